@@ -1,0 +1,134 @@
+"""The loop: ask the model, run what it asks for, until it stops asking. Nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from rlm.budget import Spent, Stop
+from rlm.conversation import Conversation
+from rlm.errors import ContextTooLong, ModelError
+from rlm.events import Answered, Asking, CallEnded, CallStarted, Replied, Requested
+from rlm.messages import Kind, Outcome, Reply, System, ToolCall, ToolResult, User
+from rlm.ports import Context, Limits, Model, Sink, ToolChoice
+from rlm.state import State
+from rlm.toolbox import Toolbox
+
+GO_ON = "Your message was cut off at the length limit. Go on exactly where it stopped."
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended. `answer` is partial unless `stop` is `done`."""
+
+    answer: str
+    stop: Stop
+    spent: Spent
+
+
+class Agent(Conversation):
+    """One conversation with one model."""
+
+    def __init__(
+        self, *, model: Model, tools: Toolbox, context: Context, limits: Limits, sink: Sink, state: State | None = None
+    ) -> None:
+        super().__init__(sink, state)
+        self._model = model
+        self._tools = tools
+        self._context = context
+        self._limits = limits
+        self._requested: Requested | None = None
+
+    async def run(self, *opening: System | User) -> Result:
+        """Say `opening`, then work until the model answers or a limit is reached.
+
+        Raises:
+            RlmError: what the run could not survive. The journal is settled first, as it is on cancellation.
+        """
+        try:
+            for message in opening:
+                self.tell(message)
+            stop = await self._work()
+            self.close(stop)
+        except asyncio.CancelledError:
+            self.close(Stop.CANCELLED)
+            raise
+        except BaseException as error:
+            self.close(Stop.ERROR, str(error) or type(error).__name__)
+            raise
+        return Result(self.state.answer, stop, self.state.spent)
+
+    async def _work(self) -> Stop:
+        try:
+            while (stop := self._limits.reached(self.state.spent)) is None:
+                await self._context.fit(self)
+                reply = await self._ask()
+                if (stop := verdict(reply)) is not None:
+                    break
+                await self._follow(reply)
+        except ContextTooLong:
+            return Stop.CONTEXT_LIMIT
+        return stop
+
+    async def _ask(self) -> Reply:
+        """One turn's request; made shorter and asked again while the provider finds it too long."""
+        while True:
+            try:
+                return await self._request("auto")
+            except ContextTooLong:
+                if not await self._context.shrink(self):
+                    raise
+
+    async def ask_aside(self) -> Reply:
+        """One model call that is no turn. The same tools, for dropping them would change the rendered prompt."""
+        return await self._request("none", aside=True)
+
+    async def _request(self, tool_choice: ToolChoice, *, aside: bool = False) -> Reply:
+        tools = self._tools.schemas()
+        choice = {"tool_choice": tool_choice} if tools and tool_choice != "auto" else {}
+        self._announce(Requested(self._model.name, tools, self._model.params | choice))
+        self.emit(Asking(aside))
+        reply = await self._model.complete(self.state.history.messages, tools, tool_choice)
+        self.emit(Replied(reply, aside))
+        return reply
+
+    def _announce(self, requested: Requested) -> None:
+        if requested != self._requested:
+            self._requested = requested
+            self.emit(requested)
+
+    async def _follow(self, reply: Reply) -> None:
+        """Do what the reply asks for: run its calls in order, or go on with a text that was cut off."""
+        if not reply.message.calls:
+            self.tell(User(GO_ON, Kind.NOTE))
+        outcomes = [await self._call(call) for call in reply.message.calls]
+        self.show([url for outcome in outcomes for url in outcome.pictures])
+        for outcome in outcomes:
+            if outcome.forget is not None:
+                self.forget(outcome.forget)
+
+    async def _call(self, call: ToolCall) -> Outcome:
+        self.emit(CallStarted(call))
+        outcome = await self._tools.run(call, self.state.history)
+        result = ToolResult(call, outcome.content, outcome.ok)
+        self.emit(Answered(result))
+        self.emit(CallEnded(result))
+        return outcome
+
+
+def verdict(reply: Reply) -> Stop | None:
+    """Whether this reply ends the run. An empty or cut-off text is no answer.
+
+    Raises:
+        ModelError: the message holds nothing at all.
+    """
+    text = reply.message.text.strip()
+    if reply.message.calls:
+        return None
+    if reply.finish == "content_filter":
+        return Stop.CONTENT_FILTER
+    if reply.finish == "length":
+        return None if text else Stop.LENGTH
+    if not text:
+        raise ModelError("The model sent an empty message. Try again, or try another model.")
+    return Stop.DONE

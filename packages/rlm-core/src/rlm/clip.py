@@ -1,0 +1,17 @@
+"""Shorten a text: head and tail stay, the middle becomes a note."""
+
+from __future__ import annotations
+
+
+def clip(text: str, limit: int, where: str = "") -> str:
+    """At most `limit` characters of `text` plus the note. `where` says where the whole is."""
+    if len(text) <= limit:
+        return text
+    head = limit - limit // 2
+    return join(text[:head], len(text) - limit, text[len(text) - limit // 2 :], where)
+
+
+def join(head: str, missing: int, tail: str, where: str = "") -> str:
+    """Head, note, tail. The note says how many characters are missing and where the whole is."""
+    whole = f"; the whole is in {where}" if where else ""
+    return f"{head}\n[… {missing:,} characters left out{whole} …]\n{tail}"

@@ -1,0 +1,65 @@
+"""The one owner of an agent's state: what happens is folded into it first, and told to the sink then."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from rlm.budget import Stop
+from rlm.events import Answered, Dropped, Event, Said, Stopped
+from rlm.history import Summary
+from rlm.messages import Forget, Kind, System, ToolResult, User
+from rlm.ports import Sink
+from rlm.state import State
+
+UNFINISHED = "Not run, or not to its end: the run was stopped."
+
+
+class Conversation:
+    """Whoever has the events that it emitted has its state."""
+
+    def __init__(self, sink: Sink, state: State | None = None) -> None:
+        self.state = state or State()
+        self._sink = sink
+
+    def emit(self, event: Event) -> None:
+        self.state = self.state.after(event)
+        self._sink(event)
+
+    def tell(self, message: System | User) -> None:
+        self.emit(Said(message))
+
+    def drop(self, numbers: Collection[int], reason: str) -> None:
+        self.emit(Dropped(tuple(numbers), reason))
+
+    def forget(self, wish: Forget) -> None:
+        """Drop the oldest turns for a summary of them."""
+        turns = self.state.history.live_turns()[: wish.turns]
+        summary = Summary(turns[0], turns[-1], wish.summary)
+        self.emit(Dropped(self.state.history.in_turns(turns), "summarize", summary))
+
+    def show(self, pictures: Collection[str]) -> None:
+        """Pictures go in a message of their own: a tool result holds text alone."""
+        if pictures:
+            self.tell(User([{"type": "image_url", "image_url": {"url": url}} for url in pictures], Kind.NOTE))
+
+    def shorten(self, number: int, content: str) -> None:
+        """Give the tool result `number` of the newest turn another content.
+
+        What is journalled is never changed: it and what follows it are dropped and said anew.
+        """
+        tail = [entry for entry in self.state.history.entries if entry.number >= number]
+        self.drop([entry.number for entry in tail], "shortened")
+        for entry in tail:
+            match entry.message:
+                case ToolResult(call, old, ok):
+                    self.emit(Answered(ToolResult(call, content if entry.number == number else old, ok)))
+                case System() | User() as message:
+                    self.tell(message)
+
+    def close(self, stop: Stop, error: str = "") -> None:
+        """Leave nothing open, and say how it ended."""
+        if asides := self.state.history.asides():
+            self.drop(asides, "summary_call")
+        for call in self.state.history.unanswered():
+            self.emit(Answered(ToolResult(call, UNFINISHED, ok=False)))
+        self.emit(Stopped(stop, self.state.answer, self.state.spent, error))

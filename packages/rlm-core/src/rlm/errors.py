@@ -1,0 +1,69 @@
+"""Every error rlm raises on purpose:
+
+* RlmError
+  x ConfigError          a setting or an argument is wrong; the user can mend it
+  x SessionError         a session cannot be read, written or resumed
+  x CredentialsError     there is no key, or the provider refuses it
+  x ModelError           the provider refused the request, or what came back made no sense
+    + ContextTooLong     the conversation is longer than the model takes
+    + ModelUnavailable   the provider failed for now; the same request may work later
+  x ToolError            told to the model, never fatal
+    + UnknownTool
+    + BadArguments
+  x KernelError          a kernel could not be started
+  x AgentError           a sub-agent failed or was refused
+
+`rlm.cli.exits` maps each to one exit code. An error never travels as an answer.
+"""
+
+
+class RlmError(Exception):
+    """Base class: catch this to catch all of rlm."""
+
+
+class ConfigError(RlmError):
+    """A setting or an argument is wrong."""
+
+
+class SessionError(RlmError):
+    """A session cannot be read, written or resumed."""
+
+
+class CredentialsError(RlmError):
+    """No key, or a refused one."""
+
+
+class ModelError(RlmError):
+    """The provider refused the request, or its reply made no sense."""
+
+
+class ContextTooLong(ModelError):
+    """The conversation is longer than the model takes."""
+
+
+class ModelUnavailable(ModelError):
+    """The provider failed for now."""
+
+
+class ToolError(RlmError):
+    """Told to the model, which can do better."""
+
+
+class UnknownTool(ToolError):
+    """There is no tool of that name, or it is switched off."""
+
+
+class BadArguments(ToolError):
+    """The arguments of a call do not fit the tool."""
+
+
+class KernelError(RlmError):
+    """A kernel could not be started."""
+
+
+class AgentError(RlmError):
+    """A sub-agent failed or was refused; `stop` is its stop reason."""
+
+    def __init__(self, reason: str, stop: str = "error") -> None:
+        super().__init__(reason)
+        self.stop = stop

@@ -1,0 +1,165 @@
+"""What happened: the vocabulary of the journal, of `--json` and of the screen. Frozen, never subclassed.
+
+The first group is the conversation: `rlm.state` folds it. The second is journalled for the reader. The third is
+for those who watch, and gone when it is over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rlm.budget import Spent, Stop
+from rlm.history import Summary
+from rlm.messages import Reply, Schema, System, ToolCall, ToolResult, Usage, User, Wire
+
+# ---- the conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The system prompt, the user, or rlm itself."""
+
+    message: System | User
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """The model. `aside`: the reply is a summary for a compaction and no turn."""
+
+    reply: Reply
+    aside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A tool."""
+
+    result: ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """These messages (their numbers in the history) left the context."""
+
+    numbers: tuple[int, ...]
+    reason: str
+    summary: Summary | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The last event of a run. `error` is empty unless `stop` is `error`."""
+
+    stop: Stop
+    answer: str
+    spent: Spent
+    error: str = ""
+
+
+# ---- journalled
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """What requests carry besides messages; told when it changes."""
+
+    model: str
+    tools: tuple[Schema, ...] = ()
+    params: Wire = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A request failed and is tried again after `wait` seconds."""
+
+    reason: str
+    attempt: int
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something went wrong that the run survives."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRestarted:
+    """A fresh kernel took the place of one that was lost, `lost` being the names that went with it."""
+
+    why: str
+    lost: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChildStarted:
+    """A sub-agent started; `folder` is the name of its session folder inside its parent's."""
+
+    folder: str
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildEnded:
+    """A sub-agent ended; `usage` is its whole subtree's."""
+
+    folder: str
+    stop: Stop
+    turns: int = 0
+    usage: Usage = field(default_factory=Usage)
+    error: str = ""
+
+
+# ---- watched
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A request leaves for the model."""
+
+    aside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of the model's text, as it streams."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class CellOutput:
+    """A piece of what the running call prints."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    result: ToolResult
+
+
+Event = (
+    Said
+    | Replied
+    | Answered
+    | Dropped
+    | Stopped
+    | Requested
+    | Retried
+    | Failed
+    | KernelRestarted
+    | ChildStarted
+    | ChildEnded
+    | Asking
+    | Delta
+    | CallStarted
+    | CellOutput
+    | CallEnded
+)

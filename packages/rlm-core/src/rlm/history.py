@@ -1,0 +1,100 @@
+"""The conversation as a value. Every edit returns a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from rlm.messages import Assistant, Kind, Message, ToolCall, ToolResult, User, size
+
+OPENING = 0
+"""The turn number of what was said before the first turn, and of what belongs to none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A message, its number among all messages ever said, and the turn it belongs to."""
+
+    number: int
+    turn: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the model noted of the turns that it dropped."""
+
+    first: int
+    last: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"[turns {self.first}-{self.last}] {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the model sees next. `said` and `turns` count from the session's start, what was dropped included."""
+
+    entries: tuple[Entry, ...] = ()
+    said: int = 0
+    turns: int = 0
+    summaries: tuple[Summary, ...] = ()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return tuple(entry.message for entry in self.entries)
+
+    @property
+    def size(self) -> int:
+        """Characters of all messages."""
+        return sum(size(message) for message in self.messages)
+
+    def add(self, message: Message) -> History:
+        """Say `message`. A turn is an assistant message and what answers it."""
+        turns = self.turns + isinstance(message, Assistant)
+        turn = OPENING if isinstance(message, User) and message.kind is not Kind.NOTE else turns
+        return self._with(Entry(self.said, turn, message), turns)
+
+    def add_aside(self, message: Assistant) -> History:
+        """Say an assistant message that is no turn: the reply to a request for a summary."""
+        return self._with(Entry(self.said, OPENING, message), self.turns)
+
+    def _with(self, entry: Entry, turns: int) -> History:
+        return replace(self, entries=(*self.entries, entry), said=self.said + 1, turns=turns)
+
+    def drop(self, numbers: Collection[int], summary: Summary | None = None) -> History:
+        gone = frozenset(numbers)
+        entries = tuple(entry for entry in self.entries if entry.number not in gone)
+        return replace(self, entries=entries, summaries=(*self.summaries, *([summary] if summary else [])))
+
+    def live_turns(self) -> list[int]:
+        """The numbers of the turns in the context, oldest first."""
+        return sorted({entry.turn for entry in self.entries} - {OPENING})
+
+    def in_turns(self, turns: Collection[int]) -> tuple[int, ...]:
+        """The numbers of the messages of these turns."""
+        return tuple(entry.number for entry in self.entries if entry.turn in turns)
+
+    def of_kind(self, *kinds: Kind) -> tuple[int, ...]:
+        """The numbers of the user messages of these kinds."""
+        return tuple(e.number for e in self.entries if isinstance(e.message, User) and e.message.kind in kinds)
+
+    def asides(self) -> tuple[int, ...]:
+        """The numbers of what a compaction said and has not taken back yet."""
+        replies = (e.number for e in self.entries if e.turn == OPENING and isinstance(e.message, Assistant))
+        return (*self.of_kind(Kind.ASK), *replies)
+
+    def unanswered(self) -> list[ToolCall]:
+        """The calls of the newest turn that have no result. Ids may repeat between turns."""
+        turn = [entry.message for entry in self.entries if entry.turn == self.turns != OPENING]
+        answered = {message.call.id for message in turn if isinstance(message, ToolResult)}
+        asked = [call for message in turn if isinstance(message, Assistant) for call in message.calls]
+        return [call for call in asked if call.id not in answered]
+
+    def settle(self, why: str = "interrupted: this call did not finish") -> History:
+        """The same conversation in a state that a model accepts: nothing asked and left open."""
+        history = self.drop(self.asides())
+        for call in history.unanswered():
+            history = history.add(ToolResult(call, why, ok=False))
+        return history

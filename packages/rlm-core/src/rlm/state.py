@@ -1,0 +1,60 @@
+"""The fold: what the events so far amount to. The loop, resume and export all stand on `State.after`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from rlm.budget import Spent
+from rlm.events import Answered, Dropped, Event, Replied, Said
+from rlm.history import History
+from rlm.messages import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`answer` is the newest text of the model; `cut` says that it stopped in the middle of it."""
+
+    history: History = field(default_factory=History)
+    spent: Spent = field(default_factory=Spent)
+    answer: str = ""
+    cut: bool = False
+
+    def after(self, event: Event) -> State:
+        match event:
+            case Said(message):
+                return replace(self, history=self.history.add(message))
+            case Answered(result):
+                return replace(self, history=self.history.add(result))
+            case Dropped(numbers, _, summary):
+                return replace(self, history=self.history.drop(numbers, summary))
+            case Replied(reply, aside=True):
+                history = self.history.add_aside(reply.message)
+                return replace(self, history=history, spent=self.spent.on_upkeep(reply.usage))
+            case Replied(reply):
+                return self._after_turn(reply)
+            case _:
+                return self
+
+    def _after_turn(self, reply: Reply) -> State:
+        text = reply.message.text
+        answer = self.answer + text if self.cut else text or self.answer
+        return State(
+            self.history.add(reply.message),
+            self.spent.on_turn(reply.usage, self.history.size),
+            answer,
+            cut=reply.finish == "length" and not reply.message.calls,
+        )
+
+    @property
+    def prompt_tokens(self) -> int:
+        """An estimate of the next prompt; 0 when nothing has been counted yet."""
+        return self.spent.estimate(self.history.size)
+
+
+def replay(events: Iterable[Event], start: State | None = None) -> State:
+    """Fold `events`. The law: this equals the state of the agent that emitted them."""
+    state = start or State()
+    for event in events:
+        state = state.after(event)
+    return state

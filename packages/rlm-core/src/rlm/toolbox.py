@@ -1,0 +1,93 @@
+"""The tools of one agent: find one, check the arguments, run it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from rlm.errors import BadArguments, ToolError, UnknownTool
+from rlm.history import History
+from rlm.messages import Outcome, Schema, ToolCall
+from rlm.ports import Tool
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+}
+
+
+class Toolbox:
+    """Tools by name, in the order given."""
+
+    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+
+    def schemas(self) -> tuple[Schema, ...]:
+        return tuple(tool.schema() for tool in self._tools.values())
+
+    async def run(self, call: ToolCall, history: History) -> Outcome:
+        """Run one call. What the model can mend becomes a failed outcome."""
+        try:
+            tool = self._find(call.name)
+            return await tool.run(arguments(call, tool.schema()), history)
+        except ToolError as error:
+            return Outcome(str(error), ok=False)
+
+    def _find(self, name: str) -> Tool:
+        if name in self._tools:
+            return self._tools[name]
+        there = ", ".join(self._tools) or "none"
+        raise UnknownTool(f"There is no tool {name!r}. The tools are: {there}.")
+
+
+def arguments(call: ToolCall, schema: Schema) -> dict[str, Any]:
+    """The arguments of a call as an object that fits the tool's schema.
+
+    Raises:
+        BadArguments: with what is right.
+    """
+    try:
+        given = json.loads(call.arguments)
+    except ValueError as error:
+        raise BadArguments(f"The arguments of {call.name} are not JSON ({error}). {usage(schema)}") from None
+    if not isinstance(given, dict):
+        raise BadArguments(f"The arguments of {call.name} must be one JSON object. {usage(schema)}")
+    wrong = _wrong(given, schema["parameters"])
+    if wrong:
+        raise BadArguments(f"{call.name}: {wrong} {usage(schema)}")
+    return given
+
+
+def usage(schema: Schema) -> str:
+    """How to call it, in one line."""
+    parameters = schema["parameters"]
+    required = parameters.get("required", ())
+    parts = [
+        f"{name}: {spec['type']}" if name in required else f"[{name}: {spec['type']}]"
+        for name, spec in parameters["properties"].items()
+    ]
+    return f"It takes {schema['name']}({', '.join(parts)})."
+
+
+def _wrong(given: dict[str, Any], parameters: Schema) -> str:
+    properties = parameters["properties"]
+    for name in given:
+        if name not in properties:
+            close = difflib.get_close_matches(name, properties, 1)
+            return f"unknown argument {name!r}{f', did you mean {close[0]!r}?' if close else '.'}"
+    for name in parameters.get("required", ()):
+        if name not in given:
+            return f"the argument {name!r} is missing."
+    for name, value in given.items():
+        if not _fits(value, properties[name]["type"]):
+            return f"{name!r} must be of type {properties[name]['type']}, not {type(value).__name__}."
+    return ""
+
+
+def _fits(value: object, kind: str) -> bool:
+    # bool is an int in Python, but not in JSON
+    return isinstance(value, _TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool))
