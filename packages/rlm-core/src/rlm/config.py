@@ -1,0 +1,270 @@
+"""Settings: the only reader of the environment. Each is a flag and a variable; flags win.
+
+The table below is the one definition: `--help` and docs/configuration.md are generated from it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from rlm.errors import ConfigError
+
+TOOLS = ("ipython", "summarize", "bash", "edit")
+
+Read = Callable[[str], Any]
+"""Turns the text of a setting into its value. Raises ValueError with what is allowed."""
+
+
+def _whole(allowed: Callable[[int], bool], says: str) -> Read:
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(says) from None
+        if not allowed(value):
+            raise ValueError(says)
+        return value
+
+    return read
+
+
+def _at_least(least: int) -> Read:
+    return _whole(lambda n: n >= least, f"a whole number, at least {least}")
+
+
+def _one_of(*names: str) -> Read:
+    def read(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"one of: {', '.join(names)}")
+        return text
+
+    return read
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < float("inf"):
+        raise ValueError("a number of seconds above 0")
+    return value
+
+
+def _switch(text: str) -> bool:
+    values = {"1": True, "on": True, "true": True, "yes": True, "0": False, "off": False, "false": False, "no": False}
+    if text.lower() not in values:
+        raise ValueError("on or off")
+    return values[text.lower()]
+
+
+def _tools(text: str) -> tuple[str, ...]:
+    names = dict.fromkeys(name.strip() for name in text.split(",") if name.strip())
+    if unknown := [name for name in names if name not in TOOLS]:
+        raise ValueError(f"a comma-separated subset of {', '.join(TOOLS)}; {unknown[0]!r} is none of them")
+    return tuple(names)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError('a JSON object, such as {"temperature": 0}')
+    return value
+
+
+def _file(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ValueError("a file that exists")
+    return path.absolute()
+
+
+def _folder(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How one setting is read and explained. `shown` is the default as the documentation says it."""
+
+    meaning: str
+    read: Read
+    shown: str
+    short: str = ""
+    bare: bool = False
+    """The flag takes no value; giving it means on."""
+    secret: bool = False
+    """There is no flag, for everybody on the machine can read a command line."""
+    keeps_empty: bool = False
+    """An empty value is a value, and not the same as unset."""
+
+
+def setting(meaning: str, read: Read, *, default: Any, **how: Any) -> Any:
+    shown = how.pop("shown", None)
+    if shown is None:
+        shown = "off" if default is False else "—" if default in (None, {}) else str(default)
+    return field(
+        default_factory=lambda: default,
+        metadata={"setting": Setting(meaning, read, shown, **how)},
+    )
+
+
+def _default_concurrency() -> int:
+    return max(4, 2 * (os.cpu_count() or 1))
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a user can set, read and checked."""
+
+    model: str = setting("model name; replay:FILE plays a recorded session", str, default="gpt-4o")
+    api_key: str | None = setting(
+        "key for RLM_BASE_URL, or for OpenAI's URL if that is not set", str, default=None, secret=True
+    )
+    base_url: str | None = setting(
+        "OpenAI-compatible endpoint; without RLM_API_KEY no key is sent to it", str, default=None
+    )
+    max_turns: int = setting("model calls per agent", _at_least(1), default=30)
+    max_depth: int = setting("levels of sub-agents below the root", _at_least(0), default=0)
+    exec_timeout: float = setting(
+        "seconds per cell or command, not counting time spent waiting for sub-agents",
+        _seconds,
+        default=300.0,
+        shown="300",
+    )
+    max_output: int = setting(
+        "characters of a tool result that the model gets, head and tail; the whole is kept in the session; "
+        "-1: no truncation",
+        _whole(lambda n: n == -1 or n > 0, "-1 or a whole number above 0"),
+        default=-1,
+    )
+    max_turns_in_context: int = setting(
+        "assistant turns kept in the live context; -1: all",
+        _whole(lambda n: n == -1 or n > 1, "-1 or a whole number above 1"),
+        default=-1,
+    )
+    max_tokens: int = setting("completion tokens for the whole tree; 0: no limit", _at_least(0), default=0)
+    summarize_at_tokens: int | None = setting(
+        "compact the conversation when a prompt reaches it", _at_least(1), default=None
+    )
+    max_agents: int = setting("agents in the whole tree", _at_least(1), default=1000)
+    max_concurrent_agents: int = setting(
+        "agents working at once; one that waits for sub-agents does not count",
+        _at_least(1),
+        default=_default_concurrency(),
+        shown="2 × cores, at least 4",
+    )
+    append_to_system_prompt: str | None = setting("text added to the system prompt", str, default=None)
+    system_prompt_path: Path | None = setting("file that replaces the system prompt, and wins", _file, default=None)
+    tools: tuple[str, ...] = setting(
+        f"comma-separated subset of {', '.join(TOOLS)}; empty: none, which is plain chat",
+        _tools,
+        default=("ipython", "summarize"),
+        shown="ipython,summarize",
+        keeps_empty=True,
+    )
+    home: Path = setting("folder of sessions and data", _folder, default=Path(".rlm"))
+    sdk_max_retries: int = setting(
+        "retries per request inside the OpenAI SDK, below rlm's own", _at_least(0), default=5
+    )
+    model_params: dict[str, Any] = setting(
+        "JSON merged into each request (temperature, reasoning_effort, …)", _object, default={}
+    )
+    images: bool = setting("on: pictures that cells display go to the model too", _switch, default=False, bare=True)
+    sandbox: str = setting("off or bwrap", _one_of("off", "bwrap"), default="off")
+    context: Path | None = setting("file that the kernel gets as `context`", _file, default=None)
+    output: Path | None = setting("also write the answer to this file", _folder, default=None, short="o")
+    json: bool = setting("one JSON object a line on stdout", _switch, default=False, bare=True)
+    deltas: bool = setting("with --json: also the model's text as it streams", _switch, default=False, bare=True)
+    quiet: bool = setting("nothing on stderr but errors", _switch, default=False, short="q", bare=True)
+    color: str = setting(
+        "auto, always or never; NO_COLOR is honoured", _one_of("auto", "always", "never"), default="auto"
+    )
+    debug: bool = setting("show tracebacks", _switch, default=False, bare=True)
+
+    @classmethod
+    def settings(cls) -> dict[str, Setting]:
+        """The table, by field name and in order."""
+        return {each.name: each.metadata["setting"] for each in fields(cls)}
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"RLM_{name.upper()}"
+
+
+def flag(name: str) -> str:
+    """The long flag of a setting."""
+    return f"--{name.replace('_', '-')}"
+
+
+def read_config(flags: Mapping[str, str], environ: Mapping[str, str] | None = None) -> Config:
+    """Flags over variables over defaults. Texts in `flags` are by field name.
+
+    Raises:
+        ConfigError: naming the flag or variable, its value, and what is allowed.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {"color": "never"} if environ.get("NO_COLOR") else {}
+    for name, how in Config.settings().items():
+        source, text = (flag(name), flags[name]) if name in flags else (variable(name), environ.get(variable(name)))
+        if text is None or (not text.strip() and not how.keeps_empty):
+            continue
+        try:
+            values[name] = how.read(text)
+        except ValueError as error:
+            shown = "" if how.secret else f"={text!r}"
+            raise ConfigError(f"{source}{shown} is not allowed: it takes {error}.") from None
+    return Config(**_with_credentials(values, environ))
+
+
+def _with_credentials(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """RLM_* and OPENAI_* are pairs: a key never goes to the other pair's URL."""
+    if "api_key" in values or "base_url" in values:
+        return values
+    pair = {"api_key": environ.get("OPENAI_API_KEY"), "base_url": environ.get("OPENAI_BASE_URL")}
+    return values | {name: text for name, text in pair.items() if text and text.strip()}
+
+
+# ---- the environment of what rlm starts, and of rlm when a cell starts it
+
+BROKER = "RLM_BROKER"
+"""In a kernel: where its host listens, and the token that says which agent asks, as `path:token`."""
+
+
+def secrets_of(config: Config) -> tuple[str, ...]:
+    """What must not be written anywhere or reach a kernel."""
+    return (config.api_key,) if config.api_key else ()
+
+
+def guest_environment(config: Config, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for kernels and commands: ours without credentials, and without rlm's own settings,
+
+    for a sub-agent takes its settings from its parent. Commands of skills lie beside our Python: they are found last,
+    so that the user's own `python` stays the user's.
+    """
+    environ = os.environ if environ is None else environ
+    hidden = set(filter(None, (config.api_key, environ.get("OPENAI_API_KEY"), environ.get("RLM_API_KEY"))))
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("RLM_") and not any(secret in value for secret in hidden)
+    }
+    path = kept.get("PATH", os.defpath)
+    return kept | {"PATH": f"{path}{os.pathsep}{Path(sys.executable).parent}"}
+
+
+def broker_address(environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:
+    """Socket path and token, when this process was started by a cell."""
+    text = (os.environ if environ is None else environ).get(BROKER, "")
+    path, found, token = text.rpartition(":")
+    return (path, token) if found else None

@@ -1,0 +1,67 @@
+"""The system prompt: facts to text. The same facts give the same text, so that providers can cache it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+_OPENING = "You are rlm, an agent that works on a task in the folder {cwd} until it is done, without asking back."
+
+_IPYTHON = """\
+You act through a persistent IPython kernel: variables, imports and files stay from cell to cell.
+- `!command` runs a shell command, `%%bash` a script, `await` works at top level. There is no stdin.
+- Keep what is large in variables, print only what you need to see: slices, counts, matches.
+- Look before you change; after a change run the tests or the program and read what they say."""
+
+_RECURSION = """\
+You can call yourself: `r = await rlm.run("task")` starts a sub-agent with its own kernel, `r.answer` is its text.
+- It knows only its task and `context=obj`, any picklable object, which it finds as the variable `context`.
+- Several at once: `await asyncio.gather(*(rlm.run(t, context=c) for c in chunks))`. `tools=()`: a plain model call.
+- Give it what is separate and large; combine the answers in code. A failure raises `rlm.AgentError`."""
+
+_CONTEXT = "The variable `context` holds data for the task ({context}). Look at it in code, never print it whole."
+
+_SUMMARIZE = "When old turns no longer help, drop them with `summarize` and keep what matters in the summary."
+
+_CLOSING = "Your message without a tool call ends the run and is your answer: plain, complete, and true."
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the prompt depends on. No ids and no times."""
+
+    cwd: str
+    tools: tuple[str, ...] = ("ipython", "summarize")
+    recursion: bool = False
+    context: str = ""
+    """Type, size and head of the kernel's `context`, in one line; empty: there is none."""
+    skills: str = ""
+    project: str = ""
+    """What the project's AGENTS.md say."""
+    append: str = ""
+
+
+def system_prompt(facts: Facts) -> str:
+    """Only what is switched on is mentioned."""
+    ipython = "ipython" in facts.tools
+    parts = [
+        _OPENING.format(cwd=facts.cwd),
+        _IPYTHON if ipython else "",
+        _RECURSION if ipython and facts.recursion else "",
+        _CONTEXT.format(context=facts.context) if facts.context else "",
+        _SUMMARIZE if "summarize" in facts.tools else "",
+        _CLOSING if facts.tools else "",
+        facts.skills,
+        facts.project,
+        facts.append,
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def describe(obj: Any, head: int = 200) -> str:
+    """One line for the prompt: the type of `obj`, its size, and how it begins."""
+    size = f", {len(obj):,} long" if isinstance(obj, Collection) else ""
+    text = obj[: head + 1] if isinstance(obj, str | bytes) else repr(obj)
+    shown = repr(text[:head]) if isinstance(obj, str | bytes) else text[:head]
+    return f"{type(obj).__name__}{size}, begins {shown}"
