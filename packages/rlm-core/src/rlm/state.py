@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from rlm.budget import Spent
 from rlm.events import Answered, Dropped, Event, Replied, Said
 from rlm.history import History
-from rlm.messages import Reply
+from rlm.messages import Kind, Reply, User
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`answer` is the newest text of the model; `cut` says that it stopped in the middle of it."""
+    """`answer` is the model's newest text since the newest task; `cut` says that it stopped in the middle of it."""
 
     history: History = field(default_factory=History)
     spent: Spent = field(default_factory=Spent)
@@ -22,6 +22,8 @@ class State:
 
     def after(self, event: Event) -> State:
         match event:
+            case Said(User(kind=Kind.TASK) as task):
+                return replace(self, history=self.history.add(task), answer="", cut=False)
             case Said(message):
                 return replace(self, history=self.history.add(message))
             case Answered(result):
@@ -37,13 +39,13 @@ class State:
                 return self
 
     def _after_turn(self, reply: Reply) -> State:
-        text = reply.message.text
-        answer = self.answer + text if self.cut else text or self.answer
+        message = reply.message
+        text = message.text if message.text.strip() else ""  # blanks are no text
         return State(
-            self.history.add(reply.message),
+            self.history.add(message),
             self.spent.on_turn(reply.usage, self.history.size),
-            answer,
-            cut=reply.finish == "length" and not reply.message.calls,
+            answer=self.answer + text if self.cut else text or self.answer,
+            cut=reply.finish == "length" and text != "" and not message.calls,
         )
 
     @property
