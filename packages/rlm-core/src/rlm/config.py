@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -217,14 +217,27 @@ def read_config(flags: Mapping[str, str], environ: Mapping[str, str] | None = No
     values: dict[str, Any] = {"color": "never"} if environ.get("NO_COLOR") else {}
     for name, how in Config.settings().items():
         source, text = (flag(name), flags[name]) if name in flags else (variable(name), environ.get(variable(name)))
-        if text is None or (not text.strip() and not how.keeps_empty):
-            continue
-        try:
-            values[name] = how.read(text)
-        except ValueError as error:
-            shown = "" if how.secret else f"={text!r}"
-            raise ConfigError(f"{source}{shown} is not allowed: it takes {error}.") from None
+        if text is not None and (text.strip() or how.keeps_empty):
+            values[name] = _read(source, how, text)
     return Config(**_with_credentials(values, environ))
+
+
+def override(config: Config, texts: Mapping[str, str]) -> Config:
+    """The settings of a sub-agent: its parent's, but for these.
+
+    Raises:
+        ConfigError: as `read_config`.
+    """
+    table = Config.settings()
+    return replace(config, **{name: _read(name, table[name], text) for name, text in texts.items()})
+
+
+def _read(source: str, how: Setting, text: str) -> Any:
+    try:
+        return how.read(text)
+    except ValueError as error:
+        shown = "" if how.secret else f"={text!r}"
+        raise ConfigError(f"{source}{shown} is not allowed: it takes {error}.") from None
 
 
 def _with_credentials(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -268,3 +281,8 @@ def broker_address(environ: Mapping[str, str] | None = None) -> tuple[str, str] 
     text = (os.environ if environ is None else environ).get(BROKER, "")
     path, found, token = text.rpartition(":")
     return (path, token) if found else None
+
+
+def debugging(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether tracebacks are wanted. Never fails, for it is asked when something else has."""
+    return (os.environ if environ is None else environ).get("RLM_DEBUG", "").lower() in ("1", "on", "true", "yes")

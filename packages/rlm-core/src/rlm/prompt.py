@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 _OPENING = "You are rlm, an agent that works on a task in the folder {cwd} until it is done, without asking back."
 
@@ -57,11 +55,3 @@ def system_prompt(facts: Facts) -> str:
         facts.append,
     ]
     return "\n\n".join(part for part in parts if part)
-
-
-def describe(obj: Any, head: int = 200) -> str:
-    """One line for the prompt: the type of `obj`, its size, and how it begins."""
-    size = f", {len(obj):,} long" if isinstance(obj, Collection) else ""
-    text = obj[: head + 1] if isinstance(obj, str | bytes) else repr(obj)
-    shown = repr(text[:head]) if isinstance(obj, str | bytes) else text[:head]
-    return f"{type(obj).__name__}{size}, begins {shown}"

@@ -1,1 +1,1 @@
-
+"""The command line. Everything here is a front end: it reads arguments, watches a run, prints."""

@@ -1,0 +1,49 @@
+"""An object on its way into a sub-agent's kernel: pickled where it is, loaded where it goes, never in between."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HEAD = 200
+"""Characters of an object that the prompt shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """`path` is a pickle, or with `kind` `file` a file that is the context itself. `about` is one line on it."""
+
+    path: Path
+    about: str
+    kind: str = "pickle"
+
+
+def pack(obj: object, folder: Path) -> Parcel:
+    """Pickle `obj` into `folder`.
+
+    Raises:
+        TypeError, pickle.PicklingError: it cannot be pickled.
+    """
+    import cloudpickle  # here, for a cell that passes no object shall not pay for it
+
+    path = folder / f"context-{secrets.token_hex(8)}"
+    with path.open("xb") as file:
+        cloudpickle.dump(obj, file)
+    return Parcel(path, describe(obj))
+
+
+def wrap(path: Path) -> Parcel:
+    """A file as it lies, however large."""
+    with path.open("rb") as file:
+        head = file.read(4 * HEAD).decode(errors="replace")[:HEAD]
+    return Parcel(path, f"str, {path.stat().st_size:,} bytes of {path.name}, begins {head!r}", "file")
+
+
+def describe(obj: Any) -> str:
+    """The type of `obj`, its size, and how it begins."""
+    size = f", {len(obj):,} long" if isinstance(obj, Sized) else ""
+    head = repr(obj[:HEAD]) if isinstance(obj, str | bytes) else repr(obj)[:HEAD]
+    return f"{type(obj).__name__}{size}, begins {head}"

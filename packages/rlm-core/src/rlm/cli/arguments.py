@@ -1,0 +1,99 @@
+"""The command line, generated from the table of settings."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from rlm.config import Config, flag, variable
+from rlm.errors import ConfigError
+
+COMMANDS = {
+    "demo": "a recorded model mends a real small repository: no key, no network",
+}
+"""What the first word may be, exactly; anything else is a task."""
+
+LATER = ("batch",)
+"""Words that are kept for commands to come."""
+
+_EPILOG = """\
+exit codes: 0 an answer; 1 failed; 2 usage or configuration; 3 a limit stopped it; 4 no or refused credentials;
+75 the provider failed for now; 130 interrupted; 143 terminated"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a usage error as every other error is reported."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message[:1].upper()}{message[1:]}. Try: {self.prog} --help")
+
+
+def parser(prog: str, description: str, **how: str) -> Parser:
+    return Parser(
+        prog=prog,
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **how,  # type: ignore[arg-type]  # argparse takes many kinds, we pass texts
+    )
+
+
+def run_parser() -> Parser:
+    """`rlm [flags] "task"`."""
+    commands = "\n".join(f"  rlm {name:<10} {text}" for name, text in COMMANDS.items())
+    description = f"A coding agent whose one limb is a notebook.\n\ncommands:\n{commands}"
+    made = parser("rlm", description, usage='rlm [flags] "task"', epilog=_EPILOG)
+    made.add_argument("--version", action="store_true", help="print the version")
+    add_settings(made)
+    made.add_argument("task", nargs="*", help="what to do; `-` or nothing: read it from stdin")
+    return made
+
+
+def add_settings(made: Parser) -> None:
+    """A flag for each setting but the secret ones."""
+    group = made.add_argument_group("settings (flag, variable, default)")
+    for name, how in Config.settings().items():
+        if how.secret:
+            continue
+        names = [f"-{how.short}", flag(name)] if how.short else [flag(name)]
+        about = f"{how.meaning} ({variable(name)}; default {how.shown})".replace("%", "%%")
+        if how.bare:
+            group.add_argument(*names, action="store_const", const="on", dest=name, help=about)
+        else:
+            group.add_argument(*names, dest=name, metavar=_metavar(name), help=about)
+
+
+def settings_given(parsed: argparse.Namespace) -> dict[str, str]:
+    """The texts of the settings that were given as flags."""
+    return {name: text for name in Config.settings() if (text := getattr(parsed, name, None)) is not None}
+
+
+def parse_run(argv: Sequence[str]) -> argparse.Namespace:
+    """Flags may stand before or after the task.
+
+    Raises:
+        ConfigError: the arguments make no sense.
+    """
+    parsed = run_parser().parse_intermixed_args(argv)
+    if len(parsed.task) > 1:
+        raise ConfigError(f'There must be one task, in quotes: rlm "{" ".join(parsed.task)}"')
+    return parsed
+
+
+def _metavar(name: str) -> str:
+    shown = {
+        "model": "NAME",
+        "base_url": "URL",
+        "exec_timeout": "SECONDS",
+        "system_prompt_path": "FILE",
+        "append_to_system_prompt": "TEXT",
+        "tools": "LIST",
+        "home": "DIR",
+        "model_params": "JSON",
+        "sandbox": "off|bwrap",
+        "context": "FILE",
+        "output": "FILE",
+        "color": "WHEN",
+    }
+    return shown.get(name, "N")

@@ -1,0 +1,29 @@
+"""The one table of exit codes."""
+
+from __future__ import annotations
+
+from rlm.budget import Stop
+from rlm.errors import AgentError, ConfigError, CredentialsError, ModelUnavailable, RlmError
+
+DONE, FAILED, USAGE, LIMIT, CREDENTIALS, UNAVAILABLE = 0, 1, 2, 3, 4, 75
+INTERRUPTED, TERMINATED, HUNG_UP = 130, 143, 129
+
+_ERRORS: tuple[tuple[type[RlmError], int], ...] = (
+    (ConfigError, USAGE),
+    (CredentialsError, CREDENTIALS),
+    (ModelUnavailable, UNAVAILABLE),
+    (RlmError, FAILED),
+)
+
+_STATUS = {"done": DONE, "limit": LIMIT, "error": FAILED, "cancelled": INTERRUPTED}
+
+
+def of_error(error: RlmError) -> int:
+    """The first row that fits; a refused sub-agent counts as the limit that refused it."""
+    if isinstance(error, AgentError):
+        return of_stop(Stop(error.stop))
+    return next(code for kind, code in _ERRORS if isinstance(error, kind))
+
+
+def of_stop(stop: Stop) -> int:
+    return _STATUS[stop.status]

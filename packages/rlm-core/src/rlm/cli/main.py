@@ -1,0 +1,64 @@
+"""`rlm`: which command it is, and what becomes of an error. Imports late: `rlm --help` must be quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from rlm.cli import exits
+from rlm.cli.arguments import COMMANDS, LATER
+from rlm.errors import ConfigError, RlmError
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    try:
+        return _dispatch(argv)
+    except RlmError as error:
+        return _report(error)
+    except BrokenPipeError:
+        _silence_stdout()
+        return exits.DONE
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except Exception as error:
+        return _report(error, "This is a bug in rlm: ")
+
+
+def _dispatch(argv: Sequence[str]) -> int:
+    word = argv[0] if argv else ""
+    if word in LATER:
+        raise ConfigError(f"`rlm {word}` is not in this version. To give it as a task: rlm -- {word}")
+    if word in COMMANDS:
+        from importlib import import_module
+
+        command = import_module(f"rlm.cli.{word}")
+        return int(command.run(argv[1:]))
+    from rlm.cli import oneshot
+
+    return oneshot.run(argv)
+
+
+def _report(error: Exception, prefix: str = "") -> int:
+    """One or two lines, never a traceback unless asked for."""
+    from rlm.config import debugging
+    from rlm.terminal import plain
+
+    if debugging():
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    told = f"{prefix}{type(error).__name__}: {error} (RLM_DEBUG=1 shows where)" if prefix else str(error)
+    print(f"rlm: {plain(told)}", file=sys.stderr)
+    return exits.of_error(error) if isinstance(error, RlmError) else exits.FAILED
+
+
+def _silence_stdout() -> None:
+    """Whoever read our stdout has gone; Python must not complain about it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,59 @@
+"""The task: from the command line, from stdin, or both. Never hangs on a stdin that nobody writes to."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+
+from rlm.errors import ConfigError
+
+PATIENCE = 3.0
+"""Seconds until a pipe's first byte must be there when there is a task already."""
+
+
+def read_task(given: str | None) -> str | None:
+    """The whole task, or None when there is nobody to ask.
+
+    Raises:
+        ConfigError: what should be the task is empty.
+    """
+    if given is None or given == "-":
+        text = _read_all() if given == "-" or _kind() in ("file", "pipe") else None
+        return None if text is None else _not_empty(text, "stdin")
+    block = _beside(_not_empty(given, "the command line"))
+    return f"{given}\n\n<stdin>\n{block}\n</stdin>" if block else given
+
+
+def _not_empty(text: str, where: str) -> str:
+    if not text.strip():
+        raise ConfigError(f'The task from {where} is empty. Try: rlm "what to do"')
+    return text
+
+
+def _beside(_: str) -> str:
+    kind = _kind()
+    if kind == "pipe" and not select.select([0], [], [], PATIENCE)[0]:
+        print(f"rlm: nothing came from the pipe on stdin within {PATIENCE:.0f} s; going on without it", file=sys.stderr)
+        return ""
+    return _read_all().rstrip("\n") if kind in ("file", "pipe") else ""
+
+
+def _kind() -> str:
+    """file, pipe, or nothing: a terminal, a character device, closed."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return "nothing"
+    if stat.S_ISREG(mode):
+        return "file"
+    return "pipe" if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else "nothing"
+
+
+def _read_all() -> str:
+    try:
+        with open(0, "rb", closefd=False) as stream:
+            return stream.read().decode(errors="replace")
+    except OSError as error:
+        raise ConfigError(f"The task cannot be read from stdin: {error.strerror}") from error
