@@ -24,10 +24,8 @@ class State:
         match event:
             case Said(User(kind=Kind.TASK) as task):
                 return replace(self, history=self.history.add(task), answer="", cut=False)
-            case Said(message):
+            case Said(message) | Answered(message):
                 return replace(self, history=self.history.add(message))
-            case Answered(result):
-                return replace(self, history=self.history.add(result))
             case Dropped(numbers, _, summary):
                 return replace(self, history=self.history.drop(numbers, summary))
             case Replied(reply, aside=True):
