@@ -103,9 +103,6 @@ class Agent(Conversation):
             self.tell(User(GO_ON, Kind.NOTE))
         outcomes = [await self._call(call) for call in reply.message.calls]
         self.show([url for outcome in outcomes for url in outcome.pictures])
-        for outcome in outcomes:
-            if outcome.forget is not None:
-                self.forget(outcome.forget)
 
     async def _call(self, call: ToolCall) -> Outcome:
         self.emit(CallStarted(call))
@@ -113,6 +110,8 @@ class Agent(Conversation):
         result = ToolResult(call, outcome.content, outcome.ok)
         self.emit(Answered(result))
         self.emit(CallEnded(result))
+        if outcome.forget is not None:
+            self.forget(outcome.forget)  # at once: the next call shall count what is left
         return outcome
 
 

@@ -32,10 +32,11 @@ class Conversation:
         self.emit(Dropped(tuple(numbers), reason))
 
     def forget(self, wish: Forget) -> None:
-        """Drop the oldest turns for a summary of them."""
-        turns = self.state.history.live_turns()[: wish.turns]
-        summary = Summary(turns[0], turns[-1], wish.summary)
-        self.emit(Dropped(self.state.history.in_turns(turns), "summarize", summary))
+        """Drop the oldest turns for a summary of them; never the newest, which asks for it."""
+        turns = self.state.history.live_turns()[:-1][: wish.turns]
+        if turns:
+            summary = Summary(turns[0], turns[-1], wish.summary)
+            self.emit(Dropped(self.state.history.in_turns(turns), "summarize", summary))
 
     def show(self, pictures: Collection[str]) -> None:
         """Pictures go in a message of their own: a tool result holds text alone."""

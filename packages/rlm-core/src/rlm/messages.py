@@ -105,7 +105,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """A tool's wish: drop the oldest `turns` turns and keep `summary` of them."""
+    """A tool's wish: drop the oldest `turns` turns (1 or more, not the calling one) and keep `summary` of them."""
 
     turns: int
     summary: str
