@@ -42,10 +42,13 @@ class Agent(Conversation):
     async def run(self, *opening: System | User) -> Result:
         """Say `opening`, then work until the model answers or a limit is reached.
 
+        A state that a killed run left behind is settled first.
+
         Raises:
             RlmError: what the run could not survive. The journal is settled first, as it is on cancellation.
         """
         try:
+            self.settle()
             for message in opening:
                 self.tell(message)
             stop = await self._work()

@@ -6,12 +6,10 @@ from collections.abc import Collection
 
 from rlm.budget import Stop
 from rlm.events import Answered, Dropped, Event, Said, Stopped
-from rlm.history import Summary
+from rlm.history import UNFINISHED, Summary
 from rlm.messages import Forget, Kind, System, ToolResult, User
 from rlm.ports import Sink
 from rlm.state import State
-
-UNFINISHED = "Not run, or not to its end: the run was stopped."
 
 
 class Conversation:
@@ -57,10 +55,14 @@ class Conversation:
                 case System() | User() as message:
                     self.tell(message)
 
-    def close(self, stop: Stop, error: str = "") -> None:
-        """Leave nothing open, and say how it ended."""
+    def settle(self) -> None:
+        """Leave nothing open: what `History.settle` does, told as events."""
         if asides := self.state.history.asides():
             self.drop(asides, "summary_call")
         for call in self.state.history.unanswered():
             self.emit(Answered(ToolResult(call, UNFINISHED, ok=False)))
+
+    def close(self, stop: Stop, error: str = "") -> None:
+        """Leave nothing open, and say how it ended."""
+        self.settle()
         self.emit(Stopped(stop, self.state.answer, self.state.spent, error))

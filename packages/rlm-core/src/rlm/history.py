@@ -10,6 +10,9 @@ from rlm.messages import Assistant, Kind, Message, ToolCall, ToolResult, User, s
 OPENING = 0
 """The turn number of what was said before the first turn, and of what belongs to none."""
 
+UNFINISHED = "Not run, or not to its end: the run was stopped."
+"""The result of a call that has no other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -92,9 +95,9 @@ class History:
         asked = [call for message in turn if isinstance(message, Assistant) for call in message.calls]
         return [call for call in asked if call.id not in answered]
 
-    def settle(self, why: str = "interrupted: this call did not finish") -> History:
+    def settle(self) -> History:
         """The same conversation in a state that a model accepts: nothing asked and left open."""
         history = self.drop(self.asides())
         for call in history.unanswered():
-            history = history.add(ToolResult(call, why, ok=False))
+            history = history.add(ToolResult(call, UNFINISHED, ok=False))
         return history
