@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from rlm.clip import clip
-from rlm.history import Entry, History
+from rlm.errors import ContextTooLong
+from rlm.history import History
 from rlm.messages import Kind, ToolResult, User
 from rlm.ports import Context, Scribe
 
@@ -45,31 +48,41 @@ class Compact:
         self._not_before = 0
 
     async def fit(self, scribe: Scribe) -> None:
-        tokens = scribe.state.prompt_tokens
-        if self._at is None or tokens < max(self._at, self._not_before):
+        if self._at is None or scribe.state.prompt_tokens < max(self._at, self._not_before):
             return
-        if not await self._compact(scribe):
-            self._not_before = tokens + tokens // 10  # nothing came of it: wait until there is more to drop
+        with suppress(ContextTooLong):  # the turn's own request comes next, and calls for `shrink`
+            await self._compact(scribe)
+        # What is still too much now stays so: wait until there is more to drop.
+        self._not_before = scribe.state.prompt_tokens * 11 // 10
 
     async def shrink(self, scribe: Scribe) -> bool:
         """First the fat result that did it, for asking for a summary before that overflows again."""
-        return _cut_fat_result(scribe) or await self._compact(scribe)
+        return _cut_fat_result(scribe) or await self._compact_what_fits(scribe)
+
+    async def _compact_what_fits(self, scribe: Scribe) -> bool:
+        """The request for a summary is longer than what did not fit: the oldest turns go unread until it fits."""
+        shorter = False
+        while True:
+            try:
+                return await self._compact(scribe) or shorter
+            except ContextTooLong:
+                old = self._old(scribe.state.history)
+                scribe.drop(scribe.state.history.in_turns(old[: 1 + len(old) // 4]), "context_limit")
+                shorter = True
 
     async def _compact(self, scribe: Scribe) -> bool:
         history = scribe.state.history
+        old = self._old(history)
+        summary = await _summary(scribe) if old else ""
+        if summary:  # said before the rest is dropped: a crash in between loses nothing
+            scribe.tell(User(SUMMARY.format(summary), Kind.SUMMARY))
+            scribe.drop((*history.of_kind(Kind.SUMMARY), *history.in_turns(old)), "compaction")
+        return summary != ""
+
+    def _old(self, history: History) -> list[int]:
+        """The turns that may go: all but the newest `keep`, or all but one if there are no more."""
         turns = history.live_turns()
-        old = turns[: -self._keep] or turns[:-1]
-        if not old:
-            return False
-        scribe.tell(User(ASK, Kind.ASK))
-        reply = await scribe.ask_aside()
-        scribe.drop(scribe.state.history.asides(), "summary_call")
-        text = reply.message.text.strip()
-        if not text or reply.finish != "stop":
-            return False  # an empty or cut-off summary must not replace anything
-        scribe.drop((*history.of_kind(Kind.SUMMARY), *history.in_turns(old)), "compaction")
-        scribe.tell(User(SUMMARY.format(text), Kind.SUMMARY))
-        return True
+        return turns[: -self._keep] or turns[:-1]
 
 
 class Both:
@@ -89,14 +102,22 @@ class Both:
         return False
 
 
+async def _summary(scribe: Scribe) -> str:
+    """What the model writes when asked; an empty or cut-off text is none. Leaves no trace in the context."""
+    scribe.tell(User(ASK, Kind.ASK))
+    try:
+        reply = await scribe.ask_aside()
+    finally:
+        scribe.drop(scribe.state.history.asides(), "summary_call")
+    return reply.message.text.strip() if reply.finish == "stop" else ""
+
+
 def _cut_fat_result(scribe: Scribe) -> bool:
-    fat = _fattest(scribe.state.history)
-    if fat is None or not isinstance(fat.message, ToolResult) or len(fat.message.content) <= FAT:
-        return False
-    scribe.shorten(fat.number, clip(fat.message.content, THIN))
-    return True
-
-
-def _fattest(history: History) -> Entry | None:
-    results = [e for e in history.entries if e.turn == history.turns and isinstance(e.message, ToolResult)]
-    return max(results, key=lambda e: len(e.message.wire()["content"]), default=None)
+    """Cut the longest result of the newest turn, if it is fat."""
+    history = scribe.state.history
+    newest = (e for e in history.entries if e.turn == history.turns)
+    results = ((e.number, e.message.content) for e in newest if isinstance(e.message, ToolResult))
+    number, content = max(results, key=lambda result: len(result[1]), default=(0, ""))
+    if len(content) > FAT:
+        scribe.shorten(number, clip(content, THIN))
+    return len(content) > FAT
