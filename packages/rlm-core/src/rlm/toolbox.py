@@ -52,7 +52,7 @@ def arguments(call: ToolCall, schema: Schema) -> dict[str, Any]:
     """
     try:
         given = json.loads(call.arguments)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadArguments(f"The arguments of {call.name} are not JSON ({error}). {usage(schema)}") from None
     if not isinstance(given, dict):
         raise BadArguments(f"The arguments of {call.name} must be one JSON object. {usage(schema)}")
