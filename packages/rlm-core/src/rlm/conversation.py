@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from rlm.budget import Stop
 from rlm.events import Answered, Dropped, Event, Said, Stopped
 from rlm.history import UNFINISHED, Summary
-from rlm.messages import Forget, Kind, System, ToolResult, User
+from rlm.messages import Assistant, Forget, Kind, System, ToolResult, User
 from rlm.ports import Sink
 from rlm.state import State
 
@@ -49,11 +50,12 @@ class Conversation:
         tail = [entry for entry in self.state.history.entries if entry.number >= number]
         self.drop([entry.number for entry in tail], "shortened")
         for entry in tail:
-            match entry.message:
-                case ToolResult(call, old, ok):
-                    self.emit(Answered(ToolResult(call, content if entry.number == number else old, ok)))
-                case System() | User() as message:
-                    self.tell(message)
+            message = entry.message
+            assert not isinstance(message, Assistant)  # that would be a newer turn
+            if isinstance(message, ToolResult):
+                self.emit(Answered(replace(message, content=content) if entry.number == number else message))
+            else:
+                self.tell(message)
 
     def settle(self) -> None:
         """Leave nothing open: what `History.settle` does, told as events."""

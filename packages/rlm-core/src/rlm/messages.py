@@ -139,5 +139,5 @@ def size(message: Message) -> int:
             return len(content) if isinstance(content, str) else 1_000 * len(content)
         case Assistant(text, calls):
             return len(text) + sum(len(call.name) + len(call.arguments) for call in calls)
-        case ToolResult():
+        case _:
             return len(message.content)
