@@ -1,0 +1,193 @@
+"""What a program prints arrives clean, bounded, and whole on disk."""
+
+from __future__ import annotations
+
+import resource
+import stat
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rlm.spool import UNLIMITED, Cleaner, Spool
+
+
+def clean(*pieces: str) -> str:
+    cleaner = Cleaner()
+    return "".join([*(cleaner.write(piece) for piece in pieces), cleaner.close()])
+
+
+@pytest.mark.parametrize(
+    ("printed", "seen"),
+    [
+        ("plain\n\ttabbed", "plain\n\ttabbed"),
+        ("\x1b[1;31mred\x1b[0m and \x9b4mC1\x9b0m", "red and C1"),
+        ("\x1b[38:2::255:0:0mred\x1b[m", "red"),
+        ("a\r\nb\r\r\nc", "a\nb\nc"),
+        ("10%\r20%\r100%\n", "100%\n"),
+        ("100%\r5%", "5%0%"),
+        ("100%\r\x1b[K5%", "5%"),
+        ("100%\x1b[2K5%", "5%"),
+        ("long line\x1b[1Gshort\x1b[K\n", "short\n"),
+        ("no such\b\b\b\bfile", "no file"),
+        ("B\bBo\bol\bld", "Bold"),
+        ("\b\b\bstart", "start"),
+        ("\x1b]0;title\x07after", "after"),
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1bPq#0;2;0;0;0\x1b\\sixel", "sixel"),
+        ("\x9d0;title\x9cafter", "after"),
+        ("\x1b]0;never closed\nnext line", "\nnext line"),
+        ("\x1b(B\x1b7\x1b=\x1bcreset", "reset"),
+        ("bell\x07 nul\x00 del\x7f vt\x0b ff\x0c", "bell nul del vt ff"),
+        ("half \ud83d of a pair", "half \ufffd of a pair"),
+        ("ends in an escape \x1b", "ends in an escape "),
+        ("ends in half of one \x1b[3", "ends in half of one "),
+        ("\x1b[" + "1" * 70 + "m", "1" * 70 + "m"),
+        ("\x0estays\x0fa line", "staysa line"),
+    ],
+)
+def test_text_is_what_a_terminal_finally_shows(printed: str, seen: str) -> None:
+    assert clean(printed) == seen
+
+
+NASTY = st.text(st.sampled_from("ab \n\r\t\b\x1b[]0;1mKGP\\\x07\x9b\x9c\x9d\x00\x0e\x0f?\ud800é"), max_size=60)
+
+
+@given(st.lists(NASTY, max_size=8))
+def test_it_does_not_matter_where_the_pieces_are_cut(pieces: list[str]) -> None:
+    assert clean(*pieces) == clean("".join(pieces))
+
+
+@given(st.lists(st.text(max_size=50) | NASTY, max_size=8))
+def test_no_control_character_comes_through(pieces: list[str]) -> None:
+    seen = clean(*pieces)
+    assert not any(c in seen for c in map(chr, (*range(9), *range(11, 32), *range(127, 160))))
+    seen.encode()  # no lone surrogate either
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["C"], include_characters="\n\t")), max_size=8))
+def test_plain_text_comes_through_unchanged(pieces: list[str]) -> None:
+    assert clean(*pieces) == "".join(pieces)
+
+
+def test_a_line_without_end_is_passed_on_in_constant_memory() -> None:
+    cleaner, piece, seen = Cleaner(), "x" * 100_000, 0
+    tracemalloc.start()
+    try:
+        for _ in range(200):
+            seen += len(cleaner.write(piece))
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    assert seen + len(cleaner.close()) == 20_000_000
+
+
+@pytest.mark.parametrize("unit", ["\x1b[", "\x1b]", "\x1b", "\r", "\b", "\x1b[31m", "x\r", "\x9b1", "\x1b[2Ky"])
+def test_a_hostile_text_takes_time_in_proportion_to_its_length(unit: str) -> None:
+    # Half a second. Where each unit costs a walk over the line it is many minutes, and the suite's time limit ends it.
+    clean("y" * 8_000, *[unit * 1_000] * 300)
+
+
+def test_a_small_output_is_given_whole_and_makes_no_file(tmp_path: Path) -> None:
+    with Spool(10, tmp_path / "outputs", "cell-1.txt") as spool:
+        spool.write("12345")
+        spool.write("67890")
+        assert spool.text() == "1234567890"
+        assert spool.path is None
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_large_output_is_head_note_and_tail_and_the_whole_is_on_disk(tmp_path: Path) -> None:
+    text = "".join(f"line {n}\n" for n in range(10_000))
+    with Spool(100, tmp_path / "outputs", "cell-1.txt") as spool:
+        for start in range(0, len(text), 7):
+            spool.write(text[start : start + 7])
+        whole = tmp_path / "outputs" / "cell-1.txt"
+        note = f"[… {len(text) - 100:,} characters left out; the whole is in {whole} …]"
+        assert spool.text() == f"{text[:50]}\n{note}\n{text[-50:]}"
+        assert spool.path == whole
+        assert whole.read_text() == text
+    assert stat.S_IMODE(whole.stat().st_mode) == 0o600
+    assert stat.S_IMODE(whole.parent.stat().st_mode) == 0o700
+
+
+@given(st.lists(st.text(max_size=40), max_size=30), st.integers(1, 60))
+def test_head_and_tail_are_the_text_s_own(tmp_path_factory: pytest.TempPathFactory, parts: list[str], n: int) -> None:
+    text = "".join(parts)
+    with Spool(n, tmp_path_factory.mktemp("spool"), "out.txt") as spool:
+        for part in parts:
+            spool.write(part)
+        shown = spool.text()
+    if len(text) <= n:
+        assert shown == text
+    else:
+        assert shown.startswith(text[: n - n // 2])
+        assert shown.endswith(text[len(text) - n // 2 :])
+
+
+def test_line_endings_and_odd_characters_reach_the_file_as_they_came(tmp_path: Path) -> None:
+    with Spool(1, tmp_path, "out.txt") as spool:
+        spool.write("a\r\nb\u2028é\ud800")
+        spool.text()
+        assert (tmp_path / "out.txt").read_bytes() == "a\r\nb\u2028é?".encode()
+
+
+def test_a_taken_name_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "out.txt").write_text("mine")
+    with Spool(1, tmp_path, "out.txt") as spool:
+        spool.write("yours")
+        spool.text()
+        assert (tmp_path / "out.txt").read_text() == "mine"
+        assert (tmp_path / "out-2.txt").read_text() == "yours"
+
+
+def test_a_planted_link_leads_nowhere(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "outputs").symlink_to(outside)
+    with Spool(4, tmp_path / "outputs", "out.txt") as spool:
+        spool.write("too long for four")
+        assert "could not be kept" in spool.text()
+    assert list(outside.iterdir()) == []
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """The kernel of the system refuses to write more than `size` bytes to a file, as it would on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_costs_the_whole_but_not_head_and_tail(tmp_path: Path) -> None:
+    with largest_file(100_000), Spool(10, tmp_path, "out.txt") as spool:
+        for _ in range(10):
+            spool.write("x" * 50_000)
+        spool.write("the end")
+        shown = spool.text()
+    assert shown.startswith("xxxxx\n[… 499,997 characters left out …]\n[the whole could not be kept: File too large]\n")
+    assert shown.endswith("e end")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_is_bounded_by_the_limit(tmp_path: Path) -> None:
+    tracemalloc.start()
+    try:
+        with Spool(1_000_000, tmp_path, "out.txt") as spool:
+            for _ in range(300_000):
+                spool.write("a hundred characters " * 5)
+            assert len(spool.text()) < 1_001_000
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_no_limit_is_ten_million_characters() -> None:
+    assert Spool.limit_for(-1) == UNLIMITED == 10_000_000
+    assert Spool.limit_for(5) == 5
