@@ -1,1 +1,5 @@
-"""The test fixture."""
+"""Say what one is told: the fixture of the tests, with a parameter of every kind."""
+
+from .say import run
+
+__all__ = ["run"]

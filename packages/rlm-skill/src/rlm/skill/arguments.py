@@ -1,0 +1,165 @@
+"""Make a command line of a signature, with tyro. Slow to import (tyro takes 70 to 150 ms): only `cli` does.
+
+tyro parses single values, lists of them, and dataclasses. What it cannot parse, and every dict, is taken as JSON.
+"""
+
+import dataclasses
+import datetime
+import enum
+import inspect
+import json
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from .signature import Parameter, Signature
+
+_VALUES = (str, int, float, bool, bytes, NoneType, PurePath, enum.Enum, datetime.date, datetime.time)
+_LISTS = (list, tuple, set, frozenset, Sequence, Iterable)
+_UNIONS = (Union, UnionType)
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class RepeatedFlagError(Exception):
+    """A flag that is given twice, of which tyro would silently keep the last."""
+
+
+def parse(signature: Signature, words: Sequence[str]) -> Call:
+    """Turn the words of a command line into arguments.
+
+    Returns:
+        Positional and keyword arguments for `run`.
+
+    Raises:
+        RepeatedFlagError: If a flag is given twice.
+        SystemExit: 0 after `--help` on stdout; 2 after a usage error on stderr.
+    """
+    _refuse_repeated(signature, words)
+    # Plain text everywhere: no colours, no box drawing. The option is new in tyro 1.0.
+    getattr(tyro, "_experimental_options", {}).update(utf8_boxes=False, ansi_codes=False)
+    return tyro.cli(_collector(signature), prog=signature.name, args=words)
+
+
+def _refuse_repeated(signature: Signature, words: Sequence[str]) -> None:
+    flags = {f"--{p.name.replace('_', '-')}" for p in signature.parameters}
+    given = [word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")]
+    for flag in flags:
+        if given.count(flag) > 1:
+            raise RepeatedFlagError(f"{flag} is given twice; write several values after one: {flag} A B")
+
+
+def _collector(signature: Signature) -> Callable[..., Call]:
+    """Make a function with the parameters of `run` that only hands its arguments back.
+
+    So tyro never calls a skill, and a skill's traceback holds no frame of tyro's.
+    """
+
+    def collect(*args: Any, **kwargs: Any) -> Call:
+        return args, kwargs
+
+    parameters = [
+        inspect.Parameter(p.name, p.kind, default=p.default, annotation=_annotation(p)) for p in signature.parameters
+    ]
+    collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what inspect looks for
+    collect.__annotations__ = {p.name: p.annotation for p in parameters}
+    collect.__doc__ = _docstring(signature)
+    return collect
+
+
+def _docstring(signature: Signature) -> str:
+    lines = [f"    {p.name}: {p.doc}" for p in signature.parameters if p.doc]
+    return "\n".join([signature.doc or signature.name, "", "Args:", *lines]) if lines else signature.doc
+
+
+def _annotation(parameter: Parameter) -> Any:
+    """Choose how tyro shall see a parameter.
+
+    A flag for a bool and the flags of a dataclass are tyro's business. For all else it gets `object` with a rule how
+    to read it: it would import typeguard, 70 ms more, to compare a default with any other type.
+    """
+    annotation = _bare(parameter.annotation)
+    if annotation is bool or _is_record(annotation):
+        return parameter.annotation
+    return Annotated[object, _rule(annotation, parameter.default)]
+
+
+def _rule(annotation: Any, default: Any) -> PrimitiveConstructorSpec[Any]:
+    if not _is_words(annotation):
+        return _json_rule(annotation)
+    wanted = _without_none(annotation) if default is None else annotation
+    rule = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(wanted, set()))
+    if not isinstance(rule, PrimitiveConstructorSpec):
+        return _json_rule(annotation)
+    return dataclasses.replace(rule, str_from_instance=lambda value: _words_of(rule, value))
+
+
+def _without_none(annotation: Any) -> Any:
+    """Take None out of a union: where it is the default, leaving the flag out says it."""
+    if get_origin(annotation) not in _UNIONS:
+        return annotation
+    return Union[tuple(member for member in get_args(annotation) if member is not NoneType)]  # noqa: UP007
+
+
+def _words_of(rule: PrimitiveConstructorSpec[Any], value: Any) -> list[str]:
+    """Write a default for `--help`, also one that is not of the annotated type."""
+    return rule.str_from_instance(value) if rule.is_instance(value) else [str(value)]
+
+
+def _json_rule(annotation: Any) -> PrimitiveConstructorSpec[Any]:
+    """Read one word as JSON for any type that pydantic knows. Imports pydantic only when there is a word to read."""
+
+    def read(words: list[str]) -> Any:
+        from .jsontext import read_json
+
+        return read_json(annotation, words[0])
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="JSON",
+        instance_from_str=read,
+        is_instance=lambda _: True,
+        str_from_instance=lambda value: [json.dumps(value, default=repr)],  # for --help
+    )
+
+
+def _bare(annotation: Any) -> Any:
+    """Take off `Annotated`, and the name of a `type X = ...`."""
+    if get_origin(annotation) is Annotated:
+        return _bare(get_args(annotation)[0])
+    alias = getattr(typing, "TypeAliasType", None)  # Python 3.12
+    return _bare(annotation.__value__) if alias and isinstance(annotation, alias) else annotation
+
+
+def _is_record(annotation: Any) -> bool:
+    """True for a dataclass, TypedDict or pydantic model whose every field tyro can parse."""
+    if not isinstance(annotation, type):
+        return False
+    if not (dataclasses.is_dataclass(annotation) or is_typeddict(annotation) or hasattr(annotation, "model_fields")):
+        return False
+    fields = [_bare(hint) for hint in get_type_hints(annotation, include_extras=True).values()]
+    return all(_is_words(hint) or _is_record(hint) for hint in fields if get_origin(hint) is not ClassVar)
+
+
+def _is_words(annotation: Any) -> bool:
+    """True for a single value, or a list, set or tuple of single values."""
+    annotation = _bare(annotation)
+    if get_origin(annotation) in _UNIONS:
+        return all(_is_words(member) for member in get_args(annotation))
+    if get_origin(annotation) in _LISTS:
+        return all(_is_value(member) for member in get_args(annotation) if member is not ...)
+    return _is_value(annotation)
+
+
+def _is_value(annotation: Any) -> bool:
+    annotation = _bare(annotation)
+    if get_origin(annotation) in _UNIONS:
+        return all(_is_value(member) for member in get_args(annotation))
+    if get_origin(annotation) is Literal:
+        return True
+    return annotation is None or (isinstance(annotation, type) and issubclass(annotation, _VALUES))

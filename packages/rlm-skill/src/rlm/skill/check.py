@@ -1,0 +1,76 @@
+"""The command that checks skills: `python -m rlm.skill.check DIR...`.
+
+Also runs by its path on a bare Python 3.11 (`python3 path/to/rlm/skill/check.py DIR...`), so that an installer can
+use it before anything is installed.
+
+Prints each skill's findings. Exit status 0: nothing to mend; 1: something is; 2: usage.
+With `--lines` one line for each skill, fields separated by tabs, without control characters inside:
+
+    ok<TAB>name<TAB>absolute folder
+    refused<TAB>absolute folder<TAB>reason
+
+Then findings that do not keep a skill from working go to stderr, and the exit status is 1 only if one is refused.
+"""
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+if not __package__:
+    # Run by its path. The folder becomes a package under a name of its own (PEP 366), so that no `rlm` which happens
+    # to be installed is taken for this one.
+    _here = Path(__file__).resolve().parent
+    __package__ = "rlm_skill_uninstalled"
+    _spec = importlib.util.spec_from_file_location(
+        __package__, _here / "__init__.py", submodule_search_locations=[str(_here)]
+    )
+    assert _spec
+    sys.modules[__package__] = importlib.util.module_from_spec(_spec)
+
+from .contract import Finding, Level, check_skill, skill_name
+from .names import printable
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Check the folders on the command line and return the exit status."""
+    parser = argparse.ArgumentParser(prog="rlm.skill.check", description="Check skills without running them.")
+    parser.add_argument("--lines", action="store_true", help="one line per skill: ok or refused, for programs")
+    parser.add_argument("directories", nargs="+", metavar="DIR", help="the folder of one skill")
+    options = parser.parse_args(arguments)
+    folders = [Path(directory).absolute() for directory in options.directories]
+    report = _lines if options.lines else _words
+    return max([report(folder, check_skill(folder)) for folder in folders])
+
+
+def _words(folder: Path, findings: tuple[Finding, ...]) -> int:
+    for finding in findings:
+        print(finding)
+    mend = [finding for finding in findings if finding.level is not Level.ADVICE]
+    verdict = f"{len(mend)} to mend" if mend else "ok"
+    print(f"{printable(skill_name(folder))}: {verdict}")
+    return 1 if mend else 0
+
+
+def _lines(folder: Path, findings: tuple[Finding, ...]) -> int:
+    refusing = [finding for finding in findings if finding.level is Level.BROKEN]
+    for finding in findings:
+        if finding not in refusing:
+            print(finding, file=sys.stderr)
+    if refusing:
+        reason = " | ".join(_reasons(folder, refusing))
+        print("refused", printable(str(folder)), reason, sep="\t")
+        return 1
+    print("ok", skill_name(folder), folder, sep="\t")
+    return 0
+
+
+def _reasons(folder: Path, findings: list[Finding]) -> Iterator[str]:
+    """Say where within the folder, which stands on the line already."""
+    for finding in findings:
+        yield str(finding).removeprefix(f"{printable(str(folder))}/").removeprefix(f"{printable(str(folder))}: ")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

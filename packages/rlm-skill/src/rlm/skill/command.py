@@ -1,0 +1,90 @@
+"""The command of every skill: `[project.scripts] <name> = "rlm.skill:cli"`."""
+
+import inspect
+import os
+import select
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .calls import log_call
+from .output import print_result
+from .signature import read_signature
+
+USAGE = 2
+INTERRUPTED = 130
+
+
+def cli() -> int:
+    """Run the skill whose command this is, with the arguments of `sys.argv`.
+
+    The command's own name says which: `websearch` imports `websearch` and calls its `run`.
+
+    Returns:
+        Exit status: 0; 2 after a usage error; 130 after Ctrl-C. What `run` raises is raised (status 1).
+    """
+    try:
+        return _quiet_pipe(_main, Path(sys.argv[0]).name, sys.argv[1:])
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _main(name: str, words: list[str]) -> int:
+    if not name.isidentifier() or find_spec(name) is None:
+        return _complain(name, f"no skill {name!r} is installed in {sys.prefix}; a command bears its skill's name")
+    run = getattr(import_module(name), "run", None)
+    if not callable(run):
+        return _complain(
+            name, f"the package {name!r} offers no `run`; write in its __init__.py: from .{name} import run"
+        )
+    return _call(name, run, words)
+
+
+def _call(name: str, run: Callable[..., Any], words: list[str]) -> int:
+    from .arguments import RepeatedFlagError, parse
+
+    try:
+        args, kwargs = parse(read_signature(run, name), words)
+    except RepeatedFlagError as error:
+        return _complain(name, str(error))
+    log_call(name)
+    print_result(_wait_for(run(*args, **kwargs)))
+    sys.stdout.flush()
+    return 0
+
+
+def _wait_for(result: Any) -> Any:
+    if not inspect.isawaitable(result):
+        return result
+    import asyncio
+
+    async def wait() -> Any:
+        return await result
+
+    return asyncio.run(wait())
+
+
+def _complain(name: str, problem: str) -> int:
+    print(f"{name}: {problem}", file=sys.stderr)
+    return USAGE
+
+
+def _quiet_pipe(main: Callable[..., int], *arguments: Any) -> int:
+    """Call `main`, and end quietly if the reader of stdout has gone away (`websearch … | head`)."""
+    try:
+        return main(*arguments)
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise  # another pipe, and `run` did not see to it
+        # Python flushes once more at exit, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _reader_has_gone() -> bool:
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -1,0 +1,94 @@
+"""The contract of a skill, checked on its source: nothing of it is imported or run.
+
+    <name>/SKILL.md                 what it is for, with front matter (agentskills.io)
+    <name>/pyproject.toml           distribution rlm-skill-<name>, one command <name> = "rlm.skill:cli"
+    <name>/src/<name>/__init__.py   offers `run`
+    <name>/src/<name>/<name>.py     async def run(...), annotated, with a Google docstring
+
+The folder may also be called `rlm-skill-<name>`. Standard library only, so that an installer can ask before anything
+is installed (`check.py` beside this file is the command).
+"""
+
+import os
+from pathlib import Path
+
+from .finding import Finding, Level, read_text
+from .frontmatter import FrontMatterError, read_front_matter
+from .names import PREFIX, RULE, printable, suggest_name, wrong_with_name
+from .project import check_project
+from .source import check_code
+
+__all__ = ["Finding", "Level", "check_skill", "skill_name"]
+
+_LONGEST_DESCRIPTION = 1024  # agentskills.io
+
+
+def skill_name(folder: Path) -> str:
+    """Tell a skill's name from its folder, `<name>` or `rlm-skill-<name>`."""
+    return folder.name.removeprefix(PREFIX)
+
+
+def check_skill(directory: str | os.PathLike[str]) -> tuple[Finding, ...]:
+    """Check a skill's source tree against the contract.
+
+    Args:
+        directory: The folder that holds SKILL.md and pyproject.toml.
+
+    Returns:
+        What is wrong, worst first; empty when nothing is. Only `Level.BROKEN` keeps a skill from working.
+    """
+    folder = Path(directory).absolute()  # not resolved: a link's own name counts
+    if not folder.is_dir():
+        return (Finding(Level.BROKEN, folder, "there is no such folder", "the folder of one skill"),)
+    wrong = wrong_with_name(skill_name(folder))
+    if wrong:
+        return (_bad_name(folder, wrong),)
+    name = skill_name(folder)
+    findings = [
+        *_check_path(folder),
+        *check_project(folder / "pyproject.toml", name),
+        *check_code(folder / "src" / name, name),
+        *_check_skill_file(folder / "SKILL.md", name),
+    ]
+    return tuple(sorted(findings, key=lambda finding: finding.level.rank))
+
+
+def _bad_name(folder: Path, wrong: str) -> Finding:
+    name = skill_name(folder)
+    return Finding(
+        Level.BROKEN,
+        folder,
+        f"the name {name!r} {wrong}",
+        f"a name such as {suggest_name(name)!r} for folder, package and command: {RULE}",
+    )
+
+
+def _check_path(folder: Path) -> list[Finding]:
+    found = []
+    if printable(str(folder)) != str(folder):
+        found.append(Finding(Level.BROKEN, folder, "the path holds control characters", "a plain path"))
+    if "_" in skill_name(folder):
+        wrong = "agentskills.io allows no underscore in a name, so other agents will not load this SKILL.md"
+        found.append(Finding(Level.ADVICE, folder, wrong, f"{suggest_name(folder.name)!r} throughout"))
+    return found
+
+
+def _check_skill_file(path: Path, name: str) -> list[Finding]:
+    example = f"---, name: {name}, description: what it does and when to use it, --- (a line each)"
+    if not path.is_file():
+        return [Finding(Level.INCOMPLETE, path, "there is no SKILL.md", f"one that begins {example}")]
+    try:
+        front = read_front_matter(read_text(path))
+    except (FrontMatterError, UnicodeDecodeError, OSError) as error:
+        return [Finding(Level.INCOMPLETE, path, printable(str(error)), example, line=1)]
+    found = []
+    if front.name.replace("-", "_") != name:
+        wrong = f"the name is {front.name!r}" if front.name else "the front matter has no name"
+        found.append(Finding(Level.INCOMPLETE, path, wrong, f"name: {name}", line=2))
+    if not front.summary:
+        wrong = "the front matter has no description"
+        found.append(Finding(Level.INCOMPLETE, path, wrong, "description: what it does, when to use it", line=2))
+    elif len(front.description) > _LONGEST_DESCRIPTION:
+        wrong = f"the description has {len(front.description)} characters"
+        found.append(Finding(Level.ADVICE, path, wrong, f"at most {_LONGEST_DESCRIPTION}", line=2))
+    return found

@@ -1,0 +1,170 @@
+"""Which skills are installed: the distributions `rlm-skill-<name>`, found in one look at each folder of `sys.path`."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from importlib.metadata import Distribution
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from .finding import Level
+from .frontmatter import FrontMatter, FrontMatterError, read_front_matter
+from .names import wrong_with_name
+from .project import TARGET
+from .source import check_code
+
+_DIST_INFO = re.compile(r"rlm[-_.]+skill[-_.]+([A-Za-z0-9._]+?)-[^-]+\.dist-info")
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledSkill:
+    """A skill as it is installed.
+
+    Attributes:
+        name: Its name: import, command and variable.
+        version: Its version.
+        origin: Where it came from: a folder, an address, or "index".
+        description: What it is for, on one line; from SKILL.md, else from the distribution.
+        skill_file: Its SKILL.md, or None if that is not to be found.
+        broken: Why it cannot work, or None.
+    """
+
+    name: str
+    version: str
+    origin: str
+    description: str
+    skill_file: Path | None
+    broken: str | None
+
+    @property
+    def state(self) -> str:
+        """ "ok" or "broken"."""
+        return "broken" if self.broken else "ok"
+
+
+def installed_names(path: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Name the skills that can be imported, without reading anything about them.
+
+    Args:
+        path: The folders to look into; by default `sys.path`.
+    """
+    return tuple(sorted(name for name in _found(path) if wrong_with_name(name) is None))
+
+
+def installed_skills(path: Sequence[str] | None = None) -> tuple[InstalledSkill, ...]:
+    """Describe the installed skills, by name. Reads files, imports nothing, and never fails on account of one skill.
+
+    Args:
+        path: The folders to look into; by default `sys.path`.
+    """
+    return tuple(_describe(name, folder, path) for name, folder in sorted(_found(path).items()))
+
+
+def try_import(name: str, seconds: float = 30) -> str | None:
+    """Import a skill in a process of its own.
+
+    Args:
+        name: Its import name.
+        seconds: How long it may take.
+
+    Returns:
+        None if it can be imported, else the last line of the traceback.
+    """
+    command = [sys.executable, "-P", "-c", "import importlib, sys; importlib.import_module(sys.argv[1])", name]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"its import takes more than {seconds:g} s"
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip().splitlines() or [f"its import ends Python with status {done.returncode}"])[-1]
+
+
+def _found(path: Sequence[str] | None) -> dict[str, Path]:
+    """Map each skill's name to its .dist-info folder. As with imports, the first folder of the path wins."""
+    found: dict[str, Path] = {}
+    for entry in sys.path if path is None else path:
+        with suppress(OSError):
+            for folder in sorted(Path(entry or ".").iterdir()):
+                match = _DIST_INFO.fullmatch(folder.name)
+                if match:
+                    found.setdefault(re.sub(r"[-_.]+", "_", match[1]).lower(), folder)
+    return found
+
+
+def _describe(name: str, folder: Path, path: Sequence[str] | None) -> InstalledSkill:
+    distribution = Distribution.at(folder)
+    headers = _headers(distribution)
+    package = _package(name, path)
+    origin = _origin(distribution)
+    skill_file = _skill_file(package, origin)
+    return InstalledSkill(
+        name=name,
+        version=headers.get("version", "?"),
+        origin=origin,
+        description=_front_matter(skill_file).summary or headers.get("summary", ""),
+        skill_file=skill_file,
+        broken=_why_broken(name, distribution, package),
+    )
+
+
+def _headers(distribution: Distribution) -> dict[str, str]:
+    """Read METADATA's one-line headers; importlib.metadata would import the email package for it."""
+    head = (distribution.read_text("METADATA") or "").partition("\n\n")[0]
+    pairs = [line.partition(":") for line in head.splitlines()]
+    return {key.strip().lower(): value.strip() for key, _, value in reversed(pairs)}
+
+
+def _package(name: str, path: Sequence[str] | None) -> Path | None:
+    """Find the package's folder without importing it. A folder without __init__.py is none."""
+    spec = PathFinder.find_spec(name, path)
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _origin(distribution: Distribution) -> str:
+    with suppress(ValueError, AttributeError):
+        url = str(json.loads(distribution.read_text("direct_url.json") or "{}").get("url", ""))
+        if url.startswith("file:"):
+            return unquote(urlsplit(url).path)
+        return url or "index"
+    return "index"
+
+
+def _skill_file(package: Path | None, origin: str) -> Path | None:
+    """Find SKILL.md: in the package (as a wheel of the template has it), else where it was installed from."""
+    folders = [package] if package else []
+    if Path(origin).is_absolute():
+        folders.append(Path(origin))
+    return next((folder / "SKILL.md" for folder in folders if (folder / "SKILL.md").is_file()), None)
+
+
+def _front_matter(path: Path | None) -> FrontMatter:
+    if path:
+        with suppress(OSError, UnicodeDecodeError, FrontMatterError):
+            return read_front_matter(path.read_text(encoding="utf-8"))
+    return FrontMatter()
+
+
+def _why_broken(name: str, distribution: Distribution, package: Path | None) -> str | None:
+    return next(_reasons(name, distribution, package), None)
+
+
+def _reasons(name: str, distribution: Distribution, package: Path | None) -> Iterator[str]:
+    wrong = wrong_with_name(name)
+    if wrong:
+        yield f"the name {name!r} {wrong}"
+    if package is None:
+        yield f"it brought no package {name!r}: build it from a folder with src/{name}/__init__.py"
+        return
+    if not re.search(rf"^{name}\s*=\s*{re.escape(TARGET)}\s*$", distribution.read_text("entry_points.txt") or "", re.M):
+        yield f'it has no command: [project.scripts] {name} = "{TARGET}"'
+    for finding in check_code(package, name):
+        if finding.level is Level.BROKEN:
+            yield str(finding)

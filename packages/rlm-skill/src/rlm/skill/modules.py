@@ -1,0 +1,174 @@
+"""Skills in a notebook: a module that can be called, and that costs nothing until it is used.
+
+`preload` puts a stand-in for every skill into the notebook's variables. The first use of one imports the skill, by an
+import hook that makes each skill's module callable, however it is imported. A skill that fails to import fails there
+and then, with its own traceback, and harms nobody else.
+"""
+
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+OnCall = Callable[[str], None]
+"""Told a skill's name at every call. Must return at once and must not raise."""
+
+
+def preload(names: Iterable[str], namespace: MutableMapping[str, Any], on_call: OnCall | None = None) -> None:
+    """Offer skills in a namespace without importing them.
+
+    Afterwards `await websearch(...)`, `websearch.run(...)`, `import websearch`, `from websearch import run`,
+    `help(websearch)`, `inspect.signature(websearch)`, `websearch?` and completion work. May be called again, for
+    example after `%reset`: a name that the namespace has already is left alone.
+
+    Args:
+        names: Import names of installed skills (see `installed_names`).
+        namespace: The notebook's variables.
+        on_call: Called with the skill's name whenever its `run` is called from Python.
+    """
+    finder = _SkillFinder(frozenset(names), on_call)
+    sys.meta_path[:] = [finder, *(other for other in sys.meta_path if not isinstance(other, _SkillFinder))]
+    for name in sorted(finder.names):
+        if name in sys.modules:
+            make_callable(sys.modules[name], on_call)
+        namespace.setdefault(name, _StandIn(name, namespace))
+
+
+def make_callable(module: ModuleType, on_call: OnCall | None = None) -> None:
+    """Let a skill's module be called as its `run` is. A module without a function `run` is left as it is."""
+    run = getattr(module, "run", None)
+    if not inspect.isfunction(run) or isinstance(module, _CallableModule):
+        return
+    vars(module).setdefault("__all__", ["run"])  # help() shows only this of what is defined in another file
+    if on_call:
+        vars(module)["run"] = _counted(run, module.__name__, on_call)
+    module.__class__ = _CallableModule
+
+
+def _counted(run: Callable[..., Any], name: str, on_call: OnCall) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(run):
+
+        @functools.wraps(run)
+        async def counted_async(*args: Any, **kwargs: Any) -> Any:
+            on_call(name)
+            return await run(*args, **kwargs)
+
+        return counted_async
+
+    @functools.wraps(run)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        on_call(name)
+        return run(*args, **kwargs)
+
+    return counted
+
+
+class _CallableModule(ModuleType):
+    """The class of a skill's module."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run(*args, **kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.run)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, (self.__name__,)
+
+    def getdoc(self) -> str:
+        """What IPython shows for `websearch?`: the words of `run`, which name the arguments."""
+        return inspect.getdoc(self.run) or self.__doc__ or ""
+
+
+class _StandIn(ModuleType):
+    """Stands in a namespace for a skill that is not imported yet, and leaves it on first use.
+
+    Not in `sys.modules`: code that walks over all modules must not import every skill.
+    """
+
+    def __init__(self, name: str, namespace: MutableMapping[str, Any]) -> None:
+        super().__init__(name)
+        vars(self)["_load"] = functools.partial(_load, self, name, namespace)
+
+    def __getattribute__(self, name: str) -> Any:
+        # What a display asks of every object is no use of it.
+        if name in {"__class__", "__dict__", "__name__"}:
+            return super().__getattribute__(name)
+        if name.startswith(("_ipython_", "_repr_")):
+            raise AttributeError(name)
+        return getattr(_loaded(self), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(_loaded(self), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(_loaded(self), name)
+
+    def __dir__(self) -> Iterable[str]:
+        return dir(_loaded(self))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _loaded(self)(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<skill {self.__name__!r}, not imported yet>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, (self.__name__,)
+
+
+def _loaded(stand_in: _StandIn) -> Any:
+    return vars(stand_in)["_load"]()
+
+
+def _load(stand_in: _StandIn, name: str, namespace: MutableMapping[str, Any]) -> ModuleType:
+    module = importlib.import_module(name)
+    if namespace.get(name) is stand_in:
+        namespace[name] = module
+    return module
+
+
+class _SkillFinder(MetaPathFinder):
+    """Finds skills as Python itself does, and makes them callable once they are imported."""
+
+    def __init__(self, names: frozenset[str], on_call: OnCall | None) -> None:
+        self.names = names
+        self._on_call = on_call
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in self.names:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec and spec.loader:
+            spec.loader = _SkillLoader(spec.loader, self._on_call)
+        return spec
+
+
+class _SkillLoader(Loader):
+    """Runs the module by its own loader, which it leaves in its place afterwards."""
+
+    def __init__(self, loader: Any, on_call: OnCall | None) -> None:
+        self._loader = loader
+        self._on_call = on_call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        created: ModuleType | None = self._loader.create_module(spec)
+        return created
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        make_callable(module, self._on_call)

@@ -1,0 +1,85 @@
+"""Which names a skill may bear.
+
+One word serves as folder, import, command, part of a distribution's name and variable of the notebook, so it has to
+be fit for all of them, and may not hide what is there already.
+"""
+
+import builtins
+import keyword
+import re
+import sys
+import unicodedata
+
+RULE = (
+    "a skill's name is a lower-case letter, then lower-case letters and digits ([a-z][a-z0-9]*, at most 64), "
+    "and no Python keyword, builtin or standard-library module, and no name that rlm or the shell needs"
+)
+PREFIX = "rlm-skill-"
+
+_SHAPE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_LONGEST = 64
+
+# Variables of the notebook, and packages that rlm and this library stand on: a skill would hide them.
+# fmt: off
+_OURS = {
+    "rlm", "rlm_core", "rlm_skill", "context", "display", "get_ipython", "cloudpickle", "ipykernel",
+    "ipython", "jupyter", "jupyter_client", "jupyter_core", "openai", "pip", "pydantic", "pydantic_core",
+    "pytest", "rich", "setuptools", "test", "tests", "tornado", "traitlets", "typing_extensions", "tyro",
+    "uv", "wheel", "zmq",
+}
+
+# Programs: a skill is a command too, and comes first on the PATH of every cell.
+_PROGRAMS = {
+    "awk", "bash", "cat", "chmod", "cp", "curl", "cut", "date", "docker", "du", "echo", "env", "find",
+    "gcc", "git", "grep", "head", "kill", "ln", "ls", "make", "mkdir", "mv", "node", "npm", "npx",
+    "patch", "perl", "ps", "python", "python3", "rg", "rm", "ruby", "sed", "sh", "sleep", "sort", "ssh",
+    "sudo", "tail", "tar", "tee", "touch", "tr", "uname", "uvx", "wc", "wget", "which", "xargs",
+}
+# fmt: on
+
+
+def wrong_with_name(name: str) -> str | None:
+    """Say what forbids this name, or None.
+
+    Args:
+        name: The name alone, without `rlm-skill-`.
+
+    Returns:
+        A clause for a message, such as "is a Python keyword".
+    """
+    wrongs = {
+        "does not follow the rule [a-z][a-z0-9]* (at most 64 characters)": not _follows_rule(name),
+        "is a Python keyword": keyword.iskeyword(name) or keyword.issoftkeyword(name),
+        "is a module of Python's standard library": name in sys.stdlib_module_names,
+        "is a Python builtin": hasattr(builtins, name),
+        "is a name that rlm needs itself": name in _OURS,
+        "is a program that the shell needs": name in _PROGRAMS,
+    }
+    return next((wrong for wrong, holds in wrongs.items() if holds), None)
+
+
+def _follows_rule(name: str) -> bool:
+    """Single underscores are let through: they work as import and command, only agentskills.io has none."""
+    return len(name) <= _LONGEST and _SHAPE.fullmatch(name) is not None
+
+
+def suggest_name(name: str) -> str:
+    """Make the nearest name that follows the rule, for a message. "Web-Search 2" gives "websearch2"."""
+    bare = re.sub(r"[^a-z0-9]", "", name.lower()).lstrip("0123456789")[:_LONGEST]
+    if not bare:
+        return "myskill"
+    return bare if wrong_with_name(bare) is None else f"my{bare[: _LONGEST - 2]}"
+
+
+def normalised(distribution: str) -> str:
+    """Spell a distribution's name the way PyPA's name normalisation does: lower case, runs of -_. as one hyphen."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def printable(text: str) -> str:
+    """Escape everything that could steer a terminal or break a line of output."""
+    return "".join(c if _is_harmless(c) else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def _is_harmless(character: str) -> bool:
+    return unicodedata.category(character) not in {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}

@@ -1,0 +1,138 @@
+"""Check a skill's pyproject.toml: that it installs as rlm-skill-<name>, and brings the one command <name>."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .finding import Finding, Level, read_text
+from .names import PREFIX, normalised
+
+TARGET = "rlm.skill:cli"
+_OWN = {"rlm", "rlm-core", "rlm-skill"}
+_BUILD = r"\[tool\.hatch\.build\.targets\.wheel\]|\[build-system\]"
+
+
+def check_project(path: Path, name: str) -> list[Finding]:
+    """Check the pyproject.toml of the skill `name`."""
+    if not path.is_file():
+        wrong = "there is no pyproject.toml"
+        return [Finding(Level.BROKEN, path, wrong, "one, as in a new skill (`rlm skills new NAME`)")]
+    try:
+        text = read_text(path)
+        document = tomllib.loads(text)
+    except (ValueError, OSError, RecursionError) as error:
+        return [Finding(Level.BROKEN, path, f"this is not valid TOML: {error}", "valid TOML", _error_line(error))]
+    project = document.get("project")
+    if not isinstance(project, dict):
+        return [Finding(Level.BROKEN, path, "there is no table [project]", f'[project] with name = "{PREFIX}{name}"')]
+    return list(_check(_File(path, text), document, project, name))
+
+
+class _File:
+    """A file that findings point into."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self._lines = text.splitlines()
+
+    def finding(self, level: Level, wrong: str, write: str, near: str) -> Finding:
+        """Make a finding at the first line that matches the pattern `near`, or at none."""
+        pattern = re.compile(near)
+        line = next((number for number, text in enumerate(self._lines, 1) if pattern.match(text)), None)
+        return Finding(level, self.path, wrong, write, line)
+
+
+def _check(file: _File, document: dict[str, Any], project: dict[str, Any], name: str) -> Iterator[Finding]:
+    yield from _check_identity(file, project, name)
+    yield from _check_scripts(file, project, name)
+    yield from _check_dependencies(file, project)
+    yield from _check_contents(file, document, name)
+
+
+def _check_identity(file: _File, project: dict[str, Any], name: str) -> Iterator[Finding]:
+    distribution = project.get("name")
+    if not isinstance(distribution, str) or normalised(distribution) != normalised(PREFIX + name):
+        wrong = f"the distribution is {distribution!r}" if distribution else "the distribution has no name"
+        write = f'name = "{PREFIX}{name}", to match the folder'
+        yield file.finding(Level.BROKEN, wrong, write, r"\s*name\s*=|\[project\]")
+    if "version" not in project and "version" not in _listed(project.get("dynamic")):
+        yield file.finding(Level.BROKEN, "there is no version", 'version = "0.1.0"', r"\[project\]")
+
+
+def _check_scripts(file: _File, project: dict[str, Any], name: str) -> Iterator[Finding]:
+    write = f'[project.scripts] with the one line {name} = "{TARGET}"'
+    scripts = {**_table(project.get("scripts")), **_table(project.get("gui-scripts"))}
+    if {"scripts", "gui-scripts", "entry-points"} & {*_listed(project.get("dynamic"))}:
+        wrong = "the commands are made when the package is built, so they cannot be checked"
+        yield file.finding(Level.BROKEN, wrong, write, r"\s*dynamic\s*=")
+    if scripts.get(name) != TARGET:
+        wrong = f"the command {name!r} runs {scripts[name]!r}" if name in scripts else f"there is no command {name!r}"
+        yield file.finding(Level.BROKEN, wrong, write, rf"\s*[\"']?{name}[\"']?\s*=|\[project\.scripts\]")
+    for other in scripts.keys() - {name}:
+        wrong = f"the command {other!r} is not the skill's own, and may replace another's"
+        near = rf"\s*[\"']?{re.escape(other)}[\"']?\s*="
+        yield file.finding(Level.BROKEN, wrong, write, near)
+
+
+def _check_dependencies(file: _File, project: dict[str, Any]) -> Iterator[Finding]:
+    near = r"\s*dependencies\s*=|\[project\]"
+    dependencies = {_required(entry): entry for entry in _listed(project.get("dependencies"))}
+    if "rlm-skill" not in dependencies and "dependencies" not in _listed(project.get("dynamic")):
+        wrong = "it does not depend on rlm-skill, which brings its command"
+        yield file.finding(Level.INCOMPLETE, wrong, 'dependencies = ["rlm-skill"]', near)
+    for own in _OWN & dependencies.keys():
+        if "@" in dependencies[own]:
+            wrong = f"it takes {own} from a place of its own, which conflicts with the one that is installed"
+            yield file.finding(Level.BROKEN, wrong, f'"{own}"', near)
+
+
+def _check_contents(file: _File, document: dict[str, Any], name: str) -> Iterator[Finding]:
+    """Two backends have to be told what to ship: by themselves they look for src/rlm_skill_<name>."""
+    tools = _table(document.get("tool"))
+    backend = str(_table(document.get("build-system")).get("build-backend"))
+    if backend.startswith("hatchling"):
+        yield from _check_hatch(file, _in(tools, "hatch", "build"), name)
+    elif backend == "uv_build" and _in(tools, "uv", "build-backend").get("module-name") != name:
+        wrong = f"uv_build would look for src/rlm_skill_{name}"
+        yield file.finding(Level.BROKEN, wrong, f'[tool.uv.build-backend] module-name = "{name}"', _BUILD)
+
+
+def _check_hatch(file: _File, build: dict[str, Any], name: str) -> Iterator[Finding]:
+    wheel = _in(build, "targets", "wheel")
+    packages = wheel.get("packages", build.get("packages"))
+    write = f'[tool.hatch.build.targets.wheel] packages = ["src/{name}"]'
+    if not build:
+        yield file.finding(Level.BROKEN, "hatchling is not told what to put into the wheel", write, _BUILD)
+    elif packages is not None and f"src/{name}" not in {entry.rstrip("/") for entry in _listed(packages)}:
+        yield file.finding(Level.BROKEN, f"the wheel would not hold src/{name}", write, _BUILD)
+    elif f"{name}/SKILL.md" not in _table(wheel.get("force-include")).values():
+        write = f'[tool.hatch.build.targets.wheel.force-include] "SKILL.md" = "{name}/SKILL.md"'
+        wrong = "the wheel does not hold SKILL.md, so it is read from the source folder as long as that is there"
+        yield file.finding(Level.ADVICE, wrong, write, _BUILD)
+
+
+def _error_line(error: Exception) -> int | None:
+    found = re.search(r"\(at line (\d+)", str(error))
+    return int(found[1]) if found else None
+
+
+def _required(requirement: str) -> str:
+    """The distribution that a requirement names."""
+    found = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", requirement)
+    return normalised(found[1]) if found else ""
+
+
+def _table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _in(table: dict[str, Any], *keys: str) -> dict[str, Any]:
+    for key in keys:
+        table = _table(table.get(key))
+    return table
+
+
+def _listed(value: object) -> list[str]:
+    return [entry for entry in value if isinstance(entry, str)] if isinstance(value, list) else []

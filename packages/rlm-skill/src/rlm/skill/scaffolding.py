@@ -1,0 +1,62 @@
+"""Make a new skill out of the template."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from .names import RULE, suggest_name, wrong_with_name
+
+PLACEHOLDER = "myskill"
+"""The name that the template's own skill bears, in file names and contents."""
+
+_LEFTOVERS = shutil.ignore_patterns("__pycache__", "*.pyc", ".*_cache", ".venv", "dist", "*.egg-info", "uv.lock")
+
+
+class ScaffoldError(ValueError):
+    """A new skill that cannot be made, with the reason and what to do."""
+
+
+def template_folder() -> Path:
+    """Find the template: beside this file in an installed wheel, at the top of a checkout."""
+    shipped = Path(__file__).with_name("template")
+    return shipped if shipped.is_dir() else Path(__file__).resolve().parents[5] / "skills-template"
+
+
+def scaffold(name: str, target_dir: Path, template_dir: Path | None = None) -> Path:
+    """Make the folder of a new skill, which keeps the contract and passes its own tests.
+
+    Args:
+        name: The skill's name.
+        target_dir: The folder to make it in; the skill becomes `target_dir/name`.
+        template_dir: What to copy; by default the template that comes with this package.
+
+    Returns:
+        The skill's folder.
+
+    Raises:
+        ScaffoldError: If the name is refused, the folder exists already, or cannot be written.
+    """
+    wrong = wrong_with_name(name)
+    if wrong:
+        raise ScaffoldError(f"the name {name!r} {wrong}; {RULE}; for example {suggest_name(name)!r}")
+    target = target_dir / name
+    if target.exists() or target.is_symlink():
+        raise ScaffoldError(f"{target} exists already; choose another name, or remove it first")
+    try:
+        _copy(template_dir or template_folder(), target, name)
+    except OSError as error:
+        raise ScaffoldError(f"{target} cannot be made: {error}") from error
+    return target
+
+
+def _copy(template: Path, target: Path, name: str) -> None:
+    """Copy aside first, so that what appears under the name is whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as aside:
+        draft = Path(shutil.copytree(template, Path(aside) / name, ignore=_LEFTOVERS))
+        for path in sorted(draft.rglob("*"), reverse=True):  # what a folder holds before the folder
+            if path.is_file():
+                text = path.read_text(encoding="utf-8")
+                path.write_text(text.replace(PLACEHOLDER, name), encoding="utf-8")
+            path.rename(path.with_name(path.name.replace(PLACEHOLDER, name)))
+        draft.rename(target)

@@ -1,0 +1,85 @@
+"""A skill's `run` as a value: what it takes, what it gives, and how a model is told of it."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from .docstring import read_docstring
+
+REQUIRED: Any = inspect.Parameter.empty
+"""The default of a parameter that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of `run`.
+
+    Attributes:
+        name: Its name.
+        annotation: Its type, resolved; `Any` if `run` states none.
+        default: Its default, or `REQUIRED`.
+        doc: Its words in the docstring, on one line; may be empty.
+        kind: One of the kinds of `inspect.Parameter`.
+    """
+
+    name: str
+    annotation: Any
+    default: Any
+    doc: str
+    kind: Any
+
+    @property
+    def required(self) -> bool:
+        """True if a call must give it."""
+        return self.default is REQUIRED
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What one needs to know to call a skill.
+
+    Attributes:
+        name: The skill's name.
+        parameters: In order.
+        returns: The type of what comes back (of an async `run`, after awaiting); `Any` if `run` states none.
+        doc: The docstring without its sections.
+        is_async: True for `async def run`.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    returns: Any
+    doc: str
+    is_async: bool
+
+    def schema(self) -> dict[str, Any]:
+        """Describe the skill as a function tool in OpenAI's format, with JSON Schema for the arguments."""
+        from .schema import function_schema
+
+        return function_schema(self)
+
+
+def read_signature(run: Callable[..., Any], name: str | None = None) -> Signature:
+    """Read a function's signature.
+
+    Args:
+        run: The function, sync or async.
+        name: The skill's name; by default that of the package `run` was defined in.
+
+    Raises:
+        NameError: If an annotation names something that is not there at run time.
+    """
+    hints = get_type_hints(run, include_extras=True)
+    doc = read_docstring(inspect.getdoc(run))
+    parameters = tuple(
+        Parameter(p.name, hints.get(p.name, Any), p.default, doc.args.get(p.name, ""), p.kind)
+        for p in inspect.signature(run).parameters.values()
+    )
+    return Signature(
+        name=name or run.__module__.partition(".")[0],
+        parameters=parameters,
+        returns=hints.get("return", Any),
+        doc=doc.text,
+        is_async=inspect.iscoroutinefunction(run),
+    )
