@@ -1,0 +1,563 @@
+#!/usr/bin/env bash
+# Installs rlm and this machine's skills as wheels into one uv tool environment. See --help.
+#
+# Everything is installed twice: first into a rehearsal folder, where it must resolve, build, come from this checkout
+# and run; then in its place. The previous environment is moved aside for that second step alone, and moved back if the
+# step fails, is interrupted, or (by the next run) if it was killed.
+
+if [ -z "${BASH_VERSION:-}" ]; then
+    exec bash "$0" "$@" # started by another shell, as `sh install.sh` does on Debian
+fi
+set -euo pipefail
+set +o posix
+
+readonly NEEDED_UV=0.11.8 # older ones install workspace members editable
+readonly PYTHON_RANGE='>=3.11,<3.14'
+readonly USUAL_SKILLS='/task/rlm-skills' # unattended installers rewrite this one path: it stands here only
+
+UV='' PYTHON='' CHECKOUT='' DATA='' TOOL='' STAGE='' SCRATCH='' CHILD=''
+ACTION=install STRICT='' REFUSED=''
+PYTEST_ARGS=()
+SKILLS=() # names of the good ones; the constraints file knows where they lie
+
+usage() {
+    cat <<END
+usage: ./install.sh [--strict] [--demo]   install rlm and the skills found, then run \`rlm demo\` if asked to
+       ./install.sh --test [ARGUMENT...]  set the development environment up and run the tests (arguments for pytest)
+       ./install.sh --uninstall           remove what this script installed; sessions stay
+
+  --strict  install nothing if any skill is refused; without it bad skills are named and left out
+
+variables
+  RLM_SKILLS_DIR      folder that holds one folder per skill [$USUAL_SKILLS]
+  RLM_CHECKOUT_PATH   the checkout to install from [the folder of this script]
+  RLM_TOOL_PYTHON     a version or the path of a Python [$PYTHON_RANGE, as uv finds or fetches it]
+  RLM_EXTRA_UV_ARGS   more words for \`uv tool install\`, e.g. --offline --find-links /wheels
+  UV_INSTALL_DIR      where uv goes if it has to be fetched [~/.local/share/rlm/uv]
+  UV_TOOL_DIR, UV_TOOL_BIN_DIR   where the environment [~/.local/share/uv/tools] and the commands [~/.local/bin] go
+and whatever else uv and pip read: UV_OFFLINE, UV_FIND_LINKS, UV_DEFAULT_INDEX, PIP_INDEX_URL, ...
+END
+}
+
+main() {
+    trap leave EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    parse "$@"
+    locate
+    case $ACTION in
+        install) install ;;
+        demo)
+            install
+            run_demo
+            ;;
+        test) run_tests ;;
+        uninstall) uninstall ;;
+    esac
+}
+
+parse() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --demo) ACTION=demo ;;
+            --strict) STRICT=yes ;;
+            --uninstall) ACTION=uninstall ;;
+            --test)
+                ACTION='test'
+                shift
+                PYTEST_ARGS=("$@")
+                return
+                ;;
+            -h | --help)
+                usage
+                exit 0
+                ;;
+            *) fail_usage "unknown argument $1; see ./install.sh --help" ;;
+        esac
+        shift
+    done
+}
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+printable() { LC_ALL=C tr -d '\000-\010\013-\037\177'; } # what a skill or uv wrote must not steer the terminal
+
+say() { printf 'rlm: %s\n' "$*" | printable >&2; }
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+fail_usage() {
+    say "$*"
+    exit 2
+}
+
+fail_with_log() {
+    tail -n 25 "$STAGE/log" | printable >&2
+    fail "$1"
+}
+
+# --- places ----------------------------------------------------------------------------------------------------------
+
+locate() {
+    if [ -z "${HOME:-}" ]; then
+        unset HOME
+        HOME=~ # bash then asks the password file
+        export HOME
+    fi
+    DATA=${XDG_DATA_HOME:-$HOME/.local/share}
+    [ -d "${RLM_CHECKOUT_PATH:-/}" ] || fail_usage "RLM_CHECKOUT_PATH names no folder: $RLM_CHECKOUT_PATH"
+    CHECKOUT=$(cd -- "${RLM_CHECKOUT_PATH:-$(dirname -- "${BASH_SOURCE[0]:-$0}")}" && pwd -P)
+    [ -f "$CHECKOUT/packages/rlm-core/pyproject.toml" ] ||
+        fail_usage "$CHECKOUT is no checkout of rlm: run install.sh from one, or set RLM_CHECKOUT_PATH"
+}
+
+# uv would follow XDG_DATA_HOME for the commands too, to a folder that is on nobody's PATH.
+settle_tool_dirs() {
+    local tools=${UV_TOOL_DIR:-$DATA/uv/tools} bin=${UV_TOOL_BIN_DIR:-${XDG_BIN_HOME:-$HOME/.local/bin}}
+    { mkdir -p -- "$tools" "$bin" && UV_TOOL_DIR=$(cd -- "$tools" && pwd -P) && UV_TOOL_BIN_DIR=$(cd -- "$bin" && pwd -P); } ||
+        fail "cannot make $tools and $bin: set UV_TOOL_DIR and UV_TOOL_BIN_DIR to folders that you may write to"
+    export UV_TOOL_DIR UV_TOOL_BIN_DIR
+    TOOL=$UV_TOOL_DIR/rlm
+}
+
+# An active environment, or the checkout's own, must neither be used nor be touched.
+forget_other_environments() {
+    unset VIRTUAL_ENV CONDA_PREFIX PYTHONHOME PYTHONPATH UV_PROJECT UV_PROJECT_ENVIRONMENT UV_SYSTEM_PYTHON
+}
+
+# --- uv and Python ---------------------------------------------------------------------------------------------------
+
+find_uv() {
+    local candidate
+    for candidate in "$(command -v uv || true)" "${UV_INSTALL_DIR:-$DATA/rlm/uv}/uv" "$DATA/rlm/uv/uv" \
+        "$HOME/.local/bin/uv" "$HOME/.cargo/bin/uv"; do
+        if new_enough "$candidate"; then
+            UV=$candidate
+            return
+        fi
+    done
+    fetch_uv
+}
+
+new_enough() {
+    local version
+    version=$("$1" --version 2>/dev/null) || return 1
+    version=${version#uv }
+    [ "$(printf '%s\n' "$NEEDED_UV" "${version%% *}" | sort -V | head -n 1)" = "$NEEDED_UV" ]
+}
+
+fetch_uv() {
+    local python target=${UV_INSTALL_DIR:-$DATA/rlm/uv}
+    if [ -e "$target/uv" ]; then
+        target=$DATA/rlm/uv # somebody else's, too old: not ours to replace
+    fi
+    say "found no uv $NEEDED_UV or newer: fetching one from the Python package index"
+    SCRATCH=$(mktemp -d)
+    for python in python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 /usr/bin/python3; do
+        if pip_install_uv "$python" "$SCRATCH/venv" >"$SCRATCH/log" 2>&1; then
+            mkdir -p -- "$target"
+            mv -f -- "$SCRATCH/venv/bin/uv" "$target/uv"
+            rm -rf -- "$SCRATCH"
+            UV=$target/uv
+            return
+        fi
+    done
+    tail -n 10 "$SCRATCH/log" | printable >&2
+    fail "cannot fetch uv: it takes python3 with venv and pip (Debian: apt-get install python3-venv) and a package index," \
+        "or install uv yourself"
+}
+
+# uv is one native program: the Python that fetches it may be older than the package says.
+pip_install_uv() {
+    command -v "$1" && "$1" -m venv --clear "$2" &&
+        PIP_USER=0 run "$2/bin/python" -m pip install --no-deps --only-binary :all: \
+            --ignore-requires-python "uv>=$NEEDED_UV" &&
+        new_enough "$2/bin/uv"
+}
+
+find_python() {
+    local wanted=${RLM_TOOL_PYTHON:-$PYTHON_RANGE}
+    if ! PYTHON=$(find_interpreter "$wanted" 2>/dev/null); then
+        say "found no Python $wanted: fetching one"
+        run "$UV" python install "$wanted" >"$STAGE/log" 2>&1 || fail_with_log "cannot get Python $wanted: set RLM_TOOL_PYTHON"
+        PYTHON=$(find_interpreter "$wanted")
+    fi
+    "$PYTHON" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$PYTHON is too old: rlm needs Python 3.11 or newer (RLM_TOOL_PYTHON chooses)"
+}
+
+# From the root folder, so that no project's settings or environment are looked at.
+find_interpreter() { (cd / && "$UV" python find --system --no-project "$1"); }
+
+# --- skills ----------------------------------------------------------------------------------------------------------
+
+choose_skills() {
+    local found=() folder verdict name detail
+    [ -d "${RLM_SKILLS_DIR:-/}" ] || fail_usage "RLM_SKILLS_DIR names no folder: $RLM_SKILLS_DIR"
+    while IFS= read -r -d '' folder; do found+=("$folder"); done < <(list_skill_folders)
+    : >"$STAGE/skills"
+    [ ${#found[@]} -gt 0 ] || return 0
+    check_skills "${found[@]}" >"$STAGE/verdicts" 2>"$STAGE/log"
+    while IFS=$'\t' read -r verdict name detail; do
+        case $verdict in
+            ok) accept "$name" "$detail" ;;
+            refused) refuse "$name" "$detail" ;;
+            *) fail_with_log "the check of the skills ended badly: $verdict" ;;
+        esac
+    done <"$STAGE/verdicts"
+    [ "$(wc -l <"$STAGE/verdicts")" -eq ${#found[@]} ] ||
+        fail_with_log "the check of the skills did not answer for each of them"
+}
+
+list_skill_folders() {
+    local root folder
+    root=$(cd -- "${RLM_SKILLS_DIR:-$USUAL_SKILLS}" 2>/dev/null && pwd) || return 0
+    for folder in "$root"/[!._]*/; do
+        if [ -d "$folder" ]; then
+            printf '%s\0' "${folder%/}"
+        fi
+    done
+}
+
+# One line for each folder: ok<TAB>NAME<TAB>FOLDER, or refused<TAB>FOLDER<TAB>REASON.
+check_skills() {
+    local folder plain=()
+    for folder in "$@"; do
+        if [[ $folder == *[[:cntrl:]]* ]]; then
+            printf 'refused\t%q\tits name holds control characters\n' "$folder"
+        else
+            plain+=("$folder")
+        fi
+    done
+    if [ ${#plain[@]} -gt 0 ]; then
+        "$PYTHON" -I -B "$CHECKOUT/packages/rlm-skill/src/rlm/skill/check.py" --lines "${plain[@]}" || true
+    fi
+}
+
+accept() {
+    if ! [[ $1 =~ ^[a-z][a-z0-9_]*$ ]]; then
+        refuse "$2" "its name is not of the form [a-z][a-z0-9_]*"
+    elif [[ " ${SKILLS[*]-} " == *" $1 "* ]]; then
+        refuse "$2" "another folder holds a skill of that name"
+    elif is_foreign "$UV_TOOL_BIN_DIR/$1"; then
+        refuse "$2" "$UV_TOOL_BIN_DIR/$1 is there already and is not ours"
+    else
+        SKILLS+=("$1")
+        printf '%s\n%s\n' "rlm-skill-${1//_/-}" "$2" >>"$STAGE/skills"
+    fi
+}
+
+refuse() {
+    REFUSED=yes
+    say "skill ${1##*/} refused: $2"
+}
+
+stop_if_strict() {
+    if [ -n "$STRICT" ] && [ -n "$REFUSED" ]; then
+        fail "nothing changed: --strict allows no refused skill"
+    fi
+}
+
+# Each of our names is tied to its folder, as strangers could own these names on an index. A skill outdoes a workspace
+# member of the same name.
+write_constraints() {
+    local member
+    {
+        cat "$STAGE/skills"
+        printf 'rlm\n%s\n' "$CHECKOUT"
+        for member in "$CHECKOUT"/packages/*/; do
+            member=${member%/}
+            printf '%s\n%s\n' "${member##*/}" "$member"
+        done
+    } >"$STAGE/names"
+    "$PYTHON" -I - "$STAGE/names" >"$STAGE/constraints.txt" <<'END'
+import pathlib, sys
+
+lines = pathlib.Path(sys.argv[1]).read_text("utf-8", "surrogateescape").splitlines()
+folders = {}
+for name, folder in zip(lines[::2], lines[1::2]):
+    folders.setdefault(name, pathlib.Path(folder).resolve().as_uri())
+for name, url in folders.items():
+    print(f"{name} @ {url}")
+END
+}
+
+requirement() { grep -- "^$1 @ " "$STAGE/constraints.txt"; }
+
+# --- installing ------------------------------------------------------------------------------------------------------
+
+install() {
+    settle_tool_dirs
+    forget_other_environments
+    take_lock
+    mend_killed_install
+    STAGE=$(mktemp -d "$UV_TOOL_DIR/.rlm-install.XXXXXX")
+    find_uv
+    find_python
+    if is_foreign "$UV_TOOL_BIN_DIR/rlm"; then
+        fail "$UV_TOOL_BIN_DIR/rlm is there already and is not ours: move it away, or set UV_TOOL_BIN_DIR"
+    fi
+    choose_skills
+    stop_if_strict
+    write_constraints
+    say "installing from $CHECKOUT"
+    rehearse_all
+    stop_if_strict
+    replace
+    clear_stage
+    report
+}
+
+rehearse_all() {
+    local wanted=(${SKILLS[@]+"${SKILLS[@]}"}) name
+    if rehearse ${wanted[@]+"${wanted[@]}"}; then
+        return
+    fi
+    if [ ${#wanted[@]} -eq 0 ] || ! rehearse; then
+        fail_with_log "nothing changed: rlm does not install"
+    fi
+    SKILLS=()
+    for name in "${wanted[@]}"; do
+        if rehearse ${SKILLS[@]+"${SKILLS[@]}"} "$name"; then
+            SKILLS+=("$name")
+        else
+            refuse "$name" "it does not install: $(reason)"
+        fi
+    done
+}
+
+rehearse() {
+    rm -rf -- "${STAGE:?}/tools" "${STAGE:?}/bin"
+    place "$STAGE/tools" "$STAGE/bin" "$@"
+}
+
+reason() {
+    local text
+    text=$(sed -n '/×\|^error\|^rlm:/,$p' "$STAGE/log" | tr -s '[:space:]' ' ')
+    printf '%s' "${text:0:400}"
+}
+
+# place TOOL_DIR BIN_DIR [SKILL...]: what went wrong is in the log.
+place() {
+    call_uv "$@" >"$STAGE/log" 2>&1 &&
+        verify_origins "$1/rlm" >"$STAGE/log" 2>&1 &&
+        verify_commands "$@" >"$STAGE/log" 2>&1
+}
+
+call_uv() {
+    local tools=$1 bin=$2 name words=()
+    shift 2
+    read -r -d '' -a words <<<"${RLM_EXTRA_UV_ARGS:-}" || true # words, never evaluated
+    case " ${words[*]-} " in
+        *' --python '* | *' --python='* | *' -p'*) ;;
+        *) words+=(--python "$PYTHON") ;;
+    esac
+    while read -r name _; do
+        words+=(--reinstall-package "$name") # else uv's cached build is used while pyproject.toml is unchanged
+    done <"$STAGE/constraints.txt"
+    for name in "$@"; do
+        words+=(--with-executables-from "$(requirement "rlm-skill-${name//_/-}")")
+    done
+    run env UV_TOOL_DIR="$tools" UV_TOOL_BIN_DIR="$bin" \
+        "$UV" tool install --constraints "$STAGE/constraints.txt" "${words[@]}" "$(requirement rlm)"
+}
+
+# Every distribution under one of our names must have come from the folder that the name is tied to, as a wheel.
+verify_origins() {
+    "$1/bin/python" -I - "$STAGE/constraints.txt" <<'END'
+import json, os, pathlib, re, sys
+from importlib.metadata import distributions
+from urllib.parse import unquote, urlsplit
+
+
+def folder(url):
+    return os.path.realpath(unquote(urlsplit(url).path))
+
+
+tied = dict(line.split(" @ ") for line in pathlib.Path(sys.argv[1]).read_text().splitlines())
+strangers = []
+for found in distributions():
+    name = re.sub(r"[-_.]+", "-", found.metadata["Name"]).lower()
+    if name in tied or name == "rlm" or name.startswith("rlm-"):
+        origin = json.loads(found.read_text("direct_url.json") or "{}")
+        here = name in tied and "url" in origin and folder(origin["url"]) == folder(tied[name])
+        if not here or origin.get("dir_info", {}).get("editable"):
+            strangers.append(f"{name} {found.version} (from {origin.get('url', 'a package index')})")
+if strangers:
+    sys.exit("rlm: not a wheel of this checkout or of a skill here: " + ", ".join(strangers))
+END
+}
+
+# The commands are rlm and one for each skill, no more and no fewer, and rlm starts.
+verify_commands() {
+    local tools=$1 bin=$2 link
+    shift 2
+    links_into "$tools/rlm" "$bin" >"$STAGE/commands"
+    if [ "$(sed 's:.*/::' "$STAGE/commands" | sort)" != "$(printf '%s\n' rlm "$@" | sort)" ]; then
+        say "not the commands expected: $(tr '\n' ' ' <"$STAGE/commands")"
+        return 1
+    fi
+    if ! run "$tools/rlm/bin/python" -I "$tools/rlm/bin/rlm" --version; then
+        say "rlm does not start"
+        return 1
+    fi
+}
+
+# --- replacing what is there ----------------------------------------------------------------------------------------
+
+replace() {
+    links_into "$TOOL" "$UV_TOOL_BIN_DIR" >"$STAGE/links"
+    if [ -e "$TOOL" ]; then
+        mv -- "$TOOL" "$STAGE/previous"
+    else
+        : >"$STAGE/none"
+    fi
+    remove_links
+    place "$UV_TOOL_DIR" "$UV_TOOL_BIN_DIR" ${SKILLS[@]+"${SKILLS[@]}"} ||
+        fail_with_log "installing failed after a rehearsal that worked; what was there before is back"
+    if [ -e "$STAGE/previous" ]; then
+        mv -- "$STAGE/previous" "$STAGE/old" # from here on there is nothing to put back
+    else
+        rm -- "$STAGE/none"
+    fi
+}
+
+# put_back STAGE: undoes a replacement that did not come to its end; may itself be killed and called again.
+put_back() {
+    local link
+    if [ ! -e "$1/previous" ] && [ ! -e "$1/none" ]; then
+        return 0
+    fi
+    remove_links
+    while IFS= read -r link; do
+        ln -s -- "$TOOL/bin/${link##*/}" "$link"
+    done <"$1/links"
+    rm -rf -- "$TOOL"
+    if [ -e "$1/previous" ]; then
+        mv -- "$1/previous" "$TOOL"
+    fi
+}
+
+remove_links() {
+    local link
+    links_into "$TOOL" "$UV_TOOL_BIN_DIR" | while IFS= read -r link; do
+        rm -- "$link"
+    done
+}
+
+# links_into ENVIRONMENT BIN_DIR: the commands that lead into it, here or where its receipt says it put them.
+links_into() {
+    local link
+    {
+        printf '%s\n' "$2"/*
+        grep -o 'install-path = "[^"]*"' "$1/uv-receipt.toml" 2>/dev/null | cut -d '"' -f 2 || true
+    } | sort -u | while IFS= read -r link; do
+        if leads_into "$1" "$link"; then
+            printf '%s\n' "$link"
+        fi
+    done
+}
+
+leads_into() {
+    [ -L "$2" ] || return 1
+    case $(readlink -- "$2") in
+        "$1/bin/"*) ;;
+        *) [ "$2" -ef "$1/bin/${2##*/}" ] ;; # the same place, spelt another way
+    esac
+}
+
+is_foreign() {
+    { [ -e "$1" ] || [ -L "$1" ]; } && ! leads_into "$TOOL" "$1"
+}
+
+# Held until this process and its children are gone, however they go.
+take_lock() {
+    exec 9>>"$UV_TOOL_DIR/.rlm-install.lock"
+    if command -v flock >/dev/null && ! flock --nonblock 9; then
+        say "waiting for another installation to end"
+        run flock 9
+    fi
+}
+
+mend_killed_install() {
+    local left
+    for left in "$UV_TOOL_DIR"/.rlm-install.*/; do
+        if [ -d "$left" ]; then
+            put_back "$left"
+            rm -rf -- "$left"
+        fi
+    done
+}
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+# In the background and waited for: a signal is then served at once, not after the child's end.
+run() {
+    local status=0
+    "$@" &
+    CHILD=$!
+    wait "$CHILD" || status=$?
+    CHILD=''
+    return "$status"
+}
+
+leave() {
+    local status=$?
+    trap - EXIT
+    trap '' HUP INT TERM
+    if [ -n "$CHILD" ]; then
+        kill "$CHILD" 2>/dev/null || true
+        wait "$CHILD" 2>/dev/null || true
+    fi
+    clear_stage
+    [ -z "$SCRATCH" ] || rm -rf -- "$SCRATCH"
+    exit "$status"
+}
+
+clear_stage() {
+    if [ -n "$STAGE" ]; then
+        put_back "$STAGE"
+        rm -rf -- "$STAGE"
+        STAGE=''
+    fi
+}
+
+report() {
+    local found command=rlm
+    say "installed $("$TOOL/bin/python" -I "$TOOL/bin/rlm" --version)${SKILLS[*]+ with the skills: ${SKILLS[*]}}"
+    found=$(command -v rlm || true)
+    if ! [ "$found" -ef "$UV_TOOL_BIN_DIR/rlm" ]; then
+        [ -z "$found" ] || say "another rlm comes first on your PATH: $found"
+        say "$UV_TOOL_BIN_DIR must come first on your PATH; write into ~/.profile:  export PATH=\"$UV_TOOL_BIN_DIR:\$PATH\""
+        command=$UV_TOOL_BIN_DIR/rlm
+    fi
+    say "now run:  $command demo"
+}
+
+run_demo() {
+    exec 9>&-
+    exec "$UV_TOOL_BIN_DIR/rlm" demo
+}
+
+run_tests() {
+    find_uv
+    cd -- "$CHECKOUT"
+    unset VIRTUAL_ENV
+    "$UV" sync --frozen --python "${RLM_TOOL_PYTHON:-$PYTHON_RANGE}"
+    exec "$UV" run --no-sync pytest ${PYTEST_ARGS[@]+"${PYTEST_ARGS[@]}"}
+}
+
+uninstall() {
+    settle_tool_dirs
+    take_lock
+    mend_killed_install
+    remove_links
+    rm -rf -- "$TOOL" "$DATA/rlm/uv" "$UV_TOOL_DIR/.rlm-install.lock"
+    say "removed rlm, its skills and its commands; sessions (.rlm folders) stay where they are"
+}
+
+main "$@"

@@ -1,0 +1,196 @@
+"""What an installation is, and that it follows what it is made from."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+
+def origins(home) -> dict[str, dict]:
+    found = {}
+    for record in home.packages.glob("rlm*.dist-info/direct_url.json"):
+        found[record.parent.name.partition("-")[0]] = json.loads(record.read_text())
+    return found
+
+
+def test_a_fresh_home_gets_rlm_and_its_skills_as_wheels_from_this_checkout(home, skills, listing):
+    skills.write("greet")
+    before = listing(home.checkout)
+    done = home.knowing(RLM_SKILLS_DIR=skills.path).install()
+    assert home.call("rlm", "--version").startswith("rlm ")
+    assert home.call("greet") == "hello\n"
+    assert home.commands == {"rlm", "greet"}
+    assert {name: origin["url"] for name, origin in origins(home).items()} == {
+        "rlm": home.checkout.as_uri(),
+        "rlm_core": (home.checkout / "packages/rlm-core").as_uri(),
+        "rlm_skill": (home.checkout / "packages/rlm-skill").as_uri(),
+        "rlm_skill_greet": (skills.path / "greet").as_uri(),
+    }
+    assert not any(origin["dir_info"] for origin in origins(home).values())  # editable would stand there
+    assert done.out == ""
+    assert f'export PATH="{home.bin}:$PATH"' in done.err
+    assert done.last == f"rlm: now run:  {home.bin}/rlm demo"
+    assert listing(home.checkout) == before
+    assert not list(home.tools.glob(".rlm-install.*/"))
+
+
+def test_changed_added_and_removed_skills_are_followed_and_so_is_the_checkout(home, skills, copy_checkout):
+    home = home.knowing(RLM_SKILLS_DIR=skills.path, RLM_CHECKOUT_PATH=copy_checkout("mine"))
+    skills.write("stays")
+    skills.write("goes")
+    home.install()
+    skills.write("stays", says="changed")
+    skills.write("comes")
+    shutil.rmtree(skills.path / "goes")
+    (Path(home.env["RLM_CHECKOUT_PATH"]) / "packages/rlm-core/src/rlm/added.py").write_text("")
+    done = home.install()
+    assert "with the skills: comes stays" in done.err
+    assert home.call("stays") == "changed\n"
+    assert home.commands == {"rlm", "stays", "comes"}
+    assert not list(home.packages.glob("*goes*"))
+    assert (home.packages / "rlm/added.py").exists()
+
+
+def test_installing_twice_gives_the_same_as_once(home, skills):
+    skills.write("greet")
+    home = home.knowing(RLM_SKILLS_DIR=skills.path, PATH=f"{home.bin}:{home.env['PATH']}")
+    first = home.install()
+    names = [set(part) for part in home.state]
+    second = home.install()
+    assert [set(part) for part in home.state] == names
+    assert second.err == first.err
+    assert second.last == "rlm: now run:  rlm demo"
+    assert "PATH" not in second.err
+
+
+def test_another_rlm_that_comes_first_on_the_path_is_named(home, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/rlm").write_text("#!/bin/sh\n")
+    (tmp_path / "other/rlm").chmod(0o755)
+    done = home.knowing(PATH=f"{tmp_path}/other:{home.bin}:{home.env['PATH']}").install()
+    assert f"another rlm comes first on your PATH: {tmp_path}/other/rlm" in done.err
+
+
+def test_paths_may_hold_blanks_and_every_other_awkward_character(home, skills, copy_checkout, tmp_path):
+    awkward = "a b,c#d%41é'(x)~[y]$HOME@q;&"
+    checkout = copy_checkout(f"checkout {awkward}")
+    shutil.move(skills.path, tmp_path / f"skills {awkward}")
+    away = type(skills)(tmp_path / f"skills {awkward}")
+    away.write("greet")
+    user = tmp_path / f"home {awkward}"
+    user.mkdir()
+    home = type(home)(user, checkout, home.env | {"HOME": str(user), "RLM_SKILLS_DIR": str(away.path)})
+    home.install()
+    assert home.call("greet") == "hello\n"
+    assert home.call("rlm", "--version")
+
+
+def test_commands_go_to_local_bin_though_the_data_home_lies_elsewhere(home, tmp_path):
+    home = home.knowing(XDG_DATA_HOME=tmp_path / "elsewhere/data")
+    home.install()
+    assert home.commands == {"rlm"}
+    assert (tmp_path / "elsewhere/data/uv/tools/rlm/uv-receipt.toml").exists()
+    assert not (home.path / ".local/share").exists()
+    assert not (tmp_path / "elsewhere/bin").exists()
+
+
+def test_places_and_python_can_be_chosen(home, tmp_path):
+    python = Path(sys.executable).resolve()
+    home = home.knowing(UV_TOOL_DIR=tmp_path / "t", UV_TOOL_BIN_DIR=tmp_path / "b", RLM_TOOL_PYTHON=python)
+    home.install()
+    assert home.call("rlm", "--version")
+    assert (tmp_path / "t/rlm/bin/python").resolve() == python
+    assert not (home.path / ".local").exists()
+
+
+def test_words_for_uv_are_handed_on_as_words(home, tmp_path):
+    marker = tmp_path / "evaluated"
+    home.knowing(RLM_EXTRA_UV_ARGS=f"--with\n tabulate   --no-sources-package $(touch${{IFS}}{marker})").try_install()
+    assert not marker.exists()
+    home.knowing(RLM_EXTRA_UV_ARGS="--with\n tabulate").install()
+    assert list(home.packages.glob("tabulate-*"))
+
+
+def test_neither_an_active_environment_nor_the_checkouts_own_is_used_or_touched(home, copy_checkout, listing, tmp_path):
+    checkout = copy_checkout("mine")
+    assert home.run("uv", "venv", "--python", Path(sys.executable).resolve(), checkout / ".venv").code == 0
+    before = listing(checkout)
+    inside = home.knowing(
+        PATH=f"{checkout}/.venv/bin:{home.env['PATH']}",
+        VIRTUAL_ENV=checkout / ".venv",
+        UV_PROJECT_ENVIRONMENT=checkout / ".venv",
+        PYTHONPATH=tmp_path,
+        RLM_CHECKOUT_PATH=checkout,
+    )
+    inside.install(cwd=checkout)
+    assert listing(checkout) == before
+    assert ".venv" not in (home.tool / "pyvenv.cfg").read_text()
+
+
+def test_a_git_worktree_is_a_checkout_too(home, copy_checkout, tmp_path):
+    checkout = copy_checkout("mine")
+    git = ["git", "-C", str(checkout), "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    for words in ("init -q", "add .", "commit -qm x", f"worktree add -q {tmp_path}/tree"):
+        subprocess.run([*git, *words.split()], check=True, capture_output=True)
+    assert (tmp_path / "tree/.git").is_file()
+    type(home)(home.path, tmp_path / "tree", home.env).install()
+    assert home.call("rlm", "--version")
+
+
+def test_it_starts_itself_again_under_bash_when_another_shell_began_it(home):
+    done = home.run("dash", home.checkout / "install.sh", "--help")
+    assert done.code == 0, done.err
+    assert done.out.startswith("usage: ./install.sh")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "message"),
+    [
+        (["--sudo"], {}, "unknown argument --sudo; see ./install.sh --help"),
+        ([], {"RLM_SKILLS_DIR": "/no/such/folder"}, "RLM_SKILLS_DIR names no folder: /no/such/folder"),
+        ([], {"RLM_CHECKOUT_PATH": "/no/such/folder"}, "RLM_CHECKOUT_PATH names no folder: /no/such/folder"),
+        ([], {"RLM_CHECKOUT_PATH": "/"}, "/ is no checkout of rlm: run install.sh from one, or set RLM_CHECKOUT_PATH"),
+    ],
+)
+def test_wrong_usage_is_told_in_a_line_and_changes_nothing(home, arguments, variables, message):
+    done = home.knowing(**variables).try_install(*arguments)
+    assert (done.code, done.err) == (2, f"rlm: {message}\n")
+    assert home.commands == set()
+
+
+def test_uninstalling_removes_what_is_ours_and_nothing_else(home, skills):
+    skills.write("greet")
+    home = home.knowing(RLM_SKILLS_DIR=skills.path)
+    home.install()
+    (home.bin / "other").write_text("mine")
+    (home.tools / "ruff").mkdir()
+    (home.path / ".rlm/sessions").mkdir(parents=True)
+    home.install("--uninstall")
+    assert home.commands == {"other"}
+    assert [path.name for path in home.tools.iterdir() if path.is_dir()] == ["ruff"]
+    assert (home.path / ".rlm/sessions").exists()
+    home.install("--uninstall")
+
+
+def test_the_demo_runs_right_after_the_installation(home):
+    done = home.install("--demo")
+    assert "rlm: installed rlm" in done.err
+    assert "recorded" in done.out + done.err
+
+
+def test_the_test_command_sets_the_development_environment_up_and_hands_arguments_to_pytest(home, copy_checkout):
+    checkout = copy_checkout("mine")
+    done = home.knowing(RLM_CHECKOUT_PATH=checkout).install("--test", "--version")
+    assert done.out.startswith("pytest ")
+    assert (checkout / ".venv/bin/rlm").exists()
+    assert home.commands == set()
+
+
+def test_each_member_of_the_workspace_lies_in_a_folder_of_its_name(snapshot):
+    """The installer ties a name to its folder without reading any pyproject.toml."""
+    members = tomllib.loads((snapshot / "uv.lock").read_text())["manifest"]["members"]
+    assert {"rlm", *(folder.name for folder in (snapshot / "packages").iterdir())} == set(members)

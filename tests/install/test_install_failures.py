@@ -1,0 +1,166 @@
+"""Whatever goes wrong, the installation that was there before is there afterwards."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+def unknown_dependency(checkout: Path) -> None:
+    project = checkout / "packages/rlm-core/pyproject.toml"
+    project.write_text(
+        project.read_text().replace("dependencies = [", 'dependencies = [\n"no-such-distribution-of-rlm",')
+    )
+
+
+def failing_build(checkout: Path) -> None:
+    project = checkout / "packages/rlm-core/pyproject.toml"
+    project.write_text(project.read_text().replace('"hatchling.build"', '"hatchling.nothing"'))
+
+
+def crash_at_start(checkout: Path) -> None:
+    (checkout / "packages/rlm-core/src/rlm/cli/main.py").write_text("import no_such_module_of_rlm\n")
+
+
+@pytest.mark.parametrize("spoil", [unknown_dependency, failing_build, crash_at_start])
+def test_a_checkout_that_does_not_install_leaves_the_previous_installation_whole(home, skills, copy_checkout, spoil):
+    skills.write("greet")
+    home = home.knowing(RLM_SKILLS_DIR=skills.path)
+    home.install()
+    before = home.state
+    broken = copy_checkout("broken")
+    spoil(broken)
+    done = home.knowing(RLM_CHECKOUT_PATH=broken).try_install()
+    assert done.code == 1
+    assert done.last == "rlm: nothing changed: rlm does not install"
+    assert "no_such" in done.err.replace("-", "_") or "hatchling.nothing" in done.err
+    assert home.state == before
+    assert home.call("rlm", "--version")
+    assert home.call("greet") == "hello\n"
+
+
+def test_a_first_installation_that_fails_leaves_nothing(home, copy_checkout):
+    broken = copy_checkout("broken")
+    unknown_dependency(broken)
+    assert home.knowing(RLM_CHECKOUT_PATH=broken).try_install().code == 1
+    assert home.commands == set()
+    assert not home.tool.exists()
+    assert not list(home.tools.glob(".rlm-install.*/"))
+
+
+STALL = """
+import os, pathlib, time
+from hatchling.build import *
+from hatchling.build import build_wheel as build
+
+def build_wheel(*arguments):
+    here = pathlib.Path(os.environ["STALL"])
+    (here / f"build-{len(list(here.iterdir()))}").touch()
+    if (here / "build-1").exists():
+        END
+    return build(*arguments)
+"""
+
+
+@pytest.fixture
+def stalled(home, copy_checkout, tmp_path) -> Callable:
+    """Starts an installation whose first build works, in the rehearsal, and whose second one does not."""
+
+    def spoil(end: str):
+        checkout = copy_checkout("stalling")
+        package = checkout / "packages/rlm-skill"
+        (package / "stall.py").write_text(STALL.replace("END", end))
+        project = package / "pyproject.toml"
+        project.write_text(project.read_text().replace('"hatchling.build"', '"stall"\nbackend-path = ["."]'))
+        (tmp_path / "builds").mkdir()
+        return home.knowing(RLM_CHECKOUT_PATH=checkout, STALL=tmp_path / "builds")
+
+    return spoil
+
+
+@contextmanager
+def in_the_middle(home) -> Iterator[subprocess.Popen]:
+    """An installation that has taken the previous one away and is building what comes in its place."""
+    command = ["bash", str(home.checkout / "install.sh")]
+    with subprocess.Popen(
+        command, env=home.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            wait_for(lambda: (Path(home.env["STALL"]) / "build-1").exists() or process.poll() is not None)
+            assert process.poll() is None
+            assert not (home.tool / "bin/rlm").exists()
+            yield process
+        finally:
+            kill_group(process.pid)
+
+
+def kill_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # it ended by itself
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_failure_after_a_rehearsal_that_worked_puts_the_previous_installation_back(home, skills, stalled):
+    skills.write("greet")
+    home.knowing(RLM_SKILLS_DIR=skills.path).install()
+    before = home.state
+    done = stalled("raise RuntimeError('second build')").try_install()
+    assert done.code == 1
+    assert "second build" in done.err
+    assert done.last.endswith("what was there before is back")
+    assert home.state == before
+    assert home.call("greet") == "hello\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_a_signal_in_the_middle_puts_the_previous_installation_back_at_once(home, skills, stalled, number, code):
+    skills.write("greet")
+    home.knowing(RLM_SKILLS_DIR=skills.path).install()
+    before = home.state
+    with in_the_middle(stalled("time.sleep(600)")) as process:
+        process.send_signal(number)
+        assert process.wait(30) == code
+    assert home.state == before
+    assert home.call("greet") == "hello\n"
+
+
+def test_what_a_killed_installation_left_is_mended_by_the_next_one_even_if_that_fails(
+    home, skills, stalled, copy_checkout
+):
+    skills.write("greet")
+    home.knowing(RLM_SKILLS_DIR=skills.path).install()
+    before = home.state
+    with in_the_middle(stalled("time.sleep(600)")) as process:
+        kill_group(process.pid)
+        process.wait(30)
+    assert home.state != before
+    broken = copy_checkout("broken")
+    unknown_dependency(broken)
+    assert home.knowing(RLM_CHECKOUT_PATH=broken).try_install().code == 1
+    assert home.state == before
+    assert home.call("greet") == "hello\n"
+
+
+def test_two_installations_at_once_take_turns(home, skills):
+    skills.write("greet")
+    home = home.knowing(RLM_SKILLS_DIR=skills.path)
+    command = ["bash", str(home.checkout / "install.sh")]
+    both = [subprocess.Popen(command, env=home.env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum("waiting for another installation" in text for text in said) == 1
+    assert home.commands == {"rlm", "greet"}
+    assert home.call("greet") == "hello\n"

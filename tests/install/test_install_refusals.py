@@ -1,0 +1,175 @@
+"""Bad skills, strangers who own our names, and files that are not ours."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def offer(folder: Path, name: str, version: str = "99.0") -> None:
+    """A wheel of a stranger, under one of our names, with a command."""
+    stem = name.replace("-", "_")
+    info = f"{stem}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{stem}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{stem}_stranger.py", "def main() -> None:\n    print('stranger')\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/entry_points.txt", f"[console_scripts]\n{name} = {stem}_stranger:main\n")
+        wheel.writestr(f"{info}/RECORD", f"{info}/RECORD,,\n")
+
+
+@pytest.fixture
+def strangers(tmp_path) -> Path:
+    folder = tmp_path / "strangers"
+    folder.mkdir()
+    for name in ("rlm", "rlm-core", "rlm-skill", "rlm-skill-say", "rlm-skill-greet", "rlm-skill-other"):
+        offer(folder, name)
+    return folder
+
+
+@pytest.mark.parametrize("variables", [{}, {"UV_NO_SOURCES": "1"}], ids=["plain", "without sources"])
+def test_names_on_an_index_never_replace_ours(home, skills, strangers, variables):
+    skills.write("greet")
+    links = f"--find-links {strangers}"
+    offered = home.run("uv", "tool", "run", *links.split(), "rlm")
+    assert offered.out == "stranger\n", offered.err  # so the strangers would be taken if nothing forbade it
+    home.knowing(RLM_SKILLS_DIR=skills.path, RLM_EXTRA_UV_ARGS=links, **variables).install()
+    assert not list(home.packages.glob("*stranger*"))
+    assert home.call("rlm", "--version").startswith("rlm ")
+    assert home.call("greet") == "hello\n"
+
+
+def test_a_skill_that_needs_a_strangers_package_under_our_name_is_left_out(home, skills, strangers):
+    skills.write("greet")
+    skills.write("needy", project='dependencies = ["rlm-skill", "rlm-skill-other"]')
+    done = home.knowing(RLM_SKILLS_DIR=skills.path, RLM_EXTRA_UV_ARGS=f"--find-links {strangers}").install()
+    assert "rlm: skill needy refused: it does not install: " in done.err
+    assert "rlm-skill-other 99.0" in done.err
+    assert home.commands == {"rlm", "greet"}
+    assert not list(home.packages.glob("*stranger*"))
+
+
+def test_a_requirement_that_brings_a_stranger_fails_the_installation(home, strangers):
+    extra = f"--find-links {strangers} --with rlm-skill-other"
+    done = home.knowing(RLM_EXTRA_UV_ARGS=extra).try_install()
+    assert done.code == 1
+    assert "not a wheel of this checkout or of a skill here: rlm-skill-other 99.0 (from a package index)" in done.err
+    assert home.commands == set()
+
+
+def bad_toml(skills) -> None:
+    (skills.write("badtoml") / "pyproject.toml").write_text("[project\n")
+
+
+def injected_arguments(skills) -> None:
+    project = skills.write("evil") / "pyproject.toml"
+    project.write_text(project.read_text().replace("rlm-skill-evil", "rlm-skill-evil --index-url http://127.0.0.1:9"))
+
+
+def evaluated_text(skills) -> None:
+    project = skills.write("shelly") / "pyproject.toml"
+    marker = skills.path.parent / "evaluated"
+    project.write_text(project.read_text().replace('"rlm-skill-shelly"', f"'$(touch {marker})`touch {marker}`'"))
+
+
+def no_source(skills) -> None:
+    folder = skills.write("hollow")
+    (folder / "src").rename(folder / "lost")
+
+
+def script_named_rlm(skills) -> None:
+    skills.write("taker", scripts='rlm = "rlm.skill:cli"')
+
+
+def one_script_too_many(skills) -> None:
+    skills.write("greedy", scripts='greedy = "rlm.skill:cli"\ngit = "rlm.skill:cli"')
+
+
+def name_that_is_not_one(skills) -> None:
+    skills.write("twonames").rename(skills.path / "two names; touch evaluated")
+
+
+def name_that_paints(skills) -> None:
+    skills.write("painter").rename(skills.path / "painter\n\x1b[31mred")
+
+
+def unknown_dependency(skills) -> None:
+    skills.write("lonely", project='dependencies = ["rlm-skill", "no-such-distribution-of-rlm"]')
+
+
+def failing_build(skills) -> None:
+    project = skills.write("broken") / "pyproject.toml"
+    project.write_text(project.read_text().replace('["hatchling"]', '["no-such-distribution-of-rlm"]'))
+
+
+BAD: dict[str, Callable[..., None]] = {
+    "badtoml": bad_toml,
+    "evil": injected_arguments,
+    "shelly": evaluated_text,
+    "hollow": no_source,
+    "taker": script_named_rlm,
+    "greedy": one_script_too_many,
+    "two names; touch evaluated": name_that_is_not_one,
+    "painter": name_that_paints,
+    "lonely": unknown_dependency,
+    "broken": failing_build,
+}
+
+
+def test_bad_skills_are_named_with_a_reason_and_left_out_and_good_ones_installed(home, skills):
+    skills.write("greet")
+    skills.write("zeal")
+    for spoil in BAD.values():
+        spoil(skills)
+    (skills.path / "__pycache__").mkdir()
+    done = home.knowing(RLM_SKILLS_DIR=skills.path).install()
+    refused = [line for line in done.err.splitlines() if " refused: " in line]
+    assert len(refused) == len(BAD)
+    assert [name for name in BAD if not any(name in line for line in refused)] == []
+    assert all(line.partition(" refused: ")[2] for line in refused)
+    assert "\x1b" not in done.err
+    assert "with the skills: greet zeal" in done.err
+    assert home.commands == {"rlm", "greet", "zeal"}
+    assert home.call("rlm", "--version").startswith("rlm ")
+    assert not list(skills.path.parent.rglob("evaluated"))
+
+
+@pytest.mark.parametrize("spoil", [bad_toml, unknown_dependency], ids=["by the check", "by the rehearsal"])
+def test_strict_changes_nothing_when_a_skill_is_refused(home, skills, spoil):
+    skills.write("greet")
+    home = home.knowing(RLM_SKILLS_DIR=skills.path)
+    home.install("--strict")
+    before = home.state
+    spoil(skills)
+    done = home.try_install("--strict")
+    assert done.code == 1
+    assert done.last == "rlm: nothing changed: --strict allows no refused skill"
+    assert home.state == before
+
+
+def test_a_skill_may_bear_the_name_of_a_member_of_the_workspace(home, skills):
+    skills.write("say", says="mine")
+    home.knowing(RLM_SKILLS_DIR=skills.path).install()
+    assert home.call("say") == "mine\n"
+
+
+def test_a_file_that_is_not_ours_in_place_of_rlm_stops_it_and_is_kept(home):
+    home.install()
+    (home.bin / "rlm").unlink()
+    (home.bin / "rlm").write_text("mine")
+    before = home.state
+    done = home.try_install()
+    assert done.code == 1
+    assert done.last.startswith(f"rlm: {home.bin}/rlm is there already and is not ours: ")
+    assert home.state == before
+
+
+def test_a_file_that_is_not_ours_in_place_of_a_skill_costs_that_skill(home, skills):
+    skills.write("greet")
+    home.bin.mkdir(parents=True)
+    (home.bin / "greet").symlink_to("/somewhere/else")
+    done = home.knowing(RLM_SKILLS_DIR=skills.path).install()
+    assert f"skill greet refused: {home.bin}/greet is there already and is not ours" in done.err
+    assert (home.bin / "greet").readlink() == Path("/somewhere/else")
+    assert home.call("rlm", "--version")

@@ -1,0 +1,119 @@
+"""Who installs us without looking: sandboxes, other users, machines without uv or without a network."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+USUAL_SKILLS = "/task/rlm-skills"
+
+
+def test_the_usual_skills_folder_is_written_once_so_that_sed_can_change_it(home, skills, copy_checkout):
+    skills.write("greet")
+    checkout = copy_checkout("uploaded")
+    script = checkout / "install.sh"
+    assert script.read_text().count(USUAL_SKILLS) == 1
+    subprocess.run(["sed", "-i", f"s|{USUAL_SKILLS}|{skills.path}|g", str(script)], check=True)
+    type(home)(home.path, checkout, home.env).install()
+    assert home.call("greet") == "hello\n"
+
+
+UNATTENDED = """
+set -e
+sed "s|/task/rlm-skills|$TASK/skills|g" "$TASK/rlm/install.sh" > "$TASK/install.sh"
+RLM_CHECKOUT_PATH="$TASK/rlm" UV_INSTALL_DIR="$TASK/uv" UV_TOOL_BIN_DIR="$HOME/.local/bin" UV_TOOL_DIR="$TASK/tools" \
+    RLM_EXTRA_UV_ARGS="--with tabulate" bash "$TASK/install.sh"
+export PATH="$HOME/.local/bin:$PATH"
+command -v rlm
+rlm --version
+greet
+"""
+
+
+def test_the_sequence_of_an_unattended_harness_works_on_a_machine_without_uv(
+    home, skills, copy_checkout, path_without_uv, tmp_path
+):
+    skills.write("greet")
+    task = tmp_path / "task"
+    task.mkdir()
+    shutil.move(copy_checkout("rlm"), task / "rlm")
+    shutil.move(skills.path, task / "skills")
+    bare = home.knowing(PATH=path_without_uv, TASK=task)
+    done = bare.run("bash", "-c", UNATTENDED)
+    assert done.code == 0, done.err
+    assert "fetching one from the Python package index" in done.err
+    command, version, greeting = done.out.splitlines()
+    assert command == f"{home.path}/.local/bin/rlm"
+    assert version.startswith("rlm ")
+    assert greeting == "hello"
+    assert (task / "uv/uv").exists()
+    again = bare.run("bash", "-c", UNATTENDED)
+    assert again.code == 0, again.err
+    assert "fetching" not in again.err
+
+
+def test_a_uv_that_is_too_old_is_left_alone_and_a_newer_one_fetched(home, path_without_uv, tmp_path):
+    old = tmp_path / "old"
+    fetched = home.run("uv", "pip", "install", "--target", old, "uv==0.11.6")
+    assert fetched.code == 0, fetched.err
+    before = (old / "bin/uv").stat()
+    home = home.knowing(PATH=f"{old}/bin:{path_without_uv}", UV_INSTALL_DIR=old / "bin")
+    done = home.install()
+    assert "found no uv 0.11.8 or newer" in done.err
+    assert (old / "bin/uv").stat().st_mtime_ns == before.st_mtime_ns
+    assert (home.path / ".local/share/rlm/uv/uv").exists()
+    assert home.call("rlm", "--version")
+    home.install("--uninstall")
+    assert not (home.path / ".local/share/rlm/uv").exists()
+
+
+def test_without_uv_and_without_an_index_it_says_what_is_missing(home, path_without_uv, tmp_path):
+    offline = home.knowing(PATH=path_without_uv, PIP_NO_INDEX=1, PIP_FIND_LINKS=tmp_path, PIP_CONFIG_FILE="/dev/null")
+    done = offline.try_install()
+    assert done.code == 1
+    assert done.last.startswith("rlm: cannot fetch uv: it takes python3 with venv and pip")
+
+
+@pytest.fixture
+def wheelhouse(open_folder, snapshot, home) -> Path:
+    """Every wheel that an installation of this checkout takes, our own apart."""
+    needed = home.run(
+        "uv", "export", "--frozen", "--no-dev", "--no-hashes", "--no-emit-workspace", "--project", snapshot
+    )
+    assert needed.code == 0, needed.err
+    (open_folder / "needed.txt").write_text(needed.out + "hatchling\n")
+    words = ["--with", "pip", "python", "-m", "pip", "download", "--quiet", "--only-binary", ":all:"]
+    done = home.run(
+        *["uv", "run", "--no-project", *words, "-d", open_folder / "wheels", "-r", open_folder / "needed.txt"]
+    )
+    assert done.code == 0, done.err
+    return open_folder / "wheels"
+
+
+def test_another_user_installs_from_a_wheelhouse_without_a_network(home, snapshot, skills, wheelhouse, open_folder):
+    """Where the tests are run by root, that user is nobody; else it is the one who runs them."""
+    shutil.copytree(snapshot, open_folder / "checkout")
+    skills.write("greet")
+    shutil.move(skills.path, open_folder / "skills")
+    shutil.copy(Path(home.env["PATH"].partition(":")[0]) / "uv", open_folder / "uv")
+    user = open_folder / "home"
+    user.mkdir()
+    away = type(home)(user, open_folder / "checkout", home.env).knowing(
+        HOME=user,
+        PATH=f"{open_folder}:/usr/local/bin:/usr/bin:/bin",
+        XDG_CONFIG_HOME=user / ".config",
+        UV_CACHE_DIR=user / "cache",
+        UV_PYTHON_INSTALL_DIR=user / "python",
+        RLM_SKILLS_DIR=open_folder / "skills",
+        RLM_EXTRA_UV_ARGS=f"--offline --no-index --find-links {wheelhouse}",
+    )
+    be = []
+    if os.geteuid() == 0:
+        os.chown(user, 65534, 65534)
+        be = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    done = away.run(*be, "bash", away.checkout / "install.sh")
+    assert done.code == 0, done.err
+    assert away.run(*be, away.bin / "greet").out == "hello\n"
+    assert away.run(*be, away.bin / "rlm", "--version").code == 0
