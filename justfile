@@ -1,0 +1,52 @@
+# The one definition of the checks: people, .pre-commit-config.yaml and .ci/run all call these recipes.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+run := "uv run --no-sync"
+
+[private]
+default:
+    @just --list --unsorted
+
+# make the development environment, .venv, as uv.lock says
+setup:
+    uv sync --frozen
+
+# everything but the tests
+check: lint types layers shell lock
+
+# ruff: rules and format
+lint:
+    {{ run }} ruff check
+    {{ run }} ruff format --check
+
+# mypy --strict and pyright
+types:
+    {{ run }} mypy
+    {{ run }} pyright
+
+# who may import whom; installed as wheels, as import-linter sees one folder of an editable split package
+layers:
+    uv run --frozen --isolated --no-editable --reinstall-package rlm-core --reinstall-package rlm-skill lint-imports
+
+# shellcheck, of every script in bash
+shell:
+    {{ run }} shellcheck install.sh .ci/run
+
+# uv.lock says what the pyproject.toml files say
+lock:
+    uv lock --check
+
+# write what ruff can mend by itself
+fix:
+    {{ run }} ruff check --fix
+    {{ run }} ruff format
+
+# the tests, or those that the arguments choose
+test *arguments:
+    {{ run }} pytest {{ arguments }}
+
+# branch coverage of the core by its own tests: 100 % or it fails
+coverage:
+    {{ run }} coverage run -m pytest -n 0 packages/rlm-core/tests/core
+    {{ run }} coverage report
