@@ -1,4 +1,64 @@
-"""rlm: a coding agent whose one limb is a notebook."""
+"""rlm: a coding agent whose one limb is a notebook, and that can call itself.
+
+`await rlm.run("task")` runs an agent: in a kernel a child of the agent whose cell it is, elsewhere one of its own.
+`async for record in rlm.stream("task")` is the same, watched. `await rlm("task")` is `rlm.run`.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 # rlm-skill adds rlm.skill to this package from a distribution of its own.
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
+
+if TYPE_CHECKING:
+    from rlm.api import run, stream
+    from rlm.budget import Stop
+    from rlm.errors import AgentError, ConfigError, CredentialsError, ModelError, ModelUnavailable, RlmError
+    from rlm.messages import Usage
+    from rlm.result import RunResult
+
+__all__ = [
+    "AgentError",
+    "ConfigError",
+    "CredentialsError",
+    "ModelError",
+    "ModelUnavailable",
+    "RlmError",
+    "RunResult",
+    "Stop",
+    "Usage",
+    "run",
+    "stream",
+]
+
+_HOMES = {
+    "Stop": "rlm.budget",
+    "RunResult": "rlm.result",
+    "Usage": "rlm.messages",
+    "run": "rlm.api",
+    "stream": "rlm.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are first used: `import rlm` in a cell must cost nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'rlm' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES.get(name, "rlm.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+class _Callable(ModuleType):
+    def __call__(self, task: str, **options: Any) -> Any:
+        return self.run(task, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -27,7 +27,7 @@ def run(argv: Sequence[str]) -> int:
         return exits.DONE
     except KeyboardInterrupt:
         return exits.INTERRUPTED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last resort: nobody shall see a traceback
         return _report(error, "This is a bug in rlm: ")
 
 

@@ -1,0 +1,118 @@
+"""The SDK, and `rlm.run` in a cell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlm.config import broker_address, read_config
+from rlm.errors import AgentError
+from rlm.result import RunResult
+
+if TYPE_CHECKING:
+    from rlm.runtime import Watch
+
+_NOT_GIVEN: Any = object()
+
+
+async def run(
+    task: str,
+    *,
+    model: str | None = None,
+    tools: Sequence[str] | None = None,
+    max_turns: int | None = None,
+    context: object = _NOT_GIVEN,
+    cwd: str | Path | None = None,
+    system_prompt: str | None = None,
+    timeout: float | None = None,
+) -> RunResult:
+    """Run an agent on `task` and wait for its answer. Cancelling this cancels the agent.
+
+    In a cell it is a child of the cell's agent, and what is not given is as its parent has it. Elsewhere it is a root
+    of its own, and what is not given is as the environment says.
+
+    Args:
+        task: what to do; the agent's user message, word for word.
+        model: its name.
+        tools: names of tools; `()` makes it one plain model call, without a kernel.
+        max_turns: model calls at most.
+        context: any picklable object; the agent finds it in its kernel as `context`.
+        cwd: its working directory.
+        system_prompt: replaces the built-in one.
+        timeout: seconds until it is cancelled.
+
+    Raises:
+        AgentError: in a cell, when the child failed or was refused.
+        RlmError: elsewhere, when the run failed.
+    """
+    given = {"model": model, "max_turns": max_turns, "cwd": cwd, "system_prompt": system_prompt, "timeout": timeout}
+    options = {name: str(value) for name, value in given.items() if value is not None}
+    if tools is not None:
+        options["tools"] = ",".join(tools)
+    call = _Call(task, options, context)
+    return await (call.as_root() if broker_address() is None else call.as_child())
+
+
+async def stream(task: str, **options: Any) -> AsyncIterator[dict[str, Any]]:
+    """Run an agent as `run` does, and yield the records of its whole tree as they happen.
+
+    The records are those of `rlm --json --deltas`; docs/sessions.md has them. Leaving the loop early cancels the run.
+
+    Raises:
+        RlmError: the run failed; its last record says so too.
+    """
+    if broker_address() is not None:
+        raise AgentError("rlm.stream is for programs; in a cell use rlm.run")
+    context = options.pop("context", _NOT_GIVEN)
+    if "tools" in options:
+        options["tools"] = ",".join(options["tools"])
+    call = _Call(task, {name: str(value) for name, value in options.items()}, context)
+    records: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+    running = asyncio.ensure_future(call.as_root(records.put_nowait))
+    running.add_done_callback(lambda _: records.put_nowait(None))
+    try:
+        while (record := await records.get()) is not None:
+            yield record
+        await running
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    task: str
+    options: dict[str, str]
+    context: object = field(default=_NOT_GIVEN)
+
+    async def as_root(self, watch: Watch | None = None) -> RunResult:
+        """A tree of its own."""
+        from rlm.broker.parcel import pack
+        from rlm.runtime import Order, open_tree
+
+        settings = dict(self.options)
+        cwd = Path(settings.pop("cwd", ".")).absolute()
+        prompt = settings.pop("system_prompt", None)
+        timeout = float(settings.pop("timeout")) if "timeout" in settings else None
+        config = read_config(settings)
+        async with open_tree(config, watch=watch, stream=watch is not None) as tree:
+            parcel = None if self.context is _NOT_GIVEN else pack(self.context, tree.folder)
+            return await tree.run(Order(self.task, config, cwd, parcel, prompt, timeout))
+
+    async def as_child(self) -> RunResult:
+        """A child of the agent whose cell this runs in."""
+        from rlm.broker.client import ask
+        from rlm.broker.parcel import pack
+        from rlm.broker.wire import Request
+
+        address = broker_address()
+        assert address is not None, "only a cell has children"
+        path, token = address
+        if self.context is _NOT_GIVEN:
+            return await ask(path, Request(token, self.task, self.options))
+        parcel = pack(self.context, Path(path).parent)
+        request = Request(token, self.task, self.options, parcel.path.name, parcel.kind, parcel.about)
+        return await ask(path, request)

@@ -1,0 +1,90 @@
+"""`rlm demo`: the whole of rlm on a real small repository, with a recorded model instead of a provider.
+
+Everything but the model is real: the loop, the kernels, two sub-agents, the journal, and the repository's own tests,
+whose exit code says red before and green after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from rlm.cli import exits, front
+from rlm.cli.arguments import add_settings, parser, settings_given
+from rlm.config import Config, read_config
+from rlm.errors import ConfigError, RlmError
+
+TASK = "The tests of this repository fail. Find out why, mend the code, and show that they pass."
+_SETTINGS = {"max_depth": "1", "tools": "ipython,summarize,edit"}
+_GREEN, _RED, _PLAIN = "\033[32m", "\033[31m", "\033[0m"
+_HERE = files("rlm.cli.demo")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Unpack the repository, let the recorded model mend it, and say from its tests' exit codes how it went."""
+    config = _config(argv)
+    folder = Path(tempfile.mkdtemp(prefix="rlm-demo-"))
+    repository = _unpack(folder / "shelf")
+    _say(config, f"A small repository with failing tests, in {repository}:")
+    if _tests_pass(repository, config):
+        raise RlmError("The tests of the demo's repository should fail before it is mended. Please report this.")
+    _say(config, "\nrlm works on it. The model's replies are recorded, all else is real and happens now:\n")
+    with as_file(_HERE / "turns.jsonl") as turns:
+        made = read_config(_SETTINGS | settings_given(_parse(argv)) | _of_demo(turns, folder))
+        code = front.run(TASK, made, repository)
+    _say(config, "\nThe same tests again:")
+    if code == exits.DONE and not _tests_pass(repository, config):
+        raise RlmError(f"The tests still fail. The session is in {folder}; please report this.")
+    _say(config, f"\nSee what it did:  rlm show --home {folder / '.rlm'}")
+    return code
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    made = parser("rlm demo", "A recorded model mends a real small repository: no key, no network.")
+    add_settings(made)
+    return made.parse_args(argv)
+
+
+def _config(argv: Sequence[str]) -> Config:
+    given = settings_given(_parse(argv))
+    if fixed := [name for name in ("model", "home") if name in given]:
+        raise ConfigError(f"--{fixed[0]} is the demo's own. Try: rlm demo --help")
+    return read_config(given)
+
+
+def _of_demo(turns: Path, folder: Path) -> dict[str, str]:
+    return {"model": f"replay:{turns}", "home": str(folder / ".rlm")}
+
+
+def _unpack(target: Path) -> Path:
+    """A copy of the repository, under git where there is git, so that the change can be seen."""
+    with as_file(_HERE / "repository") as source:
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    if shutil.which("git"):
+        for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "Import"]):
+            name = ["-c", "user.name=demo", "-c", "user.email=demo@localhost"]
+            subprocess.run(["git", "-C", str(target), *name, *words], check=False, capture_output=True)
+    return target
+
+
+def _tests_pass(repository: Path, config: Config) -> bool:
+    words = [sys.executable, "-m", "unittest"]
+    done = subprocess.run(words, cwd=repository, capture_output=True, text=True, check=False)
+    passed = done.returncode == 0
+    summary = done.stderr.rstrip().rpartition("\n")[2]
+    told = f"{'green' if passed else 'red'}: {summary} (exit code {done.returncode})"
+    coloured = config.color == "always" or (config.color == "auto" and sys.stderr.isatty())
+    paint, end = (_GREEN if passed else _RED, _PLAIN) if coloured else ("", "")
+    _say(config, f"  python -m unittest  {paint}{told}{end}")
+    return passed
+
+
+def _say(config: Config, text: str) -> None:
+    if not config.quiet:
+        print(text, file=sys.stderr, flush=True)

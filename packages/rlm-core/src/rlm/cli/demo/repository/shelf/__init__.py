@@ -1,0 +1,1 @@
+"""Helpers of a library's catalogue."""

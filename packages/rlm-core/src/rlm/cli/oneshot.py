@@ -1,0 +1,43 @@
+"""`rlm "task"`: one run in the current directory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlm.cli import exits
+from rlm.cli.arguments import parse_run, settings_given
+from rlm.cli.stdin import read_task
+from rlm.config import broker_address, read_config
+
+SHORT_HELP = """\
+usage: rlm [flags] "task"
+       rlm demo            see it work, with no key and no network
+       rlm --help          all flags and commands"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Read the arguments and the task, run it, print the answer."""
+    parsed = parse_run(argv)
+    if parsed.version:
+        return _print_version()
+    config = read_config(settings_given(parsed))
+    task = read_task(parsed.task[0] if parsed.task else None)
+    if task is None:
+        print(SHORT_HELP, file=sys.stderr)
+        return exits.USAGE
+    if (address := broker_address()) is not None:
+        from rlm.cli import guest
+
+        return guest.run(task, settings_given(parsed), address)
+    from rlm.cli import front
+
+    return front.run(task, config, Path.cwd())
+
+
+def _print_version() -> int:
+    from importlib.metadata import version
+
+    print(f"rlm {version('rlm-core')}")
+    return exits.DONE

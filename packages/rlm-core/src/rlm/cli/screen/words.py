@@ -1,0 +1,73 @@
+"""Numbers, times and names, short and for people."""
+
+from __future__ import annotations
+
+import json
+
+from rlm.messages import Usage
+
+_TELLING = ("code", "command", "path", "summary")
+"""The argument of a tool that says best what a call does."""
+
+_LONGEST = 500
+"""Characters of a foreign text that are looked at: no line of a screen shows more."""
+
+
+def count(number: int) -> str:
+    """`950`, `1.2k`, `84k`, `1.2M`."""
+    for unit, size in (("M", 1_000_000), ("k", 1_000)):
+        if number >= size * 0.9995:
+            scaled = number / size
+            return f"{scaled:.1f}".removesuffix(".0") + unit if scaled < 9.95 else f"{scaled:.0f}{unit}"
+    return str(number)
+
+
+def many(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def seconds(duration: float) -> str:
+    """`0.4 s`, `12 s`, `1m 04s`, `2h 05m`."""
+    whole = round(duration)
+    if whole < 60:
+        return f"{duration:.1f} s" if duration < 9.95 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02}m"
+
+
+def tokens(usage: Usage, *, cached: bool = False) -> str:
+    """`84k in (71k cached) / 6k out`."""
+    about = "~" if usage.estimated else ""
+    aside = f" ({count(usage.cached)} cached)" if cached and usage.cached else ""
+    return f"{about}{count(usage.prompt)} in{aside} / {about}{count(usage.completion)} out"
+
+
+def short(path: str) -> str:
+    """`root/sub-1a2b3c4d/sub-5e6f7a8b` as `1a2b/5e6f`."""
+    names = path.split("/")[1:]
+    return "/".join(name.removeprefix("sub-")[:4] for name in names)
+
+
+def first_line(text: str) -> str:
+    """The first line that says something, marked if there are more."""
+    lines = text.strip()[:_LONGEST].splitlines()
+    return f"{lines[0]} …" if len(lines) > 1 else "".join(lines)
+
+
+def last_line(text: str) -> str:
+    """The last line that says something. What rlm adds about the context is not the tool's word."""
+    lines = (line.strip() for line in reversed(text[-4 * _LONGEST :].splitlines()))
+    return next((line[:_LONGEST] for line in lines if line and not line.startswith("[context turns:")), "")
+
+
+def gist(arguments: str) -> str:
+    """What a call does, in a line. The model wrote `arguments`, and may not have written JSON."""
+    try:
+        given = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return first_line(arguments)
+    if not isinstance(given, dict):
+        return first_line(arguments)
+    telling = next((given[name] for name in _TELLING if isinstance(given.get(name), str)), "")
+    return first_line(telling or arguments)

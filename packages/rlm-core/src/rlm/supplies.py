@@ -1,0 +1,130 @@
+"""What an agent works with, made from the settings: its model and its tools."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rlm.config import Config, secrets_of
+from rlm.errors import CredentialsError
+from rlm.history import History
+from rlm.messages import Outcome, Schema
+from rlm.models.openai import Endpoint, OpenAIClient
+from rlm.models.replay import Recording
+from rlm.ports import Kernel, Model, Sink, Tool
+from rlm.tools.bash import Bash
+from rlm.tools.edit import Edit
+from rlm.tools.ipython import IPython
+from rlm.tools.summarize import Summarize
+
+REPLAY = "replay:"
+"""A model name that begins so is a recording's path."""
+
+_NO_KEY = (
+    "There is no API key. Set OPENAI_API_KEY (or RLM_API_KEY); for a local server set RLM_BASE_URL; "
+    "or try `rlm demo`, which needs neither."
+)
+
+
+class Models:
+    """Gives each agent its model. One client, and one reading of each recording, for the whole tree."""
+
+    def __init__(self, client: OpenAIClient | None, *, stream: bool) -> None:
+        self._client = client
+        self._stream = stream
+        self._recordings: dict[str, Recording] = {}
+
+    def model(self, config: Config, task: str, depth: int, sink: Sink) -> Model:
+        """
+        Raises:
+            CredentialsError: it needs a provider, and there is no key and no endpoint.
+            ConfigError: the recording cannot be read.
+        """
+        if config.model.startswith(REPLAY):
+            return self._recording(config.model.removeprefix(REPLAY)).model(task)
+        if self._client is None:
+            raise CredentialsError(_NO_KEY)
+        return self._client.model(config.model, config.model_params, depth=depth, sink=sink, stream=self._stream)
+
+    def _recording(self, path: str) -> Recording:
+        if path not in self._recordings:
+            self._recordings[path] = Recording.load(Path(path))
+        return self._recordings[path]
+
+
+@asynccontextmanager
+async def open_models(config: Config, *, stream: bool) -> AsyncIterator[Models]:
+    """Own the provider's client. It is made when first used: a recorded run never needs it.
+
+    Raises:
+        CredentialsError: before anything is changed.
+    """
+    if config.api_key is None and config.base_url is None:
+        models = Models(None, stream=stream)
+        models.model(config, "", 0, lambda _: None)
+        yield models
+        return
+    async with OpenAIClient(Endpoint(config.base_url, config.api_key), config.sdk_max_retries) as client:
+        yield Models(client, stream=stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where the tools of one agent work."""
+
+    cwd: Path
+    environment: Mapping[str, str]
+    outputs: Path
+    kernel: Kernel | None
+    sink: Sink
+
+
+def tools(config: Config, place: Workplace) -> list[Tool]:
+    """The tools that are switched on, in the order of the setting."""
+    made = {
+        "ipython": lambda: _ipython(config, place),
+        "summarize": lambda: Summarize(place.kernel),
+        "bash": lambda: Bash(
+            place.cwd, place.environment, place.outputs, config.exec_timeout, config.max_output, place.sink
+        ),
+        "edit": lambda: Edit(place.cwd),
+    }
+    hidden = secrets_of(config)
+    opened = [made[name]() for name in config.tools]
+    return [Discreet(tool, hidden) for tool in opened] if hidden else opened
+
+
+def _ipython(config: Config, place: Workplace) -> IPython:
+    assert place.kernel is not None, "the kernel is opened with the tool"
+    kept = config.max_turns_in_context
+    return IPython(
+        place.kernel,
+        config.exec_timeout,
+        max_turns_in_context=None if kept == -1 else kept,
+        images=config.images,
+    )
+
+
+class Discreet:
+    """A tool whose results never hold a credential, so that neither the model nor the journal does."""
+
+    def __init__(self, tool: Tool, hidden: tuple[str, ...]) -> None:
+        self._tool = tool
+        self._hidden = hidden
+
+    @property
+    def name(self) -> str:
+        return self._tool.name
+
+    def schema(self) -> Schema:
+        return self._tool.schema()
+
+    async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
+        outcome = await self._tool.run(arguments, history)
+        content = outcome.content
+        for secret in self._hidden:
+            content = content.replace(secret, "[redacted]")
+        return replace(outcome, content=content)

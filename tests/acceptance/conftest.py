@@ -1,0 +1,22 @@
+"""A scratch home for the command, and a scripted provider for it to talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli import Rlm
+from scripted import Scripted
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Rlm:
+    """The command, with no key and no endpoint."""
+    return Rlm(tmp_path)
+
+
+@pytest.fixture
+def rlm(tmp_path: Path) -> Callable[[Scripted], Rlm]:
+    """The command, talking to this server as its user would have set it up."""
+    return lambda server: Rlm(tmp_path, {"RLM_BASE_URL": server.url, "RLM_MODEL": "scripted"})

@@ -1,0 +1,324 @@
+"""behaviour.md, Commands and Configuration: what the command takes, prints and refuses."""
+
+from __future__ import annotations
+
+import os
+import pty
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli import COMMAND, Rlm
+from scripted import Scripted, call, text
+
+Make = Callable[[Scripted], Rlm]
+
+
+def test_the_answer_and_one_newline_is_all_of_stdout(rlm: Make) -> None:
+    with Scripted(text("forty-two")) as server:
+        done = rlm(server)("what is it?")
+    assert (0, "forty-two\n") == (done.code, done.out)
+
+
+def test_the_task_is_the_user_message_word_for_word(rlm: Make) -> None:
+    with Scripted(text("ok")) as server:
+        rlm(server)('  Ünicode, "quotes" and\nlines ')
+    assert {"role": "user", "content": '  Ünicode, "quotes" and\nlines '} == server.requests[0].messages[-1]
+
+
+@pytest.mark.parametrize("words", [("--max-turns", "3", "go"), ("go", "--max-turns", "3"), ("--max-turns=3", "go")])
+def test_flags_stand_before_or_after_the_task(rlm: Make, words: tuple[str, ...]) -> None:
+    with Scripted(text("ok")) as server:
+        assert 0 == rlm(server)(*words).code
+
+
+def test_help_names_every_flag_and_its_variable(alone: Rlm) -> None:
+    done = alone("--help")
+    assert 0 == done.code
+    for flag, variable in [("--max-turns", "RLM_MAX_TURNS"), ("--tools", "RLM_TOOLS"), ("--home", "RLM_HOME")]:
+        assert flag in done.out
+        assert variable in done.out
+
+
+def test_the_version_is_printed(alone: Rlm) -> None:
+    assert alone("--version").out.startswith("rlm 0.")
+
+
+def test_without_a_task_on_a_terminal_a_short_help_and_2(alone: Rlm) -> None:
+    ours, theirs = pty.openpty()
+    done = subprocess.run([COMMAND], stdin=theirs, env=alone.env(), cwd=alone.cwd, capture_output=True, check=False)
+    os.close(ours)
+    os.close(theirs)
+    assert 2 == done.returncode
+    assert b"" == done.stdout
+    assert b"usage: rlm" in done.stderr
+
+
+def test_a_first_word_that_is_a_command_is_a_task_after_two_dashes(rlm: Make) -> None:
+    with Scripted(text("ok")) as server:
+        assert 0 == rlm(server)("--", "demo").code
+    assert "demo" == server.requests[0].task
+
+
+def test_several_words_without_quotes_are_refused_with_the_right_form(alone: Rlm) -> None:
+    done = alone("mend", "the", "tests")
+    assert 2 == done.code
+    assert 'rlm "mend the tests"' in done.err
+
+
+def test_flags_win_over_variables(rlm: Make) -> None:
+    with Scripted(text("ok")) as server:
+        rlm(server)("--model", "flagged", "go", RLM_MODEL="variable")
+    assert "flagged" == server.requests[0].body["model"]
+
+
+# ---- bad settings
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("RLM_MAX_TURNS", "0", "at least 1"),
+        ("RLM_MAX_TURNS", "many", "whole number"),
+        ("RLM_MAX_DEPTH", "-1", "at least 0"),
+        ("RLM_EXEC_TIMEOUT", "soon", "seconds"),
+        ("RLM_EXEC_TIMEOUT", "nan", "seconds"),
+        ("RLM_MAX_OUTPUT", "0", "above 0"),
+        ("RLM_MAX_TURNS_IN_CONTEXT", "1", "above 1"),
+        ("RLM_MAX_TURNS_IN_CONTEXT", "0", "above 1"),
+        ("RLM_MAX_TURNS_IN_CONTEXT", "-2", "above 1"),
+        ("RLM_TOOLS", "ipython,python", "'python'"),
+        ("RLM_MODEL_PARAMS", "[1]", "JSON object"),
+        ("RLM_SANDBOX", "docker", "bwrap"),
+        ("RLM_IMAGES", "maybe", "on or off"),
+        ("RLM_SYSTEM_PROMPT_PATH", "nowhere.txt", "exists"),
+        ("RLM_MAX_CONCURRENT_AGENTS", "0", "at least 1"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_is_allowed(rlm: Make, variable: str, value: str, allowed: str) -> None:
+    with Scripted(text("never")) as server:
+        done = rlm(server)("go", **{variable: value})
+    assert (2, "") == (done.code, done.out)
+    assert variable in done.err
+    assert value in done.err
+    assert allowed in done.err
+    assert done.err.count("\n") <= 2
+    assert [] == server.requests
+    assert not (done.cwd / ".rlm").exists(), "bad input is refused before anything is changed"
+
+
+def test_an_empty_value_means_unset(rlm: Make) -> None:
+    with Scripted(text("ok")) as server:
+        assert 0 == rlm(server)("go", RLM_MAX_TURNS="", RLM_MAX_OUTPUT=" ", RLM_SYSTEM_PROMPT_PATH="").code
+
+
+def test_an_empty_list_of_tools_is_plain_chat(rlm: Make) -> None:
+    with Scripted(text("ok")) as server:
+        assert 0 == rlm(server)("go", RLM_TOOLS="").code
+    assert "tools" not in server.requests[0].body
+
+
+def test_tools_keep_their_order_and_repeats_and_blanks_do_not_matter(rlm: Make) -> None:
+    with Scripted(text("ok")) as server:
+        rlm(server)("go", RLM_TOOLS=" edit, bash ,edit,")
+    assert ["edit", "bash"] == [tool["function"]["name"] for tool in server.requests[0].body["tools"]]
+
+
+def test_model_params_are_merged_into_the_request(rlm: Make) -> None:
+    with Scripted(text("ok")) as server:
+        rlm(server)("go", RLM_MODEL_PARAMS='{"temperature": 0.5, "reasoning_effort": "low"}')
+    body = server.requests[0].body
+    assert (0.5, "low") == (body["temperature"], body["reasoning_effort"])
+
+
+def test_an_unknown_flag_is_a_usage_error_in_one_line(alone: Rlm) -> None:
+    done = alone("--colour", "go")
+    assert 2 == done.code
+    assert 1 == done.err.count("\n")
+    assert "--colour" in done.err
+
+
+# ---- credentials
+
+
+def test_no_key_and_no_endpoint_is_4_and_says_what_to_set(alone: Rlm) -> None:
+    done = alone("go")
+    assert 4 == done.code
+    assert "OPENAI_API_KEY" in done.err
+    assert not (done.cwd / ".rlm").exists()
+
+
+def test_a_local_endpoint_without_a_key_gets_no_key(rlm: Make) -> None:
+    with Scripted(text("ok")) as server:
+        assert 0 == rlm(server)("go", OPENAI_API_KEY="sk-other-pair").code
+    assert "authorization" not in server.requests[0].headers
+
+
+def test_the_openai_pair_is_used_when_ours_is_not_set(alone: Rlm) -> None:
+    with Scripted(text("ok")) as server:
+        assert 0 == alone("go", OPENAI_API_KEY="sk-pair", OPENAI_BASE_URL=server.url).code
+    assert "Bearer sk-pair" == server.requests[0].headers["authorization"]
+
+
+def test_a_key_never_goes_to_the_other_pairs_url(alone: Rlm) -> None:
+    with Scripted(text("ok")) as ours, Scripted(text("ok")) as theirs:
+        alone("go", RLM_BASE_URL=ours.url, OPENAI_BASE_URL=theirs.url, OPENAI_API_KEY="sk-theirs")
+    assert [] == theirs.requests
+    assert "sk-theirs" not in str(ours.requests[0].headers)
+
+
+def test_a_key_is_in_no_environment_file_or_answer_of_a_cell(alone: Rlm) -> None:
+    cell = (
+        "import os, glob\n"
+        "print([n for n, v in os.environ.items() if 'sk-hidden' in v])\n"
+        "print(open('/proc/self/cmdline').read().count('sk-hidden'), open('/proc/self/environ').read().count('sk-hidden'))"
+    )
+    with Scripted(call("ipython", code=cell), text("ok")) as server:
+        done = alone("go", RLM_API_KEY="sk-hidden", RLM_BASE_URL=server.url)
+    assert "[]\n0 0" in done.session.results[0]
+    for path in (done.cwd / ".rlm").rglob("*"):
+        assert path.is_dir() or "sk-hidden" not in path.read_text()
+
+
+# ---- stdin
+
+
+def test_a_task_may_come_from_stdin(rlm: Make) -> None:
+    with Scripted(text("ok"), text("ok")) as server:
+        rlm(server)(stdin="from a pipe")
+        rlm(server)("-", stdin="from a dash")
+    assert ["from a pipe", "from a dash"] == [request.task for request in server.requests]
+
+
+def test_a_file_beside_a_task_is_a_block_in_it(rlm: Make, tmp_path: Path) -> None:
+    (tmp_path / "data.txt").write_text("line 1\nline 2\n")
+    with Scripted(text("ok")) as server, (tmp_path / "data.txt").open() as data:
+        made = rlm(server)
+        subprocess.run([COMMAND, "count"], stdin=data, env=made.env(), cwd=made.cwd, capture_output=True, check=True)
+    assert "count\n\n<stdin>\nline 1\nline 2\n</stdin>" == server.requests[0].task
+
+
+def test_a_pipe_that_stays_silent_is_said_and_left(rlm: Make) -> None:
+    with Scripted(text("ok")) as server:
+        made = rlm(server)
+        read, write = os.pipe()
+        done = subprocess.run(
+            [COMMAND, "go"], stdin=read, env=made.env(), cwd=made.cwd, capture_output=True, check=False
+        )
+        os.close(write)
+        os.close(read)
+    assert 0 == done.returncode
+    assert b"going on without it" in done.stderr
+    assert "go" == server.requests[0].task
+
+
+def test_a_closed_stdin_is_ignored(rlm: Make) -> None:
+    with Scripted(text("ok")) as server:
+        made = rlm(server)
+        words = ["bash", "-c", f"exec '{COMMAND}' go <&-"]
+        done = subprocess.run(words, env=made.env(), cwd=made.cwd, capture_output=True, check=False)
+    assert (0, b"ok\n") == (done.returncode, done.stdout)
+
+
+def test_a_character_device_is_ignored(rlm: Make) -> None:
+    with Scripted(text("ok")) as server, Path("/dev/zero").open("rb") as zero:
+        made = rlm(server)
+        done = subprocess.run(
+            [COMMAND, "go"], stdin=zero, env=made.env(), cwd=made.cwd, capture_output=True, check=False
+        )
+    assert 0 == done.returncode
+
+
+@pytest.mark.parametrize("words", [("",), ("-",)])
+def test_an_empty_task_is_refused(alone: Rlm, words: tuple[str, ...]) -> None:
+    done = alone(*words, stdin=" \n" if words == ("-",) else None)
+    assert 2 == done.code
+    assert "empty" in done.err
+
+
+# ---- output
+
+
+def test_quiet_says_nothing_but_errors(rlm: Make) -> None:
+    with Scripted(call("ipython", code="1"), text("ok")) as server:
+        done = rlm(server)("-q", "go")
+    assert ("ok\n", "") == (done.out, done.err)
+
+
+def test_the_footer_counts_and_says_how_to_go_on(rlm: Make) -> None:
+    with Scripted(call("ipython", code="1"), text("ok")) as server:
+        done = rlm(server)("go")
+    last = done.err.rstrip().splitlines()[-1]
+    assert "2 turns" in last
+    assert "1 agent" in last
+    assert f"rlm resume {done.session.meta['session_id'][:4]}" in last
+
+
+def test_the_answer_is_also_written_to_a_file(rlm: Make) -> None:
+    with Scripted(text("ok")) as server:
+        done = rlm(server)("-o", "answer.txt", "go")
+    assert "ok\n" == done.out == (done.cwd / "answer.txt").read_text()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_run(rlm: Make) -> None:
+    with Scripted(text("never")) as server:
+        done = rlm(server)("-o", "no/such/folder/answer.txt", "go")
+    assert 2 == done.code
+    assert [] == server.requests
+
+
+def test_no_escape_codes_where_it_is_no_terminal(rlm: Make) -> None:
+    with Scripted(call("ipython", code="print('\\x1b[31mred\\x1b[0m')"), text("ok")) as server:
+        done = rlm(server)("go")
+    assert "\x1b" not in done.out + done.err
+
+
+def test_a_broken_pipe_is_quiet(rlm: Make) -> None:
+    with Scripted(text("x" * 200_000)) as server:
+        made = rlm(server)
+        line = f"'{COMMAND}' -q go | head -c 1; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", line], env=made.env(), cwd=made.cwd, capture_output=True, check=False)
+    assert b"" == done.stderr
+    assert b"x" == done.stdout
+
+
+def test_the_working_directory_cannot_shadow_our_modules(rlm: Make) -> None:
+    names = ["json", "asyncio", "openai", "IPython", "zmq", "rlm", "random", "tempfile", "cloudpickle", "ipykernel"]
+    with Scripted(call("ipython", code="import asyncio, json; json.dumps(1)"), text("ok")) as server:
+        made = rlm(server)
+        for name in names:
+            (made.cwd / f"{name}.py").write_text("raise SystemExit('shadowed')")
+        (made.cwd / "mine.py").write_text("value = 'mine'")
+        done = made("go")
+        other = made("again")
+    assert "'1'" in done.sessions[0].results[0]
+    assert 0 == other.code or "used up" in other.err
+
+
+def test_a_home_that_cannot_be_written_is_said_with_the_way_out(rlm: Make) -> None:
+    with Scripted(text("never")) as server:
+        made = rlm(server)
+        (made.cwd / ".rlm").write_text("a file where the folder should be")
+        done = made("go")
+    assert done.code in (1, 2)
+    assert "RLM_HOME" in done.err
+    assert [] == server.requests
+
+
+def test_a_refused_connection_is_75_and_retried_with_a_notice(alone: Rlm) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        process = alone.start("go", RLM_BASE_URL=f"http://127.0.0.1:{port}/v1")
+        began = time.monotonic()
+        assert process.stderr is not None
+        said = b""
+        while b"retry" not in said.lower() and time.monotonic() - began < 30:
+            said += process.stderr.read1(4096)
+        process.terminate()
+        process.communicate(timeout=30)
+    assert b"retry" in said.lower()
+    assert 143 == process.returncode

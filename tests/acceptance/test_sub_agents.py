@@ -1,0 +1,232 @@
+"""behaviour.md, Sub-agents: a cell calls the agent itself, through the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from cli import Done, Rlm
+from scripted import Request, Script, Scripted, call, text
+
+Make = Callable[[Scripted], Rlm]
+
+
+def tree(cells: list[str], child: Script) -> Script:
+    """A root that runs these cells and then says `end`, and children that follow `child`."""
+
+    def script(request: Request):
+        if request.depth > 0:
+            return child(request)
+        turn = request.turn
+        return call("ipython", code=cells[turn]) if turn < len(cells) else text("end")
+
+    return script
+
+
+def says(request: Request):
+    return text(f"did {request.task}")
+
+
+def run(make: Make, *cells: str, child: Script = says, depth: str = "1", **env: str) -> tuple[Done, Scripted]:
+    with Scripted(tree(list(cells), child)) as server:
+        return make(server)("go", RLM_MAX_DEPTH=depth, **env), server
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "print((await rlm.run('a')).answer)",
+        "print((await rlm('a')).answer)",
+        "import asyncio\nprint(asyncio.run(rlm.run('a')).answer)",
+        "r, = await asyncio.gather(rlm.run('a'))\nprint(r.answer)",
+        "import asyncio\nasync def main():\n    return await asyncio.gather(rlm.run('a'))\nprint(asyncio.run(main())[0].answer)",
+        "import asyncio, threading\nout = []\n"
+        "t = threading.Thread(target=lambda: out.append(asyncio.run(rlm.run('a'))))\nt.start(); t.join()\nprint(out[0].answer)",
+        "!rlm a",
+        "import rlm as other\nprint((await other.run('a')).answer)",
+    ],
+)
+def test_every_form_of_the_call_works_in_a_cell(rlm: Make, cell: str) -> None:
+    done, _ = run(rlm, cell)
+    assert "did a" == done.session.results[0].strip()
+    assert 1 == len(done.session.children)
+
+
+def test_a_child_knows_only_its_task_word_for_word(rlm: Make) -> None:
+    _, server = run(rlm, "await rlm.run('  do\\nthis ')")
+    (asked,) = [request for request in server.requests if request.depth == 1]
+    assert [{"role": "user", "content": "  do\nthis "}] == asked.messages[1:]
+
+
+def test_the_result_has_its_fields_and_usage_is_the_whole_subtree(rlm: Make) -> None:
+    cell = "r = await rlm.run('a')\nprint(r.ok, r.stop, r.turns, r.usage.completion, r.session_dir.name[:4])"
+    done, _ = run(rlm, cell)
+    assert "True done 1 10 sub-" == done.session.results[0].strip()
+
+
+def test_the_settings_of_the_parent_are_the_childs_unless_given(rlm: Make) -> None:
+    _, server = run(rlm, "await rlm.run('a')\nawait rlm.run('b', model='other', tools=('bash',))", RLM_TOOLS="ipython")
+    a, b = [request.body for request in server.requests if request.depth == 1]
+    assert ("scripted", ["ipython"]) == (a["model"], [tool["function"]["name"] for tool in a["tools"]])
+    assert ("other", ["bash"]) == (b["model"], [tool["function"]["name"] for tool in b["tools"]])
+
+
+def test_no_tools_is_one_plain_model_call(rlm: Make) -> None:
+    _, server = run(rlm, "print((await rlm.run('a', tools=())).answer)")
+    (asked,) = [request for request in server.requests if request.depth == 1]
+    assert "tools" not in asked.body
+
+
+def test_a_context_lands_in_the_childs_kernel_and_only_its_head_in_the_prompt(rlm: Make) -> None:
+    def child(request: Request):
+        return (
+            call("ipython", code="print(type(context).__name__, len(context['rows']), context['f'](2))")
+            if (request.turn == 0)
+            else text(request.last.strip())
+        )
+
+    cell = (
+        "data = {'rows': list(range(100_000)), 'f': lambda x: x * 21}\nprint((await rlm.run('a', context=data)).answer)"
+    )
+    done, server = run(rlm, cell, child=child)
+    assert "dict 100000 42" == done.session.results[0].strip()
+    prompt = next(request for request in server.requests if request.depth == 1).messages[0]["content"]
+    assert "dict" in prompt
+    assert "99999" not in prompt
+
+
+def test_a_failing_child_raises_and_the_parent_goes_on(rlm: Make) -> None:
+    cell = "try:\n    await rlm.run('a')\nexcept rlm.AgentError as error:\n    print('refused:', error)"
+    from scripted import error as http_error
+
+    done, _ = run(rlm, cell, child=lambda _: http_error(400, "bad request, says the provider"))
+    assert 0 == done.code
+    assert "bad request" in done.session.results[0]
+    assert "error" == done.session.children[0].meta["status"]
+
+
+def test_at_the_depth_limit_the_prompt_is_silent_and_the_call_fails_at_once(rlm: Make) -> None:
+    cell = "import rlm\ntry:\n    await rlm.run('a')\nexcept rlm.AgentError as error:\n    print(error.stop)"
+    done, server = run(rlm, cell, depth="0")
+    assert "depth_limit" == done.session.results[0].strip()
+    assert "rlm.run" not in server.requests[0].messages[0]["content"]
+    assert [] == done.session.children
+
+
+def test_the_root_may_have_children_at_depth_1_and_they_may_not(rlm: Make) -> None:
+    def child(request: Request):
+        if request.turn:
+            return text(request.last.strip())
+        return call(
+            "ipython", code="import rlm\ntry:\n    await rlm.run('b')\nexcept rlm.AgentError as e:\n    print(e.stop)"
+        )
+
+    done, _ = run(rlm, "print((await rlm.run('a')).answer)", child=child)
+    assert "depth_limit" == done.session.results[0].strip()
+
+
+def test_a_cell_cannot_raise_its_limits(rlm: Make) -> None:
+    cell = (
+        "import os\nos.environ['RLM_MAX_DEPTH'] = '9'; os.environ['RLM_MAX_AGENTS'] = '999'\n"
+        "import rlm\ntry:\n    await rlm.run('a')\nexcept rlm.AgentError as error:\n    print(error.stop)"
+    )
+    done, _ = run(rlm, cell, depth="0")
+    assert "depth_limit" == done.session.results[0].strip()
+
+
+def test_the_tree_has_one_number_of_agents(rlm: Make) -> None:
+    cell = (
+        "done = await asyncio.gather(*(rlm.run(str(i)) for i in range(5)), return_exceptions=True)\n"
+        "print([getattr(r, 'stop', r) for r in done].count('agent_budget'), len(done))"
+    )
+    done, _ = run(rlm, "import asyncio\n" + cell, RLM_MAX_AGENTS="3")
+    assert "3 5" == done.session.results[0].strip()
+    assert 2 == len(done.session.children)
+
+
+def test_the_tree_has_one_token_budget(rlm: Make) -> None:
+    done, _ = run(rlm, "r = await rlm.run('a')\nprint(r.stop)", "print('never')", RLM_MAX_TOKENS="20")
+    assert 3 == done.code
+    assert "token_budget" == done.session.meta["stop_reason"]
+
+
+def test_nesting_does_not_deadlock_at_one_agent_at_work(rlm: Make) -> None:
+    def child(request: Request):
+        if request.depth == 3:
+            return text("leaf")
+        if request.turn:
+            return text(request.last.strip())
+        cell = "import asyncio\nprint([r.answer for r in await asyncio.gather(*(rlm.run(str(i)) for i in range(2)))].count('leaf') or 'inner')"
+        return call("ipython", code=cell)
+
+    cell = "import asyncio\nprint(len(await asyncio.gather(*(rlm.run(str(i)) for i in range(2)))))"
+    done, server = run(rlm, cell, child=child, depth="3", RLM_MAX_CONCURRENT_AGENTS="1")
+    assert 0 == done.code
+    assert "2" == done.session.results[0].strip()
+    assert 8 == sum(request.depth == 3 for request in server.requests)
+
+
+def test_waiting_for_children_does_not_run_the_clock_of_the_cell(rlm: Make) -> None:
+    done, _ = run(
+        rlm, "print((await rlm.run('a')).answer)", child=lambda request: says(request).after(3), RLM_EXEC_TIMEOUT="1"
+    )
+    assert "did a" == done.session.results[0].strip()
+
+
+def test_cancelling_the_await_cancels_the_child(rlm: Make) -> None:
+    cell = (
+        "import asyncio\ntask = asyncio.ensure_future(rlm.run('a'))\nawait asyncio.sleep(1)\ntask.cancel()\n"
+        "try:\n    await task\nexcept asyncio.CancelledError:\n    print('gone')"
+    )
+    done, _ = run(rlm, cell, child=lambda request: says(request).after(60))
+    assert "gone" == done.session.results[0].strip()
+    assert ("cancelled", "cancelled") == (
+        done.session.children[0].meta["status"],
+        done.session.children[0].meta["stop_reason"],
+    )
+
+
+def test_a_timeout_cancels_the_child_and_says_so(rlm: Make) -> None:
+    cell = "try:\n    await rlm.run('a', timeout=1)\nexcept rlm.AgentError as error:\n    print(error)"
+    done, _ = run(rlm, cell, child=lambda request: says(request).after(60))
+    assert "timed out after 1 s" in done.session.results[0]
+    assert "cancelled" == done.session.children[0].meta["status"]
+
+
+def test_each_request_says_its_depth(rlm: Make) -> None:
+    _, server = run(rlm, "await rlm.run('a')")
+    assert [0, 1, 0] == [request.depth for request in server.requests]
+
+
+def test_every_record_of_json_says_its_agent_and_the_last_is_the_result(rlm: Make) -> None:
+    with Scripted(tree(["await rlm.run('a')"], says)) as server:
+        done = rlm(server)("--json", "go", RLM_MAX_DEPTH="1")
+    child = done.session.children[0].folder.name
+    assert {"root", f"root/{child}"} == {line["agent"] for line in done.lines}
+    assert "session" == done.lines[0]["type"]
+    last = done.lines[-1]
+    assert ("result", "end", 2, 0) == (last["type"], last["answer"], last["agents"], last["exit_code"])
+    assert {"root", f"root/{child}"} == set(last["usage_by_agent"])
+
+
+def test_tree_usage_is_summed_at_every_node(rlm: Make) -> None:
+    done, _ = run(rlm, "await rlm.run('a')\nawait rlm.run('b')")
+    meta = done.session.meta
+    assert 20 == meta["usage"]["completion_tokens"]
+    assert 40 == meta["tree_usage"]["completion_tokens"]
+
+
+def test_children_that_are_left_running_end_with_their_parent(rlm: Make) -> None:
+    cell = "import asyncio\ntask = asyncio.ensure_future(rlm.run('a'))\nawait asyncio.sleep(1)"
+    done, _ = run(rlm, cell, child=lambda request: says(request).after(60))
+    assert 0 == done.code
+    assert "cancelled" == done.session.children[0].meta["status"]
+
+
+def test_a_context_file_of_the_command_line_is_in_the_kernel(rlm: Make) -> None:
+    with Scripted(call("ipython", code="print(len(context), context[-4:])"), text("ok")) as server:
+        made = rlm(server)
+        (made.cwd / "big.txt").write_text("x" * 3_000_000 + "end\n")
+        done = made("--context", "big.txt", "go")
+    assert "3000004 end" == done.session.results[0].strip()
+    assert len(server.requests[0].messages[0]["content"]) < 3_000

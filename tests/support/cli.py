@@ -1,0 +1,125 @@
+"""Runs the real `rlm` command in a scratch home and reads what it left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+COMMAND = Path(sys.executable).with_name("rlm")
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session folder, read as a stranger would: by its files."""
+
+    folder: Path
+
+    @property
+    def meta(self) -> Json:
+        return dict(json.loads((self.folder / "meta.json").read_text()))
+
+    @property
+    def records(self) -> list[Json]:
+        return [json.loads(line) for line in (self.folder / "messages.jsonl").read_text().splitlines()]
+
+    @property
+    def messages(self) -> list[Json]:
+        return [record["message"] for record in self.records if record["type"] == "message"]
+
+    @property
+    def results(self) -> list[str]:
+        """What the model got from its tools."""
+        return [message["content"] for message in self.messages if message["role"] == "tool"]
+
+    @property
+    def children(self) -> list[Session]:
+        return [Session(path) for path in sorted(self.folder.glob("sub-*"))]
+
+    def requests(self) -> Iterator[list[Json]]:
+        """The messages of each request, rebuilt by the law of docs/sessions.md."""
+        live: dict[int, Json] = {}
+        for record in self.records:
+            if record["type"] == "drop":
+                for id in record["ids"]:
+                    del live[id]
+            elif record["type"] == "message":
+                if record["message"]["role"] == "assistant":
+                    yield list(live.values())
+                live[record["id"]] = record["message"]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended. `out` and `err` are its whole stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+    cwd: Path
+
+    @property
+    def lines(self) -> list[Json]:
+        """stdout of `--json`."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def sessions(self) -> list[Session]:
+        return [Session(path) for path in sorted((self.cwd / ".rlm" / "sessions").glob("*"))]
+
+    @property
+    def session(self) -> Session:
+        (session,) = self.sessions
+        return session
+
+
+@dataclass(frozen=True, slots=True)
+class Rlm:
+    """The command, in a folder and a home of its own. `environment` holds only what is named here."""
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cwd(self) -> Path:
+        path = self.folder / "work"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def env(self, **more: str) -> dict[str, str]:
+        home = self.folder / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        base = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "xterm-256color"}
+        return base | dict(self.environment) | more
+
+    def __call__(self, *words: str, stdin: str | bytes | None = None, timeout: float = 60, **env: str) -> Done:
+        """Run `rlm WORDS`; `stdin` is fed through a pipe, None is /dev/null."""
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            [str(COMMAND), *words],
+            cwd=self.cwd,
+            env=self.env(**env),
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            **({"stdin": subprocess.DEVNULL} if given is None else {"input": given}),
+        )
+        return Done(done.returncode, done.stdout.decode(), done.stderr.decode(), self.cwd)
+
+    def start(self, *words: str, **env: str) -> subprocess.Popen[bytes]:
+        """Start it and leave it running; the caller waits for it."""
+        return subprocess.Popen(
+            [str(COMMAND), *words],
+            cwd=self.cwd,
+            env=self.env(**env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
