@@ -1,0 +1,102 @@
+"""What the model gets wrong in a call is told to it, with what is right; and the run goes on."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, raw_call, says
+from rlm.budget import Stop
+from rlm.errors import ToolError
+from rlm.messages import ToolCall, ToolResult
+
+IPYTHON = "It takes ipython(code: string, [timeout: number])."
+
+
+async def answer_to(wrong: ToolCall, *tools: FakeTool) -> str:
+    """What the model is told of a call that must fail, checking that the run goes on."""
+    model = ScriptedModel(says("", wrong), says("sorry"))
+    agent, _ = open_agent(model, *tools)
+    result = await agent.run(SYSTEM, TASK)
+    told = model.seen[1].messages[-1]
+    assert isinstance(told, ToolResult)
+    assert (result.answer, result.stop, told.call, told.ok) == ("sorry", Stop.DONE, wrong, False)
+    return told.content
+
+
+@pytest.mark.parametrize("written", ["null", "42", "[]", '"s"', "true", '"{\\"code\\": \\"1\\"}"'])
+async def test_arguments_that_are_no_object_are_answered_with_the_usage(written: str) -> None:
+    tool = FakeTool()
+    told = await answer_to(raw_call("ipython", written), tool)
+    assert told == f"The arguments of ipython must be one JSON object. {IPYTHON}"
+    assert tool.calls == []
+
+
+@pytest.mark.parametrize(
+    "written", ["", "code", '{"code": "1"', '{"code": "1"}{"code": "1"}', "{'code': '1'}", "[" * 100_000]
+)
+async def test_arguments_that_are_no_json_are_answered_with_the_usage(written: str) -> None:
+    tool = FakeTool()
+    told = await answer_to(raw_call("ipython", written), tool)
+    assert told.startswith("The arguments of ipython are not JSON (")
+    assert told.endswith(IPYTHON)
+    assert tool.calls == []
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ({}, "the argument 'code' is missing."),
+        ({"timeout": 3}, "the argument 'code' is missing."),
+        ({"cod": "1"}, "unknown argument 'cod', did you mean 'code'?"),
+        ({"code": "1", "time_out": 3}, "unknown argument 'time_out', did you mean 'timeout'?"),
+        ({"code": "1", "xyz": 3}, "unknown argument 'xyz'."),
+        ({"code": 1}, "'code' must be of type string, not int."),
+        ({"code": None}, "'code' must be of type string, not NoneType."),
+        ({"code": "1", "timeout": "3"}, "'timeout' must be of type number, not str."),
+        ({"code": "1", "timeout": True}, "'timeout' must be of type number, not bool."),
+    ],
+)
+async def test_wrong_arguments_are_named_with_what_is_right(given: dict[str, object], wrong: str) -> None:
+    tool = FakeTool()
+    assert await answer_to(call("ipython", **given), tool) == f"ipython: {wrong} {IPYTHON}"
+    assert tool.calls == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "fitting", "unfitting"),
+    [
+        ("string", ["", "s"], [1, None, True, [], {}]),
+        ("integer", [0, -3, 10**30], ["1", 1.5, True, None]),
+        ("number", [0, 1.5], ["1", False, None]),
+        ("boolean", [True, False], [0, 1, "true", None]),
+    ],
+)
+async def test_each_json_type_takes_its_own_values_alone(
+    kind: str, fitting: list[object], unfitting: list[object]
+) -> None:
+    for value in fitting:
+        tool = FakeTool("t", it=kind)
+        agent, _ = open_agent(ScriptedModel(says("", call("t", it=value)), says("ok")), tool)
+        await agent.run(SYSTEM, TASK)
+        assert tool.calls == [{"it": value}]
+    for value in unfitting:
+        assert f"must be of type {kind}" in await answer_to(call("t", it=value), FakeTool("t", it=kind))
+
+
+async def test_optional_arguments_may_be_left_out() -> None:
+    tool = FakeTool()
+    agent, _ = open_agent(ScriptedModel(says("", call(code="1"), call(code="2", timeout=1.5)), says("ok")), tool)
+    await agent.run(SYSTEM, TASK)
+    assert tool.calls == [{"code": "1"}, {"code": "2", "timeout": 1.5}]
+
+
+async def test_an_unknown_tool_is_answered_with_the_tools_there_are() -> None:
+    told = await answer_to(call("python", code="1"), FakeTool("ipython"), FakeTool("bash"))
+    assert told == "There is no tool 'python'. The tools are: ipython, bash."
+
+
+async def test_a_call_without_any_tools_is_answered_too() -> None:
+    assert await answer_to(call("ipython", code="1")) == "There is no tool 'ipython'. The tools are: none."
+
+
+async def test_a_tool_may_raise_what_the_model_can_mend() -> None:
+    assert await answer_to(call(code="1"), FakeTool("ipython", ToolError("no such file"))) == "no such file"

@@ -1,0 +1,280 @@
+"""Laws that hold for every conversation, whatever the model, the tools and the provider do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, pairwise
+
+from fakes import SYSTEM, FakeTool, ScriptedModel, Stuck, TokenLimit, call, open_agent, raw_call, says
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rlm.agent import Agent
+from rlm.budget import Stop, TurnLimit
+from rlm.context import FAT, Both, Compact, LastTurns
+from rlm.errors import ContextTooLong, ModelUnavailable
+from rlm.events import Answered, Asking, CallEnded, CallStarted, Dropped, Event, Replied, Requested, Said, Stopped
+from rlm.history import History
+from rlm.messages import Assistant, Forget, Kind, Message, Outcome, Reply, Schema, System, ToolCall, ToolResult, User
+from rlm.ports import Context, Limits, ToolChoice
+from rlm.state import State, replay
+
+Step = Reply | Outcome | BaseException | Stuck
+
+# ---- any conversation
+
+# Scripts are drawn as makers, for the ids of calls must differ and a `Stuck` serves once.
+
+
+def turn(*calls: Callable[[], ToolCall], text: str = "", prompt: int = 100) -> Callable[[], Step]:
+    return lambda: says(text, *(make() for make in calls), prompt=prompt)
+
+
+CODE = partial(call, "ipython", code="1")
+FORGET = partial(call, "summarize")
+WRONG = [partial(call, "nope"), partial(raw_call, "ipython", "null"), partial(raw_call, "ipython", "{")]
+TURNS = [
+    turn(CODE),
+    turn(CODE, text="Let me see.", prompt=0),
+    turn(CODE, CODE, prompt=900),
+    turn(CODE, CODE, CODE, text="And so on.", prompt=3_000),
+    turn(FORGET, CODE, FORGET, prompt=1_500),
+    turn(*WRONG, prompt=2_000),
+]
+ENDS = [
+    partial(says, "an answer"),
+    partial(says, "cut", finish="length"),
+    partial(says, "half of it", finish="length", prompt=800),
+    partial(says, "", finish="length"),
+    partial(says, "no", finish="content_filter"),
+    partial(says, " "),
+]
+FAILURES = [partial(ModelUnavailable, "down"), Stuck]
+OVERFLOW = partial(ContextTooLong, "413")
+SUMMARIES = [*(partial(says, "a summary") for _ in range(4)), partial(says, "cut", finish="length"), turn(CODE)]
+
+NOTHING, SHORT, LONG, FAT_ONE = (partial(Outcome, text) for text in ("", "short", "x" * 700, "y" * (FAT + 1)))
+FAILED = partial(Outcome, "Traceback", ok=False)
+PICTURES = partial(Outcome, "pictures", pictures=("data:1", "data:2"))
+OUTCOMES = [*(NOTHING, SHORT, LONG, FAT_ONE, FAT_ONE, PICTURES, FAILED) * 4, partial(RuntimeError, "a bug"), Stuck]
+
+
+def made(makers: Sequence[Callable[[], Step]], least: int, most: int) -> st.SearchStrategy[list[Step]]:
+    return st.lists(st.sampled_from(makers), min_size=least, max_size=most).map(lambda some: [make() for make in some])
+
+
+scripts = st.lists(made([*TURNS * 5, *ENDS, *[OVERFLOW] * 4, *FAILURES], 3, 12), min_size=3, max_size=3)
+summaries = made([*SUMMARIES, OVERFLOW, OVERFLOW, Stuck], 5, 10)
+outcomes = made(OUTCOMES, 5, 20)
+wishes = st.lists(st.builds(lambda oldest: Outcome("forgot", forget=Forget(oldest, "notes")), st.integers(1, 3)))
+compacts = st.builds(Compact, st.sampled_from([None, 1, 500, 2_000]), st.integers(1, 3))
+newest = st.builds(LastTurns, st.integers(2, 4))
+contexts = st.one_of(compacts, newest, st.builds(Both, newest, compacts))
+limits = st.one_of(
+    st.builds(TurnLimit, st.integers(0, 40)), st.builds(lambda n: TokenLimit(n).of("root"), st.integers(1, 400))
+)
+
+
+class Summarising(ScriptedModel):
+    """Has a script of its own for the requests in which no tool may be used."""
+
+    def __init__(self, summaries: list[Step]) -> None:
+        super().__init__()
+        self.summaries = summaries
+
+    async def complete(
+        self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice = "auto"
+    ) -> Reply:
+        if tool_choice == "none" and self.summaries:
+            self.script.insert(0, self.summaries.pop(0))
+        return await super().complete(messages, tools, tool_choice)
+
+
+@dataclass(frozen=True)
+class Played:
+    """A conversation that took place: some tasks, each run to its end, whatever that was."""
+
+    agent: Agent
+    model: ScriptedModel
+    events: list[Event]
+
+    def states(self) -> Iterator[State]:
+        """What each prefix of the events amounts to."""
+        return accumulate(self.events, State.after, initial=State())
+
+
+def play(
+    scripts: list[list[Step]],
+    summaries: list[Step],
+    outcomes: list[Step],
+    wishes: list[Outcome],
+    context: Context,
+    limit: Limits,
+) -> Played:
+    model = Summarising(summaries)
+    tools = FakeTool("ipython", *outcomes), FakeTool("summarize", *wishes, nothing_="string")
+    agent, events = open_agent(model, *tools, context=context, limits=limit)
+
+    async def do_tasks() -> None:
+        for number, script in enumerate(scripts):
+            model.script = [*script, *(says("end") for _ in range(9))]
+            stuck = [step for step in (*script, *model.summaries, *tools[0].script) if isinstance(step, Stuck)]
+            await do_task(agent, stuck, *([] if number else [SYSTEM]), User(f"task {number}"))
+
+    asyncio.run(do_tasks())
+    return Played(agent, model, events)
+
+
+async def do_task(agent: Agent, stuck: Sequence[Stuck], *opening: System | User) -> None:
+    """Run to the end, or to where it is stuck, and cancel it there."""
+    run = asyncio.create_task(agent.run(*opening))
+    begun = [asyncio.create_task(step.begun.wait()) for step in stuck]
+    await asyncio.wait([run, *begun], return_when=asyncio.FIRST_COMPLETED)
+    for waiting in (run, *begun):
+        waiting.cancel()
+    await asyncio.gather(run, *begun, return_exceptions=True)
+
+
+conversations = st.builds(play, scripts, summaries, outcomes, wishes, contexts, limits)
+
+
+# ---- what a model accepts, and the journal's law, written down a second time and without the core's history
+
+
+def acceptable(messages: Sequence[Message]) -> bool:
+    """Every call has its result, right after the message that asks for it, and no result stands elsewhere."""
+    rest = list(messages)
+    while rest:
+        message = rest.pop(0)
+        if isinstance(message, ToolResult):
+            return False
+        asked = [call.id for call in message.calls] if isinstance(message, Assistant) else []
+        answers, rest = rest[: len(asked)], rest[len(asked) :]
+        if asked != [answer.call.id for answer in answers if isinstance(answer, ToolResult)]:
+            return False
+    return True
+
+
+def journal(events: Iterable[Event]) -> list[Message]:
+    """The messages in the order they were told, without those that a drop names."""
+    told: list[Message] = []
+    gone: set[int] = set()
+    for event in events:
+        match event:
+            case Said(message) | Answered(message):
+                told.append(message)
+            case Replied(reply):
+                told.append(reply.message)
+            case Dropped(numbers):
+                gone.update(numbers)
+    return [message for number, message in enumerate(told) if number not in gone]
+
+
+def users(messages: Iterable[Message], kind: Kind) -> list[Message]:
+    return [message for message in messages if isinstance(message, User) and message.kind is kind]
+
+
+law = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
+
+
+# ---- the laws
+
+
+@law
+@given(conversations)
+def test_whoever_has_the_events_has_the_state(played: Played) -> None:
+    assert replay(played.events) == played.agent.state
+
+
+@law
+@given(conversations)
+def test_each_reply_was_given_to_the_messages_told_and_not_dropped_before_it(played: Played) -> None:
+    given = [list(request.messages) for request in played.model.seen if request.answered]
+    replied = [n for n, event in enumerate(played.events) if isinstance(event, Replied)]
+    assert given == [journal(played.events[:n]) for n in replied]
+
+
+@law
+@given(conversations)
+def test_every_request_is_one_that_a_model_accepts(played: Played) -> None:
+    for request in played.model.seen:
+        assert acceptable(request.messages)
+        assert len(users(request.messages, Kind.ASK)) == (request.tool_choice == "none")
+        assert len(users(request.messages, Kind.SUMMARY)) <= 1
+
+
+@law
+@given(conversations)
+def test_the_system_prompt_and_every_task_so_far_are_in_every_request(played: Played) -> None:
+    asked = [n for n, event in enumerate(played.events) if isinstance(event, Asking)]
+    for n, request in zip(asked, played.model.seen, strict=True):
+        told = [event.message for event in played.events[:n] if isinstance(event, Said)]
+        assert request.messages[0] == SYSTEM
+        tasks = [message for m, message in enumerate(told) if message not in told[:m]]  # some are told anew
+        assert users(request.messages, Kind.TASK) == users(tasks, Kind.TASK)
+
+
+@law
+@given(conversations)
+def test_every_prefix_of_the_events_can_be_settled(played: Played) -> None:
+    for state in played.states():
+        settled = state.history.settle()
+        assert acceptable(settled.messages)
+        assert settled.unanswered() == []
+        assert settled.asides() == ()
+
+
+@law
+@given(conversations, st.data())
+def test_a_run_killed_anywhere_can_be_resumed(played: Played, data: st.DataObject) -> None:
+    before = played.events[: data.draw(st.integers(0, len(played.events)))]
+    state = replay(before)
+    model = ScriptedModel(says("resumed"))
+    agent, after = open_agent(model, state=state)
+    result = asyncio.run(agent.run(User("Go on.")))
+    whole = [*before, *after]
+    (request,) = model.seen
+    assert request.messages == (*state.history.settle().messages, User("Go on."))
+    assert list(request.messages) == journal(whole[: [*map(type, whole)].index(Replied, len(before))])
+    assert (result.answer, result.stop) == ("resumed", Stop.DONE)
+    assert replay(whole) == agent.state
+
+
+@law
+@given(conversations)
+def test_every_run_tells_its_end_once_and_last_and_is_done_with_a_text_alone(played: Played) -> None:
+    ends = [event for event in played.events if isinstance(event, Stopped)]
+    assert len(ends) == 3
+    assert played.events[-1] is ends[-1]
+    for end in ends:
+        assert end.answer.strip() or end.stop is not Stop.DONE
+        assert bool(end.error) == (end.stop is Stop.ERROR)
+
+
+@law
+@given(conversations)
+def test_calls_are_watched_one_at_a_time_and_requests_when_they_change(played: Played) -> None:
+    requested = [event for event in played.events if isinstance(event, Requested)]
+    assert all(one != other for one, other in pairwise(requested))
+    watched = [event for event in played.events if isinstance(event, CallStarted | CallEnded | Stopped)]
+    for one, other in pairwise(watched):
+        assert isinstance(one, CallStarted) == isinstance(other, CallEnded) or isinstance(other, Stopped)
+        if isinstance(one, CallStarted) and isinstance(other, CallEnded):
+            assert other.result.call == one.call
+
+
+@law
+@given(st.lists(st.integers(0, 3), max_size=8), st.sets(st.integers(1, 8)))
+def test_every_call_keeps_its_result_whatever_turns_are_dropped(per_turn: list[int], gone: set[int]) -> None:
+    history = History().add(SYSTEM).add(User("task"))
+    for number in per_turn:
+        reply = says("", *(call(code=str(n)) for n in range(number)))
+        history = history.add(reply.message)
+        for asked in reply.message.calls:
+            history = history.add(ToolResult(asked, "ran"))
+    kept = history.drop(history.in_turns(gone))
+    assert acceptable(kept.messages)
+    assert kept.messages[:2] == history.messages[:2]
+    assert kept.live_turns() == [n + 1 for n in range(len(per_turn)) if n + 1 not in gone]

@@ -1,0 +1,265 @@
+"""How a run ends, and what is left behind."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import (
+    SYSTEM,
+    TASK,
+    FakeTool,
+    ScriptedModel,
+    Stuck,
+    TokenLimit,
+    call,
+    cancel,
+    open_agent,
+    says,
+)
+from rlm.agent import GO_ON
+from rlm.budget import Spent, Stop, TurnLimit
+from rlm.context import ASK, Compact
+from rlm.errors import ContextTooLong, CredentialsError, KernelError, ModelError, ModelUnavailable
+from rlm.events import Dropped, Event, Said, Stopped
+from rlm.history import UNFINISHED
+from rlm.messages import Kind, Outcome, ToolResult, Usage, User
+from rlm.state import State, replay
+
+
+def ending(events: list[Event]) -> tuple[Stop, str, str]:
+    """How the run ended, checking that it is told once and last."""
+    (stopped,) = (event for event in events if isinstance(event, Stopped))
+    assert events[-1] is stopped
+    return stopped.stop, stopped.answer, stopped.error
+
+
+def results(state: State) -> list[tuple[str, bool]]:
+    return [(m.content, m.ok) for m in state.history.messages if isinstance(m, ToolResult)]
+
+
+# ---- limits
+
+
+async def test_the_turn_limit_ends_the_run_with_the_newest_text_and_no_call_unanswered() -> None:
+    model = ScriptedModel(says("first", call(code="1")), says("second", call(code="2")), says("", call(code="3")))
+    agent, events = open_agent(model, FakeTool(), limits=TurnLimit(3))
+    result = await agent.run(SYSTEM, TASK)
+    assert (result.answer, result.stop, result.spent.turns) == ("second", Stop.MAX_TURNS, 3)
+    assert len(results(agent.state)) == 3
+    assert ending(events) == (Stop.MAX_TURNS, "second", "")
+
+
+async def test_an_answer_in_the_last_turn_allowed_is_an_answer() -> None:
+    agent, _ = open_agent(ScriptedModel(says("42")), limits=TurnLimit(1))
+    assert (await agent.run(SYSTEM, TASK)).stop is Stop.DONE
+
+
+async def test_a_limit_reached_before_the_first_request_asks_nothing() -> None:
+    model = ScriptedModel()
+    agent, events = open_agent(model, limits=TurnLimit(0))
+    result = await agent.run(SYSTEM, TASK)
+    assert (result.answer, result.stop, model.seen) == ("", Stop.MAX_TURNS, [])
+    assert ending(events) == (Stop.MAX_TURNS, "", "")
+
+
+async def test_a_token_limit_is_shared_and_what_others_spend_counts() -> None:
+    shared = TokenLimit(100)
+    one, _ = open_agent(ScriptedModel(says("one", completion=70)), limits=shared.of("one"))
+    two, _ = open_agent(ScriptedModel(says("two", call(code="1"), completion=30)), FakeTool(), limits=shared.of("two"))
+    assert (await one.run(SYSTEM, TASK)).stop is Stop.DONE
+    shared.reached("one", one.state.spent)
+    result = await two.run(SYSTEM, TASK)
+    assert (result.answer, result.stop, result.spent.turns) == ("two", Stop.TOKEN_BUDGET, 1)
+
+
+@pytest.mark.parametrize("why", [Stop.AGENT_BUDGET, Stop.DEPTH_LIMIT])
+async def test_whatever_the_limits_say_is_the_stop_reason(why: Stop) -> None:
+    class Always:
+        def reached(self, spent: Spent) -> Stop | None:
+            return why
+
+    agent, events = open_agent(ScriptedModel(), limits=Always())
+    assert (await agent.run(SYSTEM, TASK)).stop is why
+    assert ending(events) == (why, "", "")
+
+
+async def test_a_summary_for_a_compaction_is_no_turn_but_its_tokens_count() -> None:
+    fat = says("a", call(code="1"), prompt=1_000)
+    model = ScriptedModel(says("", call(code="0")), fat, says("the summary", completion=7), says("end"))
+    agent, _ = open_agent(model, FakeTool(), context=Compact(at=500, keep=1), limits=TurnLimit(3))
+    result = await agent.run(SYSTEM, TASK)
+    assert (result.stop, result.spent.turns) == (Stop.DONE, 3)
+    assert result.spent.usage == Usage(100 + 1_000 + 100 + 100, 10 + 10 + 7 + 10)
+
+
+# ---- texts that are no answer
+
+
+async def test_a_cut_off_text_is_gone_on_with_and_the_answer_is_the_parts_joined() -> None:
+    parts = says("one, ", finish="length"), says("two, ", finish="length"), says("three")
+    model = ScriptedModel(*parts)
+    agent, events = open_agent(model)
+    result = await agent.run(SYSTEM, TASK)
+    assert (result.answer, result.stop, result.spent.turns) == ("one, two, three", Stop.DONE, 3)
+    assert model.seen[2].messages[-1] == User(GO_ON, Kind.NOTE)
+    assert ending(events) == (Stop.DONE, "one, two, three", "")
+
+
+async def test_a_cut_off_text_at_the_turn_limit_is_a_partial_answer() -> None:
+    agent, _ = open_agent(ScriptedModel(says("one, ", finish="length")), limits=TurnLimit(1))
+    result = await agent.run(SYSTEM, TASK)
+    assert (result.answer, result.stop) == ("one, ", Stop.MAX_TURNS)
+
+
+async def test_the_parts_of_a_text_are_not_joined_to_what_follows_a_call() -> None:
+    model = ScriptedModel(says("one, ", finish="length"), says("two", call(code="1")), says("done"))
+    agent, _ = open_agent(model, FakeTool())
+    assert (await agent.run(SYSTEM, TASK)).answer == "done"
+
+
+async def test_the_text_beside_a_cut_off_call_is_not_joined_to_the_answer() -> None:
+    model = ScriptedModel(says("I will", call(code="1"), finish="length"), says("done"))
+    agent, _ = open_agent(model, FakeTool())
+    assert (await agent.run(SYSTEM, TASK)).answer == "done"
+
+
+@pytest.mark.parametrize("nothing", ["", " \n"])
+async def test_nothing_cut_off_at_the_length_limit_ends_the_run(nothing: str) -> None:
+    model = ScriptedModel(says("so far", call(code="1")), says(nothing, finish="length"))
+    agent, events = open_agent(model, FakeTool())
+    result = await agent.run(SYSTEM, TASK)
+    assert (result.answer, result.stop) == ("so far", Stop.LENGTH)
+    assert not agent.state.cut
+    assert ending(events) == (Stop.LENGTH, "so far", "")
+
+
+@pytest.mark.parametrize(("text", "answer"), [("", "so far"), ("Well,", "Well,")])
+async def test_a_filtered_text_is_no_answer(text: str, answer: str) -> None:
+    model = ScriptedModel(says("so far", call(code="1")), says(text, finish="content_filter"))
+    agent, events = open_agent(model, FakeTool())
+    result = await agent.run(SYSTEM, TASK)
+    assert (result.answer, result.stop) == (answer, Stop.CONTENT_FILTER)
+    assert ending(events) == (Stop.CONTENT_FILTER, answer, "")
+
+
+@pytest.mark.parametrize("nothing", ["", " \n"])
+async def test_an_empty_text_is_never_an_answer(nothing: str) -> None:
+    agent, events = open_agent(ScriptedModel(says(nothing)))
+    with pytest.raises(ModelError, match="empty message"):
+        await agent.run(SYSTEM, TASK)
+    stop, answer, error = ending(events)
+    assert (stop, answer) == (Stop.ERROR, "")
+    assert "empty message" in error
+
+
+async def test_blanks_beside_a_call_do_not_hide_the_newest_text() -> None:
+    model = ScriptedModel(says("found it", call(code="1")), says("\n\n", call(code="2")))
+    agent, _ = open_agent(model, FakeTool(), limits=TurnLimit(2))
+    assert (await agent.run(SYSTEM, TASK)).answer == "found it"
+
+
+async def test_the_answer_to_one_task_is_not_the_partial_answer_to_the_next() -> None:
+    agent, _ = open_agent(ScriptedModel(says("one"), says("", call(code="1"))), FakeTool(), limits=TurnLimit(2))
+    assert (await agent.run(SYSTEM, TASK)).answer == "one"
+    assert (await agent.run(User("And now?"))).answer == ""
+
+
+async def test_a_text_cut_off_at_a_limit_is_not_joined_to_the_answer_to_the_next_task() -> None:
+    agent, _ = open_agent(ScriptedModel(says("one, ", finish="length")), limits=TurnLimit(1))
+    await agent.run(SYSTEM, TASK)
+    resumed, _ = open_agent(ScriptedModel(says("new")), state=agent.state)
+    assert (await resumed.run(User("Something else."))).answer == "new"
+
+
+async def test_a_resumed_run_without_a_new_task_goes_on_with_the_cut_off_text() -> None:
+    agent, _ = open_agent(ScriptedModel(says("one, ", finish="length")), limits=TurnLimit(1))
+    await agent.run(SYSTEM, TASK)
+    resumed, _ = open_agent(ScriptedModel(says("two")), state=agent.state)
+    assert (await resumed.run()).answer == "one, two"
+
+
+# ---- cancellation and errors
+
+
+async def test_cancelling_a_tool_settles_every_call_and_tells_the_end_last() -> None:
+    stuck = Stuck()
+    asked = says("so far", call(code="1"), call(code="2"), call(code="3"))
+    agent, events = open_agent(ScriptedModel(asked), FakeTool("ipython", Outcome("one"), stuck))
+    await cancel(agent, stuck)
+    assert results(agent.state) == [("one", True), (UNFINISHED, False), (UNFINISHED, False)]
+    assert [m.call for m in agent.state.history.messages if isinstance(m, ToolResult)] == list(asked.message.calls)
+    assert ending(events) == (Stop.CANCELLED, "so far", "")
+
+
+async def test_cancelling_a_request_tells_the_end_last() -> None:
+    stuck = Stuck()
+    model = ScriptedModel(says("so far", call(code="1")), stuck)
+    agent, events = open_agent(model, FakeTool("ipython", Outcome("one")))
+    await cancel(agent, stuck)
+    assert results(agent.state) == [("one", True)]
+    assert ending(events) == (Stop.CANCELLED, "so far", "")
+
+
+async def test_cancelling_the_request_for_a_summary_takes_it_back() -> None:
+    stuck = Stuck()
+    model = ScriptedModel(says("", call(code="0")), says("", call(code="1"), prompt=1_000), stuck)
+    agent, events = open_agent(model, FakeTool(), context=Compact(at=500, keep=1))
+    await cancel(agent, stuck)
+    *before, ask = model.seen[-1].messages
+    assert ask == User(ASK, Kind.ASK)
+    assert agent.state.history.messages == tuple(before)
+    assert ending(events) == (Stop.CANCELLED, "", "")
+
+
+@pytest.mark.parametrize("error", [KernelError("no kernel"), RuntimeError("a bug"), KeyboardInterrupt()])
+async def test_an_error_of_a_tool_settles_every_call_and_is_raised(error: BaseException) -> None:
+    model = ScriptedModel(says("so far", call(code="1"), call(code="2")))
+    agent, events = open_agent(model, FakeTool("ipython", error))
+    with pytest.raises(type(error)):
+        await agent.run(SYSTEM, TASK)
+    assert results(agent.state) == [(UNFINISHED, False)] * 2
+    assert ending(events) == (Stop.ERROR, "so far", str(error) or "KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("error", [CredentialsError("bad key"), ModelUnavailable("down"), ModelError("no such model")])
+async def test_an_error_of_the_model_is_raised_after_the_end_is_told(error: Exception) -> None:
+    agent, events = open_agent(ScriptedModel(says("so far", call(code="1")), error), FakeTool())
+    with pytest.raises(type(error), match=str(error)):
+        await agent.run(SYSTEM, TASK)
+    assert ending(events) == (Stop.ERROR, "so far", str(error))
+
+
+async def test_a_context_that_nothing_can_shorten_is_a_stop_and_no_answer() -> None:
+    agent, events = open_agent(ScriptedModel(ContextTooLong("413")))
+    result = await agent.run(SYSTEM, TASK)
+    assert (result.answer, result.stop) == ("", Stop.CONTEXT_LIMIT)
+    assert ending(events) == (Stop.CONTEXT_LIMIT, "", "")
+
+
+# ---- resuming what was killed
+
+
+async def test_a_killed_run_is_settled_by_events_before_the_next_begins() -> None:
+    stuck = Stuck()
+    asked = says("", call(code="1"), call(code="2"))
+    killed, before = open_agent(ScriptedModel(asked), FakeTool("ipython", Outcome("one"), stuck))
+    await cancel(killed, stuck)
+    journal = before[:-2]  # neither the settling nor the end was written
+    model = ScriptedModel(says("done"))
+    agent, after = open_agent(model, state=replay(journal))
+    await agent.run(User("Go on."))
+    *_, first, second, task = model.seen[0].messages
+    assert (first, second) == (
+        ToolResult(asked.message.calls[0], "one"),
+        ToolResult(asked.message.calls[1], UNFINISHED, ok=False),
+    )
+    assert task == User("Go on.")
+    assert replay([*journal, *after]) == agent.state
+
+
+async def test_a_request_for_a_summary_that_was_pending_is_taken_back_on_resume() -> None:
+    agent, events = open_agent(
+        ScriptedModel(says("done")), state=replay([Said(SYSTEM), Said(TASK), Said(User(ASK, Kind.ASK))])
+    )
+    await agent.run()
+    assert events[0] == Dropped((2,), "summary_call")
+    assert agent.state.history.of_kind(Kind.ASK) == ()

@@ -1,0 +1,153 @@
+"""The values of the core, each by itself."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import SYSTEM, TASK, call, says
+from hypothesis import given
+from hypothesis import strategies as st
+from rlm.budget import Spent, Stop
+from rlm.clip import clip, join
+from rlm.errors import AgentError, ContextTooLong, ModelError, RlmError
+from rlm.history import History, Summary
+from rlm.messages import Assistant, Kind, System, ToolResult, Usage, User, assistant, size
+
+# ---- messages
+
+
+@pytest.mark.parametrize(
+    ("message", "wire"),
+    [
+        (System("s"), {"role": "system", "content": "s"}),
+        (User("u"), {"role": "user", "content": "u"}),
+        (User([{"type": "text", "text": "t"}]), {"role": "user", "content": [{"type": "text", "text": "t"}]}),
+        (Assistant("a", (), {"role": "assistant", "x": 1}), {"role": "assistant", "x": 1}),
+    ],
+)
+def test_a_message_as_json(message: System | User | Assistant, wire: object) -> None:
+    assert message.wire() == wire
+
+
+def test_a_tool_result_as_json_names_its_call() -> None:
+    asked = call(code="1")
+    assert ToolResult(asked, "1", ok=False).wire() == {"role": "tool", "tool_call_id": asked.id, "content": "1"}
+
+
+def test_a_message_of_the_provider_is_read_and_kept_as_it_came() -> None:
+    function = {"name": "ipython", "arguments": '{"code": 1}'}
+    received = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "function": function}], "x": [1]}
+    message = assistant(received)
+    assert (message.text, message.received) == ("", received)
+    assert [(c.id, c.name, c.arguments) for c in message.calls] == [("c", "ipython", '{"code": 1}')]
+
+
+@pytest.mark.parametrize(
+    ("received", "text"),
+    [({"content": "yes"}, "yes"), ({"content": None, "refusal": "no"}, "no"), ({"tool_calls": None}, "")],
+)
+def test_a_refusal_is_the_text_where_there_is_no_content(received: dict[str, object], text: str) -> None:
+    assert (assistant(received).text, assistant(received).calls) == (text, ())
+
+
+def test_the_size_of_a_message_is_what_it_says() -> None:
+    asked = call("tool", a=1)
+    picture = {"type": "image_url", "image_url": {"url": "data:" + "x" * 9_999}}
+    assert [size(m) for m in (System("12345"), User("123"), ToolResult(asked, "1234"))] == [5, 3, 4]
+    assert size(Assistant("12", (asked, asked))) == 2 + 2 * len('tool{"a": 1}')
+    assert size(User([picture, picture])) == 2_000
+
+
+def test_usage_adds_up_and_stays_estimated() -> None:
+    assert Usage(1, 2, 3, 4) + Usage(10, 20, 30, 40) == Usage(11, 22, 33, 44)
+    assert (Usage(estimated=True) + Usage()).estimated
+    assert (Usage() + Usage(estimated=True)).estimated
+    assert not (Usage() + Usage()).estimated
+
+
+# ---- budget
+
+
+def test_each_stop_has_a_status_for_the_session() -> None:
+    ends = {Stop.DONE: "done", Stop.ERROR: "error", Stop.CANCELLED: "cancelled"}
+    assert [stop.status for stop in Stop] == [ends.get(stop, "limit") for stop in Stop]
+
+
+def test_what_is_spent_adds_up_and_a_summary_is_no_turn() -> None:
+    spent = Spent().on_turn(Usage(100, 10), 400).on_upkeep(Usage(150, 5)).on_turn(Usage(120, 20), 480)
+    assert spent == Spent(2, Usage(370, 35), 120, 480)
+
+
+def test_the_next_prompt_is_estimated_by_the_last_one_counted() -> None:
+    assert Spent().estimate(1_000) == 0
+    assert Spent().on_turn(Usage(100), 400).estimate(1_000) == 250
+    assert Spent().on_turn(Usage(100), 400).on_upkeep(Usage(999)).estimate(200) == 50
+
+
+# ---- errors
+
+
+def test_a_failed_sub_agent_tells_how_it_stopped() -> None:
+    assert AgentError("no").stop == "error"
+    assert AgentError("no", "max_turns").stop == "max_turns"
+    assert str(AgentError("no", "max_turns")) == "no"
+
+
+def test_one_class_catches_all() -> None:
+    assert issubclass(ContextTooLong, ModelError)
+    assert issubclass(ModelError, RlmError)
+
+
+# ---- history
+
+
+def test_numbers_and_turns_count_from_the_start_whatever_is_dropped() -> None:
+    history = History().add(SYSTEM).add(TASK)
+    for text in "abc":
+        asked = says(text, call(code=text)).message
+        history = history.add(asked).add(ToolResult(asked.calls[0], text))
+    history = history.drop(history.in_turns([1, 2]), Summary(1, 2, "s")).add(says("d").message)
+    assert [(e.number, e.turn) for e in history.entries] == [(0, 0), (1, 0), (6, 3), (7, 3), (8, 4)]
+    assert (history.said, history.turns, history.live_turns()) == (9, 4, [3, 4])
+    assert history.summaries == (Summary(1, 2, "s"),)
+
+
+def test_call_ids_may_repeat_between_turns() -> None:
+    asked = says("", call(code="1")).message
+    history = History().add(asked).add(ToolResult(asked.calls[0], "1"))
+    assert history.unanswered() == []
+    assert history.add(asked).unanswered() == list(asked.calls)
+
+
+def test_nothing_is_unanswered_before_the_first_turn() -> None:
+    asked = says("", call(code="1")).message
+    assert History().add(SYSTEM).add_aside(asked).unanswered() == []
+
+
+def test_the_reply_to_a_request_for_a_summary_is_no_turn() -> None:
+    history = History().add(TASK).add(User("sum up", Kind.ASK)).add_aside(says("summary").message)
+    assert (history.turns, history.live_turns(), history.asides()) == (0, [], (1, 2))
+    assert history.settle().messages == (TASK,)
+
+
+# ---- clip
+
+
+def test_a_text_within_the_limit_is_left_alone() -> None:
+    assert [clip("", 0), clip("1234", 4)] == ["", "1234"]
+
+
+def test_the_note_says_how_much_is_missing_and_where_the_whole_is() -> None:
+    assert clip("a" * 5_000, 3) == "aa\n[… 4,997 characters left out …]\na"
+    assert join("a", 1, "b", "outputs/1") == "a\n[… 1 characters left out; the whole is in outputs/1 …]\nb"
+
+
+@given(st.text(max_size=200), st.integers(0, 250))
+def test_what_is_clipped_keeps_its_head_and_its_tail(text: str, limit: int) -> None:
+    clipped = clip(text, limit)
+    if len(text) <= limit:
+        assert clipped == text
+    else:
+        head, tail = limit - limit // 2, limit // 2
+        note = f"\n[… {len(text) - limit:,} characters left out …]\n"
+        assert clipped == text[:head] + note + text[len(text) - tail :]
+        assert len(clipped) == limit + len(note)

@@ -1,0 +1,173 @@
+"""A model and tools that do as a test says, behind the core's own Protocols, and short ways to write what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from rlm.agent import Agent
+from rlm.budget import Spent, Stop, TurnLimit
+from rlm.context import Compact
+from rlm.events import Event
+from rlm.history import History
+from rlm.messages import Message, Outcome, Reply, Schema, System, ToolCall, Usage, User, Wire, assistant
+from rlm.ports import Context, Limits, Tool, ToolChoice
+from rlm.state import State
+from rlm.toolbox import Toolbox
+
+_ids = itertools.count(1)
+
+
+class Stuck:
+    """A step that never ends: wait for `begun`, then cancel."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+
+    async def wait(self) -> NoReturn:
+        self.begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets that event")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the model was given, and whether it answered."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Schema, ...]
+    tool_choice: ToolChoice
+    answered: bool
+
+
+class ScriptedModel:
+    """Uses up its script, a step a request: a reply to give, an exception to raise, or `Stuck`."""
+
+    name = "scripted"
+
+    def __init__(self, *script: Reply | BaseException | Stuck) -> None:
+        self.params: Wire = {"temperature": 0}
+        self.script = list(script)
+        self.seen: list[Request] = []
+
+    async def complete(
+        self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice = "auto"
+    ) -> Reply:
+        assert self.script, "the script has no step for this request"
+        step = self.script.pop(0)
+        self.seen.append(Request(tuple(messages), tuple(tools), tool_choice, isinstance(step, Reply)))
+        if isinstance(step, Stuck):
+            await step.wait()
+        if isinstance(step, BaseException):
+            raise step
+        return step
+
+
+class FakeTool:
+    """Does what its script says, a step a call; then echoes. `calls` holds the arguments that reached it."""
+
+    def __init__(self, name: str = "ipython", *script: Outcome | BaseException | Stuck, **types: str) -> None:
+        """`types` are the parameters, `code="string"` unless given; a trailing `_` makes one optional."""
+        self.name = name
+        self.script = list(script)
+        self.calls: list[dict[str, Any]] = []
+        self._types = types or {"code": "string", "timeout_": "number"}
+
+    def schema(self) -> Schema:
+        properties = {name.removesuffix("_"): {"type": kind} for name, kind in self._types.items()}
+        required = [name for name in self._types if not name.endswith("_")]
+        parameters = {"type": "object", "properties": properties, "required": required}
+        return {"name": self.name, "description": "A fake.", "parameters": parameters}
+
+    async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
+        self.calls.append(arguments)
+        step = self.script.pop(0) if self.script else Outcome(f"ran {json.dumps(arguments)}")
+        if isinstance(step, Stuck):
+            await step.wait()
+        if isinstance(step, BaseException):
+            raise step
+        return step
+
+
+class TokenLimit:
+    """Limits that several agents share, as the agents of a tree do: one count of completion tokens."""
+
+    def __init__(self, tokens: int) -> None:
+        self._tokens = tokens
+        self._spent: dict[str, int] = {}
+
+    def of(self, agent: str) -> Limits:
+        return _Share(self, agent)
+
+    def reached(self, agent: str, spent: Spent) -> Stop | None:
+        self._spent[agent] = spent.usage.completion
+        return Stop.TOKEN_BUDGET if sum(self._spent.values()) >= self._tokens else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    whole: TokenLimit
+    agent: str
+
+    def reached(self, spent: Spent) -> Stop | None:
+        return self.whole.reached(self.agent, spent)
+
+
+def call(name: str = "ipython", /, **arguments: object) -> ToolCall:
+    return raw_call(name, json.dumps(arguments))
+
+
+def raw_call(name: str, arguments: str) -> ToolCall:
+    """A call whose arguments are what a model really wrote."""
+    return ToolCall(f"call_{next(_ids)}", name, arguments)
+
+
+def says(text: str, *calls: ToolCall, finish: str = "", prompt: int = 100, completion: int = 10) -> Reply:
+    received: Wire = {"role": "assistant", "content": text}
+    if calls:
+        functions = [{"name": c.name, "arguments": c.arguments} for c in calls]
+        received["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": f} for c, f in zip(calls, functions, strict=True)
+        ]
+    finish = finish or ("tool_calls" if calls else "stop")
+    return Reply(assistant(received), Usage(prompt, completion), finish)
+
+
+SYSTEM = System("You are a test.")
+TASK = User("Do it.")
+
+
+def open_agent(
+    model: ScriptedModel,
+    *tools: Tool,
+    context: Context | None = None,
+    limits: Limits | None = None,
+    state: State | None = None,
+) -> tuple[Agent, list[Event]]:
+    """An agent, and the list that its events go to."""
+    events: list[Event] = []
+    agent = Agent(
+        model=model,
+        tools=Toolbox(tools),
+        context=context or Compact(),
+        limits=limits or TurnLimit(),
+        sink=events.append,
+        state=state,
+    )
+    return agent, events
+
+
+async def cancel(agent: Agent, stuck: Stuck) -> None:
+    """Run the agent on a task until it is stuck, and cancel it there."""
+    run = asyncio.create_task(agent.run(SYSTEM, TASK))
+    await stuck.begun.wait()
+    run.cancel()
+    try:
+        await run
+    except asyncio.CancelledError:
+        return
+    raise AssertionError("a cancelled run must end with CancelledError")
