@@ -1,0 +1,298 @@
+"""Events to records and back. A record is one line of the journal, and one line of `--json`.
+
+docs/sessions.md specifies the records; `schema.json` beside this file says it to machines.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from rlm.budget import Spent, Stop
+from rlm.errors import SessionError
+from rlm.events import (
+    Answered,
+    Asking,
+    CallEnded,
+    CallStarted,
+    CellOutput,
+    ChildEnded,
+    ChildStarted,
+    Delta,
+    Dropped,
+    Event,
+    Failed,
+    KernelRestarted,
+    Replied,
+    Requested,
+    Retried,
+    Said,
+    Stopped,
+)
+from rlm.history import Summary
+from rlm.messages import Assistant, Kind, Reply, System, ToolCall, ToolResult, Usage, User, assistant
+
+Record = dict[str, Any]
+"""A JSON object. `type` says what it is; those with an `id` are journalled."""
+
+Clock = Callable[[], float]
+"""Seconds."""
+
+
+def usage_wire(usage: Usage) -> Record:
+    """Usage as records and meta.json spell it; `estimated` only where it is."""
+    counts = {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "cached_tokens": usage.cached,
+        "reasoning_tokens": usage.reasoning,
+    }
+    return counts | ({"estimated": True} if usage.estimated else {})
+
+
+def usage_read(wire: Record) -> Usage:
+    return Usage(
+        wire.get("prompt_tokens", 0),
+        wire.get("completion_tokens", 0),
+        wire.get("cached_tokens", 0),
+        wire.get("reasoning_tokens", 0),
+        wire.get("estimated", False),
+    )
+
+
+def message_ids(records: Iterable[Record]) -> list[int]:
+    """The record id of each message, by the message's number in the history."""
+    return [record["id"] for record in records if record["type"] == "message"]
+
+
+class Encoder:
+    """The events of one agent, in order, to records. Those of an earlier run of it are given as `records`."""
+
+    def __init__(self, clock: Clock = time.time, timer: Clock = time.monotonic, records: Iterable[Record] = ()) -> None:
+        """`clock` dates the records. `timer` measures durations: a clock may jump."""
+        earlier = list(records)
+        self._clock = clock
+        self._timer = timer
+        self._ids = message_ids(earlier)
+        self._next = max((record["id"] for record in earlier), default=-1) + 1
+        self._asked: float | None = None
+        self._call: tuple[ToolCall, float] | None = None
+
+    def encode(self, event: Event) -> Record | None:
+        """The record of `event`; None for what leaves no trace."""
+        body = self._conversation(event) or _noted(event)
+        if body is not None:
+            return self.journalled(**body)
+        watched = self._watched(event)
+        return watched and {"type": watched.pop("type"), "ts": self._now()} | watched
+
+    def journalled(self, type: str, **body: Any) -> Record:
+        """A record of its own kind, with the next id."""
+        record = {"type": type, "id": self._next, "ts": self._now()} | body
+        if type == "message":
+            self._ids.append(self._next)
+        self._next += 1
+        return record
+
+    def _now(self) -> float:
+        return round(self._clock(), 3)
+
+    def _conversation(self, event: Event) -> Record | None:
+        match event:
+            case Said(message):
+                return {"type": "message", "message": message.wire()} | _kind(message)
+            case Replied(reply, aside):
+                return self._replied(reply, aside)
+            case Answered(result):
+                return self._answered(result)
+            case Dropped(numbers, reason, summary):
+                ids = [self._ids[number] for number in numbers]
+                return {"type": "drop", "ids": ids, "reason": reason} | _summary(summary)
+            case _:
+                return None
+
+    def _replied(self, reply: Reply, aside: bool) -> Record:
+        body = {
+            "type": "message",
+            "message": reply.message.wire(),
+            "usage": usage_wire(reply.usage),
+            "finish_reason": reply.finish,
+        }
+        started, self._asked = self._asked, None
+        return body | self._duration(started) | ({"aside": True} if aside else {})
+
+    def _answered(self, result: ToolResult) -> Record:
+        body = {"type": "message", "message": result.wire(), "tool": result.call.name, "ok": result.ok}
+        started = self._call[1] if self._call and self._call[0] == result.call else None
+        return body | self._duration(started)
+
+    def _duration(self, started: float | None) -> Record:
+        return {} if started is None else {"duration": round(self._timer() - started, 3)}
+
+    def _watched(self, event: Event) -> Record | None:
+        match event:
+            case Asking():
+                self._asked = self._timer()
+                return None
+            case Delta(text):
+                return {"type": "delta", "text": text}
+            case CallStarted(call):
+                self._call = (call, self._timer())
+                return {"type": "cell_start", "call_id": call.id, "tool": call.name, "arguments": call.arguments}
+            case CellOutput(text):
+                return {"type": "cell_output", "call_id": self._call[0].id if self._call else "", "text": text}
+            case CallEnded(result):
+                return self._call_ended(result)
+            case _:
+                return None
+
+    def _call_ended(self, result: ToolResult) -> Record:
+        call = result.call
+        body: Record = {"type": "cell_end", "call_id": call.id, "tool": call.name, "ok": result.ok}
+        started, self._call = self._call, None
+        return body | self._duration(started[1] if started else None)
+
+
+def _kind(message: System | User) -> Record:
+    return {"kind": str(message.kind)} if isinstance(message, User) and message.kind is not Kind.TASK else {}
+
+
+def _summary(summary: Summary | None) -> Record:
+    return {} if summary is None else {"summary": summary.text, "turns": [summary.first, summary.last]}
+
+
+def _noted(event: Event) -> Record | None:
+    match event:
+        case Requested(model, tools, params):
+            return {"type": "request", "model": model, "tools": list(tools), "params": params}
+        case Retried() | Failed() | KernelRestarted():
+            return _trouble(event)
+        case ChildStarted() | ChildEnded():
+            return _child(event)
+        case Stopped():
+            return _stopped(event)
+        case _:
+            return None
+
+
+def _trouble(event: Retried | Failed | KernelRestarted) -> Record:
+    match event:
+        case Retried(reason, attempt, wait):
+            return {"type": "retry", "reason": reason, "attempt": attempt, "wait": wait}
+        case Failed(reason):
+            return {"type": "error", "reason": reason}
+        case KernelRestarted(why, lost):
+            return {"type": "kernel", "why": why, "lost": list(lost)}
+
+
+def _child(event: ChildStarted | ChildEnded) -> Record:
+    if isinstance(event, ChildStarted):
+        return {"type": "agent_start", "folder": event.folder, "prompt": event.prompt}
+    return {
+        "type": "agent_end",
+        "folder": event.folder,
+        "stop": str(event.stop),
+        "turns": event.turns,
+        "usage": usage_wire(event.usage),
+    } | ({"error": event.error} if event.error else {})
+
+
+def _stopped(event: Stopped) -> Record:
+    return {
+        "type": "result",
+        "status": event.stop.status,
+        "stop_reason": str(event.stop),
+        "answer": event.answer,
+        "turns": event.spent.turns,
+        "usage": usage_wire(event.spent.usage),
+    } | ({"error": event.error} if event.error else {})
+
+
+class Decoder:
+    """Records back to events. The law: `replay` of them equals `replay` of the events that were encoded."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+        self._calls: dict[str, ToolCall] = {}
+
+    def decode(self, record: Record) -> Event | None:
+        """The event of a record; None for a type that is not ours.
+
+        Raises:
+            SessionError: the record lacks what its type needs.
+        """
+        try:
+            return self._message(record) if record["type"] == "message" else self._other(record)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SessionError(f"Record {record.get('id')} of the journal cannot be understood: {error!r}.") from None
+
+    def _message(self, record: Record) -> Event:
+        self._numbers[record["id"]] = len(self._numbers)
+        wire = record["message"]
+        match wire["role"]:
+            case "system":
+                return Said(System(wire["content"]))
+            case "user":
+                return Said(User(wire["content"], Kind(record.get("kind", Kind.TASK))))
+            case "assistant":
+                message = self._remember(assistant(wire))
+                reply = Reply(message, usage_read(record["usage"]), record["finish_reason"])
+                return Replied(reply, record.get("aside", False))
+            case _:
+                call = wire["tool_call_id"]
+                return Answered(ToolResult(self._calls[call], wire["content"], record["ok"]))
+
+    def _remember(self, message: Assistant) -> Assistant:
+        self._calls.update((call.id, call) for call in message.calls)
+        return message
+
+    def _other(self, record: Record) -> Event | None:
+        match record["type"]:
+            case "drop":
+                numbers = tuple(self._numbers[id] for id in record["ids"])
+                return Dropped(numbers, record["reason"], _summary_read(record))
+            case "request":
+                return Requested(record["model"], tuple(record["tools"]), record["params"])
+            case "agent_start":
+                return ChildStarted(record["folder"], record["prompt"])
+            case "agent_end":
+                return _child_ended_read(record)
+            case "result":
+                spent = Spent(record["turns"], usage_read(record["usage"]))
+                return Stopped(Stop(record["stop_reason"]), record["answer"], spent, record.get("error", ""))
+            case _:
+                return _trouble_read(record)
+
+
+def _summary_read(record: Record) -> Summary | None:
+    if "summary" not in record:
+        return None
+    first, last = record["turns"]
+    return Summary(first, last, record["summary"])
+
+
+def _child_ended_read(record: Record) -> ChildEnded:
+    stop, usage = Stop(record["stop"]), usage_read(record["usage"])
+    return ChildEnded(record["folder"], stop, record["turns"], usage, record.get("error", ""))
+
+
+def _trouble_read(record: Record) -> Event | None:
+    match record["type"]:
+        case "retry":
+            return Retried(record["reason"], record["attempt"], record["wait"])
+        case "error":
+            return Failed(record["reason"])
+        case "kernel":
+            return KernelRestarted(record["why"], tuple(record["lost"]))
+        case _:
+            return None
+
+
+def decode(records: Iterable[Record]) -> Iterator[Event]:
+    """The events of a whole journal, in order."""
+    decoder = Decoder()
+    for record in records:
+        event = decoder.decode(record)
+        if event is not None:
+            yield event
