@@ -70,6 +70,18 @@ def clip(text: str, width: int) -> str:
     return f"{kept}…" if width > 0 else ""
 
 
+def wrap(text: str, width: int) -> list[str]:
+    """A cleaned text in pieces of at most `width` columns (two or more)."""
+    pieces, room = [""], width
+    for character in text:
+        room -= _columns_of(character)
+        if room < 0:
+            pieces.append("")
+            room = width - _columns_of(character)
+        pieces[-1] += character
+    return pieces
+
+
 def pad(text: str, width: int) -> str:
     """Exactly `width` columns."""
     clipped = clip(text, width)

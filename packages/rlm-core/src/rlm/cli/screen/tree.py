@@ -43,7 +43,7 @@ class AgentNow:
     path: str
     task: str = ""
     since: float = 0.0
-    state: State = State.THINKING
+    doing: State = State.THINKING
     turns: tuple[int, ...] = ()
     """The record id of each turn's assistant message."""
     usage: Usage = field(default_factory=Usage)
@@ -57,6 +57,11 @@ class AgentNow:
     children: int = 0
     recent: str = ""
     """The end of what arrives: the model's text, or what the running call prints. The root's only."""
+
+    @property
+    def state(self) -> State:
+        """Whoever has children at work waits for them, whatever its cell does besides."""
+        return State.WAITING if self.children else self.doing
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +119,30 @@ def _after(agent: AgentNow, record: Record, now: float) -> AgentNow:
     match record["type"]:
         case "message":
             return _heard(agent, record)
+        case "retry":
+            return replace(agent, doing=State.RETRYING, problem=record["reason"], until=now + record["wait"], recent="")
+        case "delta":
+            return replace(agent, doing=State.THINKING, recent=_more(agent, record))
+        case _:
+            return _worked(agent, record)
+
+
+def _worked(agent: AgentNow, record: Record) -> AgentNow:
+    match record["type"]:
         case "cell_start":
             tool, cell = record["tool"], gist(record["arguments"])
-            return replace(agent, state=State.RUNNING, tool=tool, cell=cell, recent="")
-        case "cell_end":
-            return replace(agent, state=State.THINKING, tool="", cell="", problem="", recent="")
-        case "retry":
-            return replace(agent, state=State.RETRYING, problem=record["reason"], until=now + record["wait"], recent="")
-        case "delta":
-            return replace(agent, state=State.THINKING, recent=(agent.recent + record["text"])[-_RECENT:])
+            return replace(agent, doing=State.RUNNING, tool=tool, cell=cell, recent="")
         case "cell_output":
-            return replace(agent, recent=(agent.recent + record["text"])[-_RECENT:])
+            return replace(agent, recent=_more(agent, record))
+        case "cell_end":
+            return replace(agent, doing=State.THINKING, tool="", cell="", problem="", recent="")
         case _:
             return agent
+
+
+def _more(agent: AgentNow, record: Record) -> str:
+    text: str = record["text"]
+    return (agent.recent + text[-_RECENT:])[-_RECENT:]
 
 
 def _heard(agent: AgentNow, record: Record) -> AgentNow:
@@ -135,7 +151,7 @@ def _heard(agent: AgentNow, record: Record) -> AgentNow:
         case "assistant":
             turns = agent.turns if record.get("aside") else (*agent.turns, record["id"])
             usage = agent.usage + usage_read(record.get("usage") or {})
-            return replace(agent, state=State.THINKING, turns=turns, usage=usage, problem="", recent="")
+            return replace(agent, doing=State.THINKING, turns=turns, usage=usage, problem="", recent="")
         case "tool" if not record["ok"]:
             return replace(agent, problem=last_line(message["content"]))
         case "user" if not agent.task and "kind" not in record and isinstance(message["content"], str):

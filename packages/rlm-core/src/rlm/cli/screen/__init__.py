@@ -1,0 +1,102 @@
+"""What a user sees on stderr while a run goes on: a line per cell and agent, and on a terminal the live tree.
+
+Records are folded into the tree as it looks now (`tree`); `lines` and `frame` say how it reads, `writer` puts it there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TextIO
+
+from rlm.cli.screen import lines
+from rlm.cli.screen.frame import frame
+from rlm.cli.screen.row import Row, Span, Style
+from rlm.cli.screen.tree import ROOT, Tree, fold
+from rlm.cli.screen.writer import Writer
+from rlm.messages import Usage
+
+__all__ = ["Screen", "open_screen"]
+
+Record = dict[str, Any]
+
+
+class Screen:
+    """Shows one run. Every method returns at once, whatever becomes of the stream."""
+
+    def __init__(self, writer: Writer, *, quiet: bool) -> None:
+        self._writer = writer
+        self._quiet = quiet
+        self._tree = Tree()
+
+    def __call__(self, record: Record) -> None:
+        """Take in a record of any agent of the tree, as `--json` prints it.
+
+        The last one of the root returns when the live tree is gone: the terminal is then free for the answer.
+        """
+        now = time.monotonic()
+        row = lines.told(self._tree, record, now)
+        self._tree = fold(self._tree, record, now)
+        if row is not None:
+            self._say(row, error=record["type"] == "error")
+        if not self._quiet:
+            self._writer.show(partial(frame, self._tree))
+        if record["type"] == "result" and record.get("agent", ROOT) == ROOT:
+            self._writer.flush()
+
+    def header(
+        self,
+        *,
+        model: str,
+        cwd: str | Path,
+        tools: Sequence[str],
+        session_id: str = "",
+        sandbox: str = "off",
+        recorded: bool = False,
+    ) -> None:
+        """What runs, where, with which hands, and how far it is boxed in. `recorded`: no model is asked."""
+        self._say(
+            lines.header(
+                version=version("rlm-core"),
+                model=model,
+                cwd=str(cwd),
+                tools=tools,
+                session_id=session_id,
+                sandbox=sandbox,
+                recorded=recorded,
+            )
+        )
+
+    def footer(self, *, turns: int, agents: int, usage: Usage, session_id: str = "", stop: str = "") -> None:
+        """What it came to. `session_id` is what a user shall type to resume it, empty if that cannot be."""
+        self._say(lines.footer(turns=turns, agents=agents, usage=usage, session_id=session_id, stop=stop))
+
+    def note(self, text: str) -> None:
+        """One line of rlm's own."""
+        self._say(Row((Span(text, Style.DIM),)))
+
+    def _say(self, row: Row, *, error: bool = False) -> None:
+        if error or not self._quiet:
+            self._writer.say(row)
+
+
+@contextmanager
+def open_screen(
+    stream: TextIO, *, quiet: bool, color: str, width: int | None = None, live: bool = True
+) -> Iterator[Screen]:
+    """The screen on `stream`, for one run. What moves is gone when it is left, and all is written.
+
+    Args:
+        quiet: nothing but errors.
+        color: `auto` (on a terminal), `always` or `never`.
+        width: columns, instead of the terminal's own, or of 100 where there is no terminal.
+        live: False for lines alone on a terminal too, for something else writes to it meanwhile.
+    """
+    terminal = not stream.closed and stream.isatty()
+    colored = color == "always" or (color == "auto" and terminal)
+    with Writer(stream, color=colored, live=live and terminal and not quiet, width=width) as writer:
+        yield Screen(writer, quiet=quiet)

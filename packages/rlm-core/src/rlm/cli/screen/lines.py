@@ -1,0 +1,155 @@
+"""The lines that stay: one per cell and per agent, what went wrong, the header and the footer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rlm.cli.screen.row import Row, Span, Style, clean, clip
+from rlm.cli.screen.tree import ROOT, AgentNow, State, Tree, stop_state
+from rlm.cli.screen.words import first_line, many, seconds, short, tokens
+from rlm.messages import Usage
+from rlm.session.codec import usage_read
+
+Record = dict[str, Any]
+
+TOLD_RETRIES = 2
+"""A provider that is down for minutes gets this many lines a request, and not one per attempt."""
+
+_SHOWN_NAMES = 8
+_DOT = Span(" · ", Style.DIM)
+
+
+def told(tree: Tree, record: Record, now: float) -> Row | None:
+    """The line that `record` is worth; `tree` is as it was before it."""
+    agent = tree.agent(record.get("agent", ROOT))
+    if record["type"] == "agent_end":
+        return _child(tree, agent, record, now)
+    tell = _TELLING.get(record["type"])
+    return tell(agent, record) if tell else None
+
+
+def _mark(ok: bool) -> Span:
+    return Span("✓ ", Style.GREEN) if ok else Span("✗ ", Style.RED)
+
+
+def _name(path: str) -> tuple[Span, ...]:
+    return (Span(f"  {short(path)}", Style.CYAN),) if short(path) else ()
+
+
+def _cell(agent: AgentNow, record: Record) -> Row:
+    ok = record["ok"]
+    code = clean(agent.cell)
+    what = (
+        Span(f"  [{len(agent.turns)}] {record['tool']}  ", Style.DIM),
+        Span(code if ok else clip(code, 40)),
+    )
+    problem = () if ok or not agent.problem else (Span("  "), Span(agent.problem, Style.RED))
+    return Row((*_name(agent.path), *what, *problem), (_mark(ok), _took(record.get("duration"))))
+
+
+def _took(duration: float | None) -> Span:
+    return Span("" if duration is None else f"{seconds(duration):>7}", Style.DIM)
+
+
+def _child(tree: Tree, parent: AgentNow, record: Record, now: float) -> Row:
+    child = tree.agent(f"{parent.path}/{record['folder']}")
+    state = stop_state(record["stop"])
+    problem = record.get("error") or ("" if state is State.DONE else record["stop"])
+    why = (Span(f"  {first_line(problem)}", Style.RED),) if problem else ()
+    task = clean(child.task)
+    spent = f"{many(record['turns'], 'turn')} · {tokens(usage_read(record['usage']))}  "
+    tail = (
+        Span(spent, Style.DIM),
+        _mark(state is State.DONE),
+        _took(now - child.since if child.path in tree.agents else None),
+    )
+    return Row((*_name(child.path), Span("  "), Span(clip(task, 40) if problem else task, Style.BOLD), *why), tail)
+
+
+def _notice(agent: AgentNow, *spans: Span) -> Row:
+    return Row((*_name(agent.path), Span("  "), *spans))
+
+
+def _retry(agent: AgentNow, record: Record) -> Row | None:
+    attempt, wait = record["attempt"], record["wait"]
+    if attempt > TOLD_RETRIES:
+        return None
+    more = " (and so on, untold)" if attempt == TOLD_RETRIES else ""
+    how = f"again in {seconds(wait)}{more}: "
+    return _notice(agent, Span("retry ", Style.YELLOW), Span(f"{how}{first_line(record['reason'])}"))
+
+
+def _kernel(agent: AgentNow, record: Record) -> Row:
+    lost = record["lost"]
+    names = ", ".join(lost[:_SHOWN_NAMES]) + (f" and {len(lost) - _SHOWN_NAMES} more" if lost[_SHOWN_NAMES:] else "")
+    gone = Span(f"; lost: {names}" if lost else "", Style.DIM)
+    return _notice(agent, Span("kernel restarted ", Style.YELLOW), Span(first_line(record["why"])), gone)
+
+
+_DROPS = {
+    "compaction": "context compacted: {} summarised",
+    "summarize": "context compacted: {} summarised",
+    "context_limit": "context too long: {} dropped unread",
+    "shortened": "context too long: the newest result was cut",
+}
+"""What a user is told of, by the reason. The other drops are housekeeping."""
+
+
+def _drop(agent: AgentNow, record: Record) -> Row | None:
+    says = _DROPS.get(record["reason"], "")
+    return _notice(agent, Span(says.format(_dropped(agent, record)), Style.YELLOW)) if says else None
+
+
+def _dropped(agent: AgentNow, record: Record) -> str:
+    """The turns that went; those of an earlier run of the session have no number here."""
+    ids = set(record["ids"])
+    numbers = record.get("turns") or [number for number, id in enumerate(agent.turns, 1) if id in ids]
+    if not numbers:
+        return "older turns"
+    return f"turn {numbers[0]}" if numbers[0] == numbers[-1] else f"turns {numbers[0]}-{numbers[-1]}"
+
+
+def _error(agent: AgentNow, record: Record) -> Row:
+    return _notice(agent, Span("error ", Style.RED), Span(first_line(record["reason"])))
+
+
+_TELLING: Mapping[str, Callable[[AgentNow, Record], Row | None]] = {
+    "cell_end": _cell,
+    "retry": _retry,
+    "kernel": _kernel,
+    "drop": _drop,
+    "error": _error,
+}
+
+
+# ---- the first line and the last
+
+
+def header(
+    *, version: str, model: str, cwd: str, tools: Sequence[str], session_id: str, sandbox: str, recorded: bool
+) -> Row:
+    """What runs, where, with which hands, and how far it is boxed in."""
+    parts = [
+        (Span(model), Span(" (a recorded model)", Style.YELLOW)) if recorded else (Span(model),),
+        (Span(cwd),),
+        (Span(", ".join(tools) or "no tools", Style.DIM),),
+        (Span(f"sandbox {sandbox}", Style.DIM),),
+    ]
+    if session_id:
+        parts.append((Span(f"session {session_id}", Style.DIM),))
+    joined = [span for part in parts for span in (_DOT, *part)]
+    return Row((Span("rlm", Style.BOLD), Span(f" {version}", Style.DIM), *joined))
+
+
+def footer(*, turns: int, agents: int, usage: Usage, session_id: str, stop: str) -> Row:
+    """`12 turns · 3 agents · 84k in (71k cached) / 6k out · rlm resume 7f3a`, and why it stopped if it is not done."""
+    stopped = [Span(f"stopped: {stop}", Style.YELLOW)] if stop not in ("", "done") else []
+    parts = [
+        *stopped,
+        Span(many(turns, "turn")),
+        Span(many(agents, "agent")),
+        Span(tokens(usage, cached=True)),
+        *([Span(f"rlm resume {session_id}")] if session_id else []),
+    ]
+    return Row(tuple(span for part in parts for span in (_DOT, part))[1:])
