@@ -1,0 +1,61 @@
+"""Text for a terminal: what a model, a program or a file says can be read there, and can do nothing there."""
+
+from __future__ import annotations
+
+import re
+
+_UNKNOWN = "\ufffd"
+
+_BODY = "[^\x00-\x1f\x7f-\x9f]*"
+_HOSTILE = re.compile(
+    # Whole sequences go: colours and cursor moves (CSI), titles, links and pictures (OSC, DCS, SOS, PM, APC).
+    r"(?P<sequence>"
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    rf"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]){_BODY}(?:[\x07\x9c]|\x1b\\)"
+    r"|\x1b[ -/]*[0-Z\\^-~]"
+    r")"
+    r"|(?P<break>\r\n?|[\x0b\x0c\u2028\u2029])"
+    # What is left of controls: C0 but tab and newline, DEL, C1.
+    r"|[\x00-\x08\x0e-\x1f\x7f-\x9f]"
+    # Bidirectional embeddings, overrides and isolates: they show code in another order than it runs.
+    r"|[\u202a-\u202e\u2066-\u2069]"
+    # Invisible operators, deprecated and annotation marks, tags: hidden text. Half of a character is none.
+    r"|[\u2061-\u2065\u206a-\u206f\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+)
+_FLAG = re.compile("\U0001f3f4[\U000e0061-\U000e007a]{5}\U000e007f")
+_FLAGS = tuple(
+    "\U0001f3f4" + "".join(chr(0xE0000 + ord(letter)) for letter in name) + "\U000e007f"
+    for name in ("gbeng", "gbsct", "gbwls")
+)
+"""England, Scotland, Wales: the only flags in use that are spelt with tags."""
+
+# Joiners and zero-width spaces belong to many scripts and to emoji; between ASCII they only hide something.
+_ZERO_WIDTH = re.compile(r"(?<![^\x00-\x7f])[\u200b-\u200d\u2060\ufeff]+(?![^\x00-\x7f])")
+
+
+def plain(text: str) -> str:
+    """`text` without anything that a terminal obeys or that deceives a reader.
+
+    Escape sequences are removed; a stray control character shows as its picture (`␛`); `\\r` becomes a new line, tab and
+    newline stay. What turns the reading direction or hides text shows as `�`. The words of all languages stay as they are.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    if _FLAG.search(text):
+        return "".join(part if part in _FLAGS else _plain(part) for part in re.split(f"({'|'.join(_FLAGS)})", text))
+    return _plain(text)
+
+
+def _plain(text: str) -> str:
+    return _ZERO_WIDTH.sub("", _HOSTILE.sub(_harmless, text))
+
+
+def _harmless(found: re.Match[str]) -> str:
+    if found["sequence"]:
+        return ""
+    if found["break"]:
+        return "\n"
+    code = ord(found.group())
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\u2421" if code == 0x7F else _UNKNOWN
