@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -61,7 +61,6 @@ class Screen:
         """What runs, where, with which hands, and how far it is boxed in. `recorded`: no model is asked."""
         self._say(
             lines.header(
-                version=version("rlm-core"),
                 model=model,
                 cwd=str(cwd),
                 tools=tools,
@@ -86,16 +85,18 @@ class Screen:
 
 @contextmanager
 def open_screen(
-    stream: TextIO, *, quiet: bool, color: str, width: int | None = None, live: bool = True
+    stream: TextIO | None, *, quiet: bool, color: str, width: int | None = None, live: bool = True
 ) -> Iterator[Screen]:
     """The screen on `stream`, for one run. What moves is gone when it is left, and all is written.
 
     Args:
+        stream: None, closed or full: nothing is shown.
         quiet: nothing but errors.
         color: `auto` (on a terminal), `always` or `never`.
         width: columns, instead of the terminal's own, or of 100 where there is no terminal.
         live: False for lines alone on a terminal too, for something else writes to it meanwhile.
     """
+    stream = StringIO() if stream is None else stream
     terminal = not stream.closed and stream.isatty()
     colored = color == "always" or (color == "auto" and terminal)
     with Writer(stream, color=colored, live=live and terminal and not quiet, width=width) as writer:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rlm.cli.screen.row import Row, Span, Style, clean, columns, pad, wrap
 from rlm.cli.screen.tree import ROOT, AgentNow, State, Tree
-from rlm.cli.screen.words import first_line, many, seconds, short, tokens
+from rlm.cli.screen.words import first_line, many, seconds, short, spent
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 STEPS = 4
@@ -15,8 +15,8 @@ STEPS = 4
 RECENT = 3
 """Lines of what arrives."""
 
-FULL, NARROW = 100, 70
-"""Columns from which on a row tells everything, or more than the time."""
+FULL, NARROW = 95, 64
+"""Columns from which on a row tells everything, or more than the activity and the time."""
 
 Families = Mapping[str, Sequence[AgentNow]]
 """The children of each agent."""
@@ -93,8 +93,8 @@ def _start(agent: AgentNow, guide: str, left: int, now: float) -> tuple[Span, ..
 
 def _task(agent: AgentNow, width: int) -> tuple[Span, ...]:
     """What a child was asked to do. The root's task is what the user has just typed."""
-    room = 28 if width >= FULL else 16 if width >= NARROW else 10
-    return () if agent.path == ROOT else (Span(f"{pad(clean(agent.task), room)}  "),)
+    room = 28 if width >= FULL else 16
+    return () if agent.path == ROOT or width < NARROW else (Span(f"{pad(clean(agent.task), room)}  "),)
 
 
 def _activity(agent: AgentNow, now: float) -> tuple[Span, ...]:
@@ -105,15 +105,15 @@ def _activity(agent: AgentNow, now: float) -> tuple[Span, ...]:
             return (Span(f"{agent.tool}  ", Style.DIM), Span(agent.cell))
         case State.RETRYING:
             wait = seconds(max(0, agent.until - now))
-            return (Span(f"again in {wait}: {first_line(agent.problem)}", Style.YELLOW),)
+            return (Span(f"retry in {wait}: {first_line(agent.problem)}", Style.YELLOW),)
         case _:
             return (Span("thinking", Style.DIM),)
 
 
 def _numbers(agent: AgentNow, now: float, width: int) -> tuple[Span, ...]:
-    turns = f"{many(len(agent.turns), 'turn'):>8}" if width >= NARROW else ""
-    spent = f"{tokens(agent.usage):>19}" if width >= FULL else ""
-    return (Span(f"{turns}{spent}{seconds(max(0, now - agent.since)):>9}", Style.DIM),)
+    """What fits of turns, tokens and time."""
+    amount = spent(len(agent.turns), agent.usage if width >= FULL else None) if width >= NARROW else ""
+    return (Span(f"{amount}{seconds(max(0, now - agent.since)):>9}", Style.DIM),)
 
 
 def _recent(text: str, width: int, lines: int) -> list[Row]:
@@ -123,6 +123,6 @@ def _recent(text: str, width: int, lines: int) -> list[Row]:
 
 
 def _rest(tree: Tree, hidden: int) -> list[Row]:
-    parts = [f"{hidden} more at work"] if hidden else []
+    parts = [f"{hidden} more"] if hidden else []
     parts += [f"{number} {state}" for state, number in tree.ended.items()]
     return [Row((Span(f"    + {' · '.join(parts)}", Style.DIM),))] if parts else []

@@ -7,7 +7,7 @@ from typing import Any
 
 from rlm.cli.screen.row import Row, Span, Style, clean, clip
 from rlm.cli.screen.tree import ROOT, AgentNow, State, Tree, stop_state
-from rlm.cli.screen.words import first_line, many, seconds, short, tokens
+from rlm.cli.screen.words import first_line, many, seconds, short, spent, tokens
 from rlm.messages import Usage
 from rlm.session.codec import usage_read
 
@@ -16,7 +16,11 @@ Record = dict[str, Any]
 TOLD_RETRIES = 2
 """A provider that is down for minutes gets this many lines a request, and not one per attempt."""
 
+BRIEF = 40
+"""Columns of what was tried, where what went wrong matters more."""
+
 _SHOWN_NAMES = 8
+_GOOD, _BAD = Span("✓ ", Style.GREEN), Span("✗ ", Style.RED)
 _DOT = Span(" · ", Style.DIM)
 
 
@@ -29,10 +33,6 @@ def told(tree: Tree, record: Record, now: float) -> Row | None:
     return tell(agent, record) if tell else None
 
 
-def _mark(ok: bool) -> Span:
-    return Span("✓ ", Style.GREEN) if ok else Span("✗ ", Style.RED)
-
-
 def _name(path: str) -> tuple[Span, ...]:
     return (Span(f"  {short(path)}", Style.CYAN),) if short(path) else ()
 
@@ -42,10 +42,10 @@ def _cell(agent: AgentNow, record: Record) -> Row:
     code = clean(agent.cell)
     what = (
         Span(f"  [{len(agent.turns)}] {record['tool']}  ", Style.DIM),
-        Span(code if ok else clip(code, 40)),
+        Span(code if ok else clip(code, BRIEF)),
     )
     problem = () if ok or not agent.problem else (Span("  "), Span(agent.problem, Style.RED))
-    return Row((*_name(agent.path), *what, *problem), (_mark(ok), _took(record.get("duration"))))
+    return Row((*_name(agent.path), *what, *problem), (_GOOD if ok else _BAD, _took(record.get("duration"))))
 
 
 def _took(duration: float | None) -> Span:
@@ -55,16 +55,13 @@ def _took(duration: float | None) -> Span:
 def _child(tree: Tree, parent: AgentNow, record: Record, now: float) -> Row:
     child = tree.agent(f"{parent.path}/{record['folder']}")
     state = stop_state(record["stop"])
-    problem = record.get("error") or ("" if state is State.DONE else record["stop"])
-    why = (Span(f"  {first_line(problem)}", Style.RED),) if problem else ()
-    task = clean(child.task)
-    spent = f"{many(record['turns'], 'turn')} · {tokens(usage_read(record['usage']))}  "
-    tail = (
-        Span(spent, Style.DIM),
-        _mark(state is State.DONE),
-        _took(now - child.since if child.path in tree.agents else None),
-    )
-    return Row((*_name(child.path), Span("  "), Span(clip(task, 40) if problem else task, Style.BOLD), *why), tail)
+    took = _took(now - child.since if child.path in tree.agents else None)
+    name, task = (*_name(child.path), Span("  ")), clean(child.task)
+    if state is State.DONE:
+        amount = Span(f"{spent(record['turns'], usage_read(record['usage']))}  ", Style.DIM)
+        return Row((*name, Span(task)), (amount, _GOOD, took))
+    why = Span(f"  {first_line(record.get('error') or record['stop'])}", Style.RED)
+    return Row((*name, Span(clip(task, BRIEF)), why), (_BAD, took))
 
 
 def _notice(agent: AgentNow, *spans: Span) -> Row:
@@ -75,16 +72,16 @@ def _retry(agent: AgentNow, record: Record) -> Row | None:
     attempt, wait = record["attempt"], record["wait"]
     if attempt > TOLD_RETRIES:
         return None
-    more = " (and so on, untold)" if attempt == TOLD_RETRIES else ""
-    how = f"again in {seconds(wait)}{more}: "
-    return _notice(agent, Span("retry ", Style.YELLOW), Span(f"{how}{first_line(record['reason'])}"))
+    more = ", and so on" if attempt == TOLD_RETRIES else ""
+    how = f"retry in {seconds(wait)}{more}: "
+    return _notice(agent, Span(how, Style.YELLOW), Span(first_line(record["reason"])))
 
 
 def _kernel(agent: AgentNow, record: Record) -> Row:
     lost = record["lost"]
     names = ", ".join(lost[:_SHOWN_NAMES]) + (f" and {len(lost) - _SHOWN_NAMES} more" if lost[_SHOWN_NAMES:] else "")
     gone = Span(f"; lost: {names}" if lost else "", Style.DIM)
-    return _notice(agent, Span("kernel restarted ", Style.YELLOW), Span(first_line(record["why"])), gone)
+    return _notice(agent, Span("kernel restarted: ", Style.YELLOW), Span(first_line(record["why"])), gone)
 
 
 _DROPS = {
@@ -111,7 +108,7 @@ def _dropped(agent: AgentNow, record: Record) -> str:
 
 
 def _error(agent: AgentNow, record: Record) -> Row:
-    return _notice(agent, Span("error ", Style.RED), Span(first_line(record["reason"])))
+    return _notice(agent, Span("error: ", Style.RED), Span(first_line(record["reason"])))
 
 
 _TELLING: Mapping[str, Callable[[AgentNow, Record], Row | None]] = {
@@ -126,20 +123,17 @@ _TELLING: Mapping[str, Callable[[AgentNow, Record], Row | None]] = {
 # ---- the first line and the last
 
 
-def header(
-    *, version: str, model: str, cwd: str, tools: Sequence[str], session_id: str, sandbox: str, recorded: bool
-) -> Row:
+def header(*, model: str, cwd: str, tools: Sequence[str], session_id: str, sandbox: str, recorded: bool) -> Row:
     """What runs, where, with which hands, and how far it is boxed in."""
-    parts = [
-        (Span(model), Span(" (a recorded model)", Style.YELLOW)) if recorded else (Span(model),),
-        (Span(cwd),),
-        (Span(", ".join(tools) or "no tools", Style.DIM),),
-        (Span(f"sandbox {sandbox}", Style.DIM),),
+    model_part = (Span(model), Span(" (recorded)", Style.YELLOW)) if recorded else (Span(model),)
+    rest = [
+        f"sandbox {sandbox}",
+        ", ".join(tools) or "no tools",
+        *([f"session {session_id}"] if session_id else []),
+        cwd,
     ]
-    if session_id:
-        parts.append((Span(f"session {session_id}", Style.DIM),))
-    joined = [span for part in parts for span in (_DOT, *part)]
-    return Row((Span("rlm", Style.BOLD), Span(f" {version}", Style.DIM), *joined))
+    facts = [span for text in rest for span in (_DOT, Span(text, Style.DIM))]
+    return Row((Span("rlm", Style.BOLD), _DOT, *model_part, *facts))
 
 
 def footer(*, turns: int, agents: int, usage: Usage, session_id: str, stop: str) -> Row:

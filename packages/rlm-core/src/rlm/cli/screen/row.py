@@ -47,7 +47,12 @@ def clean(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _columns_of(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me", "Cf", "Cc"):
+    """Rather too many than too few: terminals differ, and a row that is too long breaks the frame."""
+    if character in "\u00ad\ufe0f":  # a soft hyphen is drawn; what the selector follows becomes a wide picture
+        return 1
+    if character >= "\U0001f000":
+        return 2
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
 

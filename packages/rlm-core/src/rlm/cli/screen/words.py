@@ -27,8 +27,10 @@ def many(number: int, noun: str) -> str:
 
 
 def seconds(duration: float) -> str:
-    """`0.4 s`, `12 s`, `1m 04s`, `2h 05m`."""
+    """`20 ms`, `0.4 s`, `12 s`, `1m 04s`, `2h 05m`."""
     whole = round(duration)
+    if duration < 0.095:
+        return f"{duration * 1000:.0f} ms"
     if whole < 60:
         return f"{duration:.1f} s" if duration < 9.95 else f"{whole} s"
     if whole < 3600:
@@ -41,6 +43,14 @@ def tokens(usage: Usage, *, cached: bool = False) -> str:
     about = "~" if usage.estimated else ""
     aside = f" ({count(usage.cached)} cached)" if cached and usage.cached else ""
     return f"{about}{count(usage.prompt)} in{aside} / {about}{count(usage.completion)} out"
+
+
+def spent(turns: int, usage: Usage | None = None) -> str:
+    """Turns, and tokens if they are given, in columns that are empty before the first turn."""
+    worked = f"{turns:>4} {'turn' if turns == 1 else 'turns':<5}" if turns else " " * 10
+    if usage is None:
+        return worked
+    return worked + f"{tokens(usage) if turns else '':>19}"
 
 
 def short(path: str) -> str:
