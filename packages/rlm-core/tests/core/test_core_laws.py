@@ -11,10 +11,10 @@ from itertools import accumulate, pairwise
 from fakes import SYSTEM, FakeTool, ScriptedModel, Stuck, TokenLimit, call, open_agent, raw_call, says
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rlm.agent import Agent
+from rlm.agent import Agent, Result
 from rlm.budget import Stop, TurnLimit
 from rlm.context import FAT, Both, Compact, LastTurns
-from rlm.errors import ContextTooLong, ModelUnavailable
+from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
 from rlm.events import Answered, Asking, CallEnded, CallStarted, Dropped, Event, Replied, Requested, Said, Stopped
 from rlm.history import History
 from rlm.messages import Assistant, Forget, Kind, Message, Outcome, Reply, Schema, System, ToolCall, ToolResult, User
@@ -134,7 +134,8 @@ async def do_task(agent: Agent, stuck: Sequence[Stuck], *opening: System | User)
     await asyncio.wait([run, *begun], return_when=asyncio.FIRST_COMPLETED)
     for waiting in (run, *begun):
         waiting.cancel()
-    await asyncio.gather(run, *begun, return_exceptions=True)
+    end, *_ = await asyncio.gather(run, *begun, return_exceptions=True)
+    assert isinstance(end, Result | asyncio.CancelledError | ModelError) or str(end) == "a bug", repr(end)
 
 
 conversations = st.builds(play, scripts, summaries, outcomes, wishes, contexts, limits)
