@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from rlm.errors import AgentError
 from rlm.result import RunResult
 
 if TYPE_CHECKING:
-    from rlm.runtime import Watch
+    from rlm.runtime import Order, Watch
 
 _NOT_GIVEN: Any = object()
 
@@ -91,16 +91,22 @@ class _Call:
     async def as_root(self, watch: Watch | None = None) -> RunResult:
         """A tree of its own."""
         from rlm.broker.parcel import pack
-        from rlm.runtime import Order, open_tree
+        from rlm.runtime import open_tree
+
+        order = self._order()
+        async with open_tree(order.config, watch=watch, stream=watch is not None) as tree:
+            if self.context is not _NOT_GIVEN:
+                order = replace(order, context=pack(self.context, tree.folder))
+            return await tree.run(order)
+
+    def _order(self) -> Order:
+        from rlm.runtime import Order
 
         settings = dict(self.options)
         cwd = Path(settings.pop("cwd", ".")).absolute()
         prompt = settings.pop("system_prompt", None)
         timeout = float(settings.pop("timeout")) if "timeout" in settings else None
-        config = read_config(settings)
-        async with open_tree(config, watch=watch, stream=watch is not None) as tree:
-            parcel = None if self.context is _NOT_GIVEN else pack(self.context, tree.folder)
-            return await tree.run(Order(self.task, config, cwd, parcel, prompt, timeout))
+        return Order(self.task, read_config(settings), cwd, None, prompt, timeout)
 
     async def as_child(self) -> RunResult:
         """A child of the agent whose cell this runs in."""

@@ -182,6 +182,7 @@ class Config:
     images: bool = setting("on: pictures that cells display go to the model too", _switch, default=False, bare=True)
     sandbox: str = setting("off or bwrap", _one_of("off", "bwrap"), default="off")
     context: Path | None = setting("file that the kernel gets as `context`", _file, default=None)
+    no_context_files: bool = setting("leave AGENTS.md out of the system prompt", _switch, default=False, bare=True)
     output: Path | None = setting("also write the answer to this file", _folder, default=None, short="o")
     json: bool = setting("one JSON object a line on stdout", _switch, default=False, bare=True)
     deltas: bool = setting("with --json: also the model's text as it streams", _switch, default=False, bare=True)

@@ -11,7 +11,8 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from rlm.ports import Context
 from rlm.prompt import Facts, system_prompt
 from rlm.result import RunResult
 from rlm.session import Session
+from rlm.skills import project_text, skills_text
 from rlm.state import State
 from rlm.supplies import Models, build_toolbox, open_models
 
@@ -50,15 +52,17 @@ class Order:
     timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tree:
-    """What all agents of one run share."""
+    """What all agents of one run share. `session` is the root's, from the moment it runs."""
 
     ledger: Ledger
     models: Models
     folder: Path
     environment: dict[str, str]
     watch: Watch | None = None
+    session: Session | None = None
+    kernels: set[JupyterKernel] = field(default_factory=set)
 
     async def run(self, order: Order) -> RunResult:
         """Run the root agent.
@@ -67,15 +71,21 @@ class Tree:
             RlmError: what it could not survive; its session says so too.
         """
         self.ledger.admit(0)
-        session = Session.create(
+        self.session = Session.create(
             order.config.home,
             model=order.config.model,
             cwd=order.cwd,
             prompt=order.task,
             secrets=secrets_of(order.config),
             watch=self.watch,
+            version=version("rlm-core"),
         )
-        return await Node(self, order, session).run()
+        return await Node(self, order, self.session).run()
+
+    def kill(self) -> None:
+        """End all kernels at once, whatever they do."""
+        for kernel in self.kernels:
+            kernel.kill()
 
 
 @asynccontextmanager
@@ -99,7 +109,7 @@ def _runtime_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="rlm-"))
     if len(str(folder)) > 50:
         folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp"))  # noqa: S108 - mkdtemp makes it private
+        folder = Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp"))
     return folder
 
 
@@ -180,6 +190,8 @@ class Node:
             tools=config.tools,
             recursion=self._tree.ledger.can_recurse(self._depth),
             context=parcel.about if parcel else "",
+            skills=skills_text(self._order.cwd) if self._kernel is not None else "",
+            project="" if config.no_context_files else project_text(self._order.cwd),
             append=config.append_to_system_prompt or "",
         )
 

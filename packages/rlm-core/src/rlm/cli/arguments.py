@@ -10,6 +10,7 @@ from rlm.config import Config, flag, variable
 from rlm.errors import ConfigError
 
 COMMANDS = {
+    "skills": "list the skills; `new NAME` makes one, `check DIR` validates one",
     "demo": "a recorded model mends a real small repository: no key, no network",
 }
 """What the first word may be, exactly; anything else is a task."""

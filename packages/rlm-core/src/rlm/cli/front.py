@@ -6,23 +6,24 @@ import asyncio
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from rlm.budget import Stop
 from rlm.cli import exits
 from rlm.cli.screen import Screen, open_screen
 from rlm.cli.signals import Interrupted, until_signal
-from rlm.cli.tally import Tally
 from rlm.config import Config
 from rlm.errors import ConfigError, RlmError
 from rlm.result import RunResult
 from rlm.runtime import Order, context_file, open_tree
-from rlm.session.codec import usage_wire
+from rlm.session import Session
+from rlm.supplies import REPLAY
 from rlm.terminal import plain
 
 Record = dict[str, Any]
+
+_NOTHING: Record = {"type": "result", "agent": "root", "status": "error", "stop_reason": "error", "answer": ""}
+"""The last line of `--json` when there was not even a session."""
 
 
 def run(task: str, config: Config, cwd: Path) -> int:
@@ -43,27 +44,28 @@ class Front:
     def __init__(self, config: Config, screen: Screen) -> None:
         self._config = config
         self._screen = screen
-        self._tally = Tally()
-        self._began = time.monotonic()
+        self._session: Session | None = None
 
     def run(self, order: Order) -> int:
+        """
+        Raises:
+            RlmError: it failed; what there is to tell has been told.
+        """
         try:
             result = asyncio.run(self._work(order))
         except Interrupted as interrupted:
-            self._close(self._tally.answer, Stop.CANCELLED, interrupted.code)
-            return interrupted.code
+            return self._close(interrupted.code)
         except RlmError as error:
-            code = exits.of_error(error)
-            self._close(self._tally.answer, Stop.ERROR, code, str(error))
-            if self._tally.session:
-                self._footer()
+            self._close(exits.of_error(error), str(error))
             raise
-        self._close(result.answer, result.stop, exits.of_stop(result.stop))
-        return exits.of_stop(result.stop)
+        return self._close(exits.of_stop(result.stop))
 
     async def _work(self, order: Order) -> RunResult:
         async with open_tree(self._config, watch=self._hear, stream=self._watched()) as tree:
-            return await until_signal(tree.run(order), tree.kill)
+            try:
+                return await until_signal(tree.run(order), tree.kill)
+            finally:
+                self._session = tree.session
 
     def _watched(self) -> bool:
         """Whether somebody sees the model's text as it comes."""
@@ -71,50 +73,49 @@ class Front:
         return config.deltas if config.json else sys.stderr.isatty() and not config.quiet
 
     def _hear(self, record: Record) -> None:
-        self._tally(record)
+        if record["type"] == "session":
+            self._header(record)
         self._screen(record)
-        if self._config.json and self._wanted(record):
+        if self._config.json and (record["type"] != "delta" or self._config.deltas):
             _print_json(record)
 
-    def _wanted(self, record: Record) -> bool:
-        if record is self._tally.root:
-            return False  # the last line says it, and more
-        return record["type"] != "delta" or self._config.deltas
-
-    def _close(self, answer: str, stop: Stop, code: int, error: str = "") -> None:
-        """Say how it ended, in every form."""
-        if self._config.json:
-            _print_json(self._last_line(answer, stop, code, error))
-        elif answer:
-            _print_answer(answer)
-        if self._config.output is not None and answer:
-            self._config.output.write_text(f"{answer}\n", encoding="utf-8", errors="replace")
-        if not error:
-            self._footer()
-
-    def _footer(self) -> None:
-        tally = self._tally
-        self._screen.footer(
-            turns=tally.turns, agents=tally.agents, usage=tally.total, session_id=tally.session_id, stop=tally.stop
+    def _header(self, session: Record) -> None:
+        config = self._config
+        self._screen.header(
+            model=config.model,
+            cwd=session["cwd"],
+            tools=config.tools,
+            session_id=session["session_id"],
+            sandbox=config.sandbox,
+            recorded=config.model.startswith(REPLAY),
         )
 
-    def _last_line(self, answer: str, stop: Stop, code: int, error: str) -> Record:
-        tally = self._tally
-        return {
-            "type": "result",
-            "agent": "root",
-            "status": stop.status,
-            "stop_reason": str(stop),
-            "answer": answer,
-            "usage": usage_wire(tally.total),
-            "usage_by_agent": {agent: usage_wire(usage) for agent, usage in tally.usage.items()},
-            "turns": tally.turns,
-            "agents": tally.agents,
-            "duration": round(time.monotonic() - self._began, 3),
-            "session_id": tally.session_id,
-            "session_dir": tally.session_dir,
-            "exit_code": code,
-        } | ({"error": error} if error else {})
+    def _close(self, code: int, error: str = "") -> int:
+        """Say how it ended, in every form."""
+        told = self._session.result() if self._session else _NOTHING
+        self._screen(told)
+        if self._config.json:
+            _print_json(told | {"exit_code": code} | ({"error": error} if error else {}))
+        elif told["answer"]:
+            _print_answer(told["answer"])
+        if self._config.output is not None and told["answer"]:
+            self._config.output.write_text(f"{told['answer']}\n", encoding="utf-8", errors="replace")
+        if self._session is not None:
+            self._footer(self._session, told["stop_reason"])
+        return code
+
+    def _footer(self, session: Session, stop: str) -> None:
+        meta = session.meta
+        self._screen.footer(
+            turns=meta.turns, agents=session.agents, usage=session.tree_usage, session_id=_prefix(session), stop=stop
+        )
+
+
+def _prefix(session: Session) -> str:
+    """As few digits of its id as tell it from the other sessions, but four."""
+    others = [path.name for path in session.folder.parent.iterdir() if path.name != session.id]
+    lengths = range(4, len(session.id))
+    return next((p for n in lengths if not any(o.startswith(p := session.id[:n]) for o in others)), session.id)
 
 
 def _print_json(record: Record) -> None:
