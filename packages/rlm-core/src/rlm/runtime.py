@@ -24,7 +24,7 @@ from rlm.broker.wire import Request
 from rlm.budget import Stop, TurnLimit
 from rlm.config import BROKER, Config, guest_environment, override, secrets_of
 from rlm.context import Both, Compact, LastTurns
-from rlm.errors import AgentError, RlmError
+from rlm.errors import AgentError, ConfigError, RlmError
 from rlm.events import Asking, ChildEnded, ChildStarted, Event, Replied
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.messages import System, User
@@ -90,7 +90,13 @@ class Tree:
 
 @asynccontextmanager
 async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool = False) -> AsyncIterator[Tree]:
-    """Own the model's client, the limits and the runtime folder of one run. `stream`: somebody watches the text."""
+    """Own the model's client, the limits and the runtime folder of one run. `stream`: somebody watches the text.
+
+    Raises:
+        RlmError: what was asked for is not to be had; nothing has been changed then.
+    """
+    if config.sandbox != "off":
+        raise ConfigError("The sandbox bwrap is not in this version, and rlm does not run without it when asked for it.")
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(open_models(config, stream=stream))
         folder = _runtime_folder()

@@ -61,7 +61,8 @@ def _new(name: str) -> int:
 
 
 def _check(folders: Sequence[Path]) -> int:
-    return exits.DONE if all([_is_sound(folder) for folder in folders]) else exits.FAILED
+    sound = [_is_sound(folder) for folder in folders]
+    return exits.DONE if all(sound) else exits.FAILED
 
 
 def _is_sound(folder: Path) -> bool:

@@ -27,7 +27,8 @@ def frame(tree: Tree, now: float, width: int, height: int) -> list[Row]:
     root = tree.agents.get(ROOT)
     if root is None:
         return []
-    room = max(2, height * 2 // 3) - 1  # one is for what is not shown
+    most = max(1, height * 2 // 3)
+    room = max(1, most - 1)  # one is for what is not shown
     recent = _recent(root.recent, width, min(RECENT, room - 1))
     chosen = _chosen(tree, room - len(recent))
     branches = [("", root), *_branches(_families(chosen), ROOT, "")]
@@ -39,7 +40,7 @@ def frame(tree: Tree, now: float, width: int, height: int) -> list[Row]:
         )
         for guide, agent in branches
     ]
-    return [*recent, *rows, *_rest(tree, len(tree.agents) - len(chosen))]
+    return [*recent, *rows, *_rest(tree, len(tree.agents) - len(chosen))][:most]
 
 
 # ---- which agents, and where

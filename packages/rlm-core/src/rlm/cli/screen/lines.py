@@ -49,7 +49,7 @@ def _cell(agent: AgentNow, record: Record) -> Row:
 
 
 def _took(duration: float | None) -> Span:
-    return Span("" if duration is None else f"{seconds(duration):>7}", Style.DIM)
+    return Span(f"{'' if duration is None else seconds(duration):>7}", Style.DIM)
 
 
 def _child(tree: Tree, parent: AgentNow, record: Record, now: float) -> Row:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from itertools import accumulate
 
 from rlm.terminal import plain
 
@@ -62,29 +63,29 @@ def columns(text: str) -> int:
     return len(text) if text.isascii() else sum(map(_columns_of, text))
 
 
+def head(text: str, width: int) -> str:
+    """As much of the beginning of a cleaned text as `width` columns hold."""
+    if columns(text) <= width:
+        return text
+    widths = accumulate(map(_columns_of, text))
+    return text[: next(index for index, reached in enumerate(widths) if reached > width)]
+
+
 def clip(text: str, width: int) -> str:
     """At most `width` columns of a cleaned text, and a sign where there was more."""
     if columns(text) <= width:
         return text
-    kept, room = "", width - 1
-    for character in text:
-        room -= _columns_of(character)
-        if room < 0:
-            break
-        kept += character
-    return f"{kept}…" if width > 0 else ""
+    return f"{head(text, width - 1)}…" if width > 0 else ""
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """A cleaned text in pieces of at most `width` columns (two or more)."""
-    pieces, room = [""], width
-    for character in text:
-        room -= _columns_of(character)
-        if room < 0:
-            pieces.append("")
-            room = width - _columns_of(character)
-        pieces[-1] += character
-    return pieces
+    """A cleaned text in pieces of at most `width` columns (two or more), between words where that can be."""
+    pieces = []
+    while columns(text) > width:
+        piece = head(text, width)
+        pieces.append(text[: piece.rfind(" ") + 1] or piece or text[0])
+        text = text[len(pieces[-1]) :]
+    return [*pieces, text]
 
 
 def pad(text: str, width: int) -> str:

@@ -93,7 +93,12 @@ def fold(tree: Tree, record: Record, now: float) -> Tree:
         case "delta" | "cell_output" if path != ROOT:
             return tree
         case _:
-            return _put(tree, _after(tree.agents.get(path) or AgentNow(path, since=now), record, now))
+            return _put(tree, _after(_known(tree, path, now), record, now))
+
+
+def _known(tree: Tree, path: str, now: float) -> AgentNow:
+    """An agent that was not heard of starts now."""
+    return tree.agents.get(path) or AgentNow(path, since=now)
 
 
 def _put(tree: Tree, *agents: AgentNow) -> Tree:
@@ -101,7 +106,7 @@ def _put(tree: Tree, *agents: AgentNow) -> Tree:
 
 
 def _with_child(tree: Tree, path: str, record: Record, now: float) -> Tree:
-    parent = tree.agent(path)
+    parent = _known(tree, path, now)
     child = AgentNow(f"{path}/{record['folder']}", first_line(record["prompt"]), now)
     return _put(tree, replace(parent, children=parent.children + 1), child)
 

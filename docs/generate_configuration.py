@@ -1,0 +1,40 @@
+"""Writes docs/configuration.md from the table of settings. `just docs` runs it; a test compares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rlm.config import Config, flag, variable
+
+PAGE = Path(__file__).with_name("configuration.md")
+
+_TOP = """\
+# Configuration
+
+Each setting is a flag and a variable; the flag wins. An empty variable counts as unset, except `RLM_TOOLS`. A bad value is
+refused before anything is changed, with exit code 2. This page is generated from `rlm.config` by `just docs`.
+
+| Flag | Variable | Default | Meaning |
+|---|---|---|---|
+"""
+
+_BOTTOM = """
+`RLM_API_KEY` and `RLM_BASE_URL` are one pair. If neither is set, `OPENAI_API_KEY` and `OPENAI_BASE_URL` are used. A key is never sent to the
+other pair's URL, and `RLM_BASE_URL` without a key sends none, as local servers want it. A key has no flag, because everybody on the machine
+can read a command line, and it reaches no kernel.
+
+`NO_COLOR` is honoured. `RLM_DEBUG=1` shows tracebacks.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    rows = []
+    for name, how in Config.settings().items():
+        flags = "—" if how.secret else ", ".join([*([f"`-{how.short}`"] if how.short else []), f"`{flag(name)}`"])
+        rows.append(f"| {flags} | `{variable(name)}` | {how.shown} | {how.meaning} |\n")
+    return _TOP + "".join(rows) + _BOTTOM
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
