@@ -27,9 +27,20 @@ def cli() -> int:
         Exit status: 0; 2 after a usage error; 130 after Ctrl-C. What `run` raises is raised (status 1).
     """
     try:
-        return _quiet_pipe(_main, Path(sys.argv[0]).name, sys.argv[1:])
+        return _quiet_pipe(_flushed, Path(sys.argv[0]).name, sys.argv[1:])
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _flushed(name: str, words: list[str]) -> int:
+    """Write out what was printed, also by `--help`, while a reader that has gone can still be noticed."""
+    try:
+        status = _main(name, words)
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return status
 
 
 def _main(name: str, words: list[str]) -> int:
@@ -52,7 +63,6 @@ def _call(name: str, run: Callable[..., Any], words: list[str]) -> int:
         return _complain(name, str(error))
     log_call(name)
     print_result(_wait_for(run(*args, **kwargs)))
-    sys.stdout.flush()
     return 0
 
 

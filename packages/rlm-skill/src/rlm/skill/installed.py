@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.metadata import Distribution
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -124,8 +125,10 @@ def _headers(distribution: Distribution) -> dict[str, str]:
 
 def _package(name: str, path: Sequence[str] | None) -> Path | None:
     """Find the package's folder without importing it. A folder without __init__.py is none."""
-    spec = PathFinder.find_spec(name, path)
-    return Path(spec.origin).parent if spec and spec.origin else None
+    with suppress(ValueError):  # a module that somebody put into sys.modules by hand
+        spec = find_spec(name) if path is None else PathFinder.find_spec(name, path)
+        return Path(spec.origin).parent if spec and spec.origin else None
+    return None
 
 
 def _origin(distribution: Distribution) -> str:

@@ -11,8 +11,8 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
+from importlib.machinery import ModuleSpec
+from types import ModuleType, TracebackType
 from typing import Any
 
 OnCall = Callable[[str], None]
@@ -36,18 +36,18 @@ def preload(names: Iterable[str], namespace: MutableMapping[str, Any], on_call: 
     for name in sorted(finder.names):
         if name in sys.modules:
             make_callable(sys.modules[name], on_call)
-        namespace.setdefault(name, _StandIn(name, namespace))
+        namespace.setdefault(name, SkillStandIn(name, namespace))
 
 
 def make_callable(module: ModuleType, on_call: OnCall | None = None) -> None:
     """Let a skill's module be called as its `run` is. A module without a function `run` is left as it is."""
     run = getattr(module, "run", None)
-    if not inspect.isfunction(run) or isinstance(module, _CallableModule):
+    if not inspect.isfunction(run) or isinstance(module, SkillModule):
         return
     vars(module).setdefault("__all__", ["run"])  # help() shows only this of what is defined in another file
     if on_call:
         vars(module)["run"] = _counted(run, module.__name__, on_call)
-    module.__class__ = _CallableModule
+    module.__class__ = SkillModule
 
 
 def _counted(run: Callable[..., Any], name: str, on_call: OnCall) -> Callable[..., Any]:
@@ -68,9 +68,8 @@ def _counted(run: Callable[..., Any], name: str, on_call: OnCall) -> Callable[..
     return counted
 
 
-class _CallableModule(ModuleType):
-    """The class of a skill's module."""
-
+# The class of a skill's module. A comment and no docstring, which IPython would show for `websearch?`.
+class SkillModule(ModuleType):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.run(*args, **kwargs)
 
@@ -82,39 +81,37 @@ class _CallableModule(ModuleType):
         return importlib.import_module, (self.__name__,)
 
     def getdoc(self) -> str:
-        """What IPython shows for `websearch?`: the words of `run`, which name the arguments."""
+        """What IPython shows for `websearch?`: the words of `run`, which explain the arguments."""
         return inspect.getdoc(self.run) or self.__doc__ or ""
 
 
-class _StandIn(ModuleType):
-    """Stands in a namespace for a skill that is not imported yet, and leaves it on first use.
-
-    Not in `sys.modules`: code that walks over all modules must not import every skill.
-    """
-
+# Stands in a namespace for a skill that is not imported yet, and leaves it on first use. It is not in `sys.modules`:
+# code that walks over all modules must not import every skill.
+class SkillStandIn(ModuleType):
     def __init__(self, name: str, namespace: MutableMapping[str, Any]) -> None:
         super().__init__(name)
-        vars(self)["_load"] = functools.partial(_load, self, name, namespace)
+        vars(self)["_namespace"] = namespace
 
     def __getattribute__(self, name: str) -> Any:
-        # What a display asks of every object is no use of it.
+        __tracebackhide__ = True
         if name in {"__class__", "__dict__", "__name__"}:
             return super().__getattribute__(name)
-        if name.startswith(("_ipython_", "_repr_")):
+        if name.startswith(("_ipython_", "_repr_")):  # a display asks this of everything: not yet a use
             raise AttributeError(name)
-        return getattr(_loaded(self), name)
+        return getattr(_load(self), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(_loaded(self), name, value)
+        setattr(_load(self), name, value)
 
     def __delattr__(self, name: str) -> None:
-        delattr(_loaded(self), name)
+        delattr(_load(self), name)
 
     def __dir__(self) -> Iterable[str]:
-        return dir(_loaded(self))
+        return dir(_load(self))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _loaded(self)(*args, **kwargs)
+        __tracebackhide__ = True
+        return _load(self)(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<skill {self.__name__!r}, not imported yet>"
@@ -123,15 +120,26 @@ class _StandIn(ModuleType):
         return importlib.import_module, (self.__name__,)
 
 
-def _loaded(stand_in: _StandIn) -> Any:
-    return vars(stand_in)["_load"]()
-
-
-def _load(stand_in: _StandIn, name: str, namespace: MutableMapping[str, Any]) -> ModuleType:
-    module = importlib.import_module(name)
+def _load(stand_in: SkillStandIn) -> Any:
+    """Import the skill and put it in the place of its stand-in. The names of IPython's convention hide our frames."""
+    __tracebackhide__ = True
+    name, namespace = stand_in.__name__, vars(stand_in)["_namespace"]
+    try:
+        module = importlib.import_module(name)
+    except BaseException as error:
+        error.__traceback__ = _without_import_system(error.__traceback__)
+        raise
     if namespace.get(name) is stand_in:
         namespace[name] = module
     return module
+
+
+def _without_import_system(traceback: TracebackType | None) -> TracebackType | None:
+    """Cut off the frames above the skill's own."""
+    machinery = (__file__, importlib.__file__, "<frozen importlib")
+    while traceback and traceback.tb_frame.f_code.co_filename.startswith(machinery):
+        traceback = traceback.tb_next
+    return traceback
 
 
 class _SkillFinder(MetaPathFinder):
@@ -146,7 +154,9 @@ class _SkillFinder(MetaPathFinder):
     ) -> ModuleSpec | None:
         if fullname not in self.names:
             return None
-        spec = PathFinder.find_spec(fullname, path, target)
+        others = (finder for finder in sys.meta_path if finder is not self)
+        specs = (finder.find_spec(fullname, path, target) for finder in others)
+        spec = next((spec for spec in specs if spec), None)
         if spec and spec.loader:
             spec.loader = _SkillLoader(spec.loader, self._on_call)
         return spec
@@ -167,6 +177,7 @@ class _SkillLoader(Loader):
         return created
 
     def exec_module(self, module: ModuleType) -> None:
+        __tracebackhide__ = True
         module.__loader__ = self._loader
         if module.__spec__:
             module.__spec__.loader = self._loader

@@ -11,7 +11,8 @@ from .names import PREFIX, normalised
 
 TARGET = "rlm.skill:cli"
 _OWN = {"rlm", "rlm-core", "rlm-skill"}
-_BUILD = r"\[tool\.hatch\.build\.targets\.wheel\]|\[build-system\]"
+_PROJECT = r"\[project\]"
+_BUILD = (r"\[tool\.hatch\.build\.targets\.wheel\]", r"\[build-system\]")
 
 
 def check_project(path: Path, name: str) -> list[Finding]:
@@ -37,11 +38,13 @@ class _File:
         self.path = path
         self._lines = text.splitlines()
 
-    def finding(self, level: Level, wrong: str, write: str, near: str) -> Finding:
-        """Make a finding at the first line that matches the pattern `near`, or at none."""
-        pattern = re.compile(near)
-        line = next((number for number, text in enumerate(self._lines, 1) if pattern.match(text)), None)
-        return Finding(level, self.path, wrong, write, line)
+    def finding(self, level: Level, wrong: str, write: str, *near: str) -> Finding:
+        """Make a finding at the first line that begins with one of the patterns `near`, the best of them first."""
+        return Finding(level, self.path, wrong, write, next(filter(None, map(self._line, near)), None))
+
+    def _line(self, pattern: str) -> int | None:
+        begins = re.compile(rf"\s*{pattern}")
+        return next((number for number, text in enumerate(self._lines, 1) if begins.match(text)), None)
 
 
 def _check(file: _File, document: dict[str, Any], project: dict[str, Any], name: str) -> Iterator[Finding]:
@@ -56,9 +59,9 @@ def _check_identity(file: _File, project: dict[str, Any], name: str) -> Iterator
     if not isinstance(distribution, str) or normalised(distribution) != normalised(PREFIX + name):
         wrong = f"the distribution is {distribution!r}" if distribution else "the distribution has no name"
         write = f'name = "{PREFIX}{name}", to match the folder'
-        yield file.finding(Level.BROKEN, wrong, write, r"\s*name\s*=|\[project\]")
+        yield file.finding(Level.BROKEN, wrong, write, r"name\s*=", _PROJECT)
     if "version" not in project and "version" not in _listed(project.get("dynamic")):
-        yield file.finding(Level.BROKEN, "there is no version", 'version = "0.1.0"', r"\[project\]")
+        yield file.finding(Level.BROKEN, "there is no version", 'version = "0.1.0"', _PROJECT)
 
 
 def _check_scripts(file: _File, project: dict[str, Any], name: str) -> Iterator[Finding]:
@@ -66,26 +69,25 @@ def _check_scripts(file: _File, project: dict[str, Any], name: str) -> Iterator[
     scripts = {**_table(project.get("scripts")), **_table(project.get("gui-scripts"))}
     if {"scripts", "gui-scripts", "entry-points"} & {*_listed(project.get("dynamic"))}:
         wrong = "the commands are made when the package is built, so they cannot be checked"
-        yield file.finding(Level.BROKEN, wrong, write, r"\s*dynamic\s*=")
+        yield file.finding(Level.BROKEN, wrong, write, r"dynamic\s*=")
     if scripts.get(name) != TARGET:
         wrong = f"the command {name!r} runs {scripts[name]!r}" if name in scripts else f"there is no command {name!r}"
-        yield file.finding(Level.BROKEN, wrong, write, rf"\s*[\"']?{name}[\"']?\s*=|\[project\.scripts\]")
+        yield file.finding(Level.BROKEN, wrong, write, _key(name), r"\[project\.scripts\]", _PROJECT)
     for other in scripts.keys() - {name}:
         wrong = f"the command {other!r} is not the skill's own, and may replace another's"
-        near = rf"\s*[\"']?{re.escape(other)}[\"']?\s*="
-        yield file.finding(Level.BROKEN, wrong, write, near)
+        yield file.finding(Level.BROKEN, wrong, write, _key(other))
 
 
 def _check_dependencies(file: _File, project: dict[str, Any]) -> Iterator[Finding]:
-    near = r"\s*dependencies\s*=|\[project\]"
+    near = (r"dependencies\s*=", _PROJECT)
     dependencies = {_required(entry): entry for entry in _listed(project.get("dependencies"))}
     if "rlm-skill" not in dependencies and "dependencies" not in _listed(project.get("dynamic")):
         wrong = "it does not depend on rlm-skill, which brings its command"
-        yield file.finding(Level.INCOMPLETE, wrong, 'dependencies = ["rlm-skill"]', near)
+        yield file.finding(Level.INCOMPLETE, wrong, 'dependencies = ["rlm-skill"]', *near)
     for own in _OWN & dependencies.keys():
         if "@" in dependencies[own]:
             wrong = f"it takes {own} from a place of its own, which conflicts with the one that is installed"
-            yield file.finding(Level.BROKEN, wrong, f'"{own}"', near)
+            yield file.finding(Level.BROKEN, wrong, f'"{own}"', *near)
 
 
 def _check_contents(file: _File, document: dict[str, Any], name: str) -> Iterator[Finding]:
@@ -96,7 +98,7 @@ def _check_contents(file: _File, document: dict[str, Any], name: str) -> Iterato
         yield from _check_hatch(file, _in(tools, "hatch", "build"), name)
     elif backend == "uv_build" and _in(tools, "uv", "build-backend").get("module-name") != name:
         wrong = f"uv_build would look for src/rlm_skill_{name}"
-        yield file.finding(Level.BROKEN, wrong, f'[tool.uv.build-backend] module-name = "{name}"', _BUILD)
+        yield file.finding(Level.BROKEN, wrong, f'[tool.uv.build-backend] module-name = "{name}"', _BUILD[1])
 
 
 def _check_hatch(file: _File, build: dict[str, Any], name: str) -> Iterator[Finding]:
@@ -104,18 +106,22 @@ def _check_hatch(file: _File, build: dict[str, Any], name: str) -> Iterator[Find
     packages = wheel.get("packages", build.get("packages"))
     write = f'[tool.hatch.build.targets.wheel] packages = ["src/{name}"]'
     if not build:
-        yield file.finding(Level.BROKEN, "hatchling is not told what to put into the wheel", write, _BUILD)
+        yield file.finding(Level.BROKEN, "hatchling is not told what to put into the wheel", write, *_BUILD)
     elif packages is not None and f"src/{name}" not in {entry.rstrip("/") for entry in _listed(packages)}:
-        yield file.finding(Level.BROKEN, f"the wheel would not hold src/{name}", write, _BUILD)
+        yield file.finding(Level.BROKEN, f"the wheel would not hold src/{name}", write, *_BUILD)
     elif f"{name}/SKILL.md" not in _table(wheel.get("force-include")).values():
         write = f'[tool.hatch.build.targets.wheel.force-include] "SKILL.md" = "{name}/SKILL.md"'
         wrong = "the wheel does not hold SKILL.md, so it is read from the source folder as long as that is there"
-        yield file.finding(Level.ADVICE, wrong, write, _BUILD)
+        yield file.finding(Level.ADVICE, wrong, write, *_BUILD)
 
 
 def _error_line(error: Exception) -> int | None:
     found = re.search(r"\(at line (\d+)", str(error))
     return int(found[1]) if found else None
+
+
+def _key(name: str) -> str:
+    return rf"[\"']?{re.escape(name)}[\"']?\s*="
 
 
 def _required(requirement: str) -> str:

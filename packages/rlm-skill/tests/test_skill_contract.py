@@ -1,0 +1,270 @@
+"""The contract, by spoiling a good skill in one way at a time."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rlm.skill import Finding, Level, check_skill, scaffold
+from rlm.skill.names import wrong_with_name
+
+PACKAGES = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def skill(tmp_path: Path) -> Path:
+    return scaffold("wordy", tmp_path)
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def in_code(old: str, new: str) -> Callable[[Path], None]:
+    return lambda skill: change(skill / "src/wordy/wordy.py", old, new)
+
+
+def in_project(old: str, new: str) -> Callable[[Path], None]:
+    return lambda skill: change(skill / "pyproject.toml", old, new)
+
+
+def in_card(old: str, new: str) -> Callable[[Path], None]:
+    return lambda skill: change(skill / "SKILL.md", old, new)
+
+
+def write(path: str, content: bytes) -> Callable[[Path], object]:
+    return lambda skill: (skill / path).write_bytes(content)
+
+
+def lose(path: str) -> Callable[[Path], object]:
+    return lambda skill: (skill / path).rename(skill / "lost")
+
+
+HEAD = "async def run(texts: list[str], longest: bool = False) -> dict[str, int]:"
+SCRIPT = 'wordy = "rlm.skill:cli"'
+BUILD = """[tool.hatch.build.targets.wheel]
+packages = ["src/wordy"]
+
+[tool.hatch.build.targets.wheel.force-include]
+"SKILL.md" = "wordy/SKILL.md"
+"""
+
+BROKEN = {
+    "no src": (lose("src"), "src/wordy", "an empty wheel would be built"),
+    "no init": (lose("src/wordy/__init__.py"), "src/wordy/__init__.py", "there is no such file"),
+    "init without run": (write("src/wordy/__init__.py", b"x = 1"), "src/wordy/__init__.py:1", "from .wordy import run"),
+    "no run": (in_code("def run", "def walk"), "src/wordy/wordy.py:1", "there is no function `run`"),
+    "sync run": (in_code("async def run", "def run"), "src/wordy/wordy.py:4", "`run` is not async"),
+    "bad syntax": (in_code(HEAD, "async def run(:"), "src/wordy/wordy.py:4", "this is not valid Python"),
+    "null bytes": (write("src/wordy/wordy.py", b"\0"), "src/wordy/wordy.py", "this cannot be read|not valid Python"),
+    "not UTF-8": (write("src/wordy/__init__.py", b"x = '\xff'"), "src/wordy/__init__.py", "this cannot be read"),
+    "too deep": (write("src/wordy/wordy.py", b"(" * 100_000), "src/wordy/wordy.py:1", "valid Python"),
+    "help": (in_code("longest: bool", "help: bool"), "src/wordy/wordy.py:4", "a parameter called `help`"),
+    "star args": (in_code("longest: bool = False", "*texts2: str"), "src/wordy/wordy.py:4", r"\*texts2"),
+    "star kwargs": (in_code("longest: bool = False", "**rest: str"), "src/wordy/wordy.py:4", r"\*\*rest"),
+    "no project file": (lose("pyproject.toml"), "pyproject.toml", "there is no pyproject.toml"),
+    "bad TOML": (in_project("[project]", "[project"), "pyproject.toml:1", "not valid TOML"),
+    "binary TOML": (write("pyproject.toml", b"\xff\xfe"), "pyproject.toml", "not valid TOML"),
+    "no project table": (write("pyproject.toml", b"[other]"), "pyproject.toml", r"no table \[project\]"),
+    "other distribution": (in_project("rlm-skill-wordy", "wordy"), "pyproject.toml:2", "the distribution is 'wordy'"),
+    "injected name": (
+        in_project("rlm-skill-wordy", "rlm-skill-wordy --index-url http://x"),
+        "pyproject.toml:2",
+        "--index",
+    ),
+    "no name": (in_project('name = "rlm-skill-wordy"\n', ""), "pyproject.toml:1", "has no name"),
+    "no version": (in_project('version = "0.1.0"\n', ""), "pyproject.toml:1", "there is no version"),
+    "no script": (in_project(SCRIPT, ""), "pyproject.toml:8", "there is no command 'wordy'"),
+    "other target": (
+        in_project(SCRIPT, 'wordy = "wordy:main"'),
+        "pyproject.toml:9",
+        "the command 'wordy' runs 'wordy:main'",
+    ),
+    "script rlm": (
+        in_project(SCRIPT, SCRIPT + '\nrlm = "x:y"'),
+        "pyproject.toml:10",
+        "the command 'rlm' is not the skill's own",
+    ),
+    "gui script": (
+        in_project(SCRIPT, SCRIPT + '\n[project.gui-scripts]\nuv = "x:y"'),
+        "pyproject.toml:11",
+        "the command 'uv'",
+    ),
+    "scripts made late": (
+        in_project("version", 'dynamic = ["scripts"]\nversion'),
+        "pyproject.toml:3",
+        "cannot be checked",
+    ),
+    "own place for rlm-skill": (
+        in_project('"rlm-skill"]', '"rlm-skill @ https://x/y.whl"]'),
+        "pyproject.toml:6",
+        "takes rlm-skill from a place of its own",
+    ),
+    "hatchling untold": (in_project(BUILD, ""), "pyproject.toml:11", "hatchling is not told"),
+    "hatchling told wrong": (in_project("src/wordy", "src/other"), "pyproject.toml:15", "would not hold src/wordy"),
+    "uv_build untold": (in_project("hatchling.build", "uv_build"), "pyproject.toml:11", 'module-name = "wordy"'),
+}
+
+INCOMPLETE = {
+    "no docstring": (in_code('"""Count the', 'b"""Count the'), "src/wordy/wordy.py:4", "`run` has no docstring"),
+    "argument unexplained": (
+        in_code("        longest: Whether", "        Whether"),
+        "src/wordy/wordy.py:4",
+        "explain 'longest'",
+    ),
+    "parameter without a type": (in_code("texts: list[str]", "texts"), "src/wordy/wordy.py:4", "'texts' has no type"),
+    "no return type": (in_code(" -> dict[str, int]:", ":"), "src/wordy/wordy.py:4", "does not say what it returns"),
+    "run in init": (
+        lambda skill: (skill / "src/wordy/wordy.py").replace(skill / "src/wordy/__init__.py"),
+        "src/wordy/wordy.py",
+        "there is no such file",
+    ),
+    "run from elsewhere": (
+        write("src/wordy/wordy.py", b"from .deep import run"),
+        "src/wordy/wordy.py:1",
+        "defined elsewhere",
+    ),
+    "no card": (lose("SKILL.md"), "SKILL.md", "there is no SKILL.md"),
+    "no front matter": (write("SKILL.md", b"# wordy"), "SKILL.md:1", "does not begin with a line `---`"),
+    "card not UTF-8": (write("SKILL.md", b"---\n\xff"), "SKILL.md:1", "utf-8"),
+    "other name in the card": (in_card("name: wordy", "name: other"), "SKILL.md:2", "the name is 'other'"),
+    "no name in the card": (in_card("name: wordy\n", ""), "SKILL.md:2", "has no name"),
+    "no description": (in_card("description: ", "words: "), "SKILL.md:2", "has no description"),
+    "no dependency": (in_project('["rlm-skill"]', "[]"), "pyproject.toml:6", "does not depend on rlm-skill"),
+}
+INCOMPLETE["argument gone"] = (
+    in_code("longest: bool = False", "longer: bool = False"),
+    "src/wordy/wordy.py:4",
+    "explains 'longest', which is no parameter",
+)
+
+ADVICE = {
+    "card left out": (in_project('"SKILL.md" = "wordy/SKILL.md"', ""), "pyproject.toml:15", "does not hold SKILL.md"),
+    "long description": (in_card("description: ", "description: " + "x" * 1024), "SKILL.md:2", "characters"),
+}
+
+CASES = [
+    pytest.param(level, *case, id=name)
+    for level, cases in ((Level.BROKEN, BROKEN), (Level.INCOMPLETE, INCOMPLETE), (Level.ADVICE, ADVICE))
+    for name, case in cases.items()
+]
+
+
+def test_a_new_skill_and_the_fixture_keep_the_contract(skill):
+    assert check_skill(skill) == ()
+    assert check_skill(PACKAGES / "rlm-skill-say") == ()
+
+
+@pytest.mark.parametrize(("level", "spoil", "where", "pattern"), CASES)
+def test_a_finding_says_what_is_wrong_where_and_what_to_write(skill, level, spoil, where, pattern):
+    spoil(skill)
+    findings = check_skill(skill)
+    about = [f for f in findings if re.search(pattern, f"{f.wrong}; {f.write}")]
+    assert [(f.level, f.where) for f in about] == [(level, f"{skill / where}")]
+    assert about[0].write
+    assert findings[0].level is level
+
+
+def test_findings_come_worst_first(skill):
+    in_project('"SKILL.md" = "wordy/SKILL.md"', "")(skill)
+    in_card("description", "words")(skill)
+    in_code("async def", "def")(skill)
+    assert [finding.level for finding in check_skill(skill)] == [Level.BROKEN, Level.INCOMPLETE, Level.ADVICE]
+
+
+def test_nothing_of_a_skill_is_run(skill, tmp_path):
+    marker = f"__import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()\n"
+    for path in ("src/wordy/__init__.py", "src/wordy/wordy.py", "setup.py"):
+        source = skill / path
+        source.write_text(marker + (source.read_text() if source.exists() else ""))
+    assert check_skill(skill) == ()
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("backend", ["setuptools.build_meta", "flit_core.buildapi"])
+def test_other_build_backends_are_let_through(skill, backend):
+    in_project("hatchling.build", backend)(skill)
+    assert check_skill(skill) == ()
+
+
+def test_the_folder_may_bear_the_distributions_name(skill):
+    assert check_skill(skill.rename(skill.with_name("rlm-skill-wordy"))) == ()
+
+
+def test_a_link_counts_by_its_own_name(skill, tmp_path):
+    (tmp_path / "other").symlink_to(skill)
+    assert {f.level for f in check_skill(tmp_path / "other")} >= {Level.BROKEN}
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "wordy").symlink_to(skill)
+    assert check_skill(tmp_path / "links" / "wordy") == ()
+
+
+def test_a_skill_can_be_checked_from_its_own_folder(skill, monkeypatch):
+    monkeypatch.chdir(skill)
+    assert check_skill(".") == ()
+
+
+def test_an_underscore_works_but_is_advised_against(tmp_path):
+    (finding,) = check_skill(scaffold("web_search", tmp_path))
+    assert finding.level is Level.ADVICE
+    assert "agentskills.io allows no underscore" in finding.wrong
+    assert "'websearch'" in finding.write
+
+
+def test_no_folder_is_a_finding(tmp_path):
+    (finding,) = check_skill(tmp_path / "nowhere")
+    assert (finding.level, finding.wrong) == (Level.BROKEN, "there is no such folder")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("class", "keyword"),
+        ("match", "keyword"),
+        ("json", "standard library"),
+        ("print", "builtin"),
+        ("rlm", "rlm needs"),
+        ("rlm_skill", "rlm needs"),
+        ("context", "rlm needs"),
+        ("uv", "rlm needs"),
+        ("git", "the shell needs"),
+        ("Search", "the rule"),
+        ("web-search", "the rule"),
+        ("2fast", "the rule"),
+        ("web__search", "the rule"),
+        ("search_", "the rule"),
+        ("a/b", "the rule"),
+        ("..", "the rule"),
+        ("", "the rule"),
+        ("söken", "the rule"),
+        ("search\n", "the rule"),
+        ("a" * 65, "the rule"),
+    ],
+)
+def test_bad_names_are_refused_with_the_reason(name, why):
+    assert why in wrong_with_name(name)
+
+
+@pytest.mark.parametrize("name", ["say", "websearch", "web_search", "h2o", "a" * 64])
+def test_good_names_are_let_through(name):
+    assert wrong_with_name(name) is None
+
+
+def test_a_folder_with_a_bad_name_gets_that_one_finding_with_a_better_name(skill):
+    (finding,) = check_skill(skill.rename(skill.with_name("Web-Search 2")))
+    assert "'Web-Search 2'" in finding.wrong
+    assert "'websearch2'" in finding.write
+
+
+def test_a_finding_cannot_steer_a_terminal(skill):
+    in_project(SCRIPT, SCRIPT + '\n"\\u001b[31mred\\n" = "x:y"')(skill)
+    (finding,) = check_skill(skill)
+    assert "\\x1b[31mred" in str(finding)
+    assert str(finding).isprintable()
+
+
+def test_a_finding_reads_as_place_level_wrong_and_remedy(tmp_path):
+    finding = Finding(Level.ADVICE, tmp_path, "this is odd", "something else", line=3)
+    assert str(finding) == f"{tmp_path}:3: advice: this is odd; write something else"

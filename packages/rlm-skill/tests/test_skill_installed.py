@@ -1,0 +1,239 @@
+"""Installed skills, and rlm-skill without rlm-core: wheels in an environment of their own, made with uv.
+
+Slow (half a minute): each test file that needs the environment would make its own, so everything is here.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rlm.skill import InstalledSkill, ScaffoldError, installed_names, installed_skills, scaffold, try_import
+from rlm.skill.scaffolding import template_folder
+
+PACKAGES = Path(__file__).parents[2]
+# The lowest that pyproject.toml allows, where it is to be had as a wheel.
+OLDEST = ["tyro==1.0.0", "pydantic==2.7.0; python_version < '3.13'"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A virtual environment, and the skill `wordy` that was scaffolded and installed into it."""
+
+    bin: Path
+    wordy: Path
+
+    def run(self, command: str, *words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        clean = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+        return subprocess.run(
+            [self.bin / command, *words], check=False, capture_output=True, text=True, timeout=60, cwd=cwd, env=clean
+        )
+
+    def ask(self, expression: str) -> object:
+        """Evaluate an expression over rlm.skill in the environment."""
+        program = f"import json, rlm.skill as skill, dataclasses; print(json.dumps({expression}, default=str))"
+        done = self.run("python", "-c", program)
+        assert done.stderr == ""
+        return json.loads(done.stdout)
+
+
+def uv(*words: object) -> None:
+    found = shutil.which("uv") or shutil.which("uv", path=Path(sys.executable).parent)
+    assert found, "these tests build and install wheels: put uv on the PATH"
+    subprocess.run([found, "--quiet", *words], check=True, timeout=110)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    folder = tmp_path_factory.mktemp("place")
+    wordy = scaffold("wordy", folder / "skills")
+    for source in (PACKAGES / "rlm-skill", PACKAGES / "rlm-skill-say", wordy):
+        uv("build", "--wheel", source, "--out-dir", folder / "wheels")
+    uv("venv", "--python", sys.executable, folder / "venv")
+    python = folder / "venv" / "bin" / "python"
+    uv("pip", "install", "--python", python, "pytest", *OLDEST, *(folder / "wheels").glob("*.whl"))
+    return Place(python.parent, wordy)
+
+
+def test_rlm_skill_alone_is_enough_for_a_command(place):
+    done = place.run("wordy", "--texts", "one two", "three")
+    assert (done.returncode, done.stdout, done.stderr) == (0, '{"one two":2,"three":1}\n', "")
+    done = place.run("say", "--text", "hi", "--lines", '[{"text": "x"}]', "--names", "Ada", "Bob")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Hello Ada!\nHello Bob!\nhi\nx\n", "")
+    assert place.run("python", "-c", "import rlm.agent").returncode == 1
+
+
+def test_help_is_plain_ascii_with_the_oldest_tyro(place):
+    done = place.run("wordy", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.isascii()
+    assert "The texts to count the words of." in done.stdout
+
+
+def test_a_new_skill_passes_its_own_tests_at_once(place):
+    done = place.run("python", "-m", "pytest", "-q", "-W", "error", cwd=place.wordy)
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout
+
+
+def test_the_wheel_holds_the_template(place, tmp_path):
+    made = place.ask(f"skill.scaffold('another', __import__('pathlib').Path({str(tmp_path)!r}))")
+    assert made == str(tmp_path / "another")
+    here = sorted(path.relative_to(tmp_path / "another") for path in (tmp_path / "another").rglob("*"))
+    there = sorted(path.relative_to(scaffolded) for scaffolded in [scaffold("another", tmp_path / "b")]
+                   for path in scaffolded.rglob("*"))  # fmt: skip
+    assert here == there
+
+
+def test_installed_skills_are_described_without_importing_them(place):
+    described = place.ask(
+        "[dataclasses.asdict(s) for s in skill.installed_skills()] + [('say' in __import__('sys').modules)]"
+    )
+    say, wordy, imported = described
+    assert not imported
+    assert (say["name"], say["version"], say["broken"]) == ("say", "0.1.0", None)
+    assert say["description"] == "Say a text, to everybody named. Use it to see whether skills work."
+    assert say["origin"].endswith("rlm_skill_say-0.1.0-py3-none-any.whl")
+    assert say["skill_file"].endswith("site-packages/say/SKILL.md")
+    assert (wordy["name"], wordy["broken"]) == ("wordy", None)
+
+
+def test_an_editable_skill_is_described_by_the_file_in_its_source():
+    (say,) = [skill for skill in installed_skills() if skill.name == "say"]
+    assert say.origin == str(PACKAGES / "rlm-skill-say")
+    assert say.skill_file == PACKAGES / "rlm-skill-say" / "SKILL.md"
+    assert say.state == "ok"
+    assert "say" in installed_names()
+    assert "rlm" not in installed_names()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def install(site: Path, name: str, code: str | None = "async def run(): ...", script: str | None = None, **files: str):
+    """Lay a distribution down as an installer does."""
+    info = site / f"rlm_skill_{name}-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: rlm-skill-{name}\nVersion: 1.2\nSummary: Does {name}\n\nBody"
+    )
+    script = f"{name} = rlm.skill:cli" if script is None else script
+    (info / "entry_points.txt").write_text(f"[console_scripts]\n{script}\n")
+    for file, text in files.items():
+        (info / file.replace("_json", ".json")).write_text(text)
+    if code is not None:
+        (site / name).mkdir()
+        (site / name / "__init__.py").write_text(f"from .{name} import run")
+        (site / name / f"{name}.py").write_text(code)
+
+
+def only(site: Path) -> InstalledSkill:
+    (skill,) = installed_skills([str(site)])
+    return skill
+
+
+def test_the_distributions_summary_stands_in_for_a_missing_card(site):
+    install(site, "plain")
+    assert only(site) == InstalledSkill("plain", "1.2", "index", "Does plain", None, None)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ('{"url": "https://host/x.git", "vcs_info": {}}', "https://host/x.git"),
+        ('{"url": "file:///my%20skills/plain", "dir_info": {}}', "/my skills/plain"),
+        ("not json", "index"),
+        ("[]", "index"),
+        ("{}", "index"),
+    ],
+)
+def test_the_origin_is_what_the_installer_wrote_down(site, url, origin):
+    install(site, "plain", direct_url_json=url)
+    assert only(site).origin == origin
+
+
+def test_a_card_is_found_in_the_folder_it_was_installed_from(site, tmp_path):
+    source = scaffold("plain", tmp_path / "source")
+    install(site, "plain", direct_url_json=json.dumps({"url": source.as_uri(), "dir_info": {}}))
+    assert only(site).skill_file == source / "SKILL.md"
+    assert only(site).description.startswith("Count the words")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "script", "reason"),
+    [
+        ("plain", None, None, "it brought no package 'plain'"),
+        ("plain", "x = 1", None, "there is no function `run`"),
+        ("plain", "async def run(:", None, "this is not valid Python"),
+        ("plain", "async def run(): ...", "", "it has no command"),
+        ("plain", "async def run(): ...", "plain = plain:main", "it has no command"),
+        ("json", "async def run(): ...", None, "the name 'json' is a module of Python's standard library"),
+    ],
+)
+def test_a_broken_skill_is_listed_with_the_reason(site, name, code, script, reason):
+    install(site, "good")
+    install(site, name, code, script)
+    by_name = {skill.name: skill for skill in installed_skills([str(site)])}
+    assert by_name["good"].state == "ok"
+    assert by_name[name].state == "broken"
+    assert reason in (by_name[name].broken or "")
+
+
+def test_the_first_folder_of_the_path_wins_and_missing_ones_are_passed_over(site):
+    for folder in ("first", "second"):
+        (site / folder).mkdir()
+        install(site / folder, "plain", direct_url_json=json.dumps({"url": f"https://{folder}/"}))
+    path = [str(site / "missing"), str(site / "first"), str(site / "second")]
+    assert [skill.origin for skill in installed_skills(path)] == ["https://first/"]
+    assert installed_names(path) == ("plain",)
+
+
+def test_a_skill_can_be_imported_aside_to_see_whether_it_would_fail():
+    assert try_import("say") is None
+    assert try_import("no_such_skill") == "ModuleNotFoundError: No module named 'no_such_skill'"
+    assert try_import("say", seconds=0.001) == "its import takes more than 0.001 s"
+
+
+@pytest.mark.parametrize("name", ["class", "json", "rlm", "../x", "a b", "", "Web-Search"])
+def test_a_new_skill_with_a_bad_name_is_refused_with_the_rule(tmp_path, name):
+    with pytest.raises(ScaffoldError, match="a skill's name is a lower-case letter"):
+        scaffold(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_skill_never_overwrites(tmp_path):
+    (tmp_path / "wordy").symlink_to("nowhere")
+    with pytest.raises(ScaffoldError, match="exists already"):
+        scaffold("wordy", tmp_path)
+
+
+def test_a_new_skill_that_cannot_be_written_says_so_and_leaves_nothing(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ScaffoldError, match="cannot be made"):
+        scaffold("wordy", tmp_path / "file")
+    with pytest.raises(ScaffoldError, match="cannot be made"):
+        scaffold("wordy", tmp_path / "new", tmp_path / "no template")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_nothing_of_the_placeholder_is_left_and_leftovers_are_not_copied(tmp_path):
+    template = shutil.copytree(template_folder(), tmp_path / "template")
+    (template / "src/myskill/__pycache__").mkdir()
+    (template / ".pytest_cache").mkdir()
+    made = scaffold("wordy", tmp_path, template)
+    files = [path for path in made.rglob("*") if path.is_file()]
+    assert {path.relative_to(made).as_posix() for path in files} == {
+        "SKILL.md",
+        "pyproject.toml",
+        "src/wordy/__init__.py",
+        "src/wordy/wordy.py",
+        "tests/test_wordy.py",
+    }
+    assert not [path for path in files if "myskill" in path.read_text()]
+    assert not list(made.rglob(".*")) + list(made.rglob("__pycache__"))
