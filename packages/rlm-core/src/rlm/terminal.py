@@ -36,8 +36,8 @@ _ZERO_WIDTH = re.compile(r"(?<![^\x00-\x7f])[\u200b-\u200d\u2060\ufeff]+(?![^\x0
 def plain(text: str) -> str:
     """`text` without anything that a terminal obeys or that deceives a reader.
 
-    Escape sequences are removed; a stray control character shows as its picture (`␛`); `\\r` becomes a new line, tab and
-    newline stay. What turns the reading direction or hides text shows as `�`. The words of all languages stay as they are.
+    Escape sequences are removed; a stray control character shows as its picture (`␛`); `\\r` becomes a new line, tab
+    and newline stay. What turns the reading direction or hides text shows as `�`. The words of all languages stay.
     """
     if text.isascii() and text.isprintable():
         return text

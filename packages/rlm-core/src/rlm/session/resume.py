@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
 import shutil
 import symtable
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from rlm.events import ChildEnded
 from rlm.session import meta as metas
 from rlm.session.codec import Record
 from rlm.session.folder import enter
+from rlm.session.store import child_names, meta_of
 from rlm.session.story import Call, Turn, tell
-from rlm.session.store import child_names
 from rlm.session.tally import TREE, Subtree
 
 CUT_OFF = "The run that it belonged to was stopped."
@@ -104,7 +103,7 @@ def fork(folder: Path, sessions: int) -> str:
         shutil.rmtree(copy, ignore_errors=True)
         raise SessionError(f"The session cannot be copied: {error}.") from None
     try:
-        metas.write(handle, replace(metas.read(folder), session_id=name, parent=None).wire())
+        metas.write(handle, replace(meta_of(folder), session_id=name).wire())
     finally:
         os.close(handle)
     return name
@@ -122,15 +121,11 @@ def cells(records: Iterable[Record]) -> list[Call]:
     return [call for turn in turns for call in turn.calls if call.tool == "ipython" and call.code]
 
 
-def names_gone(records: Iterable[Record]) -> list[str]:
+def names_gone(records: Sequence[Record]) -> list[str]:
     """The names that the cells since the kernel's last restart assigned, in order."""
-    since: list[Record] = []
-    for record in records:
-        if record["type"] == "kernel":
-            since = [record for record in since[-1:] if record["type"] == "message"]
-        since.append(record)
-    names = (name for call in cells(since) for name in assigned(call.code))
-    return list(dict.fromkeys(names))
+    restart = max((record["id"] for record in records if record["type"] == "kernel"), default=-1)
+    since = (call for call in cells(records) if call.answer is not None and call.answer > restart)
+    return list(dict.fromkeys(name for call in since for name in assigned(call.code)))
 
 
 def assigned(code: str) -> list[str]:

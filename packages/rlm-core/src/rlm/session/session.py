@@ -13,17 +13,20 @@ from types import TracebackType
 from typing import Self
 
 from rlm.budget import Spent, Stop
+from rlm.conversation import Conversation
 from rlm.errors import SessionError
-from rlm.events import Event, Stopped
+from rlm.events import ChildEnded, Event, Stopped
 from rlm.messages import Usage
 from rlm.session import meta as metas
-from rlm.session.codec import Clock, Encoder, Record, usage_wire
+from rlm.session import resume as resuming
+from rlm.session import store
+from rlm.session.codec import Clock, Encoder, Record, decode, usage_wire
 from rlm.session.folder import enter, open_sessions
 from rlm.session.journal import Journal
 from rlm.session.meta import Meta, preview
 from rlm.session.redact import Redactor
 from rlm.session.tally import Subtree, Tally
-from rlm.state import State
+from rlm.state import State, replay
 
 Watch = Callable[[Record], None]
 """Gets each record as it is made, with `agent`, the path of the agent in the tree."""
@@ -96,6 +99,85 @@ class Session:
         session._begin()
         session._tell({"type": "session", "ts": round(clock(), 3)} | session._identity())
         return session
+
+    @classmethod
+    def resume(
+        cls,
+        folder: Path,
+        *,
+        fork: bool = False,
+        model: str | None = None,
+        secrets: Iterable[str] = (),
+        watch: Watch | None = None,
+        version: str = "",
+        clock: Clock = time.time,
+    ) -> Self:
+        """Open a session again, or a copy of it. What was left open is settled; `start` is what to go on from.
+
+        `model` is the one to go on with, where it is another.
+
+        Raises:
+            SessionError: another process runs it, or its journal is damaged.
+        """
+        common = Common(Redactor(secrets), watch, version, clock)
+        sessions = open_sessions(folder.parent.parent.absolute(), Path.cwd(), make=False)
+        try:
+            name = resuming.fork(folder, sessions) if fork else folder.name
+            handle = enter(sessions, name)
+        except OSError as error:
+            raise SessionError(f"Session {folder.name} cannot be opened: {error.strerror}.") from None
+        finally:
+            os.close(sessions)
+        session = cls(folder.parent.absolute() / name, handle, Meta(), common)
+        try:
+            session._reopen(model, folder.name if fork else "")
+        except BaseException:
+            session._close()
+            raise
+        return session
+
+    def _reopen(self, model: str | None, forked_from: str) -> None:
+        old = store.meta_of(self.folder)
+        try:
+            self._journal = Journal(self._handle, new=False)
+        except BlockingIOError:
+            raise SessionError(
+                f"Session {old.session_id} is running in process {old.pid}. Stop it first, or fork it."
+            ) from None
+        records = self._mend(self._journal)
+        pid = os.getpid()
+        start, version = metas.process_start(pid), self._common.version
+        self._meta = replace(old, pid=pid, pid_start=start, version=version, model=model or old.model)
+        self._encoder = Encoder(self._common.clock, records=records)
+        for record in records:
+            self._tally.add(record)
+        cut_off = resuming.open_children(records, self.folder, self.agent_path)
+        self._below = resuming.settle_children(self.folder, self.agent_path)
+        self._tell({"type": "session", "ts": round(self._common.clock(), 3)} | self._identity())
+        self._take(self._encoder.journalled("resume", pid=pid, **({"forked_from": forked_from} if forked_from else {})))
+        self._go_on(replay(decode(records)), cut_off)
+
+    def _mend(self, journal: Journal) -> tuple[Record, ...]:
+        reading = journal.read()
+        if reading.damaged:
+            raise SessionError(
+                f"Line {reading.damaged[0]} of the journal of session {self.folder.name} is damaged: it can be read "
+                "(`rlm show`), not resumed."
+            )
+        if reading.torn:
+            journal.cut(reading.sound)
+            self.notes = (f"The last record was half written, and was cut: {reading.torn} bytes.",)
+        return reading.records
+
+    def _go_on(self, state: State, cut_off: list[ChildEnded]) -> None:
+        """Settle what was left open, as events."""
+        conversation = Conversation(self, state)
+        conversation.settle()
+        for event in cut_off:
+            conversation.emit(event)
+        if cut_off:
+            self.notes = (*self.notes, f"Sub-agents that were cut off: {len(cut_off)}.")
+        self.start = conversation.state
 
     def child(self, prompt: str, *, model: str | None = None, cwd: Path | None = None) -> Session:
         """Make the session of a sub-agent inside this one. Its events and this one's are told apart by `agent`.

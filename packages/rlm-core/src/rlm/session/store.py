@@ -91,22 +91,17 @@ def read_tree(folder: Path, agent: str = "root") -> SessionTree:
         SessionError: the folder holds no session.
     """
     reading = journal.read(folder)
-    children = [
-        read_tree(folder / name, f"{agent}/{name}") for name in child_names(folder) if has_journal(folder / name)
-    ]
+    names = [name for name in child_names(folder) if (folder / name / journal.NAME).is_file()]
+    children = [read_tree(folder / name, f"{agent}/{name}") for name in names]
     order = {record["folder"]: record["id"] for record in reading.records if record["type"] == "agent_start"}
     children.sort(key=lambda child: (order.get(child.folder.name, len(reading.records)), child.meta.start_time))
-    meta = _true_meta(folder, reading)
+    meta = settled(meta_of(folder), folder)
     return SessionTree(folder, agent, meta, reading.records, tuple(children), reading.torn, reading.damaged)
 
 
 def child_names(folder: Path) -> list[str]:
     """The folders of sub-agents in a session folder."""
     return _names(folder, CHILD)
-
-
-def has_journal(folder: Path) -> bool:
-    return (folder / journal.NAME).is_file()
 
 
 def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
@@ -119,25 +114,24 @@ def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
 
 def _listed(folder: Path) -> Listed | None:
     try:
-        return Listed(folder, settled(metas.read(folder), folder))
+        return Listed(folder, settled(meta_of(folder), folder))
     except SessionError:
-        pass
+        return None  # killed before it had begun
+
+
+def meta_of(folder: Path) -> Meta:
+    """meta.json as it is; told again from the journal where it is lost.
+
+    Raises:
+        SessionError: the folder holds no session.
+    """
     try:
-        return Listed(folder, _true_meta(folder, journal.read(folder)))
+        return metas.read(folder)
     except SessionError:
-        return None  # killed before its first record
+        return _remade(folder, journal.read(folder).records)
 
 
-def _true_meta(folder: Path, reading: journal.Reading) -> Meta:
-    try:
-        meta = metas.read(folder)
-    except SessionError:
-        meta = remade(folder, reading.records)
-    return settled(meta, folder)
-
-
-def remade(folder: Path, records: tuple[Record, ...]) -> Meta:
-    """meta.json told again from the journal, where it is lost."""
+def _remade(folder: Path, records: tuple[Record, ...]) -> Meta:
     tally = Tally()
     for record in records:
         tally.add(record)

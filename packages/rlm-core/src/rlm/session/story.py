@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rlm.messages import Usage, Wire
@@ -16,13 +16,17 @@ CODE = ("code", "command")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool call. `ok` is None where no result was journalled. Times are seconds; `children` are folder names."""
+    """A tool call. `answer` is the id of its result's record, None where none was journalled, as is `ok`.
+
+    Times are seconds; `children` are the folder names of the sub-agents that it started.
+    """
 
     id: str
     tool: str
     arguments: str
     content: str = ""
     ok: bool | None = None
+    answer: int | None = None
     started: float | None = None
     ended: float | None = None
     children: tuple[str, ...] = ()
@@ -93,83 +97,96 @@ class Mark:
 Item = Turn | Words | Mark
 
 
-@dataclass(slots=True)
-class _Draft:
-    """A turn whose calls are being answered."""
+class _Teller:
+    """Reads records in order. Turns stay open until all is read: their calls are answered by later records."""
 
-    record: Record
-    number: int
-    calls: list[Call]
-    children: dict[int, list[str]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self._turns = 0
+        self._turn: Turn | None = None
+        self._place = 0  # of the newest turn among the items
 
-    def answer(self, record: Record) -> None:
+    def read(self, record: Record) -> None:
+        match record["type"]:
+            case "message":
+                self._message(record)
+            case "agent_start":
+                self._start_child(record["folder"])
+            case "agent_end":
+                pass
+            case type:
+                self.items.append(Mark(record["id"], record["ts"], type, record))
+
+    def _message(self, record: Record) -> None:
+        match record["message"]["role"]:
+            case "assistant":
+                self._turns += not record.get("aside")
+                self._place = len(self.items)
+                self._turn = _turn(record, 0 if record.get("aside") else self._turns)
+                self.items.append(self._turn)
+            case "tool":
+                self._answer(record)
+            case role:
+                kind = "system" if role == "system" else record.get("kind", "task")
+                self.items.append(Words(record["id"], record["ts"], kind, record["message"]["content"]))
+
+    def _answer(self, record: Record) -> None:
         """The first result counts: a second is the same one, shortened."""
         wanted = record["message"]["tool_call_id"]
-        for place, call in enumerate(self.calls):
+        for place, call in enumerate(self._calls):
             if call.id == wanted and call.ok is None:
-                self.calls[place] = _answered(call, record)
+                self._change(place, _answered(call, record))
                 return
 
-    def start_child(self, folder: str) -> None:
-        """Calls run in order: the first without a result is the one that runs."""
-        running = next((place for place, call in enumerate(self.calls) if call.ok is None), len(self.calls) - 1)
-        self.children.setdefault(running, []).append(folder)
+    def _start_child(self, folder: str) -> None:
+        """Calls run in order: the first without a result is the one that runs. A task may outlive its cell, too."""
+        if self._calls:
+            running = (place for place, call in enumerate(self._calls) if call.ok is None)
+            place = next(running, len(self._calls) - 1)
+            call = self._calls[place]
+            self._change(place, replace(call, children=(*call.children, folder)))
 
-    def done(self) -> Turn:
-        record, message = self.record, self.record["message"]
-        calls = (
-            Call(c.id, c.tool, c.arguments, c.content, c.ok, c.started, c.ended, tuple(self.children.get(place, ())))
-            for place, c in enumerate(self.calls)
-        )
-        return Turn(
-            record["id"],
-            self.number,
-            record["ts"] - record.get("duration", 0.0),
-            record["ts"],
-            _text(message.get("content")) or _text(message.get("refusal")),
-            _text(message.get("reasoning_content")) or _text(message.get("reasoning")),
-            usage_read(record["usage"]),
-            record["finish_reason"],
-            tuple(calls),
-        )
+    @property
+    def _calls(self) -> tuple[Call, ...]:
+        """Of the newest turn."""
+        return self._turn.calls if self._turn else ()
+
+    def _change(self, place: int, call: Call) -> None:
+        assert self._turn is not None
+        turn = replace(self._turn, calls=(*self._calls[:place], call, *self._calls[place + 1 :]))
+        self.items[self._place], self._turn = turn, turn
+
+
+def tell(records: Iterable[Record]) -> tuple[Item, ...]:
+    """The items of a journal, in order. Sub-agents are found in the calls that started them."""
+    teller = _Teller()
+    for record in records:
+        teller.read(record)
+    return tuple(teller.items)
+
+
+def _turn(record: Record, number: int) -> Turn:
+    message = record["message"]
+    calls = message.get("tool_calls") or ()
+    return Turn(
+        id=record["id"],
+        number=number,
+        started=record["ts"] - record.get("duration", 0.0),
+        ended=record["ts"],
+        text=_text(message.get("content")) or _text(message.get("refusal")),
+        reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
+        usage=usage_read(record["usage"]),
+        finish=record["finish_reason"],
+        calls=tuple(Call(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in calls),
+    )
 
 
 def _answered(call: Call, record: Record) -> Call:
     ended = record["ts"]
     started = ended - record["duration"] if "duration" in record else None
-    return Call(call.id, call.tool, call.arguments, record["message"]["content"], record["ok"], started, ended)
+    content = record["message"]["content"]
+    return replace(call, content=content, ok=record["ok"], answer=record["id"], started=started, ended=ended)
 
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def tell(records: Iterable[Record]) -> tuple[Item, ...]:
-    """The items of a journal, in order. Sub-agents are found in the calls that started them."""
-    items: list[Item | _Draft] = []
-    turns, newest = 0, None
-    for record in records:
-        match record["type"], record.get("message", {}).get("role"):
-            case "message", "assistant":
-                turns += not record.get("aside")
-                newest = _Draft(record, 0 if record.get("aside") else turns, _calls(record))
-                items.append(newest)
-            case "message", "tool":
-                if newest:
-                    newest.answer(record)
-            case "message", role:
-                kind = "system" if role == "system" else record.get("kind", "task")
-                items.append(Words(record["id"], record["ts"], kind, record["message"]["content"]))
-            case "agent_start", _:
-                if newest:
-                    newest.start_child(record["folder"])
-            case "agent_end", _:
-                pass
-            case type, _:
-                items.append(Mark(record["id"], record["ts"], type, record))
-    return tuple(item.done() if isinstance(item, _Draft) else item for item in items)
-
-
-def _calls(record: Record) -> list[Call]:
-    calls = record["message"].get("tool_calls") or ()
-    return [Call(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in calls]

@@ -1,0 +1,202 @@
+"""Events to records and back, with nothing lost that the conversation needs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from journals import answer, cell, conversations, encoded, ending, opening, reply, turn, written
+from rlm.budget import Spent, Stop
+from rlm.errors import SessionError
+from rlm.events import (
+    Answered,
+    Asking,
+    CallStarted,
+    CellOutput,
+    ChildEnded,
+    ChildStarted,
+    Delta,
+    Dropped,
+    Event,
+    Failed,
+    KernelRestarted,
+    Replied,
+    Requested,
+    Retried,
+    Said,
+    Stopped,
+)
+from rlm.history import Summary
+from rlm.messages import Kind, Message, ToolResult, Usage, User, Wire
+from rlm.session.codec import Decoder, Encoder, Record, decode
+from rlm.session.journal import parse
+from rlm.state import replay
+
+JOURNALLED = (Requested, Retried, Failed, KernelRestarted, ChildStarted, ChildEnded, Said, Answered, Dropped)
+
+
+class Clock:
+    """Says the times it was given, each once; then the last for ever."""
+
+    def __init__(self, *times: float) -> None:
+        self.times = list(times)
+
+    def __call__(self) -> float:
+        return self.times.pop(0) if len(self.times) > 1 else self.times[0]
+
+
+def read(data: bytes) -> list[Event]:
+    return list(decode(parse(data).records))
+
+
+law = settings(deadline=None)
+
+
+@law
+@given(conversations())
+def test_the_journal_amounts_to_what_the_events_amount_to(events: list[Event]) -> None:
+    assert replay(read(written(events))) == replay(events)
+
+
+@law
+@given(conversations(), st.data())
+def test_so_does_every_prefix_of_it(events: list[Event], data: st.DataObject) -> None:
+    prefix = events[: data.draw(st.integers(0, len(events)))]
+    assert replay(read(written(prefix))) == replay(prefix)
+
+
+@law
+@given(conversations())
+def test_what_is_read_is_what_was_told(events: list[Event]) -> None:
+    """Except for durations, and what the end of a run says of the prompt's size."""
+    told = [event for event in events if isinstance(event, JOURNALLED)]
+    assert [event for event in read(written(events)) if isinstance(event, JOURNALLED)] == told
+
+
+@law
+@given(conversations())
+def test_ids_count_from_zero_and_drops_name_messages_by_them(events: list[Event]) -> None:
+    records = encoded(events)
+    assert [record["id"] for record in records] == list(range(len(records)))
+    said = {record["id"] for record in records if record["type"] == "message"}
+    assert all(set(record["ids"]) <= said for record in records if record["type"] == "drop")
+
+
+def live(records: list[Record]) -> list[Wire]:
+    """What docs/sessions.md tells a reader to do, and no more."""
+    gone = {id for record in records if record["type"] == "drop" for id in record["ids"]}
+    return [record["message"] for record in records if record["type"] == "message" and record["id"] not in gone]
+
+
+@law
+@given(conversations())
+def test_each_request_can_be_rebuilt_from_the_records_alone(events: list[Event]) -> None:
+    records = encoded(events)
+    sent: list[tuple[Message, ...]] = [
+        replay(events[:n]).history.messages for n, event in enumerate(events) if isinstance(event, Replied)
+    ]
+    replies = [n for n, r in enumerate(records) if r["type"] == "message" and r["message"]["role"] == "assistant"]
+    assert [[message.wire() for message in messages] for messages in sent] == [live(records[:n]) for n in replies]
+
+
+@law
+@given(conversations(), st.data())
+def test_an_encoder_can_go_on_where_another_stopped(events: list[Event], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(events)))
+    first = encoded(events[:cut])
+    encoder = Encoder(records=first)
+    rest = [record for event in events[cut:] if (record := encoder.encode(event)) and "id" in record]
+    assert replay(decode([*first, *rest])) == replay(events)
+    assert [record["id"] for record in (*first, *rest)] == list(range(len(first) + len(rest)))
+
+
+def test_a_record_says_type_id_and_time_first() -> None:
+    (record,) = [Encoder(Clock(12.3456)).encode(Said(User("hello")))]
+    assert list((record or {}).items()) == [
+        ("type", "message"), ("id", 0), ("ts", 12.346), ("message", {"role": "user", "content": "hello"})
+    ]  # fmt: skip
+
+
+def test_durations_come_from_the_timer_and_not_from_the_clock() -> None:
+    encoder = Encoder(clock=Clock(500.0, 400.0, 300.0, 200.0), timer=Clock(10.0, 12.5, 20.0, 20.25, 20.5))
+    given = reply("", cell("1 + 1"))
+    (call,) = given.message.calls
+    records = [encoder.encode(event) for event in (Asking(), Replied(given), *answer(call, "2"))]
+    assert [record.get("duration") for record in records if record] == [2.5, None, 0.25, 0.5]
+
+
+def test_a_result_that_is_said_anew_has_no_duration() -> None:
+    given = reply("", cell("1 + 1"))
+    (call,) = given.message.calls
+    records = encoded([Replied(given), *answer(call, "2"), Answered(ToolResult(call, "short"))])
+    assert ["duration" in record for record in records] == [False, True, False]
+
+
+def test_what_is_only_watched_has_no_id() -> None:
+    encoder = Encoder()
+    given = reply("", cell("1 + 1"))
+    (call,) = given.message.calls
+    watched = [encoder.encode(event) for event in (CallStarted(call), CellOutput("2"), Delta("so"))]
+    assert all(record and "id" not in record for record in watched)
+    assert [record and record["type"] for record in watched] == ["cell_start", "cell_output", "delta"]
+    assert watched[1] is not None
+    assert watched[1]["call_id"] == call.id
+
+
+def test_asides_notes_and_summaries_keep_what_the_fold_needs() -> None:
+    events: list[Event] = [
+        *opening("task"),
+        Replied(reply("turn")),
+        Said(User("summarise", Kind.ASK)),
+        Replied(reply("summary"), aside=True),
+        Dropped((3, 4), "summary_call"),
+        Dropped((2,), "summarize", Summary(1, 1, "notes")),
+    ]
+    records = encoded(events)
+    assert records[4]["kind"] == "ask"
+    assert records[5]["aside"] is True
+    assert records[6] == {"type": "drop", "id": 6, "ts": records[6]["ts"], "ids": [4, 5], "reason": "summary_call"}
+    assert records[7]["ids"] == [3]
+    assert (records[7]["summary"], records[7]["turns"]) == ("notes", [1, 1])
+
+
+def test_a_provider_s_message_is_journalled_as_received() -> None:
+    given = reply(None, cell("x"), reasoning_content="hm", signature={"z": 1, "a": [None]}, refusal=None)
+    (record,) = encoded([Replied(given)])
+    assert json.dumps(record["message"]) == json.dumps(given.message.received)
+
+
+def test_estimated_usage_says_so() -> None:
+    records = encoded([Stopped(Stop.DONE, "", Spent(1, Usage(1, 2, estimated=True))), Stopped(Stop.DONE, "", Spent())])
+    assert records[0]["usage"]["estimated"] is True
+    assert "estimated" not in records[1]["usage"]
+
+
+def test_a_record_of_an_unknown_type_is_passed_over() -> None:
+    assert Decoder().decode({"type": "weather", "id": 3, "ts": 0.0}) is None
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"type": "message", "id": 7, "message": {"role": "user"}},
+        {"type": "message", "id": 7, "message": None},
+        {"type": "message", "id": 7, "message": {"role": "tool", "tool_call_id": "nobody's", "content": ""}},
+        {"type": "drop", "id": 7, "ids": [99], "reason": ""},
+        {"type": "result", "id": 7, "stop_reason": "boredom", "turns": 1, "usage": {}, "answer": ""},
+    ],
+)
+def test_a_record_that_makes_no_sense_is_named(record: Record) -> None:
+    with pytest.raises(SessionError, match="Record 7 of the journal"):
+        Decoder().decode(record)
+
+
+def test_a_whole_run_reads_as_records() -> None:
+    events = [*opening("task"), *turn("Let me see.", (cell("1 + 1"), "2")), *ending("2")]
+    kinds = [(r["type"], r.get("message", {}).get("role")) for r in encoded(events)]
+    assert kinds == [
+        ("message", "system"), ("message", "user"), ("request", None), ("message", "assistant"), ("message", "tool"),
+        ("message", "assistant"), ("result", None),
+    ]  # fmt: skip

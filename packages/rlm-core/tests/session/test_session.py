@@ -1,0 +1,425 @@
+"""A session's folder from its making to its end: who may read it, what it says, and that it is true."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from journals import cell, ending, opening, reply, session_folder, turn
+from rlm.budget import Spent, Stop
+from rlm.errors import ModelError, SessionError
+from rlm.events import (
+    Asking,
+    ChildEnded,
+    ChildStarted,
+    Delta,
+    Dropped,
+    Event,
+    KernelRestarted,
+    Replied,
+    Retried,
+    Said,
+    Stopped,
+)
+from rlm.messages import Reply, User, assistant
+from rlm.session import Session, journal
+from rlm.session.codec import Record
+from rlm.session.meta import process_start, settled
+from rlm.session.meta import read as read_meta
+
+
+def new(cwd: Path, home: str | Path = ".rlm", **options: Any) -> Session:
+    return Session.create(Path(home), model="test-model", cwd=cwd, prompt="the task", **options)
+
+
+def play(session: Session, *events: Event) -> None:
+    for event in events:
+        session(event)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): stat.S_IMODE(path.lstat().st_mode) for path in (folder, *folder.rglob("*"))}
+
+
+# ---- the folder
+
+
+def test_a_session_has_its_folder_and_each_child_one_inside_it(tmp_path: Path) -> None:
+    with new(tmp_path) as session, session.child("part") as child, child.child("part of it") as grandchild:
+        assert re.fullmatch(r"[0-9a-f]{12}", session.id)
+        assert session.folder == tmp_path / ".rlm" / "sessions" / session.id
+        assert re.fullmatch(r"sub-[0-9a-f]{8}", child.folder.name)
+        assert (child.folder.parent, grandchild.folder.parent) == (session.folder, child.folder)
+        assert grandchild.agent_path == f"root/{child.folder.name}/{grandchild.folder.name}"
+        assert (grandchild.meta.parent, grandchild.meta.depth) == (child.id, 2)
+        assert session.outputs.is_dir()
+        assert {path.name for path in child.folder.iterdir()} == {
+            "meta.json", "messages.jsonl", "outputs", grandchild.folder.name
+        }  # fmt: skip
+
+
+def test_nobody_else_can_read_it_whatever_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        with new(tmp_path) as session, session.child("part") as child:
+            play(child, *opening("part"), *ending("done"))
+    finally:
+        os.umask(old)
+    every = modes(tmp_path / ".rlm")
+    files = {name for name in every if (tmp_path / ".rlm" / name).is_file()}
+    assert {every[name] for name in files} == {0o600}
+    assert {every[name] for name in set(every) - files} == {0o700}
+
+
+def test_a_relative_home_stays_where_it_was_when_the_directory_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with new(Path(), "deep/er/home") as session:
+        monkeypatch.chdir("/")
+        play(session, *opening("task"))
+        with session.child("part") as child:
+            assert child.folder.is_relative_to(tmp_path / "deep" / "er" / "home")
+
+
+def test_sessions_are_not_for_version_control(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    with new(tmp_path):
+        pass
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert status.stdout == ""
+
+
+def test_a_home_that_holds_other_things_is_not_hidden(tmp_path: Path) -> None:
+    (tmp_path / "code.py").touch()
+    with new(tmp_path, "."), new(tmp_path, "."):
+        pass
+    assert not (tmp_path / ".gitignore").exists()
+    assert (tmp_path / "sessions" / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("planted", [".rlm", ".rlm/sessions", "deep", "deep/home"])
+def test_a_link_planted_in_the_working_directory_is_refused(tmp_path: Path, planted: str) -> None:
+    elsewhere, cwd = tmp_path / "elsewhere", tmp_path / "cwd"
+    elsewhere.mkdir()
+    (cwd / planted).parent.mkdir(parents=True)
+    (cwd / planted).symlink_to(elsewhere)
+    with pytest.raises(SessionError, match="symbolic link"):
+        new(cwd, ".rlm" if "rlm" in planted else "deep/home")
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_link_that_dangles_is_refused_too(tmp_path: Path) -> None:
+    (tmp_path / ".rlm").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(SessionError, match="symbolic link"):
+        new(tmp_path)
+
+
+def test_a_home_outside_may_be_reached_through_the_user_s_own_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "cwd").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    with new(tmp_path / "cwd", tmp_path / "link" / "home") as session:
+        assert session.folder.resolve().is_relative_to(tmp_path / "disk")
+
+
+def test_a_session_that_is_moved_aside_is_not_written_through_what_takes_its_place(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        (tmp_path / ".rlm").rename(tmp_path / "moved")
+        (tmp_path / "trap" / "sessions" / session.id).mkdir(parents=True)
+        (tmp_path / ".rlm").symlink_to("trap")
+        play(session, *opening("task"))
+        session.child("part").finish()
+    assert list((tmp_path / "trap" / "sessions" / session.id).iterdir()) == []
+    assert read_meta(session_folder(tmp_path / "moved")).status == "cancelled"
+
+
+def test_a_home_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for home in (tmp_path / "file", "file", "file/home", "/proc/home"):
+        with pytest.raises(SessionError, match=r"cannot be kept in .*: .*\. Set RLM_HOME to a folder that you can"):
+            new(tmp_path, home)
+
+
+def test_a_home_without_write_permission_says_what_to_do(tmp_path: Path) -> None:
+    code = f"""
+import os
+from pathlib import Path
+from rlm.session import Session
+if os.getuid() == 0:
+    os.setgid(65534), os.setuid(65534)
+try:
+    Session.create(Path(".rlm"), model="m", cwd=Path({str(tmp_path)!r}), prompt="p")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    for folder in (tmp_path, *list(tmp_path.parents)[:-2]):
+        folder.chmod(0o755)  # an ordinary user must get here to be refused
+    tmp_path.chmod(0o555)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(
+        f"SessionError Sessions cannot be kept in {tmp_path}/.rlm: Permission denied. Set RLM"
+    )
+
+
+# ---- what it says
+
+
+def test_the_journal_and_who_watches_get_the_same_records(tmp_path: Path) -> None:
+    seen: list[Record] = []
+    with new(tmp_path, watch=seen.append) as session:
+        play(session, *opening("task"), *turn("", (cell("1"), "1")), Delta("so"))
+        with session.child("part") as child:
+            play(child, *opening("part"), *ending("done"))
+        play(session, *ending("end"))
+    assert seen[0] == {
+        "type": "session", "ts": seen[0]["ts"], "session_id": session.id, "session_dir": str(session.folder),
+        "model": "test-model", "cwd": str(tmp_path), "version": "", "agent": "root",
+    }  # fmt: skip
+    assert [r["type"] for r in seen if "id" not in r] == ["session", "cell_start", "cell_end", "delta"]
+    for agent, folder in ((("root"), session.folder), (child.agent_path, child.folder)):
+        kept = [record | {"agent": agent} for record in journal.read(folder).records]
+        told = [record for record in seen if record["agent"] == agent and "id" in record]
+        assert told == (
+            kept if agent != "root" else kept[:-1]
+        )  # the root's result is said by `result`, at the very end
+    assert kept[-1]["type"] == "result"
+
+
+def test_the_result_tells_of_the_whole_tree(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("task"), Replied(reply("", cell("await rlm.run('part')"), prompt=100, completion=1)))
+        with session.child("part") as child:
+            play(child, *opening("part"), Replied(reply("half", prompt=10, completion=2)))
+        play(session, *ending("end", turns=2))
+    result = session.result()
+    assert result["usage_by_agent"].keys() == {"root", child.agent_path}
+    assert result["usage_by_agent"][child.agent_path]["prompt_tokens"] == 10
+    assert result["usage"]["prompt_tokens"] == 1_110
+    shown = {
+        name: result[name] for name in ("type", "status", "stop_reason", "answer", "turns", "agents", "session_id")
+    }
+    assert shown == {
+        "type": "result", "status": "done", "stop_reason": "done", "answer": "end", "turns": 2, "agents": 2,
+        "session_id": session.id,
+    }  # fmt: skip
+    assert result["session_dir"] == str(session.folder)
+
+
+def test_meta_json_counts_what_happened(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("task"), *turn("", (cell("1"), "1"), (cell("ls", "bash"), "x"), (cell("?", "b c"), "")))
+        play(session, *turn("", (cell("1/0"), "ZeroDivisionError"), ok=False))
+        play(session, Retried("busy", 1, 2.0), KernelRestarted("out of memory"), Dropped((2, 3), "compaction"))
+        with session.child("part") as child, child.child("of it") as grandchild:
+            play(grandchild, *opening("of it"), *turn("", (cell("2"), "2")), *ending("done"))
+        play(session, *ending("end", turns=3))
+    metrics = read_meta(session.folder).metrics
+    assert all(type(value) in (int, float) for value in metrics.values())
+    counted = {
+        "turns": 3, "tool_calls": 4, "tool_calls_ipython": 2, "tool_calls_bash": 1, "tool_calls_other": 1,
+        "failed_calls": 1, "cells": 2, "kernel_restarts": 1, "retries": 1, "compactions": 1, "dropped_messages": 2,
+        "errors": 0, "prompt_tokens": 3_000, "completion_tokens": 150, "cached_tokens": 1_500, "reasoning_tokens": 0,
+        "tree_turns": 5, "tree_tool_calls": 5, "tree_cells": 3, "tree_prompt_tokens": 5_000,
+        "agents": 3, "depth": 0, "max_depth": 2,
+    }  # fmt: skip
+    assert {name: metrics[name] for name in counted} == counted
+    assert read_meta(grandchild.folder).metrics["depth"] == 2
+
+
+def test_usage_of_the_tree_is_there_when_a_child_has_ended(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("task"), Replied(reply("", cell("…"), prompt=100)))
+        with session.child("part") as child:
+            play(session, ChildStarted(child.folder.name, "part"))
+            play(child, *opening("part"), Replied(reply("x", prompt=7)))
+        play(session, ChildEnded(child.folder.name, Stop.CANCELLED, 1, child.meta.tree_usage))
+        meta = read_meta(session.folder)
+        assert (meta.usage.prompt, meta.tree_usage.prompt, session.agents) == (100, 107, 2)
+
+
+def test_previews_are_short_and_one_line(tmp_path: Path) -> None:
+    with Session.create(Path(".rlm"), model="m", cwd=tmp_path, prompt="a\n\tb " * 99) as session:
+        play(session, *ending("c\nd " * 99))
+    meta = read_meta(session.folder)
+    assert meta.prompt_preview.startswith("a b a b ")
+    assert (len(meta.prompt_preview), len(meta.answer_preview)) == (200, 200)
+
+
+# ---- secrets
+
+SECRET = "sk-very-secret-0123456789"
+
+
+def test_a_secret_is_written_nowhere(tmp_path: Path) -> None:
+    seen: list[Record] = []
+    quoted = 'pass"word\\0123'
+    with Session.create(
+        Path(".rlm"), model="m", cwd=tmp_path, prompt=f"use {SECRET}", secrets=[SECRET, quoted], watch=seen.append
+    ) as session:
+        play(session, *opening(f"use {SECRET}"), *turn("", (cell(f"key = {SECRET!r}"), f"{SECRET} and {quoted}")))
+        play(session, Replied(Reply(assistant({"role": "assistant", "content": None, SECRET: [SECRET]}))))
+        with session.child(f"also {SECRET}") as child:
+            play(child, *ending(SECRET))
+        play(session, Stopped(Stop.ERROR, SECRET, Spent(), f"refused {SECRET}"))
+    for file in session.folder.rglob("*.json*"):
+        assert SECRET not in file.read_text()
+        assert quoted not in file.read_text()
+        assert "[redacted]" in file.read_text()
+    assert SECRET not in json.dumps(seen)
+    assert 'pass\\"word' not in json.dumps(seen)
+
+
+def test_what_local_servers_take_for_a_key_is_a_word_like_any_other(tmp_path: Path) -> None:
+    with Session.create(Path(".rlm"), model="m", cwd=tmp_path, prompt="x", secrets=["x", "EMPTY", ""]) as session:
+        play(session, *opening("EMPTY boxes"))
+    assert "EMPTY boxes" in (session.folder / journal.NAME).read_text()
+
+
+# ---- how it ends
+
+
+def ends(session: Session) -> tuple[str, str | None, str]:
+    """Status and reason in meta.json, and the type of the journal's last record."""
+    meta = read_meta(session.folder)
+    assert meta.end_time is not None or meta.status == "running"
+    return meta.status, meta.stop_reason, journal.read(session.folder).records[-1]["type"]
+
+
+def fail(session: Session, error: BaseException, *events: Event) -> None:
+    with session:
+        play(session, *events)
+        raise error
+
+
+def test_it_is_running_until_it_ends(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        assert read_meta(session.folder).status == "running"
+        play(session, *opening("task"), *ending("end"))
+        assert ends(session) == ("done", "done", "result")
+
+
+def test_a_further_task_makes_it_run_again(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("task"), *ending("end"), Said(User("more")), Asking(), Replied(reply("well")))
+        assert ends(session)[0] == "running"
+    assert ends(session) == ("cancelled", "cancelled", "result")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ModelError("it said no"), "error"),
+        (ZeroDivisionError(), "error"),
+        (asyncio.CancelledError(), "cancelled"),
+        (KeyboardInterrupt(), "cancelled"),
+        (SystemExit(3), "cancelled"),
+    ],
+)
+def test_whatever_is_raised_leaves_a_true_status(tmp_path: Path, error: BaseException, status: str) -> None:
+    session = new(tmp_path)
+    with pytest.raises(type(error)):
+        fail(session, error, *opening("task"))
+    assert ends(session) == (status, status, "result")
+    (said,) = [r for r in journal.read(session.folder).records if r["type"] == "result"]
+    assert said.get("error", "") == ("" if status == "cancelled" else str(error) or "ZeroDivisionError")
+
+
+def test_what_the_run_said_of_its_end_counts_more(tmp_path: Path) -> None:
+    session = new(tmp_path)
+    with pytest.raises(ModelError):
+        fail(session, ModelError("later"), *opening("task"), Stopped(Stop.MAX_TURNS, "half", Spent(3)))
+    assert ends(session) == ("limit", "max_turns", "result")
+
+
+def test_an_abandoned_child_has_a_true_status_too(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        child = session.child("part")
+        with pytest.raises(asyncio.CancelledError):
+            fail(child, asyncio.CancelledError(), *opening("part"), Replied(reply("partial text", cell("1"))))
+    assert ends(child) == ("cancelled", "cancelled", "result")
+    assert read_meta(child.folder).answer_preview == "partial text"
+
+
+def test_finishing_twice_is_finishing_once(tmp_path: Path) -> None:
+    session = new(tmp_path)
+    session.finish(Stop.ERROR, "why")
+    session.finish()
+    assert ends(session) == ("error", "error", "result")
+    assert len(journal.read(session.folder).records) == 1
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    before = open_files()
+    (tmp_path / "sessions").symlink_to("/")
+    with pytest.raises(SessionError):
+        new(tmp_path, ".")
+    with new(tmp_path) as session:
+        for _ in range(20):
+            with session.child("part"):
+                pass
+        with pytest.raises(SessionError):
+            Session.resume(session.folder)
+    Session.resume(session.folder).finish()
+    assert open_files() == before
+
+
+RUN = """
+import sys, time
+from pathlib import Path
+from journals import opening
+from rlm.session import Session
+session = Session.create(Path(".rlm"), model="m", cwd=Path(sys.argv[1]), prompt="p")
+for event in opening("task"):
+    session(event)
+print(session.folder, flush=True)
+sys.stdin.read()
+"""
+
+
+def start(cwd: Path) -> tuple[subprocess.Popen[str], Path]:
+    other = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(cwd)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[4] / "tests" / "support")},
+    )
+    assert other.stdout is not None
+    return other, Path(other.stdout.readline().strip())
+
+
+def test_a_session_whose_process_was_killed_is_lost_and_one_that_runs_is_refused(tmp_path: Path) -> None:
+    other, folder = start(tmp_path)
+    with other:
+        meta = read_meta(folder)
+        assert settled(meta, folder).status == "running"
+        with pytest.raises(SessionError, match=f"is running in process {other.pid}. Stop it first, or fork it."):
+            Session.resume(folder)
+        other.kill()
+        other.wait()
+    assert settled(meta, folder).status == "lost"
+    with Session.resume(folder) as session:
+        assert settled(read_meta(folder), folder).status == "running"
+        assert [message.wire()["role"] for message in session.start.history.messages] == ["system", "user"]
+
+
+def test_a_later_process_with_the_same_number_is_not_mistaken_for_it() -> None:
+    assert process_start(os.getpid()) == process_start(os.getpid()) != ""
+    with subprocess.Popen(["sleep", "60"]) as other:
+        assert process_start(other.pid) != process_start(os.getpid())
+        other.kill()
+        other.wait()
+        assert process_start(other.pid) == ""

@@ -1,0 +1,169 @@
+"""Conversations as events: any lawful one, drawn; and short ways to write one down."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+from rlm.budget import Spent, Stop
+from rlm.events import (
+    Answered,
+    Asking,
+    CallEnded,
+    CallStarted,
+    CellOutput,
+    ChildEnded,
+    ChildStarted,
+    Delta,
+    Dropped,
+    Event,
+    Failed,
+    KernelRestarted,
+    Replied,
+    Requested,
+    Retried,
+    Said,
+    Stopped,
+)
+from rlm.history import Summary
+from rlm.messages import Assistant, Kind, Reply, System, ToolCall, ToolResult, Usage, User, Wire, assistant
+from rlm.session import journal
+from rlm.session.codec import Encoder, Record
+from rlm.state import State
+
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+
+# ---- any conversation
+
+texts = st.text(st.characters(exclude_categories=()), max_size=20)  # lone surrogates too
+ids = st.sampled_from(["a", "b", "call_1", "call_2"])  # providers repeat them between turns
+usages = st.builds(Usage, *[st.integers(0, 9_999)] * 4, st.booleans())
+parts = st.lists(st.one_of(st.builds(lambda t: {"type": "text", "text": t}, texts)), min_size=1, max_size=2)
+extra = st.dictionaries(texts, st.none() | st.booleans() | st.integers() | texts | st.lists(texts), max_size=2)
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> Assistant:
+    calls = [
+        {"id": id, "type": "function", "function": {"name": draw(texts), "arguments": draw(texts)}}
+        for id in draw(st.lists(ids, max_size=3, unique=True))
+    ]
+    wire: Wire = draw(extra) | {"role": "assistant", "content": draw(st.none() | texts)}
+    return assistant(wire | ({"tool_calls": calls} if calls else {}))
+
+
+replies = st.builds(Reply, messages(), usages, st.sampled_from(["stop", "length", "tool_calls"]))
+said = st.one_of(
+    st.builds(Said, st.builds(System, texts)), st.builds(Said, st.builds(User, texts | parts, st.sampled_from(Kind)))
+)
+noted = st.one_of(
+    st.builds(Requested, texts, st.just(({"type": "function"},)), extra),
+    st.builds(Retried, texts, st.integers(1, 9), st.floats(0, 60)),
+    st.builds(Failed, texts),
+    st.builds(KernelRestarted, texts, st.lists(texts, max_size=2).map(tuple)),
+    st.builds(ChildStarted, st.just("sub-12345678"), texts),
+    st.builds(ChildEnded, st.just("sub-12345678"), st.sampled_from(Stop), st.integers(0, 9), usages, texts),
+    st.builds(Stopped, st.sampled_from(Stop), texts, st.builds(Spent, st.integers(0, 9), usages), texts),
+    st.builds(Delta, texts),
+    st.builds(CellOutput, texts),
+)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[Event]:
+    """Events in an order that an agent could have told them."""
+    events: list[Event] = []
+    state = State()
+    for _ in range(draw(st.integers(0, 25))):
+        new = draw(steps(state))
+        events.extend(new)
+        for event in new:
+            state = state.after(event)
+    return events
+
+
+def steps(state: State) -> st.SearchStrategy[list[Event]]:
+    """What may happen next."""
+    choices: list[st.SearchStrategy[list[Event]]] = [
+        said.map(lambda event: [event]),
+        noted.map(lambda event: [event]),
+        st.builds(lambda reply, aside: [Asking(aside), Replied(reply, aside)], replies, st.booleans()),
+    ]
+    if state.history.unanswered():
+        choices.append(st.builds(answer, st.just(state.history.unanswered()[0]), texts, st.booleans()))
+    numbers = [entry.number for entry in state.history.entries]
+    if numbers:
+        choices.append(drops(numbers))
+    return st.one_of(choices)
+
+
+def drops(numbers: list[int]) -> st.SearchStrategy[list[Event]]:
+    gone = st.lists(st.sampled_from(numbers), unique=True).map(tuple)
+    summaries = st.none() | st.builds(Summary, st.integers(1, 9), st.integers(1, 9), texts)
+    return st.builds(lambda *args: [Dropped(*args)], gone, texts, summaries)
+
+
+# ---- one in particular
+
+
+def answer(call: ToolCall, content: str, ok: bool = True) -> list[Event]:
+    """A call that runs and is answered."""
+    result = ToolResult(call, content, ok)
+    return [CallStarted(call), Answered(result), CallEnded(result)]
+
+
+_numbers = itertools.count(1)
+
+
+def cell(code: str, tool: str = "ipython") -> Wire:
+    """A tool call as the provider sends it."""
+    arguments = json.dumps({"command" if tool == "bash" else "code": code})
+    return {"id": f"call_{next(_numbers)}", "type": "function", "function": {"name": tool, "arguments": arguments}}
+
+
+def reply(text: str | None, *calls: Wire, prompt: int = 1_000, completion: int = 50, **fields: Any) -> Reply:
+    wire: Wire = {"role": "assistant", "content": text} | fields
+    finish = "tool_calls" if calls else "stop"
+    usage = Usage(prompt, completion, cached=prompt // 2)
+    return Reply(assistant(wire | ({"tool_calls": list(calls)} if calls else {})), usage, finish)
+
+
+TOOLS = ({"type": "function", "function": {"name": "ipython", "description": "Run.", "parameters": {}}},)
+
+
+def opening(task: str) -> list[Event]:
+    return [Said(System("You are rlm.")), Said(User(task)), Requested("test-model", TOOLS, {"temperature": 0})]
+
+
+def turn(text: str | None, *runs: tuple[Wire, str], ok: bool = True) -> list[Event]:
+    """A reply that asks for calls, and their results."""
+    events: list[Event] = [Asking(), Replied(given := reply(text, *(wire for wire, _ in runs)))]
+    for call, (_, content) in zip(given.message.calls, runs, strict=True):
+        events += answer(call, content, ok)
+    return events
+
+
+def ending(text: str, turns: int = 1) -> list[Event]:
+    return [Asking(), Replied(reply(text)), Stopped(Stop.DONE, text, Spent(turns, Usage(1_000, 50)))]
+
+
+def encoded(events: Iterable[Event]) -> list[Record]:
+    """What a journal of these events holds, before it is written."""
+    encoder = Encoder()
+    records = [record for event in events if (record := encoder.encode(event)) is not None]
+    return [record for record in records if "id" in record]
+
+
+def written(events: Iterable[Event]) -> bytes:
+    """The same as bytes."""
+    return b"".join(journal.line(record) for record in encoded(events))
+
+
+def session_folder(home: Path) -> Path:
+    """The only session of a home."""
+    (folder,) = (path for path in (home / "sessions").iterdir() if path.is_dir())
+    return folder
