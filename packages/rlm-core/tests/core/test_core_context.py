@@ -8,7 +8,7 @@ from rlm.budget import Stop
 from rlm.clip import clip
 from rlm.context import ASK, FAT, SUMMARY, THIN, Both, Compact, LastTurns
 from rlm.errors import ContextTooLong
-from rlm.events import Dropped, Event, Requested, Stopped
+from rlm.events import Answered, Dropped, Event, Requested, Said, Stopped
 from rlm.history import Summary
 from rlm.messages import Assistant, Forget, Kind, Message, Outcome, Reply, ToolResult, User
 
@@ -188,7 +188,7 @@ async def test_what_follows_a_cut_result_keeps_its_place_and_whether_it_failed()
     asked = says("", call(code="1"), call(code="2"))
     model = ScriptedModel(asked, TOO_LONG, says("end"))
     outcomes = Outcome("x" * FAT * 2, ok=False, pictures=("data:1",)), Outcome("2", ok=False)
-    agent, _ = open_agent(model, FakeTool("ipython", *outcomes))
+    agent, events = open_agent(model, FakeTool("ipython", *outcomes))
     await agent.run(SYSTEM, TASK)
     *_, first, second, picture = model.seen[-1].messages
     assert (first, second) == (
@@ -198,6 +198,8 @@ async def test_what_follows_a_cut_result_keeps_its_place_and_whether_it_failed()
     assert picture == model.seen[1].messages[-1]
     assert isinstance(picture, User)
     assert picture.kind is Kind.NOTE
+    cut = [*map(type, events)].index(Dropped)
+    assert [*map(type, events[cut + 1 : cut + 4])] == [Answered, Answered, Said]
 
 
 async def test_each_fat_result_is_cut_the_fattest_first() -> None:
