@@ -1,0 +1,215 @@
+"""bash: one command in a fresh shell."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import os
+import signal
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rlm.errors import BadArguments, ToolError
+from rlm.events import CellOutput
+from rlm.history import History
+from rlm.messages import Outcome, Schema
+from rlm.ports import Sink
+from rlm.spool import Cleaner, Spool
+from rlm.tools.groups import Groups
+
+LONGEST = 600.0
+"""Seconds that a call may ask for, if the default is not more."""
+_GRACE = 1.0  # seconds between asking a command to end and killing it
+_BLOCK = 65_536
+_PAUSE = 0.1  # seconds
+_REST = 16  # blocks: what a pipe can hold when its writer has ended
+
+
+class Bash:
+    """Runs `bash -c`, each command in a process group of its own.
+
+    `timeout` is the default in seconds, `max_output` in characters (-1: no limit); `outputs` keeps what is longer.
+    What a command leaves behind in the background goes on until `close()`, or this process ends.
+    """
+
+    name = "bash"
+
+    def __init__(  # noqa: PLR0917 - made in one place, from the settings
+        self,
+        cwd: Path,
+        environment: Mapping[str, str],
+        outputs: Path,
+        timeout: float,
+        max_output: int,
+        sink: Sink,
+    ) -> None:
+        self._cwd = cwd
+        self._environment = dict(environment)
+        self._outputs = outputs
+        self._timeout = timeout
+        self._limit = Spool.limit_for(max_output)
+        self._sink = sink
+        self._groups = Groups()
+        self._pipes: list[_Pipe] = []
+
+    def schema(self) -> Schema:
+        return {
+            "name": self.name,
+            "description": "Run a command in a fresh bash. No stdin. Returns stdout and stderr in order.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "command": {"type": "string"},
+                    "timeout": {"type": "number", "description": f"seconds, default {self._timeout:g}"},
+                },
+                "required": ["command"],
+            },
+        }
+
+    async def run(self, arguments: dict[str, Any], history: History) -> Outcome:  # noqa: ARG002 - the port's signature
+        seconds = self._seconds(arguments.get("timeout"))
+        with Spool(self._limit, self._outputs, "bash.txt") as spool:
+            pipe = _Pipe(lambda text: self._take(text, spool))
+            try:
+                note, ok = await self._execute(arguments["command"], seconds, pipe)
+            finally:
+                self._leave(pipe)
+            text = spool.text()
+        parts = (text.removesuffix("\n") if note else text, note)
+        return Outcome("\n".join(filter(None, parts)) or "[no output]", ok)
+
+    def close(self) -> None:
+        """Kill what was left behind."""
+        self._groups.close()
+        for pipe in self._pipes:
+            pipe.close()
+        self._pipes.clear()
+
+    def _seconds(self, wanted: float | None) -> float:
+        if wanted is None:
+            return self._timeout
+        if not wanted > 0:
+            raise BadArguments("bash: 'timeout' must be more than 0 seconds.")
+        return min(wanted, max(self._timeout, LONGEST))
+
+    def _take(self, text: str, spool: Spool) -> None:
+        if text:
+            spool.write(text)
+            self._sink(CellOutput(text))
+
+    async def _execute(self, command: str, seconds: float, pipe: _Pipe) -> tuple[str, bool]:
+        """What is to be said about the end of it, and whether it is good."""
+        process = await self._start(command, pipe)
+        self._groups.adopt(process.pid)
+        try:
+            async with asyncio.timeout(seconds):
+                code = await process.wait()
+        except TimeoutError:
+            await self._end(process)
+            return f"[timed out after {seconds:g} s: the command and what it started were killed]", False
+        except BaseException:
+            self._groups.kill(process.pid)
+            await process.wait()
+            raise
+        finally:
+            self._groups.settle(process.pid)
+        # a shell gives 128 and the signal's number
+        return (f"[exit code: {code if code > 0 else 128 - code}]", False) if code else ("", True)
+
+    async def _start(self, command: str, pipe: _Pipe) -> Process:
+        try:
+            with pipe.writer() as end:
+                return await asyncio.create_subprocess_exec(
+                    "bash",
+                    "-c",
+                    command,
+                    stdin=DEVNULL,
+                    stdout=end,
+                    stderr=end,
+                    cwd=self._cwd,
+                    env=self._environment,
+                    start_new_session=True,
+                )
+        except (OSError, ValueError) as error:  # no bash, no such folder, too long, a zero byte
+            raise ToolError(f"The command could not be started: {error}.") from None
+
+    async def _end(self, process: Process) -> None:
+        """Ask it to end, so that it can say its last words, then kill the whole group."""
+        self._groups.kill(process.pid, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE):
+                await process.wait()
+        self._groups.kill(process.pid)
+        await process.wait()
+
+    def _leave(self, pipe: _Pipe) -> None:
+        """Take what is there. If somebody still holds the other end, go on emptying it, so that it does not block."""
+        pipe.finish()
+        self._pipes = [pipe for pipe in (*self._pipes, pipe) if pipe.open]
+
+
+class _Pipe:
+    """What a command prints, cleaned and told as it comes."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._cleaner = Cleaner()
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._read, self._pump)
+        self.open = True
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator[int]:
+        """The end for the command. Ours is closed as soon as it has its own."""
+        try:
+            yield self._write
+        finally:
+            os.close(self._write)
+
+    def finish(self) -> None:
+        """The command has ended: tell what is left in the pipe. What comes later is not its output."""
+        for _ in range(_REST):
+            if not self._pump():
+                break
+        self._tell(self._cleaner.write(self._decoder.decode(b"", final=True)) + self._cleaner.close())
+        self._waste()
+
+    def close(self) -> None:
+        if self.open:
+            self.open = False
+            self._loop.remove_reader(self._read)
+            os.close(self._read)
+
+    def _pump(self) -> bool:
+        """Whether there was something."""
+        block = self._take()
+        if block:
+            self._tell(self._cleaner.write(self._decoder.decode(block)))
+        return bool(block)
+
+    def _waste(self) -> None:
+        """Empty the pipe for those who still write to it, but not so fast that a flood keeps us busy."""
+        if not self.open or self._take() == b"":
+            return
+        self._loop.remove_reader(self._read)
+        self._loop.call_later(_PAUSE, self._waste_more)
+
+    def _waste_more(self) -> None:
+        if self.open:
+            self._loop.add_reader(self._read, self._waste)
+
+    def _take(self) -> bytes | None:
+        """What is there: None if nothing is, empty at the end."""
+        try:
+            block = os.read(self._read, _BLOCK) if self.open else b""
+        except BlockingIOError:
+            return None
+        if not block:
+            self.close()
+        return block

@@ -1,0 +1,81 @@
+"""Process groups that must not outlive the run, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+_WATCH = Path(__file__).with_name("watch.sh")
+
+
+class Groups:
+    """Owns process groups. A tiny process beside us kills what is left of them if we are killed ourselves."""
+
+    def __init__(self) -> None:
+        self._running: set[int] = set()
+        self._left: set[int] = set()
+        self._watch: subprocess.Popen[bytes] | None = None
+
+    def adopt(self, group: int) -> None:
+        """`group` is the id of the process that leads it."""
+        self._running.add(group)
+        self._tell(f"+ {group}")
+
+    def settle(self, group: int) -> None:
+        """Its leader has ended: forget the group, unless something was left behind in it."""
+        self._running.discard(group)
+        if _there(os.killpg, group):
+            self._left.add(group)
+        else:
+            self._tell(f"- {group}")
+
+    def kill(self, group: int, how: signal.Signals = signal.SIGKILL) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, how)
+
+    def close(self) -> None:
+        """Kill all that is left."""
+        # no process is given the number of a group that lives: if there is one, that group is gone
+        left = [group for group in self._left if not _there(os.kill, group)]
+        for group in (*self._running, *left):
+            self.kill(group)
+        for group in (*self._running, *self._left):
+            self._tell(f"- {group}")
+        self._running.clear()
+        self._left.clear()
+        if self._watch is not None:
+            watch, self._watch = self._watch, None
+            watch.communicate()
+
+    def _tell(self, line: str) -> None:
+        watch = self._watch or self._start()
+        assert watch.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            watch.stdin.write(f"{line}\n".encode())
+            watch.stdin.flush()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._watch = subprocess.Popen(
+            ["/bin/sh", str(_WATCH)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
+        return self._watch
+
+
+def _there(kill: Callable[[int, int], None], number: int) -> bool:
+    """Whether a process, or a group, has this number."""
+    try:
+        kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rlm.errors import BadArguments, ToolError
+from rlm.events import CellOutput, Event
+from rlm.history import History
+from rlm.messages import Outcome
+from rlm.tools.bash import Bash
+
+
+class Shell:
+    """A Bash tool in a folder of its own."""
+
+    def __init__(self, folder: Path, max_output: int = -1) -> None:
+        self.events: list[Event] = []
+        self.folder = folder
+        environment = {"PATH": os.environ["PATH"], "GREETING": "hello"}
+        self.tool = Bash(folder, environment, folder / "outputs", 300, max_output, self.events.append)
+
+    async def run(self, command: str, **more: object) -> Outcome:
+        return await self.tool.run({"command": command, **more}, History())
+
+    @property
+    def told(self) -> str:
+        return "".join(event.text for event in self.events if isinstance(event, CellOutput))
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    shell = Shell(tmp_path)
+    yield shell
+    shell.tool.close()
+
+
+async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        await asyncio.sleep(0.01)
+
+
+def lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+async def test_stdout_and_stderr_come_in_order(shell: Shell) -> None:
+    outcome = await shell.run("echo a; echo b >&2; echo c")
+    assert outcome == Outcome("a\nb\nc\n")
+
+
+async def test_a_failing_command_says_its_exit_code(shell: Shell) -> None:
+    assert await shell.run("echo -n x; exit 3") == Outcome("x\n[exit code: 3]", ok=False)
+
+
+async def test_a_signal_counts_as_a_shell_counts_it(shell: Shell) -> None:
+    assert (await shell.run("kill -9 $$")).content == "[exit code: 137]"
+
+
+async def test_a_silent_command_says_so(shell: Shell) -> None:
+    assert await shell.run("true") == Outcome("[no output]")
+
+
+async def test_each_command_has_a_fresh_shell_in_the_folder_with_the_environment_given(shell: Shell) -> None:
+    await shell.run("export KEPT=1; cd /")
+    outcome = await shell.run("echo $GREETING $KEPT; pwd; env | grep -c HOME")
+    assert outcome.content == f"hello\n{shell.folder}\n0\n[exit code: 1]"
+
+
+async def test_stdin_is_at_its_end(shell: Shell) -> None:
+    assert (await shell.run("cat; echo done")).content == "done\n"
+
+
+async def test_output_is_told_while_the_command_runs(shell: Shell) -> None:
+    running = asyncio.create_task(shell.run("echo first; while [ ! -e go ]; do sleep 0.01; done; echo second"))
+    await until(lambda: shell.told == "first\n")
+    (shell.folder / "go").touch()
+    assert (await running).content == shell.told == "first\nsecond\n"
+
+
+async def test_bytes_that_are_no_text_and_controls_do_no_harm(shell: Shell) -> None:
+    outcome = await shell.run(
+        r"printf '\xff|\x1b[31mred\x1b[0m|50%%\r100%%\n'; printf '\xc3'; sleep 0.05; printf '\xa9'"
+    )
+    assert outcome.content == shell.told == "100%d|50%\né"
+
+
+async def test_a_long_output_is_cut_and_kept_as_a_whole(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, max_output=100)
+    outcome = await shell.run("seq 1000")
+    shell.tool.close()
+    assert outcome.content.startswith("1\n2\n")
+    assert outcome.content.rstrip().endswith("1000")
+    assert "characters left out" in outcome.content
+    assert (tmp_path / "outputs/bash.txt").read_text().split() == [str(n) for n in range(1, 1001)]
+
+
+async def test_a_timeout_keeps_what_was_printed_and_kills_the_whole_group(shell: Shell) -> None:
+    outcome = await shell.run("sleep 1000 & echo $!; sleep 1000", timeout=0.3)
+    pid, note = outcome.content.split("\n")
+    assert note == "[timed out after 0.3 s: the command and what it started were killed]"
+    assert not outcome.ok
+    await until(lambda: not lives(int(pid)))
+
+
+async def test_a_command_that_ignores_being_asked_is_killed(shell: Shell) -> None:
+    outcome = await shell.run("trap '' TERM INT; echo $$; while :; do sleep 1000; done", timeout=0.2)
+    pid = int(outcome.content.split("\n")[0])
+    assert not lives(pid)
+
+
+async def test_cancelling_kills_the_group(shell: Shell) -> None:
+    running = asyncio.create_task(shell.run("sleep 1000 & echo $! $$; wait"))
+    await until(lambda: "\n" in shell.told)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    pids = [int(pid) for pid in shell.told.split()]
+    await until(lambda: not any(lives(pid) for pid in pids))
+
+
+async def test_what_is_left_in_the_background_holds_nothing_up_and_goes_on_until_the_end(shell: Shell) -> None:
+    outcome = await shell.run("touch beat; (while :; do echo noise; echo >> beat; sleep 0.02; done) & echo $!")
+    pid = int(outcome.content.split("\n")[0])
+    size = (shell.folder / "beat").stat().st_size
+    await until(lambda: (shell.folder / "beat").stat().st_size > size + 20)
+    assert lives(pid)
+    shell.tool.close()
+    await until(lambda: not lives(pid))
+
+
+async def test_a_background_flood_neither_blocks_nor_is_part_of_the_result(shell: Shell) -> None:
+    outcome = await shell.run("(sleep 0.2; exec yes) & echo $!")
+    written = Path(f"/proc/{int(outcome.content)}/io")
+    # more than a pipe holds, so somebody empties it
+    await until(lambda: int(written.read_text().split("wchar: ")[1].split()[0]) > 300_000)
+    assert shell.told == outcome.content
+
+
+async def test_nothing_is_left_when_our_own_process_is_killed(tmp_path: Path) -> None:
+    program = f"""
+import asyncio, os
+from pathlib import Path
+from rlm.history import History
+from rlm.tools.bash import Bash
+async def main():
+    tool = Bash(Path({str(tmp_path)!r}), os.environ, Path({str(tmp_path)!r}), 300, -1, lambda event: None)
+    await tool.run({{"command": "sleep 1000 & echo $! > left"}}, History())
+    await tool.run({{"command": "echo $$ > running; sleep 1000"}}, History())
+asyncio.run(main())
+"""
+    ours = subprocess.Popen([sys.executable, "-c", program])
+    files = [tmp_path / "left", tmp_path / "running"]
+    await until(lambda: all(file.exists() and file.read_text().endswith("\n") for file in files))
+    ours.send_signal(signal.SIGKILL)
+    ours.wait()
+    await until(lambda: not any(lives(int(file.read_text())) for file in files))
+
+
+async def test_a_group_that_is_gone_is_forgotten(shell: Shell) -> None:
+    for _ in range(3):
+        await shell.run("sleep 0.01 & wait")
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(10):
+        await shell.run("echo x")
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+
+
+async def test_what_cannot_be_started_is_told_to_the_model(tmp_path: Path) -> None:
+    shell = Shell(tmp_path / "gone")
+    with pytest.raises(ToolError, match=r"No such file or directory: .*gone"):
+        await shell.run("true")
+    shell = Shell(tmp_path)
+    with pytest.raises(ToolError, match="null byte"):
+        await shell.run("echo \0")
+    with pytest.raises(ToolError, match="surrogates"):
+        await shell.run("echo \ud800")
+
+
+async def test_a_timeout_must_be_a_time(shell: Shell) -> None:
+    for seconds in (0, -1, float("nan")):
+        with pytest.raises(BadArguments, match="more than 0"):
+            await shell.run("true", timeout=seconds)
+
+
+async def test_the_schema_is_terse_and_stable(shell: Shell) -> None:
+    assert shell.tool.schema() == shell.tool.schema()
+    assert list(shell.tool.schema()["parameters"]["properties"]) == ["command", "timeout"]

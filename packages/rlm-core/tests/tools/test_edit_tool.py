@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rlm.errors import ToolError
+from rlm.history import History
+from rlm.tools.edit import Edit, edit
+
+
+def write(folder: Path, content: bytes, name: str = "file") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+async def test_one_place_is_replaced_and_its_lines_are_shown(tmp_path: Path) -> None:
+    path = write(tmp_path, b"one\ntwo\nthree\n")
+    arguments = {"path": "file", "old_str": "tw", "new_str": "T\nW"}
+    outcome = await Edit(tmp_path).run(arguments, History())
+    assert path.read_bytes() == b"one\nT\nWo\nthree\n"
+    assert outcome.content == "file is now:\n2\tT\n3\tWo"
+
+
+def test_a_text_that_occurs_often_names_all_its_lines(tmp_path: Path) -> None:
+    path = write(tmp_path, b"x\ny\nx x\n")
+    with pytest.raises(ToolError, match=r"occurs 3 times in file, at lines 1, 3, 3\."):
+        edit(tmp_path, "file", "x", "z")
+    assert path.read_bytes() == b"x\ny\nx x\n"
+
+
+def test_places_that_overlap_are_two(tmp_path: Path) -> None:
+    write(tmp_path, b"aaa")
+    with pytest.raises(ToolError, match="occurs 2 times"):
+        edit(tmp_path, "file", "aa", "b")
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "told"),
+    [
+        ("file", "nowhere", "x", "does not occur in file"),
+        ("file", "", "x", "is empty"),
+        ("file", "one", "one", "is what is there already"),
+        ("nofile", "a", "b", "nofile was not changed: No such file"),
+        (".", "a", "b", "is not a file"),
+        ("pipe", "a", "b", "is not a file"),
+        ("loop", "a", "b", "was not changed: "),
+        ("a\0b", "a", "b", "null byte"),
+        ("file", "one", "\ud800", "surrogates"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is_changed(
+    tmp_path: Path, path: str, old: str, new: str, told: str
+) -> None:
+    file = write(tmp_path, b"one\n")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ToolError, match=told):
+        edit(tmp_path, path, old, new)
+    assert file.read_bytes() == b"one\n"
+    assert {item.name for item in tmp_path.iterdir()} == {"file", "pipe", "loop"}
+
+
+@pytest.mark.parametrize("old", ["two\nthree", "two\r\nthree"])
+def test_line_ends_match_either_way_and_stay_what_they_are(tmp_path: Path, old: str) -> None:
+    path = write(tmp_path, b"one\r\ntwo\r\nthree\r\nfour\r\n")
+    edit(tmp_path, "file", old, "2\n3\n3b")
+    assert path.read_bytes() == b"one\r\n2\r\n3\r\n3b\r\nfour\r\n"
+
+
+def test_a_line_in_a_file_with_two_kinds_of_ends_keeps_its_own(tmp_path: Path) -> None:
+    path = write(tmp_path, b"unix\nwindows\r\nend\n")
+    edit(tmp_path, "file", "windows\n", "w\n\n")
+    assert path.read_bytes() == b"unix\nw\r\n\r\nend\n"
+
+
+def test_a_text_that_begins_with_a_line_end_occurs_once(tmp_path: Path) -> None:
+    path = write(tmp_path, b"a\r\nb\r\n")
+    edit(tmp_path, "file", "\nb", "\nc")
+    assert path.read_bytes() == b"a\r\nc\r\n"
+
+
+def test_bytes_that_are_no_utf_8_stay(tmp_path: Path) -> None:
+    path = write(tmp_path, b"\xef\xbb\xbf\xff caf\xe9 \x00 here \xfe no end")
+    edit(tmp_path, "file", "here", "thére")
+    assert path.read_bytes() == b"\xef\xbb\xbf\xff caf\xe9 \x00 " + "thére".encode() + b" \xfe no end"
+
+
+def test_mode_link_and_place_stay(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    path = write(tmp_path / "real", b"#!/bin/sh\n")
+    path.chmod(0o4751)
+    link = tmp_path / "link"
+    link.symlink_to("real/file")
+    edit(tmp_path, "link", "sh", "bash")
+    assert link.is_symlink()
+    assert path.read_bytes() == b"#!/bin/bash\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o4751
+    assert [item.name for item in (tmp_path / "real").iterdir()] == ["file"]
+
+
+def test_a_file_that_is_open_elsewhere_keeps_its_old_content_there(tmp_path: Path) -> None:
+    """The proof that it is replaced in one step."""
+    path = write(tmp_path, b"old content")
+    with path.open("rb") as reader:
+        edit(tmp_path, "file", "old", "new")
+        assert reader.read() == b"old content"
+    assert path.read_bytes() == b"new content"
+
+
+def test_a_read_only_file_is_left_alone(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everything; the unprivileged run covers it")
+    path = write(tmp_path, b"one")
+    path.chmod(0o444)
+    with pytest.raises(ToolError, match="read-only"):
+        edit(tmp_path, "file", "one", "two")
+    assert path.read_bytes() == b"one"
+
+
+def test_removing_lines_shows_what_is_there_now(tmp_path: Path) -> None:
+    write(tmp_path, b"one\ntwo\nthree\n")
+    assert edit(tmp_path, "file", "two\n", "") == "file is now:\n2\tthree"
+
+
+@given(
+    before=st.binary(max_size=60),
+    old=st.text("ab\n\ré", min_size=1, max_size=6),
+    new=st.text("xy\nü", max_size=6),
+    after=st.binary(max_size=60),
+)
+def test_bytes_outside_the_match_never_change(
+    tmp_path_factory: pytest.TempPathFactory, before: bytes, old: str, new: str, after: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("edit")
+    path = write(folder, before + old.encode() + after)
+    try:
+        edit(folder, "file", old, new)
+    except ToolError:
+        assert path.read_bytes() == before + old.encode() + after
+    else:
+        text = path.read_bytes()
+        assert text.startswith(before.rstrip(b"\r"))
+        assert text.endswith(after)
