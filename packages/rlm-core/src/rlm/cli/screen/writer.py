@@ -125,8 +125,9 @@ class Writer:
         """Move to where the frame begins. Its rows may have been wrapped since: a terminal can become narrower."""
         if not self._extent:
             return ""
-        above = sum(max(1, -(-extent // width)) for extent in self._extent[:-1])
-        return "\r" + (f"\x1b[{above}A" if above else "") + ("\x1b[J" if wipe else "")
+        heights = [max(1, -(-extent // width)) for extent in self._extent]
+        above = sum(heights[:-1])
+        return "\r" + (f"\x1b[{above}A" if above else "") + ("\x1b[J" if wipe or max(heights) > 1 else "")
 
     def _size(self) -> tuple[int, int]:
         try:

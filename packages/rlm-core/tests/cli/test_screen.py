@@ -1,0 +1,364 @@
+"""The tree, the lines and the frame, folded from records as the codec writes them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from rlm.budget import Spent, Stop
+from rlm.cli.screen.frame import frame
+from rlm.cli.screen.lines import TOLD_RETRIES, footer, header, told
+from rlm.cli.screen.row import fit, measure, paint
+from rlm.cli.screen.tree import AgentNow, State, Tree, fold
+from rlm.events import (
+    Answered,
+    Asking,
+    CallEnded,
+    CallStarted,
+    CellOutput,
+    ChildEnded,
+    ChildStarted,
+    Delta,
+    Dropped,
+    Event,
+    Failed,
+    KernelRestarted,
+    Replied,
+    Retried,
+    Said,
+    Stopped,
+)
+from rlm.history import Summary
+from rlm.messages import Kind, Reply, ToolCall, ToolResult, Usage, User, assistant
+from rlm.session.codec import Encoder
+
+USAGE = Usage(prompt=1200, completion=80, cached=900)
+
+
+class Run:
+    """A run that is watched: events go in, the tree and the lines come out. Its clock goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.tree = Tree()
+        self.lines: list[str] = []
+        self.now = 100.0
+        self._encoders: dict[str, Encoder] = {}
+
+    def __call__(self, *events: Event, agent: str = "root") -> None:
+        for event in events:
+            encoder = self._encoders.setdefault(agent, Encoder(timer=lambda: self.now))
+            record = encoder.encode(event)
+            if record is not None:
+                self._take(record | {"agent": agent})
+
+    def _take(self, record: dict[str, Any]) -> None:
+        row = told(self.tree, record, self.now)
+        self.tree = fold(self.tree, record, self.now)
+        if row is not None:
+            self.lines.append(paint(fit(row, 90), color=False))
+
+    def later(self, seconds: float) -> None:
+        self.now += seconds
+
+    def reply(self, agent: str = "root", usage: Usage = USAGE) -> None:
+        self(Asking(), Replied(Reply(assistant({"role": "assistant", "content": ""}), usage)), agent=agent)
+
+    def cell(self, code: str, agent: str = "root", *, said: str = "", ok: bool = True, took: float = 0.4) -> None:
+        called = call(code)
+        self(CallStarted(called), agent=agent)
+        self.later(took)
+        result = ToolResult(called, said, ok)
+        self(Answered(result), CallEnded(result), agent=agent)
+
+    def start(self, folder: str, task: str, parent: str = "root") -> str:
+        self(ChildStarted(folder, task), agent=parent)
+        return f"{parent}/{folder}"
+
+    def end(self, path: str, stop: Stop = Stop.DONE, error: str = "") -> None:
+        parent, _, folder = path.rpartition("/")
+        self(ChildEnded(folder, stop, 2, USAGE, error), agent=parent)
+
+    @property
+    def root(self) -> AgentNow:
+        return self.tree.agents["root"]
+
+    def shown(self, width: int = 90, height: int = 40) -> list[str]:
+        rows = frame(self.tree, self.now, width, height)
+        return [paint(fit(row, width, crop=True), color=False).rstrip() for row in rows]
+
+
+def call(code: str, tool: str = "ipython") -> ToolCall:
+    return ToolCall("c1", tool, json.dumps({"code": code}))
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run()
+
+
+# ---- the tree
+
+
+def test_an_agent_thinks_then_runs_a_cell_then_thinks_again(run: Run) -> None:
+    run(Said(User("count the files")))
+    assert (run.root.state, run.root.task) == (State.THINKING, "count the files")
+    run.reply()
+    run(CallStarted(call("import os\nos.listdir()")))
+    assert (run.root.state, run.root.tool, run.root.cell) == (State.RUNNING, "ipython", "import os …")
+    run(CallEnded(ToolResult(call("…"), "")))
+    assert (run.root.state, run.root.cell) == (State.THINKING, "")
+
+
+def test_a_parent_waits_for_as_many_agents_as_have_not_ended(run: Run) -> None:
+    run.reply()
+    run(CallStarted(call("await gather(…)")))
+    first, second = run.start("sub-1a2b3c4d", "one"), run.start("sub-5e6f7a8b", "two")
+    assert (run.root.state, run.root.children) == (State.WAITING, 2)
+    run.end(first)
+    assert (run.root.state, run.root.children) == (State.WAITING, 1)
+    run.end(second, Stop.ERROR, "no route to host")
+    assert run.root.state is State.RUNNING
+    assert run.tree.ended == {State.DONE: 1, State.FAILED: 1}
+    assert set(run.tree.agents) == {"root"}
+
+
+@pytest.mark.parametrize(
+    ("stop", "state"),
+    [
+        (Stop.DONE, State.DONE),
+        (Stop.MAX_TURNS, State.STOPPED),
+        (Stop.CANCELLED, State.CANCELLED),
+        (Stop.ERROR, State.FAILED),
+    ],
+)
+def test_how_an_agent_ended_is_counted(run: Run, stop: Stop, state: State) -> None:
+    run.end(run.start("sub-1a2b3c4d", "one"), stop)
+    assert run.tree.ended == {state: 1}
+
+
+def test_whoever_ends_takes_what_is_below_along(run: Run) -> None:
+    child = run.start("sub-1a2b3c4d", "one")
+    run.start("sub-5e6f7a8b", "two", parent=child)
+    run.end(child, Stop.CANCELLED)
+    assert set(run.tree.agents) == {"root"}
+
+
+def test_turns_and_tokens_add_up_and_a_summary_is_no_turn(run: Run) -> None:
+    run.reply()
+    run.reply()
+    run(Replied(Reply(assistant({"role": "assistant", "content": "so far"}), USAGE), aside=True))
+    assert (len(run.root.turns), run.root.usage) == (2, Usage(3600, 240, 2700))
+
+
+def test_a_retry_lasts_until_the_model_says_something(run: Run) -> None:
+    run(Retried("429 slow down", 1, 3.0))
+    assert (run.root.state, run.root.problem, run.root.until) == (State.RETRYING, "429 slow down", run.now + 3)
+    run(Delta("I "))
+    assert run.root.state is State.THINKING
+
+
+def test_what_arrives_at_the_root_is_kept_until_it_is_complete(run: Run) -> None:
+    run(Delta("Let me "), Delta("look"))
+    run(Delta("nobody sees this"), agent="root/sub-1a2b3c4d")
+    assert run.root.recent == "Let me look"
+    run.reply()
+    assert run.root.recent == ""
+    run(CallStarted(call("print(1)")), CellOutput("x" * 5000), CellOutput("the end"))
+    assert run.root.recent.endswith("xthe end")
+    assert len(run.root.recent) <= 2000
+
+
+def test_the_tree_is_gone_when_the_root_has_ended(run: Run) -> None:
+    run.reply()
+    run.start("sub-1a2b3c4d", "one")
+    run(Stopped(Stop.DONE, "42", Spent()))
+    assert run.tree == Tree()
+
+
+def test_the_end_of_a_stranger_is_survived(run: Run) -> None:
+    run.end("root/sub-1a2b3c4d/sub-5e6f7a8b")
+    assert run.lines == ["  1a2b/5e6f                                          2 turns   1.2k in / 80 out  ✓        "]
+
+
+@pytest.mark.parametrize("arguments", ["", "null", "42", '"s"', "[]", "{", '{"code": 3}', "[" * 100_000])
+def test_arguments_that_are_no_object_are_shown_as_they_are(run: Run, arguments: str) -> None:
+    run(CallStarted(ToolCall("c1", "ipython", arguments)))
+    assert run.root.cell == arguments[:500]
+
+
+# ---- the lines
+
+
+def test_each_cell_is_a_line_with_its_turn_its_code_and_its_time(run: Run) -> None:
+    run.reply()
+    run.cell("import json\njson.loads('1')")
+    run.reply()
+    run.cell("x = 1; " * 30, took=75)
+    assert run.lines == [
+        "  [1] ipython  import json …                                                     ✓   0.4 s",
+        "  [2] ipython  x = 1; x = 1; x = 1; x = 1; x = 1; x = 1; x = 1; x = 1; x = 1; …  ✓  1m 15s",
+    ]
+
+
+def test_a_failed_cell_says_what_went_wrong(run: Run) -> None:
+    run.reply()
+    run.cell(
+        "json.loads(open('data.json').read(), object_hook=hook)", said="Traceback\n\nNameError: no json\n", ok=False
+    )
+    run.cell("1/0", said="ZeroDivisionError: division by zero\n[context turns: 3/8]", ok=False, took=0.02)
+    assert run.lines == [
+        "  [1] ipython  json.loads(open('data.json').read(), ob…  NameError: no json      ✗   0.4 s",
+        "  [1] ipython  1/0  ZeroDivisionError: division by zero                          ✗   20 ms",
+    ]
+
+
+def test_sub_agents_are_told_by_their_short_path(run: Run) -> None:
+    run.reply()
+    child = run.start("sub-1a2b3c4d", "Summarise the first part\nof the report")
+    grandchild = run.start("sub-5e6f7a8b", "Count", parent=child)
+    run.reply(grandchild)
+    run.cell("len(context)", grandchild)
+    run.later(11.6)
+    run.end(grandchild)
+    run.end(child, Stop.ERROR, "the provider failed for now: 503 overloaded")
+    assert run.lines == [
+        "  1a2b/5e6f  [1] ipython  len(context)                                           ✓   0.4 s",
+        "  1a2b/5e6f  Count                                   2 turns   1.2k in / 80 out  ✓    12 s",
+        "  1a2b  Summarise the first part …  the provider failed for now: 503 overloaded  ✗    12 s",
+    ]
+
+
+def test_a_child_that_met_a_limit_names_it(run: Run) -> None:
+    run.end(run.start("sub-1a2b3c4d", "Count"), Stop.MAX_TURNS)
+    assert run.lines[0].split() == ["1a2b", "Count", "max_turns", "✗", "0", "ms"]
+
+
+def test_retries_are_told_with_the_wait_but_not_for_ever(run: Run) -> None:
+    for attempt in range(1, 10):
+        run(Retried("503 overloaded\nplease wait", attempt, 1.5 * attempt))
+    assert run.lines == ["  retry in 1.5 s: 503 overloaded …", "  retry in 3.0 s, and so on: 503 overloaded …"]
+    assert len(run.lines) == TOLD_RETRIES
+
+
+def test_a_restarted_kernel_says_why_and_what_was_lost(run: Run) -> None:
+    run(KernelRestarted("out of memory", tuple("abcdefghij")), KernelRestarted("asked for"))
+    assert run.lines == [
+        "  kernel restarted: out of memory; lost: a, b, c, d, e, f, g, h and 2 more",
+        "  kernel restarted: asked for",
+    ]
+
+
+def test_a_compaction_is_told_with_its_turns_and_housekeeping_is_not(run: Run) -> None:
+    run(Said(User("the task")))
+    for _ in range(4):
+        run.reply()
+        run(Said(User("go on", Kind.NOTE)))
+    run(Dropped((1, 2, 3, 4, 5, 6), "compaction"))
+    run(Dropped((0,), "max_turns_in_context"), Dropped((0,), "summary_call"))
+    run(Dropped((7, 8), "summarize", Summary(4, 4, "all counted")), agent="root")
+    run(Dropped((0,), "context_limit"))
+    assert run.lines == [
+        "  context compacted: turns 1-3 summarised",
+        "  context compacted: turn 4 summarised",
+        "  context too long: older turns dropped unread",
+    ]
+
+
+def test_an_error_that_the_run_survives_is_a_line(run: Run) -> None:
+    run(Failed("the picture could not be saved: disk full"))
+    assert run.lines == ["  error: the picture could not be saved: disk full"]
+
+
+def test_what_the_model_writes_can_do_nothing_to_the_terminal(run: Run) -> None:
+    run.reply()
+    evil = "\x1b]0;owned\x07\x1b[2J[bold red]x[/] \u202egnp.exe\x9b31m\r\n"
+    run(Failed(evil), Retried(evil, 1, 1.0), KernelRestarted(evil, (evil,)))
+    run.end(run.start("sub-\x1b[2J", evil), Stop.ERROR, evil)
+    run.cell(evil, said=evil, ok=False)
+    run(Delta(evil * 3), CallStarted(ToolCall("c", evil, evil)))
+    shown = [*run.lines, *run.shown()]
+    assert len(shown) == 7
+    assert all(line.isprintable() for line in shown), shown
+    assert "[bold red]x[/]" in run.lines[0]
+
+
+def test_header_and_footer_hold_what_matters() -> None:
+    top = header(
+        model="gpt-4o",
+        cwd="/src/it",
+        tools=("ipython", "bash"),
+        session_id="7f3a91c2d0e4",
+        sandbox="off",
+        recorded=True,
+    )
+    assert paint(fit(top, 200), color=False) == (
+        "rlm · gpt-4o (recorded) · sandbox off · ipython, bash · session 7f3a91c2d0e4 · /src/it"
+    )
+    bottom = footer(turns=12, agents=3, usage=Usage(84_321, 6_012, 71_000), session_id="7f3a", stop="done")
+    assert paint(fit(bottom, 20), color=False) == (
+        "12 turns · 3 agents · 84k in (71k cached) / 6k out · rlm resume 7f3a"
+    )
+
+
+def test_a_footer_says_why_it_stopped_and_that_tokens_are_estimated() -> None:
+    bottom = footer(turns=1, agents=1, usage=Usage(999, 1, estimated=True), session_id="", stop="max_turns")
+    assert paint(fit(bottom, 20), color=False) == "stopped: max_turns · 1 turn · 1 agent · ~999 in / ~1 out"
+
+
+# ---- the frame
+
+
+def test_the_frame_shows_each_agent_at_its_place_in_the_tree(run: Run) -> None:
+    run.reply()
+    run(CallStarted(call("await gather(…)")))
+    first = run.start("sub-1a2b3c4d", "Summarise the first part")
+    run.start("sub-5e6f7a8b", "Count", parent=first)
+    second = run.start("sub-9c0d1e2f", "Summarise the second part")
+    run(Retried("503 overloaded", 1, 12.0), agent=second)
+    run.end(run.start("sub-00000000", "Done already"))
+    run.later(2)
+    assert run.shown(width=80) == [
+        "  ⠇ root      waiting for 2 agents                              1 turn     2.0 s",
+        "    ├ 1a2b    Summarise the f…  waiting for 1 agent                        2.0 s",
+        "    │ └ 5e6f  Count             thinking                                   2.0 s",
+        "    └ 9c0d    Summarise the s…  retry in 10 s: 503 overloa…                2.0 s",
+        "    + 1 done",
+    ]
+
+
+def test_the_frame_shows_the_last_lines_of_what_arrives(run: Run) -> None:
+    run(Delta("one\ntwo\nthree\n" + "four " * 30))
+    shown = run.shown(width=80)
+    assert [line.strip()[:4] for line in shown[:-1]] == ["thre", "four", "four"]
+    assert "thinking" in shown[-1]
+
+
+def test_there_is_no_frame_before_and_after_the_run(run: Run) -> None:
+    assert run.shown() == []
+    run(Delta("x"), Stopped(Stop.DONE, "42", Spent()))
+    assert run.shown() == []
+
+
+@pytest.mark.parametrize("height", [1, 3, 5, 24, 400])
+@pytest.mark.parametrize("width", [10, 40, 64, 95, 200])
+def test_a_tree_of_200_agents_stays_within_the_screen(run: Run, width: int, height: int) -> None:
+    paths = [run.start(f"sub-{number:08x}", "深い" * 40) for number in range(200)]
+    for path in paths[:50]:
+        run.end(run.start("sub-5e6f7a8b", "below", parent=path))
+    run(Delta("text\n" * 9))
+    rows = frame(run.tree, run.now, width, height)
+    assert len(rows) <= max(1, height * 2 // 3)
+    assert all(measure(fit(row, width, crop=True).spans) <= width for row in rows)
+    assert "waiting for 200 agents" in "".join(run.shown(95, height))
+
+
+def test_whoever_is_not_shown_is_counted_and_whoever_works_is_shown_below_its_parents(run: Run) -> None:
+    parents = [run.start(f"sub-{number:04x}0000", "divide") for number in range(20)]
+    for parent in parents:
+        run.start("sub-beef0000", "conquer", parent=parent)
+    shown = run.shown(height=12)
+    assert [line[4:12].strip() for line in shown] == [
+        *("root", "├ 0000", "│ └ beef", "├ 0001", "│ └ beef", "└ 0002", "└ beef"),
+        "+ 34 mor",
+    ]

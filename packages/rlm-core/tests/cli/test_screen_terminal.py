@@ -1,0 +1,320 @@
+"""The screen on real terminals, pipes and files: what a user sees, and what becomes of a stream that goes bad."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rlm.cli.screen import open_screen
+from rlm.messages import Usage
+
+PATIENCE = 60.0
+"""Seconds after which a condition that is polled for is taken to never come true."""
+
+# Plays a run in steps. Before each it waits for a file that the test makes, so that nothing is a matter of timing.
+PLAY = """
+import json, sys, time
+from pathlib import Path
+from rlm.cli.screen import open_screen
+from rlm.messages import Usage
+
+folder, children, quiet = Path(sys.argv[1]), int(sys.argv[2]), "-q" in sys.argv
+USAGE = {"prompt_tokens": 1200, "completion_tokens": 80, "cached_tokens": 0, "reasoning_tokens": 0}
+
+def step(name):
+    deadline = time.monotonic() + 120
+    while not (folder / name).exists():
+        assert time.monotonic() < deadline, name
+        time.sleep(0.01)
+
+def tell(type, agent="root", **body):
+    screen({"type": type, "agent": agent, "ts": 0} | body)
+
+def reply(agent="root"):
+    tell("message", agent, id=1, message={"role": "assistant", "content": ""}, usage=USAGE)
+
+def start(code, agent="root"):
+    tell("cell_start", agent, call_id="c", tool="ipython", arguments=json.dumps({"code": code}))
+
+def end(agent="root", ok=True):
+    tell("cell_end", agent, call_id="c", tool="ipython", ok=ok, duration=0.4)
+
+with open_screen(sys.stderr, quiet=quiet, color="auto") as screen:
+    screen.header(model="gpt-4o", cwd="/src", tools=("ipython",))
+    tell("delta", text="Let me look at \\x1b[2J\\x1b]0;owned\\x07the files")
+    step("cell")
+    reply()
+    start("import rlm\\n")
+    end()
+    tell("error", reason="the picture could not be saved")
+    step("children")
+    start("await gather()")
+    folders = [f"sub-{number:04x}beef" for number in range(children)]
+    for folder_name in folders:
+        tell("agent_start", folder=folder_name, prompt=f"Read {folder_name[:8]}")
+    start("context[:100]", f"root/{folders[0]}")
+    step("end")
+    for folder_name in folders:
+        tell("agent_end", folder=folder_name, stop="done", turns=1, usage=USAGE)
+    end()
+    tell("result", status="done", stop_reason="done", answer="42", turns=1, usage=USAGE)
+    print("42", flush=True)
+    screen.footer(turns=2, agents=1 + children, usage=Usage(2400, 160), session_id="7f3a", stop="done")
+"""
+
+STEPS = ("cell", "children", "end")
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> list[str]:
+    """The command that plays a run with three children."""
+    script = tmp_path / "play.py"
+    script.write_text(PLAY)
+    return [sys.executable, str(script), str(tmp_path), "3"]
+
+
+def go(folder: Path, *steps: str) -> None:
+    for step in steps:
+        (folder / step).touch()
+
+
+def until(condition: Callable[[], bool], otherwise: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, otherwise()
+        time.sleep(0.02)
+
+
+# ---- in tmux: what a user sees
+
+
+class Terminal:
+    """A real terminal in which a command runs."""
+
+    def __init__(self, socket: Path, size: tuple[int, int], command: list[str]) -> None:
+        self._tmux = ["tmux", "-u", "-S", str(socket), "-f", "/dev/null"]
+        line = " ".join(command)
+        columns, lines = map(str, size)
+        self._run(
+            "new-session", "-d", "-x", columns, "-y", lines, f"trap : INT; PYTHONUTF8=1 {line}; echo over $?; cat"
+        )
+
+    def _run(self, *arguments: str) -> str:
+        told = subprocess.run([*self._tmux, *arguments], check=True, capture_output=True, timeout=PATIENCE)
+        return told.stdout.decode()
+
+    def lines(self, *how: str) -> list[str]:
+        return self._run("capture-pane", "-p", *how).rstrip("\n").split("\n")
+
+    def see(self, *texts: str) -> list[str]:
+        """Wait until all of these are on the screen; what is there then."""
+        until(lambda: all(text in "\n".join(self.lines()) for text in texts), lambda: (texts, self.lines()))
+        return self.lines()
+
+    def press(self, key: str) -> None:
+        self._run("send-keys", key)
+
+    def resize(self, columns: int, lines: int) -> None:
+        self._run("resize-window", "-x", str(columns), "-y", str(lines))
+
+    def close(self) -> None:
+        self._run("kill-server")
+
+
+Open = Callable[..., Terminal]
+
+
+@pytest.fixture
+def open_terminal(tmp_path: Path) -> Iterator[Open]:
+    if shutil.which("tmux") is None:
+        pytest.skip("tmux is not installed: nobody can look at the live tree")
+    opened: list[Terminal] = []
+
+    def open_(command: list[str], size: tuple[int, int] = (80, 24)) -> Terminal:
+        opened.append(Terminal(tmp_path / "tmux", size, command))
+        return opened[-1]
+
+    yield open_
+    for terminal in opened:
+        terminal.close()
+
+
+def test_the_live_tree_grows_and_goes_and_leaves_its_lines(
+    open_terminal: Open, play: list[str], tmp_path: Path
+) -> None:
+    terminal = open_terminal(play)
+    seen = terminal.see("Let me look at the files", "thinking")
+    assert len(seen) == 3
+    go(tmp_path, "cell")
+    terminal.see("[1] ipython  import rlm", "✓   0.4 s", "error: the picture could not be saved")
+    go(tmp_path, "children")
+    terminal.see("waiting for 3 agents", "├ 0000  Read sub-0000     ipython  context[:100]", "└ 0002")
+    go(tmp_path, "end")
+    seen = terminal.see("over 0")
+    assert [line.split("  ")[0 if line[0] != " " else 1] for line in seen] == [
+        *("rlm · gpt-4o · sandbox off · ipython · /src", "[1] ipython", "error: the picture could not be saved"),
+        *("0000", "0001", "0002", "[1] ipython"),
+        *("42", "2 turns · 4 agents · 2.4k in / 160 out · rlm resume 7f3a", "over 0"),
+    ]
+
+
+def test_a_tree_that_is_higher_than_the_screen_scrolls_nothing_away(
+    open_terminal: Open, play: list[str], tmp_path: Path
+) -> None:
+    go(tmp_path, "cell", "children")
+    terminal = open_terminal([*play[:-1], "200"], (80, 20))
+    seen = terminal.see("waiting for 200 agents", "+ 189 more")
+    assert seen[0].startswith("rlm · gpt-4o")
+    assert len(seen) == 3 + 13
+    go(tmp_path, "end")
+    terminal.see("over 0")
+    everything = terminal.lines("-S", "-")
+    assert sum("waiting for" in line for line in everything) == 0
+    assert sum("Read sub" in line for line in everything) == 200
+
+
+def test_a_terminal_that_changes_its_width_keeps_one_tree(open_terminal: Open, play: list[str], tmp_path: Path) -> None:
+    go(tmp_path, "cell", "children")
+    terminal = open_terminal(play, (100, 24))
+    terminal.see("waiting for 3 agents")
+    terminal.resize(50, 24)
+    until(lambda: all(len(line) < 50 for line in terminal.lines()[-4:]), terminal.lines)
+    assert sum("root" in line for line in terminal.lines()) == 1
+    terminal.resize(120, 24)
+    until(lambda: any(len(line) > 100 for line in terminal.lines()), terminal.lines)
+    assert sum("root" in line for line in terminal.lines()) == 1
+
+
+def test_ctrl_c_leaves_a_clean_terminal(open_terminal: Open, play: list[str], tmp_path: Path) -> None:
+    go(tmp_path, "cell", "children")
+    terminal = open_terminal(play)
+    terminal.see("waiting for 3 agents")
+    terminal.press("C-c")
+    seen = terminal.see("over 130", "KeyboardInterrupt")
+    assert not [line for line in seen if "waiting for" in line or "├" in line]
+    terminal.press("typed")
+    terminal.see("typed")
+
+
+# ---- byte by byte
+
+
+def listen(command: list[str], on: Callable[[bytes], None] = lambda _: None) -> tuple[bytes, bool]:
+    """Run `command` with a new terminal as its stderr: what arrives there, and whether its settings stay the same.
+
+    `on` is given all that has arrived, whenever something does.
+    """
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    program = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave)
+    heard = b""
+    while program.poll() is None or select.select([master], [], [], 0)[0]:
+        if select.select([master], [], [], 0.02)[0]:
+            heard += os.read(master, 65_536)
+            on(heard)
+    same = termios.tcgetattr(slave) == before
+    os.close(slave)
+    os.close(master)
+    assert program.returncode == 0, heard
+    return heard, same
+
+
+def test_a_terminal_gets_moves_and_colours_and_no_mode_is_changed(play: list[str], tmp_path: Path) -> None:
+    go(tmp_path, "cell", "children")
+    heard, same = listen(play, lambda heard: go(tmp_path, "end") if b"waiting for" in heard else None)
+    escapes = set(re.findall(rb"\x1b(?:\[[0-9;?]*[a-zA-Z])?", heard))
+    assert {b"\x1b[J", b"\x1b[2K", b"\x1b[32m", b"\x1b[0m"} <= escapes
+    assert not [escape for escape in escapes if not re.fullmatch(rb"\x1b\[([0-9]+A|J|2K|[0-9]+m)", escape)]
+    assert same
+
+
+def test_where_there_is_no_terminal_there_is_no_escape_code(play: list[str], tmp_path: Path) -> None:
+    go(tmp_path, *STEPS)
+    done = subprocess.run(play, check=True, capture_output=True, encoding="utf-8", timeout=PATIENCE)
+    assert done.stdout == "42\n"
+    assert "\x1b" not in done.stderr
+    assert [line.split("  ")[0 if line[0] != " " else 1] for line in done.stderr.splitlines()] == [
+        *("rlm · gpt-4o · sandbox off · ipython · /src", "[1] ipython", "error: the picture could not be saved"),
+        *("0000", "0001", "0002", "[1] ipython"),
+        "2 turns · 4 agents · 2.4k in / 160 out · rlm resume 7f3a",
+    ]
+
+
+def test_quiet_silences_all_but_errors(play: list[str], tmp_path: Path) -> None:
+    go(tmp_path, *STEPS)
+    assert listen([*play, "-q"])[0] == b"  \x1b[31merror: \x1b[0mthe picture could not be saved\r\n"
+
+
+# ---- streams that go bad
+
+
+def test_a_stream_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    try:
+        with os.fdopen(writer, "w") as stream, open_screen(stream, quiet=False, color="auto") as screen:
+            for number in range(20_000):
+                screen.note(f"note {number}")
+        assert os.read(reader, 6) == b"note 0"
+    finally:
+        os.close(reader)
+
+
+def test_a_stream_whose_reader_has_gone_is_let_be() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream, open_screen(stream, quiet=False, color="auto") as screen:
+        screen.note("one")
+        screen.footer(turns=1, agents=1, usage=Usage())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_survived() -> None:
+    with Path("/dev/full").open("w") as stream, open_screen(stream, quiet=False, color="auto") as screen:
+        screen.note("one")
+
+
+def test_no_stream_and_a_closed_one_show_nothing(tmp_path: Path) -> None:
+    closed = (tmp_path / "closed").open("w")
+    closed.close()
+    for stream in (None, closed):
+        with open_screen(stream, quiet=False, color="auto") as screen:
+            screen.note("one")
+
+
+def test_colour_can_be_asked_for_and_a_stream_need_not_be_a_file() -> None:
+    stream = StringIO()
+    with open_screen(stream, quiet=False, color="always") as screen:
+        screen.note("one")
+    assert stream.getvalue() == "\x1b[2mone\x1b[0m\n"
+
+
+def test_half_a_character_and_a_poor_encoding_are_survived(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w", encoding="ascii") as stream:
+        with open_screen(stream, quiet=False, color="auto") as screen:
+            screen.note("one \ud83d two … three")
+        assert (tmp_path / "log").read_text() == "one ? two ? three\n"
+
+
+def test_whoever_is_stopped_while_the_tree_lives_does_not_hang(play: list[str], tmp_path: Path) -> None:
+    go(tmp_path, "cell", "children")
+    master, slave = pty.openpty()
+    program = subprocess.Popen(play, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave)
+    os.close(slave)
+    heard = b""
+    while b"waiting for" not in heard:
+        heard += os.read(master, 65_536)
+    program.send_signal(signal.SIGINT)  # and from here on nobody reads the terminal
+    assert program.wait(PATIENCE) != 0
+    os.close(master)
