@@ -28,7 +28,7 @@ _OURS = {
     "uv", "wheel", "zmq",
 }
 
-# Programs: a skill is a command too, and comes first on the PATH of every cell.
+# Programs: a skill is a command too, which would hide one of these, or be hidden by it.
 _PROGRAMS = {
     "awk", "bash", "cat", "chmod", "cp", "curl", "cut", "date", "docker", "du", "echo", "env", "find",
     "gcc", "git", "grep", "head", "kill", "ln", "ls", "make", "mkdir", "mv", "node", "npm", "npx",
