@@ -1,0 +1,56 @@
+"""`python -m bench`: run scenarios, print a table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import machine, table, trees, turns
+from bench.harness import Bench, RunFailedError
+from bench.measures import Results, Scenario, perform
+
+
+def main() -> None:
+    given = _arguments()
+    known = {scenario.name: scenario for scenario in (*turns.scenarios(), *trees.scenarios(given.quick))}
+    if given.list:
+        print("\n".join(known))
+        return
+    if unknown := [name for name in given.scenario if name not in known]:
+        sys.exit(f"bench: there is no scenario {unknown[0]!r}. There are: {', '.join(known)}")
+    chosen = [known[name] for name in given.scenario or known]
+    before, began = machine.state(), time.monotonic()
+    results = _run(chosen, given.rlm, given.quick, given.rounds)
+    print(f"{machine.header(before)} → {machine.load()} · {time.monotonic() - began:.0f} s\n")
+    print(table.markdown(results))
+    if given.json is not None:
+        given.json.write_text(json.dumps(table.as_json(results, before), indent=1) + "\n")
+
+
+def _run(chosen: Sequence[Scenario], rlm: Path, quick: bool, rounds: int | None) -> list[Results]:
+    with Bench(rlm) as bench:
+        try:
+            bench.run_rlm("--help")  # so that no measured run has to compile our modules or to read them from the disk
+        except RunFailedError as error:
+            sys.exit(f"bench: {error}")
+        return [perform(scenario, bench, rounds or (scenario.quick if quick else scenario.full)) for scenario in chosen]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("scenario", nargs="*", help="which to run; none: all")
+    parser.add_argument("--list", action="store_true", help="say which there are")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: under a minute where all is well")
+    parser.add_argument("--rounds", type=int, help="how often, instead of what each scenario says")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all values")
+    beside = Path(sys.executable).parent / "rlm"
+    parser.add_argument("--rlm", type=Path, default=beside, metavar="PATH", help="the command to measure")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

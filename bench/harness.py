@@ -1,0 +1,143 @@
+"""Start programs in a scratch place, time them from outside, and leave nothing of them behind."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from bench import processes
+
+PATIENCE = 300.0
+"""Seconds after which a run is given up."""
+
+Settings = Mapping[str, str | int]
+
+FLOORS = Path(__file__).parent / "floors"
+
+
+class RunFailedError(Exception):
+    """A program did not do what it was started for. Says what it printed last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One run from outside. Times are `time.monotonic()`."""
+
+    began: float
+    ended: float
+    stdout: str
+
+    @property
+    def wall(self) -> float:
+        """Seconds."""
+        return self.ended - self.began
+
+
+class Bench:
+    """Where all runs of one session take place: one home folder, a fresh working directory each."""
+
+    def __init__(self, rlm: Path) -> None:
+        self.rlm = rlm
+        self._root = Path(tempfile.mkdtemp(prefix="bench-"))
+        self._mark = f"BENCH_RUN={self._root.name}"
+        self._numbers = itertools.count(1)
+        (self._root / "home").mkdir()
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    def run_rlm(self, word: str, settings: Settings | None = None, watch: Callable[[int], None] | None = None) -> Ran:
+        """`rlm WORD`; settings by their names, such as base_url."""
+        given = {f"RLM_{name.upper()}": str(value) for name, value in (settings or {}).items()}
+        return self.run([str(self.rlm), word], given, watch)
+
+    def run_floor(self, program: str, *words: object) -> Ran:
+        """One of the programs in `floors`."""
+        command = [sys.executable, str(FLOORS / f"{program}.py"), *map(str, words)]
+        return self.run(command, {"PYTHONPATH": str(FLOORS.parents[1])})
+
+    def run(
+        self,
+        command: Sequence[str],
+        variables: dict[str, str] | None = None,
+        watch: Callable[[int], None] | None = None,
+    ) -> Ran:
+        """Run to the end. `watch` is told the process id at once.
+
+        Raises:
+            RunFailedError: it ends with another code than 0, or takes too long, or leaves a process behind.
+        """
+        folder = self._root / str(next(self._numbers))
+        folder.mkdir()
+        with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+            began = time.monotonic()
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=self._environment() | (variables or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+            if watch is not None:
+                watch(process.pid)
+            ended = self._wait(process)
+        self._check(Path(command[0]).name, process.returncode, folder)
+        return Ran(began, ended, (folder / "stdout").read_text(errors="replace"))
+
+    def tree(self) -> list[int]:
+        """The processes of the program that runs now."""
+        return processes.marked(self._mark)
+
+    @contextmanager
+    def memory(self, every: float = 0.05) -> Iterator[processes.Sampler]:
+        """Sample the memory of what runs meanwhile. It costs time: do not time the same run."""
+        with processes.Sampler(self._mark, every) as sampler:
+            yield sampler
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+        name, value = self._mark.split("=")
+        return kept | {name: value, "HOME": str(self._root / "home")}
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> float:
+        """Block in the kernel: a wait with a time limit polls, and would be late by up to 50 ms."""
+        alarm = threading.Timer(PATIENCE, process.kill)
+        alarm.start()
+        try:
+            process.wait()
+            return time.monotonic()
+        finally:
+            alarm.cancel()
+
+    def _check(self, name: str, code: int, folder: Path) -> None:
+        left = self._survivors()
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        if code != 0:
+            told = (folder / "stderr").read_text(errors="replace").strip()[-600:]
+            raise RunFailedError(f"{name}: exit code {code}: {told}")
+        if left:
+            raise RunFailedError(f"{name}: left {len(left)} processes behind")
+
+    def _survivors(self, grace: float = 5.0) -> list[int]:
+        deadline = time.monotonic() + grace
+        while (left := self.tree()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return left

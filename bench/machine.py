@@ -1,0 +1,46 @@
+"""The state of the machine, for the header."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("openai", "httpx2", "httpx", "ipykernel", "jupyter_client", "ipython", "pyzmq")
+
+
+def state() -> dict[str, str]:
+    """What a reader must know to compare."""
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "Python": platform.python_version(),
+        **{name: found for name in PACKAGES if (found := _version(name))},
+        "rlm": _version("rlm-core"),
+        "load": load(),
+    }
+
+
+def load() -> str:
+    """Of the last minute: above the number of cores, others work too and the seconds mean little."""
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+def header(state: dict[str, str]) -> str:
+    return " · ".join(f"{name} {value}" for name, value in state.items())
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return "unknown"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

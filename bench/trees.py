@@ -1,0 +1,188 @@
+"""What sub-agents cost: a whole fan-out, one more child, memory, descriptors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from scripted import Answer, Request, Script, always, call
+
+from bench import runs
+from bench.harness import Bench, Ran
+from bench.measures import RLM, Measure, Sample, Scenario
+from bench.processes import descriptors
+from bench.runs import DONE, ONE
+
+MANY, FEW = 32, 8
+"""Children of a fan-out, and of the smaller one that it is compared with to know the cost of one more."""
+
+POSTS = """
+import http.client, json, os
+from concurrent.futures import ThreadPoolExecutor
+def post(_):
+    connection = http.client.HTTPConnection("127.0.0.1", {port})
+    connection.request("POST", "/v1/chat/completions", json.dumps({{"messages": []}}), {{"X-RLM-Depth": "1"}})
+    return connection.getresponse().read()
+with ThreadPoolExecutor({count}) as pool:
+    print(len(list(pool.map(post, range({count})))))
+"""
+"""The floor of children that run no cell: as many requests at once."""
+
+Run = Callable[[Bench], Ran]
+Contender = Callable[[Bench], Sample]
+
+
+def scenarios(quick: bool) -> list[Scenario]:
+    return [_children(), _by_default(), _plain(), _one_more(), _memory(), _thousand(100 if quick else 1000)]
+
+
+def _children() -> Scenario:
+    return Scenario(
+        "children",
+        {"wall": Measure(f"{MANY} children at once, one cell each, whole run", "s", 2.5)},
+        {RLM: partial(_wall, _all_at_once(MANY))} | _herds(lambda how: partial(_wall, _herd(how, MANY))),
+        full=5,
+        quick=1,
+    )
+
+
+def _by_default() -> Scenario:
+    """As many at once as there are seats for, where nothing else is set."""
+    return Scenario(
+        "children-default",
+        {"wall": Measure(f"{MANY} children, one cell each, as many at once as by default", "s", 2.5)},
+        {
+            RLM: lambda bench: _wall(partial(_ours, runs.fan(MANY)), bench),
+            "forked ipykernels": partial(_wall, _herd("forked", MANY, 4)),
+        },
+        full=5,
+        quick=1,
+    )
+
+
+def _plain() -> Scenario:
+    return Scenario(
+        "children-plain",
+        {"wall": Measure(f"{MANY} children without a cell, whole run", "s", 1)},
+        {RLM: partial(_wall, partial(_ours, runs.fan(MANY, always(DONE)))), "std": partial(_wall, _posts)},
+        full=5,
+        quick=1,
+    )
+
+
+def _one_more() -> Scenario:
+    def forks(bench: Bench) -> Sample:
+        return {"wall": runs.figures(bench, "fork", 200)["fork"]}
+
+    return Scenario(
+        "child",
+        {"wall": Measure(f"one more child with a cell: the slope from {FEW} to {MANY}", "ms", 60)},
+        {RLM: partial(_slope, _all_at_once)}
+        | _herds(lambda how: partial(_slope, partial(_herd, how)))
+        | {"bare fork": forks},
+        full=3,
+        quick=1,
+    )
+
+
+def _memory() -> Scenario:
+    return Scenario(
+        "memory-children",
+        {
+            "pss": Measure(f"{MANY} children at once, memory of the tree (PSS)", "MiB", 700),
+            "one": Measure("memory of one more child (PSS)", "MiB", 20),
+        },
+        {RLM: partial(_peak, _all_at_once), "forked ipykernels": partial(_peak, partial(_herd, "forked"))},
+        full=3,
+        quick=1,
+    )
+
+
+def _thousand(count: int) -> Scenario:
+    return Scenario(
+        "children-1000",
+        {
+            "wall": Measure(f"{count:,} children, one cell each, one gather, whole run", "s", 60 * count / 1000),
+            "pss": Measure(f"{count:,} children, memory of the tree (PSS)", "MiB", 700),
+            "growth": Measure(f"{count:,} children, descriptors that the host has more than before", "", 0),
+        },
+        {RLM: partial(_crowd, count), "forked ipykernels": partial(_herd_watched, count)},
+        full=1,
+        quick=1,
+    )
+
+
+# ---- how they are run
+
+
+def _ours(script: Script, bench: Bench, **settings: int) -> Ran:
+    return runs.rlm(bench, script, {"max_depth": 1, **settings}).ran
+
+
+def _all_at_once(count: int) -> Run:
+    return partial(_ours, runs.fan(count), max_concurrent_agents=count + 1)
+
+
+def _herd(how: str, count: int, at_once: int | None = None) -> Run:
+    return lambda bench: bench.run_floor("herd", how, count, at_once or count)
+
+
+def _herds(made: Callable[[str], Contender]) -> dict[str, Contender]:
+    return {f"{how} ipykernels": made(how) for how in ("forked", "cold")}
+
+
+def _wall(run: Run, bench: Bench) -> Sample:
+    return {"wall": run(bench).wall}
+
+
+def _slope(made: Callable[[int], Run], bench: Bench) -> Sample:
+    few, many = made(FEW)(bench).wall, made(MANY)(bench).wall
+    return {"wall": (many - few) / (MANY - FEW)}
+
+
+def _peak(made: Callable[[int], Run], bench: Bench) -> Sample:
+    peaks = []
+    for count in (FEW, MANY):
+        with bench.memory() as memory:
+            made(count)(bench)
+        peaks.append(memory.peak)
+    return {"pss": peaks[1], "one": (peaks[1] - peaks[0]) / (MANY - FEW)}
+
+
+def _posts(bench: Bench) -> Ran:
+    """The minimal agent, whose one cell posts for each child."""
+
+    def script(request: Request) -> Answer:
+        if request.depth:
+            return DONE
+        port = int(request.headers["host"].rpartition(":")[2])
+        return (
+            call("ipython", code=POSTS.format(port=port, count=MANY))
+            if request.turn == 0
+            else runs.done_if(str(MANY), request)
+        )
+
+    return runs.floor(bench, "std", script).ran
+
+
+def _crowd(count: int, bench: Bench) -> Sample:
+    """Descriptors are counted when the kernel is there, after a first cell, and again after the gather."""
+    host: list[int] = []
+    counts: list[int] = []
+
+    def script(request: Request) -> Answer:
+        if request.depth:
+            return runs.ONE_CELL(request)
+        if request.turn > 0:
+            counts.append(descriptors(host[0]))
+        return runs.done_if(str(count), request) if request.turn == 2 else (ONE, runs.gather(count))[request.turn]
+
+    with bench.memory(every=0.5) as memory:
+        ran = runs.rlm(bench, script, {"max_depth": 1, "max_agents": count + 1}, watch=host.append).ran
+    return {"wall": ran.wall, "pss": memory.peak, "growth": counts[1] - counts[0]}
+
+
+def _herd_watched(count: int, bench: Bench) -> Sample:
+    with bench.memory(every=0.5) as memory:
+        ran = _herd("forked", count, 4)(bench)
+    return {"wall": ran.wall, "pss": memory.peak}
