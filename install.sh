@@ -124,9 +124,9 @@ settle_tool_dirs() {
     TOOL=$UV_TOOL_DIR/rlm
 }
 
-# An active environment, or the checkout's own, must neither be used nor be touched.
+# What leads uv, or a build that it runs, into the environment or project that the user happens to be in.
 forget_other_environments() {
-    unset VIRTUAL_ENV CONDA_PREFIX PYTHONHOME PYTHONPATH UV_PROJECT UV_PROJECT_ENVIRONMENT UV_SYSTEM_PYTHON
+    unset PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT UV_PROJECT_ENVIRONMENT UV_WORKING_DIRECTORY
 }
 
 # --- uv and Python ---------------------------------------------------------------------------------------------------
@@ -151,32 +151,40 @@ new_enough() {
 }
 
 fetch_uv() {
-    local python target=${UV_INSTALL_DIR:-$DATA/rlm/uv}
+    local target=${UV_INSTALL_DIR:-$DATA/rlm/uv}
     if [ -e "$target/uv" ]; then
         target=$DATA/rlm/uv # somebody else's, too old: not ours to replace
     fi
     say "found no uv $NEEDED_UV or newer: fetching one from the Python package index"
     SCRATCH=$(mktemp -d)
-    for python in python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 /usr/bin/python3; do
-        if pip_install_uv "$python" "$SCRATCH/venv" >"$SCRATCH/log" 2>&1; then
-            mkdir -p -- "$target"
-            mv -f -- "$SCRATCH/venv/bin/uv" "$target/uv"
-            rm -rf -- "$SCRATCH"
-            UV=$target/uv
-            return
-        fi
-    done
-    tail -n 10 "$SCRATCH/log" | printable >&2
-    fail "cannot fetch uv: it takes python3 with venv and pip (Debian: apt-get install python3-venv) and a package index," \
-        "or install uv yourself"
+    if ! pip_install_uv "$SCRATCH/venv" >"$SCRATCH/log" 2>&1; then
+        tail -n 10 "$SCRATCH/log" | printable >&2
+        fail "cannot fetch uv: it takes python3 with venv and pip (Debian: apt-get install python3-venv) and a package" \
+            "index; or install uv yourself"
+    fi
+    mkdir -p -- "$target"
+    mv -f -- "$SCRATCH/venv/bin/uv" "$target/uv"
+    rm -rf -- "$SCRATCH"
+    UV=$target/uv
 }
 
 # uv is one native program: the Python that fetches it may be older than the package says.
 pip_install_uv() {
-    command -v "$1" && "$1" -m venv --clear "$2" &&
-        PIP_USER=0 run "$2/bin/python" -m pip install --no-deps --only-binary :all: \
+    make_venv "$1" &&
+        PIP_USER=0 run "$1/bin/python" -m pip install --no-deps --only-binary :all: \
             --ignore-requires-python "uv>=$NEEDED_UV" &&
-        new_enough "$2/bin/uv"
+        new_enough "$1/bin/uv"
+}
+
+# With the first Python that can: Debian's has no venv as long as python3-venv is not installed.
+make_venv() {
+    local python
+    for python in python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
+        if "$python" -m venv --clear "$1"; then
+            return
+        fi
+    done
+    return 1
 }
 
 find_python() {
@@ -223,25 +231,13 @@ list_skill_folders() {
     done
 }
 
-# One line for each folder: ok<TAB>NAME<TAB>FOLDER, or refused<TAB>FOLDER<TAB>REASON.
+# A line for each folder: ok<TAB>NAME<TAB>FOLDER or refused<TAB>FOLDER<TAB>REASON, without control characters.
 check_skills() {
-    local folder plain=()
-    for folder in "$@"; do
-        if [[ $folder == *[[:cntrl:]]* ]]; then
-            printf 'refused\t%q\tits name holds control characters\n' "$folder"
-        else
-            plain+=("$folder")
-        fi
-    done
-    if [ ${#plain[@]} -gt 0 ]; then
-        "$PYTHON" -I -B "$CHECKOUT/packages/rlm-skill/src/rlm/skill/check.py" --lines "${plain[@]}" || true
-    fi
+    "$PYTHON" -I -B "$CHECKOUT/packages/rlm-skill/src/rlm/skill/check.py" --lines "$@" || true # one is refused, or worse
 }
 
 accept() {
-    if ! [[ $1 =~ ^[a-z][a-z0-9_]*$ ]]; then
-        refuse "$2" "its name is not of the form [a-z][a-z0-9_]*"
-    elif [[ " ${SKILLS[*]-} " == *" $1 "* ]]; then
+    if [[ " ${SKILLS[*]-} " == *" $1 "* ]]; then
         refuse "$2" "another folder holds a skill of that name"
     elif is_foreign "$UV_TOOL_BIN_DIR/$1"; then
         refuse "$2" "$UV_TOOL_BIN_DIR/$1 is there already and is not ours"
@@ -302,7 +298,6 @@ install() {
         fail "$UV_TOOL_BIN_DIR/rlm is there already and is not ours: move it away, or set UV_TOOL_BIN_DIR"
     fi
     choose_skills
-    stop_if_strict
     write_constraints
     say "installing from $CHECKOUT"
     rehearse_all
@@ -362,7 +357,7 @@ call_uv() {
     for name in "$@"; do
         words+=(--with-executables-from "$(requirement "rlm-skill-${name//_/-}")")
     done
-    run env UV_TOOL_DIR="$tools" UV_TOOL_BIN_DIR="$bin" \
+    run env UV_TOOL_DIR="$tools" UV_TOOL_BIN_DIR="$bin" PYTHONDONTWRITEBYTECODE=1 \
         "$UV" tool install --constraints "$STAGE/constraints.txt" "${words[@]}" "$(requirement rlm)"
 }
 
@@ -416,7 +411,7 @@ replace() {
     else
         : >"$STAGE/none"
     fi
-    remove_links
+    remove_links <"$STAGE/links"
     place "$UV_TOOL_DIR" "$UV_TOOL_BIN_DIR" ${SKILLS[@]+"${SKILLS[@]}"} ||
         fail_with_log "installing failed after a rehearsal that worked; what was there before is back"
     if [ -e "$STAGE/previous" ]; then
@@ -432,9 +427,9 @@ put_back() {
     if [ ! -e "$1/previous" ] && [ ! -e "$1/none" ]; then
         return 0
     fi
-    remove_links
+    links_into "$TOOL" "$UV_TOOL_BIN_DIR" | remove_links
     while IFS= read -r link; do
-        ln -s -- "$TOOL/bin/${link##*/}" "$link"
+        [ -L "$link" ] || ln -s -- "$TOOL/bin/${link##*/}" "$link"
     done <"$1/links"
     rm -rf -- "$TOOL"
     if [ -e "$1/previous" ]; then
@@ -444,7 +439,7 @@ put_back() {
 
 remove_links() {
     local link
-    links_into "$TOOL" "$UV_TOOL_BIN_DIR" | while IFS= read -r link; do
+    while IFS= read -r link; do
         rm -- "$link"
     done
 }
@@ -555,7 +550,7 @@ uninstall() {
     settle_tool_dirs
     take_lock
     mend_killed_install
-    remove_links
+    links_into "$TOOL" "$UV_TOOL_BIN_DIR" | remove_links
     rm -rf -- "$TOOL" "$DATA/rlm/uv" "$UV_TOOL_DIR/.rlm-install.lock"
     say "removed rlm, its skills and its commands; sessions (.rlm folders) stay where they are"
 }

@@ -35,6 +35,7 @@ def test_a_fresh_home_gets_rlm_and_its_skills_as_wheels_from_this_checkout(home,
     assert f'export PATH="{home.bin}:$PATH"' in done.err
     assert done.last == f"rlm: now run:  {home.bin}/rlm demo"
     assert listing(home.checkout) == before
+    assert not list(home.checkout.rglob("__pycache__"))
     assert not list(home.tools.glob(".rlm-install.*/"))
 
 
@@ -65,6 +66,15 @@ def test_installing_twice_gives_the_same_as_once(home, skills):
     assert second.err == first.err
     assert second.last == "rlm: now run:  rlm demo"
     assert "PATH" not in second.err
+
+
+def test_an_environment_that_was_removed_by_hand_is_made_again(home, skills):
+    skills.write("greet")
+    home = home.knowing(RLM_SKILLS_DIR=skills.path)
+    home.install()
+    shutil.rmtree(home.tool)
+    home.install()
+    assert home.call("greet") == "hello\n"
 
 
 def test_another_rlm_that_comes_first_on_the_path_is_named(home, tmp_path):
@@ -107,6 +117,13 @@ def test_places_and_python_can_be_chosen(home, tmp_path):
     assert not (home.path / ".local").exists()
 
 
+def test_commands_follow_a_bin_dir_that_changes(home, tmp_path):
+    home.install()
+    home.knowing(UV_TOOL_BIN_DIR=tmp_path / "b").install()
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["rlm"]
+    assert home.commands == set()
+
+
 def test_words_for_uv_are_handed_on_as_words(home, tmp_path):
     marker = tmp_path / "evaluated"
     home.knowing(RLM_EXTRA_UV_ARGS=f"--with\n tabulate   --no-sources-package $(touch${{IFS}}{marker})").try_install()
@@ -115,7 +132,7 @@ def test_words_for_uv_are_handed_on_as_words(home, tmp_path):
     assert list(home.packages.glob("tabulate-*"))
 
 
-def test_neither_an_active_environment_nor_the_checkouts_own_is_used_or_touched(home, copy_checkout, listing, tmp_path):
+def test_neither_an_active_environment_nor_the_checkouts_own_is_used_or_touched(home, copy_checkout, listing):
     checkout = copy_checkout("mine")
     assert home.run("uv", "venv", "--python", Path(sys.executable).resolve(), checkout / ".venv").code == 0
     before = listing(checkout)
@@ -123,12 +140,26 @@ def test_neither_an_active_environment_nor_the_checkouts_own_is_used_or_touched(
         PATH=f"{checkout}/.venv/bin:{home.env['PATH']}",
         VIRTUAL_ENV=checkout / ".venv",
         UV_PROJECT_ENVIRONMENT=checkout / ".venv",
-        PYTHONPATH=tmp_path,
         RLM_CHECKOUT_PATH=checkout,
     )
     inside.install(cwd=checkout)
     assert listing(checkout) == before
-    assert ".venv" not in (home.tool / "pyvenv.cfg").read_text()
+    assert ".venv" not in (home.tool / "pyvenv.cfg").read_text() + (home.tool / "uv-receipt.toml").read_text()
+
+
+def test_the_project_that_the_user_is_in_has_no_say(home, skills, tmp_path):
+    skills.write("greet")
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "uv.toml").write_text("[[[")
+    (project / "pyproject.toml").write_text("[[[")
+    (project / ".python-version").write_text("2.7")
+    (project / "hatchling.py").write_text("raise SystemExit('hijacked')")
+    there = home.knowing(
+        PYTHONPATH=project, UV_PROJECT="/no/such", UV_WORKING_DIRECTORY="/no/such", RLM_SKILLS_DIR="../skills"
+    )
+    there.install(cwd=project)
+    assert home.call("greet") == "hello\n"
 
 
 def test_a_git_worktree_is_a_checkout_too(home, copy_checkout, tmp_path):
@@ -152,6 +183,7 @@ def test_it_starts_itself_again_under_bash_when_another_shell_began_it(home):
     [
         (["--sudo"], {}, "unknown argument --sudo; see ./install.sh --help"),
         ([], {"RLM_SKILLS_DIR": "/no/such/folder"}, "RLM_SKILLS_DIR names no folder: /no/such/folder"),
+        ([], {"RLM_SKILLS_DIR": "/no/\x1b[31m"}, "RLM_SKILLS_DIR names no folder: /no/[31m"),
         ([], {"RLM_CHECKOUT_PATH": "/no/such/folder"}, "RLM_CHECKOUT_PATH names no folder: /no/such/folder"),
         ([], {"RLM_CHECKOUT_PATH": "/"}, "/ is no checkout of rlm: run install.sh from one, or set RLM_CHECKOUT_PATH"),
     ],

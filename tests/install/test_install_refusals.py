@@ -154,6 +154,14 @@ def test_a_skill_may_bear_the_name_of_a_member_of_the_workspace(home, skills):
     assert home.call("say") == "mine\n"
 
 
+def test_of_two_folders_that_hold_a_skill_of_one_name_the_second_is_refused(home, skills):
+    skills.write("greet", says="second").rename(skills.path / "rlm-skill-greet")
+    skills.write("greet", says="first")
+    done = home.knowing(RLM_SKILLS_DIR=skills.path).install()
+    assert "rlm: skill rlm-skill-greet refused: another folder holds a skill of that name" in done.err
+    assert home.call("greet") == "first\n"
+
+
 def test_a_file_that_is_not_ours_in_place_of_rlm_stops_it_and_is_kept(home):
     home.install()
     (home.bin / "rlm").unlink()
