@@ -169,6 +169,11 @@ def test_a_reader_that_goes_away_is_no_error(word, unbuffered):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_closed_stdout_is_no_error():
+    done = subprocess.run([f'exec "{SAY}" --text x >&-'], shell=True, check=False, stderr=subprocess.PIPE, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_broken_pipe_of_the_skills_own_is_an_error(bench):
     bench.write("piper", "async def run() -> None:\n    raise BrokenPipeError('the server hung up')\n")
     code, _, err = bench.call("piper")

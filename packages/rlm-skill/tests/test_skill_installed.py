@@ -143,6 +143,13 @@ def test_the_distributions_summary_stands_in_for_a_missing_card(site):
     assert only(site) == InstalledSkill("plain", "1.2", "index", "Does plain", None, None)
 
 
+def test_a_distribution_in_ruins_is_listed_all_the_same(site):
+    info = site / "rlm_skill_ruin-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_bytes(b"\xff\xfe")
+    assert only(site).state == "broken"
+
+
 @pytest.mark.parametrize(
     ("url", "origin"),
     [

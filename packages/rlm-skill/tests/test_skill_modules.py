@@ -136,7 +136,19 @@ def test_a_skills_module_is_otherwise_an_ordinary_one(notebook):
     assert inspect.getsource(finder).startswith('"""Finds."""')
     assert (resources.files(finder) / "finder.py").is_file()
     assert inspect.iscoroutinefunction(finder.run)
-    assert callable(reload(finder))
+
+
+async def test_a_reloaded_skill_is_counted_once_a_call(notebook):
+    notebook.write("finder")
+    notebook.preload("finder")
+    finder = import_module("finder")
+    for _ in range(2):
+        reload(finder)
+        reload(sys.modules["finder.finder"])
+        await finder(["a"])
+    notebook.preload("finder")
+    await finder(["a"])
+    assert notebook.calls == ["finder"] * 3
 
 
 def test_a_skill_survives_being_sent_to_another_process(notebook):

@@ -142,8 +142,14 @@ def _is_record(annotation: Any) -> bool:
         return False
     if not (dataclasses.is_dataclass(annotation) or is_typeddict(annotation) or hasattr(annotation, "model_fields")):
         return False
-    fields = [_bare(hint) for hint in get_type_hints(annotation, include_extras=True).values()]
-    return all(_is_words(hint) or _is_record(hint) for hint in fields if get_origin(hint) is not ClassVar)
+    fields = [_bare(field) for field in _field_types(annotation)]
+    return all(_is_words(field) or _is_record(field) for field in fields if get_origin(field) is not ClassVar)
+
+
+def _field_types(record: Any) -> list[Any]:
+    if hasattr(record, "model_fields"):  # pydantic's: a model's type hints hold its inner workings too
+        return [field.annotation for field in record.model_fields.values()]
+    return list(get_type_hints(record, include_extras=True).values())
 
 
 def _is_words(annotation: Any) -> bool:

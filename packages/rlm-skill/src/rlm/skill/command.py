@@ -27,9 +27,27 @@ def cli() -> int:
         Exit status: 0; 2 after a usage error; 130 after Ctrl-C. What `run` raises is raised (status 1).
     """
     try:
-        return _quiet_pipe(_flushed, Path(sys.argv[0]).name, sys.argv[1:])
+        return _quiet_pipe(Path(sys.argv[0]).name, sys.argv[1:])
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _quiet_pipe(name: str, words: list[str]) -> int:
+    """End quietly if the reader of stdout has gone away (`websearch … | head`)."""
+    try:
+        return _flushed(name, words)
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise  # another pipe, and `run` did not see to it
+        # Python flushes once more at exit, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _reader_has_gone() -> bool:
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _flushed(name: str, words: list[str]) -> int:
@@ -37,9 +55,9 @@ def _flushed(name: str, words: list[str]) -> int:
     try:
         status = _main(name, words)
     except SystemExit:
-        sys.stdout.flush()
+        print(end="", flush=True)
         raise
-    sys.stdout.flush()
+    print(end="", flush=True)
     return status
 
 
@@ -80,21 +98,3 @@ def _wait_for(result: Any) -> Any:
 def _complain(name: str, problem: str) -> int:
     print(f"{name}: {problem}", file=sys.stderr)
     return USAGE
-
-
-def _quiet_pipe(main: Callable[..., int], *arguments: Any) -> int:
-    """Call `main`, and end quietly if the reader of stdout has gone away (`websearch … | head`)."""
-    try:
-        return main(*arguments)
-    except BrokenPipeError:
-        if not _reader_has_gone():
-            raise  # another pipe, and `run` did not see to it
-        # Python flushes once more at exit, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-
-
-def _reader_has_gone() -> bool:
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
-from importlib.metadata import Distribution
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -44,7 +43,7 @@ class InstalledSkill:
 
     @property
     def state(self) -> str:
-        """ "ok" or "broken"."""
+        """Either "ok" or "broken"."""
         return "broken" if self.broken else "ok"
 
 
@@ -101,10 +100,9 @@ def _found(path: Sequence[str] | None) -> dict[str, Path]:
 
 
 def _describe(name: str, folder: Path, path: Sequence[str] | None) -> InstalledSkill:
-    distribution = Distribution.at(folder)
-    headers = _headers(distribution)
+    headers = _headers(_read(folder / "METADATA"))
     package = _package(name, path)
-    origin = _origin(distribution)
+    origin = _origin(_read(folder / "direct_url.json"))
     skill_file = _skill_file(package, origin)
     return InstalledSkill(
         name=name,
@@ -112,14 +110,20 @@ def _describe(name: str, folder: Path, path: Sequence[str] | None) -> InstalledS
         origin=origin,
         description=_front_matter(skill_file).summary or headers.get("summary", ""),
         skill_file=skill_file,
-        broken=_why_broken(name, distribution, package),
+        broken=next(_reasons(name, _read(folder / "entry_points.txt"), package), None),
     )
 
 
-def _headers(distribution: Distribution) -> dict[str, str]:
-    """Read METADATA's one-line headers; importlib.metadata would import the email package for it."""
-    head = (distribution.read_text("METADATA") or "").partition("\n\n")[0]
-    pairs = [line.partition(":") for line in head.splitlines()]
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _headers(metadata: str) -> dict[str, str]:
+    """Read the one-line headers; importlib.metadata would import the email package for it."""
+    pairs = [line.partition(":") for line in metadata.partition("\n\n")[0].splitlines()]
     return {key.strip().lower(): value.strip() for key, _, value in reversed(pairs)}
 
 
@@ -131,9 +135,9 @@ def _package(name: str, path: Sequence[str] | None) -> Path | None:
     return None
 
 
-def _origin(distribution: Distribution) -> str:
+def _origin(direct_url: str) -> str:
     with suppress(ValueError, AttributeError):
-        url = str(json.loads(distribution.read_text("direct_url.json") or "{}").get("url", ""))
+        url = str(json.loads(direct_url).get("url", ""))
         if url.startswith("file:"):
             return unquote(urlsplit(url).path)
         return url or "index"
@@ -155,18 +159,14 @@ def _front_matter(path: Path | None) -> FrontMatter:
     return FrontMatter()
 
 
-def _why_broken(name: str, distribution: Distribution, package: Path | None) -> str | None:
-    return next(_reasons(name, distribution, package), None)
-
-
-def _reasons(name: str, distribution: Distribution, package: Path | None) -> Iterator[str]:
+def _reasons(name: str, entry_points: str, package: Path | None) -> Iterator[str]:
     wrong = wrong_with_name(name)
     if wrong:
         yield f"the name {name!r} {wrong}"
     if package is None:
         yield f"it brought no package {name!r}: build it from a folder with src/{name}/__init__.py"
         return
-    if not re.search(rf"^{name}\s*=\s*{re.escape(TARGET)}\s*$", distribution.read_text("entry_points.txt") or "", re.M):
+    if not re.search(rf"^{name}\s*=\s*{re.escape(TARGET)}\s*$", entry_points, re.M):
         yield f'it has no command: [project.scripts] {name} = "{TARGET}"'
     for finding in check_code(package, name):
         if finding.level is Level.BROKEN:

@@ -14,9 +14,12 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType, TracebackType
 from typing import Any
+from weakref import WeakSet
 
 OnCall = Callable[[str], None]
 """Told a skill's name at every call. Must return at once and must not raise."""
+
+_COUNTED: WeakSet[Callable[..., Any]] = WeakSet()
 
 
 def preload(names: Iterable[str], namespace: MutableMapping[str, Any], on_call: OnCall | None = None) -> None:
@@ -42,15 +45,21 @@ def preload(names: Iterable[str], namespace: MutableMapping[str, Any], on_call: 
 def make_callable(module: ModuleType, on_call: OnCall | None = None) -> None:
     """Let a skill's module be called as its `run` is. A module without a function `run` is left as it is."""
     run = getattr(module, "run", None)
-    if not inspect.isfunction(run) or isinstance(module, SkillModule):
+    if not inspect.isfunction(run):
         return
     vars(module).setdefault("__all__", ["run"])  # help() shows only this of what is defined in another file
-    if on_call:
+    if on_call and run not in _COUNTED:  # a module that is reloaded has a new one
         vars(module)["run"] = _counted(run, module.__name__, on_call)
     module.__class__ = SkillModule
 
 
 def _counted(run: Callable[..., Any], name: str, on_call: OnCall) -> Callable[..., Any]:
+    counted = _counting(run, name, on_call)
+    _COUNTED.add(counted)
+    return counted
+
+
+def _counting(run: Callable[..., Any], name: str, on_call: OnCall) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(run):
 
         @functools.wraps(run)

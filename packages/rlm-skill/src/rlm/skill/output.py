@@ -23,4 +23,4 @@ def print_result(value: Any) -> None:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure:
         reconfigure(errors="backslashreplace")
-    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    print(text, end="" if text.endswith("\n") else "\n")

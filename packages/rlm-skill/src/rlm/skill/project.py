@@ -73,7 +73,7 @@ def _check_scripts(file: _File, project: dict[str, Any], name: str) -> Iterator[
     if scripts.get(name) != TARGET:
         wrong = f"the command {name!r} runs {scripts[name]!r}" if name in scripts else f"there is no command {name!r}"
         yield file.finding(Level.BROKEN, wrong, write, _key(name), r"\[project\.scripts\]", _PROJECT)
-    for other in scripts.keys() - {name}:
+    for other in sorted(scripts.keys() - {name}):
         wrong = f"the command {other!r} is not the skill's own, and may replace another's"
         yield file.finding(Level.BROKEN, wrong, write, _key(other))
 
@@ -84,7 +84,7 @@ def _check_dependencies(file: _File, project: dict[str, Any]) -> Iterator[Findin
     if "rlm-skill" not in dependencies and "dependencies" not in _listed(project.get("dynamic")):
         wrong = "it does not depend on rlm-skill, which brings its command"
         yield file.finding(Level.INCOMPLETE, wrong, 'dependencies = ["rlm-skill"]', *near)
-    for own in _OWN & dependencies.keys():
+    for own in sorted(_OWN & dependencies.keys()):
         if "@" in dependencies[own]:
             wrong = f"it takes {own} from a place of its own, which conflicts with the one that is installed"
             yield file.finding(Level.BROKEN, wrong, f'"{own}"', *near)

@@ -71,7 +71,7 @@ def _check_run(path: Path, run: _Function) -> list[Finding]:
     found = []
     if isinstance(run, ast.FunctionDef):
         wrong = "`run` is not async, so `await` on it fails"
-        found.append(Finding(Level.BROKEN, path, wrong, f"async def run{_first_words(spec)}", line=run.lineno))
+        found.append(Finding(Level.BROKEN, path, wrong, "async def run(...)", line=run.lineno))
     for star, many in (("*", spec.vararg), ("**", spec.kwarg)):
         if many:
             wrong = f"a command line cannot be made of {star}{many.arg}"
@@ -81,10 +81,6 @@ def _check_run(path: Path, run: _Function) -> list[Finding]:
             wrong = "a parameter called `help` cannot be reached: --help prints the help"
             found.append(Finding(Level.BROKEN, path, wrong, "another name", line=parameter.lineno))
     return [*found, *_check_types(path, run, parameters), *_check_docs(path, run, parameters)]
-
-
-def _first_words(spec: ast.arguments) -> str:
-    return "()" if not (spec.args or spec.posonlyargs or spec.kwonlyargs) else "(...)"
 
 
 def _check_types(path: Path, run: _Function, parameters: list[ast.arg]) -> Iterator[Finding]:
@@ -110,7 +106,7 @@ def _check_docs(path: Path, run: _Function, parameters: list[ast.arg]) -> Iterat
             wrong = f"the docstring does not explain {parameter.arg!r}"
             write = f"{parameter.arg}: what it is, under `Args:`"
             yield Finding(Level.INCOMPLETE, path, wrong, write, line=parameter.lineno)
-    for stale in documented.keys() - {parameter.arg for parameter in parameters}:
+    for stale in sorted(documented.keys() - {parameter.arg for parameter in parameters}):
         wrong = f"the docstring explains {stale!r}, which is no parameter"
         yield Finding(Level.INCOMPLETE, path, wrong, "the parameters as they are", line=run.lineno)
 
