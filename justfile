@@ -43,10 +43,20 @@ fix:
     {{ run }} ruff format
 
 # the tests, or those that the arguments choose
+[positional-arguments]
 test *arguments:
-    {{ run }} pytest {{ arguments }}
+    {{ run }} pytest "$@"
 
 # branch coverage of the core by its own tests: 100 % or it fails
 coverage:
     {{ run }} coverage run -m pytest -n 0 packages/rlm-core/tests/core
     {{ run }} coverage report
+
+# write what the docs hold of the program itself
+docs:
+    for page in docs/generate_*.py; do {{ run }} python "$page"; done
+
+# the benchmarks: a table of medians and ratios; `just bench --list`
+[positional-arguments]
+bench *arguments:
+    {{ run }} python -m bench "$@"
