@@ -257,11 +257,12 @@ def test_a_compaction_is_told_with_its_turns_and_housekeeping_is_not(run: Run) -
     run(Dropped((1, 2, 3, 4, 5, 6), "compaction"))
     run(Dropped((0,), "max_turns_in_context"), Dropped((0,), "summary_call"))
     run(Dropped((7, 8), "summarize", Summary(4, 4, "all counted")), agent="root")
-    run(Dropped((0,), "context_limit"))
+    run(Dropped((0,), "context_limit"), Dropped((0,), "shortened"))
     assert run.lines == [
         "  context compacted: turns 1-3 summarised",
         "  context compacted: turn 4 summarised",
         "  context too long: older turns dropped unread",
+        "  context too long: the newest result was cut",
     ]
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from rlm.cli.screen import lines
 from rlm.cli.screen.frame import frame
@@ -19,10 +19,9 @@ from rlm.cli.screen.row import Row, Span, Style
 from rlm.cli.screen.tree import ROOT, Tree, fold
 from rlm.cli.screen.writer import Writer
 from rlm.messages import Usage
+from rlm.session.codec import Record
 
 __all__ = ["Screen", "open_screen"]
-
-Record = dict[str, Any]
 
 
 class Screen:

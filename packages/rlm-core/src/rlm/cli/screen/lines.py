@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from rlm.cli.screen.row import Row, Span, Style, clean, clip
 from rlm.cli.screen.tree import ROOT, AgentNow, State, Tree, stop_state
 from rlm.cli.screen.words import first_line, many, seconds, short, spent, tokens
 from rlm.messages import Usage
-from rlm.session.codec import usage_read
-
-Record = dict[str, Any]
+from rlm.session.codec import Record, usage_read
 
 TOLD_RETRIES = 2
 """A provider that is down for minutes gets this many lines a request, and not one per attempt."""

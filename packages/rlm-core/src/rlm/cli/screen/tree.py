@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
 
 from rlm.budget import Stop
 from rlm.cli.screen.words import first_line, gist, last_line
 from rlm.messages import Usage
-from rlm.session.codec import usage_read
-
-Record = dict[str, Any]
+from rlm.session.codec import Record, usage_read
 
 ROOT = "root"
 
