@@ -71,7 +71,7 @@ class Done:
 
     @property
     def sessions(self) -> list[Session]:
-        return [Session(path) for path in sorted((self.cwd / ".rlm" / "sessions").glob("*"))]
+        return [Session(path) for path in sorted((self.cwd / ".rlm" / "sessions").glob("[0-9a-f]*"))]
 
     @property
     def session(self) -> Session:

@@ -1,68 +1,43 @@
-"""The composition root: settings to open agents. The only place that names adapters.
+"""The composition root: settings to a run. Here and in `node` and `supplies` alone are adapters named.
 
-A `Tree` owns what all agents of a run share; a `Node` is one agent at work. Every agent is a task on the host's event
-loop; a kernel only asks.
+A `Tree` is a run; a `Node` in it is one agent at work. Every agent is a task on the host's event loop; a kernel only
+asks.
 """
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from rlm.agent import Agent
-from rlm.broker.ledger import Ledger, Seat, TreeLimits
+from rlm.broker.ledger import Ledger
 from rlm.broker.parcel import Parcel, wrap
-from rlm.broker.server import Broker
-from rlm.broker.wire import Request
-from rlm.budget import Stop, TurnLimit
-from rlm.config import BROKER, Config, guest_environment, override, secrets_of
-from rlm.context import Both, Compact, LastTurns
-from rlm.errors import AgentError, ConfigError, RlmError
-from rlm.events import Asking, ChildEnded, ChildStarted, Event, Replied
-from rlm.kernel import JupyterKernel, KernelSpec
-from rlm.messages import System, User
-from rlm.ports import Context
-from rlm.prompt import Facts, system_prompt
+from rlm.config import Config, guest_environment, secrets_of
+from rlm.errors import ConfigError
+from rlm.kernel import Zygote
+from rlm.node import Earlier, Node, Order, Shared
 from rlm.result import RunResult
 from rlm.session import Session
-from rlm.skills import project_text, skills_text
-from rlm.state import State
-from rlm.supplies import Models, build_toolbox, open_models
+from rlm.supplies import open_models
+
+__all__ = ["Earlier", "Order", "Tree", "Watch", "context_file", "open_tree"]
 
 Watch = Callable[[dict[str, Any]], None]
 """Sees every record of every agent of the tree, as `--json` prints it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What one agent shall do, and how."""
-
-    task: str
-    config: Config
-    cwd: Path
-    context: Parcel | None = None
-    system_prompt: str | None = None
-    timeout: float | None = None
-
-
 @dataclass(slots=True)
 class Tree:
-    """What all agents of one run share. `session` is the root's, from the moment it runs."""
+    """A run and all that is in it. `session` is the root's, from the moment it runs."""
 
-    ledger: Ledger
-    models: Models
-    folder: Path
-    environment: dict[str, str]
+    shared: Shared
     watch: Watch | None = None
     session: Session | None = None
-    kernels: set[JupyterKernel] = field(default_factory=set)
 
     async def run(self, order: Order) -> RunResult:
         """Run the root agent.
@@ -70,22 +45,24 @@ class Tree:
         Raises:
             RlmError: what it could not survive; its session says so too.
         """
-        self.ledger.admit(0)
-        self.session = Session.create(
-            order.config.home,
-            model=order.config.model,
-            cwd=order.cwd,
-            prompt=order.task,
-            secrets=secrets_of(order.config),
-            watch=self.watch,
-            version=version("rlm-core"),
-        )
-        return await Node(self, order, self.session).run()
+        self.session = self._open_session(order)
+        self.shared.ledger.carry_on(self.session.agents, self.session.tree_usage)
+        return await Node(self.shared, order, self.session).run()
 
-    def kill(self) -> None:
-        """End all kernels at once, whatever they do."""
-        for kernel in self.kernels:
-            kernel.kill()
+    def _open_session(self, order: Order) -> Session:
+        config, secrets, told = order.config, secrets_of(order.config), version("rlm-core")
+        if order.earlier is None:
+            return Session.create(
+                config.home,
+                model=config.model,
+                cwd=order.cwd,
+                prompt=order.task,
+                secrets=secrets,
+                watch=self.watch,
+                version=told,
+            )
+        folder, fork = order.earlier.folder, order.earlier.fork
+        return Session.resume(folder, fork=fork, model=config.model, secrets=secrets, watch=self.watch, version=told)
 
 
 @asynccontextmanager
@@ -96,7 +73,9 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
         RlmError: what was asked for is not to be had; nothing has been changed then.
     """
     if config.sandbox != "off":
-        raise ConfigError("The sandbox bwrap is not in this version, and rlm does not run without it when asked for it.")
+        raise ConfigError(
+            "The sandbox bwrap is not in this version, and rlm does not run without it when asked for it."
+        )
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(open_models(config, stream=stream))
         folder = _runtime_folder()
@@ -107,7 +86,8 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
             depth=config.max_depth,
             working=config.max_concurrent_agents,
         )
-        yield Tree(ledger, models, folder, guest_environment(config), watch)
+        zygote = await stack.enter_async_context(Zygote())
+        yield Tree(Shared(ledger, models, zygote, folder, guest_environment(config)), watch)
 
 
 def _runtime_folder() -> Path:
@@ -117,157 +97,6 @@ def _runtime_folder() -> Path:
         folder.rmdir()
         folder = Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp"))
     return folder
-
-
-class Node:
-    """One agent at work: its session, its seat, its kernel, and the children that its cells ask for."""
-
-    def __init__(self, tree: Tree, order: Order, session: Session, seat: Seat | None = None, depth: int = 0) -> None:
-        self._tree = tree
-        self._order = order
-        self._session = session
-        self._seat = seat or tree.ledger.seat()
-        self._depth = depth
-        self._kernel: JupyterKernel | None = None
-
-    async def run(self) -> RunResult:
-        """Work until the agent stops, then leave nothing behind.
-
-        Raises:
-            RlmError: what the agent could not survive.
-        """
-        order = self._order
-        async with AsyncExitStack() as stack:
-            stack.enter_context(self._session)
-            await stack.enter_async_context(self._seat)
-            agent = await self._open(stack)
-            try:
-                async with asyncio.timeout(order.timeout):
-                    result = await agent.run(System(self._prompt()), User(order.task))
-            except TimeoutError:
-                raise AgentError(f"timed out after {order.timeout:g} s", Stop.CANCELLED) from None
-        return RunResult(
-            result.answer, result.stop, self._session.meta.tree_usage, result.spent.turns, self._session.folder
-        )
-
-    async def _open(self, stack: AsyncExitStack) -> Agent:
-        """Open what the agent works with."""
-        config = self._order.config
-        folder = self._tree.folder / self._session.id
-        folder.mkdir(mode=0o700)
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        broker = await stack.enter_async_context(Broker(folder, self.spawn))
-        environment = self._tree.environment | {BROKER: broker.address}
-        if "ipython" in config.tools:
-            self._kernel = await stack.enter_async_context(self._new_kernel(folder, environment))
-        tools = build_toolbox(config, self._order.cwd, environment, self._session.outputs, self._kernel, self._hear)
-        return Agent(
-            model=self._tree.models.model(config, self._order.task, self._depth, self._hear),
-            tools=await stack.enter_async_context(tools),
-            context=_context(config),
-            limits=TreeLimits(TurnLimit(config.max_turns), self._tree.ledger),
-            sink=self._hear,
-            state=State(),
-        )
-
-    def _new_kernel(self, folder: Path, environment: dict[str, str]) -> JupyterKernel:
-        parcel = self._order.context
-        spec = KernelSpec(
-            cwd=self._order.cwd,
-            env=environment,
-            run_dir=folder,
-            outputs=self._session.outputs,
-            max_output=self._order.config.max_output,
-            context=(parcel.kind, parcel.path) if parcel else None,
-        )
-        return JupyterKernel(spec, self._hear)
-
-    def _prompt(self) -> str:
-        config = self._order.config
-        text = self._order.system_prompt
-        if text is None and config.system_prompt_path is not None:
-            text = config.system_prompt_path.read_text()
-        return text if text is not None else system_prompt(self._facts())
-
-    def _facts(self) -> Facts:
-        config, parcel = self._order.config, self._order.context
-        return Facts(
-            cwd=str(self._order.cwd),
-            tools=config.tools,
-            recursion=self._tree.ledger.can_recurse(self._depth),
-            context=parcel.about if parcel else "",
-            skills=skills_text(self._order.cwd) if self._kernel is not None else "",
-            project="" if config.no_context_files else project_text(self._order.cwd),
-            append=config.append_to_system_prompt or "",
-        )
-
-    def _hear(self, event: Event) -> None:
-        if isinstance(event, Replied):
-            self._tree.ledger.spend(event.reply.usage)
-        if isinstance(event, Asking) and self._kernel is not None and self._depth == 0:
-            self._kernel.start()  # it is up when the first reply comes; a child may never need one
-        self._session(event)
-
-    # ---- children
-
-    async def spawn(self, request: Request) -> RunResult:
-        """Run a child for a cell that asks. Nothing of what a cell says is trusted.
-
-        Raises:
-            AgentError: it failed, or is refused.
-        """
-        order = self._order_of(request)
-        self._tree.ledger.admit(self._depth + 1)
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._seat.waiting())
-            if self._kernel is not None:
-                stack.enter_context(self._kernel.waiting())
-            seat = self._tree.ledger.seat()
-            await stack.enter_async_context(seat)  # sits before its folder is made: those who queue cost nothing
-            return await self._run_child(order, seat)
-
-    async def _run_child(self, order: Order, seat: Seat) -> RunResult:
-        session = self._session.child(order.task, model=order.config.model, cwd=order.cwd)
-        self._hear(ChildStarted(session.folder.name, order.task))
-        error = ""
-        try:
-            return await Node(self._tree, order, session, seat, self._depth + 1).run()
-        except RlmError as raised:
-            error = str(raised)
-            raise
-        finally:
-            meta = session.meta
-            stop = Stop(meta.stop_reason or Stop.ERROR)
-            self._hear(ChildEnded(session.folder.name, stop, meta.turns, meta.tree_usage, error))
-
-    def _order_of(self, request: Request) -> Order:
-        """The parent's settings where the request does not say otherwise.
-
-        Raises:
-            ConfigError: an argument is not allowed.
-        """
-        options = dict(request.options)
-        cwd = Path(options.pop("cwd", self._order.cwd))
-        prompt = options.pop("system_prompt", self._order.system_prompt)
-        timeout = float(options.pop("timeout")) if "timeout" in options else None
-        config = override(self._order.config, options)
-        return Order(request.task, config, self._order.cwd / cwd, self._parcel(request), prompt, timeout)
-
-    def _parcel(self, request: Request) -> Parcel | None:
-        """Only a plain file in this agent's own runtime folder may be handed on."""
-        if not request.context:
-            return None
-        path = self._tree.folder / self._session.id / Path(request.context).name
-        if path.is_symlink() or not path.is_file():
-            raise AgentError("the context is not a file in this agent's runtime folder")
-        return Parcel(path, request.about, "file" if request.kind == "file" else "pickle")
-
-
-def _context(config: Config) -> Context:
-    compact = Compact(config.summarize_at_tokens)
-    if config.max_turns_in_context == -1:
-        return compact
-    return Both(LastTurns(config.max_turns_in_context), compact)
 
 
 def context_file(path: Path | None) -> Parcel | None:

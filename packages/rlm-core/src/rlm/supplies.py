@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,19 +82,21 @@ class Workplace:
     sink: Sink
 
 
-def tools(config: Config, place: Workplace) -> list[Tool]:
-    """The tools that are switched on, in the order of the setting."""
-    made = {
+def open_tools(config: Config, place: Workplace, stack: ExitStack) -> list[Tool]:
+    """The tools that are switched on, in the order of the setting; `stack` closes them."""
+    made: dict[str, Callable[[], Tool]] = {
         "ipython": lambda: _ipython(config, place),
         "summarize": lambda: Summarize(place.kernel),
-        "bash": lambda: Bash(
-            place.cwd, place.environment, place.outputs, config.exec_timeout, config.max_output, place.sink
-        ),
+        "bash": lambda: stack.enter_context(closing(_bash(config, place))),
         "edit": lambda: Edit(place.cwd),
     }
     hidden = secrets_of(config)
     opened = [made[name]() for name in config.tools]
     return [Discreet(tool, hidden) for tool in opened] if hidden else opened
+
+
+def _bash(config: Config, place: Workplace) -> Bash:
+    return Bash(place.cwd, place.environment, place.outputs, config.exec_timeout, config.max_output, place.sink)
 
 
 def _ipython(config: Config, place: Workplace) -> IPython:

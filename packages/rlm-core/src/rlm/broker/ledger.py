@@ -36,6 +36,11 @@ class Ledger:
             raise AgentError(f"the tree has had its {self._max_agents} agents (RLM_MAX_AGENTS)", Stop.AGENT_BUDGET)
         self.agents += 1
 
+    def carry_on(self, agents: int, usage: Usage) -> None:
+        """Count what the tree has had already: its root, and what an earlier run of it spent."""
+        self.agents += agents
+        self.spend(usage)
+
     def can_recurse(self, depth: int) -> bool:
         """Whether an agent at `depth` may have children."""
         return depth < self._depth

@@ -6,10 +6,13 @@ import secrets
 from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 HEAD = 200
 """Characters of an object that the prompt shows."""
+
+
+Kind = Literal["pickle", "file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class Parcel:
 
     path: Path
     about: str
-    kind: str = "pickle"
+    kind: Kind = "pickle"
 
 
 def pack(obj: object, folder: Path) -> Parcel:

@@ -10,6 +10,7 @@ from rlm.config import Config, flag, variable
 from rlm.errors import ConfigError
 
 COMMANDS = {
+    "resume": 'go on with a session: [ID] ["more"]',
     "skills": "list the skills; `new NAME` makes one, `check DIR` validates one",
     "demo": "a recorded model mends a real small repository: no key, no network",
 }

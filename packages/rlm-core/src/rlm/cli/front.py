@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,15 @@ _NOTHING: Record = {"type": "result", "agent": "root", "status": "error", "stop_
 """The last line of `--json` when there was not even a session."""
 
 
-def run(task: str, config: Config, cwd: Path) -> int:
-    """Run the task, print what comes of it, return the exit code.
+def run(order: Order) -> int:
+    """Run the order, print what comes of it, return the exit code.
 
     Raises:
-        RlmError: the run could not even start.
+        RlmError: it failed; what there is to tell has been told.
     """
+    config = order.config
     _check_output(config.output)
-    order = Order(task, config, cwd, context_file(config.context))
+    order = replace(order, context=context_file(config.context))
     with open_screen(sys.stderr, quiet=config.quiet, color=config.color) as screen:
         return Front(config, screen).run(order)
 
@@ -47,10 +49,6 @@ class Front:
         self._session: Session | None = None
 
     def run(self, order: Order) -> int:
-        """
-        Raises:
-            RlmError: it failed; what there is to tell has been told.
-        """
         try:
             result = asyncio.run(self._work(order))
         except Interrupted as interrupted:
@@ -63,7 +61,7 @@ class Front:
     async def _work(self, order: Order) -> RunResult:
         async with open_tree(self._config, watch=self._hear, stream=self._watched()) as tree:
             try:
-                return await until_signal(tree.run(order), tree.kill)
+                return await until_signal(tree.run(order))
             finally:
                 self._session = tree.session
 

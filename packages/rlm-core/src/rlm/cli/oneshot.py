@@ -32,8 +32,9 @@ def run(argv: Sequence[str]) -> int:
 
         return guest.run(task, settings_given(parsed), address)
     from rlm.cli import front
+    from rlm.runtime import Order
 
-    return front.run(task, config, Path.cwd())
+    return front.run(Order(task, config, Path.cwd()))
 
 
 def _print_version() -> int:

@@ -1,18 +1,15 @@
-"""What Ctrl-C and its kin do to a run: the first one ends it in order, a second one soon after by force."""
+"""What Ctrl-C and its kin do to a run: each cancels it, and cancelled while it closes it has no more patience."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from rlm.cli import exits
 
 T = TypeVar("T")
-
-SOON = 2.0
-"""Seconds within which a second signal means force."""
 
 CODES = {signal.SIGINT: exits.INTERRUPTED, signal.SIGTERM: exits.TERMINATED, signal.SIGHUP: exits.HUNG_UP}
 
@@ -25,8 +22,8 @@ class Interrupted(Exception):
         self.code = code
 
 
-async def until_signal(work: Coroutine[Any, Any, T], force: Callable[[], None]) -> T:
-    """Do the work; the first signal cancels it, a second one soon after calls `force`.
+async def until_signal(work: Coroutine[Any, Any, T]) -> T:
+    """Do the work until it is done or a signal comes: the first ends it in order, the next kills what is slow to end.
 
     Raises:
         Interrupted: a signal ended it, after everything was closed.
@@ -34,14 +31,8 @@ async def until_signal(work: Coroutine[Any, Any, T], force: Callable[[], None]) 
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
     codes: list[int] = []
-    last = float("-inf")
 
     def on(number: signal.Signals) -> None:
-        nonlocal last
-        now = loop.time()
-        if codes and now - last <= SOON:
-            force()
-        last = now
         codes.append(CODES[number])
         task.cancel()
 

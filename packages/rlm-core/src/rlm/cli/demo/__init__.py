@@ -19,6 +19,7 @@ from rlm.cli import exits, front
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.config import Config, read_config
 from rlm.errors import ConfigError, RlmError
+from rlm.runtime import Order
 
 TASK = "The tests of this repository fail. Find out why, mend the code, and show that they pass."
 _SETTINGS = {"max_depth": "1", "tools": "ipython,summarize,edit"}
@@ -37,7 +38,7 @@ def run(argv: Sequence[str]) -> int:
     _say(config, "\nrlm works on it. The model's replies are recorded, all else is real and happens now:\n")
     with as_file(_HERE / "turns.jsonl") as turns:
         made = read_config(_SETTINGS | settings_given(_parse(argv)) | _of_demo(turns, folder))
-        code = front.run(TASK, made, repository)
+        code = front.run(Order(TASK, made, repository))
     _say(config, "\nThe same tests again:")
     if code == exits.DONE and not _tests_pass(repository, config):
         raise RlmError(f"The tests still fail. The session is in {folder}; please report this.")

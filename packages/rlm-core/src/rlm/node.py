@@ -1,0 +1,225 @@
+"""One agent at work, and the children that its cells ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlm.agent import Agent
+from rlm.broker.ledger import Ledger, Seat, TreeLimits
+from rlm.broker.parcel import Parcel
+from rlm.broker.server import Broker
+from rlm.broker.wire import Request
+from rlm.budget import Stop, TurnLimit
+from rlm.config import BROKER, Config, override
+from rlm.context import Both, Compact, LastTurns
+from rlm.errors import AgentError, RlmError
+from rlm.events import Asking, ChildEnded, ChildStarted, Event, Replied
+from rlm.kernel import JupyterKernel, KernelSpec, Zygote
+from rlm.messages import Kind, System, User
+from rlm.ports import Context
+from rlm.prompt import Facts, system_prompt
+from rlm.result import RunResult
+from rlm.session import Session
+from rlm.session.journal import read
+from rlm.session.resume import kernel_note, names_gone
+from rlm.skills import project_text, skills_text
+from rlm.supplies import Models, Workplace, open_tools
+from rlm.toolbox import Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The session to go on with, or with `fork` a copy of it."""
+
+    folder: Path
+    fork: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one agent shall do, and how."""
+
+    task: str
+    config: Config
+    cwd: Path
+    context: Parcel | None = None
+    system_prompt: str | None = None
+    timeout: float | None = None
+    earlier: Earlier | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all agents of one run share."""
+
+    ledger: Ledger
+    models: Models
+    zygote: Zygote
+    folder: Path
+    environment: dict[str, str]
+
+
+class Node:
+    """One agent at work: its session, its seat, its kernel, and the children that its cells ask for."""
+
+    def __init__(
+        self, shared: Shared, order: Order, session: Session, seat: Seat | None = None, depth: int = 0
+    ) -> None:
+        self._shared = shared
+        self._order = order
+        self._session = session
+        self._seat = seat or shared.ledger.seat()
+        self._depth = depth
+        self._kernel: JupyterKernel | None = None
+
+    async def run(self) -> RunResult:
+        """Work until the agent stops, then leave nothing behind.
+
+        Raises:
+            RlmError: what the agent could not survive.
+        """
+        order = self._order
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self._session)
+            await stack.enter_async_context(self._seat)
+            agent = await self._open(stack)
+            try:
+                async with asyncio.timeout(order.timeout):
+                    result = await agent.run(*self._opening(), User(order.task))
+            except TimeoutError:
+                raise AgentError(f"timed out after {order.timeout:g} s", Stop.CANCELLED) from None
+        return RunResult(
+            result.answer, result.stop, self._session.meta.tree_usage, result.spent.turns, self._session.folder
+        )
+
+    async def _open(self, stack: AsyncExitStack) -> Agent:
+        """Open what the agent works with."""
+        config = self._order.config
+        folder = self._shared.folder / self._session.id
+        folder.mkdir(mode=0o700)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        broker = await stack.enter_async_context(Broker(folder, self.spawn))
+        environment = self._shared.environment | {BROKER: broker.address}
+        if "ipython" in config.tools:
+            self._kernel = await stack.enter_async_context(self._new_kernel(folder, environment))
+        place = Workplace(self._order.cwd, environment, self._session.outputs, self._kernel, self._hear)
+        return Agent(
+            model=self._shared.models.model(config, self._order.task, self._depth, self._hear),
+            tools=Toolbox(open_tools(config, place, stack.enter_context(ExitStack()))),
+            context=_context(config),
+            limits=TreeLimits(TurnLimit(self._session.start.spent.turns + config.max_turns), self._shared.ledger),
+            sink=self._hear,
+            state=self._session.start,
+        )
+
+    def _new_kernel(self, folder: Path, environment: dict[str, str]) -> JupyterKernel:
+        parcel = self._order.context
+        spec = KernelSpec(
+            cwd=self._order.cwd,
+            env=environment,
+            run_dir=folder,
+            outputs=self._session.outputs,
+            max_output=self._order.config.max_output,
+            context=(parcel.kind, parcel.path) if parcel else None,
+        )
+        return JupyterKernel(spec, self._hear, self._shared.zygote)
+
+    def _opening(self) -> list[System | User]:
+        """What comes before the task: the system prompt, or when resumed what has become of the kernel."""
+        if not self._session.start.history.entries:
+            return [System(self._prompt())]
+        if self._kernel is None:
+            return []
+        gone = names_gone(read(self._session.folder).records)
+        return [User(kernel_note(gone), Kind.NOTE)]
+
+    def _prompt(self) -> str:
+        config = self._order.config
+        text = self._order.system_prompt
+        if text is None and config.system_prompt_path is not None:
+            text = config.system_prompt_path.read_text()
+        return text if text is not None else system_prompt(self._facts())
+
+    def _facts(self) -> Facts:
+        config, parcel = self._order.config, self._order.context
+        return Facts(
+            cwd=str(self._order.cwd),
+            tools=config.tools,
+            recursion=self._shared.ledger.can_recurse(self._depth),
+            context=parcel.about if parcel else "",
+            skills=skills_text(self._order.cwd) if self._kernel is not None else "",
+            project="" if config.no_context_files else project_text(self._order.cwd),
+            append=config.append_to_system_prompt or "",
+        )
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Replied):
+            self._shared.ledger.spend(event.reply.usage)
+        if isinstance(event, Asking) and self._kernel is not None and self._depth == 0:
+            self._kernel.start()  # it is up when the first reply comes; a child may never need one
+        self._session(event)
+
+    # ---- children
+
+    async def spawn(self, request: Request) -> RunResult:
+        """Run a child for a cell that asks. Nothing of what a cell says is trusted.
+
+        Raises:
+            AgentError: it failed, or is refused.
+        """
+        order = self._order_of(request)
+        self._shared.ledger.admit(self._depth + 1)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._seat.waiting())
+            if self._kernel is not None:
+                stack.enter_context(self._kernel.waiting())
+            seat = self._shared.ledger.seat()
+            await stack.enter_async_context(seat)  # sits before its folder is made: those who queue cost nothing
+            return await self._run_child(order, seat)
+
+    async def _run_child(self, order: Order, seat: Seat) -> RunResult:
+        session = self._session.child(order.task, model=order.config.model, cwd=order.cwd)
+        self._hear(ChildStarted(session.folder.name, order.task))
+        error = ""
+        try:
+            return await Node(self._shared, order, session, seat, self._depth + 1).run()
+        except RlmError as raised:
+            error = str(raised)
+            raise
+        finally:
+            meta = session.meta
+            stop = Stop(meta.stop_reason or Stop.ERROR)
+            self._hear(ChildEnded(session.folder.name, stop, meta.turns, meta.tree_usage, error))
+
+    def _order_of(self, request: Request) -> Order:
+        """The parent's settings where the request does not say otherwise.
+
+        Raises:
+            ConfigError: an argument is not allowed.
+        """
+        options = dict(request.options)
+        cwd = Path(options.pop("cwd", self._order.cwd))
+        prompt = options.pop("system_prompt", self._order.system_prompt)
+        timeout = float(options.pop("timeout")) if "timeout" in options else None
+        config = override(self._order.config, options)
+        return Order(request.task, config, self._order.cwd / cwd, self._parcel(request), prompt, timeout)
+
+    def _parcel(self, request: Request) -> Parcel | None:
+        """Only a plain file in this agent's own runtime folder may be handed on."""
+        if not request.context:
+            return None
+        path = self._shared.folder / self._session.id / Path(request.context).name
+        if path.is_symlink() or not path.is_file():
+            raise AgentError("the context is not a file in this agent's runtime folder")
+        return Parcel(path, request.about, "file" if request.kind == "file" else "pickle")
+
+
+def _context(config: Config) -> Context:
+    compact = Compact(config.summarize_at_tokens)
+    if config.max_turns_in_context == -1:
+        return compact
+    return Both(LastTurns(config.max_turns_in_context), compact)
