@@ -95,8 +95,8 @@ def fan(count: int, child: Script = ONE_CELL) -> Script:
 
 
 def done_if(expected: str, request: Request) -> Answer:
-    """The right answer, if what the cell gave holds what it should."""
-    return DONE if expected in request.last else text(request.last[-300:])
+    """The right answer, if the last cell gave what it should."""
+    return DONE if request.last.strip() == expected else text(request.last[-300:])
 
 
 def _checked(served: Served) -> Served:

@@ -17,7 +17,7 @@ MANY, FEW = 32, 8
 """Children of a fan-out, and of the smaller one that it is compared with to know the cost of one more."""
 
 POSTS = """
-import http.client, json, os
+import http.client, json
 from concurrent.futures import ThreadPoolExecutor
 def post(_):
     connection = http.client.HTTPConnection("127.0.0.1", {port})
@@ -156,11 +156,8 @@ def _posts(bench: Bench) -> Ran:
         if request.depth:
             return DONE
         port = int(request.headers["host"].rpartition(":")[2])
-        return (
-            call("ipython", code=POSTS.format(port=port, count=MANY))
-            if request.turn == 0
-            else runs.done_if(str(MANY), request)
-        )
+        posts = call("ipython", code=POSTS.format(port=port, count=MANY))
+        return posts if request.turn == 0 else runs.done_if(str(MANY), request)
 
     return runs.floor(bench, "std", script).ran
 
