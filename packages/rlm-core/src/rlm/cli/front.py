@@ -36,7 +36,8 @@ def run(order: Order) -> int:
     config = order.config
     _check_output(config.output)
     order = replace(order, context=context_file(config.context))
-    with open_screen(sys.stderr, quiet=config.quiet, color=config.color) as screen:
+    live = not (config.json and sys.stdout.isatty())  # lines of JSON would break a tree on the same terminal
+    with open_screen(sys.stderr, quiet=config.quiet, color=config.color, live=live) as screen:
         return Front(config, screen).run(order)
 
 
