@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -241,10 +242,11 @@ def by_task(scripts: Mapping[str, Script | Sequence[Answer]]) -> Script:
 class Scripted:
     """The server: a thread of its own with an event loop, from `with` to the end of it."""
 
-    def __init__(self, *script: Answer | Script, port: int = 0) -> None:
+    def __init__(self, *script: Answer | Script, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         first = script[0] if script else None
         self._script: Script = first if callable(first) else in_order(*(a for a in script if isinstance(a, Answer)))
         self._port = port
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stop = asyncio.Event()
@@ -256,7 +258,7 @@ class Scripted:
     @property
     def url(self) -> str:
         """The base URL, for RLM_BASE_URL."""
-        return f"http://127.0.0.1:{self._port}/v1"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self._port}/v1"
 
     def __enter__(self) -> Scripted:
         self._thread.start()
@@ -287,7 +289,7 @@ class Scripted:
             self._loop.close()
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._talk, "127.0.0.1", self._port, backlog=1024)
+        server = await asyncio.start_server(self._talk, "127.0.0.1", self._port, backlog=1024, ssl=self._tls)
         self._port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
@@ -304,7 +306,7 @@ class Scripted:
                 pass
         except asyncio.CancelledError:
             pass  # the server stops; a cancelled connection task would be reported as an error
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
             self.seen["left"] += 1
         finally:
             writer.close()

@@ -51,7 +51,7 @@ class Endpoint:
 class OpenAIClient:
     """The connections to one endpoint: one per process, made when first used, closed with the context.
 
-    `budget` and `read_timeout` are seconds.
+    `budget`, `read_timeout` and `first_pause`, the first time between two tries, are seconds.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class OpenAIClient:
         *,
         budget: float = BUDGET,
         read_timeout: float = READ_TIMEOUT,
+        first_pause: float = 0.5,
     ) -> None:
         if not endpoint.url.startswith(("http://", "https://")):
             raise ConfigError(f"The base URL {endpoint.url!r} must begin with http:// or https://.")
@@ -68,6 +69,7 @@ class OpenAIClient:
         self.sdk_max_retries = sdk_max_retries
         self.budget = budget
         self.read_timeout = read_timeout
+        self.first_pause = first_pause
         self.streams = Streams()
         self._sdk: Any = None
         self._opening = asyncio.Lock()
@@ -163,7 +165,7 @@ class OpenAIModel:
         """See `rlm.ports.Model`. What was told of a stream that broke off comes again after a `Retried`."""
         body = self._body(messages, tools, tool_choice)
         prompt_size = sum(map(size, messages))
-        patience = Patience(self._client.budget, self._sink)
+        patience = Patience(self._client.budget, self._sink, self._client.first_pause)
         while True:
             fault = await self._try(body, prompt_size, patience)
             if isinstance(fault, Reply):

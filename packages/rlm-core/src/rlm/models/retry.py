@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
 
 from rlm.events import Retried
 from rlm.models.faults import Retry, Verdict
@@ -21,17 +20,17 @@ _SDK_LONGEST = 8.0  # seconds; the SDK waits half a second, then twice as long e
 class Patience:
     """What is left of it for one request."""
 
-    def __init__(self, budget: float, sink: Sink, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, budget: float, sink: Sink, first_pause: float = 0.5) -> None:
         self._budget = budget
         self._sink = sink
-        self._clock = clock
+        self._first_pause = first_pause
         self._failures = 0
         self._deadline: float | None = None
 
     @property
     def left(self) -> float:
         """Seconds."""
-        return self._budget if self._deadline is None else max(0.0, self._deadline - self._clock())
+        return self._budget if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def sdk_retries(self, allowed: int) -> int:
         """How many of its own retries the SDK may make now: none at first, for they are silent."""
@@ -48,8 +47,8 @@ class Patience:
         """
         self._failures += 1
         if self._deadline is None:
-            self._deadline = self._clock() + self._budget
-        seconds = pause(self._failures, verdict.after)
+            self._deadline = time.monotonic() + self._budget
+        seconds = pause(self._failures, verdict.after, self._first_pause)
         if (last_words := self._last_words(verdict, seconds)) is not None:
             raise verdict.error(" ".join(filter(None, (f"{verdict.reason.rstrip('.')}{last_words}.", verdict.hint))))
         self._sink(Retried(verdict.reason, self._failures, round(seconds, 3)))
@@ -62,13 +61,16 @@ class Patience:
         if verdict.retry is Retry.SOME and self._failures > FEW:
             return f" ({self._failures} times)"
         if verdict.after is not None and verdict.after > self._budget:
-            return f" (it asks for a pause of {verdict.after:,.0f} s)"
-        return f" ({self._failures} times, for {self._budget:,.0f} s)" if seconds > self.left else None
+            return f" (it asks for a pause of {verdict.after:.0f} s)"
+        return f" ({self._failures} times, for {self._budget:g} s)" if seconds >= self.left else None
 
 
-def pause(failures: int, after: float | None) -> float:
-    """Seconds before the next try: from half a second doubling, jittered so that many clients do not come at once."""
+def pause(failures: int, after: float | None, first: float) -> float:
+    """Seconds before the next try: as long as the provider asks, or `first`, doubling.
+
+    Jittered, so that many clients do not come at once; never nothing, so that nobody is hammered.
+    """
     jitter = random.random()  # noqa: S311 - not a secret
     if after is not None:
-        return after + jitter * min(1.0, after / 10)
-    return float(min(LONGEST, 0.5 * 2 ** (failures - 1))) * (0.5 + jitter / 2)
+        return max(after, first) + jitter * min(1.0, after / 10)
+    return float(min(LONGEST, first * 2 ** (failures - 1))) * (0.5 + jitter / 2)

@@ -1,0 +1,146 @@
+"""Every fault of tests/support/faults.py, provoked against the real adapter in a real agent."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import scripted
+from faults import BUDGET, CALLS, FAULTS, NO, OVERFLOWS, PASSING, SOME, Fault
+from rlm.agent import Agent
+from rlm.budget import Stop, TurnLimit
+from rlm.context import Compact
+from rlm.errors import ContextTooLong, CredentialsError, ModelError, ModelUnavailable, RlmError
+from rlm.events import Event, Retried
+from rlm.messages import System, User
+from rlm.models.openai import Endpoint, OpenAIClient
+from rlm.toolbox import Toolbox
+from scripted import Answer, Scripted, always, error, in_order, text
+
+CODES: dict[type[Exception], int] = {CredentialsError: 4, ModelUnavailable: 75, ModelError: 1}
+
+
+def ends(client: OpenAIClient, events: list[Event], *, stream: bool) -> Agent:
+    model = client.model("gpt-9", depth=0, sink=events.append, stream=stream)
+    return Agent(model=model, tools=Toolbox(), context=Compact(), limits=TurnLimit(3), sink=events.append)
+
+
+def url_of(fault: Fault, server: Scripted) -> str:
+    if fault.where == "unknown host":
+        return "http://no-such-host.invalid/v1"
+    if fault.where == "server":
+        return server.url
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+
+
+def quick(url: str, key: str | None = "sk-very-secret", budget: float = 0.3) -> OpenAIClient:
+    return OpenAIClient(Endpoint(url, key), 0, budget=budget, read_timeout=0.2, first_pause=0.02)
+
+
+def as_told(sees: str) -> re.Pattern[str]:
+    """With the small budget of these tests."""
+    return re.compile(re.escape(sees).replace("…", r"\d+").replace("300", r"0\.3") + r"\Z")
+
+
+CASES = [
+    pytest.param(fault, streamed, id=f"{fault.name}, {'streamed' if streamed else 'whole'}")
+    for fault in FAULTS
+    for streamed in (False, True)
+    if fault.streamed in (None, streamed)
+]
+
+
+@pytest.mark.parametrize(("fault", "streamed"), CASES)
+async def test_a_fault_that_stays_ends_as_the_table_says(fault: Fault, streamed: bool) -> None:
+    events: list[Event] = []
+    with Scripted(always(fault.answer)) as server:
+        async with quick(url_of(fault, server)) as client:
+            agent = ends(client, events, stream=streamed)
+            if fault.code in CODES.values():
+                with pytest.raises(RlmError, match=as_told(fault.sees)) as caught:
+                    await agent.run(System("s"), User("task"))
+                assert CODES[caught.type] == fault.code
+            else:
+                result = await agent.run(System("s"), User("task"))
+                assert (0 if result.stop is Stop.DONE else 3) == fault.code
+    retries = [event for event in events if isinstance(event, Retried)]
+    assert bool(retries) == (fault.retried != NO)
+    if fault.retried == SOME:
+        assert len(retries) == 3
+    assert "sk-very-secret" not in str(events)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("fault", [f for f in PASSING if f.where == "server"], ids=lambda fault: fault.name)
+async def test_a_fault_that_passes_costs_a_notice_and_nothing_else(fault: Fault, streamed: bool) -> None:
+    events: list[Event] = []
+    with Scripted(in_order(fault.answer, text("well"))) as server:
+        async with quick(server.url, budget=60) as client:
+            result = await ends(client, events, stream=streamed).run(System("s"), User("task"))
+    assert (result.answer, result.stop) == ("well", Stop.DONE)
+    if fault.streamed in (None, streamed):
+        notice = next(event for event in events if isinstance(event, Retried))
+        assert fault.sees.startswith(notice.reason)
+        assert notice.attempt == 1
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(("status", "words"), OVERFLOWS)
+async def test_every_wording_of_a_context_that_is_too_long_is_known(status: int, words: str, streamed: bool) -> None:
+    with Scripted(always(error(status, words))) as server:
+        async with quick(server.url) as client:
+            model = client.model("m", depth=0, sink=lambda _: None, stream=streamed)
+            with pytest.raises(ContextTooLong):
+                await model.complete([User("task")], [])
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    "words",
+    ["Too many tokens, please wait before trying again.", "Rate limit reached: limit 30000 tokens per min"],
+)
+async def test_too_many_tokens_a_minute_is_no_long_context(words: str, streamed: bool) -> None:
+    with Scripted(in_order(error(429, words), text("well"))) as server:
+        async with quick(server.url, budget=60) as client:
+            model = client.model("m", depth=0, sink=lambda _: None, stream=streamed)
+            assert (await model.complete([User("task")], [])).message.text == "well"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("answer", CALLS.values(), ids=CALLS)
+async def test_calls_are_mended_and_the_provider_gets_them_back_mended(answer: Answer, streamed: bool) -> None:
+    with Scripted(in_order(answer, text("done"))) as server:
+        async with quick(server.url, budget=5) as client:
+            result = await ends(client, [], stream=streamed).run(User("task"))
+        assert result.answer == "done"
+        asked, *answers = server.requests[1].messages[1:]
+    ids = [call["id"] for call in asked["tool_calls"]]
+    assert asked["content"] is None
+    assert len(set(ids)) == len(ids)
+    assert all(
+        isinstance(call["function"]["arguments"], str) and call["type"] == "function" for call in asked["tool_calls"]
+    )
+    assert [answer["tool_call_id"] for answer in answers] == ids
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_certificate_that_nobody_trusts_is_told_at_once(streamed: bool) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(Path(scripted.__file__).with_name("untrusted.pem"))
+    with Scripted(always(text("hi")), tls=tls) as server:
+        async with quick(server.url) as client:
+            model = client.model("m", depth=0, sink=lambda _: None, stream=streamed)
+            with pytest.raises(ModelError, match=r"certificate is not trusted .*Set SSL_CERT_FILE"):
+                await model.complete([User("task")], [])
+        assert server.requests == []
+
+
+def test_the_list_holds_every_kind_of_retry() -> None:
+    assert {fault.retried for fault in FAULTS} == {NO, SOME, BUDGET}
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
