@@ -6,8 +6,6 @@ asks.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from rlm.errors import ConfigError
 from rlm.kernel import Zygote
 from rlm.node import Earlier, Node, Order, Shared
 from rlm.result import RunResult
+from rlm.scratch import private_folder
 from rlm.session import Session
 from rlm.supplies import open_models
 
@@ -78,8 +77,7 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
         )
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(open_models(config, stream=stream))
-        folder = _runtime_folder()
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = stack.enter_context(private_folder())
         ledger = Ledger(
             tokens=config.max_tokens,
             agents=config.max_agents,
@@ -88,15 +86,6 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
         )
         zygote = await stack.enter_async_context(Zygote())
         yield Tree(Shared(ledger, models, zygote, folder, guest_environment(config)), watch)
-
-
-def _runtime_folder() -> Path:
-    """Private, and with a short path: that of a unix socket may not be longer than about 100 bytes."""
-    folder = Path(tempfile.mkdtemp(prefix="rlm-"))
-    if len(str(folder)) > 50:
-        folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp"))
-    return folder
 
 
 def context_file(path: Path | None) -> Parcel | None:

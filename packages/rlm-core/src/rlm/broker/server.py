@@ -51,7 +51,9 @@ class Broker:
         assert call is not None
         self._calls.add(call)
         try:
-            with contextlib.suppress(ConnectionError):  # the cell has gone: nobody wants the answer
+            # The cell has gone, or we close: nobody wants the answer. Not re-raised, for nobody awaits this task, and
+            # asyncio prints a traceback for a cancelled handler (seen in Python 3.11).
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 writer.write(await self._call(reader))
                 await writer.drain()
         finally:

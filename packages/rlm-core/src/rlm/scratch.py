@@ -1,0 +1,37 @@
+"""A private folder for sockets, which is gone when we are, whatever ends us."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_WATCH = Path(__file__).with_suffix(".sh")
+
+LONGEST = 50
+"""Bytes of its path: that of a unix socket in it may not be longer than 103 on macOS, 107 on Linux."""
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Make a folder (0700) with a short path. A tiny process beside us removes it when we leave, or are killed."""
+    folder = _short(Path(tempfile.mkdtemp(prefix="rlm-")))
+    watch = subprocess.Popen(
+        ["/bin/sh", str(_WATCH), str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,  # a Ctrl-C is for us
+    )
+    with watch:  # leaving it closes the pipe, and waits until the folder is removed
+        yield folder
+
+
+def _short(folder: Path) -> Path:
+    if len(str(folder).encode()) <= LONGEST:
+        return folder
+    folder.rmdir()
+    return Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp"))
