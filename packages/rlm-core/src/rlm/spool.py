@@ -157,6 +157,7 @@ class Spool:
         self._path: Path | None = None
         self._trouble = ""
         self._length = 0
+        self._last = ""
 
     @staticmethod
     def limit_for(max_output: int) -> int:
@@ -169,6 +170,10 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The file stays."""
         self._guard(self._close)
 
     def __len__(self) -> int:
@@ -179,8 +184,13 @@ class Spool:
         """Where the whole is, if it did not fit."""
         return self._path
 
+    @property
+    def ends_line(self) -> bool:
+        return self._last == "\n"
+
     def write(self, text: str) -> None:
         self._length += len(text)
+        self._last = text[-1:] or self._last
         if self._whole is None:
             self._tail.write(text)
             self._keep(text)
@@ -208,7 +218,8 @@ class Spool:
         self._keep(whole)
 
     def _open(self) -> None:
-        self._path, self._file = _create(self._folder, self._name)
+        self._path, handle = create(self._folder, self._name)
+        self._file = os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="")
 
     def _keep(self, text: str) -> None:
         file = self._file
@@ -261,16 +272,21 @@ class _Tail:
             self._length -= len(self._blocks.popleft())
 
 
-def _create(folder: Path, name: str) -> tuple[Path, TextIO]:
-    """A new file in `folder`, never through a symlink that a cell may have planted there."""
+def create(folder: Path, name: str) -> tuple[Path, int]:
+    """A new private file in `folder`, or beside it if the name is taken: its path, and a descriptor to write to.
+
+    Never through a symlink that a cell may have planted there.
+
+    Raises:
+        OSError: it cannot be made.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         for free in _names(name):
             with contextlib.suppress(FileExistsError):
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                handle = os.open(free, flags, 0o600, dir_fd=inside)
-                return folder / free, os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="")
+                return folder / free, os.open(free, flags, 0o600, dir_fd=inside)
     finally:
         os.close(inside)
     raise FileExistsError(name)

@@ -1,0 +1,108 @@
+"""Which processes a kernel has started, however they tried to get away. Linux; elsewhere the process group is all we know.
+
+A process that daemonises (setsid, double fork) is adopted by the zygote, which is a subreaper (prctl(2),
+PR_SET_CHILD_SUBREAPER): it cannot leave the tree. Whose it was is told by its session or by a mark in the environment
+that it was started with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+MARK = "RLM_KERNEL"
+"""The variable that says which kernel a process comes from."""
+
+_PROC = Path("/proc")
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """`born` is in seconds since the machine's boot (CLOCK_BOOTTIME), to a hundredth."""
+
+    pid: int
+    parent: int
+    session: int
+    born: float
+
+
+def adopt_orphans() -> None:
+    """Processes below us whose parent dies become our children."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with(parent: int) -> None:
+    """Be killed when the thread that forked us ends; at once if `parent` is gone already."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def family(kernel: int, mark: str) -> list[Process]:
+    """The kernel's descendants, and those that were adopted by this process."""
+    table = {process.pid: process for process in _processes()}
+    roots = {kernel} | {p.pid for p in table.values() if p.parent == os.getpid() and _belongs(p, kernel, mark)}
+    return [process for pid, process in table.items() if pid != kernel and _below(pid, roots, table)]
+
+
+def below(ancestor: int) -> list[Process]:
+    """All descendants of a process."""
+    table = {process.pid: process for process in _processes()}
+    return [process for pid, process in table.items() if pid != ancestor and _below(pid, {ancestor}, table)]
+
+
+def kill(processes: Iterable[Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def _below(pid: int, roots: set[int], table: dict[int, Process]) -> bool:
+    seen: set[int] = set()
+    while pid in table and pid not in seen:
+        if pid in roots:
+            return True
+        seen.add(pid)
+        pid = table[pid].parent
+    return False
+
+
+def _belongs(process: Process, kernel: int, mark: str) -> bool:
+    if process.session == kernel:
+        return True
+    with contextlib.suppress(OSError):
+        return f"{MARK}={mark}".encode() in (_PROC / str(process.pid) / "environ").read_bytes().split(b"\0")
+    return False
+
+
+def _processes() -> Iterator[Process]:
+    """Those that are alive; a zombie is none of our business any more."""
+    if not _PROC.is_dir():
+        return
+    for entry in os.listdir(_PROC):  # noqa: PTH208 - thousands of entries, each a plain number
+        if entry.isdecimal():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                process = _read(int(entry))
+                if process is not None:
+                    yield process
+
+
+def _read(pid: int) -> Process | None:
+    """proc_pid_stat(5); the name, in parentheses, may hold anything."""
+    with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - thousands of them
+        state, *rest = file.read().rpartition(b")")[2].split()
+    if state in {b"Z", b"X"}:
+        return None
+    return Process(pid, int(rest[0]), int(rest[2]), int(rest[18]) / _TICKS)
+
+
+def _prctl(option: int, value: int) -> None:
+    with contextlib.suppress(AttributeError):  # not Linux
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

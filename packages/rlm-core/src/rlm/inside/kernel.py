@@ -1,0 +1,169 @@
+"""A kernel: ipykernel's, with our shell, on two sockets and two threads.
+
+There is no heartbeat, control or stdin channel: the host watches the process, interrupts it by signal, and nobody
+answers questions. `build` does what can be done before the order comes (a zygote does it once for all), `serve` the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+import uuid
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import rlm.inside.imports  # noqa: F401 - before ipykernel
+import zmq
+from ipykernel.iostream import IOPubThread
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.utils import _async_in_context
+from IPython.core.error import StdinNotImplementedError
+from jupyter_client.session import Session
+from tornado.ioloop import IOLoop
+from traitlets import Any as AnyTrait
+from traitlets import Float, Type
+from traitlets.config import Config
+from zmq.eventloop.zmqstream import ZMQStream
+
+from rlm.inside import loops
+from rlm.inside.environment import python_path
+from rlm.inside.namespace import Namespace
+from rlm.inside.order import Order
+from rlm.inside.shell import Profile, Shell
+from rlm.inside.tape import Stream, Tape
+
+_WAITING = 100  # messages that may wait in the kernel for a slow host, and as many in the host
+
+
+class Kernel(IPythonKernel):
+    shell_class = Type(Shell)
+    debugger_class = AnyTrait(None)
+    _execute_sleep = Float(0.0)  # ipykernel's guard against a race that XPUB_NODROP and one tape do not have
+    _supports_kernel_subshells = False
+
+    namespace: Namespace
+    tape: Tape
+    ending = ""
+    """Why this kernel is about to end, if a cell has asked for it."""
+
+    def start(self) -> None:
+        """Listen. Instead of ipykernel's, which expects all five channels."""
+        self.io_loop = IOLoop.current()
+        self.shell_stream.on_recv(_async_in_context(partial(self.shell_main, None)), copy=False)
+        self._publish_status("starting", "shell")
+
+    async def do_execute(self, code: str, *args: Any, **options: Any) -> dict[str, Any]:
+        pid = os.getpid()
+        try:
+            self.namespace.before_cell(code, self.shell.user_ns)
+            return _brief(await super().do_execute(code, *args, **options))
+        finally:
+            if os.getpid() != pid:
+                os._exit(0)  # a child that the cell forked; it must not answer in our place
+            self.mend()
+
+    def finish_metadata(self, parent: Any, metadata: dict[str, Any], reply_content: Any) -> dict[str, Any]:  # noqa: ARG002
+        return metadata | {"rlm": {"names": self.namespace.owned(self.shell.user_ns), "ending": self.ending}}
+
+    def do_shutdown(self, restart: bool) -> dict[str, Any]:
+        self.ending = "the cell shut the kernel down"
+        return {"status": "ok", "restart": restart}
+
+    def raw_input(self, prompt: str = "") -> str:  # noqa: ARG002 - the builtin's signature
+        raise StdinNotImplementedError(
+            "input() cannot work here: nobody is there to answer. Put the value in the code."
+        )
+
+    def getpass(self, prompt: str = "", stream: object = None, **options: object) -> str:  # noqa: ARG002
+        raise StdinNotImplementedError("getpass() cannot work here: nobody is there to answer.")
+
+    def mend(self) -> None:
+        """Undo what a cell may have done to the streams that the next one needs."""
+        sys.stdout, sys.stderr = self._stdout, self._stderr
+        self.tape.mend()
+
+
+def _brief(reply: dict[str, Any]) -> dict[str, Any]:
+    """iopub has told the traceback already, which may be megabytes."""
+    if "traceback" in reply:
+        reply |= {"traceback": [], "evalue": reply["evalue"][:1000]}
+    return reply
+
+
+def build() -> Kernel:
+    """A kernel without sockets, threads or a loop, so that the process can still be forked."""
+    config = Config()
+    config.HistoryManager.enabled = False  # no sqlite file, no thread
+    config.InteractiveShell.colors = "nocolor"
+    config.Completer.use_jedi = False
+    log = logging.getLogger("ipykernel")
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
+    return Kernel.instance(
+        config=config,
+        log=log,
+        session=Session(key=b"not yet", username="rlm"),
+        profile_dir=Profile(),
+        # ipykernel asks it which thread gets signals
+        shell_channel_thread=SimpleNamespace(parent_thread=threading.main_thread()),
+    )
+
+
+def serve(kernel: Kernel, order: Order, folder: str) -> None:
+    """Run until the kernel is told to end."""
+    faulthandler.enable(os.dup(2), all_threads=False)  # to the log: where it crashed
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ipykernel listens for it while a cell runs
+    random.seed()
+    loops.install()
+    kernel.session.key = order.key
+    kernel.session.session = str(uuid.uuid4())
+    kernel.session.pid = os.getpid()
+    kernel.shell.profile_dir.location = folder
+    sys.argv[:] = [""]
+    sys.path += [*python_path(), ""]  # last, so that the working directory shadows nothing
+    with asyncio.Runner(loop_factory=loops.KernelLoop) as runner:
+        runner.run(_serve(kernel, order))
+
+
+async def _serve(kernel: Kernel, order: Order) -> None:
+    context = zmq.Context()
+    publisher = IOPubThread(_publishing(context, order.iopub), session=kernel.session)
+    publisher.start()
+    _connect(kernel, publisher)
+    shell = context.socket(zmq.ROUTER)
+    shell.bind(order.shell)
+    kernel.shell_stream = ZMQStream(shell)
+    kernel.namespace = Namespace(order)
+    kernel.namespace.prepare(kernel.shell.user_ns)
+    kernel.start()
+    await asyncio.Event().wait()
+
+
+def _publishing(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[Any]:
+    """ipykernel's iopub drops messages when a reader is slow, the `idle` included. This one waits.
+
+    XPUB_NODROP, http://api.zeromq.org/4-3:zmq-setsockopt; measured: without it 20,000 flushed lines lose hundreds.
+    """
+    socket = context.socket(zmq.XPUB)
+    socket.setsockopt(zmq.XPUB_NODROP, 1)
+    socket.setsockopt(zmq.SNDHWM, _WAITING)
+    socket.bind(endpoint)
+    return socket
+
+
+def _connect(kernel: Kernel, publisher: IOPubThread) -> None:
+    """Give a built kernel its outputs."""
+    kernel.iopub_thread, kernel.iopub_socket = publisher, publisher.background_socket
+    for part in (kernel.shell.displayhook, kernel.shell.display_pub):
+        part.session, part.pub_socket = kernel.session, publisher.background_socket
+    kernel.tape = Tape(kernel.session, publisher)
+    kernel._stdout, kernel._stderr = Stream("stdout", 1, kernel.tape), Stream("stderr", 2, kernel.tape)
+    kernel.mend()

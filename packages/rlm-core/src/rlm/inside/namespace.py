@@ -1,0 +1,61 @@
+"""What a kernel's namespace holds before the first cell, and again after `%reset`."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import rlm
+from rlm.inside.order import Order
+from rlm.skill import installed_names, preload
+
+_CONTEXT = re.compile(r"\bcontext\b")
+
+
+class Namespace:
+    """Prepares the user's namespace, and says which names in it are the user's."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._given: set[str] = set()
+        self._context_due = order.context is not None
+
+    def prepare(self, names: dict[str, Any]) -> None:
+        """Put what a cell may use into `names`. Called at the start, and after a reset."""
+        self._context_due = self._order.context is not None
+        names |= {"asyncio": asyncio, "rlm": rlm}
+        preload(installed_names(), names)
+        self._given = set(names)
+
+    def before_cell(self, code: str, names: dict[str, Any]) -> None:
+        """`context` may be gigabytes: it is loaded when a cell first speaks of it."""
+        if self._context_due and self._order.context and _CONTEXT.search(code):
+            self._context_due = False
+            kind, path = self._order.context
+            try:
+                names["context"] = _LOADERS[kind](Path(path))
+            except Exception as error:  # noqa: BLE001 - unpickling runs code of the user's classes
+                print(f"`context` could not be loaded: {type(error).__name__}: {error}", file=sys.stderr)
+            self._given.add("context")
+
+    def owned(self, names: dict[str, Any]) -> list[str]:
+        """The names that would be lost with the kernel."""
+        return sorted(name for name in names if not name.startswith("_") and name not in self._given)
+
+
+def _load_file(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        return file.read()
+
+
+def _load_pickle(path: Path) -> Any:
+    with path.open("rb") as file:
+        return pickle.load(file)  # noqa: S301 - made by the parent's kernel, loaded in the child's, never in the host
+
+
+_LOADERS: dict[str, Callable[[Path], Any]] = {"file": _load_file, "pickle": _load_pickle}

@@ -1,0 +1,139 @@
+"""The IPython shell of a kernel: what differs from a notebook's, because a model reads it and nobody types into it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from IPython.core.profiledir import ProfileDir
+from IPython.utils.text import LSString, SList
+from ipykernel.displayhook import ZMQShellDisplayHook
+from ipykernel.zmqshell import ZMQDisplayPublisher, ZMQInteractiveShell
+from traitlets import Any as AnyTrait
+from traitlets import Type, observe
+
+from rlm.inside import commands
+from rlm.inside.environment import make_quiet
+from rlm.inside.loops import loop_hidden
+from rlm.inside.tape import PIECE
+
+_LARGE = 4 * PIECE
+_WANTED = re.compile(r"text/(plain|markdown|latex)|image/[\w.+-]+")
+_NO_TEXT = re.compile(r"<[\w.]+ object( at 0x[0-9a-f]+)?>")
+
+
+class Profile(ProfileDir):
+    """IPython's folder for this kernel alone: the user's own profile is neither read nor made."""
+
+    @observe("location")
+    def _location_changed(self, change: Any) -> None:
+        """Nothing is made before it is used."""
+
+
+def slim(data: dict[str, Any]) -> dict[str, Any]:
+    """Of the forms of a displayed object, those that a model can read. A very long text is printed instead,
+
+    for prints are sent in pieces that nobody has to hold as a whole.
+    """
+    wanted = {kind: value for kind, value in data.items() if _WANTED.fullmatch(kind)}
+    if "text/html" in data and len(wanted) == 1 and _NO_TEXT.fullmatch(str(wanted.get("text/plain", ""))):
+        wanted["text/html"] = data["text/html"]
+    for kind, value in list(wanted.items()):
+        if kind.startswith("text/") and len(value) > _LARGE:
+            del wanted[kind]
+            print(value)
+    return wanted
+
+
+class DisplayHook(ZMQShellDisplayHook):
+    def write_format_data(self, format_dict: dict[str, Any], md_dict: dict[str, Any] | None = None) -> None:
+        super().write_format_data(slim(format_dict), md_dict or {})
+
+
+class DisplayPublisher(ZMQDisplayPublisher):
+    def publish(self, data: dict[str, Any], metadata: dict[str, Any] | None = None, **options: Any) -> None:
+        super().publish(slim(data), metadata, **options)
+
+
+class Shell(ZMQInteractiveShell):
+    displayhook_class = Type(DisplayHook)
+    display_pub_class = Type(DisplayPublisher)
+    kernel = AnyTrait()
+
+    def init_ipython_dir(self, ipython_dir: str | None) -> None:
+        """None: see `Profile`."""
+
+    def init_environment(self) -> None:
+        make_quiet()
+
+    @contextlib.contextmanager
+    def _tee(self, channel: str) -> Iterator[None]:  # noqa: ARG002 - IPython's signature
+        """IPython would keep a copy of everything that is ever printed."""
+        yield
+
+    def run_cell(self, *args: Any, **options: Any) -> Any:
+        """A cell without top-level await."""
+        with loop_hidden():
+            return super().run_cell(*args, **options)
+
+    def reset(self, *args: Any, **options: Any) -> None:
+        """`%reset` takes the user's names, not ours."""
+        super().reset(*args, **options)
+        self.kernel.namespace.prepare(self.user_ns)
+
+    def ask_exit(self) -> None:
+        """`exit` and `quit`."""
+        self.kernel.ending = "the cell called exit()"
+
+    # ---- commands
+
+    def system(self, cmd: str) -> None:
+        """`!cmd`: returns nothing, so that nothing is displayed."""
+        sys.stdout.flush()
+        self._ended(commands.run(self.var_expand(cmd, depth=1)))
+
+    system_piped = system
+
+    def getoutput(self, cmd: str, split: bool = True, depth: int = 0) -> SList | LSString:
+        """`x = !cmd`"""
+        sys.stdout.flush()
+        output, code = commands.capture(self.var_expand(cmd, depth=depth + 1))
+        self._ended(code)
+        return SList(output.splitlines()) if split else LSString(output)
+
+    def run_cell_magic(self, magic_name: str, line: str, cell: str) -> Any:
+        """`%%bash` and `%%sh` without options run like `!`; IPython feeds the script through stdin, where commands eat it."""
+        if magic_name in {"bash", "sh"} and not line.strip():
+            sys.stdout.flush()
+            self._ended(commands.run(cell))
+            return None
+        return super().run_cell_magic(magic_name, line, cell)
+
+    def _ended(self, code: int) -> None:
+        self.user_ns["_exit_code"] = code
+        if code:
+            print(f"[exit code: {code}]")
+
+    # ---- errors
+
+    def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
+        if sum(map(len, stb)) > _LARGE:
+            print("\n".join(stb), file=sys.stderr)
+            stb = []
+        super()._showtraceback(etype, _Brief(evalue), stb)  # type: ignore[arg-type]  # only its text is asked for
+
+
+class _Brief:
+    """The text of an exception, of bearable length; the traceback has the whole."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __str__(self) -> str:
+        try:
+            return str(self._error)[:1000]
+        except Exception:  # noqa: BLE001 - the user's __str__ may do anything
+            return f"<{type(self._error).__name__} without a text>"

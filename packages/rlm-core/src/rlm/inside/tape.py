@@ -1,0 +1,207 @@
+"""Everything that a kernel prints, in the order in which it was printed.
+
+Python's prints, to stdout or stderr, and what C code and child processes write to descriptors 1 and 2 go onto one
+tape. A thread publishes it. Whoever prints faster than the host reads waits, so nothing is lost and nothing piles up.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import os
+import select
+import threading
+import time
+from typing import Any
+
+from ipykernel.iostream import IOPubThread
+from jupyter_client.session import Session
+
+PIECE = 65_536
+"""Characters of one message at most."""
+_FULL = 4 * PIECE  # characters on the tape at which the printer waits
+_PAUSE = 0.05  # seconds between two messages, unless someone flushes
+
+
+class Tape:
+    """`write` from any thread."""
+
+    def __init__(self, session: Session, publisher: IOPubThread) -> None:
+        self.parent: dict[str, Any] = {}
+        self.pid = os.getpid()
+        self._session = session
+        self._publisher = publisher
+        self._lock = threading.RLock()
+        self._pieces: list[list[str]] = []  # [stream, text], and no two neighbours of the same stream
+        self._length = 0
+        self._scheduled = False
+        self._published = 0.0
+        self._pipe = _Pipe()
+        threading.Thread(target=self._watch, name="descriptors", daemon=True).start()
+
+    def write(self, stream: str, text: str) -> None:
+        for start in range(0, len(text), PIECE):
+            self._add(stream, text[start : start + PIECE])
+            if self._length >= _FULL:
+                self.flush()
+        # A line after a silence goes out at once: the next statement may be the one that crashes.
+        if "\n" in text and time.monotonic() - self._published > _PAUSE:
+            self.flush()
+        else:
+            self._schedule()
+
+    def flush(self) -> None:
+        """Returns when everything is on its way to the host."""
+        self._catch_up()
+        if not self._length:
+            return
+        sent = threading.Event()
+        self._publisher.schedule(self._publish)
+        self._publisher.schedule(sent.set)
+        sent.wait()
+
+    def mend(self) -> None:
+        """A cell may have closed or redirected the descriptors."""
+        self._pipe.connect()
+
+    def _add(self, stream: str, text: str) -> None:
+        with self._lock:
+            self._catch_up()
+            self._append(stream, text)
+
+    def _append(self, stream: str, text: str) -> None:
+        self._length += len(text)
+        if self._pieces and self._pieces[-1][0] == stream and len(self._pieces[-1][1]) < PIECE:
+            self._pieces[-1][1] += text
+        else:
+            self._pieces.append([stream, text])
+
+    def _catch_up(self) -> None:
+        """What was written to the descriptors so far comes before what is written next."""
+        with self._lock:
+            while text := self._pipe.read():
+                self._append("stdout", text)
+                if self._length >= _FULL:
+                    return
+
+    def _watch(self) -> None:
+        """Keep the pipe from filling up while the main thread is elsewhere."""
+        while True:
+            self._pipe.wait()
+            self._catch_up()
+            if self._length >= _FULL:
+                self.flush()
+            else:
+                self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._publisher.schedule(lambda: self._publisher.io_loop.call_later(_PAUSE, self._publish))
+
+    def _publish(self) -> None:
+        """In the publisher's thread."""
+        self._scheduled = False
+        self._published = time.monotonic()
+        with self._lock:
+            pieces, self._pieces, self._length = self._pieces, [], 0
+        for stream, text in pieces:
+            content = {"name": stream, "text": text}
+            self._session.send(
+                self._publisher.socket, "stream", content, parent=self.parent, ident=b"stream." + stream.encode()
+            )
+
+
+class _Pipe:
+    """Descriptors 1 and 2, led into a pipe that we read."""
+
+    def __init__(self) -> None:
+        self._end, self._begin = os.pipe()
+        os.set_blocking(self._end, False)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._identity = os.fstat(self._begin)
+        self.connect()
+
+    def connect(self) -> None:
+        for descriptor in (1, 2):
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(descriptor), self._identity):
+                    continue
+            os.dup2(self._begin, descriptor)
+
+    def read(self) -> str:
+        """What is there, at most 64 KiB; empty if there is nothing."""
+        try:
+            return self._decoder.decode(os.read(self._end, PIECE))
+        except BlockingIOError:
+            return ""
+
+    def wait(self) -> None:
+        select.select([self._end], [], [])
+
+
+class Stream(io.TextIOBase):
+    """`sys.stdout` or `sys.stderr` of a kernel."""
+
+    encoding = "utf-8"
+    errors = "replace"
+
+    def __init__(self, name: str, descriptor: int, tape: Tape) -> None:
+        self.name = name
+        self._descriptor = descriptor
+        self._tape = tape
+        self.buffer = _Bytes(self)
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if os.getpid() == self._tape.pid:
+            self._tape.write(self.name, text)
+        else:
+            _write_all(self._descriptor, text.encode(errors="replace"))
+        return len(text)
+
+    def flush(self) -> None:
+        if os.getpid() == self._tape.pid:
+            self._tape.flush()
+
+    def close(self) -> None:
+        """A cell that closes its stdout shall not silence the next one."""
+        self.flush()
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def set_parent(self, parent: dict[str, Any]) -> None:
+        """The request that prints from now on; ipykernel calls it."""
+        self._tape.parent = parent.get("header", parent)
+
+
+class _Bytes(io.RawIOBase):
+    """`sys.stdout.buffer`"""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        raw = bytes(data)
+        self._stream.write(raw.decode(errors="replace"))
+        return len(raw)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        self.flush()
+
+    def writable(self) -> bool:
+        return True
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

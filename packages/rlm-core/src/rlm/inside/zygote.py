@@ -1,0 +1,228 @@
+"""The process that starts kernels, knows when they end, and leaves nothing behind.
+
+`python -P -m rlm.inside.zygote FD`: a socket to the host, one JSON object a line each way. It imports IPython and
+ipykernel once, builds a kernel, and forks for each order: no thread and no zmq context may exist here. Where a fork
+will not do (a sandbox, macOS) the order names a program to run instead. When the host is gone, however it went, the
+socket ends, and everything below this process is killed.
+
+To us:  {"do": "start", "id", "order", "env", "cwd", "log", "program": null or [...]}
+        {"do": "interrupt", "id"}              SIGINT
+        {"do": "sweep", "id", "since"}         kill what the kernel started since then (CLOCK_BOOTTIME)
+        {"do": "kill", "id"}                   kill it, and all that it started
+From us: {"id", "pid"}, {"id", "status"} when it ended (as of waitpid), {"id", "gone"} when nothing of it is left
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rlm.inside import families
+from rlm.inside.environment import adopt
+from rlm.inside.kernel import Kernel, build, serve
+from rlm.inside.order import read_order
+
+_PATIENCE = 2.0  # seconds for killed processes to vanish; one in uninterruptible sleep takes longer
+
+
+@dataclass(slots=True)
+class Child:
+    id: int
+    pid: int
+    mark: str
+    status: int | None = None
+
+
+class Zygote:
+    def __init__(self, host: socket.socket, kernel: Kernel) -> None:
+        self._host = host
+        self._kernel = kernel
+        self._children: dict[int, Child] = {}
+        self._unread = b""
+        self._wake, self._woken = socket.socketpair()
+        self._verbs: dict[str, Callable[[dict[str, Any]], None]] = {
+            "start": self._start,
+            "interrupt": self._interrupt,
+            "sweep": self._sweep,
+            "kill": self._kill,
+        }
+
+    def run(self) -> None:
+        """Until the host closes the socket."""
+        self._listen_for_children()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._host, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            self._selector = selector
+            while self._turn():
+                pass
+        self._kill_all()
+
+    def _turn(self) -> bool:
+        ready = {key.fileobj for key, _ in self._selector.select()}
+        if self._woken in ready:
+            with contextlib.suppress(BlockingIOError):
+                self._woken.recv(4096)
+            self._reap()
+        return self._host not in ready or self._obey()
+
+    def _listen_for_children(self) -> None:
+        """A handler that does nothing: what wakes us is the byte that Python writes to the socket."""
+        for end in (self._wake, self._woken):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def _obey(self) -> bool:
+        """False: the host is gone."""
+        try:
+            data = self._host.recv(1 << 20)
+        except ConnectionResetError:
+            return False
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            told = json.loads(line)
+            self._verbs[told["do"]](told)
+        return bool(data)
+
+    def _tell(self, **what: Any) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end is noticed where we read
+            self._host.sendall(json.dumps(what).encode() + b"\n")
+
+    # ---- starting
+
+    def _start(self, told: dict[str, Any]) -> None:
+        mark = f"{os.getpid()}-{told['id']}"
+        told["env"][families.MARK] = mark
+        zygote = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become(told, zygote)
+        self._children[told["id"]] = Child(told["id"], pid, mark)
+        self._tell(id=told["id"], pid=pid)
+
+    def _become(self, told: dict[str, Any], zygote: int) -> None:
+        """In the new process. Does not return."""
+        status = 1
+        try:
+            families.die_with(zygote)
+            self._detach()
+            _redirect(told["log"])
+            os.chdir(told["cwd"])
+            if told["program"]:
+                os.execve(told["program"][0], told["program"], told["env"])  # noqa: S606 - no shell is wanted
+            adopt(told["env"])
+            serve(self._kernel, read_order(told["order"]), f"{told['order']}.d")
+            status = 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+        except BaseException as error:  # noqa: BLE001 - the log is all that can be told
+            print(f"{type(error).__name__}: {error}", file=sys.__stderr__, flush=True)
+        finally:
+            with contextlib.suppress(Exception):
+                atexit._run_exitfuncs()
+            os._exit(status)
+
+    def _detach(self) -> None:
+        """From what belongs to the zygote alone."""
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._selector.close()
+        for end in (self._host, self._wake, self._woken):
+            end.close()
+        gc.enable()
+
+    # ---- ending
+
+    def _interrupt(self, told: dict[str, Any]) -> None:
+        child = self._children.get(told["id"])
+        if child and child.status is None:
+            os.kill(child.pid, signal.SIGINT)
+
+    def _sweep(self, told: dict[str, Any]) -> None:
+        child = self._children.get(told["id"])
+        if child and child.status is None:
+            members = families.family(child.pid, child.mark)
+            families.kill(process for process in members if process.born >= told["since"])
+
+    def _kill(self, told: dict[str, Any]) -> None:
+        child = self._children.get(told["id"])
+        if child is None:
+            self._tell(id=told["id"], gone=True)
+        elif child.status is None:
+            os.kill(child.pid, signal.SIGKILL)  # the rest follows when it is reaped
+
+    def _reap(self) -> None:
+        """Of each kernel that ended, say so at once, then kill what it started."""
+        while ended := self._ended():
+            for child in ended:
+                self._tell(id=child.id, status=child.status)
+            for child in ended:
+                self._kill_until_gone(partial(families.family, child.pid, child.mark))
+                self._tell(id=child.id, gone=True)
+
+    def _ended(self) -> list[Child]:
+        self._wait()
+        ended = [child for child in self._children.values() if child.status is not None]
+        for child in ended:
+            del self._children[child.id]
+        return ended
+
+    def _wait(self) -> None:
+        """Note how kernels ended; of adopted orphans there is nothing to note."""
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                for child in self._children.values():
+                    if child.pid == found[0]:
+                        child.status = found[1]
+
+    def _kill_until_gone(self, members: Callable[[], list[families.Process]]) -> None:
+        """Again and again: one that is killed may have started another a moment before."""
+        end = time.monotonic() + _PATIENCE
+        while (alive := members()) and time.monotonic() < end:
+            families.kill(alive)
+            time.sleep(0.001)
+            self._wait()
+
+    def _kill_all(self) -> None:
+        for child in self._children.values():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+        self._kill_until_gone(partial(families.below, os.getpid()))
+
+
+def _redirect(log: str) -> None:
+    """Nothing of the host's terminal or pipes reaches a kernel."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    os.dup2(null, 0)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(null)
+    os.close(file)
+
+
+def main() -> None:
+    host = socket.socket(fileno=int(sys.argv[1]))
+    families.adopt_orphans()
+    gc.disable()  # what is built here stays for ever; looking through it again and again is a third of the start
+    kernel = build()
+    gc.freeze()  # so that no collection in a fork touches, and so copies, the pages that all share
+    Zygote(host, kernel).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""A persistent Python session for one agent."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractContextManager, AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from rlm.errors import KernelError
+from rlm.events import CellOutput, KernelRestarted
+from rlm.kernel import render
+from rlm.kernel.clock import Clock
+from rlm.kernel.life import Cell, Life, how_it_ended
+from rlm.kernel.printout import Printout
+from rlm.kernel.provisioner import Zygote
+from rlm.kernel.spec import KernelSpec
+from rlm.ports import Execution, Sink
+from rlm.spool import Spool
+
+_LADDER = (2.0, 3.0)  # seconds that a cell has after the first and the second interrupt, before its kernel is killed
+_HASTY = 1.0  # the same when the run is cancelled
+_NAMED = 40  # lost names that are listed
+
+
+class JupyterKernel:
+    """`rlm.ports.Kernel`. One cell at a time. Leaving it kills the kernel and all that it started."""
+
+    def __init__(self, spec: KernelSpec, sink: Sink, zygote: Zygote | None = None) -> None:
+        self._spec = spec
+        self._sink = sink
+        self._zygote = zygote
+        self._stack = AsyncExitStack()
+        self._turn = asyncio.Lock()
+        self._clock = Clock()
+        self._life: asyncio.Task[Life] | None = None
+        self._burials: set[asyncio.Task[None]] = set()
+        self._lives = 0
+        self._cells = 0
+        self._running = False
+        self._news = ""
+
+    async def __aenter__(self) -> Self:
+        if self._zygote is None:
+            self._zygote = await self._stack.enter_async_context(Zygote())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        async with self._stack:
+            self._bury()
+            await asyncio.gather(*self._burials)
+
+    # ---- what others may ask
+
+    def start(self) -> None:
+        """Begin to start, so that it is up when the first cell comes."""
+        if self._life is None:
+            self._life = asyncio.create_task(self._begin())
+
+    async def execute(self, code: str, timeout: float) -> Execution:
+        async with self._turn:
+            life = await self._ready()
+            with self._printout(f"cell-{self._cells + 1}", live=True) as printout:
+                self._cells += 1
+                self._preface(life, printout)
+                start = len(printout)
+                cell = life.ask(code, printout)
+                note = await self._see_through(life, cell, timeout)
+                if cell.reply is not None and (page := render.help_page(cell.reply)):
+                    printout.line(page)
+                if not note and len(printout) == start:
+                    note = "[no output]"
+                return _execution(cell, note)
+
+    async def restart(self, why: str) -> None:
+        async with self._turn:
+            life = await self._ready()
+            self._replace(life, why)
+
+    def waiting(self) -> AbstractContextManager[None]:
+        return self._clock.held()
+
+    # ---- the life of the kernel
+
+    async def _begin(self) -> Life:
+        assert self._zygote is not None, "use it as a context manager"
+        self._lives += 1
+        life = Life(self._spec, self._lives, self._printout(f"late-{self._lives}"))
+        try:
+            await life.begin(self._zygote, self._on_death)
+        except BaseException:
+            await life.end()
+            raise
+        return life
+
+    async def _ready(self) -> Life:
+        """A kernel that lives.
+
+        Raises:
+            KernelError: there is none to be had.
+        """
+        while True:
+            self.start()
+            assert self._life is not None
+            try:
+                life = await asyncio.shield(self._life)
+            except KernelError:
+                self._life = None
+                raise
+            if not life.dead:
+                return life
+            await life.mourned.wait()
+
+    def _on_death(self, life: Life) -> None:
+        """It ended by itself. A cell that runs will tell; otherwise the next one does."""
+        if self._running:
+            return
+        why = how_it_ended(life.status, life.last_words())
+        late = life.late.text()
+        self._news += f"{late}[the kernel died after the last cell: {why}. {self._replace(life, why)}]\n"
+
+    def _replace(self, life: Life, why: str) -> str:
+        """Put a fresh kernel in its place, and say what that costs."""
+        lost = life.names
+        self._bury()
+        self.start()
+        self._sink(KernelRestarted(why.partition("\n")[0], lost))
+        return f"A fresh kernel is ready. {_lost(lost)}"
+
+    def _bury(self) -> None:
+        task, self._life = self._life, None
+        if task is not None:
+            burial = asyncio.create_task(_end(task))
+            self._burials.add(burial)
+            burial.add_done_callback(self._burials.discard)
+
+    # ---- a cell
+
+    def _printout(self, name: str, *, live: bool = False) -> Printout:
+        listener = (lambda text: self._sink(CellOutput(text))) if live else None
+        return Printout(Spool.limit_for(self._spec.max_output), self._spec.outputs, name, listener)
+
+    def _preface(self, life: Life, printout: Printout) -> None:
+        """What happened since the last cell."""
+        late = self._news + life.late.text() if len(life.late) else self._news
+        if late:
+            printout.line(f"[output since the last cell]\n{late}")
+            printout.line("[this cell]")
+        if len(life.late):
+            life.late.close()
+            life.late = self._printout(f"late-{self._lives}")
+        self._news = ""
+
+    async def _see_through(self, life: Life, cell: Cell, timeout: float) -> str:
+        """Wait until the cell is over. Returns what the model must know of how it ended."""
+        self._running = True
+        try:
+            with self._clock.running(timeout) as expired:
+                await asyncio.wait({cell.over, expired}, return_when=asyncio.FIRST_COMPLETED)
+            timed_out = not cell.over.done()
+            if timed_out:
+                await self._interrupt(life, cell)
+            return self._account(life, cell, f"timed out after {timeout:g} s" if timed_out else "")
+        except asyncio.CancelledError:
+            await self._abandon(life, cell)
+            raise
+        finally:
+            self._running = False
+
+    async def _interrupt(self, life: Life, cell: Cell) -> None:
+        for patience in _LADDER:
+            life.interrupt()
+            await asyncio.wait({cell.over}, timeout=patience)
+            if cell.over.done():
+                life.sweep(cell)
+                return
+
+    async def _abandon(self, life: Life, cell: Cell) -> None:
+        """The run is cancelled. A second cancellation finds no more patience."""
+        try:
+            life.interrupt()
+            await asyncio.wait({cell.over}, timeout=_HASTY)
+        finally:
+            if cell.over.done() and not life.dead:
+                life.sweep(cell)
+            else:
+                self._replace(life, "a cancelled cell ignored the interrupt")
+
+    def _account(self, life: Life, cell: Cell, trouble: str) -> str:
+        if life.dead:
+            why = how_it_ended(life.status, life.last_words())
+            return f"[the kernel died: {why}. {self._replace(life, why)}]"
+        if not cell.over.done():
+            why = f"{trouble} and ignored the interrupt, so the kernel was killed"
+            return f"[{why}. {self._replace(life, why)}]"
+        if life.ending:
+            return f"[{life.ending}, so the kernel ended. {self._replace(life, life.ending)}]"
+        return f"[{trouble}: interrupted; the kernel and its variables are kept]" if trouble else ""
+
+
+async def _end(task: asyncio.Task[Life]) -> None:
+    """End a kernel, or its start."""
+    if not task.done():
+        task.cancel()
+    try:
+        life = await task
+    except (KernelError, asyncio.CancelledError):
+        return
+    await life.end()
+
+
+def _execution(cell: Cell, note: str) -> Execution:
+    text = cell.printout.text()
+    if note and text and not text.endswith("\n"):
+        text += "\n"
+    return Execution(text + note, cell.ok and not note.startswith("[t"), tuple(cell.printout.pictures))
+
+
+def _lost(names: tuple[str, ...]) -> str:
+    if not names:
+        return "Nothing was defined."
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"Lost: {', '.join(names[:_NAMED])}{more}."

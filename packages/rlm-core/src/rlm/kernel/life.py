@@ -1,0 +1,290 @@
+"""One kernel process from start to end, and what is heard from it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+from rlm.errors import KernelError
+from rlm.kernel import render
+from rlm.kernel.printout import Printout, save
+from rlm.kernel.provisioner import Errand, Guest, Zygote
+from rlm.kernel.spec import KernelSpec
+from rlm.kernel.wire import Message, Wire
+
+if TYPE_CHECKING:
+    from rlm.kernel.channels import Channel
+
+_START = 60.0  # seconds for a kernel to come up, on a machine that starts fifty at once
+_GRACE = 1.0  # seconds between the reply to a cell and the end of its output, or the other way round
+_NUDGE = 0.05  # seconds after an interrupt
+_QUIET = 0.02  # seconds of silence after which a dead kernel has said everything
+_MACHINERY = "IPython/core/interactiveshell.py"  # below it a stack tells nothing
+_NAMES = 10_000  # names at most that are remembered
+
+Heard = tuple[Message, render.Display | None, str]
+
+
+@dataclass(slots=True)
+class Cell:
+    """A cell that runs. `over` is done when it has ended, or its kernel has."""
+
+    request: str
+    printout: Printout
+    over: asyncio.Future[None]
+    began: float = field(default_factory=lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
+    reply: Message | None = None
+    idle: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.reply is not None and self.reply.content.get("status") == "ok"
+
+    def end(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+
+class Life:
+    """Begins with `begin`, must be ended with `end`."""
+
+    def __init__(self, spec: KernelSpec, number: int, late: Printout) -> None:
+        self.names: tuple[str, ...] = ()
+        self.ending = ""
+        self.late = late
+        self.dead = False
+        self.mourned = asyncio.Event()
+        self._spec = spec
+        self._base = spec.run_dir / f"k{number}"
+        self._key = token_hex(16)
+        self._wire = Wire(self._key)
+        self._heard = asyncio.Event()
+        self._cell: Cell | None = None
+        self._printing: Cell | None = None
+        self._pictures = 0
+        self._guest: Guest | None = None
+        self._channels: list[Channel[Any]] = []
+
+    # ---- from start to end
+
+    async def begin(self, zygote: Zygote, on_death: Callable[[Life], None]) -> None:
+        """Returns when cells can be run.
+
+        Raises:
+            KernelError: it did not come up.
+        """
+        channels = await asyncio.to_thread(_import_channels)
+        self._write_order()
+        log = self._base.with_suffix(".log")
+        errand = Errand(self._base, self._spec.env, self._spec.cwd, log, self._spec.program)
+        self._guest = await zygote.launch(errand)
+        context = zygote.sockets(channels.new_context)
+        self._channels = [
+            channels.Channel(context, channels.SHELL, f"ipc://{self._base}-1", self._wire.read, self._on_reply),
+            channels.Channel(context, channels.IOPUB, f"ipc://{self._base}-2", self._digest, self._on_output),
+        ]
+        await self._come_up(self._guest)
+        self._guest.ended.add_done_callback(lambda _: self._on_end(on_death))
+
+    async def end(self) -> None:
+        """Kill the kernel and all that it started, and remove its files."""
+        self.dead = True
+        for channel in self._channels:
+            channel.close()
+        try:
+            if self._guest is not None:
+                await self._guest.kill()
+        finally:
+            self.late.close()
+            self._remove_files()
+
+    @property
+    def status(self) -> int | None:
+        """How the process ended, as of waitpid."""
+        return self._guest.ended.result() if self._guest is not None and self._guest.ended.done() else None
+
+    def last_words(self) -> str:
+        """What it wrote to its log: why it could not start, or where it crashed."""
+        with contextlib.suppress(OSError):
+            lines = self._base.with_suffix(".log").read_text(errors="replace")[:4000].strip().splitlines()
+            return "\n".join(itertools.takewhile(lambda line: _MACHINERY not in line, lines))
+        return ""
+
+    # ---- cells
+
+    def ask(self, code: str, printout: Printout) -> Cell:
+        """Have a cell run."""
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": False}
+        request, parts = self._wire.request("execute_request", content)
+        self._cell = Cell(request, printout, asyncio.get_running_loop().create_future())
+        self._channels[0].send(parts)
+        return self._cell
+
+    def interrupt(self) -> None:
+        """SIGINT does not wake a cell that awaits (ipykernel #881); a message on the shell channel right after it does."""
+        if self._guest is not None and not self.dead:
+            self._guest.interrupt()
+            asyncio.get_running_loop().call_later(_NUDGE, self._nudge)
+
+    def sweep(self, cell: Cell) -> None:
+        """Kill what the cell has started."""
+        if self._guest is not None:
+            self._guest.sweep(cell.began - 0.01)  # processes know their birth to a hundredth
+
+    def _nudge(self) -> None:
+        if not self.dead:
+            self._channels[0].send(self._wire.request("kernel_info_request", {})[1])
+
+    # ---- what is heard
+
+    def _digest(self, parts: list[bytes]) -> Heard | None:
+        """The heavy part, perhaps in a thread."""
+        message = self._wire.read(parts)
+        if message is None:
+            return None
+        if message.kind not in {"display_data", "execute_result", "update_display_data"}:
+            return message, None, ""
+        display = render.display(message)
+        if display.picture is None:
+            return message, display, ""
+        self._pictures += 1
+        return message, display, save(display.picture, self._spec.outputs, f"{self._base.name}-{self._pictures}")
+
+    def _on_output(self, heard: Heard | None) -> None:
+        """iopub is in order: what comes between a cell's busy and its idle is the cell's, all else came late."""
+        self._heard.set()
+        if heard is None:
+            return
+        message, display, saved = heard
+        printout = self._printing.printout if self._printing else self.late
+        if message.kind == "status":
+            self._on_status(message)
+        elif message.kind == "stream":
+            printout.write(render.stream(message))
+        elif message.kind == "error":
+            printout.line(render.error(message))
+        elif display is not None:
+            printout.show(display, saved)
+
+    def _on_status(self, message: Message) -> None:
+        cell = self._cell
+        if cell is None or message.parent != cell.request:
+            return
+        if message.content.get("execution_state") == "busy":
+            self._printing = cell
+        elif message.content.get("execution_state") == "idle":
+            self._printing, cell.idle = None, True
+            self._settle(cell)
+
+    def _on_reply(self, message: Message | None) -> None:
+        cell = self._cell
+        if message is None or cell is None or message.kind != "execute_reply" or message.parent != cell.request:
+            return
+        cell.reply = message
+        told = message.metadata.get("rlm")
+        if isinstance(told, dict):
+            names = told.get("names")
+            self.names = tuple(str(name)[:200] for name in names[:_NAMES]) if isinstance(names, list) else ()
+            self.ending = str(told.get("ending") or "")[:500]
+        self._settle(cell)
+
+    def _settle(self, cell: Cell) -> None:
+        """Over when both the reply and the idle have come, or one and a second has passed."""
+        if cell.reply is not None and cell.idle:
+            cell.end()
+        else:
+            asyncio.get_running_loop().call_later(_GRACE, cell.end)
+
+    # ---- death
+
+    def _on_end(self, tell: Callable[[Life], None]) -> None:
+        if not self.dead:
+            self.dead = True
+            asyncio.get_running_loop().create_task(self._hear_the_rest(tell))
+
+    async def _hear_the_rest(self, tell: Callable[[Life], None]) -> None:
+        """What it printed before it died is still on its way."""
+        for _ in range(10):
+            self._heard.clear()
+            await asyncio.sleep(_QUIET)
+            if not self._heard.is_set():
+                break
+        self._printing = None
+        tell(self)
+        self.mourned.set()
+        if self._cell is not None:
+            self._cell.end()
+
+    # ---- the details of starting
+
+    def _write_order(self) -> None:
+        if len(os.fsencode(self._base)) > 90:
+            raise KernelError(f"The path of the runtime folder {self._spec.run_dir} is too long for sockets.")
+        context = self._spec.context
+        order = {
+            "transport": "ipc",
+            "ip": str(self._base),
+            "shell_port": 1,
+            "iopub_port": 2,
+            "key": self._key,
+            "signature_scheme": "hmac-sha256",
+            "rlm": {"context": [context[0], str(context[1].absolute())] if context else None},
+        }
+        try:
+            handle = os.open(self._base, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with os.fdopen(handle, "w") as file:
+                json.dump(order, file)
+        except OSError as error:
+            raise KernelError(f"A kernel could not be started: {error}") from error
+
+    async def _come_up(self, guest: Guest) -> None:
+        """iopub greets whoever subscribes; before that, output would be lost."""
+        heard = asyncio.create_task(self._heard.wait())
+        try:
+            await asyncio.wait([heard, guest.ended], timeout=_START, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            heard.cancel()
+        if not self._heard.is_set():
+            how = "ended at once" if guest.ended.done() else f"did not come up within {_START:g} s"
+            raise KernelError(f"A kernel could not be started: it {how}. {self.last_words()}".rstrip())
+
+    def _remove_files(self) -> None:
+        for path in (self._base, self._base.with_suffix(".log"), Path(f"{self._base}-1"), Path(f"{self._base}-2")):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(f"{self._base}.d", ignore_errors=True)
+
+
+def how_it_ended(status: int | None, words: str) -> str:
+    """The status of a process, in words that say what may have been the reason."""
+    if status is None:
+        return "it was killed together with the process that starts kernels"
+    if not os.WIFSIGNALED(status):
+        return f"its process exited with code {os.waitstatus_to_exitcode(status)}"
+    number = os.WTERMSIG(status)
+    why = _SIGNALS.get(number) or f"it was killed by signal {number}"
+    return f"{why}\n{words}\n" if words else why
+
+
+_SIGNALS = {
+    signal.SIGKILL: "it was killed by SIGKILL, as the system does when memory runs out",
+    signal.SIGSEGV: "it crashed with SIGSEGV, an invalid memory access",
+    signal.SIGABRT: "it aborted with SIGABRT",
+    signal.SIGTERM: "it was ended by SIGTERM",
+}
+
+
+def _import_channels() -> Any:
+    from rlm.kernel import channels
+
+    return channels

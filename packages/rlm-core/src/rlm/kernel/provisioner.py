@@ -1,0 +1,201 @@
+"""Where kernels come from: one zygote process for all of a run. `rlm.inside.zygote` is its other half.
+
+The verbs are those of jupyter_client's `KernelProvisionerBase` (launch, poll, send_signal, kill, cleanup), so that a
+kernel on another machine can be put behind the same seam; its base class is not used, since importing it takes 0.35 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from rlm.errors import KernelError
+
+_PATIENCE = 5.0  # seconds until a zygote that was told to go is killed
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What to start. `program` instead of a fork; the order's path is appended."""
+
+    order: Path
+    env: Mapping[str, str]
+    cwd: Path
+    log: Path
+    program: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Guest:
+    """A kernel's process. `ended` gives its status as of waitpid(2), or None if even that is lost."""
+
+    id: int
+    zygote: Zygote
+    ended: asyncio.Future[int | None]
+    gone: asyncio.Future[None]
+
+    def interrupt(self) -> None:
+        self.zygote.tell(do="interrupt", id=self.id)
+
+    def sweep(self, since: float) -> None:
+        """Kill what it has started since then (CLOCK_BOOTTIME, seconds)."""
+        self.zygote.tell(do="sweep", id=self.id, since=since)
+
+    async def kill(self) -> None:
+        """Kill it and all that it started, and wait until nothing is left."""
+        if not self.gone.done():
+            self.zygote.tell(do="kill", id=self.id)
+            await asyncio.shield(self.gone)
+
+
+@dataclass(slots=True)
+class _Line:
+    """A living zygote and the connection to it."""
+
+    process: subprocess.Popen[bytes]
+    writer: asyncio.StreamWriter
+    complaints: IO[bytes]
+    listening: asyncio.Task[None] | None = None
+    guests: dict[int, Guest] = field(default_factory=dict)
+
+
+class Zygote:
+    """Owns the zygote process. It is started by the first launch, and again if somebody killed it."""
+
+    def __init__(self) -> None:
+        self._line: _Line | None = None
+        self._starting = asyncio.Lock()
+        self._count = 0
+        self._context: Any = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def launch(self, errand: Errand) -> Guest:
+        """
+        Raises:
+            KernelError: the zygote cannot be started.
+        """
+        line = await self._connected(errand.env)
+        loop = asyncio.get_running_loop()
+        self._count += 1
+        guest = Guest(self._count, self, loop.create_future(), loop.create_future())
+        line.guests[guest.id] = guest
+        self.tell(
+            do="start",
+            id=guest.id,
+            order=str(errand.order),
+            env=dict(errand.env),
+            cwd=str(errand.cwd),
+            log=str(errand.log),
+            program=[*errand.program, str(errand.order)] if errand.program else None,
+        )
+        return guest
+
+    def sockets(self, make: Callable[[], Any]) -> Any:
+        """The zmq context of all kernels, made when first needed."""
+        if self._context is None:
+            self._context = make()
+        return self._context
+
+    def tell(self, **what: Any) -> None:
+        """A zygote that is gone is told nothing: its guests have ended."""
+        if self._line is not None:
+            self._line.writer.write(json.dumps(what).encode() + b"\n")
+
+    async def close(self) -> None:
+        """Everything that it started is killed."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.writer.close()
+            await asyncio.to_thread(_wait, line.process)
+            if line.listening is not None:
+                line.listening.cancel()
+            _forget(line)
+        context, self._context = self._context, None
+        if context is not None:
+            context.destroy(linger=0)
+
+    async def _connected(self, env: Mapping[str, str]) -> _Line:
+        async with self._starting:
+            if self._line is None:
+                ours, theirs = socket.socketpair()
+                complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the line
+                try:
+                    process = await asyncio.to_thread(_start, theirs, complaints, env)
+                except OSError as error:
+                    raise KernelError(f"Python could not be started for a kernel: {error}") from error
+                finally:
+                    theirs.close()
+                reader, writer = await asyncio.open_unix_connection(sock=ours)
+                self._line = _Line(process, writer, complaints)
+                self._line.listening = asyncio.create_task(self._listen(self._line, reader))
+            return self._line
+
+    async def _listen(self, line: _Line, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(ConnectionError):
+            while told := await reader.readline():
+                _note(line, json.loads(told))
+        if self._line is line:
+            self._line = None
+            line.writer.close()
+            await asyncio.to_thread(_wait, line.process)
+        _forget(line)
+
+
+def _start(end: socket.socket, complaints: IO[bytes], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """-P, and no PYTHONPATH: neither the working directory nor the user's modules shadow ours. Their kernels get both."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "rlm.inside.zygote", str(end.fileno())],
+        pass_fds=[end.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=complaints,
+        start_new_session=True,  # Ctrl-C is for the host
+        cwd="/",
+        env={name: value for name, value in env.items() if not name.startswith(("PYTHON", "RLM_"))},
+    )
+
+
+def _note(line: _Line, told: dict[str, Any]) -> None:
+    guest = line.guests.get(told["id"])
+    if guest is None:
+        return  # gone already when it was told to go
+    if "status" in told and not guest.ended.done():
+        guest.ended.set_result(told["status"])
+    if "gone" in told:
+        del line.guests[guest.id]
+        if not guest.gone.done():
+            guest.gone.set_result(None)
+
+
+def _forget(line: _Line) -> None:
+    """The zygote is gone, and with it everything that it started."""
+    line.complaints.close()
+    for guest in line.guests.values():
+        for future in (guest.ended, guest.gone):
+            if not future.done():
+                future.set_result(None)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,87 @@
+"""Jupyter messages as a model reads them: text and pictures. Pure, and nothing in a message is trusted."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from rlm.kernel.wire import Message, Object
+
+_ENDINGS = {"png": "png", "jpeg": "jpg", "gif": "gif", "webp": "webp", "svg+xml": "svg", "bmp": "bmp", "tiff": "tiff"}
+_NO_TEXT = re.compile(r"<[\w.]+ object( at 0x[0-9a-f]+)?>")
+_TEXTS = ("text/markdown", "text/latex", "text/html")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """`ending` is that of a file name."""
+
+    data: bytes
+    ending: str
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """What a cell shows; one with an `id` may be shown anew later."""
+
+    text: str
+    picture: Picture | None = None
+    id: str = ""
+    again: bool = False
+
+
+def stream(message: Message) -> str:
+    return _text(message.content.get("text"))
+
+
+def error(message: Message) -> str:
+    """The traceback."""
+    lines = message.content.get("traceback")
+    text = "\n".join(map(_text, lines)) if isinstance(lines, list) else ""
+    return f"{text}\n" if text else ""
+
+
+def display(message: Message) -> Display:
+    data = _object(message.content.get("data"))
+    shown = str(_object(message.content.get("transient")).get("display_id") or "")
+    return Display(_best_text(data), _picture(data), shown, message.kind == "update_display_data")
+
+
+def help_page(reply: Message) -> str:
+    """What `obj?` shows."""
+    payload = reply.content.get("payload")
+    pages = (
+        [_object(part) for part in payload if _object(part).get("source") == "page"]
+        if isinstance(payload, list)
+        else []
+    )
+    return "".join(_text(_object(page.get("data")).get("text/plain")) + "\n" for page in pages)
+
+
+def _best_text(data: Object) -> str:
+    plain = _text(data.get("text/plain"))
+    if not plain or _NO_TEXT.fullmatch(plain):
+        plain = next((_text(data[kind]) for kind in _TEXTS if data.get(kind)), plain)
+    return plain
+
+
+def _picture(data: Object) -> Picture | None:
+    for kind, value in data.items():
+        family, _, name = kind.partition("/")
+        if family == "image" and name in _ENDINGS and isinstance(value, str):
+            try:
+                raw = value.encode() if name == "svg+xml" else base64.b64decode(value)
+            except ValueError:
+                continue
+            return Picture(raw, _ENDINGS[name])
+    return None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "".join(map(str, value)) if isinstance(value, list) else ""
+
+
+def _object(value: Any) -> Object:
+    return value if isinstance(value, dict) else {}

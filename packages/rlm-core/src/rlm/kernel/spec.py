@@ -1,0 +1,31 @@
+"""What a kernel is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSpec:
+    """How to start a kernel.
+
+    Args:
+        cwd: working directory of cells.
+        env: the complete environment of cells. Holds no credential.
+        run_dir: private folder (0700) for sockets; its path has at most 80 bytes.
+        outputs: folder for pictures and for outputs that are too long; made when needed.
+        max_output: characters of a result, -1 for no limit.
+        context: what cells get under the name `context`: an object's pickle, or a text file. Loaded when first used.
+        program: what to run instead of forking the kernel from a warm process; the order's path is appended.
+    """
+
+    cwd: Path
+    env: Mapping[str, str]
+    run_dir: Path
+    outputs: Path
+    max_output: int = -1
+    context: tuple[Literal["pickle", "file"], Path] | None = None
+    program: tuple[str, ...] = ()

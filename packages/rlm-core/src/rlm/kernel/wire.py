@@ -1,0 +1,75 @@
+"""Jupyter messages on the wire: signed JSON frames. https://jupyter-client.readthedocs.io/en/stable/messaging.html
+
+Written out here because importing jupyter_client takes 0.35 s and 15 MB, for what is 60 lines on the client's side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from secrets import token_hex
+from typing import Any
+
+_BORDER = b"<IDS|MSG>"
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """`parent` is the id of the request that it answers. Contents are whatever the kernel chose to write."""
+
+    kind: str
+    parent: str
+    content: Object
+    metadata: Object
+
+
+class Wire:
+    """Writes requests and reads what comes back. What is not signed with `key` is not read."""
+
+    def __init__(self, key: str) -> None:
+        self._mac = hmac.new(key.encode(), digestmod=hashlib.sha256)
+        self._session = token_hex(8)
+        self._count = 0
+
+    def request(self, kind: str, content: Object) -> tuple[str, list[bytes]]:
+        """The id of a new request, and its frames."""
+        self._count += 1
+        number = f"{self._session}_{self._count}"
+        header = {
+            "msg_id": number,
+            "msg_type": kind,
+            "session": self._session,
+            "username": "rlm",
+            "date": datetime.now(UTC).isoformat(),
+            "version": "5.3",
+        }
+        # a lone surrogate in the model's code reaches the kernel as JSON's escape, and is its compiler's to judge
+        frames = [json.dumps(part).encode() for part in (header, {}, {}, content)]
+        return number, [_BORDER, self._sign(frames), *frames]
+
+    def read(self, parts: list[bytes]) -> Message | None:
+        """None if it is no message at all."""
+        try:
+            start = parts.index(_BORDER) + 1
+            signature, *frames = parts[start : start + 5]
+            if len(frames) != 4 or not hmac.compare_digest(signature, self._sign(frames)):
+                return None
+            header, parent, metadata, content = map(_object, frames)
+        except (ValueError, RecursionError):
+            return None
+        return Message(str(header.get("msg_type")), str(parent.get("msg_id")), content, metadata)
+
+    def _sign(self, frames: list[bytes]) -> bytes:
+        mac = self._mac.copy()
+        for frame in frames:
+            mac.update(frame)
+        return mac.hexdigest().encode()
+
+
+def _object(frame: bytes) -> Object:
+    value = json.loads(frame)
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,85 @@
+"""The tool `ipython`: a cell in the agent's persistent kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from pathlib import Path
+from typing import Any
+
+from rlm.history import History
+from rlm.messages import Outcome, Schema
+from rlm.ports import Execution, Kernel
+
+_LONGEST = 600.0  # seconds that a call may ask for, where the setting does not allow more
+_LARGEST = 5 << 20  # bytes of a picture that is sent along; providers take little more
+_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp"}
+
+
+class IPython:
+    """Runs cells.
+
+    Args:
+        kernel: where.
+        timeout: seconds, for calls that do not say.
+        max_turns_in_context: if given, results end with how many turns the context holds, of how many.
+        images: pictures that cells show go along with the result.
+    """
+
+    name = "ipython"
+
+    def __init__(
+        self, kernel: Kernel, timeout: float, *, max_turns_in_context: int | None = None, images: bool = False
+    ) -> None:
+        self._kernel = kernel
+        self._timeout = timeout
+        self._max_turns = max_turns_in_context
+        self._images = images
+
+    def schema(self) -> Schema:
+        return {
+            "name": self.name,
+            "description": "Run a cell in a persistent IPython kernel: variables, imports and functions stay. "
+            "`!command`, `%%bash`, top-level `await` and `obj?` work. stdin is closed.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "code": {"type": "string"},
+                    "timeout": {
+                        "type": "number",
+                        "description": f"seconds, at most {self._limit:g}; default {self._timeout:g}",
+                    },
+                },
+                "required": ["code"],
+            },
+        }
+
+    async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
+        execution = await self._kernel.execute(arguments["code"], self._seconds(arguments))
+        text = execution.text
+        if self._max_turns is not None:
+            break_ = "" if text.endswith("\n") else "\n"
+            text = f"{text}{break_}[context turns: {len(history.live_turns())}/{self._max_turns}]"
+        return Outcome(text, execution.ok, await self._pictures(execution))
+
+    @property
+    def _limit(self) -> float:
+        return max(self._timeout, _LONGEST)
+
+    def _seconds(self, arguments: dict[str, Any]) -> float:
+        asked = float(arguments.get("timeout", self._timeout))
+        return min(asked, self._limit) if asked > 0 else self._timeout
+
+    async def _pictures(self, execution: Execution) -> tuple[str, ...]:
+        if not self._images or not execution.pictures:
+            return ()
+        found = await asyncio.to_thread(lambda: [_data_url(path) for path in execution.pictures])
+        return tuple(filter(None, found))
+
+
+def _data_url(path: Path) -> str:
+    """Empty if it is too large, or of a kind that providers do not take."""
+    kind = _TYPES.get(path.suffix)
+    if kind is None or path.stat().st_size > _LARGEST:
+        return ""
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
