@@ -37,21 +37,20 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the model sees next. `said` and `turns` count from the session's start, what was dropped included."""
+    """What the model sees next. `said` and `turns` count from the session's start, what was dropped included.
+
+    `size`: characters of all messages, kept up to date, since counting them anew each turn takes 2 ms at 400 turns.
+    """
 
     entries: tuple[Entry, ...] = ()
     said: int = 0
     turns: int = 0
     summaries: tuple[Summary, ...] = ()
+    size: int = 0
 
     @property
     def messages(self) -> tuple[Message, ...]:
         return tuple(entry.message for entry in self.entries)
-
-    @property
-    def size(self) -> int:
-        """Characters of all messages."""
-        return sum(size(message) for message in self.messages)
 
     def add(self, message: Message) -> History:
         """Say `message`. A turn is an assistant message and what answers it."""
@@ -64,12 +63,14 @@ class History:
         return self._with(Entry(self.said, OPENING, message), self.turns)
 
     def _with(self, entry: Entry, turns: int) -> History:
-        return replace(self, entries=(*self.entries, entry), said=self.said + 1, turns=turns)
+        now = self.size + size(entry.message)
+        return replace(self, entries=(*self.entries, entry), said=self.said + 1, turns=turns, size=now)
 
     def drop(self, numbers: Collection[int], summary: Summary | None = None) -> History:
         gone = frozenset(numbers)
         entries = tuple(entry for entry in self.entries if entry.number not in gone)
-        return replace(self, entries=entries, summaries=(*self.summaries, *([summary] if summary else [])))
+        summaries = (*self.summaries, summary) if summary else self.summaries
+        return replace(self, entries=entries, summaries=summaries, size=sum(size(entry.message) for entry in entries))
 
     def live_turns(self) -> list[int]:
         """The numbers of the turns in the context, oldest first."""

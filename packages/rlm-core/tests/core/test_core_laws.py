@@ -17,7 +17,20 @@ from rlm.context import FAT, Both, Compact, LastTurns
 from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
 from rlm.events import Answered, Asking, CallEnded, CallStarted, Dropped, Event, Replied, Requested, Said, Stopped
 from rlm.history import History
-from rlm.messages import Assistant, Forget, Kind, Message, Outcome, Reply, Schema, System, ToolCall, ToolResult, User
+from rlm.messages import (
+    Assistant,
+    Forget,
+    Kind,
+    Message,
+    Outcome,
+    Reply,
+    Schema,
+    System,
+    ToolCall,
+    ToolResult,
+    User,
+    size,
+)
 from rlm.ports import Context, Limits, ToolChoice
 from rlm.state import State, replay
 
@@ -187,6 +200,13 @@ law = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a
 @given(conversations)
 def test_whoever_has_the_events_has_the_state(played: Played) -> None:
     assert replay(played.events) == played.agent.state
+
+
+@law
+@given(conversations)
+def test_the_size_of_a_history_is_that_of_its_messages_after_every_event(played: Played) -> None:
+    for state in accumulate(played.events, State.after, initial=State()):
+        assert state.history.size == sum(size(message) for message in state.history.messages)
 
 
 @law
