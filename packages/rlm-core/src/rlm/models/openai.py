@@ -7,11 +7,11 @@ import json
 import ssl
 from collections.abc import AsyncIterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
-from rlm.errors import ConfigError, RlmError
+from rlm.errors import ConfigError
 from rlm.events import Delta
 from rlm.messages import Message, Reply, Schema, Wire, size
 from rlm.models.faults import Breakdown, Fault, Refusal, breakdown, inside, judge, web_page
@@ -170,10 +170,8 @@ class OpenAIModel:
             fault = await self._try(body, prompt_size, patience)
             if isinstance(fault, Reply):
                 return fault
-            try:
-                await patience.wait(judge(fault))
-            except RlmError as error:
-                raise type(error)(self._without_key(str(error))) from None
+            verdict = judge(fault)
+            await patience.wait(replace(verdict, reason=self._without_key(verdict.reason)))
 
     def _body(self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice) -> Wire:
         body = self._params | {"model": self._name, "messages": [message.wire() for message in messages]}
@@ -208,9 +206,10 @@ class OpenAIModel:
             raise
 
     def _options(self, retries: int) -> Wire:
-        headers: dict[str, Any] = {"X-RLM-Depth": str(self._depth)}
-        if self._client.endpoint.api_key is None:
-            headers["Authorization"] = import_openai().Omit()
+        key = self._client.endpoint.api_key
+        # named each time, or the SDK would take one from OPENAI_CUSTOM_HEADERS
+        authorization = f"Bearer {key}" if key else import_openai().Omit()
+        headers = {"X-RLM-Depth": str(self._depth), "Authorization": authorization}
         return {"headers": headers, "max_retries": retries}
 
     def _without_key(self, text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rlm.errors import ConfigError, ModelError
 from rlm.messages import Message, Reply, Schema, Wire, assistant
+from rlm.models.faults import Breakdown
 from rlm.models.sound import message, usage
 from rlm.ports import ToolChoice
 
@@ -153,7 +154,10 @@ def _reply(record: dict[str, Any], where: str) -> Reply:
     wire = record.get("message")
     if not isinstance(wire, dict):
         raise ConfigError(f'{where}: "message" is missing, or no object.')
-    received = message(wire)
+    try:
+        received = message(wire)
+    except Breakdown as fault:
+        raise ConfigError(f"{where}: {fault.reason}.") from None
     finish = record.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop")
     return Reply(assistant(received), usage(record.get("usage"), 0, received), str(finish))
 

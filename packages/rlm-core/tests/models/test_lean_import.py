@@ -1,0 +1,133 @@
+"""The SDK imports in less time, and is the same SDK. Each case in a process of its own, for imports happen once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def result_of(program: str, *more_path: Path) -> object:
+    path = f"import sys; sys.path[:0] = {[str(folder) for folder in more_path]!r}\n"
+    done = subprocess.run([sys.executable, "-c", path + program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+PLAIN = "import openai as sdk\n"
+LEAN = "from rlm.models.lean_import import import_openai\nsdk = import_openai()\n"
+
+
+def test_most_types_are_not_loaded() -> None:
+    count = "import json; print(json.dumps(sum(name.startswith('openai.types') for name in sys.modules)))"
+    plain, lean = result_of(PLAIN + count), result_of(LEAN + count)
+    assert isinstance(plain, int)
+    assert isinstance(lean, int)
+    assert lean < plain / 2
+
+
+def test_every_name_of_every_types_package_is_the_real_one_when_asked_for() -> None:
+    program = """
+import importlib, json, pkgutil, sys
+import openai.types
+names = {}
+packages = [module for module in pkgutil.walk_packages(openai.types.__path__, "openai.types.") if module.ispkg]
+for package in ["openai.types", *(module.name for module in packages)]:
+    module = importlib.import_module(package)
+    with open(module.__file__) as file:
+        wanted = [line.split(" as ")[1].strip(" ,()\\n") for line in file if " as " in line and "import" in line]
+    names |= {f"{package}.{name}": repr(getattr(module, name)) for name in wanted if name.isidentifier()}
+print(json.dumps(names))
+"""
+    plain, lean = result_of(PLAIN + program), result_of(LEAN + program)
+    assert isinstance(plain, dict)
+    assert len(plain) > 300
+    assert lean == plain
+
+
+def test_the_other_endpoints_of_the_sdk_work() -> None:
+    program = """
+import json
+client = sdk.OpenAI(api_key="x")
+names = [type(part).__name__ for part in (client.chat.completions, client.responses, client.beta.threads, client.files)]
+from openai.types.chat import ChatCompletion
+made = ChatCompletion.model_validate(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {
+    "id": "1", "created": 1, "model": "m", "object": "chat.completion",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}]})
+print(json.dumps([*names, made.choices[0].message.content]))
+"""
+    assert result_of(LEAN + program) == result_of(PLAIN + program)
+
+
+def test_a_name_that_is_not_there_is_missing_as_ever() -> None:
+    program = """
+import json
+try:
+    from openai.types import Nonsense
+except ImportError as error:
+    print(json.dumps("Nonsense" in str(error)))
+"""
+    assert result_of(LEAN + program) is True
+
+
+def test_nothing_of_it_stays_behind() -> None:
+    program = (
+        "import json; print(json.dumps([type(f).__module__ for f in sys.meta_path if 'rlm' in type(f).__module__]))"
+    )
+    assert result_of(LEAN + program) == []
+
+
+@pytest.fixture
+def odd_sdk(tmp_path: Path) -> Path:
+    """A package of that name whose types do not only re-export."""
+    types = tmp_path / "openai" / "types"
+    types.mkdir(parents=True)
+    (tmp_path / "openai/__init__.py").write_text("from . import types\nfrom .types import COUNT, Thing\n")
+    (types / "__init__.py").write_text("from .thing import *\nCOUNT = 1 + 1\n")
+    (types / "thing.py").write_text("class Thing: pass\n")
+    return tmp_path
+
+
+def test_types_that_do_more_than_re_export_are_executed(odd_sdk: Path) -> None:
+    program = "import json; print(json.dumps([sdk.COUNT, sdk.Thing.__name__, sdk.types.Thing.__module__]))"
+    assert result_of(LEAN + program, odd_sdk) == [2, "Thing", "openai.types.thing"]
+
+
+def test_whatever_is_in_the_way_it_is_imported_as_usual(odd_sdk: Path) -> None:
+    """Here the SDK refuses to be imported with a strange loader."""
+    (odd_sdk / "openai/__init__.py").write_text(
+        "from . import types\nassert 'rlm' not in type(types.__loader__).__module__, 'lean'\nfrom .types import COUNT\n"
+    )
+    program = "import json; print(json.dumps(sdk.COUNT))"
+    assert result_of(LEAN + program, odd_sdk) == 2
+
+
+def test_a_broken_sdk_fails_as_usual(odd_sdk: Path) -> None:
+    (odd_sdk / "openai/__init__.py").write_text("raise ImportError('no such luck')")
+    program = (
+        LEAN.replace("sdk =", "import json\ntry:\n    sdk =")
+        + "except ImportError as error: print(json.dumps(str(error)))"
+    )
+    assert result_of(program, odd_sdk) == "no such luck"
+
+
+def test_it_is_loaded_beside_the_loop_and_not_on_it() -> None:
+    program = """
+import asyncio, json, threading
+loaded_by = []
+class Spy:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("openai", "openai.types", "httpcore", "httpcore2"):
+            loaded_by.append(threading.current_thread() is threading.main_thread())
+sys.meta_path.insert(0, Spy())
+from rlm.models.openai import Endpoint, OpenAIClient
+async def main():
+    async with OpenAIClient(Endpoint("http://127.0.0.1:9/v1")) as client:
+        await client.open()
+asyncio.run(main())
+print(json.dumps(sorted(set(loaded_by))))
+"""
+    assert result_of(program) == [False]

@@ -1,0 +1,308 @@
+"""What the adapter sends, and how it waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from rlm.errors import ConfigError, CredentialsError, ModelError, ModelUnavailable
+from rlm.events import Delta, Event, Retried
+from rlm.messages import Reply, System, ToolResult, Usage, User
+from rlm.models.openai import Endpoint, OpenAIClient, OpenAIModel
+from scripted import Answer, Request, Scripted, always, calls, error, half, hang, reset, text
+
+BASH = {"name": "bash", "description": "d", "parameters": {"type": "object", "properties": {}}}
+
+
+class Asked:
+    """A model, and what it told."""
+
+    def __init__(self, model: OpenAIModel, events: list[Event]) -> None:
+        self.model = model
+        self.events = events
+
+    async def __call__(self, content: str = "hi", **more: Any) -> Reply:
+        return await self.model.complete([System("s"), User(content)], **{"tools": [], **more})
+
+    @property
+    def retries(self) -> list[Retried]:
+        return [event for event in self.events if isinstance(event, Retried)]
+
+    @property
+    def told(self) -> str:
+        return "".join(event.text for event in self.events if isinstance(event, Delta))
+
+
+@asynccontextmanager
+async def asking(
+    url: str,
+    key: str | None = "sk-1",
+    *,
+    retries: int = 0,
+    stream: bool = False,
+    depth: int = 0,
+    params: dict[str, Any] | None = None,
+    **waits: float,
+) -> AsyncIterator[Asked]:
+    events: list[Event] = []
+    waits = {"budget": 30, "first_pause": 0.02} | waits
+    async with OpenAIClient(Endpoint(url, key), retries, **waits) as client:
+        yield Asked(client.model("m", params, depth=depth, sink=events.append, stream=stream), events)
+
+
+# ---- what is sent
+
+
+async def test_a_request_holds_the_conversation_and_the_parameters_and_no_more() -> None:
+    with Scripted(text("hi")) as server:
+        async with asking(server.url, params={"temperature": 0}) as ask:
+            await ask()
+            assert ask.model.params == {"temperature": 0}
+    assert server.requests[0].path == "/v1/chat/completions"
+    assert server.requests[0].body == {
+        "model": "m",
+        "temperature": 0,
+        "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "hi"}],
+    }
+
+
+async def test_tools_are_sent_and_a_choice_only_when_it_is_none() -> None:
+    with Scripted(always(text("hi"))) as server:
+        async with asking(server.url) as ask:
+            await ask(tools=[BASH])
+            await ask(tools=[BASH], tool_choice="none")
+            await ask(tool_choice="none")
+    with_tools, none, without = (request.body for request in server.requests)
+    assert with_tools["tools"] == none["tools"] == [{"type": "function", "function": BASH}]
+    assert "tool_choice" not in with_tools
+    assert none["tool_choice"] == "none"
+    assert without.keys().isdisjoint({"tools", "tool_choice"})
+    assert not any("parallel_tool_calls" in request.body for request in server.requests)
+
+
+async def test_the_depth_and_the_key_are_headers() -> None:
+    with Scripted(text("hi")) as server:
+        async with asking(server.url, "sk-secret", depth=3) as ask:
+            await ask()
+    assert server.requests[0].depth == 3
+    assert server.requests[0].headers["authorization"] == "Bearer sk-secret"
+
+
+AMBIENT = {
+    "OPENAI_API_KEY": "ambient-key",
+    "OPENAI_ADMIN_KEY": "ambient-admin",
+    "OPENAI_ORG_ID": "ambient-org",
+    "OPENAI_PROJECT_ID": "ambient-project",
+    "OPENAI_CUSTOM_HEADERS": "X-Gateway: ambient\nAuthorization: Bearer ambient",
+    "OPENAI_BASE_URL": "http://127.0.0.1:9/ambient",
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("key", [None, "sk-1"])
+def test_what_the_environment_holds_for_openai_goes_to_nobody_else(key: str | None, stream: bool) -> None:
+    program = f"""
+import asyncio
+from rlm.messages import User
+from rlm.models.openai import Endpoint, OpenAIClient
+async def main(url):
+    async with OpenAIClient(Endpoint(url, {key!r})) as client:
+        await client.model("m", depth=0, sink=lambda _: None, stream={stream}).complete([User("hi")], [])
+import sys
+asyncio.run(main(sys.argv[1]))
+"""
+    with Scripted(text("hi")) as server:
+        subprocess.run([sys.executable, "-c", program, server.url], env=os.environ | AMBIENT, check=True)
+    headers = server.requests[0].headers
+    assert headers.get("authorization") == (f"Bearer {key}" if key else None)
+    assert "ambient" not in json.dumps(dict(headers))
+
+
+async def test_the_answer_is_sent_back_as_it_came() -> None:
+    answer = calls(("bash", {"a": "é"}), reasoning_content="hm", extra={"signature": "s"})
+    with Scripted(answer, text("done")) as server:
+        async with asking(server.url) as ask:
+            reply = await ask(tools=[BASH])
+            result = ToolResult(reply.message.calls[0], "out")
+            await ask.model.complete([User("hi"), reply.message, result], [BASH])
+    assert isinstance(answer.body, dict)
+    assert server.requests[1].messages[1] == answer.body["choices"][0]["message"]
+    assert server.requests[1].messages[2] == result.wire()
+
+
+async def test_a_text_that_cannot_be_sent_is_mended() -> None:
+    with Scripted(text("hi")) as server:
+        async with asking(server.url) as ask:
+            await ask("half \ud83d of it")
+    assert server.requests[0].last == "half \ufffd of it"
+
+
+async def test_a_url_that_is_none_is_told_before_anything_is_sent() -> None:
+    with pytest.raises(ConfigError, match="must begin with http"):
+        OpenAIClient(Endpoint("localhost:8000", None))
+
+
+def test_an_endpoint_never_shows_its_key() -> None:
+    assert "sk-1" not in repr(Endpoint(None, "sk-1"))
+
+
+# ---- streaming
+
+
+async def test_a_stream_is_told_as_it_comes_and_gives_the_same_reply() -> None:
+    answer = calls(("bash", {"a": 1}), ("bash", {"b": "x" * 50}), content="thinking aloud " * 9, reasoning="hm" * 30)
+    replies = []
+    for stream in (False, True):
+        with Scripted(answer) as server:
+            async with asking(server.url, stream=stream) as ask:
+                replies.append(await ask(tools=[BASH]))
+                assert ask.told == ("thinking aloud " * 9 if stream else "")
+        assert server.requests[0].streamed == stream
+    assert replies[0] == replies[1]
+    assert replies[0].usage == Usage(100, 10, 40, 3)
+
+
+async def test_text_is_told_before_the_answer_is_complete() -> None:
+    with Scripted(text("one two three").slowly(0.02, piece=4)) as server:
+        async with asking(server.url, stream=True) as ask:
+            running = asyncio.create_task(ask())
+            while not ask.told:
+                await asyncio.sleep(0.001)
+            assert not running.done()
+            assert (await running).message.text == ask.told == "one two three"
+
+
+async def test_a_stream_that_breaks_off_comes_again_after_the_notice() -> None:
+    with Scripted(half(text("first try")), text("second try")) as server:
+        async with asking(server.url, stream=True) as ask:
+            assert (await ask()).message.text == "second try"
+    assert isinstance(ask.events[0], Delta | Retried)
+    last_notice = max(number for number, event in enumerate(ask.events) if isinstance(event, Retried))
+    after = [event.text for event in ask.events[last_notice:] if isinstance(event, Delta)]
+    assert "".join(after) == "second try"
+
+
+def without(name: str, wording: str) -> Any:
+    def script(request: Request) -> Answer:
+        return error(400, wording) if name in request.body else text("hi")
+
+    return script
+
+
+async def test_a_server_that_refuses_stream_options_is_asked_without() -> None:
+    with Scripted(without("stream_options", "Unrecognized argument: stream_options")) as server:
+        async with asking(server.url, stream=True) as ask:
+            assert (await ask()).usage.estimated
+            assert ask.told == "hi"
+            await ask()
+    assert ["stream_options" in request.body for request in server.requests] == [True, False, False]
+    assert ask.retries == []
+
+
+async def test_a_server_that_refuses_to_stream_is_asked_for_the_whole() -> None:
+    with Scripted(without("stream", "Cannot use tools with stream")) as server:
+        async with asking(server.url, stream=True) as ask:
+            assert (await ask()).message.text == "hi"
+    assert [request.streamed for request in server.requests] == [True, False]
+
+
+async def test_a_server_that_does_not_stream_though_asked_is_understood() -> None:
+    body = json.dumps(text("hi").body).encode()
+    with Scripted(Answer(body, headers={"Content-Type": "application/json"})) as server:
+        async with asking(server.url, stream=True) as ask:
+            assert (await ask()).message.text == "hi"
+
+
+# ---- waiting
+
+
+async def test_a_retry_after_is_kept() -> None:
+    with Scripted(error(429, "slow down", retry_after="1"), text("hi")) as server:
+        async with asking(server.url) as ask:
+            await ask()
+    first, second = (request.at for request in server.requests)
+    assert second - first >= 1
+    assert 1 <= ask.retries[0].wait < 2
+
+
+async def test_the_waits_double_and_the_notices_count() -> None:
+    with Scripted(*[error(500, "no")] * 4, text("hi")) as server:
+        async with asking(server.url) as ask:
+            await ask()
+    assert [event.attempt for event in ask.retries] == [1, 2, 3, 4]
+    for event in ask.retries:
+        longest = 0.02 * 2 ** (event.attempt - 1)
+        assert longest / 2 <= event.wait <= longest
+
+
+async def test_the_sdk_retries_only_after_the_first_notice_and_within_the_budget() -> None:
+    with Scripted(reset(), reset(), reset(), text("hi")) as server:
+        async with asking(server.url, retries=5) as ask:
+            await ask()
+    counts = [request.headers["x-stainless-retry-count"] for request in server.requests]
+    assert counts == ["0", "0", "1", "2"]
+    assert len(ask.retries) == 1
+
+
+async def test_a_small_budget_leaves_the_sdk_no_retry_of_its_own() -> None:
+    with Scripted(always(error(500, "no"))) as server:
+        async with asking(server.url, retries=5, budget=0.3) as ask:
+            with pytest.raises(ModelUnavailable, match=r"\(\d+ times, for 0.3 s\)"):
+                await ask()
+    assert {request.headers["x-stainless-retry-count"] for request in server.requests} == {"0"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_cancelling_closes_the_connection(stream: bool) -> None:
+    with Scripted(hang()) as server:
+        async with asking(server.url, stream=stream) as ask:
+            running = asyncio.create_task(ask())
+            await asyncio.to_thread(server.wait, lambda s: s.requests)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            await asyncio.to_thread(server.wait, lambda s: s.seen["left"] == 1)
+    assert ask.events == []
+
+
+async def test_cancelling_in_the_middle_of_a_stream_closes_the_connection() -> None:
+    with Scripted(text("word " * 1000).slowly(0.01)) as server:
+        async with asking(server.url, stream=True) as ask:
+            running = asyncio.create_task(ask())
+            while not ask.told:
+                await asyncio.sleep(0.001)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            await asyncio.to_thread(server.wait, lambda s: s.seen["left"] == 1)
+
+
+async def test_a_key_that_the_provider_repeats_is_not_told() -> None:
+    with Scripted(error(401, "Incorrect API key: sk-very-secret")) as server:
+        async with asking(server.url, "sk-very-secret") as ask:
+            with pytest.raises(CredentialsError, match=re.escape("Incorrect API key: ***")):
+                await ask()
+    with Scripted(error(500, "key sk-very-secret"), error(400, "bad")) as server:
+        async with asking(server.url, "sk-very-secret") as ask:
+            with pytest.raises(ModelError):
+                await ask()
+    assert "sk-very-secret" not in str(ask.events)
+
+
+async def test_many_agents_share_one_client_and_its_connections() -> None:
+    with Scripted(always(text("hi").after(0.05))) as server:
+        async with OpenAIClient(Endpoint(server.url, "k")) as client:
+            models = [client.model("m", depth=1, sink=lambda _: None, stream=False) for _ in range(50)]
+            for _ in range(2):
+                replies = await asyncio.gather(*(model.complete([User("hi")], []) for model in models))
+                assert {reply.message.text for reply in replies} == {"hi"}
+    assert len(server.requests) == 100
+    assert server.seen["connected"] == 50

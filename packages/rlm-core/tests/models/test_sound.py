@@ -1,0 +1,255 @@
+"""Whatever a provider sends, the reply is one that the agent can work with and the provider accepts back."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rlm.messages import Usage, assistant
+from rlm.models.faults import Breakdown, Fault
+from rlm.models.sound import mended, message, reply
+from rlm.models.stream import Assembler
+from scripted import chunks
+
+NULL = st.none()
+WORDS = st.text(max_size=30)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=12,
+)
+FUNCTIONS = st.fixed_dictionaries({}, optional={"name": NULL | WORDS, "arguments": ANYTHING, "extra": ANYTHING})
+CALLS = st.fixed_dictionaries(
+    {"function": FUNCTIONS}, optional={"id": NULL | st.sampled_from(["", "a", "b"]) | ANYTHING, "type": NULL | WORDS}
+)
+MESSAGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "role": WORDS,
+        "content": ANYTHING,
+        "tool_calls": NULL | st.lists(CALLS, max_size=4),
+        "reasoning_content": NULL | WORDS,
+        "reasoning": NULL | WORDS,
+        "refusal": NULL | WORDS,
+        "extra": ANYTHING,
+    },
+)
+COUNTS = NULL | st.integers() | WORDS
+BODIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "choices": ANYTHING
+        | st.lists(
+            st.fixed_dictionaries({"message": MESSAGES}, optional={"finish_reason": NULL | WORDS}),
+            min_size=1,
+            max_size=2,
+        ),
+        "error": ANYTHING,
+        "usage": ANYTHING
+        | st.fixed_dictionaries(
+            {}, optional={"prompt_tokens": COUNTS, "completion_tokens": COUNTS, "prompt_tokens_details": ANYTHING}
+        ),
+    },
+)
+
+
+def counted() -> Any:
+    numbers = itertools.count()
+    return lambda: f"new{next(numbers)}"
+
+
+def is_sound(wire: dict[str, Any]) -> bool:
+    json.dumps(wire, ensure_ascii=False).encode()
+    calls = wire.get("tool_calls", [])
+    return (
+        wire["role"] == "assistant"
+        and (wire["content"] is None or (isinstance(wire["content"], str) and wire["content"] != ""))
+        and ("tool_calls" not in wire or len(calls) > 0)
+        and all(isinstance(call["id"], str) and call["id"] and call["type"] for call in calls)
+        and len({call["id"] for call in calls}) == len(calls)
+        and all(isinstance(call["function"]["name"], str) and call["function"]["name"] for call in calls)
+        and all(isinstance(call["function"]["arguments"], str) for call in calls)
+    )
+
+
+@given(ANYTHING | BODIES)
+def test_any_body_is_a_sound_reply_or_a_fault(body: Any) -> None:
+    before = copy.deepcopy(body)
+    try:
+        made = reply(body, 100)
+    except Fault:
+        return
+    finally:
+        assert body == before
+    assert is_sound(made.message.received)
+    assert made.finish
+    assert min(made.usage.prompt, made.usage.completion, made.usage.cached, made.usage.reasoning) >= 0
+
+
+@given(MESSAGES)
+def test_what_is_sound_stays_as_it_is(received: dict[str, Any]) -> None:
+    once = message(received)
+    assert message(once) == once
+    assert assistant(once).received == once
+
+
+@given(MESSAGES)
+def test_unknown_fields_stay(received: dict[str, Any]) -> None:
+    made = message(received)
+    for name in ("reasoning_content", "reasoning", "extra"):
+        assert made.get(name) == mended(received.get(name))
+
+
+TEXTS = st.text(min_size=1, max_size=40)
+STREAMABLE_CALLS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "type": st.just("function"),
+            "function": st.fixed_dictionaries(
+                {"name": st.sampled_from(["bash", "edit"]), "arguments": ANYTHING.map(json.dumps)}
+            ),
+        }
+    ),
+    max_size=3,
+).map(lambda calls: [{"id": f"call_{number}", **call} for number, call in enumerate(calls)])
+STREAMABLE = st.fixed_dictionaries(
+    {"content": NULL | TEXTS},
+    optional={
+        "tool_calls": STREAMABLE_CALLS,
+        "reasoning_content": TEXTS,
+        "reasoning": TEXTS,
+        "refusal": TEXTS,
+        "annotations": st.lists(st.dictionaries(WORDS, WORDS), min_size=1, max_size=2),
+    },
+)
+
+
+@given(
+    STREAMABLE,
+    st.integers(1, 50),
+    st.sampled_from(["stop", "tool_calls", "length"]),
+    st.sampled_from([None, {"prompt_tokens": 9, "completion_tokens": 8}]),
+)
+def test_a_stream_cut_anywhere_gives_the_same_reply_as_the_whole(
+    received: dict[str, Any], piece: int, finish: str, usage: Any
+) -> None:
+    body = {"choices": [{"message": received, "finish_reason": finish}], "usage": usage}
+    assembler = Assembler()
+    told = "".join(assembler.add(chunk) for chunk in chunks(body, piece))
+    assert told == (received["content"] or "")
+    assert reply(assembler.body(), 100, counted()) == reply(body, 100, counted())
+
+
+@given(ANYTHING | st.lists(BODIES))
+def test_any_stream_is_a_body_or_a_fault(pieces: Any) -> None:
+    assembler = Assembler()
+    try:
+        for piece in pieces if isinstance(pieces, list) else [pieces]:
+            assembler.add(piece)
+        body = assembler.body()
+    except Fault:
+        return
+    assert isinstance(body["choices"], list)
+
+
+def call_piece(index: int | None, id_: str | None, name: str | None, arguments: str) -> dict[str, Any]:
+    function = {"arguments": arguments} | ({"name": name} if name else {})
+    piece = {"function": function} | ({"id": id_} if id_ is not None else {})
+    return piece | ({"index": index} if index is not None else {})
+
+
+def assembled(*pieces: dict[str, Any]) -> list[tuple[str, str]]:
+    assembler = Assembler()
+    for piece in pieces:
+        assembler.add({"choices": [{"delta": {"tool_calls": [piece]}}]})
+    assembler.add({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]})
+    calls = reply(assembler.body(), 0).message.calls
+    assert len({call.id for call in calls}) == len(calls)
+    return [(call.name, call.arguments) for call in calls]
+
+
+ONE_AND_TWO = [("bash", '{"n": 1}'), ("bash", '{"n": 2}')]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [(0, "a", "bash", ""), (0, None, None, '{"n": 1}'), (1, "b", "bash", ""), (1, None, None, '{"n": 2}')],
+        [(0, "a", "bash", '{"n": 1}'), (0, "b", "bash", '{"n": 2}')],  # every index 0
+        [(None, "a", "bash", '{"n": 1}'), (None, "b", "bash", '{"n": 2}')],  # no index
+        [(0, "", "bash", '{"n": 1}'), (0, "", "bash", '{"n": 2}')],  # no id either
+        [(None, None, "bash", '{"n": 1}'), (None, None, "bash", '{"n": 2}')],
+        [(0, "a", "bash", '{"n"'), (0, "a", "bash", ": 1}"), (1, "b", "bash", '{"n": 2}')],  # name and id repeated
+        [
+            (None, "a", "bash", ""),
+            (None, None, None, '{"n": 1}'),
+            (None, "b", "bash", ""),
+            (None, None, None, '{"n": 2}'),
+        ],
+        [(0, "a", "bash", ""), (1, "b", "bash", ""), (0, None, None, '{"n": 1}'), (1, None, None, '{"n": 2}')],
+    ],
+)
+def test_calls_are_told_apart_however_providers_number_them(pieces: list[tuple[Any, ...]]) -> None:
+    assert assembled(*(call_piece(*piece) for piece in pieces)) == ONE_AND_TWO
+
+
+def test_pieces_of_a_listed_field_are_matched_by_index() -> None:
+    assembler = Assembler()
+    for piece in ("Let ", "me see"):
+        details = [{"type": "reasoning.text", "index": 0, "text": piece}]
+        assembler.add({"choices": [{"delta": {"content": "", "reasoning_details": details}}]})
+    assembler.add({"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}]})
+    received = reply(assembler.body(), 0).message.received
+    assert received["reasoning_details"] == [{"type": "reasoning.text", "index": 0, "text": "Let me see"}]
+
+
+def test_halves_of_a_letter_find_together() -> None:
+    assembler = Assembler()
+    for half in ("\ud83d", "\ude00"):
+        assembler.add({"choices": [{"delta": {"content": half}}]})
+    assembler.add({"choices": [{"finish_reason": "stop"}]})
+    assert reply(assembler.body(), 0).message.text == "😀"
+
+
+def test_a_stream_without_an_end_is_a_fault() -> None:
+    assembler = Assembler()
+    assembler.add({"choices": [{"delta": {"content": "x"}}]})
+    with pytest.raises(Breakdown, match="broke off"):
+        assembler.body()
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        (None, Usage(25, 11, estimated=True)),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, Usage(25, 11, estimated=True)),
+        ({"prompt_tokens": 7, "completion_tokens": None}, Usage(7, 11, estimated=True)),
+        ({"prompt_tokens": 7, "completion_tokens": 0}, Usage(7, 0)),
+        ({"prompt_tokens": 7, "completion_tokens": 5, "prompt_tokens_details": None}, Usage(7, 5)),
+        ({"prompt_tokens": 7, "completion_tokens": 5, "prompt_cache_hit_tokens": 3}, Usage(7, 5, 3)),
+        ({"prompt_tokens": 7, "completion_tokens": 5, "cached_tokens": 3, "reasoning_tokens": 2}, Usage(7, 5, 3, 2)),
+        (
+            {
+                "prompt_tokens": 7,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {"cached_tokens": 3},
+                "completion_tokens_details": {"reasoning_tokens": 2},
+            },
+            Usage(7, 5, 3, 2),
+        ),
+        ("many", Usage(25, 11, estimated=True)),
+    ],
+)
+def test_tokens_are_counted_or_estimated_and_marked(usage: Any, counts: Usage) -> None:
+    body = {"choices": [{"message": {"content": "a few words"}}], "usage": usage}
+    assert reply(body, 100).usage == counts
+
+
+def test_parts_of_a_text_are_one_text() -> None:
+    parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
+    assert message({"content": parts})["content"] == "one two"
