@@ -30,7 +30,7 @@ from rlm.events import (
     Stopped,
 )
 from rlm.history import Summary
-from rlm.messages import Assistant, Kind, Reply, System, ToolCall, ToolResult, Usage, User, Wire, assistant
+from rlm.messages import Assistant, Kind, Message, Reply, System, ToolCall, ToolResult, Usage, User, Wire, assistant
 from rlm.session import journal
 from rlm.session.codec import Encoder, Record
 from rlm.state import State
@@ -39,7 +39,7 @@ PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAD
 
 # ---- any conversation
 
-texts = st.text(st.characters(exclude_categories=()), max_size=20)  # lone surrogates too
+texts = st.text('ab \n\t\x00\x1b"\\{é☃😀\u2028\x85\ud800\udfff', max_size=8)  # what a line of JSON stumbles over
 ids = st.sampled_from(["a", "b", "call_1", "call_2"])  # providers repeat them between turns
 usages = st.builds(Usage, *[st.integers(0, 9_999)] * 4, st.booleans())
 parts = st.lists(st.one_of(st.builds(lambda t: {"type": "text", "text": t}, texts)), min_size=1, max_size=2)
@@ -61,7 +61,7 @@ said = st.one_of(
     st.builds(Said, st.builds(System, texts)), st.builds(Said, st.builds(User, texts | parts, st.sampled_from(Kind)))
 )
 noted = st.one_of(
-    st.builds(Requested, texts, st.just(({"type": "function"},)), extra),
+    st.builds(Requested, texts, st.just(({"name": "f"},)), extra),
     st.builds(Retried, texts, st.integers(1, 9), st.floats(0, 60)),
     st.builds(Failed, texts),
     st.builds(KernelRestarted, texts, st.lists(texts, max_size=2).map(tuple)),
@@ -73,38 +73,38 @@ noted = st.one_of(
 )
 
 
+turns = st.builds(lambda reply, aside: [Asking(aside), Replied(reply, aside)], replies, st.booleans())
+single: st.SearchStrategy[list[Event]] = st.one_of(said, noted).map(lambda event: [event])
+outcomes = st.tuples(texts, st.booleans())
+chosen = st.lists(st.integers(0, 30), max_size=5, unique=True)
+summaries = st.none() | st.builds(Summary, st.integers(1, 9), st.integers(1, 9), texts)
+steps = st.sampled_from(["say", "reply", "answer", "answer", "drop"])
+
+
 @st.composite
 def conversations(draw: st.DrawFn) -> list[Event]:
     """Events in an order that an agent could have told them."""
     events: list[Event] = []
     state = State()
-    for _ in range(draw(st.integers(0, 25))):
-        new = draw(steps(state))
+    for step in draw(st.lists(steps, max_size=20)):
+        new = _next(draw, step, state)
         events.extend(new)
         for event in new:
             state = state.after(event)
     return events
 
 
-def steps(state: State) -> st.SearchStrategy[list[Event]]:
-    """What may happen next."""
-    choices: list[st.SearchStrategy[list[Event]]] = [
-        said.map(lambda event: [event]),
-        noted.map(lambda event: [event]),
-        st.builds(lambda reply, aside: [Asking(aside), Replied(reply, aside)], replies, st.booleans()),
-    ]
-    if state.history.unanswered():
-        choices.append(st.builds(answer, st.just(state.history.unanswered()[0]), texts, st.booleans()))
-    numbers = [entry.number for entry in state.history.entries]
-    if numbers:
-        choices.append(drops(numbers))
-    return st.one_of(choices)
-
-
-def drops(numbers: list[int]) -> st.SearchStrategy[list[Event]]:
-    gone = st.lists(st.sampled_from(numbers), unique=True).map(tuple)
-    summaries = st.none() | st.builds(Summary, st.integers(1, 9), st.integers(1, 9), texts)
-    return st.builds(lambda *args: [Dropped(*args)], gone, texts, summaries)
+def _next(draw: st.DrawFn, step: str, state: State) -> list[Event]:
+    open_calls = state.history.unanswered()
+    if step == "reply":
+        return draw(turns)
+    if step == "answer" and open_calls:
+        return answer(open_calls[0], *draw(outcomes))
+    if step == "drop":
+        entries = state.history.entries
+        numbers = tuple(entries[place].number for place in draw(chosen) if place < len(entries))
+        return [Dropped(numbers, draw(texts), draw(summaries))]
+    return draw(single)
 
 
 # ---- one in particular
@@ -132,7 +132,7 @@ def reply(text: str | None, *calls: Wire, prompt: int = 1_000, completion: int =
     return Reply(assistant(wire | ({"tool_calls": list(calls)} if calls else {})), usage, finish)
 
 
-TOOLS = ({"type": "function", "function": {"name": "ipython", "description": "Run.", "parameters": {}}},)
+TOOLS = ({"name": "ipython", "description": "Run a cell.", "parameters": {"type": "object", "properties": {}}},)
 
 
 def opening(task: str) -> list[Event]:
@@ -161,6 +161,20 @@ def encoded(events: Iterable[Event]) -> list[Record]:
 def written(events: Iterable[Event]) -> bytes:
     """The same as bytes."""
     return b"".join(journal.line(record) for record in encoded(events))
+
+
+def acceptable(messages: Iterable[Message]) -> bool:
+    """Every call has its result, right after the message that asks for it, and no result stands elsewhere."""
+    rest = list(messages)
+    while rest:
+        message = rest.pop(0)
+        if isinstance(message, ToolResult):
+            return False
+        asked = [call.id for call in message.calls] if isinstance(message, Assistant) else []
+        answers, rest = rest[: len(asked)], rest[len(asked) :]
+        if asked != [answer.call.id for answer in answers if isinstance(answer, ToolResult)]:
+            return False
+    return True
 
 
 def session_folder(home: Path) -> Path:

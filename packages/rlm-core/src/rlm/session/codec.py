@@ -165,7 +165,8 @@ def _summary(summary: Summary | None) -> Record:
 def _noted(event: Event) -> Record | None:
     match event:
         case Requested(model, tools, params):
-            return {"type": "request", "model": model, "tools": list(tools), "params": params}
+            wrapped = [{"type": "function", "function": schema} for schema in tools]  # as a request carries them
+            return {"type": "request", "model": model, "tools": wrapped, "params": params}
         case Retried() | Failed() | KernelRestarted():
             return _trouble(event)
         case ChildStarted() | ChildEnded():
@@ -253,7 +254,8 @@ class Decoder:
                 numbers = tuple(self._numbers[id] for id in record["ids"])
                 return Dropped(numbers, record["reason"], _summary_read(record))
             case "request":
-                return Requested(record["model"], tuple(record["tools"]), record["params"])
+                schemas = tuple(tool["function"] for tool in record["tools"])
+                return Requested(record["model"], schemas, record["params"])
             case "agent_start":
                 return ChildStarted(record["folder"], record["prompt"])
             case "agent_end":

@@ -156,25 +156,35 @@ class Journal:
 
 
 def _lock(file: int) -> None:
-    """Take the lock. More than one try, for `is_locked` holds it for an instant to see whether it is free."""
-    for wait in (0.01, 0.02, 0.04):
-        with suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        time.sleep(wait)
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    """Take the lock. More than one try, for `is_locked` holds it for an instant to see whether it is free.
+
+    Raises:
+        BlockingIOError: another has it.
+    """
+    for wait in (0.01, 0.02, 0.04, 0.0):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise
+            time.sleep(wait)
+        except OSError:
+            return None  # a file system that knows no locks: work without
+    return None
 
 
-def is_locked(folder: Path) -> bool:
-    """Whether a living process writes the journal of this session folder."""
+def is_locked(folder: Path) -> bool | None:
+    """Whether a living process writes the journal of this session folder; None where the file system cannot tell."""
     try:
         file = os.open(folder / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return True
+    except OSError:
+        return None
     else:
         return False
     finally:

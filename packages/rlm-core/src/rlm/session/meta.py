@@ -92,9 +92,10 @@ def read(folder: Path) -> Meta:
         wire = json.loads(read_regular(folder / NAME))
     except (OSError, ValueError, RecursionError):
         raise SessionError(f"{folder} has no {NAME} that can be read.") from None
-    if not isinstance(wire, dict):
-        raise SessionError(f"{folder / NAME} is not one JSON object.")
-    return from_wire(wire)
+    meta = from_wire(wire) if isinstance(wire, dict) else Meta()
+    if not meta.session_id:
+        raise SessionError(f"{folder / NAME} says nothing of a session.")
+    return meta
 
 
 def write(folder: int, wire: Record) -> None:
@@ -132,10 +133,14 @@ def process_start(pid: int) -> str:
 
 def settled(meta: Meta, folder: Path) -> Meta:
     """The same with a true status: `lost` where it says that it is running, and no process runs it."""
-    if meta.status != RUNNING or _same_process(meta) or is_locked(folder):
-        return meta
-    return replace(meta, status=LOST)
+    if meta.status == RUNNING and not _runs(meta, folder):
+        return replace(meta, status=LOST)
+    return meta
 
 
-def _same_process(meta: Meta) -> bool:
-    return bool(meta.pid_start) and process_start(meta.pid) == meta.pid_start
+def _runs(meta: Meta, folder: Path) -> bool:
+    """Its lock tells, in another container too; where there are no locks, its process."""
+    locked = is_locked(folder)
+    if locked is None:
+        return bool(meta.pid_start) and process_start(meta.pid) == meta.pid_start
+    return locked

@@ -1,0 +1,88 @@
+"""Run with `failing.c` preloaded: keeps a session while the disk fails, once at every call; says what came of it.
+
+python failing_disk.py LIBRARY FOLDER ERRNO FOREVER
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from journals import acceptable, cell, ending, opening, turn
+from rlm.budget import Stop
+from rlm.errors import SessionError
+from rlm.events import ChildEnded, ChildStarted
+from rlm.session import Session, journal
+from rlm.session.codec import Record
+from rlm.session.store import list_sessions, read_tree
+
+EVENTS = [*opening("task"), *turn("hm", (cell("a = 1"), "x" * 5_000)), *ending("done", turns=2)]
+
+
+@dataclass
+class Kept:
+    """What the session said was on disk: the records that it told after it had written them."""
+
+    told: list[Record] = field(default_factory=list)
+    error: str = ""
+
+
+def keep(home: Path) -> Kept:
+    """A short session with a child."""
+    kept = Kept()
+    try:
+        with Session.create(home, model="m", cwd=home.parent, prompt="task", watch=kept.told.append) as session:
+            for event in EVENTS[:5]:
+                session(event)
+            with session.child("part") as child:
+                session(ChildStarted(child.folder.name, "part"))
+                for event in EVENTS:
+                    child(event)
+            session(ChildEnded(child.folder.name, Stop.DONE, 2, child.meta.tree_usage))
+            for event in EVENTS[5:]:
+                session(event)
+    except SessionError as error:
+        kept.error = str(error)
+    return kept
+
+
+def check(home: Path, kept: Kept) -> None:
+    """The disk works again: nothing that was told is missing, and whatever there is can be read and resumed."""
+    listed = list_sessions(home)
+    told = [record for record in kept.told if record["agent"] == "root" and "id" in record]
+    assert told == [] or listed, "a session that told of records is gone"
+    for each in listed:
+        tree = read_tree(each.folder)
+        here = [record | {"agent": "root"} for record in tree.records]
+        assert here[: len(told)] == told, "a record that was told is missing"
+        assert len(here) <= len(told) + 2, "a record that was refused is there"  # the root's result is told by nobody
+        assert tree.meta.status in ("done", "error", "lost", "cancelled"), tree.meta.status
+        with Session.resume(each.folder) as session:
+            assert acceptable(session.start.history.messages)
+        assert journal.read(each.folder).torn == 0
+        assert read_tree(each.folder).meta.status != "running"
+
+
+def main(library: str, folder: str, errno: str, forever: str) -> None:
+    disk = ctypes.CDLL(library)
+    errors: set[str] = set()
+    for number in range(10_000):
+        home = Path(folder) / str(number) / "home"
+        home.parent.mkdir()
+        disk.arm(number, int(errno), int(forever))
+        kept = keep(home)
+        calls = disk.disarm()
+        if calls <= number:  # all went well: the session has no call with this number
+            assert not kept.error
+            print(json.dumps({"calls": number, "errors": sorted(errors)}))
+            return
+        assert kept.error or forever == "0", f"call {number} failed, and nobody was told"
+        errors.add(kept.error)
+        check(home, kept)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

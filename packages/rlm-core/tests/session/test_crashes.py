@@ -1,0 +1,190 @@
+"""Sessions survive what databases are made to survive: a kill at every byte, and a disk that fails at every call."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes import ScriptedModel, says
+from journals import acceptable, answer, cell, ending, opening, reply, turn
+from rlm.agent import Agent
+from rlm.budget import Stop, TurnLimit
+from rlm.context import Compact
+from rlm.events import Answered, ChildEnded, ChildStarted, Dropped, Event, Replied, Said
+from rlm.history import Summary
+from rlm.messages import Kind, ToolResult, User
+from rlm.session import Session, journal
+from rlm.session.codec import decode
+from rlm.session.journal import parse
+from rlm.session.store import find, list_sessions
+from rlm.state import replay
+from rlm.toolbox import Toolbox
+
+HERE = Path(__file__).parent
+SUPPORT = HERE.parents[3] / "tests" / "support"
+
+
+def eventful(session: Session) -> None:
+    """A short session in which everything happens that a journal tells of."""
+    events: list[Event] = [*opening("tâche"), *turn("hm", (cell("a"), "1"), (cell("b"), "2"))]
+    given = reply("", cell("fat"))
+    (call,) = given.message.calls
+    events += [Replied(given), Answered(ToolResult(call, "f" * 99)), Dropped((6,), "shortened")]
+    events += [Answered(ToolResult(call, "f")), Dropped((2, 3, 4), "summarize", Summary(1, 1, "notes"))]
+    events += [Said(User("summarise", Kind.ASK)), Replied(reply("all"), aside=True), Dropped((8, 9), "summary_call")]
+    events += [Said(User("all", Kind.SUMMARY)), Replied(waits := reply("", cell("await rlm.run('part')")))]
+    for event in events:
+        session(event)
+    with session.child("part") as child:
+        session(ChildStarted(child.folder.name, "part"))
+        for event in (*opening("part"), *ending("done")):
+            child(event)
+    session(ChildEnded(child.folder.name, Stop.DONE, 1, child.meta.tree_usage))
+    (call,) = waits.message.calls
+    for event in (*answer(call, "done"), *ending("done", turns=4)):
+        session(event)
+
+
+SLICES = 4
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder in memory, where there is such a thing: thousands of sessions are kept in it."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("first", range(SLICES))
+def test_killed_at_any_byte_it_resumes_and_loses_at_most_its_last_record(memory: Path, first: int) -> None:
+    with Session.create(Path("home"), model="m", cwd=memory, prompt="p") as session:
+        eventful(session)
+    file = session.folder / journal.NAME
+    whole = file.read_bytes()
+    running = (session.folder / "meta.json").read_text().replace('"done"', '"running"')
+    for size in range(first, len(whole) + 1, SLICES):
+        file.write_bytes(whole[:size])
+        (session.folder / "meta.json").write_text(running)
+        kept = parse(whole[:size])
+        assert len(kept.records) == whole[:size].count(b"\n")
+        check_resumes(memory / "home", torn=whole[:size][-1:] not in (b"", b"\n"))
+
+
+def check_resumes(home: Path, torn: bool) -> None:
+    """The real loop goes on with it: the request is sound, and the journal tells it."""
+    before = journal.read(find(home)).records
+    session = Session.resume(find(home))
+    assert [note for note in session.notes if "half written" in note] != [] or not torn
+    model = ScriptedModel(says("went on"))
+    agent = Agent(
+        model=model, tools=Toolbox(), context=Compact(), limits=TurnLimit(99), sink=session, state=session.start
+    )
+    with session:
+        asyncio.run(agent.run(User("Go on.")))
+    after = journal.read(session.folder)
+    assert after.records[: len(before)] == before
+    assert (after.torn, after.damaged) == (0, ())
+    assert acceptable(model.seen[0].messages)
+    assert replay(decode(after.records)) == agent.state
+    (listed,) = list_sessions(home)
+    assert listed.meta.status == "done"
+
+
+WRITE = """
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from rlm.events import Failed
+from rlm.session import Session
+session = Session.create(Path("home"), model="m", cwd=Path(sys.argv[1]), prompt="p")
+for number in range(10**6):
+    session(Failed("x" * 300_000))
+    print(number, flush=True)
+"""
+
+
+def test_killed_for_real_while_it_writes_it_keeps_every_record_that_it_told(tmp_path: Path) -> None:
+    rounds = random.Random(7)
+    for number in range(6):
+        cwd = tmp_path / str(number)
+        cwd.mkdir()
+        with subprocess.Popen([sys.executable, "-c", WRITE, cwd], stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            told = [int(line) for line in itertools.islice(writer.stdout, rounds.randint(5, 40))]
+            writer.kill()
+            told += [int(line) for line in writer.stdout.read().splitlines()]
+        reading = journal.read(find(cwd / "home"))
+        assert len(told) <= len(reading.records) <= len(told) + 1
+        assert reading.damaged == ()
+        (listed,) = list_sessions(cwd / "home")
+        assert listed.meta.status == "lost"
+        check_resumes(cwd / "home", torn=reading.torn > 0)
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`failing.c`, compiled."""
+    compiler = shutil.which("cc")
+    assert compiler, "a C compiler is needed to let a disk fail: install gcc"
+    library = tmp_path_factory.mktemp("disk") / "failing.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, HERE / "failing.c", "-ldl"], check=True)
+    return library
+
+
+@pytest.mark.parametrize("forever", [False, True], ids=["once", "for good"])
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
+def test_a_disk_that_fails_at_any_call_is_told_and_costs_no_record(
+    tmp_path: Path, disk: Path, error: int, forever: bool
+) -> None:
+    done = subprocess.run(
+        [sys.executable, HERE / "failing_disk.py", disk, tmp_path, str(error), str(int(forever))],
+        env=os.environ | {"LD_PRELOAD": str(disk), "PYTHONPATH": str(SUPPORT), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert outcome["calls"] > 100
+    assert all(os.strerror(error) in said for said in outcome["errors"] if said)
+
+
+def test_a_full_disk_ends_the_run_with_a_clear_word(tmp_path: Path) -> None:
+    """A real one, of 64 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    code = f"""
+import subprocess, sys
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", {str(disk)!r}], check=True)
+from pathlib import Path
+from rlm.events import Failed
+from rlm.session import Session
+from rlm.session.store import read_tree
+try:
+    with Session.create(Path({str(disk / "home")!r}), model="m", cwd=Path("/"), prompt="p") as session:
+        while True:
+            session(Failed("x" * 3_000))
+except Exception as error:
+    tree = read_tree(session.folder)
+    print(type(error).__name__, error, tree.meta.status, len(tree.records) > 5, tree.torn, sep="|")
+"""
+    mine = ["unshare", "--mount", "--map-root-user", "--user"]  # so may an ordinary user, in a namespace of its own
+    done = subprocess.run([*mine, sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    kind, said, status, several, torn = done.stdout.strip().split("|")
+    assert (kind, several, torn) == ("SessionError", "True", "0")
+    assert said == "The session cannot be written: No space left on device. Make room on the disk and resume it."
+    assert status in ("error", "lost")

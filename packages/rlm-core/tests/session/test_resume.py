@@ -1,0 +1,290 @@
+"""A session goes on where it stopped, whatever stopped it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from fakes import ScriptedModel, says
+from journals import acceptable, cell, ending, opening, reply, turn
+from rlm.agent import Agent
+from rlm.budget import Spent, Stop, TurnLimit
+from rlm.context import Compact
+from rlm.errors import SessionError
+from rlm.events import ChildStarted, Dropped, Event, KernelRestarted, Replied, Said, Stopped
+from rlm.history import UNFINISHED, Summary
+from rlm.messages import Kind, ToolResult, User
+from rlm.session import Session, journal
+from rlm.session import meta as metas
+from rlm.session.codec import Record, decode
+from rlm.session.meta import read as read_meta
+from rlm.session.resume import assigned, cells, kernel_note, names_gone
+from rlm.session.store import list_sessions, read_tree
+from rlm.state import State, replay
+from rlm.toolbox import Toolbox
+
+
+def new(cwd: Path) -> Session:
+    return Session.create(Path(".rlm"), model="test-model", cwd=cwd, prompt="the task")
+
+
+def play(session: Session, *events: Event) -> None:
+    for event in events:
+        session(event)
+
+
+def kill(session: Session) -> Path:
+    """Leave everything as a SIGKILL does: nothing is settled, and the lock is gone."""
+    session._close()
+    return session.folder
+
+
+def records(folder: Path) -> tuple[Record, ...]:
+    return journal.read(folder).records
+
+
+def replayed(folder: Path) -> State:
+    return replay(decode(records(folder)))
+
+
+def go_on(session: Session, *script: str) -> Agent:
+    """Run the real loop on a resumed session."""
+    model = ScriptedModel(*(says(text) for text in script))
+    agent = Agent(
+        model=model, tools=Toolbox(), context=Compact(), limits=TurnLimit(), sink=session, state=session.start
+    )
+    with session:
+        asyncio.run(agent.run(User("Go on.")))
+    assert all(acceptable(request.messages) for request in model.seen)
+    return agent
+
+
+def test_the_conversation_goes_on_exactly(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("task"), *turn("hm", (cell("x = 1"), "")), *ending("done", turns=2))
+    before = replayed(session.folder)
+    agent = go_on(again := Session.resume(session.folder), "more")
+    assert again.start == before
+    assert again.notes == ()
+    assert replayed(session.folder) == agent.state
+    assert [record["id"] for record in records(session.folder)] == list(range(len(records(session.folder))))
+
+
+def test_numbers_go_on_and_do_not_restart_from_zero(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("task"), *turn("hm", (cell("x = 1"), "")), *ending("done", turns=2))
+        with session.child("part") as child:
+            play(child, *opening("part"), *ending("done"))
+    first = read_meta(session.folder)
+    with Session.resume(session.folder) as again:
+        assert again.start.spent.turns == 2
+        assert (again.tree_usage, again.agents) == (first.tree_usage, 2)
+        play(again, Said(User("more")), Replied(reply("so")))
+    second = read_meta(session.folder)
+    assert (second.turns, second.metrics["tree_turns"]) == (3, 4)
+    assert second.tree_usage.prompt == first.tree_usage.prompt + 1_000
+    assert second.metrics["duration"] >= first.metrics["duration"]
+    assert (second.start_time, second.session_id) == (first.start_time, first.session_id)
+
+
+def test_calls_left_unanswered_get_a_truthful_result(tmp_path: Path) -> None:
+    session = new(tmp_path)
+    play(session, *opening("task"), *turn("", (cell("a"), "1"), (cell("b"), "2"))[:4])
+    again = Session.resume(kill(session))
+    results = [message for message in again.start.history.messages if isinstance(message, ToolResult)]
+    assert [(result.content, result.ok) for result in results] == [("1", True), (UNFINISHED, False)]
+    assert replayed(again.folder) == again.start
+    go_on(again, "done")
+
+
+def test_a_compaction_that_was_cut_off_is_taken_back(tmp_path: Path) -> None:
+    session = new(tmp_path)
+    play(session, *opening("task"), *turn("", (cell("a"), "1")), Said(User("summarise", Kind.ASK)))
+    play(session, Replied(reply("a summary"), aside=True))
+    again = Session.resume(kill(session))
+    assert again.start.history.asides() == ()
+    assert replayed(again.folder) == again.start
+    go_on(again, "done")
+
+
+def test_sub_agents_that_were_cut_off_are_ended_with_what_they_spent(tmp_path: Path) -> None:
+    session = new(tmp_path)
+    play(session, *opening("task"), Replied(reply("", cell("…"))))
+    child = session.child("part")
+    play(session, ChildStarted(child.folder.name, "part"))
+    play(child, *opening("part"), Replied(reply("", cell("…"))))
+    grandchild = child.child("of it")
+    play(child, ChildStarted(grandchild.folder.name, "of it"))
+    play(grandchild, *opening("of it"), Replied(reply("x", prompt=7)))
+    for each in (grandchild, child, session):
+        kill(each)
+    with Session.resume(session.folder) as again:
+        assert again.notes == ("Sub-agents that were cut off: 1.",)
+        assert again.tree_usage.prompt == 2_007
+        assert again.agents == 3
+        (ended,) = [record for record in records(session.folder) if record["type"] == "agent_end"]
+        assert (ended["folder"], ended["stop"]) == (child.folder.name, "cancelled")
+        assert (ended["usage"]["prompt_tokens"], ended["turns"]) == (1_007, 1)
+        assert "was stopped" in ended["error"]
+    for tree in read_tree(session.folder).walk():
+        assert tree.meta.status == "cancelled"
+    with Session.resume(session.folder) as third:
+        assert third.notes == ()
+        assert third.tree_usage.prompt == 2_007
+
+
+def test_a_torn_line_is_cut_and_the_user_is_told(tmp_path: Path) -> None:
+    session = new(tmp_path)
+    play(session, *opening("task"), Said(User("half of this", Kind.NOTE)))
+    file = kill(session) / journal.NAME
+    os.truncate(file, file.stat().st_size - 5)
+    with Session.resume(session.folder) as again:
+        (note,) = again.notes
+        assert note.startswith("The last record was half written, and was cut: ")
+        assert len(again.start.history.messages) == 2
+    assert journal.read(session.folder).torn == 0
+
+
+def test_damage_in_the_middle_is_named_and_left_as_it_is(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("task"), *ending("done"))
+    file = session.folder / journal.NAME
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(lines[0] + b"#" * 20 + b"\n" + b"".join(lines[2:]))
+    damaged = file.read_bytes()
+    with pytest.raises(SessionError, match=r"Line 2 of the journal of session .* is damaged"):
+        Session.resume(session.folder)
+    assert file.read_bytes() == damaged
+    assert read_tree(session.folder).damaged == (2,)
+
+
+def test_a_lost_meta_json_is_told_again_from_the_journal(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("the task"), *turn("", (cell("a"), "1")), *ending("done", turns=2))
+    before = read_meta(session.folder)
+    for content in (None, "", "{", "[]", '{"turns": "many", "usage": 3, "status": null}'):
+        (session.folder / metas.NAME).unlink(missing_ok=True)
+        if content is not None:
+            (session.folder / metas.NAME).write_text(content)
+        (listed,) = list_sessions(tmp_path / ".rlm")
+        assert (listed.folder, listed.meta.turns) == (session.folder, 2)
+    Session.resume(session.folder).finish()
+    after = read_meta(session.folder)
+    assert (after.session_id, after.prompt_preview, after.model) == (session.id, "the task", "test-model")
+    assert (after.turns, after.usage) == (before.turns, before.usage)
+
+
+def test_what_a_killed_writer_of_meta_json_left_is_no_obstacle(tmp_path: Path) -> None:
+    session = new(tmp_path)
+    (session.folder / "meta.json.new").write_text("half")
+    play(session, *opening("task"), *ending("done"))
+    session.finish()
+    assert read_meta(session.folder).status == "done"
+    assert not (session.folder / "meta.json.new").exists()
+
+
+def test_a_fork_leaves_the_old_one_as_it_is(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("task"), *ending("done"))
+        (session.outputs / "1.txt").write_text("whole output")
+        with session.child("part") as child:
+            play(child, *opening("part"), *ending("done"))
+    before = {path: path.read_bytes() for path in session.folder.rglob("*") if path.is_file()}
+    with Session.resume(session.folder, fork=True) as fork:
+        assert fork.folder.parent == session.folder.parent
+        assert fork.id == fork.folder.name != session.id
+        assert fork.start == replayed(session.folder)
+        assert fork.tree_usage.prompt == 2_000
+        assert (fork.outputs / "1.txt").read_text() == "whole output"
+        play(fork, Said(User("more")))
+    assert before == {path: path.read_bytes() for path in session.folder.rglob("*") if path.is_file()}
+    (resumed,) = [record for record in records(fork.folder) if record["type"] == "resume"]
+    assert resumed["forked_from"] == session.id
+    assert read_meta(fork.folder).session_id == fork.id
+
+
+def test_a_running_session_can_be_forked(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("task"))
+        os.mkfifo(session.outputs / "pipe")  # what is no file must not hold the copy up
+        with Session.resume(session.folder, fork=True) as fork:
+            assert fork.start.history.messages == session_messages(session)
+        play(session, *ending("done"))
+
+
+def session_messages(session: Session) -> tuple[object, ...]:
+    return replayed(session.folder).history.messages
+
+
+def test_another_model_may_go_on(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("task"))
+    with Session.resume(session.folder, model="better-model"):
+        assert read_meta(session.folder).model == "better-model"
+
+
+def test_a_link_in_the_place_of_a_session_is_not_opened(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("task"))
+    link = session.folder.parent / "0123456789ab"
+    link.symlink_to(session.folder)
+    with pytest.raises(SessionError, match="symbolic link"):
+        Session.resume(link)
+    assert [listed.folder for listed in list_sessions(tmp_path / ".rlm")] == [session.folder]
+
+
+def test_a_folder_that_is_gone_is_an_error_and_no_traceback(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        pass
+    shutil.rmtree(session.folder)
+    with pytest.raises(SessionError, match="cannot be opened: No such file"):
+        Session.resume(session.folder)
+
+
+# ---- the kernel that is gone
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("x = 1\ny: int = 2\nz += 1", ["x", "y", "z"]),
+        ("import os.path, numpy as np\nfrom json import loads as l", ["os", "np", "l"]),
+        ("def f(a):\n    inner = 1\nclass C:\n    field = 1", ["f", "C"]),
+        ("for i in range(3):\n    with open('f') as g: h = [k for k in g]", ["i", "g", "h"]),
+        ("if (n := 3) > 2: pass\na, (b, *c) = 1, (2, 3)", ["n", "a", "b", "c"]),
+        ("r = await rlm.run('x')\nasync for t in s: pass", ["r", "t"]),
+        ("%timeit w = 1\n!ls -l\nfiles = !ls\nout = %sql select 1\nv = 2\nos.path?", ["files", "out", "v"]),
+        ("_ = 1\n__x = 2\nprint(3)\nobj.attr = 4\nlst[0] = 5", []),
+        ("this is not Python", []),
+        ("%%bash\necho hi", []),
+    ],
+)
+def test_the_names_that_a_cell_binds(code: str, names: list[str]) -> None:
+    assert assigned(code) == names
+
+
+def test_names_that_went_with_an_earlier_kernel_are_not_told_again(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("task"), *turn("", (cell("old = 1"), "")), KernelRestarted("it died"))
+        play(session, *turn("", (cell("new = 1\nold = 2"), ""), (cell("new = 3\nlast = 4"), "")))
+        play(session, Replied(reply("", cell("never = 'run'"))))
+    assert names_gone(records(session.folder)) == ["new", "old", "last"]
+
+
+def test_the_model_is_told_which_names_are_gone() -> None:
+    assert "a, b" in kernel_note(["a", "b"])
+    assert "and 40 more" in kernel_note([f"n{i}" for i in range(100)])
+    assert "fresh" in kernel_note([])
+
+
+def test_the_cells_that_ran_can_be_run_again(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("task"), *turn("", (cell("a = 1"), ""), (cell("ls", "bash"), "x"), (cell("a"), "1")))
+        play(session, Dropped((2, 3, 4, 5), "summarize", Summary(1, 1, "notes")), Stopped(Stop.MAX_TURNS, "", Spent()))
+    assert [(call.code, call.content, call.ok) for call in cells(records(session.folder))] == [
+        ("a = 1", "", True),
+        ("a", "1", True),
+    ]
