@@ -177,6 +177,8 @@ class Node:
             await stack.enter_async_context(self._seat.waiting())
             if self._kernel is not None:
                 stack.enter_context(self._kernel.waiting())
+            if order.context is not None:
+                stack.callback(order.context.path.unlink, missing_ok=True)  # its kernel has had it by then
             seat = self._shared.ledger.seat()
             await stack.enter_async_context(seat)  # sits before its folder is made: those who queue cost nothing
             return await self._run_child(order, seat)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +44,13 @@ def wrap(path: Path) -> Parcel:
     with path.open("rb") as file:
         head = file.read(4 * HEAD).decode(errors="replace")[:HEAD]
     return Parcel(path, f"str, {path.stat().st_size:,} bytes of {path.name}, begins {head!r}", "file")
+
+
+def lend(path: Path, folder: Path) -> Parcel:
+    """A copy of a file, for an agent that sees nothing but `folder`."""
+    copy = folder / f"context-{secrets.token_hex(8)}"
+    shutil.copyfile(path, copy)
+    return replace(wrap(path), path=copy)
 
 
 def describe(obj: Any) -> str:

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rlm.broker.client import ask
+from rlm.broker.parcel import lend
 from rlm.broker.wire import OPTIONS, Request
 from rlm.cli import exits
+from rlm.config import flag
 from rlm.errors import ConfigError
 
 
-def run(task: str, given: dict[str, str], address: tuple[str, str]) -> int:
-    """Ask the host that the cell belongs to, print the answer, return the exit code.
+def run(task: str, given: dict[str, str], context: Path | None, address: tuple[str, str]) -> int:
+    """Ask the host that the cell belongs to, print the answer, return the exit code. `context` is a file.
 
     Raises:
         AgentError: the child failed or was refused.
         ConfigError: a flag that a sub-agent cannot have.
     """
-    if foreign := [name for name in given if name not in OPTIONS]:
-        raise ConfigError(f"--{foreign[0].replace('_', '-')} is the host's to set: this is a sub-agent of a cell.")
+    options = {name: text for name, text in given.items() if name != "context"}
+    if foreign := [name for name in options if name not in OPTIONS]:
+        raise ConfigError(f"{flag(foreign[0])} is the host's to set: this is a sub-agent of a cell.")
     path, token = address
-    result = asyncio.run(ask(path, Request(token, task, given | {"cwd": str(Path.cwd())})))
+    request = Request(token, task, options | {"cwd": str(Path.cwd())})
+    if context is not None:
+        parcel = lend(context, Path(path).parent)
+        request = replace(request, context=parcel.path.name, kind=parcel.kind, about=parcel.about)
+    result = asyncio.run(ask(path, request))
     if result.answer:
         print(result.answer)
     sys.stdout.flush()
