@@ -74,7 +74,7 @@ noted = st.one_of(
 
 
 turns = st.builds(lambda reply, aside: [Asking(aside), Replied(reply, aside)], replies, st.booleans())
-single: st.SearchStrategy[list[Event]] = st.one_of(said, noted).map(lambda event: [event])
+single: st.SearchStrategy[Event] = st.one_of(said, noted)
 outcomes = st.tuples(texts, st.booleans())
 chosen = st.lists(st.integers(0, 30), max_size=5, unique=True)
 summaries = st.none() | st.builds(Summary, st.integers(1, 9), st.integers(1, 9), texts)

@@ -31,7 +31,7 @@ from rlm.events import (
     Stopped,
 )
 from rlm.history import Summary
-from rlm.messages import Assistant, Kind, Reply, System, ToolCall, ToolResult, Usage, User, assistant
+from rlm.messages import Kind, Reply, System, ToolCall, ToolResult, Usage, User, assistant
 
 Record = dict[str, Any]
 """A JSON object. `type` says what it is; those with an `id` are journalled."""
@@ -237,16 +237,16 @@ class Decoder:
             case "user":
                 return Said(User(wire["content"], Kind(record.get("kind", Kind.TASK))))
             case "assistant":
-                message = self._remember(assistant(wire))
-                reply = Reply(message, usage_read(record["usage"]), record["finish_reason"])
-                return Replied(reply, record.get("aside", False))
+                return self._replied(record)
             case _:
                 call = wire["tool_call_id"]
                 return Answered(ToolResult(self._calls[call], wire["content"], record["ok"]))
 
-    def _remember(self, message: Assistant) -> Assistant:
-        self._calls.update((call.id, call) for call in message.calls)
-        return message
+    def _replied(self, record: Record) -> Replied:
+        message, aside = assistant(record["message"]), record.get("aside", False)
+        if not aside:  # what an aside asks for is never answered, and its ids may be those of a turn
+            self._calls.update((call.id, call) for call in message.calls)
+        return Replied(Reply(message, usage_read(record["usage"]), record["finish_reason"]), aside)
 
     def _other(self, record: Record) -> Event | None:
         match record["type"]:

@@ -120,15 +120,20 @@ class _Teller:
     def _message(self, record: Record) -> None:
         match record["message"]["role"]:
             case "assistant":
-                self._turns += not record.get("aside")
-                self._place = len(self.items)
-                self._turn = _turn(record, 0 if record.get("aside") else self._turns)
-                self.items.append(self._turn)
+                self._replied(record)
             case "tool":
                 self._answer(record)
             case role:
                 kind = "system" if role == "system" else record.get("kind", "task")
                 self.items.append(Words(record["id"], record["ts"], kind, record["message"]["content"]))
+
+    def _replied(self, record: Record) -> None:
+        if record.get("aside"):  # no turn, and what it asks for is never answered
+            self.items.append(_turn(record, 0))
+            return
+        self._turns += 1
+        self._place, self._turn = len(self.items), _turn(record, self._turns)
+        self.items.append(self._turn)
 
     def _answer(self, record: Record) -> None:
         """The first result counts: a second is the same one, shortened."""
