@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
 import secrets
 import shutil
-from collections.abc import Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,9 @@ from typing import Any, Literal
 HEAD = 200
 """Characters of an object that the prompt shows."""
 
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxother, _SHORT.maxstring, _SHORT.maxlist, _SHORT.maxdict = 3, HEAD, HEAD, 20, 10
 
 Kind = Literal["pickle", "file"]
 
@@ -54,7 +57,13 @@ def lend(path: Path, folder: Path) -> Parcel:
 
 
 def describe(obj: Any) -> str:
-    """The type of `obj`, its size, and how it begins."""
-    size = f", {len(obj):,} long" if isinstance(obj, Sized) else ""
-    head = repr(obj[:HEAD]) if isinstance(obj, str | bytes) else repr(obj)[:HEAD]
-    return f"{type(obj).__name__}{size}, begins {head}"
+    """The type of `obj`, its size, and how it begins; quick however large it is."""
+    head = repr(obj[:HEAD]) if isinstance(obj, str | bytes) else _SHORT.repr(obj)[:HEAD]
+    return f"{type(obj).__name__}{_length(obj)}, begins {head}"
+
+
+def _length(obj: Any) -> str:
+    try:
+        return f", {len(obj):,} long"
+    except TypeError:  # it has no length; an array without dimensions only seems to have one
+        return ""

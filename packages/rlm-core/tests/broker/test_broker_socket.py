@@ -1,0 +1,134 @@
+"""The socket between a cell and its host: nothing that comes over it is trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from rlm.broker.client import ask
+from rlm.broker.parcel import describe, pack, wrap
+from rlm.broker.server import Broker
+from rlm.broker.wire import Request
+from rlm.budget import Stop
+from rlm.errors import AgentError, ConfigError
+from rlm.messages import Usage
+from rlm.result import RunResult
+
+RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
+
+
+async def answers(_: Request) -> RunResult:
+    return RESULT
+
+
+def split(broker: Broker) -> tuple[str, str]:
+    path, _, token = broker.address.rpartition(":")
+    return path, token
+
+
+async def test_what_the_host_answers_is_what_the_cell_gets(tmp_path: Path) -> None:
+    async with Broker(tmp_path, answers) as broker:
+        path, token = split(broker)
+        assert RESULT == await ask(path, Request(token, "task"))
+    assert [] == list(tmp_path.iterdir()), "the socket goes with its owner"
+
+
+async def test_a_wrong_token_is_refused(tmp_path: Path) -> None:
+    async with Broker(tmp_path, answers) as broker:
+        with pytest.raises(AgentError, match="token"):
+            await ask(split(broker)[0], Request("guessed", "task"))
+
+
+@pytest.mark.parametrize(
+    "line", [b"\n", b"null\n", b"42\n", b"[]\n", b'"x"\n', b"{\n", b'{"options": 3}\n', b"\xff\xfe\n", b""]
+)
+async def test_garbage_is_answered_with_an_error_and_the_host_lives_on(tmp_path: Path, line: bytes) -> None:
+    async with Broker(tmp_path, answers) as broker:
+        path, token = split(broker)
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(line)
+        writer.write_eof()
+        assert "error" == json.loads(await reader.readline())["type"]
+        writer.close()
+        assert RESULT == await ask(path, Request(token, "task"))
+
+
+async def test_an_unknown_argument_is_named(tmp_path: Path) -> None:
+    async with Broker(tmp_path, answers) as broker:
+        path, token = split(broker)
+        with pytest.raises(AgentError, match="'max_depth'"):
+            await ask(path, Request(token, "task", {"max_depth": "9"}))
+
+
+async def test_what_the_host_raises_is_the_reason_and_its_stop(tmp_path: Path) -> None:
+    async def refuses(request: Request) -> RunResult:
+        if request.task == "deep":
+            raise AgentError("too deep", Stop.DEPTH_LIMIT)
+        raise ConfigError("not allowed")
+
+    async with Broker(tmp_path, refuses) as broker:
+        path, token = split(broker)
+        with pytest.raises(AgentError, match="too deep") as refused:
+            await ask(path, Request(token, "deep"))
+        assert Stop.DEPTH_LIMIT == refused.value.stop
+        with pytest.raises(AgentError, match="not allowed"):
+            await ask(path, Request(token, "other"))
+
+
+async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
+    began, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def works(_: Request) -> RunResult:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return RESULT
+
+    async with asyncio.timeout(10), Broker(tmp_path, works) as broker:
+        path, token = split(broker)
+        call = asyncio.create_task(ask(path, Request(token, "task")))
+        await began.wait()
+        call.cancel()
+        await cancelled.wait()
+
+
+async def test_leaving_the_broker_cancels_what_still_runs_and_tells_the_cell(tmp_path: Path) -> None:
+    began = asyncio.Event()
+
+    async def works(_: Request) -> RunResult:
+        began.set()
+        await asyncio.Event().wait()
+        return RESULT
+
+    async with asyncio.timeout(10):
+        async with Broker(tmp_path, works) as broker:
+            path, token = split(broker)
+            call = asyncio.create_task(ask(path, Request(token, "task")))
+            await began.wait()
+        with pytest.raises(AgentError, match="host"):
+            await call
+
+
+async def test_a_host_that_is_gone_is_an_agent_error(tmp_path: Path) -> None:
+    with pytest.raises(AgentError, match="does not answer"):
+        await ask(str(tmp_path / "rlm.sock"), Request("token", "task"))
+
+
+def test_an_object_is_told_by_type_size_and_head(tmp_path: Path) -> None:
+    assert "str, 1,000 long, begins 'xxx" in describe("x" * 1000)
+    assert describe(list(range(10**6))).startswith("list, 1,000,000 long, begins [0, 1, 2,")
+    assert "long" not in describe(3.5)
+    parcel = pack({"a": lambda: 1}, tmp_path)
+    assert parcel.path.stat().st_size > 0
+    assert parcel.about.startswith("dict, 1 long")
+
+
+def test_a_file_is_told_by_its_size_and_head(tmp_path: Path) -> None:
+    path = tmp_path / "big.txt"
+    path.write_bytes(b"\xff head" + b"x" * 5000)
+    assert "5,006 bytes of big.txt" in wrap(path).about
+    assert "file" == wrap(path).kind
