@@ -351,9 +351,11 @@ call_uv() {
         *' --python '* | *' --python='* | *' -p'*) ;;
         *) words+=(--python "$PYTHON") ;;
     esac
-    while read -r name _; do
-        words+=(--reinstall-package "$name") # else uv's cached build is used while pyproject.toml is unchanged
-    done <"$STAGE/constraints.txt"
+    if [ "$tools" != "$UV_TOOL_DIR" ]; then # a rehearsal builds anew, and what follows takes those builds
+        while read -r name _; do
+            words+=(--reinstall-package "$name")
+        done <"$STAGE/constraints.txt"
+    fi
     for name in "$@"; do
         words+=(--with-executables-from "$(requirement "rlm-skill-${name//_/-}")")
     done
@@ -530,7 +532,7 @@ report() {
         say "$UV_TOOL_BIN_DIR must come first on your PATH; write into ~/.profile:  export PATH=\"$UV_TOOL_BIN_DIR:\$PATH\""
         command=$UV_TOOL_BIN_DIR/rlm
     fi
-    say "now run:  $command demo"
+    [ "$ACTION" = demo ] || say "now run:  $command demo"
 }
 
 run_demo() {

@@ -53,47 +53,41 @@ def test_a_first_installation_that_fails_leaves_nothing(home, copy_checkout):
     assert not list(home.tools.glob(".rlm-install.*/"))
 
 
-STALL = """
+SECOND_START = """
 import os, pathlib, time
-from hatchling.build import *
-from hatchling.build import build_wheel as build
 
-def build_wheel(*arguments):
-    here = pathlib.Path(os.environ["STALL"])
-    (here / f"build-{len(list(here.iterdir()))}").touch()
-    if (here / "build-1").exists():
+def main():
+    starts = pathlib.Path(os.environ["STARTS"])
+    (starts / str(len(list(starts.iterdir())))).touch()
+    if (starts / "1").exists():
         END
-    return build(*arguments)
+    print("rlm 0")
 """
 
 
 @pytest.fixture
-def stalled(home, copy_checkout, tmp_path) -> Callable:
-    """Starts an installation whose first build works, in the rehearsal, and whose second one does not."""
+def ending(home, copy_checkout, tmp_path) -> Callable:
+    """Gives a home whose checkout starts once, in the rehearsal, and comes to this end at its second start."""
 
     def spoil(end: str):
-        checkout = copy_checkout("stalling")
-        package = checkout / "packages/rlm-skill"
-        (package / "stall.py").write_text(STALL.replace("END", end))
-        project = package / "pyproject.toml"
-        project.write_text(project.read_text().replace('"hatchling.build"', '"stall"\nbackend-path = ["."]'))
-        (tmp_path / "builds").mkdir()
-        return home.knowing(RLM_CHECKOUT_PATH=checkout, STALL=tmp_path / "builds")
+        checkout = copy_checkout("ending")
+        (checkout / "packages/rlm-core/src/rlm/cli/main.py").write_text(SECOND_START.replace("END", end))
+        (tmp_path / "starts").mkdir()
+        return home.knowing(RLM_CHECKOUT_PATH=checkout, STARTS=tmp_path / "starts")
 
     return spoil
 
 
 @contextmanager
 def in_the_middle(home) -> Iterator[subprocess.Popen]:
-    """An installation that has taken the previous one away and is building what comes in its place."""
+    """An installation that has taken the previous one away and is trying what came in its place."""
     command = ["bash", str(home.checkout / "install.sh")]
     with subprocess.Popen(
         command, env=home.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
         try:
-            wait_for(lambda: (Path(home.env["STALL"]) / "build-1").exists() or process.poll() is not None)
+            wait_for(lambda: (Path(home.env["STARTS"]) / "1").exists() or process.poll() is not None)
             assert process.poll() is None
-            assert not (home.tool / "bin/rlm").exists()
             yield process
         finally:
             kill_group(process.pid)
@@ -113,24 +107,24 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def test_a_failure_after_a_rehearsal_that_worked_puts_the_previous_installation_back(home, skills, stalled):
+def test_a_failure_after_a_rehearsal_that_worked_puts_the_previous_installation_back(home, skills, ending):
     skills.write("greet")
     home.knowing(RLM_SKILLS_DIR=skills.path).install()
     before = home.state
-    done = stalled("raise RuntimeError('second build')").try_install()
+    done = ending("raise RuntimeError('second start')").try_install()
     assert done.code == 1
-    assert "second build" in done.err
+    assert "second start" in done.err
     assert done.last.endswith("what was there before is back")
     assert home.state == before
     assert home.call("greet") == "hello\n"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
-def test_a_signal_in_the_middle_puts_the_previous_installation_back_at_once(home, skills, stalled, number, code):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_in_the_middle_puts_the_previous_installation_back_at_once(home, skills, ending, number, code):
     skills.write("greet")
     home.knowing(RLM_SKILLS_DIR=skills.path).install()
     before = home.state
-    with in_the_middle(stalled("time.sleep(600)")) as process:
+    with in_the_middle(ending("time.sleep(600)")) as process:
         process.send_signal(number)
         assert process.wait(30) == code
     assert home.state == before
@@ -138,12 +132,12 @@ def test_a_signal_in_the_middle_puts_the_previous_installation_back_at_once(home
 
 
 def test_what_a_killed_installation_left_is_mended_by_the_next_one_even_if_that_fails(
-    home, skills, stalled, copy_checkout
+    home, skills, ending, copy_checkout
 ):
     skills.write("greet")
     home.knowing(RLM_SKILLS_DIR=skills.path).install()
     before = home.state
-    with in_the_middle(stalled("time.sleep(600)")) as process:
+    with in_the_middle(ending("time.sleep(600)")) as process:
         kill_group(process.pid)
         process.wait(30)
     assert home.state != before
