@@ -23,7 +23,7 @@ def run(command: str) -> int:
 
 def capture(command: str) -> tuple[str, int]:
     """What it printed, and its exit code."""
-    with _started(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with _started(command, subprocess.PIPE) as process:
         try:
             output, _ = process.communicate()
         except BaseException:
@@ -32,9 +32,15 @@ def capture(command: str) -> tuple[str, int]:
         return output.decode(errors="replace"), process.returncode
 
 
-def _started(command: str, **outputs: int) -> subprocess.Popen[bytes]:
+def _started(command: str, output: int | None = None) -> subprocess.Popen[bytes]:
     shell = shutil.which("bash") or "/bin/sh"
-    return subprocess.Popen([shell, "-c", command], stdin=subprocess.DEVNULL, process_group=0, **outputs)
+    return subprocess.Popen(
+        [shell, "-c", command],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=None if output is None else subprocess.STDOUT,
+        process_group=0,
+    )
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

@@ -1,4 +1,4 @@
-"""Which processes a kernel has started, however they tried to get away. Linux; elsewhere the process group is all we know.
+"""Which processes a kernel has started, however they tried to get away. For Linux: elsewhere nothing is found.
 
 A process that daemonises (setsid, double fork) is adopted by the zygote, which is a subreaper (prctl(2),
 PR_SET_CHILD_SUBREAPER): it cannot leave the tree. Whose it was is told by its session or by a mark in the environment

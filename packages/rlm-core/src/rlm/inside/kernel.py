@@ -1,13 +1,12 @@
 """A kernel: ipykernel's, with our shell, on two sockets and two threads.
 
 There is no heartbeat, control or stdin channel: the host watches the process, interrupts it by signal, and nobody
-answers questions. `build` does what can be done before the order comes (a zygote does it once for all), `serve` the rest.
+answers questions. `build` does what can be done before the order comes (a zygote once for all), `serve` the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import faulthandler
 import logging
 import os
@@ -16,25 +15,28 @@ import signal
 import sys
 import threading
 import uuid
+import warnings
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
-import rlm.inside.imports  # noqa: F401 - before ipykernel
 import zmq
-from ipykernel.iostream import IOPubThread
-from ipykernel.ipkernel import IPythonKernel
-from ipykernel.utils import _async_in_context
-from IPython.core.error import StdinNotImplementedError
-from jupyter_client.session import Session
-from tornado.ioloop import IOLoop
-from traitlets import Any as AnyTrait
-from traitlets import Float, Type
-from traitlets.config import Config
-from zmq.eventloop.zmqstream import ZMQStream
 
 from rlm.inside import loops
 from rlm.inside.environment import python_path
+from rlm.inside.jupyter import (
+    Config,
+    IOLoop,
+    IOPubThread,
+    IPythonKernel,
+    Session,
+    StdinNotImplementedError,
+    Trait,
+    Type,
+    ZMQInteractiveShell,
+    ZMQStream,
+    in_context,
+)
 from rlm.inside.namespace import Namespace
 from rlm.inside.order import Order
 from rlm.inside.shell import Profile, Shell
@@ -45,29 +47,34 @@ _WAITING = 100  # messages that may wait in the kernel for a slow host, and as m
 
 class Kernel(IPythonKernel):
     shell_class = Type(Shell)
-    debugger_class = AnyTrait(None)
-    _execute_sleep = Float(0.0)  # ipykernel's guard against a race that XPUB_NODROP and one tape do not have
+    debugger_class = Trait(None)
+    _execute_sleep = 0.0  # ipykernel's guard against a race that XPUB_NODROP and one tape do not have
     _supports_kernel_subshells = False
 
     namespace: Namespace
     tape: Tape
+    loop: loops.KernelLoop
     ending = ""
     """Why this kernel is about to end, if a cell has asked for it."""
 
     def start(self) -> None:
         """Listen. Instead of ipykernel's, which expects all five channels."""
         self.io_loop = IOLoop.current()
-        self.shell_stream.on_recv(_async_in_context(partial(self.shell_main, None)), copy=False)
+        self.shell_stream.on_recv(in_context(partial(self.shell_main, None)), copy=False)
         self._publish_status("starting", "shell")
 
     async def do_execute(self, code: str, *args: Any, **options: Any) -> dict[str, Any]:
         pid = os.getpid()
+        self.loop.in_cell = True
         try:
             self.namespace.before_cell(code, self.shell.user_ns)
             return _brief(await super().do_execute(code, *args, **options))
         finally:
             if os.getpid() != pid:
                 os._exit(0)  # a child that the cell forked; it must not answer in our place
+            self.loop.in_cell = False
+            if self.loop.stopped:
+                self.ending = "the cell stopped the kernel's event loop"
             self.mend()
 
     def finish_metadata(self, parent: Any, metadata: dict[str, Any], reply_content: Any) -> dict[str, Any]:  # noqa: ARG002
@@ -98,6 +105,10 @@ def _brief(reply: dict[str, Any]) -> dict[str, Any]:
     return reply
 
 
+def _no_debugger(*_: object, **__: object) -> None:
+    raise StdinNotImplementedError("breakpoint() cannot work here: nobody is there to type into a debugger.")
+
+
 def build() -> Kernel:
     """A kernel without sockets, threads or a loop, so that the process can still be forked."""
     config = Config()
@@ -107,7 +118,7 @@ def build() -> Kernel:
     log = logging.getLogger("ipykernel")
     log.addHandler(logging.NullHandler())
     log.propagate = False
-    return Kernel.instance(
+    kernel: Kernel = Kernel.instance(
         config=config,
         log=log,
         session=Session(key=b"not yet", username="rlm"),
@@ -115,12 +126,25 @@ def build() -> Kernel:
         # ipykernel asks it which thread gets signals
         shell_channel_thread=SimpleNamespace(parent_thread=threading.main_thread()),
     )
+    kernel.namespace = Namespace()
+    return kernel
+
+
+def warm(kernel: Kernel) -> None:
+    """Do once, silently, what a first cell and a first error do: what they import and cache is there in every fork."""
+    run_cell = partial(ZMQInteractiveShell.run_cell, kernel.shell, silent=True)
+    run_cell("pass")
+    kernel.shell.display_formatter.format(1)
+    run_cell("1/0")
+    del sys.last_type, sys.last_value, sys.last_traceback
 
 
 def serve(kernel: Kernel, order: Order, folder: str) -> None:
     """Run until the kernel is told to end."""
     faulthandler.enable(os.dup(2), all_threads=False)  # to the log: where it crashed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ipykernel listens for it while a cell runs
+    warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice after sys.exit() would end the kernel
+    sys.breakpointhook = _no_debugger
     random.seed()
     loops.install()
     kernel.session.key = order.key
@@ -134,6 +158,7 @@ def serve(kernel: Kernel, order: Order, folder: str) -> None:
 
 
 async def _serve(kernel: Kernel, order: Order) -> None:
+    kernel.loop = cast("loops.KernelLoop", asyncio.get_running_loop())
     context = zmq.Context()
     publisher = IOPubThread(_publishing(context, order.iopub), session=kernel.session)
     publisher.start()
@@ -141,7 +166,7 @@ async def _serve(kernel: Kernel, order: Order) -> None:
     shell = context.socket(zmq.ROUTER)
     shell.bind(order.shell)
     kernel.shell_stream = ZMQStream(shell)
-    kernel.namespace = Namespace(order)
+    kernel.namespace.obey(order)
     kernel.namespace.prepare(kernel.shell.user_ns)
     kernel.start()
     await asyncio.Event().wait()
@@ -152,14 +177,14 @@ def _publishing(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[Any]:
 
     XPUB_NODROP, http://api.zeromq.org/4-3:zmq-setsockopt; measured: without it 20,000 flushed lines lose hundreds.
     """
-    socket = context.socket(zmq.XPUB)
+    socket: zmq.Socket[Any] = context.socket(zmq.XPUB)
     socket.setsockopt(zmq.XPUB_NODROP, 1)
     socket.setsockopt(zmq.SNDHWM, _WAITING)
     socket.bind(endpoint)
     return socket
 
 
-def _connect(kernel: Kernel, publisher: IOPubThread) -> None:
+def _connect(kernel: Kernel, publisher: Any) -> None:
     """Give a built kernel its outputs."""
     kernel.iopub_thread, kernel.iopub_socket = publisher, publisher.background_socket
     for part in (kernel.shell.displayhook, kernel.shell.display_pub):

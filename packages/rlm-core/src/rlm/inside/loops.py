@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +18,21 @@ _create_task = asyncio.create_task
 
 
 class KernelLoop(asyncio.SelectorEventLoop):
-    """`get_event_loop().run_until_complete(…)` in a cell works too: on a loop aside, the same one each time."""
+    """The loop of a kernel, which a cell can get hold of."""
 
+    in_cell = False
+    stopped = False
+    """A cell asked for the end. It comes when the cell has been answered."""
     _aside: asyncio.AbstractEventLoop | None = None
 
+    def stop(self) -> None:
+        if self.in_cell:
+            self.stopped = True
+        else:
+            super().stop()
+
     def run_until_complete(self, future: Any) -> Any:
+        """`get_event_loop().run_until_complete(…)` works in a cell too: on a loop aside, the same one each time."""
         if not self.is_running() or not inspect.iscoroutine(future):
             return super().run_until_complete(future)
         if self._aside is None:
@@ -44,7 +54,7 @@ def loop_hidden() -> Iterator[None]:
         _hidden.pop()
 
 
-def create_task(coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+def create_task(coro: Any, **options: Any) -> asyncio.Task[Any]:
     """`asyncio.create_task`, that also works in a cell whose loop is hidden: the task runs between cells."""
     if _hidden and asyncio._get_running_loop() is None:
         return _hidden[-1].create_task(coro, **options)
@@ -52,4 +62,5 @@ def create_task(coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[
 
 
 def install() -> None:
-    asyncio.create_task = asyncio.tasks.create_task = create_task
+    for module in (asyncio, asyncio.tasks):
+        module.__dict__["create_task"] = create_task

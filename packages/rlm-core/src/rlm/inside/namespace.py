@@ -20,23 +20,26 @@ _CONTEXT = re.compile(r"\bcontext\b")
 class Namespace:
     """Prepares the user's namespace, and says which names in it are the user's."""
 
-    def __init__(self, order: Order) -> None:
-        self._order = order
+    def __init__(self) -> None:
+        self._context: tuple[str, str] | None = None
+        self._context_due = False
         self._given: set[str] = set()
-        self._context_due = order.context is not None
+
+    def obey(self, order: Order) -> None:
+        self._context = order.context
 
     def prepare(self, names: dict[str, Any]) -> None:
         """Put what a cell may use into `names`. Called at the start, and after a reset."""
-        self._context_due = self._order.context is not None
+        self._context_due = self._context is not None
         names |= {"asyncio": asyncio, "rlm": rlm}
         preload(installed_names(), names)
         self._given = set(names)
 
     def before_cell(self, code: str, names: dict[str, Any]) -> None:
         """`context` may be gigabytes: it is loaded when a cell first speaks of it."""
-        if self._context_due and self._order.context and _CONTEXT.search(code):
+        if self._context is not None and self._context_due and _CONTEXT.search(code):
             self._context_due = False
-            kind, path = self._order.context
+            kind, path = self._context
             try:
                 names["context"] = _LOADERS[kind](Path(path))
             except Exception as error:  # noqa: BLE001 - unpickling runs code of the user's classes

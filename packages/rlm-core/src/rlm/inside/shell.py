@@ -8,15 +8,19 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from IPython.core.profiledir import ProfileDir
-from IPython.utils.text import LSString, SList
-from ipykernel.displayhook import ZMQShellDisplayHook
-from ipykernel.zmqshell import ZMQDisplayPublisher, ZMQInteractiveShell
-from traitlets import Any as AnyTrait
-from traitlets import Type, observe
-
 from rlm.inside import commands
 from rlm.inside.environment import make_quiet
+from rlm.inside.jupyter import (
+    LSString,
+    ProfileDir,
+    SList,
+    Trait,
+    Type,
+    ZMQDisplayPublisher,
+    ZMQInteractiveShell,
+    ZMQShellDisplayHook,
+    observe,
+)
 from rlm.inside.loops import loop_hidden
 from rlm.inside.tape import PIECE
 
@@ -61,7 +65,7 @@ class DisplayPublisher(ZMQDisplayPublisher):
 class Shell(ZMQInteractiveShell):
     displayhook_class = Type(DisplayHook)
     display_pub_class = Type(DisplayPublisher)
-    kernel = AnyTrait()
+    kernel = Trait()
 
     def init_ipython_dir(self, ipython_dir: str | None) -> None:
         """None: see `Profile`."""
@@ -92,22 +96,19 @@ class Shell(ZMQInteractiveShell):
 
     def system(self, cmd: str) -> None:
         """`!cmd`: returns nothing, so that nothing is displayed."""
-        sys.stdout.flush()
         self._ended(commands.run(self.var_expand(cmd, depth=1)))
 
     system_piped = system
 
-    def getoutput(self, cmd: str, split: bool = True, depth: int = 0) -> SList | LSString:
+    def getoutput(self, cmd: str, split: bool = True, depth: int = 0) -> Any:
         """`x = !cmd`"""
-        sys.stdout.flush()
         output, code = commands.capture(self.var_expand(cmd, depth=depth + 1))
         self._ended(code)
         return SList(output.splitlines()) if split else LSString(output)
 
     def run_cell_magic(self, magic_name: str, line: str, cell: str) -> Any:
-        """`%%bash` and `%%sh` without options run like `!`; IPython feeds the script through stdin, where commands eat it."""
+        """`%%bash` without options runs like `!`. IPython feeds the script through stdin, where its commands eat it."""
         if magic_name in {"bash", "sh"} and not line.strip():
-            sys.stdout.flush()
             self._ended(commands.run(cell))
             return None
         return super().run_cell_magic(magic_name, line, cell)
@@ -115,6 +116,7 @@ class Shell(ZMQInteractiveShell):
     def _ended(self, code: int) -> None:
         self.user_ns["_exit_code"] = code
         if code:
+            self.kernel.tape.fresh_line()
             print(f"[exit code: {code}]")
 
     # ---- errors
@@ -123,7 +125,7 @@ class Shell(ZMQInteractiveShell):
         if sum(map(len, stb)) > _LARGE:
             print("\n".join(stb), file=sys.stderr)
             stb = []
-        super()._showtraceback(etype, _Brief(evalue), stb)  # type: ignore[arg-type]  # only its text is asked for
+        super()._showtraceback(etype, _Brief(evalue), stb)
 
 
 class _Brief:

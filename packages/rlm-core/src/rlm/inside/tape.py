@@ -15,9 +15,6 @@ import threading
 import time
 from typing import Any
 
-from ipykernel.iostream import IOPubThread
-from jupyter_client.session import Session
-
 PIECE = 65_536
 """Characters of one message at most."""
 _FULL = 4 * PIECE  # characters on the tape at which the printer waits
@@ -25,9 +22,9 @@ _PAUSE = 0.05  # seconds between two messages, unless someone flushes
 
 
 class Tape:
-    """`write` from any thread."""
+    """`write` from any thread. `publisher` is ipykernel's IOPubThread, whose socket it uses in that thread."""
 
-    def __init__(self, session: Session, publisher: IOPubThread) -> None:
+    def __init__(self, session: Any, publisher: Any) -> None:
         self.parent: dict[str, Any] = {}
         self.pid = os.getpid()
         self._session = session
@@ -35,6 +32,7 @@ class Tape:
         self._lock = threading.RLock()
         self._pieces: list[list[str]] = []  # [stream, text], and no two neighbours of the same stream
         self._length = 0
+        self._last = "\n"
         self._scheduled = False
         self._published = 0.0
         self._pipe = _Pipe()
@@ -54,12 +52,23 @@ class Tape:
     def flush(self) -> None:
         """Returns when everything is on its way to the host."""
         self._catch_up()
-        if not self._length:
-            return
+        if threading.current_thread() is self._publisher.thread:
+            self._publish()
+        elif self._length:
+            self._flush_and_wait()
+
+    def _flush_and_wait(self) -> None:
         sent = threading.Event()
         self._publisher.schedule(self._publish)
         self._publisher.schedule(sent.set)
         sent.wait()
+
+    def fresh_line(self) -> None:
+        """What is printed next begins a line."""
+        with self._lock:
+            self._catch_up()
+            if self._last != "\n":
+                self._append("stdout", "\n")
 
     def mend(self) -> None:
         """A cell may have closed or redirected the descriptors."""
@@ -72,6 +81,7 @@ class Tape:
 
     def _append(self, stream: str, text: str) -> None:
         self._length += len(text)
+        self._last = text[-1]
         if self._pieces and self._pieces[-1][0] == stream and len(self._pieces[-1][1]) < PIECE:
             self._pieces[-1][1] += text
         else:
@@ -170,6 +180,9 @@ class Stream(io.TextIOBase):
         """A cell that closes its stdout shall not silence the next one."""
         self.flush()
 
+    def reconfigure(self, **_: Any) -> None:
+        """Scripts ask for line buffering or an encoding; both are as good as they get."""
+
     def fileno(self) -> int:
         return self._descriptor
 
@@ -187,7 +200,7 @@ class _Bytes(io.RawIOBase):
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
-    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+    def write(self, data: Any, /) -> int:
         raw = bytes(data)
         self._stream.write(raw.decode(errors="replace"))
         return len(raw)

@@ -31,7 +31,7 @@ from typing import Any
 
 from rlm.inside import families
 from rlm.inside.environment import adopt
-from rlm.inside.kernel import Kernel, build, serve
+from rlm.inside.kernel import Kernel, build, serve, warm
 from rlm.inside.order import read_order
 
 _PATIENCE = 2.0  # seconds for killed processes to vanish; one in uninterruptible sleep takes longer
@@ -80,8 +80,8 @@ class Zygote:
 
     def _listen_for_children(self) -> None:
         """A handler that does nothing: what wakes us is the byte that Python writes to the socket."""
-        for end in (self._wake, self._woken):
-            end.setblocking(False)
+        self._wake.settimeout(0)
+        self._woken.settimeout(0)
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
@@ -220,6 +220,7 @@ def main() -> None:
     families.adopt_orphans()
     gc.disable()  # what is built here stays for ever; looking through it again and again is a third of the start
     kernel = build()
+    warm(kernel)
     gc.freeze()  # so that no collection in a fork touches, and so copies, the pages that all share
     Zygote(host, kernel).run()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractContextManager, AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -27,7 +28,7 @@ class JupyterKernel:
     """`rlm.ports.Kernel`. One cell at a time. Leaving it kills the kernel and all that it started."""
 
     def __init__(self, spec: KernelSpec, sink: Sink, zygote: Zygote | None = None) -> None:
-        self._spec = spec
+        self._spec = replace(spec, outputs=spec.outputs.absolute())
         self._sink = sink
         self._zygote = zygote
         self._stack = AsyncExitStack()
@@ -50,7 +51,8 @@ class JupyterKernel:
     ) -> None:
         async with self._stack:
             self._bury()
-            await asyncio.gather(*self._burials)
+            if self._burials:
+                await asyncio.wait(self._burials)
 
     # ---- what others may ask
 
@@ -67,12 +69,13 @@ class JupyterKernel:
                 self._preface(life, printout)
                 start = len(printout)
                 cell = life.ask(code, printout)
-                note = await self._see_through(life, cell, timeout)
+                trouble = await self._see_through(life, cell, timeout)
                 if cell.reply is not None and (page := render.help_page(cell.reply)):
                     printout.line(page)
-                if not note and len(printout) == start:
-                    note = "[no output]"
-                return _execution(cell, note)
+                text = printout.text()
+                note = trouble or ("[no output]" if len(printout) == start else "")
+                break_ = "\n" if note and text and not text.endswith("\n") else ""
+                return Execution(text + break_ + note, cell.ok and not trouble, tuple(printout.pictures))
 
     async def restart(self, why: str) -> None:
         async with self._turn:
@@ -195,6 +198,8 @@ class JupyterKernel:
         if not cell.over.done():
             why = f"{trouble} and ignored the interrupt, so the kernel was killed"
             return f"[{why}. {self._replace(life, why)}]"
+        if cell.reply is None and not trouble:
+            return "[the kernel did not say how the cell ended]"
         if life.ending:
             return f"[{life.ending}, so the kernel ended. {self._replace(life, life.ending)}]"
         return f"[{trouble}: interrupted; the kernel and its variables are kept]" if trouble else ""
@@ -209,13 +214,6 @@ async def _end(task: asyncio.Task[Life]) -> None:
     except (KernelError, asyncio.CancelledError):
         return
     await life.end()
-
-
-def _execution(cell: Cell, note: str) -> Execution:
-    text = cell.printout.text()
-    if note and text and not text.endswith("\n"):
-        text += "\n"
-    return Execution(text + note, cell.ok and not note.startswith("[t"), tuple(cell.printout.pictures))
 
 
 def _lost(names: tuple[str, ...]) -> str:

@@ -33,6 +33,8 @@ _QUIET = 0.02  # seconds of silence after which a dead kernel has said everythin
 _MACHINERY = "IPython/core/interactiveshell.py"  # below it a stack tells nothing
 _NAMES = 10_000  # names at most that are remembered
 
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # that of processes' births, on Linux
+
 Heard = tuple[Message, render.Display | None, str]
 
 
@@ -43,7 +45,7 @@ class Cell:
     request: str
     printout: Printout
     over: asyncio.Future[None]
-    began: float = field(default_factory=lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
+    began: float = field(default_factory=lambda: time.clock_gettime(_CLOCK))
     reply: Message | None = None
     idle: bool = False
 
@@ -72,7 +74,6 @@ class Life:
         self._heard = asyncio.Event()
         self._cell: Cell | None = None
         self._printing: Cell | None = None
-        self._pictures = 0
         self._guest: Guest | None = None
         self._channels: list[Channel[Any]] = []
 
@@ -94,7 +95,7 @@ class Life:
             channels.Channel(context, channels.SHELL, f"ipc://{self._base}-1", self._wire.read, self._on_reply),
             channels.Channel(context, channels.IOPUB, f"ipc://{self._base}-2", self._digest, self._on_output),
         ]
-        await self._come_up(self._guest)
+        await self._come_up(self._guest, zygote)
         self._guest.ended.add_done_callback(lambda _: self._on_end(on_death))
 
     async def end(self) -> None:
@@ -132,7 +133,7 @@ class Life:
         return self._cell
 
     def interrupt(self) -> None:
-        """SIGINT does not wake a cell that awaits (ipykernel #881); a message on the shell channel right after it does."""
+        """SIGINT does not wake a cell that awaits (ipykernel #881); a message on the shell channel soon after does."""
         if self._guest is not None and not self.dead:
             self._guest.interrupt()
             asyncio.get_running_loop().call_later(_NUDGE, self._nudge)
@@ -158,8 +159,8 @@ class Life:
         display = render.display(message)
         if display.picture is None:
             return message, display, ""
-        self._pictures += 1
-        return message, display, save(display.picture, self._spec.outputs, f"{self._base.name}-{self._pictures}")
+        printout = self._printing.printout if self._printing else self.late
+        return message, display, save(display.picture, self._spec.outputs, printout.name)
 
     def _on_output(self, heard: Heard | None) -> None:
         """iopub is in order: what comes between a cell's busy and its idle is the cell's, all else came late."""
@@ -200,11 +201,18 @@ class Life:
         self._settle(cell)
 
     def _settle(self, cell: Cell) -> None:
-        """Over when both the reply and the idle have come, or one and a second has passed."""
+        """Over when both the reply and the idle have come, or one of them and then nothing for a second."""
         if cell.reply is not None and cell.idle:
             cell.end()
         else:
-            asyncio.get_running_loop().call_later(_GRACE, cell.end)
+            self._heard.clear()
+            asyncio.get_running_loop().call_later(_GRACE, self._end_if_silent, cell)
+
+    def _end_if_silent(self, cell: Cell) -> None:
+        if not self._heard.is_set():
+            cell.end()
+        elif not cell.over.done():
+            self._settle(cell)
 
     # ---- death
 
@@ -248,16 +256,18 @@ class Life:
         except OSError as error:
             raise KernelError(f"A kernel could not be started: {error}") from error
 
-    async def _come_up(self, guest: Guest) -> None:
+    async def _come_up(self, guest: Guest, zygote: Zygote) -> None:
         """iopub greets whoever subscribes; before that, output would be lost."""
         heard = asyncio.create_task(self._heard.wait())
+        signs: list[asyncio.Future[Any]] = [heard, guest.ended]
         try:
-            await asyncio.wait([heard, guest.ended], timeout=_START, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(signs, timeout=_START, return_when=asyncio.FIRST_COMPLETED)
         finally:
             heard.cancel()
         if not self._heard.is_set():
             how = "ended at once" if guest.ended.done() else f"did not come up within {_START:g} s"
-            raise KernelError(f"A kernel could not be started: it {how}. {self.last_words()}".rstrip())
+            words = self.last_words() or zygote.last_words
+            raise KernelError(f"A kernel could not be started: it {how}. {words}".rstrip())
 
     def _remove_files(self) -> None:
         for path in (self._base, self._base.with_suffix(".log"), Path(f"{self._base}-1"), Path(f"{self._base}-2")):
@@ -276,7 +286,7 @@ def how_it_ended(status: int | None, words: str) -> str:
     return f"{why}\n{words}\n" if words else why
 
 
-_SIGNALS = {
+_SIGNALS: dict[int, str] = {
     signal.SIGKILL: "it was killed by SIGKILL, as the system does when memory runs out",
     signal.SIGSEGV: "it crashed with SIGSEGV, an invalid memory access",
     signal.SIGABRT: "it aborted with SIGABRT",

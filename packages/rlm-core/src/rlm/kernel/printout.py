@@ -29,6 +29,7 @@ class Printout:
     """Collects. `listener` gets each finished piece of text."""
 
     def __init__(self, limit: int, folder: Path, name: str, listener: Listener | None = None) -> None:
+        self.name = name
         self._cleaner = Cleaner()
         self._spool = Spool(limit, folder, f"{name}.txt")
         self._listener = listener

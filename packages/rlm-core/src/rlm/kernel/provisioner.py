@@ -21,6 +21,8 @@ from typing import IO, Any, Self
 
 from rlm.errors import KernelError
 
+# A fork of a process that uses Apple's frameworks crashes; elsewhere a kernel is forked.
+_PLAIN = (sys.executable, "-P", "-m", "rlm.inside") if sys.platform == "darwin" else ()
 _PATIENCE = 5.0  # seconds until a zygote that was told to go is killed
 
 
@@ -77,6 +79,8 @@ class Zygote:
         self._starting = asyncio.Lock()
         self._count = 0
         self._context: Any = None
+        self.last_words = ""
+        """What the zygote complained about before it ended by itself."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -96,6 +100,7 @@ class Zygote:
         self._count += 1
         guest = Guest(self._count, self, loop.create_future(), loop.create_future())
         line.guests[guest.id] = guest
+        program = errand.program or _PLAIN
         self.tell(
             do="start",
             id=guest.id,
@@ -103,7 +108,7 @@ class Zygote:
             env=dict(errand.env),
             cwd=str(errand.cwd),
             log=str(errand.log),
-            program=[*errand.program, str(errand.order)] if errand.program else None,
+            program=[*program, str(errand.order)] if program else None,
         )
         return guest
 
@@ -155,11 +160,13 @@ class Zygote:
             self._line = None
             line.writer.close()
             await asyncio.to_thread(_wait, line.process)
+            line.complaints.seek(0)
+            self.last_words = line.complaints.read(4000).decode(errors="replace").strip()
         _forget(line)
 
 
 def _start(end: socket.socket, complaints: IO[bytes], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """-P, and no PYTHONPATH: neither the working directory nor the user's modules shadow ours. Their kernels get both."""
+    """-P and no PYTHONPATH: neither the working directory nor the user's modules shadow ours. Kernels get both."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "rlm.inside.zygote", str(end.fileno())],
         pass_fds=[end.fileno()],

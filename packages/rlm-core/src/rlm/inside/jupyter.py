@@ -1,0 +1,50 @@
+"""The parts of ipykernel, IPython and jupyter_client that we build on, imported without what we do not need.
+
+They are `Any` to type checkers: what these libraries annotate are traits, not the values that one gets from them.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+
+def _get(module: str, name: str) -> Any:
+    return getattr(import_module(module), name)
+
+
+def _import_without_debugger() -> None:
+    """ipykernel.debugger imports debugpy if it can, which costs more than the rest of a kernel's start.
+
+    Let it find none; a cell that wants debugpy still gets it.
+    """
+    if "debugpy" in sys.modules:
+        return
+    blocked: dict[str, Any] = {"debugpy": None}  # how Python spells "not to be imported"
+    sys.modules.update(blocked)
+    try:
+        import_module("ipykernel.debugger")
+    finally:
+        del sys.modules["debugpy"]
+
+
+_import_without_debugger()
+
+IPythonKernel = _get("ipykernel.ipkernel", "IPythonKernel")
+IOPubThread = _get("ipykernel.iostream", "IOPubThread")
+ZMQShellDisplayHook = _get("ipykernel.displayhook", "ZMQShellDisplayHook")
+ZMQDisplayPublisher = _get("ipykernel.zmqshell", "ZMQDisplayPublisher")
+ZMQInteractiveShell = _get("ipykernel.zmqshell", "ZMQInteractiveShell")
+in_context = _get("ipykernel.utils", "_async_in_context")
+StdinNotImplementedError = _get("IPython.core.error", "StdinNotImplementedError")
+ProfileDir = _get("IPython.core.profiledir", "ProfileDir")
+SList = _get("IPython.utils.text", "SList")
+LSString = _get("IPython.utils.text", "LSString")
+Session = _get("jupyter_client.session", "Session")
+IOLoop = _get("tornado.ioloop", "IOLoop")
+Config = _get("traitlets.config", "Config")
+Trait = _get("traitlets", "Any")
+Type = _get("traitlets", "Type")
+observe = _get("traitlets", "observe")
+ZMQStream = _get("zmq.eventloop.zmqstream", "ZMQStream")
