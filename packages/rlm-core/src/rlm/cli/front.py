@@ -81,7 +81,7 @@ class Front:
     def _header(self, session: Record) -> None:
         config = self._config
         self._screen.header(
-            model=config.model,
+            model=_shown(config.model),
             cwd=session["cwd"],
             tools=config.tools,
             session_id=session["session_id"],
@@ -108,6 +108,11 @@ class Front:
         self._screen.footer(
             turns=meta.turns, agents=session.agents, usage=session.tree_usage, session_id=_prefix(session), stop=stop
         )
+
+
+def _shown(model: str) -> str:
+    """A recording is told by its file's name alone."""
+    return Path(model).name if model.startswith(REPLAY) else model
 
 
 def _prefix(session: Session) -> str:
