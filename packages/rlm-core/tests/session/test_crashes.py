@@ -162,6 +162,35 @@ def test_a_disk_that_fails_at_any_call_is_told_and_costs_no_record(
     assert all(os.strerror(error) in said for said in outcome["errors"] if said)
 
 
+SYNCS = """
+import ctypes
+import sys
+from pathlib import Path
+from journals import opening
+from rlm.events import Asking
+from rlm.session import Session
+disk = ctypes.CDLL(sys.argv[1])
+with Session.create(Path("home"), model="m", cwd=Path(sys.argv[2]), prompt="p") as session:
+    for event in opening("task"):
+        session(event)
+    for _ in range(2):
+        disk.arm(10**6, 0, 0)
+        session(Asking())
+        print(disk.disarm())
+"""
+
+
+def test_the_disk_is_waited_for_once_before_a_request_leaves(tmp_path: Path, disk: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SYNCS, disk, tmp_path],
+        env=os.environ | {"LD_PRELOAD": str(disk), "PYTHONPATH": str(SUPPORT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["1", "0"], "a sync; and none where nothing has been said since"
+
+
 def test_a_full_disk_ends_the_run_with_a_clear_word(tmp_path: Path) -> None:
     """A real one, of 64 kB."""
     disk = tmp_path / "disk"

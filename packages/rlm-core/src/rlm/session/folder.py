@@ -82,7 +82,7 @@ def enter(folder: int, name: str, *, make: bool = False) -> int:
 
 
 def write_new(folder: int, name: str, data: bytes) -> None:
-    """A new file for its owner alone, on disk when this returns.
+    """A new file for its owner alone.
 
     Raises:
         OSError: it exists, or cannot be written; what was begun is gone then.
@@ -90,7 +90,6 @@ def write_new(folder: int, name: str, data: bytes) -> None:
     file = os.open(name, _NEW, 0o600, dir_fd=folder)
     try:
         write_all(file, data)
-        os.fdatasync(file)
     except OSError:
         os.unlink(name, dir_fd=folder)
         raise

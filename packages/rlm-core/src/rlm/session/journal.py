@@ -1,4 +1,5 @@
-"""The append-only file of records: one writer, a line whole and on disk before `append` returns."""
+"""The append-only file of records: one writer. A line outlives our process when `append` returns, and the machine's
+power when `sync` does."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from rlm.errors import SessionError
 from rlm.session.codec import Record
@@ -103,6 +104,7 @@ class Journal:
             os.close(self._file)
             raise
         self._size = os.fstat(self._file).st_size
+        self._synced = self._size
         self._broken = ""
 
     def __enter__(self) -> Self:
@@ -124,10 +126,10 @@ class Journal:
             os.fdatasync(self._file)
         except OSError as error:
             raise SessionError(f"The journal cannot be mended: {error.strerror}.") from None
-        self._size = size
+        self._size = self._synced = size
 
     def append(self, record: Record) -> None:
-        """Write a record and wait until the disk has it.
+        """Write a record.
 
         Raises:
             SessionError: it could not be written. Nothing of it is left, and no later record is taken.
@@ -137,16 +139,31 @@ class Journal:
         data = line(record)
         try:
             write_all(self._file, data)
-            os.fdatasync(self._file)
         except OSError as error:
+            with suppress(OSError):  # else half a line stays, and readers know it by its missing newline
+                os.ftruncate(self._file, self._size)
             self._give_up(error)
         self._size += len(data)
 
-    def _give_up(self, error: OSError) -> None:
+    def sync(self) -> None:
+        """Wait until the disk has all records: a few milliseconds, so once for a request and not for each record.
+
+        Raises:
+            SessionError: it has not. No later record is taken.
+        """
+        if self._broken:
+            raise SessionError(self._broken)
+        if self._synced == self._size:
+            return
+        try:
+            os.fdatasync(self._file)
+        except OSError as error:
+            self._give_up(error)
+        self._synced = self._size
+
+    def _give_up(self, error: OSError) -> NoReturn:
         """After a failed sync nobody knows what is on disk: a second try that succeeds would prove nothing."""
         self._broken = f"The session cannot be written: {error.strerror}. Make room on the disk and resume it."
-        with suppress(OSError):  # else half a line stays, and readers know it by its missing newline
-            os.ftruncate(self._file, self._size)
         raise SessionError(self._broken) from None
 
     def close(self) -> None:

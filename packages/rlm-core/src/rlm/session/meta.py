@@ -99,7 +99,8 @@ def read(folder: Path) -> Meta:
 
 
 def write(folder: int, wire: Record) -> None:
-    """Replace meta.json in the folder of this descriptor, at once or not at all.
+    """Replace meta.json in the folder of this descriptor, at once or not at all. Nobody waits for the disk: should the
+    machine lose its power, the journal tells it again.
 
     Raises:
         SessionError: it could not be written.
@@ -108,7 +109,7 @@ def write(folder: int, wire: Record) -> None:
     try:
         with suppress(FileNotFoundError):
             os.unlink(new, dir_fd=folder)  # what a killed writer left
-        write_new(folder, new, json.dumps(wire, indent=1).encode())
+        write_new(folder, new, json.dumps(wire).encode())
         os.rename(new, NAME, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
         raise SessionError(f"The session cannot be written: {error.strerror}.") from None

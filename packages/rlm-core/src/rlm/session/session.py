@@ -15,7 +15,7 @@ from typing import Self
 from rlm.budget import Spent, Stop
 from rlm.conversation import Conversation
 from rlm.errors import SessionError
-from rlm.events import ChildEnded, Event, Stopped
+from rlm.events import Asking, ChildEnded, Event, Stopped
 from rlm.messages import Usage
 from rlm.session import meta as metas
 from rlm.session import resume as resuming
@@ -43,12 +43,13 @@ class Common:
     watch: Watch | None = None
     version: str = ""
     clock: Clock = time.time
+    timer: Clock = time.monotonic
 
 
 class Session:
     """Owns a session folder from `create`, `child` or `resume` until `finish`; use it as a context manager.
 
-    Called with an event it journals it: the record is on disk when the call returns.
+    Called with an event it journals it. All records are on disk before a request leaves, and when it is finished.
     """
 
     def __init__(self, folder: Path, handle: int, meta: Meta, common: Common, *, parent: Session | None = None) -> None:
@@ -65,7 +66,7 @@ class Session:
         self._meta = meta
         self._tally = Tally()
         self._below = Subtree()
-        self._encoder = Encoder(common.clock)
+        self._encoder = Encoder(common.clock, common.timer)
         self._journal: Journal | None = None
 
     @classmethod
@@ -80,6 +81,7 @@ class Session:
         watch: Watch | None = None,
         version: str = "",
         clock: Clock = time.time,
+        timer: Clock = time.monotonic,
     ) -> Self:
         """Make a session folder in `home`/sessions. A relative `home` is one in `cwd`.
 
@@ -88,7 +90,7 @@ class Session:
         """
         cwd = cwd.absolute()
         home = Path(os.path.normpath(cwd / home))
-        common = Common(Redactor(secrets), watch, version, clock)
+        common = Common(Redactor(secrets), watch, version, clock, timer)
         sessions = open_sessions(home, cwd)
         try:
             name, handle = _new_folder(sessions, "", 6)
@@ -261,6 +263,8 @@ class Session:
         record = self._encoder.encode(event)
         if record is not None:
             self._take(record)
+        if isinstance(event, Asking) and self._journal is not None:
+            self._journal.sync()
 
     def _take(self, record: Record) -> None:
         record = self._common.redactor.value(record)
@@ -322,6 +326,7 @@ class Session:
             return
         try:
             self._settle(stop, error)
+            self._journal.sync()
         finally:
             self._close()
 
