@@ -10,6 +10,8 @@ from rlm.config import Config, flag, variable
 from rlm.errors import ConfigError
 
 COMMANDS = {
+    "ls": "list the sessions",
+    "show": "read a session as a tree: [ID]",
     "resume": 'go on with a session: [ID] ["more"]',
     "skills": "list the skills; `new NAME` makes one, `check DIR` validates one",
     "demo": "a recorded model mends a real small repository: no key, no network",
@@ -52,11 +54,11 @@ def run_parser() -> Parser:
     return made
 
 
-def add_settings(made: Parser) -> None:
-    """A flag for each setting but the secret ones."""
+def add_settings(made: Parser, *only: str) -> None:
+    """A flag for each setting but the secret ones, or for those that are named."""
     group = made.add_argument_group("settings (flag, variable, default)")
     for name, how in Config.settings().items():
-        if how.secret:
+        if how.secret or (only and name not in only):
             continue
         names = [f"-{how.short}", flag(name)] if how.short else [flag(name)]
         about = f"{how.meaning} ({variable(name)}; default {how.shown})".replace("%", "%%")

@@ -1,0 +1,35 @@
+"""Long text on a terminal: through a pager when it does not fit, as git does it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from rlm.config import Config
+
+
+def console(config: Config) -> Console:
+    """stdout, as the settings want it coloured."""
+    force = True if config.color == "always" else None
+    return Console(no_color=config.color == "never", force_terminal=force, highlight=False, markup=False)
+
+
+@contextmanager
+def paged(config: Config) -> Iterator[Console]:
+    """A console whose text goes through the user's pager if stdout is a terminal and it is longer than that."""
+    out = console(config)
+    if not sys.stdout.isatty():
+        yield out
+        return
+    with out.capture() as captured:
+        yield out
+    text = captured.get()
+    if text.count("\n") < out.height:
+        sys.stdout.write(text)
+        return
+    from pydoc import pager  # PAGER, else less
+
+    pager(text)
