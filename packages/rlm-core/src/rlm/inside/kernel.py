@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import json
 import logging
 import os
 import random
@@ -36,6 +37,7 @@ from rlm.inside.jupyter import (
     ZMQInteractiveShell,
     ZMQStream,
     in_context,
+    json_default,
 )
 from rlm.inside.namespace import Namespace
 from rlm.inside.order import Order
@@ -109,6 +111,11 @@ def _no_debugger(*_: object, **__: object) -> None:
     raise StdinNotImplementedError("breakpoint() cannot work here: nobody is there to type into a debugger.")
 
 
+def _pack(part: Any) -> bytes:
+    """In ASCII: a lone surrogate, which a cell may print, has no UTF-8."""
+    return json.dumps(part, default=json_default).encode()
+
+
 def build() -> Kernel:
     """A kernel without sockets, threads or a loop, so that the process can still be forked."""
     config = Config()
@@ -121,7 +128,7 @@ def build() -> Kernel:
     kernel: Kernel = Kernel.instance(
         config=config,
         log=log,
-        session=Session(key=b"not yet", username="rlm"),
+        session=Session(key=b"not yet", username="rlm", pack=_pack),
         profile_dir=Profile(),
         # ipykernel asks it which thread gets signals
         shell_channel_thread=SimpleNamespace(parent_thread=threading.main_thread()),
