@@ -1,0 +1,130 @@
+"""behaviour.md, Sessions: ls, show and resume through the real command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from cli import Rlm
+from scripted import Request, Scripted, call, text
+
+Make = Callable[[Scripted], Rlm]
+
+
+def test_ls_tells_each_session_newest_first(rlm: Make) -> None:
+    with Scripted(text("one"), text("two")) as server:
+        made = rlm(server)
+        made("the first task")
+        made("the second task")
+    rows = [json.loads(line) for line in made("ls", "--json").out.splitlines()]
+    assert ["the second task", "the first task"] == [row["prompt_preview"] for row in rows]
+    assert {"done"} == {row["status"] for row in rows}
+    listed = made("ls").out
+    assert listed.index("second") < listed.index("first")
+
+
+def test_ls_without_sessions_says_how_to_make_one(alone: Rlm) -> None:
+    done = alone("ls")
+    assert (0, "") == (done.code, done.out)
+    assert 'rlm "task"' in done.err
+
+
+def test_show_tells_a_session_with_its_children_under_their_cell(rlm: Make) -> None:
+    def script(request: Request):
+        if request.depth:
+            return text("the child's answer")
+        return (
+            call("ipython", code="print((await rlm.run('the child task')).answer)") if not request.turn else text("end")
+        )
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        done = made("go", RLM_MAX_DEPTH="1")
+    shown = made("show", done.session.folder.name[:5]).out
+    assert (
+        shown.index("rlm.run") < shown.index("the child task") < shown.index("the child's answer") < shown.index("end")
+    )
+
+
+def test_an_id_that_is_not_there_is_an_error_that_says_what_to_do(alone: Rlm) -> None:
+    done = alone("show", "abcd")
+    assert 1 == done.code
+    assert "rlm ls" in done.err
+
+
+def test_resume_goes_on_exactly_and_says_that_the_kernel_is_fresh(rlm: Make) -> None:
+    with Scripted(call("ipython", code="value = 5"), text("first"), text("second")) as server:
+        made = rlm(server)
+        made("start")
+        done = made("resume", "and now?")
+    assert "second\n" == done.out
+    before, after = server.requests[1].messages, server.requests[2].messages
+    assert before == after[: len(before)]
+    assert [("assistant", "first"), ("user", "and now?")] == [
+        (m["role"], m["content"]) for m in after[len(before) :] if "fresh" not in m["content"]
+    ]
+    assert any("value" in m["content"] and "fresh" in m["content"] for m in after[len(before) :])
+    assert 1 == len(done.sessions)
+
+
+def test_resume_by_id_by_text_and_with_both(rlm: Make) -> None:
+    with Scripted(*[text(str(n)) for n in range(6)]) as server:
+        made = rlm(server)
+        first = made("one").session.folder.name
+        made("two")
+        made("resume", first[:6])
+        assert "Go on with the task." == server.requests[-1].messages[-1]["content"]
+        assert "one" == server.requests[-1].messages[1]["content"]
+        made("resume", "more text")
+        assert "more text" == server.requests[-1].messages[-1]["content"]
+        made("resume", first[:6], "both")
+        assert "both" == server.requests[-1].messages[-1]["content"]
+    assert 1 == made("resume", "ffff0000").code
+
+
+def test_fork_leaves_the_old_session_as_it_is(rlm: Make) -> None:
+    with Scripted(text("one"), text("two")) as server:
+        made = rlm(server)
+        old = made("start").session
+        before = (old.folder / "messages.jsonl").read_bytes()
+        done = made("resume", "--fork", "other")
+    assert before == (old.folder / "messages.jsonl").read_bytes()
+    assert 2 == len(done.sessions)
+
+
+def test_limits_of_the_tree_go_on_where_they_were(rlm: Make) -> None:
+    with Scripted(text("one"), text("two"), text("three")) as server:
+        made = rlm(server)
+        made("start")
+        done = made("resume", "more", RLM_MAX_TOKENS="10")
+    assert 3 == done.code
+    assert 1 == len(server.requests), "10 tokens were spent before"
+
+
+def test_a_session_that_runs_elsewhere_is_not_resumed(rlm: Make) -> None:
+    with Scripted(text("late").after(30)) as server:
+        made = rlm(server)
+        process = made.start("slow")
+        server.wait(lambda s: s.requests)
+        done = made("resume")
+        process.terminate()
+        process.communicate(timeout=30)
+    assert 1 == done.code
+    assert str(process.pid) in done.err
+
+
+def test_a_killed_run_is_lost_and_can_be_resumed(rlm: Make) -> None:
+    with Scripted(call("ipython", code="import time\ntime.sleep(60)"), text("went on")) as server:
+        made = rlm(server)
+        process = made.start("go")
+        server.wait(lambda s: s.requests)
+        journal = next((made.cwd / ".rlm").rglob("messages.jsonl"))
+        server.wait(lambda _: "tool_calls" in journal.read_text())
+        process.kill()
+        process.communicate(timeout=30)
+        assert "lost" == json.loads(made("ls", "--json").out)["status"]
+        done = made("resume")
+    assert (0, "went on\n") == (done.code, done.out)
+    roles = [message["role"] for message in server.requests[-1].messages]
+    assert "tool" == roles[roles.index("assistant") + 1]
+    assert "done" == done.session.meta["status"]
