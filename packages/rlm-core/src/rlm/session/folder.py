@@ -103,14 +103,15 @@ def write_all(file: int, data: bytes) -> None:
         rest = rest[os.write(file, rest) :]
 
 
-def read_regular(path: str | Path, *, dir_fd: int | None = None) -> bytes:
-    """The content of a plain file: no link is followed, and a pipe that someone put there is not waited for.
+def read_regular(path: Path, start: int = 0) -> bytes:
+    """The content of a plain file from byte `start`. No link is followed, and a pipe in its place is not waited for.
 
     Raises:
         OSError: there is no such file.
     """
-    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(file, "rb") as stream:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise OSError(f"{path} is not a plain file")
+        stream.seek(start)
         return stream.read()

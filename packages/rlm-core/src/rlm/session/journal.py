@@ -71,14 +71,14 @@ def line(record: Record) -> bytes:
         return (json.dumps(record) + "\n").encode()
 
 
-def read(folder: Path) -> Reading:
-    """The journal of a session folder, which may be running.
+def read(folder: Path, start: int = 0) -> Reading:
+    """The journal of a session folder, which may be running, from byte `start`.
 
     Raises:
         SessionError: there is none, or it cannot be read.
     """
     try:
-        return parse(read_regular(folder / NAME))
+        return parse(read_regular(folder / NAME, start))
     except OSError as error:
         raise SessionError(f"The journal of {folder} cannot be read: {error.strerror or error}.") from None
 

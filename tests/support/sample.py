@@ -1,0 +1,168 @@
+"""A session in which much happens, written by the real library at a clock that is set by hand: for show and export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from journals import PIXEL, answer, cell, opening, reply
+from rlm.budget import Spent, Stop
+from rlm.events import (
+    Answered,
+    Asking,
+    CallEnded,
+    CallStarted,
+    ChildEnded,
+    ChildStarted,
+    Dropped,
+    Event,
+    KernelRestarted,
+    Replied,
+    Retried,
+    Said,
+    Stopped,
+)
+from rlm.messages import Kind, Reply, ToolCall, ToolResult, User, Wire
+from rlm.session import Session
+
+TRACEBACK = """---------------------------------------------------------------------------
+AssertionError                            Traceback (most recent call last)
+Cell In[2], line 1
+----> 1 assert slope([1, 2], [2, 4]) == 2
+
+AssertionError: got 2.0000000004"""
+
+FIT = '''import numpy as np
+
+def slope(xs, ys):
+    """Least squares, through the origin."""
+    xs, ys = np.asarray(xs), np.asarray(ys)
+    return float((xs * ys).sum() / (xs * xs).sum())
+
+slope([1, 2, 3], [2.1, 3.9, 6.2])'''
+
+FAN_OUT = """parts = ["intro", "data", "methods"]
+reports = await asyncio.gather(*(rlm.run(f"Check the {part} for wrong numbers.") for part in parts))
+for part, report in zip(parts, reports):
+    print(part, "·", report.answer)"""
+
+ANSWER = """The slope is **2.05 ± 0.04**, and two of the three parts hold.
+
+| part | verdict |
+|---|---|
+| intro | fine |
+| data | row 17 is a duplicate |
+| methods | fine |
+
+```python
+slope(xs, ys)  # 2.05
+```
+"""
+
+
+@dataclass
+class Clock:
+    now: float = 1_760_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Player:
+    """Plays agents at a clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    def play(self, session: Session, *events: Event) -> None:
+        for event in events:
+            session(event)
+
+    def ask(self, session: Session, given: Reply, seconds: float = 2.0) -> tuple[ToolCall, ...]:
+        self.play(session, Asking())
+        self.wait(seconds)
+        self.play(session, Replied(given))
+        return given.message.calls
+
+    def run(self, session: Session, call: ToolCall, content: str, seconds: float = 0.4, ok: bool = True) -> None:
+        result = ToolResult(call, content, ok)
+        self.play(session, CallStarted(call))
+        self.wait(seconds)
+        self.play(session, Answered(result), CallEnded(result))
+
+    def turn(
+        self, session: Session, text: str | None, *runs: tuple[Wire, str], ok: bool = True, prompt: int = 2_000
+    ) -> None:
+        calls = self.ask(session, reply(text, *(wire for wire, _ in runs), prompt=prompt))
+        for call, (_, content) in zip(calls, runs, strict=True):
+            self.run(session, call, content, ok=ok)
+
+    def end(self, session: Session, text: str, stop: Stop = Stop.DONE, prompt: int = 3_000) -> None:
+        self.ask(session, reply(text, prompt=prompt, completion=120, reasoning_content="Nearly there."))
+        self.play(session, Stopped(stop, text, Spent(3)))
+
+
+def sample(home: Path, clock: Clock | None = None, task: str = "Is the slope in the paper right?") -> Path:
+    """The folder of a session with five agents."""
+    clock = clock or Clock()
+    player = Player(clock)
+    with Session.create(
+        home, model="test-model-large", cwd=home.parent, prompt=task, version="0.1.0", clock=clock, timer=clock
+    ) as session:
+        player.play(session, *opening(task))
+        player.turn(session, "Let me **look** at the data first.", (cell(FIT), "2.0285714285714285"))
+        player.turn(session, None, (cell("assert slope([1, 2], [2, 4]) == 2"), TRACEBACK), ok=False, prompt=2_600)
+        player.play(session, Retried("429 too many requests", 1, 4.0))
+        player.wait(4.0)
+        player.turn(
+            session,
+            "The plot, and the files.",
+            (cell("plt.plot(xs, ys)"), "[image: outputs/1.png]"),
+            (cell("ls -l | head -3", "bash"), "total 12\n-rw-r--r-- 1 me me 812 data.csv\n"),
+            prompt=3_100,
+        )
+        player.play(session, Said(User([{"type": "image_url", "image_url": {"url": PIXEL}}], Kind.NOTE)))
+        _fan_out(player, session)
+        player.play(session, Dropped((2, 3), "compaction"), Said(User("Your summary: the slope is 2.", Kind.SUMMARY)))
+        player.play(session, KernelRestarted("out of memory", ("xs", "ys")))
+        player.end(session, ANSWER, prompt=9_000)
+    return session.folder
+
+
+def _fan_out(player: Player, session: Session) -> None:
+    """Three children at once; one of them has a child of its own."""
+    (call,) = player.ask(session, reply("Three readers see more than one.", cell(FAN_OUT), prompt=4_000))
+    player.play(session, CallStarted(call))
+    children = []
+    for part in ("intro", "data", "methods"):
+        task = f"Check the {part} for wrong numbers."
+        child = session.child(task, model="test-model-small")
+        player.play(session, ChildStarted(child.folder.name, task))
+        player.play(child, *opening(task))
+        children.append(child)
+        player.wait(0.05)
+    for number, child in enumerate(children):
+        player.turn(child, "Reading.", (cell(f"len(open('part{number}.md').read())"), "8123"), prompt=900)
+    _deeper(player, children[1])
+    for child, text in zip(children, ("fine", "row 17 is a duplicate", "fine"), strict=True):
+        player.end(child, text, prompt=1_200)
+        child.finish()
+        meta = child.meta
+        player.play(session, ChildEnded(child.folder.name, Stop.DONE, meta.turns, meta.tree_usage))
+    result = ToolResult(call, "intro · fine\ndata · row 17 is a duplicate\nmethods · fine\n")
+    player.play(session, Answered(result), CallEnded(result))
+
+
+def _deeper(player: Player, child: Session) -> None:
+    (call,) = player.ask(child, reply(None, cell("(await rlm.run('Is row 17 twice there?')).answer"), prompt=1_000))
+    player.play(child, CallStarted(call))
+    with child.child("Is row 17 twice there?") as grandchild:
+        player.play(child, ChildStarted(grandchild.folder.name, "Is row 17 twice there?"))
+        player.play(grandchild, *opening("Is row 17 twice there?"))
+        player.turn(grandchild, None, (cell("rows.count(rows[17])"), "2"), prompt=700)
+        player.end(grandchild, "Yes.", prompt=800)
+    player.play(child, ChildEnded(grandchild.folder.name, Stop.DONE, 2, grandchild.meta.tree_usage))
+    player.play(child, *answer(call, "'Yes.'")[1:])
