@@ -127,8 +127,8 @@ PASSING = [
     lasting("502, a web page", html(502, "Bad gateway"), "502 Bad Gateway: a web page (Bad gateway)"),
     lasting("503, no body", Answer(status=503), "503 Service Unavailable"),
     lasting("529", error(529, "Overloaded"), "529: Overloaded"),
-    lasting("connection refused", text(""), "connection refused", where="closed port"),
-    lasting("DNS failure", text(""), "the host's name cannot be resolved", where="unknown host"),
+    lasting("connection refused", text(""), "connection refused by HOST", where="closed port"),
+    lasting("DNS failure", text(""), "the name HOST cannot be resolved", where="unknown host"),
     lasting("connection reset", reset(), "the connection broke off"),
     lasting("body cut in half", half(text("x" * 500)), "the connection broke off", streamed=False),
     lasting(
@@ -175,8 +175,12 @@ PASSING = [
 
 ODD = [
     goes_on("usage null", text("hi", usage=None), "the answer; tokens are estimated, and marked so"),
-    goes_on("parts of usage null", text("hi", usage=usage(100, 10, None, None)), "the answer"),
-    goes_on("no usage", completion([{"message": {"content": "hi"}, "finish_reason": "stop"}])),
+    goes_on("parts of usage null", text("hi", usage=usage(100, 10, None, None))),
+    goes_on(
+        "no usage",
+        completion([{"message": {"content": "hi"}, "finish_reason": "stop"}]),
+        "the answer; tokens are estimated, and marked so",
+    ),
     goes_on("lone surrogates", text("hi \ud83d!"), "the answer with � in their place"),
     goes_on("a `reasoning_content` field", text("hi", reasoning_content="hm"), "the answer; the field is sent back"),
     goes_on("a `reasoning` field", text("hi", reasoning="hm"), "the answer; the field is sent back"),
@@ -241,6 +245,13 @@ OVERFLOWS: list[tuple[int, str]] = [
 ]
 """Status and words of a conversation that is too long."""
 
-TOO_LONG = [refused("context too long (all wordings)", error(*OVERFLOWS[2]), "stop reason `context_limit`", 3)]
+TOO_LONG = [
+    refused(
+        "context too long (all wordings)",
+        error(*OVERFLOWS[2]),
+        "made shorter and asked again, then stop reason `context_limit`",
+        3,
+    )
+]
 
 FAULTS = [*REFUSALS, *PASSING, *ODD, *ENDS, *TOO_LONG]

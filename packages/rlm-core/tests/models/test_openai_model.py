@@ -305,4 +305,4 @@ async def test_many_agents_share_one_client_and_its_connections() -> None:
                 replies = await asyncio.gather(*(model.complete([User("hi")], []) for model in models))
                 assert {reply.message.text for reply in replies} == {"hi"}
     assert len(server.requests) == 100
-    assert server.seen["connected"] == 50
+    assert server.seen["connected"] <= 50

@@ -88,7 +88,7 @@ OVERFLOW = (
     r"exceeded model token limit",  # Moonshot
     r"too many tokens",  # Cohere
     r"tokens in (the )?request more than max",  # Zhipu
-    r"must be <= \d+|must have less than \d+ tokens",  # TGI, Together
+    r"`inputs`.{0,40} must (be <= \d|have less than \d+ tokens)",  # TGI, Together
     r"range of input length should be",  # DashScope
     r"reduce the length of (the|your) (messages|prompt|input)",  # Groq, Cerebras, OpenAI
     r"than the context length|context length of only",  # LM Studio
@@ -173,21 +173,21 @@ def inside(error: Any) -> Refusal | Breakdown:
     return Breakdown(f"an error in place of an answer: {_told(text)}")
 
 
-def breakdown(error: BaseException) -> Breakdown:
-    """Why there was no answer. The innermost exception is where the system says what happened."""
+def breakdown(error: BaseException, host: str) -> Breakdown:
+    """Why `host` gave no answer. The innermost exception is where the system says what happened."""
     chain = list(_chain(error))
     root = chain[-1]
     if any(isinstance(link, TimeoutError) or "Timeout" in type(link).__name__ for link in chain):
         return Breakdown("no answer in time")
     if isinstance(root, ssl.SSLCertVerificationError):
-        return Breakdown(f"the server's certificate is not trusted ({root.verify_message})", lasting=True)
+        return Breakdown(f"the certificate of {host} is not trusted ({root.verify_message})", lasting=True)
     if isinstance(root, socket.gaierror):
-        return Breakdown("the host's name cannot be resolved")
+        return Breakdown(f"the name {host} cannot be resolved")
     if isinstance(root, ConnectionRefusedError):
-        return Breakdown("connection refused")
+        return Breakdown(f"connection refused by {host}")
     if any(isinstance(link, ConnectionError) or type(link).__name__ in _BROKEN_OFF for link in chain):
         return Breakdown("the connection broke off")
-    return Breakdown(f"no connection ({_line(str(root)) or type(root).__name__})")
+    return Breakdown(f"no connection to {host} ({_line(str(root)) or type(root).__name__})")
 
 
 _BROKEN_OFF = frozenset({"ReadError", "WriteError", "RemoteProtocolError", "EndOfStream"})  # httpx, httpcore, anyio

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from rlm.errors import ConfigError
 from rlm.events import Delta
@@ -46,6 +47,11 @@ class Endpoint:
     @property
     def url(self) -> str:
         return self.base_url or OPENAI
+
+    @property
+    def host(self) -> str:
+        """Name and port, without a password that the URL may hold."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
 
 
 class OpenAIClient:
@@ -101,8 +107,7 @@ class OpenAIClient:
         http = openai.DefaultAsyncHttpxClient(verify=_tls(url), event_hooks=hooks)
         return openai.AsyncOpenAI(
             base_url=url,
-            api_key=self.endpoint.api_key or "",
-            admin_api_key="",  # else the SDK takes it from the environment
+            api_key=self.endpoint.api_key or "none",  # it wants one; each request says what is sent
             max_retries=0,
             timeout=openai.Timeout(self.read_timeout, connect=CONNECT_TIMEOUT),
             http_client=http,
@@ -185,7 +190,7 @@ class OpenAIModel:
         """One try of ours. After the first it may hold some of the SDK's, for which the clock runs on."""
         retries = patience.sdk_retries(self._client.sdk_max_retries)
         seconds = patience.left + self._client.read_timeout if retries else None
-        call = _Call(await self._client.open(), self._options(retries), self._sink)
+        call = _Call(await self._client.open(), self._client.endpoint.host, self._options(retries), self._sink)
         try:
             async with asyncio.timeout(seconds):
                 return reply(await self._ask(call, body), prompt_size)
@@ -222,6 +227,7 @@ class _Call:
     """One request through the SDK. Every failure becomes a fault."""
 
     sdk: Any
+    host: str
     options: Wire
     sink: Sink
 
@@ -231,7 +237,7 @@ class _Call:
     async def streamed(self, body: Wire, *, with_usage: bool) -> Any:
         body = body | {"stream": True} | ({"stream_options": {"include_usage": True}} if with_usage else {})
         stream = await self._post(body, cast_to=object, stream=True, stream_cls=import_openai().AsyncStream[object])
-        with _faults():
+        with _faults(self.host):
             async with stream:
                 if "event-stream" not in stream.response.headers.get("content-type", ""):
                     return _read((await stream.response.aread()).decode(errors="replace"))
@@ -246,7 +252,7 @@ class _Call:
 
     async def _post(self, body: Wire, **how: Any) -> Any:
         # `chat.completions.create` would walk the whole history in Python: 136 ms at 400 turns, this takes 3
-        with _faults():
+        with _faults(self.host):
             try:
                 return await self.sdk.post("/chat/completions", body=body, options=self.options, **how)
             except UnicodeEncodeError:
@@ -262,26 +268,26 @@ def _read(text: str) -> Any:
 
 
 @contextmanager
-def _faults() -> Iterator[None]:
+def _faults(host: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        fault = _fault(error)
+        fault = _fault(error, host)
         if fault is None:
             raise
         raise fault from error
 
 
-def _fault(error: Exception) -> Fault | None:
+def _fault(error: Exception, host: str) -> Fault | None:
     openai = import_openai()
     match error:
         case openai.APIStatusError():
             return Refusal(error.status_code, error.response.text, error.response.headers)
         case openai.APIConnectionError() | OSError():
-            return breakdown(error)
+            return breakdown(error, host)
         case openai.APIError():  # an error object in the stream
             return inside(error.body)
         case json.JSONDecodeError():
             return Breakdown("the stream holds something that is no JSON")
     # openai 2.x lets the errors of httpx through while it streams
-    return breakdown(error) if type(error).__module__.partition(".")[0] in _TRANSPORT else None
+    return breakdown(error, host) if type(error).__module__.partition(".")[0] in _TRANSPORT else None

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+
+import pytest
+from rlm.errors import ContextTooLong, CredentialsError, ModelError, ModelUnavailable
+from rlm.models.faults import Refusal, Retry, breakdown, inside, judge
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "7"}, 7),
+        ({"retry-after": " 1.5 "}, 1.5),
+        ({"Retry-After-Ms": "250", "Retry-After": "1"}, 0.25),
+        ({"Retry-After": formatdate(time.time() - 99, usegmt=True)}, 0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": ""}, None),
+    ],
+)
+def test_retry_after_is_read_in_each_form(headers: dict[str, str], seconds: float | None) -> None:
+    assert judge(Refusal(429, "", headers)).after == seconds
+
+
+def test_retry_after_may_be_a_date_to_come() -> None:
+    after = judge(Refusal(503, "", {"Retry-After": formatdate(time.time() + 1000, usegmt=True)})).after
+    assert after is not None
+    assert 0 < after <= 1000
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (404, '{"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}'),
+        (404, '{"error": {"message": "model \\"x\\" not found, try pulling it first"}}'),
+        (404, '{"object": "error", "message": "The model `x` does not exist.", "code": 404}'),
+        (400, '{"error": {"message": "x is not a valid model ID", "code": 400}}'),
+        (400, '{"error": {"message": "Invalid model \'x\'"}}'),
+        (404, '{"error": {"message": "The API deployment for this resource does not exist."}}'),
+    ],
+)
+def test_an_unknown_model_is_told_at_once(status: int, words: str) -> None:
+    verdict = judge(Refusal(status, words))
+    assert (verdict.error, verdict.retry) == (ModelError, Retry.NEVER)
+    assert "RLM_MODEL" in verdict.hint
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "temperature must be <= 2",
+        "max_tokens must be <= 4096",
+        "max_tokens is too large: 200000",
+        "top_logprobs too large",
+    ],
+)
+def test_a_number_out_of_range_is_no_long_context(words: str) -> None:
+    assert judge(Refusal(400, words)).error is ModelError
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"message": "prompt is too long"}, ContextTooLong),
+        ({"message": "bad key", "code": 401}, CredentialsError),
+        ({"message": "bad key", "code": "403"}, CredentialsError),
+        ({"message": "You have insufficient_quota"}, ModelError),
+        ({"message": "overloaded", "code": 529}, ModelUnavailable),
+        ({"message": "internal", "code": "server_error"}, ModelUnavailable),
+        ("something", ModelUnavailable),
+    ],
+)
+def test_an_error_within_a_reply_is_judged_as_one_outside(error: object, expected: type[Exception]) -> None:
+    fault = inside(error)
+    assert judge(fault).error is expected
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ('{"error": {"message": "why"}}', "why"),
+        ('[{"error": {"message": "why"}}]', "why"),
+        ('{"error": "why"}', "why"),
+        ('{"detail": "why"}', "why"),
+        ('{"detail": [{"msg": "why"}]}', "why"),
+        ('{"odd": 1}', '{"odd": 1}'),
+        ("<html><head><title> Bad\n gateway </title></head></html>", "a web page (Bad gateway)"),
+        ("<!doctype html>", "a web page"),
+        ("plain\n\n  words", "plain words"),
+        ("x" * 1000, "x" * 300 + "…"),
+    ],
+)
+def test_the_providers_own_words_are_found(body: str, told: str) -> None:
+    assert judge(Refusal(418, body)).reason == f"418 I'm a Teapot: {told}"
+
+
+def test_an_unknown_status_is_a_number() -> None:
+    assert judge(Refusal(599, "")).reason == "599"
+
+
+def test_the_cause_is_found_at_the_bottom() -> None:
+    outer = RuntimeError("Connection error.")
+    outer.__cause__ = ExceptionGroup("tried", [ConnectionRefusedError(111, "no")])
+    assert breakdown(outer, "here:80").reason == "connection refused by here:80"
+    unreachable = breakdown(OSError(101, "Network is unreachable"), "here:80")
+    assert unreachable.reason == "no connection to here:80 ([Errno 101] Network is unreachable)"
+    assert judge(unreachable).retry is Retry.BUDGET
