@@ -59,7 +59,8 @@ class IPython:
         text = execution.text
         if self._max_turns is not None:
             break_ = "" if text.endswith("\n") else "\n"
-            text = f"{text}{break_}[context turns: {len(history.live_turns())}/{self._max_turns}]"
+            kept = min(len(history.live_turns()), self._max_turns)  # the oldest goes before the model reads this
+            text = f"{text}{break_}[context turns: {kept}/{self._max_turns}]"
         return Outcome(text, execution.ok, await self._pictures(execution))
 
     @property

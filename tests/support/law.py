@@ -1,0 +1,76 @@
+"""The law of the journal, and what else is true of every session, however it ended."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+
+from cli import Json, Session
+from scripted import Request, Scripted
+
+TRANSPORT = ("stream", "stream_options")
+"""What a request carries for the sake of the wire alone."""
+
+
+def check(session: Session, server: Scripted, *, failed: int = 0) -> None:
+    """All that must hold of a session and those below it.
+
+    `failed`: how many of the server's requests came to nothing, and so have no assistant message.
+    """
+    asked = [request for request in server.requests if (request.depth, request.task) == _whose(session)]
+    rebuilt = list(requests(session))
+    matched = 0
+    for request in asked:
+        matched += matched < len(rebuilt) and rebuilt[matched] == sent(request)
+    assert len(rebuilt) == matched, (rebuilt[matched], [sent(request) for request in asked])
+    assert len(asked) - matched == failed, f"{len(asked)} requests, {matched} of them in the journal"
+    _check_form(session)
+    for child in session.children:
+        check(child, server)
+
+
+def requests(session: Session) -> Iterator[Json]:
+    """Each request that was answered, rebuilt from the journal alone."""
+    announced: list[Json] = []
+    now: Json = {}
+    for record in session.records:
+        if record["type"] == "request":
+            tools = {"tools": record["tools"]} if record["tools"] else {}
+            now = {"model": record["model"], **tools, **record["params"]}
+        elif record["type"] == "message" and record["message"]["role"] == "assistant":
+            announced.append(now)
+    for body, messages in zip(announced, session.requests(), strict=True):
+        yield body | {"messages": messages}
+
+
+def sent(request: Request) -> Json:
+    return {name: value for name, value in request.body.items() if name not in TRANSPORT}
+
+
+def _whose(session: Session) -> tuple[int, str]:
+    content = next((message["content"] for message in session.messages if message["role"] == "user"), "")
+    return session.meta["depth"], content
+
+
+def _check_form(session: Session) -> None:
+    records = session.records
+    assert list(range(len(records))) == [record["id"] for record in records]
+    assert all(isinstance(record["ts"], float | int) and isinstance(record["type"], str) for record in records)
+    assert "result" == records[-1]["type"]
+    assert _unanswered(session.messages) == []
+    _check_meta(session.meta, records[-1])
+    for path in (session.folder, *session.folder.rglob("*")):
+        assert (0o700 if path.is_dir() else 0o600) == stat.S_IMODE(path.stat().st_mode), path
+
+
+def _unanswered(messages: list[Json]) -> list[str]:
+    asked = [call["id"] for message in messages for call in message.get("tool_calls", ())]
+    answered = [message["tool_call_id"] for message in messages if message["role"] == "tool"]
+    return [id for id in asked if id not in answered]
+
+
+def _check_meta(meta: Json, result: Json) -> None:
+    for name in ("status", "stop_reason", "turns", "usage"):
+        assert result[name] == meta[name]
+    assert all(type(value) in (int, float) for value in meta["metrics"].values())
+    assert {"prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"} <= set(meta["tree_usage"])
