@@ -96,7 +96,7 @@ class _Call:
         order = self._order()
         async with open_tree(order.config, watch=watch, stream=watch is not None) as tree:
             if self.context is not _NOT_GIVEN:
-                order = replace(order, context=pack(self.context, tree.folder))
+                order = replace(order, context=pack(self.context, tree.shared.folder))
             return await tree.run(order)
 
     def _order(self) -> Order:

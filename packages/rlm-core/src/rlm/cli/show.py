@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.page import console, paged
 from rlm.config import Config, read_config
+from rlm.session.follow import Follower
 from rlm.session.meta import RUNNING, settled
 from rlm.session.show import show_tree
 from rlm.session.store import find, meta_of, read_tree
@@ -33,30 +33,17 @@ def run(argv: Sequence[str]) -> int:
     config = read_config(settings_given(given))
     folder = find(config.home.absolute(), given.id)
     if given.follow:
-        return _follow(folder, config, whole=given.whole)
+        return _follow(folder, config)
     with paged(config) as out:
         show_tree(read_tree(folder), out, whole=given.whole)
     return exits.DONE
 
 
-def _follow(folder: Path, config: Config, *, whole: bool) -> int:
-    """On a terminal its newest lines until it ends; then, or else, all of it."""
-    out = console(config)
-    while settled(meta_of(folder), folder).status == RUNNING:
-        if out.is_terminal:
-            _show_end(folder, config, whole=whole)
+def _follow(folder: Path, config: Config) -> int:
+    """What happens, as it happens, until the session ends."""
+    follower = Follower(folder, console(config))
+    running = True
+    while follower.show_new() or running:
+        running = settled(meta_of(folder), folder).status == RUNNING
         time.sleep(PAUSE)
-    if out.is_terminal:
-        out.clear()
-    show_tree(read_tree(folder), out, whole=whole)
     return exits.DONE
-
-
-def _show_end(folder: Path, config: Config, *, whole: bool) -> None:
-    out = console(config)
-    with out.capture() as captured:
-        show_tree(read_tree(folder), out, whole=whole)
-    newest = captured.get().splitlines()[-(out.height - 1) :]
-    out.clear()
-    sys.stdout.write("\n".join(newest) + "\n")
-    sys.stdout.flush()

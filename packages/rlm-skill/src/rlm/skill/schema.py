@@ -1,12 +1,15 @@
 """Describe a signature to a model. Apart from signature.py because pydantic takes 70 ms to import."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from pydantic import PydanticUserError, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 from pydantic_core import to_jsonable_python
 
-from .signature import Parameter, Signature
+if TYPE_CHECKING:
+    from .signature import Parameter, Signature
 
 
 def function_schema(signature: Signature) -> dict[str, Any]:
