@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import psutil
 import pytest
 from cli import Done, Rlm
 from scripted import Request, Script, Scripted, call, text
@@ -230,3 +231,48 @@ def test_a_context_file_of_the_command_line_is_in_the_kernel(rlm: Make) -> None:
         done = made("--context", "big.txt", "go")
     assert "3000004 end" == done.session.results[0].strip()
     assert len(server.requests[0].messages[0]["content"]) < 3_000
+
+
+def test_a_context_is_loaded_by_the_childs_kernel_and_never_by_the_host(rlm: Make) -> None:
+    cell = (
+        "import os\n"
+        "class Tells:\n"
+        "    def __reduce__(self):\n"
+        "        return eval, (\"__import__('pathlib').Path('loaded').write_text(str(__import__('os').getpid()))\",)\n"
+        "print(os.getpid(), (await rlm.run('a', context=Tells())).answer)"
+    )
+
+    def child(request: Request):
+        if request.turn:
+            return text(request.last.strip())
+        return call("ipython", code="import os\nprint(os.getpid(), context)")
+
+    done, _ = run(rlm, cell, child=child)
+    loaders = (done.cwd / "loaded").read_text().split()
+    parent, in_child, _ = done.session.results[0].split()
+    assert [in_child] == loaders
+    assert parent != in_child
+
+
+def test_a_kernel_knows_rlm_without_the_weight_of_the_agent(rlm: Make) -> None:
+    cell = (
+        "import sys\nawait rlm.run('a')\n"
+        "print([name for name in ('openai', 'rlm.runtime', 'rlm.session') if name in sys.modules])"
+    )
+    done, _ = run(rlm, cell)
+    assert "[]" == done.session.results[0].strip()
+
+
+def test_a_child_without_a_cell_has_no_kernel(rlm: Make) -> None:
+    def child(request: Request):
+        return text("answered").after(5)
+
+    with Scripted(tree(["await rlm.run('a')"], child)) as server:
+        process = rlm(server).start("go", RLM_MAX_DEPTH="1")
+        server.wait(lambda s: any(request.depth == 1 for request in s.requests))
+        host = psutil.Process(process.pid)
+        kernels = [
+            p for p in host.children(recursive=True) if "rlm.inside" in " ".join(p.cmdline()) and p.ppid() != host.pid
+        ]
+        process.communicate(timeout=60)
+    assert 1 == len(kernels), "the root's alone"

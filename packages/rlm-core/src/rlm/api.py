@@ -97,7 +97,11 @@ class _Call:
         async with open_tree(order.config, watch=watch, stream=watch is not None) as tree:
             if self.context is not _NOT_GIVEN:
                 order = replace(order, context=pack(self.context, tree.shared.folder))
-            return await tree.run(order)
+            try:
+                return await tree.run(order)
+            finally:
+                if watch is not None and tree.session is not None:
+                    watch(tree.session.result())
 
     def _order(self) -> Order:
         from rlm.runtime import Order

@@ -33,7 +33,12 @@ class Broker:
         return f"{self._path}:{self._token}"
 
     async def __aenter__(self) -> Broker:
-        self._server = await asyncio.start_unix_server(self._answer, self._path, limit=LINE)
+        self._server = await asyncio.start_unix_server(self._answer, self._path, limit=LINE, start_serving=False)
+        try:
+            await self._server.start_serving()
+        except asyncio.CancelledError:
+            self._server.close()
+            raise
         return self
 
     async def __aexit__(
