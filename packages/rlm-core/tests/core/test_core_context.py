@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, says
-from rlm.budget import Stop
+from rlm.budget import Stop, TurnLimit
 from rlm.clip import clip
 from rlm.context import ASK, FAT, SUMMARY, THIN, Both, Compact, LastTurns
 from rlm.errors import ContextTooLong
@@ -13,6 +13,7 @@ from rlm.history import Summary
 from rlm.messages import Assistant, Forget, Kind, Message, Outcome, Reply, ToolResult, User
 
 TOO_LONG = ContextTooLong("413")
+LONG_TASK = User("x" * 10_000)  # beside it, the messages of a turn weigh next to nothing
 
 
 def turn(name: str, prompt: int = 100) -> Reply:
@@ -104,11 +105,15 @@ async def test_without_tools_there_is_no_tool_choice_to_tell() -> None:
     assert sum(isinstance(event, Requested) for event in events) == 1
 
 
-async def test_a_prompt_below_the_threshold_is_left_alone() -> None:
-    model = ScriptedModel(turn("a", prompt=100), turn("b", prompt=200), says("end", prompt=300))
-    agent, events = open_agent(model, FakeTool(), context=Compact(at=5_000, keep=1))
+async def test_a_prompt_is_compacted_when_it_reaches_the_threshold_and_not_before() -> None:
+    agent, _ = open_agent(ScriptedModel(turn("a"), turn("b", 1_000)), FakeTool(), limits=TurnLimit(2))
     await agent.run(SYSTEM, TASK)
-    assert dropped(events) == []
+    tokens = agent.state.prompt_tokens
+    for at, reasons in [(tokens, ["summary_call", "compaction"]), (tokens + 1, [])]:
+        model = ScriptedModel(says("s"), says("end")) if reasons else ScriptedModel(says("end"))
+        resumed, events = open_agent(model, context=Compact(at), state=agent.state)
+        await resumed.run()
+        assert dropped(events) == reasons
 
 
 async def test_a_fat_result_since_the_last_count_is_part_of_the_next_prompt() -> None:
@@ -137,22 +142,21 @@ async def test_an_empty_or_cut_off_summary_changes_nothing(useless: Reply) -> No
     assert dropped(events) == ["summary_call"]
 
 
-async def test_a_useless_summary_is_not_asked_for_again_until_there_is_more_to_drop() -> None:
-    model = ScriptedModel(turn("a"), turn("b", prompt=1_000), says(""), turn("c", prompt=1_050), says("end"))
-    quiet = FakeTool("ipython", *(Outcome("") for _ in "abc"))
-    agent, _ = open_agent(model, quiet, context=Compact(at=500, keep=1))
-    await agent.run(SYSTEM, TASK)
+async def test_a_useless_summary_is_asked_for_again_when_the_prompt_has_grown_by_a_tenth() -> None:
+    prompts = {"b": 10_000, "c": 10_700, "d": 11_500}
+    b, c, d = (turn(name, prompt) for name, prompt in prompts.items())
+    model = ScriptedModel(turn("a"), b, says(""), c, d, says(""), says("end"))
+    agent, _ = open_agent(model, FakeTool(), context=Compact(at=5_000, keep=1))
+    await agent.run(SYSTEM, LONG_TASK)
     asks = [request.messages[-1] == User(ASK, Kind.ASK) for request in model.seen]
-    assert asks == [False, False, True, False, False]
+    assert asks == [False, False, True, False, False, True, False]
 
 
 async def test_what_stays_above_the_threshold_does_not_cost_a_summary_every_turn() -> None:
-    model = ScriptedModel(
-        turn("a"), turn("b", prompt=9_000), says("s"), *(turn(name, prompt=9_000) for name in "cde"), says("end")
-    )
-    outcomes = Outcome(""), Outcome("x" * 10_000), Outcome(""), Outcome(""), Outcome("")
-    agent, events = open_agent(model, FakeTool("ipython", *outcomes), context=Compact(at=500, keep=2))
-    await agent.run(SYSTEM, TASK)
+    later = (turn(name, 10_000) for name in "cde")
+    model = ScriptedModel(turn("a"), turn("b", 10_000), says("s"), *later, says("end"))
+    agent, events = open_agent(model, FakeTool(), context=Compact(at=500, keep=1))
+    await agent.run(SYSTEM, LONG_TASK)
     assert dropped(events) == ["summary_call", "compaction"]
 
 
@@ -220,7 +224,7 @@ async def test_a_result_that_is_not_fat_is_not_cut() -> None:
 
 async def test_a_context_too_long_without_a_fat_result_is_compacted() -> None:
     model = ScriptedModel(turn("a"), turn("b"), turn("c"), TOO_LONG, says("the summary"), says("end"))
-    agent, events = open_agent(model, FakeTool(), context=Compact(keep=2))
+    agent, events = open_agent(model, FakeTool(), context=Compact())
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop) == ("end", Stop.DONE)
     assert texts(model.seen[-1].messages) == ["b", "c"]

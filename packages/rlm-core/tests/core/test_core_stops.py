@@ -100,6 +100,7 @@ async def test_a_cut_off_text_is_gone_on_with_and_the_answer_is_the_parts_joined
     agent, events = open_agent(model)
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop, result.spent.turns) == ("one, two, three", Stop.DONE, 3)
+    assert not agent.state.cut
     assert model.seen[2].messages[-1] == User(GO_ON, Kind.NOTE)
     assert ending(events) == (Stop.DONE, "one, two, three", "")
 
