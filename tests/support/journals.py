@@ -35,8 +35,6 @@ from rlm.session import journal
 from rlm.session.codec import Encoder, Record
 from rlm.state import State
 
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
-
 # ---- any conversation
 
 texts = st.text('ab \n\t\x00\x1b"\\{é☃😀\u2028\x85\ud800', max_size=8)  # what a line of JSON stumbles over

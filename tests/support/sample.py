@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from journals import PIXEL, answer, cell, opening, reply
+from journals import answer, cell, opening, reply
 from rlm.budget import Spent, Stop
 from rlm.events import (
     Answered,
@@ -58,6 +61,24 @@ ANSWER = """The slope is **2.05 ± 0.04**, and two of the three parts hold.
 slope(xs, ys)  # 2.05
 ```
 """
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _picture(width: int = 320, height: int = 120) -> bytes:
+    """A PNG: a rising line on white."""
+    rows = b"".join(
+        b"\0" + bytes(40 if abs(height - y - x * height // width) < 3 else 250 for x in range(width))
+        for y in range(height)
+    )
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
+
+
+PICTURE = _picture()
+SHOWN = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
 
 
 @dataclass
@@ -115,16 +136,19 @@ def sample(home: Path, clock: Clock | None = None, task: str = "Is the slope in 
         player.play(session, *opening(task))
         player.turn(session, "Let me **look** at the data first.", (cell(FIT), "2.0285714285714285"))
         player.turn(session, None, (cell("assert slope([1, 2], [2, 4]) == 2"), TRACEBACK), ok=False, prompt=2_600)
-        player.play(session, Retried("429 too many requests", 1, 4.0))
+        (session.outputs / "1.png").write_bytes(PICTURE)
+        player.play(session, Asking(), Retried("429 too many requests", 1, 4.0))
         player.wait(4.0)
-        player.turn(
-            session,
-            "The plot, and the files.",
-            (cell("plt.plot(xs, ys)"), "[image: outputs/1.png]"),
+        runs = [
+            (cell("plt.plot(xs, ys)"), "[picture: /elsewhere/outputs/1.png]"),
             (cell("ls -l | head -3", "bash"), "total 12\n-rw-r--r-- 1 me me 812 data.csv\n"),
-            prompt=3_100,
+        ]
+        player.play(
+            session, Replied(given := reply("The plot, and the files.", *(wire for wire, _ in runs), prompt=3_100))
         )
-        player.play(session, Said(User([{"type": "image_url", "image_url": {"url": PIXEL}}], Kind.NOTE)))
+        for call, (_, content) in zip(given.message.calls, runs, strict=True):
+            player.run(session, call, content)
+        player.play(session, Said(User([{"type": "image_url", "image_url": {"url": SHOWN}}], Kind.NOTE)))
         _fan_out(player, session)
         player.play(session, Dropped((2, 3), "compaction"), Said(User("Your summary: the slope is 2.", Kind.SUMMARY)))
         player.play(session, KernelRestarted("out of memory", ("xs", "ys")))

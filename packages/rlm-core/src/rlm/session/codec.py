@@ -26,8 +26,10 @@ from rlm.events import (
     KernelRestarted,
     Replied,
     Requested,
+    Rerun,
     Retried,
     Said,
+    SkillsCalled,
     Stopped,
 )
 from rlm.history import Summary
@@ -171,6 +173,8 @@ def _noted(event: Event) -> Record | None:
             return _trouble(event)
         case ChildStarted() | ChildEnded():
             return _child(event)
+        case SkillsCalled(python, shell):
+            return {"type": "skills", "python": python, "shell": shell}
         case Stopped():
             return _stopped(event)
         case _:
@@ -185,6 +189,8 @@ def _trouble(event: Retried | Failed | KernelRestarted) -> Record:
             return {"type": "error", "reason": reason}
         case KernelRestarted(why, lost):
             return {"type": "kernel", "why": why, "lost": list(lost)}
+        case Rerun(call, same, content):
+            return {"type": "rerun", "call_id": call, "same": same} | ({} if same else {"content": content})
 
 
 def _child(event: ChildStarted | ChildEnded) -> Record:
@@ -287,6 +293,10 @@ def _trouble_read(record: Record) -> Event | None:
             return Failed(record["reason"])
         case "kernel":
             return KernelRestarted(record["why"], tuple(record["lost"]))
+        case "rerun":
+            return Rerun(record["call_id"], record["same"], record.get("content", ""))
+        case "skills":
+            return SkillsCalled(dict(record["python"]), dict(record["shell"]))
         case _:
             return None
 

@@ -10,9 +10,19 @@ from rlm.messages import Usage
 from rlm.session.codec import Record, usage_read
 from rlm.session.meta import RUNNING
 
-TREE = ("turns", "tool_calls", "failed_calls", "cells", "kernel_restarts", "retries")
+TREE = (
+    "turns",
+    "tool_calls",
+    "failed_calls",
+    "cells",
+    "kernel_restarts",
+    "retries",
+    "skill_calls_python",
+    "skill_calls_shell",
+)
 """These are also told for the whole tree, as `tree_…`."""
 
+_BY_NAME = ("tool_calls_", "skill_calls_")
 _TOOL = re.compile(r"[A-Za-z]\w{0,40}", re.ASCII)
 
 
@@ -61,6 +71,8 @@ class Tally:
                 self.counts["errors"] += 1
             case "kernel":
                 self.counts["kernel_restarts"] += 1
+            case "skills":
+                self._skills(record)
             case "result":
                 self._result(record)
 
@@ -97,6 +109,11 @@ class Tally:
         self.counts["cells"] += tool == "ipython"
         self.tool_time += record.get("duration", 0.0)
 
+    def _skills(self, record: Record) -> None:
+        for way in ("python", "shell"):
+            for name, count in record[way].items():
+                self.counts.update({f"skill_calls_{way}": count, f"skill_calls_{way}_{name}": count})
+
     def _result(self, record: Record) -> None:
         self.status, self.stop_reason, self.end_time = record["status"], record["stop_reason"], record["ts"]
         self.answer = record["answer"]
@@ -105,11 +122,11 @@ class Tally:
         """Flat numbers: this agent's, and the tree's with all `below`."""
         names = (*TREE, "compactions", "dropped_messages", "errors")
         own = {name: self.counts[name] for name in names} | _tokens("", self.usage)
-        tools = {name: count for name, count in self.counts.items() if name.startswith("tool_calls_")}
+        by_name = {name: count for name, count in self.counts.items() if name.startswith(_BY_NAME)}
         tree = {f"tree_{name}": self.counts[name] + below.counts[name] for name in TREE}
         return (
             own
-            | tools
+            | by_name
             | tree
             | _tokens("tree_", self.usage + below.usage)
             | {"agents": 1 + len(below.by_agent), "depth": depth, "max_depth": max(depth, below.depth)}

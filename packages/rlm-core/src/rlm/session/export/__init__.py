@@ -1,0 +1,1 @@
+"""Sessions for others: a page, a notebook, training data, trajectories."""

@@ -1,0 +1,38 @@
+"use strict";
+// The page is whole without this: it opens what is folded, and moves by keys.
+
+const folds = () => document.querySelectorAll("main details");
+const turns = () => [...document.querySelectorAll(".turn, .words")].filter((turn) => turn.offsetParent !== null);
+
+function openAll(open) {
+  for (const fold of folds()) fold.open = open;
+}
+
+function reveal() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  for (let outer = target; outer; outer = outer.parentElement) if (outer.tagName === "DETAILS") outer.open = true;
+  target.scrollIntoView();
+}
+
+function move(step) {
+  const all = turns();
+  const here = all.indexOf(document.activeElement.closest(".turn, .words"));
+  const next = all[Math.min(all.length - 1, Math.max(0, here + step))];
+  if (!next) return;
+  next.focus({ preventScroll: true });
+  next.scrollIntoView({ block: "start" });
+}
+
+const keys = { j: () => move(1), k: () => move(-1), o: () => openAll(true), c: () => openAll(false) };
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in keys)) return;
+  event.preventDefault();
+  keys[event.key]();
+});
+addEventListener("hashchange", reveal);
+addEventListener("beforeprint", () => openAll(true));
+document.getElementById("open").addEventListener("click", () => openAll(true));
+document.getElementById("close").addEventListener("click", () => openAll(false));
+reveal();

@@ -1,0 +1,35 @@
+"""Pictures of a session as data URIs, which load nothing."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from rlm.session.folder import read_regular
+
+LARGEST = 5_000_000
+"""Bytes. A larger picture is named and not shown."""
+
+_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
+_SAVED = re.compile(r"\[picture: [^\]\n]*?outputs/([\w.-]+\.(?:png|jpe?g|gif|webp))\]")
+_URI = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,([A-Za-z0-9+/=\s]+)")
+
+
+def saved_pictures(text: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """Name and URI of the pictures that a result says are in the session's outputs, and that are there."""
+    for name in dict.fromkeys(_SAVED.findall(text)):
+        try:
+            data = read_regular(folder / "outputs" / name)
+        except OSError:
+            continue
+        if len(data) <= LARGEST:
+            kind = _TYPES[name.rpartition(".")[2]]
+            yield name, f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def split_uri(uri: str) -> tuple[str, str] | None:
+    """Media type and base64 text of a picture that may be shown; None for anything else."""
+    found = _URI.fullmatch(uri)
+    return (found[1], "".join(found[2].split())) if found and len(uri) <= 2 * LARGEST else None
