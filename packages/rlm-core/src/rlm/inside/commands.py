@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 
-_GRACE = 1.0  # seconds that an interrupted command has to say its last words
+_GRACE = 0.5  # seconds that an interrupted command has to say its last words
 
 
 def run(command: str) -> int:

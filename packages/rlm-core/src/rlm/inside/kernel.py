@@ -24,7 +24,7 @@ from typing import Any, cast
 import zmq
 
 from rlm.inside import loops
-from rlm.inside.environment import python_path
+from rlm.inside.environment import make_quiet, python_path
 from rlm.inside.jupyter import (
     Config,
     IOLoop,
@@ -150,6 +150,7 @@ def serve(kernel: Kernel, order: Order, folder: str) -> None:
     """Run until the kernel is told to end."""
     faulthandler.enable(os.dup(2), all_threads=False)  # to the log: where it crashed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ipykernel listens for it while a cell runs
+    make_quiet()
     warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice after sys.exit() would end the kernel
     sys.breakpointhook = _no_debugger
     random.seed()

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from rlm.inside import commands
-from rlm.inside.environment import make_quiet
 from rlm.inside.jupyter import (
     LSString,
     ProfileDir,
@@ -71,7 +70,7 @@ class Shell(ZMQInteractiveShell):
         """None: see `Profile`."""
 
     def init_environment(self) -> None:
-        make_quiet()
+        """Not IPython's, which asks for colours: see `rlm.inside.environment`."""
 
     @contextlib.contextmanager
     def _tee(self, channel: str) -> Iterator[None]:  # noqa: ARG002 - IPython's signature

@@ -190,7 +190,8 @@ class Stream(io.TextIOBase):
         return True
 
     def set_parent(self, parent: dict[str, Any]) -> None:
-        """The request that prints from now on; ipykernel calls it."""
+        """The request that prints from now on, as ipykernel tells us. What came before is of the time before."""
+        self._tape.flush()
         self._tape.parent = parent.get("header", parent)
 
 

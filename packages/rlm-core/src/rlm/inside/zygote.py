@@ -223,6 +223,7 @@ def main() -> None:
     warm(kernel)
     gc.freeze()  # so that no collection in a fork touches, and so copies, the pages that all share
     Zygote(host, kernel).run()
+    os._exit(0)  # the host waits for our end, and Python would take 30 ms to take IPython apart
 
 
 if __name__ == "__main__":

@@ -61,6 +61,11 @@ class Channel(Generic[T]):
         # zmq's descriptor tells of changes only (zmq_getsockopt(3), ZMQ_FD), and sending may have swallowed one
         self._loop.call_soon(self._read)
 
+    @property
+    def busy(self) -> bool:
+        """Something heavy has arrived and is not understood yet."""
+        return self._heavy is not None
+
     def close(self) -> None:
         if not self._socket.closed:
             self._loop.remove_reader(self._socket.FD)

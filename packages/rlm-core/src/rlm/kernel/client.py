@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -20,7 +21,7 @@ from rlm.ports import Execution, Sink
 from rlm.spool import Spool
 
 _LADDER = (2.0, 3.0)  # seconds that a cell has after the first and the second interrupt, before its kernel is killed
-_HASTY = 1.0  # the same when the run is cancelled
+_HASTY = 2.0  # the same when the run is cancelled
 _NAMED = 40  # lost names that are listed
 
 
@@ -66,21 +67,20 @@ class JupyterKernel:
             life = await self._ready()
             with self._printout(f"cell-{self._cells + 1}", live=True) as printout:
                 self._cells += 1
-                self._preface(life, printout)
-                start = len(printout)
+                life.news, self._news = self._news, ""
                 cell = life.ask(code, printout)
                 trouble = await self._see_through(life, cell, timeout)
                 if cell.reply is not None and (page := render.help_page(cell.reply)):
                     printout.line(page)
                 text = printout.text()
-                note = trouble or ("[no output]" if len(printout) == start else "")
+                note = trouble or ("[no output]" if len(printout) == cell.start else "")
                 break_ = "\n" if note and text and not text.endswith("\n") else ""
                 return Execution(text + break_ + note, cell.ok and not trouble, tuple(printout.pictures))
 
     async def restart(self, why: str) -> None:
         async with self._turn:
-            life = await self._ready()
-            self._replace(life, why)
+            if self._life is not None:  # else there is nothing to throw away
+                self._replace(await self._ready(), why)
 
     def waiting(self) -> AbstractContextManager[None]:
         return self._clock.held()
@@ -90,7 +90,7 @@ class JupyterKernel:
     async def _begin(self) -> Life:
         assert self._zygote is not None, "use it as a context manager"
         self._lives += 1
-        life = Life(self._spec, self._lives, self._printout(f"late-{self._lives}"))
+        life = Life(self._spec, self._lives, partial(self._printout, f"late-{self._lives}"))
         try:
             await life.begin(self._zygote, self._on_death)
         except BaseException:
@@ -121,8 +121,7 @@ class JupyterKernel:
         if self._running:
             return
         why = how_it_ended(life.status, life.last_words())
-        late = life.late.text()
-        self._news += f"{late}[the kernel died after the last cell: {why}. {self._replace(life, why)}]\n"
+        self._news += f"{life.take_late()}[the kernel died after the last cell: {why}. {self._replace(life, why)}]\n"
 
     def _replace(self, life: Life, why: str) -> str:
         """Put a fresh kernel in its place, and say what that costs."""
@@ -144,17 +143,6 @@ class JupyterKernel:
     def _printout(self, name: str, *, live: bool = False) -> Printout:
         listener = (lambda text: self._sink(CellOutput(text))) if live else None
         return Printout(Spool.limit_for(self._spec.max_output), self._spec.outputs, name, listener)
-
-    def _preface(self, life: Life, printout: Printout) -> None:
-        """What happened since the last cell."""
-        late = self._news + life.late.text() if len(life.late) else self._news
-        if late:
-            printout.line(f"[output since the last cell]\n{late}")
-            printout.line("[this cell]")
-        if len(life.late):
-            life.late.close()
-            life.late = self._printout(f"late-{self._lives}")
-        self._news = ""
 
     async def _see_through(self, life: Life, cell: Cell, timeout: float) -> str:
         """Wait until the cell is over. Returns what the model must know of how it ended."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rlm.kernel.channels import Channel
 
 _START = 60.0  # seconds for a kernel to come up, on a machine that starts fifty at once
-_GRACE = 1.0  # seconds between the reply to a cell and the end of its output, or the other way round
+_GRACE = 2.0  # seconds of silence between the reply to a cell and the end of its output, or the other way round
 _NUDGE = 0.05  # seconds after an interrupt
 _QUIET = 0.02  # seconds of silence after which a dead kernel has said everything
 _MACHINERY = "IPython/core/interactiveshell.py"  # below it a stack tells nothing
@@ -46,6 +46,8 @@ class Cell:
     printout: Printout
     over: asyncio.Future[None]
     began: float = field(default_factory=lambda: time.clock_gettime(_CLOCK))
+    start: int = 0
+    """How long the printout was when the cell began: what came late is in it."""
     reply: Message | None = None
     idle: bool = False
 
@@ -61,10 +63,13 @@ class Cell:
 class Life:
     """Begins with `begin`, must be ended with `end`."""
 
-    def __init__(self, spec: KernelSpec, number: int, late: Printout) -> None:
+    def __init__(self, spec: KernelSpec, number: int, new_late: Callable[[], Printout]) -> None:
         self.names: tuple[str, ...] = ()
         self.ending = ""
-        self.late = late
+        self.news = ""
+        """What the next cell's result must tell first."""
+        self._new_late = new_late
+        self._late = new_late()
         self.dead = False
         self.mourned = asyncio.Event()
         self._spec = spec
@@ -107,7 +112,7 @@ class Life:
             if self._guest is not None:
                 await self._guest.kill()
         finally:
-            self.late.close()
+            self._late.close()
             self._remove_files()
 
     @property
@@ -159,7 +164,7 @@ class Life:
         display = render.display(message)
         if display.picture is None:
             return message, display, ""
-        printout = self._printing.printout if self._printing else self.late
+        printout = self._printing.printout if self._printing else self._late
         return message, display, save(display.picture, self._spec.outputs, printout.name)
 
     def _on_output(self, heard: Heard | None) -> None:
@@ -168,7 +173,7 @@ class Life:
         if heard is None:
             return
         message, display, saved = heard
-        printout = self._printing.printout if self._printing else self.late
+        printout = self._printing.printout if self._printing else self._late
         if message.kind == "status":
             self._on_status(message)
         elif message.kind == "stream":
@@ -183,10 +188,27 @@ class Life:
         if cell is None or message.parent != cell.request:
             return
         if message.content.get("execution_state") == "busy":
-            self._printing = cell
+            self._begin_cell(cell)
         elif message.content.get("execution_state") == "idle":
             self._printing, cell.idle = None, True
             self._settle(cell)
+
+    def _begin_cell(self, cell: Cell) -> None:
+        late = self.take_late()
+        if late:
+            cell.printout.line(f"[output since the last cell]\n{late}")
+            cell.printout.line("[this cell]")
+        cell.start = len(cell.printout)
+        self._printing = cell
+
+    def take_late(self) -> str:
+        """The news, and what was printed while no cell ran."""
+        late, self.news = self.news, ""
+        if len(self._late):
+            late += self._late.text()
+            self._late.close()
+            self._late = self._new_late()
+        return late
 
     def _on_reply(self, message: Message | None) -> None:
         cell = self._cell
@@ -201,7 +223,7 @@ class Life:
         self._settle(cell)
 
     def _settle(self, cell: Cell) -> None:
-        """Over when both the reply and the idle have come, or one of them and then nothing for a second."""
+        """Over when both the reply and the idle have come, or one of them and then nothing more."""
         if cell.reply is not None and cell.idle:
             cell.end()
         else:
@@ -209,7 +231,7 @@ class Life:
             asyncio.get_running_loop().call_later(_GRACE, self._end_if_silent, cell)
 
     def _end_if_silent(self, cell: Cell) -> None:
-        if not self._heard.is_set():
+        if not self._heard.is_set() and not self._channels[1].busy:
             cell.end()
         elif not cell.over.done():
             self._settle(cell)
@@ -226,7 +248,7 @@ class Life:
         for _ in range(10):
             self._heard.clear()
             await asyncio.sleep(_QUIET)
-            if not self._heard.is_set():
+            if not self._heard.is_set() and not self._channels[1].busy:
                 break
         self._printing = None
         tell(self)

@@ -1,0 +1,63 @@
+"""Real kernels for tests. One zygote and one shared kernel per module; `open_kernel` gives a kernel of one's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from kernel_bench import Bench, OpenKernel
+from rlm.events import Event
+from rlm.kernel import JupyterKernel, KernelSpec, Zygote
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """With a short path, for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="rlm-t-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def zygote() -> AsyncIterator[Zygote]:
+    async with Zygote() as zygote:
+        yield zygote
+
+
+@pytest.fixture(scope="module")
+def spec(folder: Path) -> KernelSpec:
+    home, work = folder / "home", folder / "work"
+    home.mkdir()
+    work.mkdir()
+    environment = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
+    return KernelSpec(work, environment | {"HOME": str(home)}, folder, folder / "outputs")
+
+
+@pytest.fixture(scope="module")
+def open_kernel(spec: KernelSpec, zygote: Zygote) -> OpenKernel:
+    count = iter(range(1_000))
+
+    @asynccontextmanager
+    async def open_(**changes: Any) -> AsyncIterator[Bench]:
+        run_dir = spec.run_dir / str(next(count))
+        run_dir.mkdir(mode=0o700)
+        mine = replace(spec, **{"run_dir": run_dir, "outputs": run_dir / "outputs"} | changes)
+        events: list[Event] = []
+        async with JupyterKernel(mine, events.append, zygote) as kernel:
+            yield Bench(kernel, mine, events)
+
+    return open_
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(open_kernel: OpenKernel) -> AsyncIterator[Bench]:
+    async with open_kernel() as bench:
+        yield bench

@@ -1,0 +1,70 @@
+"""What stands on a kernel may rely on this. The fake is held to the same."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from kernel_bench import Bench, FakeKernel, OpenKernel
+from rlm.events import Event
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["fake", "real"])
+async def bench(request: pytest.FixtureRequest, open_kernel: OpenKernel) -> AsyncIterator[Bench]:
+    if request.param == "real":
+        async with open_kernel() as bench:
+            yield bench
+    else:
+        events: list[Event] = []
+        yield Bench(FakeKernel(events.append), events=events)
+
+
+async def test_names_stay_from_cell_to_cell(bench: Bench) -> None:
+    await bench.run("kept = 6")
+    assert await bench.run("kept * 7") == "42\n"
+
+
+async def test_prints_and_the_last_value_are_the_text(bench: Bench) -> None:
+    assert await bench.run("print('a')\nprint('b')\n'c'") == "a\nb\n'c'\n"
+
+
+async def test_stderr_is_part_of_it(bench: Bench) -> None:
+    assert await bench.run("import sys\nprint('a')\nprint('b', file=sys.stderr)\nprint('c')") == "a\nb\nc\n"
+
+
+async def test_a_cell_that_prints_nothing_says_so(bench: Bench) -> None:
+    assert await bench.run("quiet = 1") == "[no output]"
+
+
+async def test_an_error_is_told_and_is_not_ok(bench: Bench) -> None:
+    result = await bench.execute("print('before')\n1/0")
+    assert not result.ok
+    assert result.text.startswith("before\n")
+    assert result.text.endswith("ZeroDivisionError: division by zero\n")
+
+
+async def test_a_syntax_error_is_an_error_like_any_other(bench: Bench) -> None:
+    result = await bench.execute("1 +")
+    assert not result.ok
+    assert "SyntaxError" in result.text
+
+
+async def test_the_cell_after_an_error_runs(bench: Bench) -> None:
+    assert (await bench.execute("1/0")).ok is False
+    assert (await bench.execute("1")).ok is True
+
+
+async def test_a_restart_throws_the_names_away_and_is_an_event(bench: Bench) -> None:
+    await bench.run("doomed = 1")
+    await bench.kernel.restart("asked to")
+    assert "NameError" in await bench.run("doomed")
+    assert bench.restarts[-1].why == "asked to"
+    assert "doomed" in bench.restarts[-1].lost
+
+
+async def test_waiting_nests(bench: Bench) -> None:
+    with bench.kernel.waiting(), bench.kernel.waiting():
+        assert await bench.run("1", 5) == "1\n"

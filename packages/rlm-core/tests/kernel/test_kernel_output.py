@@ -1,0 +1,235 @@
+"""A cell's output reaches the model as it came: complete, in order, readable."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import zlib
+from pathlib import Path
+
+import pytest
+from kernel_bench import Bench, OpenKernel
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        # interleaved streams, Python's and C's
+        (
+            "import sys\nfor n in range(3): print('o', n); print('e', n, file=sys.stderr)",
+            "o 0\ne 0\no 1\ne 1\no 2\ne 2\n",
+        ),
+        ("import os\nprint('1'); os.system('echo 2; echo 3 >&2'); print('4')", "1\n2\n3\n4\n"),
+        ("import ctypes, os\nprint('a')\n_ = os.write(1, b'b\\n')\nprint('c')", "a\nb\nc\n"),
+        ("import subprocess, sys\nsubprocess.run(['echo', 'x'], stdout=sys.stdout)\nprint('y')", "x\ny\n"),
+        ("import sys\n_ = sys.stdout.buffer.write(b'caf\\xc3\\xa9 \\xff\\n')", "café \ufffd\n"),
+        ("import sys\nsys.stdout.reconfigure(line_buffering=True)\nprint(sys.stdout.isatty())", "False\n"),
+        # values
+        ("'last value'", "'last value'\n"),
+        ("1;", "[no output]"),
+        ("None", "[no output]"),
+        ("await __import__('asyncio').sleep(0, 'awaited')", "'awaited'\n"),
+        # displays
+        ("from IPython.display import display\ndisplay({'a': 1}); display('b')", "{'a': 1}\n'b'\n"),
+        ("from IPython.display import Markdown\nMarkdown('**m**')", "**m**\n"),
+        ("from IPython.display import HTML\nHTML('<b>h</b>')", "<b>h</b>\n"),
+        (
+            "h = display('10 %', display_id=True)\nfor n in (50, 100): h.update(f'{n} %')\nprint('done')",
+            "'10 %'\ndone\n'100 %'\n",
+        ),
+        # repaints, colours, controls
+        ("print('10%\\r20%\\r30%')", "30%\n"),
+        ("print('\\x1b[31mred\\x1b[0m \\x07\\x00')", "red \n"),
+        ("print('half \\ud83d')", "half \ufffd\n"),
+        ("import os\nos.system(\"printf '\\\\033[1mbold\\\\033[0m\\\\r\\\\n'\");", "bold\n"),
+        # commands
+        ("!echo out; echo err >&2", "out\nerr\n"),
+        ("!false", "[exit code: 1]\n"),
+        ("!printf unfinished; exit 3", "unfinished\n[exit code: 3]\n"),
+        ("!false\n!true\n!exit 2", "[exit code: 1]\n[exit code: 2]\n"),
+        ("!kill -9 $$", "[exit code: -9]\n"),
+        ("for n in (0, 4):\n    !exit {n}", "[exit code: 4]\n"),
+        ("x = !echo a; echo b >&2; exit 5\nx", "[exit code: 5]\n['a', 'b']\n"),
+        ("%%bash\necho hi\ncat\nexit 6", "hi\n[exit code: 6]\n"),
+        ("!cat", "[no output]"),
+        ("!test -t 1 || echo no terminal", "no terminal\n"),
+        ("!ls --color=auto -d /", "/\n"),
+        ("%system echo captured", "['captured']\n"),
+        # help
+        ("def f():\n    'what it does'\nf?", None),
+    ],
+)
+async def test_output_is_as_it_came(shared: Bench, code: str, text: str | None) -> None:
+    seen = await shared.run(code)
+    if text is None:
+        assert "what it does" in seen
+    else:
+        assert seen == text
+
+
+async def test_a_traceback_is_there_without_colours(shared: Bench) -> None:
+    seen = await shared.run("def deep(n):\n    return 1 / n\ndeep(0)")
+    assert "----> 3 deep(0)" in seen
+    assert "ZeroDivisionError: division by zero" in seen
+    assert "\x1b" not in seen
+
+
+async def test_exit_codes_do_not_stick(shared: Bench) -> None:
+    await shared.run("!false")
+    assert await shared.run("print('fine')") == "fine\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "!sleep 60 & echo started",
+        "%%bash\nsleep 60 &\necho started",
+        "import subprocess\np = subprocess.Popen(['sleep', '60'])\nprint('started')",
+    ],
+)
+async def test_what_a_command_leaves_behind_holds_nobody_up(shared: Bench, code: str) -> None:
+    assert await shared.run(code, timeout=10) == "started\n"
+
+
+async def test_a_left_behind_command_is_heard_later(shared: Bench) -> None:
+    await shared.run("!(sleep 0.2; echo I am late) & true")
+    seen = await shared.run("import time; time.sleep(0.6); 1")
+    assert "I am late\n" in seen
+
+
+LATE = """
+import asyncio, pathlib, sys, threading, time
+def from_thread():
+    time.sleep(0.1)
+    print('from a thread')
+    pathlib.Path('thread').touch()
+async def from_task():
+    await asyncio.sleep(0.1)
+    print('from a task', file=sys.stderr)
+    pathlib.Path('task').touch()
+threading.Thread(target=from_thread).start()
+task = asyncio.create_task(from_task())
+"""
+
+
+async def test_output_between_cells_comes_before_the_next_result(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as bench:
+        assert bench.spec
+        assert await bench.run(LATE) == "[no output]"
+        while not all((bench.spec.cwd / name).exists() for name in ("thread", "task")):
+            await asyncio.sleep(0.01)
+        seen = await bench.run("print('now')")
+        assert seen.startswith("[output since the last cell]\nfrom a t")
+        assert seen.endswith("\n[this cell]\nnow\n")
+        assert "from a thread\n" in seen
+        assert "from a task\n" in seen
+        assert await bench.run("print('then')") == "then\n"
+
+
+async def test_pieces_are_told_while_the_cell_runs(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as bench:
+        await bench.run(
+            "import os\nprint('early', flush=True)\nwhile not os.path.exists('go'): open('go', 'w').close()"
+        )
+        assert bench.printed == "early\n"
+
+
+def png(width: int, height: int) -> bytes:
+    """A real picture, of noise so that it does not shrink."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
+
+    rows = b"".join(b"\0" + bytes((x * y) % 251 for x in range(width * 3)) for y in range(height))
+    header = width.to_bytes(4) + height.to_bytes(4) + bytes([8, 2, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+async def test_a_picture_is_saved_and_its_path_given(open_kernel: OpenKernel) -> None:
+    picture = png(8, 8)
+    code = f"""
+from IPython.display import Image, SVG, display
+display(Image(__import__('base64').b64decode({base64.b64encode(picture).decode()!r})))
+print('between')
+SVG('<svg xmlns="http://www.w3.org/2000/svg"/>')
+"""
+    async with open_kernel() as bench:
+        assert bench.spec
+        result = await bench.execute(code)
+        first, second = result.pictures
+        assert result.text.count("[picture: ") == 2
+        assert f"[picture: {first}]\nbetween\n" in result.text
+        assert f"[picture: {second}]\n" in result.text
+        assert first.parent == bench.spec.outputs
+        assert first.suffix == ".png"
+        assert second.suffix == ".svg"
+        assert first.read_bytes() == picture
+        assert first.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_picture_of_fifty_megabytes_is_saved_too(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as bench:
+        code = "from IPython.display import Image\nimport os\nImage(os.urandom(50_000_000), format='png')"
+        (picture,) = (await bench.execute(code)).pictures
+        assert picture.stat().st_size == 50_000_000
+
+
+async def test_a_long_output_is_head_and_tail_and_the_whole_is_on_disk(open_kernel: OpenKernel) -> None:
+    async with open_kernel(max_output=1_000) as bench:
+        seen = await bench.run("for n in range(2_000): print('line', n)")
+        whole = "".join(f"line {n}\n" for n in range(2_000))
+        found = re.search(r"\[… ([\d,]+) characters left out; the whole is in (.+) …\]", seen)
+        assert found
+        assert seen.startswith(whole[:500])
+        assert seen.endswith(whole[-500:])
+        assert int(found[1].replace(",", "")) == len(whole) - 1_000
+        assert Path(found[2]).read_text() == whole
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "raise ValueError('x' * 5_000_000)",
+        "'x' * 5_000_000",
+        "print('x' * 5_000_000)",
+        "import os; os.system('head -c 5000000 /dev/zero | tr \"\\\\0\" x');",
+    ],
+)
+async def test_five_megabytes_arrive_whole(shared: Bench, code: str) -> None:
+    seen = await shared.run(code)
+    assert seen.count("x" * 100_000) >= 49
+
+
+async def test_binary_text_does_no_harm(shared: Bench) -> None:
+    assert await shared.run("import os\n_ = os.write(1, bytes(range(256)) * 100)\nprint()\nprint('fine')")
+    assert await shared.run("1") == "1\n"
+
+
+async def test_code_with_odd_characters_is_an_error_that_can_be_read(shared: Bench) -> None:
+    for code in ("x = '\ud800'", "print('\x00')", "\ufeffprint(1)"):
+        await shared.execute(code)
+    assert await shared.run("'é ☃ 😀'") == "'é ☃ 😀'\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("input('name? ')", "input() cannot work here"),
+        ("import getpass\ngetpass.getpass()", "getpass() cannot work here"),
+        ("breakpoint()", "breakpoint() cannot work here"),
+        ("import pdb\npdb.set_trace()", "input() cannot work here"),
+        ("1/0", "ZeroDivisionError"),
+        ("%debug", "input() cannot work here"),
+    ],
+)
+async def test_nobody_is_asked(shared: Bench, code: str, error: str) -> None:
+    result = await shared.execute(code, timeout=10)
+    assert error in result.text
+    assert not result.ok
+
+
+async def test_stdin_is_empty(shared: Bench) -> None:
+    assert await shared.run("import sys\nsys.stdin.read()") == "''\n"

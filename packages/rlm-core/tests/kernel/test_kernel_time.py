@@ -1,0 +1,145 @@
+"""A cell that takes too long is interrupted, and only one that will not be costs the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psutil
+import pytest
+from kernel_bench import Bench, OpenKernel
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+KEPT = "interrupted; the kernel and its variables are kept]"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import time\ntime.sleep(60)",
+        "while True: pass",
+        "import asyncio\nawait asyncio.sleep(60)",
+        "import asyncio\nawait asyncio.gather(*[asyncio.sleep(60) for _ in range(3)])",
+        "import asyncio\nasyncio.run(asyncio.sleep(60))",
+        "import asyncio\nasyncio.new_event_loop().run_until_complete(asyncio.sleep(60))",
+        "class Slow:\n    def __repr__(self):\n        while True: pass\nSlow()",
+        "!sleep 60",
+        "!trap '' INT; sleep 60",
+        "%%bash\ntrap '' INT\nsleep 60",
+        "x = !sleep 60",
+        "import subprocess\nsubprocess.run(\"trap '' INT; sleep 60\", shell=True)",
+        "import threading\nthreading.Event().wait()",
+        "import queue\nqueue.Queue().get()",
+        "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    time.sleep(60)",
+        "print('x' * 10, flush=True)\nwhile True: print('y')",
+    ],
+)
+async def test_an_interrupted_cell_costs_nothing(shared: Bench, code: str) -> None:
+    await shared.run("precious = 42")
+    result = await shared.execute(code, timeout=0.5)
+    assert result.text.endswith(KEPT)
+    assert "[timed out after 0.5 s" in result.text
+    assert not result.ok
+    assert await shared.run("precious") == "42\n"
+    assert not shared.restarts
+
+
+async def test_what_was_printed_before_the_timeout_is_kept(shared: Bench) -> None:
+    seen = await shared.run("import time\nprint('begun')\ntime.sleep(60)", timeout=0.5)
+    assert seen.startswith("begun\n")
+    seen = await shared.run("!echo begun; sleep 60", timeout=0.5)
+    assert seen.startswith("begun\n")
+    seen = await shared.run("!python3 -c \"import time; print('begun'); time.sleep(60)\"", timeout=3)
+    assert seen.startswith("begun\n")
+
+
+async def test_what_an_interrupted_cell_started_is_killed_and_the_rest_is_not(shared: Bench) -> None:
+    await shared.run("import subprocess\nearlier = subprocess.Popen(['sleep', '61'])")
+    await asyncio.sleep(0.05)  # births are known to a hundredth of a second
+    code = "subprocess.Popen(['setsid', 'sleep', '62'])\nprint('started')\nimport time; time.sleep(60)"
+    assert (await shared.run(code, timeout=0.5)).startswith("started\n")
+    while running("sleep", "62"):
+        await asyncio.sleep(0.01)
+    assert running("sleep", "61")
+    assert await shared.run("earlier.poll() is None") == "True\n"
+
+
+def running(*command: str) -> bool:
+    """A zombie has no command line."""
+    return any(process.info["cmdline"] == [*command] for process in psutil.process_iter(["cmdline"]))
+
+
+async def test_a_cell_that_ignores_the_interrupt_costs_the_kernel_and_is_told_what_is_lost(
+    open_kernel: OpenKernel,
+) -> None:
+    async with open_kernel() as bench:
+        await bench.run("import os\nprecious = 1")
+        code = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf')\ntime.sleep(60)"
+        result = await bench.execute(code, timeout=0.3)
+        assert result.text == (
+            "deaf\n[timed out after 0.3 s and ignored the interrupt, so the kernel was killed. "
+            "A fresh kernel is ready. Lost: os, precious.]"
+        )
+        assert not result.ok
+        assert "NameError" in await bench.run("precious")
+        (restart,) = bench.restarts
+        assert restart.lost == ("os", "precious")
+
+
+async def test_waiting_stops_the_clock(shared: Bench) -> None:
+    cell = asyncio.create_task(shared.run("import time\ntime.sleep(1.5)\n'done'", timeout=1))
+    await asyncio.sleep(0.1)
+    with shared.kernel.waiting():
+        await asyncio.sleep(0.5)
+        with shared.kernel.waiting():
+            await asyncio.sleep(0.5)
+    assert await cell == "'done'\n"
+
+
+async def test_the_clock_goes_on_after_waiting(shared: Bench) -> None:
+    cell = asyncio.create_task(shared.run("import time\ntime.sleep(60)", timeout=0.5))
+    await asyncio.sleep(0.1)
+    with shared.kernel.waiting():
+        await asyncio.sleep(0.6)
+        assert not cell.done()
+    assert (await cell).endswith(KEPT)
+
+
+@pytest.mark.parametrize(
+    "code", ["import time\ntime.sleep(60)", "import asyncio\nawait asyncio.sleep(60)", "!trap '' INT; sleep 60"]
+)
+async def test_cancelling_interrupts_the_cell_and_keeps_the_kernel(shared: Bench, code: str) -> None:
+    restarts = len(shared.restarts)
+    await shared.run("precious = 42")
+    cell = asyncio.create_task(shared.run(code))
+    await asyncio.sleep(0.3)
+    cell.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cell
+    assert await shared.run("precious") == "42\n"
+    assert len(shared.restarts) == restarts
+
+
+async def test_cancelling_a_deaf_cell_costs_the_kernel(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as bench:
+        await bench.run("import signal, time\nprecious = 1")
+        cell = asyncio.create_task(bench.run("signal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(60)"))
+        await asyncio.sleep(0.3)
+        cell.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cell
+        assert bench.restarts[0].lost == ("precious", "signal", "time")
+        assert "NameError" in await bench.run("precious")
+
+
+async def test_a_second_cancellation_has_no_patience(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as bench:
+        await bench.run("import signal, time")
+        cell = asyncio.create_task(bench.run("signal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(60)"))
+        await asyncio.sleep(0.3)
+        for _ in range(2):
+            cell.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await cell
+        assert await bench.run("1") == "1\n"

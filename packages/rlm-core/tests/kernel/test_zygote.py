@@ -1,0 +1,186 @@
+"""One process starts all kernels of a run, knows how each ended, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from kernel_bench import OpenKernel
+from rlm.errors import KernelError
+from rlm.kernel import JupyterKernel, KernelSpec, Zygote
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """The suite's time limit ends it."""
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+def started_with(name: str, value: str) -> list[psutil.Process]:
+    """Living processes that have this in the environment they were started with."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(name) == value and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+async def test_kernels_are_separate(open_kernel: OpenKernel, tmp_path: Path) -> None:
+    env = {"PATH": os.defpath, "WHO": "second"}
+    async with open_kernel() as one, open_kernel(env=env, cwd=tmp_path) as two:
+        code = (
+            "import os, random, uuid\nx = 1\nos.getpid(), os.getsid(0), os.getcwd(), random.random(), uuid.uuid4().hex"
+        )
+        first, second = eval(await one.run(code)), eval(await two.run(code))
+        assert all(a != b for a, b in zip(first, second, strict=True))
+        assert first[0] == first[1]  # each leads a session of its own
+        assert await two.run("os.environ['WHO']") == "'second'\n"
+        assert "KeyError" in await one.run("os.environ['WHO']")
+
+
+async def test_signals_and_collector_are_a_new_process_s(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as bench:
+        assert await bench.run("import signal\nsignal.set_wakeup_fd(-1), signal.getsignal(signal.SIGCHLD)") == (
+            "(-1, <Handlers.SIG_DFL: 0>)\n"
+        )
+        assert await bench.run("import gc\ngc.isenabled()") == "True\n"
+
+
+async def test_no_descriptor_of_the_zygote_is_left_in_a_kernel(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as one, open_kernel() as two:
+        code = "import os, stat\nsum(stat.S_ISSOCK(os.stat(f'/proc/self/fd/{n}').st_mode) for n in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{n}'))"
+        assert await one.run(code) == await two.run(code)
+        assert await one.run("import os; os.readlink('/proc/self/fd/0')") == "'/dev/null'\n"
+
+
+async def test_leaving_a_kernel_kills_all_that_it_started(open_kernel: OpenKernel) -> None:
+    mark = f"leak-{os.getpid()}"
+    async with open_kernel(env={"PATH": os.defpath, "LEAK": mark}) as bench:
+        await bench.run("import os, subprocess, multiprocessing")
+        await bench.run("subprocess.Popen(['sleep', '63'])")
+        await bench.run("!trap '' INT TERM HUP; sleep 63 &")
+        await bench.run("!setsid sh -c 'setsid sleep 63 & exec setsid sleep 63' &")
+        await bench.run("subprocess.Popen(['sh', '-c', 'nohup setsid sleep 63 >/dev/null 2>&1 &'])")
+        await bench.run("if os.fork() == 0:\n    if os.fork() == 0: __import__('time').sleep(63)\n    os._exit(0)")
+        await until(lambda: len([p for p in started_with("LEAK", mark) if p.name() == "sleep"]) == 5)
+        kernel = int(await bench.run("os.getpid()"))
+    assert not started_with("LEAK", mark)
+    assert not psutil.pid_exists(kernel)
+
+
+async def test_leaving_a_kernel_removes_its_files(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as bench:
+        assert bench.spec
+        await bench.run("%cd .\n1")
+        assert (bench.spec.run_dir / "k1").stat().st_mode & 0o777 == 0o600
+        await bench.kernel.restart("to have a second one")
+        await bench.run("1")
+        run_dir = bench.spec.run_dir
+        assert list(run_dir.iterdir())
+    assert list(run_dir.iterdir()) == []
+
+
+async def test_no_zombie_is_left(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as bench:
+        zygote = psutil.Process(int(await bench.run("import os; os.getppid()")))
+        for _ in range(3):
+            await bench.run("import os; os._exit(1)")
+        await bench.run("!(setsid sleep 0.01 &)")
+        await until(lambda: len(zygote.children()) == 1)
+
+
+async def test_thirty_two_at_once(open_kernel: OpenKernel) -> None:
+    async def one(n: int) -> str:
+        async with open_kernel() as bench:
+            return await bench.run(f"print({n}); {n} ** 2")
+
+    assert await asyncio.gather(*map(one, range(32))) == [f"{n}\n{n * n}\n" for n in range(32)]
+
+
+async def test_descriptors_do_not_grow(open_kernel: OpenKernel) -> None:
+    async def one() -> int:
+        async with open_kernel() as bench:
+            await bench.run("1")
+        return psutil.Process().num_fds()
+
+    await one()
+    before = await one()
+    assert [await one() for _ in range(5)][-1] <= before
+
+
+async def test_a_killed_zygote_takes_its_kernels_along_and_is_replaced(spec: KernelSpec, tmp_path: Path) -> None:
+    short = spec.run_dir / "killed"
+    short.mkdir()
+    mine = KernelSpec(spec.cwd, {"PATH": os.defpath, "LEAK": str(tmp_path)}, short, tmp_path / "outputs")
+    async with Zygote() as zygote, JupyterKernel(mine, lambda event: None, zygote) as kernel:
+        await kernel.execute("precious = 1; import os, subprocess; p = subprocess.Popen(['sleep', '64'])", 30)
+        victim = int((await kernel.execute("os.getppid()", 30)).text)
+        os.kill(victim, signal.SIGKILL)
+        await until(lambda: not psutil.pid_exists(victim))
+        seen = (await kernel.execute("'precious' in globals()", 30)).text
+        assert "it was killed together with the process that starts kernels" in seen
+        assert seen.endswith("[this cell]\nFalse\n")
+
+
+async def test_closing_the_zygote_kills_what_got_away_from_its_kernel(spec: KernelSpec, tmp_path: Path) -> None:
+    short = spec.run_dir / "away"
+    short.mkdir()
+    mine = KernelSpec(spec.cwd, {"PATH": os.defpath}, short, tmp_path / "outputs")
+    async with Zygote() as zygote:
+        async with JupyterKernel(mine, lambda event: None, zygote) as kernel:
+            await kernel.execute("!env -i /usr/bin/setsid /bin/sh -c 'sleep 65 & exec sleep 65' & sleep 0.2", 30)
+        names = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
+        assert "sleep 65" in names
+    names = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
+    assert "sleep 65" not in names
+
+
+async def test_a_kernel_runs_as_a_plain_process_too(open_kernel: OpenKernel) -> None:
+    async with open_kernel(program=(sys.executable, "-P", "-m", "rlm.inside")) as bench:
+        assert await bench.run("x = 6\nx * 7") == "42\n"
+        assert "rlm.inside" in await bench.run("open('/proc/self/cmdline').read()")
+        assert (await bench.run("import time; time.sleep(60)", timeout=0.5)).endswith("variables are kept]")
+        seen = await bench.run("import os; os._exit(9)")
+        assert "exited with code 9" in seen
+        assert await bench.run("!echo hi") == "hi\n"
+
+
+async def test_a_kernel_that_cannot_start_says_why(open_kernel: OpenKernel, tmp_path: Path) -> None:
+    async with open_kernel(cwd=tmp_path / "gone") as bench:
+        with pytest.raises(KernelError, match=r"could not be started: it ended at once\. FileNotFoundError.*gone"):
+            await bench.run("1")
+        (tmp_path / "gone").mkdir()
+        assert await bench.run("1") == "1\n"
+    async with open_kernel(program=("/bin/sh", "-c", "echo out of order >&2; exit 1")) as bench:
+        with pytest.raises(KernelError, match=r"it ended at once\. out of order"):
+            await bench.run("1")
+    async with open_kernel(run_dir=tmp_path / ("x" * 100)) as bench:
+        with pytest.raises(KernelError, match="is too long for sockets"):
+            await bench.run("1")
+
+
+async def test_a_kernel_that_was_never_used_costs_nothing(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as bench:
+        assert bench.spec
+        assert list(bench.spec.run_dir.iterdir()) == []
+
+
+async def test_leaving_while_it_starts_leaves_nothing(open_kernel: OpenKernel) -> None:
+    for wait in (0, 0.005, 0.02, 0.1):
+        async with open_kernel() as bench:
+            assert bench.spec
+            assert isinstance(bench.kernel, JupyterKernel)
+            bench.kernel.start()
+            await asyncio.sleep(wait)
+        assert list(bench.spec.run_dir.iterdir()) == []

@@ -1,0 +1,80 @@
+"""A kernel on the test bench, and a fake one that keeps the same contract."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import io
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlm.events import CellOutput, Event, KernelRestarted
+from rlm.kernel import KernelSpec
+from rlm.ports import Execution, Kernel, Sink
+
+
+@dataclass
+class Bench:
+    """A kernel, and what it did."""
+
+    kernel: Kernel
+    spec: KernelSpec | None = None
+    events: list[Event] = field(default_factory=list)
+
+    async def run(self, code: str, timeout: float = 30) -> str:
+        return (await self.execute(code, timeout)).text
+
+    async def execute(self, code: str, timeout: float = 30) -> Execution:
+        return await self.kernel.execute(code, timeout)
+
+    @property
+    def restarts(self) -> list[KernelRestarted]:
+        return [event for event in self.events if isinstance(event, KernelRestarted)]
+
+    @property
+    def printed(self) -> str:
+        return "".join(event.text for event in self.events if isinstance(event, CellOutput))
+
+
+OpenKernel = Callable[..., AbstractAsyncContextManager[Bench]]
+
+
+class FakeKernel:
+    """`rlm.ports.Kernel` in this process: no isolation, no interrupts, but quick. For tests of what stands on a kernel."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._names: dict[str, Any] = {}
+
+    async def execute(self, code: str, timeout: float) -> Execution:
+        await asyncio.sleep(0)
+        out = io.StringIO()
+        ok = True
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            try:
+                self._run(code)
+            except Exception:  # noqa: BLE001 - a cell may raise anything
+                traceback.print_exc()
+                ok = False
+        return Execution(out.getvalue() or "[no output]", ok)
+
+    async def restart(self, why: str) -> None:
+        lost, self._names = tuple(name for name in self._names if not name.startswith("_")), {}
+        self._sink(KernelRestarted(why, lost))
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        yield
+
+    def _run(self, code: str) -> None:
+        body = ast.parse(code).body
+        last = body.pop() if body and isinstance(body[-1], ast.Expr) else None
+        exec(compile(ast.Module(body, []), "<cell>", "exec"), self._names)
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), self._names)
+            if value is not None:
+                print(repr(value))
