@@ -128,3 +128,23 @@ def test_a_killed_run_is_lost_and_can_be_resumed(rlm: Make) -> None:
     roles = [message["role"] for message in server.requests[-1].messages]
     assert "tool" == roles[roles.index("assistant") + 1]
     assert "done" == done.session.meta["status"]
+
+
+def test_replay_runs_the_cells_again_and_shows_where_results_differ(rlm: Make) -> None:
+    cells = ["value = 5", "import os\nos.getpid()", "value + 1"]
+    script = [
+        *(call("ipython", code=cell) for cell in cells),
+        text("first"),
+        call("ipython", code="value"),
+        text("end"),
+    ]
+    with Scripted(*script) as server:
+        made = rlm(server)
+        made("start")
+        done = made("resume", "--replay", "and now?")
+    assert 0 == done.code
+    assert 1 == done.err.count("now gives something else"), "the process id alone has changed"
+    note = next(m["content"] for m in server.requests[-1].messages if "run again" in str(m["content"]))
+    assert ": 2." in note
+    assert "5" == done.session.results[-1].strip()
+    assert [True, False, True] == [record["same"] for record in done.session.records if record["type"] == "rerun"]

@@ -93,6 +93,23 @@ class KernelRestarted:
 
 
 @dataclass(frozen=True, slots=True)
+class SkillsCalled:
+    """How often skills were called since this was last told, by name: from cells, and as commands."""
+
+    python: dict[str, int] = field(default_factory=dict)
+    shell: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """A recorded cell was run again after a resume; `content` is what came of it this time."""
+
+    call_id: str
+    same: bool
+    content: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ChildStarted:
     """A sub-agent started; `folder` is the name of its session folder inside its parent's."""
 
@@ -155,6 +172,8 @@ Event = (
     | Retried
     | Failed
     | KernelRestarted
+    | Rerun
+    | SkillsCalled
     | ChildStarted
     | ChildEnded
     | Asking

@@ -36,12 +36,13 @@ def run(argv: Sequence[str]) -> int:
     if not cwd.is_dir():
         raise SessionError(f"Session {folder.name} worked in {cwd}, which is gone. Make it again, or read the session.")
     task = read_task(more) if more is not None else GO_ON
-    return front.run(Order(task or GO_ON, config, cwd, earlier=Earlier(folder, fork=given.fork)))
+    return front.run(Order(task or GO_ON, config, cwd, earlier=Earlier(folder, fork=given.fork, rerun=given.replay)))
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     made = parser("rlm resume", "Go on with a session: the newest, or the one whose id begins so.")
     made.add_argument("--fork", action="store_true", help="go on with a copy; the old session stays as it is")
+    made.add_argument("--replay", action="store_true", help="run its cells again, and show where results differ")
     add_settings(made)
     made.add_argument("words", nargs="*", metavar='[ID] ["more"]', help="which session, and what to do next")
     return made.parse_intermixed_args(argv)

@@ -104,6 +104,13 @@ def _dropped(agent: AgentNow, record: Record) -> str:
     return f"turn {numbers[0]}" if numbers[0] == numbers[-1] else f"turns {numbers[0]}-{numbers[-1]}"
 
 
+def _rerun(agent: AgentNow, record: Record) -> Row | None:
+    if record["same"]:
+        return None
+    says = Span("a recorded cell now gives something else: ", Style.YELLOW)
+    return _notice(agent, says, Span(first_line(record["content"])))
+
+
 def _error(agent: AgentNow, record: Record) -> Row:
     return _notice(agent, Span("error: ", Style.RED), Span(first_line(record["reason"])))
 
@@ -113,6 +120,7 @@ _TELLING: Mapping[str, Callable[[AgentNow, Record], Row | None]] = {
     "retry": _retry,
     "kernel": _kernel,
     "drop": _drop,
+    "rerun": _rerun,
     "error": _error,
 }
 
