@@ -207,11 +207,42 @@ async def test_a_server_that_refuses_stream_options_is_asked_without() -> None:
     assert ask.retries == []
 
 
-async def test_a_server_that_refuses_to_stream_is_asked_for_the_whole() -> None:
-    with Scripted(without("stream", "Cannot use tools with stream")) as server:
+async def test_a_refusal_counts_for_all_agents_that_were_under_way() -> None:
+    def slow(request: Request) -> Answer:
+        return without("stream_options", "extra field: stream_options")(request).after(0.1)
+
+    with Scripted(slow) as server:
+        async with OpenAIClient(Endpoint(server.url)) as client:
+            models = [client.model("m", depth=0, sink=lambda _: None, stream=True) for _ in range(5)]
+            replies = await asyncio.gather(*(model.complete([User("hi")], []) for model in models))
+    assert [reply.message.text for reply in replies] == ["hi"] * 5
+
+
+@pytest.mark.parametrize(
+    "words", ["Cannot use tools with stream", "Streaming is not supported", "`stream` must be false for this model"]
+)
+async def test_a_server_that_refuses_to_stream_is_asked_for_the_whole(words: str) -> None:
+    with Scripted(without("stream", words)) as server:
         async with asking(server.url, stream=True) as ask:
             assert (await ask()).message.text == "hi"
+            assert ask.retries == []
     assert [request.streamed for request in server.requests] == [True, False]
+
+
+async def test_an_upstream_that_fails_is_no_refusal_to_stream() -> None:
+    with Scripted(error(500, "upstream connect error: not reachable"), text("hi")) as server:
+        async with asking(server.url, stream=True) as ask:
+            await ask()
+    assert [request.streamed for request in server.requests] == [True, True]
+    assert len(ask.retries) == 1
+
+
+async def test_whether_to_stream_is_no_parameter_of_the_model() -> None:
+    with Scripted(text("hi")) as server:
+        async with asking(server.url, params={"stream": True, "stream_options": {}, "seed": 1}) as ask:
+            assert (await ask()).message.text == "hi"
+            assert ask.model.params == {"seed": 1}
+    assert not server.requests[0].streamed
 
 
 async def test_a_server_that_does_not_stream_though_asked_is_understood() -> None:

@@ -58,6 +58,10 @@ BODIES = st.fixed_dictionaries(
 )
 
 
+def characters() -> int:
+    return 100
+
+
 def counted() -> Any:
     numbers = itertools.count()
     return lambda: f"new{next(numbers)}"
@@ -81,7 +85,7 @@ def is_sound(wire: dict[str, Any]) -> bool:
 def test_any_body_is_a_sound_reply_or_a_fault(body: Any) -> None:
     before = copy.deepcopy(body)
     try:
-        made = reply(body, 100)
+        made = reply(body, characters)
     except Fault:
         return
     finally:
@@ -142,7 +146,7 @@ def test_a_stream_cut_anywhere_gives_the_same_reply_as_the_whole(
     assembler = Assembler()
     told = "".join(assembler.add(chunk) for chunk in chunks(body, piece))
     assert told == (received["content"] or "")
-    assert reply(assembler.body(), 100, counted()) == reply(body, 100, counted())
+    assert reply(assembler.body(), characters, counted()) == reply(body, characters, counted())
 
 
 @given(ANYTHING | st.lists(BODIES))
@@ -168,7 +172,7 @@ def assembled(*pieces: dict[str, Any]) -> list[tuple[str, str]]:
     for piece in pieces:
         assembler.add({"choices": [{"delta": {"tool_calls": [piece]}}]})
     assembler.add({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]})
-    calls = reply(assembler.body(), 0).message.calls
+    calls = reply(assembler.body(), characters).message.calls
     assert len({call.id for call in calls}) == len(calls)
     return [(call.name, call.arguments) for call in calls]
 
@@ -204,7 +208,7 @@ def test_pieces_of_a_listed_field_are_matched_by_index() -> None:
         details = [{"type": "reasoning.text", "index": 0, "text": piece}]
         assembler.add({"choices": [{"delta": {"content": "", "reasoning_details": details}}]})
     assembler.add({"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}]})
-    received = reply(assembler.body(), 0).message.received
+    received = reply(assembler.body(), characters).message.received
     assert received["reasoning_details"] == [{"type": "reasoning.text", "index": 0, "text": "Let me see"}]
 
 
@@ -213,7 +217,7 @@ def test_halves_of_a_letter_find_together() -> None:
     for half in ("\ud83d", "\ude00"):
         assembler.add({"choices": [{"delta": {"content": half}}]})
     assembler.add({"choices": [{"finish_reason": "stop"}]})
-    assert reply(assembler.body(), 0).message.text == "😀"
+    assert reply(assembler.body(), characters).message.text == "😀"
 
 
 def test_a_stream_without_an_end_is_a_fault() -> None:
@@ -247,7 +251,7 @@ def test_a_stream_without_an_end_is_a_fault() -> None:
 )
 def test_tokens_are_counted_or_estimated_and_marked(usage: Any, counts: Usage) -> None:
     body = {"choices": [{"message": {"content": "a few words"}}], "usage": usage}
-    assert reply(body, 100).usage == counts
+    assert reply(body, characters).usage == counts
 
 
 def test_parts_of_a_text_are_one_text() -> None:

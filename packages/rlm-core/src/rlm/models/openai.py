@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -19,7 +19,7 @@ from rlm.models.faults import Breakdown, Fault, Refusal, breakdown, inside, judg
 from rlm.models.lean_import import import_openai
 from rlm.models.retry import Patience
 from rlm.models.sound import mended, reply
-from rlm.models.stream import Assembler
+from rlm.models.stream import Assembler, Streams
 from rlm.ports import Sink, ToolChoice
 
 _OPENAI_HOST = "https://api.openai.com/"
@@ -34,6 +34,7 @@ _OUR_HEADERS = frozenset(
     {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"}
     | {"idempotency-key", "transfer-encoding", "user-agent", "x-rlm-depth"}
 )
+_OURS = frozenset({"stream", "stream_options"})
 _TRANSPORT = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "anyio"})
 
 
@@ -126,32 +127,13 @@ async def _only_ours(request: Any) -> None:
             del request.headers[name]
 
 
-@dataclass(slots=True)
-class Streams:
-    """What the endpoint is known to take. Learnt from its refusals."""
-
-    possible: bool = True
-    with_usage: bool = True
-
-    def concede(self, fault: Fault) -> bool:
-        """Whether the request is worth another try without what was refused."""
-        if not isinstance(fault, Refusal) or fault.status not in (400, 422, 500, 501) or not self.possible:
-            return False
-        text = fault.text.lower()
-        if self.with_usage and ("stream_options" in text or "include_usage" in text):
-            self.with_usage = False
-            return True
-        self.possible = "stream" not in text
-        return not self.possible
-
-
 class OpenAIModel:
     """One agent's model."""
 
     def __init__(self, client: OpenAIClient, name: str, params: Wire, *, depth: int, sink: Sink, stream: bool) -> None:
         self._client = client
         self._name = name
-        self._params = params
+        self._params = {name: value for name, value in params.items() if name not in _OURS}
         self._depth = depth
         self._sink = sink
         self._stream = stream
@@ -169,10 +151,9 @@ class OpenAIModel:
     ) -> Reply:
         """See `rlm.ports.Model`. What was told of a stream that broke off comes again after a `Retried`."""
         body = self._body(messages, tools, tool_choice)
-        prompt_size = sum(map(size, messages))
         patience = Patience(self._client.budget, self._sink, self._client.first_pause)
         while True:
-            fault = await self._try(body, prompt_size, patience)
+            fault = await self._try(body, lambda: sum(map(size, messages)), patience)
             if isinstance(fault, Reply):
                 return fault
             verdict = judge(fault)
@@ -186,7 +167,7 @@ class OpenAIModel:
             body["tool_choice"] = "none"
         return body
 
-    async def _try(self, body: Wire, prompt_size: int, patience: Patience) -> Reply | Refusal | Breakdown:
+    async def _try(self, body: Wire, prompt_size: Callable[[], int], patience: Patience) -> Reply | Refusal | Breakdown:
         """One try of ours. After the first it may hold some of the SDK's, for which the clock runs on."""
         retries = patience.sdk_retries(self._client.sdk_max_retries)
         seconds = patience.left + self._client.read_timeout if retries else None
@@ -201,14 +182,15 @@ class OpenAIModel:
 
     async def _ask(self, call: _Call, body: Wire) -> Any:
         streams = self._client.streams
-        try:
-            if self._stream and streams.possible:
-                return await call.streamed(body, with_usage=streams.with_usage)
+        if not (self._stream and streams.possible):
             return await call.whole(body)
+        with_usage = streams.with_usage
+        try:
+            return await call.streamed(body, with_usage=with_usage)
         except Refusal as fault:
-            if self._stream and streams.concede(fault):
-                return await self._ask(call, body)
-            raise
+            if not streams.concede(fault.status, fault.text, with_usage=with_usage):
+                raise
+        return await self._ask(call, body)
 
     def _options(self, retries: int) -> Wire:
         key = self._client.endpoint.api_key

@@ -159,7 +159,7 @@ def _reply(record: dict[str, Any], where: str) -> Reply:
     except Breakdown as fault:
         raise ConfigError(f"{where}: {fault.reason}.") from None
     finish = record.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop")
-    return Reply(assistant(received), usage(record.get("usage"), 0, received), str(finish))
+    return Reply(assistant(received), usage(record.get("usage"), lambda: 0, received), str(finish))
 
 
 def _text(content: Any) -> str:

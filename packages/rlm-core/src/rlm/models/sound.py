@@ -18,8 +18,8 @@ def new_id() -> str:
     return uuid.uuid4().hex[:9]
 
 
-def reply(body: Any, prompt_size: int, fresh: Callable[[], str] = new_id) -> Reply:
-    """A chat completion as a reply. `prompt_size`: characters, to estimate tokens where the provider counts none.
+def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = new_id) -> Reply:
+    """A chat completion as a reply. `prompt_size` counts characters, asked for where the provider counts no tokens.
 
     Raises:
         Refusal, Breakdown: there is no message in it.
@@ -87,7 +87,7 @@ def _arguments(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else json.dumps(arguments)
 
 
-def usage(wire: Any, prompt_size: int, received: Wire) -> Usage:
+def usage(wire: Any, prompt_size: Callable[[], int], received: Wire) -> Usage:
     """The tokens. Any part may be missing or null; a count that is missing is estimated, and marked."""
     wire = wire if isinstance(wire, dict) else {}
     prompt, completion = _count(wire.get("prompt_tokens")), _count(wire.get("completion_tokens"))
@@ -95,7 +95,7 @@ def usage(wire: Any, prompt_size: int, received: Wire) -> Usage:
         prompt = completion = None
     counted = prompt is not None and completion is not None
     return Usage(
-        prompt_size // _CHARACTERS_PER_TOKEN if prompt is None else prompt,
+        prompt_size() // _CHARACTERS_PER_TOKEN if prompt is None else prompt,
         len(json.dumps(received)) // _CHARACTERS_PER_TOKEN if completion is None else completion,
         _detail(wire, "prompt_tokens_details", "cached_tokens") or _count(wire.get("prompt_cache_hit_tokens")) or 0,
         _detail(wire, "completion_tokens_details", "reasoning_tokens") or 0,

@@ -1,8 +1,10 @@
-"""Put a streamed message together: the same body as the whole form has. Pure."""
+"""Put a streamed message together: the same body as the whole form has. No I/O."""
 
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from typing import Any
 
 from rlm.messages import Wire
@@ -10,6 +12,32 @@ from rlm.models.faults import Breakdown, inside
 
 _NAMES = frozenset({"role", "id", "type", "index", "name", "format"})
 """Strings that some providers repeat in every piece, where others come in pieces."""
+
+
+_NO_USAGE = re.compile(r"stream_options|include_usage")
+_NO_STREAM = re.compile(
+    r"\b(cannot|can't|not|unsupported|unable)\b.{0,80}\bstream(ing)?\b"
+    r"|\bstream(ing)?\b.{0,80}(\bnot\b|unsupported|false)"
+)
+
+
+@dataclass(slots=True)
+class Streams:
+    """What an endpoint is known to take. Learnt from its refusals."""
+
+    possible: bool = True
+    with_usage: bool = True
+
+    def concede(self, status: int, text: str, *, with_usage: bool) -> bool:
+        """Whether a refused stream is worth another try without what was refused."""
+        if status not in (400, 422, 500, 501):
+            return False
+        if with_usage and _NO_USAGE.search(text.lower()):
+            self.with_usage = False
+            return True
+        refused = _NO_STREAM.search(text.lower()) is not None
+        self.possible = self.possible and not refused
+        return refused
 
 
 class Assembler:
