@@ -57,13 +57,17 @@ def _check_form(session: Session) -> None:
     assert list(range(len(records))) == [record["id"] for record in records]
     assert all(isinstance(record["ts"], float | int) and isinstance(record["type"], str) for record in records)
     assert "result" == records[-1]["type"]
-    assert _unanswered(session.messages) == []
+    assert [] == _unanswered(session)
     _check_meta(session.meta, records[-1])
     for path in (session.folder, *session.folder.rglob("*")):
         assert (0o700 if path.is_dir() else 0o600) == stat.S_IMODE(path.stat().st_mode), path
 
 
-def _unanswered(messages: list[Json]) -> list[str]:
+def _unanswered(session: Session) -> list[str]:
+    """The ids of calls that the next request would hold without a result."""
+    gone = {id for record in session.records if record["type"] == "drop" for id in record["ids"]}
+    kept = [record for record in session.records if record["type"] == "message" and record["id"] not in gone]
+    messages = [record["message"] for record in kept]
     asked = [call["id"] for message in messages for call in message.get("tool_calls", ())]
     answered = [message["tool_call_id"] for message in messages if message["role"] == "tool"]
     return [id for id in asked if id not in answered]

@@ -1,0 +1,277 @@
+"""behaviour.md, How a run ends: stop reasons, exit codes, partial answers, compaction, retries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import law
+import pytest
+from cli import Done, Rlm
+from faults import OVERFLOWS
+from leftovers import until
+from scripted import (
+    Answer,
+    Request,
+    Script,
+    Scripted,
+    always,
+    call,
+    calls,
+    completion,
+    error,
+    half,
+    html,
+    reset,
+    text,
+    usage,
+)
+
+Make = Callable[[Scripted], Rlm]
+
+
+def play(rlm: Make, *script: Answer | Script, failed: int = 0, **env: str) -> tuple[Done, Scripted]:
+    """A run, however it ends. Its journal obeys the law, and no traceback is seen."""
+    with Scripted(*script) as server:
+        done = rlm(server)("go", **env)
+    law.check(done.session, server, failed=failed)
+    assert "Traceback" not in done.err
+    return done, server
+
+
+def ending(done: Done) -> tuple[int, str, str, str]:
+    """Exit code, stdout, status and stop reason."""
+    return done.code, done.out, done.session.meta["status"], done.session.meta["stop_reason"]
+
+
+# ---- stop reasons
+
+
+def test_a_message_without_calls_is_the_answer(rlm: Make) -> None:
+    done, _ = play(rlm, calls(("ipython", {"code": "1"}), content="Let me look."), text("It is one."))
+    assert (0, "It is one.\n", "done", "done") == ending(done)
+    assert "It is one." == done.session.meta["answer_preview"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "stop"), [({"RLM_MAX_TURNS": "1"}, "max_turns"), ({"RLM_MAX_TOKENS": "10"}, "token_budget")]
+)
+def test_at_a_limit_the_newest_text_is_the_partial_answer_and_every_call_has_its_result(
+    rlm: Make, limit: dict[str, str], stop: str
+) -> None:
+    turn = calls(("ipython", {"code": "1"}), ("ipython", {"code": "2"}), content="Let me look.")
+    done, server = play(rlm, turn, text("never"), **limit)
+    assert (3, "Let me look.\n", "limit", stop) == ending(done)
+    assert ["1\n", "2\n"] == done.session.results
+    assert 1 == len(server.requests)
+    assert f"stopped: {stop}" in done.err
+
+
+def test_at_a_limit_without_any_text_nothing_is_printed(rlm: Make) -> None:
+    done, _ = play(rlm, call("ipython", code="1"), RLM_MAX_TURNS="1")
+    assert (3, "", "limit", "max_turns") == ending(done)
+
+
+def test_a_text_cut_off_at_the_length_limit_is_asked_to_go_on(rlm: Make) -> None:
+    done, server = play(rlm, text("one, ", "length"), text("two, ", "length"), text("three"))
+    assert (0, "one, two, three\n", "done", "done") == ending(done)
+    assert "Go on exactly where it stopped" in server.requests[1].last
+
+
+def test_a_text_cut_off_with_no_room_left_is_a_partial_answer(rlm: Make) -> None:
+    done, _ = play(rlm, text("one, ", "length"), text("two", "length"), RLM_MAX_TURNS="2")
+    code, out, status, _ = ending(done)
+    assert (3, "one, two\n", "limit") == (code, out, status)
+
+
+def test_nothing_cut_off_at_the_length_limit_ends_the_run(rlm: Make) -> None:
+    done, _ = play(rlm, calls(("ipython", {"code": "1"}), content="So far."), text("", "length"))
+    assert (3, "So far.\n", "limit", "length") == ending(done)
+
+
+def test_a_filtered_text_is_no_answer(rlm: Make) -> None:
+    done, _ = play(rlm, text("so f", "content_filter"))
+    assert (3, "so f\n", "limit", "content_filter") == ending(done)
+
+
+@pytest.mark.parametrize("nothing", ["", " \n", None])
+def test_an_empty_text_is_no_answer(rlm: Make, nothing: str | None) -> None:
+    done, _ = play(rlm, text(nothing))
+    assert (1, "", "error", "error") == ending(done)
+    assert "rlm: The model sent an empty message. Try again, or try another model." in done.err
+
+
+def test_a_refusal_is_the_answer(rlm: Make) -> None:
+    done, _ = play(rlm, text(None, refusal="I will not."))
+    assert (0, "I will not.\n", "done", "done") == ending(done)
+
+
+# ---- the provider says that it is too long
+
+
+def test_every_known_wording_of_too_long_has_the_fat_result_cut_and_is_tried_again(rlm: Make) -> None:
+    """A run in which each turn's result is refused once, each time in other words."""
+
+    def script(request: Request) -> Answer:
+        if len(request.last) > 20_000:
+            return error(*OVERFLOWS[request.turn - 1])
+        return call("ipython", code="print('x' * 50_000)") if request.turn < len(OVERFLOWS) else text("end")
+
+    done, server = play(rlm, script, failed=len(OVERFLOWS), RLM_MAX_TURNS="99")
+    assert (0, "end\n", "done", "done") == ending(done)
+    assert done.err.count("context too long: the newest result was cut") == len(OVERFLOWS)
+    cut = [message["content"] for message in server.requests[-1].messages if message["role"] == "tool"]
+    assert all(len(content) < 5_000 and "characters left out" in content for content in cut)
+    assert len(OVERFLOWS) == len(cut)
+    assert not [record for record in done.session.records if record["type"] == "retry"]
+
+
+def test_a_context_that_is_still_too_large_is_compacted(rlm: Make) -> None:
+    def script(request: Request) -> Answer:
+        if sum(len(message["content"] or "") for message in request.messages) > 20_000:
+            return error(413, "Request Entity Too Large")
+        if request.body.get("tool_choice") == "none":
+            return text("made short")
+        return text("end") if "made short" in str(request.messages) else call("ipython", code="print('x' * 6_000)")
+
+    done, server = play(rlm, script, failed=2)
+    assert (0, "end\n", "done", "done") == ending(done)
+    assert "go" == server.requests[-1].messages[1]["content"]
+    assert "context compacted" in done.err
+
+
+def test_a_context_that_cannot_be_made_to_fit_is_a_stop(rlm: Make) -> None:
+    done, server = play(rlm, always(error(413, "Request Entity Too Large")), failed=1)
+    assert (3, "", "limit", "context_limit") == ending(done)
+    assert 1 == len(server.requests)
+
+
+def test_a_result_that_never_fits_is_a_stop_with_the_partial_answer(rlm: Make) -> None:
+    first = calls(("ipython", {"code": "print('x' * 50_000)"}), content="Let me look.")
+    done, server = play(rlm, lambda request: error(413, "no") if request.turn else first, failed=2)
+    assert (3, "Let me look.\n", "limit", "context_limit") == ending(done)
+    assert 3 == len(server.requests), "as it is, and cut: that is all that can be done"
+
+
+# ---- compaction
+
+LARGE = usage(5_000, 10)
+CELLS = ("x = 'kept'", "print('two')", "print('three')")
+
+
+def compacting(rlm: Make, *rest: Answer) -> tuple[Done, Scripted]:
+    """Three turns, the last of which makes the prompt large, and then `rest`."""
+    counts = (usage(100, 10), usage(200, 10), LARGE)
+    turns = [calls(("ipython", {"code": code}), usage=count) for code, count in zip(CELLS, counts, strict=True)]
+    return play(rlm, *turns, *rest, RLM_SUMMARIZE_AT_TOKENS="4000")
+
+
+def test_compaction_is_announced_and_keeps_what_matters(rlm: Make) -> None:
+    done, server = compacting(rlm, text("x is 'kept'"), call("ipython", code="print(x)"), text("end"))
+    assert (0, "end\n", "done", "done") == ending(done)
+    assert "context compacted: turn 1 summarised" in done.err
+    before, asked, after, _ = server.requests[2:]
+    assert before.body["tools"] == asked.body["tools"], "the same tools"
+    assert "none" == asked.body["tool_choice"]
+    assert before.messages[:2] == after.messages[:2], "system prompt and task, word for word"
+    assert "x is 'kept'" in str(after.messages)
+    assert ["two\n", "three\n"] == [message["content"] for message in after.messages if message["role"] == "tool"]
+    assert "kept\n" == done.session.results[-1], "the kernel and its variables"
+    assert 1 == done.session.meta["metrics"]["compactions"]
+    assert (5, 60) == (done.session.meta["turns"], done.session.meta["usage"]["completion_tokens"])
+
+
+@pytest.mark.parametrize("useless", [text(" "), text("cut of", "length"), call("ipython", code="1")])
+def test_an_empty_or_cut_off_summary_changes_nothing(rlm: Make, useless: Answer) -> None:
+    done, server = compacting(rlm, useless, text("end"))
+    assert (0, "end\n", "done", "done") == ending(done)
+    before, _, after = server.requests[2:]
+    assert before.messages == after.messages[: len(before.messages)]
+    assert ["[no output]", "two\n", "three\n"] == [m["content"] for m in after.messages if m["role"] == "tool"]
+
+
+# ---- the provider fails
+
+
+def test_a_failing_provider_is_tried_again_with_a_notice(rlm: Make) -> None:
+    done, _ = play(rlm, error(503, "Overloaded"), text("ok"), failed=1)
+    assert (0, "ok\n", "done", "done") == ending(done)
+    assert "retry in" in done.err
+    assert "503 Service Unavailable: Overloaded" in done.err
+    (record,) = [record for record in done.session.records if record["type"] == "retry"]
+    assert ("503 Service Unavailable: Overloaded", 1) == (record["reason"], record["attempt"])
+    assert record["wait"] > 0
+
+
+def test_what_passes_is_tried_again(rlm: Make) -> None:
+    """One run: before each of its turns the provider fails in another way."""
+    faults = [
+        error(408, "timed out"),
+        error(409, "locked"),
+        error(429, "slow down", retry_after="0.1"),
+        error(500, "internal"),
+        html(502, "Bad gateway"),
+        html(200),
+        half(text("x" * 500)),
+        completion([]),
+        completion(None),
+        completion(..., error={"message": "upstream failed"}),
+        reset(),
+    ]
+    answers = [answer for fault in faults for answer in (fault, call("ipython", code="1"))]
+    done, _ = play(rlm, *answers, text("end"), failed=len(faults))
+    assert (0, "end\n", "done", "done") == ending(done)
+    assert len(faults) == done.session.meta["metrics"]["retries"]
+
+
+REFUSALS = [
+    (4, error(401, "Incorrect API key provided", "invalid_api_key"), "Set or correct RLM_API_KEY"),
+    (4, error(403, "Country not supported"), "403 Forbidden: Country not supported."),
+    (1, error(404, "The model `gpt-9` does not exist", "model_not_found"), "Check RLM_MODEL"),
+    (1, error(429, "You exceeded your current quota", "insufficient_quota"), "billing"),
+    (1, error(400, "Unknown parameter: 'foo'."), "400 Bad Request: Unknown parameter: 'foo'."),
+    (75, error(429, "slow down", retry_after="9000"), "it asks for a pause of 9000 s"),
+]
+
+
+@pytest.mark.parametrize(("code", "answer", "says"), REFUSALS)
+def test_what_will_not_pass_is_told_at_once(rlm: Make, code: int, answer: Answer, says: str) -> None:
+    done, server = play(rlm, always(answer), failed=1)
+    assert (code, "", "error", "error") == ending(done)
+    assert 1 == len(server.requests)
+    told = [line for line in done.err.splitlines() if line.startswith("rlm: ")]
+    assert 1 == len(told)
+    assert says in told[0]
+    assert told[0].removeprefix("rlm: ") == done.session.records[-1]["error"], "the journal says why, too"
+
+
+def test_a_page_not_found_is_tried_a_few_times(rlm: Make) -> None:
+    done, server = play(rlm, always(html(404, "Tunnel not found")), failed=4)
+    assert (1, "", "error", "error") == ending(done)
+    assert 4 == len(server.requests)
+    assert "Check RLM_BASE_URL" in done.err
+
+
+def test_a_provider_that_stays_down_is_tried_for_minutes(rlm: Make) -> None:
+    """Its end after 300 s, 75, is tested with a shorter budget beside the models."""
+    with Scripted(always(error(503, "Overloaded"))) as server:
+        made = rlm(server)
+        process = made.start("go")
+        until(lambda: len(server.requests) > 3, "it is tried again")
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert 143 == process.returncode
+    assert b"retry in" in said
+    assert b"503 Service Unavailable: Overloaded" in said
+
+
+def test_an_error_after_some_turns_leaves_the_newest_text(rlm: Make) -> None:
+    done, _ = play(rlm, calls(("ipython", {"code": "1"}), content="Let me look."), error(400, "no"), failed=1)
+    assert (1, "Let me look.\n", "error", "error") == ending(done)
+
+
+def test_a_traceback_is_shown_when_asked_for(rlm: Make) -> None:
+    with Scripted(error(400, "no")) as server:
+        done = rlm(server)("go", RLM_DEBUG="1")
+    assert 1 == done.code
+    assert "Traceback" in done.err
+    assert "rlm: 400 Bad Request: no" in done.err
