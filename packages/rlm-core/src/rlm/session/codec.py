@@ -169,7 +169,7 @@ def _noted(event: Event) -> Record | None:
         case Requested(model, tools, params):
             wrapped = [{"type": "function", "function": schema} for schema in tools]  # as a request carries them
             return {"type": "request", "model": model, "tools": wrapped, "params": params}
-        case Retried() | Failed() | KernelRestarted():
+        case Retried() | Failed() | KernelRestarted() | Rerun():
             return _trouble(event)
         case ChildStarted() | ChildEnded():
             return _child(event)
@@ -181,7 +181,7 @@ def _noted(event: Event) -> Record | None:
             return None
 
 
-def _trouble(event: Retried | Failed | KernelRestarted) -> Record:
+def _trouble(event: Retried | Failed | KernelRestarted | Rerun) -> Record:
     match event:
         case Retried(reason, attempt, wait):
             return {"type": "retry", "reason": reason, "attempt": attempt, "wait": wait}

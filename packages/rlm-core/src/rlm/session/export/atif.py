@@ -1,0 +1,120 @@
+"""A session as a trajectory in the Agent Trajectory Interchange Format, version 1.8, with sub-agents nested in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlm.messages import Usage
+from rlm.session.codec import Record
+from rlm.session.export.pictures import split_uri
+from rlm.session.export.text import dump, moment
+from rlm.session.store import SessionTree
+from rlm.session.story import Call, Item, Mark, Turn, Words, tell
+
+VERSION = "ATIF-v1.8"
+
+
+def trajectory(tree: SessionTree) -> str:
+    return dump(_trajectory(tree))
+
+
+def _trajectory(tree: SessionTree) -> Record:
+    meta = tree.meta
+    steps = [step for item in tell(tree.records) for step in _steps(item, tree)]
+    whole = {
+        "schema_version": VERSION,
+        "session_id": meta.session_id,
+        "trajectory_id": tree.agent,
+        "agent": _agent(tree),
+        "steps": [{"step_id": number} | step for number, step in enumerate(steps, start=1)],
+        "final_metrics": _final(meta.usage, len(steps), meta.metrics),
+        "extra": {"status": meta.status, "stop_reason": meta.stop_reason, "depth": meta.depth},
+    }
+    below = [_trajectory(child) for child in tree.children]
+    return whole | ({"subagent_trajectories": below} if below else {})
+
+
+def _agent(tree: SessionTree) -> Record:
+    requests = [record for record in tree.records if record["type"] == "request"]
+    tools = {"tool_definitions": requests[0]["tools"]} if requests and requests[0]["tools"] else {}
+    return {"name": "rlm", "version": tree.meta.version or "unknown", "model_name": tree.meta.model} | tools
+
+
+def _steps(item: Item, tree: SessionTree) -> Iterator[Record]:
+    match item:
+        case Turn():
+            yield _turn(item, tree)
+        case Words(kind="system"):
+            yield {"timestamp": moment(item.ts), "source": "system", "message": item.text}
+        case Words():
+            yield _words(item)
+        case Mark(type="drop" | "kernel" | "error" | "retry"):
+            yield {
+                "timestamp": moment(item.ts),
+                "source": "system",
+                "message": item.record.get("reason") or item.record.get("why", ""),
+                "extra": {"type": item.type},
+            }
+
+
+def _words(words: Words) -> Record:
+    """What rlm says in the user's name is told from what the user says by its kind."""
+    step: Record = {"timestamp": moment(words.ts), "source": "user", "message": words.text}
+    pictures = [(parts[0], url) for url in words.pictures if (parts := split_uri(url))]
+    if pictures:
+        shown = [{"type": "image", "source": {"media_type": kind, "path": url}} for kind, url in pictures]
+        step["message"] = [*([{"type": "text", "text": words.text}] if words.text else []), *shown]
+    return step | ({"extra": {"kind": words.kind}} if words.kind != "task" else {})
+
+
+def _turn(turn: Turn, tree: SessionTree) -> Record:
+    step: Record = {
+        "timestamp": moment(turn.ended),
+        "source": "agent",
+        "message": turn.text,
+        "metrics": _metrics(turn.usage),
+        "extra": {"finish_reason": turn.finish, "seconds": round(turn.ended - turn.started, 3)},
+        "llm_call_count": 1,
+    }
+    if not turn.number:
+        step["extra"]["aside"] = True
+    if turn.reasoning:
+        step["reasoning_content"] = turn.reasoning
+    if turn.calls:
+        step["tool_calls"] = [_call(call) for call in turn.calls]
+        step["observation"] = {"results": [_result(call, tree) for call in turn.calls if call.ok is not None]}
+    return step
+
+
+def _call(call: Call) -> Record:
+    made: Record = {"tool_call_id": call.id, "function_name": call.tool, "arguments": call.given}
+    return made if call.given else made | {"extra": {"arguments": call.arguments}}
+
+
+def _result(call: Call, tree: SessionTree) -> Record:
+    result: Record = {"source_call_id": call.id, "content": call.content, "extra": {"ok": call.ok}}
+    children = [child for name in call.children if (child := tree.child(name))]
+    if children:
+        result["subagent_trajectory_ref"] = [
+            {"trajectory_id": child.agent, "session_id": child.meta.session_id} for child in children
+        ]
+    return result
+
+
+def _metrics(usage: Usage) -> Record:
+    return {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "cached_tokens": usage.cached,
+        "extra": {"reasoning_tokens": usage.reasoning},
+    }
+
+
+def _final(usage: Usage, steps: int, metrics: dict[str, float]) -> Record:
+    return {
+        "total_prompt_tokens": usage.prompt,
+        "total_completion_tokens": usage.completion,
+        "total_cached_tokens": usage.cached,
+        "total_steps": steps,
+        "extra": metrics,
+    }
