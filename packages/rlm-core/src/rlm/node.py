@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +17,17 @@ from rlm.budget import Stop, TurnLimit
 from rlm.config import BROKER, Config, override
 from rlm.context import Both, Compact, LastTurns
 from rlm.errors import AgentError, RlmError
-from rlm.events import Asking, ChildEnded, ChildStarted, Event, Replied
+from rlm.events import Answered, Asking, ChildEnded, ChildStarted, Event, Replied, Stopped
 from rlm.kernel import JupyterKernel, KernelSpec, Zygote
 from rlm.messages import Kind, System, User
 from rlm.ports import Context
 from rlm.prompt import Facts, system_prompt
+from rlm.rerun import rerun, rerun_note
 from rlm.result import RunResult
 from rlm.session import Session
 from rlm.session.journal import read
-from rlm.session.resume import kernel_note, names_gone
-from rlm.skills import project_text, skills_text
+from rlm.session.resume import cells, kernel_note, names_gone
+from rlm.skills import CALLS, Briefing, CallLog, called
 from rlm.supplies import Models, Workplace, open_tools
 from rlm.toolbox import Toolbox
 
@@ -37,6 +38,8 @@ class Earlier:
 
     folder: Path
     fork: bool = False
+    rerun: bool = False
+    """Run its cells again first, so that its variables are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Shared:
     zygote: Zygote
     folder: Path
     environment: dict[str, str]
+    briefing: Briefing
 
 
 class Node:
@@ -75,6 +79,7 @@ class Node:
         self._seat = seat or shared.ledger.seat()
         self._depth = depth
         self._kernel: JupyterKernel | None = None
+        self._calls: CallLog | None = None
 
     async def run(self) -> RunResult:
         """Work until the agent stops, then leave nothing behind.
@@ -89,7 +94,7 @@ class Node:
             agent = await self._open(stack)
             try:
                 async with asyncio.timeout(order.timeout):
-                    result = await agent.run(*self._opening(), User(order.task))
+                    result = await agent.run(*await self._opening(), User(order.task))
             except TimeoutError:
                 raise AgentError(f"timed out after {order.timeout:g} s", Stop.CANCELLED) from None
         return RunResult(
@@ -103,7 +108,8 @@ class Node:
         folder.mkdir(mode=0o700)
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         broker = await stack.enter_async_context(Broker(folder, self.spawn))
-        environment = self._shared.environment | {BROKER: broker.address}
+        self._calls = stack.enter_context(closing(CallLog(folder / "skill-calls")))
+        environment = self._shared.environment | {BROKER: broker.address, CALLS: str(self._calls.path)}
         if "ipython" in config.tools:
             self._kernel = await stack.enter_async_context(self._new_kernel(folder, environment))
         place = Workplace(self._order.cwd, environment, self._session.outputs, self._kernel, self._hear)
@@ -128,14 +134,17 @@ class Node:
         )
         return JupyterKernel(spec, self._hear, self._shared.zygote)
 
-    def _opening(self) -> list[System | User]:
+    async def _opening(self) -> list[System | User]:
         """What comes before the task: the system prompt, or when resumed what has become of the kernel."""
         if not self._session.start.history.entries:
             return [System(self._prompt())]
         if self._kernel is None:
             return []
-        gone = names_gone(read(self._session.folder).records)
-        return [User(kernel_note(gone), Kind.NOTE)]
+        records = read(self._session.folder).records
+        if self._order.earlier is not None and self._order.earlier.rerun:
+            differing = await rerun(self._kernel, cells(records), self._order.config.exec_timeout, self._hear)
+            return [User(rerun_note(differing), Kind.NOTE)]
+        return [User(kernel_note(names_gone(records)), Kind.NOTE)]
 
     def _prompt(self) -> str:
         config = self._order.config
@@ -151,8 +160,8 @@ class Node:
             tools=config.tools,
             recursion=self._shared.ledger.can_recurse(self._depth),
             context=parcel.about if parcel else "",
-            skills=skills_text(self._order.cwd) if self._kernel is not None else "",
-            project="" if config.no_context_files else project_text(self._order.cwd),
+            skills=self._shared.briefing.skills_text(self._order.cwd, config.tools),
+            project="" if config.no_context_files else self._shared.briefing.project_text(self._order.cwd),
             append=config.append_to_system_prompt or "",
         )
 
@@ -161,7 +170,16 @@ class Node:
             self._shared.ledger.spend(event.reply.usage)
         if isinstance(event, Asking) and self._kernel is not None and self._depth == 0:
             self._kernel.start()  # it is up when the first reply comes; a child may never need one
+        if isinstance(event, (Answered, Stopped)):
+            self._count_calls()
         self._session(event)
+
+    def _count_calls(self) -> None:
+        """Of skills. After each call of a tool, so that a run that is killed has them too."""
+        if self._calls is not None and (news := self._calls.news()):
+            counts = called(news, self._shared.briefing.names)
+            if counts is not None:
+                self._session(counts)
 
     # ---- children
 

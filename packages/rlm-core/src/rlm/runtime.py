@@ -22,6 +22,7 @@ from rlm.node import Earlier, Node, Order, Shared
 from rlm.result import RunResult
 from rlm.scratch import private_folder
 from rlm.session import Session
+from rlm.skills import Briefing
 from rlm.supplies import open_models
 
 __all__ = ["Earlier", "Order", "Tree", "Watch", "context_file", "open_tree"]
@@ -85,7 +86,7 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
             working=config.max_concurrent_agents,
         )
         zygote = await stack.enter_async_context(Zygote())
-        yield Tree(Shared(ledger, models, zygote, folder, guest_environment(config)), watch)
+        yield Tree(Shared(ledger, models, zygote, folder, guest_environment(config), Briefing()), watch)
 
 
 def context_file(path: Path | None) -> Parcel | None:

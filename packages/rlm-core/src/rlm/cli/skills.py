@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rlm.cli import exits
 from rlm.cli.arguments import Parser, parser
 from rlm.errors import ConfigError
-from rlm.skill import InstalledSkill, Level, ScaffoldError, check_skill, installed_skills, scaffold, try_import
-from rlm.terminal import plain
+from rlm.skill import InstalledSkill, ScaffoldError, installed_skills, scaffold, try_import
+from rlm.skill.check import main as check
+from rlm.skills import Note, notes_for, one_line
 
 
 def run(argv: Sequence[str]) -> int:
@@ -22,7 +24,7 @@ def run(argv: Sequence[str]) -> int:
     if given.action == "new":
         return _new(given.name)
     if given.action == "check":
-        return _check([Path(folder) for folder in given.folders])
+        return check(["--", *given.folders])
     return _list()
 
 
@@ -31,24 +33,42 @@ def _parser() -> Parser:
     actions = made.add_subparsers(dest="action", metavar="new NAME | check DIR…", parser_class=Parser)
     new = actions.add_parser("new", help="make a skill from the template, in a folder of its name")
     new.add_argument("name")
-    check = actions.add_parser("check", help="say what is wrong with a skill's folder, and what to write")
-    check.add_argument("folders", nargs="+", metavar="DIR")
+    validate = actions.add_parser("check", help="say what is wrong with a skill's folder, and what to write")
+    validate.add_argument("folders", nargs="+", metavar="DIR")
     return made
 
 
 def _list() -> int:
-    skills = installed_skills()
-    if not skills:
+    skills, notes = installed_skills(), notes_for(Path.cwd())
+    if not skills and not notes:
         print("No skills are installed. `rlm skills new NAME` makes one.", file=sys.stderr)
-    for skill in skills:
-        wrong = skill.broken or try_import(skill.name)
-        print(plain(_row(skill, wrong)))
+    with ThreadPoolExecutor(4) as pool:
+        for skill, wrong in zip(skills, pool.map(_wrong_with, skills), strict=True):
+            _print_skill(skill, wrong)
+    for note in notes:
+        _print_note(note)
     return exits.DONE
 
 
-def _row(skill: InstalledSkill, wrong: str | None) -> str:
+def _wrong_with(skill: InstalledSkill) -> str | None:
+    return skill.broken or try_import(skill.name)
+
+
+def _print_skill(skill: InstalledSkill, wrong: str | None) -> None:
     state = f"broken: {wrong}" if wrong else "ok"
-    return f"{skill.name:<16} {skill.version:<8} {state}\n    {skill.description}\n    from {skill.origin}"
+    _print((skill.name, skill.version, state), skill.description, skill.origin)
+
+
+def _print_note(note: Note) -> None:
+    _print((note.name, "-", "a SKILL.md alone: agents read it when they need it"), note.description, note.path)
+
+
+def _print(head: tuple[str, str, str], description: str, origin: str | Path) -> None:
+    """Each part on one line, whatever is in it: none of it is ours."""
+    name, version, state = map(one_line, head)
+    print(f"{name:<16} {version:<8} {state}")
+    for line in (description, f"from {origin}"):
+        print(f"    {one_line(line)}")
 
 
 def _new(name: str) -> int:
@@ -58,15 +78,3 @@ def _new(name: str) -> int:
         raise ConfigError(f"No skill was made: {error}.") from None
     print(f"{folder} is a skill that works. Edit src/{name}/{name}.py, then: rlm skills check {folder}")
     return exits.DONE
-
-
-def _check(folders: Sequence[Path]) -> int:
-    sound = [_is_sound(folder) for folder in folders]
-    return exits.DONE if all(sound) else exits.FAILED
-
-
-def _is_sound(folder: Path) -> bool:
-    findings = check_skill(folder)
-    sound = all(finding.level is Level.ADVICE for finding in findings)
-    print(plain("\n".join([*map(str, findings), f"{folder}: {'ok' if sound else 'not a skill yet'}"])))
-    return sound
