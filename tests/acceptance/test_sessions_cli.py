@@ -148,3 +148,18 @@ def test_replay_runs_the_cells_again_and_shows_where_results_differ(rlm: Make) -
     assert ": 2." in note
     assert "5" == done.session.results[-1].strip()
     assert [True, False, True] == [record["same"] for record in done.session.records if record["type"] == "rerun"]
+
+
+def test_a_checkpoint_brings_the_variables_back_and_says_which_could_not_be_saved(rlm: Make) -> None:
+    cell = "import threading, collections\nvalue = {'a': [1]}\ndef double(x): return 2 * x\nlock = threading.Lock()"
+    script = [call("ipython", code=cell), text("first"), call("ipython", code="print(value, double(4), collections)")]
+    with Scripted(*script, text("end")) as server:
+        made = rlm(server)
+        made("start", RLM_CHECKPOINT="1")
+        done = made("resume", "and now?", RLM_CHECKPOINT="1")
+    note = next(m["content"] for m in server.requests[-1].messages if "Restored" in str(m["content"]))
+    assert "lock (TypeError" in note
+    assert "value" in note.split("Not restored")[0]
+    assert "{'a': [1]} 8 <module 'collections'" in done.session.results[-1]
+    saved = done.session.folder / "variables.pickle"
+    assert 0o600 == saved.stat().st_mode & 0o777

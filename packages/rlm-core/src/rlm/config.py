@@ -5,10 +5,11 @@ The table below is the one definition: `--help` and docs/configuration.md are ge
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,9 @@ class Config:
     images: bool = setting("on: pictures that cells display go to the model too", _switch, default=False, bare=True)
     sandbox: str = setting("off or bwrap", _one_of("off", "bwrap"), default="off")
     context: Path | None = setting("file that the kernel gets as `context`", _file, default=None)
+    checkpoint: bool = setting(
+        "save the kernel's variables after each cell; resume restores them", _switch, default=False, bare=True
+    )
     no_context_files: bool = setting("leave AGENTS.md out of the system prompt", _switch, default=False, bare=True)
     output: Path | None = setting("also write the answer to this file", _folder, default=None, short="o")
     json: bool = setting("one JSON object a line on stdout", _switch, default=False, bare=True)
@@ -284,6 +288,16 @@ def broker_address(environ: Mapping[str, str] | None = None) -> tuple[str, str] 
     return (path, token) if found else None
 
 
+def wants_json(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> bool:
+    """Whether lines of JSON are expected on stdout. Never fails, for it is asked when the settings cannot be read."""
+    flags = itertools.takewhile(lambda word: word != "--", argv)
+    return flag("json") in flags or _is_on(variable("json"), environ)
+
+
 def debugging(environ: Mapping[str, str] | None = None) -> bool:
     """Whether tracebacks are wanted. Never fails, for it is asked when something else has."""
-    return (os.environ if environ is None else environ).get("RLM_DEBUG", "").lower() in ("1", "on", "true", "yes")
+    return _is_on("RLM_DEBUG", environ)
+
+
+def _is_on(name: str, environ: Mapping[str, str] | None) -> bool:
+    return (os.environ if environ is None else environ).get(name, "").lower() in ("1", "on", "true", "yes")

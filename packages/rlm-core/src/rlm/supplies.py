@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rlm.checkpoint import VARIABLES, Saving
 from rlm.config import Config, secrets_of
 from rlm.errors import CredentialsError
 from rlm.history import History
@@ -99,15 +100,16 @@ def _bash(config: Config, place: Workplace) -> Bash:
     return Bash(place.cwd, place.environment, place.outputs, config.exec_timeout, config.max_output, place.sink)
 
 
-def _ipython(config: Config, place: Workplace) -> IPython:
+def _ipython(config: Config, place: Workplace) -> Tool:
     assert place.kernel is not None, "the kernel is opened with the tool"
     kept = config.max_turns_in_context
-    return IPython(
+    tool = IPython(
         place.kernel,
         config.exec_timeout,
         max_turns_in_context=None if kept == -1 else kept,
         images=config.images,
     )
+    return Saving(tool, place.kernel, place.outputs.parent / VARIABLES) if config.checkpoint else tool
 
 
 class Discreet:
