@@ -18,12 +18,17 @@ _ERRORS: tuple[tuple[type[RlmError], int], ...] = (
 _STATUS = {"done": DONE, "limit": LIMIT, "error": FAILED, "cancelled": INTERRUPTED}
 
 
-def of_error(error: RlmError) -> int:
-    """The first row that fits; a refused sub-agent counts as the limit that refused it."""
+def of_error(error: Exception) -> int:
+    """The first row that fits; a refused sub-agent counts as the limit that refused it. What is not ours is a bug."""
     if isinstance(error, AgentError):
         return of_stop(Stop(error.stop))
-    return next(code for kind, code in _ERRORS if isinstance(error, kind))
+    return next((code for kind, code in _ERRORS if isinstance(error, kind)), FAILED)
 
 
 def of_stop(stop: Stop) -> int:
     return _STATUS[stop.status]
+
+
+def stop_of(code: int) -> Stop:
+    """Why there was not even a session."""
+    return Stop.CANCELLED if code in (INTERRUPTED, TERMINATED, HUNG_UP) else Stop.ERROR

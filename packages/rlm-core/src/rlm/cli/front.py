@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rlm.cli import exits
+from rlm.cli.jsonlines import Record, ends_with_a_result, nothing, put
+from rlm.cli.output import check_output
 from rlm.cli.screen import Screen, open_screen
 from rlm.cli.signals import Interrupted, until_signal
 from rlm.config import Config
-from rlm.errors import ConfigError, RlmError
 from rlm.result import RunResult
 from rlm.runtime import Order, context_file, open_tree
 from rlm.session import Session
 from rlm.supplies import REPLAY
 from rlm.terminal import plain
-
-Record = dict[str, Any]
-
-_NOTHING: Record = {"type": "result", "agent": "root", "status": "error", "stop_reason": "error", "answer": ""}
-"""The last line of `--json` when there was not even a session."""
 
 
 def run(order: Order) -> int:
@@ -34,8 +27,9 @@ def run(order: Order) -> int:
         RlmError: it failed; what there is to tell has been told.
     """
     config = order.config
-    _check_output(config.output)
-    order = replace(order, context=context_file(config.context))
+    with ends_with_a_result(config.json):
+        check_output(config.output)
+        order = replace(order, context=context_file(config.context))
     live = not (config.json and sys.stdout.isatty())  # lines of JSON would break a tree on the same terminal
     with open_screen(sys.stderr, quiet=config.quiet, color=config.color, live=live) as screen:
         return Front(config, screen).run(order)
@@ -54,7 +48,7 @@ class Front:
             result = asyncio.run(self._work(order))
         except Interrupted as interrupted:
             return self._close(interrupted.code)
-        except RlmError as error:
+        except Exception as error:
             self._close(exits.of_error(error), str(error))
             raise
         return self._close(exits.of_stop(result.stop))
@@ -76,7 +70,7 @@ class Front:
             self._header(record)
         self._screen(record)
         if self._config.json and (record["type"] != "delta" or self._config.deltas):
-            _print_json(record)
+            put(record)
 
     def _header(self, session: Record) -> None:
         config = self._config
@@ -91,10 +85,10 @@ class Front:
 
     def _close(self, code: int, error: str = "") -> int:
         """Say how it ended, in every form."""
-        told = self._session.result() if self._session else _NOTHING
+        told = self._session.result() if self._session else nothing(exits.stop_of(code))
         self._screen(told)
         if self._config.json:
-            _print_json(told | {"exit_code": code} | ({"error": error} if error else {}))
+            put(told | {"exit_code": code} | ({"error": error} if error else {}))
         elif told["answer"]:
             _print_answer(told["answer"])
         if self._config.output is not None and told["answer"]:
@@ -122,22 +116,8 @@ def _prefix(session: Session) -> str:
     return next((p for n in lengths if not any(o.startswith(p := session.id[:n]) for o in others)), session.id)
 
 
-def _print_json(record: Record) -> None:
-    line = json.dumps(record, ensure_ascii=False).encode(errors="replace")
-    sys.stdout.buffer.write(line + b"\n")
-    sys.stdout.flush()
-
-
 def _print_answer(answer: str) -> None:
     """As it is; on a terminal without what would move the cursor or worse."""
     text = plain(answer) if sys.stdout.isatty() else answer
     sys.stdout.buffer.write(text.rstrip("\n").encode(errors="replace") + b"\n")
     sys.stdout.flush()
-
-
-def _check_output(path: Path | None) -> None:
-    if path is None:
-        return
-    folder = path.absolute().parent
-    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-        raise ConfigError(f"The answer cannot be written to {path}: no such folder, or not writable.")

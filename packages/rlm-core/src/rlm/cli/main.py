@@ -58,7 +58,7 @@ def _report(error: Exception, prefix: str = "") -> int:
         traceback.print_exception(error, file=sys.stderr)
     told = f"{prefix}{type(error).__name__}: {error} (RLM_DEBUG=1 shows where)" if prefix else str(error)
     print(f"rlm: {plain(told)}", file=sys.stderr)
-    return exits.of_error(error) if isinstance(error, RlmError) else exits.FAILED
+    return exits.of_error(error)
 
 
 def _flush() -> None:

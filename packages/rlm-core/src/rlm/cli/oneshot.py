@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rlm.cli import exits
 from rlm.cli.arguments import parse_run, settings_given
+from rlm.cli.jsonlines import ends_with_a_result
 from rlm.cli.stdin import read_task
-from rlm.config import broker_address, read_config
+from rlm.config import broker_address, read_config, wants_json
 
 SHORT_HELP = """\
 usage: rlm [flags] "task"
@@ -19,11 +20,12 @@ usage: rlm [flags] "task"
 
 def run(argv: Sequence[str]) -> int:
     """Read the arguments and the task, run it, print the answer."""
-    parsed = parse_run(argv)
-    if parsed.version:
-        return _print_version()
-    config = read_config(settings_given(parsed))
-    task = read_task(parsed.task[0] if parsed.task else None)
+    with ends_with_a_result(wants_json(argv)):
+        parsed = parse_run(argv)
+        if parsed.version:
+            return _print_version()
+        config = read_config(settings_given(parsed))
+        task = read_task(parsed.task[0] if parsed.task else None)
     if task is None:
         print(SHORT_HELP, file=sys.stderr)
         return exits.USAGE

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from rlm.cli import front
 from rlm.cli.arguments import add_settings, parser, settings_given
+from rlm.cli.jsonlines import ends_with_a_result
 from rlm.cli.stdin import read_task
-from rlm.config import read_config
+from rlm.config import read_config, wants_json
 from rlm.errors import ConfigError, SessionError
 from rlm.runtime import Earlier, Order
 from rlm.session.store import find, meta_of
@@ -26,7 +27,12 @@ def run(argv: Sequence[str]) -> int:
     Raises:
         SessionError: there is no such session, or it runs elsewhere.
     """
-    given = _parse(argv)
+    with ends_with_a_result(wants_json(argv)):
+        order = _order(_parse(argv))
+    return front.run(order)
+
+
+def _order(given: argparse.Namespace) -> Order:
     settings = settings_given(given)
     wanted, more = _id_and_text(given.words)
     folder = find(read_config(settings).home.absolute(), wanted)
@@ -36,7 +42,7 @@ def run(argv: Sequence[str]) -> int:
     if not cwd.is_dir():
         raise SessionError(f"Session {folder.name} worked in {cwd}, which is gone. Make it again, or read the session.")
     task = read_task(more) if more is not None else GO_ON
-    return front.run(Order(task or GO_ON, config, cwd, earlier=Earlier(folder, fork=given.fork, rerun=given.replay)))
+    return Order(task or GO_ON, config, cwd, earlier=Earlier(folder, fork=given.fork, rerun=given.replay))
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
