@@ -163,3 +163,28 @@ def test_a_checkpoint_brings_the_variables_back_and_says_which_could_not_be_save
     assert "{'a': [1]} 8 <module 'collections'" in done.session.results[-1]
     saved = done.session.folder / "variables.pickle"
     assert 0o600 == saved.stat().st_mode & 0o777
+
+
+def test_export_writes_each_format_to_stdout_or_a_file(rlm: Make) -> None:
+    with Scripted(call("ipython", code="print('in the cell')"), text("the answer")) as server:
+        made = rlm(server)
+        made("start")
+    assert "in the cell" in made("export").out
+    notebook = json.loads(made("export", "--format", "ipynb").out)
+    assert any("in the cell" in "".join(cell["source"]) for cell in notebook["cells"])
+    (line,) = (
+        made("export", "--format", "chat", "-o", "chat.jsonl", "*").cwd.joinpath("chat.jsonl").read_text().splitlines()
+    )
+    assert server.requests[-1].messages == json.loads(line)["messages"][:-1]
+    assert json.loads(made("export", "--format", "atif").out)
+
+
+def test_export_of_what_is_not_there_is_an_error(rlm: Make) -> None:
+    with Scripted(text("a"), text("b")) as server:
+        made = rlm(server)
+        made("one")
+        made("two")
+    assert 1 == made("export", "--format", "chat", "ffff*x").code
+    assert 1 == made("export", "--agent", "root/sub-00000000").code
+    assert 2 == made("export", "*").code
+    assert 2 == made("export", "-o", "no/such/folder/x.html").code

@@ -12,6 +12,7 @@ from rlm.errors import ConfigError
 COMMANDS = {
     "ls": "list the sessions",
     "show": "read a session as a tree: [ID]",
+    "export": "a session as html, ipynb, chat or atif: [ID…]",
     "resume": 'go on with a session: [ID] ["more"]',
     "skills": "list the skills; `new NAME` makes one, `check DIR` validates one",
     "demo": "a recorded model mends a real small repository: no key, no network",
