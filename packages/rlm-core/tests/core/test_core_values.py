@@ -108,7 +108,7 @@ def test_numbers_and_turns_count_from_the_start_whatever_is_dropped() -> None:
     history = history.drop(history.in_turns([1, 2]), Summary(1, 2, "s")).add(says("d").message)
     assert [(e.number, e.turn) for e in history.entries] == [(0, 0), (1, 0), (6, 3), (7, 3), (8, 4)]
     assert (history.said, history.turns, history.live_turns()) == (9, 4, [3, 4])
-    assert history.summaries == (Summary(1, 2, "s"),)
+    assert history.drop([0]).summaries == history.summaries == (Summary(1, 2, "s"),)
 
 
 def test_call_ids_may_repeat_between_turns() -> None:
