@@ -31,10 +31,6 @@ from rlm.state import State, replay
 Watch = Callable[[Record], None]
 """Gets each record as it is made, with `agent`, the path of the agent in the tree."""
 
-_TELLING = ("message", "agent_end", "result", "resume")
-"""After these records meta.json says something new."""
-
-
 @dataclass(frozen=True, slots=True)
 class Common:
     """What all sessions of a tree share."""
@@ -277,7 +273,7 @@ class Session:
         assert self._journal is not None, "the session is finished"
         self._tally.add(record)  # first: should the disk refuse it, meta.json may still tell how it ended
         self._journal.append(record)
-        if record["type"] in _TELLING:
+        if "usage" in record or record["type"] == "resume":  # the rest can wait until the next reply
             self._write_meta()
 
     def _tell(self, record: Record) -> None:

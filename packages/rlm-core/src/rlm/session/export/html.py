@@ -217,7 +217,7 @@ def _picture(url: str, name: str) -> Html:
     parts = split_uri(url)
     if parts is None:
         return tag("p", f"A picture that is not shown here: {clip(url, 100)}", class_="soft")
-    return tag("img", src=f"data:{parts[0]};base64,{parts[1]}", alt=name, loading="lazy", decoding="async")
+    return tag("img", src=f"data:{parts[0]};base64,{parts[1]}", alt=name, decoding="async")
 
 
 def _child(child: SessionTree) -> Html:

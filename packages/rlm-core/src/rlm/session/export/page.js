@@ -2,7 +2,7 @@
 // The page is whole without this: it opens what is folded, and moves by keys.
 
 const folds = () => document.querySelectorAll("main details");
-const turns = () => [...document.querySelectorAll(".turn, .words")].filter((turn) => turn.offsetParent !== null);
+const turns = () => [...document.querySelectorAll("article")].filter((turn) => turn.offsetParent !== null);
 
 function openAll(open) {
   for (const fold of folds()) fold.open = open;
@@ -17,7 +17,7 @@ function reveal() {
 
 function move(step) {
   const all = turns();
-  const here = all.indexOf(document.activeElement.closest(".turn, .words"));
+  const here = all.indexOf(document.activeElement.closest("article"));
   const next = all[Math.min(all.length - 1, Math.max(0, here + step))];
   if (!next) return;
   next.focus({ preventScroll: true });

@@ -1,0 +1,241 @@
+"""Sessions for others, each checked by the others' own judge."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import atif
+import nbformat
+import pytest
+from hostile import CORPUS
+from hypothesis import HealthCheck, given, settings
+from journals import answer, cell, conversations, ending, opening, reply, turn
+from rlm.errors import SessionError
+from rlm.events import Answered, Dropped, Event, Failed, KernelRestarted, Replied, Requested, Retried, Said
+from rlm.history import Summary
+from rlm.messages import Kind, ToolResult, User
+from rlm.session import Session
+from rlm.session.export import Format, export, find_agent
+from rlm.session.export.timing import IDLE, Axis, Doing, Span, merged, times
+from rlm.session.store import SessionTree, read_tree
+from rlm.state import replay
+from sample import sample
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> SessionTree:
+    return read_tree(sample(tmp_path_factory.mktemp("export") / "home"))
+
+
+def kept(cwd: Path, *events: Event) -> SessionTree:
+    with Session.create(Path("home"), model="test-model", cwd=cwd, prompt="the task") as session:
+        for event in events:
+            session(event)
+    return read_tree(session.folder)
+
+
+def hostile(cwd: Path) -> SessionTree:
+    """A session in which every hostile string stands wherever one can."""
+    with Session.create(Path("home"), model=CORPUS[3], cwd=cwd, prompt="\n".join(CORPUS)) as session:
+        for event in opening("\n\n".join(CORPUS)):
+            session(event)
+        for text in CORPUS:
+            given = reply(text, cell(text), cell(text, text or "x"), reasoning_content=text)
+            for event in (Replied(given), *answer(given.message.calls[0], text), Retried(text, 1, 1.0)):
+                session(event)
+            for event in (Failed(text), KernelRestarted(text, (text,)), Said(User(text, Kind.NOTE))):
+                session(event)
+            session(Said(User([{"type": "image_url", "image_url": {"url": text}}], Kind.NOTE)))
+        with session.child("\n".join(CORPUS)) as child:
+            for event in (*opening(CORPUS[0]), *ending(CORPUS[1])):
+                child(event)
+        for event in ending("\n\n".join(CORPUS)):
+            session(event)
+    return read_tree(session.folder)
+
+
+# ---- a notebook
+
+
+def test_a_notebook_is_valid_and_holds_the_cells_in_order(tree: SessionTree) -> None:
+    notebook = nbformat.reads(export(tree, Format.IPYNB), as_version=4)
+    nbformat.validate(notebook)
+    code = [each for each in notebook.cells if each.cell_type == "code"]
+    assert [each.execution_count for each in code] == [1, 2, 3, 4, 5]
+    assert code[0].outputs[0].text == "2.0285714285714285"
+    assert (code[1].outputs[0].output_type, code[1].outputs[0].ename) == ("error", "AssertionError")
+    assert code[2].outputs[1].data["image/png"].startswith("iVBOR")
+    assert code[3].source == "%%bash\nls -l | head -3"
+    assert "**look**" in notebook.cells[1].source
+
+
+def test_a_hostile_session_is_a_valid_notebook_too(tmp_path: Path) -> None:
+    notebook = nbformat.reads(export(hostile(tmp_path), Format.IPYNB), as_version=4)
+    nbformat.validate(notebook)
+    nbformat.writes(notebook).encode()
+
+
+def test_a_notebook_runs_again(tmp_path: Path) -> None:
+    runs = [(cell("x = 6"), ""), (cell("echo $((40 + 2)) > answer", "bash"), ""), (cell("assert x == 6"), "")]
+    file = tmp_path / "again.ipynb"
+    file.write_text(export(kept(tmp_path, *opening("t"), *turn("", *runs), *ending("42")), Format.IPYNB))
+    command = [sys.executable, "-m", "IPython", "--no-banner", "--ipython-dir", tmp_path / "profile", file]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert (tmp_path / "answer").read_text() == "42\n"
+
+
+# ---- training data
+
+
+def lines(tree: SessionTree) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in export(tree, Format.CHAT).splitlines()]
+
+
+def test_each_completion_has_before_it_what_the_model_saw(tmp_path: Path) -> None:
+    check_segments(tmp_path, [
+        *opening("task"), *turn("a", (cell("1"), "1")), *turn("b", (cell("2"), "2")), *turn("c", (cell("3"), "3")),
+        Dropped((2, 3), "summarize", Summary(1, 1, "notes")), *turn("d", (cell("4"), "4")), *ending("e"),
+    ])  # fmt: skip
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(conversations())
+def test_so_it_is_in_any_conversation(tmp_path_factory: pytest.TempPathFactory, events: list[Event]) -> None:
+    check_segments(tmp_path_factory.mktemp("any"), events)
+
+
+def check_segments(cwd: Path, events: list[Event]) -> None:
+    told = lines(kept(cwd, *events))
+    replied = [n for n, event in enumerate(events) if isinstance(event, Replied)]
+    requests = [[message.wire() for message in replay(events[:n]).history.messages] for n in replied]
+    answers = [event.reply.message.wire() for event in events if isinstance(event, Replied)]
+    saw = [line["messages"][: each["index"]] for line in told for each in line["completions"]]
+    said = [line["messages"][each["index"]] for line in told for each in line["completions"]]
+    assert saw == json.loads(json.dumps(requests))
+    assert said == json.loads(json.dumps(answers))
+    assert all(line["completions"][-1]["index"] == len(line["messages"]) - 1 for line in told)
+
+
+def test_a_conversation_that_only_grows_is_one_segment(tmp_path: Path) -> None:
+    (line,) = lines(kept(tmp_path, *opening("t"), *turn("a", (cell("1"), "1")), *ending("b")))
+    assert [each["index"] for each in line["completions"]] == [2, 4]
+    assert line["usage"]["prompt_tokens"] == 2_000
+    assert line["tools"][0] == {"type": "function", "function": line["tools"][0]["function"]}
+    assert (line["agent"], line["segment"], line["reward"], line["params"]) == ("root", 0, None, {"temperature": 0})
+
+
+def test_a_drop_begins_a_new_segment_and_a_shortened_result_does_not(tmp_path: Path) -> None:
+    given = reply("", cell("fat"))
+    (call,) = given.message.calls
+    shortened = [
+        Replied(given),
+        Answered(ToolResult(call, "fat")),
+        Dropped((3,), "shortened"),
+        Answered(ToolResult(call, "f")),
+    ]
+    whole = kept(
+        tmp_path, *opening("t"), *shortened, *turn("a", (cell("1"), "1")), Dropped((2, 4), "compaction"), *ending("b")
+    )
+    first, second = lines(whole)
+    assert [message.get("content") for message in first["messages"]] == ["You are rlm.", "t", "", "f", "a"]
+    assert [message.get("content") for message in second["messages"]] == ["You are rlm.", "t", "a", "1", "b"]
+    assert [each["index"] for each in second["completions"]] == [4]
+
+
+def test_other_tools_begin_a_new_segment(tmp_path: Path) -> None:
+    first, second = lines(
+        kept(tmp_path, *opening("t"), Replied(reply("a")), Requested("test-model"), Replied(reply("b")))
+    )
+    assert (len(first["tools"]), len(second["tools"])) == (1, 0)
+
+
+def test_every_agent_has_its_segments(tree: SessionTree) -> None:
+    agents = [line["agent"] for line in lines(tree)]
+    assert agents[0] == "root"
+    assert len(set(agents)) == 5
+    assert {line["session"] for line in lines(tree) if line["agent"] == "root"} == {tree.meta.session_id}
+
+
+# ---- trajectories
+
+
+def test_a_trajectory_is_valid_and_its_sub_agents_are_nested(tree: SessionTree) -> None:
+    whole = atif.Trajectory.model_validate_json(export(tree, Format.ATIF))
+    assert whole.subagent_trajectories is not None
+    assert len(whole.subagent_trajectories) == 3
+    refs = [
+        ref.trajectory_id
+        for step in whole.steps
+        if step.observation
+        for result in step.observation.results
+        for ref in result.subagent_trajectory_ref or []
+    ]
+    assert refs == [each.trajectory_id for each in whole.subagent_trajectories]
+    nested = whole.subagent_trajectories[1].subagent_trajectories
+    assert nested is not None
+    assert nested[0].steps[-1].message == "Yes."
+    assert whole.final_metrics is not None
+    assert whole.final_metrics.total_prompt_tokens == tree.meta.usage.prompt
+    assert whole.has_multimodal_content()
+
+
+def test_a_hostile_session_is_a_valid_trajectory_too(tmp_path: Path) -> None:
+    text = export(hostile(tmp_path), Format.ATIF)
+    text.encode()
+    atif.Trajectory.model_validate_json(text)
+
+
+# ---- parts of it
+
+
+def test_one_agent_can_be_exported_by_the_end_of_its_path(tree: SessionTree) -> None:
+    child = tree.children[1]
+    (grandchild,) = child.children
+    assert find_agent(tree, grandchild.agent) is grandchild
+    assert find_agent(tree, grandchild.folder.name) is grandchild
+    assert len(lines(find_agent(tree, child.agent))) == 2
+    for wanted, said in (("root/sub-00000000", "no agent"), ("", "no agent"), ("nobody", "no agent")):
+        with pytest.raises(SessionError, match=said):
+            find_agent(tree, wanted)
+
+
+@pytest.mark.parametrize("format", Format)
+def test_what_was_never_begun_is_exported_as_what_it_is(tmp_path: Path, format: Format) -> None:
+    text = export(kept(tmp_path), format)
+    assert (text == "") == (format is Format.CHAT)
+
+
+@pytest.mark.parametrize("format", Format)
+def test_every_format_is_text_that_can_be_written(tmp_path: Path, format: Format) -> None:
+    export(hostile(tmp_path), format).encode()
+
+
+# ---- where the time went
+
+
+def test_the_time_of_an_agent_is_divided_into_model_cells_and_waiting(tree: SessionTree) -> None:
+    told = times(tree)
+    assert told.total(Doing.MODEL) == pytest.approx(2 + 2 + 4 + 2 + 2)
+    assert told.total(Doing.TOOL) == pytest.approx(4 * 0.4, abs=0.2)
+    assert told.total(Doing.WAIT) == pytest.approx(
+        tree.children[2].records[-1]["ts"] - tree.children[0].records[0]["ts"]
+    )
+    assert told.end - told.start == pytest.approx(tree.meta.metrics["duration"], abs=0.1)
+
+
+def test_idle_time_between_two_runs_is_shortened() -> None:
+    spans = [Span(Doing.MODEL, start, start + 5, 0, "") for start in (0.0, 2.0, 3_600.0)]
+    axis = Axis(spans)
+    assert axis.length == 7 + IDLE + 5
+    assert axis.left_out == 3_605 - axis.length
+    assert [round(axis.place(time), 3) for time in (0, 7, 3_600, 3_605)] == [0, round(7 / 22, 3), round(17 / 22, 3), 1]
+    assert Axis([]).place(3) == 1.0
+
+
+def test_overlapping_times_are_one() -> None:
+    assert merged([(5, 6), (0, 2), (1, 3), (3, 4)]) == [(0, 4), (5, 6)]
