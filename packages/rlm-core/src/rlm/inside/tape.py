@@ -13,6 +13,8 @@ import os
 import select
 import threading
 import time
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 PIECE = 65_536
@@ -30,7 +32,7 @@ class Tape:
         self._session = session
         self._publisher = publisher
         self._lock = threading.RLock()
-        self._pieces: list[list[str]] = []  # [stream, text], and no two neighbours of the same stream
+        self._pieces: list[tuple[str, str]] = []  # stream, text
         self._length = 0
         self._last = "\n"
         self._scheduled = False
@@ -41,12 +43,21 @@ class Tape:
     def write(self, stream: str, text: str) -> None:
         for start in range(0, len(text), PIECE):
             self._add(stream, text[start : start + PIECE])
-            if self._length >= _FULL:
-                self.flush()
-        # A line after a silence goes out at once: the next statement may be the one that crashes.
-        if "\n" in text and time.monotonic() - self._published > _PAUSE:
+
+    def _add(self, stream: str, text: str) -> None:
+        """Called for every little print, so it is written for speed."""
+        with self._lock:
+            if self._pipe.now.poll(0):
+                self._catch_up()
+            self._pieces.append((stream, text))
+            self._length += len(text)
+            self._last = text
+        if self._length >= _FULL:
             self.flush()
-        else:
+        # A line after a silence goes out at once: the next statement may be the one that crashes.
+        elif "\n" in text and time.monotonic() - self._published > _PAUSE:
+            self.flush()
+        elif not self._scheduled:
             self._schedule()
 
     def flush(self) -> None:
@@ -65,35 +76,21 @@ class Tape:
 
     def fresh_line(self) -> None:
         """What is printed next begins a line."""
-        with self._lock:
-            self._catch_up()
-            if self._last != "\n":
-                self._append("stdout", "\n")
+        self._catch_up()
+        if not self._last.endswith("\n"):
+            self.write("stdout", "\n")
 
     def mend(self) -> None:
         """A cell may have closed or redirected the descriptors."""
         self._pipe.connect()
 
-    def _add(self, stream: str, text: str) -> None:
-        with self._lock:
-            self._catch_up()
-            self._append(stream, text)
-
-    def _append(self, stream: str, text: str) -> None:
-        self._length += len(text)
-        self._last = text[-1]
-        if self._pieces and self._pieces[-1][0] == stream and len(self._pieces[-1][1]) < PIECE:
-            self._pieces[-1][1] += text
-        else:
-            self._pieces.append([stream, text])
-
     def _catch_up(self) -> None:
         """What was written to the descriptors so far comes before what is written next."""
         with self._lock:
-            while text := self._pipe.read():
-                self._append("stdout", text)
-                if self._length >= _FULL:
-                    return
+            while self._length < _FULL and (text := self._pipe.read()):
+                self._pieces.append(("stdout", text))
+                self._length += len(text)
+                self._last = text
 
     def _watch(self) -> None:
         """Keep the pipe from filling up while the main thread is elsewhere."""
@@ -102,13 +99,12 @@ class Tape:
             self._catch_up()
             if self._length >= _FULL:
                 self.flush()
-            else:
+            elif not self._scheduled:
                 self._schedule()
 
     def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._publisher.schedule(lambda: self._publisher.io_loop.call_later(_PAUSE, self._publish))
+        self._scheduled = True
+        self._publisher.schedule(lambda: self._publisher.io_loop.call_later(_PAUSE, self._publish))
 
     def _publish(self) -> None:
         """In the publisher's thread."""
@@ -116,8 +112,8 @@ class Tape:
         self._published = time.monotonic()
         with self._lock:
             pieces, self._pieces, self._length = self._pieces, [], 0
-        for stream, text in pieces:
-            content = {"name": stream, "text": text}
+        for stream, run in groupby(pieces, itemgetter(0)):
+            content = {"name": stream, "text": "".join(text for _, text in run)}
             self._session.send(
                 self._publisher.socket, "stream", content, parent=self.parent, ident=b"stream." + stream.encode()
             )
@@ -128,9 +124,12 @@ class _Pipe:
 
     def __init__(self) -> None:
         self._end, self._begin = os.pipe()
-        os.set_blocking(self._end, False)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._identity = os.fstat(self._begin)
+        # one for each of the two threads that ask: a poll object serves one at a time
+        self.now, self._later = select.poll(), select.poll()
+        for poll in (self.now, self._later):
+            poll.register(self._end, select.POLLIN)
         self.connect()
 
     def connect(self) -> None:
@@ -141,14 +140,11 @@ class _Pipe:
             os.dup2(self._begin, descriptor)
 
     def read(self) -> str:
-        """What is there, at most 64 KiB; empty if there is nothing."""
-        try:
-            return self._decoder.decode(os.read(self._end, PIECE))
-        except BlockingIOError:
-            return ""
+        """What is there, at most 64 KiB; empty if there is nothing. Under the tape's lock."""
+        return self._decoder.decode(os.read(self._end, PIECE)) if self.now.poll(0) else ""
 
     def wait(self) -> None:
-        select.select([self._end], [], [])
+        self._later.poll()
 
 
 class Stream(io.TextIOBase):

@@ -1,0 +1,125 @@
+"""What the host owes: to read promptly, to stay small, and to leave nothing behind even if it is killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kernel_host
+import psutil
+import pytest
+
+
+class Host:
+    """A host process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, kernel_host.__file__, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, *what: Any) -> Any:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(what) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def below(self) -> list[psutil.Process]:
+        """Living processes that stem from its kernels, wherever they went, and the zygote."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                mine = process.environ().get("HOST_TEST") == str(self.folder) and process.pid != self.process.pid
+                if mine and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+
+@pytest.fixture
+def host(folder: Path) -> Iterator[Host]:
+    mine = folder / str(len(list(folder.iterdir())))
+    mine.mkdir()
+    host = Host(mine)
+    yield host
+    host.process.kill()
+    host.process.wait()
+    for pipe in (host.process.stdin, host.process.stdout):
+        assert pipe
+        pipe.close()
+
+
+def test_a_killed_host_leaves_no_process(host: Host) -> None:
+    host.ask("run", "import os, subprocess", 30)
+    host.ask("run", "!setsid sleep 66 & (trap '' TERM HUP INT; sleep 66) &", 30)
+    host.ask("run", "p = subprocess.Popen(['setsid', 'sleep', '66'])", 30)
+    assert host.process.stdin
+    host.process.stdin.write(json.dumps(["run", "while True: pass", 60]) + "\n")
+    host.process.stdin.flush()
+    left = host.below()
+    assert len(left) >= 4
+    host.process.send_signal(signal.SIGKILL)
+    end = time.monotonic() + 5  # promised to the user
+    while host.below() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not host.below()
+
+
+def test_a_host_that_ends_leaves_no_process_and_no_file(host: Host) -> None:
+    host.ask("run", "!sleep 67 &", 30)
+    assert host.process.stdin
+    host.process.stdin.close()
+    assert host.process.wait(30) == 0
+    assert not host.below()
+    assert list(host.folder.iterdir()) == []
+
+
+def test_a_stalled_host_loses_nothing(host: Host) -> None:
+    code = "import sys\nfor n in range(20_000):\n    print(n)\n    sys.stdout.flush()"
+    host.ask("stalled run", code, 0.5)
+    (whole,) = (host.folder / "outputs").iterdir()
+    assert whole.read_text() == "".join(f"{n}\n" for n in range(20_000))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "for _ in range(300_000): print('x' * 999)",
+        "print('x' * 300_000_000)",
+        "'x' * 300_000_000",
+        "import os\nos.system('head -c 300000000 /dev/zero | tr \"\\\\0\" x');",
+    ],
+)
+def test_three_hundred_megabytes_cost_the_host_less_than_sixty(host: Host, code: str) -> None:
+    host.ask("run", "1", 30)
+    before = host.ask("rss")
+    seen = host.ask("run", code, 110)
+    assert "characters left out; the whole is in" in seen
+    assert len(seen) < 21_000
+    assert host.ask("peak") - before < 60_000_000
+    (whole,) = (host.folder / "outputs").iterdir()
+    assert whole.stat().st_size >= 300_000_000
+    whole.unlink()
+
+
+def test_a_thread_that_prints_for_ever_between_cells_costs_no_memory(host: Host) -> None:
+    host.ask("run", "import threading\nstop = threading.Event()", 30)
+    before = host.ask("rss")
+    code = "def flood():\n    while not stop.is_set(): print('y' * 1_000)\nthreading.Thread(target=flood).start()"
+    host.ask("run", code, 30)
+    time.sleep(2)  # the flood needs time to be one
+    seen = host.ask("run", "stop.set()\nprint('still here')", 30)
+    assert seen.rstrip("y\n").endswith("still here")
+    assert host.ask("peak") - before < 60_000_000
