@@ -95,7 +95,7 @@ class Home:
     def knowing(self, **variables: object) -> "Home":
         return replace(self, env=self.env | {name: str(value) for name, value in variables.items()})
 
-    def run(self, *command: object, cwd: Path | None = None, timeout: float = 110) -> Done:
+    def run(self, *command: object, cwd: Path | None = None, timeout: float = 280) -> Done:
         words = [str(word) for word in command]
         done = subprocess.run(
             words,

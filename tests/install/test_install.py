@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(300)  # several real installations, on a machine that may be busy
+
 
 def origins(home) -> dict[str, dict]:
     found = {}

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(300)  # several real installations, on a machine that may be busy
+
 
 def unknown_dependency(checkout: Path) -> None:
     project = checkout / "packages/rlm-core/pyproject.toml"

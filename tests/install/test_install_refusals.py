@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(300)  # several real installations, on a machine that may be busy
+
 
 def offer(folder: Path, name: str, version: str = "99.0") -> None:
     """A wheel of a stranger, under one of our names, with a command."""

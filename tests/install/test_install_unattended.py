@@ -1,11 +1,15 @@
 """Who installs us without looking: sandboxes, other users, machines without uv or without a network."""
 
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from scripted import Scripted, by_turn, call, text
+
+pytestmark = pytest.mark.timeout(300)  # several real installations, on a machine that may be busy
 
 USUAL_SKILLS = "/task/rlm-skills"
 
@@ -27,8 +31,9 @@ RLM_CHECKOUT_PATH="$TASK/rlm" UV_INSTALL_DIR="$TASK/uv" UV_TOOL_BIN_DIR="$HOME/.
     RLM_EXTRA_UV_ARGS="--with tabulate" bash "$TASK/install.sh"
 export PATH="$HOME/.local/bin:$PATH"
 command -v rlm
-rlm --version
 greet
+cd "$TASK/work"
+rlm "$(cat "$TASK/instruction.txt")"
 """
 
 
@@ -40,18 +45,24 @@ def test_the_sequence_of_an_unattended_harness_works_on_a_machine_without_uv(
     task.mkdir()
     shutil.move(copy_checkout("rlm"), task / "rlm")
     shutil.move(skills.path, task / "skills")
-    bare = home.knowing(PATH=path_without_uv, TASK=task)
-    done = bare.run("bash", "-c", UNATTENDED)
-    assert done.code == 0, done.err
+    (task / "work").mkdir()
+    (task / "instruction.txt").write_text("What is 6 * 7?\n")
+    with Scripted(by_turn(call("ipython", code="6 * 7"), text("It is 42."))) as server:
+        bare = home.knowing(PATH=path_without_uv, TASK=task, OPENAI_API_KEY="k", OPENAI_BASE_URL=server.url)
+        done = bare.run("bash", "-c", UNATTENDED)
+        again = bare.run("bash", "-c", UNATTENDED)
+    assert (done.code, again.code) == (0, 0), done.err + again.err
+    assert done.out == f"{home.path}/.local/bin/rlm\nhello\nIt is 42.\n"
     assert "fetching one from the Python package index" in done.err
-    command, version, greeting = done.out.splitlines()
-    assert command == f"{home.path}/.local/bin/rlm"
-    assert version.startswith("rlm ")
-    assert greeting == "hello"
-    assert (task / "uv/uv").exists()
-    again = bare.run("bash", "-c", UNATTENDED)
-    assert again.code == 0, again.err
     assert "fetching" not in again.err
+    assert (task / "uv/uv").exists()
+    assert server.requests[1].last.strip() == "42"
+    assert {request.headers["x-rlm-depth"] for request in server.requests} == {"0"}
+    metas = [json.loads(meta.read_text()) for meta in task.glob("work/.rlm/sessions/*/meta.json")]
+    assert len(metas) == 2
+    for meta in metas:
+        assert meta["metrics"]["turns"] == 2
+        assert all(type(value) in (int, float) for value in meta["metrics"].values())
 
 
 def test_a_uv_that_is_too_old_is_left_alone_and_a_newer_one_fetched(home, path_without_uv, tmp_path):
