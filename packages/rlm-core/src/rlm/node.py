@@ -14,6 +14,7 @@ from rlm.broker.parcel import Parcel
 from rlm.broker.server import Broker
 from rlm.broker.wire import Request
 from rlm.budget import Stop, TurnLimit
+from rlm.checkpoint import VARIABLES, restore
 from rlm.config import BROKER, Config, override
 from rlm.context import Both, Compact, LastTurns
 from rlm.errors import AgentError, RlmError
@@ -93,9 +94,11 @@ class Node:
             await stack.enter_async_context(self._seat)
             agent = await self._open(stack)
             try:
-                async with asyncio.timeout(order.timeout):
+                async with asyncio.timeout(order.timeout) as limit:
                     result = await agent.run(*await self._opening(), User(order.task))
             except TimeoutError:
+                if not limit.expired():
+                    raise  # somebody else's
                 raise AgentError(f"timed out after {order.timeout:g} s", Stop.CANCELLED) from None
         return RunResult(
             result.answer, result.stop, self._session.meta.tree_usage, result.spent.turns, self._session.folder
@@ -144,6 +147,11 @@ class Node:
         if self._order.earlier is not None and self._order.earlier.rerun:
             differing = await rerun(self._kernel, cells(records), self._order.config.exec_timeout, self._hear)
             return [User(rerun_note(differing), Kind.NOTE)]
+        saved = self._session.folder / VARIABLES
+        if saved.is_file():
+            return [
+                User(f"This session was resumed in a fresh kernel. {await restore(self._kernel, saved)}", Kind.NOTE)
+            ]
         return [User(kernel_note(names_gone(records)), Kind.NOTE)]
 
     def _prompt(self) -> str:

@@ -24,7 +24,7 @@ from rlm.tools.summarize import Summarize
 REPLAY = "replay:"
 """A model name that begins so is a recording's path."""
 
-_NO_KEY = (
+NO_KEY = (
     "There is no API key. Set OPENAI_API_KEY (or RLM_API_KEY); for a local server set RLM_BASE_URL; "
     "or try `rlm demo`, which needs neither."
 )
@@ -47,7 +47,7 @@ class Models:
         if config.model.startswith(REPLAY):
             return self._recording(config.model.removeprefix(REPLAY)).model(task)
         if self._client is None:
-            raise CredentialsError(_NO_KEY)
+            raise CredentialsError(NO_KEY)
         return self._client.model(config.model, config.model_params, depth=depth, sink=sink, stream=self._stream)
 
     def _recording(self, path: str) -> Recording:

@@ -15,6 +15,7 @@ COMMANDS = {
     "export": "a session as html, ipynb, chat or atif: [ID…]",
     "resume": 'go on with a session: [ID] ["more"]',
     "skills": "list the skills; `new NAME` makes one, `check DIR` validates one",
+    "doctor": "what is wrong with this set-up, and how to mend it",
     "demo": "a recorded model mends a real small repository: no key, no network",
 }
 """What the first word may be, exactly; anything else is a task."""
