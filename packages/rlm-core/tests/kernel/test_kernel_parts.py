@@ -1,0 +1,139 @@
+"""The pure parts of the kernel's client: they are given garbage, and stay calm."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rlm.kernel import render
+from rlm.kernel.clock import Clock
+from rlm.kernel.life import how_it_ended
+from rlm.kernel.wire import Message, Wire
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+KEYS = st.sampled_from(
+    [
+        "text",
+        "data",
+        "traceback",
+        "payload",
+        "source",
+        "text/plain",
+        "text/html",
+        "image/png",
+        "transient",
+        "display_id",
+    ]
+)
+CONTENT = st.dictionaries(KEYS, JSON | st.dictionaries(KEYS, JSON) | st.lists(st.dictionaries(KEYS, JSON)))
+
+
+def signed(key: str, *frames: bytes) -> list[bytes]:
+    mac = hmac.new(key.encode(), b"".join(frames), hashlib.sha256)
+    return [b"topic", b"<IDS|MSG>", mac.hexdigest().encode(), *frames]
+
+
+def test_what_is_written_can_be_read_by_who_has_the_key() -> None:
+    number, frames = Wire("secret").request("execute_request", {"code": "'\ud800' é"})
+    message = Wire("secret").read(frames)
+    assert message == Message("execute_request", "None", {"code": "'\ud800' é"}, {})
+    assert json.loads(frames[2])["msg_id"] == number
+    assert Wire("another").read(frames) is None
+
+
+def test_each_request_has_its_own_number() -> None:
+    wire = Wire("secret")
+    assert len({wire.request("kernel_info_request", {})[0] for _ in range(100)}) == 100
+
+
+@given(st.lists(st.binary(max_size=20) | st.just(b"<IDS|MSG>"), max_size=9))
+def test_garbage_is_no_message(parts: list[bytes]) -> None:
+    assert Wire("secret").read(parts) is None
+
+
+@given(st.lists(st.binary(max_size=30) | JSON.map(lambda value: json.dumps(value).encode()), max_size=6))
+def test_signed_garbage_raises_nothing(frames: list[bytes]) -> None:
+    message = Wire("secret").read(signed("secret", *frames))
+    assert message is None or isinstance(message.content, dict)
+
+
+def test_a_bottomless_message_is_none() -> None:
+    assert Wire("secret").read(signed("secret", *[b"[" * 1_000_000] * 4)) is None
+
+
+@given(CONTENT)
+def test_any_content_is_rendered_to_text(content: dict[str, Any]) -> None:
+    message = Message("display_data", "1", content, {})
+    assert isinstance(render.stream(message), str)
+    assert isinstance(render.error(message), str)
+    assert isinstance(render.help_page(message), str)
+    assert isinstance(render.display(message).text, str)
+
+
+def displayed(**data: Any) -> render.Display:
+    named = {name.replace("_", "/", 1).replace("_", "+"): value for name, value in data.items()}
+    return render.display(Message("display_data", "1", {"data": named}, {}))
+
+
+def test_the_most_telling_text_is_chosen() -> None:
+    assert displayed(text_plain="plain", text_html="<b>").text == "plain"
+    assert displayed(text_plain="<x.Y object>", text_markdown="**m**", text_html="<b>").text == "**m**"
+    assert displayed(text_plain="<x.Y object at 0x7f>", text_html="<b>").text == "<b>"
+    assert displayed(text_plain="<x.Y object>").text == "<x.Y object>"
+    assert displayed(text_html=["<b>", "</b>"]).text == "<b></b>"
+
+
+def test_pictures_are_decoded() -> None:
+    assert displayed(image_png=base64.b64encode(b"data").decode()).picture == render.Picture(b"data", "png")
+    assert displayed(image_svg_xml="<svg/>").picture == render.Picture(b"<svg/>", "svg")
+    assert displayed(image_unknown="x").picture is None
+    assert displayed(image_png=42).picture is None
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (None, "it was killed together with the process that starts kernels"),
+        (0, "its process exited with code 0"),
+        (3 << 8, "its process exited with code 3"),
+        (9, "it was killed by SIGKILL, as the system does when memory runs out"),
+        (11 | 128, "it crashed with SIGSEGV, an invalid memory access"),
+        (45, "it was killed by signal 45"),
+    ],
+)
+def test_an_end_is_put_in_words(status: int | None, words: str) -> None:
+    assert how_it_ended(status, "") == words
+
+
+async def test_the_clock_counts_what_is_not_held() -> None:
+    clock = Clock()
+    with clock.held(), clock.running(0.05) as expired:
+        await asyncio.sleep(0.1)
+        assert not expired.done()
+    with clock.running(0.05) as expired:
+        await asyncio.sleep(0.01)
+        with clock.held():
+            await asyncio.sleep(0.1)
+            assert not expired.done()
+        await expired
+
+
+async def test_a_hold_may_outlast_the_cell() -> None:
+    clock = Clock()
+    with clock.running(60):
+        hold = clock.held()
+        hold.__enter__()
+    hold.__exit__(None, None, None)
+    with clock.running(0.01) as expired:
+        await expired

@@ -1,0 +1,96 @@
+"""The tool `ipython`, on a fake kernel; the real one is tested with the kernel."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from kernel_bench import FakeKernel
+from rlm.history import History
+from rlm.messages import Assistant, ToolCall, User
+from rlm.ports import Execution
+from rlm.toolbox import arguments
+from rlm.tools.ipython import IPython
+
+
+class Recorder:
+    """A kernel that notes what it is asked, and shows pictures."""
+
+    def __init__(self, execution: Execution) -> None:
+        self.execution = execution
+        self.asked: list[tuple[str, float]] = []
+
+    async def execute(self, code: str, timeout: float) -> Execution:
+        self.asked.append((code, timeout))
+        return self.execution
+
+    async def restart(self, why: str) -> None: ...
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        yield
+
+
+def history(turns: int) -> History:
+    conversation = History().add(User("task"))
+    for _ in range(turns):
+        conversation = conversation.add(Assistant("", ()))
+    return conversation
+
+
+async def test_a_cell_runs_and_its_text_is_the_result() -> None:
+    tool = IPython(FakeKernel(lambda event: None), 300)
+    outcome = await tool.run({"code": "6 * 7"}, history(1))
+    assert outcome.content == "42\n"
+    assert outcome.ok
+    assert not (await tool.run({"code": "1/0"}, history(1))).ok
+
+
+@pytest.mark.parametrize(
+    ("setting", "asked", "granted"),
+    [
+        (300, None, 300),
+        (300, 10, 10),
+        (300, 600, 600),
+        (300, 9_000, 600),
+        (1_000, 9_000, 1_000),
+        (300, 0, 300),
+        (300, -1, 300),
+    ],
+)
+async def test_the_timeout_is_at_most_the_setting_or_ten_minutes(
+    setting: float, asked: float | None, granted: float
+) -> None:
+    kernel = Recorder(Execution("x"))
+    given = {"code": "1"} | ({} if asked is None else {"timeout": asked})
+    await IPython(kernel, setting).run(given, history(1))
+    assert kernel.asked == [("1", granted)]
+
+
+async def test_the_result_says_how_full_the_context_is() -> None:
+    tool = IPython(Recorder(Execution("out\n")), 300, max_turns_in_context=7)
+    assert (await tool.run({"code": "1"}, history(3))).content == "out\n[context turns: 3/7]"
+    tool = IPython(Recorder(Execution("[no output]")), 300, max_turns_in_context=7)
+    assert (await tool.run({"code": "1"}, history(9))).content == "[no output]\n[context turns: 7/7]"
+
+
+async def test_pictures_go_along_only_if_asked_for(tmp_path: Path) -> None:
+    picture, drawing, large = tmp_path / "a.png", tmp_path / "b.svg", tmp_path / "c.png"
+    picture.write_bytes(b"data")
+    drawing.write_text("<svg/>")
+    large.write_bytes(bytes(6 << 20))
+    kernel = Recorder(Execution("[picture: …]\n", pictures=(picture, drawing, large)))
+    assert (await IPython(kernel, 300).run({"code": "1"}, history(1))).pictures == ()
+    outcome = await IPython(kernel, 300, images=True).run({"code": "1"}, history(1))
+    assert outcome.pictures == (f"data:image/png;base64,{base64.b64encode(b'data').decode()}",)
+
+
+def test_the_schema_fits_what_the_toolbox_checks() -> None:
+    tool = IPython(Recorder(Execution("")), 300)
+    call = ToolCall("1", "ipython", '{"code": "1", "timeout": 5}')
+    assert arguments(call, tool.schema()) == {"code": "1", "timeout": 5}
+    assert tool.schema() == tool.schema()
+    assert len(str(tool.schema())) < 500  # prompts pay for it
