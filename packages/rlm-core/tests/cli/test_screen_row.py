@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rlm.cli.screen.row import Row, Span, Style, clip, columns, fit, measure, paint, wrap
-from rlm.cli.screen.words import count, first_line, last_line, seconds, short
+from rlm.cli.screen.words import first_line, last_line, short
+from rlm.words import count, seconds
 
 SPANS = st.lists(st.text().map(Span), max_size=4).map(tuple)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rlm.cli.screen.row import Row, Span, Style, clean, columns, pad, wrap
 from rlm.cli.screen.tree import ROOT, AgentNow, State, Tree
-from rlm.cli.screen.words import first_line, many, seconds, short, spent
+from rlm.cli.screen.words import first_line, short, spent
+from rlm.words import many, seconds
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 STEPS = 4

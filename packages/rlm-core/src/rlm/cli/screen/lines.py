@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rlm.cli.screen.row import Row, Span, Style, clean, clip
 from rlm.cli.screen.tree import ROOT, AgentNow, State, Tree, stop_state
-from rlm.cli.screen.words import first_line, many, seconds, short, spent, tokens
+from rlm.cli.screen.words import first_line, short, spent
 from rlm.messages import Usage
 from rlm.session.codec import Record, usage_read
+from rlm.words import many, seconds, tokens
 
 TOLD_RETRIES = 2
 """A provider that is down for minutes gets this many lines a request, and not one per attempt."""

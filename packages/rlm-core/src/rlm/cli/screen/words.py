@@ -1,48 +1,17 @@
-"""Numbers, times and names, short and for people."""
+"""What a line of the screen says of a call, an agent or a text."""
 
 from __future__ import annotations
 
 import json
 
 from rlm.messages import Usage
+from rlm.words import tokens
 
 _TELLING = ("code", "command", "path", "summary")
 """The argument of a tool that says best what a call does."""
 
 _LONGEST = 500
 """Characters of a foreign text that are looked at: no line of a screen shows more."""
-
-
-def count(number: int) -> str:
-    """`950`, `1.2k`, `84k`, `1.2M`."""
-    for unit, size in (("M", 1_000_000), ("k", 1_000)):
-        if number >= size * 0.9995:
-            scaled = number / size
-            return f"{scaled:.1f}".removesuffix(".0") + unit if scaled < 9.95 else f"{scaled:.0f}{unit}"
-    return str(number)
-
-
-def many(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def seconds(duration: float) -> str:
-    """`20 ms`, `0.4 s`, `12 s`, `1m 04s`, `2h 05m`."""
-    whole = round(duration)
-    if duration < 0.095:
-        return f"{duration * 1000:.0f} ms"
-    if whole < 60:
-        return f"{duration:.1f} s" if duration < 9.95 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02}s"
-    return f"{whole // 3600}h {whole % 3600 // 60:02}m"
-
-
-def tokens(usage: Usage, *, cached: bool = False) -> str:
-    """`84k in (71k cached) / 6k out`."""
-    about = "~" if usage.estimated else ""
-    aside = f" ({count(usage.cached)} cached)" if cached and usage.cached else ""
-    return f"{about}{count(usage.prompt)} in{aside} / {about}{count(usage.completion)} out"
 
 
 def spent(turns: int, usage: Usage | None = None) -> str:
