@@ -1,0 +1,44 @@
+"""Runs a command as somebody sees it: with a terminal as its stderr, so that the model's text is streamed."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import threading
+
+from cli import COMMAND, Done, Rlm
+
+
+def watched(rlm: Rlm, *words: str, timeout: float = 60, **env: str) -> Done:
+    """Run `rlm WORDS`; `err` is all that the terminal got."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [str(COMMAND), *words],
+        cwd=rlm.cwd,
+        env=rlm.env(**env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    seen: list[bytes] = []
+    listener = threading.Thread(target=_listen, args=(ours, seen))
+    listener.start()
+    out, _ = process.communicate(timeout=timeout)
+    listener.join(timeout)
+    os.close(ours)
+    return Done(process.returncode, out.decode(), b"".join(seen).decode(), rlm.cwd)
+
+
+def _listen(end: int, seen: list[bytes]) -> None:
+    """Until nobody has the other end any more."""
+    while True:
+        try:
+            data = os.read(end, 65_536)
+        except OSError:
+            return
+        if not data:
+            return
+        seen.append(data)
