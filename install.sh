@@ -118,8 +118,10 @@ locate() {
 # uv would follow XDG_DATA_HOME for the commands too, to a folder that is on nobody's PATH.
 settle_tool_dirs() {
     local tools=${UV_TOOL_DIR:-$DATA/uv/tools} bin=${UV_TOOL_BIN_DIR:-${XDG_BIN_HOME:-$HOME/.local/bin}}
-    { mkdir -p -- "$tools" "$bin" && UV_TOOL_DIR=$(cd -- "$tools" && pwd -P) && UV_TOOL_BIN_DIR=$(cd -- "$bin" && pwd -P); } ||
-        fail "cannot make $tools and $bin: set UV_TOOL_DIR and UV_TOOL_BIN_DIR to folders that you may write to"
+    mkdir -p -- "$tools" "$bin" && [ -w "$tools" ] && [ -w "$bin" ] ||
+        fail "cannot write to $tools and $bin: set UV_TOOL_DIR and UV_TOOL_BIN_DIR to folders that you may write to"
+    UV_TOOL_DIR=$(cd -- "$tools" && pwd -P)
+    UV_TOOL_BIN_DIR=$(cd -- "$bin" && pwd -P)
     export UV_TOOL_DIR UV_TOOL_BIN_DIR
     TOOL=$UV_TOOL_DIR/rlm
 }
@@ -159,8 +161,8 @@ fetch_uv() {
     SCRATCH=$(mktemp -d)
     if ! pip_install_uv "$SCRATCH/venv" >"$SCRATCH/log" 2>&1; then
         tail -n 10 "$SCRATCH/log" | printable >&2
-        fail "cannot fetch uv: it takes python3 with venv and pip (Debian: apt-get install python3-venv) and a package" \
-            "index; or install uv yourself"
+        fail "cannot fetch uv: it takes python3 with venv and pip (Debian: apt-get install python3-venv) and a" \
+            "package index; or install uv yourself"
     fi
     mkdir -p -- "$target"
     mv -f -- "$SCRATCH/venv/bin/uv" "$target/uv"
@@ -191,7 +193,8 @@ find_python() {
     local wanted=${RLM_TOOL_PYTHON:-$PYTHON_RANGE}
     if ! PYTHON=$(find_interpreter "$wanted" 2>/dev/null); then
         say "found no Python $wanted: fetching one"
-        run "$UV" python install "$wanted" >"$STAGE/log" 2>&1 || fail_with_log "cannot get Python $wanted: set RLM_TOOL_PYTHON"
+        run "$UV" python install "$wanted" >"$STAGE/log" 2>&1 ||
+            fail_with_log "cannot get Python $wanted: RLM_TOOL_PYTHON may name another"
         PYTHON=$(find_interpreter "$wanted")
     fi
     "$PYTHON" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
@@ -233,7 +236,8 @@ list_skill_folders() {
 
 # A line for each folder: ok<TAB>NAME<TAB>FOLDER or refused<TAB>FOLDER<TAB>REASON, without control characters.
 check_skills() {
-    "$PYTHON" -I -B "$CHECKOUT/packages/rlm-skill/src/rlm/skill/check.py" --lines "$@" || true # one is refused, or worse
+    # Its status also says that one is refused; a crash is noticed by the lines that are missing.
+    "$PYTHON" -I -B "$CHECKOUT/packages/rlm-skill/src/rlm/skill/check.py" --lines "$@" || true
 }
 
 accept() {
@@ -391,7 +395,7 @@ END
 
 # The commands are rlm and one for each skill, no more and no fewer, and rlm starts.
 verify_commands() {
-    local tools=$1 bin=$2 link
+    local tools=$1 bin=$2
     shift 2
     links_into "$tools/rlm" "$bin" >"$STAGE/commands"
     if [ "$(sed 's:.*/::' "$STAGE/commands" | sort)" != "$(printf '%s\n' rlm "$@" | sort)" ]; then
@@ -442,7 +446,7 @@ put_back() {
 remove_links() {
     local link
     while IFS= read -r link; do
-        rm -- "$link"
+        rm -f -- "$link" # it may be listed twice, if its folder has two names
     done
 }
 
@@ -529,7 +533,8 @@ report() {
     found=$(command -v rlm || true)
     if ! [ "$found" -ef "$UV_TOOL_BIN_DIR/rlm" ]; then
         [ -z "$found" ] || say "another rlm comes first on your PATH: $found"
-        say "$UV_TOOL_BIN_DIR must come first on your PATH; write into ~/.profile:  export PATH=\"$UV_TOOL_BIN_DIR:\$PATH\""
+        say "$UV_TOOL_BIN_DIR must come first on your PATH; write into ~/.profile:"
+        say "  export PATH=\"$UV_TOOL_BIN_DIR:\$PATH\""
         command=$UV_TOOL_BIN_DIR/rlm
     fi
     [ "$ACTION" = demo ] || say "now run:  $command demo"

@@ -79,6 +79,16 @@ def test_an_environment_that_was_removed_by_hand_is_made_again(home, skills):
     assert home.call("greet") == "hello\n"
 
 
+def test_what_uv_installed_by_itself_is_ours_to_replace_though_the_folders_have_two_names(home, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (home.path / ".local").symlink_to(tmp_path / "elsewhere")
+    by_uv = home.run("uv", "tool", "install", home.checkout)
+    assert by_uv.code == 0, by_uv.err
+    home.install()
+    assert home.commands == {"rlm"}
+    assert home.call("rlm", "--version")
+
+
 def test_another_rlm_that_comes_first_on_the_path_is_named(home, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other/rlm").write_text("#!/bin/sh\n")
