@@ -85,6 +85,7 @@ class Rlm:
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    command: Path = COMMAND
 
     @property
     def cwd(self) -> Path:
@@ -102,7 +103,7 @@ class Rlm:
         """Run `rlm WORDS`; `stdin` is fed through a pipe, None is /dev/null."""
         given = stdin.encode() if isinstance(stdin, str) else stdin
         done = subprocess.run(
-            [str(COMMAND), *words],
+            [str(self.command), *words],
             cwd=self.cwd,
             env=self.env(**env),
             capture_output=True,
@@ -115,7 +116,7 @@ class Rlm:
     def start(self, *words: str, **env: str) -> subprocess.Popen[bytes]:
         """Start it and leave it running; the caller waits for it."""
         return subprocess.Popen(
-            [str(COMMAND), *words],
+            [str(self.command), *words],
             cwd=self.cwd,
             env=self.env(**env),
             stdin=subprocess.DEVNULL,

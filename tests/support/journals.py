@@ -27,6 +27,7 @@ from rlm.events import (
     Requested,
     Retried,
     Said,
+    SkillsCalled,
     Stopped,
 )
 from rlm.history import Summary
@@ -63,6 +64,7 @@ noted = st.one_of(
     st.builds(Retried, texts, st.integers(1, 9), st.floats(0, 60)),
     st.builds(Failed, texts),
     st.builds(KernelRestarted, texts, st.lists(texts, max_size=2).map(tuple)),
+    st.builds(SkillsCalled, *[st.dictionaries(st.sampled_from(["say", "web"]), st.integers(1, 9))] * 2),
     st.builds(ChildStarted, st.just("sub-12345678"), texts),
     st.builds(ChildEnded, st.just("sub-12345678"), st.sampled_from(Stop), st.integers(0, 9), usages, texts),
     st.builds(Stopped, st.sampled_from(Stop), texts, st.builds(Spent, st.integers(0, 9), usages), texts),

@@ -26,6 +26,7 @@ from rlm.events import (
     Requested,
     Retried,
     Said,
+    SkillsCalled,
     Stopped,
 )
 from rlm.history import Summary
@@ -34,7 +35,9 @@ from rlm.session.codec import Decoder, Encoder, Record, decode
 from rlm.session.journal import parse
 from rlm.state import replay
 
-JOURNALLED = (Requested, Retried, Failed, KernelRestarted, ChildStarted, ChildEnded, Said, Answered, Dropped)
+JOURNALLED = (
+    Requested, Retried, Failed, KernelRestarted, SkillsCalled, ChildStarted, ChildEnded, Said, Answered, Dropped,
+)  # fmt: skip
 
 
 class Clock:

@@ -1,0 +1,107 @@
+"""The file in which skills leave a line for each call: what is counted, and what a kernel cannot do with it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from rlm.events import SkillsCalled
+from rlm.session.codec import Encoder
+from rlm.session.tally import Subtree, Tally
+from rlm.skills import CallLog, called
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[CallLog]:
+    with closing(CallLog(tmp_path / "calls")) as opened:
+        yield opened
+
+
+def write(log: CallLog, text: str | bytes) -> None:
+    with log.path.open("ab") as file:
+        file.write(text.encode() if isinstance(text, str) else text)
+
+
+def test_each_look_gives_what_is_new(log: CallLog) -> None:
+    assert Counter() == log.news()
+    write(log, "say\nsay()\nsay()\n")
+    assert Counter({"say()": 2, "say": 1}) == log.news()
+    assert Counter() == log.news()
+    write(log, "say\n")
+    assert Counter({"say": 1}) == log.news()
+
+
+def test_a_line_that_is_half_written_waits_for_its_end(log: CallLog) -> None:
+    write(log, "say\nsa")
+    assert Counter({"say": 1}) == log.news()
+    write(log, "y()\n")
+    assert Counter({"say()": 1}) == log.news()
+
+
+def test_only_known_names_are_counted_from_python_and_from_the_shell_apart() -> None:
+    lines = Counter({"say()": 3, "say": 2, "web": 1, "evil": 9, "../say": 1, "say()()": 1, "": 4})
+    assert SkillsCalled({"say": 3}, {"say": 2, "web": 1}) == called(lines, {"web", "say"})
+    assert called(Counter({"evil": 1}), {"say"}) is None
+
+
+def test_a_flood_is_read_in_bounded_parts(log: CallLog) -> None:
+    write(log, "say()\n" * 100_000)
+    first = log.news()["say()"]
+    assert 0 < first < 50_000
+    assert 100_000 == first + sum(log.news()["say()"] for _ in range(10))
+
+
+def test_bytes_that_are_no_lines_are_never_taken_in(log: CallLog) -> None:
+    write(log, b"\xff\x00" * 2_000_000)
+    assert Counter() == log.news()
+
+
+@pytest.mark.parametrize("trick", ["removed", "link", "fifo", "shorter"])
+def test_what_a_kernel_puts_in_its_place_is_not_read(log: CallLog, tmp_path: Path, trick: str) -> None:
+    write(log, "say\n" * 3)
+    assert 3 == log.news()["say"]
+    if trick == "shorter":
+        os.truncate(log.path, 0)
+    else:
+        log.path.unlink()
+    if trick == "link":
+        (tmp_path / "other").write_text("say\n" * 10)
+        log.path.symlink_to("other")
+    if trick == "fifo":
+        os.mkfifo(log.path)
+    assert Counter() == log.news()
+
+
+def test_a_link_that_waits_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "calls").symlink_to("elsewhere")
+    with pytest.raises(FileExistsError):
+        CallLog(tmp_path / "calls")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_counts_add_up_in_the_metrics_and_in_those_of_the_tree() -> None:
+    tally, encoder = Tally(), Encoder()
+    for event in (SkillsCalled({"say": 2}, {"say": 1}), SkillsCalled({"say": 1, "web": 4}, {})):
+        record = encoder.encode(event)
+        assert record is not None
+        tally.add(record)
+    below = Subtree(counts=Counter({"skill_calls_python": 10, "skill_calls_python_say": 10}))
+    told = {name: number for name, number in tally.metrics(below, 0).items() if "skill" in name}
+    assert told == {
+        "skill_calls_python": 7,
+        "skill_calls_python_say": 3,
+        "skill_calls_python_web": 4,
+        "skill_calls_shell": 1,
+        "skill_calls_shell_say": 1,
+        "tree_skill_calls_python": 17,
+        "tree_skill_calls_shell": 1,
+    }
+
+
+def test_metrics_say_zero_where_nothing_was_called() -> None:
+    told = Tally().metrics(Subtree(), 0)
+    assert 0 == told["skill_calls_python"] == told["skill_calls_shell"]
