@@ -31,6 +31,7 @@ from rlm.state import State, replay
 Watch = Callable[[Record], None]
 """Gets each record as it is made, with `agent`, the path of the agent in the tree."""
 
+
 @dataclass(frozen=True, slots=True)
 class Common:
     """What all sessions of a tree share."""
