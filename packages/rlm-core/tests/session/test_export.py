@@ -83,7 +83,7 @@ def test_a_notebook_runs_again(tmp_path: Path) -> None:
     runs = [(cell("x = 6"), ""), (cell("echo $((40 + 2)) > answer", "bash"), ""), (cell("assert x == 6"), "")]
     file = tmp_path / "again.ipynb"
     file.write_text(export(kept(tmp_path, *opening("t"), *turn("", *runs), *ending("42")), Format.IPYNB))
-    command = [sys.executable, "-m", "IPython", "--no-banner", "--ipython-dir", tmp_path / "profile", file]
+    command = [sys.executable, "-m", "IPython", "--no-banner", "--ipython-dir", tmp_path, file]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     assert (tmp_path / "answer").read_text() == "42\n"

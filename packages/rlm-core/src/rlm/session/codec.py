@@ -1,6 +1,6 @@
 """Events to records and back. A record is one line of the journal, and one line of `--json`.
 
-docs/sessions.md specifies the records; `schema.json` beside this file says it to machines.
+docs/sessions.md specifies the records, and docs/sessions.schema.json says it to machines.
 """
 
 from __future__ import annotations

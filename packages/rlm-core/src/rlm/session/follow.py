@@ -16,6 +16,7 @@ from rlm.session.meta import Meta
 from rlm.session.show import LINES, Edged, Shown
 from rlm.session.store import SessionTree, child_names
 from rlm.session.story import Turn, tell
+from rlm.terminal import plain
 
 
 class Follower:
@@ -54,7 +55,7 @@ class Follower:
         if record["type"] == "message" and record["message"]["role"] == "tool":
             yield self._shown.text(record["message"]["content"].rstrip(), "" if record["ok"] else "red")
         elif record["type"] == "agent_start":
-            yield Text(f"{record['folder']} starts", "magenta")
+            yield Text(f"{plain(record['folder'])} starts", "magenta")
         tree = SessionTree(folder, "", Meta(depth=0 if folder == self._root else 1), ())
         for item in tell([record]):
             if isinstance(item, Turn) and item.number:

@@ -202,6 +202,8 @@ def _mark(mark: Mark) -> Iterator[RenderableType]:
             yield Text(f"\n{plain(record['reason'])}", "red")
         case "resume":
             yield Text("\nresumed", "bold blue")
+        case "rerun":
+            yield Text(f"cell run again: {'the same' if record['same'] else 'something else'}", "dim")
         case "result":
             said = f"\n{plain(record['stop_reason'])} {plain(record.get('error', ''))}"
             yield Text(said.rstrip(), _STATUS.get(record["status"], ""))

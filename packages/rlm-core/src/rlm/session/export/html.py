@@ -254,6 +254,8 @@ def _told(mark: Mark) -> str:
             said = record["reason"]
         case "resume":
             said = "The session was resumed here."
+        case "rerun" if not record["same"]:
+            said = "A cell was run again, and gave something else."
         case "result":
             said = f"{record['stop_reason']} {record.get('error', '')}".strip()
         case _:

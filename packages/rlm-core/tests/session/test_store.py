@@ -1,0 +1,221 @@
+"""Find, list and show sessions, whatever is in their folder."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hostile import CORPUS
+from journals import answer, cell, ending, opening, reply, turn
+from rich.console import Console
+from rlm.errors import SessionError
+from rlm.events import Failed, KernelRestarted, Replied, Retried, Said
+from rlm.messages import Kind, User
+from rlm.session import Session, journal
+from rlm.session.follow import Follower
+from rlm.session.show import listed_wire, show_list, show_tree
+from rlm.session.store import find, list_sessions, read_tree
+from sample import Clock, sample
+
+
+def new(home: Path, prompt: str = "the task", at: float = 1_000.0) -> Session:
+    clock = Clock(at)
+    return Session.create(home, model="test-model", cwd=home.parent, prompt=prompt, clock=clock, timer=clock)
+
+
+def rename(session: Session, id: str) -> None:
+    """Give a finished session an id that a test can speak of."""
+    meta = session.folder / "meta.json"
+    meta.write_text(meta.read_text().replace(session.id, id))
+    session.folder.rename(session.folder.with_name(id))
+
+
+def some(home: Path, *ids: str) -> None:
+    """Sessions with these ids, each used after the one before."""
+    for number, id in enumerate(ids):
+        session = new(home, f"task {id}", 1_000.0 + number)
+        session.finish()
+        rename(session, id)
+
+
+# ---- find
+
+
+def test_a_session_is_found_by_its_id_or_by_what_only_it_begins_with(tmp_path: Path) -> None:
+    some(tmp_path, "aaaa00000000", "aaab00000000", "b00000000000")
+    for wanted in ("aaaa00000000", "aaaa", "AAAA"):
+        assert find(tmp_path, wanted).name == "aaaa00000000"
+    assert find(tmp_path, "b").name == "b00000000000"
+
+
+def test_the_newest_is_the_one_used_last(tmp_path: Path) -> None:
+    some(tmp_path, "aaaa00000000", "bbbb00000000")
+    assert find(tmp_path).name == "bbbb00000000"
+    Session.resume(tmp_path / "sessions" / "aaaa00000000").finish()
+    assert find(tmp_path).name == "aaaa00000000"
+    assert [listed.folder.name for listed in list_sessions(tmp_path)] == ["aaaa00000000", "bbbb00000000"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("cccc", r"There is no session cccc in .*sessions. `rlm ls` lists those that are there."),
+        ("aaa", "2 sessions begin with aaa: aaaa00000000, aaab00000000. Give more of the id."),
+        ("../..", "is no session id"),
+        ("aaaa000000000", "is no session id"),
+        ("sub-aaaa", "is no session id"),
+    ],
+)
+def test_what_cannot_be_found_is_said_clearly(tmp_path: Path, wanted: str, said: str) -> None:
+    some(tmp_path, "aaaa00000000", "aaab00000000")
+    with pytest.raises(SessionError, match=said):
+        find(tmp_path, wanted)
+
+
+def test_where_there_is_none_it_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(SessionError, match=r'There is no session in .* yet. `rlm "task"` makes one.'):
+        find(tmp_path / "nowhere")
+    assert list_sessions(tmp_path / "nowhere") == []
+
+
+# ---- list
+
+
+def test_what_is_no_session_is_passed_over(tmp_path: Path) -> None:
+    some(tmp_path, "aaaa00000000")
+    sessions = tmp_path / "sessions"
+    (sessions / "notes.txt").touch()
+    (sessions / "bbbb00000000").write_text("a file")
+    (sessions / "cccc00000000").symlink_to(sessions / "aaaa00000000")
+    (sessions / "dddd00000000").mkdir()
+    (sessions / "AAAA00000000").mkdir()
+    (sessions / "eeee00000000").mkdir()
+    os.mkfifo(sessions / "eeee00000000" / "meta.json")
+    assert [listed.folder.name for listed in list_sessions(tmp_path)] == ["aaaa00000000"]
+
+
+def lines(width: int = 120) -> tuple[Console, io.StringIO]:
+    file = io.StringIO()
+    return Console(file=file, width=width, color_system=None), file
+
+
+def test_the_list_says_what_matters_in_one_line_each(tmp_path: Path) -> None:
+    folder = sample(tmp_path / "home")
+    console, file = lines()
+    show_list(list_sessions(tmp_path / "home"), console, now=1_760_000_000 + 7_500)
+    head, line = file.getvalue().splitlines()
+    assert head.split() == ["id", "age", "status", "turns", "agents", "tokens", "folder", "task"]
+    assert line.split()[:7] == [folder.name, "2", "h", "done", "5", "5", "31k"]
+    assert line.rstrip().endswith("Is the slope in the paper right?")
+
+
+def test_the_list_fits_a_narrow_terminal(tmp_path: Path) -> None:
+    sample(tmp_path / "home", task="a very long task " * 40)
+    console, file = lines(60)
+    show_list(list_sessions(tmp_path / "home"), console)
+    assert len(file.getvalue().splitlines()) == 2
+    assert max(map(len, file.getvalue().splitlines())) <= 60
+
+
+def test_the_list_as_json_is_meta_json_and_the_folder(tmp_path: Path) -> None:
+    folder = sample(tmp_path / "home")
+    (listed,) = list_sessions(tmp_path / "home")
+    assert listed_wire(listed) == json.loads((folder / "meta.json").read_text()) | {"folder": str(folder)}
+
+
+# ---- read and show
+
+
+def test_a_tree_is_read_as_the_calls_were(tmp_path: Path) -> None:
+    tree = read_tree(sample(tmp_path / "home"))
+    prompts = [child.meta.prompt_preview for child in tree.children]
+    assert prompts == [f"Check the {part} for wrong numbers." for part in ("intro", "data", "methods")]
+    (grandchild,) = tree.children[1].children
+    assert grandchild.agent == f"root/{tree.children[1].folder.name}/{grandchild.folder.name}"
+    assert [each.meta.depth for each in tree.walk()] == [0, 1, 1, 2, 1]
+    assert tree.child(grandchild.folder.name) is None
+
+
+def test_a_torn_tail_hides_nothing_that_is_whole(tmp_path: Path) -> None:
+    folder = sample(tmp_path / "home")
+    whole = read_tree(folder).records
+    file = folder / journal.NAME
+    os.truncate(file, file.stat().st_size - 3)
+    tree = read_tree(folder)
+    assert tree.records == whole[:-1]
+    assert tree.torn > 0
+    console, shown = lines()
+    show_tree(tree, console)
+    assert "Some of this journal cannot be read." in shown.getvalue()
+
+
+def test_each_agent_is_shown_under_the_cell_that_called_it(tmp_path: Path) -> None:
+    tree = read_tree(sample(tmp_path / "home"))
+    console, file = lines()
+    show_tree(tree, console)
+    shown = file.getvalue().splitlines()
+    indents = [next(line for line in shown if name in line).index(name) for name in ("turn 4", "sub-", "row 17 twice")]
+    assert indents == sorted(indents)
+    code, *agents, after = [
+        n for n, line in enumerate(shown) if "asyncio.gather" in line or " sub-" in line or "methods · fine" in line
+    ]
+    assert len(agents) == 4
+    assert code < min(agents) < max(agents) < after
+
+
+def test_a_long_output_is_cut_unless_all_of_it_is_asked_for(tmp_path: Path) -> None:
+    with new(tmp_path / "home") as session:
+        text = "\n".join(f"line {number}" for number in range(100))
+        for event in (*opening("t"), *turn("", (cell("x"), text)), *ending("end")):
+            session(event)
+    for whole, there in ((False, False), (True, True)):
+        console, file = lines()
+        show_tree(read_tree(session.folder), console, whole=whole)
+        assert ("line 50" in file.getvalue()) == there
+        assert ("… 76 lines more …" in file.getvalue()) != there
+        assert "line 99" in file.getvalue()
+
+
+def test_no_control_character_reaches_the_terminal(tmp_path: Path) -> None:
+    whole = "\n".join(CORPUS)
+    with Session.create(tmp_path / "home", model=whole, cwd=tmp_path, prompt=whole) as session:
+        for text in CORPUS:
+            given = reply(text, cell(text), cell(text, text or "x"), cell(text, "bash"))
+            for event in (Said(User(text)), Replied(given), *answer(given.message.calls[0], text), Failed(text)):
+                session(event)
+            for event in (Retried(text, 1, 1.0), KernelRestarted(text, (text,)), Said(User(text, Kind.NOTE))):
+                session(event)
+        with session.child(whole, model=whole) as child:
+            for event in (*opening(whole), *ending(whole)):
+                child(event)
+    console, file = lines(80)
+    show_list(list_sessions(tmp_path / "home"), console)
+    show_tree(read_tree(session.folder), console, whole=True)
+    Follower(session.folder, console).show_new()
+    shown = file.getvalue()
+    shown.encode()
+    assert [c for c in shown if (c < " " and c not in "\n\t") or "\x7f" <= c <= "\x9f" or c in "\u202e\u2066"] == []
+
+
+def test_a_running_session_can_be_followed(tmp_path: Path) -> None:
+    console, file = lines()
+    with new(tmp_path / "home") as session:
+        follower = Follower(session.folder, console)
+        for event in (*opening("the task"), *turn("hm", (cell("first = 1"), "11"))):
+            session(event)
+        assert follower.show_new() == 5
+        assert follower.show_new() == 0
+        with session.child("part") as child:
+            for event in (*opening("part"), *ending("from the child")):
+                child(event)
+        assert follower.show_new() == 5
+        for event in turn("more", (cell("second = 2"), "22")):
+            session(event)
+        follower.show_new()
+    shown = file.getvalue()
+    places = [shown.index(text) for text in ("the task", "turn 1", "first = 1", "11", "from the child", "turn 2", "22")]
+    assert places == sorted(places)
+    assert f"{child.folder.name} from the child" in shown
