@@ -35,6 +35,13 @@ async def test_what_the_host_answers_is_what_the_cell_gets(tmp_path: Path) -> No
     assert [] == list(tmp_path.iterdir()), "the socket goes with its owner"
 
 
+async def test_more_calls_at_once_than_the_system_lets_wait_are_all_answered(tmp_path: Path) -> None:
+    async with Broker(tmp_path, answers) as broker:
+        path, token = split(broker)
+        calls = (ask(path, Request(token, f"task {number}")) for number in range(400))
+        assert [RESULT] * 400 == await asyncio.gather(*calls)
+
+
 async def test_a_wrong_token_is_refused(tmp_path: Path) -> None:
     async with Broker(tmp_path, answers) as broker:
         with pytest.raises(AgentError, match="token"):

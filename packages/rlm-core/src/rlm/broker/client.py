@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 from rlm.broker.wire import LINE, Request, parse_answer
 from rlm.errors import AgentError
@@ -16,7 +17,7 @@ async def ask(path: str, request: Request) -> RunResult:
         AgentError: the child failed or was refused, or the host is gone.
     """
     try:
-        reader, writer = await asyncio.open_unix_connection(path, limit=LINE)
+        reader, writer = await _connect(path)
     except OSError as error:
         raise AgentError(f"the host of this kernel does not answer: {error}") from error
     try:
@@ -27,3 +28,24 @@ async def ask(path: str, request: Request) -> RunResult:
         raise AgentError(f"the host of this kernel has gone: {error}") from error
     finally:
         writer.close()
+
+
+async def _connect(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Wait while too many wait already: connect(2) says EAGAIN then, which asyncio would take for a connection."""
+    end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    end.settimeout(0)
+    try:
+        while not _connected(end, path):  # noqa: ASYNC110 - nobody tells when there is room
+            await asyncio.sleep(0.01)
+        return await asyncio.open_unix_connection(sock=end, limit=LINE)
+    except BaseException:
+        end.close()
+        raise
+
+
+def _connected(end: socket.socket, path: str) -> bool:
+    try:
+        end.connect(path)
+    except BlockingIOError:
+        return False
+    return True
