@@ -1,0 +1,47 @@
+"""The system prompt: short, the same for the same facts, silent about what is switched off."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from rlm.prompt import Facts, system_prompt
+
+ALL = Facts(
+    cwd="/home/somebody/a/project/of/some/depth",
+    tools=("ipython", "summarize", "bash", "edit"),
+    recursion=True,
+    context="str, 50,000,033 bytes of log.txt, begins '000000001'",
+)
+
+
+def test_with_everything_on_it_has_less_than_1500_bytes_before_skills() -> None:
+    assert len(system_prompt(ALL).encode()) < 1500
+
+
+def test_the_same_facts_give_the_same_text() -> None:
+    assert system_prompt(ALL) == system_prompt(ALL)
+
+
+@pytest.mark.parametrize(("recursion", "context"), list(product([True, False], ["", "str, 3 long, begins 'abc'"])))
+def test_only_what_is_on_is_mentioned(recursion: bool, context: str) -> None:
+    text = system_prompt(Facts("/x", ("ipython",), recursion, context))
+    assert recursion == ("rlm.run" in text)
+    assert bool(context) == ("The variable `context`" in text)
+    assert "summarize" not in text
+
+
+def test_without_a_kernel_there_is_no_word_of_cells_or_recursion() -> None:
+    text = system_prompt(Facts("/x", ("bash", "edit", "summarize"), recursion=True))
+    assert "IPython" not in text
+    assert "rlm.run" not in text
+    assert "`summarize`" in text
+
+
+def test_plain_chat_is_told_nothing_of_tools() -> None:
+    assert "tool call" not in system_prompt(Facts("/x", ()))
+
+
+def test_what_the_surroundings_add_comes_last_and_in_order() -> None:
+    text = system_prompt(Facts("/x", skills="SKILLS", project="PROJECT", append="APPEND"))
+    assert text.endswith("SKILLS\n\nPROJECT\n\nAPPEND")
