@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import itertools
 import json
@@ -16,44 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes import ScriptedModel, says
-from journals import acceptable, answer, cell, ending, opening, reply, turn
-from rlm.agent import Agent
-from rlm.budget import Stop, TurnLimit
-from rlm.context import Compact
-from rlm.events import Answered, ChildEnded, ChildStarted, Dropped, Event, Replied, Said
-from rlm.history import Summary
-from rlm.messages import Kind, ToolResult, User
+from crash import check_resumes, eventful, kill_at
 from rlm.session import Session, journal
-from rlm.session.codec import decode
-from rlm.session.journal import parse
 from rlm.session.store import find, list_sessions
-from rlm.state import replay
-from rlm.toolbox import Toolbox
 
 HERE = Path(__file__).parent
 SUPPORT = HERE.parents[3] / "tests" / "support"
-
-
-def eventful(session: Session) -> None:
-    """A short session in which everything happens that a journal tells of."""
-    events: list[Event] = [*opening("tâche"), *turn("hm", (cell("a"), "1"), (cell("b"), "2"))]
-    given = reply("", cell("fat"))
-    (call,) = given.message.calls
-    events += [Replied(given), Answered(ToolResult(call, "f" * 99)), Dropped((6,), "shortened")]
-    events += [Answered(ToolResult(call, "f")), Dropped((2, 3, 4), "summarize", Summary(1, 1, "notes"))]
-    events += [Said(User("summarise", Kind.ASK)), Replied(reply("all"), aside=True), Dropped((8, 9), "summary_call")]
-    events += [Said(User("all", Kind.SUMMARY)), Replied(waits := reply("", cell("await rlm.run('part')")))]
-    for event in events:
-        session(event)
-    with session.child("part") as child:
-        session(ChildStarted(child.folder.name, "part"))
-        for event in (*opening("part"), *ending("done")):
-            child(event)
-    session(ChildEnded(child.folder.name, Stop.DONE, 1, child.meta.tree_usage))
-    (call,) = waits.message.calls
-    for event in (*answer(call, "done"), *ending("done", turns=4)):
-        session(event)
 
 
 SLICES = 4
@@ -71,41 +38,12 @@ def memory() -> Iterator[Path]:
 def test_killed_at_any_byte_it_resumes_and_loses_at_most_its_last_record(memory: Path, first: int) -> None:
     with Session.create(Path("home"), model="m", cwd=memory, prompt="p") as session:
         eventful(session)
-    file = session.folder / journal.NAME
-    whole = file.read_bytes()
-    running = (session.folder / "meta.json").read_text().replace('"done"', '"running"')
-    for size in range(first, len(whole) + 1, SLICES):
-        file.write_bytes(whole[:size])
-        (session.folder / "meta.json").write_text(running)
-        kept = parse(whole[:size])
-        assert len(kept.records) == whole[:size].count(b"\n")
-        check_resumes(memory / "home", torn=whole[:size][-1:] not in (b"", b"\n"))
-
-
-def check_resumes(home: Path, torn: bool) -> None:
-    """The real loop goes on with it: the request is sound, and the journal tells it."""
-    before = journal.read(find(home)).records
-    session = Session.resume(find(home))
-    assert [note for note in session.notes if "half written" in note] != [] or not torn
-    model = ScriptedModel(says("went on"))
-    agent = Agent(
-        model=model, tools=Toolbox(), context=Compact(), limits=TurnLimit(99), sink=session, state=session.start
-    )
-    with session:
-        asyncio.run(agent.run(User("Go on.")))
-    after = journal.read(session.folder)
-    assert after.records[: len(before)] == before
-    assert (after.torn, after.damaged) == (0, ())
-    assert acceptable(model.seen[0].messages)
-    assert replay(decode(after.records)) == agent.state
-    (listed,) = list_sessions(home)
-    assert listed.meta.status == "done"
+    size = (session.folder / journal.NAME).stat().st_size
+    assert kill_at(session.folder, range(first, size + 1, SLICES)) > 1_000
 
 
 WRITE = """
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from rlm.events import Failed
 from rlm.session import Session

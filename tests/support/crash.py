@@ -1,0 +1,81 @@
+"""Kill a session at a byte of its journal, and see whether it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+from fakes import ScriptedModel, says
+from journals import acceptable, answer, cell, ending, opening, reply, turn
+from rlm.agent import Agent
+from rlm.budget import Stop, TurnLimit
+from rlm.context import Compact
+from rlm.events import Answered, ChildEnded, ChildStarted, Dropped, Event, Replied, Said
+from rlm.history import Summary
+from rlm.messages import Kind, ToolResult, User
+from rlm.session import Session, journal
+from rlm.session.codec import decode
+from rlm.session.journal import parse
+from rlm.session.store import find, list_sessions
+from rlm.state import replay
+from rlm.toolbox import Toolbox
+
+
+def eventful(session: Session) -> None:
+    """A short session in which everything happens that a journal tells of."""
+    events: list[Event] = [*opening("tâche"), *turn("hm", (cell("a"), "1"), (cell("b"), "2"))]
+    given = reply("", cell("fat"))
+    (call,) = given.message.calls
+    events += [Replied(given), Answered(ToolResult(call, "f" * 99)), Dropped((6,), "shortened")]
+    events += [Answered(ToolResult(call, "f")), Dropped((2, 3, 4), "summarize", Summary(1, 1, "notes"))]
+    events += [Said(User("summarise", Kind.ASK)), Replied(reply("all"), aside=True), Dropped((8, 9), "summary_call")]
+    events += [Said(User("all", Kind.SUMMARY)), Replied(waits := reply("", cell("await rlm.run('part')")))]
+    for event in events:
+        session(event)
+    with session.child("part") as child:
+        session(ChildStarted(child.folder.name, "part"))
+        for event in (*opening("part"), *ending("done")):
+            child(event)
+    session(ChildEnded(child.folder.name, Stop.DONE, 1, child.meta.tree_usage))
+    (call,) = waits.message.calls
+    for event in (*answer(call, "done"), *ending("done", turns=4)):
+        session(event)
+
+
+def kill_at(folder: Path, sizes: Iterable[int]) -> int:
+    """Leave each of these many bytes of the journal, as a kill does, and go on with what is left; how often it was done.
+
+    The session must be a finished one. It is changed.
+    """
+    whole = (folder / journal.NAME).read_bytes()
+    running = (folder / "meta.json").read_text().replace('"done"', '"running"')
+    done = 0
+    for size in sizes:
+        (folder / journal.NAME).write_bytes(whole[:size])
+        (folder / "meta.json").write_text(running)
+        kept = parse(whole[:size])
+        assert len(kept.records) == whole[:size].count(b"\n"), "a record was lost that was whole"
+        check_resumes(folder.parent.parent, torn=not whole[:size].endswith(b"\n") and size > 0)
+        done += 1
+    return done
+
+
+def check_resumes(home: Path, torn: bool) -> None:
+    """The real loop goes on with the only session: nothing is lost, the request is sound, the journal tells it."""
+    before = journal.read(find(home)).records
+    session = Session.resume(find(home))
+    assert any("half written" in note for note in session.notes) == torn, "a cut must be told, and nothing else"
+    model = ScriptedModel(says("went on"))
+    agent = Agent(
+        model=model, tools=Toolbox(), context=Compact(), limits=TurnLimit(10**9), sink=session, state=session.start
+    )
+    with session:
+        asyncio.run(agent.run(User("Go on.")))
+    after = journal.read(session.folder)
+    assert after.records[: len(before)] == before
+    assert (after.torn, after.damaged) == (0, ())
+    assert acceptable(model.seen[0].messages)
+    assert replay(decode(after.records)) == agent.state
+    (listed,) = list_sessions(home)
+    assert listed.meta.status == "done"

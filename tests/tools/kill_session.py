@@ -1,0 +1,45 @@
+"""Kill a long session at every byte of its journal (or at every STRIDE-th), and see each time whether it goes on.
+
+    python tests/tools/kill_session.py [TURNS] [STRIDE]
+
+CI does this to a short session; this is for a long one: 400 turns and every byte take hours, a stride of 97 minutes.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from crash import kill_at
+from journals import cell, ending, opening, turn
+from rlm.session import Session, journal
+
+
+def long_session(home: Path, turns: int) -> Path:
+    with Session.create(home, model="m", cwd=home.parent, prompt="long") as session:
+        for event in opening("long"):
+            session(event)
+        for number in range(turns):
+            for event in turn(f"step {number}", (cell(f"print({number})"), f"{number}\n" * (number % 50))):
+                session(event)
+        for event in ending("done", turns):
+            session(event)
+    return session.folder
+
+
+def main(turns: int = 400, stride: int = 97) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place:
+        folder = long_session(Path(place) / "home", turns)
+        size = (folder / journal.NAME).stat().st_size
+        started = time.monotonic()
+        done = kill_at(folder, range(0, size + 1, stride))
+    print(f"{turns} turns, {size:,} bytes: killed {done:,} times, resumed {done:,} times ", end="")
+    print(f"in {time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
