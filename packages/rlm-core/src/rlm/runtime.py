@@ -6,8 +6,9 @@ asks.
 
 from __future__ import annotations
 
+import resource
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,8 @@ __all__ = ["Earlier", "Order", "Tree", "Watch", "context_file", "open_tree"]
 
 Watch = Callable[[dict[str, Any]], None]
 """Sees every record of every agent of the tree, as `--json` prints it."""
+
+_FILES = 16_384  # open at once
 
 
 @dataclass(slots=True)
@@ -76,6 +79,7 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
         raise ConfigError(
             "The sandbox bwrap is not in this version, and rlm does not run without it when asked for it."
         )
+    _allow_many_files()
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(open_models(config, stream=stream))
         folder = stack.enter_context(private_folder())
@@ -87,6 +91,15 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
         )
         zygote = await stack.enter_async_context(Zygote())
         yield Tree(Shared(ledger, models, zygote, folder, guest_environment(config), Briefing()), watch)
+
+
+def _allow_many_files() -> None:
+    """A thousand sub-agents from one gather are as many sockets, here and in the kernel, which inherits the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):  # macOS allows fewer than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def context_file(path: Path | None) -> Parcel | None:
