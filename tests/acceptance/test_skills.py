@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -399,6 +400,16 @@ def test_a_hostile_description_stays_one_line_of_the_prompt(installed: Rlm) -> N
     assert line.isprintable()
     assert line.count("x") < 520
     assert line.endswith("mean/SKILL.md)"), "which the wheel brought along"
+
+
+def test_a_skill_on_the_users_python_path_is_one_too(rlm: Make, place: Path, tmp_path: Path) -> None:
+    packages, folder = next(place.glob("venv/lib/python*/site-packages")), tmp_path / "packages"
+    for source in (packages / "vowels", *packages.glob("rlm_skill_vowels-*.dist-info")):
+        shutil.copytree(source, folder / source.name)
+    done, requests = play(rlm, call("ipython", code="await vowels(texts=['one two'])"), PYTHONPATH=str(folder))
+    assert "{'one two': 2}\n" == done.session.results[0]
+    assert "\n- vowels: Count the words" in prompt(requests)
+    assert 1 == counts(done.session)["skill_calls_python_vowels"]
 
 
 def test_the_list_says_state_version_and_origin_and_steers_no_terminal(installed: Rlm, place: Path) -> None:

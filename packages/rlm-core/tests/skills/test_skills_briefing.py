@@ -115,7 +115,7 @@ def test_a_note_that_cannot_be_read_harms_no_other(repository: Path) -> None:
     (skills / "no-front-matter" / "SKILL.md").write_text("Just text.")
     os.mkfifo(skills / "fifo" / "SKILL.md")
     (skills / "folder" / "SKILL.md").mkdir()
-    (skills / "endless" / "SKILL.md").write_text("---\n" + "name: endless\n" * 100_000)
+    (skills / "endless" / "SKILL.md").write_text("---\n" + "name: endless\n" * 100_000 + "---\n")
     (skills / "gone" / "SKILL.md").symlink_to("nowhere")
     note(repository, "binary").write_bytes(b"---\ndescription: \xff\xfe\n---\n")
     assert ["binary", "good"] == [each.name for each in notes_for(repository)]
