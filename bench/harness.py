@@ -19,7 +19,7 @@ from types import TracebackType
 
 from bench import processes
 
-PATIENCE = 300.0
+PATIENCE = 900.0
 """Seconds after which a run is given up."""
 
 Settings = Mapping[str, str | int]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 
 PACKAGES = ("openai", "httpx2", "httpx", "ipykernel", "jupyter_client", "ipython", "pyzmq")
 
@@ -19,6 +22,7 @@ def state() -> dict[str, str]:
         "Python": platform.python_version(),
         **{name: found for name in PACKAGES if (found := _version(name))},
         "rlm": _version("rlm-core"),
+        "fdatasync": f"{_sync():.2f} ms",
         "load": load(),
     }
 
@@ -30,6 +34,18 @@ def load() -> str:
 
 def header(state: dict[str, str]) -> str:
     return " · ".join(f"{name} {value}" for name, value in state.items())
+
+
+def _sync(times: int = 30) -> float:
+    """Milliseconds until the disk of the temporary folder has 4 KB: rlm waits for it before each request."""
+    took = []
+    with tempfile.TemporaryFile(buffering=0) as file:
+        for _ in range(times):
+            began = time.monotonic()
+            file.write(b"x" * 4096)
+            os.fdatasync(file.fileno())
+            took.append(time.monotonic() - began)
+    return median(took) * 1000
 
 
 def _processor() -> str:

@@ -1,0 +1,40 @@
+"""The benchmarks run, and say what they measured. How fast it was decides nothing here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_each_scenario_that_is_chosen_gives_its_lines_for_rlm_and_for_each_floor(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "bench", "help", "second", "--rounds", "1", "--json", report]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "| `rlm --help` | **" in done.stdout
+    told = json.loads(report.read_text())
+    assert told["failures"] == {}
+    assert [set(measure["values"]) for measure in told["measures"]] == [
+        {"rlm", "`python -c pass`"},
+        {"rlm", "std", "post"},
+    ]
+
+
+def test_a_program_that_fails_is_told_and_not_hidden(tmp_path: Path) -> None:
+    broken = tmp_path / "rlm"
+    broken.write_text('#!/bin/sh\n[ "$1" = --help ] || { echo "no such luck" >&2; exit 3; }\n')
+    broken.chmod(0o700)
+    command = [sys.executable, "-m", "bench", "second", "--rounds", "1", "--rlm", broken]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "- second, rlm: rlm: exit code 3: no such luck" in done.stdout
+
+
+def test_an_unknown_scenario_is_refused_with_the_names_of_the_known() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "nothing"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "There are: help, start," in done.stderr
