@@ -92,8 +92,12 @@ def odd_sdk(tmp_path: Path) -> Path:
 
 
 def test_types_that_do_more_than_re_export_are_executed(odd_sdk: Path) -> None:
-    program = "import json; print(json.dumps([sdk.COUNT, sdk.Thing.__name__, sdk.types.Thing.__module__]))"
-    assert result_of(LEAN + program, odd_sdk) == [2, "Thing", "openai.types.thing"]
+    program = """
+import json
+loader = type(sdk.types.__loader__).__module__
+print(json.dumps([sdk.COUNT, sdk.Thing.__name__, sdk.types.Thing.__module__, loader]))
+"""
+    assert result_of(LEAN + program, odd_sdk) == [2, "Thing", "openai.types.thing", "rlm.models.lean_import"]
 
 
 def test_whatever_is_in_the_way_it_is_imported_as_usual(odd_sdk: Path) -> None:

@@ -17,7 +17,7 @@ from rlm.errors import ConfigError, CredentialsError, ModelError, ModelUnavailab
 from rlm.events import Delta, Event, Retried
 from rlm.messages import Reply, System, ToolResult, Usage, User
 from rlm.models.openai import Endpoint, OpenAIClient, OpenAIModel
-from scripted import Answer, Request, Scripted, always, calls, error, half, hang, reset, text
+from scripted import Answer, Request, Scripted, always, calls, error, half, hang, reset, stall, text
 
 BASH = {"name": "bash", "description": "d", "parameters": {"type": "object", "properties": {}}}
 
@@ -313,6 +313,14 @@ async def test_cancelling_in_the_middle_of_a_stream_closes_the_connection() -> N
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
+            await asyncio.to_thread(server.wait, lambda s: s.seen["left"] == 1)
+
+
+async def test_a_stream_that_makes_no_sense_is_left_at_once() -> None:
+    nonsense = Answer(b"data: []\n\n" * 2, headers={"Content-Type": "text/event-stream"})
+    with Scripted(stall(nonsense), text("hi")) as server:
+        async with asking(server.url, stream=True) as ask:
+            await ask()
             await asyncio.to_thread(server.wait, lambda s: s.seen["left"] == 1)
 
 

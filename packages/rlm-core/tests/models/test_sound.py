@@ -257,3 +257,10 @@ def test_tokens_are_counted_or_estimated_and_marked(usage: Any, counts: Usage) -
 def test_parts_of_a_text_are_one_text() -> None:
     parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
     assert message({"content": parts})["content"] == "one two"
+
+
+def test_ids_that_are_missing_or_taken_are_made() -> None:
+    call = {"function": {"name": "bash", "arguments": "{}"}}
+    given = [{**call, "id": id_} for id_ in ("a", "a", "", None, 7, "b")] + [call]
+    made = message({"tool_calls": given}, counted())["tool_calls"]
+    assert [call["id"] for call in made] == ["a", "new0", "new1", "new2", "new3", "b", "new4"]
