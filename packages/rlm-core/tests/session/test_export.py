@@ -234,7 +234,7 @@ def test_idle_time_between_two_runs_is_shortened() -> None:
     assert axis.length == 7 + IDLE + 5
     assert axis.left_out == 3_605 - axis.length
     assert [round(axis.place(time), 3) for time in (0, 7, 3_600, 3_605)] == [0, round(7 / 22, 3), round(17 / 22, 3), 1]
-    assert Axis([]).place(3) == 1.0
+    assert Axis([]).place(3) == 0
 
 
 def test_overlapping_times_are_one() -> None:

@@ -2,7 +2,7 @@
 // The page is whole without this: it opens what is folded, and moves by keys.
 
 const folds = () => document.querySelectorAll("main details");
-const turns = () => [...document.querySelectorAll("article")].filter((turn) => turn.offsetParent !== null);
+const folded = (turn) => turn.closest("details:not([open])") !== null;
 
 function openAll(open) {
   for (const fold of folds()) fold.open = open;
@@ -16,12 +16,12 @@ function reveal() {
 }
 
 function move(step) {
-  const all = turns();
-  const here = all.indexOf(document.activeElement.closest("article"));
-  const next = all[Math.min(all.length - 1, Math.max(0, here + step))];
-  if (!next) return;
-  next.focus({ preventScroll: true });
-  next.scrollIntoView({ block: "start" });
+  const turns = [...document.querySelectorAll("article")];
+  let place = turns.indexOf(document.activeElement.closest("article")) + step;
+  while (place in turns && folded(turns[place])) place += step;
+  if (!(place in turns)) return;
+  turns[place].focus({ preventScroll: true });
+  turns[place].scrollIntoView({ block: "start" });
 }
 
 const keys = { j: () => move(1), k: () => move(-1), o: () => openAll(true), c: () => openAll(false) };

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
 
 from rlm.session.store import SessionTree
 from rlm.session.story import Call, Turn, tell
@@ -115,11 +115,10 @@ class Axis:
         """Seconds that are not."""
 
     def place(self, time: float) -> float:
-        for (at, drawn), (next_at, next_drawn) in pairwise(self._knots):
-            if time <= next_at:
-                share = (time - at) / (next_at - at) if next_at > at else 0.0
-                return (drawn + share * (next_drawn - drawn)) / (self.length or 1.0)
-        return 1.0
+        number = min(bisect_left(self._knots, (time, 0.0), lo=1), len(self._knots) - 1)
+        (at, drawn), (next_at, next_drawn) = self._knots[number - 1], self._knots[number]
+        share = (time - at) / (next_at - at) if next_at > at else 0.0
+        return (drawn + min(1.0, share) * (next_drawn - drawn)) / (self.length or 1.0)
 
 
 def _knots(busy: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
