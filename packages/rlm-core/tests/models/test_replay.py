@@ -51,7 +51,9 @@ async def test_agents_of_the_same_task_are_told_apart_by_name(tmp_path: Path) ->
 
 
 async def test_the_root_may_have_another_task_and_nobody_else(tmp_path: Path) -> None:
-    recording = Recording.load(write(tmp_path / "t", turn("root task", "r"), turn("child", "c")))
+    recording = Recording.load(
+        write(tmp_path / "t", turn("root task", "r"), turn("root task", "other", agent="2"), turn("child", "c"))
+    )
     assert recording.model("looked at and never asked").params == {}
     assert await says(recording.model("my own words")) == "r"
     assert await says(recording.model("child")) == "c"
