@@ -11,7 +11,7 @@ from bench import runs
 from bench.harness import Bench, Ran
 from bench.measures import RLM, Measure, Sample, Scenario
 from bench.processes import descriptors
-from bench.runs import DONE, ONE
+from bench.runs import DONE
 
 MANY, FEW = 32, 8
 """Children of a fan-out, and of the smaller one that it is compared with to know the cost of one more."""
@@ -163,7 +163,7 @@ def _posts(bench: Bench) -> Ran:
 
 
 def _crowd(count: int, bench: Bench) -> Sample:
-    """Descriptors are counted when the kernel is there, after a first cell, and again after the gather."""
+    """Descriptors are counted when the kernel and the connections are there, after a first few, and again at the end."""
     host: list[int] = []
     counts: list[int] = []
 
@@ -172,10 +172,10 @@ def _crowd(count: int, bench: Bench) -> Sample:
             return runs.ONE_CELL(request)
         if request.turn > 0:
             counts.append(descriptors(host[0]))
-        return runs.done_if(str(count), request) if request.turn == 2 else (ONE, runs.gather(count))[request.turn]
+        return runs.done_if(str(count), request) if request.turn == 2 else runs.gather((FEW, count)[request.turn])
 
     with bench.memory(every=0.5) as memory:
-        ran = runs.rlm(bench, script, {"max_depth": 1, "max_agents": count + 1}, watch=host.append).ran
+        ran = runs.rlm(bench, script, {"max_depth": 1, "max_agents": FEW + count + 1}, watch=host.append).ran
     return {"wall": ran.wall, "pss": memory.peak, "growth": counts[1] - counts[0]}
 
 
