@@ -45,7 +45,7 @@ class Front:
 
     def run(self, order: Order) -> int:
         try:
-            result = asyncio.run(self._work(order))
+            result = asyncio.run(until_signal(self._work(order)))
         except Interrupted as interrupted:
             return self._close(interrupted.code)
         except Exception as error:
@@ -56,7 +56,7 @@ class Front:
     async def _work(self, order: Order) -> RunResult:
         async with open_tree(self._config, watch=self._hear, stream=self._watched()) as tree:
             try:
-                return await until_signal(tree.run(order))
+                return await tree.run(order)
             finally:
                 self._session = tree.session
 

@@ -1,14 +1,13 @@
-"""`rlm`: which command it is, and what becomes of an error. Imports late: `rlm --help` must be quick."""
+"""`rlm`: which command it is, and what becomes of an error.
+
+Imports late: `rlm --help` must be quick, and Ctrl-C in the middle of an import must be quiet.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
-
-from rlm.cli import exits
-from rlm.cli.arguments import COMMANDS, LATER
-from rlm.errors import ConfigError, RlmError
 
 
 def main() -> None:
@@ -19,6 +18,18 @@ def main() -> None:
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        from rlm.cli import exits
+
+        return exits.INTERRUPTED
+
+
+def _run(argv: Sequence[str]) -> int:
+    from rlm.cli import exits
+    from rlm.errors import RlmError
+
+    try:
         code = _dispatch(argv)
         _flush()
         return code
@@ -27,13 +38,14 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         _silence_stdout()
         return exits.DONE
-    except KeyboardInterrupt:
-        return exits.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last resort: nobody shall see a traceback
         return _report(error, "This is a bug in rlm: ")
 
 
 def _dispatch(argv: Sequence[str]) -> int:
+    from rlm.cli.arguments import COMMANDS, LATER
+    from rlm.errors import ConfigError
+
     word = argv[0] if argv else ""
     if word in LATER:
         raise ConfigError(f"`rlm {word}` is not in this version. To give it as a task: rlm -- {word}")
@@ -49,6 +61,7 @@ def _dispatch(argv: Sequence[str]) -> int:
 
 def _report(error: Exception, prefix: str = "") -> int:
     """One or two lines, never a traceback unless asked for."""
+    from rlm.cli import exits
     from rlm.config import debugging
     from rlm.terminal import plain
 

@@ -25,6 +25,8 @@ class Interrupted(Exception):
 async def until_signal(work: Coroutine[Any, Any, T]) -> T:
     """Do the work until it is done or a signal comes: the first ends it in order, the next kills what is slow to end.
 
+    The handlers stay until the loop is closed: whoever presses Ctrl-C three times still gets an orderly end.
+
     Raises:
         Interrupted: a signal ended it, after everything was closed.
     """
@@ -37,13 +39,11 @@ async def until_signal(work: Coroutine[Any, Any, T]) -> T:
         task.cancel()
 
     for number in CODES:
-        loop.add_signal_handler(number, on, number)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and its kin
+            loop.add_signal_handler(number, on, number)
     try:
         return await task
     except asyncio.CancelledError:
         if codes:
             raise Interrupted(codes[0]) from None
         raise
-    finally:
-        for number in CODES:
-            loop.remove_signal_handler(number)
