@@ -206,6 +206,29 @@ def test_a_fork_leaves_the_old_one_as_it_is(tmp_path: Path) -> None:
     assert read_meta(fork.folder).session_id == fork.id
 
 
+def test_the_sub_agents_of_a_fork_are_its_own(tmp_path: Path) -> None:
+    with new(tmp_path) as session, session.child("part"):
+        pass
+    with Session.resume(session.folder, fork=True) as fork:
+        (child,) = read_tree(fork.folder).children
+        assert child.meta.parent == fork.id
+    (child,) = read_tree(session.folder).children
+    assert child.meta.parent == session.id
+
+
+def test_a_journal_that_was_tampered_with_leads_nowhere_else(tmp_path: Path) -> None:
+    with new(tmp_path) as other:
+        pass
+    session = new(tmp_path)
+    running = (session.folder / "meta.json").read_text()
+    (other.folder / "meta.json").write_text(running)
+    for name in (f"../{other.id}", str(other.folder), ".", "outputs", "sub-00000000"):
+        play(session, ChildStarted(name, "part"))
+    with Session.resume(kill(session)) as again:
+        assert again.tree_usage.prompt == 0
+    assert (other.folder / "meta.json").read_text() == running
+
+
 def test_a_running_session_can_be_forked(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         play(session, *opening("task"))

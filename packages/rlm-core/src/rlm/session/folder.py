@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -79,6 +80,25 @@ def enter(folder: int, name: str, *, make: bool = False) -> int:
                 f"{name} is a symbolic link, and sessions are not written through one. Remove it, or set RLM_HOME."
             ) from None
         raise
+
+
+def new_folder(folder: int, prefix: str, length: int) -> tuple[str, int]:
+    """Make a folder with a random name of `length` bytes in hex in `folder`; its name, and a descriptor of it.
+
+    Raises:
+        SessionError: it cannot be made.
+    """
+    while True:
+        name = prefix + secrets.token_hex(length)
+        try:
+            os.mkdir(name, 0o700, dir_fd=folder)
+            return name, enter(folder, name)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise SessionError(
+                f"No session can be made: {error.strerror}. Set RLM_HOME to a folder that you can write to."
+            ) from None
 
 
 def write_new(folder: int, name: str, data: bytes) -> None:

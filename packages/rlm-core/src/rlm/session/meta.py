@@ -115,6 +115,11 @@ def write(folder: int, wire: Record) -> None:
         raise SessionError(f"The session cannot be written: {error.strerror}.") from None
 
 
+def process() -> dict[str, Any]:
+    """The fields that name this process."""
+    return {"pid": os.getpid(), "pid_start": process_start(os.getpid())}
+
+
 def preview(text: str) -> str:
     """The first words, in one line."""
     words = " ".join(text[: 4 * PREVIEW].split())

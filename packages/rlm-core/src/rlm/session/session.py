@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets as random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -15,18 +14,19 @@ from typing import Self
 from rlm.budget import Spent, Stop
 from rlm.conversation import Conversation
 from rlm.errors import SessionError
-from rlm.events import Asking, ChildEnded, Event, Stopped
+from rlm.events import Asking, Event, Stopped
 from rlm.messages import Usage
 from rlm.session import meta as metas
-from rlm.session import resume as resuming
 from rlm.session import store
-from rlm.session.codec import Clock, Encoder, Record, decode, usage_wire
-from rlm.session.folder import enter, open_sessions
+from rlm.session.codec import Clock, Encoder, Record
+from rlm.session.earlier import Earlier, read_earlier
+from rlm.session.earlier import fork as copy
+from rlm.session.folder import enter, new_folder, open_sessions
 from rlm.session.journal import Journal
 from rlm.session.meta import Meta, preview
 from rlm.session.redact import Redactor
 from rlm.session.tally import Subtree, Tally
-from rlm.state import State, replay
+from rlm.state import State
 
 Watch = Callable[[Record], None]
 """Gets each record as it is made, with `agent`, the path of the agent in the tree."""
@@ -90,13 +90,13 @@ class Session:
         common = Common(Redactor(secrets), watch, version, clock, timer)
         sessions = open_sessions(home, cwd)
         try:
-            name, handle = _new_folder(sessions, "", 6)
+            name, handle = new_folder(sessions, "", 6)
         finally:
             os.close(sessions)
         meta = _first_meta(name, model, str(cwd), prompt, common)
         session = cls(home / "sessions" / name, handle, meta, common)
         session._begin()
-        session._tell({"type": "session", "ts": round(clock(), 3)} | session._identity())
+        session._introduce()
         return session
 
     @classmethod
@@ -121,7 +121,7 @@ class Session:
         common = Common(Redactor(secrets), watch, version, clock)
         sessions = open_sessions(folder.parent.parent.absolute(), Path.cwd(), make=False)
         try:
-            name = resuming.fork(folder, sessions) if fork else folder.name
+            name = copy(folder, sessions) if fork else folder.name
             handle = enter(sessions, name)
         except OSError as error:
             raise SessionError(f"Session {folder.name} cannot be opened: {error.strerror}.") from None
@@ -143,39 +143,21 @@ class Session:
             raise SessionError(
                 f"Session {old.session_id} is running in process {old.pid}. Stop it first, or fork it."
             ) from None
-        records = self._mend(self._journal)
-        pid = os.getpid()
-        start, version = metas.process_start(pid), self._common.version
-        self._meta = replace(old, pid=pid, pid_start=start, version=version, model=model or old.model)
-        self._encoder = Encoder(self._common.clock, records=records)
-        for record in records:
-            self._tally.add(record)
-        cut_off = resuming.open_children(records, self.folder, self.agent_path)
-        self._below = resuming.settle_children(self.folder, self.agent_path)
-        self._tell({"type": "session", "ts": round(self._common.clock(), 3)} | self._identity())
-        self._take(self._encoder.journalled("resume", pid=pid, **({"forked_from": forked_from} if forked_from else {})))
-        self._go_on(replay(decode(records)), cut_off)
+        earlier = read_earlier(self.folder, self._journal, self.agent_path)
+        self._meta = replace(old, version=self._common.version, model=model or old.model, **metas.process())
+        self._encoder = Encoder(self._common.clock, self._common.timer, earlier.records)
+        self._tally, self._below, self.notes = earlier.tally, earlier.below, earlier.notes
+        self._introduce()
+        origin = {"forked_from": forked_from} if forked_from else {}
+        self._take(self._encoder.journalled("resume", pid=self._meta.pid, **origin))
+        self._go_on(earlier)
 
-    def _mend(self, journal: Journal) -> tuple[Record, ...]:
-        reading = journal.read()
-        if reading.damaged:
-            raise SessionError(
-                f"Line {reading.damaged[0]} of the journal of session {self.folder.name} is damaged: it can be read "
-                "(`rlm show`), not resumed."
-            )
-        if reading.torn:
-            journal.cut(reading.sound)
-            self.notes = (f"The last record was half written, and was cut: {reading.torn} bytes.",)
-        return reading.records
-
-    def _go_on(self, state: State, cut_off: list[ChildEnded]) -> None:
+    def _go_on(self, earlier: Earlier) -> None:
         """Settle what was left open, as events."""
-        conversation = Conversation(self, state)
+        conversation = Conversation(self, earlier.state)
         conversation.settle()
-        for event in cut_off:
+        for event in earlier.cut_off:
             conversation.emit(event)
-        if cut_off:
-            self.notes = (*self.notes, f"Sub-agents that were cut off: {len(cut_off)}.")
         self.start = conversation.state
 
     def child(self, prompt: str, *, model: str | None = None, cwd: Path | None = None) -> Session:
@@ -184,10 +166,9 @@ class Session:
         Raises:
             SessionError: the folder cannot be made.
         """
-        name, handle = _new_folder(self._handle, "sub-", 4)
-        meta = _first_meta(
-            name.removeprefix("sub-"), model or self._meta.model, str(cwd or self._meta.cwd), prompt, self._common
-        )
+        name, handle = new_folder(self._handle, "sub-", 4)
+        id, where = name.removeprefix("sub-"), str(cwd or self._meta.cwd)
+        meta = _first_meta(id, model or self._meta.model, where, prompt, self._common)
         meta = replace(meta, parent=self.id, depth=self._meta.depth + 1)
         child = Session(self.folder / name, handle, meta, self._common, parent=self)
         child._begin()
@@ -233,7 +214,7 @@ class Session:
             status=tally.status,
             stop_reason=tally.stop_reason,
             end_time=tally.end_time,
-            updated_time=round(self._common.clock(), 3),
+            updated_time=self._now(),
             answer_preview=preview(tally.answer),
             turns=tally.turns,
             usage=tally.usage,
@@ -284,34 +265,24 @@ class Session:
     def _write_meta(self) -> None:
         metas.write(self._handle, self._common.redactor.value(self.meta.wire()))
 
-    def _identity(self) -> Record:
-        return {
-            "session_id": self.id,
-            "session_dir": str(self.folder),
-            "model": self._meta.model,
-            "cwd": self._meta.cwd,
-            "version": self._meta.version,
-        }
+    def _introduce(self) -> None:
+        meta = self._meta
+        said = {"model": meta.model, "cwd": meta.cwd, "version": meta.version}
+        self._tell({"type": "session", "ts": self._now()} | self._where() | said)
+
+    def _where(self) -> Record:
+        return {"session_id": self.id, "session_dir": str(self.folder)}
+
+    def _now(self) -> float:
+        return round(self._common.clock(), 3)
 
     def result(self) -> Record:
         """The last line of `--json`, but for the exit code."""
-        tally = self._tally
-        by_agent = {self.agent_path: tally.usage} | self._below.by_agent
-        return {
-            "type": "result",
-            "ts": round(self._common.clock(), 3),
-            "status": tally.status,
-            "stop_reason": tally.stop_reason,
-            "answer": tally.answer,
-            "usage": usage_wire(self.tree_usage),
-            "usage_by_agent": {agent: usage_wire(usage) for agent, usage in by_agent.items()},
-            "turns": tally.turns,
-            "agents": self.agents,
-            "duration": tally.duration,
-            "session_id": self.id,
-            "session_dir": str(self.folder),
-            "agent": self.agent_path,
-        }
+        told = self._tally.result(self._tree())
+        return {"type": "result", "ts": self._now()} | told | self._where() | {"agent": self.agent_path}
+
+    def _tree(self) -> Subtree:
+        return self._tally.subtree(self.agent_path, self._meta.depth, self._below)
 
     def finish(self, stop: Stop = Stop.CANCELLED, error: str = "") -> None:
         """Settle meta.json and let go of the folder. `stop` counts only if no run has said how it ended.
@@ -334,14 +305,8 @@ class Session:
                 self(Stopped(stop, tally.answer, Spent(tally.turns, tally.usage), error))
         finally:
             if self._parent:
-                self._parent._below.take(self._subtree())
+                self._parent._below.take(self._tree())
             self._write_meta()
-
-    def _subtree(self) -> Subtree:
-        tree = Subtree(self._tally.usage, self._tally.counts.copy(), self._meta.depth)
-        tree.by_agent[self.agent_path] = self._tally.usage
-        tree.take(self._below)
-        return tree
 
     def _close(self) -> None:
         if self._journal is not None:
@@ -352,31 +317,15 @@ class Session:
             self._handle = -1
 
 
-def _new_folder(parent: int, prefix: str, length: int) -> tuple[str, int]:
-    """A folder with a random name of `length` bytes in hex, that nobody else has made; and a descriptor of it."""
-    while True:
-        name = prefix + random.token_hex(length)
-        try:
-            os.mkdir(name, 0o700, dir_fd=parent)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise SessionError(
-                f"No session can be made: {error.strerror}. Set RLM_HOME to a folder that you can write to."
-            ) from None
-        return name, enter(parent, name)
-
-
 def _first_meta(id: str, model: str, cwd: str, prompt: str, common: Common) -> Meta:
     return Meta(
         session_id=id,
         model=model,
         cwd=cwd,
         version=common.version,
-        pid=os.getpid(),
-        pid_start=metas.process_start(os.getpid()),
         start_time=round(common.clock(), 3),
         prompt_preview=preview(common.redactor.text(prompt)),
+        **metas.process(),
     )
 
 

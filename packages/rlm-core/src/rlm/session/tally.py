@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rlm.messages import Usage
-from rlm.session.codec import Record, usage_read
+from rlm.session.codec import Record, usage_read, usage_wire
 from rlm.session.meta import RUNNING
 
 TREE = (
@@ -85,6 +85,25 @@ class Tally:
         """Seconds from first to last record, what lies between two runs not counted."""
         first, last = self._run or (0.0, 0.0)
         return round(self.earlier + max(0.0, last - first), 3)
+
+    def subtree(self, agent: str, depth: int, below: Subtree) -> Subtree:
+        """This agent with all that is below it."""
+        tree = Subtree(self.usage, self.counts.copy(), depth, {agent: self.usage})
+        tree.take(below)
+        return tree
+
+    def result(self, tree: Subtree) -> Record:
+        """How it stands, with the numbers of the whole tree."""
+        return {
+            "status": self.status,
+            "stop_reason": self.stop_reason,
+            "answer": self.answer,
+            "usage": usage_wire(tree.usage),
+            "usage_by_agent": {agent: usage_wire(usage) for agent, usage in tree.by_agent.items()},
+            "turns": self.turns,
+            "agents": len(tree.by_agent),
+            "duration": self.duration,
+        }
 
     def _clock(self, record: Record) -> None:
         if record["type"] == "resume" or self._run is None:
