@@ -47,6 +47,10 @@ fix:
 test *arguments:
     {{ run }} pytest "$@"
 
+# the models again with the older major of the OpenAI SDK
+openai2:
+    {{ run }} --with 'openai>=2,<3' python -m pytest -n 2 packages/rlm-core/tests/models
+
 # branch coverage of the core by its own tests: 100 % or it fails
 coverage:
     {{ run }} coverage run -m pytest -n 0 packages/rlm-core/tests/core
