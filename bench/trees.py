@@ -163,7 +163,7 @@ def _posts(bench: Bench) -> Ran:
 
 
 def _crowd(count: int, bench: Bench) -> Sample:
-    """Descriptors are counted when the kernel and the connections are there, after a first few, and again at the end."""
+    """Descriptors are counted when kernel and connections are there, after a first few, and again at the end."""
     host: list[int] = []
     counts: list[int] = []
 
