@@ -17,6 +17,7 @@ import sys
 import threading
 import uuid
 import warnings
+from contextvars import copy_context
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -36,7 +37,6 @@ from rlm.inside.jupyter import (
     Type,
     ZMQInteractiveShell,
     ZMQStream,
-    in_context,
     json_default,
 )
 from rlm.inside.namespace import Namespace
@@ -62,7 +62,12 @@ class Kernel(IPythonKernel):
     def start(self) -> None:
         """Listen. Instead of ipykernel's, which expects all five channels."""
         self.io_loop = IOLoop.current()
-        self.shell_stream.on_recv(in_context(partial(self.shell_main, None)), copy=False)
+        context = copy_context()  # one for all cells: what a cell sets in a context variable, the next one finds
+
+        async def dispatch(frames: list[Any]) -> None:
+            await asyncio.create_task(self.shell_main(None, frames), context=context)
+
+        self.shell_stream.on_recv(dispatch, copy=False)
         self._publish_status("starting", "shell")
 
     async def do_execute(self, code: str, *args: Any, **options: Any) -> dict[str, Any]:
@@ -143,7 +148,8 @@ def warm(kernel: Kernel) -> None:
     run_cell("pass")
     kernel.shell.display_formatter.format(1)
     run_cell("1/0")
-    del sys.last_type, sys.last_value, sys.last_traceback
+    for trace in ("last_type", "last_value", "last_traceback", "last_exc"):
+        sys.__dict__.pop(trace, None)
 
 
 def serve(kernel: Kernel, order: Order, folder: str) -> None:
@@ -167,13 +173,14 @@ def serve(kernel: Kernel, order: Order, folder: str) -> None:
 
 async def _serve(kernel: Kernel, order: Order) -> None:
     kernel.loop = cast("loops.KernelLoop", asyncio.get_running_loop())
+    asyncio.set_event_loop(kernel.loop)
     context = zmq.Context()
-    publisher = IOPubThread(_publishing(context, order.iopub), session=kernel.session)
-    publisher.start()
-    _connect(kernel, publisher)
     shell = context.socket(zmq.ROUTER)
     shell.bind(order.shell)
     kernel.shell_stream = ZMQStream(shell)
+    iopub = _publishing(context, order.iopub)
+    iopub.recv()  # the host subscribes; what is published before is lost
+    _connect(kernel, IOPubThread(iopub))
     kernel.namespace.obey(order)
     kernel.namespace.prepare(kernel.shell.user_ns)
     kernel.start()
@@ -194,9 +201,11 @@ def _publishing(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[Any]:
 
 def _connect(kernel: Kernel, publisher: Any) -> None:
     """Give a built kernel its outputs."""
-    kernel.iopub_thread, kernel.iopub_socket = publisher, publisher.background_socket
-    for part in (kernel.shell.displayhook, kernel.shell.display_pub):
-        part.session, part.pub_socket = kernel.session, publisher.background_socket
+    publisher.session = kernel.session
+    publisher.start()
     kernel.tape = Tape(kernel.session, publisher)
+    kernel.iopub_thread, kernel.iopub_socket = publisher, kernel.tape
+    for part in (kernel.shell.displayhook, kernel.shell.display_pub):
+        part.session, part.pub_socket = kernel.session, kernel.tape
     kernel._stdout, kernel._stderr = Stream("stdout", 1, kernel.tape), Stream("stderr", 2, kernel.tape)
     kernel.mend()

@@ -1,7 +1,8 @@
-"""Everything that a kernel prints, in the order in which it was printed.
+"""Everything that a kernel publishes, in the order in which it came about.
 
-Python's prints, to stdout or stderr, and what C code and child processes write to descriptors 1 and 2 go onto one
-tape. A thread publishes it. Whoever prints faster than the host reads waits, so nothing is lost and nothing piles up.
+Python's prints, to stdout or stderr, what C code and child processes write to descriptors 1 and 2, and ipykernel's own
+messages (a cell begins, shows something, ends) go onto one tape. A thread publishes it. Whoever prints faster than the
+host reads waits, so nothing is lost and nothing piles up.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from typing import Any
 PIECE = 65_536
 """Characters of one message at most."""
 _FULL = 4 * PIECE  # characters on the tape at which the printer waits
+_MESSAGE = "message"
 _PAUSE = 0.05  # seconds between two messages, unless someone flushes
 
 
 class Tape:
-    """`write` from any thread. `publisher` is ipykernel's IOPubThread, whose socket it uses in that thread."""
+    """`write` from any thread. `publisher` is ipykernel's IOPubThread, whose socket it uses in that thread.
+
+    To ipykernel it is the iopub socket: it has `send_multipart`.
+    """
 
     def __init__(self, session: Any, publisher: Any) -> None:
         self.parent: dict[str, Any] = {}
@@ -32,7 +37,7 @@ class Tape:
         self._session = session
         self._publisher = publisher
         self._lock = threading.RLock()
-        self._pieces: list[tuple[str, str]] = []  # stream, text
+        self._pieces: list[tuple[str, Any]] = []  # a stream and its text, or _MESSAGE and the frames of one
         self._length = 0
         self._last = "\n"
         self._scheduled = False
@@ -44,6 +49,17 @@ class Tape:
         for start in range(0, len(text), PIECE):
             self._add(stream, text[start : start + PIECE])
 
+    def send_multipart(self, frames: list[Any], *_: object, **__: object) -> None:
+        """Publish a message."""
+        with self._lock:
+            self._catch_up()
+            self._pieces.append((_MESSAGE, frames))
+            self._length += sum(map(len, frames))
+        if self._length >= _FULL:
+            self.flush()
+        else:
+            self._publisher.schedule(self._publish)
+
     def _add(self, stream: str, text: str) -> None:
         """Called for every little print, so it is written for speed."""
         with self._lock:
@@ -52,10 +68,8 @@ class Tape:
             self._pieces.append((stream, text))
             self._length += len(text)
             self._last = text
-        if self._length >= _FULL:
-            self.flush()
         # A line after a silence goes out at once: the next statement may be the one that crashes.
-        elif "\n" in text and time.monotonic() - self._published > _PAUSE:
+        if self._length >= _FULL or ("\n" in text and time.monotonic() - self._published > _PAUSE):
             self.flush()
         elif not self._scheduled:
             self._schedule()
@@ -109,14 +123,20 @@ class Tape:
     def _publish(self) -> None:
         """In the publisher's thread."""
         self._scheduled = False
-        self._published = time.monotonic()
         with self._lock:
             pieces, self._pieces, self._length = self._pieces, [], 0
-        for stream, run in groupby(pieces, itemgetter(0)):
-            content = {"name": stream, "text": "".join(text for _, text in run)}
-            self._session.send(
-                self._publisher.socket, "stream", content, parent=self.parent, ident=b"stream." + stream.encode()
-            )
+        for kind, run in groupby(pieces, itemgetter(0)):
+            if kind == _MESSAGE:
+                for _, frames in run:
+                    self._publisher.socket.send_multipart(frames)
+            else:
+                self._send_text(kind, "".join(text for _, text in run))
+
+    def _send_text(self, stream: str, text: str) -> None:
+        self._published = time.monotonic()
+        content = {"name": stream, "text": text}
+        topic = b"stream." + stream.encode()
+        self._session.send(self._publisher.socket, "stream", content, parent=self.parent, ident=topic)
 
 
 class _Pipe:
@@ -186,8 +206,7 @@ class Stream(io.TextIOBase):
         return True
 
     def set_parent(self, parent: dict[str, Any]) -> None:
-        """The request that prints from now on, as ipykernel tells us. What came before is of the time before."""
-        self._tape.flush()
+        """The request that prints from now on; ipykernel calls it."""
         self._tape.parent = parent.get("header", parent)
 
 

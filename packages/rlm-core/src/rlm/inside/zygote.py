@@ -1,9 +1,9 @@
 """The process that starts kernels, knows when they end, and leaves nothing behind.
 
-`python -P -m rlm.inside.zygote FD`: a socket to the host, one JSON object a line each way. It imports IPython and
-ipykernel once, builds a kernel, and forks for each order: no thread and no zmq context may exist here. Where a fork
-will not do (a sandbox, macOS) the order names a program to run instead. When the host is gone, however it went, the
-socket ends, and everything below this process is killed.
+`python -P -m rlm.inside.zygote FD`: a socket to the host, one JSON object a line each way. For the first order it
+imports IPython and ipykernel and builds a kernel; then it forks for each: no thread and no zmq context may exist here.
+Where a fork will not do (a sandbox, macOS) the order names a program to run instead. When the host is gone, however it
+went, the socket ends, and everything below this process is killed.
 
 To us:  {"do": "start", "id", "order", "env", "cwd", "log", "program": null or [...]}
         {"do": "interrupt", "id"}              SIGINT
@@ -27,12 +27,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlm.inside import families
 from rlm.inside.environment import adopt
-from rlm.inside.kernel import Kernel, build, serve, warm
 from rlm.inside.order import read_order
+
+if TYPE_CHECKING:
+    from rlm.inside.kernel import Kernel
 
 _PATIENCE = 2.0  # seconds for killed processes to vanish; one in uninterruptible sleep takes longer
 
@@ -46,9 +48,9 @@ class Child:
 
 
 class Zygote:
-    def __init__(self, host: socket.socket, kernel: Kernel) -> None:
+    def __init__(self, host: socket.socket) -> None:
         self._host = host
-        self._kernel = kernel
+        self._kernel: Kernel | None = None
         self._children: dict[int, Child] = {}
         self._unread = b""
         self._wake, self._woken = socket.socketpair()
@@ -106,6 +108,8 @@ class Zygote:
     def _start(self, told: dict[str, Any]) -> None:
         mark = f"{os.getpid()}-{told['id']}"
         told["env"][families.MARK] = mark
+        if self._kernel is None and not told["program"]:
+            self._kernel = _conceive()
         zygote = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -124,7 +128,7 @@ class Zygote:
             if told["program"]:
                 os.execve(told["program"][0], told["program"], told["env"])  # noqa: S606 - no shell is wanted
             adopt(told["env"])
-            serve(self._kernel, read_order(told["order"]), f"{told['order']}.d")
+            self._live(told["order"])
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
@@ -134,6 +138,12 @@ class Zygote:
             with contextlib.suppress(Exception):
                 atexit._run_exitfuncs()
             os._exit(status)
+
+    def _live(self, order: str) -> None:
+        from rlm.inside.kernel import serve
+
+        assert self._kernel is not None
+        serve(self._kernel, read_order(order), f"{order}.d")
 
     def _detach(self) -> None:
         """From what belongs to the zygote alone."""
@@ -215,14 +225,20 @@ def _redirect(log: str) -> None:
     os.close(file)
 
 
-def main() -> None:
-    host = socket.socket(fileno=int(sys.argv[1]))
-    families.adopt_orphans()
-    gc.disable()  # what is built here stays for ever; looking through it again and again is a third of the start
+def _conceive() -> Kernel:
+    """The kernel that all others are forks of."""
+    gc.disable()  # what is made here stays for ever; looking through it again and again is a third of the start
+    from rlm.inside.kernel import build, warm
+
     kernel = build()
     warm(kernel)
     gc.freeze()  # so that no collection in a fork touches, and so copies, the pages that all share
-    Zygote(host, kernel).run()
+    return kernel
+
+
+def main() -> None:
+    families.adopt_orphans()
+    Zygote(socket.socket(fileno=int(sys.argv[1]))).run()
     os._exit(0)  # the host waits for our end, and Python would take 30 ms to take IPython apart
 
 

@@ -36,6 +36,7 @@ class JupyterKernel:
         self._turn = asyncio.Lock()
         self._clock = Clock()
         self._life: asyncio.Task[Life] | None = None
+        self._current: Life | None = None
         self._burials: set[asyncio.Task[None]] = set()
         self._lives = 0
         self._cells = 0
@@ -96,6 +97,7 @@ class JupyterKernel:
         except BaseException:
             await life.end()
             raise
+        self._current = life
         return life
 
     async def _ready(self) -> Life:
@@ -118,7 +120,7 @@ class JupyterKernel:
 
     def _on_death(self, life: Life) -> None:
         """It ended by itself. A cell that runs will tell; otherwise the next one does."""
-        if self._running:
+        if self._running or life is not self._current:
             return
         why = how_it_ended(life.status, life.last_words())
         self._news += f"{life.take_late()}[the kernel died after the last cell: {why}. {self._replace(life, why)}]\n"
@@ -132,7 +134,7 @@ class JupyterKernel:
         return f"A fresh kernel is ready. {_lost(lost)}"
 
     def _bury(self) -> None:
-        task, self._life = self._life, None
+        task, self._life, self._current = self._life, None, None
         if task is not None:
             burial = asyncio.create_task(_end(task))
             self._burials.add(burial)
@@ -174,10 +176,8 @@ class JupyterKernel:
             life.interrupt()
             await asyncio.wait({cell.over}, timeout=_HASTY)
         finally:
-            if cell.over.done() and not life.dead:
-                life.sweep(cell)
-            else:
-                self._replace(life, "a cancelled cell ignored the interrupt")
+            life.sweep(cell)
+            self._account(life, cell, "cancelled")
 
     def _account(self, life: Life, cell: Cell, trouble: str) -> str:
         if life.dead:

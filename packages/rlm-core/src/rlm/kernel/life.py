@@ -35,7 +35,7 @@ _NAMES = 10_000  # names at most that are remembered
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # that of processes' births, on Linux
 
-Heard = tuple[Message, render.Display | None, str]
+Heard = tuple[Message, render.Display | None, Path | str]
 
 
 @dataclass(slots=True)
@@ -279,7 +279,7 @@ class Life:
             raise KernelError(f"A kernel could not be started: {error}") from error
 
     async def _come_up(self, guest: Guest, zygote: Zygote) -> None:
-        """iopub greets whoever subscribes; before that, output would be lost."""
+        """The kernel publishes nothing before we have subscribed; its first message says that it is there."""
         heard = asyncio.create_task(self._heard.wait())
         signs: list[asyncio.Future[Any]] = [heard, guest.ended]
         try:

@@ -14,15 +14,15 @@ from rlm.spool import Cleaner, Spool, create
 Listener = Callable[[str], None]
 
 
-def save(picture: Picture, folder: Path, stem: str) -> str:
-    """The picture's path, or why there is none."""
+def save(picture: Picture, folder: Path, stem: str) -> Path | str:
+    """Where the picture is, or why it is nowhere."""
     try:
         path, handle = create(folder, f"{stem}.{picture.ending}")
         with os.fdopen(handle, "wb") as file:
             file.write(picture.data)
     except OSError as error:
         return f"not saved: {error.strerror or error}"
-    return str(path)
+    return path
 
 
 class Printout:
@@ -60,12 +60,12 @@ class Printout:
             self._pass_on("\n")
         self.write(text if text.endswith("\n") else f"{text}\n")
 
-    def show(self, display: Display, saved: str) -> None:
+    def show(self, display: Display, saved: Path | str) -> None:
         text = display.text
         if display.picture is not None:
             text = f"{text}\n[picture: {saved}]" if text else f"[picture: {saved}]"
-            if Path(saved).is_absolute():
-                self.pictures.append(Path(saved))
+        if isinstance(saved, Path):
+            self.pictures.append(saved)
         if display.again:
             self._again[display.id] = text
         elif text:
