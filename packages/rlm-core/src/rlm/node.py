@@ -93,8 +93,9 @@ class Node:
             stack.enter_context(self._session)
             await stack.enter_async_context(self._seat)
             agent = await self._open(stack)
+            limit = asyncio.timeout(order.timeout)
             try:
-                async with asyncio.timeout(order.timeout) as limit:
+                async with limit:
                     result = await agent.run(*await self._opening(), User(order.task))
             except TimeoutError:
                 if not limit.expired():
@@ -169,7 +170,9 @@ class Node:
             recursion=self._shared.ledger.can_recurse(self._depth),
             context=parcel.about if parcel else "",
             skills=self._shared.briefing.skills_text(self._order.cwd, config.tools),
-            project="" if config.no_context_files else self._shared.briefing.project_text(self._order.cwd),
+            project=""
+            if config.no_context_files or not config.tools
+            else self._shared.briefing.project_text(self._order.cwd),
             append=config.append_to_system_prompt or "",
         )
 
