@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -26,8 +27,13 @@ def private_folder() -> Iterator[Path]:
         cwd="/",
         start_new_session=True,  # a Ctrl-C is for us
     )
-    with watch:  # leaving it closes the pipe, and waits until the folder is removed
-        yield folder
+    with watch:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():  # else it is the watcher's to try
+                watch.communicate(b"removed\n")
 
 
 def _short(folder: Path) -> Path:
