@@ -10,7 +10,6 @@ import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from rlm.scratch import private_folder
 from rlm.session import Session
 from rlm.skills import Briefing
 from rlm.supplies import open_models
+from rlm.version import VERSION
 
 __all__ = ["Earlier", "Order", "Tree", "Watch", "context_file", "open_tree"]
 
@@ -53,7 +53,7 @@ class Tree:
         return await Node(self.shared, order, self.session).run()
 
     def _open_session(self, order: Order) -> Session:
-        config, secrets, told = order.config, secrets_of(order.config), version("rlm-core")
+        config, secrets, told = order.config, secrets_of(order.config), VERSION
         if order.earlier is None:
             return Session.create(
                 config.home,

@@ -11,6 +11,7 @@ from rlm.cli.arguments import parse_run, settings_given
 from rlm.cli.jsonlines import ends_with_a_result
 from rlm.cli.stdin import read_task
 from rlm.config import broker_address, read_config, wants_json
+from rlm.version import VERSION
 
 SHORT_HELP = """\
 usage: rlm [flags] "task"
@@ -40,7 +41,5 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _print_version() -> int:
-    from importlib.metadata import version
-
-    print(f"rlm {version('rlm-core')}")
+    print(f"rlm {VERSION}")
     return exits.DONE
