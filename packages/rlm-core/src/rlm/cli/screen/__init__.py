@@ -20,7 +20,6 @@ from rlm.cli.screen.tree import ROOT, Tree, fold
 from rlm.cli.screen.writer import Writer
 from rlm.messages import Usage
 from rlm.session.codec import Record
-from rlm.version import VERSION
 
 __all__ = ["Screen", "open_screen"]
 
