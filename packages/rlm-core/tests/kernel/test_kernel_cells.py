@@ -92,6 +92,11 @@ async def test_the_next_cell_is_as_good_as_new(open_kernel: OpenKernel, code: st
         assert not bench.restarts
 
 
+async def test_a_cell_within_a_cell_runs(shared: Bench) -> None:
+    assert await shared.run("get_ipython().run_cell('inner = 5')\ninner") == "5\n"
+    assert (await shared.run("%%time\n1 + 1")).endswith("2\n")
+
+
 async def test_a_forked_child_prints_too(shared: Bench) -> None:
     code = "import os\npid = os.fork()\nif pid == 0:\n    print('child')\n    os._exit(0)\n_ = os.waitpid(pid, 0)\nprint('parent')"
     assert await shared.run(code) == "child\nparent\n"

@@ -53,6 +53,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
         ("!kill -9 $$", "[exit code: -9]\n"),
         ("for n in (0, 4):\n    !exit {n}", "[exit code: 4]\n"),
         ("x = !echo a; echo b >&2; exit 5\nx", "[exit code: 5]\n['a', 'b']\n"),
+        ("x = !sleep 60 & echo started\nx", "['started']\n"),
         ("%%bash\necho hi\ncat\nexit 6", "hi\n[exit code: 6]\n"),
         ("!cat", "[no output]"),
         ("!test -t 1 || echo no terminal", "no terminal\n"),

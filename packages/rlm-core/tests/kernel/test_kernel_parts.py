@@ -113,7 +113,7 @@ def test_pictures_are_decoded() -> None:
     ],
 )
 def test_an_end_is_put_in_words(status: int | None, words: str) -> None:
-    assert how_it_ended(status, "") == words
+    assert how_it_ended(status) == words
 
 
 async def test_the_clock_counts_what_is_not_held() -> None:

@@ -1,7 +1,7 @@
-"""`!command` and `%%bash`, on pipes and not on a pty: no colours, no pager, no question that nobody answers.
+"""`!command` and `%%bash`, not on a pty: no colours, no pager, no question that nobody answers.
 
-What they print goes where the kernel's descriptors 1 and 2 lead. So a command that a script leaves behind holds nobody
-up, and what it prints later still arrives.
+What they print goes where the kernel's descriptors 1 and 2 lead, or to a file if it is to be a value. So a command that
+a script leaves behind holds nobody up, and what it prints later still arrives.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
+from typing import IO
 
 _GRACE = 0.5  # seconds that an interrupted command has to say its last words
 
@@ -23,16 +25,13 @@ def run(command: str) -> int:
 
 def capture(command: str) -> tuple[str, int]:
     """What it printed, and its exit code."""
-    with _started(command, subprocess.PIPE) as process:
-        try:
-            output, _ = process.communicate()
-        except BaseException:
-            _stop(process)
-            raise
-        return output.decode(errors="replace"), process.returncode
+    with tempfile.TemporaryFile() as output, _started(command, output) as process:
+        code = _wait(process)
+        output.seek(0)
+        return output.read().decode(errors="replace"), code
 
 
-def _started(command: str, output: int | None = None) -> subprocess.Popen[bytes]:
+def _started(command: str, output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
     shell = shutil.which("bash") or "/bin/sh"
     return subprocess.Popen(
         [shell, "-c", command],

@@ -17,9 +17,11 @@ import sys
 import threading
 import uuid
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any, cast
 
 import zmq
@@ -44,6 +46,7 @@ from rlm.inside.order import Order
 from rlm.inside.shell import Profile, Shell
 from rlm.inside.tape import Stream, Tape
 
+_RUN_CODE = ZMQInteractiveShell.run_code.__code__
 _WAITING = 100  # messages that may wait in the kernel for a slow host, and as many in the host
 
 
@@ -83,6 +86,27 @@ class Kernel(IPythonKernel):
             if self.loop.stopped:
                 self.ending = "the cell stopped the kernel's event loop"
             self.mend()
+
+    @contextmanager
+    def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> Iterator[None]:
+        """A cell with top-level await is interrupted like any other.
+
+        ipykernel's own handler never interrupts code that does not await, and does not wake the event loop when it
+        does (https://github.com/ipython/ipykernel/issues/881).
+        """
+
+        def interrupt(_: int, frame: FrameType | None) -> None:
+            while frame is not None:
+                if frame.f_code is _RUN_CODE:  # the cell is computing
+                    raise KeyboardInterrupt
+                frame = frame.f_back
+            self.loop.call_soon_threadsafe(future.cancel)
+
+        saved = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, saved)
 
     def finish_metadata(self, parent: Any, metadata: dict[str, Any], reply_content: Any) -> dict[str, Any]:  # noqa: ARG002
         return metadata | {"rlm": {"names": self.namespace.owned(self.shell.user_ns), "ending": self.ending}}

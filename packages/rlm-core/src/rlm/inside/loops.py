@@ -43,7 +43,10 @@ class KernelLoop(asyncio.SelectorEventLoop):
 @contextmanager
 def loop_hidden() -> Iterator[None]:
     """As if no loop ran in this thread."""
-    loop = asyncio.get_running_loop()
+    loop = asyncio._get_running_loop()
+    if loop is None:  # a cell within a cell
+        yield
+        return
     _hidden.append(loop)
     asyncio._set_running_loop(None)
     try:

@@ -37,15 +37,15 @@ class Profile(ProfileDir):
 
 
 def slim(data: dict[str, Any]) -> dict[str, Any]:
-    """Of the forms of a displayed object, those that a model can read. A very long text is printed instead,
+    """Of the forms of a displayed object, those that a model can read.
 
-    for prints are sent in pieces that nobody has to hold as a whole.
+    A very long text is printed instead: prints are sent in pieces that nobody has to hold as a whole.
     """
     wanted = {kind: value for kind, value in data.items() if _WANTED.fullmatch(kind)}
     if "text/html" in data and len(wanted) == 1 and _NO_TEXT.fullmatch(str(wanted.get("text/plain", ""))):
         wanted["text/html"] = data["text/html"]
     for kind, value in list(wanted.items()):
-        if kind.startswith("text/") and len(value) > _LARGE:
+        if isinstance(value, str) and kind.startswith("text/") and len(value) > _LARGE:
             del wanted[kind]
             print(value)
     return wanted

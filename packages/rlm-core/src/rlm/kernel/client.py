@@ -13,7 +13,7 @@ from rlm.errors import KernelError
 from rlm.events import CellOutput, KernelRestarted
 from rlm.kernel import render
 from rlm.kernel.clock import Clock
-from rlm.kernel.life import Cell, Life, how_it_ended
+from rlm.kernel.life import Cell, Life
 from rlm.kernel.printout import Printout
 from rlm.kernel.provisioner import Zygote
 from rlm.kernel.spec import KernelSpec
@@ -122,15 +122,16 @@ class JupyterKernel:
         """It ended by itself. A cell that runs will tell; otherwise the next one does."""
         if self._running or life is not self._current:
             return
-        why = how_it_ended(life.status, life.last_words())
-        self._news += f"{life.take_late()}[the kernel died after the last cell: {why}. {self._replace(life, why)}]\n"
+        said = life.take_late() + life.last_words()
+        fresh = self._replace(life, life.why_dead)
+        self._news += f"{said}[the kernel died after the last cell: {life.why_dead}. {fresh}]\n"
 
     def _replace(self, life: Life, why: str) -> str:
         """Put a fresh kernel in its place, and say what that costs."""
         lost = life.names
         self._bury()
         self.start()
-        self._sink(KernelRestarted(why.partition("\n")[0], lost))
+        self._sink(KernelRestarted(why, lost))
         return f"A fresh kernel is ready. {_lost(lost)}"
 
     def _bury(self) -> None:
@@ -181,8 +182,7 @@ class JupyterKernel:
 
     def _account(self, life: Life, cell: Cell, trouble: str) -> str:
         if life.dead:
-            why = how_it_ended(life.status, life.last_words())
-            return f"[the kernel died: {why}. {self._replace(life, why)}]"
+            return f"{life.last_words()}[the kernel died: {life.why_dead}. {self._replace(life, life.why_dead)}]"
         if not cell.over.done():
             why = f"{trouble} and ignored the interrupt, so the kernel was killed"
             return f"[{why}. {self._replace(life, why)}]"

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _START = 60.0  # seconds for a kernel to come up, on a machine that starts fifty at once
 _GRACE = 2.0  # seconds of silence between the reply to a cell and the end of its output, or the other way round
-_NUDGE = 0.05  # seconds after an interrupt
 _QUIET = 0.02  # seconds of silence after which a dead kernel has said everything
 _MACHINERY = "IPython/core/interactiveshell.py"  # below it a stack tells nothing
 _NAMES = 10_000  # names at most that are remembered
@@ -116,15 +115,16 @@ class Life:
             self._remove_files()
 
     @property
-    def status(self) -> int | None:
-        """How the process ended, as of waitpid."""
-        return self._guest.ended.result() if self._guest is not None and self._guest.ended.done() else None
+    def why_dead(self) -> str:
+        return how_it_ended(
+            self._guest.ended.result() if self._guest is not None and self._guest.ended.done() else None
+        )
 
     def last_words(self) -> str:
         """What it wrote to its log: why it could not start, or where it crashed."""
         with contextlib.suppress(OSError):
             lines = self._base.with_suffix(".log").read_text(errors="replace")[:4000].strip().splitlines()
-            return "\n".join(itertools.takewhile(lambda line: _MACHINERY not in line, lines))
+            return "".join(f"{line}\n" for line in itertools.takewhile(lambda line: _MACHINERY not in line, lines))
         return ""
 
     # ---- cells
@@ -138,19 +138,13 @@ class Life:
         return self._cell
 
     def interrupt(self) -> None:
-        """SIGINT does not wake a cell that awaits (ipykernel #881); a message on the shell channel soon after does."""
         if self._guest is not None and not self.dead:
             self._guest.interrupt()
-            asyncio.get_running_loop().call_later(_NUDGE, self._nudge)
 
     def sweep(self, cell: Cell) -> None:
         """Kill what the cell has started."""
         if self._guest is not None:
             self._guest.sweep(cell.began - 0.01)  # processes know their birth to a hundredth
-
-    def _nudge(self) -> None:
-        if not self.dead:
-            self._channels[0].send(self._wire.request("kernel_info_request", {})[1])
 
     # ---- what is heard
 
@@ -297,15 +291,14 @@ class Life:
         shutil.rmtree(f"{self._base}.d", ignore_errors=True)
 
 
-def how_it_ended(status: int | None, words: str) -> str:
-    """The status of a process, in words that say what may have been the reason."""
+def how_it_ended(status: int | None) -> str:
+    """The status of a process as of waitpid, in words that say what may have been the reason."""
     if status is None:
         return "it was killed together with the process that starts kernels"
     if not os.WIFSIGNALED(status):
         return f"its process exited with code {os.waitstatus_to_exitcode(status)}"
     number = os.WTERMSIG(status)
-    why = _SIGNALS.get(number) or f"it was killed by signal {number}"
-    return f"{why}\n{words}\n" if words else why
+    return _SIGNALS.get(number) or f"it was killed by signal {number}"
 
 
 _SIGNALS: dict[int, str] = {
