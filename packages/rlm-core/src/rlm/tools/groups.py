@@ -8,14 +8,20 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from secrets import token_hex
 
 _WATCH = Path(__file__).with_name("watch.sh")
+_MARK = "RLM_COMMAND"
 
 
 class Groups:
-    """Owns process groups. A tiny process beside us kills what is left of them if we are killed ourselves."""
+    """Owns process groups. A tiny process beside us kills what is left of them if we are killed ourselves.
+
+    What is started with `environment` cannot get away by leaving its group, where there is a /proc that tells.
+    """
 
     def __init__(self) -> None:
+        self.environment = {_MARK: token_hex(8)}
         self._running: set[int] = set()
         self._left: set[int] = set()
         self._watch: subprocess.Popen[bytes] | None = None
@@ -60,7 +66,7 @@ class Groups:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._watch = subprocess.Popen(
-            ["/bin/sh", str(_WATCH)],
+            ["/bin/sh", str(_WATCH), f"{_MARK}={self.environment[_MARK]}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

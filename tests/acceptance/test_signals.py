@@ -1,0 +1,308 @@
+"""behaviour.md, Ctrl-C and its kin: how a run is stopped from outside, and that nothing of it is left, ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import law
+import psutil
+import pytest
+from cli import COMMAND, Done, Json, Rlm, Session
+from leftovers import nothing_left, processes, scratch
+from scripted import Answer, Request, Scripted, call, calls, error, text
+
+Make = Callable[[Scripted], Rlm]
+
+BUSY = "print('in it', flush=True)\nwhile True: pass"
+AWAITING = "import asyncio\nprint('in it', flush=True)\nawait asyncio.sleep(1000)"
+DEAF = (
+    "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('in it', flush=True)\n"
+    "while True:\n    try:\n        time.sleep(1000)\n    except BaseException: pass"
+)
+COMMANDS = "!trap '' INT TERM HUP; setsid sleep 1000 & echo in it; sleep 1000"
+DAEMON = (
+    "import os, subprocess\nsubprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
+    "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: os.execvp('sleep', ['sleep', '1000'])\n    os._exit(0)\n"
+    "print('in it', flush=True)"
+)
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """What the command has as TMPDIR."""
+    with scratch() as folder:
+        yield folder
+
+
+def start(made: Rlm, *words: str, **env: str) -> subprocess.Popen[bytes]:
+    """Start it with signals as a shell has them: whoever started these tests may have had some ignored."""
+    return subprocess.Popen(
+        ["env", "--default-signal=INT,HUP", str(COMMAND), *words],
+        cwd=made.cwd,
+        env=made.env(**env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def records_until(process: subprocess.Popen[bytes], *wanted: str) -> list[Json]:
+    """Read the lines of `--json` until each of these has been printed by some cell."""
+    missing, seen = set(wanted), []
+    assert process.stdout is not None
+    while missing:
+        line = process.stdout.readline()
+        assert line, process.communicate()
+        seen.append(json.loads(line))
+        missing -= {text for text in missing if text in str(seen[-1].get("text"))}
+    return seen
+
+
+def end(process: subprocess.Popen[bytes], made: Rlm) -> Done:
+    out, err = process.communicate(timeout=60)
+    assert b"Traceback" not in err
+    return Done(process.returncode, out.decode(), err.decode(), made.cwd)
+
+
+# ---- in the middle of something
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_signal_ends_the_run_in_order(rlm: Make, temporary: Path, number: signal.Signals, code: int) -> None:
+    """Cell interrupted, journal closed, the resume line printed, and nothing left."""
+    turn = calls(("ipython", {"code": BUSY}), ("ipython", {"code": "2"}), content="Let me look.")
+    with Scripted(turn) as server:
+        made = rlm(server)
+        process = start(made, "--json", "go", TMPDIR=str(temporary))
+        records_until(process, "in it")
+        process.send_signal(number)
+        done = end(process, made)
+    nothing_left(made, temporary)
+    law.check(done.session, server)
+    assert code == done.code == done.lines[-1]["exit_code"]
+    assert ("cancelled", "cancelled") == (done.session.meta["status"], done.session.meta["stop_reason"])
+    assert "Let me look." == done.lines[-1]["answer"]
+    assert f"rlm resume {done.session.meta['session_id'][:4]}" in done.err.splitlines()[-1]
+    assert "stopped: cancelled" in done.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("cell", [AWAITING, DEAF, COMMANDS], ids=["awaiting", "deaf", "commands"])
+def test_ctrl_c_ends_any_cell(rlm: Make, temporary: Path, cell: str) -> None:
+    with Scripted(call("ipython", code=cell)) as server:
+        made = rlm(server)
+        process = start(made, "--json", "go", TMPDIR=str(temporary))
+        records_until(process, "in it")
+        process.send_signal(signal.SIGINT)
+        done = end(process, made)
+    nothing_left(made, temporary)
+    law.check(done.session, server)
+    assert (130, "cancelled") == (done.code, done.session.meta["status"])
+
+
+def test_ctrl_c_ends_a_command_and_what_it_started(rlm: Make, temporary: Path) -> None:
+    command = "trap '' INT TERM HUP; (setsid sleep 1000; sleep 1000) & echo in it; sleep 1000"
+    with Scripted(call("bash", command=command)) as server:
+        made = rlm(server)
+        process = start(made, "--json", "go", TMPDIR=str(temporary), RLM_TOOLS="bash")
+        records_until(process, "in it")
+        process.send_signal(signal.SIGINT)
+        done = end(process, made)
+    nothing_left(made, temporary)
+    law.check(done.session, server)
+    assert 130 == done.code
+
+
+def test_ctrl_c_cancels_the_children(rlm: Make, temporary: Path) -> None:
+    """Each in a cell of its own, and their parent in one that waits for them."""
+    cell = "import asyncio\nawait asyncio.gather(*(rlm.run(str(n)) for n in range(3)))"
+
+    def script(request: Request) -> Answer:
+        return call(
+            "ipython", code=f"print('in {request.task}', flush=True)\nwhile True: pass" if request.depth else cell
+        )
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        process = start(made, "--json", "go", TMPDIR=str(temporary), RLM_MAX_DEPTH="1")
+        records_until(process, "in 0", "in 1", "in 2")
+        process.send_signal(signal.SIGINT)
+        done = end(process, made)
+    nothing_left(made, temporary)
+    law.check(done.session, server)
+    assert (130, 4) == (done.code, done.lines[-1]["agents"])
+    assert ["cancelled"] * 3 == [child.meta["status"] for child in done.session.children]
+    ends = [record["stop"] for record in done.session.records if record["type"] == "agent_end"]
+    assert ["cancelled"] * 3 == ends
+
+
+@pytest.mark.parametrize(
+    "waiting", [text("late").after(600), error(503, "Overloaded"), error(429, "s", retry_after="200")]
+)
+def test_ctrl_c_ends_the_wait_for_the_provider(rlm: Make, temporary: Path, waiting: Answer) -> None:
+    with Scripted(lambda _: waiting) as server:
+        made = rlm(server)
+        process = start(made, "--json", "go", TMPDIR=str(temporary))
+        server.wait(lambda s: s.requests, 60)
+        process.send_signal(signal.SIGINT)
+        done = end(process, made)
+        failed = len(server.requests)
+    nothing_left(made, temporary)
+    law.check(done.session, server, failed=failed)
+    assert (130, "cancelled") == (done.code, done.session.meta["status"])
+
+
+@pytest.mark.parametrize("cell", [BUSY, DEAF], ids=["busy", "deaf"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_whoever_presses_many_times_gets_an_orderly_end_too(
+    rlm: Make, temporary: Path, number: signal.Signals, code: int, cell: str
+) -> None:
+    with Scripted(call("ipython", code=cell)) as server:
+        made = rlm(server)
+        process = start(made, "--json", "go", TMPDIR=str(temporary))
+        records_until(process, "in it")
+        for _ in range(3):
+            process.send_signal(number)
+        done = end(process, made)
+    nothing_left(made, temporary)
+    law.check(done.session, server)
+    assert (code, "cancelled") == (done.code, done.session.meta["status"])
+    assert "rlm resume" in done.err
+
+
+def test_a_run_that_nobody_may_hang_up_goes_on(rlm: Make) -> None:
+    """As under nohup."""
+    with Scripted(
+        call("ipython", code="print('in it', flush=True)\nimport time\ntime.sleep(1)"), text("end")
+    ) as server:
+        made = rlm(server)
+        process = subprocess.Popen(
+            ["bash", "-c", f"trap '' HUP; exec '{COMMAND}' --json go"],
+            cwd=made.cwd,
+            env=made.env(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        records_until(process, "in it")
+        process.send_signal(signal.SIGHUP)
+        done = end(process, made)
+    assert (0, "end") == (done.code, done.lines[-1]["answer"])
+
+
+# ---- SIGKILL
+
+
+def test_a_killed_command_leaves_no_kernel_no_child_and_no_folder(rlm: Make, temporary: Path) -> None:
+    """With kernels of children that are busy, and daemons that cells have started."""
+    cell = f"{DAEMON}\nimport asyncio\nawait asyncio.gather(*(rlm.run(str(n)) for n in range(2)))"
+
+    def script(request: Request) -> Answer:
+        return call(
+            "ipython", code=f"print('in {request.task}', flush=True)\nwhile True: pass" if request.depth else cell
+        )
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        process = start(made, "--json", "go", TMPDIR=str(temporary), RLM_MAX_DEPTH="1")
+        records_until(process, "in 0", "in 1")
+        assert len(processes(made)) >= 6, "the host, the zygote, three kernels, two daemons"
+        process.kill()
+        process.communicate(timeout=60)
+    nothing_left(made, temporary)
+    for session in (only(made), *only(made).children):
+        assert "running" == session.meta["status"]
+        assert all(line for line in (session.folder / "messages.jsonl").read_text().splitlines())
+
+
+def test_a_killed_command_leaves_no_command_of_bash(rlm: Make, temporary: Path) -> None:
+    command = "trap '' INT TERM HUP; (setsid sleep 1000; sleep 1000) & echo in it; sleep 1000"
+    with Scripted(call("bash", command=command)) as server:
+        made = rlm(server)
+        process = start(made, "--json", "go", TMPDIR=str(temporary), RLM_TOOLS="bash")
+        records_until(process, "in it")
+        process.kill()
+        process.communicate(timeout=60)
+    nothing_left(made, temporary)
+
+
+def only(made: Rlm) -> Session:
+    return Done(0, "", "", made.cwd).session
+
+
+# ---- after any other end
+
+ENDS: dict[str, tuple[Answer, int]] = {
+    "an answer": (text("end"), 0),
+    "an error": (error(400, "no"), 1),
+    "a limit": (text("e", "content_filter"), 3),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_nothing_is_left_after(rlm: Make, temporary: Path, how: str) -> None:
+    """Not even the daemons that cells and commands have started."""
+    answer, code = ENDS[how]
+    daemon = "setsid sleep 1000 >/dev/null 2>&1 & (sleep 1000 &) ; echo on"
+    with Scripted(call("ipython", code=DAEMON), call("bash", command=daemon), answer) as server:
+        made = rlm(server)
+        done = made("go", TMPDIR=str(temporary), RLM_TOOLS="ipython,bash")
+    nothing_left(made, temporary)
+    assert code == done.code
+
+
+def test_kernels_and_children_inherit_no_stream_of_ours(rlm: Make) -> None:
+    """Neither the zygote nor a kernel nor a command holds the pipes that our own streams are."""
+    cell = (
+        "import os, pathlib\n"
+        "def links(pid):\n    return sorted({os.readlink(f) for f in pathlib.Path(f'/proc/{pid}/fd').iterdir() if f.is_symlink()})\n"
+        "print(*links(os.getpid()), *links(os.getppid()))\n"
+        "!ls -l /proc/self/fd"
+    )
+    with Scripted(call("ipython", code=cell), call("bash", command="ls -l /proc/self/fd"), text("end")) as server:
+        made = rlm(server)
+        process = start(made, "--json", "go", RLM_TOOLS="ipython,bash")
+        ours = [f"pipe:[{os.fstat(end.fileno()).st_ino}]" for end in (process.stdout, process.stderr) if end]
+        done = end(process, made)
+    kernel, command = done.session.results
+    assert "/dev/null" in kernel
+    assert "/dev/null" in command
+    assert "pipe:[" in kernel
+    assert [] == [pipe for pipe in ours if pipe in kernel + command]
+
+
+# ---- memory
+
+
+def test_three_hundred_megabytes_printed_cost_the_host_less_than_sixty(rlm: Make) -> None:
+    """Measured by the kernel of the system: VmHWM is the most that the process ever had."""
+    peaks: list[int] = []
+
+    def script(request: Request) -> Answer:
+        host = next(p for p in processes(made) if p.ppid() == os.getpid())
+        peaks.append(peak(host))
+        cells = ["print('warm')", "for _ in range(300): print('x' * 1_000_000)"]
+        return call("ipython", code=cells[request.turn]) if request.turn < 2 else text("end")
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        done = made("go", RLM_MAX_OUTPUT="10000", timeout=110)
+    assert 0 == done.code
+    assert 300_000_300 == (done.session.folder / "outputs" / "cell-2.txt").stat().st_size
+    assert len(done.session.results[1]) < 11_000
+    _, before, after = peaks
+    assert after - before < 60_000_000
+
+
+def peak(process: psutil.Process) -> int:
+    """Bytes."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
