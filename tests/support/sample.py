@@ -8,7 +8,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from journals import answer, cell, opening, reply
+from hostile import CORPUS
+from journals import answer, cell, ending, opening, reply
 from rlm.budget import Spent, Stop
 from rlm.events import (
     Answered,
@@ -19,6 +20,7 @@ from rlm.events import (
     ChildStarted,
     Dropped,
     Event,
+    Failed,
     KernelRestarted,
     Replied,
     Retried,
@@ -190,3 +192,28 @@ def _deeper(player: Player, child: Session) -> None:
         player.end(grandchild, "Yes.", prompt=800)
     player.play(child, ChildEnded(grandchild.folder.name, Stop.DONE, 2, grandchild.meta.tree_usage))
     player.play(child, *answer(call, "'Yes.'")[1:])
+
+
+def hostile_sample(home: Path) -> Path:
+    """The folder of a session in which every hostile string stands wherever a string can."""
+    whole = "\n\n".join(CORPUS)
+    with Session.create(home, model=whole, cwd=home.parent, prompt=whole) as session:
+        player = Player(Clock())
+        player.play(session, *opening(whole))
+        for text in CORPUS:
+            _hostile_turn(player, session, text)
+        for text in (whole, "<script>pwn()</script>", '"><img src=x onerror=pwn()>'):
+            with session.child(text, model=text) as child:
+                player.play(child, *opening(text), *ending(text))
+        player.play(session, Stopped(Stop.ERROR, whole, Spent(), whole))
+    return session.folder
+
+
+def _hostile_turn(player: Player, session: Session, text: str) -> None:
+    given = reply(text, cell(text), cell(text, text or "x"), cell(text, "bash"), reasoning_content=text)
+    first, second, _ = given.message.calls
+    player.play(session, Replied(given), *answer(first, text))
+    player.play(session, Answered(ToolResult(second, f"[picture: {text}outputs/{text}.png]", ok=False)))
+    player.play(session, Retried(text, 1, 1.0), Failed(text), KernelRestarted(text, (text,)), Dropped((), text))
+    for content in (text, [{"type": "image_url", "image_url": {"url": text}}]):
+        player.play(session, Said(User(content, Kind.NOTE)))

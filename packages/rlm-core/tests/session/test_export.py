@@ -11,19 +11,18 @@ from typing import Any
 import atif
 import nbformat
 import pytest
-from hostile import CORPUS
 from hypothesis import HealthCheck, given, settings
-from journals import answer, cell, conversations, ending, opening, reply, turn
+from journals import cell, conversations, ending, opening, reply, turn
 from rlm.errors import SessionError
-from rlm.events import Answered, Dropped, Event, Failed, KernelRestarted, Replied, Requested, Retried, Said
+from rlm.events import Answered, Dropped, Event, Replied, Requested
 from rlm.history import Summary
-from rlm.messages import Kind, ToolResult, User
+from rlm.messages import ToolResult
 from rlm.session import Session
 from rlm.session.export import Format, export, find_agent
 from rlm.session.export.timing import IDLE, Axis, Doing, Span, merged, times
 from rlm.session.store import SessionTree, read_tree
 from rlm.state import replay
-from sample import sample
+from sample import hostile_sample, sample
 
 
 @pytest.fixture(scope="module")
@@ -34,26 +33,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> SessionTree:
 def kept(cwd: Path, *events: Event) -> SessionTree:
     with Session.create(Path("home"), model="test-model", cwd=cwd, prompt="the task") as session:
         for event in events:
-            session(event)
-    return read_tree(session.folder)
-
-
-def hostile(cwd: Path) -> SessionTree:
-    """A session in which every hostile string stands wherever one can."""
-    with Session.create(Path("home"), model=CORPUS[3], cwd=cwd, prompt="\n".join(CORPUS)) as session:
-        for event in opening("\n\n".join(CORPUS)):
-            session(event)
-        for text in CORPUS:
-            given = reply(text, cell(text), cell(text, text or "x"), reasoning_content=text)
-            for event in (Replied(given), *answer(given.message.calls[0], text), Retried(text, 1, 1.0)):
-                session(event)
-            for event in (Failed(text), KernelRestarted(text, (text,)), Said(User(text, Kind.NOTE))):
-                session(event)
-            session(Said(User([{"type": "image_url", "image_url": {"url": text}}], Kind.NOTE)))
-        with session.child("\n".join(CORPUS)) as child:
-            for event in (*opening(CORPUS[0]), *ending(CORPUS[1])):
-                child(event)
-        for event in ending("\n\n".join(CORPUS)):
             session(event)
     return read_tree(session.folder)
 
@@ -74,7 +53,7 @@ def test_a_notebook_is_valid_and_holds_the_cells_in_order(tree: SessionTree) -> 
 
 
 def test_a_hostile_session_is_a_valid_notebook_too(tmp_path: Path) -> None:
-    notebook = nbformat.reads(export(hostile(tmp_path), Format.IPYNB), as_version=4)
+    notebook = nbformat.reads(export(read_tree(hostile_sample(tmp_path / "home")), Format.IPYNB), as_version=4)
     nbformat.validate(notebook)
     nbformat.writes(notebook).encode()
 
@@ -185,7 +164,7 @@ def test_a_trajectory_is_valid_and_its_sub_agents_are_nested(tree: SessionTree) 
 
 
 def test_a_hostile_session_is_a_valid_trajectory_too(tmp_path: Path) -> None:
-    text = export(hostile(tmp_path), Format.ATIF)
+    text = export(read_tree(hostile_sample(tmp_path / "home")), Format.ATIF)
     text.encode()
     atif.Trajectory.model_validate_json(text)
 
@@ -212,7 +191,7 @@ def test_what_was_never_begun_is_exported_as_what_it_is(tmp_path: Path, format: 
 
 @pytest.mark.parametrize("format", Format)
 def test_every_format_is_text_that_can_be_written(tmp_path: Path, format: Format) -> None:
-    export(hostile(tmp_path), format).encode()
+    export(read_tree(hostile_sample(tmp_path / "home")), format).encode()
 
 
 # ---- where the time went

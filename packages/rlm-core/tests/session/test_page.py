@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 from chromium import Page, installed, open_page
 from hostile import CORPUS
-from journals import answer, cell, ending, opening, reply
-from rlm.budget import Spent, Stop
-from rlm.events import Answered, Failed, KernelRestarted, Replied, Retried, Said, Stopped
-from rlm.messages import Kind, ToolResult, User
+from journals import answer, cell, opening, reply
+from rlm.events import Replied
 from rlm.session import Session
 from rlm.session.export import Format, export
 from rlm.session.store import SessionTree, read_tree
-from sample import sample
+from sample import hostile_sample, sample
 
 pytestmark = pytest.mark.xdist_group("browser")  # one browser at a time is enough for two cores
 
@@ -125,31 +123,9 @@ def test_it_fits_a_phone_in_light_and_dark(
         browser.resize(1280, 900)
 
 
-def hostile(cwd: Path) -> SessionTree:
-    """Every hostile string wherever a string can stand."""
-    whole = "\n\n".join(CORPUS)
-    with Session.create(Path("home"), model=whole, cwd=cwd, prompt=whole) as session:
-        for event in opening(whole):
-            session(event)
-        for text in CORPUS:
-            given = reply(text, cell(text), cell(text, text or "x"), reasoning_content=text)
-            for event in (Replied(given), *answer(given.message.calls[0], text), Retried(text, 1, 1.0)):
-                session(event)
-            session(Answered(ToolResult(given.message.calls[1], f"[picture: {text}outputs/{text}.png]", ok=False)))
-            for event in (Failed(text), KernelRestarted(text, (text,)), Said(User(text, Kind.NOTE))):
-                session(event)
-            session(Said(User([{"type": "image_url", "image_url": {"url": text}}], Kind.NOTE)))
-        for text in ("<script>pwn()</script>", '"><img src=x onerror=pwn()>'):
-            with session.child(text, model=text) as child:
-                for event in (*opening(text), *ending(text)):
-                    child(event)
-        session(Stopped(Stop.ERROR, whole, Spent(), whole))
-    return read_tree(session.folder)
-
-
 def test_nothing_that_a_model_or_a_program_wrote_is_live(browser: Page, tmp_path: Path) -> None:
     browser.send("Page.addScriptToEvaluateOnNewDocument", source="globalThis.pwned = 0; globalThis.pwn = () => pwned++")
-    show(browser, tmp_path, hostile(tmp_path))
+    show(browser, tmp_path, read_tree(hostile_sample(tmp_path / "home")))
     browser.eval("document.getElementById('open').click()")
     browser.eval(
         "for (const each of document.querySelectorAll('*'))"

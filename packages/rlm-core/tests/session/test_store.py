@@ -8,17 +8,14 @@ import os
 from pathlib import Path
 
 import pytest
-from hostile import CORPUS
-from journals import answer, cell, ending, opening, reply, turn
+from journals import cell, ending, opening, turn
 from rich.console import Console
 from rlm.errors import SessionError
-from rlm.events import Failed, KernelRestarted, Replied, Retried, Said
-from rlm.messages import Kind, User
 from rlm.session import Session, journal
 from rlm.session.follow import Follower
 from rlm.session.show import listed_wire, show_list, show_tree
 from rlm.session.store import find, list_sessions, read_tree
-from sample import Clock, sample
+from sample import Clock, hostile_sample, sample
 
 
 def new(home: Path, prompt: str = "the task", at: float = 1_000.0) -> Session:
@@ -180,21 +177,11 @@ def test_a_long_output_is_cut_unless_all_of_it_is_asked_for(tmp_path: Path) -> N
 
 
 def test_no_control_character_reaches_the_terminal(tmp_path: Path) -> None:
-    whole = "\n".join(CORPUS)
-    with Session.create(tmp_path / "home", model=whole, cwd=tmp_path, prompt=whole) as session:
-        for text in CORPUS:
-            given = reply(text, cell(text), cell(text, text or "x"), cell(text, "bash"))
-            for event in (Said(User(text)), Replied(given), *answer(given.message.calls[0], text), Failed(text)):
-                session(event)
-            for event in (Retried(text, 1, 1.0), KernelRestarted(text, (text,)), Said(User(text, Kind.NOTE))):
-                session(event)
-        with session.child(whole, model=whole) as child:
-            for event in (*opening(whole), *ending(whole)):
-                child(event)
+    folder = hostile_sample(tmp_path / "home")
     console, file = lines(80)
     show_list(list_sessions(tmp_path / "home"), console)
-    show_tree(read_tree(session.folder), console, whole=True)
-    Follower(session.folder, console).show_new()
+    show_tree(read_tree(folder), console, whole=True)
+    Follower(folder, console).show_new()
     shown = file.getvalue()
     shown.encode()
     assert [c for c in shown if (c < " " and c not in "\n\t") or "\x7f" <= c <= "\x9f" or c in "\u202e\u2066"] == []

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from rlm.session.store import SessionTree
 from rlm.session.story import Call, Turn, tell
+from rlm.words import many
 
 IDLE = 10.0
 """Seconds. A longer time in which nobody does anything (between two runs) is drawn as this long."""
@@ -74,7 +75,7 @@ def _call(call: Call, turn: Turn, tree: SessionTree) -> Iterable[Span]:
     for start, end in _waits(call, tree):
         if start > at:
             yield Span(Doing.TOOL, at, start, turn.id, call.tool)
-        yield Span(Doing.WAIT, start, end, turn.id, "waits for sub-agents")
+        yield Span(Doing.WAIT, start, end, turn.id, f"waits for {many(len(call.children), 'sub-agent')}")
         at = end
     if call.ended > at:
         yield Span(Doing.TOOL, at, call.ended, turn.id, call.tool)
