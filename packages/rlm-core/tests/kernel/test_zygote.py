@@ -36,6 +36,11 @@ def started_with(name: str, value: str) -> list[psutil.Process]:
     return found
 
 
+def running(*command: str) -> bool:
+    """A zombie has no command line."""
+    return any(process.info["cmdline"] == [*command] for process in psutil.process_iter(["cmdline"]))
+
+
 async def test_kernels_are_separate(open_kernel: OpenKernel, tmp_path: Path) -> None:
     env = {"PATH": os.defpath, "WHO": "second"}
     async with open_kernel() as one, open_kernel(env=env, cwd=tmp_path) as two:
@@ -126,13 +131,14 @@ async def test_a_killed_zygote_takes_its_kernels_along_and_is_replaced(spec: Ker
     short.mkdir()
     mine = KernelSpec(spec.cwd, {"PATH": os.defpath, "LEAK": str(tmp_path)}, short, tmp_path / "outputs")
     async with Zygote() as zygote, JupyterKernel(mine, lambda event: None, zygote) as kernel:
-        await kernel.execute("precious = 1; import os, subprocess; p = subprocess.Popen(['sleep', '64'])", 30)
+        await kernel.execute("precious = 1; import os, subprocess; p = subprocess.Popen(['setsid', 'sleep', '64'])", 30)
         victim = int((await kernel.execute("os.getppid()", 30)).text)
         os.kill(victim, signal.SIGKILL)
         await until(lambda: not psutil.pid_exists(victim))
         seen = (await kernel.execute("'precious' in globals()", 30)).text
         assert "it was killed together with the process that starts kernels" in seen
         assert seen.endswith("[this cell]\nFalse\n")
+        await until(lambda: not running("sleep", "64"))
 
 
 async def test_closing_the_zygote_kills_what_got_away_from_its_kernel(spec: KernelSpec, tmp_path: Path) -> None:
@@ -142,10 +148,8 @@ async def test_closing_the_zygote_kills_what_got_away_from_its_kernel(spec: Kern
     async with Zygote() as zygote:
         async with JupyterKernel(mine, lambda event: None, zygote) as kernel:
             await kernel.execute("!env -i /usr/bin/setsid /bin/sh -c 'sleep 65 & exec sleep 65' & sleep 0.2", 30)
-        names = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
-        assert "sleep 65" in names
-    names = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
-    assert "sleep 65" not in names
+        assert running("sleep", "65")
+    assert not running("sleep", "65")
 
 
 async def test_a_kernel_runs_as_a_plain_process_too(open_kernel: OpenKernel) -> None:

@@ -2,7 +2,7 @@
 
 A process that daemonises (setsid, double fork) is adopted by the zygote, which is a subreaper (prctl(2),
 PR_SET_CHILD_SUBREAPER): it cannot leave the tree. Whose it was is told by its session or by a mark in the environment
-that it was started with.
+that it was started with. `python -P -m rlm.inside.families MARK` kills what is left of a zygote that was killed itself.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +75,22 @@ def _below(pid: int, roots: set[int], table: dict[int, Process]) -> bool:
     return False
 
 
+def marked(mark: str) -> list[Process]:
+    """Those that any kernel of one zygote has started."""
+    return [process for process in _processes() if _mark(process).startswith(mark)]
+
+
 def _belongs(process: Process, kernel: int, mark: str) -> bool:
-    if process.session == kernel:
-        return True
+    return process.session == kernel or _mark(process) == mark
+
+
+def _mark(process: Process) -> str:
+    """Empty if it has none, or is none of our business."""
     with contextlib.suppress(OSError):
-        return f"{MARK}={mark}".encode() in (_PROC / str(process.pid) / "environ").read_bytes().split(b"\0")
-    return False
+        for variable in (_PROC / str(process.pid) / "environ").read_bytes().split(b"\0"):
+            if variable.startswith(f"{MARK}=".encode()):
+                return variable.partition(b"=")[2].decode(errors="replace")
+    return ""
 
 
 def _processes() -> Iterator[Process]:
@@ -106,3 +117,8 @@ def _read(pid: int) -> Process | None:
 def _prctl(option: int, value: int) -> None:
     with contextlib.suppress(AttributeError):  # not Linux
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    while left := marked(sys.argv[1]):
+        kill(left)

@@ -1,6 +1,6 @@
 """The process that starts kernels, knows when they end, and leaves nothing behind.
 
-`python -P -m rlm.inside.zygote FD`: a socket to the host, one JSON object a line each way. For the first order it
+`python -P -m rlm.inside.zygote FD MARK`: a socket to the host, one JSON object a line each way. For the first order it
 imports IPython and ipykernel and builds a kernel; then it forks for each: no thread and no zmq context may exist here.
 Where a fork will not do (a sandbox, macOS) the order names a program to run instead. When the host is gone, however it
 went, the socket ends, and everything below this process is killed.
@@ -48,8 +48,9 @@ class Child:
 
 
 class Zygote:
-    def __init__(self, host: socket.socket) -> None:
+    def __init__(self, host: socket.socket, mark: str) -> None:
         self._host = host
+        self._mark = mark
         self._kernel: Kernel | None = None
         self._children: dict[int, Child] = {}
         self._unread = b""
@@ -106,7 +107,7 @@ class Zygote:
     # ---- starting
 
     def _start(self, told: dict[str, Any]) -> None:
-        mark = f"{os.getpid()}-{told['id']}"
+        mark = f"{self._mark}-{told['id']}"
         told["env"][families.MARK] = mark
         if self._kernel is None and not told["program"]:
             self._kernel = _conceive()
@@ -238,7 +239,7 @@ def _conceive() -> Kernel:
 
 def main() -> None:
     families.adopt_orphans()
-    Zygote(socket.socket(fileno=int(sys.argv[1]))).run()
+    Zygote(socket.socket(fileno=int(sys.argv[1])), sys.argv[2]).run()
     os._exit(0)  # the host waits for our end, and Python would take 30 ms to take IPython apart
 
 

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -42,21 +43,21 @@ class Guest:
     """A kernel's process. `ended` gives its status as of waitpid(2), or None if even that is lost."""
 
     id: int
-    zygote: Zygote
+    line: _Line
     ended: asyncio.Future[int | None]
     gone: asyncio.Future[None]
 
     def interrupt(self) -> None:
-        self.zygote.tell(do="interrupt", id=self.id)
+        self.line.tell(do="interrupt", id=self.id)
 
     def sweep(self, since: float) -> None:
         """Kill what it has started since then (CLOCK_BOOTTIME, seconds)."""
-        self.zygote.tell(do="sweep", id=self.id, since=since)
+        self.line.tell(do="sweep", id=self.id, since=since)
 
     async def kill(self) -> None:
         """Kill it and all that it started, and wait until nothing is left."""
         if not self.gone.done():
-            self.zygote.tell(do="kill", id=self.id)
+            self.line.tell(do="kill", id=self.id)
             await asyncio.shield(self.gone)
 
 
@@ -67,16 +68,21 @@ class _Line:
     process: subprocess.Popen[bytes]
     writer: asyncio.StreamWriter
     complaints: IO[bytes]
+    mark: str
     listening: asyncio.Task[None] | None = None
     guests: dict[int, Guest] = field(default_factory=dict)
+
+    def tell(self, **what: Any) -> None:
+        """A zygote that is gone is told nothing: its guests have ended."""
+        if not self.writer.is_closing():
+            self.writer.write(json.dumps(what).encode() + b"\n")
 
 
 class Zygote:
     """Owns the zygote process. It is started by the first launch, and again if somebody killed it."""
 
     def __init__(self) -> None:
-        self._line: _Line | None = None
-        self._starting = asyncio.Lock()
+        self._line: asyncio.Task[_Line] | None = None
         self._count = 0
         self._context: Any = None
         self.last_words = ""
@@ -95,13 +101,15 @@ class Zygote:
         Raises:
             KernelError: the zygote cannot be started.
         """
-        line = await self._connected(errand.env)
+        if self._line is None:
+            self._line = asyncio.create_task(self._connect(errand.env))
+        line = await asyncio.shield(self._line)
         loop = asyncio.get_running_loop()
         self._count += 1
-        guest = Guest(self._count, self, loop.create_future(), loop.create_future())
+        guest = Guest(self._count, line, loop.create_future(), loop.create_future())
         line.guests[guest.id] = guest
         program = errand.program or _PLAIN
-        self.tell(
+        line.tell(
             do="start",
             id=guest.id,
             order=str(errand.order),
@@ -118,57 +126,61 @@ class Zygote:
             self._context = make()
         return self._context
 
-    def tell(self, **what: Any) -> None:
-        """A zygote that is gone is told nothing: its guests have ended."""
-        if self._line is not None:
-            self._line.writer.write(json.dumps(what).encode() + b"\n")
-
     async def close(self) -> None:
         """Everything that it started is killed."""
-        line, self._line = self._line, None
-        if line is not None:
-            line.writer.close()
-            await asyncio.to_thread(_wait, line.process)
-            if line.listening is not None:
-                line.listening.cancel()
-            _forget(line)
+        opened, self._line = self._line, None
+        if opened is not None:
+            with contextlib.suppress(KernelError):
+                await _hang_up(await opened)
         context, self._context = self._context, None
         if context is not None:
             context.destroy(linger=0)
 
-    async def _connected(self, env: Mapping[str, str]) -> _Line:
-        async with self._starting:
-            if self._line is None:
-                ours, theirs = socket.socketpair()
-                complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the line
-                try:
-                    process = await asyncio.to_thread(_start, theirs, complaints, env)
-                except OSError as error:
-                    raise KernelError(f"Python could not be started for a kernel: {error}") from error
-                finally:
-                    theirs.close()
-                reader, writer = await asyncio.open_unix_connection(sock=ours)
-                self._line = _Line(process, writer, complaints)
-                self._line.listening = asyncio.create_task(self._listen(self._line, reader))
-            return self._line
+    async def _connect(self, env: Mapping[str, str]) -> _Line:
+        ours, theirs = socket.socketpair()
+        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the line
+        mark = token_hex(8)
+        try:
+            process = await asyncio.to_thread(_start, theirs, complaints, env, mark)
+        except OSError as error:
+            self._line = None
+            complaints.close()
+            ours.close()
+            raise KernelError(f"Python could not be started for a kernel: {error}") from error
+        finally:
+            theirs.close()
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        line = _Line(process, writer, complaints, mark)
+        line.listening = asyncio.create_task(self._listen(line, reader))
+        return line
 
     async def _listen(self, line: _Line, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):
             while told := await reader.readline():
                 _note(line, json.loads(told))
-        if self._line is line:
-            self._line = None
-            line.writer.close()
-            await asyncio.to_thread(_wait, line.process)
-            line.complaints.seek(0)
-            self.last_words = line.complaints.read(4000).decode(errors="replace").strip()
-        _forget(line)
+        if line.writer.is_closing():
+            return  # we have hung up
+        self._line = None
+        line.complaints.seek(0)
+        self.last_words = line.complaints.read(4000).decode(errors="replace").strip()
+        await _hang_up(line)
+        await asyncio.to_thread(_clean_up, line.mark)
 
 
-def _start(end: socket.socket, complaints: IO[bytes], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+async def _hang_up(line: _Line) -> None:
+    line.writer.close()
+    await asyncio.to_thread(_wait, line.process)
+    line.complaints.close()
+    for guest in line.guests.values():
+        for future in (guest.ended, guest.gone):
+            if not future.done():
+                future.set_result(None)
+
+
+def _start(end: socket.socket, complaints: IO[bytes], env: Mapping[str, str], mark: str) -> subprocess.Popen[bytes]:
     """-P and no PYTHONPATH: neither the working directory nor the user's modules shadow ours. Kernels get both."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "rlm.inside.zygote", str(end.fileno())],
+        [sys.executable, "-P", "-m", "rlm.inside.zygote", str(end.fileno()), mark],
         pass_fds=[end.fileno()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -191,13 +203,9 @@ def _note(line: _Line, told: dict[str, Any]) -> None:
             guest.gone.set_result(None)
 
 
-def _forget(line: _Line) -> None:
-    """The zygote is gone, and with it everything that it started."""
-    line.complaints.close()
-    for guest in line.guests.values():
-        for future in (guest.ended, guest.gone):
-            if not future.done():
-                future.set_result(None)
+def _clean_up(mark: str) -> None:
+    """Somebody killed the zygote. Its kernels died with it; what they had started is ours to find."""
+    subprocess.run([sys.executable, "-P", "-m", "rlm.inside.families", mark], stdin=subprocess.DEVNULL, check=False)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
