@@ -15,7 +15,7 @@ from rlm.errors import ConfigError, SessionError
 from rlm.session.export import Format, export
 from rlm.session.store import find, list_sessions, read_tree
 
-_ONE = (Format.HTML, Format.IPYNB)
+_ONE = (Format.HTML, Format.IPYNB, Format.ATIF)
 """Formats of which a file holds one session."""
 
 
@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> int:
     wanted = Format(given.format)
     if wanted in _ONE and len(folders) > 1:
         raise ConfigError(
-            f"A file of format {wanted} holds one session, not {len(folders)}. Name one, or take chat or atif."
+            f"A file of format {wanted} holds one session, not {len(folders)}. Name one, or take chat."
         )
     check_output(config.output)
     _write("".join(export(read_tree(folder), wanted, given.agent) for folder in folders), config.output)
