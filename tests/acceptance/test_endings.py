@@ -8,7 +8,6 @@ import law
 import pytest
 from cli import Done, Rlm
 from faults import OVERFLOWS
-from leftovers import until
 from scripted import (
     Answer,
     Request,
@@ -25,6 +24,7 @@ from scripted import (
     text,
     usage,
 )
+from waiting import until
 
 Make = Callable[[Scripted], Rlm]
 
@@ -256,7 +256,7 @@ def test_a_provider_that_stays_down_is_tried_for_minutes(rlm: Make) -> None:
     with Scripted(always(error(503, "Overloaded"))) as server:
         made = rlm(server)
         process = made.start("go")
-        until(lambda: len(server.requests) > 3, "it is tried again")
+        until(lambda: len(server.requests) > 3)
         process.terminate()
         _, said = process.communicate(timeout=60)
     assert 143 == process.returncode

@@ -13,8 +13,8 @@ from pathlib import Path
 import law
 import pytest
 from cli import Done, Rlm
-from leftovers import until
 from scripted import Answer, Request, Scripted, call, calls, message, text, tool_call
+from waiting import until
 
 Make = Callable[[Scripted], Rlm]
 
@@ -130,7 +130,7 @@ def test_late_output_of_a_thread_is_put_before_the_next_result(rlm: Make, tmp_pa
     def script(request: Request) -> Answer:
         if request.turn == 1:
             go.touch()
-            until(gone.exists, "the thread printed")
+            until(gone.exists)
         return (call("ipython", code=cell), call("ipython", code="print('second')"), text("end"))[request.turn]
 
     with Scripted(script) as server:
@@ -245,7 +245,7 @@ def test_a_kernel_that_dies_between_two_cells_is_told_with_the_next(rlm: Make, t
 def kill(pid: int) -> None:
     """Kill this process, and wait until it is gone."""
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{pid}").exists(), "the kernel is gone")
+    until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_a_call_may_take_longer_than_the_default_or_less(rlm: Make) -> None:

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 from cli import Rlm
-
-PATIENCE = 60.0
-"""Seconds after which what is waited for is taken to never come."""
-
-
-def until(condition: Callable[[], object], says: str = "") -> None:
-    """Wait until `condition()` holds.
-
-    Raises:
-        TimeoutError: it does not.
-    """
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(says)
-        time.sleep(0.02)
+from waiting import until
 
 
 def processes(rlm: Rlm) -> list[psutil.Process]:
@@ -49,12 +33,15 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def nothing_left(rlm: Rlm, temporary: Path | None = None) -> None:
-    """Wait until no process is left, and no file.
+def nothing_left(rlm: Rlm, temporary: Path | None = None, besides: Collection[str] = ()) -> None:
+    """Wait until no process is left but those of the names `besides`, and no file.
 
     Raises:
         TimeoutError: something is.
     """
-    until(lambda: not processes(rlm), str(processes(rlm)))
-    if temporary is not None:
-        until(lambda: not list(temporary.iterdir()), str(list(temporary.iterdir())))
+
+    def left() -> list[object]:
+        files = list(temporary.iterdir()) if temporary else []
+        return [*(process for process in processes(rlm) if process.name() not in besides), *files]
+
+    until(lambda: not left(), left)

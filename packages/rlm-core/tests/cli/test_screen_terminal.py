@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
@@ -19,9 +18,8 @@ from pathlib import Path
 import pytest
 from rlm.cli.screen import open_screen
 from rlm.messages import Usage
-
-PATIENCE = 60.0
-"""Seconds after which a condition that is polled for is taken to never come true."""
+from tmux import Terminal
+from waiting import PATIENCE, until
 
 # Plays a run in steps. Before each it waits for a file that the test makes, so that nothing is a matter of timing.
 PLAY = """
@@ -90,47 +88,7 @@ def go(folder: Path, *steps: str) -> None:
         (folder / step).touch()
 
 
-def until(condition: Callable[[], bool], otherwise: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, otherwise()
-        time.sleep(0.02)
-
-
 # ---- in tmux: what a user sees
-
-
-class Terminal:
-    """A real terminal in which a command runs."""
-
-    def __init__(self, socket: Path, size: tuple[int, int], command: list[str]) -> None:
-        self._tmux = ["tmux", "-u", "-S", str(socket), "-f", "/dev/null"]
-        line = " ".join(command)
-        columns, lines = map(str, size)
-        self._run(
-            "new-session", "-d", "-x", columns, "-y", lines, f"trap : INT; PYTHONUTF8=1 {line}; echo over $?; cat"
-        )
-
-    def _run(self, *arguments: str) -> str:
-        told = subprocess.run([*self._tmux, *arguments], check=True, capture_output=True, timeout=PATIENCE)
-        return told.stdout.decode()
-
-    def lines(self, *how: str) -> list[str]:
-        return self._run("capture-pane", "-p", *how).rstrip("\n").split("\n")
-
-    def see(self, *texts: str) -> list[str]:
-        """Wait until all of these are on the screen; what is there then."""
-        until(lambda: all(text in "\n".join(self.lines()) for text in texts), lambda: (texts, self.lines()))
-        return self.lines()
-
-    def press(self, key: str) -> None:
-        self._run("send-keys", key)
-
-    def resize(self, columns: int, lines: int) -> None:
-        self._run("resize-window", "-x", str(columns), "-y", str(lines))
-
-    def close(self) -> None:
-        self._run("kill-server")
 
 
 Open = Callable[..., Terminal]

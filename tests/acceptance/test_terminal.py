@@ -1,0 +1,91 @@
+"""behaviour.md, on a real terminal: header, lines, the live tree, the footer, and Ctrl-C."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import law
+import pytest
+from cli import COMMAND, Done, Rlm
+from leftovers import nothing_left
+from scripted import Answer, Request, Scripted, call, calls, text
+from tmux import Terminal
+
+Make = Callable[[Scripted], Rlm]
+Open = Callable[..., Terminal]
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Open]:
+    """Opens a terminal in which `rlm WORDS` runs."""
+    opened: list[Terminal] = []
+
+    def open_(rlm: Rlm, *words: str, **env: str) -> Terminal:
+        command = [shlex.quote(word) for word in (str(COMMAND), *words)]
+        opened.append(Terminal(tmp_path / "tmux", (200, 30), command, rlm.cwd, rlm.env(**env)))
+        return opened[-1]
+
+    yield open_
+    for each in opened:
+        each.close()
+
+
+def test_a_run_as_its_user_sees_it(rlm: Make, terminal: Open) -> None:
+    """Nothing of what a model or a program prints moves the cursor, and the answer stands on lines of its own."""
+    hostile = "print('\\x1b]0;owned\\x07\\x1b[2Jcleared')"
+    with Scripted(
+        calls(("ipython", {"code": hostile})), call("ipython", code="1/0"), text("for\x1b[2Jty-two")
+    ) as server:
+        made = rlm(server)
+        seen = terminal(made, "what is it?").see("over 0")
+    session = Done(0, "", "", made.cwd).session
+    law.check(session, server)
+    id = session.meta["session_id"]
+    assert seen[0].startswith(f"rlm · scripted · sandbox off · ipython, summarize · session {id} · /")
+    assert "[1] ipython  print(" in seen[1]
+    assert "✓" in seen[1]
+    assert "[2] ipython  1/0  ZeroDivisionError: division by zero" in seen[2]
+    assert "✗" in seen[2]
+    assert ["forty-two", f"3 turns · 1 agent · 300 in (120 cached) / 30 out · rlm resume {id[:4]}", "over 0"] == seen[
+        3:
+    ]
+    assert all(request.streamed for request in server.requests), "somebody sees the text as it comes"
+
+
+def test_the_live_tree_shows_what_runs_and_ctrl_c_ends_it(rlm: Make, terminal: Open) -> None:
+    cell = "import asyncio\nawait asyncio.gather(*(rlm.run(f'child {n}') for n in range(2)))"
+
+    def script(request: Request) -> Answer:
+        return call("ipython", code="import time\ntime.sleep(1000)" if request.depth else cell)
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        screen = terminal(made, "go", RLM_MAX_DEPTH="1")
+        screen.see("waiting for 2 agents", "child 0", "child 1", "ipython  import")
+        server.wait(lambda s: len(s.requests) == 3, 60)
+        screen.press("C-c")
+        seen = screen.see("over 130")
+        screen.press("typed")
+        screen.see("typed")
+    session = Done(130, "", "", made.cwd).session
+    law.check(session, server)
+    nothing_left_but_the_terminal(made)
+    assert seen[-2].startswith("stopped: cancelled · 1 turn · 3 agents")
+    assert seen[-2].endswith(f"rlm resume {session.meta['session_id'][:4]}")
+    assert not [line for line in seen if "waiting for" in line or "├" in line or "Traceback" in line]
+    assert ["cancelled"] * 3 == [each.meta["status"] for each in (session, *session.children)]
+
+
+def nothing_left_but_the_terminal(made: Rlm) -> None:
+    nothing_left(made, besides=("tmux: server", "sh", "bash", "dash", "cat"))
+
+
+def test_a_text_is_seen_while_it_streams(rlm: Make, terminal: Open) -> None:
+    slow = text("These words come one after the other. " * 3 + "It is done.").slowly(0.2)
+    with Scripted(slow) as server:
+        screen = terminal(rlm(server), "go")
+        screen.see("These words come")
+        seen = screen.see("over 0", "It is done.")
+    assert 1 == sum("These words come" in line for line in seen), "the answer replaces what was streamed"

@@ -1,0 +1,53 @@
+"""A real terminal, and what a user sees on it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from waiting import PATIENCE, until
+
+
+class Terminal:
+    """Runs one shell command. When it has ended, `over` and its status stand below what it said."""
+
+    def __init__(
+        self,
+        socket: Path,
+        size: tuple[int, int],
+        command: list[str],
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """`size`: columns and lines. `env`: the whole environment, instead of this process's."""
+        self._tmux = ["tmux", "-u", "-S", str(socket), "-f", "/dev/null"]
+        self._env = env
+        line = " ".join(command)
+        columns, lines = map(str, size)
+        place = ["-c", str(cwd)] if cwd else []
+        shown = f"trap : INT; PYTHONUTF8=1 {line}; echo over $?; cat"
+        self._run("new-session", "-d", *place, "-x", columns, "-y", lines, shown)
+
+    def _run(self, *arguments: str) -> str:
+        told = subprocess.run(
+            [*self._tmux, *arguments], check=True, capture_output=True, timeout=PATIENCE, env=self._env
+        )
+        return told.stdout.decode()
+
+    def lines(self, *how: str) -> list[str]:
+        return self._run("capture-pane", "-p", *how).rstrip("\n").split("\n")
+
+    def see(self, *texts: str) -> list[str]:
+        """Wait until all of these are on the screen; what is there then."""
+        until(lambda: all(text in "\n".join(self.lines()) for text in texts), lambda: (texts, self.lines()))
+        return self.lines()
+
+    def press(self, key: str) -> None:
+        self._run("send-keys", key)
+
+    def resize(self, columns: int, lines: int) -> None:
+        self._run("resize-window", "-x", str(columns), "-y", str(lines))
+
+    def close(self) -> None:
+        self._run("kill-server")
