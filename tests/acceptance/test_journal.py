@@ -88,6 +88,21 @@ def test_the_law_holds_for_sub_agents_too(rlm: Make) -> None:
     assert 3 == len(done.session.children)
 
 
+def test_the_result_is_the_last_record_also_when_children_are_left_running(rlm: Make) -> None:
+    cell = "import asyncio\ntasks = [asyncio.ensure_future(rlm.run(str(n))) for n in range(3)]\nawait asyncio.sleep(1)"
+
+    def script(request: Request) -> Answer:
+        if request.depth:
+            return call("ipython", code="import time\ntime.sleep(1000)")
+        return text("end") if request.turn else call("ipython", code=cell)
+
+    done, _ = play(rlm, script, RLM_MAX_DEPTH="1")
+    types = [record["type"] for record in done.session.records]
+    assert (3, "result") == (types.count("agent_end"), types[-1])
+    assert ["cancelled"] * 3 == [child.meta["status"] for child in done.session.children]
+    assert ("done", 4) == (done.session.meta["status"], done.session.meta["metrics"]["agents"])
+
+
 def test_the_law_holds_across_a_resume(rlm: Make) -> None:
     with Scripted(call("ipython", code="x = 1"), text("first"), call("ipython", code="2"), text("second")) as server:
         made = rlm(server)

@@ -81,6 +81,7 @@ class Node:
         self._depth = depth
         self._kernel: JupyterKernel | None = None
         self._calls: CallLog | None = None
+        self._stopped: Stopped | None = None
 
     async def run(self) -> RunResult:
         """Work until the agent stops, then leave nothing behind.
@@ -91,6 +92,7 @@ class Node:
         order = self._order
         async with AsyncExitStack() as stack:
             stack.enter_context(self._session)
+            stack.callback(self._tell_the_end)
             await stack.enter_async_context(self._seat)
             agent = await self._open(stack)
             limit = asyncio.timeout(order.timeout)
@@ -183,7 +185,15 @@ class Node:
             self._kernel.start()  # it is up when the first reply comes; a child may never need one
         if isinstance(event, (Answered, Stopped)):
             self._count_calls()
-        self._session(event)
+        if isinstance(event, Stopped):
+            self._stopped = event
+        else:
+            self._session(event)
+
+    def _tell_the_end(self) -> None:
+        """Last, when all is closed: children that were left running have ended by then, and have said so."""
+        if self._stopped is not None:
+            self._session(self._stopped)
 
     def _count_calls(self) -> None:
         """Of skills. After each call of a tool, so that a run that is killed has them too."""
