@@ -25,6 +25,7 @@ from scripted import (
     usage,
 )
 from waiting import until
+from watched import watched
 
 Make = Callable[[Scripted], Rlm]
 
@@ -202,7 +203,8 @@ def test_a_failing_provider_is_tried_again_with_a_notice(rlm: Make) -> None:
     assert record["wait"] > 0
 
 
-def test_what_passes_is_tried_again(rlm: Make) -> None:
+@pytest.mark.parametrize("run", [Rlm.__call__, watched], ids=["whole", "streamed"])
+def test_what_passes_is_tried_again(rlm: Make, run: Callable[..., Done]) -> None:
     """One run: before each of its turns the provider fails in another way."""
     faults = [
         error(408, "timed out"),
@@ -218,7 +220,10 @@ def test_what_passes_is_tried_again(rlm: Make) -> None:
         reset(),
     ]
     answers = [answer for fault in faults for answer in (fault, call("ipython", code="1"))]
-    done, _ = play(rlm, *answers, text("end"), failed=len(faults))
+    with Scripted(*answers, text("end")) as server:
+        done = run(rlm(server), "go")
+    law.check(done.session, server, failed=len(faults))
+    assert {run is watched} == {request.streamed for request in server.requests}
     assert (0, "end\n", "done", "done") == ending(done)
     assert len(faults) == done.session.meta["metrics"]["retries"]
 

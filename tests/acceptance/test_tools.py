@@ -13,6 +13,7 @@ from pathlib import Path
 import law
 import pytest
 from cli import Done, Rlm
+from leftovers import processes
 from scripted import Answer, Request, Scripted, call, calls, message, text, tool_call
 from waiting import until
 
@@ -345,6 +346,21 @@ def test_without_ipython_there_is_no_kernel_to_restart(rlm: Make) -> None:
 
 
 # ---- any tool
+
+
+@pytest.mark.parametrize("tools", ["", "bash,edit", "summarize"])
+def test_without_ipython_no_kernel_is_started(rlm: Make, tools: str) -> None:
+    seen: list[list[str]] = []
+
+    def script(request: Request) -> Answer:
+        seen.append([" ".join(process.cmdline()) for process in processes(made)])
+        return text("end") if request.turn else call("bash", command="true")
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        assert 0 == made("go", RLM_TOOLS=tools).code
+    assert 2 == len(seen)
+    assert not [command for commands in seen for command in commands if "rlm.inside" in command]
 
 
 def test_several_calls_in_a_turn_run_in_order_and_each_gets_its_result(rlm: Make) -> None:
