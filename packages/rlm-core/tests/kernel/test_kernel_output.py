@@ -105,11 +105,11 @@ LATE = """
 import asyncio, pathlib, sys, threading, time
 def from_thread():
     time.sleep(0.1)
-    print('from a thread')
+    sys.stdout.write('from a thread\n')  # print() writes text and line break apart
     pathlib.Path('thread').touch()
 async def from_task():
     await asyncio.sleep(0.1)
-    print('from a task', file=sys.stderr)
+    sys.stderr.write('from a task\n')
     pathlib.Path('task').touch()
 threading.Thread(target=from_thread).start()
 task = asyncio.create_task(from_task())
