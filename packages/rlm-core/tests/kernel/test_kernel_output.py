@@ -101,7 +101,7 @@ async def test_a_left_behind_command_is_heard_later(shared: Bench) -> None:
     assert "I am late\n" in seen
 
 
-LATE = """
+LATE = r"""
 import asyncio, pathlib, sys, threading, time
 def from_thread():
     time.sleep(0.1)
