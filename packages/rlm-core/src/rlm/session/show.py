@@ -34,17 +34,22 @@ def listed_wire(listed: Listed) -> Record:
     return listed.meta.wire() | {"folder": str(listed.folder)}
 
 
+_COLUMNS = ("id", "age", "status", "turns", "agents", "tokens", "folder", "task")
+_GAP = 2
+
+
 def show_list(sessions: Sequence[Listed], console: Console, now: float | None = None) -> None:
-    """A table, newest first as they come."""
-    table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
-    for title in ("id", "age", "status"):
-        table.add_column(title, no_wrap=True)
-    for title in ("turns", "agents", "tokens"):
-        table.add_column(title, no_wrap=True, justify="right")
-    table.add_column("folder", no_wrap=True, overflow="ellipsis", max_width=30)
-    table.add_column("task", no_wrap=True, overflow="ellipsis", ratio=1)
-    for listed in sessions:
-        table.add_row(*_row(listed, time.time() if now is None else now))
+    """A table, newest first as they come. What is short is shown whole; folder and task share what is left."""
+    rows = [list(_row(listed, time.time() if now is None else now)) for listed in sessions]
+    short = [max(len(title), *(row[n].cell_len for row in rows)) for n, title in enumerate(_COLUMNS[:-2])]
+    left = max(console.width - sum(short) - _GAP * (len(_COLUMNS) - 1), 16)
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, _GAP, 0, 0))
+    for title in _COLUMNS:
+        table.add_column(title, no_wrap=True, justify="right" if title in ("turns", "agents", "tokens") else "left")
+    for row in rows:
+        row[-2].truncate(min(30, left // 3), overflow="ellipsis")
+        row[-1].truncate(left - min(30, left // 3), overflow="ellipsis")
+        table.add_row(*row)
     console.print(table)
 
 
