@@ -26,12 +26,6 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def zygote() -> AsyncIterator[Zygote]:
-    async with Zygote() as zygote:
-        yield zygote
-
-
 @pytest.fixture(scope="module")
 def spec(folder: Path) -> KernelSpec:
     home, work = folder / "home", folder / "work"
@@ -39,6 +33,15 @@ def spec(folder: Path) -> KernelSpec:
     work.mkdir()
     environment = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
     return KernelSpec(work, environment | {"HOME": str(home)}, folder, folder / "outputs")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def zygote(spec: KernelSpec) -> AsyncIterator[Zygote]:
+    """Started for a kernel of no interest, so that what it got from its first kernel's environment is of none either."""
+    async with Zygote() as zygote:
+        async with JupyterKernel(spec, lambda event: None, zygote) as kernel:
+            await kernel.execute("1", 60)
+        yield zygote
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,11 @@ async def test_what_was_printed_before_the_timeout_is_kept(shared: Bench) -> Non
     assert seen.startswith("begun\n")
 
 
+async def test_an_interrupted_command_can_say_its_last_words(shared: Bench) -> None:
+    seen = await shared.run("!trap 'echo last words; exit 3' INT; sleep 60 & wait", timeout=0.5)
+    assert seen.startswith("last words\n")
+
+
 async def test_what_an_interrupted_cell_started_is_killed_and_the_rest_is_not(shared: Bench) -> None:
     await shared.run("import subprocess\nearlier = subprocess.Popen(['sleep', '61'])")
     await asyncio.sleep(0.05)  # births are known to a hundredth of a second

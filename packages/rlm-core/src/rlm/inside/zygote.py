@@ -9,7 +9,7 @@ To us:  {"do": "start", "id", "order", "env", "cwd", "log", "program": null or [
         {"do": "interrupt", "id"}              SIGINT
         {"do": "sweep", "id", "since"}         kill what the kernel started since then (CLOCK_BOOTTIME)
         {"do": "kill", "id"}                   kill it, and all that it started
-From us: {"id", "pid"}, {"id", "status"} when it ended (as of waitpid), {"id", "gone"} when nothing of it is left
+From us: {"id", "status"} when it ended (as of waitpid), {"id", "gone"} when nothing of it is left, {"id", "swept"}
 """
 
 from __future__ import annotations
@@ -116,7 +116,6 @@ class Zygote:
         if pid == 0:
             self._become(told, zygote)
         self._children[told["id"]] = Child(told["id"], pid, mark)
-        self._tell(id=told["id"], pid=pid)
 
     def _become(self, told: dict[str, Any], zygote: int) -> None:
         """In the new process. Does not return."""
@@ -168,6 +167,7 @@ class Zygote:
         if child and child.status is None:
             members = families.family(child.pid, child.mark)
             families.kill(process for process in members if process.born >= told["since"])
+        self._tell(id=told["id"], swept=True)
 
     def _kill(self, told: dict[str, Any]) -> None:
         child = self._children.get(told["id"])

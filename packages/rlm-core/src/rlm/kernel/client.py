@@ -168,7 +168,7 @@ class JupyterKernel:
             life.interrupt()
             await asyncio.wait({cell.over}, timeout=patience)
             if cell.over.done():
-                life.sweep(cell)
+                await life.sweep(cell)
                 return
 
     async def _abandon(self, life: Life, cell: Cell) -> None:
@@ -176,8 +176,8 @@ class JupyterKernel:
         try:
             life.interrupt()
             await asyncio.wait({cell.over}, timeout=_HASTY)
+            await life.sweep(cell)
         finally:
-            life.sweep(cell)
             self._account(life, cell, "cancelled")
 
     def _account(self, life: Life, cell: Cell, trouble: str) -> str:

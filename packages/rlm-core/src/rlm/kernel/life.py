@@ -141,10 +141,10 @@ class Life:
         if self._guest is not None and not self.dead:
             self._guest.interrupt()
 
-    def sweep(self, cell: Cell) -> None:
+    async def sweep(self, cell: Cell) -> None:
         """Kill what the cell has started."""
         if self._guest is not None:
-            self._guest.sweep(cell.began - 0.01)  # processes know their birth to a hundredth
+            await self._guest.sweep(cell.began - 0.01)  # processes know their birth to a hundredth
 
     # ---- what is heard
 

@@ -46,13 +46,33 @@ class Guest:
     line: _Line
     ended: asyncio.Future[int | None]
     gone: asyncio.Future[None]
+    swept: asyncio.Future[None] | None = None
 
     def interrupt(self) -> None:
         self.line.tell(do="interrupt", id=self.id)
 
-    def sweep(self, since: float) -> None:
-        """Kill what it has started since then (CLOCK_BOOTTIME, seconds)."""
-        self.line.tell(do="sweep", id=self.id, since=since)
+    async def sweep(self, since: float) -> None:
+        """Kill what it has started since then (CLOCK_BOOTTIME, seconds).
+
+        Returns when that is done, and every interrupt told before has arrived: neither hits the next cell.
+        """
+        if not self.gone.done():
+            self.swept = asyncio.get_running_loop().create_future()
+            self.line.tell(do="sweep", id=self.id, since=since)
+            await self.swept
+
+    def resolve(self, *, status: int | None = None, gone: bool = False) -> None:
+        """Note its end, and that nothing of it is left."""
+        if not self.ended.done():
+            self.ended.set_result(status)
+        if gone and not self.gone.done():
+            self.gone.set_result(None)
+        if gone:
+            self.resolve_sweep()
+
+    def resolve_sweep(self) -> None:
+        if self.swept is not None and not self.swept.done():
+            self.swept.set_result(None)
 
     async def kill(self) -> None:
         """Kill it and all that it started, and wait until nothing is left."""
@@ -172,9 +192,7 @@ async def _hang_up(line: _Line) -> None:
     await asyncio.to_thread(_wait, line.process)
     line.complaints.close()
     for guest in line.guests.values():
-        for future in (guest.ended, guest.gone):
-            if not future.done():
-                future.set_result(None)
+        guest.resolve(gone=True)
 
 
 def _start(end: socket.socket, complaints: IO[bytes], env: Mapping[str, str], mark: str) -> subprocess.Popen[bytes]:
@@ -195,12 +213,13 @@ def _note(line: _Line, told: dict[str, Any]) -> None:
     guest = line.guests.get(told["id"])
     if guest is None:
         return  # gone already when it was told to go
-    if "status" in told and not guest.ended.done():
-        guest.ended.set_result(told["status"])
+    if "status" in told:
+        guest.resolve(status=told["status"])
+    if "swept" in told:
+        guest.resolve_sweep()
     if "gone" in told:
         del line.guests[guest.id]
-        if not guest.gone.done():
-            guest.gone.set_result(None)
+        guest.resolve(gone=True)
 
 
 def _clean_up(mark: str) -> None:
