@@ -199,3 +199,14 @@ def test_ls_shows_every_column_on_a_terminal_of_80_columns(rlm: Make) -> None:
     assert row.startswith(f"{done.session.folder.name}  now  done")
     assert ["1", "1", "110"] == row.split()[3:6]
     assert len(row) <= 80
+
+
+def test_a_key_that_a_cell_prints_is_in_no_file_of_the_session(alone: Rlm) -> None:
+    cell = "print('k' * 500 + open('key.env').read() + 'k' * 500)"
+    with Scripted(call("ipython", code=cell), text("ok")) as server:
+        (alone.cwd / "key.env").write_text("sk-hidden-in-a-file")
+        done = alone("go", RLM_BASE_URL=server.url, RLM_API_KEY="sk-hidden-in-a-file", RLM_MAX_OUTPUT="100")
+    files = [path for path in done.session.folder.rglob("*") if path.is_file()]
+    assert any(path.parent.name == "outputs" for path in files)
+    assert not [path for path in files if b"sk-hidden-in-a-file" in path.read_bytes()]
+    assert not [request for request in server.requests if "sk-hidden-in-a-file" in str(request.body)]

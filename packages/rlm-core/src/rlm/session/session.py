@@ -304,6 +304,7 @@ class Session:
             if tally.status == metas.RUNNING:
                 self(Stopped(stop, tally.answer, Spent(tally.turns, tally.usage), error))
         finally:
+            self._common.redactor.files(self.outputs)  # kernels and commands wrote there, who know of no secret
             if self._parent:
                 self._parent._below.take(self._tree())
             self._write_meta()

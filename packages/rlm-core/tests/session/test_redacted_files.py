@@ -1,0 +1,50 @@
+"""Whole outputs are written by kernels and commands; no secret stays in them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rlm.session.redact import Redactor
+
+SECRET = "sk-very-secret-key"
+
+
+@pytest.mark.parametrize("before", [0, 1, (1 << 20) - 5, (1 << 20) - len(SECRET), 1 << 20, 3_000_000])
+def test_a_secret_is_found_wherever_it_lies(tmp_path: Path, before: int) -> None:
+    path = tmp_path / "cell-1.txt"
+    path.write_bytes(b"x" * before + SECRET.encode() + b"y" * 100)
+    Redactor([SECRET]).files(tmp_path)
+    assert b"x" * before + b"[redacted]" + b"y" * 100 == path.read_bytes()
+    assert [path] == list(tmp_path.iterdir())
+    assert 0o600 == path.stat().st_mode & 0o777
+
+
+def test_a_file_without_one_is_left_alone_and_so_are_links_and_pipes(tmp_path: Path) -> None:
+    outside = tmp_path / "outside.txt"
+    outside.write_text(SECRET)
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    (folder / "a.txt").write_text("nothing here")
+    before = (folder / "a.txt").stat()
+    os.mkfifo(folder / "b.fifo")
+    Redactor([SECRET]).files(folder)
+    assert before.st_ino == (folder / "a.txt").stat().st_ino
+    (folder / "link").symlink_to(outside)
+    (folder / "z.txt").write_text(SECRET)
+    Redactor([SECRET]).files(folder)
+    assert SECRET == outside.read_text()
+    assert "[redacted]" == (folder / "z.txt").read_text(), "what cannot be cleaned keeps nobody else dirty"
+
+
+@given(st.lists(st.sampled_from([SECRET.encode(), b"sk-very", b"secret-key", b"-", b"x" * 70_000]), max_size=40))
+def test_what_is_left_is_what_replacing_it_in_memory_leaves(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("r") / "f"
+    path.write_bytes(b"".join(parts))
+    Redactor([SECRET]).files(path.parent)
+    assert b"".join(parts).replace(SECRET.encode(), b"[redacted]") == path.read_bytes()
