@@ -34,9 +34,7 @@ def run(argv: Sequence[str]) -> int:
     folders = list(_folders(config.home.absolute(), given.ids))
     wanted = Format(given.format)
     if wanted in _ONE and len(folders) > 1:
-        raise ConfigError(
-            f"A file of format {wanted} holds one session, not {len(folders)}. Name one, or take chat."
-        )
+        raise ConfigError(f"A file of format {wanted} holds one session, not {len(folders)}. Name one, or take chat.")
     check_output(config.output)
     _write("".join(export(read_tree(folder), wanted, given.agent) for folder in folders), config.output)
     return exits.DONE
