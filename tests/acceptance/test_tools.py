@@ -230,7 +230,9 @@ def test_a_kernel_that_dies_between_two_cells_is_told_with_the_next(rlm: Make, t
 
     def script(request: Request) -> Answer:
         if request.turn == 1:
-            kill(int(pid.read_text()))
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+            (journal,) = (tmp_path / "work/.rlm/sessions").glob("*/messages.jsonl")
+            until(lambda: '"type": "kernel"' in journal.read_text())
         cells_ = [f"import os\nname = 1\nopen('{pid}', 'w').write(str(os.getpid())); None", "print('next')"]
         return call("ipython", code=cells_[request.turn]) if request.turn < 2 else text("end")
 
@@ -241,12 +243,6 @@ def test_a_kernel_that_dies_between_two_cells_is_told_with_the_next(rlm: Make, t
     assert "the kernel died after the last cell: it was killed by SIGKILL" in told
     assert "Lost: name, os" in told
     assert told.endswith("next\n")
-
-
-def kill(pid: int) -> None:
-    """Kill this process, and wait until it is gone."""
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_a_call_may_take_longer_than_the_default_or_less(rlm: Make) -> None:

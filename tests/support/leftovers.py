@@ -13,12 +13,16 @@ from cli import Rlm
 from waiting import until
 
 
-def processes(rlm: Rlm) -> list[psutil.Process]:
-    """Those alive that this command started, however deep below it and however detached: they inherit its home."""
+def processes(rlm: Rlm, besides: Collection[str] = ()) -> list[psutil.Process]:
+    """Those alive that this command started, however deep below it and however detached: they inherit its home.
+
+    `besides`: names of programs that do not count.
+    """
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.environ().get("HOME") == rlm.env()["HOME"] and process.status() != psutil.STATUS_ZOMBIE:
+            ours = process.environ().get("HOME") == rlm.env()["HOME"]
+            if ours and process.status() != psutil.STATUS_ZOMBIE and process.name() not in besides:
                 found.append(process)
     return found
 
@@ -42,6 +46,6 @@ def nothing_left(rlm: Rlm, temporary: Path | None = None, besides: Collection[st
 
     def left() -> list[object]:
         files = list(temporary.iterdir()) if temporary else []
-        return [*(process for process in processes(rlm) if process.name() not in besides), *files]
+        return [*processes(rlm, besides), *files]
 
     until(lambda: not left(), left)

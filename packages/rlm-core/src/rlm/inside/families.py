@@ -32,6 +32,7 @@ class Process:
     parent: int
     session: int
     born: float
+    alive: bool = True
 
 
 def adopt_orphans() -> None:
@@ -48,21 +49,29 @@ def die_with(parent: int) -> None:
 
 def family(kernel: int, mark: str) -> list[Process]:
     """The kernel's descendants, and those that were adopted by this process."""
-    table = {process.pid: process for process in _processes()}
+    table = _table()
     roots = {kernel} | {p.pid for p in table.values() if p.parent == os.getpid() and _belongs(p, kernel, mark)}
-    return [process for pid, process in table.items() if pid != kernel and _below(pid, roots, table)]
+    return _alive_below(roots, table, besides=kernel)
 
 
 def below(ancestor: int) -> list[Process]:
     """All descendants of a process."""
-    table = {process.pid: process for process in _processes()}
-    return [process for pid, process in table.items() if pid != ancestor and _below(pid, {ancestor}, table)]
+    return _alive_below({ancestor}, _table(), besides=ancestor)
 
 
 def kill(processes: Iterable[Process]) -> None:
     for process in processes:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(process.pid, signal.SIGKILL)
+
+
+def _table() -> dict[int, Process]:
+    """With zombies: one whose other threads have yet to die still has its children."""
+    return {process.pid: process for process in _processes()}
+
+
+def _alive_below(roots: set[int], table: dict[int, Process], besides: int) -> list[Process]:
+    return [p for pid, p in table.items() if p.alive and pid != besides and _below(pid, roots, table)]
 
 
 def _below(pid: int, roots: set[int], table: dict[int, Process]) -> bool:
@@ -77,7 +86,7 @@ def _below(pid: int, roots: set[int], table: dict[int, Process]) -> bool:
 
 def marked(mark: str) -> list[Process]:
     """Those that any kernel of one zygote has started."""
-    return [process for process in _processes() if _mark(process).startswith(mark)]
+    return [process for process in _processes() if process.alive and _mark(process).startswith(mark)]
 
 
 def _belongs(process: Process, kernel: int, mark: str) -> bool:
@@ -94,24 +103,19 @@ def _mark(process: Process) -> str:
 
 
 def _processes() -> Iterator[Process]:
-    """Those that are alive; a zombie is none of our business any more."""
     if not _PROC.is_dir():
         return
     for entry in os.listdir(_PROC):  # noqa: PTH208 - thousands of entries, each a plain number
         if entry.isdecimal():
             with contextlib.suppress(OSError, IndexError, ValueError):
-                process = _read(int(entry))
-                if process is not None:
-                    yield process
+                yield _read(int(entry))
 
 
-def _read(pid: int) -> Process | None:
+def _read(pid: int) -> Process:
     """proc_pid_stat(5); the name, in parentheses, may hold anything."""
     with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - thousands of them
         state, *rest = file.read().rpartition(b")")[2].split()
-    if state in {b"Z", b"X"}:
-        return None
-    return Process(pid, int(rest[0]), int(rest[2]), int(rest[18]) / _TICKS)
+    return Process(pid, int(rest[0]), int(rest[2]), int(rest[18]) / _TICKS, alive=state not in {b"Z", b"X"})
 
 
 def _prctl(option: int, value: int) -> None:
