@@ -77,7 +77,10 @@ def _check_children(root: Session, killed: set[int]) -> None:
     assert 50 == told.total()
     statuses = Counter(child.meta["status"] for child in root.children)
     assert "running" not in statuses
-    assert told["through"] + told["died"] == statuses["done"]
+    # A child may have ended already when its await is cancelled: the cell is told so, the child is done all the same.
+    unheard = statuses["done"] - told["through"] - told["died"]
+    assert 0 <= unheard <= told["CancelledError"]
+    assert told.keys() <= {"through", "died", "CancelledError"}
     ended = {record["folder"]: record["stop"] for record in root.records if record["type"] == "agent_end"}
     assert {child.folder.name: child.meta["stop_reason"] for child in root.children} == ended
     for child in root.children:
