@@ -80,7 +80,8 @@ def _check_children(root: Session, killed: set[int]) -> None:
     # A child may have ended already when its await is cancelled: the cell is told so, the child is done all the same.
     unheard = statuses["done"] - told["through"] - told["died"]
     assert 0 <= unheard <= told["CancelledError"]
-    assert told.keys() <= {"through", "died", "CancelledError"}
+    assert told["AgentError"] == statuses["error"], "a kernel that was killed while it started"
+    assert told.keys() <= {"through", "died", "CancelledError", "AgentError"}
     ended = {record["folder"]: record["stop"] for record in root.records if record["type"] == "agent_end"}
     assert {child.folder.name: child.meta["stop_reason"] for child in root.children} == ended
     for child in root.children:
