@@ -77,10 +77,12 @@ def _check_children(root: Session, killed: set[int]) -> None:
     assert 50 == told.total()
     statuses = Counter(child.meta["status"] for child in root.children)
     assert "running" not in statuses
-    # A child may have ended already when its await is cancelled: the cell is told so, the child is done all the same.
-    unheard = statuses["done"] - told["through"] - told["died"]
-    assert 0 <= unheard <= told["CancelledError"]
-    assert told["AgentError"] == statuses["error"], "a kernel that was killed while it started"
+    # Where a kernel was killed while it started, the child failed. And a child may have ended, well or not, just before
+    # its await is cancelled: the cell is told of the cancellation alone.
+    answered, failed = told["through"] + told["died"], told["AgentError"]
+    assert answered <= statuses["done"]
+    assert failed <= statuses["error"]
+    assert statuses["done"] + statuses["error"] - answered - failed <= told["CancelledError"]
     assert told.keys() <= {"through", "died", "CancelledError", "AgentError"}
     ended = {record["folder"]: record["stop"] for record in root.records if record["type"] == "agent_end"}
     assert {child.folder.name: child.meta["stop_reason"] for child in root.children} == ended
