@@ -225,6 +225,15 @@ def test_a_kernel_that_dies_is_told_with_the_reason_and_a_fresh_one_is_ready(rlm
     assert "x" * len(DEATHS) == ran.read_text()
 
 
+def test_all_that_a_cell_printed_before_its_kernel_died_is_there(rlm: Make) -> None:
+    """Be it ever so shortly before, and though what sends it dies with the kernel."""
+    lines = "".join(f"{n}\n" for n in range(2_000))
+    deaths = ["os._exit(3)", "os.kill(os.getpid(), 9)"]
+    results = cells(rlm, *(f"import os\nfor n in range(2_000): print(n)\n{death}" for death in deaths))
+    assert [lines] * 2 == [result[: len(lines)] for result in results]
+    assert all(result[len(lines) :].startswith("[the kernel died: ") for result in results)
+
+
 def test_a_kernel_that_dies_between_two_cells_is_told_with_the_next(rlm: Make, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
 

@@ -45,6 +45,7 @@ from rlm.inside.namespace import Namespace
 from rlm.inside.order import Order
 from rlm.inside.shell import Profile, Shell
 from rlm.inside.tape import Stream, Tape
+from rlm.inside.words import LastWords
 
 _RUN_CODE = ZMQInteractiveShell.run_code.__code__
 _WAITING = 100  # messages that may wait in the kernel for a slow host, and as many in the host
@@ -204,7 +205,7 @@ async def _serve(kernel: Kernel, order: Order) -> None:
     kernel.shell_stream = ZMQStream(shell)
     iopub = _publishing(context, order.iopub)
     iopub.recv()  # the host subscribes; what is published before is lost
-    _connect(kernel, IOPubThread(iopub))
+    _connect(kernel, IOPubThread(iopub), LastWords(order.words))
     kernel.namespace.obey(order)
     kernel.namespace.prepare(kernel.shell.user_ns)
     kernel.start()
@@ -223,11 +224,11 @@ def _publishing(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[Any]:
     return socket
 
 
-def _connect(kernel: Kernel, publisher: Any) -> None:
+def _connect(kernel: Kernel, publisher: Any, words: LastWords) -> None:
     """Give a built kernel its outputs."""
     publisher.session = kernel.session
     publisher.start()
-    kernel.tape = Tape(kernel.session, publisher)
+    kernel.tape = Tape(kernel.session, publisher, words)
     kernel.iopub_thread, kernel.iopub_socket = publisher, kernel.tape
     for part in (kernel.shell.displayhook, kernel.shell.display_pub):
         part.session, part.pub_socket = kernel.session, kernel.tape

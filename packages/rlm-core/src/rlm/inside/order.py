@@ -9,11 +9,15 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Endpoints in zmq's notation. `context` is what the name `context` shall hold: `pickle` or `file`, and a path."""
+    """Endpoints in zmq's notation. `words` is the path for `LastWords`.
+
+    `context` is what the name `context` shall hold: `pickle` or `file`, and a path.
+    """
 
     shell: str
     iopub: str
     key: bytes
+    words: str
     context: tuple[str, str] | None = None
 
 
@@ -25,5 +29,6 @@ def read_order(path: str) -> Order:
         shell=f"{address}{told['shell_port']}",
         iopub=f"{address}{told['iopub_port']}",
         key=told["key"].encode(),
+        words=f"{told['ip']}.words",
         context=(context[0], context[1]) if context else None,
     )

@@ -18,6 +18,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from rlm.inside.words import LastWords
+
 PIECE = 65_536
 """Characters of one message at most."""
 _FULL = 4 * PIECE  # characters on the tape at which the printer waits
@@ -31,11 +33,12 @@ class Tape:
     To ipykernel it is the iopub socket: it has `send_multipart`.
     """
 
-    def __init__(self, session: Any, publisher: Any) -> None:
+    def __init__(self, session: Any, publisher: Any, words: LastWords) -> None:
         self.parent: dict[str, Any] = {}
         self.pid = os.getpid()
         self._session = session
         self._publisher = publisher
+        self._words = words
         self._lock = threading.RLock()
         self._pieces: list[tuple[str, Any]] = []  # a stream and its text, or _MESSAGE and the frames of one
         self._length = 0
@@ -65,10 +68,8 @@ class Tape:
         with self._lock:
             if self._pipe.now.poll(0):
                 self._catch_up()
-            self._pieces.append((stream, text))
-            self._length += len(text)
-            self._last = text
-        # A line after a silence goes out at once: the next statement may be the one that crashes.
+            self._put(stream, text)
+        # A line after a silence goes out at once: somebody may be watching.
         if self._length >= _FULL or ("\n" in text and time.monotonic() - self._published > _PAUSE):
             self.flush()
         elif not self._scheduled:
@@ -102,9 +103,13 @@ class Tape:
         """What was written to the descriptors so far comes before what is written next."""
         with self._lock:
             while self._length < _FULL and (text := self._pipe.read()):
-                self._pieces.append(("stdout", text))
-                self._length += len(text)
-                self._last = text
+                self._put("stdout", text)
+
+    def _put(self, stream: str, text: str) -> None:
+        self._pieces.append((stream, text))
+        self._words.add(text)
+        self._length += len(text)
+        self._last = text
 
     def _watch(self) -> None:
         """Keep the pipe from filling up while the main thread is elsewhere."""

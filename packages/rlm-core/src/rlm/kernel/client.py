@@ -89,6 +89,13 @@ class JupyterKernel:
     # ---- the life of the kernel
 
     async def _begin(self) -> Life:
+        try:
+            self._current = await self._try_to_begin()
+        except KernelError:  # somebody may have killed it; what is wrong for good is wrong a second time
+            self._current = await self._try_to_begin()
+        return self._current
+
+    async def _try_to_begin(self) -> Life:
         assert self._zygote is not None, "use it as a context manager"
         self._lives += 1
         life = Life(self._spec, self._lives, partial(self._printout, f"late-{self._lives}"))
@@ -97,7 +104,6 @@ class JupyterKernel:
         except BaseException:
             await life.end()
             raise
-        self._current = life
         return life
 
     async def _ready(self) -> Life:

@@ -22,6 +22,7 @@ from rlm.kernel.printout import Printout, save
 from rlm.kernel.provisioner import Errand, Guest, Zygote
 from rlm.kernel.spec import KernelSpec
 from rlm.kernel.wire import Message, Wire
+from rlm.kernel.words import length, unsent
 
 if TYPE_CHECKING:
     from rlm.kernel.channels import Channel
@@ -73,11 +74,13 @@ class Life:
         self.mourned = asyncio.Event()
         self._spec = spec
         self._base = spec.run_dir / f"k{number}"
+        self._words = self._base.with_suffix(".words")
         self._key = token_hex(16)
         self._wire = Wire(self._key)
         self._heard = asyncio.Event()
         self._cell: Cell | None = None
         self._printing: Cell | None = None
+        self._received = 0  # bytes of text
         self._guest: Guest | None = None
         self._channels: list[Channel[Any]] = []
 
@@ -171,7 +174,9 @@ class Life:
         if message.kind == "status":
             self._on_status(message)
         elif message.kind == "stream":
-            printout.write(render.stream(message))
+            text = render.stream(message)
+            self._received += length(text)
+            printout.write(text)
         elif message.kind == "error":
             printout.line(render.error(message))
         elif display is not None:
@@ -244,11 +249,21 @@ class Life:
             await asyncio.sleep(_QUIET)
             if not self._heard.is_set() and not self._channels[1].busy:
                 break
+        self._take_last_words()
         self._printing = None
         tell(self)
         self.mourned.set()
         if self._cell is not None:
             self._cell.end()
+
+    def _take_last_words(self) -> None:
+        """What it could no longer send; that a cell had begun may be among it."""
+        rest = unsent(self._words, self._received)
+        cell = self._cell
+        if rest and self._printing is None and cell is not None and not cell.idle and not cell.over.done():
+            self._begin_cell(cell)
+        if rest:
+            (self._printing.printout if self._printing else self._late).write(rest)
 
     # ---- the details of starting
 
@@ -286,7 +301,8 @@ class Life:
             raise KernelError(f"A kernel could not be started: it {how}. {words}".rstrip())
 
     def _remove_files(self) -> None:
-        for path in (self._base, self._base.with_suffix(".log"), Path(f"{self._base}-1"), Path(f"{self._base}-2")):
+        sockets = (Path(f"{self._base}-1"), Path(f"{self._base}-2"))
+        for path in (self._base, self._base.with_suffix(".log"), self._words, *sockets):
             path.unlink(missing_ok=True)
         shutil.rmtree(f"{self._base}.d", ignore_errors=True)
 

@@ -91,6 +91,8 @@ class _Line:
     mark: str
     listening: asyncio.Task[None] | None = None
     guests: dict[int, Guest] = field(default_factory=dict)
+    over: bool = False
+    """We have hung up, or the zygote is gone."""
 
     def tell(self, **what: Any) -> None:
         """A zygote that is gone is told nothing: its guests have ended."""
@@ -127,6 +129,9 @@ class Zygote:
         loop = asyncio.get_running_loop()
         self._count += 1
         guest = Guest(self._count, line, loop.create_future(), loop.create_future())
+        if line.over:
+            guest.resolve(gone=True)
+            return guest
         line.guests[guest.id] = guest
         program = errand.program or _PLAIN
         line.tell(
@@ -176,11 +181,11 @@ class Zygote:
 
     async def _listen(self, line: _Line, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):
-            while told := await reader.readline():
+            while (told := await reader.readline()).endswith(b"\n"):
                 _note(line, json.loads(told))
-        if line.writer.is_closing():
-            return  # we have hung up
-        self._line = None
+        if line.over:
+            return
+        line.over, self._line = True, None
         line.complaints.seek(0)
         self.last_words = line.complaints.read(4000).decode(errors="replace").strip()
         await _hang_up(line)
@@ -188,6 +193,7 @@ class Zygote:
 
 
 async def _hang_up(line: _Line) -> None:
+    line.over = True
     line.writer.close()
     await asyncio.to_thread(_wait, line.process)
     line.complaints.close()

@@ -1,0 +1,32 @@
+"""What a kernel that died had printed and could no longer send. `rlm.inside.words` writes it, and says how."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_COUNT = 8  # bytes
+_LARGEST = 1 << 20  # bytes; the file is the kernel's, and may hold anything
+
+
+def length(text: str) -> int:
+    """Bytes, as the kernel counts them."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def unsent(path: Path, received: int) -> str:
+    """What was printed after the first `received` bytes; of very much, the newest."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            told = file.read(_LARGEST) or b""
+    except OSError:
+        return ""
+    count, ring = int.from_bytes(told[:_COUNT], "little"), told[_COUNT:]
+    missing = count - received
+    if missing <= 0 or not ring:
+        return ""
+    end = count % len(ring)
+    newest = (ring[end:] + ring[:end])[-missing:].decode("utf-8", "replace")
+    lost = missing - len(ring)
+    return f"\n[… {lost:,} bytes were lost …]\n{newest}" if lost > 0 else newest

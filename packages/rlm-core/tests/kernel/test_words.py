@@ -1,0 +1,53 @@
+"""What a kernel prints just before it dies outlives it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rlm.inside.words import LastWords
+from rlm.kernel.words import length, unsent
+
+RING = 65_536
+texts = st.one_of(
+    st.text("aé☃😀\n", max_size=9), st.integers(0, 2 * RING).map(lambda n: "".join(map(str, range(n)))[:n])
+)
+
+
+@given(st.lists(texts, max_size=8), st.integers(0, 8))
+def test_what_was_not_received_is_told(written: list[str], received: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "words"
+        words = LastWords(str(path))
+        for text in written:
+            words.add(text)
+        told = unsent(path, sum(map(length, written[:received])))
+    rest = "".join(written[received:])
+    if length(rest) <= RING:
+        assert told == rest
+    else:
+        note, newest = told.removeprefix("\n").split("\n", 1)
+        assert note == f"[… {length(rest) - RING:,} bytes were lost …]"
+        assert newest == rest.encode()[-RING:].decode(errors="replace")
+
+
+def plant_link(path: Path) -> None:
+    path.symlink_to("/etc/passwd")
+
+
+def plant_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def plant_rubbish(path: Path) -> None:
+    path.write_bytes(b"\xff" * 8)
+
+
+@pytest.mark.parametrize("plant", [plant_link, plant_fifo, plant_rubbish, Path.mkdir, lambda path: None])
+def test_whatever_a_cell_plants_in_its_place_is_no_words(tmp_path: Path, plant) -> None:
+    plant(tmp_path / "words")
+    assert unsent(tmp_path / "words", 0) == ""
