@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
 import sys
 from collections.abc import Callable
@@ -139,6 +141,38 @@ async def test_a_killed_zygote_takes_its_kernels_along_and_is_replaced(spec: Ker
         assert "it was killed together with the process that starts kernels" in seen
         assert seen.endswith("[this cell]\nFalse\n")
         await until(lambda: not running("sleep", "64"))
+
+
+async def test_random_killing_is_survived_and_told(spec: KernelSpec, tmp_path: Path) -> None:
+    mark = f"stress-{os.getpid()}"
+    chance = random.Random(1)
+
+    async def work(n: int) -> list[str]:
+        run_dir = spec.run_dir / f"stress-{n}"
+        run_dir.mkdir()
+        mine = KernelSpec(spec.cwd, {"PATH": os.defpath, "LEAK": mark}, run_dir, tmp_path / "outputs")
+        async with JupyterKernel(mine, lambda event: None, zygote) as kernel:
+            return [(await kernel.execute("!sleep 0.2\nprint('fine')", 60)).text for _ in range(4)]
+
+    async def kill() -> None:
+        for round_ in range(1_000):
+            await asyncio.sleep(chance.uniform(0, 0.3))
+            with contextlib.suppress(psutil.Error, IndexError):
+                kernels = [kernel for below in psutil.Process().children() for kernel in below.children()]
+                victim = chance.choice(kernels)
+                if round_ == 5:
+                    victim = victim.parents()[0]
+                victim.send_signal(chance.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]))
+
+    async with Zygote() as zygote:
+        killing = asyncio.create_task(kill())
+        results = await asyncio.gather(*map(work, range(16)))
+        killing.cancel()
+    texts = [text for result in results for text in result]
+    assert len(texts) == 64
+    assert any("the kernel died" in text for text in texts)
+    assert all(text.endswith("fine\n") or "the kernel died" in text for text in texts)
+    assert not started_with("LEAK", mark)
 
 
 async def test_closing_the_zygote_kills_what_got_away_from_its_kernel(spec: KernelSpec, tmp_path: Path) -> None:
