@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -178,15 +179,21 @@ async def test_a_group_that_is_gone_is_forgotten(shell: Shell) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
-async def test_what_cannot_be_started_is_told_to_the_model(tmp_path: Path) -> None:
-    shell = Shell(tmp_path / "gone")
-    with pytest.raises(ToolError, match=r"No such file or directory: .*gone"):
-        await shell.run("true")
-    shell = Shell(tmp_path)
-    with pytest.raises(ToolError, match="null byte"):
-        await shell.run("echo \0")
-    with pytest.raises(ToolError, match="surrogates"):
-        await shell.run("echo \ud800")
+@pytest.mark.parametrize(
+    ("folder", "command", "says"),
+    [
+        ("gone", "true", "No such file or directory: .*gone"),
+        (".", "echo \0", "null byte"),
+        (".", "echo \ud800", "surrogates"),
+    ],
+    ids=["no such folder", "a zero byte", "a lone surrogate"],
+)
+async def test_what_cannot_be_started_is_told_to_the_model(
+    tmp_path: Path, folder: str, command: str, says: str
+) -> None:
+    shell = Shell(tmp_path / folder)
+    with closing(shell.tool), pytest.raises(ToolError, match=says):
+        await shell.run(command)
 
 
 async def test_a_timeout_must_be_a_time(shell: Shell) -> None:

@@ -130,7 +130,7 @@ class Bash:
                     stdout=end,
                     stderr=end,
                     cwd=self._cwd,
-                    env=self._environment | self._groups.environment,
+                    env=self._environment | self._groups.environment(),
                     start_new_session=True,
                 )
         except (OSError, ValueError) as error:  # no bash, no such folder, too long, a zero byte

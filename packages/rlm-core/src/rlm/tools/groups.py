@@ -17,14 +17,20 @@ _MARK = "RLM_COMMAND"
 class Groups:
     """Owns process groups. A tiny process beside us kills what is left of them if we are killed ourselves.
 
-    What is started with `environment` cannot get away by leaving its group, where there is a /proc that tells.
+    What is started with `environment()` cannot get away by leaving its group, where there is a /proc that tells.
     """
 
     def __init__(self) -> None:
-        self.environment = {_MARK: token_hex(8)}
+        self._token = token_hex(8)
         self._running: set[int] = set()
         self._left: set[int] = set()
         self._watch: subprocess.Popen[bytes] | None = None
+
+    def environment(self) -> dict[str, str]:
+        """For what is about to be started. From now on it is watched for."""
+        if self._watch is None:
+            self._start()
+        return {_MARK: self._token}
 
     def adopt(self, group: int) -> None:
         """`group` is the id of the process that leads it."""
@@ -66,7 +72,7 @@ class Groups:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._watch = subprocess.Popen(
-            ["/bin/sh", str(_WATCH), f"{_MARK}={self.environment[_MARK]}"],
+            ["/bin/sh", str(_WATCH), f"{_MARK}={self._token}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
