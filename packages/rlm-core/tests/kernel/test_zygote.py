@@ -38,6 +38,13 @@ def started_with(name: str, value: str) -> list[psutil.Process]:
     return found
 
 
+def named(process: psutil.Process) -> str:
+    """Its name; none if it has just ended."""
+    with contextlib.suppress(psutil.Error):
+        return str(process.name())
+    return ""
+
+
 def running(*command: str) -> bool:
     """A zombie has no command line."""
     return any(process.info["cmdline"] == [*command] for process in psutil.process_iter(["cmdline"]))
@@ -82,7 +89,7 @@ async def test_leaving_a_kernel_kills_all_that_it_started(open_kernel: OpenKerne
         await bench.run("!setsid sh -c 'setsid sleep 63 & exec setsid sleep 63' &")
         await bench.run("subprocess.Popen(['sh', '-c', 'nohup setsid sleep 63 >/dev/null 2>&1 &'])")
         await bench.run("if os.fork() == 0:\n    if os.fork() == 0: __import__('time').sleep(63)\n    os._exit(0)")
-        await until(lambda: len([p for p in started_with("LEAK", mark) if p.name() == "sleep"]) == 5)
+        await until(lambda: [named(process) for process in started_with("LEAK", mark)].count("sleep") == 5)
         kernel = int(await bench.run("os.getpid()"))
     assert not started_with("LEAK", mark)
     assert not psutil.pid_exists(kernel)
@@ -125,7 +132,8 @@ async def test_descriptors_do_not_grow(open_kernel: OpenKernel) -> None:
 
     await one()
     before = await one()
-    assert [await one() for _ in range(5)][-1] <= before
+    after = [await one() for _ in range(20)][-1]
+    assert after < before + 10, "one that each kernel leaves would be twenty; a few are still being closed"
 
 
 async def test_a_killed_zygote_takes_its_kernels_along_and_is_replaced(spec: KernelSpec, tmp_path: Path) -> None:
