@@ -78,10 +78,12 @@ def test_a_text_cut_off_at_the_length_limit_is_asked_to_go_on(rlm: Make) -> None
     assert "Go on exactly where it stopped" in server.requests[1].last
 
 
-def test_a_text_cut_off_with_no_room_left_is_a_partial_answer(rlm: Make) -> None:
-    done, _ = play(rlm, text("one, ", "length"), text("two", "length"), RLM_MAX_TURNS="2")
-    code, out, status, _ = ending(done)
-    assert (3, "one, two\n", "limit") == (code, out, status)
+@pytest.mark.parametrize("limit", [{"RLM_MAX_TURNS": "2"}, {"RLM_MAX_TOKENS": "20"}])
+def test_a_text_cut_off_with_no_room_left_is_a_partial_answer(rlm: Make, limit: dict[str, str]) -> None:
+    done, server = play(rlm, text("one, ", "length"), text("two", "length"), text("never"), **limit)
+    assert (3, "one, two\n", "limit", "length") == ending(done)
+    assert 2 == len(server.requests)
+    assert "stopped: length" in done.err
 
 
 def test_nothing_cut_off_at_the_length_limit_ends_the_run(rlm: Make) -> None:

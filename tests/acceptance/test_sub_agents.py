@@ -106,6 +106,70 @@ def test_a_failing_child_raises_and_the_parent_goes_on(rlm: Make) -> None:
     assert "error" == done.session.children[0].meta["status"]
 
 
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        ("cwd='nowhere'", "/inner/nowhere' is not allowed: it takes a folder that exists"),
+        ("timeout='soon'", "timeout='soon' is not allowed: it takes a number of seconds above 0"),
+        ("timeout=-1", "timeout='-1' is not allowed"),
+        ("timeout=float('nan')", "timeout='nan' is not allowed"),
+        ("tools='python'", "tools='python' is not allowed"),
+        ("max_turns=0", "max_turns='0' is not allowed"),
+    ],
+)
+def test_a_bad_argument_is_refused_with_the_reason_and_the_parent_goes_on(
+    rlm: Make, argument: str, reason: str
+) -> None:
+    cell = (
+        "import os\nos.mkdir('inner'); os.chdir('inner')\n"
+        f"try:\n    await rlm.run('a', {argument})\nexcept rlm.AgentError as error:\n    print(error.stop, error)"
+    )
+    done, server = run(rlm, cell)
+    assert done.session.results[0].startswith("error ")
+    assert reason in done.session.results[0]
+    assert (0, "end\n", []) == (done.code, done.out, done.session.children)
+    assert [0, 0] == [request.depth for request in server.requests]
+
+
+def test_a_relative_cwd_is_relative_to_the_cells(rlm: Make) -> None:
+    def child(request: Request):
+        if request.turn:
+            return text(request.last.strip())
+        return call("ipython", code="import os\nprint(os.getcwd())")
+
+    cell = "import os\nos.makedirs('inner/deep'); os.chdir('inner')\nprint((await rlm.run('a', cwd='deep')).answer)"
+    done, _ = run(rlm, cell, child=child)
+    assert str((done.cwd / "inner" / "deep").resolve()) == done.session.results[0].strip()
+
+
+def test_a_forged_request_can_set_no_more_than_an_honest_one(rlm: Make) -> None:
+    """A cell knows its socket and its token, and need not use our client."""
+    cell = (
+        "import json, os, socket\n"
+        "path, _, token = os.environ['RLM_BROKER'].rpartition(':')\n"
+        "def asked(**more):\n"
+        "    with socket.socket(socket.AF_UNIX) as end:\n"
+        "        end.connect(path)\n"
+        "        end.sendall(json.dumps({'token': token, 'task': 'a'} | more).encode() + b'\\n')\n"
+        "        return json.loads(end.makefile().readline())\n"
+        "for name, value in {'max_depth': '9', 'sandbox': 'off', 'home': '/', 'max_tokens': '0'}.items():\n"
+        "    print(asked(options={name: value})['reason'].split(';')[0])\n"
+        "print(asked(depth=0, max_depth=9)['answer'])"
+    )
+
+    def child(request: Request):
+        if request.turn:
+            return text(request.last.strip())
+        return call(
+            "ipython", code="import rlm\ntry:\n    await rlm.run('b')\nexcept rlm.AgentError as e:\n    print(e.stop)"
+        )
+
+    done, _ = run(rlm, cell, child=child)
+    refused = [f"unknown argument '{name}'" for name in ("max_depth", "sandbox", "home", "max_tokens")]
+    assert [*refused, "depth_limit"] == done.session.results[0].splitlines()
+    assert 1 == len(done.session.children)
+
+
 def test_at_the_depth_limit_the_prompt_is_silent_and_the_call_fails_at_once(rlm: Make) -> None:
     cell = "import rlm\ntry:\n    await rlm.run('a')\nexcept rlm.AgentError as error:\n    print(error.stop)"
     done, server = run(rlm, cell, depth="0")

@@ -189,7 +189,11 @@ ODD = [
 
 ENDS = [
     Fault(
-        "`finish_reason` length, with text", text("to be continued", "length"), NO, "asked to go on, until a limit", 3
+        "`finish_reason` length, with text",
+        text("to be continued", "length"),
+        NO,
+        "asked to go on; with no room left stop reason `length`",
+        3,
     ),
     Fault("`finish_reason` length, no text", text("", "length"), NO, "stop reason `length`", 3),
     Fault("`finish_reason` content_filter", text("so f", "content_filter"), NO, "stop reason `content_filter`", 3),

@@ -64,6 +64,8 @@ class Agent(Conversation):
     async def _work(self) -> Stop:
         try:
             while (stop := self._limits.reached(self.state.spent)) is None:
+                if self.state.cut:
+                    self.tell(User(GO_ON, Kind.NOTE))
                 await self._context.fit(self)
                 reply = await self._ask()
                 if (stop := verdict(reply)) is not None:
@@ -71,7 +73,7 @@ class Agent(Conversation):
                 await self._follow(reply)
         except ContextTooLong:
             return Stop.CONTEXT_LIMIT
-        return stop
+        return Stop.LENGTH if self.state.cut else stop
 
     async def _ask(self) -> Reply:
         """One turn's request; made shorter and asked again while the provider finds it too long."""
@@ -101,9 +103,7 @@ class Agent(Conversation):
             self.emit(requested)
 
     async def _follow(self, reply: Reply) -> None:
-        """Do what the reply asks for: run its calls in order, or go on with a text that was cut off."""
-        if not reply.message.calls:
-            self.tell(User(GO_ON, Kind.NOTE))
+        """Do what the reply asks for: run its calls, in order."""
         outcomes = [await self._call(call) for call in reply.message.calls]
         self.show([url for outcome in outcomes for url in outcome.pictures])
 

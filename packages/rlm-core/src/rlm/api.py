@@ -48,15 +48,22 @@ async def run(
         AgentError: in a cell, when the child failed or was refused.
         RlmError: elsewhere, when the run failed.
     """
-    given = {"model": model, "max_turns": max_turns, "cwd": cwd, "system_prompt": system_prompt, "timeout": timeout}
-    options = {name: str(value) for name, value in given.items() if value is not None}
-    if tools is not None:
-        options["tools"] = ",".join(tools)
+    options = _texts(tools, cwd, model=model, max_turns=max_turns, system_prompt=system_prompt, timeout=timeout)
     call = _Call(task, options, context)
     return await (call.as_root() if broker_address() is None else call.as_child())
 
 
-async def stream(task: str, **options: Any) -> AsyncIterator[dict[str, Any]]:
+async def stream(
+    task: str,
+    *,
+    model: str | None = None,
+    tools: Sequence[str] | None = None,
+    max_turns: int | None = None,
+    context: object = _NOT_GIVEN,
+    cwd: str | Path | None = None,
+    system_prompt: str | None = None,
+    timeout: float | None = None,
+) -> AsyncIterator[dict[str, Any]]:
     """Run an agent as `run` does, and yield the records of its whole tree as they happen.
 
     The records are those of `rlm --json --deltas`; docs/sessions.md has them. Leaving the loop early cancels the run.
@@ -66,10 +73,8 @@ async def stream(task: str, **options: Any) -> AsyncIterator[dict[str, Any]]:
     """
     if broker_address() is not None:
         raise AgentError("rlm.stream is for programs; in a cell use rlm.run")
-    context = options.pop("context", _NOT_GIVEN)
-    if "tools" in options:
-        options["tools"] = ",".join(options["tools"])
-    call = _Call(task, {name: str(value) for name, value in options.items()}, context)
+    options = _texts(tools, cwd, model=model, max_turns=max_turns, system_prompt=system_prompt, timeout=timeout)
+    call = _Call(task, options, context)
     records: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
     running = asyncio.ensure_future(call.as_root(records.put_nowait))
     running.add_done_callback(lambda _: records.put_nowait(None))
@@ -80,6 +85,16 @@ async def stream(task: str, **options: Any) -> AsyncIterator[dict[str, Any]]:
     finally:
         running.cancel()
         await asyncio.wait({running})
+
+
+def _texts(tools: Sequence[str] | None, cwd: str | Path | None, **others: object) -> dict[str, str]:
+    """The arguments as settings are written, without those that are None. A relative `cwd` is relative to ours."""
+    texts = {name: str(value) for name, value in others.items() if value is not None}
+    if tools is not None:
+        texts["tools"] = tools if isinstance(tools, str) else ",".join(tools)
+    if cwd is not None:
+        texts["cwd"] = str(Path(cwd).absolute())
+    return texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +121,7 @@ class _Call:
     def _order(self) -> Order:
         from rlm.runtime import Order
 
-        settings = dict(self.options)
-        cwd = Path(settings.pop("cwd", ".")).absolute()
-        prompt = settings.pop("system_prompt", None)
-        timeout = float(settings.pop("timeout")) if "timeout" in settings else None
-        return Order(self.task, read_config(settings), cwd, None, prompt, timeout)
+        return Order("", read_config({}), Path.cwd()).but(self.task, self.options)
 
     async def as_child(self) -> RunResult:
         """A child of the agent whose cell this runs in."""

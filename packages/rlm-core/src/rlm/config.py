@@ -93,6 +93,16 @@ def _folder(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def _existing_folder(text: str) -> Path:
+    try:
+        found = Path(text).is_dir()
+    except OSError:  # its name is too long, or it is not ours to look at
+        found = False
+    if not found:
+        raise ValueError("a folder that exists")
+    return Path(text)
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """How one setting is read and explained. `shown` is the default as the documentation says it."""
@@ -223,7 +233,7 @@ def read_config(flags: Mapping[str, str], environ: Mapping[str, str] | None = No
     for name, how in Config.settings().items():
         source, text = (flag(name), flags[name]) if name in flags else (variable(name), environ.get(variable(name)))
         if text is not None and (text.strip() or how.keeps_empty):
-            values[name] = _read(source, how, text)
+            values[name] = _read(source, how.read, text, secret=how.secret)
     return Config(**_with_credentials(values, environ))
 
 
@@ -234,14 +244,32 @@ def override(config: Config, texts: Mapping[str, str]) -> Config:
         ConfigError: as `read_config`.
     """
     table = Config.settings()
-    return replace(config, **{name: _read(name, table[name], text) for name, text in texts.items()})
+    return replace(config, **{name: _read(name, table[name].read, text) for name, text in texts.items()})
 
 
-def _read(source: str, how: Setting, text: str) -> Any:
+def read_seconds(name: str, text: str) -> float:
+    """An argument that is a time, as a setting would be read.
+
+    Raises:
+        ConfigError: as `read_config`.
+    """
+    return float(_read(name, _seconds, text))
+
+
+def read_folder(name: str, text: str) -> Path:
+    """An argument that is a folder, and there.
+
+    Raises:
+        ConfigError: as `read_config`.
+    """
+    return Path(_read(name, _existing_folder, text))
+
+
+def _read(source: str, read: Read, text: str, *, secret: bool = False) -> Any:
     try:
-        return how.read(text)
+        return read(text)
     except ValueError as error:
-        shown = "" if how.secret else f"={text!r}"
+        shown = "" if secret else f"={text!r}"
         raise ConfigError(f"{source}{shown} is not allowed: it takes {error}.") from None
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rlm.agent import Agent
@@ -15,7 +16,7 @@ from rlm.broker.server import Broker
 from rlm.broker.wire import Request
 from rlm.budget import Stop, TurnLimit
 from rlm.checkpoint import VARIABLES, restore
-from rlm.config import BROKER, Config, override
+from rlm.config import BROKER, Config, override, read_folder, read_seconds
 from rlm.context import Both, Compact, LastTurns
 from rlm.errors import AgentError, RlmError
 from rlm.events import Answered, Asking, ChildEnded, ChildStarted, Event, Replied, Stopped
@@ -54,6 +55,18 @@ class Order:
     system_prompt: str | None = None
     timeout: float | None = None
     earlier: Earlier | None = None
+
+    def but(self, task: str, options: Mapping[str, str]) -> Order:
+        """A new `task`, as this one but for the arguments of a call of `rlm.run`.
+
+        Raises:
+            ConfigError: an argument is not allowed.
+        """
+        rest = dict(options)
+        cwd = read_folder("cwd", str(self.cwd / rest.pop("cwd", "")))
+        timeout = read_seconds("timeout", rest.pop("timeout")) if "timeout" in rest else None
+        prompt = rest.pop("system_prompt", self.system_prompt)
+        return Order(task, override(self.config, rest), cwd, system_prompt=prompt, timeout=timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,12 +255,8 @@ class Node:
         Raises:
             ConfigError: an argument is not allowed.
         """
-        options = dict(request.options)
-        cwd = Path(options.pop("cwd", self._order.cwd))
-        prompt = options.pop("system_prompt", self._order.system_prompt)
-        timeout = float(options.pop("timeout")) if "timeout" in options else None
-        config = override(self._order.config, options)
-        return Order(request.task, config, self._order.cwd / cwd, self._parcel(request), prompt, timeout)
+        order = self._order.but(request.task, request.options)
+        return replace(order, context=self._parcel(request))
 
     def _parcel(self, request: Request) -> Parcel | None:
         """Only a plain file in this agent's own runtime folder may be handed on."""

@@ -10,8 +10,9 @@ import pytest
 from rlm.broker.client import ask
 from rlm.broker.parcel import describe, pack, wrap
 from rlm.broker.server import Broker
-from rlm.broker.wire import Request
+from rlm.broker.wire import OPTIONS, Request
 from rlm.budget import Stop
+from rlm.config import Config
 from rlm.errors import AgentError, ConfigError
 from rlm.messages import Usage
 from rlm.result import RunResult
@@ -62,11 +63,20 @@ async def test_garbage_is_answered_with_an_error_and_the_host_lives_on(tmp_path:
         assert RESULT == await ask(path, Request(token, "task"))
 
 
-async def test_an_unknown_argument_is_named(tmp_path: Path) -> None:
+def test_a_cell_may_set_what_is_its_childs_alone() -> None:
+    assert {"model", "tools", "max_turns", "cwd", "system_prompt", "timeout"} == set(OPTIONS)
+
+
+@pytest.mark.parametrize("name", sorted({*Config.settings(), "depth", "token", ""} - set(OPTIONS)))
+async def test_any_other_option_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
     async with Broker(tmp_path, answers) as broker:
         path, token = split(broker)
-        with pytest.raises(AgentError, match="'max_depth'"):
-            await ask(path, Request(token, "task", {"max_depth": "9"}))
+        reader, writer = await asyncio.open_unix_connection(path)
+        asked = {"token": token, "task": "task", "options": {"model": "m", name: "9"}}
+        writer.write(json.dumps(asked).encode() + b"\n")
+        told = json.loads(await reader.readline())
+        writer.close()
+        assert ("error", f"unknown argument {name!r}") == (told["type"], told["reason"].split(";")[0])
 
 
 async def test_what_the_host_raises_is_the_reason_and_its_stop(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from rlm.context import ASK, Compact
 from rlm.errors import ContextTooLong, CredentialsError, KernelError, ModelError, ModelUnavailable
 from rlm.events import Dropped, Event, Said, Stopped
 from rlm.history import UNFINISHED
-from rlm.messages import Kind, Outcome, ToolResult, Usage, User
+from rlm.messages import Kind, Outcome, Reply, ToolResult, Usage, User
+from rlm.ports import Limits
 from rlm.state import State, replay
 
 
@@ -105,10 +106,36 @@ async def test_a_cut_off_text_is_gone_on_with_and_the_answer_is_the_parts_joined
     assert ending(events) == (Stop.DONE, "one, two, three", "")
 
 
-async def test_a_cut_off_text_at_the_turn_limit_is_a_partial_answer() -> None:
-    agent, _ = open_agent(ScriptedModel(says("one, ", finish="length")), limits=TurnLimit(1))
+@pytest.mark.parametrize("limits", [TurnLimit(2), TokenLimit(20).of("me")])
+async def test_a_text_that_no_limit_leaves_room_to_go_on_with_is_a_partial_answer(limits: Limits) -> None:
+    model = ScriptedModel(says("one, ", finish="length"), says("two, ", finish="length"))
+    agent, events = open_agent(model, limits=limits)
     result = await agent.run(SYSTEM, TASK)
-    assert (result.answer, result.stop) == ("one, ", Stop.MAX_TURNS)
+    assert (result.answer, result.stop) == ("one, two, ", Stop.LENGTH)
+    assert ending(events) == (Stop.LENGTH, "one, two, ", "")
+    assert len([event for event in events if event == Said(User(GO_ON, Kind.NOTE))]) == 1, "asked only with room left"
+
+
+@pytest.mark.parametrize(
+    ("ends", "stop"),
+    [(says("two"), Stop.DONE), (says("two", finish="content_filter"), Stop.CONTENT_FILTER)],
+)
+async def test_what_ends_a_text_that_was_gone_on_with_is_the_stop_reason(ends: Reply, stop: Stop) -> None:
+    agent, _ = open_agent(ScriptedModel(says("one, ", finish="length"), ends), limits=TurnLimit(2))
+    result = await agent.run(SYSTEM, TASK)
+    assert (result.answer, result.stop) == ("one, two", stop)
+
+
+async def test_a_limit_reached_by_a_call_after_a_cut_off_text_is_the_stop_reason() -> None:
+    model = ScriptedModel(says("one, ", finish="length"), says("two", call(code="1"), finish="length"))
+    agent, _ = open_agent(model, FakeTool(), limits=TurnLimit(2))
+    assert (await agent.run(SYSTEM, TASK)).stop is Stop.MAX_TURNS
+
+
+async def test_a_cut_off_text_that_the_context_has_no_room_to_go_on_with_says_so() -> None:
+    agent, _ = open_agent(ScriptedModel(says("one, ", finish="length"), ContextTooLong("413")))
+    result = await agent.run(SYSTEM, TASK)
+    assert (result.answer, result.stop) == ("one, ", Stop.CONTEXT_LIMIT)
 
 
 async def test_the_parts_of_a_text_are_not_joined_to_what_follows_a_call() -> None:
