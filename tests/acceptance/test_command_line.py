@@ -29,10 +29,14 @@ def test_the_task_is_the_user_message_word_for_word(rlm: Make) -> None:
     assert {"role": "user", "content": '  Ünicode, "quotes" and\nlines '} == server.requests[0].messages[-1]
 
 
-@pytest.mark.parametrize("words", [("--max-turns", "3", "go"), ("go", "--max-turns", "3"), ("--max-turns=3", "go")])
+@pytest.mark.parametrize(
+    "words", [("--model", "flagged", "go"), ("go", "--model", "flagged"), ("--model=flagged", "go")]
+)
 def test_flags_stand_before_or_after_the_task(rlm: Make, words: tuple[str, ...]) -> None:
     with Scripted(text("ok")) as server:
         assert 0 == rlm(server)(*words).code
+    (request,) = server.requests
+    assert ("flagged", "go") == (request.body["model"], request.messages[-1]["content"])
 
 
 def test_help_names_every_flag_and_its_variable(alone: Rlm) -> None:

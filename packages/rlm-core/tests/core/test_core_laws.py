@@ -11,6 +11,7 @@ from itertools import accumulate, pairwise
 from fakes import SYSTEM, FakeTool, ScriptedModel, Stuck, TokenLimit, call, open_agent, raw_call, says
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from journals import acceptable
 from rlm.agent import Agent, Result
 from rlm.budget import Stop, TurnLimit
 from rlm.context import FAT, Both, Compact, LastTurns
@@ -18,7 +19,6 @@ from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
 from rlm.events import Answered, Asking, CallEnded, CallStarted, Dropped, Event, Replied, Requested, Said, Stopped
 from rlm.history import History
 from rlm.messages import (
-    Assistant,
     Forget,
     Kind,
     Message,
@@ -154,21 +154,7 @@ async def do_task(agent: Agent, stuck: Sequence[Stuck], *opening: System | User)
 conversations = st.builds(play, scripts, summaries, outcomes, wishes, contexts, limits)
 
 
-# ---- what a model accepts, and the journal's law, written down a second time and without the core's history
-
-
-def acceptable(messages: Sequence[Message]) -> bool:
-    """Every call has its result, right after the message that asks for it, and no result stands elsewhere."""
-    rest = list(messages)
-    while rest:
-        message = rest.pop(0)
-        if isinstance(message, ToolResult):
-            return False
-        asked = [call.id for call in message.calls] if isinstance(message, Assistant) else []
-        answers, rest = rest[: len(asked)], rest[len(asked) :]
-        if asked != [answer.call.id for answer in answers if isinstance(answer, ToolResult)]:
-            return False
-    return True
+# ---- the journal's law, written down a second time and without the core's history
 
 
 def journal(events: Iterable[Event]) -> list[Message]:
