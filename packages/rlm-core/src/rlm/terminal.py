@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 _UNKNOWN = "\ufffd"
 
+_DECEIVING = (
+    # Bidirectional embeddings, overrides and isolates: they show code in another order than it runs.
+    "\\u202a-\\u202e\\u2066-\\u2069"
+    # Invisible operators, deprecated and annotation marks, tags: hidden text. Half of a character is none.
+    "\\u2061-\\u2065\\u206a-\\u206f\\ufff9-\\ufffb\\U000e0000-\\U000e007f\\ud800-\\udfff"
+)
 _BODY = "[^\x00-\x1f\x7f-\x9f]*"
 _HOSTILE = re.compile(
     # Whole sequences go: colours and cursor moves (CSI), titles, links and pictures (OSC, DCS, SOS, PM, APC).
@@ -17,11 +24,9 @@ _HOSTILE = re.compile(
     r"|(?P<break>\r\n?|[\x0b\x0c\u2028\u2029])"
     # What is left of controls: C0 but tab and newline, DEL, C1.
     r"|[\x00-\x08\x0e-\x1f\x7f-\x9f]"
-    # Bidirectional embeddings, overrides and isolates: they show code in another order than it runs.
-    r"|[\u202a-\u202e\u2066-\u2069]"
-    # Invisible operators, deprecated and annotation marks, tags: hidden text. Half of a character is none.
-    r"|[\u2061-\u2065\u206a-\u206f\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+    rf"|[{_DECEIVING}]"
 )
+_IN_JSON = re.compile(rf"[\x7f-\x9f\u2028\u2029{_DECEIVING}]")
 _FLAG = re.compile("\U0001f3f4[\U000e0061-\U000e007a]{5}\U000e007f")
 _FLAGS = tuple(
     "\U0001f3f4" + "".join(chr(0xE0000 + ord(letter)) for letter in name) + "\U000e007f"
@@ -46,6 +51,14 @@ def plain(text: str) -> str:
     return _plain(text)
 
 
+def plain_json(text: str) -> str:
+    """JSON text in which what `plain` removes or replaces is spelt as an escape (`\\u009b`): it has the same value.
+
+    What JSON itself allows in no string, C0, it has escaped already.
+    """
+    return text if text.isascii() and "\x7f" not in text else _IN_JSON.sub(_escape, text)
+
+
 def _plain(text: str) -> str:
     return _ZERO_WIDTH.sub("", _HOSTILE.sub(_harmless, text))
 
@@ -59,3 +72,7 @@ def _harmless(found: re.Match[str]) -> str:
     if code < 0x20:
         return chr(0x2400 + code)
     return "\u2421" if code == 0x7F else _UNKNOWN
+
+
+def _escape(found: re.Match[str]) -> str:
+    return json.dumps(found.group())[1:-1] if found.group() > "\x7f" else "\\u007f"

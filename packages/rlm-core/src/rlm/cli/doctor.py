@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
+from rlm.cli.streams import put
 from rlm.config import Config, guest_environment, read_config
 from rlm.errors import RlmError
 from rlm.kernel import JupyterKernel, KernelSpec
@@ -45,7 +46,7 @@ def run(argv: Sequence[str]) -> int:
     well = True
     for look in (_credentials, _endpoint, _kernel, _sessions, _skills, _sandbox):
         for finding in look(config):
-            print(plain(str(finding)), flush=True)
+            put(plain(str(finding)))
             well = well and not finding.mend
     return exits.DONE if well else exits.FAILED
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
-from rlm.cli.output import check_output
+from rlm.cli.output import check_output, write_output
+from rlm.cli.streams import put, put_json
 from rlm.config import read_config
 from rlm.errors import ConfigError, SessionError
 from rlm.session.export import Format, export
@@ -36,7 +36,11 @@ def run(argv: Sequence[str]) -> int:
     if wanted in _ONE and len(folders) > 1:
         raise ConfigError(f"A file of format {wanted} holds one session, not {len(folders)}. Name one, or take chat.")
     check_output(config.output)
-    _write("".join(export(read_tree(folder), wanted, given.agent) for folder in folders), config.output)
+    text = "".join(export(read_tree(folder), wanted, given.agent) for folder in folders)
+    if config.output is not None:
+        write_output(config.output, text)
+    elif text:
+        (put if wanted is Format.HTML else put_json)(text.removesuffix("\n"))
     return exits.DONE
 
 
@@ -55,12 +59,3 @@ def _matching(home: Path, pattern: str) -> list[Path]:
     if not found:
         raise SessionError(f"No session matches {pattern}. `rlm ls` lists those that are there.")
     return found
-
-
-def _write(text: str, path: Path | None) -> None:
-    data = text.encode(errors="replace")
-    if path is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
-    else:
-        path.write_bytes(data)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from rlm.cli import exits
-from rlm.cli.jsonlines import Record, ends_with_a_result, nothing, put
-from rlm.cli.output import check_output
+from rlm.cli.jsonlines import Record, ends_with_a_result, nothing, put_record
+from rlm.cli.output import check_output, write_output
 from rlm.cli.screen import Screen, open_screen
 from rlm.cli.signals import Interrupted, until_signal
+from rlm.cli.streams import put, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config import Config
 from rlm.result import RunResult
 from rlm.runtime import Order, context_file, open_tree
 from rlm.session import Session
 from rlm.supplies import REPLAY
-from rlm.terminal import plain
 
 
 def run(order: Order) -> int:
@@ -30,8 +30,8 @@ def run(order: Order) -> int:
     with ends_with_a_result(config.json):
         check_output(config.output)
         order = replace(order, context=context_file(config.context))
-    live = not (config.json and sys.stdout.isatty())  # lines of JSON would break a tree on the same terminal
-    with open_screen(sys.stderr, quiet=config.quiet, color=config.color, live=live) as screen:
+    live = not (config.json and stdout_is_terminal())  # lines of JSON would break a tree on the same terminal
+    with open_screen(stderr(), quiet=config.quiet, color=config.color, live=live) as screen:
         return Front(config, screen).run(order)
 
 
@@ -63,14 +63,14 @@ class Front:
     def _watched(self) -> bool:
         """Whether somebody sees the model's text as it comes."""
         config = self._config
-        return config.deltas if config.json else sys.stderr.isatty() and not config.quiet
+        return config.deltas if config.json else stderr_is_terminal() and not config.quiet
 
     def _hear(self, record: Record) -> None:
         if record["type"] == "session":
             self._header(record)
         self._screen(record)
         if self._config.json and (record["type"] != "delta" or self._config.deltas):
-            put(record)
+            put_record(record)
 
     def _header(self, session: Record) -> None:
         config = self._config
@@ -87,17 +87,23 @@ class Front:
         """Say how it ended, in every form."""
         told = self._session.result() if self._session else nothing(exits.stop_of(code))
         self._screen(told)
-        if self._config.json:
-            put(told | {"exit_code": code} | ({"error": error} if error else {}))
-        elif told["answer"]:
-            _print_answer(told["answer"])
-        if self._config.output is not None and told["answer"]:
-            self._config.output.write_text(f"{told['answer']}\n", encoding="utf-8", errors="replace")
-        if self._session is not None:
-            self._footer(self._session, told["stop_reason"])
+        with ExitStack() as rest:  # what goes wrong with one of them keeps nobody from the others
+            rest.callback(self._footer, told["stop_reason"])
+            rest.callback(self._print, told, code, error)
+            if self._config.output is not None and told["answer"]:
+                write_output(self._config.output, f"{told['answer']}\n")
         return code
 
-    def _footer(self, session: Session, stop: str) -> None:
+    def _print(self, told: Record, code: int, error: str) -> None:
+        if self._config.json:
+            put_record(told | {"exit_code": code} | ({"error": error} if error else {}))
+        elif told["answer"]:
+            put(told["answer"].rstrip("\n"))
+
+    def _footer(self, stop: str) -> None:
+        session = self._session
+        if session is None:
+            return
         meta = session.meta
         self._screen.footer(
             turns=meta.turns, agents=session.agents, usage=session.tree_usage, session_id=_prefix(session), stop=stop
@@ -114,10 +120,3 @@ def _prefix(session: Session) -> str:
     others = [path.name for path in session.folder.parent.iterdir() if path.name != session.id]
     lengths = range(4, len(session.id))
     return next((p for n in lengths if not any(o.startswith(p := session.id[:n]) for o in others)), session.id)
-
-
-def _print_answer(answer: str) -> None:
-    """As it is; on a terminal without what would move the cursor or worse."""
-    text = plain(answer) if sys.stdout.isatty() else answer
-    sys.stdout.buffer.write(text.rstrip("\n").encode(errors="replace") + b"\n")
-    sys.stdout.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from rlm.broker.client import ask
 from rlm.broker.parcel import lend
 from rlm.broker.wire import OPTIONS, Request
 from rlm.cli import exits
+from rlm.cli.streams import put
 from rlm.config import flag
 from rlm.errors import ConfigError
 
@@ -32,6 +32,5 @@ def run(task: str, given: dict[str, str], context: Path | None, address: tuple[s
         request = replace(request, context=parcel.path.name, kind=parcel.kind, about=parcel.about)
     result = asyncio.run(ask(path, request))
     if result.answer:
-        print(result.answer)
-    sys.stdout.flush()
+        put(result.answer)
     return exits.of_stop(result.stop)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 from rlm.budget import Stop
 from rlm.cli import exits
+from rlm.cli.streams import put_json
 from rlm.errors import RlmError
 
 Record = dict[str, Any]
@@ -18,10 +18,8 @@ Record = dict[str, Any]
 _NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "cached_tokens": 0, "reasoning_tokens": 0}
 
 
-def put(record: Record) -> None:
-    line = json.dumps(record, ensure_ascii=False).encode(errors="replace")
-    sys.stdout.buffer.write(line + b"\n")
-    sys.stdout.flush()
+def put_record(record: Record) -> None:
+    put_json(json.dumps(record, ensure_ascii=False))
 
 
 def nothing(stop: Stop = Stop.ERROR) -> Record:
@@ -50,5 +48,5 @@ def ends_with_a_result(wanted: bool) -> Iterator[None]:
         yield
     except RlmError as error:
         if wanted:
-            put(nothing() | {"exit_code": exits.of_error(error), "error": str(error)})
+            put_record(nothing() | {"exit_code": exits.of_error(error), "error": str(error)})
         raise

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.page import console
+from rlm.cli.streams import put_json, say
 from rlm.config import read_config
 from rlm.session.show import listed_wire, show_list
 from rlm.session.store import list_sessions
@@ -22,9 +22,9 @@ def run(argv: Sequence[str]) -> int:
     sessions = list_sessions(config.home.absolute())
     if config.json:
         for listed in sessions:
-            print(json.dumps(listed_wire(listed)))
+            put_json(json.dumps(listed_wire(listed)))
     elif sessions:
         show_list(sessions, console(config))
     else:
-        print(f'There is no session in {config.home} yet. `rlm "task"` makes one.', file=sys.stderr)
+        say(f'There is no session in {config.home} yet. `rlm "task"` makes one.')
     return exits.DONE

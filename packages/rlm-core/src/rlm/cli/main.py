@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def main() -> None:
@@ -27,19 +28,29 @@ def run(argv: Sequence[str]) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     from rlm.cli import exits
+    from rlm.cli.streams import flush, keep_open
     from rlm.errors import RlmError
 
+    keep_open()
     try:
-        code = _dispatch(argv)
-        _flush()
+        code = _code_of(argv)
+        flush()
         return code
     except RlmError as error:
-        return _report(error)
+        return _report(error, str(error))
     except BrokenPipeError:
-        _silence_stdout()
-        return exits.DONE
+        return exits.DONE  # whoever read our stdout has gone
+    except OSError as error:
+        return _report(error, _refused(error))
     except Exception as error:  # noqa: BLE001 - the last resort: nobody shall see a traceback
-        return _report(error, "This is a bug in rlm: ")
+        return _report(error, f"This is a bug in rlm: {type(error).__name__}: {error} (RLM_DEBUG=1 shows where)")
+
+
+def _code_of(argv: Sequence[str]) -> int:
+    try:
+        return _dispatch(argv)
+    except SystemExit as said:  # so argparse ends after `--help`
+        return int(said.code or 0)
 
 
 def _dispatch(argv: Sequence[str]) -> int:
@@ -59,28 +70,25 @@ def _dispatch(argv: Sequence[str]) -> int:
     return oneshot.run(argv)
 
 
-def _report(error: Exception, prefix: str = "") -> int:
+def _report(error: Exception, told: str) -> int:
     """One or two lines, never a traceback unless asked for."""
     from rlm.cli import exits
+    from rlm.cli.streams import say
     from rlm.config import debugging
-    from rlm.terminal import plain
 
     if debugging():
         import traceback
 
-        traceback.print_exception(error, file=sys.stderr)
-    told = f"{prefix}{type(error).__name__}: {error} (RLM_DEBUG=1 shows where)" if prefix else str(error)
-    print(f"rlm: {plain(told)}", file=sys.stderr)
+        say("".join(traceback.format_exception(error)).rstrip("\n"))
+    say(f"rlm: {told}")
     return exits.of_error(error)
 
 
-def _flush() -> None:
-    """Here, where it is told that a disk is full."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # it was closed when we started
-            stream.flush()
-
-
-def _silence_stdout() -> None:
-    """Whoever read our stdout has gone; Python must not complain about it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _refused(error: OSError) -> str:
+    """What the system would not do, and to what."""
+    try:
+        Path.cwd()
+    except OSError:
+        return "The working directory is gone. Change to one that exists."
+    what = f"{error.filename}: " if error.filename else ""
+    return f"{what}{error.strerror or error} (RLM_DEBUG=1 shows where)"

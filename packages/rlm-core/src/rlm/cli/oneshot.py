@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from rlm.cli import exits
 from rlm.cli.arguments import parse_run, settings_given
 from rlm.cli.jsonlines import ends_with_a_result
 from rlm.cli.stdin import read_task
+from rlm.cli.streams import put, say
 from rlm.config import broker_address, read_config, wants_json
 from rlm.version import VERSION
 
@@ -28,7 +28,7 @@ def run(argv: Sequence[str]) -> int:
         config = read_config(settings_given(parsed))
         task = read_task(parsed.task[0] if parsed.task else None)
     if task is None:
-        print(SHORT_HELP, file=sys.stderr)
+        say(SHORT_HELP)
         return exits.USAGE
     if (address := broker_address()) is not None:
         from rlm.cli import guest
@@ -41,5 +41,5 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _print_version() -> int:
-    print(f"rlm {VERSION}")
+    put(f"rlm {VERSION}")
     return exits.DONE

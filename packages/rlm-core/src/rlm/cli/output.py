@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rlm.errors import ConfigError
+from rlm.errors import ConfigError, RlmError
 
 
 def check_output(path: Path | None) -> None:
@@ -14,8 +14,23 @@ def check_output(path: Path | None) -> None:
     Raises:
         ConfigError: it cannot.
     """
-    if path is None:
-        return
-    folder = path.absolute().parent
-    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+    if path is not None and not _writable(path):
         raise ConfigError(f"{path} cannot be written: no such folder, or no permission.")
+
+
+def _writable(path: Path) -> bool:
+    try:
+        return not path.is_dir() and os.access(path if path.exists() else path.absolute().parent, os.W_OK)
+    except OSError:  # its name is too long, say
+        return False
+
+
+def write_output(path: Path, text: str) -> None:
+    """
+    Raises:
+        RlmError: it could not be written, in spite of all.
+    """
+    try:
+        path.write_bytes(text.encode(errors="replace"))
+    except OSError as error:
+        raise RlmError(f"{path} could not be written: {error.strerror}.") from None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rlm.cli import exits
 from rlm.cli.arguments import Parser, parser
+from rlm.cli.streams import put, say
 from rlm.errors import ConfigError
 from rlm.skill import InstalledSkill, ScaffoldError, installed_skills, scaffold, try_import
 from rlm.skill.check import main as check
@@ -41,7 +41,7 @@ def _parser() -> Parser:
 def _list() -> int:
     skills, notes = installed_skills(), notes_for(Path.cwd())
     if not skills and not notes:
-        print("No skills are installed. `rlm skills new NAME` makes one.", file=sys.stderr)
+        say("No skills are installed. `rlm skills new NAME` makes one.")
     with ThreadPoolExecutor(4) as pool:
         for skill, wrong in zip(skills, pool.map(_wrong_with, skills), strict=True):
             _print_skill(skill, wrong)
@@ -66,9 +66,9 @@ def _print_note(note: Note) -> None:
 def _print(head: tuple[str, str, str], description: str, origin: str | Path) -> None:
     """Each part on one line, whatever is in it: none of it is ours."""
     name, version, state = map(one_line, head)
-    print(f"{name:<16} {version:<8} {state}")
+    put(f"{name:<16} {version:<8} {state}")
     for line in (description, f"from {origin}"):
-        print(f"    {one_line(line)}")
+        put(f"    {one_line(line)}")
 
 
 def _new(name: str) -> int:
@@ -76,5 +76,5 @@ def _new(name: str) -> int:
         folder = scaffold(name, Path())
     except ScaffoldError as error:
         raise ConfigError(f"No skill was made: {error}.") from None
-    print(f"{folder} is a skill that works. Edit src/{name}/{name}.py, then: rlm skills check {folder}")
+    put(f"{folder} is a skill that works. Edit src/{name}/{name}.py, then: rlm skills check {folder}")
     return exits.DONE

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import select
 import stat
-import sys
 
+from rlm.cli.streams import say
 from rlm.errors import ConfigError
 
 PATIENCE = 3.0
@@ -35,7 +35,7 @@ def _not_empty(text: str, where: str) -> str:
 def _beside(_: str) -> str:
     kind = _kind()
     if kind == "pipe" and not select.select([0], [], [], PATIENCE)[0]:
-        print(f"rlm: nothing came from the pipe on stdin within {PATIENCE:.0f} s; going on without it", file=sys.stderr)
+        say(f"rlm: nothing came from the pipe on stdin within {PATIENCE:.0f} s; going on without it")
         return ""
     return _read_all().rstrip("\n") if kind in ("file", "pipe") else ""
 

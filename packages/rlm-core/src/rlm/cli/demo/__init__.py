@@ -17,13 +17,14 @@ from pathlib import Path
 
 from rlm.cli import exits, front
 from rlm.cli.arguments import add_settings, parser, settings_given
+from rlm.cli.screen.row import Row, Span, Style, fit, paint
+from rlm.cli.streams import say, say_painted, stderr_is_terminal
 from rlm.config import Config, read_config
 from rlm.errors import ConfigError, RlmError
 from rlm.runtime import Order
 
 TASK = "The tests of this repository fail. Find out why, mend the code, and show that they pass."
 _SETTINGS = {"max_depth": "1", "tools": "ipython,summarize,edit"}
-_GREEN, _RED, _PLAIN = "\033[32m", "\033[31m", "\033[0m"
 _HERE = files("rlm.cli.demo")
 
 
@@ -80,12 +81,13 @@ def _tests_pass(repository: Path, config: Config) -> bool:
     passed = done.returncode == 0
     summary = done.stderr.rstrip().rpartition("\n")[2]
     told = f"{'green' if passed else 'red'}: {summary} (exit code {done.returncode})"
-    coloured = config.color == "always" or (config.color == "auto" and sys.stderr.isatty())
-    paint, end = (_GREEN if passed else _RED, _PLAIN) if coloured else ("", "")
-    _say(config, f"  python -m unittest  {paint}{told}{end}")
+    row = Row((Span("  python -m unittest  "), Span(told, Style.GREEN if passed else Style.RED)))
+    coloured = config.color == "always" or (config.color == "auto" and stderr_is_terminal())
+    if not config.quiet:
+        say_painted(paint(fit(row, 0), color=coloured))
     return passed
 
 
 def _say(config: Config, text: str) -> None:
     if not config.quiet:
-        print(text, file=sys.stderr, flush=True)
+        say(text)

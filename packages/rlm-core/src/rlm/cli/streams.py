@@ -1,0 +1,101 @@
+"""stdout and stderr: all that a command says goes through here, but for the live tree, which borrows stderr.
+
+What comes from a model, a program or a file passes `plain` here, or has passed it where it was painted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+from rlm.errors import RlmError
+from rlm.terminal import plain, plain_json
+
+
+def put(text: str) -> None:
+    """A text and a newline on stdout: as it is; on a terminal without what would move the cursor or worse.
+
+    Raises:
+        RlmError: stdout cannot be written.
+        BrokenPipeError: nobody reads it any more; what is put from then on goes nowhere.
+    """
+    _put(plain(text) if stdout_is_terminal() else text)
+
+
+def put_json(text: str) -> None:
+    """As `put` for JSON: what a terminal would obey is an escape in it, wherever it goes."""
+    _put(plain_json(text))
+
+
+def put_painted(text: str) -> None:
+    """As `put` for a text that has colours of ours, and in which all that is foreign has passed `plain`."""
+    _put(text)
+
+
+def say(text: str) -> None:
+    """A text and a newline on stderr. If that cannot be written, there is nobody to be told."""
+    say_painted(plain(text))
+
+
+def say_painted(text: str) -> None:
+    """As `say` for a text that has colours of ours, and in which all that is foreign has passed `plain`."""
+    if sys.stderr is not None:  # it was closed when we started
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except OSError:
+            _silence(sys.stderr)
+
+
+def stderr() -> TextIO | None:
+    """For the live tree, which is alone with it as long as it is there."""
+    return sys.stderr
+
+
+def stdout_is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def stderr_is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def keep_open() -> None:
+    """Put the null device where stdin, stdout or stderr is closed: else the next file that is opened takes its place,
+
+    and gets what was meant for it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free: this one
+
+
+def flush() -> None:
+    """For what others have printed: `--help`, and the check of skills. Raises what `put` does."""
+    _write(b"")
+
+
+def _put(text: str) -> None:
+    """In UTF-8, whatever the locale; a lone surrogate must not cost an answer."""
+    _write(f"{text}\n".encode(errors="replace"))
+
+
+def _write(data: bytes) -> None:
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    except OSError as error:
+        _silence(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise RlmError(f"stdout cannot be written: {error.strerror}.") from None
+
+
+def _silence(stream: TextIO) -> None:
+    """What is left in its buffer must not be complained about later."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
