@@ -17,6 +17,7 @@ from typing import Any
 from rlm.errors import ConfigError
 
 TOOLS = ("ipython", "summarize", "bash", "edit")
+SANDBOXES = ("off", "bwrap")
 
 Read = Callable[[str], Any]
 """Turns the text of a setting into its value. Raises ValueError with what is allowed."""
@@ -113,6 +114,8 @@ class Setting:
     short: str = ""
     bare: bool = False
     """The flag takes no value; giving it means on."""
+    alone: str = ""
+    """What the flag means where no value follows."""
     secret: bool = False
     """There is no flag, for everybody on the machine can read a command line."""
     keeps_empty: bool = False
@@ -191,7 +194,21 @@ class Config:
         "JSON merged into each request (temperature, reasoning_effort, …)", _object, default={}
     )
     images: bool = setting("on: pictures that cells display go to the model too", _switch, default=False, bare=True)
-    sandbox: str = setting("off or bwrap", _one_of("off", "bwrap"), default="off")
+    sandbox: str = setting(
+        "off or bwrap, which shuts cells and commands in; the flag alone means bwrap",
+        _one_of(*SANDBOXES),
+        default="off",
+        alone="bwrap",
+    )
+    sandbox_net: bool = setting("let what is in the sandbox use the network", _switch, default=False, bare=True)
+    sandbox_memory: int = setting(
+        "megabytes that each process in the sandbox may have, and each of its temporary folders",
+        _at_least(256),
+        default=8192,
+    )
+    sandbox_file_size: int = setting(
+        "megabytes that may be written to one file in the sandbox", _at_least(1), default=4096
+    )
     context: Path | None = setting("file that the kernel gets as `context`", _file, default=None)
     checkpoint: bool = setting(
         "save the kernel's variables after each cell; resume restores them", _switch, default=False, bare=True
@@ -305,8 +322,28 @@ def guest_environment(config: Config, environ: Mapping[str, str] | None = None) 
         for name, value in environ.items()
         if not name.startswith("RLM_") and not any(secret in value for secret in hidden)
     }
+    if config.sandbox != "off":
+        kept = {name: value for name, value in kept.items() if _is_harmless(name, value)}
     path = kept.get("PATH", os.defpath)
     return kept | {"PATH": f"{path}{os.pathsep}{Path(sys.executable).parent}"}
+
+
+# Of the user's environment, what enters a sandbox: nothing that is a key, a socket or a session of somebody.
+_HARMLESS = """
+    PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM COLUMNS LINES EDITOR PWD CI DEBIAN_FRONTEND
+    CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS LD_LIBRARY_PATH LIBRARY_PATH CPATH PKG_CONFIG_PATH MAKEFLAGS
+    VIRTUAL_ENV CONDA_PREFIX JAVA_HOME GOPATH GOROOT NODE_PATH NODE_OPTIONS CUDA_VISIBLE_DEVICES
+    SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS GIT_SSL_CAINFO
+    http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY
+    """
+_HARMLESS_BEGINNINGS = ("LC_", "PYTHON", "PIP_", "UV_", "OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "MPL")
+_HARMFUL = ("TOKEN", "PASSWORD", "SECRET", "KEY", "CREDENTIAL")
+
+
+def _is_harmless(name: str, value: str) -> bool:
+    """A value such as https://user:password@host is not, whatever its name."""
+    known = name in _HARMLESS.split() or name.startswith(_HARMLESS_BEGINNINGS)
+    return known and "@" not in value and not any(word in name for word in _HARMFUL)
 
 
 def broker_address(environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, ExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from secrets import token_hex
 
 from rlm.agent import Agent
 from rlm.broker.ledger import Ledger, Seat, TreeLimits
@@ -26,11 +27,12 @@ from rlm.ports import Context
 from rlm.prompt import Facts, system_prompt
 from rlm.rerun import rerun, rerun_note
 from rlm.result import RunResult
+from rlm.sandbox import Box, Walls
 from rlm.session import Session
 from rlm.session.journal import read
 from rlm.session.resume import cells, kernel_note, names_gone
 from rlm.skills import CALLS, Briefing, CallLog, called
-from rlm.supplies import Models, Workplace, open_tools
+from rlm.supplies import REPLAY, Models, Workplace, open_tools
 from rlm.toolbox import Toolbox
 
 
@@ -79,6 +81,8 @@ class Shared:
     folder: Path
     environment: dict[str, str]
     briefing: Briefing
+    walls: Walls | None = None
+    """Of the sandbox, if there is one."""
 
 
 class Node:
@@ -129,9 +133,11 @@ class Node:
         broker = await stack.enter_async_context(Broker(folder, self.spawn))
         self._calls = stack.enter_context(closing(CallLog(folder / "skill-calls")))
         environment = self._shared.environment | {BROKER: broker.address, CALLS: str(self._calls.path)}
+        box = await stack.enter_async_context(self._new_box(self._shared.walls, folder)) if self._shared.walls else None
         if "ipython" in config.tools:
-            self._kernel = await stack.enter_async_context(self._new_kernel(folder, environment))
-        place = Workplace(self._order.cwd, environment, self._session.outputs, self._kernel, self._hear)
+            self._kernel = await stack.enter_async_context(self._new_kernel(folder, environment, box))
+        boxed = box.command if box else None
+        place = Workplace(self._order.cwd, environment, folder, self._session.outputs, self._kernel, self._hear, boxed)
         return Agent(
             model=self._shared.models.model(config, self._order.task, self._depth, self._hear),
             tools=Toolbox(open_tools(config, place, stack.enter_context(ExitStack()))),
@@ -141,7 +147,12 @@ class Node:
             state=self._session.start,
         )
 
-    def _new_kernel(self, folder: Path, environment: dict[str, str]) -> JupyterKernel:
+    def _new_box(self, walls: Walls, folder: Path) -> Box:
+        """In it this agent may read its own session, which results speak of, and its context, wherever they are."""
+        parcel = self._order.context
+        return Box(walls, folder, (self._session.folder, *([parcel.path] if parcel else [])))
+
+    def _new_kernel(self, folder: Path, environment: dict[str, str], box: Box | None) -> JupyterKernel:
         parcel = self._order.context
         spec = KernelSpec(
             cwd=self._order.cwd,
@@ -150,6 +161,7 @@ class Node:
             outputs=self._session.outputs,
             max_output=self._order.config.max_output,
             context=(parcel.kind, parcel.path) if parcel else None,
+            door=box.door if box else None,
         )
         return JupyterKernel(spec, self._hear, self._shared.zygote)
 
@@ -178,16 +190,15 @@ class Node:
         return text if text is not None else system_prompt(self._facts())
 
     def _facts(self) -> Facts:
-        config, parcel = self._order.config, self._order.context
+        config, parcel, walls = self._order.config, self._order.context, self._shared.walls
+        place = walls.cwd if walls else self._order.cwd  # what a cell in a sandbox may have made is not for us to read
         return Facts(
             cwd=str(self._order.cwd),
             tools=config.tools,
             recursion=self._shared.ledger.can_recurse(self._depth),
             context=parcel.about if parcel else "",
-            skills=self._shared.briefing.skills_text(self._order.cwd, config.tools),
-            project=""
-            if config.no_context_files or not config.tools
-            else self._shared.briefing.project_text(self._order.cwd),
+            skills=self._shared.briefing.skills_text(place, config.tools),
+            project="" if config.no_context_files or not config.tools else self._shared.briefing.project_text(place),
             append=config.append_to_system_prompt or "",
         )
 
@@ -223,8 +234,8 @@ class Node:
         Raises:
             AgentError: it failed, or is refused.
         """
-        order = self._order_of(request)
         self._shared.ledger.admit(self._depth + 1)
+        order = self._order_of(request)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._seat.waiting())
             if self._kernel is not None:
@@ -256,13 +267,19 @@ class Node:
             ConfigError: an argument is not allowed.
         """
         order = self._order.but(request.task, request.options)
+        model = order.config.model
+        if self._shared.walls and model != self._order.config.model and model.startswith(REPLAY):
+            raise AgentError("in a sandbox no cell may choose a recording: the host would read it")
         return replace(order, context=self._parcel(request))
 
     def _parcel(self, request: Request) -> Parcel | None:
         """Only a plain file in this agent's own runtime folder may be handed on."""
         if not request.context:
             return None
-        path = self._shared.folder / self._session.id / Path(request.context).name
+        offered = self._shared.folder / self._session.id / Path(request.context).name
+        path = self._shared.folder / f"context-{token_hex(8)}"
+        with suppress(OSError):
+            offered.rename(path)  # first: from here on, no cell can put something else in its place
         if path.is_symlink() or not path.is_file():
             raise AgentError("the context is not a file in this agent's runtime folder")
         return Parcel(path, request.about, "file" if request.kind == "file" else "pickle")

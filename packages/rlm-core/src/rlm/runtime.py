@@ -9,17 +9,18 @@ from __future__ import annotations
 import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rlm.broker.ledger import Ledger
 from rlm.broker.parcel import Parcel, wrap
 from rlm.config import Config, guest_environment, secrets_of
-from rlm.errors import ConfigError
+from rlm.errors import ConfigError, KernelError
 from rlm.kernel import Zygote
 from rlm.node import Earlier, Node, Order, Shared
 from rlm.result import RunResult
+from rlm.sandbox import Box, build, tidied
 from rlm.scratch import private_folder
 from rlm.session import Session
 from rlm.skills import Briefing
@@ -32,6 +33,7 @@ Watch = Callable[[dict[str, Any]], None]
 """Sees every record of every agent of the tree, as `--json` prints it."""
 
 _FILES = 16_384  # open at once
+_MEGABYTE = 1_000_000
 
 
 @dataclass(slots=True)
@@ -48,9 +50,10 @@ class Tree:
         Raises:
             RlmError: what it could not survive; its session says so too.
         """
-        self.session = self._open_session(order)
-        self.shared.ledger.carry_on(self.session.agents, self.session.tree_usage)
-        return await Node(self.shared, order, self.session).run()
+        async with open_sandbox(order, self.shared) as shared:
+            self.session = self._open_session(order)
+            shared.ledger.carry_on(self.session.agents, self.session.tree_usage)
+            return await Node(shared, order, self.session).run()
 
     def _open_session(self, order: Order) -> Session:
         config, secrets, told = order.config, secrets_of(order.config), VERSION
@@ -75,10 +78,6 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
     Raises:
         RlmError: what was asked for is not to be had; nothing has been changed then.
     """
-    if config.sandbox != "off":
-        raise ConfigError(
-            "The sandbox bwrap is not in this version, and rlm does not run without it when asked for it."
-        )
     _allow_many_files()
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(open_models(config, stream=stream))
@@ -91,6 +90,35 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
         )
         zygote = await stack.enter_async_context(Zygote())
         yield Tree(Shared(ledger, models, zygote, folder, guest_environment(config), Briefing()), watch)
+
+
+@asynccontextmanager
+async def open_sandbox(order: Order, shared: Shared) -> AsyncIterator[Shared]:
+    """What the agents share, with the walls of the sandbox if one is asked for. It has been tried then.
+
+    Raises:
+        ConfigError: it is not to be had here.
+    """
+    config = order.config
+    if config.sandbox == "off":
+        yield shared
+        return
+    walls = build(
+        order.cwd,
+        config.home,
+        shared.folder,
+        shared.environment,
+        net=config.sandbox_net,
+        memory=config.sandbox_memory * _MEGABYTE,
+        file_size=config.sandbox_file_size * _MEGABYTE,
+    )
+    with tidied(walls):
+        try:
+            async with Box(walls, shared.folder) as box:
+                await box.door()
+        except KernelError as error:
+            raise ConfigError(str(error)) from None
+        yield replace(shared, walls=walls)
 
 
 def _allow_many_files() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +26,7 @@ def private_folder() -> Iterator[Path]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",
+        env={"PATH": os.defpath},  # everybody of this user can read the environment that a process began with
         start_new_session=True,  # a Ctrl-C is for us
     )
     with watch:

@@ -17,6 +17,7 @@ from rlm.models.openai import Endpoint, OpenAIClient
 from rlm.models.replay import Recording
 from rlm.ports import Kernel, Model, Sink, Tool
 from rlm.tools.bash import Bash
+from rlm.tools.boxed import Boxed
 from rlm.tools.edit import Edit
 from rlm.tools.ipython import IPython
 from rlm.tools.summarize import Summarize
@@ -78,9 +79,11 @@ class Workplace:
 
     cwd: Path
     environment: Mapping[str, str]
+    run_dir: Path
     outputs: Path
     kernel: Kernel | None
     sink: Sink
+    boxed: Boxed | None = None
 
 
 def open_tools(config: Config, place: Workplace, stack: ExitStack) -> list[Tool]:
@@ -89,7 +92,7 @@ def open_tools(config: Config, place: Workplace, stack: ExitStack) -> list[Tool]
         "ipython": lambda: _ipython(config, place),
         "summarize": lambda: Summarize(place.kernel),
         "bash": lambda: stack.enter_context(closing(_bash(config, place))),
-        "edit": lambda: Edit(place.cwd),
+        "edit": lambda: Edit(place.cwd, place.boxed),
     }
     hidden = secrets_of(config)
     opened = [made[name]() for name in config.tools]
@@ -97,7 +100,8 @@ def open_tools(config: Config, place: Workplace, stack: ExitStack) -> list[Tool]
 
 
 def _bash(config: Config, place: Workplace) -> Bash:
-    return Bash(place.cwd, place.environment, place.outputs, config.exec_timeout, config.max_output, place.sink)
+    timeout, most = config.exec_timeout, config.max_output
+    return Bash(place.cwd, place.environment, place.outputs, timeout, most, place.sink, place.boxed)
 
 
 def _ipython(config: Config, place: Workplace) -> Tool:
@@ -109,7 +113,9 @@ def _ipython(config: Config, place: Workplace) -> Tool:
         max_turns_in_context=None if kept == -1 else kept,
         images=config.images,
     )
-    return Saving(tool, place.kernel, place.outputs.parent / VARIABLES) if config.checkpoint else tool
+    if not config.checkpoint:
+        return tool
+    return Saving(tool, place.kernel, draft=place.run_dir / VARIABLES, path=place.outputs.parent / VARIABLES)
 
 
 class Discreet:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rlm.errors import ToolError
 from rlm.history import History
-from rlm.tools.edit import Edit, edit
+from rlm.tools.edit import Edit
+from rlm.tools.replace import edit
 
 
 def write(folder: Path, content: bytes, name: str = "file") -> Path:

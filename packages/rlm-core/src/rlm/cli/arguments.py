@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rlm.config import Config, flag, variable
+from rlm.config import Config, Setting, flag, variable
 from rlm.errors import ConfigError
 
 COMMANDS = {
@@ -68,6 +68,26 @@ def add_settings(made: Parser, *only: str) -> None:
             group.add_argument(*names, action="store_const", const="on", dest=name, help=about)
         else:
             group.add_argument(*names, dest=name, metavar=_metavar(name), help=about)
+
+
+def spelt_out(argv: Sequence[str]) -> list[str]:
+    """With the values of flags that mean something alone: argparse would take the task for one."""
+    meant = {flag(name): how for name, how in Config.settings().items() if how.alone}
+    words = list(argv)
+    end = words.index("--") if "--" in words else len(words)
+    for index, word in enumerate(words[:end]):
+        if word in meant and not _reads(meant[word], words[index + 1 : end]):
+            words[index] = f"{word}={meant[word].alone}"
+    return words
+
+
+def _reads(how: Setting, rest: Sequence[str]) -> bool:
+    """Whether the next word is a value of the setting."""
+    try:
+        how.read(rest[0] if rest else "")
+    except ValueError:
+        return False
+    return True
 
 
 def settings_given(parsed: argparse.Namespace) -> dict[str, str]:

@@ -54,9 +54,10 @@ def _code_of(argv: Sequence[str]) -> int:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
-    from rlm.cli.arguments import COMMANDS, LATER
+    from rlm.cli.arguments import COMMANDS, LATER, spelt_out
     from rlm.errors import ConfigError
 
+    argv = spelt_out(argv)
     word = argv[0] if argv else ""
     if word in LATER:
         raise ConfigError(f"`rlm {word}` is not in this version. To give it as a task: rlm -- {word}")

@@ -20,7 +20,7 @@ MARK = "RLM_KERNEL"
 """The variable that says which kernel a process comes from."""
 
 _PROC = Path("/proc")
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_CHILD_SUBREAPER = 36
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -37,20 +37,15 @@ class Process:
 
 def adopt_orphans() -> None:
     """Processes below us whose parent dies become our children."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    with contextlib.suppress(AttributeError):  # not Linux
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def die_with(parent: int) -> None:
-    """Be killed when the thread that forked us ends; at once if `parent` is gone already."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def family(kernel: int, mark: str) -> list[Process]:
-    """The kernel's descendants, and those that were adopted by this process."""
+def family(kernel: int, mark: str, box: int = 0) -> list[Process]:
+    """The kernel's descendants, and those that were adopted by this process, or by the first one in its sandbox."""
     table = _table()
-    roots = {kernel} | {p.pid for p in table.values() if p.parent == os.getpid() and _belongs(p, kernel, mark)}
+    adopters = {os.getpid(), box}
+    roots = {kernel} | {p.pid for p in table.values() if p.parent in adopters and _belongs(p, kernel, mark)}
     return _alive_below(roots, table, besides=kernel)
 
 
@@ -116,11 +111,6 @@ def _read(pid: int) -> Process:
     with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - thousands of them
         state, *rest = file.read().rpartition(b")")[2].split()
     return Process(pid, int(rest[0]), int(rest[2]), int(rest[18]) / _TICKS, alive=state not in {b"Z", b"X"})
-
-
-def _prctl(option: int, value: int) -> None:
-    with contextlib.suppress(AttributeError):  # not Linux
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 if __name__ == "__main__":

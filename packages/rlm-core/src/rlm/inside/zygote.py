@@ -2,10 +2,10 @@
 
 `python -P -m rlm.inside.zygote FD MARK`: a socket to the host, one JSON object a line each way. For the first order it
 imports IPython and ipykernel and builds a kernel; then it forks for each: no thread and no zmq context may exist here.
-Where a fork will not do (a sandbox, macOS) the order names a program to run instead. When the host is gone, however it
+Where a fork will not do (macOS) the order names a program to run instead. When the host is gone, however it
 went, the socket ends, and everything below this process is killed.
 
-To us:  {"do": "start", "id", "order", "env", "cwd", "log", "program": null or [...]}
+To us:  {"do": "start", "id", "order", "env", "cwd", "log", "program": null or [...], "door": "" or into a sandbox}
         {"do": "interrupt", "id"}              SIGINT
         {"do": "sweep", "id", "since"}         kill what the kernel started since then (CLOCK_BOOTTIME)
         {"do": "kill", "id"}                   kill it, and all that it started
@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rlm.inside import families
+from rlm.inside import box, families
 from rlm.inside.environment import adopt
 from rlm.inside.order import read_order
 
@@ -44,7 +44,12 @@ class Child:
     id: int
     pid: int
     mark: str
+    box: int = 0
+    """The first process of its sandbox."""
     status: int | None = None
+
+    def family(self) -> list[families.Process]:
+        return families.family(self.pid, self.mark, self.box)
 
 
 class Zygote:
@@ -115,15 +120,17 @@ class Zygote:
         pid = os.fork()
         if pid == 0:
             self._become(told, zygote)
-        self._children[told["id"]] = Child(told["id"], pid, mark)
+        self._children[told["id"]] = Child(told["id"], pid, mark, int(told["door"].partition("-")[0] or 0))
 
     def _become(self, told: dict[str, Any], zygote: int) -> None:
         """In the new process. Does not return."""
         status = 1
         try:
-            families.die_with(zygote)
+            box.die_with(zygote)
             self._detach()
             _redirect(told["log"])
+            if told["door"]:
+                box.enter(told["door"])
             os.chdir(told["cwd"])
             if told["program"]:
                 os.execve(told["program"][0], told["program"], told["env"])  # noqa: S606 - no shell is wanted
@@ -165,8 +172,7 @@ class Zygote:
     def _sweep(self, told: dict[str, Any]) -> None:
         child = self._children.get(told["id"])
         if child and child.status is None:
-            members = families.family(child.pid, child.mark)
-            families.kill(process for process in members if process.born >= told["since"])
+            families.kill(process for process in child.family() if process.born >= told["since"])
         self._tell(id=told["id"], swept=True)
 
     def _kill(self, told: dict[str, Any]) -> None:
@@ -182,7 +188,7 @@ class Zygote:
             for child in ended:
                 self._tell(id=child.id, status=child.status)
             for child in ended:
-                self._kill_until_gone(partial(families.family, child.pid, child.mark))
+                self._kill_until_gone(child.family)
                 self._tell(id=child.id, gone=True)
 
     def _ended(self) -> list[Child]:

@@ -22,7 +22,7 @@ from rlm.kernel.printout import Printout, save
 from rlm.kernel.provisioner import Errand, Guest, Zygote
 from rlm.kernel.spec import KernelSpec
 from rlm.kernel.wire import Message, Wire
-from rlm.kernel.words import length, unsent
+from rlm.kernel.words import head_of, length, unsent
 
 if TYPE_CHECKING:
     from rlm.kernel.channels import Channel
@@ -31,6 +31,7 @@ _START = 60.0  # seconds for a kernel to come up, on a machine that starts fifty
 _GRACE = 2.0  # seconds of silence between the reply to a cell and the end of its output, or the other way round
 _QUIET = 0.02  # seconds of silence after which a dead kernel has said everything
 _MACHINERY = "IPython/core/interactiveshell.py"  # below it a stack tells nothing
+_LOG = 4_000  # bytes of a log that are read
 _NAMES = 10_000  # names at most that are remembered
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # that of processes' births, on Linux
@@ -95,7 +96,8 @@ class Life:
         channels = await asyncio.to_thread(_import_channels)
         self._write_order()
         log = self._base.with_suffix(".log")
-        errand = Errand(self._base, self._spec.env, self._spec.cwd, log, self._spec.program)
+        door = await self._spec.door() if self._spec.door else ""
+        errand = Errand(self._base, self._spec.env, self._spec.cwd, log, self._spec.program, door)
         self._guest = await zygote.launch(errand)
         context = zygote.sockets(channels.new_context)
         self._channels = [
@@ -126,7 +128,7 @@ class Life:
     def last_words(self) -> str:
         """What it wrote to its log: why it could not start, or where it crashed."""
         with contextlib.suppress(OSError):
-            lines = self._base.with_suffix(".log").read_text(errors="replace")[:4000].strip().splitlines()
+            lines = head_of(self._base.with_suffix(".log"), _LOG).decode(errors="replace").strip().splitlines()
             return "".join(f"{line}\n" for line in itertools.takewhile(lambda line: _MACHINERY not in line, lines))
         return ""
 

@@ -29,13 +29,14 @@ _PATIENCE = 5.0  # seconds until a zygote that was told to go is killed
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What to start. `program` instead of a fork; the order's path is appended."""
+    """What to start. `program` instead of a fork; the order's path is appended. `door` leads into a sandbox."""
 
     order: Path
     env: Mapping[str, str]
     cwd: Path
     log: Path
     program: tuple[str, ...] = ()
+    door: str = ""
 
 
 @dataclass(slots=True)
@@ -142,6 +143,7 @@ class Zygote:
             cwd=str(errand.cwd),
             log=str(errand.log),
             program=[*program, str(errand.order)] if program else None,
+            door=errand.door,
         )
         return guest
 
@@ -230,7 +232,8 @@ def _note(line: _Line, told: dict[str, Any]) -> None:
 
 def _clean_up(mark: str) -> None:
     """Somebody killed the zygote. Its kernels died with it; what they had started is ours to find."""
-    subprocess.run([sys.executable, "-P", "-m", "rlm.inside.families", mark], stdin=subprocess.DEVNULL, check=False)
+    words = [sys.executable, "-P", "-m", "rlm.inside.families", mark]
+    subprocess.run(words, stdin=subprocess.DEVNULL, env={}, check=False)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

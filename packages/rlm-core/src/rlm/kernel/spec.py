@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,7 @@ class KernelSpec:
         max_output: characters of a result, -1 for no limit.
         context: what cells get under the name `context`: an object's pickle, or a text file. Loaded when first used.
         program: what to run instead of forking the kernel from a warm process; the order's path is appended.
+        door: asks for the way into a sandbox, as `rlm.inside.box` takes it; None: there is none.
     """
 
     cwd: Path
@@ -29,3 +30,4 @@ class KernelSpec:
     max_output: int = -1
     context: tuple[Literal["pickle", "file"], Path] | None = None
     program: tuple[str, ...] = ()
+    door: Callable[[], Awaitable[str]] | None = None

@@ -14,12 +14,21 @@ def length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
+def head_of(path: Path, most: int) -> bytes:
+    """The first bytes of a file that a kernel could have put something else in the place of.
+
+    Raises:
+        OSError: it is not there, or no plain file.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        return file.read(most) or b""
+
+
 def unsent(path: Path, received: int) -> str:
     """What was printed after the first `received` bytes; of very much, the newest."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as file:
-            told = file.read(_LARGEST) or b""
+        told = head_of(path, _LARGEST)
     except OSError:
         return ""
     count, ring = int.from_bytes(told[:_COUNT], "little"), told[_COUNT:]

@@ -18,6 +18,7 @@ from rlm.history import History
 from rlm.messages import Outcome, Schema
 from rlm.ports import Sink
 from rlm.spool import Cleaner, Spool
+from rlm.tools.boxed import Boxed
 from rlm.tools.groups import Groups
 
 LONGEST = 600.0
@@ -32,7 +33,7 @@ class Bash:
     """Runs `bash -c`, each command in a process group of its own.
 
     `timeout` is the default in seconds, `max_output` in characters (-1: no limit); `outputs` keeps what is longer.
-    What a command leaves behind in the background goes on until `close()`, or this process ends.
+    With `boxed` they run in a sandbox. What is left behind in the background goes on until `close()`, or we end.
     """
 
     name = "bash"
@@ -45,6 +46,7 @@ class Bash:
         timeout: float,
         max_output: int,
         sink: Sink,
+        boxed: Boxed | None = None,
     ) -> None:
         self._cwd = cwd
         self._environment = dict(environment)
@@ -52,6 +54,7 @@ class Bash:
         self._timeout = timeout
         self._limit = Spool.limit_for(max_output)
         self._sink = sink
+        self._boxed = boxed
         self._groups = Groups()
         self._pipes: list[_Pipe] = []
 
@@ -122,10 +125,9 @@ class Bash:
     async def _start(self, command: str, pipe: _Pipe) -> Process:
         try:
             with pipe.writer() as end:
+                words = await self._words("bash", "-c", command)
                 return await asyncio.create_subprocess_exec(
-                    "bash",
-                    "-c",
-                    command,
+                    *words,
                     stdin=DEVNULL,
                     stdout=end,
                     stderr=end,
@@ -135,6 +137,9 @@ class Bash:
                 )
         except (OSError, ValueError) as error:  # no bash, no such folder, too long, a zero byte
             raise ToolError(f"The command could not be started: {error}.") from None
+
+    async def _words(self, *words: str) -> tuple[str, ...]:
+        return await self._boxed(self._cwd, *words) if self._boxed else words
 
     async def _end(self, process: Process) -> None:
         """Ask it to end, so that it can say its last words, then kill the whole group."""

@@ -77,6 +77,7 @@ class Groups:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
+            env={"PATH": os.defpath},  # our own holds the credential
             start_new_session=True,
         )
         return self._watch

@@ -1,0 +1,137 @@
+"""Enter a sandbox that bwrap has made, and keep nothing that could lead out again. For Linux, from 5.8.
+
+bwrap starts one program in its box and no second one. But a fork of the warm zygote shall be in it, and each command of
+the bash tool beside that kernel. So they join the box's namespaces, as nsenter(1) does, and then give up what bwrap
+gives up: all capabilities and every way to new ones.
+
+`python -I -S box.py DOOR CWD PROGRAM ARGUMENT...` runs a program in a box. A door is `PID-SPACE-MEMORY-FILE`: the id of
+any process in the box, the inode of its pid namespace, and the bytes that a process may have and write to one file.
+
+Run by its path, in a Python of its own, it can import nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import select
+import signal
+import sys
+from contextlib import suppress
+from typing import NoReturn
+
+# No pathlib in here: it takes 10 ms to import, and each command of bash would pay for it.
+
+# linux/sched.h, linux/prctl.h, linux/capability.h
+_NEW_USER = 0x1000_0000
+_NEW_SPACES = {"mnt": 0x2_0000, "uts": 0x400_0000, "ipc": 0x800_0000, "pid": 0x2000_0000, "net": 0x4000_0000}
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_CAPABILITY_VERSION_3 = 0x2008_0522
+
+
+def enter(door: str) -> None:
+    """Go on in the box, as a new process. The one that called stays outside until this one ends, and ends as it does.
+
+    Raises:
+        OSError: the box is not there any more, or the system is too old.
+    """
+    pid, space, memory, file_size = (int(part) for part in door.split("-"))
+    outside = os.getppid()
+    _join(pid, space)
+    die_with(outside)  # joining has taken that back
+    parent_ended, parent_lives = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(parent_ended)
+        _stand_for(child)
+    os.close(parent_lives)
+    _give_up_power()
+    _be_killed_with(parent_ended)
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def die_with(parent: int) -> None:
+    """Be killed when the thread that forked us ends; at once if `parent` is gone already."""
+    with suppress(AttributeError):  # not Linux
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _join(pid: int, space: int) -> None:
+    """All namespaces of the process that are not ours: at once, for a nested user namespace has power over none."""
+    handle = os.pidfd_open(pid)
+    try:
+        theirs, ours = _spaces(str(pid)), _spaces("self")
+        if theirs["pid"] != space:
+            raise ProcessLookupError(3, "the sandbox has ended")
+        signal.pidfd_send_signal(handle, 0)  # it lives: what was read was its own, not that of another with its number
+        kinds = [kind for name, kind in _NEW_SPACES.items() if theirs[name] != ours[name]]
+        _call("setns", handle, sum(kinds, _NEW_USER))
+    finally:
+        os.close(handle)
+
+
+def _spaces(process: str) -> dict[str, int]:
+    return {name: os.stat(f"/proc/{process}/ns/{name}").st_ino for name in _NEW_SPACES}  # noqa: PTH116 - as above
+
+
+def _stand_for(child: int) -> NoReturn:
+    """What the host sends to us is for the child, and what becomes of the child becomes of us."""
+    signal.signal(signal.SIGINT, lambda *_: os.kill(child, signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to the group, so the child has it
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with suppress(OSError):  # SIGKILL has no handler
+            signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+        os.kill(os.getpid(), os.WTERMSIG(status))
+    os._exit(os.waitstatus_to_exitcode(status))
+
+
+def _give_up_power() -> None:
+    """Entering has given us all capabilities in the box. See capabilities(7)."""
+    _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    for capability in range(_last_capability() + 1):
+        _call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _call("capset", header, (ctypes.c_uint32 * 6)())
+    _call("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)  # else our own /proc/self would be closed to us
+
+
+def _last_capability() -> int:
+    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:  # noqa: PTH123 - as above
+        return int(file.read())
+
+
+def _be_killed_with(parent_ended: int) -> None:
+    """As `die_with`; but from in here the parent has no number."""
+    _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if select.select([parent_ended], [], [], 0)[0]:
+        os._exit(1)
+    os.close(parent_ended)
+
+
+def _call(name: str, *arguments: object) -> None:
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{name}: {os.strerror(error)}")
+
+
+def main(door: str, cwd: str, *program: str) -> NoReturn:
+    try:
+        enter(door)
+        os.chdir(cwd)
+        os.execvp(program[0], program)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        print(f"{program[0]} could not be started in the sandbox: {error.strerror}", file=sys.stderr)
+        os._exit(126)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

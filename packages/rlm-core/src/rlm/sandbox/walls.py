@@ -1,0 +1,193 @@
+"""What a box is made of: which parts of the file system are in it, and how. As arguments of bwrap; see bwrap(1).
+
+The world is read-only, but for the working directory and the agent's runtime folder. Places that hold others' secrets
+and sockets are empty: a socket with a path stays reachable through a read-only mount, so /run and /tmp are hidden and
+not only protected. What in the project could act on its user later (hooks, settings of an editor) cannot be changed.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlm.errors import ConfigError
+
+_PLACES = ("/tmp", "/run", "/var/tmp", "/home", "/root")  # noqa: S108 - hidden, not used
+_SECRETS = ("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssl/private")
+# Root may write to them by owning them, without any capability; bwrap covers those that it knows of.
+_CONTROLS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
+_GUARDED = (
+    *(".git/hooks", ".git/modules", ".git/worktrees", ".git/config", ".git/config.worktree", ".git/commondir"),
+    *(".vscode", ".envrc"),
+)
+_BARRED = (".git/hooks", ".vscode", ".envrc")
+"""Where they are missing, empty folders stand in their place: git does not see those."""
+_REJECTED = (".git/config.worktree", ".git/commondir")
+"""Missing ones cannot be barred, since git stumbles over them when they are empty. Put aside when the run ends."""
+
+_NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
+_RESOLVER = Path("/etc/resolv.conf")
+
+
+@dataclass(frozen=True, slots=True)
+class Walls:
+    """The box of all agents of a run.
+
+    Args:
+        cwd: the folder that can be written, with all that is in it but what is `guarded`.
+        guarded: read-only, where it is there.
+        barred: in `cwd`, not there, and not to be made.
+        hidden: folders that are empty in the box, except for what is in `shown`, read-only.
+        secrets: files and folders that are empty in the box.
+        net: it has the host's network.
+        memory: bytes that a process may have, and a temporary folder may hold.
+        file_size: bytes that may be written to one file.
+    """
+
+    cwd: Path
+    guarded: tuple[Path, ...]
+    barred: tuple[Path, ...]
+    hidden: tuple[Path, ...]
+    shown: tuple[Path, ...]
+    secrets: tuple[Path, ...]
+    net: bool
+    memory: int
+    file_size: int
+
+    def arguments(self, run_dir: Path, shown: Iterable[Path] = ()) -> tuple[str, ...]:
+        """For bwrap. `run_dir` is the agent's own runtime folder; `shown` is readable for this agent too."""
+        return (
+            *_NAMESPACES,
+            *(() if self.net else ("--unshare-net",)),
+            *("--cap-drop", "ALL", "--new-session", "--die-with-parent"),
+            *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
+            *_each("--ro-bind", map(Path, _CONTROLS)),
+            *self._nothing_in(self.hidden),
+            *_empty(path for path in self.secrets if path.is_dir()),
+            *_nothing_to_read(path for path in self.secrets if path.is_file()),
+            *_each("--ro-bind", (*self.shown, *shown)),
+            *_each("--bind", (self.cwd, run_dir, *self._above())),
+            *_each("--ro-bind", self.guarded),
+            *_empty(self.barred),
+        )
+
+    def _above(self) -> list[Path]:
+        """Folders that hold something guarded are mounts of their own: else they could be moved away with it."""
+        return sorted(
+            {above for path in (*self.guarded, *self.barred) for above in path.parents if _inside(above, self.cwd)}
+        )
+
+    def _nothing_in(self, folders: Iterable[Path]) -> Iterator[str]:
+        for folder in folders:
+            yield from ("--size", str(self.memory), "--tmpfs", str(folder))
+
+
+@contextmanager
+def tidied(walls: Walls) -> Iterator[None]:
+    """bwrap makes what it must cover, empty, in the project itself. What was not there before is not there after."""
+    unwelcome = [path for name in _REJECTED if not (path := walls.cwd / name).exists()]
+    try:
+        yield
+    finally:
+        for path in walls.barred:
+            with suppress(OSError):  # it is not there, or not empty and so not ours
+                path.rmdir()
+        for path in unwelcome:
+            with suppress(OSError):
+                path.replace(path.with_name(f"{path.name}.rejected"))
+
+
+def build(
+    cwd: Path, sessions: Path, runtime: Path, guest: Mapping[str, str], *, net: bool, memory: int, file_size: int
+) -> Walls:
+    """The walls for a run in `cwd`, whose sessions are kept in `sessions` and whose sockets are in `runtime`.
+
+    `guest` is the environment of what runs in the box: where the user's home and commands are.
+
+    Raises:
+        ConfigError: this folder cannot be protected.
+    """
+    cwd, sessions, home = cwd.resolve(), sessions.absolute(), Path(guest.get("HOME") or "/")
+    places = tuple(sorted({*_hidden(home), runtime.resolve()}))
+    for place in places:
+        if place.is_relative_to(cwd):
+            raise ConfigError(f"The sandbox cannot protect {cwd}, which holds {place}. Run rlm in a project's folder.")
+    return Walls(
+        cwd=cwd,
+        guarded=_guarded(cwd, sessions),
+        barred=tuple(path for name in _BARRED if not (path := cwd / name).exists() and path.parent.is_dir()),
+        hidden=places,
+        shown=tuple(_shown(places, home, guest.get("PATH", ""), net=net)),
+        secrets=tuple(path for path in _secrets() if path.exists()),
+        net=net,
+        memory=memory,
+        file_size=file_size,
+    )
+
+
+def _hidden(home: Path) -> tuple[Path, ...]:
+    """The folders where users, services and other programs keep what is theirs; one that holds another comes first."""
+    places = [*map(Path, _PLACES), home]
+    with suppress(KeyError):  # a user that the system does not know
+        places.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
+    return tuple(sorted({place.resolve() for place in places if place.is_dir()} - {Path("/")}))
+
+
+def _guarded(cwd: Path, sessions: Path) -> tuple[Path, ...]:
+    """A link cannot be covered, only what it leads to; and so it could be replaced."""
+    repository = cwd / ".git"
+    of_project = [*(cwd / name for name in _GUARDED), *([] if repository.is_dir() else [repository])]
+    for path in (repository, *of_project, sessions):
+        if _inside(path, cwd) and path.is_symlink():
+            raise ConfigError(
+                f"The sandbox cannot protect {path}, which is a symbolic link. Put its target in its place."
+            )
+    # of our own Python, what lies in the project: the host goes on to import from it
+    return tuple(path for path in (*of_project, sessions, *_python()) if _inside(path, cwd))
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return path != folder and path.is_relative_to(folder)
+
+
+def _python() -> list[Path]:
+    """The folders that our Python is in, and imports from."""
+    said = [sys.prefix, sys.base_prefix, *sys.path]
+    return sorted({place for text in said if text for place in (Path(text), Path(text).resolve()) if place.is_dir()})
+
+
+def _shown(places: Iterable[Path], home: Path, commands: str, *, net: bool) -> Iterator[Path]:
+    """What is needed although it lies in a hidden place: our Python, the commands of the user, the user's skills."""
+    folders = [Path(folder) for folder in commands.split(os.pathsep) if folder]
+    wanted = [*_python(), *folders, home / ".agents" / "skills", *([_RESOLVER.resolve()] if net else [])]
+    for path in dict.fromkeys(wanted):
+        within = any(_inside(path, place) for place in places)
+        if within and path.exists() and not any(place.is_relative_to(path) for place in places):
+            yield path
+
+
+def _secrets() -> Iterator[Path]:
+    yield from map(Path, _SECRETS)
+    with suppress(OSError):
+        yield from Path("/etc/ssh").glob("ssh_host_*_key")
+
+
+def _empty(folders: Iterable[Path]) -> Iterator[str]:
+    for folder in folders:
+        yield from ("--tmpfs", str(folder), "--remount-ro", str(folder))
+
+
+def _nothing_to_read(paths: Iterable[Path]) -> Iterator[str]:
+    for path in paths:
+        yield from ("--ro-bind", os.devnull, str(path))
+
+
+def _each(option: str, paths: Iterable[Path]) -> Iterator[str]:
+    for path in paths:
+        if path.exists():
+            yield from (option, str(path), str(path))
