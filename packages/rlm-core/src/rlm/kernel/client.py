@@ -22,6 +22,7 @@ from rlm.spool import Spool
 
 _LADDER = (2.0, 3.0)  # seconds that a cell has after the first and the second interrupt, before its kernel is killed
 _HASTY = 2.0  # the same when the run is cancelled
+_SLOW = 5.0  # seconds that a busy machine may take to begin a cell: an interrupt before that would be lost
 _NAMED = 40  # lost names that are listed
 
 
@@ -170,6 +171,7 @@ class JupyterKernel:
             self._running = False
 
     async def _interrupt(self, life: Life, cell: Cell) -> None:
+        await _begun(cell, _SLOW)
         for patience in _LADDER:
             life.interrupt()
             await asyncio.wait({cell.over}, timeout=patience)
@@ -180,6 +182,7 @@ class JupyterKernel:
     async def _abandon(self, life: Life, cell: Cell) -> None:
         """The run is cancelled. A second cancellation finds no more patience."""
         try:
+            await _begun(cell, _HASTY)
             life.interrupt()
             await asyncio.wait({cell.over}, timeout=_HASTY)
             await life.sweep(cell)
@@ -197,6 +200,11 @@ class JupyterKernel:
         if life.ending:
             return f"[{life.ending}, so the kernel ended. {self._replace(life, life.ending)}]"
         return f"[{trouble}: interrupted; the kernel and its variables are kept]" if trouble else ""
+
+
+async def _begun(cell: Cell, patience: float) -> None:
+    """Between cells a kernel is deaf to interrupts."""
+    await asyncio.wait({cell.begun, cell.over}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _end(task: asyncio.Task[Life]) -> None:

@@ -41,11 +41,12 @@ Heard = tuple[Message, render.Display | None, Path | str]
 
 @dataclass(slots=True)
 class Cell:
-    """A cell that runs. `over` is done when it has ended, or its kernel has."""
+    """A cell that runs. `over` is done when it has ended, or its kernel has; `begun` when the kernel says that it runs."""
 
     request: str
     printout: Printout
     over: asyncio.Future[None]
+    begun: asyncio.Future[None]
     began: float = field(default_factory=lambda: time.clock_gettime(_CLOCK))
     start: int = 0
     """How long the printout was when the cell began: what came late is in it."""
@@ -138,7 +139,8 @@ class Life:
         """Have a cell run."""
         content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": False}
         request, parts = self._wire.request("execute_request", content)
-        self._cell = Cell(request, printout, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        self._cell = Cell(request, printout, over=loop.create_future(), begun=loop.create_future())
         self._channels[0].send(parts)
         return self._cell
 
@@ -201,6 +203,8 @@ class Life:
             cell.printout.line("[this cell]")
         cell.start = len(cell.printout)
         self._printing = cell
+        if not cell.begun.done():
+            cell.begun.set_result(None)
 
     def take_late(self) -> str:
         """The news, and what was printed while no cell ran."""
