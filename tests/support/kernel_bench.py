@@ -31,6 +31,22 @@ class Bench:
     async def execute(self, code: str, timeout: float = 30) -> Execution:
         return await self.kernel.execute(code, timeout)
 
+    async def begin(self, code: str, timeout: float = 30) -> asyncio.Task[Execution]:
+        """A cell that runs and has printed something: however slow the machine is, the cell has got that far.
+
+        Only then does its time begin.
+        """
+        printed = len(self.printed)
+        with self.kernel.waiting():
+            cell = asyncio.create_task(self.execute(code, timeout))
+            while len(self.printed) == printed and not cell.done():
+                await asyncio.sleep(0.01)
+        return cell
+
+    async def overrun(self, code: str) -> Execution:
+        """Of a cell that prints something and does not end in time."""
+        return await (await self.begin(code, 0.5))
+
     @property
     def restarts(self) -> list[KernelRestarted]:
         return [event for event in self.events if isinstance(event, KernelRestarted)]

@@ -23,7 +23,7 @@ FRESH = "A fresh kernel is ready. Lost: os, precious.]"
             "[the kernel died: it was killed by SIGKILL, as the system does when memory runs out.",
         ),
         ("os.kill(os.getpid(), 15)", "[the kernel died: it was ended by SIGTERM."),
-        ("os.kill(os.getpid(), 1)", "[the kernel died: it was killed by signal 1."),
+        ("os.kill(os.getpid(), 10)", "[the kernel died: it was killed by signal 10."),
         ("os.abort()", "[the kernel died: it aborted with SIGABRT."),
         ("import ctypes; ctypes.string_at(0)", "[the kernel died: it crashed with SIGSEGV, an invalid memory access."),
         ("os.kill(os.getppid(), 9); import time; time.sleep(60)", "[the kernel died: it was killed"),
@@ -68,15 +68,21 @@ async def test_death_is_told_at_once(open_kernel: OpenKernel) -> None:
 
 async def test_a_death_between_cells_is_told_by_the_next(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
+        assert bench.spec
         await bench.run("import os, threading, time\nprecious = 1")
-        await bench.run("threading.Timer(0.1, lambda: (print('goodbye'), time.sleep(0.1), os._exit(7))).start()")
+        code = (
+            "def leave():\n    while not os.path.exists('leave'): time.sleep(0.01)\n"
+            "    print('goodbye')\n    os._exit(7)\nthreading.Thread(target=leave).start()"
+        )
+        await bench.run(code)
+        (bench.spec.cwd / "leave").touch()
         while not bench.restarts:
             await asyncio.sleep(0.01)
         seen = await bench.run("print('now')")
         assert seen.startswith(
             "[output since the last cell]\ngoodbye\n[the kernel died after the last cell: its process ex"
         )
-        assert seen.endswith("Lost: os, precious, threading, time.]\n[this cell]\nnow\n")
+        assert seen.endswith("Lost: leave, os, precious, threading, time.]\n[this cell]\nnow\n")
         assert await bench.run("print('then')") == "then\n"
 
 

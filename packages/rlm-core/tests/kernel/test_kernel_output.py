@@ -101,19 +101,22 @@ async def test_what_a_command_leaves_behind_holds_nobody_up(shared: Bench, code:
 
 
 async def test_a_left_behind_command_is_heard_later(shared: Bench) -> None:
-    await shared.run("!(sleep 0.2; echo I am late) & true")
-    seen = await shared.run("import time; time.sleep(0.6); 1")
-    assert "I am late\n" in seen
+    await shared.run("!(until [ -e speak ]; do sleep 0.01; done; echo I am late; touch spoken) & true")
+    seen = await shared.run(
+        "import os, time\nopen('speak', 'w').close()\nwhile not os.path.exists('spoken'): time.sleep(0.01)"
+    )
+    assert seen == "I am late\n"
 
 
 LATE = r"""
 import asyncio, pathlib, sys, threading, time
+go = pathlib.Path('go')
 def from_thread():
-    time.sleep(0.1)
+    while not go.exists(): time.sleep(0.01)
     sys.stdout.write('from a thread\n')  # print() writes text and line break apart
     pathlib.Path('thread').touch()
 async def from_task():
-    await asyncio.sleep(0.1)
+    while not go.exists(): await asyncio.sleep(0.01)
     sys.stderr.write('from a task\n')
     pathlib.Path('task').touch()
 threading.Thread(target=from_thread).start()
@@ -125,6 +128,7 @@ async def test_output_between_cells_comes_before_the_next_result(open_kernel: Op
     async with open_kernel() as bench:
         assert bench.spec
         assert await bench.run(LATE) == "[no output]"
+        (bench.spec.cwd / "go").touch()
         while not all((bench.spec.cwd / name).exists() for name in ("thread", "task")):
             await asyncio.sleep(0.01)
         seen = await bench.run("print('now')")
@@ -137,10 +141,13 @@ async def test_output_between_cells_comes_before_the_next_result(open_kernel: Op
 
 async def test_pieces_are_told_while_the_cell_runs(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
-        await bench.run(
-            "import os\nprint('early', flush=True)\nwhile not os.path.exists('go'): open('go', 'w').close()"
+        assert bench.spec
+        cell = await bench.begin(
+            "import os, time\nprint('early')\nwhile not os.path.exists('heard'): time.sleep(0.01)\nprint('end')"
         )
-        assert bench.printed == "early\n"
+        assert (bench.printed, cell.done()) == ("early\n", False)
+        (bench.spec.cwd / "heard").touch()
+        assert (await cell).text == bench.printed == "early\nend\n"
 
 
 def png(width: int, height: int) -> bytes:

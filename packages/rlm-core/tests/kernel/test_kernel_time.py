@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import psutil
 import pytest
 from kernel_bench import Bench, OpenKernel
 
@@ -48,33 +47,24 @@ async def test_an_interrupted_cell_costs_nothing(shared: Bench, code: str) -> No
 
 
 async def test_what_was_printed_before_the_timeout_is_kept(shared: Bench) -> None:
-    seen = await shared.run("import time\nprint('begun')\ntime.sleep(60)", timeout=0.5)
-    assert seen.startswith("begun\n")
-    seen = await shared.run("!echo begun; sleep 60", timeout=0.5)
-    assert seen.startswith("begun\n")
-    seen = await shared.run("!python3 -c \"import time; print('begun'); time.sleep(60)\"", timeout=3)
-    assert seen.startswith("begun\n")
+    assert (await shared.overrun("import time\nprint('begun')\ntime.sleep(60)")).text.startswith("begun\n")
+    assert (await shared.overrun("!echo begun; sleep 60")).text.startswith("begun\n")
+    program = "import time; print('begun'); time.sleep(60)"
+    assert (await shared.overrun(f'!python3 -c "{program}"')).text.startswith("begun\n")
 
 
 async def test_an_interrupted_command_can_say_its_last_words(shared: Bench) -> None:
-    seen = await shared.run("!trap 'echo last words; exit 3' INT; sleep 60 & wait", timeout=0.5)
-    assert seen.startswith("last words\n")
+    seen = (await shared.overrun("!trap 'echo last words; exit 3' INT; echo ready; sleep 60 & wait")).text
+    assert seen.startswith("ready\nlast words\n")
 
 
 async def test_what_an_interrupted_cell_started_is_killed_and_the_rest_is_not(shared: Bench) -> None:
     await shared.run("import subprocess\nearlier = subprocess.Popen(['sleep', '61'])")
     await asyncio.sleep(0.05)  # births are known to a hundredth of a second
-    code = "subprocess.Popen(['setsid', 'sleep', '62'])\nprint('started')\nimport time; time.sleep(60)"
-    assert (await shared.run(code, timeout=0.5)).startswith("started\n")
-    while running("sleep", "62"):
-        await asyncio.sleep(0.01)
-    assert running("sleep", "61")
+    code = "late = subprocess.Popen(['setsid', 'sleep', '62'])\nprint('started')\nimport time; time.sleep(60)"
+    assert (await shared.overrun(code)).text.startswith("started\n")
+    assert await shared.run("late.wait()") == "-9\n"
     assert await shared.run("earlier.poll() is None") == "True\n"
-
-
-def running(*command: str) -> bool:
-    """A zombie has no command line."""
-    return any(process.info["cmdline"] == [*command] for process in psutil.process_iter(["cmdline"]))
 
 
 async def test_a_cell_that_ignores_the_interrupt_costs_the_kernel_and_is_told_what_is_lost(
@@ -83,9 +73,9 @@ async def test_a_cell_that_ignores_the_interrupt_costs_the_kernel_and_is_told_wh
     async with open_kernel() as bench:
         await bench.run("import os\nprecious = 1")
         code = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf')\ntime.sleep(60)"
-        result = await bench.execute(code, timeout=0.3)
+        result = await bench.overrun(code)
         assert result.text == (
-            "deaf\n[timed out after 0.3 s and ignored the interrupt, so the kernel was killed. "
+            "deaf\n[timed out after 0.5 s and ignored the interrupt, so the kernel was killed. "
             "A fresh kernel is ready. Lost: os, precious.]"
         )
         assert not result.ok
@@ -95,32 +85,49 @@ async def test_a_cell_that_ignores_the_interrupt_costs_the_kernel_and_is_told_wh
 
 
 async def test_waiting_stops_the_clock(shared: Bench) -> None:
-    cell = asyncio.create_task(shared.run("import time\ntime.sleep(1.5)\n'done'", timeout=1))
-    await asyncio.sleep(0.1)
     with shared.kernel.waiting():
-        await asyncio.sleep(0.5)
+        cell = asyncio.create_task(shared.run("import time\ntime.sleep(1.5)\n'done'", timeout=1))
         with shared.kernel.waiting():
             await asyncio.sleep(0.5)
-    assert await cell == "'done'\n"
+        assert await cell == "'done'\n"
 
 
 async def test_the_clock_goes_on_after_waiting(shared: Bench) -> None:
-    cell = asyncio.create_task(shared.run("import time\ntime.sleep(60)", timeout=0.5))
-    await asyncio.sleep(0.1)
     with shared.kernel.waiting():
+        cell = asyncio.create_task(shared.run("import time\ntime.sleep(60)", timeout=0.5))
         await asyncio.sleep(0.6)
         assert not cell.done()
     assert (await cell).endswith(KEPT)
 
 
+async def test_an_interrupt_before_the_cell_has_begun_is_not_lost(shared: Bench) -> None:
+    """A task of an earlier cell keeps the kernel from beginning."""
+    code = (
+        "import asyncio, os, time\nasync def busy():\n"
+        "    while not os.path.exists('begin'): time.sleep(0.01)\n"
+        "task = asyncio.create_task(busy())"
+    )
+    await shared.run(f"precious = 42\n{code}")
+    cell = asyncio.create_task(shared.run("time.sleep(60)", timeout=0.1))
+    await asyncio.sleep(0.5)
+    assert shared.spec
+    (shared.spec.cwd / "begin").touch()
+    assert (await cell).endswith(KEPT)
+    assert await shared.run("precious") == "42\n"
+
+
 @pytest.mark.parametrize(
-    "code", ["import time\ntime.sleep(60)", "import asyncio\nawait asyncio.sleep(60)", "!trap '' INT; sleep 60"]
+    "code",
+    [
+        "import time\nprint('begun')\ntime.sleep(60)",
+        "import asyncio\nprint('begun')\nawait asyncio.sleep(60)",
+        "!trap '' INT; echo begun; sleep 60",
+    ],
 )
 async def test_cancelling_interrupts_the_cell_and_keeps_the_kernel(shared: Bench, code: str) -> None:
     restarts = len(shared.restarts)
     await shared.run("precious = 42")
-    cell = asyncio.create_task(shared.run(code))
-    await asyncio.sleep(0.3)
+    cell = await shared.begin(code)
     cell.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cell
@@ -131,8 +138,7 @@ async def test_cancelling_interrupts_the_cell_and_keeps_the_kernel(shared: Bench
 async def test_cancelling_a_deaf_cell_costs_the_kernel(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         await bench.run("import signal, time\nprecious = 1")
-        cell = asyncio.create_task(bench.run("signal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(60)"))
-        await asyncio.sleep(0.3)
+        cell = await bench.begin("signal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf')\ntime.sleep(60)")
         cell.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cell
@@ -143,8 +149,7 @@ async def test_cancelling_a_deaf_cell_costs_the_kernel(open_kernel: OpenKernel) 
 async def test_a_second_cancellation_has_no_patience(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         await bench.run("import signal, time")
-        cell = asyncio.create_task(bench.run("signal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(60)"))
-        await asyncio.sleep(0.3)
+        cell = await bench.begin("signal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf')\ntime.sleep(60)")
         for _ in range(2):
             cell.cancel()
             await asyncio.sleep(0)

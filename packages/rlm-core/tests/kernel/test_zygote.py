@@ -125,15 +125,15 @@ async def test_thirty_two_at_once(open_kernel: OpenKernel) -> None:
 
 
 async def test_descriptors_do_not_grow(open_kernel: OpenKernel) -> None:
-    async def one() -> int:
+    async def one() -> None:
         async with open_kernel() as bench:
             await bench.run("1")
-        return psutil.Process().num_fds()
 
-    await one()
-    before = await one()
-    after = [await one() for _ in range(20)][-1]
-    assert after < before + 10, "one that each kernel leaves would be twenty; a few are still being closed"
+    await one()  # what is opened once for all is open now
+    before = psutil.Process().num_fds()
+    for _ in range(20):
+        await one()
+    await until(lambda: psutil.Process().num_fds() <= before)  # zmq closes its sockets a little later
 
 
 async def test_a_killed_zygote_takes_its_kernels_along_and_is_replaced(spec: KernelSpec, tmp_path: Path) -> None:
