@@ -16,15 +16,13 @@ from typing import Any
 from rlm.broker.ledger import Ledger
 from rlm.broker.parcel import Parcel, wrap
 from rlm.config import Config, guest_environment, secrets_of
-from rlm.errors import ConfigError, KernelError
 from rlm.kernel import Zygote
 from rlm.node import Earlier, Node, Order, Shared
 from rlm.result import RunResult
-from rlm.sandbox import Box, build, tidied
 from rlm.scratch import private_folder
 from rlm.session import Session
 from rlm.skills import Briefing
-from rlm.supplies import open_models
+from rlm.supplies import open_models, open_walls
 from rlm.version import VERSION
 
 __all__ = ["Earlier", "Order", "Tree", "Watch", "context_file", "open_tree"]
@@ -33,7 +31,6 @@ Watch = Callable[[dict[str, Any]], None]
 """Sees every record of every agent of the tree, as `--json` prints it."""
 
 _FILES = 16_384  # open at once
-_MEGABYTE = 1_000_000
 
 
 @dataclass(slots=True)
@@ -50,7 +47,8 @@ class Tree:
         Raises:
             RlmError: what it could not survive; its session says so too.
         """
-        async with open_sandbox(order, self.shared) as shared:
+        async with open_walls(order.config, order.cwd, self.shared.folder, self.shared.environment) as walls:
+            shared = replace(self.shared, walls=walls)
             self.session = self._open_session(order)
             shared.ledger.carry_on(self.session.agents, self.session.tree_usage)
             return await Node(shared, order, self.session).run()
@@ -90,35 +88,6 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
         )
         zygote = await stack.enter_async_context(Zygote())
         yield Tree(Shared(ledger, models, zygote, folder, guest_environment(config), Briefing()), watch)
-
-
-@asynccontextmanager
-async def open_sandbox(order: Order, shared: Shared) -> AsyncIterator[Shared]:
-    """What the agents share, with the walls of the sandbox if one is asked for. It has been tried then.
-
-    Raises:
-        ConfigError: it is not to be had here.
-    """
-    config = order.config
-    if config.sandbox == "off":
-        yield shared
-        return
-    walls = build(
-        order.cwd,
-        config.home,
-        shared.folder,
-        shared.environment,
-        net=config.sandbox_net,
-        memory=config.sandbox_memory * _MEGABYTE,
-        file_size=config.sandbox_file_size * _MEGABYTE,
-    )
-    with tidied(walls):
-        try:
-            async with Box(walls, shared.folder) as box:
-                await box.door()
-        except KernelError as error:
-            raise ConfigError(str(error)) from None
-        yield replace(shared, walls=walls)
 
 
 def _allow_many_files() -> None:

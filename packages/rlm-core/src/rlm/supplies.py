@@ -1,4 +1,4 @@
-"""What an agent works with, made from the settings: its model and its tools."""
+"""What an agent works with, made from the settings: its model, its tools, and the walls around them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 
 from rlm.checkpoint import VARIABLES, Saving
 from rlm.config import Config, secrets_of
-from rlm.errors import CredentialsError
+from rlm.errors import ConfigError, CredentialsError, KernelError
 from rlm.history import History
 from rlm.messages import Outcome, Schema
 from rlm.models.openai import Endpoint, OpenAIClient
 from rlm.models.replay import Recording
 from rlm.ports import Kernel, Model, Sink, Tool
+from rlm.sandbox import Box, Walls, build, tidied
 from rlm.tools.bash import Bash
 from rlm.tools.boxed import Boxed
 from rlm.tools.edit import Edit
@@ -24,6 +25,8 @@ from rlm.tools.summarize import Summarize
 
 REPLAY = "replay:"
 """A model name that begins so is a recording's path."""
+
+_MEGABYTE = 1_000_000
 
 NO_KEY = (
     "There is no API key. Set OPENAI_API_KEY (or RLM_API_KEY); for a local server set RLM_BASE_URL; "
@@ -71,6 +74,36 @@ async def open_models(config: Config, *, stream: bool) -> AsyncIterator[Models]:
         return
     async with OpenAIClient(Endpoint(config.base_url, config.api_key), config.sdk_max_retries) as client:
         yield Models(client, stream=stream)
+
+
+@asynccontextmanager
+async def open_walls(
+    config: Config, cwd: Path, folder: Path, environment: Mapping[str, str]
+) -> AsyncIterator[Walls | None]:
+    """The walls of the sandbox for a run in `cwd`, tried; None if none is asked for. `folder` is for sockets.
+
+    Raises:
+        ConfigError: it is not to be had here.
+    """
+    if config.sandbox == "off":
+        yield None
+        return
+    walls = build(
+        cwd,
+        config.home,
+        folder,
+        environment,
+        net=config.sandbox_net,
+        memory=config.sandbox_memory * _MEGABYTE,
+        file_size=config.sandbox_file_size * _MEGABYTE,
+    )
+    with tidied(walls):
+        try:
+            async with Box(walls, folder) as box:
+                await box.door()
+        except KernelError as error:
+            raise ConfigError(str(error)) from None
+        yield walls
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,21 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.streams import put
 from rlm.config import Config, guest_environment, read_config
-from rlm.errors import RlmError
+from rlm.errors import ConfigError, RlmError
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.models.openai import Endpoint, OpenAIClient
+from rlm.sandbox import Box
 from rlm.scratch import private_folder
 from rlm.skill import installed_skills
-from rlm.supplies import NO_KEY, REPLAY
+from rlm.supplies import NO_KEY, REPLAY, open_walls
 from rlm.terminal import plain
 
 LITTLE = 1_000_000_000
@@ -68,7 +70,9 @@ def _endpoint(config: Config) -> Iterator[Finding]:
         names = asyncio.run(_models_of(where))
     except Exception as error:  # noqa: BLE001 - the SDK's, httpx's and the network's are all answers here
         told = f"{type(error).__name__}: {error}".replace(config.api_key or "\0", "[redacted]").splitlines()[0]
-        yield Finding("endpoint", f"{where.url} does not answer", f"{told[:200]}. Check RLM_BASE_URL and the network.")
+        yield Finding(
+            "endpoint", f"{where.url} does not answer", f"{told[:200].rstrip('.')}. Check RLM_BASE_URL and the network."
+        )
         return
     if names and config.model not in names:
         some = ", ".join(names[:5])
@@ -96,10 +100,14 @@ def _kernel(config: Config) -> Iterator[Finding]:
 
 
 async def _cell(config: Config) -> str:
-    with private_folder() as folder:
-        spec = KernelSpec(Path.cwd(), guest_environment(config), folder, folder / "outputs")
-        async with JupyterKernel(spec, lambda _: None) as kernel:
-            return (await kernel.execute("6 * 7", 60)).text
+    environment = guest_environment(config)
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(private_folder())
+        walls = await stack.enter_async_context(open_walls(config, Path.cwd(), folder, environment))
+        box = await stack.enter_async_context(Box(walls, folder)) if walls else None
+        spec = KernelSpec(Path.cwd(), environment, folder, folder / "outputs", door=box.door if box else None)
+        kernel = await stack.enter_async_context(JupyterKernel(spec, lambda _: None))
+        return (await kernel.execute("6 * 7", 60)).text
 
 
 def _sessions(config: Config) -> Iterator[Finding]:
@@ -123,5 +131,23 @@ def _skills(_: Config) -> Iterator[Finding]:
         yield Finding(skill.name, "is broken", f"{skill.broken}")
 
 
-def _sandbox(_: Config) -> Iterator[Finding]:
-    yield Finding("sandbox", "off: what the model writes runs as you")
+def _sandbox(config: Config) -> Iterator[Finding]:
+    """One that is not asked for is tried too: so it is known before it is needed."""
+    wanted = config.sandbox != "off"
+    try:
+        asyncio.run(_try_sandbox(replace(config, sandbox="bwrap")))
+    except ConfigError as error:
+        if wanted:
+            yield Finding("sandbox", "is not to be had", str(error))
+        else:
+            yield Finding("sandbox", f"off: what the model writes runs as you. To have one: {error}")
+        return
+    yield Finding(
+        "sandbox", "bwrap works" if wanted else "off: what the model writes runs as you. --sandbox works here"
+    )
+
+
+async def _try_sandbox(config: Config) -> None:
+    with private_folder() as folder:
+        async with open_walls(config, Path.cwd(), folder, guest_environment(config)):
+            pass

@@ -11,6 +11,7 @@ from rlm.cli import exits
 from rlm.cli.jsonlines import Record, ends_with_a_result, nothing, put_record
 from rlm.cli.output import check_output, write_output
 from rlm.cli.screen import Screen, open_screen
+from rlm.cli.secrecy import close_to_others
 from rlm.cli.signals import Interrupted, until_signal
 from rlm.cli.streams import put, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config import Config
@@ -26,6 +27,7 @@ def run(order: Order) -> int:
     Raises:
         RlmError: it failed; what there is to tell has been told.
     """
+    close_to_others()
     config = order.config
     with ends_with_a_result(config.json):
         check_output(config.output)
@@ -79,7 +81,7 @@ class Front:
             cwd=session["cwd"],
             tools=config.tools,
             session_id=session["session_id"],
-            sandbox=config.sandbox,
+            sandbox=config.sandbox + (" with network" if config.sandbox_net and config.sandbox != "off" else ""),
             recorded=config.model.startswith(REPLAY),
         )
 

@@ -116,7 +116,8 @@ def build(
     places = tuple(sorted({*_hidden(home), runtime.resolve()}))
     for place in places:
         if place.is_relative_to(cwd):
-            raise ConfigError(f"The sandbox cannot protect {cwd}, which holds {place}. Run rlm in a project's folder.")
+            what = "others keep things there" if place == cwd else f"it holds {place}"
+            raise ConfigError(f"The sandbox cannot protect {cwd}: {what}. Run rlm in a project's folder.")
     return Walls(
         cwd=cwd,
         guarded=_guarded(cwd, sessions),
