@@ -14,6 +14,7 @@ from typing import Any
 import kernel_host
 import psutil
 import pytest
+from waiting import until
 
 
 class Host:
@@ -71,10 +72,7 @@ def test_a_killed_host_leaves_no_process(host: Host) -> None:
     left = host.below()
     assert len(left) >= 4
     host.process.send_signal(signal.SIGKILL)
-    end = time.monotonic() + 5  # promised to the user
-    while host.below() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not host.below()
+    until(lambda: not host.below(), host.below)
 
 
 def test_a_host_that_ends_leaves_no_process_and_no_file(host: Host) -> None:

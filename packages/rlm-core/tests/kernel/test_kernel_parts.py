@@ -27,8 +27,6 @@ KEYS = st.sampled_from(
         "text",
         "data",
         "traceback",
-        "payload",
-        "source",
         "text/plain",
         "text/html",
         "image/png",
@@ -77,7 +75,6 @@ def test_any_content_is_rendered_to_text(content: dict[str, Any]) -> None:
     message = Message("display_data", "1", content, {})
     assert isinstance(render.stream(message), str)
     assert isinstance(render.error(message), str)
-    assert isinstance(render.help_page(message), str)
     assert isinstance(render.display(message).text, str)
 
 
