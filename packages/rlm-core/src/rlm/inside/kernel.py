@@ -7,6 +7,7 @@ answers questions. `build` does what can be done before the order comes (a zygot
 from __future__ import annotations
 
 import asyncio
+import atexit
 import faulthandler
 import json
 import logging
@@ -18,7 +19,7 @@ import threading
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from contextvars import copy_context
 from functools import partial
 from types import FrameType, SimpleNamespace
@@ -43,6 +44,7 @@ from rlm.inside.jupyter import (
 )
 from rlm.inside.namespace import Namespace
 from rlm.inside.order import Order
+from rlm.inside.reserve import Reserve
 from rlm.inside.shell import Profile, Shell
 from rlm.inside.tape import Stream, Tape
 from rlm.inside.words import LastWords
@@ -58,6 +60,7 @@ class Kernel(IPythonKernel):
     _supports_kernel_subshells = False
 
     namespace: Namespace
+    reserve: Reserve
     tape: Tape
     loop: loops.KernelLoop
     ending = ""
@@ -77,12 +80,16 @@ class Kernel(IPythonKernel):
     async def do_execute(self, code: str, *args: Any, **options: Any) -> dict[str, Any]:
         pid = os.getpid()
         self.loop.in_cell = True
+        self.reserve.hold()
         try:
             self.namespace.before_cell(code, self.shell.user_ns)
             return _brief(await super().do_execute(code, *args, **options))
+        except KeyboardInterrupt:  # in what is done around a cell: the text of its error may hang
+            return {"status": "error"}
         finally:
             if os.getpid() != pid:
                 os._exit(0)  # a child that the cell forked; it must not answer in our place
+            self.reserve.release()
             self.loop.in_cell = False
             if self.loop.stopped:
                 self.ending = "the cell stopped the kernel's event loop"
@@ -124,10 +131,24 @@ class Kernel(IPythonKernel):
     def getpass(self, prompt: str = "", stream: object = None, **options: object) -> str:  # noqa: ARG002
         raise StdinNotImplementedError("getpass() cannot work here: nobody is there to answer.")
 
+    @contextmanager
+    def own_streams(self) -> Iterator[None]:
+        """For what the kernel says itself: a cell may have closed, replaced or redirected the streams."""
+        with redirect_stdout(self._stdout), redirect_stderr(self._stderr):
+            yield
+
     def mend(self) -> None:
         """Undo what a cell may have done to the streams that the next one needs."""
         sys.stdout, sys.stderr = self._stdout, self._stderr
         self.tape.mend()
+
+
+class _Deathbed(logging.Handler):
+    """Hears what ipykernel's machinery complains of. If it has no memory for its own work, it would be silent."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[0] is MemoryError:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _brief(reply: dict[str, Any]) -> dict[str, Any]:
@@ -151,9 +172,10 @@ def build() -> Kernel:
     config = Config()
     config.HistoryManager.enabled = False  # no sqlite file, no thread
     config.InteractiveShell.colors = "nocolor"
+    config.InteractiveShell.display_page = True  # help is output like any other, not a part of the reply
     config.Completer.use_jedi = False
     log = logging.getLogger("ipykernel")
-    log.addHandler(logging.NullHandler())
+    log.addHandler(_Deathbed())
     log.propagate = False
     kernel: Kernel = Kernel.instance(
         config=config,
@@ -164,6 +186,8 @@ def build() -> Kernel:
         shell_channel_thread=SimpleNamespace(parent_thread=threading.main_thread()),
     )
     kernel.namespace = Namespace()
+    kernel.reserve = Reserve()
+    kernel._stdout, kernel._stderr = sys.stdout, sys.stderr
     return kernel
 
 
@@ -228,6 +252,7 @@ def _connect(kernel: Kernel, publisher: Any, words: LastWords) -> None:
     """Give a built kernel its outputs."""
     publisher.session = kernel.session
     publisher.start()
+    atexit.unregister(publisher.stop)  # it would wait for a thread that may be stuck; the host hears the rest anyway
     kernel.tape = Tape(kernel.session, publisher, words)
     kernel.iopub_thread, kernel.iopub_socket = publisher, kernel.tape
     for part in (kernel.shell.displayhook, kernel.shell.display_pub):

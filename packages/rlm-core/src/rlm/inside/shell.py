@@ -53,12 +53,18 @@ def slim(data: dict[str, Any]) -> dict[str, Any]:
 
 class DisplayHook(ZMQShellDisplayHook):
     def write_format_data(self, format_dict: dict[str, Any], md_dict: dict[str, Any] | None = None) -> None:
-        super().write_format_data(slim(format_dict), md_dict or {})
+        with self.shell.kernel.own_streams():
+            super().write_format_data(slim(format_dict), md_dict or {})
+
+    def finish_displayhook(self) -> None:
+        with self.shell.kernel.own_streams():
+            super().finish_displayhook()
 
 
 class DisplayPublisher(ZMQDisplayPublisher):
     def publish(self, data: dict[str, Any], metadata: dict[str, Any] | None = None, **options: Any) -> None:
-        super().publish(slim(data), metadata, **options)
+        with self.shell.kernel.own_streams():
+            super().publish(slim(data), metadata, **options)
 
 
 class Shell(ZMQInteractiveShell):
@@ -116,9 +122,19 @@ class Shell(ZMQInteractiveShell):
         self.user_ns["_exit_code"] = code
         if code:
             self.kernel.tape.fresh_line()
-            print(f"[exit code: {code}]")
+            print(f"[exit code: {code}]", file=self.kernel._stdout)
 
     # ---- errors
+
+    def showtraceback(self, *args: Any, **options: Any) -> None:
+        if isinstance(sys.exc_info()[1], MemoryError):
+            self.kernel.reserve.release()
+        with self.kernel.own_streams():
+            super().showtraceback(*args, **options)
+
+    def get_exception_only(self, exc_tuple: Any = None) -> str:
+        """Said when a traceback is interrupted. IPython's asks for the error's text, which may be what hung."""
+        return f"{self._get_exc_info(exc_tuple)[0].__name__}\n"
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
         if sum(map(len, stb)) > _LARGE:

@@ -11,7 +11,6 @@ from typing import Self
 
 from rlm.errors import KernelError
 from rlm.events import CellOutput, KernelRestarted
-from rlm.kernel import render
 from rlm.kernel.clock import Clock
 from rlm.kernel.life import Cell, Life
 from rlm.kernel.printout import Printout
@@ -67,13 +66,14 @@ class JupyterKernel:
     async def execute(self, code: str, timeout: float) -> Execution:
         async with self._turn:
             life = await self._ready()
-            with self._printout(f"cell-{self._cells + 1}", live=True) as printout:
-                self._cells += 1
-                life.news, self._news = self._news, ""
-                cell = life.ask(code, printout)
+            life.news, self._news = self._news, ""
+            self._cells += 1
+            with self._printout(f"cell-{self._cells}", live=True) as printout:
+                try:
+                    cell = life.ask(code, printout)
+                except KernelError as error:
+                    return self._give_up(life, str(error))
                 trouble = await self._see_through(life, cell, timeout)
-                if cell.reply is not None and (page := render.help_page(cell.reply)):
-                    printout.line(page)
                 text = printout.text()
                 note = trouble or ("[no output]" if len(printout) == cell.start else "")
                 break_ = "\n" if note and text and not text.endswith("\n") else ""
@@ -140,6 +140,10 @@ class JupyterKernel:
         self.start()
         self._sink(KernelRestarted(why, lost))
         return f"A fresh kernel is ready. {_lost(lost)}"
+
+    def _give_up(self, life: Life, why: str) -> Execution:
+        """It lives, and is of no use."""
+        return Execution(f"{life.take_late()}[the kernel was killed: {why}. {self._replace(life, why)}]", ok=False)
 
     def _bury(self) -> None:
         task, self._life, self._current = self._life, None, None

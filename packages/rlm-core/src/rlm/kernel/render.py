@@ -49,17 +49,6 @@ def display(message: Message) -> Display:
     return Display(_best_text(data), _picture(data), shown, message.kind == "update_display_data")
 
 
-def help_page(reply: Message) -> str:
-    """What `obj?` shows."""
-    payload = reply.content.get("payload")
-    pages = (
-        [_object(part) for part in payload if _object(part).get("source") == "page"]
-        if isinstance(payload, list)
-        else []
-    )
-    return "".join(_text(_object(page.get("data")).get("text/plain")) + "\n" for page in pages)
-
-
 def _best_text(data: Object) -> str:
     plain = _text(data.get("text/plain"))
     if not plain or _NO_TEXT.fullmatch(plain):
