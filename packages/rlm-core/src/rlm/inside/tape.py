@@ -23,6 +23,7 @@ from rlm.inside.words import LastWords
 PIECE = 65_536
 """Characters of one message at most."""
 _FULL = 4 * PIECE  # characters on the tape at which the printer waits
+_LARGEST = 128 << 20  # bytes of a message; twice as much, and the host hangs up
 _MESSAGE = "message"
 _PAUSE = 0.05  # seconds between two messages, unless someone flushes
 
@@ -54,10 +55,15 @@ class Tape:
 
     def send_multipart(self, frames: list[Any], *_: object, **__: object) -> None:
         """Publish a message."""
+        size = sum(map(len, frames))
+        if size > _LARGEST:
+            self.fresh_line()
+            self.write("stderr", f"[not shown: {size:,} bytes are too many for a display; write them to a file]\n")
+            return
         with self._lock:
             self._catch_up()
             self._pieces.append((_MESSAGE, frames))
-            self._length += sum(map(len, frames))
+            self._length += size
         if self._length >= _FULL:
             self.flush()
         else:

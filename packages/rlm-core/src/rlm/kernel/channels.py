@@ -8,6 +8,8 @@ from typing import Any, Generic, TypeVar
 
 import zmq
 
+from rlm.errors import KernelError
+
 T = TypeVar("T")
 
 SHELL, IOPUB = zmq.DEALER, zmq.SUB
@@ -57,7 +59,14 @@ class Channel(Generic[T]):
         self._loop.call_soon(self._read)
 
     def send(self, parts: list[bytes]) -> None:
-        self._socket.send_multipart(parts, zmq.NOBLOCK)
+        """
+        Raises:
+            KernelError: nobody is at the other end, and nobody will be.
+        """
+        try:
+            self._socket.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again as error:
+            raise KernelError("it no longer listens") from error
         # zmq's descriptor tells of changes only (zmq_getsockopt(3), ZMQ_FD), and sending may have swallowed one
         self._loop.call_soon(self._read)
 
