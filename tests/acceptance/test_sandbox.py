@@ -5,18 +5,19 @@ These tests need bubblewrap: where the system has none they fail, as the sandbox
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from breakouts import BREAKOUTS, Breakout
 from cli import Done, Rlm
-from scripted import Request, Scripted, call, text
+from scripted import Request, Scripted, always, by_turn, call, hang, text
 
 SECRET = "sk-secret-0123456789abcdef"
 LIMITS = {"RLM_SANDBOX_MEMORY": "1000", "RLM_SANDBOX_FILE_SIZE": "50"}
@@ -66,9 +67,12 @@ def machine(command: Rlm, folder: Path) -> Iterator[dict[str, object]]:
     tmp = folder / "other"
     tmp.mkdir()
     (tmp / "file").touch()
-    with _listening(socket.AF_UNIX, str(tmp / "socket")), _listening(socket.AF_UNIX, f"\0{tmp}"):
-        with _listening(socket.AF_INET, ("127.0.0.1", 0)) as port:
-            yield {"SECRET": SECRET, "PLANTED": str(planted), "TMP": str(tmp), "PORT": port}
+    with (
+        _listening(socket.AF_UNIX, str(tmp / "socket")),
+        _listening(socket.AF_UNIX, f"\0{tmp}"),
+        _listening(socket.AF_INET, ("127.0.0.1", 0)) as port,
+    ):
+        yield {"SECRET": SECRET, "PLANTED": str(planted), "TMP": str(tmp), "PORT": port}
 
 
 @contextmanager
@@ -118,3 +122,268 @@ def test_without_the_sandbox_the_same_attempts_succeed(boxed: Make, tmp_path: Pa
     tried = [breakout for breakout in BREAKOUTS if breakout.bare]
     seen = outcomes(boxed, tmp_path, tried, RLM_SANDBOX="off")
     assert [] == [f"{name}: {said}" for name, said in seen.items() if said != "got it"]
+
+
+# ---- the other tools, sub-agents, and the host's own hands
+
+
+def test_the_other_tools_are_shut_in_too(boxed: Make) -> None:
+    """Commands run in the box of the kernel; a file is edited where a command could have written it."""
+    with Scripted(
+        call("ipython", code="import http.server, threading\nserver = http.server.HTTPServer(('127.0.0.1', 8765), "
+             "http.server.SimpleHTTPRequestHandler)\nthreading.Thread(target=server.serve_forever, daemon=True).start()"),
+        call("bash", command="ls ~/.ssh /run; echo hi > .git/hooks/pre-commit; pwd; grep NoNewPrivs /proc/self/status"),
+        call("bash", command="echo one > file; sleep 60 & curl -s http://127.0.0.1:8765/file"),
+        call("edit", path="file", old_str="one", new_str="two"),
+        call("edit", path="nowhere", old_str="one", new_str="two"),
+        call("edit", path=".git/config", old_str="[core]", new_str="[core]\n\tfsmonitor = evil"),
+        call("edit", path="/etc/passwd", old_str="root:x:0:0:", new_str="x"),
+        text("end"),
+    ) as server:  # fmt: skip
+        command = boxed(server)
+        done = command("go", "--tools", "ipython,bash,edit")
+    _, listing, fetched, edited, missing, config, system = done.session.results
+    assert "cannot access" in listing
+    assert "Read-only file system" in listing
+    assert f"{command.cwd}\nNoNewPrivs:\t1\n[exit code: " not in listing
+    assert f"{command.cwd}\nNoNewPrivs:\t1" in listing
+    assert "one" == fetched.strip()
+    assert "file is now:\n1\ttwo" == edited
+    assert "two\n" == (command.cwd / "file").read_text()
+    assert "nowhere was not changed: No such file or directory." in missing
+    assert "was not changed" in config
+    assert "fsmonitor" not in (command.cwd / ".git" / "config").read_text()
+    assert "was not changed" in system
+
+
+def test_a_child_is_shut_in_the_same_walls_wherever_it_is_sent(boxed: Make, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+
+    def script(request: Request):
+        if request.depth:
+            return by_turn(call("bash", command="touch /etc/rlm-was-here .git/config x; ls"), text("done"))(request)
+        cell = "r = await rlm.run('a', cwd={}, tools='bash')\nprint(r.answer)"
+        cells = [cell.format(repr(str(place))) for place in ("sub", "/etc", outside)]
+        return call("ipython", code=cells[request.turn]) if request.turn < len(cells) else text("end")
+
+    with Scripted(script) as server:
+        command = boxed(server)
+        (command.cwd / "sub").mkdir()
+        done = command("go", RLM_MAX_DEPTH="1")
+    said = [child.results[0] for child in done.session.children]
+    assert 3 == len(said)
+    assert all("cannot touch '/etc/rlm-was-here'" in text or "could not be started" in text for text in said)
+    assert (command.cwd / "sub" / "x").exists()
+    assert not any(outside.iterdir())
+
+
+def test_context_and_a_child_s_result_pass_the_walls(boxed: Make, tmp_path: Path) -> None:
+    data = tmp_path / "data.txt"
+    data.write_text("0123456789" * 100)
+
+    def script(request: Request):
+        if request.depth:
+            return by_turn(call("ipython", code="print(sum(context))"), text("added"))(request)
+        cells = ["print(len(context))", "r = await rlm.run('add it', context=[1, 2, 3])\nprint(r.answer)", "!rlm add"]
+        return call("ipython", code=cells[request.turn]) if request.turn < len(cells) else text("end")
+
+    with Scripted(script) as server:
+        done = boxed(server)("go", "--context", str(data), RLM_MAX_DEPTH="1")
+    assert ["1000", "added", "added"] == [said.strip() for said in done.session.results]
+    (with_context,) = [child for child in done.session.children if child.meta["prompt_preview"] == "add it"]
+    assert "6\n" == with_context.results[0]
+
+
+@pytest.mark.parametrize(
+    ("plant", "do"),
+    [
+        ("k1.log", "import os\nos._exit(1)"),
+        ("k1.words", "import os\nos._exit(1)"),
+        ("variables.pickle", "1"),
+        ("skill-calls", "1"),
+    ],
+)
+def test_the_host_follows_no_link_that_a_cell_has_put_in_a_file_s_place(
+    boxed: Make, tmp_path: Path, plant: str, do: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("say()\n" * 20_000)
+    cell = (
+        "import os\nbase = os.path.dirname(os.environ['RLM_BROKER'].rpartition(':')[0])\n"
+        f"path = os.path.join(base, {plant!r})\nos.path.lexists(path) and os.unlink(path)\n"
+        f"os.symlink({str(secret)!r}, path)\n{do}"
+    )
+    done, results = run_cells(boxed, [cell, "1"], RLM_CHECKPOINT="1")
+    assert "say()" not in "".join(results)
+    kept = [path.read_bytes() for path in done.session.folder.rglob("*") if path.is_file()]
+    assert not any(b"say()\n" in content for content in kept)
+
+
+def test_a_kernel_in_a_sandbox_is_interrupted_dies_and_comes_back_as_any_other(boxed: Make) -> None:
+    _, (timed_out, kept, died, fresh, broken, back) = run_cells(
+        boxed,
+        [
+            "x = 5\nimport time\ntime.sleep(60)",
+            "x",
+            "import os\nos._exit(3)",
+            "import signal\n1",
+            "import os\nos.kill(2, signal.SIGKILL)\nimport time\ntime.sleep(60)",
+            "40 + 2",
+        ],
+        RLM_EXEC_TIMEOUT="2",
+    )
+    assert "the kernel and its variables are kept" in timed_out
+    assert "5\n" == kept
+    assert "its process exited with code 3. A fresh kernel is ready." in died
+    assert "1\n" == fresh
+    assert "A fresh kernel is ready." in broken
+    assert "42\n" == back
+
+
+def test_nothing_is_left_when_the_run_is_killed(boxed: Make) -> None:
+    cell = "import subprocess\nsubprocess.Popen(['sleep', '3600'], start_new_session=True)\nprint('up')"
+    with Scripted(call("ipython", code=cell), hang()) as server:
+        command = boxed(server)
+        process = command.start("go")
+        server.wait(lambda server: len(server.requests) == 2)
+        below = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.communicate()
+        assert len(below) >= 5
+        psutil.wait_procs(below, timeout=10)
+    assert [] == [process for process in below if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_the_project_is_as_it_was_but_for_what_the_run_did(boxed: Make) -> None:
+    """What bwrap must make to cover it is gone; what would lead git elsewhere is put aside."""
+    done, _ = run_cells(boxed, ["open('made', 'w').close()\nopen('.git/commondir', 'w').write('../evil')"])
+    assert {".git", ".rlm", "made"} == {path.name for path in done.cwd.iterdir()}
+    assert not (done.cwd / ".git" / "commondir").exists()
+    assert "../evil" == (done.cwd / ".git" / "commondir.rejected").read_text()
+
+
+def test_what_guarded_files_hold_can_be_read(boxed: Make) -> None:
+    def make(server: Scripted) -> Rlm:
+        command = boxed(server)
+        (command.cwd / ".envrc").write_text("export A=1")
+        (command.cwd / ".vscode").mkdir()
+        (command.cwd / ".vscode" / "settings.json").write_text("{}")
+        return command
+
+    cells = [
+        "open('.envrc').read()",
+        "open('.vscode/settings.json').read()",
+        "open('.envrc', 'w')",
+        "open('.vscode/x', 'w')",
+    ]
+    done, (envrc, settings, *denied) = run_cells(make, cells)
+    assert ["'export A=1'\n", "'{}'\n"] == [envrc, settings]
+    assert all("Read-only file system" in said for said in denied)
+    assert "export A=1" == (done.cwd / ".envrc").read_text()
+
+
+# ---- everyday work
+
+WORK = {
+    "git": "!git status --short && echo new > file && git add file && git -c user.name=a -c user.email=a@b commit -qm one && git log --oneline | wc -l\nok = _exit_code == 0",
+    "gcc": "open('a.c', 'w').write('int main(){return 7;}')\n!gcc -o a a.c && ./a\nok = _exit_code == 7",
+    "venv": "!python3 -m venv --without-pip v && v/bin/python -c 'import sys; print(sys.prefix)'\nok = _exit_code == 0",
+    "node": "!node -e 'require(\"http\"); console.log([1,2].map(x => x * 2))'\nok = _exit_code == 0",
+    "pytest": "open('test_a.py', 'w').write('def test(tmp_path): (tmp_path / \"x\").write_text(\"y\")')\nimport sys\n!{sys.executable} -m pytest -q test_a.py\nok = _exit_code == 0",
+    "multiprocessing": "import multiprocessing\nwith multiprocessing.get_context('fork').Pool(2) as pool: ok = pool.map(abs, [-1, 2]) == [1, 2]",
+    "shared memory": "from multiprocessing import shared_memory\nm = shared_memory.SharedMemory(create=True, size=10)\nm.buf[0] = 1\nok = m.buf[0]\nm.close(); m.unlink()",
+    "pty": "import pty, os\nok = pty.spawn(['sh', '-c', 'test -t 0 && tty'], lambda fd: os.read(fd, 1024)) == 0",
+    "a local server": "import http.server, threading, urllib.request\ns = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)\nthreading.Thread(target=s.serve_forever, daemon=True).start()\nok = urllib.request.urlopen(f'http://127.0.0.1:{s.server_port}/').status == 200",
+    "sqlite": "import sqlite3\nd = sqlite3.connect('d.db')\nd.execute('create table t(x)'); d.commit()\nok = True",
+    "archives": "!tar czf a.tgz .git && mkdir -p out && tar xzf a.tgz -C out\nok = _exit_code == 0",
+    "a build with make": "open('Makefile', 'w').write('all:\\n\\techo built > done\\n')\n!make -s\nok = open('done').read() == 'built\\n'",
+    "temporary files": "import tempfile, os\nwith tempfile.TemporaryDirectory() as d: open(d + '/x', 'w').write('y')\nos.makedirs(os.path.expanduser('~/.cache/x'))\nok = True",
+    "subprocesses of asyncio": "import asyncio\np = await asyncio.create_subprocess_exec('echo', 'hi', stdout=-1)\nok = (await p.communicate())[0] == b'hi\\n'",
+    "a thread pool": "from concurrent.futures import ProcessPoolExecutor\nwith ProcessPoolExecutor(2) as p: ok = list(p.map(abs, [-3])) == [3]",
+}  # fmt: skip
+
+
+def test_everyday_work_goes_on(boxed: Make) -> None:
+    cells = [f"ok = None\n{code}\nprint('RESULT', bool(ok))" for code in WORK.values()]
+    limits = {"RLM_SANDBOX_MEMORY": "8192", "RLM_SANDBOX_FILE_SIZE": "4096"}
+    _, results = run_cells(boxed, cells, **limits)
+    assert len(WORK) >= 12
+    assert {} == {name: said for name, said in zip(WORK, results, strict=True) if not said.endswith("RESULT True\n")}
+
+
+def test_with_sandbox_net_the_network_is_there_and_the_header_says_so(boxed: Make) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        cell = f"import socket\nsocket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 5)\nprint('there')"
+        done, (said,) = run_cells(boxed, [cell], "--sandbox-net")
+    assert "there\n" == said
+    assert "sandbox bwrap with network" in done.err.splitlines()[0]
+
+
+def test_pip_installs_over_the_network(boxed: Make) -> None:
+    """From the index that this machine is set up for, in a venv of the project's own."""
+    index = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "UV_INDEX"))}
+    cell = (
+        "!python3 -m venv v && v/bin/pip install -q six==1.17.0 && v/bin/python -c 'import six; print(six.__version__)'"
+    )
+    limits = {"RLM_SANDBOX_MEMORY": "8192", "RLM_SANDBOX_FILE_SIZE": "4096"}
+    _, (said,) = run_cells(boxed, [cell], "--sandbox-net", **index, **limits)
+    assert "1.17.0" == said.strip().splitlines()[-1]
+
+
+# ---- what is said, and what is refused
+
+
+def test_the_header_says_which_level_is_on(rlm: Make) -> None:
+    with Scripted(always(text("a"))) as server:
+        command = rlm(server)
+        heads = [
+            command(*flags).err.splitlines()[0] for flags in (("go",), ("--sandbox", "go"), ("--sandbox=off", "go"))
+        ]
+    assert ["sandbox off", "sandbox bwrap", "sandbox off"] == [head.split(" · ")[2] for head in heads]
+
+
+def test_asked_for_and_not_to_be_had_it_fails_before_anything_is_done(rlm: Make, tmp_path: Path) -> None:
+    with Scripted(text("never")) as server:
+        command = rlm(server)
+        done = command("--sandbox", "go", PATH=str(tmp_path / "empty"))
+        assert [] == server.requests
+    assert 2 == done.code
+    assert "" == done.out
+    assert "rlm: The sandbox needs bubblewrap, which is not here. Install it: apt-get install bubblewrap\n" == done.err
+    assert [] == list(command.cwd.iterdir())
+
+
+def test_a_bwrap_that_does_not_work_is_told_with_its_own_words(rlm: Make, tmp_path: Path) -> None:
+    fake = tmp_path / "bin" / "bwrap"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2; exit 1\n")
+    fake.chmod(0o755)
+    with Scripted(text("never")) as server:
+        done = rlm(server)("--sandbox", "go", PATH=f"{fake.parent}:/usr/bin:/bin")
+    assert 2 == done.code
+    assert "setting up uid map: Permission denied. User namespaces must be allowed" in done.err
+    assert 1 == len(done.err.splitlines())
+
+
+def test_a_folder_that_cannot_be_protected_is_refused(boxed: Make) -> None:
+    with Scripted(always(text("never"))) as server:
+        command = boxed(server)
+        (command.cwd / ".vscode").symlink_to("elsewhere")
+        linked = command("go")
+        home = command("go", HOME=str(command.cwd))
+    assert [2, 2] == [linked.code, home.code]
+    assert ".vscode, which is a symbolic link" in linked.err
+    assert "others keep things there" in home.err
+    assert [] == server.requests
+
+
+def test_a_resumed_session_is_shut_in_as_well(boxed: Make) -> None:
+    with Scripted(call("ipython", code="x = 42"), text("one"), call("ipython", code="print(x)"), text("two")) as server:
+        command = boxed(server)
+        command("go", "--checkpoint")
+        done = command("resume", "go on", "--checkpoint")
+    assert "sandbox bwrap" in done.err.splitlines()[0]
+    assert "42\n" == done.session.results[-1]

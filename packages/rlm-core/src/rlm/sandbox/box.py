@@ -43,7 +43,9 @@ def program() -> str:
     found = shutil.which("bwrap")
     if found is None:
         known = (command for name, command in _INSTALLERS.items() if shutil.which(name))
-        raise ConfigError(f"The sandbox needs bubblewrap, which is not here. Install it: {next(known, _INSTALLERS['apt-get'])}")
+        raise ConfigError(
+            f"The sandbox needs bubblewrap, which is not here. Install it: {next(known, _INSTALLERS['apt-get'])}"
+        )
     return found
 
 

@@ -29,6 +29,12 @@ _BARRED = (".git/hooks", ".vscode", ".envrc")
 """Where they are missing, empty folders stand in their place: git does not see those."""
 _REJECTED = (".git/config.worktree", ".git/commondir")
 """Missing ones cannot be barred, since git stumbles over them when they are empty. Put aside when the run ends."""
+# In a home: programs that the user has installed there, and nothing that is the user's own.
+_TOOLCHAINS = (
+    *(".pyenv", ".rbenv", ".nodenv", ".asdf", ".nvm", ".volta", ".bun", ".deno", ".rustup", ".sdkman", ".ghcup"),
+    *("miniconda3", "miniforge3", "anaconda3", "go/bin", ".local/pipx", ".local/lib"),
+    *(f".local/share/{name}" for name in ("uv/python", "uv/tools", "mise", "pipx", "pnpm", "fnm", "rtx")),
+)
 
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
 _RESOLVER = Path("/etc/resolv.conf")
@@ -112,8 +118,8 @@ def build(
     Raises:
         ConfigError: this folder cannot be protected.
     """
-    cwd, sessions, home = cwd.resolve(), sessions.absolute(), Path(guest.get("HOME") or "/")
-    places = tuple(sorted({*_hidden(home), runtime.resolve()}))
+    cwd, sessions, homes = cwd.resolve(), sessions.absolute(), _homes(guest)
+    places = tuple(sorted({*_hidden(homes), runtime.resolve()}))
     for place in places:
         if place.is_relative_to(cwd):
             what = "others keep things there" if place == cwd else f"it holds {place}"
@@ -123,7 +129,7 @@ def build(
         guarded=_guarded(cwd, sessions),
         barred=tuple(path for name in _BARRED if not (path := cwd / name).exists() and path.parent.is_dir()),
         hidden=places,
-        shown=tuple(_shown(places, home, guest.get("PATH", ""), net=net)),
+        shown=tuple(_shown(places, homes, guest.get("PATH", ""), net=net)),
         secrets=tuple(path for path in _secrets() if path.exists()),
         net=net,
         memory=memory,
@@ -131,12 +137,17 @@ def build(
     )
 
 
-def _hidden(home: Path) -> tuple[Path, ...]:
-    """The folders where users, services and other programs keep what is theirs; one that holds another comes first."""
-    places = [*map(Path, _PLACES), home]
+def _homes(guest: Mapping[str, str]) -> list[Path]:
+    """The user's, by the environment and by the system."""
+    homes = [Path(guest["HOME"])] if guest.get("HOME") else []
     with suppress(KeyError):  # a user that the system does not know
-        places.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
-    return tuple(sorted({place.resolve() for place in places if place.is_dir()} - {Path("/")}))
+        homes.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
+    return homes
+
+
+def _hidden(homes: Iterable[Path]) -> list[Path]:
+    """The folders where users, services and other programs keep what is theirs; one that holds another comes first."""
+    return sorted({place.resolve() for place in (*map(Path, _PLACES), *homes) if place.is_dir()} - {Path("/")})
 
 
 def _guarded(cwd: Path, sessions: Path) -> tuple[Path, ...]:
@@ -162,11 +173,12 @@ def _python() -> list[Path]:
     return sorted({place for text in said if text for place in (Path(text), Path(text).resolve()) if place.is_dir()})
 
 
-def _shown(places: Iterable[Path], home: Path, commands: str, *, net: bool) -> Iterator[Path]:
-    """What is needed although it lies in a hidden place: our Python, the commands of the user, the user's skills."""
-    folders = [Path(folder) for folder in commands.split(os.pathsep) if folder]
-    wanted = [*_python(), *folders, home / ".agents" / "skills", *([_RESOLVER.resolve()] if net else [])]
-    for path in dict.fromkeys(wanted):
+def _shown(places: Iterable[Path], homes: Iterable[Path], commands: str, *, net: bool) -> Iterator[Path]:
+    """What is needed although it lies in a hidden place: our Python, the user's programs and skills."""
+    programs = map(Path, filter(None, commands.split(os.pathsep)))
+    of_user = (home / name for home in homes for name in (*_TOOLCHAINS, ".agents/skills"))
+    resolver = [_RESOLVER.resolve()] if net else []
+    for path in dict.fromkeys([*_python(), *programs, *of_user, *resolver]):
         within = any(_inside(path, place) for place in places)
         if within and path.exists() and not any(place.is_relative_to(path) for place in places):
             yield path
