@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from kernel_bench import Bench, OpenKernel
+from rlm.events import Event, KernelRestarted
+from rlm.kernel import JupyterKernel, KernelSpec, Zygote
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -82,6 +87,26 @@ async def test_a_cell_that_ignores_the_interrupt_costs_the_kernel_and_is_told_wh
         assert "NameError" in await bench.run("precious")
         (restart,) = bench.restarts
         assert restart.lost == ("os", "precious")
+
+
+async def test_a_cell_that_prints_faster_than_the_host_reads_is_interrupted_like_any_other(
+    spec: KernelSpec, zygote: Zygote, tmp_path: Path
+) -> None:
+    """Seconds pass from its end until all that it printed has been read."""
+    told: list[Event] = []
+
+    def slow(event: Event) -> None:
+        told.append(event)
+        time.sleep(0.05)
+
+    mine = replace(spec, run_dir=spec.run_dir / "slow", outputs=tmp_path, max_output=1_000)
+    mine.run_dir.mkdir(mode=0o700)
+    async with JupyterKernel(mine, slow, zygote) as kernel:
+        await kernel.execute("precious = 42", 30)
+        seen = await kernel.execute("while True: print('y' * 1_000)", 0.5)
+        assert seen.text.endswith(KEPT)
+        assert (await kernel.execute("precious", 30)).text == "42\n"
+    assert not [event for event in told if isinstance(event, KernelRestarted)]
 
 
 async def test_waiting_stops_the_clock(shared: Bench) -> None:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rlm.errors import KernelError
 from rlm.events import CellOutput, KernelRestarted
@@ -21,7 +21,7 @@ from rlm.spool import Spool
 
 _LADDER = (2.0, 3.0)  # seconds that a cell has after the first and the second interrupt, before its kernel is killed
 _HASTY = 2.0  # the same when the run is cancelled
-_SLOW = 5.0  # seconds that a busy machine may take to begin a cell: an interrupt before that would be lost
+_SLOW = 5.0  # seconds that a busy machine may take to begin a cell, before its time runs
 _NAMED = 40  # lost names that are listed
 
 
@@ -162,6 +162,7 @@ class JupyterKernel:
         """Wait until the cell is over. Returns what the model must know of how it ended."""
         self._running = True
         try:
+            await _begun(cell, _SLOW)
             with self._clock.running(timeout) as expired:
                 await asyncio.wait({cell.over, expired}, return_when=asyncio.FIRST_COMPLETED)
             timed_out = not cell.over.done()
@@ -175,11 +176,8 @@ class JupyterKernel:
             self._running = False
 
     async def _interrupt(self, life: Life, cell: Cell) -> None:
-        await _begun(cell, _SLOW)
         for patience in _LADDER:
-            life.interrupt()
-            await asyncio.wait({cell.over}, timeout=patience)
-            if cell.over.done():
+            if await _heeded(life, cell, patience):
                 await life.sweep(cell)
                 return
 
@@ -187,8 +185,7 @@ class JupyterKernel:
         """The run is cancelled. A second cancellation finds no more patience."""
         try:
             await _begun(cell, _HASTY)
-            life.interrupt()
-            await asyncio.wait({cell.over}, timeout=_HASTY)
+            await _heeded(life, cell, _HASTY)
             await life.sweep(cell)
         finally:
             self._account(life, cell, "cancelled")
@@ -209,6 +206,16 @@ class JupyterKernel:
 async def _begun(cell: Cell, patience: float) -> None:
     """Between cells a kernel is deaf to interrupts."""
     await asyncio.wait({cell.begun, cell.over}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _heeded(life: Life, cell: Cell, patience: float) -> bool:
+    """Interrupt a cell; whether it ended. One that has replied has, however long it takes to read what it printed."""
+    signs: set[asyncio.Future[Any]] = {cell.over, cell.replied}
+    life.interrupt()
+    await asyncio.wait(signs, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+    if cell.replied.done():
+        await asyncio.wait({cell.over})
+    return cell.over.done()
 
 
 async def _end(task: asyncio.Task[Life]) -> None:

@@ -41,17 +41,22 @@ Heard = tuple[Message, render.Display | None, Path | str]
 
 @dataclass(slots=True)
 class Cell:
-    """A cell that runs. `over` is done when it has ended, or its kernel has; `begun` when the kernel says that it runs."""
+    """A cell that runs. `over` is done when all of it is here, or its kernel has ended."""
 
     request: str
     printout: Printout
     over: asyncio.Future[None]
     begun: asyncio.Future[None]
+    replied: asyncio.Future[Message]
+    """It has ended; what it printed may still be on its way."""
     began: float = field(default_factory=lambda: time.clock_gettime(_CLOCK))
     start: int = 0
     """How long the printout was when the cell began: what came late is in it."""
-    reply: Message | None = None
     idle: bool = False
+
+    @property
+    def reply(self) -> Message | None:
+        return self.replied.result() if self.replied.done() else None
 
     @property
     def ok(self) -> bool:
@@ -139,8 +144,8 @@ class Life:
         """Have a cell run."""
         content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": False}
         request, parts = self._wire.request("execute_request", content)
-        loop = asyncio.get_running_loop()
-        self._cell = Cell(request, printout, over=loop.create_future(), begun=loop.create_future())
+        future = asyncio.get_running_loop().create_future
+        self._cell = Cell(request, printout, over=future(), begun=future(), replied=future())
         self._channels[0].send(parts)
         return self._cell
 
@@ -219,7 +224,8 @@ class Life:
         cell = self._cell
         if message is None or cell is None or message.kind != "execute_reply" or message.parent != cell.request:
             return
-        cell.reply = message
+        if not cell.replied.done():
+            cell.replied.set_result(message)
         told = message.metadata.get("rlm")
         if isinstance(told, dict):
             names = told.get("names")
