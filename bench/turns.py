@@ -21,7 +21,7 @@ Read = Callable[[Served], Sample]
 
 
 def scenarios() -> list[Scenario]:
-    return [_help(), _start(), _second(), _fifty(), _many(), _memory(), _print()]
+    return [_help(), _start(), _second(), _fifty(), _many(), _memory(), _print(), _boxed()]
 
 
 def _help() -> Scenario:
@@ -138,6 +138,19 @@ def _print() -> Scenario:
         _against(script, read, "std", "post"),
         full=5,
         quick=1,
+    )
+
+
+def _boxed() -> Scenario:
+    def started(how: str, bench: Bench) -> Sample:
+        return {"start": runs.figures(bench, "warm", how, 15)["start"]}
+
+    return Scenario(
+        "boxed",
+        {"start": Measure("a warm kernel in a sandbox, box included, to its first reply", "ms")},
+        {RLM: partial(started, "boxed"), "the same without": partial(started, "bare")},
+        full=5,
+        quick=2,
     )
 
 
