@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,13 +195,13 @@ def _deeper(player: Player, child: Session) -> None:
     player.play(child, *answer(call, "'Yes.'")[1:])
 
 
-def hostile_sample(home: Path) -> Path:
+def hostile_sample(home: Path, corpus: Sequence[str] = CORPUS) -> Path:
     """The folder of a session in which every hostile string stands wherever a string can."""
-    whole = "\n\n".join(CORPUS)
+    whole = "\n\n".join(corpus)
     with Session.create(home, model=whole, cwd=home.parent, prompt=whole) as session:
         player = Player(Clock())
         player.play(session, *opening(whole))
-        for text in CORPUS:
+        for text in corpus:
             _hostile_turn(player, session, text)
         for text in (whole, "<script>pwn()</script>", '"><img src=x onerror=pwn()>'):
             with session.child(text, model=text) as child:

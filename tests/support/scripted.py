@@ -79,8 +79,8 @@ class Answer:
 
     `body` as a dict is a completion, sent whole or as server-sent events, as the request asks; bytes go out as they
     are. `delay` seconds pass before the first byte, `pause` seconds between the pieces of a stream of `piece`
-    characters each. `ending`: `half` closes the connection in the middle of the body, `reset` answers nothing and
-    resets it, `hang` never goes on after the headers.
+    characters each, and after each of them the server waits until `gate(piece)` holds. `ending`: `half` closes the
+    connection in the middle of the body, `reset` answers nothing and resets it, `hang` never goes on after the headers.
     """
 
     body: Json | bytes = b""
@@ -89,6 +89,7 @@ class Answer:
     delay: float = 0.0
     pause: float = 0.0
     piece: int = 20
+    gate: Callable[[bytes], object] | None = None
     ending: Ending = "whole"
 
     def after(self, seconds: float) -> Answer:
@@ -242,11 +243,18 @@ def by_task(scripts: Mapping[str, Script | Sequence[Answer]]) -> Script:
 class Scripted:
     """The server: a thread of its own with an event loop, from `with` to the end of it."""
 
-    def __init__(self, *script: Answer | Script, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *script: Answer | Script,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        models: Sequence[str] = ("scripted",),
+    ) -> None:
         first = script[0] if script else None
         self._script: Script = first if callable(first) else in_order(*(a for a in script if isinstance(a, Answer)))
         self._port = port
         self._tls = tls
+        self._models = models
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stop = asyncio.Event()
@@ -317,7 +325,7 @@ class Scripted:
         if request is None:
             return False
         if request.path.endswith("/models"):
-            answer = _models()
+            answer = _models(self._models)
         else:
             self.requests.append(request)
             answer = self._script(request)
@@ -358,10 +366,12 @@ async def _send(answer: Answer, request: Request, reader: asyncio.StreamReader, 
     pieces.insert(0, _head(answer, streamed, len(_whole(answer))))
     if answer.ending == "whole" and streamed:
         pieces.append(b"0\r\n\r\n")
-    for piece in pieces if answer.pause else [b"".join(pieces)]:
+    for piece in pieces if answer.pause or answer.gate else [b"".join(pieces)]:
         writer.write(piece)
         await writer.drain()
         await _wait(answer.pause, reader)
+        while answer.gate and not answer.gate(piece):
+            await _wait(0.01, reader)
     if answer.ending == "hang":
         await _wait(3600, reader)
     return answer.ending == "whole"
@@ -432,8 +442,8 @@ def _cut(value: str, piece: int) -> list[str]:
     return [value[start : start + piece] for start in range(0, len(value), piece)] or [""]
 
 
-def _models() -> Answer:
-    return Answer({"object": "list", "data": [{"id": "scripted", "object": "model"}]})
+def _models(names: Sequence[str]) -> Answer:
+    return Answer({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -20,8 +20,8 @@ class _Console(Console):
 
 def console(config: Config) -> Console:
     """stdout, as the settings want it coloured."""
-    force = True if config.color == "always" else None
-    return _Console(no_color=config.color == "never", force_terminal=force, highlight=False, markup=False)
+    force = {"always": True, "never": False}.get(config.color)
+    return _Console(force_terminal=force, highlight=False, markup=False)
 
 
 @contextmanager

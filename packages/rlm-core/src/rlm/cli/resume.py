@@ -39,10 +39,17 @@ def _order(given: argparse.Namespace) -> Order:
     meta = meta_of(folder)
     config = read_config({"model": meta.model} | settings)  # its own model, unless a flag says otherwise
     cwd = Path(meta.cwd)
-    if not cwd.is_dir():
+    if not _is_there(cwd):
         raise SessionError(f"Session {folder.name} worked in {cwd}, which is gone. Make it again, or read the session.")
     task = read_task(more) if more is not None else GO_ON
     return Order(task or GO_ON, config, cwd, earlier=Earlier(folder, fork=given.fork, rerun=given.replay))
+
+
+def _is_there(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except OSError:  # meta.json can hold what is no path
+        return False
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

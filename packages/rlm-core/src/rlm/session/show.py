@@ -67,11 +67,11 @@ def _row(listed: Listed, now: float) -> Iterator[Text]:
 
 def _status(meta: Meta) -> Text:
     reason = f" ({meta.stop_reason})" if meta.status == "limit" else ""
-    return Text(plain(meta.status) + plain(reason), _STATUS.get(meta.status, ""))
+    return _line(meta.status + reason, _STATUS.get(meta.status, ""))
 
 
-def _line(text: str) -> Text:
-    return Text(" ".join(plain(text).split()))
+def _line(text: str, style: str = "") -> Text:
+    return Text(" ".join(plain(text).split()), style)
 
 
 # ---- rlm show

@@ -1,0 +1,445 @@
+"""behaviour.md: what a model, a program or a file says is stripped of control sequences before it reaches a terminal.
+
+Every hostile string takes every path to a real pseudo-terminal, between two marks. No byte may arrive that does anything
+there, and what is harmless of each string must arrive, so that the marks that a string could swallow are there, too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli import Rlm
+from escapes import shown, words
+from hostile import CORPUS
+from pseudoterminal import PseudoTerminal
+from rlm.session import Session
+from rlm.terminal import plain
+from sample import hostile_sample
+from scripted import Answer, Request, Scripted, call, calls, error, text
+
+Make = Callable[[Scripted], Rlm]
+
+
+def mark(number: int, string: str) -> str:
+    return f"«{number:03}»{string}«/{number:03}»"
+
+
+MARKED = [mark(*each) for each in enumerate(CORPUS)]
+WHOLE = "\n".join(MARKED)
+ARGUMENT = WHOLE.replace("\0", "").encode(errors="replace").decode()
+"""What the system takes as an argument or a variable."""
+
+BEGIN, END = "«{:03}»", "«/{:03}»"
+
+NO_COLOUR = {"NO_COLOR": "1"}  # so that no colour of a string's own is taken for one of ours
+
+
+def seen(rlm: Rlm, *words: str, **env: Any) -> bytes:
+    """All that a terminal gets of a command."""
+    with PseudoTerminal(rlm, *words, **{"PAGER": "cat", **NO_COLOUR, **env}) as terminal:
+        terminal.end()
+    return bytes(terminal.seen)
+
+
+def assert_all_arrived(told: str, strings: Sequence[str] = MARKED) -> None:
+    """The whole of each of these strings that is harmless."""
+    told = words(told)
+    assert [] == [string for string in strings if words(plain(string)) not in told]
+
+
+def assert_marks_arrived(told: str, form: str = BEGIN, numbers: Iterable[int] = range(len(CORPUS))) -> None:
+    """A mark of each string: a path may clip it, or show it as a programmer writes it."""
+    assert [] == [number for number in numbers if form.format(number) not in told]
+
+
+# ---- the ruler
+
+
+def does_something(string: str) -> bool:
+    """By what Unicode says of its characters, and not by what rlm does with it."""
+    joiners = "\u200b\u200c\u200d\u2060\ufeff\u061c"  # belong to languages; where they hide something they go, too
+    return any(unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") and c not in f"\n\t{joiners}" for c in string)
+
+
+def test_the_ruler_takes_no_hostile_string_for_one_of_our_sequences() -> None:
+    for string in CORPUS:
+        data = mark(0, string).encode(errors="replace")
+        if does_something(string):
+            for live in (False, True):
+                with pytest.raises(AssertionError, match="a terminal obeys this"):
+                    shown(data, live=live)
+        else:
+            assert shown(data) == data.decode()
+
+
+# ---- a run
+
+
+def test_the_answer(rlm: Make) -> None:
+    with Scripted(text(WHOLE)) as server:
+        told = shown(seen(rlm(server), "-q", "go"))
+    assert_all_arrived(told)
+
+
+def test_lines_of_json_keep_their_value(rlm: Make) -> None:
+    with Scripted(text(WHOLE)) as server:
+        told = shown(seen(rlm(server), "--json", "--deltas", "-q", "go"))
+    records = [json.loads(line) for line in told.splitlines()]
+    assert "".join(record["text"] for record in records if record["type"] == "delta") == records[-1]["answer"]
+    assert records[-1]["answer"] == re.sub("[\ud800-\udfff]", "\ufffd", WHOLE)
+
+
+# ---- the live tree: it shows three lines and 2,000 characters of what arrives
+
+PAINTS = re.compile(r"[\r\x08]|[\[\x9b][0-9]*[GK]")
+"""A program that prints it moves to the left: what stands there, a mark too, is painted over."""
+OPENS = re.compile(r"(\x1b[]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*$")
+"""A program that prints it begins a sequence that does not end: it takes the rest of the line, a mark too."""
+
+
+def page(numbers: Sequence[int]) -> str:
+    """Some of the strings, so that none takes away a mark of another."""
+    text = ""
+    for number in numbers:
+        text += "\n" if PAINTS.search(CORPUS[number]) or OPENS.search(text) else "\t"
+        text += MARKED[number]
+    return text[1:]
+
+
+def fits(numbers: Sequence[int]) -> bool:
+    """On two lines: the third says that the page is over."""
+    return len(page(numbers)) < 1_900 and len(page(numbers).splitlines()) < 3
+
+
+def paged() -> list[list[int]]:
+    """The numbers of all strings, as many on a page as fit."""
+    found: list[list[int]] = [[]]
+    for number in sorted(range(len(CORPUS)), key=lambda number: len(CORPUS[number].splitlines())):
+        if fits([*found[-1], number]) or not found[-1]:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return found
+
+
+PAGES = paged()
+SEEN_FROM_ITS_BEGINNING = {number for numbers in PAGES if fits(numbers) for number in numbers}
+
+
+class Watched:
+    """A run whose server can see what its terminal has shown."""
+
+    terminal: PseudoTerminal
+
+    def has_shown(self, number: int) -> bool:
+        return over(number).encode() in self.terminal.seen
+
+    def run(self, rlm: Rlm, **env: str) -> str:
+        with PseudoTerminal(rlm, "go", **NO_COLOUR, **env) as self.terminal:
+            self.terminal.end()
+        return shown(bytes(self.terminal.seen), live=True)
+
+
+def over(number: int) -> str:
+    return f"[page {number} ends]"
+
+
+def test_what_the_model_says_while_it_speaks(rlm: Make) -> None:
+    watched = Watched()
+
+    def script(request: Request) -> Answer:
+        number = request.turn
+        content = f"{page(PAGES[number])}\n{over(number)}"
+        said = calls(("none", {}), content=content)
+        return replace(said, piece=len(content), gate=lambda piece: b"ends]" not in piece or watched.has_shown(number))
+
+    with Scripted(script) as server:
+        told = watched.run(rlm(server), RLM_MAX_TURNS=str(len(PAGES)))
+    assert_marks_arrived(told, END)
+    assert_marks_arrived(told, BEGIN, SEEN_FROM_ITS_BEGINNING)
+
+
+PRINTING = """
+import json, time, urllib.request
+for number, page in enumerate(json.load(open("pages.json"))):
+    print(page, flush=True)
+    while urllib.request.urlopen(f"{URL}/shown/{number}").read() != b"True":
+        time.sleep(0.01)
+"""
+
+
+def test_what_a_cell_prints_while_it_runs(rlm: Make) -> None:
+    """Text of a program is painted as a terminal would, before it is cleaned for one."""
+    watched = Watched()
+
+    def script(request: Request) -> Answer:
+        if "/shown/" in request.path:
+            return Answer(str(watched.has_shown(int(request.path.rpartition("/")[2]))).encode())
+        return text("end") if request.turn else call("ipython", code=f"URL = {server.url!r}{PRINTING}")
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        pages = [f"{page(numbers)}\n{over(number)}" for number, numbers in enumerate(PAGES)]
+        made.cwd.joinpath("pages.json").write_text(json.dumps(pages))
+        told = watched.run(made)
+    assert_marks_arrived(told, END, {number for number, string in enumerate(CORPUS) if not OPENS.search(string)})
+    assert_marks_arrived(told, BEGIN, SEEN_FROM_ITS_BEGINNING - {n for n, s in enumerate(CORPUS) if PAINTS.search(s)})
+
+
+# ---- lines that stay
+
+
+def test_the_code_of_cells_and_the_errors_that_they_end_with(rlm: Make) -> None:
+    """A line tells the first line of a cell, or where it failed the beginning of that and the last line of the error."""
+    cells = [f"'''{string}'''" for string in MARKED]
+    errors = [f"raise ValueError('''{string}''')" for string in MARKED]
+    turn = calls(*(("ipython", {"code": code}) for code in (*cells, *errors)))
+    with Scripted(turn, text("end")) as server:
+        told = shown(seen(rlm(server), "go"), live=True)
+    assert_marks_arrived(told, "'''«{:03}»")
+    assert_marks_arrived(told, "raise ValueError('''«{:03}»")
+    assert_all_arrived(told, [first_line(string) for string in cells if len(string) < 80 and "\0" not in string])
+
+
+def first_line(string: str) -> str:
+    return string.splitlines()[0]
+
+
+def test_names_of_tools_that_a_model_makes_up(rlm: Make) -> None:
+    with Scripted(calls(*((string, {}) for string in MARKED)), text("end")) as server:
+        told = shown(seen(rlm(server), "go"), live=True)
+    assert_all_arrived(told, [string for string in MARKED if len(string) < 80])
+
+
+FAN_OUT = """
+import asyncio, json
+tasks = json.load(open("tasks.json"))
+len(await asyncio.gather(*(rlm.run(task, tools=()) for task in tasks), return_exceptions=True))
+"""
+
+
+def test_tasks_of_children_and_what_a_provider_has_to_say(rlm: Make) -> None:
+    """For each child the provider is down at first, and refuses its request then."""
+    tasks = [" ".join(words(string) for string in MARKED[start : start + 3]) for start in range(0, len(CORPUS), 3)]
+    failed: set[str] = set()
+
+    def script(request: Request) -> Answer:
+        if not request.depth:
+            return text("end") if request.turn else call("ipython", code=FAN_OUT)
+        if request.task in failed:
+            return error(400, request.task)
+        failed.add(request.task)
+        return error(503, request.task)
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        made.cwd.joinpath("tasks.json").write_text(json.dumps(tasks))
+        env = {"RLM_MAX_DEPTH": "1", "RLM_MAX_CONCURRENT_AGENTS": "100"}
+        told = shown(seen(made, "go", columns=500, lines=30, **env), live=True)
+    assert_all_arrived(told, [f"503 Service Unavailable: {task}" for task in tasks])
+    assert_marks_arrived(told, "400 Bad Request: «{:03}»", range(0, len(CORPUS), 3))
+
+
+@pytest.mark.parametrize("env", [{}, {"RLM_DEBUG": "1"}])
+def test_what_the_provider_refuses_the_run_with(rlm: Make, env: dict[str, str]) -> None:
+    """As much of it as is told."""
+    with Scripted(error(400, WHOLE)) as server:
+        told = shown(seen(rlm(server), "-q", "go", **env))
+    assert_marks_arrived(told, BEGIN, range(10))
+
+
+def test_the_name_of_the_model(rlm: Make) -> None:
+    with Scripted(text("end")) as server:
+        told = shown(seen(rlm(server), "go", RLM_MODEL=ARGUMENT), live=True)
+    assert_all_arrived(told, ARGUMENT.split("\n«"))
+
+
+def folders(strings: Sequence[str]) -> Path:
+    """A path of folders that are named by these strings, as many in a name as it can hold."""
+    names = [""]
+    for string in strings:
+        part = string.replace("/", "").replace("\0", "").encode(errors="replace").decode()
+        if len(f"{names[-1]}{part}".encode()) > 250:
+            names.append("")
+        names[-1] += f"{part}\n"
+    return Path(*names)
+
+
+def test_the_folder_that_it_works_in(rlm: Make) -> None:
+    """Its path holds 4,096 bytes at most."""
+    with Scripted(lambda _: text("end")) as server:
+        made = rlm(server)
+        for start in range(0, len(CORPUS), 90):
+            cwd = made.cwd / folders(MARKED[start : start + 90])
+            cwd.mkdir(parents=True)
+            told = shown(seen(made, "go", cwd=cwd, RLM_TOOLS=""), live=True)
+            assert_marks_arrived(told, BEGIN, range(start, min(start + 90, len(CORPUS))))
+
+
+# ---- what is on disk
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Rlm:
+    """A home with a session in which the strings stand wherever a string can."""
+    made = Rlm(tmp_path_factory.mktemp("kept"))
+    hostile_sample(made.cwd / ".rlm", MARKED)
+    return made
+
+
+@pytest.mark.parametrize("how", [{}, {"lines": 50}], ids=["at once", "through a pager"])
+def test_a_session_that_is_shown(kept: Rlm, how: dict[str, Any]) -> None:
+    assert_all_arrived(shown(seen(kept, "show", "--whole", **how)))
+
+
+def test_a_session_that_is_followed(kept: Rlm) -> None:
+    told = shown(seen(kept, "show", "-f"))
+    assert_all_arrived(told, [string for string in MARKED if "\n" not in plain(string)])
+    assert_marks_arrived(told)
+    assert_marks_arrived(told, END)
+
+
+def test_a_session_in_colours(kept: Rlm) -> None:
+    """Code is coloured by its words: pieces of a string stand between sequences of ours."""
+    told = seen(kept, "show", "--whole", NO_COLOR="")
+    assert_all_arrived(shown(told, colours=True))
+
+
+@pytest.mark.parametrize("format", ["chat", "atif", "ipynb"])
+def test_an_export_that_is_json_keeps_its_value(kept: Rlm, format: str) -> None:
+    told = shown(seen(kept, "export", "--format", format))
+    assert kept("export", "--format", format, "-o", "file").code == 0
+    whole = kept.cwd.joinpath("file").read_text()
+    values = [json.loads(part) for part in (told.splitlines() if format == "chat" else [told])]
+    assert values == [json.loads(part) for part in (whole.splitlines() if format == "chat" else [whole])]
+
+
+def test_an_export_as_a_page(kept: Rlm) -> None:
+    told = shown(seen(kept, "export", "--format", "html"))
+    assert_marks_arrived(told)
+    assert_marks_arrived(told, END)
+
+
+def test_the_list_of_sessions(tmp_path: Path) -> None:
+    """What stands in meta.json may be a stranger's, too: rlm works in their folders."""
+    made = Rlm(tmp_path)
+    for string in MARKED:
+        with Session.create(made.cwd / ".rlm", model="m", cwd=made.cwd, prompt=f"task {string}") as session:
+            pass
+        meta = session.folder / "meta.json"
+        meta.write_text(
+            json.dumps(json.loads(meta.read_text()) | {"cwd": string, "status": "limit", "stop_reason": string})
+        )
+    told = shown(seen(made, "ls"))
+    assert_all_arrived(told, [f"limit ({string})" for string in MARKED])
+    assert_all_arrived(told, [f"task {words(string)}" for string in MARKED])
+    assert len(CORPUS) == len(shown(seen(made, "ls", "--json")).splitlines())
+
+
+def test_a_session_that_is_resumed(rlm: Make, tmp_path: Path) -> None:
+    with Scripted(text("first"), text("second")) as server:
+        made = rlm(server)
+        meta = made("go").session.folder / "meta.json"
+        kept = json.loads(meta.read_text()) | {"model": WHOLE}
+        meta.write_text(json.dumps(kept))
+        told = shown(seen(made, "resume"), live=True)
+        meta.write_text(json.dumps(kept | {"cwd": ARGUMENT}))
+        gone = shown(seen(made, "resume"))
+    assert_all_arrived(told)
+    assert "second" in told
+    assert "which is gone" in gone
+    assert_marks_arrived(gone)
+
+
+# ---- arguments, variables and files
+
+REFUSED = [
+    ("--max-turns", ARGUMENT, "go"),
+    ("--max-output", ARGUMENT, "go"),
+    ("--exec-timeout", ARGUMENT, "go"),
+    ("--model-params", ARGUMENT, "go"),
+    ("--color", ARGUMENT, "go"),
+    ("--system-prompt-path", ARGUMENT, "go"),
+    ("--context", ARGUMENT, "go"),
+    ("--model", f"replay:{ARGUMENT}", "go"),
+    ("--output", f"{ARGUMENT}/x", "go"),
+    ("go", ARGUMENT),
+    ("resume", ARGUMENT, "go"),
+    ("resume", "go", "on", ARGUMENT),
+    ("show", ARGUMENT),
+    ("export", ARGUMENT),
+    ("export", f"{ARGUMENT}*"),
+    ("export", "--format", ARGUMENT),
+    ("skills", ARGUMENT),
+    ("skills", "new", ARGUMENT),
+    ("skills", "check", ARGUMENT),
+    ("ls", "--home", ARGUMENT),
+    ("show", "--home", ARGUMENT),
+    ("go", "--home", ARGUMENT),
+]
+"""Commands that cannot be, and tell what it was that they were asked for."""
+
+
+@pytest.mark.parametrize("command", REFUSED, ids=lambda command: " ".join(command).split("«")[0])
+def test_what_is_refused_is_named(rlm: Make, command: tuple[str, ...]) -> None:
+    with Scripted(text("never")) as server:
+        told = shown(seen(rlm(server), *command, RLM_TOOLS=""), live="--home" in command or "--model" in command)
+    assert_marks_arrived(told)
+    assert_marks_arrived(told, END)
+
+
+def test_a_variable_that_is_refused_is_named(alone: Rlm) -> None:
+    """A base URL goes to the SDK, whose words its refusal is told in."""
+    for name in ("RLM_TOOLS", "RLM_SANDBOX", "RLM_BASE_URL"):
+        told = shown(seen(alone, "go", **{name: ARGUMENT}), live=True)
+        assert_marks_arrived(told)
+
+
+def skill(folder: Path, name: str, strings: Sequence[str]) -> None:
+    """Install a skill that is broken by its own words, and that tells them of itself, too."""
+    said = " ".join(strings).replace("\0", "")
+    package, about = folder / name, folder / f"rlm_skill_{name}-1.dist-info"
+    package.mkdir(parents=True)
+    package.joinpath("__init__.py").write_text(f"from .{name} import run")
+    package.joinpath(f"{name}.py").write_text(f"raise ValueError({said!r})\nasync def run() -> None: ...")
+    about.mkdir()
+    about.joinpath("METADATA").write_bytes(
+        f"Version: {first_line(said)}\nSummary: {first_line(said)}\n".encode(errors="replace")
+    )
+    about.joinpath("direct_url.json").write_text(json.dumps({"url": said}))
+    about.joinpath("entry_points.txt").write_text(f"[console_scripts]\n{name} = rlm.skill:cli\n")
+
+
+def test_what_skills_say_of_themselves(alone: Rlm, tmp_path: Path) -> None:
+    for number, string in enumerate(MARKED):
+        folder = alone.cwd / ".agents" / "skills" / str(number)
+        folder.mkdir(parents=True)
+        told = json.dumps(string)  # as YAML may spell it
+        folder.joinpath("SKILL.md").write_text(f'---\nname: "{number}"\ndescription: {told}\n---\n')
+    starts = range(0, len(CORPUS), 12)
+    for start in starts:
+        skill(tmp_path / "site", f"skill{start}", MARKED[start : start + 12])
+    told = shown(seen(alone, "skills", PYTHONPATH=str(tmp_path / "site")))
+    assert_marks_arrived(told, "    from «{:03}»", starts)
+    assert_marks_arrived(told, "    «{:03}»")
+    assert_marks_arrived(told, END)
+
+
+def test_what_the_doctor_finds(rlm: Make) -> None:
+    with Scripted(text("never"), models=[WHOLE]) as server:
+        made = rlm(server)
+        told = [
+            shown(seen(made, "doctor", RLM_MODEL="another")),
+            shown(seen(made, "doctor", RLM_MODEL=ARGUMENT)),
+            shown(seen(made, "doctor", RLM_BASE_URL=ARGUMENT)),
+        ]
+    for each in told:
+        assert_marks_arrived(each)
+        assert_marks_arrived(each, END)

@@ -1,0 +1,65 @@
+"""A real pseudo-terminal with a command in it. It hands on every byte, and acts on none."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+import tty
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cli import COMMAND, Rlm
+from waiting import PATIENCE
+
+
+class PseudoTerminal:
+    """Runs `rlm WORDS` with the terminal as its stdin, stdout and stderr, and as the one that controls it."""
+
+    def __init__(
+        self, rlm: Rlm, *words: str, columns: int = 4_000, lines: int = 50_000, cwd: Path | None = None, **env: str
+    ) -> None:
+        self.seen = bytearray()
+        """All that has arrived."""
+        self._ours, theirs = pty.openpty()
+        tty.setraw(theirs)  # else the system turns each newline into two bytes, and a carriage return is hidden
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self._process = subprocess.Popen(
+            ["setsid", "--ctty", str(COMMAND), *words],
+            cwd=cwd or rlm.cwd,
+            env=rlm.env(**env),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._ours)
+
+    def end(self) -> int:
+        """Wait until nobody holds the terminal any more; the exit code."""
+        while self._read():
+            pass
+        return self._process.wait(PATIENCE)
+
+    def _read(self) -> bool:
+        """Take what there is. False: there will be no more."""
+        if not select.select([self._ours], [], [], PATIENCE)[0]:
+            raise TimeoutError(bytes(self.seen[-2_000:]))
+        try:
+            data = os.read(self._ours, 65_536)
+        except OSError:  # how Linux says that the other end is closed
+            return False
+        self.seen += data
+        return bool(data)
