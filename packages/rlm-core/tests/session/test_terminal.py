@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hostile import CORPUS
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.terminal import plain
+from rlm.terminal import plain, plain_json
 
 LANGUAGES = [
     "The quick brown fox, “quoted” — and so on…",
@@ -101,6 +103,13 @@ def test_so_does_all_that_is_printed_in_the_world(text: str) -> None:
 )
 def test_what_becomes_of_it(text: str, shown: str) -> None:
     assert plain(text) == shown
+
+
+@pytest.mark.parametrize("text", [*CORPUS, *LANGUAGES], ids=ascii)
+def test_json_keeps_its_value_and_holds_no_control(text: str) -> None:
+    written = plain_json(json.dumps({text: [text]}, ensure_ascii=False))
+    assert controls(written) == []
+    assert json.loads(written) == {text: [text]}
 
 
 @pytest.mark.parametrize("piece", ["\x1b]", "\x90", "\x1b[", "\x1b", "\x9b1;", "\u200b", "\x1b ", "\x1b[0", "a\u200b"])
