@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from rlm.messages import System, User
 from rlm.models.openai import Endpoint, OpenAIClient
 from rlm.toolbox import Toolbox
 from scripted import Answer, Scripted, always, error, in_order, text
+from waiting import PATIENCE
 
 CODES: dict[type[Exception], int] = {CredentialsError: 4, ModelUnavailable: 75, ModelError: 1}
 
@@ -29,21 +31,29 @@ def ends(client: OpenAIClient, events: list[Event], *, stream: bool) -> Agent:
     return Agent(model=model, tools=Toolbox(), context=Compact(), limits=TurnLimit(3), sink=events.append)
 
 
-def url_of(fault: Fault, server: Scripted) -> str:
+@contextmanager
+def url_of(fault: Fault) -> Iterator[str]:
+    """Where the fault happens."""
     if fault.where == "unknown host":
-        return "http://no-such-host.invalid/v1"
-    if fault.where == "server":
-        return server.url
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+        yield "http://no-such-host.invalid/v1"
+    elif fault.where == "closed port":
+        with socket.socket() as taken:  # and nobody listens
+            taken.bind(("127.0.0.1", 0))
+            yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+    else:
+        with Scripted(always(fault.answer)) as server:
+            yield server.url
 
 
-def quick(url: str, key: str | None = "sk-very-secret", budget: float = 0.3) -> OpenAIClient:
-    return OpenAIClient(Endpoint(url, key), 0, budget=budget, read_timeout=0.2, first_pause=0.02)
+def quick(url: str, fault: Fault | None = None, *, budget: float = PATIENCE) -> OpenAIClient:
+    """A client that takes a server for dead after 0.2 s where the fault is that it says nothing, and else is patient."""
+    silent = fault is not None and fault.sees.startswith("no answer in time")
+    wait = 0.2 if silent else PATIENCE
+    return OpenAIClient(Endpoint(url, "sk-very-secret"), 0, budget=budget, read_timeout=wait, first_pause=0.02)
 
 
 def as_told(sees: str) -> re.Pattern[str]:
-    """With the small budget of these tests."""
+    """With the small budget of this test."""
     return re.compile(re.escape(sees).replace("…", r"\d+").replace("300", r"0\.3").replace("HOST", r"[\w.:-]+") + r"\Z")
 
 
@@ -58,8 +68,8 @@ CASES = [
 @pytest.mark.parametrize(("fault", "streamed"), CASES)
 async def test_a_fault_that_stays_ends_as_the_table_says(fault: Fault, streamed: bool) -> None:
     events: list[Event] = []
-    with Scripted(always(fault.answer)) as server:
-        async with quick(url_of(fault, server)) as client:
+    with url_of(fault) as url:
+        async with quick(url, fault, budget=0.3 if fault.retried == BUDGET else PATIENCE) as client:
             agent = ends(client, events, stream=streamed)
             if fault.code in CODES.values():
                 with pytest.raises(RlmError, match=as_told(fault.sees)) as caught:
@@ -79,8 +89,8 @@ async def test_a_fault_that_stays_ends_as_the_table_says(fault: Fault, streamed:
 @pytest.mark.parametrize("fault", [f for f in PASSING if f.where == "server"], ids=lambda fault: fault.name)
 async def test_a_fault_that_passes_costs_a_notice_and_nothing_else(fault: Fault, streamed: bool) -> None:
     events: list[Event] = []
-    with Scripted(in_order(fault.answer, text("well"))) as server:
-        async with quick(server.url, budget=60) as client:
+    with Scripted(lambda _: text("well") if len(server.requests) > 1 else fault.answer) as server:
+        async with quick(server.url, fault) as client:
             result = await ends(client, events, stream=streamed).run(System("s"), User("task"))
     assert (result.answer, result.stop) == ("well", Stop.DONE)
     if fault.streamed in (None, streamed):
@@ -107,7 +117,7 @@ async def test_every_wording_of_a_context_that_is_too_long_is_known(status: int,
 )
 async def test_too_many_tokens_a_minute_is_no_long_context(words: str, streamed: bool) -> None:
     with Scripted(in_order(error(429, words), text("well"))) as server:
-        async with quick(server.url, budget=60) as client:
+        async with quick(server.url) as client:
             model = client.model("m", depth=0, sink=lambda _: None, stream=streamed)
             assert (await model.complete([User("task")], [])).message.text == "well"
 
@@ -116,7 +126,7 @@ async def test_too_many_tokens_a_minute_is_no_long_context(words: str, streamed:
 @pytest.mark.parametrize("answer", CALLS.values(), ids=CALLS)
 async def test_calls_are_mended_and_the_provider_gets_them_back_mended(answer: Answer, streamed: bool) -> None:
     with Scripted(in_order(answer, text("done"))) as server:
-        async with quick(server.url, budget=5) as client:
+        async with quick(server.url) as client:
             result = await ends(client, [], stream=streamed).run(User("task"))
         assert result.answer == "done"
         asked, *answers = server.requests[1].messages[1:]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from rlm.events import CellOutput, Event
 from rlm.history import History
 from rlm.messages import Outcome
 from rlm.tools.bash import Bash
+from waiting import PATIENCE
 
 
 class Shell:
@@ -30,6 +32,14 @@ class Shell:
     async def run(self, command: str, **more: object) -> Outcome:
         return await self.tool.run({"command": command, **more}, History())
 
+    async def overrun(self, command: str) -> Outcome:
+        """Of a command that prints a line and does not end in time, however long a busy machine takes for the line."""
+        for seconds in (0.3, 3, 30):
+            outcome = await self.run(command, timeout=seconds)
+            if not outcome.content.startswith("[timed out"):
+                break
+        return outcome
+
     @property
     def told(self) -> str:
         return "".join(event.text for event in self.events if isinstance(event, CellOutput))
@@ -42,8 +52,8 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     shell.tool.close()
 
 
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
+async def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that"
         await asyncio.sleep(0.01)
@@ -109,15 +119,15 @@ async def test_a_long_output_is_cut_and_kept_as_a_whole(tmp_path: Path) -> None:
 
 
 async def test_a_timeout_keeps_what_was_printed_and_kills_the_whole_group(shell: Shell) -> None:
-    outcome = await shell.run("sleep 1000 & echo $!; sleep 1000", timeout=0.3)
+    outcome = await shell.overrun("sleep 1000 & echo $!; sleep 1000")
     pid, note = outcome.content.split("\n")
-    assert note == "[timed out after 0.3 s: the command and what it started were killed]"
+    assert re.fullmatch(r"\[timed out after [\d.]+ s: the command and what it started were killed\]", note)
     assert not outcome.ok
     await until(lambda: not lives(int(pid)))
 
 
 async def test_a_command_that_ignores_being_asked_is_killed(shell: Shell) -> None:
-    outcome = await shell.run("trap '' TERM INT; echo $$; while :; do sleep 1000; done", timeout=0.2)
+    outcome = await shell.overrun("trap '' TERM INT; echo $$; while :; do sleep 1000; done")
     pid = int(outcome.content.split("\n")[0])
     assert not lives(pid)
 
@@ -143,7 +153,8 @@ async def test_what_is_left_in_the_background_holds_nothing_up_and_goes_on_until
 
 
 async def test_a_background_flood_neither_blocks_nor_is_part_of_the_result(shell: Shell) -> None:
-    outcome = await shell.run("(sleep 0.2; exec yes) & echo $!")
+    outcome = await shell.run("(until [ -e go ]; do sleep 0.01; done; exec yes) & echo $!")
+    (shell.folder / "go").touch()
     written = Path(f"/proc/{int(outcome.content)}/io")
     # more than a pipe holds, so somebody empties it
     await until(lambda: int(written.read_text().split("wchar: ")[1].split()[0]) > 300_000)
@@ -173,10 +184,14 @@ asyncio.run(main())
 async def test_a_group_that_is_gone_is_forgotten(shell: Shell) -> None:
     for _ in range(3):
         await shell.run("sleep 0.01 & wait")
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     for _ in range(10):
         await shell.run("echo x")
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    await until(lambda: descriptors() <= before)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.mark.parametrize(
