@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import psutil
 import pytest
 from cli import Done, Rlm
+from leftovers import processes
 from scripted import Request, Script, Scripted, call, text
 
 Make = Callable[[Scripted], Rlm]
+
+
+BEGUN = (
+    "import asyncio, pathlib\ntask = asyncio.ensure_future(rlm.run('a'))\n"
+    "while not list(pathlib.Path('.rlm/sessions').glob('*/sub-*/meta.json')): await asyncio.sleep(0.01)"
+)
+"""A cell with a child at work."""
 
 
 def tree(cells: list[str], child: Script) -> Script:
@@ -233,16 +240,13 @@ def test_nesting_does_not_deadlock_at_one_agent_at_work(rlm: Make) -> None:
 
 def test_waiting_for_children_does_not_run_the_clock_of_the_cell(rlm: Make) -> None:
     done, _ = run(
-        rlm, "print((await rlm.run('a')).answer)", child=lambda request: says(request).after(3), RLM_EXEC_TIMEOUT="1"
+        rlm, "print((await rlm.run('a')).answer)", child=lambda request: says(request).after(5), RLM_EXEC_TIMEOUT="3"
     )
     assert "did a" == done.session.results[0].strip()
 
 
 def test_cancelling_the_await_cancels_the_child(rlm: Make) -> None:
-    cell = (
-        "import asyncio\ntask = asyncio.ensure_future(rlm.run('a'))\nawait asyncio.sleep(1)\ntask.cancel()\n"
-        "try:\n    await task\nexcept asyncio.CancelledError:\n    print('gone')"
-    )
+    cell = f"{BEGUN}\ntask.cancel()\ntry:\n    await task\nexcept asyncio.CancelledError:\n    print('gone')"
     done, _ = run(rlm, cell, child=lambda request: says(request).after(60))
     assert "gone" == done.session.results[0].strip()
     assert ("cancelled", "cancelled") == (
@@ -282,8 +286,7 @@ def test_tree_usage_is_summed_at_every_node(rlm: Make) -> None:
 
 
 def test_children_that_are_left_running_end_with_their_parent(rlm: Make) -> None:
-    cell = "import asyncio\ntask = asyncio.ensure_future(rlm.run('a'))\nawait asyncio.sleep(1)"
-    done, _ = run(rlm, cell, child=lambda request: says(request).after(60))
+    done, _ = run(rlm, BEGUN, child=lambda request: says(request).after(60))
     assert 0 == done.code
     assert "cancelled" == done.session.children[0].meta["status"]
 
@@ -328,15 +331,14 @@ def test_a_kernel_knows_rlm_without_the_weight_of_the_agent(rlm: Make) -> None:
 
 
 def test_a_child_without_a_cell_has_no_kernel(rlm: Make) -> None:
+    seen: list[list[str]] = []
+
     def child(request: Request):
-        return text("answered").after(5)
+        seen.append([" ".join(process.cmdline()) for process in processes(made)])
+        return text("answered")
 
     with Scripted(tree(["await rlm.run('a')"], child)) as server:
-        process = rlm(server).start("go", RLM_MAX_DEPTH="1")
-        server.wait(lambda s: any(request.depth == 1 for request in s.requests))
-        host = psutil.Process(process.pid)
-        kernels = [
-            p for p in host.children(recursive=True) if "rlm.inside" in " ".join(p.cmdline()) and p.ppid() != host.pid
-        ]
-        process.communicate(timeout=60)
-    assert 1 == len(kernels), "the root's alone"
+        made = rlm(server)
+        assert 0 == made("go", RLM_MAX_DEPTH="1").code
+    (commands,) = seen
+    assert 2 == sum("rlm.inside" in command for command in commands), "the zygote and the root's kernel alone"
