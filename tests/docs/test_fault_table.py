@@ -3,9 +3,24 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs"
+import pytest
+from kernel_faults import KERNEL_FAULTS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 
 
-def test_the_fault_table_in_the_docs_is_the_one_that_the_tests_prove() -> None:
+def test_the_fault_tables_in_the_docs_are_those_that_the_tests_prove() -> None:
     made = runpy.run_path(str(DOCS / "generate_faults.py"))["page"]()
     assert (DOCS / "faults.md").read_text() == made, "run: python docs/generate_faults.py"
+
+
+@pytest.mark.parametrize("test", [fault.test for fault in KERNEL_FAULTS if fault.test])
+def test_a_fault_with_a_test_of_its_own_has_it(test: str) -> None:
+    path, _, name = test.partition("::")
+    assert f"\nasync def {name}(" in (text := (ROOT / path).read_text()) or f"\ndef {name}(" in text
+
+
+def test_each_kernel_fault_is_named_once_and_proved_one_way() -> None:
+    assert len({fault.name for fault in KERNEL_FAULTS}) == len(KERNEL_FAULTS)
+    assert all(bool(fault.code) != bool(fault.test) for fault in KERNEL_FAULTS)

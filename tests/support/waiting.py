@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -20,3 +21,9 @@ def until(condition: Callable[[], object], otherwise: Callable[[], object] = lam
         if time.monotonic() > deadline:
             raise TimeoutError(otherwise())
         time.sleep(0.02)
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """The same on an event loop. The suite's time limit ends it."""
+    while not condition():
+        await asyncio.sleep(0.02)

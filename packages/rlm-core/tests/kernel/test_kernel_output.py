@@ -59,16 +59,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
         ("!test -t 1 || echo no terminal", "no terminal\n"),
         ("!ls --color=auto -d /", "/\n"),
         ("%system echo captured", "['captured']\n"),
-        # help
-        ("def f():\n    'what it does'\nf?", None),
     ],
 )
-async def test_output_is_as_it_came(shared: Bench, code: str, text: str | None) -> None:
-    seen = await shared.run(code)
-    if text is None:
-        assert "what it does" in seen
-    else:
-        assert seen == text
+async def test_output_is_as_it_came(shared: Bench, code: str, text: str) -> None:
+    assert await shared.run(code) == text
+
+
+async def test_help_comes_where_it_was_asked_for(shared: Bench) -> None:
+    seen = await shared.run("def f():\n    'what it does'\nprint('first')\nf?\nprint('last')")
+    assert re.fullmatch(r"first\n.*what it does.*\nlast\n", seen, re.DOTALL)
 
 
 async def test_a_traceback_is_there_without_colours(shared: Bench) -> None:
@@ -86,18 +85,6 @@ async def test_python_and_c_take_turns(shared: Bench) -> None:
 async def test_exit_codes_do_not_stick(shared: Bench) -> None:
     await shared.run("!false")
     assert await shared.run("print('fine')") == "fine\n"
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "!sleep 60 & echo started",
-        "%%bash\nsleep 60 &\necho started",
-        "import subprocess\np = subprocess.Popen(['sleep', '60'])\nprint('started')",
-    ],
-)
-async def test_what_a_command_leaves_behind_holds_nobody_up(shared: Bench, code: str) -> None:
-    assert await shared.run(code, timeout=10) == "started\n"
 
 
 async def test_a_left_behind_command_is_heard_later(shared: Bench) -> None:
@@ -216,8 +203,13 @@ async def test_five_megabytes_arrive_whole(shared: Bench, code: str) -> None:
     assert seen.count("x" * 100_000) >= 49
 
 
-async def test_binary_text_does_no_harm(shared: Bench) -> None:
-    assert await shared.run("import os\n_ = os.write(1, bytes(range(256)) * 100)\nprint()\nprint('fine')")
+async def test_binary_output_does_no_harm(shared: Bench) -> None:
+    """Of each round of all bytes, a model reads the printable ones."""
+    seen = await shared.run(
+        "import os\nfor _ in range(100): _ = os.write(1, bytes(range(256)) + b'\\n')\nprint('fine')"
+    )
+    assert seen.count(bytes(range(0x20, 0x7F)).decode() + "\ufffd" * 128) == 100
+    assert seen.endswith("fine\n")
     assert await shared.run("1") == "1\n"
 
 
@@ -225,24 +217,3 @@ async def test_code_with_odd_characters_is_an_error_that_can_be_read(shared: Ben
     for code in ("x = '\ud800'", "print('\x00')", "\ufeffprint(1)"):
         await shared.execute(code)
     assert await shared.run("'é ☃ 😀'") == "'é ☃ 😀'\n"
-
-
-@pytest.mark.parametrize(
-    ("code", "error"),
-    [
-        ("input('name? ')", "input() cannot work here"),
-        ("import getpass\ngetpass.getpass()", "getpass() cannot work here"),
-        ("breakpoint()", "breakpoint() cannot work here"),
-        ("import pdb\npdb.set_trace()", "input() cannot work here"),
-        ("1/0", "ZeroDivisionError"),
-        ("%debug", "input() cannot work here"),
-    ],
-)
-async def test_nobody_is_asked(shared: Bench, code: str, error: str) -> None:
-    result = await shared.execute(code, timeout=10)
-    assert error in result.text
-    assert not result.ok
-
-
-async def test_stdin_is_empty(shared: Bench) -> None:
-    assert await shared.run("import sys\nsys.stdin.read()") == "''\n"

@@ -17,47 +17,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 KEPT = "interrupted; the kernel and its variables are kept]"
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import time\ntime.sleep(60)",
-        "while True: pass",
-        "import asyncio\nawait asyncio.sleep(60)",
-        "import asyncio\nawait asyncio.gather(*[asyncio.sleep(60) for _ in range(3)])",
-        "import asyncio\nawait asyncio.sleep(0)\nwhile True: pass",
-        "import asyncio, time\nawait asyncio.sleep(0)\ntime.sleep(60)",
-        "import asyncio\nawait asyncio.sleep(0)\n!sleep 60",
-        "import asyncio\nasyncio.run(asyncio.sleep(60))",
-        "import asyncio\nasyncio.new_event_loop().run_until_complete(asyncio.sleep(60))",
-        "class Slow:\n    def __repr__(self):\n        while True: pass\nSlow()",
-        "!sleep 60",
-        "!trap '' INT; sleep 60",
-        "%%bash\ntrap '' INT\nsleep 60",
-        "x = !sleep 60",
-        "import subprocess\nsubprocess.run(\"trap '' INT; sleep 60\", shell=True)",
-        "import threading\nthreading.Event().wait()",
-        "import queue\nqueue.Queue().get()",
-        "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    time.sleep(60)",
-        "print('x' * 10, flush=True)\nwhile True: print('y')",
-    ],
-)
-async def test_an_interrupted_cell_costs_nothing(shared: Bench, code: str) -> None:
-    await shared.run("precious = 42")
-    result = await shared.execute(code, timeout=0.5)
-    assert result.text.endswith(KEPT)
-    assert "[timed out after 0.5 s" in result.text
-    assert not result.ok
-    assert await shared.run("precious") == "42\n"
-    assert not shared.restarts
-
-
-async def test_what_was_printed_before_the_timeout_is_kept(shared: Bench) -> None:
-    assert (await shared.overrun("import time\nprint('begun')\ntime.sleep(60)")).text.startswith("begun\n")
-    assert (await shared.overrun("!echo begun; sleep 60")).text.startswith("begun\n")
-    program = "import time; print('begun'); time.sleep(60)"
-    assert (await shared.overrun(f'!python3 -c "{program}"')).text.startswith("begun\n")
-
-
 async def test_an_interrupted_command_can_say_its_last_words(shared: Bench) -> None:
     seen = (await shared.overrun("!trap 'echo last words; exit 3' INT; echo ready; sleep 60 & wait")).text
     assert seen.startswith("ready\nlast words\n")
@@ -70,23 +29,6 @@ async def test_what_an_interrupted_cell_started_is_killed_and_the_rest_is_not(sh
     assert (await shared.overrun(code)).text.startswith("started\n")
     assert await shared.run("late.wait()") == "-9\n"
     assert await shared.run("earlier.poll() is None") == "True\n"
-
-
-async def test_a_cell_that_ignores_the_interrupt_costs_the_kernel_and_is_told_what_is_lost(
-    open_kernel: OpenKernel,
-) -> None:
-    async with open_kernel() as bench:
-        await bench.run("import os\nprecious = 1")
-        code = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf')\ntime.sleep(60)"
-        result = await bench.overrun(code)
-        assert result.text == (
-            "deaf\n[timed out after 0.5 s and ignored the interrupt, so the kernel was killed. "
-            "A fresh kernel is ready. Lost: os, precious.]"
-        )
-        assert not result.ok
-        assert "NameError" in await bench.run("precious")
-        (restart,) = bench.restarts
-        assert restart.lost == ("os", "precious")
 
 
 async def test_a_cell_that_prints_faster_than_the_host_reads_is_interrupted_like_any_other(

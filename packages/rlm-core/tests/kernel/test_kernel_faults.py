@@ -1,0 +1,67 @@
+"""Every fault of tests/support/kernel_faults.py, provoked in a real kernel."""
+
+from __future__ import annotations
+
+import re
+
+import psutil
+import pytest
+from kernel_bench import Bench, OpenKernel
+from kernel_faults import FRESH, KERNEL_FAULTS, KernelFault
+from rlm.ports import Execution
+from waiting import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LONG = 600.0  # seconds: the suite's time limit ends a test before, so whatever is told is not told for a timeout
+LOOK = """\
+import os, sys
+print('out'); print('err', file=sys.stderr); os.system('echo C')
+print(globals().get('precious'), os.getpid(), os.getppid())"""
+
+
+@pytest.mark.parametrize("fault", [fault for fault in KERNEL_FAULTS if fault.code], ids=lambda fault: fault.name)
+async def test_a_fault_ends_as_the_table_says(open_kernel: OpenKernel, fault: KernelFault) -> None:
+    others = living()
+    async with open_kernel() as bench:
+        await bench.run("precious = 42", LONG)
+        result = await (bench.overrun(fault.cell) if fault.hangs else bench.execute(fault.cell, LONG))
+        check(fault, result, bench)
+        seen = await bench.run(LOOK, LONG)
+        found = re.search(r"(?:\A|\n)out\nerr\nC\n(\w+) (\d+) (\d+)\n\Z", seen)
+        assert found, seen
+        assert found[1] == ("42" if fault.kept else "None")
+        assert "before" not in seen, "the cell has run once"
+        kernel, zygote = int(found[2]), int(found[3])
+        if fault.hangs or fault.kernel == FRESH:
+            await eventually(lambda: living() <= {*others, kernel, zygote})
+    await eventually(lambda: living() <= {*others, zygote})
+
+
+def check(fault: KernelFault, result: Execution, bench: Bench) -> None:
+    assert result.text.startswith("before\n")
+    assert as_told(fault.reads).search(result.text), result.text
+    assert result.ok == fault.ok
+    if fault.kernel == FRESH:
+        assert result.text.endswith("A fresh kernel is ready. Lost: precious.]")
+        (restart,) = bench.restarts
+        assert restart.lost == ("precious",)
+        assert "\n" not in restart.why
+    else:
+        assert not bench.restarts
+
+
+def as_told(reads: str) -> re.Pattern[str]:
+    return re.compile(re.escape(reads).replace("…", ".*"), re.DOTALL)
+
+
+def living() -> set[int]:
+    """What this process has started, and what that has, and so on."""
+    return {process.pid for process in psutil.Process().children(recursive=True) if lives(process)}
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
