@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cli import COMMAND, Rlm
 from scripted import Scripted, call, text
+from waiting import PATIENCE
 
 Make = Callable[[Scripted], Rlm]
 
@@ -322,9 +323,9 @@ def test_a_refused_connection_is_75_and_retried_with_a_notice(alone: Rlm) -> Non
         began = time.monotonic()
         assert process.stderr is not None
         said = b""
-        while b"retry" not in said.lower() and time.monotonic() - began < 30:
+        while b"retry" not in said.lower() and time.monotonic() - began < PATIENCE:
             said += process.stderr.read1(4096)
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
     assert b"retry" in said.lower()
     assert 143 == process.returncode

@@ -89,7 +89,10 @@ def test_the_law_holds_for_sub_agents_too(rlm: Make) -> None:
 
 
 def test_the_result_is_the_last_record_also_when_children_are_left_running(rlm: Make) -> None:
-    cell = "import asyncio\ntasks = [asyncio.ensure_future(rlm.run(str(n))) for n in range(3)]\nawait asyncio.sleep(1)"
+    cell = (
+        "import asyncio, pathlib\ntasks = [asyncio.ensure_future(rlm.run(str(n))) for n in range(3)]\n"
+        "while len(list(pathlib.Path('.rlm/sessions').glob('*/sub-*/meta.json'))) < 3: await asyncio.sleep(0.01)"
+    )
 
     def script(request: Request) -> Answer:
         if request.depth:
@@ -124,7 +127,7 @@ def test_the_law_holds_for_a_run_that_was_cancelled(rlm: Make, when: str) -> Non
         assert process.stdout is not None
         while b"in it" not in (line := process.stdout.readline()):
             if when == "the model thinks" and b'"ok": true' in line:
-                server.wait(lambda s: len(s.requests) == 2, 60)
+                server.wait(lambda s: len(s.requests) == 2)
                 break
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
@@ -305,7 +308,7 @@ def test_a_session_that_was_killed_is_shown_as_lost(rlm: Make) -> None:
     with Scripted(text("never").after(600)) as server:
         made = rlm(server)
         process = made.start("go")
-        server.wait(lambda s: s.requests, 60)
+        server.wait(lambda s: s.requests)
         running = made("ls", "--json").lines
         process.kill()
         process.communicate(timeout=60)

@@ -132,7 +132,7 @@ def test_an_interrupted_run_ends_with_its_result(rlm: Make) -> None:
     with Scripted(text("never").after(600)) as server:
         made = rlm(server)
         process = made.start("--json", "go")
-        server.wait(lambda s: s.requests, 60)
+        server.wait(lambda s: s.requests)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     last = ending(Done(process.returncode, out.decode(), err.decode(), made.cwd))

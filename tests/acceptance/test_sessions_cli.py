@@ -102,13 +102,13 @@ def test_limits_of_the_tree_go_on_where_they_were(rlm: Make) -> None:
 
 
 def test_a_session_that_runs_elsewhere_is_not_resumed(rlm: Make) -> None:
-    with Scripted(text("late").after(30)) as server:
+    with Scripted(text("late").after(600)) as server:
         made = rlm(server)
         process = made.start("slow")
         server.wait(lambda s: s.requests)
         done = made("resume")
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert 1 == done.code
     assert str(process.pid) in done.err
 
@@ -121,7 +121,7 @@ def test_a_killed_run_is_lost_and_can_be_resumed(rlm: Make) -> None:
         journal = next((made.cwd / ".rlm").rglob("messages.jsonl"))
         server.wait(lambda _: "tool_calls" in journal.read_text())
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         assert "lost" == json.loads(made("ls", "--json").out)["status"]
         done = made("resume")
     assert (0, "went on\n") == (done.code, done.out)

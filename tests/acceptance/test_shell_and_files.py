@@ -60,10 +60,10 @@ def test_a_command_says(said: dict[str, str], sentence: str) -> None:
 
 
 def test_a_timeout_keeps_what_was_printed_and_kills_the_whole_group(rlm: Make) -> None:
-    deaf = "trap '' INT TERM\n(echo $BASHPID >pid; sleep 1000) & echo before\nwhile true; do sleep 1000; done"
+    deaf = "trap '' INT TERM\n(echo $BASHPID >pid; sleep 1000) & until [ -s pid ]; do :; done; echo before\nwhile true; do sleep 1000; done"
     gone = 'while ps -o stat= -p "$(cat pid)" | grep -qv Z; do sleep 0.05; done; echo gone'
-    done = play(rlm, "bash", {"command": deaf, "timeout": 1}, {"command": gone})
-    assert done.session.results[0].startswith("before\n[timed out after 1 s")
+    done = play(rlm, "bash", {"command": deaf, "timeout": 3}, {"command": gone})
+    assert done.session.results[0].startswith("before\n[timed out after 3 s")
     assert "gone\n" == done.session.results[1]
     assert [False, True] == [record["ok"] for record in done.session.records if "ok" in record]
 

@@ -150,7 +150,7 @@ def test_ctrl_c_ends_the_wait_for_the_provider(rlm: Make, temporary: Path, waiti
     with Scripted(lambda _: waiting) as server:
         made = rlm(server)
         process = start(made, "--json", "go", TMPDIR=str(temporary))
-        server.wait(lambda s: s.requests, 60)
+        server.wait(lambda s: s.requests)
         process.send_signal(signal.SIGINT)
         done = end(process, made)
         failed = len(server.requests)

@@ -162,7 +162,7 @@ def test_a_run_that_is_killed_has_counted(rlm: Make) -> None:
         command = rlm(server)
         process = command.start("task")
         try:
-            server.wait(lambda seen: len(seen.requests) == 3, 30)
+            server.wait(lambda seen: len(seen.requests) == 3)
         finally:
             process.kill()
             process.communicate()

@@ -64,7 +64,7 @@ def test_the_live_tree_shows_what_runs_and_ctrl_c_ends_it(rlm: Make, terminal: O
         made = rlm(server)
         screen = terminal(made, "go", RLM_MAX_DEPTH="1")
         screen.see("waiting for 2 agents", "child 0", "child 1", "ipython  import")
-        server.wait(lambda s: len(s.requests) == 3, 60)
+        server.wait(lambda s: len(s.requests) == 3)
         screen.press("C-c")
         seen = screen.see("over 130")
         screen.press("typed")

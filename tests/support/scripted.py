@@ -23,6 +23,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from waiting import PATIENCE, until
+
 Json = dict[str, Any]
 Ending = Literal["whole", "half", "reset", "hang"]
 
@@ -270,24 +272,20 @@ class Scripted:
 
     def __enter__(self) -> Scripted:
         self._thread.start()
-        self._ready.wait(10)
+        assert self._ready.wait(PATIENCE), "the server did not start"
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
-    def wait(self, condition: Callable[[Scripted], object], seconds: float = 10.0) -> None:
+    def wait(self, condition: Callable[[Scripted], object]) -> None:
         """Wait until `condition(server)` holds.
 
         Raises:
             TimeoutError: it does not.
         """
-        deadline = time.monotonic() + seconds
-        while not condition(self):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(self.requests)} requests, {dict(self.seen)}")
-            time.sleep(0.002)
+        until(lambda: condition(self), lambda: f"{len(self.requests)} requests, {dict(self.seen)}")
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
