@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rlm.errors import ConfigError
+
 _WATCH = Path(__file__).with_suffix(".sh")
 
 LONGEST = 50
@@ -18,8 +20,12 @@ LONGEST = 50
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Make a folder (0700) with a short path. A tiny process beside us removes it when we leave, or are killed."""
-    folder = _short(Path(tempfile.mkdtemp(prefix="rlm-")))
+    """Make a folder (0700) with a short path. A tiny process beside us removes it when we leave, or are killed.
+
+    Raises:
+        ConfigError: there is no place for it.
+    """
+    folder = _new_folder()
     watch = subprocess.Popen(
         ["/bin/sh", str(_WATCH), str(folder)],
         stdin=subprocess.PIPE,
@@ -38,8 +44,14 @@ def private_folder() -> Iterator[Path]:
                 watch.communicate(b"removed\n")
 
 
-def _short(folder: Path) -> Path:
-    if len(str(folder).encode()) <= LONGEST:
-        return folder
-    folder.rmdir()
-    return Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp"))
+def _new_folder() -> Path:
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="rlm-"))
+        if len(str(folder).encode()) <= LONGEST:
+            return folder
+        folder.rmdir()
+        return Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp"))
+    except OSError as error:
+        raise ConfigError(
+            f"No temporary folder can be made: {error.strerror}. Set TMPDIR to a folder that you can write to."
+        ) from None

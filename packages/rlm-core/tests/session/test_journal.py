@@ -176,6 +176,6 @@ for attempt in range(2):
 """
     done = subprocess.run([sys.executable, "-c", code], pass_fds=[handle], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == 2 * [
-        "The session cannot be written: File too large. Make room on the disk and resume it."
+        "The session cannot be written: File too large. Allow larger files (ulimit -f) and resume it."
     ]
     assert journal.read(tmp_path) == Reading((RECORD,), len(line(RECORD)))

@@ -6,7 +6,7 @@ from rlm.budget import Stop
 from rlm.errors import AgentError, ConfigError, CredentialsError, ModelUnavailable, RlmError
 
 DONE, FAILED, USAGE, LIMIT, CREDENTIALS, UNAVAILABLE = 0, 1, 2, 3, 4, 75
-INTERRUPTED, TERMINATED, HUNG_UP = 130, 143, 129
+INTERRUPTED, TERMINATED, HUNG_UP, UNREAD = 130, 143, 129, 141
 
 _ERRORS: tuple[tuple[type[RlmError], int], ...] = (
     (ConfigError, USAGE),
@@ -31,4 +31,4 @@ def of_stop(stop: Stop) -> int:
 
 def stop_of(code: int) -> Stop:
     """Why there was not even a session."""
-    return Stop.CANCELLED if code in (INTERRUPTED, TERMINATED, HUNG_UP) else Stop.ERROR
+    return Stop.CANCELLED if code in (INTERRUPTED, TERMINATED, HUNG_UP, UNREAD) else Stop.ERROR

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rlm.cli import exits
 from rlm.cli.jsonlines import Record, ends_with_a_result, nothing, put_record
@@ -15,9 +16,11 @@ from rlm.cli.secrecy import close_to_others
 from rlm.cli.signals import Interrupted, until_signal
 from rlm.cli.streams import put, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config import Config
+from rlm.errors import RlmError
 from rlm.result import RunResult
 from rlm.runtime import Order, context_file, open_tree
 from rlm.session import Session
+from rlm.session.store import session_names
 from rlm.supplies import REPLAY
 
 
@@ -44,18 +47,26 @@ class Front:
         self._config = config
         self._screen = screen
         self._session: Session | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._unheard: Exception | None = None  # why nobody gets the lines of JSON any more
 
     def run(self, order: Order) -> int:
         try:
             result = asyncio.run(until_signal(self._work(order)))
         except Interrupted as interrupted:
             return self._close(interrupted.code)
+        except asyncio.CancelledError:
+            self._close(exits.UNREAD)
+            if isinstance(self._unheard, RlmError):
+                raise self._unheard from None
+            return exits.UNREAD
         except Exception as error:
             self._close(exits.of_error(error), str(error))
             raise
         return self._close(exits.of_stop(result.stop))
 
     async def _work(self, order: Order) -> RunResult:
+        self._task = asyncio.current_task()
         async with open_tree(self._config, watch=self._hear, stream=self._watched()) as tree:
             try:
                 return await tree.run(order)
@@ -72,7 +83,16 @@ class Front:
             self._header(record)
         self._screen(record)
         if self._config.json and (record["type"] != "delta" or self._config.deltas):
+            self._put(record)
+
+    def _put(self, record: Record) -> None:
+        """A run that speaks to nobody is ended, in order, as by a signal."""
+        try:
             put_record(record)
+        except (BrokenPipeError, RlmError) as error:
+            self._unheard = error
+            if self._task is not None:
+                self._task.cancel()
 
     def _header(self, session: Record) -> None:
         config = self._config
@@ -118,7 +138,10 @@ def _shown(model: str) -> str:
 
 
 def _prefix(session: Session) -> str:
-    """As few digits of its id as tell it from the other sessions, but four."""
-    others = [path.name for path in session.folder.parent.iterdir() if path.name != session.id]
+    """As few digits of its id as tell it from the other sessions, but four; none if it has been removed."""
+    ids = session_names(session.folder.parent)
+    if session.id not in ids:
+        return ""
+    others = [id for id in ids if id != session.id]
     lengths = range(4, len(session.id))
     return next((p for n in lengths if not any(o.startswith(p := session.id[:n]) for o in others)), session.id)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 
 def main() -> None:
@@ -41,7 +40,8 @@ def _run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         return exits.DONE  # whoever read our stdout has gone
     except OSError as error:
-        return _report(error, _refused(error))
+        what = f"{error.filename}: " if error.filename else ""
+        return _report(error, f"{what}{error.strerror or error} (RLM_DEBUG=1 shows where)")
     except Exception as error:  # noqa: BLE001 - the last resort: nobody shall see a traceback
         return _report(error, f"This is a bug in rlm: {type(error).__name__}: {error} (RLM_DEBUG=1 shows where)")
 
@@ -64,6 +64,9 @@ def _dispatch(argv: Sequence[str]) -> int:
     if word in COMMANDS:
         from importlib import import_module
 
+        from rlm.cli.place import working_directory
+
+        working_directory()
         command = import_module(f"rlm.cli.{word}")
         return int(command.run(argv[1:]))
     from rlm.cli import oneshot
@@ -83,13 +86,3 @@ def _report(error: Exception, told: str) -> int:
         say("".join(traceback.format_exception(error)).rstrip("\n"))
     say(f"rlm: {told}")
     return exits.of_error(error)
-
-
-def _refused(error: OSError) -> str:
-    """What the system would not do, and to what."""
-    try:
-        Path.cwd()
-    except OSError:
-        return "The working directory is gone. Change to one that exists."
-    what = f"{error.filename}: " if error.filename else ""
-    return f"{what}{error.strerror or error} (RLM_DEBUG=1 shows where)"

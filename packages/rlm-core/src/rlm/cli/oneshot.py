@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rlm.cli import exits
 from rlm.cli.arguments import parse_run, settings_given
 from rlm.cli.jsonlines import ends_with_a_result
+from rlm.cli.place import working_directory
 from rlm.cli.stdin import read_task
 from rlm.cli.streams import put, say
 from rlm.config import broker_address, read_config, wants_json
@@ -26,7 +26,7 @@ def run(argv: Sequence[str]) -> int:
         if parsed.version:
             return _print_version()
         config = read_config(settings_given(parsed))
-        task = read_task(parsed.task[0] if parsed.task else None)
+        task, cwd = read_task(parsed.task[0] if parsed.task else None), working_directory()
     if task is None:
         say(SHORT_HELP)
         return exits.USAGE
@@ -37,7 +37,7 @@ def run(argv: Sequence[str]) -> int:
     from rlm.cli import front
     from rlm.runtime import Order
 
-    return front.run(Order(task, config, Path.cwd()))
+    return front.run(Order(task, config, cwd))
 
 
 def _print_version() -> int:

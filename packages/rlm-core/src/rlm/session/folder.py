@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -99,6 +100,22 @@ def new_folder(folder: int, prefix: str, length: int) -> tuple[str, int]:
             raise SessionError(
                 f"No session can be made: {error.strerror}. Set RLM_HOME to a folder that you can write to."
             ) from None
+
+
+def refused(what: str, error: OSError) -> SessionError:
+    """That something cannot be done to a session, why, and what to do."""
+    return SessionError(f"{what}: {error.strerror}.{_ADVICE.get(error.errno or 0, '')}")
+
+
+_ROOM = " Make room on the disk and resume it."
+_ADVICE = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: " Allow larger files (ulimit -f) and resume it.",
+    errno.ENOENT: " Somebody has removed its folder.",
+    errno.EROFS: " Make its folder writable.",
+    errno.EACCES: " Make its folder writable.",
+}
 
 
 def write_new(folder: int, name: str, data: bytes) -> None:

@@ -15,7 +15,7 @@ from typing import NoReturn, Self
 
 from rlm.errors import SessionError
 from rlm.session.codec import Record
-from rlm.session.folder import read_regular, write_all
+from rlm.session.folder import read_regular, refused, write_all
 
 NAME = "messages.jsonl"
 
@@ -97,7 +97,7 @@ class Journal:
         try:
             self._file = os.open(NAME, flags, 0o600, dir_fd=folder)
         except OSError as error:
-            raise SessionError(f"The journal cannot be opened: {error.strerror}.") from None
+            raise refused("The journal cannot be opened", error) from None
         try:
             _lock(self._file)
         except BlockingIOError:
@@ -125,7 +125,7 @@ class Journal:
             os.ftruncate(self._file, size)
             os.fdatasync(self._file)
         except OSError as error:
-            raise SessionError(f"The journal cannot be mended: {error.strerror}.") from None
+            raise refused("The journal cannot be mended", error) from None
         self._size = self._synced = size
 
     def append(self, record: Record) -> None:
@@ -163,7 +163,7 @@ class Journal:
 
     def _give_up(self, error: OSError) -> NoReturn:
         """After a failed sync nobody knows what is on disk: a second try that succeeds would prove nothing."""
-        self._broken = f"The session cannot be written: {error.strerror}. Make room on the disk and resume it."
+        self._broken = str(refused("The session cannot be written", error))
         raise SessionError(self._broken) from None
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from rlm.errors import SessionError
 from rlm.messages import Usage
 from rlm.session.codec import Record, usage_read, usage_wire
-from rlm.session.folder import read_regular, write_new
+from rlm.session.folder import read_regular, refused, write_new
 from rlm.session.journal import is_locked
 
 NAME = "meta.json"
@@ -112,7 +112,7 @@ def write(folder: int, wire: Record) -> None:
         write_new(folder, new, json.dumps(wire).encode())
         os.rename(new, NAME, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
-        raise SessionError(f"The session cannot be written: {error.strerror}.") from None
+        raise refused("The session cannot be written", error) from None
 
 
 def process() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from rlm.session import store
 from rlm.session.codec import Clock, Encoder, Record
 from rlm.session.earlier import Earlier, read_earlier
 from rlm.session.earlier import fork as copy
-from rlm.session.folder import enter, new_folder, open_sessions
+from rlm.session.folder import enter, new_folder, open_sessions, refused
 from rlm.session.journal import Journal
 from rlm.session.meta import Meta, preview
 from rlm.session.redact import Redactor
@@ -91,11 +92,11 @@ class Session:
         sessions = open_sessions(home, cwd)
         try:
             name, handle = new_folder(sessions, "", 6)
+            meta = _first_meta(name, model, str(cwd), prompt, common)
+            session = cls(home / "sessions" / name, handle, meta, common)
+            session._begin(sessions)
         finally:
             os.close(sessions)
-        meta = _first_meta(name, model, str(cwd), prompt, common)
-        session = cls(home / "sessions" / name, handle, meta, common)
-        session._begin()
         session._introduce()
         return session
 
@@ -171,19 +172,20 @@ class Session:
         meta = _first_meta(id, model or self._meta.model, where, prompt, self._common)
         meta = replace(meta, parent=self.id, depth=self._meta.depth + 1)
         child = Session(self.folder / name, handle, meta, self._common, parent=self)
-        child._begin()
+        child._begin(self._handle)
         return child
 
-    def _begin(self) -> None:
+    def _begin(self, above: int) -> None:
+        """What cannot be begun is not left in `above`, the folder that it is in."""
         try:
             os.mkdir("outputs", 0o700, dir_fd=self._handle)
             self._journal = Journal(self._handle)
             self._write_meta()
-        except OSError as error:
+        except (OSError, SessionError) as error:
             self._close()
-            raise SessionError(f"The session cannot be written: {error.strerror}.") from None
-        except SessionError:
-            self._close()
+            shutil.rmtree(self.folder.name, ignore_errors=True, dir_fd=above)
+            if isinstance(error, OSError):
+                raise refused("The session cannot be written", error) from None
             raise
 
     def __enter__(self) -> Self:

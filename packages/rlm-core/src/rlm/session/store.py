@@ -52,7 +52,7 @@ class SessionTree:
 
 def list_sessions(home: Path) -> list[Listed]:
     """All sessions of `home`, the one used last first."""
-    found = [listed for name in _names(home / "sessions", ID) if (listed := _listed(home / "sessions" / name))]
+    found = [listed for name in session_names(home / "sessions") if (listed := _listed(home / "sessions" / name))]
     return sorted(found, key=lambda listed: listed.meta.updated_time, reverse=True)
 
 
@@ -75,7 +75,7 @@ def _newest(home: Path) -> Path:
 def _by_id(sessions: Path, wanted: str) -> Path:
     if not _PREFIX.fullmatch(wanted):
         raise SessionError(f"{wanted!r} is no session id: an id is up to twelve hex digits. `rlm ls` lists them.")
-    names = [name for name in _names(sessions, ID) if name.startswith(wanted)]
+    names = [name for name in session_names(sessions) if name.startswith(wanted)]
     if not names:
         raise SessionError(f"There is no session {wanted} in {sessions}. `rlm ls` lists those that are there.")
     if len(names) > 1:
@@ -97,6 +97,11 @@ def read_tree(folder: Path, agent: str = "root") -> SessionTree:
     children.sort(key=lambda child: (order.get(child.folder.name, len(reading.records)), child.meta.start_time))
     meta = settled(meta_of(folder), folder)
     return SessionTree(folder, agent, meta, reading.records, tuple(children), reading.torn, reading.damaged)
+
+
+def session_names(sessions: Path) -> list[str]:
+    """The folders of sessions in this one; none if it is not there."""
+    return _names(sessions, ID)
 
 
 def child_names(folder: Path) -> list[str]:
