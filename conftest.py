@@ -1,7 +1,13 @@
 """For all tests of the repository."""
 
+import signal
+
 from hypothesis import HealthCheck, settings
 
 # A busy machine is no failure: how long an example takes decides nothing.
 settings.register_profile("rlm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rlm")
+
+# A shell without job control starts what it puts in the background with Ctrl-C ignored, and that is inherited.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

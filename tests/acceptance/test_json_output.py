@@ -114,7 +114,7 @@ def test_an_error_of_the_provider_is_told_in_the_last_line(rlm: Make) -> None:
         (("--json", "two", "words"), {}, 2),
         (("--json", "-"), {}, 2),
         (("--json", "go", "-o", "no/such/folder/file"), {"RLM_BASE_URL": "http://127.0.0.1:9/v1"}, 2),
-        (("--json", "go", "--sandbox", "bwrap"), {"RLM_BASE_URL": "http://127.0.0.1:9/v1"}, 2),
+        (("--json", "go", "--sandbox", "docker"), {}, 2),
         (("resume", "--json", "0123456789ab"), {"RLM_BASE_URL": "http://127.0.0.1:9/v1"}, 1),
     ],
 )
