@@ -280,6 +280,8 @@ class Life:
     # ---- the details of starting
 
     def _write_order(self) -> None:
+        if not self._spec.cwd.is_dir():
+            raise KernelError(f"A kernel could not be started: its folder {self._spec.cwd} is gone.")
         if len(os.fsencode(self._base)) > 90:
             raise KernelError(f"The path of the runtime folder {self._spec.run_dir} is too long for sockets.")
         context = self._spec.context
