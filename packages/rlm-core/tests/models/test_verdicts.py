@@ -16,6 +16,7 @@ from rlm.models.faults import Refusal, Retry, breakdown, inside, judge
         ({"retry-after": " 1.5 "}, 1.5),
         ({"Retry-After-Ms": "250", "Retry-After": "1"}, 0.25),
         ({"Retry-After": formatdate(time.time() - 99, usegmt=True)}, 0),
+        ({"Retry-After": formatdate(1_010, usegmt=True), "Date": formatdate(1_000, usegmt=True)}, 10),
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": ""}, None),
     ],

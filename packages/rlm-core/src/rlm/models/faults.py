@@ -248,10 +248,14 @@ def _after(headers: Mapping[str, str]) -> float | None:
         if "retry-after-ms" in plain:
             return max(0.0, float(plain["retry-after-ms"]) / 1000)
         wanted = plain.get("retry-after", "")
-        return max(0.0, float(wanted)) if wanted[:1].isdigit() else _until(wanted)
+        return max(0.0, float(wanted)) if wanted[:1].isdigit() else _until(wanted, plain.get("date", ""))
     except ValueError:
         return None
 
 
-def _until(date: str) -> float | None:
-    return max(0.0, parsedate_to_datetime(date).timestamp() - time.time()) if date else None
+def _until(date: str, now: str) -> float | None:
+    """By the provider's own clock, if it says how late it is: ours may be wrong."""
+    if not date:
+        return None
+    today = parsedate_to_datetime(now).timestamp() if now else time.time()
+    return max(0.0, parsedate_to_datetime(date).timestamp() - today)

@@ -19,6 +19,7 @@ from rlm.events import Asking, Event, Stopped
 from rlm.messages import Usage
 from rlm.session import meta as metas
 from rlm.session import store
+from rlm.session.clock import steady
 from rlm.session.codec import Clock, Encoder, Record
 from rlm.session.earlier import Earlier, read_earlier
 from rlm.session.earlier import fork as copy
@@ -40,7 +41,7 @@ class Common:
     redactor: Redactor = field(default_factory=Redactor)
     watch: Watch | None = None
     version: str = ""
-    clock: Clock = time.time
+    clock: Clock = field(default_factory=steady)
     timer: Clock = time.monotonic
 
 
@@ -78,7 +79,7 @@ class Session:
         secrets: Iterable[str] = (),
         watch: Watch | None = None,
         version: str = "",
-        clock: Clock = time.time,
+        clock: Clock | None = None,
         timer: Clock = time.monotonic,
     ) -> Self:
         """Make a session folder in `home`/sessions. A relative `home` is one in `cwd`.
@@ -88,7 +89,7 @@ class Session:
         """
         cwd = cwd.absolute()
         home = Path(os.path.normpath(cwd / home))
-        common = Common(Redactor(secrets), watch, version, clock, timer)
+        common = Common(Redactor(secrets), watch, version, clock or steady(), timer)
         sessions = open_sessions(home, cwd)
         try:
             name, handle = new_folder(sessions, "", 6)
@@ -110,7 +111,7 @@ class Session:
         secrets: Iterable[str] = (),
         watch: Watch | None = None,
         version: str = "",
-        clock: Clock = time.time,
+        clock: Clock | None = None,
     ) -> Self:
         """Open a session again, or a copy of it. What was left open is settled; `start` is what to go on from.
 
@@ -119,7 +120,7 @@ class Session:
         Raises:
             SessionError: another process runs it, or its journal is damaged.
         """
-        common = Common(Redactor(secrets), watch, version, clock)
+        common = Common(Redactor(secrets), watch, version, clock or steady())
         sessions = open_sessions(folder.parent.parent.absolute(), Path.cwd(), make=False)
         try:
             name = copy(folder, sessions) if fork else folder.name
