@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -171,12 +172,15 @@ async def test_a_stream_is_told_as_it_comes_and_gives_the_same_reply() -> None:
 
 
 async def test_text_is_told_before_the_answer_is_complete() -> None:
-    with Scripted(text("one two three").slowly(0.02, piece=4)) as server:
+    heard = asyncio.Event()
+    answer = replace(text("one two three"), piece=4, gate=lambda piece: b"one" not in piece or heard.is_set())
+    with Scripted(answer) as server:
         async with asking(server.url, stream=True) as ask:
             running = asyncio.create_task(ask())
             while not ask.told:
                 await asyncio.sleep(0.001)
-            assert not running.done()
+            assert (ask.told, running.done()) == ("one ", False)
+            heard.set()
             assert (await running).message.text == ask.told == "one two three"
 
 
