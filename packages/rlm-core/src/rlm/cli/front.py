@@ -143,5 +143,5 @@ def _prefix(session: Session) -> str:
     if session.id not in ids:
         return ""
     others = [id for id in ids if id != session.id]
-    lengths = range(4, len(session.id))
-    return next((p for n in lengths if not any(o.startswith(p := session.id[:n]) for o in others)), session.id)
+    prefixes = (session.id[:length] for length in range(4, len(session.id)))
+    return next((own for own in prefixes if not any(id.startswith(own) for id in others)), session.id)
