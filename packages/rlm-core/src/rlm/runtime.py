@@ -49,6 +49,7 @@ class Tree:
         """
         async with open_walls(order.config, order.cwd, self.shared.folder, self.shared.environment) as walls:
             shared = replace(self.shared, walls=walls)
+            order = replace(order, cwd=walls.cwd) if walls else order  # a link that leads to it may be hidden
             self.session = self._open_session(order)
             shared.ledger.carry_on(self.session.agents, self.session.tree_usage)
             return await Node(shared, order, self.session).run()

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest_asyncio
 from kernel_bench import Bench, OpenKernel
 from rlm.events import Event
 from rlm.kernel import JupyterKernel, KernelSpec, Zygote
+from rlm.sandbox import Box, Walls, build
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +50,21 @@ def open_kernel(spec: KernelSpec, zygote: Zygote) -> OpenKernel:
     count = iter(range(1_000))
 
     @asynccontextmanager
-    async def open_(**changes: Any) -> AsyncIterator[Bench]:
+    async def open_(*, boxed: bool = False, **changes: Any) -> AsyncIterator[Bench]:
         run_dir = spec.run_dir / str(next(count))
         run_dir.mkdir(mode=0o700)
         mine = replace(spec, **{"run_dir": run_dir, "outputs": run_dir / "outputs"} | changes)
         events: list[Event] = []
-        async with JupyterKernel(mine, events.append, zygote) as kernel:
-            yield Bench(kernel, mine, events)
+        async with AsyncExitStack() as stack:
+            if boxed:
+                mine = replace(mine, door=(await stack.enter_async_context(Box(walls(mine), run_dir))).door)
+            yield Bench(await stack.enter_async_context(JupyterKernel(mine, events.append, zygote)), mine, events)
 
     return open_
+
+
+def walls(spec: KernelSpec) -> Walls:
+    return build(spec.cwd, spec.run_dir, spec.run_dir, spec.env, net=False, memory=8 * 10**9, file_size=4 * 10**9)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -12,14 +12,14 @@ from rlm.events import Event
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["fake", "real"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["fake", "real", "boxed"])
 async def bench(request: pytest.FixtureRequest, open_kernel: OpenKernel) -> AsyncIterator[Bench]:
-    if request.param == "real":
-        async with open_kernel() as bench:
-            yield bench
-    else:
+    if request.param == "fake":
         events: list[Event] = []
         yield Bench(FakeKernel(events.append), events=events)
+        return
+    async with open_kernel(boxed=request.param == "boxed") as bench:
+        yield bench
 
 
 async def test_names_stay_from_cell_to_cell(bench: Bench) -> None:
