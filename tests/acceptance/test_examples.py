@@ -22,7 +22,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_question_over_50_mb_is_answered_by_children_that_read_parts(alone: Rlm, log: Path) -> None:
     recording = f"replay:{EXAMPLE / 'turns.jsonl'}"
-    done = alone("--model", recording, "--max-depth", "1", "--context", str(log), QUESTION, timeout=120)
+    done = alone("--model", recording, "--max-depth", "1", "--context", str(log), QUESTION)
     text = log.read_text()
     complaints = text.count(" wrote: ")
     late = sum("reminder" in line for line in text.splitlines() if " wrote: " in line)

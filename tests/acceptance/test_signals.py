@@ -293,7 +293,7 @@ def test_three_hundred_megabytes_printed_cost_the_host_less_than_sixty(rlm: Make
 
     with Scripted(script) as server:
         made = rlm(server)
-        done = made("go", RLM_MAX_OUTPUT="10000", timeout=110)
+        done = made("go", RLM_MAX_OUTPUT="10000")
     assert 0 == done.code
     assert 300_000_300 == (done.session.folder / "outputs" / "cell-2.txt").stat().st_size
     assert len(done.session.results[1]) < 11_000

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from cli import Rlm, Session
 from scripted import Answer, Request, Scripted, call, text
+from waiting import PATIENCE
 
 CANCELLED = range(0, 50, 7)
 ROOT = f"""\
@@ -36,13 +37,12 @@ def script(request: Request) -> Answer:
     return text("died" if "the kernel died" in request.last else "through")
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_run_ends_with_a_true_account(rlm: Callable[[Scripted], Rlm], seed: int) -> None:
     with Scripted(script) as server, ThreadPoolExecutor(1) as pool:
         made = rlm(server)
         process = made.start("--json", "go", RLM_MAX_DEPTH="1")
-        end = pool.submit(process.communicate, timeout=180)
+        end = pool.submit(process.communicate, timeout=2 * PATIENCE)
         killed = _kill_kernels(process.pid, random.Random(seed), 12, end.done)
         out, err = end.result()
     assert killed

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(300)  # several real installations, on a machine that may be busy
+pytestmark = pytest.mark.timeout(600)  # several real installations, on a machine that may be busy
 
 
 def offer(folder: Path, name: str, version: str = "99.0") -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scripted import Scripted, by_turn, call, text
 
-pytestmark = pytest.mark.timeout(300)  # several real installations, on a machine that may be busy
+pytestmark = pytest.mark.timeout(600)  # several real installations, on a machine that may be busy
 
 USUAL_SKILLS = "/task/rlm-skills"
 

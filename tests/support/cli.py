@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from waiting import PATIENCE
+
 COMMAND = Path(sys.executable).with_name("rlm")
 Json = dict[str, Any]
 
@@ -99,7 +101,7 @@ class Rlm:
         base = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "xterm-256color"}
         return base | dict(self.environment) | more
 
-    def __call__(self, *words: str, stdin: str | bytes | None = None, timeout: float = 60, **env: str) -> Done:
+    def __call__(self, *words: str, stdin: str | bytes | None = None, timeout: float = PATIENCE, **env: str) -> Done:
         """Run `rlm WORDS`; `stdin` is fed through a pipe, None is /dev/null."""
         given = stdin.encode() if isinstance(stdin, str) else stdin
         done = subprocess.run(

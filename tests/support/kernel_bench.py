@@ -15,6 +15,7 @@ from typing import Any
 from rlm.events import CellOutput, Event, KernelRestarted
 from rlm.kernel import KernelSpec
 from rlm.ports import Execution, Kernel, Sink
+from waiting import PATIENCE
 
 
 @dataclass
@@ -25,13 +26,13 @@ class Bench:
     spec: KernelSpec | None = None
     events: list[Event] = field(default_factory=list)
 
-    async def run(self, code: str, timeout: float = 30) -> str:
+    async def run(self, code: str, timeout: float = PATIENCE) -> str:
         return (await self.execute(code, timeout)).text
 
-    async def execute(self, code: str, timeout: float = 30) -> Execution:
+    async def execute(self, code: str, timeout: float = PATIENCE) -> Execution:
         return await self.kernel.execute(code, timeout)
 
-    async def begin(self, code: str, timeout: float = 30) -> asyncio.Task[Execution]:
+    async def begin(self, code: str, timeout: float = PATIENCE) -> asyncio.Task[Execution]:
         """A cell that runs and has printed something: however slow the machine is, the cell has got that far.
 
         Only then does its time begin.

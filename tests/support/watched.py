@@ -8,9 +8,10 @@ import subprocess
 import threading
 
 from cli import COMMAND, Done, Rlm
+from waiting import PATIENCE
 
 
-def watched(rlm: Rlm, *words: str, timeout: float = 60, **env: str) -> Done:
+def watched(rlm: Rlm, *words: str, timeout: float = PATIENCE, **env: str) -> Done:
     """Run `rlm WORDS`; `err` is all that the terminal got."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

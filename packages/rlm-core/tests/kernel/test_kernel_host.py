@@ -91,7 +91,6 @@ def test_a_stalled_host_loses_nothing(host: Host) -> None:
     assert whole.read_text() == "".join(f"{n}\n" for n in range(20_000))
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("code", "size"),
     [
