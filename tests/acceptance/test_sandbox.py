@@ -103,7 +103,8 @@ def outcomes(make: Make, folder: Path, breakouts: list[Breakout], **env: str) ->
     with Scripted(script) as server:
         command = make(server)
         with machine(command, folder) as facts:
-            process = command.start("go", RLM_MAX_TURNS="200", RLM_MAX_DEPTH="1", **env)
+            others = {"GITHUB_TOKEN": "ghp_1234567890", "SSH_AUTH_SOCK": "/run/user/1000/agent"}
+            process = command.start("go", RLM_MAX_TURNS="200", RLM_MAX_DEPTH="1", **others, **env)
             facts["HOST"] = process.pid
             _, err = process.communicate(timeout=120)
         done = Done(process.returncode, "", err.decode(), command.cwd)

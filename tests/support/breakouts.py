@@ -48,6 +48,8 @@ BREAKOUTS = (
         "got = !grep -rlsF {SECRET} {base} . ~ /tmp /run /var/tmp /etc\n",
         bare=False,  # it is in none; but the tests plant it in the home, which must be empty
     ),
+    Breakout("find another key in our environment", "import os\ngot = os.environ['GITHUB_TOKEN']"),
+    Breakout("find the user's agent for keys", "import os\ngot = os.environ['SSH_AUTH_SOCK']"),
     Breakout("talk to a socket with a path", "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect(TMP + '/socket')\ngot = True"),
     Breakout("talk to an abstract socket", "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect('\\0' + TMP)\ngot = True"),
     Breakout("talk to a server of the machine", "import socket\ngot = socket.create_connection(('127.0.0.1', PORT), 3)"),
