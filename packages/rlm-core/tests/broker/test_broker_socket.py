@@ -16,6 +16,7 @@ from rlm.config import Config
 from rlm.errors import AgentError, ConfigError
 from rlm.messages import Usage
 from rlm.result import RunResult
+from waiting import PATIENCE
 
 RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
 
@@ -105,7 +106,7 @@ async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
             cancelled.set()
         return RESULT
 
-    async with asyncio.timeout(10), Broker(tmp_path, works) as broker:
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, works) as broker:
         path, token = split(broker)
         call = asyncio.create_task(ask(path, Request(token, "task")))
         await began.wait()
@@ -121,7 +122,7 @@ async def test_leaving_the_broker_cancels_what_still_runs_and_tells_the_cell(tmp
         await asyncio.Event().wait()
         return RESULT
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         async with Broker(tmp_path, works) as broker:
             path, token = split(broker)
             call = asyncio.create_task(ask(path, Request(token, "task")))

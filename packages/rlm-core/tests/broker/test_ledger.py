@@ -9,6 +9,7 @@ from rlm.broker.ledger import Ledger, Seat, TreeLimits
 from rlm.budget import Spent, Stop, TurnLimit
 from rlm.errors import AgentError
 from rlm.messages import Usage
+from waiting import PATIENCE
 
 
 def ledger(*, tokens: int = 0, agents: int = 9, depth: int = 1, working: int = 1) -> Ledger:
@@ -88,11 +89,11 @@ async def test_a_child_asked_for_while_the_parent_takes_its_seat_again_does_not_
         async with parent.waiting():
             await works(tree.seat(), seen, name)
 
-    async with asyncio.timeout(10), tree.seat() as parent:
+    async with asyncio.timeout(PATIENCE), tree.seat() as parent:
         await asyncio.gather(*(child(parent, str(n)) for n in range(20)))
         await asyncio.gather(*(child(parent, f"again {n}") for n in range(20)))
     assert 40 == len(seen)
-    async with asyncio.timeout(10), tree.seat():
+    async with asyncio.timeout(PATIENCE), tree.seat():
         seen.append("no seat was lost")
 
 
@@ -103,5 +104,5 @@ async def test_cancelling_one_who_waits_to_sit_loses_no_seat() -> None:
         await asyncio.sleep(0)
         waiter.cancel()
         await asyncio.gather(waiter, return_exceptions=True)
-    async with asyncio.timeout(10), tree.seat():
+    async with asyncio.timeout(PATIENCE), tree.seat():
         pass
