@@ -41,10 +41,37 @@ async def test_a_kernel_without_memory_for_its_own_work_ends(open_kernel: OpenKe
         await bench.run(f"{LITTLE_MEMORY}\nhoard = []")
         told = []
         while not bench.restarts:
-            told.append(await bench.run("while True: hoard.append(str(len(hoard)) * 100)", 600))
+            told.append(await bench.run("while True: hoard.append([0] * 10)", 600))
         assert "MemoryError" in told[0], "there is a reserve, once"
         assert all("MemoryError" in text or "[the kernel died: " in text for text in told)
         assert told[-1].endswith("A fresh kernel is ready. Lost: hoard, resource.]")
+
+
+async def test_a_kernel_that_cannot_read_a_request_ends(open_kernel: OpenKernel) -> None:
+    """ipykernel drops a request that it has no memory for, and says so in its log alone."""
+    async with open_kernel() as bench:
+        await bench.run("def full(*_, **__): raise MemoryError\nget_ipython().kernel.session.deserialize = full")
+        assert await bench.run("1", 600) == (
+            "[the kernel died: it was killed by SIGKILL, as the system does when memory runs out. "
+            "A fresh kernel is ready. Lost: full.]"
+        )
+
+
+async def test_a_kernel_without_descriptors_ends_at_once(open_kernel: OpenKernel) -> None:
+    """Its event loop breaks while a thread still waits for its own."""
+    async with open_kernel() as bench:
+        await bench.run("precious = 42\nimport os")
+        seen = await bench.run("os.closerange(3, 1_000)", 600)
+        assert "[the kernel died: " in seen
+        assert seen.endswith("A fresh kernel is ready. Lost: os, precious.]")
+
+
+async def test_the_names_of_an_interrupted_cell_are_known(open_kernel: OpenKernel) -> None:
+    """Even if the cell was interrupted when it was over, and its error about to be told."""
+    async with open_kernel() as bench:
+        code = "class Slow(Exception):\n    def __str__(self):\n        while True: pass\nprint('ready')\nraise Slow"
+        assert "interrupted" in (await bench.overrun(code)).text
+        assert (await bench.run("import os; os._exit(1)")).endswith("Lost: Slow.]")
 
 
 TOO_MUCH = """\

@@ -136,6 +136,10 @@ class Shell(ZMQInteractiveShell):
         """Said when a traceback is interrupted. IPython's asks for the error's text, which may be what hung."""
         return f"{self._get_exc_info(exc_tuple)[0].__name__}\n"
 
+    def _format_exception_for_storage(self, exception: BaseException, *_: Any, **__: Any) -> dict[str, Any]:
+        """For `%notebook`. IPython would make each traceback a second time, and keep it."""
+        return {"ename": type(exception).__name__, "evalue": "", "traceback": []}
+
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
         if sum(map(len, stb)) > _LARGE:
             print("\n".join(stb), file=sys.stderr)
