@@ -5,6 +5,7 @@ These tests need bubblewrap: where the system has none they fail, as the sandbox
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -64,6 +65,8 @@ def machine(command: Rlm, folder: Path) -> Iterator[dict[str, object]]:
     planted = Path(command.env()["HOME"]) / ".ssh" / "id_ed25519"
     planted.parent.mkdir(parents=True)
     planted.write_text(f"private {SECRET}")
+    recording = planted.with_name("turns.jsonl")
+    recording.write_text(json.dumps({"task": "x", "message": {"role": "assistant", "content": "recorded"}}))
     tmp = folder / "other"
     tmp.mkdir()
     (tmp / "file").touch()
@@ -72,7 +75,7 @@ def machine(command: Rlm, folder: Path) -> Iterator[dict[str, object]]:
         _listening(socket.AF_UNIX, f"\0{tmp}"),
         _listening(socket.AF_INET, ("127.0.0.1", 0)) as port,
     ):
-        yield {"SECRET": SECRET, "PLANTED": str(planted), "TMP": str(tmp), "PORT": port}
+        yield {"SECRET": SECRET, "PLANTED": str(planted), "RECORDING": str(recording), "TMP": str(tmp), "PORT": port}
 
 
 @contextmanager
@@ -138,7 +141,7 @@ def test_the_other_tools_are_shut_in_too(boxed: Make) -> None:
         call("edit", path="file", old_str="one", new_str="two"),
         call("edit", path="nowhere", old_str="one", new_str="two"),
         call("edit", path=".git/config", old_str="[core]", new_str="[core]\n\tfsmonitor = evil"),
-        call("edit", path="/etc/passwd", old_str="root:x:0:0:", new_str="x"),
+        call("edit", path="/etc/os-release", old_str="PRETTY_NAME=", new_str="x"),
         text("end"),
     ) as server:  # fmt: skip
         command = boxed(server)
@@ -201,7 +204,7 @@ def test_context_and_a_child_s_result_pass_the_walls(boxed: Make, tmp_path: Path
     [
         ("k1.log", "import os\nos._exit(1)"),
         ("k1.words", "import os\nos._exit(1)"),
-        ("variables.pickle", "1"),
+        ("variables.pickle", "import rlm.inside.checkpoint as checkpoint\ncheckpoint.save = lambda path: None"),
         ("skill-calls", "1"),
     ],
 )
@@ -301,7 +304,8 @@ WORK = {
     "a build with make": "open('Makefile', 'w').write('all:\\n\\techo built > done\\n')\n!make -s\nok = open('done').read() == 'built\\n'",
     "temporary files": "import tempfile, os\nwith tempfile.TemporaryDirectory() as d: open(d + '/x', 'w').write('y')\nos.makedirs(os.path.expanduser('~/.cache/x'))\nok = True",
     "subprocesses of asyncio": "import asyncio\np = await asyncio.create_subprocess_exec('echo', 'hi', stdout=-1)\nok = (await p.communicate())[0] == b'hi\\n'",
-    "a thread pool": "from concurrent.futures import ProcessPoolExecutor\nwith ProcessPoolExecutor(2) as p: ok = list(p.map(abs, [-3])) == [3]",
+    "its own /proc": "import os\nok = os.listdir('/proc/self/fd') and open('/proc/self/environ').read() is not None",
+    "a process pool": "from concurrent.futures import ProcessPoolExecutor\nwith ProcessPoolExecutor(2) as p: ok = list(p.map(abs, [-3])) == [3]",
 }  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 Each is the code of a cell. It has done what it wants if it sets `got` to something true; an exception or something
 false means that it was denied. In the code stand: SECRET, the provider's key; HOST, the id of rlm's process; PLANTED,
-a file with a secret in the user's home; TMP, a folder of another program below /tmp; PORT, a server of the machine.
+a file with a secret in the user's home; RECORDING, turns of a model there; TMP, a folder of another program below
+/tmp; PORT, a server of the machine.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ BREAKOUTS = (
     Breakout("read passwords", "got = open('/etc/shadow').read()", bare=False),
     Breakout("take all memory", "got = bytearray(1_200_000_000)"),
     Breakout("fill the disk with one file", "with open('big', 'wb') as file:\n    got = file.truncate(60_000_000)"),
-    Breakout("choose a recording for the host to read", "got = (await rlm.run('x', model=f'replay:{PLANTED}')).answer", bare=False),
+    Breakout("choose a recording for the host to read", "got = (await rlm.run('x', model=f'replay:{RECORDING}')).answer == 'recorded'"),
     Breakout(
         "have the host read a file as a child's context",
         "import os, asyncio\nfrom rlm.broker.client import ask\nfrom rlm.broker.wire import Request\n"

@@ -15,6 +15,7 @@ from typing import Any
 from rlm.events import CellOutput, Event, KernelRestarted
 from rlm.kernel import KernelSpec
 from rlm.ports import Execution, Kernel, Sink
+from rlm.sandbox import Walls, build
 from waiting import PATIENCE
 
 
@@ -55,6 +56,11 @@ class Bench:
     @property
     def printed(self) -> str:
         return "".join(event.text for event in self.events if isinstance(event, CellOutput))
+
+
+def walls(spec: KernelSpec) -> Walls:
+    """A sandbox for such a kernel."""
+    return build(spec.cwd, spec.run_dir, spec.run_dir, spec.env, net=False, memory=8 * 10**9, file_size=4 * 10**9)
 
 
 OpenKernel = Callable[..., AbstractAsyncContextManager[Bench]]

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from kernel_bench import Bench, OpenKernel
+from kernel_bench import Bench, OpenKernel, walls
 from rlm.events import Event
 from rlm.kernel import JupyterKernel, KernelSpec, Zygote
-from rlm.sandbox import Box, Walls, build
+from rlm.sandbox import Box
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +61,6 @@ def open_kernel(spec: KernelSpec, zygote: Zygote) -> OpenKernel:
             yield Bench(await stack.enter_async_context(JupyterKernel(mine, events.append, zygote)), mine, events)
 
     return open_
-
-
-def walls(spec: KernelSpec) -> Walls:
-    return build(spec.cwd, spec.run_dir, spec.run_dir, spec.env, net=False, memory=8 * 10**9, file_size=4 * 10**9)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

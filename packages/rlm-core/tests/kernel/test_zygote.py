@@ -9,13 +9,15 @@ import random
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-from kernel_bench import OpenKernel
+from kernel_bench import OpenKernel, walls
 from rlm.errors import KernelError
 from rlm.kernel import JupyterKernel, KernelSpec, Zygote
+from rlm.sandbox import Box
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -150,6 +152,27 @@ async def test_a_killed_zygote_takes_its_kernels_along_and_is_replaced(spec: Ker
         seen = (await kernel.execute("'precious' in globals()", 30)).text
         assert "it was killed together with the process that starts kernels" in seen
         assert seen.endswith("[this cell]\nFalse\n")
+
+
+async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_box(
+    spec: KernelSpec, tmp_path: Path
+) -> None:
+    run_dir = spec.run_dir / "boxed"
+    run_dir.mkdir()
+    mine = KernelSpec(spec.cwd, {"PATH": os.defpath}, run_dir, tmp_path / "outputs")
+    others = set(psutil.Process().children())
+    async with Box(walls(mine), run_dir) as box, Zygote() as zygote:
+        door = await box.door()
+        bwraps = set(psutil.Process().children()) - others
+        async with JupyterKernel(replace(mine, door=box.door), lambda event: None, zygote) as kernel:
+            await kernel.execute("1", 30)
+            (victim,) = set(psutil.Process().children()) - others - bwraps
+            below = victim.children(recursive=True)
+            assert 2 == len(below), "the kernel, and who stands for it outside"
+            victim.kill()
+            await until(lambda: not any(alive(process.pid) for process in below))
+            assert (await kernel.execute("6 * 7", 30)).text.endswith("42\n")
+        assert door == await box.door()
 
 
 async def test_random_killing_is_survived_and_told(spec: KernelSpec, tmp_path: Path) -> None:
