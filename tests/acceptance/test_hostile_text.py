@@ -382,7 +382,7 @@ REFUSED = [
     ("skills", "check", ARGUMENT),
     ("ls", "--home", ARGUMENT),
     ("show", "--home", ARGUMENT),
-    ("go", "--home", ARGUMENT),
+    ("go", "--home", f"/proc/{ARGUMENT}"),
 ]
 """Commands that cannot be, and tell what it was that they were asked for."""
 

@@ -97,9 +97,11 @@ def new_folder(folder: int, prefix: str, length: int) -> tuple[str, int]:
         except FileExistsError:
             continue
         except OSError as error:
-            raise SessionError(
-                f"No session can be made: {error.strerror}. Set RLM_HOME to a folder that you can write to."
-            ) from None
+            raise cannot_be_made(error) from None
+
+
+def cannot_be_made(error: OSError) -> SessionError:
+    return SessionError(f"No session can be made: {error.strerror}. Set RLM_HOME to a folder that you can write to.")
 
 
 def refused(what: str, error: OSError) -> SessionError:

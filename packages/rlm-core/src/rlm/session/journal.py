@@ -97,7 +97,7 @@ class Journal:
         try:
             self._file = os.open(NAME, flags, 0o600, dir_fd=folder)
         except OSError as error:
-            raise refused("The journal cannot be opened", error) from None
+            raise refused("The journal cannot be opened", error) from error
         try:
             _lock(self._file)
         except BlockingIOError:

@@ -112,7 +112,7 @@ def write(folder: int, wire: Record) -> None:
         write_new(folder, new, json.dumps(wire).encode())
         os.rename(new, NAME, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
-        raise refused("The session cannot be written", error) from None
+        raise refused("The session cannot be written", error) from error
 
 
 def process() -> dict[str, Any]:

@@ -23,7 +23,7 @@ from rlm.session.clock import steady
 from rlm.session.codec import Clock, Encoder, Record
 from rlm.session.earlier import Earlier, read_earlier
 from rlm.session.earlier import fork as copy
-from rlm.session.folder import enter, new_folder, open_sessions, refused
+from rlm.session.folder import cannot_be_made, enter, new_folder, open_sessions
 from rlm.session.journal import Journal
 from rlm.session.meta import Meta, preview
 from rlm.session.redact import Redactor
@@ -185,9 +185,8 @@ class Session:
         except (OSError, SessionError) as error:
             self._close()
             shutil.rmtree(self.folder.name, ignore_errors=True, dir_fd=above)
-            if isinstance(error, OSError):
-                raise refused("The session cannot be written", error) from None
-            raise
+            reason = error if isinstance(error, OSError) else error.__cause__
+            raise cannot_be_made(reason) if isinstance(reason, OSError) else error from None
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,408 @@
+"""Every fault of tests/support/machine_faults.py, provoked for real: signals, disks, folders, a clock that jumps."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from email.utils import formatdate
+from pathlib import Path
+
+import law
+import pytest
+from cli import Done, Json, Rlm, Session
+from leftovers import nothing_left, scratch
+from machine_faults import MACHINE_FAULTS, MachineFault
+from namespace import Namespace
+from scripted import Answer, Request, Scripted, call, error, text
+
+SUPPORT = Path(__file__).parents[1] / "support"
+
+
+class Place:
+    """Where a run is, with a provider: it says what the script has, and that it went on when the run is resumed."""
+
+    def __init__(self, folder: Path, temporary: Path, stack: ExitStack) -> None:
+        self.stack = stack
+        self.temporary = temporary
+        self.server: Scripted
+        self.rlm = Rlm(folder, {"RLM_MODEL": "scripted", "TMPDIR": str(temporary)})
+        self.mend: Callable[[], object] = lambda: None
+        self.failed = 0
+        """How many requests of the run come to nothing."""
+        self._over = False
+        self._disks: Namespace | None = None
+
+    @property
+    def cwd(self) -> Path:
+        return self.rlm.cwd
+
+    @property
+    def disks(self) -> Namespace:
+        """Disks of its own, from the first use on."""
+        if self._disks is None:
+            self._disks = self.stack.enter_context(Namespace())
+            self.rlm = self._disks.put_in(self.rlm)
+        return self._disks
+
+    def session(self) -> Session:
+        """The only one, wherever it is, copied to where it can be seen."""
+        home = Path(self.rlm.environment.get("RLM_HOME", self.cwd / ".rlm"))
+        if self._disks is not None:
+            copy = self.rlm.folder / "copy"
+            self.disks.run(f"rm -rf {shlex.quote(str(copy))}; cp -a {shlex.quote(str(home))} {shlex.quote(str(copy))}")
+            home = copy
+        (folder,) = (path for path in (home / "sessions").iterdir() if path.is_dir())
+        return Session(folder)
+
+    def make_read_only(self, folder: Path) -> None:
+        path = shlex.quote(str(folder))
+        self.disks.run(f"mount --bind {path} {path}; mount -o remount,ro,bind {path}")
+
+    def script(self, *answers: Answer | Callable[[], Answer]) -> None:
+        rest = iter(answers)
+
+        def script(_: Request) -> Answer:
+            answer = text("went on") if self._over else next(rest, text("end"))
+            return answer() if callable(answer) else answer
+
+        self.server = self.stack.enter_context(Scripted(script))
+        self.set(RLM_BASE_URL=self.server.url)
+
+    def set(self, **env: str) -> None:
+        self.rlm = replace(self.rlm, environment={**self.rlm.environment, **env})
+
+    def resume(self) -> Done:
+        self._over = True
+        self.mend()
+        return self.rlm("resume")
+
+    def go(self, *flags: str) -> Done:
+        return self.rlm(*flags, "go")
+
+    def line(self, line: str) -> Done:
+        """Run a line of bash, in which `rlm` is the command."""
+        words = ["bash", "-c", f'rlm() {{ {shlex.quote(str(self.rlm.command))} "$@"; }}; {line}']
+        done = subprocess.run(
+            words, cwd=self.cwd, env=self.rlm.env(), stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+        return Done(done.returncode, done.stdout.decode(), done.stderr.decode(), self.cwd)
+
+    def start(self, *before: str) -> subprocess.Popen[bytes]:
+        """Start a run whose signals are as a shell has them, and wait for what a cell prints."""
+        words = ["env", "--default-signal=INT,HUP", *before, str(self.rlm.command), "--json", "go"]
+        process = subprocess.Popen(
+            words,
+            cwd=self.cwd,
+            env=self.rlm.env(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.said = b""
+        assert process.stdout is not None
+        while b"in it" not in (line := process.stdout.readline()) or b"cell_output" not in line:
+            assert line, process.communicate()
+            self.said += line
+        return process
+
+    def end(self, process: subprocess.Popen[bytes]) -> Done:
+        out, err = process.communicate(timeout=100)
+        code = process.returncode
+        return Done(code if code >= 0 else 128 - code, (self.said + out).decode(), err.decode(), self.cwd)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with ExitStack() as stack, scratch() as temporary:
+        yield Place(tmp_path, temporary, stack)
+
+
+# ---- signals
+
+BUSY = "print('in it', flush=True)\nwhile True: pass"
+DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('in it', flush=True)\nwhile True: pass"
+SHORT = "import time\nprint('in it', flush=True)\ntime.sleep(1)"
+
+
+def sent(*signals: signal.Signals, cell: str = BUSY, under: tuple[str, ...] = ()) -> Callable[[Place], Done]:
+    def provoke(place: Place) -> Done:
+        place.script(call("ipython", code=cell))
+        process = place.start(*under)
+        for number in signals:
+            process.send_signal(number)
+        return place.end(process)
+
+    return provoke
+
+
+def line(line: str, *answers: Answer) -> Callable[[Place], Done]:
+    def provoke(place: Place) -> Done:
+        place.script(*answers)
+        return place.line(line)
+
+    return provoke
+
+
+def reader_of_stderr_leaves(place: Place) -> Done:
+    place.script(call("ipython", code="import time\ntime.sleep(0.5)"), text("the answer"))
+    done = place.line("rlm go 2>&1 >answer | head -n 1; exit ${PIPESTATUS[0]}")
+    assert (place.cwd / "answer").read_text() == "the answer\n"
+    return done
+
+
+# ---- disks
+
+FILL = """
+try:
+    with open("big", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+except OSError as error:
+    print(error)
+print("y" * 9_000)
+"""
+
+
+def full_disk(place: Place) -> Done:
+    """By what a cell writes. What had been told by then is in the journal."""
+    place.disks.run(f"mount -t tmpfs -o size=1m tmpfs {place.cwd}")
+    place.mend = lambda: place.disks.run(f"rm {place.cwd}/big")
+    place.script(call("ipython", code="1"), call("ipython", code=FILL))
+    done = place.go("--json")
+    told = [without_agent(record) for record in done.lines if "id" in record]
+    assert place.session().records == told
+    return done
+
+
+def without_agent(record: Json) -> Json:
+    return {name: value for name, value in record.items() if name != "agent"}
+
+
+def full_before(place: Place) -> Done:
+    place.disks.run(f"mount -t tmpfs -o size=64k tmpfs {place.cwd}; cat /dev/zero >{place.cwd}/big || true")
+    place.script()
+    return place.go()
+
+
+def output_read_only(place: Place) -> Done:
+    folder = place.rlm.folder / "read-only"
+    folder.mkdir()
+    place.make_read_only(folder)
+    place.script()
+    return place.go("-o", str(folder / "file"))
+
+
+def home_read_only(place: Place) -> Done:
+    folder = place.rlm.folder / "read-only"
+    folder.mkdir()
+    place.make_read_only(folder)
+    place.script()
+    place.set(RLM_HOME=str(folder / "home"))
+    return place.go()
+
+
+def cwd_read_only(place: Place) -> Done:
+    place.make_read_only(place.cwd)
+    place.script(call("ipython", code="1"))
+    return place.go()
+
+
+def cwd_read_only_and_home_elsewhere(place: Place) -> Done:
+    place.set(RLM_HOME=str(place.rlm.folder / "elsewhere"))
+    return cwd_read_only(place)
+
+
+def users_home(read_only: bool) -> Callable[[Place], Done]:
+    def provoke(place: Place) -> Done:
+        home = place.rlm.folder / "nobody"
+        if read_only:
+            home.mkdir()
+            place.make_read_only(home)
+        place.set(HOME=str(home))
+        place.script(call("ipython", code="1"))
+        return place.go()
+
+    return provoke
+
+
+# ---- folders
+
+REMOVE = "import os, shutil\nshutil.rmtree(os.getcwd())"
+
+
+def cwd_gone(place: Place) -> Done:
+    place.script()
+    return place.line("mkdir gone; cd gone; rmdir ../gone; rlm go")
+
+
+def cwd_removed(*more: Answer, home: str = "") -> Callable[[Place], Done]:
+    def provoke(place: Place) -> Done:
+        if home:
+            place.set(RLM_HOME=str(place.rlm.folder / home))
+        place.script(call("ipython", code=REMOVE), *more)
+        return place.go()
+
+    return provoke
+
+
+def temporary(name: str, *, made: bool = False, read_only: bool = False) -> Callable[[Place], Done]:
+    def provoke(place: Place) -> Done:
+        folder = place.rlm.folder / name
+        place.set(TMPDIR=str(folder))
+        if made or read_only:
+            folder.mkdir()
+        if read_only:
+            place.make_read_only(folder)
+        place.script(call("ipython", code="1"))
+        return place.go()
+
+    return provoke
+
+
+def nothing_temporary(place: Place) -> Done:
+    for folder in (Path("/tmp"), Path("/var/tmp"), place.cwd):
+        place.make_read_only(folder)
+    place.set(TMPDIR="")
+    place.script()
+    return place.go()
+
+
+# ---- the clock
+
+YEARS = 10 * 365 * 86_400
+JUMP = """
+import time
+began = time.time()
+print("in it", flush=True)
+while time.time() - began < 86_400:
+    time.sleep(0.01)
+print("it has jumped")
+"""
+
+
+def clock_jumps(place: Place) -> Done:
+    """Forward while a cell runs, back while the provider is asked: it wants to be left alone until a date."""
+    jump = place.rlm.folder / "jump"
+    set_clock(jump, 0)
+
+    def busy() -> Answer:
+        set_clock(jump, -YEARS)
+        now = time.time()
+        return error(503, "busy", retry_after=formatdate(now + 2, usegmt=True), date=formatdate(now, usegmt=True))
+
+    place.failed = 1
+    place.script(call("ipython", code=JUMP), busy, text("end"))
+    place.set(LD_PRELOAD=str(compiled(place.rlm.folder)), JUMP_FILE=str(jump))
+    process = place.start()
+    set_clock(jump, YEARS)
+    done = place.end(process)
+    check_times(done.session)
+    return done
+
+
+def set_clock(jump: Path, seconds: int) -> None:
+    with jump.open("r+b" if jump.exists() else "xb") as file:
+        file.write(struct.pack("q", seconds))
+
+
+def compiled(folder: Path) -> Path:
+    compiler = shutil.which("cc")
+    assert compiler, "a C compiler is needed to let a clock jump: install gcc"
+    library = folder / "jumping.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, SUPPORT / "jumping.c"], check=True)
+    return library
+
+
+def check_times(session: Session) -> None:
+    assert ["in it\nit has jumped\n"] == session.results
+    stamps = [record["ts"] for record in session.records]
+    assert stamps == sorted(stamps)
+    meta = session.meta
+    durations = [record["duration"] for record in session.records if "duration" in record]
+    for seconds in (*durations, meta["end_time"] - meta["start_time"], meta["metrics"]["duration"]):
+        assert 0 <= seconds < 86_400
+    (wait,) = [record["wait"] for record in session.records if record["type"] == "retry"]
+    assert wait < 60
+
+
+# ---- all of them
+
+LARGE = text("x" * 200_000)  # more than a pipe holds
+PRINTING = call("ipython", code="import time\nwhile True:\n    print('x' * 100, flush=True)\n    time.sleep(0.01)")
+
+PROVOKE: dict[str, Callable[[Place], Done]] = {
+    "SIGINT (Ctrl-C)": sent(signal.SIGINT),
+    "SIGINT twice, and a cell that ignores it": sent(signal.SIGINT, signal.SIGINT, cell=DEAF),
+    "SIGTERM": sent(signal.SIGTERM),
+    "SIGHUP: the terminal is closed": sent(signal.SIGHUP),
+    "SIGHUP under `nohup`": sent(signal.SIGHUP, cell=SHORT, under=("nohup",)),
+    "SIGKILL": sent(signal.SIGKILL),
+    "who reads the answer leaves (`rlm … | head -c 1`)": line("rlm go | head -c 1; exit ${PIPESTATUS[0]}", LARGE),
+    "who reads the lines of `--json` leaves": line(
+        "rlm --json go | grep -m 1 cell_output; exit ${PIPESTATUS[0]}", PRINTING
+    ),
+    "who reads stderr leaves": reader_of_stderr_leaves,
+    "stdin and stdout are closed": line("rlm go <&- >&-", call("ipython", code="1")),
+    "the disk of the session is full": full_disk,
+    "it was full before": full_before,
+    "stdout leads to a full disk": line("rlm go >/dev/full"),
+    "stdout leads to a full disk, with `--json`": line("rlm --json go >/dev/full"),
+    "stderr leads to a full disk": line("rlm go 2>/dev/full"),
+    "the file of `-o` is on a full disk": line("rlm -o /dev/full go"),
+    "the file of `-o` is on a read-only disk": output_read_only,
+    "`RLM_HOME` is on a read-only disk": home_read_only,
+    "a read-only working directory": cwd_read_only,
+    "a read-only working directory, and `RLM_HOME` elsewhere": cwd_read_only_and_home_elsewhere,
+    "a read-only home": users_home(read_only=True),
+    "no home": users_home(read_only=False),
+    "the working directory is gone": cwd_gone,
+    "a cell removes the working directory, and the session in it": cwd_removed(),
+    "a cell removes the working directory, and `RLM_HOME` is elsewhere": cwd_removed(
+        call("ipython", code="1"), home="elsewhere"
+    ),
+    "a cell removes the working directory, and its kernel dies": cwd_removed(
+        call("ipython", code="os._exit(1)"), call("ipython", code="1"), home="elsewhere"
+    ),
+    "a long `TMPDIR`: `/tmp` is used": temporary("long" * 50, made=True),
+    "no such `TMPDIR`: `/tmp` is used": temporary("missing"),
+    "a read-only `TMPDIR`: `/tmp` is used": temporary("locked", read_only=True),
+    "no folder for temporary files anywhere": nothing_temporary,
+    "somebody sets the clock forward by ten years, and back by twenty": clock_jumps,
+}
+
+
+def test_each_fault_is_provoked() -> None:
+    assert list(PROVOKE) == [fault.name for fault in MACHINE_FAULTS]
+
+
+@pytest.mark.parametrize("fault", MACHINE_FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_of_the_machine_ends_as_the_table_says(place: Place, fault: MachineFault) -> None:
+    done = PROVOKE[fault.name](place)
+    nothing_left(place.rlm, place.temporary)
+    check_words(fault, done)
+    assert fault.code == done.code
+    assert fault.begun == bool(place.server.requests)
+    statuses = [row["status"] for row in place.rlm("ls", "--json").lines]
+    assert ([] if fault.session == "none" else [fault.session]) == statuses
+    if fault.session != "none":
+        resumed = place.resume()
+        assert (0, "went on\n") == (resumed.code, resumed.out), resumed.err
+        law.check(place.session(), place.server, failed=place.failed)
+
+
+def check_words(fault: MachineFault, done: Done) -> None:
+    """What there is to say is said once, and last."""
+    assert "Traceback" not in done.err
+    lines = done.err.splitlines()
+    if fault.sees:
+        assert re.fullmatch(re.escape(fault.sees).replace("…", ".*"), lines[-1]), done.err
+    assert [] == [line for line in lines[:-1] if line.startswith("rlm: ")]

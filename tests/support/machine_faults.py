@@ -1,0 +1,119 @@
+"""What the machine, and those who use it, do to a run. docs/faults.md is made from this list, and the tests prove it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Session = Literal["done", "cancelled", "error", "lost", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFault:
+    """`sees` is the last line on stderr, with anything for `…`; `code` the exit code, as a shell tells it.
+
+    `session` is its status in `rlm ls` afterwards. If there is one, `rlm resume` goes on with it. `begun`: the provider
+    was asked.
+    """
+
+    name: str
+    sees: str
+    code: int
+    session: Session
+    begun: bool = True
+
+
+RESUME = "… · rlm resume …"
+CANCELLED = f"stopped: cancelled{RESUME}"
+
+
+def ends(name: str, code: int) -> MachineFault:
+    """In order, and at once."""
+    return MachineFault(name, CANCELLED, code, "cancelled")
+
+
+def passes(name: str) -> MachineFault:
+    """Nobody need know."""
+    return MachineFault(name, RESUME, 0, "done")
+
+
+def refused(name: str, sees: str, code: int = 1) -> MachineFault:
+    """Before anything is begun."""
+    return MachineFault(name, f"rlm: {sees}", code, "none", begun=False)
+
+
+SIGNALS = [
+    ends("SIGINT (Ctrl-C)", 130),
+    ends("SIGINT twice, and a cell that ignores it", 130),
+    ends("SIGTERM", 143),
+    ends("SIGHUP: the terminal is closed", 129),
+    passes("SIGHUP under `nohup`"),
+    MachineFault("SIGKILL", "", 137, "lost"),
+    MachineFault("who reads the answer leaves (`rlm … | head -c 1`)", RESUME, 0, "done"),
+    MachineFault("who reads the lines of `--json` leaves", CANCELLED, 141, "cancelled"),
+    MachineFault("who reads stderr leaves", "", 0, "done"),
+    passes("stdin and stdout are closed"),
+]
+
+NO_SPACE = "No space left on device"
+UNWRITABLE = f"rlm: stdout cannot be written: {NO_SPACE}."
+ELSEWHERE = "Set RLM_HOME to a folder that you can write to."
+READ_ONLY = f"Sessions cannot be kept in …: Read-only file system. {ELSEWHERE}"
+
+DISKS = [
+    MachineFault(
+        "the disk of the session is full",
+        f"rlm: The session cannot be written: {NO_SPACE}. Make room on the disk and resume it.",
+        1,
+        "lost",
+    ),
+    refused("it was full before", f"Sessions cannot be kept in …: {NO_SPACE}. {ELSEWHERE}"),
+    MachineFault("stdout leads to a full disk", UNWRITABLE, 1, "done"),
+    MachineFault("stdout leads to a full disk, with `--json`", UNWRITABLE, 1, "cancelled", begun=False),
+    MachineFault("stderr leads to a full disk", "", 0, "done"),
+    MachineFault("the file of `-o` is on a full disk", f"rlm: … could not be written: {NO_SPACE}.", 1, "done"),
+    refused("the file of `-o` is on a read-only disk", "… cannot be written: no such folder, or no permission.", 2),
+    refused("`RLM_HOME` is on a read-only disk", READ_ONLY),
+    refused("a read-only working directory", READ_ONLY),
+    passes("a read-only working directory, and `RLM_HOME` elsewhere"),
+    passes("a read-only home"),
+    passes("no home"),
+]
+
+FOLDERS = [
+    refused("the working directory is gone", "The working directory is gone. Change to one that exists.", 2),
+    MachineFault(
+        "a cell removes the working directory, and the session in it",
+        "rlm: The session cannot be written: No such file or directory. Somebody has removed its folder.",
+        1,
+        "none",
+    ),
+    passes("a cell removes the working directory, and `RLM_HOME` is elsewhere"),
+    MachineFault(
+        "a cell removes the working directory, and its kernel dies",
+        "rlm: A kernel could not be started: its folder … is gone.",
+        1,
+        "error",
+    ),
+    passes("a long `TMPDIR`: `/tmp` is used"),
+    passes("no such `TMPDIR`: `/tmp` is used"),
+    passes("a read-only `TMPDIR`: `/tmp` is used"),
+    refused(
+        "no folder for temporary files anywhere",
+        "No temporary folder can be made: No usable temporary directory found in …. "
+        "Set TMPDIR to a folder that you can write to.",
+        2,
+    ),
+]
+
+CLOCKS = [
+    passes("somebody sets the clock forward by ten years, and back by twenty"),
+]
+
+GROUPS = {
+    "Signals": SIGNALS,
+    "Disks": DISKS,
+    "Folders": FOLDERS,
+    "The clock": CLOCKS,
+}
+MACHINE_FAULTS = [fault for faults in GROUPS.values() for fault in faults]

@@ -1,0 +1,50 @@
+"""A place with disks of its own: what is mounted in it is seen nowhere else, and is gone with it. No root is needed."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from cli import Rlm
+
+
+class Namespace:
+    """Lasts from `with` to the end of it."""
+
+    def __enter__(self) -> Self:
+        """
+        Raises:
+            RuntimeError: this system lets nobody make one.
+        """
+        words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", "echo there; exec cat"]
+        self._keeper = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert self._keeper.stdout is not None
+        if not self._keeper.stdout.readline():
+            _, said = self._keeper.communicate()
+            raise RuntimeError(f"user namespaces are needed for disks that are full or read-only: {said.decode()}")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._keeper.communicate()
+
+    @property
+    def _enter(self) -> str:
+        return f"nsenter --target {self._keeper.pid} --user --mount --preserve-credentials --"
+
+    def run(self, command: str) -> None:
+        """Run a command of the shell in it."""
+        done = subprocess.run(
+            ["bash", "-c", f"{self._enter} sh -ec {shlex.quote(command)}"], capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    def put_in(self, rlm: Rlm) -> Rlm:
+        """The same command, run in here."""
+        inside = rlm.folder / "inside"
+        go = f'cd "$0" && exec {shlex.quote(str(rlm.command))} "$@"'  # another root is another working directory
+        inside.write_text(f'#!/bin/sh\nexec {self._enter} sh -c {shlex.quote(go)} "$PWD" "$@"\n')
+        inside.chmod(0o755)
+        return replace(rlm, command=inside)
