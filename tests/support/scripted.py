@@ -260,6 +260,8 @@ class Scripted:
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stop = asyncio.Event()
+        self._writers: list[asyncio.StreamWriter] = []
+        self._talks: list[asyncio.Future[None]] = []
         self._thread = threading.Thread(target=self._run, name="scripted server", daemon=True)
         self.requests: list[Request] = []
         self.seen: Counter[str] = Counter()
@@ -295,15 +297,25 @@ class Scripted:
             self._loop.close()
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._talk, "127.0.0.1", self._port, backlog=1024, ssl=self._tls)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", self._port, backlog=1024, ssl=self._tls)
         self._port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
+        for listening in server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        await asyncio.sleep(0)  # what was accepted gets its transport: without, or once the server is closed, it leaks
         server.close()
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+        while rest := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in rest:
+                task.cancel()
+            await asyncio.wait(rest)
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)  # and they are closed
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        self._talks.append(asyncio.ensure_future(self._talk(reader, writer)))
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.seen["connected"] += 1
