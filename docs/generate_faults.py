@@ -1,4 +1,4 @@
-"""Writes the tables in faults.md from the lists that the tests prove: tests/support/faults.py and kernel_faults.py."""
+"""Writes the tables in faults.md from the lists that the tests prove: faults.py and its kin in tests/support."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ sys.path.insert(0, str(HERE.parent / "tests" / "support"))
 
 from faults import FAULTS, OVERFLOWS, Fault  # noqa: E402 - the path comes first
 from kernel_faults import AFTER, GROUPS, KernelFault  # noqa: E402
+from machine_faults import GROUPS as OF_THE_MACHINE  # noqa: E402
+from machine_faults import MachineFault  # noqa: E402
 
 
 def provider_table() -> str:
@@ -28,9 +30,19 @@ def kernel_table() -> str:
     return "\n".join(rows)
 
 
+def machine_table() -> str:
+    rows = ["| What happens | What you see at last | Exit code | The session |", "|---|---|---|---|"]
+    for heading, faults in OF_THE_MACHINE.items():
+        rows += [f"| **{heading}** | | | |", *map(_machine_row, faults)]
+    return "\n".join(rows)
+
+
 def page() -> str:
     """The page with its tables made anew."""
-    return _filled(_filled(PAGE.read_text(), "provider", provider_table()), "kernel", kernel_table())
+    text = PAGE.read_text()
+    for name, table in (("provider", provider_table()), ("kernel", kernel_table()), ("machine", machine_table())):
+        text = _filled(text, name, table)
+    return text
 
 
 def _filled(text: str, name: str, table: str) -> str:
@@ -55,6 +67,13 @@ def _reads(fault: KernelFault) -> str:
         return f"{fault.reads} (`{fault.test.rpartition('::')[2]}`)"
     words = fault.reads.replace("\n", " ⏎ ")
     return {"": "what it printed", AFTER: "what it printed, after that too"}.get(words, f"`{words}`")
+
+
+def _machine_row(fault: MachineFault) -> str:
+    sees = "the answer" if fault.code == 0 else f"`{fault.sees}`" if fault.sees else "nothing"
+    session = {"none": "there is none"}.get(fault.session, f"`{fault.session}`")
+    name = fault.name.replace("|", "\\|")
+    return f"| {name} | {sees} | {fault.code} | {session} |"
 
 
 if __name__ == "__main__":
