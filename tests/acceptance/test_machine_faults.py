@@ -384,6 +384,16 @@ def test_each_fault_is_provoked() -> None:
     assert list(PROVOKE) == [fault.name for fault in MACHINE_FAULTS]
 
 
+def test_a_record_that_was_half_written_is_told_when_it_is_cut(place: Place) -> None:
+    """As a machine leaves it that loses its power."""
+    place.script()
+    with (place.go().session.folder / "messages.jsonl").open("a") as journal:
+        journal.write('{"type": "mess')
+    resumed = place.resume()
+    assert "The last record was half written, and was cut: 14 bytes." in resumed.err
+    assert (0, "went on\n") == (resumed.code, resumed.out)
+
+
 @pytest.mark.parametrize("fault", MACHINE_FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_of_the_machine_ends_as_the_table_says(place: Place, fault: MachineFault) -> None:
     done = PROVOKE[fault.name](place)

@@ -104,6 +104,8 @@ class Front:
             sandbox=config.sandbox + (" with network" if config.sandbox_net and config.sandbox != "off" else ""),
             recorded=config.model.startswith(REPLAY),
         )
+        for note in session.get("notes", ()):
+            self._screen.note(note)
 
     def _close(self, code: int, error: str = "") -> int:
         """Say how it ended, in every form."""

@@ -270,7 +270,8 @@ class Session:
     def _introduce(self) -> None:
         meta = self._meta
         said = {"model": meta.model, "cwd": meta.cwd, "version": meta.version}
-        self._tell({"type": "session", "ts": self._now()} | self._where() | said)
+        notes = {"notes": list(self.notes)} if self.notes else {}
+        self._tell({"type": "session", "ts": self._now()} | self._where() | said | notes)
 
     def _where(self) -> Record:
         return {"session_id": self.id, "session_dir": str(self.folder)}
