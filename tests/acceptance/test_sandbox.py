@@ -270,6 +270,25 @@ def test_the_project_is_as_it_was_but_for_what_the_run_did(boxed: Make) -> None:
     assert "../evil" == (done.cwd / ".git" / "commondir.rejected").read_text()
 
 
+def test_links_that_lead_to_the_project_and_to_temporary_files_need_not_be_in_the_box(
+    boxed: Make, tmp_path: Path
+) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    (tmp_path / "t").mkdir()
+    (links / "tmp").symlink_to(tmp_path / "t")
+
+    def make(server: Scripted) -> Rlm:
+        command = boxed(server)
+        work = command.cwd
+        work.rename(tmp_path / "project")
+        work.symlink_to(tmp_path / "project")
+        return command
+
+    _, (said,) = run_cells(make, ["import os\nprint(os.getcwd())"], TMPDIR=str(links / "tmp"))
+    assert f"{tmp_path / 'project'}\n" == said
+
+
 def test_what_guarded_files_hold_can_be_read(boxed: Make) -> None:
     def make(server: Scripted) -> Rlm:
         command = boxed(server)

@@ -46,7 +46,7 @@ def private_folder() -> Iterator[Path]:
 
 def _new_folder() -> Path:
     try:
-        folder = Path(tempfile.mkdtemp(prefix="rlm-"))
+        folder = Path(tempfile.mkdtemp(prefix="rlm-")).resolve()  # a sandbox may not have the link that leads to it
         if len(str(folder).encode()) <= LONGEST:
             return folder
         folder.rmdir()
