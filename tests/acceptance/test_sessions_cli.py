@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 
 from cli import Rlm
+from escapes import shown
+from pseudoterminal import PseudoTerminal
 from scripted import Request, Scripted, call, text
 
 Make = Callable[[Scripted], Rlm]
@@ -44,6 +46,18 @@ def test_show_tells_a_session_with_its_children_under_their_cell(rlm: Make) -> N
     assert (
         shown.index("rlm.run") < shown.index("the child task") < shown.index("the child's answer") < shown.index("end")
     )
+
+
+def test_a_long_session_goes_through_the_pager_which_lets_colours_through(rlm: Make) -> None:
+    with Scripted(text("line\n" * 30)) as server:
+        made = rlm(server)
+        made("go")
+    for pager, words in (("sh -c 'echo \"[$LESS]\"; cat'", "[FRX]"), ("no-such-pager", ""), ("'", ""), (" ", "")):
+        with PseudoTerminal(made, "show", lines=20, PAGER=pager) as terminal:
+            assert terminal.end() == 0
+        told = shown(bytes(terminal.seen), colours=True)
+        assert told.count("line") == 30
+        assert told.startswith(words)
 
 
 def test_an_id_that_is_not_there_is_an_error_that_says_what_to_do(alone: Rlm) -> None:

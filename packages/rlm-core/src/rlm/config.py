@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -351,6 +352,12 @@ def broker_address(environ: Mapping[str, str] | None = None) -> tuple[str, str] 
     text = (os.environ if environ is None else environ).get(BROKER, "")
     path, found, token = text.rpartition(":")
     return (path, token) if found else None
+
+
+def pager(environ: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str]]:
+    """The words of the user's pager, and its environment: less lets colours through, unless the user says how it is."""
+    environ = os.environ if environ is None else environ
+    return shlex.split(environ.get("PAGER") or "less"), {"LESS": "FRX", **environ}
 
 
 def wants_json(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,12 +56,10 @@ class Front:
         except Interrupted as interrupted:
             return self._close(interrupted.code)
         except asyncio.CancelledError:
-            self._close(exits.UNREAD)
-            if isinstance(self._unheard, RlmError):
-                raise self._unheard from None
-            return exits.UNREAD
+            return self._close_unheard()
         except Exception as error:
-            self._close(exits.of_error(error), str(error))
+            with suppress(BrokenPipeError, RlmError):  # what went wrong first is what the user must hear
+                self._close(exits.of_error(error), str(error))
             raise
         return self._close(exits.of_stop(result.stop))
 
@@ -93,6 +91,12 @@ class Front:
             self._unheard = error
             if self._task is not None:
                 self._task.cancel()
+
+    def _close_unheard(self) -> int:
+        code = self._close(exits.UNREAD)
+        if isinstance(self._unheard, RlmError):
+            raise self._unheard from None
+        return code
 
     def _header(self, session: Record) -> None:
         config = self._config

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 
 from rlm.cli.streams import put_painted, stdout_is_terminal
-from rlm.config import Config
+from rlm.config import Config, pager
 
 
 class _Console(Console):
@@ -34,9 +36,20 @@ def paged(config: Config) -> Iterator[Console]:
     with out.capture() as captured:
         yield out
     text = captured.get()
-    if text.count("\n") < out.height:
+    if text.count("\n") < out.height or not _shown_by_pager(text):
         put_painted(text.removesuffix("\n"))
-        return
-    from pydoc import pager  # PAGER, else less
 
-    pager(text)
+
+def _shown_by_pager(text: str) -> bool:
+    """False where there is none."""
+    try:
+        words, environment = pager()
+        program = subprocess.Popen(words, stdin=subprocess.PIPE, env=environment)
+    except (OSError, ValueError, IndexError):  # no such program, quotes that do not end, blanks
+        return False
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the pager's to heed
+    try:
+        program.communicate(text.encode(errors="replace"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return True

@@ -104,11 +104,6 @@ def cannot_be_made(error: OSError) -> SessionError:
     return SessionError(f"No session can be made: {error.strerror}. Set RLM_HOME to a folder that you can write to.")
 
 
-def refused(what: str, error: OSError) -> SessionError:
-    """That something cannot be done to a session, why, and what to do."""
-    return SessionError(f"{what}: {error.strerror}.{_ADVICE.get(error.errno or 0, '')}")
-
-
 _ROOM = " Make room on the disk and resume it."
 _ADVICE = {
     errno.ENOSPC: _ROOM,
@@ -118,6 +113,11 @@ _ADVICE = {
     errno.EROFS: " Make its folder writable.",
     errno.EACCES: " Make its folder writable.",
 }
+
+
+def refused(what: str, error: OSError) -> SessionError:
+    """That something cannot be done to a session, why, and what to do."""
+    return SessionError(f"{what}: {error.strerror}.{_ADVICE.get(error.errno or 0, '')}")
 
 
 def write_new(folder: int, name: str, data: bytes) -> None:
