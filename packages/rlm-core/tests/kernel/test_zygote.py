@@ -154,6 +154,26 @@ async def test_a_killed_zygote_takes_its_kernels_along_and_is_replaced(spec: Ker
         assert seen.endswith("[this cell]\nFalse\n")
 
 
+async def test_a_box_whose_end_has_begun_is_not_entered_any_more(spec: KernelSpec) -> None:
+    """It takes as long as somebody outside does not ask what became of a process in it."""
+    run_dir = spec.run_dir / "ending"
+    run_dir.mkdir(mode=0o700)
+    async with Box(walls(replace(spec, run_dir=run_dir)), run_dir) as box:
+        door = await box.door()
+        first = psutil.Process(int(door.partition("-")[0]))
+        outside = await asyncio.create_subprocess_exec(*await box.command(spec.cwd, "sleep", "1000"))
+        await until(lambda: "sleep" in map(named, psutil.Process(outside.pid).children()))
+        outside.send_signal(signal.SIGSTOP)
+        first.children()[0].kill()
+        await until(lambda: not Path(f"/proc/{first.pid}/ns/mnt").exists())
+        assert alive(first.pid)
+        opening = asyncio.ensure_future(box.door())
+        await asyncio.sleep(0.1)
+        outside.send_signal(signal.SIGCONT)
+        assert door != await opening
+        assert await outside.wait() == -signal.SIGKILL
+
+
 async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_box(
     spec: KernelSpec, tmp_path: Path
 ) -> None:

@@ -129,7 +129,11 @@ class _Life:
 
     @property
     def over(self) -> bool:
-        return self._wait(0)
+        """A first process that ends gives up its namespaces, then the others are killed, and only then it is gone."""
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{self.pid}/ns/mnt").stat()
+            return self._wait(0)
+        return True
 
     async def end(self) -> None:
         """Killing the first process of a pid namespace kills all; it is gone when all are. See pid_namespaces(7)."""
