@@ -141,8 +141,8 @@ class Watched:
     def has_shown(self, number: int) -> bool:
         return over(number).encode() in self.terminal.seen
 
-    def run(self, rlm: Rlm, **env: str) -> str:
-        with PseudoTerminal(rlm, "go", **NO_COLOUR, **env) as self.terminal:
+    def run(self, rlm: Rlm, **env: Any) -> str:
+        with PseudoTerminal(rlm, "go", **{**NO_COLOUR, **env}) as self.terminal:
             self.terminal.end()
         return shown(bytes(self.terminal.seen), live=True)
 
