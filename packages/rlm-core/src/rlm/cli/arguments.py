@@ -25,7 +25,8 @@ LATER = ("batch",)
 
 _EPILOG = """\
 exit codes: 0 an answer; 1 failed; 2 usage or configuration; 3 a limit stopped it; 4 no or refused credentials;
-75 the provider failed for now; 130 interrupted; 143 terminated"""
+75 the provider failed for now; 130 interrupted; 143 terminated; 129 hung up;
+141 nobody reads its --json"""
 
 
 class Parser(argparse.ArgumentParser):
