@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -14,17 +15,27 @@ from waiting import until
 
 
 def processes(rlm: Rlm, besides: Collection[str] = ()) -> list[psutil.Process]:
-    """Those alive that this command started, however deep below it and however detached: they inherit its home.
+    """This command, and those alive that it started, however deep below it and however detached.
 
     `besides`: names of programs that do not count.
     """
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            ours = process.environ().get("HOME") == rlm.env()["HOME"]
-            if ours and process.status() != psutil.STATUS_ZOMBIE and process.name() not in besides:
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            if alive and _belongs(process, rlm) and process.name() not in besides:
                 found.append(process)
     return found
+
+
+def _belongs(process: psutil.Process, rlm: Rlm) -> bool:
+    """They inherit its home, or are told its folder. The command itself lets nobody but root read its environment."""
+    try:
+        if process.environ().get("HOME") == rlm.env()["HOME"]:
+            return True
+    except psutil.AccessDenied:
+        return process.ppid() == os.getpid()
+    return any(str(rlm.folder) in word for word in process.cmdline())
 
 
 @contextmanager
