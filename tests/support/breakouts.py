@@ -46,8 +46,7 @@ BREAKOUTS = (
     Breakout(
         "find the key in a file that can be reached",
         "import os\nbase = os.path.dirname(os.environ['RLM_BROKER'].split(':')[0])\n"
-        "got = !grep -rlsF {SECRET} {base} . ~ /tmp /run /var/tmp /etc\n",
-        bare=False,  # it is in none; but the tests plant it in the home, which must be empty
+        "got = !grep -rlsF {SECRET} {base} . ~ /run /var/tmp /etc\n",
     ),
     Breakout("find another key in our environment", "import os\ngot = os.environ['GITHUB_TOKEN']"),
     Breakout("find the user's agent for keys", "import os\ngot = os.environ['SSH_AUTH_SOCK']"),

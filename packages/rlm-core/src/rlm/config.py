@@ -311,10 +311,10 @@ def secrets_of(config: Config) -> tuple[str, ...]:
 
 
 def guest_environment(config: Config, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for kernels and commands: ours without credentials, and without rlm's own settings,
+    """The environment for kernels and commands: ours without credentials; in a sandbox, no more than is harmless.
 
-    for a sub-agent takes its settings from its parent. Commands of skills lie beside our Python: they are found last,
-    so that the user's own `python` stays the user's.
+    rlm's own settings are left out, for a sub-agent takes them from its parent. Commands of skills lie beside our
+    Python: they are found last, so that the user's own `python` stays the user's.
     """
     environ = os.environ if environ is None else environ
     hidden = set(filter(None, (config.api_key, environ.get("OPENAI_API_KEY"), environ.get("RLM_API_KEY"))))

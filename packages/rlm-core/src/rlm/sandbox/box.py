@@ -123,8 +123,10 @@ class _Life:
                 raise KernelError(f"The sandbox could not be started: {error}.") from None
             try:
                 return cls(process, await _await_ready(process, told))
-            except BaseException:
+            except BaseException as error:
                 await process.communicate()  # its stdin ends, so the box does
+                if isinstance(error, OSError):
+                    raise KernelError(f"The sandbox cannot be entered: {error}. It takes Linux 5.8 or newer.") from None
                 raise
 
     @property
