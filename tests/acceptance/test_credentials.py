@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from cli import Rlm
-from scripted import Request, Scripted, call, hang, text
+from scripted import Request, Scripted, call, error, hang, text
 
 KEY = "sk-secret-0123456789abcdef"
 
@@ -75,3 +76,34 @@ def test_a_child_and_its_commands_do_not_have_it_either(rlm: Make) -> None:
     assert "HOME" in child.results[0]
     assert "RLM_API_KEY" not in child.results[0]
     assert "OTHER" not in child.results[0]
+
+
+def test_a_placeholder_for_a_key_changes_no_word_and_no_path(rlm: Make) -> None:
+    cell = "import os\nprint('3 tests passed')\nprint(os.environ['PATH'])"
+    with Scripted(call("ipython", code=cell), text("end")) as server:
+        done = rlm(server)("go", RLM_API_KEY="test", PATH=f"/opt/test:{os.environ['PATH']}")
+    (result,) = done.session.results
+    assert result.startswith("3 tests passed\n/opt/test:")
+    assert "Bearer test" == server.requests[0].headers["authorization"]
+
+
+def test_the_key_is_nowhere_in_what_a_run_says_or_writes(rlm: Make, tmp_path: Path) -> None:
+    """A cell finds it in a file, raw and encoded, and the provider's error repeats it."""
+    (tmp_path / "env").write_text(f"{KEY}\n{base64.b64encode(f'me:{KEY}'.encode()).decode()}\n")
+    refusal = error(400, f"bad header 'Bearer {KEY}'")
+    with Scripted(call("ipython", code=f"print(open({str(tmp_path / 'env')!r}).read())"), refusal) as server:
+        done = rlm(server)("go", "--json", RLM_API_KEY=f" {KEY}\n")
+    said = done.out + done.err + "".join(path.read_text() for path in done.session.folder.rglob("*.json*"))
+    assert "[redacted]" in done.session.results[0]
+    assert "bad header 'Bearer [redacted]'" in done.err
+    assert KEY not in said
+    assert base64.b64encode(f"me:{KEY}".encode()).decode() not in said
+
+
+def test_a_key_that_cannot_be_one_is_refused_before_anything_starts(rlm: Make) -> None:
+    with Scripted() as server:
+        done = rlm(server)("go", RLM_API_KEY=f"“{KEY}”")
+    assert 4 == done.code
+    assert "RLM_API_KEY is not allowed: it takes printable ASCII" in done.err
+    assert KEY not in done.err
+    assert [] == done.sessions

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rlm.errors import ConfigError
+from rlm.errors import ConfigError, CredentialsError
+from rlm.text.redact import Redactor
 
 TOOLS = ("ipython", "summarize", "bash", "edit")
 SANDBOXES = ("off", "bwrap")
@@ -48,6 +49,14 @@ def _one_of(*names: str) -> Read:
         return text
 
     return read
+
+
+def _key(text: str) -> str:
+    """Blanks and newlines at its ends come from files and clipboards; what else is no printable ASCII is in no key."""
+    key = text.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError("printable ASCII characters alone; copy the key again, without quotes and line breaks")
+    return key
 
 
 def _seconds(text: str) -> float:
@@ -141,12 +150,12 @@ def _default_concurrency() -> int:
 class Config:
     """Everything a user can set, read and checked."""
 
-    model: str = setting("model name; replay:FILE plays a recorded session", str, default="gpt-4o")
+    model: str = setting("model name; replay:FILE plays a recorded session", str.strip, default="gpt-4o")
     api_key: str | None = setting(
-        "key for RLM_BASE_URL, or for OpenAI's URL if that is not set", str, default=None, secret=True
+        "key for RLM_BASE_URL, or for OpenAI's URL if that is not set", _key, default=None, secret=True
     )
     base_url: str | None = setting(
-        "OpenAI-compatible endpoint; without RLM_API_KEY no key is sent to it", str, default=None
+        "OpenAI-compatible endpoint; without RLM_API_KEY no key is sent to it", str.strip, default=None
     )
     max_turns: int = setting("model calls per agent", _at_least(1), default=30)
     max_depth: int = setting("levels of sub-agents below the root", _at_least(0), default=0)
@@ -245,6 +254,7 @@ def read_config(flags: Mapping[str, str], environ: Mapping[str, str] | None = No
 
     Raises:
         ConfigError: naming the flag or variable, its value, and what is allowed.
+        CredentialsError: the key cannot be one; it is not shown.
     """
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {"color": "never"} if environ.get("NO_COLOR") else {}
@@ -287,27 +297,40 @@ def _read(source: str, read: Read, text: str, *, secret: bool = False) -> Any:
     try:
         return read(text)
     except ValueError as error:
-        shown = "" if secret else f"={text!r}"
-        raise ConfigError(f"{source}{shown} is not allowed: it takes {error}.") from None
+        if secret:
+            raise CredentialsError(f"{source} is not allowed: it takes {error}.") from None
+        raise ConfigError(f"{source}={text!r} is not allowed: it takes {error}.") from None
 
 
 def _with_credentials(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
     """RLM_* and OPENAI_* are pairs: a key never goes to the other pair's URL."""
     if "api_key" in values or "base_url" in values:
         return values
-    pair = {"api_key": environ.get("OPENAI_API_KEY"), "base_url": environ.get("OPENAI_BASE_URL")}
-    return values | {name: text for name, text in pair.items() if text and text.strip()}
+    table, pair = Config.settings(), {"api_key": "OPENAI_API_KEY", "base_url": "OPENAI_BASE_URL"}
+    return values | {
+        field: _read(name, table[field].read, text, secret=table[field].secret)
+        for field, name in pair.items()
+        if (text := environ.get(name)) and text.strip()
+    }
 
 
 # ---- the environment of what rlm starts, and of rlm when a cell starts it
+
+KEY_VARIABLES = ("RLM_API_KEY", "OPENAI_API_KEY")
 
 BROKER = "RLM_BROKER"
 """In a kernel: where its host listens, and the token that says which agent asks, as `path:token`."""
 
 
-def secrets_of(config: Config) -> tuple[str, ...]:
-    """What must not be written anywhere or reach a kernel."""
-    return (config.api_key,) if config.api_key else ()
+def redactor_of(config: Config) -> Redactor:
+    """Takes the key in use out of what is written anywhere."""
+    return Redactor([config.api_key] if config.api_key else [])
+
+
+def redactor_of_environment(environ: Mapping[str, str] | None = None) -> Redactor:
+    """Takes every key that the environment holds out of an error, whichever settings it happened with."""
+    environ = os.environ if environ is None else environ
+    return Redactor(key.strip() for name in KEY_VARIABLES if (key := environ.get(name)))
 
 
 def guest_environment(config: Config, environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -317,11 +340,13 @@ def guest_environment(config: Config, environ: Mapping[str, str] | None = None) 
     Python: they are found last, so that the user's own `python` stays the user's.
     """
     environ = os.environ if environ is None else environ
-    hidden = set(filter(None, (config.api_key, environ.get("OPENAI_API_KEY"), environ.get("RLM_API_KEY"))))
+    redactors = (redactor_of(config), redactor_of_environment(environ))
     kept = {
         name: value
         for name, value in environ.items()
-        if not name.startswith("RLM_") and not any(secret in value for secret in hidden)
+        if not name.startswith("RLM_")
+        and name not in KEY_VARIABLES
+        and not any(redactor.occurs_in(value) for redactor in redactors)
     }
     if config.sandbox != "off":
         kept = {name: value for name, value in kept.items() if _is_harmless(name, value)}

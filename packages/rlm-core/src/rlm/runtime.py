@@ -15,7 +15,7 @@ from typing import Any
 
 from rlm.broker.ledger import Ledger
 from rlm.broker.parcel import Parcel, wrap
-from rlm.config import Config, guest_environment, secrets_of
+from rlm.config import Config, guest_environment, redactor_of
 from rlm.kernel import Zygote
 from rlm.node import Earlier, Node, Order, Shared
 from rlm.result import RunResult
@@ -55,19 +55,19 @@ class Tree:
             return await Node(shared, order, self.session).run()
 
     def _open_session(self, order: Order) -> Session:
-        config, secrets, told = order.config, secrets_of(order.config), VERSION
+        config, redactor, told = order.config, redactor_of(order.config), VERSION
         if order.earlier is None:
             return Session.create(
                 config.home,
                 model=config.model,
                 cwd=order.cwd,
                 prompt=order.task,
-                secrets=secrets,
+                redactor=redactor,
                 watch=self.watch,
                 version=told,
             )
         folder, fork = order.earlier.folder, order.earlier.fork
-        return Session.resume(folder, fork=fork, model=config.model, secrets=secrets, watch=self.watch, version=told)
+        return Session.resume(folder, fork=fork, model=config.model, redactor=redactor, watch=self.watch, version=told)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm.checkpoint import VARIABLES, Saving
-from rlm.config import Config, secrets_of
+from rlm.config import Config, redactor_of
 from rlm.errors import ConfigError, CredentialsError, KernelError
 from rlm.history import History
 from rlm.messages import Outcome, Schema
@@ -17,6 +17,7 @@ from rlm.models.openai import Endpoint, OpenAIClient
 from rlm.models.replay import Recording
 from rlm.ports import Kernel, Model, Sink, Tool
 from rlm.sandbox import Box, Walls, build, tidied
+from rlm.text.redact import Redactor
 from rlm.tools.bash import Bash
 from rlm.tools.boxed import Boxed
 from rlm.tools.edit import Edit
@@ -127,9 +128,9 @@ def open_tools(config: Config, place: Workplace, stack: ExitStack) -> list[Tool]
         "bash": lambda: stack.enter_context(closing(_bash(config, place))),
         "edit": lambda: Edit(place.cwd, place.boxed),
     }
-    hidden = secrets_of(config)
+    redactor = redactor_of(config)
     opened = [made[name]() for name in config.tools]
-    return [Discreet(tool, hidden) for tool in opened] if hidden else opened
+    return [RedactingTool(tool, redactor) for tool in opened] if redactor.spellings else opened
 
 
 def _bash(config: Config, place: Workplace) -> Bash:
@@ -151,12 +152,12 @@ def _ipython(config: Config, place: Workplace) -> Tool:
     return Saving(tool, place.kernel, draft=place.run_dir / VARIABLES, path=place.outputs.parent / VARIABLES)
 
 
-class Discreet:
-    """A tool whose results never hold a credential, so that neither the model nor the journal does."""
+class RedactingTool:
+    """A tool whose results never hold the key, so that neither the model nor the journal does."""
 
-    def __init__(self, tool: Tool, hidden: tuple[str, ...]) -> None:
+    def __init__(self, tool: Tool, redactor: Redactor) -> None:
         self._tool = tool
-        self._hidden = hidden
+        self._redactor = redactor
 
     @property
     def name(self) -> str:
@@ -167,7 +168,4 @@ class Discreet:
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
         outcome = await self._tool.run(arguments, history)
-        content = outcome.content
-        for secret in self._hidden:
-            content = content.replace(secret, "[redacted]")
-        return replace(outcome, content=content)
+        return replace(outcome, content=self._redactor.text(outcome.content))

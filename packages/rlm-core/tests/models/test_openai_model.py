@@ -331,7 +331,7 @@ async def test_a_stream_that_makes_no_sense_is_left_at_once() -> None:
 async def test_a_key_that_the_provider_repeats_is_not_told() -> None:
     with Scripted(error(401, "Incorrect API key: sk-very-secret")) as server:
         async with asking(server.url, "sk-very-secret") as ask:
-            with pytest.raises(CredentialsError, match=re.escape("Incorrect API key: ***")):
+            with pytest.raises(CredentialsError, match=re.escape("Incorrect API key: [redacted]")):
                 await ask()
     with Scripted(error(500, "key sk-very-secret"), error(400, "bad")) as server:
         async with asking(server.url, "sk-very-secret") as ask:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.session.redact import Redactor
+from rlm.session.redact import redact_files
+from rlm.text.redact import Redactor
 
 SECRET = "sk-very-secret-key"
 
@@ -17,7 +18,7 @@ SECRET = "sk-very-secret-key"
 def test_a_secret_is_found_wherever_it_lies(tmp_path: Path, before: int) -> None:
     path = tmp_path / "cell-1.txt"
     path.write_bytes(b"x" * before + SECRET.encode() + b"y" * 100)
-    Redactor([SECRET]).files(tmp_path)
+    redact_files(Redactor([SECRET]), tmp_path)
     assert b"x" * before + b"[redacted]" + b"y" * 100 == path.read_bytes()
     assert [path] == list(tmp_path.iterdir())
     assert 0o600 == path.stat().st_mode & 0o777
@@ -31,11 +32,11 @@ def test_a_file_without_one_is_left_alone_and_so_are_links_and_pipes(tmp_path: P
     (folder / "a.txt").write_text("nothing here")
     before = (folder / "a.txt").stat()
     os.mkfifo(folder / "b.fifo")
-    Redactor([SECRET]).files(folder)
+    redact_files(Redactor([SECRET]), folder)
     assert before.st_ino == (folder / "a.txt").stat().st_ino
     (folder / "link").symlink_to(outside)
     (folder / "z.txt").write_text(SECRET)
-    Redactor([SECRET]).files(folder)
+    redact_files(Redactor([SECRET]), folder)
     assert SECRET == outside.read_text()
     assert "[redacted]" == (folder / "z.txt").read_text(), "what cannot be cleaned keeps nobody else dirty"
 
@@ -46,5 +47,5 @@ def test_what_is_left_is_what_replacing_it_in_memory_leaves(
 ) -> None:
     path = tmp_path_factory.mktemp("r") / "f"
     path.write_bytes(b"".join(parts))
-    Redactor([SECRET]).files(path.parent)
+    redact_files(Redactor([SECRET]), path.parent)
     assert b"".join(parts).replace(SECRET.encode(), b"[redacted]") == path.read_bytes()

@@ -34,6 +34,7 @@ from rlm.session import Session, journal
 from rlm.session.codec import Record
 from rlm.session.meta import process_start, settled
 from rlm.session.meta import read as read_meta
+from rlm.text.redact import Redactor
 
 
 def new(cwd: Path, home: str | Path = ".rlm", **options: Any) -> Session:
@@ -263,7 +264,12 @@ def test_a_secret_is_written_nowhere(tmp_path: Path) -> None:
     seen: list[Record] = []
     quoted = 'pass"word\\0123'
     with Session.create(
-        Path(".rlm"), model="m", cwd=tmp_path, prompt=f"use {SECRET}", secrets=[SECRET, quoted], watch=seen.append
+        Path(".rlm"),
+        model="m",
+        cwd=tmp_path,
+        prompt=f"use {SECRET}",
+        redactor=Redactor([SECRET, quoted]),
+        watch=seen.append,
     ) as session:
         play(session, *opening(f"use {SECRET}"), *turn("", (cell(f"key = {SECRET!r}"), f"{SECRET} and {quoted}")))
         play(session, Replied(Reply(assistant({"role": "assistant", "content": None, SECRET: [SECRET]}))))
@@ -279,7 +285,9 @@ def test_a_secret_is_written_nowhere(tmp_path: Path) -> None:
 
 
 def test_what_local_servers_take_for_a_key_is_a_word_like_any_other(tmp_path: Path) -> None:
-    with Session.create(Path(".rlm"), model="m", cwd=tmp_path, prompt="x", secrets=["x", "EMPTY", ""]) as session:
+    with Session.create(
+        Path(".rlm"), model="m", cwd=tmp_path, prompt="x", redactor=Redactor(["x", "EMPTY", ""])
+    ) as session:
         play(session, *opening("EMPTY boxes"))
     assert "EMPTY boxes" in (session.folder / journal.NAME).read_text()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.streams import put
-from rlm.config import Config, guest_environment, read_config
+from rlm.config import Config, guest_environment, read_config, redactor_of
 from rlm.errors import ConfigError, RlmError
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.models.openai import Endpoint, OpenAIClient
@@ -69,7 +69,7 @@ def _endpoint(config: Config) -> Iterator[Finding]:
     try:
         names = asyncio.run(_models_of(where))
     except Exception as error:  # noqa: BLE001 - the SDK's, httpx's and the network's are all answers here
-        told = f"{type(error).__name__}: {error}".replace(config.api_key or "\0", "[redacted]").splitlines()[0]
+        told = redactor_of(config).text(f"{type(error).__name__}: {error}").splitlines()[0]
         yield Finding(
             "endpoint", f"{where.url} does not answer", f"{told[:200].rstrip('.')}. Check RLM_BASE_URL and the network."
         )

@@ -78,11 +78,12 @@ def _report(error: Exception, told: str) -> int:
     """One or two lines, never a traceback unless asked for."""
     from rlm.cli import exits
     from rlm.cli.streams import say
-    from rlm.config import debugging
+    from rlm.config import debugging, redactor_of_environment
 
+    redactor = redactor_of_environment()
     if debugging():
         import traceback
 
-        say("".join(traceback.format_exception(error)).rstrip("\n"))
-    say(f"rlm: {told}")
+        say(redactor.text("".join(traceback.format_exception(error)).rstrip("\n")))
+    say(f"rlm: {redactor.text(told)}")
     return exits.of_error(error)

@@ -21,6 +21,7 @@ from rlm.models.retry import Patience
 from rlm.models.sound import mended, reply
 from rlm.models.stream import Assembler, Streams
 from rlm.ports import Sink, ToolChoice
+from rlm.text.redact import Redactor
 
 _OPENAI_HOST = "https://api.openai.com/"
 OPENAI = f"{_OPENAI_HOST}v1"
@@ -201,7 +202,7 @@ class OpenAIModel:
 
     def _without_key(self, text: str) -> str:
         key = self._client.endpoint.api_key
-        return text.replace(key, "***") if key else text
+        return Redactor([key] if key else []).text(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -26,9 +26,10 @@ from rlm.session.earlier import fork as copy
 from rlm.session.folder import cannot_be_made, enter, new_folder, open_sessions
 from rlm.session.journal import Journal
 from rlm.session.meta import Meta, preview
-from rlm.session.redact import Redactor
+from rlm.session.redact import redact_files
 from rlm.session.tally import Subtree, Tally
 from rlm.state import State
+from rlm.text.redact import Redactor
 
 Watch = Callable[[Record], None]
 """Gets each record as it is made, with `agent`, the path of the agent in the tree."""
@@ -76,7 +77,7 @@ class Session:
         model: str,
         cwd: Path,
         prompt: str,
-        secrets: Iterable[str] = (),
+        redactor: Redactor | None = None,
         watch: Watch | None = None,
         version: str = "",
         clock: Clock | None = None,
@@ -89,7 +90,7 @@ class Session:
         """
         cwd = cwd.absolute()
         home = Path(os.path.normpath(cwd / home))
-        common = Common(Redactor(secrets), watch, version, clock or steady(), timer)
+        common = Common(redactor or Redactor(), watch, version, clock or steady(), timer)
         sessions = open_sessions(home, cwd)
         try:
             name, handle = new_folder(sessions, "", 6)
@@ -108,7 +109,7 @@ class Session:
         *,
         fork: bool = False,
         model: str | None = None,
-        secrets: Iterable[str] = (),
+        redactor: Redactor | None = None,
         watch: Watch | None = None,
         version: str = "",
         clock: Clock | None = None,
@@ -120,7 +121,7 @@ class Session:
         Raises:
             SessionError: another process runs it, or its journal is damaged.
         """
-        common = Common(Redactor(secrets), watch, version, clock or steady())
+        common = Common(redactor or Redactor(), watch, version, clock or steady())
         sessions = open_sessions(folder.parent.parent.absolute(), Path.cwd(), make=False)
         try:
             name = copy(folder, sessions) if fork else folder.name
@@ -307,7 +308,7 @@ class Session:
             if tally.status == metas.RUNNING:
                 self(Stopped(stop, tally.answer, Spent(tally.turns, tally.usage), error))
         finally:
-            self._common.redactor.files(self.outputs)  # kernels and commands wrote there, who know of no secret
+            redact_files(self._common.redactor, self.outputs)  # kernels and commands wrote there, who know of no secret
             if self._parent:
                 self._parent._below.take(self._tree())
             self._write_meta()
