@@ -1,0 +1,432 @@
+"""The one module that opens files and folders for the host.
+
+A cell can change every name in a folder that it can write: it can put a link, a pipe or a device where a file was. So
+the host opens files by these rules, and nowhere else:
+
+1. No link is followed. A path is walked one component at a time, from the root or from a folder that is held open
+   (`dir_fd`), each step from the descriptor of the one before.
+2. What is opened is a plain file or a folder. A link, a pipe, a socket or a device in its place is an `UnsafePath`. It
+   is not opened first, so nothing waits for a pipe and no device notices. Opening never blocks.
+3. A file with several names (hard links) is not written to, and not read if it is another user's.
+4. A new file is for its owner alone and never one that exists. An existing file is replaced whole: a new one is written
+   beside it and takes its name. Both happen in a folder that is held open.
+5. Reading ends where the file ended when it was opened, so a file that grows meanwhile does not keep us.
+6. A path that the user names may have links in it. `resolve` follows them once, before the first cell runs; what is
+   used later is the result, by rule 1.
+7. In a project, links to files of the same project are common (CLAUDE.md -> AGENTS.md). `read_beneath` follows them as
+   long as they stay in the folder.
+
+All failures are `OSError`s that name the path. Standard library only: the kernel's side uses it too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+StrPath = str | os.PathLike[str]
+
+_SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A folder that is only passed through need not be readable.
+_PASSING = _FOLDER | getattr(os, "O_PATH", getattr(os, "O_SEARCH", 0))
+_PIECE = 1 << 20
+_MOST_LINKS = 40  # as Linux has it, path_resolution(7)
+
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISLNK, "is a symbolic link, which is not followed here"),
+    (stat.S_ISDIR, "is a folder, not a file"),
+    (stat.S_ISFIFO, "is a pipe, not a file"),
+    (stat.S_ISSOCK, "is a socket, not a file"),
+    (stat.S_ISCHR, "is a device, not a file"),
+    (stat.S_ISBLK, "is a device, not a file"),
+)
+
+
+class UnsafePath(OSError):
+    """The path is refused by the rules above. `strerror` says why."""
+
+
+# ---- folders
+
+
+def open_folder(path: StrPath, *, dir_fd: int | None = None, make: bool = False) -> int:
+    """A descriptor of a folder. With `make`, folders that are missing are made, for their owner alone.
+
+    Raises:
+        OSError: there is no such folder, or a link stands in the way.
+    """
+    with _named(path):
+        names, folder = _start(path, dir_fd)
+        for name in names:
+            folder = _enter(folder, name, _PASSING, make=make)
+        return _enter(folder, ".", _FOLDER)
+
+
+def resolve(path: StrPath) -> Path:
+    """The absolute path without links of what the user names by `path`; the end of it need not exist.
+
+    Raises:
+        OSError: the links go in a circle, or no file can have this name.
+    """
+    with _named(path):
+        _parts(path)
+        try:
+            return Path(path).resolve()
+        except RuntimeError:  # Python 3.11 and 3.12 say so of a circle
+            raise UnsafePath(errno.ELOOP, "is a symbolic link that leads to itself", str(path)) from None
+
+
+def remove_tree(path: StrPath, *, dir_fd: int | None = None) -> None:
+    """Remove a folder with all that is in it, as far as possible."""
+    with suppress(OSError), _parent(path, dir_fd) as (folder, name):
+        shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
+
+
+def remove(path: StrPath, *, dir_fd: int | None = None) -> None:
+    """Remove a name that is no folder; it may be missing.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    with suppress(FileNotFoundError), _parent(path, dir_fd) as (folder, name):
+        os.unlink(name, dir_fd=folder)
+
+
+# ---- files
+
+
+def open_file(path: StrPath, flags: int = os.O_RDONLY, *, dir_fd: int | None = None) -> int:
+    """A descriptor of a plain file that exists; for reading, unless `flags` say more.
+
+    Raises:
+        OSError: there is no such file, or something else has its place.
+    """
+    with _parent(path, dir_fd) as (folder, name):
+        return _open_plain(folder, name, flags, path)
+
+
+def read(path: StrPath, *, dir_fd: int | None = None, start: int = 0, limit: int | None = None) -> bytes:
+    """What a plain file holds from byte `start`. With a `limit` in bytes, a file that holds more is refused.
+
+    Raises:
+        OSError: as `open_file`; or it is too large.
+    """
+    return _take(open_file(path, dir_fd=dir_fd), path, start, limit)
+
+
+def read_beneath(folder: int, path: StrPath, *, root: Path | None = None, limit: int | None = None) -> bytes:
+    """What the plain file `path` below `folder` holds, a descriptor. Links are followed while they stay in the folder.
+
+    `root` is the path of `folder`: with it, absolute links are followed that lead to somewhere in it.
+
+    Raises:
+        OSError: as `read`; or a link leads out of the folder.
+    """
+    with _parent_beneath(folder, path, root) as (inner, name):
+        return _take(_open_plain(inner, name, os.O_RDONLY, path), path, 0, limit)
+
+
+def create(path: StrPath, *, dir_fd: int | None = None, mode: int = 0o600) -> int:
+    """A descriptor to write to a file that is new.
+
+    Raises:
+        OSError: it exists (`FileExistsError`), or cannot be made.
+    """
+    with _parent(path, dir_fd) as (folder, name):
+        return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, mode, dir_fd=folder)
+
+
+def write_new(path: StrPath, data: bytes, *, dir_fd: int | None = None) -> None:
+    """Make a file with this content.
+
+    Raises:
+        OSError: as `create`; or it cannot be written, and what was begun is gone then.
+    """
+    with _parent(path, dir_fd) as (folder, name):
+        file = create(name, dir_fd=folder)
+        try:
+            write_all(file, data)
+        except OSError:
+            os.unlink(name, dir_fd=folder)
+            raise
+        finally:
+            os.close(file)
+
+
+def replace(path: StrPath, data: bytes, *, dir_fd: int | None = None) -> None:
+    """Make this the content of a file, which may exist: at once or not at all.
+
+    Raises:
+        OSError: it could not be written; the file is as it was.
+    """
+    with _parent(path, dir_fd) as (folder, name):
+        draft = f"{name}.new"
+        remove(draft, dir_fd=folder)  # what a killed writer left
+        write_new(draft, data, dir_fd=folder)
+        os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write to a descriptor until nothing is left."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def copy(source: int, target: int) -> None:
+    """Write to `target` what `source` holds now; both are descriptors."""
+    left = os.fstat(source).st_size
+    while left and (piece := os.read(source, min(left, _PIECE))):
+        write_all(target, piece)
+        left -= len(piece)
+
+
+class Replacement:
+    """A file that is written later: what happens to its path until then does not matter.
+
+    Its folder is held open, and itself if it exists. `commit` writes a new file in that folder and gives it the name.
+    Where the folder takes no new files, or does not let the old one go (a file that is mounted), the old one is
+    overwritten in place.
+    """
+
+    def __init__(self, path: StrPath) -> None:
+        """
+        Raises:
+            OSError: it cannot be written, or something other than a plain file has this name.
+        """
+        self._path = path
+        with contextlib.ExitStack() as opened:
+            self._folder, self._name = opened.enter_context(_parent(path, None))
+            self._old = self._open_old(opened)
+            self._try()
+            self._open = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._open.close()
+
+    def commit(self, data: bytes) -> None:
+        """
+        Raises:
+            OSError: it could not be written.
+        """
+        with _named(self._path):
+            try:
+                self._replace(data)
+            except OSError as error:
+                if self._old is None or error.errno not in _NOT_REPLACED:
+                    raise
+                os.ftruncate(self._old, 0)
+                write_all(self._old, data)
+
+    def _open_old(self, opened: contextlib.ExitStack) -> int | None:
+        try:
+            old = _open_plain(self._folder, self._name, os.O_WRONLY, self._path)
+        except FileNotFoundError:
+            return None
+        opened.callback(os.close, old)
+        return old
+
+    def _try(self) -> None:
+        """See that the folder takes a file. It does not stay: a cell might find it, and `git add` it."""
+        try:
+            with self._draft():
+                pass
+        except OSError:
+            if self._old is None:
+                raise
+
+    def _replace(self, data: bytes) -> None:
+        with self._draft() as (draft, new):
+            if self._old is not None:
+                _look_like(os.fstat(self._old), new)
+            write_all(new, data)
+            os.rename(draft, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+    @contextmanager
+    def _draft(self) -> Iterator[tuple[str, int]]:
+        """A new file, for everybody whom the umask allows; gone afterwards unless it has been renamed."""
+        draft = f".rlm-{secrets.token_hex(8)}.new"
+        new = create(draft, dir_fd=self._folder, mode=0o666)
+        try:
+            yield draft, new
+        finally:
+            os.close(new)
+            remove(draft, dir_fd=self._folder)
+
+
+_NOT_REPLACED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV)
+
+
+def _look_like(old: os.stat_result, new: int) -> None:
+    with suppress(OSError):
+        os.fchown(new, old.st_uid, old.st_gid)
+    os.fchmod(new, stat.S_IMODE(old.st_mode))
+
+
+# ---- one step at a time
+
+
+@contextmanager
+def _named(path: StrPath) -> Iterator[None]:
+    """Errors speak of the whole path, not of the component that was looked at."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = os.fspath(path), None
+        raise
+
+
+@contextmanager
+def _parent(path: StrPath, dir_fd: int | None) -> Iterator[tuple[int, str]]:
+    """A descriptor of the folder that holds `path`, and the last name."""
+    with _named(path):
+        names, folder = _start(path, dir_fd)
+        if not names:
+            os.close(folder)
+            raise UnsafePath(errno.EISDIR, "is a folder, not a file", str(path))
+        for name in names[:-1]:
+            folder = _enter(folder, name, _PASSING)
+        try:
+            yield folder, names[-1]
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def _parent_beneath(folder: int, path: StrPath, root: Path | None) -> Iterator[tuple[int, str]]:
+    """As `_parent`, links followed: their texts are walked too. `..` is taken from the folders that we came through."""
+    with _named(path), contextlib.ExitStack() as opened:
+        names, links = deque(_parts(path, up=True)), 0
+        trail = [folder]
+        while names:
+            name = names.popleft()
+            if name == "..":
+                if len(trail) == 1:
+                    raise _leads_out(path)
+                trail.pop()
+            elif (target := _link(trail[-1], name)) is not None:
+                links += 1
+                if links > _MOST_LINKS:
+                    raise UnsafePath(errno.ELOOP, "is a symbolic link that leads to itself", str(path))
+                trail = trail[:1] if target.startswith("/") else trail
+                names.extendleft(reversed(_within(target, root, path)))
+            elif names:
+                trail.append(os.open(name, _PASSING, dir_fd=trail[-1]))
+                opened.callback(os.close, trail[-1])
+            else:
+                yield trail[-1], name
+                return
+        raise UnsafePath(errno.EISDIR, "is a folder, not a file", str(path))
+
+
+def _within(target: str, root: Path | None, path: StrPath) -> list[str]:
+    """The components of a link's text, counted from `root` if it is absolute."""
+    if not target.startswith("/"):
+        return _parts(target, up=True)
+    if root is None or not Path(target).is_relative_to(root):
+        raise _leads_out(path)
+    return list(Path(target).relative_to(root).parts)
+
+
+def _leads_out(path: StrPath) -> UnsafePath:
+    return UnsafePath(errno.EXDEV, "is a symbolic link that leads out of the folder", str(path))
+
+
+def _link(folder: int, name: str) -> str | None:
+    """The text of a symbolic link; None for anything else."""
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return None
+
+
+def _parts(path: StrPath, *, up: bool = False) -> list[str]:
+    text = os.fspath(path)
+    try:
+        if b"\0" in os.fsencode(text):
+            raise ValueError
+    except ValueError:  # as is a lone surrogate
+        raise UnsafePath(errno.EINVAL, "is a name that no file can have", text) from None
+    names = [name for name in text.split("/") if name not in ("", ".")]
+    if ".." in names and not up:
+        raise UnsafePath(errno.EINVAL, "has `..` in it", text)
+    return names
+
+
+def _start(path: StrPath, dir_fd: int | None) -> tuple[list[str], int]:
+    """The components of a path, and a descriptor of the folder that they start from."""
+    names = _parts(path)
+    if os.fspath(path).startswith("/"):
+        return names, os.open("/", _PASSING)
+    return names, os.open(".", _PASSING, dir_fd=dir_fd)
+
+
+def _enter(folder: int, name: str, flags: int, *, make: bool = False) -> int:
+    """From one folder, whose descriptor is closed, to the next."""
+    try:
+        if make:
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=folder)
+        return os.open(name, flags, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP) and _link_or_none(folder, name):
+            raise UnsafePath(
+                errno.ELOOP, f"is refused: {name} is a symbolic link, which is not followed here"
+            ) from None
+        raise
+    finally:
+        os.close(folder)
+
+
+def _link_or_none(folder: int, name: str) -> str | None:
+    with suppress(OSError):
+        return _link(folder, name)
+    return None
+
+
+def _open_plain(folder: int, name: str, flags: int, path: StrPath) -> int:
+    """Looked at first, since opening a device may do something. Looked at again, since names can change meanwhile."""
+    writes = flags & os.O_ACCMODE != os.O_RDONLY
+    _check(os.stat(name, dir_fd=folder, follow_symlinks=False), path, writes=writes)
+    file = os.open(name, flags | _SAFE, dir_fd=folder)
+    try:
+        _check(os.fstat(file), path, writes=writes)
+    except UnsafePath:
+        os.close(file)
+        raise
+    return file
+
+
+def _check(status: os.stat_result, path: StrPath, *, writes: bool) -> None:
+    for is_kind, complaint in _KINDS:
+        if is_kind(status.st_mode):
+            raise UnsafePath(errno.ELOOP if is_kind is stat.S_ISLNK else errno.EINVAL, complaint, str(path))
+    if status.st_nlink > 1 and (writes or status.st_uid not in (0, os.geteuid())):
+        raise UnsafePath(errno.EMLINK, "is a hard link to a file that has other names", str(path))
+
+
+def _take(file: int, path: StrPath, start: int, limit: int | None) -> bytes:
+    with os.fdopen(file, "rb") as stream:
+        stream.seek(start)
+        if limit is None:
+            return stream.read(max(0, os.fstat(file).st_size - start))
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise UnsafePath(errno.EFBIG, f"is larger than {limit:,} bytes", str(path))
+    return data

@@ -1,0 +1,359 @@
+"""rlm.process.files against every kind of thing that can stand where a file should be."""
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from rlm.process import files
+from rlm.process.files import UnsafePath
+
+SECRET = b"outside"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with files in it, and a secret beside it."""
+    folder = tmp_path.resolve() / "place"
+    (folder / "docs").mkdir(parents=True)
+    (folder / "plain").write_bytes(b"inside")
+    (folder / "docs" / "AGENTS.md").write_bytes(b"rules")
+    (folder.parent / "secret").write_bytes(SECRET)
+    return folder
+
+
+@pytest.fixture
+def held(place: Path):
+    folder = files.open_folder(place)
+    yield folder
+    os.close(folder)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+
+
+PLANTED = {
+    "link": lambda path: path.symlink_to(path.parent.parent / "secret"),
+    "broken link": lambda path: path.symlink_to("nowhere"),
+    "circle": lambda path: path.symlink_to(path.name),
+    "magic link": lambda path: path.symlink_to("/proc/self/environ"),
+    "pipe": os.mkfifo,
+    "socket": make_socket,
+    "folder": Path.mkdir,
+    "link to a device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_what_is_no_plain_file_is_one_error(place: Path, held: int, kind: str) -> None:
+    PLANTED[kind](place / "odd")
+    with pytest.raises(UnsafePath) as refused:
+        files.read(place / "odd")
+    assert str(place / "odd") in str(refused.value)
+    for attempt in (
+        lambda: files.read("odd", dir_fd=held, limit=10),
+        lambda: files.open_file("odd", os.O_WRONLY, dir_fd=held),
+        lambda: files.Replacement(place / "odd"),
+        lambda: files.create("odd", dir_fd=held),
+        lambda: files.write_new("odd", b"x", dir_fd=held),
+        lambda: files.open_folder(place / "odd" / "deeper", make=True) if kind != "folder" else files.read("odd/"),
+    ):
+        with pytest.raises(OSError):
+            attempt()
+    assert (place.parent / "secret").read_bytes() == SECRET
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/dev/tty"])
+def test_devices_are_refused(path: str) -> None:
+    with pytest.raises(UnsafePath, match="is a device"):
+        files.read(path)
+
+
+def test_proc_magic_links_are_refused() -> None:
+    with pytest.raises(UnsafePath, match="symbolic link"):
+        files.read(f"/proc/{os.getpid()}/exe")
+    with pytest.raises(UnsafePath, match="root is a symbolic link"):
+        files.read(f"/proc/{os.getpid()}/root/etc/passwd")
+
+
+def test_a_link_in_the_middle_is_refused(place: Path, held: int) -> None:
+    (place / "way").symlink_to("docs")
+    for attempt in (
+        lambda: files.read(place / "way" / "AGENTS.md"),
+        lambda: files.read("way/AGENTS.md", dir_fd=held),
+        lambda: files.write_new("way/new", b"", dir_fd=held),
+        lambda: files.open_folder("way", dir_fd=held),
+        lambda: files.open_folder(place / "way" / "new", make=True),
+        lambda: files.Replacement(place / "way" / "new"),
+    ):
+        with pytest.raises(UnsafePath, match="way is a symbolic link"):
+            attempt()
+    assert names(place / "docs") == ["AGENTS.md"]
+
+
+def test_a_file_in_the_middle_is_refused(place: Path) -> None:
+    with pytest.raises(NotADirectoryError):
+        files.read(place / "plain" / "below")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "n" * 256, "", ".", "..", "docs/../plain"])
+def test_names_that_cannot_be_are_one_error(held: int, name: str) -> None:
+    for attempt in (
+        lambda: files.read(name, dir_fd=held),
+        lambda: files.create(name, dir_fd=held),
+        lambda: files.read_beneath(held, name),
+    ):
+        if name == "docs/../plain" and attempt.__code__.co_names[1] == "read_beneath":
+            continue  # that is one file, and inside
+        with pytest.raises(OSError):
+            attempt()
+
+
+def test_names_that_are_not_utf8(place: Path, held: int) -> None:
+    name = os.fsdecode(b"\xff\xfe name")
+    files.write_new(name, b"odd", dir_fd=held)
+    assert files.read(place / name) == b"odd"
+
+
+def test_a_hard_link_to_a_file_is_not_written(place: Path, held: int) -> None:
+    os.link(place.parent / "secret", place / "twin")
+    with pytest.raises(UnsafePath, match="hard link"):
+        files.open_file("twin", os.O_WRONLY, dir_fd=held)
+    files.replace("twin", b"new", dir_fd=held)
+    assert (place.parent / "secret").read_bytes() == SECRET
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_hard_link_to_a_file_of_another_user_is_not_read(place: Path, held: int) -> None:
+    os.chown(place.parent / "secret", 65533, 65533)
+    os.link(place.parent / "secret", place / "twin")
+    with pytest.raises(UnsafePath, match="hard link"):
+        files.read("twin", dir_fd=held)
+
+
+def test_reading_ends_where_the_file_ended(place: Path, held: int) -> None:
+    """A writer that never stops does not keep us, and a file that is too large is refused."""
+    writer = subprocess.Popen(["/bin/sh", "-c", f"while :; do echo more >> '{place}/plain'; done"])
+    try:
+        for _ in range(50):
+            assert files.read("plain", dir_fd=held, start=2).startswith(b"side")
+    finally:
+        writer.kill()
+        writer.wait()
+    with pytest.raises(UnsafePath, match="larger than 4 bytes") as refused:
+        files.read("plain", dir_fd=held, limit=4)
+    assert refused.value.errno == errno.EFBIG
+
+
+def test_a_race_for_the_name_leads_nowhere(place: Path, held: int) -> None:
+    """Another process swaps file and folder for links without end."""
+    program = (
+        "import os, sys\n"
+        "os.chdir(sys.argv[1])\n"
+        "os.symlink('../secret', 'link'); os.symlink('..', 'away')\n"
+        "os.mkdir('dir'); open('dir/secret', 'w').write('inside')\n"
+        "while True:\n"
+        "  for name, other in (('plain', 'link'), ('dir', 'away')):\n"
+        "    os.rename(name, 'old'); os.rename(other, name); os.rename(name, other); os.rename('old', name)\n"
+    )
+    swapper = subprocess.Popen([sys.executable, "-S", "-c", program, str(place)])
+    met = {"read": 0, "refused": 0}
+    try:
+        while swapper.poll() is None and (met["read"] < 200 or met["refused"] < 20):
+            for path in ("plain", "dir/secret"):
+                try:
+                    assert files.read(path, dir_fd=held) == b"inside"
+                    met["read"] += 1
+                except FileNotFoundError:
+                    pass
+                except OSError:
+                    met["refused"] += 1
+            with pytest.raises(OSError):
+                files.read_beneath(held, "away/secret")
+        assert swapper.poll() is None
+    finally:
+        swapper.kill()
+        swapper.wait()
+
+
+# ---- links that stay inside
+
+
+def test_links_inside_are_followed(place: Path, held: int) -> None:
+    (place / "AGENTS.md").symlink_to("docs/AGENTS.md")
+    (place / "CLAUDE.md").symlink_to("AGENTS.md")
+    (place / "docs" / "up").symlink_to("../AGENTS.md")
+    (place / "docs2").symlink_to("docs")
+    (place / "absolute").symlink_to(place / "AGENTS.md")
+    for path in ("AGENTS.md", "CLAUDE.md", "docs/up", "docs2/AGENTS.md", "docs2/up", "docs/../AGENTS.md"):
+        assert files.read_beneath(held, path) == b"rules"
+    assert files.read_beneath(held, "absolute", root=place) == b"rules"
+
+
+@pytest.mark.parametrize(
+    "target", ["../secret", "docs/../../secret", "{}/secret", "/proc/self/environ", "..", "way/secret", "/"]
+)
+def test_links_that_lead_out_are_refused(place: Path, held: int, target: str) -> None:
+    (place / "way").symlink_to("..")
+    (place / "AGENTS.md").symlink_to(target.format(place.parent))
+    for root in (None, place):
+        with pytest.raises(UnsafePath, match="leads out"):
+            files.read_beneath(held, "AGENTS.md", root=root)
+    with pytest.raises(UnsafePath, match="leads out"):
+        files.read_beneath(held, "docs/../../secret")
+
+
+@pytest.mark.parametrize("kind", ["circle", "pipe", "socket", "folder", "link to a device"])
+def test_what_a_link_inside_leads_to_is_checked(place: Path, held: int, kind: str) -> None:
+    PLANTED[kind](place / "odd")
+    (place / "AGENTS.md").symlink_to("odd")
+    with pytest.raises(UnsafePath):
+        files.read_beneath(held, "AGENTS.md")
+
+
+def test_no_descriptor_is_left_open(place: Path, held: int) -> None:
+    def count() -> int:
+        return len(names(Path("/dev/fd")))
+
+    before = count()
+    (place / "AGENTS.md").symlink_to("docs/AGENTS.md")
+    (place / "out").symlink_to("../secret")
+    os.mkfifo(place / "pipe")
+    files.read(place / "plain")
+    files.replace("plain", b"", dir_fd=held)
+    files.read_beneath(held, "AGENTS.md")
+    with files.Replacement(place / "answer") as target:
+        target.commit(b"")
+    for path in ("out", "pipe", "pipe/below", "out/below", "a\0"):
+        for attempt in (files.read, files.create, files.open_folder, files.Replacement):
+            with pytest.raises(OSError):
+                attempt(place / path)
+        with pytest.raises(OSError):
+            files.read_beneath(held, path)
+    assert count() == before
+
+
+# ---- writing
+
+
+def test_files_and_folders_are_for_their_owner_alone(place: Path) -> None:
+    umask = os.umask(0)
+    try:
+        os.close(files.open_folder(place / "a" / "b", make=True))
+        files.write_new(place / "a" / "new", b"1")
+        files.replace(place / "a" / "other", b"2")
+    finally:
+        os.umask(umask)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in place.glob("a/**/*")}
+    assert modes == {"b": 0o700, "new": 0o600, "other": 0o600}
+
+
+def test_a_new_file_replaces_none(place: Path) -> None:
+    with pytest.raises(FileExistsError):
+        files.write_new(place / "plain", b"")
+    assert files.read(place / "plain") == b"inside"
+
+
+def test_copying_goes_by_descriptors(place: Path, held: int) -> None:
+    (place / "large").write_bytes(os.urandom(3_000_000))
+    source, target = files.open_file("large", dir_fd=held), files.create("copy", dir_fd=held)
+    try:
+        files.copy(source, target)
+    finally:
+        os.close(source)
+        os.close(target)
+    assert files.read("copy", dir_fd=held) == (place / "large").read_bytes()
+
+
+def test_writing_to_a_pipe_that_takes_little(place: Path) -> None:
+    end, begin = os.pipe()
+    data = os.urandom(1_000_000)
+    got = bytearray()
+
+    def drain() -> None:
+        with os.fdopen(end, "rb") as stream:
+            got.extend(stream.read())
+
+    reader = threading.Thread(target=drain)
+    reader.start()
+    files.write_all(begin, data)
+    os.close(begin)
+    reader.join()
+    assert got == data
+
+
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_a_replacement_is_written_where_the_path_led_first(place: Path, before: bytes | None) -> None:
+    out, elsewhere = place / "out", place.parent / "elsewhere"
+    out.mkdir()
+    elsewhere.mkdir()
+    if before:
+        (out / "answer").write_bytes(before)
+        (out / "answer").chmod(0o640)
+    with files.Replacement(out / "answer") as target:
+        assert names(out) == (["answer"] if before else [])
+        out.rename(place / "moved")
+        out.symlink_to(elsewhere)
+        (place / "moved" / "answer").unlink(missing_ok=True)
+        (place / "moved" / "answer").symlink_to("../../secret")
+        target.commit(b"42")
+    assert (place / "moved" / "answer").read_bytes() == b"42"
+    assert not names(elsewhere)
+    assert names(place / "moved") == ["answer"]
+    assert (place.parent / "secret").read_bytes() == SECRET
+    if before:
+        assert (place / "moved" / "answer").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_replacement_that_is_not_committed_leaves_nothing(place: Path) -> None:
+    with files.Replacement(place / "answer"):
+        pass
+    assert names(place) == ["docs", "plain"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_where_the_folder_takes_no_files_the_old_one_is_overwritten(place: Path) -> None:
+    (place / "answer").write_bytes(b"a longer one")
+    place.chmod(0o500)
+    try:
+        with pytest.raises(PermissionError):
+            files.Replacement(place / "new")
+        with files.Replacement(place / "answer") as target:
+            target.commit(b"42")
+    finally:
+        place.chmod(0o700)
+    assert (place / "answer").read_bytes() == b"42"
+
+
+def test_a_path_of_the_user_is_followed_once(place: Path) -> None:
+    (place / "way").symlink_to("docs")
+    found = files.resolve(place / "way" / "AGENTS.md")
+    (place / "way").unlink()
+    (place / "way").symlink_to("..")
+    assert files.read(found) == b"rules"
+    for path in ("a\0b", "\ud800"):
+        with pytest.raises(UnsafePath, match="no file can have"):
+            files.resolve(path)
+
+
+def test_removing_does_not_go_through_links(place: Path, held: int) -> None:
+    (place / "docs" / "out").symlink_to("../..")
+    (place / "way").symlink_to("docs")
+    files.remove_tree("way", dir_fd=held)
+    files.remove_tree("way/deeper", dir_fd=held)
+    assert (place / "docs" / "AGENTS.md").exists()
+    files.remove_tree("docs", dir_fd=held)
+    files.remove("way", dir_fd=held)
+    files.remove("missing", dir_fd=held)
+    assert names(place) == ["plain"]
+    assert (place.parent / "secret").exists()
