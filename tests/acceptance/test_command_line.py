@@ -62,10 +62,48 @@ def test_without_a_task_on_a_terminal_a_short_help_and_2(alone: Rlm) -> None:
     assert b"usage: rlm" in done.stderr
 
 
-def test_a_first_word_that_is_a_command_is_a_task_after_two_dashes(rlm: Make) -> None:
+@pytest.mark.parametrize("task", ["ls", "demo", "--fix", "-q is broken", "--help", "--", "a -- b", "resume 12ab"])
+def test_after_two_dashes_all_is_the_task(rlm: Make, task: str) -> None:
     with Scripted(text("ok")) as server:
-        assert 0 == rlm(server)("--", "demo").code
-    assert "demo" == server.requests[0].task
+        assert 0 == rlm(server)("--max-turns", "3", "--", task).code
+    assert task == server.requests[0].task
+
+
+def test_after_two_dashes_a_task_needs_no_quotes(rlm: Make) -> None:
+    with Scripted(text("ok")) as server:
+        assert 0 == rlm(server)("--", "fix", "the", "--json", "flag").code
+    assert "fix the --json flag" == server.requests[0].task
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"), [("--max-turn=3", "--max-turns"), ("--sandbx", "--sandbox"), ("--jsn", "--json")]
+)
+def test_a_misspelt_flag_is_told_with_the_one_that_was_meant(alone: Rlm, flag: str, meant: str) -> None:
+    done = alone(flag, "go")
+    assert (2, "") == (done.code, done.out)
+    assert f"Did you mean {meant}?" in done.err
+
+
+def test_a_variable_that_is_no_setting_is_told_once_and_the_run_goes_on(rlm: Make) -> None:
+    with Scripted(text("ok")) as server:
+        done = rlm(server)("go", RLM_MAX_TURN="3", RLM_XYZZY="1", RLM_EXTRA_UV_ARGS="-q")
+    assert 1 == done.err.count("RLM_MAX_TURN is no setting and has no effect: did you mean RLM_MAX_TURNS?")
+    assert 1 == done.err.count("RLM_XYZZY is no setting and has no effect.")
+    assert "RLM_EXTRA_UV_ARGS" not in done.err
+
+
+@pytest.mark.parametrize("words", [("--limit-ok", "go"), ("go",)])
+def test_a_limit_can_count_as_an_end_like_any_other(rlm: Make, words: tuple[str, ...]) -> None:
+    with Scripted(call("ipython", code="1"), text("never")) as server:
+        done = rlm(server)(*words, "--max-turns", "1", "--json", RLM_LIMIT_OK="" if len(words) > 1 else "1")
+    assert (0, 0, "max_turns") == (done.code, done.lines[-1]["exit_code"], done.lines[-1]["stop_reason"])
+
+
+@pytest.mark.parametrize("words", [("go", "--debug"), ("go",)])
+def test_debug_shows_the_traceback_of_an_error(alone: Rlm, words: tuple[str, ...]) -> None:
+    variable = {} if len(words) > 1 else {"RLM_DEBUG": "1"}
+    assert "Traceback (most recent call last)" in alone(*words, RLM_MODEL="replay:nowhere", **variable).err
+    assert "Traceback" not in alone("go", RLM_MODEL="replay:nowhere").err
 
 
 def test_several_words_without_quotes_are_refused_with_the_right_form(alone: Rlm) -> None:

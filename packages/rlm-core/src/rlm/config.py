@@ -5,6 +5,7 @@ The table below is the one definition: `--help` and docs/configuration.md are ge
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import json
 import os
@@ -231,6 +232,7 @@ class Config:
     color: str = setting(
         "auto, always or never; NO_COLOR is honoured", _one_of("auto", "always", "never"), default="auto"
     )
+    limit_ok: bool = setting("a run that a limit stopped exits with 0", _switch, default=False, bare=True)
     debug: bool = setting("show tracebacks", _switch, default=False, bare=True)
 
     @classmethod
@@ -387,14 +389,29 @@ def pager(environ: Mapping[str, str] | None = None) -> tuple[list[str], dict[str
 
 def wants_json(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> bool:
     """Whether lines of JSON are expected on stdout. Never fails, for it is asked when the settings cannot be read."""
-    flags = itertools.takewhile(lambda word: word != "--", argv)
-    return flag("json") in flags or _is_on(variable("json"), environ)
+    return _is_on("json", argv, environ)
 
 
-def debugging(environ: Mapping[str, str] | None = None) -> bool:
+def wants_debug(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> bool:
     """Whether tracebacks are wanted. Never fails, for it is asked when something else has."""
-    return _is_on("RLM_DEBUG", environ)
+    return _is_on("debug", argv, environ)
 
 
-def _is_on(name: str, environ: Mapping[str, str] | None) -> bool:
-    return (os.environ if environ is None else environ).get(name, "").lower() in ("1", "on", "true", "yes")
+def _is_on(name: str, argv: Sequence[str], environ: Mapping[str, str] | None) -> bool:
+    flags = itertools.takewhile(lambda word: word != "--", argv)
+    text = (os.environ if environ is None else environ).get(variable(name), "")
+    return flag(name) in flags or text.strip().lower() in ("1", "on", "true", "yes")
+
+
+_NO_SETTINGS = (
+    *("RLM_BROKER", "RLM_SKILL_CALLS_LOG", "RLM_KERNEL", "RLM_COMMAND"),  # between rlm and what it starts
+    *("RLM_SKILLS_DIR", "RLM_CHECKOUT_PATH", "RLM_TOOL_PYTHON", "RLM_EXTRA_UV_ARGS", "RLM_SKILLS_STRICT"),  # install.sh
+)
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables that look like settings and are none, each with the nearest setting, or an empty text."""
+    environ = os.environ if environ is None else environ
+    known = [*map(variable, Config.settings()), *_NO_SETTINGS]
+    unknown = sorted(name for name in environ if name.startswith("RLM_") and name not in known)
+    return {name: next(iter(difflib.get_close_matches(name, known, 1)), "") for name in unknown}

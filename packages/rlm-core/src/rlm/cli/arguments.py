@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -33,7 +34,17 @@ class Parser(argparse.ArgumentParser):
     """Reports a usage error as every other error is reported."""
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message[:1].upper()}{message[1:]}. Try: {self.prog} --help")
+        raise ConfigError(f"{message[:1].upper()}{message[1:]}.{self._nearest(message)} Try: {self.prog} --help")
+
+    def _nearest(self, message: str) -> str:
+        """The flag that was probably meant by one that does not exist."""
+        _, unknown, words = message.partition("unrecognized arguments: ")
+        near = (
+            difflib.get_close_matches(words.split("=")[0].split(" ")[0], self._option_string_actions, 1)
+            if unknown
+            else []
+        )
+        return f" Did you mean {near[0]}?" if near else ""
 
 
 def parser(prog: str, description: str, **how: str) -> Parser:
@@ -97,12 +108,15 @@ def settings_given(parsed: argparse.Namespace) -> dict[str, str]:
 
 
 def parse_run(argv: Sequence[str]) -> argparse.Namespace:
-    """Flags may stand before or after the task.
+    """Flags may stand before or after the task; after `--` there are none, and all is the task.
 
     Raises:
         ConfigError: the arguments make no sense.
     """
-    parsed = run_parser().parse_intermixed_args(argv)
+    end = argv.index("--") if "--" in argv else len(argv)
+    parsed = run_parser().parse_intermixed_args(argv[:end])
+    if task := " ".join(argv[end + 1 :]):
+        parsed.task.append(task)
     if len(parsed.task) > 1:
         raise ConfigError(f'There must be one task, in quotes: rlm "{" ".join(parsed.task)}"')
     return parsed

@@ -25,8 +25,9 @@ def of_error(error: Exception) -> int:
     return next((code for kind, code in _ERRORS if isinstance(error, kind)), FAILED)
 
 
-def of_stop(stop: Stop) -> int:
-    return _STATUS[stop.status]
+def of_stop(stop: Stop, *, limit_ok: bool = False) -> int:
+    """`limit_ok`: to whoever asks, an answer at a limit is an answer."""
+    return DONE if limit_ok and stop.status == "limit" else _STATUS[stop.status]
 
 
 def stop_of(code: int) -> Stop:

@@ -15,7 +15,7 @@ from rlm.cli.screen import Screen, open_screen
 from rlm.cli.secrecy import close_to_others
 from rlm.cli.signals import Interrupted, until_signal
 from rlm.cli.streams import put, stderr, stderr_is_terminal, stdout_is_terminal
-from rlm.config import Config
+from rlm.config import Config, unknown_variables
 from rlm.errors import RlmError
 from rlm.result import RunResult
 from rlm.runtime import Order, context_file, open_tree
@@ -30,8 +30,8 @@ def run(order: Order) -> int:
     Raises:
         RlmError: it failed; what there is to tell has been told.
     """
-    close_to_others()
     config = order.config
+    close_to_others(debug=config.debug)
     with ends_with_a_result(config.json):
         check_output(config.output)
         order = replace(order, context=context_file(config.context))
@@ -61,7 +61,7 @@ class Front:
             with suppress(BrokenPipeError, RlmError):  # what went wrong first is what the user must hear
                 self._close(exits.of_error(error), str(error))
             raise
-        return self._close(exits.of_stop(result.stop))
+        return self._close(exits.of_stop(result.stop, limit_ok=self._config.limit_ok))
 
     async def _work(self, order: Order) -> RunResult:
         self._task = asyncio.current_task()
@@ -108,6 +108,10 @@ class Front:
             sandbox=config.sandbox + (" with network" if config.sandbox_net and config.sandbox != "off" else ""),
             recorded=config.model.startswith(REPLAY),
         )
+        for name, nearest in unknown_variables().items():
+            self._screen.note(
+                f"{name} is no setting and has no effect" + (f": did you mean {nearest}?" if nearest else ".")
+            )
         for note in session.get("notes", ()):
             self._screen.note(note)
 

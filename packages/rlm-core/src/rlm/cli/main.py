@@ -36,14 +36,14 @@ def _run(argv: Sequence[str]) -> int:
         flush()
         return code
     except RlmError as error:
-        return _report(error, str(error))
+        return _report(argv, error, str(error))
     except BrokenPipeError:
         return exits.DONE  # whoever read our stdout has gone
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
-        return _report(error, f"{what}{error.strerror or error} (RLM_DEBUG=1 shows where)")
+        return _report(argv, error, f"{what}{error.strerror or error} (RLM_DEBUG=1 shows where)")
     except Exception as error:  # noqa: BLE001 - the last resort: nobody shall see a traceback
-        return _report(error, f"This is a bug in rlm: {type(error).__name__}: {error} (RLM_DEBUG=1 shows where)")
+        return _report(argv, error, f"This is a bug in rlm: {type(error).__name__}: {error} (RLM_DEBUG=1 shows where)")
 
 
 def _code_of(argv: Sequence[str]) -> int:
@@ -74,14 +74,14 @@ def _dispatch(argv: Sequence[str]) -> int:
     return oneshot.run(argv)
 
 
-def _report(error: Exception, told: str) -> int:
+def _report(argv: Sequence[str], error: Exception, told: str) -> int:
     """One or two lines, never a traceback unless asked for."""
     from rlm.cli import exits
     from rlm.cli.streams import say
-    from rlm.config import debugging, redactor_of_environment
+    from rlm.config import redactor_of_environment, wants_debug
 
     redactor = redactor_of_environment()
-    if debugging():
+    if wants_debug(argv):
         import traceback
 
         say(redactor.text("".join(traceback.format_exception(error)).rstrip("\n")))

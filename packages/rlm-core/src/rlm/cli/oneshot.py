@@ -33,7 +33,7 @@ def run(argv: Sequence[str]) -> int:
     if (address := broker_address()) is not None:
         from rlm.cli import guest
 
-        return guest.run(task, settings_given(parsed), config.context, address)
+        return guest.run(task, settings_given(parsed), config, address)
     from rlm.cli import front
     from rlm.runtime import Order
 
