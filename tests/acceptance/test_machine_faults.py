@@ -130,6 +130,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 BUSY = "print('in it', flush=True)\nwhile True: pass"
 DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('in it', flush=True)\nwhile True: pass"
+DYING = "import os\nprint('in it', flush=True)\nos._exit(3)"
 SHORT = "import time\nprint('in it', flush=True)\ntime.sleep(1)"
 
 
@@ -352,6 +353,10 @@ PROVOKE: dict[str, Callable[[Place], Done]] = {
     ),
     "who reads stderr leaves": reader_of_stderr_leaves,
     "stdin and stdout are closed": line("rlm go <&- >&-", call("ipython", code="1")),
+    "its parent has blocked all signals (srun and mpirun block SIGCHLD), and a kernel dies": sent(
+        cell=DYING, under=("env", "--block-signal")
+    ),
+    "its parent ignores SIGCHLD, and a kernel dies": sent(cell=DYING, under=("env", "--ignore-signal=CHLD")),
     "the disk of the session is full": full_disk,
     "it was full before": full_before,
     "stdout leads to a full disk": line("rlm go >/dev/full"),

@@ -53,6 +53,8 @@ SIGNALS = [
     MachineFault("who reads the lines of `--json` leaves", CANCELLED, 141, "cancelled"),
     MachineFault("who reads stderr leaves", "", 0, "done"),
     passes("stdin and stdout are closed"),
+    passes("its parent has blocked all signals (srun and mpirun block SIGCHLD), and a kernel dies"),
+    passes("its parent ignores SIGCHLD, and a kernel dies"),
 ]
 
 NO_SPACE = "No space left on device"

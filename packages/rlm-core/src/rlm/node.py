@@ -33,6 +33,7 @@ from rlm.session.journal import read
 from rlm.session.resume import cells, kernel_note, names_gone
 from rlm.skills import CALLS, Briefing, CallLog, called
 from rlm.supplies import REPLAY, Models, Workplace, open_tools
+from rlm.text.encodings import decode
 from rlm.toolbox import Toolbox
 
 
@@ -186,7 +187,7 @@ class Node:
         config = self._order.config
         text = self._order.system_prompt
         if text is None and config.system_prompt_path is not None:
-            text = config.system_prompt_path.read_text()
+            text = decode(config.system_prompt_path.read_bytes())
         return text if text is not None else system_prompt(self._facts())
 
     def _facts(self) -> Facts:

@@ -195,6 +195,12 @@ def test_an_agents_file_may_be_a_link_within_the_project(repository: Path) -> No
     assert "Be kind." in project_text(repository)
 
 
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "cp1252"])
+def test_an_agents_file_may_have_another_encoding(repository: Path, codec: str) -> None:
+    (repository / "AGENTS.md").write_bytes("Grüße\r\nan alle".encode(codec))
+    assert project_text(repository).endswith("AGENTS.md:\nGrüße\nan alle")
+
+
 def test_a_gigantic_agents_file_is_none(repository: Path) -> None:
     with agents(repository, "x").open("r+b") as file:
         file.truncate(1 << 40)
@@ -204,5 +210,5 @@ def test_a_gigantic_agents_file_is_none(repository: Path) -> None:
 def test_control_characters_and_bytes_that_are_no_text_do_no_harm(repository: Path) -> None:
     agents(repository, "").write_bytes(b"red \x1b[31m text\r\nand \xff\x00")
     told = project_text(repository)
-    assert "red  text\nand \ufffd\u2400" in told
+    assert "red  text\nand ÿ\u2400" in told
     told.encode("utf-8")

@@ -87,8 +87,51 @@ def test_a_text_that_begins_with_a_line_end_occurs_once(tmp_path: Path) -> None:
 
 def test_bytes_that_are_no_utf_8_stay(tmp_path: Path) -> None:
     path = write(tmp_path, b"\xef\xbb\xbf\xff caf\xe9 \x00 here \xfe no end")
-    edit(tmp_path, "file", "here", "thére")
-    assert path.read_bytes() == b"\xef\xbb\xbf\xff caf\xe9 \x00 " + "thére".encode() + b" \xfe no end"
+    edit(tmp_path, "file", "here", "there")
+    assert path.read_bytes() == b"\xef\xbb\xbf\xff caf\xe9 \x00 there \xfe no end"
+
+
+@pytest.mark.parametrize(
+    ("codec", "head"),
+    [
+        ("utf-16-le", "\ufeff"),
+        ("utf-16-be", "\ufeff"),
+        ("utf-32-le", "\ufeff"),
+        ("utf-16-le", ""),
+        ("utf-16-be", ""),
+        ("utf-8", "\ufeff"),
+        ("latin-1", "# -*- coding: latin-1 -*-\r\n"),
+        ("gbk", "<?xml version='1.0' encoding='gbk'?>\r\n"),
+        ("shift_jis", '<meta charset="shift_jis">\r\n'),
+    ],
+)
+def test_a_file_keeps_its_encoding(tmp_path: Path, codec: str, head: str) -> None:
+    """ "ਊ" holds the byte of a line end in UTF-16, and is none."""
+    odd = "é" if codec == "latin-1" else "表"  # whose second byte in Shift-JIS is a backslash
+    text = f"{head}one\r\ntwo {odd}\r\nthree\r\n" + ("ਊ\r\n" if "utf" in codec else "")
+    path = write(tmp_path, text.encode(codec))
+    told = edit(tmp_path, "file", f"two {odd}\n", f"2 {odd}{odd}\nzwei\n")
+    assert path.read_bytes() == text.replace(f"two {odd}", f"2 {odd}{odd}\r\nzwei").encode(codec)
+    line = 2 + head.count("\n")
+    assert told.endswith(f" is now:\n{line}\t2 {odd}{odd}\n{line + 1}\tzwei")
+    assert (codec in told) == (codec != "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "old", "new", "told"),
+    [
+        (b"caf\xe9 = 1\n", "= 1", "= ä", "file is not UTF-8 and does not say which encoding it has"),
+        (b"caf\xe9 = 1\n", "café", "cafe", "does not occur in file.*is not UTF-8"),
+        (b"# coding: latin-1\n\xe9\n", "é", "€", "in latin-1, which cannot write '.u20ac'"),
+        (b"# coding: rot13\n\xe9\n", "é", "x", "is not UTF-8"),
+        (b"\xff\xfeo\xd8\n\0", "é", "x", "is not UTF-8"),
+    ],
+)
+def test_no_mixture_of_encodings_is_written(tmp_path: Path, content: bytes, old: str, new: str, told: str) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(ToolError, match=told):
+        edit(tmp_path, "file", old, new)
+    assert path.read_bytes() == content
 
 
 def test_mode_link_and_place_stay(tmp_path: Path) -> None:

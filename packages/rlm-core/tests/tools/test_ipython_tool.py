@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from kernel_bench import FakeKernel
+from rlm.errors import BadArguments
 from rlm.history import History
 from rlm.messages import Assistant, ToolCall, User
 from rlm.ports import Execution
@@ -57,8 +58,6 @@ async def test_a_cell_runs_and_its_text_is_the_result() -> None:
         (300, 600, 600),
         (300, 9_000, 600),
         (1_000, 9_000, 1_000),
-        (300, 0, 300),
-        (300, -1, 300),
     ],
 )
 async def test_the_timeout_is_at_most_the_setting_or_ten_minutes(
@@ -68,6 +67,14 @@ async def test_the_timeout_is_at_most_the_setting_or_ten_minutes(
     given = {"code": "1"} | ({} if asked is None else {"timeout": asked})
     await IPython(kernel, setting).run(given, history(1))
     assert kernel.asked == [("1", granted)]
+
+
+@pytest.mark.parametrize("asked", [0, -1, -0.5, float("nan")])
+async def test_no_time_at_all_is_refused_as_bash_does(asked: float) -> None:
+    kernel = Recorder(Execution("x"))
+    with pytest.raises(BadArguments, match="ipython: 'timeout' must be more than 0 seconds"):
+        await IPython(kernel, 300).run({"code": "1", "timeout": asked}, history(1))
+    assert not kernel.asked
 
 
 async def test_the_result_says_how_full_the_context_is() -> None:

@@ -29,8 +29,10 @@ def _run(argv: Sequence[str]) -> int:
     from rlm.cli import exits
     from rlm.cli.streams import flush, keep_open
     from rlm.errors import RlmError
+    from rlm.process.inherited import reset_signals
 
     keep_open()
+    reset_signals()
     try:
         code = _code_of(argv)
         flush()

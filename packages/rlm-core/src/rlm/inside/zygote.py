@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from rlm.inside import box, families
 from rlm.inside.environment import adopt
 from rlm.inside.order import read_order
+from rlm.process.inherited import reset_signals
 
 if TYPE_CHECKING:
     from rlm.inside.kernel import Kernel
@@ -244,6 +245,7 @@ def _conceive() -> Kernel:
 
 
 def main() -> None:
+    reset_signals()
     families.adopt_orphans()
     Zygote(socket.socket(fileno=int(sys.argv[1])), sys.argv[2]).run()
     os._exit(0)  # the host waits for our end, and Python would take 30 ms to take IPython apart

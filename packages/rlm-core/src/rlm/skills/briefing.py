@@ -15,6 +15,7 @@ from pathlib import Path
 from rlm.clip import clip
 from rlm.skill import FrontMatterError, InstalledSkill, installed_skills, read_front_matter
 from rlm.terminal import plain
+from rlm.text.encodings import decode
 
 PROJECT_LIMIT = 32_000
 """Characters of all AGENTS.md together that go into the prompt."""
@@ -108,8 +109,8 @@ def _notes_in(folder: Path) -> Iterator[Note]:
 
 
 def _read(path: Path, most: int) -> str:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return file.read(most)
+    with path.open("rb") as file:
+        return decode(file.read(4 * most))[:most]
 
 
 def project_folders(cwd: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlm.errors import BadArguments, ToolError
+from rlm.errors import ToolError
 from rlm.events import CellOutput
 from rlm.history import History
 from rlm.messages import Outcome, Schema
@@ -20,9 +20,8 @@ from rlm.ports import Sink
 from rlm.spool import Cleaner, Spool
 from rlm.tools.boxed import Boxed
 from rlm.tools.groups import Groups
+from rlm.tools.timeouts import seconds
 
-LONGEST = 600.0
-"""Seconds that a call may ask for, if the default is not more."""
 _GRACE = 1.0  # seconds between asking a command to end and killing it
 _BLOCK = 65_536
 _PAUSE = 0.1  # seconds
@@ -73,11 +72,11 @@ class Bash:
         }
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:  # noqa: ARG002 - the port's signature
-        seconds = self._seconds(arguments.get("timeout"))
+        limit = seconds(self.name, arguments, self._timeout)
         with Spool(self._limit, self._outputs, "bash.txt") as spool:
             pipe = _Pipe(lambda text: self._take(text, spool))
             try:
-                note, ok = await self._execute(arguments["command"], seconds, pipe)
+                note, ok = await self._execute(arguments["command"], limit, pipe)
             finally:
                 self._leave(pipe)
             text = spool.text()
@@ -90,13 +89,6 @@ class Bash:
         for pipe in self._pipes:
             pipe.close()
         self._pipes.clear()
-
-    def _seconds(self, wanted: float | None) -> float:
-        if wanted is None:
-            return self._timeout
-        if not wanted > 0:
-            raise BadArguments("bash: 'timeout' must be more than 0 seconds.")
-        return min(wanted, max(self._timeout, LONGEST))
 
     def _take(self, text: str, spool: Spool) -> None:
         if text:

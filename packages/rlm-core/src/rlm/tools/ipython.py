@@ -10,8 +10,8 @@ from typing import Any
 from rlm.history import History
 from rlm.messages import Outcome, Schema
 from rlm.ports import Execution, Kernel
+from rlm.tools.timeouts import longest, seconds
 
-_LONGEST = 600.0  # seconds that a call may ask for, where the setting does not allow more
 _LARGEST = 5 << 20  # bytes of a picture that is sent along; providers take little more
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp"}
 
@@ -47,7 +47,7 @@ class IPython:
                     "code": {"type": "string"},
                     "timeout": {
                         "type": "number",
-                        "description": f"seconds, at most {self._limit:g}; default {self._timeout:g}",
+                        "description": f"seconds, at most {longest(self._timeout):g}; default {self._timeout:g}",
                     },
                 },
                 "required": ["code"],
@@ -55,21 +55,13 @@ class IPython:
         }
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
-        execution = await self._kernel.execute(arguments["code"], self._seconds(arguments))
+        execution = await self._kernel.execute(arguments["code"], seconds(self.name, arguments, self._timeout))
         text = execution.text
         if self._max_turns is not None:
             break_ = "" if text.endswith("\n") else "\n"
             kept = min(len(history.live_turns()), self._max_turns)  # the oldest goes before the model reads this
             text = f"{text}{break_}[context turns: {kept}/{self._max_turns}]"
         return Outcome(text, execution.ok, await self._pictures(execution))
-
-    @property
-    def _limit(self) -> float:
-        return max(self._timeout, _LONGEST)
-
-    def _seconds(self, arguments: dict[str, Any]) -> float:
-        asked = float(arguments.get("timeout", self._timeout))
-        return min(asked, self._limit) if asked > 0 else self._timeout
 
     async def _pictures(self, execution: Execution) -> tuple[str, ...]:
         if not self._images or not execution.pictures:

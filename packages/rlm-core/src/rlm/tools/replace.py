@@ -17,9 +17,14 @@ from pathlib import Path
 
 from rlm.clip import clip
 from rlm.errors import ToolError
+from rlm.text.encodings import encoding_of
 
 _SHOWN = 4_000  # characters of changed lines in the result: the model wrote them
-_NEWLINE = rb"(?:\r\n|(?<!\r)\n)"
+_NEWLINE = r"(?:\r\n|(?<!\r)\n)"
+_UNKNOWN = (
+    "{} is not UTF-8 and does not say which encoding it has: edit it with Python, open(…, encoding=…), "
+    "or keep both texts ASCII."
+)
 
 
 def edit(cwd: Path, path: str, old: str, new: str) -> str:
@@ -30,15 +35,20 @@ def edit(cwd: Path, path: str, old: str, new: str) -> str:
     """
     try:
         real = (cwd / path).resolve()
-        before = _read(real)
-        found = _find(before, old, path)
-        between = _encode(new.replace("\r\n", "\n")).replace(b"\n", _newline(before, found))
+        data = _read(real)
+        codec = encoding_of(data)
+        before = data.decode(codec or "utf-8", "surrogateescape")
+        found = _find(before, old, path, codec)
+        between = new.replace("\r\n", "\n").replace("\n", _newline(before, found))
         if between == found.group(1):
             raise ToolError(f"{path} was not changed: new_str is what is there already.")
-        _write(real, before[: found.start(1)] + between + before[found.end(1) :])
+        if codec is None and old.isascii() and not new.isascii():
+            raise ToolError(f"{path} was not changed: new_str is not ASCII. {_UNKNOWN.format(path)}")
+        _write(real, _encode(before[: found.start(1)] + between + before[found.end(1) :], codec))
     except (OSError, ValueError, RuntimeError) as error:  # the last: links in a circle
         raise ToolError(f"{path} was not changed: {getattr(error, 'strerror', None) or error}.") from None
-    return f"{path} is now:\n{_numbered(before, found, between)}"
+    kept = f" ({codec})" if codec not in {None, "utf-8"} else ""
+    return f"{path}{kept} is now:\n{_numbered(before, found, between)}"
 
 
 def _read(path: Path) -> bytes:
@@ -47,43 +57,52 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _find(text: bytes, old: str, path: str) -> re.Match[bytes]:
+def _encode(text: str, codec: str | None) -> bytes:
+    """In the file's own encoding. Bytes that are no UTF-8 come back as they were."""
+    try:
+        return text.encode(codec or "utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        lacking = text[error.start : error.end]
+        raise ValueError(f"the file is in {error.encoding}, which cannot write {lacking!a} ({error.reason})") from None
+
+
+def _find(text: str, old: str, path: str, codec: str | None) -> re.Match[str]:
     """The only place. Line ends match whichever kind they are."""
     if not old:
         raise ToolError("old_str is empty: it must be a text that occurs once.")
-    lines = [re.escape(_encode(line)) for line in old.replace("\r\n", "\n").split("\n")]
+    lines = [re.escape(line) for line in old.replace("\r\n", "\n").split("\n")]
     # looking ahead finds places that overlap
-    places = list(re.finditer(rb"(?=(" + _NEWLINE.join(lines) + rb"))", text))
+    places = list(re.finditer(r"(?=(" + _NEWLINE.join(lines) + r"))", text))
     if not places:
-        raise ToolError(f"old_str does not occur in {path}. It must be the same to the character, blanks included.")
+        reason = "" if codec or old.isascii() else f" {_UNKNOWN.format(path)}"
+        raise ToolError(
+            f"old_str does not occur in {path}. It must be the same to the character, blanks included.{reason}"
+        )
     if len(places) > 1:
         numbers = ", ".join(str(_line(text, place.start())) for place in places)
         raise ToolError(f"old_str occurs {len(places)} times in {path}, at lines {numbers}. Add lines around it.")
     return places[0]
 
 
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _newline(text: bytes, found: re.Match[bytes]) -> bytes:
+def _newline(text: str, found: re.Match[str]) -> str:
     """How lines end where the match is, or else in the file."""
     end = re.search(_NEWLINE, found.group(1)) or re.search(_NEWLINE, text)
-    return end.group() if end else b"\n"
+    return end.group() if end else "\n"
 
 
-def _line(text: bytes, position: int) -> int:
-    return text.count(b"\n", 0, position) + 1
+def _line(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
 
 
-def _numbered(before: bytes, found: re.Match[bytes], between: bytes) -> str:
+def _numbered(before: str, found: re.Match[str], between: str) -> str:
     """The whole lines that hold the new text."""
-    start = before.rfind(b"\n", 0, found.start(1)) + 1
-    stop = before.find(b"\n", found.end(1))
+    start = before.rfind("\n", 0, found.start(1)) + 1
+    stop = before.find("\n", found.end(1))
     rest = before[found.end(1) : len(before) if stop == -1 else stop]
-    changed = before[start : found.start(1)] + between + (b"" if between.endswith(b"\n") else rest)
+    changed = before[start : found.start(1)] + between + ("" if between.endswith("\n") else rest)
     first = _line(before, start)
-    lines = changed.decode("utf-8", "replace").removesuffix("\n").replace("\r", "").split("\n")
+    shown = changed.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    lines = shown.removesuffix("\n").replace("\r", "").split("\n")
     return clip("\n".join(f"{number}\t{line}" for number, line in enumerate(lines, first)), _SHOWN)
 
 

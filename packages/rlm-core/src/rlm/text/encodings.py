@@ -1,0 +1,57 @@
+"""Which encoding a text file has. UTF-8 unless the file says otherwise, or cannot be UTF-8."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+_MARKS = (  # the longer ones first: UTF-32's begins as UTF-16's does
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_HEAD = 4_096  # bytes in which a file declares its encoding, and that show UTF-16 without a mark
+# PEP 263, vim's modeline, XML and HTML
+_DECLARED = re.compile(rb"(?:coding|charset)\s*[:=]\s*[\"']?([\w.-]+)", re.IGNORECASE)
+
+
+def encoding_of(data: bytes) -> str | None:
+    """The codec that gives exactly these bytes back. None: the file is not UTF-8 and does not say what it is.
+
+    A byte order mark stays in the text, as its first character.
+    """
+    for mark, codec in _MARKS:
+        if data.startswith(mark):
+            return codec if _fits(data, codec) else None
+    if codec := _utf16_without_mark(data):
+        return codec
+    if _fits(data, "utf-8"):
+        return "utf-8"
+    declared = _DECLARED.search(data, 0, _HEAD)
+    codec = declared[1].decode() if declared else ""
+    return codec if codec and _fits(data, codec) else None
+
+
+def decode(data: bytes) -> str:
+    """The text of a file that is only read. Of one that does not say what it is, what Windows would make of it."""
+    codec = encoding_of(data)
+    text = data.decode(codec) if codec else data.decode("cp1252", "replace")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+
+
+def _fits(data: bytes, codec: str) -> bool:
+    try:
+        return data.decode(codec).encode(codec) == data
+    except (UnicodeError, LookupError, ValueError, TypeError, AttributeError):  # wrong, unknown, or not for text
+        return False
+
+
+def _utf16_without_mark(data: bytes) -> str:
+    """Text with mostly Latin letters has a zero in every other byte."""
+    head = data[:_HEAD]
+    pairs = len(head) // 2
+    for codec, zeros, letters in (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2])):
+        if pairs and zeros.count(0) > 0.7 * pairs and letters.count(0) == 0 and _fits(data, codec):
+            return codec
+    return ""
