@@ -12,11 +12,13 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from rlm.errors import ConfigError, CredentialsError
+from rlm.process.programs import SHELL, find_program, safe_path
 from rlm.text.redact import Redactor
 
 TOOLS = ("ipython", "summarize", "bash", "edit")
@@ -258,7 +260,7 @@ def read_config(flags: Mapping[str, str], environ: Mapping[str, str] | None = No
         ConfigError: naming the flag or variable, its value, and what is allowed.
         CredentialsError: the key cannot be one; it is not shown.
     """
-    environ = os.environ if environ is None else environ
+    environ = _given(environ)
     values: dict[str, Any] = {"color": "never"} if environ.get("NO_COLOR") else {}
     for name, how in Config.settings().items():
         source, text = (flag(name), flags[name]) if name in flags else (variable(name), environ.get(variable(name)))
@@ -320,6 +322,28 @@ def _with_credentials(values: dict[str, Any], environ: Mapping[str, str]) -> dic
 
 KEY_VARIABLES = ("RLM_API_KEY", "OPENAI_API_KEY")
 
+_taken: dict[str, str] = {}
+
+
+def take_environment() -> None:
+    """For a command, first of all: from here on only this module knows the environment that we were started with.
+
+    What stays, for libraries and for the programs that they start, has no credentials and a PATH without places where a
+    cell could have put a program.
+    """
+    _taken.update(os.environ)
+    redactor = redactor_of_environment()
+    for name, value in _taken.items():
+        if name in KEY_VARIABLES or redactor.occurs_in(value) or (name.endswith("_BASE_URL") and "@" in value):
+            del os.environ[name]
+    with suppress(OSError):  # the working directory has been removed: whoever needs it says so
+        os.environ["PATH"] = safe_path(_taken.get("PATH", os.defpath), [Path.cwd()])
+
+
+def _given(environ: Mapping[str, str] | None) -> Mapping[str, str]:
+    return _taken or os.environ if environ is None else environ
+
+
 BROKER = "RLM_BROKER"
 """In a kernel: where its host listens, and the token that says which agent asks, as `path:token`."""
 
@@ -331,7 +355,7 @@ def redactor_of(config: Config) -> Redactor:
 
 def redactor_of_environment(environ: Mapping[str, str] | None = None) -> Redactor:
     """Takes every key that the environment holds out of an error, whichever settings it happened with."""
-    environ = os.environ if environ is None else environ
+    environ = _given(environ)
     return Redactor(key.strip() for name in KEY_VARIABLES if (key := environ.get(name)))
 
 
@@ -341,7 +365,7 @@ def guest_environment(config: Config, environ: Mapping[str, str] | None = None) 
     rlm's own settings are left out, for a sub-agent takes them from its parent. Commands of skills lie beside our
     Python: they are found last, so that the user's own `python` stays the user's.
     """
-    environ = os.environ if environ is None else environ
+    environ = _given(environ)
     redactors = (redactor_of(config), redactor_of_environment(environ))
     kept = {
         name: value
@@ -376,15 +400,34 @@ def _is_harmless(name: str, value: str) -> bool:
 
 def broker_address(environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:
     """Socket path and token, when this process was started by a cell."""
-    text = (os.environ if environ is None else environ).get(BROKER, "")
+    text = _given(environ).get(BROKER, "")
     path, found, token = text.rpartition(":")
     return (path, token) if found else None
 
 
+def shell_program(environ: Mapping[str, str] | None = None) -> Path:
+    """bash, as PATH has it outside of the working directory; where there is none, what every system has."""
+    return find_program("bash", _given(environ).get("PATH", os.defpath), [Path.cwd()]) or Path(SHELL)
+
+
 def pager(environ: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str]]:
-    """The words of the user's pager, and its environment: less lets colours through, unless the user says how it is."""
-    environ = os.environ if environ is None else environ
-    return shlex.split(environ.get("PAGER") or "less"), {"LESS": "FRX", **environ}
+    """The words of the user's pager, and its environment, which has no credentials.
+
+    less lets colours through, unless the user says how it is.
+
+    Raises:
+        ValueError: there is no such program, or nobody can tell what the words are.
+    """
+    environ = _given(environ)
+    name, *words = shlex.split(environ.get("PAGER") or "less") or [""]
+    path = safe_path(environ.get("PATH", os.defpath), [Path.cwd()])
+    program = find_program(name, path, [Path.cwd()])
+    if program is None:
+        raise ValueError(f"there is no {name}")
+    kept = {name: value for name, value in environ.items() if not any(word in name for word in _HARMFUL)}
+    redactor = redactor_of_environment(environ)
+    harmless = {name: value for name, value in kept.items() if not redactor.occurs_in(value)}
+    return [str(program), *words], {"LESS": "FRX", **harmless, "PATH": path}
 
 
 def wants_json(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> bool:
@@ -399,7 +442,7 @@ def wants_debug(argv: Sequence[str], environ: Mapping[str, str] | None = None) -
 
 def _is_on(name: str, argv: Sequence[str], environ: Mapping[str, str] | None) -> bool:
     flags = itertools.takewhile(lambda word: word != "--", argv)
-    text = (os.environ if environ is None else environ).get(variable(name), "")
+    text = _given(environ).get(variable(name), "")
     return flag(name) in flags or text.strip().lower() in ("1", "on", "true", "yes")
 
 
@@ -411,7 +454,7 @@ _NO_SETTINGS = (
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The variables that look like settings and are none, each with the nearest setting, or an empty text."""
-    environ = os.environ if environ is None else environ
+    environ = _given(environ)
     known = [*map(variable, Config.settings()), *_NO_SETTINGS]
     unknown = sorted(name for name in environ if name.startswith("RLM_") and name not in known)
     return {name: next(iter(difflib.get_close_matches(name, known, 1)), "") for name in unknown}

@@ -82,6 +82,8 @@ class Shared:
     folder: Path
     environment: dict[str, str]
     briefing: Briefing
+    shell: Path
+    """For commands. Found before any cell has run."""
     walls: Walls | None = None
     """Of the sandbox, if there is one."""
 
@@ -138,7 +140,8 @@ class Node:
         if "ipython" in config.tools:
             self._kernel = await stack.enter_async_context(self._new_kernel(folder, environment, box))
         boxed = box.command if box else None
-        place = Workplace(self._order.cwd, environment, folder, self._session.outputs, self._kernel, self._hear, boxed)
+        outputs, shell = self._session.outputs, self._shared.shell
+        place = Workplace(self._order.cwd, environment, folder, outputs, self._kernel, self._hear, shell, boxed)
         return Agent(
             model=self._shared.models.model(config, self._order.task, self._depth, self._hear),
             tools=Toolbox(open_tools(config, place, stack.enter_context(ExitStack()))),

@@ -15,7 +15,7 @@ from typing import Any
 
 from rlm.broker.ledger import Ledger
 from rlm.broker.parcel import Parcel, wrap
-from rlm.config import Config, guest_environment, redactor_of
+from rlm.config import Config, guest_environment, redactor_of, shell_program
 from rlm.kernel import Zygote
 from rlm.node import Earlier, Node, Order, Shared
 from rlm.result import RunResult
@@ -88,7 +88,9 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
             working=config.max_concurrent_agents,
         )
         zygote = await stack.enter_async_context(Zygote())
-        yield Tree(Shared(ledger, models, zygote, folder, guest_environment(config), Briefing()), watch)
+        yield Tree(
+            Shared(ledger, models, zygote, folder, guest_environment(config), Briefing(), shell_program()), watch
+        )
 
 
 def _allow_many_files() -> None:

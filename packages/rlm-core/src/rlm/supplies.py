@@ -117,6 +117,7 @@ class Workplace:
     outputs: Path
     kernel: Kernel | None
     sink: Sink
+    shell: Path
     boxed: Boxed | None = None
 
 
@@ -135,7 +136,7 @@ def open_tools(config: Config, place: Workplace, stack: ExitStack) -> list[Tool]
 
 def _bash(config: Config, place: Workplace) -> Bash:
     timeout, most = config.exec_timeout, config.max_output
-    return Bash(place.cwd, place.environment, place.outputs, timeout, most, place.sink, place.boxed)
+    return Bash(place.cwd, place.environment, place.outputs, timeout, most, place.sink, place.boxed, shell=place.shell)
 
 
 def _ipython(config: Config, place: Workplace) -> Tool:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from rlm.process.programs import find_program, helper_environment
+from rlm.process.programs import find_program, helper_environment, safe_path
 
 
 def program(path: Path) -> Path:
@@ -108,3 +108,14 @@ def test_a_path_in_place_of_a_name(place: Path) -> None:
 
 def test_helpers_know_nothing_of_us() -> None:
     assert helper_environment(TERM="dumb") == {"PATH": os.defpath, "TERM": "dumb"}
+
+
+def test_a_path_without_what_a_cell_could_fill(place: Path) -> None:
+    inside = program(place / "project" / "bin" / "tool").parent
+    (place / "link").symlink_to(inside)
+    (place / "open").mkdir()
+    (place / "open").chmod(0o777)
+    given = f"{inside}:{place}/link:.::{place}/open:{place}/missing:{place}/first:{place}/second"
+    assert safe_path(given, [place / "project"]) == f"{place}/first:{place}/second"
+    assert safe_path(f"{inside}:.", [place / "project"]) == os.defpath
+    assert safe_path("/usr/bin", [Path("/")]) == "/usr/bin"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from rlm.messages import Outcome
 from rlm.tools.bash import Bash
 from waiting import PATIENCE
 
+BASH = Path(shutil.which("bash") or "/bin/sh")
+
 
 class Shell:
     """A Bash tool in a folder of its own."""
@@ -27,7 +30,7 @@ class Shell:
         self.events: list[Event] = []
         self.folder = folder
         environment = {"PATH": os.environ["PATH"], "GREETING": "hello"}
-        self.tool = Bash(folder, environment, folder / "outputs", 300, max_output, self.events.append)
+        self.tool = Bash(folder, environment, folder / "outputs", 300, max_output, self.events.append, shell=BASH)
 
     async def run(self, command: str, **more: object) -> Outcome:
         return await self.tool.run({"command": command, **more}, History())
@@ -168,7 +171,7 @@ from pathlib import Path
 from rlm.history import History
 from rlm.tools.bash import Bash
 async def main():
-    tool = Bash(Path({str(tmp_path)!r}), os.environ, Path({str(tmp_path)!r}), 300, -1, lambda event: None)
+    tool = Bash(Path({str(tmp_path)!r}), os.environ, Path({str(tmp_path)!r}), 300, -1, lambda event: None, shell=Path("/bin/bash"))
     await tool.run({{"command": "sleep 1000 & echo $! > left"}}, History())
     await tool.run({{"command": "echo $$ > running; sleep 1000"}}, History())
 asyncio.run(main())

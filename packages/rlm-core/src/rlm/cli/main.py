@@ -12,6 +12,9 @@ from collections.abc import Sequence
 
 def main() -> None:
     """The console script. All that is ours is closed when `run` returns; Python would tidy for another 50 ms."""
+    from rlm.config import take_environment
+
+    take_environment()
     os._exit(run(sys.argv[1:]))
 
 

@@ -45,7 +45,7 @@ def _shown_by_pager(text: str) -> bool:
     try:
         words, environment = pager()
         program = subprocess.Popen(words, stdin=subprocess.PIPE, env=environment)
-    except (OSError, ValueError, IndexError):  # no such program, quotes that do not end, blanks
+    except (OSError, ValueError):  # no such program, or quotes that do not end
         return False
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the pager's to heed
     try:

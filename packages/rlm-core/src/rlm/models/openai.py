@@ -21,6 +21,7 @@ from rlm.models.retry import Patience
 from rlm.models.sound import mended, reply
 from rlm.models.stream import Assembler, Streams
 from rlm.ports import Sink, ToolChoice
+from rlm.process.programs import know_processor
 from rlm.text.redact import Redactor
 
 _OPENAI_HOST = "https://api.openai.com/"
@@ -104,6 +105,7 @@ class OpenAIClient:
 
     def _make(self) -> Any:
         openai = import_openai()
+        know_processor()
         url = self.endpoint.url
         hooks = {} if url.startswith(_OPENAI_HOST) else {"request": [_only_ours]}
         http = openai.DefaultAsyncHttpxClient(verify=_tls(url), event_hooks=hooks)

@@ -30,8 +30,25 @@ def find_program(name: str, path: str, avoid: Iterable[Path]) -> Path | None:
 
     A name with a slash in it is a path, which must be absolute. No cell may have run.
     """
-    barred = [Path(os.path.realpath(folder)) for folder in avoid]
+    barred = _barred(avoid)
     return next((found for found in _candidates(name, path) if _may_start(found, barred)), None)
+
+
+def safe_path(path: str, avoid: Iterable[Path]) -> str:
+    """The folders of `path` that programs may be started from. Libraries look for programs themselves, by PATH."""
+    barred = _barred(avoid)
+    folders = dict.fromkeys(os.path.realpath(each) for each in path.split(os.pathsep) if each.startswith("/"))
+    return os.pathsep.join(each for each in folders if _may_hold(Path(each), barred)) or os.defpath
+
+
+def know_processor() -> None:
+    """Answer in its place what `platform` asks of `uname -p`, found by PATH, and the SDKs ask of `platform`.
+
+    The answer is kept where `platform` keeps its own, as functools.cached_property does it.
+    """
+    import platform
+
+    vars(platform.uname())["processor"] = ""
 
 
 def helper_environment(**more: str) -> dict[str, str]:
@@ -52,10 +69,24 @@ def _may_start(program: Path, barred: list[Path]) -> bool:
         return (
             stat.S_ISREG(real.stat().st_mode)
             and os.access(real, os.X_OK)
-            and not any(each.is_relative_to(folder) for each in (program, real) for folder in barred)
-            and all(map(_is_ours_alone, (real, *real.parents, *program.parents)))
+            and _is_ours_alone(real)
+            and _may_hold(real.parent, barred)
+            and _may_hold(program.parent, barred)
         )
     return False
+
+
+def _may_hold(folder: Path, barred: list[Path]) -> bool:
+    """Whether what is in a folder, whose path has no links, is from the system or from this user, and no cell's."""
+    with suppress(OSError, ValueError):
+        outside = not any(folder.is_relative_to(each) for each in barred)
+        return outside and all(map(_is_ours_alone, (folder, *folder.parents)))
+    return False
+
+
+def _barred(folders: Iterable[Path]) -> list[Path]:
+    """Nothing could be started from `/`; no sandbox is there either."""
+    return [real for folder in folders if (real := Path(os.path.realpath(folder))) != Path("/")]
 
 
 def _is_ours_alone(path: Path) -> bool:

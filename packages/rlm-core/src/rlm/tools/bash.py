@@ -29,7 +29,7 @@ _REST = 16  # blocks: what a pipe can hold when its writer has ended
 
 
 class Bash:
-    """Runs `bash -c`, each command in a process group of its own.
+    """Runs `shell -c`, each command in a process group of its own. In a sandbox, `bash` is what is there.
 
     `timeout` is the default in seconds, `max_output` in characters (-1: no limit); `outputs` keeps what is longer.
     With `boxed` they run in a sandbox. What is left behind in the background goes on until `close()`, or we end.
@@ -46,8 +46,11 @@ class Bash:
         max_output: int,
         sink: Sink,
         boxed: Boxed | None = None,
+        *,
+        shell: Path,
     ) -> None:
         self._cwd = cwd
+        self._shell = "bash" if boxed else str(shell)
         self._environment = dict(environment)
         self._outputs = outputs
         self._timeout = timeout
@@ -117,7 +120,7 @@ class Bash:
     async def _start(self, command: str, pipe: _Pipe) -> Process:
         try:
             with pipe.writer() as end:
-                words = await self._words("bash", "-c", command)
+                words = await self._words(self._shell, "-c", command)
                 return await asyncio.create_subprocess_exec(
                     *words,
                     stdin=DEVNULL,
