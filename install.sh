@@ -170,24 +170,26 @@ fetch_uv() {
     UV=$target/uv
 }
 
-# uv is one native program: the Python that fetches it may be older than the package says.
+# With the first Python that can: Debian's has no venv as long as python3-venv is not installed, and the pip of an old one
+# knows neither today's wheels nor its index.
 pip_install_uv() {
-    make_venv "$1" &&
-        PIP_USER=0 run "$1/bin/python" -m pip install --no-deps --only-binary :all: \
-            --ignore-requires-python "uv>=$NEEDED_UV" &&
-        new_enough "$1/bin/uv"
-}
-
-# With the first Python that can: Debian's has no venv as long as python3-venv is not installed.
-make_venv() {
     local python
-    for python in python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
-        if "$python" -m venv --clear "$1"; then
+    for python in python3 python3.13 python3.12 python3.11 python3.14 /usr/bin/python3 python; do
+        if command -v "$python" && pip_install_uv_with "$python" "$1"; then
             return
         fi
     done
     return 1
 }
+
+# uv is one native program: the Python that fetches it may be older than the package says.
+pip_install_uv_with() {
+    run "$1" -m venv --clear "$2" &&
+        PIP_USER=0 run "$2/bin/python" -m pip install --no-deps --only-binary :all: \
+            --ignore-requires-python "uv>=$NEEDED_UV" &&
+        new_enough "$2/bin/uv"
+}
+
 
 find_python() {
     local wanted=${RLM_TOOL_PYTHON:-$PYTHON_RANGE}

@@ -2,7 +2,8 @@
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
-run := "uv run --no-sync"
+uv := env("UV", "uv")
+run := uv + " run --no-sync"
 
 [private]
 default:
@@ -10,7 +11,7 @@ default:
 
 # make the development environment, .venv, as uv.lock says
 setup:
-    uv sync --frozen
+    {{ uv }} sync --frozen
 
 # everything but the tests
 check: lint types layers shell lock
@@ -27,15 +28,15 @@ types:
 
 # who may import whom; installed as wheels, as import-linter sees one folder of an editable split package
 layers:
-    uv run --frozen --isolated --no-editable --reinstall-package rlm-core --reinstall-package rlm-skill lint-imports
+    {{ uv }} run --frozen --isolated --no-editable --reinstall-package rlm-core --reinstall-package rlm-skill lint-imports
 
 # shellcheck, of every script in bash
 shell:
-    {{ run }} shellcheck install.sh .ci/run
+    {{ run }} shellcheck install.sh .ci/run .ci/newcomer
 
 # uv.lock says what the pyproject.toml files say
 lock:
-    uv lock --check
+    {{ uv }} lock --check
 
 # write what ruff can mend by itself
 fix:

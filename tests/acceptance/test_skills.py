@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cli import Done, Rlm, Session
+from found_uv import UV
 from scripted import Answer, Request, Scripted, by_task, call, calls, hang, text
 
 Make = Callable[[Scripted], Rlm]
@@ -352,8 +353,8 @@ def install(folder: Path) -> None:
     venv, work = folder / "venv", folder / "work"
     ours = [ROOT, ROOT / "packages" / "rlm-core", ROOT / "packages" / "rlm-skill"]
     skills = [work / name for name in ("vowels", "fragile", "mean")]
-    run("uv", "venv", "--python", sys.executable, venv)
-    run("uv", "pip", "install", "--no-sources", "--python", venv, *ours, *skills, "pytest")
+    run(UV, "venv", "--python", sys.executable, venv)
+    run(UV, "pip", "install", "--no-sources", "--python", venv, *ours, *skills, "pytest")
 
 
 def run(*command: object, cwd: Path = ROOT) -> str:

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from found_uv import UV
 
 REPOSITORY = Path(__file__).parents[2]
-UV = Path(os.environ.get("UV") or shutil.which("uv") or "uv").resolve()
-
 Files = dict[str, object]
 
 

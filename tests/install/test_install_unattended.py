@@ -80,6 +80,25 @@ def test_a_uv_that_is_too_old_is_left_alone_and_a_newer_one_fetched(home, path_w
     assert not (home.path / ".local/share/rlm/uv").exists()
 
 
+OLD_PYTHON = """#!/bin/sh
+# Makes a venv, as Python 3.6 does, whose pip finds nothing on today's index.
+mkdir -p "$4/bin"
+printf '#!/bin/sh\\necho "No matching distribution found" >&2\\nexit 1\\n' >"$4/bin/python"
+chmod +x "$4/bin/python"
+"""
+
+
+def test_the_next_python_fetches_uv_if_the_first_cannot(home, path_without_uv, tmp_path):
+    first = tmp_path / "first"
+    first.mkdir()
+    (first / "python3").write_text(OLD_PYTHON)
+    (first / "python3").chmod(0o755)
+    (first / "python3.12").symlink_to((path_without_uv / "python3").resolve())
+    home = home.knowing(PATH=f"{first}:{path_without_uv}")
+    home.install()
+    assert home.call("rlm", "--version")
+
+
 def test_without_uv_and_without_an_index_it_says_what_is_missing(home, path_without_uv, tmp_path):
     offline = home.knowing(PATH=path_without_uv, PIP_NO_INDEX=1, PIP_FIND_LINKS=tmp_path, PIP_CONFIG_FILE="/dev/null")
     done = offline.try_install()

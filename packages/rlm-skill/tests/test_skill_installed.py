@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from found_uv import UV
 from rlm.skill import InstalledSkill, ScaffoldError, installed_names, installed_skills, scaffold, try_import
 from rlm.skill.scaffolding import template_folder
 
@@ -42,9 +43,7 @@ class Place:
 
 
 def uv(*words: object) -> None:
-    found = shutil.which("uv") or shutil.which("uv", path=Path(sys.executable).parent)
-    assert found, "these tests build and install wheels: put uv on the PATH"
-    subprocess.run([found, "--quiet", *words], check=True, timeout=110)
+    subprocess.run([UV, "--quiet", *words], check=True, timeout=110)
 
 
 @pytest.fixture(scope="module")
