@@ -48,6 +48,11 @@ fix:
 test *arguments:
     {{ run }} pytest "$@"
 
+# what THREATS.md says, attacked: a table of what was tried and what of it was denied
+[positional-arguments]
+attack *arguments:
+    {{ run }} pytest -m attack "$@"
+
 # the models again with the older major of the OpenAI SDK
 openai2:
     {{ run }} --with 'openai>=2,<3' python -m pytest -n 2 packages/rlm-core/tests/models

@@ -18,6 +18,8 @@ KEY = "sk-secret-0123456789abcdef"
 
 Make = Callable[[Scripted], Rlm]
 
+pytestmark = pytest.mark.attack("getting at the key")
+
 
 @contextmanager
 def running(make: Make, *answers: object, **env: str) -> Iterator[tuple[psutil.Process, Scripted]]:

@@ -116,7 +116,9 @@ def outcomes(make: Make, folder: Path, breakouts: list[Breakout], **env: str) ->
     return {breakout.name: said.strip().splitlines()[-1] for breakout, said in zip(breakouts, results, strict=True)}
 
 
-def test_nobody_breaks_out(boxed: Make, tmp_path: Path) -> None:
+@pytest.mark.attack("breaking out of the sandbox")
+def test_nobody_breaks_out(boxed: Make, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    record_property("attempts", len(BREAKOUTS))
     seen = outcomes(boxed, tmp_path, list(BREAKOUTS))
     assert len(seen) >= 25
     assert [] == [f"{name}: {said}" for name, said in seen.items() if not said.startswith("denied")]
