@@ -20,7 +20,7 @@ from rlm.checkpoint import VARIABLES, restore
 from rlm.config import BROKER, Config, override, read_folder, read_seconds
 from rlm.context import Both, Compact, LastTurns
 from rlm.errors import AgentError, RlmError
-from rlm.events import Answered, Asking, ChildEnded, ChildStarted, Event, Replied, Stopped
+from rlm.events import Answered, Asking, ChildEnded, ChildStarted, Event, Failed, Replied, Stopped
 from rlm.kernel import JupyterKernel, KernelSpec, Zygote
 from rlm.messages import Kind, System, User
 from rlm.ports import Context
@@ -115,6 +115,8 @@ class Node:
             stack.callback(self._tell_the_end)
             await stack.enter_async_context(self._seat)
             agent = await self._open(stack)
+            if self._depth == 0 and self._shared.walls and self._shared.walls.git.note:
+                self._session(Failed(self._shared.walls.git.note))
             limit = asyncio.timeout(order.timeout)
             try:
                 async with limit:
@@ -201,6 +203,7 @@ class Node:
             tools=config.tools,
             recursion=self._shared.ledger.can_recurse(self._depth),
             context=parcel.about if parcel else "",
+            git=walls.git.note if walls and config.tools else "",
             skills=self._shared.briefing.skills_text(place, config.tools),
             project="" if config.no_context_files or not config.tools else self._shared.briefing.project_text(place),
             append=config.append_to_system_prompt or "",

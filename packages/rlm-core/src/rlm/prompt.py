@@ -34,6 +34,8 @@ class Facts:
     recursion: bool = False
     context: str = ""
     """Type, size and head of the kernel's `context`, in one line; empty: there is none."""
+    git: str = ""
+    """What git cannot do in the sandbox, as a sentence; empty: nothing to say."""
     skills: str = ""
     project: str = ""
     """What the project's AGENTS.md say."""
@@ -48,6 +50,7 @@ def system_prompt(facts: Facts) -> str:
         _IPYTHON if ipython else "",
         _RECURSION if ipython and facts.recursion else "",
         _CONTEXT.format(context=facts.context) if facts.context else "",
+        facts.git,
         _SUMMARIZE if "summarize" in facts.tools else "",
         _CLOSING if facts.tools else "",
         facts.skills,

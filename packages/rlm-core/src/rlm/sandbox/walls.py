@@ -16,19 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlm.errors import ConfigError
+from rlm.sandbox.git import GitAccess, git_access, held
 
 _PLACES = ("/tmp", "/run", "/var/tmp", "/home", "/root")  # noqa: S108 - hidden, not used
 _SECRETS = ("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssl/private")
 # Root may write to them by owning them, without any capability; bwrap covers those that it knows of.
 _CONTROLS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
-_GUARDED = (
-    *(".git/hooks", ".git/modules", ".git/worktrees", ".git/config", ".git/config.worktree", ".git/commondir"),
-    *(".vscode", ".envrc"),
-)
-_BARRED = (".git/hooks", ".vscode", ".envrc")
-"""Where they are missing, empty folders stand in their place: git does not see those."""
-_REJECTED = (".git/config.worktree", ".git/commondir")
-"""Missing ones cannot be barred, since git stumbles over them when they are empty. Put aside when the run ends."""
+_GUARDED = (".vscode", ".envrc")
+"""Where they are missing, empty folders stand in their place, which git does not see. See also `rlm.sandbox.git`."""
 # In a home: programs that the user has installed there, and nothing that is the user's own.
 _TOOLCHAINS = (
     *(".pyenv", ".rbenv", ".nodenv", ".asdf", ".nvm", ".volta", ".bun", ".deno", ".rustup", ".sdkman", ".ghcup"),
@@ -46,6 +41,7 @@ class Walls:
 
     Args:
         cwd: the folder that can be written, with all that is in it but what is `guarded`.
+        git: what git needs, and what it must not get.
         guarded: read-only, where it is there.
         barred: in `cwd`, not there, and not to be made.
         hidden: folders that are empty in the box, except for what is in `shown`, read-only.
@@ -56,6 +52,7 @@ class Walls:
     """
 
     cwd: Path
+    git: GitAccess
     guarded: tuple[Path, ...]
     barred: tuple[Path, ...]
     hidden: tuple[Path, ...]
@@ -76,17 +73,26 @@ class Walls:
             *self._nothing_in(self.hidden),
             *_empty(path for path in self.secrets if path.is_dir()),
             *_nothing_to_read(path for path in self.secrets if path.is_file()),
-            *_each("--ro-bind", (*self.shown, *shown)),
-            *_each("--bind", (self.cwd, run_dir, *self._above())),
-            *_each("--ro-bind", self.guarded),
-            *_empty(self.barred),
+            *_each("--ro-bind", (*self.shown, *self.git.readable, *shown)),
+            *_each("--bind", (self.cwd, run_dir)),
+            *self._in_project(),
         )
 
-    def _above(self) -> list[Path]:
+    def _in_project(self) -> Iterator[str]:
+        """What lies deeper comes later: something writable may be in something guarded, and the other way round."""
+        mounts = [
+            *((path, 0, "--bind") for path in (*self._above(), *self.git.writable)),
+            *((path, 1, "--ro-bind") for path in (*self.guarded, *(path for path, _ in self.git.fixed))),
+            *((path, 2, "") for path in self.barred),
+        ]
+        for path, _, option in sorted(mounts, key=lambda mount: (len(mount[0].parts), mount[1], mount[0])):
+            yield from _each(option, [path]) if option else _empty([path])
+
+    def _above(self) -> set[Path]:
         """Folders that hold something guarded are mounts of their own: else they could be moved away with it."""
-        return sorted(
-            {above for path in (*self.guarded, *self.barred) for above in path.parents if _inside(above, self.cwd)}
-        )
+        kept = (*self.guarded, *self.barred, *(path for path, _ in self.git.fixed))
+        above = {above for path in kept for above in path.parents if _inside(above, self.cwd)}
+        return {path for path in above if not any(path.is_relative_to(guarded) for guarded in self.guarded)}
 
     def _nothing_in(self, folders: Iterable[Path]) -> Iterator[str]:
         for folder in folders:
@@ -96,16 +102,13 @@ class Walls:
 @contextmanager
 def tidied(walls: Walls) -> Iterator[None]:
     """bwrap makes what it must cover, empty, in the project itself. What was not there before is not there after."""
-    unwelcome = [path for name in _REJECTED if not (path := walls.cwd / name).exists()]
     try:
-        yield
+        with held(walls.git):
+            yield
     finally:
         for path in walls.barred:
             with suppress(OSError):  # it is not there, or not empty and so not ours
                 path.rmdir()
-        for path in unwelcome:
-            with suppress(OSError):
-                path.replace(path.with_name(f"{path.name}.rejected"))
 
 
 def build(
@@ -124,10 +127,12 @@ def build(
         if place.is_relative_to(cwd):
             what = "others keep things there" if place == cwd else f"it holds {place}"
             raise ConfigError(f"The sandbox cannot protect {cwd}: {what}. Run rlm in a project's folder.")
+    git = git_access(cwd, places, guest)
     return Walls(
         cwd=cwd,
-        guarded=_guarded(cwd, sessions),
-        barred=tuple(path for name in _BARRED if not (path := cwd / name).exists() and path.parent.is_dir()),
+        git=git,
+        guarded=_guarded(cwd, sessions, git),
+        barred=(*git.barred, *(path for name in _GUARDED if not (path := cwd / name).exists())),
         hidden=places,
         shown=tuple(_shown(places, homes, guest.get("PATH", ""), net=net)),
         secrets=tuple(path for path in _secrets() if path.exists()),
@@ -150,17 +155,17 @@ def _hidden(homes: Iterable[Path]) -> list[Path]:
     return sorted({place.resolve() for place in (*map(Path, _PLACES), *homes) if place.is_dir()} - {Path("/")})
 
 
-def _guarded(cwd: Path, sessions: Path) -> tuple[Path, ...]:
+def _guarded(cwd: Path, sessions: Path, git: GitAccess) -> tuple[Path, ...]:
     """A link cannot be covered, only what it leads to; and so it could be replaced."""
-    repository = cwd / ".git"
-    of_project = [*(cwd / name for name in _GUARDED), *([] if repository.is_dir() else [repository])]
-    for path in (repository, *of_project, sessions):
-        if _inside(path, cwd) and path.is_symlink():
+    of_project = [*(cwd / name for name in _GUARDED), *git.guarded]
+    for path in (cwd / ".git", *of_project, sessions):
+        if (path in git.guarded or _inside(path, cwd)) and path.is_symlink():
             raise ConfigError(
                 f"The sandbox cannot protect {path}, which is a symbolic link. Put its target in its place."
             )
     # of our own Python, what lies in the project: the host goes on to import from it
-    return tuple(path for path in (*of_project, sessions, *_python()) if _inside(path, cwd))
+    inside = (path for path in (*of_project, sessions, *_python()) if _inside(path, cwd))
+    return tuple(dict.fromkeys((*inside, *git.guarded)))
 
 
 def _inside(path: Path, folder: Path) -> bool:

@@ -1,0 +1,348 @@
+"""What git needs in the sandbox, and what it must not get: computed once, before the first cell.
+
+In a repository, a cell may change what a commit changes: objects, refs, the index. It may not change what makes git run
+programs or look elsewhere. Sources: gitrepository-layout(5), git-config(1), githooks(5), git-worktree(1).
+
+| file or folder | in the sandbox |
+|---|---|
+| `config`, `hooks` | read-only |
+| `config.worktree`, `commondir` | read-only; where they are missing, with content that changes nothing |
+| `modules`, `worktrees` | read-only, but for the repositories of submodules and worktrees that lie in the project |
+| files that the configuration includes, `core.hooksPath`, scripts that it names | read-only |
+| `remotes`, `branches`, links, an unfinished rebase | inspected at the end of the run; see `rlm.sandbox.repositories` |
+| `info/attributes`, `info/grafts`, `objects/info/alternates`, `shallow` | writable: they run nothing |
+
+The `.git` of a worktree or a submodule is a file that names a repository elsewhere. That one is writable in the same
+way, if it names this folder too: a `.git` that comes with a project could name any folder of the user.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import stat
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlm.process import files
+from rlm.process.programs import find_program, helper_environment
+from rlm.sandbox.git_config import read_settings
+
+_HARMLESS = {"commondir": b".\n", "config.worktree": b"", "config": b""}
+"""What these may hold without any effect. git does not accept an empty `commondir`."""
+_LEFT = ("commondir", "config.worktree")
+"""Those of a run that was killed are still there. Nobody else writes such files."""
+_FOLDERS = ("hooks", "modules", "worktrees")
+_OF_MAIN_WORKTREE = ("HEAD", "index", "rebase-merge", "rebase-apply", "sequencer")
+_READ = ("HEAD", "config", "objects", "refs", "packed-refs", "logs", "info", "shallow", "hooks")
+_MOST = 8  # submodules and worktrees in the project: each costs some mounts, so some milliseconds for each agent
+_LARGEST = 1_000_000
+_PATIENCE = 5.0  # seconds that git has to list its configuration
+
+
+@dataclass(frozen=True, slots=True)
+class GitAccess:
+    """Paths for the policy of the sandbox, absolute.
+
+    Args:
+        writable: folders outside of the working directory, or below something `guarded`.
+        readable: outside of the working directory, perhaps in a folder that is hidden.
+        guarded: read-only, and there.
+        barred: folders that are missing and cannot be made.
+        fixed: files that are missing, with the content that they have during the run; read-only.
+        note: why git cannot do everything, in one sentence; for the user and the model.
+    """
+
+    writable: tuple[Path, ...] = ()
+    readable: tuple[Path, ...] = ()
+    guarded: tuple[Path, ...] = ()
+    barred: tuple[Path, ...] = ()
+    fixed: tuple[tuple[Path, bytes], ...] = ()
+    note: str = ""
+
+    def __add__(self, other: GitAccess) -> GitAccess:
+        return GitAccess(
+            self.writable + other.writable,
+            self.readable + other.readable,
+            self.guarded + other.guarded,
+            self.barred + other.barred,
+            self.fixed + other.fixed,
+            self.note or other.note,
+        )
+
+
+@contextmanager
+def held(access: GitAccess) -> Iterator[None]:
+    """Put the files that are `fixed` in their places, and remove them when no other run needs them."""
+    with ExitStack() as locks:
+        folders = {parent: _lock(parent, locks) for parent in {path.parent for path, _ in access.fixed}}
+        for path, content in access.fixed:
+            with suppress(OSError):  # it is there, or this user cannot write here, and so no cell can
+                _write(path, content)
+        try:
+            yield
+        finally:
+            for path, content in access.fixed:
+                with suppress(OSError):
+                    fcntl.flock(folders[path.parent], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if files.read(path.name, dir_fd=folders[path.parent], limit=_LARGEST) == content:
+                        files.remove(path.name, dir_fd=folders[path.parent])
+
+
+def _lock(folder: Path, locks: ExitStack) -> int:
+    """Shared with other runs: each of them holds it while it needs the files in this folder."""
+    descriptor = files.open_folder(folder)
+    locks.callback(os.close, descriptor)
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def _write(path: Path, content: bytes) -> None:
+    file = files.create(path, mode=0o644)
+    try:
+        files.write_all(file, content)
+    finally:
+        os.close(file)
+
+
+def git_access(cwd: Path, hidden: Iterable[Path], environment: Mapping[str, str]) -> GitAccess:
+    """What git needs for work in `cwd`, a path without links. No folder that holds one of `hidden` is opened."""
+    pointer = cwd / ".git"
+    access = _named_by_config(cwd, environment)
+    if pointer.is_dir():
+        return access + _protect(pointer) + _nested(pointer, cwd)
+    if pointer.is_file():
+        return access + GitAccess(guarded=(pointer,)) + _elsewhere(cwd, tuple(hidden))
+    if _is_repository(cwd):
+        return access + _protect(cwd) + _nested(cwd, cwd)
+    return access
+
+
+def _protect(repository: Path, folders: Iterable[str] = _FOLDERS, names: Iterable[str] = _HARMLESS) -> GitAccess:
+    """Read-only what makes git run something or look elsewhere, and not to be made where it is missing."""
+    folders, names = list(folders), list(names)
+    fixed = [name for name in names if name in _HARMLESS and _is_harmless(repository / name)]
+    guarded = [name for name in (*folders, *names) if name not in fixed and os.path.lexists(repository / name)]
+    return GitAccess(
+        guarded=tuple(repository / name for name in guarded),
+        barred=tuple(repository / name for name in folders if name not in guarded),
+        fixed=tuple((repository / name, _HARMLESS[name]) for name in fixed),
+    )
+
+
+def _is_harmless(path: Path) -> bool:
+    """Whether it is missing, or was left by a run that was killed."""
+    if not os.path.lexists(path):
+        return True
+    with suppress(OSError):
+        return path.name in _LEFT and files.read(path, limit=_LARGEST) == _HARMLESS[path.name]
+    return False
+
+
+# ---- submodules and worktrees in the project
+
+
+def _nested(repository: Path, cwd: Path) -> GitAccess:
+    """Their repositories lie in the one of the project, in folders that are read-only."""
+    modules = [path for path in _repositories(repository / "modules") if _worktree_of(path) and _is_within(path, cwd)]
+    worktrees = [path for path in _folders(repository / "worktrees") if _is_within(path, cwd)]
+    access = GitAccess()
+    for path in modules[:_MOST]:
+        access += GitAccess(writable=(path,)) + _protect(path)
+    for path in worktrees[:_MOST]:
+        access += _open_worktree(path)
+    if left := max(0, len(modules) - _MOST) + max(0, len(worktrees) - _MOST):
+        access += GitAccess(note=f"git cannot commit in {left} of the submodules and worktrees of this project.")
+    return access
+
+
+def _open_worktree(path: Path) -> GitAccess:
+    return GitAccess(writable=(path,)) + _protect(
+        path, _existing(path, ("modules",)), ("gitdir", "commondir", "config.worktree")
+    )
+
+
+def _existing(repository: Path, names: Iterable[str]) -> list[str]:
+    return [name for name in names if os.path.lexists(repository / name)]
+
+
+def _is_within(repository: Path, cwd: Path) -> bool:
+    """Whether it belongs to a folder in the project that names it."""
+    tree = _worktree_of(repository)
+    return tree is not None and tree != cwd and tree.is_relative_to(cwd) and _target(tree / ".git") == repository
+
+
+def _repositories(folder: Path) -> Iterator[Path]:
+    """The name of a submodule may have slashes in it."""
+    for path in _folders(folder):
+        if _is_repository(path):
+            yield path
+            yield from _repositories(path / "modules")
+        else:
+            yield from _repositories(path)
+
+
+def _folders(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    return []
+
+
+# ---- a repository that lies elsewhere
+
+
+def _elsewhere(cwd: Path, hidden: tuple[Path, ...]) -> GitAccess:
+    repository = _target(cwd / ".git")
+    common = _common(repository) if repository else None
+    if repository is None or common is None:
+        return GitAccess(note="git does not work here: .git names no repository.")
+    linked = repository != common
+    if wrong := _mistrust(repository, common, cwd):
+        return GitAccess(note=f"git cannot work in the sandbox here: .git names {repository}, {wrong}.")
+    own = _open_worktree(repository) if linked else GitAccess()
+    if common.is_relative_to(cwd):
+        return _protect(common) + _nested(common, cwd) + own
+    if any(place.is_relative_to(common) for place in hidden):
+        return GitAccess(note=f"git cannot work in the sandbox here: {common}, its repository, is hidden.")
+    if cwd.is_relative_to(common):
+        return _read_only(repository, common)
+    main = GitAccess(guarded=tuple(common / name for name in _existing(common, _OF_MAIN_WORKTREE if linked else ())))
+    return GitAccess(writable=(common,)) + _protect(common) + main + own + _nested(common, cwd)
+
+
+def _read_only(repository: Path, common: Path) -> GitAccess:
+    """`common` holds more than the repository, such as other worktrees or a home."""
+    parts = tuple(common / name for name in _existing(common, _READ))
+    note = f"git can read but not commit in the sandbox here: its repository {common} holds other folders too."
+    return GitAccess(readable=tuple(dict.fromkeys((*parts, repository))) if repository != common else parts, note=note)
+
+
+def _mistrust(repository: Path, common: Path, cwd: Path) -> str:
+    """Why this repository may not be opened for `cwd`; empty if it may."""
+    if not _is_repository(common):
+        return "which is no repository"
+    if repository == common and repository.is_relative_to(cwd):
+        return ""  # nothing is opened
+    if {repository.stat().st_uid, common.stat().st_uid} != {os.geteuid()}:
+        return "which belongs to another user"
+    if repository != common and repository.parent != common / "worktrees":
+        return f"which names the repository {common}, of which it is no worktree"
+    if _worktree_of(repository) != cwd:
+        return "which does not name this folder"
+    return ""
+
+
+def _target(pointer: Path) -> Path | None:
+    """The repository that a `.git` file names."""
+    text = _text(pointer)
+    return _real(pointer.parent / text.removeprefix("gitdir:").strip()) if text.startswith("gitdir:") else None
+
+
+def _common(repository: Path) -> Path | None:
+    if not os.path.lexists(repository / "commondir"):
+        return repository
+    text = _text(repository / "commondir").strip()
+    return _real(repository / text) if text else None
+
+
+def _worktree_of(repository: Path) -> Path | None:
+    """The folder that this repository names as its own: a worktree's in `gitdir`, a submodule's in `core.worktree`."""
+    if os.path.lexists(repository / "commondir") and (text := _text(repository / "gitdir").strip()):
+        pointer = repository / text
+        return _real(pointer.parent) if pointer.name == ".git" else None
+    settings = read_settings(_text(repository / "config").encode(errors="surrogateescape"))
+    named = [setting.value for setting in settings if setting.name == "core.worktree"]
+    return _real(repository / named[-1]) if named else None
+
+
+def _is_repository(path: Path) -> bool:
+    """Without links: what they lead to would be opened too."""
+    kinds = {"HEAD": stat.S_ISREG, "objects": stat.S_ISDIR, "refs": stat.S_ISDIR}
+    with suppress(OSError):
+        return all(is_kind((path / name).lstat().st_mode) for name, is_kind in kinds.items())
+    return False
+
+
+def _real(path: Path) -> Path | None:
+    with suppress(OSError):
+        return Path(os.path.realpath(path, strict=True))
+    return None
+
+
+def _text(path: Path) -> str:
+    with suppress(OSError):
+        return files.read(path, limit=_LARGEST).decode(errors="surrogateescape")
+    return ""
+
+
+# ---- what the configuration names
+
+_RUN_BY_ITSELF = ("core.fsmonitor", "diff.external", "core.sshcommand", "gpg.program", "core.alternaterefscommand")
+_RUN_FOR_A_DRIVER = {
+    "filter": ("clean", "smudge", "process"),
+    "diff": ("command", "textconv"),
+    "merge": ("driver",),
+    "hook": ("command",),
+    "credential": ("helper",),
+}
+
+
+def _named_by_config(cwd: Path, environment: Mapping[str, str]) -> GitAccess:
+    """Files of the project that are part of git's configuration, or that git runs because of it."""
+    access = GitAccess()
+    for origin, name, value in _settings(cwd, environment):
+        section, _, rest = name.partition(".")
+        last = rest.rpartition(".")[2]
+        if origin.is_file():
+            access += _keep(origin, cwd)
+        if section in ("include", "includeif") and last == "path":
+            access += _keep(origin.parent / value, cwd)
+        elif name == "core.hookspath":
+            access += _keep(cwd / value, cwd, is_folder=True)
+        elif name in _RUN_BY_ITSELF or last in _RUN_FOR_A_DRIVER.get(section, ()):
+            access = sum((_keep(path, cwd) for path in _programs(cwd, value)), access)
+    return access
+
+
+def _programs(cwd: Path, command: str) -> Iterator[Path]:
+    """Plain files that a command may run, also those that are missing; none that git puts in, such as %f."""
+    with suppress(ValueError):
+        for word in shlex.split(command.removeprefix("!")):
+            path = cwd / word
+            if not path.is_symlink() and (path.is_file() or ("/" in word and not path.exists() and "%" not in word)):
+                yield path
+
+
+def _keep(path: Path, cwd: Path, *, is_folder: bool = False) -> GitAccess:
+    """As it is, below the working directory: what is there, and what is missing."""
+    path = Path(os.path.normpath(path))
+    if path == cwd or not path.is_relative_to(cwd):
+        return GitAccess()
+    if os.path.lexists(path):
+        return GitAccess(guarded=(path,))
+    if not is_folder and path.parent.is_dir():
+        return GitAccess(fixed=((path, b""),))
+    return GitAccess(barred=(next(above for above in reversed((path, *path.parents)) if not os.path.lexists(above)),))
+
+
+def _settings(cwd: Path, environment: Mapping[str, str]) -> Iterator[tuple[Path, str, str]]:
+    """The whole configuration, that of the user included: the file, the name and the value of each. It runs nothing."""
+    git = find_program("git", environment.get("PATH", os.defpath), [cwd])
+    if git is None:
+        return
+    home = {name: environment[name] for name in ("HOME", "XDG_CONFIG_HOME") if name in environment}
+    command = [str(git), "config", "--list", "-z", "--includes", "--show-origin"]
+    with suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(
+            command, cwd=cwd, env=helper_environment(**home), stdin=subprocess.DEVNULL, capture_output=True,
+            timeout=_PATIENCE, check=False,
+        )  # fmt: skip
+        words = done.stdout.decode(errors="surrogateescape").split("\0")
+        for origin, setting in zip(words[::2], words[1::2], strict=False):
+            name, _, value = setting.partition("\n")
+            yield cwd / origin.removeprefix("file:"), name.lower(), value
