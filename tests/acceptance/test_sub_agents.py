@@ -138,6 +138,37 @@ def test_a_bad_argument_is_refused_with_the_reason_and_the_parent_goes_on(
     assert [0, 0] == [request.depth for request in server.requests]
 
 
+def test_a_child_has_no_more_turns_than_its_parent_and_may_choose_no_recording(rlm: Make) -> None:
+    def child(request: Request):
+        return call("ipython", code=str(request.turn))
+
+    cell = (
+        "print((await rlm.run('a', max_turns=50)).turns, (await rlm.run('b', max_turns=2)).turns)\n"
+        "try:\n    await rlm.run('c', model='replay:/dev/zero')\nexcept rlm.AgentError as error:\n    print(error)"
+    )
+    done, _ = run(rlm, cell, child=child, RLM_MAX_TURNS="3")
+    assert "3 2\nno cell may choose a recording: the host would read it" == done.session.results[0].strip()
+
+
+BAD_REQUESTS = """
+import json, os, socket
+path, _, token = os.environ["RLM_BROKER"].rpartition(":")
+said = set()
+for bad in [b"{", b"[" * 100_000, b"\\xff", json.dumps({"token": token, "options": {"tools": "x"}}).encode()] * 10:
+    with socket.socket(socket.AF_UNIX) as end:
+        end.connect(path)
+        end.sendall(bad + b"\\n")
+        said.add(json.loads(end.makefile().readline())["type"])
+print(said, (await rlm.run("a")).answer)
+"""
+
+
+def test_what_is_no_request_costs_the_tree_no_agent_and_the_user_no_word(rlm: Make) -> None:
+    done, _ = run(rlm, BAD_REQUESTS, RLM_MAX_AGENTS="2")
+    assert "{'error'} did a" == done.session.results[0].strip()
+    assert "Traceback" not in done.err
+
+
 def test_a_relative_cwd_is_relative_to_the_cells(rlm: Make) -> None:
     def child(request: Request):
         if request.turn:

@@ -11,6 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from rlm.agent import Agent
+from rlm.broker.capacity import HostCapacity
 from rlm.broker.ledger import Ledger, Seat, TreeLimits
 from rlm.broker.parcel import Parcel
 from rlm.broker.server import Broker
@@ -77,6 +78,7 @@ class Shared:
     """What all agents of one run share."""
 
     ledger: Ledger
+    calls: HostCapacity
     models: Models
     zygote: Zygote
     folder: Path
@@ -133,9 +135,12 @@ class Node:
         """Open what the agent works with."""
         config = self._order.config
         folder = self._shared.folder / self._session.id
-        folder.mkdir(mode=0o700)
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise AgentError(f"The runtime folder {folder} cannot be made: {error.strerror}.") from None
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        broker = await stack.enter_async_context(Broker(folder, self.spawn))
+        broker = await stack.enter_async_context(Broker(folder, self.spawn, self._shared.calls))
         self._calls = stack.enter_context(closing(CallLog(folder / "skill-calls")))
         environment = self._shared.environment | {BROKER: broker.address, CALLS: str(self._calls.path)}
         box = await stack.enter_async_context(self._new_box(self._shared.walls, folder)) if self._shared.walls else None
@@ -241,8 +246,9 @@ class Node:
         Raises:
             AgentError: it failed, or is refused.
         """
-        self._shared.ledger.admit(self._depth + 1)
         order = self._order_of(request)
+        self._shared.ledger.admit(self._depth + 1)  # what is no request has cost the tree no agent
+        order = replace(order, context=self._parcel(request))
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._seat.waiting())
             if self._kernel is not None:
@@ -273,11 +279,14 @@ class Node:
         Raises:
             ConfigError: an argument is not allowed.
         """
-        order = self._order.but(request.task, request.options)
-        model = order.config.model
-        if self._shared.walls and model != self._order.config.model and model.startswith(REPLAY):
-            raise AgentError("in a sandbox no cell may choose a recording: the host would read it")
-        return replace(order, context=self._parcel(request))
+        options = dict(request.options)
+        cwd = options.pop("cwd", "") if self._shared.walls else ""
+        order = self._order.but(request.task, options)
+        if order.config.model != self._order.config.model and order.config.model.startswith(REPLAY):
+            raise AgentError("no cell may choose a recording: the host would read it")
+        turns = min(order.config.max_turns, self._order.config.max_turns)
+        # in a sandbox the host does not look: it would follow a cell's links, and tell what is there
+        return replace(order, config=replace(order.config, max_turns=turns), cwd=order.cwd / cwd)
 
     def _parcel(self, request: Request) -> Parcel | None:
         """Only a plain file in this agent's own runtime folder may be handed on."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rlm.broker.capacity import HostCapacity
 from rlm.broker.ledger import Ledger
 from rlm.broker.parcel import Parcel, wrap
 from rlm.config import Config, guest_environment, redactor_of, shell_program
@@ -88,8 +89,9 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
             working=config.max_concurrent_agents,
         )
         zygote = await stack.enter_async_context(Zygote())
+        environment = guest_environment(config)
         yield Tree(
-            Shared(ledger, models, zygote, folder, guest_environment(config), Briefing(), shell_program()), watch
+            Shared(ledger, HostCapacity(), models, zygote, folder, environment, Briefing(), shell_program()), watch
         )
 
 

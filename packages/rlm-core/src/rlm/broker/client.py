@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 
-from rlm.broker.wire import LINE, Request, parse_answer
+from rlm.broker.wire import Request, parse_answer
 from rlm.errors import AgentError
 from rlm.result import RunResult
+
+
+_ANSWER = 64 << 20  # bytes of the longest answer
 
 
 async def ask(path: str, request: Request) -> RunResult:
@@ -16,13 +20,15 @@ async def ask(path: str, request: Request) -> RunResult:
     Raises:
         AgentError: the child failed or was refused, or the host is gone.
     """
+    line = request.line()
     try:
         reader, writer = await _connect(path)
     except OSError as error:
         raise AgentError(f"the host of this kernel does not answer: {error}") from error
     try:
-        writer.write(request.line())
-        await writer.drain()
+        writer.write(line)
+        with contextlib.suppress(ConnectionError):  # it was refused before all of it was there: the answer says why
+            await writer.drain()
         return parse_answer(await reader.readline())
     except OSError as error:
         raise AgentError(f"the host of this kernel has gone: {error}") from error
@@ -37,7 +43,7 @@ async def _connect(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
     try:
         while not _connected(end, path):  # noqa: ASYNC110 - nobody tells when there is room
             await asyncio.sleep(0.01)
-        return await asyncio.open_unix_connection(sock=end, limit=LINE)
+        return await asyncio.open_unix_connection(sock=end, limit=_ANSWER)
     except BaseException:
         end.close()
         raise

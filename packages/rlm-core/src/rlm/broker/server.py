@@ -5,27 +5,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable
+import socket
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from rlm.broker.wire import LINE, Request, error_line, parse_request, result_line
+from rlm.broker.capacity import DEADLINE, PAUSE, SHORT, AgentCapacity, HostCapacity
+from rlm.broker.wire import LINE, Request, error_line, parse_request, result_line, too_long
 from rlm.errors import AgentError, RlmError
 from rlm.result import RunResult
 
 Spawn = Callable[[Request], Awaitable[RunResult]]
 """Runs a child of the agent that the socket belongs to."""
 
+_BACKLOG = 128
+_BLOCK = 64 << 10
+_PARTING = 1.0  # seconds
+_HEAVY = 1 << 20  # bytes that are not parsed on the event loop
+
 
 class Broker:
     """Listens for one agent's cells. Leaving it cancels the children that still run."""
 
-    def __init__(self, folder: Path, spawn: Spawn) -> None:
+    def __init__(self, folder: Path, spawn: Spawn, capacity: HostCapacity | None = None) -> None:
         self._path = folder / "rlm.sock"
         self._token = secrets.token_hex(16)
         self._spawn = spawn
-        self._server: asyncio.Server | None = None
+        self._capacity = AgentCapacity(capacity or HostCapacity())
         self._calls: set[asyncio.Task[None]] = set()
+        self._listener: socket.socket | None = None
+        self._listening: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
@@ -33,54 +45,192 @@ class Broker:
         return f"{self._path}:{self._token}"
 
     async def __aenter__(self) -> Broker:
-        self._server = await asyncio.start_unix_server(self._answer, self._path, limit=LINE, start_serving=False)
-        try:
-            await self._server.start_serving()
-        except asyncio.CancelledError:
-            self._server.close()
-            raise
+        self._listener = _listen(self._path)
+        self._listening = asyncio.create_task(self._listen(self._listener))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._server is not None:
-            self._server.close()
-        for call in self._calls:
-            call.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
-        self._path.unlink(missing_ok=True)
+        tasks = {*self._calls, *([self._listening] if self._listening else [])}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
+        with contextlib.suppress(OSError):  # a cell may have put a folder in its place
+            self._path.unlink()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        call = asyncio.current_task()
-        assert call is not None
-        self._calls.add(call)
+    async def _listen(self, listener: socket.socket) -> None:
+        """Take no more connections than are read: the others wait where they cost nothing."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._capacity.reading.acquire()
+            try:
+                connection, _ = await loop.sock_accept(listener)  # it is non-blocking
+            except OSError:  # no descriptor is left, or no memory: there will be
+                self._capacity.reading.release()
+                await asyncio.sleep(1)
+                continue
+            call = asyncio.create_task(self._answer(connection))
+            self._calls.add(call)
+            call.add_done_callback(partial(self._ended, connection))
+
+    def _ended(self, connection: socket.socket, call: asyncio.Task[None]) -> None:
+        """Here, for a task that is cancelled before it begins closes nothing itself."""
+        connection.close()
+        self._calls.discard(call)
+
+    async def _answer(self, connection: socket.socket) -> None:
+        """The cell may have gone, or we close: then nobody wants the answer."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            async with self._place() as place:
+                await loop.sock_sendall(connection, await self._line_for(connection, place))
+                if place.unread:
+                    await _discard(connection)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[_Place]:
+        """The place among the connections that are read. `_listen` has taken it."""
+        place = _Place(self._capacity.reading)
         try:
-            # The cell has gone, or we close: nobody wants the answer. Not re-raised, for nobody awaits this task, and
-            # asyncio prints a traceback for a cancelled handler (seen in Python 3.11).
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                writer.write(await self._call(reader))
-                await writer.drain()
+            yield place
         finally:
-            self._calls.discard(call)
-            writer.close()
+            if not place.left:  # it came to nothing
+                await asyncio.sleep(PAUSE)
+                place.leave()
 
-    async def _call(self, reader: asyncio.StreamReader) -> bytes:
+    async def _line_for(self, connection: socket.socket, place: _Place) -> bytes:
+        """What to answer, whatever was asked."""
         try:
-            request = parse_request(await reader.readline())
+            request = await self._request(connection)
+            place.unread = False
             if not secrets.compare_digest(request.token.encode(), self._token.encode()):
                 raise AgentError("this token is not this agent's")
-            return result_line(await _unless_closed(reader, self._spawn(request)))
+            async with self._slot():
+                place.leave()
+                return result_line(await _unless_closed(connection, self._spawn(request)))
         except AgentError as error:
             return error_line(str(error), error.stop)
         except (RlmError, ValueError) as error:
             return error_line(str(error))
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a cell that asks must hear something, and the host lives on
+            return error_line(f"the host could not do it: {type(error).__name__}: {error}")
+
+    async def _request(self, connection: socket.socket) -> Request:
+        """
+        Raises:
+            AgentError: it is none, too long or too late.
+        """
+        try:
+            async with self._capacity.host.reading:
+                line = await _first_bytes(connection)
+            if not line.endswith(b"\n"):
+                async with self._capacity.long, self._capacity.host.long:
+                    line = await _to_the_end(connection, line)
+        except TimeoutError:
+            raise AgentError(f"the request was not complete after {DEADLINE:g} s") from None
+        return parse_request(line) if len(line) < _HEAVY else await asyncio.to_thread(parse_request, line)
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        """One of the calls that run at once.
+
+        Raises:
+            AgentError: all of the host's are taken.
+        """
+        host = self._capacity.host
+        async with self._capacity.calls:
+            if host.calls >= host.most_calls:
+                raise AgentError(f"{host.calls:,} calls run at once, and the host takes no more: ask for fewer at once")
+            host.calls += 1
+            try:
+                yield
+            finally:
+                host.calls -= 1
 
 
-async def _unless_closed(reader: asyncio.StreamReader, work: Awaitable[RunResult]) -> RunResult:
+class _Place:
+    """Among the connections that are read; left when the request is there."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places = places
+        self.left = False
+        self.unread = True
+        """The other end may still be sending."""
+
+    def leave(self) -> None:
+        if not self.left:
+            self.left = True
+            self._places.release()
+
+
+def _listen(path: Path) -> socket.socket:
+    """
+    Raises:
+        AgentError: something else is in its place.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        listener.settimeout(0)
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISSOCK(path.lstat().st_mode):
+                path.unlink()
+        listener.bind(str(path))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise AgentError(f"The socket for sub-agents, {path}, cannot be made: {error.strerror or error}.") from None
+    return listener
+
+
+async def _first_bytes(connection: socket.socket) -> bytes:
+    """The request, or as much of it as a short one may have."""
+    return await _read_line(connection, b"", SHORT)
+
+
+async def _to_the_end(connection: socket.socket, begun: bytes) -> bytes:
+    line = await _read_line(connection, begun, LINE)
+    if len(line) >= LINE and not line.endswith(b"\n"):
+        raise AgentError(too_long(len(line)))
+    return line
+
+
+async def _read_line(connection: socket.socket, begun: bytes, most: int) -> bytes:
+    """Up to a newline, the end, or `most` bytes. What comes after the newline is not ours to understand.
+
+    Raises:
+        TimeoutError: it takes too long.
+    """
+    loop = asyncio.get_running_loop()
+    line = bytearray(begun)
+    async with asyncio.timeout(DEADLINE):
+        while len(line) < most:
+            block = await loop.sock_recv(connection, min(_BLOCK, most - len(line)))
+            head, newline, _ = block.partition(b"\n")
+            line += head + newline
+            if newline or not block:
+                break
+    return bytes(line)
+
+
+async def _discard(connection: socket.socket) -> None:
+    """Let the other end finish: one that still writes when we close would get an error in place of our answer."""
+    loop = asyncio.get_running_loop()
+    connection.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PARTING):
+            while await loop.sock_recv(connection, _BLOCK):
+                pass
+
+
+async def _unless_closed(connection: socket.socket, work: Awaitable[RunResult]) -> RunResult:
     """Do the work, but give it up when the other end closes."""
     child = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(reader.read(1))
+    gone = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(connection, 1))
     try:
         await asyncio.wait({child, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not child.done():

@@ -7,6 +7,8 @@ line: `result` or `error`. Nothing in here is trusted by the host but checked; n
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,20 @@ from rlm.budget import Stop
 from rlm.errors import AgentError
 from rlm.messages import Usage
 from rlm.result import RunResult
+from rlm.text import strict_json
 
-LINE = 64 * 1024 * 1024
-"""Bytes of the longest line: a task may be long, data goes by file."""
+LINE = 16 << 20
+"""Bytes of the longest request: more than any model reads, and data goes by file."""
 
 OPTIONS = ("model", "tools", "max_turns", "cwd", "system_prompt", "timeout")
+
+_LONG = ("task", "system_prompt")
+"""The texts that only the length of the line limits."""
+_SHORT = 8_192
+"""Characters of any other text: a path has at most 4,096 bytes."""
+_STRINGS, _BETWEEN = 64, 4_096  # a request has about 30 strings
+_QUOTED = 4_000  # characters of a reason
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +48,21 @@ class Request:
     about: str = ""
 
     def line(self) -> bytes:
+        """
+        Raises:
+            AgentError: it is longer than the host takes.
+        """
         told = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return json.dumps(told).encode() + b"\n"
+        line = json.dumps(told).encode() + b"\n"
+        if len(line) > LINE:
+            raise AgentError(too_long(len(line)))
+        return line
+
+
+def too_long(size: int) -> str:
+    return (
+        f"the request has {size:,} bytes, and the host takes {LINE:,}: hand data on as `context`, which goes by a file"
+    )
 
 
 def parse_request(line: bytes) -> Request:
@@ -48,14 +72,32 @@ def parse_request(line: bytes) -> Request:
         AgentError: it is no request.
     """
     try:
-        told: Any = json.loads(line)
-        options = {str(name): str(text) for name, text in told.get("options", {}).items()}
-        texts = {name: str(told.get(name, "")) for name in ("token", "task", "context", "kind", "about")}
-    except (ValueError, AttributeError):
-        raise AgentError("the request is not a JSON object") from None
+        told = strict_json.loads(line, strings=_STRINGS, between=_BETWEEN)
+        if not isinstance(told, dict) or not isinstance(told.get("options", {}), dict):
+            raise ValueError("it is no object of texts")
+        options = _texts(told.get("options", {}))
+        texts = _texts({name: told.get(name, "") for name in ("token", "task", "context", "kind", "about")})
+    except ValueError as error:
+        raise AgentError(f"the request is refused: {error}") from None
     if unknown := [name for name in options if name not in OPTIONS]:
-        raise AgentError(f"unknown argument {unknown[0]!r}; there are {', '.join(OPTIONS)} and context")
+        raise AgentError(f"unknown argument {unknown[0][:80]!r}; there are {', '.join(OPTIONS)} and context")
     return Request(options=options, **texts)
+
+
+def _texts(told: Mapping[str, Any]) -> dict[str, str]:
+    """
+    Raises:
+        ValueError: one of them is no text and no number, is too long, or holds what no text can.
+    """
+    for name, value in told.items():
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError(f"{name[:80]!r} is no text")
+        text = str(value)
+        if len(text) > _SHORT and name not in _LONG:
+            raise ValueError(f"{name[:80]!r} has {len(text):,} characters, of at most {_SHORT:,}")
+        if _SURROGATE.search(text):
+            raise ValueError(f"{name[:80]!r} holds half a character (a lone surrogate), which has no UTF-8")
+    return {name: str(value) for name, value in told.items()}
 
 
 def result_line(result: RunResult) -> bytes:
@@ -72,7 +114,7 @@ def result_line(result: RunResult) -> bytes:
 
 
 def error_line(reason: str, stop: str = Stop.ERROR) -> bytes:
-    return json.dumps({"type": "error", "reason": reason, "stop": stop}).encode() + b"\n"
+    return json.dumps({"type": "error", "reason": reason[:_QUOTED], "stop": stop}).encode() + b"\n"
 
 
 def parse_answer(line: bytes) -> RunResult:

@@ -80,7 +80,8 @@ class Life:
         self.dead = False
         self.mourned = asyncio.Event()
         self._spec = spec
-        self._base = spec.run_dir / f"k{number}"
+        # a later one with a part that nobody can guess: the one before may have put things in the place of its files
+        self._base = spec.run_dir / (f"k{number}" if number == 1 else f"k{number}-{token_hex(4)}")
         self._words = self._base.with_suffix(".words")
         self._key = token_hex(16)
         self._wire = Wire(self._key)
@@ -280,7 +281,7 @@ class Life:
     # ---- the details of starting
 
     def _write_order(self) -> None:
-        if not self._spec.cwd.is_dir():
+        if self._spec.door is None and not self._spec.cwd.is_dir():  # what a sandbox has is not ours to look at
             raise KernelError(f"A kernel could not be started: its folder {self._spec.cwd} is gone.")
         if len(os.fsencode(self._base)) > 90:
             raise KernelError(f"The path of the runtime folder {self._spec.run_dir} is too long for sockets.")

@@ -1,0 +1,332 @@
+"""A kernel that attacks its host over the socket: it gets a line at most, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import resource
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from rlm.broker.capacity import AGENT_READING, HOST_CALLS, HostCapacity
+from rlm.broker.client import ask
+from rlm.broker.server import Broker
+from rlm.broker.wire import LINE, Request
+from rlm.budget import Stop
+from rlm.errors import AgentError
+from rlm.messages import Usage
+from rlm.result import RunResult
+from waiting import PATIENCE
+
+RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
+MEGABYTE = 1 << 20
+
+
+async def answers(_: Request) -> RunResult:
+    return RESULT
+
+
+def split(broker: Broker) -> tuple[str, str]:
+    path, _, token = broker.address.rpartition(":")
+    return path, token
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """asyncio logs what nobody handles, with a traceback: a flood of that fills the user's terminal or disk."""
+    caplog.set_level(logging.WARNING)
+    yield
+    assert [] == [record.getMessage() for record in caplog.records if "slow" not in record.getMessage()]
+
+
+def one_line(data: bytes) -> str:
+    """The reason of an error that is one line."""
+    assert data.count(b"\n") == 1
+    told = json.loads(data)
+    assert "error" == told["type"]
+    assert "\n" not in told["reason"]
+    assert "Traceback" not in told["reason"]
+    return str(told["reason"])
+
+
+async def sent(path: str, data: bytes) -> bytes:
+    """All that the host has to say to this."""
+    reader, writer = await asyncio.open_unix_connection(path, limit=64 * MEGABYTE)
+    try:
+        writer.write(data)
+        try:
+            await writer.drain()
+        except ConnectionError:
+            pass  # refused before all of it was there
+        return await reader.readline()
+    finally:
+        writer.close()
+
+
+def deep(opening: bytes) -> bytes:
+    return opening * (15 * MEGABYTE // len(opening))
+
+
+BAD = {
+    "nothing": b"",
+    "no JSON": b"{",
+    "two objects": b"{} {}",
+    "a control character in a text": b'{"task": "a\x01b"}',
+    "NUL": b"\0" * 100,
+    "not UTF-8": b'{"task": "\xff"}',
+    "a surrogate in UTF-8": b'{"task": "\xed\xa0\x80"}',
+    "UTF-16": '{"task": "a"}'.encode("utf-16-le"),
+    "a byte order mark": b"\xef\xbb\xbf{}",
+    "NaN": b'{"task": NaN}',
+    "Infinity": b'{"options": {"timeout": -Infinity}}',
+    "a lone surrogate": b'{"task": "\\ud800"}',
+    "a lone surrogate in an option": b'{"options": {"model": "\\udfff"}}',
+    "a lone surrogate as the name of an option": b'{"options": {"\\udfff": "x"}}',
+    "a lone surrogate in the token": b'{"token": "\\udfff"}',
+    "a huge number": b'{"task": %s}' % (b"9" * 100_000),
+    "a huge number that is read": b'{"options": {"max_turns": %s}}' % (b"9" * 4_000),
+    "a huge exponent": b'{"options": {"max_turns": 1e999999999}}',
+    "a name twice": b'{"token": "a", "token": "b"}',
+    "an option twice": b'{"options": {"model": "a", "model": "b"}}',
+    "deep arrays": deep(b"["),
+    "deep objects": deep(b'{"a":'),
+    "deep options": b'{"options": ' + b"[" * 3_000,
+    "deep and whole": b'{"task": %s%s}' % (b"[" * 2_000, b"]" * 2_000),
+    "millions of lists": b"[%s[]]" % (b"[]," * (5 * MEGABYTE)),
+    "millions of texts": b'[%s""]' % (b'"",' * (5 * MEGABYTE)),
+    "millions of names": b"{%s}" % b",".join(b'"%d":1' % number for number in range(10**6)),
+    "a task that is no text": b'{"task": {}}',
+    "a task that is null": b'{"task": null}',
+    "a task that is true": b'{"task": true}',
+    "options that are a list": b'{"options": []}',
+    "an option that is a list": b'{"options": {"tools": ["bash"]}}',
+    "a long name of an option": b'{"options": {"%s": "x"}}' % (b"x" * MEGABYTE),
+    "a long option": b'{"options": {"model": "%s"}}' % (b"x" * MEGABYTE),
+    "a long description of the context": b'{"about": "%s"}' % (b"x" * MEGABYTE),
+    "a long token": b'{"token": "%s"}' % (b"x" * MEGABYTE),
+    "more than the host takes": b'{"task": "%s"}' % (b"x" * LINE),
+    "more than the host takes, and no end": b"x" * (2 * LINE),
+}
+
+
+async def test_what_is_no_request_is_answered_with_one_line(tmp_path: Path) -> None:
+    started: list[Request] = []
+
+    async def works(request: Request) -> RunResult:
+        started.append(request)
+        return RESULT
+
+    async with Broker(tmp_path, works) as broker:
+        path, token = split(broker)
+        for name, line in BAD.items():
+            reason = one_line(await sent(path, line + b"\n"))
+            assert len(reason) < 5_000, name
+        assert [] == started
+        assert RESULT == await ask(path, Request(token, "task"))
+
+
+async def test_a_request_that_is_parsed_costs_no_more_than_its_length(tmp_path: Path) -> None:
+    """json.loads makes 64 bytes of `[],`: what 16 MB can be blown up to is never made."""
+    async with Broker(tmp_path, answers) as broker:
+        before = peak()
+        for line in (BAD["millions of lists"], BAD["millions of texts"], BAD["millions of names"]):
+            one_line(await sent(split(broker)[0], line + b"\n"))
+        assert peak() - before < 150 * MEGABYTE
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+async def test_a_long_task_arrives_and_a_longer_one_is_refused_before_it_is_sent(tmp_path: Path) -> None:
+    heard: list[Request] = []
+
+    async def works(request: Request) -> RunResult:
+        heard.append(request)
+        return RESULT
+
+    long = 'é\\"' * (LINE // 12)
+    async with Broker(tmp_path, works) as broker:
+        path, token = split(broker)
+        assert RESULT == await ask(path, Request(token, long))
+        with pytest.raises(AgentError, match="hand data on as `context`"):
+            await ask(path, Request(token, "x" * LINE))
+    assert [long] == [request.task for request in heard]
+
+
+@contextmanager
+def flood(path: str, connections: int, data: bytes) -> Iterator[list[socket.socket]]:
+    """That many connections, or as many as the host's queue takes, each of which sends `data` as far as it is read."""
+    with ExitStack() as stack:
+        made = []
+        for _ in range(connections):
+            end = stack.enter_context(socket.socket(socket.AF_UNIX))
+            end.settimeout(0)
+            try:
+                end.connect(path)
+            except BlockingIOError:
+                break
+            made.append(end)
+        stop = threading.Event()
+        writer = threading.Thread(target=_write, args=(made, data, stop))
+        writer.start()
+        stack.callback(writer.join)
+        stack.callback(stop.set)
+        yield made
+
+
+def _write(ends: list[socket.socket], data: bytes, stop: threading.Event) -> None:
+    while not stop.wait(0.001):
+        for end in ends:
+            try:
+                end.send(data)
+            except OSError:
+                continue
+
+
+async def test_many_connections_that_send_without_end_cost_little_and_stop_nobody(tmp_path: Path) -> None:
+    """Today 30 of them cost 1.9 GB."""
+    host = HostCapacity()
+    folders = [tmp_path / name for name in ("hostile", "other")]
+    for folder in folders:
+        folder.mkdir()
+    async with asyncio.timeout(PATIENCE), Broker(folders[0], answers, host) as hostile:
+        before = psutil.Process().memory_info().rss
+        with flood(split(hostile)[0], 60, b"x" * MEGABYTE) as ends:
+            assert len(ends) == 60
+            async with Broker(folders[1], answers, host) as other:
+                path, token = split(other)
+                for _ in range(20):
+                    assert RESULT == await ask(path, Request(token, "y" * 200_000))
+            closed = await asyncio.get_running_loop().run_in_executor(None, _read_all, ends[:AGENT_READING])
+            assert psutil.Process().memory_info().rss - before < 150 * MEGABYTE
+    assert all("bytes" in one_line(line) for line in closed)
+
+
+def _read_all(ends: list[socket.socket]) -> list[bytes]:
+    told = []
+    for end in ends:
+        end.settimeout(PATIENCE)
+        told.append(end.recv(100_000))
+    return told
+
+
+async def test_connections_that_say_nothing_or_too_little_are_closed(tmp_path: Path) -> None:
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, answers) as broker:
+        path, token = split(broker)
+        silent, begun = [await asyncio.open_unix_connection(path) for _ in range(2)]
+        begun[1].write(b'{"token": "')
+        long = await asyncio.open_unix_connection(path)
+        long[1].write(b"x" * 100_000)
+        assert RESULT == await ask(path, Request(token, "task")), "they hold nobody up"
+        for reader, writer in (silent, begun, long):
+            assert "not complete after" in one_line(await reader.readline())
+            assert b"" == await reader.read()
+            writer.close()
+
+
+async def test_twenty_thousand_connections_take_few_descriptors_and_nobody_s_turn(tmp_path: Path) -> None:
+    """Today they take all, and asyncio logs 240 MB about it."""
+    before = len(os.listdir("/proc/self/fd"))
+    host = HostCapacity()
+    (tmp_path / "other").mkdir()
+    async with (
+        asyncio.timeout(PATIENCE),
+        Broker(tmp_path, answers, host) as broker,
+        Broker(tmp_path / "other", answers, host) as other,
+    ):
+        path, _ = split(broker)
+        stop = threading.Event()
+        most = 0
+
+        def hammer() -> int:
+            made = 0
+            while made < 20_000 and not stop.is_set():
+                with socket.socket(socket.AF_UNIX) as end:
+                    end.settimeout(0)
+                    try:
+                        end.connect(path)
+                        end.send(b'{"token": "wrong"}\n')
+                        made += 1
+                    except OSError:
+                        continue
+            return made
+
+        hammering = asyncio.get_running_loop().run_in_executor(None, hammer)
+        for _ in range(200):
+            assert RESULT == await ask(split(other)[0], Request(split(other)[1], "task"))
+            most = max(most, len(os.listdir("/proc/self/fd")))
+        stop.set()
+        assert await hammering > 0
+    assert most - before < 50
+
+
+async def test_calls_beyond_what_the_host_takes_are_refused_with_a_line(tmp_path: Path) -> None:
+    host = HostCapacity()
+    assert host.most_calls <= HOST_CALLS
+    host.most_calls = 3
+    running, go_on = 0, asyncio.Event()
+
+    async def works(_: Request) -> RunResult:
+        nonlocal running
+        running += 1
+        await go_on.wait()
+        return RESULT
+
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, works, host) as broker:
+        path, token = split(broker)
+        calls = [asyncio.create_task(ask(path, Request(token, "task"))) for _ in range(3)]
+        while running < 3:
+            await asyncio.sleep(0.01)
+        with pytest.raises(AgentError, match="3 calls run at once"):
+            await ask(path, Request(token, "task"))
+        go_on.set()
+        assert [RESULT] * 3 == await asyncio.gather(*calls)
+        assert RESULT == await ask(path, Request(token, "task")), "there is room again"
+
+
+def test_the_host_leaves_most_descriptors_to_others() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+    try:
+        assert 100 == HostCapacity().most_calls
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyError("x"), RecursionError("deep")])
+async def test_whatever_the_host_fails_with_is_one_line(tmp_path: Path, error: Exception) -> None:
+    async def fails(_: Request) -> RunResult:
+        raise error
+
+    async with Broker(tmp_path, fails) as broker:
+        path, token = split(broker)
+        with pytest.raises(AgentError, match=type(error).__name__):
+            await ask(path, Request(token, "task"))
+
+
+@pytest.mark.parametrize("plant", [Path.mkdir, Path.touch, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
+async def test_something_in_the_place_of_the_socket_is_told_at_once(tmp_path: Path, plant) -> None:
+    plant(tmp_path / "rlm.sock")
+    with pytest.raises(AgentError, match="rlm.sock, cannot be made: Address already in use"):
+        async with Broker(tmp_path, answers):
+            pass
+
+
+@pytest.mark.parametrize("plant", [Path.mkdir, Path.touch, os.mkfifo])
+async def test_something_that_a_cell_puts_there_later_is_told_to_the_cell_and_stops_nobody(
+    tmp_path: Path, plant
+) -> None:
+    async with Broker(tmp_path, answers) as broker:
+        path, token = split(broker)
+        Path(path).unlink()
+        plant(Path(path))
+        with pytest.raises(AgentError, match="does not answer"):
+            await ask(path, Request(token, "task"))
