@@ -10,7 +10,6 @@ from rlm.broker.wire import Request, parse_answer
 from rlm.errors import AgentError
 from rlm.result import RunResult
 
-
 _ANSWER = 64 << 20  # bytes of the longest answer
 
 
