@@ -56,7 +56,7 @@ def check(home: Path, kept: Kept) -> None:
     assert told == [] or listed, "a session that told of records is gone"
     for each in listed:
         tree = read_tree(each.folder)
-        here = [record | {"agent": "root"} for record in tree.records]
+        here = [record | {"agent": "root"} for record in tree.records()]
         assert here[: len(told)] == told, "a record that was told is missing"
         assert len(here) <= len(told) + 2, "a record that was refused is there"  # the root's result is told by nobody
         assert tree.meta.status in ("done", "error", "lost", "cancelled"), tree.meta.status

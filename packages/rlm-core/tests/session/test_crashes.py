@@ -146,7 +146,8 @@ try:
             session(Failed("x" * 3_000))
 except Exception as error:
     tree = read_tree(session.folder)
-    print(type(error).__name__, error, tree.meta.status, len(tree.records) > 5, tree.torn, sep="|")
+    records = tree.records()
+    print(type(error).__name__, error, tree.meta.status, len([*records]) > 5, records.torn, sep="|")
 """
     mine = ["unshare", "--mount", "--map-root-user", "--user"]  # so may an ordinary user, in a namespace of its own
     done = subprocess.run([*mine, sys.executable, "-c", code], capture_output=True, text=True, check=False)

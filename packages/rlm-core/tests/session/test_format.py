@@ -56,7 +56,7 @@ def test_every_file_and_every_line_of_a_session_fits_it(tmp_path: Path) -> None:
     for line in [*seen, session.result() | {"exit_code": 130}]:
         RECORD.validate(line)
     for each in (*read_tree(folder).walk(), *read_tree(session.folder).walk()):
-        for record in each.records:
+        for record in each.records():
             RECORD.validate(record)
         META.validate(json.loads((each.folder / "meta.json").read_text()))
 

@@ -158,7 +158,7 @@ def test_damage_in_the_middle_is_named_and_left_as_it_is(tmp_path: Path) -> None
     with pytest.raises(SessionError, match=r"Line 2 of the journal of session .* is damaged"):
         Session.resume(session.folder)
     assert file.read_bytes() == damaged
-    assert read_tree(session.folder).damaged == (2,)
+    assert journal.read(session.folder).damaged == (2,)
 
 
 def test_a_lost_meta_json_is_told_again_from_the_journal(tmp_path: Path) -> None:

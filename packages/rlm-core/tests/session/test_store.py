@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from journals import cell, ending, opening, turn
-from rich.console import Console
 from rlm.errors import SessionError
 from rlm.session import Session, journal
 from rlm.session.follow import Follower
 from rlm.session.show import listed_wire, show_list, show_tree
 from rlm.session.store import find, list_sessions, read_tree
+from rlm.text.styled import Canvas
 from sample import Clock, hostile_sample, sample
 
 
@@ -94,15 +94,15 @@ def test_what_is_no_session_is_passed_over(tmp_path: Path) -> None:
     assert [listed.folder.name for listed in list_sessions(tmp_path)] == ["aaaa00000000"]
 
 
-def lines(width: int = 120) -> tuple[Console, io.StringIO]:
+def lines(width: int = 120) -> tuple[Canvas, io.StringIO]:
     file = io.StringIO()
-    return Console(file=file, width=width, color_system=None), file
+    return Canvas(file.write, width), file
 
 
 def test_the_list_says_what_matters_in_one_line_each(tmp_path: Path) -> None:
     folder = sample(tmp_path / "home")
-    console, file = lines()
-    show_list(list_sessions(tmp_path / "home"), console, now=1_760_000_000 + 7_500)
+    canvas, file = lines()
+    show_list(list_sessions(tmp_path / "home"), canvas, now=1_760_000_000 + 7_500)
     head, line = file.getvalue().splitlines()
     assert head.split() == ["id", "age", "status", "turns", "agents", "tokens", "folder", "task"]
     assert line.split()[:7] == [folder.name, "2", "h", "done", "5", "5", "31k"]
@@ -111,8 +111,8 @@ def test_the_list_says_what_matters_in_one_line_each(tmp_path: Path) -> None:
 
 def test_the_list_fits_a_narrow_terminal(tmp_path: Path) -> None:
     sample(tmp_path / "home", task="a very long task " * 40)
-    console, file = lines(60)
-    show_list(list_sessions(tmp_path / "home"), console)
+    canvas, file = lines(60)
+    show_list(list_sessions(tmp_path / "home"), canvas)
     assert len(file.getvalue().splitlines()) == 2
     assert max(map(len, file.getvalue().splitlines())) <= 60
 
@@ -138,21 +138,22 @@ def test_a_tree_is_read_as_the_calls_were(tmp_path: Path) -> None:
 
 def test_a_torn_tail_hides_nothing_that_is_whole(tmp_path: Path) -> None:
     folder = sample(tmp_path / "home")
-    whole = read_tree(folder).records
+    whole = tuple(read_tree(folder).records())
     file = folder / journal.NAME
     os.truncate(file, file.stat().st_size - 3)
     tree = read_tree(folder)
-    assert tree.records == whole[:-1]
-    assert tree.torn > 0
-    console, shown = lines()
-    show_tree(tree, console)
+    records = tree.records()
+    assert tuple(records) == whole[:-1]
+    assert records.torn > 0
+    canvas, shown = lines()
+    show_tree(tree, canvas)
     assert "Some of this journal cannot be read." in shown.getvalue()
 
 
 def test_each_agent_is_shown_under_the_cell_that_called_it(tmp_path: Path) -> None:
     tree = read_tree(sample(tmp_path / "home"))
-    console, file = lines()
-    show_tree(tree, console)
+    canvas, file = lines()
+    show_tree(tree, canvas)
     shown = file.getvalue().splitlines()
     indents = [next(line for line in shown if name in line).index(name) for name in ("turn 4", "sub-", "row 17 twice")]
     assert indents == sorted(indents)
@@ -169,8 +170,8 @@ def test_a_long_output_is_cut_unless_all_of_it_is_asked_for(tmp_path: Path) -> N
         for event in (*opening("t"), *turn("", (cell("x"), text)), *ending("end")):
             session(event)
     for whole, there in ((False, False), (True, True)):
-        console, file = lines()
-        show_tree(read_tree(session.folder), console, whole=whole)
+        canvas, file = lines()
+        show_tree(read_tree(session.folder), canvas, whole=whole)
         assert ("line 50" in file.getvalue()) == there
         assert ("… 76 lines more …" in file.getvalue()) != there
         assert "line 99" in file.getvalue()
@@ -178,19 +179,19 @@ def test_a_long_output_is_cut_unless_all_of_it_is_asked_for(tmp_path: Path) -> N
 
 def test_no_control_character_reaches_the_terminal(tmp_path: Path) -> None:
     folder = hostile_sample(tmp_path / "home")
-    console, file = lines(80)
-    show_list(list_sessions(tmp_path / "home"), console)
-    show_tree(read_tree(folder), console, whole=True)
-    Follower(folder, console).show_new()
+    canvas, file = lines(80)
+    show_list(list_sessions(tmp_path / "home"), canvas)
+    show_tree(read_tree(folder), canvas, whole=True)
+    Follower(folder, canvas).show_new()
     shown = file.getvalue()
     shown.encode()
     assert [c for c in shown if (c < " " and c not in "\n\t") or "\x7f" <= c <= "\x9f" or c in "\u202e\u2066"] == []
 
 
 def test_a_running_session_can_be_followed(tmp_path: Path) -> None:
-    console, file = lines()
+    canvas, file = lines()
     with new(tmp_path / "home") as session:
-        follower = Follower(session.folder, console)
+        follower = Follower(session.folder, canvas)
         for event in (*opening("the task"), *turn("hm", (cell("first = 1"), "11"))):
             session(event)
         assert follower.show_new() == 5

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
-from rlm.cli.page import console
+from rlm.cli.page import Output
 from rlm.cli.streams import put_json, say
 from rlm.config import read_config
 from rlm.session.show import listed_wire, show_list
@@ -24,7 +24,8 @@ def run(argv: Sequence[str]) -> int:
         for listed in sessions:
             put_json(json.dumps(listed_wire(listed)))
     elif sessions:
-        show_list(sessions, console(config))
+        with Output(config) as output:
+            show_list(sessions, output.canvas)
     else:
         say(f'There is no session in {config.home} yet. `rlm "task"` makes one.')
     return exits.DONE

@@ -2,54 +2,107 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-
-from rich.console import Console
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from rlm.cli.streams import put_painted, stdout_is_terminal
 from rlm.config import Config, pager
+from rlm.errors import SessionError
+from rlm.text.styled import Canvas
 
+if TYPE_CHECKING:
+    import subprocess
 
-class _Console(Console):
-    """Leaves it to `main` what becomes of a command that nobody reads any more; rich would exit with 1."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
-def console(config: Config) -> Console:
-    """stdout, as the settings want it coloured."""
-    force = {"always": True, "never": False}.get(config.color)
-    return _Console(force_terminal=force, highlight=False, markup=False)
+_BUFFER = 1 << 16
+"""Characters that are written at once."""
 
 
 @contextmanager
-def paged(config: Config) -> Iterator[Console]:
-    """A console whose text goes through the user's pager if stdout is a terminal and it is longer than that."""
-    out = console(config)
-    if not stdout_is_terminal():
-        yield out
-        return
-    with out.capture() as captured:
-        yield out
-    text = captured.get()
-    if text.count("\n") < out.height or not _shown_by_pager(text):
-        put_painted(text.removesuffix("\n"))
+def paged(config: Config) -> Iterator[Canvas]:
+    """stdout as a canvas; on a terminal, through the user's pager if the text is longer than the screen."""
+    height = shutil.get_terminal_size().lines if stdout_is_terminal() else None
+    with suppress(_PagerLeftError), Output(config, height) as output:
+        yield output.canvas
 
 
-def _shown_by_pager(text: str) -> bool:
-    """False where there is none."""
+class _PagerLeftError(Exception):
+    """The user has read enough."""
+
+
+class Output:
+    """Collects lines, and passes them on to stdout when they are many, or to a pager from where they are `height`."""
+
+    def __init__(self, config: Config, height: int | None = None) -> None:
+        color = config.color == "always" or (config.color == "auto" and stdout_is_terminal())
+        self.canvas = Canvas(self._write, shutil.get_terminal_size().columns, color)
+        self._height = height
+        self._held: list[str] = []
+        self._size = 0
+        self._pager: _Pager | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            if kind is None or issubclass(kind, SessionError):  # what could be read before it is shown
+                self.flush()
+        finally:
+            if self._pager is not None:
+                self._pager.close()
+
+    def _write(self, line: str) -> None:
+        self._held.append(line)
+        self._size += len(line)
+        if self._height is not None and len(self._held) >= self._height:
+            self._pager, self._height = _started_pager(), None
+        if self._height is None and self._size > _BUFFER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on what is there."""
+        text = "".join(self._held)
+        self._held.clear()
+        self._size = 0
+        if self._pager is not None:
+            self._pager.write(text)
+        elif text:
+            put_painted(text.removesuffix("\n"))
+
+
+class _Pager:
+    """Ctrl-C is the pager's to heed as long as it is there."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def write(self, text: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(text.encode(errors="replace"))
+        except BrokenPipeError:
+            raise _PagerLeftError from None
+
+    def close(self) -> None:
+        """Wait until the user has read enough."""
+        try:
+            with suppress(BrokenPipeError):
+                self._process.communicate()
+        finally:
+            signal.signal(signal.SIGINT, self._before)
+
+
+def _started_pager() -> _Pager | None:
+    """None where there is none."""
+    import subprocess
+
     try:
         words, environment = pager()
-        program = subprocess.Popen(words, stdin=subprocess.PIPE, env=environment)
+        return _Pager(subprocess.Popen(words, stdin=subprocess.PIPE, env=environment))
     except (OSError, ValueError):  # no such program, or quotes that do not end
-        return False
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the pager's to heed
-    try:
-        program.communicate(text.encode(errors="replace"))
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return True
+        return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
-from rlm.cli.page import console, paged
+from rlm.cli.page import Output, paged
 from rlm.config import Config, read_config
 from rlm.session.follow import Follower
 from rlm.session.meta import RUNNING, settled
@@ -34,16 +34,18 @@ def run(argv: Sequence[str]) -> int:
     folder = find(config.home.absolute(), given.id)
     if given.follow:
         return _follow(folder, config)
-    with paged(config) as out:
-        show_tree(read_tree(folder), out, whole=given.whole)
+    with paged(config) as canvas:
+        show_tree(read_tree(folder), canvas, whole=given.whole)
     return exits.DONE
 
 
 def _follow(folder: Path, config: Config) -> int:
     """What happens, as it happens, until the session ends."""
-    follower = Follower(folder, console(config))
-    running = True
-    while follower.show_new() or running:
-        running = settled(meta_of(folder), folder).status == RUNNING
-        time.sleep(PAUSE)
+    with Output(config) as output:
+        follower = Follower(folder, output.canvas)
+        running = True
+        while follower.show_new() or running:
+            output.flush()
+            running = settled(meta_of(folder), folder).status == RUNNING
+            time.sleep(PAUSE)
     return exits.DONE

@@ -8,6 +8,7 @@ import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from rlm.errors import SessionError
 
@@ -142,15 +143,25 @@ def write_all(file: int, data: bytes) -> None:
         rest = rest[os.write(file, rest) :]
 
 
-def read_regular(path: Path, start: int = 0) -> bytes:
-    """The content of a plain file from byte `start`. No link is followed, and a pipe in its place is not waited for.
+def open_regular(path: Path | str, start: int = 0) -> BinaryIO:
+    """A plain file, open for reading at byte `start`. No link is followed, and a pipe in its place is not waited for.
 
     Raises:
         OSError: there is no such file.
     """
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(file, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise OSError(f"{path} is not a plain file")
-        stream.seek(start)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(f"{path} is not a plain file")
+    os.lseek(file, start, os.SEEK_SET)
+    return os.fdopen(file, "rb")
+
+
+def read_regular(path: Path | str) -> bytes:
+    """The content of such a file.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    with open_regular(path) as stream:
         return stream.read()

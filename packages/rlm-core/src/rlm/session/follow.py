@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console, RenderableType
-from rich.text import Text
-
 from rlm.session import journal
 from rlm.session.codec import Record
 from rlm.session.meta import Meta
-from rlm.session.show import LINES, Edged, Shown
+from rlm.session.show import LINES, Block, Inset, Shown, draw
 from rlm.session.store import SessionTree, child_names
 from rlm.session.story import Turn, tell
 from rlm.terminal import plain
+from rlm.text.styled import Canvas, Span, Style
+
+BATCH = 64_000
+"""Bytes of a journal that are read at once: of each agent so much is in memory, and no file stays open."""
 
 
 class Follower:
     """Prints the records of a session and of all below it as their journals grow."""
 
-    def __init__(self, folder: Path, console: Console) -> None:
+    def __init__(self, folder: Path, canvas: Canvas) -> None:
         self._root = folder
-        self._console = console
-        self._shown = Shown(LINES)
+        self._canvas = canvas
+        self._shown = Shown(LINES, color=canvas.color)
         self._read: Counter[Path] = Counter()  # bytes
         self._turns: Counter[Path] = Counter()
 
@@ -35,28 +37,35 @@ class Follower:
         Raises:
             SessionError: the session is gone.
         """
-        new = sorted(self._new(self._root), key=lambda pair: pair[1]["ts"])
-        for folder, record in new:
+        journals = [self._new(folder) for folder in self._grown()]
+        shown = 0
+        for folder, record in heapq.merge(*journals, key=lambda pair: pair[1]["ts"]):
             name = "root" if folder == self._root else folder.name
-            for part in self._parts(folder, record):
-                self._console.print(Edged(part, "magenta", f"{name} "))
-        return len(new)
+            draw(self._parts(folder, record), self._canvas, [Span(f"{name} ", Style.MAGENTA)])
+            shown += 1
+        return shown
+
+    def _grown(self) -> Iterator[Path]:
+        """The agents whose journals have more than was read."""
+        rest = [self._root]
+        while rest:
+            folder = rest.pop()
+            rest += (folder / name for name in child_names(folder))
+            if folder == self._root or journal.size(folder) > self._read[folder]:
+                yield folder
 
     def _new(self, folder: Path) -> Iterator[tuple[Path, Record]]:
-        reading = journal.read(folder, self._read[folder])
-        self._read[folder] += reading.sound
-        yield from ((folder, record) for record in reading.records)
-        for name in child_names(folder):
-            if (folder / name / journal.NAME).is_file():
-                yield from self._new(folder / name)
+        while (reading := journal.read(folder, self._read[folder], BATCH)).records:
+            self._read[folder] += reading.sound
+            yield from ((folder, record) for record in reading.records)
 
-    def _parts(self, folder: Path, record: Record) -> Iterator[RenderableType]:
+    def _parts(self, folder: Path, record: Record) -> Iterator[Block | Inset]:
         """A record by itself: what follows it is not known yet."""
         if record["type"] == "message" and record["message"]["role"] == "tool":
-            yield self._shown.text(record["message"]["content"].rstrip(), "" if record["ok"] else "red")
+            yield self._shown.text(record["message"]["content"].rstrip(), Style.PLAIN if record["ok"] else Style.RED)
         elif record["type"] == "agent_start":
-            yield Text(f"{plain(record['folder'])} starts", "magenta")
-        tree = SessionTree(folder, "", Meta(depth=0 if folder == self._root else 1), ())
+            yield Block([Span(f"{plain(record['folder'])} starts", Style.MAGENTA)])
+        tree = SessionTree(folder, "", Meta(depth=0 if folder == self._root else 1))
         for item in tell([record]):
             if isinstance(item, Turn) and item.number:
                 self._turns[folder] += 1

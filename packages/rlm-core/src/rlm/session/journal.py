@@ -7,15 +7,18 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
+from math import inf
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import BinaryIO, NoReturn, Self
 
 from rlm.errors import SessionError
 from rlm.session.codec import Record
-from rlm.session.folder import read_regular, refused, write_all
+from rlm.session.folder import open_regular, refused, write_all
 
 NAME = "messages.jsonl"
 
@@ -35,21 +38,71 @@ class Reading:
     damaged: tuple[int, ...] = ()
 
 
-def parse(data: bytes) -> Reading:
-    """Read what is whole. A line is whole when its newline is there: a writer that was killed leaves half a line."""
-    records: list[Record] = []
-    bad: list[int] = []
-    damaged: list[int] = []
-    end = sound = 0
-    for number, line in enumerate(data.splitlines(keepends=True), start=1):
-        end += len(line)
+class Reader:
+    """The records of a journal, one at a time: memory holds one line of it, however long it is.
+
+    A line is whole when its newline is there: a writer that was killed leaves half a line. `sound`, `torn` and
+    `damaged` are as in `Reading`, as far as has been read; `place` is where the newest record begins, in bytes.
+    """
+
+    def __init__(self, open: Callable[[], BinaryIO], most: float = inf) -> None:
+        """It ends with the record that reaches `most` bytes."""
+        self._open = open
+        self._most = most
+        self._begin()
+
+    def _begin(self) -> None:
+        self.sound = self.torn = self.place = 0
+        self._number = 0
+        self._damaged: list[int] = []
+        self._bad: list[int] = []
+
+    @property
+    def damaged(self) -> tuple[int, ...]:
+        return tuple(self._damaged)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it could be read."""
+        return not self.torn and not self._damaged
+
+    def __iter__(self) -> Iterator[Record]:
+        """From the beginning.
+
+        Raises:
+            SessionError: it cannot be read.
+        """
+        self._begin()
+        with self._open() as stream:
+            for line in stream:
+                record = self._take(line)
+                del line  # it may be large
+                if record is not None:
+                    yield record
+                if self.sound >= self._most:
+                    return
+
+    def _take(self, line: bytes) -> Record | None:
+        self._number += 1
+        self.place = self.sound + self.torn
+        self.torn += len(line)
         record = _record(line)
         if record is None:
-            bad.append(number)
-        else:
-            records.append(record)
-            damaged, sound = bad.copy(), end  # bad lines with a good one after them are no torn end
-    return Reading(tuple(records), sound, len(data) - sound, tuple(damaged))
+            self._bad.append(self._number)
+            return None
+        self._damaged += self._bad  # bad lines with a good one after them are no torn end
+        self._bad.clear()
+        self.sound, self.torn = self.sound + self.torn, 0
+        return record
+
+    def reading(self) -> Reading:
+        """All of it at once."""
+        return Reading(tuple(self), self.sound, self.torn, self.damaged)
+
+
+def parse(data: bytes) -> Reading:
+    """Read what is whole."""
+    return Reader(lambda: BytesIO(data)).reading()
 
 
 def _record(line: bytes) -> Record | None:
@@ -71,14 +124,62 @@ def line(record: Record) -> bytes:
         return (json.dumps(record) + "\n").encode()
 
 
-def read(folder: Path, start: int = 0) -> Reading:
-    """The journal of a session folder, which may be running, from byte `start`.
+def reader(folder: Path) -> Reader:
+    """For the journal of a session folder, which may be running."""
+    return Reader(lambda: opened(folder))
+
+
+def read(folder: Path, start: int = 0, most: float = inf) -> Reading:
+    """The journal of a session folder, which may be running, from byte `start` on: all, or up to about `most` bytes.
+
+    Raises:
+        SessionError: there is none, or it cannot be read.
+    """
+    return Reader(lambda: opened(folder, start), most).reading()
+
+
+def size(folder: Path) -> int:
+    """The bytes of the journal of a session folder; 0 if there is none."""
+    try:
+        return (folder / NAME).lstat().st_size
+    except OSError:
+        return 0
+
+
+def found(folder: Path, *types: str) -> Iterator[Record]:
+    """The records of these types. The other lines are passed over unread, which is much faster.
+
+    Raises:
+        SessionError: there is no journal, or it cannot be read.
+    """
+    named = [json.dumps(type).encode() for type in types]
+    with opened(folder) as stream:
+        for line in stream:
+            if any(name in line for name in named) and (record := _record(line)) and record["type"] in types:
+                yield record
+
+
+def record_at(stream: BinaryIO, place: int) -> Record:
+    """The record that begins at this byte of an open journal.
+
+    Raises:
+        SessionError: there is none.
+    """
+    stream.seek(place)
+    record = _record(stream.readline())
+    if record is None:
+        raise SessionError("The journal has changed while it was read.")
+    return record
+
+
+def opened(folder: Path, start: int = 0) -> BinaryIO:
+    """The journal of a session folder, open for reading at byte `start`.
 
     Raises:
         SessionError: there is none, or it cannot be read.
     """
     try:
-        return parse(read_regular(folder / NAME, start))
+        return open_regular(folder / NAME, start)
     except OSError as error:
         raise SessionError(f"The journal of {folder} cannot be read: {error.strerror or error}.") from None
 
@@ -115,9 +216,11 @@ class Journal:
 
     def read(self) -> Reading:
         """What an earlier run wrote."""
-        with open(self._file, "rb", closefd=False) as stream:
-            stream.seek(0)
-            return parse(stream.read())
+        return Reader(self._from_the_beginning).reading()
+
+    def _from_the_beginning(self) -> BinaryIO:
+        os.lseek(self._file, 0, os.SEEK_SET)
+        return open(self._file, "rb", closefd=False)
 
     def cut(self, size: int) -> None:
         """Throw away what comes after `size` bytes."""

@@ -89,7 +89,7 @@ def read(folder: Path) -> Meta:
         SessionError: there is none that can be read.
     """
     try:
-        wire = json.loads(read_regular(folder / NAME))
+        wire = json.loads(read_regular(f"{folder}/{NAME}"))
     except (OSError, ValueError, RecursionError):
         raise SessionError(f"{folder} has no {NAME} that can be read.") from None
     meta = from_wire(wire) if isinstance(wire, dict) else Meta()

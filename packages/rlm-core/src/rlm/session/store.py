@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf
 from pathlib import Path
 
 from rlm.errors import SessionError
 from rlm.session import journal
 from rlm.session import meta as metas
 from rlm.session.codec import Record
+from rlm.session.journal import Reader
 from rlm.session.meta import Meta, preview, settled
 from rlm.session.tally import Subtree, Tally
 
@@ -28,26 +31,32 @@ class Listed:
     meta: Meta
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SessionTree:
-    """A session and all below it. `torn` bytes at the end, and the lines `damaged`, could not be read."""
+    """A session and all below it. It holds no records: they are read from the journal whenever they are wanted."""
 
     folder: Path
     agent: str
     meta: Meta
-    records: tuple[Record, ...]
     children: tuple[SessionTree, ...] = ()
-    torn: int = 0
-    damaged: tuple[int, ...] = ()
+
+    def records(self) -> Reader:
+        """Of this agent alone, in order."""
+        return journal.reader(self.folder)
 
     def walk(self) -> Iterator[SessionTree]:
         """This one and all below it, parents first."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
+        rest: list[SessionTree] = [self]
+        while rest:
+            yield (tree := rest.pop())
+            rest += reversed(tree.children)
 
     def child(self, folder: str) -> SessionTree | None:
-        return next((child for child in self.children if child.folder.name == folder), None)
+        return self._by_name.get(folder)
+
+    @cached_property
+    def _by_name(self) -> dict[str, SessionTree]:
+        return {child.folder.name: child for child in self.children}
 
 
 def list_sessions(home: Path) -> list[Listed]:
@@ -90,13 +99,13 @@ def read_tree(folder: Path, agent: str = "root") -> SessionTree:
     Raises:
         SessionError: the folder holds no session.
     """
-    reading = journal.read(folder)
+    journal.opened(folder).close()
     names = [name for name in child_names(folder) if (folder / name / journal.NAME).is_file()]
     children = [read_tree(folder / name, f"{agent}/{name}") for name in names]
-    order = {record["folder"]: record["id"] for record in reading.records if record["type"] == "agent_start"}
-    children.sort(key=lambda child: (order.get(child.folder.name, len(reading.records)), child.meta.start_time))
-    meta = settled(meta_of(folder), folder)
-    return SessionTree(folder, agent, meta, reading.records, tuple(children), reading.torn, reading.damaged)
+    if len(children) > 1:
+        order = {record["folder"]: record["id"] for record in journal.found(folder, "agent_start")}
+        children.sort(key=lambda child: (order.get(child.folder.name, inf), child.meta.start_time))
+    return SessionTree(folder, agent, settled(meta_of(folder), folder), tuple(children))
 
 
 def session_names(sessions: Path) -> list[str]:
@@ -133,19 +142,24 @@ def meta_of(folder: Path) -> Meta:
     try:
         return metas.read(folder)
     except SessionError:
-        return _remade(folder, journal.read(folder).records)
+        return _remade(folder, journal.reader(folder))
 
 
-def _remade(folder: Path, records: tuple[Record, ...]) -> Meta:
+def _remade(folder: Path, records: Iterable[Record]) -> Meta:
     tally = Tally()
+    first, model, task = 0.0, "", ""
+    last = first
     for record in records:
         tally.add(record)
-    first = records[0]["ts"] if records else 0.0
-    meta = Meta(folder.name.removeprefix("sub-"), start_time=first, updated_time=records[-1]["ts"] if records else 0.0)
-    return replace(
-        meta,
-        model=next((record["model"] for record in records if record["type"] == "request"), ""),
-        prompt_preview=preview(_task(records)),
+        first, last = first or record["ts"], record["ts"]
+        model = model or _model(record)
+        task = task or _task(record)
+    return Meta(
+        folder.name.removeprefix("sub-"),
+        start_time=first,
+        updated_time=last,
+        model=model,
+        prompt_preview=preview(task),
         status=tally.status,
         stop_reason=tally.stop_reason,
         end_time=tally.end_time,
@@ -157,8 +171,10 @@ def _remade(folder: Path, records: tuple[Record, ...]) -> Meta:
     )
 
 
-def _task(records: tuple[Record, ...]) -> str:
-    for record in records:
-        if record["type"] == "message" and record["message"]["role"] == "user":
-            return str(record["message"]["content"])
-    return ""
+def _model(record: Record) -> str:
+    return str(record["model"]) if record["type"] == "request" else ""
+
+
+def _task(record: Record) -> str:
+    said = record["type"] == "message" and record["message"]["role"] == "user"
+    return str(record["message"]["content"]) if said else ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,77 +98,91 @@ class Mark:
 Item = Turn | Words | Mark
 
 
-class _Teller:
-    """Reads records in order. Turns stay open until all is read: their calls are answered by later records."""
+class _OpenTurn:
+    """The newest turn: its calls are answered by later records, and what comes meanwhile waits behind it."""
 
-    def __init__(self) -> None:
-        self.items: list[Item] = []
-        self._turns = 0
-        self._turn: Turn | None = None
-        self._place = 0  # of the newest turn among the items
+    def __init__(self, turn: Turn) -> None:
+        self.behind: list[Item] = []
+        self._turn = turn
+        self._calls = list(turn.calls)
+        self._children: list[list[str]] = [[] for _ in turn.calls]
+        self._waiting: dict[str, deque[int]] = {}
+        for place, call in enumerate(turn.calls):
+            self._waiting.setdefault(call.id, deque()).append(place)
+        self._running = 0
 
-    def read(self, record: Record) -> None:
-        match record["type"]:
-            case "message":
-                self._message(record)
-            case "agent_start":
-                self._start_child(record["folder"])
-            case "agent_end":
-                pass
-            case type:
-                self.items.append(Mark(record["id"], record["ts"], type, record))
-
-    def _message(self, record: Record) -> None:
-        match record["message"]["role"]:
-            case "assistant":
-                self._replied(record)
-            case "tool":
-                self._answer(record)
-            case role:
-                kind = "system" if role == "system" else record.get("kind", "task")
-                self.items.append(Words(record["id"], record["ts"], kind, record["message"]["content"]))
-
-    def _replied(self, record: Record) -> None:
-        if record.get("aside"):  # no turn, and what it asks for is never answered
-            self.items.append(_turn(record, 0))
-            return
-        self._turns += 1
-        self._place, self._turn = len(self.items), _turn(record, self._turns)
-        self.items.append(self._turn)
-
-    def _answer(self, record: Record) -> None:
+    def answer(self, record: Record) -> None:
         """The first result counts: a second is the same one, shortened."""
-        wanted = record["message"]["tool_call_id"]
-        for place, call in enumerate(self._calls):
-            if call.id == wanted and call.ok is None:
-                self._change(place, _answered(call, record))
-                return
+        waiting = self._waiting.get(record["message"]["tool_call_id"])
+        if waiting:
+            place = waiting.popleft()
+            self._calls[place] = _answered(self._calls[place], record)
 
-    def _start_child(self, folder: str) -> None:
+    def start_child(self, folder: str) -> None:
         """Calls run in order: the first without a result is the one that runs. A task may outlive its cell, too."""
-        if self._calls:
-            running = (place for place, call in enumerate(self._calls) if call.ok is None)
-            place = next(running, len(self._calls) - 1)
-            call = self._calls[place]
-            self._change(place, replace(call, children=(*call.children, folder)))
+        while self._running < len(self._calls) - 1 and self._calls[self._running].ok is not None:
+            self._running += 1
+        if self._children:
+            self._children[self._running].append(folder)
 
-    @property
-    def _calls(self) -> tuple[Call, ...]:
-        """Of the newest turn."""
-        return self._turn.calls if self._turn else ()
-
-    def _change(self, place: int, call: Call) -> None:
-        assert self._turn is not None
-        turn = replace(self._turn, calls=(*self._calls[:place], call, *self._calls[place + 1 :]))
-        self.items[self._place], self._turn = turn, turn
+    def closed(self) -> Iterator[Item]:
+        """The turn with all that is known now, and what came after it."""
+        pairs = zip(self._calls, self._children, strict=True)
+        yield replace(self._turn, calls=tuple(replace(call, children=tuple(names)) for call, names in pairs))
+        yield from self.behind
 
 
-def tell(records: Iterable[Record]) -> tuple[Item, ...]:
-    """The items of a journal, in order. Sub-agents are found in the calls that started them."""
-    teller = _Teller()
+def tell(records: Iterable[Record]) -> Iterator[Item]:
+    """The items of a journal, in order, each when it is complete. Sub-agents are in the calls that started them."""
+    turns, turn = 0, None
     for record in records:
-        teller.read(record)
-    return tuple(teller.items)
+        if _begins_turn(record):
+            if turn is not None:
+                yield from turn.closed()
+            turns += 1
+            turn = _OpenTurn(_turn(record, turns))
+        elif turn is not None:
+            _go_on(turn, record)
+        elif (item := _item(record)) is not None:
+            yield item
+    if turn is not None:
+        yield from turn.closed()
+
+
+def _begins_turn(record: Record) -> bool:
+    """An aside is no turn, and what it asks for is never answered."""
+    return record["type"] == "message" and record["message"]["role"] == "assistant" and not record.get("aside")
+
+
+def _go_on(turn: _OpenTurn, record: Record) -> None:
+    if record["type"] == "agent_start":
+        turn.start_child(record["folder"])
+    elif record["type"] == "message" and record["message"]["role"] == "tool":
+        turn.answer(record)
+    elif (item := _item(record)) is not None:
+        turn.behind.append(item)
+
+
+def _item(record: Record) -> Item | None:
+    """What a record is by itself; None for one that only says more of a call."""
+    match record["type"]:
+        case "message":
+            return _message(record)
+        case "agent_start" | "agent_end":
+            return None
+        case type:
+            return Mark(record["id"], record["ts"], type, record)
+
+
+def _message(record: Record) -> Item | None:
+    match record["message"]["role"]:
+        case "assistant":
+            return _turn(record, 0)
+        case "tool":
+            return None
+        case role:
+            kind = "system" if role == "system" else record.get("kind", "task")
+            return Words(record["id"], record["ts"], kind, record["message"]["content"])
 
 
 def _turn(record: Record, number: int) -> Turn:

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from rlm.cli import exits, front
 from rlm.cli.arguments import add_settings, parser, settings_given
-from rlm.cli.screen.row import Row, Span, Style, fit, paint
+from rlm.cli.screen.row import Row, fit, paint
 from rlm.cli.streams import say, say_painted, stderr_is_terminal
 from rlm.config import Config, read_config
 from rlm.errors import ConfigError, RlmError
 from rlm.runtime import Order
+from rlm.text.styled import Span, Style
 
 TASK = "The tests of this repository fail. Find out why, mend the code, and show that they pass."
 _SETTINGS = {"max_depth": "1", "tools": "ipython,summarize,edit"}

@@ -15,11 +15,12 @@ from typing import TextIO
 
 from rlm.cli.screen import lines
 from rlm.cli.screen.frame import frame
-from rlm.cli.screen.row import Row, Span, Style
+from rlm.cli.screen.row import Row
 from rlm.cli.screen.tree import ROOT, Tree, fold
 from rlm.cli.screen.writer import Writer
 from rlm.messages import Usage
 from rlm.session.codec import Record
+from rlm.text.styled import Span, Style
 
 __all__ = ["Screen", "open_screen"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from rlm.cli.screen.row import Row, Span, Style, clean, columns, pad, wrap
+from rlm.cli.screen.row import Row, clean
 from rlm.cli.screen.tree import ROOT, AgentNow, State, Tree
 from rlm.cli.screen.words import first_line, short, spent
+from rlm.text.styled import Span, Style, columns, pad, wrap
 from rlm.words import many, seconds
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"

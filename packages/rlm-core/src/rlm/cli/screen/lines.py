@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from rlm.cli.screen.row import Row, Span, Style, clean, clip
+from rlm.cli.screen.row import Row, clean
 from rlm.cli.screen.tree import ROOT, AgentNow, State, Tree, stop_state
 from rlm.cli.screen.words import first_line, short, spent
 from rlm.messages import Usage
 from rlm.session.codec import Record, usage_read
+from rlm.text.styled import Span, Style, clip
 from rlm.words import many, seconds, tokens
 
 TOLD_RETRIES = 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rlm.messages import Usage
+from rlm.session import journal
 from rlm.session.codec import Record
 from rlm.session.export.pictures import split_uri
 from rlm.session.export.text import dump, moment
@@ -20,7 +21,7 @@ def trajectory(tree: SessionTree) -> str:
 
 def _trajectory(tree: SessionTree) -> Record:
     meta = tree.meta
-    steps = [step for item in tell(tree.records) for step in _steps(item, tree)]
+    steps = [step for item in tell(tree.records()) for step in _steps(item, tree)]
     whole = {
         "schema_version": VERSION,
         "session_id": meta.session_id,
@@ -35,8 +36,8 @@ def _trajectory(tree: SessionTree) -> Record:
 
 
 def _agent(tree: SessionTree) -> Record:
-    requests = [record for record in tree.records if record["type"] == "request"]
-    tools = {"tool_definitions": requests[0]["tools"]} if requests and requests[0]["tools"] else {}
+    request = next(journal.found(tree.folder, "request"), {})
+    tools = {"tool_definitions": request["tools"]} if request.get("tools") else {}
     return {"name": "rlm", "version": tree.meta.version or "unknown", "model_name": tree.meta.model} | tools
 
 

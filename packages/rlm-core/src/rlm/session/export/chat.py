@@ -44,7 +44,7 @@ def segments(tree: SessionTree) -> list[Segment]:
     live: dict[int, Wire] = {}
     request: Record = {}
     found: list[Segment] = []
-    for record in tree.records:
+    for record in tree.records():
         match record["type"], record.get("message", {}).get("role"):
             case "request", _:
                 request = record

@@ -10,6 +10,7 @@ from importlib.resources import files
 
 from rlm.clip import clip
 from rlm.messages import Usage
+from rlm.session import journal
 from rlm.session.export.markup import Child, Html, code, escape, markdown, tag
 from rlm.session.export.pictures import saved_pictures, split_uri
 from rlm.session.export.timeline import timeline
@@ -90,7 +91,7 @@ def _pill(tree: SessionTree) -> Html:
 
 
 def _answer(tree: SessionTree) -> Child:
-    ends = [record for record in tree.records if record["type"] == "result"]
+    ends = list(journal.found(tree.folder, "result"))
     if not ends:
         return None
     text, error = ends[-1]["answer"], ends[-1].get("error")
@@ -127,12 +128,13 @@ def _transcript(tree: SessionTree) -> Html:
 
 def _agent(tree: SessionTree) -> Iterator[Child]:
     placed: set[str] = set()
-    for item in tell(tree.records):
+    records = tree.records()
+    for item in tell(records):
         yield _item(item, tree)
         if isinstance(item, Turn):
             placed.update(name for call in item.calls for name in call.children)
     yield [_child(child) for child in tree.children if child.folder.name not in placed]
-    if tree.torn or tree.damaged:
+    if not records.whole:
         yield tag("p", "Some of this agent's journal cannot be read.", class_="mark error")
 
 

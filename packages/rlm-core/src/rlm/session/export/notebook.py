@@ -47,7 +47,7 @@ def _numbered(cells: list[Cell]) -> list[Cell]:
 
 
 def _cells(tree: SessionTree) -> Iterator[Cell]:
-    for item in tell(tree.records):
+    for item in tell(tree.records()):
         yield from _item(item, tree)
 
 

@@ -56,7 +56,7 @@ class Times:
 
 
 def times(tree: SessionTree) -> Times:
-    turns = [item for item in tell(tree.records) if isinstance(item, Turn)]
+    turns = [item for item in tell(tree.records()) if isinstance(item, Turn)]
     spans = [span for turn in turns for span in _turn(turn, tree)]
     return Times(tuple(sorted(spans, key=lambda span: span.start)))
 
@@ -90,7 +90,8 @@ def _waits(call: Call, tree: SessionTree) -> list[tuple[float, float]]:
 
 
 def _life(tree: SessionTree) -> tuple[float, float] | None:
-    return (tree.records[0]["ts"], tree.records[-1]["ts"]) if tree.records else None
+    stamps = [record["ts"] for record in tree.records()]
+    return (stamps[0], stamps[-1]) if stamps else None
 
 
 def merged(intervals: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

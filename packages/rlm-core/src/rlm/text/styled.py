@@ -1,0 +1,150 @@
+"""Styled text in the columns of a terminal. What comes from elsewhere has passed `rlm.terminal.plain` before."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+NARROWEST = 20
+"""Columns that a text gets, however many edges stand before it."""
+
+
+class Style(StrEnum):
+    """The value is what the escape sequence says."""
+
+    PLAIN = ""
+    BOLD = "1"
+    DIM = "2"
+    RED = "31"
+    GREEN = "32"
+    YELLOW = "33"
+    BLUE = "34"
+    MAGENTA = "35"
+    CYAN = "36"
+    BOLD_BLUE = "1;34"
+    DIM_ITALIC = "2;3"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    text: str
+    style: Style = Style.PLAIN
+
+
+@lru_cache(maxsize=4096)
+def _columns_of(character: str) -> int:
+    """Rather too many than too few: terminals differ, and a row that is too long breaks the frame."""
+    if character in "\u00ad\ufe0f":  # a soft hyphen is drawn; what the selector follows becomes a wide picture
+        return 1
+    if character >= "\U0001f000":
+        return 2
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
+
+
+def columns(text: str) -> int:
+    """How many columns a cleaned text takes."""
+    return len(text) if text.isascii() else sum(map(_columns_of, text))
+
+
+def head(text: str, width: int) -> str:
+    """As much of the beginning of a cleaned text as `width` columns hold."""
+    return text if columns(text) <= width else text[: _reach(text, 0, width)]
+
+
+def clip(text: str, width: int) -> str:
+    """At most `width` columns of a cleaned text, and a sign where there was more."""
+    if columns(text) <= width:
+        return text
+    return f"{head(text, width - 1)}…" if width > 0 else ""
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """A cleaned text in pieces of at most `width` columns (two or more), between words where that can be."""
+    pieces, start = [], 0
+    reach = _reach_in_ascii if text.isascii() else _reach
+    while (end := reach(text, start, width)) < len(text):
+        cut = text.rfind(" ", start, end) + 1 or max(end, start + 1)
+        pieces.append(text[start:cut])
+        start = cut
+    return [*pieces, text[start:]]
+
+
+def _reach(text: str, start: int, width: int) -> int:
+    """The end of what fits into `width` columns from `start` on. It looks at that alone: a line may have megabytes."""
+    for end in range(start, len(text)):
+        width -= _columns_of(text[end])
+        if width < 0:
+            return end
+    return len(text)
+
+
+def _reach_in_ascii(text: str, start: int, width: int) -> int:
+    return min(start + width, len(text))
+
+
+def pad(text: str, width: int) -> str:
+    """Exactly `width` columns."""
+    clipped = clip(text, width)
+    return clipped + " " * (width - columns(clipped))
+
+
+def painted(spans: Iterable[Span], *, color: bool) -> str:
+    """The text, with escape sequences if `color`."""
+    return "".join(f"\x1b[{s.style}m{s.text}\x1b[0m" if color and s.style and s.text else s.text for s in spans)
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """Takes styled text as lines: wrapped to a width, in colour or not."""
+
+    write: Callable[[str], object]
+    width: int = 80
+    color: bool = False
+
+    def put(self, spans: Sequence[Span], edges: Sequence[Span] = ()) -> None:
+        """Write a text of any number of lines, each behind the edges."""
+        edge = painted(edges, color=self.color)
+        width = max(NARROWEST, self.width - sum(columns(each.text) for each in edges))
+        for line in _lines(spans):
+            for piece in _wrapped(line, width):
+                self.write(f"{edge}{painted(piece, color=self.color).rstrip(' ')}\n")
+
+    def put_line(self, spans: Iterable[Span]) -> None:
+        """Write one line that fits as it is."""
+        self.write(painted(spans, color=self.color).rstrip(" ") + "\n")
+
+
+def _lines(spans: Iterable[Span]) -> Iterator[list[Span]]:
+    line: list[Span] = []
+    for span in spans:
+        first, *others = span.text.split("\n")
+        line.append(Span(first, span.style))
+        for other in others:
+            yield line
+            line = [Span(other, span.style)]
+    yield line
+
+
+def _wrapped(line: list[Span], width: int) -> Iterator[list[Span]]:
+    line = [Span(span.text.expandtabs(), span.style) for span in line]
+    text = "".join(span.text for span in line)
+    if columns(text) <= width:
+        yield line
+        return
+    start = 0
+    for piece in wrap(text, width):
+        yield list(_cut(line, start, start + len(piece)))
+        start += len(piece)
+
+
+def _cut(line: list[Span], start: int, end: int) -> Iterator[Span]:
+    """The spans of the characters from `start` to `end`."""
+    place = 0
+    for span in line:
+        yield Span(span.text[max(0, start - place) : max(0, end - place)], span.style)
+        place += len(span.text)
