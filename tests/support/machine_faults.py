@@ -74,7 +74,7 @@ DISKS = [
     MachineFault("stdout leads to a full disk, with `--json`", UNWRITABLE, 1, "cancelled", begun=False),
     MachineFault("stderr leads to a full disk", "", 0, "done"),
     MachineFault("the file of `-o` is on a full disk", f"rlm: … could not be written: {NO_SPACE}.", 1, "done"),
-    refused("the file of `-o` is on a read-only disk", "… cannot be written: no such folder, or no permission.", 2),
+    refused("the file of `-o` is on a read-only disk", "… cannot be written: Read-only file system.", 2),
     refused("`RLM_HOME` is on a read-only disk", READ_ONLY),
     refused("a read-only working directory", READ_ONLY),
     passes("a read-only working directory, and `RLM_HOME` elsewhere"),

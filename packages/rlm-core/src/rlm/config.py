@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm.errors import ConfigError, CredentialsError
+from rlm.process.files import resolve
 from rlm.process.programs import SHELL, find_program, safe_path
 from rlm.text.redact import Redactor
 
@@ -100,7 +101,7 @@ def _file(text: str) -> Path:
     path = Path(text).expanduser()
     if not path.is_file():
         raise ValueError("a file that exists")
-    return path.absolute()
+    return resolve(path)  # once: where it leads is not asked again
 
 
 def _folder(text: str) -> Path:

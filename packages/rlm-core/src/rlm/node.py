@@ -34,7 +34,6 @@ from rlm.session.journal import read
 from rlm.session.resume import cells, kernel_note, names_gone
 from rlm.skills import CALLS, Briefing, CallLog, called
 from rlm.supplies import REPLAY, Models, Workplace, open_tools
-from rlm.text.encodings import decode
 from rlm.toolbox import Toolbox
 
 
@@ -194,10 +193,7 @@ class Node:
         return [User(kernel_note(names_gone(records)), Kind.NOTE)]
 
     def _prompt(self) -> str:
-        config = self._order.config
         text = self._order.system_prompt
-        if text is None and config.system_prompt_path is not None:
-            text = decode(config.system_prompt_path.read_bytes())
         return text if text is not None else system_prompt(self._facts())
 
     def _facts(self) -> Facts:

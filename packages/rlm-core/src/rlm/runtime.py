@@ -17,13 +17,16 @@ from rlm.broker.capacity import HostCapacity
 from rlm.broker.ledger import Ledger
 from rlm.broker.parcel import Parcel, wrap
 from rlm.config import Config, guest_environment, redactor_of, shell_program
+from rlm.errors import ConfigError
 from rlm.kernel import Zygote
 from rlm.node import Earlier, Node, Order, Shared
+from rlm.process import files
 from rlm.result import RunResult
 from rlm.scratch import private_folder
 from rlm.session import Session
 from rlm.skills import Briefing
 from rlm.supplies import open_models, open_walls
+from rlm.text.encodings import decode
 from rlm.version import VERSION
 
 __all__ = ["Earlier", "Order", "Tree", "Watch", "context_file", "open_tree"]
@@ -51,6 +54,7 @@ class Tree:
         async with open_walls(order.config, order.cwd, self.shared.folder, self.shared.environment) as walls:
             shared = replace(self.shared, walls=walls)
             order = replace(order, cwd=walls.cwd) if walls else order  # a link that leads to it may be hidden
+            order = replace(order, system_prompt=_system_prompt(order))
             self.session = self._open_session(order)
             shared.ledger.carry_on(self.session.agents, self.session.tree_usage)
             return await Node(shared, order, self.session).run()
@@ -102,6 +106,17 @@ def _allow_many_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < most:
         with suppress(OSError, ValueError):  # macOS allows fewer than it says
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _system_prompt(order: Order) -> str | None:
+    """Read once, before a cell runs. All agents of the run get it, unless their call names another."""
+    path = order.config.system_prompt_path
+    if order.system_prompt is not None or path is None:
+        return order.system_prompt
+    try:
+        return decode(files.read(path))
+    except OSError as error:
+        raise ConfigError(f"The system prompt {path} cannot be read: {error.strerror}.") from None
 
 
 def context_file(path: Path | None) -> Parcel | None:

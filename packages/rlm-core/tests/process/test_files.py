@@ -315,6 +315,13 @@ def test_a_replacement_is_written_where_the_path_led_first(place: Path, before: 
         assert (place / "moved" / "answer").stat().st_mode & 0o777 == 0o640
 
 
+def test_a_device_that_the_user_names_is_written_to() -> None:
+    with files.Replacement("/dev/null") as target:
+        target.commit(b"42")
+    with files.Replacement("/dev/full") as target, pytest.raises(OSError, match="No space left"):
+        target.commit(b"42")
+
+
 def test_a_replacement_that_is_not_committed_leaves_nothing(place: Path) -> None:
     with files.Replacement(place / "answer"):
         pass

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
 import secrets
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from rlm.process import files
 
 HEAD = 200
 """Characters of an object that the prompt shows."""
@@ -37,22 +39,24 @@ def pack(obj: object, folder: Path) -> Parcel:
     import cloudpickle  # here, for a cell that passes no object shall not pay for it
 
     path = folder / f"context-{secrets.token_hex(8)}"
-    with path.open("xb") as file:
+    with os.fdopen(files.create(path), "wb") as file:
         cloudpickle.dump(obj, file)
     return Parcel(path, describe(obj))
 
 
 def wrap(path: Path) -> Parcel:
     """A file as it lies, however large."""
-    with path.open("rb") as file:
+    with os.fdopen(files.open_file(path), "rb") as file:
         head = file.read(4 * HEAD).decode(errors="replace")[:HEAD]
-    return Parcel(path, f"str, {path.stat().st_size:,} bytes of {path.name}, begins {head!r}", "file")
+        size = os.fstat(file.fileno()).st_size
+    return Parcel(path, f"str, {size:,} bytes of {path.name}, begins {head!r}", "file")
 
 
 def lend(path: Path, folder: Path) -> Parcel:
     """A copy of a file, for an agent that sees nothing but `folder`."""
     copy = folder / f"context-{secrets.token_hex(8)}"
-    shutil.copyfile(path, copy)
+    with os.fdopen(files.open_file(path), "rb") as source, os.fdopen(files.create(copy), "wb") as target:
+        files.copy(source.fileno(), target.fileno())
     return replace(wrap(path), path=copy)
 
 

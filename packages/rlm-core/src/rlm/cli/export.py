@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
-from rlm.cli.output import check_output, write_output
+from rlm.cli.output import open_output
 from rlm.cli.streams import put, put_json
 from rlm.config import read_config
 from rlm.errors import ConfigError, SessionError
@@ -35,11 +35,10 @@ def run(argv: Sequence[str]) -> int:
     wanted = Format(given.format)
     if wanted in _ONE and len(folders) > 1:
         raise ConfigError(f"A file of format {wanted} holds one session, not {len(folders)}. Name one, or take chat.")
-    check_output(config.output)
-    text = "".join(export(read_tree(folder), wanted, given.agent) for folder in folders)
-    if config.output is not None:
-        write_output(config.output, text)
-    elif text:
+    with open_output(config.output) as output:
+        text = "".join(export(read_tree(folder), wanted, given.agent) for folder in folders)
+        output.write(text)
+    if text and config.output is None:
         (put if wanted is Format.HTML else put_json)(text.removesuffix("\n"))
     return exits.DONE
 

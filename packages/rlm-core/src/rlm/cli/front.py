@@ -10,7 +10,7 @@ from typing import Any
 
 from rlm.cli import exits
 from rlm.cli.jsonlines import Record, ends_with_a_result, nothing, put_record
-from rlm.cli.output import check_output, write_output
+from rlm.cli.output import Output, open_output
 from rlm.cli.screen import Screen, open_screen
 from rlm.cli.secrecy import close_to_others
 from rlm.cli.signals import Interrupted, until_signal
@@ -32,20 +32,22 @@ def run(order: Order) -> int:
     """
     config = order.config
     close_to_others(debug=config.debug)
-    with ends_with_a_result(config.json):
-        check_output(config.output)
-        order = replace(order, context=context_file(config.context))
     live = not (config.json and stdout_is_terminal())  # lines of JSON would break a tree on the same terminal
-    with open_screen(stderr(), quiet=config.quiet, color=config.color, live=live) as screen:
-        return Front(config, screen).run(order)
+    with ExitStack() as stack:
+        with ends_with_a_result(config.json):
+            output = stack.enter_context(open_output(config.output))
+            order = replace(order, context=context_file(config.context))
+        screen = stack.enter_context(open_screen(stderr(), quiet=config.quiet, color=config.color, live=live))
+        return Front(config, screen, output).run(order)
 
 
 class Front:
     """Watches one run, and tells how it goes and ends in each of the forms that were asked for."""
 
-    def __init__(self, config: Config, screen: Screen) -> None:
+    def __init__(self, config: Config, screen: Screen, output: Output) -> None:
         self._config = config
         self._screen = screen
+        self._output = output
         self._session: Session | None = None
         self._task: asyncio.Task[Any] | None = None
         self._unheard: Exception | None = None  # why nobody gets the lines of JSON any more
@@ -122,8 +124,8 @@ class Front:
         with ExitStack() as rest:  # what goes wrong with one of them keeps nobody from the others
             rest.callback(self._footer, told["stop_reason"])
             rest.callback(self._print, told, code, error)
-            if self._config.output is not None and told["answer"]:
-                write_output(self._config.output, f"{told['answer']}\n")
+            if told["answer"]:
+                self._output.write(f"{told['answer']}\n")
         return code
 
     def _print(self, told: Record, code: int, error: str) -> None:

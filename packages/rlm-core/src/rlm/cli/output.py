@@ -2,35 +2,53 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rlm.errors import ConfigError, RlmError
+from rlm.process import files
 
 
-def check_output(path: Path | None) -> None:
-    """Before anything is done for it, see that it can be written.
+class Output:
+    """Where `-o` led when the command began. Without `-o` nothing is written."""
+
+    def __init__(self, path: Path | None, target: files.Replacement | None) -> None:
+        self._path = path
+        self._target = target
+
+    def write(self, text: str) -> None:
+        """
+        Raises:
+            RlmError: it could not be written, in spite of all.
+        """
+        if self._target is None:
+            return
+        try:
+            self._target.commit(text.encode(errors="replace"))
+        except OSError as error:
+            raise RlmError(f"{self._path} could not be written: {error.strerror}.") from None
+
+
+@contextmanager
+def open_output(path: Path | None) -> Iterator[Output]:
+    """Before anything is done for it, see that it can be written, and hold its place: a cell cannot lead it elsewhere.
 
     Raises:
         ConfigError: it cannot.
     """
-    if path is not None and not _writable(path):
-        raise ConfigError(f"{path} cannot be written: no such folder, or no permission.")
-
-
-def _writable(path: Path) -> bool:
+    if path is None:
+        yield Output(None, None)
+        return
     try:
-        return not path.is_dir() and os.access(path if path.exists() else path.absolute().parent, os.W_OK)
-    except OSError:  # its name is too long, say
-        return False
-
-
-def write_output(path: Path, text: str) -> None:
-    """
-    Raises:
-        RlmError: it could not be written, in spite of all.
-    """
-    try:
-        path.write_bytes(text.encode(errors="replace"))
+        # links on the way are the user's; one with this very name may be left by an earlier run
+        target = files.Replacement(files.resolve(path.parent) / path.name)
+    except files.UnsafePath as error:
+        raise ConfigError(f"{path} cannot be written: it {error.strerror}. Name a plain file.") from None
     except OSError as error:
-        raise RlmError(f"{path} could not be written: {error.strerror}.") from None
+        raise ConfigError(f"{path} cannot be written: {_REASONS.get(type(error), error.strerror)}.") from None
+    with target:
+        yield Output(path, target)
+
+
+_REASONS = {FileNotFoundError: "there is no such folder", NotADirectoryError: "there is no such folder"}

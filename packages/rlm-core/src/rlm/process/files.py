@@ -138,13 +138,13 @@ def read_beneath(folder: int, path: StrPath, *, root: Path | None = None, limit:
 
 
 def create(path: StrPath, *, dir_fd: int | None = None, mode: int = 0o600) -> int:
-    """A descriptor to write to a file that is new.
+    """A descriptor of a file that is new, to read and write.
 
     Raises:
         OSError: it exists (`FileExistsError`), or cannot be made.
     """
     with _parent(path, dir_fd) as (folder, name):
-        return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, mode, dir_fd=folder)
+        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, mode, dir_fd=folder)
 
 
 def write_new(path: StrPath, data: bytes, *, dir_fd: int | None = None) -> None:
@@ -197,7 +197,7 @@ class Replacement:
 
     Its folder is held open, and itself if it exists. `commit` writes a new file in that folder and gives it the name.
     Where the folder takes no new files, or does not let the old one go (a file that is mounted), the old one is
-    overwritten in place.
+    overwritten in place. So is a device such as /dev/null: only root can make those, and users name them.
     """
 
     def __init__(self, path: StrPath) -> None:
@@ -208,8 +208,10 @@ class Replacement:
         self._path = path
         with contextlib.ExitStack() as opened:
             self._folder, self._name = opened.enter_context(_parent(path, None))
+            self._device = False
             self._old = self._open_old(opened)
-            self._try()
+            if not self._device:
+                self._try()
             self._open = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -225,16 +227,24 @@ class Replacement:
         """
         with _named(self._path):
             try:
-                self._replace(data)
+                if not self._device:
+                    self._replace(data)
+                    return
             except OSError as error:
                 if self._old is None or error.errno not in _NOT_REPLACED:
                     raise
                 os.ftruncate(self._old, 0)
-                write_all(self._old, data)
+            assert self._old is not None, "a device is open"
+            write_all(self._old, data)
 
     def _open_old(self, opened: contextlib.ExitStack) -> int | None:
         try:
-            old = _open_plain(self._folder, self._name, os.O_WRONLY, self._path)
+            status = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
+            self._device = stat.S_ISCHR(status.st_mode)
+            if self._device:
+                old = os.open(self._name, os.O_WRONLY | _SAFE, dir_fd=self._folder)
+            else:
+                old = _open_plain(self._folder, self._name, os.O_WRONLY, self._path)
         except FileNotFoundError:
             return None
         opened.callback(os.close, old)

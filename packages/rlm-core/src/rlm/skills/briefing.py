@@ -6,13 +6,15 @@ characters, and an AGENTS.md that leads out of the project is left alone: what i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from rlm.clip import clip
+from rlm.process import files
 from rlm.skill import FrontMatterError, InstalledSkill, installed_skills, read_front_matter
 from rlm.terminal import plain
 from rlm.text.encodings import decode
@@ -23,7 +25,7 @@ PROJECT_LIMIT = 32_000
 _LONGEST = 500  # characters of a description
 _MOST = 100  # skills of a kind that are listed
 _HEAD = 64_000  # characters of a SKILL.md, in which its front matter must end
-_LARGEST = 1_000_000  # bytes of an AGENTS.md; one that is larger is none
+_LARGEST = 1_000_000  # bytes of an AGENTS.md or SKILL.md; one that is larger is none
 
 _FUNCTIONS = (
     "Skills: functions in the kernel (`await NAME(...)`; `help(NAME)` says how) and commands (`NAME --help`). "
@@ -89,10 +91,18 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
 def notes_for(cwd: Path) -> list[Note]:
     """The SKILL.md files of the project and of the user, by name. Where names are equal the nearest counts."""
     found: dict[str, Note] = {}
-    for folder in (*reversed(project_folders(cwd)), *_home()):
-        for note in _notes_in(folder / ".agents" / "skills"):
-            found.setdefault(note.name, note)
+    folders = project_folders(cwd)
+    with _beneath(folders[0]) as read:
+        for folder in reversed(folders):
+            _add(found, _notes_in(folder / ".agents" / "skills", read))
+    for home in _home():
+        _add(found, _notes_in(home / ".agents" / "skills", _of_user))
     return sorted(found.values(), key=lambda note: note.name)
+
+
+def _add(found: dict[str, Note], notes: Iterable[Note]) -> None:
+    for note in notes:
+        found.setdefault(note.name, note)
 
 
 def _home() -> Iterator[Path]:
@@ -100,17 +110,29 @@ def _home() -> Iterator[Path]:
         yield Path.home()
 
 
-def _notes_in(folder: Path) -> Iterator[Note]:
+def _notes_in(folder: Path, read: Read) -> Iterator[Note]:
     for path in sorted(folder.glob("*/SKILL.md")):
         with suppress(OSError, FrontMatterError):  # one that cannot be read harms no other
-            if path.is_file() and str(path).isprintable():
-                front = read_front_matter(_read(path, _HEAD))
+            if str(path).isprintable():
+                front = read_front_matter(decode(read(path))[:_HEAD])
                 yield Note(one_line(front.name or path.parent.name, 64), one_line(front.description), path)
 
 
-def _read(path: Path, most: int) -> str:
-    with path.open("rb") as file:
-        return decode(file.read(4 * most))[:most]
+Read = Callable[[Path], bytes]
+
+
+@contextmanager
+def _beneath(project: Path) -> Iterator[Read]:
+    """Reads files of a project. Links are followed as long as they stay in it."""
+    folder = files.open_folder(project)
+    try:
+        yield lambda path: files.read_beneath(folder, path.relative_to(project), root=project, limit=_LARGEST)
+    finally:
+        os.close(folder)
+
+
+def _of_user(path: Path) -> bytes:
+    return files.read(files.resolve(path), limit=_LARGEST)
 
 
 def project_folders(cwd: Path) -> list[Path]:
@@ -125,18 +147,19 @@ def project_text(cwd: Path) -> str:
     """What the AGENTS.md files say, the outermost first. What is too much is cut from the outermost first."""
     parts: list[str] = []
     left = PROJECT_LIMIT
-    for path, text in _agents_files(project_folders(cwd)):
-        parts.append(f"From {path}:\n{clip(text, left, str(path))}")
-        left = max(0, left - len(text))
+    folders = project_folders(cwd)
+    with _beneath(folders[0]) as read:
+        for path, text in _agents_files(folders, read):
+            parts.append(f"From {path}:\n{clip(text, left, str(path))}")
+            left = max(0, left - len(text))
     return "\n\n".join(reversed(parts))
 
 
-def _agents_files(folders: list[Path]) -> Iterable[tuple[Path, str]]:
+def _agents_files(folders: list[Path], read: Read) -> Iterable[tuple[Path, str]]:
     """Each with its text, the innermost first."""
     for folder in reversed(folders):
         path = folder / "AGENTS.md"
         with suppress(OSError):
-            if path.is_file() and path.resolve().is_relative_to(folders[0]) and path.stat().st_size <= _LARGEST:
-                text = plain(_read(path, _LARGEST)).strip()
-                if text:
-                    yield path, text
+            text = plain(decode(read(path))).strip()
+            if text:
+                yield path, text
