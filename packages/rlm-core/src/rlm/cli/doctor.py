@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
+from rlm.cli.signals import Interrupted, run_until_signal
 from rlm.cli.streams import put
 from rlm.config import Config, guest_environment, read_config, redactor_of
 from rlm.errors import ConfigError, RlmError
@@ -45,12 +46,19 @@ def run(argv: Sequence[str]) -> int:
     made = parser("rlm doctor", "Say what is wrong with this set-up, and how to mend it.")
     add_settings(made)
     config = read_config(settings_given(made.parse_args(argv)))
+    try:
+        return exits.DONE if _all_well(config) else exits.FAILED
+    except Interrupted as interrupted:
+        return interrupted.code
+
+
+def _all_well(config: Config) -> bool:
     well = True
     for look in (_credentials, _endpoint, _kernel, _sessions, _skills, _sandbox):
         for finding in look(config):
             put(plain(str(finding)))
             well = well and not finding.mend
-    return exits.DONE if well else exits.FAILED
+    return well
 
 
 def _credentials(config: Config) -> Iterator[Finding]:
@@ -67,7 +75,9 @@ def _endpoint(config: Config) -> Iterator[Finding]:
         return
     where = Endpoint(config.base_url, config.api_key)
     try:
-        names = asyncio.run(_models_of(where))
+        names = run_until_signal(_models_of(where))
+    except Interrupted:
+        raise
     except Exception as error:  # noqa: BLE001 - the SDK's, httpx's and the network's are all answers here
         told = redactor_of(config).text(f"{type(error).__name__}: {error}").splitlines()[0]
         yield Finding(
@@ -89,7 +99,7 @@ async def _models_of(where: Endpoint) -> list[str]:
 
 def _kernel(config: Config) -> Iterator[Finding]:
     try:
-        text = asyncio.run(_cell(config))
+        text = run_until_signal(_cell(config))
     except RlmError as error:
         yield Finding("kernel", "does not start", str(error))
         return
@@ -135,7 +145,7 @@ def _sandbox(config: Config) -> Iterator[Finding]:
     """One that is not asked for is tried too: so it is known before it is needed."""
     wanted = config.sandbox != "off"
     try:
-        asyncio.run(_try_sandbox(replace(config, sandbox="bwrap")))
+        run_until_signal(_try_sandbox(replace(config, sandbox="bwrap")))
     except ConfigError as error:
         if wanted:
             yield Finding("sandbox", "is not to be had", str(error))

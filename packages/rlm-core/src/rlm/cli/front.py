@@ -13,7 +13,7 @@ from rlm.cli.jsonlines import Record, ends_with_a_result, nothing, put_record
 from rlm.cli.output import Output, open_output
 from rlm.cli.screen import Screen, open_screen
 from rlm.cli.secrecy import close_to_others
-from rlm.cli.signals import Interrupted, until_signal
+from rlm.cli.signals import Interrupted, run_until_signal
 from rlm.cli.streams import put, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config import Config, unknown_variables
 from rlm.errors import RlmError
@@ -54,7 +54,7 @@ class Front:
 
     def run(self, order: Order) -> int:
         try:
-            result = asyncio.run(until_signal(self._work(order)))
+            result = run_until_signal(self._work(order))
         except Interrupted as interrupted:
             return self._close(interrupted.code)
         except asyncio.CancelledError:

@@ -12,6 +12,10 @@ from collections.abc import Sequence
 
 def main() -> None:
     """The console script. All that is ours is closed when `run` returns; Python would tidy for another 50 ms."""
+    from rlm.process.inherited import end_on_signals, reset_signals
+
+    end_on_signals()  # first: what follows imports for 50 ms and more
+    reset_signals()
     from rlm.config import take_environment
 
     take_environment()
@@ -32,10 +36,8 @@ def _run(argv: Sequence[str]) -> int:
     from rlm.cli import exits
     from rlm.cli.streams import flush, keep_open
     from rlm.errors import RlmError
-    from rlm.process.inherited import reset_signals
 
     keep_open()
-    reset_signals()
     try:
         code = _code_of(argv)
         flush()

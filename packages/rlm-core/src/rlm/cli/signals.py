@@ -7,11 +7,9 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from rlm.cli import exits
+from rlm.process.inherited import ENDING, end_on_signals
 
 T = TypeVar("T")
-
-CODES = {signal.SIGINT: exits.INTERRUPTED, signal.SIGTERM: exits.TERMINATED, signal.SIGHUP: exits.HUNG_UP}
 
 
 class Interrupted(Exception):
@@ -22,24 +20,33 @@ class Interrupted(Exception):
         self.code = code
 
 
-async def until_signal(work: Coroutine[Any, Any, T]) -> T:
-    """Do the work until it is done or a signal comes: the first ends it in order, the next kills what is slow to end.
-
-    The handlers stay until the loop is closed: whoever presses Ctrl-C three times still gets an orderly end.
+def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
+    """Run the work on an event loop until it is done or a signal comes. Afterwards a signal ends us at once again.
 
     Raises:
         Interrupted: a signal ended it, after everything was closed.
+    """
+    try:
+        return asyncio.run(_until_signal(work))
+    finally:
+        end_on_signals()
+
+
+async def _until_signal(work: Coroutine[Any, Any, T]) -> T:
+    """The first signal ends it in order, the next kills what is slow to end.
+
+    The handlers stay until the loop is closed: whoever presses Ctrl-C three times still gets an orderly end.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
     codes: list[int] = []
 
     def on(number: signal.Signals) -> None:
-        codes.append(CODES[number])
+        codes.append(128 + number)
         task.cancel()
 
-    for number in CODES:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and its kin
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, on, number)
     try:
         return await task

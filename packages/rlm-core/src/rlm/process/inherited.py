@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a command: the exit code is 128 and the signal's number."""
+
+
+def end_on_signals() -> None:
+    """Until something runs that must be closed in order, and again when it is closed: end at once, without a word.
+
+    An exception would not do: raised in an import or a finalizer, it is swallowed, or printed with a traceback.
+    """
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and its kin
+            signal.signal(number, _end)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    os._exit(128 + number)
 
 
 def reset_signals() -> None:

@@ -1,0 +1,105 @@
+"""behaviour.md, exit codes: a signal in the first milliseconds ends rlm like one in the middle of a run.
+
+The command is the real one. A finder on its import path, set there by a sitecustomize, sends it the signal when it
+begins to import a given module: so each run is hit at the same point, however slow the machine is.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli import Rlm
+from leftovers import nothing_left, scratch
+from scripted import Scripted, call, text
+
+Make = Callable[[Scripted], Rlm]
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+FINDER = """
+import os, sys
+
+class Finder:
+    left = int(os.environ.pop("RLM_TEST_TIMES", 1))
+    name = os.environ.pop("RLM_TEST_AT", "")
+    number = int(os.environ.pop("RLM_TEST_SIGNAL", 0))
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name == cls.name and cls.left:
+            cls.left -= 1
+            os.kill(os.getpid(), cls.number)
+
+if Finder.name:
+    sys.meta_path.insert(0, Finder)
+"""
+
+POINTS = [
+    "rlm.config",
+    "rlm.cli.exits",
+    "rlm.cli.arguments",
+    "argparse",
+    "rlm.cli.oneshot",
+    "asyncio",
+    "rlm.cli.front",
+    "rlm.runtime",
+    "rlm.cli.signals",
+    "rlm.cli.screen",
+    "openai",
+    "openai._client",
+    "rlm.kernel.channels",
+]
+"""From the first module that `main` imports to the one that a kernel's first message waits for."""
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_signal_at_any_point_of_the_start_ends_it_without_a_trace(rlm: Make, tmp_path: Path, point: str) -> None:
+    tmp_path.joinpath("sitecustomize.py").write_text(FINDER)
+    with (
+        Scripted(lambda request: text("end") if request.turn else call("ipython", code="1")) as server,
+        scratch() as temporary,
+    ):
+        for number, code in SIGNALS:
+            made = rlm(server)
+            env = {"PYTHONPATH": str(tmp_path), "RLM_TEST_AT": point, "RLM_TEST_SIGNAL": str(int(number))}
+            process = made.start("go", **env, TMPDIR=str(temporary))
+            out, err = process.communicate(timeout=60)
+            assert code == process.returncode, err
+            assert b"" == out
+            assert b"Traceback" not in err
+            assert b"Exception ignored" not in err
+            nothing_left(made, temporary)
+            for row in made("ls", "--json").lines:
+                assert row["status"] in {"cancelled"}
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_the_doctor_closes_what_it_has_opened(rlm: Make, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    tmp_path.joinpath("sitecustomize.py").write_text(FINDER)
+    with Scripted(text("never"), models=["scripted"]) as server, scratch() as temporary:
+        made = rlm(server)
+        env = {"PYTHONPATH": str(tmp_path), "RLM_TEST_AT": "rlm.kernel.channels", "RLM_TEST_SIGNAL": str(int(number))}
+        process = made.start("doctor", **env, TMPDIR=str(temporary))
+        _, err = process.communicate(timeout=60)
+        assert (code, b"") == (process.returncode, err)
+        nothing_left(made, temporary)
+
+
+def test_what_nohup_lets_pass_is_let_pass_from_the_first_moment_on(rlm: Make, tmp_path: Path) -> None:
+    tmp_path.joinpath("sitecustomize.py").write_text(FINDER)
+    with Scripted(text("done")) as server:
+        made = rlm(server)
+        env = made.env(PYTHONPATH=str(tmp_path), RLM_TEST_AT="rlm.config", RLM_TEST_SIGNAL=str(int(signal.SIGHUP)))
+        done = subprocess.run(
+            ["nohup", str(made.command), "go"],
+            cwd=made.cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    assert (0, b"done\n") == (done.returncode, done.stdout)
