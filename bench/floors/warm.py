@@ -14,25 +14,27 @@ from pathlib import Path
 from statistics import median
 
 from rlm.kernel import JupyterKernel, KernelSpec, Zygote
-from rlm.sandbox import Box, Walls, build
+from rlm.sandbox import Box, SandboxPolicy, open_policy
 from rlm.scratch import private_folder
 
 _ENOUGH = 8_000_000_000  # bytes
 
 
 async def _measure(count: int, *, boxed: bool) -> float:
-    with private_folder() as folder:
-        walls = build(Path.cwd(), folder, folder, {}, net=False, memory=_ENOUGH, file_size=_ENOUGH) if boxed else None
-        async with Zygote() as zygote:
-            await _start(zygote, folder / "first", None)  # the zygote itself is no kernel's to pay for
-            return median([await _start(zygote, folder / str(number), walls) for number in range(count)])
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(private_folder())
+        sizes = {"memory": _ENOUGH, "file_size": _ENOUGH}
+        policy = stack.enter_context(open_policy(Path.cwd(), folder, folder, {}, net=False, **sizes)) if boxed else None
+        zygote = await stack.enter_async_context(Zygote(sealed=boxed))
+        await _start(zygote, folder / "first", None)  # the zygote itself is no kernel's to pay for
+        return median([await _start(zygote, folder / str(number), policy) for number in range(count)])
 
 
-async def _start(zygote: Zygote, folder: Path, walls: Walls | None) -> float:
+async def _start(zygote: Zygote, folder: Path, policy: SandboxPolicy | None) -> float:
     folder.mkdir(mode=0o700)
     began = time.monotonic()
     async with AsyncExitStack() as stack:
-        box = await stack.enter_async_context(Box(walls, folder)) if walls else None
+        box = await stack.enter_async_context(Box(policy, folder)) if policy else None
         spec = KernelSpec(Path.cwd(), {}, folder, folder / "outputs", door=box.door if box else None)
         kernel = await stack.enter_async_context(JupyterKernel(spec, lambda _: None, zygote))
         await kernel.execute("1+1", 60)

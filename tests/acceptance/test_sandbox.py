@@ -265,18 +265,22 @@ def test_nothing_is_left_when_the_run_is_killed(boxed: Make) -> None:
 
 
 def test_the_project_is_as_it_was_but_for_what_the_run_did(boxed: Make) -> None:
-    """What must be there during the run, to be covered, is gone; what cannot be covered has not been made."""
-    before: set[str] = set()
-
-    def make(server: Scripted) -> Rlm:
+    """What stands where nothing was, so that it can be covered, is gone: also that of a run that was killed."""
+    cells = ["open('made', 'w').close()\nopen('.git/commondir', 'w').write('../evil')", "!git status --short"]
+    with Scripted(always(hang())) as server:
         command = boxed(server)
-        before.update(path.name for path in (command.cwd / ".git").iterdir())
-        return command
-
-    done, (denied,) = run_cells(make, ["open('made', 'w').close()\nopen('.git/commondir', 'w').write('../evil')"])
+        process = command.start("go")
+        server.wait(lambda server: server.requests)
+        process.kill()
+        process.communicate()
+    assert {".vscode", ".envrc"} < {path.name for path in command.cwd.iterdir()}
+    with Scripted(*(call("ipython", code=cell) for cell in cells), text("end")) as server:
+        done = boxed(server)("go")
+    ((denied, status),) = [session.results for session in done.sessions if session.results]
     assert "Read-only file system" in denied
+    assert "?? made\n" == status.replace("?? .rlm/\n", "")
     assert {".git", ".rlm", "made"} == {path.name for path in done.cwd.iterdir()}
-    assert before == {path.name for path in (done.cwd / ".git").iterdir()}
+    assert not {"commondir", "config.worktree"} & {path.name for path in (done.cwd / ".git").iterdir()}
 
 
 def test_links_that_lead_to_the_project_and_to_temporary_files_need_not_be_in_the_box(

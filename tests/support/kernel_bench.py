@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import io
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from rlm.events import CellOutput, Event, KernelRestarted
 from rlm.kernel import KernelSpec
 from rlm.ports import Execution, Kernel, Sink
-from rlm.sandbox import Walls, build
+from rlm.sandbox import Box, open_policy
 from waiting import PATIENCE
 
 
@@ -58,9 +58,13 @@ class Bench:
         return "".join(event.text for event in self.events if isinstance(event, CellOutput))
 
 
-def walls(spec: KernelSpec) -> Walls:
+@contextlib.asynccontextmanager
+async def open_box(spec: KernelSpec) -> AsyncIterator[Box]:
     """A sandbox for such a kernel."""
-    return build(spec.cwd, spec.run_dir, spec.run_dir, spec.env, net=False, memory=8 * 10**9, file_size=4 * 10**9)
+    sizes = {"memory": 8 * 10**9, "file_size": 4 * 10**9}
+    with open_policy(spec.cwd, spec.run_dir, spec.run_dir, spec.env, net=False, **sizes) as policy:
+        async with Box(policy, spec.run_dir) as box:
+            yield box
 
 
 OpenKernel = Callable[..., AbstractAsyncContextManager[Bench]]

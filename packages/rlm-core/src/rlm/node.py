@@ -28,7 +28,7 @@ from rlm.ports import Context
 from rlm.prompt import Facts, system_prompt
 from rlm.rerun import rerun, rerun_note
 from rlm.result import RunResult
-from rlm.sandbox import Box, Walls
+from rlm.sandbox import Box, SandboxPolicy
 from rlm.session import Session
 from rlm.session.journal import read
 from rlm.session.resume import cells, kernel_note, names_gone
@@ -85,7 +85,7 @@ class Shared:
     briefing: Briefing
     shell: Path
     """For commands. Found before any cell has run."""
-    walls: Walls | None = None
+    walls: SandboxPolicy | None = None
     """Of the sandbox, if there is one."""
 
 
@@ -157,7 +157,7 @@ class Node:
             state=self._session.start,
         )
 
-    def _new_box(self, walls: Walls, folder: Path) -> Box:
+    def _new_box(self, walls: SandboxPolicy, folder: Path) -> Box:
         """In it this agent may read its own session, which results speak of, and its context, wherever they are."""
         parcel = self._order.context
         return Box(walls, folder, (self._session.folder, *([parcel.path] if parcel else [])))

@@ -92,7 +92,7 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
             depth=config.max_depth,
             working=config.max_concurrent_agents,
         )
-        zygote = await stack.enter_async_context(Zygote())
+        zygote = await stack.enter_async_context(Zygote(sealed=config.sandbox != "off"))
         environment = guest_environment(config)
         yield Tree(
             Shared(ledger, HostCapacity(), models, zygote, folder, environment, Briefing(), shell_program()), watch

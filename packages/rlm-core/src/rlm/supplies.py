@@ -16,7 +16,7 @@ from rlm.messages import Outcome, Schema
 from rlm.models.openai import Endpoint, OpenAIClient
 from rlm.models.replay import Recording
 from rlm.ports import Kernel, Model, Sink, Tool
-from rlm.sandbox import Box, Walls, build, tidied
+from rlm.sandbox import Box, SandboxPolicy, open_policy
 from rlm.text.redact import Redactor
 from rlm.tools.bash import Bash
 from rlm.tools.boxed import Boxed
@@ -80,8 +80,8 @@ async def open_models(config: Config, *, stream: bool) -> AsyncIterator[Models]:
 @asynccontextmanager
 async def open_walls(
     config: Config, cwd: Path, folder: Path, environment: Mapping[str, str]
-) -> AsyncIterator[Walls | None]:
-    """The walls of the sandbox for a run in `cwd`, tried; None if none is asked for. `folder` is for sockets.
+) -> AsyncIterator[SandboxPolicy | None]:
+    """The policy of the sandbox for a run in `cwd`, tried; None if none is asked for. `folder` is for sockets.
 
     Raises:
         ConfigError: it is not to be had here.
@@ -89,7 +89,7 @@ async def open_walls(
     if config.sandbox == "off":
         yield None
         return
-    walls = build(
+    with open_policy(
         cwd,
         config.home,
         folder,
@@ -97,14 +97,13 @@ async def open_walls(
         net=config.sandbox_net,
         memory=config.sandbox_memory * _MEGABYTE,
         file_size=config.sandbox_file_size * _MEGABYTE,
-    )
-    with tidied(walls):
+    ) as policy:
         try:
-            async with Box(walls, folder) as box:
+            async with Box(policy, folder) as box:
                 await box.door()
         except KernelError as error:
             raise ConfigError(str(error)) from None
-        yield walls
+        yield policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from kernel_bench import Bench, OpenKernel, walls
+from kernel_bench import Bench, OpenKernel, open_box
 from rlm.events import Event
 from rlm.kernel import JupyterKernel, KernelSpec, Zygote
-from rlm.sandbox import Box
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def spec(folder: Path) -> KernelSpec:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def zygote(spec: KernelSpec) -> AsyncIterator[Zygote]:
     """Started for a kernel of no interest, so that what it got from its first kernel's environment is of none either."""
-    async with Zygote() as zygote:
+    async with Zygote(sealed=True) as zygote:
         async with JupyterKernel(spec, lambda event: None, zygote) as kernel:
             await kernel.execute("1", 60)
         yield zygote
@@ -57,7 +56,7 @@ def open_kernel(spec: KernelSpec, zygote: Zygote) -> OpenKernel:
         events: list[Event] = []
         async with AsyncExitStack() as stack:
             if boxed:
-                mine = replace(mine, door=(await stack.enter_async_context(Box(walls(mine), run_dir))).door)
+                mine = replace(mine, door=(await stack.enter_async_context(open_box(mine))).door)
             yield Bench(await stack.enter_async_context(JupyterKernel(mine, events.append, zygote)), mine, events)
 
     return open_

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from kernel_bench import OpenKernel, walls
+from kernel_bench import OpenKernel, open_box
 from rlm.errors import KernelError
 from rlm.kernel import JupyterKernel, KernelSpec, Zygote
-from rlm.sandbox import Box
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -163,7 +162,7 @@ async def test_a_box_whose_end_has_begun_is_not_entered_any_more(spec: KernelSpe
     """It takes as long as somebody outside does not ask what became of a process in it."""
     run_dir = spec.run_dir / "ending"
     run_dir.mkdir(mode=0o700)
-    async with Box(walls(replace(spec, run_dir=run_dir)), run_dir) as box:
+    async with open_box(replace(spec, run_dir=run_dir)) as box:
         door = await box.door()
         first = psutil.Process(int(door.partition("-")[0]))
         outside = await asyncio.create_subprocess_exec(*await box.command(spec.cwd, "sleep", "1000"))
@@ -186,7 +185,7 @@ async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_
     run_dir.mkdir()
     mine = KernelSpec(spec.cwd, {"PATH": os.defpath}, run_dir, tmp_path / "outputs")
     others = set(psutil.Process().children())
-    async with Box(walls(mine), run_dir) as box, Zygote() as zygote:
+    async with open_box(mine) as box, Zygote(sealed=True) as zygote:
         door = await box.door()
         bwraps = set(psutil.Process().children()) - others
         async with JupyterKernel(replace(mine, door=box.door), lambda event: None, zygote) as kernel:

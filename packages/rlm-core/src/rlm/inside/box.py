@@ -4,8 +4,14 @@ bwrap starts one program in its box and no second one. But a fork of the warm zy
 the bash tool beside that kernel. So they join the box's namespaces, as nsenter(1) does, and then give up what bwrap
 gives up: all capabilities and every way to new ones.
 
-`python -I -S box.py DOOR CWD PROGRAM ARGUMENT...` runs a program in a box. A door is `PID-SPACE-MEMORY-FILE`: the id of
-any process in the box, the inode of its pid namespace, and the bytes that a process may have and write to one file.
+What is in the box sees a new process before that has given up anything. Until then the process cannot be traced, and
+nothing of it can be opened through /proc (PR_SET_DUMPABLE, see ptrace(2)): its executable, files and memory are the
+host's. A fork of the zygote keeps its executable, which is a sealed copy for that reason, see `rlm.sandbox.sealed`; a
+program that is started here has one from the box.
+
+`python -I -S box.py DOOR CWD PROGRAM ARGUMENT...` runs a program in a box. A door is `PID-SPACE-MEMORY-FILE-FILTER`:
+the id of any process in the box, the inode of its pid namespace, the bytes that a process may have and write to one
+file, and the filter of system calls (`rlm.sandbox.seccomp`) in hexadecimal digits.
 
 Run by its path, in a Python of its own, it can import nothing but the standard library.
 """
@@ -17,6 +23,7 @@ import os
 import resource
 import select
 import signal
+import stat
 import sys
 from contextlib import suppress
 from typing import NoReturn
@@ -25,21 +32,41 @@ from typing import NoReturn
 
 # linux/sched.h, linux/prctl.h, linux/capability.h
 _NEW_USER = 0x1000_0000
-_NEW_SPACES = {"mnt": 0x2_0000, "uts": 0x400_0000, "ipc": 0x800_0000, "pid": 0x2000_0000, "net": 0x4000_0000}
+_NEW_SPACES = {
+    "mnt": 0x2_0000,
+    "cgroup": 0x200_0000,
+    "uts": 0x400_0000,
+    "ipc": 0x800_0000,
+    "pid": 0x2000_0000,
+    "net": 0x4000_0000,
+}
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _CAPABILITY_VERSION_3 = 0x2008_0522
+# linux/mount.h
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_RELATIME = 0x1, 0x20, 0x1000, 0x20_0000
+_ST_RELATIME = 0x1000
+_KEPT = 0x2 | 0x4 | 0x8 | 0x400 | 0x800  # nosuid, nodev, noexec, noatime, nodiratime: the same for statvfs(3)
+
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+MOST_FILES = 1 << 20
 
 
-def enter(door: str) -> None:
+def enter(door: str, log: str = "") -> None:
     """Go on in the box, as a new process. The one that called stays outside until this one ends, and ends as it does.
+
+    Of its descriptors only 0, 1 and 2 are left: what of them is a device is opened anew in the box. With `log` the
+    process is to go on as it is: 1 and 2 lead to that file in the box, and the process can be seen there.
 
     Raises:
         OSError: the box is not there any more, or the system is too old.
     """
-    pid, space, memory, file_size = (int(part) for part in door.split("-"))
+    pid, space, memory, file_size = (int(part) for part in door.split("-")[:4])
     outside = os.getppid()
+    _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
     _join(pid, space)
+    _protect_devices()
     die_with(outside)  # joining has taken that back
     parent_ended, parent_lives = os.pipe()
     child = os.fork()
@@ -49,9 +76,13 @@ def enter(door: str) -> None:
     os.close(parent_lives)
     _give_up_power()
     _be_killed_with(parent_ended)
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _keep_nothing_open()
+    for kind, limit in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, file_size), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(kind, (limit, limit))
+    _filter(bytes.fromhex(door.split("-")[4]))
+    if log:
+        _open_log(log)
+        _call("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)  # else our own /proc/self would be closed to us
 
 
 def die_with(parent: int) -> None:
@@ -101,7 +132,6 @@ def _give_up_power() -> None:
         _call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _call("capset", header, (ctypes.c_uint32 * 6)())
-    _call("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)  # else our own /proc/self would be closed to us
 
 
 def _last_capability() -> int:
@@ -115,6 +145,41 @@ def _be_killed_with(parent_ended: int) -> None:
     if select.select([parent_ended], [], [], 0)[0]:
         os._exit(1)
     os.close(parent_ended)
+
+
+def _protect_devices() -> None:
+    """They are the host's: root could change their mode. One that is read-only can be written to all the same."""
+    for name in _DEVICES:
+        path = f"/dev/{name}"
+        flags = os.statvfs(path).f_flag
+        if not flags & _MS_RDONLY:
+            kept = flags & _KEPT | (_MS_RELATIME if flags & _ST_RELATIME else 0)
+            _call("mount", None, path.encode(), None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept, None)
+
+
+def _keep_nothing_open() -> None:
+    os.closerange(3, MOST_FILES)
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            os.dup2(null, descriptor)
+    os.close(null)
+
+
+def _open_log(path: str) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+
+
+def _filter(program: bytes) -> None:
+    """The last thing to do: it refuses some of the above. See seccomp(2); struct sock_fprog in linux/filter.h."""
+    instructions = ctypes.create_string_buffer(program, len(program))
+    length = ctypes.c_uint64(len(program) // 8)
+    address = ctypes.c_uint64(ctypes.addressof(instructions))
+    told = ctypes.create_string_buffer(bytes(length) + bytes(address))
+    _call("prctl", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, told, 0, 0)
 
 
 def _call(name: str, *arguments: object) -> None:

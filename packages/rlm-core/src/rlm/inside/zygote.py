@@ -131,7 +131,8 @@ class Zygote:
             self._detach()
             _redirect(told["log"])
             if told["door"]:
-                box.enter(told["door"])
+                _check_sealed()
+                box.enter(told["door"], told["log"])
             os.chdir(told["cwd"])
             if told["program"]:
                 os.execve(told["program"][0], told["program"], told["env"])  # noqa: S606 - no shell is wanted
@@ -161,6 +162,7 @@ class Zygote:
         self._selector.close()
         for end in (self._host, self._wake, self._woken):
             end.close()
+        os.closerange(3, box.MOST_FILES)  # what a library may have left open
         gc.enable()
 
     # ---- ending
@@ -222,6 +224,12 @@ class Zygote:
         self._kill_until_gone(partial(families.below, os.getpid()))
 
 
+def _check_sealed() -> None:
+    """What enters a sandbox keeps its executable, which must not be a file of the host."""
+    if not os.readlink("/proc/self/exe").startswith("/memfd:"):  # noqa: PTH115 - pathlib has nothing to add
+        raise PermissionError("this zygote was not started for sandboxes")
+
+
 def _redirect(log: str) -> None:
     """Nothing of the host's terminal or pipes reaches a kernel."""
     null = os.open(os.devnull, os.O_RDONLY)
@@ -246,8 +254,11 @@ def _conceive() -> Kernel:
 
 def main() -> None:
     reset_signals()
+    host = int(sys.argv[1])
+    os.closerange(3, host)
+    os.closerange(host + 1, box.MOST_FILES)  # the copy that we were started from
     families.adopt_orphans()
-    Zygote(socket.socket(fileno=int(sys.argv[1])), sys.argv[2]).run()
+    Zygote(socket.socket(fileno=host), sys.argv[2]).run()
     os._exit(0)  # the host waits for our end, and Python would take 30 ms to take IPython apart
 
 

@@ -45,7 +45,7 @@ class JupyterKernel:
 
     async def __aenter__(self) -> Self:
         if self._zygote is None:
-            self._zygote = await self._stack.enter_async_context(Zygote())
+            self._zygote = await self._stack.enter_async_context(Zygote(sealed=self._spec.door is not None))
         return self
 
     async def __aexit__(

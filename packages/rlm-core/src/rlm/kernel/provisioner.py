@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
@@ -21,6 +24,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from rlm.errors import KernelError
+from rlm.sandbox import sealed_copy
 
 # A fork of a process that uses Apple's frameworks crashes; elsewhere a kernel is forked.
 _PLAIN = (sys.executable, "-P", "-m", "rlm.inside") if sys.platform == "darwin" else ()
@@ -102,9 +106,13 @@ class _Line:
 
 
 class Zygote:
-    """Owns the zygote process. It is started by the first launch, and again if somebody killed it."""
+    """Owns the zygote process. It is started by the first launch, and again if somebody killed it.
 
-    def __init__(self) -> None:
+    Only one that is `sealed` can start kernels in a sandbox: it runs from a copy of Python that no kernel can change.
+    """
+
+    def __init__(self, *, sealed: bool = False) -> None:
+        self._sealed = sealed
         self._line: asyncio.Task[_Line] | None = None
         self._count = 0
         self._context: Any = None
@@ -168,7 +176,7 @@ class Zygote:
         complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the line
         mark = token_hex(8)
         try:
-            process = await asyncio.to_thread(_start, theirs, complaints, env, mark)
+            process = await asyncio.to_thread(_start, theirs, complaints, env, mark, self._sealed)
         except OSError as error:
             self._line = None
             complaints.close()
@@ -203,18 +211,32 @@ async def _hang_up(line: _Line) -> None:
         guest.resolve(gone=True)
 
 
-def _start(end: socket.socket, complaints: IO[bytes], env: Mapping[str, str], mark: str) -> subprocess.Popen[bytes]:
+def _start(
+    end: socket.socket, complaints: IO[bytes], env: Mapping[str, str], mark: str, sealed: bool
+) -> subprocess.Popen[bytes]:
     """-P and no PYTHONPATH: neither the working directory nor the user's modules shadow ours. Kernels get both."""
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "rlm.inside.zygote", str(end.fileno()), mark],
-        pass_fds=[end.fileno()],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=complaints,
-        start_new_session=True,  # Ctrl-C is for the host
-        cwd="/",
-        env={name: value for name, value in env.items() if not name.startswith(("PYTHON", "RLM_"))},
-    )
+    env = {name: value for name, value in env.items() if not name.startswith(("PYTHON", "RLM_"))}
+    with ExitStack() as stack:
+        copies = [stack.enter_context(sealed_copy(Path(sys.executable).resolve()))] if sealed else []
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "rlm.inside.zygote", str(end.fileno()), mark],
+            executable=f"/proc/self/fd/{copies[0]}" if sealed else None,
+            pass_fds=[end.fileno(), *copies],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            start_new_session=True,  # Ctrl-C is for the host
+            cwd="/",
+            env=_finding_libraries(env) if sealed else env,
+        )
+
+
+def _finding_libraries(env: dict[str, str]) -> dict[str, str]:
+    """A copy has no place of its own, from which the loader could find libpython ($ORIGIN in ld.so(8))."""
+    if not sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        return env
+    folders = [str(Path(sys.base_prefix) / "lib"), *filter(None, [env.get("LD_LIBRARY_PATH")])]
+    return env | {"LD_LIBRARY_PATH": os.pathsep.join(folders)}
 
 
 def _note(line: _Line, told: dict[str, Any]) -> None:

@@ -6,70 +6,73 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import select
-import shutil
 import signal
+import subprocess
 import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from subprocess import PIPE
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
-from rlm.errors import ConfigError, KernelError
-from rlm.sandbox.walls import Walls
+from rlm.errors import KernelError
+from rlm.sandbox.policy import SandboxPolicy
+from rlm.sandbox.sources import Sources
 
 _ENTER = Path(__file__).parent.parent / "inside" / "box.py"
-_INSTALLERS = {
-    "apt-get": "apt-get install bubblewrap",
-    "dnf": "dnf install bubblewrap",
-    "zypper": "zypper install bubblewrap",
-    "pacman": "pacman -S bubblewrap",
-    "apk": "apk add bubblewrap",
-}
+_START = 30.0  # seconds for a box to be made
 _PATIENCE = 5.0  # seconds for killed processes to vanish
 _ALLOW = (
     "User namespaces must be allowed: sudo sysctl -w user.max_user_namespaces=10000, and where the system has them "
     "kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0"
 )
+_TOO_OLD = (
+    "This bubblewrap is too old for the sandbox, which needs its option --bind-fd: take version 0.10 or newer, or your "
+    "distribution's update for CVE-2024-42472"
+)
 
-
-def program() -> str:
-    """The path of bwrap.
-
-    Raises:
-        ConfigError: it is not installed; says how to.
-    """
-    found = shutil.which("bwrap")
-    if found is None:
-        known = (command for name, command in _INSTALLERS.items() if shutil.which(name))
-        raise ConfigError(
-            f"The sandbox needs bubblewrap, which is not here. Install it: {next(known, _INSTALLERS['apt-get'])}"
-        )
-    return found
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+_T = TypeVar("_T")
 
 
 class Box:
     """Made when first entered, and anew if it broke. Leaving it kills all that is in it, whatever that did.
 
-    bwrap is told to end with its parent, which to the system is the thread that started it: here the event loop's, as
-    asyncio forks in the caller's thread. If even that fails, its stdin ends with us, and so does what keeps the box.
+    bwrap is told to end with its parent, which to the system is the thread that started it: here the event loop's. A
+    bwrap whose other half is killed at its start would wait for that for ever; so all of them are in a group that is
+    watched for as well.
     """
 
-    def __init__(self, walls: Walls, run_dir: Path, shown: tuple[Path, ...] = ()) -> None:
-        self._arguments = walls.arguments(run_dir, shown)
-        self._limits = (walls.memory, walls.file_size)
+    def __init__(self, policy: SandboxPolicy, run_dir: Path, shown: Iterable[Path] = ()) -> None:
+        self._policy = policy
+        self._run_dir = run_dir
+        self._shown = [path for path in shown if not policy.sees(path)]
+        self._opened = ExitStack()
         self._making = asyncio.Lock()
         self._life: _Life | None = None
+        self._arguments: list[str] = []
+        self._descriptors: list[int] = []
 
     async def __aenter__(self) -> Self:
+        """
+        Raises:
+            ConfigError: what is to be shown is not there, or is a link.
+        """
+        with ExitStack() as opened:
+            sources = opened.enter_context(Sources())
+            run_dir, *shown = [sources.open(path.resolve(), path) for path in (self._run_dir, *self._shown)]
+            self._arguments, self._descriptors = self._policy.arguments(run_dir, shown)
+            self._opened = opened.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        async with self._making:
-            await self._end()
+        with self._opened:
+            await _to_its_end(self._end())
 
     async def door(self) -> str:
         """What `rlm.inside.box` needs to enter it.
@@ -77,12 +80,13 @@ class Box:
         Raises:
             KernelError: it cannot be made here.
         """
+        policy = self._policy
         async with self._making:
             if self._life is None or self._life.over:
                 await self._end()
-                self._life = await _Life.begin([program(), *self._arguments])
-            pid, space = self._life.pid, self._life.space
-        return "-".join(map(str, (pid, space, *self._limits)))
+                self._life = await _Life.begin(policy, self._arguments, self._descriptors)
+            parts = (self._life.pid, self._life.space, policy.memory, policy.file_size, policy.system_calls.hex())
+        return "-".join(map(str, parts))
 
     async def command(self, cwd: Path, *words: str) -> tuple[str, ...]:
         """The command that runs `words` in the box, in the folder `cwd`.
@@ -93,38 +97,39 @@ class Box:
         return (sys.executable, "-I", "-S", str(_ENTER), await self.door(), str(cwd), *words)
 
     async def _end(self) -> None:
-        life, self._life = self._life, None
-        if life is not None:
-            await life.end()
+        if self._life is not None:
+            await self._life.end()
+            self._life = None
 
 
 class _Life:
     """A box from start to end. While `_handle` is open, no other namespace gets its number."""
 
-    def __init__(self, process: Process, pid: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], policy: SandboxPolicy, pid: int) -> None:
         self._process = process
+        self._policy = policy
         self.pid = pid
         """Of the first process in the box, as the host sees it."""
-        self._init = os.pidfd_open(pid)
-        self._handle = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        self.space = os.fstat(self._handle).st_ino
+        with ExitStack() as opened:
+            self._init = os.pidfd_open(pid)
+            opened.callback(os.close, self._init)
+            handle = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+            opened.callback(os.close, handle)
+            self.space = os.fstat(handle).st_ino
+            self._opened = opened.pop_all()
 
     @classmethod
-    async def begin(cls, bwrap: list[str]) -> _Life:
-        """`cat` keeps the box: what it echoes says that all is mounted."""
-        with _pipe() as (told, tell):
+    async def begin(cls, policy: SandboxPolicy, arguments: list[str], descriptors: list[int]) -> _Life:
+        """Whoever cancels us finds nothing left: between the start and the first wait, nothing can."""
+        with _pipe() as (told, tell), _pipe_with(policy.system_calls) as filtering:
+            words = ["bwrap", *arguments, "--seccomp", str(filtering), "--sync-fd", str(policy.bwrap)]
+            process = _start(policy, [*words, "--info-fd", str(tell)], [*descriptors, filtering, tell])
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *bwrap, "--chdir", "/", "--info-fd", str(tell), "--", "cat",
-                    stdin=PIPE, stdout=PIPE, stderr=PIPE, pass_fds=(tell,),
-                    cwd="/", env={"PATH": os.defpath}, start_new_session=True,
-                )  # fmt: skip
-            except OSError as error:
-                raise KernelError(f"The sandbox could not be started: {error}.") from None
-            try:
-                return cls(process, await _await_ready(process, told))
+                pid = await _await_ready(process, told)
+                _check_mounts(pid, policy)
+                return cls(process, policy, pid)
             except BaseException as error:
-                await process.communicate()  # its stdin ends, so the box does
+                await _to_its_end(_kill(process, policy))
                 if isinstance(error, OSError):
                     raise KernelError(f"The sandbox cannot be entered: {error}. It takes Linux 5.8 or newer.") from None
                 raise
@@ -139,14 +144,11 @@ class _Life:
 
     async def end(self) -> None:
         """Killing the first process of a pid namespace kills all; it is gone when all are. See pid_namespaces(7)."""
-        try:
+        with self._opened:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init, signal.SIGKILL)
             await asyncio.to_thread(self._wait, _PATIENCE)
-            await self._process.communicate()  # bwrap ends with what it has started
-        finally:
-            os.close(self._init)
-            os.close(self._handle)
+            await _kill(self._process, self._policy)  # bwrap ends with what it has started
 
     def _wait(self, seconds: float) -> bool:
         """Whether its first process, and so all that was in it, has ended. (Not select(2): we may have many files.)"""
@@ -155,18 +157,86 @@ class _Life:
         return bool(poll.poll(seconds * 1000))
 
 
-async def _await_ready(process: Process, told: int) -> int:
+def _start(policy: SandboxPolicy, words: list[str], descriptors: list[int]) -> subprocess.Popen[bytes]:
+    """`cat` keeps the box: what it echoes says that all is mounted."""
+    try:
+        process = subprocess.Popen(
+            [*words, "--chdir", "/", "--", "cat"], executable=f"/proc/self/fd/{policy.bwrap}",
+            stdin=PIPE, stdout=PIPE, stderr=PIPE, bufsize=0, pass_fds=[*descriptors, policy.bwrap],
+            cwd="/", env={"PATH": os.defpath, **policy.groups.environment()}, start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise KernelError(f"The sandbox could not be started: {error}.") from None
+    policy.groups.adopt(process.pid)
+    return process
+
+
+async def _kill(process: subprocess.Popen[bytes], policy: SandboxPolicy) -> None:
+    """A bwrap, and what it has started; waits for it."""
+    with process:  # closes the pipes
+        policy.groups.kill(process.pid)
+        await asyncio.to_thread(process.wait)
+    policy.groups.settle(process.pid)
+
+
+async def _await_ready(process: subprocess.Popen[bytes], told: int) -> int:
     """The id of the box's first process, when the box is there."""
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
     with contextlib.suppress(ConnectionError):
         process.stdin.write(b"\n")
-        await process.stdin.drain()
-    if await process.stdout.read(1) != b"\n":
-        complaint = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
-        raise KernelError(f"The sandbox does not work here: {(complaint or ['bwrap ended'])[0][:300]}. {_ALLOW}.")
+    try:
+        async with asyncio.timeout(_START):
+            await _readable(process.stdout.fileno())
+    except TimeoutError:
+        raise KernelError(f"The sandbox could not be made within {_START:g} s.") from None
+    if process.stdout.read(1) != b"\n":
+        raise KernelError(_why_not(os.read(process.stderr.fileno(), 4096).decode(errors="replace")))
     return int(json.loads(os.read(told, 4096))["child-pid"])
+
+
+def _why_not(complaint: str) -> str:
+    said = (complaint.strip().splitlines() or ["bwrap ended"])[0][:300]
+    if "nknown option" in said:
+        return f"{_TOO_OLD}."
+    return f"The sandbox does not work here: {said}. {_ALLOW}."
+
+
+def _check_mounts(pid: int, policy: SandboxPolicy) -> None:
+    """Everything of the project must be mounted where the policy says.
+
+    A run that began before there was a `.git` here does not protect it: a cell of that run may put a link there.
+    """
+    lines = Path(f"/proc/{pid}/mountinfo").read_bytes().splitlines()  # proc_pid_mountinfo(5)
+    mounted = {_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), line.split(b" ")[4]) for line in lines}
+    for source, _ in policy.layers:
+        if os.fsencode(source.target) not in mounted:
+            raise KernelError(f"The sandbox cannot be made: {source.target} is not what it was when the run began.")
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
+
+
+async def _to_its_end(work: Awaitable[_T]) -> _T:
+    """Of somebody who is cancelled meanwhile: what was begun is finished first."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return task.result()
 
 
 @contextlib.contextmanager
@@ -177,3 +247,15 @@ def _pipe() -> Iterator[tuple[int, int]]:
     finally:
         os.close(read)
         os.close(write)
+
+
+@contextlib.contextmanager
+def _pipe_with(data: bytes) -> Iterator[int]:
+    """The end to read from. It is less than a pipe can hold."""
+    read, write = os.pipe()
+    try:
+        os.write(write, data)
+        os.close(write)
+        yield read
+    finally:
+        os.close(read)

@@ -17,9 +17,9 @@ from rlm.events import CellOutput
 from rlm.history import History
 from rlm.messages import Outcome, Schema
 from rlm.ports import Sink
+from rlm.process.groups import Groups
 from rlm.spool import Cleaner, Spool
 from rlm.tools.boxed import Boxed
-from rlm.tools.groups import Groups
 from rlm.tools.timeouts import seconds
 
 _GRACE = 1.0  # seconds between asking a command to end and killing it

@@ -1,0 +1,88 @@
+"""Programs that are started from a sealed copy in memory, so that a sandbox leads to no file of the host.
+
+A process that enters a sandbox keeps its executable, on a mount that is not in the box: `/proc/PID/exe` opens it. What
+is read-only in the box is not read-only there: a cell could change the mode of the user's Python, or wait until it can
+be written (CVE-2019-5736). The copy is nobody's file, and cannot be changed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rlm.errors import ConfigError
+
+# linux/memfd.h, linux/fcntl.h: newer than Python's modules
+_MFD_EXEC = 0x10  # from Linux 6.3; before, a memory file can always be executed
+_F_SEAL_EXEC = 0x20  # as well: its mode cannot be changed
+
+
+@contextmanager
+def sealed_copy(program: Path) -> Iterator[int]:
+    """A descriptor of a copy, to be started as `/proc/self/fd/N`.
+
+    Raises:
+        ConfigError: the system allows no such programs.
+    """
+    copy = _memory_file(program.name)
+    try:
+        with program.open("rb") as source, os.fdopen(os.dup(copy), "wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
+        with suppress(OSError):
+            fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _F_SEAL_EXEC)
+        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL)
+        yield copy
+    finally:
+        os.close(copy)
+
+
+@contextmanager
+def held_program(program: Path) -> Iterator[int]:
+    """As `sealed_copy`, but a program that the system must know by its file stays that.
+
+    AppArmor lets programs make user namespaces by their path (Ubuntu), older systems by the set-user-id bit. Another
+    user's file cannot be changed from a sandbox in any case.
+
+    Raises:
+        ConfigError: as above.
+    """
+    about = program.stat()
+    known = about.st_mode & stat.S_ISUID or _restricts_namespaces()
+    if about.st_uid == os.geteuid() or not known:
+        with sealed_copy(program) as copy:
+            yield copy
+        return
+    held = os.open(program, os.O_PATH | os.O_CLOEXEC)
+    try:
+        yield held
+    finally:
+        os.close(held)
+
+
+def _restricts_namespaces() -> bool:
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").read_text() != "0\n"
+    return False
+
+
+def _memory_file(name: str) -> int:
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        try:
+            return os.memfd_create(name, flags | _MFD_EXEC)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return os.memfd_create(name, flags)
+    except OSError as error:
+        raise ConfigError(
+            f"The sandbox starts programs from memory, which this system does not allow ({error.strerror}). "
+            "Set vm.memfd_noexec to 0 or 1: sudo sysctl -w vm.memfd_noexec=1"
+        ) from None

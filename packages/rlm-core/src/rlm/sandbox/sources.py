@@ -1,0 +1,88 @@
+"""What a sandbox shows of the host, as descriptors that are opened before the first cell.
+
+A cell can change what a path in the project leads to, from one box to the next. A descriptor leads to what it was
+opened for. bwrap looks up where that is now, mounts it, and ends if it mounted something else (CVE-2024-42472).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlm.errors import ConfigError
+
+_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC if hasattr(os, "O_PATH") else 0
+_MOST_LINKS = 40  # as Linux has it, path_resolution(7)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file or folder, and the path where it is seen in the box."""
+
+    descriptor: int
+    target: Path
+
+
+class Sources(ExitStack):
+    """Opens sources, and closes them when it is left."""
+
+    def open(self, path: Path, target: Path | None = None) -> Source:
+        """`path` is absolute, without links.
+
+        Raises:
+            ConfigError: a link is in the way, or it is not there.
+        """
+        descriptor = _open(path)
+        self.callback(os.close, descriptor)
+        return Source(descriptor, target or path)
+
+
+def _open(path: Path) -> int:
+    """Component by component, as `rlm.process.files` does; but only to be mounted, so it need not be readable."""
+    descriptor = os.open("/", _PATH)
+    try:
+        for name in path.parts[1:]:
+            above, descriptor = descriptor, os.open(name, _PATH, dir_fd=descriptor)
+            os.close(above)
+            if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+                raise ConfigError(
+                    f"The sandbox cannot protect {path}, which is a symbolic link. Put its target in its place."
+                )
+    except OSError as error:
+        os.close(descriptor)
+        raise ConfigError(f"The sandbox cannot show {path}: {error.strerror}.") from None
+    except ConfigError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def resolve_outside(path: Path, project: Path) -> Path | None:
+    """Where an absolute path leads, links followed; None if the way touches the project, where a cell made the links.
+
+    Both what this run shows and what it takes on must not depend on links that an earlier run has left.
+    """
+    names, here, links = deque(path.parts[1:]), Path("/"), 0
+    while names and links <= _MOST_LINKS:
+        name = names.popleft()
+        step = here.parent if name == ".." else here / name
+        if step.is_relative_to(project):
+            return None
+        target = _link(step)
+        if target is None:
+            here = step
+        else:
+            links += 1
+            here = Path("/") if target.is_absolute() else here
+            names.extendleft(reversed([part for part in target.parts if part != "/"]))
+    return None if names else here
+
+
+def _link(path: Path) -> Path | None:
+    with suppress(OSError):
+        return path.readlink()
+    return None
