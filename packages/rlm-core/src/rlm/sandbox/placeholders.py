@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from rlm.errors import ConfigError
 from rlm.process import files
 
 _FOLDER_MODE, _FILE_MODE = 0o1555, 0o1444
@@ -21,10 +22,12 @@ _FOLDER_MODE, _FILE_MODE = 0o1555, 0o1444
 
 @contextmanager
 def placeholders(folders: Iterable[Path], contents: Iterable[tuple[Path, bytes]]) -> Iterator[None]:
-    """Make what is missing of these. A folder that would hold one must be there, else that is left out.
+    """Make what is missing of these. What is there stays, unless a killed run has left it.
+
+    A folder that would hold one must be there, else that is left out.
 
     Raises:
-        OSError: it cannot be made.
+        ConfigError: it cannot be made.
     """
     with ExitStack() as stack:
         for path, content in (*((folder, None) for folder in folders), *contents):
@@ -35,9 +38,12 @@ def placeholders(folders: Iterable[Path], contents: Iterable[tuple[Path, bytes]]
 
 @contextmanager
 def _placeholder(path: Path, content: bytes | None) -> Iterator[None]:
-    parent = files.open_folder(path.parent)
     try:
-        _make(parent, path.name, content)
+        parent = files.open_folder(path.parent)
+    except OSError as error:
+        raise _refusal(path, error) from None
+    try:
+        _make(parent, path, content)
         if not _is_placeholder(parent, path.name):
             yield
             return
@@ -52,14 +58,21 @@ def _placeholder(path: Path, content: bytes | None) -> Iterator[None]:
         os.close(parent)
 
 
-def _make(parent: int, name: str, content: bytes | None) -> None:
-    with suppress(FileExistsError):
+def _make(parent: int, path: Path, content: bytes | None) -> None:
+    try:
         if content is None:
-            os.mkdir(name, _FOLDER_MODE, dir_fd=parent)
-            os.chmod(name, _FOLDER_MODE, dir_fd=parent)  # past the umask
+            os.mkdir(path.name, _FOLDER_MODE, dir_fd=parent)
         else:
-            files.write_new(name, content, dir_fd=parent)
-            os.chmod(name, _FILE_MODE, dir_fd=parent)
+            files.write_new(path.name, content, dir_fd=parent)
+        os.chmod(path.name, _FOLDER_MODE if content is None else _FILE_MODE, dir_fd=parent)  # past the umask
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise _refusal(path, error) from None
+
+
+def _refusal(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"The sandbox cannot protect {path}: {error.strerror}.")
 
 
 def _is_placeholder(parent: int, name: str) -> bool:

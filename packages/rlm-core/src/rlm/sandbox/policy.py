@@ -121,7 +121,7 @@ def open_policy(
         system_calls = compile_filter(os.uname().machine)
         bwrap = stack.enter_context(held_program(program))
         stack.enter_context(_folder(sessions) if sessions.is_relative_to(cwd) else ExitStack())
-        stack.enter_context(placeholders((*project.barred, *_marked(project.guarded)), project.fixed))
+        stack.enter_context(placeholders((*project.barred, *project.guarded), project.fixed))
         groups = Groups()
         stack.callback(groups.close)
         sources = stack.enter_context(Sources())
@@ -254,11 +254,6 @@ def _layers(cwd: Path, sessions: Path, project: ProjectAccess) -> dict[Path, boo
 def _is_writable(path: Path, layers: Mapping[Path, bool]) -> bool:
     """In a sandbox of these layers."""
     return next((layers[above] for above in path.parents if above in layers), False)
-
-
-def _marked(paths: Iterable[Path]) -> list[Path]:
-    """Those that a killed run may have left: whether they are placeholders is seen there."""
-    return [path for path in paths if path.is_dir() and not path.is_symlink()]
 
 
 def _inside(path: Path, folder: Path) -> bool:
