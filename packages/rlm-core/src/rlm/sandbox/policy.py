@@ -18,15 +18,15 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rlm.errors import ConfigError
 from rlm.process import files
 from rlm.process.groups import Groups
 from rlm.process.programs import find_program
+from rlm.sandbox.git import GitAccess, git_access, held
 from rlm.sandbox.placeholders import placeholders
-from rlm.sandbox.project import ProjectAccess, project_access
 from rlm.sandbox.sealed import held_program
 from rlm.sandbox.seccomp import compile_filter
 from rlm.sandbox.sources import Source, Sources, resolve_outside
@@ -40,6 +40,8 @@ _SECRETS = (
 _CONTROLS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
 # They tell of the machine and not of the box; container engines cover them too.
 _OF_MACHINE = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
+_GUARDED = (".vscode", ".envrc")
+"""Where they are missing, empty folders stand in their place, which git does not see. See also `rlm.sandbox.git`."""
 # In a home: programs that the user has installed there, and nothing that is the user's own.
 _TOOLCHAINS = (
     *(".pyenv", ".rbenv", ".nodenv", ".asdf", ".nvm", ".volta", ".bun", ".deno", ".rustup", ".sdkman", ".ghcup"),
@@ -64,6 +66,7 @@ class SandboxPolicy:
 
     Args:
         cwd: the folder that can be written, with all that is in it but what is read-only in `layers`.
+        git: what git needs, and what it must not get.
         bwrap: a descriptor of the program, as `held_program` gives it.
         groups: what kills a sandbox that is being made when we are killed.
         system: arguments of bwrap for all that does not depend on the project.
@@ -75,6 +78,7 @@ class SandboxPolicy:
     """
 
     cwd: Path
+    git: GitAccess
     bwrap: int
     groups: Groups
     system: tuple[str, ...]
@@ -116,23 +120,25 @@ def open_policy(
     hidden = tuple(sorted({*_hidden(homes), runtime.resolve()}))
     _check(cwd, hidden)
     program = _bwrap(guest, (cwd, sessions))
-    project = project_access(cwd)
+    project = _project(cwd, sessions, git_access(cwd, hidden, guest))
     with ExitStack() as stack:
         system_calls = compile_filter(os.uname().machine)
         bwrap = stack.enter_context(held_program(program))
         stack.enter_context(_folder(sessions) if sessions.is_relative_to(cwd) else ExitStack())
-        stack.enter_context(placeholders((*project.barred, *project.guarded), project.fixed))
+        stack.enter_context(placeholders((*project.barred, *project.guarded)))
+        stack.enter_context(held(project))
         groups = Groups()
         stack.callback(groups.close)
         sources = stack.enter_context(Sources())
         readable = _readable(cwd, hidden, homes, guest.get("PATH", ""), project, net=net)
         yield SandboxPolicy(
             cwd=cwd,
+            git=project,
             bwrap=bwrap,
             groups=groups,
             system=_system(hidden, memory, net=net),
             readable=tuple(sources.open(real, path) for path, real in readable.items()),
-            layers=tuple((sources.open(path), writable) for path, writable in _layers(cwd, sessions, project).items()),
+            layers=tuple((sources.open(path), writable) for path, writable in _layers(cwd, project).items()),
             memory=memory,
             file_size=file_size,
             system_calls=system_calls,
@@ -167,6 +173,20 @@ def _check(cwd: Path, hidden: Iterable[Path]) -> None:
         if place.is_relative_to(cwd):
             what = "others keep things there" if place == cwd else f"it holds {place}"
             raise ConfigError(f"The sandbox cannot protect {cwd}: {what}. Run rlm in a project's folder.")
+
+
+def _project(cwd: Path, sessions: Path, git: GitAccess) -> GitAccess:
+    """With what else acts on the user later. A link cannot be covered, only what it leads to."""
+    paths = [cwd / name for name in _GUARDED]
+    there = [path for path in paths if os.path.lexists(path)]
+    # of our own Python, what lies in the project: the host goes on to import from it
+    guarded = [*git.guarded, *there, *(path for path in (sessions, *_python()) if _inside(path, cwd))]
+    for path in (cwd / ".git", *guarded):
+        if path.is_symlink():
+            raise ConfigError(
+                f"The sandbox cannot protect {path}, which is a symbolic link. Put its target in its place."
+            )
+    return replace(git, guarded=tuple(guarded), barred=(*git.barred, *(path for path in paths if path not in there)))
 
 
 @contextmanager
@@ -213,7 +233,7 @@ def _python() -> list[Path]:
 
 
 def _readable(
-    cwd: Path, hidden: Iterable[Path], homes: Iterable[Path], commands: str, project: ProjectAccess, *, net: bool
+    cwd: Path, hidden: Iterable[Path], homes: Iterable[Path], commands: str, project: GitAccess, *, net: bool
 ) -> dict[Path, Path]:
     """What is needed although it lies in a hidden place (our Python, the user's programs, skills), and where it is."""
     programs = map(Path, filter(None, commands.split(os.pathsep)))
@@ -235,13 +255,11 @@ def _is_seen(path: Path, real: Path, found: Mapping[Path, Path]) -> bool:
     return any(above in found and found[above] / path.relative_to(above) == real for above in path.parents)
 
 
-def _layers(cwd: Path, sessions: Path, project: ProjectAccess) -> dict[Path, bool]:
+def _layers(cwd: Path, project: GitAccess) -> dict[Path, bool]:
     """What can be written in the project, and what not. See the module."""
-    # of our own Python, what lies in the project: the host goes on to import from it
-    guarded = [path for path in (*project.guarded, sessions, *_python()) if os.path.lexists(path)]
-    placed = [path for path in (*project.barred, *(path for path, _ in project.fixed)) if os.path.lexists(path)]
+    kept = (*project.guarded, *project.barred, *(path for path, _ in project.fixed))
     wanted = dict.fromkeys((cwd, *project.writable), True)
-    wanted |= {path: False for path in (*guarded, *placed) if any(_inside(path, root) for root in wanted)}
+    wanted |= dict.fromkeys(filter(os.path.lexists, kept), False)
     layers: dict[Path, bool] = {}
     for path in sorted(wanted):
         for above in reversed(path.parents):
