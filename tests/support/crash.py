@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fakes import ScriptedModel, says
-from journals import acceptable, answer, cell, ending, opening, reply, turn
+from journals import KEY, acceptable, answer, cell, ending, opening, reply, session_folder, turn
 from rlm.agent import Agent
 from rlm.budget import Stop, TurnLimit
 from rlm.context import Compact
@@ -17,7 +17,7 @@ from rlm.messages import Kind, ToolResult, User
 from rlm.session import Session, journal
 from rlm.session.codec import decode
 from rlm.session.journal import parse
-from rlm.session.store import find, list_sessions
+from rlm.session.store import list_sessions
 from rlm.state import replay
 from rlm.toolbox import Toolbox
 
@@ -43,13 +43,12 @@ def eventful(session: Session) -> None:
         session(event)
 
 
-def kill_at(folder: Path, sizes: Iterable[int]) -> int:
+def kill_at(folder: Path, sizes: Iterable[int], running: str) -> int:
     """Leave each of these many bytes of the journal, as a kill does, and go on with what is left; how often it was done.
 
-    The session must be a finished one. It is changed.
+    The session must be a finished one. It is changed. `running` is its meta.json from when it began.
     """
     whole = (folder / journal.NAME).read_bytes()
-    running = (folder / "meta.json").read_text().replace('"done"', '"running"')
     done = 0
     for size in sizes:
         (folder / journal.NAME).write_bytes(whole[:size])
@@ -63,8 +62,8 @@ def kill_at(folder: Path, sizes: Iterable[int]) -> int:
 
 def check_resumes(home: Path, torn: bool) -> None:
     """The real loop goes on with the only session: nothing is lost, the request is sound, the journal tells it."""
-    before = journal.read(find(home)).records
-    session = Session.resume(find(home))
+    before = journal.read(session_folder(home)).records
+    session = Session.resume(session_folder(home), key=KEY)
     assert any("half written" in note for note in session.notes) == torn, "a cut must be told, and nothing else"
     model = ScriptedModel(says("went on"))
     agent = Agent(

@@ -35,7 +35,11 @@ from rlm.history import Summary
 from rlm.messages import Assistant, Kind, Message, Reply, System, ToolCall, ToolResult, Usage, User, Wire, assistant
 from rlm.session import journal
 from rlm.session.codec import Encoder, Record
+from rlm.session.signing_key import SigningKey
 from rlm.state import State
+
+KEY = SigningKey(b"the key of the tests, 32 bytes..")
+"""Signs the sessions of the tests."""
 
 # ---- any conversation
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostile import CORPUS
-from journals import answer, cell, ending, opening, reply
+from journals import KEY, answer, cell, ending, opening, reply
 from rlm.budget import Spent, Stop
 from rlm.events import (
     Answered,
@@ -134,7 +134,7 @@ def sample(home: Path, clock: Clock | None = None, task: str = "Is the slope in 
     clock = clock or Clock()
     player = Player(clock)
     with Session.create(
-        home, model="test-model-large", cwd=home.parent, prompt=task, version="0.1.0", clock=clock, timer=clock
+        home, model="test-model-large", cwd=home.parent, prompt=task, version="0.1.0", clock=clock, timer=clock, key=KEY
     ) as session:
         player.play(session, *opening(task))
         player.turn(session, "Let me **look** at the data first.", (cell(FIT), "2.0285714285714285"))
@@ -198,7 +198,7 @@ def _deeper(player: Player, child: Session) -> None:
 def hostile_sample(home: Path, corpus: Sequence[str] = CORPUS) -> Path:
     """The folder of a session in which every hostile string stands wherever a string can."""
     whole = "\n\n".join(corpus)
-    with Session.create(home, model=whole, cwd=home.parent, prompt=whole) as session:
+    with Session.create(home, model=whole, cwd=home.parent, prompt=whole, key=KEY) as session:
         player = Player(Clock())
         player.play(session, *opening(whole))
         for text in corpus:

@@ -15,12 +15,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from crash import kill_at
-from journals import cell, ending, opening, turn
+from journals import KEY, cell, ending, opening, turn
 from rlm.session import Session, journal
 
 
-def long_session(home: Path, turns: int) -> Path:
-    with Session.create(home, model="m", cwd=home.parent, prompt="long") as session:
+def long_session(home: Path, turns: int) -> tuple[Path, str]:
+    """Its folder, and its meta.json from when it began."""
+    with Session.create(home, model="m", cwd=home.parent, prompt="long", key=KEY) as session:
+        running = (session.folder / "meta.json").read_text()
         for event in opening("long"):
             session(event)
         for number in range(turns):
@@ -28,15 +30,15 @@ def long_session(home: Path, turns: int) -> Path:
                 session(event)
         for event in ending("done", turns):
             session(event)
-    return session.folder
+    return session.folder, running
 
 
 def main(turns: int = 400, stride: int = 97) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place:
-        folder = long_session(Path(place) / "home", turns)
+        folder, running = long_session(Path(place) / "home", turns)
         size = (folder / journal.NAME).stat().st_size
         started = time.monotonic()
-        done = kill_at(folder, range(0, size + 1, stride))
+        done = kill_at(folder, range(0, size + 1, stride), running)
     print(f"{turns} turns, {size:,} bytes: killed {done:,} times, resumed {done:,} times ", end="")
     print(f"in {time.monotonic() - started:.0f} s")
 

@@ -134,6 +134,8 @@ class Setting:
     """There is no flag, for everybody on the machine can read a command line."""
     keeps_empty: bool = False
     """An empty value is a value, and not the same as unset."""
+    resumed: bool = True
+    """It belongs to the session: a run that resumes it has it too. Not so credentials, the endpoint and the screen."""
 
 
 def setting(meaning: str, read: Read, *, default: Any, **how: Any) -> Any:
@@ -156,10 +158,10 @@ class Config:
 
     model: str = setting("model name; replay:FILE plays a recorded session", str.strip, default="gpt-4o")
     api_key: str | None = setting(
-        "key for RLM_BASE_URL, or for OpenAI's URL if that is not set", _key, default=None, secret=True
+        "key for RLM_BASE_URL, or for OpenAI's URL if that is not set", _key, default=None, secret=True, resumed=False
     )
     base_url: str | None = setting(
-        "OpenAI-compatible endpoint; without RLM_API_KEY no key is sent to it", str.strip, default=None
+        "OpenAI-compatible endpoint; without RLM_API_KEY no key is sent to it", str.strip, default=None, resumed=False
     )
     max_turns: int = setting("model calls per agent", _at_least(1), default=30)
     max_depth: int = setting("levels of sub-agents below the root", _at_least(0), default=0)
@@ -200,7 +202,7 @@ class Config:
         shown="ipython,summarize",
         keeps_empty=True,
     )
-    home: Path = setting("folder of sessions and data", _folder, default=Path(".rlm"))
+    home: Path = setting("folder of sessions and data", _folder, default=Path(".rlm"), resumed=False)
     sdk_max_retries: int = setting(
         "retries per request inside the OpenAI SDK, below rlm's own", _at_least(0), default=5
     )
@@ -228,20 +230,26 @@ class Config:
         "save the kernel's variables after each cell; resume restores them", _switch, default=False, bare=True
     )
     no_context_files: bool = setting("leave AGENTS.md out of the system prompt", _switch, default=False, bare=True)
-    output: Path | None = setting("also write the answer to this file", _folder, default=None, short="o")
-    json: bool = setting("one JSON object a line on stdout", _switch, default=False, bare=True)
-    deltas: bool = setting("with --json: also the model's text as it streams", _switch, default=False, bare=True)
-    quiet: bool = setting("nothing on stderr but errors", _switch, default=False, short="q", bare=True)
-    color: str = setting(
-        "auto, always or never; NO_COLOR is honoured", _one_of("auto", "always", "never"), default="auto"
+    output: Path | None = setting("also write the answer to this file", _folder, default=None, short="o", resumed=False)
+    json: bool = setting("one JSON object a line on stdout", _switch, default=False, bare=True, resumed=False)
+    deltas: bool = setting(
+        "with --json: also the model's text as it streams", _switch, default=False, bare=True, resumed=False
     )
-    limit_ok: bool = setting("a run that a limit stopped exits with 0", _switch, default=False, bare=True)
-    debug: bool = setting("show tracebacks", _switch, default=False, bare=True)
+    quiet: bool = setting("nothing on stderr but errors", _switch, default=False, short="q", bare=True, resumed=False)
+    color: str = setting(
+        "auto, always or never; NO_COLOR is honoured", _one_of("auto", "always", "never"), default="auto", resumed=False
+    )
+    limit_ok: bool = setting(
+        "a run that a limit stopped exits with 0", _switch, default=False, bare=True, resumed=False
+    )
+    debug: bool = setting("show tracebacks", _switch, default=False, bare=True, resumed=False)
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """The names of the settings that have a value from a flag, a variable or a resumed session."""
 
     @classmethod
     def settings(cls) -> dict[str, Setting]:
         """The table, by field name and in order."""
-        return {each.name: each.metadata["setting"] for each in fields(cls)}
+        return {each.name: each.metadata["setting"] for each in fields(cls) if "setting" in each.metadata}
 
 
 def variable(name: str) -> str:
@@ -254,8 +262,10 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def read_config(flags: Mapping[str, str], environ: Mapping[str, str] | None = None) -> Config:
-    """Flags over variables over defaults. Texts in `flags` are by field name.
+def read_config(
+    flags: Mapping[str, str], environ: Mapping[str, str] | None = None, recorded: Mapping[str, str] | None = None
+) -> Config:
+    """Flags over variables over what a resumed session `recorded`, over defaults. Texts are by field name.
 
     Raises:
         ConfigError: naming the flag or variable, its value, and what is allowed.
@@ -264,10 +274,50 @@ def read_config(flags: Mapping[str, str], environ: Mapping[str, str] | None = No
     environ = _given(environ)
     values: dict[str, Any] = {"color": "never"} if environ.get("NO_COLOR") else {}
     for name, how in Config.settings().items():
-        source, text = (flag(name), flags[name]) if name in flags else (variable(name), environ.get(variable(name)))
+        source, text = _chosen(name, how, flags, environ, recorded or {})
         if text is not None and (text.strip() or how.keeps_empty):
             values[name] = _read(source, how.read, text, secret=how.secret)
-    return Config(**_with_credentials(values, environ))
+    return Config(**_with_credentials(values, environ), given=frozenset(values))
+
+
+def _chosen(
+    name: str, how: Setting, flags: Mapping[str, str], environ: Mapping[str, str], recorded: Mapping[str, str]
+) -> tuple[str, str | None]:
+    """Where a setting comes from, and its text. An empty flag unsets what is recorded; an empty variable is unset."""
+    if name in flags:
+        return flag(name), flags[name]
+    text = environ.get(variable(name))
+    if text is not None and (text.strip() or how.keeps_empty):
+        return variable(name), text
+    return f"the session's {flag(name)}", recorded.get(name) if how.resumed else None
+
+
+def setting_texts(config: Config) -> dict[str, str]:
+    """The settings that belong to a session and have a value, as texts that `read_config` reads."""
+    values = {name: getattr(config, name) for name, how in Config.settings().items() if how.resumed}
+    return {name: _written(value) for name, value in values.items() if value is not None}
+
+
+def recorded_settings(config: Config) -> dict[str, str]:
+    """Those of them that a session records: what was given, and what is not as by default."""
+    usual = setting_texts(Config())
+    return {
+        name: text for name, text in setting_texts(config).items() if name in config.given or usual.get(name) != text
+    }
+
+
+def _written(value: Any) -> str:
+    match value:
+        case bool():
+            return "on" if value else "off"
+        case tuple():
+            return ",".join(value)
+        case dict():
+            return json.dumps(value)
+        case float():
+            return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+        case _:
+            return str(value)
 
 
 def override(config: Config, texts: Mapping[str, str]) -> Config:
@@ -409,6 +459,15 @@ def broker_address(environ: Mapping[str, str] | None = None) -> tuple[str, str] 
 def shell_program(environ: Mapping[str, str] | None = None) -> Path:
     """bash, as PATH has it outside of the working directory; where there is none, what every system has."""
     return find_program("bash", _given(environ).get("PATH", os.defpath), [Path.cwd()]) or Path(SHELL)
+
+
+def state_folder(environ: Mapping[str, str] | None = None) -> Path | None:
+    """Where programs of this user keep what outlives a run; None where the environment names no home."""
+    environ = os.environ if environ is None else environ
+    given, home = Path(environ.get("XDG_STATE_HOME", "")), Path(environ.get("HOME", ""))
+    if given.is_absolute():  # the XDG specification: a relative one is to be ignored
+        return given
+    return home / ".local" / "state" if home.is_absolute() else None
 
 
 def pager(environ: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str]]:

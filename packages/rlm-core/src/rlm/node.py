@@ -45,6 +45,10 @@ class Earlier:
     fork: bool = False
     rerun: bool = False
     """Run its cells again first, so that its variables are there."""
+    trust: bool = False
+    """Whoever made it, the user takes it over."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how this run differs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,22 @@ from typing import Any
 from rlm.broker.capacity import HostCapacity
 from rlm.broker.ledger import Ledger
 from rlm.broker.parcel import Parcel, wrap
-from rlm.config import Config, guest_environment, redactor_of, shell_program
+from rlm.config import (
+    Config,
+    guest_environment,
+    recorded_settings,
+    redactor_of,
+    shell_program,
+    state_folder,
+)
 from rlm.errors import ConfigError
 from rlm.kernel import Zygote
 from rlm.node import Earlier, Node, Order, Shared
 from rlm.process import files
 from rlm.result import RunResult
 from rlm.scratch import private_folder
-from rlm.session import Session
+from rlm.session import Changes, Session
+from rlm.session.signing_key import key_or_none
 from rlm.skills import Briefing
 from rlm.supplies import open_models, open_walls
 from rlm.text.encodings import decode
@@ -61,6 +69,7 @@ class Tree:
 
     def _open_session(self, order: Order) -> Session:
         config, redactor, told = order.config, redactor_of(order.config), VERSION
+        settings, key = recorded_settings(config), key_or_none(state_folder(), make=True)
         if order.earlier is None:
             return Session.create(
                 config.home,
@@ -70,9 +79,20 @@ class Tree:
                 redactor=redactor,
                 watch=self.watch,
                 version=told,
+                settings=settings,
+                key=key,
             )
-        folder, fork = order.earlier.folder, order.earlier.fork
-        return Session.resume(folder, fork=fork, model=config.model, redactor=redactor, watch=self.watch, version=told)
+        earlier = order.earlier
+        return Session.resume(
+            earlier.folder,
+            fork=earlier.fork,
+            trust=earlier.trust,
+            changes=Changes(config.model, order.cwd, settings, earlier.notes),
+            redactor=redactor,
+            watch=self.watch,
+            version=told,
+            key=key,
+        )
 
 
 @asynccontextmanager

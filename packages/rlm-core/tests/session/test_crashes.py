@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 from crash import check_resumes, eventful, kill_at
+from journals import KEY, session_folder
 from rlm.session import Session, journal
-from rlm.session.store import find, list_sessions
+from rlm.session.store import list_sessions
 
 HERE = Path(__file__).parent
 SUPPORT = HERE.parents[3] / "tests" / "support"
@@ -36,18 +37,20 @@ def memory() -> Iterator[Path]:
 
 @pytest.mark.parametrize("first", range(SLICES))
 def test_killed_at_any_byte_it_resumes_and_loses_at_most_its_last_record(memory: Path, first: int) -> None:
-    with Session.create(Path("home"), model="m", cwd=memory, prompt="p") as session:
+    with Session.create(Path("home"), model="m", cwd=memory, prompt="p", key=KEY) as session:
+        running = (session.folder / "meta.json").read_text()
         eventful(session)
     size = (session.folder / journal.NAME).stat().st_size
-    assert kill_at(session.folder, range(first, size + 1, SLICES)) > 1_000
+    assert kill_at(session.folder, range(first, size + 1, SLICES), running) > 1_000
 
 
 WRITE = """
 import sys
 from pathlib import Path
 from rlm.events import Failed
+from journals import KEY
 from rlm.session import Session
-session = Session.create(Path("home"), model="m", cwd=Path(sys.argv[1]), prompt="p")
+session = Session.create(Path("home"), model="m", cwd=Path(sys.argv[1]), prompt="p", key=KEY)
 for number in range(10**6):
     session(Failed("x" * 300_000))
     print(number, flush=True)
@@ -59,12 +62,15 @@ def test_killed_for_real_while_it_writes_it_keeps_every_record_that_it_told(tmp_
     for number in range(6):
         cwd = tmp_path / str(number)
         cwd.mkdir()
-        with subprocess.Popen([sys.executable, "-c", WRITE, cwd], stdout=subprocess.PIPE, text=True) as writer:
+        environment = os.environ | {"PYTHONPATH": str(SUPPORT)}
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITE, cwd], stdout=subprocess.PIPE, text=True, env=environment
+        ) as writer:
             assert writer.stdout is not None
             told = [int(line) for line in itertools.islice(writer.stdout, rounds.randint(5, 40))]
             writer.kill()
             told += [int(line) for line in writer.stdout.read().splitlines()]
-        reading = journal.read(find(cwd / "home"))
+        reading = journal.read(session_folder(cwd / "home"))
         assert len(told) <= len(reading.records) <= len(told) + 1
         assert reading.damaged == ()
         (listed,) = list_sessions(cwd / "home")
@@ -104,11 +110,11 @@ SYNCS = """
 import ctypes
 import sys
 from pathlib import Path
-from journals import opening
+from journals import KEY, opening
 from rlm.events import Asking
 from rlm.session import Session
 disk = ctypes.CDLL(sys.argv[1])
-with Session.create(Path("home"), model="m", cwd=Path(sys.argv[2]), prompt="p") as session:
+with Session.create(Path("home"), model="m", cwd=Path(sys.argv[2]), prompt="p", key=KEY) as session:
     for event in opening("task"):
         session(event)
     for _ in range(2):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from journals import conversations, encoded, opening, written
+from journals import KEY, conversations, encoded, opening, written
 from jsonschema import Draft202012Validator
 from rlm.events import Event, Replied
 from rlm.session import Session, journal
@@ -50,7 +50,7 @@ def test_every_record_of_any_conversation_fits_the_schema(events: list[Event]) -
 def test_every_file_and_every_line_of_a_session_fits_it(tmp_path: Path) -> None:
     seen: list[Record] = []
     folder = sample(tmp_path / "home")
-    with Session.resume(folder, fork=True, watch=seen.append) as session:
+    with Session.resume(folder, fork=True, watch=seen.append, key=KEY) as session:
         for event in opening("more"):
             session(event)
     for line in [*seen, session.result() | {"exit_code": 130}]:
@@ -83,7 +83,7 @@ def test_unknown_types_and_fields_fit_for_they_may_come_any_day() -> None:
 
 
 def test_the_page_names_every_type_every_field_and_every_metric(tmp_path: Path) -> None:
-    named = set(re.findall(r"`([a-z_]+)`", PAGE))
+    named = set(re.findall(r"`([a-z_0-9]+)`", PAGE))
     kinds = {
         name for name, each in SCHEMA["$defs"].items() if "required" in each and name not in ("record", "meta", "usage")
     }

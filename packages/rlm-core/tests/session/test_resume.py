@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fakes import ScriptedModel, says
-from journals import acceptable, cell, ending, opening, reply, turn
+from journals import KEY, acceptable, cell, ending, opening, reply, turn
 from rlm.agent import Agent
 from rlm.budget import Spent, Stop, TurnLimit
 from rlm.context import Compact
@@ -17,7 +17,7 @@ from rlm.errors import SessionError
 from rlm.events import ChildStarted, Dropped, Event, KernelRestarted, Replied, Said, Stopped
 from rlm.history import UNFINISHED, Summary
 from rlm.messages import Kind, ToolResult, User
-from rlm.session import Session, journal
+from rlm.session import Changes, Session, journal
 from rlm.session import meta as metas
 from rlm.session.codec import Record, decode
 from rlm.session.meta import read as read_meta
@@ -28,7 +28,7 @@ from rlm.toolbox import Toolbox
 
 
 def new(cwd: Path) -> Session:
-    return Session.create(Path(".rlm"), model="test-model", cwd=cwd, prompt="the task")
+    return Session.create(Path(".rlm"), model="test-model", cwd=cwd, prompt="the task", key=KEY)
 
 
 def play(session: Session, *events: Event) -> None:
@@ -66,7 +66,7 @@ def test_the_conversation_goes_on_exactly(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         play(session, *opening("task"), *turn("hm", (cell("x = 1"), "")), *ending("done", turns=2))
     before = replayed(session.folder)
-    agent = go_on(again := Session.resume(session.folder), "more")
+    agent = go_on(again := Session.resume(session.folder, key=KEY), "more")
     assert again.start == before
     assert again.notes == ()
     assert replayed(session.folder) == agent.state
@@ -79,7 +79,7 @@ def test_numbers_go_on_and_do_not_restart_from_zero(tmp_path: Path) -> None:
         with session.child("part") as child:
             play(child, *opening("part"), *ending("done"))
     first = read_meta(session.folder)
-    with Session.resume(session.folder) as again:
+    with Session.resume(session.folder, key=KEY) as again:
         assert again.start.spent.turns == 2
         assert (again.tree_usage, again.agents) == (first.tree_usage, 2)
         play(again, Said(User("more")), Replied(reply("so")))
@@ -93,7 +93,7 @@ def test_numbers_go_on_and_do_not_restart_from_zero(tmp_path: Path) -> None:
 def test_calls_left_unanswered_get_a_truthful_result(tmp_path: Path) -> None:
     session = new(tmp_path)
     play(session, *opening("task"), *turn("", (cell("a"), "1"), (cell("b"), "2"))[:4])
-    again = Session.resume(kill(session))
+    again = Session.resume(kill(session), key=KEY)
     results = [message for message in again.start.history.messages if isinstance(message, ToolResult)]
     assert [(result.content, result.ok) for result in results] == [("1", True), (UNFINISHED, False)]
     assert replayed(again.folder) == again.start
@@ -104,7 +104,7 @@ def test_a_compaction_that_was_cut_off_is_taken_back(tmp_path: Path) -> None:
     session = new(tmp_path)
     play(session, *opening("task"), *turn("", (cell("a"), "1")), Said(User("summarise", Kind.ASK)))
     play(session, Replied(reply("a summary"), aside=True))
-    again = Session.resume(kill(session))
+    again = Session.resume(kill(session), key=KEY)
     assert again.start.history.asides() == ()
     assert replayed(again.folder) == again.start
     go_on(again, "done")
@@ -121,7 +121,7 @@ def test_sub_agents_that_were_cut_off_are_ended_with_what_they_spent(tmp_path: P
     play(grandchild, *opening("of it"), Replied(reply("x", prompt=7)))
     for each in (grandchild, child, session):
         kill(each)
-    with Session.resume(session.folder) as again:
+    with Session.resume(session.folder, key=KEY) as again:
         assert again.notes == ("Sub-agents that were cut off: 1.",)
         assert again.tree_usage.prompt == 2_007
         assert again.agents == 3
@@ -131,7 +131,7 @@ def test_sub_agents_that_were_cut_off_are_ended_with_what_they_spent(tmp_path: P
         assert "was stopped" in ended["error"]
     for tree in read_tree(session.folder).walk():
         assert tree.meta.status == "cancelled"
-    with Session.resume(session.folder) as third:
+    with Session.resume(session.folder, key=KEY) as third:
         assert third.notes == ()
         assert third.tree_usage.prompt == 2_007
 
@@ -141,7 +141,7 @@ def test_a_torn_line_is_cut_and_the_user_is_told(tmp_path: Path) -> None:
     play(session, *opening("task"), Said(User("half of this", Kind.NOTE)))
     file = kill(session) / journal.NAME
     os.truncate(file, file.stat().st_size - 5)
-    with Session.resume(session.folder) as again:
+    with Session.resume(session.folder, key=KEY) as again:
         (note,) = again.notes
         assert note.startswith("The last record was half written, and was cut: ")
         assert len(again.start.history.messages) == 2
@@ -156,7 +156,7 @@ def test_damage_in_the_middle_is_named_and_left_as_it_is(tmp_path: Path) -> None
     file.write_bytes(lines[0] + b"#" * 20 + b"\n" + b"".join(lines[2:]))
     damaged = file.read_bytes()
     with pytest.raises(SessionError, match=r"Line 2 of the journal of session .* is damaged"):
-        Session.resume(session.folder)
+        Session.resume(session.folder, trust=True)
     assert file.read_bytes() == damaged
     assert journal.read(session.folder).damaged == (2,)
 
@@ -171,7 +171,7 @@ def test_a_lost_meta_json_is_told_again_from_the_journal(tmp_path: Path) -> None
             (session.folder / metas.NAME).write_text(content)
         (listed,) = list_sessions(tmp_path / ".rlm")
         assert (listed.folder, listed.meta.turns) == (session.folder, 2)
-    Session.resume(session.folder).finish()
+    Session.resume(session.folder, key=KEY, trust=True).finish()
     after = read_meta(session.folder)
     assert (after.session_id, after.prompt_preview, after.model) == (session.id, "the task", "test-model")
     assert (after.turns, after.usage) == (before.turns, before.usage)
@@ -193,7 +193,7 @@ def test_a_fork_leaves_the_old_one_as_it_is(tmp_path: Path) -> None:
         with session.child("part") as child:
             play(child, *opening("part"), *ending("done"))
     before = {path: path.read_bytes() for path in session.folder.rglob("*") if path.is_file()}
-    with Session.resume(session.folder, fork=True) as fork:
+    with Session.resume(session.folder, fork=True, key=KEY) as fork:
         assert fork.folder.parent == session.folder.parent
         assert fork.id == fork.folder.name != session.id
         assert fork.start == replayed(session.folder)
@@ -209,7 +209,7 @@ def test_a_fork_leaves_the_old_one_as_it_is(tmp_path: Path) -> None:
 def test_the_sub_agents_of_a_fork_are_its_own(tmp_path: Path) -> None:
     with new(tmp_path) as session, session.child("part"):
         pass
-    with Session.resume(session.folder, fork=True) as fork:
+    with Session.resume(session.folder, fork=True, key=KEY) as fork:
         (child,) = read_tree(fork.folder).children
         assert child.meta.parent == fork.id
     (child,) = read_tree(session.folder).children
@@ -224,7 +224,7 @@ def test_a_journal_that_was_tampered_with_leads_nowhere_else(tmp_path: Path) -> 
     (other.folder / "meta.json").write_text(running)
     for name in (f"../{other.id}", str(other.folder), ".", "outputs", "sub-00000000"):
         play(session, ChildStarted(name, "part"))
-    with Session.resume(kill(session)) as again:
+    with Session.resume(kill(session), key=KEY) as again:
         assert again.tree_usage.prompt == 0
     assert (other.folder / "meta.json").read_text() == running
 
@@ -233,7 +233,7 @@ def test_a_running_session_can_be_forked(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         play(session, *opening("task"))
         os.mkfifo(session.outputs / "pipe")  # what is no file must not hold the copy up
-        with Session.resume(session.folder, fork=True) as fork:
+        with Session.resume(session.folder, fork=True, key=KEY) as fork:
             assert fork.start.history.messages == session_messages(session)
         play(session, *ending("done"))
 
@@ -245,7 +245,7 @@ def session_messages(session: Session) -> tuple[object, ...]:
 def test_another_model_may_go_on(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         play(session, *opening("task"))
-    with Session.resume(session.folder, model="better-model"):
+    with Session.resume(session.folder, changes=Changes("better-model"), key=KEY):
         assert read_meta(session.folder).model == "better-model"
 
 
@@ -255,7 +255,7 @@ def test_a_link_in_the_place_of_a_session_is_not_opened(tmp_path: Path) -> None:
     link = session.folder.parent / "0123456789ab"
     link.symlink_to(session.folder)
     with pytest.raises(SessionError, match="symbolic link"):
-        Session.resume(link)
+        Session.resume(link, key=KEY)
     assert [listed.folder for listed in list_sessions(tmp_path / ".rlm")] == [session.folder]
 
 
@@ -264,7 +264,7 @@ def test_a_folder_that_is_gone_is_an_error_and_no_traceback(tmp_path: Path) -> N
         pass
     shutil.rmtree(session.folder)
     with pytest.raises(SessionError, match="cannot be opened: No such file"):
-        Session.resume(session.folder)
+        Session.resume(session.folder, key=KEY)
 
 
 # ---- the kernel that is gone

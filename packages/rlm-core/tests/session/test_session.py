@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from journals import cell, ending, opening, reply, session_folder, turn
+from journals import KEY, cell, ending, opening, reply, session_folder, turn
 from rlm.budget import Spent, Stop
 from rlm.errors import ModelError, SessionError
 from rlm.events import (
@@ -38,7 +38,7 @@ from rlm.text.redact import Redactor
 
 
 def new(cwd: Path, home: str | Path = ".rlm", **options: Any) -> Session:
-    return Session.create(Path(home), model="test-model", cwd=cwd, prompt="the task", **options)
+    return Session.create(Path(home), model="test-model", cwd=cwd, prompt="the task", key=KEY, **options)
 
 
 def play(session: Session, *events: Event) -> None:
@@ -248,7 +248,7 @@ def test_usage_of_the_tree_is_there_when_a_child_has_ended(tmp_path: Path) -> No
 
 
 def test_previews_are_short_and_one_line(tmp_path: Path) -> None:
-    with Session.create(Path(".rlm"), model="m", cwd=tmp_path, prompt="a\n\tb " * 99) as session:
+    with Session.create(Path(".rlm"), model="m", cwd=tmp_path, prompt="a\n\tb " * 99, key=KEY) as session:
         play(session, *ending("c\nd " * 99))
     meta = read_meta(session.folder)
     assert meta.prompt_preview.startswith("a b a b ")
@@ -379,17 +379,17 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
             with session.child("part"):
                 pass
         with pytest.raises(SessionError):
-            Session.resume(session.folder)
-    Session.resume(session.folder).finish()
+            Session.resume(session.folder, key=KEY)
+    Session.resume(session.folder, key=KEY).finish()
     assert open_files() == before
 
 
 RUN = """
 import sys, time
 from pathlib import Path
-from journals import opening
+from journals import KEY, opening
 from rlm.session import Session
-session = Session.create(Path(".rlm"), model="m", cwd=Path(sys.argv[1]), prompt="p")
+session = Session.create(Path(".rlm"), model="m", cwd=Path(sys.argv[1]), prompt="p", key=KEY)
 for event in opening("task"):
     session(event)
 print(session.folder, flush=True)
@@ -415,11 +415,11 @@ def test_a_session_whose_process_was_killed_is_lost_and_one_that_runs_is_refused
         meta = read_meta(folder)
         assert settled(meta, folder).status == "running"
         with pytest.raises(SessionError, match=f"is running in process {other.pid}. Stop it first, or fork it."):
-            Session.resume(folder)
+            Session.resume(folder, key=KEY)
         other.kill()
         other.wait()
     assert settled(meta, folder).status == "lost"
-    with Session.resume(folder) as session:
+    with Session.resume(folder, key=KEY) as session:
         assert settled(read_meta(folder), folder).status == "running"
         assert [message.wire()["role"] for message in session.start.history.messages] == ["system", "user"]
 

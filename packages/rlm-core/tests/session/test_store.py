@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from journals import cell, ending, opening, turn
+from journals import KEY, cell, ending, opening, turn
 from rlm.errors import SessionError
 from rlm.session import Session, journal
 from rlm.session.follow import Follower
@@ -20,7 +20,7 @@ from sample import Clock, hostile_sample, sample
 
 def new(home: Path, prompt: str = "the task", at: float = 1_000.0) -> Session:
     clock = Clock(at)
-    return Session.create(home, model="test-model", cwd=home.parent, prompt=prompt, clock=clock, timer=clock)
+    return Session.create(home, model="test-model", cwd=home.parent, prompt=prompt, clock=clock, timer=clock, key=KEY)
 
 
 def rename(session: Session, id: str) -> None:
@@ -44,16 +44,19 @@ def some(home: Path, *ids: str) -> None:
 def test_a_session_is_found_by_its_id_or_by_what_only_it_begins_with(tmp_path: Path) -> None:
     some(tmp_path, "aaaa00000000", "aaab00000000", "b00000000000")
     for wanted in ("aaaa00000000", "aaaa", "AAAA"):
-        assert find(tmp_path, wanted).name == "aaaa00000000"
+        assert find(tmp_path, wanted, key=KEY).name == "aaaa00000000"
     assert find(tmp_path, "b").name == "b00000000000"
 
 
 def test_the_newest_is_the_one_used_last(tmp_path: Path) -> None:
-    some(tmp_path, "aaaa00000000", "bbbb00000000")
-    assert find(tmp_path).name == "bbbb00000000"
-    Session.resume(tmp_path / "sessions" / "aaaa00000000").finish()
-    assert find(tmp_path).name == "aaaa00000000"
-    assert [listed.folder.name for listed in list_sessions(tmp_path)] == ["aaaa00000000", "bbbb00000000"]
+    folders = []
+    for time in (1.0, 2.0, 3.0):
+        with new(tmp_path, at=time) as session:
+            folders.append(session.folder)
+    assert find(tmp_path, key=KEY) == folders[2]
+    Session.resume(folders[0], key=KEY).finish()
+    assert find(tmp_path, key=KEY) == folders[0]
+    assert [listed.folder for listed in list_sessions(tmp_path)] == [folders[0], folders[2], folders[1]]
 
 
 @pytest.mark.parametrize(
@@ -69,12 +72,12 @@ def test_the_newest_is_the_one_used_last(tmp_path: Path) -> None:
 def test_what_cannot_be_found_is_said_clearly(tmp_path: Path, wanted: str, said: str) -> None:
     some(tmp_path, "aaaa00000000", "aaab00000000")
     with pytest.raises(SessionError, match=said):
-        find(tmp_path, wanted)
+        find(tmp_path, wanted, key=KEY)
 
 
 def test_where_there_is_none_it_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(SessionError, match=r'There is no session in .* yet. `rlm "task"` makes one.'):
-        find(tmp_path / "nowhere")
+        find(tmp_path / "nowhere", key=KEY)
     assert list_sessions(tmp_path / "nowhere") == []
 
 
@@ -102,7 +105,7 @@ def lines(width: int = 120) -> tuple[Canvas, io.StringIO]:
 def test_the_list_says_what_matters_in_one_line_each(tmp_path: Path) -> None:
     folder = sample(tmp_path / "home")
     canvas, file = lines()
-    show_list(list_sessions(tmp_path / "home"), canvas, now=1_760_000_000 + 7_500)
+    show_list(list_sessions(tmp_path / "home", KEY), canvas, now=1_760_000_000 + 7_500)
     head, line = file.getvalue().splitlines()
     assert head.split() == ["id", "age", "status", "turns", "agents", "tokens", "folder", "task"]
     assert line.split()[:7] == [folder.name, "2", "h", "done", "5", "5", "31k"]
@@ -119,8 +122,9 @@ def test_the_list_fits_a_narrow_terminal(tmp_path: Path) -> None:
 
 def test_the_list_as_json_is_meta_json_and_the_folder(tmp_path: Path) -> None:
     folder = sample(tmp_path / "home")
-    (listed,) = list_sessions(tmp_path / "home")
-    assert listed_wire(listed) == json.loads((folder / "meta.json").read_text()) | {"folder": str(folder)}
+    (listed,) = list_sessions(tmp_path / "home", KEY)
+    written = json.loads((folder / "meta.json").read_text())
+    assert listed_wire(listed) | {"mac": written["mac"]} == written | {"folder": str(folder), "foreign": False}
 
 
 # ---- read and show

@@ -10,9 +10,10 @@ from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.output import open_output
 from rlm.cli.streams import put, put_json
-from rlm.config import read_config
+from rlm.config import read_config, state_folder
 from rlm.errors import ConfigError, SessionError
 from rlm.session.export import Format, export
+from rlm.session.signing_key import key_or_none
 from rlm.session.store import find, list_sessions, read_tree
 
 _ONE = (Format.HTML, Format.IPYNB, Format.ATIF)
@@ -45,7 +46,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _folders(home: Path, ids: Sequence[str]) -> Iterator[Path]:
     if not ids:
-        yield find(home)
+        yield find(home, key=key_or_none(state_folder()))
     for wanted in ids:
         if any(sign in wanted for sign in "*?["):
             yield from _matching(home, wanted)

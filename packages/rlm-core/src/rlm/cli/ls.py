@@ -9,8 +9,9 @@ from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.page import Output
 from rlm.cli.streams import put_json, say
-from rlm.config import read_config
+from rlm.config import read_config, state_folder
 from rlm.session.show import listed_wire, show_list
+from rlm.session.signing_key import key_or_none
 from rlm.session.store import list_sessions
 
 
@@ -19,7 +20,7 @@ def run(argv: Sequence[str]) -> int:
     made = parser("rlm ls", "List the sessions, newest first.")
     add_settings(made, "home", "json", "color")
     config = read_config(settings_given(made.parse_args(argv)))
-    sessions = list_sessions(config.home.absolute())
+    sessions = list_sessions(config.home.absolute(), key_or_none(state_folder()))
     if config.json:
         for listed in sessions:
             put_json(json.dumps(listed_wire(listed)))

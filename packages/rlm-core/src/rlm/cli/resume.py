@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from rlm.cli import front
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.jsonlines import ends_with_a_result
+from rlm.cli.place import working_directory
+from rlm.cli.recorded import check_named, differences, resumed_config
 from rlm.cli.stdin import read_task
-from rlm.config import read_config, wants_json
+from rlm.cli.streams import say
+from rlm.cli.trust import warning
+from rlm.config import read_config, state_folder, wants_json
 from rlm.errors import ConfigError, SessionError
+from rlm.process.files import resolve
 from rlm.runtime import Earlier, Order
+from rlm.session.meta import Meta
+from rlm.session.ownership import doubt, not_yours
+from rlm.session.signing_key import key_or_none
 from rlm.session.store import find, meta_of
 
 GO_ON = "Go on with the task."
@@ -33,29 +42,63 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _order(given: argparse.Namespace) -> Order:
-    settings = settings_given(given)
+    flags = settings_given(given)
     wanted, more = _id_and_text(given.words)
-    folder = find(read_config(settings).home.absolute(), wanted)
-    meta = meta_of(folder)
-    config = read_config({"model": meta.model} | settings)  # its own model, unless a flag says otherwise
-    cwd = Path(meta.cwd)
-    if not _is_there(cwd):
-        raise SessionError(f"Session {folder.name} worked in {cwd}, which is gone. Make it again, or read the session.")
+    key = key_or_none(state_folder())
+    folder = find(read_config(flags).home.absolute(), wanted, key)
+    why, meta = doubt(folder, key), meta_of(folder)
+    if why and not given.trust:
+        raise ConfigError(not_yours(folder.name, why))
+    recorded = {"model": meta.model} | meta.settings
+    cwd = _place(folder, meta, here=given.here)
+    check_named(folder.name, recorded, flags, cwd)
+    config = resumed_config(recorded, flags)
+    if why:
+        say(warning(folder, why, config, recorded, cwd, replay=given.replay))
     task = read_task(more) if more is not None else GO_ON
-    return Order(task or GO_ON, config, cwd, earlier=Earlier(folder, fork=given.fork, rerun=given.replay))
+    notes = tuple(filter(None, [differences(recorded, config, flags)]))
+    earlier = Earlier(folder, fork=given.fork, rerun=given.replay, trust=bool(why), notes=notes)
+    return Order(task or GO_ON, config, cwd, earlier=earlier)
 
 
-def _is_there(folder: Path) -> bool:
+def _place(folder: Path, meta: Meta, *, here: bool) -> Path:
+    """Where the run goes on: in the session's folder, which is the working directory or in it.
+
+    Raises:
+        ConfigError: it is elsewhere; names it.
+        SessionError: it is gone.
+    """
+    present = working_directory()
+    if here or not meta.cwd:
+        return present
+    here_instead = f"`rlm resume {folder.name} --here` goes on in {present}"
+    place = _existing(meta.cwd)
+    if place is None:
+        raise SessionError(f"Session {folder.name} worked in {meta.cwd}, which is gone. {here_instead}.")
+    if not place.is_relative_to(present):
+        home = shlex.quote(str(folder.parent.parent))
+        raise ConfigError(
+            f"Session {folder.name} worked in {place}, which is not in this folder. {here_instead}; to go on there: "
+            f"cd {shlex.quote(str(place))} && rlm resume {folder.name} --home {home}"
+        )
+    return place
+
+
+def _existing(folder: str) -> Path | None:
+    """The real path of a folder, if it is one."""
     try:
-        return folder.is_dir()
+        place = resolve(folder)
+        return place if place.is_dir() else None
     except OSError:  # meta.json can hold what is no path
-        return False
+        return None
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     made = parser("rlm resume", "Go on with a session: the newest, or the one whose id begins so.")
     made.add_argument("--fork", action="store_true", help="go on with a copy; the old session stays as it is")
     made.add_argument("--replay", action="store_true", help="run its cells again, and show where results differ")
+    made.add_argument("--here", action="store_true", help="work in this folder, where the session worked in another")
+    made.add_argument("--trust", action="store_true", help="go on with a session that you have not made here yourself")
     add_settings(made)
     made.add_argument("words", nargs="*", metavar='[ID] ["more"]', help="which session, and what to do next")
     return made.parse_intermixed_args(argv)

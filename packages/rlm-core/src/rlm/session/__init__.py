@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlm.session.session import Session
+    from rlm.session.session import Changes, Session
 
-__all__ = ["Session"]
+__all__ = ["Changes", "Session"]
 
 
 def __getattr__(name: str) -> Any:
-    """`Session` only when it is wanted: `rlm ls` and `rlm show` read sessions, and need no event loop."""
-    if name == "Session":
-        from rlm.session.session import Session
+    """Only when it is wanted: `rlm ls` and `rlm show` read sessions, and need no event loop."""
+    if name in __all__:
+        from rlm.session import session
 
-        return Session
+        return getattr(session, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from secrets import token_hex
 
 from rlm.budget import Stop
 from rlm.errors import SessionError
 from rlm.events import ChildEnded
 from rlm.session import meta as metas
 from rlm.session.codec import Record, decode
-from rlm.session.folder import enter, new_folder
-from rlm.session.journal import Journal
+from rlm.session.folder import new_folder, read_regular, write_new
+from rlm.session.journal import Journal, read, whole_lines
 from rlm.session.meta import Meta
-from rlm.session.store import child_names, meta_of
-from rlm.session.tally import TREE, Subtree, Tally
+from rlm.session.signature import Signer
+from rlm.session.store import CHILD, child_names, meta_of
+from rlm.session.tally import Subtree, Tally
 from rlm.state import State, replay
 
 CUT_OFF = "The run that it belonged to was stopped."
@@ -36,36 +39,33 @@ class Earlier:
     notes: tuple[str, ...]
 
 
-def read_earlier(folder: Path, journal: Journal, agent: str) -> Earlier:
+def read_earlier(folder: Path, journal: Journal, agent: str, signer: Signer | None = None) -> Earlier:
     """Read a session that is to go on. Its lock is held, so nobody runs it or any of its sub-agents.
 
     Raises:
-        SessionError: it is damaged.
+        SessionError: it is damaged. Nothing has been changed then.
     """
-    records, torn = _mend(journal, folder)
-    tally = Tally()
-    for record in records:
-        tally.add(record)
-    cut_off = tuple(_open_children(records, folder, agent))
-    notes = [f"The last record was half written, and was cut: {torn} bytes."] if torn else []
-    if cut_off:
-        notes.append(f"Sub-agents that were cut off: {len(cut_off)}.")
-    return Earlier(records, replay(decode(records)), tally, _settle_children(folder, agent), cut_off, tuple(notes))
-
-
-def _mend(journal: Journal, folder: Path) -> tuple[tuple[Record, ...], int]:
     reading = journal.read()
     if reading.damaged:
         raise SessionError(
             f"Line {reading.damaged[0]} of the journal of session {folder.name} is damaged: it can be read "
             "(`rlm show`), not resumed."
         )
+    tally = Tally()
+    for record in reading.records:
+        tally.add(record)
+    state = replay(decode(reading.records))
     if reading.torn:
         journal.cut(reading.sound)
-    return reading.records, reading.torn
+    cut_off = tuple(_open_children(reading.records, folder, agent, signer))
+    notes = [f"The last record was half written, and was cut: {reading.torn} bytes."] if reading.torn else []
+    if cut_off:
+        notes.append(f"Sub-agents that were cut off: {len(cut_off)}.")
+    below = _settle_children(folder, agent, signer)
+    return Earlier(reading.records, state, tally, below, cut_off, tuple(notes))
 
 
-def _open_children(records: Iterable[Record], folder: Path, agent: str) -> Iterable[ChildEnded]:
+def _open_children(records: Iterable[Record], folder: Path, agent: str, signer: Signer | None) -> Iterable[ChildEnded]:
     """The missing ends of the sub-agents that were started and not ended."""
     started: dict[str, None] = {}
     for record in records:
@@ -75,56 +75,90 @@ def _open_children(records: Iterable[Record], folder: Path, agent: str) -> Itera
             started.pop(record["folder"], None)
     there = child_names(folder)
     for name in started:
-        tree = _settle_child(folder / name, f"{agent}/{name}") if name in there else Subtree()
-        turns = meta_of(folder / name).turns if tree.by_agent else 0
+        path, inner = f"{agent}/{name}", signer and signer.child(name)
+        tree, turns = _settle_child(folder / name, path, inner) if name in there else (Subtree(), 0)
         yield ChildEnded(name, Stop.CANCELLED, turns, tree.usage, CUT_OFF)
 
 
-def _settle_children(folder: Path, agent: str) -> Subtree:
-    """What the sub-agents came to, from their meta.json; those that say they are running are marked as cancelled."""
+def _settle_children(folder: Path, agent: str, signer: Signer | None) -> Subtree:
+    """What the sub-agents came to; those whose meta.json says that they are running are marked as cancelled."""
     below = Subtree()
     for name in child_names(folder):
-        below.take(_settle_child(folder / name, f"{agent}/{name}"))
+        tree, _ = _settle_child(folder / name, f"{agent}/{name}", signer and signer.child(name))
+        below.take(tree)
     return below
 
 
-def _settle_child(folder: Path, agent: str) -> Subtree:
-    below = _settle_children(folder, agent)
+def _settle_child(folder: Path, agent: str, signer: Signer | None) -> tuple[Subtree, int]:
+    """Its subtree and its own turns, by the journals: a meta.json may be older, where the disk was full."""
+    below = _settle_children(folder, agent, signer)
     try:
-        meta = meta_of(folder)
+        meta, records = meta_of(folder), read(folder).records
     except SessionError:
-        return below  # it was killed before it had begun
+        return below, 0  # it was killed before it had begun
+    tally = Tally()
+    for record in records:
+        tally.add(record)
     if meta.status == metas.RUNNING:
-        _cancel(folder, meta)
-    counts = Counter({name: int(meta.metrics.get(name, 0)) for name in TREE})
-    tree = Subtree(meta.usage, counts, meta.depth, {agent: meta.usage})
-    tree.take(below)
-    return tree
+        _cancel(folder, tally.updated(meta, below), signer)
+    return tally.subtree(agent, meta.depth, below), tally.turns
 
 
-def _cancel(folder: Path, meta: Meta) -> None:
+def _cancel(folder: Path, meta: Meta, signer: Signer | None) -> None:
     stop = Stop.CANCELLED
     meta = replace(meta, status=stop.status, stop_reason=str(stop), end_time=meta.updated_time)
+    with _opened(folder) as handle:
+        metas.write(handle, meta.wire(), signer)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        metas.write(handle, meta.wire())
+        yield handle
     finally:
         os.close(handle)
 
 
+def adopt(folder: Path, parent: str, signer: Signer | None) -> None:
+    """Make the sub-agents in `folder` those of the session `parent`, and sign what is there of them.
+
+    Raises:
+        SessionError: their meta.json cannot be written.
+    """
+    for name in child_names(folder):
+        inner = signer and signer.child(name)
+        adopt(folder / name, name.removeprefix("sub-"), inner)
+        try:
+            meta = _vouched(meta_of(folder / name), folder / name)
+        except SessionError:
+            continue  # it was killed before it had begun
+        with _opened(folder / name) as handle:
+            metas.write(handle, replace(meta, parent=parent, session_id=name.removeprefix("sub-")).wire(), inner)
+
+
+def _vouched(meta: Meta, folder: Path) -> Meta:
+    """With the journal as it is now, for a signature that takes it over."""
+    lines = whole_lines(folder)
+    return replace(meta, run=token_hex(8), journal_bytes=len(lines), journal_sha256=hashlib.sha256(lines).hexdigest())
+
+
 def fork(folder: Path, sessions: int) -> str:
-    """Copy a session to a new id in the folder `sessions`, a descriptor; the id.
+    """Copy a session to a new id in the folder `sessions`, a descriptor; the id. It may be running.
+
+    Each meta.json is read before its journal is copied, and goes with any journal that has grown since then.
 
     Raises:
         SessionError: it cannot be copied.
     """
     name, handle = new_folder(sessions, "", 6)
     copy = folder.parent / name
+    kept = dict(_metas(folder))
     try:
-        shutil.copytree(folder, copy, symlinks=True, ignore=_passing, dirs_exist_ok=True)
-        metas.write(handle, replace(meta_of(folder), session_id=name).wire())
-        for child in child_names(copy):
-            _adopt(handle, child, copy / child, name)
+        shutil.copytree(folder, copy, symlinks=True, ignore=_Passing(kept), dirs_exist_ok=True)
+        for path, data in kept.items():
+            with _opened(copy / path.relative_to(folder)) as inner:
+                write_new(inner, metas.NAME, data)
     except (OSError, shutil.Error) as error:
         shutil.rmtree(copy, ignore_errors=True)
         raise SessionError(f"The session cannot be copied: {error}.") from None
@@ -133,15 +167,27 @@ def fork(folder: Path, sessions: int) -> str:
     return name
 
 
-def _adopt(parent: int, name: str, folder: Path, parent_id: str) -> None:
-    handle = enter(parent, name)
+def _metas(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Each agent's folder and its meta.json; empty where it is missing."""
     try:
-        metas.write(handle, replace(meta_of(folder), parent=parent_id).wire())
-    finally:
-        os.close(handle)
+        yield folder, read_regular(folder / metas.NAME, limit=metas.LARGEST)
+    except OSError:
+        yield folder, b""
+    for name in child_names(folder):
+        yield from _metas(folder / name)
 
 
-def _passing(folder: str, names: list[str]) -> list[str]:
-    """What comes and goes in a running session, and what is neither file nor folder."""
-    here = [Path(folder, name) for name in names]
-    return [each.name for each in here if each.suffix == ".new" or not (each.is_file() or each.is_dir())]
+@dataclass(frozen=True, slots=True)
+class _Passing:
+    """What is not copied: what comes and goes in a running session, sub-agents that have just begun, and what is
+    neither file nor folder."""
+
+    agents: Collection[Path]
+
+    def __call__(self, folder: str, names: list[str]) -> list[str]:
+        return [name for name in names if not self._stays(Path(folder, name))]
+
+    def _stays(self, path: Path) -> bool:
+        if path.parent in self.agents and (path.name == metas.NAME or CHILD.fullmatch(path.name)):
+            return path in self.agents
+        return path.suffix != ".new" and (path.is_file() or path.is_dir())

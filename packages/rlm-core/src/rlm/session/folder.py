@@ -157,11 +157,13 @@ def open_regular(path: Path | str, start: int = 0) -> BinaryIO:
     return os.fdopen(file, "rb")
 
 
-def read_regular(path: Path | str) -> bytes:
-    """The content of such a file.
+def read_regular(path: Path | str, limit: int | None = None) -> bytes:
+    """The content of such a file. With a `limit` in bytes, one that holds more is refused.
 
     Raises:
         OSError: there is no such file.
     """
     with open_regular(path) as stream:
+        if limit is not None and os.fstat(stream.fileno()).st_size > limit:
+            raise OSError(f"{path} is larger than {limit:,} bytes")
         return stream.read()

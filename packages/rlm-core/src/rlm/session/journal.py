@@ -4,6 +4,7 @@ power when `sync` does."""
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import time
@@ -18,7 +19,8 @@ from typing import BinaryIO, NoReturn, Self
 
 from rlm.errors import SessionError
 from rlm.session.codec import Record
-from rlm.session.folder import open_regular, refused, write_all
+from rlm.session.folder import open_regular, read_regular, refused, write_all
+from rlm.session.signature import FIELD, RecordSigner, Signer
 
 NAME = "messages.jsonl"
 
@@ -105,6 +107,28 @@ def parse(data: bytes) -> Reading:
     return Reader(lambda: BytesIO(data)).reading()
 
 
+def whole_lines(folder: Path) -> bytes:
+    """The bytes that `read` finds sound; none where there is no journal.
+
+    Raises:
+        SessionError: it cannot be read.
+    """
+    try:
+        data = read_regular(folder / NAME)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise SessionError(f"The journal of {folder} cannot be read: {error.strerror or error}.") from None
+    return data[: _sound_end(data)]
+
+
+def _sound_end(data: bytes) -> int:
+    end = data.rfind(b"\n") + 1
+    while end and _record(data[data.rfind(b"\n", 0, end - 1) + 1 : end]) is None:
+        end = data.rfind(b"\n", 0, end - 1) + 1
+    return end
+
+
 def _record(line: bytes) -> Record | None:
     if not line.endswith(b"\n"):
         return None
@@ -112,8 +136,10 @@ def _record(line: bytes) -> Record | None:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    whole = isinstance(record, dict) and isinstance(record.get("type"), str) and type(record.get("id")) is int
-    return record if whole else None
+    if not isinstance(record, dict):
+        return None
+    record.pop(FIELD, None)  # it is of the bytes of the line
+    return record if isinstance(record.get("type"), str) and type(record.get("id")) is int else None
 
 
 def line(record: Record) -> bytes:
@@ -207,6 +233,8 @@ class Journal:
         self._size = os.fstat(self._file).st_size
         self._synced = self._size
         self._broken = ""
+        self._signer: RecordSigner | None = None
+        self._synced_digest = ""
 
     def __enter__(self) -> Self:
         return self
@@ -231,6 +259,18 @@ class Journal:
             raise refused("The journal cannot be mended", error) from None
         self._size = self._synced = size
 
+    def sign(self, signer: Signer, run: str) -> None:
+        """Sign all records from here on, as those of this run."""
+        with open(self._file, "rb", closefd=False) as stream:
+            stream.seek(0)
+            self._signer = RecordSigner(signer, run, hashlib.file_digest(stream, "sha256"))
+        self._synced_digest = self._signer.digest
+
+    @property
+    def synced(self) -> tuple[int, str]:
+        """How many bytes the disk has, and their digest in hex; empty if the journal is not signed."""
+        return self._synced, self._synced_digest
+
     def append(self, record: Record) -> None:
         """Write a record.
 
@@ -240,6 +280,8 @@ class Journal:
         if self._broken:
             raise SessionError(self._broken)
         data = line(record)
+        if self._signer is not None:
+            data = self._signer.sign(data)
         try:
             write_all(self._file, data)
         except OSError as error:
@@ -263,6 +305,8 @@ class Journal:
         except OSError as error:
             self._give_up(error)
         self._synced = self._size
+        if self._signer is not None:
+            self._synced_digest = self._signer.digest
 
     def _give_up(self, error: OSError) -> NoReturn:
         """After a failed sync nobody knows what is on disk: a second try that succeeds would prove nothing."""

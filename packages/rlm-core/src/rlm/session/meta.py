@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from rlm.messages import Usage
 from rlm.session.codec import Record, usage_read, usage_wire
 from rlm.session.folder import read_regular, refused, write_new
 from rlm.session.journal import is_locked
+from rlm.session.signature import Signer
 
 NAME = "meta.json"
 FORMAT = 1
@@ -26,10 +28,17 @@ LOST = "lost"
 PREVIEW = 200
 """Characters."""
 
+LARGEST = 10_000_000
+"""Bytes of a meta.json. rlm writes a few thousand; what is larger was put there to fill our memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """Times are seconds since 1970. `pid_start` tells the process from a later one with the same number."""
+    """Times are seconds since 1970. `pid_start` tells the process from a later one with the same number.
+
+    `settings` are those that a resumed run has too. `run` is new with each run; with `journal_bytes` and
+    `journal_sha256`, of the journal when it was last synced, it ties a signed meta.json to its journal.
+    """
 
     session_id: str = ""
     parent: str | None = None
@@ -50,6 +59,10 @@ class Meta:
     usage: Usage = field(default_factory=Usage)
     tree_usage: Usage = field(default_factory=Usage)
     metrics: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    run: str = ""
+    journal_bytes: int = 0
+    journal_sha256: str = ""
 
     def wire(self) -> Record:
         plain: Record = {name: getattr(self, name) for name in _NAMES}
@@ -58,25 +71,44 @@ class Meta:
 
 
 _NAMES = [each.name for each in fields(Meta)]
-_TEXT, _NUMBER, _NOTHING = str, (int, float), type(None)
-_KINDS: dict[str, Any] = {
-    "depth": int,
-    "pid": int,
-    "turns": int,
-    "parent": (_TEXT, _NOTHING),
-    "stop_reason": (_TEXT, _NOTHING),
-    "start_time": _NUMBER,
-    "updated_time": _NUMBER,
-    "end_time": (*_NUMBER, _NOTHING),
-    "usage": dict,
-    "tree_usage": dict,
-    "metrics": dict,
+_LARGE = 2**63
+"""Numbers beyond this are none that rlm wrote, and no clock and no table can show them."""
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _LARGE
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and -_LARGE < value < _LARGE
+
+
+def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+def _each(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(fits, value.values()))
+
+
+_FITS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("depth", "pid", "turns", "journal_bytes"), _whole),
+    **dict.fromkeys(("parent", "stop_reason"), _or_none(_text)),
+    **dict.fromkeys(("start_time", "updated_time"), _number),
+    "end_time": _or_none(_number),
+    **dict.fromkeys(("usage", "tree_usage"), _each(lambda value: _whole(value) or value is True)),
+    "metrics": _each(_number),
+    "settings": _each(_text),
 }
 
 
 def from_wire(wire: Record) -> Meta:
     """What can be understood of it; defaults for the rest, so that other versions can be read."""
-    known = {name: wire[name] for name in _NAMES if name in wire and isinstance(wire[name], _KINDS.get(name, _TEXT))}
+    known = {name: wire[name] for name in _NAMES if name in wire and _FITS.get(name, _text)(wire[name])}
     for name in ("usage", "tree_usage"):
         known[name] = usage_read(known.get(name, {}))
     return Meta(**known)
@@ -88,28 +120,39 @@ def read(folder: Path) -> Meta:
     Raises:
         SessionError: there is none that can be read.
     """
+    return read_signed(folder, None)[0]
+
+
+def read_signed(folder: Path, signer: Signer | None) -> tuple[Meta, bool]:
+    """The same, and whether it has a valid signature.
+
+    Raises:
+        SessionError: as `read`.
+    """
     try:
-        wire = json.loads(read_regular(f"{folder}/{NAME}"))
+        data = read_regular(f"{folder}/{NAME}", limit=LARGEST)
+        wire = json.loads(data)
     except (OSError, ValueError, RecursionError):
         raise SessionError(f"{folder} has no {NAME} that can be read.") from None
     meta = from_wire(wire) if isinstance(wire, dict) else Meta()
     if not meta.session_id:
         raise SessionError(f"{folder / NAME} says nothing of a session.")
-    return meta
+    return meta, signer is not None and signer.made_meta(data)
 
 
-def write(folder: int, wire: Record) -> None:
+def write(folder: int, wire: Record, signer: Signer | None = None) -> None:
     """Replace meta.json in the folder of this descriptor, at once or not at all. Nobody waits for the disk: should the
     machine lose its power, the journal tells it again.
 
     Raises:
         SessionError: it could not be written.
     """
+    data = json.dumps(wire).encode()
     new = NAME + ".new"
     try:
         with suppress(FileNotFoundError):
             os.unlink(new, dir_fd=folder)  # what a killed writer left
-        write_new(folder, new, json.dumps(wire).encode())
+        write_new(folder, new, data if signer is None else signer.sign_meta(data))
         os.rename(new, NAME, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
         raise refused("The session cannot be written", error) from error

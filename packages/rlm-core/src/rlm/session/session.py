@@ -6,27 +6,31 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 from typing import Self
 
 from rlm.budget import Spent, Stop
 from rlm.conversation import Conversation
-from rlm.errors import SessionError
+from rlm.errors import ConfigError, SessionError
 from rlm.events import Asking, Event, Stopped
 from rlm.messages import Usage
 from rlm.session import meta as metas
 from rlm.session import store
 from rlm.session.clock import steady
 from rlm.session.codec import Clock, Encoder, Record
-from rlm.session.earlier import Earlier, read_earlier
+from rlm.session.earlier import Earlier, adopt, read_earlier
 from rlm.session.earlier import fork as copy
 from rlm.session.folder import cannot_be_made, enter, new_folder, open_sessions
 from rlm.session.journal import Journal
 from rlm.session.meta import Meta, preview
+from rlm.session.ownership import doubt, not_yours
 from rlm.session.redact import redact_files
+from rlm.session.signature import Signer
+from rlm.session.signing_key import SigningKey
 from rlm.session.tally import Subtree, Tally
 from rlm.state import State
 from rlm.text.redact import Redactor
@@ -44,6 +48,27 @@ class Common:
     version: str = ""
     clock: Clock = field(default_factory=steady)
     timer: Clock = time.monotonic
+    key: SigningKey | None = None
+
+    def signer(self, name: str, parent: Signer | None = None) -> Signer | None:
+        """Of a root's folder, or of one in its parent's."""
+        if parent is not None:
+            return parent.child(name)
+        return Signer(self.key, name) if self.key else None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a run that resumes a session does otherwise; None: as before. `notes` tell the user."""
+
+    model: str | None = None
+    cwd: Path | None = None
+    settings: Mapping[str, str] | None = None
+    notes: tuple[str, ...] = ()
+
+    def applied(self, meta: Meta) -> Meta:
+        meta = replace(meta, model=self.model or meta.model, cwd=str(self.cwd or meta.cwd))
+        return meta if self.settings is None else replace(meta, settings=dict(self.settings))
 
 
 class Session:
@@ -64,6 +89,7 @@ class Session:
         self._common = common
         self._parent = parent
         self._meta = meta
+        self._signer: Signer | None = common.signer(folder.name, parent._signer if parent else None)
         self._tally = Tally()
         self._below = Subtree()
         self._encoder = Encoder(common.clock, common.timer)
@@ -82,19 +108,23 @@ class Session:
         version: str = "",
         clock: Clock | None = None,
         timer: Clock = time.monotonic,
+        settings: Mapping[str, str] | None = None,
+        key: SigningKey | None = None,
     ) -> Self:
         """Make a session folder in `home`/sessions. A relative `home` is one in `cwd`.
+
+        `settings` are recorded for runs that resume it. What is written is signed with `key`.
 
         Raises:
             SessionError: the folder cannot be made or written; says what to do.
         """
         cwd = cwd.absolute()
         home = Path(os.path.normpath(cwd / home))
-        common = Common(redactor or Redactor(), watch, version, clock or steady(), timer)
+        common = Common(redactor or Redactor(), watch, version, clock or steady(), timer, key)
         sessions = open_sessions(home, cwd)
         try:
             name, handle = new_folder(sessions, "", 6)
-            meta = _first_meta(name, model, str(cwd), prompt, common)
+            meta = replace(_first_meta(name, model, str(cwd), prompt, common), settings=dict(settings or {}))
             session = cls(home / "sessions" / name, handle, meta, common)
             session._begin(sessions)
         finally:
@@ -108,37 +138,42 @@ class Session:
         folder: Path,
         *,
         fork: bool = False,
-        model: str | None = None,
+        trust: bool = False,
+        changes: Changes | None = None,
         redactor: Redactor | None = None,
         watch: Watch | None = None,
         version: str = "",
         clock: Clock | None = None,
+        key: SigningKey | None = None,
     ) -> Self:
         """Open a session again, or a copy of it. What was left open is settled; `start` is what to go on from.
 
-        `model` is the one to go on with, where it is another.
+        With `trust`, whoever made the session, it is the user's own from here on.
 
         Raises:
-            SessionError: another process runs it, or its journal is damaged.
+            ConfigError: by `key`, this user has not made it.
+            SessionError: another process runs it, or its journal is damaged. Nothing has been changed then.
         """
-        common = Common(redactor or Redactor(), watch, version, clock or steady())
+        common = Common(redactor or Redactor(), watch, version, clock or steady(), key=key)
         sessions = open_sessions(folder.parent.parent.absolute(), Path.cwd(), make=False)
         try:
             name = copy(folder, sessions) if fork else folder.name
-            handle = enter(sessions, name)
+            session = cls(folder.parent.absolute() / name, enter(sessions, name), Meta(), common)
+            try:
+                session._reopen(folder.name, changes or Changes(), trust=trust)
+            except BaseException:
+                session._close()
+                if fork:
+                    shutil.rmtree(name, ignore_errors=True, dir_fd=sessions)
+                raise
         except OSError as error:
             raise SessionError(f"Session {folder.name} cannot be opened: {error.strerror}.") from None
         finally:
             os.close(sessions)
-        session = cls(folder.parent.absolute() / name, handle, Meta(), common)
-        try:
-            session._reopen(model, folder.name if fork else "")
-        except BaseException:
-            session._close()
-            raise
         return session
 
-    def _reopen(self, model: str | None, forked_from: str) -> None:
+    def _reopen(self, origin: str, changes: Changes, *, trust: bool) -> None:
+        """`origin` is the session's name; this may be a copy of it."""
         old = store.meta_of(self.folder)
         try:
             self._journal = Journal(self._handle, new=False)
@@ -146,14 +181,31 @@ class Session:
             raise SessionError(
                 f"Session {old.session_id} is running in process {old.pid}. Stop it first, or fork it."
             ) from None
-        earlier = read_earlier(self.folder, self._journal, self.agent_path)
-        self._meta = replace(old, version=self._common.version, model=model or old.model, **metas.process())
+        if not trust and (why := doubt(self.folder, self._common.key, origin)):
+            raise ConfigError(not_yours(origin, why))
+        earlier = read_earlier(self.folder, self._journal, self.agent_path, self._signer)
+        if trust or origin != self.folder.name:
+            adopt(self.folder, self.folder.name, self._signer)
         self._encoder = Encoder(self._common.clock, self._common.timer, earlier.records)
-        self._tally, self._below, self.notes = earlier.tally, earlier.below, earlier.notes
-        self._introduce()
-        origin = {"forked_from": forked_from} if forked_from else {}
-        self._take(self._encoder.journalled("resume", pid=self._meta.pid, **origin))
+        self._tally, self._below = earlier.tally, earlier.below
+        self.notes = (*changes.notes, *earlier.notes)
+        self._begin_run(changes.applied(old), origin)
         self._go_on(earlier)
+
+    def _begin_run(self, meta: Meta, origin: str) -> None:
+        """meta.json first: it vouches for the journal as it is. Then the record, which is of the new run."""
+        assert self._journal is not None, "it has just been opened"
+        meta = replace(meta, session_id=self.folder.name, parent=None, depth=0, version=self._common.version)
+        self._meta = replace(meta, run=token_hex(8), **metas.process())
+        self._sign(self._journal)
+        self._write_meta()
+        self._introduce()
+        forked = {"forked_from": origin} if origin != self.folder.name else {}
+        self._take(self._encoder.journalled("resume", pid=self._meta.pid, **forked))
+
+    def _sign(self, journal: Journal) -> None:
+        if self._signer is not None:
+            journal.sign(self._signer, self._meta.run)
 
     def _go_on(self, earlier: Earlier) -> None:
         """Settle what was left open, as events."""
@@ -182,6 +234,7 @@ class Session:
         try:
             os.mkdir("outputs", 0o700, dir_fd=self._handle)
             self._journal = Journal(self._handle)
+            self._sign(self._journal)
             self._write_meta()
         except (OSError, SessionError) as error:
             self._close()
@@ -211,19 +264,7 @@ class Session:
     @property
     def meta(self) -> Meta:
         """As meta.json says it, up to the newest record."""
-        tally = self._tally
-        return replace(
-            self._meta,
-            status=tally.status,
-            stop_reason=tally.stop_reason,
-            end_time=tally.end_time,
-            updated_time=self._now(),
-            answer_preview=preview(tally.answer),
-            turns=tally.turns,
-            usage=tally.usage,
-            tree_usage=self.tree_usage,
-            metrics=tally.metrics(self._below, self._meta.depth),
-        )
+        return self._tally.updated(replace(self._meta, updated_time=self._now()), self._below)
 
     @property
     def tree_usage(self) -> Usage:
@@ -266,7 +307,10 @@ class Session:
             self._common.watch(record | {"agent": self.agent_path})
 
     def _write_meta(self) -> None:
-        metas.write(self._handle, self._common.redactor.value(self.meta.wire()))
+        if self._journal is not None:
+            size, digest = self._journal.synced
+            self._meta = replace(self._meta, journal_bytes=size, journal_sha256=digest)
+        metas.write(self._handle, self._common.redactor.value(self.meta.wire()), self._signer)
 
     def _introduce(self) -> None:
         meta = self._meta
@@ -297,16 +341,16 @@ class Session:
         if self._journal is None:
             return
         try:
-            self._settle(stop, error)
-            self._journal.sync()
+            self._settle(self._journal, stop, error)
         finally:
             self._close()
 
-    def _settle(self, stop: Stop, error: str) -> None:
+    def _settle(self, journal: Journal, stop: Stop, error: str) -> None:
         tally = self._tally
         try:
             if tally.status == metas.RUNNING:
                 self(Stopped(stop, tally.answer, Spent(tally.turns, tally.usage), error))
+            journal.sync()  # before meta.json, which says how much of it the disk has
         finally:
             redact_files(self._common.redactor, self.outputs)  # kernels and commands wrote there, who know of no secret
             if self._parent:
@@ -330,6 +374,7 @@ def _first_meta(id: str, model: str, cwd: str, prompt: str, common: Common) -> M
         version=common.version,
         start_time=round(common.clock(), 3),
         prompt_preview=preview(common.redactor.text(prompt)),
+        run=token_hex(8),
         **metas.process(),
     )
 

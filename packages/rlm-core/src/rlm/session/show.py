@@ -39,8 +39,8 @@ LANGUAGES = {"ipython": "python", "bash": "bash"}
 
 
 def listed_wire(listed: Listed) -> Record:
-    """A session as `rlm ls --json` prints it: its meta.json with a true status, and its folder."""
-    return listed.meta.wire() | {"folder": str(listed.folder)}
+    """A session as `rlm ls --json` prints it: its meta.json with a true status, where it is, and whose."""
+    return listed.meta.wire() | {"folder": str(listed.folder), "foreign": listed.foreign}
 
 
 _COLUMNS = ("id", "age", "status", "turns", "agents", "tokens", "folder", "task")
@@ -86,7 +86,7 @@ def _row(listed: Listed, now: float) -> dict[str, Span]:
     return {
         "id": Span(listed.folder.name),
         "age": Span(ago(now - meta.updated_time)),
-        "status": _status(meta),
+        "status": _status(meta, foreign=listed.foreign),
         "turns": Span(str(meta.turns)),
         "agents": Span(f"{meta.metrics.get('agents', 1):.0f}"),
         "tokens": Span(count(meta.tree_usage.prompt + meta.tree_usage.completion)),
@@ -95,9 +95,9 @@ def _row(listed: Listed, now: float) -> dict[str, Span]:
     }
 
 
-def _status(meta: Meta) -> Span:
+def _status(meta: Meta, *, foreign: bool = False) -> Span:
     reason = f" ({meta.stop_reason})" if meta.status == "limit" else ""
-    return _line(meta.status + reason, _STATUS.get(meta.status, Style.PLAIN))
+    return _line(("foreign, " if foreign else "") + meta.status + reason, _STATUS.get(meta.status, Style.PLAIN))
 
 
 def _line(text: str, style: Style = Style.PLAIN) -> Span:

@@ -10,12 +10,14 @@ from functools import cached_property
 from math import inf
 from pathlib import Path
 
-from rlm.errors import SessionError
+from rlm.errors import ConfigError, SessionError
 from rlm.session import journal
 from rlm.session import meta as metas
 from rlm.session.codec import Record
 from rlm.session.journal import Reader
 from rlm.session.meta import Meta, preview, settled
+from rlm.session.signature import Signer
+from rlm.session.signing_key import SigningKey
 from rlm.session.tally import Subtree, Tally
 
 ID = re.compile(r"[0-9a-f]{12}")
@@ -25,10 +27,14 @@ _PREFIX = re.compile(r"[0-9a-f]{1,12}")
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A session as `rlm ls` shows it; its status is a true one."""
+    """A session as `rlm ls` shows it; its status is a true one.
+
+    `foreign`: its meta.json is not signed by this user. What is not foreign here can still have a forged journal.
+    """
 
     folder: Path
     meta: Meta
+    foreign: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,26 +65,34 @@ class SessionTree:
         return {child.folder.name: child for child in self.children}
 
 
-def list_sessions(home: Path) -> list[Listed]:
-    """All sessions of `home`, the one used last first."""
-    found = [listed for name in session_names(home / "sessions") if (listed := _listed(home / "sessions" / name))]
+def list_sessions(home: Path, key: SigningKey | None = None) -> list[Listed]:
+    """All sessions of `home`, the one used last first. By `key` those are known that this user made."""
+    sessions = home / "sessions"
+    found = [listed for name in session_names(sessions) if (listed := _listed(sessions / name, key))]
     return sorted(found, key=lambda listed: listed.meta.updated_time, reverse=True)
 
 
-def find(home: Path, wanted: str | None = None) -> Path:
-    """The folder of the session with this id, or the only one whose id begins so; without one, of the newest.
+def find(home: Path, wanted: str | None = None, key: SigningKey | None = None) -> Path:
+    """The folder of the session with this id, or the only one whose id begins so; without one, of the user's newest.
 
     Raises:
         SessionError: there is none, or more than one.
+        ConfigError: none of them is the user's own, so one must be named.
     """
-    return _by_id(home / "sessions", wanted.lower()) if wanted else _newest(home)
+    return _by_id(home / "sessions", wanted.lower()) if wanted else _newest(home, key)
 
 
-def _newest(home: Path) -> Path:
-    sessions = list_sessions(home)
-    if not sessions:
-        raise SessionError(f'There is no session in {home / "sessions"} yet. `rlm "task"` makes one.')
-    return sessions[0].folder
+def _newest(home: Path, key: SigningKey | None) -> Path:
+    sessions = list_sessions(home, key)
+    own = next((listed for listed in sessions if not listed.foreign), None)
+    if own is not None:
+        return own.folder
+    if sessions:
+        raise ConfigError(
+            f"No session in {home / 'sessions'} was made by you on this machine. "
+            f"Name the one that you mean, such as {sessions[0].folder.name}; `rlm ls` lists them."
+        )
+    raise SessionError(f'There is no session in {home / "sessions"} yet. `rlm "task"` makes one.')
 
 
 def _by_id(sessions: Path, wanted: str) -> Path:
@@ -126,11 +140,12 @@ def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
         return []
 
 
-def _listed(folder: Path) -> Listed | None:
+def _listed(folder: Path, key: SigningKey | None) -> Listed | None:
     try:
-        return Listed(folder, settled(meta_of(folder), folder))
+        meta, signed = signed_meta_of(folder, Signer(key, folder.name) if key else None)
     except SessionError:
         return None  # killed before it had begun
+    return Listed(folder, settled(meta, folder), foreign=not signed)
 
 
 def meta_of(folder: Path) -> Meta:
@@ -139,10 +154,19 @@ def meta_of(folder: Path) -> Meta:
     Raises:
         SessionError: the folder holds no session.
     """
+    return signed_meta_of(folder, None)[0]
+
+
+def signed_meta_of(folder: Path, signer: Signer | None) -> tuple[Meta, bool]:
+    """The same, and whether it has a valid signature.
+
+    Raises:
+        SessionError: as `meta_of`.
+    """
     try:
-        return metas.read(folder)
+        return metas.read_signed(folder, signer)
     except SessionError:
-        return _remade(folder, journal.reader(folder))
+        return _remade(folder, journal.reader(folder)), False
 
 
 def _remade(folder: Path, records: Iterable[Record]) -> Meta:
@@ -154,21 +178,14 @@ def _remade(folder: Path, records: Iterable[Record]) -> Meta:
         first, last = first or record["ts"], record["ts"]
         model = model or _model(record)
         task = task or _task(record)
-    return Meta(
+    meta = Meta(
         folder.name.removeprefix("sub-"),
         start_time=first,
         updated_time=last,
         model=model,
         prompt_preview=preview(task),
-        status=tally.status,
-        stop_reason=tally.stop_reason,
-        end_time=tally.end_time,
-        answer_preview=preview(tally.answer),
-        turns=tally.turns,
-        usage=tally.usage,
-        tree_usage=tally.usage,
-        metrics=tally.metrics(Subtree(), 0),
     )
+    return tally.updated(meta, Subtree())
 
 
 def _model(record: Record) -> str:

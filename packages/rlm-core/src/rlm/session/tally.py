@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rlm.messages import Usage
 from rlm.session.codec import Record, usage_read, usage_wire
-from rlm.session.meta import RUNNING
+from rlm.session.meta import RUNNING, Meta, preview
 
 TREE = (
     "turns",
@@ -91,6 +91,20 @@ class Tally:
         tree = Subtree(self.usage, self.counts.copy(), depth, {agent: self.usage})
         tree.take(below)
         return tree
+
+    def updated(self, meta: Meta, below: Subtree) -> Meta:
+        """`meta` as it is after these records, with the numbers of all `below`."""
+        return replace(
+            meta,
+            status=self.status,
+            stop_reason=self.stop_reason,
+            end_time=self.end_time,
+            answer_preview=preview(self.answer),
+            turns=self.turns,
+            usage=self.usage,
+            tree_usage=self.usage + below.usage,
+            metrics=self.metrics(below, meta.depth),
+        )
 
     def result(self, tree: Subtree) -> Record:
         """How it stands, with the numbers of the whole tree."""

@@ -1,0 +1,100 @@
+"""What a run that resumes a session takes over from it: its settings, by the rules of docs/sessions.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rlm.config import Config, flag, read_config, setting_texts, variable
+from rlm.errors import ConfigError
+from rlm.process.files import resolve
+from rlm.supplies import REPLAY
+from rlm.text.redact import REDACTED
+
+Texts = Mapping[str, str]
+"""Settings by name, as they are written."""
+
+_SANDBOX = ("sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size")
+_PATHS = ("system_prompt_path", "context")
+_LONGEST = 60  # characters of a setting in a message
+
+
+def resumed_config(recorded: Texts, flags: Texts) -> Config:
+    """Flags over variables over what is recorded; but no variable lowers the sandbox of the session.
+
+    Raises:
+        ConfigError: a value is not allowed.
+    """
+    config = read_config(flags, recorded=recorded)
+    kept = {name: text for name, text in _lowered(config, recorded) if name not in flags}
+    return read_config(kept | dict(flags), recorded=recorded) if kept else config
+
+
+def _lowered(config: Config, recorded: Texts) -> Iterator[tuple[str, str]]:
+    """The settings of the sandbox that let more out than the session's did, with the session's texts."""
+    was = setting_texts(Config()) | dict(recorded)
+    now = setting_texts(config)
+    if was["sandbox"] == "off":
+        return
+    for name in _SANDBOX:
+        if _lets_out(name, now[name]) > _lets_out(name, was[name]):
+            yield name, was[name]
+
+
+def _lets_out(name: str, text: str) -> int:
+    """A larger number is a weaker sandbox."""
+    if name in ("sandbox", "sandbox_net"):
+        return text == ("off" if name == "sandbox" else "on")
+    return int(text) if text.isascii() and text.isdecimal() else 0
+
+
+def differences(recorded: Texts, config: Config, flags: Texts) -> str:
+    """One line that says what this run does otherwise than the session did; empty if nothing."""
+    was, now = setting_texts(Config()) | dict(recorded), setting_texts(config)
+    names = [name for name in (*now, *(was.keys() - now)) if was.get(name) != now.get(name)]
+    told = [f"{flag(name)} {_shown(now.get(name))} (was {_shown(was.get(name))})" for name in names]
+    meant = read_config(flags)
+    kept = [variable(name) for name, _ in _lowered(meant, recorded) if name in meant.given and name not in flags]
+    if kept:
+        told.append(f"its own sandbox: {', '.join(kept)} cannot lower it, --sandbox off can")
+    return f"Resumed with {', '.join(told)}." if told else ""
+
+
+def _shown(text: str | None) -> str:
+    if not text:
+        return "none"
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+def check_named(id: str, recorded: Texts, flags: Texts, cwd: Path) -> None:
+    """See that everything is named in this call that a session may not bring along by itself.
+
+    Raises:
+        ConfigError: a path outside `cwd`, or a text that held a secret, is not.
+    """
+    named = read_config(flags).given
+    for name, text in recorded.items():
+        if name in named or name in flags:
+            continue
+        if REDACTED in text:
+            raise ConfigError(f"Session {id} had a secret in {flag(name)}, which is not recorded. Name it again.")
+        path = _path(name, text)
+        if path is not None and not _inside(path, cwd):
+            raise ConfigError(
+                f"Session {id} used {flag(name)} {text}, which is not in {cwd}. "
+                f"Name it again to use it: rlm resume {id} {flag(name)} {text}"
+            )
+
+
+def _path(name: str, text: str) -> str | None:
+    if name == "model":
+        return text.removeprefix(REPLAY) if text.startswith(REPLAY) else None
+    return text if name in _PATHS else None
+
+
+def _inside(path: str, cwd: Path) -> bool:
+    try:
+        return resolve(cwd / path).is_relative_to(cwd)
+    except OSError:
+        return False

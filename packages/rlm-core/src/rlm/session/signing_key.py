@@ -1,0 +1,120 @@
+"""The key with which rlm signs the sessions of this user: random bytes in the user's state folder.
+
+Only the host reads it. It tells the sessions that this user made on this machine from all others, such as those that a
+cloned repository brings along.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import stat
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rlm.errors import SessionError
+from rlm.process import files
+
+FOLDER = "rlm"
+NAME = "session-key"
+_SIZE = 32
+_MAC = 16  # bytes: half of an HMAC-SHA256, which RFC 2104 allows
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    secret: bytes = field(repr=False)
+
+    def mac(self, *parts: bytes) -> str:
+        """The keyed digest of `parts`, in hex. Only the last part may hold a zero byte, so parts cannot be shifted."""
+        return hmac.digest(self.secret, b"\0".join(parts), "sha256")[:_MAC].hex()
+
+
+def open_key(state: Path | None, *, make: bool = False) -> SigningKey:
+    """The key in the folder `state`. With `make`, one is made where there is none.
+
+    Raises:
+        SessionError: there is none, or somebody else may have made or read it. Says which.
+    """
+    if state is None:
+        raise SessionError("There is no place for a key to sign sessions with: HOME and XDG_STATE_HOME are not set.")
+    path = state / FOLDER / NAME
+    try:
+        folder = _open_folder(path.parent, make=make)
+        try:
+            return SigningKey(_read_or_make(folder) if make else _read(folder))
+        finally:
+            os.close(folder)
+    except (OSError, ValueError) as error:
+        raise SessionError(f"The key to sign sessions with, {path}: {getattr(error, 'strerror', error)}.") from None
+
+
+def key_or_none(state: Path | None, *, make: bool = False) -> SigningKey | None:
+    """The same; None where there is none. Sessions are not signed then, and none is known."""
+    with suppress(SessionError):
+        return open_key(state, make=make)
+    return None
+
+
+def _open_folder(path: Path, *, make: bool) -> int:
+    real = files.resolve(path.parent) / path.name  # the user may keep links in a home; this folder is no link
+    if make:
+        _check_base(real)
+    folder = files.open_folder(real, make=make)
+    try:
+        _check(folder, stat.S_IWGRP | stat.S_IWOTH)
+    except BaseException:
+        os.close(folder)
+        raise
+    return folder
+
+
+def _check_base(path: Path) -> None:
+    """Root with the HOME of somebody else (sudo -E) would leave there what its owner cannot read."""
+    base = next(each for each in path.parents if each.exists())
+    if os.geteuid() == 0 != base.stat().st_uid:
+        raise ValueError(f"{base} belongs to another user")
+
+
+def _read_or_make(folder: int) -> bytes:
+    with suppress(FileNotFoundError):
+        return _read(folder)
+    draft = f"{NAME}.{secrets.token_hex(8)}"
+    files.write_new(draft, secrets.token_bytes(_SIZE), dir_fd=folder)
+    try:
+        _publish(draft, folder)
+    finally:
+        files.remove(draft, dir_fd=folder)
+    return _read(folder)
+
+
+def _publish(draft: str, folder: int) -> None:
+    """Give the draft its name, unless another process was quicker: then its key is the one."""
+    try:
+        os.link(draft, NAME, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        os.rename(draft, NAME, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _read(folder: int) -> bytes:
+    file = files.open_file(NAME, dir_fd=folder)
+    try:
+        _check(file, stat.S_IRWXG | stat.S_IRWXO)
+        secret = os.read(file, _SIZE + 1)
+    finally:
+        os.close(file)
+    if len(secret) != _SIZE:
+        raise ValueError("is damaged. Remove it: a new one is made, and earlier sessions need `resume --trust`")
+    return secret
+
+
+def _check(handle: int, forbidden: int) -> None:
+    status = os.fstat(handle)
+    if status.st_uid != os.geteuid():
+        raise ValueError("belongs to another user")
+    if status.st_mode & forbidden:
+        raise ValueError("is open to other users. Remove it, or take their rights away (chmod go-rwx)")

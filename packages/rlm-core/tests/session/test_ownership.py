@@ -1,0 +1,396 @@
+"""A session is resumed only if this user made it: all of it, in this place, and in this order."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from journals import KEY, cell, ending, opening, reply, turn
+from rlm.errors import ConfigError
+from rlm.events import ChildStarted, Replied, Said
+from rlm.messages import User
+from rlm.session import Changes, Session, journal
+from rlm.session.ownership import doubt
+from rlm.session.signing_key import SigningKey, open_key
+from rlm.session.store import list_sessions
+
+ANOTHER = SigningKey(b"the key of another user, 32 bytes")
+
+
+def new(cwd: Path, key: SigningKey | None = KEY, **settings: str) -> Session:
+    return Session.create(Path(".rlm"), model="m", cwd=cwd, prompt="the task", settings=settings, key=key)
+
+
+def play(session: Session, *events: Any) -> None:
+    for event in events:
+        session(event)
+
+
+def finished(cwd: Path, key: SigningKey | None = KEY, task: str = "task", **settings: str) -> Path:
+    """A session with a sub-agent that has one itself."""
+    with new(cwd, key, **settings) as session:
+        play(session, *opening(task), *turn("", (cell("a = 1"), "")))
+        with session.child("part") as child:
+            play(session, ChildStarted(child.folder.name, "part"))
+            play(child, *opening("part"))
+            with child.child("of it") as grandchild:
+                play(grandchild, *opening("of it"), *ending("done"))
+            play(child, *ending("done"))
+        play(session, *ending("done", turns=2))
+    return session.folder
+
+
+def children(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("sub-*") if path.is_dir())
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(folder: Path, fork: bool = False) -> None:
+    """It is refused, and nothing has changed by it."""
+    before, there = content(folder), set(folder.parent.iterdir())
+    with pytest.raises(ConfigError, match=f"Session {folder.name} was not made by you on this machine: .*--trust"):
+        Session.resume(folder, fork=fork, key=KEY)
+    assert content(folder) == before
+    assert set(folder.parent.iterdir()) == there
+
+
+# ---- forgeries
+
+Forge = Callable[[Path, Path], Path | None]
+"""Changes a session; another of the same user lies beside it. Gives the folder, where it is another."""
+
+
+def changed(field: str, value: object) -> Forge:
+    def forge(folder: Path, _: Path) -> None:
+        meta = folder / "meta.json"
+        meta.write_text(json.dumps(json.loads(meta.read_text()) | {field: value}))
+
+    return forge
+
+
+def journalled(change: Callable[[list[bytes]], list[bytes]], where: Callable[[Path], Path] = lambda it: it) -> Forge:
+    def forge(folder: Path, _: Path) -> None:
+        file = where(folder) / journal.NAME
+        file.write_bytes(b"".join(change(file.read_bytes().splitlines(keepends=True))))
+
+    return forge
+
+
+def grandchild(folder: Path) -> Path:
+    return max(children(folder), key=lambda path: len(path.parts))
+
+
+def unsigned(line: bytes) -> bytes:
+    return journal.line({name: value for name, value in json.loads(line).items() if name != "mac"})
+
+
+def without_signature(folder: Path, _: Path) -> None:
+    for meta in folder.rglob("meta.json"):
+        wire = json.loads(meta.read_text())
+        del wire["mac"]
+        meta.write_text(json.dumps(wire))
+
+
+def of_another(folder: Path, other: Path) -> None:
+    shutil.copy(other / journal.NAME, folder)
+
+
+def meta_of_another(folder: Path, other: Path) -> None:
+    shutil.copy(other / "meta.json", folder)
+
+
+def all_of_another(folder: Path, other: Path) -> None:
+    meta_of_another(folder, other)
+    of_another(folder, other)
+
+
+def under_another_name(folder: Path, _: Path) -> Path:
+    return folder.rename(folder.with_name("0123456789ab"))
+
+
+def child_of_another(folder: Path, other: Path) -> None:
+    shutil.copytree(children(other)[0], folder / children(other)[0].name)
+
+
+def child_elsewhere(folder: Path, _: Path) -> None:
+    deep = grandchild(folder)
+    deep.rename(folder / deep.name)
+
+
+def child_as_root(folder: Path, _: Path) -> Path:
+    return children(folder)[0].rename(folder.with_name("0123456789ab"))
+
+
+def child_made_up(folder: Path, _: Path) -> None:
+    fake = folder / "sub-00000000"
+    shutil.copytree(children(folder)[0], fake, ignore=shutil.ignore_patterns("sub-*"))
+
+
+def child_without_meta(folder: Path, _: Path) -> None:
+    (grandchild(folder) / "meta.json").unlink()
+
+
+def child_without_journal(folder: Path, _: Path) -> None:
+    (grandchild(folder) / journal.NAME).unlink()
+
+
+def linked_meta(folder: Path, other: Path) -> None:
+    kept = shutil.copy(folder / "meta.json", other / "kept.json")
+    (folder / "meta.json").unlink()
+    (folder / "meta.json").symlink_to(kept)
+
+
+def linked_journal(folder: Path, other: Path) -> None:
+    kept = shutil.copy(folder / journal.NAME, other / "kept.jsonl")
+    (folder / journal.NAME).unlink()
+    (folder / journal.NAME).symlink_to(kept)
+
+
+def a_pipe(name: str) -> Forge:
+    def forge(folder: Path, _: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return forge
+
+
+FORGERIES: dict[str, Forge] = {
+    "cwd": changed("cwd", "/"),
+    "model": changed("model", "replay:evil.jsonl"),
+    "sandbox": changed("settings", {"sandbox": "off"}),
+    "status": changed("status", "running"),
+    "pid": changed("pid", 1),
+    "an extra field": changed("more", 1),
+    "no signatures": without_signature,
+    "no signature": lambda folder, _: without_signature(grandchild(folder), folder),
+    "no meta.json": lambda folder, _: (folder / "meta.json").unlink(),
+    "a record in the middle": journalled(lambda lines: [*lines[:3], lines[3].replace(b"a = 1", b"a = 2"), *lines[4:]]),
+    "a record less": journalled(lambda lines: [*lines[:2], *lines[3:]]),
+    "a record more": journalled(lambda lines: [*lines, unsigned(lines[-1])]),
+    "a signed record twice": journalled(lambda lines: [*lines, lines[-1]]),
+    "records in another order": journalled(lambda lines: [lines[1], lines[0], *lines[2:]]),
+    "unsigned records": journalled(lambda lines: [unsigned(line) for line in lines]),
+    "cut short": journalled(lambda lines: lines[:-1]),
+    "empty": journalled(lambda lines: []),
+    "a journal of a sub-agent": journalled(lambda lines: [*lines, unsigned(lines[0])], grandchild),
+    "a sub-agent cut short": journalled(lambda lines: lines[:-1], grandchild),
+    "the journal of another": of_another,
+    "the meta.json of another": meta_of_another,
+    "all of another": all_of_another,
+    "another name": under_another_name,
+    "a sub-agent of another": child_of_another,
+    "a sub-agent elsewhere": child_elsewhere,
+    "a sub-agent as a root": child_as_root,
+    "a sub-agent made up": child_made_up,
+    "a sub-agent without meta.json": child_without_meta,
+    "a sub-agent without journal": child_without_journal,
+    "meta.json is a link": linked_meta,
+    "the journal is a link": linked_journal,
+    "meta.json is a pipe": a_pipe("meta.json"),
+    "the journal is a pipe": a_pipe(journal.NAME),
+}
+
+
+@pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
+def test_a_forged_session_is_not_resumed(tmp_path: Path, forge: Forge) -> None:
+    folder, other = finished(tmp_path), finished(tmp_path, task="another")
+    Session.resume(folder, key=KEY).finish()  # as it is, it is the user's own
+    folder = forge(folder, other) or folder
+    assert doubt(folder, KEY)
+    if not any(path.is_symlink() or path.is_fifo() for path in folder.rglob("*")):
+        refused(folder)
+        refused(folder, fork=True)
+
+
+def test_an_older_meta_json_does_not_go_with_a_newer_journal(tmp_path: Path) -> None:
+    folder = finished(tmp_path, sandbox="off")
+    older = (folder / "meta.json").read_bytes()
+    with Session.resume(folder, changes=Changes(settings={"sandbox": "bwrap"}), key=KEY) as session:
+        play(session, Said(User("more")), *ending("more"))
+    assert session.meta.settings == {"sandbox": "bwrap"}
+    (folder / "meta.json").write_bytes(older)
+    refused(folder)
+
+
+@pytest.mark.parametrize("key", [ANOTHER, None], ids=["another key", "no key"])
+def test_the_session_of_another_user_is_foreign(tmp_path: Path, key: SigningKey | None) -> None:
+    theirs, own = finished(tmp_path, key), finished(tmp_path)
+    refused(theirs)
+    assert {listed.folder: listed.foreign for listed in list_sessions(tmp_path / ".rlm", KEY)} == {
+        theirs: True,
+        own: False,
+    }
+    assert all(listed.foreign for listed in list_sessions(tmp_path / ".rlm", None))
+
+
+@pytest.mark.parametrize("fork", [False, True])
+def test_what_is_trusted_once_is_the_users_own_with_all_its_sub_agents(tmp_path: Path, fork: bool) -> None:
+    folder = finished(tmp_path, ANOTHER)
+    before = content(folder)
+    with Session.resume(folder, fork=fork, trust=True, key=KEY) as session:
+        play(session, Said(User("more")), *ending("more"))
+    assert doubt(session.folder, KEY) == ""
+    if fork:
+        assert content(folder) == before
+    Session.resume(session.folder, key=KEY).finish()
+    Session.resume(session.folder, key=KEY, fork=True).finish()
+
+
+# ---- what is no forgery
+
+
+def test_what_a_kill_leaves_at_any_moment_is_the_users_own(tmp_path: Path) -> None:
+    """Before each write of the host, and within it, in a first run, in a resumed one and in a fork."""
+    script = (
+        "import os, sys; from pathlib import Path; from journals import KEY, ending; from rlm.session import Session\n"
+        "from rlm.events import Said; from rlm.messages import User\n"
+        "session = Session.resume(Path(sys.argv[1]), key=KEY, fork=sys.argv[2] == 'fork')\n"
+        "print(session.folder, flush=True)\n"
+        "for event in (Said(User('more')), *ending('more')): session(event)\n"
+        "session.finish()\n"
+    )
+    rounds = random.Random(3)
+    folder = finished(tmp_path)
+    for number in range(6):
+        kind = ("resume", "fork")[number % 2]
+        support = Path(__file__).parents[4] / "tests" / "support"
+        with subprocess.Popen(
+            [sys.executable, "-c", script, folder, kind],
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(support)},
+        ) as process:
+            assert process.stdout is not None
+            started = process.stdout.readline()
+            for _ in range(rounds.randint(0, 20_000)):
+                pass
+            process.kill()
+        assert doubt(Path(started.decode().strip()), KEY) == ""
+
+
+def test_each_state_between_two_writes_is_the_users_own(tmp_path: Path) -> None:
+    states: list[str] = []
+
+    def look(_: object) -> None:
+        states.append(doubt(next((tmp_path / ".rlm" / "sessions").glob("[0-9a-f]*")), KEY))
+
+    session = Session.create(Path(".rlm"), model="m", cwd=tmp_path, prompt="p", key=KEY, watch=look)
+    with session:
+        play(session, *opening("task"), Replied(reply("", cell("a"))))
+        with session.child("part") as child:
+            look(None)
+            play(child, *opening("part"), *ending("done"))
+        play(session, *ending("done"))
+    Session.resume(session.folder, key=KEY, watch=look).finish()
+    assert len(states) > 10
+    assert set(states) == {""}
+
+
+def test_a_torn_end_is_cut_and_no_forgery(tmp_path: Path) -> None:
+    session = new(tmp_path)
+    play(session, *opening("task"), Said(User("half of this")))
+    session._close()
+    file = session.folder / journal.NAME
+    os.truncate(file, file.stat().st_size - 5)
+    with Session.resume(session.folder, key=KEY) as again:
+        assert "half written" in again.notes[0]
+    Session.resume(session.folder, key=KEY).finish()
+
+
+def test_without_a_key_sessions_are_written_and_read_all_the_same(tmp_path: Path) -> None:
+    folder = finished(tmp_path, None)
+    assert "mac" not in json.loads((folder / "meta.json").read_text())
+    with pytest.raises(ConfigError, match="was not made by you"):
+        Session.resume(folder)
+    Session.resume(folder, trust=True).finish()
+
+
+# ---- the key
+
+
+def test_the_key_is_made_once_for_its_user_alone(tmp_path: Path) -> None:
+    state = tmp_path / "of" / "user"
+    key = open_key(state, make=True)
+    file = state / "rlm" / "session-key"
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert open_key(state) == open_key(state, make=True) == key
+    assert list(file.parent.iterdir()) == [file]
+    assert len(key.secret) == 32
+    assert key.secret.hex() not in repr(key)
+    assert open_key(tmp_path / "other", make=True) != key
+
+
+def test_two_processes_that_make_it_at_once_have_the_same(tmp_path: Path) -> None:
+    make = "import sys; from pathlib import Path; from rlm.session.signing_key import open_key\nsys.stdin.read()\nprint(open_key(Path(sys.argv[1]), make=True).secret.hex())"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", make, tmp_path / "s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+    keys = {process.communicate(timeout=60)[0] for process in processes}
+    assert len(keys) == 1
+    assert keys.pop().strip().decode() == open_key(tmp_path / "s").secret.hex()
+
+
+def readable(state: Path) -> None:
+    (state / "rlm" / "session-key").chmod(0o640)
+
+
+def writable_folder(state: Path) -> None:
+    (state / "rlm").chmod(0o770)
+
+
+def linked(state: Path) -> None:
+    (state / "rlm" / "session-key").rename(state / "kept")
+    (state / "rlm" / "session-key").symlink_to(state / "kept")
+
+
+def linked_folder(state: Path) -> None:
+    (state / "rlm").rename(state / "kept")
+    (state / "rlm").symlink_to(state / "kept")
+
+
+def short(state: Path) -> None:
+    os.truncate(state / "rlm" / "session-key", 7)
+
+
+def piped(state: Path) -> None:
+    (state / "rlm" / "session-key").unlink()
+    os.mkfifo(state / "rlm" / "session-key")
+
+
+def not_a_folder(state: Path) -> None:
+    shutil.rmtree(state / "rlm")
+    (state / "rlm").touch()
+
+
+@pytest.mark.parametrize("harm", [readable, writable_folder, linked, linked_folder, short, piped, not_a_folder])
+def test_a_key_that_another_may_have_made_or_read_is_none(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    open_key(tmp_path, make=True)
+    harm(tmp_path)
+    for make in (False, True):
+        with pytest.raises(Exception, match="session-key: "):
+            open_key(tmp_path, make=make)
+
+
+def test_where_there_is_no_place_for_a_key_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="HOME and XDG_STATE_HOME are not set"):
+        open_key(None, make=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(Exception, match="session-key: "):
+        open_key(tmp_path / "file", make=True)
+    with pytest.raises(Exception, match="No such file"):
+        open_key(tmp_path / "nowhere")
