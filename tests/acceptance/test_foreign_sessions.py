@@ -1,0 +1,223 @@
+"""docs/sessions.md, Whose session it is: what a stranger has prepared is read and never run, and resume keeps its walls."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli import Done, Rlm
+
+EVIL = "open('pwned', 'w').close()"
+
+
+class Payload:
+    """Unpickled, it leaves a file."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, (EVIL,)
+
+
+def recording(folder: Path, *cells: str, name: str = "turns.jsonl") -> str:
+    """A recording of an agent that runs these cells; the model's name for it."""
+    turns = [
+        {"id": f"c{n}", "type": "function", "function": {"name": "ipython", "arguments": json.dumps({"code": code})}}
+        for n, code in enumerate(cells)
+    ]
+    said = [{"role": "assistant", "content": None, "tool_calls": [turn]} for turn in turns]
+    messages = [*said, {"role": "assistant", "content": "the answer"}]
+    lines = [json.dumps({"task": "go", "message": message}) for message in messages]
+    (folder / name).write_text("\n".join(lines) + "\n")
+    return f"replay:{name}"
+
+
+def made(rlm: Rlm, *flags: str, cells: tuple[str, ...] = (), **env: str) -> Done:
+    """A session; without cells it has no kernel, and is quick."""
+    tools = () if cells else ("--tools", "")
+    done = rlm("--model", recording(rlm.cwd, *cells), *tools, *flags, "go", **env)
+    assert done.code == 0, done.err
+    return done
+
+
+def forge(folder: Path, **fields: object) -> None:
+    meta = folder / "meta.json"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | fields))
+
+
+@pytest.fixture
+def cloned(tmp_path: Path) -> tuple[Rlm, str]:
+    """A user in a repository that brings a session along, and the session's id. It runs code in three ways."""
+    stranger, user = Rlm(tmp_path / "stranger"), Rlm(tmp_path / "user")
+    folder = made(stranger, cells=(EVIL,)).session.folder
+    (stranger.cwd / "pwned").unlink()
+    (folder / "variables.pickle").write_bytes(pickle.dumps(({"x": pickle.dumps(Payload())}, {})))
+    forge(folder, cwd=str(user.cwd), start_time=9e9, updated_time=9e9, end_time=9e9)
+    shutil.copytree(stranger.cwd, user.cwd, dirs_exist_ok=True)
+    return user, folder.name
+
+
+def test_a_session_in_a_cloned_repository_runs_nothing(cloned: tuple[Rlm, str]) -> None:
+    rlm, id = cloned
+    before = {path: path.read_bytes() for path in rlm.cwd.rglob("*") if path.is_file()}
+    for words in (
+        ("resume",),
+        ("resume", "more"),
+        ("resume", id),
+        ("resume", id[:5], "more"),
+        ("resume", id, "--replay"),
+        ("resume", id, "--fork"),
+        ("resume", id, "--fork", "--replay", "--here"),
+        ("resume", id, "--model", "replay:turns.jsonl", "--sandbox", "off"),
+    ):
+        done = rlm(*words)
+        assert (done.code, done.out) == (2, ""), words
+        assert "made by you" in done.err
+        assert len(done.err.splitlines()) <= 2
+    for words in (("show", id), ("export", id), ("export", "--format", "ipynb", "*"), ("ls",), ("ls", "--json")):
+        assert rlm(*words).code == 0, words
+    assert rlm("show").code != 0
+    assert rlm("export").code != 0
+    assert {path: path.read_bytes() for path in rlm.cwd.rglob("*") if path.is_file()} == before
+    assert not (rlm.cwd / "pwned").exists()
+
+
+def test_beside_ones_own_a_newer_foreign_session_is_marked_and_passed_over(cloned: tuple[Rlm, str]) -> None:
+    rlm, foreign = cloned
+    own = next(each for each in made(rlm).sessions if each.folder.name != foreign)
+    rows = {line.split()[0]: line for line in rlm("ls").out.splitlines()}
+    assert "foreign" in rows[foreign]
+    assert "foreign" not in rows[own.folder.name]
+    marks = {row["session_id"]: row["foreign"] for row in map(json.loads, rlm("ls", "--json").out.splitlines())}
+    assert marks == {foreign: True, own.folder.name: False}
+    assert own.folder.name in rlm("show").out
+    assert own.folder.name in rlm("resume", "more").err
+
+
+def test_trust_says_first_what_would_run_and_makes_it_ones_own(cloned: tuple[Rlm, str]) -> None:
+    rlm, id = cloned
+    done = rlm("resume", id, "--replay", "--trust", "more")
+    assert done.code == 0, done.err
+    told = done.err[: done.err.index("sandbox off")]
+    for word in (str(rlm.cwd), "sandbox: off", "replay:turns.jsonl", "1 recorded cells", "--replay"):
+        assert word in told
+    assert (rlm.cwd / "pwned").exists(), "this is what it had to warn of"
+    assert rlm("resume", id, "more").code == 0
+
+
+PLANTED = {
+    "a link": lambda rlm: (rlm / ".rlm").symlink_to(rlm.parent / "home"),
+    "sessions is a link": lambda rlm: ((rlm / ".rlm").mkdir(), (rlm / ".rlm" / "sessions").symlink_to(rlm.parent)),
+    "a file": lambda rlm: (rlm / ".rlm").touch(),
+    "sessions is a file": lambda rlm: ((rlm / ".rlm").mkdir(), (rlm / ".rlm" / "sessions").touch()),
+    "a pipe": lambda rlm: os.mkfifo(rlm / ".rlm"),
+    "sessions is a pipe": lambda rlm: ((rlm / ".rlm").mkdir(), os.mkfifo(rlm / ".rlm" / "sessions")),
+}
+
+
+@pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
+def test_a_planted_place_for_sessions_is_one_clear_error(alone: Rlm, plant: Any) -> None:
+    plant(alone.cwd)
+    home = sorted(alone.folder.rglob("home/**/*"))
+    for words in (("go",), ("ls",), ("resume",), ("show",), ("export",)):
+        done = alone("--model", recording(alone.cwd), "--tools", "", *words) if words == ("go",) else alone(*words)
+        assert done.code in (1, 2) or words == ("ls",), (words, done)
+        assert len(done.err.splitlines()) == 1, done.err
+    left = [path for path in alone.folder.rglob("home/**/*") if path not in home]
+    assert [path for path in left if "session-key" not in path.name and path.suffix] == []
+
+
+def test_planted_sessions_of_odd_shapes_are_passed_over(alone: Rlm) -> None:
+    sessions = alone.cwd / ".rlm" / "sessions"
+    for number in range(6):
+        (sessions / (f"{number}" * 12)).mkdir(parents=True)
+    for name, place in (("meta.json", "0"), ("messages.jsonl", "1")):
+        os.mkfifo(sessions / (place * 12) / name)
+    with (sessions / ("2" * 12) / "meta.json").open("wb") as giant:
+        os.truncate(giant.fileno(), 1 << 36)
+    (sessions / ("3" * 12) / "meta.json").symlink_to("/etc/passwd")
+    (sessions / ("4" * 12) / "meta.json").mkdir()
+    odd = {"session_id": "5" * 12, "turns": 10**400, "start_time": float("inf"), "updated_time": float("-inf")}
+    odd |= {"usage": {"prompt_tokens": "x"}, "metrics": {"agents": "y"}, "tree_usage": [], "depth": True, "cwd": 3}
+    (sessions / ("5" * 12) / "meta.json").write_text(json.dumps(odd))
+    assert alone("ls").out.count("foreign") == 1
+    done = made(alone)
+    assert "rlm resume" in done.err
+    assert alone("resume", "more").code == 0
+
+
+# ---- resume keeps its walls
+
+
+def test_the_settings_of_a_run_come_back_and_what_differs_is_told(alone: Rlm) -> None:
+    done = made(alone, "--max-turns", "7", "--max-depth", "1", RLM_EXEC_TIMEOUT="9", RLM_API_KEY="sk-secret-secret")
+    settings = done.session.meta["settings"]
+    assert (settings["max_turns"], settings["max_depth"], settings["exec_timeout"]) == ("7", "1", "9")
+    assert "sk-secret" not in (done.session.folder / "meta.json").read_text()
+    again = alone("resume", "more")
+    assert "Resumed" not in again.err
+    assert again.session.meta["settings"] == settings
+    other = alone("resume", "--max-turns", "70", "more", RLM_MAX_DEPTH="3", RLM_QUIET="", RLM_OUTPUT="")
+    assert "Resumed with --max-turns 70 (was 7), --max-depth 3 (was 1)." in other.err.splitlines()
+    assert other.session.meta["settings"] == settings | {"max_turns": "70", "max_depth": "3"}
+
+
+def test_no_variable_lowers_the_sandbox_of_a_session(alone: Rlm) -> None:
+    made(alone, "--sandbox", "--sandbox-memory", "2048")
+    for variables in ({"RLM_SANDBOX": "off"}, {"RLM_SANDBOX_NET": "1"}, {"RLM_SANDBOX_MEMORY": "4096"}):
+        done = alone("resume", "more", **variables)
+        assert "sandbox bwrap ·" in done.err
+        assert f"{next(iter(variables))} cannot lower it" in done.err
+        assert done.session.meta["settings"]["sandbox"] == "bwrap"
+        assert done.session.meta["settings"]["sandbox_memory"] == "2048"
+        assert done.session.meta["settings"].get("sandbox_net", "off") == "off"
+    assert "--sandbox off (was bwrap)" in (off := alone("resume", "more", "--sandbox", "off")).err
+    assert off.session.meta["settings"]["sandbox"] == "off"
+    assert "sandbox bwrap ·" in alone("resume", "more", RLM_SANDBOX="bwrap").err
+
+
+def test_what_lies_outside_the_working_directory_must_be_named_again(alone: Rlm) -> None:
+    outside = alone.folder / "data.txt"
+    outside.write_text("data")
+    id = made(alone, "--context", str(outside)).session.folder.name
+    refused = alone("resume", id, "more")
+    assert refused.code == 2
+    assert f"rlm resume {id} --context {outside}" in refused.err
+    assert alone("resume", id, "more", "--context", str(outside)).code == 0
+    assert alone("resume", id, "more", "--context", "").code == 0
+    assert alone("resume", id, "more").code == 0, "it is not the session's any more"
+
+
+def test_a_link_that_took_the_place_of_a_file_leads_nowhere(alone: Rlm) -> None:
+    (alone.cwd / "data.txt").write_text("data")
+    id = made(alone, "--context", "data.txt").session.folder.name
+    (alone.cwd / "data.txt").unlink()
+    (alone.cwd / "data.txt").symlink_to("/etc/passwd")
+    assert "Name it again" in alone("resume", id, "more").err
+
+
+def test_a_session_of_another_folder_says_how_to_go_on(alone: Rlm) -> None:
+    home = str(alone.cwd / ".rlm")
+    made(alone)
+    moved = Rlm(alone.folder / "moved", alone.environment | {"HOME": str(alone.folder / "home")})
+    shutil.copy(alone.cwd / "turns.jsonl", moved.cwd)
+    elsewhere = moved("resume", "--home", home, "more")
+    assert elsewhere.code == 2
+    assert f"cd {alone.cwd} && rlm resume" in elsewhere.err
+    shutil.rmtree(moved.cwd)
+    alone.cwd.rename(moved.cwd)
+    gone = moved("resume", "more")
+    assert gone.code != 0
+    assert "--here" in gone.err
+    assert moved("resume", "--here", "more").code == 0
+    assert moved("resume", "more").code == 0
+
+
+def test_without_a_home_sessions_are_not_signed_and_need_trust(alone: Rlm) -> None:
+    bare = Rlm(alone.folder, {"HOME": ""})
+    id = made(bare).session.folder.name
+    assert bare("resume", id, "more").code == 2
+    assert bare("resume", id, "--trust", "more").code == 0
