@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -277,6 +278,38 @@ def nothing_temporary(place: Place) -> Done:
     return place.go()
 
 
+def long_and_no_other(place: Place) -> Done:
+    folder = place.rlm.folder / ("long" * 50)
+    folder.mkdir()
+    place.set(TMPDIR=str(folder))
+    place.make_read_only(Path("/tmp"))
+    own = shlex.quote(str(place.rlm.folder))
+    place.disks.run(f"mount --bind {own} {own}; mount -o remount,rw,bind {own}")
+    place.script()
+    return place.go()
+
+
+# ---- limits
+
+CELL = call("ipython", code="import subprocess\nsubprocess.run(['true'])\n!true")
+
+
+def limited(*limits: str) -> Callable[[Place], Done]:
+    return line("".join(f"ulimit {limit}; " for limit in limits) + "rlm go", CELL)
+
+
+def no_proc(place: Place) -> Done:
+    place.disks.run("mount -t tmpfs none /proc")
+    place.script()
+    return place.go()
+
+
+def no_shared_memory(place: Place) -> Done:
+    place.make_read_only(Path("/dev/shm"))
+    place.script(CELL)
+    return place.go()
+
+
 # ---- the clock
 
 YEARS = 10 * 365 * 86_400
@@ -381,6 +414,16 @@ PROVOKE: dict[str, Callable[[Place], Done]] = {
     "no such `TMPDIR`: `/tmp` is used": temporary("missing"),
     "a read-only `TMPDIR`: `/tmp` is used": temporary("locked", read_only=True),
     "no folder for temporary files anywhere": nothing_temporary,
+    "a long `TMPDIR`, and `/tmp` is read-only": long_and_no_other,
+    "`ulimit -v 900000`": limited("-v 900000"),
+    "`ulimit -d 200000`": limited("-d 200000"),
+    "`ulimit -n 32`": limited("-n 32"),
+    "`ulimit -f 1000`": limited("-f 1000"),
+    "`ulimit -s 256`": limited("-s 256"),
+    "`ulimit -S -n 32`: rlm raises it": limited("-S -n 32"),
+    "limits that are just enough": limited("-v 1000000", "-d 262144", "-n 64", "-f 16384", "-s 512"),
+    "no `/proc`": no_proc,
+    "a read-only `/dev/shm`": no_shared_memory,
     "somebody sets the clock forward by ten years, and back by twenty": clock_jumps,
 }
 
@@ -421,3 +464,13 @@ def check_words(fault: MachineFault, done: Done) -> None:
     if fault.sees:
         assert re.fullmatch(re.escape(fault.sees).replace("…", ".*"), lines[-1]), done.err
     assert [] == [line for line in lines[:-1] if line.startswith("rlm: ")]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may have as many processes as there can be")
+def test_too_few_processes_are_told_before_anything_is_begun(place: Place) -> None:
+    place.script()
+    done = place.line("ulimit -u 40; exec rlm go")
+    assert re.fullmatch(
+        r"rlm: The system allows 40 processes, of which \d+ run, and rlm needs 64: ulimit -u\.\n", done.err
+    )
+    assert (2, []) == (done.code, place.server.requests)

@@ -106,6 +106,33 @@ FOLDERS = [
         "Set TMPDIR to a folder that you can write to.",
         2,
     ),
+    refused(
+        "a long `TMPDIR`, and `/tmp` is read-only",
+        "No temporary folder can be made: … is too long for sockets, which may have 50 bytes, and /tmp: "
+        "Read-only file system. Set TMPDIR to a shorter one.",
+        2,
+    ),
+]
+
+
+def too_little(what: str, sees: str) -> MachineFault:
+    return refused(what, f"The system allows {sees}.", 2)
+
+
+LIMITS = [
+    too_little("`ulimit -v 900000`", "900,000 kB of address space, and rlm needs 1,000,000: ulimit -v"),
+    too_little("`ulimit -d 200000`", "200,000 kB of data, and rlm needs 262,144: ulimit -d"),
+    too_little("`ulimit -n 32`", "32 open files, and rlm needs 64: ulimit -n"),
+    too_little("`ulimit -f 1000`", "1,000 kB for a file, and rlm needs 16,384: ulimit -f"),
+    too_little("`ulimit -s 256`", "256 kB of stack, and rlm needs 512: ulimit -s"),
+    passes("`ulimit -S -n 32`: rlm raises it"),
+    passes("limits that are just enough"),
+    refused(
+        "no `/proc`",
+        "/proc is not mounted, and rlm needs it to find what its kernels start: mount -t proc proc /proc.",
+        2,
+    ),
+    passes("a read-only `/dev/shm`"),
 ]
 
 CLOCKS = [
@@ -116,6 +143,7 @@ GROUPS = {
     "Signals": SIGNALS,
     "Disks": DISKS,
     "Folders": FOLDERS,
+    "Limits of the system": LIMITS,
     "The clock": CLOCKS,
 }
 MACHINE_FAULTS = [fault for faults in GROUPS.values() for fault in faults]

@@ -47,11 +47,17 @@ def private_folder() -> Iterator[Path]:
 def _new_folder() -> Path:
     try:
         folder = Path(tempfile.mkdtemp(prefix="rlm-")).resolve()  # a sandbox may not have the link that leads to it
-        if len(str(folder).encode()) <= LONGEST:
-            return folder
-        folder.rmdir()
-        return Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp"))
     except OSError as error:
         raise ConfigError(
             f"No temporary folder can be made: {error.strerror}. Set TMPDIR to a folder that you can write to."
+        ) from None
+    if len(os.fsencode(folder)) <= LONGEST:
+        return folder
+    folder.rmdir()
+    try:
+        return Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp"))
+    except OSError as error:
+        raise ConfigError(
+            f"No temporary folder can be made: {folder.parent} is too long for sockets, which may have {LONGEST} "
+            f"bytes, and /tmp: {error.strerror}. Set TMPDIR to a shorter one."
         ) from None

@@ -18,6 +18,7 @@ from rlm.config import Config, guest_environment, read_config, redactor_of
 from rlm.errors import ConfigError, RlmError
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.models.openai import Endpoint, OpenAIClient
+from rlm.process.limits import check_limits
 from rlm.sandbox import Box
 from rlm.scratch import private_folder
 from rlm.skill import installed_skills
@@ -54,11 +55,18 @@ def run(argv: Sequence[str]) -> int:
 
 def _all_well(config: Config) -> bool:
     well = True
-    for look in (_credentials, _endpoint, _kernel, _sessions, _skills, _sandbox):
+    for look in (_limits, _credentials, _endpoint, _kernel, _sessions, _skills, _sandbox):
         for finding in look(config):
             put(plain(str(finding)))
             well = well and not finding.mend
     return well
+
+
+def _limits(_: Config) -> Iterator[Finding]:
+    try:
+        check_limits()
+    except ConfigError as error:
+        yield Finding("limits", "of the system are too low", str(error))
 
 
 def _credentials(config: Config) -> Iterator[Finding]:

@@ -13,10 +13,11 @@ from rlm.cli.jsonlines import Record, ends_with_a_result, nothing, put_record
 from rlm.cli.output import Output, open_output
 from rlm.cli.screen import Screen, open_screen
 from rlm.cli.secrecy import close_to_others
-from rlm.cli.signals import Interrupted, run_until_signal
+from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config import Config, unknown_variables
 from rlm.errors import RlmError
+from rlm.process.limits import check_limits
 from rlm.result import RunResult
 from rlm.runtime import Order, context_file, open_tree
 from rlm.session import Session
@@ -30,11 +31,19 @@ def run(order: Order) -> int:
     Raises:
         RlmError: it failed; what there is to tell has been told.
     """
+    try:
+        return _run(order)
+    except Interrupted as interrupted:
+        return interrupted.code
+
+
+def _run(order: Order) -> int:
     config = order.config
     close_to_others(debug=config.debug)
     live = not (config.json and stdout_is_terminal())  # lines of JSON would break a tree on the same terminal
-    with ExitStack() as stack:
+    with closing_in_order(), ExitStack() as stack:
         with ends_with_a_result(config.json):
+            check_limits()
             output = stack.enter_context(open_output(config.output))
             order = replace(order, context=context_file(config.context))
         screen = stack.enter_context(open_screen(stderr(), quiet=config.quiet, color=config.color, live=live))

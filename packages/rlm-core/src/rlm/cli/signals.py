@@ -1,11 +1,16 @@
-"""What Ctrl-C and its kin do to a run: each cancels it, and cancelled while it closes it has no more patience."""
+"""What Ctrl-C, SIGTERM and SIGHUP do to a command that has something to close.
+
+Before and after, they end the process at once (`rlm.process.inherited`); in between, nothing is left half done.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
 
 from rlm.process.inherited import ENDING, end_on_signals
 
@@ -20,23 +25,37 @@ class Interrupted(Exception):
         self.code = code
 
 
-def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
-    """Run the work on an event loop until it is done or a signal comes. Afterwards a signal ends us at once again.
-
-    Raises:
-        Interrupted: a signal ended it, after everything was closed.
-    """
+@contextmanager
+def closing_in_order() -> Iterator[None]:
+    """What is opened in here is closed: a signal is an exception, as Ctrl-C is in any Python program."""
+    for number in _heeded():
+        signal.signal(number, _interrupt)
     try:
-        return asyncio.run(_until_signal(work))
+        yield
     finally:
         end_on_signals()
 
 
-async def _until_signal(work: Coroutine[Any, Any, T]) -> T:
-    """The first signal ends it in order, the next kills what is slow to end.
+def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
+    """Run the work on an event loop until it is done or a signal comes.
 
-    The handlers stay until the loop is closed: whoever presses Ctrl-C three times still gets an orderly end.
+    A signal waits while the loop is set up and taken down: none is lost, and none hits a loop that is half there.
+
+    Raises:
+        Interrupted: a signal ended it, after everything was closed.
     """
+    before = {number: signal.getsignal(number) for number in _heeded()}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        return asyncio.run(_until_signal(work))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
+async def _until_signal(work: Coroutine[Any, Any, T]) -> T:
+    """The first signal ends it in order, the next kills what is slow to end."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
     codes: list[int] = []
@@ -45,12 +64,23 @@ async def _until_signal(work: Coroutine[Any, Any, T]) -> T:
         codes.append(128 + number)
         task.cancel()
 
-    for number in ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, on, number)
+    for number in _heeded():
+        loop.add_signal_handler(number, on, number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     try:
         return await task
     except asyncio.CancelledError:
         if codes:
             raise Interrupted(codes[0]) from None
         raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+
+
+def _heeded() -> list[signal.Signals]:
+    """But for what nohup and its kin have us ignore."""
+    return [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+    raise Interrupted(128 + number)

@@ -1,0 +1,85 @@
+"""What the system must allow rlm, looked at before anything is changed: a run that hits a limit ends in odd places."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlm.errors import ConfigError
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """`least` is in bytes or a number; ulimit counts in `unit`s. `hard`: rlm raises the soft limit itself."""
+
+    limit: int
+    least: int
+    flag: str
+    what: str
+    unit: int = 1
+    hard: bool = False
+
+
+# A run with a kernel was seen to work with half of these at most, and with a third of the address space.
+_NEEDS = (
+    _Need(resource.RLIMIT_AS, 1_000_000 << 10, "v", "kB of address space", 1024),
+    _Need(resource.RLIMIT_DATA, 256 << 20, "d", "kB of data", 1024),
+    _Need(resource.RLIMIT_NOFILE, 64, "n", "open files", hard=True),
+    _Need(resource.RLIMIT_FSIZE, 16 << 20, "f", "kB for a file", 1024),
+    _Need(resource.RLIMIT_STACK, 512 << 10, "s", "kB of stack", 1024),
+)
+
+PROCESSES = 64
+"""Processes and threads: of the host, its helpers, one kernel and its commands."""
+_PLENTY = 10_000  # processes: to count those that run would only take time
+
+
+def check_limits() -> None:
+    """
+    Raises:
+        ConfigError: the system allows too little of something.
+    """
+    if too_little := next(_too_little(), None):
+        raise ConfigError(too_little)
+
+
+def _too_little() -> Iterator[str]:
+    for need in _NEEDS:
+        soft, hard = resource.getrlimit(need.limit)
+        allowed = hard if need.hard else soft
+        if allowed != resource.RLIM_INFINITY and allowed < need.least:
+            least = need.least // need.unit
+            yield (
+                f"The system allows {allowed // need.unit:,} {need.what}, and rlm needs {least:,}: ulimit -{need.flag}."
+            )
+    if sys.platform == "linux" and not (_PROC / "self" / "stat").exists():
+        yield "/proc is not mounted, and rlm needs it to find what its kernels start: mount -t proc proc /proc."
+    yield from _too_few_processes()
+
+
+def _too_few_processes() -> Iterator[str]:
+    """The system counts all of a user's, and lets root have as many as there can be."""
+    allowed = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if os.geteuid() == 0 or allowed == resource.RLIM_INFINITY or allowed > _PLENTY:
+        return
+    running = sum(map(_threads, _PROC.iterdir())) if _PROC.is_dir() else 0
+    if allowed - running < PROCESSES:
+        yield (
+            f"The system allows {allowed:,} processes, of which {running:,} run, and rlm needs {PROCESSES}: ulimit -u."
+        )
+
+
+def _threads(process: Path) -> int:
+    """Of a process of this user; proc_pid_status(5)."""
+    with suppress(OSError, ValueError, KeyError):
+        if process.name.isdecimal():
+            lines = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+            return int(lines["Threads"]) if int(lines["Uid"].split()[0]) == os.getuid() else 0
+    return 0
