@@ -213,6 +213,13 @@ QUESTIONS = [
         "!python3 -c 'import getpass; getpass.getpass()'",
         "EOFError\n[exit code: 1]",
     ),
+    passes(
+        "an editor (`git commit`, `crontab -e`)",
+        "!printf '[core]\\neditor = vim\\n' >mine; GIT_CONFIG_GLOBAL=mine git config --global --edit",
+        "There is no editor here: nobody is there to type.",
+    ),
+    passes("vim itself", "!vim --not-a-term somefile", "[exit code: 1]"),
+    passes("a program that opens the terminal", "!echo question >/dev/tty", "No such device or address"),
 ]
 TAMPERING = [
     passes("`sys.stdout` closed", "import sys\nsys.stdout.close()\nprint('after')", AFTER),

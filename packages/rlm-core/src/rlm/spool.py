@@ -182,6 +182,15 @@ class Spool:
         """The file stays."""
         self._guard(self._close)
 
+    def clear(self) -> None:
+        """As if nothing had been written."""
+        path, self._path = self._path, None
+        self._guard(self._close)
+        if path is not None:
+            self._guard(path.unlink)
+        self._whole, self._head, self._tail = StringIO(), "", _Tail(self._limit // 2)
+        self._length, self._last, self._trouble = 0, "", ""
+
     def __len__(self) -> int:
         return self._length
 

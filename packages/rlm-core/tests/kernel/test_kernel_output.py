@@ -35,7 +35,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
         # displays
         ("from IPython.display import display\ndisplay({'a': 1}); display('b')", "{'a': 1}\n'b'\n"),
         ("from IPython.display import Markdown\nMarkdown('**m**')", "**m**\n"),
-        ("from IPython.display import HTML\nHTML('<b>h</b>')", "<b>h</b>\n"),
+        ("from IPython.display import HTML\nHTML('<b>h</b>')", "h\n"),
         (
             "h = display('10 %', display_id=True)\nfor n in (50, 100): h.update(f'{n} %')\nprint('done')",
             "'10 %'\ndone\n'100 %'\n",

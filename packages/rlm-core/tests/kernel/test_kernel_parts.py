@@ -86,9 +86,9 @@ def displayed(**data: Any) -> render.Display:
 def test_the_most_telling_text_is_chosen() -> None:
     assert displayed(text_plain="plain", text_html="<b>").text == "plain"
     assert displayed(text_plain="<x.Y object>", text_markdown="**m**", text_html="<b>").text == "**m**"
-    assert displayed(text_plain="<x.Y object at 0x7f>", text_html="<b>").text == "<b>"
+    assert displayed(text_plain="<x.Y at 0x7f>", text_latex="$x$").text == "$x$"
     assert displayed(text_plain="<x.Y object>").text == "<x.Y object>"
-    assert displayed(text_html=["<b>", "</b>"]).text == "<b></b>"
+    assert displayed(text_markdown=["*a", "b*"]).text == "*ab*"
 
 
 def test_pictures_are_decoded() -> None:

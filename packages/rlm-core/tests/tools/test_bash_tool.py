@@ -97,6 +97,13 @@ async def test_stdin_is_at_its_end(shell: Shell) -> None:
     assert (await shell.run("cat; echo done")).content == "done\n"
 
 
+async def test_nobody_is_waited_for(shell: Shell) -> None:
+    """A kernel's commands are told the same."""
+    assert "There is no editor here" in (await shell.run("$EDITOR file", timeout=PATIENCE)).content
+    assert (await shell.run("EDITOR=true; $EDITOR file", timeout=PATIENCE)).ok
+    assert "No such device" in (await shell.run("cat </dev/tty", timeout=PATIENCE)).content
+
+
 async def test_output_is_told_while_the_command_runs(shell: Shell) -> None:
     running = asyncio.create_task(shell.run("echo first; while [ ! -e go ]; do sleep 0.01; done; echo second"))
     await until(lambda: shell.told == "first\n")

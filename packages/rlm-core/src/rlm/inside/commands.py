@@ -12,32 +12,63 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from typing import IO
+from collections.abc import Iterator
+from typing import IO, Protocol
 
 _GRACE = 0.5  # seconds that an interrupted command has to say its last words
 
+_File = IO[bytes] | None
 
-def run(command: str) -> int:
-    """Run a shell command to its end and return its exit code, negative for a signal."""
-    with _started(command) as process:
-        return _wait(process)
+
+class Writable(Protocol):
+    def write(self, text: str, /) -> object: ...
+
+
+def run(command: str, out: Writable | None = None, err: Writable | None = None) -> int:
+    """Run a shell command to its end and return its exit code, negative for a signal.
+
+    `out` and `err` get what it prints, at its end, instead of the descriptors 1 and 2.
+    """
+    with _written_to(out) as output:
+        if out is not None and err is out:
+            return _run(command, output, output)
+        with _written_to(err) as errors:
+            return _run(command, output, errors)
 
 
 def capture(command: str) -> tuple[str, int]:
     """What it printed, and its exit code."""
-    with tempfile.TemporaryFile() as output, _started(command, output) as process:
-        code = _wait(process)
+    with tempfile.TemporaryFile() as output:
+        code = _run(command, output, output)
         output.seek(0)
         return output.read().decode(errors="replace"), code
 
 
-def _started(command: str, output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def _written_to(stream: Writable | None) -> Iterator[_File]:
+    if stream is None:
+        yield None
+        return
+    with tempfile.TemporaryFile() as file:
+        try:
+            yield file
+        finally:
+            file.seek(0)
+            stream.write(file.read().decode(errors="replace"))
+
+
+def _run(command: str, output: _File, errors: _File) -> int:
+    with _started(command, output, errors) as process:
+        return _wait(process)
+
+
+def _started(command: str, output: _File, errors: _File) -> subprocess.Popen[bytes]:
     shell = shutil.which("bash") or "/bin/sh"
     return subprocess.Popen(
         [shell, "-c", command],
         stdin=subprocess.DEVNULL,
         stdout=output,
-        stderr=None if output is None else subprocess.STDOUT,
+        stderr=errors,
         process_group=0,
     )
 

@@ -6,14 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 
-_QUIET = {
-    "TERM": "dumb",  # no colours and no repainting: the model reads text
-    "PAGER": "cat",
-    "GIT_PAGER": "cat",
-    "MANPAGER": "cat",
-    "PYTHONUNBUFFERED": "1",  # what a script printed before it was interrupted is not lost
-}
-_DEFAULTS = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+from rlm.process.unattended import unattended
 
 
 def adopt(environment: Mapping[str, str]) -> None:
@@ -23,11 +16,12 @@ def adopt(environment: Mapping[str, str]) -> None:
     time.tzset()
 
 
-def make_quiet() -> None:
-    """Tell the programs that cells start that nobody looks at a screen."""
-    os.environ.update(_QUIET)
-    for name, value in _DEFAULTS.items():
-        os.environ.setdefault(name, value)
+def make_unattended() -> None:
+    """Tell all programs that cells start that nobody watches."""
+    wanted = unattended(os.environ)
+    for name in set(os.environ) - set(wanted):
+        del os.environ[name]
+    os.environ.update(wanted)
 
 
 def python_path() -> list[str]:

@@ -28,8 +28,10 @@ from typing import Any, cast
 import zmq
 
 from rlm.inside import loops
-from rlm.inside.environment import make_quiet, python_path
+from rlm.inside.environment import make_unattended, python_path
+from rlm.inside.figures import show_inline
 from rlm.inside.jupyter import (
+    CachingCompiler,
     Config,
     IOLoop,
     IOPubThread,
@@ -44,6 +46,7 @@ from rlm.inside.jupyter import (
 )
 from rlm.inside.namespace import Namespace
 from rlm.inside.order import Order
+from rlm.inside.packages import add_to_path
 from rlm.inside.reserve import Reserve
 from rlm.inside.shell import Profile, Shell
 from rlm.inside.tape import Stream, Tape
@@ -55,6 +58,8 @@ _WAITING = 100  # messages that may wait in the kernel for a slow host, and as m
 
 class Kernel(IPythonKernel):
     shell_class = Type(Shell)
+    # ipykernel's own names cells like files that do not exist; in tracebacks IPython then skips no similar frames
+    compiler_class = Type(CachingCompiler)
     debugger_class = Trait(None)
     _execute_sleep = 0.0  # ipykernel's guard against a race that XPUB_NODROP and one tape do not have
     _supports_kernel_subshells = False
@@ -85,6 +90,10 @@ class Kernel(IPythonKernel):
             self.namespace.before_cell(code, self.shell.user_ns)
             return _brief(await super().do_execute(code, *args, **options))
         except KeyboardInterrupt:  # in what is done around a cell: the text of its error may hang
+            return {"status": "error"}
+        except RecursionError as error:  # Python's and IPython's compilers walk through expressions by recursion
+            with self.own_streams():
+                print(f"RecursionError: {error}. The cell holds an expression that is nested too deeply.")
             return {"status": "error"}
         finally:
             if os.getpid() != pid:
@@ -205,7 +214,8 @@ def serve(kernel: Kernel, order: Order, folder: str) -> None:
     """Run until the kernel is told to end."""
     faulthandler.enable(os.dup(2), all_threads=False)  # to the log: where it crashed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ipykernel listens for it while a cell runs
-    make_quiet()
+    make_unattended()
+    show_inline()
     warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice after sys.exit() would end the kernel
     sys.breakpointhook = _no_debugger
     random.seed()
@@ -215,7 +225,10 @@ def serve(kernel: Kernel, order: Order, folder: str) -> None:
     kernel.session.pid = os.getpid()
     kernel.shell.profile_dir.location = folder
     sys.argv[:] = [""]
-    sys.path += [*python_path(), ""]  # last, so that the working directory shadows nothing
+    sys.path += python_path()
+    add_to_path()
+    sys.path.append("")  # last, so that the working directory shadows nothing
+    kernel.shell.user_ns["_dh"][:] = [os.getcwd()]  # noqa: PTH109 - for `%cd -`; it was built elsewhere
     with asyncio.Runner(loop_factory=loops.KernelLoop) as runner:
         runner.run(_serve(kernel, order))
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from rlm.inside import commands
+from rlm.inside import commands, magics
+from rlm.inside.figures import WITHOUT_WINDOW
+from rlm.inside.html_text import html_text
 from rlm.inside.jupyter import (
     LSString,
     ProfileDir,
@@ -21,11 +24,15 @@ from rlm.inside.jupyter import (
     observe,
 )
 from rlm.inside.loops import loop_hidden
+from rlm.inside.packages import ELSEWHERE, installs_elsewhere
 from rlm.inside.tape import PIECE
+from rlm.inside.tracebacks import Tracebacks
 
 _LARGE = 4 * PIECE
+_LONGEST_TRACEBACK = 16 << 20  # characters that are sent as one message
 _WANTED = re.compile(r"text/(plain|markdown|latex)|image/[\w.+-]+")
-_NO_TEXT = re.compile(r"<[\w.]+ object( at 0x[0-9a-f]+)?>")
+# Python's repr of an object without one of its own, and IPython's
+_NO_TEXT = re.compile(r"<[\w.<>]+ (object( at 0x[0-9a-f]+)?|at 0x[0-9a-f]+)>")
 
 
 class Profile(ProfileDir):
@@ -42,13 +49,26 @@ def slim(data: dict[str, Any]) -> dict[str, Any]:
     A very long text is printed instead: prints are sent in pieces that nobody has to hold as a whole.
     """
     wanted = {kind: value for kind, value in data.items() if _WANTED.fullmatch(kind)}
-    if "text/html" in data and len(wanted) == 1 and _NO_TEXT.fullmatch(str(wanted.get("text/plain", ""))):
-        wanted["text/html"] = data["text/html"]
+    if _NO_TEXT.fullmatch(str(wanted.get("text/plain", "<an object>"))):
+        wanted |= _readable(data, wanted)
     for kind, value in list(wanted.items()):
         if isinstance(value, str) and kind.startswith("text/") and len(value) > _LARGE:
             del wanted[kind]
             print(value)
     return wanted
+
+
+def _readable(data: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """The text of an object whose own says nothing, if a form of it has one."""
+    if len(wanted) > ("text/plain" in wanted):  # Markdown, LaTeX, a picture
+        return {"text/plain": ""}
+    if text := html_text(str(data.get("text/html", ""))):
+        return {"text/plain": text}
+    if "application/json" in data:
+        return {"text/plain": json.dumps(data["application/json"], indent=1, ensure_ascii=False, default=str)}
+    if "application/javascript" in data:
+        return {"text/plain": "[JavaScript, which no browser runs here]"}
+    return {}
 
 
 class DisplayHook(ZMQShellDisplayHook):
@@ -78,6 +98,14 @@ class Shell(ZMQInteractiveShell):
     def init_environment(self) -> None:
         """Not IPython's, which asks for colours: see `rlm.inside.environment`."""
 
+    def init_magics(self) -> None:
+        super().init_magics()
+        magics.register(self)
+
+    def set_next_input(self, text: str, replace: bool = False) -> None:  # noqa: ARG002 - IPython's signature
+        """What `%load` and `%recall` put into the next cell: nobody sees that one."""
+        print(text)
+
     @contextlib.contextmanager
     def _tee(self, channel: str) -> Iterator[None]:  # noqa: ARG002 - IPython's signature
         """IPython would keep a copy of everything that is ever printed."""
@@ -97,11 +125,26 @@ class Shell(ZMQInteractiveShell):
         """`exit` and `quit`."""
         self.kernel.ending = "the cell called exit()"
 
+    # ---- figures
+
+    def enable_gui(self, gui: str | None = None) -> None:
+        """ipykernel's asks IPKernelApp for its kernel, and would run the loop of a toolkit."""
+        if gui is not None:
+            print(f"%gui {gui} does nothing here: nobody sees a window. Figures of matplotlib are shown inline.")
+
+    def enable_matplotlib(self, gui: str | None = None) -> Any:
+        chosen = (gui or "auto").lower()
+        if chosen not in WITHOUT_WINDOW and not chosen.startswith("module://"):
+            if chosen != "auto":
+                print(f"%matplotlib {gui} would open a window, and nobody sees it: figures are shown inline.")
+            gui = "inline"
+        return super().enable_matplotlib(gui)
+
     # ---- commands
 
     def system(self, cmd: str) -> None:
         """`!cmd`: returns nothing, so that nothing is displayed."""
-        self._ended(commands.run(self.var_expand(cmd, depth=1)))
+        self._run(self.var_expand(cmd, depth=1))
 
     system_piped = system
 
@@ -114,9 +157,20 @@ class Shell(ZMQInteractiveShell):
     def run_cell_magic(self, magic_name: str, line: str, cell: str) -> Any:
         """`%%bash` without options runs like `!`. IPython feeds the script through stdin, where its commands eat it."""
         if magic_name in {"bash", "sh"} and not line.strip():
-            self._ended(commands.run(cell))
+            self._run(cell)
             return None
         return super().run_cell_magic(magic_name, line, cell)
+
+    def _run(self, command: str) -> None:
+        """Its output goes where that of the cell goes, which may be a `%%capture`."""
+        self._ended(commands.run(command, *map(self._redirected, ("stdout", "stderr"))))
+        if installs_elsewhere(command):
+            print(ELSEWHERE)
+
+    def _redirected(self, name: str) -> Any:
+        stream = getattr(sys, name)
+        ours = (self.kernel._stdout, self.kernel._stderr)
+        return stream if stream not in ours and hasattr(stream, "write") else None
 
     def _ended(self, code: int) -> None:
         self.user_ns["_exit_code"] = code
@@ -126,11 +180,22 @@ class Shell(ZMQInteractiveShell):
 
     # ---- errors
 
+    def init_traceback_handlers(self, custom_exceptions: Any) -> None:
+        super().init_traceback_handlers(custom_exceptions)
+        self.InteractiveTB.__class__ = Tracebacks  # it has been made, with arguments that differ between versions
+
     def showtraceback(self, *args: Any, **options: Any) -> None:
         if isinstance(sys.exc_info()[1], MemoryError):
             self.kernel.reserve.release()
         with self.kernel.own_streams():
             super().showtraceback(*args, **options)
+
+    def showsyntaxerror(self, *args: Any, **options: Any) -> None:
+        full = isinstance(sys.exc_info()[1], MemoryError)
+        with self.kernel.own_streams():
+            super().showsyntaxerror(*args, **options)
+            if full:  # Python 3.11's parser says so of its own stack
+                print("The cell holds an expression that is nested too deeply.")
 
     def get_exception_only(self, exc_tuple: Any = None) -> str:
         """Said when a traceback is interrupted. IPython's asks for the error's text, which may be what hung."""
@@ -141,7 +206,7 @@ class Shell(ZMQInteractiveShell):
         return {"ename": type(exception).__name__, "evalue": "", "traceback": []}
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
-        if sum(map(len, stb)) > _LARGE:
+        if sum(map(len, stb)) > _LONGEST_TRACEBACK:
             print("\n".join(stb), file=sys.stderr)
             stb = []
         super()._showtraceback(etype, _Brief(evalue), stb)

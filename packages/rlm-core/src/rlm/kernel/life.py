@@ -188,7 +188,9 @@ class Life:
             self._received += length(text)
             printout.write(text)
         elif message.kind == "error":
-            printout.line(render.error(message))
+            printout.error(render.error(message))
+        elif message.kind == "clear_output":
+            printout.clear(wait=bool(message.content.get("wait")))
         elif display is not None:
             printout.show(display, saved)
 
@@ -207,6 +209,7 @@ class Life:
         if late:
             cell.printout.line(f"[output since the last cell]\n{late}")
             cell.printout.line("[this cell]")
+        cell.printout.begin()
         cell.start = len(cell.printout)
         self._printing = cell
         if not cell.begun.done():

@@ -10,8 +10,9 @@ from typing import Any
 from rlm.kernel.wire import Message, Object
 
 _ENDINGS = {"png": "png", "jpeg": "jpg", "gif": "gif", "webp": "webp", "svg+xml": "svg", "bmp": "bmp", "tiff": "tiff"}
-_NO_TEXT = re.compile(r"<[\w.]+ object( at 0x[0-9a-f]+)?>")
-_TEXTS = ("text/markdown", "text/latex", "text/html")
+# Python's repr of an object without one of its own, and IPython's
+_NO_TEXT = re.compile(r"<[\w.<>]+ (object( at 0x[0-9a-f]+)?|at 0x[0-9a-f]+)>")
+_TEXTS = ("text/markdown", "text/latex")
 
 
 @dataclass(frozen=True, slots=True)

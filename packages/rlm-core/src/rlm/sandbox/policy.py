@@ -47,6 +47,7 @@ _TOOLCHAINS = (
     *(".pyenv", ".rbenv", ".nodenv", ".asdf", ".nvm", ".volta", ".bun", ".deno", ".rustup", ".sdkman", ".ghcup"),
     *("miniconda3", "miniforge3", "anaconda3", "go/bin", ".local/pipx", ".local/lib"),
     *(f".local/share/{name}" for name in ("uv/python", "uv/tools", "mise", "pipx", "pnpm", "fnm", "rtx")),
+    ".local/share/rlm/packages",
 )
 
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup")

@@ -18,6 +18,7 @@ from rlm.history import History
 from rlm.messages import Outcome, Schema
 from rlm.ports import Sink
 from rlm.process.groups import Groups
+from rlm.process.unattended import unattended
 from rlm.spool import Cleaner, Spool
 from rlm.tools.boxed import Boxed
 from rlm.tools.timeouts import seconds
@@ -51,7 +52,7 @@ class Bash:
     ) -> None:
         self._cwd = cwd
         self._shell = "bash" if boxed else str(shell)
-        self._environment = dict(environment)
+        self._environment = unattended(environment)
         self._outputs = outputs
         self._timeout = timeout
         self._limit = Spool.limit_for(max_output)

@@ -1,0 +1,88 @@
+"""HTML as a model reads it: the text, with tables as lines, lists as items, links and pictures by their names."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+_HIDDEN = {"script", "style", "head", "title", "template", "svg"}
+_BLOCKS = {
+    *("address", "article", "aside", "blockquote", "br", "caption", "dd", "details", "div", "dl", "dt", "fieldset"),
+    *("figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main"),
+    *("nav", "ol", "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead", "tr", "ul"),
+}
+_EMBEDDED = {"img", "iframe", "video", "audio", "embed", "source"}
+_SPACES = re.compile(r"\s+")
+
+
+def html_text(html: str) -> str:
+    """Empty if the page holds nothing but what a browser would run or draw."""
+    parser = _Text()
+    parser.feed(html)
+    parser.close()
+    parser.end_line()
+    return "\n".join(parser.lines)
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.lines: list[str] = []
+        self._line = ""
+        self._hidden: list[str] = []
+        self._cells = 0  # of the row so far
+        self._exact = 0
+
+    def end_line(self) -> None:
+        line = self._line if self._exact else self._line.strip()
+        self._line = ""
+        if line.strip(" |"):
+            self.lines.append(line.rstrip())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _HIDDEN:
+            self._hidden.append(tag)
+        if tag in _BLOCKS:
+            self.end_line()
+        if tag == "li":
+            self._line = "- "
+        elif tag == "tr":
+            self._cells = 0
+        elif tag in {"td", "th"}:
+            self._line += " | " if self._cells else ""
+            self._cells += 1
+        elif tag in _EMBEDDED and not self._hidden:
+            self._line += _embedded(tag, dict(attrs))
+        self._exact += tag == "pre"
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag in self._hidden:
+            self._hidden.remove(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._hidden:
+            self._hidden.remove(tag)
+        if tag in _BLOCKS:
+            self.end_line()
+        if tag == "pre" and self._exact:
+            self._exact -= 1
+
+    def handle_data(self, data: str) -> None:
+        if self._hidden:
+            return
+        if not self._exact:
+            self._line += _SPACES.sub(" ", data) if self._line[-1:].strip() else _SPACES.sub(" ", data).lstrip()
+            return
+        first, *rest = data.split("\n")
+        self._line += first
+        for line in rest:
+            self.end_line()
+            self._line = line
+
+
+def _embedded(tag: str, attributes: dict[str, str | None]) -> str:
+    """By its name or address; one that is in the page itself has neither."""
+    source = attributes.get("src") or ""
+    name = attributes.get("alt") or ("" if source.startswith("data:") else source)
+    return f"[{tag}: {name}]" if name else f"[{tag}]"

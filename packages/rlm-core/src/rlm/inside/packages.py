@@ -1,0 +1,126 @@
+"""`%pip`: packages for the kernels.
+
+rlm's own environment may be read-only, may be replaced at the next update, and must not be broken. So packages go into
+a folder of the user's, which comes after rlm's own on the search path; what rlm has itself is a constraint, so that
+nothing is installed that needs another version of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import shutil
+import site
+import socket
+import ssl
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rlm.process.packages_folder import packages_folder
+
+_VERB = re.compile(r"\s*(install|uninstall|list|freeze|show)\b(.*)", re.DOTALL)
+_PLACED = re.compile(r"(?:^|\s)(?:-t|--target|--prefix|--root|--python|--system|--path)\b")
+_USER = re.compile(r"(?:^|\s)--user\b")
+_SHELL_INSTALL = re.compile(
+    r"(?:^|[;&|(]\s*|-m\s+|\buv\s+|\bsudo\s+)(?:\S*/)?(?:pip[\d.]*|conda|mamba)\s+install\b", re.MULTILINE
+)
+
+ELSEWHERE = "[That is for the shell's Python. This kernel has rlm's own: `%pip install` installs for it.]"
+
+
+def add_to_path() -> None:
+    """Let cells import from the folder, and do what its .pth files say."""
+    folder = packages_folder(os.environ)
+    if folder.is_dir():
+        site.addsitedir(str(folder))
+        importlib.invalidate_caches()
+
+
+def installs_elsewhere(command: str) -> bool:
+    """Whether a shell command installs packages that the kernel will not see."""
+    return _SHELL_INSTALL.search(command) is not None and not _PLACED.search(command)
+
+
+def pip(shell: Any, line: str) -> None:
+    """`%pip line`. Places that the line names itself are left alone."""
+    found = _VERB.fullmatch(line)
+    if found is None or _PLACED.search(line):
+        shell.system(f"{_command(line)} {line}")
+    elif found[1] == "install":
+        _install(shell, _USER.sub(" ", found[2]))
+    elif found[1] == "uninstall":
+        shell.system(f"{_command(line)} uninstall {_into(packages_folder(os.environ))}{found[2]}")
+    else:
+        for where in ("", _into(packages_folder(os.environ), "--path")):
+            shell.system(f"{_command(line)} {found[1]} {where or _python()}{found[2]}")
+    importlib.invalidate_caches()
+
+
+def _install(shell: Any, rest: str) -> None:
+    folder = packages_folder(os.environ)
+    if trouble := _unwritable(folder):
+        print(f"%pip cannot install here: {folder}: {trouble}. In a sandbox, try it in a session without one.")
+        return
+    own = Path(shell.profile_dir.location, "constraints.txt")
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text(_own())
+    shell.system(f"{_command('install')} install {_into(folder)} --constraint {shlex.quote(str(own))}{rest}")
+    add_to_path()
+    if shell.user_ns.get("_exit_code") == 0:
+        print(f"[for rlm's kernels, this one and later ones, in {folder}]")
+    elif [name for _, name in socket.if_nameindex()] == ["lo"]:
+        print("[there is no network here; in a sandbox --sandbox-net allows it]")
+
+
+def _unwritable(folder: Path) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    return "" if os.access(folder, os.W_OK) else "it is read-only"
+
+
+def _own() -> str:
+    """What rlm's environment holds. Not rlm itself: on an index its names are other people's."""
+    found = metadata.distributions(path=site.getsitepackages())
+    own = {dist.name: dist.version for dist in found if dist.name and not dist.name.startswith("rlm")}
+    return "".join(f"{name}=={version}\n" for name, version in sorted(own.items()))
+
+
+def _uv() -> str:
+    """Where there is no pip: uv, as install.sh finds it. Empty if there is none."""
+    if find_spec("pip"):
+        return ""
+    home = Path.home()
+    data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    places = (data / "rlm" / "uv" / "uv", home / ".local" / "bin" / "uv", home / ".cargo" / "bin" / "uv")
+    return shutil.which("uv") or next((str(path) for path in places if os.access(path, os.X_OK)), "")
+
+
+def _command(line: str) -> str:
+    """pip; where there is none, `uv pip`, or the copy of pip that Python brings for new environments."""
+    python = shlex.quote(sys.executable)
+    if uv := _uv():
+        command = f"UV_SYSTEM_CERTS={_trusts_system()} {shlex.quote(uv)}"
+        return command if line.strip() in {"--version", "-V"} else f"{command} pip"
+    bundled = [] if find_spec("pip") else [*Path(os.__file__).parent.glob("ensurepip/_bundled/pip-*.whl")]
+    return f"{python} {shlex.quote(str(bundled[0]))}/pip" if bundled else f"{python} -m pip"
+
+
+def _trusts_system() -> str:
+    """pip trusts the certificates of the system, uv its own unless it is told: proxies of companies need the former."""
+    paths = ssl.get_default_verify_paths()
+    return "true" if paths.cafile else "false"
+
+
+def _python() -> str:
+    return f"--python {shlex.quote(sys.executable)}" if _uv() else ""
+
+
+def _into(folder: Path, of_pip: str = "--target") -> str:
+    return f"{'--target' if _uv() else of_pip} {shlex.quote(str(folder))} {_python()}"
