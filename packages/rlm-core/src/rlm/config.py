@@ -225,6 +225,12 @@ class Config:
     sandbox_file_size: int = setting(
         "megabytes that may be written to one file in the sandbox", _at_least(1), default=4096
     )
+    keep_repositories: bool = setting(
+        "leave repositories that a run in the sandbox made or changed as they are, also what git would run there",
+        _switch,
+        default=False,
+        bare=True,
+    )
     context: Path | None = setting("file that the kernel gets as `context`", _file, default=None)
     checkpoint: bool = setting(
         "save the kernel's variables after each cell; resume restores them", _switch, default=False, bare=True

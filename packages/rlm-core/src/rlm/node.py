@@ -28,7 +28,7 @@ from rlm.ports import Context
 from rlm.prompt import Facts, system_prompt
 from rlm.rerun import rerun, rerun_note
 from rlm.result import RunResult
-from rlm.sandbox import Box, SandboxPolicy
+from rlm.sandbox import Box, Inspection, SandboxPolicy
 from rlm.session import Session
 from rlm.session.journal import read
 from rlm.session.resume import cells, kernel_note, names_gone
@@ -91,6 +91,8 @@ class Shared:
     """For commands. Found before any cell has run."""
     walls: SandboxPolicy | None = None
     """Of the sandbox, if there is one."""
+    inspection: Inspection | None = None
+    """Of the repositories that its cells may change."""
 
 
 class Node:
@@ -118,6 +120,7 @@ class Node:
         async with AsyncExitStack() as stack:
             stack.enter_context(self._session)
             stack.callback(self._tell_the_end)
+            stack.callback(self._inspect_repositories)
             await stack.enter_async_context(self._seat)
             agent = await self._open(stack)
             if self._depth == 0 and self._shared.walls and self._shared.walls.git.note:
@@ -230,6 +233,12 @@ class Node:
         """Last, when all is closed: children that were left running have ended by then, and have said so."""
         if self._stopped is not None:
             self._session(self._stopped)
+
+    def _inspect_repositories(self) -> None:
+        """When all that could change them has ended."""
+        if self._depth == 0 and self._shared.inspection is not None:
+            for told in self._shared.inspection.end(keep=self._order.config.keep_repositories):
+                self._session(Failed(told))
 
     def _count_calls(self) -> None:
         """Of skills. After each call of a tool, so that a run that is killed has them too."""

@@ -6,6 +6,7 @@ asks.
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -29,6 +30,7 @@ from rlm.kernel import Zygote
 from rlm.node import Earlier, Node, Order, Shared
 from rlm.process import files
 from rlm.result import RunResult
+from rlm.sandbox import Inspection, SandboxPolicy
 from rlm.scratch import private_folder
 from rlm.session import Changes, Session
 from rlm.session.signing_key import key_or_none
@@ -60,12 +62,18 @@ class Tree:
             RlmError: what it could not survive; its session says so too.
         """
         async with open_walls(order.config, order.cwd, self.shared.folder, self.shared.environment) as walls:
-            shared = replace(self.shared, walls=walls)
+            shared = replace(self.shared, walls=walls, inspection=await self._inspect(order.config, walls))
             order = replace(order, cwd=walls.cwd) if walls else order  # a link that leads to it may be hidden
             order = replace(order, system_prompt=_system_prompt(order))
             self.session = self._open_session(order)
             shared.ledger.carry_on(self.session.agents, self.session.tree_usage)
             return await Node(shared, order, self.session).run()
+
+    async def _inspect(self, config: Config, walls: SandboxPolicy | None) -> Inspection | None:
+        """Look at the repositories of the project before the first cell."""
+        if walls is None:
+            return None
+        return await asyncio.to_thread(Inspection.begin, walls.cwd, walls.git.writable, [walls.cwd / config.home])
 
     def _open_session(self, order: Order) -> Session:
         config, redactor, told = order.config, redactor_of(order.config), VERSION

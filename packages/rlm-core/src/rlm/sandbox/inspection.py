@@ -1,0 +1,112 @@
+"""What a run has done to repositories in the project: told at its end, and made harmless.
+
+The rules of `rlm.sandbox.git` protect the repository of the working directory. All others are compared: what is found
+after the last cell and was not there before the first is a risk. Its file is moved aside.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from rlm.process import files
+from rlm.sandbox.repositories import Risk, Survey, survey
+
+_REJECTED = ".rejected"
+_MOST_SHOWN = 100
+_MOST_EFFECTS = 4
+_LONGEST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Begun before the first cell, ended after the last one.
+
+    Args:
+        cwd: the working directory; paths are told from here.
+        folders: all that cells can write to.
+        skip: what lies in them and cells cannot write to.
+    """
+
+    cwd: Path
+    folders: tuple[Path, ...]
+    skip: tuple[Path, ...]
+    before: Survey
+
+    @classmethod
+    def begin(cls, cwd: Path, writable: Iterable[Path], skip: Iterable[Path]) -> Inspection:
+        outside = (path for path in writable if not path.is_relative_to(cwd))
+        folders, skipped = (cwd, *outside), tuple(Path(os.path.normpath(path)) for path in skip)
+        return cls(cwd, folders, skipped, survey(folders, skipped))
+
+    def end(self, *, keep: bool) -> list[str]:
+        """What is new, in a sentence for each repository. Unless they are to be kept, risky files are moved aside."""
+        after = survey(self.folders, self.skip)
+        new = sorted(after.risks - self.before.risks, key=lambda risk: (risk.repository, risk.file, risk.effect))
+        told = [
+            self._tell(Path(repository), list(risks), keep=keep)
+            for repository, risks in groupby(new, key=lambda risk: risk.repository)
+        ]
+        if len(told) > _MOST_SHOWN:
+            told[_MOST_SHOWN:] = [f"{len(told) - _MOST_SHOWN} more repositories would do the like."]
+        if left := after.unsearched - (self.before.unsearched - {str(self.cwd)}):
+            told.append(
+                f"{self._short(Path(min(left)))} was not searched for repositories that this run made: there is too "
+                "much, or it cannot be read. Look before you use git in new folders."
+            )
+        return told
+
+    def _tell(self, repository: Path, risks: list[Risk], *, keep: bool) -> str:
+        effects = [_clip(risk.effect) for risk in risks]
+        if len(effects) > _MOST_EFFECTS:
+            effects[_MOST_EFFECTS:] = [f"{len(effects) - _MOST_EFFECTS} more"]
+        done = "It is left so." if keep else " ".join(self._move_aside(sorted({risk.file for risk in risks})))
+        return f"git in {self._short(repository)}, changed by this run, would obey: {'; '.join(effects)}. {done}"
+
+    def _move_aside(self, paths: list[str]) -> Iterator[str]:
+        moved = []
+        for path in map(Path, paths):
+            try:
+                moved.append(self._short(_set_aside(path)))
+                if (config := self.before.configs.get(str(path))) is not None:
+                    files.write_new(path, config)
+            except OSError as error:
+                yield f"{self._short(path)} could not be moved aside ({error.strerror}): do not use git there."
+        if moved:
+            more = f" and {len(moved) - _MOST_EFFECTS} more" if len(moved) > _MOST_EFFECTS else ""
+            yield f"Moved aside: {', '.join(moved[:_MOST_EFFECTS])}{more}."
+
+    def _short(self, path: Path) -> str:
+        return str(path.relative_to(self.cwd)) if path.is_relative_to(self.cwd) else str(path)
+
+
+def _set_aside(path: Path) -> Path:
+    folder = files.open_folder(path.parent)
+    try:
+        new = path.name + _REJECTED
+        if _exists(folder, new):
+            new = f"{path.name}.{secrets.token_hex(4)}{_REJECTED}"
+        with suppress(OSError):  # a cell may have taken away the right to change the folder
+            os.fchmod(folder, stat.S_IMODE(os.fstat(folder).st_mode) | stat.S_IRWXU)
+        os.rename(path.name, new, src_dir_fd=folder, dst_dir_fd=folder)
+    finally:
+        os.close(folder)
+    return path.with_name(new)
+
+
+def _exists(folder: int, name: str) -> bool:
+    with suppress(OSError):
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return True
+    return False
+
+
+def _clip(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -1,0 +1,292 @@
+"""Repositories in a folder: where they are, and what in them could run programs when the user calls git there.
+
+A cell can make a repository, or change one that lies deeper than the working directory. git obeys it at the next
+`git status`. So the host looks before the first cell and after the last one (`rlm.sandbox.inspection`).
+
+The search follows no link. It goes from descriptor to descriptor, and ends after a bounded number of entries.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from rlm.process import files
+from rlm.sandbox.git_config import read_settings, risks
+
+_MOST_ENTRIES = 300_000
+_MOST_FILES = 1_000  # in a folder of a repository that should have few
+_DEEPEST = 100
+_LARGEST = 1_000_000  # bytes of a file that is read
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """A file in a repository, and what it makes git do. `state` differs if the file was replaced."""
+
+    repository: str
+    file: str
+    effect: str
+    state: str = ""
+
+
+@dataclass(slots=True)
+class Survey:
+    """What is found below some folders. Paths are absolute."""
+
+    risks: set[Risk] = field(default_factory=set)
+    configs: dict[str, bytes] = field(default_factory=dict)
+    """The content of each configuration file."""
+    unsearched: set[str] = field(default_factory=set)
+    """Folders that could not be read; the first one, if there was too much."""
+
+
+def survey(folders: Iterable[Path], skip: Iterable[Path] = ()) -> Survey:
+    """Look at all repositories below the folders, but not in those to `skip`."""
+    search = _Search(tuple(folders), frozenset(skip))
+    for folder in search.folders:
+        with suppress(OSError):
+            search.visit(files.open_folder(folder), folder, 0)
+    search.check_pointers()
+    return search.found
+
+
+class _Search:
+    def __init__(self, folders: tuple[Path, ...], skip: frozenset[Path]) -> None:
+        self.folders = folders
+        self.found = Survey()
+        self._skip = skip
+        self._left = _MOST_ENTRIES
+        self._repositories: set[Path] = set()
+        self._pointers: list[tuple[Path, str]] = []
+
+    def visit(self, folder: int, path: Path, depth: int) -> None:
+        """Look at one folder, whose descriptor is closed then, and at all below it."""
+        try:
+            names = {
+                entry.name: entry.is_dir(follow_symlinks=False) for entry in islice(os.scandir(folder), self._left)
+            }
+            self._left -= len(names)
+            self._look(folder, path, names)
+            for name, is_folder in names.items():
+                if is_folder and not (name == "objects" and _is_repository(path, names)):
+                    self._enter(folder, path / name, depth + 1)
+        except OSError:
+            self.found.unsearched.add(str(path))
+        finally:
+            os.close(folder)
+
+    def check_pointers(self) -> None:
+        """A `.git` that is a file names a repository. It may name one that has been looked at, and no other."""
+        for path, target in self._pointers:
+            if Path(os.path.normpath(path.parent / target)) not in self._repositories:
+                self._add(path, f"leads git to {target}")
+
+    def _enter(self, folder: int, path: Path, depth: int) -> None:
+        if path in self._skip:
+            return
+        if self._left <= 0:
+            self.found.unsearched.add(str(self.folders[0]))
+            return
+        try:
+            if depth > _DEEPEST:
+                raise OSError
+            inner = files.enter(path.name, folder)
+        except OSError:
+            self.found.unsearched.add(str(path))
+        else:
+            self.visit(inner, path, depth)
+
+    def _look(self, folder: int, path: Path, names: dict[str, bool]) -> None:
+        if _is_repository(path, names):
+            self._repositories.add(path)
+            self.found.risks.update(_Repository(folder, path, self._is_inside, self.found.configs).risks())
+        if names.get(".git") is False:
+            self._look_at_pointer(folder, path / ".git")
+        for name in _OTHER_SYSTEMS.keys() & names.keys():
+            self.found.risks.update(_other_system(folder, path / name))
+
+    def _look_at_pointer(self, folder: int, path: Path) -> None:
+        try:
+            text = files.read(".git", dir_fd=folder, limit=_LARGEST).decode(errors="surrogateescape")
+        except OSError as error:
+            self._add(path, f"{error.strerror}{_link_text(folder, '.git')}")
+            return
+        self._pointers.append((path, text.removeprefix("gitdir:").strip()))
+
+    def _add(self, file: Path, effect: str) -> None:
+        self.found.risks.add(Risk(str(file.parent), str(file), effect))
+
+    def _is_inside(self, path: Path) -> bool:
+        real = Path(os.path.realpath(path))
+        return any(real.is_relative_to(folder) for folder in self.folders)
+
+
+def _is_repository(path: Path, names: Iterable[str]) -> bool:
+    """As git decides, gitrepository-layout(5); and whatever is called `.git`, since `git init` completes it."""
+    there = set(names)
+    return path.name == ".git" or ("HEAD" in there and ("commondir" in there or {"objects", "refs"} <= there))
+
+
+# ---- one repository
+
+_SAMPLE = ".sample"  # git does not run these; githooks(5)
+_REMOTES = ("remotes", "branches")
+_TODO = ("rebase-merge/git-rebase-todo", "sequencer/todo")
+_EXECUTES = re.compile(r"^\s*(?:exec|x)\b.*", re.MULTILINE)
+_STRATEGY = re.compile(r"\s*[a-z-]*\s*")  # `git merge-NAME` is run, also with a slash in the name
+_QUOTED = re.compile(r"(?:\s*'[^']*')*\s*")  # older versions give it to a shell
+_WRITTEN = ("", "logs", "refs", "info", "rebase-merge", "rebase-apply", "sequencer", "rr-cache", "objects", "hooks")
+"""git writes to files in these."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Repository:
+    folder: int
+    path: Path
+    is_inside: Callable[[Path], bool]
+    configs: dict[str, bytes]
+
+    def risks(self) -> Iterator[Risk]:
+        yield from self._config("config")
+        yield from self._config("config.worktree")
+        yield from self._common_folder()
+        yield from self._executable("hooks")
+        yield from self._unfinished()
+        for folder in _REMOTES:
+            yield from self._any_file(folder)
+        for folder in _WRITTEN:
+            yield from self._links(folder)
+
+    def _risk(self, file: str, effect: str, state: str = "") -> Risk:
+        return Risk(str(self.path), str(self.path / file), effect, state)
+
+    def _read(self, file: str) -> bytes:
+        return files.read(file, dir_fd=self.folder, limit=_LARGEST)
+
+    def _text(self, file: str) -> str:
+        with suppress(OSError):
+            return self._read(file).decode(errors="surrogateescape")
+        return ""
+
+    def _config(self, file: str) -> Iterator[Risk]:
+        try:
+            data = self._read(file)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            yield self._risk(file, f"{file} {error.strerror}")
+            return
+        self.configs[str(self.path / file)] = data
+        for setting in risks(data, lambda value: self.is_inside(self.path / value)):
+            yield self._risk(file, str(setting))
+
+    def _common_folder(self) -> Iterator[Risk]:
+        """`.` changes nothing. A worktree has its repository two levels above; git-worktree(1)."""
+        allowed = (".", "../..") if self.path.parent.name == "worktrees" else (".",)
+        try:
+            text = self._read("commondir").decode(errors="surrogateescape").strip()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            text = str(error.strerror)
+        if text not in allowed:
+            yield self._risk("commondir", f"the configuration of {text}")
+
+    def _executable(self, folder: str) -> Iterator[Risk]:
+        for name, about in self._entries(folder):
+            if not name.endswith(_SAMPLE) and (stat.S_ISLNK(about.st_mode) or about.st_mode & 0o111):
+                yield self._risk(f"{folder}/{name}", f"the hook {name}", _state(about))
+
+    def _any_file(self, folder: str) -> Iterator[Risk]:
+        """The older form of a remote; git-fetch(1), "REMOTES"."""
+        for name, about in self._entries(folder):
+            yield self._risk(f"{folder}/{name}", f"the address in {folder}/{name}", _state(about))
+
+    def _unfinished(self) -> Iterator[Risk]:
+        """What `git rebase --continue` and its like go on with."""
+        for file in _TODO:
+            if found := _EXECUTES.search(self._text(file)):
+                yield self._risk(file, f"an unfinished rebase with {found[0].strip()!r}")
+        if not _STRATEGY.fullmatch(strategy := self._text("rebase-merge/strategy")):
+            yield self._risk("rebase-merge/strategy", f"git merge-{strategy.strip()}")
+        for option in read_settings(self._text("sequencer/opts").encode(errors="surrogateescape")):
+            if option.name in ("", "options.strategy") and not _STRATEGY.fullmatch(option.value):
+                yield self._risk("sequencer/opts", f"git merge-{option.value}")
+        if not _QUOTED.fullmatch(self._text("BISECT_NAMES")):
+            yield self._risk("BISECT_NAMES", "the paths that it bisects")
+
+    def _links(self, folder: str) -> Iterator[Risk]:
+        """git writes to its files by name, also through a link that leads out of the repository."""
+        for name, about in self._entries(folder):
+            if stat.S_ISLNK(about.st_mode):
+                path = f"{folder}/{name}".lstrip("/")
+                target = self._target(path)
+                if not self._stays(path, target):
+                    yield self._risk(path, f"{path} leads to {target}")
+            elif folder.partition("/")[0] in ("logs", "refs") and stat.S_ISDIR(about.st_mode):
+                yield from self._links(f"{folder}/{name}")
+
+    def _target(self, path: str) -> str:
+        with suppress(OSError):
+            return os.readlink(path, dir_fd=self.folder)
+        return ""
+
+    def _stays(self, path: str, target: str) -> bool:
+        """Older versions make HEAD a link to refs/heads/NAME."""
+        return path not in ("hooks", "objects", "refs") and bool(target) and not {"", ".."} & set(target.split("/"))
+
+    def _entries(self, name: str) -> Iterator[tuple[str, os.stat_result]]:
+        """What is in a folder of the repository, if it is a folder."""
+        try:
+            folder = files.open_folder(name or ".", dir_fd=self.folder)
+        except OSError:
+            return
+        try:
+            for entry in islice(os.scandir(folder), _MOST_FILES):
+                with suppress(OSError):
+                    yield entry.name, entry.stat(follow_symlinks=False)
+        finally:
+            os.close(folder)
+
+
+def _state(about: os.stat_result) -> str:
+    """No cell can set these times."""
+    return f"{about.st_ino} {about.st_ctime_ns}"
+
+
+# ---- other systems for version control
+
+_OTHER_SYSTEMS = {
+    ".hg": ("hgrc", "hgrc-not-shared", "sharedpath"),
+    ".jj": ("repo/config.toml", "workspace-config.toml", "repo"),
+}
+_HARMLESS_HGRC = re.compile(rb"(?:[ \t]*(?:[#;][^\n]*)?\n|\[paths\][ \t]*\n|\w+ *= *[^\s-][^\n]*\n)*")  # of `hg clone`
+
+
+def _other_system(folder: int, path: Path) -> Iterator[Risk]:
+    """All that is configured there; it is not judged, only compared."""
+    for name in _OTHER_SYSTEMS[path.name]:
+        try:
+            about = os.stat(f"{path.name}/{name}", dir_fd=folder, follow_symlinks=False)
+            data = (
+                files.read(f"{path.name}/{name}", dir_fd=folder, limit=_LARGEST)
+                if stat.S_ISREG(about.st_mode)
+                else b"?"
+            )
+        except OSError:
+            continue
+        if not stat.S_ISDIR(about.st_mode) and data and not (name == "hgrc" and _HARMLESS_HGRC.fullmatch(data)):
+            yield Risk(str(path), str(path / name), f"the configuration in {path.name}/{name}", _state(about))
+
+
+def _link_text(folder: int, name: str) -> str:
+    with suppress(OSError):
+        return f": {os.readlink(name, dir_fd=folder)}"
+    return ""

@@ -1,0 +1,131 @@
+"""Repositories that a run in the sandbox makes or changes: what would run a program is told, and made harmless."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cli import Done, Rlm
+from repository_attacks import PREAMBLE, REPOSITORY_ATTACKS, RepositoryAttack
+from scripted import Scripted, call, text
+
+Make = Callable[[Scripted], Rlm]
+
+
+def script(attack: RepositoryAttack, marks: Path, body: str) -> str:
+    """In the folder of the attack; what fails in it, fails alone."""
+    mark = marks / attack.name
+    program = f"mkdir -p {attack.name}; cd {attack.name}; MARK={mark}; E=$PWD/e; printf '#!/bin/sh\\ntouch {mark}\\n' > $E; chmod +x $E"
+    return f"{PREAMBLE}\n( {program}\n{body}\n) </dev/null"
+
+
+def outside(command: Rlm, cwd: Path, scripts: Iterable[str]) -> str:
+    """What the user's own shell does."""
+    return subprocess.run(
+        ["bash", "-c", "\n".join(scripts)], cwd=cwd, env=command.env(), capture_output=True, check=False, timeout=120
+    ).stderr.decode()
+
+
+def run(make: Make, commands: list[str], *flags: str, before: str = "true", **env: str) -> tuple[Rlm, Done]:
+    with Scripted(*(call("bash", command=each) for each in commands), text("end")) as server:
+        command = replace(make(server), environment={**make(server).environment, "RLM_SANDBOX": "bwrap"})
+        assert "fatal" not in outside(command, command.cwd, [PREAMBLE, before])
+        done = command("go", *flags, RLM_TOOLS="bash", timeout=120, **env)
+    assert 0 == done.code, done.err
+    return command, done
+
+
+def errors(done: Done) -> list[str]:
+    return [record["reason"] for record in done.session.records if record["type"] == "error"]
+
+
+@pytest.mark.attack("git, after the run")
+def test_git_runs_nothing_that_a_cell_has_planted(
+    rlm: Make, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("attempts", len(REPOSITORY_ATTACKS))
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    prepare = "\n".join(script(attack, marks, attack.prepared or "true") for attack in REPOSITORY_ATTACKS)
+    plant = "\n".join(script(attack, marks, attack.plant) for attack in REPOSITORY_ATTACKS)
+    command, done = run(rlm, [plant], before=f"git init -q; {prepare}")
+    outside(command, command.cwd, (script(attack, marks, attack.use) for attack in REPOSITORY_ATTACKS))
+    assert [] == [mark.name for mark in marks.iterdir()]
+    told = [line for line in errors(done) if "changed by this run" in line]
+    untold = [
+        (attack.name, [line for line in told if attack.name in line])
+        for attack in REPOSITORY_ATTACKS
+        if not any(attack.name in line and attack.told in line for line in told)
+    ]
+    assert [] == untold
+    assert all("Moved aside: " in line and "could not" not in line for line in told)
+
+
+def test_without_the_sandbox_the_same_attacks_succeed(alone: Rlm, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    for body in ("prepared", "plant", "use"):
+        for mark in marks.iterdir():
+            mark.unlink()
+        outside(alone, alone.cwd, (script(each, marks, getattr(each, body) or "true") for each in REPOSITORY_ATTACKS))
+    assert {attack.name for attack in REPOSITORY_ATTACKS} == {mark.name for mark in marks.iterdir()}
+
+
+HARMLESS = """
+git init -q plain && cd plain && git config user.name a && git config user.email a@b && git remote add origin ssh://x/y.git
+echo 1 > f && git add f && git commit -qm f && git branch --set-upstream-to=master 2>/dev/null; git worktree add -q ../tree
+cd .. && git clone -q plain clone && git clone -q --bare plain bare.git && git clone -q --depth 1 file://$PWD/plain shallow
+cd clone && git -c protocol.file.allow=always submodule --quiet add ../plain sub && git commit -qm s
+cd .. && git -c protocol.file.allow=always clone -q --recurse-submodules clone whole
+cd old && git commit -qam more && git checkout -q -b other && git stash list && git gc -q
+"""
+
+
+def test_repositories_that_run_nothing_stay_as_they_are(rlm: Make) -> None:
+    """Also what a user's own repository ran before the run: it is not the run's."""
+    old = (
+        "repository old; git -C old config core.fsmonitor false; git -C old config alias.x '!ls'; "
+        "printf '#!/bin/sh\\nexit 0\\n' > old/.git/hooks/pre-commit; chmod +x old/.git/hooks/pre-commit"
+    )
+    command, done = run(rlm, [f"{PREAMBLE}\nset -e; {HARMLESS}"], before=f"git init -q; {old}")
+    assert "exit code" not in done.session.results[0]
+    assert [] == errors(done)
+    assert "changed by" not in done.err
+    places = ("plain", "tree", "clone", "bare.git", "shallow", "whole", "whole/sub", "old")
+    said = outside(command, command.cwd, [f"(cd {place} && git log -1 --format=%s >&2)" for place in places])
+    assert ["f", "f", "s", "f", "f", "s", "f", "more"] == said.split()
+
+
+def test_what_is_kept_or_moved_is_told_in_red_in_json_and_in_the_journal(rlm: Make) -> None:
+    plant = f"{PREAMBLE}\nrepository sub; git -C sub config core.fsmonitor ./x; echo; git -C sub config alias.y '!z'"
+    command, moved = run(rlm, [plant], "--color", "always", "-q")
+    line = "git in sub/.git, changed by this run, would obey: alias.y=!z; core.fsmonitor=./x."
+    assert [f"{line} Moved aside: sub/.git/config.rejected."] == errors(moved)
+    assert "\x1b[31m" in moved.err
+    assert "sub/.git, changed by this run, would obey" in moved.err
+    with Scripted(call("bash", command=plant.replace("sub", "other")), text("end")) as server:
+        kept = replace(rlm(server), environment=command.environment | rlm(server).environment)
+        records = kept("go", "--keep-repositories", "--json", RLM_TOOLS="bash").lines
+    assert [f"{line.replace('sub', 'other')} It is left so."] == [
+        record["reason"] for record in records if record["type"] == "error"
+    ]
+    assert "fsmonitor" in (command.cwd / "other" / ".git" / "config").read_text()
+    assert "fsmonitor" in (command.cwd / "sub" / ".git" / "config.rejected").read_text()
+
+
+def test_an_old_configuration_comes_back(rlm: Make) -> None:
+    command, _ = run(rlm, ["git -C old config core.fsmonitor ./x; git -C old config user.name other"],
+        before="git init -q old; git -C old config user.name me; git -C old config alias.x '!ls'")  # fmt: skip
+    kept = outside(command, command.cwd / "old", ["git config user.name >&2; git config alias.x >&2"])
+    assert "me\n!ls\n" == kept
+
+
+def test_what_could_not_be_searched_is_told(rlm: Make) -> None:
+    deep = "/".join(["d"] * 110)
+    _, done = run(rlm, [f"mkdir -p {deep}; git init -q {deep}"], before="mkdir -p big/$(seq -s / 110)")
+    (told,) = errors(done)
+    assert told.startswith("d/d/d")
+    assert "was not searched for repositories" in told
