@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 from rlm.history import History
 from rlm.messages import Outcome, Schema
 from rlm.ports import Kernel, Tool
+from rlm.process import files
 
 VARIABLES = "variables.pickle"
 """In the session folder."""
@@ -55,17 +54,11 @@ class Saving:
 
 def _keep(draft: Path, path: Path) -> None:
     """Whole or not at all, and unread. Whatever else the kernel may have put there is left alone."""
-    handle = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as source:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
+    with os.fdopen(files.open_file(draft), "rb") as source:
+        if os.fstat(source.fileno()).st_size > LARGEST:
             return
-        copy = path.with_suffix(".new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(copy, flags, 0o600), "wb") as target:
-            shutil.copyfileobj(source, target)
-    copy.replace(path)
-    draft.unlink()
+        files.replace_with(path, source.fileno())
+    files.remove(draft)
 
 
 async def restore(kernel: Kernel, path: Path) -> str:

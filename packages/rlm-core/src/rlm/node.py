@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import os
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, ExitStack, closing, suppress
+from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
@@ -25,6 +25,7 @@ from rlm.events import Answered, Asking, ChildEnded, ChildStarted, Event, Failed
 from rlm.kernel import JupyterKernel, KernelSpec, Zygote
 from rlm.messages import Kind, System, User
 from rlm.ports import Context
+from rlm.process import files
 from rlm.prompt import Facts, system_prompt
 from rlm.rerun import rerun, rerun_note
 from rlm.result import RunResult
@@ -145,7 +146,7 @@ class Node:
             folder.mkdir(mode=0o700)
         except OSError as error:
             raise AgentError(f"The runtime folder {folder} cannot be made: {error.strerror}.") from None
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.callback(files.remove_tree, folder)
         broker = await stack.enter_async_context(Broker(folder, self.spawn, self._shared.calls))
         self._calls = stack.enter_context(closing(CallLog(folder / "skill-calls")))
         environment = self._shared.environment | {BROKER: broker.address, CALLS: str(self._calls.path)}
@@ -263,7 +264,7 @@ class Node:
             if self._kernel is not None:
                 stack.enter_context(self._kernel.waiting())
             if order.context is not None:
-                stack.callback(order.context.path.unlink, missing_ok=True)  # its kernel has had it by then
+                stack.callback(files.remove, order.context.path)  # its kernel has had it by then
             seat = self._shared.ledger.seat()
             await stack.enter_async_context(seat)  # sits before its folder is made: those who queue cost nothing
             return await self._run_child(order, seat)
@@ -303,10 +304,11 @@ class Node:
             return None
         offered = self._shared.folder / self._session.id / Path(request.context).name
         path = self._shared.folder / f"context-{token_hex(8)}"
-        with suppress(OSError):
+        try:
             offered.rename(path)  # first: from here on, no cell can put something else in its place
-        if path.is_symlink() or not path.is_file():
-            raise AgentError("the context is not a file in this agent's runtime folder")
+            os.close(files.open_file(path))
+        except OSError:
+            raise AgentError("the context is not a file in this agent's runtime folder") from None
         return Parcel(path, request.about, "file" if request.kind == "file" else "pickle")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rlm.errors import ConfigError
+from rlm.process import files
+from rlm.process.programs import SHELL, helper_environment
 
 _WATCH = Path(__file__).with_suffix(".sh")
 
@@ -27,19 +28,19 @@ def private_folder() -> Iterator[Path]:
     """
     folder = _new_folder()
     watch = subprocess.Popen(
-        ["/bin/sh", str(_WATCH), str(folder)],
+        [SHELL, str(_WATCH), str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",
-        env={"PATH": os.defpath},  # everybody of this user can read the environment that a process began with
+        env=helper_environment(),  # everybody of this user can read the environment that a process began with
         start_new_session=True,  # a Ctrl-C is for us
     )
     with watch:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            files.remove_tree(folder)
             if not folder.exists():  # else it is the watcher's to try
                 watch.communicate(b"removed\n")
 
@@ -55,7 +56,7 @@ def _new_folder() -> Path:
         return folder
     folder.rmdir()
     try:
-        return Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp"))
+        return Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp")).resolve()
     except OSError as error:
         raise ConfigError(
             f"No temporary folder can be made: {folder.parent} is too long for sockets, which may have {LONGEST} "

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from rlm.clip import join
+from rlm.process import files
 
 UNLIMITED = 10_000_000
 """Characters: nobody's context takes more, so even an unlimited output is head and tail above this."""
@@ -257,7 +258,7 @@ class Spool:
                 self._close()
             if path is not None:
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    files.remove(path)
 
 
 class _Tail:
@@ -295,13 +296,11 @@ def create(folder: Path, name: str) -> tuple[Path, int]:
     Raises:
         OSError: it cannot be made.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    inside = files.open_folder(folder, make=True)
     try:
         for free in _names(name):
             with contextlib.suppress(FileExistsError):
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                return folder / free, os.open(free, flags, 0o600, dir_fd=inside)
+                return folder / free, files.create(free, dir_fd=inside)
     finally:
         os.close(inside)
     raise FileExistsError(name)

@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from rlm.kernel.provisioner import Errand, Guest, Zygote
 from rlm.kernel.spec import KernelSpec
 from rlm.kernel.wire import Message, Wire
 from rlm.kernel.words import head_of, length, unsent
+from rlm.process import files
 
 if TYPE_CHECKING:
     from rlm.kernel.channels import Channel
@@ -299,9 +299,7 @@ class Life:
             "rlm": {"context": [context[0], str(context[1].absolute())] if context else None},
         }
         try:
-            handle = os.open(self._base, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            with os.fdopen(handle, "w") as file:
-                json.dump(order, file)
+            files.write_new(self._base, json.dumps(order).encode())
         except OSError as error:
             raise KernelError(f"A kernel could not be started: {error}") from error
 
@@ -321,8 +319,9 @@ class Life:
     def _remove_files(self) -> None:
         sockets = (Path(f"{self._base}-1"), Path(f"{self._base}-2"))
         for path in (self._base, self._base.with_suffix(".log"), self._words, *sockets):
-            path.unlink(missing_ok=True)
-        shutil.rmtree(f"{self._base}.d", ignore_errors=True)
+            with contextlib.suppress(OSError):  # a cell put a folder in its place; it goes with the runtime folder
+                files.remove(path)
+        files.remove_tree(f"{self._base}.d")
 
 
 def how_it_ended(status: int | None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rlm.process import files
+
 _COUNT = 8  # bytes
 _LARGEST = 1 << 20  # bytes; the file is the kernel's, and may hold anything
 
@@ -20,9 +22,8 @@ def head_of(path: Path, most: int) -> bytes:
     Raises:
         OSError: it is not there, or no plain file.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        return file.read(most) or b""
+    with os.fdopen(files.open_file(path), "rb") as file:
+        return file.read(most)
 
 
 def unsent(path: Path, received: int) -> str:

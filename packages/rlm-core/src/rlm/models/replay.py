@@ -13,6 +13,7 @@ from rlm.messages import Message, Reply, Schema, Wire, assistant
 from rlm.models.faults import Breakdown
 from rlm.models.sound import message, usage
 from rlm.ports import ToolChoice
+from rlm.process import files
 
 JOURNAL = "messages.jsonl"
 
@@ -43,6 +44,7 @@ class Recording:
         Raises:
             ConfigError: with file and line.
         """
+        path = _resolved(path)
         path = path / JOURNAL if path.is_dir() else path
         agents = list(_session(path.parent) if path.name == JOURNAL else _file(path))
         if not agents:
@@ -101,6 +103,14 @@ class ReplayModel:
         return self._turns.popleft()
 
 
+def _resolved(path: Path) -> Path:
+    """Where the path led when it was first asked for."""
+    try:
+        return files.resolve(path)
+    except OSError as error:
+        raise ConfigError(f"The recording {path} cannot be read: it {error.strerror}.") from None
+
+
 def _file(path: Path) -> Iterator[tuple[str, Turns]]:
     agents: dict[tuple[str, str], Turns] = defaultdict(deque)
     for where, record in _records(path):
@@ -133,7 +143,7 @@ def _is_message(record: dict[str, Any]) -> bool:
 def _records(path: Path, *, torn: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each line's place and object. A torn last line is tolerated where a killed run may have left one."""
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        lines = files.read(path).splitlines(keepends=True)
     except OSError as error:
         raise ConfigError(f"The recording {path} cannot be read: {error.strerror}.") from None
     for number, line in enumerate(lines, 1):

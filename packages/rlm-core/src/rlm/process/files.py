@@ -163,14 +163,7 @@ def write_new(path: StrPath, data: bytes, *, dir_fd: int | None = None) -> None:
         OSError: as `create`; or it cannot be written, and what was begun is gone then.
     """
     with _parent(path, dir_fd) as (folder, name):
-        file = create(name, dir_fd=folder)
-        try:
-            write_all(file, data)
-        except OSError:
-            os.unlink(name, dir_fd=folder)
-            raise
-        finally:
-            os.close(file)
+        _make(name, folder, lambda file: write_all(file, data))
 
 
 def replace(path: StrPath, data: bytes, *, dir_fd: int | None = None) -> None:
@@ -179,11 +172,32 @@ def replace(path: StrPath, data: bytes, *, dir_fd: int | None = None) -> None:
     Raises:
         OSError: it could not be written; the file is as it was.
     """
+    _replace(path, dir_fd, lambda file: write_all(file, data))
+
+
+def replace_with(path: StrPath, source: int, *, dir_fd: int | None = None) -> None:
+    """As `replace`, with what `source` holds now, a descriptor."""
+    _replace(path, dir_fd, lambda file: copy(source, file))
+
+
+def _replace(path: StrPath, dir_fd: int | None, fill: Callable[[int], None]) -> None:
     with _parent(path, dir_fd) as (folder, name):
         draft = f"{name}.new"
         remove(draft, dir_fd=folder)  # what a killed writer left
-        write_new(draft, data, dir_fd=folder)
+        _make(draft, folder, fill)
         os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _make(name: str, folder: int, fill: Callable[[int], None]) -> None:
+    """A new file in a folder, whole or not at all."""
+    file = create(name, dir_fd=folder)
+    try:
+        fill(file)
+    except OSError:
+        os.unlink(name, dir_fd=folder)
+        raise
+    finally:
+        os.close(file)
 
 
 def write_all(file: int, data: bytes) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import BinaryIO
 
+from rlm.process import files
 from rlm.text.redact import REDACTED, Redactor
 
 _PIECE = 1 << 20
@@ -18,21 +19,29 @@ def redact_files(redactor: Redactor, folder: Path) -> None:
     """Take the keys out of the files in `folder`, however large; a file that holds none is left alone."""
     if not redactor.spellings:
         return
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    with suppress(OSError):
+        inside = files.open_folder(folder)
+        try:
+            _redact_all(inside, [spelling.encode() for spelling in redactor.spellings])
+        finally:
+            os.close(inside)
+
+
+def _redact_all(folder: int, spellings: list[bytes]) -> None:
+    for name in sorted(os.listdir(folder)):
         with suppress(OSError):  # a link, a file that has gone, a full disk: the others are cleaned all the same
-            _redact_file(path, [spelling.encode() for spelling in redactor.spellings])
+            _redact_file(name, folder, spellings)
 
 
-def _redact_file(path: Path, spellings: list[bytes]) -> None:
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-        regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-        if not regular or not any(found for found, _ in _pieces(file, spellings)):
+def _redact_file(name: str, folder: int, spellings: list[bytes]) -> None:
+    with os.fdopen(files.open_file(name, dir_fd=folder), "rb") as file:
+        if not any(found for found, _ in _pieces(file, spellings)):
             return
         file.seek(0)
-        draft = path.with_name(f"{path.name}.redacted")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as clean:
+        draft = f".{token_hex(8)}.redacted"
+        with os.fdopen(files.create(draft, dir_fd=folder), "wb") as clean:
             clean.writelines(piece for _, piece in _pieces(file, spellings))
-        draft.replace(path)
+        os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def _pieces(file: BinaryIO, spellings: list[bytes]) -> Iterator[tuple[bool, bytes]]:

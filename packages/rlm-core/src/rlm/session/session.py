@@ -18,6 +18,7 @@ from rlm.conversation import Conversation
 from rlm.errors import ConfigError, SessionError
 from rlm.events import Asking, Event, Stopped
 from rlm.messages import Usage
+from rlm.process import files
 from rlm.session import meta as metas
 from rlm.session import store
 from rlm.session.clock import steady
@@ -125,7 +126,7 @@ class Session:
         try:
             name, handle = new_folder(sessions, "", 6)
             meta = replace(_first_meta(name, model, str(cwd), prompt, common), settings=dict(settings or {}))
-            session = cls(home / "sessions" / name, handle, meta, common)
+            session = cls(files.resolve(home) / "sessions" / name, handle, meta, common)
             session._begin(sessions)
         finally:
             os.close(sessions)
@@ -158,7 +159,7 @@ class Session:
         sessions = open_sessions(folder.parent.parent.absolute(), Path.cwd(), make=False)
         try:
             name = copy(folder, sessions) if fork else folder.name
-            session = cls(folder.parent.absolute() / name, enter(sessions, name), Meta(), common)
+            session = cls(files.resolve(folder.parent) / name, enter(sessions, name), Meta(), common)
             try:
                 session._reopen(folder.name, changes or Changes(), trust=trust)
             except BaseException:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rlm.events import SkillsCalled
+from rlm.process import files
 from rlm.skill.calls import VARIABLE as CALLS
 
 __all__ = ["CALLS", "CallLog"]
@@ -24,7 +25,7 @@ class CallLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._handle = files.create(path)
         self._read = 0
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from rlm.history import History
 from rlm.messages import Outcome, Schema
 from rlm.ports import Execution, Kernel
+from rlm.process import files
 from rlm.tools.timeouts import longest, seconds
 
 _LARGEST = 5 << 20  # bytes of a picture that is sent along; providers take little more
@@ -71,8 +72,11 @@ class IPython:
 
 
 def _data_url(path: Path) -> str:
-    """Empty if it is too large, or of a kind that providers do not take."""
+    """Empty if it is too large, of a kind that providers do not take, or not what the host has saved any more."""
     kind = _TYPES.get(path.suffix)
-    if kind is None or path.stat().st_size > _LARGEST:
+    if kind is None:
         return ""
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    try:
+        return f"data:{kind};base64,{base64.b64encode(files.read(path, limit=_LARGEST)).decode()}"
+    except OSError:
+        return ""
