@@ -29,7 +29,7 @@ def put_json(text: str) -> None:
 
 
 def put_painted(text: str) -> None:
-    """As `put` for a text that has colours of ours, and in which all that is foreign has passed `plain`."""
+    """As `put` for what `rlm.text.styled.painted` has made: it cleans all of it."""
     _put(text)
 
 
@@ -39,7 +39,7 @@ def say(text: str) -> None:
 
 
 def say_painted(text: str) -> None:
-    """As `say` for a text that has colours of ours, and in which all that is foreign has passed `plain`."""
+    """As `say` for what `rlm.text.styled.painted` has made."""
     if sys.stderr is not None:  # it was closed when we started
         try:
             print(text, file=sys.stderr, flush=True)

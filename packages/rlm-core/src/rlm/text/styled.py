@@ -1,4 +1,7 @@
-"""Styled text in the columns of a terminal. What comes from elsewhere has passed `rlm.terminal.plain` before."""
+"""Styled text in the columns of a terminal: `painted` writes all of it, and nothing passes there that a terminal obeys.
+
+Who needs to know how wide a text from elsewhere is cleans it before, by `rlm.terminal.plain`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+
+from rlm.terminal import plain
 
 NARROWEST = 20
 """Columns that a text gets, however many edges stand before it."""
@@ -94,8 +99,9 @@ def pad(text: str, width: int) -> str:
 
 
 def painted(spans: Iterable[Span], *, color: bool) -> str:
-    """The text, with escape sequences if `color`."""
-    return "".join(f"\x1b[{s.style}m{s.text}\x1b[0m" if color and s.style and s.text else s.text for s in spans)
+    """A line, cleaned, with escape sequences if `color`: of those that reach a terminal, all are made here."""
+    cleaned = ((plain(span.text).replace("\n", " "), span.style) for span in spans)
+    return "".join(f"\x1b[{style}m{text}\x1b[0m" if color and style and text else text for text, style in cleaned)
 
 
 @dataclass(frozen=True, slots=True)
