@@ -76,9 +76,13 @@ def machine(command: Rlm, folder: Path) -> Iterator[dict[str, object]]:
         _listening(socket.AF_INET, ("127.0.0.1", 0)) as port,
     ):
         yield {
-            **{"SECRET": SECRET, "PLANTED": str(planted), "RECORDING": str(recording), "TMP": str(tmp), "PORT": port},
+            "SECRET": SECRET,
+            "PLANTED": str(planted),
+            "RECORDING": str(recording),
+            "TMP": str(tmp),
+            "PORT": port,
             "SPACES": [
-                os.readlink(path) for path in Path("/proc/self/ns").iterdir() if not path.name.startswith("time")
+                str(path.readlink()) for path in Path("/proc/self/ns").iterdir() if not path.name.startswith("time")
             ],
         }
 
@@ -190,6 +194,84 @@ def test_a_child_is_shut_in_the_same_walls_wherever_it_is_sent(boxed: Make, tmp_
     assert all("cannot touch '/etc/rlm-was-here'" in text or "could not be started" in text for text in said)
     assert (command.cwd / "sub" / "x").exists()
     assert not any(outside.iterdir())
+
+
+@pytest.mark.attack("changing the sandbox of a child")
+def test_what_a_cell_has_changed_changes_no_sandbox_of_a_child(rlm: Make, tmp_path: Path) -> None:
+    """Before the run there was no repository, so nothing was protected; and what was protected cannot be moved away."""
+    tricks = {
+        "a repository that is a link": "os.symlink(HOME, '.git')",
+        "a part of one": "os.mkdir('.git')\nos.symlink(HOME, '.git/modules')\nos.symlink(HOME, '.git/hooks')",
+        "a repository that is a link to the old root": "os.symlink('/oldroot' + HOME, '.git')",
+        "a folder for programs": "shutil.rmtree('bin')\nos.symlink(HOME, 'bin')",
+        "the context": "os.unlink('data')\nos.symlink(HOME + '/.ssh/id_ed25519', 'data')",
+        "the editor's settings": "os.rmdir('.vscode')\nos.symlink(HOME, '.vscode')",
+        "the editor's settings, moved": "os.rename('.vscode', 'x')\nos.symlink(HOME, '.vscode')",
+        "the sessions": "os.rename('.rlm', 'x')\nos.symlink(HOME, '.rlm')",
+    }
+    clean = "shutil.rmtree('.git', ignore_errors=True) if not os.path.islink('.git') else os.unlink('.git')"
+    cells = [
+        f"import os, shutil\nHOME = {str(tmp_path / 'home')!r}\ntry:\n    {trick.replace(chr(10), chr(10) + '    ')}\nexcept OSError as e: print(e)\n"
+        f"r = await rlm.run('a', tools='bash')\nprint(r.answer)\n{clean}"
+        for trick in tricks.values()
+    ]  # fmt: skip
+    look = "cat .git/.ssh/* .git/modules/.ssh/* bin/.ssh/* .vscode/.ssh/* data; grep -rs sk-secret ~ . --exclude-dir=.rlm; touch ~/x .git/x"
+
+    def script(request: Request):
+        if request.depth:
+            return by_turn(call("bash", command=look), text("looked"))(request)
+        return call("ipython", code=cells[request.turn]) if request.turn < len(cells) else text("end")
+
+    with Scripted(script) as server:
+        command = replace(rlm(server), environment={**rlm(server).environment, "RLM_SANDBOX": "bwrap"})
+        home = Path(command.env()["HOME"])
+        (home / ".ssh").mkdir(parents=True)
+        (home / ".ssh" / "id_ed25519").write_text(f"private {SECRET}")
+        (command.cwd / "bin").mkdir()
+        (command.cwd / "data").write_text("harmless")
+        before = sorted(path.name for path in home.rglob("*"))
+        path = f"{command.cwd / 'bin'}:{os.environ['PATH']}"
+        done = command("go", "--context", str(command.cwd / "data"), RLM_MAX_DEPTH="1", PATH=path, timeout=200)
+    assert 0 == done.code, done.err
+    assert tmp_path / "home" == home
+    assert len(cells) == len(done.session.results)
+    seen = [child.results for child in done.session.children]
+    assert [] == [result for results in seen for result in results if SECRET in result]
+    assert before == sorted(path.name for path in home.rglob("*"))
+
+
+SPY = """
+import glob, os, time
+own = {line.split()[0] for line in open('/proc/self/mountinfo')}
+known, found = set(os.listdir('/proc')), open('found', 'w')
+end = time.monotonic() + 60
+while time.monotonic() < end and not os.path.exists('stop'):
+    for pid in set(os.listdir('/proc')) - known:
+        for name in ('exe', 'cwd', 'root', 'fd/0', 'fd/1', 'fd/2', 'fd/3', 'fd/4', 'mem'):
+            try:
+                path = f'/proc/{pid}/{name}'
+                there, file = (os.readlink(path) if name != 'mem' else '/'), os.open(path, os.O_PATH if name != 'mem' else os.O_RDWR)
+                about = dict(line.split(':') for line in open(f'/proc/self/fdinfo/{file}'))
+                power = any(int(line.split()[1], 16) for line in open(f'/proc/{pid}/status') if line.startswith('CapEff'))
+                if power or (there.startswith('/') and not there.startswith('/memfd:') and about['mnt_id'].strip() not in own):
+                    print(path, there, power, file=found, flush=True)
+                os.close(file)
+            except OSError: pass
+print('ended', file=found, flush=True)
+"""
+
+
+@pytest.mark.attack("taking over who enters")
+def test_who_enters_cannot_be_opened_before_it_is_as_powerless_as_the_others(boxed: Make) -> None:
+    spying = f"open('spy.py', 'w').write({SPY!r})\nimport subprocess, sys\nspy = subprocess.Popen([sys.executable, 'spy.py'])"
+    with Scripted(
+        call("ipython", code=spying),
+        *(call("bash", command="true") for _ in range(15)),
+        call("ipython", code="open('stop', 'w').close()\nspy.wait()\nprint(open('found').read())"),
+        text("end"),
+    ) as server:
+        done = boxed(server)("go", "--tools", "ipython,bash", timeout=120)
+    assert "ended" == done.session.results[-1].strip()
 
 
 def test_context_and_a_child_s_result_pass_the_walls(boxed: Make, tmp_path: Path) -> None:

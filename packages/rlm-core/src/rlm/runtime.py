@@ -62,7 +62,9 @@ class Tree:
             RlmError: what it could not survive; its session says so too.
         """
         async with open_walls(order.config, order.cwd, self.shared.folder, self.shared.environment) as walls:
-            shared = replace(self.shared, walls=walls, inspection=await self._inspect(order.config, walls))
+            environment = walls.environment(self.shared.environment) if walls else self.shared.environment
+            inspection = await self._inspect(order.config, walls)
+            shared = replace(self.shared, walls=walls, environment=environment, inspection=inspection)
             order = replace(order, cwd=walls.cwd) if walls else order  # a link that leads to it may be hidden
             order = replace(order, system_prompt=_system_prompt(order))
             self.session = self._open_session(order)

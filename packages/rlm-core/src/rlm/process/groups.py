@@ -60,6 +60,7 @@ class Groups:
         self._running.clear()
         self._left.clear()
         if self._watch is not None:
+            self._tell(".")
             watch, self._watch = self._watch, None
             watch.communicate()
 

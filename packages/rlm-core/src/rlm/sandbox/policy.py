@@ -101,6 +101,13 @@ class SandboxPolicy:
             arguments += ["--bind-fd" if writable else "--ro-bind-fd", str(source.descriptor), str(source.target)]
         return arguments, [source.descriptor for source, _ in mounts]
 
+    def environment(self, guest: Mapping[str, str]) -> dict[str, str]:
+        """Of what runs in the box. It is that of who enters too, outside: no library may come from the project."""
+        known = guest.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+        kept = [folder for folder in known if folder.startswith("/") and resolve_outside(Path(folder), self.cwd)]
+        rest = {name: value for name, value in guest.items() if name != "LD_LIBRARY_PATH"}
+        return rest | ({"LD_LIBRARY_PATH": os.pathsep.join(kept)} if kept else {})
+
     def sees(self, path: Path) -> bool:
         """Whether an absolute path is in the project: it is seen as the project is, and not shown besides."""
         return path.is_relative_to(self.cwd)

@@ -50,9 +50,13 @@ class Edit:
         """
         words = await boxed(self._cwd, sys.executable, "-P", "-m", replace.__name__)
         process = await asyncio.create_subprocess_exec(
-            *words, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={}, start_new_session=True
+            *words, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={}, cwd="/", start_new_session=True
         )
-        told, complaint = await process.communicate(json.dumps(arguments).encode())
+        try:
+            told, complaint = await process.communicate(json.dumps(arguments).encode())
+        except BaseException:  # of Python 3.11, a cancelled communicate() leaves stdin open, so the program would wait
+            process.kill()
+            raise
         if process.returncode == 0:
             return str(json.loads(told))
         raise ToolError(complaint.decode(errors="replace").strip() or "The file was not changed.")

@@ -1,0 +1,24 @@
+"""Opens sandboxes until it is killed: `python box_host.py FOLDER`. It prints a line when the first is about to begin."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from rlm.sandbox import Box, open_policy
+
+
+async def main(folder: Path) -> None:
+    work, runtime = folder / "work", folder / "run"
+    sizes = {"memory": 10**9, "file_size": 10**9}
+    with open_policy(work, work / ".rlm", runtime, dict(os.environ), net=False, **sizes) as policy:
+        print("ready", flush=True)
+        while True:
+            async with Box(policy, runtime) as box:
+                await box.door()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -1,0 +1,98 @@
+"""A run in the sandbox that is cancelled at one of its awaits, then at the next, and so on.
+
+`python cancelled_run.py FOLDER` prints a line of JSON: how many awaits a run has, and what became of each run that did
+not end, or left a process. Each is cancelled once, and then again twice: at the await after it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Coroutine, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import rlm
+
+_LONG = 60.0  # seconds: a run that has not ended by then hangs
+_CALL = {"id": "1", "type": "function", "function": {"name": "ipython", "arguments": '{"code": "6 * 7"}'}}
+_TURNS = [
+    {"role": "assistant", "content": None, "tool_calls": [_CALL]},
+    {"role": "assistant", "content": "42"},
+]
+
+
+class Awaits:
+    """Counts how often any task waits, and cancels one task at the wanted times."""
+
+    def __init__(self, wanted: Sequence[int]) -> None:
+        self.count = 0
+        self.victim: asyncio.Task[Any] | None = None
+        self._wanted = wanted
+
+    def new_task(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        return asyncio.Task(self._drive(work), loop=loop, **options)
+
+    async def _drive(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return await _Driven(work, self)
+
+    def note(self) -> None:
+        self.count += 1
+        if self.count in self._wanted and self.victim is not None:
+            asyncio.get_running_loop().call_soon(self.victim.cancel)
+
+
+class _Driven:
+    def __init__(self, work: Coroutine[Any, Any, Any], awaits: Awaits) -> None:
+        self._work = work
+        self._awaits = awaits
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = self._work.__await__()
+        error: BaseException | None = None
+        while True:
+            try:
+                waited = steps.send(None) if error is None else steps.throw(error)  # type: ignore[attr-defined]
+            except StopIteration as end:
+                return end.value
+            error = None
+            self._awaits.note()
+            try:
+                yield waited
+            except BaseException as thrown:  # noqa: BLE001 - for the work to handle
+                error = thrown
+
+
+async def attempt(folder: Path, *wanted: int) -> tuple[int, dict[str, object]]:
+    """How often it waited, and what is wrong with how it ended."""
+    awaits = Awaits(wanted)
+    asyncio.get_running_loop().set_task_factory(awaits.new_task)
+    awaits.victim = asyncio.ensure_future(rlm.run("go", cwd=folder / "work"))
+    done, _ = await asyncio.wait({awaits.victim}, timeout=_LONG)
+    if not done:
+        return awaits.count, {"cancelled at": wanted, "hangs at": [str(frame) for frame in awaits.victim.get_stack()]}
+    if not wanted:
+        awaits.victim.result()  # that of the run which nobody cancels
+    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)
+    return awaits.count, {"cancelled at": wanted, "left": [one.name() for one in alive]} if alive else {}
+
+
+def main(folder: Path) -> None:
+    (folder / "work").mkdir()
+    recording = folder / "turns.jsonl"
+    recording.write_text("".join(json.dumps({"task": "go", "message": turn}) + "\n" for turn in _TURNS))
+    os.environ |= {"RLM_MODEL": f"replay:{recording}", "RLM_SANDBOX": "bwrap", "RLM_HOME": str(folder / "home")}
+    count, wrong = asyncio.run(attempt(folder))
+    faults = [wrong]
+    for number in range(1, count + 1):
+        for wanted in ((number,), (number, number + 1)):
+            faults.append(asyncio.run(attempt(folder, *wanted))[1])
+    print(json.dumps({"awaits": count, "faults": [fault for fault in faults if fault]}), flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
