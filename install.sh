@@ -17,6 +17,7 @@ readonly USUAL_SKILLS='/task/rlm-skills' # unattended installers rewrite this on
 
 UV='' PYTHON='' CHECKOUT='' DATA='' TOOL='' STAGE='' SCRATCH='' CHILD=''
 ACTION=install STRICT='' REFUSED=''
+readonly LEFT_OUT=3
 PYTEST_ARGS=()
 SKILLS=() # names of the good ones; the constraints file knows where they lie
 
@@ -28,8 +29,13 @@ usage: ./install.sh [--strict] [--demo]   install rlm and the skills found, then
 
   --strict  install nothing if any skill is refused; without it bad skills are named and left out
 
+exit status
+  0  all is installed      2  a wrong argument or variable      3  rlm is installed, and a skill was left out
+  1  nothing was changed   129, 130, 143  a signal ended it, and what was there before is there
+
 variables
   RLM_SKILLS_DIR      folder that holds one folder per skill [$USUAL_SKILLS]
+  RLM_SKILLS_STRICT   1: as --strict
   RLM_CHECKOUT_PATH   the checkout to install from [the folder of this script]
   RLM_TOOL_PYTHON     a version or the path of a Python [$PYTHON_RANGE, as uv finds or fetches it]
   RLM_EXTRA_UV_ARGS   more words for \`uv tool install\`, e.g. --offline --find-links /wheels
@@ -103,6 +109,11 @@ fail_with_log() {
 # --- places ----------------------------------------------------------------------------------------------------------
 
 locate() {
+    case ${RLM_SKILLS_STRICT:-0} in
+        1 | on | yes | true) STRICT=yes ;;
+        0 | off | no | false) ;;
+        *) fail_usage "RLM_SKILLS_STRICT is 1 or 0, not $RLM_SKILLS_STRICT" ;;
+    esac
     if [ -z "${HOME:-}" ]; then
         unset HOME
         HOME=~ # bash then asks the password file
@@ -260,7 +271,7 @@ refuse() {
 
 stop_if_strict() {
     if [ -n "$STRICT" ] && [ -n "$REFUSED" ]; then
-        fail "nothing changed: --strict allows no refused skill"
+        fail "nothing changed: --strict (RLM_SKILLS_STRICT=1) allows no refused skill"
     fi
 }
 
@@ -540,6 +551,10 @@ report() {
         command=$UV_TOOL_BIN_DIR/rlm
     fi
     [ "$ACTION" = demo ] || say "now run:  $command demo"
+    if [ -n "$REFUSED" ] && [ "$ACTION" != demo ]; then
+        say "a skill was left out, as said above; the rest is installed"
+        exit "$LEFT_OUT"
+    fi
 }
 
 run_demo() {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from myskill import run
-from rlm.skill import check_skill
+from rlm.skill import Level, check_skill
 
 
 def test_words_are_counted() -> None:
@@ -22,4 +22,5 @@ def test_no_text_is_an_error() -> None:
 
 
 def test_the_contract_is_kept() -> None:
-    assert [str(finding) for finding in check_skill(Path(__file__).parents[1])] == []
+    findings = check_skill(Path(__file__).parents[1])
+    assert [str(finding) for finding in findings if finding.level is not Level.ADVICE] == []

@@ -45,7 +45,9 @@ def test_names_on_an_index_never_replace_ours(home, skills, strangers, variables
 def test_a_skill_that_needs_a_strangers_package_under_our_name_is_left_out(home, skills, strangers):
     skills.write("greet")
     skills.write("needy", project='dependencies = ["rlm-skill", "rlm-skill-other"]')
-    done = home.knowing(RLM_SKILLS_DIR=skills.path, RLM_EXTRA_UV_ARGS=f"--find-links {strangers}").install()
+    done = home.knowing(
+        RLM_SKILLS_DIR=skills.path, RLM_EXTRA_UV_ARGS=f"--find-links {strangers}"
+    ).install_but_for_some_skills()
     assert "rlm: skill needy refused: it does not install: " in done.err
     assert "rlm-skill-other 99.0" in done.err
     assert home.commands == {"rlm", "greet"}
@@ -119,13 +121,23 @@ BAD: dict[str, Callable[..., None]] = {
 }
 
 
+OWN_COMMAND = """
+async def run(query: str = "", **_: object) -> str:
+    return query
+
+def main() -> None:
+    print("by its own command")
+"""
+
+
 def test_bad_skills_are_named_with_a_reason_and_left_out_and_good_ones_installed(home, skills):
     skills.write("greet")
-    skills.write("zeal")
+    zeal = skills.write("zeal", project='dependencies = ["rlm"]', scripts='zeal = "zeal.zeal:main"')
+    (zeal / "src/zeal/zeal.py").write_text(OWN_COMMAND)
     for spoil in BAD.values():
         spoil(skills)
     (skills.path / "__pycache__").mkdir()
-    done = home.knowing(RLM_SKILLS_DIR=skills.path).install()
+    done = home.knowing(RLM_SKILLS_DIR=skills.path).install_but_for_some_skills()
     refused = [line for line in done.err.splitlines() if " refused: " in line]
     assert len(refused) == len(BAD)
     assert [name for name in BAD if not any(name in line for line in refused)] == []
@@ -133,20 +145,25 @@ def test_bad_skills_are_named_with_a_reason_and_left_out_and_good_ones_installed
     assert "\x1b" not in done.err
     assert "with the skills: greet zeal" in done.err
     assert home.commands == {"rlm", "greet", "zeal"}
+    assert home.call("zeal") == "by its own command\n"
     assert home.call("rlm", "--version").startswith("rlm ")
     assert not list(skills.path.parent.rglob("evaluated"))
 
 
-@pytest.mark.parametrize("spoil", [bad_toml, unknown_dependency], ids=["by the check", "by the rehearsal"])
-def test_strict_changes_nothing_when_a_skill_is_refused(home, skills, spoil):
+@pytest.mark.parametrize(
+    ("spoil", "variable", "words"),
+    [(bad_toml, "0", ["--strict"]), (unknown_dependency, "1", [])],
+    ids=["by the check", "by the rehearsal"],
+)
+def test_strict_changes_nothing_when_a_skill_is_refused(home, skills, spoil, variable, words):
     skills.write("greet")
-    home = home.knowing(RLM_SKILLS_DIR=skills.path)
-    home.install("--strict")
+    home = home.knowing(RLM_SKILLS_DIR=skills.path, RLM_SKILLS_STRICT=variable)
+    home.install(*words)
     before = home.state
     spoil(skills)
-    done = home.try_install("--strict")
+    done = home.try_install(*words)
     assert done.code == 1
-    assert done.last == "rlm: nothing changed: --strict allows no refused skill"
+    assert done.last == "rlm: nothing changed: --strict (RLM_SKILLS_STRICT=1) allows no refused skill"
     assert home.state == before
 
 
@@ -159,7 +176,7 @@ def test_a_skill_may_bear_the_name_of_a_member_of_the_workspace(home, skills):
 def test_of_two_folders_that_hold_a_skill_of_one_name_the_second_is_refused(home, skills):
     skills.write("greet", says="second").rename(skills.path / "rlm-skill-greet")
     skills.write("greet", says="first")
-    done = home.knowing(RLM_SKILLS_DIR=skills.path).install()
+    done = home.knowing(RLM_SKILLS_DIR=skills.path).install_but_for_some_skills()
     assert "rlm: skill rlm-skill-greet refused: another folder holds a skill of that name" in done.err
     assert home.call("greet") == "first\n"
 
@@ -179,7 +196,7 @@ def test_a_file_that_is_not_ours_in_place_of_a_skill_costs_that_skill(home, skil
     skills.write("greet")
     home.bin.mkdir(parents=True)
     (home.bin / "greet").symlink_to("/somewhere/else")
-    done = home.knowing(RLM_SKILLS_DIR=skills.path).install()
+    done = home.knowing(RLM_SKILLS_DIR=skills.path).install_but_for_some_skills()
     assert f"skill greet refused: {home.bin}/greet is there already and is not ours" in done.err
     assert (home.bin / "greet").readlink() == Path("/somewhere/else")
     assert home.call("rlm", "--version")

@@ -360,3 +360,47 @@ def test_a_log_that_cannot_be_written_changes_nothing(bench, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for log in ("", tmp_path, tmp_path / "no" / "folder", tmp_path / "pipe"):
         assert list(bench.call("plain", "--text", "a", RLM_SKILL_CALLS_LOG=log)) == [0, "a\n", ""]
+
+
+def test_what_a_skill_raises_is_told_with_its_own_frames_alone(bench):
+    bench.write(
+        "fails",
+        "async def run(n: int = 1) -> None:\n    await deeper()\nasync def deeper():\n    raise ValueError('too small')\n",
+    )
+    code, out, err = bench.call("fails")
+    assert (code, out) == (1, "")
+    assert err.startswith("Traceback (most recent call last):\n  File")
+    assert err.endswith("ValueError: too small\n")
+    assert [line for line in err.splitlines() if "File" in line and "fails.py" not in line] == []
+    assert err.count("File") == 2
+
+
+def test_open_ended_parameters_have_no_flag_and_stay_empty(bench):
+    bench.write(
+        "openended", "async def run(text: str, *more: str, **_: object) -> str:\n    return f'{text}{more}{_}'\n"
+    )
+    assert bench.call("openended", "--text", "a").out == "a(){}\n"
+    assert "--more" not in bench.call("openended", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("value", "printed"),
+    [
+        ("{'a': float('nan'), 'b': float('-inf')}", '{"a":"NaN","b":"-Infinity"}\n'),
+        ("[b'abc', 'x']", '["abc","x"]\n'),
+        ("[b'\\xff', 'x']", '["_w==","x"]\n'),
+        ("'\\ud800'", "\\ud800\n"),
+    ],
+)
+def test_what_json_cannot_say_is_printed_all_the_same(bench, value, printed):
+    bench.write("odd", f"async def run() -> object:\n    return {value}\n")
+    code, out, err = bench.call("odd")
+    assert (code, out, err) == (0, printed, "")
+
+
+def test_bytes_are_printed_as_they_are(bench, tmp_path):
+    bench.write("raw", "async def run() -> bytes:\n    return b'\\xff\\x00'\n")
+    done = subprocess.run(
+        [sys.executable, bench.path / "bin/raw"], env=bench.environment(), capture_output=True, check=True
+    )
+    assert done.stdout == b"\xff\x00"

@@ -13,7 +13,9 @@ PACKAGES = Path(__file__).parents[2]
 
 @pytest.fixture
 def skill(tmp_path: Path) -> Path:
-    return scaffold("wordy", tmp_path)
+    made = scaffold("wordy", tmp_path)
+    change(made / "SKILL.md", "description: Count", "description: Say how many words there are. Count")
+    return made
 
 
 def change(path: Path, old: str, new: str) -> None:
@@ -51,6 +53,12 @@ packages = ["src/wordy"]
 "SKILL.md" = "wordy/SKILL.md"
 """
 
+FOR_CHECKERS = """from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from words import Words
+async def run(texts: {}, longest: bool = False) -> dict[str, int]:"""
+
 BROKEN = {
     "no src": (lose("src"), "src/wordy", "an empty wheel would be built"),
     "no init": (lose("src/wordy/__init__.py"), "src/wordy/__init__.py", "there is no such file"),
@@ -62,8 +70,17 @@ BROKEN = {
     "not UTF-8": (write("src/wordy/__init__.py", b"x = '\xff'"), "src/wordy/__init__.py", "this cannot be read"),
     "too deep": (write("src/wordy/wordy.py", b"(" * 100_000), "src/wordy/wordy.py:1", "valid Python"),
     "help": (in_code("longest: bool", "help: bool"), "src/wordy/wordy.py:4", "a parameter called `help`"),
-    "star args": (in_code("longest: bool = False", "*texts2: str"), "src/wordy/wordy.py:4", r"\*texts2"),
-    "star kwargs": (in_code("longest: bool = False", "**rest: str"), "src/wordy/wordy.py:4", r"\*\*rest"),
+    "generator": (in_code("    return counts", "    yield counts"), "src/wordy/wordy.py:4", "is an async generator"),
+    "type for checkers alone": (
+        in_code(HEAD, FOR_CHECKERS.format("Words")),
+        "src/wordy/wordy.py:8",
+        "Words is imported under",
+    ),
+    "the same in quotes": (
+        in_code(HEAD, FOR_CHECKERS.format("'list[w.Words] | None'")),
+        "src/wordy/wordy.py:8",
+        "Words is imported under",
+    ),
     "no project file": (lose("pyproject.toml"), "pyproject.toml", "there is no pyproject.toml"),
     "bad TOML": (in_project("[project]", "[project"), "pyproject.toml:1", "not valid TOML"),
     "binary TOML": (write("pyproject.toml", b"\xff\xfe"), "pyproject.toml", "not valid TOML"),
@@ -77,11 +94,6 @@ BROKEN = {
     "no name": (in_project('name = "rlm-skill-wordy"\n', ""), "pyproject.toml:1", "has no name"),
     "no version": (in_project('version = "0.1.0"\n', ""), "pyproject.toml:1", "there is no version"),
     "no script": (in_project(SCRIPT, ""), "pyproject.toml:8", "there is no command 'wordy'"),
-    "other target": (
-        in_project(SCRIPT, 'wordy = "wordy:main"'),
-        "pyproject.toml:9",
-        "the command 'wordy' runs 'wordy:main'",
-    ),
     "script rlm": (
         in_project(SCRIPT, SCRIPT + '\nrlm = "x:y"'),
         "pyproject.toml:10",
@@ -133,6 +145,7 @@ INCOMPLETE = {
     "no name in the card": (in_card("name: wordy\n", ""), "SKILL.md:2", "has no name"),
     "no description": (in_card("description: ", "words: "), "SKILL.md:2", "has no description"),
     "no dependency": (in_project('["rlm-skill"]', "[]"), "pyproject.toml:6", "does not depend on rlm-skill"),
+    "function": (in_code("texts: list[str]", "texts: Callable[[], str]"), "src/wordy/wordy.py:4", "on a command line"),
 }
 INCOMPLETE["argument gone"] = (
     in_code("longest: bool = False", "longer: bool = False"),
@@ -143,6 +156,11 @@ INCOMPLETE["argument gone"] = (
 ADVICE = {
     "card left out": (in_project('"SKILL.md" = "wordy/SKILL.md"', ""), "pyproject.toml:15", "does not hold SKILL.md"),
     "long description": (in_card("description: ", "description: " + "x" * 1024), "SKILL.md:2", "characters"),
+    "template's description": (in_card("Say how many words there are. ", ""), "SKILL.md:3", "still the template's"),
+    "star args": (in_code("longest: bool = False", "longest: bool = False, *texts2: str"), "src/wordy/wordy.py:4", r"\*texts2"),
+    "star kwargs": (in_code("longest: bool = False", "longest: bool = False, **_: str"), "src/wordy/wordy.py:4", r"\*\*_"),
+    "other target": (in_project(SCRIPT, 'wordy = "wordy:main"'), "pyproject.toml:9", "runs 'wordy:main'"),
+    "other dependency": (in_project('["rlm-skill"]', '["rlm"]'), "pyproject.toml:6", "does not depend on rlm-skill"),
 }
 
 CASES = [
@@ -150,6 +168,14 @@ CASES = [
     for level, cases in ((Level.BROKEN, BROKEN), (Level.INCOMPLETE, INCOMPLETE), (Level.ADVICE, ADVICE))
     for name, case in cases.items()
 ]
+
+
+def test_types_that_are_imported_either_way_are_read(skill):
+    code = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a import Words\nelse:\n    Words = str\n" + HEAD
+    )
+    in_code(HEAD, code.replace("list[str]", "Words"))(skill)
+    assert check_skill(skill) == ()
 
 
 def test_a_new_skill_and_the_fixture_keep_the_contract(skill):
@@ -207,7 +233,7 @@ def test_a_skill_can_be_checked_from_its_own_folder(skill, monkeypatch):
 
 
 def test_an_underscore_works_but_is_advised_against(tmp_path):
-    (finding,) = check_skill(scaffold("web_search", tmp_path))
+    finding = check_skill(scaffold("web_search", tmp_path))[0]
     assert finding.level is Level.ADVICE
     assert "agentskills.io allows no underscore" in finding.wrong
     assert "'websearch'" in finding.write

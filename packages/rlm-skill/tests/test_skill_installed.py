@@ -18,7 +18,7 @@ from rlm.skill.scaffolding import template_folder
 
 PACKAGES = Path(__file__).parents[2]
 # The lowest that pyproject.toml allows, where it is to be had as a wheel.
-OLDEST = ["tyro==1.0.0", "pydantic==2.7.0; python_version < '3.13'"]
+OLDEST = ["tyro==1.0.0", "pydantic==2.8.0; python_version < '3.13'"]
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,11 @@ def test_a_card_is_found_in_the_folder_it_was_installed_from(site, tmp_path):
     assert only(site).description.startswith("Count the words")
 
 
+def test_a_command_of_its_own_is_a_command(site):
+    install(site, "plain", "async def run(): ...", "plain = plain.plain:main")
+    assert only(site).state == "ok"
+
+
 @pytest.mark.parametrize(
     ("name", "code", "script", "reason"),
     [
@@ -178,7 +183,7 @@ def test_a_card_is_found_in_the_folder_it_was_installed_from(site, tmp_path):
         ("plain", "x = 1", None, "there is no function `run`"),
         ("plain", "async def run(:", None, "this is not valid Python"),
         ("plain", "async def run(): ...", "", "it has no command"),
-        ("plain", "async def run(): ...", "plain = plain:main", "it has no command"),
+        ("plain", "async def run(): ...", "other = plain:main", "it has no command"),
         ("json", "async def run(): ...", None, "the name 'json' is a module of Python's standard library"),
     ],
 )

@@ -22,7 +22,7 @@ from rlm.text.encodings import decode
 PROJECT_LIMIT = 32_000
 """Characters of all AGENTS.md together that go into the prompt."""
 
-_LONGEST = 500  # characters of a description
+_LONGEST = 1024  # characters of a description: agentskills.io allows no more
 _MOST = 100  # skills of a kind that are listed
 _HEAD = 64_000  # characters of a SKILL.md, in which its front matter must end
 _LARGEST = 1_000_000  # bytes of an AGENTS.md or SKILL.md; one that is larger is none

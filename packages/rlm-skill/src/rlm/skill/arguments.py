@@ -47,7 +47,7 @@ def parse(signature: Signature, words: Sequence[str]) -> Call:
 
 
 def _refuse_repeated(signature: Signature, words: Sequence[str]) -> None:
-    flags = {f"--{p.name.replace('_', '-')}" for p in signature.parameters}
+    flags = {f"--{p.name.replace('_', '-')}" for p in _named(signature)}
     given = [word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")]
     for flag in flags:
         if given.count(flag) > 1:
@@ -64,7 +64,7 @@ def _collector(signature: Signature) -> Callable[..., Call]:
         return args, kwargs
 
     parameters = [
-        inspect.Parameter(p.name, p.kind, default=p.default, annotation=_annotation(p)) for p in signature.parameters
+        inspect.Parameter(p.name, p.kind, default=p.default, annotation=_annotation(p)) for p in _named(signature)
     ]
     collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what inspect looks for
     collect.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -72,8 +72,13 @@ def _collector(signature: Signature) -> Callable[..., Call]:
     return collect
 
 
+def _named(signature: Signature) -> list[Parameter]:
+    """The parameters that have a flag: `*args` and `**kwargs` have none."""
+    return [p for p in signature.parameters if p.named]
+
+
 def _docstring(signature: Signature) -> str:
-    lines = [f"    {p.name}: {p.doc}" for p in signature.parameters if p.doc]
+    lines = [f"    {p.name}: {p.doc}" for p in _named(signature) if p.doc]
     return "\n".join([signature.doc or signature.name, "", "Args:", *lines]) if lines else signature.doc
 
 

@@ -14,6 +14,7 @@ from .calls import log_call
 from .output import print_result
 from .signature import read_signature
 
+FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
 
@@ -24,7 +25,7 @@ def cli() -> int:
     The command's own name says which: `websearch` imports `websearch` and calls its `run`.
 
     Returns:
-        Exit status: 0; 2 after a usage error; 130 after Ctrl-C. What `run` raises is raised (status 1).
+        Exit status: 0; 1 and a traceback of what `run` raised; 2 after a usage error; 130 after Ctrl-C.
     """
     try:
         return _quiet_pipe(Path(sys.argv[0]).name, sys.argv[1:])
@@ -80,8 +81,30 @@ def _call(name: str, run: Callable[..., Any], words: list[str]) -> int:
     except RepeatedFlagError as error:
         return _complain(name, str(error))
     log_call(name)
-    print_result(_wait_for(run(*args, **kwargs)))
+    try:
+        result = _wait_for(run(*args, **kwargs))
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - told as Python tells it, but shorter
+        _print_traceback(error)
+        return FAILED
+    print_result(result)
     return 0
+
+
+def _print_traceback(error: Exception) -> None:
+    """Of the skill's own frames: neither this library's nor asyncio's help to find what is wrong."""
+    import traceback
+
+    frames = error.__traceback__
+    while frames and _is_machinery(frames.tb_frame.f_code.co_filename) and frames.tb_next:
+        frames = frames.tb_next
+    print(end="", flush=True)
+    traceback.print_exception(error.with_traceback(frames))
+
+
+def _is_machinery(file: str) -> bool:
+    return file == __file__ or Path(file).parent.name == "asyncio"
 
 
 def _wait_for(result: Any) -> Any:

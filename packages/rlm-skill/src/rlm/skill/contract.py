@@ -16,6 +16,7 @@ from .finding import Finding, Level, read_text
 from .frontmatter import FrontMatterError, read_front_matter
 from .names import PREFIX, RULE, printable, suggest_name, wrong_with_name
 from .project import check_project
+from .scaffolding import PLACEHOLDER, template_folder
 from .source import check_code
 
 __all__ = ["Finding", "Level", "check_skill", "skill_name"]
@@ -88,7 +89,16 @@ def _check_skill_file(path: Path, name: str) -> list[Finding]:
     if not front.summary:
         wrong = "the front matter has no description"
         found.append(Finding(Level.INCOMPLETE, path, wrong, "description: what it does, when to use it", line=2))
+    elif front.description == _template_description(name):
+        wrong = "the description is still the template's, and says nothing of this skill"
+        found.append(Finding(Level.ADVICE, path, wrong, "what it does, when to use it", line=3))
     elif len(front.description) > _LONGEST_DESCRIPTION:
-        wrong = f"the description has {len(front.description)} characters"
+        wrong = f"the description has {len(front.description)} characters, of which agents are shown fewer"
         found.append(Finding(Level.ADVICE, path, wrong, f"at most {_LONGEST_DESCRIPTION}", line=2))
     return found
+
+
+def _template_description(name: str) -> str:
+    template = template_folder() / "SKILL.md"
+    text = read_text(template) if template.is_file() else ""
+    return read_front_matter(text.replace(PLACEHOLDER, name)).description if text else ""

@@ -166,7 +166,7 @@ def _reasons(name: str, entry_points: str, package: Path | None) -> Iterator[str
     if package is None:
         yield f"it brought no package {name!r}: build it from a folder with src/{name}/__init__.py"
         return
-    if not re.search(rf"^{name}\s*=\s*{re.escape(TARGET)}\s*$", entry_points, re.M):
+    if not re.search(rf"^{name}\s*=\s*\S", entry_points, re.M):
         yield f'it has no command: [project.scripts] {name} = "{TARGET}"'
     for finding in check_code(package, name):
         if finding.level is Level.BROKEN:

@@ -70,9 +70,12 @@ def _check_scripts(file: _File, project: dict[str, Any], name: str) -> Iterator[
     if {"scripts", "gui-scripts", "entry-points"} & {*_listed(project.get("dynamic"))}:
         wrong = "the commands are made when the package is built, so they cannot be checked"
         yield file.finding(Level.BROKEN, wrong, write, r"dynamic\s*=")
-    if scripts.get(name) != TARGET:
-        wrong = f"the command {name!r} runs {scripts[name]!r}" if name in scripts else f"there is no command {name!r}"
-        yield file.finding(Level.BROKEN, wrong, write, _key(name), r"\[project\.scripts\]", _PROJECT)
+    if name not in scripts:
+        wrong = f"there is no command {name!r}"
+        yield file.finding(Level.BROKEN, wrong, write, r"\[project\.scripts\]", _PROJECT)
+    elif scripts[name] != TARGET:
+        wrong = f"the command {name!r} runs {scripts[name]!r}, so its flags and its count of calls are its own affair"
+        yield file.finding(Level.ADVICE, wrong, write, _key(name))
     for other in sorted(scripts.keys() - {name}):
         wrong = f"the command {other!r} is not the skill's own, and may replace another's"
         yield file.finding(Level.BROKEN, wrong, write, _key(other))
@@ -82,8 +85,9 @@ def _check_dependencies(file: _File, project: dict[str, Any]) -> Iterator[Findin
     near = (r"dependencies\s*=", _PROJECT)
     dependencies = {_required(entry): entry for entry in _listed(project.get("dependencies"))}
     if "rlm-skill" not in dependencies and "dependencies" not in _listed(project.get("dynamic")):
+        level = Level.ADVICE if "rlm" in dependencies else Level.INCOMPLETE
         wrong = "it does not depend on rlm-skill, which brings its command"
-        yield file.finding(Level.INCOMPLETE, wrong, 'dependencies = ["rlm-skill"]', *near)
+        yield file.finding(level, wrong, 'dependencies = ["rlm-skill"]', *near)
     for own in sorted(_OWN & dependencies.keys()):
         if "@" in dependencies[own]:
             wrong = f"it takes {own} from a place of its own, which conflicts with the one that is installed"

@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
 def function_schema(signature: Signature) -> dict[str, Any]:
     """Make OpenAI's description of a function tool."""
+    named = [p for p in signature.parameters if p.named]
     inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
-        (p.name, "validation", _adapter(p.annotation)) for p in signature.parameters
+        (p.name, "validation", _adapter(p.annotation)) for p in named
     ]
     schemas, definitions = TypeAdapter.json_schemas(inputs)  # one call, so that two types of one name are told apart
-    properties = {p.name: _property(p, schemas[p.name, "validation"]) for p in signature.parameters}
+    properties = {p.name: _property(p, schemas[p.name, "validation"]) for p in named}
     parameters = {
         "type": "object",
         "properties": properties,
-        "required": [p.name for p in signature.parameters if p.required],
-        "additionalProperties": False,
+        "required": [p.name for p in named if p.required],
+        "additionalProperties": any(p.kind is p.kind.VAR_KEYWORD for p in signature.parameters),
         **definitions,
     }
     function = {"name": signature.name, "description": signature.doc, "parameters": parameters}

@@ -32,7 +32,12 @@ class Parameter:
     @property
     def required(self) -> bool:
         """True if a call must give it."""
-        return self.default is REQUIRED
+        return self.default is REQUIRED and self.named
+
+    @property
+    def named(self) -> bool:
+        """True but for `*args` and `**kwargs`, for which a command has no flag."""
+        return self.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,14 @@
 import ast
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from .docstring import read_docstring
 from .finding import Finding, Level, read_text
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def check_code(package: Path, name: str) -> list[Finding]:
@@ -57,7 +59,7 @@ def _check_home(init: Path, init_tree: ast.Module, module: Path, tree: ast.Modul
     runs = [node for node in body if isinstance(node, _Function) and node.name == "run"]
     found = [] if tree else [Finding(Level.INCOMPLETE, module, "there is no such file", "`run` in this file")]
     if runs:
-        return [*found, *_check_run(home, runs[-1])]
+        return [*found, *_check_run(home, runs[-1], _unimported(body))]
     if {"run", "*"} & set(_bound_names(body)):
         wrong = "`run` is defined elsewhere, where this check does not look"
         return [*found, Finding(Level.INCOMPLETE, home, wrong, "async def run(...) in this file", line=1)]
@@ -65,22 +67,31 @@ def _check_home(init: Path, init_tree: ast.Module, module: Path, tree: ast.Modul
     return [*found, Finding(Level.BROKEN, home, "there is no function `run`", write, line=1)]
 
 
-def _check_run(path: Path, run: _Function) -> list[Finding]:
+def _check_run(path: Path, run: _Function, unimported: set[str]) -> list[Finding]:
+    """`unimported` are the names that only a type checker imports."""
     spec = run.args
     parameters = [*spec.posonlyargs, *spec.args, *spec.kwonlyargs]
     found = []
     if isinstance(run, ast.FunctionDef):
         wrong = "`run` is not async, so `await` on it fails"
         found.append(Finding(Level.BROKEN, path, wrong, "async def run(...)", line=run.lineno))
+    elif any(isinstance(node, ast.Yield) for node in _own_nodes(run)):
+        wrong = "`run` is an async generator, so `await` on it fails"
+        found.append(Finding(Level.BROKEN, path, wrong, "`return` with the whole result", line=run.lineno))
     for star, many in (("*", spec.vararg), ("**", spec.kwarg)):
         if many:
-            wrong = f"a command line cannot be made of {star}{many.arg}"
-            found.append(Finding(Level.BROKEN, path, wrong, "a parameter with a name and a type", line=many.lineno))
+            wrong = f"the command has no flag for {star}{many.arg}: only a call in a notebook can give it"
+            found.append(Finding(Level.ADVICE, path, wrong, "a parameter with a name and a type", line=many.lineno))
     for parameter in parameters:
         if parameter.arg == "help":
             wrong = "a parameter called `help` cannot be reached: --help prints the help"
             found.append(Finding(Level.BROKEN, path, wrong, "another name", line=parameter.lineno))
-    return [*found, *_check_types(path, run, parameters), *_check_docs(path, run, parameters)]
+    return [
+        *found,
+        *_check_types(path, run, parameters),
+        *_check_annotations(path, run, parameters, unimported),
+        *_check_docs(path, run, parameters),
+    ]
 
 
 def _check_types(path: Path, run: _Function, parameters: list[ast.arg]) -> Iterator[Finding]:
@@ -92,6 +103,50 @@ def _check_types(path: Path, run: _Function, parameters: list[ast.arg]) -> Itera
     if run.returns is None:
         wrong = "`run` does not say what it returns"
         yield Finding(Level.INCOMPLETE, path, wrong, "-> str, or what it is", line=run.lineno)
+
+
+def _check_annotations(
+    path: Path, run: _Function, parameters: list[ast.arg], unimported: set[str]
+) -> Iterator[Finding]:
+    """What the command line, which evaluates them, cannot do."""
+    annotations = [(parameter.lineno, parameter.annotation) for parameter in parameters]
+    for line, annotation in (*annotations, (run.lineno, run.returns)):
+        names = set(_names_in(annotation)) if annotation else set()
+        for name in sorted(names & unimported):
+            wrong = f"{name} is imported under TYPE_CHECKING alone, so the command fails to read the annotation"
+            yield Finding(Level.BROKEN, path, wrong, f"the import of {name} outside of that `if`", line=line)
+        if "Callable" in names and annotation is not run.returns:
+            wrong = "a function cannot be given on a command line"
+            yield Finding(Level.INCOMPLETE, path, wrong, "a parameter of data: a name, a pattern, a path", line=line)
+
+
+def _names_in(annotation: ast.expr) -> Iterator[str]:
+    """The names that an annotation uses, the last part of a dotted one too; those in a text as well."""
+    for node in ast.walk(annotation):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                yield name
+            case ast.Constant(value=str(text)):
+                with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+                    yield from _names_in(ast.parse(text, mode="eval").body)
+
+
+def _unimported(body: list[ast.stmt]) -> set[str]:
+    """The names that are bound under `if TYPE_CHECKING` and nowhere else."""
+    blocks = [node for node in body if isinstance(node, ast.If) and "TYPE_CHECKING" in _names_in(node.test)]
+    rest = [node for node in body if node not in blocks]
+    checked = {name for block in blocks for name in _bound_names(block.body)}
+    return checked - set(_bound_names(rest)) - {name for block in blocks for name in _bound_names(block.orelse)}
+
+
+def _own_nodes(run: _Function) -> Iterator[ast.AST]:
+    """What a function's body holds, but for the functions and classes in it."""
+    todo: list[ast.AST] = [*run.body]
+    while todo:
+        node = todo.pop()
+        yield node
+        if not isinstance(node, (*_SCOPES, ast.Lambda)):
+            todo += ast.iter_child_nodes(node)
 
 
 def _check_docs(path: Path, run: _Function, parameters: list[ast.arg]) -> Iterator[Finding]:
