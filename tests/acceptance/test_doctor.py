@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cli import Rlm
-from scripted import Scripted, text
+from scripted import Scripted, call, text
 
 Make = Callable[[Scripted], Rlm]
 
@@ -34,6 +34,54 @@ def test_an_endpoint_that_does_not_answer_is_named_without_the_key(alone: Rlm) -
     assert 1 == done.code
     assert "http://127.0.0.1:9/v1 does not answer" in done.out
     assert "sk-secret" not in done.out + done.err
+
+
+SECRETS = {
+    "RLM_BASE_URL": "http://user:p%40ss-of-url@127.0.0.1:9/v1?api-version=1&api-key=key-of-query",
+    "RLM_API_KEY": "",
+    "HTTP_PROXY": "http://me:pass-of-proxy@127.0.0.1:9",
+    "all_proxy": "nonsense://me:pass-of-all@127.0.0.1:9",
+    "PIP_INDEX_URL": "https://__token__:pass-of-index@pypi.example/simple",
+    "UV_INDEX_PRIVATE": "https://me:pass-of-uv@pypi.example/simple",
+}
+HIDDEN = ("p%40ss", "p@ss", "key-of-query", "pass-of")
+
+
+def test_no_password_of_a_url_and_no_key_in_one_is_printed(alone: Rlm) -> None:
+    """By the doctor, by a run that fails, and by one that shows where."""
+    bad = ["user:pass-of-bare@host/v1", "http://user:pass-of/url@host/v1", "http://u:pass-of@pass-of-port:x/v1"]
+    for words in (["doctor"], ["go"], ["--debug", "go"]):
+        for url in (SECRETS["RLM_BASE_URL"], *bad):
+            done = alone(*words, **SECRETS | {"RLM_BASE_URL": url})
+            assert 0 != done.code
+            assert [] == [secret for secret in HIDDEN if secret in done.out + done.err], done.out + done.err
+
+
+WHOLE = "import os\nprint(dict(os.environ), open(f'/proc/{os.getppid()}/environ').read())\n!env"
+
+
+def test_no_credential_by_which_rlm_reaches_the_provider_reaches_a_kernel(rlm: Make) -> None:
+    """What the project needs does: an index, a database."""
+    with Scripted(call("ipython", code=WHOLE), text("end")) as server:
+        made = rlm(server)
+        given = SECRETS | {
+            "RLM_BASE_URL": f"{server.url}".replace("://", "://user:pass-of-base@"),
+            "OPENAI_BASE_URL": "https://user:pass-of-openai@host/v1",
+            "OPENAI_ADMIN_KEY": "pass-of-admin",
+            "OPENAI_CUSTOM_HEADERS": "Authorization: pass-of-header",
+            "OPENAI_ORGANIZATION": "an-organization",
+            "HTTP_PROXY": "",
+            "all_proxy": "",
+            "https_proxy": "http://me:pass-of-proxy@127.0.0.1:9",
+            "no_proxy": "*",
+            "DATABASE_URL": "postgres://me:word-of-database@localhost/db",
+            "PIP_INDEX_URL": "https://me:word-of-index@localhost/simple",
+            "UV_INDEX_PRIVATE": "",
+        }
+        (seen,) = made("go", **given).session.results
+    assert [] == [secret for secret in HIDDEN if secret in seen]
+    for kept in ("word-of-database", "word-of-index", "an-organization"):
+        assert kept in seen
 
 
 def test_a_model_that_the_endpoint_does_not_have_is_named(rlm: Make) -> None:

@@ -20,7 +20,8 @@ from typing import Any
 from rlm.errors import ConfigError, CredentialsError
 from rlm.process.files import resolve
 from rlm.process.programs import SHELL, find_program, safe_path
-from rlm.text.redact import Redactor
+from rlm.text.redact import REDACTED, Redactor
+from rlm.text.urls import credentials_of, has_credentials, without_credentials
 
 TOOLS = ("ipython", "summarize", "bash", "edit")
 SANDBOXES = ("off", "bwrap")
@@ -416,6 +417,19 @@ def redactor_of_environment(environ: Mapping[str, str] | None = None) -> Redacto
     return Redactor(key.strip() for name in KEY_VARIABLES if (key := environ.get(name)))
 
 
+def hide_credentials(text: str, config: Config | None = None, environ: Mapping[str, str] | None = None) -> str:
+    """`text` as it may be shown: without the keys of settings, and without what URLs of any variable hide."""
+    environ = _given(environ)
+    text = redactor_of_environment(environ).text(text)
+    urls = [value for value in environ.values() if "://" in value]
+    if config is not None:
+        text = redactor_of(config).text(text)
+    urls += filter(None, (config.base_url if config else None, *(environ.get(name) for name in _BASE_URLS)))
+    for part in sorted(set().union(*map(credentials_of, urls)), key=len, reverse=True):
+        text = text.replace(part, REDACTED)
+    return without_credentials(text)
+
+
 def guest_environment(config: Config, environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for kernels and commands: ours without credentials; in a sandbox, no more than is harmless.
 
@@ -429,12 +443,27 @@ def guest_environment(config: Config, environ: Mapping[str, str] | None = None) 
         for name, value in environ.items()
         if not name.startswith("RLM_")
         and name not in KEY_VARIABLES
+        and not _leads_to_provider(name, value)
         and not any(redactor.occurs_in(value) for redactor in redactors)
     }
     if config.sandbox != "off":
         kept = {name: value for name, value in kept.items() if _is_harmless(name, value)}
     path = kept.get("PATH", os.defpath)
     return kept | {"PATH": f"{path}{os.pathsep}{Path(sys.executable).parent}"}
+
+
+_BASE_URLS = ("RLM_BASE_URL", "OPENAI_BASE_URL")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def _leads_to_provider(name: str, value: str) -> bool:
+    """Whether it is a credential by which rlm reaches the provider, in a URL or by its name, if not the key itself.
+
+    Without the sandbox all others (PIP_INDEX_URL, DATABASE_URL, …) are the user's, and meant for the project.
+    """
+    if name in _BASE_URLS or name.lower() in _PROXIES:
+        return has_credentials(value)
+    return name.startswith("OPENAI_") and any(word in name for word in (*_HARMFUL, "HEADER"))
 
 
 # Of the user's environment, what enters a sandbox: nothing that is a key, a socket or a session of somebody.

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -68,6 +69,17 @@ def test_signed_garbage_raises_nothing(frames: list[bytes]) -> None:
 
 def test_a_bottomless_message_is_none() -> None:
     assert Wire("secret").read(signed("secret", *[b"[" * 1_000_000] * 4)) is None
+
+
+@pytest.mark.parametrize(
+    "frame", [b"[%s[]]" % (b"[]," * 10**7), b"[%s1]" % (b"1," * 10**7), b'["a"%s]' % (b',""' * 10**7)]
+)
+def test_a_message_that_would_be_blown_up_is_none(frame: bytes) -> None:
+    tracemalloc.start()
+    assert Wire("secret").read(signed("secret", b"{}", b"{}", b"{}", frame)) is None
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * len(frame)
 
 
 @given(CONTENT)

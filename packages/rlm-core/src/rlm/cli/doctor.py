@@ -14,7 +14,7 @@ from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.signals import Interrupted, run_until_signal
 from rlm.cli.streams import put
-from rlm.config import Config, guest_environment, read_config, redactor_of
+from rlm.config import Config, guest_environment, hide_credentials, read_config, redactor_of
 from rlm.errors import ConfigError, RlmError
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.models.openai import Endpoint, OpenAIClient
@@ -57,7 +57,7 @@ def _all_well(config: Config) -> bool:
     well = True
     for look in (_limits, _credentials, _endpoint, _kernel, _sessions, _skills, _sandbox):
         for finding in look(config):
-            put(plain(str(finding)))
+            put(plain(hide_credentials(str(finding), config)))
             well = well and not finding.mend
     return well
 

@@ -85,12 +85,11 @@ def _report(argv: Sequence[str], error: Exception, told: str) -> int:
     """One or two lines, never a traceback unless asked for."""
     from rlm.cli import exits
     from rlm.cli.streams import say
-    from rlm.config import redactor_of_environment, wants_debug
+    from rlm.config import hide_credentials, wants_debug
 
-    redactor = redactor_of_environment()
     if wants_debug(argv):
         import traceback
 
-        say(redactor.text("".join(traceback.format_exception(error)).rstrip("\n")))
-    say(f"rlm: {redactor.text(told)}")
+        say(hide_credentials("".join(traceback.format_exception(error)).rstrip("\n")))
+    say(f"rlm: {hide_credentials(told)}")
     return exits.of_error(error)

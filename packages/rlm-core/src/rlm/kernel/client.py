@@ -21,6 +21,7 @@ from rlm.spool import Spool
 
 _LADDER = (2.0, 3.0)  # seconds that a cell has after the first and the second interrupt, before its kernel is killed
 _HASTY = 2.0  # the same when the run is cancelled
+_READING = 60.0  # seconds to read what a cell that has replied had printed; a hostile kernel would never come to an end
 _SLOW = 5.0  # seconds that a busy machine may take to begin a cell, before its time runs
 _NAMED = 40  # lost names that are listed
 
@@ -214,7 +215,7 @@ async def _heeded(life: Life, cell: Cell, patience: float) -> bool:
     life.interrupt()
     await asyncio.wait(signs, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
     if cell.replied.done():
-        await asyncio.wait({cell.over})
+        await asyncio.wait({cell.over}, timeout=_READING)
     return cell.over.done()
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlm.errors import KernelError
 from rlm.kernel import render
-from rlm.kernel.printout import Printout, save
+from rlm.kernel.printout import Printout
 from rlm.kernel.provisioner import Errand, Guest, Zygote
 from rlm.kernel.spec import KernelSpec
 from rlm.kernel.wire import Message, Wire
@@ -172,7 +172,7 @@ class Life:
         if display.picture is None:
             return message, display, ""
         printout = self._printing.printout if self._printing else self._late
-        return message, display, save(display.picture, self._spec.outputs, printout.name)
+        return message, display, printout.save(display.picture, self._spec.outputs)
 
     def _on_output(self, heard: Heard | None) -> None:
         """iopub is in order: what comes between a cell's busy and its idle is the cell's, all else came late."""
@@ -233,8 +233,8 @@ class Life:
         told = message.metadata.get("rlm")
         if isinstance(told, dict):
             names = told.get("names")
-            self.names = tuple(str(name)[:200] for name in names[:_NAMES]) if isinstance(names, list) else ()
-            self.ending = str(told.get("ending") or "")[:500]
+            self.names = _texts(names[:_NAMES]) if isinstance(names, list) else ()
+            self.ending = "".join(_texts([told.get("ending")], 500))
         self._settle(cell)
 
     def _settle(self, cell: Cell) -> None:
@@ -340,6 +340,11 @@ _SIGNALS: dict[int, str] = {
     signal.SIGABRT: "it aborted with SIGABRT",
     signal.SIGTERM: "it was ended by SIGTERM",
 }
+
+
+def _texts(values: list[Any], most: int = 200) -> tuple[str, ...]:
+    """Of each text at most so many characters."""
+    return tuple(value[:most] for value in values if isinstance(value, str))
 
 
 def _import_channels() -> Any:

@@ -14,6 +14,12 @@ from rlm.spool import Cleaner, Spool, create
 
 Listener = Callable[[str], None]
 
+PICTURES = 100
+"""Saved of one cell: each is a file, and a hostile kernel could show millions."""
+UPDATED = 1_000
+"""Displays of one cell that are told as they look last; more are told as they come."""
+_LARGE = 1 << 16  # characters of such a display that are kept until then
+
 _MOST = 200  # lines of a traceback that are shown
 _HEAD = 60  # of them
 _WIDEST = 2_000  # characters of a line of source in it
@@ -47,6 +53,14 @@ class Printout:
         self._before = ""
         self._clearing = False
         self.pictures: list[Path] = []
+        self._saved = 0
+
+    def save(self, picture: Picture, folder: Path) -> Path | str:
+        """Where the picture is, or why it is nowhere. Perhaps in a thread, one at a time."""
+        if self._saved >= PICTURES:
+            return f"not saved: a cell has {PICTURES} at most"
+        self._saved += 1
+        return save(picture, folder, self.name)
 
     def __enter__(self) -> Self:
         return self

@@ -28,6 +28,7 @@ from rlm.sandbox import sealed_copy
 
 # A fork of a process that uses Apple's frameworks crashes; elsewhere a kernel is forked.
 _PLAIN = (sys.executable, "-P", "-m", "rlm.inside") if sys.platform == "darwin" else ()
+_UNRESPONSIVE = 30.0  # seconds of silence after which a zygote is killed; to kill what a kernel started takes two
 _PATIENCE = 5.0  # seconds until a zygote that was told to go is killed
 
 
@@ -64,7 +65,7 @@ class Guest:
         if not self.gone.done():
             self.swept = asyncio.get_running_loop().create_future()
             self.line.tell(do="sweep", id=self.id, since=since)
-            await self.swept
+            await self._within_patience(self.swept)
 
     def resolve(self, *, status: int | None = None, gone: bool = False) -> None:
         """Note its end, and that nothing of it is left."""
@@ -83,7 +84,14 @@ class Guest:
         """Kill it and all that it started, and wait until nothing is left."""
         if not self.gone.done():
             self.line.tell(do="kill", id=self.id)
-            await asyncio.shield(self.gone)
+            await self._within_patience(self.gone)
+
+    async def _within_patience(self, told: asyncio.Future[None]) -> None:
+        """Wait for the zygote. Code outside of a sandbox can stop it (SIGSTOP): then it is killed, and all is told."""
+        await asyncio.wait({told}, timeout=_UNRESPONSIVE)
+        if not told.done():
+            self.line.process.kill()
+            await asyncio.wait({told})
 
 
 @dataclass(slots=True)

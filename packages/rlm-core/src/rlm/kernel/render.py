@@ -12,6 +12,7 @@ from rlm.kernel.wire import Message, Object
 _ENDINGS = {"png": "png", "jpeg": "jpg", "gif": "gif", "webp": "webp", "svg+xml": "svg", "bmp": "bmp", "tiff": "tiff"}
 # Python's repr of an object without one of its own, and IPython's
 _NO_TEXT = re.compile(r"<[\w.<>]+ (object( at 0x[0-9a-f]+)?|at 0x[0-9a-f]+)>")
+_ID = 200  # characters of a display's id
 _TEXTS = ("text/markdown", "text/latex")
 
 
@@ -46,8 +47,8 @@ def error(message: Message) -> str:
 
 def display(message: Message) -> Display:
     data = _object(message.content.get("data"))
-    shown = str(_object(message.content.get("transient")).get("display_id") or "")
-    return Display(_best_text(data), _picture(data), shown, message.kind == "update_display_data")
+    shown = _text(_object(message.content.get("transient")).get("display_id"))
+    return Display(_best_text(data), _picture(data), shown[:_ID], message.kind == "update_display_data")
 
 
 def _best_text(data: Object) -> str:
@@ -70,7 +71,9 @@ def _picture(data: Object) -> Picture | None:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "".join(map(str, value)) if isinstance(value, list) else ""
+    if isinstance(value, list):
+        return "".join(piece for piece in value if isinstance(piece, str))
+    return value if isinstance(value, str) else ""
 
 
 def _object(value: Any) -> Object:

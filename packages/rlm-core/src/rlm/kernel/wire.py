@@ -13,7 +13,10 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any
 
+from rlm.text import strict_json
+
 _BORDER = b"<IDS|MSG>"
+_STRINGS, _BETWEEN = 100_000, 1 << 20  # strings of a part, and bytes between them: a reply names 10,000 variables
 Object = dict[str, Any]
 
 
@@ -59,9 +62,9 @@ class Wire:
             if len(frames) != 4 or not hmac.compare_digest(signature, self._sign(frames)):
                 return None
             header, parent, metadata, content = map(_object, frames)
+            return Message(str(header.get("msg_type")), str(parent.get("msg_id")), content, metadata)
         except (ValueError, RecursionError):
             return None
-        return Message(str(header.get("msg_type")), str(parent.get("msg_id")), content, metadata)
 
     def _sign(self, frames: list[bytes]) -> bytes:
         mac = self._mac.copy()
@@ -71,5 +74,11 @@ class Wire:
 
 
 def _object(frame: bytes) -> Object:
-    value = json.loads(frame)
+    """A kernel has the key, and may write anything: what would take much more memory than its length is refused.
+
+    Raises:
+        ValueError: it is no JSON, or such.
+    """
+    large = len(frame) > _BETWEEN
+    value = strict_json.loads(frame, strings=_STRINGS, between=_BETWEEN) if large else json.loads(frame)
     return value if isinstance(value, dict) else {}

@@ -1,0 +1,98 @@
+"""A kernel that speaks Jupyter's protocol with bad intent: what it sends costs the host little, and the run goes on."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+from kernel_bench import Bench, OpenKernel
+
+
+def peak() -> int:
+    """Bytes that this process, the host, has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SENDER = """
+import sys, threading
+kernel = get_ipython().kernel
+socket, parent = kernel.iopub_socket, kernel.get_parent()
+
+def send(kind, content, parent=parent, **more):
+    kernel.session.send(kernel.tape._publisher.socket, kind, content, parent=parent, **more)
+
+def say(work):
+    # in the thread that owns the socket
+    done = threading.Event()
+    kernel.tape._publisher.schedule(lambda: (work(), done.set()))
+    done.wait()
+"""
+
+
+async def result(bench: Bench, code: str, timeout: float = 60) -> str:
+    return (await bench.kernel.execute(SENDER + code, timeout)).text
+
+
+FORGED = [
+    "send('comm_open', {'comm_id': 'x' * 1000, 'target_name': 't', 'data': {}})",
+    "send('comm_msg', {'comm_id': 'x', 'data': [[[[]]]] })",
+    "send('input_request', {'prompt': 'password?', 'password': True})",
+    "send('execute_input', {'code': '1', 'execution_count': -10**30})",
+    "send('execute_result', {'data': {'text/plain': ''}, 'execution_count': 'nan', 'metadata': {}})",
+    "send('status', {'execution_state': 'busy'}, parent={})",
+    "send('status', {'execution_state': ['idle']})",
+    "send('status', {})",
+    "send('stream', {'name': 7, 'text': {'a': 1}})",
+    "send('error', {'ename': None, 'evalue': [], 'traceback': {'a': 1}})",
+    "send('display_data', {'data': [1, 2], 'transient': 'x'})",
+    "send('update_display_data', {'data': {'text/plain': None}, 'transient': {'display_id': {'a': []}}})",
+    "send('shutdown_reply', {'restart': False})",
+    "send('no such message', {})",
+    "kernel.tape._publisher.socket.send_multipart([b''] * 10_000)",
+    "kernel.tape._publisher.socket.send_multipart([b'<IDS|MSG>'] * 100)",
+    "kernel.tape._publisher.socket.send_multipart([b'x', b'<IDS|MSG>', b'', b'', b'', b'', b''])",
+]
+
+
+async def test_what_is_no_message_or_a_strange_one_changes_nothing(shared: Bench) -> None:
+    code = "".join(f"say(lambda: {line})\n" for line in FORGED)
+    seen = await result(shared, f"{code}print('and on')")
+    assert "and on" in seen
+    assert "2" == (await shared.kernel.execute("1 + 1", 60)).text.strip()
+
+
+async def test_many_pictures_and_displays_cost_a_bounded_number_of_files_and_of_texts(open_kernel: OpenKernel) -> None:
+    picture = "{'data': {'image/png': 'AAAA'}, 'metadata': {}}"
+    update = "{'data': {'text/plain': f'display {n}'}, 'metadata': {}, 'transient': {'display_id': str(n)}}"
+    async with open_kernel() as bench:
+        seen = await result(
+            bench,
+            f"say(lambda: [send('display_data', {picture}) for n in range(300)])\n"
+            f"say(lambda: [send('update_display_data', {update}) for n in range(3_000)])",
+        )
+        assert 100 == len(list(bench.spec.outputs.glob("*.png")))
+        assert 200 == seen.count("not saved: a cell has 100 at most")
+        assert "display 2999" in seen
+
+
+async def test_a_value_with_a_million_parts_costs_the_host_nothing(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as bench:
+        before = peak()
+        code = "say(lambda: send('display_data', {'data': {'text/plain': 'x', 'y': [[] for _ in range(3_000_000)]}}))"
+        await result(bench, code, 120)
+        assert peak() - before < 120 << 20
+        assert "2" == (await bench.kernel.execute("1 + 1", 60)).text.strip()
+
+
+async def test_a_later_kernel_s_files_cannot_be_taken_before(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as bench:
+        plant = (
+            "import os\n"
+            "for n in range(2, 20):\n"
+            f"    for end in ('', '-1', '-2', '.log', '.words', '.d'): os.mkdir(f'{bench.spec.run_dir}/k{{n}}{{end}}')\n"
+            "os._exit(1)"
+        )
+        assert "A fresh kernel is ready" in (await bench.kernel.execute(plant, 60)).text
+        assert "2" == (await bench.kernel.execute("1 + 1", 60)).text.strip()
