@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from cli import Done, Rlm
 from repository_attacks import PREAMBLE, REPOSITORY_ATTACKS, RepositoryAttack
+from rlm.sandbox import Inspection
+from rlm.sandbox.git import git_access
+from rlm.sandbox.repositories import survey
 from scripted import Scripted, call, text
 
 Make = Callable[[Scripted], Rlm]
@@ -67,6 +70,7 @@ def test_git_runs_nothing_that_a_cell_has_planted(
 def test_without_the_sandbox_the_same_attacks_succeed(alone: Rlm, tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
+    outside(alone, alone.cwd, ["git init -q"])
     for body in ("prepared", "plant", "use"):
         for mark in marks.iterdir():
             mark.unlink()
@@ -129,3 +133,50 @@ def test_what_could_not_be_searched_is_told(rlm: Make) -> None:
     (told,) = errors(done)
     assert told.startswith("d/d/d")
     assert "was not searched for repositories" in told
+
+
+# ---- what cannot be tried by running it, each as the host finds it
+
+FOUND = {
+    "BISECT_NAMES": "git init -q r; echo '$(x)' > r/.git/BISECT_NAMES",
+    "rebase-merge/strategy": "git init -q r; mkdir r/.git/rebase-merge; echo a/../../x > r/.git/rebase-merge/strategy",
+    "sequencer/opts": "git init -q r; mkdir r/.git/sequencer; printf '[options]\\nstrategy=a/../x\\n' > r/.git/sequencer/opts",
+    "remotes/origin": "git init -q r; mkdir -p r/.git/remotes; echo 'URL: ext::x' > r/.git/remotes/origin",
+    "branches/x": "git init -q r; mkdir -p r/.git/branches; echo x > r/.git/branches/x",
+    "config": "git init -q r; git -C r config remote.o.url ext::x",
+    "config ": "git init -q r; git -C r config extensions.refStorage files:///x",
+    "config  ": "git init -q r; rm r/.git/config; mkfifo r/.git/config",
+    "config   ": "git init -q r; git -C r config a.future.setting 1",
+    "modules/x/config": "git init -q r; git init -q r/x; git -C r/x config pager.log ./y; mkdir r/.git/modules; mv r/x/.git r/.git/modules/x",
+    "repo/config.toml": "mkdir -p r/.jj/repo; echo x > r/.jj/repo/config.toml",
+    "hgrc": "mkdir -p r/.hg; printf '[hooks]\\nupdate = ./x\\n' > r/.hg/hgrc",
+    "sharedpath": "mkdir -p r/.hg; echo ../../x > r/.hg/sharedpath",
+    "../.git": "git init -q r; mv r/.git .git/objects/x; echo gitdir: ../.git/objects/x > r/.git",
+    "hgrc of a clone": "mkdir -p r/.hg; printf '# x\\n[paths]\\ndefault = /a/b\\n' > r/.hg/hgrc",
+    "HEAD as of old": "git init -q r; rm r/.git/HEAD; ln -s refs/heads/main r/.git/HEAD",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", FOUND)
+def test_other_files_that_are_obeyed_are_found(alone: Rlm, file: str) -> None:
+    outside(alone, alone.cwd, ["git init -q"])
+    inspection = Inspection.begin(alone.cwd, git_access(alone.cwd, [], alone.env()), [])
+    assert "" == outside(alone, alone.cwd, [FOUND[file]])
+    told = inspection.end(keep=False)
+    if " of " in file:
+        assert [] == told
+    else:
+        assert "Moved aside: r/" in told[0]
+        assert f"{file.strip().removeprefix('../')}.rejected." in told[0]
+    assert inspection.before.risks == survey([alone.cwd]).risks
+
+
+def test_where_the_user_s_own_settings_look_for_hooks_is_searched_too(alone: Rlm, tmp_path: Path) -> None:
+    Path(alone.env()["HOME"], ".gitconfig").write_text("[core]\n\thooksPath = .githooks\n")
+    attack = RepositoryAttack("hooks", "repository; mkdir .githooks; cp $E .githooks/pre-commit")
+    access = git_access(alone.cwd, [], alone.env())
+    inspection = Inspection.begin(alone.cwd, access, [])
+    outside(alone, alone.cwd, [script(attack, tmp_path, attack.plant)])
+    assert "the hook pre-commit" in inspection.end(keep=False)[0]
+    outside(alone, alone.cwd, [script(attack, tmp_path, attack.use)])
+    assert not (tmp_path / "hooks").exists()

@@ -97,6 +97,10 @@ REPOSITORY_ATTACKS = (
     RepositoryAttack("index-as-a-link", "repository; link $MARK .git/index", "git add -A", told="index leads to"),
     RepositoryAttack("refs-as-a-link", "repository; rm -r .git/refs/tags; ln -s $(dirname $MARK) .git/refs/tags", "git tag $(basename $MARK)", told="refs/tags leads to"),
     RepositoryAttack("worktree-elsewhere", "repository; git mv f $(basename $MARK); git commit -qm m; git config core.worktree $(dirname $MARK)", "git checkout -f .", told="core.worktree"),
+    # by way of the project's own repository
+    RepositoryAttack("project-reflog", "cd ..; mkdir -p .git/logs/refs/heads; link $MARK .git/logs/refs/heads/project-reflog", "cd ..; git commit -q --allow-empty -m x; git branch project-reflog", told="leads to"),
+    RepositoryAttack("project-submodule", "repository; git config core.fsmonitor $E; cd ..; git add project-submodule", "cd ..; git status", told="core.fsmonitor"),
+    RepositoryAttack("project-pointer", "repository; git config core.fsmonitor $E; mv .git ../.git/project-pointer; echo gitdir: ../.git/project-pointer > .git", told="core.fsmonitor"),
     # what was there before
     RepositoryAttack("config-of-an-old-one", "cd old; git config core.fsmonitor $E", f"cd old; {USE}", "core.fsmonitor", prepared="repository old"),
     RepositoryAttack("hook-of-an-old-one", "cp $E old/.git/hooks/pre-commit", f"cd old; {USE}", "pre-commit", prepared="repository old; echo exit 0 > old/.git/hooks/pre-commit; chmod +x old/.git/hooks/pre-commit"),

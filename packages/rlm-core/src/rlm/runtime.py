@@ -75,7 +75,7 @@ class Tree:
         """Look at the repositories of the project before the first cell."""
         if walls is None:
             return None
-        return await asyncio.to_thread(Inspection.begin, walls.cwd, walls.git.writable, [walls.cwd / config.home])
+        return await asyncio.to_thread(Inspection.begin, walls.cwd, walls.git, [walls.cwd / config.home])
 
     def _open_session(self, order: Order) -> Session:
         config, redactor, told = order.config, redactor_of(order.config), VERSION

@@ -54,6 +54,7 @@ class GitAccess:
         guarded: read-only, and there.
         barred: folders that are missing and cannot be made.
         fixed: files that are missing, with the content that they have during the run; read-only.
+        hooks: folders where git looks for hooks in any repository, relative to it, since the user set it so.
         note: why git cannot do everything, in one sentence; for the user and the model.
     """
 
@@ -62,6 +63,7 @@ class GitAccess:
     guarded: tuple[Path, ...] = ()
     barred: tuple[Path, ...] = ()
     fixed: tuple[tuple[Path, bytes], ...] = ()
+    hooks: tuple[str, ...] = ()
     note: str = ""
 
     def __add__(self, other: GitAccess) -> GitAccess:
@@ -71,6 +73,7 @@ class GitAccess:
             self.guarded + other.guarded,
             self.barred + other.barred,
             self.fixed + other.fixed,
+            self.hooks + other.hooks,
             self.note or other.note,
         )
 
@@ -304,6 +307,7 @@ def _named_by_config(cwd: Path, environment: Mapping[str, str]) -> GitAccess:
             access += _keep(origin.parent / value, cwd)
         elif name == "core.hookspath":
             access += _keep(cwd / value, cwd, is_folder=True)
+            access += GitAccess(hooks=() if origin.is_relative_to(cwd) or Path(value).is_absolute() else (value,))
         elif name in _RUN_BY_ITSELF or last in _RUN_FOR_A_DRIVER.get(section, ()):
             access = sum((_keep(path, cwd) for path in _programs(cwd, value)), access)
     return access

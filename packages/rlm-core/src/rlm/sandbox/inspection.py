@@ -16,9 +16,9 @@ from itertools import groupby
 from pathlib import Path
 
 from rlm.process import files
-from rlm.sandbox.repositories import Risk, Survey, survey
+from rlm.sandbox.git import GitAccess
+from rlm.sandbox.repositories import REJECTED, Risk, Survey, survey
 
-_REJECTED = ".rejected"
 _MOST_SHOWN = 100
 _MOST_EFFECTS = 4
 _LONGEST = 100
@@ -32,22 +32,24 @@ class Inspection:
         cwd: the working directory; paths are told from here.
         folders: all that cells can write to.
         skip: what lies in them and cells cannot write to.
+        hooks: where git looks for hooks in any repository.
     """
 
     cwd: Path
     folders: tuple[Path, ...]
     skip: tuple[Path, ...]
+    hooks: tuple[str, ...]
     before: Survey
 
     @classmethod
-    def begin(cls, cwd: Path, writable: Iterable[Path], skip: Iterable[Path]) -> Inspection:
-        outside = (path for path in writable if not path.is_relative_to(cwd))
+    def begin(cls, cwd: Path, git: GitAccess, skip: Iterable[Path]) -> Inspection:
+        outside = (path for path in git.writable if not path.is_relative_to(cwd))
         folders, skipped = (cwd, *outside), tuple(Path(os.path.normpath(path)) for path in skip)
-        return cls(cwd, folders, skipped, survey(folders, skipped))
+        return cls(cwd, folders, skipped, git.hooks, survey(folders, skipped, git.hooks))
 
     def end(self, *, keep: bool) -> list[str]:
         """What is new, in a sentence for each repository. Unless they are to be kept, risky files are moved aside."""
-        after = survey(self.folders, self.skip)
+        after = survey(self.folders, self.skip, self.hooks)
         new = sorted(after.risks - self.before.risks, key=lambda risk: (risk.repository, risk.file, risk.effect))
         told = [
             self._tell(Path(repository), list(risks), keep=keep)
@@ -89,9 +91,9 @@ class Inspection:
 def _set_aside(path: Path) -> Path:
     folder = files.open_folder(path.parent)
     try:
-        new = path.name + _REJECTED
+        new = path.name + REJECTED
         if _exists(folder, new):
-            new = f"{path.name}.{secrets.token_hex(4)}{_REJECTED}"
+            new = f"{path.name}.{secrets.token_hex(4)}{REJECTED}"
         with suppress(OSError):  # a cell may have taken away the right to change the folder
             os.fchmod(folder, stat.S_IMODE(os.fstat(folder).st_mode) | stat.S_IRWXU)
         os.rename(path.name, new, src_dir_fd=folder, dst_dir_fd=folder)

@@ -20,6 +20,8 @@ from pathlib import Path
 from rlm.process import files
 from rlm.sandbox.git_config import read_settings, risks
 
+REJECTED = ".rejected"
+"""The end of the name of a file that was moved aside."""
 _MOST_ENTRIES = 300_000
 _MOST_FILES = 1_000  # in a folder of a repository that should have few
 _DEEPEST = 100
@@ -47,9 +49,9 @@ class Survey:
     """Folders that could not be read; the first one, if there was too much."""
 
 
-def survey(folders: Iterable[Path], skip: Iterable[Path] = ()) -> Survey:
-    """Look at all repositories below the folders, but not in those to `skip`."""
-    search = _Search(tuple(folders), frozenset(skip))
+def survey(folders: Iterable[Path], skip: Iterable[Path] = (), hooks: Iterable[str] = ()) -> Survey:
+    """Look at all repositories below the folders, but not in those to `skip`. git looks for hooks in `hooks` too."""
+    search = _Search(tuple(folders), frozenset(skip), tuple(hooks))
     for folder in search.folders:
         with suppress(OSError):
             search.visit(files.open_folder(folder), folder, 0)
@@ -58,10 +60,11 @@ def survey(folders: Iterable[Path], skip: Iterable[Path] = ()) -> Survey:
 
 
 class _Search:
-    def __init__(self, folders: tuple[Path, ...], skip: frozenset[Path]) -> None:
+    def __init__(self, folders: tuple[Path, ...], skip: frozenset[Path], hooks: tuple[str, ...]) -> None:
         self.folders = folders
         self.found = Survey()
         self._skip = skip
+        self._hooks = hooks
         self._left = _MOST_ENTRIES
         self._repositories: set[Path] = set()
         self._pointers: list[tuple[Path, str]] = []
@@ -109,6 +112,9 @@ class _Search:
             self.found.risks.update(_Repository(folder, path, self._is_inside, self.found.configs).risks())
         if names.get(".git") is False:
             self._look_at_pointer(folder, path / ".git")
+        if ".git" in names:
+            for hooks in self._hooks:
+                self.found.risks.update(_hooks(folder, path, hooks))
         for name in _OTHER_SYSTEMS.keys() & names.keys():
             self.found.risks.update(_other_system(folder, path / name))
 
@@ -157,7 +163,7 @@ class _Repository:
         yield from self._config("config")
         yield from self._config("config.worktree")
         yield from self._common_folder()
-        yield from self._executable("hooks")
+        yield from _hooks(self.folder, self.path, "hooks")
         yield from self._unfinished()
         for folder in _REMOTES:
             yield from self._any_file(folder)
@@ -199,14 +205,11 @@ class _Repository:
         if text not in allowed:
             yield self._risk("commondir", f"the configuration of {text}")
 
-    def _executable(self, folder: str) -> Iterator[Risk]:
-        for name, about in self._entries(folder):
-            if not name.endswith(_SAMPLE) and (stat.S_ISLNK(about.st_mode) or about.st_mode & 0o111):
-                yield self._risk(f"{folder}/{name}", f"the hook {name}", _state(about))
-
     def _any_file(self, folder: str) -> Iterator[Risk]:
         """The older form of a remote; git-fetch(1), "REMOTES"."""
-        for name, about in self._entries(folder):
+        for name, about in _entries(self.folder, folder):
+            if name.endswith(REJECTED):
+                continue
             yield self._risk(f"{folder}/{name}", f"the address in {folder}/{name}", _state(about))
 
     def _unfinished(self) -> Iterator[Risk]:
@@ -224,7 +227,7 @@ class _Repository:
 
     def _links(self, folder: str) -> Iterator[Risk]:
         """git writes to its files by name, also through a link that leads out of the repository."""
-        for name, about in self._entries(folder):
+        for name, about in _entries(self.folder, folder):
             if stat.S_ISLNK(about.st_mode):
                 path = f"{folder}/{name}".lstrip("/")
                 target = self._target(path)
@@ -242,18 +245,25 @@ class _Repository:
         """Older versions make HEAD a link to refs/heads/NAME."""
         return path not in ("hooks", "objects", "refs") and bool(target) and not {"", ".."} & set(target.split("/"))
 
-    def _entries(self, name: str) -> Iterator[tuple[str, os.stat_result]]:
-        """What is in a folder of the repository, if it is a folder."""
-        try:
-            folder = files.open_folder(name or ".", dir_fd=self.folder)
-        except OSError:
-            return
-        try:
-            for entry in islice(os.scandir(folder), _MOST_FILES):
-                with suppress(OSError):
-                    yield entry.name, entry.stat(follow_symlinks=False)
-        finally:
-            os.close(folder)
+
+def _hooks(repository: int, path: Path, folder: str) -> Iterator[Risk]:
+    for name, about in _entries(repository, folder):
+        if not name.endswith(_SAMPLE) and (stat.S_ISLNK(about.st_mode) or about.st_mode & 0o111):
+            yield Risk(str(path), str(path / folder / name), f"the hook {name}", _state(about))
+
+
+def _entries(repository: int, name: str) -> Iterator[tuple[str, os.stat_result]]:
+    """What is in a folder of the repository, if it is a folder."""
+    try:
+        folder = files.open_folder(name or ".", dir_fd=repository)
+    except OSError:
+        return
+    try:
+        for entry in islice(os.scandir(folder), _MOST_FILES):
+            with suppress(OSError):
+                yield entry.name, entry.stat(follow_symlinks=False)
+    finally:
+        os.close(folder)
 
 
 def _state(about: os.stat_result) -> str:
