@@ -13,7 +13,7 @@ from repository_attacks import PREAMBLE, REPOSITORY_ATTACKS, RepositoryAttack
 from rlm.sandbox import Inspection
 from rlm.sandbox.git import git_access
 from rlm.sandbox.repositories import survey
-from scripted import Scripted, call, text
+from scripted import Scripted, call, hang, text
 
 Make = Callable[[Scripted], Rlm]
 
@@ -133,6 +133,23 @@ def test_what_could_not_be_searched_is_told(rlm: Make) -> None:
     (told,) = errors(done)
     assert told.startswith("d/d/d")
     assert "was not searched for repositories" in told
+
+
+def test_what_a_killed_run_has_left_is_told_by_the_next(rlm: Make) -> None:
+    plant = f"{PREAMBLE}\nrepository sub; git -C sub config core.fsmonitor ./x"
+    with Scripted(call("bash", command=plant), hang()) as server:
+        command = replace(rlm(server), environment={**rlm(server).environment, "RLM_SANDBOX": "bwrap"})
+        process = command.start("go", RLM_TOOLS="bash")
+        server.wait(lambda server: len(server.requests) == 2)
+        process.kill()
+        process.communicate()
+    with Scripted(text("one"), text("two")) as server:
+        command = replace(rlm(server), environment={**rlm(server).environment, "RLM_SANDBOX": "bwrap"})
+        told = [command("again").err for _ in range(2)]
+    line = "git in sub/.git, changed by this run, would obey: core.fsmonitor=./x"
+    assert [1, 0] == [err.count(line) for err in told]
+    assert (command.cwd / "sub" / ".git" / "config.rejected").exists()
+    assert ["sessions"] == [path.name for path in (command.cwd / ".rlm").iterdir()]
 
 
 # ---- what cannot be tried by running it, each as the host finds it

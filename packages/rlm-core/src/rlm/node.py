@@ -124,8 +124,8 @@ class Node:
             stack.callback(self._inspect_repositories)
             await stack.enter_async_context(self._seat)
             agent = await self._open(stack)
-            if self._depth == 0 and self._shared.walls and self._shared.walls.git.note:
-                self._session(Failed(self._shared.walls.git.note))
+            if self._depth == 0:
+                self._tell_of_repositories()
             limit = asyncio.timeout(order.timeout)
             try:
                 async with limit:
@@ -234,6 +234,13 @@ class Node:
         """Last, when all is closed: children that were left running have ended by then, and have said so."""
         if self._stopped is not None:
             self._session(self._stopped)
+
+    def _tell_of_repositories(self) -> None:
+        """What git cannot do here, and what an earlier run has left."""
+        note = (self._shared.walls.git.note,) if self._shared.walls else ()
+        left = self._shared.inspection.left if self._shared.inspection else ()
+        for told in filter(None, (*note, *left)):
+            self._session(Failed(told))
 
     def _inspect_repositories(self) -> None:
         """When all that could change them has ended."""

@@ -30,7 +30,7 @@ from rlm.kernel import Zygote
 from rlm.node import Earlier, Node, Order, Shared
 from rlm.process import files
 from rlm.result import RunResult
-from rlm.sandbox import Inspection, SandboxPolicy
+from rlm.sandbox import open_inspection
 from rlm.scratch import private_folder
 from rlm.session import Changes, Session
 from rlm.session.signing_key import key_or_none
@@ -61,21 +61,23 @@ class Tree:
         Raises:
             RlmError: what it could not survive; its session says so too.
         """
-        async with open_walls(order.config, order.cwd, self.shared.folder, self.shared.environment) as walls:
-            environment = walls.environment(self.shared.environment) if walls else self.shared.environment
-            inspection = await self._inspect(order.config, walls)
-            shared = replace(self.shared, walls=walls, environment=environment, inspection=inspection)
-            order = replace(order, cwd=walls.cwd) if walls else order  # a link that leads to it may be hidden
+        config = order.config
+        async with AsyncExitStack() as stack:
+            walls = await stack.enter_async_context(
+                open_walls(config, order.cwd, self.shared.folder, self.shared.environment)
+            )
+            shared = replace(self.shared, walls=walls)
+            if walls is not None:
+                order = replace(order, cwd=walls.cwd)  # a link that leads to it may be hidden
+                home, keep = walls.cwd / config.home, config.keep_repositories
+                inspecting = open_inspection(walls.cwd, walls.git, home, keep=keep)
+                inspection = await asyncio.to_thread(stack.enter_context, inspecting)
+                environment = walls.environment(self.shared.environment)
+                shared = replace(shared, environment=environment, inspection=inspection)
             order = replace(order, system_prompt=_system_prompt(order))
             self.session = self._open_session(order)
             shared.ledger.carry_on(self.session.agents, self.session.tree_usage)
             return await Node(shared, order, self.session).run()
-
-    async def _inspect(self, config: Config, walls: SandboxPolicy | None) -> Inspection | None:
-        """Look at the repositories of the project before the first cell."""
-        if walls is None:
-            return None
-        return await asyncio.to_thread(Inspection.begin, walls.cwd, walls.git, [walls.cwd / config.home])
 
     def _open_session(self, order: Order) -> Session:
         config, redactor, told = order.config, redactor_of(order.config), VERSION

@@ -6,12 +6,15 @@ after the last cell and was not there before the first is a risk. Its file is mo
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import json
 import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import astuple, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -40,6 +43,8 @@ class Inspection:
     skip: tuple[Path, ...]
     hooks: tuple[str, ...]
     before: Survey
+    left: tuple[str, ...] = ()
+    """What an earlier run left, that was killed before it could tell."""
 
     @classmethod
     def begin(cls, cwd: Path, git: GitAccess, skip: Iterable[Path]) -> Inspection:
@@ -86,6 +91,54 @@ class Inspection:
 
     def _short(self, path: Path) -> str:
         return str(path.relative_to(self.cwd)) if path.is_relative_to(self.cwd) else str(path)
+
+
+@contextmanager
+def open_inspection(cwd: Path, git: GitAccess, home: Path, *, keep: bool) -> Iterator[Inspection]:
+    """The inspection of one run. `home`, where no cell can write, holds what was found until the run has ended."""
+    with _record(home, f"repositories-{hashlib.sha256(os.fsencode(cwd)).hexdigest()[:16]}.json") as record:
+        inspection = Inspection.begin(cwd, git, [home])
+        left: list[str] = []
+        if record is not None and (risks := _read_risks(record)) is not None:
+            earlier = replace(inspection.before, risks=risks, configs={})
+            left = replace(inspection, before=earlier).end(keep=keep)
+            inspection = Inspection.begin(cwd, git, [home])
+        if record is not None:
+            _write_risks(record, inspection.before.risks)
+        yield replace(inspection, left=tuple(left))
+
+
+@contextmanager
+def _record(home: Path, name: str) -> Iterator[int | None]:
+    """The file of this run, locked. None if another run in this folder has it, or it cannot be made."""
+    with ExitStack() as stack:
+        try:
+            folder = files.open_folder(home, make=True)
+            stack.callback(os.close, folder)
+            with suppress(FileExistsError):
+                os.close(files.create(name, dir_fd=folder))
+            file = files.open_file(name, os.O_RDWR, dir_fd=folder)
+            stack.callback(os.close, file)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.callback(files.remove, name, dir_fd=folder)
+        except OSError:
+            yield None
+            return
+        yield file
+
+
+def _read_risks(record: int) -> set[Risk] | None:
+    """What was there before a run that was killed; None if there was none."""
+    with suppress(ValueError, TypeError):
+        return {Risk(*map(str, risk)) for risk in json.loads(os.pread(record, os.fstat(record).st_size, 0))}
+    return None
+
+
+def _write_risks(record: int, risks: Iterable[Risk]) -> None:
+    with suppress(OSError):
+        os.ftruncate(record, 0)
+        os.lseek(record, 0, os.SEEK_SET)
+        files.write_all(record, json.dumps([astuple(risk) for risk in risks]).encode())
 
 
 def _set_aside(path: Path) -> Path:
