@@ -18,8 +18,9 @@ from rlm.events import Answered, Dropped, Event, Replied, Requested
 from rlm.history import Summary
 from rlm.messages import ToolResult
 from rlm.session import Session
-from rlm.session.export import Format, export, find_agent
-from rlm.session.export.timing import IDLE, Axis, Doing, Span, merged, times
+from rlm.session.export import Arguments, Format, export, part
+from rlm.session.export.text import sound
+from rlm.session.export.timing import IDLE, Axis, Doing, merged, times
 from rlm.session.store import SessionTree, read_tree
 from rlm.state import replay
 from sample import hostile_sample, sample
@@ -37,11 +38,15 @@ def kept(cwd: Path, *events: Event) -> SessionTree:
     return read_tree(session.folder)
 
 
+def exported(tree: SessionTree, format: Format, *options: Arguments) -> str:
+    return "".join(export(tree, format, *options))
+
+
 # ---- a notebook
 
 
 def test_a_notebook_is_valid_and_holds_the_cells_in_order(tree: SessionTree) -> None:
-    notebook = nbformat.reads(export(tree, Format.IPYNB), as_version=4)
+    notebook = nbformat.reads(exported(tree, Format.IPYNB), as_version=4)
     nbformat.validate(notebook)
     code = [each for each in notebook.cells if each.cell_type == "code"]
     assert [each.execution_count for each in code] == [1, 2, 3, 4, 5]
@@ -53,7 +58,7 @@ def test_a_notebook_is_valid_and_holds_the_cells_in_order(tree: SessionTree) -> 
 
 
 def test_a_hostile_session_is_a_valid_notebook_too(tmp_path: Path) -> None:
-    notebook = nbformat.reads(export(read_tree(hostile_sample(tmp_path / "home")), Format.IPYNB), as_version=4)
+    notebook = nbformat.reads(exported(read_tree(hostile_sample(tmp_path / "home")), Format.IPYNB), as_version=4)
     nbformat.validate(notebook)
     nbformat.writes(notebook).encode()
 
@@ -61,7 +66,7 @@ def test_a_hostile_session_is_a_valid_notebook_too(tmp_path: Path) -> None:
 def test_a_notebook_runs_again(tmp_path: Path) -> None:
     runs = [(cell("x = 6"), ""), (cell("echo $((40 + 2)) > answer", "bash"), ""), (cell("assert x == 6"), "")]
     file = tmp_path / "again.ipynb"
-    file.write_text(export(kept(tmp_path, *opening("t"), *turn("", *runs), *ending("42")), Format.IPYNB))
+    file.write_text(exported(kept(tmp_path, *opening("t"), *turn("", *runs), *ending("42")), Format.IPYNB))
     command = [sys.executable, "-m", "IPython", "--no-banner", "--ipython-dir", tmp_path, file]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
@@ -72,7 +77,7 @@ def test_a_notebook_runs_again(tmp_path: Path) -> None:
 
 
 def lines(tree: SessionTree) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in export(tree, Format.CHAT).splitlines()]
+    return [json.loads(line) for line in exporteded(tree, Format.CHAT).splitlines()]
 
 
 def test_each_completion_has_before_it_what_the_model_saw(tmp_path: Path) -> None:
@@ -89,23 +94,28 @@ def test_so_it_is_in_any_conversation(tmp_path_factory: pytest.TempPathFactory, 
 
 
 def check_segments(cwd: Path, events: list[Event]) -> None:
-    told = lines(kept(cwd, *events))
+    told = [json.loads(line) for line in exported(kept(cwd, *events), Format.CHAT, Arguments.TEXT).splitlines()]
     replied = [n for n, event in enumerate(events) if isinstance(event, Replied)]
     requests = [[message.wire() for message in replay(events[:n]).history.messages] for n in replied]
     answers = [event.reply.message.wire() for event in events if isinstance(event, Replied)]
-    saw = [line["messages"][: each["index"]] for line in told for each in line["completions"]]
+    saw = [without_weights(line["messages"][: each["index"]]) for line in told for each in line["completions"]]
     said = [line["messages"][each["index"]] for line in told for each in line["completions"]]
-    assert saw == json.loads(json.dumps(requests))
-    assert said == json.loads(json.dumps(answers))
+    assert saw == json.loads(json.dumps(sound(requests)))
+    assert without_weights(said) == json.loads(json.dumps(sound(answers)))
+    assert {message["weight"] for message in said} <= {1}
     assert all(line["completions"][-1]["index"] == len(line["messages"]) - 1 for line in told)
+
+
+def without_weights(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in message.items() if key != "weight"} for message in messages]
 
 
 def test_a_conversation_that_only_grows_is_one_segment(tmp_path: Path) -> None:
     (line,) = lines(kept(tmp_path, *opening("t"), *turn("a", (cell("1"), "1")), *ending("b")))
     assert [each["index"] for each in line["completions"]] == [2, 4]
     assert line["usage"]["prompt_tokens"] == 2_000
-    assert line["tools"][0] == {"type": "function", "function": line["tools"][0]["function"]}
-    assert (line["agent"], line["segment"], line["reward"], line["params"]) == ("root", 0, None, {"temperature": 0})
+    assert [tool["function"]["name"] for tool in json.loads(line["tools"])] == ["ipython"]
+    assert (line["agent"], line["segment"], line["reward"], line["params"]) == ("root", 0, None, '{"temperature": 0}')
 
 
 def test_a_drop_begins_a_new_segment_and_a_shortened_result_does_not(tmp_path: Path) -> None:
@@ -130,7 +140,7 @@ def test_other_tools_begin_a_new_segment(tmp_path: Path) -> None:
     first, second = lines(
         kept(tmp_path, *opening("t"), Replied(reply("a")), Requested("test-model"), Replied(reply("b")))
     )
-    assert (len(first["tools"]), len(second["tools"])) == (1, 0)
+    assert [len(json.loads(each["tools"])) for each in (first, second)] == [1, 0]
 
 
 def test_every_agent_has_its_segments(tree: SessionTree) -> None:
@@ -144,7 +154,7 @@ def test_every_agent_has_its_segments(tree: SessionTree) -> None:
 
 
 def test_a_trajectory_is_valid_and_its_sub_agents_are_nested(tree: SessionTree) -> None:
-    whole = atif.Trajectory.model_validate_json(export(tree, Format.ATIF))
+    whole = atif.Trajectory.model_validate_json(exported(tree, Format.ATIF))
     assert whole.subagent_trajectories is not None
     assert len(whole.subagent_trajectories) == 3
     refs = [
@@ -164,7 +174,7 @@ def test_a_trajectory_is_valid_and_its_sub_agents_are_nested(tree: SessionTree) 
 
 
 def test_a_hostile_session_is_a_valid_trajectory_too(tmp_path: Path) -> None:
-    text = export(read_tree(hostile_sample(tmp_path / "home")), Format.ATIF)
+    text = exported(read_tree(hostile_sample(tmp_path / "home")), Format.ATIF)
     text.encode()
     atif.Trajectory.model_validate_json(text)
 
@@ -175,23 +185,23 @@ def test_a_hostile_session_is_a_valid_trajectory_too(tmp_path: Path) -> None:
 def test_one_agent_can_be_exported_by_the_end_of_its_path(tree: SessionTree) -> None:
     child = tree.children[1]
     (grandchild,) = child.children
-    assert find_agent(tree, grandchild.agent) is grandchild
-    assert find_agent(tree, grandchild.folder.name) is grandchild
-    assert len(lines(find_agent(tree, child.agent))) == 2
+    assert part(tree, grandchild.agent) is grandchild
+    assert part(tree, grandchild.folder.name) is grandchild
+    assert len(lines(part(tree, child.agent))) == 2
     for wanted, said in (("root/sub-00000000", "no agent"), ("", "no agent"), ("nobody", "no agent")):
         with pytest.raises(SessionError, match=said):
-            find_agent(tree, wanted)
+            part(tree, wanted)
 
 
 @pytest.mark.parametrize("format", Format)
 def test_what_was_never_begun_is_exported_as_what_it_is(tmp_path: Path, format: Format) -> None:
-    text = export(kept(tmp_path), format)
+    text = exported(kept(tmp_path), format)
     assert (text == "") == (format is Format.CHAT)
 
 
 @pytest.mark.parametrize("format", Format)
 def test_every_format_is_text_that_can_be_written(tmp_path: Path, format: Format) -> None:
-    export(read_tree(hostile_sample(tmp_path / "home")), format).encode()
+    exported(read_tree(hostile_sample(tmp_path / "home")), format).encode()
 
 
 # ---- where the time went
@@ -208,8 +218,7 @@ def test_the_time_of_an_agent_is_divided_into_model_cells_and_waiting(tree: Sess
 
 
 def test_idle_time_between_two_runs_is_shortened() -> None:
-    spans = [Span(Doing.MODEL, start, start + 5, 0, "") for start in (0.0, 2.0, 3_600.0)]
-    axis = Axis(spans)
+    axis = Axis([(start, start + 5) for start in (0.0, 2.0, 3_600.0)])
     assert axis.length == 7 + IDLE + 5
     assert axis.left_out == 3_605 - axis.length
     assert [round(axis.place(time), 3) for time in (0, 7, 3_600, 3_605)] == [0, round(7 / 22, 3), round(17 / 22, 3), 1]

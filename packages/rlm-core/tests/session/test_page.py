@@ -35,7 +35,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> SessionTree:
 
 def show(browser: Page, folder: Path, tree: SessionTree, place: str = "") -> None:
     file = folder / "page.html"
-    file.write_text(export(tree, Format.HTML), encoding="utf-8")
+    file.write_text("".join(export(tree, Format.HTML)), encoding="utf-8")
     browser.open("about:blank")
     browser.open(f"{file.as_uri()}{place and f'#{place}'}")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.output import open_output
-from rlm.cli.streams import put, put_json
+from rlm.cli.streams import put_pieces
 from rlm.config import read_config, state_folder
 from rlm.errors import ConfigError, SessionError
-from rlm.session.export import Format, export
+from rlm.session.export import Arguments, Format, export, part
 from rlm.session.signing_key import key_or_none
 from rlm.session.store import find, list_sessions, read_tree
 
@@ -28,6 +28,11 @@ def run(argv: Sequence[str]) -> int:
     made = parser("rlm export", "Export sessions: the newest, or those whose ids are given (a glob is one, too).")
     made.add_argument("--format", choices=[str(each) for each in Format], default=str(Format.HTML))
     made.add_argument("--agent", metavar="PATH", help="one agent alone, as `root/sub-…`")
+    made.add_argument(
+        "--arguments",
+        choices=[str(each) for each in Arguments],
+        help="with --format chat: objects, as chat templates want them (the default), or text, as the API has them",
+    )
     add_settings(made, "home", "output")
     made.add_argument("ids", nargs="*", metavar="ID")
     given = made.parse_args(argv)
@@ -36,11 +41,16 @@ def run(argv: Sequence[str]) -> int:
     wanted = Format(given.format)
     if wanted in _ONE and len(folders) > 1:
         raise ConfigError(f"A file of format {wanted} holds one session, not {len(folders)}. Name one, or take chat.")
+    if given.arguments and wanted is not Format.CHAT:
+        raise ConfigError(f"--arguments goes with --format chat, not with {wanted}.")
+    arguments = Arguments(given.arguments or Arguments.MAPPING)
+    trees = [part(read_tree(folder), given.agent) for folder in folders]
+    pieces = (piece for tree in trees for piece in export(tree, wanted, arguments))
+    if config.output is None:
+        put_pieces(pieces, json=wanted is not Format.HTML)
+        return exits.DONE
     with open_output(config.output) as output:
-        text = "".join(export(read_tree(folder), wanted, given.agent) for folder in folders)
-        output.write(text)
-    if text and config.output is None:
-        (put if wanted is Format.HTML else put_json)(text.removesuffix("\n"))
+        output.write_pieces(pieces)
     return exits.DONE
 
 

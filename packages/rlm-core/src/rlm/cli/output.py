@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rlm.cli.streams import blocks
 from rlm.errors import ConfigError, RlmError
 from rlm.process import files
 
@@ -22,10 +23,18 @@ class Output:
         Raises:
             RlmError: it could not be written, in spite of all.
         """
+        self.write_pieces([text])
+
+    def write_pieces(self, pieces: Iterable[str]) -> None:
+        """Write a text that may be longer than the memory is large.
+
+        Raises:
+            RlmError: it could not be written, in spite of all.
+        """
         if self._target is None:
             return
         try:
-            self._target.commit(text.encode(errors="replace"))
+            self._target.commit(blocks(pieces))
         except OSError as error:
             raise RlmError(f"{self._path} could not be written: {error.strerror}.") from None
 

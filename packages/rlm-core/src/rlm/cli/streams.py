@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from rlm.errors import RlmError
 from rlm.terminal import plain, plain_json
+
+_BLOCK = 1 << 16
+"""Characters."""
 
 
 def put(text: str) -> None:
@@ -26,6 +30,29 @@ def put(text: str) -> None:
 def put_json(text: str) -> None:
     """As `put` for JSON: what a terminal would obey is an escape in it, wherever it goes."""
     _put(plain_json(text))
+
+
+def put_pieces(pieces: Iterable[str], *, json: bool) -> None:
+    """A text that may be longer than the memory is large, as `put` or `put_json`, but with no newline of its own.
+
+    No piece ends in the middle of what a terminal obeys.
+    """
+    safe = plain_json if json else plain if stdout_is_terminal() else str
+    for block in blocks(map(safe, pieces)):
+        _write(block)
+
+
+def blocks(pieces: Iterable[str]) -> Iterator[bytes]:
+    """The pieces in UTF-8, joined to what is worth a call of the system."""
+    held: list[str] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _BLOCK:
+            yield "".join(held).encode(errors="replace")
+            held, size = [], 0
+    yield "".join(held).encode(errors="replace")
 
 
 def put_painted(text: str) -> None:

@@ -28,7 +28,7 @@ import secrets
 import shutil
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -243,22 +243,25 @@ class Replacement:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._open.close()
 
-    def commit(self, data: bytes) -> None:
-        """
+    def commit(self, data: bytes | Iterable[bytes]) -> None:
+        """Write the file: bytes, or pieces of it, which are asked for one at a time.
+
         Raises:
             OSError: it could not be written.
         """
+        pieces = iter([data] if isinstance(data, bytes) else data)
         with _named(self._path):
             try:
                 if not self._device:
-                    self._replace(data)
+                    self._replace(pieces)
                     return
             except OSError as error:
                 if self._old is None or error.errno not in _NOT_REPLACED:
                     raise
                 os.ftruncate(self._old, 0)
             assert self._old is not None, "a device is open"
-            write_all(self._old, data)
+            for piece in pieces:
+                write_all(self._old, piece)
 
     def _open_old(self, opened: contextlib.ExitStack) -> int | None:
         try:
@@ -282,12 +285,20 @@ class Replacement:
             if self._old is None:
                 raise
 
-    def _replace(self, data: bytes) -> None:
+    def _replace(self, pieces: Iterator[bytes]) -> None:
         with self._draft() as (draft, new):
             if self._old is not None:
                 _look_like(os.fstat(self._old), new)
-            write_all(new, data)
-            os.rename(draft, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            for piece in pieces:
+                write_all(new, piece)
+            try:
+                os.rename(draft, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            except OSError as error:
+                if self._old is None or error.errno not in _NOT_REPLACED:
+                    raise
+                os.ftruncate(self._old, 0)  # it does not go; the pieces are used up, but the draft has them
+                os.lseek(new, 0, os.SEEK_SET)
+                copy(new, self._old)
 
     @contextmanager
     def _draft(self) -> Iterator[tuple[str, int]]:

@@ -185,6 +185,23 @@ def found(folder: Path, *types: str) -> Iterator[Record]:
                 yield record
 
 
+def ends(folder: Path) -> tuple[Record, Record] | None:
+    """The first record and the last; None if there is none. What lies between is not read.
+
+    Raises:
+        SessionError: there is no journal, or it cannot be read.
+    """
+    with opened(folder) as stream:
+        first = next((record for line in stream if (record := _record(line))), None)
+        last, size, window = None, stream.seek(0, os.SEEK_END), 1 << 16
+        while first is not None and last is None:
+            stream.seek(max(0, size - window))
+            lines = stream.readlines()[window < size :]  # the first of them may have lost its beginning
+            last = next((record for line in reversed(lines) if (record := _record(line))), None)
+            window *= 8
+    return (first, last) if first and last else None
+
+
 def record_at(stream: BinaryIO, place: int) -> Record:
     """The record that begins at this byte of an open journal.
 

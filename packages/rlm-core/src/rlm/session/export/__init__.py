@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from enum import StrEnum
 from importlib import import_module
 
@@ -25,23 +25,34 @@ _WRITERS = {
 }
 
 
-def export(tree: SessionTree, format: Format, agent: str | None = None) -> str:
-    """The session in a format, or one agent of it (`root/sub-…`) and what is below that. The text is valid UTF-8.
+class Arguments(StrEnum):
+    """How training data writes the arguments of a call."""
 
-    Raises:
-        SessionError: there is no such agent.
+    MAPPING = "mapping"  # an object, as chat templates want them
+    TEXT = "text"  # JSON as text, as the API has them
+
+
+def export(tree: SessionTree, format: Format, arguments: Arguments = Arguments.MAPPING) -> Iterator[str]:
+    """The session in a format. The text is valid UTF-8.
+
+    It comes in pieces, for it may be longer than the memory is large.
     """
     module, name = _WRITERS[format]
-    write: Callable[[SessionTree], str] = getattr(import_module(f"{__name__}.{module}"), name)
-    return write(find_agent(tree, agent) if agent else tree)
+    write = getattr(import_module(f"{__name__}.{module}"), name)
+    pieces: Iterator[str] = write(tree, arguments) if format is Format.CHAT else write(tree)
+    return pieces
 
 
-def find_agent(tree: SessionTree, agent: str) -> SessionTree:
-    """The part of the tree that begins with this agent; the end of its path is enough where it is the only one.
+def part(tree: SessionTree, agent: str | None) -> SessionTree:
+    """One agent (`root/sub-…`) and what is below it; the end of its path is enough where it is the only one.
+
+    Without an agent it is the whole tree.
 
     Raises:
         SessionError: there is none, or more than one.
     """
+    if agent is None:
+        return tree
     found = [each for each in tree.walk() if each.agent == agent or each.agent.endswith(f"/{agent}")]
     if len(found) != 1:
         what = "no agent" if not found else "more than one agent"

@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
+from typing import Any
 
 from rlm.messages import Usage
 from rlm.session import journal
 from rlm.session.codec import Record
 from rlm.session.export.pictures import split_uri
-from rlm.session.export.text import dump, moment
+from rlm.session.export.text import moment, read_object, write_object
 from rlm.session.store import SessionTree
 from rlm.session.story import Call, Item, Mark, Turn, Words, tell
 
 VERSION = "ATIF-v1.8"
 
 
-def trajectory(tree: SessionTree) -> str:
-    return dump(_trajectory(tree))
+def trajectory(tree: SessionTree) -> Iterator[str]:
+    yield from write_object(_members(tree))
+    yield "\n"
 
 
-def _trajectory(tree: SessionTree) -> Record:
+def _members(tree: SessionTree) -> Iterator[tuple[str, Any]]:
     meta = tree.meta
-    steps = [step for item in tell(tree.records()) for step in _steps(item, tree)]
-    whole = {
-        "schema_version": VERSION,
-        "session_id": meta.session_id,
-        "trajectory_id": tree.agent,
-        "agent": _agent(tree),
-        "steps": [{"step_id": number} | step for number, step in enumerate(steps, start=1)],
-        "final_metrics": _final(meta.usage, len(steps), meta.metrics),
-        "extra": {"status": meta.status, "stop_reason": meta.stop_reason, "depth": meta.depth},
-    }
-    below = [_trajectory(child) for child in tree.children]
-    return whole | ({"subagent_trajectories": below} if below else {})
+    numbers = count(1)
+    yield "schema_version", VERSION
+    yield "session_id", meta.session_id
+    yield "trajectory_id", tree.agent
+    yield "agent", _agent(tree)
+    yield "steps", ({"step_id": next(numbers)} | step for item in tell(tree.records()) for step in _steps(item, tree))
+    yield "final_metrics", _final(meta.usage, next(numbers) - 1, meta.metrics)
+    yield "extra", {"status": meta.status, "stop_reason": meta.stop_reason, "depth": meta.depth}
+    if tree.children:
+        yield "subagent_trajectories", (write_object(_members(child)) for child in tree.children)
 
 
 def _agent(tree: SessionTree) -> Record:
@@ -88,8 +89,9 @@ def _turn(turn: Turn, tree: SessionTree) -> Record:
 
 
 def _call(call: Call) -> Record:
-    made: Record = {"tool_call_id": call.id, "function_name": call.tool, "arguments": call.given}
-    return made if call.given else made | {"extra": {"arguments": call.arguments}}
+    given = read_object(call.arguments) or {}
+    made: Record = {"tool_call_id": call.id, "function_name": call.tool, "arguments": given}
+    return made if given else made | {"extra": {"arguments": call.arguments}}
 
 
 def _result(call: Call, tree: SessionTree) -> Record:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from rlm.clip import clip
 from rlm.messages import Usage
 from rlm.session import journal
-from rlm.session.export.markup import Child, Html, code, escape, markdown, tag
+from rlm.session.export.markup import Child, Html, code, element, escape, markdown, pieces, tag
 from rlm.session.export.pictures import saved_pictures, split_uri
 from rlm.session.export.timeline import timeline
 from rlm.session.store import SessionTree
@@ -26,8 +26,8 @@ SHORT = 40
 _LANGUAGES = {"ipython": "python", "bash": "bash"}
 
 
-def page(tree: SessionTree) -> str:
-    """The whole page."""
+def page(tree: SessionTree) -> Iterator[str]:
+    """The page, a piece at a time."""
     style = _resource("page.css")
     script = _resource("page.js")
     title = _title(tree)
@@ -40,8 +40,9 @@ def page(tree: SessionTree) -> str:
         tag("title", f"{title} · rlm"),
         tag("style", Html(style)),
     )
-    body = tag("body", _header(tree, title), _answer(tree), timeline(tree), _transcript(tree), _footer(tree))
-    return f"<!doctype html>\n{tag('html', head, body, tag('script', Html(script)), lang='en')}\n"
+    body = element("body", _header(tree, title), _answer(tree), timeline(tree), _transcript(tree), _footer(tree))
+    whole = element("html", head, body, tag("script", Html(script)), lang="en")
+    return pieces(Html("<!doctype html>\n"), whole, "\n")
 
 
 def _resource(name: str) -> str:
@@ -111,9 +112,9 @@ def _footer(tree: SessionTree) -> Html:
 # ---- what was said
 
 
-def _transcript(tree: SessionTree) -> Html:
+def _transcript(tree: SessionTree) -> Child:
     keys = (tag("kbd", key) for key in "jkoc")
-    return tag(
+    return element(
         "main",
         tag("h2", "Transcript"),
         tag(
@@ -122,7 +123,7 @@ def _transcript(tree: SessionTree) -> Html:
             tag("span", tag("button", "Open all", id="open"), " ", tag("button", "Close all", id="close")),
             class_="bar",
         ),
-        tag("section", *_agent(tree), id=tree.agent),
+        element("section", _agent(tree), id=tree.agent),
     )
 
 
@@ -133,7 +134,7 @@ def _agent(tree: SessionTree) -> Iterator[Child]:
         yield _item(item, tree)
         if isinstance(item, Turn):
             placed.update(name for call in item.calls for name in call.children)
-    yield [_child(child) for child in tree.children if child.folder.name not in placed]
+    yield (_child(child) for child in tree.children if child.folder.name not in placed)
     if not records.whole:
         yield tag("p", "Some of this agent's journal cannot be read.", class_="mark error")
 
@@ -144,33 +145,33 @@ def _item(item: Item, tree: SessionTree) -> Child:
             return _turn(item, tree)
         case Words(kind="system"):
             summary = tag("summary", f"system prompt, {count(len(item.text))} characters")
-            return tag("details", summary, tag("pre", item.text), class_="words think")
+            return tag("details", summary, tag("pre", clip(item.text, OUTPUT, "the session")), class_="words think")
         case Words():
             return _words(item, tree)
         case _:
             return _mark(item)
 
 
-def _words(words: Words, tree: SessionTree) -> Html:
+def _words(words: Words, tree: SessionTree) -> Child:
     who = {"task": "user", "note": "rlm"}.get(words.kind, f"rlm, {words.kind}")
-    text = tag("pre", words.text, class_="user", tabindex=0) if words.text else ""
-    pictures = [_picture(url, "shown to the model") for url in words.pictures]
+    text = tag("pre", clip(words.text, OUTPUT, "the session"), class_="user", tabindex=0) if words.text else ""
+    pictures = (_picture(url, "shown to the model") for url in words.pictures)
     header = tag("header", tag("span", who, class_="who"))
-    return tag("article", header, text, pictures, class_="words", id=f"{tree.agent}:{words.id}", tabindex=-1)
+    return element("article", header, text, pictures, class_="words", id=f"{tree.agent}:{words.id}", tabindex=-1)
 
 
-def _turn(turn: Turn, tree: SessionTree) -> Html:
+def _turn(turn: Turn, tree: SessionTree) -> Child:
     place = f"{tree.agent}:{turn.id}"
     name = f"turn {turn.number}" if turn.number else "summary call"
     took = f"{seconds(turn.ended - turn.started)} · " if turn.ended > turn.started else ""
     cut = f" · {turn.finish}" if turn.finish not in ("stop", "tool_calls") else ""
     spent = took + tokens(turn.usage, cached=True) + cut
-    return tag(
+    return element(
         "article",
         tag("header", tag("a", name, class_="no", href=f"#{place}"), tag("span", spent, class_="meta")),
         _thoughts(turn.reasoning) if turn.reasoning.strip() else "",
         tag("div", markdown(turn.text), class_="md") if turn.text.strip() else "",
-        *(_call(call, tree) for call in turn.calls),
+        (_call(call, tree) for call in turn.calls),
         class_="turn",
         id=place,
         tabindex=-1,
@@ -181,25 +182,25 @@ def _thoughts(text: str) -> Html:
     return tag("details", tag("summary", "reasoning"), tag("div", markdown(text), class_="md"), class_="think")
 
 
-def _call(call: Call, tree: SessionTree) -> Html:
+def _call(call: Call, tree: SessionTree) -> Child:
     state = {True: "ok", False: "bad", None: "open"}[call.ok]
     took = seconds(call.ended - call.started) if call.started is not None and call.ended is not None else ""
     children = (tree.child(name) for name in call.children)
-    pictures = [_picture(uri, name) for name, uri in saved_pictures(call.content, tree.folder)]
-    return tag(
+    return element(
         "section",
         tag("header", tag("b", call.tool), tag("span", took)),
         tag("pre", tag("code", _program(call)), class_="code", tabindex=0),
-        [_child(child) for child in children if child],
+        (_child(child) for child in children if child),
         _output(call),
-        tag("div", pictures, class_="pictures") if pictures else "",
+        _pictures(call, tree),
         class_=f"cell {state}",
     )
 
 
 def _program(call: Call) -> Html:
     language = _LANGUAGES.get(call.tool, "python")
-    return code(call.code, language) if call.code else escape(call.arguments)
+    program = call.code
+    return code(clip(program, OUTPUT, "the session"), language) if program else escape(clip(call.arguments, OUTPUT))
 
 
 def _output(call: Call) -> Child:
@@ -214,6 +215,13 @@ def _output(call: Call) -> Child:
     return tag("details", tag("summary", summary), shown, class_="more", open=call.ok is False)
 
 
+def _pictures(call: Call, tree: SessionTree) -> Iterator[Child]:
+    pictures = (_picture(uri, name) for name, uri in saved_pictures(call.content, tree.folder))
+    first = next(pictures, None)
+    if first is not None:
+        yield element("div", first, pictures, class_="pictures")
+
+
 def _picture(url: str, name: str) -> Html:
     """Only what the page can hold itself; a picture from elsewhere is named."""
     parts = split_uri(url)
@@ -222,7 +230,7 @@ def _picture(url: str, name: str) -> Html:
     return tag("img", src=f"data:{parts[0]};base64,{parts[1]}", alt=name, decoding="async")
 
 
-def _child(child: SessionTree) -> Html:
+def _child(child: SessionTree) -> Child:
     spent = f"{many(child.meta.turns, 'turn')} · {tokens(child.meta.tree_usage)}"
     took = seconds(child.meta.metrics.get("duration", 0.0))
     summary = tag(
@@ -231,7 +239,7 @@ def _child(child: SessionTree) -> Html:
         _pill(child),
         tag("span", f"{child.folder.name} · {spent} · {took}", class_="meta"),
     )
-    return tag("details", summary, tag("div", *_agent(child), class_="inside"), class_="agent", id=child.agent)
+    return element("details", summary, element("div", _agent(child), class_="inside"), class_="agent", id=child.agent)
 
 
 def _mark(mark: Mark) -> Child:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
+from typing import TypeAlias
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -16,6 +17,8 @@ from pygments.lexers import get_lexer_by_name
 
 from rlm.terminal import plain
 
+FORMATTED = 200_000
+"""Characters of Markdown; a longer text is shown as it is, for its parts would take a hundred times its memory."""
 HIGHLIGHTED = 50_000
 """Characters of code; longer code is shown as it is, for highlighting is slow."""
 
@@ -31,7 +34,7 @@ class Html(str):
     __slots__ = ()
 
 
-Child = str | Iterable[str] | None
+Child: TypeAlias = "str | Iterable[Child] | None"
 """Text, markup, several of them, or nothing."""
 
 
@@ -40,21 +43,32 @@ def escape(text: str) -> Html:
     return text if isinstance(text, Html) else Html(html.escape(plain(text)))
 
 
-def join(children: Iterable[Child]) -> Html:
-    return Html("".join(_markup(child) for child in children))
-
-
-def _markup(child: Child) -> str:
-    if child is None:
-        return ""
-    return escape(child) if isinstance(child, str) else join(child)
+def pieces(*children: Child) -> Iterator[Html]:
+    """Markup, a piece at a time. Children are asked for when it is their turn, however deeply they are nested."""
+    rest: list[Iterator[Child]] = [iter(children)]
+    while rest:
+        for child in rest[-1]:
+            if isinstance(child, str):
+                yield escape(child)
+            elif child is not None:
+                rest.append(iter(child))
+                break
+        else:
+            rest.pop()
 
 
 def tag(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Html:
     """An element. In attribute names a trailing `_` is dropped and others become `-`; None and False leave it out."""
+    return Html("".join(pieces(element(name, *children, **attributes))))
+
+
+def element(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Iterator[Child]:
+    """As `tag`, for `pieces`: nothing of it is made before it is written."""
     written = "".join(_attribute(key, value) for key, value in attributes.items() if value not in (None, False))
-    opening = f"<{name}{written}>"
-    return Html(opening if name in _VOID else f"{opening}{join(children)}</{name}>")
+    yield Html(f"<{name}{written}>")
+    if name not in _VOID:
+        yield children
+        yield Html(f"</{name}>")
 
 
 def _attribute(key: str, value: str | float | bool | None) -> str:
@@ -83,6 +97,8 @@ def _formatter() -> HtmlFormatter[str]:
 
 def markdown(text: str) -> Html:
     """What a model writes: headings, lists, tables and code. Nothing in it is live: no HTML, no link, no picture."""
+    if len(text) > FORMATTED:
+        return tag("pre", text)
     return Html(_parser().render(plain(text)))
 
 

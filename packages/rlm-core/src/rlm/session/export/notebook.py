@@ -2,53 +2,63 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 from rlm.clip import clip
 from rlm.session.export.pictures import saved_pictures, split_uri
-from rlm.session.export.text import dump
+from rlm.session.export.text import write_object
 from rlm.session.store import SessionTree
 from rlm.session.story import Call, Item, Turn, Words, tell
 
 OUTPUT = 200_000
 """Characters of a result."""
 
+_NOTES = re.compile(r"\n?\[context turns: \d+/\d+\]\s*\Z|\A\[no output\]\s*(?=\Z|\[context turns: )")
+_PICTURE = re.compile(r"^\[picture: (?:[^\]\n]*/)?([^\]\n/]+)\](?:\n|\Z)", re.MULTILINE)
+
 Cell = dict[str, Any]
 
+_LANGUAGE = {
+    "name": "python",
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "codemirror_mode": {"name": "ipython", "version": 3},
+    "pygments_lexer": "ipython3",
+    "nbconvert_exporter": "python",
+}
 
-def notebook(tree: SessionTree) -> str:
+
+def notebook(tree: SessionTree) -> Iterator[str]:
     """nbformat 4.5."""
+    yield from write_object(_members(tree), indent=1)
+    yield "\n"
+
+
+def _members(tree: SessionTree) -> Iterator[tuple[str, Any]]:
     meta = tree.meta
-    about = {"session": meta.session_id, "agent": tree.agent, "model": meta.model, "status": meta.status}
-    return dump(
+    yield "cells", _cells(tree)
+    yield (
+        "metadata",
         {
-            "cells": _numbered(list(_cells(tree))),
-            "metadata": {
-                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
-                "language_info": {"name": "python"},
-                "title": meta.prompt_preview,
-                "rlm": about,
-            },
-            "nbformat": 4,
-            "nbformat_minor": 5,
-        }
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+            "language_info": _LANGUAGE,
+            "title": meta.prompt_preview,
+            "rlm": {"session": meta.session_id, "agent": tree.agent, "model": meta.model, "status": meta.status},
+        },
     )
-
-
-def _numbered(cells: list[Cell]) -> list[Cell]:
-    ran = 0
-    for place, cell in enumerate(cells):
-        cell["id"] = f"cell-{place}"
-        if cell["cell_type"] == "code":
-            ran += 1
-            cell["execution_count"] = ran
-    return cells
+    yield "nbformat", 4
+    yield "nbformat_minor", 5
 
 
 def _cells(tree: SessionTree) -> Iterator[Cell]:
+    places, runs = count(), count(1)
     for item in tell(tree.records()):
-        yield from _item(item, tree)
+        for cell in _item(item, tree):
+            number = {"execution_count": next(runs)} if cell["cell_type"] == "code" else {}
+            yield cell | {"id": f"cell-{next(places)}"} | number
 
 
 def _item(item: Item, tree: SessionTree) -> Iterator[Cell]:
@@ -92,13 +102,20 @@ def _code(source: str, outputs: list[Cell]) -> Cell:
 
 
 def _outputs(call: Call, tree: SessionTree) -> list[Cell]:
-    text = clip(call.content, OUTPUT)
+    text = clip(_said_by_the_cell(call.content, tree), OUTPUT)
     shown: list[Cell] = [{"output_type": "stream", "name": "stdout", "text": text}] if text.strip() else []
     if call.ok is False:
         last = text.rstrip().rpartition("\n")[2]
         name, _, value = last.partition(": ")
         shown = [{"output_type": "error", "ename": name[:100], "evalue": value, "traceback": text.split("\n")}]
     return [*shown, *(_display(uri) for _, uri in saved_pictures(call.content, tree.folder))]
+
+
+def _said_by_the_cell(content: str, tree: SessionTree) -> str:
+    """A result without what only the model needs. Pictures follow as such; one that is gone keeps its name."""
+    there = {name for name, _ in saved_pictures(content, tree.folder)}
+    text = _NOTES.sub("", content.replace(f"{tree.folder}/", ""))
+    return _PICTURE.sub(lambda found: "" if found[1] in there else f"[picture: {found[1]}]\n", text).rstrip("\n")
 
 
 def _display(uri: str) -> Cell:

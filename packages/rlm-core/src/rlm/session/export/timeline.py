@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rlm.messages import Usage
-from rlm.session.export.markup import Html, tag
-from rlm.session.export.timing import Axis, Doing, Span, Times, times
+from rlm.session.export.markup import Child, Html, element, tag
+from rlm.session.export.timing import Axis, Doing, Span, Times, spans, times
 from rlm.session.store import SessionTree
 from rlm.words import count, seconds
 
@@ -20,16 +20,15 @@ TICKS = 5
 _NAMES = {Doing.MODEL: "model", Doing.TOOL: "cells and commands", Doing.WAIT: "waiting for sub-agents"}
 
 
-def timeline(tree: SessionTree) -> Html:
+def timeline(tree: SessionTree) -> Child:
     """Who did what when, who waited for whom, where the time and the tokens went."""
     agents = [(each, times(each)) for each in tree.walk()]
-    axis = Axis(span for _, told in agents for span in told.spans)
+    axis = Axis(interval for _, told in agents for interval in told.busy)
     most = max((each.meta.usage.prompt + each.meta.usage.completion for each, _ in agents), default=0)
     rows = (_row(each, told, axis, most) for each, told in agents)
-    drawn = tag("div", _ticks(axis), *rows, class_="rows", tabindex=0)
-    return tag(
-        "section", tag("h2", "Time and tokens"), tag("div", _legend(agents, axis), drawn, class_="card"), id="time"
-    )
+    drawn = element("div", _ticks(axis), rows, class_="rows", tabindex=0)
+    card = element("div", _legend(agents, axis), drawn, class_="card")
+    return element("section", tag("h2", "Time and tokens"), card, id="time")
 
 
 def _legend(agents: list[tuple[SessionTree, Times]], axis: Axis) -> Html:
@@ -49,16 +48,17 @@ def _ticks(axis: Axis) -> Html:
     return tag("div", tag("span"), tag("div", *labels, class_="axis line"), tag("span"), class_="row axes")
 
 
-def _row(tree: SessionTree, told: Times, axis: Axis, most: int) -> Html:
+def _row(tree: SessionTree, told: Times, axis: Axis, most: int) -> Child:
     depth = min(tree.agent.count("/"), DEEPEST)
     task = tree.meta.prompt_preview or tree.folder.name
     dot = tag("span", "●", class_=f"dot {tree.meta.status}")
     name = tag("a", dot, task, href=f"#{tree.agent}", title=f"{tree.agent}: {task}", class_=f"name d{depth}")
-    bars = tag("svg", *(_bar(span, tree, axis) for span in told.spans), **_box(20), role="img", aria_label=_said(told))
-    line = tag("div", bars, _tokens(tree.meta.usage, most), class_="line")
+    drawn = (_bar(span, tree, axis) for span in spans(tree))
+    bars = element("svg", drawn, **_box(20), role="img", aria_label=_said(told))
+    line = element("div", bars, _tokens(tree.meta.usage, most), class_="line")
     usage = tree.meta.usage
     spent = f"{count(usage.prompt)} / {count(usage.completion)} · {seconds(told.end - told.start)}"
-    return tag("div", name, line, tag("span", spent, class_="spent", title="tokens in / out · time"), class_="row")
+    return element("div", name, line, tag("span", spent, class_="spent", title="tokens in / out · time"), class_="row")
 
 
 def _box(height: int) -> dict[str, str]:

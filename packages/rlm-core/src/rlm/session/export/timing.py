@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from rlm.session import journal
 from rlm.session.store import SessionTree
 from rlm.session.story import Call, Turn, tell
 from rlm.words import many
 
 IDLE = 10.0
 """Seconds. A longer time in which nobody does anything (between two runs) is drawn as this long."""
+
+
+Interval = tuple[float, float]
 
 
 class Doing(StrEnum):
@@ -38,27 +42,41 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """What one agent did, in order."""
+    """What one agent's spans come to. `busy` is when it did something; idle times of less than IDLE count as busy."""
 
-    spans: tuple[Span, ...]
+    totals: Mapping[Doing, float]
+    busy: Sequence[Interval]
 
     def total(self, doing: Doing) -> float:
         """Seconds, without those that a cell spent waiting for sub-agents if `doing` is TOOL."""
-        return sum(span.length for span in self.spans if span.doing is doing)
+        return self.totals.get(doing, 0.0)
 
     @property
     def start(self) -> float:
-        return min((span.start for span in self.spans), default=0.0)
+        return self.busy[0][0] if self.busy else 0.0
 
     @property
     def end(self) -> float:
-        return max((span.end for span in self.spans), default=0.0)
+        return max((end for _, end in self.busy), default=0.0)
+
+
+def spans(tree: SessionTree) -> Iterator[Span]:
+    """What an agent did, turn by turn."""
+    for item in tell(tree.records()):
+        if isinstance(item, Turn):
+            yield from _turn(item, tree)
 
 
 def times(tree: SessionTree) -> Times:
-    turns = [item for item in tell(tree.records()) if isinstance(item, Turn)]
-    spans = [span for turn in turns for span in _turn(turn, tree)]
-    return Times(tuple(sorted(spans, key=lambda span: span.start)))
+    totals = dict.fromkeys(Doing, 0.0)
+    busy: list[Interval] = []
+    for span in spans(tree):
+        totals[span.doing] += span.length
+        if busy and busy[-1][0] <= span.start <= busy[-1][1] + IDLE:
+            busy[-1] = (busy[-1][0], max(busy[-1][1], span.end))
+        else:
+            busy.append((span.start, span.end))
+    return Times(totals, merged(busy, IDLE))
 
 
 def _turn(turn: Turn, tree: SessionTree) -> Iterable[Span]:
@@ -81,7 +99,7 @@ def _call(call: Call, turn: Turn, tree: SessionTree) -> Iterable[Span]:
         yield Span(Doing.TOOL, at, call.ended, turn.id, call.tool)
 
 
-def _waits(call: Call, tree: SessionTree) -> list[tuple[float, float]]:
+def _waits(call: Call, tree: SessionTree) -> list[Interval]:
     assert call.started is not None
     assert call.ended is not None
     lives = (life for name in call.children if (child := tree.child(name)) and (life := _life(child)))
@@ -89,16 +107,16 @@ def _waits(call: Call, tree: SessionTree) -> list[tuple[float, float]]:
     return merged((start, end) for start, end in clipped if start < end)
 
 
-def _life(tree: SessionTree) -> tuple[float, float] | None:
-    stamps = [record["ts"] for record in tree.records()]
-    return (stamps[0], stamps[-1]) if stamps else None
+def _life(tree: SessionTree) -> Interval | None:
+    ends = journal.ends(tree.folder)
+    return (ends[0]["ts"], ends[1]["ts"]) if ends else None
 
 
-def merged(intervals: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The same time, as few intervals, in order."""
-    whole: list[tuple[float, float]] = []
+def merged(intervals: Iterable[Interval], gap: float = 0.0) -> list[Interval]:
+    """The same time, as few intervals, in order. Those that are no more than `gap` apart become one."""
+    whole: list[Interval] = []
     for start, end in sorted(intervals):
-        if whole and start <= whole[-1][1]:
+        if whole and start <= whole[-1][1] + gap:
             whole[-1] = (whole[-1][0], max(end, whole[-1][1]))
         else:
             whole.append((start, end))
@@ -108,8 +126,8 @@ def merged(intervals: Iterable[tuple[float, float]]) -> list[tuple[float, float]
 class Axis:
     """Places times on a line from 0 to 1. Long idle times are shortened."""
 
-    def __init__(self, spans: Iterable[Span]) -> None:
-        busy = merged((span.start, span.end) for span in spans)
+    def __init__(self, busy: Iterable[Interval]) -> None:
+        busy = merged(busy, IDLE)
         self._knots = _knots(busy)
         self.length = self._knots[-1][1]
         """Seconds that are drawn."""
@@ -123,7 +141,7 @@ class Axis:
         return (drawn + min(1.0, share) * (next_drawn - drawn)) / (self.length or 1.0)
 
 
-def _knots(busy: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _knots(busy: Sequence[Interval]) -> list[Interval]:
     """Times and where on the line they are, in seconds; straight in between."""
     if not busy:
         return [(0.0, 0.0), (0.0, 0.0)]
