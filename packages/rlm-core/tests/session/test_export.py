@@ -16,7 +16,7 @@ from journals import cell, conversations, ending, opening, reply, turn
 from rlm.errors import SessionError
 from rlm.events import Answered, Dropped, Event, Replied, Requested
 from rlm.history import Summary
-from rlm.messages import ToolResult
+from rlm.messages import ToolResult, Wire
 from rlm.session import Session
 from rlm.session.export import Arguments, Format, export, part
 from rlm.session.export.text import sound
@@ -52,9 +52,37 @@ def test_a_notebook_is_valid_and_holds_the_cells_in_order(tree: SessionTree) -> 
     assert [each.execution_count for each in code] == [1, 2, 3, 4, 5]
     assert code[0].outputs[0].text == "2.0285714285714285"
     assert (code[1].outputs[0].output_type, code[1].outputs[0].ename) == ("error", "AssertionError")
-    assert code[2].outputs[1].data["image/png"].startswith("iVBOR")
+    assert code[2].outputs[-1].data["image/png"].startswith("iVBOR")
     assert code[3].source == "%%bash\nls -l | head -3"
     assert "**look**" in notebook.cells[1].source
+
+
+def test_a_notebook_says_that_it_is_python_so_that_others_make_a_py_file_of_it(tree: SessionTree) -> None:
+    metadata = nbformat.reads(exported(tree, Format.IPYNB), as_version=4).metadata
+    assert (metadata.language_info.name, metadata.language_info.file_extension) == ("python", ".py")
+    assert metadata.kernelspec.name == "python3"
+
+
+@pytest.mark.parametrize(
+    ("content", "left"),
+    [
+        ("[no output]", ""),
+        ("[no output]\n[context turns: 3/9]", ""),
+        ("42\n[context turns: 3/9]", "42"),
+        ("before\n[picture: {folder}/outputs/gone.png]\nafter", "before\n[picture: gone.png]\nafter"),
+        ("[picture: /elsewhere/outputs/gone.png]", "[picture: gone.png]"),
+        ("[… 9 characters left out; the whole is in {folder}/outputs/1.txt …]", "[… 9 characters left out; the whole is in outputs/1.txt …]"),
+        ("it prints [no output] itself", "it prints [no output] itself"),
+    ],
+)  # fmt: skip
+def test_a_notebook_holds_what_a_cell_printed_and_no_path_of_this_machine(
+    tmp_path: Path, content: str, left: str
+) -> None:
+    with Session.create(Path("home"), model="m", cwd=tmp_path, prompt="t") as session:
+        for event in turn("", (cell("x"), content.format(folder=session.folder))):
+            session(event)
+    (code,) = json.loads(exported(read_tree(session.folder), Format.IPYNB))["cells"]
+    assert [output["text"] for output in code["outputs"]] == ([left] if left else [])
 
 
 def test_a_hostile_session_is_a_valid_notebook_too(tmp_path: Path) -> None:
@@ -77,7 +105,7 @@ def test_a_notebook_runs_again(tmp_path: Path) -> None:
 
 
 def lines(tree: SessionTree) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in exporteded(tree, Format.CHAT).splitlines()]
+    return [json.loads(line) for line in exported(tree, Format.CHAT).splitlines()]
 
 
 def test_each_completion_has_before_it_what_the_model_saw(tmp_path: Path) -> None:
@@ -116,6 +144,50 @@ def test_a_conversation_that_only_grows_is_one_segment(tmp_path: Path) -> None:
     assert line["usage"]["prompt_tokens"] == 2_000
     assert [tool["function"]["name"] for tool in json.loads(line["tools"])] == ["ipython"]
     assert (line["agent"], line["segment"], line["reward"], line["params"]) == ("root", 0, None, '{"temperature": 0}')
+
+
+def call_with(arguments: str) -> Wire:
+    return cell("") | {"function": {"name": "ipython", "arguments": arguments}}
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["{}", '{"code": "1", "timeout": null}', '{"a": {"b": [1, {"c": 0.5}]}, "ü": "\\u2028"}', '{"n": 9223372036854775807}'],
+)  # fmt: skip
+def test_arguments_are_an_object_as_the_model_gave_it(tmp_path: Path, given: str) -> None:
+    (line,) = lines(kept(tmp_path, *opening("t"), *turn(None, (call_with(given), "1"))))
+    said = line["messages"][-1]
+    assert said["tool_calls"][0]["function"]["arguments"] == json.loads(given)
+    assert (said["content"], said["weight"]) == ("", 1), "many chat templates join the content to a text"
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", '{"code": "print(1', "[1]", "null", '"x"', '{"n": NaN}', '{"n": -Infinity}', '{"n": 9223372036854775808}',
+     '{"s": "\\ud83d"}', '{"deep": ' + "[" * 500 + "]" * 500 + "}", '{"deep": ' + "[" * 99_999, '{"n": ' + "9" * 5_000 + "}"],
+    ids=lambda text: text[:20],
+)  # fmt: skip
+def test_arguments_that_are_no_object_for_every_reader_are_kept_as_text_and_not_trained_on(
+    tmp_path: Path, given: str
+) -> None:
+    calls = [(call_with('{"code": "1"}'), "1"), (call_with(given), "no JSON")]
+    tree = kept(tmp_path, *opening("t"), *turn("", *calls), *ending("end"))
+    (line,) = lines(tree)
+    told = [message for message in line["messages"] if message["role"] == "assistant"]
+    arguments = [call["function"]["arguments"] for call in told[0]["tool_calls"]]
+    assert arguments == [{"code": "1"}, {"arguments": given}]
+    assert [message["weight"] for message in told] == [0, 1]
+    for format in Format:
+        exported(tree, format).encode()
+    trajectory = atif.Trajectory.model_validate_json(exported(tree, Format.ATIF))
+    steps = [call for step in trajectory.steps for call in step.tool_calls or []]
+    assert [call.arguments for call in steps] == [{"code": "1"}, {}]
+
+
+def test_what_was_said_in_an_earlier_segment_is_not_trained_on_again(tmp_path: Path) -> None:
+    whole = [*opening("t"), *turn("a", (cell("1"), "1")), Dropped((1,), "context"), *ending("b")]
+    told = [[message.get("weight") for message in line["messages"]] for line in lines(kept(tmp_path, *whole))]
+    assert told == [[None, None, 1], [None, 0, None, 1]]
 
 
 def test_a_drop_begins_a_new_segment_and_a_shortened_result_does_not(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from rlm.messages import Usage, Wire
 from rlm.session import journal
 from rlm.session.codec import Record, usage_read, usage_wire
 from rlm.session.export import Arguments
-from rlm.session.export.text import dump, read_object
+from rlm.session.export.text import dump_ascii, read_object
 from rlm.session.store import SessionTree
 
 
@@ -107,7 +107,7 @@ class _Writer:
         self._new = []
 
     def _write(self, segment: Segment, id: int, message: Wire, weight: int) -> Iterator[str]:
-        yield (", " if segment.length else "") + dump(_written(message, self._arguments, weight))
+        yield (", " if segment.length else "") + dump_ascii(_written(message, self._arguments, weight))
         segment.seen.add(id)
         segment.length += 1
 
@@ -119,9 +119,9 @@ class _Writer:
         meta = self._tree.meta
         columns = {
             "completions": segment.completions,
-            "tools": dump(segment.request.get("tools", [])),
+            "tools": dump_ascii(segment.request.get("tools", [])),
             "model": segment.request.get("model", meta.model),
-            "params": dump(segment.request.get("params", {})),
+            "params": dump_ascii(segment.request.get("params", {})),
             "usage": _usage(segment.usage),
             "session": meta.session_id,
             "agent": self._tree.agent,
@@ -131,7 +131,7 @@ class _Writer:
             "reward": None,
         }
         self._number += 1
-        yield "]" + "".join(f", {dump(name)}: {dump(value)}" for name, value in columns.items()) + "}\n"
+        yield "]" + "".join(f", {dump_ascii(name)}: {dump_ascii(value)}" for name, value in columns.items()) + "}\n"
 
 
 def _usage(usage: Usage) -> Record:

@@ -35,6 +35,11 @@ def dump(value: Any, indent: int | None = None) -> str:
     return json.dumps(sound(value), ensure_ascii=False, indent=indent)
 
 
+def dump_ascii(value: Any) -> str:
+    """For a file of lines: many readers take U+0085 and U+2028 for the end of one."""
+    return json.dumps(sound(value))
+
+
 def read_object(text: str) -> dict[str, Any] | None:
     """The JSON object of this text; None if it is none, or holds what would be another value for other readers."""
     try:

@@ -1,0 +1,150 @@
+"""`rlm export --format chat` in the hands of those it is made for: chat templates, and the package `datasets`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_templates import shipped
+from found_uv import UV
+from jinja2 import Template
+from journals import cell, ending, opening, reply, turn
+from rlm.events import Answered, Event, Replied, Requested, Said
+from rlm.messages import Kind, ToolResult, User
+from rlm.session import Session
+from rlm.session.export import Arguments, Format, export
+from rlm.session.store import read_tree
+
+CODE = 'print("ünïcode <b>")'
+FAMILIES_WITH_TOOLS = ("qwen2_5", "qwen3", "qwen3_5_think", "glm4moe", "gptoss", "llama3_1", "nemotron_3_nano")
+"""Some of those that must work. The others are taken as they come: not every model was made for tools."""
+
+
+def row(cwd: Path, *events: Event, arguments: Arguments = Arguments.MAPPING) -> dict[str, Any]:
+    with Session.create(Path("home"), model="m", cwd=cwd, prompt="t") as session:
+        for event in events:
+            session(event)
+    (line,) = "".join(export(read_tree(session.folder), Format.CHAT, arguments)).splitlines()
+    wire: dict[str, Any] = json.loads(line)
+    return wire
+
+
+def rendered(template: Template, line: dict[str, Any]) -> str:
+    """`tools` as trl reads them; an exception is told by its name."""
+    given = {"messages": line["messages"], "tools": json.loads(line["tools"])}
+    try:
+        return template.render(bos_token="<s>", eos_token="</s>", add_generation_prompt=False, **given)
+    except Exception as error:  # noqa: BLE001 - whatever a template does is the answer
+        return f"raised {type(error).__name__}"
+
+
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
+    return shipped(tmp_path_factory.mktemp("trl"))
+
+
+def shows_the_call(text: str) -> bool:
+    """As code or in JSON, but not as JSON in JSON."""
+    return CODE in text or json.dumps(CODE, ensure_ascii=False)[1:-1] in text
+
+
+def test_objects_render_in_all_templates_that_render_calls_and_text_in_few(
+    templates: dict[str, Template], tmp_path: Path
+) -> None:
+    whole = (*opening("the task"), *turn(None, (cell(CODE), "the result")), *ending("the answer"))
+    made = {each: row(tmp_path, *whole, arguments=each) for each in Arguments}
+    good = {
+        each: {name for name, one in templates.items() if shows_the_call(rendered(one, made[each]))} for each in made
+    }
+    # for models whose templates know calls only as text there is `--arguments text`
+    assert good[Arguments.TEXT] - good[Arguments.MAPPING] <= {"deepseekv3"}
+    assert len(good[Arguments.MAPPING]) > 2 * len(good[Arguments.TEXT])
+    assert set(FAMILIES_WITH_TOOLS) <= good[Arguments.MAPPING]
+    for name in FAMILIES_WITH_TOOLS:
+        text = rendered(templates[name], made[Arguments.MAPPING])
+        assert all(part in text for part in ("the task", "the result", "the answer", "ipython")), name
+        assert "None" not in text, name
+
+
+@pytest.mark.parametrize("name", [each for each in FAMILIES_WITH_TOOLS if each not in ("llama3_1", "gptoss")])
+def test_parallel_calls_reasoning_and_a_missing_system_prompt_render_too(
+    templates: dict[str, Template], tmp_path: Path, name: str
+) -> None:
+    """Llama's and gpt-oss's own templates take one call at a time."""
+    given = reply(
+        None, cell(CODE), cell("second()"), cell("cut(") | {"function": {"name": "ipython", "arguments": '{"co'}}
+    )
+    results = [Answered(ToolResult(call, f"result {n}")) for n, call in enumerate(given.message.calls)]
+    whole = [Said(User("the task")), Requested("m", ()), Replied(given), *results, *ending("the answer")]
+    text = rendered(templates[name], row(tmp_path, *whole))
+    assert all(part in text for part in ("second()", '{"co' if '{"co' in text else '{\\"co', "result 2", "the answer"))
+    assert shows_the_call(text)
+
+
+# ---- datasets
+
+LOAD = """
+import itertools, json, sys, tempfile
+import datasets
+datasets.disable_progress_bars()
+files, order = sys.argv[1:], 0
+for order in itertools.permutations(files):
+    with tempfile.TemporaryDirectory() as cache:
+        loaded = datasets.load_dataset("json", data_files=list(order), split="train", cache_dir=cache)
+        rows = [json.loads(line) for file in order for line in open(file)]
+        assert [row["messages"] for row in loaded] == [row["messages"] for row in rows], "messages have changed"
+        assert [row["tools"] for row in loaded] == [row["tools"] for row in rows]
+        assert set(loaded.column_names) == set(rows[0])
+print("loaded")
+"""
+
+
+def unlike() -> Iterator[list[Event]]:
+    """Sessions that have nothing in common but that they are ours."""
+    picture = User([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}], Kind.NOTE)
+    many = cell("") | {"function": {"name": "web", "arguments": '{"timeout": "5", "deep": {"a": [1, "x", null]}}'}}
+    yield [Said(User("t")), Requested("m", ()), *ending("no tools at all")]
+    yield [*opening("t"), *turn("", (cell("1", "bash"), "1")), *ending("end")]
+    yield [*opening("t"), Said(picture), *turn("", (many, "1"), (cell("x"), "2")), *ending("end")]
+    yield [
+        Said(User("t")),
+        Requested(
+            "m", ({"name": "web", "parameters": {"enum": [1, "a"]}},), {"stop": ["x"], "reasoning": {"effort": 1}}
+        ),
+        Replied(reply("\ud83d", refusal=None, reasoning_details=[{"text": "r"}, "r"])),
+    ]
+
+
+def test_datasets_loads_any_sessions_together_in_any_order_and_gives_back_what_was_there(tmp_path: Path) -> None:
+    files = []
+    for number, events in enumerate(unlike()):
+        file = tmp_path / f"{number}.jsonl"
+        file.write_text(json.dumps(row(tmp_path, *events)) + "\n")
+        files.append(file)
+    command = [
+        UV,
+        "run",
+        "--quiet",
+        "--isolated",
+        "--no-project",
+        "--with",
+        "datasets>=5",
+        "python",
+        "-c",
+        LOAD,
+        *files,
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["loaded"], done.stderr[-2_000:]
+
+
+def test_all_columns_have_one_type_whatever_the_session(tmp_path: Path) -> None:
+    rows = [row(tmp_path, *events) for events in unlike()]
+    types = [{name: type(value) for name, value in each.items()} for each in rows]
+    assert all(one == other for one, other in itertools.pairwise(types))
+    assert all({key for key, _ in each["usage"].items()} == set(rows[0]["usage"]) for each in rows)
