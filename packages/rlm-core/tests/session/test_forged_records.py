@@ -152,7 +152,7 @@ def ls(folder: Path, out: list[str], color: bool) -> None:
 
 
 def page(folder: Path, out: list[str], color: bool) -> None:
-    out.append(export(read_tree(folder), Format.HTML) if color else "")
+    out.extend(export(read_tree(folder), Format.HTML) if color else ())
 
 
 def screen(folder: Path, out: list[str], color: bool) -> None:
