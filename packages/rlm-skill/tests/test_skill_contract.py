@@ -157,8 +157,16 @@ ADVICE = {
     "card left out": (in_project('"SKILL.md" = "wordy/SKILL.md"', ""), "pyproject.toml:15", "does not hold SKILL.md"),
     "long description": (in_card("description: ", "description: " + "x" * 1024), "SKILL.md:2", "characters"),
     "template's description": (in_card("Say how many words there are. ", ""), "SKILL.md:3", "still the template's"),
-    "star args": (in_code("longest: bool = False", "longest: bool = False, *texts2: str"), "src/wordy/wordy.py:4", r"\*texts2"),
-    "star kwargs": (in_code("longest: bool = False", "longest: bool = False, **_: str"), "src/wordy/wordy.py:4", r"\*\*_"),
+    "star args": (
+        in_code("longest: bool = False", "longest: bool = False, *texts2: str"),
+        "src/wordy/wordy.py:4",
+        r"\*texts2",
+    ),
+    "star kwargs": (
+        in_code("longest: bool = False", "longest: bool = False, **_: str"),
+        "src/wordy/wordy.py:4",
+        r"\*\*_",
+    ),
     "other target": (in_project(SCRIPT, 'wordy = "wordy:main"'), "pyproject.toml:9", "runs 'wordy:main'"),
     "other dependency": (in_project('["rlm-skill"]', '["rlm"]'), "pyproject.toml:6", "does not depend on rlm-skill"),
 }
