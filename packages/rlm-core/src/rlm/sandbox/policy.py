@@ -251,7 +251,7 @@ def _readable(
     for path in sorted({*_python(), *programs, *of_user, *project.readable, *resolver}):
         within = any(_inside(path, place) for place in hidden)
         real = resolve_outside(path, cwd) if within else None
-        if real is None or not real.exists() or _is_seen(path, real, found):
+        if real is None or not os.access(real, os.F_OK) or _is_seen(path, real, found):
             continue
         if not any(place.is_relative_to(each) for place in hidden for each in (path, real)):
             found[path] = real
