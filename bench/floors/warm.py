@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 import time
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 from statistics import median
 
@@ -23,11 +23,14 @@ _ENOUGH = 8_000_000_000  # bytes
 async def _measure(count: int, *, boxed: bool) -> float:
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(private_folder())
-        sizes = {"memory": _ENOUGH, "file_size": _ENOUGH}
-        policy = stack.enter_context(open_policy(Path.cwd(), folder, folder, {}, net=False, **sizes)) if boxed else None
+        policy = stack.enter_context(_policy(folder)) if boxed else None
         zygote = await stack.enter_async_context(Zygote(sealed=boxed))
         await _start(zygote, folder / "first", None)  # the zygote itself is no kernel's to pay for
         return median([await _start(zygote, folder / str(number), policy) for number in range(count)])
+
+
+def _policy(folder: Path) -> AbstractContextManager[SandboxPolicy]:
+    return open_policy(Path.cwd(), folder, folder, {}, net=False, memory=_ENOUGH, file_size=_ENOUGH)
 
 
 async def _start(zygote: Zygote, folder: Path, policy: SandboxPolicy | None) -> float:

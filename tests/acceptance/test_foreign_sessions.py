@@ -149,6 +149,45 @@ def test_planted_sessions_of_odd_shapes_are_passed_over(alone: Rlm) -> None:
     assert alone("resume", "more").code == 0
 
 
+# ---- saved variables
+
+
+def test_variables_that_another_has_put_there_are_not_loaded(alone: Rlm) -> None:
+    saved = made(alone, cells=("x = 5",), RLM_CHECKPOINT="1").session.folder / "variables.pickle"
+    assert "not restored" not in alone("resume", "more").err
+    saved.write_bytes(pickle.dumps(({"x": pickle.dumps(Payload())}, {})))
+    done = alone("resume", "more")
+    assert "The variables of this session are not restored: variables.pickle is not the file" in done.err
+    saved.unlink()
+    saved.symlink_to(alone.cwd / "turns.jsonl")
+    assert "not restored: variables.pickle cannot be read" in alone("resume", "more").err
+    assert not (alone.cwd / "pwned").exists()
+
+
+def test_what_a_sandbox_has_saved_is_loaded_in_a_sandbox_only(alone: Rlm) -> None:
+    made(alone, "--sandbox", cells=("x = 5",), RLM_CHECKPOINT="1")
+    boxed = alone("resume", "more")
+    assert "Restored: x." in str(boxed.session.messages)
+    bare = alone("resume", "--sandbox", "off", "more")
+    assert "not restored: they were saved in a sandbox, and this run has none." in bare.err
+    assert "what earlier cells defined is gone: x" in bare.session.messages[-3]["content"]
+
+
+def test_no_cell_in_a_sandbox_sees_the_key_to_sign_sessions_with(alone: Rlm) -> None:
+    state = alone.folder.resolve().with_name(f"{alone.folder.name}-state")
+    look = (
+        f"import os; print(os.path.exists({str(state / 'rlm' / 'session-key')!r}), os.listdir({str(state / 'rlm')!r}))"
+    )
+    for place in (state, Path("/opt") / state.name):  # in a place that is hidden, and in one that is not
+        try:
+            done = made(alone, "--sandbox", cells=(look.replace(str(state), str(place)),), XDG_STATE_HOME=str(place))
+            assert (place / "rlm" / "session-key").exists()
+            assert "True" not in done.sessions[-1].results[-1]
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(alone.cwd / ".rlm")
+
+
 # ---- resume keeps its walls
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlm.events import Checkpointed
 from rlm.history import History
 from rlm.messages import Outcome, Schema
-from rlm.ports import Kernel, Tool
+from rlm.ports import Kernel, Sink, Tool
 from rlm.process import files
+from rlm.session.codec import Record
 
 VARIABLES = "variables.pickle"
 """In the session folder."""
@@ -22,6 +26,8 @@ LARGEST = 256_000_000
 
 PATIENCE = 60.0
 """Seconds for saving or restoring."""
+
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,8 @@ class Saving:
     kernel: Kernel
     draft: Path
     path: Path
+    sink: Sink
+    sandbox: str
 
     @property
     def name(self) -> str:
@@ -48,17 +56,54 @@ class Saving:
         outcome = await self.tool.run(arguments, history)
         await self.kernel.execute(_ask("save", self.draft), PATIENCE)
         with suppress(OSError):  # the kernel died, the disk is full: the checkpoint before this one stays
-            await asyncio.to_thread(_keep, self.draft, self.path)
+            await self._keep()
         return outcome
 
+    async def _keep(self) -> None:
+        """The digest is journalled first: a kill in between leaves the file before this one, whose digest is, too."""
+        copy = self.path.with_suffix(".new")
+        if digest := await asyncio.to_thread(_copy, self.draft, copy):
+            self.sink(Checkpointed(digest, self.sandbox))
+            copy.replace(self.path)
 
-def _keep(draft: Path, path: Path) -> None:
-    """Whole or not at all, and unread. Whatever else the kernel may have put there is left alone."""
-    with os.fdopen(files.open_file(draft), "rb") as source:
+
+def _copy(draft: Path, copy: Path) -> str:
+    """Whole and unread; the digest. What is too large to be a checkpoint is left alone."""
+    digest, left = hashlib.sha256(), LARGEST
+    with os.fdopen(files.open_file(_place(draft)), "rb") as source:
         if os.fstat(source.fileno()).st_size > LARGEST:
-            return
-        files.replace_with(path, source.fileno())
-    files.remove(draft)
+            return ""
+        files.remove(_place(copy))
+        with os.fdopen(files.create(_place(copy)), "wb") as target:
+            while left > 0 and (piece := source.read(min(left, _PIECE))):
+                left -= len(piece)
+                digest.update(piece)
+                target.write(piece)
+    files.remove(_place(draft))
+    return digest.hexdigest()
+
+
+def _place(path: Path) -> Path:
+    """A cell may have put a link in the place of the file; the folder is the host's."""
+    return files.resolve(path.parent) / path.name
+
+
+def refusal(path: Path, records: Iterable[Record], sandbox: str, *, trusted: bool) -> str:
+    """Why saved variables are not loaded in a kernel in this sandbox (`off`: in none); empty if they may be.
+
+    Loading them runs code that a kernel wrote. `records` are those of the session, which are known to be the user's.
+    """
+    made = {record["sha256"]: record["sandbox"] for record in records if record["type"] == "checkpoint"}
+    try:
+        with os.fdopen(files.open_file(_place(path)), "rb") as saved:
+            digest = hashlib.file_digest(saved, "sha256").hexdigest()
+    except OSError as error:
+        return f"{VARIABLES} cannot be read: {error.strerror}"
+    if digest not in made:
+        return "" if trusted else f"{VARIABLES} is not the file that this session saved"
+    if made[digest] != "off" and sandbox == "off":
+        return "they were saved in a sandbox, and this run has none"
+    return ""
 
 
 async def restore(kernel: Kernel, path: Path) -> str:

@@ -101,6 +101,14 @@ class SkillsCalled:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """The kernel's variables were saved in this sandbox (`off`: in none). By the digest a later run knows the file."""
+
+    sha256: str
+    sandbox: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rerun:
     """A recorded cell was run again after a resume; `content` is what came of it this time."""
 
@@ -174,6 +182,7 @@ Event = (
     | KernelRestarted
     | Rerun
     | SkillsCalled
+    | Checkpointed
     | ChildStarted
     | ChildEnded
     | Asking

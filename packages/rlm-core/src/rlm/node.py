@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from rlm.broker.parcel import Parcel
 from rlm.broker.server import Broker
 from rlm.broker.wire import Request
 from rlm.budget import Stop, TurnLimit
-from rlm.checkpoint import VARIABLES, restore
+from rlm.checkpoint import VARIABLES, refusal, restore
 from rlm.config import BROKER, Config, override, read_folder, read_seconds
 from rlm.context import Both, Compact, LastTurns
 from rlm.errors import AgentError, RlmError
@@ -31,6 +31,7 @@ from rlm.rerun import rerun, rerun_note
 from rlm.result import RunResult
 from rlm.sandbox import Box, Inspection, SandboxPolicy
 from rlm.session import Session
+from rlm.session.codec import Record
 from rlm.session.journal import read
 from rlm.session.resume import cells, kernel_note, names_gone
 from rlm.skills import CALLS, Briefing, CallLog, called
@@ -50,6 +51,8 @@ class Earlier:
     """Whoever made it, the user takes it over."""
     notes: tuple[str, ...] = ()
     """What the user should know of how this run differs."""
+    moved_from: str = ""
+    """Where it worked, if not where this run does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,18 +190,30 @@ class Node:
         """What comes before the task: the system prompt, or when resumed what has become of the kernel."""
         if not self._session.start.history.entries:
             return [System(self._prompt())]
-        if self._kernel is None:
-            return []
-        records = read(self._session.folder).records
+        moved = self._order.earlier.moved_from if self._order.earlier else ""
+        notes = [f"The working directory is {self._order.cwd} now; it was {moved}."] if moved else []
+        if self._kernel is not None:
+            notes.append(await self._kernel_note(self._kernel, read(self._session.folder).records))
+        return [User(" ".join(notes), Kind.NOTE)] if notes else []
+
+    async def _kernel_note(self, kernel: JupyterKernel, records: Sequence[Record]) -> str:
+        """What has become of the kernel and of its variables; as far as they can be, they are brought back."""
         if self._order.earlier is not None and self._order.earlier.rerun:
-            differing = await rerun(self._kernel, cells(records), self._order.config.exec_timeout, self._hear)
-            return [User(rerun_note(differing), Kind.NOTE)]
+            return rerun_note(await rerun(kernel, cells(records), self._order.config.exec_timeout, self._hear))
         saved = self._session.folder / VARIABLES
-        if saved.is_file():
-            return [
-                User(f"This session was resumed in a fresh kernel. {await restore(self._kernel, saved)}", Kind.NOTE)
-            ]
-        return [User(kernel_note(names_gone(records)), Kind.NOTE)]
+        if self._may_load(saved, records):
+            return f"This session was resumed in a fresh kernel. {await restore(kernel, saved)}"
+        return kernel_note(names_gone(records))
+
+    def _may_load(self, saved: Path, records: Sequence[Record]) -> bool:
+        """Whether saved variables are loaded; if not, the user is told why."""
+        if not os.path.lexists(saved):
+            return False
+        trusted = self._order.earlier is not None and self._order.earlier.trust
+        why = refusal(saved, records, self._order.config.sandbox, trusted=trusted)
+        if why:
+            self._hear(Failed(f"The variables of this session are not restored: {why}."))
+        return not why
 
     def _prompt(self) -> str:
         text = self._order.system_prompt

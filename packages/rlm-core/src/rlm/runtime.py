@@ -33,7 +33,7 @@ from rlm.result import RunResult
 from rlm.sandbox import open_inspection
 from rlm.scratch import private_folder
 from rlm.session import Changes, Session
-from rlm.session.signing_key import key_or_none
+from rlm.session.signing_key import SigningKey, key_or_none
 from rlm.skills import Briefing
 from rlm.supplies import open_models, open_walls
 from rlm.text.encodings import decode
@@ -62,6 +62,7 @@ class Tree:
             RlmError: what it could not survive; its session says so too.
         """
         config = order.config
+        key = key_or_none(state_folder(), make=True)  # before the sandbox is made, which hides it
         async with AsyncExitStack() as stack:
             walls = await stack.enter_async_context(
                 open_walls(config, order.cwd, self.shared.folder, self.shared.environment)
@@ -75,13 +76,13 @@ class Tree:
                 environment = walls.environment(self.shared.environment)
                 shared = replace(shared, environment=environment, inspection=inspection)
             order = replace(order, system_prompt=_system_prompt(order))
-            self.session = self._open_session(order)
+            self.session = self._open_session(order, key)
             shared.ledger.carry_on(self.session.agents, self.session.tree_usage)
             return await Node(shared, order, self.session).run()
 
-    def _open_session(self, order: Order) -> Session:
+    def _open_session(self, order: Order, key: SigningKey | None) -> Session:
         config, redactor, told = order.config, redactor_of(order.config), VERSION
-        settings, key = recorded_settings(config), key_or_none(state_folder(), make=True)
+        settings = recorded_settings(config)
         if order.earlier is None:
             return Session.create(
                 config.home,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm.checkpoint import VARIABLES, Saving
-from rlm.config import Config, redactor_of
+from rlm.config import Config, redactor_of, state_folder
 from rlm.errors import ConfigError, CredentialsError, KernelError
 from rlm.history import History
 from rlm.messages import Outcome, Schema
@@ -17,6 +17,7 @@ from rlm.models.openai import Endpoint, OpenAIClient
 from rlm.models.replay import Recording
 from rlm.ports import Kernel, Model, Sink, Tool
 from rlm.sandbox import Box, SandboxPolicy, open_policy
+from rlm.session.signing_key import key_folders
 from rlm.text.redact import Redactor
 from rlm.tools.bash import Bash
 from rlm.tools.boxed import Boxed
@@ -97,6 +98,7 @@ async def open_walls(
         net=config.sandbox_net,
         memory=config.sandbox_memory * _MEGABYTE,
         file_size=config.sandbox_file_size * _MEGABYTE,
+        private=key_folders(state_folder()),
     ) as policy:
         try:
             async with Box(policy, folder) as box:
@@ -149,7 +151,8 @@ def _ipython(config: Config, place: Workplace) -> Tool:
     )
     if not config.checkpoint:
         return tool
-    return Saving(tool, place.kernel, draft=place.run_dir / VARIABLES, path=place.outputs.parent / VARIABLES)
+    draft, path = place.run_dir / VARIABLES, place.outputs.parent / VARIABLES
+    return Saving(tool, place.kernel, draft, path, place.sink, config.sandbox)
 
 
 class RedactingTool:

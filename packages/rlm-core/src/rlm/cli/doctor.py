@@ -14,13 +14,14 @@ from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.signals import Interrupted, run_until_signal
 from rlm.cli.streams import put
-from rlm.config import Config, guest_environment, hide_credentials, read_config, redactor_of
-from rlm.errors import ConfigError, RlmError
+from rlm.config import Config, guest_environment, hide_credentials, read_config, redactor_of, state_folder
+from rlm.errors import ConfigError, RlmError, SessionError
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.models.openai import Endpoint, OpenAIClient
 from rlm.process.limits import check_limits
 from rlm.sandbox import Box
 from rlm.scratch import private_folder
+from rlm.session.signing_key import open_key
 from rlm.skill import installed_skills
 from rlm.supplies import NO_KEY, REPLAY, open_walls
 from rlm.terminal import plain
@@ -136,6 +137,10 @@ def _sessions(config: Config) -> Iterator[Finding]:
     except OSError as error:
         yield Finding("sessions", f"{home} cannot be written: {error.strerror}", "Set RLM_HOME to a folder of yours.")
         return
+    try:
+        open_key(state_folder(), make=True)
+    except SessionError as error:
+        yield Finding("signatures", "sessions are not signed, so resuming them needs --trust", str(error))
     free = shutil.disk_usage(there).free
     state = f"{home}, {free / 1e9:,.0f} GB free"
     yield Finding("sessions", state, "" if free > LITTLE else "The disk is nearly full: make room, or set RLM_HOME.")

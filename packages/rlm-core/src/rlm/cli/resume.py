@@ -57,7 +57,8 @@ def _order(given: argparse.Namespace) -> Order:
         say(warning(folder, why, config, recorded, cwd, replay=given.replay))
     task = read_task(more) if more is not None else GO_ON
     notes = tuple(filter(None, [differences(recorded, config, flags)]))
-    earlier = Earlier(folder, fork=given.fork, rerun=given.replay, trust=bool(why), notes=notes)
+    moved = meta.cwd if meta.cwd != str(cwd) else ""
+    earlier = Earlier(folder, given.fork, given.replay, trust=bool(why), notes=notes, moved_from=moved)
     return Order(task or GO_ON, config, cwd, earlier=earlier)
 
 

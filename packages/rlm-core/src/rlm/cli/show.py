@@ -9,12 +9,13 @@ from pathlib import Path
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.page import Output, paged
+from rlm.cli.streams import say
 from rlm.config import Config, read_config, state_folder
 from rlm.session.follow import Follower
 from rlm.session.meta import RUNNING, settled
 from rlm.session.show import show_tree
 from rlm.session.signing_key import key_or_none
-from rlm.session.store import find, meta_of, read_tree
+from rlm.session.store import find, listed_session, meta_of, read_tree
 
 PAUSE = 0.5
 """Seconds between looks at a session that is followed."""
@@ -32,7 +33,10 @@ def run(argv: Sequence[str]) -> int:
     made.add_argument("id", nargs="?", help="twelve hex digits, or as many of the first as are unique")
     given = made.parse_args(argv)
     config = read_config(settings_given(given))
-    folder = find(config.home.absolute(), given.id, key_or_none(state_folder()))
+    key = key_or_none(state_folder())
+    folder = find(config.home.absolute(), given.id, key)
+    if (listed := listed_session(folder, key)) and listed.foreign:
+        say(f"rlm: Session {folder.name} is foreign: you have not made it on this machine.")
     if given.follow:
         return _follow(folder, config)
     with paged(config) as canvas:

@@ -115,17 +115,28 @@ class SandboxPolicy:
 
 @contextmanager
 def open_policy(
-    cwd: Path, sessions: Path, runtime: Path, guest: Mapping[str, str], *, net: bool, memory: int, file_size: int
+    cwd: Path,
+    sessions: Path,
+    runtime: Path,
+    guest: Mapping[str, str],
+    *,
+    net: bool,
+    memory: int,
+    file_size: int,
+    private: Iterable[Path] = (),
 ) -> Iterator[SandboxPolicy]:
     """The policy for a run in `cwd`, whose sessions are kept in `sessions` and whose sockets are in `runtime`.
 
-    `guest` is the environment of what runs in the box: where the user's home and commands are.
+    `guest` is the environment of what runs in the box: where the user's home and commands are. `private` are folders of
+    the host alone, wherever they are.
 
     Raises:
         ConfigError: there is no sandbox here, or this folder cannot be protected.
     """
     cwd, sessions, homes = files.resolve(cwd), sessions.absolute(), _homes(guest)
-    hidden = tuple(sorted({*_hidden(homes), runtime.resolve()}))
+    places = {*_hidden(homes), runtime.resolve()}
+    apart = {files.resolve(path) for path in private if path.is_dir()}
+    hidden = tuple(sorted({*places, *(path for path in apart if not any(map(path.is_relative_to, places)))}))
     _check(cwd, hidden)
     program = _bwrap(guest, (cwd, sessions))
     project = _project(cwd, sessions, git_access(cwd, hidden, guest))

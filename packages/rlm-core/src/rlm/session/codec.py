@@ -17,6 +17,7 @@ from rlm.events import (
     CallEnded,
     CallStarted,
     CellOutput,
+    Checkpointed,
     ChildEnded,
     ChildStarted,
     Delta,
@@ -169,19 +170,19 @@ def _noted(event: Event) -> Record | None:
         case Requested(model, tools, params):
             wrapped = [{"type": "function", "function": schema} for schema in tools]  # as a request carries them
             return {"type": "request", "model": model, "tools": wrapped, "params": params}
-        case Retried() | Failed() | KernelRestarted() | Rerun():
+        case Retried() | Failed() | KernelRestarted():
             return _trouble(event)
+        case Rerun() | Checkpointed() | SkillsCalled():
+            return _of_kernel(event)
         case ChildStarted() | ChildEnded():
             return _child(event)
-        case SkillsCalled(python, shell):
-            return {"type": "skills", "python": python, "shell": shell}
         case Stopped():
             return _stopped(event)
         case _:
             return None
 
 
-def _trouble(event: Retried | Failed | KernelRestarted | Rerun) -> Record:
+def _trouble(event: Retried | Failed | KernelRestarted) -> Record:
     match event:
         case Retried(reason, attempt, wait):
             return {"type": "retry", "reason": reason, "attempt": attempt, "wait": wait}
@@ -189,8 +190,16 @@ def _trouble(event: Retried | Failed | KernelRestarted | Rerun) -> Record:
             return {"type": "error", "reason": reason}
         case KernelRestarted(why, lost):
             return {"type": "kernel", "why": why, "lost": list(lost)}
+
+
+def _of_kernel(event: Rerun | Checkpointed | SkillsCalled) -> Record:
+    match event:
         case Rerun(call, same, content):
             return {"type": "rerun", "call_id": call, "same": same} | ({} if same else {"content": content})
+        case Checkpointed(sha256, sandbox):
+            return {"type": "checkpoint", "sha256": sha256, "sandbox": sandbox}
+        case SkillsCalled(python, shell):
+            return {"type": "skills", "python": python, "shell": shell}
 
 
 def _child(event: ChildStarted | ChildEnded) -> Record:
@@ -293,8 +302,16 @@ def _trouble_read(record: Record) -> Event | None:
             return Failed(record["reason"])
         case "kernel":
             return KernelRestarted(record["why"], tuple(record["lost"]))
+        case _:
+            return _of_kernel_read(record)
+
+
+def _of_kernel_read(record: Record) -> Event | None:
+    match record["type"]:
         case "rerun":
             return Rerun(record["call_id"], record["same"], record.get("content", ""))
+        case "checkpoint":
+            return Checkpointed(record["sha256"], record["sandbox"])
         case "skills":
             return SkillsCalled(dict(record["python"]), dict(record["shell"]))
         case _:
@@ -302,9 +319,16 @@ def _trouble_read(record: Record) -> Event | None:
 
 
 def decode(records: Iterable[Record]) -> Iterator[Event]:
-    """The events of a whole journal, in order."""
+    """The events of a whole journal, in order.
+
+    Raises:
+        SessionError: a record cannot follow those before it; with its line.
+    """
     decoder = Decoder()
-    for record in records:
-        event = decoder.decode(record)
+    for line, record in enumerate(records, 1):
+        try:
+            event = decoder.decode(record)
+        except SessionError as error:
+            raise SessionError(f"Line {line} of the journal: {error}") from None
         if event is not None:
             yield event

@@ -20,6 +20,7 @@ from typing import BinaryIO, NoReturn, Self
 from rlm.errors import SessionError
 from rlm.session.codec import Record
 from rlm.session.folder import open_regular, read_regular, refused, write_all
+from rlm.session.shapes import fits
 from rlm.session.signature import FIELD, RecordSigner, Signer
 
 NAME = "messages.jsonl"
@@ -31,7 +32,7 @@ _OPEN = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 class Reading:
     """What a journal holds. `sound` bytes of it are whole lines; `torn` ones after them are not.
 
-    `damaged` are the numbers, from 1, of lines before the sound end that are no records.
+    `damaged` are the numbers, from 1, of lines before the sound end that are no records, or not of a known shape.
     """
 
     records: tuple[Record, ...]
@@ -88,14 +89,15 @@ class Reader:
         self._number += 1
         self.place = self.sound + self.torn
         self.torn += len(line)
-        record = _record(line)
+        record = _object(line)
         if record is None:
             self._bad.append(self._number)
             return None
-        self._damaged += self._bad  # bad lines with a good one after them are no torn end
+        fit = fits(record)
+        self._damaged += self._bad if fit else [*self._bad, self._number]  # what is before a whole line is no torn end
         self._bad.clear()
         self.sound, self.torn = self.sound + self.torn, 0
-        return record
+        return record if fit else None
 
     def reading(self) -> Reading:
         """All of it at once."""
@@ -124,12 +126,18 @@ def whole_lines(folder: Path) -> bytes:
 
 def _sound_end(data: bytes) -> int:
     end = data.rfind(b"\n") + 1
-    while end and _record(data[data.rfind(b"\n", 0, end - 1) + 1 : end]) is None:
+    while end and _object(data[data.rfind(b"\n", 0, end - 1) + 1 : end]) is None:
         end = data.rfind(b"\n", 0, end - 1) + 1
     return end
 
 
 def _record(line: bytes) -> Record | None:
+    record = _object(line)
+    return record if fits(record) else None
+
+
+def _object(line: bytes) -> Record | None:
+    """What a whole line holds, if that looks like a record."""
     if not line.endswith(b"\n"):
         return None
     try:

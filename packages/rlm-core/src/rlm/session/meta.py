@@ -12,6 +12,7 @@ from typing import Any
 
 from rlm.errors import SessionError
 from rlm.messages import Usage
+from rlm.session import shapes
 from rlm.session.codec import Record, usage_read, usage_wire
 from rlm.session.folder import read_regular, refused, write_new
 from rlm.session.journal import is_locked
@@ -71,20 +72,10 @@ class Meta:
 
 
 _NAMES = [each.name for each in fields(Meta)]
-_LARGE = 2**63
-"""Numbers beyond this are none that rlm wrote, and no clock and no table can show them."""
 
 
 def _text(value: Any) -> bool:
     return isinstance(value, str)
-
-
-def _whole(value: Any) -> bool:
-    return type(value) is int and 0 <= value < _LARGE
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and -_LARGE < value < _LARGE
 
 
 def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -96,12 +87,12 @@ def _each(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 _FITS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("depth", "pid", "turns", "journal_bytes"), _whole),
+    **dict.fromkeys(("depth", "pid", "turns", "journal_bytes"), shapes.whole),
     **dict.fromkeys(("parent", "stop_reason"), _or_none(_text)),
-    **dict.fromkeys(("start_time", "updated_time"), _number),
-    "end_time": _or_none(_number),
-    **dict.fromkeys(("usage", "tree_usage"), _each(lambda value: _whole(value) or value is True)),
-    "metrics": _each(_number),
+    **dict.fromkeys(("start_time", "updated_time"), shapes.number),
+    "end_time": _or_none(shapes.number),
+    **dict.fromkeys(("usage", "tree_usage"), shapes.usage),
+    "metrics": _each(shapes.number),
     "settings": _each(_text),
 }
 

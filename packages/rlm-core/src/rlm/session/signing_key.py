@@ -32,6 +32,11 @@ class SigningKey:
         return hmac.digest(self.secret, b"\0".join(parts), "sha256")[:_MAC].hex()
 
 
+def key_folders(state: Path | None) -> list[Path]:
+    """Where the key is kept: what no kernel in a sandbox may see."""
+    return [] if state is None else [state / FOLDER]
+
+
 def open_key(state: Path | None, *, make: bool = False) -> SigningKey:
     """The key in the folder `state`. With `make`, one is made where there is none.
 

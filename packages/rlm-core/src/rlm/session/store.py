@@ -68,7 +68,7 @@ class SessionTree:
 def list_sessions(home: Path, key: SigningKey | None = None) -> list[Listed]:
     """All sessions of `home`, the one used last first. By `key` those are known that this user made."""
     sessions = home / "sessions"
-    found = [listed for name in session_names(sessions) if (listed := _listed(sessions / name, key))]
+    found = [listed for name in session_names(sessions) if (listed := listed_session(sessions / name, key))]
     return sorted(found, key=lambda listed: listed.meta.updated_time, reverse=True)
 
 
@@ -140,7 +140,8 @@ def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
         return []
 
 
-def _listed(folder: Path, key: SigningKey | None) -> Listed | None:
+def listed_session(folder: Path, key: SigningKey | None) -> Listed | None:
+    """A session as it is listed; None if there is none."""
     try:
         meta, signed = signed_meta_of(folder, Signer(key, folder.name) if key else None)
     except SessionError:

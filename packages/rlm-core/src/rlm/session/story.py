@@ -168,7 +168,7 @@ def _item(record: Record) -> Item | None:
     match record["type"]:
         case "message":
             return _message(record)
-        case "agent_start" | "agent_end":
+        case "agent_start" | "agent_end" | "checkpoint":
             return None
         case type:
             return Mark(record["id"], record["ts"], type, record)
