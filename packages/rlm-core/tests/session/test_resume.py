@@ -136,6 +136,22 @@ def test_sub_agents_that_were_cut_off_are_ended_with_what_they_spent(tmp_path: P
         assert third.tree_usage.prompt == 2_007
 
 
+def test_what_sub_agents_spent_is_counted_by_their_journals(tmp_path: Path) -> None:
+    """A meta.json may be older than its journal, where the disk was full."""
+    with new(tmp_path) as session:
+        play(session, *opening("task"))
+        with session.child("part") as child:
+            older = (child.folder / metas.NAME).read_bytes()
+            play(child, *opening("part"), *ending("done"))
+        play(session, *ending("done"))
+    whole = read_meta(session.folder)
+    (child.folder / metas.NAME).write_bytes(older)
+    with Session.resume(session.folder, key=KEY) as again:
+        assert (again.tree_usage, again.agents) == (whole.tree_usage, 2)
+    after = read_meta(child.folder)
+    assert (after.status, after.turns, after.usage.prompt) == ("done", 1, 1_000)
+
+
 def test_a_torn_line_is_cut_and_the_user_is_told(tmp_path: Path) -> None:
     session = new(tmp_path)
     play(session, *opening("task"), Said(User("half of this", Kind.NOTE)))

@@ -17,7 +17,7 @@ from rlm.events import ChildEnded
 from rlm.session import meta as metas
 from rlm.session.codec import Record, decode
 from rlm.session.folder import new_folder, read_regular, write_new
-from rlm.session.journal import Journal, read, whole_lines
+from rlm.session.journal import Journal, reader, whole_lines
 from rlm.session.meta import Meta
 from rlm.session.signature import Signer
 from rlm.session.store import CHILD, child_names, meta_of
@@ -92,21 +92,23 @@ def _settle_children(folder: Path, agent: str, signer: Signer | None) -> Subtree
 def _settle_child(folder: Path, agent: str, signer: Signer | None) -> tuple[Subtree, int]:
     """Its subtree and its own turns, by the journals: a meta.json may be older, where the disk was full."""
     below = _settle_children(folder, agent, signer)
+    tally = Tally()
     try:
-        meta, records = meta_of(folder), read(folder).records
+        meta = meta_of(folder)
+        for record in reader(folder):
+            tally.add(record)
     except SessionError:
         return below, 0  # it was killed before it had begun
-    tally = Tally()
-    for record in records:
-        tally.add(record)
     if meta.status == metas.RUNNING:
-        _cancel(folder, tally.updated(meta, below), signer)
+        _end(folder, tally.updated(meta, below), signer)
     return tally.subtree(agent, meta.depth, below), tally.turns
 
 
-def _cancel(folder: Path, meta: Meta, signer: Signer | None) -> None:
-    stop = Stop.CANCELLED
-    meta = replace(meta, status=stop.status, stop_reason=str(stop), end_time=meta.updated_time)
+def _end(folder: Path, meta: Meta, signer: Signer | None) -> None:
+    """As its journal says it ended; as cancelled, if that says nothing."""
+    if meta.status == metas.RUNNING:
+        stop = Stop.CANCELLED
+        meta = replace(meta, status=stop.status, stop_reason=str(stop), end_time=meta.updated_time)
     with _opened(folder) as handle:
         metas.write(handle, meta.wire(), signer)
 

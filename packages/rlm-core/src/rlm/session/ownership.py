@@ -39,17 +39,19 @@ def _doubt(folder: Path, signer: Signer) -> str:
 
 
 def _doubt_agent(folder: Path, signer: Signer) -> str:
+    """In this order: a session that runs writes its meta.json before its first record, and its journal only grows."""
+    begun = journal.size(folder) > 0
+    try:
+        meta, signed = metas.read_signed(folder, signer)
+    except SessionError:
+        root = "/" not in signer.place
+        return f"{signer.place} has no {metas.NAME}" if begun or root else ""  # else it was killed before it had begun
+    if not signed:
+        return f"the {metas.NAME} of {signer.place} is not signed by you"
     try:
         lines = journal.whole_lines(folder)
     except SessionError:
         return f"the journal of {signer.place} cannot be read"
-    try:
-        meta, signed = metas.read_signed(folder, signer)
-    except SessionError:
-        begun = bool(lines) or "/" not in signer.place
-        return f"{signer.place} has no {metas.NAME}" if begun else ""  # a sub-agent that was killed before it had begun
-    if not signed:
-        return f"the {metas.NAME} of {signer.place} is not signed by you"
     return "" if _goes_with(meta, lines, signer) else f"the journal of {signer.place} is not the one that was signed"
 
 

@@ -98,7 +98,7 @@ def _read_or_make(folder: int) -> bytes:
 def _publish(draft: str, folder: int) -> None:
     """Give the draft its name, unless another process was quicker: then its key is the one."""
     try:
-        os.link(draft, NAME, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        os.link(draft, NAME, src_dir_fd=folder, dst_dir_fd=folder)
     except FileExistsError:
         pass
     except OSError:  # a file system without hard links
