@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from cli import Done, Rlm
 
+pytestmark = pytest.mark.attack("sessions of others")
+
 EVIL = "open('pwned', 'w').close()"
 
 

@@ -202,6 +202,7 @@ FORGERIES: dict[str, Forge] = {
 }
 
 
+@pytest.mark.attack("forged sessions")
 @pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
 def test_a_forged_session_is_not_resumed(tmp_path: Path, forge: Forge) -> None:
     folder, other = finished(tmp_path), finished(tmp_path, task="another")

@@ -14,7 +14,7 @@ from rlm.text.redact import REDACTED
 Texts = Mapping[str, str]
 """Settings by name, as they are written."""
 
-_SANDBOX = ("sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size")
+_SANDBOX = ("sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size", "keep_repositories")
 _PATHS = ("system_prompt_path", "context")
 _LONGEST = 60  # characters of a setting in a message
 
@@ -43,7 +43,7 @@ def _lowered(config: Config, recorded: Texts) -> Iterator[tuple[str, str]]:
 
 def _lets_out(name: str, text: str) -> int:
     """A larger number is a weaker sandbox."""
-    if name in ("sandbox", "sandbox_net"):
+    if name in ("sandbox", "sandbox_net", "keep_repositories"):
         return text == ("off" if name == "sandbox" else "on")
     return int(text) if text.isascii() and text.isdecimal() else 0
 
