@@ -344,14 +344,17 @@ def test_the_list_of_sessions(tmp_path: Path) -> None:
 
 
 def test_a_session_that_is_resumed(rlm: Make, tmp_path: Path) -> None:
+    """A stranger may have written it, whom the user trusts."""
     with Scripted(text("first"), text("second")) as server:
         made = rlm(server)
-        meta = made("go").session.folder / "meta.json"
+        session = made("go").session
+        meta = session.folder / "meta.json"
         kept = json.loads(meta.read_text()) | {"model": WHOLE}
         meta.write_text(json.dumps(kept))
-        told = shown(seen(made, "resume"), live=True)
+        made = replace(made, environment={"RLM_BASE_URL": server.url})  # no model: that of the session
+        told = shown(seen(made, "resume", session.folder.name, "--trust"), live=True)
         meta.write_text(json.dumps(kept | {"cwd": ARGUMENT}))
-        gone = shown(seen(made, "resume"))
+        gone = shown(seen(made, "resume", session.folder.name, "--trust"))
     assert_all_arrived(told)
     assert "second" in told
     assert "which is gone" in gone
