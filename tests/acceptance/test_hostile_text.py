@@ -349,7 +349,7 @@ def test_a_session_that_is_resumed(rlm: Make, tmp_path: Path) -> None:
         made = rlm(server)
         session = made("go").session
         meta = session.folder / "meta.json"
-        kept = json.loads(meta.read_text()) | {"model": WHOLE}
+        kept = json.loads(meta.read_text()) | {"model": WHOLE, "settings": {"append_to_system_prompt": WHOLE}}
         meta.write_text(json.dumps(kept))
         made = replace(made, environment={"RLM_BASE_URL": server.url})  # no model: that of the session
         told = shown(seen(made, "resume", session.folder.name, "--trust"), live=True)

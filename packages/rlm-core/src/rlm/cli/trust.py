@@ -17,7 +17,7 @@ def warning(folder: Path, why: str, config: Config, recorded: Texts, cwd: Path, 
     """Lines that name all of the session that would run or decide what runs."""
     lines = _effects(folder, config, recorded, cwd, replay=replay)
     head = f"rlm: Session {folder.name} was not made by you on this machine: {why}. You trust it:"
-    return "\n".join([head, *(f"  - {line}" for line in lines)])
+    return "\n".join([head, *(f"  - {' '.join(line.split())}" for line in lines)])  # a text of it cannot begin a line
 
 
 def _effects(folder: Path, config: Config, recorded: Texts, cwd: Path, *, replay: bool) -> Iterator[str]:
