@@ -23,7 +23,7 @@ from rlm.inside.words import LastWords
 PIECE = 65_536
 """Characters of one message at most."""
 _FULL = 4 * PIECE  # characters on the tape at which the printer waits
-_LARGEST = 128 << 20  # bytes of a message; a little more, and the host hangs up
+_LARGEST = 128 << 20  # bytes of a message; twice as much, and the host hangs up
 _MESSAGE = "message"
 _PAUSE = 0.05  # seconds between two messages, unless someone flushes
 

@@ -16,7 +16,7 @@ SHELL, IOPUB = zmq.DEALER, zmq.SUB
 
 _WAITING = 100  # messages of at most 64 KiB that zmq may keep for us; then the kernel waits
 _RETRY = 5  # milliseconds between attempts to connect: the kernel is still starting
-_LARGEST = 130 << 20  # bytes of a message's part, a little more than ours has; who sends more is disconnected
+_LARGEST = 256 << 20  # bytes of a message's part; a kernel that sends more is disconnected
 _HEAVY = 1 << 20  # bytes that are not read on the event loop
 _SHARE = 0.005  # seconds of the event loop for one socket at a time
 
