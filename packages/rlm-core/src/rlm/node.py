@@ -35,6 +35,7 @@ from rlm.session.codec import Record
 from rlm.session.journal import read
 from rlm.session.resume import cells, kernel_note, names_gone
 from rlm.skills import CALLS, Briefing, CallLog, called
+from rlm.spool import Quota
 from rlm.supplies import REPLAY, Models, Workplace, open_tools
 from rlm.toolbox import Toolbox
 
@@ -95,6 +96,8 @@ class Shared:
     """For commands. Found before any cell has run."""
     walls: SandboxPolicy | None = None
     """Of the sandbox, if there is one."""
+    quota: Quota | None = None
+    """What the outputs of all agents in a sandbox may take on disk."""
     inspection: Inspection | None = None
     """Of the repositories that its cells may change."""
 
@@ -157,8 +160,8 @@ class Node:
         if "ipython" in config.tools:
             self._kernel = await stack.enter_async_context(self._new_kernel(folder, environment, box))
         boxed = box.command if box else None
-        outputs, shell = self._session.outputs, self._shared.shell
-        place = Workplace(self._order.cwd, environment, folder, outputs, self._kernel, self._hear, shell, boxed)
+        outputs, shell, quota = self._session.outputs, self._shared.shell, self._shared.quota
+        place = Workplace(self._order.cwd, environment, folder, outputs, self._kernel, self._hear, shell, boxed, quota)
         return Agent(
             model=self._shared.models.model(config, self._order.task, self._depth, self._hear),
             tools=Toolbox(open_tools(config, place, stack.enter_context(ExitStack()))),
@@ -183,6 +186,7 @@ class Node:
             max_output=self._order.config.max_output,
             context=(parcel.kind, parcel.path) if parcel else None,
             door=box.door if box else None,
+            quota=self._shared.quota,
         )
         return JupyterKernel(spec, self._hear, self._shared.zygote)
 

@@ -35,6 +35,7 @@ from rlm.scratch import private_folder
 from rlm.session import Changes, Session
 from rlm.session.signing_key import SigningKey, key_or_none
 from rlm.skills import Briefing
+from rlm.spool import Quota
 from rlm.supplies import open_models, open_walls
 from rlm.text.encodings import decode
 from rlm.version import VERSION
@@ -74,7 +75,8 @@ class Tree:
                 inspecting = open_inspection(walls.cwd, walls.git, home, keep=keep)
                 inspection = await asyncio.to_thread(stack.enter_context, inspecting)
                 environment = walls.environment(self.shared.environment)
-                shared = replace(shared, environment=environment, inspection=inspection)
+                quota = Quota(walls.file_size, walls.file_size)
+                shared = replace(shared, environment=environment, inspection=inspection, quota=quota)
             order = replace(order, system_prompt=_system_prompt(order))
             self.session = self._open_session(order, key)
             shared.ledger.carry_on(self.session.agents, self.session.tree_usage)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from types import TracebackType
@@ -147,14 +149,41 @@ class _Line:
         return text
 
 
+@dataclass(slots=True)
+class Quota:
+    """Bytes that outputs may take on disk: `each` file, and all of a run together. The host writes them for a kernel,
+    whose own limits do not hold there."""
+
+    each: int
+    total: int
+    used: int = 0
+
+    def take(self, held: int, more: int) -> None:
+        """For a file that holds `held` bytes already.
+
+        Raises:
+            OSError: there is no room for `more`.
+        """
+        if held + more > self.each:
+            raise OSError(errno.EFBIG, f"a file may hold {self.each:,} bytes")
+        if self.used + more > self.total:
+            raise OSError(errno.EDQUOT, f"all outputs together may hold {self.total:,} bytes")
+        self.used += more
+
+    def give_back(self, held: int) -> None:
+        self.used -= held
+
+
 class Spool:
     """Collects text. What grows over `limit` characters goes to a file as a whole, and shrinks to head and tail here.
 
     The file is `folder/name`, or a name beside it if that is taken. The folder is made when it is needed.
     """
 
-    def __init__(self, limit: int, folder: Path, name: str) -> None:
+    def __init__(self, limit: int, folder: Path, name: str, quota: Quota | None = None) -> None:
         self._limit = limit
+        self._quota = quota
+        self._held = 0  # bytes of the quota
         self._folder = folder
         self._name = name
         self._whole: StringIO | None = StringIO()
@@ -189,6 +218,7 @@ class Spool:
         self._guard(self._close)
         if path is not None:
             self._guard(path.unlink)
+            self._give_back()
         self._whole, self._head, self._tail = StringIO(), "", _Tail(self._limit // 2)
         self._length, self._last, self._trouble = 0, "", ""
 
@@ -240,7 +270,19 @@ class Spool:
     def _keep(self, text: str) -> None:
         file = self._file
         if file is not None:
-            self._guard(lambda: file.write(text))
+            self._guard(lambda: self._write(file, text))
+
+    def _write(self, file: TextIO, text: str) -> None:
+        if self._quota is not None:
+            size = len(text.encode(errors="replace"))
+            self._quota.take(self._held, size)
+            self._held += size
+        file.write(text)
+
+    def _give_back(self) -> None:
+        if self._quota is not None:
+            self._quota.give_back(self._held)
+            self._held = 0
 
     def _close(self) -> None:
         file, self._file = self._file, None
@@ -259,6 +301,7 @@ class Spool:
             if path is not None:
                 with contextlib.suppress(OSError):
                     files.remove(path)
+                self._give_back()
 
 
 class _Tail:

@@ -18,6 +18,7 @@ from rlm.models.replay import Recording
 from rlm.ports import Kernel, Model, Sink, Tool
 from rlm.sandbox import Box, SandboxPolicy, open_policy
 from rlm.session.signing_key import key_folders
+from rlm.spool import Quota
 from rlm.text.redact import Redactor
 from rlm.tools.bash import Bash
 from rlm.tools.boxed import Boxed
@@ -120,6 +121,7 @@ class Workplace:
     sink: Sink
     shell: Path
     boxed: Boxed | None = None
+    quota: Quota | None = None
 
 
 def open_tools(config: Config, place: Workplace, stack: ExitStack) -> list[Tool]:
@@ -137,7 +139,10 @@ def open_tools(config: Config, place: Workplace, stack: ExitStack) -> list[Tool]
 
 def _bash(config: Config, place: Workplace) -> Bash:
     timeout, most = config.exec_timeout, config.max_output
-    return Bash(place.cwd, place.environment, place.outputs, timeout, most, place.sink, place.boxed, shell=place.shell)
+    return Bash(
+        place.cwd, place.environment, place.outputs, timeout, most, place.sink, place.boxed,
+        shell=place.shell, quota=place.quota,
+    )  # fmt: skip
 
 
 def _ipython(config: Config, place: Workplace) -> Tool:

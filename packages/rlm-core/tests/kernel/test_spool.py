@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.spool import UNLIMITED, Cleaner, Spool
+from rlm.spool import UNLIMITED, Cleaner, Quota, Spool
 
 
 def clean(*pieces: str) -> str:
@@ -191,3 +191,17 @@ def test_memory_is_bounded_by_the_limit(tmp_path: Path) -> None:
 def test_no_limit_is_ten_million_characters() -> None:
     assert Spool.limit_for(-1) == UNLIMITED == 10_000_000
     assert Spool.limit_for(5) == 5
+
+
+def test_what_is_kept_obeys_a_limit_for_each_file_and_one_for_all(tmp_path: Path) -> None:
+    quota = Quota(each=800, total=1_500)
+    texts = []
+    for size in (400, 900, 700, 500, 200):
+        with Spool(10, tmp_path, "out.txt", quota) as spool:
+            for _ in range(size // 100):
+                spool.write("é" * 50)
+        texts.append(spool.text())
+    assert "the whole could not be kept: a file may hold 800 bytes" in texts[1]
+    assert "the whole could not be kept: all outputs together may hold 1,500 bytes" in texts[3]
+    assert [200, 400, 700] == sorted(path.stat().st_size for path in tmp_path.iterdir())
+    assert 1_300 == quota.used

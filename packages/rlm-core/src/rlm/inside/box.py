@@ -148,11 +148,14 @@ def _be_killed_with(parent_ended: int) -> None:
 
 
 def _protect_devices() -> None:
-    """They are the host's: root could change their mode. One that is read-only can be written to all the same."""
+    """They are the host's: their owner, root, could change their mode. One that is read-only can be written to still.
+
+    For another user bwrap makes a second user namespace, from which these mounts could not be changed.
+    """
     for name in _DEVICES:
         path = f"/dev/{name}"
         flags = os.statvfs(path).f_flag
-        if not flags & _MS_RDONLY:
+        if not flags & _MS_RDONLY and os.stat(path).st_uid == os.geteuid():  # noqa: PTH116 - as above
             kept = flags & _KEPT | (_MS_RELATIME if flags & _ST_RELATIME else 0)
             _call("mount", None, path.encode(), None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept, None)
 

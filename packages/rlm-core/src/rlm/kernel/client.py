@@ -157,7 +157,7 @@ class JupyterKernel:
 
     def _printout(self, name: str, *, live: bool = False) -> Printout:
         listener = (lambda text: self._sink(CellOutput(text))) if live else None
-        return Printout(Spool.limit_for(self._spec.max_output), self._spec.outputs, name, listener)
+        return Printout(Spool.limit_for(self._spec.max_output), self._spec.outputs, name, listener, self._spec.quota)
 
     async def _see_through(self, life: Life, cell: Cell, timeout: float) -> str:
         """Wait until the cell is over. Returns what the model must know of how it ended."""

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from rlm.kernel.render import Display, Picture
-from rlm.spool import Cleaner, Spool, create
+from rlm.spool import Cleaner, Quota, Spool, create
 
 Listener = Callable[[str], None]
 
@@ -25,13 +25,15 @@ _HEAD = 60  # of them
 _WIDEST = 2_000  # characters of a line of source in it
 
 
-def save(picture: Picture, folder: Path, stem: str) -> Path | str:
+def save(picture: Picture, folder: Path, stem: str, quota: Quota | None = None) -> Path | str:
     """Where the picture is, or why it is nowhere."""
-    return _save(picture.data, folder, f"{stem}.{picture.ending}")
+    return _save(picture.data, folder, f"{stem}.{picture.ending}", quota)
 
 
-def _save(data: bytes, folder: Path, name: str) -> Path | str:
+def _save(data: bytes, folder: Path, name: str, quota: Quota | None) -> Path | str:
     try:
+        if quota is not None:
+            quota.take(0, len(data))
         path, handle = create(folder, name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -43,11 +45,14 @@ def _save(data: bytes, folder: Path, name: str) -> Path | str:
 class Printout:
     """Collects. `listener` gets each finished piece of text."""
 
-    def __init__(self, limit: int, folder: Path, name: str, listener: Listener | None = None) -> None:
+    def __init__(
+        self, limit: int, folder: Path, name: str, listener: Listener | None = None, quota: Quota | None = None
+    ) -> None:
         self.name = name
         self._folder = folder
         self._cleaner = Cleaner()
-        self._spool = Spool(limit, folder, f"{name}.txt")
+        self._spool = Spool(limit, folder, f"{name}.txt", quota)
+        self._quota = quota
         self._listener = listener
         self._again: dict[str, tuple[str, Path | str]] = {}  # displays that were updated: what they show last
         self._before = ""
@@ -60,7 +65,7 @@ class Printout:
         if self._saved >= PICTURES:
             return f"not saved: a cell has {PICTURES} at most"
         self._saved += 1
-        return save(picture, folder, self.name)
+        return save(picture, folder, self.name, self._quota)
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +114,7 @@ class Printout:
         """A traceback. Of a long one head and tail, and the whole in a file."""
         shown = _shortened(traceback)
         if shown != traceback:
-            saved = _save(traceback.encode(errors="replace"), self._folder, f"{self.name}-traceback.txt")
+            saved = _save(traceback.encode(errors="replace"), self._folder, f"{self.name}-traceback.txt", self._quota)
             shown = f"{shown}[the whole traceback: {saved}]\n"
         if shown:
             self.line(shown)

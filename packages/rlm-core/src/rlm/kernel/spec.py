@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rlm.spool import Quota
+
 
 @dataclass(frozen=True, slots=True)
 class KernelSpec:
@@ -17,6 +19,7 @@ class KernelSpec:
         env: the complete environment of cells. Holds no credential.
         run_dir: private folder (0700) for sockets; its path has at most 80 bytes.
         outputs: folder for pictures and for outputs that are too long; made when needed.
+        quota: what outputs may take on disk.
         max_output: characters of a result, -1 for no limit.
         context: what cells get under the name `context`: an object's pickle, or a text file. Loaded when first used.
         program: what to run instead of forking the kernel from a warm process; the order's path is appended.
@@ -28,6 +31,7 @@ class KernelSpec:
     run_dir: Path
     outputs: Path
     max_output: int = -1
+    quota: Quota | None = None
     context: tuple[Literal["pickle", "file"], Path] | None = None
     program: tuple[str, ...] = ()
     door: Callable[[], Awaitable[str]] | None = None

@@ -19,7 +19,7 @@ from rlm.messages import Outcome, Schema
 from rlm.ports import Sink
 from rlm.process.groups import Groups
 from rlm.process.unattended import unattended
-from rlm.spool import Cleaner, Spool
+from rlm.spool import Cleaner, Quota, Spool
 from rlm.tools.boxed import Boxed
 from rlm.tools.timeouts import seconds
 
@@ -49,11 +49,13 @@ class Bash:
         boxed: Boxed | None = None,
         *,
         shell: Path,
+        quota: Quota | None = None,
     ) -> None:
         self._cwd = cwd
         self._shell = "bash" if boxed else str(shell)
         self._environment = unattended(environment)
         self._outputs = outputs
+        self._quota = quota
         self._timeout = timeout
         self._limit = Spool.limit_for(max_output)
         self._sink = sink
@@ -77,7 +79,7 @@ class Bash:
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:  # noqa: ARG002 - the port's signature
         limit = seconds(self.name, arguments, self._timeout)
-        with Spool(self._limit, self._outputs, "bash.txt") as spool:
+        with Spool(self._limit, self._outputs, "bash.txt", self._quota) as spool:
             pipe = _Pipe(lambda text: self._take(text, spool))
             try:
                 note, ok = await self._execute(arguments["command"], limit, pipe)
