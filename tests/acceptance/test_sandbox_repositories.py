@@ -149,7 +149,8 @@ def test_what_a_killed_run_has_left_is_told_by_the_next(rlm: Make) -> None:
     line = "git in sub/.git, changed by this run, would obey: core.fsmonitor=./x"
     assert [1, 0] == [err.count(line) for err in told]
     assert (command.cwd / "sub" / ".git" / "config.rejected").exists()
-    assert ["sessions"] == [path.name for path in (command.cwd / ".rlm").iterdir()]
+    assert {".gitignore", "sessions"} == {path.name for path in (command.cwd / ".rlm").iterdir()}
+    assert [] == list(Path(command.env()["HOME"]).rglob("repositories-*"))
 
 
 # ---- what cannot be tried by running it, each as the host finds it

@@ -72,7 +72,7 @@ class Tree:
             if walls is not None:
                 order = replace(order, cwd=walls.cwd)  # a link that leads to it may be hidden
                 home, keep = walls.cwd / config.home, config.keep_repositories
-                inspecting = open_inspection(walls.cwd, walls.git, home, keep=keep)
+                inspecting = open_inspection(walls.cwd, walls.git, home, state_folder(), keep=keep)
                 inspection = await asyncio.to_thread(stack.enter_context, inspecting)
                 environment = walls.environment(self.shared.environment)
                 quota = Quota(walls.file_size, walls.file_size)

@@ -94,9 +94,9 @@ class Inspection:
 
 
 @contextmanager
-def open_inspection(cwd: Path, git: GitAccess, home: Path, *, keep: bool) -> Iterator[Inspection]:
-    """The inspection of one run. `home`, where no cell can write, holds what was found until the run has ended."""
-    with _record(home, f"repositories-{hashlib.sha256(os.fsencode(cwd)).hexdigest()[:16]}.json") as record:
+def open_inspection(cwd: Path, git: GitAccess, home: Path, state: Path | None, *, keep: bool) -> Iterator[Inspection]:
+    """The inspection of one run. A file in `state`, outside of the project, holds what was found until it has ended."""
+    with _record(state, f"repositories-{hashlib.sha256(os.fsencode(cwd)).hexdigest()[:16]}.json") as record:
         inspection = Inspection.begin(cwd, git, [home])
         left: list[str] = []
         if record is not None and (risks := _read_risks(record)) is not None:
@@ -109,11 +109,13 @@ def open_inspection(cwd: Path, git: GitAccess, home: Path, *, keep: bool) -> Ite
 
 
 @contextmanager
-def _record(home: Path, name: str) -> Iterator[int | None]:
+def _record(state: Path | None, name: str) -> Iterator[int | None]:
     """The file of this run, locked. None if another run in this folder has it, or it cannot be made."""
     with ExitStack() as stack:
         try:
-            folder = files.open_folder(home, make=True)
+            if state is None:
+                raise FileNotFoundError
+            folder = files.open_folder(state / "rlm", make=True)
             stack.callback(os.close, folder)
             with suppress(FileExistsError):
                 os.close(files.create(name, dir_fd=folder))
