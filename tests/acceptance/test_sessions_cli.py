@@ -179,6 +179,27 @@ def test_a_checkpoint_brings_the_variables_back_and_says_which_could_not_be_save
     assert 0o600 == saved.stat().st_mode & 0o777
 
 
+def test_a_kernel_that_dies_while_it_saves_is_told_and_nothing_printed_meanwhile_is_lost(rlm: Make) -> None:
+    """`__reduce__` runs when the variable is saved."""
+    talks = (
+        "class Talks:\n    def __reduce__(self): print('while saving'); return (int, ())\nt = Talks()\nprint('cell')"
+    )
+    dies = "class Dies:\n    def __reduce__(self): __import__('os')._exit(9)\nd = Dies()\nprint('cell 2')"
+    script = [call("ipython", code=code) for code in (talks, dies, "print('goes on')")]
+    with Scripted(*script, text("end")) as server:
+        done = rlm(server)("start", RLM_CHECKPOINT="1")
+    assert 0 == done.code
+    first, second, third = done.session.results
+    assert "cell\n" == first
+    assert second.startswith("[output since the last cell]\nwhile saving\n[this cell]\ncell 2\n")
+    assert (
+        "\n[saving the variables after the cell:]\nwhile saving\n[the kernel died: its process exited with code 9"
+        in second
+    )
+    assert "Lost: Dies, Talks, d, t." in second
+    assert "goes on\n" == third
+
+
 def test_export_writes_each_format_to_stdout_or_a_file(rlm: Make) -> None:
     with Scripted(call("ipython", code="print('in the cell')"), text("the answer")) as server:
         made = rlm(server)

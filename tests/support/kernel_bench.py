@@ -76,10 +76,14 @@ class FakeKernel:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._names: dict[str, Any] = {}
+        self._late = ""
 
     async def execute(self, code: str, timeout: float) -> Execution:
         await asyncio.sleep(0)
+        late, self._late = self._late, ""
         out = io.StringIO()
+        if late:
+            out.write(f"[output since the last cell]\n{late}[this cell]\n")
         ok = True
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             try:
@@ -88,6 +92,11 @@ class FakeKernel:
                 traceback.print_exc()
                 ok = False
         return Execution(out.getvalue() or "[no output]", ok)
+
+    async def execute_aside(self, code: str, timeout: float) -> str:
+        printed = (await self.execute(code, timeout)).text
+        self._late += printed if printed != "[no output]" else ""
+        return ""
 
     async def restart(self, why: str) -> None:
         lost, self._names = tuple(name for name in self._names if not name.startswith("_")), {}

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,13 @@ class Saving:
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
         outcome = await self.tool.run(arguments, history)
-        await self.kernel.execute(_ask("save", self.draft), PATIENCE)
+        trouble = await self.kernel.execute_aside(_ask("save", self.draft), PATIENCE)
         with suppress(OSError):  # the kernel died, the disk is full: the checkpoint before this one stays
             await self._keep()
-        return outcome
+        if not trouble:
+            return outcome
+        break_ = "" if outcome.content.endswith("\n") else "\n"
+        return replace(outcome, content=f"{outcome.content}{break_}[saving the variables after the cell:]\n{trouble}")
 
     async def _keep(self) -> None:
         """The digest is journalled first: a kill in between leaves the file before this one, whose digest is, too."""

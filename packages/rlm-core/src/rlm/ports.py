@@ -89,6 +89,14 @@ class Kernel(Protocol):
         """
         ...
 
+    async def execute_aside(self, code: str, timeout: float) -> str:
+        """Run code that is not the model's, between two of its cells.
+
+        What is printed meanwhile comes before the next cell's result. Returns what the model must know of how it ended:
+        that the kernel died, or had to be interrupted; empty if there is nothing.
+        """
+        ...
+
     async def restart(self, why: str) -> None:
         """Throw the variables away."""
         ...

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from kernel_bench import Bench, FakeKernel, OpenKernel
 from rlm.events import Event
+from waiting import PATIENCE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -68,3 +69,10 @@ async def test_a_restart_throws_the_names_away_and_is_an_event(bench: Bench) -> 
 async def test_waiting_nests(bench: Bench) -> None:
     with bench.kernel.waiting(), bench.kernel.waiting():
         assert await bench.run("1", 5) == "1\n"
+
+
+async def test_what_is_printed_aside_comes_before_the_next_result(bench: Bench) -> None:
+    assert await bench.kernel.execute_aside("print('meanwhile'); of_ours = 1", PATIENCE) == ""
+    assert await bench.run("print(of_ours)") == "[output since the last cell]\nmeanwhile\n[this cell]\n1\n"
+    assert await bench.kernel.execute_aside("of_ours = 2", PATIENCE) == ""
+    assert await bench.run("print(of_ours)") == "2\n"

@@ -19,6 +19,9 @@ class Restarts:
     async def execute(self, code: str, timeout: float) -> Execution:
         raise AssertionError("no cell is run")
 
+    async def execute_aside(self, code: str, timeout: float) -> str:
+        raise AssertionError
+
     async def restart(self, why: str) -> None:
         self.reasons.append(why)
 

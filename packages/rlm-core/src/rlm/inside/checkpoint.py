@@ -22,7 +22,10 @@ def save(path: str) -> None:
     """Write what can be pickled of the user's variables to `path` (0600), whole or not at all."""
     shell = get_ipython()
     names = {n: v for n, v in shell.user_ns.items() if n not in shell.user_ns_hidden and not n.startswith("_")}
-    _write(Path(path), pickle.dumps(_pickled(names)))
+    try:
+        _write(Path(path), pickle.dumps(_pickled(names)))
+    except (OSError, MemoryError) as error:  # it is printed before the next cell's result
+        print(f"[the variables were not saved after the last cell: {type(error).__name__}: {error}]")
 
 
 def _pickled(names: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, str]]:

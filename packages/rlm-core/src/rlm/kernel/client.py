@@ -80,6 +80,16 @@ class JupyterKernel:
                 break_ = "\n" if note and text and not text.endswith("\n") else ""
                 return Execution(text + break_ + note, cell.ok and not trouble, tuple(printout.pictures))
 
+    async def execute_aside(self, code: str, timeout: float) -> str:
+        async with self._turn:
+            life = await self._ready()
+            with self._printout("aside") as nothing:
+                try:
+                    cell = life.ask(code, nothing, aside=True)
+                except KernelError as error:
+                    return self._give_up(life, str(error)).text
+                return await self._see_through(life, cell, timeout)
+
     async def restart(self, why: str) -> None:
         async with self._turn:
             if self._life is not None:  # else there is nothing to throw away
@@ -193,7 +203,8 @@ class JupyterKernel:
 
     def _account(self, life: Life, cell: Cell, trouble: str) -> str:
         if life.dead:
-            return f"{life.last_words()}[the kernel died: {life.why_dead}. {self._replace(life, life.why_dead)}]"
+            said = life.take_late() + life.last_words()
+            return f"{said}[the kernel died: {life.why_dead}. {self._replace(life, life.why_dead)}]"
         if not cell.over.done():
             why = f"{trouble} and ignored the interrupt, so the kernel was killed"
             return f"[{why}. {self._replace(life, why)}]"

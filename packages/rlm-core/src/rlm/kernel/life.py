@@ -50,6 +50,8 @@ class Cell:
     replied: asyncio.Future[Message]
     """It has ended; what it printed may still be on its way."""
     began: float = field(default_factory=lambda: time.clock_gettime(_CLOCK))
+    aside: bool = False
+    """Not the model's: what is printed while it runs is output between two cells."""
     start: int = 0
     """How long the printout was when the cell began: what came late is in it."""
     idle: bool = False
@@ -141,12 +143,18 @@ class Life:
 
     # ---- cells
 
-    def ask(self, code: str, printout: Printout) -> Cell:
+    def ask(self, code: str, printout: Printout, *, aside: bool = False) -> Cell:
         """Have a cell run."""
-        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": False}
+        content = {
+            "code": code,
+            "silent": False,
+            "store_history": not aside,
+            "allow_stdin": False,
+            "stop_on_error": False,
+        }
         request, parts = self._wire.request("execute_request", content)
         future = asyncio.get_running_loop().create_future
-        self._cell = Cell(request, printout, over=future(), begun=future(), replied=future())
+        self._cell = Cell(request, printout, over=future(), begun=future(), replied=future(), aside=aside)
         self._channels[0].send(parts)
         return self._cell
 
@@ -205,6 +213,12 @@ class Life:
             self._settle(cell)
 
     def _begin_cell(self, cell: Cell) -> None:
+        if not cell.begun.done():
+            cell.begun.set_result(None)
+        if not cell.aside:
+            self._print_to(cell)
+
+    def _print_to(self, cell: Cell) -> None:
         late = self.take_late()
         if late:
             cell.printout.line(f"[output since the last cell]\n{late}")
@@ -212,8 +226,6 @@ class Life:
         cell.printout.begin()
         cell.start = len(cell.printout)
         self._printing = cell
-        if not cell.begun.done():
-            cell.begun.set_result(None)
 
     def take_late(self) -> str:
         """The news, and what was printed while no cell ran."""
