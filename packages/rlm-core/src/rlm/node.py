@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from rlm.kernel import JupyterKernel, KernelSpec, Zygote
 from rlm.messages import Kind, System, User
 from rlm.ports import Context
 from rlm.process import files
+from rlm.process.interpreter import project_python
 from rlm.prompt import Facts, system_prompt
 from rlm.rerun import rerun, rerun_note
 from rlm.result import RunResult
@@ -161,7 +163,8 @@ class Node:
             self._kernel = await stack.enter_async_context(self._new_kernel(folder, environment, box))
         boxed = box.command if box else None
         outputs, shell, quota = self._session.outputs, self._shared.shell, self._shared.quota
-        place = Workplace(self._order.cwd, environment, folder, outputs, self._kernel, self._hear, shell, boxed, quota)
+        last, kernel = self._session.start.history.turns + config.max_turns, self._kernel
+        place = Workplace(self._order.cwd, environment, folder, outputs, kernel, self._hear, shell, last, boxed, quota)
         return Agent(
             model=self._shared.models.model(config, self._order.task, self._depth, self._hear),
             tools=Toolbox(open_tools(config, place, stack.enter_context(ExitStack()))),
@@ -231,6 +234,10 @@ class Node:
             tools=config.tools,
             recursion=self._shared.ledger.can_recurse(self._depth),
             context=parcel.about if parcel else "",
+            version=f"{sys.version_info.major}.{sys.version_info.minor}",
+            python=project_python(place, self._shared.environment),
+            sandbox=walls is not None and bool(config.tools),
+            network=config.sandbox_net,
             git=walls.git.note if walls and config.tools else "",
             skills=self._shared.briefing.skills_text(place, config.tools),
             project="" if config.no_context_files or not config.tools else self._shared.briefing.project_text(place),

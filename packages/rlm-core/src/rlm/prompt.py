@@ -10,7 +10,10 @@ _IPYTHON = """\
 You act through a persistent IPython kernel: variables, imports and files stay from cell to cell.
 - `!command` runs a shell command, `%%bash` a script, `await` works at top level. There is no stdin.
 - Keep what is large in variables, print only what you need to see: slices, counts, matches.
+- Its Python {version} is rlm's own{python}.
 - Look before you change; after a change run the tests or the program and read what they say."""
+
+_SANDBOX = "You are in a sandbox: only this folder and /tmp can be written{net}."
 
 _RECURSION = """\
 You can call yourself: `r = await rlm.run("task")` starts a sub-agent with its own kernel, `r.answer` is its text.
@@ -34,6 +37,12 @@ class Facts:
     recursion: bool = False
     context: str = ""
     """Type, size and head of the kernel's `context`, in one line; empty: there is none."""
+    version: str = ""
+    """Of the kernel's Python, as 3.12."""
+    python: str = ""
+    """The command for the project's own Python; empty: it has none that is known."""
+    sandbox: bool = False
+    network: bool = True
     git: str = ""
     """What git cannot do in the sandbox, as a sentence; empty: nothing to say."""
     skills: str = ""
@@ -47,9 +56,10 @@ def system_prompt(facts: Facts) -> str:
     ipython = "ipython" in facts.tools
     parts = [
         _OPENING.format(cwd=facts.cwd),
-        _IPYTHON if ipython else "",
+        _IPYTHON.format(version=facts.version, python=_python(facts)) if ipython else "",
         _RECURSION if ipython and facts.recursion else "",
         _CONTEXT.format(context=facts.context) if facts.context else "",
+        _SANDBOX.format(net="" if facts.network else "; there is no network") if facts.sandbox else "",
         facts.git,
         _SUMMARIZE if "summarize" in facts.tools else "",
         _CLOSING if facts.tools else "",
@@ -58,3 +68,9 @@ def system_prompt(facts: Facts) -> str:
         facts.append,
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _python(facts: Facts) -> str:
+    """What it means for the model that the kernel's Python is not the project's."""
+    packages = "" if facts.sandbox else " (`%pip install` adds to it)"
+    return packages + (f"; the project's is `{facts.python}`" if facts.python else "")

@@ -25,6 +25,7 @@ from rlm.tools.boxed import Boxed
 from rlm.tools.edit import Edit
 from rlm.tools.ipython import IPython
 from rlm.tools.summarize import Summarize
+from rlm.tools.turns_left import TurnsLeft
 
 REPLAY = "replay:"
 """A model name that begins so is a recording's path."""
@@ -120,6 +121,8 @@ class Workplace:
     kernel: Kernel | None
     sink: Sink
     shell: Path
+    last_turn: int
+    """The number of the last one that the agent may have."""
     boxed: Boxed | None = None
     quota: Quota | None = None
 
@@ -133,7 +136,7 @@ def open_tools(config: Config, place: Workplace, stack: ExitStack) -> list[Tool]
         "edit": lambda: Edit(place.cwd, place.boxed),
     }
     redactor = redactor_of(config)
-    opened = [made[name]() for name in config.tools]
+    opened: list[Tool] = [TurnsLeft(made[name](), place.last_turn, config.max_turns) for name in config.tools]
     return [RedactingTool(tool, redactor) for tool in opened] if redactor.spellings else opened
 
 

@@ -11,6 +11,10 @@ ALL = Facts(
     cwd="/home/somebody/a/project/of/some/depth",
     tools=("ipython", "summarize", "bash", "edit"),
     recursion=True,
+    version="3.12",
+    python=".venv/bin/python",
+    sandbox=True,
+    network=False,
     context="str, 50,000,033 bytes of log.txt, begins '000000001'",
 )
 
@@ -41,3 +45,11 @@ def test_plain_chat_is_told_nothing_of_tools() -> None:
 def test_what_the_surroundings_add_comes_last_and_in_order() -> None:
     text = system_prompt(Facts("/x", skills="SKILLS", project="PROJECT", append="APPEND"))
     assert text.endswith("SKILLS\n\nPROJECT\n\nAPPEND")
+
+
+def test_it_says_in_what_world_the_model_acts() -> None:
+    assert "Its Python 3.12 is rlm's own; the project's is `.venv/bin/python`." in system_prompt(ALL)
+    assert "Its Python 3.12 is rlm's own (`%pip install` adds to it)." in system_prompt(Facts("/x", version="3.12"))
+    assert "this folder and /tmp can be written; there is no network." in system_prompt(ALL)
+    assert "this folder and /tmp can be written." in system_prompt(Facts("/x", sandbox=True))
+    assert "sandbox" not in system_prompt(Facts("/x"))

@@ -1,0 +1,47 @@
+"""Which Python a project has. Told by what lies in its folder; nothing of it is read or run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+_ENVIRONMENTS = (".venv", "venv", "env")
+_RUNNERS = (
+    ("uv.lock", "uv run python"),
+    ("pixi.toml", "pixi run python"),
+    ("pixi.lock", "pixi run python"),
+    ("poetry.lock", "poetry run python"),
+    ("pdm.lock", "pdm run python"),
+    ("Pipfile", "pipenv run python"),
+)
+
+
+def project_python(cwd: Path, environment: Mapping[str, str]) -> str:
+    """The command that runs it; empty if the project says nothing of it, and it is whatever `python` is."""
+    for folder in (cwd, *cwd.parents):
+        if found := _of_folder(folder):
+            return found.removeprefix(f"{cwd}/")
+        if _there(folder / ".git"):
+            break
+    active = (environment.get(variable, "") for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"))
+    return next((f"{place}/bin/python" for place in active if place and _is_active(place)), "")
+
+
+def _of_folder(folder: Path) -> str:
+    for name in _ENVIRONMENTS:
+        if _there(folder / name / "bin" / "python") and _there(folder / name / "pyvenv.cfg"):
+            return str(folder / name / "bin" / "python")
+    return next((command for name, command in _RUNNERS if _there(folder / name)), "")
+
+
+def _is_active(place: str) -> bool:
+    return place != sys.prefix and place.isprintable() and _there(Path(place, "bin", "python"))
+
+
+def _there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (OSError, ValueError):
+        return False
+    return True

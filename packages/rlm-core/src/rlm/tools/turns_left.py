@@ -1,0 +1,40 @@
+"""Near the limit of turns, results say how many are left. In a result and not in the prompt, which is cached."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from rlm.history import History
+from rlm.messages import Outcome, Schema
+from rlm.ports import Tool
+
+_FEW = 3
+
+
+class TurnsLeft:
+    """A tool of an agent that has `allowed` turns, up to number `last` of its history.
+
+    Of a short run only the last quarter is near its end, so that three turns need no telling.
+    """
+
+    def __init__(self, tool: Tool, last: int, allowed: int) -> None:
+        self._tool = tool
+        self._last = last
+        self._few = min(_FEW, allowed // 4)
+
+    @property
+    def name(self) -> str:
+        return self._tool.name
+
+    def schema(self) -> Schema:
+        return self._tool.schema()
+
+    async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
+        outcome = await self._tool.run(arguments, history)
+        left = self._last - history.turns
+        if not 1 <= left <= self._few:
+            return outcome
+        break_ = "" if outcome.content.endswith("\n") else "\n"
+        hint = "; answer with what you have" if left == 1 else ""
+        return replace(outcome, content=f"{outcome.content}{break_}[turns left: {left}{hint}]")

@@ -1,0 +1,41 @@
+"""Near the limit of turns, and only there, results say how many are left."""
+
+from __future__ import annotations
+
+import pytest
+from kernel_bench import FakeKernel
+from rlm.history import History
+from rlm.messages import Assistant, User
+from rlm.tools.ipython import IPython
+from rlm.tools.turns_left import TurnsLeft
+
+
+@pytest.mark.parametrize(
+    ("turns", "told"),
+    [
+        (26, ""),
+        (27, "[turns left: 3]"),
+        (28, "[turns left: 2]"),
+        (29, "[turns left: 1; answer with what you have]"),
+        (30, ""),
+    ],
+)
+async def test_the_last_turns_are_counted(turns: int, told: str) -> None:
+    tool = TurnsLeft(IPython(FakeKernel(lambda event: None), 300), last=30, allowed=30)
+    assert (await tool.run({"code": "6 * 7"}, history(turns))).content == f"42\n{told}"
+    assert tool.name == "ipython"
+    assert tool.schema()["name"] == "ipython"
+
+
+@pytest.mark.parametrize(("allowed", "turns", "told"), [(3, 2, False), (4, 3, True), (8, 5, False), (8, 6, True)])
+async def test_of_a_short_run_the_last_quarter_counts(allowed: int, turns: int, told: bool) -> None:
+    """It goes on with ten turns of an earlier one."""
+    tool = TurnsLeft(IPython(FakeKernel(lambda event: None), 300), last=10 + allowed, allowed=allowed)
+    assert ("turns left" in (await tool.run({"code": "1"}, history(10 + turns))).content) == told
+
+
+def history(turns: int) -> History:
+    conversation = History().add(User("task"))
+    for _ in range(turns):
+        conversation = conversation.add(Assistant("", ()))
+    return conversation
