@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from rlm.adaptation import Adaptation
 from rlm.agent import Agent
 from rlm.budget import Spent, Stop, TurnLimit
 from rlm.context import Compact
@@ -51,6 +52,7 @@ class ScriptedModel:
 
     def __init__(self, *script: Reply | BaseException | Stuck) -> None:
         self.params: Wire = {"temperature": 0}
+        self.adaptations: frozenset[Adaptation] = frozenset()
         self.script = list(script)
         self.seen: list[Request] = []
 

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rlm.adaptation import Adaptation, adapt
 from rlm.budget import Spent, Stop
 from rlm.conversation import Conversation
-from rlm.errors import ContextTooLong, ModelError
-from rlm.events import Answered, Asking, CallEnded, CallStarted, Replied, Requested
-from rlm.messages import Kind, Outcome, Reply, System, ToolCall, ToolResult, User
+from rlm.errors import ContextTooLong, MessagesRefused, ModelError
+from rlm.events import Answered, Asking, CallEnded, CallStarted, Failed, Replied, Requested
+from rlm.messages import Assistant, Ending, Kind, Outcome, Reply, System, ToolCall, ToolResult, User, ending
 from rlm.ports import Context, Limits, Model, Sink, ToolChoice
 from rlm.state import State
+from rlm.textcall import is_call
 from rlm.toolbox import Toolbox
 
+REMINDER = (
+    "You wrote a tool call as text, so nothing was run. To call a tool, use the function calling of the API: a tool "
+    "call beside your message, with the tool's name and its arguments. If this was your answer, give it in other words."
+)
+NO_CALLS = (
+    "The model writes its tool calls as text, also after it was told. Start its server with a parser for them "
+    "(vLLM: --enable-auto-tool-choice --tool-call-parser; llama.cpp: --jinja), or take another model."
+)
 GO_ON = "Your message was cut off at the length limit. Go on exactly where it stopped."
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended. `answer` is partial unless `stop` is `done`."""
+    """How a run ended. `answer` is partial unless `stop` is `done`; `words` are the provider's, if they ended it."""
 
     answer: str
     stop: Stop
     spent: Spent
+    words: str = ""
 
 
 class Agent(Conversation):
@@ -38,6 +49,8 @@ class Agent(Conversation):
         self._context = context
         self._limits = limits
         self._requested: Requested | None = None
+        self._words = ""
+        self._reminded = False
 
     async def run(self, *opening: System | User) -> Result:
         """Say `opening`, then work until the model answers or a limit is reached.
@@ -51,29 +64,53 @@ class Agent(Conversation):
             self.settle()
             for message in opening:
                 self.tell(message)
+            self._words, self._reminded = "", False
             stop = await self._work()
-            self.close(stop)
+            self.close(stop, self._words)
         except asyncio.CancelledError:
             self.close(Stop.CANCELLED)
             raise
         except BaseException as error:
             self.close(Stop.ERROR, str(error) or type(error).__name__)
             raise
-        return Result(self.state.answer, stop, self.state.spent)
+        return Result(self.state.answer, stop, self.state.spent, self._words)
 
     async def _work(self) -> Stop:
+        reply: Reply | None = None
         try:
             while (stop := self._limits.reached(self.state.spent)) is None:
                 if self.state.cut:
                     self.tell(User(GO_ON, Kind.NOTE))
                 await self._context.fit(self)
                 reply = await self._ask()
-                if (stop := verdict(reply)) is not None:
+                stop = verdict(reply)
+                if stop is Stop.DONE and self._is_call(reply.message.text):
+                    self._remind()
+                    stop = None
+                if stop is not None:
                     break
                 await self._follow(reply)
-        except ContextTooLong:
+        except ContextTooLong as error:
+            self._words = str(error)
             return Stop.CONTEXT_LIMIT
-        return Stop.LENGTH if self.state.cut else stop
+        stop = Stop.LENGTH if self.state.cut else stop
+        if reply is not None and stop in (Stop.LENGTH, Stop.CONTENT_FILTER):
+            self._words = f"The provider ended the message: {reply.finish}."
+        return stop
+
+    def _is_call(self, text: str) -> bool:
+        names = [schema["name"] for schema in self._tools.schemas()]
+        return bool(names) and is_call(text, names)
+
+    def _remind(self) -> None:
+        """
+        Raises:
+            ModelError: it has been told already.
+        """
+        if self._reminded:
+            raise ModelError(NO_CALLS)
+        self._reminded = True
+        self.tell(User(REMINDER, Kind.NOTE))
 
     async def _ask(self) -> Reply:
         """One turn's request; made shorter and asked again while the provider finds it too long."""
@@ -88,12 +125,31 @@ class Agent(Conversation):
         """One model call that is no turn. The same tools, for dropping them would change the rendered prompt."""
         return await self._request("none", aside=True)
 
+    def report(self, problem: str) -> None:
+        self.emit(Failed(problem))
+
     async def _request(self, tool_choice: ToolChoice, *, aside: bool = False) -> Reply:
+        """One request; sent again in another form if that is what the provider wants."""
+        while True:
+            self.adapt(self._model.adaptations)
+            choice: ToolChoice = "auto" if Adaptation.NO_TOOL_CHOICE in self._model.adaptations else tool_choice
+            try:
+                return await self._send(choice, aside=aside)
+            except MessagesRefused:
+                known = self._model.adaptations
+                without_choice = choice == "none" and Adaptation.NO_TOOL_CHOICE in known
+                if not self.adapt(known) and not without_choice:
+                    raise
+
+    async def _send(self, tool_choice: ToolChoice, *, aside: bool) -> Reply:
         tools = self._tools.schemas()
         choice = {"tool_choice": tool_choice} if tools and tool_choice != "auto" else {}
         self._announce(Requested(self._model.name, tools, self._model.params | choice))
         self.emit(Asking(aside))
         reply = await self._model.complete(self.state.history.messages, tools, tool_choice)
+        message = adapt(reply.message, self._model.adaptations)
+        assert isinstance(message, Assistant)
+        reply = replace(reply, message=message)
         self.emit(Replied(reply, aside))
         return reply
 
@@ -127,9 +183,9 @@ def verdict(reply: Reply) -> Stop | None:
     text = reply.message.text.strip()
     if reply.message.calls:
         return None
-    if reply.finish == "content_filter":
+    if ending(reply.finish) is Ending.CONTENT_FILTER:
         return Stop.CONTENT_FILTER
-    if reply.finish == "length":
+    if ending(reply.finish) is Ending.LENGTH:
         return None if text else Stop.LENGTH
     if not text:
         raise ModelError("The model sent an empty message. Try again, or try another model.")

@@ -505,6 +505,17 @@ def state_folder(environ: Mapping[str, str] | None = None) -> Path | None:
     return home / ".local" / "state" if home.is_absolute() else None
 
 
+def network_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What the environment says of proxies and certificates, by name."""
+    environ = os.environ if environ is None else environ
+    return {name: value for name, value in environ.items() if name.upper() in _NETWORK}
+
+
+_NETWORK = frozenset(
+    ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+)
+
+
 def pager(environ: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str]]:
     """The words of the user's pager, and its environment, which has no credentials.
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from rlm.clip import clip
-from rlm.errors import ContextTooLong
+from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
 from rlm.history import History
-from rlm.messages import Kind, ToolResult, User
+from rlm.messages import Ending, Kind, ToolResult, User, ending
 from rlm.ports import Context, Scribe
 
 ASK = (
@@ -16,6 +14,8 @@ ASK = (
     "The newest turns, the kernel and its variables stay. Answer with the summary alone; call no tool."
 )
 SUMMARY = "Your summary of the turns that were dropped:\n\n{}\n\nGo on with the task."
+
+_NOT_COMPACTED = "The conversation was not compacted: {}"
 
 FAT = 20_000
 """A tool result longer than this (characters) is cut before anything else when the context overflows."""
@@ -50,8 +50,14 @@ class Compact:
     async def fit(self, scribe: Scribe) -> None:
         if self._at is None or scribe.state.prompt_tokens < max(self._at, self._not_before):
             return
-        with suppress(ContextTooLong):  # the turn's own request comes next, and calls for `shrink`
+        try:
             await self._compact(scribe)
+        except ContextTooLong:
+            pass  # the turn's own request comes next, and calls for `shrink`
+        except ModelUnavailable:
+            raise
+        except ModelError as error:
+            scribe.report(_NOT_COMPACTED.format(error))
         # What is still too much now stays so: wait until there is more to drop.
         self._not_before = scribe.state.prompt_tokens * 11 // 10
 
@@ -65,10 +71,15 @@ class Compact:
         while True:
             try:
                 return await self._compact(scribe) or shorter
+            except ModelUnavailable:
+                raise
             except ContextTooLong:
                 old = self._old(scribe.state.history)
                 scribe.drop(scribe.state.history.in_turns(old[: 1 + len(old) // 4]), "context_limit")
                 shorter = True
+            except ModelError as error:
+                scribe.report(_NOT_COMPACTED.format(error))
+                return shorter
 
     async def _compact(self, scribe: Scribe) -> bool:
         history = scribe.state.history
@@ -108,8 +119,9 @@ async def _summary(scribe: Scribe) -> str:
     try:
         reply = await scribe.ask_aside()
     finally:
-        scribe.drop(scribe.state.history.asides(), "summary_call")
-    return reply.message.text.strip() if reply.finish == "stop" else ""
+        scribe.retract()
+    whole = ending(reply.finish) is Ending.STOP and not reply.message.calls
+    return reply.message.text.strip() if whole else ""
 
 
 def _cut_fat_result(scribe: Scribe) -> bool:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rlm.adaptation import Adaptation
 from rlm.budget import Spent, Stop
 from rlm.history import Summary
-from rlm.messages import Reply, Schema, System, ToolCall, ToolResult, Usage, User, Wire
+from rlm.messages import Message, Reply, Schema, System, ToolCall, ToolResult, Usage, User, Wire
 
 # ---- the conversation
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """The system prompt, the user, or rlm itself."""
+    """The system prompt, the user, or rlm itself. `anew`: said before, and dropped to be said in another form."""
 
     message: System | User
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,10 @@ class Replied:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A tool."""
+    """A tool. `anew` as above."""
 
     result: ToolResult
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,20 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Adapted:
+    """From here on the messages are sent in the form that the provider asked for. They keep their numbers.
+
+    `changed` and `gone` say what that makes of those in the context, for readers of the journal.
+    """
+
+    adaptations: tuple[Adaptation, ...]
+    changed: tuple[tuple[int, Message], ...] = ()
+    gone: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
-    """The last event of a run. `error` is empty unless `stop` is `error`."""
+    """The last event of a run. `error`: what went wrong, or the provider's words where they caused the stop."""
 
     stop: Stop
     answer: str
@@ -154,6 +169,14 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The pause that a `Retried` began goes on for another `left` seconds."""
+
+    reason: str
+    left: float
+
+
+@dataclass(frozen=True, slots=True)
 class CallStarted:
     call: ToolCall
 
@@ -175,6 +198,7 @@ Event = (
     | Replied
     | Answered
     | Dropped
+    | Adapted
     | Stopped
     | Requested
     | Retried
@@ -187,6 +211,7 @@ Event = (
     | ChildEnded
     | Asking
     | Delta
+    | Waiting
     | CallStarted
     | CellOutput
     | CallEnded

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
+from rlm.adaptation import Adaptation, adapt
 from rlm.messages import Assistant, Kind, Message, ToolCall, ToolResult, User, size
 
 OPENING = 0
@@ -55,7 +56,8 @@ class History:
     def add(self, message: Message) -> History:
         """Say `message`. A turn is an assistant message and what answers it."""
         turns = self.turns + isinstance(message, Assistant)
-        turn = OPENING if isinstance(message, User) and message.kind is not Kind.NOTE else turns
+        lasting = isinstance(message, User) and any(part.kind is not Kind.NOTE for part in message.parts)
+        turn = OPENING if lasting else turns
         return self._with(Entry(self.said, turn, message), turns)
 
     def add_aside(self, message: Assistant) -> History:
@@ -72,6 +74,13 @@ class History:
         summaries = (*self.summaries, summary) if summary else self.summaries
         return replace(self, entries=entries, summaries=summaries, size=sum(size(entry.message) for entry in entries))
 
+    def adapted(self, adaptations: Collection[Adaptation]) -> History:
+        """The same conversation in the form that a provider asks for. Numbers stay."""
+        entries = tuple(replace(entry, message=adapt(entry.message, adaptations)) for entry in self.entries)
+        if Adaptation.ROLE_ORDER in adaptations:
+            entries = _joined(entries)
+        return replace(self, entries=entries, size=sum(size(entry.message) for entry in entries))
+
     def live_turns(self) -> list[int]:
         """The numbers of the turns in the context, oldest first."""
         return sorted({entry.turn for entry in self.entries} - {OPENING})
@@ -87,7 +96,15 @@ class History:
     def asides(self) -> tuple[int, ...]:
         """The numbers of what a compaction said and has not taken back yet."""
         replies = (e.number for e in self.entries if e.turn == OPENING and isinstance(e.message, Assistant))
-        return (*self.of_kind(Kind.ASK), *replies)
+        return (*self.of_kind(Kind.ASK), *replies, *(number for number, _ in self.asked_in()))
+
+    def asked_in(self) -> tuple[tuple[int, Message], ...]:
+        """The messages that a request for a summary was joined to, as they were before."""
+        return tuple(
+            (e.number, replace(e.message, joined=without_ask(e.message.joined)))
+            for e in self.entries
+            if isinstance(e.message, User | ToolResult) and without_ask(e.message.joined) != e.message.joined
+        )
 
     def unanswered(self) -> list[ToolCall]:
         """The calls of the newest turn that have no result. Ids may repeat between turns."""
@@ -99,6 +116,25 @@ class History:
     def settle(self) -> History:
         """The same conversation in a state that a model accepts: nothing asked and left open."""
         history = self.drop(self.asides())
+        for _, message in self.asked_in():
+            history = history.add(message)
         for call in history.unanswered():
             history = history.add(ToolResult(call, UNFINISHED, ok=False))
         return history
+
+
+def without_ask(users: Iterable[User]) -> tuple[User, ...]:
+    return tuple(user for user in users if user.kind is not Kind.ASK)
+
+
+def _joined(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """No user message behind a tool's or another user's."""
+    kept: list[Entry] = []
+    for entry in entries:
+        before = kept[-1].message if kept else None
+        if isinstance(entry.message, User) and isinstance(before, User | ToolResult):
+            joined = replace(before, joined=(*before.joined, *entry.message.parts))
+            kept[-1] = replace(kept[-1], message=joined)
+        else:
+            kept.append(entry)
+    return tuple(kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +19,35 @@ class Kind(StrEnum):
     NOTE = "note"  # rlm: goes with the turn it follows
     ASK = "ask"  # rlm asks for a summary
     SUMMARY = "summary"  # rlm hands over what was dropped
+
+
+class Ending(StrEnum):
+    """What a finish reason means. `stop` is any that means nothing worse, calls included."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    ERROR = "error"
+
+
+_ENDINGS = {
+    Ending.LENGTH: """length max_tokens max_output_tokens max_completion_tokens max_new_tokens max_length model_length
+        token_limit context_length model_context_window_exceeded context_window_exceeded truncated incomplete""",
+    Ending.CONTENT_FILTER: """content_filter content_filtered filtered safety recitation sensitive prohibited_content
+        blocklist blocked spii language refusal guardrail_intervened guardrail moderation policy_violation model_armor
+        image_safety image_prohibited_content image_recitation error_toxic toxic""",
+    Ending.ERROR: """error network_error server_error malformed_function_call unexpected_tool_call too_many_tool_calls
+        insufficient_system_resource abort aborted cancelled overloaded""",
+}
+"""The spellings of OpenAI, Anthropic, Gemini, Mistral, Cohere, Bedrock, Zhipu, DeepSeek, vLLM and SGLang."""
+
+_ENDING_OF = {word: end for end, words in _ENDINGS.items() for word in words.split()}
+
+
+def ending(finish: str) -> Ending:
+    """What a provider's finish_reason means, in whatever case and with whatever prefix it is spelt."""
+    word = finish.strip().lower().replace("-", "_").replace(" ", "_").rpartition(".")[2]
+    return _ENDING_OF.get(word.removeprefix("finish_reason_"), Ending.STOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +80,22 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """`content` is text, or a list of parts where pictures go along."""
+    """`content` is text, or a list of parts where pictures go along.
+
+    `joined` are user messages that follow it directly: many chat templates refuse two user messages in a row.
+    """
 
     content: str | list[Wire]
     kind: Kind = Kind.TASK
+    joined: tuple[User, ...] = ()
 
     def wire(self) -> Wire:
-        return {"role": "user", "content": self.content}
+        return {"role": "user", "content": _with_joined(self.content, self.joined)}
+
+    @property
+    def parts(self) -> tuple[User, ...]:
+        """It and what is joined to it, one by one."""
+        return (replace(self, joined=()), *self.joined)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +109,16 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Assistant:
-    """`received` is the provider's message, unknown fields and all: it is echoed back and journalled as it is."""
+    """`received` is the provider's message, unknown fields and all: it is sent back and journalled as it is.
+
+    Where a call in it had to be repaired, `written` holds what the model wrote instead (name and arguments), by the
+    call's id; `calls` are as the model wrote them.
+    """
 
     text: str
     calls: tuple[ToolCall, ...] = ()
     received: Wire = field(default_factory=dict)
+    written: Wire = field(default_factory=dict)
 
     def wire(self) -> Wire:
         return self.received
@@ -83,12 +126,25 @@ class Assistant:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
+    """`joined` are user messages that follow it directly: many chat templates refuse those behind a tool's."""
+
     call: ToolCall
     content: str
     ok: bool = True
+    joined: tuple[User, ...] = ()
 
     def wire(self) -> Wire:
-        return {"role": "tool", "tool_call_id": self.call.id, "content": self.content}
+        content = _with_joined(self.content, self.joined)
+        return {"role": "tool", "tool_call_id": self.call.id, "content": content}
+
+
+def _with_joined(content: str | list[Wire], joined: tuple[User, ...]) -> str | list[Wire]:
+    """One text, a blank line between the parts; a list of parts where one of them is."""
+    contents = [content, *(user.content for user in joined)]
+    texts = [each for each in contents if isinstance(each, str)]
+    if len(texts) == len(contents):
+        return "\n\n".join(text for text in texts if text) if joined else content
+    return [part for each in contents for part in ([{"type": "text", "text": each}] if isinstance(each, str) else each)]
 
 
 Message = System | User | Assistant | ToolResult
@@ -121,17 +177,27 @@ class Outcome:
     forget: Forget | None = None
 
 
-def assistant(received: Wire) -> Assistant:
-    """Read a chat message. It must already be sound: see `rlm.models.sound`."""
-    calls = tuple(
-        ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"])
-        for call in received.get("tool_calls") or ()
-    )
-    return Assistant(str(received.get("content") or received.get("refusal") or ""), calls, received)
+def assistant(received: Wire, written: Wire | None = None) -> Assistant:
+    """Read a chat message. It must already be sound: see `rlm.models.normalize`."""
+    written = written or {}
+    calls = []
+    for call in received.get("tool_calls") or ():
+        function = written.get(call["id"], call["function"])
+        calls.append(ToolCall(call["id"], function["name"], function["arguments"]))
+    return Assistant(str(received.get("content") or received.get("refusal") or ""), tuple(calls), received, written)
+
+
+def joined_to(message: Message) -> tuple[User, ...]:
+    """The user messages that were joined to a message."""
+    return message.joined if isinstance(message, User | ToolResult) else ()
 
 
 def size(message: Message) -> int:
     """Characters of a message, roughly what it costs."""
+    return _own_size(message) + sum(map(_own_size, joined_to(message)))
+
+
+def _own_size(message: Message) -> int:
     match message:
         case System(text):
             return len(text)

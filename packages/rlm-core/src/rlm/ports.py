@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from rlm.adaptation import Adaptation
 from rlm.budget import Spent, Stop
 from rlm.events import Event
 from rlm.history import History
@@ -31,16 +32,23 @@ class Model(Protocol):
         """What every request carries besides model, messages and tools."""
         ...
 
+    @property
+    def adaptations(self) -> frozenset[Adaptation]:
+        """What the provider is known to need of the messages. Learnt from its refusals; it only grows."""
+        ...
+
     async def complete(
         self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice = "auto"
     ) -> Reply:
         """One answer, after as many retries as it takes.
 
-        The reply's message is sound: call ids are unique, arguments are strings, and the provider accepts it back.
+        The reply's message is sound: call ids are unique, names and arguments are such that any provider accepts them
+        back, with what the model really wrote beside them.
         Cancelling gives the request up.
 
         Raises:
             ContextTooLong: the provider says the conversation is too long.
+            MessagesRefused: their form is refused, and `adaptations` say in which it may be taken.
             CredentialsError: the key is missing or refused.
             ModelUnavailable: it failed for now, and retrying did not help.
             ModelError: it refused the request.
@@ -124,6 +132,14 @@ class Scribe(Protocol):
 
     def shorten(self, number: int, content: str) -> None:
         """Give the tool result `number` of the newest turn another content."""
+        ...
+
+    def retract(self) -> None:
+        """Take back a request for a summary, and the reply to it."""
+        ...
+
+    def report(self, problem: str) -> None:
+        """Something went wrong that the run survives."""
         ...
 
     async def ask_aside(self) -> Reply:

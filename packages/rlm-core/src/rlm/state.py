@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from rlm.budget import Spent
-from rlm.events import Answered, Dropped, Event, Replied, Said
+from rlm.events import Adapted, Answered, Dropped, Event, Replied, Said
 from rlm.history import History
-from rlm.messages import Kind, Reply, User
+from rlm.messages import Ending, Kind, Reply, User, ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,12 @@ class State:
 
     def after(self, event: Event) -> State:
         match event:
-            case Said(User(kind=Kind.TASK) as task):
+            case Said(User(kind=Kind.TASK) as task, anew=False):
                 return replace(self, history=self.history.add(task), answer="", cut=False)
             case Said(message) | Answered(message):
                 return replace(self, history=self.history.add(message))
-            case Dropped(numbers, _, summary):
-                return replace(self, history=self.history.drop(numbers, summary))
+            case Dropped() | Adapted():
+                return replace(self, history=_reduced(self.history, event))
             case Replied(reply, aside=True):
                 history = self.history.add_aside(reply.message)
                 return replace(self, history=history, spent=self.spent.on_upkeep(reply.usage))
@@ -43,13 +43,19 @@ class State:
             self.history.add(message),
             self.spent.on_turn(reply.usage, self.history.size),
             answer=self.answer + text if self.cut else text or self.answer,
-            cut=reply.finish == "length" and text != "" and not message.calls,
+            cut=ending(reply.finish) is Ending.LENGTH and text != "" and not message.calls,
         )
 
     @property
     def prompt_tokens(self) -> int:
         """An estimate of the next prompt; 0 when nothing has been counted yet."""
         return self.spent.estimate(self.history.size)
+
+
+def _reduced(history: History, event: Dropped | Adapted) -> History:
+    if isinstance(event, Dropped):
+        return history.drop(event.numbers, event.summary)
+    return history.adapted(event.adaptations)
 
 
 def replay(events: Iterable[Event], start: State | None = None) -> State:

@@ -13,7 +13,8 @@ from rlm.config import Config, redactor_of, state_folder
 from rlm.errors import ConfigError, CredentialsError, KernelError
 from rlm.history import History
 from rlm.messages import Outcome, Schema
-from rlm.models.openai import Endpoint, OpenAIClient
+from rlm.models.endpoint import Endpoint
+from rlm.models.openai import OpenAIClient
 from rlm.models.replay import Recording
 from rlm.ports import Kernel, Model, Sink, Tool
 from rlm.sandbox import Box, SandboxPolicy, open_policy

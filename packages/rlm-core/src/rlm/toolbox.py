@@ -5,12 +5,16 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
+from rlm.clip import clip
 from rlm.errors import BadArguments, ToolError, UnknownTool
 from rlm.history import History
 from rlm.messages import Outcome, Schema, ToolCall
 from rlm.ports import Tool
+
+_QUOTED = 300  # characters of what the model wrote
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -51,15 +55,43 @@ def arguments(call: ToolCall, schema: Schema) -> dict[str, Any]:
         BadArguments: with what is right.
     """
     try:
-        given = json.loads(call.arguments)
+        given = json.loads(call.arguments, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise BadArguments(f"The arguments of {call.name} are not JSON ({error}). {usage(schema)}") from None
+        raise BadArguments(_not_an_object(call, f"are not JSON ({error})", schema)) from None
     if not isinstance(given, dict):
-        raise BadArguments(f"The arguments of {call.name} must be one JSON object. {usage(schema)}")
+        raise BadArguments(_not_an_object(call, "must be one JSON object", schema))
+    given = _as_meant(given, schema["parameters"])
     wrong = _wrong(given, schema["parameters"])
     if wrong:
         raise BadArguments(f"{call.name}: {wrong} {usage(schema)}")
     return given
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"there is no {constant}")
+
+
+def _not_an_object(call: ToolCall, what: str, schema: Schema) -> str:
+    """With what the model wrote: in the conversation stands an empty object, which is all that some providers take."""
+    return f"The arguments of {call.name} {what}: {clip(call.arguments, _QUOTED)}\n{usage(schema)}"
+
+
+def _as_meant(given: dict[str, Any], parameters: Schema) -> dict[str, Any]:
+    """Without what is null and need not be given; a number or a truth that is written as a text is one."""
+    required, properties = parameters.get("required", ()), parameters["properties"]
+    kept = {name: value for name, value in given.items() if value is not None or name in required}
+    return {
+        name: _value(value, properties[name]["type"]) if name in properties else value for name, value in kept.items()
+    }
+
+
+def _value(value: Any, kind: str) -> Any:
+    if kind in ("integer", "number", "boolean") and isinstance(value, str):
+        with suppress(ValueError):
+            meant = json.loads(value.strip().lower(), parse_constant=_refuse)
+            value = meant if isinstance(meant, int | float) else value
+    whole = kind == "integer" and isinstance(value, float) and value.is_integer()
+    return int(value) if whole else value
 
 
 def usage(schema: Schema) -> str:

@@ -127,7 +127,8 @@ class Spy:
         if name in ("openai", "openai.types", "httpcore", "httpcore2"):
             loaded_by.append(threading.current_thread() is threading.main_thread())
 sys.meta_path.insert(0, Spy())
-from rlm.models.openai import Endpoint, OpenAIClient
+from rlm.models.endpoint import Endpoint
+from rlm.models.openai import OpenAIClient
 async def main():
     async with OpenAIClient(Endpoint("http://127.0.0.1:9/v1")) as client:
         await client.open()

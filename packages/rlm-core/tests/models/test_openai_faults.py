@@ -18,7 +18,8 @@ from rlm.context import Compact
 from rlm.errors import ContextTooLong, CredentialsError, ModelError, ModelUnavailable, RlmError
 from rlm.events import Event, Retried
 from rlm.messages import System, User
-from rlm.models.openai import Endpoint, OpenAIClient
+from rlm.models.endpoint import Endpoint
+from rlm.models.openai import OpenAIClient
 from rlm.toolbox import Toolbox
 from scripted import Answer, Scripted, always, error, in_order, text
 from waiting import PATIENCE

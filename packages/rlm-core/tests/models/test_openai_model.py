@@ -17,7 +17,8 @@ import pytest
 from rlm.errors import ConfigError, CredentialsError, ModelError, ModelUnavailable
 from rlm.events import Delta, Event, Retried
 from rlm.messages import Reply, System, ToolResult, Usage, User
-from rlm.models.openai import Endpoint, OpenAIClient, OpenAIModel
+from rlm.models.endpoint import Endpoint
+from rlm.models.openai import OpenAIClient, OpenAIModel
 from scripted import Answer, Request, Scripted, always, calls, error, half, hang, reset, stall, text
 
 BASH = {"name": "bash", "description": "d", "parameters": {"type": "object", "properties": {}}}
@@ -113,7 +114,8 @@ def test_what_the_environment_holds_for_openai_goes_to_nobody_else(key: str | No
     program = f"""
 import asyncio
 from rlm.messages import User
-from rlm.models.openai import Endpoint, OpenAIClient
+from rlm.models.endpoint import Endpoint
+from rlm.models.openai import OpenAIClient
 async def main(url):
     async with OpenAIClient(Endpoint(url, {key!r})) as client:
         await client.model("m", depth=0, sink=lambda _: None, stream={stream}).complete([User("hi")], [])

@@ -17,7 +17,8 @@ from rlm.cli.streams import put
 from rlm.config import Config, guest_environment, hide_credentials, read_config, redactor_of, state_folder
 from rlm.errors import ConfigError, RlmError, SessionError
 from rlm.kernel import JupyterKernel, KernelSpec
-from rlm.models.openai import Endpoint, OpenAIClient
+from rlm.models.endpoint import Endpoint
+from rlm.models.openai import OpenAIClient
 from rlm.process.limits import check_limits
 from rlm.sandbox import Box
 from rlm.scratch import private_folder

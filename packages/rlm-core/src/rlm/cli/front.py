@@ -132,6 +132,8 @@ class Front:
         self._screen(told)
         with ExitStack() as rest:  # what goes wrong with one of them keeps nobody from the others
             rest.callback(self._footer, told["stop_reason"])
+            if told["status"] == "limit" and told.get("error"):  # the provider's words, where they were the reason
+                rest.callback(self._screen.note, told["error"])
             rest.callback(self._print, told, code, error)
             if told["answer"]:
                 self._output.write(f"{told['answer']}\n")

@@ -7,7 +7,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -22,6 +22,7 @@ class Retry(Enum):
 
     NEVER = "never"
     SOME = "a few times"
+    BRIEFLY = "for ten seconds, unless the server has answered in this run"
     BUDGET = "until the budget is spent"
 
 
@@ -40,12 +41,27 @@ class Refusal(Fault):
 
 
 class Breakdown(Fault):
-    """There was no answer, or none that makes sense. `reason` is short; `lasting`: it will be the same next time."""
+    """There was no answer, or none that makes sense. `reason` is short.
 
-    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+    `unreadable`: there was one, in a form that cannot be read; another form may be. `unreached`: nobody answered.
+    `lasting`: it will be the same next time; `hint` says what to do.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        unreadable: bool = False,
+        unreached: bool = False,
+        lasting: bool = False,
+        hint: str = "",
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.unreadable = unreadable
+        self.unreached = unreached
         self.lasting = lasting
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,8 @@ _LATER = "Try again later."
 _KEY = "Set or correct RLM_API_KEY (the key for RLM_BASE_URL) or OPENAI_API_KEY."
 _MODEL = "Check RLM_MODEL, and RLM_BASE_URL."
 _URL = "Check RLM_BASE_URL."
+_RUNNING = "Is the server running? Check RLM_BASE_URL."
+_PROXY = "Set user and password in the proxy's URL (HTTP_PROXY, HTTPS_PROXY)."
 _PLAN = "Check the plan and the billing of the account."
 _CERTIFICATE = "Set SSL_CERT_FILE to a file that holds your authority's certificate."
 
@@ -98,14 +116,28 @@ OVERFLOW = (
 
 _OVERFLOW = re.compile("|".join(OVERFLOW))
 _NEVER_FITS = re.compile(r"request too large for")  # a single request over the tokens per minute: never fits
-_QUOTA = re.compile(r"insufficient_quota|insufficient balance|credit balance is too low|check your plan and billing")
-_PASSING = re.compile(r"retrydelay|per minute")  # Gemini's rate limit speaks of billing, too
+_QUOTA = re.compile(
+    r"insufficient_(user_)?quota|insufficient (account )?(balance|credits?|funds)|credit balance is too low"
+    r"|check your (plan and )?billing|billing_(hard_limit|not_active)|billing hard limit"
+    r"|budget.{0,20}exceeded|exceeded.?budget|over budget|exceeds? (the |your )?budget|max budget"  # LiteLLM
+    r"|exceeded_current_quota|spend(ing)? (limit|cap)|used all available credits|(requires|out of) (more )?credits"
+    r"|(key|credit|credits|token quota) (limit )?(has been )?(exceeded|exhausted)|no resource package|arrearage"
+    r"|usage limit (has been )?(reached|exceeded)|quota.{0,20}(exhausted|used up)|allocationquota|余额不足"
+)
+_PASSING = re.compile(r"retrydelay|per minute|requests? per|tokens? per")  # Gemini's rate limit speaks of billing, too
 _BAD_KEY = re.compile(r"(invalid|incorrect|no|missing) api[ _-]?key|api[ _-]?key (is )?(not valid|invalid|missing)")
 _UNKNOWN_MODEL = re.compile(
-    r"model_not_found|(model|deployment).{0,120}(not found|not exist|not available|unknown|invalid)"
-    r"|unknown model|invalid model|no such model|not a valid model",
-    re.DOTALL,
+    r"\b(model|deployment)\b[^.;]{0,100}?( not found|\bnot exist|n't exist|\bnot available|\bnot supported$)"
+    r"|\b(model|deployment) [`'\"\w./:@-]+ (is )?(unknown|invalid|not supported)"
+    r"|unknown model|invalid model|no such model|not a valid model|could not find (the )?model|model_?not_?found"
+    r"|api deployment for this resource does not exist|no endpoints found (for|matching)|model.not.exist",
 )
+TEMPLATE = re.compile(
+    r"jinja|chat[_ ]template|templateerror|raise_exception|while executing \w+ at line|after the optional system"
+    r"|roles must alternate|unexpected role|message_order|unable to generate parser|error rendering"
+    r"|parse tool call arguments|json\.exception\.",
+)
+"""How servers say that the model's chat template refuses the messages: the same ones it refuses always."""
 
 
 def judge(fault: Refusal | Breakdown) -> Verdict:
@@ -113,7 +145,9 @@ def judge(fault: Refusal | Breakdown) -> Verdict:
     if isinstance(fault, Refusal):
         return _judge_refusal(fault)
     if fault.lasting:
-        return Verdict(fault.reason, ModelError, hint=_CERTIFICATE)
+        return Verdict(fault.reason, ModelError, hint=fault.hint)
+    if fault.unreached:
+        return Verdict(fault.reason, ModelUnavailable, Retry.BRIEFLY, _RUNNING)
     return Verdict(fault.reason, ModelUnavailable, Retry.BUDGET, _LATER)
 
 
@@ -128,16 +162,36 @@ def _too_long(status: int, text: str) -> bool:
     return status == 413 or bool((_NEVER_FITS if status == 429 else _OVERFLOW).search(text))
 
 
+def _no_money_here(status: int, text: str) -> bool:
+    """Some say with 403 or 401 that a key has spent its budget."""
+    return status in (401, 403) and _no_money(status, text)
+
+
 def _no_access(status: int, text: str) -> bool:
     return status in (401, 403) or (status == 400 and bool(_BAD_KEY.search(text)))
 
 
 def _no_money(status: int, text: str) -> bool:
-    return status == 402 or bool(_QUOTA.search(text) and not _PASSING.search(text))
+    return status == 402 or (status in _REFUSING and bool(_QUOTA.search(text)) and not _PASSING.search(text))
+
+
+_REFUSING = (400, 401, 403, 429)  # a gateway's 503 may speak of its own budget of retries
 
 
 def _no_model(status: int, text: str) -> bool:
-    return status in (400, 404) and bool(_UNKNOWN_MODEL.search(text))
+    """By the message and the code alone: every other field may speak of models, and of what is invalid."""
+    return status in (400, 404, 422) and any(_UNKNOWN_MODEL.search(said) for said in _sayings(text))
+
+
+def _refused_by_template(status: int, text: str) -> bool:
+    return status in (400, 422, 500, 501) and bool(TEMPLATE.search(text))
+
+
+def _wants_tls(status: int, text: str) -> bool:
+    return status == 400 and bool(_PLAIN_HTTP.search(text))
+
+
+_PLAIN_HTTP = re.compile(r"http request (was sent )?to (an )?https (port|server)|requires tls")
 
 
 def _passes(status: int, _: str) -> bool:
@@ -148,6 +202,10 @@ _Sentence = tuple[type[RlmError], Retry, str]
 _REST: _Sentence = (ModelError, Retry.NEVER, "")
 _TABLE: tuple[tuple[Callable[[int, str], bool], _Sentence], ...] = (
     (_too_long, (ContextTooLong, Retry.NEVER, "")),
+    (_wants_tls, (ModelError, Retry.NEVER, "The server speaks https: set RLM_BASE_URL so.")),
+    (_refused_by_template, (ModelError, Retry.NEVER, "")),
+    (lambda status, _: status == 407, (ModelError, Retry.NEVER, _PROXY)),
+    (_no_money_here, (ModelError, Retry.NEVER, _PLAN)),
     (_no_access, (CredentialsError, Retry.NEVER, _KEY)),
     (_no_money, (ModelError, Retry.NEVER, _PLAN)),
     (_no_model, (ModelError, Retry.NEVER, _MODEL)),
@@ -176,18 +234,49 @@ def inside(error: Any) -> Refusal | Breakdown:
 def breakdown(error: BaseException, host: str) -> Breakdown:
     """Why `host` gave no answer. The innermost exception is where the system says what happened."""
     chain = list(_chain(error))
+    root, names = chain[-1], {type(link).__name__ for link in chain}
+    if isinstance(root, ssl.SSLError):
+        return _tls_breakdown(root, host)
+    if _BY_PROXY in names:
+        why = one_line(str(error.__cause__ or error))
+        return Breakdown(f"{host} refuses to connect ({why})", lasting=True, hint=_PROXY)
+    if _speaks_tls(root):
+        return Breakdown(f"{host} speaks https, not http", lasting=True, hint="Set RLM_BASE_URL to an https:// URL.")
+    if "DecodingError" in names:
+        return Breakdown("the reply cannot be decompressed", unreadable=True)
+    return _unanswered(chain, names, host)
+
+
+def _unanswered(chain: Sequence[BaseException], names: set[str], host: str) -> Breakdown:
     root = chain[-1]
-    if any(isinstance(link, TimeoutError) or "Timeout" in type(link).__name__ for link in chain):
-        return Breakdown("no answer in time")
-    if isinstance(root, ssl.SSLCertVerificationError):
-        return Breakdown(f"the certificate of {host} is not trusted ({root.verify_message})", lasting=True)
     if isinstance(root, socket.gaierror):
-        return Breakdown(f"the name {host} cannot be resolved")
+        return Breakdown(f"the name {host} cannot be resolved", unreached=True)
     if isinstance(root, ConnectionRefusedError):
-        return Breakdown(f"connection refused by {host}")
-    if any(isinstance(link, ConnectionError) or type(link).__name__ in _BROKEN_OFF for link in chain):
+        return Breakdown(f"connection refused by {host}", unreached=True)
+    if any(isinstance(link, TimeoutError) for link in chain) or any("Timeout" in name for name in names):
+        return Breakdown("no answer in time", unreached="ConnectTimeout" in names)
+    if any(isinstance(link, ConnectionError) for link in chain) or names & _BROKEN_OFF:
         return Breakdown("the connection broke off")
-    return Breakdown(f"no connection to {host} ({_line(str(root)) or type(root).__name__})")
+    return Breakdown(f"no connection to {host} ({one_line(str(root)) or type(root).__name__})", unreached=True)
+
+
+def _speaks_tls(error: BaseException) -> bool:
+    """A TLS alert in place of an HTTP status line."""
+    text = str(error)
+    return "\x15\x03" in text or "\\x15\\x03" in text
+
+
+def _tls_breakdown(error: ssl.SSLError, host: str) -> Breakdown:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = f"the certificate of {host} is not trusted ({error.verify_message})"
+        return Breakdown(why, lasting=True, hint=_CERTIFICATE)
+    if error.reason in _NO_TLS:
+        return Breakdown(f"{host} speaks http, not https", lasting=True, hint="Set RLM_BASE_URL to an http:// URL.")
+    return Breakdown(f"no TLS connection to {host} ({one_line(error.reason or str(error))})")
+
+
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+_BY_PROXY = "ProxyError"  # httpx, httpcore: it answered, and would not connect
 
 
 _BROKEN_OFF = frozenset({"ReadError", "WriteError", "RemoteProtocolError", "EndOfStream"})  # httpx, httpcore, anyio
@@ -200,22 +289,34 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield from _chain(below)
 
 
+def _sayings(text: str) -> list[str]:
+    """The message and the code of an error body."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return [text]
+    error = body.get("error") if isinstance(body, dict) else None
+    said = [_message(body), *(where.get("code") for where in (error, body) if isinstance(where, dict))]
+    return [each for each in said if isinstance(each, str)]
+
+
 def web_page(text: str) -> str:
     """That it is one, and its title; empty if it is none."""
     if not text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
         return ""
     title = re.search(r"<title[^>]*>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
-    return f"a web page ({_line(title.group(1))})" if title else "a web page"
+    return f"a web page ({one_line(title.group(1))})" if title else "a web page"
 
 
 def _told(text: str) -> str:
     """The provider's own words."""
     if page := web_page(text):
         return page
+    text = text.strip().removeprefix("data:")  # an error may come as an event
     try:
-        return _line(_message(json.loads(text)))
+        return one_line(_message(json.loads(text)))
     except ValueError:
-        return _line(text)
+        return one_line(text)
 
 
 def _message(body: Any) -> str:
@@ -229,7 +330,8 @@ def _message(body: Any) -> str:
     return body if isinstance(body, str) else json.dumps(body)
 
 
-def _line(text: str, limit: int = 300) -> str:
+def one_line(text: str, limit: int = 300) -> str:
+    """For a message."""
     text = " ".join(text.split())
     return text if len(text) <= limit else text[:limit] + "…"
 

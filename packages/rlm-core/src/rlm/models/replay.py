@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlm.adaptation import Adaptation
 from rlm.errors import ConfigError, ModelError
 from rlm.messages import Message, Reply, Schema, Wire, assistant
 from rlm.models.faults import Breakdown
-from rlm.models.sound import message, usage
+from rlm.models.normalize import message, usage
 from rlm.ports import ToolChoice
 from rlm.process import files
 
@@ -82,6 +83,10 @@ class ReplayModel:
     @property
     def params(self) -> Wire:
         return {}
+
+    @property
+    def adaptations(self) -> frozenset[Adaptation]:
+        return frozenset()
 
     async def complete(
         self,
@@ -165,11 +170,15 @@ def _reply(record: dict[str, Any], where: str) -> Reply:
     if not isinstance(wire, dict):
         raise ConfigError(f'{where}: "message" is missing, or no object.')
     try:
-        received = message(wire)
+        received, written = message(wire)
     except Breakdown as fault:
         raise ConfigError(f"{where}: {fault.reason}.") from None
     finish = record.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop")
-    return Reply(assistant(received), usage(record.get("usage"), lambda: 0, received), str(finish))
+    return Reply(
+        assistant(received, record.get("written") or written),
+        usage(record.get("usage"), lambda: 0, received),
+        str(finish),
+    )
 
 
 def _text(content: Any) -> str:

@@ -3,41 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass
 from typing import Any
 
 from rlm.messages import Wire
 from rlm.models.faults import Breakdown, inside
+from rlm.models.normalize import text_of
 
-_NAMES = frozenset({"role", "id", "type", "index", "name", "format"})
+_NAMES = frozenset({"role", "id", "type", "index", "format"})
 """Strings that some providers repeat in every piece, where others come in pieces."""
-
-
-_NO_USAGE = re.compile(r"stream_options|include_usage")
-_NO_STREAM = re.compile(
-    r"\b(cannot|can't|not|unsupported|unable)\b.{0,80}\bstream(ing)?\b"
-    r"|\bstream(ing)?\b.{0,80}(\bnot\b|unsupported|false)"
-)
-
-
-@dataclass(slots=True)
-class Streams:
-    """What an endpoint is known to take. Learnt from its refusals."""
-
-    possible: bool = True
-    with_usage: bool = True
-
-    def concede(self, status: int, text: str, *, with_usage: bool) -> bool:
-        """Whether a refused stream is worth another try without what was refused."""
-        if status not in (400, 422, 500, 501):
-            return False
-        if with_usage and _NO_USAGE.search(text.lower()):
-            self.with_usage = False
-            return True
-        refused = _NO_STREAM.search(text.lower()) is not None
-        self.possible = self.possible and not refused
-        return refused
 
 
 class Assembler:
@@ -45,10 +18,14 @@ class Assembler:
 
     def __init__(self) -> None:
         self._message: Wire = {}
-        self._calls: list[Wire] = []
-        self._places: dict[Any, int] = {}
+        self._calls = Calls()
         self._finish: Any = None
         self._usage: Any = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the provider has said how the message ends. Its usage may follow."""
+        return bool(self._finish)
 
     def add(self, chunk: Any) -> str:
         """Returns the text that the chunk adds.
@@ -57,66 +34,127 @@ class Assembler:
             Refusal, Breakdown: it is none.
         """
         if not isinstance(chunk, dict):
-            raise Breakdown("the stream holds something that is no JSON object")
+            raise Breakdown("the stream holds something that is no JSON object", unreadable=True)
         if chunk.get("error"):
             raise inside(chunk["error"])
         self._usage = chunk.get("usage") or self._usage
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else {}
-        if not isinstance(choice, dict):
-            raise Breakdown("the stream holds no message")
+        delta = choice.get("delta") or choice.get("message") or {} if isinstance(choice, dict) else None
+        if not isinstance(delta, dict):
+            raise Breakdown("the stream holds no message", unreadable=True)
         self._finish = choice.get("finish_reason") or self._finish
-        return self._add(choice.get("delta") or choice.get("message") or {})
+        return self._add(delta)
 
-    def body(self) -> Wire:
-        """
+    def body(self, *, done: bool = False) -> Wire:
+        """`done`: the provider said that this was all, which is an end, too.
+
         Raises:
             Breakdown: the stream ended before the message did.
         """
-        if self._finish is None:
-            raise Breakdown("the stream broke off")
-        calls = {"tool_calls": self._calls} if self._calls else {}
-        choice = {"message": self._message | calls, "finish_reason": self._finish}
-        return {"choices": [choice], "usage": self._usage}
+        calls = {"tool_calls": self._calls.made} if self._calls.made else {}
+        message = self._message | calls
+        if not self._finish and not (done and (message.keys() - {"role"})):
+            raise Breakdown("the stream broke off", unreadable=True)
+        return {"choices": [{"message": message, "finish_reason": self._finish}], "usage": self._usage}
 
     def _add(self, delta: Wire) -> str:
-        for piece in delta.get("tool_calls") or ():
+        calls = delta.get("tool_calls") or ()
+        for piece in calls if isinstance(calls, list | tuple) else (calls,):
             if not isinstance(piece, dict):
-                raise Breakdown("the stream holds a tool call that is none")
-            self._add_call(piece)
-        merge(self._message, {name: value for name, value in delta.items() if name != "tool_calls"})
-        content = delta.get("content")
-        return content if isinstance(content, str) else ""
-
-    def _add_call(self, piece: Wire) -> None:
-        place = self._place(piece)
-        merge(self._calls[place], {name: value for name, value in piece.items() if name != "index"})
-
-    def _place(self, piece: Wire) -> int:
-        """Which call a piece belongs to: by its index, where that can be."""
-        index = piece.get("index")
-        last = len(self._calls) - 1 if index is None and not piece.get("id") and self._calls else None
-        place = self._places.get(index, last)
-        if place is None or _begins_another(piece, self._calls[place]):
-            self._calls.append({})
-            place = self._places[index] = len(self._calls) - 1
-        return place
+                raise Breakdown("the stream holds a tool call that is none", unreadable=True)
+            self._calls.add(piece)
+        text = text_of(delta.get("content")) or ""
+        rest = {name: value for name, value in delta.items() if name not in ("tool_calls", "content")}
+        merge(self._message, rest | ({"content": text} if text else {}))
+        return text
 
 
-def _begins_another(piece: Wire, call: Wire) -> bool:
-    """Some give every call the index 0, or none: then another id begins a call, or another whole call does."""
-    id_, other = piece.get("id"), call.get("id")
-    if id_ and other:
-        return bool(id_ != other)
-    function = piece.get("function") or {}
-    return bool(function.get("name") and function.get("arguments")) and _is_whole(call)
+class Calls:
+    """The tool calls of a message. `made` holds them in the order in which they began."""
+
+    def __init__(self) -> None:
+        self.made: list[Wire] = []
+        self._places: dict[Any, Wire] = {}
+        self._alone: str | None = None  # a name that came alone, behind a whole call of the same name
+
+    def add(self, piece: Wire) -> None:
+        function = dict(piece["function"]) if isinstance(piece.get("function"), dict) else {}
+        alone, self._alone = self._alone, None
+        if alone and not function.get("name") and function.get("arguments"):
+            function["name"] = alone
+        call = self._whose(piece, function)
+        if call is None:
+            call = {}
+            self.made.append(call)
+            self._places[_index(piece)] = call
+        have = call.get("function", {}).get("arguments")
+        if isinstance(have, str) and _says_again(function.get("arguments"), have):
+            call["function"]["arguments"] = function.pop("arguments")
+        _merge_name(call, function)
+        rest = {name: value for name, value in piece.items() if name not in ("index", "function")}
+        merge(call, rest | {"function": {name: value for name, value in function.items() if name != "name"}})
+
+    def _whose(self, piece: Wire, function: Wire) -> Wire | None:
+        """The call that a piece belongs to; None if it begins one.
+
+        By its index where that can be, else by its id, else it is the newest.
+        """
+        index, id_ = _index(piece), piece.get("id")
+        known = [call for call in self.made if id_ and call.get("id") == id_]
+        if index is not None:
+            call = self._places.get(index)
+        else:
+            call = known[0] if known else self.made[-1] if self.made else None
+        return None if call is None or self._begins_another(id_, function, call) else call
+
+    def _begins_another(self, id_: Any, function: Wire, call: Wire) -> bool:
+        """Some give every call the index 0, or none; some give every piece of one call another id.
+
+        A call begins with its name. So a piece with a name begins one where the call so far is whole.
+        """
+        name, other_id = function.get("name"), call.get("id")
+        if not name or (id_ and id_ == other_id):
+            return False
+        same_name = name == call.get("function", {}).get("name")
+        if id_ and other_id:
+            return _is_whole(call) or not same_name
+        if not _is_whole(call):
+            return False
+        if same_name and not id_ and not function.get("arguments"):
+            self._alone = name  # said once more, or the beginning of another call: what follows tells
+            return False
+        return True
+
+
+def _index(piece: Wire) -> Any:
+    index = piece.get("index")
+    return index if isinstance(index, int | str) else None
 
 
 def _is_whole(call: Wire) -> bool:
+    arguments = call.get("function", {}).get("arguments")
+    return isinstance(arguments, dict) or _is_object(arguments)
+
+
+def _is_object(text: Any) -> bool:
     try:
-        return isinstance(json.loads(call["function"]["arguments"]), dict)
-    except (KeyError, TypeError, ValueError):
+        return isinstance(json.loads(text), dict)
+    except (TypeError, ValueError, RecursionError):
         return False
+
+
+def _says_again(arguments: Any, have: str) -> bool:
+    """Some repeat all arguments so far in every piece, or once more at the end."""
+    return isinstance(arguments, str) and have != "" and arguments.startswith(have) and _is_object(arguments)
+
+
+def _merge_name(call: Wire, function: Wire) -> None:
+    """Most send the name once, some in every piece, and a few in pieces."""
+    name, have = function.get("name"), call.setdefault("function", {}).get("name")
+    if isinstance(name, str) and name:
+        repeated = not isinstance(have, str) or name.startswith(have)
+        call["function"]["name"] = name if repeated else have + name
 
 
 def merge(whole: Wire, piece: Wire) -> None:
@@ -137,14 +175,14 @@ def merge(whole: Wire, piece: Wire) -> None:
 
 def _extend(whole: list[Any], pieces: list[Any]) -> None:
     for piece in pieces:
-        same = [item for item in whole if _index(piece) is not None and _index(item) == _index(piece)]
+        same = [item for item in whole if _place(piece) is not None and _place(item) == _place(piece)]
         if same:
             merge(same[0], piece)
         else:
             whole.append(_copy(piece))
 
 
-def _index(item: Any) -> Any:
+def _place(item: Any) -> Any:
     return item.get("index") if isinstance(item, dict) else None
 
 

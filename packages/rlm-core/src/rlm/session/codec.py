@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
+from rlm.adaptation import Adaptation, short_id
 from rlm.budget import Spent, Stop
 from rlm.errors import SessionError
 from rlm.events import (
+    Adapted,
     Answered,
     Asking,
     CallEnded,
@@ -32,9 +35,10 @@ from rlm.events import (
     Said,
     SkillsCalled,
     Stopped,
+    Waiting,
 )
 from rlm.history import Summary
-from rlm.messages import Kind, Reply, System, ToolCall, ToolResult, Usage, User, assistant
+from rlm.messages import Kind, Message, Reply, System, ToolCall, ToolResult, Usage, User, assistant, joined_to
 
 Record = dict[str, Any]
 """A JSON object. `type` says what it is; those with an `id` are journalled."""
@@ -103,15 +107,20 @@ class Encoder:
 
     def _conversation(self, event: Event) -> Record | None:
         match event:
-            case Said(message):
-                return {"type": "message", "message": message.wire()} | _kind(message)
+            case Said(message, anew):
+                body = {"type": "message", "message": message.wire()}
+                return body | _kind(message) | _joined(message) | _anew(anew)
             case Replied(reply, aside):
                 return self._replied(reply, aside)
-            case Answered(result):
-                return self._answered(result)
+            case Answered(result, anew):
+                return self._answered(result) | _joined(result) | _anew(anew)
             case Dropped(numbers, reason, summary):
                 ids = [self._ids[number] for number in numbers]
                 return {"type": "drop", "ids": ids, "reason": reason} | _summary(summary)
+            case Adapted(adaptations, changed, gone):
+                messages = {str(self._ids[number]): message.wire() for number, message in changed}
+                ids = [self._ids[number] for number in gone]
+                return {"type": "adapt", "adaptations": [*map(str, adaptations)], "messages": messages, "gone": ids}
             case _:
                 return None
 
@@ -122,6 +131,8 @@ class Encoder:
             "usage": usage_wire(reply.usage),
             "finish_reason": reply.finish,
         }
+        if reply.message.written:
+            body["written"] = reply.message.written
         started, self._asked = self._asked, None
         return body | self._duration(started) | ({"aside": True} if aside else {})
 
@@ -138,8 +149,8 @@ class Encoder:
             case Asking():
                 self._asked = self._timer()
                 return None
-            case Delta(text):
-                return {"type": "delta", "text": text}
+            case Delta() | Waiting():
+                return _passing(event)
             case CallStarted(call):
                 self._call = (call, self._timer())
                 return {"type": "cell_start", "call_id": call.id, "tool": call.name, "arguments": call.arguments}
@@ -157,8 +168,29 @@ class Encoder:
         return body | self._duration(started[1] if started else None)
 
 
+def _passing(event: Delta | Waiting) -> Record:
+    if isinstance(event, Delta):
+        return {"type": "delta", "text": event.text}
+    return {"type": "waiting", "reason": event.reason, "left": event.left}
+
+
 def _kind(message: System | User) -> Record:
     return {"kind": str(message.kind)} if isinstance(message, User) and message.kind is not Kind.TASK else {}
+
+
+def _joined(message: Message) -> Record:
+    """User messages that stand within another message: their text, and who wrote them."""
+    joined = joined_to(message)
+    own = {"content": message.content} if joined and isinstance(message, User | ToolResult) else {}
+    return own | {"joined": [{"content": user.content} | _kind(user) for user in joined]} if joined else {}
+
+
+def _joined_read(record: Record) -> tuple[User, ...]:
+    return tuple(User(user["content"], Kind(user.get("kind", Kind.TASK))) for user in record.get("joined", ()))
+
+
+def _anew(anew: bool) -> Record:
+    return {"anew": True} if anew else {}
 
 
 def _summary(summary: Summary | None) -> Record:
@@ -250,31 +282,40 @@ class Decoder:
             case "system":
                 return Said(System(wire["content"]))
             case "user":
-                return Said(User(wire["content"], Kind(record.get("kind", Kind.TASK))))
+                content, kind = record.get("content", wire["content"]), Kind(record.get("kind", Kind.TASK))
+                return Said(User(content, kind, _joined_read(record)), record.get("anew", False))
             case "assistant":
                 return self._replied(record)
             case _:
-                call = wire["tool_call_id"]
-                return Answered(ToolResult(self._calls[call], wire["content"], record["ok"]))
+                call, content = self._calls[wire["tool_call_id"]], record.get("content", wire["content"])
+                result = ToolResult(call, content, record["ok"], _joined_read(record))
+                return Answered(result, record.get("anew", False))
 
     def _replied(self, record: Record) -> Replied:
-        message, aside = assistant(record["message"]), record.get("aside", False)
+        message, aside = assistant(record["message"], record.get("written")), record.get("aside", False)
         if not aside:  # what an aside asks for is never answered, and its ids may be those of a turn
             self._calls.update((call.id, call) for call in message.calls)
         return Replied(Reply(message, usage_read(record["usage"]), record["finish_reason"]), aside)
+
+    def _adapted(self, record: Record) -> Adapted:
+        adaptations = tuple(map(Adaptation, record["adaptations"]))
+        if Adaptation.SHORT_IDS in adaptations:
+            renamed = [replace(call, id=short_id(call.id)) for call in self._calls.values()]
+            self._calls.update((call.id, call) for call in renamed)
+        return Adapted(adaptations)
 
     def _other(self, record: Record) -> Event | None:
         match record["type"]:
             case "drop":
                 numbers = tuple(self._numbers[id] for id in record["ids"])
                 return Dropped(numbers, record["reason"], _summary_read(record))
+            case "adapt":
+                return self._adapted(record)
             case "request":
                 schemas = tuple(tool["function"] for tool in record["tools"])
                 return Requested(record["model"], schemas, record["params"])
-            case "agent_start":
-                return ChildStarted(record["folder"], record["prompt"])
-            case "agent_end":
-                return _child_ended_read(record)
+            case "agent_start" | "agent_end":
+                return _child_read(record)
             case "result":
                 spent = Spent(record["turns"], usage_read(record["usage"]))
                 return Stopped(Stop(record["stop_reason"]), record["answer"], spent, record.get("error", ""))
@@ -289,7 +330,9 @@ def _summary_read(record: Record) -> Summary | None:
     return Summary(first, last, record["summary"])
 
 
-def _child_ended_read(record: Record) -> ChildEnded:
+def _child_read(record: Record) -> ChildStarted | ChildEnded:
+    if record["type"] == "agent_start":
+        return ChildStarted(record["folder"], record["prompt"])
     stop, usage = Stop(record["stop"]), usage_read(record["usage"])
     return ChildEnded(record["folder"], stop, record["turns"], usage, record.get("error", ""))
 

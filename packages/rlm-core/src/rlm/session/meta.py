@@ -56,6 +56,7 @@ class Meta:
     end_time: float | None = None
     prompt_preview: str = ""
     answer_preview: str = ""
+    error: str = ""
     turns: int = 0
     usage: Usage = field(default_factory=Usage)
     tree_usage: Usage = field(default_factory=Usage)

@@ -136,6 +136,8 @@ def tell(records: Iterable[Record]) -> Iterator[Item]:
     """The items of a journal, in order, each when it is complete. Sub-agents are in the calls that started them."""
     turns, turn = 0, None
     for record in records:
+        if _is_form(record):
+            continue
         if _begins_turn(record):
             if turn is not None:
                 yield from turn.closed()
@@ -147,6 +149,11 @@ def tell(records: Iterable[Record]) -> Iterator[Item]:
             yield item
     if turn is not None:
         yield from turn.closed()
+
+
+def _is_form(record: Record) -> bool:
+    """Only of what is sent: a message stands where it was said first."""
+    return bool(record.get("anew")) or record["type"] == "adapt" or record.get("reason") == "joined"
 
 
 def _begins_turn(record: Record) -> bool:
@@ -187,7 +194,8 @@ def _message(record: Record) -> Item | None:
 
 def _turn(record: Record, number: int) -> Turn:
     message = record["message"]
-    calls = message.get("tool_calls") or ()
+    written = record.get("written", {})  # what the model wrote, where it was repaired
+    calls = [(call["id"], written.get(call["id"], call["function"])) for call in message.get("tool_calls") or ()]
     return Turn(
         id=record["id"],
         number=number,
@@ -197,7 +205,7 @@ def _turn(record: Record, number: int) -> Turn:
         reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
         usage=usage_read(record["usage"]),
         finish=record["finish_reason"],
-        calls=tuple(Call(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in calls),
+        calls=tuple(Call(id, function["name"], function["arguments"]) for id, function in calls),
     )
 
 

@@ -52,6 +52,7 @@ class Tally:
     stop_reason: str | None = None
     end_time: float | None = None
     answer: str = ""
+    error: str = ""
     model_time: float = 0.0
     tool_time: float = 0.0
     earlier: float = 0.0
@@ -63,7 +64,7 @@ class Tally:
             case "message":
                 self._message(record)
             case "drop":
-                self.counts["dropped_messages"] += len(record["ids"])
+                self.counts["dropped_messages"] += len(record["ids"]) if record["reason"] != "joined" else 0
                 self.counts["compactions"] += record["reason"] == "compaction"
             case "retry":
                 self.counts["retries"] += 1
@@ -100,6 +101,7 @@ class Tally:
             stop_reason=self.stop_reason,
             end_time=self.end_time,
             answer_preview=preview(self.answer),
+            error=self.error,
             turns=self.turns,
             usage=self.usage,
             tree_usage=self.usage + below.usage,
@@ -117,7 +119,7 @@ class Tally:
             "turns": self.turns,
             "agents": len(tree.by_agent),
             "duration": self.duration,
-        }
+        } | ({"error": self.error} if self.error else {})
 
     def _clock(self, record: Record) -> None:
         if record["type"] == "resume" or self._run is None:
@@ -126,14 +128,14 @@ class Tally:
         self._run = (self._run[0], record["ts"])
 
     def _message(self, record: Record) -> None:
-        self.status, self.stop_reason, self.end_time = RUNNING, None, None
+        self.status, self.stop_reason, self.end_time, self.error = RUNNING, None, None, ""
         match record["message"]["role"]:
             case "assistant":
                 self.usage += usage_read(record["usage"])
                 self.model_time += record.get("duration", 0.0)
                 self.counts["turns"] += not record.get("aside")
                 self.answer = _text(record) or self.answer
-            case "tool":
+            case "tool" if not record.get("anew"):
                 self._answered(record)
 
     def _answered(self, record: Record) -> None:
@@ -149,7 +151,7 @@ class Tally:
 
     def _result(self, record: Record) -> None:
         self.status, self.stop_reason, self.end_time = record["status"], record["stop_reason"], record["ts"]
-        self.answer = record["answer"]
+        self.answer, self.error = record["answer"], record.get("error", "")
 
     def metrics(self, below: Subtree, depth: int) -> dict[str, float]:
         """Flat numbers: this agent's, and the tree's with all `below`."""

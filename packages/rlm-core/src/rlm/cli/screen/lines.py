@@ -15,6 +15,9 @@ from rlm.words import many, seconds, tokens
 TOLD_RETRIES = 2
 """A provider that is down for minutes gets this many lines a request, and not one per attempt."""
 
+LONG_WAIT = 5.0
+"""Seconds. Each pause as long as this is told all the same, so that nobody waits for half a minute in silence."""
+
 BRIEF = 40
 """Columns of what was tried, where what went wrong matters more."""
 
@@ -69,11 +72,19 @@ def _notice(agent: AgentNow, *spans: Span) -> Row:
 
 def _retry(agent: AgentNow, record: Record) -> Row | None:
     attempt, wait = record["attempt"], record["wait"]
-    if attempt > TOLD_RETRIES:
+    if attempt > TOLD_RETRIES and wait < LONG_WAIT:
         return None
     more = ", and so on" if attempt == TOLD_RETRIES else ""
     how = f"retry in {seconds(wait)}{more}: "
     return _notice(agent, Span(how, Style.YELLOW), Span(first_line(record["reason"])))
+
+
+def _waiting(agent: AgentNow, record: Record) -> Row:
+    return _notice(
+        agent,
+        Span(f"still waiting, {seconds(record['left'])} to go: ", Style.YELLOW),
+        Span(first_line(record["reason"])),
+    )
 
 
 def _kernel(agent: AgentNow, record: Record) -> Row:
@@ -120,6 +131,7 @@ def _error(agent: AgentNow, record: Record) -> Row:
 _TELLING: Mapping[str, Callable[[AgentNow, Record], Row | None]] = {
     "cell_end": _cell,
     "retry": _retry,
+    "waiting": _waiting,
     "kernel": _kernel,
     "drop": _drop,
     "rerun": _rerun,

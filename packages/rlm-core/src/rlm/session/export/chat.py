@@ -22,7 +22,6 @@ from rlm.session.export import Arguments
 from rlm.session.export.text import dump_ascii, read_object
 from rlm.session.store import SessionTree
 
-
 @dataclass(slots=True)
 class Segment:
     """`seen` are the ids of its messages, as far as they are written; `length` is their number."""
@@ -60,6 +59,7 @@ class _Writer:
         self._stream = stream
         self._arguments = arguments
         self._live: dict[int, int] = {}  # where each message of the context begins, by its id
+        self._forms: dict[int, Wire] = {}  # of messages that are sent in another form than they were said in
         self._new: list[int] = []  # ids since the newest completion
         self._request: Record = {}
         self._segment: Segment | None = None
@@ -72,15 +72,20 @@ class _Writer:
                 case "request":
                     self._request = record
                 case "drop":
-                    yield from self._drop(record["ids"])
+                    yield from self._drop(record["ids"], record.get("left", {}))
+                case "adapt":
+                    yield from self._drop(record["gone"], record["messages"])
                 case "message":
                     yield from self._message(record, records.place)
         yield from self._end()
 
-    def _drop(self, ids: Iterable[int]) -> Iterator[str]:
+    def _drop(self, ids: Iterable[int], forms: dict[str, Wire]) -> Iterator[str]:
+        """`forms`: what others are from here on."""
         for id in ids:
             self._live.pop(id, None)
-        if self._segment is not None and not self._segment.seen.isdisjoint(ids):
+        changed = {int(id): message for id, message in forms.items()}
+        self._forms |= changed
+        if self._segment is not None and not self._segment.seen.isdisjoint({*ids, *changed}):
             yield from self._end()
 
     def _message(self, record: Record, place: int) -> Iterator[str]:
@@ -102,7 +107,7 @@ class _Writer:
         """What the model saw for the first time."""
         for id in self._new:
             if id in self._live:
-                message = journal.record_at(self._stream, self._live[id])["message"]
+                message = self._forms.get(id) or journal.record_at(self._stream, self._live[id])["message"]
                 yield from self._write(segment, id, message, weight=0)
         self._new = []
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rlm.messages import Usage, assistant
 from rlm.models.faults import Breakdown, Fault
-from rlm.models.sound import mended, message, reply
+from rlm.models.normalize import mended, message, reply
 from rlm.models.stream import Assembler
 from scripted import chunks
 

@@ -1,0 +1,108 @@
+"""Read the body of a reply, whatever form it has: a completion, or the events of a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+from rlm.messages import Wire
+from rlm.models import sse
+from rlm.models.faults import Breakdown, one_line, web_page
+from rlm.models.stream import Assembler
+
+GRACE = 10.0
+"""Seconds that a stream may stay silent after its message has ended, before that counts as its end."""
+_DRAIN = 1.0  # seconds for what follows [DONE], so that the connection can be used again
+
+Tell = Callable[[str], None]
+"""Hears each piece of text."""
+
+
+async def read_body(response: Any, tell: Tell) -> Any:
+    """The completion. Its form is told by its first bytes: some send a stream under any Content-Type, or unasked.
+
+    Raises:
+        Refusal, Breakdown: there is none in it.
+    """
+    chunks = response.aiter_bytes()
+    start, kind = b"", None
+    async for chunk in chunks:
+        start += chunk
+        if kind := sse.kind_of(start):
+            break
+    if kind == "events":
+        return await _read_events(_and_then(start, chunks), tell)
+    rest = [chunk async for chunk in chunks]
+    return _read_whole(b"".join((start, *rest)), response.headers.get("content-encoding", ""))
+
+
+async def _and_then(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield start
+    async for chunk in chunks:
+        yield chunk
+
+
+def _read_whole(body: bytes, encoding: str) -> Any:
+    text = body.decode(errors="replace")
+    try:
+        return sse.whole(text)
+    except (ValueError, RecursionError):
+        pass
+    if page := web_page(text):
+        raise Breakdown(f"{page} in place of an answer")
+    if not text.strip():
+        raise Breakdown("the reply is empty", unreadable=True)
+    if encoding in ("br", "zstd"):  # else the HTTP client has unpacked it
+        raise Breakdown(f"the reply is compressed with {encoding}, which nobody asked for", unreadable=True)
+    raise Breakdown("the reply is cut off, or no JSON", unreadable=True)
+
+
+async def _read_events(chunks: AsyncIterator[bytes], tell: Tell) -> Wire:
+    decoder, assembler = sse.Decoder(), Assembler()
+    async for chunk in _until_silent(chunks, lambda: assembler.finished):
+        for data in decoder.feed(chunk):
+            if _add(data, assembler, tell):
+                await _drain(chunks)
+                return assembler.body(done=True)
+    done = [_add(data, assembler, tell) for data in decoder.end()]
+    return assembler.body(done=any(done))
+
+
+def _add(data: str, assembler: Assembler, tell: Tell) -> bool:
+    """Whether that was all."""
+    if data.strip() == sse.DONE:
+        return True
+    try:
+        for chunk in sse.payloads(data):
+            if text := assembler.add(chunk):
+                tell(text)
+    except (ValueError, RecursionError):
+        if not assembler.finished:  # else it is what some send behind the end
+            words = "" if data.lstrip().startswith(("{", "[")) else f" ({one_line(data)})"
+            raise Breakdown(f"the stream holds something that is no JSON{words}", unreadable=True) from None
+    return False
+
+
+async def _until_silent(chunks: AsyncIterator[bytes], finished: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """Some servers keep the connection open when all has been said."""
+    while True:
+        limit = asyncio.timeout(GRACE if finished() else None)
+        try:
+            async with limit:
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            if limit.expired():
+                return
+            raise  # the transport's
+        yield chunk
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    with suppress(Exception):  # all that matters has been read
+        async with asyncio.timeout(_DRAIN):
+            async for _ in chunks:
+                pass

@@ -1,0 +1,107 @@
+"""Try one request until it succeeds: one budget in seconds, counted from the first failure, and one backoff."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from rlm.events import Retried, Waiting
+from rlm.messages import Reply
+from rlm.models.faults import Breakdown, Refusal, Retry, Verdict, judge
+from rlm.ports import Sink
+
+FEW = 3
+"""Retries of what is more likely a mistake than a passing fault."""
+BRIEF = 10.0
+"""Seconds that a server is waited for that has never answered."""
+LONGEST = 24.0
+"""Seconds between two tries, unless the provider asks for more. Whoever watches hears of each."""
+SDK_LONGEST = 8.0
+"""The same for the first tries, which are the SDK's in `RLM_SDK_MAX_RETRIES`."""
+NOTICE = 20.0
+"""Seconds after which a longer wait is told again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """`budget` and `first_pause` are seconds. `quick`: so many retries are made at the pace of the OpenAI SDK."""
+
+    budget: float = 300.0
+    first_pause: float = 0.5
+    quick: int = 5
+
+
+class Retrying:
+    """Makes one request, as often as it takes. Every failed try is told, and all are counted."""
+
+    def __init__(
+        self, policy: RetryPolicy, sink: Sink, *, reached: Callable[[], bool], redact: Callable[[str], str]
+    ) -> None:
+        """`reached`: whether the server has ever answered."""
+        self._policy = policy
+        self._sink = sink
+        self._reached = reached
+        self._redact = redact
+        self._failures = 0
+        self._since = 0.0
+        self._pause = 0.0
+
+    async def __call__(self, attempt: Callable[[], Awaitable[Reply]]) -> Reply:
+        """The reply that `attempt` gives in the end.
+
+        Raises:
+            RlmError: there is no point in another try.
+        """
+        while True:
+            try:
+                return await attempt()
+            except (Refusal, Breakdown) as fault:
+                await self._wait(judge(fault))
+
+    async def _wait(self, verdict: Verdict) -> None:
+        now = time.monotonic()
+        self._since = self._since if self._failures else now
+        self._failures += 1
+        reason = self._redact(verdict.reason)
+        self._pause = max(self._pause, backoff(self._failures, self._policy))
+        seconds = max(self._pause, verdict.after or 0.0)
+        if (last_words := self._last_words(verdict, now - self._since + seconds)) is not None:
+            raise verdict.error(" ".join(filter(None, (f"{reason.rstrip('.')}{last_words}.", verdict.hint))))
+        self._sink(Retried(reason, self._failures, round(seconds, 3)))
+        await self._sleep(reason, seconds)
+
+    def _last_words(self, verdict: Verdict, until: float) -> str | None:
+        """Why there is no point in another try `until` seconds after the first failed; None if there is."""
+        brief = verdict.retry is Retry.BRIEFLY and not self._reached()
+        budget = min(BRIEF, self._policy.budget) if brief else self._policy.budget
+        if verdict.retry is Retry.NEVER:
+            return ""
+        if verdict.retry is Retry.SOME and self._failures > FEW:
+            return f" ({self._failures} times)"
+        if verdict.after is not None and verdict.after > budget:
+            return f" (it asks for a pause of {verdict.after:.0f} s)"
+        return f" ({self._failures} times, for {budget:g} s)" if until >= budget else None
+
+    async def _sleep(self, reason: str, seconds: float) -> None:
+        while seconds > NOTICE * 1.25:
+            await asyncio.sleep(NOTICE)
+            seconds -= NOTICE
+            self._sink(Waiting(reason, round(seconds, 3)))
+        await asyncio.sleep(seconds)
+
+
+def backoff(failures: int, policy: RetryPolicy) -> float:
+    """Seconds after so many failures: `first_pause`, doubling.
+
+    Up to 8 s while the tries are the SDK's, from four times the first up to 24 s after that. Jittered, so that many
+    clients do not come at once.
+    """
+    seconds: float = policy.first_pause * 2 ** min(failures - 1, 20)
+    if failures <= policy.quick:
+        seconds = min(seconds, SDK_LONGEST)
+    else:
+        seconds = min(max(seconds, 4 * policy.first_pause), LONGEST)
+    return seconds * (0.75 + random.random() / 4)  # noqa: S311 - not a secret
