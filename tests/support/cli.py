@@ -51,6 +51,11 @@ class Session:
             if record["type"] == "drop":
                 for id in record["ids"]:
                     del live[id]
+                live |= {int(id): message for id, message in record.get("left", {}).items()}
+            elif record["type"] == "adapt":
+                live |= {int(id): message for id, message in record["messages"].items()}
+                for id in record["gone"]:
+                    del live[id]
             elif record["type"] == "message":
                 if record["message"]["role"] == "assistant":
                     yield list(live.values())

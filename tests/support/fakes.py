@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from rlm.adaptation import Adaptation
@@ -15,7 +15,7 @@ from rlm.budget import Spent, Stop, TurnLimit
 from rlm.context import Compact
 from rlm.events import Event
 from rlm.history import History
-from rlm.messages import Message, Outcome, Reply, Schema, System, ToolCall, Usage, User, Wire, assistant
+from rlm.messages import Message, Outcome, Reply, Schema, System, ToolCall, ToolResult, Usage, User, Wire, assistant
 from rlm.ports import Context, Limits, Tool, ToolChoice
 from rlm.state import State
 from rlm.toolbox import Toolbox
@@ -37,9 +37,10 @@ class Stuck:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the model was given, and whether it answered."""
+    """What the model was given, and whether it answered. `messages` are those of `sent`, apart again where joined."""
 
     messages: tuple[Message, ...]
+    sent: tuple[Message, ...]
     tools: tuple[Schema, ...]
     tool_choice: ToolChoice
     answered: bool
@@ -61,12 +62,23 @@ class ScriptedModel:
     ) -> Reply:
         assert self.script, "the script has no step for this request"
         step = self.script.pop(0)
-        self.seen.append(Request(tuple(messages), tuple(tools), tool_choice, isinstance(step, Reply)))
+        self.seen.append(Request(apart(messages), tuple(messages), tuple(tools), tool_choice, isinstance(step, Reply)))
         if isinstance(step, Stuck):
             await step.wait()
         if isinstance(step, BaseException):
             raise step
         return step
+
+
+def apart(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """The same messages, each user message by itself."""
+    return tuple(
+        each
+        for message in messages
+        for each in (
+            (replace(message, joined=()), *message.joined) if isinstance(message, User | ToolResult) else (message,)
+        )
+    )
 
 
 class FakeTool:

@@ -22,11 +22,12 @@ from scripted import (
     usage,
 )
 
-Retried = Literal["no", "3 times", "until the budget is spent"]
+Retried = Literal["no", "3 times", "for ten seconds", "until the budget is spent"]
 Where = Literal["server", "closed port", "unknown host"]
 
 NO: Retried = "no"
 SOME: Retried = "3 times"
+BRIEFLY: Retried = "for ten seconds"
 BUDGET: Retried = "until the budget is spent"
 GIVEN_UP = " (… times, for 300 s). Try again later."
 NO_KEY = " Set or correct RLM_API_KEY (the key for RLM_BASE_URL) or OPENAI_API_KEY."
@@ -48,6 +49,12 @@ class Fault:
 def lasting(name: str, answer: Answer, reason: str, *, streamed: bool | None = None, where: Where = "server") -> Fault:
     """The provider fails for now."""
     return Fault(name, answer, BUDGET, reason + GIVEN_UP, 75, streamed, where)
+
+
+def unreached(name: str, reason: str, where: Where) -> Fault:
+    """The server has never answered in this run."""
+    sees = f"{reason} (… times, for 10 s). Is the server running? Check RLM_BASE_URL."
+    return Fault(name, text(""), BRIEFLY, sees, 75, None, where)
 
 
 def refused(name: str, answer: Answer, sees: str, code: int = 1) -> Fault:
@@ -127,8 +134,8 @@ PASSING = [
     lasting("502, a web page", html(502, "Bad gateway"), "502 Bad Gateway: a web page (Bad gateway)"),
     lasting("503, no body", Answer(status=503), "503 Service Unavailable"),
     lasting("529", error(529, "Overloaded"), "529: Overloaded"),
-    lasting("connection refused", text(""), "connection refused by HOST", where="closed port"),
-    lasting("DNS failure", text(""), "the name HOST cannot be resolved", where="unknown host"),
+    unreached("connection refused", "connection refused by HOST", "closed port"),
+    unreached("DNS failure", "the name HOST cannot be resolved", "unknown host"),
     lasting("connection reset", reset(), "the connection broke off"),
     lasting("body cut in half", half(text("x" * 500)), "the connection broke off", streamed=False),
     lasting(
@@ -140,7 +147,7 @@ PASSING = [
     lasting(
         "stream that ends early",
         Answer(
-            b'data: {"choices": [{"delta": {"content": "x"}}]}\n\ndata: [DONE]\n\n',
+            b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n',
             headers={"Content-Type": "text/event-stream"},
         ),
         "the stream broke off",

@@ -31,6 +31,7 @@ from rlm.events import (
     Said,
     SkillsCalled,
     Stopped,
+    Waiting,
 )
 from rlm.history import Summary
 from rlm.messages import Assistant, Kind, Message, Reply, System, ToolCall, ToolResult, Usage, User, Wire, assistant
@@ -77,6 +78,7 @@ noted = st.one_of(
     st.builds(ChildEnded, st.just("sub-12345678"), st.sampled_from(Stop), st.integers(0, 9), usages, texts),
     st.builds(Stopped, st.sampled_from(Stop), texts, st.builds(Spent, st.integers(0, 9), usages), texts),
     st.builds(Delta, texts),
+    st.builds(Waiting, texts, st.floats(0, 60)),
     st.builds(CellOutput, texts),
 )
 

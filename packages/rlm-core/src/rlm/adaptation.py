@@ -17,12 +17,14 @@ from rlm.messages import Assistant, Message, ToolResult, Wire, assistant
 
 
 class Adaptation(StrEnum):
-    """What a provider needs."""
+    """How messages are changed where they stand: to what a provider needs, or to what a drop leaves of them."""
 
     SHORT_IDS = "short_ids"  # Mistral: nine letters and digits
     PLAIN_FIELDS = "plain_fields"  # Groq, Cerebras: no field that the chat format does not know
     SOUND_CALLS = "sound_calls"  # llama.cpp, vLLM: arguments that are a JSON object, plain names
     ROLE_ORDER = "role_order"  # Mistral, Gemini and many templates: no user message after a tool's or a user's
+    JOINED_USERS = "joined_users"  # user messages that a drop left in a row become one
+    NEWEST_SUMMARY = "newest_summary"  # older summaries go
     NO_TOOL_CHOICE = "no_tool_choice"  # some vLLM: tool_choice "none" is refused
 
 

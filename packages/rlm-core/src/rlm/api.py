@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlm import exits
 from rlm.config import broker_address, read_config
-from rlm.errors import AgentError
+from rlm.errors import AgentError, ConfigError, RlmError
 from rlm.result import RunResult
 
 if TYPE_CHECKING:
     from rlm.runtime import Order, Watch
+    from rlm.session import Session
 
 _NOT_GIVEN: Any = object()
 
@@ -46,10 +48,11 @@ async def run(
 
     Raises:
         AgentError: in a cell, when the child failed or was refused.
-        RlmError: elsewhere, when the run failed.
+        RlmError: elsewhere, when the run failed; with `session_dir` and `usage`, if it had begun.
     """
+    _needs_asyncio()
     options = _texts(tools, cwd, model=model, max_turns=max_turns, system_prompt=system_prompt, timeout=timeout)
-    call = _Call(task, options, context)
+    call = _Call(_given(task), options, context)
     return await (call.as_root() if broker_address() is None else call.as_child())
 
 
@@ -71,10 +74,11 @@ async def stream(
     Raises:
         RlmError: the run failed; its last record says so too.
     """
+    _needs_asyncio()
     if broker_address() is not None:
         raise AgentError("rlm.stream is for programs; in a cell use rlm.run")
     options = _texts(tools, cwd, model=model, max_turns=max_turns, system_prompt=system_prompt, timeout=timeout)
-    call = _Call(task, options, context)
+    call = _Call(_given(task), options, context)
     records: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
     running = asyncio.ensure_future(call.as_root(records.put_nowait))
     running.add_done_callback(lambda _: records.put_nowait(None))
@@ -87,6 +91,22 @@ async def stream(
         await asyncio.wait({running})
 
 
+def _needs_asyncio() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise RlmError(
+            "rlm runs on asyncio, and no asyncio loop runs here. Under trio or another library, call it in a thread: "
+            "asyncio.run(rlm.run(...))."
+        ) from None
+
+
+def _given(task: str) -> str:
+    if not task.strip():
+        raise ConfigError("The task is empty.")
+    return task
+
+
 def _texts(tools: Sequence[str] | None, cwd: str | Path | None, **others: object) -> dict[str, str]:
     """The arguments as settings are written, without those that are None. A relative `cwd` is relative to ours."""
     texts = {name: str(value) for name, value in others.items() if value is not None}
@@ -95,6 +115,12 @@ def _texts(tools: Sequence[str] | None, cwd: str | Path | None, **others: object
     if cwd is not None:
         texts["cwd"] = str(Path(cwd).absolute())
     return texts
+
+
+def _with_session(error: RlmError, session: Session | None) -> RlmError:
+    if session is not None:
+        error.session_dir, error.usage = session.folder, session.tree_usage
+    return error
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +138,17 @@ class _Call:
         async with open_tree(order.config, watch=watch, stream=watch is not None) as tree:
             if self.context is not _NOT_GIVEN:
                 order = replace(order, context=pack(self.context, tree.shared.folder))
+            ended: dict[str, Any] = {"exit_code": exits.INTERRUPTED}
             try:
-                return await tree.run(order)
+                result = await tree.run(order)
+                ended = {"exit_code": exits.of_stop(result.stop)}
+                return result
+            except RlmError as error:
+                ended = {"exit_code": exits.of_error(error), "error": str(error)}
+                raise _with_session(error, tree.session) from None
             finally:
                 if watch is not None and tree.session is not None:
-                    watch(tree.session.result())
+                    watch(tree.session.result() | ended)
 
     def _order(self) -> Order:
         from rlm.runtime import Order

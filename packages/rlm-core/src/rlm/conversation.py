@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
+from itertools import pairwise
 
 from rlm.adaptation import Adaptation
 from rlm.budget import Stop
 from rlm.events import Adapted, Answered, Dropped, Event, Said, Stopped
-from rlm.history import UNFINISHED, Entry, Summary
-from rlm.messages import Assistant, Forget, Kind, Message, System, ToolResult, User, joined_to
+from rlm.history import UNFINISHED, Entry, Summary, lasting, users_of
+from rlm.messages import Assistant, Forget, Kind, Message, System, ToolResult, User
 from rlm.ports import Sink
 from rlm.state import State
 
@@ -19,7 +20,8 @@ class Conversation:
 
     Chat templates differ in which message may follow which. Strict ones (Mistral's, Gemini's, many that llama.cpp runs)
     refuse a user message behind a tool's or another user's. So one that would stand there is joined to the message
-    before it, which is dropped and said anew: that has not been sent yet, or nothing of it is cached any more.
+    before it, which has not been sent yet in most cases: it is dropped and said anew. What a drop leaves in a row is
+    joined where it stands, for the order of what the user said matters.
     """
 
     def __init__(self, sink: Sink, state: State | None = None) -> None:
@@ -37,14 +39,19 @@ class Conversation:
             self._say_joined((before, last), before, message.parts)
 
     def drop(self, numbers: Collection[int], reason: str, summary: Summary | None = None) -> None:
-        """Drop messages. What the user said, or a summary, is kept if it was joined to one of them."""
+        """Drop messages. What the user said, or a summary, stays where it is if it was joined to one of them."""
         entries = self.state.history.entries
+        kept = [user for entry in entries if entry.number not in numbers for user in users_of(entry.message)]
+        newer = any(user.kind is Kind.SUMMARY for user in kept)
         gone = [entry for entry in entries if entry.number in numbers]
-        kept = [entry for entry in entries if entry.number not in numbers]
-        self.emit(Dropped(tuple(numbers), reason, summary))
-        self._keep(_worth_keeping(gone, kept))
-        while len(run := _users_in_a_row(self.state.history.entries)) > 1:
-            self._join(run)
+        left = tuple(entry.number for entry in gone if _outlasts(entry.message, newer_summary=newer))
+        after = self.state.history.drop(numbers, summary, left)
+        forms = tuple(entry.message for entry in after.entries if entry.number in left)
+        self.emit(Dropped(tuple(numbers), reason, summary, left, forms))
+        if self.state.history.summaries_told > 1:
+            self.adapt([Adaptation.NEWEST_SUMMARY])
+        if _users_in_a_row(self.state.history.entries):
+            self.adapt([Adaptation.JOINED_USERS])
 
     def forget(self, wish: Forget) -> None:
         """Drop the oldest turns for a summary of them; never the newest, which asks for it."""
@@ -80,8 +87,9 @@ class Conversation:
             self._say_anew(message)
 
     def adapt(self, adaptations: Collection[Adaptation]) -> bool:
-        """Bring the messages into the form that the provider asks for. Whether that changed any."""
-        before, after = self.state.history, self.state.history.adapted(adaptations)
+        """Bring the messages into another form. Whether that changed any."""
+        before = self.state.history
+        after = before.adapted(adaptations)
         if after == before:
             return False
         now = {entry.number: entry.message for entry in after.entries}
@@ -101,26 +109,6 @@ class Conversation:
         self.settle()
         self.emit(Stopped(stop, self.state.answer, self.state.spent, error))
 
-    def _keep(self, users: tuple[User, ...]) -> None:
-        """Join these to the newest message."""
-        if not users:
-            return
-        last = self.state.history.entries[-1]
-        if isinstance(last.message, User | ToolResult):
-            self._say_joined((last,), last, users)
-        else:
-            self.emit(Said(replace(users[0], joined=users[1:]), anew=True))
-
-    def _join(self, run: Sequence[Entry]) -> None:
-        """User messages that a drop left in a row: at the end they become one, elsewhere only the first stays."""
-        base, *strays = run
-        users = tuple(user for stray in strays for user in _users(stray.message))
-        if strays[-1] is self.state.history.entries[-1]:
-            self._say_joined(run, base, users)
-        else:
-            self._keep(users)
-            self.emit(Dropped(tuple(stray.number for stray in strays), "joined"))
-
     def _say_joined(self, gone: Iterable[Entry], base: Entry, users: tuple[User, ...]) -> None:
         assert isinstance(base.message, User | ToolResult)
         self.emit(Dropped(tuple(entry.number for entry in gone), "joined"))
@@ -136,26 +124,10 @@ def _takes(before: Message, message: User) -> bool:
     return isinstance(before, User) or (isinstance(before, ToolResult) and isinstance(message.content, str))
 
 
-def _users_in_a_row(entries: Iterable[Entry]) -> list[Entry]:
-    """The first two or more of them; else what is no matter."""
-    run: list[Entry] = []
-    for entry in entries:
-        if isinstance(entry.message, User):
-            run.append(entry)
-        elif len(run) > 1:
-            break
-        else:
-            run = []
-    return run
+def _users_in_a_row(entries: Iterable[Entry]) -> bool:
+    return any(isinstance(one.message, User) and isinstance(two.message, User) for one, two in pairwise(entries))
 
 
-def _worth_keeping(gone: Iterable[Entry], kept: Iterable[Entry]) -> tuple[User, ...]:
-    """What was joined to messages that go and must stay: what the user said, and the summary if there is no newer."""
-    joined = [user for entry in gone for user in joined_to(entry.message)]
-    newer = any(user.kind is Kind.SUMMARY for entry in kept for user in _users(entry.message))
-    kinds = {Kind.TASK} if newer else {Kind.TASK, Kind.SUMMARY}
-    return tuple(user for user in joined if user.kind in kinds)
-
-
-def _users(message: Message) -> tuple[User, ...]:
-    return message.parts if isinstance(message, User) else joined_to(message)
+def _outlasts(message: Message, *, newer_summary: bool) -> bool:
+    """Whether something joined to a message stays when it goes. A summary does not, once there is a newer one."""
+    return any(user.kind is Kind.TASK or not newer_summary for user in lasting(message))

@@ -14,12 +14,27 @@
   x KernelError          a kernel could not be started
   x AgentError           a sub-agent failed or was refused
 
-`rlm.cli.exits` maps each to one exit code. An error never travels as an answer.
+`rlm.exits` maps each to one exit code. An error never travels as an answer.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rlm.messages import Usage
 
 
 class RlmError(Exception):
-    """Base class: catch this to catch all of rlm."""
+    """Base class: catch this to catch all of rlm.
+
+    To a program that called `rlm.run`, `session_dir` and `usage` (of the whole tree) say what there was of a run.
+    """
+
+    session_dir: Path | None = None
+    usage: Usage | None = None
 
 
 class ConfigError(RlmError):

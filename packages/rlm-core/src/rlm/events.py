@@ -42,18 +42,23 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """These messages (their numbers in the history) left the context."""
+    """These messages (their numbers in the history) left the context.
+
+    Of those in `left` the users' messages stay that were joined to them; `forms` says to readers what that is.
+    """
 
     numbers: tuple[int, ...]
     reason: str
     summary: Summary | None = None
+    left: tuple[int, ...] = ()
+    forms: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """From here on the messages are sent in the form that the provider asked for. They keep their numbers.
+    """From here on the messages in the context have another form. They keep their numbers.
 
-    `changed` and `gone` say what that makes of those in the context, for readers of the journal.
+    `changed` and `gone` say what that makes of them, for readers of the journal.
     """
 
     adaptations: tuple[Adaptation, ...]

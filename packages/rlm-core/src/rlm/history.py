@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from types import UnionType
 
 from rlm.adaptation import Adaptation, adapt
-from rlm.messages import Assistant, Kind, Message, ToolCall, ToolResult, User, size
+from rlm.messages import Assistant, Kind, Message, ToolCall, ToolResult, User, joined_to, size
 
 OPENING = 0
 """The turn number of what was said before the first turn, and of what belongs to none."""
@@ -68,17 +69,26 @@ class History:
         now = self.size + size(entry.message)
         return replace(self, entries=(*self.entries, entry), said=self.said + 1, turns=turns, size=now)
 
-    def drop(self, numbers: Collection[int], summary: Summary | None = None) -> History:
+    def drop(self, numbers: Collection[int], summary: Summary | None = None, left: Collection[int] = ()) -> History:
+        """Without these messages, but for the lasting user messages in those that are `left`."""
         gone = frozenset(numbers)
-        entries = tuple(entry for entry in self.entries if entry.number not in gone)
+        entries = tuple(
+            _users_only(entry) if entry.number in left else entry
+            for entry in self.entries
+            if entry.number in left or entry.number not in gone
+        )
         summaries = (*self.summaries, summary) if summary else self.summaries
         return replace(self, entries=entries, summaries=summaries, size=sum(size(entry.message) for entry in entries))
 
     def adapted(self, adaptations: Collection[Adaptation]) -> History:
-        """The same conversation in the form that a provider asks for. Numbers stay."""
+        """The same conversation in another form. Numbers stay."""
         entries = tuple(replace(entry, message=adapt(entry.message, adaptations)) for entry in self.entries)
+        if Adaptation.NEWEST_SUMMARY in adaptations:
+            entries = _newest_summary(entries)
         if Adaptation.ROLE_ORDER in adaptations:
-            entries = _joined(entries)
+            entries = _joined(entries, User | ToolResult)
+        elif Adaptation.JOINED_USERS in adaptations:
+            entries = _joined(entries, User)
         return replace(self, entries=entries, size=sum(size(entry.message) for entry in entries))
 
     def live_turns(self) -> list[int]:
@@ -92,6 +102,11 @@ class History:
     def of_kind(self, *kinds: Kind) -> tuple[int, ...]:
         """The numbers of the user messages of these kinds."""
         return tuple(e.number for e in self.entries if isinstance(e.message, User) and e.message.kind in kinds)
+
+    @property
+    def summaries_told(self) -> int:
+        """How many summaries by compaction are in the context."""
+        return sum(user.kind is Kind.SUMMARY for entry in self.entries for user in users_of(entry.message))
 
     def asides(self) -> tuple[int, ...]:
         """The numbers of what a compaction said and has not taken back yet."""
@@ -127,12 +142,49 @@ def without_ask(users: Iterable[User]) -> tuple[User, ...]:
     return tuple(user for user in users if user.kind is not Kind.ASK)
 
 
-def _joined(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """No user message behind a tool's or another user's."""
+def users_of(message: Message) -> tuple[User, ...]:
+    """The user messages in a message."""
+    return message.parts if isinstance(message, User) else joined_to(message)
+
+
+def lasting(message: Message) -> tuple[User, ...]:
+    """What was joined to a message and outlasts it: what the user said, and summaries."""
+    return tuple(user for user in joined_to(message) if user.kind in (Kind.TASK, Kind.SUMMARY))
+
+
+def _users_only(entry: Entry) -> Entry:
+    first, *rest = lasting(entry.message)
+    return Entry(entry.number, OPENING, replace(first, joined=tuple(rest)))
+
+
+def _newest_summary(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    found = False
+    kept: list[Entry] = []
+    for entry in reversed(tuple(entries)):
+        users = users_of(entry.message)
+        others = tuple(user for user in users if user.kind is not Kind.SUMMARY)
+        if found and others != users:
+            kept += [] if isinstance(entry.message, User) and not others else [_with_users(entry, others)]
+        else:
+            kept.append(entry)
+        found = found or others != users
+    return tuple(reversed(kept))
+
+
+def _with_users(entry: Entry, users: tuple[User, ...]) -> Entry:
+    assert isinstance(entry.message, User | ToolResult)
+    if isinstance(entry.message, User):
+        return replace(entry, message=replace(users[0], joined=users[1:]))
+    return replace(entry, message=replace(entry.message, joined=users))
+
+
+def _joined(entries: Iterable[Entry], kinds: type[User] | UnionType) -> tuple[Entry, ...]:
+    """No user message behind one of these."""
     kept: list[Entry] = []
     for entry in entries:
         before = kept[-1].message if kept else None
-        if isinstance(entry.message, User) and isinstance(before, User | ToolResult):
+        if isinstance(entry.message, User) and isinstance(before, kinds):
+            assert isinstance(before, User | ToolResult)
             joined = replace(before, joined=(*before.joined, *entry.message.parts))
             kept[-1] = replace(kept[-1], message=joined)
         else:

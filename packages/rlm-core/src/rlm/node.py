@@ -143,7 +143,12 @@ class Node:
                     raise  # somebody else's
                 raise AgentError(f"timed out after {order.timeout:g} s", Stop.CANCELLED) from None
         return RunResult(
-            result.answer, result.stop, self._session.meta.tree_usage, result.spent.turns, self._session.folder
+            result.answer,
+            result.stop,
+            self._session.meta.tree_usage,
+            result.spent.turns,
+            self._session.folder,
+            result.words,
         )
 
     async def _open(self, stack: AsyncExitStack) -> Agent:

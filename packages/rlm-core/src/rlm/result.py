@@ -18,6 +18,8 @@ class RunResult:
     usage: Usage = field(default_factory=Usage)
     turns: int = 0
     session_dir: Path = Path()
+    error: str = ""
+    """The provider's words, where they were the reason to stop."""
 
     @property
     def ok(self) -> bool:

@@ -54,7 +54,7 @@ class State:
 
 def _reduced(history: History, event: Dropped | Adapted) -> History:
     if isinstance(event, Dropped):
-        return history.drop(event.numbers, event.summary)
+        return history.drop(event.numbers, event.summary, event.left)
     return history.adapted(event.adaptations)
 
 

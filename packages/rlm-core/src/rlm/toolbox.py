@@ -73,7 +73,7 @@ def _refuse(constant: str) -> None:
 
 def _not_an_object(call: ToolCall, what: str, schema: Schema) -> str:
     """With what the model wrote: in the conversation stands an empty object, which is all that some providers take."""
-    return f"The arguments of {call.name} {what}: {clip(call.arguments, _QUOTED)}\n{usage(schema)}"
+    return f"The arguments of {call.name} {what}. {usage(schema)} You wrote: {clip(call.arguments, _QUOTED)}"
 
 
 def _as_meant(given: dict[str, Any], parameters: Schema) -> dict[str, Any]:

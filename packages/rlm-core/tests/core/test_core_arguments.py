@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, raw_call, says
 from rlm.budget import Stop
+from rlm.clip import clip
 from rlm.errors import ToolError
 from rlm.messages import ToolCall, ToolResult
 
@@ -26,7 +27,7 @@ async def answer_to(wrong: ToolCall, *tools: FakeTool) -> str:
 async def test_arguments_that_are_no_object_are_answered_with_the_usage(written: str) -> None:
     tool = FakeTool()
     told = await answer_to(raw_call("ipython", written), tool)
-    assert told == f"The arguments of ipython must be one JSON object. {IPYTHON}"
+    assert told == f"The arguments of ipython must be one JSON object. {IPYTHON} You wrote: {written}"
     assert tool.calls == []
 
 
@@ -37,7 +38,7 @@ async def test_arguments_that_are_no_json_are_answered_with_the_usage(written: s
     tool = FakeTool()
     told = await answer_to(raw_call("ipython", written), tool)
     assert told.startswith("The arguments of ipython are not JSON (")
-    assert told.endswith(IPYTHON)
+    assert told.partition(f" {IPYTHON} You wrote: ")[2] == clip(written, 300)
     assert tool.calls == []
 
 
@@ -51,7 +52,8 @@ async def test_arguments_that_are_no_json_are_answered_with_the_usage(written: s
         ({"code": "1", "xyz": 3}, "unknown argument 'xyz'."),
         ({"code": 1}, "'code' must be of type string, not int."),
         ({"code": None}, "'code' must be of type string, not NoneType."),
-        ({"code": "1", "timeout": "3"}, "'timeout' must be of type number, not str."),
+        ({"code": "1", "timeout": "3 s"}, "'timeout' must be of type number, not str."),
+        ({"code": "1", "timeout": "NaN"}, "'timeout' must be of type number, not str."),
         ({"code": "1", "timeout": True}, "'timeout' must be of type number, not bool."),
     ],
 )
@@ -65,9 +67,9 @@ async def test_wrong_arguments_are_named_with_what_is_right(given: dict[str, obj
     ("kind", "fitting", "unfitting"),
     [
         ("string", ["", "s"], [1, None, True, [], {}]),
-        ("integer", [0, -3, 10**30], ["1", 1.5, True, None]),
-        ("number", [0, 1.5], ["1", False, None]),
-        ("boolean", [True, False], [0, 1, "true", None]),
+        ("integer", [0, -3, 10**30], ["1.5", "one", "", 1.5, True, None]),
+        ("number", [0, 1.5], ["x", "true", False, None]),
+        ("boolean", [True, False], [0, 1, "yes", None]),
     ],
 )
 async def test_each_json_type_takes_its_own_values_alone(
@@ -87,6 +89,34 @@ async def test_optional_arguments_may_be_left_out() -> None:
     agent, _ = open_agent(ScriptedModel(says("", call(code="1"), call(code="2", timeout=1.5)), says("ok")), tool)
     await agent.run(SYSTEM, TASK)
     assert tool.calls == [{"code": "1"}, {"code": "2", "timeout": 1.5}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "meant"),
+    [
+        ("number", "10", 10),
+        ("number", " 1.5 ", 1.5),
+        ("number", "1e2", 100.0),
+        ("integer", "7", 7),
+        ("integer", 7.0, 7),
+        ("boolean", "true", True),
+        ("boolean", "False", False),
+        ("string", "10", "10"),
+    ],
+)
+async def test_a_value_written_as_a_text_is_taken_as_meant(kind: str, written: object, meant: object) -> None:
+    tool = FakeTool("t", it=kind)
+    agent, _ = open_agent(ScriptedModel(says("", call("t", it=written, other=None)), says("ok")), tool)
+    await agent.run(SYSTEM, TASK)
+    assert tool.calls == [{"it": meant}]
+    assert type(tool.calls[0]["it"]) is type(meant)
+
+
+async def test_null_is_an_argument_that_is_not_given() -> None:
+    tool = FakeTool()
+    agent, _ = open_agent(ScriptedModel(says("", call(code="1", timeout=None)), says("ok")), tool)
+    await agent.run(SYSTEM, TASK)
+    assert tool.calls == [{"code": "1"}]
 
 
 async def test_an_unknown_tool_is_answered_with_the_tools_there_are() -> None:

@@ -27,7 +27,8 @@ def texts(messages: tuple[Message, ...]) -> list[str]:
 
 
 def dropped(events: list[Event]) -> list[str]:
-    return [event.reason for event in events if isinstance(event, Dropped)]
+    """Why messages went for good; what was joined is there still."""
+    return [event.reason for event in events if isinstance(event, Dropped) and event.reason != "joined"]
 
 
 def handed_over(text: str) -> User:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, pairwise
 
-from fakes import SYSTEM, FakeTool, ScriptedModel, Stuck, TokenLimit, call, open_agent, raw_call, says
+from fakes import SYSTEM, FakeTool, ScriptedModel, Stuck, TokenLimit, apart, call, open_agent, raw_call, says
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from journals import acceptable
@@ -16,7 +16,19 @@ from rlm.agent import Agent, Result
 from rlm.budget import Stop, TurnLimit
 from rlm.context import FAT, Both, Compact, LastTurns
 from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
-from rlm.events import Answered, Asking, CallEnded, CallStarted, Dropped, Event, Replied, Requested, Said, Stopped
+from rlm.events import (
+    Adapted,
+    Answered,
+    Asking,
+    CallEnded,
+    CallStarted,
+    Dropped,
+    Event,
+    Replied,
+    Requested,
+    Said,
+    Stopped,
+)
 from rlm.history import History
 from rlm.messages import (
     Forget,
@@ -161,15 +173,30 @@ def journal(events: Iterable[Event]) -> list[Message]:
     """The messages in the order they were told, without those that a drop names."""
     told: list[Message] = []
     gone: set[int] = set()
+    forms: dict[int, Message] = {}
     for event in events:
         match event:
             case Said(message) | Answered(message):
                 told.append(message)
             case Replied(reply):
                 told.append(reply.message)
-            case Dropped(numbers):
+            case Dropped(numbers, left=left, forms=changed):
+                gone.update(set(numbers) - set(left))
+                forms.update(zip(left, changed, strict=True))
+            case Adapted(changed=changed, gone=numbers):
+                forms.update(changed)
                 gone.update(numbers)
-    return [message for number, message in enumerate(told) if number not in gone]
+    return [forms.get(number, message) for number, message in enumerate(told) if number not in gone]
+
+
+def in_order(messages: Sequence[Message]) -> bool:
+    """As strict chat templates want it: no text of a user behind a tool's or another user's message."""
+    after = {id(two): one for one, two in pairwise(messages) if isinstance(two, User)}
+    return all(
+        isinstance(one, ToolResult) and not isinstance(two.wire()["content"], str)  # pictures
+        for two in messages
+        if isinstance(one := after.get(id(two)), User | ToolResult)
+    )
 
 
 def users(messages: Iterable[Message], kind: Kind) -> list[Message]:
@@ -200,7 +227,7 @@ def test_the_size_of_a_history_is_that_of_its_messages_after_every_event(played:
 @law
 @given(conversations)
 def test_each_reply_was_given_to_the_messages_told_and_not_dropped_before_it(played: Played) -> None:
-    given = [list(request.messages) for request in played.model.seen if request.answered]
+    given = [list(request.sent) for request in played.model.seen if request.answered]
     replied = [n for n, event in enumerate(played.events) if isinstance(event, Replied)]
     assert given == [journal(played.events[:n]) for n in replied]
 
@@ -209,7 +236,8 @@ def test_each_reply_was_given_to_the_messages_told_and_not_dropped_before_it(pla
 @given(conversations)
 def test_every_request_is_one_that_a_model_accepts(played: Played) -> None:
     for request in played.model.seen:
-        assert acceptable(request.messages)
+        assert acceptable(request.sent)
+        assert in_order(request.sent)
         assert len(users(request.messages, Kind.ASK)) == (request.tool_choice == "none")
         assert len(users(request.messages, Kind.SUMMARY)) <= 1
 
@@ -219,7 +247,7 @@ def test_every_request_is_one_that_a_model_accepts(played: Played) -> None:
 def test_the_system_prompt_and_every_task_so_far_are_in_every_request(played: Played) -> None:
     asked = [n for n, event in enumerate(played.events) if isinstance(event, Asking)]
     for n, request in zip(asked, played.model.seen, strict=True):
-        told = [event.message for event in played.events[:n] if isinstance(event, Said)]
+        told = [event.message for event in played.events[:n] if isinstance(event, Said) and not event.anew]
         assert request.messages[0] == SYSTEM
         tasks = [message for m, message in enumerate(told) if message not in told[:m]]  # some are told anew
         assert users(request.messages, Kind.TASK) == users(tasks, Kind.TASK)
@@ -245,8 +273,8 @@ def test_a_run_killed_anywhere_can_be_resumed(played: Played, data: st.DataObjec
     result = asyncio.run(agent.run(User("Go on.")))
     whole = [*before, *after]
     (request,) = model.seen
-    assert request.messages == (*state.history.settle().messages, User("Go on."))
-    assert list(request.messages) == journal(whole[: [*map(type, whole)].index(Replied, len(before))])
+    assert request.messages == (*apart(state.history.settle().messages), User("Go on."))
+    assert list(request.sent) == journal(whole[: [*map(type, whole)].index(Replied, len(before))])
     assert (result.answer, result.stop) == ("resumed", Stop.DONE)
     assert replay(whole) == agent.state
 
@@ -259,7 +287,7 @@ def test_every_run_tells_its_end_once_and_last_and_is_done_with_a_text_alone(pla
     assert played.events[-1] is ends[-1]
     for end in ends:
         assert end.answer.strip() or end.stop is not Stop.DONE
-        assert bool(end.error) == (end.stop is Stop.ERROR)
+        assert bool(end.error) == (end.stop in (Stop.ERROR, Stop.LENGTH, Stop.CONTENT_FILTER, Stop.CONTEXT_LIMIT))
 
 
 @law

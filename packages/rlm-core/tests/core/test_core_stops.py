@@ -112,7 +112,7 @@ async def test_a_text_that_no_limit_leaves_room_to_go_on_with_is_a_partial_answe
     agent, events = open_agent(model, limits=limits)
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop) == ("one, two, ", Stop.LENGTH)
-    assert ending(events) == (Stop.LENGTH, "one, two, ", "")
+    assert ending(events) == (Stop.LENGTH, "one, two, ", "The provider ended the message: length.")
     assert len([event for event in events if event == Said(User(GO_ON, Kind.NOTE))]) == 1, "asked only with room left"
 
 
@@ -157,7 +157,7 @@ async def test_nothing_cut_off_at_the_length_limit_ends_the_run(nothing: str) ->
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop) == ("so far", Stop.LENGTH)
     assert not agent.state.cut
-    assert ending(events) == (Stop.LENGTH, "so far", "")
+    assert ending(events) == (Stop.LENGTH, "so far", "The provider ended the message: length.")
 
 
 @pytest.mark.parametrize(("text", "answer"), [("", "so far"), ("Well,", "Well,")])
@@ -166,7 +166,7 @@ async def test_a_filtered_text_is_no_answer(text: str, answer: str) -> None:
     agent, events = open_agent(model, FakeTool())
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop) == (answer, Stop.CONTENT_FILTER)
-    assert ending(events) == (Stop.CONTENT_FILTER, answer, "")
+    assert ending(events) == (Stop.CONTENT_FILTER, answer, "The provider ended the message: content_filter.")
 
 
 @pytest.mark.parametrize("nothing", ["", " \n"])
@@ -235,6 +235,7 @@ async def test_cancelling_the_request_for_a_summary_takes_it_back() -> None:
     *before, ask = model.seen[-1].messages
     assert ask == User(ASK, Kind.ASK)
     assert agent.state.history.messages == tuple(before)
+    assert isinstance(model.seen[-1].sent[-1], ToolResult), "the request for a summary was joined to it"
     assert ending(events) == (Stop.CANCELLED, "", "")
 
 
@@ -260,7 +261,8 @@ async def test_a_context_that_nothing_can_shorten_is_a_stop_and_no_answer() -> N
     agent, events = open_agent(ScriptedModel(ContextTooLong("413")))
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop) == ("", Stop.CONTEXT_LIMIT)
-    assert ending(events) == (Stop.CONTEXT_LIMIT, "", "")
+    assert ending(events) == (Stop.CONTEXT_LIMIT, "", "413")
+    assert result.words == "413"
 
 
 # ---- resuming what was killed

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.messages import Usage, assistant
+from rlm.messages import ToolCall, Usage, assistant
 from rlm.models.faults import Breakdown, Fault
 from rlm.models.normalize import mended, message, reply
 from rlm.models.stream import Assembler
@@ -76,8 +77,8 @@ def is_sound(wire: dict[str, Any]) -> bool:
         and ("tool_calls" not in wire or len(calls) > 0)
         and all(isinstance(call["id"], str) and call["id"] and call["type"] for call in calls)
         and len({call["id"] for call in calls}) == len(calls)
-        and all(isinstance(call["function"]["name"], str) and call["function"]["name"] for call in calls)
-        and all(isinstance(call["function"]["arguments"], str) for call in calls)
+        and all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", call["function"]["name"]) for call in calls)
+        and all(isinstance(json.loads(call["function"]["arguments"]), dict) for call in calls)
     )
 
 
@@ -97,14 +98,14 @@ def test_any_body_is_a_sound_reply_or_a_fault(body: Any) -> None:
 
 @given(MESSAGES)
 def test_what_is_sound_stays_as_it_is(received: dict[str, Any]) -> None:
-    once = message(received)
-    assert message(once) == once
+    once, _ = message(received)
+    assert message(once) == (once, {})
     assert assistant(once).received == once
 
 
 @given(MESSAGES)
 def test_unknown_fields_stay(received: dict[str, Any]) -> None:
-    made = message(received)
+    made, _ = message(received)
     for name in ("reasoning_content", "reasoning", "extra"):
         assert made.get(name) == mended(received.get(name))
 
@@ -196,6 +197,23 @@ ONE_AND_TWO = [("bash", '{"n": 1}'), ("bash", '{"n": 2}')]
             (None, None, None, '{"n": 2}'),
         ],
         [(0, "a", "bash", ""), (1, "b", "bash", ""), (0, None, None, '{"n": 1}'), (1, None, None, '{"n": 2}')],
+        # another id in every piece
+        [(0, "a", "bash", ""), (0, "b", None, '{"n": 1}'), (1, "c", "bash", ""), (1, "d", None, '{"n": 2}')],
+        [(0, "a", "bash", '{"n"'), (0, "b", "bash", ": 1}"), (1, "c", "bash", '{"n": 2}')],
+        [(0, "a", "ba", ""), (0, None, "sh", '{"n": 1}'), (1, "b", "bash", '{"n": 2}')],  # a name in pieces
+        # the whole once more, the whole so far in every piece
+        [(0, "a", "bash", '{"n": 1}'), (0, "a", "bash", '{"n": 1}'), (1, "b", "bash", '{"n": 2}')],
+        [(0, "a", "bash", '{"n"'), (0, "a", "bash", '{"n": 1}'), (1, "b", "bash", '{"n": 2}')],
+        # index 0, no ids, and the name comes alone
+        [(0, "", "bash", ""), (0, "", None, '{"n": 1}'), (0, "", "bash", ""), (0, "", None, '{"n": 2}')],
+        [(0, "", "bash", '{"n": 1}'), (0, "", "bash", ""), (1, "", "bash", '{"n": 2}')],  # a name repeated at the end
+        # no index, and the pieces of two calls take turns
+        [
+            (None, "a", "bash", '{"n"'),
+            (None, "b", "bash", '{"n"'),
+            (None, "a", None, ": 1}"),
+            (None, "b", None, ": 2}"),
+        ],
     ],
 )
 def test_calls_are_told_apart_however_providers_number_them(pieces: list[tuple[Any, ...]]) -> None:
@@ -218,6 +236,60 @@ def test_halves_of_a_letter_find_together() -> None:
         assembler.add({"choices": [{"delta": {"content": half}}]})
     assembler.add({"choices": [{"finish_reason": "stop"}]})
     assert reply(assembler.body(), characters).message.text == "😀"
+
+
+def test_arguments_that_come_as_an_object_are_told_apart_too() -> None:
+    assembler = Assembler()
+    for index, number in enumerate((1, 2)):
+        piece = {"index": index, "id": "", "function": {"name": "bash", "arguments": {"n": number}}}
+        assembler.add({"choices": [{"delta": {"tool_calls": [piece]}}]})
+    calls = reply(assembler.body(done=True), characters).message.calls
+    assert [(call.name, call.arguments) for call in calls] == ONE_AND_TWO
+
+
+def test_parts_of_a_text_are_told_and_joined() -> None:
+    assembler = Assembler()
+    deltas = [{"content": [{"type": "text", "text": "one "}]}, {"content": "two"}, {"content": [{"text": " three"}]}]
+    told = "".join(assembler.add({"choices": [{"delta": delta}]}) for delta in deltas)
+    assert told == reply(assembler.body(done=True), characters).message.text == "one two three"
+
+
+def test_the_call_of_older_servers_is_a_call() -> None:
+    assembler = Assembler()
+    for piece in ({"name": "bash", "arguments": ""}, {"arguments": '{"n"'}, {"arguments": ": 1}"}):
+        assembler.add({"choices": [{"delta": {"function_call": piece}}]})
+    received = reply(assembler.body(done=True), characters).message
+    assert [(call.name, call.arguments) for call in received.calls] == ONE_AND_TWO[:1]
+    assert "function_call" not in received.received
+
+
+@pytest.mark.parametrize(
+    "arguments", ['{"code": "print(1)', "null", "[1]", "42", '"{}"', '{"a": NaN}', "{'a': 1}", "[" * 9_999]
+)
+def test_what_a_strict_provider_would_refuse_is_sent_back_repaired_and_kept_beside(arguments: str) -> None:
+    call = {"id": "a", "function": {"name": "no such tool!", "arguments": arguments}}
+    made = reply({"choices": [{"message": {"tool_calls": [call]}}]}, characters).message
+    assert made.received["tool_calls"][0]["function"] == {"name": "no_such_tool_", "arguments": "{}"}
+    assert made.calls == (ToolCall("a", "no such tool!", arguments),)
+    assert assistant(made.received, made.written) == made
+
+
+def test_numbers_that_json_has_not_are_not_sent_back() -> None:
+    received, _ = message(json.loads('{"content": "x", "extra": {"logprob": -Infinity, "more": [NaN, 1e999, 1.5]}}'))
+    assert received["extra"] == {"logprob": None, "more": [None, None, 1.5]}
+
+
+def test_the_end_that_a_server_says_is_an_end_without_a_finish_reason() -> None:
+    assembler = Assembler()
+    assembler.add({"choices": [{"delta": {"content": "x"}, "finish_reason": ""}]})
+    assert reply(assembler.body(done=True), characters).finish == "stop"
+
+
+def test_a_stream_that_ends_with_nothing_is_a_fault() -> None:
+    assembler = Assembler()
+    assembler.add({"choices": [{"delta": {"role": "assistant"}}]})
+    with pytest.raises(Breakdown, match="broke off"):
+        assembler.body(done=True)
 
 
 def test_a_stream_without_an_end_is_a_fault() -> None:
@@ -247,6 +319,11 @@ def test_a_stream_without_an_end_is_a_fault() -> None:
             Usage(7, 5, 3, 2),
         ),
         ("many", Usage(25, 11, estimated=True)),
+        ({"prompt_tokens": float("nan"), "completion_tokens": float("inf")}, Usage(25, 11, estimated=True)),
+        ({"prompt_tokens": -7, "completion_tokens": 5}, Usage(25, 5, estimated=True)),
+        ({"prompt_tokens": "7", "completion_tokens": 5.0}, Usage(7, 5)),
+        ({"prompt_tokens": True, "completion_tokens": [5]}, Usage(25, 11, estimated=True)),
+        ({"input_tokens": 7, "output_tokens": 5}, Usage(7, 5)),
     ],
 )
 def test_tokens_are_counted_or_estimated_and_marked(usage: Any, counts: Usage) -> None:
@@ -256,11 +333,11 @@ def test_tokens_are_counted_or_estimated_and_marked(usage: Any, counts: Usage) -
 
 def test_parts_of_a_text_are_one_text() -> None:
     parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
-    assert message({"content": parts})["content"] == "one two"
+    assert message({"content": parts})[0]["content"] == "one two"
 
 
 def test_ids_that_are_missing_or_taken_are_made() -> None:
     call = {"function": {"name": "bash", "arguments": "{}"}}
     given = [{**call, "id": id_} for id_ in ("a", "a", "", None, 7, "b")] + [call]
-    made = message({"tool_calls": given}, counted())["tool_calls"]
+    made = message({"tool_calls": given}, counted())[0]["tool_calls"]
     assert [call["id"] for call in made] == ["a", "new0", "new1", "new2", "new3", "b", "new4"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import re
@@ -17,8 +18,11 @@ import pytest
 from rlm.errors import ConfigError, CredentialsError, ModelError, ModelUnavailable
 from rlm.events import Delta, Event, Retried
 from rlm.messages import Reply, System, ToolResult, Usage, User
+from rlm.models import sse
 from rlm.models.endpoint import Endpoint
 from rlm.models.openai import OpenAIClient, OpenAIModel
+from rlm.models.retrying import RetryPolicy, backoff
+from rlm.version import VERSION
 from scripted import Answer, Request, Scripted, always, calls, error, half, hang, reset, stall, text
 
 BASH = {"name": "bash", "description": "d", "parameters": {"type": "object", "properties": {}}}
@@ -243,12 +247,12 @@ async def test_an_upstream_that_fails_is_no_refusal_to_stream() -> None:
     assert len(ask.retries) == 1
 
 
-async def test_whether_to_stream_is_no_parameter_of_the_model() -> None:
+async def test_a_stream_may_be_asked_for_with_a_parameter_of_the_model() -> None:
     with Scripted(text("hi")) as server:
         async with asking(server.url, params={"stream": True, "stream_options": {}, "seed": 1}) as ask:
             assert (await ask()).message.text == "hi"
             assert ask.model.params == {"seed": 1}
-    assert not server.requests[0].streamed
+    assert server.requests[0].streamed
 
 
 async def test_a_server_that_does_not_stream_though_asked_is_understood() -> None:
@@ -270,31 +274,164 @@ async def test_a_retry_after_is_kept() -> None:
     assert 1 <= ask.retries[0].wait < 2
 
 
-async def test_the_waits_double_and_the_notices_count() -> None:
-    with Scripted(*[error(500, "no")] * 4, text("hi")) as server:
-        async with asking(server.url) as ask:
+async def test_the_waits_grow_whatever_the_provider_asks_and_the_notices_count() -> None:
+    with Scripted(
+        *[error(500, "no")] * 2, error(500, "no", retry_after="0.01"), error(429, "slow"), text("hi")
+    ) as server:
+        async with asking(server.url, retries=9) as ask:
             await ask()
     assert [event.attempt for event in ask.retries] == [1, 2, 3, 4]
+    waits = [event.wait for event in ask.retries]
+    assert waits == sorted(waits)
     for event in ask.retries:
         longest = 0.02 * 2 ** (event.attempt - 1)
         assert longest / 2 <= event.wait <= longest
 
 
-async def test_the_sdk_retries_only_after_the_first_notice_and_within_the_budget() -> None:
-    with Scripted(reset(), reset(), reset(), text("hi")) as server:
+@pytest.mark.parametrize(
+    ("quick", "waits"),
+    [
+        (0, [2, 2, 2, 4, 8, 16, 24, 24]),
+        (5, [0.5, 1, 2, 4, 8, 16, 24, 24]),
+        (99, [0.5, 1, 2, 4, 8, 8, 8, 8]),
+    ],
+)
+def test_the_tries_of_the_sdk_come_at_its_pace(quick: int, waits: list[float]) -> None:
+    policy = RetryPolicy(quick=quick)
+    for failures, longest in enumerate(waits, 1):
+        assert longest * 0.75 <= backoff(failures, policy) <= longest
+
+
+async def test_all_tries_of_one_request_are_known_as_one() -> None:
+    with Scripted(reset(), error(500, "no"), text("hi"), text("ho")) as server:
         async with asking(server.url, retries=5) as ask:
             await ask()
-    counts = [request.headers["x-stainless-retry-count"] for request in server.requests]
-    assert counts == ["0", "0", "1", "2"]
+            await ask()
+    headers = [request.headers for request in server.requests]
+    assert [each["x-stainless-retry-count"] for each in headers] == ["0", "1", "2", "0"]
+    first, *retries, another = [each["idempotency-key"] for each in headers]
+    assert retries == [first, first]
+    assert another != first
+    assert {each["user-agent"] for each in headers} == {f"rlm/{VERSION}"}
+    assert len(ask.retries) == 2
+
+
+async def test_when_the_budget_is_spent_the_last_words_count_every_try() -> None:
+    with Scripted(always(error(500, "no", retry_after="0.01"))) as server:
+        async with asking(server.url, retries=5, budget=0.5) as ask:
+            with pytest.raises(ModelUnavailable, match=r"\(\d+ times, for 0.5 s\)") as caught:
+                await ask()
+    assert f"({len(server.requests)} times" in str(caught.value)
+    assert [event.attempt for event in ask.retries] == list(range(1, len(server.requests)))
+
+
+# ---- the form of requests and replies
+
+
+def events_of(*chunks: object, done: bool = True) -> bytes:
+    lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
+    return "".join([*lines, "data: [DONE]\n\n" if done else ""]).encode()
+
+
+def piece(content: str, finish: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": finish}]}
+
+
+HELLO = (piece("hel"), piece("lo", "stop"))
+WHOLE = json.dumps({"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]})
+SPELLINGS = {
+    "as it should be": events_of(*HELLO),
+    "a byte order mark": b"\xef\xbb\xbf" + events_of(*HELLO),
+    "CRLF": events_of(*HELLO).replace(b"\n", b"\r\n"),
+    "CR": events_of(*HELLO).replace(b"\n", b"\r"),
+    "no blank": events_of(*HELLO).replace(b"data: ", b"data:"),
+    "comments": b": hi\n\n" + events_of(*HELLO).replace(b"\n\n", b"\n\n: ping\n\n"),
+    "id, event and retry": b"retry: 9\n\n" + events_of(*HELLO).replace(b"data", b"event: x\nid: 7\ndata"),
+    "events without data": b"id: 1\n\nevent: ping\n\n" + events_of(*HELLO),
+    "empty data": b"data:\n\ndata: \n\n" + events_of(*HELLO),
+    "data in several lines": b"data: {\ndata: " + json.dumps(HELLO[0])[1:].encode() + b"\n\n" + events_of(HELLO[1]),
+    "no [DONE]": events_of(*HELLO, done=False),
+    "no last blank line": events_of(*HELLO, done=False).rstrip(),
+    "no blank lines": events_of(*HELLO).replace(b"\n\n", b"\n"),
+    "junk behind the end": events_of(*HELLO) + b'data: {"x":\n\n',
+    "junk behind the message": events_of(*HELLO, done=False) + b"data: bye\n\n",
+    "no finish_reason": events_of(piece("hel"), piece("lo")),
+    "an empty finish_reason": events_of(piece("hel", ""), piece("lo", "")),
+    "choices empty and null": events_of({"choices": []}, *HELLO, {"choices": None}),
+    "a delta that is null": events_of({"choices": [{"delta": None}]}, *HELLO),
+    "usage with NaN": events_of(*HELLO[:1], {**HELLO[1], "usage": {"prompt_tokens": float("nan")}}),
+    "a completion in one event": f"data: {WHOLE}\n\n".encode(),
+    "JSON": WHOLE.encode(),
+    "JSON behind blanks and comments": b"\n\n: PROCESSING\n\n" + WHOLE.encode(),
+    "JSON and [DONE]": WHOLE.encode() + b"\n\ndata: [DONE]\n\n",
+}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_reply_is_understood_in_every_form_under_any_content_type(stream: bool) -> None:
+    kinds = ("text/event-stream", "text/plain; charset=utf-8", "application/json")
+    answers = {
+        (name, kind): Answer(body, headers={"Content-Type": kind}) for name, body in SPELLINGS.items() for kind in kinds
+    }
+    packed = Answer(gzip.compress(SPELLINGS["CRLF"]), headers={"Content-Encoding": "gzip"})
+    with Scripted(*answers.values(), packed) as server:
+        async with asking(server.url, stream=stream) as ask:
+            for way in (*answers, "gzip"):
+                assert (await ask()).message.text == "hello", way
+            assert ask.retries == []
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_events_may_come_in_any_pieces(size: int) -> None:
+    odd = "a\u2028b\x85c é☃😀"
+    body = events_of(piece(odd)).replace(json.dumps(odd).encode(), json.dumps(odd, ensure_ascii=False).encode())
+    for spelt in (body, b"\xef\xbb\xbf" + body.replace(b"\n", b"\r\n"), body.replace(b"\n", b"\r")):
+        decoder = sse.Decoder()
+        datas = [data for at in range(0, len(spelt), size) for data in decoder.feed(spelt[at : at + size])]
+        datas += decoder.end()
+        assert datas[-1] == sse.DONE
+        assert json.loads(datas[0])["choices"][0]["delta"]["content"] == odd
+
+
+@pytest.mark.parametrize(
+    "garbled", [b"data: {oops\n\n", b"data: []\n\n", b": ping\n\n", events_of(piece("x"), done=False)]
+)
+async def test_a_stream_that_cannot_be_read_is_asked_for_whole_from_then_on(garbled: bytes) -> None:
+    def script(request: Request) -> Answer:
+        return Answer(garbled) if request.streamed else text("hi")
+
+    with Scripted(script) as server:
+        async with asking(server.url, stream=True) as ask:
+            for _ in range(3):
+                assert (await ask()).message.text == "hi"
+    assert [request.body.get("stream") for request in server.requests] == [True, False, False, False]
     assert len(ask.retries) == 1
 
 
-async def test_a_small_budget_leaves_the_sdk_no_retry_of_its_own() -> None:
-    with Scripted(always(error(500, "no"))) as server:
-        async with asking(server.url, retries=5, budget=0.3) as ask:
-            with pytest.raises(ModelUnavailable, match=r"\(\d+ times, for 0.3 s\)"):
-                await ask()
-    assert {request.headers["x-stainless-retry-count"] for request in server.requests} == {"0"}
+async def test_a_whole_that_cannot_be_read_is_asked_for_as_a_stream_from_then_on() -> None:
+    def script(request: Request) -> Answer:
+        return text("hi") if request.streamed else Answer(b'{"choices": [{"message"')
+
+    with Scripted(script) as server:
+        async with asking(server.url) as ask:
+            for _ in range(2):
+                assert (await ask()).message.text == "hi"
+    assert [request.streamed for request in server.requests] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model only support stream mode, please enable the stream parameter to access the model.",
+        "Non-streaming requests are not supported. Set stream to true.",
+        "`stream` must be true",
+    ],
+)
+async def test_a_model_that_only_streams_is_asked_for_a_stream(words: str) -> None:
+    with Scripted(lambda request: text("hi") if request.streamed else error(400, words)) as server:
+        async with asking(server.url) as ask:
+            assert [(await ask()).message.text for _ in range(2)] == ["hi", "hi"]
+    assert [request.streamed for request in server.requests] == [False, True, True]
 
 
 @pytest.mark.parametrize("stream", [False, True])

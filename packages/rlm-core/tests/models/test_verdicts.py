@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from email.utils import formatdate
 
@@ -29,6 +30,75 @@ def test_retry_after_may_be_a_date_to_come() -> None:
     after = judge(Refusal(503, "", {"Retry-After": formatdate(time.time() + 1000, usegmt=True)})).after
     assert after is not None
     assert 0 < after <= 1000
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (429, "Budget has been exceeded! Current cost: 10.5, Max budget: 10.0"),
+        (400, "litellm.BudgetExceededError: Budget has been exceeded! Current cost: 5.1, Max budget: 5"),
+        (429, "ExceededBudget: User=me over budget. Spend=2.0, Budget=1.0"),
+        (429, '{"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}'),
+        (429, '{"error": {"message": "Billing hard limit has been reached", "code": "billing_hard_limit_reached"}}'),
+        (429, "Your account is not active, please check your billing details on our website."),
+        (400, "Your credit balance is too low to access the Anthropic API."),
+        (402, "Insufficient credits. Add more using the account page."),
+        (403, "Key limit exceeded (total limit). Manage it using the account page."),
+        (429, "Your team has either used all available credits or reached its monthly spending limit."),
+        (429, "exceeded_current_quota_error: your account is suspended"),
+    ],
+)
+def test_a_budget_or_a_quota_that_is_spent_ends_at_once(status: int, words: str) -> None:
+    verdict = judge(Refusal(status, words))
+    assert (verdict.error, verdict.retry) == (ModelError, Retry.NEVER)
+    assert "billing" in verdict.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (429, "Rate limit reached for gpt-4o on requests per min (RPM): Limit 3."),
+        (429, "Resource has been exhausted (e.g. check quota)."),
+        (503, "upstream: retry budget exceeded"),
+        (500, "template of the error page is missing"),
+    ],
+)
+def test_what_passes_is_tried_again(status: int, words: str) -> None:
+    assert judge(Refusal(status, words)).retry is Retry.BUDGET
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (
+            500,
+            "While executing CallExpression at line 47, column 32 in source: Error: Jinja Exception: roles must alternate",
+        ),
+        (500, "Value is not callable: null at row 1, column 72: ... (in chat template)"),
+        (500, "Unable to generate parser for this template. Automatic parser generation failed"),
+        (400, "jinja2.exceptions.TemplateError: Conversation roles must alternate user/assistant/user/assistant/..."),
+        (500, "Failed to parse tool call arguments as JSON: [json.exception.parse_error.101] parse error"),
+    ],
+)
+def test_what_a_chat_template_refuses_once_it_refuses_always(status: int, words: str) -> None:
+    verdict = judge(Refusal(status, words))
+    assert (verdict.error, verdict.retry, verdict.hint) == (ModelError, Retry.NEVER, "")
+    assert words[:40] in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Unsupported value: 'temperature' does not support 0.2 with this model. Only the default (1) value is supported.",
+        "This model only support stream mode, please enable the stream parameter to access the model.",
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+        "Invalid value for tool_choice. The model must support tools.",
+        "This model does not support image input.",
+    ],
+)
+def test_the_model_is_named_only_where_it_is_the_reason(words: str) -> None:
+    error = {"message": words, "type": "invalid_request_error", "param": "model", "code": "unsupported_value"}
+    assert judge(Refusal(400, json.dumps({"error": error}))).hint == ""
 
 
 @pytest.mark.parametrize(
@@ -107,4 +177,4 @@ def test_the_cause_is_found_at_the_bottom() -> None:
     assert breakdown(outer, "here:80").reason == "connection refused by here:80"
     unreachable = breakdown(OSError(101, "Network is unreachable"), "here:80")
     assert unreachable.reason == "no connection to here:80 ([Errno 101] Network is unreachable)"
-    assert judge(unreachable).retry is Retry.BUDGET
+    assert judge(unreachable).retry is Retry.BRIEFLY

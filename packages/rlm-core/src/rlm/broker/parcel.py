@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from rlm.errors import ConfigError
 from rlm.process import files
 
 HEAD = 200
@@ -34,13 +35,19 @@ def pack(obj: object, folder: Path) -> Parcel:
     """Pickle `obj` into `folder`.
 
     Raises:
-        TypeError, pickle.PicklingError: it cannot be pickled.
+        ConfigError: it cannot be pickled.
     """
     import cloudpickle  # here, for a cell that passes no object shall not pay for it
 
     path = folder / f"context-{secrets.token_hex(8)}"
-    with os.fdopen(files.create(path), "wb") as file:
-        cloudpickle.dump(obj, file)
+    try:
+        with os.fdopen(files.create(path), "wb") as file:
+            cloudpickle.dump(obj, file)
+    except OSError:
+        raise
+    except Exception as error:  # an object may raise what it likes while it is pickled
+        path.unlink(missing_ok=True)
+        raise ConfigError(f"The context cannot be pickled ({error}). Pass plain data, or a file's path.") from error
     return Parcel(path, describe(obj))
 
 

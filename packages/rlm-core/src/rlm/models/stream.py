@@ -106,9 +106,9 @@ class Calls:
             call = self._places.get(index)
         else:
             call = known[0] if known else self.made[-1] if self.made else None
-        return None if call is None or self._begins_another(id_, function, call) else call
+        return None if call is None or self._begins_another(index, id_, function, call) else call
 
-    def _begins_another(self, id_: Any, function: Wire, call: Wire) -> bool:
+    def _begins_another(self, index: Any, id_: Any, function: Wire, call: Wire) -> bool:
         """Some give every call the index 0, or none; some give every piece of one call another id.
 
         A call begins with its name. So a piece with a name begins one where the call so far is whole.
@@ -118,7 +118,7 @@ class Calls:
             return False
         same_name = name == call.get("function", {}).get("name")
         if id_ and other_id:
-            return _is_whole(call) or not same_name
+            return index is None or _is_whole(call) or not same_name
         if not _is_whole(call):
             return False
         if same_name and not id_ and not function.get("arguments"):

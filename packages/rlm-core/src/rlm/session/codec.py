@@ -109,20 +109,27 @@ class Encoder:
         match event:
             case Said(message, anew):
                 body = {"type": "message", "message": message.wire()}
-                return body | _kind(message) | _joined(message) | _anew(anew)
+                return body | _kind(message) | _joined(message) | _if_any(anew=anew)
             case Replied(reply, aside):
                 return self._replied(reply, aside)
             case Answered(result, anew):
-                return self._answered(result) | _joined(result) | _anew(anew)
-            case Dropped(numbers, reason, summary):
-                ids = [self._ids[number] for number in numbers]
-                return {"type": "drop", "ids": ids, "reason": reason} | _summary(summary)
-            case Adapted(adaptations, changed, gone):
-                messages = {str(self._ids[number]): message.wire() for number, message in changed}
-                ids = [self._ids[number] for number in gone]
-                return {"type": "adapt", "adaptations": [*map(str, adaptations)], "messages": messages, "gone": ids}
+                return self._answered(result) | _joined(result) | _if_any(anew=anew)
+            case Dropped():
+                return self._dropped(event)
+            case Adapted():
+                return self._adapted(event)
             case _:
                 return None
+
+    def _dropped(self, event: Dropped) -> Record:
+        ids = [self._ids[number] for number in event.numbers if number not in event.left]
+        left = {str(self._ids[number]): form.wire() for number, form in zip(event.left, event.forms, strict=True)}
+        return {"type": "drop", "ids": ids, "reason": event.reason} | _summary(event.summary) | _if_any(left=left)
+
+    def _adapted(self, event: Adapted) -> Record:
+        messages = {str(self._ids[number]): message.wire() for number, message in event.changed}
+        gone = [self._ids[number] for number in event.gone]
+        return {"type": "adapt", "adaptations": [*map(str, event.adaptations)], "messages": messages, "gone": gone}
 
     def _replied(self, reply: Reply, aside: bool) -> Record:
         body = {
@@ -131,10 +138,8 @@ class Encoder:
             "usage": usage_wire(reply.usage),
             "finish_reason": reply.finish,
         }
-        if reply.message.written:
-            body["written"] = reply.message.written
         started, self._asked = self._asked, None
-        return body | self._duration(started) | ({"aside": True} if aside else {})
+        return body | self._duration(started) | _if_any(aside=aside, written=reply.message.written)
 
     def _answered(self, result: ToolResult) -> Record:
         body = {"type": "message", "message": result.wire(), "tool": result.call.name, "ok": result.ok}
@@ -189,8 +194,9 @@ def _joined_read(record: Record) -> tuple[User, ...]:
     return tuple(User(user["content"], Kind(user.get("kind", Kind.TASK))) for user in record.get("joined", ()))
 
 
-def _anew(anew: bool) -> Record:
-    return {"anew": True} if anew else {}
+def _if_any(**fields: object) -> Record:
+    """Those that say something."""
+    return {name: value for name, value in fields.items() if value}
 
 
 def _summary(summary: Summary | None) -> Record:
@@ -297,7 +303,7 @@ class Decoder:
             self._calls.update((call.id, call) for call in message.calls)
         return Replied(Reply(message, usage_read(record["usage"]), record["finish_reason"]), aside)
 
-    def _adapted(self, record: Record) -> Adapted:
+    def _adapted_read(self, record: Record) -> Adapted:
         adaptations = tuple(map(Adaptation, record["adaptations"]))
         if Adaptation.SHORT_IDS in adaptations:
             renamed = [replace(call, id=short_id(call.id)) for call in self._calls.values()]
@@ -307,10 +313,11 @@ class Decoder:
     def _other(self, record: Record) -> Event | None:
         match record["type"]:
             case "drop":
-                numbers = tuple(self._numbers[id] for id in record["ids"])
-                return Dropped(numbers, record["reason"], _summary_read(record))
+                left = tuple(self._numbers[int(id)] for id in record.get("left", ()))
+                numbers = (*(self._numbers[id] for id in record["ids"]), *left)
+                return Dropped(numbers, record["reason"], _summary_read(record), left)
             case "adapt":
-                return self._adapted(record)
+                return self._adapted_read(record)
             case "request":
                 schemas = tuple(tool["function"] for tool in record["tools"])
                 return Requested(record["model"], schemas, record["params"])

@@ -1,0 +1,243 @@
+"""What is sent to a provider has a form that it takes: the order of roles, ids, names, arguments and fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, raw_call, says
+from rlm.adaptation import Adaptation, adapt, call_name, short_id
+from rlm.agent import GO_ON
+from rlm.budget import Stop, TurnLimit
+from rlm.context import ASK, SUMMARY, Compact, LastTurns
+from rlm.errors import MessagesRefused, ModelError, ModelUnavailable
+from rlm.events import Adapted, Failed
+from rlm.messages import (
+    Assistant,
+    Kind,
+    Message,
+    Outcome,
+    Reply,
+    Schema,
+    ToolResult,
+    User,
+    Wire,
+    assistant,
+)
+from rlm.ports import ToolChoice
+from rlm.state import replay
+
+
+def roles(messages: Sequence[Message]) -> str:
+    """s, u, a, t: what a chat template sees of them."""
+    return "".join(message.wire()["role"][0] for message in messages)
+
+
+def turn(name: str, prompt: int = 100) -> Reply:
+    return says(name, call(code=name), prompt=prompt)
+
+
+class Picky(ScriptedModel):
+    """Refuses messages until they have the form that it wants."""
+
+    def __init__(self, adaptation: Adaptation, *script: Reply) -> None:
+        super().__init__(*script)
+        self._adaptation = adaptation
+
+    async def complete(
+        self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice = "auto"
+    ) -> Reply:
+        wanted = [adapt(message, [self._adaptation]) for message in messages] == list(messages)
+        wanted &= self._adaptation is not Adaptation.NO_TOOL_CHOICE or tool_choice == "auto"
+        wanted &= self._adaptation is not Adaptation.ROLE_ORDER or "tu" not in roles(messages)
+        if not wanted:
+            self.adaptations |= {self._adaptation}
+            raise MessagesRefused("400 Bad Request: not so")
+        return await super().complete(messages, tools, tool_choice)
+
+
+# ---- the order
+
+
+async def test_a_request_for_a_summary_and_the_summary_are_joined_to_the_newest_result() -> None:
+    model = ScriptedModel(turn("a"), turn("b"), turn("c", 900), says("the summary"), turn("d"), says("end"))
+    agent, events = open_agent(model, FakeTool(), context=Compact(at=500, keep=1))
+    await agent.run(SYSTEM, TASK)
+    assert [roles(request.sent) for request in model.seen[3:]] == ["suatatat", "suat", "suatat"]
+    newest = model.seen[3].sent[-1].wire()
+    assert newest["content"] == f'ran {{"code": "c"}}\n\n{ASK}'
+    assert model.seen[4].sent[-1].wire()["content"] == f'ran {{"code": "c"}}\n\n{SUMMARY.format("the summary")}'
+    assert replay(events) == agent.state
+
+
+async def test_what_the_user_adds_after_a_limit_is_joined_to_the_last_result_and_outlives_it() -> None:
+    model = ScriptedModel(turn("a"), turn("b"), turn("c"), turn("d"), says("end"))
+    agent, events = open_agent(model, FakeTool(), context=LastTurns(2), limits=TurnLimit(1))
+    await agent.run(SYSTEM, TASK)
+    agent._limits = TurnLimit(9)
+    more = User("and more")
+    await agent.run(User("The kernel is fresh.", Kind.NOTE), more)
+    contents = [str(request.sent[-1].wire()["content"]) for request in model.seen]
+    assert contents[1] == 'ran {"code": "a"}\n\nThe kernel is fresh.\n\nand more'
+    assert [roles(request.sent) for request in model.seen] == ["su", "suat", "suatat", "suatat", "suatat"]
+    assert [message.wire()["content"] for message in model.seen[4].sent[:2]][1] == "Do it.\n\nand more"
+    assert replay(events) == agent.state
+
+
+async def test_tasks_that_a_drop_leaves_in_a_row_become_one_in_their_order() -> None:
+    model = ScriptedModel(says("one"), says("two"), turn("a"), turn("b"), turn("c"), says("end"))
+    agent, events = open_agent(model, FakeTool(), context=LastTurns(2))
+    for task in ("first", "second", "third"):
+        await agent.run(*([] if events else [SYSTEM]), User(task))
+    assert roles(model.seen[-1].sent) == "suatat"
+    assert model.seen[-1].sent[1].wire()["content"] == "first\n\nsecond\n\nthird"
+    assert replay(events) == agent.state
+
+
+async def test_a_second_summary_takes_the_place_of_the_first_wherever_that_stands() -> None:
+    model = ScriptedModel(turn("a"), turn("b", 900), says("one"), turn("c", 9_000), says("two"), says("end"))
+    agent, events = open_agent(model, FakeTool(), context=Compact(at=500, keep=2))
+    await agent.run(SYSTEM, User("x" * 9_000))
+    told = [user for message in model.seen[-1].messages if isinstance(user := message, User)]
+    assert [user.content for user in told if user.kind is Kind.SUMMARY] == [SUMMARY.format("two")]
+    assert replay(events) == agent.state
+
+
+async def test_a_note_after_a_text_needs_no_joining() -> None:
+    model = ScriptedModel(says("one, ", finish="max_tokens"), says("two"))
+    agent, _ = open_agent(model)
+    await agent.run(SYSTEM, TASK)
+    assert model.seen[1].sent[-1] == User(GO_ON, Kind.NOTE)
+
+
+async def test_pictures_are_joined_to_results_where_a_provider_wants_them_there() -> None:
+    model = Picky(Adaptation.ROLE_ORDER, turn("a"), turn("b"), says("end"))
+    tool = FakeTool("ipython", Outcome("a picture", pictures=("data:1",)), Outcome("another", pictures=("data:2",)))
+    agent, events = open_agent(model, tool)
+    assert (await agent.run(SYSTEM, TASK)).stop is Stop.DONE
+    assert [roles(request.sent) for request in model.seen] == ["su", "suat", "suatat"]
+    picture = {"type": "image_url", "image_url": {"url": "data:1"}}
+    assert model.seen[1].sent[-1].wire()["content"] == [{"type": "text", "text": "a picture"}, picture]
+    assert replay(events) == agent.state
+
+
+# ---- the form
+
+
+LONG_ID = "call_0123456789abcdef"
+WIRE: Wire = {
+    "role": "assistant",
+    "content": None,
+    "reasoning_content": "hm",
+    "tool_calls": [
+        {"id": LONG_ID, "index": 0, "type": "function", "function": {"name": "ipython", "arguments": '{"code": "1"}'}}
+    ],
+}
+
+
+def odd(**function: str) -> Reply:
+    """As an older version of this program, or another provider, left it."""
+    call = {**WIRE["tool_calls"][0], "function": WIRE["tool_calls"][0]["function"] | function}
+    return Reply(assistant({**WIRE, "tool_calls": [call]}))
+
+
+@pytest.mark.parametrize(
+    ("adaptation", "reply"),
+    [
+        (Adaptation.SHORT_IDS, odd()),
+        (Adaptation.PLAIN_FIELDS, odd()),
+        (Adaptation.SOUND_CALLS, odd(name="no such tool", arguments='{"code": "1')),
+    ],
+)
+async def test_what_is_refused_is_sent_in_another_form_and_so_from_then_on(
+    adaptation: Adaptation, reply: Reply
+) -> None:
+    model = Picky(adaptation, reply, reply, says("end"))
+    agent, events = open_agent(model, FakeTool())
+    assert (await agent.run(SYSTEM, TASK)).answer == "end"
+    assert sum(isinstance(event, Adapted) for event in events) == 1
+    assert len(model.seen) == 3
+    sent = [message for message in model.seen[-1].sent if isinstance(message, Assistant)]
+    assert sent == [adapt(reply.message, [adaptation])] * 2
+    assert [message.calls[0].arguments for message in sent] == [reply.message.calls[0].arguments] * 2
+    assert replay(events) == agent.state
+
+
+def test_ids_get_a_short_form_of_their_own_and_no_other() -> None:
+    assert short_id("a1B2c3D4e") == "a1B2c3D4e"
+    assert short_id(LONG_ID) == short_id(LONG_ID)
+    assert len({short_id(f"call_{n}") for n in range(99)}) == 99
+    plain = User("x")
+    assert adapt(plain, list(Adaptation)) is plain
+
+
+@pytest.mark.parametrize(
+    ("name", "sound"),
+    [("bash", "bash"), ("a b", "a_b"), ("3d", "_3d"), ("x" * 99, "x" * 64), ("功能", "__"), ("-x", "_-x")],
+)
+def test_the_names_of_tools_that_there_are_not_get_a_form_that_all_take(name: str, sound: str) -> None:
+    assert call_name(name) == sound
+
+
+async def test_a_refusal_that_no_other_form_helps_is_final() -> None:
+    model = Picky(Adaptation.ROLE_ORDER)
+    agent, _ = open_agent(model, limits=TurnLimit(2))
+    model._adaptation = Adaptation.NO_TOOL_CHOICE
+    model.script = [says("end")]
+    assert (await agent.run(SYSTEM, TASK)).answer == "end"
+    agent, _ = open_agent(ScriptedModel(MessagesRefused("400 Bad Request: no")))
+    with pytest.raises(ModelError, match="no"):
+        await agent.run(SYSTEM, TASK)
+
+
+async def test_a_tool_choice_that_is_refused_is_left_out() -> None:
+    replies = turn("a"), turn("b", 900), says("the summary"), says("end")
+    model = Picky(Adaptation.NO_TOOL_CHOICE, *replies)
+    agent, _ = open_agent(model, FakeTool(), context=Compact(at=500, keep=1))
+    assert (await agent.run(SYSTEM, TASK)).answer == "end"
+    assert [request.tool_choice for request in model.seen] == ["auto"] * 4
+
+
+@pytest.mark.parametrize("at", [500, None])
+async def test_a_refused_request_for_a_summary_ends_no_run(at: int | None) -> None:
+    refused = ModelError("400 Bad Request: no summaries")
+    script = [turn("a"), turn("b", 900), *([] if at else [says("")]), refused, says("end")]
+    model = ScriptedModel(*(step for step in script if not (isinstance(step, Reply) and not step.message.text)))
+    agent, events = open_agent(model, FakeTool(), context=Compact(at=at or 500, keep=1))
+    assert (await agent.run(SYSTEM, TASK)).answer == "end"
+    assert Failed("The conversation was not compacted: 400 Bad Request: no summaries") in events
+
+
+async def test_a_provider_that_is_down_during_a_summary_is_told_as_such() -> None:
+    agent, _ = open_agent(
+        ScriptedModel(turn("a"), turn("b", 900), ModelUnavailable("down")),
+        FakeTool(),
+        context=Compact(at=500, keep=1),
+    )
+    with pytest.raises(ModelUnavailable, match="down"):
+        await agent.run(SYSTEM, TASK)
+
+
+async def test_a_summary_that_calls_a_tool_is_none() -> None:
+    wrong = says("I will", call(code="1"), finish="stop")
+    agent, events = open_agent(
+        ScriptedModel(turn("a"), turn("b", 900), wrong, says("end")), FakeTool(), context=Compact(at=500, keep=1)
+    )
+    await agent.run(SYSTEM, TASK)
+    assert SUMMARY.partition("\n")[0] not in str(events)
+
+
+async def test_the_model_reads_what_it_wrote_where_that_was_repaired() -> None:
+    written = raw_call("ipython", '{"code": "1')
+    wire = {
+        **WIRE,
+        "tool_calls": [{"id": written.id, "type": "function", "function": {"name": "ipython", "arguments": "{}"}}],
+    }
+    wrong = Reply(assistant(wire, {written.id: {"name": "ipython", "arguments": written.arguments}}))
+    agent, _ = open_agent(model := ScriptedModel(wrong, says("end")), FakeTool())
+    await agent.run(SYSTEM, TASK)
+    told = model.seen[1].sent[-1]
+    assert isinstance(told, ToolResult)
+    assert told.content.endswith('You wrote: {"code": "1')
+    assert told.call == replace(written)
