@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlm import exits
 from rlm.config import broker_address, read_config
 from rlm.errors import AgentError, ConfigError, RlmError
+from rlm.exit_codes import INTERRUPTED, of_error, of_stop
 from rlm.result import RunResult
 
 if TYPE_CHECKING:
@@ -138,13 +138,13 @@ class _Call:
         async with open_tree(order.config, watch=watch, stream=watch is not None) as tree:
             if self.context is not _NOT_GIVEN:
                 order = replace(order, context=pack(self.context, tree.shared.folder))
-            ended: dict[str, Any] = {"exit_code": exits.INTERRUPTED}
+            ended: dict[str, Any] = {"exit_code": INTERRUPTED}
             try:
                 result = await tree.run(order)
-                ended = {"exit_code": exits.of_stop(result.stop)}
+                ended = {"exit_code": of_stop(result.stop)}
                 return result
             except RlmError as error:
-                ended = {"exit_code": exits.of_error(error), "error": str(error)}
+                ended = {"exit_code": of_error(error), "error": str(error)}
                 raise _with_session(error, tree.session) from None
             finally:
                 if watch is not None and tree.session is not None:

@@ -14,7 +14,7 @@
   x KernelError          a kernel could not be started
   x AgentError           a sub-agent failed or was refused
 
-`rlm.exits` maps each to one exit code. An error never travels as an answer.
+`rlm.exit_codes` maps each to one exit code. An error never travels as an answer.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rlm import exits
+from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.signals import Interrupted, run_until_signal
 from rlm.cli.streams import put

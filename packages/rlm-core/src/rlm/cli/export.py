@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rlm import exits
+from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.output import open_output
 from rlm.cli.streams import put_pieces

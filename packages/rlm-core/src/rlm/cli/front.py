@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rlm import exits
+from rlm.cli import exits
 from rlm.cli.jsonlines import Record, ends_with_a_result, nothing, put_record
 from rlm.cli.output import Output, open_output
 from rlm.cli.screen import Screen, open_screen

@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from rlm import exits
 from rlm.broker.client import ask
 from rlm.broker.parcel import lend
 from rlm.broker.wire import OPTIONS, Request
+from rlm.cli import exits
 from rlm.cli.streams import put
 from rlm.config import Config, flag
 from rlm.errors import ConfigError

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rlm import exits
 from rlm.budget import Stop
+from rlm.cli import exits
 from rlm.cli.streams import put_json
 from rlm.errors import RlmError
 

@@ -27,13 +27,13 @@ def run(argv: Sequence[str]) -> int:
     try:
         return _run(argv)
     except KeyboardInterrupt:
-        from rlm import exits
+        from rlm.cli import exits
 
         return exits.INTERRUPTED
 
 
 def _run(argv: Sequence[str]) -> int:
-    from rlm import exits
+    from rlm.cli import exits
     from rlm.cli.streams import flush, keep_open
     from rlm.errors import RlmError
 
@@ -83,7 +83,7 @@ def _dispatch(argv: Sequence[str]) -> int:
 
 def _report(argv: Sequence[str], error: Exception, told: str) -> int:
     """One or two lines, never a traceback unless asked for."""
-    from rlm import exits
+    from rlm.cli import exits
     from rlm.cli.streams import say
     from rlm.config import hide_credentials, wants_debug
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlm import exits
+from rlm.cli import exits
 from rlm.cli.arguments import parse_run, settings_given
 from rlm.cli.jsonlines import ends_with_a_result
 from rlm.cli.place import working_directory

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlm import exits
+from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.page import Output, paged
 from rlm.cli.streams import say

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rlm import exits
+from rlm.cli import exits
 from rlm.cli.arguments import Parser, parser
 from rlm.cli.streams import put, say
 from rlm.errors import ConfigError

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from rlm import exits
-from rlm.cli import front
+from rlm.cli import exits, front
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.screen.row import Row, fit, paint
 from rlm.cli.streams import say, say_painted, stderr_is_terminal
