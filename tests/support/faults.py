@@ -164,7 +164,7 @@ PASSING = [
     lasting("HTML with 200", html(), "a web page (It works) in place of an answer"),
     lasting("`choices` null", completion(None), "the reply holds no choices", streamed=False),
     lasting("`choices` empty", completion([]), "the reply holds no choices", streamed=False),
-    lasting("`choices` null or empty, streamed", completion([]), "the stream broke off", streamed=True),
+    lasting("`choices` null or empty, streamed", completion([]), "the reply holds no choices", streamed=True),
     lasting("a choice without a message", completion([{"index": 0}]), "the reply holds no message", streamed=False),
     lasting("an answer that is no object", Answer(b"[]"), "the reply is no JSON object"),
     lasting(
@@ -177,7 +177,9 @@ PASSING = [
         completion(..., error={"message": "slow down", "code": 429}),
         "429 Too Many Requests: slow down",
     ),
-    lasting("finish_reason `error`", text("half a", "error"), "the reply broke off with an error"),
+    lasting(
+        "finish_reason `error`", text("half a", "error"), "the reply broke off with an error (finish_reason error)"
+    ),
 ]
 
 ODD = [

@@ -235,8 +235,9 @@ def breakdown(error: BaseException, host: str) -> Breakdown:
     """Why `host` gave no answer. The innermost exception is where the system says what happened."""
     chain = list(_chain(error))
     root, names = chain[-1], {type(link).__name__ for link in chain}
-    if isinstance(root, ssl.SSLError):
-        return _tls_breakdown(root, host)
+    tls = [link for link in chain if isinstance(link, ssl.SSLError) and not isinstance(link, _UNDER_WAY)]
+    if tls:
+        return _tls_breakdown(tls[-1], host)
     if _BY_PROXY in names:
         why = one_line(str(error.__cause__ or error))
         return Breakdown(f"{host} refuses to connect ({why})", lasting=True, hint=_PROXY)
@@ -276,6 +277,7 @@ def _tls_breakdown(error: ssl.SSLError, host: str) -> Breakdown:
 
 
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+_UNDER_WAY = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _BY_PROXY = "ProxyError"  # httpx, httpcore: it answered, and would not connect
 
 

@@ -19,6 +19,7 @@ class Assembler:
     def __init__(self) -> None:
         self._message: Wire = {}
         self._calls = Calls()
+        self._begun = False
         self._finish: Any = None
         self._usage: Any = None
 
@@ -40,6 +41,7 @@ class Assembler:
         self._usage = chunk.get("usage") or self._usage
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else {}
+        self._begun = self._begun or choice != {}
         delta = choice.get("delta") or choice.get("message") or {} if isinstance(choice, dict) else None
         if not isinstance(delta, dict):
             raise Breakdown("the stream holds no message", unreadable=True)
@@ -54,6 +56,8 @@ class Assembler:
         """
         calls = {"tool_calls": self._calls.made} if self._calls.made else {}
         message = self._message | calls
+        if not self._begun:
+            raise Breakdown("the reply holds no choices", unreadable=True)
         if not self._finish and not (done and (message.keys() - {"role"})):
             raise Breakdown("the stream broke off", unreadable=True)
         return {"choices": [{"message": message, "finish_reason": self._finish}], "usage": self._usage}

@@ -1,0 +1,176 @@
+"""Where the model is, and the way there: URLs, proxies, certificates."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import scripted
+from rlm.errors import ConfigError
+from rlm.models.endpoint import Endpoint, proxy_for, tls_context
+from scripted import Scripted, always, error, text
+
+ASK = """
+import asyncio, sys
+from rlm.errors import RlmError
+from rlm.messages import User
+from rlm.models.endpoint import Endpoint
+from rlm.models.openai import OpenAIClient
+async def main(url):
+    async with OpenAIClient(Endpoint(url), budget=0.2, first_pause=0.02) as client:
+        reply = await client.model("m", depth=0, sink=lambda _: None, stream=False).complete([User("hi")], [])
+        print(reply.message.text)
+try:
+    asyncio.run(main(sys.argv[1]))
+except RlmError as error:
+    print(error)
+"""
+
+
+def asked(url: str, **environ: str) -> str:
+    """What comes of a request in such an environment."""
+    env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()} | environ
+    return subprocess.run([sys.executable, "-c", ASK, url], env=env, capture_output=True, text=True, check=True).stdout
+
+
+def closed_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("given", "url", "query"),
+    [
+        ("http://h:1/v1", "http://h:1/v1", {}),
+        (" http://h:1/v1/ \n", "http://h:1/v1", {}),
+        ("HTTP://h:1/v1/chat/completions/", "http://h:1/v1", {}),
+        (
+            "https://h/openai/deployments/d?api-version=2024-10-21",
+            "https://h/openai/deployments/d",
+            {"api-version": "2024-10-21"},
+        ),
+        ("https://h/v1#part", "https://h/v1", {}),
+    ],
+)
+def test_a_base_url_is_taken_as_meant(given: str, url: str, query: dict[str, str]) -> None:
+    endpoint = Endpoint(given)
+    endpoint.check()
+    assert (endpoint.url, endpoint.query) == (url, query)
+
+
+@pytest.mark.parametrize(
+    "given", ["localhost:8000/v1", "ftp://h/v1", "http://", "http://h:port/v1", "v1", "127.0.0.1:80"]
+)
+def test_a_url_that_is_none_is_refused(given: str) -> None:
+    with pytest.raises(ConfigError, match="must begin with http:// or https://"):
+        Endpoint(given).check()
+
+
+def test_a_query_belongs_to_each_request() -> None:
+    with Scripted(always(text("hi"))) as server:
+        assert asked(f"{server.url}/chat/completions?api-version=7") == "hi\n"
+    assert server.requests[0].path == "/v1/chat/completions?api-version=7"
+
+
+HERE = Endpoint("http://127.0.0.1:8000/v1")
+SIX = Endpoint("http://[::1]:8000/v1")
+NAMED = Endpoint("https://api.example.com/v1")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "exceptions"),
+    [
+        (HERE, "*"),
+        (HERE, "127.0.0.1"),
+        (HERE, "localhost, 127.0.0.0/8"),
+        (HERE, "127.0.0.1:8000"),
+        (HERE, "http://127.0.0.1"),
+        (SIX, "::1"),
+        (SIX, "[::1]:8000"),
+        (SIX, "::/64"),
+        (NAMED, "example.com"),
+        (NAMED, ".Example.com"),
+        (NAMED, "*.example.com"),
+        (NAMED, "other.org api.example.com:443"),
+    ],
+)
+def test_what_no_proxy_names_is_reached_without_one(endpoint: Endpoint, exceptions: str) -> None:
+    environ = {"ALL_PROXY": "socks5://p:1", "NO_PROXY": exceptions}
+    assert proxy_for(endpoint, environ) is None
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "exceptions"),
+    [
+        (HERE, ""),
+        (HERE, "127.0.0.1:80"),
+        (HERE, "10.0.0.0/8"),
+        (HERE, "27.0.0.1"),
+        (SIX, "::2"),
+        (NAMED, "ample.com"),
+        (NAMED, ",,"),
+    ],
+)
+def test_what_it_does_not_name_is_not(endpoint: Endpoint, exceptions: str) -> None:
+    environ = {"all_proxy": "http://user:secret@p:1", "NO_PROXY": exceptions}
+    assert str(proxy_for(endpoint, environ)) == "the proxy p:1"
+
+
+def test_the_variable_of_the_scheme_comes_first_and_a_scheme_may_be_left_out() -> None:
+    environ = {"https_proxy": "a:1", "HTTP_PROXY": "b:2", "ALL_PROXY": "c:3"}
+    assert [getattr(proxy_for(each, environ), "url", None) for each in (NAMED, HERE)] == ["http://a:1", "http://b:2"]
+
+
+@pytest.mark.parametrize("scheme", ["foo", "socks4", "ftp"])
+def test_a_proxy_of_no_known_kind_is_refused_by_its_variable(scheme: str) -> None:
+    with pytest.raises(ConfigError, match=f"HTTP_PROXY begins with {scheme}://"):
+        proxy_for(HERE, {"HTTP_PROXY": f"{scheme}://p:1"})
+
+
+def test_a_proxy_that_refuses_is_named_and_not_the_server() -> None:
+    port = closed_port()
+    told = asked("http://api.example.invalid/v1", HTTP_PROXY=f"http://user:secret@127.0.0.1:{port}")
+    assert told.startswith(f"connection refused by the proxy 127.0.0.1:{port}")
+    assert "secret" not in told
+
+
+def test_a_proxy_that_wants_a_password_is_told_as_such() -> None:
+    with Scripted(always(error(407, "who are you?"))) as proxy:
+        told = asked("http://api.example.invalid/v1", http_proxy=proxy.url)
+    assert told.startswith("407 Proxy Authentication Required: who are you?. Set user and password")
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR"])
+def test_certificates_that_are_missing_or_none_are_told_by_their_variable(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{name}=/no/such.pem: there is no such file"):
+        tls_context(NAMED, {name: "/no/such.pem"})
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no certificate")
+    with pytest.raises(ConfigError, match=f"{name}={broken} cannot be read as certificates"):
+        tls_context(NAMED, {name: str(broken)})
+    assert isinstance(tls_context(HERE, {name: "/no/such.pem"}), ssl.SSLContext)
+
+
+def test_http_spoken_to_https_and_the_reverse_are_told_as_such() -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(Path(scripted.__file__).with_name("untrusted.pem"))
+    with Scripted(always(text("hi")), tls=tls) as server:
+        assert "speaks https, not http. Set RLM_BASE_URL" in asked(server.url.replace("https", "http"))
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as plain:  # answers 400 to what is no HTTP
+        threading.Thread(target=plain.serve_forever, daemon=True).start()
+        assert "speaks http, not https. Set RLM_BASE_URL" in asked(f"https://127.0.0.1:{plain.server_port}/v1")
+        plain.shutdown()
+
+
+def test_a_redirect_that_loses_the_request_is_told_with_its_target() -> None:
+    moved = scripted.Answer(status=301, headers={"Location": "/v2/"})
+    with Scripted(lambda request: moved if request.path.startswith("/v1") else error(405, "GET?")) as server:
+        assert asked(server.url) == "the server redirects to /v2/. Set RLM_BASE_URL so.\n"
