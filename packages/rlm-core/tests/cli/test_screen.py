@@ -28,6 +28,7 @@ from rlm.events import (
     Retried,
     Said,
     Stopped,
+    Waiting,
 )
 from rlm.history import Summary
 from rlm.messages import Kind, Reply, ToolCall, ToolResult, Usage, User, assistant
@@ -236,9 +237,15 @@ def test_a_child_that_met_a_limit_names_it(run: Run) -> None:
 
 def test_retries_are_told_with_the_wait_but_not_for_ever(run: Run) -> None:
     for attempt in range(1, 10):
-        run(Retried("503 overloaded\nplease wait", attempt, 1.5 * attempt))
-    assert run.lines == ["  retry in 1.5 s: 503 overloaded …", "  retry in 3.0 s, and so on: 503 overloaded …"]
+        run(Retried("503 overloaded\nplease wait", attempt, 0.5 * attempt))
+    assert run.lines == ["  retry in 0.5 s: 503 overloaded …", "  retry in 1.0 s, and so on: 503 overloaded …"]
     assert len(run.lines) == TOLD_RETRIES
+
+
+def test_nobody_waits_long_in_silence(run: Run) -> None:
+    run(Retried("429 slow down", 9, 60.0))
+    run(Waiting("429 slow down", 40.0))
+    assert run.lines == ["  retry in 1m 00s: 429 slow down", "  still waiting, 40 s to go: 429 slow down"]
 
 
 def test_a_restarted_kernel_says_why_and_what_was_lost(run: Run) -> None:
