@@ -22,6 +22,7 @@ from rlm.session.export import Arguments
 from rlm.session.export.text import dump_ascii, read_object
 from rlm.session.store import SessionTree
 
+
 @dataclass(slots=True)
 class Segment:
     """`seen` are the ids of its messages, as far as they are written; `length` is their number."""
