@@ -75,7 +75,7 @@ _MESSAGES: dict[str, tuple[dict[str, Fits], dict[str, Fits]]] = {
     "system": ({"content": _content}, {}),
     "user": ({"content": _content}, {}),
     "assistant": ({}, {"tool_calls": lambda value: value is None or _each(_call)(value)}),
-    "tool": ({"content": _text, "tool_call_id": _text}, {}),
+    "tool": ({"content": _content, "tool_call_id": _text}, {}),
 }
 _BESIDE: dict[str, dict[str, Fits]] = {
     "assistant": {"usage": usage, "finish_reason": _text},
@@ -83,6 +83,7 @@ _BESIDE: dict[str, dict[str, Fits]] = {
 }
 _RECORDS: dict[str, dict[str, Fits]] = {
     "request": {"model": _text, "tools": _each(_tool), "params": _object},
+    "adapt": {"adaptations": _each(_text), "messages": _object, "gone": _each(whole)},
     "drop": {"ids": _each(whole), "reason": _text},
     "agent_start": {"folder": _text, "prompt": _text},
     "agent_end": {"folder": _text, "stop": _text, "turns": whole, "usage": usage},
@@ -96,8 +97,12 @@ _RECORDS: dict[str, dict[str, Fits]] = {
 }
 _ALWAYS: dict[str, Fits] = {"type": _text, "id": whole, "ts": number}
 _OPTIONAL: dict[str, Fits] = {
-    **dict.fromkeys(("kind", "error", "summary", "content", "forked_from"), _text),
+    **dict.fromkeys(("kind", "error", "summary", "forked_from"), _text),
+    **dict.fromkeys(("left", "written"), _object),
+    "content": _content,
+    "joined": _each(lambda value: _fit(value, {"content": _content}, {"kind": _text})),
     "aside": _flag,
+    "anew": _flag,
     "duration": number,
     "turns": lambda value: whole(value) or (_each(whole)(value) and len(value) == 2),
 }
