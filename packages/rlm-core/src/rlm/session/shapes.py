@@ -75,7 +75,8 @@ _MESSAGES: dict[str, tuple[dict[str, Fits], dict[str, Fits]]] = {
     "system": ({"content": _content}, {}),
     "user": ({"content": _content}, {}),
     "assistant": ({}, {"tool_calls": lambda value: value is None or _each(_call)(value)}),
-    "tool": ({"content": _content, "tool_call_id": _text}, {}),
+    "tool": ({"content": _text, "tool_call_id": _text}, {}),
+    "tool anew": ({"content": _content, "tool_call_id": _text}, {}),  # pictures may be joined to it
 }
 _BESIDE: dict[str, dict[str, Fits]] = {
     "assistant": {"usage": usage, "finish_reason": _text},
@@ -121,4 +122,5 @@ def _message(record: dict[str, Any]) -> bool:
     role = message.get("role") if isinstance(message, dict) else None
     if not isinstance(role, str) or role not in _MESSAGES:
         return False
-    return _fit(message, *_MESSAGES[role]) and _fit(record, _BESIDE.get(role, {}))
+    form = "tool anew" if role == "tool" and record.get("anew") else role
+    return _fit(message, *_MESSAGES[form]) and _fit(record, _BESIDE.get(role, {}))

@@ -154,7 +154,7 @@ def _heard(agent: AgentNow, record: Record) -> AgentNow:
             turns = agent.turns if record.get("aside") else (*agent.turns, record["id"])
             usage = agent.usage + usage_read(record.get("usage") or {})
             return replace(agent, doing=State.THINKING, turns=turns, usage=usage, problem="", recent="")
-        case "tool" if not record["ok"]:
+        case "tool" if not record["ok"] and not record.get("anew"):
             return replace(agent, problem=last_line(message["content"]))
         case "user" if not agent.task and "kind" not in record and isinstance(message["content"], str):
             return replace(agent, task=first_line(message["content"]))
