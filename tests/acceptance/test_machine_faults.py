@@ -83,7 +83,8 @@ class Place:
     def resume(self) -> Done:
         self._over = True
         self.mend()
-        return self.rlm("resume")
+        signed = (self.rlm.folder / "home" / ".local" / "state" / "rlm" / "session-key").exists()
+        return self.rlm("resume") if signed else self.rlm("resume", self.session().folder.name, "go on", "--trust")
 
     def go(self, *flags: str) -> Done:
         return self.rlm(*flags, "go")
@@ -181,7 +182,8 @@ def full_disk(place: Place) -> Done:
     place.script(call("ipython", code="1"), call("ipython", code=FILL))
     done = place.go("--json")
     told = [without_agent(record) for record in done.lines if "id" in record]
-    assert place.session().records == told
+    kept = [{name: value for name, value in record.items() if name != "mac"} for record in place.session().records]
+    assert kept == told
     return done
 
 
