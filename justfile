@@ -16,10 +16,11 @@ setup:
 # everything but the tests
 check: lint types layers shell lock
 
-# ruff: rules and format
+# ruff: rules and format; and that the host opens no file by its path
 lint:
     {{ run }} ruff check
     {{ run }} ruff format --check
+    {{ run }} python tests/tools/file_access.py packages/rlm-core/src/rlm
 
 # mypy --strict and pyright
 types:

@@ -67,7 +67,7 @@ class Saving:
         copy = self.path.with_suffix(".new")
         if digest := await asyncio.to_thread(_copy, self.draft, copy):
             self.sink(Checkpointed(digest, self.sandbox))
-            copy.replace(self.path)
+            copy.replace(self.path)  # by path: in the session folder, after it was made there
 
 
 def _copy(draft: Path, copy: Path) -> str:

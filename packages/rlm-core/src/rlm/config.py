@@ -491,14 +491,19 @@ def broker_address(environ: Mapping[str, str] | None = None) -> tuple[str, str] 
     return (path, token) if found else None
 
 
-def shell_program(environ: Mapping[str, str] | None = None) -> Path:
-    """bash, as PATH has it outside of the working directory; where there is none, what every system has."""
-    return find_program("bash", _given(environ).get("PATH", os.defpath), [Path.cwd()]) or Path(SHELL)
+def program(name: str, environ: Mapping[str, str] | None = None) -> Path | None:
+    """The program that PATH has under this name, where no cell could have put it."""
+    return find_program(name, _given(environ).get("PATH", os.defpath), [Path.cwd()])
+
+
+def shell_program() -> Path:
+    """bash; where there is none, what every system has."""
+    return program("bash") or Path(SHELL)
 
 
 def state_folder(environ: Mapping[str, str] | None = None) -> Path | None:
     """Where programs of this user keep what outlives a run; None where the environment names no home."""
-    environ = os.environ if environ is None else environ
+    environ = _given(environ)
     given, home = Path(environ.get("XDG_STATE_HOME", "")), Path(environ.get("HOME", ""))
     if given.is_absolute():  # the XDG specification: a relative one is to be ignored
         return given
@@ -526,14 +531,14 @@ def pager(environ: Mapping[str, str] | None = None) -> tuple[list[str], dict[str
     """
     environ = _given(environ)
     name, *words = shlex.split(environ.get("PAGER") or "less") or [""]
-    path = safe_path(environ.get("PATH", os.defpath), [Path.cwd()])
-    program = find_program(name, path, [Path.cwd()])
-    if program is None:
+    found = program(name, environ)
+    if found is None:
         raise ValueError(f"there is no {name}")
+    path = safe_path(environ.get("PATH", os.defpath), [Path.cwd()])
     kept = {name: value for name, value in environ.items() if not any(word in name for word in _HARMFUL)}
     redactor = redactor_of_environment(environ)
     harmless = {name: value for name, value in kept.items() if not redactor.occurs_in(value)}
-    return [str(program), *words], {"LESS": "FRX", **harmless, "PATH": path}
+    return [str(found), *words], {"LESS": "FRX", **harmless, "PATH": path}
 
 
 def wants_json(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> bool:

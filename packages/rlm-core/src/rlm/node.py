@@ -156,7 +156,7 @@ class Node:
         config = self._order.config
         folder = self._shared.folder / self._session.id
         try:
-            folder.mkdir(mode=0o700)
+            folder.mkdir(mode=0o700)  # by path: in our private folder
         except OSError as error:
             raise AgentError(f"The runtime folder {folder} cannot be made: {error.strerror}.") from None
         stack.callback(files.remove_tree, folder)
@@ -343,8 +343,8 @@ class Node:
         offered = self._shared.folder / self._session.id / Path(request.context).name
         path = self._shared.folder / f"context-{token_hex(8)}"
         try:
-            offered.rename(path)  # first: from here on, no cell can put something else in its place
-            os.close(files.open_file(path))
+            offered.rename(path)  # by path: in our private folder
+            os.close(files.open_file(path))  # from here on, no cell can put something else in its place
         except OSError:
             raise AgentError("the context is not a file in this agent's runtime folder") from None
         return Parcel(path, request.about, "file" if request.kind == "file" else "pickle")

@@ -47,16 +47,16 @@ def private_folder() -> Iterator[Path]:
 
 def _new_folder() -> Path:
     try:
-        folder = Path(tempfile.mkdtemp(prefix="rlm-")).resolve()  # a sandbox may not have the link that leads to it
+        folder = Path(tempfile.mkdtemp(prefix="rlm-")).resolve()  # a sandbox may not have the link that leads to it  # noqa: TID251 - a new folder
     except OSError as error:
         raise ConfigError(
             f"No temporary folder can be made: {error.strerror}. Set TMPDIR to a folder that you can write to."
         ) from None
     if len(os.fsencode(folder)) <= LONGEST:
         return folder
-    folder.rmdir()
+    folder.rmdir()  # by path: none but an empty one
     try:
-        return Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp")).resolve()
+        return Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp")).resolve()  # noqa: TID251 - a new folder
     except OSError as error:
         raise ConfigError(
             f"No temporary folder can be made: {folder.parent} is too long for sockets, which may have {LONGEST} "

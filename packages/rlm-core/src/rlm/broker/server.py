@@ -16,6 +16,7 @@ from types import TracebackType
 from rlm.broker.capacity import DEADLINE, PAUSE, SHORT, AgentCapacity, HostCapacity
 from rlm.broker.wire import LINE, Request, error_line, parse_request, result_line, too_long
 from rlm.errors import AgentError, RlmError
+from rlm.process import files
 from rlm.result import RunResult
 
 Spawn = Callable[[Request], Awaitable[RunResult]]
@@ -59,7 +60,7 @@ class Broker:
         if self._listener is not None:
             self._listener.close()
         with contextlib.suppress(OSError):  # a cell may have put a folder in its place
-            self._path.unlink()
+            files.remove(self._path)
 
     async def _listen(self, listener: socket.socket) -> None:
         """Take no more connections than are read: the others wait where they cost nothing."""
@@ -178,7 +179,7 @@ def _listen(path: Path) -> socket.socket:
         listener.settimeout(0)
         with contextlib.suppress(FileNotFoundError):
             if stat.S_ISSOCK(path.lstat().st_mode):
-                path.unlink()
+                files.remove(path)
         listener.bind(str(path))
         listener.listen(_BACKLOG)
     except OSError as error:

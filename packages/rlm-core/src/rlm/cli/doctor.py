@@ -134,7 +134,7 @@ def _sessions(config: Config) -> Iterator[Finding]:
     home = config.home.absolute()
     there = next(folder for folder in (home, *home.parents) if folder.exists())
     try:
-        tempfile.TemporaryFile(dir=there).close()
+        tempfile.TemporaryFile(dir=there).close()  # noqa: TID251 - without a name
     except OSError as error:
         yield Finding("sessions", f"{home} cannot be written: {error.strerror}", "Set RLM_HOME to a folder of yours.")
         return

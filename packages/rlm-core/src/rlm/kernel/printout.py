@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from rlm.kernel.render import Display, Picture
+from rlm.process import files
 from rlm.spool import Cleaner, Quota, Spool, create
 
 Listener = Callable[[str], None]
@@ -149,7 +150,7 @@ class Printout:
         if isinstance(picture, Path):
             self.pictures.remove(picture)
             with suppress(OSError):
-                picture.unlink()
+                files.remove(picture)
 
     def _pass_on(self, text: str) -> None:
         if text:

@@ -181,7 +181,7 @@ class Zygote:
 
     async def _connect(self, env: Mapping[str, str]) -> _Line:
         ours, theirs = socket.socketpair()
-        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the line
+        complaints = tempfile.TemporaryFile()  # noqa: SIM115, TID251 - without a name; closed with the line
         mark = token_hex(8)
         try:
             process = await asyncio.to_thread(_start, theirs, complaints, env, mark, self._sealed)

@@ -146,14 +146,14 @@ def read_beneath(folder: int, path: StrPath, *, root: Path | None = None, limit:
         return _take(_open_plain(inner, name, os.O_RDONLY, path), path, 0, limit)
 
 
-def create(path: StrPath, *, dir_fd: int | None = None, mode: int = 0o600) -> int:
+def create(path: StrPath, flags: int = os.O_RDWR, *, dir_fd: int | None = None, mode: int = 0o600) -> int:
     """A descriptor of a file that is new, to read and write.
 
     Raises:
         OSError: it exists (`FileExistsError`), or cannot be made.
     """
     with _parent(path, dir_fd) as (folder, name):
-        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, mode, dir_fd=folder)
+        return os.open(name, flags | os.O_CREAT | os.O_EXCL | _SAFE, mode, dir_fd=folder)
 
 
 def write_new(path: StrPath, data: bytes, *, dir_fd: int | None = None) -> None:

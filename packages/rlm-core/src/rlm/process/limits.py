@@ -80,6 +80,7 @@ def _threads(process: Path) -> int:
     """Of a process of this user; proc_pid_status(5)."""
     with suppress(OSError, ValueError, KeyError):
         if process.name.isdecimal():
-            lines = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+            text = (process / "status").read_text()  # by path: of the system
+            lines = dict(line.split(":", 1) for line in text.splitlines())
             return int(lines["Threads"]) if int(lines["Uid"].split()[0]) == os.getuid() else 0
     return 0

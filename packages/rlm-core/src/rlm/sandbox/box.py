@@ -208,7 +208,7 @@ def _check_mounts(pid: int, policy: SandboxPolicy) -> None:
 
     A run that began before there was a `.git` here does not protect it: a cell of that run may put a link there.
     """
-    lines = Path(f"/proc/{pid}/mountinfo").read_bytes().splitlines()  # proc_pid_mountinfo(5)
+    lines = Path(f"/proc/{pid}/mountinfo").read_bytes().splitlines()  # proc_pid_mountinfo(5), by path: of the system
     mounted = {_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), line.split(b" ")[4]) for line in lines}
     for source, _ in policy.layers:
         if os.fsencode(source.target) not in mounted:

@@ -219,7 +219,7 @@ def _folder(path: Path) -> Iterator[None]:
     finally:
         for folder in made:
             with suppress(OSError):
-                folder.rmdir()
+                folder.rmdir()  # by path: none but an empty one
 
 
 # ---- what is in it

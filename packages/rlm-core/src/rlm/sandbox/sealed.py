@@ -32,7 +32,10 @@ def sealed_copy(program: Path) -> Iterator[int]:
     """
     copy = _memory_file(program.name)
     try:
-        with program.open("rb") as source, os.fdopen(os.dup(copy), "wb") as target:
+        with (
+            program.open("rb") as source,  # by path: our Python, before a cell runs
+            os.fdopen(os.dup(copy), "wb") as target,
+        ):
             shutil.copyfileobj(source, target, 1 << 20)
         fcntl.fcntl(copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
         with suppress(OSError):
@@ -68,7 +71,8 @@ def held_program(program: Path) -> Iterator[int]:
 
 def _restricts_namespaces() -> bool:
     with suppress(OSError):
-        return Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").read_text() != "0\n"
+        switch = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+        return switch.read_text() != "0\n"  # by path: of the system
     return False
 
 

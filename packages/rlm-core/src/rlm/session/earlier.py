@@ -14,9 +14,10 @@ from secrets import token_hex
 from rlm.budget import Stop
 from rlm.errors import SessionError
 from rlm.events import ChildEnded
+from rlm.process import files
 from rlm.session import meta as metas
 from rlm.session.codec import Record, decode
-from rlm.session.folder import new_folder, read_regular, write_new
+from rlm.session.folder import new_folder
 from rlm.session.journal import Journal, reader, whole_lines
 from rlm.session.meta import Meta
 from rlm.session.signature import Signer
@@ -115,7 +116,7 @@ def _end(folder: Path, meta: Meta, signer: Signer | None) -> None:
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[int]:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    handle = files.open_folder(folder)
     try:
         yield handle
     finally:
@@ -157,12 +158,12 @@ def fork(folder: Path, sessions: int) -> str:
     copy = folder.parent / name
     kept = dict(_metas(folder))
     try:
-        shutil.copytree(folder, copy, symlinks=True, ignore=_Passing(kept), dirs_exist_ok=True)
+        shutil.copytree(folder, copy, symlinks=True, ignore=_Passing(kept), dirs_exist_ok=True)  # noqa: TID251 - no cell runs
         for path, data in kept.items():
             with _opened(copy / path.relative_to(folder)) as inner:
-                write_new(inner, metas.NAME, data)
+                files.write_new(metas.NAME, data, dir_fd=inner)
     except (OSError, shutil.Error) as error:
-        shutil.rmtree(copy, ignore_errors=True)
+        files.remove_tree(copy)
         raise SessionError(f"The session cannot be copied: {error}.") from None
     finally:
         os.close(handle)
@@ -172,7 +173,7 @@ def fork(folder: Path, sessions: int) -> str:
 def _metas(folder: Path) -> Iterator[tuple[Path, bytes]]:
     """Each agent's folder and its meta.json; empty where it is missing."""
     try:
-        yield folder, read_regular(folder / metas.NAME, limit=metas.LARGEST)
+        yield folder, files.read(folder / metas.NAME, limit=metas.LARGEST)
     except OSError:
         yield folder, b""
     for name in child_names(folder):

@@ -5,18 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from rlm.errors import SessionError
+from rlm.process import files
 
 IGNORE = b"*\n"
 """Sessions are not for version control."""
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_sessions(home: Path, cwd: Path, *, make: bool = True) -> int:
@@ -28,18 +24,16 @@ def open_sessions(home: Path, cwd: Path, *, make: bool = True) -> int:
         SessionError: it cannot be opened or made, or a link stands in the way.
     """
     below = home.is_relative_to(cwd)
+    base, steps = (cwd, home.relative_to(cwd).parts) if below else (home, ())
     try:
-        if make and not below:
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return _descend(cwd, home.relative_to(cwd).parts, make) if below else _descend(home, (), make)
+        return _descend(files.open_folder(files.resolve(base), make=make and not below), steps, make)
     except OSError as error:
         raise SessionError(
             f"Sessions cannot be kept in {home}: {error.strerror}. Set RLM_HOME to a folder that you can write to."
         ) from None
 
 
-def _descend(base: Path, steps: tuple[str, ...], make: bool) -> int:
-    folder = os.open(base, _FOLDER)
+def _descend(folder: int, steps: tuple[str, ...], make: bool) -> int:
     for step in steps:
         folder = _step(folder, step, make)
     if make:
@@ -61,7 +55,7 @@ def _ignore(folder: int) -> None:
     """Keep a folder that is new out of version control. One that holds other things is the user's affair."""
     if not os.listdir(folder):
         with suppress(FileExistsError):  # another run was quicker
-            write_new(folder, ".gitignore", IGNORE)
+            files.write_new(".gitignore", IGNORE, dir_fd=folder)
 
 
 def enter(folder: int, name: str, *, make: bool = False) -> int:
@@ -71,17 +65,12 @@ def enter(folder: int, name: str, *, make: bool = False) -> int:
         SessionError: `name` is a symbolic link.
         OSError: there is no such folder, or it cannot be made.
     """
-    if make:
-        with suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=folder)
     try:
-        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
-    except OSError:
-        if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-            raise SessionError(
-                f"{name} is a symbolic link, and sessions are not written through one. Remove it, or set RLM_HOME."
-            ) from None
-        raise
+        return files.open_folder(name, dir_fd=folder, make=make)
+    except files.UnsafePath:
+        raise SessionError(
+            f"{name} is a symbolic link, and sessions are not written through one. Remove it, or set RLM_HOME."
+        ) from None
 
 
 def new_folder(folder: int, prefix: str, length: int) -> tuple[str, int]:
@@ -119,51 +108,3 @@ _ADVICE = {
 def refused(what: str, error: OSError) -> SessionError:
     """That something cannot be done to a session, why, and what to do."""
     return SessionError(f"{what}: {error.strerror}.{_ADVICE.get(error.errno or 0, '')}")
-
-
-def write_new(folder: int, name: str, data: bytes) -> None:
-    """A new file for its owner alone.
-
-    Raises:
-        OSError: it exists, or cannot be written; what was begun is gone then.
-    """
-    file = os.open(name, _NEW, 0o600, dir_fd=folder)
-    try:
-        write_all(file, data)
-    except OSError:
-        os.unlink(name, dir_fd=folder)
-        raise
-    finally:
-        os.close(file)
-
-
-def write_all(file: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(file, rest) :]
-
-
-def open_regular(path: Path | str, start: int = 0) -> BinaryIO:
-    """A plain file, open for reading at byte `start`. No link is followed, and a pipe in its place is not waited for.
-
-    Raises:
-        OSError: there is no such file.
-    """
-    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        os.close(file)
-        raise OSError(f"{path} is not a plain file")
-    os.lseek(file, start, os.SEEK_SET)
-    return os.fdopen(file, "rb")
-
-
-def read_regular(path: Path | str, limit: int | None = None) -> bytes:
-    """The content of such a file. With a `limit` in bytes, one that holds more is refused.
-
-    Raises:
-        OSError: there is no such file.
-    """
-    with open_regular(path) as stream:
-        if limit is not None and os.fstat(stream.fileno()).st_size > limit:
-            raise OSError(f"{path} is larger than {limit:,} bytes")
-        return stream.read()

@@ -18,14 +18,13 @@ from types import TracebackType
 from typing import BinaryIO, NoReturn, Self
 
 from rlm.errors import SessionError
+from rlm.process import files
 from rlm.session.codec import Record
-from rlm.session.folder import open_regular, read_regular, refused, write_all
+from rlm.session.folder import refused
 from rlm.session.shapes import fits
 from rlm.session.signature import FIELD, RecordSigner, Signer
 
 NAME = "messages.jsonl"
-
-_OPEN = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ def whole_lines(folder: Path) -> bytes:
         SessionError: it cannot be read.
     """
     try:
-        data = read_regular(folder / NAME)
+        data = files.read(folder / NAME)
     except FileNotFoundError:
         return b""
     except OSError as error:
@@ -230,7 +229,9 @@ def opened(folder: Path, start: int = 0) -> BinaryIO:
         SessionError: there is none, or it cannot be read.
     """
     try:
-        return open_regular(folder / NAME, start)
+        file = files.open_file(folder / NAME)
+        os.lseek(file, start, os.SEEK_SET)
+        return os.fdopen(file, "rb")
     except OSError as error:
         raise SessionError(f"The journal of {folder} cannot be read: {error.strerror or error}.") from None
 
@@ -245,9 +246,8 @@ class Journal:
             BlockingIOError: another process writes to it.
             SessionError: it cannot be opened.
         """
-        flags = _OPEN | (os.O_CREAT | os.O_EXCL if new else 0)
         try:
-            self._file = os.open(NAME, flags, 0o600, dir_fd=folder)
+            self._file = (files.create if new else files.open_file)(NAME, os.O_RDWR | os.O_APPEND, dir_fd=folder)
         except OSError as error:
             raise refused("The journal cannot be opened", error) from error
         try:
@@ -308,7 +308,7 @@ class Journal:
         if self._signer is not None:
             data = self._signer.sign(data)
         try:
-            write_all(self._file, data)
+            files.write_all(self._file, data)
         except OSError as error:
             with suppress(OSError):  # else half a line stays, and readers know it by its missing newline
                 os.ftruncate(self._file, self._size)
@@ -365,7 +365,7 @@ def _lock(file: int) -> None:
 def is_locked(folder: Path) -> bool | None:
     """Whether a living process writes the journal of this session folder; None where the file system cannot tell."""
     try:
-        file = os.open(folder / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = files.open_file(folder / NAME)
     except OSError:
         return False
     try:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from rlm.errors import SessionError
 from rlm.messages import Usage
+from rlm.process import files
 from rlm.session import shapes
 from rlm.session.codec import Record, usage_read, usage_wire
-from rlm.session.folder import read_regular, refused, write_new
+from rlm.session.folder import refused
 from rlm.session.journal import is_locked
 from rlm.session.signature import Signer
 
@@ -122,7 +122,7 @@ def read_signed(folder: Path, signer: Signer | None) -> tuple[Meta, bool]:
         SessionError: as `read`.
     """
     try:
-        data = read_regular(f"{folder}/{NAME}", limit=LARGEST)
+        data = files.read(f"{folder}/{NAME}", limit=LARGEST)
         wire = json.loads(data)
     except (OSError, ValueError, RecursionError):
         raise SessionError(f"{folder} has no {NAME} that can be read.") from None
@@ -140,12 +140,8 @@ def write(folder: int, wire: Record, signer: Signer | None = None) -> None:
         SessionError: it could not be written.
     """
     data = json.dumps(wire).encode()
-    new = NAME + ".new"
     try:
-        with suppress(FileNotFoundError):
-            os.unlink(new, dir_fd=folder)  # what a killed writer left
-        write_new(folder, new, data if signer is None else signer.sign_meta(data))
-        os.rename(new, NAME, src_dir_fd=folder, dst_dir_fd=folder)
+        files.replace(NAME, data if signer is None else signer.sign_meta(data), dir_fd=folder)
     except OSError as error:
         raise refused("The session cannot be written", error) from error
 
@@ -161,12 +157,15 @@ def preview(text: str) -> str:
     return words if len(words) <= PREVIEW else words[: PREVIEW - 1] + "…"
 
 
+_PROC = 4_096  # bytes; more than such a file ever holds, which does not tell its size
+
+
 def process_start(pid: int) -> str:
     """What tells a process from a later one of the same number; empty where /proc does not say."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        boot = files.read("/proc/sys/kernel/random/boot_id", limit=_PROC).decode()
         # the name, in brackets, may hold blanks and brackets itself; the start is field 22
-        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        ticks = files.read(f"/proc/{pid}/stat", limit=_PROC).rpartition(b")")[2].split()[19].decode()
     except (OSError, IndexError):
         return ""
     return f"{boot[:8]}-{ticks}"

@@ -11,6 +11,7 @@ from math import inf
 from pathlib import Path
 
 from rlm.errors import ConfigError, SessionError
+from rlm.process import files
 from rlm.session import journal
 from rlm.session import meta as metas
 from rlm.session.codec import Record
@@ -67,7 +68,7 @@ class SessionTree:
 
 def list_sessions(home: Path, key: SigningKey | None = None) -> list[Listed]:
     """All sessions of `home`, the one used last first. By `key` those are known that this user made."""
-    sessions = home / "sessions"
+    sessions = files.resolve(home) / "sessions"
     found = [listed for name in session_names(sessions) if (listed := listed_session(sessions / name, key))]
     return sorted(found, key=lambda listed: listed.meta.updated_time, reverse=True)
 
@@ -79,7 +80,7 @@ def find(home: Path, wanted: str | None = None, key: SigningKey | None = None) -
         SessionError: there is none, or more than one.
         ConfigError: none of them is the user's own, so one must be named.
     """
-    return _by_id(home / "sessions", wanted.lower()) if wanted else _newest(home, key)
+    return _by_id(files.resolve(home) / "sessions", wanted.lower()) if wanted else _newest(home, key)
 
 
 def _newest(home: Path, key: SigningKey | None) -> Path:

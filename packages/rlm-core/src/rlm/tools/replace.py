@@ -54,7 +54,7 @@ def edit(cwd: Path, path: str, old: str, new: str) -> str:
 def _read(path: Path) -> bytes:
     if not stat.S_ISREG(path.stat().st_mode):
         raise ToolError(f"{path} is not a file.")
-    return path.read_bytes()
+    return path.read_bytes()  # by path: the model's, as bash would
 
 
 def _encode(text: str, codec: str | None) -> bytes:
@@ -111,7 +111,7 @@ def _write(path: Path, text: bytes) -> None:
     if not os.access(path, os.W_OK):
         raise PermissionError(13, "the file is read-only")
     old = path.stat()
-    handle, name = tempfile.mkstemp(prefix=".rlm-", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=".rlm-", dir=path.parent)  # noqa: TID251 - it acts for the model
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(text)
@@ -120,9 +120,9 @@ def _write(path: Path, text: bytes) -> None:
                 os.fchown(handle, old.st_uid, old.st_gid)
             os.fchmod(handle, stat.S_IMODE(old.st_mode))
             os.fsync(handle)
-        Path(name).replace(path)
+        Path(name).replace(path)  # by path: as above
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)  # by path: as above
         raise
 
 

@@ -52,8 +52,8 @@ def scaffold(name: str, target_dir: Path, template_dir: Path | None = None) -> P
 def _copy(template: Path, target: Path, name: str) -> None:
     """Copy aside first, so that what appears under the name is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as aside:
-        draft = Path(shutil.copytree(template, Path(aside) / name, ignore=_LEFTOVERS))
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as aside:  # noqa: TID251 - of its own
+        draft = Path(shutil.copytree(template, Path(aside) / name, ignore=_LEFTOVERS))  # noqa: TID251 - into a new folder
         for path in sorted(draft.rglob("*"), reverse=True):  # what a folder holds before the folder
             if path.is_file():
                 text = path.read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from rlm.cli import exits, front
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.screen.row import Row, fit, paint
 from rlm.cli.streams import say, say_painted, stderr_is_terminal
-from rlm.config import Config, read_config
+from rlm.config import Config, program, read_config
 from rlm.errors import ConfigError, RlmError
 from rlm.runtime import Order
 from rlm.text.styled import Span, Style
@@ -32,7 +32,7 @@ _HERE = files("rlm.cli.demo")
 def run(argv: Sequence[str]) -> int:
     """Unpack the repository, let the recorded model mend it, and say from its tests' exit codes how it went."""
     config = _config(argv)
-    folder = Path(tempfile.mkdtemp(prefix="rlm-demo-"))
+    folder = Path(tempfile.mkdtemp(prefix="rlm-demo-"))  # noqa: TID251 - a new folder
     repository = _unpack(folder / "shelf")
     _say(config, f"A small repository with failing tests, in {repository}:")
     if _tests_pass(repository, config):
@@ -68,11 +68,12 @@ def _of_demo(turns: Path, folder: Path) -> dict[str, str]:
 def _unpack(target: Path) -> Path:
     """A copy of the repository, under git where there is git, so that the change can be seen."""
     with as_file(_HERE / "repository") as source:
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-    if shutil.which("git"):
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))  # noqa: TID251 - into a new folder
+    git = program("git")
+    if git is not None:
         for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "Import"]):
             name = ["-c", "user.name=demo", "-c", "user.email=demo@localhost"]
-            subprocess.run(["git", "-C", str(target), *name, *words], check=False, capture_output=True)
+            subprocess.run([git, "-C", str(target), *name, *words], check=False, capture_output=True)
     return target
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from rlm.session.folder import read_regular
+from rlm.process import files
 
 LARGEST = 5_000_000
 """Bytes. A larger picture is named and not shown."""
@@ -21,12 +21,11 @@ def saved_pictures(text: str, folder: Path) -> Iterator[tuple[str, str]]:
     """Name and URI of the pictures that a result says are in the session's outputs, and that are there."""
     for name in dict.fromkeys(_SAVED.findall(text)):
         try:
-            data = read_regular(folder / "outputs" / name)
+            data = files.read(folder / "outputs" / name, limit=LARGEST)
         except OSError:
             continue
-        if len(data) <= LARGEST:
-            kind = _TYPES[name.rpartition(".")[2]]
-            yield name, f"data:{kind};base64,{base64.b64encode(data).decode()}"
+        kind = _TYPES[name.rpartition(".")[2]]
+        yield name, f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def split_uri(uri: str) -> tuple[str, str] | None:

@@ -1,0 +1,206 @@
+"""Cells put links, pipes and folders where the host keeps or looks for files: nothing outside is read or written."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli import Rlm
+from scripted import Answer, Request, Scripted, always, by_turn, call, text
+
+pytestmark = pytest.mark.attack("leading the host's files elsewhere")
+
+SECRET = "private-0123456789"
+KEY = "sk-planted-0123456789abcdef"
+Make = Callable[[Scripted], Rlm]
+
+
+def make_home(command: Rlm) -> Path:
+    """A home with a secret in it; nothing may come to it, and the secret must stay there."""
+    home = Path(command.env()["HOME"])
+    (home / "secret").write_text(SECRET)
+    return home
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {".local", ".cache", ".ipython"}
+
+
+def seen(server: Scripted) -> str:
+    """All that the provider was told."""
+    return "".join(str(request.body) for request in server.requests)
+
+
+def script(cells: list[str]) -> Callable[[Request], Answer]:
+    """The root runs these cells, which may be added later; a child runs one that reads what it was given."""
+    child = [call("ipython", code="print(open('data.csv').read(), open('prompt.md').read())"), text("child")]
+
+    def answer(request: Request) -> Answer:
+        root = [*(call("ipython", code=cell) for cell in cells), text("the answer")]
+        return by_turn(*(root if request.depth == 0 else child))(request)
+
+    return answer
+
+
+PLANT = """
+import os, shutil
+HOME = {home!r}
+for name in ('data.csv', 'prompt.md', 'AGENTS.md', '.agents/skills/one/SKILL.md', 'out/answer.txt'):
+    os.path.lexists(name) and os.remove(name)
+    os.symlink(HOME + '/secret', name)
+os.rename('out', 'moved')
+os.symlink(HOME, 'out')
+"""
+
+
+@pytest.mark.parametrize("sandbox", ["bwrap", "off"])
+def test_what_the_user_named_is_not_followed_again(rlm: Make, sandbox: str) -> None:
+    cells: list[str] = []
+    with Scripted(script(cells)) as server:
+        command = rlm(server)
+        home, work = make_home(command), command.cwd
+        cells += [
+            PLANT.format(home=str(home)),
+            "print(await rlm.run('child'))",
+            "import os; os._exit(1)",  # the next kernel gets `context` anew
+            "print(len(context))",
+        ]
+        for name in ("out", ".agents/skills/one"):
+            (work / name).mkdir(parents=True)
+        for name, content in (("data.csv", "data"), ("prompt.md", "The prompt"), ("AGENTS.md", "rules")):
+            (work / name).write_text(content)
+        before = names(home)
+        done = command(
+            *("go", "-o", "out/answer.txt", "--system-prompt-path", "prompt.md", "--context", "data.csv"),
+            *("--max-depth", "1", "--sandbox", sandbox),
+            timeout=120,
+        )
+    assert done.code == 0, done.err
+    assert done.out == "the answer\n" == (work / "moved" / "answer.txt").read_text()
+    assert not (work / "moved" / "answer.txt").is_symlink()
+    assert names(home) == before
+    assert (home / "secret").read_text() == SECRET
+    systems = [request.messages[0]["content"] for request in server.requests]
+    assert set(systems) == {"The prompt"}
+    if sandbox == "bwrap":  # else a cell may read what its user may
+        assert SECRET not in seen(server)
+        assert SECRET not in "".join(str(each.records) for each in (done.session, *done.session.children))
+
+
+@pytest.mark.parametrize("sandbox", ["bwrap", "off"])
+def test_agents_are_told_nothing_from_outside(rlm: Make, sandbox: str) -> None:
+    """What an earlier run has left in the project."""
+    with Scripted(always(text("end"))) as server:
+        command = rlm(server)
+        home, work = make_home(command), command.cwd
+        (work / "docs").mkdir()
+        (work / "docs" / "AGENTS.md").write_text("inner rules")
+        (work / "AGENTS.md").symlink_to("docs/AGENTS.md")
+        for number, target in enumerate((home / "secret", Path("../../../../home/secret"), Path("/proc/self/environ"))):
+            skill = work / ".agents" / "skills" / f"s{number}"
+            skill.mkdir(parents=True)
+            (skill / "SKILL.md").symlink_to(target)
+        os.mkfifo(work / ".agents" / "skills" / "pipe")
+        (work / ".agents" / "skills" / "s3").mkdir()
+        os.mkfifo(work / ".agents" / "skills" / "s3" / "SKILL.md")
+        assert command("go", "--sandbox", sandbox, OPENAI_API_KEY=KEY).code == 0
+        (work / "AGENTS.md").unlink()
+        for plant in (lambda path: path.symlink_to(home / "secret"), os.mkfifo, Path.mkdir):
+            plant(work / "AGENTS.md")
+            assert command("go", "--sandbox", sandbox, OPENAI_API_KEY=KEY).code == 0
+            (work / "AGENTS.md").rmdir() if (work / "AGENTS.md").is_dir() else (work / "AGENTS.md").unlink()
+    assert "inner rules" in str(server.requests[0].body)
+    assert SECRET not in seen(server)
+    assert KEY not in seen(server)
+
+
+def test_an_output_that_is_no_plain_file_is_refused_before_the_run(rlm: Make) -> None:
+    with Scripted(text("never")) as server:
+        command = rlm(server)
+        home, work = make_home(command), command.cwd
+        (work / "link").symlink_to(home / "secret")
+        (work / "broken").symlink_to(home / "new")
+        os.mkfifo(work / "pipe")
+        (work / "folder").mkdir()
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(work / "socket"))
+        for name in ("link", "broken", "pipe", "folder", "socket"):
+            for words in (("-o", name, "go"), ("export", "-o", name)):
+                done = command(*words)
+                assert done.code in ((2,) if words[0] == "-o" else (1, 2)), done.err
+                assert done.err.count("\n") <= 2
+        assert not server.requests
+    assert names(home) == {"secret"}
+    assert (home / "secret").read_text() == SECRET
+
+
+PLANT_IN_SESSION = """
+import glob, os, socket
+HOME = {home!r}
+(session,) = glob.glob('.rlm/sessions/*[0-9a-f]')
+os.makedirs(session + '/meta.json.new/full')
+outputs = session + '/outputs'
+os.symlink(HOME + '/secret', outputs + '/bash.txt')
+os.mkfifo(outputs + '/pipe')
+socket.socket(socket.AF_UNIX).bind(outputs + '/socket')
+os.link(HOME + '/keyed', outputs + '/twin')
+{outputs}
+"""
+FIGURE = "from IPython.display import Image\nImage(bytes.fromhex('89504e470d0a1a0a'), format='png')"
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_outputs_are_written_and_redacted_nowhere_else(rlm: Make, moved: bool) -> None:
+    """Without a sandbox a cell can change the session's folder too."""
+    cells: list[str] = []
+    with Scripted(script(cells)) as server:
+        command = rlm(server)
+        home = make_home(command)
+        (home / "keyed").write_text(f"{KEY} is here")
+        move = "os.rename(outputs, session + '/old'); os.symlink(HOME, outputs)" if moved else ""
+        plant = PLANT_IN_SESSION.format(home=str(home), outputs=move)
+        cells += [plant.replace("os.makedirs", "None and os.makedirs"), "print('x' * 5000)", FIGURE]
+        before = names(home)
+        done = command("go", RLM_MAX_OUTPUT="100", RLM_IMAGES="on", OPENAI_API_KEY=KEY, timeout=120)
+    assert done.code == 0, done.err
+    assert names(home) == before
+    assert (home / "secret").read_text() == SECRET
+    assert (home / "keyed").read_text() == f"{KEY} is here"
+    assert SECRET not in seen(server)
+
+
+def test_commands_on_sessions_do_not_wait_for_pipes(rlm: Make) -> None:
+    with Scripted(text("end"), text("end")) as server:
+        command = rlm(server)
+        home = make_home(command)
+        done = command("go")
+    folder = done.session.folder
+    for name in ("meta.json", "messages.jsonl"):
+        content = (folder / name).read_bytes()
+        for plant in (os.mkfifo, Path.mkdir, lambda path: path.symlink_to(home / "secret")):
+            (folder / name).unlink()
+            plant(folder / name)
+            for words in (("ls",), ("show",), ("export",), ("resume", "more")):
+                told = command(*words, timeout=60)
+                assert told.code in (0, 1, 2)
+                assert SECRET not in told.out + told.err
+                assert "Traceback" not in told.err
+                assert "bug" not in told.err
+            (folder / name).rmdir() if (folder / name).is_dir() else (folder / name).unlink()
+            (folder / name).write_bytes(content)
+    assert (home / "secret").read_text() == SECRET
+
+
+def test_a_home_behind_a_link_of_the_user_works(rlm: Make) -> None:
+    with Scripted(text("one"), text("two")) as server:
+        command = rlm(server)
+        (command.folder / "real").mkdir()
+        (command.folder / "link").symlink_to("real")
+        home = {"RLM_HOME": str(command.folder / "link" / "rlm")}
+        assert command("go", **home).code == 0
+        assert command("ls", **home).out.count("\n") >= 1
+        assert "one" in command("show", **home).out
+        assert command("resume", "more", **home).out == "two\n"
