@@ -45,11 +45,11 @@ _MOST_LINKS = 40  # as Linux has it, path_resolution(7)
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISLNK, "is a symbolic link, which is not followed here"),
-    (stat.S_ISDIR, "is a folder, not a file"),
-    (stat.S_ISFIFO, "is a pipe, not a file"),
-    (stat.S_ISSOCK, "is a socket, not a file"),
-    (stat.S_ISCHR, "is a device, not a file"),
-    (stat.S_ISBLK, "is a device, not a file"),
+    (stat.S_ISDIR, "is a folder, not a plain file"),
+    (stat.S_ISFIFO, "is a pipe, not a plain file"),
+    (stat.S_ISSOCK, "is a socket, not a plain file"),
+    (stat.S_ISCHR, "is a device, not a plain file"),
+    (stat.S_ISBLK, "is a device, not a plain file"),
 )
 
 
@@ -341,7 +341,7 @@ def _parent(path: StrPath, dir_fd: int | None) -> Iterator[tuple[int, str]]:
         names, folder = _start(path, dir_fd)
         if not names:
             os.close(folder)
-            raise UnsafePath(errno.EISDIR, "is a folder, not a file", str(path))
+            raise UnsafePath(errno.EISDIR, "is a folder, not a plain file", str(path))
         for name in names[:-1]:
             folder = _enter(folder, name, _PASSING)
         try:
@@ -374,7 +374,7 @@ def _parent_beneath(folder: int, path: StrPath, root: Path | None) -> Iterator[t
             else:
                 yield trail[-1], name
                 return
-        raise UnsafePath(errno.EISDIR, "is a folder, not a file", str(path))
+        raise UnsafePath(errno.EISDIR, "is a folder, not a plain file", str(path))
 
 
 def _within(target: str, root: Path | None, path: StrPath) -> list[str]:
