@@ -46,7 +46,7 @@ def pack(obj: object, folder: Path) -> Parcel:
     except OSError:
         raise
     except Exception as error:  # an object may raise what it likes while it is pickled
-        path.unlink(missing_ok=True)
+        files.remove(path)
         raise ConfigError(f"The context cannot be pickled ({error}). Pass plain data, or a file's path.") from error
     return Parcel(path, describe(obj))
 
