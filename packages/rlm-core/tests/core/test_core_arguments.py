@@ -32,7 +32,8 @@ async def test_arguments_that_are_no_object_are_answered_with_the_usage(written:
 
 
 @pytest.mark.parametrize(
-    "written", ["", "code", '{"code": "1"', '{"code": "1"}{"code": "1"}', "{'code': '1'}", "[" * 100_000]
+    "written",
+    ["", "code", '{"code": "1"', '{"code": "1"}{"code": "1"}', "{'code': '1'}", "[" * 100_000, '{"code": NaN}'],
 )
 async def test_arguments_that_are_no_json_are_answered_with_the_usage(written: str) -> None:
     tool = FakeTool()

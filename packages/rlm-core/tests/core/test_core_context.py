@@ -7,8 +7,8 @@ from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, says
 from rlm.budget import Stop, TurnLimit
 from rlm.clip import clip
 from rlm.context import ASK, FAT, SUMMARY, THIN, Both, Compact, LastTurns
-from rlm.errors import ContextTooLong
-from rlm.events import Answered, Dropped, Event, Requested, Said, Stopped
+from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
+from rlm.events import Answered, Dropped, Event, Failed, Requested, Said, Stopped
 from rlm.history import Summary
 from rlm.messages import Assistant, Forget, Kind, Message, Outcome, Reply, ToolResult, User
 
@@ -276,6 +276,22 @@ async def test_an_overflow_with_a_useless_summary_is_a_stop() -> None:
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.CONTEXT_LIMIT
     assert texts(agent.state.history.messages) == ["a", "b"]
     assert dropped(events) == ["summary_call"]
+
+
+async def test_a_summary_that_is_refused_is_told_and_the_overflow_stays_a_stop() -> None:
+    model = ScriptedModel(turn("a"), turn("b"), TOO_LONG, ModelError("400 Bad Request: no"))
+    agent, events = open_agent(model, FakeTool(), context=Compact(keep=1))
+    assert (await agent.run(SYSTEM, TASK)).stop is Stop.CONTEXT_LIMIT
+    assert [event.reason for event in events if isinstance(event, Failed)] == [
+        "The conversation was not compacted: 400 Bad Request: no"
+    ]
+
+
+async def test_a_provider_that_fails_for_now_ends_the_run_as_such_also_while_it_compacts() -> None:
+    model = ScriptedModel(turn("a"), turn("b"), TOO_LONG, ModelUnavailable("503"))
+    agent, _ = open_agent(model, FakeTool(), context=Compact(keep=1))
+    with pytest.raises(ModelUnavailable, match="503"):
+        await agent.run(SYSTEM, TASK)
 
 
 async def test_compacting_ahead_of_time_may_overflow_and_the_fat_result_is_cut_then() -> None:

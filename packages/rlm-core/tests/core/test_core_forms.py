@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, raw_call, says
-from rlm.adaptation import Adaptation, adapt, call_name, short_id
+from rlm.adaptation import Adaptation, adapt, call_arguments, call_name, short_id
 from rlm.agent import GO_ON
 from rlm.budget import Stop, TurnLimit
 from rlm.context import ASK, SUMMARY, Compact, LastTurns
 from rlm.errors import MessagesRefused, ModelError, ModelUnavailable
 from rlm.events import Adapted, Failed
+from rlm.history import History
 from rlm.messages import (
     Assistant,
     Kind,
@@ -241,3 +242,14 @@ async def test_the_model_reads_what_it_wrote_where_that_was_repaired() -> None:
     assert isinstance(told, ToolResult)
     assert told.content.endswith('You wrote: {"code": "1')
     assert told.call == replace(written)
+
+
+def test_of_summaries_that_are_joined_to_what_the_user_said_the_newest_stays_alone() -> None:
+    first, second = User(SUMMARY.format("1"), Kind.SUMMARY), User(SUMMARY.format("2"), Kind.SUMMARY)
+    history = History().add(SYSTEM).add(replace(TASK, joined=(first,))).add(assistant({"content": "a"})).add(second)
+    assert history.adapted({Adaptation.NEWEST_SUMMARY}).messages[1:] == (TASK, assistant({"content": "a"}), second)
+
+
+@pytest.mark.parametrize("written", ['{"n": NaN}', '{"n": -Infinity}', '{"n": 1', "[1]", "null", "", "[" * 100_000])
+def test_arguments_that_some_provider_refuses_are_sent_as_an_empty_object(written: str) -> None:
+    assert (call_arguments(written), call_arguments('{"n": 1.5}')) == ("{}", '{"n": 1.5}')
