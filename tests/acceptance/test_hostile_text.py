@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ import pytest
 from cli import Rlm
 from escapes import shown, words
 from hostile import CORPUS
+from journals import KEY
 from pseudoterminal import PseudoTerminal
 from rlm.session import Session
 from rlm.terminal import plain
@@ -291,6 +293,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Rlm:
     """A home with a session in which the strings stand wherever a string can."""
     made = Rlm(tmp_path_factory.mktemp("kept"))
     hostile_sample(made.cwd / ".rlm", MARKED)
+    made.owns_what_is_signed_with(KEY.secret)
     return made
 
 
@@ -420,6 +423,14 @@ def skill(folder: Path, name: str, strings: Sequence[str]) -> None:
     about.joinpath("entry_points.txt").write_text(f"[console_scripts]\n{name} = rlm.skill:cli\n")
 
 
+def installed_with(site: Path, command: Path) -> Path:
+    """A command `rlm` in whose environment these skills are installed."""
+    program = f"import sys\nsys.path.append({str(site)!r})\nfrom rlm.cli.main import main\nmain()\n"
+    command.write_text(f"#!{sys.executable}\n{program}")
+    command.chmod(0o755)
+    return command
+
+
 def test_what_skills_say_of_themselves(alone: Rlm, tmp_path: Path) -> None:
     for number, string in enumerate(MARKED):
         folder = alone.cwd / ".agents" / "skills" / str(number)
@@ -429,7 +440,7 @@ def test_what_skills_say_of_themselves(alone: Rlm, tmp_path: Path) -> None:
     starts = range(0, len(CORPUS), 12)
     for start in starts:
         skill(tmp_path / "site", f"skill{start}", MARKED[start : start + 12])
-    told = shown(seen(alone, "skills", PYTHONPATH=str(tmp_path / "site")))
+    told = shown(seen(replace(alone, command=installed_with(tmp_path / "site", tmp_path / "rlm")), "skills"))
     assert_marks_arrived(told, "    from «{:03}»", starts)
     assert_marks_arrived(told, "    «{:03}»")
     assert_marks_arrived(told, END)
@@ -443,6 +454,7 @@ def test_what_the_doctor_finds(rlm: Make) -> None:
             shown(seen(made, "doctor", RLM_MODEL=ARGUMENT)),
             shown(seen(made, "doctor", RLM_BASE_URL=ARGUMENT)),
         ]
-    for each in told:
+    for each in told[:2]:
         assert_marks_arrived(each)
         assert_marks_arrived(each, END)
+    assert_marks_arrived(told[2], BEGIN, [0])  # of a URL that is none, the beginning is told

@@ -106,6 +106,14 @@ class Rlm:
         base = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "xterm-256color"}
         return base | dict(self.environment) | more
 
+    def owns_what_is_signed_with(self, secret: bytes) -> None:
+        """Sessions that a test has written itself, with this key, are then this user's own."""
+        folder = Path(self.env()["HOME"]) / ".local/state/rlm"
+        folder.mkdir(mode=0o700, parents=True)
+        file = folder / "session-key"
+        file.touch(mode=0o600)
+        file.write_bytes(secret)
+
     def __call__(self, *words: str, stdin: str | bytes | None = None, timeout: float = PATIENCE, **env: str) -> Done:
         """Run `rlm WORDS`; `stdin` is fed through a pipe, None is /dev/null."""
         given = stdin.encode() if isinstance(stdin, str) else stdin

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cli import COMMAND, Rlm
+from cli import Rlm
 from waiting import PATIENCE
 
 
@@ -30,7 +30,7 @@ class PseudoTerminal:
         tty.setraw(theirs)  # else the system turns each newline into two bytes, and a carriage return is hidden
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self._process = subprocess.Popen(
-            ["setsid", "--ctty", str(COMMAND), *words],
+            ["setsid", "--ctty", str(rlm.command), *words],
             cwd=cwd or rlm.cwd,
             env=rlm.env(**env),
             stdin=theirs,

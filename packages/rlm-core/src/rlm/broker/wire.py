@@ -48,12 +48,13 @@ class Request:
     about: str = ""
 
     def line(self) -> bytes:
-        """
+        """In UTF-8, which holds no half of a character (a lone surrogate): `\ufffd` stands for it.
+
         Raises:
             AgentError: it is longer than the host takes.
         """
-        told = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        line = json.dumps(told).encode() + b"\n"
+        told = json.dumps({name: getattr(self, name) for name in self.__dataclass_fields__}, ensure_ascii=False)
+        line = told.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode() + b"\n"
         if len(line) > LINE:
             raise AgentError(too_long(len(line)))
         return line
