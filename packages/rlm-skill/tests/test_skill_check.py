@@ -16,14 +16,21 @@ def check(*words: object, command=BY_PATH, **options) -> subprocess.CompletedPro
     return subprocess.run([*command, *words], check=False, capture_output=True, text=True, timeout=60, **options)
 
 
+def described(folder: Path) -> Path:
+    """With a description of its own, and not the template's."""
+    card = folder / "SKILL.md"
+    card.write_text(card.read_text().replace("description: Count", "description: Say how many there are. Count"))
+    return folder
+
+
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
-    return scaffold("wordy", tmp_path)
+    return described(scaffold("wordy", tmp_path))
 
 
 @pytest.fixture
 def bad(tmp_path: Path) -> Path:
-    folder = scaffold("hollow", tmp_path)
+    folder = described(scaffold("hollow", tmp_path))
     (folder / "src").rename(folder / "lost")
     return folder
 
