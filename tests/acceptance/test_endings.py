@@ -176,8 +176,12 @@ def test_compaction_is_announced_and_keeps_what_matters(rlm: Make) -> None:
     assert before.body["tools"] == asked.body["tools"], "the same tools"
     assert "none" == asked.body["tool_choice"]
     assert before.messages[:2] == after.messages[:2], "system prompt and task, word for word"
-    assert "x is 'kept'" in str(after.messages)
-    assert ["two\n", "three\n"] == [message["content"] for message in after.messages if message["role"] == "tool"]
+    second, newest = (message["content"] for message in after.messages if message["role"] == "tool")
+    assert "two\n" == second
+    result, _, summary = newest.partition("\n\n\n")
+    assert "three" == result
+    assert "x is 'kept'" in summary, "joined to the result: strict templates take no user message after it"
+    assert "tool" == after.messages[-1]["role"]
     assert "kept\n" == done.session.results[-1], "the kernel and its variables"
     assert 1 == done.session.meta["metrics"]["compactions"]
     assert (5, 60) == (done.session.meta["turns"], done.session.meta["usage"]["completion_tokens"])
@@ -207,7 +211,10 @@ def test_a_failing_provider_is_tried_again_with_a_notice(rlm: Make) -> None:
 
 @pytest.mark.parametrize("run", [Rlm.__call__, watched], ids=["whole", "streamed"])
 def test_what_passes_is_tried_again(rlm: Make, run: Callable[..., Done]) -> None:
-    """One run: before each of its turns the provider fails in another way."""
+    """One run: before each of its turns the provider fails in another way.
+
+    What is streamed and cannot be read is asked for as a whole, which is remembered.
+    """
     faults = [
         error(408, "timed out"),
         error(409, "locked"),
@@ -215,17 +222,19 @@ def test_what_passes_is_tried_again(rlm: Make, run: Callable[..., Done]) -> None
         error(500, "internal"),
         html(502, "Bad gateway"),
         html(200),
-        half(text("x" * 500)),
-        completion([]),
-        completion(None),
         completion(..., error={"message": "upstream failed"}),
         reset(),
+        half(text("x" * 500)),
     ]
+    unreadable = [completion([]), completion(None)]
+    streamed = 2 * len(faults) + 1
+    faults += unreadable
     answers = [answer for fault in faults for answer in (fault, call("ipython", code="1"))]
     with Scripted(*answers, text("end")) as server:
         done = run(rlm(server), "go")
     law.check(done.session, server, failed=len(faults))
-    assert {run is watched} == {request.streamed for request in server.requests}
+    expected = [run is watched] * streamed + [False] * 2 * len(unreadable)
+    assert expected == [request.streamed for request in server.requests]
     assert (0, "end\n", "done", "done") == ending(done)
     assert len(faults) == done.session.meta["metrics"]["retries"]
 

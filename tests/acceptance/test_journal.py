@@ -155,7 +155,7 @@ def test_a_streamed_run_leaves_the_same_journal(rlm: Make) -> None:
     (other,) = [session for session in streamed.sessions if session.folder != whole.folder]
     assert [False] * 4 + [True] * 4 == [request.streamed for request in server.requests]
     assert "cut end\n" == streamed.out
-    assert [timeless(record) for record in whole.records] == [timeless(record) for record in other.records]
+    assert [timeless(record) for record in whole.unsigned] == [timeless(record) for record in other.unsigned]
     assert list(map(law.sent, server.requests[:4])) == list(map(law.sent, server.requests[4:]))
 
 
@@ -191,7 +191,8 @@ def test_records_say_what_happened(rlm: Make) -> None:
     rest = in_order(error(503, "Overloaded"), call("ipython", code=cell), text("end"))
     with Scripted(script) as server:
         session = rlm(server)("go", RLM_MAX_DEPTH="1", RLM_MODEL_PARAMS='{"temperature": 0}').session
-    system, user, request, retry, assistant, start, end, kernel, tool, answer, result = session.records
+    system, user, request, retry, assistant, start, end, kernel, tool, answer, result = session.unsigned
+    assert all(re.fullmatch("[0-9a-f]{32}", record["mac"]) for record in session.records)
     (child,) = session.children
     assert re.fullmatch("[0-9a-f]{12}", session.folder.name)
     assert re.fullmatch("sub-[0-9a-f]{8}", child.folder.name)

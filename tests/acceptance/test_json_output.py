@@ -51,7 +51,7 @@ def test_lines_are_the_journal_and_what_happens_between(rlm: Make) -> None:
     assert "session" == session["type"]
     assert done.session.meta["session_id"] == session["session_id"] == last["session_id"]
     assert str(done.session.folder) == session["session_dir"] == last["session_dir"]
-    assert done.session.records[:-1] == [without(line, "agent") for line in lines if "id" in line]
+    assert done.session.unsigned[:-1] == [without(line, "agent") for line in lines if "id" in line]
     assert {"root"} == {line["agent"] for line in done.lines}
     between = [line["type"] for line in lines if "id" not in line]
     assert ["cell_start", "cell_output", "cell_end", "result"] == between

@@ -74,10 +74,12 @@ def test_resume_goes_on_exactly_and_says_that_the_kernel_is_fresh(rlm: Make) -> 
     assert "second\n" == done.out
     before, after = server.requests[1].messages, server.requests[2].messages
     assert before == after[: len(before)]
-    assert [("assistant", "first"), ("user", "and now?")] == [
-        (m["role"], m["content"]) for m in after[len(before) :] if "fresh" not in m["content"]
-    ]
-    assert any("value" in m["content"] and "fresh" in m["content"] for m in after[len(before) :])
+    answer, resumed = after[len(before) :]
+    assert ("assistant", "first") == (answer["role"], answer["content"])
+    note, text_given = resumed["content"].split("\n\n")
+    assert ("user", "and now?") == (resumed["role"], text_given), "one message: strict templates take no two"
+    assert "fresh" in note
+    assert "value" in note
     assert 1 == len(done.sessions)
 
 
@@ -87,13 +89,20 @@ def test_resume_by_id_by_text_and_with_both(rlm: Make) -> None:
         first = made("one").session.folder.name
         made("two")
         made("resume", first[:6])
-        assert "Go on with the task." == server.requests[-1].messages[-1]["content"]
+        assert "Go on with the task." == newest(server)
         assert "one" == server.requests[-1].messages[1]["content"]
         made("resume", "more text")
-        assert "more text" == server.requests[-1].messages[-1]["content"]
+        assert "more text" == newest(server)
         made("resume", first[:6], "both")
-        assert "both" == server.requests[-1].messages[-1]["content"]
+        assert "both" == newest(server)
     assert 1 == made("resume", "ffff0000").code
+
+
+def newest(server: Scripted) -> str:
+    """What a resumed session was given, without the note on the kernel that stands before it."""
+    note, given = server.requests[-1].last.split("\n\n")
+    assert note.startswith("This session was resumed. The kernel is fresh")
+    return given
 
 
 def test_fork_leaves_the_old_session_as_it_is(rlm: Make) -> None:
@@ -210,7 +219,11 @@ def test_export_writes_each_format_to_stdout_or_a_file(rlm: Make) -> None:
     (line,) = (
         made("export", "--format", "chat", "-o", "chat.jsonl", "*").cwd.joinpath("chat.jsonl").read_text().splitlines()
     )
-    assert server.requests[-1].messages == json.loads(line)["messages"][:-1]
+    (asked,) = (m["tool_calls"][0]["function"] for m in json.loads(line)["messages"] if m.get("tool_calls"))
+    assert {"code": "print('in the cell')"} == asked["arguments"], "as chat templates want it"
+    verbatim = json.loads(made("export", "--format", "chat", "--arguments", "text").out)["messages"]
+    received = [{name: value for name, value in m.items() if name != "weight"} for m in verbatim]
+    assert server.requests[-1].messages == received[:-1]
     assert json.loads(made("export", "--format", "atif").out)
 
 

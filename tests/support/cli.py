@@ -32,6 +32,11 @@ class Session:
         return [json.loads(line) for line in (self.folder / "messages.jsonl").read_text().splitlines()]
 
     @property
+    def unsigned(self) -> list[Json]:
+        """The records without their signatures."""
+        return [{name: value for name, value in record.items() if name != "mac"} for record in self.records]
+
+    @property
     def messages(self) -> list[Json]:
         return [record["message"] for record in self.records if record["type"] == "message"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cli import Json, Session
 from scripted import Request, Scripted
@@ -17,8 +17,9 @@ def check(session: Session, server: Scripted, *, failed: int = 0) -> None:
 
     `failed`: how many of the server's requests came to nothing, and so have no assistant message.
     """
-    asked = [request for request in server.requests if (request.depth, request.task) == _whose(session)]
     rebuilt = list(requests(session))
+    tasks = _tasks([session.messages, *(request["messages"] for request in rebuilt)])
+    asked = [r for r in server.requests if r.depth == session.meta["depth"] and r.task in tasks]
     matched = 0
     for request in asked:
         matched += matched < len(rebuilt) and rebuilt[matched] == sent(request)
@@ -47,9 +48,9 @@ def sent(request: Request) -> Json:
     return {name: value for name, value in request.body.items() if name not in TRANSPORT}
 
 
-def _whose(session: Session) -> tuple[int, str]:
-    content = next((message["content"] for message in session.messages if message["role"] == "user"), "")
-    return session.meta["depth"], content
+def _tasks(conversations: Iterable[list[Json]]) -> list[str]:
+    """The first user message of each: the task, alone or with what was joined to it when the session was resumed."""
+    return [next((m["content"] for m in messages if m["role"] == "user"), "") for messages in conversations]
 
 
 def _check_form(session: Session) -> None:
