@@ -131,8 +131,9 @@ def test_bytes_outside_the_match_mode_and_link_stay(rlm: Make, cwd: Path) -> Non
     real.chmod(0o741)
     (cwd / "link.txt").symlink_to("real.txt")
     before = real.stat()
-    edit(rlm, ("link.txt", "one\ntwo", "1\n2\n2½"))
-    assert b"\xff\xfe 1\r\n2\r\n2\xc2\xbd\r\nthr\x80ee" == real.read_bytes()
+    refused, _ = edit(rlm, ("link.txt", "one\ntwo", "1\n2\n2½"), ("link.txt", "one\ntwo", "1\n2\n2.5"))
+    assert "new_str is not ASCII" in refused, "the file does not say how it would write it"
+    assert b"\xff\xfe 1\r\n2\r\n2.5\r\nthr\x80ee" == real.read_bytes()
     assert (cwd / "link.txt").is_symlink()
     assert 0o741 == stat.S_IMODE(real.stat().st_mode)
     assert before.st_ino != real.stat().st_ino, "it was replaced as a whole"

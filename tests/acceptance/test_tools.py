@@ -50,7 +50,7 @@ SHOWN = {
     "a value is shown, None is not": ("None", "[no output]"),
     "displays": (
         "from IPython.display import HTML, Markdown, display\ndisplay({'a': 1}, HTML('<b>b</b>'), Markdown('# c'))",
-        "{'a': 1}\n<b>b</b>\n# c\n",
+        "{'a': 1}\nb\n# c\n",
     ),
     "colour codes are removed": ("print('\\x1b[31mred\\x1b[0m')", "red\n"),
     "repaints are removed": ("for i in range(3): print(f'\\r{i}0%', end='')\nprint()", "20%\n"),

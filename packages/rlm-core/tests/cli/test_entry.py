@@ -19,7 +19,7 @@ def test_a_module_in_the_way_is_not_imported(name: str, tmp_path: Path) -> None:
     env = os.environ | {"PYTHONPATH": ".", "RLM_MODEL": "replay:none.jsonl"}
     done = subprocess.run([COMMAND, "go"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "The recording none.jsonl cannot be read" in done.stderr
+    assert f"The recording {tmp_path}/none.jsonl cannot be read" in done.stderr
 
 
 def test_only_what_the_variable_names_leaves_the_path_and_what_is_installed_stays_last() -> None:
