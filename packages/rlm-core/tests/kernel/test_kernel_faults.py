@@ -25,7 +25,7 @@ print(globals().get('precious'))"""
 @pytest.mark.parametrize("fault", [fault for fault in KERNEL_FAULTS if fault.code], ids=lambda fault: fault.name)
 async def test_a_fault_ends_as_the_table_says(open_kernel: OpenKernel, fault: KernelFault, boxed: bool) -> None:
     others = living()
-    ours = 5 if boxed else 1  # the kernel; and who stands for it outside, and bwrap's three
+    ours = 6 if boxed else 1  # the kernel; who stands for it outside, bwrap's three, and the shell that watches them
     async with open_kernel(boxed=boxed) as bench:
         await bench.run("precious = 42", LONG)
         result = await (bench.overrun(fault.cell) if fault.hangs else bench.execute(fault.cell, LONG))
