@@ -7,8 +7,9 @@ asks.
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,9 +130,16 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
         )
         zygote = await stack.enter_async_context(Zygote(sealed=config.sandbox != "off"))
         environment = guest_environment(config)
+        briefing = Briefing(_python_path(config, environment))
         yield Tree(
-            Shared(ledger, HostCapacity(), models, zygote, folder, environment, Briefing(), shell_program()), watch
+            Shared(ledger, HostCapacity(), models, zygote, folder, environment, briefing, shell_program()), watch
         )
+
+
+def _python_path(config: Config, environment: Mapping[str, str]) -> list[str]:
+    """Where kernels find the user's own skills. None with a sandbox: its cells could put links there for us to read."""
+    named = environment.get("PYTHONPATH", "") if config.sandbox == "off" else ""
+    return [folder for folder in named.split(os.pathsep) if folder]
 
 
 def _allow_many_files() -> None:

@@ -52,6 +52,25 @@ def test_installed_skills_are_told_with_their_line_and_their_file(repository: Pa
     assert line.endswith("/SKILL.md)")
 
 
+def test_skills_on_the_python_path_are_told_without_import_and_ours_count_first(tmp_path: Path) -> None:
+    for name in ("say", "vowels"):
+        info, package = tmp_path / f"rlm_skill_{name}-1.dist-info", tmp_path / name
+        info.mkdir()
+        package.mkdir()
+        (info / "METADATA").write_text("Version: 1\nSummary: From the path\n")
+        (info / "entry_points.txt").write_text(f"[console_scripts]\n{name} = rlm.skill:cli\n")
+        (package / "__init__.py").write_text(f"from .{name} import run\n")
+        (package / f"{name}.py").write_text(
+            'raise SystemExit("imported")\n\n\nasync def run(text: str) -> str:\n    """Say it."""\n    return text\n'
+        )
+    briefing = Briefing([str(tmp_path)])
+    assert {"say", "vowels"} <= briefing.names
+    assert "vowels" not in Briefing().names
+    lines = briefing.skills_text(tmp_path, BOTH).splitlines()
+    assert lines[1].startswith("- say: Say a text, to everybody named.")
+    assert "- vowels: From the path" in lines
+
+
 def test_without_a_kernel_they_are_commands_and_without_a_shell_nothing(repository: Path) -> None:
     note(repository, "deploy")
     briefing = Briefing()

@@ -7,7 +7,7 @@ characters, and an AGENTS.md that leads out of the project is left alone: what i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -47,8 +47,9 @@ class Note:
 class Briefing:
     """Looks once for a whole run: all its agents are told the same, and a thousand of them cost no more than one."""
 
-    def __init__(self) -> None:
-        self._installed = cache(installed_skills)
+    def __init__(self, python_path: Sequence[str] = ()) -> None:
+        """`python_path`: where kernels look besides our own search path. It is read, and nothing in it is imported."""
+        self._installed = cache(lambda: _installed(python_path))
         self._notes = cache(notes_for)
         self.project_text = cache(project_text)
 
@@ -65,6 +66,12 @@ class Briefing:
         skills = [_skill_line(skill) for skill in self._installed() if not skill.broken]
         notes = [_line(note.name, note.description, note.path) for note in self._notes(cwd)]
         return "\n\n".join(filter(None, (_list(title, skills), _list(_NOTES, notes))))
+
+
+def _installed(python_path: Sequence[str]) -> list[InstalledSkill]:
+    """By name. Kernels look into `python_path` last, so ours count where names are equal."""
+    found = {skill.name: skill for skill in (*installed_skills(python_path), *installed_skills())}
+    return [skill for _, skill in sorted(found.items())]
 
 
 def _list(title: str, lines: list[str]) -> str:
