@@ -211,6 +211,12 @@ def test_a_skill_can_be_imported_aside_to_see_whether_it_would_fail():
     assert try_import("say", seconds=0.001) == "its import takes more than 0.001 s"
 
 
+def test_a_module_of_its_name_in_a_project_is_not_imported_for_a_skill(tmp_path, monkeypatch):
+    (tmp_path / "say.py").write_text("raise RuntimeError('planted')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert try_import("say") is None
+
+
 @pytest.mark.parametrize("name", ["class", "json", "rlm", "../x", "a b", "", "Web-Search"])
 def test_a_new_skill_with_a_bad_name_is_refused_with_the_rule(tmp_path, name):
     with pytest.raises(ScaffoldError, match="a skill's name is a lower-case letter"):

@@ -75,7 +75,8 @@ def try_import(name: str, seconds: float = 30) -> str | None:
     Returns:
         None if it can be imported, else the last line of the traceback.
     """
-    command = [sys.executable, "-P", "-c", "import importlib, sys; importlib.import_module(sys.argv[1])", name]
+    # -I: PYTHONPATH may lead into a project, where a cell could have put a module of this name
+    command = [sys.executable, "-I", "-c", "import importlib, sys; importlib.import_module(sys.argv[1])", name]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
