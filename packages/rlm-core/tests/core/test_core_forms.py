@@ -244,10 +244,13 @@ async def test_the_model_reads_what_it_wrote_where_that_was_repaired() -> None:
     assert told.call == replace(written)
 
 
-def test_of_summaries_that_are_joined_to_what_the_user_said_the_newest_stays_alone() -> None:
-    first, second = User(SUMMARY.format("1"), Kind.SUMMARY), User(SUMMARY.format("2"), Kind.SUMMARY)
-    history = History().add(SYSTEM).add(replace(TASK, joined=(first,))).add(assistant({"content": "a"})).add(second)
-    assert history.adapted({Adaptation.NEWEST_SUMMARY}).messages[1:] == (TASK, assistant({"content": "a"}), second)
+def test_of_summaries_that_are_joined_the_newest_stays_alone() -> None:
+    first, second, third = (User(SUMMARY.format(number), Kind.SUMMARY) for number in "123")
+    asked, ran = says("a", call(code="1")).message, ToolResult(call(code="1"), "1")
+    opening = History().add(SYSTEM).add(replace(TASK, joined=(first,)))
+    history = opening.add(asked).add(replace(ran, joined=(second,))).add(assistant({"content": "a"})).add(third)
+    kept = history.adapted({Adaptation.NEWEST_SUMMARY}).messages[1:]
+    assert kept == (TASK, asked, ran, assistant({"content": "a"}), third)
 
 
 @pytest.mark.parametrize("written", ['{"n": NaN}', '{"n": -Infinity}', '{"n": 1', "[1]", "null", "", "[" * 100_000])
