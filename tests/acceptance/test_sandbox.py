@@ -457,7 +457,7 @@ def test_pip_installs_over_the_network(boxed: Make) -> None:
     )
     limits = {"RLM_SANDBOX_MEMORY": "8192", "RLM_SANDBOX_FILE_SIZE": "4096"}
     _, (said,) = run_cells(boxed, [cell], "--sandbox-net", **index, **limits)
-    assert "1.17.0" == said.strip().splitlines()[-1]
+    assert "1.17.0" in said.splitlines()
 
 
 # ---- what is said, and what is refused

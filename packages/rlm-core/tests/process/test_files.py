@@ -162,11 +162,14 @@ def test_a_race_for_the_name_leads_nowhere(place: Path, held: int) -> None:
         "os.chdir(sys.argv[1])\n"
         "os.symlink('../secret', 'link'); os.symlink('..', 'away')\n"
         "os.mkdir('dir'); open('dir/secret', 'w').write('inside')\n"
+        "print('ready', flush=True)\n"
         "while True:\n"
         "  for name, other in (('plain', 'link'), ('dir', 'away')):\n"
         "    os.rename(name, 'old'); os.rename(other, name); os.rename(name, other); os.rename('old', name)\n"
     )
-    swapper = subprocess.Popen([sys.executable, "-S", "-c", program, str(place)])
+    swapper = subprocess.Popen([sys.executable, "-S", "-c", program, str(place)], stdout=subprocess.PIPE)
+    assert swapper.stdout is not None
+    assert swapper.stdout.readline() == b"ready\n"
     met = {"read": 0, "refused": 0}
     try:
         while swapper.poll() is None and (met["read"] < 200 or met["refused"] < 20):

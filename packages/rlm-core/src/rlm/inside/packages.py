@@ -16,6 +16,7 @@ import site
 import socket
 import ssl
 import sys
+import sysconfig
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -108,8 +109,14 @@ def _command(line: str) -> str:
     if uv := _uv():
         command = f"UV_SYSTEM_CERTS={_trusts_system()} {shlex.quote(uv)}"
         return command if line.strip() in {"--version", "-V"} else f"{command} pip"
-    bundled = [] if find_spec("pip") else [*Path(os.__file__).parent.glob("ensurepip/_bundled/pip-*.whl")]
+    bundled = [] if find_spec("pip") else _bundled()
     return f"{python} {shlex.quote(str(bundled[0]))}/pip" if bundled else f"{python} -m pip"
+
+
+def _bundled() -> list[Path]:
+    """What `ensurepip` installs; distributions such as Debian keep it in a folder of their own (PEP 453)."""
+    own, theirs = Path(os.__file__).parent / "ensurepip/_bundled", sysconfig.get_config_var("WHEEL_PKG_DIR")
+    return [wheel for folder in (own, theirs) if folder for wheel in Path(folder).glob("pip-*.whl")]
 
 
 def _trusts_system() -> str:
