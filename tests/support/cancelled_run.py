@@ -76,7 +76,7 @@ async def attempt(folder: Path, *wanted: int) -> tuple[int, dict[str, object]]:
         return awaits.count, {"cancelled at": wanted, "hangs at": [str(frame) for frame in awaits.victim.get_stack()]}
     if not wanted:
         awaits.victim.result()  # that of the run which nobody cancels
-    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)
+    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=60)
     return awaits.count, {"cancelled at": wanted, "left": [one.name() for one in alive]} if alive else {}
 
 

@@ -310,7 +310,8 @@ class Scripted:
                 task.cancel()
             await asyncio.wait(rest)
         for writer in self._writers:
-            writer.transport.abort()
+            with suppress(AttributeError):  # Python 3.11.2: a TLS connection that is aborted twice
+                writer.transport.abort()
         await asyncio.sleep(0)  # and they are closed
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -169,7 +169,8 @@ def test_a_race_for_the_name_leads_nowhere(place: Path, held: int) -> None:
     )
     swapper = subprocess.Popen([sys.executable, "-S", "-c", program, str(place)], stdout=subprocess.PIPE)
     assert swapper.stdout is not None
-    assert swapper.stdout.readline() == b"ready\n"
+    with swapper.stdout as said:
+        assert said.readline() == b"ready\n"
     met = {"read": 0, "refused": 0}
     try:
         while swapper.poll() is None and (met["read"] < 200 or met["refused"] < 20):

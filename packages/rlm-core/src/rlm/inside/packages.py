@@ -17,6 +17,7 @@ import socket
 import ssl
 import sys
 import sysconfig
+from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,6 +55,8 @@ def pip(shell: Any, line: str) -> None:
         shell.system(f"{_command(line)} {line}")
     elif found[1] == "install":
         _install(shell, _USER.sub(" ", found[2]))
+    elif found[1] == "uninstall" and not _uv():
+        _uninstall(shlex.split(found[2]))
     elif found[1] == "uninstall":
         shell.system(f"{_command(line)} uninstall {_into(packages_folder(os.environ))}{found[2]}")
     else:
@@ -76,6 +79,26 @@ def _install(shell: Any, rest: str) -> None:
         print(f"[for rlm's kernels, this one and later ones, in {folder}]")
     elif [name for _, name in socket.if_nameindex()] == ["lo"]:
         print("[there is no network here; in a sandbox --sandbox-net allows it]")
+
+
+def _uninstall(words: list[str]) -> None:
+    """pip removes nothing from a folder that is no environment: so what the package says of its files goes."""
+    place = packages_folder(os.environ)
+    for name in [word for word in words if not word.startswith("-")]:
+        found = list(metadata.distributions(path=[str(place)], name=name))
+        for package in found:
+            print(f"Uninstalling {package.name} {package.version} from {place}")
+            _remove([Path(str(package.locate_file(file))) for file in package.files or ()])
+        if not found:
+            print(f"{name} is not installed in {place}")
+
+
+def _remove(files: list[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
+    for folder in sorted({file.parent for file in files}, reverse=True):
+        with suppress(OSError):  # it holds more, such as what was compiled
+            folder.rmdir()
 
 
 def _unwritable(folder: Path) -> str:
