@@ -65,11 +65,13 @@ class Groups:
             watch.communicate()
 
     def _tell(self, line: str) -> None:
-        watch = self._watch or self._start()
-        assert watch.stdin is not None
+        """Once it is closed nobody watches: what settles after that was killed."""
+        if self._watch is None:
+            return
+        assert self._watch.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            watch.stdin.write(f"{line}\n".encode())
-            watch.stdin.flush()
+            self._watch.stdin.write(f"{line}\n".encode())
+            self._watch.stdin.flush()
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._watch = subprocess.Popen(

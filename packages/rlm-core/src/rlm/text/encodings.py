@@ -12,6 +12,7 @@ _MARKS = (  # the longer ones first: UTF-32's begins as UTF-16's does
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _HEAD = 4_096  # bytes in which a file declares its encoding, and that show UTF-16 without a mark
+_FEWEST = 4  # characters that show UTF-16 without a mark
 # PEP 263, vim's modeline, XML and HTML
 _DECLARED = re.compile(rb"(?:coding|charset)\s*[:=]\s*[\"']?([\w.-]+)", re.IGNORECASE)
 
@@ -48,10 +49,10 @@ def _fits(data: bytes, codec: str) -> bool:
 
 
 def _utf16_without_mark(data: bytes) -> str:
-    """Text with mostly Latin letters has a zero in every other byte."""
+    """Text with mostly Latin letters has a zero in every other byte. In a few bytes that happens by chance."""
     head = data[:_HEAD]
     pairs = len(head) // 2
     for codec, zeros, letters in (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2])):
-        if pairs and zeros.count(0) > 0.7 * pairs and letters.count(0) == 0 and _fits(data, codec):
+        if pairs >= _FEWEST and zeros.count(0) > 0.7 * pairs and letters.count(0) == 0 and _fits(data, codec):
             return codec
     return ""
