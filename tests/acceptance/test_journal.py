@@ -91,12 +91,12 @@ def test_the_law_holds_for_sub_agents_too(rlm: Make) -> None:
 def test_the_result_is_the_last_record_also_when_children_are_left_running(rlm: Make) -> None:
     cell = (
         "import asyncio, pathlib\ntasks = [asyncio.ensure_future(rlm.run(str(n))) for n in range(3)]\n"
-        "while len(list(pathlib.Path('.rlm/sessions').glob('*/sub-*/meta.json'))) < 3: await asyncio.sleep(0.01)"
+        "while len(list(pathlib.Path().glob('begun-*'))) < 3: await asyncio.sleep(0.01)"
     )
 
     def script(request: Request) -> Answer:
         if request.depth:
-            return call("ipython", code="import time\ntime.sleep(1000)")
+            return call("ipython", code=f"import time\nopen('begun-{request.task}', 'w')\ntime.sleep(1000)")
         return text("end") if request.turn else call("ipython", code=cell)
 
     done, _ = play(rlm, script, RLM_MAX_DEPTH="1")

@@ -88,6 +88,18 @@ async def test_a_cell_that_is_cancelled_before_it_has_begun_costs_nothing(shared
     assert len(shared.restarts) == restarts
 
 
+async def test_an_interrupt_between_the_news_that_a_cell_begins_and_its_code_is_heard(shared: Bench) -> None:
+    code = (
+        "import os, signal\nkernel = get_ipython().kernel\n"
+        "async def interrupted_here(*_):\n"
+        "    del kernel.should_handle\n    os.kill(os.getpid(), signal.SIGINT)\n    return True\n"
+        "kernel.should_handle = interrupted_here"
+    )
+    await shared.run(code)
+    await shared.run("ran = True")
+    assert await shared.run("'ran' in globals()") == "False\n"
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -70,6 +70,8 @@ class Kernel(IPythonKernel):
     loop: loops.KernelLoop
     ending = ""
     """Why this kernel is about to end, if a cell has asked for it."""
+    _interrupted_early = False
+    """SIGINT came between the `busy` of a cell and its code."""
 
     def start(self) -> None:
         """Listen. Instead of ipykernel's, which expects all five channels."""
@@ -82,11 +84,36 @@ class Kernel(IPythonKernel):
         self.shell_stream.on_recv(dispatch, copy=False)
         self._publish_status("starting", "shell")
 
+    def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
+        """The host may interrupt a cell as soon as it hears `busy`: from then on no interrupt is lost.
+
+        ipykernel listens for SIGINT only later, in `pre_handler_hook`.
+        """
+        if status == "busy":
+            self._interrupted_early = False
+            signal.signal(signal.SIGINT, self._note_interrupt)
+        super()._publish_status(status, channel, parent)
+
+    def _note_interrupt(self, *_: object) -> None:
+        self._interrupted_early = True
+
+    def pre_handler_hook(self) -> None:
+        """SIGINT is heard from `busy` on, and raises in `do_execute`."""
+
+    def post_handler_hook(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _raise_interrupts(self) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._interrupted_early:
+            raise KeyboardInterrupt
+
     async def do_execute(self, code: str, *args: Any, **options: Any) -> dict[str, Any]:
         pid = os.getpid()
         self.loop.in_cell = True
         self.reserve.hold()
         try:
+            self._raise_interrupts()
             self.namespace.before_cell(code, self.shell.user_ns)
             return _brief(await super().do_execute(code, *args, **options))
         except KeyboardInterrupt:  # in what is done around a cell: the text of its error may hang
@@ -96,6 +123,7 @@ class Kernel(IPythonKernel):
                 print(f"RecursionError: {error}. The cell holds an expression that is nested too deeply.")
             return {"status": "error"}
         finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             if os.getpid() != pid:
                 os._exit(0)  # a child that the cell forked; it must not answer in our place
             self.reserve.release()
@@ -213,7 +241,7 @@ def warm(kernel: Kernel) -> None:
 def serve(kernel: Kernel, order: Order, folder: str) -> None:
     """Run until the kernel is told to end."""
     faulthandler.enable(os.dup(2), all_threads=False)  # to the log: where it crashed
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ipykernel listens for it while a cell runs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # heard only while a cell runs
     make_unattended()
     show_inline()
     warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice after sys.exit() would end the kernel
