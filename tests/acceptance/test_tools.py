@@ -293,6 +293,30 @@ def test_above_ten_million_characters_it_is_head_and_tail_whatever_the_setting(r
     assert 12_000_001 == (done.session.folder / "outputs" / "cell-1.txt").stat().st_size
 
 
+def test_what_is_kept_of_a_run_takes_a_bounded_part_of_the_disk(rlm: Make) -> None:
+    """Also without a sandbox, whichever tool it comes from."""
+    picture = "from IPython.display import display\ndisplay({'image/png': 'A' * 1_600_000}, raw=True)"
+    done, _ = play(
+        rlm,
+        call("ipython", code="print('x' * 1_200_000)"),
+        call("bash", command="head -c 1200000 /dev/zero | tr '\\0' x"),
+        call("ipython", code="raise ValueError('\\n' * 1_200_000)"),
+        call("ipython", code=picture),
+        call("ipython", code="print('y' * 700_000)"),
+        call("ipython", code="print('z' * 700_000)"),
+        RLM_TOOLS="ipython,bash",
+        RLM_MAX_OUTPUT="1000",
+        RLM_SANDBOX_FILE_SIZE="1",
+    )
+    first, second, third, fourth, fits, last = done.session.results
+    for result in (first, second, third, fourth):
+        assert "a file may hold 1,000,000 bytes" in result
+    assert "the whole is in" in fits
+    assert "all outputs together may hold 1,000,000 bytes" in last
+    kept = sum(path.stat().st_size for path in (done.session.folder / "outputs").iterdir())
+    assert 700_000 <= kept <= 1_000_000
+
+
 def test_the_context_holds_so_many_turns_and_results_say_so(rlm: Make) -> None:
     done, server = play(rlm, *(call("ipython", code=f"print({n})") for n in range(4)), RLM_MAX_TURNS_IN_CONTEXT="2")
     assert [f"{n}\n[context turns: {min(n + 1, 2)}/2]" for n in range(4)] == done.session.results

@@ -224,7 +224,9 @@ class Config:
         default=8192,
     )
     sandbox_file_size: int = setting(
-        "megabytes that may be written to one file in the sandbox", _at_least(1), default=4096
+        "megabytes that may be written to one file in the sandbox; `outputs/` of a run takes no more, in or out of it",
+        _at_least(1),
+        default=4096,
     )
     keep_repositories: bool = setting(
         "leave repositories that a run in the sandbox made or changed as they are, also what git would run there",

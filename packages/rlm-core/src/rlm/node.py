@@ -96,10 +96,10 @@ class Shared:
     briefing: Briefing
     shell: Path
     """For commands. Found before any cell has run."""
+    quota: Quota
+    """What the outputs of all agents may take on disk."""
     walls: SandboxPolicy | None = None
     """Of the sandbox, if there is one."""
-    quota: Quota | None = None
-    """What the outputs of all agents in a sandbox may take on disk."""
     inspection: Inspection | None = None
     """Of the repositories that its cells may change."""
 

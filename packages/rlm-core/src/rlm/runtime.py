@@ -37,7 +37,7 @@ from rlm.session import Changes, Session
 from rlm.session.signing_key import SigningKey, key_or_none
 from rlm.skills import Briefing
 from rlm.spool import Quota
-from rlm.supplies import open_models, open_walls
+from rlm.supplies import MEGABYTE, open_models, open_walls
 from rlm.text.encodings import decode
 from rlm.version import VERSION
 
@@ -76,8 +76,7 @@ class Tree:
                 inspecting = open_inspection(walls.cwd, walls.git, home, state_folder(), keep=keep)
                 inspection = await asyncio.to_thread(stack.enter_context, inspecting)
                 environment = walls.environment(self.shared.environment)
-                quota = Quota(walls.file_size, walls.file_size)
-                shared = replace(shared, environment=environment, inspection=inspection, quota=quota)
+                shared = replace(shared, environment=environment, inspection=inspection)
             order = replace(order, system_prompt=_system_prompt(order))
             self.session = self._open_session(order, key)
             shared.ledger.carry_on(self.session.agents, self.session.tree_usage)
@@ -131,8 +130,10 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
         zygote = await stack.enter_async_context(Zygote(sealed=config.sandbox != "off"))
         environment = guest_environment(config)
         briefing = Briefing(_python_path(config, environment))
+        most = config.sandbox_file_size * MEGABYTE
+        quota = Quota(most, most)
         yield Tree(
-            Shared(ledger, HostCapacity(), models, zygote, folder, environment, briefing, shell_program()), watch
+            Shared(ledger, HostCapacity(), models, zygote, folder, environment, briefing, shell_program(), quota), watch
         )
 
 

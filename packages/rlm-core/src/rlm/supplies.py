@@ -31,7 +31,7 @@ from rlm.tools.turns_left import TurnsLeft
 REPLAY = "replay:"
 """A model name that begins so is a recording's path."""
 
-_MEGABYTE = 1_000_000
+MEGABYTE = 1_000_000
 
 NO_KEY = (
     "There is no API key. Set OPENAI_API_KEY (or RLM_API_KEY); for a local server set RLM_BASE_URL; "
@@ -99,8 +99,8 @@ async def open_walls(
         folder,
         environment,
         net=config.sandbox_net,
-        memory=config.sandbox_memory * _MEGABYTE,
-        file_size=config.sandbox_file_size * _MEGABYTE,
+        memory=config.sandbox_memory * MEGABYTE,
+        file_size=config.sandbox_file_size * MEGABYTE,
         private=key_folders(state_folder()),
     ) as policy:
         try:

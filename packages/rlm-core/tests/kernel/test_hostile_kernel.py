@@ -86,6 +86,38 @@ async def test_a_value_with_a_million_parts_costs_the_host_nothing(open_kernel: 
         assert "2" == (await bench.kernel.execute("1 + 1", 60)).text.strip()
 
 
+FLOOD = """
+import faulthandler, os
+
+def logs():
+    # the kernel's own, which is where faulthandler writes, and that of the process which forked it
+    tape = os.fstat(1).st_ino
+    for fd in map(int, os.listdir('/proc/self/fd')):
+        target = os.readlink(f'/proc/self/fd/{fd}') if os.path.lexists(f'/proc/self/fd/{fd}') else ''
+        if target.endswith('.log') or target.startswith('pipe:') and os.fstat(fd).st_ino != tape:
+            yield fd
+    yield os.open(f'/proc/{os.getppid()}/fd/2', os.O_WRONLY)
+
+found = list(logs())
+for fd in found:
+    for text in (b'the beginning', b'.' * 20_000_000):
+        while text:
+            text = text[os.write(fd, text):]
+print(len(found), sum(os.fstat(fd).st_size for fd in found))
+"""
+
+
+async def test_a_log_that_is_flooded_takes_no_disk_and_still_says_why_a_kernel_died(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as bench:
+        assert "2 0\n" == await bench.run(FLOOD)
+        seen = await bench.run("faulthandler._sigsegv()")
+        assert "the beginning..." in seen
+        assert "bytes left out" in seen
+        assert "Fatal Python error: Segmentation fault" in seen
+        assert len(seen) < 10_000
+        assert "2" == (await bench.kernel.execute("1 + 1", 60)).text.strip()
+
+
 async def test_a_later_kernel_s_files_cannot_be_taken_before(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         plant = (

@@ -75,12 +75,15 @@ async def test_signals_and_collector_are_a_new_process_s(open_kernel: OpenKernel
 
 
 async def test_no_descriptor_of_the_zygote_is_left_in_a_kernel(open_kernel: OpenKernel) -> None:
-    def descriptors(pid: int) -> set[str]:
-        return {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    def descriptors(pid: int) -> set[tuple[str, str]]:
+        """What each leads to, and how it is open: of the log's pipe, each of the two has one end."""
+        opened = {entry.name: str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+        return {(target, Path(f"/proc/{pid}/fdinfo/{name}").read_text()[:40]) for name, target in opened.items()}
 
     async with open_kernel() as bench:
         kernel, zygote = eval(await bench.run("import os\nos.getpid(), os.getppid()"))
-        assert descriptors(kernel) & descriptors(zygote) <= {"/dev/null", "anon_inode:[eventpoll]"}
+        shared = {target for target, _ in descriptors(kernel) & descriptors(zygote)}
+        assert shared <= {"/dev/null", "anon_inode:[eventpoll]"}
 
 
 async def test_leaving_a_kernel_kills_all_that_it_started(open_kernel: OpenKernel) -> None:

@@ -53,11 +53,11 @@ _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 MOST_FILES = 1 << 20
 
 
-def enter(door: str, log: str = "") -> None:
+def enter(door: str, *, seen: bool = False) -> None:
     """Go on in the box, as a new process. The one that called stays outside until this one ends, and ends as it does.
 
-    Of its descriptors only 0, 1 and 2 are left: what of them is a device is opened anew in the box. With `log` the
-    process is to go on as it is: 1 and 2 lead to that file in the box, and the process can be seen there.
+    Of its descriptors only 0, 1 and 2 are left: what of them is a device is opened anew in the box. With `seen` the
+    process is to go on as it is, and can be seen in the box.
 
     Raises:
         OSError: the box is not there any more, or the system is too old.
@@ -80,8 +80,7 @@ def enter(door: str, log: str = "") -> None:
     for kind, limit in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, file_size), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(kind, (limit, limit))
     _filter(bytes.fromhex(door.split("-")[4]))
-    if log:
-        _open_log(log)
+    if seen:
         _call("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)  # else our own /proc/self would be closed to us
 
 
@@ -167,13 +166,6 @@ def _keep_nothing_open() -> None:
         if stat.S_ISCHR(os.fstat(descriptor).st_mode):
             os.dup2(null, descriptor)
     os.close(null)
-
-
-def _open_log(path: str) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
 
 
 def _filter(program: bytes) -> None:

@@ -5,11 +5,12 @@ imports IPython and ipykernel and builds a kernel; then it forks for each: no th
 Where a fork will not do (macOS) the order names a program to run instead. When the host is gone, however it
 went, the socket ends, and everything below this process is killed.
 
-To us:  {"do": "start", "id", "order", "env", "cwd", "log", "program": null or [...], "door": "" or into a sandbox}
+To us:  {"do": "start", "id", "order", "env", "cwd", "program": null or [...], "door": "" or into a sandbox}
         {"do": "interrupt", "id"}              SIGINT
         {"do": "sweep", "id", "since"}         kill what the kernel started since then (CLOCK_BOOTTIME)
         {"do": "kill", "id"}                   kill it, and all that it started
-From us: {"id", "status"} when it ended (as of waitpid), {"id", "gone"} when nothing of it is left, {"id", "swept"}
+From us: {"id", "status", "log"} when it ended (as of waitpid) and what it wrote to its log, {"id", "gone"} when nothing
+of it is left, {"id", "swept"}
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ from rlm.inside import box, families
 from rlm.inside.environment import adopt
 from rlm.inside.order import read_order
 from rlm.process.inherited import reset_signals
+from rlm.process.pipes import BoundedLog
 
 if TYPE_CHECKING:
     from rlm.inside.kernel import Kernel
 
 _PATIENCE = 2.0  # seconds for killed processes to vanish; one in uninterruptible sleep takes longer
+_REST = 16  # blocks of a log that are read when its kernel has ended: as much as a pipe can hold
 
 
 @dataclass(slots=True)
@@ -45,6 +48,8 @@ class Child:
     id: int
     pid: int
     mark: str
+    log: BoundedLog
+    """What it writes to the descriptors 1 and 2 that it was started with."""
     box: int = 0
     """The first process of its sandbox."""
     status: int | None = None
@@ -85,6 +90,9 @@ class Zygote:
             with contextlib.suppress(BlockingIOError):
                 self._woken.recv(4096)
             self._reap()
+        for child in list(self._children.values()):
+            if child.log in ready and not child.log.drain():
+                self._selector.unregister(child.log)
         return self._host not in ready or self._obey()
 
     def _listen_for_children(self) -> None:
@@ -117,22 +125,24 @@ class Zygote:
         told["env"][families.MARK] = mark
         if self._kernel is None and not told["program"]:
             self._kernel = _conceive()
-        zygote = os.getpid()
+        zygote, log = os.getpid(), BoundedLog()
         pid = os.fork()
         if pid == 0:
-            self._become(told, zygote)
-        self._children[told["id"]] = Child(told["id"], pid, mark, int(told["door"].partition("-")[0] or 0))
+            self._become(told, zygote, log.end)
+        log.close_end()
+        self._selector.register(log, selectors.EVENT_READ)
+        self._children[told["id"]] = Child(told["id"], pid, mark, log, int(told["door"].partition("-")[0] or 0))
 
-    def _become(self, told: dict[str, Any], zygote: int) -> None:
+    def _become(self, told: dict[str, Any], zygote: int, log: int) -> None:
         """In the new process. Does not return."""
         status = 1
         try:
             box.die_with(zygote)
+            _redirect(log)
             self._detach()
-            _redirect(told["log"])
             if told["door"]:
                 _check_sealed()
-                box.enter(told["door"], told["log"])
+                box.enter(told["door"], seen=True)
             os.chdir(told["cwd"])
             if told["program"]:
                 os.execve(told["program"][0], told["program"], told["env"])  # noqa: S606 - no shell is wanted
@@ -189,7 +199,7 @@ class Zygote:
         """Of each kernel that ended, say so at once, then kill what it started."""
         while ended := self._ended():
             for child in ended:
-                self._tell(id=child.id, status=child.status)
+                self._tell(id=child.id, status=child.status, log=self._log_of(child))
             for child in ended:
                 self._kill_until_gone(child.family)
                 self._tell(id=child.id, gone=True)
@@ -200,6 +210,14 @@ class Zygote:
         for child in ended:
             del self._children[child.id]
         return ended
+
+    def _log_of(self, child: Child) -> str:
+        """All of it. What others go on to write there is lost."""
+        child.log.drain(_REST)
+        with contextlib.suppress(KeyError):  # its end came before
+            self._selector.unregister(child.log)
+        child.log.close()
+        return child.log.text()
 
     def _wait(self) -> None:
         """Note how kernels ended; of adopted orphans there is nothing to note."""
@@ -230,15 +248,12 @@ def _check_sealed() -> None:
         raise PermissionError("this zygote was not started for sandboxes")
 
 
-def _redirect(log: str) -> None:
+def _redirect(log: int) -> None:
     """Nothing of the host's terminal or pipes reaches a kernel."""
     null = os.open(os.devnull, os.O_RDONLY)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     os.dup2(null, 0)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(null)
-    os.close(file)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
 
 
 def _conceive() -> Kernel:

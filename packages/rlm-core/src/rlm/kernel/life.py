@@ -21,7 +21,7 @@ from rlm.kernel.printout import Printout
 from rlm.kernel.provisioner import Errand, Guest, Zygote
 from rlm.kernel.spec import KernelSpec
 from rlm.kernel.wire import Message, Wire
-from rlm.kernel.words import head_of, length, unsent
+from rlm.kernel.words import length, unsent
 from rlm.process import files
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ _START = 60.0  # seconds for a kernel to come up, on a machine that starts fifty
 _GRACE = 2.0  # seconds of silence between the reply to a cell and the end of its output, or the other way round
 _QUIET = 0.02  # seconds of silence after which a dead kernel has said everything
 _MACHINERY = "IPython/core/interactiveshell.py"  # below it a stack tells nothing
-_LOG = 4_000  # bytes of a log that are read
 _NAMES = 10_000  # names at most that are remembered
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # that of processes' births, on Linux
@@ -104,9 +103,8 @@ class Life:
         """
         channels = await asyncio.to_thread(_import_channels)
         self._write_order()
-        log = self._base.with_suffix(".log")
         door = await self._spec.door() if self._spec.door else ""
-        errand = Errand(self._base, self._spec.env, self._spec.cwd, log, self._spec.program, door)
+        errand = Errand(self._base, self._spec.env, self._spec.cwd, self._spec.program, door)
         self._guest = await zygote.launch(errand)
         context = zygote.sockets(channels.new_context)
         self._channels = [
@@ -135,11 +133,9 @@ class Life:
         )
 
     def last_words(self) -> str:
-        """What it wrote to its log: why it could not start, or where it crashed."""
-        with contextlib.suppress(OSError):
-            lines = head_of(self._base.with_suffix(".log"), _LOG).decode(errors="replace").strip().splitlines()
-            return "".join(f"{line}\n" for line in itertools.takewhile(lambda line: _MACHINERY not in line, lines))
-        return ""
+        """What it wrote to its log, once it has ended: why it could not start, or where it crashed."""
+        lines = self._guest.log.strip().splitlines() if self._guest is not None else []
+        return "".join(f"{line}\n" for line in itertools.takewhile(lambda line: _MACHINERY not in line, lines))
 
     # ---- cells
 
@@ -325,12 +321,13 @@ class Life:
             heard.cancel()
         if not self._heard.is_set():
             how = "ended at once" if guest.ended.done() else f"did not come up within {_START:g} s"
+            await guest.kill()  # its log comes with its end
             words = self.last_words() or zygote.last_words
             raise KernelError(f"A kernel could not be started: it {how}. {words}".rstrip())
 
     def _remove_files(self) -> None:
         sockets = (Path(f"{self._base}-1"), Path(f"{self._base}-2"))
-        for path in (self._base, self._base.with_suffix(".log"), self._words, *sockets):
+        for path in (self._base, self._words, *sockets):
             with contextlib.suppress(OSError):  # a cell put a folder in its place; it goes with the runtime folder
                 files.remove(path)
         files.remove_tree(f"{self._base}.d")

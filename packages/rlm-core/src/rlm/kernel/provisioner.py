@@ -14,16 +14,16 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from rlm.errors import KernelError
+from rlm.process.pipes import BoundedLog
 from rlm.sandbox import sealed_copy
 
 # A fork of a process that uses Apple's frameworks crashes; elsewhere a kernel is forked.
@@ -39,7 +39,6 @@ class Errand:
     order: Path
     env: Mapping[str, str]
     cwd: Path
-    log: Path
     program: tuple[str, ...] = ()
     door: str = ""
 
@@ -53,6 +52,8 @@ class Guest:
     ended: asyncio.Future[int | None]
     gone: asyncio.Future[None]
     swept: asyncio.Future[None] | None = None
+    log: str = ""
+    """The beginning and the end of what it wrote to its log; there when it has ended."""
 
     def interrupt(self) -> None:
         self.line.tell(do="interrupt", id=self.id)
@@ -100,7 +101,7 @@ class _Line:
 
     process: subprocess.Popen[bytes]
     writer: asyncio.StreamWriter
-    complaints: IO[bytes]
+    complaints: BoundedLog
     mark: str
     listening: asyncio.Task[None] | None = None
     guests: dict[int, Guest] = field(default_factory=dict)
@@ -111,6 +112,11 @@ class _Line:
         """A zygote that is gone is told nothing: its guests have ended."""
         if not self.writer.is_closing():
             self.writer.write(json.dumps(what).encode() + b"\n")
+
+    def hear_complaints(self) -> None:
+        """What the zygote writes to stderr."""
+        if not self.complaints.drain():
+            asyncio.get_running_loop().remove_reader(self.complaints)
 
 
 class Zygote:
@@ -157,7 +163,6 @@ class Zygote:
             order=str(errand.order),
             env=dict(errand.env),
             cwd=str(errand.cwd),
-            log=str(errand.log),
             program=[*program, str(errand.order)] if program else None,
             door=errand.door,
         )
@@ -181,7 +186,7 @@ class Zygote:
 
     async def _connect(self, env: Mapping[str, str]) -> _Line:
         ours, theirs = socket.socketpair()
-        complaints = tempfile.TemporaryFile()  # noqa: SIM115, TID251 - without a name; closed with the line
+        complaints = BoundedLog()
         mark = token_hex(8)
         try:
             process = await asyncio.to_thread(_start, theirs, complaints, env, mark, self._sealed)
@@ -192,9 +197,11 @@ class Zygote:
             raise KernelError(f"Python could not be started for a kernel: {error}") from error
         finally:
             theirs.close()
+            complaints.close_end()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         line = _Line(process, writer, complaints, mark)
         line.listening = asyncio.create_task(self._listen(line, reader))
+        asyncio.get_running_loop().add_reader(complaints, line.hear_complaints)
         return line
 
     async def _listen(self, line: _Line, reader: asyncio.StreamReader) -> None:
@@ -204,8 +211,8 @@ class Zygote:
         if line.over:
             return
         line.over, self._line = True, None
-        line.complaints.seek(0)
-        self.last_words = line.complaints.read(4000).decode(errors="replace").strip()
+        line.hear_complaints()
+        self.last_words = line.complaints.text().strip()
         await _hang_up(line)
         await asyncio.to_thread(_clean_up, line.mark)
 
@@ -214,13 +221,14 @@ async def _hang_up(line: _Line) -> None:
     line.over = True
     line.writer.close()
     await asyncio.to_thread(_wait, line.process)
+    asyncio.get_running_loop().remove_reader(line.complaints)
     line.complaints.close()
     for guest in line.guests.values():
         guest.resolve(gone=True)
 
 
 def _start(
-    end: socket.socket, complaints: IO[bytes], env: Mapping[str, str], mark: str, sealed: bool
+    end: socket.socket, complaints: BoundedLog, env: Mapping[str, str], mark: str, sealed: bool
 ) -> subprocess.Popen[bytes]:
     """-P and no PYTHONPATH: neither the working directory nor the user's modules shadow ours. Kernels get both."""
     env = {name: value for name, value in env.items() if not name.startswith(("PYTHON", "RLM_"))}
@@ -232,7 +240,7 @@ def _start(
             pass_fds=[end.fileno(), *copies],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=complaints,
+            stderr=complaints.end,
             start_new_session=True,  # Ctrl-C is for the host
             cwd="/",
             env=_finding_libraries(env) if sealed else env,
@@ -252,6 +260,7 @@ def _note(line: _Line, told: dict[str, Any]) -> None:
     if guest is None:
         return  # gone already when it was told to go
     if "status" in told:
+        guest.log = told["log"]
         guest.resolve(status=told["status"])
     if "swept" in told:
         guest.resolve_sweep()

@@ -156,6 +156,21 @@ def create(path: StrPath, flags: int = os.O_RDWR, *, dir_fd: int | None = None, 
         return os.open(name, flags | os.O_CREAT | os.O_EXCL | _SAFE, mode, dir_fd=folder)
 
 
+def create_pipe(path: StrPath) -> int:
+    """A descriptor to read a pipe with a name that is new. It never comes to an end, since it could write, too.
+
+    Raises:
+        OSError: as `create`.
+    """
+    with _parent(path, None) as (folder, name):
+        os.mkfifo(path, 0o600)  # by path: not every macOS can do it in a folder; what is opened is looked at
+        pipe = os.open(name, os.O_RDWR | _SAFE, dir_fd=folder)
+        if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
+            os.close(pipe)
+            raise UnsafePath(errno.EINVAL, "is not the pipe that was made", str(path))
+        return pipe
+
+
 def write_new(path: StrPath, data: bytes, *, dir_fd: int | None = None) -> None:
     """Make a file with this content.
 
