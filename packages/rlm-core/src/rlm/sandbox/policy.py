@@ -51,6 +51,8 @@ _TOOLCHAINS = (
 )
 
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup")
+_EMPTY = ("--perms", "0555", "--size", "4096")
+"""A tmpfs of one page: to make it read-only, bwrap would read the table of all mounts once more."""
 _RESOLVER = Path("/etc/resolv.conf")
 _INSTALLERS = {
     "apt-get": "apt-get install bubblewrap",
@@ -155,7 +157,7 @@ def open_policy(
             git=project,
             bwrap=bwrap,
             groups=groups,
-            system=_system(hidden, memory, net=net),
+            system=_system(_seen_empty(hidden, runtime.resolve()), memory, net=net),
             readable=tuple(sources.open(real, path) for path, real in readable.items()),
             layers=tuple((sources.open(path), writable) for path, writable in _layers(cwd, project).items()),
             memory=memory,
@@ -185,6 +187,13 @@ def _homes(guest: Mapping[str, str]) -> list[Path]:
 def _hidden(homes: Iterable[Path]) -> list[Path]:
     """The folders where users, services and other programs keep what is theirs; one that holds another comes first."""
     return sorted({place.resolve() for place in (*map(Path, _PLACES), *homes) if place.is_dir()} - {Path("/")})
+
+
+def _seen_empty(hidden: Iterable[Path], runtime: Path) -> list[Path]:
+    """Each is a mount. The runtime folder needs none where it lies in another; a home must be there to be one."""
+    places = list(hidden)
+    within = any(_inside(runtime, place) for place in places)
+    return [place for place in places if place != runtime or not within]
 
 
 def _check(cwd: Path, hidden: Iterable[Path]) -> None:
@@ -226,7 +235,8 @@ def _folder(path: Path) -> Iterator[None]:
 
 
 def _system(hidden: Iterable[Path], memory: int, *, net: bool) -> tuple[str, ...]:
-    secrets = [path for path in (*map(Path, (*_SECRETS, *_OF_MACHINE)), *_host_keys()) if path.exists()]
+    named = (*map(Path, (*_SECRETS, *_OF_MACHINE)), *_host_keys())
+    secrets = list(filter(_is_open_to_us, named))  # each mount takes bwrap a fifth of a millisecond
     return (
         *_NAMESPACES,
         *(() if net else ("--unshare-net",)),
@@ -235,9 +245,14 @@ def _system(hidden: Iterable[Path], memory: int, *, net: bool) -> tuple[str, ...
         *("--size", str(memory), "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108
         *(word for path in _CONTROLS if Path(path).exists() for word in ("--ro-bind", path, path)),
         *(word for path in hidden for word in ("--size", str(memory), "--tmpfs", str(path))),
-        *(word for path in secrets if path.is_dir() for word in ("--tmpfs", str(path), "--remount-ro", str(path))),
+        *(word for path in secrets if path.is_dir() for word in (*_EMPTY, "--tmpfs", str(path))),
         *(word for path in secrets if not path.is_dir() for word in ("--ro-bind", os.devnull, str(path))),
     )
+
+
+def _is_open_to_us(path: Path) -> bool:
+    """Nobody has more rights in a sandbox than outside."""
+    return os.access(path, os.R_OK) or os.access(path, os.X_OK)
 
 
 def _host_keys() -> Iterator[Path]:
