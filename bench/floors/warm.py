@@ -15,7 +15,7 @@ import resource
 import subprocess
 import sys
 import time
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 
 from rlm.kernel import JupyterKernel, KernelSpec, Zygote
@@ -34,15 +34,21 @@ async def _measure(count: int) -> Figures:
     _make_repository(Path.cwd())
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(private_folder())
-        sizes = {"memory": _ENOUGH, "file_size": _ENOUGH}
-        policy = stack.enter_context(
-            open_policy(Path.cwd(), Path.cwd() / ".rlm", folder, environment, net=False, **sizes)
-        )
+        policy = stack.enter_context(_policy(folder, environment))
         for number in range(_ROUNDS):
             for how, chosen in (("boxed", policy), ("bare", None)):
                 seen[how].append(await _herd(folder / f"{how}{number}", count, chosen, environment))
     least = {how: [min(figures) for figures in zip(*rounds, strict=True)] for how, rounds in seen.items()}
-    return {f"{how} {name}": value for how, pair in least.items() for name, value in zip(("start", "cpu"), pair, strict=True)}
+    return {
+        f"{how} {name}": value
+        for how, pair in least.items()
+        for name, value in zip(("start", "cpu"), pair, strict=True)
+    }
+
+
+def _policy(folder: Path, environment: dict[str, str]) -> AbstractContextManager[SandboxPolicy]:
+    cwd = Path.cwd()
+    return open_policy(cwd, cwd / ".rlm", folder, environment, net=False, memory=_ENOUGH, file_size=_ENOUGH)
 
 
 def _make_repository(folder: Path) -> None:

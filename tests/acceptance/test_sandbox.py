@@ -198,8 +198,13 @@ def test_a_child_is_shut_in_the_same_walls_wherever_it_is_sent(boxed: Make, tmp_
 
 @pytest.mark.attack("changing the sandbox of a child")
 def test_what_a_cell_has_changed_changes_no_sandbox_of_a_child(rlm: Make, tmp_path: Path) -> None:
-    """Before the run there was no repository, so nothing was protected; and what was protected cannot be moved away."""
+    """Before the run there was no repository, so nothing was protected; and what was protected cannot be moved away.
+
+    Of the links, those that are relative or lead to where bwrap keeps the old root lead somewhere while it mounts.
+    """
     tricks = {
+        "a repository that is a relative link": "os.symlink(os.path.relpath(HOME), '.git')",
+        "parts of one that are relative links": "os.mkdir('.git')\nfor part in PARTS: os.symlink(os.path.relpath(HOME, '.git'), '.git/' + part)",
         "a repository that is a link": "os.symlink(HOME, '.git')",
         "a part of one": "os.mkdir('.git')\nos.symlink(HOME, '.git/modules')\nos.symlink(HOME, '.git/hooks')",
         "a repository that is a link to the old root": "os.symlink('/oldroot' + HOME, '.git')",
@@ -210,12 +215,17 @@ def test_what_a_cell_has_changed_changes_no_sandbox_of_a_child(rlm: Make, tmp_pa
         "the sessions": "os.rename('.rlm', 'x')\nos.symlink(HOME, '.rlm')",
     }
     clean = "shutil.rmtree('.git', ignore_errors=True) if not os.path.islink('.git') else os.unlink('.git')"
+    look = "cat .git/.ssh/* .git/modules/.ssh/* bin/.ssh/* .vscode/.ssh/* data; grep -rs sk-secret ~ . --exclude-dir=.rlm; touch ~/x .git/x"
     cells = [
-        f"import os, shutil\nHOME = {str(tmp_path / 'home')!r}\ntry:\n    {trick.replace(chr(10), chr(10) + '    ')}\nexcept OSError as e: print(e)\n"
+        f"import os, shutil\nHOME, PARTS = {str(tmp_path / 'home')!r}, ('modules', 'hooks', 'worktrees')\ntry:\n    {trick.replace(chr(10), chr(10) + '    ')}\nexcept OSError as e: print(e)\n"
         f"r = await rlm.run('a', tools='bash')\nprint(r.answer)\n{clean}"
         for trick in tricks.values()
     ]  # fmt: skip
-    look = "cat .git/.ssh/* .git/modules/.ssh/* bin/.ssh/* .vscode/.ssh/* data; grep -rs sk-secret ~ . --exclude-dir=.rlm; touch ~/x .git/x"
+    # at last the root's own sandbox, which is made anew when it breaks
+    cells += [
+        "import os\nos.path.lexists('data') and os.unlink('data')\nos.symlink('../home/.ssh/id_ed25519', 'data')\nos.kill(2, 9)\n!sleep 60",
+        f"!{look}",
+    ]
 
     def script(request: Request):
         if request.depth:
@@ -235,7 +245,7 @@ def test_what_a_cell_has_changed_changes_no_sandbox_of_a_child(rlm: Make, tmp_pa
     assert tmp_path / "home" == home
     assert len(cells) == len(done.session.results)
     seen = [child.results for child in done.session.children]
-    assert [] == [result for results in seen for result in results if SECRET in result]
+    assert [] == [result for results in (*seen, done.session.results) for result in results if SECRET in result]
     assert {".ssh"} == {path.name for path in home.iterdir()} - {".local"}, "there is the key that signs sessions"
     assert ["id_ed25519"] == [path.name for path in (home / ".ssh").iterdir()]
 
@@ -417,7 +427,7 @@ WORK = {
     "node": "!node -e 'require(\"http\"); console.log([1,2].map(x => x * 2))'\nok = _exit_code == 0",
     "pytest": "open('test_a.py', 'w').write('def test(tmp_path): (tmp_path / \"x\").write_text(\"y\")')\nimport sys\n!{sys.executable} -m pytest -q test_a.py\nok = _exit_code == 0",
     "multiprocessing": "import multiprocessing\nwith multiprocessing.get_context('fork').Pool(2) as pool: ok = pool.map(abs, [-1, 2]) == [1, 2]",
-    "shared memory": "from multiprocessing import shared_memory\nm = shared_memory.SharedMemory(create=True, size=10)\nm.buf[0] = 1\nok = m.buf[0]\nm.close(); m.unlink()",
+    "shared memory": "import mmap, os\nassert mmap.mmap(-1, 1 << 20).write(b'x') and os.truncate(os.memfd_create('m'), 1 << 20) is None\nfrom multiprocessing import shared_memory\nm = shared_memory.SharedMemory(create=True, size=10)\nm.buf[0] = 1\nok = m.buf[0]\nm.close(); m.unlink()",
     "pty": "import pty, os\nok = pty.spawn(['sh', '-c', 'test -t 0 && tty'], lambda fd: os.read(fd, 1024)) == 0",
     "a local server": "import http.server, threading, urllib.request\ns = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)\nthreading.Thread(target=s.serve_forever, daemon=True).start()\nok = urllib.request.urlopen(f'http://127.0.0.1:{s.server_port}/').status == 200",
     "sqlite": "import sqlite3\nd = sqlite3.connect('d.db')\nd.execute('create table t(x)'); d.commit()\nok = True",
@@ -482,15 +492,29 @@ def test_asked_for_and_not_to_be_had_it_fails_before_anything_is_done(rlm: Make,
     assert [] == list(command.cwd.iterdir())
 
 
-def test_a_bwrap_that_does_not_work_is_told_with_its_own_words(rlm: Make, tmp_path: Path) -> None:
+REFUSES = "echo 'bwrap: setting up uid map: Permission denied' >&2; exit 1"
+BEFORE_BIND_FD = """for word; do case $word in
+    --version) echo 'bubblewrap 0.6.2'; exit 0 ;;
+    --bind-fd|--ro-bind-fd) echo "bwrap: Unknown option $word" >&2; exit 1 ;;
+esac; done"""
+
+
+@pytest.mark.parametrize(
+    ("does", "told"),
+    [
+        (REFUSES, "setting up uid map: Permission denied. User namespaces must be allowed"),
+        (BEFORE_BIND_FD, "This bubblewrap is too old for the sandbox, which needs its option --bind-fd: take version 0.10"),
+    ],
+)  # fmt: skip
+def test_a_bwrap_that_does_not_work_is_told(rlm: Make, tmp_path: Path, does: str, told: str) -> None:
     fake = tmp_path / "bin" / "bwrap"
     fake.parent.mkdir()
-    fake.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2; exit 1\n")
+    fake.write_text(f"#!/bin/sh\n{does}\n")
     fake.chmod(0o755)
     with Scripted(text("never")) as server:
         done = rlm(server)("--sandbox", "go", PATH=f"{fake.parent}:/usr/bin:/bin")
     assert 2 == done.code
-    assert "setting up uid map: Permission denied. User namespaces must be allowed" in done.err
+    assert told in done.err
     assert 1 == len(done.err.splitlines())
 
 

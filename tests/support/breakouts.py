@@ -45,6 +45,12 @@ for path in glob.glob('/proc/[0-9]*/exe'):
         if not os.readlink(path).startswith('/memfd:'): got.append(path)
     except OSError: pass"""
 
+_TERMINAL = """import errno, fcntl, os, pty
+terminal = pty.openpty()[1]
+try: got = fcntl.ioctl(terminal, {request}, b'x') is not None
+except OSError as error: got = error.errno != errno.EPERM  # the system's terminals have seen it; newer ones take no typing
+"""
+
 _SEALED = """import os, glob
 got = []
 for path in glob.glob('/proc/[0-9]*/exe'):
@@ -241,12 +247,18 @@ BREAKOUTS = (
     Breakout("load a line discipline", "import pty, fcntl\ngot = fcntl.ioctl(pty.openpty()[1], 0x5423, bytes(4)) is not None"),
     Breakout("load one with bits that the kernel ignores", f"{_LIBC}{_NUMBERS}import pty\n"
         "got = libc.syscall(29 if ARM else 16, pty.openpty()[1], ctypes.c_long(0x5423 | 1 << 32), bytes(4)) == 0"),
+    Breakout("type into a terminal", _TERMINAL.format(request=0x5412)),
+    Breakout("paste into a terminal", _TERMINAL.format(request=0x541C)),
     Breakout("have data executed", f"{_LIBC}got = libc.personality(0x0400000) >= 0 and libc.personality(0) >= 0"),
     Breakout("trace the first process", f"{_LIBC}got = libc.ptrace(16, 1, None, None) == 0 and open('/proc/1/status').read().count('Seccomp:\t0')", bare=False),
     Breakout("find a process without the filter", "import glob\ngot = []\nfor path in glob.glob('/proc/[0-9]*/status'):\n"
         "    try: got += [path] * ('Seccomp:\\t2' not in open(path).read())\n    except OSError: pass"),
     Breakout("read passwords", "got = open('/etc/shadow').read()", bare=False),
     Breakout("take all memory", "got = bytearray(1_200_000_000)"),
+    Breakout("take all memory, shared", "import mmap\ngot = mmap.mmap(-1, 1_200_000_000)"),
+    Breakout("take it with a length of more than 32 bits", "import mmap\ngot = mmap.mmap(-1, 5 << 32)"),
+    Breakout("take it as System V memory", f"{_LIBC}number = libc.shmget(0, ctypes.c_size_t(1_200_000_000), 0o1600)\ngot = number >= 0 and libc.shmctl(number, 0, None) == 0"),
+    Breakout("take it as a file in memory", "import os\ngot = os.truncate(os.memfd_create('m'), 60_000_000) is None"),
     Breakout("fill the disk with one file", "with open('big', 'wb') as file:\n    got = file.truncate(60_000_000)"),
     Breakout("choose a recording for the host to read", "got = (await rlm.run('x', model=f'replay:{RECORDING}')).answer == 'recorded'", bare=False),  # refused there too
     Breakout(

@@ -143,7 +143,7 @@ def open_policy(
     program = _bwrap(guest, (cwd, sessions))
     project = _project(cwd, sessions, git_access(cwd, hidden, guest))
     with ExitStack() as stack:
-        system_calls = compile_filter(os.uname().machine)
+        system_calls = compile_filter(os.uname().machine, memory)
         bwrap = stack.enter_context(held_program(program))
         stack.enter_context(_folder(sessions) if sessions.is_relative_to(cwd) else ExitStack())
         stack.enter_context(placeholders((*project.barred, *project.guarded)))

@@ -128,6 +128,10 @@ _SOCKETS = {"socket": (41, 198), "socketpair": (53, 199)}
 _IOCTL = (16, 29)
 _TERMINAL = (0x5412, 0x541C, 0x5423)
 
+# Shared memory is a file without a name, which no limit of a process counts. linux/mman.h
+_MMAP, _SHMGET = (9, 222), (29, 194)
+_SHARED, _ANONYMOUS, _MAP_TYPE = 0x01, 0x20, 0x0F
+
 _PERSONALITY = (135, 92)
 # PER_LINUX, PER_LINUX32, UNAME26, both, ADDR_NO_RANDOMIZE (debuggers), and the question which it is
 _PERSONALITIES = (0, 8, 0x2_0000, 0x2_0008, 0x4_0000, 0xFFFF_FFFF)
@@ -142,8 +146,8 @@ _Instruction = tuple[int, int, int, int]
 """Code, how many instructions to skip if a test is true, or false, and a number. struct sock_filter."""
 
 
-def compile_filter(machine: str) -> bytes:
-    """The filter for this machine, as `struct sock_filter`s.
+def compile_filter(machine: str, memory: int) -> bytes:
+    """The filter for this machine, as `struct sock_filter`s. A piece of shared memory has at most `memory` bytes.
 
     Raises:
         ConfigError: it is one that the filter does not know.
@@ -163,6 +167,7 @@ def compile_filter(machine: str) -> bytes:
         *_namespaces(column),
         *_modes(column),
         *_sockets(column),
+        *_shared_memory(column, memory),
         *_when(_IOCTL[column], [*_argument(1), *(one for value in _TERMINAL for one in _refuse_if(value))]),
         *_when(_PERSONALITY[column], [*_argument(0), *_only(_PERSONALITIES, errno.EPERM)]),
         (_RETURN, 0, 0, _ALLOW),
@@ -210,6 +215,16 @@ def _sockets(column: int) -> list[_Instruction]:
     return made
 
 
+def _shared_memory(column: int, most: int) -> list[_Instruction]:
+    """Each piece of it; a memory file obeys the limit of files. What all of them take together is not known here."""
+    too_large = _refuse_above(1, most, errno.ENOMEM)
+    anonymous = [(_AND, 0, 0, _MAP_TYPE | _ANONYMOUS), (_IF_EQUAL, 0, len(too_large), _SHARED | _ANONYMOUS)]
+    return [
+        *_when(_MMAP[column], [*_argument(3), *anonymous, *too_large]),
+        *_when(_SHMGET[column], too_large),
+    ]
+
+
 # ---- pieces. Each leaves by returning, or goes on after its end.
 
 
@@ -225,6 +240,16 @@ def _refuse_bits(bits: int) -> list[_Instruction]:
     return [(_IF_ANY_BIT, 0, 1, bits), _refuse(errno.EPERM)]
 
 
+def _refuse_above(place: int, most: int, error: int) -> list[_Instruction]:
+    """Of an argument of 64 bits, on a machine that puts the lower half first."""
+    lower, upper = 16 + 8 * place, 20 + 8 * place
+    return [
+        *((_LOAD, 0, 0, upper), (_IF_GREATER, 3, 0, most >> 32), (_IF_EQUAL, 0, 3, most >> 32)),
+        *((_LOAD, 0, 0, lower), (_IF_GREATER, 0, 1, most & 0xFFFF_FFFF)),
+        _refuse(error),
+    ]
+
+
 def _only(values: Iterable[int], error: int) -> list[_Instruction]:
     """Refuse all other values."""
     known = list(values)
@@ -233,7 +258,7 @@ def _only(values: Iterable[int], error: int) -> list[_Instruction]:
 
 
 def _argument(place: int) -> list[_Instruction]:
-    """Its lower half, on a machine that puts that first: all that is looked at are ints to the kernel."""
+    """Its lower half, on a machine that puts that first: what is looked at so is an int to the kernel."""
     return [(_LOAD, 0, 0, 16 + 8 * place)]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from rlm.budget import Stop
 from rlm.errors import SessionError
 from rlm.events import ChildEnded
 from rlm.process import files
+from rlm.process.trees import copy_tree
 from rlm.session import meta as metas
 from rlm.session.codec import Record, decode
 from rlm.session.folder import new_folder
@@ -155,15 +155,18 @@ def fork(folder: Path, sessions: int) -> str:
         SessionError: it cannot be copied.
     """
     name, handle = new_folder(sessions, "", 6)
-    copy = folder.parent / name
-    kept = dict(_metas(folder))
     try:
-        shutil.copytree(folder, copy, symlinks=True, ignore=_Passing(kept), dirs_exist_ok=True)  # noqa: TID251 - no cell runs
+        kept = dict(_metas(folder))
+        with _opened(folder) as source:
+            copy_tree(source, handle, _Passing({path.relative_to(folder) for path in kept}))
         for path, data in kept.items():
-            with _opened(copy / path.relative_to(folder)) as inner:
+            inner = files.open_folder(path.relative_to(folder), dir_fd=handle)
+            try:
                 files.write_new(metas.NAME, data, dir_fd=inner)
-    except (OSError, shutil.Error) as error:
-        files.remove_tree(copy)
+            finally:
+                os.close(inner)
+    except OSError as error:
+        files.remove_tree(name, dir_fd=sessions)
         raise SessionError(f"The session cannot be copied: {error}.") from None
     finally:
         os.close(handle)
@@ -182,15 +185,12 @@ def _metas(folder: Path) -> Iterator[tuple[Path, bytes]]:
 
 @dataclass(frozen=True, slots=True)
 class _Passing:
-    """What is not copied: what comes and goes in a running session, sub-agents that have just begun, and what is
-    neither file nor folder."""
+    """What is not copied: what comes and goes in a running session, and sub-agents that have just begun."""
 
     agents: Collection[Path]
 
-    def __call__(self, folder: str, names: list[str]) -> list[str]:
-        return [name for name in names if not self._stays(Path(folder, name))]
-
-    def _stays(self, path: Path) -> bool:
+    def __call__(self, path: Path) -> bool:
+        """Whether it is copied. All paths are relative to the session."""
         if path.parent in self.agents and (path.name == metas.NAME or CHILD.fullmatch(path.name)):
             return path in self.agents
-        return path.suffix != ".new" and (path.is_file() or path.is_dir())
+        return path.suffix != ".new"

@@ -1,0 +1,45 @@
+"""A folder is copied while somebody else changes it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from rlm.process import files
+from rlm.process.trees import copy_tree
+
+pytestmark = pytest.mark.attack("leading the host's files elsewhere")
+
+
+def test_what_is_put_in_a_file_s_place_while_a_folder_is_copied_is_not_followed(tmp_path: Path) -> None:
+    """`wanted` is asked right before something is copied: a cell could act then."""
+    old, new, secret = tmp_path / "old", tmp_path / "new", tmp_path / "secret"
+    (old / "inner" / "deep").mkdir(parents=True)
+    new.mkdir()
+    secret.mkdir()
+    (secret / "file").write_text("private")
+    for name in ("kept", "later a link", "later a pipe", "later gone", "inner/deep/kept"):
+        (old / name).write_text(f"text of {name}")
+    (old / "later a folder's link").mkdir()
+    (old / "a link").symlink_to(secret / "file")
+    os.mkfifo(old / "a pipe")
+
+    def wanted(path: Path) -> bool:
+        if path.name.startswith("later"):
+            (old / path).rmdir() if (old / path).is_dir() else (old / path).unlink()
+        if path.name == "later a pipe":
+            os.mkfifo(old / path)
+        elif path.name == "later a link":
+            (old / path).symlink_to(secret / "file")
+        elif path.name == "later a folder's link":
+            (old / path).symlink_to(secret)
+        return True
+
+    source, target = files.open_folder(old), files.open_folder(new)
+    copy_tree(source, target, wanted)
+    os.close(source)
+    os.close(target)
+    copied = {str(path.relative_to(new)): path.read_text() for path in new.rglob("*") if path.is_file()}
+    assert {"kept": "text of kept", "inner/deep/kept": "text of inner/deep/kept"} == copied
+    assert not any(path.is_symlink() for path in new.rglob("*"))
