@@ -1,4 +1,4 @@
-"""A folder with all that is in it, by the rules of `rlm.process.files`: no link is followed, whoever changes it meanwhile.
+"""A folder with all that is in it, by the rules of `rlm.process.files`: no link is followed, whoever changes it."""
 
 Each folder is opened anew from the top, so that a deep tree does not take a descriptor for each of its levels.
 """
@@ -33,8 +33,8 @@ def copy_tree(source: int, target: int, wanted: Callable[[Path], bool]) -> None:
             opened.callback(os.close, old)
             new = files.open_folder(here, dir_fd=target, make=True)
             opened.callback(os.close, new)
-            for name in filter(lambda name: wanted(here / name), os.listdir(old)):  # noqa: B023, PTH208 - used up at once; by descriptor
-                if _copy(name, old, new):
+            for name in os.listdir(old):  # noqa: PTH208 - by descriptor
+                if wanted(here / name) and _copy(name, old, new):
                     folders.append(here / name)
 
 
