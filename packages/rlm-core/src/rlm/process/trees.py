@@ -1,4 +1,4 @@
-"""A folder with all that is in it, by the rules of `rlm.process.files`: no link is followed, whoever changes it."""
+"""A folder with all that is in it, by the rules of `rlm.process.files`: no link is followed, whoever changes it.
 
 Each folder is opened anew from the top, so that a deep tree does not take a descriptor for each of its levels.
 """
