@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 from cli import Rlm
@@ -174,16 +175,25 @@ def test_replay_runs_the_cells_again_and_shows_where_results_differ(rlm: Make) -
 
 
 def test_a_checkpoint_brings_the_variables_back_and_says_which_could_not_be_saved(rlm: Make) -> None:
-    cell = "import threading, collections\nvalue = {'a': [1]}\ndef double(x): return 2 * x\nlock = threading.Lock()"
-    script = [call("ipython", code=cell), text("first"), call("ipython", code="print(value, double(4), collections)")]
+    """Of the user's names, also where one is bound to something else than what the kernel had given it."""
+    cells = (
+        "import threading, collections\nvalue = {'a': [1]}\ndef double(x): return 2 * x\nlock = threading.Lock()",
+        "n = len(context)\nawait say('used')\nimport asyncio, rlm\nIn, Out, exit",
+        "context = 'mine'",
+    )
+    script = [*(call("ipython", code=cell) for cell in cells), text("first")]
+    script.append(call("ipython", code="print(value, double(4), collections, context)"))
     with Scripted(*script, text("end")) as server:
         made = rlm(server)
-        made("start", RLM_CHECKPOINT="1")
+        (made.cwd / "data.txt").write_text("data")
+        made("start", RLM_CHECKPOINT="1", RLM_CONTEXT="data.txt")
         done = made("resume", "and now?", RLM_CHECKPOINT="1")
     note = next(m["content"] for m in server.requests[-1].messages if "Restored" in str(m["content"]))
-    assert "lock (TypeError" in note
-    assert "value" in note.split("Not restored")[0]
-    assert "{'a': [1]} 8 <module 'collections'" in done.session.results[-1]
+    kept, lost = re.search(r"Restored: (.*?)\. Not restored: (.*?)\.(?: |\n|$)", " ".join(note.split())).groups()
+    assert {"collections", "context", "double", "n", "threading", "value"} == set(kept.split(", "))
+    assert lost.startswith("lock (TypeError")
+    assert ";" not in lost
+    assert re.match(r"\{'a': \[1\]\} 8 <module 'collections'.* mine\n", done.session.results[-1])
     saved = done.session.folder / "variables.pickle"
     assert 0o600 == saved.stat().st_mode & 0o777
 

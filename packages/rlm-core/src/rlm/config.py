@@ -394,7 +394,8 @@ def take_environment() -> None:
     _taken.update(os.environ)
     redactor = redactor_of_environment()
     for name, value in _taken.items():
-        if name in KEY_VARIABLES or redactor.occurs_in(value) or (name.endswith("_BASE_URL") and "@" in value):
+        leads = name.endswith("_BASE_URL") and has_credentials(value)
+        if leads or name in KEY_VARIABLES or redactor.occurs_in(value):
             del os.environ[name]
     with suppress(OSError):  # the working directory has been removed: whoever needs it says so
         os.environ["PATH"] = safe_path(_taken.get("PATH", os.defpath), [Path.cwd()])
@@ -483,7 +484,7 @@ _HARMFUL = ("TOKEN", "PASSWORD", "SECRET", "KEY", "CREDENTIAL")
 def _is_harmless(name: str, value: str) -> bool:
     """A value such as https://user:password@host is not, whatever its name."""
     known = name in _HARMLESS.split() or name.startswith(_HARMLESS_BEGINNINGS)
-    return known and "@" not in value and not any(word in name for word in _HARMFUL)
+    return known and not any(map(has_credentials, value.split())) and not any(word in name for word in _HARMFUL)
 
 
 def broker_address(environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:

@@ -21,7 +21,8 @@ LIMIT = 200_000_000
 def save(path: str) -> None:
     """Write what can be pickled of the user's variables to `path` (0600), whole or not at all."""
     shell = get_ipython()
-    names = {n: v for n, v in shell.user_ns.items() if n not in shell.user_ns_hidden and not n.startswith("_")}
+    owned = shell.kernel.namespace.owned(shell.user_ns)
+    names = {name: value for name, value in shell.user_ns.items() if name in owned}
     try:
         _write(Path(path), pickle.dumps(_pickled(names)))
     except (OSError, MemoryError) as error:  # it is printed before the next cell's result

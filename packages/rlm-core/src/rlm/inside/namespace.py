@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import rlm
@@ -25,7 +26,9 @@ class Namespace:
     def __init__(self) -> None:
         self._context: tuple[str, str] | None = None
         self._context_due = False
-        self._given: set[str] = set()
+        self._offered: set[str] = set()
+        # by identity, which keeps nothing alive: what a cell binds to such a name is the user's, and is not given
+        self._given: dict[str, int] = {}
         self._skills = installed_names()  # here, which may be a zygote: looking takes 2 ms, and no kernel does it again
 
     def obey(self, order: Order) -> None:
@@ -35,23 +38,30 @@ class Namespace:
         """Put what a cell may use into `names`. Called at the start, and after a reset."""
         self._context_due = self._context is not None
         names |= {"asyncio": asyncio, "rlm": rlm}
-        preload([*self._skills, *installed_names(python_path())], names, _note_call)
-        self._given = set(names)
+        self._offered = {*self._skills, *installed_names(python_path())}
+        preload(self._offered, names, _note_call)
+        self._given = {name: id(value) for name, value in names.items()}
 
     def before_cell(self, code: str, names: dict[str, Any]) -> None:
-        """`context` may be gigabytes: it is loaded when a cell first speaks of it."""
-        if self._context is not None and self._context_due and _CONTEXT.search(code):
+        """`context` may be gigabytes: it is loaded when a cell first speaks of it, if no checkpoint brought another."""
+        due = self._context_due and "context" not in names
+        if self._context is not None and due and _CONTEXT.search(code):
             self._context_due = False
             kind, path = self._context
             try:
                 names["context"] = _LOADERS[kind](Path(path))
             except Exception as error:  # noqa: BLE001 - unpickling runs code of the user's classes
                 print(f"`context` could not be loaded: {type(error).__name__}: {error}", file=sys.stderr)
-            self._given.add("context")
+            self._given["context"] = id(names.get("context"))
 
     def owned(self, names: dict[str, Any]) -> list[str]:
-        """The names that would be lost with the kernel."""
-        return sorted(name for name in names if not name.startswith("_") and name not in self._given)
+        """The names that would be lost with the kernel. Asked after each cell, so that no identity is met again."""
+        self._given = {name: given for name, given in self._given.items() if id(names.get(name)) == given}
+        return sorted(name for name, value in names.items() if not (name.startswith("_") or self._gave(name, value)))
+
+    def _gave(self, name: str, value: Any) -> bool:
+        """A skill leaves its stand-in when it is first used, and is a module then."""
+        return name in self._given or (name in self._offered and isinstance(value, ModuleType))
 
 
 def _note_call(skill: str) -> None:

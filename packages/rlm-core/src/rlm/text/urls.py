@@ -11,6 +11,7 @@ from rlm.text.redact import REDACTED
 _USER = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s\"'<>/?#]*@", re.IGNORECASE)
 _WORDS = "key|token|secret|signature|sig|pass|pwd|auth|credential|code"
 _QUERY = re.compile(rf"([?&;][\w.%-]*(?:{_WORDS})[\w.%-]*=)([^&;#\s\"'<>]+)", re.IGNORECASE)
+_HOST = re.compile(r"(\[[^\]]*\]|[^:@\[\]]*)(:\d*)?")
 _SHORTEST = 4
 """Characters of a part that is searched for by itself: a shorter one is also a part of words."""
 
@@ -37,7 +38,18 @@ def credentials_of(url: str) -> set[str]:
 
 
 def _parts(url: str) -> Iterator[str]:
-    head, found, _ = url.partition("?")[0].rpartition("@")
-    if found:
-        yield head.rpartition("://")[2]
+    scheme, found, rest = url.partition("://")
+    yield from _users(rest if found else scheme)
     yield from (found[2] for found in _QUERY.finditer(url))
+
+
+def _users(rest: str) -> set[str]:
+    """What stands before the host (RFC 3986, 3.2.1); an `@` behind the host belongs to the path or the query.
+
+    A password may hold an `@`, `/`, `?` or `#` that should have been quoted: what seems to be the host is none then,
+    or another `@` comes.
+    """
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    if _HOST.fullmatch(authority):
+        return set()
+    return {part.rpartition("@")[0] for part in (authority, rest)} - {""}

@@ -1,0 +1,48 @@
+"""What of a URL is a credential, and what only looks like one."""
+
+from __future__ import annotations
+
+import pytest
+from rlm.config import guest_environment, read_config
+from rlm.text.urls import credentials_of, has_credentials
+
+NONE = [
+    "https://gateway/@team/v1",
+    "http://gateway:8080/@team/v1",
+    "http://[::1]:8080/@team/v1",
+    "https://gateway/v1?user=a@b",
+    "https://gateway/v1#a@b",
+    "https://gateway/v1?next=https://other/@b",
+    "/opt/python@3.12/bin:/usr/bin",
+    "-I/opt/python@3.12/include",
+    "gateway:8080/@team",
+]
+SOME = [
+    "https://user:word-1@gateway/@team/v1",
+    "https://word-1@gateway/v1",
+    "http://user:word-1@[::1]:8080/v1",
+    "user:word-1@gateway:8080",
+    "http://user:word-1/x@gateway/v1",
+    "http://user:word-1?x@gateway/v1",
+    "http://user:word-1#x@gateway/v1",
+    "http://user:x@word-1/x@gateway/v1",
+    "https://gateway/@team/v1?api_key=word-1",
+]
+
+
+@pytest.mark.parametrize("url", NONE)
+def test_an_at_sign_behind_the_host_is_no_credential(url: str) -> None:
+    assert not has_credentials(url)
+    environ = {"PATH": url, "OPENAI_BASE_URL": url, "PIP_INDEX_URL": f"{url} {url}"}
+    assert environ["OPENAI_BASE_URL"] == guest_environment(read_config({}, environ), environ)["OPENAI_BASE_URL"]
+    boxed = guest_environment(read_config({"sandbox": "bwrap"}, environ), environ)
+    assert environ["PIP_INDEX_URL"] == boxed["PIP_INDEX_URL"]
+    assert boxed["PATH"].startswith(url)
+
+
+@pytest.mark.parametrize("url", SOME)
+def test_what_stands_before_the_host_is_one_however_it_is_written(url: str) -> None:
+    assert any("word-1" in part for part in credentials_of(url))
+    environ = {"PATH": "/bin", "OPENAI_BASE_URL": url, "https_proxy": url, "PIP_INDEX_URL": f"https://gateway {url}"}
+    assert {"PATH", "PIP_INDEX_URL"} == set(guest_environment(read_config({}, environ), environ))
+    assert {"PATH"} == set(guest_environment(read_config({"sandbox": "bwrap"}, environ), environ))
