@@ -16,18 +16,23 @@ readonly PYTHON_RANGE='>=3.11,<3.14'
 readonly USUAL_SKILLS='/task/rlm-skills' # unattended installers rewrite this one path: it stands here only
 
 UV='' PYTHON='' CHECKOUT='' DATA='' TOOL='' STAGE='' SCRATCH='' CHILD=''
-ACTION=install STRICT='' REFUSED=''
+ACTION=install STRICT='' REFUSED='' FORGET=''
 readonly LEFT_OUT=3
 PYTEST_ARGS=()
 SKILLS=() # names of the good ones; the constraints file knows where they lie
+INSTRUCTIONS=() # folders with a SKILL.md and no package
+ADDED=() # requirements of --with, of this run
+WITH=()  # and those of earlier runs
 
 usage() {
     cat <<END
-usage: ./install.sh [--strict] [--demo]   install rlm and the skills found, then run \`rlm demo\` if asked to
+usage: ./install.sh [--strict] [--with PACKAGE]... [--demo]
+                                          install rlm and the skills found, then run \`rlm demo\` if asked to
        ./install.sh --test [ARGUMENT...]  set the development environment up and run the tests (arguments for pytest)
-       ./install.sh --uninstall           remove what this script installed; sessions stay
+       ./install.sh --uninstall           remove what this script installed; sessions and packages of %pip stay
 
-  --strict  install nothing if any skill is refused; without it bad skills are named and left out
+  --strict        install nothing if any skill is refused; without it bad skills are named and left out
+  --with PACKAGE  a package for cells, such as pandas or 'numpy>=2'; later runs keep it, --with '' drops all of them
 
 exit status
   0  all is installed      2  a wrong argument or variable      3  rlm is installed, and a skill was left out
@@ -68,6 +73,12 @@ parse() {
         case $1 in
             --demo) ACTION=demo ;;
             --strict) STRICT=yes ;;
+            --with=*) add_package "${1#--with=}" ;;
+            --with)
+                [ $# -gt 1 ] || fail_usage "--with needs a package, such as --with pandas"
+                add_package "$2"
+                shift
+                ;;
             --uninstall) ACTION=uninstall ;;
             --test)
                 ACTION='test'
@@ -83,6 +94,14 @@ parse() {
         esac
         shift
     done
+}
+
+add_package() {
+    case $1 in
+        -* | *[[:cntrl:]]*) fail_usage "--with takes the name of a package, not $1" ;;
+        *[![:space:]]*) ADDED+=("$1") ;;
+        *) FORGET=yes ;;
+    esac
 }
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -224,11 +243,13 @@ choose_skills() {
     [ -d "${RLM_SKILLS_DIR:-/}" ] || fail_usage "RLM_SKILLS_DIR names no folder: $RLM_SKILLS_DIR"
     while IFS= read -r -d '' folder; do found+=("$folder"); done < <(list_skill_folders)
     : >"$STAGE/skills"
+    mkdir -- "$STAGE/instructions"
     [ ${#found[@]} -gt 0 ] || return 0
     check_skills "${found[@]}" >"$STAGE/verdicts" 2>"$STAGE/log"
     while IFS=$'\t' read -r verdict name detail; do
         case $verdict in
             ok) accept "$name" "$detail" ;;
+            instructions) accept_instructions "$detail" ;;
             refused) refuse "$name" "$detail" ;;
             *) fail_with_log "the check of the skills ended badly: $verdict" ;;
         esac
@@ -247,7 +268,8 @@ list_skill_folders() {
     done
 }
 
-# A line for each folder: ok<TAB>NAME<TAB>FOLDER or refused<TAB>FOLDER<TAB>REASON, without control characters.
+# A line for each folder, without control characters: ok<TAB>NAME<TAB>FOLDER, instructions<TAB>NAME<TAB>FOLDER or
+# refused<TAB>FOLDER<TAB>REASON.
 check_skills() {
     # Its status also says that one is refused; a crash is noticed by the lines that are missing.
     "$PYTHON" -I -B "$CHECKOUT/packages/rlm-skill/src/rlm/skill/check.py" --lines "$@" || true
@@ -261,6 +283,16 @@ accept() {
     else
         SKILLS+=("$1")
         printf '%s\n%s\n' "rlm-skill-${1//_/-}" "$2" >>"$STAGE/skills"
+    fi
+}
+
+# Links stay links: what they lead to outside of the folder is not copied.
+accept_instructions() {
+    if cp -RP -- "$1" "$STAGE/instructions/" 2>"$STAGE/log"; then
+        INSTRUCTIONS+=("${1##*/}")
+    else
+        rm -rf -- "$STAGE/instructions/${1##*/}"
+        refuse "$1" "it cannot be copied: $(head -n 1 "$STAGE/log")"
     fi
 }
 
@@ -315,6 +347,7 @@ install() {
         fail "$UV_TOOL_BIN_DIR/rlm is there already and is not ours: move it away, or set UV_TOOL_BIN_DIR"
     fi
     choose_skills
+    recall_packages
     write_constraints
     say "installing from $CHECKOUT"
     rehearse_all
@@ -330,7 +363,7 @@ rehearse_all() {
         return
     fi
     if [ ${#wanted[@]} -eq 0 ] || ! rehearse; then
-        fail_with_log "nothing changed: rlm does not install"
+        fail_with_log "nothing changed: rlm does not install${WITH[*]+ (with ${WITH[*]}; --with '' drops these)}"
     fi
     SKILLS=()
     for name in "${wanted[@]}"; do
@@ -356,8 +389,33 @@ reason() {
 # place TOOL_DIR BIN_DIR [SKILL...]: what went wrong is in the log.
 place() {
     call_uv "$@" >"$STAGE/log" 2>&1 &&
+        add_instructions "$1/rlm/share/rlm" >"$STAGE/log" 2>&1 &&
         verify_origins "$1/rlm" >"$STAGE/log" 2>&1 &&
         verify_commands "$@" >"$STAGE/log" 2>&1
+}
+
+# Into the environment, which is replaced as a whole: the instructions, and what --with was given.
+add_instructions() {
+    mkdir -p -- "$1/skills" &&
+        cp -RP -- "$STAGE/instructions/." "$1/skills/" &&
+        printf '%s\n' ${WITH[@]+"${WITH[@]}"} >"$1/with"
+}
+
+# What earlier runs were given with --with, unless --with '' drops it, and what this one is.
+recall_packages() {
+    local package
+    if [ -z "$FORGET" ] && [ -f "$TOOL/share/rlm/with" ]; then
+        while IFS= read -r package; do add_once "$package"; done <"$TOOL/share/rlm/with"
+    fi
+    for package in ${ADDED[@]+"${ADDED[@]}"}; do add_once "$package"; done
+}
+
+add_once() {
+    local known
+    for known in '' ${WITH[@]+"${WITH[@]}"}; do
+        [ "$known" != "$1" ] || return 0
+    done
+    WITH+=("$1")
 }
 
 call_uv() {
@@ -373,6 +431,9 @@ call_uv() {
             words+=(--reinstall-package "$name")
         done <"$STAGE/constraints.txt"
     fi
+    for name in ${WITH[@]+"${WITH[@]}"}; do
+        words+=(--with "$name")
+    done
     for name in "$@"; do
         words+=(--with-executables-from "$(requirement "rlm-skill-${name//_/-}")")
     done
@@ -543,6 +604,9 @@ clear_stage() {
 report() {
     local found command=rlm
     say "installed $("$TOOL/bin/python" -I "$TOOL/bin/rlm" --version)${SKILLS[*]+ with the skills: ${SKILLS[*]}}"
+    [ ${#INSTRUCTIONS[@]} -eq 0 ] || say "instructions (a SKILL.md alone): ${INSTRUCTIONS[*]}"
+    [ ${#WITH[@]} -eq 0 ] || say "packages for cells: ${WITH[*]}"
+    tell_broken_skills
     found=$(command -v rlm || true)
     if ! [ "$found" -ef "$UV_TOOL_BIN_DIR/rlm" ]; then
         [ -z "$found" ] || say "another rlm comes first on your PATH: $found"
@@ -555,6 +619,14 @@ report() {
         say "a skill was left out, as said above; the rest is installed"
         exit "$LEFT_OUT"
     fi
+}
+
+# They were built and installed, which says nothing of whether they can be imported.
+tell_broken_skills() {
+    [ ${#SKILLS[@]} -gt 0 ] || return 0
+    "$TOOL/bin/python" -I -m rlm.skill.importing "${SKILLS[@]}" 2>/dev/null | while IFS= read -r reason; do
+        say "$reason; agents are not offered it"
+    done || true
 }
 
 run_demo() {

@@ -208,7 +208,52 @@ def test_the_first_folder_of_the_path_wins_and_missing_ones_are_passed_over(site
 def test_a_skill_can_be_imported_aside_to_see_whether_it_would_fail():
     assert try_import("say") is None
     assert try_import("no_such_skill") == "ModuleNotFoundError: No module named 'no_such_skill'"
-    assert try_import("say", seconds=0.001) == "its import takes more than 0.001 s"
+    assert try_import("say", seconds=1e-6) == "its import takes more than 1e-06 s"
+
+
+IMPORTS = {
+    "silent": ("async def run(): ...", None),
+    "loud": ("import os\nos.write(1, b'[1, 2]\\n')\nprint('{}')\nasync def run(): ...", None),
+    "raises": ("raise ValueError('one\\ntwo \\ud800')", "ValueError: one two \\ud800"),
+    "mute": ("class E(Exception):\n    def __str__(self): 1 / 0\nraise E", "raises anything: <exception str() failed>"),
+    "exits": ("raise SystemExit(3)", "SystemExit: 3"),
+    "ends": ("import os\nos._exit(0)", "its import ends Python with status 0"),
+    "dies": ("import os\nos.kill(os.getpid(), 9)", "its import ends Python with status -9"),
+    "hangs": ("import signal\nsignal.pause()", "its import takes more than 1 s"),
+    "leaves": ("import os, signal\nif os.fork() == 0: signal.alarm(60); signal.pause()\nasync def run(): ...", None),
+    "empty": ("", "it has no function `run`"),
+    "needs": ("import os\nos.environ['NEEDED']\nasync def run(): ...", None),
+}
+
+
+def test_what_an_import_does_is_told_and_harms_neither_the_others_nor_who_asks(place, tmp_path):
+    """In the environment of wheels: only what is installed is tried."""
+    packages = next(place.bin.parent.glob("lib/python*/site-packages"))
+    for name, (code, _) in IMPORTS.items():
+        (packages / f"{name}.py").write_text(f"{code}\n")
+    try:
+        told = place.ask(f"skill.try_imports({[*IMPORTS, 'nowhere']}, 1, {{'NEEDED': '1'}})")
+    finally:
+        for name in IMPORTS:
+            (packages / f"{name}.py").unlink()
+    assert isinstance(told, dict)
+    assert told.pop("nowhere") == "ModuleNotFoundError: No module named 'nowhere'"
+    assert told.pop("mute").endswith("<exception str() failed>")
+    assert told == {name: why for name, (_, why) in IMPORTS.items() if why and name != "mute"}
+
+
+def test_a_skill_file_that_cannot_be_read_is_told(site):
+    install(site, "plain")
+    file = site / "plain" / "SKILL.md"
+    os.mkfifo(file)
+    assert (only(site).unread, only(site).description) == ("this is no plain file", "Does plain")
+    file.unlink()
+    file.write_bytes(b"---\ndescription: caf\xe9\n---\n")
+    assert only(site).unread == "it is not UTF-8"
+    file.write_text("Text.")
+    assert only(site).unread == "the file does not begin with a line `---`"
+    file.write_text("---\ndescription: Works.\n---\n")
+    assert (only(site).unread, only(site).description) == (None, "Works.")
 
 
 def test_a_module_of_its_name_in_a_project_is_not_imported_for_a_skill(tmp_path, monkeypatch):

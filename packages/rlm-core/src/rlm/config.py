@@ -238,7 +238,12 @@ class Config:
     checkpoint: bool = setting(
         "save the kernel's variables after each cell; resume restores them", _switch, default=False, bare=True
     )
-    no_context_files: bool = setting("leave AGENTS.md out of the system prompt", _switch, default=False, bare=True)
+    no_context_files: bool = setting(
+        "leave AGENTS.md, and the .agents/skills of the project and the home, out of the system prompt",
+        _switch,
+        default=False,
+        bare=True,
+    )
     output: Path | None = setting("also write the answer to this file", _folder, default=None, short="o", resumed=False)
     json: bool = setting("one JSON object a line on stdout", _switch, default=False, bare=True, resumed=False)
     deltas: bool = setting(

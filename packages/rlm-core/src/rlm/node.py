@@ -245,7 +245,7 @@ class Node:
             network=config.sandbox_net,
             git=walls.git.note if walls and config.tools else "",
             skills=self._shared.briefing.skills_text(place, config.tools),
-            project="" if config.no_context_files or not config.tools else self._shared.briefing.project_text(place),
+            project=self._shared.briefing.project_text(place) if config.tools else "",
             append=config.append_to_system_prompt or "",
         )
 

@@ -7,9 +7,8 @@ asks.
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +34,7 @@ from rlm.sandbox import open_inspection
 from rlm.scratch import private_folder
 from rlm.session import Changes, Session
 from rlm.session.signing_key import SigningKey, key_or_none
-from rlm.skills import Briefing
+from rlm.skills import Briefing, Place
 from rlm.spool import Quota
 from rlm.supplies import MEGABYTE, open_models, open_walls
 from rlm.text.encodings import decode
@@ -129,18 +128,13 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
         )
         zygote = await stack.enter_async_context(Zygote(sealed=config.sandbox != "off"))
         environment = guest_environment(config)
-        briefing = Briefing(_python_path(config, environment))
+        briefing = Briefing(Place.of(config), context_files=not config.no_context_files)
+        await asyncio.to_thread(briefing.look)
         most = config.sandbox_file_size * MEGABYTE
         quota = Quota(most, most)
         yield Tree(
             Shared(ledger, HostCapacity(), models, zygote, folder, environment, briefing, shell_program(), quota), watch
         )
-
-
-def _python_path(config: Config, environment: Mapping[str, str]) -> list[str]:
-    """Where kernels find the user's own skills. None with a sandbox: its cells could put links there for us to read."""
-    named = environment.get("PYTHONPATH", "") if config.sandbox == "off" else ""
-    return [folder for folder in named.split(os.pathsep) if folder]
 
 
 def _allow_many_files() -> None:

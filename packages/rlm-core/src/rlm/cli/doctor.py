@@ -23,7 +23,7 @@ from rlm.process.limits import check_limits
 from rlm.sandbox import Box
 from rlm.scratch import private_folder
 from rlm.session.signing_key import open_key
-from rlm.skill import installed_skills
+from rlm.skills import Place, find_skills, notes_for, one_line
 from rlm.supplies import NO_KEY, REPLAY, open_walls
 from rlm.terminal import plain
 
@@ -33,14 +33,15 @@ LITTLE = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, and how it is. `mend` says what to do; empty: it is well."""
+    """What was looked at, and how it is. `mend` says what to do; empty: it is well, or could be `better`."""
 
     subject: str
     state: str
     mend: str = ""
+    better: bool = False
 
     def __str__(self) -> str:
-        mark = "✗" if self.mend else "✓"
+        mark = "✗" if self.mend else "!" if self.better else "✓"
         return f"{mark} {self.subject:<12} {self.state}" + (f"\n  {'':<12} {self.mend}" if self.mend else "")
 
 
@@ -147,12 +148,25 @@ def _sessions(config: Config) -> Iterator[Finding]:
     yield Finding("sessions", state, "" if free > LITTLE else "The disk is nearly full: make room, or set RLM_HOME.")
 
 
-def _skills(_: Config) -> Iterator[Finding]:
-    skills = installed_skills()
-    broken = [skill for skill in skills if skill.broken]
-    yield Finding("skills", f"{len(skills)} installed, {len(broken)} broken")
+def _skills(config: Config) -> Iterator[Finding]:
+    """As `rlm skills` has them."""
+    found, notes = find_skills(Place.of(config), afresh=True), notes_for(Path.cwd())
+    broken = [skill for skill in found.installed if skill.broken]
+    yield Finding("skills", f"{len(found.installed)} installed, {len(broken)} broken")
     for skill in broken:
-        yield Finding(skill.name, "is broken", f"{skill.broken}")
+        yield Finding(one_line(skill.name), "is broken", one_line(f"{skill.broken}"))
+    for skill in found.installed:
+        if skill.unread:
+            yield Finding(one_line(skill.name), "is a skill whose SKILL.md agents cannot read", one_line(skill.unread))
+    if notes:
+        wrong = sum(not note.offered for note in notes)
+        yield Finding("instructions", f"{len(notes)} SKILL.md files, {wrong} broken")
+    for note in notes:
+        where = one_line(f"{note.path}: {note.trouble}")
+        if not note.offered:
+            yield Finding(note.name, "is broken", where)
+        elif note.trouble:
+            yield Finding(note.name, where, better=True)
 
 
 def _sandbox(config: Config) -> Iterator[Finding]:

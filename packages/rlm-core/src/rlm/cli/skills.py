@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rlm.cli import exits
 from rlm.cli.arguments import Parser, parser
 from rlm.cli.streams import put, say
+from rlm.config import read_config
 from rlm.errors import ConfigError
-from rlm.skill import InstalledSkill, ScaffoldError, installed_skills, scaffold, try_import
+from rlm.skill import InstalledSkill, ScaffoldError, scaffold
 from rlm.skill.check import main as check
-from rlm.skills import Note, notes_for, one_line
+from rlm.skills import Note, Place, find_skills, notes_for, one_line
 
 
 def run(argv: Sequence[str]) -> int:
@@ -39,35 +39,35 @@ def _parser() -> Parser:
 
 
 def _list() -> int:
-    skills, notes = installed_skills(), notes_for(Path.cwd())
-    if not skills and not notes:
+    skills, notes = find_skills(Place.of(read_config({})), afresh=True), notes_for(Path.cwd())
+    if not skills.installed and not notes:
         say("No skills are installed. `rlm skills new NAME` makes one.")
-    with ThreadPoolExecutor(4) as pool:
-        for skill, wrong in zip(skills, pool.map(_wrong_with, skills), strict=True):
-            _print_skill(skill, wrong)
+    for skill in skills.installed:
+        _print_skill(skill, tried=skill.name not in skills.untried)
     for note in notes:
         _print_note(note)
     return exits.DONE
 
 
-def _wrong_with(skill: InstalledSkill) -> str | None:
-    return skill.broken or try_import(skill.name)
-
-
-def _print_skill(skill: InstalledSkill, wrong: str | None) -> None:
-    state = f"broken: {wrong}" if wrong else "ok"
+def _print_skill(skill: InstalledSkill, *, tried: bool) -> None:
+    good = "ok" if tried else "on PYTHONPATH, so not tried"
+    state = f"broken: {skill.broken}" if skill.broken else good
     _print((skill.name, skill.version, state), skill.description, skill.origin)
+    if skill.unread:
+        put(f"    SKILL.md: {one_line(skill.unread)}")
 
 
 def _print_note(note: Note) -> None:
-    _print((note.name, "-", "a SKILL.md alone: agents read it when they need it"), note.description, note.path)
+    good = "a SKILL.md alone: agents read it when they need it"
+    state = f"{'' if note.offered else 'broken: '}{note.trouble}" if note.trouble else good
+    _print((note.name, "-", state), note.description, note.path)
 
 
 def _print(head: tuple[str, str, str], description: str, origin: str | Path) -> None:
     """Each part on one line, whatever is in it: none of it is ours."""
     name, version, state = map(one_line, head)
     put(f"{name:<16} {version:<8} {state}")
-    for line in (description, f"from {origin}"):
+    for line in filter(None, (description, f"from {origin}")):
         put(f"    {one_line(line)}")
 
 

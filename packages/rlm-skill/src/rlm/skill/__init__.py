@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .command import cli
     from .contract import Finding, Level, check_skill
     from .frontmatter import FrontMatter, FrontMatterError, read_front_matter
+    from .importing import try_imports
     from .installed import InstalledSkill, installed_names, installed_skills, try_import
     from .modules import make_callable, preload
     from .names import RULE, wrong_with_name
@@ -29,6 +30,7 @@ _HOMES = {
     "installed_names": "installed",
     "installed_skills": "installed",
     "try_import": "installed",
+    "try_imports": "importing",
     "make_callable": "modules",
     "preload": "modules",
     "RULE": "names",
@@ -62,6 +64,7 @@ __all__ = [
     "scaffold",
     "template_folder",
     "try_import",
+    "try_imports",
     "wrong_with_name",
 ]
 

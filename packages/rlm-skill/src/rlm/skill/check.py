@@ -7,6 +7,7 @@ Prints each skill's findings. Exit status 0: nothing to mend; 1: something is; 2
 With `--lines` one line for each skill, fields separated by tabs, without control characters inside:
 
     ok<TAB>name<TAB>absolute folder
+    instructions<TAB>name<TAB>absolute folder        (a SKILL.md and no package)
     refused<TAB>absolute folder<TAB>reason
 
 Then findings that do not keep a skill from working go to stderr, and the exit status is 1 only if one is refused.
@@ -29,7 +30,7 @@ if not __package__:
     assert _spec
     sys.modules[__package__] = importlib.util.module_from_spec(_spec)
 
-from .contract import Finding, Level, check_skill, skill_name
+from .contract import Finding, Level, check_skill, is_instructions, skill_name
 from .names import printable
 
 
@@ -62,7 +63,10 @@ def _lines(folder: Path, findings: tuple[Finding, ...]) -> int:
         reason = " | ".join(_reasons(folder, refusing))
         print("refused", printable(str(folder)), reason, sep="\t")
         return 1
-    print("ok", skill_name(folder), folder, sep="\t")
+    if is_instructions(folder):
+        print("instructions", folder.name, folder, sep="\t")
+    else:
+        print("ok", skill_name(folder), folder, sep="\t")
     return 0
 
 

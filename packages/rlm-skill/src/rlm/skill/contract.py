@@ -5,11 +5,13 @@
     <name>/src/<name>/__init__.py   offers `run`
     <name>/src/<name>/<name>.py     async def run(...), annotated, with a Google docstring
 
-The folder may also be called `rlm-skill-<name>`. Standard library only, so that an installer can ask before anything
-is installed (`check.py` beside this file is the command).
+The folder may also be called `rlm-skill-<name>`. One with a SKILL.md and no package holds instructions, which agents
+read. Standard library only, so that an installer can ask before anything is installed (`check.py` beside this file is
+the command).
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from .finding import Finding, Level, read_text
@@ -19,7 +21,7 @@ from .project import check_project
 from .scaffolding import PLACEHOLDER, template_folder
 from .source import check_code
 
-__all__ = ["Finding", "Level", "check_skill", "skill_name"]
+__all__ = ["Finding", "Level", "check_skill", "is_instructions", "skill_name"]
 
 _LONGEST_DESCRIPTION = 1024  # agentskills.io
 
@@ -41,6 +43,8 @@ def check_skill(directory: str | os.PathLike[str]) -> tuple[Finding, ...]:
     folder = Path(directory).absolute()  # not resolved: a link's own name counts
     if not folder.is_dir():
         return (Finding(Level.BROKEN, folder, "there is no such folder", "the folder of one skill"),)
+    if is_instructions(folder):
+        return tuple(_check_instructions(folder))
     wrong = wrong_with_name(skill_name(folder))
     if wrong:
         return (_bad_name(folder, wrong),)
@@ -52,6 +56,26 @@ def check_skill(directory: str | os.PathLike[str]) -> tuple[Finding, ...]:
         *_check_skill_file(folder / "SKILL.md", name),
     ]
     return tuple(sorted(findings, key=lambda finding: finding.level.rank))
+
+
+def is_instructions(folder: Path) -> bool:
+    """Whether a folder holds a SKILL.md alone, by the convention of agentskills.io, and is not to be a package."""
+    name = skill_name(folder)
+    of_packages = ("pyproject.toml", "setup.py", "setup.cfg", f"src/{name}", f"{name}/__init__.py")
+    return os.path.lexists(folder / "SKILL.md") and not any(os.path.lexists(folder / part) for part in of_packages)
+
+
+def _check_instructions(folder: Path) -> list[Finding]:
+    path = folder / "SKILL.md"
+    if printable(str(folder)) != str(folder):
+        return [Finding(Level.BROKEN, folder, "the path holds control characters", "a plain path")]
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return [Finding(Level.BROKEN, path, "this is a link that leads out of the folder", "the file itself")]
+    found = _check_skill_file(path, folder.name)
+    return [
+        replace(finding, level=Level.BROKEN) if finding.line == 1 or not path.is_file() else finding
+        for finding in found
+    ]
 
 
 def _bad_name(folder: Path, wrong: str) -> Finding:
@@ -83,7 +107,7 @@ def _check_skill_file(path: Path, name: str) -> list[Finding]:
     except (FrontMatterError, UnicodeDecodeError, OSError) as error:
         return [Finding(Level.INCOMPLETE, path, printable(str(error)), example, line=1)]
     found = []
-    if front.name.replace("-", "_") != name:
+    if front.name.replace("-", "_") != name.replace("-", "_"):
         wrong = f"the name is {front.name!r}" if front.name else "the front matter has no name"
         found.append(Finding(Level.INCOMPLETE, path, wrong, f"name: {name}", line=2))
     if not front.summary:

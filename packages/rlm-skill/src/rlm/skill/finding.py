@@ -51,6 +51,9 @@ def read_text(path: Path) -> str:
         OSError: If it cannot be read, or is larger than any source file.
         UnicodeDecodeError: If it is not UTF-8.
     """
+    if not path.is_file():
+        path.stat()  # says that it is missing
+        raise OSError("this is no plain file")
     if path.stat().st_size > _LARGEST:
         raise OSError(f"{path.name} is larger than {_LARGEST:,} bytes")
     return path.read_text(encoding="utf-8")

@@ -1,19 +1,20 @@
 """Which skills are installed: the distributions `rlm-skill-<name>`, found in one look at each folder of `sys.path`."""
 
 import json
+import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .finding import Level
+from .finding import Level, read_text
 from .frontmatter import FrontMatter, FrontMatterError, read_front_matter
+from .importing import try_imports
 from .names import wrong_with_name
 from .project import TARGET
 from .source import check_code
@@ -32,6 +33,8 @@ class InstalledSkill:
         description: What it is for, on one line; from SKILL.md, else from the distribution.
         skill_file: Its SKILL.md, or None if that is not to be found.
         broken: Why it cannot work, or None.
+        unread: Why its SKILL.md cannot be read, or None.
+        package: The folder of its code, or None if it brought none.
     """
 
     name: str
@@ -40,6 +43,8 @@ class InstalledSkill:
     description: str
     skill_file: Path | None
     broken: str | None
+    unread: str | None = None
+    package: Path | None = field(default=None, compare=False)
 
     @property
     def state(self) -> str:
@@ -73,19 +78,9 @@ def try_import(name: str, seconds: float = 30) -> str | None:
         seconds: How long it may take.
 
     Returns:
-        None if it can be imported, else the last line of the traceback.
+        None if it can be imported, else why not, in one line.
     """
-    # -I: PYTHONPATH may lead into a project, where a cell could have put a module of this name
-    command = [sys.executable, "-I", "-c", "import importlib, sys; importlib.import_module(sys.argv[1])", name]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return f"its import takes more than {seconds:g} s"
-    if done.returncode == 0:
-        return None
-    return (done.stderr.strip().splitlines() or [f"its import ends Python with status {done.returncode}"])[-1]
+    return try_imports([name], seconds).get(name)
 
 
 def _found(path: Sequence[str] | None) -> dict[str, Path]:
@@ -105,13 +100,16 @@ def _describe(name: str, folder: Path, path: Sequence[str] | None) -> InstalledS
     package = _package(name, path)
     origin = _origin(_read(folder / "direct_url.json"))
     skill_file = _skill_file(package, origin)
+    front, unread = _front_matter(skill_file)
     return InstalledSkill(
         name=name,
         version=headers.get("version", "?"),
         origin=origin,
-        description=_front_matter(skill_file).summary or headers.get("summary", ""),
+        description=front.summary or headers.get("summary", ""),
         skill_file=skill_file,
         broken=next(_reasons(name, _read(folder / "entry_points.txt"), package), None),
+        unread=unread,
+        package=package,
     )
 
 
@@ -150,14 +148,21 @@ def _skill_file(package: Path | None, origin: str) -> Path | None:
     folders = [package] if package else []
     if Path(origin).is_absolute():
         folders.append(Path(origin))
-    return next((folder / "SKILL.md" for folder in folders if (folder / "SKILL.md").is_file()), None)
+    return next((folder / "SKILL.md" for folder in folders if os.path.lexists(folder / "SKILL.md")), None)
 
 
-def _front_matter(path: Path | None) -> FrontMatter:
-    if path:
-        with suppress(OSError, UnicodeDecodeError, FrontMatterError):
-            return read_front_matter(path.read_text(encoding="utf-8"))
-    return FrontMatter()
+def _front_matter(path: Path | None) -> tuple[FrontMatter, str | None]:
+    """And why it cannot be read."""
+    if path is None:
+        return FrontMatter(), None
+    try:
+        return read_front_matter(read_text(path)), None
+    except OSError as error:
+        return FrontMatter(), error.strerror or str(error)
+    except UnicodeDecodeError:
+        return FrontMatter(), "it is not UTF-8"
+    except FrontMatterError as error:
+        return FrontMatter(), str(error)
 
 
 def _reasons(name: str, entry_points: str, package: Path | None) -> Iterator[str]:

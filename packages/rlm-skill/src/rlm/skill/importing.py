@@ -1,0 +1,116 @@
+"""Whether skills can be imported. Each is tried in a process of its own: a fork of one that has imported rlm.skill.
+
+What a skill does when it is imported (print, exit, hang, crash) harms neither the others nor who asks.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from traceback import format_exception_only
+from typing import Any, NoReturn
+
+_PROGRAM = "from rlm.skill.importing import serve; serve()"
+_LONGEST = 2_000  # bytes of a reason: a pipe takes that much though nobody reads yet
+
+
+def try_imports(names: Sequence[str], seconds: float = 30, env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Import skills, each in a process of its own.
+
+    Args:
+        names: Their import names.
+        seconds: How long each may take.
+        env: The environment to try it in; by default ours.
+
+    Returns:
+        Why not, as one line, for each that cannot be imported.
+    """
+    lanes = min(len(names), os.cpu_count() or 1)
+    shares = [names[lane::lanes] for lane in range(lanes)]
+    started = [_start(share, seconds, env) for share in shares]
+    wrong: dict[str, str] = {}
+    for share, process in zip(shares, started, strict=True):
+        out, _ = process.communicate()
+        told = dict(map(json.loads, out.splitlines()))
+        wrong |= {name: why for name in share if (why := told.get(name, "its import ended the process that tried it"))}
+    return wrong
+
+
+def _start(names: Sequence[str], seconds: float, env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
+    # -I: PYTHONPATH may lead into a project, where a cell could have put a module of this name
+    command = [sys.executable, "-I", "-c", _PROGRAM, str(seconds), *names]
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env
+    )
+
+
+def main() -> None:
+    """`python -I -m rlm.skill.importing NAME...`: a line for each that cannot be imported."""
+    for name, why in try_imports(sys.argv[1:]).items():
+        print(f"the skill {name} cannot be imported: {why}")
+
+
+def serve() -> None:
+    """The program that tries, given seconds and names. Prints pairs in JSON: a name, and why it cannot be imported."""
+    seconds, names = float(sys.argv[1]), sys.argv[2:]
+    report = os.dup(1)
+    os.dup2(2, 1)  # what skills print
+    for name in names:
+        os.write(report, json.dumps([name, _try(name, seconds, report)]).encode() + b"\n")
+
+
+def _try(name: str, seconds: float, report: int) -> str:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(report)  # something that the skill starts may outlive us, and who asks waits for the end of this
+        _import(name, seconds, writing)
+    os.close(writing)
+    _, status = os.waitpid(pid, 0)
+    os.set_blocking(reading, False)  # something that the skill has started may hold the other end
+    told = _read(reading)
+    os.close(reading)
+    if told:
+        return str(json.loads(told)["wrong"])
+    code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGALRM:
+        return f"its import takes more than {seconds:g} s"
+    return f"its import ends Python with status {code}"
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 2 * _LONGEST)
+    except BlockingIOError:
+        return b""
+
+
+def _import(name: str, seconds: float, told: int) -> NoReturn:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        wrong = _wrong_with(import_module(name))
+    except BaseException as error:  # noqa: BLE001 - SystemExit too: a cell that imports it would end its kernel
+        wrong = _in_a_line(error)
+    os.write(told, json.dumps({"wrong": wrong}).encode())
+    os._exit(0)
+
+
+def _wrong_with(module: Any) -> str:
+    return "" if callable(getattr(module, "run", None)) else "it has no function `run`"
+
+
+def _in_a_line(error: BaseException) -> str:
+    try:
+        lines = format_exception_only(error)
+    except Exception:  # noqa: BLE001 - the text of an exception is code of the skill's
+        lines = []
+    text = " ".join(" ".join(lines[-1:]).split()) or type(error).__name__
+    return text.encode("ascii", "backslashreplace").decode()[: _LONGEST // 2]
+
+
+if __name__ == "__main__":
+    main()
