@@ -39,7 +39,7 @@ exit status
   1  nothing was changed   129, 130, 143  a signal ended it, and what was there before is there
 
 variables
-  RLM_SKILLS_DIR      folder that holds one folder per skill [$USUAL_SKILLS]
+  RLM_SKILLS_DIR      folder that holds one folder per skill or SKILL.md [$USUAL_SKILLS]
   RLM_SKILLS_STRICT   1: as --strict
   RLM_CHECKOUT_PATH   the checkout to install from [the folder of this script]
   RLM_TOOL_PYTHON     a version or the path of a Python [$PYTHON_RANGE, as uv finds or fetches it]

@@ -359,7 +359,7 @@ def install(folder: Path) -> None:
     ours = [ROOT, ROOT / "packages" / "rlm-core", ROOT / "packages" / "rlm-skill"]
     skills = [work / name for name in SKILLS]
     run(UV, "venv", "--python", sys.executable, venv)
-    run(UV, "pip", "install", "--no-sources", "--python", venv, *ours, *skills, "pytest")
+    run(UV, "pip", "install", "--no-sources", "--python", venv, *ours, *skills)
 
 
 def run(*command: object, cwd: Path = ROOT) -> str:
@@ -375,7 +375,7 @@ def installed(place: Path, tmp_path: Path) -> Rlm:
 
 def test_a_skill_from_the_template_passes_its_own_tests_and_is_a_command(place: Path) -> None:
     binaries, source = place / "venv" / "bin", place / "work" / "vowels"
-    assert "4 passed" in run(binaries / "python", "-m", "pytest", "-p", "no:cacheprovider", cwd=source)
+    assert "4 passed" in run(UV, "run", "--python", sys.executable, "pytest", cwd=source), "with nothing else prepared"
     assert '{"one two":2,"three":1}\n' == run(binaries / "vowels", "--texts", "one two", "three")
 
 

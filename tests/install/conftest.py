@@ -82,6 +82,10 @@ class Home:
         return next(self.tool.glob("lib/python3.*/site-packages"))
 
     @property
+    def notes(self) -> Path:
+        return self.tool / "share/rlm/skills"
+
+    @property
     def commands(self) -> set[str]:
         return {path.name for path in self.bin.iterdir()} if self.bin.exists() else set()
 

@@ -45,17 +45,34 @@ def test_changed_added_and_removed_skills_are_followed_and_so_is_the_checkout(ho
     home = home.knowing(RLM_SKILLS_DIR=skills.path, RLM_CHECKOUT_PATH=copy_checkout("mine"))
     skills.write("stays")
     skills.write("goes")
-    home.install()
+    for name in ("release-notes", "old-notes"):
+        (skills.path / name / "scripts").mkdir(parents=True)
+        (skills.path / name / "scripts/help").write_text("help")
+        (skills.path / name / "SKILL.md").write_text(f"---\nname: {name}\ndescription: How.\n---\n")
+    done = home.install("--with", "tabulate", "--with=six>=1")
+    assert "rlm: instructions (a SKILL.md alone): old-notes release-notes\n" in done.err
+    assert "rlm: packages for cells: tabulate six>=1\n" in done.err
+    assert "\nold-notes " in home.call("rlm", "skills")
+    assert {path.name for path in home.notes.glob("*/scripts/help")} == {"help"}
     skills.write("stays", says="changed")
     skills.write("comes")
     shutil.rmtree(skills.path / "goes")
+    shutil.rmtree(skills.path / "old-notes")
+    (skills.path / "release-notes/SKILL.md").write_text("---\nname: release-notes\ndescription: Changed.\n---\n")
+    (skills.path / "comes/src/comes/comes.py").write_text("import no_such_module\nasync def run(): ...\n")
     (Path(home.env["RLM_CHECKOUT_PATH"]) / "packages/rlm-core/src/rlm/added.py").write_text("")
     done = home.install()
     assert "with the skills: comes stays" in done.err
+    assert "the skill comes cannot be imported: ModuleNotFoundError: No module named 'no_such_module'" in done.err
     assert home.call("stays") == "changed\n"
     assert home.commands == {"rlm", "stays", "comes"}
     assert not list(home.packages.glob("*goes*"))
     assert (home.packages / "rlm/added.py").exists()
+    assert [path.name for path in home.notes.iterdir()] == ["release-notes"]
+    assert "    Changed.\n" in home.call("rlm", "skills")
+    assert (home.packages / "six.py").exists(), "what --with was given is kept"
+    home.install("--with", "")
+    assert not (home.packages / "six.py").exists()
 
 
 def test_installing_twice_gives_the_same_as_once(home, skills):
@@ -194,6 +211,8 @@ def test_it_starts_itself_again_under_bash_when_another_shell_began_it(home):
     ("arguments", "variables", "message"),
     [
         (["--sudo"], {}, "unknown argument --sudo; see ./install.sh --help"),
+        (["--with"], {}, "--with needs a package, such as --with pandas"),
+        (["--with", "--index-url=x"], {}, "--with takes the name of a package, not --index-url=x"),
         ([], {"RLM_SKILLS_DIR": "/no/such/folder"}, "RLM_SKILLS_DIR names no folder: /no/such/folder"),
         ([], {"RLM_SKILLS_DIR": "/no/\x1b[31m"}, "RLM_SKILLS_DIR names no folder: /no/[31m"),
         ([], {"RLM_CHECKOUT_PATH": "/no/such/folder"}, "RLM_CHECKOUT_PATH names no folder: /no/such/folder"),

@@ -1,5 +1,6 @@
 """Bad skills, strangers who own our names, and files that are not ours."""
 
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,21 @@ def failing_build(skills) -> None:
     project.write_text(project.read_text().replace('["hatchling"]', '["no-such-distribution-of-rlm"]'))
 
 
+def instructions_without_front_matter(skills) -> None:
+    (skills.path / "plain-text").mkdir()
+    (skills.path / "plain-text/SKILL.md").write_text("Do it well.")
+
+
+def instructions_that_lead_out(skills) -> None:
+    (skills.path / "leads-out").mkdir()
+    (skills.path / "leads-out/SKILL.md").symlink_to(skills.path / "greet/SKILL.md")
+
+
+def instructions_of_a_pipe(skills) -> None:
+    (skills.path / "pipe").mkdir()
+    os.mkfifo(skills.path / "pipe/SKILL.md")
+
+
 BAD: dict[str, Callable[..., None]] = {
     "badtoml": bad_toml,
     "evil": injected_arguments,
@@ -118,6 +134,9 @@ BAD: dict[str, Callable[..., None]] = {
     "painter": name_that_paints,
     "lonely": unknown_dependency,
     "broken": failing_build,
+    "plain-text": instructions_without_front_matter,
+    "leads-out": instructions_that_lead_out,
+    "pipe": instructions_of_a_pipe,
 }
 
 

@@ -12,7 +12,11 @@ from rlm.config import read_config
 from rlm.errors import ConfigError
 from rlm.skill import InstalledSkill, ScaffoldError, scaffold
 from rlm.skill.check import main as check
+from rlm.skill.scaffolding import source_of_ours
 from rlm.skills import Note, Place, find_skills, notes_for, one_line
+
+_TESTS = "uv run pytest"
+_TESTS_WITHOUT_OURS = "uv venv && uv pip install CHECKOUT_OF_RLM/packages/rlm-skill -e . pytest && .venv/bin/pytest"
 
 
 def run(argv: Sequence[str]) -> int:
@@ -77,4 +81,5 @@ def _new(name: str) -> int:
     except ScaffoldError as error:
         raise ConfigError(f"No skill was made: {error}.") from None
     put(f"{folder} is a skill that works. Edit src/{name}/{name}.py, then: rlm skills check {folder}")
+    put(f"Its tests: cd {folder} && {_TESTS if source_of_ours() else _TESTS_WITHOUT_OURS}")
     return exits.DONE

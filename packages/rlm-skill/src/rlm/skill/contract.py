@@ -73,7 +73,7 @@ def _check_instructions(folder: Path) -> list[Finding]:
         return [Finding(Level.BROKEN, path, "this is a link that leads out of the folder", "the file itself")]
     found = _check_skill_file(path, folder.name)
     return [
-        replace(finding, level=Level.BROKEN) if finding.line == 1 or not path.is_file() else finding
+        replace(finding, level=Level.BROKEN) if finding.line == 1 else finding  # it cannot be read
         for finding in found
     ]
 
@@ -100,7 +100,7 @@ def _check_path(folder: Path) -> list[Finding]:
 
 def _check_skill_file(path: Path, name: str) -> list[Finding]:
     example = f"---, name: {name}, description: what it does and when to use it, --- (a line each)"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return [Finding(Level.INCOMPLETE, path, "there is no SKILL.md", f"one that begins {example}")]
     try:
         front = read_front_matter(read_text(path))

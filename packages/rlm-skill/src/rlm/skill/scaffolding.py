@@ -1,13 +1,23 @@
 """Make a new skill out of the template."""
 
+import json
 import shutil
 import tempfile
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from .names import RULE, suggest_name, wrong_with_name
 
 PLACEHOLDER = "myskill"
 """The name that the template's own skill bears, in file names and contents."""
+
+_FOR_UV = """
+# For `uv run` in this folder alone: rlm-skill is on no package index, and this is where it lies on this machine.
+[tool.uv]
+constraint-dependencies = ["rlm-skill @ {source}"]
+"""
 
 _LEFTOVERS = shutil.ignore_patterns("__pycache__", "*.pyc", ".*_cache", ".venv", "dist", "*.egg-info", "uv.lock")
 
@@ -20,6 +30,15 @@ def template_folder() -> Path:
     """Find the template: beside this file in an installed wheel, at the top of a checkout."""
     shipped = Path(__file__).with_name("template")
     return shipped if shipped.is_dir() else Path(__file__).resolve().parents[5] / "skills-template"
+
+
+def source_of_ours() -> str:
+    """The address of what rlm-skill was installed from, if it lies on this machine; empty if it does not."""
+    with suppress(PackageNotFoundError, ValueError, AttributeError):
+        url = str(json.loads(distribution("rlm-skill").read_text("direct_url.json") or "{}").get("url", ""))
+        if url.startswith("file:") and Path(unquote(urlsplit(url).path)).exists():
+            return url
+    return ""
 
 
 def scaffold(name: str, target_dir: Path, template_dir: Path | None = None) -> Path:
@@ -59,4 +78,7 @@ def _copy(template: Path, target: Path, name: str) -> None:
                 text = path.read_text(encoding="utf-8")
                 path.write_text(text.replace(PLACEHOLDER, name), encoding="utf-8")
             path.rename(path.with_name(path.name.replace(PLACEHOLDER, name)))
+        if source := source_of_ours():
+            with (draft / "pyproject.toml").open("a", encoding="utf-8") as project:
+                project.write(_FOR_UV.format(source=source))
         draft.rename(target)
