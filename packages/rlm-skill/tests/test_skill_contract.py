@@ -302,3 +302,30 @@ def test_a_finding_cannot_steer_a_terminal(skill):
 def test_a_finding_reads_as_place_level_wrong_and_remedy(tmp_path):
     finding = Finding(Level.ADVICE, tmp_path, "this is odd", "something else", line=3)
     assert str(finding) == f"{tmp_path}:3: advice: this is odd; write something else"
+
+
+# ---- folders with a SKILL.md alone
+
+
+def levels(folder: Path) -> list[str]:
+    return [finding.level.value for finding in check_skill(folder)]
+
+
+def test_a_folder_with_a_skill_file_and_no_package_is_instructions(tmp_path):
+    folder, file = tmp_path / "release-notes", tmp_path / "release-notes" / "SKILL.md"
+    folder.mkdir()
+    file.write_bytes(b"\xef\xbb\xbf---\r\nname:\trelease-notes\r\ndescription: How.\r\n---\r\nWrite them.\r\n")
+    assert levels(folder) == []
+    file.write_text("---\nname: other\n---\n")
+    assert levels(folder) == ["incomplete", "incomplete"]
+    for spoilt in (b"Text.", b"---\n\xff\n---\n"):
+        file.write_bytes(spoilt)
+        assert levels(folder) == ["broken"]
+    file.unlink()
+    for target in ("nowhere", "/etc/passwd"):
+        file.symlink_to(target)
+        assert levels(folder) == ["broken"]
+        file.unlink()
+    file.write_text("---\nname: release-notes\ndescription: How.\n---\n")
+    (folder / "pyproject.toml").touch()
+    assert "broken" in levels(folder), "it is to be a package"
