@@ -129,7 +129,8 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
         zygote = await stack.enter_async_context(Zygote(sealed=config.sandbox != "off"))
         environment = guest_environment(config)
         briefing = Briefing(Place.of(config), context_files=not config.no_context_files)
-        await asyncio.to_thread(briefing.look)
+        if {"ipython", "bash"} & set(config.tools):
+            await asyncio.to_thread(briefing.look)
         most = config.sandbox_file_size * MEGABYTE
         quota = Quota(most, most)
         yield Tree(
