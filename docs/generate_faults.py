@@ -10,7 +10,7 @@ PAGE = HERE / "faults.md"
 
 sys.path.insert(0, str(HERE.parent / "tests" / "support"))
 
-from faults import FAULTS, OVERFLOWS, Fault  # noqa: E402 - the path comes first
+from faults import FAULTS, FILTERED, OVERFLOWS, Fault  # noqa: E402 - the path comes first
 from kernel_faults import AFTER, GROUPS, KernelFault  # noqa: E402
 from machine_faults import GROUPS as OF_THE_MACHINE  # noqa: E402
 from machine_faults import MachineFault  # noqa: E402
@@ -19,8 +19,17 @@ from machine_faults import MachineFault  # noqa: E402
 def provider_table() -> str:
     rows = ["| The provider | Retried | What you see at last | Exit code |", "|---|---|---|---|"]
     rows += [_provider_row(fault) for fault in FAULTS]
-    wordings = [f"- {status}: {words}" for status, words in OVERFLOWS]
-    return "\n".join([*rows, "", "A conversation is too long when the provider says one of these:", "", *wordings])
+    return "\n".join(
+        [
+            *rows,
+            *_wordings("A conversation is too long when the provider says one of these:", OVERFLOWS),
+            *_wordings("A content filter has refused it when the provider says something like one of these:", FILTERED),
+        ]
+    )
+
+
+def _wordings(heading: str, said: list[tuple[int, str]]) -> list[str]:
+    return ["", heading, "", *(f"- {status}: {words}" for status, words in said)]
 
 
 def kernel_table() -> str:

@@ -196,6 +196,22 @@ ODD = [
     goes_on("`refusal`", text(None, refusal="I will not."), "the refusal is the answer"),
 ]
 
+FILTERED: list[tuple[int, str]] = [
+    (
+        400,
+        "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. "
+        "Please modify your prompt and retry.",
+    ),
+    (400, "Invalid prompt: your prompt was flagged as potentially violating our usage policy."),
+    (400, "Your request was rejected as a result of our safety system."),
+    (400, "litellm.ContentPolicyViolationError: the prompt is refused"),
+    (403, "This model requires moderation on OpenInference. Your input was flagged for violence."),
+    (400, "Input data may contain inappropriate content."),
+    (400, "Content Exists Risk"),
+    (422, "blocked by the guardrail"),
+]
+"""Status and words of a refusal by a content filter."""
+
 ENDS = [
     Fault(
         "`finish_reason` length, with text",
@@ -206,7 +222,20 @@ ENDS = [
     ),
     Fault("`finish_reason` length, no text", text("", "length"), NO, "stop reason `length`", 3),
     Fault("`finish_reason` content_filter", text("so f", "content_filter"), NO, "stop reason `content_filter`", 3),
-    refused("empty content", text(""), "The model sent an empty message. Try again, or try another model."),
+    Fault(
+        "empty content",
+        text(""),
+        SOME,
+        "the model sent an empty message (4 times). Try again, or try another model.",
+        1,
+    ),
+    Fault(
+        "400, a content filter (all wordings)",
+        error(400, FILTERED[0][1], "content_filter"),
+        NO,
+        "stop reason `content_filter`, with the provider's words",
+        3,
+    ),
 ]
 
 _CALL = tool_call("bash", {}, "same")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from rlm.adaptation import Adaptation, adapt
 from rlm.budget import Spent, Stop
 from rlm.conversation import Conversation
-from rlm.errors import ContextTooLong, MessagesRefused, ModelError
+from rlm.errors import ContentFiltered, ContextTooLong, MessagesRefused, ModelError
 from rlm.events import Answered, Asking, CallEnded, CallStarted, Failed, Replied, Requested
 from rlm.messages import Assistant, Ending, Kind, Outcome, Reply, System, ToolCall, ToolResult, User, ending
 from rlm.ports import Context, Limits, Model, Sink, ToolChoice
@@ -93,6 +93,9 @@ class Agent(Conversation):
         except ContextTooLong as error:
             self._words = str(error)
             return Stop.CONTEXT_LIMIT
+        except ContentFiltered as error:
+            self._words = str(error)
+            return Stop.CONTENT_FILTER
         stop = Stop.LENGTH if self.state.cut else stop
         if reply is not None and stop in (Stop.LENGTH, Stop.CONTENT_FILTER):
             self._words = f"The provider ended the message: {reply.finish}."

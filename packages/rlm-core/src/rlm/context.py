@@ -46,6 +46,7 @@ class Compact:
         self._at = at
         self._keep = keep
         self._not_before = 0
+        self._compacted_in = -1  # the turn of the newest overflow that a summary was made for
 
     async def fit(self, scribe: Scribe) -> None:
         if self._at is None or scribe.state.prompt_tokens < max(self._at, self._not_before):
@@ -62,8 +63,17 @@ class Compact:
         self._not_before = scribe.state.prompt_tokens * 11 // 10
 
     async def shrink(self, scribe: Scribe) -> bool:
-        """First the fat result that did it, for asking for a summary before that overflows again."""
-        return _cut_fat_result(scribe) or await self._compact_what_fits(scribe)
+        """First the fat result that did it, for asking for a summary before that overflows again.
+
+        There is one summary for one overflow. If that did not help, the rest of the older turns goes unread.
+        """
+        if _cut_fat_result(scribe):
+            return True
+        turns = scribe.state.history.turns
+        if self._compacted_in == turns:
+            return self._drop(scribe, self._old(scribe.state.history))
+        self._compacted_in = turns
+        return await self._compact_what_fits(scribe)
 
     async def _compact_what_fits(self, scribe: Scribe) -> bool:
         """The request for a summary is longer than what did not fit: the oldest turns go unread until it fits."""
@@ -75,8 +85,7 @@ class Compact:
                 raise
             except ContextTooLong:
                 old = self._old(scribe.state.history)
-                scribe.drop(scribe.state.history.in_turns(old[: 1 + len(old) // 4]), "context_limit")
-                shorter = True
+                shorter = self._drop(scribe, old[: 1 + len(old) // 4])
             except ModelError as error:
                 scribe.report(_NOT_COMPACTED.format(error))
                 return shorter
@@ -89,6 +98,11 @@ class Compact:
             scribe.tell(User(SUMMARY.format(summary), Kind.SUMMARY))
             scribe.drop((*history.of_kind(Kind.SUMMARY), *history.in_turns(old)), "compaction")
         return summary != ""
+
+    def _drop(self, scribe: Scribe, turns: list[int]) -> bool:
+        if turns:
+            scribe.drop(scribe.state.history.in_turns(turns), "context_limit")
+        return bool(turns)
 
     def _old(self, history: History) -> list[int]:
         """The turns that may go: all but the newest `keep`, or all but one if there are no more."""

@@ -6,6 +6,7 @@
   x CredentialsError     there is no key, or the provider refuses it
   x ModelError           the provider refused the request, or what came back made no sense
     + ContextTooLong     the conversation is longer than the model takes
+    + ContentFiltered    the provider's content filter refuses the conversation
     + MessagesRefused    the provider refuses the form of the messages; it may take another
     + ModelUnavailable   the provider failed for now; the same request may work later
   x ToolError            told to the model, never fatal
@@ -55,6 +56,10 @@ class ModelError(RlmError):
 
 class ContextTooLong(ModelError):
     """The conversation is longer than the model takes."""
+
+
+class ContentFiltered(ModelError):
+    """The provider's content filter refuses the conversation."""
 
 
 class MessagesRefused(ModelError):

@@ -175,7 +175,10 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The pause that a `Retried` began goes on for another `left` seconds."""
+    """Nothing has come from the model for some time, in a request or between two tries.
+
+    In `left` seconds at most it is tried again, or given up.
+    """
 
     reason: str
     left: float

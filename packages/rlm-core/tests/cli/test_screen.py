@@ -244,8 +244,8 @@ def test_retries_are_told_with_the_wait_but_not_for_ever(run: Run) -> None:
 
 def test_nobody_waits_long_in_silence(run: Run) -> None:
     run(Retried("429 slow down", 9, 60.0))
-    run(Waiting("429 slow down", 40.0))
-    assert run.lines == ["  retry in 1m 00s: 429 slow down", "  still waiting, 40 s to go: 429 slow down"]
+    run(Waiting("no answer for 25 s", 40.0))
+    assert run.lines == ["  retry in 1m 00s: 429 slow down", "  still waiting, 40 s at most: no answer for 25 s"]
 
 
 def test_a_restarted_kernel_says_why_and_what_was_lost(run: Run) -> None:

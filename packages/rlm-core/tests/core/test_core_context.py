@@ -240,6 +240,17 @@ async def test_with_no_more_turns_than_are_kept_all_but_the_newest_are_compacted
     assert texts(model.seen[-1].messages) == ["b"]
 
 
+async def test_an_overflow_is_compacted_once_and_what_is_still_too_much_goes_unread() -> None:
+    overflow = TOO_LONG, says("the summary")
+    model = ScriptedModel(turn("a"), turn("b"), turn("c"), *overflow, TOO_LONG, turn("d"), *overflow, says("end"))
+    agent, events = open_agent(model, FakeTool(), context=Compact(keep=2))
+    assert (await agent.run(SYSTEM, TASK)).answer == "end"
+    asked = ["".join(texts(request.messages)) for request in model.seen[3:]]
+    assert asked == ["abc", "abc", "bc", "c", "cd", "cd", "d"]
+    assert handed_over("the summary") in model.seen[-1].messages
+    assert dropped(events) == ["summary_call", "compaction", "context_limit", "summary_call", "compaction"]
+
+
 async def test_when_the_request_for_a_summary_is_too_long_the_oldest_turns_go_unread_until_it_fits() -> None:
     model = ScriptedModel(
         *(turn(name) for name in "abcdefg"), TOO_LONG, TOO_LONG, TOO_LONG, says("the summary"), says("end")

@@ -18,7 +18,7 @@ from fakes import (
 from rlm.agent import GO_ON
 from rlm.budget import Spent, Stop, TurnLimit
 from rlm.context import ASK, Compact
-from rlm.errors import ContextTooLong, CredentialsError, KernelError, ModelError, ModelUnavailable
+from rlm.errors import ContentFiltered, ContextTooLong, CredentialsError, KernelError, ModelError, ModelUnavailable
 from rlm.events import Dropped, Event, Said, Stopped
 from rlm.history import UNFINISHED
 from rlm.messages import Kind, Outcome, Reply, ToolResult, Usage, User
@@ -263,6 +263,13 @@ async def test_a_context_that_nothing_can_shorten_is_a_stop_and_no_answer() -> N
     assert (result.answer, result.stop) == ("", Stop.CONTEXT_LIMIT)
     assert ending(events) == (Stop.CONTEXT_LIMIT, "", "413")
     assert result.words == "413"
+
+
+async def test_a_conversation_that_a_filter_refuses_is_a_stop_with_the_providers_words() -> None:
+    agent, events = open_agent(ScriptedModel(says("so far", call(code="1")), ContentFiltered("400: no")), FakeTool())
+    result = await agent.run(SYSTEM, TASK)
+    assert (result.answer, result.stop, result.words) == ("so far", Stop.CONTENT_FILTER, "400: no")
+    assert ending(events) == (Stop.CONTENT_FILTER, "so far", "400: no")
 
 
 # ---- resuming what was killed

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import scripted
-from faults import BRIEFLY, BUDGET, CALLS, FAULTS, NO, OVERFLOWS, PASSING, SOME, Fault
+from faults import BRIEFLY, BUDGET, CALLS, FAULTS, FILTERED, NO, OVERFLOWS, PASSING, SOME, Fault
 from rlm.agent import Agent
 from rlm.budget import Stop, TurnLimit
 from rlm.context import Compact
@@ -116,6 +116,34 @@ async def test_every_wording_of_a_context_that_is_too_long_is_known(status: int,
             with pytest.raises(ContextTooLong):
                 await model.complete([User("task")], [])
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("status", "words"), FILTERED)
+async def test_a_refusal_by_a_content_filter_stops_the_run_with_its_words(status: int, words: str) -> None:
+    with Scripted(always(error(status, words))) as server:
+        async with quick(server.url) as client:
+            result = await ends(client, [], stream=False).run(User("task"))
+        assert len(server.requests) == 1
+    assert result.stop is Stop.CONTENT_FILTER
+    assert words in result.words
+
+
+async def test_a_content_filter_in_the_middle_of_a_stream_stops_the_run_with_its_words() -> None:
+    body = b'data: {"error": {"message": "blocked", "code": "content_filter"}}\n\n'
+    with Scripted(always(Answer(body))) as server:
+        async with quick(server.url) as client:
+            result = await ends(client, [], stream=True).run(User("task"))
+    assert (result.stop, "blocked" in result.words) == (Stop.CONTENT_FILTER, True)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_empty_message_is_asked_for_again_in_the_other_form(streamed: bool) -> None:
+    empty = text(None, reasoning_content="I should answer.")
+    with Scripted(lambda request: empty if request.streamed == streamed else text("well")) as server:
+        async with quick(server.url) as client:
+            result = await ends(client, [], stream=streamed).run(User("task"))
+        assert [request.streamed for request in server.requests] == [streamed, not streamed]
+    assert (result.answer, result.stop) == ("well", Stop.DONE)
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -9,14 +9,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from rlm.errors import ConfigError, CredentialsError, ModelError, ModelUnavailable
-from rlm.events import Delta, Event, Retried
+from rlm.events import Delta, Event, Retried, Waiting
 from rlm.messages import Reply, System, ToolResult, Usage, User
 from rlm.models import sse
 from rlm.models.endpoint import Endpoint
@@ -323,6 +323,58 @@ async def test_when_the_budget_is_spent_the_last_words_count_every_try() -> None
                 await ask()
     assert f"({len(server.requests)} times" in str(caught.value)
     assert [event.attempt for event in ask.retries] == list(range(1, len(server.requests)))
+
+
+PING = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + b": ping\n\n" * 9
+SILENT = {
+    "not a byte": hang(),
+    "nothing behind the headers": stall(Answer(b" ")),
+    "a stream that stops": stall(text("x" * 99)),
+    "a pause": error(429, "slow down", retry_after="20"),
+}
+
+
+async def told_of_silence(url: str, begun: Callable[[Asked], object]) -> Waiting:
+    """What comes while nothing else does, once it has `begun`. All but cancelling takes for ever."""
+    async with asking(url, stream=True, notice=0.02, read_timeout=600) as ask:
+        running = asyncio.create_task(ask())
+        while not begun(ask):
+            await asyncio.sleep(0.001)
+        ask.events.clear()
+        while len(told := [event for event in ask.events if isinstance(event, Waiting)]) < 3:
+            assert not running.done()
+            await asyncio.sleep(0.001)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    return told[-1]
+
+
+@pytest.mark.parametrize("answer", SILENT.values(), ids=SILENT)
+async def test_who_waits_is_told_again_and_again(answer: Answer) -> None:
+    paused = answer.status == 429
+    with Scripted(always(answer)) as server:
+        told = await told_of_silence(server.url, lambda ask: ask.retries if paused else server.requests)
+    failed = ", the last try failed: 429 Too Many Requests: slow down" if paused else ""
+    assert re.fullmatch(rf"no answer for \d+ s{failed}", told.reason)
+    assert 0 < told.left <= (20 if paused else 600)
+
+
+async def test_comments_that_keep_a_connection_alive_are_no_answer() -> None:
+    async def ping(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            writer.write(PING)
+            pinging.set()
+            while True:
+                writer.write(b": ping\n\n")
+                await writer.drain()
+                await asyncio.sleep(0.001)
+        writer.close()
+
+    pinging = asyncio.Event()
+    async with await asyncio.start_server(ping, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await told_of_silence(f"http://127.0.0.1:{port}/v1", lambda _: pinging.is_set())
 
 
 # ---- the form of requests and replies

@@ -14,6 +14,7 @@ from rlm.models.faults import Breakdown, inside
 
 _CHARACTERS_PER_TOKEN = 4
 _IMPOSSIBLE = 1e12  # tokens
+_EMPTY = "Try again, or try another model."
 _REASONING = frozenset({"thinking", "redacted_thinking", "reasoning"})
 
 
@@ -37,7 +38,10 @@ def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = 
     finish = str(choice.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop"))
     if ending(finish) is Ending.ERROR:
         raise Breakdown(f"the reply broke off with an error (finish_reason {finish})")
-    return Reply(assistant(received, written), usage(body.get("usage"), prompt_size, received), finish)
+    made = assistant(received, written)
+    if not (made.calls or made.text.strip()) and ending(finish) is Ending.STOP:
+        raise Breakdown("the model sent an empty message", unreadable=True, few=True, hint=_EMPTY)
+    return Reply(made, usage(body.get("usage"), prompt_size, received), finish)
 
 
 def _choice(choices: Any) -> Wire:

@@ -9,33 +9,40 @@ from typing import Any
 
 from rlm.messages import Wire
 from rlm.models import sse
-from rlm.models.faults import Breakdown, one_line, web_page
+from rlm.models.error_body import one_line, web_page
+from rlm.models.faults import Breakdown
 from rlm.models.stream import Assembler
 
 GRACE = 10.0
 """Seconds that a stream may stay silent after its message has ended, before that counts as its end."""
 _DRAIN = 1.0  # seconds for what follows [DONE], so that the connection can be used again
 
-Tell = Callable[[str], None]
-"""Hears each piece of text."""
+Heard = Callable[[str | None], None]
+"""Is told of each piece of the message, by its text, and of other bytes, by None."""
 
 
-async def read_body(response: Any, tell: Tell) -> Any:
+async def read_body(response: Any, heard: Heard) -> Any:
     """The completion. Its form is told by its first bytes: some send a stream under any Content-Type, or unasked.
 
     Raises:
         Refusal, Breakdown: there is none in it.
     """
-    chunks = response.aiter_bytes()
+    chunks = _heard(response.aiter_bytes(), heard)
     start, kind = b"", None
     async for chunk in chunks:
         start += chunk
         if kind := sse.kind_of(start):
             break
     if kind == "events":
-        return await _read_events(_and_then(start, chunks), tell)
+        return await _read_events(_and_then(start, chunks), heard)
     rest = [chunk async for chunk in chunks]
     return _read_whole(b"".join((start, *rest)), response.headers.get("content-encoding", ""))
+
+
+async def _heard(chunks: AsyncIterator[bytes], heard: Heard) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        heard(None)
+        yield chunk
 
 
 async def _and_then(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -59,25 +66,24 @@ def _read_whole(body: bytes, encoding: str) -> Any:
     raise Breakdown("the reply is cut off, or no JSON", unreadable=True)
 
 
-async def _read_events(chunks: AsyncIterator[bytes], tell: Tell) -> Wire:
+async def _read_events(chunks: AsyncIterator[bytes], heard: Heard) -> Wire:
     decoder, assembler = sse.Decoder(), Assembler()
     async for chunk in _until_silent(chunks, lambda: assembler.finished):
         for data in decoder.feed(chunk):
-            if _add(data, assembler, tell):
+            if _add(data, assembler, heard):
                 await _drain(chunks)
                 return assembler.body(done=True)
-    done = [_add(data, assembler, tell) for data in decoder.end()]
+    done = [_add(data, assembler, heard) for data in decoder.end()]
     return assembler.body(done=any(done))
 
 
-def _add(data: str, assembler: Assembler, tell: Tell) -> bool:
+def _add(data: str, assembler: Assembler, heard: Heard) -> bool:
     """Whether that was all."""
     if data.strip() == sse.DONE:
         return True
     try:
         for chunk in sse.payloads(data):
-            if text := assembler.add(chunk):
-                tell(text)
+            heard(assembler.add(chunk))
     except (ValueError, RecursionError):
         if not assembler.finished:  # else it is what some send behind the end
             words = "" if data.lstrip().startswith(("{", "[")) else f" ({one_line(data)})"

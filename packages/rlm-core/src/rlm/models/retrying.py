@@ -8,9 +8,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from rlm.events import Retried, Waiting
+from rlm.events import Retried
 from rlm.messages import Reply
+from rlm.models.connection import Connection
 from rlm.models.faults import Breakdown, Refusal, Retry, Verdict, judge
+from rlm.models.silence import Silence
 from rlm.ports import Sink
 
 FEW = 3
@@ -21,33 +23,37 @@ LONGEST = 24.0
 """Seconds between two tries, unless the provider asks for more. Whoever watches hears of each."""
 SDK_LONGEST = 8.0
 """The same for the first tries, which are the SDK's in `RLM_SDK_MAX_RETRIES`."""
-NOTICE = 20.0
-"""Seconds after which a longer wait is told again."""
+LONG_PAUSE = 5.0
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """`budget` and `first_pause` are seconds. `quick`: so many retries are made at the pace of the OpenAI SDK."""
+    """`budget`, `first_pause` and `notice` are seconds. `quick`: so many retries come at the pace of the OpenAI SDK.
+
+    `notice`: nobody who watches is left in silence for longer.
+    """
 
     budget: float = 300.0
     first_pause: float = 0.5
     quick: int = 5
+    notice: float = 25.0
 
 
 class Retrying:
     """Makes one request, as often as it takes. Every failed try is told, and all are counted."""
 
     def __init__(
-        self, policy: RetryPolicy, sink: Sink, *, reached: Callable[[], bool], redact: Callable[[str], str]
+        self, policy: RetryPolicy, sink: Sink, connection: Connection, *, redact: Callable[[str], str]
     ) -> None:
-        """`reached`: whether the server has ever answered."""
         self._policy = policy
         self._sink = sink
-        self._reached = reached
+        self._connection = connection
         self._redact = redact
         self._failures = 0
         self._since = 0.0
         self._pause = 0.0
+        self._silence = Silence(sink, policy.notice)
 
     async def __call__(self, attempt: Callable[[], Awaitable[Reply]]) -> Reply:
         """The reply that `attempt` gives in the end.
@@ -55,7 +61,17 @@ class Retrying:
         Raises:
             RlmError: there is no point in another try.
         """
+        return await self._silence.during(self._try(attempt))
+
+    def heard(self, piece: str | None) -> None:
+        """Bytes have come; see `Connection.post`."""
+        self._silence.expect(self._connection.read_timeout)
+        if piece is not None:
+            self._silence.moved()
+
+    async def _try(self, attempt: Callable[[], Awaitable[Reply]]) -> Reply:
         while True:
+            self._silence.expect(self._connection.read_timeout)
             try:
                 return await attempt()
             except (Refusal, Breakdown) as fault:
@@ -71,11 +87,13 @@ class Retrying:
         if (last_words := self._last_words(verdict, now - self._since + seconds)) is not None:
             raise verdict.error(" ".join(filter(None, (f"{reason.rstrip('.')}{last_words}.", verdict.hint))))
         self._sink(Retried(reason, self._failures, round(seconds, 3)))
-        await self._sleep(reason, seconds)
+        self._silence.failed(reason, told=seconds >= LONG_PAUSE)  # the screen leaves out many short ones
+        self._silence.expect(seconds)
+        await asyncio.sleep(seconds)
 
     def _last_words(self, verdict: Verdict, until: float) -> str | None:
         """Why there is no point in another try `until` seconds after the first failed; None if there is."""
-        brief = verdict.retry is Retry.BRIEFLY and not self._reached()
+        brief = verdict.retry is Retry.BRIEFLY and not self._connection.reached
         budget = min(BRIEF, self._policy.budget) if brief else self._policy.budget
         if verdict.retry is Retry.NEVER:
             return ""
@@ -84,13 +102,6 @@ class Retrying:
         if verdict.after is not None and verdict.after > budget:
             return f" (it asks for a pause of {verdict.after:.0f} s)"
         return f" ({self._failures} times, for {budget:g} s)" if until >= budget else None
-
-    async def _sleep(self, reason: str, seconds: float) -> None:
-        while seconds > NOTICE * 1.25:
-            await asyncio.sleep(NOTICE)
-            seconds -= NOTICE
-            self._sink(Waiting(reason, round(seconds, 3)))
-        await asyncio.sleep(seconds)
 
 
 def backoff(failures: int, policy: RetryPolicy) -> float:

@@ -28,9 +28,11 @@ __all__ = ["Screen", "open_screen"]
 class Screen:
     """Shows one run. Every method returns at once, whatever becomes of the stream."""
 
-    def __init__(self, writer: Writer, *, quiet: bool) -> None:
+    def __init__(self, writer: Writer, *, quiet: bool, live: bool = False) -> None:
+        """`live`: what moves says that the run waits, and for what."""
         self._writer = writer
         self._quiet = quiet
+        self._live = live
         self._tree = Tree()
 
     def __call__(self, record: Record) -> None:
@@ -41,7 +43,7 @@ class Screen:
         now = time.monotonic()
         row = lines.told(self._tree, record, now)
         self._tree = fold(self._tree, record, now)
-        if row is not None:
+        if row is not None and not (self._live and record["type"] == "waiting"):
             self._say(row, error=record["type"] == "error")
         if not self._quiet:
             self._writer.show(partial(frame, self._tree))
@@ -99,5 +101,6 @@ def open_screen(
     stream = StringIO() if stream is None else stream
     terminal = not stream.closed and stream.isatty()
     colored = color == "always" or (color == "auto" and terminal)
-    with Writer(stream, color=colored, live=live and terminal and not quiet, width=width) as writer:
-        yield Screen(writer, quiet=quiet)
+    live = live and terminal and not quiet
+    with Writer(stream, color=colored, live=live, width=width) as writer:
+        yield Screen(writer, quiet=quiet, live=live)

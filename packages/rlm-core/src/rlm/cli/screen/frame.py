@@ -107,8 +107,8 @@ def _activity(agent: AgentNow, now: float) -> tuple[Span, ...]:
         case State.RUNNING:
             return (Span(f"{agent.tool}  ", Style.DIM), Span(agent.cell))
         case State.RETRYING:
-            wait = seconds(max(0, agent.until - now))
-            return (Span(f"retry in {wait}: {first_line(agent.problem)}", Style.YELLOW),)
+            wait = f"retry in {seconds(agent.until - now)}" if now < agent.until else "trying again"
+            return (Span(f"{wait}: {first_line(agent.problem)}", Style.YELLOW),)
         case _:
             return (Span("thinking", Style.DIM),)
 

@@ -82,7 +82,7 @@ def _retry(agent: AgentNow, record: Record) -> Row | None:
 def _waiting(agent: AgentNow, record: Record) -> Row:
     return _notice(
         agent,
-        Span(f"still waiting, {seconds(record['left'])} to go: ", Style.YELLOW),
+        Span(f"still waiting, {seconds(record['left'])} at most: ", Style.YELLOW),
         Span(first_line(record["reason"])),
     )
 

@@ -1,0 +1,85 @@
+"""What the answer to a refused request says: the provider's own words, and when to come back. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+
+def message_and_code(text: str) -> list[str]:
+    """The message and the code of an error body."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return [text]
+    error = body.get("error") if isinstance(body, dict) else None
+    said = [_message(body), *(where.get("code") for where in (error, body) if isinstance(where, dict))]
+    return [each for each in said if isinstance(each, str)]
+
+
+def web_page(text: str) -> str:
+    """That it is one, and its title; empty if it is none."""
+    if not text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
+        return ""
+    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
+    return f"a web page ({one_line(title.group(1))})" if title else "a web page"
+
+
+def provider_words(text: str) -> str:
+    """The provider's own words."""
+    if page := web_page(text):
+        return page
+    text = text.strip().removeprefix("data:")  # an error may come as an event
+    try:
+        return one_line(_message(json.loads(text)))
+    except ValueError:
+        return one_line(text)
+
+
+def _message(body: Any) -> str:
+    """Providers hide it in many places."""
+    if isinstance(body, list) and body:
+        return _message(body[0])
+    if isinstance(body, dict):
+        for name in ("error", "message", "detail", "msg"):
+            if body.get(name):
+                return _message(body[name])
+    return body if isinstance(body, str) else json.dumps(body)
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """For a message."""
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
+def status_line(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Retry-After: seconds or a date; OpenAI also has milliseconds."""
+    plain = {name.lower(): value.strip() for name, value in headers.items()}
+    try:
+        if "retry-after-ms" in plain:
+            return max(0.0, float(plain["retry-after-ms"]) / 1000)
+        wanted = plain.get("retry-after", "")
+        return max(0.0, float(wanted)) if wanted[:1].isdigit() else _until(wanted, plain.get("date", ""))
+    except ValueError:
+        return None
+
+
+def _until(date: str, now: str) -> float | None:
+    """By the provider's own clock, if it says how late it is: ours may be wrong."""
+    if not date:
+        return None
+    today = parsedate_to_datetime(now).timestamp() if now else time.time()
+    return max(0.0, parsedate_to_datetime(date).timestamp() - today)
