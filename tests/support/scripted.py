@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from strict_order import problems
 from waiting import PATIENCE, until
 
 Json = dict[str, Any]
@@ -243,7 +244,10 @@ def by_task(scripts: Mapping[str, Script | Sequence[Answer]]) -> Script:
 
 
 class Scripted:
-    """The server: a thread of its own with an event loop, from `with` to the end of it."""
+    """The server: a thread of its own with an event loop, from `with` to the end of it.
+
+    `strict`: the end is an error if a request held messages that a strict provider refuses.
+    """
 
     def __init__(
         self,
@@ -251,12 +255,14 @@ class Scripted:
         port: int = 0,
         tls: ssl.SSLContext | None = None,
         models: Sequence[str] = ("scripted",),
+        strict: bool = True,
     ) -> None:
         first = script[0] if script else None
         self._script: Script = first if callable(first) else in_order(*(a for a in script if isinstance(a, Answer)))
         self._port = port
         self._tls = tls
         self._models = models
+        self._strict = strict
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stop = asyncio.Event()
@@ -277,9 +283,13 @@ class Scripted:
         assert self._ready.wait(PATIENCE), "the server did not start"
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(PATIENCE)
+        if kind is None and self._strict:
+            asked = [request.messages for request in self.requests if request.messages]
+            refused = {at: found for at, messages in enumerate(asked) if (found := problems(messages))}
+            assert not refused, f"strict providers refuse requests of these numbers: {refused}"
 
     def wait(self, condition: Callable[[Scripted], object]) -> None:
         """Wait until `condition(server)` holds.
