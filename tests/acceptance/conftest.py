@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from chat_templates import shipped
 from cli import Rlm
+from jinja2 import Template
 from scripted import Scripted
 
 
@@ -20,3 +22,9 @@ def alone(tmp_path: Path) -> Rlm:
 def rlm(tmp_path: Path) -> Callable[[Scripted], Rlm]:
     """The command, talking to this server as its user would have set it up."""
     return lambda server: Rlm(tmp_path, {"RLM_BASE_URL": server.url, "RLM_MODEL": "scripted"})
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
+    """The chat templates of real models."""
+    return shipped(tmp_path_factory.mktemp("trl"))

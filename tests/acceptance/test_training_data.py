@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_templates import shipped
 from found_uv import UV
 from jinja2 import Template
 from journals import cell, ending, opening, reply, turn
@@ -41,11 +40,6 @@ def rendered(template: Template, line: dict[str, Any]) -> str:
         return template.render(bos_token="<s>", eos_token="</s>", add_generation_prompt=False, **given)
     except Exception as error:  # noqa: BLE001 - whatever a template does is the answer
         return f"raised {type(error).__name__}"
-
-
-@pytest.fixture(scope="module")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
-    return shipped(tmp_path_factory.mktemp("trl"))
 
 
 def shows_the_call(text: str) -> bool:

@@ -1,0 +1,96 @@
+"""What real runs send, rendered with real chat templates: strict ones refuse messages in many orders."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cli import Rlm
+from faults import OVERFLOWS
+from jinja2 import Template
+from jinja2.exceptions import TemplateError
+from rlm.agent import GO_ON, REMINDER
+from rlm.context import ASK
+from scripted import Request, Scripted, call, calls, error, text
+
+Make = Callable[[Scripted], Rlm]
+Json = dict[str, Any]
+
+PIXEL = base64.b64encode(
+    bytes.fromhex(
+        "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
+        "0000000c4944415408d763f8cfc000000301010018dd8db00000000049454e44ae426082"
+    )
+).decode()
+PICTURE = f"import base64\nfrom IPython.display import Image\nImage(base64.b64decode('{PIXEL}'))"
+WRITTEN = '{"name": "ipython", "arguments": {"code": "3"}}'
+
+SAID = ("the task", "result 2", "result 4", "the summary so far", "the new task", GO_ON, REMINDER[:40], ASK[:40])
+"""What must be seen of what was sent, whatever message it was joined to."""
+
+FIRST = (
+    calls(("ipython", {"code": "print('result', 1 + 1)"}), ("ipython", {"code": "print('result', 2 + 2)"})),
+    call("ipython", code=PICTURE),
+    text(WRITTEN),  # is reminded how to call
+    text("The answer", finish="length"),  # is asked to go on
+    call("ipython", code="5"),
+    error(*OVERFLOWS[2]),
+    text("the summary so far"),
+    text("done"),
+)
+SECOND = call("ipython", code="6"), text("end")
+
+
+def requests(rlm: Make) -> list[Request]:
+    """With all kinds of messages that rlm makes."""
+    with Scripted(*FIRST, *SECOND) as server:
+        made = rlm(server)
+        assert made("the task", RLM_IMAGES="on").code == 0
+        assert made("resume", "the new task", RLM_IMAGES="on").code == 0
+        assert len(server.requests) == len(FIRST) + len(SECOND)
+    return server.requests
+
+
+def served(messages: Sequence[Json], *, pictures: bool) -> list[Json]:
+    """As servers prepare them for a template: no null, calls with objects, and text alone where it knows no pictures."""
+    made = copy.deepcopy(list(messages))
+    for message in made:
+        for each in message.get("tool_calls", ()):
+            each["function"]["arguments"] = json.loads(each["function"]["arguments"])
+        message["content"] = message["content"] or ""
+        if isinstance(message["content"], list) and not pictures:
+            message["content"] = "\n".join(part.get("text", "<image>") for part in message["content"])
+    return made
+
+
+def rendered(template: Template, messages: Sequence[Json], tools: Sequence[Json]) -> str:
+    for pictures in (True, False):
+        try:
+            given = {"messages": served(messages, pictures=pictures), "tools": tools}
+            return template.render(bos_token="<s>", eos_token="</s>", add_generation_prompt=True, **given)
+        except (TemplateError, TypeError) as refused:
+            why = refused
+    return f"refused: {why}"
+
+
+def knows_tools(template: Template, request: Request) -> bool:
+    """By the plainest conversation: a task, two calls (Llama 3 takes one), two results."""
+    assert [message["role"] for message in request.messages] == ["system", "user", "assistant", "tool", "tool"]
+    told = rendered(template, request.messages, request.body["tools"])
+    return "refused" not in told and "1 + 1" in told and "result 2" in told
+
+
+def test_what_is_sent_renders_in_every_template_that_knows_tools(rlm: Make, templates: Mapping[str, Template]) -> None:
+    sent = requests(rlm)
+    know = {name: template for name, template in templates.items() if knows_tools(template, sent[1])}
+    assert len(know) >= len(templates) / 3
+    for name, template in know.items():
+        for at, request in enumerate(sent):
+            told = rendered(template, request.messages, request.body["tools"])
+            assert "refused" not in told, (name, at)
+            wire = json.dumps(request.messages)
+            assert [said for said in SAID if said in wire and said not in told] == [], (name, at)
+    assert all(any(said in json.dumps(request.messages) for request in sent) for said in SAID)
