@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from cli import Rlm
-from scripted import Scripted, call, text
+from scripted import Scripted, by_task, call, error, hang, text
 
 Make = Callable[[Scripted], Rlm]
 
@@ -151,6 +151,101 @@ def test_a_relative_cwd_is_relative_to_the_programs(rlm: Make) -> None:
         made = rlm(server)
         assert "done\n" == python(made, program).stdout
     assert str((made.cwd / "inner" / "deep").resolve()) == server.requests[1].last.strip()
+
+
+PICKLED = """
+import anyio, asyncio, os, rlm, sys, threading
+class Odd:
+    def __init__(self, error): self.error = error
+    def __reduce__(self): raise self.error
+class NoLength(list):
+    def __len__(self): raise ValueError
+class NoRepr:
+    def __repr__(self): raise ValueError
+deep = []
+for _ in range(100_000): deep = [deep]
+bad = {
+    "a lock": threading.Lock(), "a lock within": [{"a": threading.Lock()}], "a generator": (x for x in ()),
+    "an open file": sys.stdout, "too deep": deep, "an error without words": Odd(MemoryError()), "no file": Odd(OSError(2, "no")),
+}
+good = {"a module": os, "a lambda": lambda: 1, "no length": NoLength(), "no repr": NoRepr(), "a class": Odd, "none": None}
+def run(name, *task, **options):
+    try:
+        print(name, anyio.run(lambda: rlm.run(*task, tools=(), **options)).answer, sep=": ")
+    except rlm.RlmError as error:
+        print(name, type(error).__name__, error.session_dir, str(error)[:60], sep=": ")
+for name, context in {**bad, **good}.items():
+    run(name, "go", context=context)
+for task in ("", " \\n\\t", None, b"go", 7):
+    run(repr(task), task)
+for begin in (rlm.run("go").send, rlm.stream("go").__anext__().send):
+    try:
+        begin(None)
+    except rlm.RlmError as error:
+        print("no loop", error, sep=": ")
+"""
+
+
+def test_bad_contexts_tasks_and_loops_are_errors_of_rlm(rlm: Make) -> None:
+    with Scripted(lambda _: text("done")) as server:
+        done = python(rlm(server), PICKLED)
+    assert "" == done.stderr
+    said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    pickled = {name: words for name, words in said.items() if "The context cannot be pickled (" in words}
+    assert ["a lock", "a lock within", "a generator", "too deep", "an error without words", "no file"] == list(pickled)
+    assert all(words.startswith("ConfigError: None: ") for words in pickled.values())
+    assert "(MemoryError)" in said["an error without words"]
+    fine = {name for name, words in said.items() if words == "done"}
+    assert {"an open file", "a module", "a lambda", "no length", "no repr", "a class", "none"} == fine
+    assert said["''"] == said["' \\n\\t'"] == "ConfigError: None: The task is empty."
+    assert "ConfigError: None: The task is a NoneType. It must be a text." == said["None"]
+    assert {"b'go'", "7"} < said.keys()
+    assert "asyncio.run(rlm.run(...))" in said["no loop"]
+    assert 7 == len(server.requests)
+
+
+FAILED = """
+import asyncio, json, rlm
+async def main(task, **options):
+    records = []
+    try:
+        async for record in rlm.stream(task, tools=("bash",), **options):
+            records.append(record)
+    except rlm.RlmError as error:
+        print(json.dumps([type(error).__name__, str(error), str(error.session_dir), error.usage.prompt, records[-1]]))
+    try:
+        print((await rlm.run(task, tools=("bash",), **options)).stop)
+    except rlm.RlmError as error:
+        print(json.dumps([type(error).__name__, str(error), error.session_dir.is_dir(), error.usage.prompt]))
+for task in ("key", "model", "later"):
+    asyncio.run(main(task))
+asyncio.run(main("hang", timeout=1))
+"""
+
+
+def test_an_error_carries_the_session_and_its_usage_and_the_last_record_of_a_stream_is_the_commands(rlm: Make) -> None:
+    work = call("bash", command="true")
+    kinds = {
+        "key": ("CredentialsError", 4, error(401, "no")),
+        "model": ("ModelError", 1, error(400, "no")),
+        "later": ("ModelUnavailable", 75, error(429, "no", retry_after="9000")),
+        "hang": ("AgentError", 130, hang()),
+    }
+    with Scripted(by_task({task: [work, answer] for task, (_, _, answer) in kinds.items()})) as server:
+        made = rlm(server)
+        done = python(made, FAILED)
+        commands = [made("--json", "--tools", "bash", task).lines[-1] for task in ("key", "model", "later")]
+    assert "" == done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    for (name, code, _), streamed, ran in zip(kinds.values(), told[::2], told[1::2], strict=True):
+        kind, words, folder, prompt, last = streamed
+        assert (kind, prompt, folder) == (name, 100, last["session_dir"])
+        assert (last["type"], last["exit_code"], last["error"]) == ("result", code, words)
+        assert [name, words, True, 100] == ran
+    same = ("type", "status", "stop_reason", "answer", "usage", "turns", "agents", "agent", "error", "exit_code")
+    for (*_, last), command in zip(told[::2], commands, strict=False):
+        assert last.keys() == command.keys()
+        assert {name: last[name] for name in same} == {name: command[name] for name in same}
 
 
 def test_importing_rlm_imports_nothing_heavy(alone: Rlm) -> None:

@@ -101,7 +101,9 @@ def _needs_asyncio() -> None:
         ) from None
 
 
-def _given(task: str) -> str:
+def _given(task: object) -> str:
+    if not isinstance(task, str):
+        raise ConfigError(f"The task is a {type(task).__name__}. It must be a text.")
     if not task.strip():
         raise ConfigError("The task is empty.")
     return task

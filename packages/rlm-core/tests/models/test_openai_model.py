@@ -370,11 +370,13 @@ async def test_comments_that_keep_a_connection_alive_are_no_answer() -> None:
                 await writer.drain()
                 await asyncio.sleep(0.001)
         writer.close()
+        left.set()
 
-    pinging = asyncio.Event()
+    pinging, left = asyncio.Event(), asyncio.Event()
     async with await asyncio.start_server(ping, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         assert await told_of_silence(f"http://127.0.0.1:{port}/v1", lambda _: pinging.is_set())
+        await left.wait()
 
 
 # ---- the form of requests and replies

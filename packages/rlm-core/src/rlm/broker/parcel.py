@@ -35,7 +35,7 @@ def pack(obj: object, folder: Path) -> Parcel:
     """Pickle `obj` into `folder`.
 
     Raises:
-        ConfigError: it cannot be pickled.
+        ConfigError: it cannot be pickled, or there is no room for it.
     """
     import cloudpickle  # here, for a cell that passes no object shall not pay for it
 
@@ -43,12 +43,11 @@ def pack(obj: object, folder: Path) -> Parcel:
     try:
         with os.fdopen(files.create(path), "wb") as file:
             cloudpickle.dump(obj, file)
-    except OSError:
-        raise
+        return Parcel(path, describe(obj))
     except Exception as error:  # an object may raise what it likes while it is pickled
         files.remove(path)
-        raise ConfigError(f"The context cannot be pickled ({error}). Pass plain data, or a file's path.") from error
-    return Parcel(path, describe(obj))
+        why = str(error) or type(error).__name__
+        raise ConfigError(f"The context cannot be pickled ({why}). Pass plain data, or a file's path.") from error
 
 
 def wrap(path: Path) -> Parcel:
@@ -76,5 +75,5 @@ def describe(obj: Any) -> str:
 def _length(obj: Any) -> str:
     try:
         return f", {len(obj):,} long"
-    except TypeError:  # it has no length; an array without dimensions only seems to have one
+    except Exception:  # noqa: BLE001 - it has no length; an array without dimensions only seems to have one
         return ""
