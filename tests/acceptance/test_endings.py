@@ -96,11 +96,11 @@ def test_a_filtered_text_is_no_answer(rlm: Make) -> None:
     assert (3, "so f\n", "limit", "content_filter") == ending(done)
 
 
-@pytest.mark.parametrize("nothing", ["", " \n", None])
-def test_an_empty_text_is_no_answer(rlm: Make, nothing: str | None) -> None:
-    done, _ = play(rlm, text(nothing))
+def test_an_empty_text_is_no_answer(rlm: Make) -> None:
+    done, server = play(rlm, *map(text, ["", " \n", None, ""]), failed=4)
     assert (1, "", "error", "error") == ending(done)
-    assert "rlm: The model sent an empty message. Try again, or try another model." in done.err
+    assert "rlm: The model sent an empty message (4 times). Try again, or try another model." in done.err
+    assert [False, True, False, True] == [request.streamed for request in server.requests]
 
 
 def test_a_refusal_is_the_answer(rlm: Make) -> None:
@@ -161,11 +161,11 @@ LARGE = usage(5_000, 10)
 CELLS = ("x = 'kept'", "print('two')", "print('three')")
 
 
-def compacting(rlm: Make, *rest: Answer) -> tuple[Done, Scripted]:
+def compacting(rlm: Make, *rest: Answer, failed: int = 0) -> tuple[Done, Scripted]:
     """Three turns, the last of which makes the prompt large, and then `rest`."""
     counts = (usage(100, 10), usage(200, 10), LARGE)
     turns = [calls(("ipython", {"code": code}), usage=count) for code, count in zip(CELLS, counts, strict=True)]
-    return play(rlm, *turns, *rest, RLM_SUMMARIZE_AT_TOKENS="4000")
+    return play(rlm, *turns, *rest, failed=failed, RLM_SUMMARIZE_AT_TOKENS="4000")
 
 
 def test_compaction_is_announced_and_keeps_what_matters(rlm: Make) -> None:
@@ -187,11 +187,13 @@ def test_compaction_is_announced_and_keeps_what_matters(rlm: Make) -> None:
     assert (5, 60) == (done.session.meta["turns"], done.session.meta["usage"]["completion_tokens"])
 
 
-@pytest.mark.parametrize("useless", [text(" "), text("cut of", "length"), call("ipython", code="1")])
-def test_an_empty_or_cut_off_summary_changes_nothing(rlm: Make, useless: Answer) -> None:
-    done, server = compacting(rlm, useless, text("end"))
+@pytest.mark.parametrize(
+    ("useless", "failed"), [([text(" ")] * 4, 4), ([text("cut of", "length")], 0), ([call("ipython", code="1")], 0)]
+)
+def test_an_empty_or_cut_off_summary_changes_nothing(rlm: Make, useless: list[Answer], failed: int) -> None:
+    done, server = compacting(rlm, *useless, text("end"), failed=failed)
     assert (0, "end\n", "done", "done") == ending(done)
-    before, _, after = server.requests[2:]
+    before, *_, after = server.requests[2:]
     assert before.messages == after.messages[: len(before.messages)]
     assert ["[no output]", "two\n", "three\n"] == [m["content"] for m in after.messages if m["role"] == "tool"]
 

@@ -226,7 +226,7 @@ ENDS = [
         "empty content",
         text(""),
         SOME,
-        "the model sent an empty message (4 times). Try again, or try another model.",
+        "The model sent an empty message (4 times). Try again, or try another model.",
         1,
     ),
     Fault(

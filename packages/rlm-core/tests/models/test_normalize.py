@@ -185,6 +185,17 @@ def assembled(*pieces: dict[str, Any]) -> list[tuple[str, str]]:
     return [(call.name, call.arguments) for call in calls]
 
 
+def test_arguments_that_are_an_object_may_be_repeated_as_they_grow() -> None:
+    pieces = [{"index": 0, "id": "a", "function": {"name": "bash", "arguments": given}} for given in ({}, {"a": "x"})]
+    pieces.append({"index": 0, "function": {"arguments": {"a": "x", "b": "y"}}})
+    assert assembled(*pieces) == [("bash", '{"a": "x", "b": "y"}')]
+
+
+def test_one_call_may_come_without_its_list() -> None:
+    made, _ = message({"content": None, "tool_calls": {"id": "a", "function": {"name": "bash", "arguments": "{}"}}})
+    assert [call["function"]["name"] for call in made["tool_calls"]] == ["bash"]
+
+
 ONE_AND_TWO = [("bash", '{"n": 1}'), ("bash", '{"n": 2}')]
 
 

@@ -7,10 +7,11 @@ import gzip
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -413,6 +414,10 @@ SPELLINGS = {
     "an empty finish_reason": events_of(piece("hel", ""), piece("lo", "")),
     "choices empty and null": events_of({"choices": []}, *HELLO, {"choices": None}),
     "a delta that is null": events_of({"choices": [{"delta": None}]}, *HELLO),
+    "two pieces on a line": f"data: {json.dumps(HELLO[0])}{json.dumps(HELLO[1])}\n\n".encode(),
+    "[DONE] behind a piece": events_of(*HELLO, done=False).rstrip() + b" [DONE]\n\n",
+    "a piece a line": "\n".join(map(json.dumps, HELLO)).encode(),
+    "JSON in UTF-16": WHOLE.encode("utf-16"),
     "usage with NaN": events_of(*HELLO[:1], {**HELLO[1], "usage": {"prompt_tokens": float("nan")}}),
     "a completion in one event": f"data: {WHOLE}\n\n".encode(),
     "JSON": WHOLE.encode(),
@@ -433,6 +438,46 @@ async def test_a_reply_is_understood_in_every_form_under_any_content_type(stream
             for way in (*answers, "gzip"):
                 assert (await ask()).message.text == "hello", way
             assert ask.retries == []
+
+
+def to(status: int, where: str) -> Answer:
+    return Answer(status=status, headers={"Location": where})
+
+
+async def test_a_redirect_is_told_or_followed_to_its_end() -> None:
+    with Scripted(text("hi")) as other, closing(socket.socket()) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        gone = f"127.0.0.1:{nobody.getsockname()[1]}"
+        answers = [to(301, "https://a.test/v1"), to(302, "/login"), to(307, f"{other.url}/chat/completions")]
+        answers += [to(308, f"http://{gone}/"), *[to(307, "/v1/chat/completions")] * 6]
+        with Scripted(*answers) as server:
+            async with asking(server.url, budget=0.001) as ask:
+                with pytest.raises(ModelError, match=r"the server redirects to https://a.test/v1. Set RLM_BASE_URL"):
+                    await ask()
+                with pytest.raises(ModelError, match="the server redirects to /login"):
+                    await ask()
+                assert (await ask()).message.text == "hi"
+                with pytest.raises(ModelUnavailable, match=f"connection refused by {gone}"):
+                    await ask()
+                with pytest.raises(ModelError, match=r"127.0.0.1:\d+ redirects again and again. Check RLM_BASE_URL"):
+                    await ask()
+            assert len(server.requests) == len(answers)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"detail": "Not Found"}', "an error in place of an answer: Not Found"),
+        (b'{"code": 1302, "msg": "slow down"}', "an error in place of an answer: slow down"),
+        (b'{"status": 429, "message": "slow down"}', "429 Too Many Requests: slow down"),
+        (b'event: error\ndata: {"message": "gone mad", "code": 500}\n\n', "500 Internal Server Error: gone mad"),
+    ],
+)
+async def test_the_words_of_an_error_that_comes_with_200_are_told(body: bytes, words: str) -> None:
+    with Scripted(always(Answer(body))) as server:
+        async with asking(server.url, budget=0.001) as ask:
+            with pytest.raises(ModelUnavailable, match=re.escape(words)):
+                await ask()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])

@@ -21,6 +21,12 @@ from rlm.models.transport_errors import breakdown
         ({"Retry-After": formatdate(1_010, usegmt=True), "Date": formatdate(1_000, usegmt=True)}, 10),
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": ""}, None),
+        ({"Retry-After": "-5"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "9e999"}, None),
+        ({"Retry-After": "9" * 50}, None),
+        ({"Retry-After": "1000000009"}, 0),  # a time of day that is over
+        ({"Retry-After-Ms": "nan"}, None),
     ],
 )
 def test_retry_after_is_read_in_each_form(headers: dict[str, str], seconds: float | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rlm.config import network_settings
 from rlm.models.endpoint import OPENAI_HOST, Endpoint, Proxy, proxy_for, speaks_tls, tls_context
+from rlm.models.error_body import one_line
 from rlm.models.faults import Breakdown, Fault, Refusal, inside
 from rlm.models.lean_import import import_openai
 from rlm.models.normalize import mended
@@ -17,6 +18,7 @@ from rlm.models.transport_errors import breakdown
 from rlm.process.programs import know_processor
 
 CONNECT_TIMEOUT = 10.0
+REDIRECTS = 5
 
 _OUR_HEADERS = frozenset(
     {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"}
@@ -64,7 +66,6 @@ class Connection:
             with _faults(str(self._proxy or self.endpoint.host)):
                 async with await _post(sdk, body, headers) as stream:
                     self.reached = True
-                    _check_redirects(stream.response)
                     return await read_body(stream.response, heard)
         except Refusal:
             self.reached = True
@@ -78,10 +79,13 @@ class Connection:
         verify = tls_context(self.endpoint, environ)
         openai = import_openai()
         know_processor()
-        hooks = {} if f"{self.endpoint.url}/".startswith(OPENAI_HOST) else {"request": [_only_ours]}
+        ours = [] if f"{self.endpoint.url}/".startswith(OPENAI_HOST) else [_only_ours]
+        hooks = {"request": ours, "response": [_refuse_redirect]}
         way = {"proxy": self._proxy.url} if self._proxy else {}
         # what the environment says is read above; the HTTP client alone would fail on parts of it
-        http = openai.DefaultAsyncHttpxClient(verify=verify, trust_env=False, event_hooks=hooks, **way)
+        http = openai.DefaultAsyncHttpxClient(
+            verify=verify, trust_env=False, event_hooks=hooks, max_redirects=REDIRECTS, **way
+        )
         return openai.AsyncOpenAI(
             base_url=self.endpoint.url,
             default_query=self.endpoint.query,
@@ -129,11 +133,10 @@ async def _post(sdk: Any, body: dict[str, Any], headers: dict[str, Any]) -> Any:
         return await post(mended(body))
 
 
-def _check_redirects(response: Any) -> None:
-    """A redirect that turns a POST into a GET leads nowhere."""
-    moved = [each for each in response.history if each.status_code in (301, 302, 303)]
-    if moved:
-        where = moved[-1].headers.get("location", "")
+async def _refuse_redirect(response: Any) -> None:
+    """One that turns a POST into a GET leads nowhere. The others are followed."""
+    if response.status_code in (301, 302, 303):
+        where = one_line(response.headers.get("location", ""))
         raise Breakdown(f"the server redirects to {where}", lasting=True, hint="Set RLM_BASE_URL so.")
 
 
@@ -152,18 +155,12 @@ def _fault(error: Exception, host: str) -> Fault | None:
     openai = import_openai()
     match error:
         case openai.APIStatusError():
-            return _refusal(error.response)
+            return Refusal(error.response.status_code, error.response.text, error.response.headers)
+        case openai.APIConnectionError(__cause__=Breakdown() as fault):
+            return fault
         case openai.APIConnectionError() | OSError():
             return breakdown(error, host)
         case openai.APIError():  # an error object in the stream
             return inside(error.body)
     # while a body is read, the errors of the HTTP client come through as they are
     return breakdown(error, host) if type(error).__module__.partition(".")[0] in _TRANSPORT else None
-
-
-def _refusal(response: Any) -> Fault:
-    try:
-        _check_redirects(response)
-    except Breakdown as fault:
-        return fault
-    return Refusal(response.status_code, response.text, response.headers)

@@ -10,6 +10,8 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
+_TIMES_OF_DAY = 1e9  # seconds since 1970
+
 
 def message_and_code(text: str) -> list[str]:
     """The message and the code of an error body."""
@@ -70,11 +72,17 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     plain = {name.lower(): value.strip() for name, value in headers.items()}
     try:
         if "retry-after-ms" in plain:
-            return max(0.0, float(plain["retry-after-ms"]) / 1000)
+            return _sensible(float(plain["retry-after-ms"]) / 1000)
         wanted = plain.get("retry-after", "")
-        return max(0.0, float(wanted)) if wanted[:1].isdigit() else _until(wanted, plain.get("date", ""))
+        return _sensible(float(wanted)) if wanted[:1].isdigit() else _until(wanted, plain.get("date", ""))
     except ValueError:
         return None
+
+
+def _sensible(seconds: float) -> float | None:
+    """Some send the time of day when they mean the seconds until then. What cannot be meant is nothing."""
+    seconds = seconds - time.time() if seconds > _TIMES_OF_DAY else seconds
+    return max(0.0, seconds) if seconds < _TIMES_OF_DAY else None
 
 
 def _until(date: str, now: str) -> float | None:

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from rlm.errors import ContentFiltered, ContextTooLong, CredentialsError, ModelError, ModelUnavailable, RlmError
+from rlm.messages import Wire
 from rlm.models import error_patterns as said
 from rlm.models.error_body import message_and_code, provider_words, retry_after, status_line
 
@@ -168,6 +169,15 @@ _TABLE: tuple[tuple[Callable[[int, str], bool], _Sentence], ...] = (
 
 def _sentence(status: int, text: str) -> _Sentence:
     return next((sentence for fits, sentence in _TABLE if fits(status, text.lower())), _REST)
+
+
+def error_in(body: Wire) -> Any:
+    """The error that a body or a piece of a stream holds, under whatever name; None if it holds none."""
+    if body.get("error"):
+        return body["error"]
+    words = [body.get(name) for name in ("message", "detail", "msg", "error_msg")]
+    without = "choices" not in body and any(isinstance(said, str | list) and said for said in words)
+    return body if without else None
 
 
 def inside(error: Any) -> Refusal | Breakdown:

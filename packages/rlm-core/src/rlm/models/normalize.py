@@ -10,7 +10,7 @@ from typing import Any
 
 from rlm.adaptation import call_arguments, call_name
 from rlm.messages import Ending, Reply, Usage, Wire, assistant, ending
-from rlm.models.faults import Breakdown, inside
+from rlm.models.faults import Breakdown, error_in, inside
 
 _CHARACTERS_PER_TOKEN = 4
 _IMPOSSIBLE = 1e12  # tokens
@@ -31,8 +31,8 @@ def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = 
     """
     if not isinstance(body, dict):
         raise Breakdown("the reply is no JSON object", unreadable=True)
-    if body.get("error"):
-        raise inside(body["error"])
+    if (error := error_in(body)) is not None:
+        raise inside(error)
     choice = _choice(body.get("choices"))
     received, written = message(choice["message"], fresh)
     finish = str(choice.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop"))
@@ -40,7 +40,7 @@ def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = 
         raise Breakdown(f"the reply broke off with an error (finish_reason {finish})")
     made = assistant(received, written)
     if not (made.calls or made.text.strip()) and ending(finish) is Ending.STOP:
-        raise Breakdown("the model sent an empty message", unreadable=True, few=True, hint=_EMPTY)
+        raise Breakdown("The model sent an empty message", unreadable=True, few=True, hint=_EMPTY)
     return Reply(made, usage(body.get("usage"), prompt_size, received), finish)
 
 
@@ -86,7 +86,7 @@ def _legacy(kept: Wire) -> list[Wire]:
 def _calls(calls: Any, fresh: Callable[[], str]) -> list[Wire]:
     """The calls, each with an id of its own. Of an empty list nothing is left: some refuse it."""
     sound: list[Wire] = []
-    for call in calls if isinstance(calls, list) else []:
+    for call in calls if isinstance(calls, list) else [calls] if calls else []:
         if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
             raise Breakdown("the reply holds a tool call without a function", unreadable=True)
         taken = {other["id"] for other in sound}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
@@ -52,11 +53,11 @@ async def _and_then(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator
 
 
 def _read_whole(body: bytes, encoding: str) -> Any:
-    text = body.decode(errors="replace")
-    try:
+    text = body.decode(json.detect_encoding(body), errors="replace")
+    with suppress(ValueError, RecursionError):
         return sse.whole(text)
-    except (ValueError, RecursionError):
-        pass
+    with suppress(ValueError, RecursionError):
+        return _of_lines(text)
     if page := web_page(text):
         raise Breakdown(f"{page} in place of an answer")
     if not text.strip():
@@ -64,6 +65,20 @@ def _read_whole(body: bytes, encoding: str) -> Any:
     if encoding in ("br", "zstd"):  # else the HTTP client has unpacked it
         raise Breakdown(f"the reply is compressed with {encoding}, which nobody asked for", unreadable=True)
     raise Breakdown("the reply is cut off, or no JSON", unreadable=True)
+
+
+def _of_lines(text: str) -> Any:
+    """Of a stream that is no stream of events: one chunk a line.
+
+    Raises:
+        ValueError: it is none.
+    """
+    chunks, assembler = list(sse.payloads(text)), Assembler()
+    if not all(isinstance(chunk, dict) and '"delta"' in json.dumps(chunk) for chunk in chunks):
+        raise ValueError("these are no chunks")
+    for chunk in chunks:
+        assembler.add(chunk)
+    return assembler.body()
 
 
 async def _read_events(chunks: AsyncIterator[bytes], heard: Heard) -> Wire:

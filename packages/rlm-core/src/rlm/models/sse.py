@@ -20,6 +20,7 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _PREAMBLE = re.compile(r"\s*(?:(?::[^\r\n]*)?[\r\n]\s*)*")  # blanks, and comments that keep a connection alive
 _FIELD = re.compile(r"(data|event|id|retry)\s*:")
 _LONGEST_FIELD = len("event:")
+_DECODER = json.JSONDecoder()
 
 
 class Decoder:
@@ -59,20 +60,16 @@ class Decoder:
 
 
 def payloads(data: str) -> Iterator[Any]:
-    """The JSON of an event: one value, or one a line where the blank lines between events were forgotten.
+    """The JSON of an event: one value, or several where the blank lines between events were forgotten.
 
     Raises:
         ValueError: it is not JSON.
     """
-    if data.strip() in ("", DONE):
-        return
-    try:
-        yield json.loads(data)
-    except ValueError:
-        if "\n" not in data:
-            raise
-        for line in data.split("\n"):
-            yield from payloads(line)
+    rest = data.strip()
+    while rest not in ("", DONE):
+        value, end = _DECODER.raw_decode(rest)
+        yield value
+        rest = rest[end:].lstrip().removeprefix(DONE).lstrip()
 
 
 def kind_of(start: bytes) -> Literal["events", "whole"] | None:
@@ -96,7 +93,7 @@ def whole(text: str) -> Any:
         ValueError: it is not JSON, or there is more.
     """
     text = _begins(text.removeprefix("\ufeff"))
-    value, end = json.JSONDecoder().raw_decode(text)
+    value, end = _DECODER.raw_decode(text)
     if text[end:].strip() not in ("", DONE, f"data: {DONE}", f"data:{DONE}"):
         raise ValueError("something follows the JSON")
     return value

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from rlm.messages import Wire
-from rlm.models.faults import Breakdown, inside
+from rlm.models.faults import Breakdown, error_in, inside
 from rlm.models.normalize import text_of
 
 _NAMES = frozenset({"role", "id", "type", "index", "format"})
@@ -36,8 +36,8 @@ class Assembler:
         """
         if not isinstance(chunk, dict):
             raise Breakdown("the stream holds something that is no JSON object", unreadable=True)
-        if chunk.get("error"):
-            raise inside(chunk["error"])
+        if (error := error_in(chunk)) is not None:
+            raise inside(error)
         self._usage = chunk.get("usage") or self._usage
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else {}
@@ -93,6 +93,8 @@ class Calls:
             self.made.append(call)
             self._places[_index(piece)] = call
         have = call.get("function", {}).get("arguments")
+        if isinstance(have, dict) and isinstance(function.get("arguments"), dict):
+            function["arguments"], call["function"]["arguments"] = None, have | function["arguments"]
         if isinstance(have, str) and _says_again(function.get("arguments"), have):
             call["function"]["arguments"] = function.pop("arguments")
         _merge_name(call, function)

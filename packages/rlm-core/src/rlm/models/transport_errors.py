@@ -19,6 +19,7 @@ _BROKEN_OFF = frozenset({"ReadError", "WriteError", "RemoteProtocolError", "EndO
 def breakdown(error: BaseException, host: str) -> Breakdown:
     """Why `host` gave no answer. The innermost exception is where the system says what happened."""
     chain = list(_chain(error))
+    host = _redirected_to(chain) or host
     root, names = chain[-1], {type(link).__name__ for link in chain}
     tls = [link for link in chain if isinstance(link, ssl.SSLError) and not isinstance(link, _UNDER_WAY)]
     if tls:
@@ -28,9 +29,26 @@ def breakdown(error: BaseException, host: str) -> Breakdown:
         return Breakdown(f"{host} refuses to connect ({why})", lasting=True, hint=PROXY)
     if _speaks_tls(root):
         return Breakdown(f"{host} speaks https, not http", lasting=True, hint="Set RLM_BASE_URL to an https:// URL.")
+    if "TooManyRedirects" in names:
+        return Breakdown(f"{host} redirects again and again", lasting=True, hint="Check RLM_BASE_URL.")
     if "DecodingError" in names:
         return Breakdown("the reply cannot be decompressed", unreadable=True)
     return _unanswered(chain, names, host)
+
+
+def _redirected_to(chain: Sequence[BaseException]) -> str:
+    """The host that failed, if it is not the one that was asked first."""
+    asked = list(filter(None, map(_asked, chain)))
+    return asked[-1] if asked and asked[-1] != asked[0] else ""
+
+
+def _asked(error: BaseException) -> str:
+    """The host of the request that an exception of the HTTP client speaks of, if it does."""
+    try:
+        host: str = error.request.url.netloc.decode()  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError):
+        return ""
+    return host
 
 
 def _unanswered(chain: Sequence[BaseException], names: set[str], host: str) -> Breakdown:
