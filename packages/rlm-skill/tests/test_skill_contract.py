@@ -67,7 +67,7 @@ BROKEN = {
     "sync run": (in_code("async def run", "def run"), "src/wordy/wordy.py:4", "`run` is not async"),
     "bad syntax": (in_code(HEAD, "async def run(:"), "src/wordy/wordy.py:4", "this is not valid Python"),
     "null bytes": (write("src/wordy/wordy.py", b"\0"), "src/wordy/wordy.py", "this cannot be read|not valid Python"),
-    "not UTF-8": (write("src/wordy/__init__.py", b"x = '\xff'"), "src/wordy/__init__.py", "this cannot be read"),
+    "not UTF-8": (write("src/wordy/__init__.py", b"x = '\xff'"), "src/wordy/__init__.py", "valid Python: .unicode error"),
     "too deep": (write("src/wordy/wordy.py", b"(" * 100_000), "src/wordy/wordy.py:1", "valid Python"),
     "help": (in_code("longest: bool", "help: bool"), "src/wordy/wordy.py:4", "a parameter called `help`"),
     "generator": (in_code("    return counts", "    yield counts"), "src/wordy/wordy.py:4", "is an async generator"),
@@ -264,6 +264,7 @@ def test_no_folder_is_a_finding(tmp_path):
         ("context", "rlm needs"),
         ("uv", "rlm needs"),
         ("git", "the shell needs"),
+        ("cd", "the shell itself"),
         ("Search", "the rule"),
         ("web-search", "the rule"),
         ("2fast", "the rule"),
@@ -290,6 +291,31 @@ def test_a_folder_with_a_bad_name_gets_that_one_finding_with_a_better_name(skill
     (finding,) = check_skill(skill.rename(skill.with_name("Web-Search 2")))
     assert "'Web-Search 2'" in finding.wrong
     assert "'websearch2'" in finding.write
+
+
+def test_source_files_may_have_any_encoding_that_python_reads(skill):
+    for code in ("\ufeff{}".encode(), "# -*- coding: latin-1 -*-\r\n# Grüße\r\n{}".encode("latin-1")):
+        source = (skill / "src/wordy/wordy.py").read_text().removeprefix("\ufeff").replace("\n", "\r\n")
+        head, _, brace = code.partition(b"{}")
+        (skill / "src/wordy/wordy.py").write_bytes(head + source.encode() + brace)
+        assert check_skill(skill) == ()
+        (skill / "src/wordy/wordy.py").write_text(source.replace("\r\n", "\n"))
+    card = (skill / "SKILL.md").read_text()
+    (skill / "SKILL.md").write_bytes(b"\xef\xbb\xbf" + card.replace(": ", ":\t").replace("\n", "\r\n").encode())
+    assert check_skill(skill) == ()
+
+
+def test_a_package_may_lie_beside_its_project_file(skill):
+    (skill / "src/wordy").rename(skill / "wordy")
+    assert ["the wheel would not hold wordy"] == [finding.wrong for finding in check_skill(skill)]
+    in_project('"src/wordy"', '"wordy"')(skill)
+    assert check_skill(skill) == ()
+
+
+def test_a_name_that_a_program_of_the_system_has_is_advised_against(tmp_path):
+    finding = check_skill(scaffold("who", tmp_path))[0]
+    assert finding.level is Level.ADVICE
+    assert "comes first in a shell" in finding.wrong
 
 
 def test_a_finding_cannot_steer_a_terminal(skill):

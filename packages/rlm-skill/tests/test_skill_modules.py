@@ -225,6 +225,25 @@ def test_a_sync_run_is_counted_too(notebook):
     assert notebook.calls == ["plain"]
 
 
+OBJECTS = {
+    "partial": "import functools\n\n\nasync def say(text: str, n: int) -> str:\n    return text * n\n\n\n"
+    "run = functools.partial(say, n=2)\n",
+    "object": "class Say:\n    __hash__ = None\n\n    async def __call__(self, text: str) -> str:\n"
+    "        return text * 2\n\n\nrun = Say()\n",
+}
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+async def test_a_run_that_is_an_object_is_called_counted_and_has_flags(notebook, bench, kind):
+    name = f"of{kind}"
+    notebook.write(name, OBJECTS[kind])
+    notebook.preload(name)
+    assert await notebook.cell(f"await {name}('ab')") == "abab"
+    assert notebook.calls == [name]
+    bench.command(name)
+    assert tuple(bench.call(name, "--text", "x")) == (0, "xx\n", "")
+
+
 def test_other_imports_are_none_of_the_hooks_business(notebook):
     (notebook.path / "ordinary.py").write_text("def run(): pass")
     notebook.preload("finder")

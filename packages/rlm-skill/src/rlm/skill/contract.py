@@ -11,13 +11,14 @@ the command).
 """
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from .finding import Finding, Level, read_text
 from .frontmatter import FrontMatterError, read_front_matter
 from .names import PREFIX, RULE, printable, suggest_name, wrong_with_name
-from .project import check_project
+from .project import check_project, package_folder
 from .scaffolding import PLACEHOLDER, template_folder
 from .source import check_code
 
@@ -52,7 +53,7 @@ def check_skill(directory: str | os.PathLike[str]) -> tuple[Finding, ...]:
     findings = [
         *_check_path(folder),
         *check_project(folder / "pyproject.toml", name),
-        *check_code(folder / "src" / name, name),
+        *check_code(package_folder(folder, name), name),
         *_check_skill_file(folder / "SKILL.md", name),
     ]
     return tuple(sorted(findings, key=lambda finding: finding.level.rank))
@@ -92,6 +93,9 @@ def _check_path(folder: Path) -> list[Finding]:
     found = []
     if printable(str(folder)) != str(folder):
         found.append(Finding(Level.BROKEN, folder, "the path holds control characters", "a plain path"))
+    if program := shutil.which(skill_name(folder), path=os.defpath):  # noqa: TID251 - it is named, not started
+        wrong = f"{program} comes first in a shell, so that agents have this skill as a function alone"
+        found.append(Finding(Level.ADVICE, folder, wrong, "another name throughout"))
     if "_" in skill_name(folder):
         wrong = "agentskills.io allows no underscore in a name, so other agents will not load this SKILL.md"
         found.append(Finding(Level.ADVICE, folder, wrong, f"{suggest_name(folder.name)!r} throughout"))

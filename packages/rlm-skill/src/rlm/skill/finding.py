@@ -45,15 +45,24 @@ class Finding:
 
 
 def read_text(path: Path) -> str:
-    """Read a source file as UTF-8.
+    """Read a text file as UTF-8, with or without a byte-order mark.
 
     Raises:
         OSError: If it cannot be read, or is larger than any source file.
         UnicodeDecodeError: If it is not UTF-8.
+    """
+    return read_bytes(path).decode("utf-8-sig")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a source file.
+
+    Raises:
+        OSError: If it cannot be read, or is larger than any source file.
     """
     if not path.is_file():
         path.stat()  # says that it is missing
         raise OSError("this is no plain file")
     if path.stat().st_size > _LARGEST:
         raise OSError(f"{path.name} is larger than {_LARGEST:,} bytes")
-    return path.read_text(encoding="utf-8")
+    return path.read_bytes()

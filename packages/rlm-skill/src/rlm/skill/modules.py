@@ -43,12 +43,13 @@ def preload(names: Iterable[str], namespace: MutableMapping[str, Any], on_call: 
 
 
 def make_callable(module: ModuleType, on_call: OnCall | None = None) -> None:
-    """Let a skill's module be called as its `run` is. A module without a function `run` is left as it is."""
+    """Let a skill's module be called as its `run` is. A module without a `run` that can be called is left as it is."""
     run = getattr(module, "run", None)
-    if not inspect.isfunction(run):
+    if not callable(run):
         return
     vars(module).setdefault("__all__", ["run"])  # help() shows only this of what is defined in another file
-    if on_call and run not in _COUNTED:  # a module that is reloaded has a new one
+    counted = inspect.isfunction(run) and run in _COUNTED  # a module that is reloaded has a new one
+    if on_call and not counted:
         vars(module)["run"] = _counted(run, module.__name__, on_call)
     module.__class__ = SkillModule
 

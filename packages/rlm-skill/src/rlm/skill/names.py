@@ -35,6 +35,15 @@ _PROGRAMS = {
     "patch", "perl", "ps", "python", "python3", "rg", "rm", "ruby", "sed", "sh", "sleep", "sort", "ssh",
     "sudo", "tail", "tar", "tee", "touch", "tr", "uname", "uvx", "wc", "wget", "which", "xargs",
 }
+
+# A shell would run its own, or not understand the line.
+_OF_SHELLS = {
+    "alias", "bg", "bind", "builtin", "caller", "case", "cd", "command", "compgen", "complete", "coproc", "declare",
+    "dirs", "disown", "do", "done", "enable", "esac", "export", "false", "fc", "fg", "fi", "function", "getopts",
+    "hash", "history", "jobs", "let", "local", "logout", "mapfile", "popd", "printf", "pushd", "pwd", "read",
+    "readarray", "readonly", "select", "set", "shift", "shopt", "source", "suspend", "then", "time", "times", "trap",
+    "true", "type", "typeset", "ulimit", "umask", "unalias", "unset", "until", "wait",
+}
 # fmt: on
 
 
@@ -54,6 +63,7 @@ def wrong_with_name(name: str) -> str | None:
         "is a Python builtin": hasattr(builtins, name),
         "is a name that rlm needs itself": name in _OURS,
         "is a program that the shell needs": name in _PROGRAMS,
+        "is a command of the shell itself": name in _OF_SHELLS,
     }
     return next((wrong for wrong, holds in wrongs.items() if holds), None)
 

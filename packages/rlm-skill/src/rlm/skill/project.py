@@ -31,6 +31,12 @@ def check_project(path: Path, name: str) -> list[Finding]:
     return list(_check(_File(path, text), document, project, name))
 
 
+def package_folder(folder: Path, name: str) -> Path:
+    """Where the package lies in the source tree: in src, or beside pyproject.toml."""
+    flat = folder / name
+    return flat if (flat / "__init__.py").is_file() and not (folder / "src" / name).exists() else folder / "src" / name
+
+
 class _File:
     """A file that findings point into."""
 
@@ -108,11 +114,12 @@ def _check_contents(file: _File, document: dict[str, Any], name: str) -> Iterato
 def _check_hatch(file: _File, build: dict[str, Any], name: str) -> Iterator[Finding]:
     wheel = _in(build, "targets", "wheel")
     packages = wheel.get("packages", build.get("packages"))
-    write = f'[tool.hatch.build.targets.wheel] packages = ["src/{name}"]'
+    place = package_folder(file.path.parent, name).relative_to(file.path.parent).as_posix()
+    write = f'[tool.hatch.build.targets.wheel] packages = ["{place}"]'
     if not build:
         yield file.finding(Level.BROKEN, "hatchling is not told what to put into the wheel", write, *_BUILD)
-    elif packages is not None and f"src/{name}" not in {entry.rstrip("/") for entry in _listed(packages)}:
-        yield file.finding(Level.BROKEN, f"the wheel would not hold src/{name}", write, *_BUILD)
+    elif packages is not None and place not in {entry.removeprefix("./").rstrip("/") for entry in _listed(packages)}:
+        yield file.finding(Level.BROKEN, f"the wheel would not hold {place}", write, *_BUILD)
     elif f"{name}/SKILL.md" not in _table(wheel.get("force-include")).values():
         write = f'[tool.hatch.build.targets.wheel.force-include] "SKILL.md" = "{name}/SKILL.md"'
         wrong = "the wheel does not hold SKILL.md, so it is read from the source folder as long as that is there"

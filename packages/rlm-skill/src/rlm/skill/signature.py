@@ -1,5 +1,6 @@
 """A skill's `run` as a value: what it takes, what it gives, and how a model is told of it."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,16 +76,23 @@ def read_signature(run: Callable[..., Any], name: str | None = None) -> Signatur
     Raises:
         NameError: If an annotation names something that is not there at run time.
     """
-    hints = get_type_hints(run, include_extras=True)
-    doc = read_docstring(inspect.getdoc(run))
+    hints = get_type_hints(_function(run), include_extras=True)
+    doc = read_docstring(inspect.getdoc(run if inspect.isroutine(run) else _function(run)))
     parameters = tuple(
         Parameter(p.name, hints.get(p.name, Any), p.default, doc.args.get(p.name, ""), p.kind)
         for p in inspect.signature(run).parameters.values()
     )
     return Signature(
-        name=name or run.__module__.partition(".")[0],
+        name=name or _function(run).__module__.partition(".")[0],
         parameters=parameters,
         returns=hints.get("return", Any),
         doc=doc.text,
-        is_async=inspect.iscoroutinefunction(run),
+        is_async=inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(_function(run)),
     )
+
+
+def _function(run: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of an object that can be called as one: the hints are there."""
+    if isinstance(run, functools.partial):
+        return _function(run.func)
+    return run if inspect.isroutine(run) else type(run).__call__

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .docstring import read_docstring
-from .finding import Finding, Level, read_text
+from .finding import Finding, Level, read_bytes
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -37,7 +37,7 @@ def _parse(path: Path) -> tuple[ast.Module, list[Finding]]:
     nothing = ast.Module(body=[], type_ignores=[])
     try:
         with warnings.catch_warnings(action="ignore"):  # an invalid escape is not ours to report
-            return ast.parse(read_text(path)), []
+            return ast.parse(read_bytes(path)), []  # Python knows which encoding the file declares
     except SyntaxError as error:
         wrong = f"this is not valid Python: {error.msg}"
         return nothing, [Finding(Level.BROKEN, path, wrong, "valid Python", line=error.lineno)]
