@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -446,6 +448,61 @@ def test_everyday_work_goes_on(boxed: Make) -> None:
     _, results = run_cells(boxed, cells, **limits)
     assert len(WORK) >= 12
     assert {} == {name: said for name, said in zip(WORK, results, strict=True) if not said.endswith("RESULT True\n")}
+
+
+PATHS = re.compile(r"(?:^|[\s(`])(/[^\s()`:;,]+)", re.MULTILINE)
+
+
+def test_every_path_that_the_prompt_names_is_there_in_the_box(tmp_path: Path) -> None:
+    """In a folder of a repository whose root, and whose Python, lie in a home; with packages that do, too."""
+    home, repository, data = tmp_path / "home", tmp_path / "home/repository", tmp_path / "home/data"
+    write(repository / ".git", "gitdir: elsewhere\n")
+    for folder in (repository, home):
+        write(folder / ".agents/skills/notes/SKILL.md", f"---\nname: of-{folder.name}\ndescription: x\n---\n")
+        write(folder / ".agents/skills/notes/scripts/help", "help")
+    write(home / ".ssh/SKILL.md", "---\nname: out\ndescription: x\n---\n")
+    (repository / ".agents/skills/out").symlink_to(home / ".ssh")
+    write(repository / "AGENTS.md", "Be kind.")
+    write(repository / ".venv/pyvenv.cfg", "")
+    (repository / ".venv/bin").mkdir()
+    (repository / ".venv/bin/python").symlink_to(sys.executable)
+    write(data / f"rlm/packages/{sys.version_info[0]}.{sys.version_info[1]}/added.py", "V = 7")
+    write(home / "context.txt", "data")
+    given = {
+        "HOME": str(home),
+        "XDG_DATA_HOME": str(data),
+        "RLM_SANDBOX": "bwrap",
+        "RLM_CONTEXT": str(home / "context.txt"),
+        "RLM_MODEL": "scripted",
+    }
+    with Scripted(text("end")) as server:
+        Rlm(repository, given | {"RLM_BASE_URL": server.url})("go")
+        told = sorted(set(PATHS.findall(str(server.requests[0].messages[0]["content"]))))
+    assert {
+        str(path)
+        for path in (
+            repository / "work",
+            repository / ".agents/skills/notes/SKILL.md",
+            home / ".agents/skills/notes/SKILL.md",
+            repository / "AGENTS.md",
+            repository / ".venv/bin/python",
+        )
+    } <= set(told)
+    cells = [
+        f"import os, added\nadded.V, context, [path for path in {told} if not os.access(path, os.R_OK)]",
+        f"open('{repository}/.agents/skills/notes/scripts/help').read(), os.path.exists('{home}/.ssh')",
+        f"!{repository}/.venv/bin/python -c 'print(6 * 7)'",
+    ]
+    with Scripted(*(call("ipython", code=code) for code in cells), text("end")) as server:
+        done = Rlm(repository, given | {"RLM_BASE_URL": server.url})("go")
+    assert ["(7, 'data', [])\n", "('help', False)\n", "42\n"] == max(
+        done.sessions, key=lambda each: len(each.results)
+    ).results
+
+
+def write(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
 
 
 def test_with_sandbox_net_the_network_is_there_and_the_header_says_so(boxed: Make) -> None:

@@ -67,7 +67,7 @@ BROKEN = {
     "sync run": (in_code("async def run", "def run"), "src/wordy/wordy.py:4", "`run` is not async"),
     "bad syntax": (in_code(HEAD, "async def run(:"), "src/wordy/wordy.py:4", "this is not valid Python"),
     "null bytes": (write("src/wordy/wordy.py", b"\0"), "src/wordy/wordy.py", "this cannot be read|not valid Python"),
-    "not UTF-8": (write("src/wordy/__init__.py", b"x = '\xff'"), "src/wordy/__init__.py", "valid Python: .unicode error"),
+    "not UTF-8": (write("src/wordy/__init__.py", b"x = '\xff'"), "src/wordy/__init__.py:1", "Python: .unicode error"),
     "too deep": (write("src/wordy/wordy.py", b"(" * 100_000), "src/wordy/wordy.py:1", "valid Python"),
     "help": (in_code("longest: bool", "help: bool"), "src/wordy/wordy.py:4", "a parameter called `help`"),
     "generator": (in_code("    return counts", "    yield counts"), "src/wordy/wordy.py:4", "is an async generator"),

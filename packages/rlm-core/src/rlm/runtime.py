@@ -29,6 +29,7 @@ from rlm.errors import ConfigError
 from rlm.kernel import Zygote
 from rlm.node import Earlier, Node, Order, Shared
 from rlm.process import files
+from rlm.process.interpreter import project_python
 from rlm.result import RunResult
 from rlm.sandbox import open_inspection
 from rlm.scratch import private_folder
@@ -66,7 +67,7 @@ class Tree:
         key = key_or_none(state_folder(), make=True)  # before the sandbox is made, which hides it
         async with AsyncExitStack() as stack:
             walls = await stack.enter_async_context(
-                open_walls(config, order.cwd, self.shared.folder, self.shared.environment)
+                open_walls(config, order.cwd, self.shared.folder, self.shared.environment, self._told_of(order))
             )
             shared = replace(self.shared, walls=walls)
             if walls is not None:
@@ -80,6 +81,15 @@ class Tree:
             self.session = self._open_session(order, key)
             shared.ledger.carry_on(self.session.agents, self.session.tree_usage)
             return await Node(shared, order, self.session).run()
+
+    def _told_of(self, order: Order) -> list[Path]:
+        """What the prompt names outside of the project: it must be there for a cell in a sandbox, too."""
+        config, cwd = order.config, files.resolve(order.cwd)
+        if config.sandbox == "off" or not config.tools:
+            return []
+        python = project_python(cwd, self.shared.environment)
+        environment = [Path(cwd, python).parents[1]] if python.endswith("/bin/python") else []
+        return [*environment, *self.shared.briefing.files(cwd)]
 
     def _open_session(self, order: Order, key: SigningKey | None) -> Session:
         config, redactor, told = order.config, redactor_of(order.config), VERSION

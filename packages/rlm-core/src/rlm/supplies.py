@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,9 +83,11 @@ async def open_models(config: Config, *, stream: bool) -> AsyncIterator[Models]:
 
 @asynccontextmanager
 async def open_walls(
-    config: Config, cwd: Path, folder: Path, environment: Mapping[str, str]
+    config: Config, cwd: Path, folder: Path, environment: Mapping[str, str], shown: Iterable[Path] = ()
 ) -> AsyncIterator[SandboxPolicy | None]:
     """The policy of the sandbox for a run in `cwd`, tried; None if none is asked for. `folder` is for sockets.
+
+    What is `shown` can be read in it, wherever it lies.
 
     Raises:
         ConfigError: it is not to be had here.
@@ -102,6 +104,7 @@ async def open_walls(
         memory=config.sandbox_memory * MEGABYTE,
         file_size=config.sandbox_file_size * MEGABYTE,
         private=key_folders(state_folder()),
+        shown=shown,
     ) as policy:
         try:
             async with Box(policy, folder) as box:

@@ -24,6 +24,7 @@ from pathlib import Path
 from rlm.errors import ConfigError
 from rlm.process import files
 from rlm.process.groups import Groups
+from rlm.process.packages_folder import packages_folder
 from rlm.process.programs import find_program
 from rlm.sandbox.git import GitAccess, git_access, held
 from rlm.sandbox.placeholders import placeholders
@@ -47,7 +48,6 @@ _TOOLCHAINS = (
     *(".pyenv", ".rbenv", ".nodenv", ".asdf", ".nvm", ".volta", ".bun", ".deno", ".rustup", ".sdkman", ".ghcup"),
     *("miniconda3", "miniforge3", "anaconda3", "go/bin", ".local/pipx", ".local/lib"),
     *(f".local/share/{name}" for name in ("uv/python", "uv/tools", "mise", "pipx", "pnpm", "fnm", "rtx")),
-    ".local/share/rlm/packages",
 )
 
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup")
@@ -126,11 +126,12 @@ def open_policy(
     memory: int,
     file_size: int,
     private: Iterable[Path] = (),
+    shown: Iterable[Path] = (),
 ) -> Iterator[SandboxPolicy]:
     """The policy for a run in `cwd`, whose sessions are kept in `sessions` and whose sockets are in `runtime`.
 
     `guest` is the environment of what runs in the box: where the user's home and commands are. `private` are folders of
-    the host alone, wherever they are.
+    the host alone, wherever they are. What is `shown` can be read though it lies in a hidden place.
 
     Raises:
         ConfigError: there is no sandbox here, or this folder cannot be protected.
@@ -151,7 +152,8 @@ def open_policy(
         groups = Groups()
         stack.callback(groups.close)
         sources = stack.enter_context(Sources())
-        readable = _readable(cwd, hidden, homes, guest.get("PATH", ""), project, net=net)
+        programs = map(Path, filter(None, guest.get("PATH", "").split(os.pathsep)))
+        readable = _readable(cwd, hidden, homes, [*programs, packages_folder(guest), *shown], project, net=net)
         yield SandboxPolicy(
             cwd=cwd,
             git=project,
@@ -267,14 +269,13 @@ def _python() -> list[Path]:
 
 
 def _readable(
-    cwd: Path, hidden: Iterable[Path], homes: Iterable[Path], commands: str, project: GitAccess, *, net: bool
+    cwd: Path, hidden: Iterable[Path], homes: Iterable[Path], named: Iterable[Path], project: GitAccess, *, net: bool
 ) -> dict[Path, Path]:
     """What is needed although it lies in a hidden place (our Python, the user's programs, skills), and where it is."""
-    programs = map(Path, filter(None, commands.split(os.pathsep)))
     of_user = (home / name for home in homes for name in (*_TOOLCHAINS, ".agents/skills"))
     resolver = [_RESOLVER.resolve()] if net else []
     found: dict[Path, Path] = {}
-    for path in sorted({*_python(), *programs, *of_user, *project.readable, *resolver}):
+    for path in sorted({*_python(), *named, *of_user, *project.readable, *resolver}):
         within = any(_inside(path, place) for place in hidden)
         real = resolve_outside(path, cwd) if within else None
         if real is None or not os.access(real, os.F_OK) or _is_seen(path, real, found):

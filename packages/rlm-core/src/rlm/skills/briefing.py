@@ -57,6 +57,12 @@ class Briefing:
         """What the AGENTS.md files say."""
         return self._project_text(cwd) if self._context_files else ""
 
+    def files(self, cwd: Path) -> list[Path]:
+        """What the prompt names by its path: the files of skills, the folders of notes, and each AGENTS.md."""
+        skills = [skill.skill_file for skill in self.look().installed if skill.skill_file and not skill.broken]
+        notes = [note.path.parent for note in self._notes(cwd) if note.offered]
+        return [*skills, *notes, *(project_files(cwd) if self._context_files else ())]
+
     def skills_text(self, cwd: Path, tools: Collection[str]) -> str:
         """The part of the system prompt that lists the skills; empty without a tool that could use one."""
         if not {"ipython", "bash"} & set(tools):
@@ -84,6 +90,13 @@ def _line(name: str, description: str, path: Path | None) -> str:
     about = f": {description}" if description else ""
     where = f" ({path})" if path and str(path).isprintable() else ""
     return f"- {name}{about}{where}"
+
+
+def project_files(cwd: Path) -> list[Path]:
+    """The AGENTS.md files of which `project_text` tells."""
+    folders = project_folders(cwd)
+    with reading_beneath(folders[0]) as read:
+        return [path for path, _ in _agents_files(folders, read)]
 
 
 def project_text(cwd: Path) -> str:
