@@ -242,6 +242,14 @@ def test_retries_are_told_with_the_wait_but_not_for_ever(run: Run) -> None:
     assert len(run.lines) == TOLD_RETRIES
 
 
+def test_a_pause_that_is_over_is_a_try(run: Run) -> None:
+    run(Retried("503 overloaded", 1, 12.0))
+    run.later(11)
+    assert "retry in 1.0 s: 503 overloaded" in run.shown()[0]
+    run.later(1)
+    assert "trying again: 503 overloaded" in run.shown()[0]
+
+
 def test_nobody_waits_long_in_silence(run: Run) -> None:
     run(Retried("429 slow down", 9, 60.0))
     run(Waiting("no answer for 25 s", 40.0))
