@@ -22,6 +22,7 @@ class Adaptation(StrEnum):
     SHORT_IDS = "short_ids"  # Mistral: nine letters and digits
     PLAIN_FIELDS = "plain_fields"  # Groq, Cerebras: no field that the chat format does not know
     SOUND_CALLS = "sound_calls"  # llama.cpp, vLLM: arguments that are a JSON object, plain names
+    TEXT_CONTENT = "text_content"  # llama.cpp, LM Studio: "" and not null beside calls; others want null, as we send it
     ROLE_ORDER = "role_order"  # Mistral, Gemini and many templates: no user message after a tool's or a user's
     JOINED_USERS = "joined_users"  # user messages that a drop left in a row become one
     NEWEST_SUMMARY = "newest_summary"  # older summaries go
@@ -86,6 +87,12 @@ def _plain_call(call: Wire) -> Wire:
     return {"id": call["id"], "type": call["type"], "function": function}
 
 
+def _text_content(message: Message) -> Message:
+    if not isinstance(message, Assistant) or message.received.get("content") is not None:
+        return message
+    return assistant({**message.received, "content": ""}, message.written)
+
+
 def _sound_calls(message: Message) -> Message:
     return _each_call(message, _sound_call)
 
@@ -115,4 +122,5 @@ _CHANGES: dict[Adaptation, Callable[[Message], Message]] = {
     Adaptation.SHORT_IDS: _short_ids,
     Adaptation.PLAIN_FIELDS: _plain_fields,
     Adaptation.SOUND_CALLS: _sound_calls,
+    Adaptation.TEXT_CONTENT: _text_content,
 }

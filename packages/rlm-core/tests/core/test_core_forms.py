@@ -148,6 +148,7 @@ def odd(**function: str) -> Reply:
     [
         (Adaptation.SHORT_IDS, odd()),
         (Adaptation.PLAIN_FIELDS, odd()),
+        (Adaptation.TEXT_CONTENT, odd()),
         (Adaptation.SOUND_CALLS, odd(name="no such tool", arguments='{"code": "1')),
     ],
 )

@@ -146,6 +146,7 @@ def test_a_number_out_of_range_is_no_long_context(words: str) -> None:
         ({"message": "bad key", "code": "403"}, CredentialsError),
         ({"message": "You have insufficient_quota"}, ModelError),
         ({"message": "overloaded", "code": 529}, ModelUnavailable),
+        ({"message": "no", "type": "invalid_request_error"}, ModelError),
         ({"message": "internal", "code": "server_error"}, ModelUnavailable),
         ("something", ModelUnavailable),
     ],

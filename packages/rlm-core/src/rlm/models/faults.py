@@ -187,6 +187,6 @@ def inside(error: Any) -> Refusal | Breakdown:
     text = json.dumps({"error": wire})
     if code.isdecimal() and 400 <= int(code) <= 599:
         return Refusal(int(code), text)
-    if _sentence(400, text) != _REST:
+    if _sentence(400, text) != _REST or "invalid_request" in str(wire.get("type")):
         return Refusal(400, text)
     return Breakdown(f"an error in place of an answer: {provider_words(text)}")

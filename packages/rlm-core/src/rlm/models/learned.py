@@ -32,6 +32,11 @@ _ORDER = re.compile(
 _ARGUMENTS = re.compile(
     r"(arguments|function\.name|function name|tool name)\b.{0,120}(json|pars|object|dict|valid|match|pattern|must)"
     r"|(parse|invalid|json).{0,60}\b(arguments|function\.name|function name)|json\.exception|unterminated string"
+    r"|tool_?use\.(input|name)\b"
+)
+_CONTENT = re.compile(
+    r"(?<!\w)content\b.{0,80}\b(string|str|text|null|none|missing|required)\b"
+    r"|\b(string|null|none)\b.{0,40}(?<!\w)content\b|invalid type: null|missing field .content\b"
 )
 _NEEDED = re.compile(r"must be (passed|provided|included|present)|\bmissing\b|\bis required\b")
 _STANDARD = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
@@ -73,6 +78,8 @@ def wanted_adaptation(fault: Refusal, body: Wire) -> Adaptation | None:
     for pattern, adaptation in _PATTERNS:
         if pattern.search(text):
             return adaptation
+    if _has_null(body) and _CONTENT.search(text):
+        return Adaptation.TEXT_CONTENT
     return Adaptation.PLAIN_FIELDS if fault.status != 500 and _names_a_field(text, body) else None
 
 
@@ -83,10 +90,15 @@ _PATTERNS = (
 )
 
 
+def _has_null(body: Wire) -> bool:
+    return any(message.get("content") is None for message in body["messages"])
+
+
 def _names_a_field(text: str, body: Wire) -> bool:
     """Whether the refusal speaks of a field that only some providers know, and does not ask for it."""
     odd = {name for message in body["messages"] for name in message} - _STANDARD
-    calls = (call for message in body["messages"] for call in message.get("tool_calls", ()))
+    calls = [call for message in body["messages"] for call in message.get("tool_calls", ())]
     odd |= {name for call in calls for name in call} - {"id", "type", "function"}
+    odd |= {name for call in calls for name in call["function"]} - {"name", "arguments"}
     named = any(re.search(rf"\b{re.escape(name.lower())}\b", text) for name in odd)
     return named and not _NEEDED.search(text)
