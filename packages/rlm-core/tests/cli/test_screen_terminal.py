@@ -49,7 +49,7 @@ def start(code, agent="root"):
 def end(agent="root", ok=True):
     tell("cell_end", agent, call_id="c", tool="ipython", ok=ok, duration=0.4)
 
-with open_screen(sys.stderr, quiet=quiet, color="auto") as screen:
+with open_screen(sys.stderr, quiet=quiet, color="auto", silence=float("inf") if "-s" in sys.argv else 0) as screen:
     screen.header(model="gpt-4o", cwd="/src", tools=("ipython",))
     tell("delta", text="Let me look at \\x1b[2J\\x1b]0;owned\\x07the files")
     step("cell")
@@ -210,6 +210,13 @@ def test_where_there_is_no_terminal_there_is_no_escape_code(play: list[str], tmp
         *("0000", "0001", "0002", "[1] ipython"),
         "2 turns · 4 agents · 2.4k in / 160 out · rlm resume 7f3a",
     ]
+
+
+def test_an_agent_that_waits_says_nothing_while_others_do(play: list[str], tmp_path: Path) -> None:
+    go(tmp_path, *STEPS)
+    done = subprocess.run([*play, "-s"], check=True, capture_output=True, encoding="utf-8", timeout=PATIENCE)
+    assert "picture could not be saved" in done.stderr
+    assert "still waiting" not in done.stderr
 
 
 def test_quiet_silences_all_but_errors(play: list[str], tmp_path: Path) -> None:

@@ -24,15 +24,20 @@ from rlm.text.styled import Span, Style
 
 __all__ = ["Screen", "open_screen"]
 
+SILENCE = 4.0
+"""Seconds. An agent waits for 25 before it says so, and whoever watches shall hear something every 30."""
+
 
 class Screen:
     """Shows one run. Every method returns at once, whatever becomes of the stream."""
 
-    def __init__(self, writer: Writer, *, quiet: bool, live: bool = False) -> None:
-        """`live`: what moves says that the run waits, and for what."""
+    def __init__(self, writer: Writer, *, quiet: bool, live: bool, silence: float) -> None:
+        """`live`: what moves says that the run waits. Else a line does, after so many seconds of `silence`."""
         self._writer = writer
         self._quiet = quiet
         self._live = live
+        self._silence = silence
+        self._said = 0.0
         self._tree = Tree()
 
     def __call__(self, record: Record) -> None:
@@ -43,7 +48,9 @@ class Screen:
         now = time.monotonic()
         row = lines.told(self._tree, record, now)
         self._tree = fold(self._tree, record, now)
-        if row is not None and not (self._live and record["type"] == "waiting"):
+        waits = record["type"] == "waiting"  # of many agents that wait, one says so
+        if row is not None and not (waits and (self._live or now < self._said + self._silence)):
+            self._said = now
             self._say(row, error=record["type"] == "error")
         if not self._quiet:
             self._writer.show(partial(frame, self._tree))
@@ -87,7 +94,13 @@ class Screen:
 
 @contextmanager
 def open_screen(
-    stream: TextIO | None, *, quiet: bool, color: str, width: int | None = None, live: bool = True
+    stream: TextIO | None,
+    *,
+    quiet: bool,
+    color: str,
+    width: int | None = None,
+    live: bool = True,
+    silence: float = SILENCE,
 ) -> Iterator[Screen]:
     """The screen on `stream`, for one run. What moves is gone when it is left, and all is written.
 
@@ -97,10 +110,11 @@ def open_screen(
         color: `auto` (on a terminal), `always` or `never`.
         width: columns, instead of the terminal's own, or of 100 where there is no terminal.
         live: False for lines alone on a terminal too, for something else writes to it meanwhile.
+        silence: seconds after which a line says that an agent still waits.
     """
     stream = StringIO() if stream is None else stream
     terminal = not stream.closed and stream.isatty()
     colored = color == "always" or (color == "auto" and terminal)
     live = live and terminal and not quiet
     with Writer(stream, color=colored, live=live, width=width) as writer:
-        yield Screen(writer, quiet=quiet, live=live)
+        yield Screen(writer, quiet=quiet, live=live, silence=silence)
