@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 
 import pytest
@@ -50,7 +51,7 @@ FORGED = [
     "send('update_display_data', {'data': {'text/plain': None}, 'transient': {'display_id': {'a': []}}})",
     "send('shutdown_reply', {'restart': False})",
     "send('no such message', {})",
-    "kernel.tape._publisher.socket.send_multipart([b''] * 10_000)",
+    "kernel.tape._publisher.socket.send_multipart([b''] * 900)",
     "kernel.tape._publisher.socket.send_multipart([b'<IDS|MSG>'] * 100)",
     "kernel.tape._publisher.socket.send_multipart([b'x', b'<IDS|MSG>', b'', b'', b'', b'', b''])",
 ]
@@ -116,6 +117,61 @@ async def test_a_log_that_is_flooded_takes_no_disk_and_still_says_why_a_kernel_d
         assert "Fatal Python error: Segmentation fault" in seen
         assert len(seen) < 10_000
         assert "2" == (await bench.kernel.execute("1 + 1", 60)).text.strip()
+
+
+RAW = """
+import os, select, socket, stat
+
+def connection():
+    # to the host, for what is published
+    for fd in map(int, os.listdir('/proc/self/fd')):
+        if os.path.exists(f'/proc/self/fd/{fd}') or os.path.lexists(f'/proc/self/fd/{fd}'):
+            try:
+                one = socket.socket(fileno=os.dup(fd))
+                if one.family == socket.AF_UNIX and str(one.getsockname()).endswith('-2') and one.getpeername() is not None:
+                    return one
+            except OSError:
+                continue
+
+to_host = connection()
+
+def send(data):
+    data = memoryview(data)
+    while data:
+        select.select([], [to_host], [])
+        data = data[to_host.send(data):]
+"""
+
+LARGE = {
+    "parts without end": "while True: send(bytes([1, 0]) * 32_768)",
+    "commands without end": "while True: send(bytes([4, 0]) * 32_768)",
+    "a large part": "send(bytes([2]) + (1 << 40).to_bytes(8, 'big'))\nwhile True: send(bytes(1 << 20))",
+    "large parts": "while True:\n    send(bytes([3]) + (9 << 20).to_bytes(8, 'big'))\n    for _ in range(9): send(bytes(1 << 20))",
+    "no messages": "while True: send(bytes([255]) * 65_536)",
+    "the end": """
+path = to_host.getsockname()
+os.unlink(path)
+os.symlink(path[:-4] + 'trap', path)
+to_host.shutdown(socket.SHUT_RDWR)
+__import__('time').sleep(60)
+""",
+}
+
+
+async def test_a_message_that_is_too_large_is_not_kept_and_its_kernel_is_replaced(open_kernel: OpenKernel) -> None:
+    """A kernel that hangs up, too: its socket's name is not used again, for it may lead elsewhere by then."""
+    async with open_kernel() as bench:
+        assert bench.spec
+        reached: list[object] = []
+        trap = await asyncio.start_unix_server(lambda *_: reached.append(_), bench.spec.run_dir / "trap")
+        async with trap:
+            for attack, code in LARGE.items():
+                before = peak()
+                seen = await bench.run(f"{RAW}\n{code}")
+                assert "it hung up, or it sent a message of more than 256 MiB or 1,000 parts" in seen, attack
+                assert peak() - before < 400 << 20, attack
+                assert "2\n" == await bench.run("1 + 1")
+            assert [] == reached
 
 
 async def test_a_later_kernel_s_files_cannot_be_taken_before(open_kernel: OpenKernel) -> None:

@@ -1,74 +1,54 @@
-"""zmq sockets on asyncio's loop. Imported late: zmq takes 0.05 s."""
+"""The two sockets of a kernel, on asyncio's loop."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-import zmq
+from rlm.kernel.zmtp import DEALER, SUB, Peer
 
-from rlm.errors import KernelError
+__all__ = ["DEALER", "SUB", "Channel"]
 
 T = TypeVar("T")
 
-SHELL, IOPUB = zmq.DEALER, zmq.SUB
-
-_WAITING = 100  # messages of at most 64 KiB that zmq may keep for us; then the kernel waits
-_RETRY = 5  # milliseconds between attempts to connect: the kernel is still starting
-_LARGEST = 256 << 20  # bytes of a message's part; a kernel that sends more is disconnected
+_RETRY = 0.005  # seconds between attempts to connect: the kernel is still starting
+_BLOCK = 1 << 18  # bytes that are read at once; what is not read waits in the kernel
 _HEAVY = 1 << 20  # bytes that are not read on the event loop
 _SHARE = 0.005  # seconds of the event loop for one socket at a time
-
-
-def new_context() -> zmq.Context[Any]:
-    context: zmq.Context[Any] = zmq.Context()
-    context.set(zmq.MAX_SOCKETS, 65_535)
-    return context
 
 
 class Channel(Generic[T]):
     """One socket to a kernel: `digest` makes sense of what arrives, `hear` gets it, in order.
 
-    `digest` runs in a thread for heavy messages; reading stops meanwhile.
+    `digest` runs in a thread for heavy messages; reading stops meanwhile. A connection that ends is not made again,
+    since something else could have the name of the kernel's socket by then; `lose` is told.
     """
 
     def __init__(
         self,
-        context: zmq.Context[Any],
-        kind: int,
-        endpoint: str,
+        kind: bytes,
+        path: str,
         digest: Callable[[list[bytes]], T],
         hear: Callable[[T], None],
+        lose: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._digest, self._hear = digest, hear
+        self._digest, self._hear, self._lose = digest, hear, lose
         self._heavy: asyncio.Task[None] | None = None
-        self._socket = context.socket(kind)
-        for option, value in (
-            (zmq.LINGER, 0),
-            (zmq.RCVHWM, _WAITING),
-            (zmq.RECONNECT_IVL, _RETRY),
-            (zmq.MAXMSGSIZE, _LARGEST),
-        ):
-            self._socket.setsockopt(option, value)
-        if kind == IOPUB:
-            self._socket.subscribe(b"")
-        self._socket.connect(endpoint)
-        self._loop.add_reader(self._socket.FD, self._read)
-        self._loop.call_soon(self._read)
+        self._peer = Peer(kind)
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(0)
+        self._connected = False
+        self._connecting: asyncio.Handle = self._loop.call_soon(self._connect)
 
     def send(self, parts: list[bytes]) -> None:
-        """
-        Raises:
-            KernelError: nobody is at the other end, and nobody will be.
-        """
-        try:
-            self._socket.send_multipart(parts, zmq.NOBLOCK)
-        except zmq.Again as error:
-            raise KernelError("it no longer listens") from error
-        # zmq's descriptor tells of changes only (zmq_getsockopt(3), ZMQ_FD), and sending may have swallowed one
-        self._loop.call_soon(self._read)
+        """To a kernel that is gone this does nothing: of its end, others tell."""
+        self._peer.send(parts)
+        if self._connected and not self._closed:
+            self._write()
 
     @property
     def busy(self) -> bool:
@@ -76,30 +56,99 @@ class Channel(Generic[T]):
         return self._heavy is not None
 
     def close(self) -> None:
-        if not self._socket.closed:
-            self._loop.remove_reader(self._socket.FD)
+        self._connecting.cancel()
+        if not self._closed:
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
             self._socket.close()
         if self._heavy is not None:
             self._heavy.cancel()
 
+    def _end(self) -> None:
+        """The connection is lost, or of no use."""
+        if not self._closed:
+            self.close()
+            self._lose()
+
+    @property
+    def _closed(self) -> bool:
+        return self._socket.fileno() < 0
+
+    def _connect(self) -> None:
+        try:
+            self._socket.connect(self._path)
+        except (
+            FileNotFoundError,
+            ConnectionRefusedError,
+            BlockingIOError,
+        ):  # not yet there, not yet open, or in demand
+            self._connecting = self._loop.call_later(_RETRY, self._connect)
+        except OSError:
+            self._end()
+        else:
+            self._connected = True
+            self._loop.add_reader(self._socket, self._read)
+            self._write()
+
+    def _write(self) -> None:
+        """What can be sent now. The rest follows when there is room."""
+        outgoing = self._peer.outgoing
+        try:
+            del outgoing[: self._socket.send(outgoing)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._end()
+            return
+        if outgoing:
+            self._loop.add_writer(self._socket, self._write)
+        else:
+            self._loop.remove_writer(self._socket)
+
     def _read(self) -> None:
         """All that is there, but not for so long that others starve."""
         end = self._loop.time() + _SHARE
-        while not self._socket.closed and self._heavy is None:
-            try:
-                parts = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            if sum(map(len, parts)) > _HEAVY:
-                self._heavy = self._loop.create_task(self._read_heavy(parts))
-            else:
-                self._hear(self._digest(parts))
-            if self._loop.time() > end:
-                self._loop.call_soon(self._read)
-                return
+        try:
+            while self._loop.time() < end:
+                if not self._step():
+                    return
+        except BlockingIOError:
+            return
+        except OSError:
+            self._end()
+            return
+        self._loop.call_soon(self._read)
+
+    def _step(self) -> bool:
+        """Pass on a message, or receive something. False: there is nothing to do now.
+
+        Raises:
+            OSError: there is no connection; or nothing has come.
+        """
+        if self._closed or self._heavy is not None:
+            return False
+        parts = self._peer.message()
+        if parts is None:
+            self._receive()
+        elif sum(map(len, parts)) > _HEAVY:
+            self._loop.remove_reader(self._socket)
+            self._heavy = self._loop.create_task(self._read_heavy(parts))
+        else:
+            self._hear(self._digest(parts))
+        return True
+
+    def _receive(self) -> None:
+        if self._peer.outgoing:  # the peer has greeted
+            self._write()
+        data = self._socket.recv(_BLOCK)
+        if not data:
+            raise ConnectionError("the kernel hung up")
+        self._peer.feed(data)
 
     async def _read_heavy(self, parts: list[bytes]) -> None:
         digested = await asyncio.to_thread(self._digest, parts)
         self._heavy = None
         self._hear(digested)
-        self._loop.call_soon(self._read)
+        if not self._closed:
+            self._loop.add_reader(self._socket, self._read)
+            self._loop.call_soon(self._read)

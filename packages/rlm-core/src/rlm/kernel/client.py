@@ -70,10 +70,7 @@ class JupyterKernel:
             life.news, self._news = self._news, ""
             self._cells += 1
             with self._printout(f"cell-{self._cells}", live=True) as printout:
-                try:
-                    cell = life.ask(code, printout)
-                except KernelError as error:
-                    return self._give_up(life, str(error))
+                cell = life.ask(code, printout)
                 trouble = await self._see_through(life, cell, timeout)
                 text = printout.text()
                 note = trouble or ("[no output]" if len(printout) == cell.start else "")
@@ -84,11 +81,7 @@ class JupyterKernel:
         async with self._turn:
             life = await self._ready()
             with self._printout("aside") as nothing:
-                try:
-                    cell = life.ask(code, nothing, aside=True)
-                except KernelError as error:
-                    return self._give_up(life, str(error)).text
-                return await self._see_through(life, cell, timeout)
+                return await self._see_through(life, life.ask(code, nothing, aside=True), timeout)
 
     async def restart(self, why: str) -> None:
         async with self._turn:
@@ -151,10 +144,6 @@ class JupyterKernel:
         self.start()
         self._sink(KernelRestarted(why, lost))
         return f"A fresh kernel is ready. {_lost(lost)}"
-
-    def _give_up(self, life: Life, why: str) -> Execution:
-        """It lives, and is of no use."""
-        return Execution(f"{life.take_late()}[the kernel was killed: {why}. {self._replace(life, why)}]", ok=False)
 
     def _bury(self) -> None:
         task, self._life, self._current = self._life, None, None

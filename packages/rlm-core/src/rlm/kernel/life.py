@@ -31,6 +31,7 @@ _START = 60.0  # seconds for a kernel to come up, on a machine that starts fifty
 _GRACE = 2.0  # seconds of silence between the reply to a cell and the end of its output, or the other way round
 _QUIET = 0.02  # seconds of silence after which a dead kernel has said everything
 _MACHINERY = "IPython/core/interactiveshell.py"  # below it a stack tells nothing
+_UNHEARD = "it hung up, or it sent a message of more than 256 MiB or 1,000 parts, and was killed"
 _NAMES = 10_000  # names at most that are remembered
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # that of processes' births, on Linux
@@ -92,6 +93,8 @@ class Life:
         self._received = 0  # bytes of text
         self._guest: Guest | None = None
         self._channels: list[Channel[Any]] = []
+        self._lost = False  # a channel
+        self._killing: asyncio.Task[None] | None = None
 
     # ---- from start to end
 
@@ -101,15 +104,15 @@ class Life:
         Raises:
             KernelError: it did not come up.
         """
-        channels = await asyncio.to_thread(_import_channels)
+        from rlm.kernel.channels import DEALER, SUB, Channel  # what no other command of rlm needs
+
         self._write_order()
         door = await self._spec.door() if self._spec.door else ""
         errand = Errand(self._base, self._spec.env, self._spec.cwd, self._spec.program, door)
         self._guest = await zygote.launch(errand)
-        context = zygote.sockets(channels.new_context)
         self._channels = [
-            channels.Channel(context, channels.SHELL, f"ipc://{self._base}-1", self._wire.read, self._on_reply),
-            channels.Channel(context, channels.IOPUB, f"ipc://{self._base}-2", self._digest, self._on_output),
+            Channel(DEALER, f"{self._base}-1", self._wire.read, self._on_reply, self._on_loss),
+            Channel(SUB, f"{self._base}-2", self._digest, self._on_output, self._on_loss),
         ]
         await self._come_up(self._guest, zygote)
         self._guest.ended.add_done_callback(lambda _: self._on_end(on_death))
@@ -128,6 +131,8 @@ class Life:
 
     @property
     def why_dead(self) -> str:
+        if self._killing is not None:
+            return _UNHEARD
         return how_it_ended(
             self._guest.ended.result() if self._guest is not None and self._guest.ended.done() else None
         )
@@ -254,12 +259,21 @@ class Life:
             asyncio.get_running_loop().call_later(_GRACE, self._end_if_silent, cell)
 
     def _end_if_silent(self, cell: Cell) -> None:
-        if not self._heard.is_set() and not self._channels[1].busy:
+        if not self._heard.is_set() and not self._channels[1].busy and not self._lost:
             cell.end()
         elif not cell.over.done():
             self._settle(cell)
 
     # ---- death
+
+    def _on_loss(self) -> None:
+        """Of a channel. A kernel that ends is about to do so; another one would run without being heard."""
+        self._lost = True
+        asyncio.get_running_loop().call_later(_GRACE, self._kill_unheard)
+
+    def _kill_unheard(self) -> None:
+        if not self.dead and self._guest is not None:
+            self._killing = asyncio.create_task(self._guest.kill())
 
     def _on_end(self, tell: Callable[[Life], None]) -> None:
         if not self.dead:
@@ -354,9 +368,3 @@ _SIGNALS: dict[int, str] = {
 def _texts(values: list[Any], most: int = 200) -> tuple[str, ...]:
     """Of each text at most so many characters."""
     return tuple(value[:most] for value in values if isinstance(value, str))
-
-
-def _import_channels() -> Any:
-    from rlm.kernel import channels
-
-    return channels

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +129,6 @@ class Zygote:
         self._sealed = sealed
         self._line: asyncio.Task[_Line] | None = None
         self._count = 0
-        self._context: Any = None
         self.last_words = ""
         """What the zygote complained about before it ended by itself."""
 
@@ -168,21 +167,12 @@ class Zygote:
         )
         return guest
 
-    def sockets(self, make: Callable[[], Any]) -> Any:
-        """The zmq context of all kernels, made when first needed."""
-        if self._context is None:
-            self._context = make()
-        return self._context
-
     async def close(self) -> None:
         """Everything that it started is killed."""
         opened, self._line = self._line, None
         if opened is not None:
             with contextlib.suppress(KernelError):
                 await _hang_up(await opened)
-        context, self._context = self._context, None
-        if context is not None:
-            context.destroy(linger=0)
 
     async def _connect(self, env: Mapping[str, str]) -> _Line:
         ours, theirs = socket.socketpair()

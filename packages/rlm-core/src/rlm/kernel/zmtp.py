@@ -1,0 +1,107 @@
+"""ZMTP 3.0, the protocol between ZeroMQ's sockets, for one that connects. https://rfc.zeromq.org/spec/23/
+
+libzmq gives a message away when all its parts are there, and a kernel could send parts without an end. Here a message
+has a limit, and a peer that sends a larger one is left. There is no socket in this module.
+"""
+
+from __future__ import annotations
+
+LARGEST = 256 << 20
+"""Bytes of a message."""
+MOST_PARTS = 1_000
+MOST_COMMANDS = 100
+
+DEALER, SUB = b"DEALER", b"SUB"
+
+_MORE, _LONG, _COMMAND = 1, 2, 4  # flags of a frame
+_SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
+_GREETING = _SIGNATURE + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)  # version, mechanism, as-server and filler
+_SUBSCRIBE_TO_ALL = b"\x01"
+
+
+class Peer:
+    """The other end of a connection. `outgoing` is what is to be sent to it now."""
+
+    def __init__(self, kind: bytes) -> None:
+        """`kind` is what we are: DEALER or SUB, which gets all that is published."""
+        self.outgoing = bytearray(_GREETING)
+        ready = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
+        self._later = bytearray(
+            _frame(ready, _COMMAND)
+        )  # libzmq wants to see this after its own greeting has been read
+        if kind == SUB:
+            self._later += _frame(_SUBSCRIBE_TO_ALL, 0)
+        self._greeted = False
+        self._held = bytearray()
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._commands = 0
+
+    def send(self, parts: list[bytes]) -> None:
+        target = self.outgoing if self._greeted else self._later
+        for part in parts[:-1]:
+            target += _frame(part, _MORE)
+        target += _frame(parts[-1], 0)
+
+    def feed(self, data: bytes) -> None:
+        """What has come from it."""
+        self._held += data
+
+    def message(self) -> list[bytes] | None:
+        """The parts of the next message. None: it is not complete.
+
+        Raises:
+            ConnectionError: this is not ZMTP, or a message that is too large.
+        """
+        if not self._greeted and not self._greet():
+            return None
+        while (frame := self._next_frame()) is not None:
+            flags, body = frame
+            if flags & _COMMAND:
+                self._count_command()
+                continue
+            self._size += len(body)
+            self._parts.append(body)
+            if not flags & _MORE:
+                parts, self._parts, self._size = self._parts, [], 0
+                return parts
+        return None
+
+    def _count_command(self) -> None:
+        """READY is the only one that libzmq sends to us."""
+        self._commands += 1
+        if self._commands > MOST_COMMANDS:
+            raise ConnectionError("too many commands")
+
+    def _greet(self) -> bool:
+        if len(self._held) < len(_GREETING):
+            return False
+        if self._held[0] != _SIGNATURE[0] or self._held[9] != _SIGNATURE[9] or self._held[10] < 3:
+            raise ConnectionError("no peer that speaks ZMTP 3")
+        del self._held[: len(_GREETING)]
+        self._greeted = True
+        self.outgoing += self._later
+        return True
+
+    def _next_frame(self) -> tuple[int, bytes] | None:
+        if len(self._held) < 2:
+            return None
+        flags = self._held[0]
+        start = 9 if flags & _LONG else 2
+        end = start + int.from_bytes(self._held[1:start], "big")
+        if len(self._held) < start:
+            return None
+        if self._size + end - start > LARGEST or len(self._parts) >= MOST_PARTS:
+            raise ConnectionError("a message that is too large")
+        if len(self._held) < end:
+            return None
+        with memoryview(self._held) as held:
+            body = bytes(held[start:end])
+        del self._held[:end]
+        return flags, body
+
+
+def _frame(body: bytes, flags: int) -> bytes:
+    if len(body) < 256:
+        return bytes((flags, len(body))) + body
+    return bytes((flags | _LONG,)) + len(body).to_bytes(8, "big") + body
