@@ -516,14 +516,19 @@ def test_with_sandbox_net_the_network_is_there_and_the_header_says_so(boxed: Mak
 
 
 def test_pip_installs_over_the_network(boxed: Make) -> None:
-    """From the index that this machine is set up for, in a venv of the project's own."""
+    """From the index that this machine is set up for, in a venv of the project's own, and for the agent."""
     index = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "UV_INDEX"))}
     cell = (
         "!python3 -m venv v && v/bin/pip install -q six==1.17.0 && v/bin/python -c 'import six; print(six.__version__)'"
     )
+    ours = ["%pip install six==1.17.0\nimport six", "import os\nos._exit(1)", "import six\nprint(six.__version__)"]
+    removed = "%pip uninstall -y six\nimport importlib.util as u\nu.find_spec('six')"
     limits = {"RLM_SANDBOX_MEMORY": "8192", "RLM_SANDBOX_FILE_SIZE": "4096"}
-    _, (said,) = run_cells(boxed, [cell], "--sandbox-net", **index, **limits)
+    _, (said, told, _, again, gone) = run_cells(boxed, [cell, *ours, removed], "--sandbox-net", **index, **limits)
     assert "1.17.0" in said.splitlines()
+    assert "[for this agent alone: it goes with the sandbox, in /tmp/rlm-packages]" in told
+    assert "1.17.0\n" == again, "a fresh kernel of the agent has it, too"
+    assert "Error" not in gone
 
 
 # ---- what is said, and what is refused

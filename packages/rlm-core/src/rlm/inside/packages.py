@@ -17,34 +17,41 @@ import socket
 import ssl
 import sys
 import sysconfig
+import tempfile
 from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rlm.process.packages_folder import packages_folder
+from rlm.process.packages_folder import SANDBOXED, packages_folder
 
 _VERB = re.compile(r"\s*(install|uninstall|list|freeze|show)\b(.*)", re.DOTALL)
 _PLACED = re.compile(r"(?:^|\s)(?:-t|--target|--prefix|--root|--python|--system|--path)\b")
 _USER = re.compile(r"(?:^|\s)--user\b")
 _SHELL_INSTALL = re.compile(
-    r"(?:^|[;&|(]\s*|-m\s+|\buv\s+|\bsudo\s+)(?:\S*/)?(?:pip[\d.]*|conda|mamba)\s+install\b", re.MULTILINE
+    r"(?:^|[;&|(]\s*|-m\s+|\buv\s+|\bsudo\s+)(?:\S*/)?(?:pip[\d.]*|conda|mamba)\s+(?:un)?install\b", re.MULTILINE
 )
 
-ELSEWHERE = "[That is for the shell's Python. This kernel has rlm's own: `%pip install` installs for it.]"
+ELSEWHERE = "[That is for the shell's Python. This kernel has rlm's own: `%pip install` (and uninstall) is for it.]"
 
 
 def add_to_path() -> None:
-    """Let cells import from the folder, and do what its .pth files say."""
-    folder = packages_folder(os.environ)
-    if folder.is_dir():
-        site.addsitedir(str(folder))
-        importlib.invalidate_caches()
+    """Let cells import from the folders, and do what their .pth files say."""
+    for folder in _folders():
+        if folder.is_dir():
+            site.addsitedir(str(folder))
+    importlib.invalidate_caches()
+
+
+def _folders() -> list[Path]:
+    """The one to install into first. In a sandbox the user's is read-only, or would be lost with it."""
+    users = packages_folder(os.environ)
+    return [Path(tempfile.gettempdir(), "rlm-packages"), users] if SANDBOXED in os.environ else [users]
 
 
 def installs_elsewhere(command: str) -> bool:
-    """Whether a shell command installs packages that the kernel will not see."""
+    """Whether a shell command installs or removes packages of another Python than the kernel's."""
     return _SHELL_INSTALL.search(command) is not None and not _PLACED.search(command)
 
 
@@ -58,17 +65,17 @@ def pip(shell: Any, line: str) -> None:
     elif found[1] == "uninstall" and not _uv():
         _uninstall(shlex.split(found[2]))
     elif found[1] == "uninstall":
-        shell.system(f"{_command(line)} uninstall {_into(packages_folder(os.environ))}{found[2]}")
+        shell.system(f"{_command(line)} uninstall {_into(_folders()[0])}{found[2]}")
     else:
-        for where in ("", _into(packages_folder(os.environ), "--path")):
+        for where in ("", *(_into(folder, "--path") for folder in _folders())):
             shell.system(f"{_command(line)} {found[1]} {where or _python()}{found[2]}")
     importlib.invalidate_caches()
 
 
 def _install(shell: Any, rest: str) -> None:
-    folder = packages_folder(os.environ)
+    folder = _folders()[0]
     if trouble := _unwritable(folder):
-        print(f"%pip cannot install here: {folder}: {trouble}. In a sandbox, try it in a session without one.")
+        print(f"%pip cannot install here: {folder}: {trouble}.")
         return
     own = Path(shell.profile_dir.location, "constraints.txt")
     own.parent.mkdir(parents=True, exist_ok=True)
@@ -76,14 +83,17 @@ def _install(shell: Any, rest: str) -> None:
     shell.system(f"{_command('install')} install {_into(folder)} --constraint {shlex.quote(str(own))}{rest}")
     add_to_path()
     if shell.user_ns.get("_exit_code") == 0:
-        print(f"[for rlm's kernels, this one and later ones, in {folder}]")
+        whom = "rlm's kernels, this one and later ones"
+        if SANDBOXED in os.environ:
+            whom = "this agent alone: it goes with the sandbox"
+        print(f"[for {whom}, in {folder}]")
     elif [name for _, name in socket.if_nameindex()] == ["lo"]:
         print("[there is no network here; in a sandbox --sandbox-net allows it]")
 
 
 def _uninstall(words: list[str]) -> None:
     """pip removes nothing from a folder that is no environment: so what the package says of its files goes."""
-    place = packages_folder(os.environ)
+    place = _folders()[0]
     for name in [word for word in words if not word.startswith("-")]:
         found = list(metadata.distributions(path=[str(place)], name=name))
         for package in found:

@@ -7,6 +7,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+SANDBOXED = "RLM_SANDBOXED"
+"""A variable that is set in a sandbox, where that folder is read-only."""
+
 
 def packages_folder(environment: Mapping[str, str]) -> Path:
     """The user's, for this minor version of Python. Outside rlm's own environment, so that it outlives an update."""

@@ -24,7 +24,7 @@ from pathlib import Path
 from rlm.errors import ConfigError
 from rlm.process import files
 from rlm.process.groups import Groups
-from rlm.process.packages_folder import packages_folder
+from rlm.process.packages_folder import SANDBOXED, packages_folder
 from rlm.process.programs import find_program
 from rlm.sandbox.git import GitAccess, git_access, held
 from rlm.sandbox.placeholders import placeholders
@@ -108,7 +108,7 @@ class SandboxPolicy:
         known = guest.get("LD_LIBRARY_PATH", "").split(os.pathsep)
         kept = [folder for folder in known if folder.startswith("/") and resolve_outside(Path(folder), self.cwd)]
         rest = {name: value for name, value in guest.items() if name != "LD_LIBRARY_PATH"}
-        return rest | ({"LD_LIBRARY_PATH": os.pathsep.join(kept)} if kept else {})
+        return rest | {SANDBOXED: "1"} | ({"LD_LIBRARY_PATH": os.pathsep.join(kept)} if kept else {})
 
     def sees(self, path: Path) -> bool:
         """Whether an absolute path is in the project: it is seen as the project is, and not shown besides."""
