@@ -1,0 +1,292 @@
+"""Every setting of the table in `rlm.config` has its effect, as a flag and as a variable.
+
+Settings that do not disturb each other share a scenario. A scenario is run three times: without its settings, with all
+of them as flags, and with all of them as variables.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cli import Done, Json, Rlm
+from rlm.config import Config, flag, variable
+from sample import PICTURE
+from scripted import Answer, Request, Script, Scripted, always, call, calls, error, in_order, text, usage
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    done: Done
+    server: Scripted
+
+    @property
+    def first(self) -> Request:
+        return self.server.requests[0]
+
+    @property
+    def system(self) -> str:
+        return str(self.first.messages[0]["content"])
+
+    @property
+    def records(self) -> list[Json]:
+        return self.done.session.records
+
+    @property
+    def types(self) -> set[str]:
+        return {record["type"] for record in self.records}
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """With `value`, what is `seen` is `changed`; else it is `usual`. In a value `{url}` is the server's."""
+
+    value: str
+    seen: Callable[[Run], object]
+    usual: object
+    changed: object
+
+
+def switched(seen: Callable[[Run], object]) -> Effect:
+    """Of a switch: what is seen is true only if it is on."""
+    return Effect("on", lambda run: bool(seen(run)), usual=False, changed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`script` is told whether the settings are given. `words` and `files` are there in each of the three runs."""
+
+    script: Callable[[bool], Script]
+    effects: Mapping[str, Effect]
+    words: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def scripted(*answers: Answer) -> Callable[[bool], Script]:
+    return lambda given: in_order(*answers)
+
+
+def bash(command: str) -> Answer:
+    return call("bash", command=command)
+
+
+def sent_tools(run: Run) -> list[str]:
+    return [tool["function"]["name"] for tool in run.first.body["tools"]]
+
+
+def written(path: str) -> Callable[[Run], str]:
+    def seen(run: Run) -> str:
+        file = run.done.cwd / path
+        return file.read_text().strip() if file.exists() else ""
+
+    return seen
+
+
+ASKING = Scenario(
+    lambda given: always(text("the answer")),
+    {
+        "model": Effect("another", lambda run: run.first.body["model"], "gpt-4o", "another"),
+        "api_key": Effect(
+            "sk-of-the-other-pair",
+            lambda run: run.first.headers["authorization"],
+            "Bearer sk-of-the-first-pair",
+            "Bearer sk-of-the-other-pair",
+        ),
+        "base_url": Effect(
+            "{url}/other", lambda run: run.first.path, "/v1/chat/completions", "/v1/other/chat/completions"
+        ),
+        "model_params": Effect('{"seed": 7}', lambda run: run.first.body.get("seed"), None, 7),
+        "append_to_system_prompt": Effect("Be kind.", lambda run: "Be kind." in run.system, usual=False, changed=True),
+        "no_context_files": switched(lambda run: "Mind the gap." not in run.system),
+        "tools": Effect("edit,bash", sent_tools, ["ipython", "summarize"], ["edit", "bash"]),
+        "home": Effect("mine", lambda run: (run.done.cwd / "mine/sessions").is_dir(), usual=False, changed=True),
+        "output": Effect("answer.txt", written("answer.txt"), "", "the answer"),
+        "json": switched(lambda run: run.done.out.startswith("{")),
+    },
+    files={"AGENTS.md": "Mind the gap."},
+)
+FAILING = Scenario(
+    lambda given: always(text("never asked for")),
+    {"debug": switched(lambda run: "Traceback (most recent call last)" in run.done.err)},
+    words=("--model", "replay:nowhere"),
+)
+WORKING = Scenario(
+    scripted(bash("printf %0200d 7"), bash("sleep 1"), *[bash("echo again")] * 3, text("the answer")),
+    {
+        "system_prompt_path": Effect("prompt.txt", lambda run: run.system == "Only this.", usual=False, changed=True),
+        "color": Effect("always", lambda run: "\x1b[" in run.done.err, usual=False, changed=True),
+        "max_output": Effect("100", lambda run: "[… " in run.done.session.results[0], usual=False, changed=True),
+        "exec_timeout": Effect(
+            "0.2", lambda run: "timed out" in run.done.session.results[1], usual=False, changed=True
+        ),
+        "max_turns": Effect("4", lambda run: len(run.server.requests), 6, 4),
+        "max_turns_in_context": Effect("2", lambda run: run.server.requests[3].turn, 3, 2),
+    },
+    words=("--tools", "bash"),
+    files={"prompt.txt": "Only this."},
+)
+SPENDING = Scenario(  # each answer has ten completion tokens
+    scripted(*[calls(("bash", {"command": "echo again"}), content="again")] * 3, text("the answer")),
+    {
+        "max_tokens": Effect("20", lambda run: len(run.server.requests), 4, 2),
+        "deltas": switched(lambda run: any(line["type"] == "delta" for line in run.done.lines)),
+        "quiet": switched(lambda run: not run.done.err),
+    },
+    words=("--tools", "bash", "--json"),
+)
+ENDING = Scenario(
+    scripted(error(500, "not now"), bash("touch ~/outside"), text("never asked for")),
+    {
+        "limit_ok": Effect("on", lambda run: run.done.code, 3, 0),
+        "sandbox": Effect("bwrap", lambda run: (run.done.cwd / "../home/outside").exists(), usual=True, changed=False),
+        # the first pause of rlm's own backoff is longer than the SDK's
+        "sdk_max_retries": Effect(
+            "0", lambda run: [r["wait"] > 1 for r in run.records if r["type"] == "retry"], [False], [True]
+        ),
+    },
+    words=("--tools", "bash", "--max-turns", "1"),
+)
+
+
+def compacting(given: bool) -> Script:
+    large = calls(("bash", {"command": "echo large"}), usage=usage(5_000, 10))
+    turns = in_order(bash("echo one"), bash("echo two"), large, text("the answer"))
+    return lambda request: text("a summary") if request.body.get("tool_choice") == "none" else turns(request)
+
+
+COMPACTING = Scenario(
+    compacting,
+    {"summarize_at_tokens": Effect("4000", lambda run: "drop" in run.types, usual=False, changed=True)},
+    words=("--tools", "bash"),
+)
+
+TWO_CHILDREN = """\
+import asyncio
+await asyncio.gather(*(rlm.run(task, tools=()) for task in ("one", "other")), return_exceptions=True)"""
+
+
+def below(cell: str) -> Callable[[bool], Script]:
+    """The root runs the cell; those below it answer at once."""
+
+    def script(request: Request) -> Answer:
+        return call("ipython", code=cell) if request.depth == request.turn == 0 else text("done")
+
+    return lambda given: script
+
+
+def children(run: Run) -> int:
+    return len(run.done.session.children)
+
+
+FEW_AGENTS = Scenario(
+    below(TWO_CHILDREN), {"max_agents": Effect("2", children, usual=2, changed=1)}, words=("--max-depth", "1")
+)
+
+
+def one_after_another(given: bool) -> Script:
+    """The first child is answered when the other has asked, too; where that must not be, after a while."""
+    asked: list[Request] = []
+
+    def both_or_late(piece: bytes) -> bool:
+        return len(asked) == 2 or (given and time.monotonic() > asked[0].at + 0.5)
+
+    def script(request: Request) -> Answer:
+        if request.depth == 0:
+            return text("done") if request.turn else call("ipython", code=TWO_CHILDREN)
+        asked.append(request)
+        return Answer(text("done").body, gate=both_or_late) if len(asked) == 1 else text("done")
+
+    return script
+
+
+def at_once(run: Run) -> bool:
+    one, other = (request.at for request in run.server.requests if request.depth)
+    return other - one < 0.5
+
+
+FEW_AT_ONCE = Scenario(
+    one_after_another,
+    {"max_concurrent_agents": Effect("1", at_once, usual=True, changed=False)},
+    words=("--max-depth", "1"),
+)
+SHOW = f"""\
+print(globals().get('context'))
+try: await rlm.run('below', tools=())
+except rlm.AgentError: pass
+from IPython.display import Image
+Image({base64.b64encode(PICTURE)!r}, format='png')"""
+NOTEBOOK = Scenario(
+    below(SHOW),
+    {
+        "max_depth": Effect("1", children, usual=0, changed=1),
+        "context": Effect(
+            "data.txt", lambda run: "42 lines" in str(run.done.session.results), usual=False, changed=True
+        ),
+        "images": switched(lambda run: "image_url" in str(run.server.requests[-1].messages)),
+        "checkpoint": switched(lambda run: (run.done.session.folder / "variables.pickle").exists()),
+    },
+    files={"data.txt": "42 lines"},
+)
+LOOK = """\
+ulimit -d; ulimit -f; cat /proc/net/dev | wc -l
+git init -q nested && git -C nested config core.fsmonitor 'touch pwned'"""
+
+
+def kilobytes(megabytes: int) -> int:
+    """As `ulimit` counts them."""
+    return megabytes * 1_000_000 // 1024
+
+
+def number(line: int) -> Callable[[Run], int]:
+    return lambda run: int(run.done.session.results[0].splitlines()[line])
+
+
+LOOSENED = Scenario(
+    scripted(bash(LOOK), text("the answer")),
+    {
+        "sandbox_memory": Effect("512", number(0), kilobytes(8192), kilobytes(512)),
+        "sandbox_file_size": Effect("5", number(1), kilobytes(4096), kilobytes(5)),
+        "sandbox_net": switched(lambda run: number(2)(run) > 3),  # two lines of titles, and lo
+        "keep_repositories": switched(lambda run: (run.done.cwd / "nested/.git/config").exists()),
+    },
+    words=("--tools", "bash", "--sandbox", "bwrap"),
+)
+SCENARIOS = {name: value for name, value in globals().items() if isinstance(value, Scenario)}
+
+
+def test_every_setting_has_a_scenario_that_shows_its_effect() -> None:
+    shown = [name for scenario in SCENARIOS.values() for name in scenario.effects]
+    assert sorted(shown) == sorted(Config.settings())
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_settings_have_their_effect_as_flags_and_as_variables(name: str, tmp_path: Path) -> None:
+    scenario, wrong = SCENARIOS[name], []
+    for form in ("neither", "flags", "variables"):
+        run = play(scenario, form, tmp_path / form)
+        for setting, effect in scenario.effects.items():
+            expected = effect.usual if form == "neither" else effect.changed
+            if (seen := effect.seen(run)) != expected:
+                wrong.append(f"{setting}, {form}: {seen!r} and not {expected!r}")
+    assert not wrong
+
+
+def play(scenario: Scenario, form: str, folder: Path) -> Run:
+    with Scripted(scenario.script(form != "neither")) as server:
+        command = Rlm(folder, {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "sk-of-the-first-pair"})
+        for name, content in scenario.files.items():
+            (command.cwd / name).write_text(content)
+        effects = scenario.effects if form != "neither" else {}
+        texts = {name: effect.value.replace("{url}", server.url) for name, effect in effects.items()}
+        as_flags = [name for name in texts if form == "flags" and not Config.settings()[name].secret]
+        words = [word for name in as_flags for word in spelt(name, texts[name])]
+        variables = {variable(name): value for name, value in texts.items() if name not in as_flags}
+        return Run(command("go", *scenario.words, *words, **variables), server)
+
+
+def spelt(name: str, value: str) -> list[str]:
+    return [flag(name)] if Config.settings()[name].bare else [flag(name), value]
