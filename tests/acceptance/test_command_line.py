@@ -118,6 +118,17 @@ def test_flags_win_over_variables(rlm: Make) -> None:
     assert "flagged" == server.requests[0].body["model"]
 
 
+def test_a_locale_of_another_encoding_changes_no_text(rlm: Make) -> None:
+    """PYTHONUTF8 and PYTHONCOERCECLOCALE keep Python from mending the C locale; ISO-8859-1 and EUC-JP are alike."""
+    steps = [call("bash", command="echo 'ü€𝄞'"), call("ipython", code="!echo 'ü€𝄞'"), text("ü€𝄞")]
+    with Scripted(*steps) as server:
+        env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "RLM_TOOLS": "bash,ipython"}
+        done = rlm(server)("grüße €", **env)
+    assert (0, "ü€𝄞\n") == (done.code, done.out)
+    assert "grüße €" == server.requests[0].task
+    assert ["ü€𝄞\n"] * 2 == done.session.results
+
+
 # ---- bad settings
 
 
@@ -256,6 +267,21 @@ def test_a_pipe_that_stays_silent_is_said_and_left(rlm: Make) -> None:
     assert 0 == done.returncode
     assert b"going on without it" in done.stderr
     assert "go" == server.requests[0].task
+
+
+ENCODINGS = ["utf-8-sig", "utf-16", "utf-16-be", "latin-1"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_task_from_stdin_and_a_context_may_be_in_another_encoding(rlm: Make, encoding: str) -> None:
+    task = "Zähle die Wörter.\r\nGrüße"
+    with Scripted(call("ipython", code="context"), text("ok")) as server:
+        made = rlm(server)
+        (made.cwd / "data.txt").write_bytes("größer\r\n".encode(encoding))
+        done = made("--context", "data.txt", stdin=task.encode(encoding))
+    assert (0, task) == (done.code, server.requests[0].task)
+    assert ["'größer\\r\\n'\n"] == done.session.results
+    assert "begins 'größer" in str(server.requests[0].messages[0]["content"])
 
 
 def test_a_closed_stdin_is_ignored(rlm: Make) -> None:

@@ -205,7 +205,7 @@ class Config:
     )
     home: Path = setting("folder of sessions and data", _folder, default=Path(".rlm"), resumed=False)
     sdk_max_retries: int = setting(
-        "retries per request inside the OpenAI SDK, below rlm's own", _at_least(0), default=5
+        "a request's first retries, at the OpenAI SDK's pace; those that follow wait longer", _at_least(0), default=5
     )
     model_params: dict[str, Any] = setting(
         "JSON merged into each request (temperature, reasoning_effort, …)", _object, default={}

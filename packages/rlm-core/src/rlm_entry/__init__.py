@@ -14,10 +14,21 @@ import sys
 
 def main() -> None:
     """The console script."""
+    if sys.getfilesystemencoding() != "utf-8":
+        start_again_in_utf8()
     sys.path[:] = host_path(sys.path, os.environ.get("PYTHONPATH", ""), (sys.prefix, sys.base_prefix))  # noqa: TID251
     from rlm.cli.main import main as run
 
     run()
+
+
+def start_again_in_utf8() -> None:
+    """Models write UTF-8, and so do nearly all files and programs, whatever the locale says (ISO-8859-1, EUC-JP).
+
+    Python can be told so only when it starts. The words of the command line come in the locale's encoding.
+    """
+    words = [word.encode("utf-8", "surrogateescape") for word in sys.argv[1:]]
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", sys.argv[0], *words])  # noqa: S606 - ourselves, no shell
 
 
 def host_path(path: list[str], pythonpath: str, prefixes: tuple[str, ...]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from rlm.errors import ConfigError
 from rlm.process import files
+from rlm.text.encodings import SAMPLE, likely_encoding_of_start
 
 HEAD = 200
 """Characters of an object that the prompt shows."""
@@ -53,9 +54,10 @@ def pack(obj: object, folder: Path) -> Parcel:
 def wrap(path: Path) -> Parcel:
     """A file as it lies, however large."""
     with os.fdopen(files.open_file(path), "rb") as file:
-        head = file.read(4 * HEAD).decode(errors="replace")[:HEAD]
+        start = file.read(SAMPLE)
         size = os.fstat(file.fileno()).st_size
-    return Parcel(path, f"str, {size:,} bytes of {path.name}, begins {head!r}", "file")
+    text = start.decode(likely_encoding_of_start(start), "replace").removeprefix("\ufeff")
+    return Parcel(path, f"str, {size:,} bytes of {path.name}, begins {text[:HEAD]!r}", "file")
 
 
 def lend(path: Path, folder: Path) -> Parcel:

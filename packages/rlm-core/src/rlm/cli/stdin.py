@@ -8,6 +8,7 @@ import stat
 
 from rlm.cli.streams import say
 from rlm.errors import ConfigError
+from rlm.text.encodings import decode_as_written
 
 PATIENCE = 3.0
 """Seconds until a pipe's first byte must be there when there is a task already."""
@@ -54,6 +55,6 @@ def _kind() -> str:
 def _read_all() -> str:
     try:
         with open(0, "rb", closefd=False) as stream:
-            return stream.read().decode(errors="replace")
+            return decode_as_written(stream.read())
     except OSError as error:
         raise ConfigError(f"The task cannot be read from stdin: {error.strerror}") from error

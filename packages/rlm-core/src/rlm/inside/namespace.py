@@ -16,6 +16,7 @@ from rlm.inside.environment import python_path
 from rlm.inside.order import Order
 from rlm.skill import installed_names, preload
 from rlm.skill.calls import log_call
+from rlm.text.encodings import SAMPLE, likely_encoding_of_start
 
 _CONTEXT = re.compile(r"\bcontext\b")
 
@@ -70,8 +71,10 @@ def _note_call(skill: str) -> None:
 
 
 def _load_file(path: Path) -> str:
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        return file.read()
+    with path.open("rb") as file:
+        encoding = likely_encoding_of_start(file.read(SAMPLE))
+    with path.open(encoding=encoding, errors="replace", newline="") as file:
+        return file.read().removeprefix("\ufeff")
 
 
 def _load_pickle(path: Path) -> Any:

@@ -26,8 +26,10 @@ from rlm.errors import KernelError
 from rlm.process.pipes import BoundedLog
 from rlm.sandbox import sealed_copy
 
+# As in this process: paths and commands are handed over as text. (PYTHONUTF8 is the user's, and not for the zygote.)
+_UTF8 = ("-X", "utf8") if sys.flags.utf8_mode else ()
 # A fork of a process that uses Apple's frameworks crashes; elsewhere a kernel is forked.
-_PLAIN = (sys.executable, "-P", "-m", "rlm.inside") if sys.platform == "darwin" else ()
+_PLAIN = (sys.executable, *_UTF8, "-P", "-m", "rlm.inside") if sys.platform == "darwin" else ()
 _UNRESPONSIVE = 30.0  # seconds of silence after which a zygote is killed; to kill what a kernel started takes two
 _PATIENCE = 5.0  # seconds until a zygote that was told to go is killed
 
@@ -225,7 +227,7 @@ def _start(
     with ExitStack() as stack:
         copies = [stack.enter_context(sealed_copy(Path(sys.executable).resolve()))] if sealed else []
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "rlm.inside.zygote", str(end.fileno()), mark],
+            [sys.executable, *_UTF8, "-P", "-m", "rlm.inside.zygote", str(end.fileno()), mark],
             executable=f"/proc/self/fd/{copies[0]}" if sealed else None,
             pass_fds=[end.fileno(), *copies],
             stdin=subprocess.DEVNULL,

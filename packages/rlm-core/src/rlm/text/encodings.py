@@ -11,7 +11,9 @@ _MARKS = (  # the longer ones first: UTF-32's begins as UTF-16's does
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+SAMPLE = 1 << 20  # bytes
 _HEAD = 4_096  # bytes in which a file declares its encoding, and that show UTF-16 without a mark
+_LONGEST = 4  # bytes of a character
 _FEWEST = 4  # characters that show UTF-16 without a mark
 # PEP 263, vim's modeline, XML and HTML
 _DECLARED = re.compile(rb"(?:coding|charset)\s*[:=]\s*[\"']?([\w.-]+)", re.IGNORECASE)
@@ -35,10 +37,30 @@ def encoding_of(data: bytes) -> str | None:
 
 
 def decode(data: bytes) -> str:
-    """The text of a file that is only read. Of one that does not say what it is, what Windows would make of it."""
-    codec = encoding_of(data)
-    text = data.decode(codec) if codec else data.decode("cp1252", "replace")
-    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+    """The text of a file that is only read, with the line ends of this system."""
+    return decode_as_written(data).replace("\r\n", "\n")
+
+
+def decode_as_written(data: bytes) -> str:
+    """The same with its own line ends."""
+    return data.decode(likely_encoding(data), "replace").removeprefix("\ufeff")
+
+
+def likely_encoding(data: bytes) -> str:
+    """Where a file does not say what it is: UTF-8 with some damage, or what Windows would make of it."""
+    return encoding_of(data) or ("utf-8" if _is_mostly_utf8(data) else "cp1252")
+
+
+def likely_encoding_of_start(data: bytes) -> str:
+    """The same by no more than the first `SAMPLE` bytes of a file: a longer one is cut, perhaps within a character."""
+    cuts = range(_LONGEST if len(data) == SAMPLE else 1)
+    return next(filter(None, (encoding_of(data[: len(data) - cut]) for cut in cuts)), None) or likely_encoding(data)
+
+
+def _is_mostly_utf8(data: bytes) -> bool:
+    text = data.decode("utf-8", "replace")
+    damaged, plain = text.count("\ufffd"), len(text.encode("ascii", "ignore"))
+    return len(text) - plain - damaged > damaged
 
 
 def _fits(data: bytes, codec: str) -> bool:

@@ -1,0 +1,132 @@
+"""Every event and every type of record is there because something real emits it: here, three runs emit them all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from cli import Json, Rlm
+from rlm.events import (
+    Adapted,
+    Answered,
+    Asking,
+    CallEnded,
+    CallStarted,
+    CellOutput,
+    Checkpointed,
+    ChildEnded,
+    ChildStarted,
+    Delta,
+    Dropped,
+    Event,
+    Failed,
+    KernelRestarted,
+    Replied,
+    Requested,
+    Rerun,
+    Retried,
+    Said,
+    SkillsCalled,
+    Stopped,
+    Waiting,
+)
+from scripted import Answer, Request, Script, Scripted, call, error, in_order, text
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "sessions.schema.json"
+
+
+def record(type: str, **fields: object) -> Callable[[Json], bool]:
+    return lambda record: record["type"] == type and all(record.get(name) == value for name, value in fields.items())
+
+
+def message(*roles: str) -> Callable[[Json], bool]:
+    return lambda record: record["type"] == "message" and record["message"]["role"] in roles
+
+
+EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
+    Said: message("system", "user"),
+    Replied: message("assistant"),
+    Answered: message("tool"),
+    Dropped: record("drop"),
+    Adapted: record("adapt"),
+    Stopped: record("result"),
+    Requested: record("request"),
+    Retried: record("retry"),
+    Failed: record("error"),
+    KernelRestarted: record("kernel"),
+    Rerun: record("rerun"),
+    SkillsCalled: record("skills"),
+    Checkpointed: record("checkpoint"),
+    ChildStarted: record("agent_start"),
+    ChildEnded: record("agent_end"),
+    # no record of its own: it begins the time that the model takes
+    Asking: lambda record: message("assistant")(record) and "duration" in record,
+    Delta: record("delta"),
+    Waiting: record("waiting"),
+    CallStarted: record("cell_start"),
+    CellOutput: record("cell_output"),
+    CallEnded: record("cell_end"),
+}
+"""What each event leaves in the output of `--json --deltas`."""
+
+CELL = "print('hello')\nawait say('hello')\nprint((await rlm.run('below', tools=())).answer)"
+TURNS = [
+    error(500, "not now"),
+    call("ipython", code=CELL),
+    call("ipython", code="import os; os._exit(1)"),
+    error(400, "Tool call id must be a-z, A-Z, 0-9, with a length of 9."),
+    call("summarize", num_turns=1, summary="hello was said"),
+    text("the answer"),
+]
+AGAIN = [call("ipython", code="print('again')"), text("the answer again")]
+
+
+def script() -> Script:
+    """A provider that takes short ids alone, and makes no summary."""
+    root = in_order(*TURNS, *AGAIN)
+
+    def answer(request: Request) -> Answer:
+        if request.body.get("tool_choice") == "none":
+            return error(400, "There is no summary to be had.")
+        return text("done") if request.depth else root(request)
+
+    return answer
+
+
+def test_every_event_and_every_type_of_record_is_emitted_by_something(tmp_path: Path) -> None:
+    assert set(get_args(Event)) == set(EVIDENCE)
+    records = emitted(tmp_path)
+    missing = [event.__name__ for event, shows in EVIDENCE.items() if not any(map(shows, records))]
+    assert not missing
+    assert {each["type"] for each in records} == documented_types()
+
+
+def documented_types() -> set[str]:
+    schema = json.loads(SCHEMA.read_text())
+    return {each["if"]["properties"]["type"]["const"] for each in schema["$defs"]["record"]["allOf"]}
+
+
+def emitted(folder: Path) -> list[Json]:
+    """Of a run with all sorts of trouble, of one that resumes it, and of one that has to wait for long."""
+    with Scripted(script()) as server, Scripted(error(429, "slow down", retry_after="26")) as busy:
+        patient = Rlm(folder / "busy", {"RLM_BASE_URL": busy.url}).start("go", "--json")
+        command = Rlm(folder, {"RLM_BASE_URL": server.url, "RLM_JSON": "1", "RLM_DELTAS": "1"})
+        first = command("go", "--checkpoint", "--max-depth", "1")
+        second = command("resume", "--replay", "--summarize-at-tokens", "50", "go on")
+        waited = lines_until_waiting(patient)
+    assert (0, 0) == (first.code, second.code), first.err + second.err
+    return [*first.lines, *second.lines, *second.session.records, *waited]
+
+
+def lines_until_waiting(process: subprocess.Popen[bytes]) -> list[Json]:
+    lines = []
+    with process:
+        assert process.stdout
+        for line in process.stdout:
+            lines.append(json.loads(line))
+            if lines[-1]["type"] == "waiting":
+                process.terminate()
+    return lines
