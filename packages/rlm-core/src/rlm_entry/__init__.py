@@ -28,7 +28,7 @@ def start_again_in_utf8() -> None:
     Python can be told so only when it starts. The words of the command line come in the locale's encoding.
     """
     words = [word.encode("utf-8", "surrogateescape") for word in sys.argv[1:]]
-    os.execv(sys.executable, [sys.executable, "-X", "utf8", sys.argv[0], *words])  # noqa: S606 - ourselves, no shell
+    os.execv(sys.executable, [*map(os.fsencode, (sys.executable, "-X", "utf8", sys.argv[0])), *words])  # noqa: S606 - ourselves, no shell
 
 
 def host_path(path: list[str], pythonpath: str, prefixes: tuple[str, ...]) -> list[str]:

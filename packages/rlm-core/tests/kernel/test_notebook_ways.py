@@ -92,6 +92,13 @@ WAYS = [
     ("for i in range(100):\n    clear_output(wait=True); print('step', i)", "step 99\n"),
     ("print('first'); clear_output(); print('then')", "then\n"),
     ("print('gone'); clear_output()", EMPTY),
+    # widgets: as they are at the end
+    ("from tqdm.notebook import tqdm\nfor i in tqdm(range(50)): pass", "100%.* 50/50 .*"),
+    ("for i in tqdm(range(2), desc='gone', leave=False): pass\nprint('end')", "end\n"),
+    ("for i in tqdm(range(3)): assert i == 0", ".* 1/3 .*"),
+    ("from ipywidgets import HBox, IntSlider, interact\nIntSlider(value=3)", r"IntSlider\(value=3\)\n"),
+    ("slider = IntSlider()\ndisplay(HBox([slider]))\nslider.value = 7", r"HBox\(.*IntSlider\(value=7\).*\)\n"),
+    ("display(slider); clear_output(); print('alone')", "alone\n"),
     ("print('stays'); clear_output(wait=True)", "stays\n"),
     ("h = display('a', display_id=True); h.update('b'); clear_output(); print('c')", "c\n"),
     ("print('gone')\n%clear\nprint('there')", "there\n"),

@@ -115,7 +115,9 @@ class Kernel(IPythonKernel):
         try:
             self._raise_interrupts()
             self.namespace.before_cell(code, self.shell.user_ns)
-            return _brief(await super().do_execute(code, *args, **options))
+            reply = _brief(await super().do_execute(code, *args, **options))
+            self.shell.display_pub.publish_widgets()
+            return reply
         except KeyboardInterrupt:  # in what is done around a cell: the text of its error may hang
             return {"status": "error"}
         except RecursionError as error:  # Python's and IPython's compilers walk through expressions by recursion

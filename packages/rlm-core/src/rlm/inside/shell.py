@@ -27,6 +27,7 @@ from rlm.inside.loops import loop_hidden
 from rlm.inside.packages import ELSEWHERE, installs_elsewhere
 from rlm.inside.tape import PIECE
 from rlm.inside.tracebacks import Tracebacks
+from rlm.inside.widgets import Widgets
 
 _LARGE = 4 * PIECE
 _LONGEST_TRACEBACK = 16 << 20  # characters that are sent as one message
@@ -83,14 +84,27 @@ class DisplayHook(ZMQShellDisplayHook):
 
 class DisplayPublisher(ZMQDisplayPublisher):
     def publish(self, data: dict[str, Any], metadata: dict[str, Any] | None = None, **options: Any) -> None:
-        with self.shell.kernel.own_streams():
-            super().publish(slim(data), metadata, **options)
+        if not self.shell.widgets.keep(data):
+            with self.shell.kernel.own_streams():
+                super().publish(slim(data), metadata, **options)
+
+    def clear_output(self, wait: bool = False) -> None:
+        self.shell.widgets.forget()
+        super().clear_output(wait)
+
+    def publish_widgets(self) -> None:
+        for text in self.shell.widgets.texts():
+            self.publish({"text/plain": text})
 
 
 class Shell(ZMQInteractiveShell):
     displayhook_class = Type(DisplayHook)
     display_pub_class = Type(DisplayPublisher)
     kernel = Trait()
+
+    def __init__(self, **options: Any) -> None:
+        self.widgets = Widgets()
+        super().__init__(**options)
 
     def init_ipython_dir(self, ipython_dir: str | None) -> None:
         """None: see `Profile`."""
