@@ -60,7 +60,7 @@ def likely_encoding_of_start(data: bytes) -> str:
 def _is_mostly_utf8(data: bytes) -> bool:
     text = data.decode("utf-8", "replace")
     damaged, plain = text.count("\ufffd"), len(text.encode("ascii", "ignore"))
-    return len(text) - plain - damaged > damaged
+    return len(text) - plain - damaged >= max(damaged, 1)
 
 
 def _fits(data: bytes, codec: str) -> bool:
