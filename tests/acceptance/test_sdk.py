@@ -205,7 +205,7 @@ def test_bad_contexts_tasks_and_loops_are_errors_of_rlm(rlm: Make) -> None:
 
 
 FAILED = """
-import asyncio, json, rlm
+import asyncio, json, os, rlm
 async def main(task, **options):
     records = []
     try:
@@ -220,6 +220,14 @@ async def main(task, **options):
 for task in ("key", "model", "later"):
     asyncio.run(main(task))
 asyncio.run(main("hang", timeout=1))
+async def never():
+    os.environ["RLM_BASE_URL"] = "ftp://nowhere"
+    try:
+        async for record in rlm.stream("go"):
+            print(json.dumps(record))
+    except rlm.ConfigError as error:
+        assert record["error"] == str(error)
+asyncio.run(never())
 """
 
 
@@ -235,8 +243,10 @@ def test_an_error_carries_the_session_and_its_usage_and_the_last_record_of_a_str
         made = rlm(server)
         done = python(made, FAILED)
         commands = [made("--json", "--tools", "bash", task).lines[-1] for task in ("key", "model", "later")]
+        nowhere = made("--json", "go", RLM_BASE_URL="ftp://nowhere").lines[-1]
     assert "" == done.stderr
-    told = [json.loads(line) for line in done.stdout.splitlines()]
+    *told, never = [json.loads(line) for line in done.stdout.splitlines()]
+    assert nowhere == {**never, "ts": nowhere["ts"]}, "no session"
     for (name, code, _), streamed, ran in zip(kinds.values(), told[::2], told[1::2], strict=True):
         kind, words, folder, prompt, last = streamed
         assert (kind, prompt, folder) == (name, 100, last["session_dir"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,7 @@ async def stream(
     The records are those of `rlm --json --deltas`; docs/sessions.md has them. Leaving the loop early cancels the run.
 
     Raises:
-        RlmError: the run failed; its last record says so too.
+        RlmError: the run failed, or could not begin; the last record says so too.
     """
     _needs_asyncio()
     if broker_address() is not None:
@@ -132,7 +132,28 @@ class _Call:
     context: object = field(default=_NOT_GIVEN)
 
     async def as_root(self, watch: Watch | None = None) -> RunResult:
-        """A tree of its own."""
+        """A tree of its own. The last that `watch` sees is how it ended, also where it could not begin."""
+        from rlm.session.tally import no_result
+
+        session: Session | None = None
+
+        def begun(made: Session | None) -> None:
+            nonlocal session
+            session = made
+
+        ended: dict[str, Any] = {"exit_code": INTERRUPTED}
+        try:
+            result = await self._run(watch, begun)
+            ended = {"exit_code": of_stop(result.stop)}
+            return result
+        except RlmError as error:
+            ended = {"exit_code": of_error(error), "error": str(error)}
+            raise _with_session(error, session) from None
+        finally:
+            if watch is not None:
+                watch((session.result() if session else no_result()) | ended)
+
+    async def _run(self, watch: Watch | None, begun: Callable[[Session | None], None]) -> RunResult:
         from rlm.broker.parcel import pack
         from rlm.runtime import open_tree
 
@@ -140,17 +161,10 @@ class _Call:
         async with open_tree(order.config, watch=watch, stream=watch is not None) as tree:
             if self.context is not _NOT_GIVEN:
                 order = replace(order, context=pack(self.context, tree.shared.folder))
-            ended: dict[str, Any] = {"exit_code": INTERRUPTED}
             try:
-                result = await tree.run(order)
-                ended = {"exit_code": of_stop(result.stop)}
-                return result
-            except RlmError as error:
-                ended = {"exit_code": of_error(error), "error": str(error)}
-                raise _with_session(error, tree.session) from None
+                return await tree.run(order)
             finally:
-                if watch is not None and tree.session is not None:
-                    watch(tree.session.result() | ended)
+                begun(tree.session)
 
     def _order(self) -> Order:
         from rlm.runtime import Order

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm.cli import exits
-from rlm.cli.jsonlines import Record, ends_with_a_result, nothing, put_record
+from rlm.cli.jsonlines import ends_with_a_result, put_record
 from rlm.cli.output import Output, open_output
 from rlm.cli.screen import Screen, open_screen
 from rlm.cli.secrecy import close_to_others
@@ -21,7 +21,9 @@ from rlm.process.limits import check_limits
 from rlm.result import RunResult
 from rlm.runtime import Order, context_file, open_tree
 from rlm.session import Session
+from rlm.session.codec import Record
 from rlm.session.store import session_names
+from rlm.session.tally import no_result
 from rlm.supplies import REPLAY
 
 
@@ -128,7 +130,7 @@ class Front:
 
     def _close(self, code: int, error: str = "") -> int:
         """Say how it ended, in every form."""
-        told = self._session.result() if self._session else nothing(exits.stop_of(code))
+        told = self._session.result() if self._session else no_result(exits.stop_of(code))
         self._screen(told)
         with ExitStack() as rest:  # what goes wrong with one of them keeps nobody from the others
             rest.callback(self._footer, told["stop_reason"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from rlm.budget import Stop
 from rlm.messages import Usage
 from rlm.session.codec import Record, usage_read, usage_wire
 from rlm.session.meta import RUNNING, Meta, preview
@@ -181,4 +183,23 @@ def _tokens(prefix: str, usage: Usage) -> dict[str, float]:
         f"{prefix}completion_tokens": usage.completion,
         f"{prefix}cached_tokens": usage.cached,
         f"{prefix}reasoning_tokens": usage.reasoning,
+    }
+
+
+def no_result(stop: Stop = Stop.ERROR) -> Record:
+    """The `result` where there is not even a session."""
+    return {
+        "type": "result",
+        "ts": round(time.time(), 3),
+        "status": stop.status,
+        "stop_reason": str(stop),
+        "answer": "",
+        "usage": usage_wire(Usage()),
+        "usage_by_agent": {},
+        "turns": 0,
+        "agents": 0,
+        "duration": 0.0,
+        "session_id": None,
+        "session_dir": None,
+        "agent": "root",
     }
