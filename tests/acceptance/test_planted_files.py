@@ -83,11 +83,39 @@ def test_what_the_user_named_is_not_followed_again(rlm: Make, sandbox: str) -> N
     assert not (work / "moved" / "answer.txt").is_symlink()
     assert names(home) == before
     assert (home / "secret").read_text() == SECRET
+    assert done.session.results[-1] == "4\n", "the context is what it was, for a later kernel too"
     systems = [request.messages[0]["content"] for request in server.requests]
     assert set(systems) == {"The prompt"}
     if sandbox == "bwrap":  # else a cell may read what its user may
         assert SECRET not in seen(server)
         assert SECRET not in "".join(str(each.records) for each in (done.session, *done.session.children))
+
+
+@pytest.mark.parametrize("sandbox", ["bwrap", "off"])
+def test_the_folder_of_a_sub_agent_is_not_followed_when_it_has_become_a_link(rlm: Make, sandbox: str) -> None:
+    """It becomes one when the child has begun, and before its kernel and its command start there."""
+    outside: list[Path] = []
+
+    def answer(request: Request) -> Answer:
+        if request.depth == 0:
+            return by_turn(call("ipython", code="print(await rlm.run('child', cwd='sub'))"), text("end"))(request)
+        if request.turn == 0:
+            (command.cwd / "sub").rename(command.cwd / "moved")
+            (command.cwd / "sub").symlink_to(outside[0])
+        touch = [call("bash", command="touch bash"), call("ipython", code="open('ipython', 'w')"), text("child")]
+        return by_turn(*touch)(request)
+
+    with Scripted(answer) as server:
+        command = rlm(server)
+        outside.append(make_home(command))
+        (command.cwd / "sub").mkdir()
+        done = command("go", "--tools", "ipython,bash", "--max-depth", "1", "--sandbox", sandbox, timeout=120)
+    (child,) = done.session.children
+    assert names(outside[0]) == {"secret"}
+    assert names(command.cwd / "moved") == set()
+    if sandbox == "off":  # there the link leads to an empty folder of the sandbox
+        for said in (child.results[0], done.session.results[0]):  # of the command, and of the kernel
+            assert "sub is a symbolic link" in said
 
 
 @pytest.mark.parametrize("sandbox", ["bwrap", "off"])

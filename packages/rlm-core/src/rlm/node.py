@@ -41,6 +41,9 @@ from rlm.spool import Quota
 from rlm.supplies import REPLAY, Models, Workplace, open_tools
 from rlm.toolbox import Toolbox
 
+_CONTEXT = "context"
+"""Its name in the runtime folder, in a sandbox."""
+
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
@@ -77,7 +80,8 @@ class Order:
             ConfigError: an argument is not allowed.
         """
         rest = dict(options)
-        cwd = read_folder("cwd", str(self.cwd / rest.pop("cwd", "")))
+        # links are followed once: who starts something in it refuses those that have come since
+        cwd = files.resolve(read_folder("cwd", str(self.cwd / rest.pop("cwd")))) if "cwd" in rest else self.cwd
         timeout = read_seconds("timeout", rest.pop("timeout")) if "timeout" in rest else None
         prompt = rest.pop("system_prompt", self.system_prompt)
         return Order(task, override(self.config, rest), cwd, system_prompt=prompt, timeout=timeout)
@@ -156,7 +160,7 @@ class Node:
         config = self._order.config
         folder = self._shared.folder / self._session.id
         try:
-            folder.mkdir(mode=0o700)  # by path: in our private folder
+            files.make_folder(folder)
         except OSError as error:
             raise AgentError(f"The runtime folder {folder} cannot be made: {error.strerror}.") from None
         stack.callback(files.remove_tree, folder)
@@ -182,7 +186,7 @@ class Node:
     def _new_box(self, walls: SandboxPolicy, folder: Path) -> Box:
         """In it this agent may read its own session, which results speak of, and its context, wherever they are."""
         parcel = self._order.context
-        return Box(walls, folder, (self._session.folder, *([parcel.path] if parcel else [])))
+        return Box(walls, folder, [self._session.folder], {_CONTEXT: parcel.path} if parcel else {})
 
     def _new_kernel(self, folder: Path, environment: dict[str, str], box: Box | None) -> JupyterKernel:
         parcel = self._order.context
@@ -192,7 +196,7 @@ class Node:
             run_dir=folder,
             outputs=self._session.outputs,
             max_output=self._order.config.max_output,
-            context=(parcel.kind, parcel.path) if parcel else None,
+            context=(parcel.kind, folder / _CONTEXT if box else parcel.path) if parcel else None,
             door=box.door if box else None,
             quota=self._shared.quota,
         )

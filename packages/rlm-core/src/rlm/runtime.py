@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -70,7 +71,9 @@ class Tree:
                 open_walls(config, order.cwd, self.shared.folder, self.shared.environment, self._told_of(order))
             )
             shared = replace(self.shared, walls=walls)
-            if walls is not None:
+            if walls is None:
+                order = replace(order, cwd=files.resolve(order.cwd), context=self._held(order.context, stack))
+            else:
                 order = replace(order, cwd=walls.cwd)  # a link that leads to it may be hidden
                 home, keep = walls.cwd / config.home, config.keep_repositories
                 inspecting = open_inspection(walls.cwd, walls.git, home, state_folder(), keep=keep)
@@ -90,6 +93,18 @@ class Tree:
         python = project_python(cwd, self.shared.environment)
         environment = [Path(cwd, python).parents[1]] if python.endswith("/bin/python") else []
         return [*environment, *self.shared.briefing.files(cwd)]
+
+    def _held(self, context: Parcel | None, stack: AsyncExitStack) -> Parcel | None:
+        """A file that the user named, as a descriptor of all kernels: each gets the same one, whatever has its name.
+
+        In a sandbox it is a mount, which no cell can change.
+        """
+        if context is None or context.kind != "file" or sys.platform != "linux":
+            return context
+        file = files.open_file(context.path)
+        stack.callback(os.close, file)
+        self.shared.zygote.share(file)
+        return replace(context, path=Path(f"/proc/self/fd/{file}"))
 
     def _open_session(self, order: Order, key: SigningKey | None) -> Session:
         config, redactor, told = order.config, redactor_of(order.config), VERSION

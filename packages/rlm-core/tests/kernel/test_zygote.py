@@ -284,6 +284,18 @@ async def test_a_kernel_that_cannot_start_says_why(open_kernel: OpenKernel, tmp_
             await bench.run("1")
 
 
+async def test_a_link_in_the_place_of_a_kernel_s_socket_is_not_followed(
+    open_kernel: OpenKernel, tmp_path: Path
+) -> None:
+    reached: list[object] = []
+    async with await asyncio.start_unix_server(lambda *_: reached.append(_), tmp_path / "trap"):
+        link = f'ln -s "{tmp_path}/trap" "$0-1"; ln -s "{tmp_path}/trap" "$0-2"; exec sleep 60'
+        async with open_kernel(program=("/bin/sh", "-c", link)) as bench:
+            with pytest.raises(KernelError, match="could not be started"):
+                await bench.run("1")
+    assert [] == reached
+
+
 async def test_a_kernel_that_was_never_used_costs_nothing(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         assert bench.spec

@@ -1,5 +1,6 @@
 """rlm.process.files against every kind of thing that can stand where a file should be."""
 
+import contextlib
 import errno
 import os
 import socket
@@ -344,6 +345,38 @@ def test_where_the_folder_takes_no_files_the_old_one_is_overwritten(place: Path)
     finally:
         place.chmod(0o700)
     assert (place / "answer").read_bytes() == b"42"
+
+
+def test_a_socket_is_connected_to_whatever_becomes_of_its_name(place: Path) -> None:
+    with contextlib.ExitStack() as opened:
+        first, second = (opened.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2))
+        for listener, name in ((first, "socket"), (second, "other")):
+            listener.bind(str(place / name))
+            listener.listen()
+        where = files.socket_place(place / "socket", opened)
+        (place / "socket").unlink()
+        (place / "socket").symlink_to("other")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(where)
+        first.settimeout(10)
+        first.accept()[0].close()
+        os.mkfifo(place / "pipe")
+        for name in ("socket", "plain", "docs", "pipe"):
+            with pytest.raises(UnsafePath, match="is not a socket of this user"):
+                files.socket_place(place / name, opened)
+        (place / "way").symlink_to(".")
+        with pytest.raises(UnsafePath, match="way is a symbolic link"):
+            files.socket_place(place / "way" / "other", opened)
+
+
+def test_a_folder_to_work_in_is_not_reached_through_a_link(place: Path) -> None:
+    (place / "way").symlink_to("docs")
+    program = [sys.executable, "-c", "import os; print(os.getcwd())"]
+    with files.folder_for_child(place / "docs") as where:
+        assert subprocess.check_output(program, cwd=where).decode() == f"{place / 'docs'}\n"
+    for use in (files.change_to, lambda path: files.folder_for_child(path).__enter__()):
+        with pytest.raises(UnsafePath, match="way is a symbolic link"):
+            use(place / "way")
 
 
 def test_a_path_of_the_user_is_followed_once(place: Path) -> None:

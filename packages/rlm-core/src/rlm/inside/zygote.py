@@ -1,7 +1,8 @@
 """The process that starts kernels, knows when they end, and leaves nothing behind.
 
-`python -P -m rlm.inside.zygote FD MARK`: a socket to the host, one JSON object a line each way. For the first order it
-imports IPython and ipykernel and builds a kernel; then it forks for each: no thread and no zmq context may exist here.
+`python -P -m rlm.inside.zygote FD MARK [SHARED...]`: a socket to the host, one JSON object a line each way. For the
+first order it imports IPython and ipykernel and builds a kernel; then it forks for each: no thread and no zmq context
+may exist here.
 Where a fork will not do (macOS) the order names a program to run instead. When the host is gone, however it
 went, the socket ends, and everything below this process is killed.
 
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 from rlm.inside import box, families
 from rlm.inside.environment import adopt
 from rlm.inside.order import read_order
+from rlm.process import files
 from rlm.process.inherited import reset_signals
 from rlm.process.pipes import BoundedLog
 
@@ -59,7 +61,8 @@ class Child:
 
 
 class Zygote:
-    def __init__(self, host: socket.socket, mark: str) -> None:
+    def __init__(self, host: socket.socket, mark: str, shared: list[int]) -> None:
+        self._shared = shared
         self._host = host
         self._mark = mark
         self._kernel: Kernel | None = None
@@ -143,7 +146,10 @@ class Zygote:
             if told["door"]:
                 _check_sealed()
                 box.enter(told["door"], seen=True)
-            os.chdir(told["cwd"])
+            if told["door"]:
+                os.chdir(told["cwd"])  # links lead to what is in the sandbox
+            else:
+                files.change_to(told["cwd"])
             if told["program"]:
                 os.execve(told["program"][0], told["program"], told["env"])  # noqa: S606 - no shell is wanted
             adopt(told["env"])
@@ -172,7 +178,7 @@ class Zygote:
         self._selector.close()
         for end in (self._host, self._wake, self._woken):
             end.close()
-        os.closerange(3, box.MOST_FILES)  # what a library may have left open
+        _close_all_but(self._shared)  # what a library may have left open
         gc.enable()
 
     # ---- ending
@@ -256,6 +262,15 @@ def _redirect(log: int) -> None:
     os.dup2(log, 2)
 
 
+def _close_all_but(kept: list[int]) -> None:
+    """Of the descriptors above those of stdin, stdout and stderr."""
+    first = 3
+    for descriptor in sorted(kept):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, box.MOST_FILES)
+
+
 def _conceive() -> Kernel:
     """The kernel that all others are forks of."""
     gc.disable()  # what is made here stays for ever; looking through it again and again is a third of the start
@@ -270,10 +285,12 @@ def _conceive() -> Kernel:
 def main() -> None:
     reset_signals()
     host = int(sys.argv[1])
-    os.closerange(3, host)
-    os.closerange(host + 1, box.MOST_FILES)  # the copy that we were started from
+    shared = [int(number) for number in sys.argv[3:]]
+    _close_all_but([host, *shared])  # the copy that we were started from
+    for descriptor in shared:
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - for kernels, not for what they start
     families.adopt_orphans()
-    Zygote(socket.socket(fileno=host), sys.argv[2]).run()
+    Zygote(socket.socket(fileno=host), sys.argv[2], shared).run()
     os._exit(0)  # the host waits for our end, and Python would take 30 ms to take IPython apart
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Generic, TypeVar
 
 from rlm.kernel.zmtp import DEALER, SUB, Peer
+from rlm.process import files
 
 __all__ = ["DEALER", "SUB", "Channel"]
 
@@ -76,7 +78,8 @@ class Channel(Generic[T]):
 
     def _connect(self) -> None:
         try:
-            self._socket.connect(self._path)
+            with ExitStack() as opened:  # what has the name; a link could lead to any socket of the user
+                self._socket.connect(files.socket_place(self._path, opened))
         except (
             FileNotFoundError,
             ConnectionRefusedError,

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,6 +129,7 @@ class Zygote:
 
     def __init__(self, *, sealed: bool = False) -> None:
         self._sealed = sealed
+        self._shared: list[int] = []
         self._line: asyncio.Task[_Line] | None = None
         self._count = 0
         self.last_words = ""
@@ -169,6 +170,10 @@ class Zygote:
         )
         return guest
 
+    def share(self, file: int) -> None:
+        """Kernels without a sandbox get this descriptor, to read, under the same number. Before the first launch."""
+        self._shared.append(file)
+
     async def close(self) -> None:
         """Everything that it started is killed."""
         opened, self._line = self._line, None
@@ -181,7 +186,8 @@ class Zygote:
         complaints = BoundedLog()
         mark = token_hex(8)
         try:
-            process = await asyncio.to_thread(_start, theirs, complaints, env, mark, self._sealed)
+            words = (mark, *map(str, self._shared))
+            process = await asyncio.to_thread(_start, theirs, complaints, env, words, self._sealed)
         except OSError as error:
             self._line = None
             complaints.close()
@@ -220,16 +226,19 @@ async def _hang_up(line: _Line) -> None:
 
 
 def _start(
-    end: socket.socket, complaints: BoundedLog, env: Mapping[str, str], mark: str, sealed: bool
+    end: socket.socket, complaints: BoundedLog, env: Mapping[str, str], words: Sequence[str], sealed: bool
 ) -> subprocess.Popen[bytes]:
-    """-P and no PYTHONPATH: neither the working directory nor the user's modules shadow ours. Kernels get both."""
+    """-P and no PYTHONPATH: neither the working directory nor the user's modules shadow ours. Kernels get both.
+
+    Of `words`, those after the first are descriptors that kernels get.
+    """
     env = {name: value for name, value in env.items() if not name.startswith(("PYTHON", "RLM_"))}
     with ExitStack() as stack:
         copies = [stack.enter_context(sealed_copy(Path(sys.executable).resolve()))] if sealed else []
         return subprocess.Popen(
-            [sys.executable, *_UTF8, "-P", "-m", "rlm.inside.zygote", str(end.fileno()), mark],
+            [sys.executable, *_UTF8, "-P", "-m", "rlm.inside.zygote", str(end.fileno()), *words],
             executable=f"/proc/self/fd/{copies[0]}" if sealed else None,
-            pass_fds=[end.fileno(), *copies],
+            pass_fds=[end.fileno(), *copies, *map(int, words[1:])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=complaints.end,

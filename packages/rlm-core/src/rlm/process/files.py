@@ -40,6 +40,8 @@ _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A folder that is only passed through need not be readable.
 _PASSING = _FOLDER | getattr(os, "O_PATH", getattr(os, "O_SEARCH", 0))
+_BY_DESCRIPTOR = hasattr(os, "O_PATH")
+"""Linux: what a descriptor was opened for has a path, in /proc/self/fd."""
 _PIECE = 1 << 20
 _MOST_LINKS = 40  # as Linux has it, path_resolution(7)
 
@@ -96,6 +98,50 @@ def resolve(path: StrPath) -> Path:
             raise UnsafePath(errno.ELOOP, "is a symbolic link that leads to itself", str(path)) from None
 
 
+def make_folder(path: StrPath) -> None:
+    """A folder that is new, for its owner alone.
+
+    Raises:
+        OSError: it exists (`FileExistsError`), or cannot be made.
+    """
+    with _parent(path, None) as (folder, name):
+        os.mkdir(name, 0o700, dir_fd=folder)
+
+
+def change_to(path: StrPath) -> None:
+    """Make a folder the working directory of this process.
+
+    Raises:
+        OSError: there is no such folder, or a link stands in the way.
+    """
+    with _held_folder(path) as folder:
+        os.fchdir(folder)
+
+
+@contextmanager
+def folder_for_child(path: StrPath) -> Iterator[str]:
+    """A path that a process which is started now can be given as its working directory: no link is on its way.
+
+    Raises:
+        OSError: as `change_to`.
+    """
+    with _held_folder(path) as folder:
+        yield f"/proc/self/fd/{folder}" if _BY_DESCRIPTOR else os.fspath(path)
+
+
+@contextmanager
+def _held_folder(path: StrPath) -> Iterator[int]:
+    """It need not be readable."""
+    with _named(path):
+        names, folder = _start(path, None)
+        for name in names:
+            folder = _enter(folder, name, _PASSING)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
 def remove_tree(path: StrPath, *, dir_fd: int | None = None) -> None:
     """Remove a folder with all that is in it, as far as possible."""
     with suppress(OSError), _parent(path, dir_fd) as (folder, name):
@@ -144,6 +190,27 @@ def read_beneath(folder: int, path: StrPath, *, root: Path | None = None, limit:
     """
     with _parent_beneath(folder, path, root) as (inner, name):
         return _take(_open_plain(inner, name, os.O_RDONLY, path), path, 0, limit)
+
+
+def socket_place(path: StrPath, opened: contextlib.ExitStack) -> str:
+    """Where to connect to a socket of this user: to what has this name now, until `opened` is closed.
+
+    Raises:
+        OSError: there is none, or something else has its place.
+    """
+    with _parent(path, None) as (folder, name):
+        if not _BY_DESCRIPTOR:
+            _check_socket(os.stat(name, dir_fd=folder, follow_symlinks=False), path)
+            return os.fspath(path)
+        held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        opened.callback(os.close, held)
+        _check_socket(os.fstat(held), path)
+        return f"/proc/self/fd/{held}"
+
+
+def _check_socket(status: os.stat_result, path: StrPath) -> None:
+    if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
+        raise UnsafePath(errno.ENOTSOCK, "is not a socket of this user", str(path))
 
 
 def create(path: StrPath, flags: int = os.O_RDWR, *, dir_fd: int | None = None, mode: int = 0o600) -> int:

@@ -11,11 +11,11 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from subprocess import PIPE
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
 
 from rlm.errors import KernelError
@@ -46,10 +46,24 @@ class Box:
     watched for as well.
     """
 
-    def __init__(self, policy: SandboxPolicy, run_dir: Path, shown: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        policy: SandboxPolicy,
+        run_dir: Path,
+        shown: Iterable[Path] = (),
+        files: Mapping[str, Path] = MappingProxyType({}),
+    ) -> None:
+        """
+        Args:
+            policy: what every sandbox of the run has.
+            run_dir: the agent's own folder.
+            shown: what this agent may read besides, wherever it is.
+            files: read-only in `run_dir`, by the names that they have there, whatever becomes of where they are now.
+        """
         self._policy = policy
         self._run_dir = run_dir
         self._shown = [path for path in shown if not policy.sees(path)]
+        self._files = dict(files)
         self._opened = ExitStack()
         self._making = asyncio.Lock()
         self._life: _Life | None = None
@@ -64,7 +78,8 @@ class Box:
         with ExitStack() as opened:
             sources = opened.enter_context(Sources())
             run_dir, *shown = [sources.open(path.resolve(), path) for path in (self._run_dir, *self._shown)]
-            self._arguments, self._descriptors = self._policy.arguments(run_dir, shown)
+            within = [sources.open(path.resolve(), self._run_dir / name) for name, path in self._files.items()]
+            self._arguments, self._descriptors = self._policy.arguments(run_dir, shown, within)
             self._opened = opened.pop_all()
         return self
 

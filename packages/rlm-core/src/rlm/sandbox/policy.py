@@ -91,11 +91,17 @@ class SandboxPolicy:
     file_size: int
     system_calls: bytes
 
-    def arguments(self, run_dir: Source, shown: Iterable[Source] = ()) -> tuple[list[str], list[int]]:
-        """For bwrap, and the descriptors that it needs. `run_dir` is the agent's own; it alone sees what is `shown`."""
+    def arguments(
+        self, run_dir: Source, shown: Iterable[Source] = (), within: Iterable[Source] = ()
+    ) -> tuple[list[str], list[int]]:
+        """For bwrap, and the descriptors that it needs. `run_dir` is the agent's own, with what is seen `within` it.
+
+        This agent alone sees what is `shown`.
+        """
         mounts = [
             *((source, False) for source in (*self.readable, *shown)),
             (run_dir, True),
+            *((source, False) for source in within),
             *self.layers,
         ]
         arguments = list(self.system)

@@ -17,6 +17,7 @@ from rlm.events import CellOutput
 from rlm.history import History
 from rlm.messages import Outcome, Schema
 from rlm.ports import Sink
+from rlm.process import files
 from rlm.process.groups import Groups
 from rlm.process.unattended import unattended
 from rlm.spool import Cleaner, Quota, Spool
@@ -122,14 +123,16 @@ class Bash:
 
     async def _start(self, command: str, pipe: _Pipe) -> Process:
         try:
-            with pipe.writer() as end:
+            # in a sandbox only who has entered it looks at the folder: links there are a cell's
+            where = contextlib.nullcontext("/") if self._boxed else files.folder_for_child(self._cwd)
+            with pipe.writer() as end, where as cwd:
                 words = await self._words(self._shell, "-c", command)
                 return await asyncio.create_subprocess_exec(
                     *words,
                     stdin=DEVNULL,
                     stdout=end,
                     stderr=end,
-                    cwd=self._cwd,
+                    cwd=cwd,
                     env=self._environment | self._groups.environment(),
                     start_new_session=True,
                 )
