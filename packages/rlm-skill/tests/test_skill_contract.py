@@ -1,11 +1,12 @@
 """The contract, by spoiling a good skill in one way at a time."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rlm.skill import Finding, Level, check_skill, scaffold
+from rlm.skill import Finding, Level, check_skill, installed_skills, scaffold
 from rlm.skill.names import wrong_with_name
 
 PACKAGES = Path(__file__).parents[2]
@@ -355,3 +356,36 @@ def test_a_folder_with_a_skill_file_and_no_package_is_instructions(tmp_path):
     file.write_text("---\nname: release-notes\ndescription: How.\n---\n")
     (folder / "pyproject.toml").touch()
     assert "broken" in levels(folder), "it is to be a package"
+
+
+PARTS = ("SKILL.md", "pyproject.toml", "src", "src/wordy", "src/wordy/__init__.py", "src/wordy/wordy.py")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_stands_where_a_file_was_is_not_followed_and_not_waited_for(skill: Path, part: str) -> None:
+    secret = skill.parent / "secret"
+    secret.mkdir()
+    (skill / part).rename(secret / "moved")
+    for plant in (lambda path: path.symlink_to(secret / "moved"), lambda path: path.symlink_to("/dev/zero")):
+        plant(skill / part)
+        assert [f"{skill / part}: broken: this is a symbolic link, which is not followed here"] == [
+            str(finding).partition(";")[0] for finding in check_skill(skill)
+        ]
+        (skill / part).unlink()
+    os.mkfifo(skill / part)
+    assert {skill / part} & {finding.path for finding in check_skill(skill) if finding.level is not Level.ADVICE} or (
+        part == "src"  # the package in it is told to be missing
+    )
+
+
+def test_a_pipe_in_the_place_of_what_an_installed_skill_says_is_not_waited_for(tmp_path: Path) -> None:
+    about = tmp_path / "rlm_skill_wordy-1.dist-info"
+    about.mkdir()
+    for name in ("METADATA", "direct_url.json", "entry_points.txt"):
+        os.mkfifo(about / name)
+    (tmp_path / "wordy").mkdir()
+    for name in ("__init__.py", "SKILL.md"):
+        os.mkfifo(tmp_path / "wordy" / name)
+    (found,) = installed_skills([str(tmp_path)])
+    assert ("wordy", "?") == (found.name, found.version)
+    assert found.broken

@@ -246,7 +246,7 @@ def test_a_skill_file_that_cannot_be_read_is_told(site):
     install(site, "plain")
     file = site / "plain" / "SKILL.md"
     os.mkfifo(file)
-    assert (only(site).unread, only(site).description) == ("this is no plain file", "Does plain")
+    assert (only(site).unread, only(site).description) == ("SKILL.md is a pipe, not a plain file", "Does plain")
     file.unlink()
     file.write_bytes(b"---\ndescription: caf\xe9\n---\n")
     assert only(site).unread == "it is not UTF-8"

@@ -7,6 +7,7 @@ asks.
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import sys
 from collections.abc import AsyncIterator, Callable

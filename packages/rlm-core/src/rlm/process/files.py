@@ -16,7 +16,8 @@ the host opens files by these rules, and nowhere else:
 7. In a project, links to files of the same project are common (CLAUDE.md -> AGENTS.md). `read_beneath` follows them as
    long as they stay in the folder.
 
-All failures are `OSError`s that name the path. Standard library only: the kernel's side uses it too.
+All failures are `OSError`s that name the path. Standard library only, and one module of rlm-skill: the kernel's side
+uses it too.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rlm.skill.plain import wrong_kind
+
 StrPath = str | os.PathLike[str]
 
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -44,15 +47,6 @@ _BY_DESCRIPTOR = hasattr(os, "O_PATH")
 """Linux: what a descriptor was opened for has a path, in /proc/self/fd."""
 _PIECE = 1 << 20
 _MOST_LINKS = 40  # as Linux has it, path_resolution(7)
-
-_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISLNK, "is a symbolic link, which is not followed here"),
-    (stat.S_ISDIR, "is a folder, not a plain file"),
-    (stat.S_ISFIFO, "is a pipe, not a plain file"),
-    (stat.S_ISSOCK, "is a socket, not a plain file"),
-    (stat.S_ISCHR, "is a device, not a plain file"),
-    (stat.S_ISBLK, "is a device, not a plain file"),
-)
 
 
 class UnsafePath(OSError):
@@ -540,9 +534,8 @@ def _open_plain(folder: int, name: str, flags: int, path: StrPath) -> int:
 
 
 def _check(status: os.stat_result, path: StrPath, *, writes: bool) -> None:
-    for is_kind, complaint in _KINDS:
-        if is_kind(status.st_mode):
-            raise UnsafePath(errno.ELOOP if is_kind is stat.S_ISLNK else errno.EINVAL, complaint, str(path))
+    if complaint := wrong_kind(status.st_mode):
+        raise UnsafePath(errno.ELOOP if stat.S_ISLNK(status.st_mode) else errno.EINVAL, complaint, str(path))
     if status.st_nlink > 1 and (writes or status.st_uid not in (0, os.geteuid())):
         raise UnsafePath(errno.EMLINK, "is a hard link to a file that has other names", str(path))
 

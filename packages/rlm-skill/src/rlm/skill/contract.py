@@ -50,6 +50,8 @@ def check_skill(directory: str | os.PathLike[str]) -> tuple[Finding, ...]:
     if wrong:
         return (_bad_name(folder, wrong),)
     name = skill_name(folder)
+    if links := [path for path in _parts(folder, name) if path.is_symlink()]:
+        return tuple(_link(path) for path in links)
     findings = [
         *_check_path(folder),
         *check_project(folder / "pyproject.toml", name),
@@ -77,6 +79,19 @@ def _check_instructions(folder: Path) -> list[Finding]:
         replace(finding, level=Level.BROKEN) if finding.line == 1 else finding  # it cannot be read
         for finding in found
     ]
+
+
+def _parts(folder: Path, name: str) -> list[Path]:
+    """What is read of a skill."""
+    package = package_folder(folder, name)
+    inside = (package / "__init__.py", package / f"{name}.py")
+    return [folder / "SKILL.md", folder / "pyproject.toml", *{folder / "src", package}, *inside]
+
+
+def _link(path: Path) -> Finding:
+    return Finding(
+        Level.BROKEN, path, "this is a symbolic link, which is not followed here", "what it leads to in its place"
+    )
 
 
 def _bad_name(folder: Path, wrong: str) -> Finding:

@@ -5,8 +5,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from .names import printable
+from .plain import read_plain
 
-_LARGEST = 4_000_000  # bytes: more is no source file, and an installer should not read it
+LARGEST = 4_000_000  # bytes: more is no source file, and an installer should not read it
 
 
 class Level(StrEnum):
@@ -48,7 +49,7 @@ def read_text(path: Path) -> str:
     """Read a text file as UTF-8, with or without a byte-order mark.
 
     Raises:
-        OSError: If it cannot be read, or is larger than any source file.
+        OSError: If it cannot be read, is no plain file, or larger than any source file.
         UnicodeDecodeError: If it is not UTF-8.
     """
     return read_bytes(path).decode("utf-8-sig")
@@ -58,11 +59,6 @@ def read_bytes(path: Path) -> bytes:
     """Read a source file.
 
     Raises:
-        OSError: If it cannot be read, or is larger than any source file.
+        OSError: If it cannot be read, is no plain file, or larger than any source file.
     """
-    if not path.is_file():
-        path.stat()  # says that it is missing
-        raise OSError("this is no plain file")
-    if path.stat().st_size > _LARGEST:
-        raise OSError(f"{path.name} is larger than {_LARGEST:,} bytes")
-    return path.read_bytes()
+    return read_plain(path, LARGEST)

@@ -12,10 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .finding import Level, read_text
+from .finding import LARGEST, Level, read_text
 from .frontmatter import FrontMatter, FrontMatterError, read_front_matter
 from .importing import try_imports
 from .names import wrong_with_name
+from .plain import read_plain
 from .project import TARGET
 from .source import check_code
 
@@ -115,7 +116,7 @@ def _describe(name: str, folder: Path, path: Sequence[str] | None) -> InstalledS
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_plain(path, LARGEST).decode(errors="replace")
     except OSError:
         return ""
 
