@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli import COMMAND, Rlm
+from cli import COMMAND, Rlm, Session
 from scripted import Scripted, call, text
 from waiting import PATIENCE
 
@@ -127,6 +127,22 @@ def test_a_locale_of_another_encoding_changes_no_text(rlm: Make) -> None:
     assert (0, "ü€𝄞\n") == (done.code, done.out)
     assert "grüße €" == server.requests[0].task
     assert ["ü€𝄞\n"] * 2 == done.session.results
+
+
+def test_cells_and_commands_have_what_the_caller_has_set(rlm: Make) -> None:
+    """umask, priority, an environment of 500 kB with bytes that are no text; and nothing of a caller without stdin or stderr."""
+    command = 'umask; nice; printf %s "$ODD" | od -An -tx1; echo ${#BIG4}; echo err >&2'
+    with Scripted(call("bash", command=command), call("ipython", code=f"!{command}"), text("ok")) as server:
+        made = rlm(server)
+        big = {f"BIG{n}": "x" * 100_000 for n in range(5)}
+        env = {
+            os.fsencode(name): os.fsencode(value) for name, value in made.env(**big, RLM_TOOLS="bash,ipython").items()
+        }
+        words = ["bash", "-c", 'umask 027; exec nice -n 7 "$0" go 0<&- 2>&-', str(COMMAND)]
+        subprocess.run(words, cwd=made.cwd, env={**env, b"ODD": b"\xff\xe9"}, stdout=subprocess.PIPE, check=True)
+    (folder,) = (made.cwd / ".rlm/sessions").glob("[0-9a-f]*")
+    priority = os.getpriority(os.PRIO_PROCESS, 0) + 7
+    assert [f"0027\n{min(priority, 19)}\n ff e9\n100000\nerr\n"] * 2 == Session(folder).results
 
 
 # ---- bad settings

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -187,30 +187,32 @@ FEW_AGENTS = Scenario(
 )
 
 
-def one_after_another(given: bool) -> Script:
+def side_by_side(given: bool) -> Script:
     """The first child is answered when the other has asked, too; where that must not be, after a while."""
     asked: list[Request] = []
+    alone: list[bool] = []
 
     def both_or_late(piece: bytes) -> bool:
-        return len(asked) == 2 or (given and time.monotonic() > asked[0].at + 0.5)
+        if given and len(asked) == 1 and time.monotonic() > asked[0].at + 0.5:
+            alone.append(True)
+        return len(asked) == 2 or bool(alone)
 
     def script(request: Request) -> Answer:
         if request.depth == 0:
             return text("done") if request.turn else call("ipython", code=TWO_CHILDREN)
         asked.append(request)
-        return Answer(text("done").body, gate=both_or_late) if len(asked) == 1 else text("done")
+        return replace(text("alone" if alone else "together"), gate=both_or_late)
 
     return script
 
 
-def at_once(run: Run) -> bool:
-    one, other = (request.at for request in run.server.requests if request.depth)
-    return other - one < 0.5
+def last_words(run: Run) -> set[str]:
+    return {child.messages[-1]["content"] for child in run.done.session.children}
 
 
 FEW_AT_ONCE = Scenario(
-    one_after_another,
-    {"max_concurrent_agents": Effect("1", at_once, usual=True, changed=False)},
+    side_by_side,
+    {"max_concurrent_agents": Effect("1", last_words, {"together"}, {"together", "alone"})},
     words=("--max-depth", "1"),
 )
 SHOW = f"""\
