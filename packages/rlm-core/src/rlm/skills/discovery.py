@@ -76,7 +76,10 @@ def _failing(skills: Sequence[InstalledSkill], place: Place, *, afresh: bool) ->
     new = [name for name in seen if known.get(name) != seen[name]]
     if not new:
         return {}
-    wrong = try_imports(new, SECONDS, place.environment)
+    try:
+        wrong = try_imports(new, SECONDS, place.environment)
+    except OSError:  # no process can be started: nothing is known of the skills, and a run has worse troubles
+        return {}
     if path is not None:
         with suppress(OSError):  # then all are tried again
             files.replace(
@@ -96,8 +99,9 @@ def _remembered(path: Path | None) -> dict[str, object]:
 
 
 def _packages() -> list[object]:
-    """What an installer changes: the folders that we import from."""
-    return [sys.version, *(_state(Path(folder)) for folder in sys.path if folder)]
+    """What an installer changes: the folders of our environment that we import from."""
+    ours = [Path(folder) for folder in sys.path if folder.startswith(sys.prefix)]
+    return [sys.version, *map(_state, ours)]
 
 
 def _files(package: Path | None) -> list[object]:

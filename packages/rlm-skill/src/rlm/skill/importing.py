@@ -56,6 +56,8 @@ def main() -> None:
 def serve() -> None:
     """The program that tries, given seconds and names. Prints pairs in JSON: a name, and why it cannot be imported."""
     seconds, names = float(sys.argv[1]), sys.argv[2:]
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a parent's SIG_IGN would take the status of our children
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     report = os.dup(1)
     os.dup2(2, 1)  # what skills print
     for name in names:
