@@ -246,16 +246,37 @@ ENDS: dict[str, tuple[Answer, int]] = {
 }
 
 
+HIDDEN = [
+    'env -i setsid -f sh -c "sleep 1000; : $PWD"',
+    'env -i setsid sh -c "setsid sh -c \\"sleep 1000; : $PWD\\" & sleep 1000; : $PWD" >/dev/null 2>&1 &',
+    "(exec env -i nohup setsid -f sh -c \"trap '' TERM HUP; sleep 1000; : $PWD\" >/dev/null 2>&1 </dev/null)",
+    'env -i setsid -f sh -c "while :; do setsid -f sh -c \\"sleep 1; : $PWD\\"; sleep 0.2; done; : $PWD"',
+]
+"""Commands that leave a process in a session of its own, with an empty environment. Its words name the run's folder."""
+
+
 @pytest.mark.parametrize("how", ENDS)
 def test_nothing_is_left_after(rlm: Make, temporary: Path, how: str) -> None:
     """Not even the daemons that cells and commands have started."""
     answer, code = ENDS[how]
-    daemon = "setsid sleep 1000 >/dev/null 2>&1 & (sleep 1000 &) ; echo on"
-    with Scripted(call("ipython", code=DAEMON), call("bash", command=daemon), answer) as server:
+    daemon = "\n".join(["setsid sleep 1000 >/dev/null 2>&1 & (sleep 1000 &) ; echo on", *HIDDEN])
+    hidden = f"import subprocess\nsubprocess.run({daemon!r}, shell=True, env={{}}, start_new_session=True)"
+    there = []
+
+    def script(request: Request) -> Answer:
+        if request.turn == 3:
+            there.extend(
+                process.cmdline()[-1] for process in processes(made) if "sleep 1000; : " in process.cmdline()[-1]
+            )
+        turns = [call("ipython", code=DAEMON), call("ipython", code=hidden), call("bash", command=daemon), answer]
+        return turns[request.turn]
+
+    with Scripted(script) as server:
         made = rlm(server)
         done = made("go", TMPDIR=str(temporary), RLM_TOOLS="ipython,bash")
     nothing_left(made, temporary)
     assert code == done.code
+    assert 8 <= len(there), "they go on between cells"
 
 
 def test_kernels_and_children_inherit_no_stream_of_ours(rlm: Make) -> None:

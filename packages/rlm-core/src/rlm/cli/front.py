@@ -10,6 +10,7 @@ from typing import Any
 
 from rlm.cli import exits
 from rlm.cli.jsonlines import ends_with_a_result, put_record
+from rlm.cli.orphans import ending_orphans
 from rlm.cli.output import Output, open_output
 from rlm.cli.screen import Screen, open_screen
 from rlm.cli.secrecy import close_to_others
@@ -48,6 +49,7 @@ def _run(order: Order) -> int:
             check_limits()
             output = stack.enter_context(open_output(config.output))
             order = replace(order, context=context_file(config.context))
+            stack.enter_context(ending_orphans())
         screen = stack.enter_context(open_screen(stderr(), quiet=config.quiet, color=config.color, live=live))
         return Front(config, screen, output).run(order)
 

@@ -40,6 +40,8 @@ class Groups:
     def settle(self, group: int) -> None:
         """Its leader has ended: forget the group, unless something was left behind in it."""
         self._running.discard(group)
+        for left in (group, *self._left):
+            _reap(left)
         if _there(os.killpg, group):
             self._left.add(group)
         else:
@@ -84,6 +86,13 @@ class Groups:
             start_new_session=True,
         )
         return self._watch
+
+
+def _reap(group: int) -> None:
+    """Of a group whose leader has been waited for. We may have adopted the rest of it, see `rlm.cli.orphans`."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-group, os.WNOHANG)[0]:
+            pass
 
 
 def _there(kill: Callable[[int, int], None], number: int) -> bool:
