@@ -294,6 +294,7 @@ def test_a_folder_that_is_gone_is_an_error_and_no_traceback(tmp_path: Path) -> N
         ("def f(a):\n    inner = 1\nclass C:\n    field = 1", ["f", "C"]),
         ("for i in range(3):\n    with open('f') as g: h = [k for k in g]", ["i", "g", "h"]),
         ("if (n := 3) > 2: pass\na, (b, *c) = 1, (2, 3)", ["n", "a", "b", "c"]),
+        ("x = {k: [v for v in k if (w := v)] for k in f(y for y in z)}", ["x", "w"]),
         ("r = await rlm.run('x')\nasync for t in s: pass", ["r", "t"]),
         ("%timeit w = 1\n!ls -l\nfiles = !ls\nout = %sql select 1\nv = 2\nos.path?", ["files", "out", "v"]),
         ("_ = 1\n__x = 2\nprint(3)\nobj.attr = 4\nlst[0] = 5", []),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import symtable
 from collections.abc import Iterable, Sequence
@@ -31,11 +32,22 @@ def assigned(code: str) -> list[str]:
     """The names that a cell binds in the notebook's own namespace; none if it cannot be read."""
     code = _HELP.sub("", _SHELL.sub(r"\1pass", _ASSIGNED.sub(r"\1 0", code)))
     try:
+        code = ast.unparse(_WithoutComprehensions().visit(ast.parse(code)))
         table = symtable.symtable(code, "cell", "exec")
     except (SyntaxError, ValueError, RecursionError):
         return []
     bound = (symbol for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported())
     return [symbol.get_name() for symbol in bound if not symbol.get_name().startswith("_")]
+
+
+class _WithoutComprehensions(ast.NodeTransformer):
+    """From Python 3.12 on, symtable counts their variables among those of the scope around them (PEP 709)."""
+
+    def _only_its_bindings(self, node: ast.expr) -> ast.expr:
+        bindings: list[ast.expr] = [each for each in ast.walk(node) if isinstance(each, ast.NamedExpr)]
+        return ast.List(bindings, ast.Load())
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _only_its_bindings
 
 
 def kernel_note(names: Iterable[str], most: int = 60) -> str:
