@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from bench import big_sessions
+from bench import big_sessions, runs
 from bench.harness import Bench
 from bench.measures import RLM, Measure, Sample, Scenario
 
@@ -48,6 +48,13 @@ def scenarios(quick: bool) -> list[Scenario]:
             {"peak": Measure(f"`rlm export` of {size} MB as a page, memory", "MiB", 300)},
             {RLM: partial(_peak, megabytes)},
             full=1,
+            quick=1,
+        ),
+        Scenario(
+            "signatures",
+            {"signed": Measure("1,000 records of a journal are signed, the processor's time", "ms")},
+            {RLM: lambda bench: runs.figures(bench, "signing")},
+            full=3,
             quick=1,
         ),
     ]
