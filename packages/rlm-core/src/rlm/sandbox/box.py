@@ -19,8 +19,9 @@ from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
 
 from rlm.errors import KernelError
+from rlm.process.files import remove
 from rlm.sandbox.policy import SandboxPolicy
-from rlm.sandbox.sources import Sources
+from rlm.sandbox.sources import Source, Sources
 
 _ENTER = Path(__file__).parent.parent / "inside" / "box.py"
 _START = 30.0  # seconds for a box to be made
@@ -67,8 +68,7 @@ class Box:
         self._opened = ExitStack()
         self._making = asyncio.Lock()
         self._life: _Life | None = None
-        self._arguments: list[str] = []
-        self._descriptors: list[int] = []
+        self._sources: tuple[Source, list[Source], list[Source]]
 
     async def __aenter__(self) -> Self:
         """
@@ -79,7 +79,7 @@ class Box:
             sources = opened.enter_context(Sources())
             run_dir, *shown = [sources.open(path.resolve(), path) for path in (self._run_dir, *self._shown)]
             within = [sources.open(path.resolve(), self._run_dir / name) for name, path in self._files.items()]
-            self._arguments, self._descriptors = self._policy.arguments(run_dir, shown, within)
+            self._sources = (run_dir, shown, within)
             self._opened = opened.pop_all()
         return self
 
@@ -99,7 +99,7 @@ class Box:
         async with self._making:
             if self._life is None or self._life.over:
                 await self._end()
-                self._life = await _Life.begin(policy, self._arguments, self._descriptors)
+                self._life = await _Life.begin(policy, *self._mounts())
             parts = (self._life.pid, self._life.space, policy.memory, policy.file_size, policy.system_calls.hex())
         return "-".join(map(str, parts))
 
@@ -110,6 +110,15 @@ class Box:
             KernelError: it cannot be made here.
         """
         return (sys.executable, "-I", "-S", str(_ENTER), await self.door(), str(cwd), *words)
+
+    def _mounts(self) -> tuple[list[str], list[int]]:
+        """A file that a cell has removed cannot be mounted again. It is missing then: an empty one would be a lie."""
+        run_dir, shown, within = self._sources
+        gone = [source for source in within if os.fstat(source.descriptor).st_nlink == 0]
+        for source in gone:
+            with contextlib.suppress(OSError):
+                remove(source.target)
+        return self._policy.arguments(run_dir, shown, [source for source in within if source not in gone])
 
     async def _end(self) -> None:
         if self._life is not None:
