@@ -429,7 +429,7 @@ def hide_credentials(text: str, config: Config | None = None, environ: Mapping[s
     """`text` as it may be shown: without the keys of settings, and without what URLs of any variable hide."""
     environ = _given(environ)
     text = redactor_of_environment(environ).text(text)
-    urls = [value for value in environ.values() if "://" in value]
+    urls = [word for value in environ.values() for word in value.split() if "://" in word]
     if config is not None:
         text = redactor_of(config).text(text)
     urls += filter(None, (config.base_url if config else None, *(environ.get(name) for name in _BASE_URLS)))
