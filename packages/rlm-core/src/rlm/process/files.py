@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import secrets
 import shutil
@@ -46,6 +47,7 @@ _PASSING = _FOLDER | getattr(os, "O_PATH", getattr(os, "O_SEARCH", 0))
 _BY_DESCRIPTOR = hasattr(os, "O_PATH")
 """Linux: what a descriptor was opened for has a path, in /proc/self/fd."""
 _PIECE = 1 << 20
+_BLOCK = 1 << 16
 _MOST_LINKS = 40  # as Linux has it, path_resolution(7)
 
 
@@ -541,11 +543,22 @@ def _check(status: os.stat_result, path: StrPath, *, writes: bool) -> None:
 
 
 def _take(file: int, path: StrPath, start: int, limit: int | None) -> bytes:
-    with os.fdopen(file, "rb") as stream:
-        stream.seek(start)
-        if limit is None:
-            return stream.read(max(0, os.fstat(file).st_size - start))
-        data = stream.read(limit + 1)
+    with os.fdopen(file, "rb", buffering=0) as stream:
+        if start:
+            stream.seek(start)
+        most = max(0, os.fstat(file).st_size - start) if limit is None else limit + 1
+        data = _read_up_to(stream, most)
+    if limit is None:
+        return data
     if len(data) > limit:
         raise UnsafePath(errno.EFBIG, f"is larger than {limit:,} bytes", str(path))
     return data
+
+
+def _read_up_to(stream: io.FileIO, most: int) -> bytes:
+    """In pieces: room for all that would be allowed costs more than to read a small file."""
+    pieces, left = [], most
+    while left > 0 and (piece := stream.read(min(left, _BLOCK))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)

@@ -115,14 +115,15 @@ def read(folder: Path) -> Meta:
     return read_signed(folder, None)[0]
 
 
-def read_signed(folder: Path, signer: Signer | None) -> tuple[Meta, bool]:
-    """The same, and whether it has a valid signature.
+def read_signed(folder: Path, signer: Signer | None, *, sessions: int | None = None) -> tuple[Meta, bool]:
+    """The same, and whether it has a valid signature. `sessions` is a descriptor of the folder that holds this one.
 
     Raises:
         SessionError: as `read`.
     """
     try:
-        data = files.read(f"{folder}/{NAME}", limit=LARGEST)
+        place = folder if sessions is None else folder.name
+        data = files.read(f"{place}/{NAME}", dir_fd=sessions, limit=LARGEST)
         wire = json.loads(data)
     except (OSError, ValueError, RecursionError):
         raise SessionError(f"{folder} has no {NAME} that can be read.") from None

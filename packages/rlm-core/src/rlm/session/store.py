@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -69,7 +70,9 @@ class SessionTree:
 def list_sessions(home: Path, key: SigningKey | None = None) -> list[Listed]:
     """All sessions of `home`, the one used last first. By `key` those are known that this user made."""
     sessions = files.resolve(home) / "sessions"
-    found = [listed for name in session_names(sessions) if (listed := listed_session(sessions / name, key))]
+    names = session_names(sessions)
+    with _opened(sessions) if names else nullcontext() as handle:
+        found = [listed for name in names if (listed := listed_session(sessions / name, key, sessions=handle))]
     return sorted(found, key=lambda listed: listed.meta.updated_time, reverse=True)
 
 
@@ -141,10 +144,20 @@ def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
         return []
 
 
-def listed_session(folder: Path, key: SigningKey | None) -> Listed | None:
-    """A session as it is listed; None if there is none."""
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Once for thousands of sessions in it."""
+    handle = files.open_folder(folder)
     try:
-        meta, signed = signed_meta_of(folder, Signer(key, folder.name) if key else None)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def listed_session(folder: Path, key: SigningKey | None, *, sessions: int | None = None) -> Listed | None:
+    """A session as it is listed; None if there is none. `sessions` is a descriptor of the folder that holds it."""
+    try:
+        meta, signed = signed_meta_of(folder, Signer(key, folder.name) if key else None, sessions=sessions)
     except SessionError:
         return None  # killed before it had begun
     return Listed(folder, settled(meta, folder), foreign=not signed)
@@ -159,14 +172,14 @@ def meta_of(folder: Path) -> Meta:
     return signed_meta_of(folder, None)[0]
 
 
-def signed_meta_of(folder: Path, signer: Signer | None) -> tuple[Meta, bool]:
+def signed_meta_of(folder: Path, signer: Signer | None, *, sessions: int | None = None) -> tuple[Meta, bool]:
     """The same, and whether it has a valid signature.
 
     Raises:
         SessionError: as `meta_of`.
     """
     try:
-        return metas.read_signed(folder, signer)
+        return metas.read_signed(folder, signer, sessions=sessions)
     except SessionError:
         return _remade(folder, journal.reader(folder)), False
 
