@@ -9,30 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from cli import Json, Rlm
-from rlm.events import (
-    Adapted,
-    Answered,
-    Asking,
-    CallEnded,
-    CallStarted,
-    CellOutput,
-    Checkpointed,
-    ChildEnded,
-    ChildStarted,
-    Delta,
-    Dropped,
-    Event,
-    Failed,
-    KernelRestarted,
-    Replied,
-    Requested,
-    Rerun,
-    Retried,
-    Said,
-    SkillsCalled,
-    Stopped,
-    Waiting,
-)
+from rlm import events
 from scripted import Answer, Request, Script, Scripted, call, error, in_order, text
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "sessions.schema.json"
@@ -47,28 +24,28 @@ def message(*roles: str) -> Callable[[Json], bool]:
 
 
 EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
-    Said: message("system", "user"),
-    Replied: message("assistant"),
-    Answered: message("tool"),
-    Dropped: record("drop"),
-    Adapted: record("adapt"),
-    Stopped: record("result"),
-    Requested: record("request"),
-    Retried: record("retry"),
-    Failed: record("error"),
-    KernelRestarted: record("kernel"),
-    Rerun: record("rerun"),
-    SkillsCalled: record("skills"),
-    Checkpointed: record("checkpoint"),
-    ChildStarted: record("agent_start"),
-    ChildEnded: record("agent_end"),
+    events.Said: message("system", "user"),
+    events.Replied: message("assistant"),
+    events.Answered: message("tool"),
+    events.Dropped: record("drop"),
+    events.Adapted: record("adapt"),
+    events.Stopped: record("result"),
+    events.Requested: record("request"),
+    events.Retried: record("retry"),
+    events.Failed: record("error"),
+    events.KernelRestarted: record("kernel"),
+    events.Rerun: record("rerun"),
+    events.SkillsCalled: record("skills"),
+    events.Checkpointed: record("checkpoint"),
+    events.ChildStarted: record("agent_start"),
+    events.ChildEnded: record("agent_end"),
     # no record of its own: it begins the time that the model takes
-    Asking: lambda record: message("assistant")(record) and "duration" in record,
-    Delta: record("delta"),
-    Waiting: record("waiting"),
-    CallStarted: record("cell_start"),
-    CellOutput: record("cell_output"),
-    CallEnded: record("cell_end"),
+    events.Asking: lambda record: message("assistant")(record) and "duration" in record,
+    events.Delta: record("delta"),
+    events.Waiting: record("waiting"),
+    events.CallStarted: record("cell_start"),
+    events.CellOutput: record("cell_output"),
+    events.CallEnded: record("cell_end"),
 }
 """What each event leaves in the output of `--json --deltas`."""
 
@@ -97,7 +74,7 @@ def script() -> Script:
 
 
 def test_every_event_and_every_type_of_record_is_emitted_by_something(tmp_path: Path) -> None:
-    assert set(get_args(Event)) == set(EVIDENCE)
+    assert set(get_args(events.Event)) == set(EVIDENCE)
     records = emitted(tmp_path)
     missing = [event.__name__ for event, shows in EVIDENCE.items() if not any(map(shows, records))]
     assert not missing

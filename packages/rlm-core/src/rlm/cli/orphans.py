@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rlm.inside import families
-
-_PATIENCE = 2.0  # seconds for killed processes to vanish
 
 
 @contextmanager
@@ -26,16 +24,8 @@ def ending_orphans() -> Iterator[None]:
     try:
         yield
     finally:
-        _end_all()
-
-
-def _end_all() -> None:
-    """Again and again: one that is killed may have started another a moment before."""
-    end = time.monotonic() + _PATIENCE
-    while _has_children() and time.monotonic() < end:
-        families.kill(families.below(os.getpid()))
-        time.sleep(0.001)
-        _reap()
+        if _has_children():  # which costs less than to look at all processes
+            families.kill_until_gone(partial(families.below, os.getpid()), _reap)
 
 
 def _has_children() -> bool:

@@ -12,13 +12,15 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "RLM_KERNEL"
 """The variable that says which kernel a process comes from."""
 
+_PATIENCE = 2.0  # seconds for killed processes to vanish; one in uninterruptible sleep takes longer
 _PROC = Path("/proc")
 _PR_SET_CHILD_SUBREAPER = 36
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -58,6 +60,15 @@ def kill(processes: Iterable[Process]) -> None:
     for process in processes:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(process.pid, signal.SIGKILL)
+
+
+def kill_until_gone(members: Callable[[], Sequence[Process]], reap: Callable[[], object]) -> None:
+    """Again and again: one that is killed may have started another a moment before."""
+    end = time.monotonic() + _PATIENCE
+    while (alive := members()) and time.monotonic() < end:
+        kill(alive)
+        time.sleep(0.001)
+        reap()
 
 
 def _table() -> dict[int, Process]:

@@ -25,7 +25,6 @@ import selectors
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +40,6 @@ from rlm.process.pipes import BoundedLog
 if TYPE_CHECKING:
     from rlm.inside.kernel import Kernel
 
-_PATIENCE = 2.0  # seconds for killed processes to vanish; one in uninterruptible sleep takes longer
 _REST = 16  # blocks of a log that are read when its kernel has ended: as much as a pipe can hold
 
 
@@ -207,7 +205,7 @@ class Zygote:
             for child in ended:
                 self._tell(id=child.id, status=child.status, log=self._log_of(child))
             for child in ended:
-                self._kill_until_gone(child.family)
+                families.kill_until_gone(child.family, self._wait)
                 self._tell(id=child.id, gone=True)
 
     def _ended(self) -> list[Child]:
@@ -233,19 +231,11 @@ class Zygote:
                     if child.pid == found[0]:
                         child.status = found[1]
 
-    def _kill_until_gone(self, members: Callable[[], list[families.Process]]) -> None:
-        """Again and again: one that is killed may have started another a moment before."""
-        end = time.monotonic() + _PATIENCE
-        while (alive := members()) and time.monotonic() < end:
-            families.kill(alive)
-            time.sleep(0.001)
-            self._wait()
-
     def _kill_all(self) -> None:
         for child in self._children.values():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
-        self._kill_until_gone(partial(families.below, os.getpid()))
+        families.kill_until_gone(partial(families.below, os.getpid()), self._wait)
 
 
 def _check_sealed() -> None:
