@@ -96,6 +96,7 @@ WAYS = [
     ("from tqdm.notebook import tqdm\nfor i in tqdm(range(50)): pass", "100%.* 50/50 .*"),
     ("for i in tqdm(range(2), desc='gone', leave=False): pass\nprint('end')", "end\n"),
     ("for i in tqdm(range(3)): assert i == 0", ".* 1/3 .*"),
+    ("import gc\nfor i in tqdm(range(4)): pass\n_ = gc.collect()", "100%.* 4/4 .*"),
     ("from ipywidgets import HBox, IntSlider, interact\nIntSlider(value=3)", r"IntSlider\(value=3\)\n"),
     ("slider = IntSlider()\ndisplay(HBox([slider]))\nslider.value = 7", r"HBox\(.*IntSlider\(value=7\).*\)\n"),
     ("display(slider); clear_output(); print('alone')", "alone\n"),

@@ -6,6 +6,7 @@ In a notebook a widget is drawn anew whenever it changes. Here its first text wo
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -17,15 +18,16 @@ class Widgets:
     """Those that the running cell has displayed."""
 
     def __init__(self) -> None:
-        self._shown: dict[str, None] = {}  # their ids, in order
+        self._shown: dict[str, list[object]] = {}  # ids in order, each with what its text needs
 
     def keep(self, data: dict[str, Any]) -> bool:
         """Whether this is the display of a widget, which `texts` will tell of."""
         view = data.get(_VIEW)
-        name = view.get("model_id") if isinstance(view, dict) else None
-        if name not in _living():
+        name = str(view.get("model_id")) if isinstance(view, dict) else ""
+        widget = _living().get(name)
+        if widget is None:
             return False
-        self._shown[name] = None
+        self._shown[name] = _behind_proxies(widget)
         return True
 
     def forget(self) -> None:
@@ -44,6 +46,14 @@ def _text(widget: object) -> str:
     with suppress(Exception):  # the __repr__ may be the user's, and fail
         return repr(widget)
     return f"<{type(widget).__name__}>"
+
+
+def _behind_proxies(widget: object) -> list[object]:
+    """What it refers to weakly, such as tqdm's row its bar: the garbage collector takes it when it likes."""
+    kept: list[object] = []
+    with suppress(ReferenceError):  # it is gone already
+        kept.extend(value.__repr__.__self__ for value in vars(widget).values() if isinstance(value, weakref.ProxyTypes))
+    return kept
 
 
 def _living() -> dict[str, Any]:
