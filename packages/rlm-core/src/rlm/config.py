@@ -566,14 +566,10 @@ def _is_on(name: str, argv: Sequence[str], environ: Mapping[str, str] | None) ->
 
 
 _NO_SETTINGS = (
-    *(
-        "RLM_BROKER",
-        "RLM_SKILL_CALLS_LOG",
-        "RLM_KERNEL",
-        "RLM_COMMAND",
-        "RLM_SANDBOXED",
-    ),  # between rlm and what it starts
-    *("RLM_SKILLS_DIR", "RLM_CHECKOUT_PATH", "RLM_TOOL_PYTHON", "RLM_EXTRA_UV_ARGS", "RLM_SKILLS_STRICT"),  # install.sh
+    # between rlm and what it starts
+    *("RLM_BROKER", "RLM_SKILL_CALLS_LOG", "RLM_KERNEL", "RLM_COMMAND", "RLM_SANDBOXED"),
+    # of install.sh
+    *("RLM_SKILLS_DIR", "RLM_CHECKOUT_PATH", "RLM_TOOL_PYTHON", "RLM_EXTRA_UV_ARGS", "RLM_SKILLS_STRICT"),
 )
 
 

@@ -15,6 +15,8 @@ __all__ = ["DEALER", "SUB", "Channel"]
 
 T = TypeVar("T")
 
+_NOT_YET = (FileNotFoundError, ConnectionRefusedError, BlockingIOError)
+"""The socket is not there yet, does not listen yet, or has no room for one more connection."""
 _RETRY = 0.005  # seconds between attempts to connect: the kernel is still starting
 _BLOCK = 1 << 18  # bytes that are read at once; what is not read waits in the kernel
 _HEAVY = 1 << 20  # bytes that are not read on the event loop
@@ -80,11 +82,7 @@ class Channel(Generic[T]):
         try:
             with ExitStack() as opened:  # what has the name; a link could lead to any socket of the user
                 self._socket.connect(files.socket_place(self._path, opened))
-        except (
-            FileNotFoundError,
-            ConnectionRefusedError,
-            BlockingIOError,
-        ):  # not yet there, not yet open, or in demand
+        except _NOT_YET:
             self._connecting = self._loop.call_later(_RETRY, self._connect)
         except OSError:
             self._end()

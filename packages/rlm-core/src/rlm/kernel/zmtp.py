@@ -26,9 +26,8 @@ class Peer:
         """`kind` is what we are: DEALER or SUB, which gets all that is published."""
         self.outgoing = bytearray(_GREETING)
         ready = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
-        self._later = bytearray(
-            _frame(ready, _COMMAND)
-        )  # libzmq wants to see this after its own greeting has been read
+        # libzmq wants to see this after its own greeting has been read
+        self._later = bytearray(_frame(ready, _COMMAND))
         if kind == SUB:
             self._later += _frame(_SUBSCRIBE_TO_ALL, 0)
         self._greeted = False
@@ -88,9 +87,9 @@ class Peer:
             return None
         flags = self._held[0]
         start = 9 if flags & _LONG else 2
-        end = start + int.from_bytes(self._held[1:start], "big")
         if len(self._held) < start:
             return None
+        end = start + int.from_bytes(self._held[1:start], "big")
         if self._size + end - start > LARGEST or len(self._parts) >= MOST_PARTS:
             raise ConnectionError("a message that is too large")
         if len(self._held) < end:

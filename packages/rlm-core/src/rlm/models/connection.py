@@ -14,7 +14,7 @@ from rlm.models.faults import Breakdown, Fault, Refusal, inside
 from rlm.models.lean_import import import_openai
 from rlm.models.normalize import mended
 from rlm.models.reading import read_body
-from rlm.models.transport_errors import breakdown
+from rlm.models.transport_errors import BROKE_OFF, breakdown
 from rlm.process.programs import know_processor
 
 CONNECT_TIMEOUT = 10.0
@@ -97,10 +97,8 @@ class Connection:
 
     async def _explained(self, fault: Breakdown) -> Breakdown:
         """A server that breaks off plain HTTP may want https."""
-        known = self.reached or self._proxy
-        if known or self.endpoint.secure or not fault.reason.startswith("the connection broke off"):
-            return fault
-        if not await speaks_tls(self.endpoint):
+        unclear = fault.reason == BROKE_OFF and not (self.reached or self._proxy or self.endpoint.secure)
+        if not unclear or not await speaks_tls(self.endpoint):
             return fault
         return Breakdown(
             f"{self.endpoint.host} speaks https, not http", lasting=True, hint="Set RLM_BASE_URL to an https:// URL."

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from rlm.models.error_body import one_line
 from rlm.models.faults import PROXY, Breakdown
 
+BROKE_OFF = "the connection broke off"
+
 _CERTIFICATE = "Set SSL_CERT_FILE to a file that holds your authority's certificate."
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 _UNDER_WAY = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -60,7 +62,7 @@ def _unanswered(chain: Sequence[BaseException], names: set[str], host: str) -> B
     if any(isinstance(link, TimeoutError) for link in chain) or any("Timeout" in name for name in names):
         return Breakdown("no answer in time", unreached="ConnectTimeout" in names)
     if any(isinstance(link, ConnectionError) for link in chain) or names & _BROKEN_OFF:
-        return Breakdown("the connection broke off")
+        return Breakdown(BROKE_OFF)
     return Breakdown(f"no connection to {host} ({one_line(str(root)) or type(root).__name__})", unreached=True)
 
 
