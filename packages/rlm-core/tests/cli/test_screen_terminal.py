@@ -29,6 +29,8 @@ from rlm.cli.screen import open_screen
 from rlm.messages import Usage
 
 folder, children, quiet = Path(sys.argv[1]), int(sys.argv[2]), "-q" in sys.argv
+# half of the clock's time: what was never said is longer ago, what has just been said is not
+silence = time.monotonic() / 2 if "-s" in sys.argv else 0
 USAGE = {"prompt_tokens": 1200, "completion_tokens": 80, "cached_tokens": 0, "reasoning_tokens": 0}
 
 def step(name):
@@ -49,7 +51,7 @@ def start(code, agent="root"):
 def end(agent="root", ok=True):
     tell("cell_end", agent, call_id="c", tool="ipython", ok=ok, duration=0.4)
 
-with open_screen(sys.stderr, quiet=quiet, color="auto", silence=float("inf") if "-s" in sys.argv else 0) as screen:
+with open_screen(sys.stderr, quiet=quiet, color="auto", silence=silence) as screen:
     screen.header(model="gpt-4o", cwd="/src", tools=("ipython",))
     tell("delta", text="Let me look at \\x1b[2J\\x1b]0;owned\\x07the files")
     step("cell")

@@ -126,16 +126,28 @@ def test_an_end_is_put_in_words(status: int | None, words: str) -> None:
 
 
 async def test_the_clock_counts_what_is_not_held() -> None:
-    clock = Clock()
+    clock, loop = Clock(), asyncio.get_running_loop()
     with clock.held(), clock.running(0.05) as expired:
         await asyncio.sleep(0.1)
         assert not expired.done()
+    begun = loop.time()
     with clock.running(0.5) as expired:
-        await asyncio.sleep(0)
         with clock.held():
+            held = loop.time()
             await asyncio.sleep(0.6)
             assert not expired.done()
+            let_go = loop.time()
         await expired
+        assert held - begun + loop.time() - let_go > 0.49
+
+
+async def test_a_cell_that_is_held_again_and_again_ends() -> None:
+    clock = Clock()
+    with clock.running(0.2) as expired:
+        while not expired.done():
+            await asyncio.sleep(0.01)
+            with clock.held():
+                pass
 
 
 async def test_a_hold_may_outlast_the_cell() -> None:

@@ -69,6 +69,8 @@ WORDINGS = {
 }
 OTHERS = [
     (400, "Missing `reasoning_content` field in the assistant message at message index 1"),
+    (400, "messages[1].reasoning_content is required"),
+    (500, "Internal error: {'messages': [{'reasoning_content': 'hm'}]}"),  # the request, quoted
     (400, "Unknown parameter: 'foo'."),
     (400, "temperature must be a string"),
     (429, "roles must alternate"),

@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
@@ -18,11 +19,12 @@ from typing import Any
 import pytest
 from rlm.errors import ConfigError, CredentialsError, ModelError, ModelUnavailable
 from rlm.events import Delta, Event, Retried, Waiting
-from rlm.messages import Reply, System, ToolResult, Usage, User
+from rlm.messages import Reply, System, ToolResult, Usage, User, assistant
 from rlm.models import sse
 from rlm.models.endpoint import Endpoint
 from rlm.models.openai import OpenAIClient, OpenAIModel
 from rlm.models.retrying import RetryPolicy, backoff
+from rlm.models.silence import Silence
 from rlm.version import VERSION
 from scripted import Answer, Request, Scripted, always, calls, error, half, hang, reset, stall, text
 
@@ -378,6 +380,25 @@ async def test_comments_that_keep_a_connection_alive_are_no_answer() -> None:
         port = server.sockets[0].getsockname()[1]
         assert await told_of_silence(f"http://127.0.0.1:{port}/v1", lambda _: pinging.is_set())
         await left.wait()
+
+
+async def test_silence_counts_from_the_newest_piece() -> None:
+    told: list[tuple[str, float]] = []
+
+    async def until_told() -> Reply:
+        while not told:
+            await asyncio.sleep(0.001)
+        return Reply(assistant({}))
+
+    silence = Silence(lambda event: told.append((str(event), time.monotonic())), 0.02)
+    await asyncio.sleep(1.1)
+    moved = time.monotonic()
+    silence.moved()
+    await silence.during(until_told())
+    (words, at), *_ = told
+    seconds = re.search(r"no answer for (\d+) s", words)
+    assert seconds
+    assert int(seconds[1]) <= round(at - moved)
 
 
 # ---- the form of requests and replies

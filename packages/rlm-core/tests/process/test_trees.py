@@ -43,3 +43,26 @@ def test_what_is_put_in_a_file_s_place_while_a_folder_is_copied_is_not_followed(
     copied = {str(path.relative_to(new)): path.read_text() for path in new.rglob("*") if path.is_file()}
     assert {"kept": "text of kept", "inner/deep/kept": "text of inner/deep/kept"} == copied
     assert not any(path.is_symlink() for path in new.rglob("*"))
+
+
+def test_a_folder_that_becomes_a_link_once_it_has_been_seen_is_not_entered(tmp_path: Path) -> None:
+    """It is seen with the folder that holds it, and entered later."""
+    old, new, secret = tmp_path / "old", tmp_path / "new", tmp_path / "secret"
+    for folder in (old / "one", old / "other", new, secret):
+        folder.mkdir(parents=True)
+    (secret / "file").write_text("private")
+    seen: list[Path] = []
+
+    def wanted(path: Path) -> bool:
+        if len(seen) == 1:
+            (old / seen[0]).rmdir()
+            (old / seen[0]).symlink_to(secret)
+        seen.append(path)
+        return True
+
+    source, target = files.open_folder(old), files.open_folder(new)
+    with pytest.raises(files.UnsafePath, match="is a symbolic link"):
+        copy_tree(source, target, wanted)
+    os.close(source)
+    os.close(target)
+    assert [] == list(new.rglob("file"))
