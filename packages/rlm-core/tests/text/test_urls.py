@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from rlm.config import guest_environment, read_config
+from rlm.config import guest_environment, hide_credentials, read_config
 from rlm.text.urls import credentials_of, has_credentials
 
 NONE = [
@@ -12,6 +12,8 @@ NONE = [
     "http://[::1]:8080/@team/v1",
     "https://gateway/v1?user=a@b",
     "https://gateway/v1#a@b",
+    "https://gateway?user=a@b",
+    "https://gateway#a@b",
     "https://gateway/v1?next=https://other/@b",
     "/opt/python@3.12/bin:/usr/bin",
     "-I/opt/python@3.12/include",
@@ -42,7 +44,16 @@ def test_an_at_sign_behind_the_host_is_no_credential(url: str) -> None:
 
 @pytest.mark.parametrize("url", SOME)
 def test_what_stands_before_the_host_is_one_however_it_is_written(url: str) -> None:
-    assert any("word-1" in part for part in credentials_of(url))
+    assert "word-1" in credentials_of(url), "by itself: an error may quote no more"
     environ = {"PATH": "/bin", "OPENAI_BASE_URL": url, "https_proxy": url, "PIP_INDEX_URL": f"https://gateway {url}"}
     assert {"PATH", "PIP_INDEX_URL"} == set(guest_environment(read_config({}, environ), environ))
     assert {"PATH"} == set(guest_environment(read_config({"sandbox": "bwrap"}, environ), environ))
+
+
+def test_a_password_is_known_as_a_whole_too() -> None:
+    assert "one:word-1" in credentials_of("https://user:one:word-1@gateway/@team/v1")
+
+
+def test_what_any_word_of_a_variable_hides_is_not_shown() -> None:
+    environ = {"PIP_INDEX_URL": "https://gateway https://user:word-1@gateway"}
+    assert hide_credentials("Who knows word-1?", environ=environ) == "Who knows [redacted]?"

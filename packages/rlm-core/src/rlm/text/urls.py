@@ -33,7 +33,7 @@ def credentials_of(url: str) -> set[str]:
     parts = set(_parts(url))
     for whole in tuple(parts):
         password = whole.partition(":")[2]
-        parts |= {password, *re.split("[:/@]", password)}  # but not the user, who may be called like anything
+        parts |= {password, *re.split("[:/@?#]", password)}  # but not the user, who may be called like anything
     return {part for each in parts for part in (each, unquote(each)) if len(part) >= _SHORTEST}
 
 
