@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -416,7 +417,10 @@ def test_what_is_wrong_is_told_by_the_list_and_the_doctor_alike_and_not_offered(
     packages = next(place.glob("venv/lib/python*/site-packages"))
     source, skill_file = packages / "moody/__init__.py", packages / "moody/SKILL.md"
     kept = source.read_text(), skill_file.read_text()
+    play(installed)  # a new environment changes once more, where Python keeps what it has compiled
     _, before = play(installed)
+    known = Path(installed.env()["HOME"]) / ".local/state/rlm/imported-skills.json"
+    assert {"mean", "moody", "vowels"} == json.loads(known.read_text()).keys()
     assert ["vowels", "mean", "moody", "deploy"] == [name for name in NAMES if f"\n- {name}: " in prompt(before)]
     try:
         source.write_text("raise RuntimeError('changed')\n" + kept[0])

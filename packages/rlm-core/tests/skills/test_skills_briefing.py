@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from rlm.skills import Briefing, Place
+from rlm.skills import Briefing, Place, find_skills
 from rlm.skills.briefing import PROJECT_LIMIT, project_text
 from rlm.skills.notes import notes_for, one_line
 
@@ -165,6 +165,24 @@ def test_a_note_that_cannot_be_read_harms_no_other_and_says_why(repository: Path
     }
     for name in told:
         assert f"\n- {name}" in offered
+
+
+def test_what_could_be_imported_is_not_tried_again_unless_one_asks(tmp_path: Path) -> None:
+    known = tmp_path / "rlm" / "imported-skills.json"
+
+    def written_anew(*, afresh: bool = False) -> bool:
+        """As after each trial."""
+        before = known.stat().st_ino if known.exists() else None
+        assert find_skills(Place(state=tmp_path), afresh=afresh).installed
+        return known.stat().st_ino != before
+
+    assert [written_anew(), written_anew(), written_anew(afresh=True)] == [True, False, True]
+
+
+def test_a_note_of_the_home_that_is_too_large_is_not_read_either(repository: Path, home: Path) -> None:
+    note(home, "giant").write_text("---\nname: giant\ndescription: x\n---\n" + "x" * 1_000_001)
+    (giant,) = notes_for(repository)
+    assert (giant.offered, giant.trouble) == (False, "it cannot be read: is larger than 1,000,000 bytes")
 
 
 def test_hostile_descriptions_are_one_line_of_bearable_length(repository: Path) -> None:
