@@ -279,6 +279,25 @@ def test_nothing_is_left_after(rlm: Make, temporary: Path, how: str) -> None:
     assert 8 <= len(there), "they go on between cells"
 
 
+def test_what_a_command_has_left_running_is_no_zombie_once_it_has_ended(rlm: Make) -> None:
+    """It has become a child of the `rlm` command then, which waits for it when the next command has ended."""
+    until_it_is_over = "until grep -q 'State:.Z' /proc/$(cat pid)/status; do sleep 0.01; done; echo it is over"
+    there = []
+
+    def script(request: Request) -> Answer:
+        commands = ["sleep 0.1 & echo $! > pid", until_it_is_over]
+        if request.turn < len(commands):
+            return call("bash", command=commands[request.turn])
+        there.append(psutil.pid_exists(int((made.cwd / "pid").read_text())))
+        return text("end")
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        done = made("go", RLM_TOOLS="bash")
+    assert done.session.results[1].startswith("it is over")
+    assert there == [False]
+
+
 def test_kernels_and_children_inherit_no_stream_of_ours(rlm: Make) -> None:
     """Neither the zygote nor a kernel nor a command holds the pipes that our own streams are."""
     cell = (

@@ -221,6 +221,10 @@ IMPORTS = {
     "dies": ("import os\nos.kill(os.getpid(), 9)", "its import ends Python with status -9"),
     "hangs": ("import signal\nsignal.pause()", "its import takes more than 1 s"),
     "leaves": ("import os, signal\nif os.fork() == 0: signal.alarm(60); signal.pause()\nasync def run(): ...", None),
+    "flees": (
+        "import os, signal\nif os.fork() == 0: signal.alarm(60); signal.pause()\nos._exit(3)",
+        "its import ends Python with status 3",
+    ),
     "empty": ("", "it has no function `run`"),
     "needs": ("import os\nos.environ['NEEDED']\nasync def run(): ...", None),
 }

@@ -344,8 +344,10 @@ async def told_of_silence(url: str, begun: Callable[[Asked], object]) -> Waiting
         while not begun(ask):
             await asyncio.sleep(0.001)
         ask.events.clear()
-        while len(told := [event for event in ask.events if isinstance(event, Waiting)]) < 3:
+        told: list[Waiting] = []
+        while len(told) < 3 or told[-1].reason.startswith("no answer for 0 s"):
             assert not running.done()
+            told = [event for event in ask.events if isinstance(event, Waiting)]
             await asyncio.sleep(0.001)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -359,7 +361,7 @@ async def test_who_waits_is_told_again_and_again(answer: Answer) -> None:
     with Scripted(always(answer)) as server:
         told = await told_of_silence(server.url, lambda ask: ask.retries if paused else server.requests)
     failed = ", the last try failed: 429 Too Many Requests: slow down" if paused else ""
-    assert re.fullmatch(rf"no answer for \d+ s{failed}", told.reason)
+    assert re.fullmatch(rf"no answer for [1-9]\d* s{failed}", told.reason)
     assert 0 < told.left <= (20 if paused else 600)
 
 
@@ -399,6 +401,25 @@ async def test_silence_counts_from_the_newest_piece() -> None:
     seconds = re.search(r"no answer for (\d+) s", words)
     assert seconds
     assert int(seconds[1]) <= round(at - moved)
+
+
+async def test_who_waits_no_more_has_stopped_the_work() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> Reply:
+        begun.set()
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended.set()
+        return Reply(assistant({}))
+
+    waiting = asyncio.create_task(Silence(lambda _: None, 60).during(work()))
+    await begun.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()
 
 
 # ---- the form of requests and replies
@@ -442,6 +463,7 @@ SPELLINGS = {
     "usage with NaN": events_of(*HELLO[:1], {**HELLO[1], "usage": {"prompt_tokens": float("nan")}}),
     "a completion in one event": f"data: {WHOLE}\n\n".encode(),
     "JSON": WHOLE.encode(),
+    "words of a gateway": json.dumps({"code": 0, "message": "success"} | json.loads(WHOLE)).encode(),
     "JSON behind blanks and comments": b"\n\n: PROCESSING\n\n" + WHOLE.encode(),
     "JSON and [DONE]": WHOLE.encode() + b"\n\ndata: [DONE]\n\n",
 }

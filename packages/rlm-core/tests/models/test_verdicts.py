@@ -125,6 +125,10 @@ def test_an_unknown_model_is_told_at_once(status: int, words: str) -> None:
     assert "RLM_MODEL" in verdict.hint
 
 
+def test_an_account_that_broke_the_rules_is_no_filtered_conversation() -> None:
+    assert judge(Refusal(403, "This account is blocked for violating our usage policies.")).error is CredentialsError
+
+
 @pytest.mark.parametrize(
     "words",
     [
