@@ -349,7 +349,8 @@ def test_a_folder_with_a_skill_file_and_no_package_is_instructions(tmp_path):
         file.write_bytes(spoilt)
         assert levels(folder) == ["broken"]
     file.unlink()
-    for target in ("nowhere", "/etc/passwd"):
+    (outside := tmp_path / "outside").write_text("---\nname: release-notes\ndescription: How.\n---\n")
+    for target in ("nowhere", "/etc/passwd", outside):
         file.symlink_to(target)
         assert levels(folder) == ["broken"]
         file.unlink()

@@ -211,6 +211,13 @@ def test_a_skill_can_be_imported_aside_to_see_whether_it_would_fail():
     assert try_import("say", seconds=1e-6) == "its import takes more than 1e-06 s"
 
 
+def test_a_skill_is_tried_for_who_ignores_the_end_of_children_too():
+    ignoring = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); from rlm.skill import try_import; "
+    program = f"{ignoring}print(try_import('say'), try_import('no_such_skill'))"
+    told = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert told == "None ModuleNotFoundError: No module named 'no_such_skill'\n"
+
+
 IMPORTS = {
     "silent": ("async def run(): ...", None),
     "loud": ("import os\nos.write(1, b'[1, 2]\\n')\nprint('{}')\nasync def run(): ...", None),
