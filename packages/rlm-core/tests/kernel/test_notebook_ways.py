@@ -100,6 +100,11 @@ WAYS = [
     ("from ipywidgets import HBox, IntSlider, interact\nIntSlider(value=3)", r"IntSlider\(value=3\)\n"),
     ("slider = IntSlider()\ndisplay(HBox([slider]))\nslider.value = 7", r"HBox\(.*IntSlider\(value=7\).*\)\n"),
     ("display(slider); clear_output(); print('alone')", "alone\n"),
+    (
+        "class Odd(IntSlider):\n    def __repr__(self): return 'odd' if self.value == 0 else 1 / 0\n"
+        "odd = Odd()\ndisplay(odd)\nodd.value = 1",
+        "<Odd>\n",
+    ),
     ("print('stays'); clear_output(wait=True)", "stays\n"),
     ("h = display('a', display_id=True); h.update('b'); clear_output(); print('c')", "c\n"),
     ("print('gone')\n%clear\nprint('there')", "there\n"),
