@@ -49,7 +49,9 @@ def test_changed_added_and_removed_skills_are_followed_and_so_is_the_checkout(ho
         (skills.path / name / "scripts").mkdir(parents=True)
         (skills.path / name / "scripts/help").write_text("help")
         (skills.path / name / "SKILL.md").write_text(f"---\nname: {name}\ndescription: How.\n---\n")
+    (skills.path / "old-notes/outside").symlink_to("/etc/passwd")
     done = home.install("--with", "tabulate", "--with=six>=1")
+    assert (home.notes / "old-notes/outside").is_symlink(), "what it leads to is not copied"
     assert "rlm: instructions (a SKILL.md alone): old-notes release-notes\n" in done.err
     assert "rlm: packages for cells: tabulate six>=1\n" in done.err
     assert "\nold-notes " in home.call("rlm", "skills")
