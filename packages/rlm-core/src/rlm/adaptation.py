@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import StrEnum
 
-from rlm.messages import Assistant, Message, ToolResult, Wire, assistant
+from rlm.messages import Assistant, Message, ToolResult, User, Wire, assistant
 
 
 class Adaptation(StrEnum):
@@ -23,11 +23,14 @@ class Adaptation(StrEnum):
     PLAIN_FIELDS = "plain_fields"  # Groq, Cerebras: no field that the chat format does not know
     SOUND_CALLS = "sound_calls"  # llama.cpp, vLLM: arguments that are a JSON object, plain names
     TEXT_CONTENT = "text_content"  # llama.cpp, LM Studio: "" and not null beside calls; others want null, as we send it
+    NO_PICTURES = "no_pictures"  # models that read text alone
     ROLE_ORDER = "role_order"  # Mistral, Gemini and many templates: no user message after a tool's or a user's
     JOINED_USERS = "joined_users"  # user messages that a drop left in a row become one
     NEWEST_SUMMARY = "newest_summary"  # older summaries go
     NO_TOOL_CHOICE = "no_tool_choice"  # some vLLM: tool_choice "none" is refused
 
+
+PICTURE = "[a picture, left out: you get text alone]"
 
 _PLAIN = ("role", "content", "name", "tool_calls")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -93,6 +96,22 @@ def _text_content(message: Message) -> Message:
     return assistant({**message.received, "content": ""}, message.written)
 
 
+def _no_pictures(message: Message) -> Message:
+    if not isinstance(message, User | ToolResult):
+        return message
+    joined = tuple(replace(user, content=_read_out(user.content)) for user in message.joined)
+    content = _read_out(message.content) if isinstance(message, User) else message.content
+    changed = replace(message, content=content, joined=joined)
+    return message if changed == message else changed
+
+
+def _read_out(content: str | list[Wire]) -> str:
+    """Text in place of parts. Each picture is told."""
+    if isinstance(content, str):
+        return content
+    return "\n\n".join(str(part.get("text", PICTURE)) for part in content)
+
+
 def _sound_calls(message: Message) -> Message:
     return _each_call(message, _sound_call)
 
@@ -123,4 +142,5 @@ _CHANGES: dict[Adaptation, Callable[[Message], Message]] = {
     Adaptation.PLAIN_FIELDS: _plain_fields,
     Adaptation.SOUND_CALLS: _sound_calls,
     Adaptation.TEXT_CONTENT: _text_content,
+    Adaptation.NO_PICTURES: _no_pictures,
 }

@@ -24,6 +24,7 @@ NO_CALLS = (
     "The model writes its tool calls as text, also after it was told. Start its server with a parser for them "
     "(vLLM: --enable-auto-tool-choice --tool-call-parser; llama.cpp: --jinja), or take another model."
 )
+NO_PICTURES = "The model takes no pictures, or not where they stand: they are left out, and it is told so."
 GO_ON = "Your message was cut off at the length limit. Go on exactly where it stopped."
 
 
@@ -84,7 +85,7 @@ class Agent(Conversation):
                 await self._context.fit(self)
                 reply = await self._ask()
                 stop = verdict(reply)
-                if stop is Stop.DONE and self._is_call(reply.message.text):
+                if stop is Stop.DONE and self.is_call(reply.message.text):
                     self._remind()
                     stop = None
                 if stop is not None:
@@ -100,10 +101,6 @@ class Agent(Conversation):
         if reply is not None and stop in (Stop.LENGTH, Stop.CONTENT_FILTER):
             self._words = f"The provider ended the message: {reply.finish}."
         return stop
-
-    def _is_call(self, text: str) -> bool:
-        names = [schema["name"] for schema in self._tools.schemas()]
-        return bool(names) and is_call(text, names)
 
     def _remind(self) -> None:
         """
@@ -128,14 +125,19 @@ class Agent(Conversation):
         """One model call that is no turn. The same tools, for dropping them would change the rendered prompt."""
         return await self._request("none", aside=True)
 
+    def is_call(self, text: str) -> bool:
+        names = [schema["name"] for schema in self._tools.schemas()]
+        return bool(names) and is_call(text, names)
+
     def report(self, problem: str) -> None:
         self.emit(Failed(problem))
 
     async def _request(self, tool_choice: ToolChoice, *, aside: bool = False) -> Reply:
         """One request; sent again in another form if that is what the provider wants."""
         while True:
-            self.adapt(self._model.adaptations)
-            choice: ToolChoice = "auto" if Adaptation.NO_TOOL_CHOICE in self._model.adaptations else tool_choice
+            before = self._model.adaptations
+            self.adapt(before)
+            choice: ToolChoice = "auto" if Adaptation.NO_TOOL_CHOICE in before else tool_choice
             try:
                 return await self._send(choice, aside=aside)
             except MessagesRefused:
@@ -143,6 +145,8 @@ class Agent(Conversation):
                 without_choice = choice == "none" and Adaptation.NO_TOOL_CHOICE in known
                 if not self.adapt(known) and not without_choice:
                     raise
+                if Adaptation.NO_PICTURES in known and Adaptation.NO_PICTURES not in before:
+                    self.report(NO_PICTURES)
 
     async def _send(self, tool_choice: ToolChoice, *, aside: bool) -> Reply:
         tools = self._tools.schemas()

@@ -128,14 +128,24 @@ class Both:
 
 
 async def _summary(scribe: Scribe) -> str:
-    """What the model writes when asked; an empty or cut-off text is none. Leaves no trace in the context."""
+    """What the model writes when asked. Leaves no trace in the context.
+
+    Raises:
+        ModelError: it is no summary.
+    """
     scribe.tell(User(ASK, Kind.ASK))
     try:
         reply = await scribe.ask_aside()
     finally:
         scribe.retract()
-    whole = ending(reply.finish) is Ending.STOP and not reply.message.calls
-    return reply.message.text.strip() if whole else ""
+    text = reply.message.text.strip()
+    if ending(reply.finish) is not Ending.STOP:
+        raise ModelError(f"the provider ended the summary: {reply.finish}")
+    if reply.message.calls or scribe.is_call(text):
+        raise ModelError("the model called a tool in place of a summary")
+    if not text:
+        raise ModelError("the summary is empty")
+    return text
 
 
 def _cut_fat_result(scribe: Scribe) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -30,24 +31,30 @@ class Ending(StrEnum):
     ERROR = "error"
 
 
-_ENDINGS = {
-    Ending.LENGTH: """length max_tokens max_output_tokens max_completion_tokens max_new_tokens max_length model_length
-        token_limit context_length model_context_window_exceeded context_window_exceeded truncated incomplete""",
-    Ending.CONTENT_FILTER: """content_filter content_filtered filtered safety recitation sensitive prohibited_content
-        blocklist blocked spii language refusal guardrail_intervened guardrail moderation policy_violation model_armor
-        image_safety image_prohibited_content image_recitation error_toxic toxic""",
-    Ending.ERROR: """error network_error server_error malformed_function_call unexpected_tool_call too_many_tool_calls
-        insufficient_system_resource abort aborted cancelled overloaded""",
-}
-"""The spellings of OpenAI, Anthropic, Gemini, Mistral, Cohere, Bedrock, Zhipu, DeepSeek, vLLM and SGLang."""
+_ENDINGS = (
+    (
+        Ending.CONTENT_FILTER,
+        r"filter|safety|unsafe|recitation|sensitive|prohibited|blocked|blocklist|_block$|spii|^language$|refus|guardrail"
+        r"|moderat|violat|policy|model_armor|toxic|flagged|risk",
+    ),
+    (
+        Ending.LENGTH,
+        r"length|max_?(\w+_)?tokens?|(?<!rate)_limit|limit_reached|out_of_tokens|truncated|incomplete|context_window",
+    ),
+    (
+        Ending.ERROR,
+        r"error|malformed|unexpected|too_many|insufficient|abort|cancel|overload|fail|rate_limit|time_?out|unavailable",
+    ),
+)
+"""What finish reasons hold, of OpenAI, Anthropic, Gemini, Mistral, Cohere, Bedrock, Zhipu, DeepSeek, vLLM and SGLang.
 
-_ENDING_OF = {word: end for end, words in _ENDINGS.items() for word in words.split()}
+One that holds nothing of these means that the model stopped by itself."""
 
 
 def ending(finish: str) -> Ending:
     """What a provider's finish_reason means, in whatever case and with whatever prefix it is spelt."""
-    word = finish.strip().lower().replace("-", "_").replace(" ", "_").rpartition(".")[2]
-    return _ENDING_OF.get(word.removeprefix("finish_reason_"), Ending.STOP)
+    word = re.sub(r"(?<=[a-z])(?=[A-Z])|[\s-]+", "_", finish.strip()).lower().rpartition(".")[2]
+    return next((end for end, holds in _ENDINGS if re.search(holds, word)), Ending.STOP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,10 @@ class Scribe(Protocol):
         """One model call that is no turn: same tools, none to be used."""
         ...
 
+    def is_call(self, text: str) -> bool:
+        """Whether a text is a call of a tool, written where it is not seen as one."""
+        ...
+
 
 class Context(Protocol):
     """Keeps the conversation within what the model takes."""

@@ -134,13 +134,25 @@ async def test_nothing_is_asked_while_there_is_no_older_turn() -> None:
     assert len(model.seen) == 2
 
 
-@pytest.mark.parametrize("useless", [says(" \n"), says("cut", finish="length"), says("no", finish="content_filter")])
-async def test_an_empty_or_cut_off_summary_changes_nothing(useless: Reply) -> None:
+@pytest.mark.parametrize(
+    "useless",
+    [
+        says(" \n"),
+        says("cut", finish="length"),
+        says("no", finish="content_filter"),
+        turn("a call"),
+        says('<tool_call>{"name": "ipython", "arguments": {"code": "1"}}</tool_call>'),
+    ],
+)
+async def test_what_is_no_summary_changes_nothing_and_is_told(useless: Reply) -> None:
     model = ScriptedModel(turn("a"), turn("b"), turn("c", prompt=500), useless, says("end"))
     agent, events = open_agent(model, FakeTool(), context=Compact(at=500, keep=1))
     await agent.run(SYSTEM, TASK)
     assert model.seen[4].messages == model.seen[3].messages[:-1]
     assert dropped(events) == ["summary_call"]
+    assert [e.reason.startswith("The conversation was not compacted: ") for e in events if isinstance(e, Failed)] == [
+        True
+    ]
 
 
 async def test_a_useless_summary_is_asked_for_again_when_the_prompt_has_grown_by_a_tenth() -> None:

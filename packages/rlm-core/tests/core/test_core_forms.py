@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, raw_call, says
-from rlm.adaptation import Adaptation, adapt, call_arguments, call_name, short_id
-from rlm.agent import GO_ON
+from rlm.adaptation import PICTURE, Adaptation, adapt, call_arguments, call_name, short_id
+from rlm.agent import GO_ON, NO_PICTURES
 from rlm.budget import Stop, TurnLimit
 from rlm.context import ASK, SUMMARY, Compact, LastTurns
 from rlm.errors import MessagesRefused, ModelError, ModelUnavailable
@@ -120,6 +120,23 @@ async def test_pictures_are_joined_to_results_where_a_provider_wants_them_there(
     assert [roles(request.sent) for request in model.seen] == ["su", "suat", "suatat"]
     picture = {"type": "image_url", "image_url": {"url": "data:1"}}
     assert model.seen[1].sent[-1].wire()["content"] == [{"type": "text", "text": "a picture"}, picture]
+    assert replay(events) == agent.state
+
+
+@pytest.mark.parametrize("order", [[], [Adaptation.ROLE_ORDER]])
+async def test_pictures_are_left_out_for_a_model_that_takes_none(order: list[Adaptation]) -> None:
+    """Also where they had to be joined to results before."""
+    model = Picky(Adaptation.NO_PICTURES, turn("a"), turn("b"), says("end"))
+    model.adaptations |= set(order)
+    tool = FakeTool(
+        "ipython", Outcome("a picture", pictures=("data:1",)), Outcome("two", pictures=("data:2", "data:3"))
+    )
+    agent, events = open_agent(model, tool)
+    assert (await agent.run(SYSTEM, TASK)).stop is Stop.DONE
+    sent = [message.wire()["content"] for message in model.seen[-1].sent if not isinstance(message, Assistant)]
+    assert all(isinstance(content, str) for content in sent)
+    assert sum(content.count(PICTURE) for content in sent) == 3
+    assert [event.reason for event in events if isinstance(event, Failed)] == [NO_PICTURES]
     assert replay(events) == agent.state
 
 

@@ -10,7 +10,7 @@ from rlm.budget import Spent, Stop
 from rlm.clip import clip, join
 from rlm.errors import AgentError, ContextTooLong, ModelError, RlmError
 from rlm.history import History, Summary
-from rlm.messages import Assistant, Kind, System, ToolResult, Usage, User, assistant, size
+from rlm.messages import Assistant, Ending, Kind, System, ToolResult, Usage, User, assistant, ending, size
 
 # ---- messages
 
@@ -47,6 +47,26 @@ def test_a_message_of_the_provider_is_read_and_kept_as_it_came() -> None:
 )
 def test_a_refusal_is_the_text_where_there_is_no_content(received: dict[str, object], text: str) -> None:
     assert (assistant(received).text, assistant(received).calls) == (text, ())
+
+
+FINISHES = {
+    Ending.STOP: """stop end_turn STOP eos eos_token tool_calls tool_use function_call stop_sequence COMPLETE complete
+        end_of_text <|im_end|> finished FINISH_REASON_STOP unknown""",
+    Ending.LENGTH: """length max_tokens MAX_TOKENS MaxTokens maxTokens MAXTOKENS model_length max_output_tokens
+        FinishReason.MAX_TOKENS finish_reason_max_tokens model_context_window_exceeded context_length_exceeded
+        ERROR_LIMIT time_limit max_tokens_reached TOKEN_LIMIT_REACHED token-limit length_limit length_exceeded
+        out_of_tokens output_limit truncated incomplete max_new_tokens""",
+    Ending.CONTENT_FILTER: """content_filter contentFilter ContentFilter CONTENT_FILTERED SAFETY RECITATION sensitive
+        sensitive_words flagged violation safety_block risk_control refusal Blocked blocklist PROHIBITED_CONTENT SPII
+        LANGUAGE guardrail_intervened ERROR_TOXIC IMAGE_SAFETY policy_violation moderation""",
+    Ending.ERROR: """error network_error MALFORMED_FUNCTION_CALL malformedFunctionCall UNEXPECTED_TOOL_CALL ERROR
+        too_many_tool_calls insufficient_system_resource abort cancelled USER_CANCEL rate_limit overloaded timeout""",
+}
+
+
+@pytest.mark.parametrize(("end", "finish"), [(end, each) for end, said in FINISHES.items() for each in said.split()])
+def test_what_a_finish_reason_means_in_any_spelling(end: Ending, finish: str) -> None:
+    assert ending(finish) is end
 
 
 def test_the_size_of_a_message_is_what_it_says() -> None:

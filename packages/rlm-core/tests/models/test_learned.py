@@ -92,3 +92,27 @@ def test_other_refusals_teach_nothing(status: int, words: str) -> None:
 def test_only_null_is_replaced_by_an_empty_text() -> None:
     without: Wire = {"messages": [{"role": "user", "content": "hi"}]}
     assert wanted_adaptation(Refusal(400, "'content' must be a string"), without) is None
+
+
+PICTURE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}
+NO_PICTURES = [
+    (400, "this model does not support image input"),
+    (404, "No endpoints found that support image input"),
+    (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"),
+    (400, "mistral-small is not a multimodal model"),
+    (422, "messages[3].content: invalid type: sequence, expected a string"),
+    (400, "tool content must be a string"),
+]
+
+
+@pytest.mark.parametrize(("status", "words"), NO_PICTURES)
+def test_pictures_are_left_out_where_they_are_refused(status: int, words: str) -> None:
+    plain: Wire = {"messages": [{"role": "user", "content": "draw"}]}
+    shown: Wire = {"messages": [*plain["messages"], PICTURE]}
+    assert wanted_adaptation(Refusal(status, words), shown) is Adaptation.NO_PICTURES
+    assert wanted_adaptation(Refusal(status, words), plain) is None
+
+
+def test_of_two_things_that_a_server_may_mean_pictures_are_given_up_last() -> None:
+    shown: Wire = {"messages": [*BODY["messages"], PICTURE]}
+    assert wanted_adaptation(Refusal(400, "'content' must be a string"), shown) is Adaptation.TEXT_CONTENT

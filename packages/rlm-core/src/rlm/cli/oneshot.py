@@ -26,7 +26,8 @@ def run(argv: Sequence[str]) -> int:
         if parsed.version:
             return _print_version()
         config = read_config(settings_given(parsed))
-        task, cwd = read_task(parsed.task[0] if parsed.task else None), working_directory()
+        task = read_task(parsed.task[0] if parsed.task else None, verbatim="--" in argv)
+        cwd = working_directory()
     if task is None:
         say(SHORT_HELP)
         return exits.USAGE

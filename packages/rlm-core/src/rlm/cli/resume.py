@@ -37,11 +37,11 @@ def run(argv: Sequence[str]) -> int:
         SessionError: there is no such session, or it runs elsewhere.
     """
     with ends_with_a_result(wants_json(argv)):
-        order = _order(_parse(argv))
+        order = _order(_parse(argv), verbatim="--" in argv)
     return front.run(order)
 
 
-def _order(given: argparse.Namespace) -> Order:
+def _order(given: argparse.Namespace, *, verbatim: bool) -> Order:
     flags = settings_given(given)
     wanted, more = _id_and_text(given.words)
     key = key_or_none(state_folder())
@@ -55,7 +55,7 @@ def _order(given: argparse.Namespace) -> Order:
     config = resumed_config(recorded, flags)
     if why:
         say(warning(folder, why, config, recorded, cwd, replay=given.replay))
-    task = read_task(more) if more is not None else GO_ON
+    task = read_task(more, verbatim=verbatim) if more is not None else GO_ON
     notes = tuple(filter(None, [differences(recorded, config, flags)]))
     moved = meta.cwd if meta.cwd != str(cwd) else ""
     earlier = Earlier(folder, given.fork, given.replay, trust=bool(why), notes=notes, moved_from=moved)

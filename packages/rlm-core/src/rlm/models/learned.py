@@ -38,6 +38,7 @@ _CONTENT = re.compile(
     r"(?<!\w)content\b.{0,80}\b(string|str|text|null|none|missing|required)\b"
     r"|\b(string|null|none)\b.{0,40}(?<!\w)content\b|invalid type: null|missing field .content\b"
 )
+_PICTURES = re.compile(r"image|picture|vision|visual|multi-?modal|modalit")
 _NEEDED = re.compile(r"must be (passed|provided|included|present)|\bmissing\b|\bis required\b")
 _STANDARD = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 
@@ -70,16 +71,18 @@ def refuses_form(fault: Refusal, *, streamed: bool) -> bool:
 
 def wanted_adaptation(fault: Refusal, body: Wire) -> Adaptation | None:
     """The form in which the messages of a refused request may be taken."""
+    text = fault.text.lower()
+    if _has_pictures(body) and fault.status in (*_REFUSED, 500) and _PICTURES.search(text):
+        return Adaptation.NO_PICTURES
     if fault.status not in (400, 422, 500):
         return None
-    text = fault.text.lower()
     if "tool_choice" in body and _TOOL_CHOICE.search(text):
         return Adaptation.NO_TOOL_CHOICE
     for pattern, adaptation in _PATTERNS:
         if pattern.search(text):
             return adaptation
-    if _has_null(body) and _CONTENT.search(text):
-        return Adaptation.TEXT_CONTENT
+    if _CONTENT.search(text) and (_has_null(body) or _has_pictures(body)):
+        return Adaptation.TEXT_CONTENT if _has_null(body) else Adaptation.NO_PICTURES
     return Adaptation.PLAIN_FIELDS if fault.status != 500 and _names_a_field(text, body) else None
 
 
@@ -92,6 +95,10 @@ _PATTERNS = (
 
 def _has_null(body: Wire) -> bool:
     return any(message.get("content") is None for message in body["messages"])
+
+
+def _has_pictures(body: Wire) -> bool:
+    return any(isinstance(message.get("content"), list) for message in body["messages"])
 
 
 def _names_a_field(text: str, body: Wire) -> bool:
