@@ -536,7 +536,19 @@ def test_events_may_come_in_any_pieces(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "garbled", [b"data: {oops\n\n", b"data: []\n\n", b": ping\n\n", events_of(piece("x"), done=False)]
+    "garbled",
+    [
+        b"data: {oops\n\n",
+        b"data: []\n\n",
+        b": ping\n\n",
+        events_of(piece("x"), done=False),
+        b"<!doctype html><title>Sign in</title>",
+        b": ping\n\n<html><body>Sign in</body></html>",
+        b"data: <html></html>\n\n",
+        b'{"choices": []}',
+        b'{"choices": [{"index": 0}]}',
+        b'{"id": "x"}',
+    ],
 )
 async def test_a_stream_that_cannot_be_read_is_asked_for_whole_from_then_on(garbled: bytes) -> None:
     def script(request: Request) -> Answer:
@@ -550,9 +562,12 @@ async def test_a_stream_that_cannot_be_read_is_asked_for_whole_from_then_on(garb
     assert len(ask.retries) == 1
 
 
-async def test_a_whole_that_cannot_be_read_is_asked_for_as_a_stream_from_then_on() -> None:
+@pytest.mark.parametrize(
+    "garbled", [b'{"choices": [{"message"', b"<html></html>", b'{"choices": []}', b'{"choices": [{}]}']
+)
+async def test_a_whole_that_cannot_be_read_is_asked_for_as_a_stream_from_then_on(garbled: bytes) -> None:
     def script(request: Request) -> Answer:
-        return text("hi") if request.streamed else Answer(b'{"choices": [{"message"')
+        return text("hi") if request.streamed else Answer(garbled)
 
     with Scripted(script) as server:
         async with asking(server.url) as ask:

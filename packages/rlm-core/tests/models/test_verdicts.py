@@ -53,6 +53,34 @@ def test_retry_after_may_be_a_date_to_come() -> None:
         (403, "Key limit exceeded (total limit). Manage it using the account page."),
         (429, "Your team has either used all available credits or reached its monthly spending limit."),
         (429, "exceeded_current_quota_error: your account is suspended"),
+        (429, "You have reached your monthly usage limit."),
+        (429, '{"error": {"type": "usage_limit_reached", "plan_type": "pro", "resets_in_seconds": 3600}}'),
+        (429, "You've reached kimi monthly usage limit for this billing cycle. It is refreshed in the next cycle."),
+        (429, "Monthly usage limit reached. Resets in 16 days."),
+        (429, "Weekly/Monthly Limit Exhausted"),
+        (429, "You've hit your org's monthly usage limit"),
+        (429, "You have insufficient quota"),
+        (429, "Credit limit reached"),
+        (429, '{"error": {"message": "no", "code": "insufficient_credits"}}'),
+        (429, '{"error": {"code": "monthly_limit_exceeded"}}'),
+        (429, "Daily AI Credit Limit Reached"),
+        (429, "Subscription quota exceeded"),
+        (429, "You have exceeded your plan limit"),
+        (429, "Your plan's monthly quota has been used up."),
+        (403, "You have exceeded your premium request allowance."),
+        (429, "You have used up your daily free allocation of 10,000 neurons"),
+        (429, "Your account balance is insufficient. Please top up."),
+        (429, "Not enough credits, please recharge"),
+        (429, "You ran out of credits."),
+        (429, "You don't have enough credits to run this request"),
+        (429, "Payment required to go on"),
+        (403, "user quota is not enough, remaining: $0.01"),
+        (403, "Sorry, your account balance is insufficient"),
+        (429, "Your free trial has expired."),
+        (412, "Account is suspended, possibly due to reaching the monthly spending limit."),
+        (429, "You are using a Trial key, which is limited to 1000 API calls / month."),
+        (429, "InsufficientQuota"),
+        (403, "该令牌额度已用尽"),
     ],
 )
 def test_a_budget_or_a_quota_that_is_spent_ends_at_once(status: int, words: str) -> None:
@@ -65,7 +93,30 @@ def test_a_budget_or_a_quota_that_is_spent_ends_at_once(status: int, words: str)
     ("status", "words"),
     [
         (429, "Rate limit reached for gpt-4o on requests per min (RPM): Limit 3."),
-        (429, "Resource has been exhausted (e.g. check quota)."),
+        (
+            429,
+            '{"error": {"message": "Resource has been exhausted (e.g. check quota).", "status": "RESOURCE_EXHAUSTED"}}',
+        ),
+        (429, "Usage limit per minute exceeded"),
+        (429, "You have reached the usage limit of 20 requests per minute for your plan."),
+        (429, '{"error": "INSUFFICIENT QUOTA", "message": "You exceeded your current limit of concurrent requests."}'),
+        (429, '{"error": "INSUFFICIENT QUOTA", "message": "You exceeded your current quota of tokens per minute."}'),
+        (429, "Quota exceeded for metric generate_requests_per_minute_per_project_per_base_model"),
+        (429, "Online prediction request quota exceeded for gemini. Please try again later."),
+        (429, "You have exceeded the token rate limit of your current S0 pricing tier. Please retry after 26 seconds."),
+        (429, "You have exceeded the call rate limit for your current OpenAI S0 pricing tier."),
+        (429, "This request would exceed your organization's rate limit of 30,000 input tokens per minute."),
+        (429, "This request would exceed your account's rate limit. Please try again later."),
+        (429, "Your plan's rate limit was exceeded. Upgrade to increase your limits."),
+        (429, "Service tier capacity exceeded for this model."),
+        (
+            429,
+            "Rate limit reached on requests per min. You can increase it by adding a payment method: /account/billing.",
+        ),
+        (429, "You are using a Trial key, which is limited to 10 API calls / minute."),
+        (429, "User rate limit exceeded."),
+        (429, "Too many requests. For more information on your quota see the documentation."),
+        (429, "Too many requests. Token limit exceeded, please wait."),
         (503, "upstream: retry budget exceeded"),
         (500, "template of the error page is missing"),
     ],
@@ -85,12 +136,34 @@ def test_what_passes_is_tried_again(status: int, words: str) -> None:
         (500, "Unable to generate parser for this template. Automatic parser generation failed"),
         (400, "jinja2.exceptions.TemplateError: Conversation roles must alternate user/assistant/user/assistant/..."),
         (500, "Failed to parse tool call arguments as JSON: [json.exception.parse_error.101] parse error"),
+        (
+            500,
+            '{"error": {"code": 500, "message": "Value is not callable: null at row 26, column 72:\\n  {%- set x %}"}}',
+        ),
+        (500, "Cannot subscript null at row 23, column 40:\n    {%- set start = content[:n] %}"),
+        (500, "Unknown method: keys at row 57, column 46:"),
+        (500, "Tool call IDs should be alphanumeric strings with length 9! at row 91, column 40:"),
+        (500, '{"error": {"message": "lexer: unexpected character: $\\n...{{ $ }}...\\n      ^"}}'),
+        (400, 'Error rendering prompt with jinja template: "Unknown test: sequence". This is usually an issue with'),
+        (400, "Error: Cannot read properties of undefined. This is usually an issue with the model's prompt template."),
+        (500, 'template: :3:24: executing "" at <index $prop.Type 0>: error calling index: slice index out of range'),
+        (500, 'template: :28:7: executing "" at <.ToolCalls>: can\'t evaluate field ToolCalls in type *api.Message'),
+        (422, '{"error": "Template error: template not found", "error_type": "template_error"}'),
+        (500, "invalid operation: tried to use + operator on unsupported types undefined and string (in <string>:3)"),
+        (500, "Object of type Undefined is not JSON serializable"),
+        (500, "'dict object' has no attribute 'role'"),
+        (500, "'strftime_now' is undefined"),
+        (500, "Can only get item pairs from a mapping."),
+        (404, '{"error": "can only concatenate str (not \\"NoneType\\") to str"}'),
+        (502, "jinja2.exceptions.TemplateSyntaxError: Encountered unknown tag 'generation'."),
     ],
 )
 def test_what_a_chat_template_refuses_once_it_refuses_always(status: int, words: str) -> None:
     verdict = judge(Refusal(status, words))
     assert (verdict.error, verdict.retry, verdict.hint) == (ModelError, Retry.NEVER, "")
-    assert words[:40] in verdict.reason
+    told = words if words[0] != "{" else verdict.reason.partition(": ")[2][:40]
+    assert told[:40] in verdict.reason
+    assert judge(inside({"message": words, "type": "server_error"})).retry is Retry.NEVER  # in a stream with 200
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,14 @@ WORDS += [
     "placeholder",
     "sk-1234",
     "token-abc123",
+    "password",
+    "Password123",
+    "my-secret-key",
+    "<YOUR_OPENROUTER_API_KEY>",
+    "secretkey",
+    "changeme",
+    "replace-me",
+    "put-your-secret-here",
 ]
 
 
@@ -34,7 +42,15 @@ def test_a_placeholder_is_a_word_like_any_other(word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["sk-proj-a1B2c3D4", "gsk_0123456789", "sk-secret-key-1234", "correct-horse", "test-key-12345678"]
+    "key",
+    [
+        "sk-proj-a1B2c3D4",
+        "gsk_0123456789",
+        "sk-secret-key-1234",
+        "correct-horse",
+        "test-key-12345678",
+        "pass-word-Hq7x",
+    ],
 )
 def test_a_key_is_none(key: str) -> None:
     assert f"Bearer {REDACTED}!" == Redactor([key]).text(f"Bearer {key}!")

@@ -32,14 +32,36 @@ _OVERFLOW = (
 
 OVERFLOW = re.compile("|".join(_OVERFLOW))
 NEVER_FITS = re.compile(r"request too large for")  # a single request over the tokens per minute: never fits
-QUOTA = re.compile(
-    r"insufficient_(user_)?quota|insufficient (account )?(balance|credits?|funds)|credit balance is too low"
-    r"|check your (plan and )?billing|billing_(hard_limit|not_active)|billing hard limit"
-    r"|budget.{0,20}exceeded|exceeded.?budget|over budget|exceeds? (the |your )?budget|max budget"  # LiteLLM
-    r"|exceeded_current_quota|spend(ing)? (limit|cap)|used all available credits|(requires|out of) (more )?credits"
-    r"|(key|credit|credits|token quota) (limit )?(has been )?(exceeded|exhausted)|no resource package|arrearage"
-    r"|usage limit (has been )?(reached|exceeded)|quota.{0,20}(exhausted|used up)|allocationquota|余额不足"
+_MEANS = r"(quota|credits?|balance|funds|allowance|allocation|budget)"
+_IS = r"( (is|are|has|have|been|was|were|already|currently|fully|all|now))*"
+_SPENT = (
+    r"(exceeded|exhausted|depleted|used up|run out|reached|hit|insufficient|not enough|too low|empty|negative|below)"
 )
+_OF_A_PLAN = (
+    r"\b(monthly|weekly|daily|yearly|annual|month|week|billing( cycle| period)?|subscription|plan|trial|usage|key"
+    r"|spend(ing)?|credits?|hard|included|premium|prepaid)('s)?"
+    rf"( (?!rate\b)[\w']+)? ({_MEANS}|limits?|caps?)"
+)
+_QUOTA = (
+    rf"(\b(insufficient|not enough|out of|used up|depleted|used all|no (more|remaining|available))|(\bnot|n't) have"
+    rf" (enough|sufficient|any)) ([\w']+ ){{0,3}}?{_MEANS}\b",
+    r"\b(more|additional) (credits|funds)\b",
+    rf"\bno {_MEANS} (left|remaining|available)|insufficient{_MEANS}",
+    rf"\b(credits?|balance|funds|allowance)( limit| cap)?{_IS} {_SPENT}",
+    rf"\bquota{_IS} (exhausted|depleted|used up|insufficient|not enough|spent)",
+    rf"\b(account|organi[sz]ation|team|user|token|allocated) quota{_IS} exceeded",
+    rf"{_OF_A_PLAN}{_IS} {_SPENT}",
+    rf"\b(reached|exceed(ed|s)?|exhausted|hit|over|used up)( all)?( [\w']+){{0,4}} {_OF_A_PLAN}\b",
+    r"\b(reached|exceeded|exhausted|hit|used up) (your |the )?(current )?(quota|budget|allowance|plan|spend)\b(?! for)",
+    r"check your (plan and )?billing|billing (hard limit|not active|to be enabled)|spend(ing)? (limit|cap)\b",
+    r"budget.{0,20}exceeded|exceeded.?budget|over budget|exceeds? (the |your )?budget|max budget",  # LiteLLM
+    r"\b(top up|recharge|(add|buy|purchase) (credits|funds))|payment (is )?required|arrears?\b",
+    r"arrearage|past due|overdue|unpaid (invoice|bill)|(subscription|trial)( (is|has))? (expired|ended|inactive)",
+    r"(calls?|requests?|tokens?) (/|per|a) month\b|no resource package|allocationquota",
+    r"余额不足|欠费|充值|额度(不足|已|用)",
+)
+QUOTA = re.compile("|".join(_QUOTA))
+"""That the account has spent what it may. For text with blanks in place of underscores and hyphens."""
 CONTENT_FILTER = re.compile(
     r"content_?(filter|policy)|content (filter|management policy|moderation)|responsibleaipolicy"  # Azure, LiteLLM
     r"|violat(es?|ing|ion).{0,40}(policy|policies)|rejected .{0,20}safety system"  # OpenAI
@@ -48,7 +70,11 @@ CONTENT_FILTER = re.compile(
     r"|data_?inspection_?failed|inappropriate content|content exists risk|sensitive (content|information)"  # in China
     r"|contentfilter|敏感"
 )
-PASSING = re.compile(r"retrydelay|per minute|requests? per|tokens? per")  # Gemini's rate limit speaks of billing, too
+PASSING = re.compile(
+    r"retrydelay|\bper (second|sec|minute|min|hour)\b|perminute|(/|\ba) ?(second|sec|minute|min|hour)s?\b|\b[rt]p[ms]\b"
+    r"|concurren|(requests?|tokens?) per(?! month)"
+)
+"""That the limit is one of speed: Gemini's speaks of billing, too, and Scaleway's of an insufficient quota."""
 BAD_KEY = re.compile(r"(invalid|incorrect|no|missing) api[ _-]?key|api[ _-]?key (is )?(not valid|invalid|missing)")
 UNKNOWN_MODEL = re.compile(
     r"\b(model|deployment)\b[^.;]{0,100}?( not found|\bnot exist|n't exist|\bnot available|\bnot supported$)"
@@ -57,9 +83,17 @@ UNKNOWN_MODEL = re.compile(
     r"|api deployment for this resource does not exist|no endpoints found (for|matching)|model.not.exist",
 )
 TEMPLATE = re.compile(
-    r"jinja|chat[_ ]template|templateerror|raise_exception|while executing \w+ at line|after the optional system"
+    r"jinja|(chat|prompt)[_ ]template|templateerror|template[_ ]error|raise_exception|after the optional system"
     r"|roles must alternate|unexpected role|message_order|unable to generate parser|error rendering"
-    r"|parse tool call arguments|json\.exception\.",
+    r"|parse tool call arguments|json\.exception\."
+    # llama.cpp, old and new
+    r"| at row \d+, column \d+|while executing \w+ at line|\b(lexer|parser): (?s:.{0,200})\.\.\."
+    r"|\btemplate: [^:\s]*:\d+(:\d+)?: "  # Go's: Ollama
+    r"|\(in (<string>|chat|template|[\w.-]*template[\w.-]*):\d+\)"  # minijinja: TGI, mistral.rs
+    # Jinja's own, and what Python says within one: vLLM, SGLang, mlx-lm
+    r"|'dict object' has no attribute|'[\w.]+' is undefined|type undefined is not json serializable"
+    r"|can only get item pairs from a mapping|no (filter|test) named '|encountered unknown tag '"
+    r"|can only concatenate (str|list) \(not",
 )
 """How servers say that the model's chat template refuses the messages: the same ones it refuses always."""
 

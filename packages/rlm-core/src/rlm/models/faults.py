@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -126,10 +127,11 @@ def _no_access(status: int, text: str) -> bool:
 
 
 def _no_money(status: int, text: str) -> bool:
-    return status == 402 or (status in _REFUSING and bool(said.QUOTA.search(text)) and not said.PASSING.search(text))
+    words = re.sub(r"[_\-]", " ", text)
+    return status == 402 or (status in _REFUSING and bool(said.QUOTA.search(words)) and not said.PASSING.search(words))
 
 
-_REFUSING = (400, 401, 403, 429)  # a gateway's 503 may speak of its own budget of retries
+_REFUSING = (400, 401, 403, 412, 429)  # a gateway's 503 may speak of its own budget of retries
 
 
 def _no_model(status: int, text: str) -> bool:
@@ -138,7 +140,8 @@ def _no_model(status: int, text: str) -> bool:
 
 
 def _refused_by_template(status: int, text: str) -> bool:
-    return status in (400, 422, 500, 501) and bool(said.TEMPLATE.search(text))
+    # 404: mlx-lm, whatever goes wrong; 502: a gateway
+    return status in (400, 404, 422, 500, 501, 502) and bool(said.TEMPLATE.search(text))
 
 
 def _wants_tls(status: int, text: str) -> bool:
@@ -187,6 +190,7 @@ def inside(error: Any) -> Refusal | Breakdown:
     text = json.dumps({"error": wire})
     if code.isdecimal() and 400 <= int(code) <= 599:
         return Refusal(int(code), text)
-    if _sentence(400, text) != _REST or "invalid_request" in str(wire.get("type")):
+    lasting = "invalid_request" in str(wire.get("type")) or _refused_by_template(400, text.lower())
+    if lasting or _sentence(400, text) != _REST:
         return Refusal(400, text)
     return Breakdown(f"an error in place of an answer: {provider_words(text)}")

@@ -46,9 +46,9 @@ def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = 
 
 def _choice(choices: Any) -> Wire:
     if not isinstance(choices, list) or not choices:
-        raise Breakdown("the reply holds no choices")
+        raise Breakdown("the reply holds no choices", unreadable=True)
     if not isinstance(choices[0], dict) or not isinstance(choices[0].get("message"), dict):
-        raise Breakdown("the reply holds no message")
+        raise Breakdown("the reply holds no message", unreadable=True)
     return choices[0]
 
 

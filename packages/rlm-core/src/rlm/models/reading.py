@@ -59,7 +59,7 @@ def _read_whole(body: bytes, encoding: str) -> Any:
     with suppress(ValueError, RecursionError):
         return _of_lines(text)
     if page := web_page(text):
-        raise Breakdown(f"{page} in place of an answer")
+        raise Breakdown(f"{page} in place of an answer", unreadable=True)
     if not text.strip():
         raise Breakdown("the reply is empty", unreadable=True)
     if encoding in ("br", "zstd"):  # else the HTTP client has unpacked it

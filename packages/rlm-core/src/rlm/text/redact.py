@@ -18,12 +18,18 @@ REDACTED = "[redacted]"
 SHORTEST = 8
 """Characters of a key that is searched for."""
 
-_LISTED = frozenset(("sk-1234", "token-abc123", "12345678", "123456789", "1234567890"))
+_LISTED = """
+    sk-1234 token-abc123 12345678 123456789 1234567890 sk-12345678 sk-1234567890 password1 password123 test1234 abcd1234
+    """
 _WORDS = """
     sk pk api apikey key keys token auth bearer test testing dummy fake mock none null nil no not non nokey empty unset
     undefined unused needed notneeded required notrequired local localhost placeholder your my the here example sample
     change changeme me replace insert intercepted anything something whatever default any ollama lm lmstudio studio
     vllm llama llamacpp cpp sglang litellm koboldcpp tgi openai anonymous public proxy model server user
+    password passwd pass passphrase secret secrets private access credential credentials admin root guest demo
+    foo bar foobar hello enter put paste anthropic google gemini azure mistral groq openrouter deepseek huggingface hf
+    mykey myapikey mysecret mysecretkey mypassword yourkey yourapikey yoursecret yoursecretkey yourtoken apitoken
+    secretkey accesskey accesstoken replaceme keyhere nothing blank redacted hidden masked todo
     """
 
 
@@ -31,7 +37,11 @@ def is_placeholder(key: str) -> bool:
     """Whether `key` is what people write where no key is needed: words (`sk-no-key-required`) and `xxxxxxxx`."""
     words = [word for word in re.split(r"[^a-z0-9]+", key.lower()) if word]
     known = _WORDS.split()
-    return key.lower() in _LISTED or len(set(key)) < 2 or all(word in known or set(word) == {"x"} for word in words)
+    return (
+        key.lower() in _LISTED.split()
+        or len(set(key)) < 2
+        or all(word in known or set(word) == {"x"} for word in words)
+    )
 
 
 def is_secret(key: str) -> bool:
