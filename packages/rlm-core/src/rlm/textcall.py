@@ -5,58 +5,177 @@ It happens where a server has no parser, or the wrong one, for the form in which
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
-_THOUGHT = re.compile(r"^\s*<think(ing)?>.*?</think(ing)?>", re.DOTALL)
-_FENCE = re.compile(r"^```[\w-]*\s*\n(.*)\n?```$", re.DOTALL)
-_MARKERS = re.compile(
-    r"(^|\n)\s*("
-    r"<\|?/?tool_?calls?(_begin|_start|_section_begin)?\|?>"  # Hermes, Qwen, GLM, Kimi, InternLM
-    r"|<function(=|_calls?>)|<(\w+:)?(tool_call|invoke|tool_use|function_calls)\b"  # Llama, MiniMax, XML
-    r"|\[TOOL_?CALLS?\]|<\|python_tag\|>|functools\["  # Mistral, Llama, Phi
-    r"|<｜tool▁calls?▁begin｜>|<\|action_start\|>|<\|channel\|>commentary to="  # DeepSeek, InternLM, gpt-oss
-    r")"
+_THOUGHT = re.compile(
+    r"^\s*(<(\w+:)?(think(ing)?|reasoning|scratch_pad)>|<\|START_THINKING\|>|\[THINK\]).*?"
+    r"(</(\w+:)?(think(ing)?|reasoning|scratch_pad)>|<\|END_THINKING\|>|\[/THINK\])|^[^`]*?</think>",
+    re.DOTALL,
 )
-_ARGUMENTS = ("arguments", "parameters", "args", "input", "tool_input", "action_input")
-_NAMES = ("name", "tool", "tool_name", "function", "action", "recipient_name")
+_END_TOKEN = re.compile(
+    r"<(\|[^<>|\n]*\||/(s|tool_calls?|function(_calls?)?)|end_of_turn|bot_end|end_code|end_action)>"
+)
+_CODE_BLOCK = re.compile(r"^[ \t]*(```+|~~~+)[^\n]*(\n.*?(^[ \t]*\1[`~]*[ \t]*$|\Z)|\Z)", re.DOTALL | re.MULTILINE)
+_FENCED = re.compile(r"```([\w-]*)[^\n]*\n(.*?)\n?```", re.DOTALL)
+_TOOL_FENCES = ("tool_code", "tool_call", "tool_calls", "tool_use", "function_call")  # Gemini, Gemma and others
+
+_MARKERS = re.compile(
+    r"(^[ ]{0,3}|<\|end\|>|<\|END_\w+\|>|</(\w+:)?think(ing)?>\s*)("  # more blanks are a code block of Markdown
+    r"<[|｜]?/?tool_?calls?(_begin|_start|_section_begin)?[|｜]?>"  # Hermes, Qwen, GLM, Kimi, Phi, Jamba, Step
+    r"|<TOOL_?CALLS?>|<\|START_ACTION\|>|<start_function_call>"  # Nemotron, Cohere, FunctionGemma
+    r"|<function=|<<function>>|<function_calls?>"  # Llama, Qwen-Coder, Gorilla, Granite
+    r"|<([\w-]+:|｜DSML｜)?(tool_calls?|invoke|tool_use|function_calls?)\b"  # MiniMax, Seed-OSS, DeepSeek, XML
+    r"|\[TOOL_?CALLS?\]|<\|python_(tag|start)\|>|functools\[|✿FUNCTION✿:"  # Mistral, Llama, Phi, Qwen-Agent
+    r"|<｜tool▁calls?▁begin｜>|<\|action_start\|>"  # DeepSeek, InternLM
+    r"|(<\|start\|>assistant|(<\|start\|>assistant)?<\|channel\|>\w+)\s+to=|to=[\w.]+\s*<\|channel\|>"  # gpt-oss
+    r"|(assistant)?(commentary|analysis) to=functions\."
+    r")"
+    r"|(?<=[.?!)\w])assistant(commentary|analysis) to=functions\.",  # gpt-oss without its special tokens
+    re.MULTILINE,
+)
+_PROSE = re.compile(r"(\.\.\.|…|[ ,;:()'\"–—-])+[A-Za-z]+,? [A-Za-z]+\b")
+"""What follows a mark that an answer explains: `<tool_call> is the mark of Qwen`."""
+
+_LABELLED = (
+    r"^[ ]{{0,3}}[*_]*(Action|(Tool |Function )?Call)[*_]*:[*_]*\s*[`\"]?(functions\.)?({names})[`\"]?[ \t]*"
+    r"([(\[{{]|\s*\n[ ]{{0,3}}[*_]*(Action|Tool)?[ _]?Input[*_]*:)"  # ReAct, NexusRaven
+    r"|^[ ]{{0,3}}[*_]*(Tool|Function)( name)?[*_]*:[*_]*\s*[`\"]?({names})[`\"]?\s*\n"
+    r"[ ]{{0,3}}[*_]*((Tool |Action )?Input|Arguments|Args|Parameters)[*_]*:[*_]*\s*(```\w*\s*)?\{{"
+    r"|^[ ]{{0,3}}\[(tool|function)[ _]calls?:\s*({names})\b\s*[({{:,]"
+    r"|^(>>>|<\|assistant\|>)[ ]?({names})\s*\n"  # Functionary, ChatGLM
+    r"|^[ ]{{0,3}}<(function|tool)\s+name=[\"']({names})[\"']"
+    r"|^[ ]{{0,3}}<(execute_)?({names})(>([^\n]*</(execute_)?({names})>|[ \t]*$)|\s+\w+=[^\n]*>)"  # Cline, OpenHands
+)
+_ACTION = re.compile(r"^[*_]*Action[*_]*:[*_]*", re.MULTILINE)  # LangChain, Command R
+_STRUCTURED = r"(^[ \t]*|[\"'=>.:<｜\[\]][ \t]*)({names})\b|\b({names})[ \t]*[\"'({{\[<]"
+_EXPRESSION = r"(functions\.|\[|print\()?({names})(\(\s*(\{{|\w+\s*=|[\"'])|(:\d+)?\s*\{{)"
+
+_INTENT = re.compile(r"\b(I['’]ll|I will|I['’]m going to|I need to|I['’]d|I should|let me|let['’]s)\b", re.IGNORECASE)
+_EXPLAINS = re.compile(
+    r"\b(show|explain|example|format|syntax|look|write|writes|written|wrote|model|form)\b", re.IGNORECASE
+)
+_BODY = re.compile(r"^(```|[{\[]|(functions\.)?\w+\()", re.MULTILINE)
+
+_ARGUMENTS = ("arguments", "parameters", "args", "input", "tool_input", "action_input", "kwargs")
+_NAMES = ("name", "tool", "tool_name", "function", "function_name", "action", "recipient_name")
+_WRAPPERS = ("tool_calls", "tool_call", "tool_uses", "function_call", "function", "action", "command")
 
 
 def is_call(text: str, names: Collection[str]) -> bool:
     """Whether the text is a call, or holds one, and no answer that speaks of calls. `names` are the tools'."""
     text = _THOUGHT.sub("", text).strip()
-    return _is_marked(text, names) or _is_object(text, names) or _is_expression(text, names)
+    if _is_marked(text, names) or _is_labelled(text, names):
+        return True
+    body = _without_end_tokens(_body(text))
+    return _is_fenced(body, names) or _is_object(body, names) or _is_expression(body, names)
+
+
+def _body(text: str) -> str:
+    """Without the sentence that announces a call, such as `I will run it.`; an explanation is none."""
+    begin = _BODY.search(text)
+    lead = text[: begin.start()] if begin else ""
+    announced = _INTENT.search(lead) and not _EXPLAINS.search(lead)
+    return text[len(lead) :] if announced else text
+
+
+def _without_end_tokens(text: str) -> str:
+    while _END_TOKEN.fullmatch(text, begin := max(text.rfind("<"), 0)):
+        text = text[:begin].rstrip()
+    return text
+
+
+def _compiled(pattern: str, names: Collection[str]) -> re.Pattern[str]:
+    return re.compile(pattern.format(names="|".join(map(re.escape, names))), re.MULTILINE)
+
+
+def _without_blocks(text: str) -> str:
+    """Newlines instead of the code blocks, so that every other place stays the same."""
+    return _CODE_BLOCK.sub(lambda block: "\n" * len(block[0]), text)
 
 
 def _is_marked(text: str, names: Collection[str]) -> bool:
     """One of the known marks at the beginning of a line and outside of a code block, with a tool's name behind it."""
-    for mark in _MARKERS.finditer(text):
-        quoted = text.count("```", 0, mark.start()) % 2 == 1
-        if not quoted and (mark.start() == 0 or any(name in text[mark.end() :] for name in names)):
-            return True
-    return False
+    last_name = max((found.end() for found in _compiled(_STRUCTURED, names).finditer(text)), default=0)
+    return any(
+        not _PROSE.match(text, mark.end()) and (mark.start() == 0 or mark.end() < last_name)
+        for mark in _MARKERS.finditer(_without_blocks(text))
+    )
+
+
+def _is_labelled(text: str, names: Collection[str]) -> bool:
+    """`Action: ipython` and `Action Input: …` on lines of their own, outside of a code block."""
+    outside = _without_blocks(text)
+    if _compiled(_LABELLED, names).search(outside):
+        return True
+    action = _ACTION.search(outside)
+    return action is not None and _is_object(_first_block(text[action.end() :].strip()), names)
+
+
+def _first_block(text: str) -> str:
+    block = _FENCED.match(text)
+    return block[2] if block else text
+
+
+def _is_fenced(text: str, names: Collection[str]) -> bool:
+    """The whole is code blocks, each of which is a call."""
+    blocks = _FENCED.findall(text)
+    if not blocks or _FENCED.sub("", text).strip():
+        return False
+    return all(
+        kind in _TOOL_FENCES or _is_object(block, names) or _is_expression(block, names) for kind, block in blocks
+    )
 
 
 def _is_object(text: str, names: Collection[str]) -> bool:
-    """The whole answer is JSON with a name and arguments, fenced or bare."""
-    fenced = _FENCE.match(text)
+    """The whole is JSON with names and arguments: an object, a list, or one object behind the other."""
     try:
-        value = json.loads(fenced[1] if fenced else text)
+        values = list(_values(text.strip()))
     except (ValueError, RecursionError):
         return False
-    if isinstance(value, dict) and isinstance(value.get("tool_calls"), list):
-        value = value["tool_calls"]
-    calls = value if isinstance(value, list) else [value]
+    calls = [call for value in values for call in _calls(value)]
     return bool(calls) and all(_names_a_call(call, names) for call in calls)
+
+
+def _values(text: str) -> Iterator[Any]:
+    if text.startswith(("{'", "[{'")):
+        yield _python_value(text)
+        return
+    decoder = json.JSONDecoder(strict=False)
+    end = 0
+    while end < len(text):
+        value, end = decoder.raw_decode(text, end)
+        yield value
+        while end < len(text) and text[end] in ";, \t\n":
+            end += 1
+
+
+def _python_value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, MemoryError) as error:
+        raise ValueError(text) from error
+
+
+def _calls(value: Any) -> list[Any]:
+    """The calls in what holds them, such as `{"tool_calls": […]}`."""
+    if isinstance(value, dict):
+        for wrapper in _WRAPPERS:
+            if isinstance(value.get(wrapper), list | dict):
+                return _calls(value[wrapper])
+    if isinstance(value, list):
+        return [call for item in value for call in (_calls(item) if isinstance(item, dict) else [item])]
+    return [value]
 
 
 def _names_a_call(value: Any, names: Collection[str]) -> bool:
     if not isinstance(value, dict):
         return False
-    if isinstance(value.get("function"), dict):
-        value = value["function"]
+    if len(value) == 1 and isinstance(next(iter(value.values())), dict):
+        return next(iter(value)) in names
     name = next((str(value[key]).removeprefix("functions.") for key in _NAMES if key in value), "")
     arguments = next((value[key] for key in _ARGUMENTS if key in value), None)
     exact = value.keys() <= {"name", "arguments", "id", "type"} and isinstance(arguments, dict)
@@ -64,6 +183,5 @@ def _names_a_call(value: Any, names: Collection[str]) -> bool:
 
 
 def _is_expression(text: str, names: Collection[str]) -> bool:
-    """`ipython({"code": …})` or `functions.ipython(code=…)`, and nothing else."""
-    found = re.match(r"(?:functions\.|\[)?(\w+)\(\s*(\{|\w+\s*=)", text)
-    return found is not None and found[1] in names and text.rstrip("]").endswith(")")
+    """`ipython({"code": …})`, `functions.ipython(code=…)` or `ipython {"code": …}`, and nothing else."""
+    return _compiled(_EXPRESSION, names).match(text) is not None and text.rstrip("]; ").endswith((")", "}"))
