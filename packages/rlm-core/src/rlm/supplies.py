@@ -141,7 +141,7 @@ def open_tools(config: Config, place: Workplace, stack: ExitStack) -> list[Tool]
     }
     redactor = redactor_of(config)
     opened: list[Tool] = [TurnsLeft(made[name](), place.last_turn, config.max_turns) for name in config.tools]
-    return [RedactingTool(tool, redactor) for tool in opened] if redactor.spellings else opened
+    return [RedactingTool(tool, redactor) for tool in opened] if redactor.longest else opened
 
 
 def _bash(config: Config, place: Workplace) -> Bash:

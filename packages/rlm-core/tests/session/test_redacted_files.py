@@ -24,6 +24,15 @@ def test_a_secret_is_found_wherever_it_lies(tmp_path: Path, before: int) -> None
     assert 0o600 == path.stat().st_mode & 0o777
 
 
+@pytest.mark.parametrize("cut", [1, 20, 44])
+def test_a_secret_that_is_escaped_may_lie_across_a_cut(tmp_path: Path, cut: int) -> None:
+    secret, written = "sk-a1B2/c3+d4'e5", b"sk-a1B2&amp;#x2F;c3%252bd4\\\\\\'e5"
+    path = tmp_path / "cell-1.txt"
+    path.write_bytes(b"\xff" * ((1 << 20) - cut) + written + b"\n")
+    redact_files(Redactor([secret]), tmp_path)
+    assert b"\xff" * ((1 << 20) - cut) + b"[redacted]\n" == path.read_bytes()
+
+
 def test_a_file_without_one_is_left_alone_and_so_are_links_and_pipes(tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
     outside.write_text(SECRET)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
+import re
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rlm.text.redact import REDACTED, Redactor
 
+Spell = Callable[[str], str]
 KEYS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=9, max_size=60).map(
     lambda key: f"{key}7"
 )
@@ -56,11 +60,55 @@ def test_a_key_is_none(key: str) -> None:
     assert f"Bearer {REDACTED}!" == Redactor([key]).text(f"Bearer {key}!")
 
 
-@given(KEYS)
-def test_a_key_is_found_however_an_error_spells_it(key: str) -> None:
-    spelt = [key, repr(key), json.dumps(key), repr(key.encode()), quote(key, safe=""), quote_plus(key), quote(key)]
-    for text in spelt:
-        assert REDACTED in Redactor([key]).text(f"Illegal header value {text}")
+def _lower(quoted: str) -> str:
+    return re.sub("%..", lambda found: found.group().lower(), quoted)
+
+
+def _entities(form: str) -> Spell:
+    return lambda key: re.sub(r"[^\w-]", lambda found: form.format(ord(found.group())), key, flags=re.ASCII)
+
+
+SPELLINGS: dict[str, Spell] = {
+    "plain": str,
+    "repr": repr,
+    "repr of bytes": lambda key: repr(key.encode()),
+    "repr twice": lambda key: repr(repr(key)),
+    "JSON": json.dumps,
+    "JSON of PHP": lambda key: json.dumps(key).replace("/", "\\/"),
+    "JSON of Go": lambda key: json.dumps(key).replace("&", "\\u0026").replace("<", "\\u003c"),
+    "JSON twice": lambda key: json.dumps(json.dumps(key)),
+    "JSON thrice": lambda key: json.dumps(json.dumps(json.dumps(key))),
+    "JSON of a repr": lambda key: json.dumps(repr(key)),
+    "URL": lambda key: quote(key, safe=""),
+    "URL, path": quote,
+    "URL, form": quote_plus,
+    "URL, lower case": lambda key: _lower(quote(key, safe="")),
+    "URL of JavaScript": lambda key: quote(key, safe="!'()*"),
+    "URL of Java": lambda key: quote_plus(key, safe="*").replace("~", "%7E"),
+    "URL twice": lambda key: quote(quote(key, safe=""), safe=""),
+    "HTML": html.escape,
+    "HTML, quotes left": lambda key: html.escape(key, quote=False),
+    "HTML twice": lambda key: html.escape(html.escape(key)),
+    "HTML, decimal": _entities("&#{};"),
+    "HTML, three digits": _entities("&#{:03};"),
+    "HTML, hexadecimal": _entities("&#x{:X};"),
+    "HTML of JSON": lambda key: html.escape(json.dumps(key)),
+    "JSON of HTML, of Go": lambda key: json.dumps(html.escape(key)).replace("&", "\\u0026"),
+    "JSON of PHP, for HTML": _entities("\\u{:04X}"),
+    "URL of JSON": lambda key: quote(json.dumps(key), safe=""),
+    "hexadecimal escapes": _entities("\\x{:02x}"),
+}
+
+
+@pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS.keys())
+@given(key=KEYS)
+@example(key="abc/d+e=f&g'h\"i#j<k>l\\m%n\\\\o7")
+@settings(max_examples=10)
+def test_a_key_is_found_however_an_error_spells_it(spell: Spell, key: str) -> None:
+    redactor, text = Redactor([key]), f"Illegal header value {spell(key)}, in full"
+    quotes = r"(b|[\\'\"]|%22|%5C|(&|\\u0026)(amp;)*#?\w+;)*"
+    assert re.fullmatch(rf"Illegal header value {quotes}{re.escape(REDACTED)}{quotes}, in full", redactor.text(text))
+    assert redactor.raw(text.encode()) == redactor.text(text).encode()
 
 
 @given(KEYS, st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=9), st.booleans())
@@ -77,3 +125,9 @@ def test_deep_inside_and_as_a_name() -> None:
 
 def test_the_longer_of_two_keys_is_taken_out_whole() -> None:
     assert REDACTED == Redactor(["sk-abcdef01", "sk-abcdef0123"]).text("sk-abcdef0123")
+
+
+def test_escapes_in_sequence_take_no_longer_than_their_number() -> None:
+    redactor = Redactor(["\\" * 30 + "x1", "'\"" * 9])
+    for part in ("\\", "\\'", "%25", "&amp;", "'\""):
+        assert "z" in redactor.text(part * 20_000 + "z")

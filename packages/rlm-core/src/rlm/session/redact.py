@@ -10,49 +10,47 @@ from secrets import token_hex
 from typing import BinaryIO
 
 from rlm.process import files
-from rlm.text.redact import REDACTED, Redactor
+from rlm.text.redact import Redactor
 
 _PIECE = 1 << 20
 
 
 def redact_files(redactor: Redactor, folder: Path) -> None:
     """Take the keys out of the files in `folder`, however large; a file that holds none is left alone."""
-    if not redactor.spellings:
+    if not redactor.longest:
         return
     with suppress(OSError):
         inside = files.open_folder(folder)
         try:
-            _redact_all(inside, [spelling.encode() for spelling in redactor.spellings])
+            _redact_all(inside, redactor)
         finally:
             os.close(inside)
 
 
-def _redact_all(folder: int, spellings: list[bytes]) -> None:
+def _redact_all(folder: int, redactor: Redactor) -> None:
     for name in sorted(os.listdir(folder)):
         with suppress(OSError):  # a link, a file that has gone, a full disk: the others are cleaned all the same
-            _redact_file(name, folder, spellings)
+            _redact_file(name, folder, redactor)
 
 
-def _redact_file(name: str, folder: int, spellings: list[bytes]) -> None:
+def _redact_file(name: str, folder: int, redactor: Redactor) -> None:
     with os.fdopen(files.open_file(name, dir_fd=folder), "rb") as file:
-        if not any(found for found, _ in _pieces(file, spellings)):
+        if not any(found for found, _ in _pieces(file, redactor)):
             return
         file.seek(0)
         draft = f".{token_hex(8)}.redacted"
         with os.fdopen(files.create(draft, dir_fd=folder), "wb") as clean:
-            clean.writelines(piece for _, piece in _pieces(file, spellings))
+            clean.writelines(piece for _, piece in _pieces(file, redactor))
         os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def _pieces(file: BinaryIO, spellings: list[bytes]) -> Iterator[tuple[bool, bytes]]:
+def _pieces(file: BinaryIO, redactor: Redactor) -> Iterator[tuple[bool, bytes]]:
     """The file without keys, in pieces, and whether one was found; a key may lie across a cut."""
-    keep = max(map(len, spellings)) - 1
+    keep = redactor.longest - 1
     held = b""
     while piece := file.read(_PIECE):
         data = held + piece
-        found = any(spelling in data for spelling in spellings)
-        for spelling in spellings:
-            data = data.replace(spelling, REDACTED.encode())
-        held = data[-keep:]
-        yield found, data[:-keep]
+        clean = redactor.raw(data)
+        held = clean[-keep:]
+        yield clean != data, clean[:-keep]
     yield False, held

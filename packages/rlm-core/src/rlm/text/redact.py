@@ -7,11 +7,10 @@ never searched for, since `test` in a key must not change `3 tests passed`.
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Iterable, Iterator
+from html.entities import html5
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 REDACTED = "[redacted]"
 
@@ -48,25 +47,46 @@ def is_secret(key: str) -> bool:
     return len(key) >= SHORTEST and not is_placeholder(key)
 
 
+_PLAIN = re.compile("[A-Za-z0-9_-]+")
+"""What no error message escapes. Most keys are nothing else, and are found by their letters."""
+
+_PARTS = re.compile(r"[A-Za-z0-9_-]+|(.)\1*", re.DOTALL)
+_BACKSLASH = r"(?:\\|%(?:25){0,3}5[cC])"
+_WIDEST = 160  # bytes of a character's longest spelling
+_ERRORS = "surrogateescape"
+
+
 class Redactor:
     """Knows the keys in use, in every spelling that an error message can give them."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
+        keys = list(keys)
         found = {spelling for key in keys if is_secret(key) for spelling in _spellings(key)}
         # the longest first: one spelling may begin with another
-        self.spellings = tuple(sorted(found, key=len, reverse=True))
+        ordered = sorted(found, key=len, reverse=True)
+        self._words = [spelling for spelling in ordered if spelling in keys or _PLAIN.fullmatch(spelling)]
+        self._patterns = [_Pattern(spelling) for spelling in ordered if not _PLAIN.fullmatch(spelling)]
+        self.longest = max((*map(len, self._words), *(pattern.longest for pattern in self._patterns), 0))
+        """Bytes of what is replaced, at most. 0: there is nothing to search for."""
 
     def text(self, text: str) -> str:
-        for spelling in self.spellings:
-            text = text.replace(spelling, REDACTED)
+        # patterns first: what is plain may be the beginning of what is not
+        for pattern in self._patterns:
+            text = pattern.sub(text)
+        for word in self._words:
+            text = text.replace(word, REDACTED)
         return text
 
+    def raw(self, data: bytes) -> bytes:
+        # Latin-1 keeps each byte; patterns have the bytes of UTF-8, one by one, among the spellings of a character
+        return self.text(data.decode("latin-1")).encode("latin-1")
+
     def occurs_in(self, text: str) -> bool:
-        return any(spelling in text for spelling in self.spellings)
+        return self.text(text) != text
 
     def value(self, value: Any) -> Any:
         """The same JSON value without keys in it, be they deep inside or names."""
-        if not self.spellings:
+        if not self.longest:
             return value
         match value:
             case str():
@@ -79,14 +99,52 @@ class Redactor:
                 return value
 
 
+class _Pattern:
+    """A spelling with characters that are escaped in many ways, and in several layers, by what quotes them."""
+
+    def __init__(self, spelling: str) -> None:
+        self._anchor = max(_PLAIN.findall(spelling), key=len, default="")
+        self._pattern = re.compile("".join(_escaped(part[0]) for part in _PARTS.finditer(spelling)))
+
+        self.longest = len(spelling) * _WIDEST
+
+    def sub(self, text: str) -> str:
+        # to look for the part that nobody escapes is many times faster than the pattern
+        return self._pattern.sub(REDACTED, text) if self._anchor in text else text
+
+
+def _escaped(part: str) -> str:
+    """The pattern of a run of plain characters, or of one other character repeated."""
+    if _PLAIN.fullmatch(part):
+        return part
+    character, count = part[0], len(part)
+    encoded = "|".join(_encodings(character))
+    if character == "\\":
+        # each may be doubled, and the next character may be escaped: all at once, lest every division is tried
+        return rf"(?:\\(?:x5[cC]|u005[cC])?|{encoded}){{{count},{8 * count + 8}}}(?!{_BACKSLASH})"
+    return rf"(?:{_BACKSLASH}{{0,8}}(?:{encoded}|{re.escape(character)})){{{count}}}"
+
+
+def _encodings(character: str) -> Iterator[str]:
+    """How URLs, strings of programs, JSON and HTML write a character, in up to four layers; backslashes come before."""
+    data, code = character.encode(errors=_ERRORS), ord(character)
+    utf16 = character.encode("utf-16-be", "surrogatepass").hex()
+    units = [utf16[at : at + 4] for at in range(0, len(utf16), 4)]
+    names = "".join(f"|{name}" for name, meant in html5.items() if meant == character and name.endswith(";"))
+    yield "".join(rf"%(?:25){{0,3}}(?i:{byte:02x})" for byte in data)
+    yield rf"(?:&|u0026)(?:amp;){{0,3}}(?:#0{{0,5}}{code};|#[xX]0{{0,5}}(?i:{code:x});{names})"
+    if character != "\\":
+        yield r"\\{1,8}".join(rf"x(?i:{byte:02x})" for byte in data)
+        yield r"\\{1,8}".join(rf"u(?i:{unit})" for unit in units)
+    if character == " ":
+        yield r"\+"
+    if code > 0x7F:
+        yield re.escape(data.decode("latin-1"))
+
+
 def _spellings(key: str) -> Iterator[str]:
     yield key
-    yield repr(key)[1:-1]
-    yield json.dumps(key)[1:-1]
-    for quoted in (quote(key, safe=""), quote(key), quote_plus(key)):
-        yield quoted
-        yield re.sub("%..", lambda found: found.group().lower(), quoted)
-    yield from _in_base64(key.encode())
+    yield from _in_base64(key.encode(errors=_ERRORS))
 
 
 def _in_base64(key: bytes) -> Iterator[str]:
