@@ -29,7 +29,7 @@ NO: Retried = "no"
 SOME: Retried = "3 times"
 BRIEFLY: Retried = "for ten seconds"
 BUDGET: Retried = "until the budget is spent"
-GIVEN_UP = " (… times, for 300 s). Try again later."
+GIVEN_UP = " (… times, for … s). Try again later."
 NO_KEY = " Set or correct RLM_API_KEY (the key for RLM_BASE_URL) or OPENAI_API_KEY."
 
 
@@ -53,7 +53,7 @@ def lasting(name: str, answer: Answer, reason: str, *, streamed: bool | None = N
 
 def unreached(name: str, reason: str, where: Where) -> Fault:
     """The server has never answered in this run."""
-    sees = f"{reason} (… times, for 10 s). Is the server running? Check RLM_BASE_URL."
+    sees = f"{reason} (… times, for … s). Is the server running? Check RLM_BASE_URL."
     return Fault(name, text(""), BRIEFLY, sees, 75, None, where)
 
 
@@ -165,7 +165,7 @@ PASSING = [
     lasting("`choices` null", completion(None), "the reply holds no choices", streamed=False),
     lasting("`choices` empty", completion([]), "the reply holds no choices", streamed=False),
     lasting("`choices` null or empty, streamed", completion([]), "the reply holds no choices", streamed=True),
-    lasting("a choice without a message", completion([{"index": 0}]), "the reply holds no message", streamed=False),
+    lasting("a choice without a message", Answer(b'{"choices": [{"index": 0}]}'), "the reply holds no message"),
     lasting("an answer that is no object", Answer(b"[]"), "the reply is no JSON object"),
     lasting(
         "an error object with 200",

@@ -23,7 +23,7 @@ from rlm.messages import Reply, System, ToolResult, Usage, User, assistant
 from rlm.models import sse
 from rlm.models.endpoint import Endpoint
 from rlm.models.openai import OpenAIClient, OpenAIModel
-from rlm.models.retrying import RetryPolicy, backoff
+from rlm.models.retrying import RetryPolicy, backoff, later
 from rlm.models.silence import Silence
 from rlm.version import VERSION
 from scripted import Answer, Request, Scripted, always, calls, error, half, hang, reset, stall, text
@@ -274,7 +274,28 @@ async def test_a_retry_after_is_kept() -> None:
             await ask()
     first, second = (request.at for request in server.requests)
     assert second - first >= 1
-    assert 1 <= ask.retries[0].wait < 2
+    assert 1 <= ask.retries[0].wait <= 1.1
+
+
+def test_who_waits_as_asked_waits_a_little_longer_and_not_all_alike() -> None:
+    assert len({later(20.0) for _ in range(9)}) > 1
+    for asked in (0.0, 0.5, 20.0, 299.0):
+        assert asked <= later(asked) <= min(asked * 1.1, asked + 3)
+
+
+async def test_each_wait_is_drawn_anew() -> None:
+    def script(request: Request) -> Answer:
+        return error(500, "no") if int(request.headers["x-stainless-retry-count"]) < 3 else text("hi")
+
+    async def waits(client: OpenAIClient) -> list[float]:
+        events: list[Event] = []
+        await client.model("m", depth=0, sink=events.append, stream=False).complete([User("hi")], [])
+        return [event.wait for event in events if isinstance(event, Retried)]
+
+    with Scripted(script) as server:
+        async with OpenAIClient(Endpoint(server.url, "k"), 0, first_pause=0.02) as client:  # three equal ones, at first
+            found = await asyncio.gather(*(waits(client) for _ in range(20)))
+    assert any(each != sorted(each) for each in found), "the longest wait so far is no lower limit of the next"
 
 
 async def test_the_waits_grow_whatever_the_provider_asks_and_the_notices_count() -> None:
@@ -319,13 +340,15 @@ async def test_all_tries_of_one_request_are_known_as_one() -> None:
     assert len(ask.retries) == 2
 
 
-async def test_when_the_budget_is_spent_the_last_words_count_every_try() -> None:
-    with Scripted(always(error(500, "no", retry_after="0.01"))) as server:
-        async with asking(server.url, retries=5, budget=0.5) as ask:
-            with pytest.raises(ModelUnavailable, match=r"\(\d+ times, for 0.5 s\)") as caught:
+async def test_when_the_budget_is_spent_the_last_words_count_every_try_and_the_time_they_took() -> None:
+    began = time.monotonic()
+    with Scripted(*[error(500, "no", retry_after="0.1")] * 3, error(500, "no", retry_after="899.9")) as server:
+        async with asking(server.url, retries=5, budget=900) as ask:
+            with pytest.raises(ModelUnavailable, match=r"\(4 times, for [\d.]+ s\)") as caught:
                 await ask()
-    assert f"({len(server.requests)} times" in str(caught.value)
-    assert [event.attempt for event in ask.retries] == list(range(1, len(server.requests)))
+    told = float(str(caught.value).rpartition("for ")[2].partition(" s)")[0])
+    assert sum(event.wait for event in ask.retries) - 0.5 <= told <= time.monotonic() - began + 0.5
+    assert [event.attempt for event in ask.retries] == [1, 2, 3]
 
 
 PING = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + b": ping\n\n" * 9
@@ -362,7 +385,7 @@ async def test_who_waits_is_told_again_and_again(answer: Answer) -> None:
         told = await told_of_silence(server.url, lambda ask: ask.retries if paused else server.requests)
     failed = ", the last try failed: 429 Too Many Requests: slow down" if paused else ""
     assert re.fullmatch(rf"no answer for [1-9]\d* s{failed}", told.reason)
-    assert 0 < told.left <= (20 if paused else 600)
+    assert 0 < told.left <= (22 if paused else 600)
 
 
 async def test_comments_that_keep_a_connection_alive_are_no_answer() -> None:

@@ -23,6 +23,8 @@ LONGEST = 24.0
 """Seconds between two tries, unless the provider asks for more. Whoever watches hears of each."""
 SDK_LONGEST = 8.0
 """The same for the first tries, which are the SDK's in `RLM_SDK_MAX_RETRIES`."""
+LATEST = 3.0
+"""Seconds that are waited at most beyond what a provider asks for."""
 LONG_PAUSE = 5.0
 """Seconds."""
 
@@ -52,7 +54,6 @@ class Retrying:
         self._redact = redact
         self._failures = 0
         self._since = 0.0
-        self._pause = 0.0
         self._silence = Silence(sink, policy.notice)
 
     async def __call__(self, attempt: Callable[[], Awaitable[Reply]]) -> Reply:
@@ -82,17 +83,17 @@ class Retrying:
         self._since = self._since if self._failures else now
         self._failures += 1
         reason = self._redact(verdict.reason)
-        self._pause = max(self._pause, backoff(self._failures, self._policy))
-        seconds = max(self._pause, verdict.after or 0.0)
-        if (last_words := self._last_words(verdict, now - self._since + seconds)) is not None:
+        pause, asked = backoff(self._failures, self._policy), verdict.after or 0.0
+        if (last_words := self._last_words(verdict, now - self._since, max(pause, asked))) is not None:
             raise verdict.error(" ".join(filter(None, (f"{reason.rstrip('.')}{last_words}.", verdict.hint))))
+        seconds = max(pause, later(asked))
         self._sink(Retried(reason, self._failures, round(seconds, 3)))
         self._silence.failed(reason, told=seconds >= LONG_PAUSE)  # the screen leaves out many short ones
         self._silence.expect(seconds)
         await asyncio.sleep(seconds)
 
-    def _last_words(self, verdict: Verdict, until: float) -> str | None:
-        """Why there is no point in another try `until` seconds after the first failed; None if there is."""
+    def _last_words(self, verdict: Verdict, passed: float, pause: float) -> str | None:
+        """Why there is no point in another try after a pause; None if there is. `passed`: seconds since the first."""
         brief = verdict.retry is Retry.BRIEFLY and not self._connection.reached
         budget = min(BRIEF, self._policy.budget) if brief else self._policy.budget
         if verdict.retry is Retry.NEVER:
@@ -101,14 +102,20 @@ class Retrying:
             return f" ({self._failures} times)"
         if verdict.after is not None and verdict.after > budget:
             return f" (it asks for a pause of {verdict.after:.0f} s)"
-        return f" ({self._failures} times, for {budget:g} s)" if until >= budget else None
+        spent = passed + pause >= budget
+        return f" ({self._failures} times, for {passed:.{0 if passed >= 10 else 1}f} s)" if spent else None
+
+
+def later(seconds: float) -> float:
+    """Up to a tenth more, and never more than 3 s: all clients that a provider refuses at once ask it at once again."""
+    return seconds + min(seconds / 10, LATEST) * random.random()  # noqa: S311 - not a secret
 
 
 def backoff(failures: int, policy: RetryPolicy) -> float:
     """Seconds after so many failures: `first_pause`, doubling.
 
-    Up to 8 s while the tries are the SDK's, from four times the first up to 24 s after that. Jittered, so that many
-    clients do not come at once.
+    Up to 8 s while the tries are the SDK's, from four times the first up to 24 s after that. Jittered anew each
+    time, so that many clients do not come at once.
     """
     seconds: float = policy.first_pause * 2 ** min(failures - 1, 20)
     if failures <= policy.quick:
