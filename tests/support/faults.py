@@ -72,7 +72,21 @@ REFUSALS = [
         "401 Unauthorized: Incorrect API key provided." + NO_KEY,
         4,
     ),
-    refused("403", error(403, "Country not supported"), "403 Forbidden: Country not supported." + NO_KEY, 4),
+    refused("403", error(403, "You do not have access"), "403 Forbidden: You do not have access." + NO_KEY, 4),
+    refused(
+        "403, a country that is not served",
+        error(403, "Country, region, or territory not supported", "unsupported_country_region_territory"),
+        "403 Forbidden: Country, region, or territory not supported. "
+        "The provider does not serve this country or region. Set RLM_BASE_URL to one that does.",
+        4,
+    ),
+    refused(
+        "403, the page of a firewall",
+        html(403, "Attention Required! | Cloudflare"),
+        "403 Forbidden: a web page (Attention Required! | Cloudflare). "
+        "A firewall before the server refuses this machine or its network. Check RLM_BASE_URL and the network.",
+        4,
+    ),
     refused("400", error(400, "Unknown parameter: 'foo'."), "400 Bad Request: Unknown parameter: 'foo'."),
     refused(
         "400, a key that is not valid",

@@ -67,11 +67,79 @@ def test_a_base_url_is_taken_as_meant(given: str, url: str, query: dict[str, str
 
 
 @pytest.mark.parametrize(
-    "given", ["localhost:8000/v1", "ftp://h/v1", "http://", "http://h:port/v1", "v1", "127.0.0.1:80"]
+    ("given", "meant"),
+    [
+        ("localhost:8000/v1", "http://localhost:8000/v1"),
+        ("127.0.0.1:80", "http://127.0.0.1:80"),
+        ("gpu-box:8000/v1", "http://gpu-box:8000/v1"),
+        ("api.example.com/v1", "https://api.example.com/v1"),
+        ("http:/127.0.0.1:8000/v1", "http://127.0.0.1:8000/v1"),
+        ("http:127.0.0.1:8000/v1", "http://127.0.0.1:8000/v1"),
+        ("HTTPS//api.example.com", "https://api.example.com"),
+        ("http:///localhost/v1", "http://localhost/v1"),
+        ("ftp://h/v1", ""),
+        ("http://", ""),
+        ("v1", ""),
+        ("/v1", ""),
+        ("user:word-1@api.example.com/v1", ""),
+        ("http:/exa mple:80", ""),
+    ],
 )
-def test_a_url_that_is_none_is_refused(given: str) -> None:
-    with pytest.raises(ConfigError, match="must begin with http:// or https://"):
+def test_a_url_that_is_none_is_refused_and_another_suggested_where_that_makes_sense(given: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match="must begin with http:// or https://") as caught:
         Endpoint(given).check()
+    assert str(caught.value).partition(" Did you mean ")[2] == (f"{meant}?" if meant else "")
+    assert "word-1" not in str(caught.value)
+
+
+UNUSABLE = {
+    "http://127.0.0.1:notaport/v1": "its port is no number from 1 to 65535",
+    "http://a:99999": "its port",
+    "http://a:0/v1": "its port",
+    "http://a:-1/v1": "its port",
+    "http://a:1:2": "its port",
+    "http://[::1": "the brackets of its host",
+    "http://[::1]x:80": "",
+    "http://[zz]:80/v1": "the brackets of its host",
+    "http://\u00fcn..c/v1": "its host is no valid name",
+    "http://.../v1": "its host is no valid name",
+    "http://a..b/v1": "its host is no valid name",
+    "http://%zz/v1": "its host is no valid name",
+    f"http://{'a' * 64}/v1": "its host is no valid name",
+    "http://256.1.1.1/v1": "its host is no IPv4 address",
+    "http://exa mple:80/v1": "there is a blank in its host",
+    "http://:80/v1": "it has no host",
+    "http://a\x01b/v1": r"it holds an invisible character \(U\+0001\)",
+    "http://a/v1\x7f": r"it holds an invisible character \(U\+007F\)",
+    "http://\u2066a/v1": r"it holds an invisible character \(U\+2066\)",
+    "http://a/v1\udc80": "it holds an invisible character",
+    "http://user:word-1?x@proxy": "must be percent-encoded",
+    "http://user:word-1/x@proxy:80": "must be percent-encoded",
+    "http://user:word-1[x@proxy": "must be percent-encoded",
+}
+"""URLs to which no request can go, and why."""
+
+
+@pytest.mark.parametrize(("url", "why"), UNUSABLE.items())
+def test_a_url_to_which_no_request_can_go_is_refused_by_its_variable(url: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=f"The base URL.* cannot be used: .*{why}.* Correct RLM_BASE_URL") as caught:
+        Endpoint(url).check()
+    with pytest.raises(ConfigError, match=f"HTTP_PROXY, cannot be used: .*{why}") as proxy:
+        proxy_for(HERE, {"HTTP_PROXY": url})
+    assert "word-1" not in f"{caught.value}{proxy.value}"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a_b/v1", "http://[fe80::1%25eth0]:80/v1", "http://ünc.example./v1", "http://h/a b"]
+)
+def test_a_url_that_only_looks_odd_is_taken(url: str) -> None:
+    Endpoint(url).check()
+
+
+def test_what_the_http_client_alone_refuses_is_told_by_its_variable_too() -> None:
+    assert "The base URL http://☃.net/v1 cannot be used: the HTTP client takes it" in asked("http://☃.net/v1")
+    told = asked("http://api.example.invalid/v1", all_proxy="http://user:word-1@☃.net")
+    assert told.startswith("The URL of the proxy, all_proxy, cannot be used: the HTTP client takes it for no URL.")
 
 
 def test_a_query_belongs_to_each_request() -> None:
@@ -139,7 +207,15 @@ def test_a_proxy_that_refuses_is_named_and_not_the_server() -> None:
     port = closed_port()
     told = asked("http://api.example.invalid/v1", HTTP_PROXY=f"http://user:secret@127.0.0.1:{port}")
     assert told.startswith(f"connection refused by the proxy 127.0.0.1:{port}")
+    assert told.endswith("Is the proxy running? Check HTTP_PROXY.\n")
     assert "secret" not in told
+    told = asked("https://api.example.invalid/v1", https_proxy="http://no-such-proxy.invalid:1")
+    assert told.startswith("the name of the proxy no-such-proxy.invalid:1 cannot be resolved")
+    assert told.endswith("Is the proxy running? Check https_proxy.\n")
+    with Scripted(always(error(502, "no way"))) as proxy:
+        told = asked("https://api.example.invalid/v1", ALL_PROXY=proxy.url)
+    assert told.startswith(f"the proxy {proxy.url.split('/')[2]} refuses to connect (")
+    assert told.endswith("Check ALL_PROXY, or name the server in NO_PROXY.\n")
 
 
 def test_a_proxy_that_wants_a_password_is_told_as_such() -> None:

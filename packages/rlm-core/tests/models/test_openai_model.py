@@ -530,6 +530,35 @@ async def test_a_redirect_is_told_or_followed_to_its_end() -> None:
             assert len(server.requests) == len(answers)
 
 
+UNUSABLE = [
+    "http://[::1/v1",
+    "http://a:99999/v1",
+    "http://ün..c/v1",
+    "http://a:1:2/v1",
+    "http://256.1.1.1/v1",
+    "http://a/v1\x7f",
+    "http://exa mple:80/v1",
+    "//a:notaport/v1",
+    "http://user:word-1?x@host/v1",
+    "ftp://a/v1",
+    "mailto:a",
+]
+
+
+async def test_a_redirect_to_what_is_no_url_is_told_at_once() -> None:
+    with Scripted(*[to(307 + index % 2, where) for index, where in enumerate(UNUSABLE)]) as server:
+        async with asking(server.url) as ask:
+            for where in UNUSABLE:
+                with pytest.raises(
+                    ModelError, match=r"the server redirects to .* cannot be used: .* Check RLM_"
+                ) as caught:
+                    await ask()
+                assert where.split(":")[0] in str(caught.value)
+                assert "word-1" not in str(caught.value)
+        assert ask.retries == []
+    assert len(server.requests) == len(UNUSABLE)
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [

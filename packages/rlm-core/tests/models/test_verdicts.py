@@ -198,6 +198,30 @@ def test_an_unknown_model_is_told_at_once(status: int, words: str) -> None:
     assert "RLM_MODEL" in verdict.hint
 
 
+@pytest.mark.parametrize(
+    ("status", "words", "hint"),
+    [
+        (403, "Country, region, or territory not supported", "country or region"),
+        (403, '{"error": {"code": "unsupported_country_region_territory"}}', "country or region"),
+        (400, "User location is not supported for the API use.", "country or region"),
+        (403, "This service is not available in your region.", "country or region"),
+        (403, "Access from your country is restricted", "country or region"),
+        (451, "Not available in your country", "country or region"),
+        (403, "<!DOCTYPE html><html><title>Just a moment...</title></html>", "A firewall"),
+        (403, "<html><head><title>Access Denied</title></head></html>", "A firewall"),
+        (403, "error code: 1020", "A firewall"),
+        (403, "Access denied due to invalid subscription key", "RLM_API_KEY"),
+        (403, "Forbidden", "RLM_API_KEY"),
+        (401, "The key does not belong to this region", "RLM_API_KEY"),
+    ],
+)
+def test_a_key_is_asked_for_only_where_it_is_the_reason(status: int, words: str, hint: str) -> None:
+    verdict = judge(Refusal(status, words))
+    assert verdict.retry is Retry.NEVER
+    assert hint in verdict.hint
+    assert ("RLM_API_KEY" in hint) == ("RLM_API_KEY" in verdict.hint)
+
+
 def test_an_account_that_broke_the_rules_is_no_filtered_conversation() -> None:
     assert judge(Refusal(403, "This account is blocked for violating our usage policies.")).error is CredentialsError
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from rlm.config import network_settings
 from rlm.models.endpoint import OPENAI_HOST, Endpoint, Proxy, proxy_for, speaks_tls, tls_context
-from rlm.models.error_body import one_line
 from rlm.models.faults import Breakdown, Fault, Refusal, inside
 from rlm.models.lean_import import import_openai
 from rlm.models.normalize import mended
 from rlm.models.reading import read_body
-from rlm.models.transport_errors import BROKE_OFF, breakdown
+from rlm.models.transport_errors import BROKE_OFF, breakdown, refuses_url
+from rlm.models.url_problems import NO_URL, shown, url_problem
 from rlm.process.programs import know_processor
 
 CONNECT_TIMEOUT = 10.0
@@ -63,7 +63,7 @@ class Connection:
         """
         sdk = await self.open()
         try:
-            with _faults(str(self._proxy or self.endpoint.host)):
+            with _faults(self.endpoint.host, self._proxy):
                 async with await _post(sdk, body, headers) as stream:
                     self.reached = True
                     return await read_body(stream.response, heard)
@@ -83,17 +83,19 @@ class Connection:
         hooks = {"request": ours, "response": [_refuse_redirect]}
         way = {"proxy": self._proxy.url} if self._proxy else {}
         # what the environment says is read above; the HTTP client alone would fail on parts of it
-        http = openai.DefaultAsyncHttpxClient(
-            verify=verify, trust_env=False, event_hooks=hooks, max_redirects=REDIRECTS, **way
-        )
-        return openai.AsyncOpenAI(
-            base_url=self.endpoint.url,
-            default_query=self.endpoint.query,
-            api_key=self.endpoint.api_key or "none",  # it wants one; each request says what is sent
-            max_retries=0,  # `Retrying` makes them all, so that there is one backoff and one count
-            timeout=openai.Timeout(self.read_timeout, connect=CONNECT_TIMEOUT),
-            http_client=http,
-        )
+        with _owned(self._proxy or self.endpoint):
+            http = openai.DefaultAsyncHttpxClient(
+                verify=verify, trust_env=False, event_hooks=hooks, max_redirects=REDIRECTS, **way
+            )
+        with _owned(self.endpoint):
+            return openai.AsyncOpenAI(
+                base_url=self.endpoint.url,
+                default_query=self.endpoint.query,
+                api_key=self.endpoint.api_key or "none",  # it wants one; each request says what is sent
+                max_retries=0,  # `Retrying` makes them all, so that there is one backoff and one count
+                timeout=openai.Timeout(self.read_timeout, connect=CONNECT_TIMEOUT),
+                http_client=http,
+            )
 
     async def _explained(self, fault: Breakdown) -> Breakdown:
         """A server that breaks off plain HTTP may want https."""
@@ -132,24 +134,52 @@ async def _post(sdk: Any, body: dict[str, Any], headers: dict[str, Any]) -> Any:
 
 
 async def _refuse_redirect(response: Any) -> None:
-    """One that turns a POST into a GET leads nowhere. The others are followed."""
+    """One that turns a POST into a GET leads nowhere, nor does one to what is no URL. The others are followed."""
+    location = response.headers.get("location", "")
+    where = shown(location)
     if response.status_code in (301, 302, 303):
-        where = one_line(response.headers.get("location", ""))
         raise Breakdown(f"the server redirects to {where}", lasting=True, hint="Set RLM_BASE_URL so.")
+    if response.status_code in (307, 308) and (why := _target_problem(response.request.url, location)):
+        hint = "Check RLM_BASE_URL."
+        raise Breakdown(f"the server redirects to {where}, which cannot be used: {why}", lasting=True, hint=hint)
+
+
+def _target_problem(url: Any, location: str) -> str:
+    """Why a redirect cannot be followed, by our rules or by the HTTP client's."""
+    if why := url_problem(location):
+        return why
+    try:
+        target = url.join(location)
+    except Exception as error:
+        if not refuses_url(error):
+            raise
+        return NO_URL
+    return "" if target.scheme in ("http", "https") else "it is neither http nor https"
 
 
 @contextmanager
-def _faults(host: str) -> Iterator[None]:
+def _owned(owner: Endpoint | Proxy) -> Iterator[None]:
+    """Tell whose URL the HTTP client refuses. Its own words may quote a part of a password."""
     try:
         yield
     except Exception as error:
-        fault = _fault(error, host)
+        if not refuses_url(error):
+            raise
+        raise owner.refused(NO_URL) from None
+
+
+@contextmanager
+def _faults(host: str, proxy: Proxy | None) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        fault = _fault(error, host, proxy)
         if fault is None:
             raise
         raise fault from error
 
 
-def _fault(error: Exception, host: str) -> Fault | None:
+def _fault(error: Exception, host: str, proxy: Proxy | None) -> Fault | None:
     openai = import_openai()
     match error:
         case openai.APIStatusError():
@@ -157,8 +187,8 @@ def _fault(error: Exception, host: str) -> Fault | None:
         case openai.APIConnectionError(__cause__=Breakdown() as fault):
             return fault
         case openai.APIConnectionError() | OSError():
-            return breakdown(error, host)
+            return breakdown(error, host, proxy)
         case openai.APIError():  # an error object in the stream
             return inside(error.body)
     # while a body is read, the errors of the HTTP client come through as they are
-    return breakdown(error, host) if type(error).__module__.partition(".")[0] in _TRANSPORT else None
+    return breakdown(error, host, proxy) if type(error).__module__.partition(".")[0] in _TRANSPORT else None

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from rlm.errors import ConfigError
+from rlm.models.url_problems import meant, shown, url_problem
 
 OPENAI_HOST = "https://api.openai.com/"
 OPENAI = f"{OPENAI_HOST}v1"
@@ -63,17 +64,25 @@ class Endpoint:
         Raises:
             ConfigError: the base URL is none.
         """
-        try:
-            sound = self._parts.scheme in _PORTS and bool(self._parts.hostname) and self.address != ("", 0)
-        except ValueError:  # a port that is no number
-            sound = False
-        if not sound:
-            meant = "" if "://" in (self.base_url or "") else f" Did you mean http://{(self.base_url or '').strip()}?"
-            raise ConfigError(f"The base URL {self.base_url!r} must begin with http:// or https:// and a host.{meant}")
+        url = (self.base_url or OPENAI).strip()
+        if self._parts.scheme not in _PORTS or not self._parts.netloc:
+            hint = f" Did you mean {found}?" if (found := meant(url)) else ""
+            raise ConfigError(f"The base URL {shown(url)} must begin with http:// or https:// and a host.{hint}")
+        if why := url_problem(url):
+            raise self.refused(why)
+
+    def refused(self, why: str) -> ConfigError:
+        url = shown((self.base_url or OPENAI).strip())
+        return ConfigError(f"The base URL {url} cannot be used: {why}. Correct RLM_BASE_URL or OPENAI_BASE_URL.")
 
     @property
     def _parts(self) -> SplitResult:
-        parts = urlsplit((self.base_url or OPENAI).strip())
+        url = (self.base_url or OPENAI).strip()
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # its host is none
+            scheme, _, rest = url.partition("://")
+            return SplitResult(scheme.lower(), rest, "", "", "")
         return parts._replace(scheme=parts.scheme.lower())
 
     @property
@@ -86,10 +95,22 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
+    """`variable` names it in the environment; empty: the system does."""
+
     url: str
+    variable: str = ""
+
+    @property
+    def secure(self) -> bool:
+        return self.url.lower().startswith("https:")
 
     def __str__(self) -> str:
         return f"the proxy {urlsplit(self.url).netloc.rpartition('@')[2]}"
+
+    def refused(self, why: str) -> ConfigError:
+        """In words that do not hold the URL: there may be a password in it."""
+        name = self.variable or "of the system"
+        return ConfigError(f"The URL of the proxy, {name}, cannot be used: {why}. Correct or unset it.")
 
 
 def proxy_for(endpoint: Endpoint, environ: Mapping[str, str]) -> Proxy | None:
@@ -113,7 +134,10 @@ def proxy_for(endpoint: Endpoint, environ: Mapping[str, str]) -> Proxy | None:
         raise ConfigError(f"{name or 'The proxy'} begins with {scheme}://. A proxy is one of: {', '.join(_PROXIES)}.")
     if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
         raise ConfigError(_SOCKS.format(name=name or "The system"))
-    return Proxy(url)
+    proxy = Proxy(url, name)
+    if why := url_problem(url) or ("" if urlsplit(url).netloc else "it has no host"):
+        raise proxy.refused(why)
+    return proxy
 
 
 def _of_the_system(kind: str) -> str:

@@ -75,6 +75,18 @@ PASSING = re.compile(
     r"|concurren|(requests?|tokens?) per(?! month)"
 )
 """That the limit is one of speed: Gemini's speaks of billing, too, and Scaleway's of an insufficient quota."""
+PLACE = re.compile(
+    r"(country|countries|region|territory|location|jurisdiction)\b.{0,60}"
+    r"\b((un|not )supported|(not |un)available|not allowed|restricted|prohibited|blocked|banned)"
+    r"|(not |un)(supported|available|allowed|offered) (in|for|from) (your|this|the) "
+    r"(current )?(country|region|territory|location)|unsupported (country|region|location)|geo ?(block|restrict|fenc)"
+)
+"""Where the client is, is the reason. For text with blanks in place of underscores and hyphens."""
+FIREWALL = re.compile(
+    r"attention required|just a moment|cloudflare|access denied|(been|are) blocked|captcha|incapsula|imperva|akamai"
+    r"|web application firewall|request blocked|error code:? ?10\d\d"
+)
+"""On a page in place of the API's words: what stands before the server refuses the client."""
 BAD_KEY = re.compile(r"(invalid|incorrect|no|missing) api[ _-]?key|api[ _-]?key (is )?(not valid|invalid|missing)")
 UNKNOWN_MODEL = re.compile(
     r"\b(model|deployment)\b[^.;]{0,100}?( not found|\bnot exist|n't exist|\bnot available|\bnot supported$)"

@@ -12,7 +12,7 @@ from typing import Any
 from rlm.errors import ContentFiltered, ContextTooLong, CredentialsError, ModelError, ModelUnavailable, RlmError
 from rlm.messages import Wire
 from rlm.models import error_patterns as said
-from rlm.models.error_body import message_and_code, provider_words, retry_after, status_line
+from rlm.models.error_body import message_and_code, provider_words, retry_after, status_line, web_page
 
 
 class Retry(Enum):
@@ -83,6 +83,8 @@ _KEY = "Set or correct RLM_API_KEY (the key for RLM_BASE_URL) or OPENAI_API_KEY.
 _MODEL = "Check RLM_MODEL, and RLM_BASE_URL."
 _URL = "Check RLM_BASE_URL."
 _RUNNING = "Is the server running? Check RLM_BASE_URL."
+_PLACE = "The provider does not serve this country or region. Set RLM_BASE_URL to one that does."
+_FIREWALL = "A firewall before the server refuses this machine or its network. Check RLM_BASE_URL and the network."
 PROXY = "Set user and password in the proxy's URL (HTTP_PROXY, HTTPS_PROXY)."
 _PLAN = "Check the plan and the billing of the account."
 
@@ -96,7 +98,7 @@ def judge(fault: Refusal | Breakdown) -> Verdict:
     if fault.few:
         return Verdict(fault.reason, ModelError, Retry.SOME, fault.hint)
     if fault.unreached:
-        return Verdict(fault.reason, ModelUnavailable, Retry.BRIEFLY, _RUNNING)
+        return Verdict(fault.reason, ModelUnavailable, Retry.BRIEFLY, fault.hint or _RUNNING)
     return Verdict(fault.reason, ModelUnavailable, Retry.BUDGET, _LATER)
 
 
@@ -120,6 +122,18 @@ def _filtered(status: int, text: str) -> bool:
 def _no_money_here(status: int, text: str) -> bool:
     """Some say with 403 or 401 that a key has spent its budget."""
     return status in (401, 403) and _no_money(status, text)
+
+
+def _not_served(status: int, text: str) -> bool:
+    return status in (401, 403) and bool(said.PLACE.search(re.sub(r"[_\-]", " ", text)))
+
+
+def _not_served_here(status: int, text: str) -> bool:
+    return status in (400, 451) and bool(said.PLACE.search(re.sub(r"[_\-]", " ", text)))
+
+
+def _firewalled(status: int, text: str) -> bool:
+    return status in (401, 403) and bool(said.FIREWALL.search(text)) and (bool(web_page(text)) or "error code" in text)
 
 
 def _no_access(status: int, text: str) -> bool:
@@ -161,6 +175,9 @@ _TABLE: tuple[tuple[Callable[[int, str], bool], _Sentence], ...] = (
     (_refused_by_template, (ModelError, Retry.NEVER, "")),
     (lambda status, _: status == 407, (ModelError, Retry.NEVER, PROXY)),
     (_no_money_here, (ModelError, Retry.NEVER, _PLAN)),
+    (_not_served, (CredentialsError, Retry.NEVER, _PLACE)),
+    (_not_served_here, (ModelError, Retry.NEVER, _PLACE)),
+    (_firewalled, (CredentialsError, Retry.NEVER, _FIREWALL)),
     (_no_access, (CredentialsError, Retry.NEVER, _KEY)),
     (_no_money, (ModelError, Retry.NEVER, _PLAN)),
     (_no_model, (ModelError, Retry.NEVER, _MODEL)),

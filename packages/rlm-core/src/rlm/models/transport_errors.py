@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
 
+from rlm.models.endpoint import Proxy
 from rlm.models.error_body import one_line
 from rlm.models.faults import PROXY, Breakdown
 
@@ -18,24 +20,42 @@ _BY_PROXY = "ProxyError"  # httpx, httpcore: it answered, and would not connect
 _BROKEN_OFF = frozenset({"ReadError", "WriteError", "RemoteProtocolError", "EndOfStream"})  # httpx, httpcore, anyio
 
 
-def breakdown(error: BaseException, host: str) -> Breakdown:
+def refuses_url(error: Exception) -> bool:
+    """Whether the HTTP client takes a URL for none: httpx or httpx2, whichever the SDK has."""
+    return type(error).__name__ == "InvalidURL"
+
+
+def breakdown(error: BaseException, host: str, proxy: Proxy | None = None) -> Breakdown:
     """Why `host` gave no answer. The innermost exception is where the system says what happened."""
     chain = list(_chain(error))
     host = _redirected_to(chain) or host
+    peer = str(proxy or host)
     root, names = chain[-1], {type(link).__name__ for link in chain}
     tls = [link for link in chain if isinstance(link, ssl.SSLError) and not isinstance(link, _UNDER_WAY)]
-    if tls:
-        return _tls_breakdown(tls[-1], host)
+    if tls:  # through a proxy that speaks http it is the server's
+        way = proxy if proxy and proxy.secure else None
+        return _tls_breakdown(tls[-1], str(way or host), _variable(way))
     if _BY_PROXY in names:
         why = one_line(str(error.__cause__ or error))
-        return Breakdown(f"{host} refuses to connect ({why})", lasting=True, hint=PROXY)
+        hint = (
+            PROXY
+            if re.search("407|auth", why.lower())
+            else f"Check {_variable(proxy)}, or name the server in NO_PROXY."
+        )
+        return Breakdown(f"{peer} refuses to connect ({why})", lasting=True, hint=hint)
     if _speaks_tls(root):
-        return Breakdown(f"{host} speaks https, not http", lasting=True, hint="Set RLM_BASE_URL to an https:// URL.")
+        hint = f"Set {_variable(proxy)} to an https:// URL."
+        return Breakdown(f"{peer} speaks https, not http", lasting=True, hint=hint)
     if "TooManyRedirects" in names:
         return Breakdown(f"{host} redirects again and again", lasting=True, hint="Check RLM_BASE_URL.")
     if "DecodingError" in names:
         return Breakdown("the reply cannot be decompressed", unreadable=True)
-    return _unanswered(chain, names, host)
+    return _unanswered(chain, names, peer, proxy)
+
+
+def _variable(proxy: Proxy | None) -> str:
+    """What names whom the connection goes to."""
+    return "RLM_BASE_URL" if proxy is None else proxy.variable or "the system's proxy"
 
 
 def _redirected_to(chain: Sequence[BaseException]) -> str:
@@ -53,17 +73,20 @@ def _asked(error: BaseException) -> str:
     return host
 
 
-def _unanswered(chain: Sequence[BaseException], names: set[str], host: str) -> Breakdown:
+def _unanswered(chain: Sequence[BaseException], names: set[str], peer: str, proxy: Proxy | None) -> Breakdown:
     root = chain[-1]
+    hint = f"Is the proxy running? Check {_variable(proxy)}." if proxy else ""
     if isinstance(root, socket.gaierror):
-        return Breakdown(f"the name {host} cannot be resolved", unreached=True)
+        name = f"the name of {peer}" if proxy else f"the name {peer}"
+        return Breakdown(f"{name} cannot be resolved", unreached=True, hint=hint)
     if isinstance(root, ConnectionRefusedError):
-        return Breakdown(f"connection refused by {host}", unreached=True)
+        return Breakdown(f"connection refused by {peer}", unreached=True, hint=hint)
     if any(isinstance(link, TimeoutError) for link in chain) or any("Timeout" in name for name in names):
-        return Breakdown("no answer in time", unreached="ConnectTimeout" in names)
+        return Breakdown("no answer in time", unreached="ConnectTimeout" in names, hint=hint)
     if any(isinstance(link, ConnectionError) for link in chain) or names & _BROKEN_OFF:
         return Breakdown(BROKE_OFF)
-    return Breakdown(f"no connection to {host} ({one_line(str(root)) or type(root).__name__})", unreached=True)
+    why = one_line(str(root)) or type(root).__name__
+    return Breakdown(f"no connection to {peer} ({why})", unreached=True, hint=hint)
 
 
 def _speaks_tls(error: BaseException) -> bool:
@@ -72,12 +95,12 @@ def _speaks_tls(error: BaseException) -> bool:
     return "\x15\x03" in text or "\\x15\\x03" in text
 
 
-def _tls_breakdown(error: ssl.SSLError, host: str) -> Breakdown:
+def _tls_breakdown(error: ssl.SSLError, host: str, variable: str) -> Breakdown:
     if isinstance(error, ssl.SSLCertVerificationError):
         why = f"the certificate of {host} is not trusted ({error.verify_message})"
         return Breakdown(why, lasting=True, hint=_CERTIFICATE)
     if error.reason in _NO_TLS:
-        return Breakdown(f"{host} speaks http, not https", lasting=True, hint="Set RLM_BASE_URL to an http:// URL.")
+        return Breakdown(f"{host} speaks http, not https", lasting=True, hint=f"Set {variable} to an http:// URL.")
     return Breakdown(f"no TLS connection to {host} ({one_line(error.reason or str(error))})")
 
 

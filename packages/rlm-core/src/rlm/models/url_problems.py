@@ -1,0 +1,93 @@
+"""Why no request can go to a URL: a base URL, a proxy's, or where a server redirects. Pure.
+
+The HTTP client refuses such URLs, too, but late, and in words that quote a part of the password.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from rlm.models.error_body import one_line
+from rlm.text.redact import REDACTED
+from rlm.text.urls import credentials_of, has_credentials, without_credentials
+
+NO_URL = "the HTTP client takes it for no URL"
+
+_BRACKETS = "the brackets of its host hold no IPv6 address"
+_QUOTE = "in its user and password, the characters / ? # [ ] must be percent-encoded"
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
+_LIKE_IPV4 = re.compile(r"\d+(\.\d+){3}")
+_SCHEME = re.compile(r"(https?)(:/*|/+)", re.IGNORECASE)
+
+
+def url_problem(url: str) -> str:
+    """What is wrong with a URL, in words that hold nothing of it; empty if a request can go there."""
+    if odd := next((character for character in url if not character.isprintable()), ""):
+        return f"it holds an invisible character (U+{ord(odd):04X})"
+    try:
+        netloc = urlsplit(url).netloc
+    except ValueError:
+        brackets = _QUOTE if "@" in url else _BRACKETS
+        return brackets if "[" in url or "]" in url else "its host is no valid name"
+    return _host_problem(netloc.rpartition("@")[2]) or _port_problem(url, netloc) if netloc else ""
+
+
+def _host_problem(netloc: str) -> str:
+    bracketed = re.match(r"\[(.*)\](?=:|$)", netloc)
+    if bracketed:
+        return "" if _is_address(ipaddress.IPv6Address, bracketed[1]) else _BRACKETS
+    host = netloc.partition(":")[0].lower()
+    if not host:
+        return "it has no host"
+    if _LIKE_IPV4.fullmatch(host):
+        return "" if _is_address(ipaddress.IPv4Address, host) else "its host is no IPv4 address"
+    if " " in host:
+        return "there is a blank in its host"
+    try:
+        sound = _HOST.fullmatch(host.encode("idna").decode())
+    except UnicodeError:
+        sound = None
+    return "" if sound else "its host is no valid name"
+
+
+def _is_address(kind: type[ipaddress.IPv4Address | ipaddress.IPv6Address], text: str) -> bool:
+    try:
+        kind(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _port_problem(url: str, netloc: str) -> str:
+    try:
+        sound = urlsplit(url).port != 0
+    except ValueError:
+        sound = False
+    if sound:
+        return ""
+    if "@" in url and "@" not in netloc:  # the host seems to end within the password
+        return _QUOTE
+    return "its port is no number from 1 to 65535"
+
+
+def shown(url: str) -> str:
+    """For a message: on one line, without invisible characters and what is nobody's business."""
+    text = without_credentials(one_line(url))
+    for part in sorted(credentials_of(url), key=len, reverse=True):  # of a password that is not quoted as it should be
+        text = text.replace(part, REDACTED)
+    return repr(text)[1:-1]
+
+
+def meant(url: str) -> str:
+    """The base URL that `url` was probably meant to be; empty if that is not clear."""
+    url = url.strip()
+    scheme = _SCHEME.match(url)
+    rest = url[scheme.end() :] if scheme else url
+    host = re.split(r"[/?#:]", rest, maxsplit=1)[0].lower()
+    local = host == "localhost" or _LIKE_IPV4.fullmatch(host) is not None or re.match(r"[^/]+:\d+(/|$)", rest)
+    if "://" in rest or not (local or "." in host):
+        return ""
+    found = f"{scheme[1].lower() if scheme else 'http' if local else 'https'}://{rest}"
+    return "" if url_problem(found) or has_credentials(found) or found == url else found
