@@ -9,6 +9,7 @@ from typing import Any
 
 from rlm.config import network_settings
 from rlm.models.endpoint import OPENAI_HOST, Endpoint, Proxy, proxy_for, speaks_tls, tls_context
+from rlm.models.error_body import one_line
 from rlm.models.faults import Breakdown, Fault, Refusal, inside
 from rlm.models.lean_import import import_openai
 from rlm.models.normalize import mended
@@ -136,7 +137,7 @@ async def _post(sdk: Any, body: dict[str, Any], headers: dict[str, Any]) -> Any:
 async def _refuse_redirect(response: Any) -> None:
     """One that turns a POST into a GET leads nowhere, nor does one to what is no URL. The others are followed."""
     location = response.headers.get("location", "")
-    where = shown(location)
+    where = shown(one_line(location))
     if response.status_code in (301, 302, 303):
         raise Breakdown(f"the server redirects to {where}", lasting=True, hint="Set RLM_BASE_URL so.")
     if response.status_code in (307, 308) and (why := _target_problem(response.request.url, location)):

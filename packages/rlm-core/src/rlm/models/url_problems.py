@@ -9,7 +9,6 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-from rlm.models.error_body import one_line
 from rlm.text.redact import REDACTED
 from rlm.text.urls import credentials_of, has_credentials, without_credentials
 
@@ -73,9 +72,10 @@ def _port_problem(url: str, netloc: str) -> str:
 
 
 def shown(url: str) -> str:
-    """For a message: on one line, without invisible characters and what is nobody's business."""
-    text = without_credentials(one_line(url))
-    for part in sorted(credentials_of(url), key=len, reverse=True):  # of a password that is not quoted as it should be
+    """For a message: without invisible characters and what is nobody's business."""
+    text = without_credentials(url)
+    # of a password that is not quoted as it should be; text with invisible characters is no URL at all
+    for part in sorted(credentials_of(url) if url.isprintable() else (), key=len, reverse=True):
         text = text.replace(part, REDACTED)
     return repr(text)[1:-1]
 
