@@ -167,12 +167,13 @@ class Agent(Conversation):
 
     async def _follow(self, reply: Reply) -> None:
         """Do what the reply asks for: run its calls, in order."""
-        outcomes = [await self._call(call) for call in reply.message.calls]
+        cut_off = ending(reply.finish) is Ending.LENGTH
+        outcomes = [await self._call(call, cut_off) for call in reply.message.calls]
         self.show([url for outcome in outcomes for url in outcome.pictures])
 
-    async def _call(self, call: ToolCall) -> Outcome:
+    async def _call(self, call: ToolCall, cut_off: bool) -> Outcome:
         self.emit(CallStarted(call))
-        outcome = await self._tools.run(call, self.state.history)
+        outcome = await self._tools.run(call, self.state.history, cut_off=cut_off)
         result = ToolResult(call, outcome.content, outcome.ok)
         self.emit(Answered(result))
         self.emit(CallEnded(result))

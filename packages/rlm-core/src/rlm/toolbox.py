@@ -14,6 +14,10 @@ from rlm.history import History
 from rlm.messages import Outcome, Schema, ToolCall
 from rlm.ports import Tool
 
+_CUT_OFF = (
+    "are incomplete: your message was cut off at the provider's length limit, so nothing was run. Send less at once, "
+    "for instance write a long file in several calls"
+)
 _QUOTED = 300  # characters of what the model wrote
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -33,11 +37,14 @@ class Toolbox:
     def schemas(self) -> tuple[Schema, ...]:
         return tuple(tool.schema() for tool in self._tools.values())
 
-    async def run(self, call: ToolCall, history: History) -> Outcome:
-        """Run one call. What the model can mend becomes a failed outcome."""
+    async def run(self, call: ToolCall, history: History, *, cut_off: bool = False) -> Outcome:
+        """Run one call. What the model can fix becomes a failed outcome.
+
+        `cut_off`: the provider ended the message at its length limit.
+        """
         try:
             tool = self._find(call.name)
-            return await tool.run(arguments(call, tool.schema()), history)
+            return await tool.run(arguments(call, tool.schema(), cut_off=cut_off), history)
         except ToolError as error:
             return Outcome(str(error), ok=False)
 
@@ -48,7 +55,7 @@ class Toolbox:
         raise UnknownTool(f"There is no tool {name!r}. The tools are: {there}.")
 
 
-def arguments(call: ToolCall, schema: Schema) -> dict[str, Any]:
+def arguments(call: ToolCall, schema: Schema, *, cut_off: bool = False) -> dict[str, Any]:
     """The arguments of a call as an object that fits the tool's schema.
 
     Raises:
@@ -57,7 +64,8 @@ def arguments(call: ToolCall, schema: Schema) -> dict[str, Any]:
     try:
         given = json.loads(call.arguments, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise BadArguments(_not_an_object(call, f"are not JSON ({error})", schema)) from None
+        what = _CUT_OFF if cut_off else f"are not JSON ({error})"
+        raise BadArguments(_not_an_object(call, what, schema)) from None
     if not isinstance(given, dict):
         raise BadArguments(_not_an_object(call, "must be one JSON object", schema))
     given = _as_meant(given, schema["parameters"])

@@ -12,9 +12,9 @@ from rlm.messages import ToolCall, ToolResult
 IPYTHON = "It takes ipython(code: string, [timeout: number])."
 
 
-async def answer_to(wrong: ToolCall, *tools: FakeTool) -> str:
+async def answer_to(wrong: ToolCall, *tools: FakeTool, finish: str = "") -> str:
     """What the model is told of a call that must fail, checking that the run goes on."""
-    model = ScriptedModel(says("", wrong), says("sorry"))
+    model = ScriptedModel(says("", wrong, finish=finish), says("sorry"))
     agent, _ = open_agent(model, *tools)
     result = await agent.run(SYSTEM, TASK)
     told = model.seen[1].messages[-1]
@@ -40,6 +40,16 @@ async def test_arguments_that_are_no_json_are_answered_with_the_usage(written: s
     told = await answer_to(raw_call("ipython", written), tool)
     assert told.startswith("The arguments of ipython are not JSON (")
     assert told.partition(f" {IPYTHON} You wrote: ")[2] == clip(written, 300)
+    assert tool.calls == []
+
+
+@pytest.mark.parametrize("finish", ["length", "MAX_TOKENS", "max_output_tokens"])
+@pytest.mark.parametrize("written", ["", '{"code": "1', '{"code": "1"'])
+async def test_arguments_that_the_length_limit_cut_off_are_answered_with_that(written: str, finish: str) -> None:
+    tool = FakeTool()
+    told = await answer_to(raw_call("ipython", written), tool, finish=finish)
+    assert told.startswith("The arguments of ipython are incomplete: your message was cut off at the provider's length")
+    assert told.endswith(f"several calls. {IPYTHON} You wrote: {written}")
     assert tool.calls == []
 
 

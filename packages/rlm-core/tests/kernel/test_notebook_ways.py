@@ -33,6 +33,11 @@ REFUSED = [
 
 WAYS = [
     *((code, f"UsageError: {why}\n") for code, why in REFUSED),
+    ("%debug", ".*nothing to debug.*|No traceback.*"),
+    ("1/0", ".*ZeroDivisionError.*"),
+    ("%store x", "UsageError: .*"),
+    ("%tb", ".*ZeroDivisionError.*"),
+    ("import sys; sys.last_type", "<class 'ZeroDivisionError'>\n|ZeroDivisionError\n"),
     # code that a notebook would put into the next cell
     ("%%writefile mod.py\nprint('ran'); V = 5", "Writing mod.py\n"),
     ("%load mod.py", r"# %load mod.py\nprint\('ran'\); V = 5\n+"),
@@ -208,6 +213,21 @@ async def test_what_pip_installs_is_there_now_and_in_later_kernels_and_shadows_n
         assert await bench.run("import rlmtestpackage; rlmtestpackage.V") == "7\n"
         assert "[exit code: " in await bench.run(f"{pip} ipython==1.0")
         assert "rlmtestpackage" in await bench.run("%pip list")
+        assert "1\n" == (await bench.run("%pip list 2>/dev/null | grep -c rlmtest"))
+        told = await bench.run("%pip show ipython rlmtestpackage")
+        assert ["Name: ipython", "Name: rlmtestpackage"] == re.findall(
+            "(?m)^Name: .*", told.replace("IPython", "ipython")
+        )
+        assert "ound" not in told
+        assert "exit code" not in told
+        assert (
+            await bench.run("%pip show no-such-package  # it's not")
+            == "Package(s) not found: no-such-package\n[exit code: 1]\n"
+        )
+        told = await bench.run("%pip -q show rlmtestpackage no-such-package")
+        assert told.endswith("Package(s) not found: no-such-package\n[exit code: 1]\n")
+        assert "ipykernel" in await bench.run("%pip tree")
+        assert sys.prefix in await bench.run("%pip check")
     async with open_kernel() as bench:
         assert await bench.run("import rlmtestpackage; rlmtestpackage.V") == "7\n"
         assert await bench.run("import IPython; IPython.__version__ == '1.0'") == "False\n"

@@ -48,7 +48,7 @@ from rlm.inside.namespace import Namespace
 from rlm.inside.order import Order
 from rlm.inside.packages import add_to_path
 from rlm.inside.reserve import Reserve
-from rlm.inside.shell import Profile, Shell
+from rlm.inside.shell import Profile, Shell, forget_error
 from rlm.inside.tape import Stream, Tape
 from rlm.inside.words import LastWords
 
@@ -236,8 +236,7 @@ def warm(kernel: Kernel) -> None:
     run_cell("pass")
     kernel.shell.display_formatter.format(1)
     run_cell("1/0")
-    for trace in ("last_type", "last_value", "last_traceback", "last_exc"):
-        sys.__dict__.pop(trace, None)
+    forget_error()
 
 
 def serve(kernel: Kernel, order: Order, folder: str) -> None:

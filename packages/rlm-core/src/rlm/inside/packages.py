@@ -26,7 +26,10 @@ from typing import Any
 
 from rlm.process.packages_folder import SANDBOXED, packages_folder
 
-_VERB = re.compile(r"\s*(install|uninstall|list|freeze|show)\b(.*)", re.DOTALL)
+_VERB = re.compile(
+    r"\s*((?:-\S+\s+)*)(install|sync|uninstall|list|freeze|show|check|tree|inspect|compile)\b(.*)", re.DOTALL
+)
+_SHELL = re.compile(r"\s*\d?[|;&<>].*|\s#.*", re.DOTALL)
 _PLACED = re.compile(r"(?:^|\s)(?:-t|--target|--prefix|--root|--python|--system|--path)\b")
 _USER = re.compile(r"(?:^|\s)--user\b")
 _SHELL_INSTALL = re.compile(
@@ -60,19 +63,65 @@ def pip(shell: Any, line: str) -> None:
     found = _VERB.fullmatch(line)
     if found is None or _PLACED.search(line):
         shell.system(f"{_command(line)} {line}")
-    elif found[1] == "install":
-        _install(shell, _USER.sub(" ", found[2]))
-    elif found[1] == "uninstall" and not _uv():
-        _uninstall(shlex.split(found[2]))
-    elif found[1] == "uninstall":
-        shell.system(f"{_command(line)} uninstall {_into(_folders()[0])}{found[2]}")
+        return
+    options, verb, rest = found.groups()
+    rest = f" {options}{rest}"
+    if verb in {"install", "sync"}:
+        _install(shell, verb, _USER.sub(" ", rest))
+    elif verb == "uninstall" and not _uv():
+        _uninstall(shlex.split(rest))
+    elif verb == "uninstall":
+        shell.system(f"{_command(line)} uninstall {_into(_folders()[0])}{rest}")
     else:
-        for where in ("", *(_into(folder, "--path") for folder in _folders())):
-            shell.system(f"{_command(line)} {found[1]} {where or _python()}{found[2]}")
+        shell.system(_query(verb, rest))
     importlib.invalidate_caches()
 
 
-def _install(shell: Any, rest: str) -> None:
+def _query(verb: str, rest: str) -> str:
+    """One command that asks each place of packages; what the shell does with the output, it does with all of it."""
+    behind = _SHELL.search(rest)
+    tail = behind[0] if behind else ""
+    options = rest.removesuffix(tail)
+    if verb in {"list", "freeze"}:
+        asked = [f"{_command(verb)} {verb} {_python()}{options}"]
+        asked += [f"{_command(verb)} {verb} {_into(folder, '--path')}{options}" for folder in _folders()]
+        commands = " && ".join(asked)
+    elif verb == "show" and (names := [word for word in _words(options) if not word.startswith("-")]):
+        commands = _show(names, shlex.join(word for word in _words(options) if word.startswith("-")))
+    else:
+        commands = f"{_searching(_folders())}{_command(verb)} {verb} {_python()}{options}"
+    return f"{{ {commands}\n}}{tail}"
+
+
+def _words(text: str) -> list[str]:
+    """None where a quote is not closed, of which the shell complains."""
+    with suppress(ValueError):
+        return shlex.split(text)
+    return []
+
+
+def _show(names: list[str], flags: str) -> str:
+    """Each package where it lies: uv looks into one place at a time, and complains of what lies in another."""
+    commands = []
+    for folder in (None, *_folders()):
+        there = site.getsitepackages() if folder is None else [str(folder)]
+        here = [name for name in names if any(metadata.distributions(path=there, name=name))]
+        names = [name for name in names if name not in here]
+        if here:
+            place = _python() if folder is None or not _uv() else _into(folder)
+            prefix = _searching([folder] if folder else [])
+            commands.append(f"{prefix}{_command('show')} show {place} {flags} {shlex.join(here)}")
+    shown = " && echo --- && ".join(commands) or ":"
+    missing = shlex.quote(f"Package(s) not found: {', '.join(names)}")
+    return f"{shown} && {{ echo {missing} >&2; false; }}" if names else shown
+
+
+def _searching(folders: list[Path]) -> str:
+    """pip asks the search path, and has no option for a folder with `show`, `check` and `inspect`."""
+    return f"PYTHONPATH={shlex.quote(os.pathsep.join(map(str, folders)))} " if folders and not _uv() else ""
+
+
+def _install(shell: Any, verb: str, rest: str) -> None:
     folder = _folders()[0]
     if trouble := _unwritable(folder):
         print(f"%pip cannot install here: {folder}: {trouble}.")
@@ -80,7 +129,7 @@ def _install(shell: Any, rest: str) -> None:
     own = Path(shell.profile_dir.location, "constraints.txt")
     own.parent.mkdir(parents=True, exist_ok=True)
     own.write_text(_own())
-    shell.system(f"{_command('install')} install {_into(folder)} --constraint {shlex.quote(str(own))}{rest}")
+    shell.system(f"{_command(verb)} {verb} {_into(folder)} --constraint {shlex.quote(str(own))}{rest}")
     add_to_path()
     if shell.user_ns.get("_exit_code") == 0:
         whom = "rlm's kernels, this one and later ones"

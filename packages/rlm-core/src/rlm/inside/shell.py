@@ -18,6 +18,7 @@ from rlm.inside.jupyter import (
     SList,
     Trait,
     Type,
+    UsageError,
     ZMQDisplayPublisher,
     ZMQInteractiveShell,
     ZMQShellDisplayHook,
@@ -198,6 +199,15 @@ class Shell(ZMQInteractiveShell):
         super().init_traceback_handlers(custom_exceptions)
         self.InteractiveTB.__class__ = Tracebacks  # it has been made, with arguments that differ between versions
 
+    def _get_exc_info(self, exc_tuple: Any = None) -> Any:
+        """Sets what `%debug` and `%tb` take. A refused magic has nothing to debug: they keep the error before it."""
+        before = {name: getattr(sys, name) for name in LAST_ERROR if hasattr(sys, name)}
+        found = super()._get_exc_info(exc_tuple)
+        if issubclass(found[0], UsageError):
+            forget_error()
+            sys.__dict__.update(before)
+        return found
+
     def showtraceback(self, *args: Any, **options: Any) -> None:
         if isinstance(sys.exc_info()[1], MemoryError):
             self.kernel.reserve.release()
@@ -224,6 +234,14 @@ class Shell(ZMQInteractiveShell):
             print("\n".join(stb), file=sys.stderr)
             stb = []
         super()._showtraceback(etype, _Brief(evalue), stb)
+
+
+LAST_ERROR = ("last_type", "last_value", "last_traceback", "last_exc")
+
+
+def forget_error() -> None:
+    for name in LAST_ERROR:
+        sys.__dict__.pop(name, None)
 
 
 class _Brief:
