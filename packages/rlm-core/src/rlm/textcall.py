@@ -17,11 +17,18 @@ _THOUGHT = re.compile(
     re.DOTALL,
 )
 _END_TOKEN = re.compile(
-    r"<(\|[^<>|\n]*\||/(s|tool_calls?|function(_calls?)?)|end_of_turn|bot_end|end_code|end_action)>"
+    r"<(\|[^<>|\n]*\||/(s|json|call|tools?|tool[_-]?calls?|function(_calls?)?)|end_of_turn|bot_end|end_code|end_action)>"
 )
 _CODE_BLOCK = re.compile(r"^[ \t]*(```+|~~~+)[^\n]*(\n.*?(^[ \t]*\1[`~]*[ \t]*$|\Z)|\Z)", re.DOTALL | re.MULTILINE)
-_FENCED = re.compile(r"```([\w-]*)[^\n]*\n(.*?)\n?```", re.DOTALL)
-_TOOL_FENCES = ("tool_code", "tool_call", "tool_calls", "tool_use", "function_call")  # Gemini, Gemma and others
+_FENCED = re.compile(r"```[ ]?([\w-]*)[ \t]*\n?(.*?)\n?(?:```|\Z)", re.DOTALL)
+_TOOL_FENCES = (
+    "tool_code",
+    "tool-code",
+    "tool_call",
+    "tool_calls",
+    "tool_use",
+    "function_call",
+)  # Gemini, Gemma and others
 
 _MARKERS = re.compile(
     r"(^[ ]{0,3}|<\|end\|>|<\|END_\w+\|>|</(\w+:)?think(ing)?>\s*)("  # more blanks are a code block of Markdown
@@ -29,7 +36,7 @@ _MARKERS = re.compile(
     r"|<TOOL_?CALLS?>|<\|START_ACTION\|>|<start_function_call>"  # Nemotron, Cohere, FunctionGemma
     r"|<function=|<<function>>|<function_calls?>"  # Llama, Qwen-Coder, Gorilla, Granite
     r"|<([\w-]+:|｜DSML｜)?(tool_calls?|invoke|tool_use|function_calls?)\b"  # MiniMax, Seed-OSS, DeepSeek, XML
-    r"|\[TOOL_?CALLS?\]|<\|python_(tag|start)\|>|functools\[|✿FUNCTION✿:"  # Mistral, Llama, Phi, Qwen-Agent
+    r"|\[TOOL_?(CALLS?|REQUEST)\]|<\|python_(tag|start)\|>|functools\[|✿FUNCTION✿:"  # Mistral, LM Studio, Llama, Phi
     r"|<｜tool▁calls?▁begin｜>|<\|action_start\|>"  # DeepSeek, InternLM
     r"|(<\|start\|>assistant|(<\|start\|>assistant)?<\|channel\|>\w+)\s+to=|to=[\w.]+\s*<\|channel\|>"  # gpt-oss
     r"|(assistant)?(commentary|analysis) to=functions\."
@@ -40,29 +47,62 @@ _MARKERS = re.compile(
 _PROSE = re.compile(r"(\.\.\.|…|[ ,;:()'\"–—-])+[A-Za-z]+,? [A-Za-z]+\b")
 """What follows a mark that an answer explains: `<tool_call> is the mark of Qwen`."""
 
+_ENVELOPE = re.compile(
+    r"[<\[|◁#*]{0,3}((assistant|tools?|functions?|calls?|plugin|json)[ _▁-]?){1,3}[>\]|▷#*:]{0,4}\s*(?=[{\[`])",
+    re.IGNORECASE,
+)
+"""What may stand before JSON: `Tool call:` or `<tools>`."""
+
 _LABELLED = (
-    r"^[ ]{{0,3}}[*_]*(Action|(Tool |Function )?Call)[*_]*:[*_]*\s*[`\"]?(functions\.)?({names})[`\"]?[ \t]*"
-    r"([(\[{{]|\s*\n[ ]{{0,3}}[*_]*(Action|Tool)?[ _]?Input[*_]*:)"  # ReAct, NexusRaven
+    r"(?i)^[ ]{{0,3}}[*_#-]*[ ]?(Action|(Tool |Function )?Call)( \d)?[*_]*:[*_]*\s*"
+    r"[`\"\[<]?(functions\.)?({names})[`\"\]>]?[ \t]*"
+    r"([(\[{{]|\s*\n[ ]{{0,3}}[*_#-]*[ ]?(Action|Tool)?[ _]?Input( \d)?[*_]*:)"  # ReAct, NexusRaven
     r"|^[ ]{{0,3}}[*_]*(Tool|Function)( name)?[*_]*:[*_]*\s*[`\"]?({names})[`\"]?\s*\n"
     r"[ ]{{0,3}}[*_]*((Tool |Action )?Input|Arguments|Args|Parameters)[*_]*:[*_]*\s*(```\w*\s*)?\{{"
     r"|^[ ]{{0,3}}\[(tool|function)[ _]calls?:\s*({names})\b\s*[({{:,]"
     r"|^(>>>|<\|assistant\|>)[ ]?({names})\s*\n"  # Functionary, ChatGLM
     r"|^[ ]{{0,3}}<(function|tool)\s+name=[\"']({names})[\"']"
+    r"|^[ ]{{0,3}}<(function|tool|tool_name|action)>\s*({names})\s*</"
     r"|^[ ]{{0,3}}<(execute_)?({names})(>([^\n]*</(execute_)?({names})>|[ \t]*$)|\s+\w+=[^\n]*>)"  # Cline, OpenHands
 )
 _ACTION = re.compile(r"^[*_]*Action[*_]*:[*_]*", re.MULTILINE)  # LangChain, Command R
 _STRUCTURED = r"(^[ \t]*|[\"'=>.:<｜\[\]][ \t]*)({names})\b|\b({names})[ \t]*[\"'({{\[<]"
-_EXPRESSION = r"(functions\.|\[|print\()?({names})(\(\s*(\{{|\w+\s*=|[\"'])|(:\d+)?\s*\{{)"
+_EXPRESSION = (
+    r"(call:|print\(|await |\w+ = |\[){{0,3}}(functions\.|default_api\.|tools\.)?({names})"
+    r"(\(\s*(\{{|\w+\s*=|[\"'])|(:\d+)?:?\s*(```\w*\s*)?\{{)"
+)
 
 _INTENT = re.compile(r"\b(I['’]ll|I will|I['’]m going to|I need to|I['’]d|I should|let me|let['’]s)\b", re.IGNORECASE)
 _EXPLAINS = re.compile(
-    r"\b(show|explain|example|format|syntax|look|write|writes|written|wrote|model|form)\b", re.IGNORECASE
+    r"\b(show|explain|example|format|syntax|look|write|writes|written|wrote|model|form|calls|like|such|Gemini|Gemma)\b",
+    re.IGNORECASE,
 )
 _BODY = re.compile(r"^(```|[{\[]|(functions\.)?\w+\()", re.MULTILINE)
 
-_ARGUMENTS = ("arguments", "parameters", "args", "input", "tool_input", "action_input", "kwargs")
+_ARGUMENTS = (
+    "arguments",
+    "parameters",
+    "args",
+    "input",
+    "tool_input",
+    "action_input",
+    "kwargs",
+    "params",
+    "tool_arguments",
+    "function_args",
+)
 _NAMES = ("name", "tool", "tool_name", "function", "function_name", "action", "recipient_name")
-_WRAPPERS = ("tool_calls", "tool_call", "tool_uses", "function_call", "function", "action", "command")
+_WRAPPERS = (
+    "tool_calls",
+    "tool_call",
+    "tool_uses",
+    "function_call",
+    "function",
+    "action",
+    "command",
+    "toolUse",
+    "functionCall",
+)
 
 
 def is_call(text: str, names: Collection[str]) -> bool:
@@ -70,7 +110,8 @@ def is_call(text: str, names: Collection[str]) -> bool:
     text = _THOUGHT.sub("", text).strip()
     if _is_marked(text, names) or _is_labelled(text, names):
         return True
-    body = _without_end_tokens(_body(text))
+    enveloped = _ENVELOPE.match(text)
+    body = _without_end_tokens(text[enveloped.end() :] if enveloped else _body(text))
     return _is_fenced(body, names) or _is_object(body, names) or _is_expression(body, names)
 
 
@@ -78,7 +119,8 @@ def _body(text: str) -> str:
     """Without the sentence that announces a call, such as `I will run it.`; an explanation is none."""
     begin = _BODY.search(text)
     lead = text[: begin.start()] if begin else ""
-    announced = _INTENT.search(lead) and not _EXPLAINS.search(lead)
+    of_tools = text.startswith("```tool_", len(lead))
+    announced = (of_tools or _INTENT.search(lead)) and not _EXPLAINS.search(lead)
     return text[len(lead) :] if announced else text
 
 
@@ -184,4 +226,4 @@ def _names_a_call(value: Any, names: Collection[str]) -> bool:
 
 def _is_expression(text: str, names: Collection[str]) -> bool:
     """`ipython({"code": …})`, `functions.ipython(code=…)` or `ipython {"code": …}`, and nothing else."""
-    return _compiled(_EXPRESSION, names).match(text) is not None and text.rstrip("]; ").endswith((")", "}"))
+    return _compiled(_EXPRESSION, names).match(text) is not None and text.rstrip("]; `\n").endswith((")", "}"))
