@@ -19,7 +19,10 @@ _THOUGHT = re.compile(
 _END_TOKEN = re.compile(
     r"<(\|[^<>|\n]*\||/(s|json|call|tools?|tool[_-]?calls?|function(_calls?)?)|end_of_turn|bot_end|end_code|end_action)>"
 )
-_CODE_BLOCK = re.compile(r"^[ \t]*(```+|~~~+)[^\n]*(\n.*?(^[ \t]*\1[`~]*[ \t]*$|\Z)|\Z)", re.DOTALL | re.MULTILINE)
+_CODE_BLOCK = re.compile(
+    r"^[ \t]*(```+|~~~+)[^\n]*(\n.*?(^[ \t]*\1[`~]*[ \t]*$|\Z)|\Z)|^[ \t]*<pre\b.*?(</pre>|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
 _FENCED = re.compile(r"```[ ]?([\w-]*)[ \t]*\n?(.*?)\n?(?:```|\Z)", re.DOTALL)
 _TOOL_FENCES = (
     "tool_code",
@@ -69,10 +72,12 @@ _ACTION = re.compile(r"^[*_]*Action[*_]*:[*_]*", re.MULTILINE)  # LangChain, Com
 _STRUCTURED = r"(^[ \t]*|[\"'=>.:<｜\[\]][ \t]*)({names})\b|\b({names})[ \t]*[\"'({{\[<]"
 _EXPRESSION = (
     r"(call:|print\(|await |\w+ = |\[){{0,3}}(functions\.|default_api\.|tools\.)?({names})"
-    r"(\(\s*(\{{|\w+\s*=|[\"'])|(:\d+)?:?\s*(```\w*\s*)?\{{)"
+    r"(\(\s*(\{{|\w+\s*=|[\"'])|(:\d+)?:?\s*(```\w*\s*)?\{{\s*([\"'}}]|\w+:))"
 )
 
-_INTENT = re.compile(r"\b(I['’]ll|I will|I['’]m going to|I need to|I['’]d|I should|let me|let['’]s)\b", re.IGNORECASE)
+_INTENT = re.compile(
+    r"\b(I['’]ll|I will|I['’]m going to|I need to|I['’]d|I should|let me(?! know)|let['’]s)\b", re.IGNORECASE
+)
 _EXPLAINS = re.compile(
     r"\b(show|explain|example|format|syntax|look|write|writes|written|wrote|model|form|calls|like|such|Gemini|Gemma)\b",
     re.IGNORECASE,
