@@ -215,7 +215,7 @@ def test_a_failing_provider_is_tried_again_with_a_notice(rlm: Make) -> None:
 def test_what_passes_is_tried_again(rlm: Make, run: Callable[..., Done]) -> None:
     """One run: before each of its turns the provider fails in another way.
 
-    What is streamed and cannot be read is asked for as a whole, which is remembered.
+    What cannot be read is asked for in the other form, streamed or whole, which is remembered.
     """
     faults = [
         error(408, "timed out"),
@@ -223,19 +223,19 @@ def test_what_passes_is_tried_again(rlm: Make, run: Callable[..., Done]) -> None
         error(429, "slow down", retry_after="0.1"),
         error(500, "internal"),
         html(502, "Bad gateway"),
-        html(200),
         completion(..., error={"message": "upstream failed"}),
         reset(),
         half(text("x" * 500)),
     ]
-    unreadable = [completion([]), completion(None)]
-    streamed = 2 * len(faults) + 1
+    passed = 2 * len(faults)
+    unreadable = [html(200), completion([]), completion(None)]
     faults += unreadable
     answers = [answer for fault in faults for answer in (fault, call("ipython", code="1"))]
     with Scripted(*answers, text("end")) as server:
         done = run(rlm(server), "go")
     law.check(done.session, server, failed=len(faults))
-    expected = [run is watched] * streamed + [False] * 2 * len(unreadable)
+    wanted, other = run is watched, run is not watched
+    expected = [wanted] * passed + [wanted, other] + [other, wanted] * 2 + [other]
     assert expected == [request.streamed for request in server.requests]
     assert (0, "end\n", "done", "done") == ending(done)
     assert len(faults) == done.session.meta["metrics"]["retries"]
