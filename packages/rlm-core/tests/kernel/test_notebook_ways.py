@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from found_uv import UV
 from kernel_bench import Bench, OpenKernel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -226,6 +227,7 @@ async def test_what_pip_installs_is_there_now_and_in_later_kernels_and_shadows_n
         )
         told = await bench.run("%pip -q show rlmtestpackage no-such-package")
         assert told.endswith("Package(s) not found: no-such-package\n[exit code: 1]\n")
+        await bench.run(f"import os; os.environ['PATH'] += {os.pathsep + str(UV.parent)!r}")  # pip has no tree
         assert "ipykernel" in await bench.run("%pip tree")
         assert sys.prefix in await bench.run("%pip check")
     async with open_kernel() as bench:

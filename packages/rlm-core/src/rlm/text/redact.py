@@ -28,7 +28,7 @@ _WORDS = """
     password passwd pass passphrase secret secrets private access credential credentials admin root guest demo
     foo bar foobar hello enter put paste anthropic google gemini azure mistral groq openrouter deepseek huggingface hf
     mykey myapikey mysecret mysecretkey mypassword yourkey yourapikey yoursecret yoursecretkey yourtoken apitoken
-    secretkey accesskey accesstoken replaceme keyhere nothing blank redacted hidden masked todo
+    secretkey accesskey accesstoken replaceme keyhere nothing blank redacted todo
     """
 
 
