@@ -12,7 +12,7 @@ _TOP = """\
 # Configuration
 
 Each setting is a flag and a variable; the flag wins. An empty variable counts as unset, except `RLM_TOOLS`. A bad value is
-refused before anything is changed, with exit code 2. This page is generated from `rlm.config` by `just docs`.
+refused before anything is changed, with exit code 2. This page is generated from `rlm.config.settings` by `just docs`.
 
 | Flag | Variable | Default | Meaning |
 |---|---|---|---|

@@ -10,8 +10,8 @@ import json
 import sys
 import time
 
-from rlm.session.signature import RecordSigner, Signer
-from rlm.session.signing_key import SigningKey
+from rlm.sessions.signature import RecordSigner, Signer
+from rlm.sessions.signing_key import SigningKey
 
 _LINE = json.dumps({"type": "message", "id": 1, "message": {"role": "tool", "content": "x" * 400}}).encode() + b"\n"
 

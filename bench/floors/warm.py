@@ -19,8 +19,8 @@ from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 
 from rlm.kernel import JupyterKernel, KernelSpec, Zygote
+from rlm.process.private_dir import private_folder
 from rlm.sandbox import Box, SandboxPolicy, open_policy
-from rlm.scratch import private_folder
 
 _ENOUGH = 8_000_000_000  # bytes
 _ROUNDS = 4

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from rlm.session.follow import Follower
-from rlm.session.journal import NAME
-from rlm.session.show import show_tree
-from rlm.session.store import list_sessions, read_tree
+from rlm.present.follow import Follower
+from rlm.present.show import show_tree
+from rlm.sessions.journal import NAME
+from rlm.sessions.store import list_sessions, read_tree
 from rlm.text.styled import Canvas, columns, wrap
 
 ROOT = Path(__file__).parents[2]

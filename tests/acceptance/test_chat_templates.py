@@ -12,8 +12,8 @@ from cli import Rlm
 from faults import OVERFLOWS
 from jinja2 import Template
 from jinja2.exceptions import TemplateError
-from rlm.agent import GO_ON, REMINDER
-from rlm.context import ASK
+from rlm.core.agent import GO_ON, REMINDER
+from rlm.core.context import ASK
 from scripted import Request, Scripted, call, calls, error, text
 
 Make = Callable[[Scripted], Rlm]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from cli import Json, Rlm
-from rlm import events
+from rlm.core import events
 from scripted import Answer, Request, Script, Scripted, call, error, in_order, text
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "sessions.schema.json"

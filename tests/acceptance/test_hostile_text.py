@@ -21,8 +21,8 @@ from escapes import shown, words
 from hostile import CORPUS
 from journals import KEY
 from pseudoterminal import PseudoTerminal
-from rlm.session import Session
-from rlm.terminal import plain
+from rlm.sessions import Session
+from rlm.text.terminal import plain
 from sample import hostile_sample
 from scripted import Answer, Request, Scripted, call, calls, error, text
 

@@ -355,7 +355,7 @@ def test_a_context_is_loaded_by_the_childs_kernel_and_never_by_the_host(rlm: Mak
 def test_a_kernel_knows_rlm_without_the_weight_of_the_agent(rlm: Make) -> None:
     cell = (
         "import sys\nawait rlm.run('a')\n"
-        "print([name for name in ('openai', 'rlm.runtime', 'rlm.session') if name in sys.modules])"
+        "print([name for name in ('openai', 'rlm.host.run', 'rlm.sessions') if name in sys.modules])"
     )
     done, _ = run(rlm, cell)
     assert "[]" == done.session.results[0].strip()

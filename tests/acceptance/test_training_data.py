@@ -13,11 +13,11 @@ import pytest
 from found_uv import UV
 from jinja2 import Template
 from journals import cell, ending, opening, reply, turn
-from rlm.events import Answered, Event, Replied, Requested, Said
-from rlm.messages import Kind, ToolResult, User
-from rlm.session import Session
-from rlm.session.export import Arguments, Format, export
-from rlm.session.store import read_tree
+from rlm.core.events import Answered, Event, Replied, Requested, Said
+from rlm.core.messages import Kind, ToolResult, User
+from rlm.present.export import Arguments, Format, export
+from rlm.sessions import Session
+from rlm.sessions.store import read_tree
 
 CODE = 'print("ünïcode <b>")'
 FAMILIES_WITH_TOOLS = ("qwen2_5", "qwen3", "qwen3_5_think", "glm4moe", "gptoss", "llama3_1", "nemotron_3_nano")

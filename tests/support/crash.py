@@ -8,18 +8,18 @@ from pathlib import Path
 
 from fakes import ScriptedModel, says
 from journals import KEY, acceptable, answer, cell, ending, opening, reply, session_folder, turn
-from rlm.agent import Agent
-from rlm.budget import Stop, TurnLimit
-from rlm.context import Compact
-from rlm.events import Answered, ChildEnded, ChildStarted, Dropped, Event, Replied, Said
-from rlm.history import Summary
-from rlm.messages import Kind, ToolResult, User
-from rlm.session import Session, journal
-from rlm.session.codec import decode
-from rlm.session.journal import parse
-from rlm.session.store import list_sessions
-from rlm.state import replay
-from rlm.toolbox import Toolbox
+from rlm.core.agent import Agent
+from rlm.core.budget import Stop, TurnLimit
+from rlm.core.context import Compact
+from rlm.core.events import Answered, ChildEnded, ChildStarted, Dropped, Event, Replied, Said
+from rlm.core.history import Summary
+from rlm.core.messages import Kind, ToolResult, User
+from rlm.core.state import replay
+from rlm.core.toolbox import Toolbox
+from rlm.sessions import Session, journal
+from rlm.sessions.journal import parse
+from rlm.sessions.records import decode
+from rlm.sessions.store import list_sessions
 
 
 def eventful(session: Session) -> None:

@@ -9,16 +9,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from rlm.adaptation import Adaptation
-from rlm.agent import Agent
-from rlm.budget import Spent, Stop, TurnLimit
-from rlm.context import Compact
-from rlm.events import Event
-from rlm.history import History
-from rlm.messages import Message, Outcome, Reply, Schema, System, ToolCall, ToolResult, Usage, User, Wire, assistant
-from rlm.ports import Context, Limits, Tool, ToolChoice
-from rlm.state import State
-from rlm.toolbox import Toolbox
+from rlm.core.adaptation import Adaptation
+from rlm.core.agent import Agent
+from rlm.core.budget import Spent, Stop, TurnLimit
+from rlm.core.context import Compact
+from rlm.core.events import Event
+from rlm.core.history import History
+from rlm.core.messages import (
+    Message,
+    Outcome,
+    Reply,
+    Schema,
+    System,
+    ToolCall,
+    ToolResult,
+    Usage,
+    User,
+    Wire,
+    assistant,
+)
+from rlm.core.ports import Context, Limits, Tool, ToolChoice
+from rlm.core.state import State
+from rlm.core.toolbox import Toolbox
 
 _ids = itertools.count(1)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
-from rlm.budget import Spent, Stop
-from rlm.events import (
+from rlm.core.budget import Spent, Stop
+from rlm.core.events import (
     Answered,
     Asking,
     CallEnded,
@@ -33,12 +33,24 @@ from rlm.events import (
     Stopped,
     Waiting,
 )
-from rlm.history import Summary
-from rlm.messages import Assistant, Kind, Message, Reply, System, ToolCall, ToolResult, Usage, User, Wire, assistant
-from rlm.session import journal
-from rlm.session.codec import Encoder, Record
-from rlm.session.signing_key import SigningKey
-from rlm.state import State
+from rlm.core.history import Summary
+from rlm.core.messages import (
+    Assistant,
+    Kind,
+    Message,
+    Reply,
+    System,
+    ToolCall,
+    ToolResult,
+    Usage,
+    User,
+    Wire,
+    assistant,
+)
+from rlm.core.state import State
+from rlm.sessions import journal
+from rlm.sessions.records import Encoder, Record
+from rlm.sessions.signing_key import SigningKey
 
 KEY = SigningKey(b"the key of the tests, 32 bytes..")
 """Signs the sessions of the tests."""

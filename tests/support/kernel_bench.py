@@ -12,9 +12,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlm.events import CellOutput, Event, KernelRestarted
+from rlm.core.events import CellOutput, Event, KernelRestarted
+from rlm.core.ports import Execution, Kernel, Sink
 from rlm.kernel import KernelSpec
-from rlm.ports import Execution, Kernel, Sink
 from rlm.sandbox import Box, open_policy
 from waiting import PATIENCE
 
@@ -71,7 +71,7 @@ OpenKernel = Callable[..., AbstractAsyncContextManager[Bench]]
 
 
 class FakeKernel:
-    """`rlm.ports.Kernel` in this process: no isolation, no interrupts, but quick. For tests of what stands on a kernel."""
+    """`rlm.core.ports.Kernel` in this process: no isolation, no interrupts, but quick. For tests of what stands on a kernel."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from hostile import CORPUS
 from journals import KEY, answer, cell, ending, opening, reply
-from rlm.budget import Spent, Stop
-from rlm.events import (
+from rlm.core.budget import Spent, Stop
+from rlm.core.events import (
     Answered,
     Asking,
     CallEnded,
@@ -28,8 +28,8 @@ from rlm.events import (
     Said,
     Stopped,
 )
-from rlm.messages import Kind, Reply, ToolCall, ToolResult, User, Wire
-from rlm.session import Session
+from rlm.core.messages import Kind, Reply, ToolCall, ToolResult, User, Wire
+from rlm.sessions import Session
 
 TRACEBACK = """---------------------------------------------------------------------------
 AssertionError                            Traceback (most recent call last)

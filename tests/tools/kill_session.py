@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from crash import kill_at
 from journals import KEY, cell, ending, opening, turn
-from rlm.session import Session, journal
+from rlm.sessions import Session, journal
 
 
 def long_session(home: Path, turns: int) -> tuple[Path, str]:

@@ -63,7 +63,7 @@ def test_rlm_skill_alone_is_enough_for_a_command(place):
     assert (done.returncode, done.stdout, done.stderr) == (0, '{"one two":2,"three":1}\n', "")
     done = place.run("say", "--text", "hi", "--lines", '[{"text": "x"}]', "--names", "Ada", "Bob")
     assert (done.returncode, done.stdout, done.stderr) == (0, "Hello Ada!\nHello Bob!\nhi\nx\n", "")
-    assert place.run("python", "-c", "import rlm.agent").returncode == 1
+    assert place.run("python", "-c", "import rlm.core.agent").returncode == 1
 
 
 def test_help_is_plain_ascii_with_the_oldest_tyro(place):

@@ -15,10 +15,10 @@ __path__ = __import__("pkgutil").extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
     from rlm.api import run, stream
-    from rlm.budget import Stop
+    from rlm.core.budget import Stop
+    from rlm.core.messages import Usage
+    from rlm.core.result import RunResult
     from rlm.errors import AgentError, ConfigError, CredentialsError, ModelError, ModelUnavailable, RlmError
-    from rlm.messages import Usage
-    from rlm.result import RunResult
 
 __all__ = [
     "AgentError",
@@ -35,9 +35,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Stop": "rlm.budget",
-    "RunResult": "rlm.result",
-    "Usage": "rlm.messages",
+    "Stop": "rlm.core.budget",
+    "RunResult": "rlm.core.result",
+    "Usage": "rlm.core.messages",
     "run": "rlm.api",
     "stream": "rlm.api",
 }

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlm.config import broker_address, read_config
+from rlm.core.exit_codes import INTERRUPTED, of_error, of_stop
+from rlm.core.result import RunResult
 from rlm.errors import AgentError, ConfigError, RlmError
-from rlm.exit_codes import INTERRUPTED, of_error, of_stop
-from rlm.result import RunResult
 
 if TYPE_CHECKING:
-    from rlm.runtime import Order, Watch
-    from rlm.session import Session
+    from rlm.host.run import Order, Watch
+    from rlm.sessions import Session
 
 _NOT_GIVEN: Any = object()
 
@@ -133,7 +133,7 @@ class _Call:
 
     async def as_root(self, watch: Watch | None = None) -> RunResult:
         """A tree of its own. The last that `watch` sees is how it ended, also where it could not begin."""
-        from rlm.session.tally import no_result
+        from rlm.sessions.metrics import no_result
 
         session: Session | None = None
 
@@ -154,8 +154,8 @@ class _Call:
                 watch((session.result() if session else no_result()) | ended)
 
     async def _run(self, watch: Watch | None, begun: Callable[[Session | None], None]) -> RunResult:
-        from rlm.broker.parcel import pack
-        from rlm.runtime import open_tree
+        from rlm.broker.payload import pack
+        from rlm.host.run import open_tree
 
         order = self._order()
         async with open_tree(order.config, watch=watch, stream=watch is not None) as tree:
@@ -167,15 +167,15 @@ class _Call:
                 begun(tree.session)
 
     def _order(self) -> Order:
-        from rlm.runtime import Order
+        from rlm.host.run import Order
 
         return Order("", read_config({}), Path.cwd()).but(self.task, self.options)
 
     async def as_child(self) -> RunResult:
         """A child of the agent whose cell this runs in."""
         from rlm.broker.client import ask
-        from rlm.broker.parcel import pack
-        from rlm.broker.wire import Request
+        from rlm.broker.payload import pack
+        from rlm.broker.protocol import Request
 
         address = broker_address()
         assert address is not None, "only a cell has children"

@@ -15,7 +15,7 @@
   x KernelError          a kernel could not be started
   x AgentError           a sub-agent failed or was refused
 
-`rlm.exit_codes` maps each to one exit code. An error never travels as an answer.
+`rlm.core.exit_codes` maps each to one exit code. An error never travels as an answer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rlm.messages import Usage
+    from rlm.core.messages import Usage
 
 
 class RlmError(Exception):

@@ -18,12 +18,12 @@ import psutil
 import pytest
 from rlm.broker.capacity import AGENT_READING, HOST_CALLS, HostCapacity
 from rlm.broker.client import ask
+from rlm.broker.protocol import LINE, Request
 from rlm.broker.server import Broker
-from rlm.broker.wire import LINE, Request
-from rlm.budget import Stop
+from rlm.core.budget import Stop
+from rlm.core.messages import Usage
+from rlm.core.result import RunResult
 from rlm.errors import AgentError
-from rlm.messages import Usage
-from rlm.result import RunResult
 from waiting import PATIENCE
 
 RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))

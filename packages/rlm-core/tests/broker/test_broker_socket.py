@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from rlm.broker.client import ask
-from rlm.broker.parcel import describe, pack, wrap
+from rlm.broker.payload import describe, pack, wrap
+from rlm.broker.protocol import OPTIONS, Request
 from rlm.broker.server import Broker
-from rlm.broker.wire import OPTIONS, Request
-from rlm.budget import Stop
 from rlm.config import Config
+from rlm.core.budget import Stop
+from rlm.core.messages import Usage
+from rlm.core.result import RunResult
 from rlm.errors import AgentError, ConfigError
-from rlm.messages import Usage
-from rlm.result import RunResult
 from waiting import PATIENCE
 
 RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))

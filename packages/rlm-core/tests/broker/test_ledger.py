@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from rlm.broker.ledger import Ledger, Seat, TreeLimits
-from rlm.budget import Spent, Stop, TurnLimit
+from rlm.broker.limits import Ledger, Seat, TreeLimits
+from rlm.core.budget import Spent, Stop, TurnLimit
+from rlm.core.messages import Usage
 from rlm.errors import AgentError
-from rlm.messages import Usage
 from waiting import PATIENCE
 
 

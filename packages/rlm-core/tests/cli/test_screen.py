@@ -6,12 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from rlm.budget import Spent, Stop
-from rlm.cli.screen.frame import frame
-from rlm.cli.screen.lines import TOLD_RETRIES, footer, header, told
-from rlm.cli.screen.row import fit, measure, paint
-from rlm.cli.screen.tree import AgentNow, State, Tree, fold
-from rlm.events import (
+from rlm.core.budget import Spent, Stop
+from rlm.core.events import (
     Answered,
     Asking,
     CallEnded,
@@ -30,9 +26,13 @@ from rlm.events import (
     Stopped,
     Waiting,
 )
-from rlm.history import Summary
-from rlm.messages import Kind, Reply, ToolCall, ToolResult, Usage, User, assistant
-from rlm.session.codec import Encoder
+from rlm.core.history import Summary
+from rlm.core.messages import Kind, Reply, ToolCall, ToolResult, Usage, User, assistant
+from rlm.present.live.frame import frame
+from rlm.present.live.lines import TOLD_RETRIES, footer, header, told
+from rlm.present.live.row import fit, measure, paint
+from rlm.present.live.tree import AgentNow, State, Tree, fold
+from rlm.sessions.records import Encoder
 
 USAGE = Usage(prompt=1200, completion=80, cached=900)
 

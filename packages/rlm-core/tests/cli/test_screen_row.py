@@ -7,10 +7,10 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.cli.screen.row import Row, fit, measure, paint
-from rlm.cli.screen.words import first_line, last_line, short
+from rlm.present.humanize import count, seconds
+from rlm.present.live.labels import first_line, last_line, short
+from rlm.present.live.row import Row, fit, measure, paint
 from rlm.text.styled import Span, Style, clip, columns, wrap
-from rlm.words import count, seconds
 
 SPANS = st.lists(st.text().map(Span), max_size=4).map(tuple)
 

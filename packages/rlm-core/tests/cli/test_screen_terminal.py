@@ -16,8 +16,8 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from rlm.cli.screen import open_screen
-from rlm.messages import Usage
+from rlm.core.messages import Usage
+from rlm.present.live import open_screen
 from tmux import Terminal
 from waiting import PATIENCE, until
 
@@ -25,8 +25,8 @@ from waiting import PATIENCE, until
 PLAY = """
 import json, sys, time
 from pathlib import Path
-from rlm.cli.screen import open_screen
-from rlm.messages import Usage
+from rlm.present.live import open_screen
+from rlm.core.messages import Usage
 
 folder, children, quiet = Path(sys.argv[1]), int(sys.argv[2]), "-q" in sys.argv
 # half of the clock's time: what was never said is longer ago, what has just been said is not

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, raw_call, says
-from rlm.budget import Stop
-from rlm.clip import clip
+from rlm.core.budget import Stop
+from rlm.core.messages import ToolCall, ToolResult
 from rlm.errors import ToolError
-from rlm.messages import ToolCall, ToolResult
+from rlm.text.clip import clip
 
 IPYTHON = "It takes ipython(code: string, [timeout: number])."
 

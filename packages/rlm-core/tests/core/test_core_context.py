@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, says
-from rlm.budget import Stop, TurnLimit
-from rlm.clip import clip
-from rlm.context import ASK, FAT, SUMMARY, THIN, Both, Compact, LastTurns
+from rlm.core.budget import Stop, TurnLimit
+from rlm.core.context import ASK, FAT, SUMMARY, THIN, Both, Compact, LastTurns
+from rlm.core.events import Answered, Dropped, Event, Failed, Requested, Said, Stopped
+from rlm.core.history import Summary
+from rlm.core.messages import Assistant, Forget, Kind, Message, Outcome, Reply, ToolResult, User
 from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
-from rlm.events import Answered, Dropped, Event, Failed, Requested, Said, Stopped
-from rlm.history import Summary
-from rlm.messages import Assistant, Forget, Kind, Message, Outcome, Reply, ToolResult, User
+from rlm.text.clip import clip
 
 TOO_LONG = ContextTooLong("413")
 LONG_TASK = User("x" * 10_000)  # beside it, the messages of a turn weigh next to nothing

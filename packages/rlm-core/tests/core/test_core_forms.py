@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import pytest
 from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, raw_call, says
-from rlm.adaptation import PICTURE, Adaptation, adapt, call_arguments, call_name, short_id
-from rlm.agent import GO_ON, NO_PICTURES
-from rlm.budget import Stop, TurnLimit
-from rlm.context import ASK, SUMMARY, Compact, LastTurns
-from rlm.errors import MessagesRefused, ModelError, ModelUnavailable
-from rlm.events import Adapted, Failed
-from rlm.history import History
-from rlm.messages import (
+from rlm.core.adaptation import PICTURE, Adaptation, adapt, call_arguments, call_name, short_id
+from rlm.core.agent import GO_ON, NO_PICTURES
+from rlm.core.budget import Stop, TurnLimit
+from rlm.core.context import ASK, SUMMARY, Compact, LastTurns
+from rlm.core.events import Adapted, Failed
+from rlm.core.history import History
+from rlm.core.messages import (
     Assistant,
     Kind,
     Message,
@@ -26,8 +25,9 @@ from rlm.messages import (
     Wire,
     assistant,
 )
-from rlm.ports import ToolChoice
-from rlm.state import replay
+from rlm.core.ports import ToolChoice
+from rlm.core.state import replay
+from rlm.errors import MessagesRefused, ModelError, ModelUnavailable
 
 
 def roles(messages: Sequence[Message]) -> str:

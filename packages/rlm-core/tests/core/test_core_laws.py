@@ -12,11 +12,10 @@ from fakes import SYSTEM, FakeTool, ScriptedModel, Stuck, TokenLimit, apart, cal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from journals import acceptable
-from rlm.agent import Agent, Result
-from rlm.budget import Stop, TurnLimit
-from rlm.context import FAT, Both, Compact, LastTurns
-from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
-from rlm.events import (
+from rlm.core.agent import Agent, Result
+from rlm.core.budget import Stop, TurnLimit
+from rlm.core.context import FAT, Both, Compact, LastTurns
+from rlm.core.events import (
     Adapted,
     Answered,
     Asking,
@@ -29,8 +28,8 @@ from rlm.events import (
     Said,
     Stopped,
 )
-from rlm.history import History
-from rlm.messages import (
+from rlm.core.history import History
+from rlm.core.messages import (
     Forget,
     Kind,
     Message,
@@ -43,8 +42,9 @@ from rlm.messages import (
     User,
     size,
 )
-from rlm.ports import Context, Limits, ToolChoice
-from rlm.state import State, replay
+from rlm.core.ports import Context, Limits, ToolChoice
+from rlm.core.state import State, replay
+from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
 
 Step = Reply | Outcome | BaseException | Stuck
 

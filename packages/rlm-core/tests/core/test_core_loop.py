@@ -6,10 +6,10 @@ import json
 
 import pytest
 from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, says
-from rlm.budget import Stop
-from rlm.conversation import Conversation
-from rlm.events import Answered, CallEnded, CallStarted, Event, Replied, Requested, Said
-from rlm.messages import Assistant, Kind, Message, Outcome, Reply, ToolResult, Usage, User, assistant
+from rlm.core.budget import Stop
+from rlm.core.conversation import Conversation
+from rlm.core.events import Answered, CallEnded, CallStarted, Event, Replied, Requested, Said
+from rlm.core.messages import Assistant, Kind, Message, Outcome, Reply, ToolResult, Usage, User, assistant
 
 
 def names(events: list[Event]) -> list[str]:

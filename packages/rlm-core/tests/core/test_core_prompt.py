@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from rlm.prompt import Facts, system_prompt
+from rlm.core.prompt import Facts, system_prompt
 
 ALL = Facts(
     cwd="/home/somebody/a/project/of/some/depth",

@@ -15,15 +15,15 @@ from fakes import (
     open_agent,
     says,
 )
-from rlm.agent import GO_ON
-from rlm.budget import Spent, Stop, TurnLimit
-from rlm.context import ASK, Compact
+from rlm.core.agent import GO_ON
+from rlm.core.budget import Spent, Stop, TurnLimit
+from rlm.core.context import ASK, Compact
+from rlm.core.events import Dropped, Event, Said, Stopped
+from rlm.core.history import UNFINISHED
+from rlm.core.messages import Kind, Outcome, Reply, ToolResult, Usage, User
+from rlm.core.ports import Limits
+from rlm.core.state import State, replay
 from rlm.errors import ContentFiltered, ContextTooLong, CredentialsError, KernelError, ModelError, ModelUnavailable
-from rlm.events import Dropped, Event, Said, Stopped
-from rlm.history import UNFINISHED
-from rlm.messages import Kind, Outcome, Reply, ToolResult, Usage, User
-from rlm.ports import Limits
-from rlm.state import State, replay
 
 
 def ending(events: list[Event]) -> tuple[Stop, str, str]:

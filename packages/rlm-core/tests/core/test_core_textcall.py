@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, open_agent, says
-from rlm.agent import REMINDER
-from rlm.budget import Stop
+from rlm.core.agent import REMINDER
+from rlm.core.budget import Stop
+from rlm.core.messages import Kind, User
+from rlm.core.textcall import is_call
 from rlm.errors import ModelError
-from rlm.messages import Kind, User
-from rlm.textcall import is_call
 
 CALL = '{"name": "ipython", "arguments": {"code": "print(1)"}}'
 CALLS = [

@@ -6,11 +6,11 @@ import pytest
 from fakes import SYSTEM, TASK, call, says
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.budget import Spent, Stop
-from rlm.clip import clip, join
+from rlm.core.budget import Spent, Stop
+from rlm.core.history import History, Summary
+from rlm.core.messages import Assistant, Ending, Kind, System, ToolResult, Usage, User, assistant, ending, size
 from rlm.errors import AgentError, ContextTooLong, ModelError, RlmError
-from rlm.history import History, Summary
-from rlm.messages import Assistant, Ending, Kind, System, ToolResult, Usage, User, assistant, ending, size
+from rlm.text.clip import clip, join
 
 # ---- messages
 

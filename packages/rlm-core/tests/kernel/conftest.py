@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from kernel_bench import Bench, OpenKernel, open_box
-from rlm.events import Event
+from rlm.core.events import Event
 from rlm.kernel import JupyterKernel, KernelSpec, Zygote
 
 

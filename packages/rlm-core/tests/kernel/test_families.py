@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from rlm.inside import families
+from rlm.inside import process_tree
 
 _EXIT = {"x86_64": 60, "aarch64": 93}.get(platform.machine())
 
@@ -33,8 +33,8 @@ def test_a_child_of_a_process_that_is_half_dead_is_found() -> None:
         while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        assert [child] == [found.pid for found in families.below(process.pid)]
+        assert [child] == [found.pid for found in process_tree.below(process.pid)]
     finally:
-        families.kill(families.below(process.pid))
+        process_tree.kill(process_tree.below(process.pid))
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)

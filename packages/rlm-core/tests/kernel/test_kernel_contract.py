@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from kernel_bench import Bench, FakeKernel, OpenKernel
-from rlm.events import Event
+from rlm.core.events import Event
 from waiting import PATIENCE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from kernel_bench import Bench, OpenKernel
 from kernel_faults import FRESH, KERNEL_FAULTS, KernelFault
-from rlm.ports import Execution
+from rlm.core.ports import Execution
 from waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

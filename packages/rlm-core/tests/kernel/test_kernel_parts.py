@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rlm.kernel import render
 from rlm.kernel.clock import Clock
-from rlm.kernel.life import how_it_ended
-from rlm.kernel.wire import Message, Wire
+from rlm.kernel.connection import how_it_ended
+from rlm.kernel.protocol import Message, Wire
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from kernel_bench import Bench, OpenKernel
-from rlm.events import Event, KernelRestarted
+from rlm.core.events import Event, KernelRestarted
 from rlm.kernel import JupyterKernel, KernelSpec, Zygote
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

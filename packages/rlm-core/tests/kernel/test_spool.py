@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.kernel.printout import Printout
+from rlm.kernel.output import Printout
 from rlm.kernel.render import Picture
-from rlm.spool import UNLIMITED, Cleaner, Quota, Spool
+from rlm.text.bounded import UNLIMITED, Cleaner, Quota, Spool
 
 
 def clean(*pieces: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.inside.words import LastWords
-from rlm.kernel.words import length, unsent
+from rlm.inside.crash_buffer import LastWords
+from rlm.kernel.crash_output import length, unsent
 
 RING = 65_536
 texts = st.one_of(

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 import scripted
 from rlm.errors import ConfigError
-from rlm.models.endpoint import Endpoint, proxy_for, tls_context
+from rlm.providers.endpoint import Endpoint, proxy_for, tls_context
 from scripted import Scripted, always, error, text
 
 ASK = """
 import asyncio, sys
 from rlm.errors import RlmError
-from rlm.messages import User
-from rlm.models.endpoint import Endpoint
-from rlm.models.openai import OpenAIClient
+from rlm.core.messages import User
+from rlm.providers.endpoint import Endpoint
+from rlm.providers.chat import OpenAIClient
 async def main(url):
     async with OpenAIClient(Endpoint(url), budget=0.2, first_pause=0.02) as client:
         reply = await client.model("m", depth=0, sink=lambda _: None, stream=False).complete([User("hi")], [])

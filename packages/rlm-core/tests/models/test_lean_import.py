@@ -18,7 +18,7 @@ def result_of(program: str, *more_path: Path) -> object:
 
 
 PLAIN = "import openai as sdk\n"
-LEAN = "from rlm.models.lean_import import import_openai\nsdk = import_openai()\n"
+LEAN = "from rlm.providers.lean_import import import_openai\nsdk = import_openai()\n"
 
 
 def test_most_types_are_not_loaded() -> None:
@@ -97,7 +97,7 @@ import json
 loader = type(sdk.types.__loader__).__module__
 print(json.dumps([sdk.COUNT, sdk.Thing.__name__, sdk.types.Thing.__module__, loader]))
 """
-    assert result_of(LEAN + program, odd_sdk) == [2, "Thing", "openai.types.thing", "rlm.models.lean_import"]
+    assert result_of(LEAN + program, odd_sdk) == [2, "Thing", "openai.types.thing", "rlm.providers.lean_import"]
 
 
 def test_whatever_is_in_the_way_it_is_imported_as_usual(odd_sdk: Path) -> None:
@@ -127,8 +127,8 @@ class Spy:
         if name in ("openai", "openai.types", "httpcore", "httpcore2"):
             loaded_by.append(threading.current_thread() is threading.main_thread())
 sys.meta_path.insert(0, Spy())
-from rlm.models.endpoint import Endpoint
-from rlm.models.openai import OpenAIClient
+from rlm.providers.endpoint import Endpoint
+from rlm.providers.chat import OpenAIClient
 async def main():
     async with OpenAIClient(Endpoint("http://127.0.0.1:9/v1")) as client:
         await client.open()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from rlm.adaptation import Adaptation
-from rlm.messages import Wire
-from rlm.models.faults import Refusal
-from rlm.models.learned import wanted_adaptation
+from rlm.core.adaptation import Adaptation
+from rlm.core.messages import Wire
+from rlm.providers.errors import Refusal
+from rlm.providers.learned import wanted_adaptation
 
 BODY: Wire = {
     "tool_choice": "none",

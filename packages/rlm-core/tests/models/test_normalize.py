@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.messages import Reply, ToolCall, Usage, assistant
-from rlm.models.faults import Breakdown, Fault
-from rlm.models.normalize import mended, message, reply
-from rlm.models.stream import Assembler
+from rlm.core.messages import Reply, ToolCall, Usage, assistant
+from rlm.providers.errors import Breakdown, Fault
+from rlm.providers.normalize import mended, message, reply
+from rlm.providers.stream import Assembler
 from scripted import chunks
 
 NULL = st.none()

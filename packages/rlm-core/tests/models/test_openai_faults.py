@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 import scripted
 from faults import BRIEFLY, BUDGET, CALLS, FAULTS, FILTERED, NO, OVERFLOWS, PASSING, SOME, Fault
-from rlm.agent import Agent
-from rlm.budget import Stop, TurnLimit
-from rlm.context import Compact
+from rlm.core.agent import Agent
+from rlm.core.budget import Stop, TurnLimit
+from rlm.core.context import Compact
+from rlm.core.events import Event, Retried
+from rlm.core.messages import System, User
+from rlm.core.toolbox import Toolbox
 from rlm.errors import ContextTooLong, CredentialsError, ModelError, ModelUnavailable, RlmError
-from rlm.events import Event, Retried
-from rlm.messages import System, User
-from rlm.models.endpoint import Endpoint
-from rlm.models.openai import OpenAIClient
-from rlm.toolbox import Toolbox
+from rlm.providers.chat import OpenAIClient
+from rlm.providers.endpoint import Endpoint
 from scripted import Answer, Scripted, always, error, in_order, text
 from waiting import PATIENCE
 

@@ -17,14 +17,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from rlm.core.events import Delta, Event, Retried, Waiting
+from rlm.core.messages import Reply, System, ToolResult, Usage, User, assistant
 from rlm.errors import ConfigError, CredentialsError, ModelError, ModelUnavailable
-from rlm.events import Delta, Event, Retried, Waiting
-from rlm.messages import Reply, System, ToolResult, Usage, User, assistant
-from rlm.models import sse
-from rlm.models.endpoint import Endpoint
-from rlm.models.openai import OpenAIClient, OpenAIModel
-from rlm.models.retrying import RetryPolicy, backoff, later
-from rlm.models.silence import Silence
+from rlm.providers import sse
+from rlm.providers.chat import OpenAIClient, OpenAIModel
+from rlm.providers.endpoint import Endpoint
+from rlm.providers.retrying import RetryPolicy, backoff, later
+from rlm.providers.silence import Silence
 from rlm.version import VERSION
 from scripted import Answer, Request, Scripted, always, calls, error, half, hang, reset, stall, text
 
@@ -120,9 +120,9 @@ AMBIENT = {
 def test_what_the_environment_holds_for_openai_goes_to_nobody_else(key: str | None, stream: bool) -> None:
     program = f"""
 import asyncio
-from rlm.messages import User
-from rlm.models.endpoint import Endpoint
-from rlm.models.openai import OpenAIClient
+from rlm.core.messages import User
+from rlm.providers.endpoint import Endpoint
+from rlm.providers.chat import OpenAIClient
 async def main(url):
     async with OpenAIClient(Endpoint(url, {key!r})) as client:
         await client.model("m", depth=0, sink=lambda _: None, stream={stream}).complete([User("hi")], [])

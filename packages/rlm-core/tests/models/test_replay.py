@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rlm.core.messages import Usage
 from rlm.errors import ConfigError, ModelError
-from rlm.messages import Usage
-from rlm.models.replay import Recording, ReplayModel
+from rlm.providers.replay import Recording, ReplayModel
 
 
 def turn(task: str, text: str, **more: Any) -> dict[str, Any]:

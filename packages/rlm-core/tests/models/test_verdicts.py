@@ -6,8 +6,8 @@ from email.utils import formatdate
 
 import pytest
 from rlm.errors import ContextTooLong, CredentialsError, ModelError, ModelUnavailable
-from rlm.models.faults import Refusal, Retry, inside, judge
-from rlm.models.transport_errors import breakdown
+from rlm.providers.errors import Refusal, Retry, inside, judge
+from rlm.providers.transport_errors import breakdown
 
 
 @pytest.mark.parametrize(

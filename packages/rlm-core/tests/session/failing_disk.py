@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from journals import KEY, acceptable, cell, ending, opening, turn
-from rlm.budget import Stop
+from rlm.core.budget import Stop
+from rlm.core.events import ChildEnded, ChildStarted
 from rlm.errors import SessionError
-from rlm.events import ChildEnded, ChildStarted
-from rlm.session import Session, journal
-from rlm.session.codec import Record
-from rlm.session.store import list_sessions, read_tree
+from rlm.sessions import Session, journal
+from rlm.sessions.records import Record
+from rlm.sessions.store import list_sessions, read_tree
 
 EVENTS = [*opening("task"), *turn("hm", (cell("a = 1"), "x" * 5_000)), *ending("done", turns=2)]
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from journals import answer, cell, conversations, encoded, ending, opening, reply, turn, written
-from rlm.budget import Spent, Stop
-from rlm.errors import SessionError
-from rlm.events import (
+from rlm.core.budget import Spent, Stop
+from rlm.core.events import (
     Answered,
     Asking,
     CallStarted,
@@ -29,11 +28,12 @@ from rlm.events import (
     SkillsCalled,
     Stopped,
 )
-from rlm.history import Summary
-from rlm.messages import Kind, Message, ToolResult, Usage, User, Wire
-from rlm.session.codec import Decoder, Encoder, Record, decode
-from rlm.session.journal import parse
-from rlm.state import replay
+from rlm.core.history import Summary
+from rlm.core.messages import Kind, Message, ToolResult, Usage, User, Wire
+from rlm.core.state import replay
+from rlm.errors import SessionError
+from rlm.sessions.journal import parse
+from rlm.sessions.records import Decoder, Encoder, Record, decode
 
 JOURNALLED = (
     Requested, Retried, Failed, KernelRestarted, SkillsCalled, ChildStarted, ChildEnded, Said, Answered, Dropped,

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from crash import check_resumes, eventful, kill_at
 from journals import KEY, session_folder
-from rlm.session import Session, journal
-from rlm.session.store import list_sessions
+from rlm.sessions import Session, journal
+from rlm.sessions.store import list_sessions
 
 HERE = Path(__file__).parent
 SUPPORT = HERE.parents[3] / "tests" / "support"
@@ -47,9 +47,9 @@ def test_killed_at_any_byte_it_resumes_and_loses_at_most_its_last_record(memory:
 WRITE = """
 import sys
 from pathlib import Path
-from rlm.events import Failed
+from rlm.core.events import Failed
 from journals import KEY
-from rlm.session import Session
+from rlm.sessions import Session
 session = Session.create(Path("home"), model="m", cwd=Path(sys.argv[1]), prompt="p", key=KEY)
 for number in range(10**6):
     session(Failed("x" * 300_000))
@@ -111,8 +111,8 @@ import ctypes
 import sys
 from pathlib import Path
 from journals import KEY, opening
-from rlm.events import Asking
-from rlm.session import Session
+from rlm.core.events import Asking
+from rlm.sessions import Session
 disk = ctypes.CDLL(sys.argv[1])
 with Session.create(Path("home"), model="m", cwd=Path(sys.argv[2]), prompt="p", key=KEY) as session:
     for event in opening("task"):
@@ -143,9 +143,9 @@ def test_a_full_disk_ends_the_run_with_a_clear_word(tmp_path: Path) -> None:
 import subprocess, sys
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", {str(disk)!r}], check=True)
 from pathlib import Path
-from rlm.events import Failed
-from rlm.session import Session
-from rlm.session.store import read_tree
+from rlm.core.events import Failed
+from rlm.sessions import Session
+from rlm.sessions.store import read_tree
 try:
     with Session.create(Path({str(disk / "home")!r}), model="m", cwd=Path("/"), prompt="p") as session:
         while True:

@@ -13,16 +13,16 @@ import nbformat
 import pytest
 from hypothesis import HealthCheck, given, settings
 from journals import cell, conversations, ending, opening, reply, turn
+from rlm.core.events import Answered, Dropped, Event, Replied, Requested
+from rlm.core.history import Summary
+from rlm.core.messages import ToolResult, Wire
+from rlm.core.state import replay
 from rlm.errors import SessionError
-from rlm.events import Answered, Dropped, Event, Replied, Requested
-from rlm.history import Summary
-from rlm.messages import ToolResult, Wire
-from rlm.session import Session
-from rlm.session.export import Arguments, Format, export, part
-from rlm.session.export.text import sound
-from rlm.session.export.timing import IDLE, Axis, Doing, merged, times
-from rlm.session.store import SessionTree, read_tree
-from rlm.state import replay
+from rlm.present.export import Arguments, Format, export, part
+from rlm.present.export.text import sound
+from rlm.present.export.timing import IDLE, Axis, Doing, merged, times
+from rlm.sessions import Session
+from rlm.sessions.store import SessionTree, read_tree
 from sample import hostile_sample, sample
 
 

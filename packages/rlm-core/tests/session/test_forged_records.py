@@ -14,17 +14,17 @@ from typing import Any
 
 import pytest
 from escapes import shown
-from rlm.cli.screen.lines import told
-from rlm.cli.screen.row import fit, paint
-from rlm.cli.screen.tree import Tree, fold
 from rlm.errors import RlmError
-from rlm.session.export import Format, export
-from rlm.session.follow import Follower
-from rlm.session.journal import NAME
-from rlm.session.show import show_list, show_tree
-from rlm.session.store import list_sessions, read_tree
-from rlm.terminal import plain
+from rlm.present.export import Format, export
+from rlm.present.follow import Follower
+from rlm.present.live.lines import told
+from rlm.present.live.row import fit, paint
+from rlm.present.live.tree import Tree, fold
+from rlm.present.show import show_list, show_tree
+from rlm.sessions.journal import NAME
+from rlm.sessions.store import list_sessions, read_tree
 from rlm.text.styled import Canvas
+from rlm.text.terminal import plain
 from sample import sample
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x1b[31m\x9b5A\x90q\x9c\x85\u202e\u2066\U000e0041\u2028\x00\x08\r\x7f\x1b"

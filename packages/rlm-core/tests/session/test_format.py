@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from journals import KEY, conversations, encoded, opening, written
 from jsonschema import Draft202012Validator
-from rlm.events import Event, Replied
-from rlm.session import Session, journal
-from rlm.session.codec import Encoder, Record
-from rlm.session.store import read_tree
-from rlm.state import replay
+from rlm.core.events import Event, Replied
+from rlm.core.state import replay
+from rlm.sessions import Session, journal
+from rlm.sessions.records import Encoder, Record
+from rlm.sessions.store import read_tree
 from sample import sample
 
 DOCS = Path(__file__).parents[4] / "docs"

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rlm.errors import SessionError
-from rlm.session import journal
-from rlm.session.codec import Record
-from rlm.session.journal import Journal, Reading, is_locked, line, parse
+from rlm.sessions import journal
+from rlm.sessions.journal import Journal, Reading, is_locked, line, parse
+from rlm.sessions.records import Record
 
 RECORD: Record = {"type": "error", "id": 0, "ts": 1.0, "reason": "snow ☃"}
 
@@ -82,7 +82,7 @@ def test_one_writer_at_a_time_and_the_lock_goes_with_it(handle: int, tmp_path: P
 
 HOLD = """
 import os, sys
-from rlm.session.journal import Journal
+from rlm.sessions.journal import Journal
 journal = Journal(os.open(sys.argv[1], os.O_RDONLY))
 print("held", flush=True)
 sys.stdin.read()
@@ -161,7 +161,7 @@ def test_after_a_failed_write_nothing_of_it_is_left_and_nothing_more_is_taken(ha
     code = f"""
 import os, resource
 from rlm.errors import SessionError
-from rlm.session.journal import Journal
+from rlm.sessions.journal import Journal
 journal = Journal({handle})
 record = {RECORD!r}
 journal.append(record)

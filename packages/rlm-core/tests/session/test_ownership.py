@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 from journals import KEY, cell, ending, opening, reply, turn
+from rlm.core.events import ChildStarted, Replied, Said
+from rlm.core.messages import User
 from rlm.errors import ConfigError
-from rlm.events import ChildStarted, Replied, Said
-from rlm.messages import User
-from rlm.session import Changes, Session, journal
-from rlm.session.ownership import doubt
-from rlm.session.signing_key import SigningKey, open_key
-from rlm.session.store import list_sessions
+from rlm.sessions import Changes, Session, journal
+from rlm.sessions.ownership import doubt
+from rlm.sessions.signing_key import SigningKey, open_key
+from rlm.sessions.store import list_sessions
 
 ANOTHER = SigningKey(b"the key of another user, 32 bytes")
 
@@ -254,8 +254,8 @@ def test_what_is_trusted_once_is_the_users_own_with_all_its_sub_agents(tmp_path:
 def test_what_a_kill_leaves_at_any_moment_is_the_users_own(tmp_path: Path) -> None:
     """Before each write of the host, and within it, in a first run, in a resumed one and in a fork."""
     script = (
-        "import os, sys; from pathlib import Path; from journals import KEY, ending; from rlm.session import Session\n"
-        "from rlm.events import Said; from rlm.messages import User\n"
+        "import os, sys; from pathlib import Path; from journals import KEY, ending; from rlm.sessions import Session\n"
+        "from rlm.core.events import Said; from rlm.core.messages import User\n"
         "session = Session.resume(Path(sys.argv[1]), key=KEY, fork=sys.argv[2] == 'fork')\n"
         "print(session.folder, flush=True)\n"
         "for event in (Said(User('more')), *ending('more')): session(event)\n"
@@ -332,7 +332,7 @@ def test_the_key_is_made_once_for_its_user_alone(tmp_path: Path) -> None:
 
 
 def test_two_processes_that_make_it_at_once_have_the_same(tmp_path: Path) -> None:
-    make = "import sys; from pathlib import Path; from rlm.session.signing_key import open_key\nsys.stdin.read()\nprint(open_key(Path(sys.argv[1]), make=True).secret.hex())"
+    make = "import sys; from pathlib import Path; from rlm.sessions.signing_key import open_key\nsys.stdin.read()\nprint(open_key(Path(sys.argv[1]), make=True).secret.hex())"
     processes = [
         subprocess.Popen([sys.executable, "-c", make, tmp_path / "s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for _ in range(4)

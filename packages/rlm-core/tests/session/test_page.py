@@ -10,10 +10,10 @@ import pytest
 from chromium import Page, installed, open_page
 from hostile import CORPUS
 from journals import answer, cell, opening, reply
-from rlm.events import Replied
-from rlm.session import Session
-from rlm.session.export import Format, export
-from rlm.session.store import SessionTree, read_tree
+from rlm.core.events import Replied
+from rlm.present.export import Format, export
+from rlm.sessions import Session
+from rlm.sessions.store import SessionTree, read_tree
 from sample import hostile_sample, sample
 
 pytestmark = pytest.mark.xdist_group("browser")  # one browser at a time is enough for two cores

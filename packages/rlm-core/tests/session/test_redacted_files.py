@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.session.redact import redact_files
+from rlm.sessions.redact import redact_files
 from rlm.text.redact import Redactor
 
 SECRET = "sk-very-secret-key"

@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 from fakes import ScriptedModel, says
 from journals import KEY, acceptable, cell, ending, opening, reply, turn
-from rlm.agent import Agent
-from rlm.budget import Spent, Stop, TurnLimit
-from rlm.context import Compact
+from rlm.core.agent import Agent
+from rlm.core.budget import Spent, Stop, TurnLimit
+from rlm.core.context import Compact
+from rlm.core.events import ChildStarted, Dropped, Event, KernelRestarted, Replied, Said, Stopped
+from rlm.core.history import UNFINISHED, Summary
+from rlm.core.messages import Kind, ToolResult, User
+from rlm.core.state import State, replay
+from rlm.core.toolbox import Toolbox
 from rlm.errors import SessionError
-from rlm.events import ChildStarted, Dropped, Event, KernelRestarted, Replied, Said, Stopped
-from rlm.history import UNFINISHED, Summary
-from rlm.messages import Kind, ToolResult, User
-from rlm.session import Changes, Session, journal
-from rlm.session import meta as metas
-from rlm.session.codec import Record, decode
-from rlm.session.meta import read as read_meta
-from rlm.session.resume import assigned, cells, kernel_note, names_gone
-from rlm.session.store import list_sessions, read_tree
-from rlm.state import State, replay
-from rlm.toolbox import Toolbox
+from rlm.sessions import Changes, Session, journal
+from rlm.sessions import meta as metas
+from rlm.sessions.meta import read as read_meta
+from rlm.sessions.records import Record, decode
+from rlm.sessions.resume import assigned, cells, kernel_note, names_gone
+from rlm.sessions.store import list_sessions, read_tree
 
 
 def new(cwd: Path) -> Session:

@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 from journals import KEY, cell, ending, opening, reply, session_folder, turn
-from rlm.budget import Spent, Stop
-from rlm.errors import ModelError, SessionError
-from rlm.events import (
+from rlm.core.budget import Spent, Stop
+from rlm.core.events import (
     Asking,
     ChildEnded,
     ChildStarted,
@@ -29,11 +28,12 @@ from rlm.events import (
     Said,
     Stopped,
 )
-from rlm.messages import Reply, User, assistant
-from rlm.session import Session, journal
-from rlm.session.codec import Record
-from rlm.session.meta import process_start, settled
-from rlm.session.meta import read as read_meta
+from rlm.core.messages import Reply, User, assistant
+from rlm.errors import ModelError, SessionError
+from rlm.sessions import Session, journal
+from rlm.sessions.meta import process_start, settled
+from rlm.sessions.meta import read as read_meta
+from rlm.sessions.records import Record
 from rlm.text.redact import Redactor
 
 
@@ -154,7 +154,7 @@ def test_a_home_without_write_permission_says_what_to_do(tmp_path: Path) -> None
     code = f"""
 import os
 from pathlib import Path
-from rlm.session import Session
+from rlm.sessions import Session
 if os.getuid() == 0:
     os.setgid(65534), os.setuid(65534)
 try:
@@ -388,7 +388,7 @@ RUN = """
 import sys, time
 from pathlib import Path
 from journals import KEY, opening
-from rlm.session import Session
+from rlm.sessions import Session
 session = Session.create(Path(".rlm"), model="m", cwd=Path(sys.argv[1]), prompt="p", key=KEY)
 for event in opening("task"):
     session(event)

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from journals import KEY, conversations, encoded
+from rlm.core.events import Event
 from rlm.errors import RlmError, SessionError
-from rlm.events import Event
-from rlm.session import Session, journal, shapes
-from rlm.session.export import Format, export
-from rlm.session.show import listed_wire, show_list, show_tree
-from rlm.session.store import list_sessions, read_tree
+from rlm.present.export import Format, export
+from rlm.present.show import listed_wire, show_list, show_tree
+from rlm.sessions import Session, journal, shapes
+from rlm.sessions.store import list_sessions, read_tree
 from rlm.text.styled import Canvas
 from sample import sample
 

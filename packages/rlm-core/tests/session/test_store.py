@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from journals import KEY, cell, ending, opening, turn
 from rlm.errors import SessionError
-from rlm.session import Session, journal
-from rlm.session.follow import Follower
-from rlm.session.show import listed_wire, show_list, show_tree
-from rlm.session.store import find, list_sessions, read_tree
+from rlm.present.follow import Follower
+from rlm.present.show import listed_wire, show_list, show_tree
+from rlm.sessions import Session, journal
+from rlm.sessions.store import find, list_sessions, read_tree
 from rlm.text.styled import Canvas
 from sample import Clock, hostile_sample, sample
 

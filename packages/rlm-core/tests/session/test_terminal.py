@@ -8,7 +8,7 @@ import pytest
 from hostile import CORPUS
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.terminal import plain, plain_json
+from rlm.text.terminal import plain, plain_json
 
 LANGUAGES = [
     "The quick brown fox, “quoted” — and so on…",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from rlm.skills import Briefing, Place, find_skills
-from rlm.skills.briefing import PROJECT_LIMIT, project_text
 from rlm.skills.notes import notes_for, one_line
+from rlm.skills.prompt_context import PROJECT_LIMIT, project_text
 
 BOTH = ("ipython", "bash")
 

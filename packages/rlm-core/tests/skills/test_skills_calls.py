@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from rlm.events import SkillsCalled
-from rlm.session.codec import Encoder
-from rlm.session.tally import Subtree, Tally
+from rlm.core.events import SkillsCalled
+from rlm.sessions.metrics import Subtree, Tally
+from rlm.sessions.records import Encoder
 from rlm.skills import CallLog, called
 
 

@@ -13,10 +13,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from rlm.core.events import CellOutput, Event
+from rlm.core.history import History
+from rlm.core.messages import Outcome
 from rlm.errors import BadArguments, ToolError
-from rlm.events import CellOutput, Event
-from rlm.history import History
-from rlm.messages import Outcome
 from rlm.tools.bash import Bash
 from waiting import PATIENCE
 
@@ -175,7 +175,7 @@ async def test_nothing_is_left_when_our_own_process_is_killed(tmp_path: Path) ->
     program = f"""
 import asyncio, os
 from pathlib import Path
-from rlm.history import History
+from rlm.core.history import History
 from rlm.tools.bash import Bash
 async def main():
     tool = Bash(Path({str(tmp_path)!r}), os.environ, Path({str(tmp_path)!r}), 300, -1, lambda event: None, shell=Path("/bin/bash"))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rlm.core.history import History
 from rlm.errors import ToolError
-from rlm.history import History
 from rlm.tools.edit import Edit
 from rlm.tools.replace import edit
 

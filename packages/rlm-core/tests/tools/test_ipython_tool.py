@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from kernel_bench import FakeKernel
+from rlm.core.history import History
+from rlm.core.messages import Assistant, ToolCall, User
+from rlm.core.ports import Execution
+from rlm.core.toolbox import arguments
 from rlm.errors import BadArguments
-from rlm.history import History
-from rlm.messages import Assistant, ToolCall, User
-from rlm.ports import Execution
-from rlm.toolbox import arguments
 from rlm.tools.ipython import IPython
 
 

@@ -4,9 +4,9 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from rlm.history import History, Summary
-from rlm.messages import Forget, Outcome, System, ToolResult, User, assistant
-from rlm.ports import Execution
+from rlm.core.history import History, Summary
+from rlm.core.messages import Forget, Outcome, System, ToolResult, User, assistant
+from rlm.core.ports import Execution
 from rlm.tools.summarize import Summarize
 
 

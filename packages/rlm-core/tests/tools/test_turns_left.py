@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from kernel_bench import FakeKernel
-from rlm.history import History
-from rlm.messages import Assistant, User
+from rlm.core.history import History
+from rlm.core.messages import Assistant, User
 from rlm.tools.ipython import IPython
 from rlm.tools.turns_left import TurnsLeft
 

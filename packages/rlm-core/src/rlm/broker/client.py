@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import socket
 
-from rlm.broker.wire import Request, parse_answer
+from rlm.broker.protocol import Request, parse_answer
+from rlm.core.result import RunResult
 from rlm.errors import AgentError
-from rlm.result import RunResult
 
 _ANSWER = 64 << 20  # bytes of the longest answer
 

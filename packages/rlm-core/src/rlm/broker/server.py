@@ -15,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 
 from rlm.broker.capacity import DEADLINE, PAUSE, SHORT, AgentCapacity, HostCapacity
-from rlm.broker.wire import LINE, Request, error_line, parse_request, result_line, too_long
+from rlm.broker.protocol import LINE, Request, error_line, parse_request, result_line, too_long
+from rlm.core.result import RunResult
 from rlm.errors import AgentError, RlmError
 from rlm.process import files
-from rlm.result import RunResult
 
 Spawn = Callable[[Request], Awaitable[RunResult]]
 """Runs a child of the agent that the socket belongs to."""

@@ -16,16 +16,16 @@ from rlm.cli.signals import Interrupted, run_until_signal
 from rlm.cli.streams import put
 from rlm.config import Config, guest_environment, hide_credentials, read_config, redactor_of, state_folder
 from rlm.errors import ConfigError, RlmError, SessionError
+from rlm.host.factories import NO_KEY, REPLAY, open_walls
 from rlm.kernel import JupyterKernel, KernelSpec
-from rlm.models.endpoint import Endpoint
-from rlm.models.openai import OpenAIClient
 from rlm.process.limits import check_limits
+from rlm.process.private_dir import private_folder
+from rlm.providers.chat import OpenAIClient
+from rlm.providers.endpoint import Endpoint
 from rlm.sandbox import Box
-from rlm.scratch import private_folder
-from rlm.session.signing_key import open_key
+from rlm.sessions.signing_key import open_key
 from rlm.skills import Place, find_skills, notes_for, one_line
-from rlm.supplies import NO_KEY, REPLAY, open_walls
-from rlm.terminal import plain
+from rlm.text.terminal import plain
 
 LITTLE = 1_000_000_000
 """Bytes of free disk below which a long run may end badly."""

@@ -1,6 +1,6 @@
 """The exit codes, as the commands know them; `rlm.stream` tells them, too."""
 
-from rlm.exit_codes import (
+from rlm.core.exit_codes import (
     CREDENTIALS,
     DONE,
     FAILED,

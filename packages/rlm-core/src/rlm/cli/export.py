@@ -12,9 +12,9 @@ from rlm.cli.output import open_output
 from rlm.cli.streams import put_pieces
 from rlm.config import read_config, state_folder
 from rlm.errors import ConfigError, SessionError
-from rlm.session.export import Arguments, Format, export, part
-from rlm.session.signing_key import key_or_none
-from rlm.session.store import find, list_sessions, read_tree
+from rlm.present.export import Arguments, Format, export, part
+from rlm.sessions.signing_key import key_or_none
+from rlm.sessions.store import find, list_sessions, read_tree
 
 _ONE = (Format.HTML, Format.IPYNB, Format.ATIF)
 """Formats of which a file holds one session."""

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from rlm.cli import exits
 from rlm.cli.streams import put_json
 from rlm.errors import RlmError
-from rlm.session.codec import Record
-from rlm.session.tally import no_result
+from rlm.sessions.metrics import no_result
+from rlm.sessions.records import Record
 
 
 def put_record(record: Record) -> None:

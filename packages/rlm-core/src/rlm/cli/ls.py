@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
-from rlm.cli.page import Output
+from rlm.cli.pager import Output
 from rlm.cli.streams import put_json, say
 from rlm.config import read_config, state_folder
-from rlm.session.show import listed_wire, show_list
-from rlm.session.signing_key import key_or_none
-from rlm.session.store import list_sessions
+from rlm.present.show import listed_wire, show_list
+from rlm.sessions.signing_key import key_or_none
+from rlm.sessions.store import list_sessions
 
 
 def run(argv: Sequence[str]) -> int:

@@ -71,7 +71,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     if word in COMMANDS:
         from importlib import import_module
 
-        from rlm.cli.place import working_directory
+        from rlm.cli.cwd import working_directory
 
         working_directory()
         command = import_module(f"rlm.cli.{word}")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rlm.cli import exits
 from rlm.cli.arguments import parse_run, settings_given
+from rlm.cli.cwd import working_directory
 from rlm.cli.jsonlines import ends_with_a_result
-from rlm.cli.place import working_directory
 from rlm.cli.stdin import read_task
 from rlm.cli.streams import put, say
 from rlm.config import broker_address, read_config, wants_json
@@ -32,13 +32,13 @@ def run(argv: Sequence[str]) -> int:
         say(SHORT_HELP)
         return exits.USAGE
     if (address := broker_address()) is not None:
-        from rlm.cli import guest
+        from rlm.cli import nested
 
-        return guest.run(task, settings_given(parsed), config, address)
-    from rlm.cli import front
-    from rlm.runtime import Order
+        return nested.run(task, settings_given(parsed), config, address)
+    from rlm.cli import reporter
+    from rlm.host.run import Order
 
-    return front.run(Order(task, config, cwd))
+    return reporter.run(Order(task, config, cwd))
 
 
 def _print_version() -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from rlm.inside import families
+from rlm.inside import process_tree
 
 
 @contextmanager
@@ -20,12 +20,12 @@ def ending_orphans() -> Iterator[None]:
     if _has_children():
         yield
         return
-    families.adopt_orphans()
+    process_tree.adopt_orphans()
     try:
         yield
     finally:
         if _has_children():  # which costs less than to look at all processes
-            families.kill_until_gone(partial(families.below, os.getpid()), _reap)
+            process_tree.kill_until_gone(partial(process_tree.below, os.getpid()), _reap)
 
 
 def _has_children() -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rlm.config import Config, flag, read_config, setting_texts, variable
 from rlm.errors import ConfigError
+from rlm.host.factories import REPLAY
 from rlm.process.files import resolve
-from rlm.supplies import REPLAY
 from rlm.text.redact import REDACTED
 
 Texts = Mapping[str, str]

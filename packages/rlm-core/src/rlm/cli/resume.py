@@ -8,22 +8,22 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlm.cli import front
+from rlm.cli import reporter
 from rlm.cli.arguments import add_settings, parser, settings_given
+from rlm.cli.cwd import working_directory
 from rlm.cli.jsonlines import ends_with_a_result
-from rlm.cli.place import working_directory
 from rlm.cli.recorded import check_named, differences, resumed_config
 from rlm.cli.stdin import read_task
 from rlm.cli.streams import say
 from rlm.cli.trust import warning
 from rlm.config import read_config, state_folder, wants_json
 from rlm.errors import ConfigError, SessionError
+from rlm.host.run import Earlier, Order
 from rlm.process.files import resolve
-from rlm.runtime import Earlier, Order
-from rlm.session.meta import Meta
-from rlm.session.ownership import doubt, not_yours
-from rlm.session.signing_key import key_or_none
-from rlm.session.store import find, meta_of
+from rlm.sessions.meta import Meta
+from rlm.sessions.ownership import doubt, not_yours
+from rlm.sessions.signing_key import key_or_none
+from rlm.sessions.store import find, meta_of
 
 GO_ON = "Go on with the task."
 """What the user says by saying nothing."""
@@ -38,7 +38,7 @@ def run(argv: Sequence[str]) -> int:
     """
     with ends_with_a_result(wants_json(argv)):
         order = _order(_parse(argv), verbatim="--" in argv)
-    return front.run(order)
+    return reporter.run(order)
 
 
 def _order(given: argparse.Namespace, *, verbatim: bool) -> Order:

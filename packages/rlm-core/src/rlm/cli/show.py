@@ -8,14 +8,14 @@ from pathlib import Path
 
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
-from rlm.cli.page import Output, paged
+from rlm.cli.pager import Output, paged
 from rlm.cli.streams import say
 from rlm.config import Config, read_config, state_folder
-from rlm.session.follow import Follower
-from rlm.session.meta import RUNNING, settled
-from rlm.session.show import show_tree
-from rlm.session.signing_key import key_or_none
-from rlm.session.store import find, listed_session, meta_of, read_tree
+from rlm.present.follow import Follower
+from rlm.present.show import show_tree
+from rlm.sessions.meta import RUNNING, settled
+from rlm.sessions.signing_key import key_or_none
+from rlm.sessions.store import find, listed_session, meta_of, read_tree
 
 PAUSE = 0.5
 """Seconds between looks at a session that is followed."""

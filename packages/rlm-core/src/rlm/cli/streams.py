@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from rlm.errors import RlmError
-from rlm.terminal import plain, plain_json
+from rlm.text.terminal import plain, plain_json
 
 _BLOCK = 1 << 16
 """Characters."""

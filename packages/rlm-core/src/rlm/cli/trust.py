@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rlm.checkpoint import VARIABLES
 from rlm.cli.recorded import Texts
 from rlm.config import Config, flag
-from rlm.session.journal import read
-from rlm.session.resume import cells
-from rlm.supplies import REPLAY
+from rlm.host.checkpoint import VARIABLES
+from rlm.host.factories import REPLAY
+from rlm.sessions.journal import read
+from rlm.sessions.resume import cells
 
 
 def warning(folder: Path, why: str, config: Config, recorded: Texts, cwd: Path, *, replay: bool) -> str:

@@ -28,6 +28,8 @@ from typing import Any, cast
 import zmq
 
 from rlm.inside import loops
+from rlm.inside.crash_buffer import LastWords
+from rlm.inside.emergency_memory import Reserve
 from rlm.inside.environment import make_unattended, python_path
 from rlm.inside.figures import show_inline
 from rlm.inside.jupyter import (
@@ -44,13 +46,11 @@ from rlm.inside.jupyter import (
     ZMQStream,
     json_default,
 )
+from rlm.inside.launch import Order
 from rlm.inside.namespace import Namespace
-from rlm.inside.order import Order
+from rlm.inside.output import Stream, Tape
 from rlm.inside.packages import add_to_path
-from rlm.inside.reserve import Reserve
 from rlm.inside.shell import Profile, Shell, forget_error
-from rlm.inside.tape import Stream, Tape
-from rlm.inside.words import LastWords
 
 _RUN_CODE = ZMQInteractiveShell.run_code.__code__
 _WAITING = 100  # messages that may wait in the kernel for a slow host, and as many in the host

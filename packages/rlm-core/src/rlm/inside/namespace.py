@@ -13,7 +13,7 @@ from typing import Any
 
 import rlm
 from rlm.inside.environment import python_path
-from rlm.inside.order import Order
+from rlm.inside.launch import Order
 from rlm.skill import installed_names, preload
 from rlm.skill.calls import log_call
 from rlm.text.encodings import SAMPLE, likely_encoding_of_start

@@ -25,8 +25,8 @@ from rlm.inside.jupyter import (
     observe,
 )
 from rlm.inside.loops import loop_hidden
+from rlm.inside.output import PIECE
 from rlm.inside.packages import ELSEWHERE, installs_elsewhere
-from rlm.inside.tape import PIECE
 from rlm.inside.tracebacks import Tracebacks
 from rlm.inside.widgets import Widgets
 

@@ -30,9 +30,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rlm.inside import box, families
+from rlm.inside import enter_sandbox, process_tree
 from rlm.inside.environment import adopt
-from rlm.inside.order import read_order
+from rlm.inside.launch import read_order
 from rlm.process import files
 from rlm.process.inherited import reset_signals
 from rlm.process.pipes import BoundedLog
@@ -54,8 +54,8 @@ class Child:
     """The first process of its sandbox."""
     status: int | None = None
 
-    def family(self) -> list[families.Process]:
-        return families.family(self.pid, self.mark, self.box)
+    def family(self) -> list[process_tree.Process]:
+        return process_tree.family(self.pid, self.mark, self.box)
 
 
 class Zygote:
@@ -123,7 +123,7 @@ class Zygote:
 
     def _start(self, told: dict[str, Any]) -> None:
         mark = f"{self._mark}-{told['id']}"
-        told["env"][families.MARK] = mark
+        told["env"][process_tree.MARK] = mark
         if self._kernel is None and not told["program"]:
             self._kernel = _conceive()
         zygote, log = os.getpid(), BoundedLog()
@@ -138,12 +138,12 @@ class Zygote:
         """In the new process. Does not return."""
         status = 1
         try:
-            box.die_with(zygote)
+            enter_sandbox.die_with(zygote)
             _redirect(log)
             self._detach()
             if told["door"]:
                 _check_sealed()
-                box.enter(told["door"], seen=True)
+                enter_sandbox.enter(told["door"], seen=True)
             if told["door"]:
                 os.chdir(told["cwd"])  # links lead to what is in the sandbox
             else:
@@ -189,7 +189,7 @@ class Zygote:
     def _sweep(self, told: dict[str, Any]) -> None:
         child = self._children.get(told["id"])
         if child and child.status is None:
-            families.kill(process for process in child.family() if process.born >= told["since"])
+            process_tree.kill(process for process in child.family() if process.born >= told["since"])
         self._tell(id=told["id"], swept=True)
 
     def _kill(self, told: dict[str, Any]) -> None:
@@ -205,7 +205,7 @@ class Zygote:
             for child in ended:
                 self._tell(id=child.id, status=child.status, log=self._log_of(child))
             for child in ended:
-                families.kill_until_gone(child.family, self._wait)
+                process_tree.kill_until_gone(child.family, self._wait)
                 self._tell(id=child.id, gone=True)
 
     def _ended(self) -> list[Child]:
@@ -235,7 +235,7 @@ class Zygote:
         for child in self._children.values():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
-        families.kill_until_gone(partial(families.below, os.getpid()), self._wait)
+        process_tree.kill_until_gone(partial(process_tree.below, os.getpid()), self._wait)
 
 
 def _check_sealed() -> None:
@@ -258,7 +258,7 @@ def _close_all_but(kept: list[int]) -> None:
     for descriptor in sorted(kept):
         os.closerange(first, descriptor)
         first = descriptor + 1
-    os.closerange(first, box.MOST_FILES)
+    os.closerange(first, enter_sandbox.MOST_FILES)
 
 
 def _conceive() -> Kernel:
@@ -279,7 +279,7 @@ def main() -> None:
     _close_all_but([host, *shared])  # the copy that we were started from
     for descriptor in shared:
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - for kernels, not for what they start
-    families.adopt_orphans()
+    process_tree.adopt_orphans()
     Zygote(socket.socket(fileno=host), sys.argv[2], shared).run()
     os._exit(0)  # the host waits for our end, and Python would take 30 ms to take IPython apart
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from rlm.kernel.wire import Message, Object
+from rlm.kernel.protocol import Message, Object
 
 _ENDINGS = {"png": "png", "jpeg": "jpg", "gif": "gif", "webp": "webp", "svg+xml": "svg", "bmp": "bmp", "tiff": "tiff"}
 # Python's repr of an object without one of its own, and IPython's

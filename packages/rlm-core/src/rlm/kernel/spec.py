@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rlm.spool import Quota
+from rlm.text.bounded import Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class KernelSpec:
         max_output: characters of a result, -1 for no limit.
         context: what cells get under the name `context`: an object's pickle, or a text file. Loaded when first used.
         program: what to run instead of forking the kernel from a warm process; the order's path is appended.
-        door: asks for the way into a sandbox, as `rlm.inside.box` takes it; None: there is none.
+        door: asks for the way into a sandbox, as `rlm.inside.enter_sandbox` takes it; None: there is none.
     """
 
     cwd: Path

@@ -1,8 +1,8 @@
 """Skills as the host sees them: what agents are told of them, and how often they are called."""
 
-from rlm.skills.briefing import Briefing
-from rlm.skills.calls import CALLS, CallLog, called
+from rlm.skills.call_counts import CALLS, CallLog, called
 from rlm.skills.discovery import Place, Skills, find_skills
 from rlm.skills.notes import Note, notes_for, one_line
+from rlm.skills.prompt_context import Briefing
 
 __all__ = ["CALLS", "Briefing", "CallLog", "Note", "Place", "Skills", "called", "find_skills", "notes_for", "one_line"]

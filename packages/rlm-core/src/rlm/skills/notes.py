@@ -15,8 +15,8 @@ from pathlib import Path
 
 from rlm.process import files
 from rlm.skill import FrontMatterError, read_front_matter
-from rlm.terminal import plain
 from rlm.text.encodings import decode
+from rlm.text.terminal import plain
 
 LONGEST = 1024
 """Characters of a description that are shown: agentskills.io allows no more."""

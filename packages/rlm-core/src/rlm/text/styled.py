@@ -1,6 +1,6 @@
 """Styled text in the columns of a terminal: `painted` writes all of it, and nothing passes there that a terminal obeys.
 
-Who needs to know how wide a text from elsewhere is cleans it before, by `rlm.terminal.plain`.
+Who needs to know how wide a text from elsewhere is cleans it before, by `rlm.text.terminal.plain`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from rlm.terminal import plain
+from rlm.text.terminal import plain
 
 NARROWEST = 20
 """Columns that a text gets, however many edges stand before it."""

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlm.core.events import CellOutput
+from rlm.core.history import History
+from rlm.core.messages import Outcome, Schema
+from rlm.core.ports import Sink
 from rlm.errors import ToolError
-from rlm.events import CellOutput
-from rlm.history import History
-from rlm.messages import Outcome, Schema
-from rlm.ports import Sink
 from rlm.process import files
 from rlm.process.groups import Groups
 from rlm.process.unattended import unattended
-from rlm.spool import Cleaner, Quota, Spool
-from rlm.tools.boxed import Boxed
+from rlm.text.bounded import Cleaner, Quota, Spool
+from rlm.tools.sandboxed import Boxed
 from rlm.tools.timeouts import seconds
 
 _GRACE = 1.0  # seconds between asking a command to end and killing it

@@ -9,11 +9,11 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
+from rlm.core.history import History
+from rlm.core.messages import Outcome, Schema
 from rlm.errors import ToolError
-from rlm.history import History
-from rlm.messages import Outcome, Schema
 from rlm.tools import replace
-from rlm.tools.boxed import Boxed
+from rlm.tools.sandboxed import Boxed
 
 
 class Edit:

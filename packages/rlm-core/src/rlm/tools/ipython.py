@@ -7,9 +7,9 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from rlm.history import History
-from rlm.messages import Outcome, Schema
-from rlm.ports import Execution, Kernel
+from rlm.core.history import History
+from rlm.core.messages import Outcome, Schema
+from rlm.core.ports import Execution, Kernel
 from rlm.process import files
 from rlm.tools.timeouts import longest, seconds
 

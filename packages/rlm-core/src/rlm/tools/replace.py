@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rlm.clip import clip
 from rlm.errors import ToolError
+from rlm.text.clip import clip
 from rlm.text.encodings import encoding_of
 
 _SHOWN = 4_000  # characters of changed lines in the result: the model wrote them

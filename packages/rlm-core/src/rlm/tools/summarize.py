@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlm.history import History, Summary
-from rlm.messages import Forget, Outcome, Schema
-from rlm.ports import Kernel
+from rlm.core.history import History, Summary
+from rlm.core.messages import Forget, Outcome, Schema
+from rlm.core.ports import Kernel
 
 
 class Summarize:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from rlm.history import History
-from rlm.messages import Outcome, Schema
-from rlm.ports import Tool
+from rlm.core.history import History
+from rlm.core.messages import Outcome, Schema
+from rlm.core.ports import Tool
 
 _FEW = 3
 

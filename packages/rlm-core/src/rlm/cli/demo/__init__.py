@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from rlm.cli import exits, front
+from rlm.cli import exits, reporter
 from rlm.cli.arguments import add_settings, parser, settings_given
-from rlm.cli.screen.row import Row, fit, paint
 from rlm.cli.streams import say, say_painted, stderr_is_terminal
 from rlm.config import Config, program, read_config
 from rlm.errors import ConfigError, RlmError
-from rlm.runtime import Order
+from rlm.host.run import Order
+from rlm.present.live.row import Row, fit, paint
 from rlm.text.styled import Span, Style
 
 TASK = "The tests of this repository fail. Find out why, mend the code, and show that they pass."
@@ -40,7 +40,7 @@ def run(argv: Sequence[str]) -> int:
     _say(config, "\nrlm works on it. The model's replies are recorded, all else is real and happens now:\n")
     with as_file(_HERE / "turns.jsonl") as turns:
         made = read_config(_SETTINGS | settings_given(_parse(argv)) | _of_demo(turns, folder))
-        code = front.run(Order(TASK, made, repository))
+        code = reporter.run(Order(TASK, made, repository))
     _say(config, "\nThe same tests again:")
     if code == exits.DONE and not _tests_pass(repository, config):
         raise RlmError(f"The tests still fail. The session is in {folder}; please report this.")

@@ -1,0 +1,39 @@
+"""`rlm "task"` where a cell started it: no run of its own, but a child of the cell's agent."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from rlm.broker.client import ask
+from rlm.broker.payload import lend
+from rlm.broker.protocol import OPTIONS, Request
+from rlm.cli import exits
+from rlm.cli.streams import put
+from rlm.config import Config, flag
+from rlm.errors import ConfigError
+
+_OWN = ("context", "limit_ok")
+"""Settings that mean something to this command, and are no option of the sub-agent."""
+
+
+def run(task: str, given: dict[str, str], config: Config, address: tuple[str, str]) -> int:
+    """Ask the host that the cell belongs to, print the answer, return the exit code.
+
+    Raises:
+        AgentError: the child failed or was refused.
+        ConfigError: a flag that a sub-agent cannot have.
+    """
+    options = {name: text for name, text in given.items() if name not in _OWN}
+    if foreign := [name for name in options if name not in OPTIONS]:
+        raise ConfigError(f"{flag(foreign[0])} is the host's to set: this is a sub-agent of a cell.")
+    path, token = address
+    request = Request(token, task, options | {"cwd": str(Path.cwd())})
+    if config.context is not None:
+        parcel = lend(config.context, Path(path).parent)
+        request = replace(request, context=parcel.path.name, kind=parcel.kind, about=parcel.about)
+    result = asyncio.run(ask(path, request))
+    if result.answer:
+        put(result.answer)
+    return exits.of_stop(result.stop, limit_ok=config.limit_ok)

@@ -1,0 +1,174 @@
+"""A run as the command line shows it: the answer on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rlm.cli import exits
+from rlm.cli.hardening import close_to_others
+from rlm.cli.jsonlines import ends_with_a_result, put_record
+from rlm.cli.orphans import ending_orphans
+from rlm.cli.output import Output, open_output
+from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
+from rlm.cli.streams import put, stderr, stderr_is_terminal, stdout_is_terminal
+from rlm.config import Config, unknown_variables
+from rlm.core.result import RunResult
+from rlm.errors import RlmError
+from rlm.host.factories import REPLAY
+from rlm.host.run import Order, context_file, open_tree
+from rlm.present.live import Screen, open_screen
+from rlm.process.limits import check_limits
+from rlm.sessions import Session
+from rlm.sessions.metrics import no_result
+from rlm.sessions.records import Record
+from rlm.sessions.store import session_names
+
+
+def run(order: Order) -> int:
+    """Run the order, print what comes of it, return the exit code.
+
+    Raises:
+        RlmError: it failed; what there is to tell has been told.
+    """
+    try:
+        return _run(order)
+    except Interrupted as interrupted:
+        return interrupted.code
+
+
+def _run(order: Order) -> int:
+    config = order.config
+    close_to_others(debug=config.debug)
+    live = not (config.json and stdout_is_terminal())  # lines of JSON would break a tree on the same terminal
+    with closing_in_order(), ExitStack() as stack:
+        with ends_with_a_result(config.json):
+            check_limits()
+            output = stack.enter_context(open_output(config.output))
+            order = replace(order, context=context_file(config.context))
+            stack.enter_context(ending_orphans())
+        screen = stack.enter_context(open_screen(stderr(), quiet=config.quiet, color=config.color, live=live))
+        return Front(config, screen, output).run(order)
+
+
+class Front:
+    """Watches one run, and tells how it goes and ends in each of the forms that were asked for."""
+
+    def __init__(self, config: Config, screen: Screen, output: Output) -> None:
+        self._config = config
+        self._screen = screen
+        self._output = output
+        self._session: Session | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._unheard: Exception | None = None  # why nobody gets the lines of JSON any more
+
+    def run(self, order: Order) -> int:
+        try:
+            result = run_until_signal(self._work(order))
+        except Interrupted as interrupted:
+            return self._close(interrupted.code)
+        except asyncio.CancelledError:
+            return self._close_unheard()
+        except Exception as error:
+            with suppress(BrokenPipeError, RlmError):  # what went wrong first is what the user must hear
+                self._close(exits.of_error(error), str(error))
+            raise
+        return self._close(exits.of_stop(result.stop, limit_ok=self._config.limit_ok))
+
+    async def _work(self, order: Order) -> RunResult:
+        self._task = asyncio.current_task()
+        async with open_tree(self._config, watch=self._hear, stream=self._watched()) as tree:
+            try:
+                return await tree.run(order)
+            finally:
+                self._session = tree.session
+
+    def _watched(self) -> bool:
+        """Whether somebody sees the model's text as it comes."""
+        config = self._config
+        return config.deltas if config.json else stderr_is_terminal() and not config.quiet
+
+    def _hear(self, record: Record) -> None:
+        if record["type"] == "session":
+            self._header(record)
+        self._screen(record)
+        if self._config.json and (record["type"] != "delta" or self._config.deltas):
+            self._put(record)
+
+    def _put(self, record: Record) -> None:
+        """A run that speaks to nobody is ended, in order, as by a signal."""
+        try:
+            put_record(record)
+        except (BrokenPipeError, RlmError) as error:
+            self._unheard = error
+            if self._task is not None:
+                self._task.cancel()
+
+    def _close_unheard(self) -> int:
+        code = self._close(exits.UNREAD)
+        if isinstance(self._unheard, RlmError):
+            raise self._unheard from None
+        return code
+
+    def _header(self, session: Record) -> None:
+        config = self._config
+        self._screen.header(
+            model=_shown(config.model),
+            cwd=session["cwd"],
+            tools=config.tools,
+            session_id=session["session_id"],
+            sandbox=config.sandbox + (" with network" if config.sandbox_net and config.sandbox != "off" else ""),
+            recorded=config.model.startswith(REPLAY),
+        )
+        for name, nearest in unknown_variables().items():
+            self._screen.note(
+                f"{name} is no setting and has no effect" + (f": did you mean {nearest}?" if nearest else ".")
+            )
+        for note in session.get("notes", ()):
+            self._screen.note(note)
+
+    def _close(self, code: int, error: str = "") -> int:
+        """Say how it ended, in every form."""
+        told = self._session.result() if self._session else no_result(exits.stop_of(code))
+        self._screen(told)
+        with ExitStack() as rest:  # what goes wrong with one of them keeps nobody from the others
+            rest.callback(self._footer, told["stop_reason"])
+            if told["status"] == "limit" and told.get("error"):  # the provider's words, where they were the reason
+                rest.callback(self._screen.note, told["error"])
+            rest.callback(self._print, told, code, error)
+            if told["answer"]:
+                self._output.write(f"{told['answer']}\n")
+        return code
+
+    def _print(self, told: Record, code: int, error: str) -> None:
+        if self._config.json:
+            put_record(told | {"exit_code": code} | ({"error": error} if error else {}))
+        elif told["answer"]:
+            put(told["answer"].rstrip("\n"))
+
+    def _footer(self, stop: str) -> None:
+        session = self._session
+        if session is None:
+            return
+        meta = session.meta
+        self._screen.footer(
+            turns=meta.turns, agents=session.agents, usage=session.tree_usage, session_id=_prefix(session), stop=stop
+        )
+
+
+def _shown(model: str) -> str:
+    """A recording is told by its file's name alone."""
+    return Path(model).name if model.startswith(REPLAY) else model
+
+
+def _prefix(session: Session) -> str:
+    """As few digits of its id as tell it from the other sessions, but four; none if it has been removed."""
+    ids = session_names(session.folder.parent)
+    if session.id not in ids:
+        return ""
+    others = [id for id in ids if id != session.id]
+    prefixes = (session.id[:length] for length in range(4, len(session.id)))
+    return next((own for own in prefixes if not any(id.startswith(own) for id in others)), session.id)

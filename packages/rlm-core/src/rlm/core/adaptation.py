@@ -1,0 +1,146 @@
+"""What a provider may refuse in the messages of a conversation, and the form in which it takes them. Pure.
+
+Most of it is avoided before anything is sent. What is left depends on the provider, and is learnt from its refusals:
+another provider made these messages, or an older version of this program. See `Model.adaptations`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from enum import StrEnum
+
+from rlm.core.messages import Assistant, Message, ToolResult, User, Wire, assistant
+
+
+class Adaptation(StrEnum):
+    """How messages are changed where they stand: to what a provider needs, or to what a drop leaves of them."""
+
+    SHORT_IDS = "short_ids"  # Mistral: nine letters and digits
+    PLAIN_FIELDS = "plain_fields"  # Groq, Cerebras: no field that the chat format does not know
+    SOUND_CALLS = "sound_calls"  # llama.cpp, vLLM: arguments that are a JSON object, plain names
+    TEXT_CONTENT = "text_content"  # llama.cpp, LM Studio: "" and not null beside calls; others want null, as we send it
+    NO_PICTURES = "no_pictures"  # models that read text alone
+    ROLE_ORDER = "role_order"  # Mistral, Gemini and many templates: no user message after a tool's or a user's
+    JOINED_USERS = "joined_users"  # user messages that a drop left in a row become one
+    NEWEST_SUMMARY = "newest_summary"  # older summaries go
+    NO_TOOL_CHOICE = "no_tool_choice"  # some vLLM: tool_choice "none" is refused
+
+
+PICTURE = "[a picture, left out: you get text alone]"
+
+_PLAIN = ("role", "content", "name", "tool_calls")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+
+
+def call_name(name: str) -> str:
+    """The name of a tool as every provider takes it."""
+    if _NAME.fullmatch(name):
+        return name
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    return (plain if plain[:1].isalpha() or plain[:1] == "_" else f"_{plain}")[:64]
+
+
+def call_arguments(arguments: str) -> str:
+    """The arguments of a call as every provider takes them: a JSON object, if need be an empty one."""
+    try:
+        sound = isinstance(json.loads(arguments, parse_constant=_refuse), dict)
+    except (ValueError, RecursionError):
+        sound = False
+    return arguments if sound else "{}"
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"JSON has no {constant}")
+
+
+def short_id(id: str) -> str:
+    """Nine letters and digits, always the same for the same id. One that has that form stays."""
+    return id if re.fullmatch(r"[A-Za-z0-9]{9}", id) else hashlib.sha256(id.encode()).hexdigest()[:9]
+
+
+def adapt(message: Message, adaptations: Iterable[Adaptation]) -> Message:
+    """The message in the form that these ask for. What has it already stays the same object."""
+    for adaptation in adaptations:
+        change = _CHANGES.get(adaptation)
+        message = change(message) if change else message
+    return message
+
+
+def _short_ids(message: Message) -> Message:
+    if isinstance(message, ToolResult):
+        id = short_id(message.call.id)
+        return message if id == message.call.id else replace(message, call=replace(message.call, id=id))
+    return _each_call(message, lambda call: {**call, "id": short_id(call["id"])})
+
+
+def _plain_fields(message: Message) -> Message:
+    if not isinstance(message, Assistant):
+        return message
+    plain = {name: value for name, value in message.received.items() if name in _PLAIN}
+    changed = message if plain == message.received else assistant(plain, message.written)
+    return _each_call(changed, _plain_call)
+
+
+def _plain_call(call: Wire) -> Wire:
+    function = {name: call["function"][name] for name in ("name", "arguments")}
+    return {"id": call["id"], "type": call["type"], "function": function}
+
+
+def _text_content(message: Message) -> Message:
+    if not isinstance(message, Assistant) or message.received.get("content") is not None:
+        return message
+    return assistant({**message.received, "content": ""}, message.written)
+
+
+def _no_pictures(message: Message) -> Message:
+    if not isinstance(message, User | ToolResult):
+        return message
+    joined = tuple(replace(user, content=_read_out(user.content)) for user in message.joined)
+    content = _read_out(message.content) if isinstance(message, User) else message.content
+    changed = replace(message, content=content, joined=joined)
+    return message if changed == message else changed
+
+
+def _read_out(content: str | list[Wire]) -> str:
+    """Text in place of parts. Each picture is told."""
+    if isinstance(content, str):
+        return content
+    return "\n\n".join(str(part.get("text", PICTURE)) for part in content)
+
+
+def _sound_calls(message: Message) -> Message:
+    return _each_call(message, _sound_call)
+
+
+def _sound_call(call: Wire) -> Wire:
+    function = call["function"]
+    sound = {"name": call_name(function["name"]), "arguments": call_arguments(function["arguments"])}
+    return {**call, "function": {**function, **sound}}
+
+
+def _each_call(message: Message, change: Callable[[Wire], Wire]) -> Message:
+    if not isinstance(message, Assistant) or not message.calls:
+        return message
+    calls = message.received["tool_calls"]
+    changed = [change(call) for call in calls]
+    if changed == calls:
+        return message
+    written = {
+        new["id"]: {"name": call.name, "arguments": call.arguments}
+        for new, call in zip(changed, message.calls, strict=True)
+        if (new["function"]["name"], new["function"]["arguments"]) != (call.name, call.arguments)
+    }
+    return assistant({**message.received, "tool_calls": changed}, written)
+
+
+_CHANGES: dict[Adaptation, Callable[[Message], Message]] = {
+    Adaptation.SHORT_IDS: _short_ids,
+    Adaptation.PLAIN_FIELDS: _plain_fields,
+    Adaptation.SOUND_CALLS: _sound_calls,
+    Adaptation.TEXT_CONTENT: _text_content,
+    Adaptation.NO_PICTURES: _no_pictures,
+}

@@ -1,0 +1,200 @@
+"""The loop: ask the model, run what it asks for, until it stops asking. Nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from rlm.core.adaptation import Adaptation, adapt
+from rlm.core.budget import Spent, Stop
+from rlm.core.conversation import Conversation
+from rlm.core.events import Answered, Asking, CallEnded, CallStarted, Failed, Replied, Requested
+from rlm.core.messages import Assistant, Ending, Kind, Outcome, Reply, System, ToolCall, ToolResult, User, ending
+from rlm.core.ports import Context, Limits, Model, Sink, ToolChoice
+from rlm.core.state import State
+from rlm.core.textcall import is_call
+from rlm.core.toolbox import Toolbox
+from rlm.errors import ContentFiltered, ContextTooLong, MessagesRefused, ModelError
+
+REMINDER = (
+    "You wrote a tool call as text, so nothing was run. To call a tool, use the function calling of the API: a tool "
+    "call beside your message, with the tool's name and its arguments. If this was your answer, give it in other words."
+)
+NO_CALLS = (
+    "The model writes its tool calls as text, also after it was told. Start its server with a parser for them "
+    "(vLLM: --enable-auto-tool-choice --tool-call-parser; llama.cpp: --jinja), or take another model."
+)
+NO_PICTURES = "The model takes no pictures, or not where they stand: they are left out, and it is told so."
+GO_ON = "Your message was cut off at the length limit. Go on exactly where it stopped."
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended. `answer` is partial unless `stop` is `done`; `words` are the provider's, if they ended it."""
+
+    answer: str
+    stop: Stop
+    spent: Spent
+    words: str = ""
+
+
+class Agent(Conversation):
+    """One conversation with one model."""
+
+    def __init__(
+        self, *, model: Model, tools: Toolbox, context: Context, limits: Limits, sink: Sink, state: State | None = None
+    ) -> None:
+        super().__init__(sink, state)
+        self._model = model
+        self._tools = tools
+        self._context = context
+        self._limits = limits
+        self._requested: Requested | None = None
+        self._words = ""
+        self._reminded = False
+
+    async def run(self, *opening: System | User) -> Result:
+        """Say `opening`, then work until the model answers or a limit is reached.
+
+        A state that a killed run left behind is settled first.
+
+        Raises:
+            RlmError: what the run could not survive. The journal is settled first, as it is on cancellation.
+        """
+        try:
+            self.settle()
+            for message in opening:
+                self.tell(message)
+            self._words, self._reminded = "", False
+            stop = await self._work()
+            self.close(stop, self._words)
+        except asyncio.CancelledError:
+            self.close(Stop.CANCELLED)
+            raise
+        except BaseException as error:
+            self.close(Stop.ERROR, str(error) or type(error).__name__)
+            raise
+        return Result(self.state.answer, stop, self.state.spent, self._words)
+
+    async def _work(self) -> Stop:
+        reply: Reply | None = None
+        try:
+            while (stop := self._limits.reached(self.state.spent)) is None:
+                if self.state.cut:
+                    self.tell(User(GO_ON, Kind.NOTE))
+                await self._context.fit(self)
+                reply = await self._ask()
+                stop = verdict(reply)
+                if stop is Stop.DONE and self.is_call(reply.message.text):
+                    self._remind()
+                    stop = None
+                if stop is not None:
+                    break
+                await self._follow(reply)
+        except ContextTooLong as error:
+            self._words = str(error)
+            return Stop.CONTEXT_LIMIT
+        except ContentFiltered as error:
+            self._words = str(error)
+            return Stop.CONTENT_FILTER
+        stop = Stop.LENGTH if self.state.cut else stop
+        if reply is not None and stop in (Stop.LENGTH, Stop.CONTENT_FILTER):
+            self._words = f"The provider ended the message: {reply.finish}."
+        return stop
+
+    def _remind(self) -> None:
+        """
+        Raises:
+            ModelError: it has been told already.
+        """
+        if self._reminded:
+            raise ModelError(NO_CALLS)
+        self._reminded = True
+        self.tell(User(REMINDER, Kind.NOTE))
+
+    async def _ask(self) -> Reply:
+        """One turn's request; made shorter and asked again while the provider finds it too long."""
+        while True:
+            try:
+                return await self._request("auto")
+            except ContextTooLong:
+                if not await self._context.shrink(self):
+                    raise
+
+    async def ask_aside(self) -> Reply:
+        """One model call that is no turn. The same tools, for dropping them would change the rendered prompt."""
+        return await self._request("none", aside=True)
+
+    def is_call(self, text: str) -> bool:
+        names = [schema["name"] for schema in self._tools.schemas()]
+        return bool(names) and is_call(text, names)
+
+    def report(self, problem: str) -> None:
+        self.emit(Failed(problem))
+
+    async def _request(self, tool_choice: ToolChoice, *, aside: bool = False) -> Reply:
+        """One request; sent again in another form if that is what the provider wants."""
+        while True:
+            before = self._model.adaptations
+            self.adapt(before)
+            choice: ToolChoice = "auto" if Adaptation.NO_TOOL_CHOICE in before else tool_choice
+            try:
+                return await self._send(choice, aside=aside)
+            except MessagesRefused:
+                known = self._model.adaptations
+                without_choice = choice == "none" and Adaptation.NO_TOOL_CHOICE in known
+                if not self.adapt(known) and not without_choice:
+                    raise
+                if Adaptation.NO_PICTURES in known and Adaptation.NO_PICTURES not in before:
+                    self.report(NO_PICTURES)
+
+    async def _send(self, tool_choice: ToolChoice, *, aside: bool) -> Reply:
+        tools = self._tools.schemas()
+        choice = {"tool_choice": tool_choice} if tools and tool_choice != "auto" else {}
+        self._announce(Requested(self._model.name, tools, self._model.params | choice))
+        self.emit(Asking(aside))
+        reply = await self._model.complete(self.state.history.messages, tools, tool_choice)
+        message = adapt(reply.message, self._model.adaptations)
+        assert isinstance(message, Assistant)
+        reply = replace(reply, message=message)
+        self.emit(Replied(reply, aside))
+        return reply
+
+    def _announce(self, requested: Requested) -> None:
+        if requested != self._requested:
+            self._requested = requested
+            self.emit(requested)
+
+    async def _follow(self, reply: Reply) -> None:
+        """Do what the reply asks for: run its calls, in order."""
+        cut_off = ending(reply.finish) is Ending.LENGTH
+        outcomes = [await self._call(call, cut_off) for call in reply.message.calls]
+        self.show([url for outcome in outcomes for url in outcome.pictures])
+
+    async def _call(self, call: ToolCall, cut_off: bool) -> Outcome:
+        self.emit(CallStarted(call))
+        outcome = await self._tools.run(call, self.state.history, cut_off=cut_off)
+        result = ToolResult(call, outcome.content, outcome.ok)
+        self.emit(Answered(result))
+        self.emit(CallEnded(result))
+        if outcome.forget is not None:
+            self.forget(outcome.forget)  # at once: the next call shall count what is left
+        return outcome
+
+
+def verdict(reply: Reply) -> Stop | None:
+    """Whether this reply ends the run. An empty or cut-off text is no answer.
+
+    Raises:
+        ModelError: the message holds nothing at all.
+    """
+    text = reply.message.text.strip()
+    if reply.message.calls:
+        return None
+    if ending(reply.finish) is Ending.CONTENT_FILTER:
+        return Stop.CONTENT_FILTER
+    if ending(reply.finish) is Ending.LENGTH:
+        return None if text else Stop.LENGTH
+    if not text:
+        raise ModelError("The model sent an empty message. Try again, or try another model.")
+    return Stop.DONE

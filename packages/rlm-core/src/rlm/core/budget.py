@@ -1,0 +1,59 @@
+"""How much a run may spend, how much it has spent, and why it stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from rlm.core.messages import Usage
+
+
+class Stop(StrEnum):
+    """Why a run ended."""
+
+    DONE = "done"
+    MAX_TURNS = "max_turns"
+    TOKEN_BUDGET = "token_budget"  # noqa: S105 - a stop reason, not a password
+    AGENT_BUDGET = "agent_budget"
+    CONTEXT_LIMIT = "context_limit"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+    DEPTH_LIMIT = "depth_limit"
+
+    @property
+    def status(self) -> str:
+        """As meta.json says it: done, limit, error or cancelled."""
+        return str(self) if self in (Stop.DONE, Stop.ERROR, Stop.CANCELLED) else "limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one agent spent. `prompt` tokens were counted for a prompt of `prompt_size` characters."""
+
+    turns: int = 0
+    usage: Usage = field(default_factory=Usage)
+    prompt: int = 0
+    prompt_size: int = 0
+
+    def on_turn(self, usage: Usage, prompt_size: int) -> Spent:
+        return Spent(self.turns + 1, self.usage + usage, usage.prompt, prompt_size)
+
+    def on_upkeep(self, usage: Usage) -> Spent:
+        """A model call that is no turn, such as a summary."""
+        return replace(self, usage=self.usage + usage)
+
+    def estimate(self, size: int) -> int:
+        """Tokens of a prompt of `size` characters, by the last one that was counted; 0 before any was."""
+        return round(self.prompt * size / self.prompt_size) if self.prompt_size else 0
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLimit:
+    """The limit of one agent. The limits of the tree are kept where the tree is."""
+
+    turns: int = 30
+
+    def reached(self, spent: Spent) -> Stop | None:
+        return Stop.MAX_TURNS if spent.turns >= self.turns else None

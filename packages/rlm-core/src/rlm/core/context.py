@@ -1,0 +1,159 @@
+"""Ways to keep the conversation within what the model takes."""
+
+from __future__ import annotations
+
+from rlm.core.history import History
+from rlm.core.messages import Ending, Kind, ToolResult, User, ending
+from rlm.core.ports import Context, Scribe
+from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
+from rlm.text.clip import clip
+
+ASK = (
+    "The conversation is getting too long, so its older turns will be dropped. Write a summary that lets you go on "
+    "without them: what was asked, what you did and found, which files and variables matter, what is left to do. "
+    "The newest turns, the kernel and its variables stay. Answer with the summary alone; call no tool."
+)
+SUMMARY = "Your summary of the turns that were dropped:\n\n{}\n\nGo on with the task."
+
+_NOT_COMPACTED = "The conversation was not compacted: {}"
+
+FAT = 20_000
+"""A tool result longer than this (characters) is cut before anything else when the context overflows."""
+THIN = 4_000
+"""What is left of it."""
+
+
+class LastTurns:
+    """Keeps the newest `keep` turns; older ones go whole."""
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+
+    async def fit(self, scribe: Scribe) -> None:
+        history = scribe.state.history
+        old = history.live_turns()[: -self._keep]
+        if old:
+            scribe.drop(history.in_turns(old), "max_turns_in_context")
+
+    async def shrink(self, _: Scribe) -> bool:
+        return False
+
+
+class Compact:
+    """Lets the model summarise the older turns when the prompt reaches `at` tokens, or the provider says so."""
+
+    def __init__(self, at: int | None = None, keep: int = 2) -> None:
+        self._at = at
+        self._keep = keep
+        self._not_before = 0
+        self._compacted_in = -1  # the turn of the newest overflow that a summary was made for
+
+    async def fit(self, scribe: Scribe) -> None:
+        if self._at is None or scribe.state.prompt_tokens < max(self._at, self._not_before):
+            return
+        try:
+            await self._compact(scribe)
+        except ContextTooLong:
+            pass  # the turn's own request comes next, and calls for `shrink`
+        except ModelUnavailable:
+            raise
+        except ModelError as error:
+            scribe.report(_NOT_COMPACTED.format(error))
+        # What is still too much now stays so: wait until there is more to drop.
+        self._not_before = scribe.state.prompt_tokens * 11 // 10
+
+    async def shrink(self, scribe: Scribe) -> bool:
+        """First the fat result that did it, for asking for a summary before that overflows again.
+
+        There is one summary for one overflow. If that did not help, the rest of the older turns goes unread.
+        """
+        if _cut_fat_result(scribe):
+            return True
+        turns = scribe.state.history.turns
+        if self._compacted_in == turns:
+            return self._drop(scribe, self._old(scribe.state.history))
+        self._compacted_in = turns
+        return await self._compact_what_fits(scribe)
+
+    async def _compact_what_fits(self, scribe: Scribe) -> bool:
+        """The request for a summary is longer than what did not fit: the oldest turns go unread until it fits."""
+        shorter = False
+        while True:
+            try:
+                return await self._compact(scribe) or shorter
+            except ModelUnavailable:
+                raise
+            except ContextTooLong:
+                old = self._old(scribe.state.history)
+                shorter = self._drop(scribe, old[: 1 + len(old) // 4])
+            except ModelError as error:
+                scribe.report(_NOT_COMPACTED.format(error))
+                return shorter
+
+    async def _compact(self, scribe: Scribe) -> bool:
+        history = scribe.state.history
+        old = self._old(history)
+        summary = await _summary(scribe) if old else ""
+        if summary:  # said before the rest is dropped: a crash in between loses nothing
+            scribe.tell(User(SUMMARY.format(summary), Kind.SUMMARY))
+            scribe.drop((*history.of_kind(Kind.SUMMARY), *history.in_turns(old)), "compaction")
+        return summary != ""
+
+    def _drop(self, scribe: Scribe, turns: list[int]) -> bool:
+        if turns:
+            scribe.drop(scribe.state.history.in_turns(turns), "context_limit")
+        return bool(turns)
+
+    def _old(self, history: History) -> list[int]:
+        """The turns that may go: all but the newest `keep`, or all but one if there are no more."""
+        turns = history.live_turns()
+        return turns[: -self._keep] or turns[:-1]
+
+
+class Both:
+    """One policy after the other."""
+
+    def __init__(self, first: Context, second: Context) -> None:
+        self._policies = (first, second)
+
+    async def fit(self, scribe: Scribe) -> None:
+        for policy in self._policies:
+            await policy.fit(scribe)
+
+    async def shrink(self, scribe: Scribe) -> bool:
+        for policy in self._policies:
+            if await policy.shrink(scribe):
+                return True
+        return False
+
+
+async def _summary(scribe: Scribe) -> str:
+    """What the model writes when asked. Leaves no trace in the context.
+
+    Raises:
+        ModelError: it is no summary.
+    """
+    scribe.tell(User(ASK, Kind.ASK))
+    try:
+        reply = await scribe.ask_aside()
+    finally:
+        scribe.retract()
+    text = reply.message.text.strip()
+    if ending(reply.finish) is not Ending.STOP:
+        raise ModelError(f"the provider ended the summary: {reply.finish}")
+    if reply.message.calls or scribe.is_call(text):
+        raise ModelError("the model called a tool in place of a summary")
+    if not text:
+        raise ModelError("the summary is empty")
+    return text
+
+
+def _cut_fat_result(scribe: Scribe) -> bool:
+    """Cut the longest result of the newest turn, if it is fat."""
+    history = scribe.state.history
+    newest = (e for e in history.entries if e.turn == history.turns)
+    results = ((e.number, e.message.content) for e in newest if isinstance(e.message, ToolResult))
+    number, content = max(results, key=lambda result: len(result[1]), default=(0, ""))
+    if len(content) > FAT:
+        scribe.shorten(number, clip(content, THIN))
+    return len(content) > FAT

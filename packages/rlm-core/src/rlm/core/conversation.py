@@ -1,0 +1,133 @@
+"""The one owner of an agent's state: what happens is folded into it first, and told to the sink then."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from itertools import pairwise
+
+from rlm.core.adaptation import Adaptation
+from rlm.core.budget import Stop
+from rlm.core.events import Adapted, Answered, Dropped, Event, Said, Stopped
+from rlm.core.history import UNFINISHED, Entry, Summary, lasting, users_of
+from rlm.core.messages import Assistant, Forget, Kind, Message, System, ToolResult, User
+from rlm.core.ports import Sink
+from rlm.core.state import State
+
+
+class Conversation:
+    """Whoever has the events that it emitted has its state.
+
+    Chat templates differ in which message may follow which. Strict ones (Mistral's, Gemini's, many that llama.cpp runs)
+    refuse a user message behind a tool's or another user's. So one that would stand there is joined to the message
+    before it, which has not been sent yet in most cases: it is dropped and said anew. What a drop leaves in a row is
+    joined where it stands, for the order of what the user said matters.
+    """
+
+    def __init__(self, sink: Sink, state: State | None = None) -> None:
+        self.state = state or State()
+        self._sink = sink
+
+    def emit(self, event: Event) -> None:
+        self.state = self.state.after(event)
+        self._sink(event)
+
+    def tell(self, message: System | User) -> None:
+        self.emit(Said(message))
+        *_, before, last = (None, *self.state.history.entries)
+        if isinstance(message, User) and before is not None and _takes(before.message, message):
+            self._say_joined((before, last), before, message.parts)
+
+    def drop(self, numbers: Collection[int], reason: str, summary: Summary | None = None) -> None:
+        """Drop messages. What the user said, or a summary, stays where it is if it was joined to one of them."""
+        entries = self.state.history.entries
+        kept = [user for entry in entries if entry.number not in numbers for user in users_of(entry.message)]
+        newer = any(user.kind is Kind.SUMMARY for user in kept)
+        gone = [entry for entry in entries if entry.number in numbers]
+        left = tuple(entry.number for entry in gone if _outlasts(entry.message, newer_summary=newer))
+        after = self.state.history.drop(numbers, summary, left)
+        forms = tuple(entry.message for entry in after.entries if entry.number in left)
+        self.emit(Dropped(tuple(numbers), reason, summary, left, forms))
+        if self.state.history.summaries_told > 1:
+            self.adapt([Adaptation.NEWEST_SUMMARY])
+        if _users_in_a_row(self.state.history.entries):
+            self.adapt([Adaptation.JOINED_USERS])
+
+    def forget(self, wish: Forget) -> None:
+        """Drop the oldest turns for a summary of them; never the newest, which asks for it."""
+        turns = self.state.history.live_turns()[:-1][: wish.turns]
+        if turns:
+            summary = Summary(turns[0], turns[-1], wish.summary)
+            self.drop(self.state.history.in_turns(turns), "summarize", summary)
+
+    def show(self, pictures: Collection[str]) -> None:
+        """Pictures go in a message of their own: to most providers a tool result holds text alone."""
+        if pictures:
+            self.tell(User([{"type": "image_url", "image_url": {"url": url}} for url in pictures], Kind.NOTE))
+
+    def shorten(self, number: int, content: str) -> None:
+        """Give the tool result `number` of the newest turn another content.
+
+        What is journalled is never changed: it and what follows it are dropped and said anew.
+        """
+        tail = [entry for entry in self.state.history.entries if entry.number >= number]
+        self.emit(Dropped(tuple(entry.number for entry in tail), "shortened"))
+        for entry in tail:
+            message = entry.message
+            if isinstance(message, ToolResult) and entry.number == number:
+                message = replace(message, content=content)
+            self._say_anew(message)
+
+    def retract(self) -> None:
+        """Take back a request for a summary, and the reply to it."""
+        asides, asked_in = self.state.history.asides(), self.state.history.asked_in()
+        if asides:
+            self.emit(Dropped(asides, "summary_call"))
+        for _, message in asked_in:
+            self._say_anew(message)
+
+    def adapt(self, adaptations: Collection[Adaptation]) -> bool:
+        """Bring the messages into another form. Whether that changed any."""
+        before = self.state.history
+        after = before.adapted(adaptations)
+        if after == before:
+            return False
+        now = {entry.number: entry.message for entry in after.entries}
+        changed = [(e.number, now[e.number]) for e in before.entries if now.get(e.number, e.message) != e.message]
+        gone = [entry.number for entry in before.entries if entry.number not in now]
+        self.emit(Adapted(tuple(sorted(adaptations)), tuple(changed), tuple(gone)))
+        return True
+
+    def settle(self) -> None:
+        """Leave nothing open: what `History.settle` does, told as events."""
+        self.retract()
+        for call in self.state.history.unanswered():
+            self.emit(Answered(ToolResult(call, UNFINISHED, ok=False)))
+
+    def close(self, stop: Stop, error: str = "") -> None:
+        """Leave nothing open, and say how it ended."""
+        self.settle()
+        self.emit(Stopped(stop, self.state.answer, self.state.spent, error))
+
+    def _say_joined(self, gone: Iterable[Entry], base: Entry, users: tuple[User, ...]) -> None:
+        assert isinstance(base.message, User | ToolResult)
+        self.emit(Dropped(tuple(entry.number for entry in gone), "joined"))
+        self._say_anew(replace(base.message, joined=(*base.message.joined, *users)))
+
+    def _say_anew(self, message: Message) -> None:
+        assert not isinstance(message, Assistant)  # what the model said is never said again
+        self.emit(Answered(message, anew=True) if isinstance(message, ToolResult) else Said(message, anew=True))
+
+
+def _takes(before: Message, message: User) -> bool:
+    """Whether `message` can be joined to the one before it. A picture in a tool result is refused by most."""
+    return isinstance(before, User) or (isinstance(before, ToolResult) and isinstance(message.content, str))
+
+
+def _users_in_a_row(entries: Iterable[Entry]) -> bool:
+    return any(isinstance(one.message, User) and isinstance(two.message, User) for one, two in pairwise(entries))
+
+
+def _outlasts(message: Message, *, newer_summary: bool) -> bool:
+    """Whether something joined to a message stays when it goes. A summary does not, once there is a newer one."""
+    return any(user.kind is Kind.TASK or not newer_summary for user in lasting(message))

@@ -1,0 +1,226 @@
+"""What happened: the vocabulary of the journal, of `--json` and of the screen. Frozen, never subclassed.
+
+The first group is the conversation: `rlm.core.state` folds it. The second is journalled for the reader. The third is
+for those who watch, and gone when it is over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rlm.core.adaptation import Adaptation
+from rlm.core.budget import Spent, Stop
+from rlm.core.history import Summary
+from rlm.core.messages import Message, Reply, Schema, System, ToolCall, ToolResult, Usage, User, Wire
+
+# ---- the conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The system prompt, the user, or rlm itself. `anew`: said before, and dropped to be said in another form."""
+
+    message: System | User
+    anew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """The model. `aside`: the reply is a summary for a compaction and no turn."""
+
+    reply: Reply
+    aside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A tool. `anew` as above."""
+
+    result: ToolResult
+    anew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """These messages (their numbers in the history) left the context.
+
+    Of those in `left` the users' messages stay that were joined to them; `forms` says to readers what that is.
+    """
+
+    numbers: tuple[int, ...]
+    reason: str
+    summary: Summary | None = None
+    left: tuple[int, ...] = ()
+    forms: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """From here on the messages in the context have another form. They keep their numbers.
+
+    `changed` and `gone` say what that makes of them, for readers of the journal.
+    """
+
+    adaptations: tuple[Adaptation, ...]
+    changed: tuple[tuple[int, Message], ...] = ()
+    gone: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The last event of a run. `error`: what went wrong, or the provider's words where they caused the stop."""
+
+    stop: Stop
+    answer: str
+    spent: Spent
+    error: str = ""
+
+
+# ---- journalled
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """What requests carry besides messages; told when it changes."""
+
+    model: str
+    tools: tuple[Schema, ...] = ()
+    params: Wire = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A request failed and is tried again after `wait` seconds."""
+
+    reason: str
+    attempt: int
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something went wrong that the run survives."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRestarted:
+    """A fresh kernel took the place of one that was lost, `lost` being the names that went with it."""
+
+    why: str
+    lost: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SkillsCalled:
+    """How often skills were called since this was last told, by name: from cells, and as commands."""
+
+    python: dict[str, int] = field(default_factory=dict)
+    shell: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """The kernel's variables were saved in this sandbox (`off`: in none). By the digest a later run knows the file."""
+
+    sha256: str
+    sandbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """A recorded cell was run again after a resume; `content` is what came of it this time."""
+
+    call_id: str
+    same: bool
+    content: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildStarted:
+    """A sub-agent started; `folder` is the name of its session folder inside its parent's."""
+
+    folder: str
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildEnded:
+    """A sub-agent ended; `usage` is its whole subtree's."""
+
+    folder: str
+    stop: Stop
+    turns: int = 0
+    usage: Usage = field(default_factory=Usage)
+    error: str = ""
+
+
+# ---- watched
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A request leaves for the model."""
+
+    aside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of the model's text, as it streams."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nothing has come from the model for some time, in a request or between two tries.
+
+    In `left` seconds at most it is tried again, or given up.
+    """
+
+    reason: str
+    left: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class CellOutput:
+    """A piece of what the running call prints."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    result: ToolResult
+
+
+Event = (
+    Said
+    | Replied
+    | Answered
+    | Dropped
+    | Adapted
+    | Stopped
+    | Requested
+    | Retried
+    | Failed
+    | KernelRestarted
+    | Rerun
+    | SkillsCalled
+    | Checkpointed
+    | ChildStarted
+    | ChildEnded
+    | Asking
+    | Delta
+    | Waiting
+    | CallStarted
+    | CellOutput
+    | CallEnded
+)

@@ -1,0 +1,192 @@
+"""The conversation as a value. Every edit returns a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from types import UnionType
+
+from rlm.core.adaptation import Adaptation, adapt
+from rlm.core.messages import Assistant, Kind, Message, ToolCall, ToolResult, User, joined_to, size
+
+OPENING = 0
+"""The turn number of what was said before the first turn, and of what belongs to none."""
+
+UNFINISHED = "Not run, or not to its end: the run was stopped."
+"""The result of a call that has no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A message, its number among all messages ever said, and the turn it belongs to."""
+
+    number: int
+    turn: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the model noted of the turns that it dropped."""
+
+    first: int
+    last: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"[turns {self.first}-{self.last}] {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the model sees next. `said` and `turns` count from the session's start, what was dropped included.
+
+    `size`: characters of all messages, kept up to date, since counting them anew each turn takes 2 ms at 400 turns.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    said: int = 0
+    turns: int = 0
+    summaries: tuple[Summary, ...] = ()
+    size: int = 0
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return tuple(entry.message for entry in self.entries)
+
+    def add(self, message: Message) -> History:
+        """Say `message`. A turn is an assistant message and what answers it."""
+        turns = self.turns + isinstance(message, Assistant)
+        lasting = isinstance(message, User) and any(part.kind is not Kind.NOTE for part in message.parts)
+        turn = OPENING if lasting else turns
+        return self._with(Entry(self.said, turn, message), turns)
+
+    def add_aside(self, message: Assistant) -> History:
+        """Say an assistant message that is no turn: the reply to a request for a summary."""
+        return self._with(Entry(self.said, OPENING, message), self.turns)
+
+    def _with(self, entry: Entry, turns: int) -> History:
+        now = self.size + size(entry.message)
+        return replace(self, entries=(*self.entries, entry), said=self.said + 1, turns=turns, size=now)
+
+    def drop(self, numbers: Collection[int], summary: Summary | None = None, left: Collection[int] = ()) -> History:
+        """Without these messages, but for the lasting user messages in those that are `left`."""
+        gone = frozenset(numbers)
+        entries = tuple(
+            _users_only(entry) if entry.number in left else entry
+            for entry in self.entries
+            if entry.number in left or entry.number not in gone
+        )
+        summaries = (*self.summaries, summary) if summary else self.summaries
+        return replace(self, entries=entries, summaries=summaries, size=sum(size(entry.message) for entry in entries))
+
+    def adapted(self, adaptations: Collection[Adaptation]) -> History:
+        """The same conversation in another form. Numbers stay."""
+        entries = tuple(replace(entry, message=adapt(entry.message, adaptations)) for entry in self.entries)
+        if Adaptation.NEWEST_SUMMARY in adaptations:
+            entries = _newest_summary(entries)
+        if Adaptation.ROLE_ORDER in adaptations:
+            entries = _joined(entries, User | ToolResult)
+        elif Adaptation.JOINED_USERS in adaptations:
+            entries = _joined(entries, User)
+        return replace(self, entries=entries, size=sum(size(entry.message) for entry in entries))
+
+    def live_turns(self) -> list[int]:
+        """The numbers of the turns in the context, oldest first."""
+        return sorted({entry.turn for entry in self.entries} - {OPENING})
+
+    def in_turns(self, turns: Collection[int]) -> tuple[int, ...]:
+        """The numbers of the messages of these turns."""
+        return tuple(entry.number for entry in self.entries if entry.turn in turns)
+
+    def of_kind(self, *kinds: Kind) -> tuple[int, ...]:
+        """The numbers of the user messages of these kinds."""
+        return tuple(e.number for e in self.entries if isinstance(e.message, User) and e.message.kind in kinds)
+
+    @property
+    def summaries_told(self) -> int:
+        """How many summaries by compaction are in the context."""
+        return sum(user.kind is Kind.SUMMARY for entry in self.entries for user in users_of(entry.message))
+
+    def asides(self) -> tuple[int, ...]:
+        """The numbers of what a compaction said and has not taken back yet."""
+        replies = (e.number for e in self.entries if e.turn == OPENING and isinstance(e.message, Assistant))
+        return (*self.of_kind(Kind.ASK), *replies, *(number for number, _ in self.asked_in()))
+
+    def asked_in(self) -> tuple[tuple[int, Message], ...]:
+        """The messages that a request for a summary was joined to, as they were before."""
+        return tuple(
+            (e.number, replace(e.message, joined=without_ask(e.message.joined)))
+            for e in self.entries
+            if isinstance(e.message, User | ToolResult) and without_ask(e.message.joined) != e.message.joined
+        )
+
+    def unanswered(self) -> list[ToolCall]:
+        """The calls of the newest turn that have no result. Ids may repeat between turns."""
+        turn = [entry.message for entry in self.entries if entry.turn == self.turns != OPENING]
+        answered = {message.call.id for message in turn if isinstance(message, ToolResult)}
+        asked = [call for message in turn if isinstance(message, Assistant) for call in message.calls]
+        return [call for call in asked if call.id not in answered]
+
+    def settle(self) -> History:
+        """The same conversation in a state that a model accepts: nothing asked and left open."""
+        history = self.drop(self.asides())
+        for _, message in self.asked_in():
+            history = history.add(message)
+        for call in history.unanswered():
+            history = history.add(ToolResult(call, UNFINISHED, ok=False))
+        return history
+
+
+def without_ask(users: Iterable[User]) -> tuple[User, ...]:
+    return tuple(user for user in users if user.kind is not Kind.ASK)
+
+
+def users_of(message: Message) -> tuple[User, ...]:
+    """The user messages in a message."""
+    return message.parts if isinstance(message, User) else joined_to(message)
+
+
+def lasting(message: Message) -> tuple[User, ...]:
+    """What was joined to a message and outlasts it: what the user said, and summaries."""
+    return tuple(user for user in joined_to(message) if user.kind in (Kind.TASK, Kind.SUMMARY))
+
+
+def _users_only(entry: Entry) -> Entry:
+    first, *rest = lasting(entry.message)
+    return Entry(entry.number, OPENING, replace(first, joined=tuple(rest)))
+
+
+def _newest_summary(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    found = False
+    kept: list[Entry] = []
+    for entry in reversed(tuple(entries)):
+        users = users_of(entry.message)
+        others = tuple(user for user in users if user.kind is not Kind.SUMMARY)
+        if found and others != users:
+            kept += [] if isinstance(entry.message, User) and not others else [_with_users(entry, others)]
+        else:
+            kept.append(entry)
+        found = found or others != users
+    return tuple(reversed(kept))
+
+
+def _with_users(entry: Entry, users: tuple[User, ...]) -> Entry:
+    assert isinstance(entry.message, User | ToolResult)
+    if isinstance(entry.message, User):
+        return replace(entry, message=replace(users[0], joined=users[1:]))
+    return replace(entry, message=replace(entry.message, joined=users))
+
+
+def _joined(entries: Iterable[Entry], kinds: type[User] | UnionType) -> tuple[Entry, ...]:
+    """No user message behind one of these."""
+    kept: list[Entry] = []
+    for entry in entries:
+        before = kept[-1].message if kept else None
+        if isinstance(entry.message, User) and isinstance(before, kinds):
+            assert isinstance(before, User | ToolResult)
+            joined = replace(before, joined=(*before.joined, *entry.message.parts))
+            kept[-1] = replace(kept[-1], message=joined)
+        else:
+            kept.append(entry)
+    return tuple(kept)

@@ -1,0 +1,66 @@
+"""The fold: what the events so far amount to. The loop, resume and export all stand on `State.after`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from rlm.core.budget import Spent
+from rlm.core.events import Adapted, Answered, Dropped, Event, Replied, Said
+from rlm.core.history import History
+from rlm.core.messages import Ending, Kind, Reply, User, ending
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`answer` is the model's newest text since the newest task; `cut` says that it stopped in the middle of it."""
+
+    history: History = field(default_factory=History)
+    spent: Spent = field(default_factory=Spent)
+    answer: str = ""
+    cut: bool = False
+
+    def after(self, event: Event) -> State:
+        match event:
+            case Said(User(kind=Kind.TASK) as task, anew=False):
+                return replace(self, history=self.history.add(task), answer="", cut=False)
+            case Said(message) | Answered(message):
+                return replace(self, history=self.history.add(message))
+            case Dropped() | Adapted():
+                return replace(self, history=_reduced(self.history, event))
+            case Replied(reply, aside=True):
+                history = self.history.add_aside(reply.message)
+                return replace(self, history=history, spent=self.spent.on_upkeep(reply.usage))
+            case Replied(reply):
+                return self._after_turn(reply)
+            case _:
+                return self
+
+    def _after_turn(self, reply: Reply) -> State:
+        message = reply.message
+        text = message.text if message.text.strip() else ""  # blanks are no text
+        return State(
+            self.history.add(message),
+            self.spent.on_turn(reply.usage, self.history.size),
+            answer=self.answer + text if self.cut else text or self.answer,
+            cut=ending(reply.finish) is Ending.LENGTH and text != "" and not message.calls,
+        )
+
+    @property
+    def prompt_tokens(self) -> int:
+        """An estimate of the next prompt; 0 when nothing has been counted yet."""
+        return self.spent.estimate(self.history.size)
+
+
+def _reduced(history: History, event: Dropped | Adapted) -> History:
+    if isinstance(event, Dropped):
+        return history.drop(event.numbers, event.summary, event.left)
+    return history.adapted(event.adaptations)
+
+
+def replay(events: Iterable[Event], start: State | None = None) -> State:
+    """Fold `events`. The law: this equals the state of the agent that emitted them."""
+    state = start or State()
+    for event in events:
+        state = state.after(event)
+    return state

@@ -1,0 +1,133 @@
+"""The tools of one agent: find one, check the arguments, run it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from rlm.core.history import History
+from rlm.core.messages import Outcome, Schema, ToolCall
+from rlm.core.ports import Tool
+from rlm.errors import BadArguments, ToolError, UnknownTool
+from rlm.text.clip import clip
+
+_CUT_OFF = (
+    "are incomplete: your message was cut off at the provider's length limit, so nothing was run. Send less at once, "
+    "for instance write a long file in several calls"
+)
+_QUOTED = 300  # characters of what the model wrote
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+}
+
+
+class Toolbox:
+    """Tools by name, in the order given."""
+
+    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+
+    def schemas(self) -> tuple[Schema, ...]:
+        return tuple(tool.schema() for tool in self._tools.values())
+
+    async def run(self, call: ToolCall, history: History, *, cut_off: bool = False) -> Outcome:
+        """Run one call. What the model can fix becomes a failed outcome.
+
+        `cut_off`: the provider ended the message at its length limit.
+        """
+        try:
+            tool = self._find(call.name)
+            return await tool.run(arguments(call, tool.schema(), cut_off=cut_off), history)
+        except ToolError as error:
+            return Outcome(str(error), ok=False)
+
+    def _find(self, name: str) -> Tool:
+        if name in self._tools:
+            return self._tools[name]
+        there = ", ".join(self._tools) or "none"
+        raise UnknownTool(f"There is no tool {name!r}. The tools are: {there}.")
+
+
+def arguments(call: ToolCall, schema: Schema, *, cut_off: bool = False) -> dict[str, Any]:
+    """The arguments of a call as an object that fits the tool's schema.
+
+    Raises:
+        BadArguments: with what is right.
+    """
+    try:
+        given = json.loads(call.arguments, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        what = _CUT_OFF if cut_off else f"are not JSON ({error})"
+        raise BadArguments(_not_an_object(call, what, schema)) from None
+    if not isinstance(given, dict):
+        raise BadArguments(_not_an_object(call, "must be one JSON object", schema))
+    given = _as_meant(given, schema["parameters"])
+    wrong = _wrong(given, schema["parameters"])
+    if wrong:
+        raise BadArguments(f"{call.name}: {wrong} {usage(schema)}")
+    return given
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"there is no {constant}")
+
+
+def _not_an_object(call: ToolCall, what: str, schema: Schema) -> str:
+    """With what the model wrote: in the conversation stands an empty object, which is all that some providers take."""
+    return f"The arguments of {call.name} {what}. {usage(schema)} You wrote: {clip(call.arguments, _QUOTED)}"
+
+
+def _as_meant(given: dict[str, Any], parameters: Schema) -> dict[str, Any]:
+    """Without what is null and need not be given; a number or a truth that is written as a text is one."""
+    required, properties = parameters.get("required", ()), parameters["properties"]
+    kept = {name: value for name, value in given.items() if value is not None or name in required}
+    return {
+        name: _value(value, properties[name]["type"]) if name in properties else value for name, value in kept.items()
+    }
+
+
+def _value(value: Any, kind: str) -> Any:
+    if kind in ("integer", "number", "boolean") and isinstance(value, str):
+        with suppress(ValueError):
+            meant = json.loads(value.strip().lower(), parse_constant=_refuse)
+            value = meant if isinstance(meant, int | float) else value
+    whole = kind == "integer" and isinstance(value, float) and value.is_integer()
+    return int(value) if whole else value
+
+
+def usage(schema: Schema) -> str:
+    """How to call it, in one line."""
+    parameters = schema["parameters"]
+    required = parameters.get("required", ())
+    parts = [
+        f"{name}: {spec['type']}" if name in required else f"[{name}: {spec['type']}]"
+        for name, spec in parameters["properties"].items()
+    ]
+    return f"It takes {schema['name']}({', '.join(parts)})."
+
+
+def _wrong(given: dict[str, Any], parameters: Schema) -> str:
+    properties = parameters["properties"]
+    for name in given:
+        if name not in properties:
+            close = difflib.get_close_matches(name, properties, 1)
+            return f"unknown argument {name!r}{f', did you mean {close[0]!r}?' if close else '.'}"
+    for name in parameters.get("required", ()):
+        if name not in given:
+            return f"the argument {name!r} is missing."
+    for name, value in given.items():
+        if not _fits(value, properties[name]["type"]):
+            return f"{name!r} must be of type {properties[name]['type']}, not {type(value).__name__}."
+    return ""
+
+
+def _fits(value: object, kind: str) -> bool:
+    # bool is an int in Python, but not in JSON
+    return isinstance(value, _TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool))

@@ -1,0 +1,119 @@
+"""RLM_CHECKPOINT: the variables of a kernel outlive it. The kernel saves and restores; the host only asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rlm.core.events import Checkpointed
+from rlm.core.history import History
+from rlm.core.messages import Outcome, Schema
+from rlm.core.ports import Kernel, Sink, Tool
+from rlm.process import files
+from rlm.sessions.records import Record
+
+VARIABLES = "variables.pickle"
+"""In the session folder."""
+
+LARGEST = 256_000_000
+"""Bytes of a checkpoint; a kernel of ours saves less."""
+
+PATIENCE = 60.0
+"""Seconds for saving or restoring."""
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """The ipython tool, and after each cell a checkpoint.
+
+    The kernel saves to `draft`, in its runtime folder; the host brings that to `path`, where no kernel in a sandbox may
+    write.
+    """
+
+    tool: Tool
+    kernel: Kernel
+    draft: Path
+    path: Path
+    sink: Sink
+    sandbox: str
+
+    @property
+    def name(self) -> str:
+        return self.tool.name
+
+    def schema(self) -> Schema:
+        return self.tool.schema()
+
+    async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
+        outcome = await self.tool.run(arguments, history)
+        trouble = await self.kernel.execute_aside(_ask("save", self.draft), PATIENCE)
+        with suppress(OSError):  # the kernel died, the disk is full: the checkpoint before this one stays
+            await self._keep()
+        if not trouble:
+            return outcome
+        break_ = "" if outcome.content.endswith("\n") else "\n"
+        return replace(outcome, content=f"{outcome.content}{break_}[saving the variables after the cell:]\n{trouble}")
+
+    async def _keep(self) -> None:
+        """The digest is journalled first: a kill in between leaves the file before this one, whose digest is, too."""
+        copy = self.path.with_suffix(".new")
+        if digest := await asyncio.to_thread(_copy, self.draft, copy):
+            self.sink(Checkpointed(digest, self.sandbox))
+            copy.replace(self.path)  # by path: in the session folder, after it was made there
+
+
+def _copy(draft: Path, copy: Path) -> str:
+    """Whole and unread; the digest. What is too large to be a checkpoint is left alone."""
+    digest, left = hashlib.sha256(), LARGEST
+    with os.fdopen(files.open_file(_place(draft)), "rb") as source:
+        if os.fstat(source.fileno()).st_size > LARGEST:
+            return ""
+        files.remove(_place(copy))
+        with os.fdopen(files.create(_place(copy)), "wb") as target:
+            while left > 0 and (piece := source.read(min(left, _PIECE))):
+                left -= len(piece)
+                digest.update(piece)
+                target.write(piece)
+    files.remove(_place(draft))
+    return digest.hexdigest()
+
+
+def _place(path: Path) -> Path:
+    """A cell may have put a link in the place of the file; the folder is the host's."""
+    return files.resolve(path.parent) / path.name
+
+
+def refusal(path: Path, records: Iterable[Record], sandbox: str, *, trusted: bool) -> str:
+    """Why saved variables are not loaded in a kernel in this sandbox (`off`: in none); empty if they may be.
+
+    Loading them runs code that a kernel wrote. `records` are those of the session, which are known to be the user's.
+    """
+    made = {record["sha256"]: record["sandbox"] for record in records if record["type"] == "checkpoint"}
+    try:
+        with os.fdopen(files.open_file(_place(path)), "rb") as saved:
+            digest = hashlib.file_digest(saved, "sha256").hexdigest()
+    except OSError as error:
+        return f"{VARIABLES} cannot be read: {error.strerror}"
+    if digest not in made:
+        return "" if trusted else f"{VARIABLES} is not the file that this session saved"
+    if made[digest] != "off" and sandbox == "off":
+        return "they were saved in a sandbox, and this run has none"
+    return ""
+
+
+async def restore(kernel: Kernel, path: Path) -> str:
+    """Bring the variables back; what the kernel says of it."""
+    return (await kernel.execute(_ask("restore", path), PATIENCE)).text
+
+
+def _ask(verb: str, path: Path) -> str:
+    """A cell that defines no name."""
+    return f"__import__('rlm.inside.checkpoint', fromlist=['checkpoint']).{verb}({str(path)!r})"

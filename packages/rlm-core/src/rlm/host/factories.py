@@ -1,0 +1,186 @@
+"""What an agent works with, made from the settings: its model, its tools, and the walls around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import ExitStack, asynccontextmanager, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rlm.config import Config, redactor_of, state_folder
+from rlm.core.history import History
+from rlm.core.messages import Outcome, Schema
+from rlm.core.ports import Kernel, Model, Sink, Tool
+from rlm.errors import ConfigError, CredentialsError, KernelError
+from rlm.host.checkpoint import VARIABLES, Saving
+from rlm.providers.chat import OpenAIClient
+from rlm.providers.endpoint import Endpoint
+from rlm.providers.replay import Recording
+from rlm.sandbox import Box, SandboxPolicy, open_policy
+from rlm.sessions.signing_key import key_folders
+from rlm.text.bounded import Quota
+from rlm.text.redact import Redactor
+from rlm.tools.bash import Bash
+from rlm.tools.edit import Edit
+from rlm.tools.ipython import IPython
+from rlm.tools.sandboxed import Boxed
+from rlm.tools.summarize import Summarize
+from rlm.tools.turns_left import TurnsLeft
+
+REPLAY = "replay:"
+"""A model name that begins so is a recording's path."""
+
+MEGABYTE = 1_000_000
+
+NO_KEY = (
+    "There is no API key. Set OPENAI_API_KEY (or RLM_API_KEY); for a local server set RLM_BASE_URL; "
+    "or try `rlm demo`, which needs neither."
+)
+
+
+class Models:
+    """Gives each agent its model. One client, and one reading of each recording, for the whole tree."""
+
+    def __init__(self, client: OpenAIClient | None, *, stream: bool) -> None:
+        self._client = client
+        self._stream = stream
+        self._recordings: dict[str, Recording] = {}
+
+    def model(self, config: Config, task: str, depth: int, sink: Sink) -> Model:
+        """
+        Raises:
+            CredentialsError: it needs a provider, and there is no key and no endpoint.
+            ConfigError: the recording cannot be read.
+        """
+        if config.model.startswith(REPLAY):
+            return self._recording(config.model.removeprefix(REPLAY)).model(task)
+        if self._client is None:
+            raise CredentialsError(NO_KEY)
+        return self._client.model(config.model, config.model_params, depth=depth, sink=sink, stream=self._stream)
+
+    def _recording(self, path: str) -> Recording:
+        if path not in self._recordings:
+            self._recordings[path] = Recording.load(Path(path))
+        return self._recordings[path]
+
+
+@asynccontextmanager
+async def open_models(config: Config, *, stream: bool) -> AsyncIterator[Models]:
+    """Own the provider's client. It is made when first used: a recorded run never needs it.
+
+    Raises:
+        CredentialsError: before anything is changed.
+    """
+    if config.api_key is None and config.base_url is None:
+        models = Models(None, stream=stream)
+        models.model(config, "", 0, lambda _: None)
+        yield models
+        return
+    async with OpenAIClient(Endpoint(config.base_url, config.api_key), config.sdk_max_retries) as client:
+        yield Models(client, stream=stream)
+
+
+@asynccontextmanager
+async def open_walls(
+    config: Config, cwd: Path, folder: Path, environment: Mapping[str, str], shown: Iterable[Path] = ()
+) -> AsyncIterator[SandboxPolicy | None]:
+    """The policy of the sandbox for a run in `cwd`, tried; None if none is asked for. `folder` is for sockets.
+
+    What is `shown` can be read in it, wherever it lies.
+
+    Raises:
+        ConfigError: it is not to be had here.
+    """
+    if config.sandbox == "off":
+        yield None
+        return
+    with open_policy(
+        cwd,
+        config.home,
+        folder,
+        environment,
+        net=config.sandbox_net,
+        memory=config.sandbox_memory * MEGABYTE,
+        file_size=config.sandbox_file_size * MEGABYTE,
+        private=key_folders(state_folder()),
+        shown=shown,
+    ) as policy:
+        try:
+            async with Box(policy, folder) as box:
+                await box.door()
+        except KernelError as error:
+            raise ConfigError(str(error)) from None
+        yield policy
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where the tools of one agent work."""
+
+    cwd: Path
+    environment: Mapping[str, str]
+    run_dir: Path
+    outputs: Path
+    kernel: Kernel | None
+    sink: Sink
+    shell: Path
+    last_turn: int
+    """The number of the last one that the agent may have."""
+    boxed: Boxed | None = None
+    quota: Quota | None = None
+
+
+def open_tools(config: Config, place: Workplace, stack: ExitStack) -> list[Tool]:
+    """The tools that are switched on, in the order of the setting; `stack` closes them."""
+    made: dict[str, Callable[[], Tool]] = {
+        "ipython": lambda: _ipython(config, place),
+        "summarize": lambda: Summarize(place.kernel),
+        "bash": lambda: stack.enter_context(closing(_bash(config, place))),
+        "edit": lambda: Edit(place.cwd, place.boxed),
+    }
+    redactor = redactor_of(config)
+    opened: list[Tool] = [TurnsLeft(made[name](), place.last_turn, config.max_turns) for name in config.tools]
+    return [RedactingTool(tool, redactor) for tool in opened] if redactor.longest else opened
+
+
+def _bash(config: Config, place: Workplace) -> Bash:
+    timeout, most = config.exec_timeout, config.max_output
+    return Bash(
+        place.cwd, place.environment, place.outputs, timeout, most, place.sink, place.boxed,
+        shell=place.shell, quota=place.quota,
+    )  # fmt: skip
+
+
+def _ipython(config: Config, place: Workplace) -> Tool:
+    assert place.kernel is not None, "the kernel is opened with the tool"
+    kept = config.max_turns_in_context
+    tool = IPython(
+        place.kernel,
+        config.exec_timeout,
+        max_turns_in_context=None if kept == -1 else kept,
+        images=config.images,
+    )
+    if not config.checkpoint:
+        return tool
+    draft, path = place.run_dir / VARIABLES, place.outputs.parent / VARIABLES
+    return Saving(tool, place.kernel, draft, path, place.sink, config.sandbox)
+
+
+class RedactingTool:
+    """A tool whose results never hold the key, so that neither the model nor the journal does."""
+
+    def __init__(self, tool: Tool, redactor: Redactor) -> None:
+        self._tool = tool
+        self._redactor = redactor
+
+    @property
+    def name(self) -> str:
+        return self._tool.name
+
+    def schema(self) -> Schema:
+        return self._tool.schema()
+
+    async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
+        outcome = await self._tool.run(arguments, history)
+        return replace(outcome, content=self._redactor.text(outcome.content))

@@ -1,0 +1,237 @@
+"""A persistent Python session for one agent."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractContextManager, AsyncExitStack
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from rlm.core.events import CellOutput, KernelRestarted
+from rlm.core.ports import Execution, Sink
+from rlm.errors import KernelError
+from rlm.kernel.clock import Clock
+from rlm.kernel.connection import Cell, Life
+from rlm.kernel.output import Printout
+from rlm.kernel.server import Zygote
+from rlm.kernel.spec import KernelSpec
+from rlm.text.bounded import Spool
+
+_LADDER = (2.0, 3.0)  # seconds that a cell has after the first and the second interrupt, before its kernel is killed
+_HASTY = 2.0  # the same when the run is cancelled
+_READING = 60.0  # seconds to read what a cell that has replied had printed; a hostile kernel would never come to an end
+_SLOW = 5.0  # seconds that a busy machine may take to begin a cell, before its time runs
+_NAMED = 40  # lost names that are listed
+
+
+class JupyterKernel:
+    """`rlm.core.ports.Kernel`. One cell at a time. Leaving it kills the kernel and all that it started."""
+
+    def __init__(self, spec: KernelSpec, sink: Sink, zygote: Zygote | None = None) -> None:
+        self._spec = replace(spec, outputs=spec.outputs.absolute())
+        self._sink = sink
+        self._zygote = zygote
+        self._stack = AsyncExitStack()
+        self._turn = asyncio.Lock()
+        self._clock = Clock()
+        self._life: asyncio.Task[Life] | None = None
+        self._current: Life | None = None
+        self._burials: set[asyncio.Task[None]] = set()
+        self._lives = 0
+        self._cells = 0
+        self._running = False
+        self._news = ""
+
+    async def __aenter__(self) -> Self:
+        if self._zygote is None:
+            self._zygote = await self._stack.enter_async_context(Zygote(sealed=self._spec.door is not None))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        async with self._stack:
+            self._bury()
+            if self._burials:
+                await asyncio.wait(self._burials)
+
+    # ---- what others may ask
+
+    def start(self) -> None:
+        """Begin to start, so that it is up when the first cell comes."""
+        if self._life is None:
+            self._life = asyncio.create_task(self._begin())
+
+    async def execute(self, code: str, timeout: float) -> Execution:
+        async with self._turn:
+            life = await self._ready()
+            life.news, self._news = self._news, ""
+            self._cells += 1
+            with self._printout(f"cell-{self._cells}", live=True) as printout:
+                cell = life.ask(code, printout)
+                trouble = await self._see_through(life, cell, timeout)
+                text = printout.text()
+                note = trouble or ("[no output]" if len(printout) == cell.start else "")
+                break_ = "\n" if note and text and not text.endswith("\n") else ""
+                return Execution(text + break_ + note, cell.ok and not trouble, tuple(printout.pictures))
+
+    async def execute_aside(self, code: str, timeout: float) -> str:
+        async with self._turn:
+            life = await self._ready()
+            with self._printout("aside") as nothing:
+                return await self._see_through(life, life.ask(code, nothing, aside=True), timeout)
+
+    async def restart(self, why: str) -> None:
+        async with self._turn:
+            if self._life is not None:  # else there is nothing to throw away
+                self._replace(await self._ready(), why)
+
+    def waiting(self) -> AbstractContextManager[None]:
+        return self._clock.held()
+
+    # ---- the life of the kernel
+
+    async def _begin(self) -> Life:
+        try:
+            self._current = await self._try_to_begin()
+        except KernelError:  # somebody may have killed it; what is wrong for good is wrong a second time
+            self._current = await self._try_to_begin()
+        return self._current
+
+    async def _try_to_begin(self) -> Life:
+        assert self._zygote is not None, "use it as a context manager"
+        self._lives += 1
+        life = Life(self._spec, self._lives, partial(self._printout, f"late-{self._lives}"))
+        try:
+            await life.begin(self._zygote, self._on_death)
+        except BaseException:
+            await life.end()
+            raise
+        return life
+
+    async def _ready(self) -> Life:
+        """A kernel that lives.
+
+        Raises:
+            KernelError: there is none to be had.
+        """
+        while True:
+            self.start()
+            assert self._life is not None
+            try:
+                life = await asyncio.shield(self._life)
+            except KernelError:
+                self._life = None
+                raise
+            if not life.dead:
+                return life
+            await life.mourned.wait()
+
+    def _on_death(self, life: Life) -> None:
+        """It ended by itself. A cell that runs will tell; otherwise the next one does."""
+        if self._running or life is not self._current:
+            return
+        said = life.take_late() + life.last_words()
+        fresh = self._replace(life, life.why_dead)
+        self._news += f"{said}[the kernel died after the last cell: {life.why_dead}. {fresh}]\n"
+
+    def _replace(self, life: Life, why: str) -> str:
+        """Put a fresh kernel in its place, and say what that costs."""
+        lost = life.names
+        self._bury()
+        self.start()
+        self._sink(KernelRestarted(why, lost))
+        return f"A fresh kernel is ready. {_lost(lost)}"
+
+    def _bury(self) -> None:
+        task, self._life, self._current = self._life, None, None
+        if task is not None:
+            burial = asyncio.create_task(_end(task))
+            self._burials.add(burial)
+            burial.add_done_callback(self._burials.discard)
+
+    # ---- a cell
+
+    def _printout(self, name: str, *, live: bool = False) -> Printout:
+        listener = (lambda text: self._sink(CellOutput(text))) if live else None
+        return Printout(Spool.limit_for(self._spec.max_output), self._spec.outputs, name, listener, self._spec.quota)
+
+    async def _see_through(self, life: Life, cell: Cell, timeout: float) -> str:
+        """Wait until the cell is over. Returns what the model must know of how it ended."""
+        self._running = True
+        try:
+            await _begun(cell, _SLOW)
+            with self._clock.running(timeout) as expired:
+                await asyncio.wait({cell.over, expired}, return_when=asyncio.FIRST_COMPLETED)
+            timed_out = not cell.over.done()
+            if timed_out:
+                await self._interrupt(life, cell)
+            return self._account(life, cell, f"timed out after {timeout:g} s" if timed_out else "")
+        except asyncio.CancelledError:
+            await self._abandon(life, cell)
+            raise
+        finally:
+            self._running = False
+
+    async def _interrupt(self, life: Life, cell: Cell) -> None:
+        for patience in _LADDER:
+            if await _heeded(life, cell, patience):
+                await life.sweep(cell)
+                return
+
+    async def _abandon(self, life: Life, cell: Cell) -> None:
+        """The run is cancelled. A second cancellation finds no more patience."""
+        try:
+            await _begun(cell, _HASTY)
+            await _heeded(life, cell, _HASTY)
+            await life.sweep(cell)
+        finally:
+            self._account(life, cell, "cancelled")
+
+    def _account(self, life: Life, cell: Cell, trouble: str) -> str:
+        if life.dead:
+            said = life.take_late() + life.last_words()
+            return f"{said}[the kernel died: {life.why_dead}. {self._replace(life, life.why_dead)}]"
+        if not cell.over.done():
+            why = f"{trouble} and ignored the interrupt, so the kernel was killed"
+            return f"[{why}. {self._replace(life, why)}]"
+        if cell.reply is None and not trouble:
+            return "[the kernel did not say how the cell ended]"
+        if life.ending:
+            return f"[{life.ending}, so the kernel ended. {self._replace(life, life.ending)}]"
+        return f"[{trouble}: interrupted; the kernel and its variables are kept]" if trouble else ""
+
+
+async def _begun(cell: Cell, patience: float) -> None:
+    """Between cells a kernel is deaf to interrupts."""
+    await asyncio.wait({cell.begun, cell.over}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _heeded(life: Life, cell: Cell, patience: float) -> bool:
+    """Interrupt a cell; whether it ended. One that has replied has, however long it takes to read what it printed."""
+    signs: set[asyncio.Future[Any]] = {cell.over, cell.replied}
+    life.interrupt()
+    await asyncio.wait(signs, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+    if cell.replied.done():
+        await asyncio.wait({cell.over}, timeout=_READING)
+    return cell.over.done()
+
+
+async def _end(task: asyncio.Task[Life]) -> None:
+    """End a kernel, or its start."""
+    if not task.done():
+        task.cancel()
+    try:
+        life = await task
+    except (KernelError, asyncio.CancelledError):
+        return
+    await life.end()
+
+
+def _lost(names: tuple[str, ...]) -> str:
+    if not names:
+        return "Nothing was defined."
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"Lost: {', '.join(names[:_NAMED])}{more}."

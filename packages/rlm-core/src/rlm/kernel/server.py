@@ -1,0 +1,284 @@
+"""Where kernels come from: one zygote process for all of a run. `rlm.inside.zygote` is its other half.
+
+The verbs are those of jupyter_client's `KernelProvisionerBase` (launch, poll, send_signal, kill, cleanup), so that a
+kernel on another machine can be put behind the same seam; its base class is not used, since importing it takes 0.35 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from secrets import token_hex
+from types import TracebackType
+from typing import Any, Self
+
+from rlm.errors import KernelError
+from rlm.process.pipes import BoundedLog
+from rlm.sandbox import sealed_copy
+
+# As in this process: paths and commands are handed over as text. (PYTHONUTF8 is the user's, and not for the zygote.)
+_UTF8 = ("-X", "utf8") if sys.flags.utf8_mode else ()
+# A fork of a process that uses Apple's frameworks crashes; elsewhere a kernel is forked.
+_PLAIN = (sys.executable, *_UTF8, "-P", "-m", "rlm.inside") if sys.platform == "darwin" else ()
+_UNRESPONSIVE = 30.0  # seconds of silence after which a zygote is killed; to kill what a kernel started takes two
+_PATIENCE = 5.0  # seconds until a zygote that was told to go is killed
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What to start. `program` instead of a fork; the order's path is appended. `door` leads into a sandbox."""
+
+    order: Path
+    env: Mapping[str, str]
+    cwd: Path
+    program: tuple[str, ...] = ()
+    door: str = ""
+
+
+@dataclass(slots=True)
+class Guest:
+    """A kernel's process. `ended` gives its status as of waitpid(2), or None if even that is lost."""
+
+    id: int
+    line: _Line
+    ended: asyncio.Future[int | None]
+    gone: asyncio.Future[None]
+    swept: asyncio.Future[None] | None = None
+    log: str = ""
+    """The beginning and the end of what it wrote to its log; there when it has ended."""
+
+    def interrupt(self) -> None:
+        self.line.tell(do="interrupt", id=self.id)
+
+    async def sweep(self, since: float) -> None:
+        """Kill what it has started since then (CLOCK_BOOTTIME, seconds).
+
+        Returns when that is done, and every interrupt told before has arrived: neither hits the next cell.
+        """
+        if not self.gone.done():
+            self.swept = asyncio.get_running_loop().create_future()
+            self.line.tell(do="sweep", id=self.id, since=since)
+            await self._within_patience(self.swept)
+
+    def resolve(self, *, status: int | None = None, gone: bool = False) -> None:
+        """Note its end, and that nothing of it is left."""
+        if not self.ended.done():
+            self.ended.set_result(status)
+        if gone and not self.gone.done():
+            self.gone.set_result(None)
+        if gone:
+            self.resolve_sweep()
+
+    def resolve_sweep(self) -> None:
+        if self.swept is not None and not self.swept.done():
+            self.swept.set_result(None)
+
+    async def kill(self) -> None:
+        """Kill it and all that it started, and wait until nothing is left."""
+        if not self.gone.done():
+            self.line.tell(do="kill", id=self.id)
+            await self._within_patience(self.gone)
+
+    async def _within_patience(self, told: asyncio.Future[None]) -> None:
+        """Wait for the zygote. Code outside of a sandbox can stop it (SIGSTOP): then it is killed, and all is told."""
+        await asyncio.wait({told}, timeout=_UNRESPONSIVE)
+        if not told.done():
+            self.line.process.kill()
+            await asyncio.wait({told})
+
+
+@dataclass(slots=True)
+class _Line:
+    """A living zygote and the connection to it."""
+
+    process: subprocess.Popen[bytes]
+    writer: asyncio.StreamWriter
+    complaints: BoundedLog
+    mark: str
+    listening: asyncio.Task[None] | None = None
+    guests: dict[int, Guest] = field(default_factory=dict)
+    over: bool = False
+    """We have hung up, or the zygote is gone."""
+
+    def tell(self, **what: Any) -> None:
+        """A zygote that is gone is told nothing: its guests have ended."""
+        if not self.writer.is_closing():
+            self.writer.write(json.dumps(what).encode() + b"\n")
+
+    def hear_complaints(self) -> None:
+        """What the zygote writes to stderr."""
+        if not self.complaints.drain():
+            asyncio.get_running_loop().remove_reader(self.complaints)
+
+
+class Zygote:
+    """Owns the zygote process. It is started by the first launch, and again if somebody killed it.
+
+    Only one that is `sealed` can start kernels in a sandbox: it runs from a copy of Python that no kernel can change.
+    """
+
+    def __init__(self, *, sealed: bool = False) -> None:
+        self._sealed = sealed
+        self._shared: list[int] = []
+        self._line: asyncio.Task[_Line] | None = None
+        self._count = 0
+        self.last_words = ""
+        """What the zygote complained about before it ended by itself."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def launch(self, errand: Errand) -> Guest:
+        """
+        Raises:
+            KernelError: the zygote cannot be started.
+        """
+        if self._line is None:
+            self._line = asyncio.create_task(self._connect(errand.env))
+        line = await asyncio.shield(self._line)
+        loop = asyncio.get_running_loop()
+        self._count += 1
+        guest = Guest(self._count, line, loop.create_future(), loop.create_future())
+        if line.over:
+            guest.resolve(gone=True)
+            return guest
+        line.guests[guest.id] = guest
+        program = errand.program or _PLAIN
+        line.tell(
+            do="start",
+            id=guest.id,
+            order=str(errand.order),
+            env=dict(errand.env),
+            cwd=str(errand.cwd),
+            program=[*program, str(errand.order)] if program else None,
+            door=errand.door,
+        )
+        return guest
+
+    def share(self, file: int) -> None:
+        """Kernels without a sandbox get this descriptor, to read, under the same number. Before the first launch."""
+        self._shared.append(file)
+
+    async def close(self) -> None:
+        """Everything that it started is killed."""
+        opened, self._line = self._line, None
+        if opened is not None:
+            with contextlib.suppress(KernelError):
+                await _hang_up(await opened)
+
+    async def _connect(self, env: Mapping[str, str]) -> _Line:
+        ours, theirs = socket.socketpair()
+        complaints = BoundedLog()
+        mark = token_hex(8)
+        try:
+            words = (mark, *map(str, self._shared))
+            process = await asyncio.to_thread(_start, theirs, complaints, env, words, self._sealed)
+        except OSError as error:
+            self._line = None
+            complaints.close()
+            ours.close()
+            raise KernelError(f"Python could not be started for a kernel: {error}") from error
+        finally:
+            theirs.close()
+            complaints.close_end()
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        line = _Line(process, writer, complaints, mark)
+        line.listening = asyncio.create_task(self._listen(line, reader))
+        asyncio.get_running_loop().add_reader(complaints, line.hear_complaints)
+        return line
+
+    async def _listen(self, line: _Line, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(ConnectionError):
+            while (told := await reader.readline()).endswith(b"\n"):
+                _note(line, json.loads(told))
+        if line.over:
+            return
+        line.over, self._line = True, None
+        line.hear_complaints()
+        self.last_words = line.complaints.text().strip()
+        await _hang_up(line)
+        await asyncio.to_thread(_clean_up, line.mark)
+
+
+async def _hang_up(line: _Line) -> None:
+    line.over = True
+    line.writer.close()
+    await asyncio.to_thread(_wait, line.process)
+    asyncio.get_running_loop().remove_reader(line.complaints)
+    line.complaints.close()
+    for guest in line.guests.values():
+        guest.resolve(gone=True)
+
+
+def _start(
+    end: socket.socket, complaints: BoundedLog, env: Mapping[str, str], words: Sequence[str], sealed: bool
+) -> subprocess.Popen[bytes]:
+    """-P and no PYTHONPATH: neither the working directory nor the user's modules shadow ours. Kernels get both.
+
+    Of `words`, those after the first are descriptors that kernels get.
+    """
+    env = {name: value for name, value in env.items() if not name.startswith(("PYTHON", "RLM_"))}
+    with ExitStack() as stack:
+        copies = [stack.enter_context(sealed_copy(Path(sys.executable).resolve()))] if sealed else []
+        return subprocess.Popen(
+            [sys.executable, *_UTF8, "-P", "-m", "rlm.inside.zygote", str(end.fileno()), *words],
+            executable=f"/proc/self/fd/{copies[0]}" if sealed else None,
+            pass_fds=[end.fileno(), *copies, *map(int, words[1:])],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints.end,
+            start_new_session=True,  # Ctrl-C is for the host
+            cwd="/",
+            env=_finding_libraries(env) if sealed else env,
+        )
+
+
+def _finding_libraries(env: dict[str, str]) -> dict[str, str]:
+    """A copy has no place of its own, from which the loader could find libpython ($ORIGIN in ld.so(8))."""
+    if not sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        return env
+    folders = [str(Path(sys.base_prefix) / "lib"), *filter(None, [env.get("LD_LIBRARY_PATH")])]
+    return env | {"LD_LIBRARY_PATH": os.pathsep.join(folders)}
+
+
+def _note(line: _Line, told: dict[str, Any]) -> None:
+    guest = line.guests.get(told["id"])
+    if guest is None:
+        return  # gone already when it was told to go
+    if "status" in told:
+        guest.log = told["log"]
+        guest.resolve(status=told["status"])
+    if "swept" in told:
+        guest.resolve_sweep()
+    if "gone" in told:
+        del line.guests[guest.id]
+        guest.resolve(gone=True)
+
+
+def _clean_up(mark: str) -> None:
+    """Somebody killed the zygote. Its kernels died with it; what they had started is ours to find."""
+    words = [sys.executable, "-P", "-m", "rlm.inside.process_tree", mark]
+    subprocess.run(words, stdin=subprocess.DEVNULL, env={}, check=False)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,60 @@
+"""Sessions for others: a page to read, a notebook, training data, trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from importlib import import_module
+
+from rlm.errors import SessionError
+from rlm.sessions.store import SessionTree
+
+
+class Format(StrEnum):
+    HTML = "html"  # one page, for reading and sharing
+    IPYNB = "ipynb"  # one agent as a notebook
+    CHAT = "chat"  # JSON lines: what the model saw, for training
+    ATIF = "atif"  # a trajectory in the Agent Trajectory Interchange Format, sub-agents nested
+
+
+_WRITERS = {
+    Format.HTML: ("html", "page"),
+    Format.IPYNB: ("notebook", "notebook"),
+    Format.CHAT: ("chat", "chat"),
+    Format.ATIF: ("atif", "trajectory"),
+}
+
+
+class Arguments(StrEnum):
+    """How training data writes the arguments of a call."""
+
+    MAPPING = "mapping"  # an object, as chat templates want them
+    TEXT = "text"  # JSON as text, as the API has them
+
+
+def export(tree: SessionTree, format: Format, arguments: Arguments = Arguments.MAPPING) -> Iterator[str]:
+    """The session in a format. The text is valid UTF-8.
+
+    It comes in pieces, for it may be longer than the memory is large.
+    """
+    module, name = _WRITERS[format]
+    write = getattr(import_module(f"{__name__}.{module}"), name)
+    pieces: Iterator[str] = write(tree, arguments) if format is Format.CHAT else write(tree)
+    return pieces
+
+
+def part(tree: SessionTree, agent: str | None) -> SessionTree:
+    """One agent (`root/sub-…`) and what is below it; the end of its path is enough where it is the only one.
+
+    Without an agent it is the whole tree.
+
+    Raises:
+        SessionError: there is none, or more than one.
+    """
+    if agent is None:
+        return tree
+    found = [each for each in tree.walk() if each.agent == agent or each.agent.endswith(f"/{agent}")]
+    if len(found) != 1:
+        what = "no agent" if not found else "more than one agent"
+        raise SessionError(f"There is {what} {agent} in session {tree.folder.name}. `rlm show` names them all.")
+    return found[0]

@@ -1,0 +1,123 @@
+"""A session as a trajectory in the Agent Trajectory Interchange Format, version 1.8, with sub-agents nested in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+from rlm.core.messages import Usage
+from rlm.present.export.pictures import split_uri
+from rlm.present.export.text import moment, read_object, write_object
+from rlm.sessions import journal
+from rlm.sessions.records import Record
+from rlm.sessions.store import SessionTree
+from rlm.sessions.transcript import Call, Item, Mark, Turn, Words, tell
+
+VERSION = "ATIF-v1.8"
+
+
+def trajectory(tree: SessionTree) -> Iterator[str]:
+    yield from write_object(_members(tree))
+    yield "\n"
+
+
+def _members(tree: SessionTree) -> Iterator[tuple[str, Any]]:
+    meta = tree.meta
+    numbers = count(1)
+    yield "schema_version", VERSION
+    yield "session_id", meta.session_id
+    yield "trajectory_id", tree.agent
+    yield "agent", _agent(tree)
+    yield "steps", ({"step_id": next(numbers)} | step for item in tell(tree.records()) for step in _steps(item, tree))
+    yield "final_metrics", _final(meta.usage, next(numbers) - 1, meta.metrics)
+    yield "extra", {"status": meta.status, "stop_reason": meta.stop_reason, "depth": meta.depth}
+    if tree.children:
+        yield "subagent_trajectories", (write_object(_members(child)) for child in tree.children)
+
+
+def _agent(tree: SessionTree) -> Record:
+    request = next(journal.found(tree.folder, "request"), {})
+    tools = {"tool_definitions": request["tools"]} if request.get("tools") else {}
+    return {"name": "rlm", "version": tree.meta.version or "unknown", "model_name": tree.meta.model} | tools
+
+
+def _steps(item: Item, tree: SessionTree) -> Iterator[Record]:
+    match item:
+        case Turn():
+            yield _turn(item, tree)
+        case Words(kind="system"):
+            yield {"timestamp": moment(item.ts), "source": "system", "message": item.text}
+        case Words():
+            yield _words(item)
+        case Mark(type="drop" | "kernel" | "error" | "retry"):
+            yield {
+                "timestamp": moment(item.ts),
+                "source": "system",
+                "message": item.record.get("reason") or item.record.get("why", ""),
+                "extra": {"type": item.type},
+            }
+
+
+def _words(words: Words) -> Record:
+    """What rlm says in the user's name is told from what the user says by its kind."""
+    step: Record = {"timestamp": moment(words.ts), "source": "user", "message": words.text}
+    pictures = [(parts[0], url) for url in words.pictures if (parts := split_uri(url))]
+    if pictures:
+        shown = [{"type": "image", "source": {"media_type": kind, "path": url}} for kind, url in pictures]
+        step["message"] = [*([{"type": "text", "text": words.text}] if words.text else []), *shown]
+    return step | ({"extra": {"kind": words.kind}} if words.kind != "task" else {})
+
+
+def _turn(turn: Turn, tree: SessionTree) -> Record:
+    step: Record = {
+        "timestamp": moment(turn.ended),
+        "source": "agent",
+        "message": turn.text,
+        "metrics": _metrics(turn.usage),
+        "extra": {"finish_reason": turn.finish, "seconds": round(turn.ended - turn.started, 3)},
+        "llm_call_count": 1,
+    }
+    if not turn.number:
+        step["extra"]["aside"] = True
+    if turn.reasoning:
+        step["reasoning_content"] = turn.reasoning
+    if turn.calls:
+        step["tool_calls"] = [_call(call) for call in turn.calls]
+        step["observation"] = {"results": [_result(call, tree) for call in turn.calls if call.ok is not None]}
+    return step
+
+
+def _call(call: Call) -> Record:
+    given = read_object(call.arguments) or {}
+    made: Record = {"tool_call_id": call.id, "function_name": call.tool, "arguments": given}
+    return made if given else made | {"extra": {"arguments": call.arguments}}
+
+
+def _result(call: Call, tree: SessionTree) -> Record:
+    result: Record = {"source_call_id": call.id, "content": call.content, "extra": {"ok": call.ok}}
+    children = [child for name in call.children if (child := tree.child(name))]
+    if children:
+        result["subagent_trajectory_ref"] = [
+            {"trajectory_id": child.agent, "session_id": child.meta.session_id} for child in children
+        ]
+    return result
+
+
+def _metrics(usage: Usage) -> Record:
+    return {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "cached_tokens": usage.cached,
+        "extra": {"reasoning_tokens": usage.reasoning},
+    }
+
+
+def _final(usage: Usage, steps: int, metrics: dict[str, float]) -> Record:
+    return {
+        "total_prompt_tokens": usage.prompt,
+        "total_completion_tokens": usage.completion,
+        "total_cached_tokens": usage.cached,
+        "total_steps": steps,
+        "extra": metrics,
+    }

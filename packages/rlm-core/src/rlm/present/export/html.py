@@ -1,0 +1,273 @@
+"""A session as one page: self-contained, offline, and with nothing live in it that a model or a program wrote."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.resources import files
+
+from rlm.core.messages import Usage
+from rlm.present.export.markup import Child, Html, code, element, escape, markdown, pieces, tag
+from rlm.present.export.pictures import saved_pictures, split_uri
+from rlm.present.export.timeline import timeline
+from rlm.present.humanize import count, many, seconds, tokens
+from rlm.sessions import journal
+from rlm.sessions.store import SessionTree
+from rlm.sessions.transcript import Call, Item, Mark, Turn, Words, tell
+from rlm.text.clip import clip
+
+OUTPUT = 200_000
+"""Characters of a result in the page; the session has the whole."""
+SHORT = 40
+"""Lines of a result that are seen without unfolding it."""
+
+_LANGUAGES = {"ipython": "python", "bash": "bash"}
+
+
+def page(tree: SessionTree) -> Iterator[str]:
+    """The page, a piece at a time."""
+    style = _resource("page.css")
+    script = _resource("page.js")
+    title = _title(tree)
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("title", f"{title} · rlm"),
+        tag("style", Html(style)),
+    )
+    body = element("body", _header(tree, title), _answer(tree), timeline(tree), _transcript(tree), _footer(tree))
+    whole = element("html", head, body, tag("script", Html(script)), lang="en")
+    return pieces(Html("<!doctype html>\n"), whole, "\n")
+
+
+def _resource(name: str) -> str:
+    return files("rlm.present.export").joinpath(name).read_text(encoding="utf-8")  # by path: our own
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing but this page's own style and script, and pictures that it holds itself."""
+    return (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _title(tree: SessionTree) -> str:
+    return tree.meta.prompt_preview or f"Session {tree.folder.name}"
+
+
+def _header(tree: SessionTree, title: str) -> Html:
+    meta = tree.meta
+    agents = sum(1 for _ in tree.walk())
+    usage = sum((each.meta.usage for each in tree.walk()), Usage())
+    when = datetime.fromtimestamp(meta.start_time, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    facts = (meta.model, many(meta.turns, "turn"), many(agents, "agent"), tokens(usage, cached=True))
+    return tag(
+        "header",
+        tag("div", f"rlm session {tree.folder.name}", class_="meta mono"),
+        tag("h1", title),
+        tag(
+            "div",
+            _pill(tree),
+            *(tag("span", fact) for fact in facts),
+            tag("span", seconds(meta.metrics.get("duration", 0.0))),
+            tag("span", when),
+            class_="facts",
+        ),
+    )
+
+
+def _pill(tree: SessionTree) -> Html:
+    reason = tree.meta.stop_reason if tree.meta.status == "limit" else None
+    return tag("span", reason or tree.meta.status, class_=f"pill {tree.meta.status}")
+
+
+def _answer(tree: SessionTree) -> Child:
+    ends = list(journal.found(tree.folder, "result"))
+    if not ends:
+        return None
+    text, error = ends[-1]["answer"], ends[-1].get("error")
+    return [
+        tag("h2", "Answer" if ends[-1]["status"] == "done" else "So far"),
+        tag("div", markdown(text) if text.strip() else tag("span", "no text", class_="soft"), class_="card answer md"),
+        tag("p", error, class_="mark error") if error else "",
+    ]
+
+
+def _footer(tree: SessionTree) -> Html:
+    meta = tree.meta
+    said = f"Made from {tree.folder.name}, which ran in {meta.cwd}"
+    return tag("footer", said, f" with rlm {meta.version}" if meta.version else "", ". This page loads nothing.")
+
+
+# ---- what was said
+
+
+def _transcript(tree: SessionTree) -> Child:
+    keys = (tag("kbd", key) for key in "jkoc")
+    return element(
+        "main",
+        tag("h2", "Transcript"),
+        tag(
+            "div",
+            tag("span", "Keys: ", *keys, " next, previous, open, close", class_="soft keys"),
+            tag("span", tag("button", "Open all", id="open"), " ", tag("button", "Close all", id="close")),
+            class_="bar",
+        ),
+        element("section", _agent(tree), id=tree.agent),
+    )
+
+
+def _agent(tree: SessionTree) -> Iterator[Child]:
+    placed: set[str] = set()
+    records = tree.records()
+    for item in tell(records):
+        yield _item(item, tree)
+        if isinstance(item, Turn):
+            placed.update(name for call in item.calls for name in call.children)
+    yield (_child(child) for child in tree.children if child.folder.name not in placed)
+    if not records.whole:
+        yield tag("p", "Some of this agent's journal cannot be read.", class_="mark error")
+
+
+def _item(item: Item, tree: SessionTree) -> Child:
+    match item:
+        case Turn():
+            return _turn(item, tree)
+        case Words(kind="system"):
+            summary = tag("summary", f"system prompt, {count(len(item.text))} characters")
+            return tag("details", summary, tag("pre", clip(item.text, OUTPUT, "the session")), class_="words think")
+        case Words():
+            return _words(item, tree)
+        case _:
+            return _mark(item)
+
+
+def _words(words: Words, tree: SessionTree) -> Child:
+    who = {"task": "user", "note": "rlm"}.get(words.kind, f"rlm, {words.kind}")
+    text = tag("pre", clip(words.text, OUTPUT, "the session"), class_="user", tabindex=0) if words.text else ""
+    pictures = (_picture(url, "shown to the model") for url in words.pictures)
+    header = tag("header", tag("span", who, class_="who"))
+    return element("article", header, text, pictures, class_="words", id=f"{tree.agent}:{words.id}", tabindex=-1)
+
+
+def _turn(turn: Turn, tree: SessionTree) -> Child:
+    place = f"{tree.agent}:{turn.id}"
+    name = f"turn {turn.number}" if turn.number else "summary call"
+    took = f"{seconds(turn.ended - turn.started)} · " if turn.ended > turn.started else ""
+    cut = f" · {turn.finish}" if turn.finish not in ("stop", "tool_calls") else ""
+    spent = took + tokens(turn.usage, cached=True) + cut
+    return element(
+        "article",
+        tag("header", tag("a", name, class_="no", href=f"#{place}"), tag("span", spent, class_="meta")),
+        _thoughts(turn.reasoning) if turn.reasoning.strip() else "",
+        tag("div", markdown(turn.text), class_="md") if turn.text.strip() else "",
+        (_call(call, tree) for call in turn.calls),
+        class_="turn",
+        id=place,
+        tabindex=-1,
+    )
+
+
+def _thoughts(text: str) -> Html:
+    return tag("details", tag("summary", "reasoning"), tag("div", markdown(text), class_="md"), class_="think")
+
+
+def _call(call: Call, tree: SessionTree) -> Child:
+    state = {True: "ok", False: "bad", None: "open"}[call.ok]
+    took = seconds(call.ended - call.started) if call.started is not None and call.ended is not None else ""
+    children = (tree.child(name) for name in call.children)
+    return element(
+        "section",
+        tag("header", tag("b", call.tool), tag("span", took)),
+        tag("pre", tag("code", _program(call)), class_="code", tabindex=0),
+        (_child(child) for child in children if child),
+        _output(call),
+        _pictures(call, tree),
+        class_=f"cell {state}",
+    )
+
+
+def _program(call: Call) -> Html:
+    language = _LANGUAGES.get(call.tool, "python")
+    program = call.code
+    return code(clip(program, OUTPUT, "the session"), language) if program else escape(clip(call.arguments, OUTPUT))
+
+
+def _output(call: Call) -> Child:
+    text = call.content.rstrip()
+    if not text:
+        return tag("div", "no result", class_="out soft") if call.ok is None else None
+    shown = tag("pre", clip(text, OUTPUT, "the session"), class_="out", tabindex=0)
+    lines = text.count("\n") + 1
+    if lines <= SHORT and len(text) <= 100 * SHORT:
+        return shown
+    summary = f"{many(lines, 'line')}, {count(len(text))} characters"
+    return tag("details", tag("summary", summary), shown, class_="more", open=call.ok is False)
+
+
+def _pictures(call: Call, tree: SessionTree) -> Iterator[Child]:
+    pictures = (_picture(uri, name) for name, uri in saved_pictures(call.content, tree.folder))
+    first = next(pictures, None)
+    if first is not None:
+        yield element("div", first, pictures, class_="pictures")
+
+
+def _picture(url: str, name: str) -> Html:
+    """Only what the page can hold itself; a picture from elsewhere is named."""
+    parts = split_uri(url)
+    if parts is None:
+        return tag("p", f"A picture that is not shown here: {clip(url, 100)}", class_="soft")
+    return tag("img", src=f"data:{parts[0]};base64,{parts[1]}", alt=name, decoding="async")
+
+
+def _child(child: SessionTree) -> Child:
+    spent = f"{many(child.meta.turns, 'turn')} · {tokens(child.meta.tree_usage)}"
+    took = seconds(child.meta.metrics.get("duration", 0.0))
+    summary = tag(
+        "summary",
+        tag("span", child.meta.prompt_preview or child.folder.name, class_="task"),
+        _pill(child),
+        tag("span", f"{child.folder.name} · {spent} · {took}", class_="meta"),
+    )
+    return element("details", summary, element("div", _agent(child), class_="inside"), class_="agent", id=child.agent)
+
+
+def _mark(mark: Mark) -> Child:
+    record = mark.record
+    kind = {"error": "error", "resume": "resume"}.get(mark.type) or record.get("status", "")
+    said = _told(mark)
+    return tag("p", said, class_=f"mark {kind}") if said else None
+
+
+def _told(mark: Mark) -> str:
+    """What happened, in a sentence."""
+    record = mark.record
+    match mark.type:
+        case "drop":
+            said = f"{many(len(record['ids']), 'message')} left the context: {record['reason']}."
+        case "retry":
+            said = f"Attempt {record['attempt']} failed: {record['reason']}. Waited {seconds(record['wait'])}."
+        case "kernel":
+            lost = f" Lost: {', '.join(record['lost'])}." if record["lost"] else ""
+            said = f"The kernel was restarted: {record['why']}.{lost}"
+        case "error":
+            said = record["reason"]
+        case "resume":
+            said = "The session was resumed here."
+        case "rerun" if not record["same"]:
+            said = "A cell was run again, and gave something else."
+        case "result":
+            said = f"{record['stop_reason']} {record.get('error', '')}".strip()
+        case _:
+            said = ""
+    return said

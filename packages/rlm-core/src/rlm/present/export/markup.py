@@ -1,0 +1,130 @@
+"""HTML by construction: a string is always text, and only what was made here is markup."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import TypeAlias
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexer import Lexer
+from pygments.lexers import get_lexer_by_name
+
+from rlm.text.terminal import plain
+
+FORMATTED = 200_000
+"""Characters of Markdown; a longer text is shown as it is, for its parts would take a hundred times its memory."""
+HIGHLIGHTED = 50_000
+"""Characters of code; longer code is shown as it is, for highlighting is slow."""
+
+_FENCES = {"python": "python", "py": "python", "bash": "bash", "sh": "bash", "json": "json", "diff": "diff"}
+"""What a model calls the languages that are highlighted."""
+_VOID = frozenset({"meta", "img", "br", "rect"})
+_NAME = re.compile(r"[a-z][a-z0-9-]*", re.IGNORECASE)
+
+
+class Html(str):
+    """Markup, not to be escaped again."""
+
+    __slots__ = ()
+
+
+Child: TypeAlias = "str | Iterable[Child] | None"
+"""Text, markup, several of them, or nothing."""
+
+
+def escape(text: str) -> Html:
+    """Text as markup; without what a terminal obeys, too, for it would deceive a reader here no less."""
+    return text if isinstance(text, Html) else Html(html.escape(plain(text)))
+
+
+def pieces(*children: Child) -> Iterator[Html]:
+    """Markup, a piece at a time. Children are asked for when it is their turn, however deeply they are nested."""
+    rest: list[Iterator[Child]] = [iter(children)]
+    while rest:
+        for child in rest[-1]:
+            if isinstance(child, str):
+                yield escape(child)
+            elif child is not None:
+                rest.append(iter(child))
+                break
+        else:
+            rest.pop()
+
+
+def tag(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Html:
+    """An element. In attribute names a trailing `_` is dropped and others become `-`; None and False leave it out."""
+    return Html("".join(pieces(element(name, *children, **attributes))))
+
+
+def element(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Iterator[Child]:
+    """As `tag`, for `pieces`: nothing of it is made before it is written."""
+    written = "".join(_attribute(key, value) for key, value in attributes.items() if value not in (None, False))
+    yield Html(f"<{name}{written}>")
+    if name not in _VOID:
+        yield children
+        yield Html(f"</{name}>")
+
+
+def _attribute(key: str, value: str | float | bool | None) -> str:
+    name = key.removesuffix("_").replace("_", "-")
+    assert _NAME.fullmatch(name), name
+    return f" {name}" if value is True else f' {name}="{escape(str(value))}"'
+
+
+def code(text: str, language: str) -> Html:
+    """A program with its syntax marked by classes."""
+    text = plain(text)
+    if len(text) > HIGHLIGHTED:
+        return escape(text)
+    return Html(highlight(text, _lexer(language), _formatter()).removesuffix("\n"))
+
+
+@cache
+def _lexer(language: str) -> Lexer:
+    return get_lexer_by_name(language, stripnl=False, ensurenl=False)
+
+
+@cache
+def _formatter() -> HtmlFormatter[str]:
+    return HtmlFormatter(nowrap=True)
+
+
+def markdown(text: str) -> Html:
+    """What a model writes: headings, lists, tables and code. Nothing in it is live: no HTML, no link, no picture."""
+    if len(text) > FORMATTED:
+        return tag("pre", text)
+    return Html(_parser().render(plain(text)))
+
+
+@cache
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "highlight": _fence}).enable("table")
+    parser.disable(["html_block", "html_inline", "image"])
+    parser.add_render_rule("link_open", _link_open)
+    parser.add_render_rule("link_close", _link_close)
+    parser.add_render_rule("th_open", _plain_cell)
+    parser.add_render_rule("td_open", _plain_cell)
+    return parser
+
+
+def _fence(text: str, language: str, _attributes: str) -> str:
+    name = _FENCES.get(language)
+    return tag("pre", tag("code", code(text, name) if name else text), class_="code")
+
+
+def _link_open(_self: object, tokens: list[Token], place: int, *_: object) -> str:
+    return f'<span class="link" title="{escape(str(tokens[place].attrGet("href") or ""))}">'
+
+
+def _link_close(*_: object) -> str:
+    return "</span>"
+
+
+def _plain_cell(_self: object, tokens: list[Token], place: int, *_: object) -> str:
+    return f"<{tokens[place].tag}>"  # its alignment is an inline style, which the page's policy refuses

@@ -1,0 +1,124 @@
+"""An agent as a notebook: its cells with their results, what it said in between, and what can be run again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+from rlm.present.export.pictures import saved_pictures, split_uri
+from rlm.present.export.text import write_object
+from rlm.sessions.store import SessionTree
+from rlm.sessions.transcript import Call, Item, Turn, Words, tell
+from rlm.text.clip import clip
+
+OUTPUT = 200_000
+"""Characters of a result."""
+
+_NOTES = re.compile(r"\n?\[context turns: \d+/\d+\]\s*\Z|\A\[no output\]\s*(?=\Z|\[context turns: )")
+_PICTURE = re.compile(r"^\[picture: (?:[^\]\n]*/)?([^\]\n/]+)\](?:\n|\Z)", re.MULTILINE)
+
+Cell = dict[str, Any]
+
+_LANGUAGE = {
+    "name": "python",
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "codemirror_mode": {"name": "ipython", "version": 3},
+    "pygments_lexer": "ipython3",
+    "nbconvert_exporter": "python",
+}
+
+
+def notebook(tree: SessionTree) -> Iterator[str]:
+    """nbformat 4.5."""
+    yield from write_object(_members(tree), indent=1)
+    yield "\n"
+
+
+def _members(tree: SessionTree) -> Iterator[tuple[str, Any]]:
+    meta = tree.meta
+    yield "cells", _cells(tree)
+    yield (
+        "metadata",
+        {
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+            "language_info": _LANGUAGE,
+            "title": meta.prompt_preview,
+            "rlm": {"session": meta.session_id, "agent": tree.agent, "model": meta.model, "status": meta.status},
+        },
+    )
+    yield "nbformat", 4
+    yield "nbformat_minor", 5
+
+
+def _cells(tree: SessionTree) -> Iterator[Cell]:
+    places, runs = count(), count(1)
+    for item in tell(tree.records()):
+        for cell in _item(item, tree):
+            number = {"execution_count": next(runs)} if cell["cell_type"] == "code" else {}
+            yield cell | {"id": f"cell-{next(places)}"} | number
+
+
+def _item(item: Item, tree: SessionTree) -> Iterator[Cell]:
+    match item:
+        case Words(kind="task"):
+            yield _markdown(f"**Task**\n\n{item.text}")
+        case Turn(number=number) if number:
+            if item.text.strip():
+                yield _markdown(item.text)
+            for call in item.calls:
+                yield from _call(call, tree)
+
+
+def _call(call: Call, tree: SessionTree) -> Iterator[Cell]:
+    match call.tool:
+        case "ipython" if call.code:
+            yield _code(call.code, _outputs(call, tree))
+        case "bash" if call.code:
+            yield _code(f"%%bash\n{call.code}", _outputs(call, tree))
+        case _:
+            yield _markdown(f"**{call.tool}**\n\n{_fenced(call.arguments)}\n\n{_fenced(clip(call.content, OUTPUT))}")
+    for name in call.children:
+        child = tree.child(name)
+        if child:
+            yield _markdown(f"*Sub-agent {name}: {child.meta.prompt_preview}*\n\n{child.meta.answer_preview}")
+
+
+def _fenced(text: str) -> str:
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _markdown(text: str) -> Cell:
+    return {"cell_type": "markdown", "metadata": {}, "source": text}
+
+
+def _code(source: str, outputs: list[Cell]) -> Cell:
+    return {"cell_type": "code", "metadata": {}, "source": source, "outputs": outputs, "execution_count": None}
+
+
+def _outputs(call: Call, tree: SessionTree) -> list[Cell]:
+    text = clip(_said_by_the_cell(call.content, tree), OUTPUT)
+    shown: list[Cell] = [{"output_type": "stream", "name": "stdout", "text": text}] if text.strip() else []
+    if call.ok is False:
+        last = text.rstrip().rpartition("\n")[2]
+        name, _, value = last.partition(": ")
+        shown = [{"output_type": "error", "ename": name[:100], "evalue": value, "traceback": text.split("\n")}]
+    return [*shown, *(_display(uri) for _, uri in saved_pictures(call.content, tree.folder))]
+
+
+def _said_by_the_cell(content: str, tree: SessionTree) -> str:
+    """A result without what only the model needs. Pictures follow as such; one that is gone keeps its name."""
+    there = {name for name, _ in saved_pictures(content, tree.folder)}
+    text = _NOTES.sub("", content.replace(f"{tree.folder}/", ""))
+    return _PICTURE.sub(lambda found: "" if found[1] in there else f"[picture: {found[1]}]\n", text).rstrip("\n")
+
+
+def _display(uri: str) -> Cell:
+    parts = split_uri(uri)
+    assert parts is not None
+    return {"output_type": "display_data", "metadata": {}, "data": {parts[0]: parts[1]}}

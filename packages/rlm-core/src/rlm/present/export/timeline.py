@@ -1,0 +1,93 @@
+"""The call tree and the timeline in one: a row per agent, what it did when, and what it spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlm.core.messages import Usage
+from rlm.present.export.markup import Child, Html, element, tag
+from rlm.present.export.timing import Axis, Doing, Span, Times, spans, times
+from rlm.present.humanize import count, seconds
+from rlm.sessions.store import SessionTree
+
+WIDTH = 10_000
+"""Units of the drawing from left to right."""
+NARROWEST = 12
+DEEPEST = 4
+"""Levels that are indented."""
+TICKS = 5
+
+_NAMES = {Doing.MODEL: "model", Doing.TOOL: "cells and commands", Doing.WAIT: "waiting for sub-agents"}
+
+
+def timeline(tree: SessionTree) -> Child:
+    """Who did what when, who waited for whom, where the time and the tokens went."""
+    agents = [(each, times(each)) for each in tree.walk()]
+    axis = Axis(interval for _, told in agents for interval in told.busy)
+    most = max((each.meta.usage.prompt + each.meta.usage.completion for each, _ in agents), default=0)
+    rows = (_row(each, told, axis, most) for each, told in agents)
+    drawn = element("div", _ticks(axis), rows, class_="rows", tabindex=0)
+    card = element("div", _legend(agents, axis), drawn, class_="card")
+    return element("section", tag("h2", "Time and tokens"), card, id="time")
+
+
+def _legend(agents: list[tuple[SessionTree, Times]], axis: Axis) -> Html:
+    totals = {doing: sum(told.total(doing) for _, told in agents) for doing in Doing}
+    usage = sum((each.meta.usage for each, _ in agents), Usage())
+    kinds = (
+        tag("span", tag("i", class_=f"k-{doing}"), f"{_NAMES[doing]} ", tag("b", seconds(total)))
+        for doing, total in totals.items()
+    )
+    paid = f"{count(usage.prompt)} in, {count(usage.cached)} of them cached; {count(usage.completion)} out"
+    idle = f"{seconds(axis.left_out)} in which nothing was done are left out" if axis.left_out >= 1 else None
+    return tag("div", *kinds, tag("span", tag("b", paid)), tag("span", idle) if idle else "", class_="legend")
+
+
+def _ticks(axis: Axis) -> Html:
+    labels = (tag("span", seconds(axis.length * n / (TICKS - 1)) if n else "0") for n in range(TICKS))
+    return tag("div", tag("span"), tag("div", *labels, class_="axis line"), tag("span"), class_="row axes")
+
+
+def _row(tree: SessionTree, told: Times, axis: Axis, most: int) -> Child:
+    depth = min(tree.agent.count("/"), DEEPEST)
+    task = tree.meta.prompt_preview or tree.folder.name
+    dot = tag("span", "●", class_=f"dot {tree.meta.status}")
+    name = tag("a", dot, task, href=f"#{tree.agent}", title=f"{tree.agent}: {task}", class_=f"name d{depth}")
+    drawn = (_bar(span, tree, axis) for span in spans(tree))
+    bars = element("svg", drawn, **_box(20), role="img", aria_label=_said(told))
+    line = element("div", bars, _tokens(tree.meta.usage, most), class_="line")
+    usage = tree.meta.usage
+    spent = f"{count(usage.prompt)} / {count(usage.completion)} · {seconds(told.end - told.start)}"
+    return element("div", name, line, tag("span", spent, class_="spent", title="tokens in / out · time"), class_="row")
+
+
+def _box(height: int) -> dict[str, str]:
+    return {"viewBox": f"0 0 {WIDTH} {height}", "preserveAspectRatio": "none"}
+
+
+def _bar(span: Span, tree: SessionTree, axis: Axis) -> Html:
+    start, end = axis.place(span.start) * WIDTH, axis.place(span.end) * WIDTH
+    top, height = (7, 6) if span.doing is Doing.WAIT else (2, 16)
+    width = max(NARROWEST, end - start)
+    title = tag("title", f"{span.label}: {seconds(span.length)}")
+    shape = Html(f'<rect x="{start:.0f}" y="{top}" width="{width:.0f}" height="{height}" class="s-{span.doing}">')
+    return tag("a", shape, title, Html("</rect>"), href=f"#{tree.agent}:{span.place}", tabindex=-1)
+
+
+def _tokens(usage: Usage, most: int) -> Html:
+    """What it was given, cached or not, and what it wrote, against the agent that spent most."""
+    scale = WIDTH / most if most else 0.0
+    return tag("svg", *_pieces(usage, scale), **_box(3), class_="tokens", aria_hidden="true")
+
+
+def _pieces(usage: Usage, scale: float) -> Iterator[Html]:
+    at = 0.0
+    parts = (("s-model", usage.prompt - usage.cached), ("s-cached", usage.cached), ("s-out", usage.completion))
+    for kind, number in parts:
+        width = max(0, number) * scale
+        yield Html(f'<rect x="{at:.0f}" y="0" width="{width:.0f}" height="3" class="{kind}"></rect>')
+        at += width
+
+
+def _said(told: Times) -> str:
+    return ", ".join(f"{_NAMES[doing]} {seconds(told.total(doing))}" for doing in Doing)

@@ -1,0 +1,155 @@
+"""Where the time of a session went: what each agent did when, and when it waited for others."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rlm.present.humanize import many
+from rlm.sessions import journal
+from rlm.sessions.store import SessionTree
+from rlm.sessions.transcript import Call, Turn, tell
+
+IDLE = 10.0
+"""Seconds. A longer time in which nobody does anything (between two runs) is drawn as this long."""
+
+
+Interval = tuple[float, float]
+
+
+class Doing(StrEnum):
+    MODEL = "model"  # the model answers
+    TOOL = "tool"  # a cell or a command runs
+    WAIT = "wait"  # a cell waits for sub-agents
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Seconds since 1970. `place` is the id of the turn's record, which says where in the page it is told."""
+
+    doing: Doing
+    start: float
+    end: float
+    place: int
+    label: str
+
+    @property
+    def length(self) -> float:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What one agent's spans come to. `busy` is when it did something; idle times of less than IDLE count as busy."""
+
+    totals: Mapping[Doing, float]
+    busy: Sequence[Interval]
+
+    def total(self, doing: Doing) -> float:
+        """Seconds, without those that a cell spent waiting for sub-agents if `doing` is TOOL."""
+        return self.totals.get(doing, 0.0)
+
+    @property
+    def start(self) -> float:
+        return self.busy[0][0] if self.busy else 0.0
+
+    @property
+    def end(self) -> float:
+        return max((end for _, end in self.busy), default=0.0)
+
+
+def spans(tree: SessionTree) -> Iterator[Span]:
+    """What an agent did, turn by turn."""
+    for item in tell(tree.records()):
+        if isinstance(item, Turn):
+            yield from _turn(item, tree)
+
+
+def times(tree: SessionTree) -> Times:
+    totals = dict.fromkeys(Doing, 0.0)
+    busy: list[Interval] = []
+    for span in spans(tree):
+        totals[span.doing] += span.length
+        if busy and busy[-1][0] <= span.start <= busy[-1][1] + IDLE:
+            busy[-1] = (busy[-1][0], max(busy[-1][1], span.end))
+        else:
+            busy.append((span.start, span.end))
+    return Times(totals, merged(busy, IDLE))
+
+
+def _turn(turn: Turn, tree: SessionTree) -> Iterable[Span]:
+    yield Span(Doing.MODEL, turn.started, turn.ended, turn.id, f"turn {turn.number}" if turn.number else "summary")
+    for call in turn.calls:
+        yield from _call(call, turn, tree)
+
+
+def _call(call: Call, turn: Turn, tree: SessionTree) -> Iterable[Span]:
+    """The call, cut where it waits."""
+    if call.started is None or call.ended is None:
+        return
+    at = call.started
+    for start, end in _waits(call, tree):
+        if start > at:
+            yield Span(Doing.TOOL, at, start, turn.id, call.tool)
+        yield Span(Doing.WAIT, start, end, turn.id, f"waits for {many(len(call.children), 'sub-agent')}")
+        at = end
+    if call.ended > at:
+        yield Span(Doing.TOOL, at, call.ended, turn.id, call.tool)
+
+
+def _waits(call: Call, tree: SessionTree) -> list[Interval]:
+    assert call.started is not None
+    assert call.ended is not None
+    lives = (life for name in call.children if (child := tree.child(name)) and (life := _life(child)))
+    clipped = ((max(start, call.started), min(end, call.ended)) for start, end in lives)
+    return merged((start, end) for start, end in clipped if start < end)
+
+
+def _life(tree: SessionTree) -> Interval | None:
+    ends = journal.ends(tree.folder)
+    return (ends[0]["ts"], ends[1]["ts"]) if ends else None
+
+
+def merged(intervals: Iterable[Interval], gap: float = 0.0) -> list[Interval]:
+    """The same time, as few intervals, in order. Those that are no more than `gap` apart become one."""
+    whole: list[Interval] = []
+    for start, end in sorted(intervals):
+        if whole and start <= whole[-1][1] + gap:
+            whole[-1] = (whole[-1][0], max(end, whole[-1][1]))
+        else:
+            whole.append((start, end))
+    return whole
+
+
+class Axis:
+    """Places times on a line from 0 to 1. Long idle times are shortened."""
+
+    def __init__(self, busy: Iterable[Interval]) -> None:
+        busy = merged(busy, IDLE)
+        self._knots = _knots(busy)
+        self.length = self._knots[-1][1]
+        """Seconds that are drawn."""
+        self.left_out = (busy[-1][1] - busy[0][0] if busy else 0.0) - self.length
+        """Seconds that are not."""
+
+    def place(self, time: float) -> float:
+        number = min(bisect_left(self._knots, (time, 0.0), lo=1), len(self._knots) - 1)
+        (at, drawn), (next_at, next_drawn) = self._knots[number - 1], self._knots[number]
+        share = (time - at) / (next_at - at) if next_at > at else 0.0
+        return (drawn + min(1.0, share) * (next_drawn - drawn)) / (self.length or 1.0)
+
+
+def _knots(busy: Sequence[Interval]) -> list[Interval]:
+    """Times and where on the line they are, in seconds; straight in between."""
+    if not busy:
+        return [(0.0, 0.0), (0.0, 0.0)]
+    knots, drawn = [(busy[0][0], 0.0)], 0.0
+    for (start, end), after in zip(busy, [*busy[1:], None], strict=True):
+        drawn += end - start
+        knots.append((end, drawn))
+        if after is not None:
+            drawn += min(after[0] - end, IDLE)
+            knots.append((after[0], drawn))
+    return knots

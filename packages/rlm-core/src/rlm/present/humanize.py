@@ -1,0 +1,45 @@
+"""Numbers and times, short and for people."""
+
+from __future__ import annotations
+
+from rlm.core.messages import Usage
+
+
+def count(number: int) -> str:
+    """`950`, `1.2k`, `84k`, `1.2M`."""
+    for unit, size in (("M", 1_000_000), ("k", 1_000)):
+        if number >= size * 0.9995:
+            scaled = number / size
+            return f"{scaled:.1f}".removesuffix(".0") + unit if scaled < 9.95 else f"{scaled:.0f}{unit}"
+    return str(number)
+
+
+def many(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def seconds(duration: float) -> str:
+    """`20 ms`, `0.4 s`, `12 s`, `1m 04s`, `2h 05m`."""
+    whole = round(duration)
+    if duration < 0.095:
+        return f"{duration * 1000:.0f} ms"
+    if whole < 60:
+        return f"{duration:.1f} s" if duration < 9.95 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02}m"
+
+
+def ago(duration: float) -> str:
+    """`now`, `5 min`, `3 h`, `12 d`: how long ago something was."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if duration >= size:
+            return f"{duration // size:.0f} {unit}"
+    return "now"
+
+
+def tokens(usage: Usage, *, cached: bool = False) -> str:
+    """`84k in (71k cached) / 6k out`."""
+    about = "~" if usage.estimated else ""
+    aside = f" ({count(usage.cached)} cached)" if cached and usage.cached else ""
+    return f"{about}{count(usage.prompt)} in{aside} / {about}{count(usage.completion)} out"

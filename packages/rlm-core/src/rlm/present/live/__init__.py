@@ -1,0 +1,120 @@
+"""What a user sees on stderr while a run goes on: a line per cell and agent, and on a terminal the live tree.
+
+Records are folded into the tree as it looks now (`tree`); `lines` and `frame` say how it reads, `writer` puts it there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import TextIO
+
+from rlm.core.messages import Usage
+from rlm.present.live import lines
+from rlm.present.live.frame import frame
+from rlm.present.live.row import Row
+from rlm.present.live.tree import ROOT, Tree, fold
+from rlm.present.live.writer import Writer
+from rlm.sessions.records import Record
+from rlm.text.styled import Span, Style
+
+__all__ = ["Screen", "open_screen"]
+
+SILENCE = 4.0
+"""Seconds. An agent waits for 25 before it says so, and whoever watches shall hear something every 30."""
+
+
+class Screen:
+    """Shows one run. Every method returns at once, whatever becomes of the stream."""
+
+    def __init__(self, writer: Writer, *, quiet: bool, live: bool, silence: float) -> None:
+        """`live`: what moves says that the run waits. Else a line does, after so many seconds of `silence`."""
+        self._writer = writer
+        self._quiet = quiet
+        self._live = live
+        self._silence = silence
+        self._said = 0.0
+        self._tree = Tree()
+
+    def __call__(self, record: Record) -> None:
+        """Take in a record of any agent of the tree, as `--json` prints it.
+
+        The last one of the root returns when the live tree is gone: the terminal is then free for the answer.
+        """
+        now = time.monotonic()
+        row = lines.told(self._tree, record, now)
+        self._tree = fold(self._tree, record, now)
+        waits = record["type"] == "waiting"  # of many agents that wait, one says so
+        if row is not None and not (waits and (self._live or now < self._said + self._silence)):
+            self._said = now
+            self._say(row, error=record["type"] == "error")
+        if not self._quiet:
+            self._writer.show(partial(frame, self._tree))
+        if record["type"] == "result" and record.get("agent", ROOT) == ROOT:
+            self._writer.flush()
+
+    def header(
+        self,
+        *,
+        model: str,
+        cwd: str | Path,
+        tools: Sequence[str],
+        session_id: str = "",
+        sandbox: str = "off",
+        recorded: bool = False,
+    ) -> None:
+        """What runs, where, with which hands, and how far it is boxed in. `recorded`: no model is asked."""
+        self._say(
+            lines.header(
+                model=model,
+                cwd=str(cwd),
+                tools=tools,
+                session_id=session_id,
+                sandbox=sandbox,
+                recorded=recorded,
+            )
+        )
+
+    def footer(self, *, turns: int, agents: int, usage: Usage, session_id: str = "", stop: str = "") -> None:
+        """What it came to. `session_id` is what a user shall type to resume it, empty if that cannot be."""
+        self._say(lines.footer(turns=turns, agents=agents, usage=usage, session_id=session_id, stop=stop))
+
+    def note(self, text: str) -> None:
+        """One line of rlm's own."""
+        self._say(Row((Span(text, Style.DIM),)))
+
+    def _say(self, row: Row, *, error: bool = False) -> None:
+        if error or not self._quiet:
+            self._writer.say(row)
+
+
+@contextmanager
+def open_screen(
+    stream: TextIO | None,
+    *,
+    quiet: bool,
+    color: str,
+    width: int | None = None,
+    live: bool = True,
+    silence: float = SILENCE,
+) -> Iterator[Screen]:
+    """The screen on `stream`, for one run. What moves is gone when it is left, and all is written.
+
+    Args:
+        stream: None, closed or full: nothing is shown.
+        quiet: nothing but errors.
+        color: `auto` (on a terminal), `always` or `never`.
+        width: columns, instead of the terminal's own, or of 100 where there is no terminal.
+        live: False for lines alone on a terminal too, for something else writes to it meanwhile.
+        silence: seconds after which a line says that an agent still waits.
+    """
+    stream = StringIO() if stream is None else stream
+    terminal = not stream.closed and stream.isatty()
+    colored = color == "always" or (color == "auto" and terminal)
+    live = live and terminal and not quiet
+    with Writer(stream, color=colored, live=live, width=width) as writer:
+        yield Screen(writer, quiet=quiet, live=live, silence=silence)

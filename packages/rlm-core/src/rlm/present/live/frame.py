@@ -1,0 +1,131 @@
+"""The frame at the bottom of a terminal: the agents at work as a tree, above them what arrives. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from rlm.present.humanize import many, seconds
+from rlm.present.live.labels import first_line, short, spent
+from rlm.present.live.row import Row, clean
+from rlm.present.live.tree import ROOT, AgentNow, State, Tree
+from rlm.text.styled import Span, Style, columns, pad, wrap
+
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+STEPS = 4
+"""Steps of the spinner in a second."""
+RECENT = 3
+"""Lines of what arrives."""
+
+FULL, NARROW = 95, 64
+"""Columns from which on a row tells everything, or more than the activity and the time."""
+
+Families = Mapping[str, Sequence[AgentNow]]
+"""The children of each agent."""
+
+
+def frame(tree: Tree, now: float, width: int, height: int) -> list[Row]:
+    """At most two thirds of the screen: the rest is for what was said."""
+    root = tree.agents.get(ROOT)
+    if root is None:
+        return []
+    most = max(1, height * 2 // 3)
+    room = max(1, most - 1)  # one is for what is not shown
+    recent = _recent(root.recent, width, min(RECENT, room - 1))
+    chosen = _chosen(tree, room - len(recent))
+    branches = [("", root), *_branches(_families(chosen), ROOT, "")]
+    left = max(columns(guide + _name(agent)) for guide, agent in branches)
+    rows = [
+        Row(
+            (*_start(agent, guide, left, now), *_task(agent, width), *_activity(agent, now)),
+            _numbers(agent, now, width),
+        )
+        for guide, agent in branches
+    ]
+    return [*recent, *rows, *_rest(tree, len(tree.agents) - len(chosen))][:most]
+
+
+# ---- which agents, and where
+
+
+def _chosen(tree: Tree, room: int) -> list[AgentNow]:
+    """The agents that fit, parents first: those at work before those that wait, each with its ancestors."""
+    chosen = {ROOT}
+    for agent in sorted(tree.agents.values(), key=lambda agent: agent.state is State.WAITING):
+        lineage = {path for path in _lineage(agent.path) if path in tree.agents} - chosen
+        if len(chosen) + len(lineage) <= room:
+            chosen |= lineage
+    return [agent for path, agent in tree.agents.items() if path in chosen]
+
+
+def _lineage(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def _families(agents: Sequence[AgentNow]) -> Families:
+    families: dict[str, list[AgentNow]] = defaultdict(list)
+    for agent in agents:
+        families[agent.path.rpartition("/")[0]].append(agent)
+    return families
+
+
+def _branches(families: Families, path: str, indent: str) -> Iterator[tuple[str, AgentNow]]:
+    """The agents below `path`, each with the lines that lead to it."""
+    children = families.get(path, ())
+    for child in children:
+        last = child is children[-1]
+        yield indent + ("└ " if last else "├ "), child
+        yield from _branches(families, child.path, indent + ("  " if last else "│ "))
+
+
+# ---- how they look
+
+
+def _name(agent: AgentNow) -> str:
+    return short(agent.path).rpartition("/")[2] or "root"
+
+
+def _start(agent: AgentNow, guide: str, left: int, now: float) -> tuple[Span, ...]:
+    """A sign of life at the root, and the place in the tree: `left` columns of it."""
+    sign = SPINNER[int(now * STEPS) % len(SPINNER)] if agent.path == ROOT else " "
+    name = pad(_name(agent), left - columns(guide))
+    return (Span(f"  {sign} ", Style.CYAN), Span(guide, Style.DIM), Span(f"{name}  ", Style.CYAN))
+
+
+def _task(agent: AgentNow, width: int) -> tuple[Span, ...]:
+    """What a child was asked to do. The root's task is what the user has just typed."""
+    room = 28 if width >= FULL else 16
+    return () if agent.path == ROOT or width < NARROW else (Span(f"{pad(clean(agent.task), room)}  "),)
+
+
+def _activity(agent: AgentNow, now: float) -> tuple[Span, ...]:
+    match agent.state:
+        case State.WAITING:
+            return (Span(f"waiting for {many(agent.children, 'agent')}", Style.DIM),)
+        case State.RUNNING:
+            return (Span(f"{agent.tool}  ", Style.DIM), Span(agent.cell))
+        case State.RETRYING:
+            wait = f"retry in {seconds(agent.until - now)}" if now < agent.until else "trying again"
+            return (Span(f"{wait}: {first_line(agent.problem)}", Style.YELLOW),)
+        case _:
+            return (Span("thinking", Style.DIM),)
+
+
+def _numbers(agent: AgentNow, now: float, width: int) -> tuple[Span, ...]:
+    """What fits of turns, tokens and time."""
+    amount = spent(len(agent.turns), agent.usage if width >= FULL else None) if width >= NARROW else ""
+    return (Span(f"{amount}{seconds(max(0, now - agent.since)):>9}", Style.DIM),)
+
+
+def _recent(text: str, width: int, lines: int) -> list[Row]:
+    """The last lines of what arrives, wrapped."""
+    wrapped = [piece for line in text.splitlines()[-lines:] for piece in wrap(clean(line), width - 4)]
+    return [Row((Span(f"    {piece}", Style.DIM),)) for piece in wrapped[-lines:]] if lines > 0 else []
+
+
+def _rest(tree: Tree, hidden: int) -> list[Row]:
+    parts = [f"{hidden} more"] if hidden else []
+    parts += [f"{number} {state}" for state, number in tree.ended.items()]
+    return [Row((Span(f"    + {' · '.join(parts)}", Style.DIM),))] if parts else []

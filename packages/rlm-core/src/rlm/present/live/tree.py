@@ -1,0 +1,162 @@
+"""The tree of agents as it looks now: a fold over the records of a run. Pure; times are handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from rlm.core.budget import Stop
+from rlm.core.messages import Usage
+from rlm.present.live.labels import first_line, gist, last_line
+from rlm.sessions.records import Record, usage_read
+
+ROOT = "root"
+
+_RECENT = 2_000
+"""Characters of what arrives that are kept to be shown."""
+
+
+class State(StrEnum):
+    """What an agent is at. The last four are ends."""
+
+    THINKING = "thinking"
+    RETRYING = "retrying"
+    RUNNING = "running"
+    WAITING = "waiting"
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_ENDS = {"done": State.DONE, "limit": State.STOPPED, "error": State.FAILED, "cancelled": State.CANCELLED}
+
+
+@dataclass(frozen=True, slots=True)
+class AgentNow:
+    """One agent at this moment. `since` is when it started, in the seconds that the fold is given."""
+
+    path: str
+    task: str = ""
+    since: float = 0.0
+    doing: State = State.THINKING
+    turns: tuple[int, ...] = ()
+    """The record id of each turn's assistant message."""
+    usage: Usage = field(default_factory=Usage)
+    tool: str = ""
+    cell: str = ""
+    """What the running call does, in a line."""
+    problem: str = ""
+    """What the last failed call, or request, had to say."""
+    until: float = 0.0
+    """When the request will be tried again."""
+    children: int = 0
+    recent: str = ""
+    """The end of what arrives: the model's text, or what the running call prints. The root's only."""
+
+    @property
+    def state(self) -> State:
+        """Whoever has children at work waits for them, whatever its cell does besides."""
+        return State.WAITING if self.children else self.doing
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The agents that have not ended, parents before children, and how many ended how."""
+
+    agents: Mapping[str, AgentNow] = field(default_factory=dict)
+    ended: Mapping[State, int] = field(default_factory=dict)
+
+    def agent(self, path: str) -> AgentNow:
+        """As it is known; a stranger has done nothing yet."""
+        return self.agents.get(path) or AgentNow(path)
+
+
+def stop_state(stop: str) -> State:
+    return _ENDS[Stop(stop).status]
+
+
+def fold(tree: Tree, record: Record, now: float) -> Tree:
+    """The tree after `record`, which arrived at `now` (seconds, of any clock that does not jump)."""
+    path = record.get("agent", ROOT)
+    match record["type"]:
+        case "agent_start":
+            return _with_child(tree, path, record, now)
+        case "agent_end":
+            return _without_child(tree, path, record)
+        case "result" if path == ROOT:
+            return Tree()
+        case "delta" | "cell_output" if path != ROOT:
+            return tree
+        case _:
+            return _put(tree, _after(_known(tree, path, now), record, now))
+
+
+def _known(tree: Tree, path: str, now: float) -> AgentNow:
+    """An agent that was not heard of starts now."""
+    return tree.agents.get(path) or AgentNow(path, since=now)
+
+
+def _put(tree: Tree, *agents: AgentNow) -> Tree:
+    return replace(tree, agents={**tree.agents, **{agent.path: agent for agent in agents}})
+
+
+def _with_child(tree: Tree, path: str, record: Record, now: float) -> Tree:
+    parent = _known(tree, path, now)
+    child = AgentNow(f"{path}/{record['folder']}", first_line(record["prompt"]), now)
+    return _put(tree, replace(parent, children=parent.children + 1), child)
+
+
+def _without_child(tree: Tree, path: str, record: Record) -> Tree:
+    gone = f"{path}/{record['folder']}"
+    state = stop_state(record["stop"])
+    left = {name: agent for name, agent in tree.agents.items() if name != gone and not name.startswith(f"{gone}/")}
+    if path in left and gone in tree.agents:
+        left[path] = replace(left[path], children=left[path].children - 1)
+    return Tree(left, {**tree.ended, state: tree.ended.get(state, 0) + 1})
+
+
+def _after(agent: AgentNow, record: Record, now: float) -> AgentNow:
+    match record["type"]:
+        case "message":
+            return _heard(agent, record)
+        case "retry":
+            return replace(agent, doing=State.RETRYING, problem=record["reason"], until=now + record["wait"], recent="")
+        case "delta":
+            return replace(agent, doing=State.THINKING, recent=_more(agent, record))
+        case _:
+            return _worked(agent, record)
+
+
+def _worked(agent: AgentNow, record: Record) -> AgentNow:
+    match record["type"]:
+        case "cell_start":
+            tool, cell = record["tool"], gist(record["arguments"])
+            return replace(agent, doing=State.RUNNING, tool=tool, cell=cell, recent="")
+        case "cell_output":
+            return replace(agent, recent=_more(agent, record))
+        case "cell_end":
+            return replace(agent, doing=State.THINKING, tool="", cell="", problem="", recent="")
+        case _:
+            return agent
+
+
+def _more(agent: AgentNow, record: Record) -> str:
+    text: str = record["text"]
+    return (agent.recent + text[-_RECENT:])[-_RECENT:]
+
+
+def _heard(agent: AgentNow, record: Record) -> AgentNow:
+    message = record["message"]
+    match message["role"]:
+        case "assistant":
+            turns = agent.turns if record.get("aside") else (*agent.turns, record["id"])
+            usage = agent.usage + usage_read(record.get("usage") or {})
+            return replace(agent, doing=State.THINKING, turns=turns, usage=usage, problem="", recent="")
+        case "tool" if not record["ok"] and not record.get("anew"):
+            return replace(agent, problem=last_line(message["content"]))
+        case "user" if not agent.task and "kind" not in record and isinstance(message["content"], str):
+            return replace(agent, task=first_line(message["content"]))
+        case _:
+            return agent

@@ -1,0 +1,175 @@
+"""Puts rows on a stream from a thread of its own, so that a terminal that stands still holds nobody up.
+
+On a terminal the last lines are a frame that is painted over; what is said scrolls away above it. Nothing is switched
+on that would have to be switched off: a run that is killed leaves a few lines of text and no broken terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self, TextIO
+
+from rlm.present.live.row import Row, fit, measure, paint
+
+Frame = Callable[[float, int, int], Sequence[Row]]
+"""The rows that a screen shall show at a time (`time.monotonic()`), given its width and height."""
+
+PERIOD = 1 / 8
+"""Seconds between two paintings of a frame."""
+TICK = 1 / 4
+"""Seconds after which a frame is painted anew though nothing happened: clocks go on."""
+PATIENCE = 1.0
+"""Seconds that whoever waits for the stream gives it."""
+BACKLOG = 10_000
+"""Rows that are kept for a stream that does not take them; the oldest go."""
+WIDTH, HEIGHT = 100, 24
+"""Columns and lines of a stream that has none."""
+WIDEST = 120
+"""Columns of a line that stays: a right edge further away is hard to follow."""
+
+
+class Writer:
+    """The one owner of the stream while it is entered."""
+
+    def __init__(self, stream: TextIO, *, color: bool, live: bool = False, width: int | None = None) -> None:
+        """`live` is for a terminal; without it there are only lines. `width`: instead of the stream's own."""
+        self._stream = stream
+        self._color = color
+        self._width = width
+        self._live = live
+        self._frame: Frame = _nothing
+        self._shown: list[str] = []  # the frame as it stands on the screen
+        self._extent: list[int] = []  # and the columns of each of its rows
+        self._broken = False
+        self._rows: deque[Row] = deque(maxlen=BACKLOG)
+        self._asked = self._painted = 0  # how often something changed, and how much of that is on the screen
+        self._closing = False
+        self._changed = threading.Condition()
+        self._hurry = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rlm-screen", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._hurry.set()
+        self._thread.join(PATIENCE)
+
+    def say(self, row: Row) -> None:
+        self._rows.append(row)
+        self._touch()
+
+    def show(self, frame: Frame) -> None:
+        """From now on this is the frame."""
+        if self._live:
+            self._frame = frame
+            self._touch()
+
+    def _touch(self) -> None:
+        with self._changed:
+            self._asked += 1
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Wait until everything is on the screen, but not for ever."""
+        self._hurry.set()
+        with self._changed:
+            self._asked += 1
+            goal = self._asked
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._painted >= goal, PATIENCE)
+
+    # ---- in the thread
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            with self._changed:
+                self._changed.wait_for(self._must_paint, TICK if self._shown else None)
+                closing, goal = self._closing, self._asked
+            self._paint(_nothing if closing else self._frame)
+            with self._changed:
+                self._painted = goal
+                self._changed.notify_all()
+            if self._live and not closing:
+                self._hurry.wait(PERIOD)
+                self._hurry.clear()
+
+    def _must_paint(self) -> bool:
+        return self._closing or self._asked > self._painted
+
+    def _paint(self, frame: Frame) -> None:
+        width, height = self._size()
+        said = [self._rows.popleft() for _ in range(len(self._rows))]
+        lines = [paint(fit(row, min(width - 1, WIDEST)), color=self._color) for row in said]
+        # A row that fills the last column leaves the cursor between two lines: one column stays free.
+        rows = [fit(row, width - 1, crop=True) for row in frame(time.monotonic(), width - 1, height)]
+        shown = [paint(row, color=self._color) for row in rows]
+        if lines or shown != self._shown:
+            self._write(self._back(width, wipe=bool(lines) or len(shown) < len(self._shown)) + _joined(lines, shown))
+        self._shown, self._extent = shown, [measure(row.spans) for row in rows]
+
+    def _back(self, width: int, *, wipe: bool) -> str:
+        """Move to where the frame begins. Its rows may have been wrapped since: a terminal can become narrower."""
+        if not self._extent:
+            return ""
+        heights = [max(1, -(-extent // width)) for extent in self._extent]
+        above = sum(heights[:-1])
+        return "\r" + (f"\x1b[{above}A" if above else "") + ("\x1b[J" if wipe or max(heights) > 1 else "")
+
+    def _size(self) -> tuple[int, int]:
+        try:
+            width, height = os.get_terminal_size(self._stream.fileno())
+        except (OSError, ValueError):
+            width, height = WIDTH + 1, HEIGHT
+        return self._width or width or WIDTH, height or HEIGHT
+
+    def _write(self, text: str) -> None:
+        """A stream that is closed or full is left alone from then on."""
+        if self._broken:
+            return
+        try:
+            descriptor = _descriptor(self._stream)
+            if descriptor is None:
+                self._stream.write(text)
+            else:
+                _write_all(descriptor, text.encode(self._stream.encoding or "utf-8", "replace"))
+        except (OSError, ValueError):
+            self._broken = True
+
+
+def _nothing(_now: float, _width: int, _height: int) -> Sequence[Row]:
+    return ()
+
+
+def _joined(lines: list[str], shown: list[str]) -> str:
+    said = "".join(f"{line}\n" for line in lines)
+    return said + ("\n".join(f"\x1b[2K{row}" for row in shown) + "\r" if shown else "")
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    """Written to directly: a thread that hangs in a buffer would keep the interpreter from ending."""
+    try:
+        return stream.fileno()
+    except OSError:
+        return None
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:  # somebody who shares the terminal made it so
+            select.select([], [descriptor], [])

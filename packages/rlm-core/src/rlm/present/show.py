@@ -1,0 +1,295 @@
+"""Sessions in a terminal: `rlm ls` and `rlm show`. Every foreign text passes `rlm.text.terminal.plain` here.
+
+A line is written as soon as it is known, so that a session of any length is shown in the memory of one turn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from rlm.present.humanize import ago, count, many, seconds, tokens
+from rlm.sessions.meta import Meta
+from rlm.sessions.records import Record
+from rlm.sessions.store import Listed, SessionTree
+from rlm.sessions.transcript import Call, Item, Mark, Turn, Words, tell
+from rlm.text.highlight import highlighted
+from rlm.text.styled import Canvas, Span, Style, clip, columns
+from rlm.text.terminal import plain
+
+LINES = 24
+"""Of an output, unless all of it is asked for."""
+LONGEST = 2_000
+"""Characters of a line of an output, unless all of it is asked for."""
+
+_STATUS = {
+    "done": Style.GREEN,
+    "running": Style.CYAN,
+    "limit": Style.YELLOW,
+    "cancelled": Style.YELLOW,
+    "error": Style.RED,
+    "lost": Style.RED,
+}
+LANGUAGES = {"ipython": "python", "bash": "bash"}
+
+
+# ---- rlm ls
+
+
+def listed_wire(listed: Listed) -> Record:
+    """A session as `rlm ls --json` prints it: its meta.json with a true status, where it is, and whose."""
+    return listed.meta.wire() | {"folder": str(listed.folder), "foreign": listed.foreign}
+
+
+_COLUMNS = ("id", "age", "status", "turns", "agents", "tokens", "folder", "task")
+_TO_THE_RIGHT = ("turns", "agents", "tokens")
+_GAP = "  "
+_LEAST = 16
+"""Columns for the task. What is the first to go where the terminal is too narrow for that:"""
+_FIRST_TO_GO = ("folder", "agents", "tokens", "turns")
+
+
+def show_list(sessions: Sequence[Listed], canvas: Canvas, now: float | None = None) -> None:
+    """A table, newest first as they come. What is short is shown whole; the task gets what is left."""
+    now = time.time() if now is None else now
+    titles = {title: Span(title, Style.DIM) for title in _COLUMNS}
+    rows = [titles, *(_row(listed, now) for listed in sessions)]
+    widths = _fitted({title: max(columns(row[title].text) for row in rows) for title in _COLUMNS}, canvas.width)
+    for row in rows:
+        canvas.put_line(_cell(row[title], width, title) for title, width in widths.items())
+
+
+def _fitted(widths: dict[str, int], whole: int) -> dict[str, int]:
+    """The columns of the table, no wider than `whole` if that can be."""
+
+    def left() -> int:
+        return whole - sum(widths.values()) - len(_GAP) * len(widths)
+
+    del widths["task"]
+    widths["folder"] = min(widths["folder"], 30, max(_LEAST // 2, (left() + widths["folder"]) // 3))
+    for title in _FIRST_TO_GO:
+        if left() < _LEAST:
+            del widths[title]
+    return widths | {"task": max(left(), _LEAST)}
+
+
+def _cell(span: Span, width: int, title: str) -> Span:
+    text = clip(span.text, width)
+    blanks = " " * (width - columns(text))
+    return Span((blanks + text if title in _TO_THE_RIGHT else text + blanks) + _GAP, span.style)
+
+
+def _row(listed: Listed, now: float) -> dict[str, Span]:
+    meta = listed.meta
+    return {
+        "id": Span(listed.folder.name),
+        "age": Span(ago(now - meta.updated_time)),
+        "status": _status(meta, foreign=listed.foreign),
+        "turns": Span(str(meta.turns)),
+        "agents": Span(f"{meta.metrics.get('agents', 1):.0f}"),
+        "tokens": Span(count(meta.tree_usage.prompt + meta.tree_usage.completion)),
+        "folder": _line(meta.cwd),
+        "task": _line(meta.prompt_preview),
+    }
+
+
+def _status(meta: Meta, *, foreign: bool = False) -> Span:
+    reason = f" ({meta.stop_reason})" if meta.status == "limit" else ""
+    return _line(("foreign, " if foreign else "") + meta.status + reason, _STATUS.get(meta.status, Style.PLAIN))
+
+
+def _line(text: str, style: Style = Style.PLAIN) -> Span:
+    return Span(" ".join(plain(text).split()), style)
+
+
+# ---- rlm show
+
+_NO_EDGE = Span("")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some lines behind an edge."""
+
+    spans: Sequence[Span]
+    edge: Span = _NO_EDGE
+
+
+@dataclass(frozen=True, slots=True)
+class Inset:
+    """Blocks, all of them behind an edge."""
+
+    blocks: Iterable[Block | Inset]
+    edge: Span
+
+
+def show_tree(tree: SessionTree, canvas: Canvas, *, whole: bool = False) -> None:
+    """The session and all below it, each agent under the call that started it. `whole`: outputs are not cut."""
+    canvas.put(_head(tree))
+    draw(Shown(LINES if not whole else None, color=canvas.color).agent(tree), canvas)
+
+
+def draw(blocks: Iterable[Block | Inset], canvas: Canvas, edge: Sequence[Span] = ()) -> None:
+    """Write the blocks. Agents are nested as deeply as they called each other, so this keeps a stack of its own."""
+    rest = [(iter(blocks), tuple(edge))]
+    while rest:
+        blocks, edges = rest[-1]
+        each = next(blocks, None)
+        if each is None:
+            rest.pop()
+        elif isinstance(each, Inset):
+            rest.append((iter(each.blocks), (*edges, each.edge)))
+        else:
+            canvas.put(each.spans, (*edges, each.edge))
+
+
+def _head(tree: SessionTree) -> list[Span]:
+    meta = tree.meta
+    agents = f"{meta.metrics.get('agents', 1):.0f} agents · " if tree.children else ""
+    spent = f"{many(meta.turns, 'turn')} · {agents}{tokens(meta.tree_usage, cached=True)}"
+    took = seconds(meta.metrics.get("duration", 0.0))
+    first = [Span(tree.folder.name, Style.BOLD), Span("  "), _status(meta), Span("  "), _line(meta.model)]
+    where = [] if meta.depth else [Span("\n"), Span(plain(str(tree.folder)), Style.DIM)]
+    return [*first, Span(f"  {spent} · {took}"), *where]
+
+
+class Shown:
+    """How a tree is drawn: outputs are cut to `lines`, or not at all; code is highlighted where there is `color`."""
+
+    def __init__(self, lines: int | None, *, color: bool) -> None:
+        self._lines = lines
+        self._color = color
+
+    def agent(self, tree: SessionTree) -> Iterator[Block | Inset]:
+        placed: set[str] = set()
+        records = tree.records()
+        for item in tell(records):
+            yield from self.item(item, tree)
+            if isinstance(item, Turn):
+                placed.update(name for call in item.calls for name in call.children)
+        for child in tree.children:
+            if child.folder.name not in placed:
+                yield self._child(child)
+        if not records.whole:
+            yield Block([Span("Some of this journal cannot be read.", Style.RED)])
+
+    def item(self, item: Item, tree: SessionTree) -> Iterator[Block | Inset]:
+        match item:
+            case Turn():
+                yield from self._turn(item, tree)
+            case Words(kind="system") if tree.meta.depth:
+                pass  # much like its parent's
+            case Words(kind="system"):
+                yield Block([Span(f"\nsystem prompt, {count(len(item.text))} characters", Style.DIM)])
+            case Words():
+                who = {"task": "user", "note": "rlm"}.get(item.kind, f"rlm, {plain(item.kind)}")
+                pictures = f"  {many(len(item.pictures), 'picture')}" if item.pictures else ""
+                yield Block([Span(f"\n{who}", Style.BOLD_BLUE), Span(pictures, Style.DIM)])
+                if item.text.strip():
+                    yield self.text(item.text)
+            case Mark(type="result") if tree.meta.depth and not item.record.get("error"):
+                pass  # its head says so
+            case Mark():
+                yield from _mark(item)
+
+    def _turn(self, turn: Turn, tree: SessionTree) -> Iterator[Block | Inset]:
+        name = f"turn {turn.number}" if turn.number else "summary call"
+        took = seconds(turn.ended - turn.started) if turn.ended > turn.started else ""
+        yield Block([Span(f"\n{name}", Style.BOLD), Span(f"  {tokens(turn.usage)}  {took}", Style.DIM)])
+        if turn.text.strip():
+            yield Block([Span(plain(turn.text.strip()))])
+        for call in turn.calls:
+            yield from self._call(call, tree)
+
+    def _call(self, call: Call, tree: SessionTree) -> Iterator[Block | Inset]:
+        yield Block(_call_head(call))
+        yield Block(_code(call, color=self._color), Span("│ ", Style.CYAN))
+        for name in call.children:
+            child = tree.child(name)
+            yield self._child(child) if child else Block([Span(f"  {plain(name)} is gone", Style.DIM)])
+        if call.content.strip():
+            style = Style.RED if call.ok is False else Style.PLAIN
+            yield self.text(call.content.rstrip(), style, Span("  "))
+
+    def _child(self, child: SessionTree) -> Inset:
+        return Inset(chain([Block(_head(child))], self.agent(child)), Span("  │ ", Style.MAGENTA))
+
+    def text(self, text: str, style: Style = Style.PLAIN, edge: Span = _NO_EDGE) -> Block:
+        """Head and tail of a long text, and of a long line."""
+        if self._lines is None:
+            return Block([Span(plain(text), style)], edge)
+        return Block([*_shortened(text, self._lines, style)], edge)
+
+
+def _shortened(text: str, most: int, style: Style) -> Iterator[Span]:
+    half = most // 2
+    missing = text.count("\n") + 1 - most
+    if missing <= 0:
+        yield from _all_lines(text.split("\n"), style)
+        return
+    yield from _all_lines(text.split("\n", half)[:half], style)
+    yield Span(f"\n… {many(missing, 'line')} more …\n", Style.DIM_ITALIC)
+    yield from _all_lines(text.rsplit("\n", half)[-half:], style)
+
+
+def _all_lines(lines: list[str], style: Style) -> Iterator[Span]:
+    for number, line in enumerate(lines):
+        before = "\n" if number else ""
+        missing = len(line) - LONGEST
+        if missing <= 0:
+            yield Span(before + plain(line), style)
+            continue
+        yield Span(before + plain(line[: LONGEST // 2]), style)
+        yield Span(f" … {many(missing, 'character')} more … ", Style.DIM_ITALIC)
+        yield Span(plain(line[-LONGEST // 2 :]), style)
+
+
+def _call_head(call: Call) -> list[Span]:
+    sign = {True: Span("✓", Style.GREEN), False: Span("✗", Style.RED), None: Span("…", Style.DIM)}[call.ok]
+    took = seconds(call.ended - call.started) if call.ended is not None and call.started is not None else ""
+    return [sign, Span(f" {plain(call.tool)}", Style.CYAN), Span(f"  {took}", Style.DIM)]
+
+
+HIGHLIGHTED = 50_000
+"""Characters of code; longer code is shown as it is, for highlighting is slow."""
+
+
+def _code(call: Call, *, color: bool) -> Sequence[Span]:
+    code, language = plain(call.code), LANGUAGES.get(call.tool)
+    if not code or language is None:
+        return [Span(code or plain(call.arguments))]
+    code = code.rstrip()
+    if not color or len(code) > HIGHLIGHTED:
+        return [Span(code)]
+    return [Span(text, style) for style, text in highlighted(code, language)]
+
+
+def _mark(mark: Mark) -> Iterator[Block]:
+    text, style = _told(mark.record)
+    if text:
+        yield Block([Span(text, style)])
+
+
+def _told(record: Record) -> tuple[str, Style]:
+    match record["type"]:
+        case "drop":
+            said = f"\n{many(len(record['ids']), 'message')} left the context: {plain(record['reason'])}", Style.YELLOW
+        case "retry":
+            wait = seconds(record["wait"])
+            said = f"\nretry {record['attempt']} in {wait}: {plain(record['reason'])}", Style.YELLOW
+        case "kernel":
+            said = f"\nkernel restarted: {plain(record['why'])}", Style.YELLOW
+        case "error":
+            said = f"\n{plain(record['reason'])}", Style.RED
+        case "resume":
+            said = "\nresumed", Style.BOLD_BLUE
+        case "rerun":
+            said = f"cell run again: {'the same' if record['same'] else 'something else'}", Style.DIM
+        case "result":
+            why = f"\n{plain(record['stop_reason'])} {plain(record.get('error', ''))}"
+            said = why.rstrip(), _STATUS.get(record["status"], Style.PLAIN)
+        case _:
+            said = "", Style.PLAIN
+    return said

@@ -1,0 +1,129 @@
+"""Read the body of a reply, whatever form it has: a completion, or the events of a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+from rlm.core.messages import Wire
+from rlm.providers import sse
+from rlm.providers.error_body import one_line, web_page
+from rlm.providers.errors import Breakdown
+from rlm.providers.stream import Assembler
+
+GRACE = 10.0
+"""Seconds that a stream may stay silent after its message has ended, before that counts as its end."""
+_DRAIN = 1.0  # seconds for what follows [DONE], so that the connection can be used again
+
+Heard = Callable[[str | None], None]
+"""Is told of each piece of the message, by its text, and of other bytes, by None."""
+
+
+async def read_body(response: Any, heard: Heard) -> Any:
+    """The completion. Its form is told by its first bytes: some send a stream under any Content-Type, or unasked.
+
+    Raises:
+        Refusal, Breakdown: there is none in it.
+    """
+    chunks = _heard(response.aiter_bytes(), heard)
+    start, kind = b"", None
+    async for chunk in chunks:
+        start += chunk
+        if kind := sse.kind_of(start):
+            break
+    if kind == "events":
+        return await _read_events(_and_then(start, chunks), heard)
+    rest = [chunk async for chunk in chunks]
+    return _read_whole(b"".join((start, *rest)), response.headers.get("content-encoding", ""))
+
+
+async def _heard(chunks: AsyncIterator[bytes], heard: Heard) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        heard(None)
+        yield chunk
+
+
+async def _and_then(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield start
+    async for chunk in chunks:
+        yield chunk
+
+
+def _read_whole(body: bytes, encoding: str) -> Any:
+    text = body.decode(json.detect_encoding(body), errors="replace")
+    with suppress(ValueError, RecursionError):
+        return sse.whole(text)
+    with suppress(ValueError, RecursionError):
+        return _of_lines(text)
+    if page := web_page(text):
+        raise Breakdown(f"{page} in place of an answer", unreadable=True)
+    if not text.strip():
+        raise Breakdown("the reply is empty", unreadable=True)
+    if encoding in ("br", "zstd"):  # else the HTTP client has unpacked it
+        raise Breakdown(f"the reply is compressed with {encoding}, which nobody asked for", unreadable=True)
+    raise Breakdown("the reply is cut off, or no JSON", unreadable=True)
+
+
+def _of_lines(text: str) -> Any:
+    """Of a stream that is no stream of events: one chunk a line.
+
+    Raises:
+        ValueError: it is none.
+    """
+    chunks, assembler = list(sse.payloads(text)), Assembler()
+    if not all(isinstance(chunk, dict) and '"delta"' in json.dumps(chunk) for chunk in chunks):
+        raise ValueError("these are no chunks")
+    for chunk in chunks:
+        assembler.add(chunk)
+    return assembler.body()
+
+
+async def _read_events(chunks: AsyncIterator[bytes], heard: Heard) -> Wire:
+    decoder, assembler = sse.Decoder(), Assembler()
+    async for chunk in _until_silent(chunks, lambda: assembler.finished):
+        for data in decoder.feed(chunk):
+            if _add(data, assembler, heard):
+                await _drain(chunks)
+                return assembler.body(done=True)
+    done = [_add(data, assembler, heard) for data in decoder.end()]
+    return assembler.body(done=any(done))
+
+
+def _add(data: str, assembler: Assembler, heard: Heard) -> bool:
+    """Whether that was all."""
+    if data.strip() == sse.DONE:
+        return True
+    try:
+        for chunk in sse.payloads(data):
+            heard(assembler.add(chunk))
+    except (ValueError, RecursionError):
+        if not assembler.finished:  # else it is what some send behind the end
+            words = "" if data.lstrip().startswith(("{", "[")) else f" ({one_line(data)})"
+            raise Breakdown(f"the stream holds something that is no JSON{words}", unreadable=True) from None
+    return False
+
+
+async def _until_silent(chunks: AsyncIterator[bytes], finished: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """Some servers keep the connection open when all has been said."""
+    while True:
+        limit = asyncio.timeout(GRACE if finished() else None)
+        try:
+            async with limit:
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            if limit.expired():
+                return
+            raise  # the transport's
+        yield chunk
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    with suppress(Exception):  # all that matters has been read
+        async with asyncio.timeout(_DRAIN):
+            async for _ in chunks:
+                pass

@@ -1,0 +1,195 @@
+"""The connections to one endpoint, through the openai SDK (2.x and 3.x), and what their failures mean."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rlm.config import network_settings
+from rlm.process.programs import know_processor
+from rlm.providers.body import read_body
+from rlm.providers.endpoint import OPENAI_HOST, Endpoint, Proxy, proxy_for, speaks_tls, tls_context
+from rlm.providers.error_body import one_line
+from rlm.providers.errors import Breakdown, Fault, Refusal, inside
+from rlm.providers.lean_import import import_openai
+from rlm.providers.normalize import mended
+from rlm.providers.transport_errors import BROKE_OFF, breakdown, refuses_url
+from rlm.providers.url_problems import NO_URL, shown, url_problem
+
+CONNECT_TIMEOUT = 10.0
+REDIRECTS = 5
+
+_OUR_HEADERS = frozenset(
+    {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"}
+    | {"idempotency-key", "transfer-encoding", "user-agent", "x-rlm-depth"}
+)
+_TRANSPORT = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "anyio", "socksio"})
+
+
+class Connection:
+    """The SDK's client, made when first used. `read_timeout`: seconds without a byte."""
+
+    def __init__(self, endpoint: Endpoint, read_timeout: float) -> None:
+        endpoint.check()
+        self.endpoint = endpoint
+        self.read_timeout = read_timeout
+        self.reached = False
+        """Whether the server has ever answered."""
+        self._proxy: Proxy | None = None
+        self._sdk: Any = None
+        self._opening = asyncio.Lock()
+
+    async def open(self) -> Any:
+        """The SDK's client. Loading it takes half a second, which is spent in a thread; call it early.
+
+        Raises:
+            ConfigError: the environment names a proxy or certificates that cannot be used.
+        """
+        async with self._opening:
+            if self._sdk is None:
+                self._sdk = await asyncio.to_thread(self._make)
+        return self._sdk
+
+    async def close(self) -> None:
+        if self._sdk is not None:
+            await self._sdk.close()
+
+    async def post(self, body: dict[str, Any], headers: dict[str, Any], heard: Callable[[str | None], None]) -> Any:
+        """The completion that `body` gets. `heard` is told of each piece of it: its text, or None for other bytes.
+
+        Raises:
+            Refusal, Breakdown: it gets none.
+        """
+        sdk = await self.open()
+        try:
+            with _faults(self.endpoint.host, self._proxy):
+                async with await _post(sdk, body, headers) as stream:
+                    self.reached = True
+                    return await read_body(stream.response, heard)
+        except Refusal:
+            self.reached = True
+            raise
+        except Breakdown as fault:
+            raise await self._explained(fault) from fault
+
+    def _make(self) -> Any:
+        environ = network_settings()
+        self._proxy = proxy_for(self.endpoint, environ)
+        verify = tls_context(self.endpoint, environ)
+        openai = import_openai()
+        know_processor()
+        ours = [] if f"{self.endpoint.url}/".startswith(OPENAI_HOST) else [_only_ours]
+        hooks = {"request": ours, "response": [_refuse_redirect]}
+        way = {"proxy": self._proxy.url} if self._proxy else {}
+        # what the environment says is read above; the HTTP client alone would fail on parts of it
+        with _owned(self._proxy or self.endpoint):
+            http = openai.DefaultAsyncHttpxClient(
+                verify=verify, trust_env=False, event_hooks=hooks, max_redirects=REDIRECTS, **way
+            )
+        with _owned(self.endpoint):
+            return openai.AsyncOpenAI(
+                base_url=self.endpoint.url,
+                default_query=self.endpoint.query,
+                api_key=self.endpoint.api_key or "none",  # it wants one; each request says what is sent
+                max_retries=0,  # `Retrying` makes them all, so that there is one backoff and one count
+                timeout=openai.Timeout(self.read_timeout, connect=CONNECT_TIMEOUT),
+                http_client=http,
+            )
+
+    async def _explained(self, fault: Breakdown) -> Breakdown:
+        """A server that breaks off plain HTTP may want https."""
+        unclear = fault.reason == BROKE_OFF and not (self.reached or self._proxy or self.endpoint.secure)
+        if not unclear or not await speaks_tls(self.endpoint):
+            return fault
+        return Breakdown(
+            f"{self.endpoint.host} speaks https, not http", lasting=True, hint="Set RLM_BASE_URL to an https:// URL."
+        )
+
+
+async def _only_ours(request: Any) -> None:
+    """The SDK adds what OPENAI_ORG_ID, OPENAI_CUSTOM_HEADERS and the like hold: for OpenAI, and nobody else."""
+    for name in list(request.headers):
+        if name not in _OUR_HEADERS and not name.startswith("x-stainless-"):
+            del request.headers[name]
+
+
+async def _post(sdk: Any, body: dict[str, Any], headers: dict[str, Any]) -> Any:
+    """The response with its body unread, as a stream of the SDK's, whose own decoder is not used.
+
+    `chat.completions.create` would walk the whole history in Python: 136 ms at 400 turns, this takes 3.
+    """
+
+    async def post(body: dict[str, Any]) -> Any:
+        options = {"headers": headers, "max_retries": 0}
+        kind = import_openai().AsyncStream[object]
+        return await sdk.post(
+            "/chat/completions", body=body, options=options, cast_to=object, stream=True, stream_cls=kind
+        )
+
+    try:
+        return await post(body)
+    except ValueError:  # half a letter, or a number that JSON has not
+        return await post(mended(body))
+
+
+async def _refuse_redirect(response: Any) -> None:
+    """One that turns a POST into a GET leads nowhere, nor does one to what is no URL. The others are followed."""
+    location = response.headers.get("location", "")
+    where = shown(one_line(location))
+    if response.status_code in (301, 302, 303):
+        raise Breakdown(f"the server redirects to {where}", lasting=True, hint="Set RLM_BASE_URL so.")
+    if response.status_code in (307, 308) and (why := _target_problem(response.request.url, location)):
+        hint = "Check RLM_BASE_URL."
+        raise Breakdown(f"the server redirects to {where}, which cannot be used: {why}", lasting=True, hint=hint)
+
+
+def _target_problem(url: Any, location: str) -> str:
+    """Why a redirect cannot be followed, by our rules or by the HTTP client's."""
+    if why := url_problem(location):
+        return why
+    try:
+        target = url.join(location)
+    except Exception as error:
+        if not refuses_url(error):
+            raise
+        return NO_URL
+    return "" if target.scheme in ("http", "https") else "it is neither http nor https"
+
+
+@contextmanager
+def _owned(owner: Endpoint | Proxy) -> Iterator[None]:
+    """Tell whose URL the HTTP client refuses. Its own words may quote a part of a password."""
+    try:
+        yield
+    except Exception as error:
+        if not refuses_url(error):
+            raise
+        raise owner.refused(NO_URL) from None
+
+
+@contextmanager
+def _faults(host: str, proxy: Proxy | None) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        fault = _fault(error, host, proxy)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+def _fault(error: Exception, host: str, proxy: Proxy | None) -> Fault | None:
+    openai = import_openai()
+    match error:
+        case openai.APIStatusError():
+            return Refusal(error.response.status_code, error.response.text, error.response.headers)
+        case openai.APIConnectionError(__cause__=Breakdown() as fault):
+            return fault
+        case openai.APIConnectionError() | OSError():
+            return breakdown(error, host, proxy)
+        case openai.APIError():  # an error object in the stream
+            return inside(error.body)
+    # while a body is read, the errors of the HTTP client come through as they are
+    return breakdown(error, host, proxy) if type(error).__module__.partition(".")[0] in _TRANSPORT else None

@@ -1,0 +1,213 @@
+"""What a provider's failure means: one table from status and text to a verdict. Pure. See docs/faults.md."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from rlm.core.messages import Wire
+from rlm.errors import ContentFiltered, ContextTooLong, CredentialsError, ModelError, ModelUnavailable, RlmError
+from rlm.providers import error_patterns as said
+from rlm.providers.error_body import message_and_code, provider_words, retry_after, status_line, web_page
+
+
+class Retry(Enum):
+    """Whether the same request may work later."""
+
+    NEVER = "never"
+    SOME = "a few times"
+    BRIEFLY = "for ten seconds, unless the server has answered in this run"
+    BUDGET = "until the budget is spent"
+
+
+class Fault(Exception):
+    """A request that came to nothing."""
+
+
+class Refusal(Fault):
+    """The provider answered with an error. `text` is the body."""
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, text)
+        self.status = status
+        self.text = text
+        self.headers = headers or {}
+
+
+class Breakdown(Fault):
+    """There was no answer, or none that makes sense. `reason` is short.
+
+    `unreadable`: there was one, in a form that cannot be read; another form may be. `unreached`: nobody answered.
+    `lasting`: it will be the same next time; `few`: many tries will not help, either; `hint` says what to do then.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        unreadable: bool = False,
+        unreached: bool = False,
+        lasting: bool = False,
+        few: bool = False,
+        hint: str = "",
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.unreadable = unreadable
+        self.unreached = unreached
+        self.lasting = lasting
+        self.few = few
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`error` is what it becomes when it is not retried, or when retrying did not help; `hint` is what to do then.
+
+    `after` is how many seconds the provider wants to be left alone.
+    """
+
+    reason: str
+    error: type[RlmError]
+    retry: Retry = Retry.NEVER
+    hint: str = ""
+    after: float | None = None
+
+
+_LATER = "Try again later."
+_KEY = "Set or correct RLM_API_KEY (the key for RLM_BASE_URL) or OPENAI_API_KEY."
+_MODEL = "Check RLM_MODEL, and RLM_BASE_URL."
+_URL = "Check RLM_BASE_URL."
+_RUNNING = "Is the server running? Check RLM_BASE_URL."
+_PLACE = "The provider does not serve this country or region. Set RLM_BASE_URL to one that does."
+_FIREWALL = "A firewall before the server refuses this machine or its network. Check RLM_BASE_URL and the network."
+PROXY = "Set user and password in the proxy's URL (HTTP_PROXY, HTTPS_PROXY)."
+_PLAN = "Check the plan and the billing of the account."
+
+
+def judge(fault: Refusal | Breakdown) -> Verdict:
+    """What to do about it."""
+    if isinstance(fault, Refusal):
+        return _judge_refusal(fault)
+    if fault.lasting:
+        return Verdict(fault.reason, ModelError, hint=fault.hint)
+    if fault.few:
+        return Verdict(fault.reason, ModelError, Retry.SOME, fault.hint)
+    if fault.unreached:
+        return Verdict(fault.reason, ModelUnavailable, Retry.BRIEFLY, fault.hint or _RUNNING)
+    return Verdict(fault.reason, ModelUnavailable, Retry.BUDGET, _LATER)
+
+
+def _judge_refusal(fault: Refusal) -> Verdict:
+    told = provider_words(fault.text)
+    reason = f"{status_line(fault.status)}: {told}" if told else status_line(fault.status)
+    return Verdict(reason, *_sentence(fault.status, fault.text), retry_after(fault.headers))
+
+
+def _too_long(status: int, text: str) -> bool:
+    # "too many tokens" with 429 is about speed
+    return status == 413 or bool((said.NEVER_FITS if status == 429 else said.OVERFLOW).search(text))
+
+
+def _filtered(status: int, text: str) -> bool:
+    if status not in (400, 403, 422, 451) or "account" in text:  # an account may violate a policy, too
+        return False
+    return any(said.CONTENT_FILTER.search(each) for each in message_and_code(text))
+
+
+def _no_money_here(status: int, text: str) -> bool:
+    """Some say with 403 or 401 that a key has spent its budget."""
+    return status in (401, 403) and _no_money(status, text)
+
+
+def _not_served(status: int, text: str) -> bool:
+    return status in (401, 403) and bool(said.PLACE.search(re.sub(r"[_\-]", " ", text)))
+
+
+def _not_served_here(status: int, text: str) -> bool:
+    return status in (400, 451) and bool(said.PLACE.search(re.sub(r"[_\-]", " ", text)))
+
+
+def _firewalled(status: int, text: str) -> bool:
+    return status in (401, 403) and bool(said.FIREWALL.search(text)) and (bool(web_page(text)) or "error code" in text)
+
+
+def _no_access(status: int, text: str) -> bool:
+    return status in (401, 403) or (status == 400 and bool(said.BAD_KEY.search(text)))
+
+
+def _no_money(status: int, text: str) -> bool:
+    words = re.sub(r"[_\-]", " ", text)
+    return status == 402 or (status in _REFUSING and bool(said.QUOTA.search(words)) and not said.PASSING.search(words))
+
+
+_REFUSING = (400, 401, 403, 412, 429)  # a gateway's 503 may speak of its own budget of retries
+
+
+def _no_model(status: int, text: str) -> bool:
+    """By the message and the code alone: every other field may speak of models, and of what is invalid."""
+    return status in (400, 404, 422) and any(said.UNKNOWN_MODEL.search(each) for each in message_and_code(text))
+
+
+def _refused_by_template(status: int, text: str) -> bool:
+    # 404: mlx-lm, whatever goes wrong; 502: a gateway
+    return status in (400, 404, 422, 500, 501, 502) and bool(said.TEMPLATE.search(text))
+
+
+def _wants_tls(status: int, text: str) -> bool:
+    return status == 400 and bool(said.PLAIN_HTTP.search(text))
+
+
+def _passes(status: int, _: str) -> bool:
+    return status in (408, 409, 425, 429) or status >= 500
+
+
+_Sentence = tuple[type[RlmError], Retry, str]
+_REST: _Sentence = (ModelError, Retry.NEVER, "")
+_TABLE: tuple[tuple[Callable[[int, str], bool], _Sentence], ...] = (
+    (_too_long, (ContextTooLong, Retry.NEVER, "")),
+    (_filtered, (ContentFiltered, Retry.NEVER, "")),
+    (_wants_tls, (ModelError, Retry.NEVER, "The server speaks https: set RLM_BASE_URL so.")),
+    (_refused_by_template, (ModelError, Retry.NEVER, "")),
+    (lambda status, _: status == 407, (ModelError, Retry.NEVER, PROXY)),
+    (_no_money_here, (ModelError, Retry.NEVER, _PLAN)),
+    (_not_served, (CredentialsError, Retry.NEVER, _PLACE)),
+    (_not_served_here, (ModelError, Retry.NEVER, _PLACE)),
+    (_firewalled, (CredentialsError, Retry.NEVER, _FIREWALL)),
+    (_no_access, (CredentialsError, Retry.NEVER, _KEY)),
+    (_no_money, (ModelError, Retry.NEVER, _PLAN)),
+    (_no_model, (ModelError, Retry.NEVER, _MODEL)),
+    (lambda status, _: status == 404, (ModelError, Retry.SOME, _URL)),
+    (_passes, (ModelUnavailable, Retry.BUDGET, _LATER)),
+)
+"""The first that fits."""
+
+
+def _sentence(status: int, text: str) -> _Sentence:
+    return next((sentence for fits, sentence in _TABLE if fits(status, text.lower())), _REST)
+
+
+def error_in(body: Wire) -> Any:
+    """The error that a body or a piece of a stream holds, under whatever name; None if it holds none."""
+    if body.get("error"):
+        return body["error"]
+    words = [body.get(name) for name in ("message", "detail", "msg", "error_msg")]
+    without = "choices" not in body and any(isinstance(said, str | list) and said for said in words)
+    return body if without else None
+
+
+def inside(error: Any) -> Refusal | Breakdown:
+    """The fault that an error object within a reply of status 200 stands for."""
+    wire = error if isinstance(error, dict) else {"message": error}
+    code = str(wire.get("code") or wire.get("status") or "")
+    text = json.dumps({"error": wire})
+    if code.isdecimal() and 400 <= int(code) <= 599:
+        return Refusal(int(code), text)
+    lasting = "invalid_request" in str(wire.get("type")) or _refused_by_template(400, text.lower())
+    if lasting or _sentence(400, text) != _REST:
+        return Refusal(400, text)
+    return Breakdown(f"an error in place of an answer: {provider_words(text)}")

@@ -1,0 +1,99 @@
+"""One request to a model in all its tries: in which form it goes out, and what is learnt from a refusal."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+from rlm.core.messages import Reply, Wire
+from rlm.errors import MessagesRefused
+from rlm.providers.connection import Connection
+from rlm.providers.errors import Breakdown, Refusal, judge
+from rlm.providers.lean_import import import_openai
+from rlm.providers.learned import Learned, refuses_form, refuses_usage, wanted_adaptation
+from rlm.providers.normalize import reply
+from rlm.version import VERSION
+
+
+class Exchange:
+    """Every failure becomes a fault."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        body: Wire,
+        learned: Learned,
+        heard: Callable[[str | None], None],
+        *,
+        stream: bool,
+        depth: int,
+    ) -> None:
+        """`heard`: see `Connection.post`."""
+        self._connection = connection
+        self._body = body
+        self._learned = learned
+        self._heard = heard
+        self._wanted = stream
+        self._stream = stream if learned.stream is None else learned.stream
+        self._garbled = learned.garbled
+        self._switched = False
+        self._sent = 0
+        key = connection.endpoint.api_key
+        self._headers = {
+            "X-RLM-Depth": str(depth),
+            # named each time, or the SDK would take one from OPENAI_CUSTOM_HEADERS
+            "Authorization": f"Bearer {key}" if key else import_openai().Omit(),
+            "Idempotency-Key": f"rlm-{uuid.uuid4()}",  # the same for each try: a proxy can tell a retry from a new turn
+            "User-Agent": f"rlm/{VERSION}",
+        }
+
+    async def attempt(self, prompt_size: Callable[[], int]) -> Reply:
+        """One try, or a second at once without what the server refused of the first.
+
+        Raises:
+            Refusal, Breakdown: it came to nothing.
+            MessagesRefused: the messages must be adapted first.
+        """
+        with_usage = self._learned.with_usage
+        try:
+            made = reply(await self._send(with_usage=with_usage), prompt_size)
+        except Refusal as fault:
+            if not self._concede(fault, with_usage=with_usage):
+                self._ask_for_adaptation(fault)
+                raise
+            return await self.attempt(prompt_size)
+        except Breakdown as fault:
+            self._garbled |= fault.unreadable and self._stream
+            self._stream ^= fault.unreadable  # the next try asks for the other form
+            raise
+        if self._stream != self._wanted:
+            self._learned.stream, self._learned.garbled = self._stream, self._garbled
+        return made
+
+    def _concede(self, fault: Refusal, *, with_usage: bool) -> bool:
+        """Whether the request is worth another try without what was refused of its form."""
+        if self._stream and with_usage and refuses_usage(fault):
+            self._learned.with_usage = False
+            return True
+        if self._switched or not refuses_form(fault, streamed=self._stream):
+            return False
+        self._switched = True
+        self._stream = not self._stream
+        return True
+
+    def _ask_for_adaptation(self, fault: Refusal) -> None:
+        adaptation = wanted_adaptation(fault, self._body)
+        if adaptation is not None:
+            self._learned.adaptations.add(adaptation)
+            raise MessagesRefused(judge(fault).reason)
+
+    async def _send(self, *, with_usage: bool) -> object:
+        headers = self._headers | {"x-stainless-retry-count": str(self._sent)}
+        self._sent += 1
+        return await self._connection.post(self._form(with_usage=with_usage), headers, self._heard)
+
+    def _form(self, *, with_usage: bool) -> Wire:
+        if not self._stream:
+            # said only where the server's stream cannot be read: some refuse the parameter, whatever its value
+            return self._body | ({"stream": False} if self._garbled else {})
+        return self._body | {"stream": True} | ({"stream_options": {"include_usage": True}} if with_usage else {})

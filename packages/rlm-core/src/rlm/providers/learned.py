@@ -1,0 +1,111 @@
+"""What refusals teach about an endpoint: in which form it takes requests, and in which messages. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from rlm.core.adaptation import Adaptation
+from rlm.core.messages import Wire
+from rlm.providers.errors import Refusal
+
+_REFUSED = (400, 404, 405, 415, 422)
+_FAILED = (500, 501, 502, 503)
+
+_NO_USAGE = re.compile(r"stream_options|include_usage")
+_STREAMING = re.compile(r"\bstream(ing|ed)?\b")
+_NO_STREAM = re.compile(
+    r"\b(cannot|can't|not|unsupported|unable|only|must)\b.{0,80}\bstream(ing)?\b"
+    r"|\bstream(ing)?\b.{0,80}(\bnot\b|unsupported|false|only|must|required)"
+)
+
+_TOOL_CHOICE = re.compile(r"tool_?choice")
+_IDS = re.compile(
+    r"tool[ _]?(call|use)s?(\[\d+\])?[ ._]?id\b.{0,120}(must|match|length|long|pattern|invalid|expected)"
+    r"|(invalid|expected|string too long|must|pattern).{0,60}tool[ _]?(call|use)s?(\[\d+\])?[ ._]?id\b"
+)
+_ORDER = re.compile(
+    r"unexpected role|roles must alternate|must alternate|message_order|after the optional system message"
+    r"|expected last role|consecutive (user|messages)|(role|message) .{0,20}user.{0,40}after.{0,20}(tool|user)"
+    r"|function (call|response) turn|first message must be|invalid (message|role) (order|sequence)"
+)
+_ARGUMENTS = re.compile(
+    r"(arguments|function\.name|function name|tool name)\b.{0,120}(json|pars|object|dict|valid|match|pattern|must)"
+    r"|(parse|invalid|json).{0,60}\b(arguments|function\.name|function name)|json\.exception|unterminated string"
+    r"|tool_?use\.(input|name)\b"
+)
+_CONTENT = re.compile(
+    r"(?<!\w)content\b.{0,80}\b(string|str|text|null|none|missing|required)\b"
+    r"|\b(string|null|none)\b.{0,40}(?<!\w)content\b|invalid type: null|missing field .content\b"
+)
+_PICTURES = re.compile(r"image|picture|vision|visual|multi-?modal|modalit")
+_NEEDED = re.compile(r"must be (passed|provided|included|present)|\bmissing\b|\bis required\b")
+_STANDARD = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
+
+
+@dataclass(slots=True)
+class Learned:
+    """What one model of an endpoint is known to take. `stream` None: whatever is asked for.
+
+    `garbled`: what it streams cannot be read.
+    """
+
+    stream: bool | None = None
+    garbled: bool = False
+    with_usage: bool = True
+    adaptations: set[Adaptation] = field(default_factory=set)
+
+
+def refuses_usage(fault: Refusal) -> bool:
+    """Whether a stream is refused for asking for its tokens."""
+    return fault.status in (*_REFUSED, 500, 501) and _NO_USAGE.search(fault.text.lower()) is not None
+
+
+def refuses_form(fault: Refusal, *, streamed: bool) -> bool:
+    """Whether the request is refused because it asks for a stream, or because it does not."""
+    text = fault.text.lower()
+    if fault.status in _REFUSED:  # what speaks of streaming is worth one try in the other form
+        return (_NO_STREAM if streamed else _STREAMING).search(text) is not None
+    return fault.status in _FAILED and _NO_STREAM.search(text) is not None
+
+
+def wanted_adaptation(fault: Refusal, body: Wire) -> Adaptation | None:
+    """The form in which the messages of a refused request may be taken."""
+    text = fault.text.lower()
+    if _has_pictures(body) and fault.status in (*_REFUSED, 500) and _PICTURES.search(text):
+        return Adaptation.NO_PICTURES
+    if fault.status not in (400, 422, 500):
+        return None
+    if "tool_choice" in body and _TOOL_CHOICE.search(text):
+        return Adaptation.NO_TOOL_CHOICE
+    for pattern, adaptation in _PATTERNS:
+        if pattern.search(text):
+            return adaptation
+    if _CONTENT.search(text) and (_has_null(body) or _has_pictures(body)):
+        return Adaptation.TEXT_CONTENT if _has_null(body) else Adaptation.NO_PICTURES
+    return Adaptation.PLAIN_FIELDS if fault.status != 500 and _names_a_field(text, body) else None
+
+
+_PATTERNS = (
+    (_ORDER, Adaptation.ROLE_ORDER),
+    (_IDS, Adaptation.SHORT_IDS),
+    (_ARGUMENTS, Adaptation.SOUND_CALLS),
+)
+
+
+def _has_null(body: Wire) -> bool:
+    return any(message.get("content") is None for message in body["messages"])
+
+
+def _has_pictures(body: Wire) -> bool:
+    return any(isinstance(message.get("content"), list) for message in body["messages"])
+
+
+def _names_a_field(text: str, body: Wire) -> bool:
+    """Whether the refusal speaks of a field that only some providers know, and does not ask for it."""
+    odd = {name for message in body["messages"] for name in message} - _STANDARD
+    calls = [call for message in body["messages"] for call in message.get("tool_calls", ())]
+    odd |= {name for call in calls for name in call} - {"id", "type", "function"}
+    odd |= {name for call in calls for name in call["function"]} - {"name", "arguments"}
+    named = any(re.search(rf"\b{re.escape(name.lower())}\b", text) for name in odd)
+    return named and not _NEEDED.search(text)

@@ -1,0 +1,175 @@
+"""Bring what a provider sent into a form that the agent can work with and that any provider accepts back. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from rlm.core.adaptation import call_arguments, call_name
+from rlm.core.messages import Ending, Reply, Usage, Wire, assistant, ending
+from rlm.providers.errors import Breakdown, error_in, inside
+
+_CHARACTERS_PER_TOKEN = 4
+_IMPOSSIBLE = 1e12  # tokens
+_EMPTY = "Try again, or try another model."
+_REASONING = frozenset({"thinking", "redacted_thinking", "reasoning"})
+
+
+def new_id() -> str:
+    """Nine letters and digits: the one form of a call id that every provider takes."""
+    return uuid.uuid4().hex[:9]
+
+
+def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = new_id) -> Reply:
+    """A chat completion as a reply. `prompt_size` counts characters, asked for where the provider counts no tokens.
+
+    Raises:
+        Refusal, Breakdown: there is no message in it.
+    """
+    if not isinstance(body, dict):
+        raise Breakdown("the reply is no JSON object", unreadable=True)
+    if (error := error_in(body)) is not None:
+        raise inside(error)
+    choice = _choice(body.get("choices"))
+    received, written = message(choice["message"], fresh)
+    finish = str(choice.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop"))
+    if ending(finish) is Ending.ERROR:
+        raise Breakdown(f"the reply broke off with an error (finish_reason {finish})")
+    made = assistant(received, written)
+    if not (made.calls or made.text.strip()) and ending(finish) is Ending.STOP:
+        raise Breakdown("The model sent an empty message", unreadable=True, few=True, hint=_EMPTY)
+    return Reply(made, usage(body.get("usage"), prompt_size, received), finish)
+
+
+def _choice(choices: Any) -> Wire:
+    if not isinstance(choices, list) or not choices:
+        raise Breakdown("the reply holds no choices", unreadable=True)
+    if not isinstance(choices[0], dict) or not isinstance(choices[0].get("message"), dict):
+        raise Breakdown("the reply holds no message", unreadable=True)
+    return choices[0]
+
+
+def message(received: Wire, fresh: Callable[[], str] = new_id) -> tuple[Wire, Wire]:
+    """The message with its unknown fields as they are, and by call what the model wrote where that is repaired.
+
+    A null says nothing, and an empty text is a null.
+    """
+    kept = {name: value for name, value in mended(received).items() if value is not None}
+    kept |= {"role": "assistant", "content": text_of(kept.get("content"))}
+    calls = _calls(kept.pop("tool_calls", None) or _legacy(kept), fresh)
+    repaired = {call["id"]: call["function"] for call in calls if _repaired(call) != call}
+    written = {id: {name: function[name] for name in ("name", "arguments")} for id, function in repaired.items()}
+    return ({**kept, "tool_calls": [_repaired(call) for call in calls]} if calls else kept), written
+
+
+def text_of(content: Any) -> str | None:
+    """Some send a list of parts; the agent reads text, and all take text back."""
+    if isinstance(content, list):
+        content = "".join(filter(None, (text_of(part) for part in content if isinstance(part, str | dict))))
+    elif isinstance(content, dict):
+        content = None if content.get("type") in _REASONING else content.get("text")
+    return str(content) if content not in (None, "") else None
+
+
+def _legacy(kept: Wire) -> list[Wire]:
+    """A call as servers sent it before there were several of them."""
+    function = kept.get("function_call")
+    if not isinstance(function, dict) or not function.get("name"):
+        return []
+    del kept["function_call"]
+    return [{"type": "function", "function": function}]
+
+
+def _calls(calls: Any, fresh: Callable[[], str]) -> list[Wire]:
+    """The calls, each with an id of its own. Of an empty list nothing is left: some refuse it."""
+    sound: list[Wire] = []
+    for call in calls if isinstance(calls, list) else [calls] if calls else []:
+        if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
+            raise Breakdown("the reply holds a tool call without a function", unreadable=True)
+        taken = {other["id"] for other in sound}
+        sound.append(_call(call, taken, fresh))
+    return sound
+
+
+def _call(call: Wire, taken: set[str], fresh: Callable[[], str]) -> Wire:
+    function = call["function"]
+    name = str(function.get("name") or "").strip() or "unnamed"
+    id_ = call.get("id")
+    while not isinstance(id_, str) or not id_.strip() or id_ in taken:
+        id_ = fresh()
+    fixed = {"name": name, "arguments": _arguments(function.get("arguments"))}
+    return {**call, "id": id_, "type": call.get("type") or "function", "function": {**function, **fixed}}
+
+
+def _arguments(arguments: Any) -> str:
+    if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
+        return "{}"
+    return arguments if isinstance(arguments, str) else json.dumps(arguments)
+
+
+def _repaired(call: Wire) -> Wire:
+    """As strict providers take it back: they refuse arguments that are no JSON object, and most odd names."""
+    function = call["function"]
+    sound = {"name": call_name(function["name"]), "arguments": call_arguments(function["arguments"])}
+    return {**call, "function": {**function, **sound}}
+
+
+def usage(wire: Any, prompt_size: Callable[[], int], received: Wire) -> Usage:
+    """The tokens. Any part may be missing or null; a count that is missing is estimated, and marked."""
+    wire = wire if isinstance(wire, dict) else {}
+    prompt = _first_count(wire, "prompt_tokens", "input_tokens")
+    completion = _first_count(wire, "completion_tokens", "output_tokens")
+    if not prompt and not completion:  # no prompt is empty: two zeros are no count
+        prompt = completion = None
+    counted = prompt is not None and completion is not None
+    return Usage(
+        prompt_size() // _CHARACTERS_PER_TOKEN if prompt is None else prompt,
+        len(json.dumps(received)) // _CHARACTERS_PER_TOKEN if completion is None else completion,
+        _detail(wire, "prompt_tokens_details", "cached_tokens") or _count(wire.get("prompt_cache_hit_tokens")) or 0,
+        _detail(wire, "completion_tokens_details", "reasoning_tokens") or 0,
+        estimated=not counted or wire.get("estimated") is True,
+    )
+
+
+def _detail(wire: Wire, group: str, name: str) -> int | None:
+    """Where providers count it, or where the journal does."""
+    details = wire.get(group)
+    return _count(details.get(name) if isinstance(details, dict) else wire.get(name))
+
+
+def _first_count(wire: Wire, *names: str) -> int | None:
+    return next((count for name in names if (count := _count(wire.get(name))) is not None), None)
+
+
+def _count(value: Any) -> int | None:
+    """A number, or one written as a text; what cannot be a number of tokens is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return int(number) if math.isfinite(number) and 0 <= number < _IMPOSSIBLE else None
+
+
+def mended(value: Any) -> Any:
+    """The same JSON without what can be neither printed nor sent: lone surrogates, and numbers that JSON has not."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        return _mended(value)
+    return value
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        # two halves that were cut apart by a stream find together again
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {_mended(name): _mended(part) for name, part in value.items()}
+    return [_mended(part) for part in value] if isinstance(value, list) else value

@@ -1,0 +1,125 @@
+"""Try one request until it succeeds: one budget in seconds, counted from the first failure, and one backoff."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from rlm.core.events import Retried
+from rlm.core.messages import Reply
+from rlm.core.ports import Sink
+from rlm.providers.connection import Connection
+from rlm.providers.errors import Breakdown, Refusal, Retry, Verdict, judge
+from rlm.providers.silence import Silence
+
+FEW = 3
+"""Retries of what is more likely a mistake than a passing fault."""
+BRIEF = 10.0
+"""Seconds that a server is waited for that has never answered."""
+LONGEST = 24.0
+"""Seconds between two tries, unless the provider asks for more. Whoever watches hears of each."""
+SDK_LONGEST = 8.0
+"""The same for the first tries, which are the SDK's in `RLM_SDK_MAX_RETRIES`."""
+LATEST = 3.0
+"""Seconds that are waited at most beyond what a provider asks for."""
+LONG_PAUSE = 5.0
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """`budget`, `first_pause` and `notice` are seconds. `quick`: so many retries come at the pace of the OpenAI SDK.
+
+    `notice`: nobody who watches is left in silence for longer.
+    """
+
+    budget: float = 300.0
+    first_pause: float = 0.5
+    quick: int = 5
+    notice: float = 25.0
+
+
+class Retrying:
+    """Makes one request, as often as it takes. Every failed try is told, and all are counted."""
+
+    def __init__(
+        self, policy: RetryPolicy, sink: Sink, connection: Connection, *, redact: Callable[[str], str]
+    ) -> None:
+        self._policy = policy
+        self._sink = sink
+        self._connection = connection
+        self._redact = redact
+        self._failures = 0
+        self._since = 0.0
+        self._silence = Silence(sink, policy.notice)
+
+    async def __call__(self, attempt: Callable[[], Awaitable[Reply]]) -> Reply:
+        """The reply that `attempt` gives in the end.
+
+        Raises:
+            RlmError: there is no point in another try.
+        """
+        return await self._silence.during(self._try(attempt))
+
+    def heard(self, piece: str | None) -> None:
+        """Bytes have come; see `Connection.post`."""
+        self._silence.expect(self._connection.read_timeout)
+        if piece is not None:
+            self._silence.moved()
+
+    async def _try(self, attempt: Callable[[], Awaitable[Reply]]) -> Reply:
+        while True:
+            self._silence.expect(self._connection.read_timeout)
+            try:
+                return await attempt()
+            except (Refusal, Breakdown) as fault:
+                await self._wait(judge(fault))
+
+    async def _wait(self, verdict: Verdict) -> None:
+        now = time.monotonic()
+        self._since = self._since if self._failures else now
+        self._failures += 1
+        reason = self._redact(verdict.reason)
+        pause, asked = backoff(self._failures, self._policy), verdict.after or 0.0
+        if (last_words := self._last_words(verdict, now - self._since, max(pause, asked))) is not None:
+            raise verdict.error(" ".join(filter(None, (f"{reason.rstrip('.')}{last_words}.", verdict.hint))))
+        seconds = max(pause, later(asked))
+        self._sink(Retried(reason, self._failures, round(seconds, 3)))
+        self._silence.failed(reason, told=seconds >= LONG_PAUSE)  # the screen leaves out many short ones
+        self._silence.expect(seconds)
+        await asyncio.sleep(seconds)
+
+    def _last_words(self, verdict: Verdict, passed: float, pause: float) -> str | None:
+        """Why there is no point in another try after a pause; None if there is. `passed`: seconds since the first."""
+        brief = verdict.retry is Retry.BRIEFLY and not self._connection.reached
+        budget = min(BRIEF, self._policy.budget) if brief else self._policy.budget
+        if verdict.retry is Retry.NEVER:
+            return ""
+        if verdict.retry is Retry.SOME and self._failures > FEW:
+            return f" ({self._failures} times)"
+        if verdict.after is not None and verdict.after > budget:
+            return f" (it asks for a pause of {verdict.after:.0f} s)"
+        spent = passed + pause >= budget
+        return f" ({self._failures} times, for {passed:.{0 if passed >= 10 else 1}f} s)" if spent else None
+
+
+def later(seconds: float) -> float:
+    """Up to a tenth more, and never more than 3 s: all clients that a provider refuses at once ask it at once again."""
+    return seconds + min(seconds / 10, LATEST) * random.random()  # noqa: S311 - not a secret
+
+
+def backoff(failures: int, policy: RetryPolicy) -> float:
+    """Seconds after so many failures: `first_pause`, doubling.
+
+    Up to 8 s while the tries are the SDK's, from four times the first up to 24 s after that. Jittered anew each
+    time, so that many clients do not come at once.
+    """
+    seconds: float = policy.first_pause * 2 ** min(failures - 1, 20)
+    if failures <= policy.quick:
+        seconds = min(seconds, SDK_LONGEST)
+    else:
+        seconds = min(max(seconds, 4 * policy.first_pause), LONGEST)
+    return seconds * (0.75 + random.random() / 4)  # noqa: S311 - not a secret

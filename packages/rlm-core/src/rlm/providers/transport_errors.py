@@ -1,0 +1,111 @@
+"""Why there was no answer: from the exceptions of the HTTP client and the system to a fault. Pure."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+
+from rlm.providers.endpoint import Proxy
+from rlm.providers.error_body import one_line
+from rlm.providers.errors import PROXY, Breakdown
+
+BROKE_OFF = "the connection broke off"
+
+_CERTIFICATE = "Set SSL_CERT_FILE to a file that holds your authority's certificate."
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+_UNDER_WAY = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_BY_PROXY = "ProxyError"  # httpx, httpcore: it answered, and would not connect
+_BROKEN_OFF = frozenset({"ReadError", "WriteError", "RemoteProtocolError", "EndOfStream"})  # httpx, httpcore, anyio
+
+
+def refuses_url(error: Exception) -> bool:
+    """Whether the HTTP client takes a URL for none: httpx or httpx2, whichever the SDK has."""
+    return type(error).__name__ == "InvalidURL"
+
+
+def breakdown(error: BaseException, host: str, proxy: Proxy | None = None) -> Breakdown:
+    """Why `host` gave no answer. The innermost exception is where the system says what happened."""
+    chain = list(_chain(error))
+    host = _redirected_to(chain) or host
+    peer = str(proxy or host)
+    root, names = chain[-1], {type(link).__name__ for link in chain}
+    tls = [link for link in chain if isinstance(link, ssl.SSLError) and not isinstance(link, _UNDER_WAY)]
+    if tls:  # through a proxy that speaks http it is the server's
+        way = proxy if proxy and proxy.secure else None
+        return _tls_breakdown(tls[-1], str(way or host), _variable(way))
+    if _BY_PROXY in names:
+        why = one_line(str(error.__cause__ or error))
+        hint = (
+            PROXY
+            if re.search("407|auth", why.lower())
+            else f"Check {_variable(proxy)}, or name the server in NO_PROXY."
+        )
+        return Breakdown(f"{peer} refuses to connect ({why})", lasting=True, hint=hint)
+    if _speaks_tls(root):
+        hint = f"Set {_variable(proxy)} to an https:// URL."
+        return Breakdown(f"{peer} speaks https, not http", lasting=True, hint=hint)
+    if "TooManyRedirects" in names:
+        return Breakdown(f"{host} redirects again and again", lasting=True, hint="Check RLM_BASE_URL.")
+    if "DecodingError" in names:
+        return Breakdown("the reply cannot be decompressed", unreadable=True)
+    return _unanswered(chain, names, peer, proxy)
+
+
+def _variable(proxy: Proxy | None) -> str:
+    """What names whom the connection goes to."""
+    return "RLM_BASE_URL" if proxy is None else proxy.variable or "the system's proxy"
+
+
+def _redirected_to(chain: Sequence[BaseException]) -> str:
+    """The host that failed, if it is not the one that was asked first."""
+    asked = list(filter(None, map(_asked, chain)))
+    return asked[-1] if asked and asked[-1] != asked[0] else ""
+
+
+def _asked(error: BaseException) -> str:
+    """The host of the request that an exception of the HTTP client speaks of, if it does."""
+    try:
+        host: str = error.request.url.netloc.decode()  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError):
+        return ""
+    return host
+
+
+def _unanswered(chain: Sequence[BaseException], names: set[str], peer: str, proxy: Proxy | None) -> Breakdown:
+    root = chain[-1]
+    hint = f"Is the proxy running? Check {_variable(proxy)}." if proxy else ""
+    if isinstance(root, socket.gaierror):
+        name = f"the name of {peer}" if proxy else f"the name {peer}"
+        return Breakdown(f"{name} cannot be resolved", unreached=True, hint=hint)
+    if isinstance(root, ConnectionRefusedError):
+        return Breakdown(f"connection refused by {peer}", unreached=True, hint=hint)
+    if any(isinstance(link, TimeoutError) for link in chain) or any("Timeout" in name for name in names):
+        return Breakdown("no answer in time", unreached="ConnectTimeout" in names, hint=hint)
+    if any(isinstance(link, ConnectionError) for link in chain) or names & _BROKEN_OFF:
+        return Breakdown(BROKE_OFF)
+    why = one_line(str(root)) or type(root).__name__
+    return Breakdown(f"no connection to {peer} ({why})", unreached=True, hint=hint)
+
+
+def _speaks_tls(error: BaseException) -> bool:
+    """A TLS alert in place of an HTTP status line."""
+    text = str(error)
+    return "\x15\x03" in text or "\\x15\\x03" in text
+
+
+def _tls_breakdown(error: ssl.SSLError, host: str, variable: str) -> Breakdown:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = f"the certificate of {host} is not trusted ({error.verify_message})"
+        return Breakdown(why, lasting=True, hint=_CERTIFICATE)
+    if error.reason in _NO_TLS:
+        return Breakdown(f"{host} speaks http, not https", lasting=True, hint=f"Set {variable} to an http:// URL.")
+    return Breakdown(f"no TLS connection to {host} ({one_line(error.reason or str(error))})")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    yield error
+    below = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
+    if below is not None:
+        yield from _chain(below)

@@ -1,0 +1,285 @@
+"""One agent's box: the processes that hold it open."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from subprocess import PIPE
+from types import MappingProxyType, TracebackType
+from typing import Self, TypeVar
+
+from rlm.errors import KernelError
+from rlm.process.files import remove
+from rlm.sandbox.policy import SandboxPolicy
+from rlm.sandbox.sources import Source, Sources
+
+_ENTER = Path(__file__).parent.parent / "inside" / "box.py"
+_START = 30.0  # seconds for a box to be made
+_PATIENCE = 5.0  # seconds for killed processes to vanish
+_ALLOW = (
+    "User namespaces must be allowed: sudo sysctl -w user.max_user_namespaces=10000, and where the system has them "
+    "kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0"
+)
+_TOO_OLD = (
+    "This bubblewrap is too old for the sandbox, which needs its option --bind-fd: take version 0.10 or newer, or your "
+    "distribution's update for CVE-2024-42472"
+)
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+_T = TypeVar("_T")
+
+
+class Box:
+    """Made when first entered, and anew if it broke. Leaving it kills all that is in it, whatever that did.
+
+    bwrap is told to end with its parent, which to the system is the thread that started it: here the event loop's. A
+    bwrap whose other half is killed at its start would wait for that for ever; so all of them are in a group that is
+    watched for as well.
+    """
+
+    def __init__(
+        self,
+        policy: SandboxPolicy,
+        run_dir: Path,
+        shown: Iterable[Path] = (),
+        files: Mapping[str, Path] = MappingProxyType({}),
+    ) -> None:
+        """
+        Args:
+            policy: what every sandbox of the run has.
+            run_dir: the agent's own folder.
+            shown: what this agent may read besides, wherever it is.
+            files: read-only in `run_dir`, by the names that they have there, whatever becomes of where they are now.
+        """
+        self._policy = policy
+        self._run_dir = run_dir
+        self._shown = [path for path in shown if not policy.sees(path)]
+        self._files = dict(files)
+        self._opened = ExitStack()
+        self._making = asyncio.Lock()
+        self._life: _Life | None = None
+        self._sources: tuple[Source, list[Source], list[Source]]
+
+    async def __aenter__(self) -> Self:
+        """
+        Raises:
+            ConfigError: what is to be shown is not there, or is a link.
+        """
+        with ExitStack() as opened:
+            sources = opened.enter_context(Sources())
+            run_dir, *shown = [sources.open(path.resolve(), path) for path in (self._run_dir, *self._shown)]
+            within = [sources.open(path.resolve(), self._run_dir / name) for name, path in self._files.items()]
+            self._sources = (run_dir, shown, within)
+            self._opened = opened.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._opened:
+            await _to_its_end(self._end())
+
+    async def door(self) -> str:
+        """What `rlm.inside.enter_sandbox` needs to enter it.
+
+        Raises:
+            KernelError: it cannot be made here.
+        """
+        policy = self._policy
+        async with self._making:
+            if self._life is None or self._life.over:
+                await self._end()
+                self._life = await _Life.begin(policy, *self._mounts())
+            parts = (self._life.pid, self._life.space, policy.memory, policy.file_size, policy.system_calls.hex())
+        return "-".join(map(str, parts))
+
+    async def command(self, cwd: Path, *words: str) -> tuple[str, ...]:
+        """The command that runs `words` in the box, in the folder `cwd`.
+
+        Raises:
+            KernelError: it cannot be made here.
+        """
+        return (sys.executable, "-I", "-S", str(_ENTER), await self.door(), str(cwd), *words)
+
+    def _mounts(self) -> tuple[list[str], list[int]]:
+        """A file that a cell has removed cannot be mounted again. It is missing then: an empty one would be a lie."""
+        run_dir, shown, within = self._sources
+        gone = [source for source in within if os.fstat(source.descriptor).st_nlink == 0]
+        for source in gone:
+            with contextlib.suppress(OSError):
+                remove(source.target)
+        return self._policy.arguments(run_dir, shown, [source for source in within if source not in gone])
+
+    async def _end(self) -> None:
+        if self._life is not None:
+            await self._life.end()
+            self._life = None
+
+
+class _Life:
+    """A box from start to end. While `_handle` is open, no other namespace gets its number."""
+
+    def __init__(self, process: subprocess.Popen[bytes], policy: SandboxPolicy, pid: int) -> None:
+        self._process = process
+        self._policy = policy
+        self.pid = pid
+        """Of the first process in the box, as the host sees it."""
+        with ExitStack() as opened:
+            self._init = os.pidfd_open(pid)
+            opened.callback(os.close, self._init)
+            handle = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+            opened.callback(os.close, handle)
+            self.space = os.fstat(handle).st_ino
+            self._opened = opened.pop_all()
+
+    @classmethod
+    async def begin(cls, policy: SandboxPolicy, arguments: list[str], descriptors: list[int]) -> _Life:
+        """Whoever cancels us finds nothing left: between the start and the first wait, nothing can."""
+        with _pipe() as (told, tell), _pipe_with(policy.system_calls) as filtering:
+            words = ["bwrap", *arguments, "--seccomp", str(filtering), "--sync-fd", str(policy.bwrap)]
+            process = _start(policy, [*words, "--info-fd", str(tell)], [*descriptors, filtering, tell])
+            try:
+                pid = await _await_ready(process, told)
+                _check_mounts(pid, policy)
+                return cls(process, policy, pid)
+            except BaseException as error:
+                await _to_its_end(_kill(process, policy))
+                if isinstance(error, OSError):
+                    raise KernelError(f"The sandbox cannot be entered: {error}. It takes Linux 5.8 or newer.") from None
+                raise
+
+    @property
+    def over(self) -> bool:
+        """A first process that ends gives up its namespaces, then the others are killed, and only then it is gone."""
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{self.pid}/ns/mnt").stat()
+            return self._wait(0)
+        return True
+
+    async def end(self) -> None:
+        """Killing the first process of a pid namespace kills all; it is gone when all are. See pid_namespaces(7)."""
+        with self._opened:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._init, signal.SIGKILL)
+            await asyncio.to_thread(self._wait, _PATIENCE)
+            await _kill(self._process, self._policy)  # bwrap ends with what it has started
+
+    def _wait(self, seconds: float) -> bool:
+        """Whether its first process, and so all that was in it, has ended. (Not select(2): we may have many files.)"""
+        poll = select.poll()
+        poll.register(self._init, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+
+def _start(policy: SandboxPolicy, words: list[str], descriptors: list[int]) -> subprocess.Popen[bytes]:
+    """`cat` keeps the box: what it echoes says that all is mounted."""
+    try:
+        process = subprocess.Popen(
+            [*words, "--chdir", "/", "--", "cat"], executable=f"/proc/self/fd/{policy.bwrap}",
+            stdin=PIPE, stdout=PIPE, stderr=PIPE, bufsize=0, pass_fds=[*descriptors, policy.bwrap],
+            cwd="/", env={"PATH": os.defpath, **policy.groups.environment()}, start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise KernelError(f"The sandbox could not be started: {error}.") from None
+    policy.groups.adopt(process.pid)
+    return process
+
+
+async def _kill(process: subprocess.Popen[bytes], policy: SandboxPolicy) -> None:
+    """A bwrap, and what it has started; waits for it."""
+    with process:  # closes the pipes
+        policy.groups.kill(process.pid)
+        await asyncio.to_thread(process.wait)
+    policy.groups.settle(process.pid)
+
+
+async def _await_ready(process: subprocess.Popen[bytes], told: int) -> int:
+    """The id of the box's first process, when the box is there."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with contextlib.suppress(ConnectionError):
+        process.stdin.write(b"\n")
+    try:
+        async with asyncio.timeout(_START):
+            await _readable(process.stdout.fileno())
+    except TimeoutError:
+        raise KernelError(f"The sandbox could not be made within {_START:g} s.") from None
+    if process.stdout.read(1) != b"\n":
+        raise KernelError(_why_not(os.read(process.stderr.fileno(), 4096).decode(errors="replace")))
+    return int(json.loads(os.read(told, 4096))["child-pid"])
+
+
+def _why_not(complaint: str) -> str:
+    said = (complaint.strip().splitlines() or ["bwrap ended"])[0][:300]
+    if "nknown option" in said:
+        return f"{_TOO_OLD}."
+    return f"The sandbox does not work here: {said}. {_ALLOW}."
+
+
+def _check_mounts(pid: int, policy: SandboxPolicy) -> None:
+    """Everything of the project must be mounted where the policy says.
+
+    A run that began before there was a `.git` here does not protect it: a cell of that run may put a link there.
+    """
+    lines = Path(f"/proc/{pid}/mountinfo").read_bytes().splitlines()  # proc_pid_mountinfo(5), by path: of the system
+    mounted = {_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), line.split(b" ")[4]) for line in lines}
+    for source, _ in policy.layers:
+        if os.fsencode(source.target) not in mounted:
+            raise KernelError(f"The sandbox cannot be made: {source.target} is not what it was when the run began.")
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
+
+
+async def _to_its_end(work: Awaitable[_T]) -> _T:
+    """Of somebody who is cancelled meanwhile: what was begun is finished first."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return task.result()
+
+
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    read, write = os.pipe()
+    try:
+        yield read, write
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+@contextlib.contextmanager
+def _pipe_with(data: bytes) -> Iterator[int]:
+    """The end to read from. It is less than a pipe can hold."""
+    read, write = os.pipe()
+    try:
+        os.write(write, data)
+        os.close(write)
+        yield read
+    finally:
+        os.close(read)

@@ -1,0 +1,380 @@
+"""The append-only file of records: one writer. A line outlives our process when `append` returns, and the machine's
+power when `sync` does."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from math import inf
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NoReturn, Self
+
+from rlm.errors import SessionError
+from rlm.process import files
+from rlm.sessions.folder import refused
+from rlm.sessions.records import Record
+from rlm.sessions.shapes import fits
+from rlm.sessions.signature import FIELD, RecordSigner, Signer
+
+NAME = "messages.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a journal holds. `sound` bytes of it are whole lines; `torn` ones after them are not.
+
+    `damaged` are the numbers, from 1, of lines before the sound end that are no records, or not of a known shape.
+    """
+
+    records: tuple[Record, ...]
+    sound: int = 0
+    torn: int = 0
+    damaged: tuple[int, ...] = ()
+
+
+class Reader:
+    """The records of a journal, one at a time: memory holds one line of it, however long it is.
+
+    A line is whole when its newline is there: a writer that was killed leaves half a line. `sound`, `torn` and
+    `damaged` are as in `Reading`, as far as has been read; `place` is where the newest record begins, in bytes.
+    """
+
+    def __init__(self, open: Callable[[], BinaryIO], most: float = inf) -> None:
+        """It ends with the record that reaches `most` bytes."""
+        self._open = open
+        self._most = most
+        self._begin()
+
+    def _begin(self) -> None:
+        self.sound = self.torn = self.place = 0
+        self._number = 0
+        self._damaged: list[int] = []
+        self._bad: list[int] = []
+
+    @property
+    def damaged(self) -> tuple[int, ...]:
+        return tuple(self._damaged)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it could be read."""
+        return not self.torn and not self._damaged
+
+    def __iter__(self) -> Iterator[Record]:
+        """From the beginning.
+
+        Raises:
+            SessionError: it cannot be read.
+        """
+        self._begin()
+        with self._open() as stream:
+            for line in stream:
+                record = self._take(line)
+                del line  # it may be large
+                if record is not None:
+                    yield record
+                if self.sound >= self._most:
+                    return
+
+    def _take(self, line: bytes) -> Record | None:
+        self._number += 1
+        self.place = self.sound + self.torn
+        self.torn += len(line)
+        record = _object(line)
+        if record is None:
+            self._bad.append(self._number)
+            return None
+        fit = fits(record)
+        self._damaged += self._bad if fit else [*self._bad, self._number]  # what is before a whole line is no torn end
+        self._bad.clear()
+        self.sound, self.torn = self.sound + self.torn, 0
+        return record if fit else None
+
+    def reading(self) -> Reading:
+        """All of it at once."""
+        return Reading(tuple(self), self.sound, self.torn, self.damaged)
+
+
+def parse(data: bytes) -> Reading:
+    """Read what is whole."""
+    return Reader(lambda: BytesIO(data)).reading()
+
+
+def whole_lines(folder: Path) -> bytes:
+    """The bytes that `read` finds sound; none where there is no journal.
+
+    Raises:
+        SessionError: it cannot be read.
+    """
+    try:
+        data = files.read(folder / NAME)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise SessionError(f"The journal of {folder} cannot be read: {error.strerror or error}.") from None
+    return data[: _sound_end(data)]
+
+
+def _sound_end(data: bytes) -> int:
+    end = data.rfind(b"\n") + 1
+    while end and _object(data[data.rfind(b"\n", 0, end - 1) + 1 : end]) is None:
+        end = data.rfind(b"\n", 0, end - 1) + 1
+    return end
+
+
+def _record(line: bytes) -> Record | None:
+    record = _object(line)
+    return record if fits(record) else None
+
+
+def _object(line: bytes) -> Record | None:
+    """What a whole line holds, if that looks like a record."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    record.pop(FIELD, None)  # it is of the bytes of the line
+    return record if isinstance(record.get("type"), str) and type(record.get("id")) is int else None
+
+
+def line(record: Record) -> bytes:
+    """A record as a line. Readable text as it is; a lone surrogate, which UTF-8 cannot hold, as its escape."""
+    try:
+        return (json.dumps(record, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(record) + "\n").encode()
+
+
+def reader(folder: Path) -> Reader:
+    """For the journal of a session folder, which may be running."""
+    return Reader(lambda: opened(folder))
+
+
+def read(folder: Path, start: int = 0, most: float = inf) -> Reading:
+    """The journal of a session folder, which may be running, from byte `start` on: all, or up to about `most` bytes.
+
+    Raises:
+        SessionError: there is none, or it cannot be read.
+    """
+    return Reader(lambda: opened(folder, start), most).reading()
+
+
+def size(folder: Path) -> int:
+    """The bytes of the journal of a session folder; 0 if there is none."""
+    try:
+        return (folder / NAME).lstat().st_size
+    except OSError:
+        return 0
+
+
+def found(folder: Path, *types: str) -> Iterator[Record]:
+    """The records of these types. The other lines are passed over unread, which is much faster.
+
+    Raises:
+        SessionError: there is no journal, or it cannot be read.
+    """
+    named = [json.dumps(type).encode() for type in types]
+    with opened(folder) as stream:
+        for line in stream:
+            if any(name in line for name in named) and (record := _record(line)) and record["type"] in types:
+                yield record
+
+
+def ends(folder: Path) -> tuple[Record, Record] | None:
+    """The first record and the last; None if there is none. What lies between is not read.
+
+    Raises:
+        SessionError: there is no journal, or it cannot be read.
+    """
+    with opened(folder) as stream:
+        first = next((record for line in stream if (record := _record(line))), None)
+        last, size, window = None, stream.seek(0, os.SEEK_END), 1 << 16
+        while first is not None and last is None:
+            stream.seek(max(0, size - window))
+            lines = stream.readlines()[window < size :]  # the first of them may have lost its beginning
+            last = next((record for line in reversed(lines) if (record := _record(line))), None)
+            window *= 8
+    return (first, last) if first and last else None
+
+
+def record_at(stream: BinaryIO, place: int) -> Record:
+    """The record that begins at this byte of an open journal.
+
+    Raises:
+        SessionError: there is none.
+    """
+    stream.seek(place)
+    record = _record(stream.readline())
+    if record is None:
+        raise SessionError("The journal has changed while it was read.")
+    return record
+
+
+def opened(folder: Path, start: int = 0) -> BinaryIO:
+    """The journal of a session folder, open for reading at byte `start`.
+
+    Raises:
+        SessionError: there is none, or it cannot be read.
+    """
+    try:
+        file = files.open_file(folder / NAME)
+        os.lseek(file, start, os.SEEK_SET)
+        return os.fdopen(file, "rb")
+    except OSError as error:
+        raise SessionError(f"The journal of {folder} cannot be read: {error.strerror or error}.") from None
+
+
+class Journal:
+    """The one writer. Holds the file's lock until it is closed, or its process ends."""
+
+    def __init__(self, folder: int, *, new: bool = True) -> None:
+        """Make the journal in the folder of this descriptor, or open the one that is there.
+
+        Raises:
+            BlockingIOError: another process writes to it.
+            SessionError: it cannot be opened.
+        """
+        try:
+            self._file = (files.create if new else files.open_file)(NAME, os.O_RDWR | os.O_APPEND, dir_fd=folder)
+        except OSError as error:
+            raise refused("The journal cannot be opened", error) from error
+        try:
+            _lock(self._file)
+        except BlockingIOError:
+            os.close(self._file)
+            raise
+        self._size = os.fstat(self._file).st_size
+        self._synced = self._size
+        self._broken = ""
+        self._signer: RecordSigner | None = None
+        self._synced_digest = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def read(self) -> Reading:
+        """What an earlier run wrote."""
+        return Reader(self._from_the_beginning).reading()
+
+    def _from_the_beginning(self) -> BinaryIO:
+        os.lseek(self._file, 0, os.SEEK_SET)
+        return open(self._file, "rb", closefd=False)
+
+    def cut(self, size: int) -> None:
+        """Throw away what comes after `size` bytes."""
+        try:
+            os.ftruncate(self._file, size)
+            os.fdatasync(self._file)
+        except OSError as error:
+            raise refused("The journal cannot be mended", error) from None
+        self._size = self._synced = size
+
+    def sign(self, signer: Signer, run: str) -> None:
+        """Sign all records from here on, as those of this run."""
+        with open(self._file, "rb", closefd=False) as stream:
+            stream.seek(0)
+            self._signer = RecordSigner(signer, run, hashlib.file_digest(stream, "sha256"))
+        self._synced_digest = self._signer.digest
+
+    @property
+    def synced(self) -> tuple[int, str]:
+        """How many bytes the disk has, and their digest in hex; empty if the journal is not signed."""
+        return self._synced, self._synced_digest
+
+    def append(self, record: Record) -> None:
+        """Write a record.
+
+        Raises:
+            SessionError: it could not be written. Nothing of it is left, and no later record is taken.
+        """
+        if self._broken:
+            raise SessionError(self._broken)
+        data = line(record)
+        if self._signer is not None:
+            data = self._signer.sign(data)
+        try:
+            files.write_all(self._file, data)
+        except OSError as error:
+            with suppress(OSError):  # else half a line stays, and readers know it by its missing newline
+                os.ftruncate(self._file, self._size)
+            self._give_up(error)
+        self._size += len(data)
+
+    def sync(self) -> None:
+        """Wait until the disk has all records: a few milliseconds, so once for a request and not for each record.
+
+        Raises:
+            SessionError: it has not. No later record is taken.
+        """
+        if self._broken:
+            raise SessionError(self._broken)
+        if self._synced == self._size:
+            return
+        try:
+            os.fdatasync(self._file)
+        except OSError as error:
+            self._give_up(error)
+        self._synced = self._size
+        if self._signer is not None:
+            self._synced_digest = self._signer.digest
+
+    def _give_up(self, error: OSError) -> NoReturn:
+        """After a failed sync nobody knows what is on disk: a second try that succeeds would prove nothing."""
+        self._broken = str(refused("The session cannot be written", error))
+        raise SessionError(self._broken) from None
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _lock(file: int) -> None:
+    """Take the lock. More than one try, for `is_locked` holds it for an instant to see whether it is free.
+
+    Raises:
+        BlockingIOError: another has it.
+    """
+    for wait in (0.01, 0.02, 0.04, 0.0):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise
+            time.sleep(wait)
+        except OSError:
+            return None  # a file system that knows no locks: work without
+    return None
+
+
+def is_locked(folder: Path) -> bool | None:
+    """Whether a living process writes the journal of this session folder; None where the file system cannot tell."""
+    try:
+        file = files.open_file(folder / NAME)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    else:
+        return False
+    finally:
+        os.close(file)

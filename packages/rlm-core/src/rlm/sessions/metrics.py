@@ -1,0 +1,205 @@
+"""The numbers of a session: a fold of its records, so that meta.json can always be told again from the journal."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+from rlm.core.budget import Stop
+from rlm.core.messages import Usage
+from rlm.sessions.meta import RUNNING, Meta, preview
+from rlm.sessions.records import Record, usage_read, usage_wire
+
+TREE = (
+    "turns",
+    "tool_calls",
+    "failed_calls",
+    "cells",
+    "kernel_restarts",
+    "retries",
+    "skill_calls_python",
+    "skill_calls_shell",
+)
+"""These are also told for the whole tree, as `tree_…`."""
+
+_BY_NAME = ("tool_calls_", "skill_calls_")
+_TOOL = re.compile(r"[A-Za-z]\w{0,40}", re.ASCII)
+
+
+@dataclass(slots=True)
+class Subtree:
+    """What the agents of a subtree came to."""
+
+    usage: Usage = field(default_factory=Usage)
+    counts: Counter[str] = field(default_factory=Counter)
+    depth: int = 0
+    by_agent: dict[str, Usage] = field(default_factory=dict)
+
+    def take(self, other: Subtree) -> None:
+        self.usage += other.usage
+        self.counts.update(other.counts)
+        self.depth = max(self.depth, other.depth)
+        self.by_agent.update(other.by_agent)
+
+
+@dataclass(slots=True)
+class Tally:
+    """One agent's numbers. Times are seconds."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    usage: Usage = field(default_factory=Usage)
+    status: str = RUNNING
+    stop_reason: str | None = None
+    end_time: float | None = None
+    answer: str = ""
+    error: str = ""
+    model_time: float = 0.0
+    tool_time: float = 0.0
+    earlier: float = 0.0
+    _run: tuple[float, float] | None = None
+
+    def add(self, record: Record) -> None:
+        self._clock(record)
+        match record["type"]:
+            case "message":
+                self._message(record)
+            case "drop":
+                self.counts["dropped_messages"] += len(record["ids"]) if record["reason"] != "joined" else 0
+                self.counts["compactions"] += record["reason"] == "compaction"
+            case "retry":
+                self.counts["retries"] += 1
+            case "error":
+                self.counts["errors"] += 1
+            case "kernel":
+                self.counts["kernel_restarts"] += 1
+            case "skills":
+                self._skills(record)
+            case "result":
+                self._result(record)
+
+    @property
+    def turns(self) -> int:
+        return self.counts["turns"]
+
+    @property
+    def duration(self) -> float:
+        """Seconds from first to last record, what lies between two runs not counted."""
+        first, last = self._run or (0.0, 0.0)
+        return round(self.earlier + max(0.0, last - first), 3)
+
+    def subtree(self, agent: str, depth: int, below: Subtree) -> Subtree:
+        """This agent with all that is below it."""
+        tree = Subtree(self.usage, self.counts.copy(), depth, {agent: self.usage})
+        tree.take(below)
+        return tree
+
+    def updated(self, meta: Meta, below: Subtree) -> Meta:
+        """`meta` as it is after these records, with the numbers of all `below`."""
+        return replace(
+            meta,
+            status=self.status,
+            stop_reason=self.stop_reason,
+            end_time=self.end_time,
+            answer_preview=preview(self.answer),
+            error=self.error,
+            turns=self.turns,
+            usage=self.usage,
+            tree_usage=self.usage + below.usage,
+            metrics=self.metrics(below, meta.depth),
+        )
+
+    def result(self, tree: Subtree) -> Record:
+        """How it stands, with the numbers of the whole tree."""
+        return {
+            "status": self.status,
+            "stop_reason": self.stop_reason,
+            "answer": self.answer,
+            "usage": usage_wire(tree.usage),
+            "usage_by_agent": {agent: usage_wire(usage) for agent, usage in tree.by_agent.items()},
+            "turns": self.turns,
+            "agents": len(tree.by_agent),
+            "duration": self.duration,
+        } | ({"error": self.error} if self.error else {})
+
+    def _clock(self, record: Record) -> None:
+        if record["type"] == "resume" or self._run is None:
+            self.earlier, self._run = self.duration, (record["ts"], record["ts"])
+            self.status, self.stop_reason, self.end_time = RUNNING, None, None
+        self._run = (self._run[0], record["ts"])
+
+    def _message(self, record: Record) -> None:
+        self.status, self.stop_reason, self.end_time, self.error = RUNNING, None, None, ""
+        match record["message"]["role"]:
+            case "assistant":
+                self.usage += usage_read(record["usage"])
+                self.model_time += record.get("duration", 0.0)
+                self.counts["turns"] += not record.get("aside")
+                self.answer = _text(record) or self.answer
+            case "tool" if not record.get("anew"):
+                self._answered(record)
+
+    def _answered(self, record: Record) -> None:
+        tool = record["tool"] if _TOOL.fullmatch(record["tool"]) else "other"
+        self.counts.update({"tool_calls": 1, f"tool_calls_{tool}": 1, "failed_calls": not record["ok"]})
+        self.counts["cells"] += tool == "ipython"
+        self.tool_time += record.get("duration", 0.0)
+
+    def _skills(self, record: Record) -> None:
+        for way in ("python", "shell"):
+            for name, count in record[way].items():
+                self.counts.update({f"skill_calls_{way}": count, f"skill_calls_{way}_{name}": count})
+
+    def _result(self, record: Record) -> None:
+        self.status, self.stop_reason, self.end_time = record["status"], record["stop_reason"], record["ts"]
+        self.answer, self.error = record["answer"], record.get("error", "")
+
+    def metrics(self, below: Subtree, depth: int) -> dict[str, float]:
+        """Flat numbers: this agent's, and the tree's with all `below`."""
+        names = (*TREE, "compactions", "dropped_messages", "errors")
+        own = {name: self.counts[name] for name in names} | _tokens("", self.usage)
+        by_name = {name: count for name, count in self.counts.items() if name.startswith(_BY_NAME)}
+        tree = {f"tree_{name}": self.counts[name] + below.counts[name] for name in TREE}
+        return (
+            own
+            | by_name
+            | tree
+            | _tokens("tree_", self.usage + below.usage)
+            | {"agents": 1 + len(below.by_agent), "depth": depth, "max_depth": max(depth, below.depth)}
+            | {"duration": self.duration, "model_time": round(self.model_time, 3)}
+            | {"tool_time": round(self.tool_time, 3)}
+        )
+
+
+def _text(record: Record) -> str:
+    content = record["message"].get("content")
+    return content if isinstance(content, str) and not record.get("aside") else ""
+
+
+def _tokens(prefix: str, usage: Usage) -> dict[str, float]:
+    return {
+        f"{prefix}prompt_tokens": usage.prompt,
+        f"{prefix}completion_tokens": usage.completion,
+        f"{prefix}cached_tokens": usage.cached,
+        f"{prefix}reasoning_tokens": usage.reasoning,
+    }
+
+
+def no_result(stop: Stop = Stop.ERROR) -> Record:
+    """The `result` where there is not even a session."""
+    return {
+        "type": "result",
+        "ts": round(time.time(), 3),
+        "status": stop.status,
+        "stop_reason": str(stop),
+        "answer": "",
+        "usage": usage_wire(Usage()),
+        "usage_by_agent": {},
+        "turns": 0,
+        "agents": 0,
+        "duration": 0.0,
+        "session_id": None,
+        "session_dir": None,
+        "agent": "root",
+    }

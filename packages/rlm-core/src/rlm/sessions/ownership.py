@@ -1,0 +1,64 @@
+"""Whose session it is. One that this user did not make on this machine is data: nothing of it is run."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from rlm.errors import SessionError
+from rlm.sessions import journal
+from rlm.sessions import meta as metas
+from rlm.sessions.meta import Meta
+from rlm.sessions.signature import Signer
+from rlm.sessions.signing_key import SigningKey
+from rlm.sessions.store import child_names
+
+
+def not_yours(id: str, why: str) -> str:
+    """That a session is not resumed, and what to do."""
+    return (
+        f"Session {id} was not made by you on this machine: {why}. It can be read (`rlm show {id}`); "
+        f"`rlm resume {id} --trust` says what of it would run, and goes on."
+    )
+
+
+def doubt(folder: Path, key: SigningKey | None, name: str | None = None) -> str:
+    """What of a session, or of a sub-agent in it, is not known to be this user's own; empty if all is.
+
+    `name` is the name that the folder has been signed under, where that is another. Reads all journals whole.
+    """
+    if key is None:
+        return "no session here is signed by you yet"
+    return _doubt(folder, Signer(key, name or folder.name))
+
+
+def _doubt(folder: Path, signer: Signer) -> str:
+    complaint = _doubt_agent(folder, signer)
+    below = (_doubt(folder / name, signer.child(name)) for name in child_names(folder))
+    return complaint or next(filter(None, below), "")
+
+
+def _doubt_agent(folder: Path, signer: Signer) -> str:
+    """In this order: a session that runs writes its meta.json before its first record, and its journal only grows."""
+    begun = journal.size(folder) > 0
+    try:
+        meta, signed = metas.read_signed(folder, signer)
+    except SessionError:
+        root = "/" not in signer.place
+        return f"{signer.place} has no {metas.NAME}" if begun or root else ""  # else it was killed before it had begun
+    if not signed:
+        return f"the {metas.NAME} of {signer.place} is not signed by you"
+    try:
+        lines = journal.whole_lines(folder)
+    except SessionError:
+        return f"the journal of {signer.place} cannot be read"
+    return "" if _goes_with(meta, lines, signer) else f"the journal of {signer.place} is not the one that was signed"
+
+
+def _goes_with(meta: Meta, lines: bytes, signer: Signer) -> bool:
+    """The last record is of the run that meta.json tells of; or nothing has been written since meta.json was signed."""
+    if len(lines) < meta.journal_bytes:
+        return False
+    if signer.made_journal(meta.run, lines):
+        return True
+    return len(lines) == meta.journal_bytes and hashlib.sha256(lines).hexdigest() == meta.journal_sha256

@@ -1,0 +1,196 @@
+"""What an earlier run left: mended, and with all that was cut off in it marked as ended."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from secrets import token_hex
+
+from rlm.core.budget import Stop
+from rlm.core.events import ChildEnded
+from rlm.core.state import State, replay
+from rlm.errors import SessionError
+from rlm.process import files
+from rlm.process.trees import copy_tree
+from rlm.sessions import meta as metas
+from rlm.sessions.folder import new_folder
+from rlm.sessions.journal import Journal, reader, whole_lines
+from rlm.sessions.meta import Meta
+from rlm.sessions.metrics import Subtree, Tally
+from rlm.sessions.records import Record, decode
+from rlm.sessions.signature import Signer
+from rlm.sessions.store import CHILD, child_names, meta_of
+
+CUT_OFF = "The run that it belonged to was stopped."
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """`below` is what the sub-agents came to, those that were `cut_off` too. `notes` are for the user."""
+
+    records: tuple[Record, ...]
+    state: State
+    tally: Tally
+    below: Subtree
+    cut_off: tuple[ChildEnded, ...]
+    notes: tuple[str, ...]
+
+
+def read_earlier(folder: Path, journal: Journal, agent: str, signer: Signer | None = None) -> Earlier:
+    """Read a session that is to go on. Its lock is held, so nobody runs it or any of its sub-agents.
+
+    Raises:
+        SessionError: it is damaged. Nothing has been changed then.
+    """
+    reading = journal.read()
+    if reading.damaged:
+        raise SessionError(
+            f"Line {reading.damaged[0]} of the journal of session {folder.name} is damaged: it can be read "
+            "(`rlm show`), not resumed."
+        )
+    tally = Tally()
+    for record in reading.records:
+        tally.add(record)
+    state = replay(decode(reading.records))
+    if reading.torn:
+        journal.cut(reading.sound)
+    cut_off = tuple(_open_children(reading.records, folder, agent, signer))
+    notes = [f"The last record was half written, and was cut: {reading.torn} bytes."] if reading.torn else []
+    if cut_off:
+        notes.append(f"Sub-agents that were cut off: {len(cut_off)}.")
+    below = _settle_children(folder, agent, signer)
+    return Earlier(reading.records, state, tally, below, cut_off, tuple(notes))
+
+
+def _open_children(records: Iterable[Record], folder: Path, agent: str, signer: Signer | None) -> Iterable[ChildEnded]:
+    """The missing ends of the sub-agents that were started and not ended."""
+    started: dict[str, None] = {}
+    for record in records:
+        if record["type"] == "agent_start":
+            started[record["folder"]] = None
+        elif record["type"] == "agent_end":
+            started.pop(record["folder"], None)
+    there = child_names(folder)
+    for name in started:
+        path, inner = f"{agent}/{name}", signer and signer.child(name)
+        tree, turns = _settle_child(folder / name, path, inner) if name in there else (Subtree(), 0)
+        yield ChildEnded(name, Stop.CANCELLED, turns, tree.usage, CUT_OFF)
+
+
+def _settle_children(folder: Path, agent: str, signer: Signer | None) -> Subtree:
+    """What the sub-agents came to; those whose meta.json says that they are running are marked as cancelled."""
+    below = Subtree()
+    for name in child_names(folder):
+        tree, _ = _settle_child(folder / name, f"{agent}/{name}", signer and signer.child(name))
+        below.take(tree)
+    return below
+
+
+def _settle_child(folder: Path, agent: str, signer: Signer | None) -> tuple[Subtree, int]:
+    """Its subtree and its own turns, by the journals: a meta.json may be older, where the disk was full."""
+    below = _settle_children(folder, agent, signer)
+    tally = Tally()
+    try:
+        meta = meta_of(folder)
+        for record in reader(folder):
+            tally.add(record)
+    except SessionError:
+        return below, 0  # it was killed before it had begun
+    if meta.status == metas.RUNNING:
+        _end(folder, tally.updated(meta, below), signer)
+    return tally.subtree(agent, meta.depth, below), tally.turns
+
+
+def _end(folder: Path, meta: Meta, signer: Signer | None) -> None:
+    """As its journal says it ended; as cancelled, if that says nothing."""
+    if meta.status == metas.RUNNING:
+        stop = Stop.CANCELLED
+        meta = replace(meta, status=stop.status, stop_reason=str(stop), end_time=meta.updated_time)
+    with _opened(folder) as handle:
+        metas.write(handle, meta.wire(), signer)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    handle = files.open_folder(folder)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def adopt(folder: Path, parent: str, signer: Signer | None) -> None:
+    """Make the sub-agents in `folder` those of the session `parent`, and sign what is there of them.
+
+    Raises:
+        SessionError: their meta.json cannot be written.
+    """
+    for name in child_names(folder):
+        inner = signer and signer.child(name)
+        adopt(folder / name, name.removeprefix("sub-"), inner)
+        try:
+            meta = _vouched(meta_of(folder / name), folder / name)
+        except SessionError:
+            continue  # it was killed before it had begun
+        with _opened(folder / name) as handle:
+            metas.write(handle, replace(meta, parent=parent, session_id=name.removeprefix("sub-")).wire(), inner)
+
+
+def _vouched(meta: Meta, folder: Path) -> Meta:
+    """With the journal as it is now, for a signature that takes it over."""
+    lines = whole_lines(folder)
+    return replace(meta, run=token_hex(8), journal_bytes=len(lines), journal_sha256=hashlib.sha256(lines).hexdigest())
+
+
+def fork(folder: Path, sessions: int) -> str:
+    """Copy a session to a new id in the folder `sessions`, a descriptor; the id. It may be running.
+
+    Each meta.json is read before its journal is copied, and goes with any journal that has grown since then.
+
+    Raises:
+        SessionError: it cannot be copied.
+    """
+    name, handle = new_folder(sessions, "", 6)
+    try:
+        kept = dict(_metas(folder))
+        with _opened(folder) as source:
+            copy_tree(source, handle, _Passing({path.relative_to(folder) for path in kept}))
+        for path, data in kept.items():
+            inner = files.open_folder(path.relative_to(folder), dir_fd=handle)
+            try:
+                files.write_new(metas.NAME, data, dir_fd=inner)
+            finally:
+                os.close(inner)
+    except OSError as error:
+        files.remove_tree(name, dir_fd=sessions)
+        raise SessionError(f"The session cannot be copied: {error}.") from None
+    finally:
+        os.close(handle)
+    return name
+
+
+def _metas(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Each agent's folder and its meta.json; empty where it is missing."""
+    try:
+        yield folder, files.read(folder / metas.NAME, limit=metas.LARGEST)
+    except OSError:
+        yield folder, b""
+    for name in child_names(folder):
+        yield from _metas(folder / name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Passing:
+    """What is not copied: what comes and goes in a running session, and sub-agents that have just begun."""
+
+    agents: Collection[Path]
+
+    def __call__(self, path: Path) -> bool:
+        """Whether it is copied. All paths are relative to the session."""
+        if path.parent in self.agents and (path.name == metas.NAME or CHILD.fullmatch(path.name)):
+            return path in self.agents
+        return path.suffix != ".new"

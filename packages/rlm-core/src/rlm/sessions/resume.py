@@ -1,0 +1,62 @@
+"""What the model is told when a session is resumed: its kernel is fresh, and which names went with the old one."""
+
+from __future__ import annotations
+
+import ast
+import re
+import symtable
+from collections.abc import Iterable, Sequence
+
+from rlm.sessions.records import Record
+from rlm.sessions.transcript import Call, Turn, tell
+
+_SHELL = re.compile(r"(?m)^(\s*)[%!].*$")
+_ASSIGNED = re.compile(r"(?m)^(\s*[\w, ]+=)\s*[%!].*$")
+_HELP = re.compile(r"(?m)^.*\?\s*$")
+
+
+def cells(records: Iterable[Record]) -> list[Call]:
+    """The notebook cells that ran, in order, with their results."""
+    turns = (item for item in tell(records) if isinstance(item, Turn))
+    return [call for turn in turns for call in turn.calls if call.tool == "ipython" and call.code]
+
+
+def names_gone(records: Sequence[Record]) -> list[str]:
+    """The names that the cells since the kernel's last restart assigned, in order."""
+    restart = max((record["id"] for record in records if record["type"] == "kernel"), default=-1)
+    since = (call for call in cells(records) if call.answer is not None and call.answer > restart)
+    return list(dict.fromkeys(name for call in since for name in assigned(call.code)))
+
+
+def assigned(code: str) -> list[str]:
+    """The names that a cell binds in the notebook's own namespace; none if it cannot be read."""
+    code = _HELP.sub("", _SHELL.sub(r"\1pass", _ASSIGNED.sub(r"\1 0", code)))
+    try:
+        code = ast.unparse(_WithoutComprehensions().visit(ast.parse(code)))
+        table = symtable.symtable(code, "cell", "exec")
+    except (SyntaxError, ValueError, RecursionError):
+        return []
+    bound = (symbol for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported())
+    return [symbol.get_name() for symbol in bound if not symbol.get_name().startswith("_")]
+
+
+class _WithoutComprehensions(ast.NodeTransformer):
+    """From Python 3.12 on, symtable counts their variables among those of the scope around them (PEP 709)."""
+
+    def _only_its_bindings(self, node: ast.expr) -> ast.expr:
+        bindings: list[ast.expr] = [each for each in ast.walk(node) if isinstance(each, ast.NamedExpr)]
+        return ast.List(bindings, ast.Load())
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _only_its_bindings
+
+
+def kernel_note(names: Iterable[str], most: int = 60) -> str:
+    """The message that tells the model that its variables are gone."""
+    every = list(names)
+    if not every:
+        return "This session was resumed. The kernel is fresh: nothing is defined in it."
+    shown = ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+    return (
+        "This session was resumed. The kernel is fresh, and what earlier cells defined is gone: "
+        f"{shown}. Define again what you need."
+    )

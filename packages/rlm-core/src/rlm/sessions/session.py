@@ -1,0 +1,387 @@
+"""A session: one agent's folder, its journal and its meta.json, with a single owner. It is the agent's sink."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from secrets import token_hex
+from types import TracebackType
+from typing import Self
+
+from rlm.core.budget import Spent, Stop
+from rlm.core.conversation import Conversation
+from rlm.core.events import Asking, Event, Stopped
+from rlm.core.messages import Usage
+from rlm.core.state import State
+from rlm.errors import ConfigError, SessionError
+from rlm.process import files
+from rlm.sessions import meta as metas
+from rlm.sessions import store
+from rlm.sessions.clock import steady
+from rlm.sessions.folder import cannot_be_made, enter, new_folder, open_sessions
+from rlm.sessions.journal import Journal
+from rlm.sessions.meta import Meta, preview
+from rlm.sessions.metrics import Subtree, Tally
+from rlm.sessions.ownership import doubt, not_yours
+from rlm.sessions.records import Clock, Encoder, Record
+from rlm.sessions.recovery import Earlier, adopt, read_earlier
+from rlm.sessions.recovery import fork as copy
+from rlm.sessions.redact import redact_files
+from rlm.sessions.signature import Signer
+from rlm.sessions.signing_key import SigningKey
+from rlm.text.redact import Redactor
+
+Watch = Callable[[Record], None]
+"""Gets each record as it is made, with `agent`, the path of the agent in the tree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all sessions of a tree share."""
+
+    redactor: Redactor = field(default_factory=Redactor)
+    watch: Watch | None = None
+    version: str = ""
+    clock: Clock = field(default_factory=steady)
+    timer: Clock = time.monotonic
+    key: SigningKey | None = None
+
+    def signer(self, name: str, parent: Signer | None = None) -> Signer | None:
+        """Of a root's folder, or of one in its parent's."""
+        if parent is not None:
+            return parent.child(name)
+        return Signer(self.key, name) if self.key else None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a run that resumes a session does otherwise; None: as before. `notes` tell the user."""
+
+    model: str | None = None
+    cwd: Path | None = None
+    settings: Mapping[str, str] | None = None
+    notes: tuple[str, ...] = ()
+
+    def applied(self, meta: Meta) -> Meta:
+        meta = replace(meta, model=self.model or meta.model, cwd=str(self.cwd or meta.cwd))
+        return meta if self.settings is None else replace(meta, settings=dict(self.settings))
+
+
+class Session:
+    """Owns a session folder from `create`, `child` or `resume` until `finish`; use it as a context manager.
+
+    Called with an event it journals it. All records are on disk before a request leaves, and when it is finished.
+    """
+
+    def __init__(self, folder: Path, handle: int, meta: Meta, common: Common, *, parent: Session | None = None) -> None:
+        """Takes over `handle`, a descriptor of `folder`. For `create`, `child` and `resume` alone."""
+        self.folder = folder
+        self.agent_path: str = f"{parent.agent_path}/{folder.name}" if parent else "root"
+        self.start = State()
+        """What the agent starts from: what an earlier run came to."""
+        self.notes: tuple[str, ...] = ()
+        """What the user should know about how this session was resumed; whole sentences."""
+        self._handle = handle
+        self._common = common
+        self._parent = parent
+        self._meta = meta
+        self._signer: Signer | None = common.signer(folder.name, parent._signer if parent else None)
+        self._tally = Tally()
+        self._below = Subtree()
+        self._encoder = Encoder(common.clock, common.timer)
+        self._journal: Journal | None = None
+
+    @classmethod
+    def create(
+        cls,
+        home: Path,
+        *,
+        model: str,
+        cwd: Path,
+        prompt: str,
+        redactor: Redactor | None = None,
+        watch: Watch | None = None,
+        version: str = "",
+        clock: Clock | None = None,
+        timer: Clock = time.monotonic,
+        settings: Mapping[str, str] | None = None,
+        key: SigningKey | None = None,
+    ) -> Self:
+        """Make a session folder in `home`/sessions. A relative `home` is one in `cwd`.
+
+        `settings` are recorded for runs that resume it. What is written is signed with `key`.
+
+        Raises:
+            SessionError: the folder cannot be made or written; says what to do.
+        """
+        cwd = cwd.absolute()
+        home = Path(os.path.normpath(cwd / home))
+        common = Common(redactor or Redactor(), watch, version, clock or steady(), timer, key)
+        sessions = open_sessions(home, cwd)
+        try:
+            name, handle = new_folder(sessions, "", 6)
+            meta = replace(_first_meta(name, model, str(cwd), prompt, common), settings=dict(settings or {}))
+            session = cls(files.resolve(home) / "sessions" / name, handle, meta, common)
+            session._begin(sessions)
+        finally:
+            os.close(sessions)
+        session._introduce()
+        return session
+
+    @classmethod
+    def resume(
+        cls,
+        folder: Path,
+        *,
+        fork: bool = False,
+        trust: bool = False,
+        changes: Changes | None = None,
+        redactor: Redactor | None = None,
+        watch: Watch | None = None,
+        version: str = "",
+        clock: Clock | None = None,
+        key: SigningKey | None = None,
+    ) -> Self:
+        """Open a session again, or a copy of it. What was left open is settled; `start` is what to go on from.
+
+        With `trust`, whoever made the session, it is the user's own from here on.
+
+        Raises:
+            ConfigError: by `key`, this user has not made it.
+            SessionError: another process runs it, or its journal is damaged. Nothing has been changed then.
+        """
+        common = Common(redactor or Redactor(), watch, version, clock or steady(), key=key)
+        sessions = open_sessions(folder.parent.parent.absolute(), Path.cwd(), make=False)
+        try:
+            name = copy(folder, sessions) if fork else folder.name
+            session = cls(files.resolve(folder.parent) / name, enter(sessions, name), Meta(), common)
+            try:
+                session._reopen(folder.name, changes or Changes(), trust=trust)
+            except BaseException:
+                session._close()
+                if fork:
+                    shutil.rmtree(name, ignore_errors=True, dir_fd=sessions)
+                raise
+        except OSError as error:
+            raise SessionError(f"Session {folder.name} cannot be opened: {error.strerror}.") from None
+        finally:
+            os.close(sessions)
+        return session
+
+    def _reopen(self, origin: str, changes: Changes, *, trust: bool) -> None:
+        """`origin` is the session's name; this may be a copy of it."""
+        old = store.meta_of(self.folder)
+        try:
+            self._journal = Journal(self._handle, new=False)
+        except BlockingIOError:
+            raise SessionError(
+                f"Session {old.session_id} is running in process {old.pid}. Stop it first, or fork it."
+            ) from None
+        if not trust and (why := doubt(self.folder, self._common.key, origin)):
+            raise ConfigError(not_yours(origin, why))
+        earlier = read_earlier(self.folder, self._journal, self.agent_path, self._signer)
+        if trust or origin != self.folder.name:
+            adopt(self.folder, self.folder.name, self._signer)
+        self._encoder = Encoder(self._common.clock, self._common.timer, earlier.records)
+        self._tally, self._below = earlier.tally, earlier.below
+        self.notes = (*changes.notes, *earlier.notes)
+        self._begin_run(changes.applied(old), origin)
+        self._go_on(earlier)
+
+    def _begin_run(self, meta: Meta, origin: str) -> None:
+        """meta.json first: it vouches for the journal as it is. Then the record, which is of the new run."""
+        assert self._journal is not None, "it has just been opened"
+        meta = replace(meta, session_id=self.folder.name, parent=None, depth=0, version=self._common.version)
+        self._meta = replace(meta, run=token_hex(8), **metas.process())
+        self._sign(self._journal)
+        self._write_meta()
+        self._introduce()
+        forked = {"forked_from": origin} if origin != self.folder.name else {}
+        self._take(self._encoder.journalled("resume", pid=self._meta.pid, **forked))
+
+    def _sign(self, journal: Journal) -> None:
+        if self._signer is not None:
+            journal.sign(self._signer, self._meta.run)
+
+    def _go_on(self, earlier: Earlier) -> None:
+        """Settle what was left open, as events."""
+        conversation = Conversation(self, earlier.state)
+        conversation.settle()
+        for event in earlier.cut_off:
+            conversation.emit(event)
+        self.start = conversation.state
+
+    def child(self, prompt: str, *, model: str | None = None, cwd: Path | None = None) -> Session:
+        """Make the session of a sub-agent inside this one. Its events and this one's are told apart by `agent`.
+
+        Raises:
+            SessionError: the folder cannot be made.
+        """
+        name, handle = new_folder(self._handle, "sub-", 4)
+        id, where = name.removeprefix("sub-"), str(cwd or self._meta.cwd)
+        meta = _first_meta(id, model or self._meta.model, where, prompt, self._common)
+        meta = replace(meta, parent=self.id, depth=self._meta.depth + 1)
+        child = Session(self.folder / name, handle, meta, self._common, parent=self)
+        child._begin(self._handle)
+        return child
+
+    def _begin(self, above: int) -> None:
+        """What cannot be begun is not left in `above`, the folder that it is in."""
+        try:
+            os.mkdir("outputs", 0o700, dir_fd=self._handle)
+            self._journal = Journal(self._handle)
+            self._sign(self._journal)
+            self._write_meta()
+        except (OSError, SessionError) as error:
+            self._close()
+            shutil.rmtree(self.folder.name, ignore_errors=True, dir_fd=above)
+            reason = error if isinstance(error, OSError) else error.__cause__
+            raise cannot_be_made(reason) if isinstance(reason, OSError) else error from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            self.finish(*_ending(error))
+        except SessionError:
+            if error is None:
+                raise  # else what went wrong first is what the user must hear
+
+    @property
+    def id(self) -> str:
+        return self._meta.session_id
+
+    @property
+    def outputs(self) -> Path:
+        """Where whole outputs and pictures are kept."""
+        return self.folder / "outputs"
+
+    @property
+    def meta(self) -> Meta:
+        """As meta.json says it, up to the newest record."""
+        return self._tally.updated(replace(self._meta, updated_time=self._now()), self._below)
+
+    @property
+    def tree_usage(self) -> Usage:
+        """Of this agent and of all below it that have ended, in earlier runs too."""
+        return self._tally.usage + self._below.usage
+
+    @property
+    def agents(self) -> int:
+        """How many agents there are in the tree: this one and all below it that have ended."""
+        return 1 + len(self._below.by_agent)
+
+    def __call__(self, event: Event) -> None:
+        """Journal an event and tell it to whoever watches.
+
+        Raises:
+            SessionError: it could not be written down.
+        """
+        record = self._encoder.encode(event)
+        if record is not None:
+            self._take(record)
+        if isinstance(event, Asking) and self._journal is not None:
+            self._journal.sync()
+
+    def _take(self, record: Record) -> None:
+        record = self._common.redactor.value(record)
+        if "id" in record:
+            self._keep(record)
+        if record["type"] != "result" or self._parent:
+            self._tell(record)  # the root's last word is `result`, which knows the exit code too
+
+    def _keep(self, record: Record) -> None:
+        assert self._journal is not None, "the session is finished"
+        self._tally.add(record)  # first: should the disk refuse it, meta.json may still tell how it ended
+        self._journal.append(record)
+        if "usage" in record or record["type"] == "resume":  # the rest can wait until the next reply
+            self._write_meta()
+
+    def _tell(self, record: Record) -> None:
+        if self._common.watch is not None:
+            self._common.watch(record | {"agent": self.agent_path})
+
+    def _write_meta(self) -> None:
+        if self._journal is not None:
+            size, digest = self._journal.synced
+            self._meta = replace(self._meta, journal_bytes=size, journal_sha256=digest)
+        metas.write(self._handle, self._common.redactor.value(self.meta.wire()), self._signer)
+
+    def _introduce(self) -> None:
+        meta = self._meta
+        said = {"model": meta.model, "cwd": meta.cwd, "version": meta.version}
+        notes = {"notes": list(self.notes)} if self.notes else {}
+        self._tell({"type": "session", "ts": self._now()} | self._where() | said | notes)
+
+    def _where(self) -> Record:
+        return {"session_id": self.id, "session_dir": str(self.folder)}
+
+    def _now(self) -> float:
+        return round(self._common.clock(), 3)
+
+    def result(self) -> Record:
+        """The last line of `--json`, but for the exit code."""
+        told = self._tally.result(self._tree())
+        return {"type": "result", "ts": self._now()} | told | self._where() | {"agent": self.agent_path}
+
+    def _tree(self) -> Subtree:
+        return self._tally.subtree(self.agent_path, self._meta.depth, self._below)
+
+    def finish(self, stop: Stop = Stop.CANCELLED, error: str = "") -> None:
+        """Settle meta.json and let go of the folder. `stop` counts only if no run has said how it ended.
+
+        Raises:
+            SessionError: it could not be written; the folder is let go of all the same.
+        """
+        if self._journal is None:
+            return
+        try:
+            self._settle(self._journal, stop, error)
+        finally:
+            self._close()
+
+    def _settle(self, journal: Journal, stop: Stop, error: str) -> None:
+        tally = self._tally
+        try:
+            if tally.status == metas.RUNNING:
+                self(Stopped(stop, tally.answer, Spent(tally.turns, tally.usage), error))
+            journal.sync()  # before meta.json, which says how much of it the disk has
+        finally:
+            redact_files(self._common.redactor, self.outputs)  # kernels and commands wrote there, who know of no secret
+            if self._parent:
+                self._parent._below.take(self._tree())
+            self._write_meta()
+
+    def _close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+def _first_meta(id: str, model: str, cwd: str, prompt: str, common: Common) -> Meta:
+    return Meta(
+        session_id=id,
+        model=model,
+        cwd=cwd,
+        version=common.version,
+        start_time=round(common.clock(), 3),
+        prompt_preview=preview(common.redactor.text(prompt)),
+        run=token_hex(8),
+        **metas.process(),
+    )
+
+
+def _ending(error: BaseException | None) -> tuple[Stop, str]:
+    """What a run that said nothing itself came to."""
+    if error is None or isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, SystemExit)):
+        return Stop.CANCELLED, ""
+    return Stop.ERROR, str(error) or type(error).__name__

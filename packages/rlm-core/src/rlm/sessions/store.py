@@ -1,0 +1,212 @@
+"""Find, list and read sessions. Reading never writes, and never fails on a line that is torn."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf
+from pathlib import Path
+
+from rlm.errors import ConfigError, SessionError
+from rlm.process import files
+from rlm.sessions import journal
+from rlm.sessions import meta as metas
+from rlm.sessions.journal import Reader
+from rlm.sessions.meta import Meta, preview, settled
+from rlm.sessions.metrics import Subtree, Tally
+from rlm.sessions.records import Record
+from rlm.sessions.signature import Signer
+from rlm.sessions.signing_key import SigningKey
+
+ID = re.compile(r"[0-9a-f]{12}")
+CHILD = re.compile(r"sub-[0-9a-f]{8}")
+_PREFIX = re.compile(r"[0-9a-f]{1,12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A session as `rlm ls` shows it; its status is a true one.
+
+    `foreign`: its meta.json is not signed by this user. What is not foreign here can still have a forged journal.
+    """
+
+    folder: Path
+    meta: Meta
+    foreign: bool = True
+
+
+@dataclass(frozen=True)
+class SessionTree:
+    """A session and all below it. It holds no records: they are read from the journal whenever they are wanted."""
+
+    folder: Path
+    agent: str
+    meta: Meta
+    children: tuple[SessionTree, ...] = ()
+
+    def records(self) -> Reader:
+        """Of this agent alone, in order."""
+        return journal.reader(self.folder)
+
+    def walk(self) -> Iterator[SessionTree]:
+        """This one and all below it, parents first."""
+        rest: list[SessionTree] = [self]
+        while rest:
+            yield (tree := rest.pop())
+            rest += reversed(tree.children)
+
+    def child(self, folder: str) -> SessionTree | None:
+        return self._by_name.get(folder)
+
+    @cached_property
+    def _by_name(self) -> dict[str, SessionTree]:
+        return {child.folder.name: child for child in self.children}
+
+
+def list_sessions(home: Path, key: SigningKey | None = None) -> list[Listed]:
+    """All sessions of `home`, the one used last first. By `key` those are known that this user made."""
+    sessions = files.resolve(home) / "sessions"
+    names = session_names(sessions)
+    with _opened(sessions) if names else nullcontext() as handle:
+        found = [listed for name in names if (listed := listed_session(sessions / name, key, sessions=handle))]
+    return sorted(found, key=lambda listed: listed.meta.updated_time, reverse=True)
+
+
+def find(home: Path, wanted: str | None = None, key: SigningKey | None = None) -> Path:
+    """The folder of the session with this id, or the only one whose id begins so; without one, of the user's newest.
+
+    Raises:
+        SessionError: there is none, or more than one.
+        ConfigError: none of them is the user's own, so one must be named.
+    """
+    return _by_id(files.resolve(home) / "sessions", wanted.lower()) if wanted else _newest(home, key)
+
+
+def _newest(home: Path, key: SigningKey | None) -> Path:
+    sessions = list_sessions(home, key)
+    own = next((listed for listed in sessions if not listed.foreign), None)
+    if own is not None:
+        return own.folder
+    if sessions:
+        raise ConfigError(
+            f"No session in {home / 'sessions'} was made by you on this machine. "
+            f"Name the one that you mean, such as {sessions[0].folder.name}; `rlm ls` lists them."
+        )
+    raise SessionError(f'There is no session in {home / "sessions"} yet. `rlm "task"` makes one.')
+
+
+def _by_id(sessions: Path, wanted: str) -> Path:
+    if not _PREFIX.fullmatch(wanted):
+        raise SessionError(f"{wanted!r} is no session id: an id is up to twelve hex digits. `rlm ls` lists them.")
+    names = [name for name in session_names(sessions) if name.startswith(wanted)]
+    if not names:
+        raise SessionError(f"There is no session {wanted} in {sessions}. `rlm ls` lists those that are there.")
+    if len(names) > 1:
+        some = ", ".join(sorted(names)[:5]) + (", …" if len(names) > 5 else "")
+        raise SessionError(f"{len(names)} sessions begin with {wanted}: {some}. Give more of the id.")
+    return sessions / names[0]
+
+
+def read_tree(folder: Path, agent: str = "root") -> SessionTree:
+    """A session and all below it.
+
+    Raises:
+        SessionError: the folder holds no session.
+    """
+    journal.opened(folder).close()
+    names = [name for name in child_names(folder) if (folder / name / journal.NAME).is_file()]
+    children = [read_tree(folder / name, f"{agent}/{name}") for name in names]
+    if len(children) > 1:
+        order = {record["folder"]: record["id"] for record in journal.found(folder, "agent_start")}
+        children.sort(key=lambda child: (order.get(child.folder.name, inf), child.meta.start_time))
+    return SessionTree(folder, agent, settled(meta_of(folder), folder), tuple(children))
+
+
+def session_names(sessions: Path) -> list[str]:
+    """The folders of sessions in this one; none if it is not there."""
+    return _names(sessions, ID)
+
+
+def child_names(folder: Path) -> list[str]:
+    """The folders of sub-agents in a session folder."""
+    return _names(folder, CHILD)
+
+
+def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [e.name for e in entries if pattern.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Once for thousands of sessions in it."""
+    handle = files.open_folder(folder)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def listed_session(folder: Path, key: SigningKey | None, *, sessions: int | None = None) -> Listed | None:
+    """A session as it is listed; None if there is none. `sessions` is a descriptor of the folder that holds it."""
+    try:
+        meta, signed = signed_meta_of(folder, Signer(key, folder.name) if key else None, sessions=sessions)
+    except SessionError:
+        return None  # killed before it had begun
+    return Listed(folder, settled(meta, folder), foreign=not signed)
+
+
+def meta_of(folder: Path) -> Meta:
+    """meta.json as it is; told again from the journal where it is lost.
+
+    Raises:
+        SessionError: the folder holds no session.
+    """
+    return signed_meta_of(folder, None)[0]
+
+
+def signed_meta_of(folder: Path, signer: Signer | None, *, sessions: int | None = None) -> tuple[Meta, bool]:
+    """The same, and whether it has a valid signature.
+
+    Raises:
+        SessionError: as `meta_of`.
+    """
+    try:
+        return metas.read_signed(folder, signer, sessions=sessions)
+    except SessionError:
+        return _remade(folder, journal.reader(folder)), False
+
+
+def _remade(folder: Path, records: Iterable[Record]) -> Meta:
+    tally = Tally()
+    first, model, task = 0.0, "", ""
+    last = first
+    for record in records:
+        tally.add(record)
+        first, last = first or record["ts"], record["ts"]
+        model = model or _model(record)
+        task = task or _task(record)
+    meta = Meta(
+        folder.name.removeprefix("sub-"),
+        start_time=first,
+        updated_time=last,
+        model=model,
+        prompt_preview=preview(task),
+    )
+    return tally.updated(meta, Subtree())
+
+
+def _model(record: Record) -> str:
+    return str(record["model"]) if record["type"] == "request" else ""
+
+
+def _task(record: Record) -> str:
+    said = record["type"] == "message" and record["message"]["role"] == "user"
+    return str(record["message"]["content"]) if said else ""

@@ -1,0 +1,121 @@
+"""What an agent is told besides its task: the skills that it can use, and what the project says of itself.
+
+Files of a project are written by strangers. They are read in bounded parts, a description is one line without control
+characters, and an AGENTS.md that leads out of the project is left alone: what is read here goes to the provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from rlm.skill import InstalledSkill
+from rlm.skills.discovery import Place, Skills, find_skills
+from rlm.skills.notes import Note, Read, notes_for, one_line, project_folders, reading_beneath
+from rlm.text.clip import clip
+from rlm.text.encodings import decode
+from rlm.text.terminal import plain
+
+PROJECT_LIMIT = 32_000
+"""Characters of all AGENTS.md together that go into the prompt."""
+
+_MOST = 100  # skills of a kind that are listed
+
+_FUNCTIONS = (
+    "Skills: functions in the kernel (`await NAME(...)`; `help(NAME)` says how) and commands (`NAME --help`). "
+    "The file in brackets says more:"
+)
+_COMMANDS = "Skills, which are commands (`NAME --help` says how). The file in brackets says more:"
+_NOTES = "Instructions; read the file before you do what it is about:"
+
+
+class Briefing:
+    """Looks once for a whole run: all its agents are told the same, and a thousand of them cost no more than one."""
+
+    def __init__(self, place: Place | None = None, *, context_files: bool = True) -> None:
+        """`context_files`: whether agents are told what files of the project and of the home say."""
+        self._place = place or Place()
+        self._skills: Skills | None = None
+        self._notes = cache(lambda cwd: notes_for(cwd, context_files=context_files))
+        self._project_text = cache(project_text)
+        self._context_files = context_files
+
+    def look(self) -> Skills:
+        """Which skills there are. The first time it may take as long as their imports."""
+        if self._skills is None:
+            self._skills = find_skills(self._place)
+        return self._skills
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the skills that are installed."""
+        return frozenset(skill.name for skill in self.look().installed)
+
+    def project_text(self, cwd: Path) -> str:
+        """What the AGENTS.md files say."""
+        return self._project_text(cwd) if self._context_files else ""
+
+    def files(self, cwd: Path) -> list[Path]:
+        """What the prompt names by its path: the files of skills, the folders of notes, and each AGENTS.md."""
+        skills = [skill.skill_file for skill in self.look().installed if skill.skill_file and not skill.broken]
+        notes = [note.path.parent for note in self._notes(cwd) if note.offered]
+        return [*skills, *notes, *(project_files(cwd) if self._context_files else ())]
+
+    def skills_text(self, cwd: Path, tools: Collection[str]) -> str:
+        """The part of the system prompt that lists the skills; empty without a tool that could use one."""
+        if not {"ipython", "bash"} & set(tools):
+            return ""
+        title = _FUNCTIONS if "ipython" in tools else _COMMANDS
+        skills = [_skill_line(skill) for skill in self.look().installed if not skill.broken]
+        notes = [_note_line(note) for note in self._notes(cwd) if note.offered]
+        return "\n\n".join(filter(None, (_list(title, skills), _list(_NOTES, notes))))
+
+
+def _list(title: str, lines: list[str]) -> str:
+    more = [f"- and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
+    return "\n".join([title, *lines[:_MOST], *more]) if lines else ""
+
+
+def _skill_line(skill: InstalledSkill) -> str:
+    return _line(skill.name, one_line(skill.description), None if skill.unread else skill.skill_file)
+
+
+def _note_line(note: Note) -> str:
+    return _line(note.name, note.description, note.path)
+
+
+def _line(name: str, description: str, path: Path | None) -> str:
+    about = f": {description}" if description else ""
+    where = f" ({path})" if path and str(path).isprintable() else ""
+    return f"- {name}{about}{where}"
+
+
+def project_files(cwd: Path) -> list[Path]:
+    """The AGENTS.md files of which `project_text` tells."""
+    folders = project_folders(cwd)
+    with reading_beneath(folders[0]) as read:
+        return [path for path, _ in _agents_files(folders, read)]
+
+
+def project_text(cwd: Path) -> str:
+    """What the AGENTS.md files say, the outermost first. What is too much is cut from the outermost first."""
+    parts: list[str] = []
+    left = PROJECT_LIMIT
+    folders = project_folders(cwd)
+    with reading_beneath(folders[0]) as read:
+        for path, text in _agents_files(folders, read):
+            parts.append(f"From {path}:\n{clip(text, left, str(path))}")
+            left = max(0, left - len(text))
+    return "\n\n".join(reversed(parts))
+
+
+def _agents_files(folders: list[Path], read: Read) -> Iterable[tuple[Path, str]]:
+    """Each with its text, the innermost first."""
+    for folder in reversed(folders):
+        path = folder / "AGENTS.md"
+        with suppress(OSError):
+            text = plain(decode(read(path))).strip()
+            if text:
+                yield path, text

@@ -1,0 +1,356 @@
+"""What a program prints, on its way to the model: cleaned of terminal controls, bounded in memory, whole on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+from rlm.process import files
+from rlm.text.clip import join
+
+UNLIMITED = 10_000_000
+"""Characters: nobody's context takes more, so even an unlimited output is head and tail above this."""
+
+_BLOCK = 65_536
+_WIDTH = 8_192  # characters of an unfinished line that stay open to repainting
+_LONGEST = 96  # characters of an escape sequence; what is longer is none
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL_BYTES = bytes([*range(0x09), *range(0x0B, 0x20), 0x7F])
+_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)(?P<csi>[0-?]{0,64}[ -/]{0,8}[@-~])"
+    # ends with its line at the latest, so that a stray one in binary output costs a line and not the rest
+    r"|(?:\x1b[]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?P<open>\Z)?[\x07\x9c]?"
+    r"|\x1b[ -/]{0,8}[0-~]?"
+    r"|[\ud800-\udfff]"
+    r"|[\x00-\x07\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+)
+_UNFINISHED = re.compile(r"(?:(?:\x1b\[|\x9b)[ -?]{0,90}|\x1b[ -/]{0,8})\Z")
+_STRING_END = re.compile(r"[\x07\x9c]|(?=[\x1b\n])")
+# Control characters that no text holds after `_SEQUENCE`, lent to the two erasures that matter.
+_ERASE_REST, _ERASE_LINE = "\x0e", "\x0f"
+_STROKES = "\r\x08\x0e\x0f"
+_STROKE = re.compile(f"([{_STROKES}])")
+_MEANING = {"K": _ERASE_REST, "0K": _ERASE_REST, "2K": _ERASE_LINE, "G": "\r", "0G": "\r", "1G": "\r"}
+
+
+class Cleaner:
+    """Takes text in pieces cut anywhere, gives it back as a terminal would finally show it.
+
+    Time is linear and memory constant, whatever comes. A line is given back when it is finished.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""  # the beginning of a sequence whose end has not come yet
+        self._in_string = False
+        self._line = _Line()
+
+    def write(self, text: str) -> str:
+        """The text that can no longer change."""
+        text = self._skip(self._held + text)
+        unfinished = _UNFINISHED.search(text, max(0, len(text) - _LONGEST))
+        self._held = unfinished.group() if unfinished else ""
+        return self._line.paint(self._clean(text[: len(text) - len(self._held)]))
+
+    def close(self) -> str:
+        """The line that was not finished. Half an escape sequence at the end is dropped."""
+        self._held, self._in_string = "", False
+        return self._line.take()
+
+    def _skip(self, text: str) -> str:
+        """What comes after the string (a window title, a picture) that earlier text opened."""
+        if not self._in_string:
+            return text
+        end = _STRING_END.search(text)
+        self._in_string = end is None
+        return text[end.end() :] if end else ""
+
+    def _clean(self, text: str) -> str:
+        if not _is_plain(text) and _CONTROL.search(text):
+            return _SEQUENCE.sub(self._replace, text).replace("\r\n", "\n")
+        return text
+
+    def _replace(self, found: re.Match[str]) -> str:
+        if found["csi"] is not None:
+            return _MEANING.get(found["csi"], "")
+        if found["open"] is not None:
+            self._in_string = True
+        return "\ufffd" if "\ud800" <= found.group() <= "\udfff" else ""
+
+
+def _is_plain(text: str) -> bool:
+    """Almost all text is, and this takes a seventh of the time of a search."""
+    return text.isascii() and len(text.encode().translate(None, _CONTROL_BYTES)) == len(text)
+
+
+class _Line:
+    """The line that is being painted: `\\r` and `\\b` move back, text overwrites."""
+
+    def __init__(self) -> None:
+        self._cells: list[str] = []
+        self._column = 0
+
+    def paint(self, text: str) -> str:
+        """Returns what is finished."""
+        if not any(stroke in text for stroke in _STROKES):
+            return self._put(text)
+        return "".join(self._stroke(part) for part in _STROKE.split(text) if part)
+
+    def _stroke(self, part: str) -> str:
+        match part:
+            case "\r":
+                self._column = 0
+            case "\x08":
+                self._column = max(0, self._column - 1)
+            case "\x0e":
+                del self._cells[self._column :]
+            case "\x0f":
+                self._cells.clear()
+                self._column = 0
+            case _:
+                return self._put(part)
+        return ""
+
+    def _put(self, text: str) -> str:
+        cut = text.rfind("\n") + 1
+        done = self._finish(text[:cut]) if cut else ""
+        return done + self._write(text[cut:])
+
+    def _finish(self, lines: str) -> str:
+        first, rest = lines.split("\n", 1)
+        return self._write(first) + self.take() + "\n" + rest
+
+    def _write(self, text: str) -> str:
+        """Overwrite from the column on. A line longer than any screen gives its beginning away."""
+        end = self._column + len(text)
+        done = ""
+        if end > 2 * _WIDTH and end >= len(self._cells):
+            line = "".join(self._cells[: self._column]) + text
+            done, text = line[:-_WIDTH], line[-_WIDTH:]
+            self._cells.clear()
+            self._column = 0
+        self._cells[self._column : self._column + len(text)] = text
+        self._column += len(text)
+        return done
+
+    def take(self) -> str:
+        text = "".join(self._cells)
+        self._cells.clear()
+        self._column = 0
+        return text
+
+
+@dataclass(slots=True)
+class Quota:
+    """Bytes that outputs may take on disk: `each` file, and all of a run together. The host writes them for a kernel,
+    whose own limits do not hold there."""
+
+    each: int
+    total: int
+    used: int = 0
+
+    def take(self, held: int, more: int) -> None:
+        """For a file that holds `held` bytes already.
+
+        Raises:
+            OSError: there is no room for `more`.
+        """
+        if held + more > self.each:
+            raise OSError(errno.EFBIG, f"a file may hold {self.each:,} bytes")
+        if self.used + more > self.total:
+            raise OSError(errno.EDQUOT, f"all outputs together may hold {self.total:,} bytes")
+        self.used += more
+
+    def give_back(self, held: int) -> None:
+        self.used -= held
+
+
+class Spool:
+    """Collects text. What grows over `limit` characters goes to a file as a whole, and shrinks to head and tail here.
+
+    The file is `folder/name`, or a name beside it if that is taken. The folder is made when it is needed.
+    """
+
+    def __init__(self, limit: int, folder: Path, name: str, quota: Quota | None = None) -> None:
+        self._limit = limit
+        self._quota = quota
+        self._held = 0  # bytes of the quota
+        self._folder = folder
+        self._name = name
+        self._whole: StringIO | None = StringIO()
+        self._head = ""
+        self._tail = _Tail(limit // 2)
+        self._file: TextIO | None = None
+        self._path: Path | None = None
+        self._trouble = ""
+        self._length = 0
+        self._last = ""
+
+    @staticmethod
+    def limit_for(max_output: int) -> int:
+        """Characters to keep, of a setting where -1 stands for no limit."""
+        return UNLIMITED if max_output == -1 else max_output
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The file stays."""
+        self._guard(self._close)
+
+    def clear(self) -> None:
+        """As if nothing had been written."""
+        path, self._path = self._path, None
+        self._guard(self._close)
+        if path is not None:
+            self._guard(path.unlink)
+            self._give_back()
+        self._whole, self._head, self._tail = StringIO(), "", _Tail(self._limit // 2)
+        self._length, self._last, self._trouble = 0, "", ""
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def path(self) -> Path | None:
+        """Where the whole is, if it did not fit."""
+        return self._path
+
+    @property
+    def ends_line(self) -> bool:
+        return self._last == "\n"
+
+    def write(self, text: str) -> None:
+        self._length += len(text)
+        self._last = text[-1:] or self._last
+        if self._whole is None:
+            self._tail.write(text)
+            self._keep(text)
+            return
+        self._whole.write(text)
+        if self._length > self._limit:
+            self._overflow(self._whole.getvalue())
+
+    def text(self) -> str:
+        """The whole, or head, note and tail."""
+        if self._whole is not None:
+            return self._whole.getvalue()
+        if self._file is not None:
+            self._guard(self._file.flush)
+        tail = self._tail.text()
+        if self._trouble:
+            tail = f"[the whole could not be kept: {self._trouble}]\n{tail}"
+        return join(self._head, self._length - self._limit, tail, str(self._path or ""))
+
+    def _overflow(self, whole: str) -> None:
+        cut = self._limit - self._limit // 2
+        self._whole, self._head = None, whole[:cut]
+        self._tail.write(whole[cut:])
+        self._guard(self._open)
+        self._keep(whole)
+
+    def _open(self) -> None:
+        self._path, handle = create(self._folder, self._name)
+        self._file = os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="")
+
+    def _keep(self, text: str) -> None:
+        file = self._file
+        if file is not None:
+            self._guard(lambda: self._write(file, text))
+
+    def _write(self, file: TextIO, text: str) -> None:
+        if self._quota is not None:
+            size = len(text.encode(errors="replace"))
+            self._quota.take(self._held, size)
+            self._held += size
+        file.write(text)
+
+    def _give_back(self) -> None:
+        if self._quota is not None:
+            self._quota.give_back(self._held)
+            self._held = 0
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _guard(self, act: Callable[[], object]) -> None:
+        """A full disk costs the whole text, not the run."""
+        try:
+            act()
+        except OSError as error:
+            self._trouble = error.strerror or str(error)
+            path, self._path = self._path, None
+            with contextlib.suppress(OSError):
+                self._close()
+            if path is not None:
+                with contextlib.suppress(OSError):
+                    files.remove(path)
+                self._give_back()
+
+
+class _Tail:
+    """The last `limit` characters of what was written, in blocks so that many small pieces cost no more than few."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._blocks: deque[str] = deque()
+        self._length = 0
+        self._open = StringIO()
+
+    def write(self, text: str) -> None:
+        self._open.write(text[max(0, len(text) - self._limit) :])
+        if self._open.tell() >= _BLOCK:
+            self._shut()
+
+    def text(self) -> str:
+        self._shut()
+        text = "".join(self._blocks)
+        return text[max(0, len(text) - self._limit) :]
+
+    def _shut(self) -> None:
+        block, self._open = self._open.getvalue(), StringIO()
+        self._blocks.append(block)
+        self._length += len(block)
+        while self._length - len(self._blocks[0]) >= self._limit and len(self._blocks) > 1:
+            self._length -= len(self._blocks.popleft())
+
+
+def create(folder: Path, name: str) -> tuple[Path, int]:
+    """A new private file in `folder`, or beside it if the name is taken: its path, and a descriptor to write to.
+
+    Never through a symlink that a cell may have planted there.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    inside = files.open_folder(folder, make=True)
+    try:
+        for free in _names(name):
+            with contextlib.suppress(FileExistsError):
+                return folder / free, files.create(free, dir_fd=inside)
+    finally:
+        os.close(inside)
+    raise FileExistsError(name)
+
+
+def _names(name: str) -> Iterator[str]:
+    yield name
+    stem, dot, ending = name.rpartition(".")
+    for number in range(2, 10_000):
+        yield f"{stem}-{number}.{ending}" if dot else f"{name}-{number}"
