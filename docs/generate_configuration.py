@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlm.config import Config, flag, variable
+from rlm.config.settings import Config, flag, variable
 
 PAGE = Path(__file__).with_name("configuration.md")
 

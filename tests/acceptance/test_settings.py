@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from cli import Done, Json, Rlm
-from rlm.config import Config, flag, variable
+from rlm.config.settings import Config, flag, variable
 from sample import PICTURE
 from scripted import Answer, Request, Script, Scripted, always, call, calls, error, in_order, text, usage
 

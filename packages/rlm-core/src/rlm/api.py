@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlm.config import broker_address, read_config
+from rlm.config.environment import broker_address
+from rlm.config.settings import read_config
 from rlm.core.exit_codes import INTERRUPTED, of_error, of_stop
 from rlm.core.result import RunResult
 from rlm.errors import AgentError, ConfigError, RlmError

@@ -11,7 +11,7 @@ from rlm.broker.client import ask
 from rlm.broker.payload import describe, pack, wrap
 from rlm.broker.protocol import OPTIONS, Request
 from rlm.broker.server import Broker
-from rlm.config import Config
+from rlm.config.settings import Config
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
 from rlm.core.result import RunResult

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from rlm.config import guest_environment, hide_credentials, read_config
+from rlm.config.child_env import guest_environment
+from rlm.config.credentials import hide_credentials
+from rlm.config.settings import read_config
 from rlm.text.urls import credentials_of, has_credentials
 
 NONE = [

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rlm.config import Config, Setting, flag, variable
+from rlm.config.settings import Config, Setting, flag, variable
 from rlm.errors import ConfigError
 
 COMMANDS = {

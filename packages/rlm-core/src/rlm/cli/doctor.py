@@ -14,7 +14,10 @@ from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.signals import Interrupted, run_until_signal
 from rlm.cli.streams import put
-from rlm.config import Config, guest_environment, hide_credentials, read_config, redactor_of, state_folder
+from rlm.config.child_env import guest_environment
+from rlm.config.credentials import hide_credentials, redactor_of
+from rlm.config.environment import state_folder
+from rlm.config.settings import Config, read_config
 from rlm.errors import ConfigError, RlmError, SessionError
 from rlm.host.factories import NO_KEY, REPLAY, open_walls
 from rlm.kernel import JupyterKernel, KernelSpec

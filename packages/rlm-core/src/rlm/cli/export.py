@@ -10,7 +10,8 @@ from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.output import open_output
 from rlm.cli.streams import put_pieces
-from rlm.config import read_config, state_folder
+from rlm.config.environment import state_folder
+from rlm.config.settings import read_config
 from rlm.errors import ConfigError, SessionError
 from rlm.present.export import Arguments, Format, export, part
 from rlm.sessions.signing_key import key_or_none

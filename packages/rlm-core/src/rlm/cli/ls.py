@@ -9,7 +9,8 @@ from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.pager import Output
 from rlm.cli.streams import put_json, say
-from rlm.config import read_config, state_folder
+from rlm.config.environment import state_folder
+from rlm.config.settings import read_config
 from rlm.present.show import listed_wire, show_list
 from rlm.sessions.signing_key import key_or_none
 from rlm.sessions.store import list_sessions

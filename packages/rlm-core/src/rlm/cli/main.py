@@ -16,7 +16,7 @@ def main() -> None:
 
     end_on_signals()  # first: what follows imports for 50 ms and more
     reset_signals()
-    from rlm.config import take_environment
+    from rlm.config.credentials import take_environment
 
     take_environment()
     os._exit(run(sys.argv[1:]))
@@ -85,7 +85,8 @@ def _report(argv: Sequence[str], error: Exception, told: str) -> int:
     """One or two lines, never a traceback unless asked for."""
     from rlm.cli import exits
     from rlm.cli.streams import say
-    from rlm.config import hide_credentials, wants_debug
+    from rlm.config.credentials import hide_credentials
+    from rlm.config.settings import wants_debug
 
     if wants_debug(argv):
         import traceback

@@ -11,7 +11,7 @@ from rlm.broker.payload import lend
 from rlm.broker.protocol import OPTIONS, Request
 from rlm.cli import exits
 from rlm.cli.streams import put
-from rlm.config import Config, flag
+from rlm.config.settings import Config, flag
 from rlm.errors import ConfigError
 
 _OWN = ("context", "limit_ok")

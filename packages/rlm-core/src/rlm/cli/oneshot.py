@@ -10,7 +10,8 @@ from rlm.cli.cwd import working_directory
 from rlm.cli.jsonlines import ends_with_a_result
 from rlm.cli.stdin import read_task
 from rlm.cli.streams import put, say
-from rlm.config import broker_address, read_config, wants_json
+from rlm.config.environment import broker_address
+from rlm.config.settings import read_config, wants_json
 from rlm.version import VERSION
 
 SHORT_HELP = """\

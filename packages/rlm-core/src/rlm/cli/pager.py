@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rlm.cli.streams import put_painted, stdout_is_terminal
-from rlm.config import Config, pager
+from rlm.config.child_env import pager
+from rlm.config.settings import Config
 from rlm.errors import SessionError
 from rlm.text.styled import Canvas
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rlm.config import Config, flag, read_config, setting_texts, variable
+from rlm.config.settings import Config, flag, read_config, setting_texts, variable
 from rlm.errors import ConfigError
 from rlm.host.factories import REPLAY
 from rlm.process.files import resolve

@@ -15,7 +15,7 @@ from rlm.cli.orphans import ending_orphans
 from rlm.cli.output import Output, open_output
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put, stderr, stderr_is_terminal, stdout_is_terminal
-from rlm.config import Config, unknown_variables
+from rlm.config.settings import Config, unknown_variables
 from rlm.core.result import RunResult
 from rlm.errors import RlmError
 from rlm.host.factories import REPLAY

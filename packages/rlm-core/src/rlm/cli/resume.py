@@ -16,7 +16,8 @@ from rlm.cli.recorded import check_named, differences, resumed_config
 from rlm.cli.stdin import read_task
 from rlm.cli.streams import say
 from rlm.cli.trust import warning
-from rlm.config import read_config, state_folder, wants_json
+from rlm.config.environment import state_folder
+from rlm.config.settings import read_config, wants_json
 from rlm.errors import ConfigError, SessionError
 from rlm.host.run import Earlier, Order
 from rlm.process.files import resolve

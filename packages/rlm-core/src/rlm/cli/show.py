@@ -10,7 +10,8 @@ from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.pager import Output, paged
 from rlm.cli.streams import say
-from rlm.config import Config, read_config, state_folder
+from rlm.config.environment import state_folder
+from rlm.config.settings import Config, read_config
 from rlm.present.follow import Follower
 from rlm.present.show import show_tree
 from rlm.sessions.meta import RUNNING, settled

@@ -8,7 +8,7 @@ from pathlib import Path
 from rlm.cli import exits
 from rlm.cli.arguments import Parser, parser
 from rlm.cli.streams import put, say
-from rlm.config import read_config
+from rlm.config.settings import read_config
 from rlm.errors import ConfigError
 from rlm.skill import InstalledSkill, ScaffoldError, scaffold
 from rlm.skill.check import main as check

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rlm.cli.recorded import Texts
-from rlm.config import Config, flag
+from rlm.config.settings import Config, flag
 from rlm.host.checkpoint import VARIABLES
 from rlm.host.factories import REPLAY
 from rlm.sessions.journal import read

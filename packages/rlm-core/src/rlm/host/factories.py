@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rlm.config import Config, redactor_of, state_folder
+from rlm.config.credentials import redactor_of
+from rlm.config.environment import state_folder
+from rlm.config.settings import Config
 from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema
 from rlm.core.ports import Kernel, Model, Sink, Tool

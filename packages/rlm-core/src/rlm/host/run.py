@@ -19,14 +19,10 @@ from typing import Any
 from rlm.broker.capacity import HostCapacity
 from rlm.broker.limits import Ledger
 from rlm.broker.payload import Parcel, wrap
-from rlm.config import (
-    Config,
-    guest_environment,
-    recorded_settings,
-    redactor_of,
-    shell_program,
-    state_folder,
-)
+from rlm.config.child_env import guest_environment
+from rlm.config.credentials import redactor_of
+from rlm.config.environment import shell_program, state_folder
+from rlm.config.settings import Config, recorded_settings
 from rlm.core.result import RunResult
 from rlm.errors import ConfigError
 from rlm.host.factories import MEGABYTE, open_models, open_walls

@@ -16,7 +16,8 @@ from rlm.broker.limits import Ledger, Seat, TreeLimits
 from rlm.broker.payload import Parcel
 from rlm.broker.protocol import Request
 from rlm.broker.server import Broker
-from rlm.config import BROKER, Config, override, read_folder, read_seconds
+from rlm.config.environment import BROKER
+from rlm.config.settings import Config, override, read_folder, read_seconds
 from rlm.core.agent import Agent
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import Both, Compact, LastTurns

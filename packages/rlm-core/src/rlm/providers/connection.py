@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rlm.config import network_settings
+from rlm.config.environment import network_settings
 from rlm.process.programs import know_processor
 from rlm.providers.body import read_body
 from rlm.providers.endpoint import OPENAI_HOST, Endpoint, Proxy, proxy_for, speaks_tls, tls_context

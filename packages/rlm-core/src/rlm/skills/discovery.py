@@ -15,7 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rlm.config import Config, guest_environment, state_folder
+from rlm.config.child_env import guest_environment
+from rlm.config.environment import state_folder
+from rlm.config.settings import Config
 from rlm.process import files
 from rlm.skill import InstalledSkill, installed_skills, try_imports
 

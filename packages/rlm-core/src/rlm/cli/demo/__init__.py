@@ -18,7 +18,8 @@ from pathlib import Path
 from rlm.cli import exits, reporter
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.streams import say, say_painted, stderr_is_terminal
-from rlm.config import Config, program, read_config
+from rlm.config.environment import program
+from rlm.config.settings import Config, read_config
 from rlm.errors import ConfigError, RlmError
 from rlm.host.run import Order
 from rlm.present.live.row import Row, fit, paint

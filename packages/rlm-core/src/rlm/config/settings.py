@@ -1,6 +1,6 @@
-"""Settings: the only reader of the environment. Each is a flag and a variable; flags win.
+"""Settings: one table. Each is a flag and a variable; flags win.
 
-The table below is the one definition: `--help` and docs/configuration.md are generated from it.
+`--help` and docs/configuration.md are generated from it.
 """
 
 from __future__ import annotations
@@ -9,114 +9,29 @@ import difflib
 import itertools
 import json
 import os
-import shlex
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from rlm.config.environment import _given
+from rlm.config.readers import (
+    SANDBOXES,
+    TOOLS,
+    Read,
+    _at_least,
+    _existing_folder,
+    _file,
+    _folder,
+    _key,
+    _object,
+    _one_of,
+    _seconds,
+    _switch,
+    _tools,
+    _whole,
+)
 from rlm.errors import ConfigError, CredentialsError
-from rlm.process.files import resolve
-from rlm.process.programs import SHELL, find_program, safe_path
-from rlm.text.redact import REDACTED, Redactor
-from rlm.text.urls import credentials_of, has_credentials, without_credentials
-
-TOOLS = ("ipython", "summarize", "bash", "edit")
-SANDBOXES = ("off", "bwrap")
-
-Read = Callable[[str], Any]
-"""Turns the text of a setting into its value. Raises ValueError with what is allowed."""
-
-
-def _whole(allowed: Callable[[int], bool], says: str) -> Read:
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise ValueError(says) from None
-        if not allowed(value):
-            raise ValueError(says)
-        return value
-
-    return read
-
-
-def _at_least(least: int) -> Read:
-    return _whole(lambda n: n >= least, f"a whole number, at least {least}")
-
-
-def _one_of(*names: str) -> Read:
-    def read(text: str) -> str:
-        if text not in names:
-            raise ValueError(f"one of: {', '.join(names)}")
-        return text
-
-    return read
-
-
-def _key(text: str) -> str:
-    """Blanks and newlines at its ends come from files and clipboards; what else is no printable ASCII is in no key."""
-    key = text.strip()
-    if not (key.isascii() and key.isprintable()):
-        raise ValueError("printable ASCII characters alone; copy the key again, without quotes and line breaks")
-    return key
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < float("inf"):
-        raise ValueError("a number of seconds above 0")
-    return value
-
-
-def _switch(text: str) -> bool:
-    values = {"1": True, "on": True, "true": True, "yes": True, "0": False, "off": False, "false": False, "no": False}
-    if text.lower() not in values:
-        raise ValueError("on or off")
-    return values[text.lower()]
-
-
-def _tools(text: str) -> tuple[str, ...]:
-    names = dict.fromkeys(name.strip() for name in text.split(",") if name.strip())
-    if unknown := [name for name in names if name not in TOOLS]:
-        raise ValueError(f"a comma-separated subset of {', '.join(TOOLS)}; {unknown[0]!r} is none of them")
-    return tuple(names)
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ValueError('a JSON object, such as {"temperature": 0}')
-    return value
-
-
-def _file(text: str) -> Path:
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise ValueError("a file that exists")
-    return resolve(path)  # once: where it leads is not asked again
-
-
-def _folder(text: str) -> Path:
-    return Path(text).expanduser()
-
-
-def _existing_folder(text: str) -> Path:
-    try:
-        found = Path(text).is_dir()
-    except OSError:  # its name is too long, or it is not ours to look at
-        found = False
-    if not found:
-        raise ValueError("a folder that exists")
-    return Path(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,172 +296,6 @@ def _with_credentials(values: dict[str, Any], environ: Mapping[str, str]) -> dic
         for field, name in pair.items()
         if (text := environ.get(name)) and text.strip()
     }
-
-
-# ---- the environment of what rlm starts, and of rlm when a cell starts it
-
-KEY_VARIABLES = ("RLM_API_KEY", "OPENAI_API_KEY")
-
-_taken: dict[str, str] = {}
-
-
-def take_environment() -> None:
-    """For a command, first of all: from here on only this module knows the environment that we were started with.
-
-    What stays, for libraries and for the programs that they start, has no credentials and a PATH without places where a
-    cell could have put a program.
-    """
-    _taken.update(os.environ)
-    redactor = redactor_of_environment()
-    for name, value in _taken.items():
-        leads = name.endswith("_BASE_URL") and has_credentials(value)
-        if leads or name in KEY_VARIABLES or redactor.occurs_in(value):
-            del os.environ[name]
-    with suppress(OSError):  # the working directory has been removed: whoever needs it says so
-        os.environ["PATH"] = safe_path(_taken.get("PATH", os.defpath), [Path.cwd()])
-
-
-def _given(environ: Mapping[str, str] | None) -> Mapping[str, str]:
-    return _taken or os.environ if environ is None else environ
-
-
-BROKER = "RLM_BROKER"
-"""In a kernel: where its host listens, and the token that says which agent asks, as `path:token`."""
-
-
-def redactor_of(config: Config) -> Redactor:
-    """Takes the key in use out of what is written anywhere."""
-    return Redactor([config.api_key] if config.api_key else [])
-
-
-def redactor_of_environment(environ: Mapping[str, str] | None = None) -> Redactor:
-    """Takes every key that the environment holds out of an error, whichever settings it happened with."""
-    environ = _given(environ)
-    return Redactor(key.strip() for name in KEY_VARIABLES if (key := environ.get(name)))
-
-
-def hide_credentials(text: str, config: Config | None = None, environ: Mapping[str, str] | None = None) -> str:
-    """`text` as it may be shown: without the keys of settings, and without what URLs of any variable hide."""
-    environ = _given(environ)
-    text = redactor_of_environment(environ).text(text)
-    urls = [word for value in environ.values() for word in value.split() if "://" in word]
-    if config is not None:
-        text = redactor_of(config).text(text)
-    urls += filter(None, (config.base_url if config else None, *(environ.get(name) for name in _BASE_URLS)))
-    for part in sorted(set().union(*map(credentials_of, urls)), key=len, reverse=True):
-        text = text.replace(part, REDACTED)
-    return without_credentials(text)
-
-
-def guest_environment(config: Config, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for kernels and commands: ours without credentials; in a sandbox, no more than is harmless.
-
-    rlm's own settings are left out, for a sub-agent takes them from its parent. Commands of skills lie beside our
-    Python: they are found last, so that the user's own `python` stays the user's.
-    """
-    environ = _given(environ)
-    redactors = (redactor_of(config), redactor_of_environment(environ))
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if not name.startswith("RLM_")
-        and name not in KEY_VARIABLES
-        and not _leads_to_provider(name, value)
-        and not any(redactor.occurs_in(value) for redactor in redactors)
-    }
-    if config.sandbox != "off":
-        kept = {name: value for name, value in kept.items() if _is_harmless(name, value)}
-    path = kept.get("PATH", os.defpath)
-    return kept | {"PATH": f"{path}{os.pathsep}{Path(sys.executable).parent}"}
-
-
-_BASE_URLS = ("RLM_BASE_URL", "OPENAI_BASE_URL")
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-
-
-def _leads_to_provider(name: str, value: str) -> bool:
-    """Whether it is a credential by which rlm reaches the provider, in a URL or by its name, if not the key itself.
-
-    Without the sandbox all others (PIP_INDEX_URL, DATABASE_URL, …) are the user's, and meant for the project.
-    """
-    if name in _BASE_URLS or name.lower() in _PROXIES:
-        return has_credentials(value)
-    return name.startswith("OPENAI_") and any(word in name for word in (*_HARMFUL, "HEADER"))
-
-
-# Of the user's environment, what enters a sandbox: nothing that is a key, a socket or a session of somebody.
-_HARMLESS = """
-    PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM COLUMNS LINES EDITOR PWD CI DEBIAN_FRONTEND
-    CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS LD_LIBRARY_PATH LIBRARY_PATH CPATH PKG_CONFIG_PATH MAKEFLAGS
-    VIRTUAL_ENV CONDA_PREFIX XDG_DATA_HOME JAVA_HOME GOPATH GOROOT NODE_PATH NODE_OPTIONS CUDA_VISIBLE_DEVICES
-    SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS GIT_SSL_CAINFO
-    http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY
-    """
-_HARMLESS_BEGINNINGS = ("LC_", "PYTHON", "PIP_", "UV_", "OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "MPL")
-_HARMFUL = ("TOKEN", "PASSWORD", "SECRET", "KEY", "CREDENTIAL")
-
-
-def _is_harmless(name: str, value: str) -> bool:
-    """A value such as https://user:password@host is not, whatever its name."""
-    known = name in _HARMLESS.split() or name.startswith(_HARMLESS_BEGINNINGS)
-    return known and not any(map(has_credentials, value.split())) and not any(word in name for word in _HARMFUL)
-
-
-def broker_address(environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:
-    """Socket path and token, when this process was started by a cell."""
-    text = _given(environ).get(BROKER, "")
-    path, found, token = text.rpartition(":")
-    return (path, token) if found else None
-
-
-def program(name: str, environ: Mapping[str, str] | None = None) -> Path | None:
-    """The program that PATH has under this name, where no cell could have put it."""
-    return find_program(name, _given(environ).get("PATH", os.defpath), [Path.cwd()])
-
-
-def shell_program() -> Path:
-    """bash; where there is none, what every system has."""
-    return program("bash") or Path(SHELL)
-
-
-def state_folder(environ: Mapping[str, str] | None = None) -> Path | None:
-    """Where programs of this user keep what outlives a run; None where the environment names no home."""
-    environ = _given(environ)
-    given, home = Path(environ.get("XDG_STATE_HOME", "")), Path(environ.get("HOME", ""))
-    if given.is_absolute():  # the XDG specification: a relative one is to be ignored
-        return given
-    return home / ".local" / "state" if home.is_absolute() else None
-
-
-def network_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What the environment says of proxies and certificates, by name."""
-    environ = os.environ if environ is None else environ
-    return {name: value for name, value in environ.items() if name.upper() in _NETWORK}
-
-
-_NETWORK = frozenset(
-    ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
-)
-
-
-def pager(environ: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str]]:
-    """The words of the user's pager, and its environment, which has no credentials.
-
-    less lets colours through, unless the user says how it is.
-
-    Raises:
-        ValueError: there is no such program, or nobody can tell what the words are.
-    """
-    environ = _given(environ)
-    name, *words = shlex.split(environ.get("PAGER") or "less") or [""]
-    found = program(name, environ)
-    if found is None:
-        raise ValueError(f"there is no {name}")
-    path = safe_path(environ.get("PATH", os.defpath), [Path.cwd()])
-    kept = {name: value for name, value in environ.items() if not any(word in name for word in _HARMFUL)}
-    redactor = redactor_of_environment(environ)
-    harmless = {name: value for name, value in kept.items() if not redactor.occurs_in(value)}
-    return [str(found), *words], {"LESS": "FRX", **harmless, "PATH": path}
 
 
 def wants_json(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> bool:

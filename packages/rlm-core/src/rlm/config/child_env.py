@@ -1,0 +1,89 @@
+"""The environment of kernels and commands."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rlm.config.credentials import _BASE_URLS, _HARMFUL, KEY_VARIABLES, redactor_of, redactor_of_environment
+from rlm.config.environment import _given, program
+from rlm.config.settings import Config
+from rlm.process.programs import safe_path
+from rlm.text.urls import has_credentials
+
+
+def guest_environment(config: Config, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for kernels and commands: ours without credentials; in a sandbox, no more than is harmless.
+
+    rlm's own settings are left out, for a sub-agent takes them from its parent. Commands of skills lie beside our
+    Python: they are found last, so that the user's own `python` stays the user's.
+    """
+    environ = _given(environ)
+    redactors = (redactor_of(config), redactor_of_environment(environ))
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("RLM_")
+        and name not in KEY_VARIABLES
+        and not _leads_to_provider(name, value)
+        and not any(redactor.occurs_in(value) for redactor in redactors)
+    }
+    if config.sandbox != "off":
+        kept = {name: value for name, value in kept.items() if _is_harmless(name, value)}
+    path = kept.get("PATH", os.defpath)
+    return kept | {"PATH": f"{path}{os.pathsep}{Path(sys.executable).parent}"}
+
+
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def _leads_to_provider(name: str, value: str) -> bool:
+    """Whether it is a credential by which rlm reaches the provider, in a URL or by its name, if not the key itself.
+
+    Without the sandbox all others (PIP_INDEX_URL, DATABASE_URL, …) are the user's, and meant for the project.
+    """
+    if name in _BASE_URLS or name.lower() in _PROXIES:
+        return has_credentials(value)
+    return name.startswith("OPENAI_") and any(word in name for word in (*_HARMFUL, "HEADER"))
+
+
+# Of the user's environment, what enters a sandbox: nothing that is a key, a socket or a session of somebody.
+_HARMLESS = """
+    PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM COLUMNS LINES EDITOR PWD CI DEBIAN_FRONTEND
+    CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS LD_LIBRARY_PATH LIBRARY_PATH CPATH PKG_CONFIG_PATH MAKEFLAGS
+    VIRTUAL_ENV CONDA_PREFIX XDG_DATA_HOME JAVA_HOME GOPATH GOROOT NODE_PATH NODE_OPTIONS CUDA_VISIBLE_DEVICES
+    SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS GIT_SSL_CAINFO
+    http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY
+    """
+
+
+_HARMLESS_BEGINNINGS = ("LC_", "PYTHON", "PIP_", "UV_", "OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "MPL")
+
+
+def _is_harmless(name: str, value: str) -> bool:
+    """A value such as https://user:password@host is not, whatever its name."""
+    known = name in _HARMLESS.split() or name.startswith(_HARMLESS_BEGINNINGS)
+    return known and not any(map(has_credentials, value.split())) and not any(word in name for word in _HARMFUL)
+
+
+def pager(environ: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str]]:
+    """The words of the user's pager, and its environment, which has no credentials.
+
+    less lets colours through, unless the user says how it is.
+
+    Raises:
+        ValueError: there is no such program, or nobody can tell what the words are.
+    """
+    environ = _given(environ)
+    name, *words = shlex.split(environ.get("PAGER") or "less") or [""]
+    found = program(name, environ)
+    if found is None:
+        raise ValueError(f"there is no {name}")
+    path = safe_path(environ.get("PATH", os.defpath), [Path.cwd()])
+    kept = {name: value for name, value in environ.items() if not any(word in name for word in _HARMFUL)}
+    redactor = redactor_of_environment(environ)
+    harmless = {name: value for name, value in kept.items() if not redactor.occurs_in(value)}
+    return [str(found), *words], {"LESS": "FRX", **harmless, "PATH": path}

@@ -1,0 +1,57 @@
+"""The only reader of the environment that rlm was started with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from rlm.process.programs import SHELL, find_program
+
+_taken: dict[str, str] = {}
+
+
+def _given(environ: Mapping[str, str] | None) -> Mapping[str, str]:
+    return _taken or os.environ if environ is None else environ
+
+
+BROKER = "RLM_BROKER"
+
+"""In a kernel: where its host listens, and the token that says which agent asks, as `path:token`."""
+
+
+def broker_address(environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:
+    """Socket path and token, when this process was started by a cell."""
+    text = _given(environ).get(BROKER, "")
+    path, found, token = text.rpartition(":")
+    return (path, token) if found else None
+
+
+def program(name: str, environ: Mapping[str, str] | None = None) -> Path | None:
+    """The program that PATH has under this name, where no cell could have put it."""
+    return find_program(name, _given(environ).get("PATH", os.defpath), [Path.cwd()])
+
+
+def shell_program() -> Path:
+    """bash; where there is none, what every system has."""
+    return program("bash") or Path(SHELL)
+
+
+def state_folder(environ: Mapping[str, str] | None = None) -> Path | None:
+    """Where programs of this user keep what outlives a run; None where the environment names no home."""
+    environ = _given(environ)
+    given, home = Path(environ.get("XDG_STATE_HOME", "")), Path(environ.get("HOME", ""))
+    if given.is_absolute():  # the XDG specification: a relative one is to be ignored
+        return given
+    return home / ".local" / "state" if home.is_absolute() else None
+
+
+def network_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What the environment says of proxies and certificates, by name."""
+    environ = os.environ if environ is None else environ
+    return {name: value for name, value in environ.items() if name.upper() in _NETWORK}
+
+
+_NETWORK = frozenset(
+    ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+)
