@@ -18,9 +18,9 @@ import time
 from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 
-from rlm.kernel import JupyterKernel, KernelSpec, Zygote
+from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
 from rlm.process.private_dir import private_folder
-from rlm.sandbox import Box, SandboxPolicy, open_policy
+from rlm.sandbox import Sandbox, SandboxPolicy, open_policy
 
 _ENOUGH = 8_000_000_000  # bytes
 _ROUNDS = 4
@@ -68,16 +68,16 @@ async def _spent(folder: Path, count: int, policy: SandboxPolicy | None, env: di
     """The least seconds until a kernel has replied, and the processor's seconds for all of it."""
     folder.mkdir(mode=0o700)
     began = _processor()
-    async with Zygote(sealed=True) as zygote:
+    async with KernelServer(sealed=True) as zygote:
         starts = [await _start(zygote, folder / str(number), policy, env) for number in range(count)]
     return min(starts), _processor() - began
 
 
-async def _start(zygote: Zygote, folder: Path, policy: SandboxPolicy | None, env: dict[str, str]) -> float:
+async def _start(zygote: KernelServer, folder: Path, policy: SandboxPolicy | None, env: dict[str, str]) -> float:
     folder.mkdir(mode=0o700)
     began = time.monotonic()
     async with AsyncExitStack() as stack:
-        box = await stack.enter_async_context(Box(policy, folder)) if policy else None
+        box = await stack.enter_async_context(Sandbox(policy, folder)) if policy else None
         spec = KernelSpec(Path.cwd(), env, folder, folder / "outputs", door=box.door if box else None)
         kernel = await stack.enter_async_context(JupyterKernel(spec, lambda _: None, zygote))
         await kernel.execute("1+1", 60)

@@ -26,11 +26,11 @@ def message(*roles: str) -> Callable[[Json], bool]:
 EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
     events.Said: message("system", "user"),
     events.Replied: message("assistant"),
-    events.Answered: message("tool"),
+    events.ToolReturned: message("tool"),
     events.Dropped: record("drop"),
     events.Adapted: record("adapt"),
     events.Stopped: record("result"),
-    events.Requested: record("request"),
+    events.ParametersChanged: record("request"),
     events.Retried: record("retry"),
     events.Failed: record("error"),
     events.KernelRestarted: record("kernel"),
@@ -40,11 +40,11 @@ EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
     events.ChildStarted: record("agent_start"),
     events.ChildEnded: record("agent_end"),
     # no record of its own: it begins the time that the model takes
-    events.Asking: lambda record: message("assistant")(record) and "duration" in record,
+    events.RequestStarted: lambda record: message("assistant")(record) and "duration" in record,
     events.Delta: record("delta"),
     events.Waiting: record("waiting"),
     events.CallStarted: record("cell_start"),
-    events.CellOutput: record("cell_output"),
+    events.OutputReceived: record("cell_output"),
     events.CallEnded: record("cell_end"),
 }
 """What each event leaves in the output of `--json --deltas`."""

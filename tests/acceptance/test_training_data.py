@@ -13,7 +13,7 @@ import pytest
 from found_uv import UV
 from jinja2 import Template
 from journals import cell, ending, opening, reply, turn
-from rlm.core.events import Answered, Event, Replied, Requested, Said
+from rlm.core.events import Event, ParametersChanged, Replied, Said, ToolReturned
 from rlm.core.messages import Kind, ToolResult, User
 from rlm.present.export import Arguments, Format, export
 from rlm.sessions import Session
@@ -73,8 +73,8 @@ def test_parallel_calls_reasoning_and_a_missing_system_prompt_render_too(
     given = reply(
         None, cell(CODE), cell("second()"), cell("cut(") | {"function": {"name": "ipython", "arguments": '{"co'}}
     )
-    results = [Answered(ToolResult(call, f"result {n}")) for n, call in enumerate(given.message.calls)]
-    whole = [Said(User("the task")), Requested("m", ()), Replied(given), *results, *ending("the answer")]
+    results = [ToolReturned(ToolResult(call, f"result {n}")) for n, call in enumerate(given.message.calls)]
+    whole = [Said(User("the task")), ParametersChanged("m", ()), Replied(given), *results, *ending("the answer")]
     text = rendered(templates[name], row(tmp_path, *whole))
     assert all(part in text for part in ("second()", '{"co' if '{"co' in text else '{\\"co', "result 2", "the answer"))
     assert shows_the_call(text)
@@ -102,12 +102,12 @@ def unlike() -> Iterator[list[Event]]:
     """Sessions that have nothing in common but that they are ours."""
     picture = User([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}], Kind.NOTE)
     many = cell("") | {"function": {"name": "web", "arguments": '{"timeout": "5", "deep": {"a": [1, "x", null]}}'}}
-    yield [Said(User("t")), Requested("m", ()), *ending("no tools at all")]
+    yield [Said(User("t")), ParametersChanged("m", ()), *ending("no tools at all")]
     yield [*opening("t"), *turn("", (cell("1", "bash"), "1")), *ending("end")]
     yield [*opening("t"), Said(picture), *turn("", (many, "1"), (cell("x"), "2")), *ending("end")]
     yield [
         Said(User("t")),
-        Requested(
+        ParametersChanged(
             "m", ({"name": "web", "parameters": {"enum": [1, "a"]}},), {"stop": ["x"], "reasoning": {"effort": 1}}
         ),
         Replied(reply("\ud83d", refusal=None, reasoning_details=[{"text": "r"}, "r"])),

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from rlm.sandbox import Box, open_policy
+from rlm.sandbox import Sandbox, open_policy
 
 
 async def main(folder: Path) -> None:
@@ -16,7 +16,7 @@ async def main(folder: Path) -> None:
     with open_policy(work, work / ".rlm", runtime, dict(os.environ), net=False, **sizes) as policy:
         print("ready", flush=True)
         while True:
-            async with Box(policy, runtime) as box:
+            async with Sandbox(policy, runtime) as box:
                 await box.door()
 
 

@@ -11,7 +11,7 @@ from journals import KEY, acceptable, answer, cell, ending, opening, reply, sess
 from rlm.core.agent import Agent
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import Compact
-from rlm.core.events import Answered, ChildEnded, ChildStarted, Dropped, Event, Replied, Said
+from rlm.core.events import ChildEnded, ChildStarted, Dropped, Event, Replied, Said, ToolReturned
 from rlm.core.history import Summary
 from rlm.core.messages import Kind, ToolResult, User
 from rlm.core.state import replay
@@ -27,8 +27,8 @@ def eventful(session: Session) -> None:
     events: list[Event] = [*opening("tâche"), *turn("hm", (cell("a"), "1"), (cell("b"), "2"))]
     given = reply("", cell("fat"))
     (call,) = given.message.calls
-    events += [Replied(given), Answered(ToolResult(call, "f" * 99)), Dropped((6,), "shortened")]
-    events += [Answered(ToolResult(call, "f")), Dropped((2, 3, 4), "summarize", Summary(1, 1, "notes"))]
+    events += [Replied(given), ToolReturned(ToolResult(call, "f" * 99)), Dropped((6,), "shortened")]
+    events += [ToolReturned(ToolResult(call, "f")), Dropped((2, 3, 4), "summarize", Summary(1, 1, "notes"))]
     events += [Said(User("summarise", Kind.ASK)), Replied(reply("all"), aside=True), Dropped((8, 9), "summary_call")]
     events += [Said(User("all", Kind.SUMMARY)), Replied(waits := reply("", cell("await rlm.run('part')")))]
     for event in events:

@@ -29,7 +29,7 @@ from rlm.core.messages import (
     assistant,
 )
 from rlm.core.ports import Context, Limits, Tool, ToolChoice
-from rlm.core.state import State
+from rlm.core.state import ConversationState
 from rlm.core.toolbox import Toolbox
 
 _ids = itertools.count(1)
@@ -172,7 +172,7 @@ def open_agent(
     *tools: Tool,
     context: Context | None = None,
     limits: Limits | None = None,
-    state: State | None = None,
+    state: ConversationState | None = None,
 ) -> tuple[Agent, list[Event]]:
     """An agent, and the list that its events go to."""
     events: list[Event] = []

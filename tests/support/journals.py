@@ -11,11 +11,8 @@ from typing import Any
 from hypothesis import strategies as st
 from rlm.core.budget import Spent, Stop
 from rlm.core.events import (
-    Answered,
-    Asking,
     CallEnded,
     CallStarted,
-    CellOutput,
     Checkpointed,
     ChildEnded,
     ChildStarted,
@@ -24,13 +21,16 @@ from rlm.core.events import (
     Event,
     Failed,
     KernelRestarted,
+    OutputReceived,
+    ParametersChanged,
     Replied,
-    Requested,
+    RequestStarted,
     Rerun,
     Retried,
     Said,
     SkillsCalled,
     Stopped,
+    ToolReturned,
     Waiting,
 )
 from rlm.core.history import Summary
@@ -47,9 +47,9 @@ from rlm.core.messages import (
     Wire,
     assistant,
 )
-from rlm.core.state import State
+from rlm.core.state import ConversationState
 from rlm.sessions import journal
-from rlm.sessions.records import Encoder, Record
+from rlm.sessions.records import Record, RecordEncoder
 from rlm.sessions.signing_key import SigningKey
 
 KEY = SigningKey(b"the key of the tests, 32 bytes..")
@@ -79,7 +79,7 @@ said = st.one_of(
     st.builds(Said, st.builds(System, texts)), st.builds(Said, st.builds(User, texts | parts, st.sampled_from(Kind)))
 )
 noted = st.one_of(
-    st.builds(Requested, texts, st.just(({"name": "f"},)), extra),
+    st.builds(ParametersChanged, texts, st.just(({"name": "f"},)), extra),
     st.builds(Retried, texts, st.integers(1, 9), st.floats(0, 60)),
     st.builds(Failed, texts),
     st.builds(KernelRestarted, texts, st.lists(texts, max_size=2).map(tuple)),
@@ -91,11 +91,11 @@ noted = st.one_of(
     st.builds(Stopped, st.sampled_from(Stop), texts, st.builds(Spent, st.integers(0, 9), usages), texts),
     st.builds(Delta, texts),
     st.builds(Waiting, texts, st.floats(0, 60)),
-    st.builds(CellOutput, texts),
+    st.builds(OutputReceived, texts),
 )
 
 
-turns = st.builds(lambda reply, aside: [Asking(aside), Replied(reply, aside)], replies, st.booleans())
+turns = st.builds(lambda reply, aside: [RequestStarted(aside), Replied(reply, aside)], replies, st.booleans())
 single: st.SearchStrategy[Event] = st.one_of(said, noted)
 outcomes = st.tuples(texts, st.booleans())
 chosen = st.lists(st.integers(0, 30), max_size=5, unique=True)
@@ -107,7 +107,7 @@ steps = st.sampled_from(["say", "reply", "answer", "answer", "drop"])
 def conversations(draw: st.DrawFn) -> list[Event]:
     """Events in an order that an agent could have told them."""
     events: list[Event] = []
-    state = State()
+    state = ConversationState()
     for step in draw(st.lists(steps, max_size=20)):
         new = _next(draw, step, state)
         events.extend(new)
@@ -116,7 +116,7 @@ def conversations(draw: st.DrawFn) -> list[Event]:
     return events
 
 
-def _next(draw: st.DrawFn, step: str, state: State) -> list[Event]:
+def _next(draw: st.DrawFn, step: str, state: ConversationState) -> list[Event]:
     open_calls = state.history.unanswered()
     if step == "reply":
         return draw(turns)
@@ -135,7 +135,7 @@ def _next(draw: st.DrawFn, step: str, state: State) -> list[Event]:
 def answer(call: ToolCall, content: str, ok: bool = True) -> list[Event]:
     """A call that runs and is answered."""
     result = ToolResult(call, content, ok)
-    return [CallStarted(call), Answered(result), CallEnded(result)]
+    return [CallStarted(call), ToolReturned(result), CallEnded(result)]
 
 
 _numbers = itertools.count(1)
@@ -158,24 +158,24 @@ TOOLS = ({"name": "ipython", "description": "Run a cell.", "parameters": {"type"
 
 
 def opening(task: str) -> list[Event]:
-    return [Said(System("You are rlm.")), Said(User(task)), Requested("test-model", TOOLS, {"temperature": 0})]
+    return [Said(System("You are rlm.")), Said(User(task)), ParametersChanged("test-model", TOOLS, {"temperature": 0})]
 
 
 def turn(text: str | None, *runs: tuple[Wire, str], ok: bool = True) -> list[Event]:
     """A reply that asks for calls, and their results."""
-    events: list[Event] = [Asking(), Replied(given := reply(text, *(wire for wire, _ in runs)))]
+    events: list[Event] = [RequestStarted(), Replied(given := reply(text, *(wire for wire, _ in runs)))]
     for call, (_, content) in zip(given.message.calls, runs, strict=True):
         events += answer(call, content, ok)
     return events
 
 
 def ending(text: str, turns: int = 1) -> list[Event]:
-    return [Asking(), Replied(reply(text)), Stopped(Stop.DONE, text, Spent(turns, Usage(1_000, 50)))]
+    return [RequestStarted(), Replied(reply(text)), Stopped(Stop.DONE, text, Spent(turns, Usage(1_000, 50)))]
 
 
 def encoded(events: Iterable[Event]) -> list[Record]:
     """What a journal of these events holds, before it is written."""
-    encoder = Encoder()
+    encoder = RecordEncoder()
     records = [record for event in events if (record := encoder.encode(event)) is not None]
     return [record for record in records if "id" in record]
 

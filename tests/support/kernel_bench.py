@@ -12,10 +12,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlm.core.events import CellOutput, Event, KernelRestarted
+from rlm.core.events import Event, KernelRestarted, OutputReceived
 from rlm.core.ports import Execution, Kernel, Sink
 from rlm.kernel import KernelSpec
-from rlm.sandbox import Box, open_policy
+from rlm.sandbox import Sandbox, open_policy
 from waiting import PATIENCE
 
 
@@ -55,15 +55,15 @@ class Bench:
 
     @property
     def printed(self) -> str:
-        return "".join(event.text for event in self.events if isinstance(event, CellOutput))
+        return "".join(event.text for event in self.events if isinstance(event, OutputReceived))
 
 
 @contextlib.asynccontextmanager
-async def open_box(spec: KernelSpec) -> AsyncIterator[Box]:
+async def open_box(spec: KernelSpec) -> AsyncIterator[Sandbox]:
     """A sandbox for such a kernel."""
     sizes = {"memory": 8 * 10**9, "file_size": 4 * 10**9}
     with open_policy(spec.cwd, spec.run_dir, spec.run_dir, spec.env, net=False, **sizes) as policy:
-        async with Box(policy, spec.run_dir) as box:
+        async with Sandbox(policy, spec.run_dir) as box:
             yield box
 
 
@@ -93,7 +93,7 @@ class FakeKernel:
                 ok = False
         return Execution(out.getvalue() or "[no output]", ok)
 
-    async def execute_aside(self, code: str, timeout: float) -> str:
+    async def execute_internal(self, code: str, timeout: float) -> str:
         printed = (await self.execute(code, timeout)).text
         self._late += printed if printed != "[no output]" else ""
         return ""

@@ -13,8 +13,6 @@ from hostile import CORPUS
 from journals import KEY, answer, cell, ending, opening, reply
 from rlm.core.budget import Spent, Stop
 from rlm.core.events import (
-    Answered,
-    Asking,
     CallEnded,
     CallStarted,
     ChildEnded,
@@ -24,9 +22,11 @@ from rlm.core.events import (
     Failed,
     KernelRestarted,
     Replied,
+    RequestStarted,
     Retried,
     Said,
     Stopped,
+    ToolReturned,
 )
 from rlm.core.messages import Kind, Reply, ToolCall, ToolResult, User, Wire
 from rlm.sessions import Session
@@ -106,7 +106,7 @@ class Player:
             session(event)
 
     def ask(self, session: Session, given: Reply, seconds: float = 2.0) -> tuple[ToolCall, ...]:
-        self.play(session, Asking())
+        self.play(session, RequestStarted())
         self.wait(seconds)
         self.play(session, Replied(given))
         return given.message.calls
@@ -115,7 +115,7 @@ class Player:
         result = ToolResult(call, content, ok)
         self.play(session, CallStarted(call))
         self.wait(seconds)
-        self.play(session, Answered(result), CallEnded(result))
+        self.play(session, ToolReturned(result), CallEnded(result))
 
     def turn(
         self, session: Session, text: str | None, *runs: tuple[Wire, str], ok: bool = True, prompt: int = 2_000
@@ -140,7 +140,7 @@ def sample(home: Path, clock: Clock | None = None, task: str = "Is the slope in 
         player.turn(session, "Let me **look** at the data first.", (cell(FIT), "2.0285714285714285"))
         player.turn(session, None, (cell("assert slope([1, 2], [2, 4]) == 2"), TRACEBACK), ok=False, prompt=2_600)
         (session.outputs / "1.png").write_bytes(PICTURE)
-        player.play(session, Asking(), Retried("429 too many requests", 1, 4.0))
+        player.play(session, RequestStarted(), Retried("429 too many requests", 1, 4.0))
         player.wait(4.0)
         runs = [
             (cell("plt.plot(xs, ys)"), "[picture: /elsewhere/outputs/1.png]"),
@@ -180,7 +180,7 @@ def _fan_out(player: Player, session: Session) -> None:
         meta = child.meta
         player.play(session, ChildEnded(child.folder.name, Stop.DONE, meta.turns, meta.tree_usage))
     result = ToolResult(call, "intro · fine\ndata · row 17 is a duplicate\nmethods · fine\n")
-    player.play(session, Answered(result), CallEnded(result))
+    player.play(session, ToolReturned(result), CallEnded(result))
 
 
 def _deeper(player: Player, child: Session) -> None:
@@ -214,7 +214,7 @@ def _hostile_turn(player: Player, session: Session, text: str) -> None:
     given = reply(text, cell(text), cell(text, text or "x"), cell(text, "bash"), reasoning_content=text)
     first, second, _ = given.message.calls
     player.play(session, Replied(given), *answer(first, text))
-    player.play(session, Answered(ToolResult(second, f"[picture: {text}outputs/{text}.png]", ok=False)))
+    player.play(session, ToolReturned(ToolResult(second, f"[picture: {text}outputs/{text}.png]", ok=False)))
     player.play(session, Retried(text, 1, 1.0), Failed(text), KernelRestarted(text, (text,)), Dropped((), text))
     for content in (text, [{"type": "image_url", "image_url": {"url": text}}]):
         player.play(session, Said(User(content, Kind.NOTE)))

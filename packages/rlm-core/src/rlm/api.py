@@ -15,7 +15,7 @@ from rlm.core.result import RunResult
 from rlm.errors import AgentError, ConfigError, RlmError
 
 if TYPE_CHECKING:
-    from rlm.host.run import Order, Watch
+    from rlm.host.run import AgentSpec, Watch
     from rlm.sessions import Session
 
 _NOT_GIVEN: Any = object()
@@ -53,7 +53,7 @@ async def run(
     """
     _needs_asyncio()
     options = _texts(tools, cwd, model=model, max_turns=max_turns, system_prompt=system_prompt, timeout=timeout)
-    call = _Call(_given(task), options, context)
+    call = _ApiCall(_given(task), options, context)
     return await (call.as_root() if broker_address() is None else call.as_child())
 
 
@@ -79,7 +79,7 @@ async def stream(
     if broker_address() is not None:
         raise AgentError("rlm.stream is for programs; in a cell use rlm.run")
     options = _texts(tools, cwd, model=model, max_turns=max_turns, system_prompt=system_prompt, timeout=timeout)
-    call = _Call(_given(task), options, context)
+    call = _ApiCall(_given(task), options, context)
     records: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
     running = asyncio.ensure_future(call.as_root(records.put_nowait))
     running.add_done_callback(lambda _: records.put_nowait(None))
@@ -127,7 +127,7 @@ def _with_session(error: RlmError, session: Session | None) -> RlmError:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _ApiCall:
     task: str
     options: dict[str, str]
     context: object = field(default=_NOT_GIVEN)
@@ -156,10 +156,10 @@ class _Call:
 
     async def _run(self, watch: Watch | None, begun: Callable[[Session | None], None]) -> RunResult:
         from rlm.broker.payload import pack
-        from rlm.host.run import open_tree
+        from rlm.host.run import open_run
 
         order = self._order()
-        async with open_tree(order.config, watch=watch, stream=watch is not None) as tree:
+        async with open_run(order.config, watch=watch, stream=watch is not None) as tree:
             if self.context is not _NOT_GIVEN:
                 order = replace(order, context=pack(self.context, tree.shared.folder))
             try:
@@ -167,22 +167,22 @@ class _Call:
             finally:
                 begun(tree.session)
 
-    def _order(self) -> Order:
-        from rlm.host.run import Order
+    def _order(self) -> AgentSpec:
+        from rlm.host.run import AgentSpec
 
-        return Order("", read_config({}), Path.cwd()).but(self.task, self.options)
+        return AgentSpec("", read_config({}), Path.cwd()).but(self.task, self.options)
 
     async def as_child(self) -> RunResult:
         """A child of the agent whose cell this runs in."""
         from rlm.broker.client import ask
         from rlm.broker.payload import pack
-        from rlm.broker.protocol import Request
+        from rlm.broker.protocol import SpawnRequest
 
         address = broker_address()
         assert address is not None, "only a cell has children"
         path, token = address
         if self.context is _NOT_GIVEN:
-            return await ask(path, Request(token, self.task, self.options))
+            return await ask(path, SpawnRequest(token, self.task, self.options))
         parcel = pack(self.context, Path(path).parent)
-        request = Request(token, self.task, self.options, parcel.path.name, parcel.kind, parcel.about)
+        request = SpawnRequest(token, self.task, self.options, parcel.path.name, parcel.kind, parcel.about)
         return await ask(path, request)

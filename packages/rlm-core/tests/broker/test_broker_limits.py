@@ -18,7 +18,7 @@ import psutil
 import pytest
 from rlm.broker.capacity import AGENT_READING, HOST_CALLS, HostCapacity
 from rlm.broker.client import ask
-from rlm.broker.protocol import LINE, Request
+from rlm.broker.protocol import LINE, SpawnRequest
 from rlm.broker.server import Broker
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
@@ -30,7 +30,7 @@ RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
 MEGABYTE = 1 << 20
 
 
-async def answers(_: Request) -> RunResult:
+async def answers(_: SpawnRequest) -> RunResult:
     return RESULT
 
 
@@ -116,9 +116,9 @@ BAD = {
 
 
 async def test_what_is_no_request_is_answered_with_one_line(tmp_path: Path) -> None:
-    started: list[Request] = []
+    started: list[SpawnRequest] = []
 
-    async def works(request: Request) -> RunResult:
+    async def works(request: SpawnRequest) -> RunResult:
         started.append(request)
         return RESULT
 
@@ -128,7 +128,7 @@ async def test_what_is_no_request_is_answered_with_one_line(tmp_path: Path) -> N
             reason = one_line(await sent(path, line + b"\n"))
             assert len(reason) < 5_000, name
         assert [] == started
-        assert RESULT == await ask(path, Request(token, "task"))
+        assert RESULT == await ask(path, SpawnRequest(token, "task"))
 
 
 async def test_a_request_that_is_parsed_costs_no_more_than_its_length(tmp_path: Path) -> None:
@@ -145,18 +145,18 @@ def peak() -> int:
 
 
 async def test_a_long_task_arrives_and_a_longer_one_is_refused_before_it_is_sent(tmp_path: Path) -> None:
-    heard: list[Request] = []
+    heard: list[SpawnRequest] = []
 
-    async def works(request: Request) -> RunResult:
+    async def works(request: SpawnRequest) -> RunResult:
         heard.append(request)
         return RESULT
 
     long = 'é\\"' * (LINE // 12)
     async with Broker(tmp_path, works) as broker:
         path, token = split(broker)
-        assert RESULT == await ask(path, Request(token, long))
+        assert RESULT == await ask(path, SpawnRequest(token, long))
         with pytest.raises(AgentError, match="hand data on as `context`"):
-            await ask(path, Request(token, "x" * LINE))
+            await ask(path, SpawnRequest(token, "x" * LINE))
     assert [long] == [request.task for request in heard]
 
 
@@ -203,7 +203,7 @@ async def test_many_connections_that_send_without_end_cost_little_and_stop_nobod
             async with Broker(folders[1], answers, host) as other:
                 path, token = split(other)
                 for _ in range(20):
-                    assert RESULT == await ask(path, Request(token, "y" * 200_000))
+                    assert RESULT == await ask(path, SpawnRequest(token, "y" * 200_000))
             closed = await asyncio.get_running_loop().run_in_executor(None, _read_all, ends[:AGENT_READING])
             assert psutil.Process().memory_info().rss - before < 150 * MEGABYTE
     assert all(one_line(line) for line in closed)
@@ -225,7 +225,7 @@ async def test_connections_that_say_nothing_or_too_little_are_closed(tmp_path: P
         begun[1].write(b'{"token": "')
         long = await asyncio.open_unix_connection(path)
         long[1].write(b"x" * 100_000)
-        assert RESULT == await ask(path, Request(token, "task")), "they hold nobody up"
+        assert RESULT == await ask(path, SpawnRequest(token, "task")), "they hold nobody up"
         for reader, writer in (silent, begun, long):
             assert "not complete after" in one_line(await reader.readline())
             assert b"" == await reader.read()
@@ -261,7 +261,7 @@ async def test_twenty_thousand_connections_take_few_descriptors_and_nobody_s_tur
 
         hammering = asyncio.get_running_loop().run_in_executor(None, hammer)
         for _ in range(200):
-            assert RESULT == await ask(split(other)[0], Request(split(other)[1], "task"))
+            assert RESULT == await ask(split(other)[0], SpawnRequest(split(other)[1], "task"))
             most = max(most, psutil.Process().num_fds())
         stop.set()
         assert await hammering > 0
@@ -274,7 +274,7 @@ async def test_calls_beyond_what_the_host_takes_are_refused_with_a_line(tmp_path
     host.most_calls = 3
     running, go_on = 0, asyncio.Event()
 
-    async def works(_: Request) -> RunResult:
+    async def works(_: SpawnRequest) -> RunResult:
         nonlocal running
         running += 1
         await go_on.wait()
@@ -282,14 +282,14 @@ async def test_calls_beyond_what_the_host_takes_are_refused_with_a_line(tmp_path
 
     async with asyncio.timeout(PATIENCE), Broker(tmp_path, works, host) as broker:
         path, token = split(broker)
-        calls = [asyncio.create_task(ask(path, Request(token, "task"))) for _ in range(3)]
+        calls = [asyncio.create_task(ask(path, SpawnRequest(token, "task"))) for _ in range(3)]
         while running < 3:
             await asyncio.sleep(0.01)
         with pytest.raises(AgentError, match="3 calls run at once"):
-            await ask(path, Request(token, "task"))
+            await ask(path, SpawnRequest(token, "task"))
         go_on.set()
         assert [RESULT] * 3 == await asyncio.gather(*calls)
-        assert RESULT == await ask(path, Request(token, "task")), "there is room again"
+        assert RESULT == await ask(path, SpawnRequest(token, "task")), "there is room again"
 
 
 def test_the_host_leaves_most_descriptors_to_others() -> None:
@@ -303,13 +303,13 @@ def test_the_host_leaves_most_descriptors_to_others() -> None:
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyError("x"), RecursionError("deep")])
 async def test_whatever_the_host_fails_with_is_one_line(tmp_path: Path, error: Exception) -> None:
-    async def fails(_: Request) -> RunResult:
+    async def fails(_: SpawnRequest) -> RunResult:
         raise error
 
     async with Broker(tmp_path, fails) as broker:
         path, token = split(broker)
         with pytest.raises(AgentError, match=type(error).__name__):
-            await ask(path, Request(token, "task"))
+            await ask(path, SpawnRequest(token, "task"))
 
 
 @pytest.mark.parametrize("plant", [Path.mkdir, Path.touch, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
@@ -329,4 +329,4 @@ async def test_something_that_a_cell_puts_there_later_is_told_to_the_cell_and_st
         Path(path).unlink()
         plant(Path(path))
         with pytest.raises(AgentError, match="does not answer"):
-            await ask(path, Request(token, "task"))
+            await ask(path, SpawnRequest(token, "task"))

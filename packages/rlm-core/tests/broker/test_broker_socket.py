@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from rlm.broker.client import ask
-from rlm.broker.payload import describe, pack, wrap
-from rlm.broker.protocol import OPTIONS, Request
+from rlm.broker.payload import describe, from_file, pack
+from rlm.broker.protocol import OPTIONS, SpawnRequest
 from rlm.broker.server import Broker
 from rlm.config.settings import Config
 from rlm.core.budget import Stop
@@ -21,7 +21,7 @@ from waiting import PATIENCE
 RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
 
 
-async def answers(_: Request) -> RunResult:
+async def answers(_: SpawnRequest) -> RunResult:
     return RESULT
 
 
@@ -33,21 +33,21 @@ def split(broker: Broker) -> tuple[str, str]:
 async def test_what_the_host_answers_is_what_the_cell_gets(tmp_path: Path) -> None:
     async with Broker(tmp_path, answers) as broker:
         path, token = split(broker)
-        assert RESULT == await ask(path, Request(token, "task"))
+        assert RESULT == await ask(path, SpawnRequest(token, "task"))
     assert [] == list(tmp_path.iterdir()), "the socket goes with its owner"
 
 
 async def test_more_calls_at_once_than_the_system_lets_wait_are_all_answered(tmp_path: Path) -> None:
     async with Broker(tmp_path, answers) as broker:
         path, token = split(broker)
-        calls = (ask(path, Request(token, f"task {number}")) for number in range(400))
+        calls = (ask(path, SpawnRequest(token, f"task {number}")) for number in range(400))
         assert [RESULT] * 400 == await asyncio.gather(*calls)
 
 
 async def test_a_wrong_token_is_refused(tmp_path: Path) -> None:
     async with Broker(tmp_path, answers) as broker:
         with pytest.raises(AgentError, match="token"):
-            await ask(split(broker)[0], Request("guessed", "task"))
+            await ask(split(broker)[0], SpawnRequest("guessed", "task"))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ async def test_garbage_is_answered_with_an_error_and_the_host_lives_on(tmp_path:
         writer.write_eof()
         assert "error" == json.loads(await reader.readline())["type"]
         writer.close()
-        assert RESULT == await ask(path, Request(token, "task"))
+        assert RESULT == await ask(path, SpawnRequest(token, "task"))
 
 
 def test_a_cell_may_set_what_is_its_childs_alone() -> None:
@@ -81,7 +81,7 @@ async def test_any_other_option_is_refused_by_its_name(tmp_path: Path, name: str
 
 
 async def test_what_the_host_raises_is_the_reason_and_its_stop(tmp_path: Path) -> None:
-    async def refuses(request: Request) -> RunResult:
+    async def refuses(request: SpawnRequest) -> RunResult:
         if request.task == "deep":
             raise AgentError("too deep", Stop.DEPTH_LIMIT)
         raise ConfigError("not allowed")
@@ -89,16 +89,16 @@ async def test_what_the_host_raises_is_the_reason_and_its_stop(tmp_path: Path) -
     async with Broker(tmp_path, refuses) as broker:
         path, token = split(broker)
         with pytest.raises(AgentError, match="too deep") as refused:
-            await ask(path, Request(token, "deep"))
+            await ask(path, SpawnRequest(token, "deep"))
         assert Stop.DEPTH_LIMIT == refused.value.stop
         with pytest.raises(AgentError, match="not allowed"):
-            await ask(path, Request(token, "other"))
+            await ask(path, SpawnRequest(token, "other"))
 
 
 async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
     began, cancelled = asyncio.Event(), asyncio.Event()
 
-    async def works(_: Request) -> RunResult:
+    async def works(_: SpawnRequest) -> RunResult:
         began.set()
         try:
             await asyncio.Event().wait()
@@ -108,7 +108,7 @@ async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
 
     async with asyncio.timeout(PATIENCE), Broker(tmp_path, works) as broker:
         path, token = split(broker)
-        call = asyncio.create_task(ask(path, Request(token, "task")))
+        call = asyncio.create_task(ask(path, SpawnRequest(token, "task")))
         await began.wait()
         call.cancel()
         await cancelled.wait()
@@ -117,7 +117,7 @@ async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
 async def test_leaving_the_broker_cancels_what_still_runs_and_tells_the_cell(tmp_path: Path) -> None:
     began = asyncio.Event()
 
-    async def works(_: Request) -> RunResult:
+    async def works(_: SpawnRequest) -> RunResult:
         began.set()
         await asyncio.Event().wait()
         return RESULT
@@ -125,7 +125,7 @@ async def test_leaving_the_broker_cancels_what_still_runs_and_tells_the_cell(tmp
     async with asyncio.timeout(PATIENCE):
         async with Broker(tmp_path, works) as broker:
             path, token = split(broker)
-            call = asyncio.create_task(ask(path, Request(token, "task")))
+            call = asyncio.create_task(ask(path, SpawnRequest(token, "task")))
             await began.wait()
         with pytest.raises(AgentError, match="host"):
             await call
@@ -133,7 +133,7 @@ async def test_leaving_the_broker_cancels_what_still_runs_and_tells_the_cell(tmp
 
 async def test_a_host_that_is_gone_is_an_agent_error(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match="does not answer"):
-        await ask(str(tmp_path / "rlm.sock"), Request("token", "task"))
+        await ask(str(tmp_path / "rlm.sock"), SpawnRequest("token", "task"))
 
 
 def test_an_object_is_told_by_type_size_and_head(tmp_path: Path) -> None:
@@ -148,5 +148,5 @@ def test_an_object_is_told_by_type_size_and_head(tmp_path: Path) -> None:
 def test_a_file_is_told_by_its_size_and_head(tmp_path: Path) -> None:
     path = tmp_path / "big.txt"
     path.write_bytes(b"\xff head" + b"x" * 5000)
-    assert "5,006 bytes of big.txt" in wrap(path).about
-    assert "file" == wrap(path).kind
+    assert "5,006 bytes of big.txt" in from_file(path).about
+    assert "file" == from_file(path).kind

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from rlm.broker.limits import Ledger, Seat, TreeLimits
+from rlm.broker.limits import AgentLimits, Slot, TreeLimits
 from rlm.core.budget import Spent, Stop, TurnLimit
 from rlm.core.messages import Usage
 from rlm.errors import AgentError
 from waiting import PATIENCE
 
 
-def ledger(*, tokens: int = 0, agents: int = 9, depth: int = 1, working: int = 1) -> Ledger:
-    return Ledger(tokens=tokens, agents=agents, depth=depth, working=working)
+def ledger(*, tokens: int = 0, agents: int = 9, depth: int = 1, working: int = 1) -> TreeLimits:
+    return TreeLimits(tokens=tokens, agents=agents, depth=depth, working=working)
 
 
 def test_depth_counts_levels_below_the_root() -> None:
@@ -39,7 +39,7 @@ def test_a_refused_agent_does_not_count() -> None:
 
 def test_tokens_are_those_of_the_whole_tree_and_0_is_no_limit() -> None:
     tree = ledger(tokens=10)
-    limits = TreeLimits(TurnLimit(3), tree)
+    limits = AgentLimits(TurnLimit(3), tree)
     tree.spend(Usage(completion=9))
     assert limits.reached(Spent(turns=1)) is None
     tree.spend(Usage(prompt=1000, completion=1))
@@ -47,10 +47,10 @@ def test_tokens_are_those_of_the_whole_tree_and_0_is_no_limit() -> None:
     free = ledger(tokens=0)
     free.spend(Usage(completion=10**9))
     assert not free.exhausted
-    assert Stop.MAX_TURNS == TreeLimits(TurnLimit(3), free).reached(Spent(turns=3))
+    assert Stop.MAX_TURNS == AgentLimits(TurnLimit(3), free).reached(Spent(turns=3))
 
 
-async def works(seat: Seat, seen: list[str], name: str) -> None:
+async def works(seat: Slot, seen: list[str], name: str) -> None:
     async with seat:
         seen.append(name)
 
@@ -85,7 +85,7 @@ async def test_a_child_asked_for_while_the_parent_takes_its_seat_again_does_not_
     tree = ledger(working=1)
     seen: list[str] = []
 
-    async def child(parent: Seat, name: str) -> None:
+    async def child(parent: Slot, name: str) -> None:
         async with parent.waiting():
             await works(tree.seat(), seen, name)
 

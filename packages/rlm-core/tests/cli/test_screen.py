@@ -8,11 +8,8 @@ from typing import Any
 import pytest
 from rlm.core.budget import Spent, Stop
 from rlm.core.events import (
-    Answered,
-    Asking,
     CallEnded,
     CallStarted,
-    CellOutput,
     ChildEnded,
     ChildStarted,
     Delta,
@@ -20,10 +17,13 @@ from rlm.core.events import (
     Event,
     Failed,
     KernelRestarted,
+    OutputReceived,
     Replied,
+    RequestStarted,
     Retried,
     Said,
     Stopped,
+    ToolReturned,
     Waiting,
 )
 from rlm.core.history import Summary
@@ -31,8 +31,8 @@ from rlm.core.messages import Kind, Reply, ToolCall, ToolResult, Usage, User, as
 from rlm.present.live.frame import frame
 from rlm.present.live.lines import TOLD_RETRIES, footer, header, told
 from rlm.present.live.row import fit, measure, paint
-from rlm.present.live.tree import AgentNow, State, Tree, fold
-from rlm.sessions.records import Encoder
+from rlm.present.live.tree import AgentNow, AgentState, AgentTree, fold
+from rlm.sessions.records import RecordEncoder
 
 USAGE = Usage(prompt=1200, completion=80, cached=900)
 
@@ -41,14 +41,14 @@ class Run:
     """A run that is watched: events go in, the tree and the lines come out. Its clock goes when it is told to."""
 
     def __init__(self) -> None:
-        self.tree = Tree()
+        self.tree = AgentTree()
         self.lines: list[str] = []
         self.now = 100.0
-        self._encoders: dict[str, Encoder] = {}
+        self._encoders: dict[str, RecordEncoder] = {}
 
     def __call__(self, *events: Event, agent: str = "root") -> None:
         for event in events:
-            encoder = self._encoders.setdefault(agent, Encoder(timer=lambda: self.now))
+            encoder = self._encoders.setdefault(agent, RecordEncoder(timer=lambda: self.now))
             record = encoder.encode(event)
             if record is not None:
                 self._take(record | {"agent": agent})
@@ -63,14 +63,14 @@ class Run:
         self.now += seconds
 
     def reply(self, agent: str = "root", usage: Usage = USAGE) -> None:
-        self(Asking(), Replied(Reply(assistant({"role": "assistant", "content": ""}), usage)), agent=agent)
+        self(RequestStarted(), Replied(Reply(assistant({"role": "assistant", "content": ""}), usage)), agent=agent)
 
     def cell(self, code: str, agent: str = "root", *, said: str = "", ok: bool = True, took: float = 0.4) -> None:
         called = call(code)
         self(CallStarted(called), agent=agent)
         self.later(took)
         result = ToolResult(called, said, ok)
-        self(Answered(result), CallEnded(result), agent=agent)
+        self(ToolReturned(result), CallEnded(result), agent=agent)
 
     def start(self, folder: str, task: str, parent: str = "root") -> str:
         self(ChildStarted(folder, task), agent=parent)
@@ -103,37 +103,37 @@ def run() -> Run:
 
 def test_an_agent_thinks_then_runs_a_cell_then_thinks_again(run: Run) -> None:
     run(Said(User("count the files")))
-    assert (run.root.state, run.root.task) == (State.THINKING, "count the files")
+    assert (run.root.state, run.root.task) == (AgentState.THINKING, "count the files")
     run.reply()
     run(CallStarted(call("import os\nos.listdir()")))
-    assert (run.root.state, run.root.tool, run.root.cell) == (State.RUNNING, "ipython", "import os …")
+    assert (run.root.state, run.root.tool, run.root.cell) == (AgentState.RUNNING, "ipython", "import os …")
     run(CallEnded(ToolResult(call("…"), "")))
-    assert (run.root.state, run.root.cell) == (State.THINKING, "")
+    assert (run.root.state, run.root.cell) == (AgentState.THINKING, "")
 
 
 def test_a_parent_waits_for_as_many_agents_as_have_not_ended(run: Run) -> None:
     run.reply()
     run(CallStarted(call("await gather(…)")))
     first, second = run.start("sub-1a2b3c4d", "one"), run.start("sub-5e6f7a8b", "two")
-    assert (run.root.state, run.root.children) == (State.WAITING, 2)
+    assert (run.root.state, run.root.children) == (AgentState.WAITING, 2)
     run.end(first)
-    assert (run.root.state, run.root.children) == (State.WAITING, 1)
+    assert (run.root.state, run.root.children) == (AgentState.WAITING, 1)
     run.end(second, Stop.ERROR, "no route to host")
-    assert run.root.state is State.RUNNING
-    assert run.tree.ended == {State.DONE: 1, State.FAILED: 1}
+    assert run.root.state is AgentState.RUNNING
+    assert run.tree.ended == {AgentState.DONE: 1, AgentState.FAILED: 1}
     assert set(run.tree.agents) == {"root"}
 
 
 @pytest.mark.parametrize(
     ("stop", "state"),
     [
-        (Stop.DONE, State.DONE),
-        (Stop.MAX_TURNS, State.STOPPED),
-        (Stop.CANCELLED, State.CANCELLED),
-        (Stop.ERROR, State.FAILED),
+        (Stop.DONE, AgentState.DONE),
+        (Stop.MAX_TURNS, AgentState.STOPPED),
+        (Stop.CANCELLED, AgentState.CANCELLED),
+        (Stop.ERROR, AgentState.FAILED),
     ],
 )
-def test_how_an_agent_ended_is_counted(run: Run, stop: Stop, state: State) -> None:
+def test_how_an_agent_ended_is_counted(run: Run, stop: Stop, state: AgentState) -> None:
     run.end(run.start("sub-1a2b3c4d", "one"), stop)
     assert run.tree.ended == {state: 1}
 
@@ -154,9 +154,9 @@ def test_turns_and_tokens_add_up_and_a_summary_is_no_turn(run: Run) -> None:
 
 def test_a_retry_lasts_until_the_model_says_something(run: Run) -> None:
     run(Retried("429 slow down", 1, 3.0))
-    assert (run.root.state, run.root.problem, run.root.until) == (State.RETRYING, "429 slow down", run.now + 3)
+    assert (run.root.state, run.root.problem, run.root.until) == (AgentState.RETRYING, "429 slow down", run.now + 3)
     run(Delta("I "))
-    assert run.root.state is State.THINKING
+    assert run.root.state is AgentState.THINKING
 
 
 def test_what_arrives_at_the_root_is_kept_until_it_is_complete(run: Run) -> None:
@@ -165,7 +165,7 @@ def test_what_arrives_at_the_root_is_kept_until_it_is_complete(run: Run) -> None
     assert run.root.recent == "Let me look"
     run.reply()
     assert run.root.recent == ""
-    run(CallStarted(call("print(1)")), CellOutput("x" * 5000), CellOutput("the end"))
+    run(CallStarted(call("print(1)")), OutputReceived("x" * 5000), OutputReceived("the end"))
     assert run.root.recent.endswith("xthe end")
     assert len(run.root.recent) <= 2000
 
@@ -174,7 +174,7 @@ def test_the_tree_is_gone_when_the_root_has_ended(run: Run) -> None:
     run.reply()
     run.start("sub-1a2b3c4d", "one")
     run(Stopped(Stop.DONE, "42", Spent()))
-    assert run.tree == Tree()
+    assert run.tree == AgentTree()
 
 
 def test_the_end_of_a_stranger_is_survived(run: Run) -> None:

@@ -6,7 +6,7 @@ import pytest
 from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, says
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import ASK, FAT, SUMMARY, THIN, Both, Compact, LastTurns
-from rlm.core.events import Answered, Dropped, Event, Failed, Requested, Said, Stopped
+from rlm.core.events import Dropped, Event, Failed, ParametersChanged, Said, Stopped, ToolReturned
 from rlm.core.history import Summary
 from rlm.core.messages import Assistant, Forget, Kind, Message, Outcome, Reply, ToolResult, User
 from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
@@ -94,7 +94,7 @@ async def test_the_request_for_a_summary_carries_the_same_tools_but_lets_none_be
     assert [(request.tools, request.tool_choice) for request in model.seen] == [
         ((tool.schema(),), choice) for choice in ("auto", "auto", "none", "auto")
     ]
-    told = [event.params for event in events if isinstance(event, Requested)]
+    told = [event.params for event in events if isinstance(event, ParametersChanged)]
     assert told == [model.params, model.params | {"tool_choice": "none"}, model.params]
 
 
@@ -103,7 +103,7 @@ async def test_without_tools_there_is_no_tool_choice_to_tell() -> None:
     agent, events = open_agent(model, context=Compact(at=500, keep=1))
     await agent.run(SYSTEM, TASK)
     assert model.seen[2].tool_choice == "none"
-    assert sum(isinstance(event, Requested) for event in events) == 1
+    assert sum(isinstance(event, ParametersChanged) for event in events) == 1
 
 
 async def test_a_prompt_is_compacted_when_it_reaches_the_threshold_and_not_before() -> None:
@@ -216,7 +216,7 @@ async def test_what_follows_a_cut_result_keeps_its_place_and_whether_it_failed()
     assert isinstance(picture, User)
     assert picture.kind is Kind.NOTE
     cut = [*map(type, events)].index(Dropped)
-    assert [*map(type, events[cut + 1 : cut + 4])] == [Answered, Answered, Said]
+    assert [*map(type, events[cut + 1 : cut + 4])] == [ToolReturned, ToolReturned, Said]
 
 
 async def test_each_fat_result_is_cut_the_fattest_first() -> None:

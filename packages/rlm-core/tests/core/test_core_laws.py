@@ -12,21 +12,21 @@ from fakes import SYSTEM, FakeTool, ScriptedModel, Stuck, TokenLimit, apart, cal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from journals import acceptable
-from rlm.core.agent import Agent, Result
+from rlm.core.agent import Agent, AgentResult
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import FAT, Both, Compact, LastTurns
 from rlm.core.events import (
     Adapted,
-    Answered,
-    Asking,
     CallEnded,
     CallStarted,
     Dropped,
     Event,
+    ParametersChanged,
     Replied,
-    Requested,
+    RequestStarted,
     Said,
     Stopped,
+    ToolReturned,
 )
 from rlm.core.history import History
 from rlm.core.messages import (
@@ -43,7 +43,7 @@ from rlm.core.messages import (
     size,
 )
 from rlm.core.ports import Context, Limits, ToolChoice
-from rlm.core.state import State, replay
+from rlm.core.state import ConversationState, replay
 from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
 
 Step = Reply | Outcome | BaseException | Stuck
@@ -125,9 +125,9 @@ class Played:
     model: ScriptedModel
     events: list[Event]
 
-    def states(self) -> Iterator[State]:
+    def states(self) -> Iterator[ConversationState]:
         """What each prefix of the events amounts to."""
-        return accumulate(self.events, State.after, initial=State())
+        return accumulate(self.events, ConversationState.after, initial=ConversationState())
 
 
 def play(
@@ -160,7 +160,7 @@ async def do_task(agent: Agent, stuck: Sequence[Stuck], *opening: System | User)
     for waiting in (run, *begun):
         waiting.cancel()
     end, *_ = await asyncio.gather(run, *begun, return_exceptions=True)
-    assert isinstance(end, Result | asyncio.CancelledError | ModelError) or str(end) == "a bug", repr(end)
+    assert isinstance(end, AgentResult | asyncio.CancelledError | ModelError) or str(end) == "a bug", repr(end)
 
 
 conversations = st.builds(play, scripts, summaries, outcomes, wishes, contexts, limits)
@@ -176,7 +176,7 @@ def journal(events: Iterable[Event]) -> list[Message]:
     forms: dict[int, Message] = {}
     for event in events:
         match event:
-            case Said(message) | Answered(message):
+            case Said(message) | ToolReturned(message):
                 told.append(message)
             case Replied(reply):
                 told.append(reply.message)
@@ -245,7 +245,7 @@ def test_every_request_is_one_that_a_model_accepts(played: Played) -> None:
 @law
 @given(conversations)
 def test_the_system_prompt_and_every_task_so_far_are_in_every_request(played: Played) -> None:
-    asked = [n for n, event in enumerate(played.events) if isinstance(event, Asking)]
+    asked = [n for n, event in enumerate(played.events) if isinstance(event, RequestStarted)]
     for n, request in zip(asked, played.model.seen, strict=True):
         told = [event.message for event in played.events[:n] if isinstance(event, Said) and not event.anew]
         assert request.messages[0] == SYSTEM
@@ -293,7 +293,7 @@ def test_every_run_tells_its_end_once_and_last_and_is_done_with_a_text_alone(pla
 @law
 @given(conversations)
 def test_calls_are_watched_one_at_a_time_and_requests_when_they_change(played: Played) -> None:
-    requested = [event for event in played.events if isinstance(event, Requested)]
+    requested = [event for event in played.events if isinstance(event, ParametersChanged)]
     assert all(one != other for one, other in pairwise(requested))
     watched = [event for event in played.events if isinstance(event, CallStarted | CallEnded | Stopped)]
     for one, other in pairwise(watched):

@@ -8,7 +8,7 @@ import pytest
 from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, says
 from rlm.core.budget import Stop
 from rlm.core.conversation import Conversation
-from rlm.core.events import Answered, CallEnded, CallStarted, Event, Replied, Requested, Said
+from rlm.core.events import CallEnded, CallStarted, Event, ParametersChanged, Replied, Said, ToolReturned
 from rlm.core.messages import Assistant, Kind, Message, Outcome, Reply, ToolResult, Usage, User, assistant
 
 
@@ -48,7 +48,7 @@ async def test_several_calls_run_in_order_and_each_gets_its_result() -> None:
     await agent.run(SYSTEM, TASK)
     assert [arguments["code"] for arguments in tool.calls] == ["a", "b", "c"]
     assert [r.call for r in results(model)] == list(asked.message.calls)
-    told = [e for e in events if isinstance(e, CallStarted | Answered | CallEnded)]
+    told = [e for e in events if isinstance(e, CallStarted | ToolReturned | CallEnded)]
     assert names(told) == ["CallStarted", "Answered", "CallEnded"] * 3
 
 
@@ -93,7 +93,9 @@ async def test_what_requests_carry_is_told_once_while_it_stays_the_same() -> Non
     model = ScriptedModel(says("", call(code="a")), says("", call(code="b")), says("done"))
     agent, events = open_agent(model, tool)
     await agent.run(SYSTEM, TASK)
-    assert [e for e in events if isinstance(e, Requested)] == [Requested("scripted", (tool.schema(),), model.params)]
+    assert [e for e in events if isinstance(e, ParametersChanged)] == [
+        ParametersChanged("scripted", (tool.schema(),), model.params)
+    ]
 
 
 async def test_what_requests_carry_is_told_again_when_it_changes() -> None:
@@ -102,7 +104,7 @@ async def test_what_requests_carry_is_told_again_when_it_changes() -> None:
     await agent.run(SYSTEM, TASK)
     model.params = {"temperature": 1}
     await agent.run(TASK)
-    assert [e.params["temperature"] for e in events if isinstance(e, Requested)] == [0, 1]
+    assert [e.params["temperature"] for e in events if isinstance(e, ParametersChanged)] == [0, 1]
 
 
 async def test_a_second_task_goes_on_in_the_same_conversation() -> None:

@@ -22,7 +22,7 @@ from rlm.core.events import Dropped, Event, Said, Stopped
 from rlm.core.history import UNFINISHED
 from rlm.core.messages import Kind, Outcome, Reply, ToolResult, Usage, User
 from rlm.core.ports import Limits
-from rlm.core.state import State, replay
+from rlm.core.state import ConversationState, replay
 from rlm.errors import ContentFiltered, ContextTooLong, CredentialsError, KernelError, ModelError, ModelUnavailable
 
 
@@ -33,7 +33,7 @@ def ending(events: list[Event]) -> tuple[Stop, str, str]:
     return stopped.stop, stopped.answer, stopped.error
 
 
-def results(state: State) -> list[tuple[str, bool]]:
+def results(state: ConversationState) -> list[tuple[str, bool]]:
     return [(m.content, m.ok) for m in state.history.messages if isinstance(m, ToolResult)]
 
 

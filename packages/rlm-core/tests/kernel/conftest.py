@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from kernel_bench import Bench, OpenKernel, open_box
 from rlm.core.events import Event
-from rlm.kernel import JupyterKernel, KernelSpec, Zygote
+from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +36,16 @@ def spec(folder: Path) -> KernelSpec:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def zygote(spec: KernelSpec) -> AsyncIterator[Zygote]:
+async def zygote(spec: KernelSpec) -> AsyncIterator[KernelServer]:
     """Started for a kernel of no interest, so that what it got from its first kernel's environment is of none either."""
-    async with Zygote(sealed=True) as zygote:
+    async with KernelServer(sealed=True) as zygote:
         async with JupyterKernel(spec, lambda event: None, zygote) as kernel:
             await kernel.execute("1", 60)
         yield zygote
 
 
 @pytest.fixture(scope="module")
-def open_kernel(spec: KernelSpec, zygote: Zygote) -> OpenKernel:
+def open_kernel(spec: KernelSpec, zygote: KernelServer) -> OpenKernel:
     count = iter(range(1_000))
 
     @asynccontextmanager

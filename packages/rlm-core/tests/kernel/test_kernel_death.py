@@ -111,7 +111,7 @@ async def test_a_hundred_lost_names_are_counted(open_kernel: OpenKernel) -> None
 async def test_a_death_in_what_is_run_aside_is_told_with_what_was_printed(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         await bench.run("precious = 1")
-        told = await bench.kernel.execute_aside("import os; print('its last words'); os._exit(9)", 60)
+        told = await bench.kernel.execute_internal("import os; print('its last words'); os._exit(9)", 60)
         assert told == (
             "its last words\n[the kernel died: its process exited with code 9. A fresh kernel is ready. Lost: precious.]"
         )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rlm.kernel import render
 from rlm.kernel.clock import Clock
 from rlm.kernel.connection import how_it_ended
-from rlm.kernel.protocol import Message, Wire
+from rlm.kernel.protocol import Message, MessageCodec
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -44,31 +44,31 @@ def signed(key: str, *frames: bytes) -> list[bytes]:
 
 
 def test_what_is_written_can_be_read_by_who_has_the_key() -> None:
-    number, frames = Wire("secret").request("execute_request", {"code": "'\ud800' é"})
-    message = Wire("secret").read(frames)
+    number, frames = MessageCodec("secret").request("execute_request", {"code": "'\ud800' é"})
+    message = MessageCodec("secret").read(frames)
     assert message == Message("execute_request", "None", {"code": "'\ud800' é"}, {})
     assert json.loads(frames[2])["msg_id"] == number
-    assert Wire("another").read(frames) is None
+    assert MessageCodec("another").read(frames) is None
 
 
 def test_each_request_has_its_own_number() -> None:
-    wire = Wire("secret")
+    wire = MessageCodec("secret")
     assert len({wire.request("kernel_info_request", {})[0] for _ in range(100)}) == 100
 
 
 @given(st.lists(st.binary(max_size=20) | st.just(b"<IDS|MSG>"), max_size=9))
 def test_garbage_is_no_message(parts: list[bytes]) -> None:
-    assert Wire("secret").read(parts) is None
+    assert MessageCodec("secret").read(parts) is None
 
 
 @given(st.lists(st.binary(max_size=30) | JSON.map(lambda value: json.dumps(value).encode()), max_size=6))
 def test_signed_garbage_raises_nothing(frames: list[bytes]) -> None:
-    message = Wire("secret").read(signed("secret", *frames))
+    message = MessageCodec("secret").read(signed("secret", *frames))
     assert message is None or isinstance(message.content, dict)
 
 
 def test_a_bottomless_message_is_none() -> None:
-    assert Wire("secret").read(signed("secret", *[b"[" * 1_000_000] * 4)) is None
+    assert MessageCodec("secret").read(signed("secret", *[b"[" * 1_000_000] * 4)) is None
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_bottomless_message_is_none() -> None:
 )
 def test_a_message_that_would_be_blown_up_is_none(frame: bytes) -> None:
     tracemalloc.start()
-    assert Wire("secret").read(signed("secret", b"{}", b"{}", b"{}", frame)) is None
+    assert MessageCodec("secret").read(signed("secret", b"{}", b"{}", b"{}", frame)) is None
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 3 * len(frame)

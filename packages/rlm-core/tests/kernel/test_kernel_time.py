@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kernel_bench import Bench, OpenKernel
 from rlm.core.events import Event, KernelRestarted
-from rlm.kernel import JupyterKernel, KernelSpec, Zygote
+from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,7 +32,7 @@ async def test_what_an_interrupted_cell_started_is_killed_and_the_rest_is_not(sh
 
 
 async def test_a_cell_that_prints_faster_than_the_host_reads_is_interrupted_like_any_other(
-    spec: KernelSpec, zygote: Zygote, tmp_path: Path
+    spec: KernelSpec, zygote: KernelServer, tmp_path: Path
 ) -> None:
     """Seconds pass from its end until all that it printed has been read."""
     told: list[Event] = []

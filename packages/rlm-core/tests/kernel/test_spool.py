@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.kernel.output import Printout
+from rlm.kernel.output import CellOutput
 from rlm.kernel.render import Picture
-from rlm.text.bounded import UNLIMITED, Cleaner, Quota, Spool
+from rlm.text.bounded import UNLIMITED, BoundedOutput, Cleaner, Quota
 
 
 def clean(*pieces: str) -> str:
@@ -94,7 +94,7 @@ def test_a_hostile_text_takes_time_in_proportion_to_its_length(unit: str) -> Non
 
 
 def test_a_small_output_is_given_whole_and_makes_no_file(tmp_path: Path) -> None:
-    with Spool(10, tmp_path / "outputs", "cell-1.txt") as spool:
+    with BoundedOutput(10, tmp_path / "outputs", "cell-1.txt") as spool:
         spool.write("12345")
         spool.write("67890")
         assert spool.text() == "1234567890"
@@ -104,7 +104,7 @@ def test_a_small_output_is_given_whole_and_makes_no_file(tmp_path: Path) -> None
 
 def test_a_large_output_is_head_note_and_tail_and_the_whole_is_on_disk(tmp_path: Path) -> None:
     text = "".join(f"line {n}\n" for n in range(10_000))
-    with Spool(100, tmp_path / "outputs", "cell-1.txt") as spool:
+    with BoundedOutput(100, tmp_path / "outputs", "cell-1.txt") as spool:
         for start in range(0, len(text), 7):
             spool.write(text[start : start + 7])
         whole = tmp_path / "outputs" / "cell-1.txt"
@@ -119,7 +119,7 @@ def test_a_large_output_is_head_note_and_tail_and_the_whole_is_on_disk(tmp_path:
 @given(st.lists(st.text(max_size=40), max_size=30), st.integers(1, 60))
 def test_head_and_tail_are_the_text_s_own(tmp_path_factory: pytest.TempPathFactory, parts: list[str], n: int) -> None:
     text = "".join(parts)
-    with Spool(n, tmp_path_factory.mktemp("spool"), "out.txt") as spool:
+    with BoundedOutput(n, tmp_path_factory.mktemp("spool"), "out.txt") as spool:
         for part in parts:
             spool.write(part)
         shown = spool.text()
@@ -131,7 +131,7 @@ def test_head_and_tail_are_the_text_s_own(tmp_path_factory: pytest.TempPathFacto
 
 
 def test_line_endings_and_odd_characters_reach_the_file_as_they_came(tmp_path: Path) -> None:
-    with Spool(1, tmp_path, "out.txt") as spool:
+    with BoundedOutput(1, tmp_path, "out.txt") as spool:
         spool.write("a\r\nb\u2028é\ud800")
         spool.text()
         assert (tmp_path / "out.txt").read_bytes() == "a\r\nb\u2028é?".encode()
@@ -139,7 +139,7 @@ def test_line_endings_and_odd_characters_reach_the_file_as_they_came(tmp_path: P
 
 def test_a_taken_name_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "out.txt").write_text("mine")
-    with Spool(1, tmp_path, "out.txt") as spool:
+    with BoundedOutput(1, tmp_path, "out.txt") as spool:
         spool.write("yours")
         spool.text()
         assert (tmp_path / "out.txt").read_text() == "mine"
@@ -150,7 +150,7 @@ def test_a_planted_link_leads_nowhere(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (tmp_path / "outputs").symlink_to(outside)
-    with Spool(4, tmp_path / "outputs", "out.txt") as spool:
+    with BoundedOutput(4, tmp_path / "outputs", "out.txt") as spool:
         spool.write("too long for four")
         assert "could not be kept" in spool.text()
     assert list(outside.iterdir()) == []
@@ -168,7 +168,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def test_a_full_disk_costs_the_whole_but_not_head_and_tail(tmp_path: Path) -> None:
-    with largest_file(100_000), Spool(10, tmp_path, "out.txt") as spool:
+    with largest_file(100_000), BoundedOutput(10, tmp_path, "out.txt") as spool:
         for _ in range(10):
             spool.write("x" * 50_000)
         spool.write("the end")
@@ -181,7 +181,7 @@ def test_a_full_disk_costs_the_whole_but_not_head_and_tail(tmp_path: Path) -> No
 def test_memory_is_bounded_by_the_limit(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
-        with Spool(1_000_000, tmp_path, "out.txt") as spool:
+        with BoundedOutput(1_000_000, tmp_path, "out.txt") as spool:
             for _ in range(300_000):
                 spool.write("a hundred characters " * 5)
             assert len(spool.text()) < 1_001_000
@@ -191,15 +191,15 @@ def test_memory_is_bounded_by_the_limit(tmp_path: Path) -> None:
 
 
 def test_no_limit_is_ten_million_characters() -> None:
-    assert Spool.limit_for(-1) == UNLIMITED == 10_000_000
-    assert Spool.limit_for(5) == 5
+    assert BoundedOutput.limit_for(-1) == UNLIMITED == 10_000_000
+    assert BoundedOutput.limit_for(5) == 5
 
 
 def test_what_is_kept_obeys_a_limit_for_each_file_and_one_for_all(tmp_path: Path) -> None:
     quota = Quota(each=800, total=1_500)
     texts = []
     for size in (400, 900, 700, 500, 200):
-        with Spool(10, tmp_path, "out.txt", quota) as spool:
+        with BoundedOutput(10, tmp_path, "out.txt", quota) as spool:
             for _ in range(size // 100):
                 spool.write("é" * 50)
         texts.append(spool.text())
@@ -212,7 +212,7 @@ def test_what_is_kept_obeys_a_limit_for_each_file_and_one_for_all(tmp_path: Path
 def test_pictures_and_long_tracebacks_obey_the_same_limits(tmp_path: Path) -> None:
     quota = Quota(each=800, total=1_500)
     told = []
-    with Printout(UNLIMITED, tmp_path, "cell-1", quota=quota) as printout:
+    with CellOutput(UNLIMITED, tmp_path, "cell-1", quota=quota) as printout:
         for size in (900, 800, 600, 200):
             told.append(printout.save(Picture(b"p" * size, "png"), tmp_path))
         printout.error("line\n" * 300)

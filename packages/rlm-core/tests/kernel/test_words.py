@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.inside.crash_buffer import LastWords
+from rlm.inside.crash_buffer import CrashBuffer
 from rlm.kernel.crash_output import length, unsent
 
 RING = 65_536
@@ -22,7 +22,7 @@ texts = st.one_of(
 def test_what_was_not_received_is_told(written: list[str], received: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "words"
-        words = LastWords(str(path))
+        words = CrashBuffer(str(path))
         for text in written:
             words.add(text)
         told = unsent(path, sum(map(length, written[:received])))

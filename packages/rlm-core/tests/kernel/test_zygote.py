@@ -16,7 +16,7 @@ import psutil
 import pytest
 from kernel_bench import OpenKernel, open_box
 from rlm.errors import KernelError
-from rlm.kernel import JupyterKernel, KernelSpec, Zygote
+from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -146,7 +146,7 @@ async def test_a_killed_zygote_takes_its_kernels_along_and_is_replaced(spec: Ker
     short = spec.run_dir / "killed"
     short.mkdir()
     mine = KernelSpec(spec.cwd, {"PATH": os.defpath, "LEAK": str(tmp_path)}, short, tmp_path / "outputs")
-    async with Zygote() as zygote, JupyterKernel(mine, lambda event: None, zygote) as kernel:
+    async with KernelServer() as zygote, JupyterKernel(mine, lambda event: None, zygote) as kernel:
         await kernel.execute("precious = 1; import os, subprocess; p = subprocess.Popen(['setsid', 'sleep', '64'])", 30)
         *others, victim = eval((await kernel.execute("p.pid, os.getpid(), os.getppid()", 30)).text)
         os.kill(victim, signal.SIGKILL)
@@ -188,7 +188,7 @@ async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_
     run_dir.mkdir()
     mine = KernelSpec(spec.cwd, {"PATH": os.defpath}, run_dir, tmp_path / "outputs")
     others = set(psutil.Process().children())
-    async with open_box(mine) as box, Zygote(sealed=True) as zygote:
+    async with open_box(mine) as box, KernelServer(sealed=True) as zygote:
         door = await box.door()
         bwraps = set(psutil.Process().children()) - others
         async with JupyterKernel(replace(mine, door=box.door), lambda event: None, zygote) as kernel:
@@ -232,7 +232,7 @@ async def test_random_killing_is_survived_and_told(spec: KernelSpec, tmp_path: P
                     victim = victim.parents()[0]
                 victim.send_signal(chance.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]))
 
-    async with Zygote() as zygote:
+    async with KernelServer() as zygote:
         killing = asyncio.create_task(kill())
         try:
             results = await asyncio.gather(*map(work, range(16)))
@@ -249,7 +249,7 @@ async def test_closing_the_zygote_kills_what_got_away_from_its_kernel(spec: Kern
     short = spec.run_dir / "away"
     short.mkdir()
     mine = KernelSpec(spec.cwd, {"PATH": os.defpath}, short, tmp_path / "outputs")
-    async with Zygote() as zygote:
+    async with KernelServer() as zygote:
         async with JupyterKernel(mine, lambda event: None, zygote) as kernel:
             away = "echo $$ > pids; sleep 65 & echo $! >> pids; touch away; exec sleep 65"
             await kernel.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rlm.core.adaptation import Adaptation
 from rlm.core.messages import Wire
-from rlm.providers.errors import Refusal
+from rlm.providers.errors import HTTPError
 from rlm.providers.learned import wanted_adaptation
 
 BODY: Wire = {
@@ -81,17 +81,17 @@ OTHERS = [
     ("adaptation", "status", "words"), [(wanted, *said) for wanted, all_said in WORDINGS.items() for said in all_said]
 )
 def test_a_refusal_says_what_form_is_taken(adaptation: Adaptation, status: int, words: str) -> None:
-    assert wanted_adaptation(Refusal(status, words), BODY) is adaptation
+    assert wanted_adaptation(HTTPError(status, words), BODY) is adaptation
 
 
 @pytest.mark.parametrize(("status", "words"), OTHERS)
 def test_other_refusals_teach_nothing(status: int, words: str) -> None:
-    assert wanted_adaptation(Refusal(status, words), BODY) is None
+    assert wanted_adaptation(HTTPError(status, words), BODY) is None
 
 
 def test_only_null_is_replaced_by_an_empty_text() -> None:
     without: Wire = {"messages": [{"role": "user", "content": "hi"}]}
-    assert wanted_adaptation(Refusal(400, "'content' must be a string"), without) is None
+    assert wanted_adaptation(HTTPError(400, "'content' must be a string"), without) is None
 
 
 PICTURE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}
@@ -109,10 +109,10 @@ NO_PICTURES = [
 def test_pictures_are_left_out_where_they_are_refused(status: int, words: str) -> None:
     plain: Wire = {"messages": [{"role": "user", "content": "draw"}]}
     shown: Wire = {"messages": [*plain["messages"], PICTURE]}
-    assert wanted_adaptation(Refusal(status, words), shown) is Adaptation.NO_PICTURES
-    assert wanted_adaptation(Refusal(status, words), plain) is None
+    assert wanted_adaptation(HTTPError(status, words), shown) is Adaptation.NO_PICTURES
+    assert wanted_adaptation(HTTPError(status, words), plain) is None
 
 
 def test_of_two_things_that_a_server_may_mean_pictures_are_given_up_last() -> None:
     shown: Wire = {"messages": [*BODY["messages"], PICTURE]}
-    assert wanted_adaptation(Refusal(400, "'content' must be a string"), shown) is Adaptation.TEXT_CONTENT
+    assert wanted_adaptation(HTTPError(400, "'content' must be a string"), shown) is Adaptation.TEXT_CONTENT

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rlm.core.messages import Reply, ToolCall, Usage, assistant
-from rlm.providers.errors import Breakdown, Fault
+from rlm.providers.errors import Fault, TransportError
 from rlm.providers.normalize import mended, message, reply
 from rlm.providers.stream import Assembler
 from scripted import chunks
@@ -153,7 +153,7 @@ def test_a_stream_cut_anywhere_gives_the_same_reply_as_the_whole(
 def outcome(body: dict[str, Any]) -> Reply | str:
     try:
         return reply(body, characters, counted())
-    except Breakdown as empty:
+    except TransportError as empty:
         return empty.reason
 
 
@@ -306,14 +306,14 @@ def test_the_end_that_a_server_says_is_an_end_without_a_finish_reason() -> None:
 def test_a_stream_that_ends_with_nothing_is_a_fault() -> None:
     assembler = Assembler()
     assembler.add({"choices": [{"delta": {"role": "assistant"}}]})
-    with pytest.raises(Breakdown, match="broke off"):
+    with pytest.raises(TransportError, match="broke off"):
         assembler.body(done=True)
 
 
 def test_a_stream_without_an_end_is_a_fault() -> None:
     assembler = Assembler()
     assembler.add({"choices": [{"delta": {"content": "x"}}]})
-    with pytest.raises(Breakdown, match="broke off"):
+    with pytest.raises(TransportError, match="broke off"):
         assembler.body()
 
 

@@ -580,7 +580,7 @@ def test_events_may_come_in_any_pieces(size: int) -> None:
     odd = "a\u2028b\x85c é☃😀"
     body = events_of(piece(odd)).replace(json.dumps(odd).encode(), json.dumps(odd, ensure_ascii=False).encode())
     for spelt in (body, b"\xef\xbb\xbf" + body.replace(b"\n", b"\r\n"), body.replace(b"\n", b"\r")):
-        decoder = sse.Decoder()
+        decoder = sse.SSEDecoder()
         datas = [data for at in range(0, len(spelt), size) for data in decoder.feed(spelt[at : at + size])]
         datas += decoder.end()
         assert datas[-1] == sse.DONE

@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import pytest
 from rlm.errors import ContextTooLong, CredentialsError, ModelError, ModelUnavailable
-from rlm.providers.errors import Refusal, Retry, inside, judge
+from rlm.providers.errors import HTTPError, Retry, inside, judge
 from rlm.providers.transport_errors import breakdown
 
 
@@ -30,11 +30,11 @@ from rlm.providers.transport_errors import breakdown
     ],
 )
 def test_retry_after_is_read_in_each_form(headers: dict[str, str], seconds: float | None) -> None:
-    assert judge(Refusal(429, "", headers)).after == seconds
+    assert judge(HTTPError(429, "", headers)).after == seconds
 
 
 def test_retry_after_may_be_a_date_to_come() -> None:
-    after = judge(Refusal(503, "", {"Retry-After": formatdate(time.time() + 1000, usegmt=True)})).after
+    after = judge(HTTPError(503, "", {"Retry-After": formatdate(time.time() + 1000, usegmt=True)})).after
     assert after is not None
     assert 0 < after <= 1000
 
@@ -84,7 +84,7 @@ def test_retry_after_may_be_a_date_to_come() -> None:
     ],
 )
 def test_a_budget_or_a_quota_that_is_spent_ends_at_once(status: int, words: str) -> None:
-    verdict = judge(Refusal(status, words))
+    verdict = judge(HTTPError(status, words))
     assert (verdict.error, verdict.retry) == (ModelError, Retry.NEVER)
     assert "billing" in verdict.hint
 
@@ -122,7 +122,7 @@ def test_a_budget_or_a_quota_that_is_spent_ends_at_once(status: int, words: str)
     ],
 )
 def test_what_passes_is_tried_again(status: int, words: str) -> None:
-    assert judge(Refusal(status, words)).retry is Retry.BUDGET
+    assert judge(HTTPError(status, words)).retry is Retry.BUDGET
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_what_passes_is_tried_again(status: int, words: str) -> None:
     ],
 )
 def test_what_a_chat_template_refuses_once_it_refuses_always(status: int, words: str) -> None:
-    verdict = judge(Refusal(status, words))
+    verdict = judge(HTTPError(status, words))
     assert (verdict.error, verdict.retry, verdict.hint) == (ModelError, Retry.NEVER, "")
     told = words if words[0] != "{" else verdict.reason.partition(": ")[2][:40]
     assert told[:40] in verdict.reason
@@ -178,7 +178,7 @@ def test_what_a_chat_template_refuses_once_it_refuses_always(status: int, words:
 )
 def test_the_model_is_named_only_where_it_is_the_reason(words: str) -> None:
     error = {"message": words, "type": "invalid_request_error", "param": "model", "code": "unsupported_value"}
-    assert judge(Refusal(400, json.dumps({"error": error}))).hint == ""
+    assert judge(HTTPError(400, json.dumps({"error": error}))).hint == ""
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_the_model_is_named_only_where_it_is_the_reason(words: str) -> None:
     ],
 )
 def test_an_unknown_model_is_told_at_once(status: int, words: str) -> None:
-    verdict = judge(Refusal(status, words))
+    verdict = judge(HTTPError(status, words))
     assert (verdict.error, verdict.retry) == (ModelError, Retry.NEVER)
     assert "RLM_MODEL" in verdict.hint
 
@@ -216,14 +216,14 @@ def test_an_unknown_model_is_told_at_once(status: int, words: str) -> None:
     ],
 )
 def test_a_key_is_asked_for_only_where_it_is_the_reason(status: int, words: str, hint: str) -> None:
-    verdict = judge(Refusal(status, words))
+    verdict = judge(HTTPError(status, words))
     assert verdict.retry is Retry.NEVER
     assert hint in verdict.hint
     assert ("RLM_API_KEY" in hint) == ("RLM_API_KEY" in verdict.hint)
 
 
 def test_an_account_that_broke_the_rules_is_no_filtered_conversation() -> None:
-    assert judge(Refusal(403, "This account is blocked for violating our usage policies.")).error is CredentialsError
+    assert judge(HTTPError(403, "This account is blocked for violating our usage policies.")).error is CredentialsError
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_an_account_that_broke_the_rules_is_no_filtered_conversation() -> None:
     ],
 )
 def test_a_number_out_of_range_is_no_long_context(words: str) -> None:
-    assert judge(Refusal(400, words)).error is ModelError
+    assert judge(HTTPError(400, words)).error is ModelError
 
 
 @pytest.mark.parametrize(
@@ -273,11 +273,11 @@ def test_an_error_within_a_reply_is_judged_as_one_outside(error: object, expecte
     ],
 )
 def test_the_providers_own_words_are_found(body: str, told: str) -> None:
-    assert judge(Refusal(418, body)).reason == f"418 I'm a Teapot: {told}"
+    assert judge(HTTPError(418, body)).reason == f"418 I'm a Teapot: {told}"
 
 
 def test_an_unknown_status_is_a_number() -> None:
-    assert judge(Refusal(599, "")).reason == "599"
+    assert judge(HTTPError(599, "")).reason == "599"
 
 
 def test_the_cause_is_found_at_the_bottom() -> None:

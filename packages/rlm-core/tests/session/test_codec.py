@@ -10,10 +10,7 @@ from hypothesis import strategies as st
 from journals import answer, cell, conversations, encoded, ending, opening, reply, turn, written
 from rlm.core.budget import Spent, Stop
 from rlm.core.events import (
-    Answered,
-    Asking,
     CallStarted,
-    CellOutput,
     ChildEnded,
     ChildStarted,
     Delta,
@@ -21,22 +18,25 @@ from rlm.core.events import (
     Event,
     Failed,
     KernelRestarted,
+    OutputReceived,
+    ParametersChanged,
     Replied,
-    Requested,
+    RequestStarted,
     Retried,
     Said,
     SkillsCalled,
     Stopped,
+    ToolReturned,
 )
 from rlm.core.history import Summary
 from rlm.core.messages import Kind, Message, ToolResult, Usage, User, Wire
 from rlm.core.state import replay
 from rlm.errors import SessionError
 from rlm.sessions.journal import parse
-from rlm.sessions.records import Decoder, Encoder, Record, decode
+from rlm.sessions.records import Record, RecordDecoder, RecordEncoder, decode
 
 JOURNALLED = (
-    Requested, Retried, Failed, KernelRestarted, SkillsCalled, ChildStarted, ChildEnded, Said, Answered, Dropped,
+    ParametersChanged, Retried, Failed, KernelRestarted, SkillsCalled, ChildStarted, ChildEnded, Said, ToolReturned, Dropped,
 )  # fmt: skip
 
 
@@ -109,39 +109,39 @@ def test_each_request_can_be_rebuilt_from_the_records_alone(events: list[Event])
 def test_an_encoder_can_go_on_where_another_stopped(events: list[Event], data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(events)))
     first = encoded(events[:cut])
-    encoder = Encoder(records=first)
+    encoder = RecordEncoder(records=first)
     rest = [record for event in events[cut:] if (record := encoder.encode(event)) and "id" in record]
     assert replay(decode([*first, *rest])) == replay(events)
     assert [record["id"] for record in (*first, *rest)] == list(range(len(first) + len(rest)))
 
 
 def test_a_record_says_type_id_and_time_first() -> None:
-    (record,) = [Encoder(Clock(12.3456)).encode(Said(User("hello")))]
+    (record,) = [RecordEncoder(Clock(12.3456)).encode(Said(User("hello")))]
     assert list((record or {}).items()) == [
         ("type", "message"), ("id", 0), ("ts", 12.346), ("message", {"role": "user", "content": "hello"})
     ]  # fmt: skip
 
 
 def test_durations_come_from_the_timer_and_not_from_the_clock() -> None:
-    encoder = Encoder(clock=Clock(500.0, 400.0, 300.0, 200.0), timer=Clock(10.0, 12.5, 20.0, 20.25, 20.5))
+    encoder = RecordEncoder(clock=Clock(500.0, 400.0, 300.0, 200.0), timer=Clock(10.0, 12.5, 20.0, 20.25, 20.5))
     given = reply("", cell("1 + 1"))
     (call,) = given.message.calls
-    records = [encoder.encode(event) for event in (Asking(), Replied(given), *answer(call, "2"))]
+    records = [encoder.encode(event) for event in (RequestStarted(), Replied(given), *answer(call, "2"))]
     assert [record.get("duration") for record in records if record] == [2.5, None, 0.25, 0.5]
 
 
 def test_a_result_that_is_said_anew_has_no_duration() -> None:
     given = reply("", cell("1 + 1"))
     (call,) = given.message.calls
-    records = encoded([Replied(given), *answer(call, "2"), Answered(ToolResult(call, "short"))])
+    records = encoded([Replied(given), *answer(call, "2"), ToolReturned(ToolResult(call, "short"))])
     assert ["duration" in record for record in records] == [False, True, False]
 
 
 def test_what_is_only_watched_has_no_id() -> None:
-    encoder = Encoder()
+    encoder = RecordEncoder()
     given = reply("", cell("1 + 1"))
     (call,) = given.message.calls
-    watched = [encoder.encode(event) for event in (CallStarted(call), CellOutput("2"), Delta("so"))]
+    watched = [encoder.encode(event) for event in (CallStarted(call), OutputReceived("2"), Delta("so"))]
     assert all(record and "id" not in record for record in watched)
     assert [record and record["type"] for record in watched] == ["cell_start", "cell_output", "delta"]
     assert watched[1] is not None
@@ -178,7 +178,7 @@ def test_estimated_usage_says_so() -> None:
 
 
 def test_a_record_of_an_unknown_type_is_passed_over() -> None:
-    assert Decoder().decode({"type": "weather", "id": 3, "ts": 0.0}) is None
+    assert RecordDecoder().decode({"type": "weather", "id": 3, "ts": 0.0}) is None
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_record_of_an_unknown_type_is_passed_over() -> None:
 )
 def test_a_record_that_makes_no_sense_is_named(record: Record) -> None:
     with pytest.raises(SessionError, match="Record 7 of the journal"):
-        Decoder().decode(record)
+        RecordDecoder().decode(record)
 
 
 def test_a_whole_run_reads_as_records() -> None:

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from hypothesis import HealthCheck, given, settings
 from journals import cell, conversations, ending, opening, reply, turn
-from rlm.core.events import Answered, Dropped, Event, Replied, Requested
+from rlm.core.events import Dropped, Event, ParametersChanged, Replied, ToolReturned
 from rlm.core.history import Summary
 from rlm.core.messages import ToolResult, Wire
 from rlm.core.state import replay
@@ -195,9 +195,9 @@ def test_a_drop_begins_a_new_segment_and_a_shortened_result_does_not(tmp_path: P
     (call,) = given.message.calls
     shortened = [
         Replied(given),
-        Answered(ToolResult(call, "fat")),
+        ToolReturned(ToolResult(call, "fat")),
         Dropped((3,), "shortened"),
-        Answered(ToolResult(call, "f")),
+        ToolReturned(ToolResult(call, "f")),
     ]
     whole = kept(
         tmp_path, *opening("t"), *shortened, *turn("a", (cell("1"), "1")), Dropped((2, 4), "compaction"), *ending("b")
@@ -210,7 +210,7 @@ def test_a_drop_begins_a_new_segment_and_a_shortened_result_does_not(tmp_path: P
 
 def test_other_tools_begin_a_new_segment(tmp_path: Path) -> None:
     first, second = lines(
-        kept(tmp_path, *opening("t"), Replied(reply("a")), Requested("test-model"), Replied(reply("b")))
+        kept(tmp_path, *opening("t"), Replied(reply("a")), ParametersChanged("test-model"), Replied(reply("b")))
     )
     assert [len(json.loads(each["tools"])) for each in (first, second)] == [1, 0]
 

@@ -19,7 +19,7 @@ from rlm.present.export import Format, export
 from rlm.present.follow import Follower
 from rlm.present.live.lines import told
 from rlm.present.live.row import fit, paint
-from rlm.present.live.tree import Tree, fold
+from rlm.present.live.tree import AgentTree, fold
 from rlm.present.show import show_list, show_tree
 from rlm.sessions.journal import NAME
 from rlm.sessions.store import list_sessions, read_tree
@@ -156,7 +156,7 @@ def page(folder: Path, out: list[str], color: bool) -> None:
 
 
 def screen(folder: Path, out: list[str], color: bool) -> None:
-    tree = Tree()
+    tree = AgentTree()
     for line in (folder / NAME).read_text().splitlines():
         record = json.loads(line)
         row = told(tree, record, 0.0)

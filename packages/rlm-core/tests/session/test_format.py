@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from rlm.core.events import Event, Replied
 from rlm.core.state import replay
 from rlm.sessions import Session, journal
-from rlm.sessions.records import Encoder, Record
+from rlm.sessions.records import Record, RecordEncoder
 from rlm.sessions.store import read_tree
 from sample import sample
 
@@ -40,7 +40,7 @@ RECORD, META = strict("record"), strict("meta")
 @settings(deadline=None)
 @given(conversations())
 def test_every_record_of_any_conversation_fits_the_schema(events: list[Event]) -> None:
-    encoder = Encoder()
+    encoder = RecordEncoder()
     for event in events:
         record = encoder.encode(event)
         if record is not None:

@@ -16,7 +16,7 @@ from rlm.core.context import Compact
 from rlm.core.events import ChildStarted, Dropped, Event, KernelRestarted, Replied, Said, Stopped
 from rlm.core.history import UNFINISHED, Summary
 from rlm.core.messages import Kind, ToolResult, User
-from rlm.core.state import State, replay
+from rlm.core.state import ConversationState, replay
 from rlm.core.toolbox import Toolbox
 from rlm.errors import SessionError
 from rlm.sessions import Changes, Session, journal
@@ -46,7 +46,7 @@ def records(folder: Path) -> tuple[Record, ...]:
     return journal.read(folder).records
 
 
-def replayed(folder: Path) -> State:
+def replayed(folder: Path) -> ConversationState:
     return replay(decode(records(folder)))
 
 

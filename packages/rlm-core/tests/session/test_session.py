@@ -16,7 +16,6 @@ import pytest
 from journals import KEY, cell, ending, opening, reply, session_folder, turn
 from rlm.core.budget import Spent, Stop
 from rlm.core.events import (
-    Asking,
     ChildEnded,
     ChildStarted,
     Delta,
@@ -24,6 +23,7 @@ from rlm.core.events import (
     Event,
     KernelRestarted,
     Replied,
+    RequestStarted,
     Retried,
     Said,
     Stopped,
@@ -317,7 +317,7 @@ def test_it_is_running_until_it_ends(tmp_path: Path) -> None:
 
 def test_a_further_task_makes_it_run_again(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"), *ending("end"), Said(User("more")), Asking(), Replied(reply("well")))
+        play(session, *opening("task"), *ending("end"), Said(User("more")), RequestStarted(), Replied(reply("well")))
         assert ends(session)[0] == "running"
     assert ends(session) == ("cancelled", "cancelled", "result")
 

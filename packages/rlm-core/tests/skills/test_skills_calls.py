@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from rlm.core.events import SkillsCalled
-from rlm.sessions.metrics import Subtree, Tally
-from rlm.sessions.records import Encoder
+from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics
+from rlm.sessions.records import RecordEncoder
 from rlm.skills import CallLog, called
 
 
@@ -87,12 +87,12 @@ async def test_a_link_that_waits_in_its_place_is_not_followed(tmp_path: Path) ->
 
 
 def test_counts_add_up_in_the_metrics_and_in_those_of_the_tree() -> None:
-    tally, encoder = Tally(), Encoder()
+    tally, encoder = SessionMetrics(), RecordEncoder()
     for event in (SkillsCalled({"say": 2}, {"say": 1}), SkillsCalled({"say": 1, "web": 4}, {})):
         record = encoder.encode(event)
         assert record is not None
         tally.add(record)
-    below = Subtree(counts=Counter({"skill_calls_python": 10, "skill_calls_python_say": 10}))
+    below = SubtreeMetrics(counts=Counter({"skill_calls_python": 10, "skill_calls_python_say": 10}))
     told = {name: number for name, number in tally.metrics(below, 0).items() if "skill" in name}
     assert told == {
         "skill_calls_python": 7,
@@ -106,5 +106,5 @@ def test_counts_add_up_in_the_metrics_and_in_those_of_the_tree() -> None:
 
 
 def test_metrics_say_zero_where_nothing_was_called() -> None:
-    told = Tally().metrics(Subtree(), 0)
+    told = SessionMetrics().metrics(SubtreeMetrics(), 0)
     assert 0 == told["skill_calls_python"] == told["skill_calls_shell"]

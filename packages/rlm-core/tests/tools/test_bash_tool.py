@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from rlm.core.events import CellOutput, Event
+from rlm.core.events import Event, OutputReceived
 from rlm.core.history import History
 from rlm.core.messages import Outcome
 from rlm.errors import BadArguments, ToolError
@@ -45,7 +45,7 @@ class Shell:
 
     @property
     def told(self) -> str:
-        return "".join(event.text for event in self.events if isinstance(event, CellOutput))
+        return "".join(event.text for event in self.events if isinstance(event, OutputReceived))
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ class Recorder:
         self.asked.append((code, timeout))
         return self.execution
 
-    async def execute_aside(self, code: str, timeout: float) -> str:
+    async def execute_internal(self, code: str, timeout: float) -> str:
         raise AssertionError
 
     async def restart(self, why: str) -> None: ...

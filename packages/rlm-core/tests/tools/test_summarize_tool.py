@@ -19,7 +19,7 @@ class Restarts:
     async def execute(self, code: str, timeout: float) -> Execution:
         raise AssertionError("no cell is run")
 
-    async def execute_aside(self, code: str, timeout: float) -> str:
+    async def execute_internal(self, code: str, timeout: float) -> str:
         raise AssertionError
 
     async def restart(self, why: str) -> None:

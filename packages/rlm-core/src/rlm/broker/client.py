@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import socket
 
-from rlm.broker.protocol import Request, parse_answer
+from rlm.broker.protocol import SpawnRequest, parse_answer
 from rlm.core.result import RunResult
 from rlm.errors import AgentError
 
 _ANSWER = 64 << 20  # bytes of the longest answer
 
 
-async def ask(path: str, request: Request) -> RunResult:
+async def ask(path: str, request: SpawnRequest) -> RunResult:
     """Send the request and wait. Cancelling this closes the connection, and that cancels the child.
 
     Raises:

@@ -12,7 +12,7 @@ from rlm.core.messages import Usage
 from rlm.errors import AgentError
 
 
-class Ledger:
+class TreeLimits:
     """What the tree may spend and has spent: completion tokens, agents, depth, and agents at work at once."""
 
     def __init__(self, *, tokens: int, agents: int, depth: int, working: int) -> None:
@@ -52,22 +52,22 @@ class Ledger:
     def exhausted(self) -> bool:
         return 0 < self._tokens <= self.completion
 
-    def seat(self) -> Seat:
-        return Seat(self._seats)
+    def seat(self) -> Slot:
+        return Slot(self._seats)
 
 
 @dataclass(frozen=True, slots=True)
-class TreeLimits:
+class AgentLimits:
     """The limits of one agent: its own turns, and the tokens of the tree."""
 
     turns: TurnLimit
-    ledger: Ledger
+    ledger: TreeLimits
 
     def reached(self, spent: Spent) -> Stop | None:
         return Stop.TOKEN_BUDGET if self.ledger.exhausted else self.turns.reached(spent)
 
 
-class Seat:
+class Slot:
     """One agent's right to work. It stands up while it waits for children, so nesting cannot deadlock."""
 
     def __init__(self, seats: asyncio.Semaphore) -> None:
@@ -76,7 +76,7 @@ class Seat:
         self._taken = False
         self._children = 0
 
-    async def __aenter__(self) -> Seat:
+    async def __aenter__(self) -> Slot:
         await self._sit()
         return self
 

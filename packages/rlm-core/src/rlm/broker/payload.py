@@ -24,7 +24,7 @@ Kind = Literal["pickle", "file"]
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class ContextPayload:
     """`path` is a pickle, or with `kind` `file` a file that is the context itself. `about` is one line on it."""
 
     path: Path
@@ -32,7 +32,7 @@ class Parcel:
     kind: Kind = "pickle"
 
 
-def pack(obj: object, folder: Path) -> Parcel:
+def pack(obj: object, folder: Path) -> ContextPayload:
     """Pickle `obj` into `folder`.
 
     Raises:
@@ -44,28 +44,28 @@ def pack(obj: object, folder: Path) -> Parcel:
     try:
         with os.fdopen(files.create(path), "wb") as file:
             cloudpickle.dump(obj, file)
-        return Parcel(path, describe(obj))
+        return ContextPayload(path, describe(obj))
     except Exception as error:  # an object may raise what it likes while it is pickled
         files.remove(path)
         why = str(error) or type(error).__name__
         raise ConfigError(f"The context cannot be pickled ({why}). Pass plain data, or a file's path.") from error
 
 
-def wrap(path: Path) -> Parcel:
+def from_file(path: Path) -> ContextPayload:
     """A file as it lies, however large."""
     with os.fdopen(files.open_file(path), "rb") as file:
         start = file.read(SAMPLE)
         size = os.fstat(file.fileno()).st_size
     text = start.decode(likely_encoding_of_start(start), "replace").removeprefix("\ufeff")
-    return Parcel(path, f"str, {size:,} bytes of {path.name}, begins {text[:HEAD]!r}", "file")
+    return ContextPayload(path, f"str, {size:,} bytes of {path.name}, begins {text[:HEAD]!r}", "file")
 
 
-def lend(path: Path, folder: Path) -> Parcel:
+def copy_to(path: Path, folder: Path) -> ContextPayload:
     """A copy of a file, for an agent that sees nothing but `folder`."""
     copy = folder / f"context-{secrets.token_hex(8)}"
     with os.fdopen(files.open_file(path), "rb") as source, os.fdopen(files.create(copy), "wb") as target:
         files.copy(source.fileno(), target.fileno())
-    return replace(wrap(path), path=copy)
+    return replace(from_file(path), path=copy)
 
 
 def describe(obj: Any) -> str:

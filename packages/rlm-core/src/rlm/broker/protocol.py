@@ -34,7 +34,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SpawnRequest:
     """A cell asks for a sub-agent. `options` are texts; what is not given is the parent's.
 
     `context` names a pickle (or a plain file, by `kind`) in the parent's runtime folder; `about` describes it.
@@ -66,7 +66,7 @@ def too_long(size: int) -> str:
     )
 
 
-def parse_request(line: bytes) -> Request:
+def parse_request(line: bytes) -> SpawnRequest:
     """Read what a kernel sent.
 
     Raises:
@@ -82,7 +82,7 @@ def parse_request(line: bytes) -> Request:
         raise AgentError(f"the request is refused: {error}") from None
     if unknown := [name for name in options if name not in OPTIONS]:
         raise AgentError(f"unknown argument {unknown[0][:80]!r}; there are {', '.join(OPTIONS)} and context")
-    return Request(options=options, **texts)
+    return SpawnRequest(options=options, **texts)
 
 
 def _texts(told: Mapping[str, Any]) -> dict[str, str]:

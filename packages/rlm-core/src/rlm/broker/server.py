@@ -15,12 +15,12 @@ from pathlib import Path
 from types import TracebackType
 
 from rlm.broker.capacity import DEADLINE, PAUSE, SHORT, AgentCapacity, HostCapacity
-from rlm.broker.protocol import LINE, Request, error_line, parse_request, result_line, too_long
+from rlm.broker.protocol import LINE, SpawnRequest, error_line, parse_request, result_line, too_long
 from rlm.core.result import RunResult
 from rlm.errors import AgentError, RlmError
 from rlm.process import files
 
-Spawn = Callable[[Request], Awaitable[RunResult]]
+Spawn = Callable[[SpawnRequest], Awaitable[RunResult]]
 """Runs a child of the agent that the socket belongs to."""
 
 _BACKLOG = 128
@@ -122,7 +122,7 @@ class Broker:
         except Exception as error:  # noqa: BLE001 - a cell that asks must hear something, and the host lives on
             return error_line(f"the host could not do it: {type(error).__name__}: {error}")
 
-    async def _request(self, connection: socket.socket) -> Request:
+    async def _request(self, connection: socket.socket) -> SpawnRequest:
         """
         Raises:
             AgentError: it is none, too long or too late.

@@ -19,13 +19,13 @@ from rlm.config.credentials import hide_credentials, redactor_of
 from rlm.config.environment import state_folder
 from rlm.config.settings import Config, read_config
 from rlm.errors import ConfigError, RlmError, SessionError
-from rlm.host.factories import NO_KEY, REPLAY, open_walls
+from rlm.host.factories import NO_KEY, REPLAY, open_sandbox_policy
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.process.limits import check_limits
 from rlm.process.private_dir import private_folder
 from rlm.providers.chat import OpenAIClient
 from rlm.providers.endpoint import Endpoint
-from rlm.sandbox import Box
+from rlm.sandbox import Sandbox
 from rlm.sessions.signing_key import open_key
 from rlm.skills import Place, find_skills, notes_for, one_line
 from rlm.text.terminal import plain
@@ -35,7 +35,7 @@ LITTLE = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What was looked at, and how it is. `mend` says what to do; empty: it is well, or could be `better`."""
 
     subject: str
@@ -68,23 +68,23 @@ def _all_well(config: Config) -> bool:
     return well
 
 
-def _limits(_: Config) -> Iterator[Finding]:
+def _limits(_: Config) -> Iterator[CheckResult]:
     try:
         check_limits()
     except ConfigError as error:
-        yield Finding("limits", "of the system are too low", str(error))
+        yield CheckResult("limits", "of the system are too low", str(error))
 
 
-def _credentials(config: Config) -> Iterator[Finding]:
+def _credentials(config: Config) -> Iterator[CheckResult]:
     if config.model.startswith(REPLAY):
-        yield Finding("credentials", "not needed by a recording")
+        yield CheckResult("credentials", "not needed by a recording")
     elif config.api_key is None and config.base_url is None:
-        yield Finding("credentials", "none", NO_KEY)
+        yield CheckResult("credentials", "none", NO_KEY)
     else:
-        yield Finding("credentials", "a key is set" if config.api_key else "no key, and none is sent")
+        yield CheckResult("credentials", "a key is set" if config.api_key else "no key, and none is sent")
 
 
-def _endpoint(config: Config) -> Iterator[Finding]:
+def _endpoint(config: Config) -> Iterator[CheckResult]:
     if config.model.startswith(REPLAY) or (config.api_key is None and config.base_url is None):
         return
     where = Endpoint(config.base_url, config.api_key)
@@ -94,15 +94,15 @@ def _endpoint(config: Config) -> Iterator[Finding]:
         raise
     except Exception as error:  # noqa: BLE001 - the SDK's, httpx's and the network's are all answers here
         told = redactor_of(config).text(f"{type(error).__name__}: {error}").splitlines()[0]
-        yield Finding(
+        yield CheckResult(
             "endpoint", f"{where.url} does not answer", f"{told[:200].rstrip('.')}. Check RLM_BASE_URL and the network."
         )
         return
     if names and config.model not in names:
         some = ", ".join(names[:5])
-        yield Finding("endpoint", f"{where.url} has no model {config.model}", f"Set RLM_MODEL; it has {some}, …")
+        yield CheckResult("endpoint", f"{where.url} has no model {config.model}", f"Set RLM_MODEL; it has {some}, …")
     else:
-        yield Finding("endpoint", f"{where.url} answers, model {config.model}")
+        yield CheckResult("endpoint", f"{where.url} answers, model {config.model}")
 
 
 async def _models_of(where: Endpoint) -> list[str]:
@@ -111,14 +111,14 @@ async def _models_of(where: Endpoint) -> list[str]:
         return [model.id async for model in sdk.models.list()]
 
 
-def _kernel(config: Config) -> Iterator[Finding]:
+def _kernel(config: Config) -> Iterator[CheckResult]:
     try:
         text = run_until_signal(_cell(config))
     except RlmError as error:
-        yield Finding("kernel", "does not start", str(error))
+        yield CheckResult("kernel", "does not start", str(error))
         return
     well = text.strip() == "42"
-    yield Finding(
+    yield CheckResult(
         "kernel", "starts and runs a cell" if well else "starts, but a cell fails", "" if well else text[:300]
     )
 
@@ -127,68 +127,74 @@ async def _cell(config: Config) -> str:
     environment = guest_environment(config)
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(private_folder())
-        walls = await stack.enter_async_context(open_walls(config, Path.cwd(), folder, environment))
-        box = await stack.enter_async_context(Box(walls, folder)) if walls else None
+        walls = await stack.enter_async_context(open_sandbox_policy(config, Path.cwd(), folder, environment))
+        box = await stack.enter_async_context(Sandbox(walls, folder)) if walls else None
         spec = KernelSpec(Path.cwd(), environment, folder, folder / "outputs", door=box.door if box else None)
         kernel = await stack.enter_async_context(JupyterKernel(spec, lambda _: None))
         return (await kernel.execute("6 * 7", 60)).text
 
 
-def _sessions(config: Config) -> Iterator[Finding]:
+def _sessions(config: Config) -> Iterator[CheckResult]:
     home = config.home.absolute()
     there = next(folder for folder in (home, *home.parents) if folder.exists())
     try:
         tempfile.TemporaryFile(dir=there).close()  # noqa: TID251 - without a name
     except OSError as error:
-        yield Finding("sessions", f"{home} cannot be written: {error.strerror}", "Set RLM_HOME to a folder of yours.")
+        yield CheckResult(
+            "sessions", f"{home} cannot be written: {error.strerror}", "Set RLM_HOME to a folder of yours."
+        )
         return
     try:
         open_key(state_folder(), make=True)
     except SessionError as error:
-        yield Finding("signatures", "sessions are not signed, so resuming them needs --trust", str(error))
+        yield CheckResult("signatures", "sessions are not signed, so resuming them needs --trust", str(error))
     free = shutil.disk_usage(there).free
     state = f"{home}, {free / 1e9:,.0f} GB free"
-    yield Finding("sessions", state, "" if free > LITTLE else "The disk is nearly full: make room, or set RLM_HOME.")
+    yield CheckResult(
+        "sessions", state, "" if free > LITTLE else "The disk is nearly full: make room, or set RLM_HOME."
+    )
 
 
-def _skills(config: Config) -> Iterator[Finding]:
+def _skills(config: Config) -> Iterator[CheckResult]:
     """As `rlm skills` has them."""
     found, notes = find_skills(Place.of(config), afresh=True), notes_for(Path.cwd())
     broken = [skill for skill in found.installed if skill.broken]
-    yield Finding("skills", f"{len(found.installed)} installed, {len(broken)} broken")
+    yield CheckResult("skills", f"{len(found.installed)} installed, {len(broken)} broken")
     for skill in broken:
-        yield Finding(one_line(skill.name), "is broken", one_line(f"{skill.broken}"))
+        yield CheckResult(one_line(skill.name), "is broken", one_line(f"{skill.broken}"))
     for skill in found.installed:
         if skill.unread:
-            yield Finding(one_line(skill.name), "is a skill whose SKILL.md agents cannot read", one_line(skill.unread))
+            yield CheckResult(
+                one_line(skill.name), "is a skill whose SKILL.md agents cannot read", one_line(skill.unread)
+            )
     if notes:
         wrong = sum(not note.offered for note in notes)
-        yield Finding("instructions", f"{len(notes)} SKILL.md files, {wrong} broken")
+        yield CheckResult("instructions", f"{len(notes)} SKILL.md files, {wrong} broken")
     for note in notes:
         where = one_line(f"{note.path}: {note.trouble}")
         if not note.offered:
-            yield Finding(note.name, "is broken", where)
+            yield CheckResult(note.name, "is broken", where)
         elif note.trouble:
-            yield Finding(note.name, where, better=True)
+            yield CheckResult(note.name, where, better=True)
 
 
-def _sandbox(config: Config) -> Iterator[Finding]:
+def _sandbox(config: Config) -> Iterator[CheckResult]:
     """One that is not asked for is tried too: so it is known before it is needed."""
     wanted = config.sandbox != "off"
     try:
         run_until_signal(_try_sandbox(replace(config, sandbox="bwrap")))
     except ConfigError as error:
         if wanted:
-            yield Finding("sandbox", "is not to be had", str(error))
+            yield CheckResult("sandbox", "is not to be had", str(error))
         else:
-            yield Finding("sandbox", f"off: what the model writes runs as you. To have one: {error}")
+            yield CheckResult("sandbox", f"off: what the model writes runs as you. To have one: {error}")
         return
-    yield Finding(
+    yield CheckResult(
         "sandbox", "bwrap works" if wanted else "off: what the model writes runs as you. --sandbox works here"
     )
 
 
 async def _try_sandbox(config: Config) -> None:
     with private_folder() as folder:
-        async with open_walls(config, Path.cwd(), folder, guest_environment(config)):
+        async with open_sandbox_policy(config, Path.cwd(), folder, guest_environment(config)):
             pass

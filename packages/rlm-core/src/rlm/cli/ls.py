@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
-from rlm.cli.pager import Output
+from rlm.cli.pager import PagedOutput
 from rlm.cli.streams import put_json, say
 from rlm.config.environment import state_folder
 from rlm.config.settings import read_config
@@ -26,7 +26,7 @@ def run(argv: Sequence[str]) -> int:
         for listed in sessions:
             put_json(json.dumps(listed_wire(listed)))
     elif sessions:
-        with Output(config) as output:
+        with PagedOutput(config) as output:
             show_list(sessions, output.canvas)
     else:
         say(f'There is no session in {config.home} yet. `rlm "task"` makes one.')

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from rlm.broker.client import ask
-from rlm.broker.payload import lend
-from rlm.broker.protocol import OPTIONS, Request
+from rlm.broker.payload import copy_to
+from rlm.broker.protocol import OPTIONS, SpawnRequest
 from rlm.cli import exits
 from rlm.cli.streams import put
 from rlm.config.settings import Config, flag
@@ -29,9 +29,9 @@ def run(task: str, given: dict[str, str], config: Config, address: tuple[str, st
     if foreign := [name for name in options if name not in OPTIONS]:
         raise ConfigError(f"{flag(foreign[0])} is the host's to set: this is a sub-agent of a cell.")
     path, token = address
-    request = Request(token, task, options | {"cwd": str(Path.cwd())})
+    request = SpawnRequest(token, task, options | {"cwd": str(Path.cwd())})
     if config.context is not None:
-        parcel = lend(config.context, Path(path).parent)
+        parcel = copy_to(config.context, Path(path).parent)
         request = replace(request, context=parcel.path.name, kind=parcel.kind, about=parcel.about)
     result = asyncio.run(ask(path, request))
     if result.answer:

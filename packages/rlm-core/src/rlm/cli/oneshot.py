@@ -37,9 +37,9 @@ def run(argv: Sequence[str]) -> int:
 
         return nested.run(task, settings_given(parsed), config, address)
     from rlm.cli import reporter
-    from rlm.host.run import Order
+    from rlm.host.run import AgentSpec
 
-    return reporter.run(Order(task, config, cwd))
+    return reporter.run(AgentSpec(task, config, cwd))
 
 
 def _print_version() -> int:

@@ -11,7 +11,7 @@ from rlm.errors import ConfigError, RlmError
 from rlm.process import files
 
 
-class Output:
+class AnswerFile:
     """Where `-o` led when the command began. Without `-o` nothing is written."""
 
     def __init__(self, path: Path | None, target: files.Replacement | None) -> None:
@@ -40,14 +40,14 @@ class Output:
 
 
 @contextmanager
-def open_output(path: Path | None) -> Iterator[Output]:
+def open_output(path: Path | None) -> Iterator[AnswerFile]:
     """Before anything is done for it, see that it can be written, and hold its place: a cell cannot lead it elsewhere.
 
     Raises:
         ConfigError: it cannot.
     """
     if path is None:
-        yield Output(None, None)
+        yield AnswerFile(None, None)
         return
     try:
         # links on the way are the user's; one with this very name may be left by an earlier run
@@ -57,7 +57,7 @@ def open_output(path: Path | None) -> Iterator[Output]:
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {_REASONS.get(type(error), error.strerror)}.") from None
     with target:
-        yield Output(path, target)
+        yield AnswerFile(path, target)
 
 
 _REASONS = {FileNotFoundError: "there is no such folder", NotADirectoryError: "there is no such folder"}

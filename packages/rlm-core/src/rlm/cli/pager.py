@@ -26,7 +26,7 @@ _BUFFER = 1 << 16
 def paged(config: Config) -> Iterator[Canvas]:
     """stdout as a canvas; on a terminal, through the user's pager if the text is longer than the screen."""
     height = shutil.get_terminal_size().lines if stdout_is_terminal() else None
-    with suppress(_PagerLeftError), Output(config, height) as output:
+    with suppress(_PagerLeftError), PagedOutput(config, height) as output:
         yield output.canvas
 
 
@@ -34,7 +34,7 @@ class _PagerLeftError(Exception):
     """The user has read enough."""
 
 
-class Output:
+class PagedOutput:
     """Collects lines, and passes them on to stdout when they are many, or to a pager from where they are `height`."""
 
     def __init__(self, config: Config, height: int | None = None) -> None:

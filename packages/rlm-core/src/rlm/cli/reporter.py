@@ -12,14 +12,14 @@ from rlm.cli import exits
 from rlm.cli.hardening import close_to_others
 from rlm.cli.jsonlines import ends_with_a_result, put_record
 from rlm.cli.orphans import ending_orphans
-from rlm.cli.output import Output, open_output
+from rlm.cli.output import AnswerFile, open_output
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config.settings import Config, unknown_variables
 from rlm.core.result import RunResult
 from rlm.errors import RlmError
 from rlm.host.factories import REPLAY
-from rlm.host.run import Order, context_file, open_tree
+from rlm.host.run import AgentSpec, context_file, open_run
 from rlm.present.live import Screen, open_screen
 from rlm.process.limits import check_limits
 from rlm.sessions import Session
@@ -28,7 +28,7 @@ from rlm.sessions.records import Record
 from rlm.sessions.store import session_names
 
 
-def run(order: Order) -> int:
+def run(order: AgentSpec) -> int:
     """Run the order, print what comes of it, return the exit code.
 
     Raises:
@@ -40,7 +40,7 @@ def run(order: Order) -> int:
         return interrupted.code
 
 
-def _run(order: Order) -> int:
+def _run(order: AgentSpec) -> int:
     config = order.config
     close_to_others(debug=config.debug)
     live = not (config.json and stdout_is_terminal())  # lines of JSON would break a tree on the same terminal
@@ -51,13 +51,13 @@ def _run(order: Order) -> int:
             order = replace(order, context=context_file(config.context))
             stack.enter_context(ending_orphans())
         screen = stack.enter_context(open_screen(stderr(), quiet=config.quiet, color=config.color, live=live))
-        return Front(config, screen, output).run(order)
+        return RunReporter(config, screen, output).run(order)
 
 
-class Front:
+class RunReporter:
     """Watches one run, and tells how it goes and ends in each of the forms that were asked for."""
 
-    def __init__(self, config: Config, screen: Screen, output: Output) -> None:
+    def __init__(self, config: Config, screen: Screen, output: AnswerFile) -> None:
         self._config = config
         self._screen = screen
         self._output = output
@@ -65,7 +65,7 @@ class Front:
         self._task: asyncio.Task[Any] | None = None
         self._unheard: Exception | None = None  # why nobody gets the lines of JSON any more
 
-    def run(self, order: Order) -> int:
+    def run(self, order: AgentSpec) -> int:
         try:
             result = run_until_signal(self._work(order))
         except Interrupted as interrupted:
@@ -78,9 +78,9 @@ class Front:
             raise
         return self._close(exits.of_stop(result.stop, limit_ok=self._config.limit_ok))
 
-    async def _work(self, order: Order) -> RunResult:
+    async def _work(self, order: AgentSpec) -> RunResult:
         self._task = asyncio.current_task()
-        async with open_tree(self._config, watch=self._hear, stream=self._watched()) as tree:
+        async with open_run(self._config, watch=self._hear, stream=self._watched()) as tree:
             try:
                 return await tree.run(order)
             finally:

@@ -19,7 +19,7 @@ from rlm.cli.trust import warning
 from rlm.config.environment import state_folder
 from rlm.config.settings import read_config, wants_json
 from rlm.errors import ConfigError, SessionError
-from rlm.host.run import Earlier, Order
+from rlm.host.run import AgentSpec, ResumeOptions
 from rlm.process.files import resolve
 from rlm.sessions.meta import Meta
 from rlm.sessions.ownership import doubt, not_yours
@@ -42,7 +42,7 @@ def run(argv: Sequence[str]) -> int:
     return reporter.run(order)
 
 
-def _order(given: argparse.Namespace, *, verbatim: bool) -> Order:
+def _order(given: argparse.Namespace, *, verbatim: bool) -> AgentSpec:
     flags = settings_given(given)
     wanted, more = _id_and_text(given.words)
     key = key_or_none(state_folder())
@@ -59,8 +59,8 @@ def _order(given: argparse.Namespace, *, verbatim: bool) -> Order:
     task = read_task(more, verbatim=verbatim) if more is not None else GO_ON
     notes = tuple(filter(None, [differences(recorded, config, flags)]))
     moved = meta.cwd if meta.cwd != str(cwd) else ""
-    earlier = Earlier(folder, given.fork, given.replay, trust=bool(why), notes=notes, moved_from=moved)
-    return Order(task or GO_ON, config, cwd, earlier=earlier)
+    earlier = ResumeOptions(folder, given.fork, given.replay, trust=bool(why), notes=notes, moved_from=moved)
+    return AgentSpec(task or GO_ON, config, cwd, earlier=earlier)
 
 
 def _place(folder: Path, meta: Meta, *, here: bool) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rlm.cli import exits
 from rlm.cli.arguments import add_settings, parser, settings_given
-from rlm.cli.pager import Output, paged
+from rlm.cli.pager import PagedOutput, paged
 from rlm.cli.streams import say
 from rlm.config.environment import state_folder
 from rlm.config.settings import Config, read_config
@@ -47,7 +47,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _follow(folder: Path, config: Config) -> int:
     """What happens, as it happens, until the session ends."""
-    with Output(config) as output:
+    with PagedOutput(config) as output:
         follower = Follower(folder, output.canvas)
         running = True
         while follower.show_new() or running:

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from rlm.config.credentials import _BASE_URLS, _HARMFUL, KEY_VARIABLES, redactor_of, redactor_of_environment
-from rlm.config.environment import _given, program
+from rlm.config.credentials import BASE_URLS, KEY_VARIABLES, SECRET_WORDS, redactor_of, redactor_of_environment
+from rlm.config.environment import environment, program
 from rlm.config.settings import Config
 from rlm.process.programs import safe_path
 from rlm.text.urls import has_credentials
@@ -21,7 +21,7 @@ def guest_environment(config: Config, environ: Mapping[str, str] | None = None) 
     rlm's own settings are left out, for a sub-agent takes them from its parent. Commands of skills lie beside our
     Python: they are found last, so that the user's own `python` stays the user's.
     """
-    environ = _given(environ)
+    environ = environment(environ)
     redactors = (redactor_of(config), redactor_of_environment(environ))
     kept = {
         name: value
@@ -45,9 +45,9 @@ def _leads_to_provider(name: str, value: str) -> bool:
 
     Without the sandbox all others (PIP_INDEX_URL, DATABASE_URL, …) are the user's, and meant for the project.
     """
-    if name in _BASE_URLS or name.lower() in _PROXIES:
+    if name in BASE_URLS or name.lower() in _PROXIES:
         return has_credentials(value)
-    return name.startswith("OPENAI_") and any(word in name for word in (*_HARMFUL, "HEADER"))
+    return name.startswith("OPENAI_") and any(word in name for word in (*SECRET_WORDS, "HEADER"))
 
 
 # Of the user's environment, what enters a sandbox: nothing that is a key, a socket or a session of somebody.
@@ -66,7 +66,7 @@ _HARMLESS_BEGINNINGS = ("LC_", "PYTHON", "PIP_", "UV_", "OMP_", "OPENBLAS_", "MK
 def _is_harmless(name: str, value: str) -> bool:
     """A value such as https://user:password@host is not, whatever its name."""
     known = name in _HARMLESS.split() or name.startswith(_HARMLESS_BEGINNINGS)
-    return known and not any(map(has_credentials, value.split())) and not any(word in name for word in _HARMFUL)
+    return known and not any(map(has_credentials, value.split())) and not any(word in name for word in SECRET_WORDS)
 
 
 def pager(environ: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str]]:
@@ -77,13 +77,13 @@ def pager(environ: Mapping[str, str] | None = None) -> tuple[list[str], dict[str
     Raises:
         ValueError: there is no such program, or nobody can tell what the words are.
     """
-    environ = _given(environ)
+    environ = environment(environ)
     name, *words = shlex.split(environ.get("PAGER") or "less") or [""]
     found = program(name, environ)
     if found is None:
         raise ValueError(f"there is no {name}")
     path = safe_path(environ.get("PATH", os.defpath), [Path.cwd()])
-    kept = {name: value for name, value in environ.items() if not any(word in name for word in _HARMFUL)}
+    kept = {name: value for name, value in environ.items() if not any(word in name for word in SECRET_WORDS)}
     redactor = redactor_of_environment(environ)
     harmless = {name: value for name, value in kept.items() if not redactor.occurs_in(value)}
     return [str(found), *words], {"LESS": "FRX", **harmless, "PATH": path}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from rlm.config.environment import _given, _taken
+from rlm.config.environment import environment, taken
 from rlm.config.settings import Config
 from rlm.process.programs import safe_path
 from rlm.text.redact import REDACTED, Redactor
@@ -22,14 +22,14 @@ def take_environment() -> None:
     What stays, for libraries and for the programs that they start, has no credentials and a PATH without places where a
     cell could have put a program.
     """
-    _taken.update(os.environ)
+    taken.update(os.environ)
     redactor = redactor_of_environment()
-    for name, value in _taken.items():
+    for name, value in taken.items():
         leads = name.endswith("_BASE_URL") and has_credentials(value)
         if leads or name in KEY_VARIABLES or redactor.occurs_in(value):
             del os.environ[name]
     with suppress(OSError):  # the working directory has been removed: whoever needs it says so
-        os.environ["PATH"] = safe_path(_taken.get("PATH", os.defpath), [Path.cwd()])
+        os.environ["PATH"] = safe_path(taken.get("PATH", os.defpath), [Path.cwd()])
 
 
 def redactor_of(config: Config) -> Redactor:
@@ -39,24 +39,24 @@ def redactor_of(config: Config) -> Redactor:
 
 def redactor_of_environment(environ: Mapping[str, str] | None = None) -> Redactor:
     """Takes every key that the environment holds out of an error, whichever settings it happened with."""
-    environ = _given(environ)
+    environ = environment(environ)
     return Redactor(key.strip() for name in KEY_VARIABLES if (key := environ.get(name)))
 
 
 def hide_credentials(text: str, config: Config | None = None, environ: Mapping[str, str] | None = None) -> str:
     """`text` as it may be shown: without the keys of settings, and without what URLs of any variable hide."""
-    environ = _given(environ)
+    environ = environment(environ)
     text = redactor_of_environment(environ).text(text)
     urls = [word for value in environ.values() for word in value.split() if "://" in word]
     if config is not None:
         text = redactor_of(config).text(text)
-    urls += filter(None, (config.base_url if config else None, *(environ.get(name) for name in _BASE_URLS)))
+    urls += filter(None, (config.base_url if config else None, *(environ.get(name) for name in BASE_URLS)))
     for part in sorted(set().union(*map(credentials_of, urls)), key=len, reverse=True):
         text = text.replace(part, REDACTED)
     return without_credentials(text)
 
 
-_BASE_URLS = ("RLM_BASE_URL", "OPENAI_BASE_URL")
+BASE_URLS = ("RLM_BASE_URL", "OPENAI_BASE_URL")
 
 
-_HARMFUL = ("TOKEN", "PASSWORD", "SECRET", "KEY", "CREDENTIAL")
+SECRET_WORDS = ("TOKEN", "PASSWORD", "SECRET", "KEY", "CREDENTIAL")

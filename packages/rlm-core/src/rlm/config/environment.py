@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rlm.process.programs import SHELL, find_program
 
-_taken: dict[str, str] = {}
+taken: dict[str, str] = {}
 
 
-def _given(environ: Mapping[str, str] | None) -> Mapping[str, str]:
-    return _taken or os.environ if environ is None else environ
+def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
+    return taken or os.environ if environ is None else environ
 
 
 BROKER = "RLM_BROKER"
@@ -22,14 +22,14 @@ BROKER = "RLM_BROKER"
 
 def broker_address(environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:
     """Socket path and token, when this process was started by a cell."""
-    text = _given(environ).get(BROKER, "")
+    text = environment(environ).get(BROKER, "")
     path, found, token = text.rpartition(":")
     return (path, token) if found else None
 
 
 def program(name: str, environ: Mapping[str, str] | None = None) -> Path | None:
     """The program that PATH has under this name, where no cell could have put it."""
-    return find_program(name, _given(environ).get("PATH", os.defpath), [Path.cwd()])
+    return find_program(name, environment(environ).get("PATH", os.defpath), [Path.cwd()])
 
 
 def shell_program() -> Path:
@@ -39,7 +39,7 @@ def shell_program() -> Path:
 
 def state_folder(environ: Mapping[str, str] | None = None) -> Path | None:
     """Where programs of this user keep what outlives a run; None where the environment names no home."""
-    environ = _given(environ)
+    environ = environment(environ)
     given, home = Path(environ.get("XDG_STATE_HOME", "")), Path(environ.get("HOME", ""))
     if given.is_absolute():  # the XDG specification: a relative one is to be ignored
         return given

@@ -15,12 +15,12 @@ TOOLS = ("ipython", "summarize", "bash", "edit")
 SANDBOXES = ("off", "bwrap")
 
 
-Read = Callable[[str], Any]
+Reader = Callable[[str], Any]
 
 """Turns the text of a setting into its value. Raises ValueError with what is allowed."""
 
 
-def _whole(allowed: Callable[[int], bool], says: str) -> Read:
+def whole_number(allowed: Callable[[int], bool], says: str) -> Reader:
     def read(text: str) -> int:
         try:
             value = int(text)
@@ -33,11 +33,11 @@ def _whole(allowed: Callable[[int], bool], says: str) -> Read:
     return read
 
 
-def _at_least(least: int) -> Read:
-    return _whole(lambda n: n >= least, f"a whole number, at least {least}")
+def at_least(least: int) -> Reader:
+    return whole_number(lambda n: n >= least, f"a whole number, at least {least}")
 
 
-def _one_of(*names: str) -> Read:
+def one_of(*names: str) -> Reader:
     def read(text: str) -> str:
         if text not in names:
             raise ValueError(f"one of: {', '.join(names)}")
@@ -46,7 +46,7 @@ def _one_of(*names: str) -> Read:
     return read
 
 
-def _key(text: str) -> str:
+def api_key(text: str) -> str:
     """Blanks and newlines at its ends come from files and clipboards; what else is no printable ASCII is in no key."""
     key = text.strip()
     if not (key.isascii() and key.isprintable()):
@@ -54,7 +54,7 @@ def _key(text: str) -> str:
     return key
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -64,21 +64,21 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _switch(text: str) -> bool:
+def switch(text: str) -> bool:
     values = {"1": True, "on": True, "true": True, "yes": True, "0": False, "off": False, "false": False, "no": False}
     if text.lower() not in values:
         raise ValueError("on or off")
     return values[text.lower()]
 
 
-def _tools(text: str) -> tuple[str, ...]:
+def tool_names(text: str) -> tuple[str, ...]:
     names = dict.fromkeys(name.strip() for name in text.split(",") if name.strip())
     if unknown := [name for name in names if name not in TOOLS]:
         raise ValueError(f"a comma-separated subset of {', '.join(TOOLS)}; {unknown[0]!r} is none of them")
     return tuple(names)
 
 
-def _object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError:
@@ -88,18 +88,18 @@ def _object(text: str) -> dict[str, Any]:
     return value
 
 
-def _file(text: str) -> Path:
+def existing_file(text: str) -> Path:
     path = Path(text).expanduser()
     if not path.is_file():
         raise ValueError("a file that exists")
     return resolve(path)  # once: where it leads is not asked again
 
 
-def _folder(text: str) -> Path:
+def folder(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def _existing_folder(text: str) -> Path:
+def existing_folder(text: str) -> Path:
     try:
         found = Path(text).is_dir()
     except OSError:  # its name is too long, or it is not ours to look at

@@ -14,22 +14,22 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rlm.config.environment import _given
+from rlm.config.environment import environment
 from rlm.config.readers import (
     SANDBOXES,
     TOOLS,
-    Read,
-    _at_least,
-    _existing_folder,
-    _file,
-    _folder,
-    _key,
-    _object,
-    _one_of,
-    _seconds,
-    _switch,
-    _tools,
-    _whole,
+    Reader,
+    api_key,
+    at_least,
+    existing_file,
+    existing_folder,
+    folder,
+    json_object,
+    one_of,
+    seconds,
+    switch,
+    tool_names,
+    whole_number,
 )
 from rlm.errors import ConfigError, CredentialsError
 
@@ -39,7 +39,7 @@ class Setting:
     """How one setting is read and explained. `shown` is the default as the documentation says it."""
 
     meaning: str
-    read: Read
+    read: Reader
     shown: str
     short: str = ""
     bare: bool = False
@@ -54,7 +54,7 @@ class Setting:
     """It belongs to the session: a run that resumes it has it too. Not so credentials, the endpoint and the screen."""
 
 
-def setting(meaning: str, read: Read, *, default: Any, **how: Any) -> Any:
+def setting(meaning: str, read: Reader, *, default: Any, **how: Any) -> Any:
     shown = how.pop("shown", None)
     if shown is None:
         shown = "off" if default is False else "—" if default in (None, {}) else str(default)
@@ -74,104 +74,108 @@ class Config:
 
     model: str = setting("model name; replay:FILE plays a recorded session", str.strip, default="gpt-4o")
     api_key: str | None = setting(
-        "key for RLM_BASE_URL, or for OpenAI's URL if that is not set", _key, default=None, secret=True, resumed=False
+        "key for RLM_BASE_URL, or for OpenAI's URL if that is not set",
+        api_key,
+        default=None,
+        secret=True,
+        resumed=False,
     )
     base_url: str | None = setting(
         "OpenAI-compatible endpoint; without RLM_API_KEY no key is sent to it", str.strip, default=None, resumed=False
     )
-    max_turns: int = setting("model calls per agent", _at_least(1), default=30)
-    max_depth: int = setting("levels of sub-agents below the root", _at_least(0), default=0)
+    max_turns: int = setting("model calls per agent", at_least(1), default=30)
+    max_depth: int = setting("levels of sub-agents below the root", at_least(0), default=0)
     exec_timeout: float = setting(
         "seconds per cell or command, not counting time spent waiting for sub-agents",
-        _seconds,
+        seconds,
         default=300.0,
         shown="300",
     )
     max_output: int = setting(
         "characters of a tool result that the model gets, head and tail; the whole is kept in the session; "
         "-1: no truncation",
-        _whole(lambda n: n == -1 or n > 0, "-1 or a whole number above 0"),
+        whole_number(lambda n: n == -1 or n > 0, "-1 or a whole number above 0"),
         default=-1,
     )
     max_turns_in_context: int = setting(
         "assistant turns kept in the live context; -1: all",
-        _whole(lambda n: n == -1 or n > 1, "-1 or a whole number above 1"),
+        whole_number(lambda n: n == -1 or n > 1, "-1 or a whole number above 1"),
         default=-1,
     )
-    max_tokens: int = setting("completion tokens for the whole tree; 0: no limit", _at_least(0), default=0)
+    max_tokens: int = setting("completion tokens for the whole tree; 0: no limit", at_least(0), default=0)
     summarize_at_tokens: int | None = setting(
-        "compact the conversation when a prompt reaches it", _at_least(1), default=None
+        "compact the conversation when a prompt reaches it", at_least(1), default=None
     )
-    max_agents: int = setting("agents in the whole tree", _at_least(1), default=1000)
+    max_agents: int = setting("agents in the whole tree", at_least(1), default=1000)
     max_concurrent_agents: int = setting(
         "agents working at once; one that waits for sub-agents does not count",
-        _at_least(1),
+        at_least(1),
         default=_default_concurrency(),
         shown="2 × cores, at least 4",
     )
     append_to_system_prompt: str | None = setting("text added to the system prompt", str, default=None)
-    system_prompt_path: Path | None = setting("file that replaces the system prompt, and wins", _file, default=None)
+    system_prompt_path: Path | None = setting(
+        "file that replaces the system prompt, and wins", existing_file, default=None
+    )
     tools: tuple[str, ...] = setting(
         f"comma-separated subset of {', '.join(TOOLS)}; empty: none, which is plain chat",
-        _tools,
+        tool_names,
         default=("ipython", "summarize"),
         shown="ipython,summarize",
         keeps_empty=True,
     )
-    home: Path = setting("folder of sessions and data", _folder, default=Path(".rlm"), resumed=False)
+    home: Path = setting("folder of sessions and data", folder, default=Path(".rlm"), resumed=False)
     sdk_max_retries: int = setting(
-        "a request's first retries, at the OpenAI SDK's pace; those that follow wait longer", _at_least(0), default=5
+        "a request's first retries, at the OpenAI SDK's pace; those that follow wait longer", at_least(0), default=5
     )
     model_params: dict[str, Any] = setting(
-        "JSON merged into each request (temperature, reasoning_effort, …)", _object, default={}
+        "JSON merged into each request (temperature, reasoning_effort, …)", json_object, default={}
     )
-    images: bool = setting("on: pictures that cells display go to the model too", _switch, default=False, bare=True)
+    images: bool = setting("on: pictures that cells display go to the model too", switch, default=False, bare=True)
     sandbox: str = setting(
         "off or bwrap, which shuts cells and commands in; the flag alone means bwrap",
-        _one_of(*SANDBOXES),
+        one_of(*SANDBOXES),
         default="off",
         alone="bwrap",
     )
-    sandbox_net: bool = setting("let what is in the sandbox use the network", _switch, default=False, bare=True)
+    sandbox_net: bool = setting("let what is in the sandbox use the network", switch, default=False, bare=True)
     sandbox_memory: int = setting(
         "megabytes that each process in the sandbox may have, and each of its temporary folders",
-        _at_least(256),
+        at_least(256),
         default=8192,
     )
     sandbox_file_size: int = setting(
         "megabytes that may be written to one file in the sandbox; `outputs/` of a run takes no more, in or out of it",
-        _at_least(1),
+        at_least(1),
         default=4096,
     )
     keep_repositories: bool = setting(
         "leave repositories that a run in the sandbox made or changed as they are, also what git would run there",
-        _switch,
+        switch,
         default=False,
         bare=True,
     )
-    context: Path | None = setting("file that the kernel gets as `context`", _file, default=None)
+    context: Path | None = setting("file that the kernel gets as `context`", existing_file, default=None)
     checkpoint: bool = setting(
-        "save the kernel's variables after each cell; resume restores them", _switch, default=False, bare=True
+        "save the kernel's variables after each cell; resume restores them", switch, default=False, bare=True
     )
     no_context_files: bool = setting(
         "leave AGENTS.md, and the .agents/skills of the project and the home, out of the system prompt",
-        _switch,
+        switch,
         default=False,
         bare=True,
     )
-    output: Path | None = setting("also write the answer to this file", _folder, default=None, short="o", resumed=False)
-    json: bool = setting("one JSON object a line on stdout", _switch, default=False, bare=True, resumed=False)
+    output: Path | None = setting("also write the answer to this file", folder, default=None, short="o", resumed=False)
+    json: bool = setting("one JSON object a line on stdout", switch, default=False, bare=True, resumed=False)
     deltas: bool = setting(
-        "with --json: also the model's text as it streams", _switch, default=False, bare=True, resumed=False
+        "with --json: also the model's text as it streams", switch, default=False, bare=True, resumed=False
     )
-    quiet: bool = setting("nothing on stderr but errors", _switch, default=False, short="q", bare=True, resumed=False)
+    quiet: bool = setting("nothing on stderr but errors", switch, default=False, short="q", bare=True, resumed=False)
     color: str = setting(
-        "auto, always or never; NO_COLOR is honoured", _one_of("auto", "always", "never"), default="auto", resumed=False
+        "auto, always or never; NO_COLOR is honoured", one_of("auto", "always", "never"), default="auto", resumed=False
     )
-    limit_ok: bool = setting(
-        "a run that a limit stopped exits with 0", _switch, default=False, bare=True, resumed=False
-    )
-    debug: bool = setting("show tracebacks", _switch, default=False, bare=True, resumed=False)
+    limit_ok: bool = setting("a run that a limit stopped exits with 0", switch, default=False, bare=True, resumed=False)
+    debug: bool = setting("show tracebacks", switch, default=False, bare=True, resumed=False)
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     """The names of the settings that have a value from a flag, a variable or a resumed session."""
 
@@ -200,7 +204,7 @@ def read_config(
         ConfigError: naming the flag or variable, its value, and what is allowed.
         CredentialsError: the key cannot be one; it is not shown.
     """
-    environ = _given(environ)
+    environ = environment(environ)
     values: dict[str, Any] = {"color": "never"} if environ.get("NO_COLOR") else {}
     for name, how in Config.settings().items():
         source, text = _chosen(name, how, flags, environ, recorded or {})
@@ -265,7 +269,7 @@ def read_seconds(name: str, text: str) -> float:
     Raises:
         ConfigError: as `read_config`.
     """
-    return float(_read(name, _seconds, text))
+    return float(_read(name, seconds, text))
 
 
 def read_folder(name: str, text: str) -> Path:
@@ -274,10 +278,10 @@ def read_folder(name: str, text: str) -> Path:
     Raises:
         ConfigError: as `read_config`.
     """
-    return Path(_read(name, _existing_folder, text))
+    return Path(_read(name, existing_folder, text))
 
 
-def _read(source: str, read: Read, text: str, *, secret: bool = False) -> Any:
+def _read(source: str, read: Reader, text: str, *, secret: bool = False) -> Any:
     try:
         return read(text)
     except ValueError as error:
@@ -310,7 +314,7 @@ def wants_debug(argv: Sequence[str], environ: Mapping[str, str] | None = None) -
 
 def _is_on(name: str, argv: Sequence[str], environ: Mapping[str, str] | None) -> bool:
     flags = itertools.takewhile(lambda word: word != "--", argv)
-    text = _given(environ).get(variable(name), "")
+    text = environment(environ).get(variable(name), "")
     return flag(name) in flags or text.strip().lower() in ("1", "on", "true", "yes")
 
 
@@ -324,7 +328,7 @@ _NO_SETTINGS = (
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The variables that look like settings and are none, each with the nearest setting, or an empty text."""
-    environ = _given(environ)
+    environ = environment(environ)
     known = [*map(variable, Config.settings()), *_NO_SETTINGS]
     unknown = sorted(name for name in environ if name.startswith("RLM_") and name not in known)
     return {name: next(iter(difflib.get_close_matches(name, known, 1)), "") for name in unknown}

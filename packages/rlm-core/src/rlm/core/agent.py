@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from rlm.core.adaptation import Adaptation, adapt
 from rlm.core.budget import Spent, Stop
 from rlm.core.conversation import Conversation
-from rlm.core.events import Answered, Asking, CallEnded, CallStarted, Failed, Replied, Requested
+from rlm.core.events import CallEnded, CallStarted, Failed, ParametersChanged, Replied, RequestStarted, ToolReturned
 from rlm.core.messages import Assistant, Ending, Kind, Outcome, Reply, System, ToolCall, ToolResult, User, ending
 from rlm.core.ports import Context, Limits, Model, Sink, ToolChoice
-from rlm.core.state import State
+from rlm.core.state import ConversationState
 from rlm.core.textcall import is_call
 from rlm.core.toolbox import Toolbox
 from rlm.errors import ContentFiltered, ContextTooLong, MessagesRefused, ModelError
@@ -29,7 +29,7 @@ GO_ON = "Your message was cut off at the length limit. Go on exactly where it st
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class AgentResult:
     """How a run ended. `answer` is partial unless `stop` is `done`; `words` are the provider's, if they ended it."""
 
     answer: str
@@ -42,18 +42,25 @@ class Agent(Conversation):
     """One conversation with one model."""
 
     def __init__(
-        self, *, model: Model, tools: Toolbox, context: Context, limits: Limits, sink: Sink, state: State | None = None
+        self,
+        *,
+        model: Model,
+        tools: Toolbox,
+        context: Context,
+        limits: Limits,
+        sink: Sink,
+        state: ConversationState | None = None,
     ) -> None:
         super().__init__(sink, state)
         self._model = model
         self._tools = tools
         self._context = context
         self._limits = limits
-        self._requested: Requested | None = None
+        self._requested: ParametersChanged | None = None
         self._words = ""
         self._reminded = False
 
-    async def run(self, *opening: System | User) -> Result:
+    async def run(self, *opening: System | User) -> AgentResult:
         """Say `opening`, then work until the model answers or a limit is reached.
 
         A state that a killed run left behind is settled first.
@@ -74,7 +81,7 @@ class Agent(Conversation):
         except BaseException as error:
             self.close(Stop.ERROR, str(error) or type(error).__name__)
             raise
-        return Result(self.state.answer, stop, self.state.spent, self._words)
+        return AgentResult(self.state.answer, stop, self.state.spent, self._words)
 
     async def _work(self) -> Stop:
         reply: Reply | None = None
@@ -121,7 +128,7 @@ class Agent(Conversation):
                 if not await self._context.shrink(self):
                     raise
 
-    async def ask_aside(self) -> Reply:
+    async def side_request(self) -> Reply:
         """One model call that is no turn. The same tools, for dropping them would change the rendered prompt."""
         return await self._request("none", aside=True)
 
@@ -151,8 +158,8 @@ class Agent(Conversation):
     async def _send(self, tool_choice: ToolChoice, *, aside: bool) -> Reply:
         tools = self._tools.schemas()
         choice = {"tool_choice": tool_choice} if tools and tool_choice != "auto" else {}
-        self._announce(Requested(self._model.name, tools, self._model.params | choice))
-        self.emit(Asking(aside))
+        self._announce(ParametersChanged(self._model.name, tools, self._model.params | choice))
+        self.emit(RequestStarted(aside))
         reply = await self._model.complete(self.state.history.messages, tools, tool_choice)
         message = adapt(reply.message, self._model.adaptations)
         assert isinstance(message, Assistant)
@@ -160,7 +167,7 @@ class Agent(Conversation):
         self.emit(Replied(reply, aside))
         return reply
 
-    def _announce(self, requested: Requested) -> None:
+    def _announce(self, requested: ParametersChanged) -> None:
         if requested != self._requested:
             self._requested = requested
             self.emit(requested)
@@ -175,7 +182,7 @@ class Agent(Conversation):
         self.emit(CallStarted(call))
         outcome = await self._tools.run(call, self.state.history, cut_off=cut_off)
         result = ToolResult(call, outcome.content, outcome.ok)
-        self.emit(Answered(result))
+        self.emit(ToolReturned(result))
         self.emit(CallEnded(result))
         if outcome.forget is not None:
             self.forget(outcome.forget)  # at once: the next call shall count what is left

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlm.core.history import History
 from rlm.core.messages import Ending, Kind, ToolResult, User, ending
-from rlm.core.ports import Context, Scribe
+from rlm.core.ports import Context, ConversationEditor
 from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
 from rlm.text.clip import clip
 
@@ -29,13 +29,13 @@ class LastTurns:
     def __init__(self, keep: int) -> None:
         self._keep = keep
 
-    async def fit(self, scribe: Scribe) -> None:
+    async def fit(self, scribe: ConversationEditor) -> None:
         history = scribe.state.history
         old = history.live_turns()[: -self._keep]
         if old:
             scribe.drop(history.in_turns(old), "max_turns_in_context")
 
-    async def shrink(self, _: Scribe) -> bool:
+    async def shrink(self, _: ConversationEditor) -> bool:
         return False
 
 
@@ -48,7 +48,7 @@ class Compact:
         self._not_before = 0
         self._compacted_in = -1  # the turn of the newest overflow that a summary was made for
 
-    async def fit(self, scribe: Scribe) -> None:
+    async def fit(self, scribe: ConversationEditor) -> None:
         if self._at is None or scribe.state.prompt_tokens < max(self._at, self._not_before):
             return
         try:
@@ -62,7 +62,7 @@ class Compact:
         # What is still too much now stays so: wait until there is more to drop.
         self._not_before = scribe.state.prompt_tokens * 11 // 10
 
-    async def shrink(self, scribe: Scribe) -> bool:
+    async def shrink(self, scribe: ConversationEditor) -> bool:
         """First the fat result that did it, for asking for a summary before that overflows again.
 
         There is one summary for one overflow. If that did not help, the rest of the older turns goes unread.
@@ -75,7 +75,7 @@ class Compact:
         self._compacted_in = turns
         return await self._compact_what_fits(scribe)
 
-    async def _compact_what_fits(self, scribe: Scribe) -> bool:
+    async def _compact_what_fits(self, scribe: ConversationEditor) -> bool:
         """The request for a summary is longer than what did not fit: the oldest turns go unread until it fits."""
         shorter = False
         while True:
@@ -90,7 +90,7 @@ class Compact:
                 scribe.report(_NOT_COMPACTED.format(error))
                 return shorter
 
-    async def _compact(self, scribe: Scribe) -> bool:
+    async def _compact(self, scribe: ConversationEditor) -> bool:
         history = scribe.state.history
         old = self._old(history)
         summary = await _summary(scribe) if old else ""
@@ -99,7 +99,7 @@ class Compact:
             scribe.drop((*history.of_kind(Kind.SUMMARY), *history.in_turns(old)), "compaction")
         return summary != ""
 
-    def _drop(self, scribe: Scribe, turns: list[int]) -> bool:
+    def _drop(self, scribe: ConversationEditor, turns: list[int]) -> bool:
         if turns:
             scribe.drop(scribe.state.history.in_turns(turns), "context_limit")
         return bool(turns)
@@ -116,18 +116,18 @@ class Both:
     def __init__(self, first: Context, second: Context) -> None:
         self._policies = (first, second)
 
-    async def fit(self, scribe: Scribe) -> None:
+    async def fit(self, scribe: ConversationEditor) -> None:
         for policy in self._policies:
             await policy.fit(scribe)
 
-    async def shrink(self, scribe: Scribe) -> bool:
+    async def shrink(self, scribe: ConversationEditor) -> bool:
         for policy in self._policies:
             if await policy.shrink(scribe):
                 return True
         return False
 
 
-async def _summary(scribe: Scribe) -> str:
+async def _summary(scribe: ConversationEditor) -> str:
     """What the model writes when asked. Leaves no trace in the context.
 
     Raises:
@@ -135,7 +135,7 @@ async def _summary(scribe: Scribe) -> str:
     """
     scribe.tell(User(ASK, Kind.ASK))
     try:
-        reply = await scribe.ask_aside()
+        reply = await scribe.side_request()
     finally:
         scribe.retract()
     text = reply.message.text.strip()
@@ -148,7 +148,7 @@ async def _summary(scribe: Scribe) -> str:
     return text
 
 
-def _cut_fat_result(scribe: Scribe) -> bool:
+def _cut_fat_result(scribe: ConversationEditor) -> bool:
     """Cut the longest result of the newest turn, if it is fat."""
     history = scribe.state.history
     newest = (e for e in history.entries if e.turn == history.turns)

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 from rlm.core.adaptation import Adaptation
 from rlm.core.budget import Stop
-from rlm.core.events import Adapted, Answered, Dropped, Event, Said, Stopped
+from rlm.core.events import Adapted, Dropped, Event, Said, Stopped, ToolReturned
 from rlm.core.history import UNFINISHED, Entry, Summary, lasting, users_of
 from rlm.core.messages import Assistant, Forget, Kind, Message, System, ToolResult, User
 from rlm.core.ports import Sink
-from rlm.core.state import State
+from rlm.core.state import ConversationState
 
 
 class Conversation:
@@ -24,8 +24,8 @@ class Conversation:
     joined where it stands, for the order of what the user said matters.
     """
 
-    def __init__(self, sink: Sink, state: State | None = None) -> None:
-        self.state = state or State()
+    def __init__(self, sink: Sink, state: ConversationState | None = None) -> None:
+        self.state = state or ConversationState()
         self._sink = sink
 
     def emit(self, event: Event) -> None:
@@ -102,7 +102,7 @@ class Conversation:
         """Leave nothing open: what `History.settle` does, told as events."""
         self.retract()
         for call in self.state.history.unanswered():
-            self.emit(Answered(ToolResult(call, UNFINISHED, ok=False)))
+            self.emit(ToolReturned(ToolResult(call, UNFINISHED, ok=False)))
 
     def close(self, stop: Stop, error: str = "") -> None:
         """Leave nothing open, and say how it ended."""
@@ -116,7 +116,7 @@ class Conversation:
 
     def _say_anew(self, message: Message) -> None:
         assert not isinstance(message, Assistant)  # what the model said is never said again
-        self.emit(Answered(message, anew=True) if isinstance(message, ToolResult) else Said(message, anew=True))
+        self.emit(ToolReturned(message, anew=True) if isinstance(message, ToolResult) else Said(message, anew=True))
 
 
 def _takes(before: Message, message: User) -> bool:

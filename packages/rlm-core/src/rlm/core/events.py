@@ -33,7 +33,7 @@ class Replied:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class ToolReturned:
     """A tool. `anew` as above."""
 
     result: ToolResult
@@ -80,7 +80,7 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
-class Requested:
+class ParametersChanged:
     """What requests carry besides messages; told when it changes."""
 
     model: str
@@ -160,7 +160,7 @@ class ChildEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class RequestStarted:
     """A request leaves for the model."""
 
     aside: bool = False
@@ -190,7 +190,7 @@ class CallStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class CellOutput:
+class OutputReceived:
     """A piece of what the running call prints."""
 
     text: str
@@ -204,11 +204,11 @@ class CallEnded:
 Event = (
     Said
     | Replied
-    | Answered
+    | ToolReturned
     | Dropped
     | Adapted
     | Stopped
-    | Requested
+    | ParametersChanged
     | Retried
     | Failed
     | KernelRestarted
@@ -217,10 +217,10 @@ Event = (
     | Checkpointed
     | ChildStarted
     | ChildEnded
-    | Asking
+    | RequestStarted
     | Delta
     | Waiting
     | CallStarted
-    | CellOutput
+    | OutputReceived
     | CallEnded
 )

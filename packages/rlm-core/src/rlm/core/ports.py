@@ -13,7 +13,7 @@ from rlm.core.budget import Spent, Stop
 from rlm.core.events import Event
 from rlm.core.history import History
 from rlm.core.messages import Message, Outcome, Reply, Schema, User, Wire
-from rlm.core.state import State
+from rlm.core.state import ConversationState
 
 Sink = Callable[[Event], None]
 """Listens. Must be quick, must not raise for what the run can survive, must not call back."""
@@ -97,7 +97,7 @@ class Kernel(Protocol):
         """
         ...
 
-    async def execute_aside(self, code: str, timeout: float) -> str:
+    async def execute_internal(self, code: str, timeout: float) -> str:
         """Run code that is not the model's, between two of its cells.
 
         What is printed meanwhile comes before the next cell's result. Returns what the model must know of how it ended:
@@ -120,11 +120,11 @@ class Limits(Protocol):
     def reached(self, spent: Spent) -> Stop | None: ...
 
 
-class Scribe(Protocol):
+class ConversationEditor(Protocol):
     """What a context policy may do to the conversation. Every step is an event."""
 
     @property
-    def state(self) -> State: ...
+    def state(self) -> ConversationState: ...
 
     def tell(self, message: User) -> None: ...
 
@@ -142,7 +142,7 @@ class Scribe(Protocol):
         """Something went wrong that the run survives."""
         ...
 
-    async def ask_aside(self) -> Reply:
+    async def side_request(self) -> Reply:
         """One model call that is no turn: same tools, none to be used."""
         ...
 
@@ -154,10 +154,10 @@ class Scribe(Protocol):
 class Context(Protocol):
     """Keeps the conversation within what the model takes."""
 
-    async def fit(self, scribe: Scribe, /) -> None:
+    async def fit(self, scribe: ConversationEditor, /) -> None:
         """Called before every request."""
         ...
 
-    async def shrink(self, scribe: Scribe, /) -> bool:
+    async def shrink(self, scribe: ConversationEditor, /) -> bool:
         """The provider says it is too long. Makes it shorter, or returns False when nothing is left to drop."""
         ...

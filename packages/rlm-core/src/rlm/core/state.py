@@ -1,4 +1,4 @@
-"""The fold: what the events so far amount to. The loop, resume and export all stand on `State.after`."""
+"""The fold: what the events so far amount to. The loop, resume and export all stand on `ConversationState.after`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from rlm.core.budget import Spent
-from rlm.core.events import Adapted, Answered, Dropped, Event, Replied, Said
+from rlm.core.events import Adapted, Dropped, Event, Replied, Said, ToolReturned
 from rlm.core.history import History
 from rlm.core.messages import Ending, Kind, Reply, User, ending
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ConversationState:
     """`answer` is the model's newest text since the newest task; `cut` says that it stopped in the middle of it."""
 
     history: History = field(default_factory=History)
@@ -20,11 +20,11 @@ class State:
     answer: str = ""
     cut: bool = False
 
-    def after(self, event: Event) -> State:
+    def after(self, event: Event) -> ConversationState:
         match event:
             case Said(User(kind=Kind.TASK) as task, anew=False):
                 return replace(self, history=self.history.add(task), answer="", cut=False)
-            case Said(message) | Answered(message):
+            case Said(message) | ToolReturned(message):
                 return replace(self, history=self.history.add(message))
             case Dropped() | Adapted():
                 return replace(self, history=_reduced(self.history, event))
@@ -36,10 +36,10 @@ class State:
             case _:
                 return self
 
-    def _after_turn(self, reply: Reply) -> State:
+    def _after_turn(self, reply: Reply) -> ConversationState:
         message = reply.message
         text = message.text if message.text.strip() else ""  # blanks are no text
-        return State(
+        return ConversationState(
             self.history.add(message),
             self.spent.on_turn(reply.usage, self.history.size),
             answer=self.answer + text if self.cut else text or self.answer,
@@ -58,9 +58,9 @@ def _reduced(history: History, event: Dropped | Adapted) -> History:
     return history.adapted(event.adaptations)
 
 
-def replay(events: Iterable[Event], start: State | None = None) -> State:
+def replay(events: Iterable[Event], start: ConversationState | None = None) -> ConversationState:
     """Fold `events`. The law: this equals the state of the agent that emitted them."""
-    state = start or State()
+    state = start or ConversationState()
     for event in events:
         state = state.after(event)
     return state

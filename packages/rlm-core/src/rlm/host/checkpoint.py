@@ -31,7 +31,7 @@ _PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Saving:
+class CheckpointingTool:
     """The ipython tool, and after each cell a checkpoint.
 
     The kernel saves to `draft`, in its runtime folder; the host brings that to `path`, where no kernel in a sandbox may
@@ -54,7 +54,7 @@ class Saving:
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
         outcome = await self.tool.run(arguments, history)
-        trouble = await self.kernel.execute_aside(_ask("save", self.draft), PATIENCE)
+        trouble = await self.kernel.execute_internal(_ask("save", self.draft), PATIENCE)
         with suppress(OSError):  # the kernel died, the disk is full: the checkpoint before this one stays
             await self._keep()
         if not trouble:

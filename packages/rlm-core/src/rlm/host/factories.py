@@ -15,18 +15,18 @@ from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema
 from rlm.core.ports import Kernel, Model, Sink, Tool
 from rlm.errors import ConfigError, CredentialsError, KernelError
-from rlm.host.checkpoint import VARIABLES, Saving
+from rlm.host.checkpoint import VARIABLES, CheckpointingTool
 from rlm.providers.chat import OpenAIClient
 from rlm.providers.endpoint import Endpoint
 from rlm.providers.replay import Recording
-from rlm.sandbox import Box, SandboxPolicy, open_policy
+from rlm.sandbox import Sandbox, SandboxPolicy, open_policy
 from rlm.sessions.signing_key import key_folders
 from rlm.text.bounded import Quota
 from rlm.text.redact import Redactor
 from rlm.tools.bash import Bash
 from rlm.tools.edit import Edit
 from rlm.tools.ipython import IPython
-from rlm.tools.sandboxed import Boxed
+from rlm.tools.sandboxed import SandboxedCommand
 from rlm.tools.summarize import Summarize
 from rlm.tools.turns_left import TurnsLeft
 
@@ -41,7 +41,7 @@ NO_KEY = (
 )
 
 
-class Models:
+class ModelFactory:
     """Gives each agent its model. One client, and one reading of each recording, for the whole tree."""
 
     def __init__(self, client: OpenAIClient | None, *, stream: bool) -> None:
@@ -68,23 +68,23 @@ class Models:
 
 
 @asynccontextmanager
-async def open_models(config: Config, *, stream: bool) -> AsyncIterator[Models]:
+async def open_models(config: Config, *, stream: bool) -> AsyncIterator[ModelFactory]:
     """Own the provider's client. It is made when first used: a recorded run never needs it.
 
     Raises:
         CredentialsError: before anything is changed.
     """
     if config.api_key is None and config.base_url is None:
-        models = Models(None, stream=stream)
+        models = ModelFactory(None, stream=stream)
         models.model(config, "", 0, lambda _: None)
         yield models
         return
     async with OpenAIClient(Endpoint(config.base_url, config.api_key), config.sdk_max_retries) as client:
-        yield Models(client, stream=stream)
+        yield ModelFactory(client, stream=stream)
 
 
 @asynccontextmanager
-async def open_walls(
+async def open_sandbox_policy(
     config: Config, cwd: Path, folder: Path, environment: Mapping[str, str], shown: Iterable[Path] = ()
 ) -> AsyncIterator[SandboxPolicy | None]:
     """The policy of the sandbox for a run in `cwd`, tried; None if none is asked for. `folder` is for sockets.
@@ -109,7 +109,7 @@ async def open_walls(
         shown=shown,
     ) as policy:
         try:
-            async with Box(policy, folder) as box:
+            async with Sandbox(policy, folder) as box:
                 await box.door()
         except KernelError as error:
             raise ConfigError(str(error)) from None
@@ -117,7 +117,7 @@ async def open_walls(
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class ToolEnvironment:
     """Where the tools of one agent work."""
 
     cwd: Path
@@ -129,11 +129,11 @@ class Workplace:
     shell: Path
     last_turn: int
     """The number of the last one that the agent may have."""
-    boxed: Boxed | None = None
+    boxed: SandboxedCommand | None = None
     quota: Quota | None = None
 
 
-def open_tools(config: Config, place: Workplace, stack: ExitStack) -> list[Tool]:
+def open_tools(config: Config, place: ToolEnvironment, stack: ExitStack) -> list[Tool]:
     """The tools that are switched on, in the order of the setting; `stack` closes them."""
     made: dict[str, Callable[[], Tool]] = {
         "ipython": lambda: _ipython(config, place),
@@ -146,7 +146,7 @@ def open_tools(config: Config, place: Workplace, stack: ExitStack) -> list[Tool]
     return [RedactingTool(tool, redactor) for tool in opened] if redactor.longest else opened
 
 
-def _bash(config: Config, place: Workplace) -> Bash:
+def _bash(config: Config, place: ToolEnvironment) -> Bash:
     timeout, most = config.exec_timeout, config.max_output
     return Bash(
         place.cwd, place.environment, place.outputs, timeout, most, place.sink, place.boxed,
@@ -154,7 +154,7 @@ def _bash(config: Config, place: Workplace) -> Bash:
     )  # fmt: skip
 
 
-def _ipython(config: Config, place: Workplace) -> Tool:
+def _ipython(config: Config, place: ToolEnvironment) -> Tool:
     assert place.kernel is not None, "the kernel is opened with the tool"
     kept = config.max_turns_in_context
     tool = IPython(
@@ -166,7 +166,7 @@ def _ipython(config: Config, place: Workplace) -> Tool:
     if not config.checkpoint:
         return tool
     draft, path = place.run_dir / VARIABLES, place.outputs.parent / VARIABLES
-    return Saving(tool, place.kernel, draft, path, place.sink, config.sandbox)
+    return CheckpointingTool(tool, place.kernel, draft, path, place.sink, config.sandbox)
 
 
 class RedactingTool:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from rlm.core.events import Rerun
 from rlm.core.ports import Kernel, Sink
-from rlm.sessions.transcript import Call
+from rlm.sessions.transcript import TranscriptCall
 
 
-async def rerun(kernel: Kernel, calls: Iterable[Call], timeout: float, sink: Sink) -> list[int]:
+async def rerun(kernel: Kernel, calls: Iterable[TranscriptCall], timeout: float, sink: Sink) -> list[int]:
     """Run the cells in order, each for at most `timeout` seconds; the numbers (from 1) of those that differ."""
     differing = []
     for number, call in enumerate(calls, 1):

@@ -1,6 +1,6 @@
 """The composition root: settings to a run. Here and in `node` and `supplies` alone are adapters named.
 
-A `Tree` is a run; a `Node` in it is one agent at work. Every agent is a task on the host's event loop; a kernel only
+A `Run` is a run; a `AgentRunner` in it is one agent at work. Every agent is a task on the host's event loop; a kernel only
 asks.
 """
 
@@ -17,29 +17,29 @@ from pathlib import Path
 from typing import Any
 
 from rlm.broker.capacity import HostCapacity
-from rlm.broker.limits import Ledger
-from rlm.broker.payload import Parcel, wrap
+from rlm.broker.limits import TreeLimits
+from rlm.broker.payload import ContextPayload, from_file
 from rlm.config.child_env import guest_environment
 from rlm.config.credentials import redactor_of
 from rlm.config.environment import shell_program, state_folder
 from rlm.config.settings import Config, recorded_settings
 from rlm.core.result import RunResult
 from rlm.errors import ConfigError
-from rlm.host.factories import MEGABYTE, open_models, open_walls
-from rlm.host.runner import Earlier, Node, Order, Shared
-from rlm.kernel import Zygote
+from rlm.host.factories import MEGABYTE, open_models, open_sandbox_policy
+from rlm.host.runner import AgentRunner, AgentSpec, ResumeOptions, RunContext
+from rlm.kernel import KernelServer
 from rlm.process import files
 from rlm.process.interpreter import project_python
 from rlm.process.private_dir import private_folder
 from rlm.sandbox import open_inspection
 from rlm.sessions import Changes, Session
 from rlm.sessions.signing_key import SigningKey, key_or_none
-from rlm.skills import Briefing, Place
+from rlm.skills import Place, PromptContext
 from rlm.text.bounded import Quota
 from rlm.text.encodings import decode
 from rlm.version import VERSION
 
-__all__ = ["Earlier", "Order", "Tree", "Watch", "context_file", "open_tree"]
+__all__ = ["AgentSpec", "ResumeOptions", "Run", "Watch", "context_file", "open_run"]
 
 Watch = Callable[[dict[str, Any]], None]
 """Sees every record of every agent of the tree, as `--json` prints it."""
@@ -48,14 +48,14 @@ _FILES = 16_384  # open at once
 
 
 @dataclass(slots=True)
-class Tree:
+class Run:
     """A run and all that is in it. `session` is the root's, from the moment it runs."""
 
-    shared: Shared
+    shared: RunContext
     watch: Watch | None = None
     session: Session | None = None
 
-    async def run(self, order: Order) -> RunResult:
+    async def run(self, order: AgentSpec) -> RunResult:
         """Run the root agent.
 
         Raises:
@@ -65,7 +65,9 @@ class Tree:
         key = key_or_none(state_folder(), make=True)  # before the sandbox is made, which hides it
         async with AsyncExitStack() as stack:
             walls = await stack.enter_async_context(
-                open_walls(config, order.cwd, self.shared.folder, self.shared.environment, self._told_of(order))
+                open_sandbox_policy(
+                    config, order.cwd, self.shared.folder, self.shared.environment, self._told_of(order)
+                )
             )
             shared = replace(self.shared, walls=walls)
             if walls is None:
@@ -80,9 +82,9 @@ class Tree:
             order = replace(order, system_prompt=_system_prompt(order))
             self.session = self._open_session(order, key)
             shared.ledger.carry_on(self.session.agents, self.session.tree_usage)
-            return await Node(shared, order, self.session).run()
+            return await AgentRunner(shared, order, self.session).run()
 
-    def _told_of(self, order: Order) -> list[Path]:
+    def _told_of(self, order: AgentSpec) -> list[Path]:
         """What the prompt names outside of the project: it must be there for a cell in a sandbox, too."""
         config, cwd = order.config, files.resolve(order.cwd)
         if config.sandbox == "off" or not config.tools:
@@ -91,7 +93,7 @@ class Tree:
         environment = [Path(cwd, python).parents[1]] if python.endswith("/bin/python") else []
         return [*environment, *self.shared.briefing.files(cwd)]
 
-    def _held(self, context: Parcel | None, stack: AsyncExitStack) -> Parcel | None:
+    def _held(self, context: ContextPayload | None, stack: AsyncExitStack) -> ContextPayload | None:
         """A file that the user named, as a descriptor of all kernels: each gets the same one, whatever has its name.
 
         In a sandbox it is a mount, which no cell can change.
@@ -103,7 +105,7 @@ class Tree:
         self.shared.zygote.share(file)
         return replace(context, path=Path(f"/proc/self/fd/{file}"))
 
-    def _open_session(self, order: Order, key: SigningKey | None) -> Session:
+    def _open_session(self, order: AgentSpec, key: SigningKey | None) -> Session:
         config, redactor, told = order.config, redactor_of(order.config), VERSION
         settings = recorded_settings(config)
         if order.earlier is None:
@@ -132,7 +134,7 @@ class Tree:
 
 
 @asynccontextmanager
-async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool = False) -> AsyncIterator[Tree]:
+async def open_run(config: Config, *, watch: Watch | None = None, stream: bool = False) -> AsyncIterator[Run]:
     """Own the model's client, the limits and the runtime folder of one run. `stream`: somebody watches the text.
 
     Raises:
@@ -142,21 +144,22 @@ async def open_tree(config: Config, *, watch: Watch | None = None, stream: bool 
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(open_models(config, stream=stream))
         folder = stack.enter_context(private_folder())
-        ledger = Ledger(
+        ledger = TreeLimits(
             tokens=config.max_tokens,
             agents=config.max_agents,
             depth=config.max_depth,
             working=config.max_concurrent_agents,
         )
-        zygote = await stack.enter_async_context(Zygote(sealed=config.sandbox != "off"))
+        zygote = await stack.enter_async_context(KernelServer(sealed=config.sandbox != "off"))
         environment = guest_environment(config)
-        briefing = Briefing(Place.of(config), context_files=not config.no_context_files)
+        briefing = PromptContext(Place.of(config), context_files=not config.no_context_files)
         if {"ipython", "bash"} & set(config.tools):
             await asyncio.to_thread(briefing.look)
         most = config.sandbox_file_size * MEGABYTE
         quota = Quota(most, most)
-        yield Tree(
-            Shared(ledger, HostCapacity(), models, zygote, folder, environment, briefing, shell_program(), quota), watch
+        yield Run(
+            RunContext(ledger, HostCapacity(), models, zygote, folder, environment, briefing, shell_program(), quota),
+            watch,
         )
 
 
@@ -169,7 +172,7 @@ def _allow_many_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _system_prompt(order: Order) -> str | None:
+def _system_prompt(order: AgentSpec) -> str | None:
     """Read once, before a cell runs. All agents of the run get it, unless their call names another."""
     path = order.config.system_prompt_path
     if order.system_prompt is not None or path is None:
@@ -180,6 +183,6 @@ def _system_prompt(order: Order) -> str | None:
         raise ConfigError(f"The system prompt {path} cannot be read: {error.strerror}.") from None
 
 
-def context_file(path: Path | None) -> Parcel | None:
+def context_file(path: Path | None) -> ContextPayload | None:
     """`--context FILE`: by reference, however large."""
-    return None if path is None else wrap(path)
+    return None if path is None else from_file(path)

@@ -12,16 +12,16 @@ from pathlib import Path
 from secrets import token_hex
 
 from rlm.broker.capacity import HostCapacity
-from rlm.broker.limits import Ledger, Seat, TreeLimits
-from rlm.broker.payload import Parcel
-from rlm.broker.protocol import Request
+from rlm.broker.limits import AgentLimits, Slot, TreeLimits
+from rlm.broker.payload import ContextPayload
+from rlm.broker.protocol import SpawnRequest
 from rlm.broker.server import Broker
 from rlm.config.environment import BROKER
 from rlm.config.settings import Config, override, read_folder, read_seconds
 from rlm.core.agent import Agent
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import Both, Compact, LastTurns
-from rlm.core.events import Answered, Asking, ChildEnded, ChildStarted, Event, Failed, Replied, Stopped
+from rlm.core.events import ChildEnded, ChildStarted, Event, Failed, Replied, RequestStarted, Stopped, ToolReturned
 from rlm.core.messages import Kind, System, User
 from rlm.core.ports import Context
 from rlm.core.prompt import Facts, system_prompt
@@ -29,17 +29,17 @@ from rlm.core.result import RunResult
 from rlm.core.toolbox import Toolbox
 from rlm.errors import AgentError, RlmError
 from rlm.host.checkpoint import VARIABLES, refusal, restore
-from rlm.host.factories import REPLAY, Models, Workplace, open_tools
+from rlm.host.factories import REPLAY, ModelFactory, ToolEnvironment, open_tools
 from rlm.host.rerun import rerun, rerun_note
-from rlm.kernel import JupyterKernel, KernelSpec, Zygote
+from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
 from rlm.process import files
 from rlm.process.interpreter import project_python
-from rlm.sandbox import Box, Inspection, SandboxPolicy
+from rlm.sandbox import Inspection, Sandbox, SandboxPolicy
 from rlm.sessions import Session
 from rlm.sessions.journal import read
 from rlm.sessions.records import Record
 from rlm.sessions.resume import cells, kernel_note, names_gone
-from rlm.skills import CALLS, Briefing, CallLog, called
+from rlm.skills import CALLS, CallLog, PromptContext, called
 from rlm.text.bounded import Quota
 
 _CONTEXT = "context"
@@ -47,7 +47,7 @@ _CONTEXT = "context"
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class ResumeOptions:
     """The session to go on with, or with `fork` a copy of it."""
 
     folder: Path
@@ -63,18 +63,18 @@ class Earlier:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class AgentSpec:
     """What one agent shall do, and how."""
 
     task: str
     config: Config
     cwd: Path
-    context: Parcel | None = None
+    context: ContextPayload | None = None
     system_prompt: str | None = None
     timeout: float | None = None
-    earlier: Earlier | None = None
+    earlier: ResumeOptions | None = None
 
-    def but(self, task: str, options: Mapping[str, str]) -> Order:
+    def but(self, task: str, options: Mapping[str, str]) -> AgentSpec:
         """A new `task`, as this one but for the arguments of a call of `rlm.run`.
 
         Raises:
@@ -85,20 +85,20 @@ class Order:
         cwd = files.resolve(read_folder("cwd", str(self.cwd / rest.pop("cwd")))) if "cwd" in rest else self.cwd
         timeout = read_seconds("timeout", rest.pop("timeout")) if "timeout" in rest else None
         prompt = rest.pop("system_prompt", self.system_prompt)
-        return Order(task, override(self.config, rest), cwd, system_prompt=prompt, timeout=timeout)
+        return AgentSpec(task, override(self.config, rest), cwd, system_prompt=prompt, timeout=timeout)
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class RunContext:
     """What all agents of one run share."""
 
-    ledger: Ledger
+    ledger: TreeLimits
     calls: HostCapacity
-    models: Models
-    zygote: Zygote
+    models: ModelFactory
+    zygote: KernelServer
     folder: Path
     environment: dict[str, str]
-    briefing: Briefing
+    briefing: PromptContext
     shell: Path
     """For commands. Found before any cell has run."""
     quota: Quota
@@ -109,11 +109,11 @@ class Shared:
     """Of the repositories that its cells may change."""
 
 
-class Node:
+class AgentRunner:
     """One agent at work: its session, its seat, its kernel, and the children that its cells ask for."""
 
     def __init__(
-        self, shared: Shared, order: Order, session: Session, seat: Seat | None = None, depth: int = 0
+        self, shared: RunContext, order: AgentSpec, session: Session, seat: Slot | None = None, depth: int = 0
     ) -> None:
         self._shared = shared
         self._order = order
@@ -174,22 +174,24 @@ class Node:
         boxed = box.command if box else None
         outputs, shell, quota = self._session.outputs, self._shared.shell, self._shared.quota
         last, kernel = self._session.start.history.turns + config.max_turns, self._kernel
-        place = Workplace(self._order.cwd, environment, folder, outputs, kernel, self._hear, shell, last, boxed, quota)
+        place = ToolEnvironment(
+            self._order.cwd, environment, folder, outputs, kernel, self._hear, shell, last, boxed, quota
+        )
         return Agent(
             model=self._shared.models.model(config, self._order.task, self._depth, self._hear),
             tools=Toolbox(open_tools(config, place, stack.enter_context(ExitStack()))),
             context=_context(config),
-            limits=TreeLimits(TurnLimit(self._session.start.spent.turns + config.max_turns), self._shared.ledger),
+            limits=AgentLimits(TurnLimit(self._session.start.spent.turns + config.max_turns), self._shared.ledger),
             sink=self._hear,
             state=self._session.start,
         )
 
-    def _new_box(self, walls: SandboxPolicy, folder: Path) -> Box:
+    def _new_box(self, walls: SandboxPolicy, folder: Path) -> Sandbox:
         """In it this agent may read its own session, which results speak of, and its context, wherever they are."""
         parcel = self._order.context
-        return Box(walls, folder, [self._session.folder], {_CONTEXT: parcel.path} if parcel else {})
+        return Sandbox(walls, folder, [self._session.folder], {_CONTEXT: parcel.path} if parcel else {})
 
-    def _new_kernel(self, folder: Path, environment: dict[str, str], box: Box | None) -> JupyterKernel:
+    def _new_kernel(self, folder: Path, environment: dict[str, str], box: Sandbox | None) -> JupyterKernel:
         parcel = self._order.context
         spec = KernelSpec(
             cwd=self._order.cwd,
@@ -257,9 +259,9 @@ class Node:
     def _hear(self, event: Event) -> None:
         if isinstance(event, Replied):
             self._shared.ledger.spend(event.reply.usage)
-        if isinstance(event, Asking) and self._kernel is not None and self._depth == 0:
+        if isinstance(event, RequestStarted) and self._kernel is not None and self._depth == 0:
             self._kernel.start()  # it is up when the first reply comes; a child may never need one
-        if isinstance(event, (Answered, Stopped)):
+        if isinstance(event, (ToolReturned, Stopped)):
             self._count_calls()
         if isinstance(event, Stopped):
             self._stopped = event
@@ -293,7 +295,7 @@ class Node:
 
     # ---- children
 
-    async def spawn(self, request: Request) -> RunResult:
+    async def spawn(self, request: SpawnRequest) -> RunResult:
         """Run a child for a cell that asks. Nothing of what a cell says is trusted.
 
         Raises:
@@ -312,12 +314,12 @@ class Node:
             await stack.enter_async_context(seat)  # sits before its folder is made: those who queue cost nothing
             return await self._run_child(order, seat)
 
-    async def _run_child(self, order: Order, seat: Seat) -> RunResult:
+    async def _run_child(self, order: AgentSpec, seat: Slot) -> RunResult:
         session = self._session.child(order.task, model=order.config.model, cwd=order.cwd)
         self._hear(ChildStarted(session.folder.name, order.task))
         error = ""
         try:
-            return await Node(self._shared, order, session, seat, self._depth + 1).run()
+            return await AgentRunner(self._shared, order, session, seat, self._depth + 1).run()
         except RlmError as raised:
             error = str(raised)
             raise
@@ -326,7 +328,7 @@ class Node:
             stop = Stop(meta.stop_reason or Stop.ERROR)
             self._hear(ChildEnded(session.folder.name, stop, meta.turns, meta.tree_usage, error))
 
-    def _order_of(self, request: Request) -> Order:
+    def _order_of(self, request: SpawnRequest) -> AgentSpec:
         """The parent's settings where the request does not say otherwise.
 
         Raises:
@@ -341,7 +343,7 @@ class Node:
         # in a sandbox the host does not look: it would follow a cell's links, and tell what is there
         return replace(order, config=replace(order.config, max_turns=turns), cwd=order.cwd / cwd)
 
-    def _parcel(self, request: Request) -> Parcel | None:
+    def _parcel(self, request: SpawnRequest) -> ContextPayload | None:
         """Only a plain file in this agent's own runtime folder may be handed on."""
         if not request.context:
             return None
@@ -352,7 +354,7 @@ class Node:
             os.close(files.open_file(path))  # from here on, no cell can put something else in its place
         except OSError:
             raise AgentError("the context is not a file in this agent's runtime folder") from None
-        return Parcel(path, request.about, "file" if request.kind == "file" else "pickle")
+        return ContextPayload(path, request.about, "file" if request.kind == "file" else "pickle")
 
 
 def _context(config: Config) -> Context:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from rlm.inside.kernel import build, serve
-from rlm.inside.launch import read_order
+from rlm.inside.launch import read_launch
 
 if __name__ == "__main__":
-    serve(build(), read_order(sys.argv[1]), f"{sys.argv[1]}.d")
+    serve(build(), read_launch(sys.argv[1]), f"{sys.argv[1]}.d")

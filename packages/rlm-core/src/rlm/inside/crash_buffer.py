@@ -14,7 +14,7 @@ _COUNT = 8  # bytes
 _RING = 1 << 16  # bytes
 
 
-class LastWords:
+class CrashBuffer:
     """One writer at a time."""
 
     def __init__(self, path: str) -> None:

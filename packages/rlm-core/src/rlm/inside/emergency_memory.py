@@ -13,7 +13,7 @@ _SIZE = 16 << 20  # bytes: a traceback takes half of it
 _PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 
-class Reserve:
+class EmergencyMemory:
     """Held while a cell runs. Nobody touches its pages, so it costs addresses and no memory."""
 
     def __init__(self) -> None:

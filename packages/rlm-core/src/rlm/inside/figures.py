@@ -20,7 +20,7 @@ WITHOUT_WINDOW = ("inline", "agg", "cairo", "pdf", "pgf", "ps", "svg", "template
 """What `%matplotlib` can be given here. The others open a window, or need a browser."""
 
 
-class _Finder(MetaPathFinder):
+class _MatplotlibFinder(MetaPathFinder):
     """Finds matplotlib as the others do, and has its backend set when it has been imported."""
 
     def find_spec(
@@ -45,4 +45,4 @@ def _then_inline(execute: Callable[[ModuleType], None]) -> Callable[[ModuleType]
 
 
 def show_inline() -> None:
-    sys.meta_path.insert(0, _Finder())
+    sys.meta_path.insert(0, _MatplotlibFinder())

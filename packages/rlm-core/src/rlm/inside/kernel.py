@@ -28,8 +28,8 @@ from typing import Any, cast
 import zmq
 
 from rlm.inside import loops
-from rlm.inside.crash_buffer import LastWords
-from rlm.inside.emergency_memory import Reserve
+from rlm.inside.crash_buffer import CrashBuffer
+from rlm.inside.emergency_memory import EmergencyMemory
 from rlm.inside.environment import make_unattended, python_path
 from rlm.inside.figures import show_inline
 from rlm.inside.jupyter import (
@@ -46,9 +46,9 @@ from rlm.inside.jupyter import (
     ZMQStream,
     json_default,
 )
-from rlm.inside.launch import Order
+from rlm.inside.launch import KernelLaunch
 from rlm.inside.namespace import Namespace
-from rlm.inside.output import Stream, Tape
+from rlm.inside.output import OutputMultiplexer, Stream
 from rlm.inside.packages import add_to_path
 from rlm.inside.shell import Profile, Shell, forget_error
 
@@ -56,7 +56,7 @@ _RUN_CODE = ZMQInteractiveShell.run_code.__code__
 _WAITING = 100  # messages that may wait in the kernel for a slow host, and as many in the host
 
 
-class Kernel(IPythonKernel):
+class GuestKernel(IPythonKernel):
     shell_class = Type(Shell)
     # ipykernel's own names cells like files that do not exist; in tracebacks IPython then skips no similar frames
     compiler_class = Type(CachingCompiler)
@@ -65,8 +65,8 @@ class Kernel(IPythonKernel):
     _supports_kernel_subshells = False
 
     namespace: Namespace
-    reserve: Reserve
-    tape: Tape
+    reserve: EmergencyMemory
+    tape: OutputMultiplexer
     loop: loops.KernelLoop
     ending = ""
     """Why this kernel is about to end, if a cell has asked for it."""
@@ -182,7 +182,7 @@ class Kernel(IPythonKernel):
         self.tape.mend()
 
 
-class _Deathbed(logging.Handler):
+class _OutOfMemoryHandler(logging.Handler):
     """Hears what ipykernel's machinery complains of. If it has no memory for its own work, it would be silent."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -206,7 +206,7 @@ def _pack(part: Any) -> bytes:
     return json.dumps(part, default=json_default).encode()
 
 
-def build() -> Kernel:
+def build() -> GuestKernel:
     """A kernel without sockets, threads or a loop, so that the process can still be forked."""
     config = Config()
     config.HistoryManager.enabled = False  # no sqlite file, no thread
@@ -214,9 +214,9 @@ def build() -> Kernel:
     config.InteractiveShell.display_page = True  # help is output like any other, not a part of the reply
     config.Completer.use_jedi = False
     log = logging.getLogger("ipykernel")
-    log.addHandler(_Deathbed())
+    log.addHandler(_OutOfMemoryHandler())
     log.propagate = False
-    kernel: Kernel = Kernel.instance(
+    kernel: GuestKernel = GuestKernel.instance(
         config=config,
         log=log,
         session=Session(key=b"not yet", username="rlm", pack=_pack),
@@ -225,12 +225,12 @@ def build() -> Kernel:
         shell_channel_thread=SimpleNamespace(parent_thread=threading.main_thread()),
     )
     kernel.namespace = Namespace()
-    kernel.reserve = Reserve()
+    kernel.reserve = EmergencyMemory()
     kernel._stdout, kernel._stderr = sys.stdout, sys.stderr
     return kernel
 
 
-def warm(kernel: Kernel) -> None:
+def warm(kernel: GuestKernel) -> None:
     """Do once, silently, what a first cell and a first error do: what they import and cache is there in every fork."""
     run_cell = partial(ZMQInteractiveShell.run_cell, kernel.shell, silent=True)
     run_cell("pass")
@@ -239,7 +239,7 @@ def warm(kernel: Kernel) -> None:
     forget_error()
 
 
-def serve(kernel: Kernel, order: Order, folder: str) -> None:
+def serve(kernel: GuestKernel, order: KernelLaunch, folder: str) -> None:
     """Run until the kernel is told to end."""
     faulthandler.enable(os.dup(2), all_threads=False)  # to the log: where it crashed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # heard only while a cell runs
@@ -262,7 +262,7 @@ def serve(kernel: Kernel, order: Order, folder: str) -> None:
         runner.run(_serve(kernel, order))
 
 
-async def _serve(kernel: Kernel, order: Order) -> None:
+async def _serve(kernel: GuestKernel, order: KernelLaunch) -> None:
     kernel.loop = cast("loops.KernelLoop", asyncio.get_running_loop())
     asyncio.set_event_loop(kernel.loop)
     context = zmq.Context()
@@ -271,7 +271,7 @@ async def _serve(kernel: Kernel, order: Order) -> None:
     kernel.shell_stream = ZMQStream(shell)
     iopub = _publishing(context, order.iopub)
     iopub.recv()  # the host subscribes; what is published before is lost
-    _connect(kernel, IOPubThread(iopub), LastWords(order.words))
+    _connect(kernel, IOPubThread(iopub), CrashBuffer(order.words))
     kernel.namespace.obey(order)
     kernel.namespace.prepare(kernel.shell.user_ns)
     kernel.start()
@@ -290,12 +290,12 @@ def _publishing(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[Any]:
     return socket
 
 
-def _connect(kernel: Kernel, publisher: Any, words: LastWords) -> None:
+def _connect(kernel: GuestKernel, publisher: Any, words: CrashBuffer) -> None:
     """Give a built kernel its outputs."""
     publisher.session = kernel.session
     publisher.start()
     atexit.unregister(publisher.stop)  # it would wait for a thread that may be stuck; the host hears the rest anyway
-    kernel.tape = Tape(kernel.session, publisher, words)
+    kernel.tape = OutputMultiplexer(kernel.session, publisher, words)
     kernel.iopub_thread, kernel.iopub_socket = publisher, kernel.tape
     for part in (kernel.shell.displayhook, kernel.shell.display_pub):
         part.session, part.pub_socket = kernel.session, kernel.tape

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class KernelLaunch:
     """Endpoints in zmq's notation. `words` is the path for `LastWords`.
 
     `context` is what the name `context` shall hold: `pickle` or `file`, and a path.
@@ -21,11 +21,11 @@ class Order:
     context: tuple[str, str] | None = None
 
 
-def read_order(path: str) -> Order:
+def read_launch(path: str) -> KernelLaunch:
     told = json.loads(Path(path).read_text())
     address = f"{told['transport']}://{told['ip']}-"
     context = told["rlm"]["context"]
-    return Order(
+    return KernelLaunch(
         shell=f"{address}{told['shell_port']}",
         iopub=f"{address}{told['iopub_port']}",
         key=told["key"].encode(),

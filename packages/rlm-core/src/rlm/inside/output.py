@@ -18,7 +18,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from rlm.inside.crash_buffer import LastWords
+from rlm.inside.crash_buffer import CrashBuffer
 
 PIECE = 65_536
 """Characters of one message at most."""
@@ -28,13 +28,13 @@ _MESSAGE = "message"
 _PAUSE = 0.05  # seconds between two messages, unless someone flushes
 
 
-class Tape:
+class OutputMultiplexer:
     """`write` from any thread. `publisher` is ipykernel's IOPubThread, whose socket it uses in that thread.
 
     To ipykernel it is the iopub socket: it has `send_multipart`.
     """
 
-    def __init__(self, session: Any, publisher: Any, words: LastWords) -> None:
+    def __init__(self, session: Any, publisher: Any, words: CrashBuffer) -> None:
         self.parent: dict[str, Any] = {}
         self.pid = os.getpid()
         self._session = session
@@ -46,7 +46,7 @@ class Tape:
         self._last = "\n"
         self._scheduled = False
         self._published = 0.0
-        self._pipe = _Pipe()
+        self._pipe = _StreamPipe()
         threading.Thread(target=self._watch, name="descriptors", daemon=True).start()
 
     def write(self, stream: str, text: str) -> None:
@@ -150,7 +150,7 @@ class Tape:
         self._session.send(self._publisher.socket, "stream", content, parent=self.parent, ident=topic)
 
 
-class _Pipe:
+class _StreamPipe:
     """Descriptors 1 and 2, led into a pipe that we read."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ class Stream(io.TextIOBase):
     encoding = "utf-8"
     errors = "replace"
 
-    def __init__(self, name: str, descriptor: int, tape: Tape) -> None:
+    def __init__(self, name: str, descriptor: int, tape: OutputMultiplexer) -> None:
         self.name = name
         self._descriptor = descriptor
         self._tape = tape

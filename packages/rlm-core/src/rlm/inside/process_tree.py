@@ -43,7 +43,7 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def family(kernel: int, mark: str, box: int = 0) -> list[Process]:
+def descendants(kernel: int, mark: str, box: int = 0) -> list[Process]:
     """The kernel's descendants, and those that were adopted by this process, or by the first one in its sandbox."""
     table = _table()
     adopters = {os.getpid(), box}

@@ -32,13 +32,13 @@ from typing import TYPE_CHECKING, Any
 
 from rlm.inside import enter_sandbox, process_tree
 from rlm.inside.environment import adopt
-from rlm.inside.launch import read_order
+from rlm.inside.launch import read_launch
 from rlm.process import files
 from rlm.process.inherited import reset_signals
 from rlm.process.pipes import BoundedLog
 
 if TYPE_CHECKING:
-    from rlm.inside.kernel import Kernel
+    from rlm.inside.kernel import GuestKernel
 
 _REST = 16  # blocks of a log that are read when its kernel has ended: as much as a pipe can hold
 
@@ -55,15 +55,15 @@ class Child:
     status: int | None = None
 
     def family(self) -> list[process_tree.Process]:
-        return process_tree.family(self.pid, self.mark, self.box)
+        return process_tree.descendants(self.pid, self.mark, self.box)
 
 
-class Zygote:
+class ZygoteProcess:
     def __init__(self, host: socket.socket, mark: str, shared: list[int]) -> None:
         self._shared = shared
         self._host = host
         self._mark = mark
-        self._kernel: Kernel | None = None
+        self._kernel: GuestKernel | None = None
         self._children: dict[int, Child] = {}
         self._unread = b""
         self._wake, self._woken = socket.socketpair()
@@ -166,7 +166,7 @@ class Zygote:
         from rlm.inside.kernel import serve
 
         assert self._kernel is not None
-        serve(self._kernel, read_order(order), f"{order}.d")
+        serve(self._kernel, read_launch(order), f"{order}.d")
 
     def _detach(self) -> None:
         """From what belongs to the zygote alone."""
@@ -261,7 +261,7 @@ def _close_all_but(kept: list[int]) -> None:
     os.closerange(first, enter_sandbox.MOST_FILES)
 
 
-def _conceive() -> Kernel:
+def _conceive() -> GuestKernel:
     """The kernel that all others are forks of."""
     gc.disable()  # what is made here stays for ever; looking through it again and again is a third of the start
     from rlm.inside.kernel import build, warm
@@ -280,7 +280,7 @@ def main() -> None:
     for descriptor in shared:
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - for kernels, not for what they start
     process_tree.adopt_orphans()
-    Zygote(socket.socket(fileno=host), sys.argv[2], shared).run()
+    ZygoteProcess(socket.socket(fileno=host), sys.argv[2], shared).run()
     os._exit(0)  # the host waits for our end, and Python would take 30 ms to take IPython apart
 
 

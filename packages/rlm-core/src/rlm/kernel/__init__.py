@@ -1,7 +1,7 @@
-"""Kernels: `JupyterKernel` runs an agent's cells, `Zygote` starts all kernels of a run."""
+"""Kernels: `JupyterKernel` runs an agent's cells, `KernelServer` starts all kernels of a run."""
 
 from rlm.kernel.manager import JupyterKernel
-from rlm.kernel.server import Zygote
+from rlm.kernel.server import KernelServer
 from rlm.kernel.spec import KernelSpec
 
-__all__ = ["JupyterKernel", "KernelSpec", "Zygote"]
+__all__ = ["JupyterKernel", "KernelServer", "KernelSpec"]

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from rlm.errors import KernelError
 from rlm.kernel import render
 from rlm.kernel.crash_output import length, unsent
-from rlm.kernel.output import Printout
-from rlm.kernel.protocol import Message, Wire
-from rlm.kernel.server import Errand, Guest, Zygote
+from rlm.kernel.output import CellOutput
+from rlm.kernel.protocol import Message, MessageCodec
+from rlm.kernel.server import KernelProcess, KernelServer, LaunchRequest
 from rlm.kernel.spec import KernelSpec
 from rlm.process import files
 
@@ -40,11 +40,11 @@ Heard = tuple[Message, render.Display | None, Path | str]
 
 
 @dataclass(slots=True)
-class Cell:
+class RunningCell:
     """A cell that runs. `over` is done when all of it is here, or its kernel has ended."""
 
     request: str
-    printout: Printout
+    printout: CellOutput
     over: asyncio.Future[None]
     begun: asyncio.Future[None]
     replied: asyncio.Future[Message]
@@ -69,10 +69,10 @@ class Cell:
             self.over.set_result(None)
 
 
-class Life:
+class KernelConnection:
     """Begins with `begin`, must be ended with `end`."""
 
-    def __init__(self, spec: KernelSpec, number: int, new_late: Callable[[], Printout]) -> None:
+    def __init__(self, spec: KernelSpec, number: int, new_late: Callable[[], CellOutput]) -> None:
         self.names: tuple[str, ...] = ()
         self.ending = ""
         self.news = ""
@@ -80,25 +80,25 @@ class Life:
         self._new_late = new_late
         self._late = new_late()
         self.dead = False
-        self.mourned = asyncio.Event()
+        self.drained = asyncio.Event()
         self._spec = spec
         # a later one with a part that nobody can guess: the one before may have put things in the place of its files
         self._base = spec.run_dir / (f"k{number}" if number == 1 else f"k{number}-{token_hex(4)}")
         self._words = self._base.with_suffix(".words")
         self._key = token_hex(16)
-        self._wire = Wire(self._key)
+        self._wire = MessageCodec(self._key)
         self._heard = asyncio.Event()
-        self._cell: Cell | None = None
-        self._printing: Cell | None = None
+        self._cell: RunningCell | None = None
+        self._printing: RunningCell | None = None
         self._received = 0  # bytes of text
-        self._guest: Guest | None = None
+        self._guest: KernelProcess | None = None
         self._channels: list[Channel[Any]] = []
         self._lost = False  # a channel
         self._killing: asyncio.Task[None] | None = None
 
     # ---- from start to end
 
-    async def begin(self, zygote: Zygote, on_death: Callable[[Life], None]) -> None:
+    async def begin(self, zygote: KernelServer, on_death: Callable[[KernelConnection], None]) -> None:
         """Returns when cells can be run.
 
         Raises:
@@ -108,7 +108,7 @@ class Life:
 
         self._write_order()
         door = await self._spec.door() if self._spec.door else ""
-        errand = Errand(self._base, self._spec.env, self._spec.cwd, self._spec.program, door)
+        errand = LaunchRequest(self._base, self._spec.env, self._spec.cwd, self._spec.program, door)
         self._guest = await zygote.launch(errand)
         self._channels = [
             Channel(DEALER, f"{self._base}-1", self._wire.read, self._on_reply, self._on_loss),
@@ -144,7 +144,7 @@ class Life:
 
     # ---- cells
 
-    def ask(self, code: str, printout: Printout, *, aside: bool = False) -> Cell:
+    def ask(self, code: str, printout: CellOutput, *, aside: bool = False) -> RunningCell:
         """Have a cell run."""
         content = {
             "code": code,
@@ -155,7 +155,7 @@ class Life:
         }
         request, parts = self._wire.request("execute_request", content)
         future = asyncio.get_running_loop().create_future
-        self._cell = Cell(request, printout, over=future(), begun=future(), replied=future(), aside=aside)
+        self._cell = RunningCell(request, printout, over=future(), begun=future(), replied=future(), aside=aside)
         self._channels[0].send(parts)
         return self._cell
 
@@ -163,7 +163,7 @@ class Life:
         if self._guest is not None and not self.dead:
             self._guest.interrupt()
 
-    async def sweep(self, cell: Cell) -> None:
+    async def sweep(self, cell: RunningCell) -> None:
         """Kill what the cell has started."""
         if self._guest is not None:
             await self._guest.sweep(cell.began - 0.01)  # processes know their birth to a hundredth
@@ -213,13 +213,13 @@ class Life:
             self._printing, cell.idle = None, True
             self._settle(cell)
 
-    def _begin_cell(self, cell: Cell) -> None:
+    def _begin_cell(self, cell: RunningCell) -> None:
         if not cell.begun.done():
             cell.begun.set_result(None)
         if not cell.aside:
             self._print_to(cell)
 
-    def _print_to(self, cell: Cell) -> None:
+    def _print_to(self, cell: RunningCell) -> None:
         late = self.take_late()
         if late:
             cell.printout.line(f"[output since the last cell]\n{late}")
@@ -250,7 +250,7 @@ class Life:
             self.ending = "".join(_texts([told.get("ending")], 500))
         self._settle(cell)
 
-    def _settle(self, cell: Cell) -> None:
+    def _settle(self, cell: RunningCell) -> None:
         """Over when both the reply and the idle have come, or one of them and then nothing more."""
         if cell.reply is not None and cell.idle:
             cell.end()
@@ -258,7 +258,7 @@ class Life:
             self._heard.clear()
             asyncio.get_running_loop().call_later(_GRACE, self._end_if_silent, cell)
 
-    def _end_if_silent(self, cell: Cell) -> None:
+    def _end_if_silent(self, cell: RunningCell) -> None:
         if not self._heard.is_set() and not self._channels[1].busy and not self._lost:
             cell.end()
         elif not cell.over.done():
@@ -275,12 +275,12 @@ class Life:
         if not self.dead and self._guest is not None:
             self._killing = asyncio.create_task(self._guest.kill())
 
-    def _on_end(self, tell: Callable[[Life], None]) -> None:
+    def _on_end(self, tell: Callable[[KernelConnection], None]) -> None:
         if not self.dead:
             self.dead = True
             asyncio.get_running_loop().create_task(self._hear_the_rest(tell))
 
-    async def _hear_the_rest(self, tell: Callable[[Life], None]) -> None:
+    async def _hear_the_rest(self, tell: Callable[[KernelConnection], None]) -> None:
         """What it printed before it died is still on its way."""
         for _ in range(10):
             self._heard.clear()
@@ -290,7 +290,7 @@ class Life:
         self._take_last_words()
         self._printing = None
         tell(self)
-        self.mourned.set()
+        self.drained.set()
         if self._cell is not None:
             self._cell.end()
 
@@ -325,7 +325,7 @@ class Life:
         except OSError as error:
             raise KernelError(f"A kernel could not be started: {error}") from error
 
-    async def _come_up(self, guest: Guest, zygote: Zygote) -> None:
+    async def _come_up(self, guest: KernelProcess, zygote: KernelServer) -> None:
         """The kernel publishes nothing before we have subscribed; its first message says that it is there."""
         heard = asyncio.create_task(self._heard.wait())
         signs: list[asyncio.Future[Any]] = [heard, guest.ended]

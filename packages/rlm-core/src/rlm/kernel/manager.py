@@ -9,15 +9,15 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from rlm.core.events import CellOutput, KernelRestarted
+from rlm.core.events import KernelRestarted, OutputReceived
 from rlm.core.ports import Execution, Sink
 from rlm.errors import KernelError
 from rlm.kernel.clock import Clock
-from rlm.kernel.connection import Cell, Life
-from rlm.kernel.output import Printout
-from rlm.kernel.server import Zygote
+from rlm.kernel.connection import KernelConnection, RunningCell
+from rlm.kernel.output import CellOutput
+from rlm.kernel.server import KernelServer
 from rlm.kernel.spec import KernelSpec
-from rlm.text.bounded import Spool
+from rlm.text.bounded import BoundedOutput
 
 _LADDER = (2.0, 3.0)  # seconds that a cell has after the first and the second interrupt, before its kernel is killed
 _HASTY = 2.0  # the same when the run is cancelled
@@ -29,16 +29,16 @@ _NAMED = 40  # lost names that are listed
 class JupyterKernel:
     """`rlm.core.ports.Kernel`. One cell at a time. Leaving it kills the kernel and all that it started."""
 
-    def __init__(self, spec: KernelSpec, sink: Sink, zygote: Zygote | None = None) -> None:
+    def __init__(self, spec: KernelSpec, sink: Sink, zygote: KernelServer | None = None) -> None:
         self._spec = replace(spec, outputs=spec.outputs.absolute())
         self._sink = sink
         self._zygote = zygote
         self._stack = AsyncExitStack()
         self._turn = asyncio.Lock()
         self._clock = Clock()
-        self._life: asyncio.Task[Life] | None = None
-        self._current: Life | None = None
-        self._burials: set[asyncio.Task[None]] = set()
+        self._life: asyncio.Task[KernelConnection] | None = None
+        self._current: KernelConnection | None = None
+        self._discards: set[asyncio.Task[None]] = set()
         self._lives = 0
         self._cells = 0
         self._running = False
@@ -46,16 +46,16 @@ class JupyterKernel:
 
     async def __aenter__(self) -> Self:
         if self._zygote is None:
-            self._zygote = await self._stack.enter_async_context(Zygote(sealed=self._spec.door is not None))
+            self._zygote = await self._stack.enter_async_context(KernelServer(sealed=self._spec.door is not None))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         async with self._stack:
-            self._bury()
-            if self._burials:
-                await asyncio.wait(self._burials)
+            self._discard_kernel()
+            if self._discards:
+                await asyncio.wait(self._discards)
 
     # ---- what others may ask
 
@@ -77,7 +77,7 @@ class JupyterKernel:
                 break_ = "\n" if note and text and not text.endswith("\n") else ""
                 return Execution(text + break_ + note, cell.ok and not trouble, tuple(printout.pictures))
 
-    async def execute_aside(self, code: str, timeout: float) -> str:
+    async def execute_internal(self, code: str, timeout: float) -> str:
         async with self._turn:
             life = await self._ready()
             with self._printout("aside") as nothing:
@@ -93,17 +93,17 @@ class JupyterKernel:
 
     # ---- the life of the kernel
 
-    async def _begin(self) -> Life:
+    async def _begin(self) -> KernelConnection:
         try:
             self._current = await self._try_to_begin()
         except KernelError:  # somebody may have killed it; what is wrong for good is wrong a second time
             self._current = await self._try_to_begin()
         return self._current
 
-    async def _try_to_begin(self) -> Life:
+    async def _try_to_begin(self) -> KernelConnection:
         assert self._zygote is not None, "use it as a context manager"
         self._lives += 1
-        life = Life(self._spec, self._lives, partial(self._printout, f"late-{self._lives}"))
+        life = KernelConnection(self._spec, self._lives, partial(self._printout, f"late-{self._lives}"))
         try:
             await life.begin(self._zygote, self._on_death)
         except BaseException:
@@ -111,7 +111,7 @@ class JupyterKernel:
             raise
         return life
 
-    async def _ready(self) -> Life:
+    async def _ready(self) -> KernelConnection:
         """A kernel that lives.
 
         Raises:
@@ -127,9 +127,9 @@ class JupyterKernel:
                 raise
             if not life.dead:
                 return life
-            await life.mourned.wait()
+            await life.drained.wait()
 
-    def _on_death(self, life: Life) -> None:
+    def _on_death(self, life: KernelConnection) -> None:
         """It ended by itself. A cell that runs will tell; otherwise the next one does."""
         if self._running or life is not self._current:
             return
@@ -137,28 +137,30 @@ class JupyterKernel:
         fresh = self._replace(life, life.why_dead)
         self._news += f"{said}[the kernel died after the last cell: {life.why_dead}. {fresh}]\n"
 
-    def _replace(self, life: Life, why: str) -> str:
+    def _replace(self, life: KernelConnection, why: str) -> str:
         """Put a fresh kernel in its place, and say what that costs."""
         lost = life.names
-        self._bury()
+        self._discard_kernel()
         self.start()
         self._sink(KernelRestarted(why, lost))
         return f"A fresh kernel is ready. {_lost(lost)}"
 
-    def _bury(self) -> None:
+    def _discard_kernel(self) -> None:
         task, self._life, self._current = self._life, None, None
         if task is not None:
             burial = asyncio.create_task(_end(task))
-            self._burials.add(burial)
-            burial.add_done_callback(self._burials.discard)
+            self._discards.add(burial)
+            burial.add_done_callback(self._discards.discard)
 
     # ---- a cell
 
-    def _printout(self, name: str, *, live: bool = False) -> Printout:
-        listener = (lambda text: self._sink(CellOutput(text))) if live else None
-        return Printout(Spool.limit_for(self._spec.max_output), self._spec.outputs, name, listener, self._spec.quota)
+    def _printout(self, name: str, *, live: bool = False) -> CellOutput:
+        listener = (lambda text: self._sink(OutputReceived(text))) if live else None
+        return CellOutput(
+            BoundedOutput.limit_for(self._spec.max_output), self._spec.outputs, name, listener, self._spec.quota
+        )
 
-    async def _see_through(self, life: Life, cell: Cell, timeout: float) -> str:
+    async def _see_through(self, life: KernelConnection, cell: RunningCell, timeout: float) -> str:
         """Wait until the cell is over. Returns what the model must know of how it ended."""
         self._running = True
         try:
@@ -175,13 +177,13 @@ class JupyterKernel:
         finally:
             self._running = False
 
-    async def _interrupt(self, life: Life, cell: Cell) -> None:
+    async def _interrupt(self, life: KernelConnection, cell: RunningCell) -> None:
         for patience in _LADDER:
             if await _heeded(life, cell, patience):
                 await life.sweep(cell)
                 return
 
-    async def _abandon(self, life: Life, cell: Cell) -> None:
+    async def _abandon(self, life: KernelConnection, cell: RunningCell) -> None:
         """The run is cancelled. A second cancellation finds no more patience."""
         try:
             await _begun(cell, _HASTY)
@@ -190,7 +192,7 @@ class JupyterKernel:
         finally:
             self._account(life, cell, "cancelled")
 
-    def _account(self, life: Life, cell: Cell, trouble: str) -> str:
+    def _account(self, life: KernelConnection, cell: RunningCell, trouble: str) -> str:
         if life.dead:
             said = life.take_late() + life.last_words()
             return f"{said}[the kernel died: {life.why_dead}. {self._replace(life, life.why_dead)}]"
@@ -204,12 +206,12 @@ class JupyterKernel:
         return f"[{trouble}: interrupted; the kernel and its variables are kept]" if trouble else ""
 
 
-async def _begun(cell: Cell, patience: float) -> None:
+async def _begun(cell: RunningCell, patience: float) -> None:
     """Between cells a kernel is deaf to interrupts."""
     await asyncio.wait({cell.begun, cell.over}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _heeded(life: Life, cell: Cell, patience: float) -> bool:
+async def _heeded(life: KernelConnection, cell: RunningCell, patience: float) -> bool:
     """Interrupt a cell; whether it ended. One that has replied has, however long it takes to read what it printed."""
     signs: set[asyncio.Future[Any]] = {cell.over, cell.replied}
     life.interrupt()
@@ -219,7 +221,7 @@ async def _heeded(life: Life, cell: Cell, patience: float) -> bool:
     return cell.over.done()
 
 
-async def _end(task: asyncio.Task[Life]) -> None:
+async def _end(task: asyncio.Task[KernelConnection]) -> None:
     """End a kernel, or its start."""
     if not task.done():
         task.cancel()

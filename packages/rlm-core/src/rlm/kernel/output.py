@@ -11,7 +11,7 @@ from typing import Self
 
 from rlm.kernel.render import Display, Picture
 from rlm.process import files
-from rlm.text.bounded import Cleaner, Quota, Spool, create
+from rlm.text.bounded import BoundedOutput, Cleaner, Quota, create
 
 Listener = Callable[[str], None]
 
@@ -43,7 +43,7 @@ def _save(data: bytes, folder: Path, name: str, quota: Quota | None) -> Path | s
     return path
 
 
-class Printout:
+class CellOutput:
     """Collects. `listener` gets each finished piece of text."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Printout:
         self.name = name
         self._folder = folder
         self._cleaner = Cleaner()
-        self._spool = Spool(limit, folder, f"{name}.txt", quota)
+        self._spool = BoundedOutput(limit, folder, f"{name}.txt", quota)
         self._quota = quota
         self._listener = listener
         self._again: dict[str, tuple[str, Path | str]] = {}  # displays that were updated: what they show last

@@ -30,7 +30,7 @@ class Message:
     metadata: Object
 
 
-class Wire:
+class MessageCodec:
     """Writes requests and reads what comes back. What is not signed with `key` is not read."""
 
     def __init__(self, key: str) -> None:

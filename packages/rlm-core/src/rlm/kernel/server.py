@@ -35,7 +35,7 @@ _PATIENCE = 5.0  # seconds until a zygote that was told to go is killed
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class LaunchRequest:
     """What to start. `program` instead of a fork; the order's path is appended. `door` leads into a sandbox."""
 
     order: Path
@@ -46,11 +46,11 @@ class Errand:
 
 
 @dataclass(slots=True)
-class Guest:
+class KernelProcess:
     """A kernel's process. `ended` gives its status as of waitpid(2), or None if even that is lost."""
 
     id: int
-    line: _Line
+    line: _ZygoteConnection
     ended: asyncio.Future[int | None]
     gone: asyncio.Future[None]
     swept: asyncio.Future[None] | None = None
@@ -98,7 +98,7 @@ class Guest:
 
 
 @dataclass(slots=True)
-class _Line:
+class _ZygoteConnection:
     """A living zygote and the connection to it."""
 
     process: subprocess.Popen[bytes]
@@ -106,7 +106,7 @@ class _Line:
     complaints: BoundedLog
     mark: str
     listening: asyncio.Task[None] | None = None
-    guests: dict[int, Guest] = field(default_factory=dict)
+    guests: dict[int, KernelProcess] = field(default_factory=dict)
     over: bool = False
     """We have hung up, or the zygote is gone."""
 
@@ -121,7 +121,7 @@ class _Line:
             asyncio.get_running_loop().remove_reader(self.complaints)
 
 
-class Zygote:
+class KernelServer:
     """Owns the zygote process. It is started by the first launch, and again if somebody killed it.
 
     Only one that is `sealed` can start kernels in a sandbox: it runs from a copy of Python that no kernel can change.
@@ -130,7 +130,7 @@ class Zygote:
     def __init__(self, *, sealed: bool = False) -> None:
         self._sealed = sealed
         self._shared: list[int] = []
-        self._line: asyncio.Task[_Line] | None = None
+        self._line: asyncio.Task[_ZygoteConnection] | None = None
         self._count = 0
         self.last_words = ""
         """What the zygote complained about before it ended by itself."""
@@ -143,7 +143,7 @@ class Zygote:
     ) -> None:
         await self.close()
 
-    async def launch(self, errand: Errand) -> Guest:
+    async def launch(self, errand: LaunchRequest) -> KernelProcess:
         """
         Raises:
             KernelError: the zygote cannot be started.
@@ -153,7 +153,7 @@ class Zygote:
         line = await asyncio.shield(self._line)
         loop = asyncio.get_running_loop()
         self._count += 1
-        guest = Guest(self._count, line, loop.create_future(), loop.create_future())
+        guest = KernelProcess(self._count, line, loop.create_future(), loop.create_future())
         if line.over:
             guest.resolve(gone=True)
             return guest
@@ -181,7 +181,7 @@ class Zygote:
             with contextlib.suppress(KernelError):
                 await _hang_up(await opened)
 
-    async def _connect(self, env: Mapping[str, str]) -> _Line:
+    async def _connect(self, env: Mapping[str, str]) -> _ZygoteConnection:
         ours, theirs = socket.socketpair()
         complaints = BoundedLog()
         mark = token_hex(8)
@@ -197,12 +197,12 @@ class Zygote:
             theirs.close()
             complaints.close_end()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        line = _Line(process, writer, complaints, mark)
+        line = _ZygoteConnection(process, writer, complaints, mark)
         line.listening = asyncio.create_task(self._listen(line, reader))
         asyncio.get_running_loop().add_reader(complaints, line.hear_complaints)
         return line
 
-    async def _listen(self, line: _Line, reader: asyncio.StreamReader) -> None:
+    async def _listen(self, line: _ZygoteConnection, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):
             while (told := await reader.readline()).endswith(b"\n"):
                 _note(line, json.loads(told))
@@ -215,7 +215,7 @@ class Zygote:
         await asyncio.to_thread(_clean_up, line.mark)
 
 
-async def _hang_up(line: _Line) -> None:
+async def _hang_up(line: _ZygoteConnection) -> None:
     line.over = True
     line.writer.close()
     await asyncio.to_thread(_wait, line.process)
@@ -256,7 +256,7 @@ def _finding_libraries(env: dict[str, str]) -> dict[str, str]:
     return env | {"LD_LIBRARY_PATH": os.pathsep.join(folders)}
 
 
-def _note(line: _Line, told: dict[str, Any]) -> None:
+def _note(line: _ZygoteConnection, told: dict[str, Any]) -> None:
     guest = line.guests.get(told["id"])
     if guest is None:
         return  # gone already when it was told to go

@@ -13,7 +13,7 @@ from rlm.sessions import journal
 from rlm.sessions.meta import Meta
 from rlm.sessions.records import Record
 from rlm.sessions.store import SessionTree, child_names
-from rlm.sessions.transcript import Turn, tell
+from rlm.sessions.transcript import Turn, build
 from rlm.text.styled import Canvas, Span, Style
 from rlm.text.terminal import plain
 
@@ -66,7 +66,7 @@ class Follower:
         elif record["type"] == "agent_start":
             yield Block([Span(f"{plain(record['folder'])} starts", Style.MAGENTA)])
         tree = SessionTree(folder, "", Meta(depth=0 if folder == self._root else 1))
-        for item in tell([record]):
+        for item in build([record]):
             if isinstance(item, Turn) and item.number:
                 self._turns[folder] += 1
                 item = replace(item, number=self._turns[folder])  # noqa: PLW2901 - the same one, counted

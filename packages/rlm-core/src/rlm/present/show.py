@@ -14,7 +14,7 @@ from rlm.present.humanize import ago, count, many, seconds, tokens
 from rlm.sessions.meta import Meta
 from rlm.sessions.records import Record
 from rlm.sessions.store import Listed, SessionTree
-from rlm.sessions.transcript import Call, Item, Mark, Turn, Words, tell
+from rlm.sessions.transcript import Item, Marker, TextItem, TranscriptCall, Turn, build
 from rlm.text.highlight import highlighted
 from rlm.text.styled import Canvas, Span, Style, clip, columns
 from rlm.text.terminal import plain
@@ -165,7 +165,7 @@ class Shown:
     def agent(self, tree: SessionTree) -> Iterator[Block | Inset]:
         placed: set[str] = set()
         records = tree.records()
-        for item in tell(records):
+        for item in build(records):
             yield from self.item(item, tree)
             if isinstance(item, Turn):
                 placed.update(name for call in item.calls for name in call.children)
@@ -179,19 +179,19 @@ class Shown:
         match item:
             case Turn():
                 yield from self._turn(item, tree)
-            case Words(kind="system") if tree.meta.depth:
+            case TextItem(kind="system") if tree.meta.depth:
                 pass  # much like its parent's
-            case Words(kind="system"):
+            case TextItem(kind="system"):
                 yield Block([Span(f"\nsystem prompt, {count(len(item.text))} characters", Style.DIM)])
-            case Words():
+            case TextItem():
                 who = {"task": "user", "note": "rlm"}.get(item.kind, f"rlm, {plain(item.kind)}")
                 pictures = f"  {many(len(item.pictures), 'picture')}" if item.pictures else ""
                 yield Block([Span(f"\n{who}", Style.BOLD_BLUE), Span(pictures, Style.DIM)])
                 if item.text.strip():
                     yield self.text(item.text)
-            case Mark(type="result") if tree.meta.depth and not item.record.get("error"):
+            case Marker(type="result") if tree.meta.depth and not item.record.get("error"):
                 pass  # its head says so
-            case Mark():
+            case Marker():
                 yield from _mark(item)
 
     def _turn(self, turn: Turn, tree: SessionTree) -> Iterator[Block | Inset]:
@@ -203,7 +203,7 @@ class Shown:
         for call in turn.calls:
             yield from self._call(call, tree)
 
-    def _call(self, call: Call, tree: SessionTree) -> Iterator[Block | Inset]:
+    def _call(self, call: TranscriptCall, tree: SessionTree) -> Iterator[Block | Inset]:
         yield Block(_call_head(call))
         yield Block(_code(call, color=self._color), Span("│ ", Style.CYAN))
         for name in call.children:
@@ -246,7 +246,7 @@ def _all_lines(lines: list[str], style: Style) -> Iterator[Span]:
         yield Span(plain(line[-LONGEST // 2 :]), style)
 
 
-def _call_head(call: Call) -> list[Span]:
+def _call_head(call: TranscriptCall) -> list[Span]:
     sign = {True: Span("✓", Style.GREEN), False: Span("✗", Style.RED), None: Span("…", Style.DIM)}[call.ok]
     took = seconds(call.ended - call.started) if call.ended is not None and call.started is not None else ""
     return [sign, Span(f" {plain(call.tool)}", Style.CYAN), Span(f"  {took}", Style.DIM)]
@@ -256,7 +256,7 @@ HIGHLIGHTED = 50_000
 """Characters of code; longer code is shown as it is, for highlighting is slow."""
 
 
-def _code(call: Call, *, color: bool) -> Sequence[Span]:
+def _code(call: TranscriptCall, *, color: bool) -> Sequence[Span]:
     code, language = plain(call.code), LANGUAGES.get(call.tool)
     if not code or language is None:
         return [Span(code or plain(call.arguments))]
@@ -266,7 +266,7 @@ def _code(call: Call, *, color: bool) -> Sequence[Span]:
     return [Span(text, style) for style, text in highlighted(code, language)]
 
 
-def _mark(mark: Mark) -> Iterator[Block]:
+def _mark(mark: Marker) -> Iterator[Block]:
     text, style = _told(mark.record)
     if text:
         yield Block([Span(text, style)])

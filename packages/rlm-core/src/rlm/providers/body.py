@@ -11,7 +11,7 @@ from typing import Any
 from rlm.core.messages import Wire
 from rlm.providers import sse
 from rlm.providers.error_body import one_line, web_page
-from rlm.providers.errors import Breakdown
+from rlm.providers.errors import TransportError
 from rlm.providers.stream import Assembler
 
 GRACE = 10.0
@@ -59,12 +59,12 @@ def _read_whole(body: bytes, encoding: str) -> Any:
     with suppress(ValueError, RecursionError):
         return _of_lines(text)
     if page := web_page(text):
-        raise Breakdown(f"{page} in place of an answer", unreadable=True)
+        raise TransportError(f"{page} in place of an answer", unreadable=True)
     if not text.strip():
-        raise Breakdown("the reply is empty", unreadable=True)
+        raise TransportError("the reply is empty", unreadable=True)
     if encoding in ("br", "zstd"):  # else the HTTP client has unpacked it
-        raise Breakdown(f"the reply is compressed with {encoding}, which nobody asked for", unreadable=True)
-    raise Breakdown("the reply is cut off, or no JSON", unreadable=True)
+        raise TransportError(f"the reply is compressed with {encoding}, which nobody asked for", unreadable=True)
+    raise TransportError("the reply is cut off, or no JSON", unreadable=True)
 
 
 def _of_lines(text: str) -> Any:
@@ -82,7 +82,7 @@ def _of_lines(text: str) -> Any:
 
 
 async def _read_events(chunks: AsyncIterator[bytes], heard: Heard) -> Wire:
-    decoder, assembler = sse.Decoder(), Assembler()
+    decoder, assembler = sse.SSEDecoder(), Assembler()
     async for chunk in _until_silent(chunks, lambda: assembler.finished):
         for data in decoder.feed(chunk):
             if _add(data, assembler, heard):
@@ -102,7 +102,7 @@ def _add(data: str, assembler: Assembler, heard: Heard) -> bool:
     except (ValueError, RecursionError):
         if not assembler.finished:  # else it is what some send behind the end
             words = "" if data.lstrip().startswith(("{", "[")) else f" ({one_line(data)})"
-            raise Breakdown(f"the stream holds something that is no JSON{words}", unreadable=True) from None
+            raise TransportError(f"the stream holds something that is no JSON{words}", unreadable=True) from None
     return False
 
 

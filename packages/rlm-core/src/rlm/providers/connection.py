@@ -12,7 +12,7 @@ from rlm.process.programs import know_processor
 from rlm.providers.body import read_body
 from rlm.providers.endpoint import OPENAI_HOST, Endpoint, Proxy, proxy_for, speaks_tls, tls_context
 from rlm.providers.error_body import one_line
-from rlm.providers.errors import Breakdown, Fault, Refusal, inside
+from rlm.providers.errors import Fault, HTTPError, TransportError, inside
 from rlm.providers.lean_import import import_openai
 from rlm.providers.normalize import mended
 from rlm.providers.transport_errors import BROKE_OFF, breakdown, refuses_url
@@ -68,10 +68,10 @@ class Connection:
                 async with await _post(sdk, body, headers) as stream:
                     self.reached = True
                     return await read_body(stream.response, heard)
-        except Refusal:
+        except HTTPError:
             self.reached = True
             raise
-        except Breakdown as fault:
+        except TransportError as fault:
             raise await self._explained(fault) from fault
 
     def _make(self) -> Any:
@@ -98,12 +98,12 @@ class Connection:
                 http_client=http,
             )
 
-    async def _explained(self, fault: Breakdown) -> Breakdown:
+    async def _explained(self, fault: TransportError) -> TransportError:
         """A server that breaks off plain HTTP may want https."""
         unclear = fault.reason == BROKE_OFF and not (self.reached or self._proxy or self.endpoint.secure)
         if not unclear or not await speaks_tls(self.endpoint):
             return fault
-        return Breakdown(
+        return TransportError(
             f"{self.endpoint.host} speaks https, not http", lasting=True, hint="Set RLM_BASE_URL to an https:// URL."
         )
 
@@ -139,10 +139,10 @@ async def _refuse_redirect(response: Any) -> None:
     location = response.headers.get("location", "")
     where = shown(one_line(location))
     if response.status_code in (301, 302, 303):
-        raise Breakdown(f"the server redirects to {where}", lasting=True, hint="Set RLM_BASE_URL so.")
+        raise TransportError(f"the server redirects to {where}", lasting=True, hint="Set RLM_BASE_URL so.")
     if response.status_code in (307, 308) and (why := _target_problem(response.request.url, location)):
         hint = "Check RLM_BASE_URL."
-        raise Breakdown(f"the server redirects to {where}, which cannot be used: {why}", lasting=True, hint=hint)
+        raise TransportError(f"the server redirects to {where}, which cannot be used: {why}", lasting=True, hint=hint)
 
 
 def _target_problem(url: Any, location: str) -> str:
@@ -184,8 +184,8 @@ def _fault(error: Exception, host: str, proxy: Proxy | None) -> Fault | None:
     openai = import_openai()
     match error:
         case openai.APIStatusError():
-            return Refusal(error.response.status_code, error.response.text, error.response.headers)
-        case openai.APIConnectionError(__cause__=Breakdown() as fault):
+            return HTTPError(error.response.status_code, error.response.text, error.response.headers)
+        case openai.APIConnectionError(__cause__=TransportError() as fault):
             return fault
         case openai.APIConnectionError() | OSError():
             return breakdown(error, host, proxy)

@@ -28,7 +28,7 @@ class Fault(Exception):
     """A request that came to nothing."""
 
 
-class Refusal(Fault):
+class HTTPError(Fault):
     """The provider answered with an error. `text` is the body."""
 
     def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
@@ -38,7 +38,7 @@ class Refusal(Fault):
         self.headers = headers or {}
 
 
-class Breakdown(Fault):
+class TransportError(Fault):
     """There was no answer, or none that makes sense. `reason` is short.
 
     `unreadable`: there was one, in a form that cannot be read; another form may be. `unreached`: nobody answered.
@@ -65,7 +65,7 @@ class Breakdown(Fault):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RetryDecision:
     """`error` is what it becomes when it is not retried, or when retrying did not help; `hint` is what to do then.
 
     `after` is how many seconds the provider wants to be left alone.
@@ -89,23 +89,23 @@ PROXY = "Set user and password in the proxy's URL (HTTP_PROXY, HTTPS_PROXY)."
 _PLAN = "Check the plan and the billing of the account."
 
 
-def judge(fault: Refusal | Breakdown) -> Verdict:
+def judge(fault: HTTPError | TransportError) -> RetryDecision:
     """What to do about it."""
-    if isinstance(fault, Refusal):
+    if isinstance(fault, HTTPError):
         return _judge_refusal(fault)
     if fault.lasting:
-        return Verdict(fault.reason, ModelError, hint=fault.hint)
+        return RetryDecision(fault.reason, ModelError, hint=fault.hint)
     if fault.few:
-        return Verdict(fault.reason, ModelError, Retry.SOME, fault.hint)
+        return RetryDecision(fault.reason, ModelError, Retry.SOME, fault.hint)
     if fault.unreached:
-        return Verdict(fault.reason, ModelUnavailable, Retry.BRIEFLY, fault.hint or _RUNNING)
-    return Verdict(fault.reason, ModelUnavailable, Retry.BUDGET, _LATER)
+        return RetryDecision(fault.reason, ModelUnavailable, Retry.BRIEFLY, fault.hint or _RUNNING)
+    return RetryDecision(fault.reason, ModelUnavailable, Retry.BUDGET, _LATER)
 
 
-def _judge_refusal(fault: Refusal) -> Verdict:
+def _judge_refusal(fault: HTTPError) -> RetryDecision:
     told = provider_words(fault.text)
     reason = f"{status_line(fault.status)}: {told}" if told else status_line(fault.status)
-    return Verdict(reason, *_sentence(fault.status, fault.text), retry_after(fault.headers))
+    return RetryDecision(reason, *_sentence(fault.status, fault.text), retry_after(fault.headers))
 
 
 def _too_long(status: int, text: str) -> bool:
@@ -200,14 +200,14 @@ def error_in(body: Wire) -> Any:
     return body if without else None
 
 
-def inside(error: Any) -> Refusal | Breakdown:
+def inside(error: Any) -> HTTPError | TransportError:
     """The fault that an error object within a reply of status 200 stands for."""
     wire = error if isinstance(error, dict) else {"message": error}
     code = str(wire.get("code") or wire.get("status") or "")
     text = json.dumps({"error": wire})
     if code.isdecimal() and 400 <= int(code) <= 599:
-        return Refusal(int(code), text)
+        return HTTPError(int(code), text)
     lasting = "invalid_request" in str(wire.get("type")) or _refused_by_template(400, text.lower())
     if lasting or _sentence(400, text) != _REST:
-        return Refusal(400, text)
-    return Breakdown(f"an error in place of an answer: {provider_words(text)}")
+        return HTTPError(400, text)
+    return TransportError(f"an error in place of an answer: {provider_words(text)}")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rlm.core.messages import Reply, Wire
 from rlm.errors import MessagesRefused
 from rlm.providers.connection import Connection
-from rlm.providers.errors import Breakdown, Refusal, judge
+from rlm.providers.errors import HTTPError, TransportError, judge
 from rlm.providers.lean_import import import_openai
 from rlm.providers.learned import Learned, refuses_form, refuses_usage, wanted_adaptation
 from rlm.providers.normalize import reply
@@ -57,12 +57,12 @@ class Exchange:
         with_usage = self._learned.with_usage
         try:
             made = reply(await self._send(with_usage=with_usage), prompt_size)
-        except Refusal as fault:
+        except HTTPError as fault:
             if not self._concede(fault, with_usage=with_usage):
                 self._ask_for_adaptation(fault)
                 raise
             return await self.attempt(prompt_size)
-        except Breakdown as fault:
+        except TransportError as fault:
             self._garbled |= fault.unreadable and self._stream
             self._stream ^= fault.unreadable  # the next try asks for the other form
             raise
@@ -70,7 +70,7 @@ class Exchange:
             self._learned.stream, self._learned.garbled = self._stream, self._garbled
         return made
 
-    def _concede(self, fault: Refusal, *, with_usage: bool) -> bool:
+    def _concede(self, fault: HTTPError, *, with_usage: bool) -> bool:
         """Whether the request is worth another try without what was refused of its form."""
         if self._stream and with_usage and refuses_usage(fault):
             self._learned.with_usage = False
@@ -81,7 +81,7 @@ class Exchange:
         self._stream = not self._stream
         return True
 
-    def _ask_for_adaptation(self, fault: Refusal) -> None:
+    def _ask_for_adaptation(self, fault: HTTPError) -> None:
         adaptation = wanted_adaptation(fault, self._body)
         if adaptation is not None:
             self._learned.adaptations.add(adaptation)

@@ -40,7 +40,7 @@ def import_openai() -> Any:
 
 @contextmanager
 def _lean() -> Iterator[None]:
-    finder = _Finder()
+    finder = _OpenAIFinder()
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -48,7 +48,7 @@ def _lean() -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
-class _Finder(MetaPathFinder):
+class _OpenAIFinder(MetaPathFinder):
     """Finds the packages below `openai.types`, with a loader that is in no hurry."""
 
     def find_spec(

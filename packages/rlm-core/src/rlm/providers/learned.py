@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rlm.core.adaptation import Adaptation
 from rlm.core.messages import Wire
-from rlm.providers.errors import Refusal
+from rlm.providers.errors import HTTPError
 
 _REFUSED = (400, 404, 405, 415, 422)
 _FAILED = (500, 501, 502, 503)
@@ -56,12 +56,12 @@ class Learned:
     adaptations: set[Adaptation] = field(default_factory=set)
 
 
-def refuses_usage(fault: Refusal) -> bool:
+def refuses_usage(fault: HTTPError) -> bool:
     """Whether a stream is refused for asking for its tokens."""
     return fault.status in (*_REFUSED, 500, 501) and _NO_USAGE.search(fault.text.lower()) is not None
 
 
-def refuses_form(fault: Refusal, *, streamed: bool) -> bool:
+def refuses_form(fault: HTTPError, *, streamed: bool) -> bool:
     """Whether the request is refused because it asks for a stream, or because it does not."""
     text = fault.text.lower()
     if fault.status in _REFUSED:  # what speaks of streaming is worth one try in the other form
@@ -69,7 +69,7 @@ def refuses_form(fault: Refusal, *, streamed: bool) -> bool:
     return fault.status in _FAILED and _NO_STREAM.search(text) is not None
 
 
-def wanted_adaptation(fault: Refusal, body: Wire) -> Adaptation | None:
+def wanted_adaptation(fault: HTTPError, body: Wire) -> Adaptation | None:
     """The form in which the messages of a refused request may be taken."""
     text = fault.text.lower()
     if _has_pictures(body) and fault.status in (*_REFUSED, 500) and _PICTURES.search(text):

@@ -10,7 +10,7 @@ from typing import Any
 
 from rlm.core.adaptation import call_arguments, call_name
 from rlm.core.messages import Ending, Reply, Usage, Wire, assistant, ending
-from rlm.providers.errors import Breakdown, error_in, inside
+from rlm.providers.errors import TransportError, error_in, inside
 
 _CHARACTERS_PER_TOKEN = 4
 _IMPOSSIBLE = 1e12  # tokens
@@ -30,25 +30,25 @@ def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = 
         Refusal, Breakdown: there is no message in it.
     """
     if not isinstance(body, dict):
-        raise Breakdown("the reply is no JSON object", unreadable=True)
+        raise TransportError("the reply is no JSON object", unreadable=True)
     if (error := error_in(body)) is not None:
         raise inside(error)
     choice = _choice(body.get("choices"))
     received, written = message(choice["message"], fresh)
     finish = str(choice.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop"))
     if ending(finish) is Ending.ERROR:
-        raise Breakdown(f"the reply broke off with an error (finish_reason {finish})")
+        raise TransportError(f"the reply broke off with an error (finish_reason {finish})")
     made = assistant(received, written)
     if not (made.calls or made.text.strip()) and ending(finish) is Ending.STOP:
-        raise Breakdown("The model sent an empty message", unreadable=True, few=True, hint=_EMPTY)
+        raise TransportError("The model sent an empty message", unreadable=True, few=True, hint=_EMPTY)
     return Reply(made, usage(body.get("usage"), prompt_size, received), finish)
 
 
 def _choice(choices: Any) -> Wire:
     if not isinstance(choices, list) or not choices:
-        raise Breakdown("the reply holds no choices", unreadable=True)
+        raise TransportError("the reply holds no choices", unreadable=True)
     if not isinstance(choices[0], dict) or not isinstance(choices[0].get("message"), dict):
-        raise Breakdown("the reply holds no message", unreadable=True)
+        raise TransportError("the reply holds no message", unreadable=True)
     return choices[0]
 
 
@@ -88,7 +88,7 @@ def _calls(calls: Any, fresh: Callable[[], str]) -> list[Wire]:
     sound: list[Wire] = []
     for call in calls if isinstance(calls, list) else [calls] if calls else []:
         if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
-            raise Breakdown("the reply holds a tool call without a function", unreadable=True)
+            raise TransportError("the reply holds a tool call without a function", unreadable=True)
         taken = {other["id"] for other in sound}
         sound.append(_call(call, taken, fresh))
     return sound

@@ -13,7 +13,7 @@ from rlm.core.messages import Message, Reply, Schema, Wire, assistant
 from rlm.core.ports import ToolChoice
 from rlm.errors import ConfigError, ModelError
 from rlm.process import files
-from rlm.providers.errors import Breakdown
+from rlm.providers.errors import TransportError
 from rlm.providers.normalize import message, usage
 
 JOURNAL = "messages.jsonl"
@@ -171,7 +171,7 @@ def _reply(record: dict[str, Any], where: str) -> Reply:
         raise ConfigError(f'{where}: "message" is missing, or no object.')
     try:
         received, written = message(wire)
-    except Breakdown as fault:
+    except TransportError as fault:
         raise ConfigError(f"{where}: {fault.reason}.") from None
     finish = record.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop")
     return Reply(

@@ -12,7 +12,7 @@ from rlm.core.events import Retried
 from rlm.core.messages import Reply
 from rlm.core.ports import Sink
 from rlm.providers.connection import Connection
-from rlm.providers.errors import Breakdown, Refusal, Retry, Verdict, judge
+from rlm.providers.errors import HTTPError, Retry, RetryDecision, TransportError, judge
 from rlm.providers.silence import Silence
 
 FEW = 3
@@ -75,10 +75,10 @@ class Retrying:
             self._silence.expect(self._connection.read_timeout)
             try:
                 return await attempt()
-            except (Refusal, Breakdown) as fault:
+            except (HTTPError, TransportError) as fault:
                 await self._wait(judge(fault))
 
-    async def _wait(self, verdict: Verdict) -> None:
+    async def _wait(self, verdict: RetryDecision) -> None:
         now = time.monotonic()
         self._since = self._since if self._failures else now
         self._failures += 1
@@ -92,7 +92,7 @@ class Retrying:
         self._silence.expect(seconds)
         await asyncio.sleep(seconds)
 
-    def _last_words(self, verdict: Verdict, passed: float, pause: float) -> str | None:
+    def _last_words(self, verdict: RetryDecision, passed: float, pause: float) -> str | None:
         """Why there is no point in another try after a pause; None if there is. `passed`: seconds since the first."""
         brief = verdict.retry is Retry.BRIEFLY and not self._connection.reached
         budget = min(BRIEF, self._policy.budget) if brief else self._policy.budget

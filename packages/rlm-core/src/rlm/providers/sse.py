@@ -23,7 +23,7 @@ _LONGEST_FIELD = len("event:")
 _DECODER = json.JSONDecoder()
 
 
-class Decoder:
+class SSEDecoder:
     """Takes the bytes of a body in order and gives the data of each event that has any."""
 
     def __init__(self) -> None:

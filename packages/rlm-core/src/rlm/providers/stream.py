@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from rlm.core.messages import Wire
-from rlm.providers.errors import Breakdown, error_in, inside
+from rlm.providers.errors import TransportError, error_in, inside
 from rlm.providers.normalize import text_of
 
 _NAMES = frozenset({"role", "id", "type", "index", "format"})
@@ -35,7 +35,7 @@ class Assembler:
             Refusal, Breakdown: it is none.
         """
         if not isinstance(chunk, dict):
-            raise Breakdown("the stream holds something that is no JSON object", unreadable=True)
+            raise TransportError("the stream holds something that is no JSON object", unreadable=True)
         if (error := error_in(chunk)) is not None:
             raise inside(error)
         self._usage = chunk.get("usage") or self._usage
@@ -44,7 +44,7 @@ class Assembler:
         self._begun = self._begun or choice != {}
         delta = choice.get("delta") or choice.get("message") or {} if isinstance(choice, dict) else None
         if not isinstance(delta, dict):
-            raise Breakdown("the stream holds no message", unreadable=True)
+            raise TransportError("the stream holds no message", unreadable=True)
         self._finish = choice.get("finish_reason") or self._finish
         return self._add(delta)
 
@@ -57,16 +57,16 @@ class Assembler:
         calls = {"tool_calls": self._calls.made} if self._calls.made else {}
         message = self._message | calls
         if not self._begun:
-            raise Breakdown("the reply holds no choices", unreadable=True)
+            raise TransportError("the reply holds no choices", unreadable=True)
         if not self._finish and not (done and (message.keys() - {"role"})):
-            raise Breakdown("the stream broke off", unreadable=True)
+            raise TransportError("the stream broke off", unreadable=True)
         return {"choices": [{"message": message, "finish_reason": self._finish}], "usage": self._usage}
 
     def _add(self, delta: Wire) -> str:
         calls = delta.get("tool_calls") or ()
         for piece in calls if isinstance(calls, list | tuple) else (calls,):
             if not isinstance(piece, dict):
-                raise Breakdown("the stream holds a tool call that is none", unreadable=True)
+                raise TransportError("the stream holds a tool call that is none", unreadable=True)
             self._calls.add(piece)
         text = text_of(delta.get("content")) or ""
         rest = {name: value for name, value in delta.items() if name not in ("tool_calls", "content")}

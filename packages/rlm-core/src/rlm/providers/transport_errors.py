@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from rlm.providers.endpoint import Proxy
 from rlm.providers.error_body import one_line
-from rlm.providers.errors import PROXY, Breakdown
+from rlm.providers.errors import PROXY, TransportError
 
 BROKE_OFF = "the connection broke off"
 
@@ -25,7 +25,7 @@ def refuses_url(error: Exception) -> bool:
     return type(error).__name__ == "InvalidURL"
 
 
-def breakdown(error: BaseException, host: str, proxy: Proxy | None = None) -> Breakdown:
+def breakdown(error: BaseException, host: str, proxy: Proxy | None = None) -> TransportError:
     """Why `host` gave no answer. The innermost exception is where the system says what happened."""
     chain = list(_chain(error))
     host = _redirected_to(chain) or host
@@ -42,14 +42,14 @@ def breakdown(error: BaseException, host: str, proxy: Proxy | None = None) -> Br
             if re.search("407|auth", why.lower())
             else f"Check {_variable(proxy)}, or name the server in NO_PROXY."
         )
-        return Breakdown(f"{peer} refuses to connect ({why})", lasting=True, hint=hint)
+        return TransportError(f"{peer} refuses to connect ({why})", lasting=True, hint=hint)
     if _speaks_tls(root):
         hint = f"Set {_variable(proxy)} to an https:// URL."
-        return Breakdown(f"{peer} speaks https, not http", lasting=True, hint=hint)
+        return TransportError(f"{peer} speaks https, not http", lasting=True, hint=hint)
     if "TooManyRedirects" in names:
-        return Breakdown(f"{host} redirects again and again", lasting=True, hint="Check RLM_BASE_URL.")
+        return TransportError(f"{host} redirects again and again", lasting=True, hint="Check RLM_BASE_URL.")
     if "DecodingError" in names:
-        return Breakdown("the reply cannot be decompressed", unreadable=True)
+        return TransportError("the reply cannot be decompressed", unreadable=True)
     return _unanswered(chain, names, peer, proxy)
 
 
@@ -73,20 +73,20 @@ def _asked(error: BaseException) -> str:
     return host
 
 
-def _unanswered(chain: Sequence[BaseException], names: set[str], peer: str, proxy: Proxy | None) -> Breakdown:
+def _unanswered(chain: Sequence[BaseException], names: set[str], peer: str, proxy: Proxy | None) -> TransportError:
     root = chain[-1]
     hint = f"Is the proxy running? Check {_variable(proxy)}." if proxy else ""
     if isinstance(root, socket.gaierror):
         name = f"the name of {peer}" if proxy else f"the name {peer}"
-        return Breakdown(f"{name} cannot be resolved", unreached=True, hint=hint)
+        return TransportError(f"{name} cannot be resolved", unreached=True, hint=hint)
     if isinstance(root, ConnectionRefusedError):
-        return Breakdown(f"connection refused by {peer}", unreached=True, hint=hint)
+        return TransportError(f"connection refused by {peer}", unreached=True, hint=hint)
     if any(isinstance(link, TimeoutError) for link in chain) or any("Timeout" in name for name in names):
-        return Breakdown("no answer in time", unreached="ConnectTimeout" in names, hint=hint)
+        return TransportError("no answer in time", unreached="ConnectTimeout" in names, hint=hint)
     if any(isinstance(link, ConnectionError) for link in chain) or names & _BROKEN_OFF:
-        return Breakdown(BROKE_OFF)
+        return TransportError(BROKE_OFF)
     why = one_line(str(root)) or type(root).__name__
-    return Breakdown(f"no connection to {peer} ({why})", unreached=True, hint=hint)
+    return TransportError(f"no connection to {peer} ({why})", unreached=True, hint=hint)
 
 
 def _speaks_tls(error: BaseException) -> bool:
@@ -95,13 +95,13 @@ def _speaks_tls(error: BaseException) -> bool:
     return "\x15\x03" in text or "\\x15\\x03" in text
 
 
-def _tls_breakdown(error: ssl.SSLError, host: str, variable: str) -> Breakdown:
+def _tls_breakdown(error: ssl.SSLError, host: str, variable: str) -> TransportError:
     if isinstance(error, ssl.SSLCertVerificationError):
         why = f"the certificate of {host} is not trusted ({error.verify_message})"
-        return Breakdown(why, lasting=True, hint=_CERTIFICATE)
+        return TransportError(why, lasting=True, hint=_CERTIFICATE)
     if error.reason in _NO_TLS:
-        return Breakdown(f"{host} speaks http, not https", lasting=True, hint=f"Set {variable} to an http:// URL.")
-    return Breakdown(f"no TLS connection to {host} ({one_line(error.reason or str(error))})")
+        return TransportError(f"{host} speaks http, not https", lasting=True, hint=f"Set {variable} to an http:// URL.")
+    return TransportError(f"no TLS connection to {host} ({one_line(error.reason or str(error))})")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -69,7 +69,7 @@ _VALUES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class GitSetting:
     """`name` as git writes it, `core.bare` or `branch.main.merge`; empty for a line that is not understood."""
 
     name: str
@@ -79,7 +79,7 @@ class Setting:
         return f"{self.name}={self.value}" if self.name else f"the line {self.value!r}"
 
 
-def read_settings(data: bytes) -> Iterator[Setting]:
+def read_settings(data: bytes) -> Iterator[GitSetting]:
     """The settings in a file, in its order."""
     section = ""
     for raw in data.decode(errors="surrogateescape").split("\n"):
@@ -88,21 +88,21 @@ def read_settings(data: bytes) -> Iterator[Setting]:
             section = f"{found[1].lower()}." + ("" if found[2] is None else f"{found[2]}.")
         elif section and (found := _LINE.fullmatch(line)):
             name, quoted, bare = found.groups()
-            yield Setting(
+            yield GitSetting(
                 f"{section}{name.lower()}", bare.strip() if quoted is None and bare is not None else quoted or ""
             )
         elif not _BLANK.fullmatch(line):
-            yield Setting("", line)
+            yield GitSetting("", line)
 
 
-def risks(data: bytes, is_inside: Callable[[str], bool]) -> Iterator[Setting]:
+def risks(data: bytes, is_inside: Callable[[str], bool]) -> Iterator[GitSetting]:
     """What in a file may run a program or make git look elsewhere. `is_inside` judges the value of core.worktree."""
     for setting in read_settings(data):
         if not _is_harmless(setting) or (setting.name == "core.worktree" and not is_inside(setting.value)):
             yield setting
 
 
-def _is_harmless(setting: Setting) -> bool:
+def _is_harmless(setting: GitSetting) -> bool:
     section, _, rest = setting.name.partition(".")
     _, found, last = rest.rpartition(".")
     name = f"*.{last}" if found else last

@@ -39,7 +39,7 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 _T = TypeVar("_T")
 
 
-class Box:
+class Sandbox:
     """Made when first entered, and anew if it broke. Leaving it kills all that is in it, whatever that did.
 
     bwrap is told to end with its parent, which to the system is the thread that started it: here the event loop's. A
@@ -67,7 +67,7 @@ class Box:
         self._files = dict(files)
         self._opened = ExitStack()
         self._making = asyncio.Lock()
-        self._life: _Life | None = None
+        self._life: _BwrapProcess | None = None
         self._sources: tuple[Source, list[Source], list[Source]]
 
     async def __aenter__(self) -> Self:
@@ -99,7 +99,7 @@ class Box:
         async with self._making:
             if self._life is None or self._life.over:
                 await self._end()
-                self._life = await _Life.begin(policy, *self._mounts())
+                self._life = await _BwrapProcess.begin(policy, *self._mounts())
             parts = (self._life.pid, self._life.space, policy.memory, policy.file_size, policy.system_calls.hex())
         return "-".join(map(str, parts))
 
@@ -126,7 +126,7 @@ class Box:
             self._life = None
 
 
-class _Life:
+class _BwrapProcess:
     """A box from start to end. While `_handle` is open, no other namespace gets its number."""
 
     def __init__(self, process: subprocess.Popen[bytes], policy: SandboxPolicy, pid: int) -> None:
@@ -143,7 +143,7 @@ class _Life:
             self._opened = opened.pop_all()
 
     @classmethod
-    async def begin(cls, policy: SandboxPolicy, arguments: list[str], descriptors: list[int]) -> _Life:
+    async def begin(cls, policy: SandboxPolicy, arguments: list[str], descriptors: list[int]) -> _BwrapProcess:
         """Whoever cancels us finds nothing left: between the start and the first wait, nothing can."""
         with _pipe() as (told, tell), _pipe_with(policy.system_calls) as filtering:
             words = ["bwrap", *arguments, "--seccomp", str(filtering), "--sync-fd", str(policy.bwrap)]

@@ -29,7 +29,7 @@ _TOOL = re.compile(r"[A-Za-z]\w{0,40}", re.ASCII)
 
 
 @dataclass(slots=True)
-class Subtree:
+class SubtreeMetrics:
     """What the agents of a subtree came to."""
 
     usage: Usage = field(default_factory=Usage)
@@ -37,7 +37,7 @@ class Subtree:
     depth: int = 0
     by_agent: dict[str, Usage] = field(default_factory=dict)
 
-    def take(self, other: Subtree) -> None:
+    def take(self, other: SubtreeMetrics) -> None:
         self.usage += other.usage
         self.counts.update(other.counts)
         self.depth = max(self.depth, other.depth)
@@ -45,7 +45,7 @@ class Subtree:
 
 
 @dataclass(slots=True)
-class Tally:
+class SessionMetrics:
     """One agent's numbers. Times are seconds."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -89,13 +89,13 @@ class Tally:
         first, last = self._run or (0.0, 0.0)
         return round(self.earlier + max(0.0, last - first), 3)
 
-    def subtree(self, agent: str, depth: int, below: Subtree) -> Subtree:
+    def subtree(self, agent: str, depth: int, below: SubtreeMetrics) -> SubtreeMetrics:
         """This agent with all that is below it."""
-        tree = Subtree(self.usage, self.counts.copy(), depth, {agent: self.usage})
+        tree = SubtreeMetrics(self.usage, self.counts.copy(), depth, {agent: self.usage})
         tree.take(below)
         return tree
 
-    def updated(self, meta: Meta, below: Subtree) -> Meta:
+    def updated(self, meta: Meta, below: SubtreeMetrics) -> Meta:
         """`meta` as it is after these records, with the numbers of all `below`."""
         return replace(
             meta,
@@ -110,7 +110,7 @@ class Tally:
             metrics=self.metrics(below, meta.depth),
         )
 
-    def result(self, tree: Subtree) -> Record:
+    def result(self, tree: SubtreeMetrics) -> Record:
         """How it stands, with the numbers of the whole tree."""
         return {
             "status": self.status,
@@ -155,7 +155,7 @@ class Tally:
         self.status, self.stop_reason, self.end_time = record["status"], record["stop_reason"], record["ts"]
         self.answer, self.error = record["answer"], record.get("error", "")
 
-    def metrics(self, below: Subtree, depth: int) -> dict[str, float]:
+    def metrics(self, below: SubtreeMetrics, depth: int) -> dict[str, float]:
         """Flat numbers: this agent's, and the tree's with all `below`."""
         names = (*TREE, "compactions", "dropped_messages", "errors")
         own = {name: self.counts[name] for name in names} | _tokens("", self.usage)

@@ -14,11 +14,8 @@ from rlm.core.adaptation import Adaptation, short_id
 from rlm.core.budget import Spent, Stop
 from rlm.core.events import (
     Adapted,
-    Answered,
-    Asking,
     CallEnded,
     CallStarted,
-    CellOutput,
     Checkpointed,
     ChildEnded,
     ChildStarted,
@@ -27,13 +24,16 @@ from rlm.core.events import (
     Event,
     Failed,
     KernelRestarted,
+    OutputReceived,
+    ParametersChanged,
     Replied,
-    Requested,
+    RequestStarted,
     Rerun,
     Retried,
     Said,
     SkillsCalled,
     Stopped,
+    ToolReturned,
     Waiting,
 )
 from rlm.core.history import Summary
@@ -73,7 +73,7 @@ def message_ids(records: Iterable[Record]) -> list[int]:
     return [record["id"] for record in records if record["type"] == "message"]
 
 
-class Encoder:
+class RecordEncoder:
     """The events of one agent, in order, to records. Those of an earlier run of it are given as `records`."""
 
     def __init__(self, clock: Clock = time.time, timer: Clock = time.monotonic, records: Iterable[Record] = ()) -> None:
@@ -112,7 +112,7 @@ class Encoder:
                 return body | _kind(message) | _joined(message) | _if_any(anew=anew)
             case Replied(reply, aside):
                 return self._replied(reply, aside)
-            case Answered(result, anew):
+            case ToolReturned(result, anew):
                 return self._answered(result) | _joined(result) | _if_any(anew=anew)
             case Dropped():
                 return self._dropped(event)
@@ -151,7 +151,7 @@ class Encoder:
 
     def _watched(self, event: Event) -> Record | None:
         match event:
-            case Asking():
+            case RequestStarted():
                 self._asked = self._timer()
                 return None
             case Delta() | Waiting():
@@ -159,7 +159,7 @@ class Encoder:
             case CallStarted(call):
                 self._call = (call, self._timer())
                 return {"type": "cell_start", "call_id": call.id, "tool": call.name, "arguments": call.arguments}
-            case CellOutput(text):
+            case OutputReceived(text):
                 return {"type": "cell_output", "call_id": self._call[0].id if self._call else "", "text": text}
             case CallEnded(result):
                 return self._call_ended(result)
@@ -205,7 +205,7 @@ def _summary(summary: Summary | None) -> Record:
 
 def _noted(event: Event) -> Record | None:
     match event:
-        case Requested(model, tools, params):
+        case ParametersChanged(model, tools, params):
             wrapped = [{"type": "function", "function": schema} for schema in tools]  # as a request carries them
             return {"type": "request", "model": model, "tools": wrapped, "params": params}
         case Retried() | Failed() | KernelRestarted():
@@ -263,7 +263,7 @@ def _stopped(event: Stopped) -> Record:
     } | ({"error": event.error} if event.error else {})
 
 
-class Decoder:
+class RecordDecoder:
     """Records back to events. The law: `replay` of them equals `replay` of the events that were encoded."""
 
     def __init__(self) -> None:
@@ -295,7 +295,7 @@ class Decoder:
             case _:
                 call, content = self._calls[wire["tool_call_id"]], record.get("content", wire["content"])
                 result = ToolResult(call, content, record["ok"], _joined_read(record))
-                return Answered(result, record.get("anew", False))
+                return ToolReturned(result, record.get("anew", False))
 
     def _replied(self, record: Record) -> Replied:
         message, aside = assistant(record["message"], record.get("written")), record.get("aside", False)
@@ -320,7 +320,7 @@ class Decoder:
                 return self._adapted_read(record)
             case "request":
                 schemas = tuple(tool["function"] for tool in record["tools"])
-                return Requested(record["model"], schemas, record["params"])
+                return ParametersChanged(record["model"], schemas, record["params"])
             case "agent_start" | "agent_end":
                 return _child_read(record)
             case "result":
@@ -374,7 +374,7 @@ def decode(records: Iterable[Record]) -> Iterator[Event]:
     Raises:
         SessionError: a record cannot follow those before it; with its line.
     """
-    decoder = Decoder()
+    decoder = RecordDecoder()
     for line, record in enumerate(records, 1):
         try:
             event = decoder.decode(record)

@@ -12,7 +12,7 @@ from secrets import token_hex
 
 from rlm.core.budget import Stop
 from rlm.core.events import ChildEnded
-from rlm.core.state import State, replay
+from rlm.core.state import ConversationState, replay
 from rlm.errors import SessionError
 from rlm.process import files
 from rlm.process.trees import copy_tree
@@ -20,7 +20,7 @@ from rlm.sessions import meta as metas
 from rlm.sessions.folder import new_folder
 from rlm.sessions.journal import Journal, reader, whole_lines
 from rlm.sessions.meta import Meta
-from rlm.sessions.metrics import Subtree, Tally
+from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics
 from rlm.sessions.records import Record, decode
 from rlm.sessions.signature import Signer
 from rlm.sessions.store import CHILD, child_names, meta_of
@@ -29,18 +29,18 @@ CUT_OFF = "The run that it belonged to was stopped."
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class RecoveredSession:
     """`below` is what the sub-agents came to, those that were `cut_off` too. `notes` are for the user."""
 
     records: tuple[Record, ...]
-    state: State
-    tally: Tally
-    below: Subtree
+    state: ConversationState
+    tally: SessionMetrics
+    below: SubtreeMetrics
     cut_off: tuple[ChildEnded, ...]
     notes: tuple[str, ...]
 
 
-def read_earlier(folder: Path, journal: Journal, agent: str, signer: Signer | None = None) -> Earlier:
+def recover(folder: Path, journal: Journal, agent: str, signer: Signer | None = None) -> RecoveredSession:
     """Read a session that is to go on. Its lock is held, so nobody runs it or any of its sub-agents.
 
     Raises:
@@ -52,7 +52,7 @@ def read_earlier(folder: Path, journal: Journal, agent: str, signer: Signer | No
             f"Line {reading.damaged[0]} of the journal of session {folder.name} is damaged: it can be read "
             "(`rlm show`), not resumed."
         )
-    tally = Tally()
+    tally = SessionMetrics()
     for record in reading.records:
         tally.add(record)
     state = replay(decode(reading.records))
@@ -63,7 +63,7 @@ def read_earlier(folder: Path, journal: Journal, agent: str, signer: Signer | No
     if cut_off:
         notes.append(f"Sub-agents that were cut off: {len(cut_off)}.")
     below = _settle_children(folder, agent, signer)
-    return Earlier(reading.records, state, tally, below, cut_off, tuple(notes))
+    return RecoveredSession(reading.records, state, tally, below, cut_off, tuple(notes))
 
 
 def _open_children(records: Iterable[Record], folder: Path, agent: str, signer: Signer | None) -> Iterable[ChildEnded]:
@@ -77,23 +77,23 @@ def _open_children(records: Iterable[Record], folder: Path, agent: str, signer: 
     there = child_names(folder)
     for name in started:
         path, inner = f"{agent}/{name}", signer and signer.child(name)
-        tree, turns = _settle_child(folder / name, path, inner) if name in there else (Subtree(), 0)
+        tree, turns = _settle_child(folder / name, path, inner) if name in there else (SubtreeMetrics(), 0)
         yield ChildEnded(name, Stop.CANCELLED, turns, tree.usage, CUT_OFF)
 
 
-def _settle_children(folder: Path, agent: str, signer: Signer | None) -> Subtree:
+def _settle_children(folder: Path, agent: str, signer: Signer | None) -> SubtreeMetrics:
     """What the sub-agents came to; those whose meta.json says that they are running are marked as cancelled."""
-    below = Subtree()
+    below = SubtreeMetrics()
     for name in child_names(folder):
         tree, _ = _settle_child(folder / name, f"{agent}/{name}", signer and signer.child(name))
         below.take(tree)
     return below
 
 
-def _settle_child(folder: Path, agent: str, signer: Signer | None) -> tuple[Subtree, int]:
+def _settle_child(folder: Path, agent: str, signer: Signer | None) -> tuple[SubtreeMetrics, int]:
     """Its subtree and its own turns, by the journals: a meta.json may be older, where the disk was full."""
     below = _settle_children(folder, agent, signer)
-    tally = Tally()
+    tally = SessionMetrics()
     try:
         meta = meta_of(folder)
         for record in reader(folder):

@@ -8,16 +8,16 @@ import symtable
 from collections.abc import Iterable, Sequence
 
 from rlm.sessions.records import Record
-from rlm.sessions.transcript import Call, Turn, tell
+from rlm.sessions.transcript import TranscriptCall, Turn, build
 
 _SHELL = re.compile(r"(?m)^(\s*)[%!].*$")
 _ASSIGNED = re.compile(r"(?m)^(\s*[\w, ]+=)\s*[%!].*$")
 _HELP = re.compile(r"(?m)^.*\?\s*$")
 
 
-def cells(records: Iterable[Record]) -> list[Call]:
+def cells(records: Iterable[Record]) -> list[TranscriptCall]:
     """The notebook cells that ran, in order, with their results."""
-    turns = (item for item in tell(records) if isinstance(item, Turn))
+    turns = (item for item in build(records) if isinstance(item, Turn))
     return [call for turn in turns for call in turn.calls if call.tool == "ipython" and call.code]
 
 

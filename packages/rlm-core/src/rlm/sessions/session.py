@@ -15,9 +15,9 @@ from typing import Self
 
 from rlm.core.budget import Spent, Stop
 from rlm.core.conversation import Conversation
-from rlm.core.events import Asking, Event, Stopped
+from rlm.core.events import Event, RequestStarted, Stopped
 from rlm.core.messages import Usage
-from rlm.core.state import State
+from rlm.core.state import ConversationState
 from rlm.errors import ConfigError, SessionError
 from rlm.process import files
 from rlm.sessions import meta as metas
@@ -26,10 +26,10 @@ from rlm.sessions.clock import steady
 from rlm.sessions.folder import cannot_be_made, enter, new_folder, open_sessions
 from rlm.sessions.journal import Journal
 from rlm.sessions.meta import Meta, preview
-from rlm.sessions.metrics import Subtree, Tally
+from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics
 from rlm.sessions.ownership import doubt, not_yours
-from rlm.sessions.records import Clock, Encoder, Record
-from rlm.sessions.recovery import Earlier, adopt, read_earlier
+from rlm.sessions.records import Clock, Record, RecordEncoder
+from rlm.sessions.recovery import RecoveredSession, adopt, recover
 from rlm.sessions.recovery import fork as copy
 from rlm.sessions.redact import redact_files
 from rlm.sessions.signature import Signer
@@ -82,7 +82,7 @@ class Session:
         """Takes over `handle`, a descriptor of `folder`. For `create`, `child` and `resume` alone."""
         self.folder = folder
         self.agent_path: str = f"{parent.agent_path}/{folder.name}" if parent else "root"
-        self.start = State()
+        self.start = ConversationState()
         """What the agent starts from: what an earlier run came to."""
         self.notes: tuple[str, ...] = ()
         """What the user should know about how this session was resumed; whole sentences."""
@@ -91,9 +91,9 @@ class Session:
         self._parent = parent
         self._meta = meta
         self._signer: Signer | None = common.signer(folder.name, parent._signer if parent else None)
-        self._tally = Tally()
-        self._below = Subtree()
-        self._encoder = Encoder(common.clock, common.timer)
+        self._tally = SessionMetrics()
+        self._below = SubtreeMetrics()
+        self._encoder = RecordEncoder(common.clock, common.timer)
         self._journal: Journal | None = None
 
     @classmethod
@@ -184,10 +184,10 @@ class Session:
             ) from None
         if not trust and (why := doubt(self.folder, self._common.key, origin)):
             raise ConfigError(not_yours(origin, why))
-        earlier = read_earlier(self.folder, self._journal, self.agent_path, self._signer)
+        earlier = recover(self.folder, self._journal, self.agent_path, self._signer)
         if trust or origin != self.folder.name:
             adopt(self.folder, self.folder.name, self._signer)
-        self._encoder = Encoder(self._common.clock, self._common.timer, earlier.records)
+        self._encoder = RecordEncoder(self._common.clock, self._common.timer, earlier.records)
         self._tally, self._below = earlier.tally, earlier.below
         self.notes = (*changes.notes, *earlier.notes)
         self._begin_run(changes.applied(old), origin)
@@ -208,7 +208,7 @@ class Session:
         if self._signer is not None:
             journal.sign(self._signer, self._meta.run)
 
-    def _go_on(self, earlier: Earlier) -> None:
+    def _go_on(self, earlier: RecoveredSession) -> None:
         """Settle what was left open, as events."""
         conversation = Conversation(self, earlier.state)
         conversation.settle()
@@ -286,7 +286,7 @@ class Session:
         record = self._encoder.encode(event)
         if record is not None:
             self._take(record)
-        if isinstance(event, Asking) and self._journal is not None:
+        if isinstance(event, RequestStarted) and self._journal is not None:
             self._journal.sync()
 
     def _take(self, record: Record) -> None:
@@ -330,7 +330,7 @@ class Session:
         told = self._tally.result(self._tree())
         return {"type": "result", "ts": self._now()} | told | self._where() | {"agent": self.agent_path}
 
-    def _tree(self) -> Subtree:
+    def _tree(self) -> SubtreeMetrics:
         return self._tally.subtree(self.agent_path, self._meta.depth, self._below)
 
     def finish(self, stop: Stop = Stop.CANCELLED, error: str = "") -> None:

@@ -17,7 +17,7 @@ from rlm.sessions import journal
 from rlm.sessions import meta as metas
 from rlm.sessions.journal import Reader
 from rlm.sessions.meta import Meta, preview, settled
-from rlm.sessions.metrics import Subtree, Tally
+from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics
 from rlm.sessions.records import Record
 from rlm.sessions.signature import Signer
 from rlm.sessions.signing_key import SigningKey
@@ -185,7 +185,7 @@ def signed_meta_of(folder: Path, signer: Signer | None, *, sessions: int | None 
 
 
 def _remade(folder: Path, records: Iterable[Record]) -> Meta:
-    tally = Tally()
+    tally = SessionMetrics()
     first, model, task = 0.0, "", ""
     last = first
     for record in records:
@@ -200,7 +200,7 @@ def _remade(folder: Path, records: Iterable[Record]) -> Meta:
         model=model,
         prompt_preview=preview(task),
     )
-    return tally.updated(meta, Subtree())
+    return tally.updated(meta, SubtreeMetrics())
 
 
 def _model(record: Record) -> str:

@@ -16,7 +16,7 @@ CODE = ("code", "command")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class TranscriptCall:
     """A tool call. `answer` is the id of its result's record, None where none was journalled, as is `ok`.
 
     Times are seconds; `children` are the folder names of the sub-agents that it started.
@@ -60,11 +60,11 @@ class Turn:
     reasoning: str
     usage: Usage
     finish: str
-    calls: tuple[Call, ...] = ()
+    calls: tuple[TranscriptCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class TextItem:
     """A system or user message; `kind` as in the records, `system` for the system prompt."""
 
     id: int
@@ -86,7 +86,7 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Marker:
     """Any other record that a reader wants to see: drop, retry, error, kernel, resume, result, request."""
 
     id: int
@@ -95,7 +95,7 @@ class Mark:
     record: Record
 
 
-Item = Turn | Words | Mark
+Item = Turn | TextItem | Marker
 
 
 class _OpenTurn:
@@ -132,7 +132,7 @@ class _OpenTurn:
         yield from self.behind
 
 
-def tell(records: Iterable[Record]) -> Iterator[Item]:
+def build(records: Iterable[Record]) -> Iterator[Item]:
     """The items of a journal, in order, each when it is complete. Sub-agents are in the calls that started them."""
     turns, turn = 0, None
     for record in records:
@@ -178,7 +178,7 @@ def _item(record: Record) -> Item | None:
         case "agent_start" | "agent_end" | "checkpoint":
             return None
         case type:
-            return Mark(record["id"], record["ts"], type, record)
+            return Marker(record["id"], record["ts"], type, record)
 
 
 def _message(record: Record) -> Item | None:
@@ -189,7 +189,7 @@ def _message(record: Record) -> Item | None:
             return None
         case role:
             kind = "system" if role == "system" else record.get("kind", "task")
-            return Words(record["id"], record["ts"], kind, record["message"]["content"])
+            return TextItem(record["id"], record["ts"], kind, record["message"]["content"])
 
 
 def _turn(record: Record, number: int) -> Turn:
@@ -205,11 +205,11 @@ def _turn(record: Record, number: int) -> Turn:
         reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
         usage=usage_read(record["usage"]),
         finish=record["finish_reason"],
-        calls=tuple(Call(id, function["name"], function["arguments"]) for id, function in calls),
+        calls=tuple(TranscriptCall(id, function["name"], function["arguments"]) for id, function in calls),
     )
 
 
-def _answered(call: Call, record: Record) -> Call:
+def _answered(call: TranscriptCall, record: Record) -> TranscriptCall:
     ended = record["ts"]
     started = ended - record["duration"] if "duration" in record else None
     content = record["message"]["content"]

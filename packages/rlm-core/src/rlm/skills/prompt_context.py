@@ -31,7 +31,7 @@ _COMMANDS = "Skills, which are commands (`NAME --help` says how). The file in br
 _NOTES = "Instructions; read the file before you do what it is about:"
 
 
-class Briefing:
+class PromptContext:
     """Looks once for a whole run: all its agents are told the same, and a thousand of them cost no more than one."""
 
     def __init__(self, place: Place | None = None, *, context_files: bool = True) -> None:

@@ -52,7 +52,7 @@ class Cleaner:
     def __init__(self) -> None:
         self._held = ""  # the beginning of a sequence whose end has not come yet
         self._in_string = False
-        self._line = _Line()
+        self._line = _OutputLine()
 
     def write(self, text: str) -> str:
         """The text that can no longer change."""
@@ -92,7 +92,7 @@ def _is_plain(text: str) -> bool:
     return text.isascii() and len(text.encode().translate(None, _CONTROL_BYTES)) == len(text)
 
 
-class _Line:
+class _OutputLine:
     """The line that is being painted: `\\r` and `\\b` move back, text overwrites."""
 
     def __init__(self) -> None:
@@ -174,7 +174,7 @@ class Quota:
         self.used -= held
 
 
-class Spool:
+class BoundedOutput:
     """Collects text. What grows over `limit` characters goes to a file as a whole, and shrinks to head and tail here.
 
     The file is `folder/name`, or a name beside it if that is taken. The folder is made when it is needed.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlm.core.events import CellOutput
+from rlm.core.events import OutputReceived
 from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema
 from rlm.core.ports import Sink
@@ -20,8 +20,8 @@ from rlm.errors import ToolError
 from rlm.process import files
 from rlm.process.groups import Groups
 from rlm.process.unattended import unattended
-from rlm.text.bounded import Cleaner, Quota, Spool
-from rlm.tools.sandboxed import Boxed
+from rlm.text.bounded import BoundedOutput, Cleaner, Quota
+from rlm.tools.sandboxed import SandboxedCommand
 from rlm.tools.timeouts import seconds
 
 _GRACE = 1.0  # seconds between asking a command to end and killing it
@@ -47,7 +47,7 @@ class Bash:
         timeout: float,
         max_output: int,
         sink: Sink,
-        boxed: Boxed | None = None,
+        boxed: SandboxedCommand | None = None,
         *,
         shell: Path,
         quota: Quota | None = None,
@@ -58,11 +58,11 @@ class Bash:
         self._outputs = outputs
         self._quota = quota
         self._timeout = timeout
-        self._limit = Spool.limit_for(max_output)
+        self._limit = BoundedOutput.limit_for(max_output)
         self._sink = sink
         self._boxed = boxed
         self._groups = Groups()
-        self._pipes: list[_Pipe] = []
+        self._pipes: list[_OutputPipe] = []
 
     def schema(self) -> Schema:
         return {
@@ -80,8 +80,8 @@ class Bash:
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:  # noqa: ARG002 - the port's signature
         limit = seconds(self.name, arguments, self._timeout)
-        with Spool(self._limit, self._outputs, "bash.txt", self._quota) as spool:
-            pipe = _Pipe(lambda text: self._take(text, spool))
+        with BoundedOutput(self._limit, self._outputs, "bash.txt", self._quota) as spool:
+            pipe = _OutputPipe(lambda text: self._take(text, spool))
             try:
                 note, ok = await self._execute(arguments["command"], limit, pipe)
             finally:
@@ -97,12 +97,12 @@ class Bash:
             pipe.close()
         self._pipes.clear()
 
-    def _take(self, text: str, spool: Spool) -> None:
+    def _take(self, text: str, spool: BoundedOutput) -> None:
         if text:
             spool.write(text)
-            self._sink(CellOutput(text))
+            self._sink(OutputReceived(text))
 
-    async def _execute(self, command: str, seconds: float, pipe: _Pipe) -> tuple[str, bool]:
+    async def _execute(self, command: str, seconds: float, pipe: _OutputPipe) -> tuple[str, bool]:
         """What is to be said about the end of it, and whether it is good."""
         process = await self._start(command, pipe)
         self._groups.adopt(process.pid)
@@ -121,7 +121,7 @@ class Bash:
         # a shell gives 128 and the signal's number
         return (f"[exit code: {code if code > 0 else 128 - code}]", False) if code else ("", True)
 
-    async def _start(self, command: str, pipe: _Pipe) -> Process:
+    async def _start(self, command: str, pipe: _OutputPipe) -> Process:
         try:
             # in a sandbox only who has entered it looks at the folder: links there are a cell's
             where = contextlib.nullcontext("/") if self._boxed else files.folder_for_child(self._cwd)
@@ -151,13 +151,13 @@ class Bash:
         self._groups.kill(process.pid)
         await process.wait()
 
-    def _leave(self, pipe: _Pipe) -> None:
+    def _leave(self, pipe: _OutputPipe) -> None:
         """Take what is there. If somebody still holds the other end, go on emptying it, so that it does not block."""
         pipe.finish()
         self._pipes = [pipe for pipe in (*self._pipes, pipe) if pipe.open]
 
 
-class _Pipe:
+class _OutputPipe:
     """What a command prints, cleaned and told as it comes."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:

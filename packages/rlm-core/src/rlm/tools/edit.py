@@ -13,7 +13,7 @@ from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema
 from rlm.errors import ToolError
 from rlm.tools import replace
-from rlm.tools.sandboxed import Boxed
+from rlm.tools.sandboxed import SandboxedCommand
 
 
 class Edit:
@@ -21,7 +21,7 @@ class Edit:
 
     name = "edit"
 
-    def __init__(self, cwd: Path, boxed: Boxed | None = None) -> None:
+    def __init__(self, cwd: Path, boxed: SandboxedCommand | None = None) -> None:
         self._cwd = cwd
         self._boxed = boxed
 
@@ -43,7 +43,7 @@ class Edit:
             return Outcome(await self._run_boxed(self._boxed, path, old, new))
         return Outcome(await asyncio.to_thread(replace.edit, self._cwd, path, old, new))
 
-    async def _run_boxed(self, boxed: Boxed, *arguments: str) -> str:
+    async def _run_boxed(self, boxed: SandboxedCommand, *arguments: str) -> str:
         """
         Raises:
             ToolError: nothing was changed.

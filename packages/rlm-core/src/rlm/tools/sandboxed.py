@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 
-class Boxed(Protocol):
+class SandboxedCommand(Protocol):
     async def __call__(self, cwd: Path, *words: str) -> tuple[str, ...]:
         """The command that runs the command `words` in a sandbox, in the folder `cwd`.
 

@@ -12,7 +12,7 @@ from rlm.present.export.text import moment, read_object, write_object
 from rlm.sessions import journal
 from rlm.sessions.records import Record
 from rlm.sessions.store import SessionTree
-from rlm.sessions.transcript import Call, Item, Mark, Turn, Words, tell
+from rlm.sessions.transcript import Item, Marker, TextItem, TranscriptCall, Turn, build
 
 VERSION = "ATIF-v1.8"
 
@@ -29,7 +29,7 @@ def _members(tree: SessionTree) -> Iterator[tuple[str, Any]]:
     yield "session_id", meta.session_id
     yield "trajectory_id", tree.agent
     yield "agent", _agent(tree)
-    yield "steps", ({"step_id": next(numbers)} | step for item in tell(tree.records()) for step in _steps(item, tree))
+    yield "steps", ({"step_id": next(numbers)} | step for item in build(tree.records()) for step in _steps(item, tree))
     yield "final_metrics", _final(meta.usage, next(numbers) - 1, meta.metrics)
     yield "extra", {"status": meta.status, "stop_reason": meta.stop_reason, "depth": meta.depth}
     if tree.children:
@@ -46,11 +46,11 @@ def _steps(item: Item, tree: SessionTree) -> Iterator[Record]:
     match item:
         case Turn():
             yield _turn(item, tree)
-        case Words(kind="system"):
+        case TextItem(kind="system"):
             yield {"timestamp": moment(item.ts), "source": "system", "message": item.text}
-        case Words():
+        case TextItem():
             yield _words(item)
-        case Mark(type="drop" | "kernel" | "error" | "retry"):
+        case Marker(type="drop" | "kernel" | "error" | "retry"):
             yield {
                 "timestamp": moment(item.ts),
                 "source": "system",
@@ -59,7 +59,7 @@ def _steps(item: Item, tree: SessionTree) -> Iterator[Record]:
             }
 
 
-def _words(words: Words) -> Record:
+def _words(words: TextItem) -> Record:
     """What rlm says in the user's name is told from what the user says by its kind."""
     step: Record = {"timestamp": moment(words.ts), "source": "user", "message": words.text}
     pictures = [(parts[0], url) for url in words.pictures if (parts := split_uri(url))]
@@ -88,13 +88,13 @@ def _turn(turn: Turn, tree: SessionTree) -> Record:
     return step
 
 
-def _call(call: Call) -> Record:
+def _call(call: TranscriptCall) -> Record:
     given = read_object(call.arguments) or {}
     made: Record = {"tool_call_id": call.id, "function_name": call.tool, "arguments": given}
     return made if given else made | {"extra": {"arguments": call.arguments}}
 
 
-def _result(call: Call, tree: SessionTree) -> Record:
+def _result(call: TranscriptCall, tree: SessionTree) -> Record:
     result: Record = {"source_call_id": call.id, "content": call.content, "extra": {"ok": call.ok}}
     children = [child for name in call.children if (child := tree.child(name))]
     if children:

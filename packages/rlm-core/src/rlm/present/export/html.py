@@ -15,7 +15,7 @@ from rlm.present.export.timeline import timeline
 from rlm.present.humanize import count, many, seconds, tokens
 from rlm.sessions import journal
 from rlm.sessions.store import SessionTree
-from rlm.sessions.transcript import Call, Item, Mark, Turn, Words, tell
+from rlm.sessions.transcript import Item, Marker, TextItem, TranscriptCall, Turn, build
 from rlm.text.clip import clip
 
 OUTPUT = 200_000
@@ -130,7 +130,7 @@ def _transcript(tree: SessionTree) -> Child:
 def _agent(tree: SessionTree) -> Iterator[Child]:
     placed: set[str] = set()
     records = tree.records()
-    for item in tell(records):
+    for item in build(records):
         yield _item(item, tree)
         if isinstance(item, Turn):
             placed.update(name for call in item.calls for name in call.children)
@@ -143,16 +143,16 @@ def _item(item: Item, tree: SessionTree) -> Child:
     match item:
         case Turn():
             return _turn(item, tree)
-        case Words(kind="system"):
+        case TextItem(kind="system"):
             summary = tag("summary", f"system prompt, {count(len(item.text))} characters")
             return tag("details", summary, tag("pre", clip(item.text, OUTPUT, "the session")), class_="words think")
-        case Words():
+        case TextItem():
             return _words(item, tree)
         case _:
             return _mark(item)
 
 
-def _words(words: Words, tree: SessionTree) -> Child:
+def _words(words: TextItem, tree: SessionTree) -> Child:
     who = {"task": "user", "note": "rlm"}.get(words.kind, f"rlm, {words.kind}")
     text = tag("pre", clip(words.text, OUTPUT, "the session"), class_="user", tabindex=0) if words.text else ""
     pictures = (_picture(url, "shown to the model") for url in words.pictures)
@@ -182,7 +182,7 @@ def _thoughts(text: str) -> Html:
     return tag("details", tag("summary", "reasoning"), tag("div", markdown(text), class_="md"), class_="think")
 
 
-def _call(call: Call, tree: SessionTree) -> Child:
+def _call(call: TranscriptCall, tree: SessionTree) -> Child:
     state = {True: "ok", False: "bad", None: "open"}[call.ok]
     took = seconds(call.ended - call.started) if call.started is not None and call.ended is not None else ""
     children = (tree.child(name) for name in call.children)
@@ -197,13 +197,13 @@ def _call(call: Call, tree: SessionTree) -> Child:
     )
 
 
-def _program(call: Call) -> Html:
+def _program(call: TranscriptCall) -> Html:
     language = _LANGUAGES.get(call.tool, "python")
     program = call.code
     return code(clip(program, OUTPUT, "the session"), language) if program else escape(clip(call.arguments, OUTPUT))
 
 
-def _output(call: Call) -> Child:
+def _output(call: TranscriptCall) -> Child:
     text = call.content.rstrip()
     if not text:
         return tag("div", "no result", class_="out soft") if call.ok is None else None
@@ -215,7 +215,7 @@ def _output(call: Call) -> Child:
     return tag("details", tag("summary", summary), shown, class_="more", open=call.ok is False)
 
 
-def _pictures(call: Call, tree: SessionTree) -> Iterator[Child]:
+def _pictures(call: TranscriptCall, tree: SessionTree) -> Iterator[Child]:
     pictures = (_picture(uri, name) for name, uri in saved_pictures(call.content, tree.folder))
     first = next(pictures, None)
     if first is not None:
@@ -242,14 +242,14 @@ def _child(child: SessionTree) -> Child:
     return element("details", summary, element("div", _agent(child), class_="inside"), class_="agent", id=child.agent)
 
 
-def _mark(mark: Mark) -> Child:
+def _mark(mark: Marker) -> Child:
     record = mark.record
     kind = {"error": "error", "resume": "resume"}.get(mark.type) or record.get("status", "")
     said = _told(mark)
     return tag("p", said, class_=f"mark {kind}") if said else None
 
 
-def _told(mark: Mark) -> str:
+def _told(mark: Marker) -> str:
     """What happened, in a sentence."""
     record = mark.record
     match mark.type:

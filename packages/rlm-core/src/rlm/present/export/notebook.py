@@ -10,7 +10,7 @@ from typing import Any
 from rlm.present.export.pictures import saved_pictures, split_uri
 from rlm.present.export.text import write_object
 from rlm.sessions.store import SessionTree
-from rlm.sessions.transcript import Call, Item, Turn, Words, tell
+from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build
 from rlm.text.clip import clip
 
 OUTPUT = 200_000
@@ -55,7 +55,7 @@ def _members(tree: SessionTree) -> Iterator[tuple[str, Any]]:
 
 def _cells(tree: SessionTree) -> Iterator[Cell]:
     places, runs = count(), count(1)
-    for item in tell(tree.records()):
+    for item in build(tree.records()):
         for cell in _item(item, tree):
             number = {"execution_count": next(runs)} if cell["cell_type"] == "code" else {}
             yield cell | {"id": f"cell-{next(places)}"} | number
@@ -63,7 +63,7 @@ def _cells(tree: SessionTree) -> Iterator[Cell]:
 
 def _item(item: Item, tree: SessionTree) -> Iterator[Cell]:
     match item:
-        case Words(kind="task"):
+        case TextItem(kind="task"):
             yield _markdown(f"**Task**\n\n{item.text}")
         case Turn(number=number) if number:
             if item.text.strip():
@@ -72,7 +72,7 @@ def _item(item: Item, tree: SessionTree) -> Iterator[Cell]:
                 yield from _call(call, tree)
 
 
-def _call(call: Call, tree: SessionTree) -> Iterator[Cell]:
+def _call(call: TranscriptCall, tree: SessionTree) -> Iterator[Cell]:
     match call.tool:
         case "ipython" if call.code:
             yield _code(call.code, _outputs(call, tree))
@@ -101,7 +101,7 @@ def _code(source: str, outputs: list[Cell]) -> Cell:
     return {"cell_type": "code", "metadata": {}, "source": source, "outputs": outputs, "execution_count": None}
 
 
-def _outputs(call: Call, tree: SessionTree) -> list[Cell]:
+def _outputs(call: TranscriptCall, tree: SessionTree) -> list[Cell]:
     text = clip(_said_by_the_cell(call.content, tree), OUTPUT)
     shown: list[Cell] = [{"output_type": "stream", "name": "stdout", "text": text}] if text.strip() else []
     if call.ok is False:

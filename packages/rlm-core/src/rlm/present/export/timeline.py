@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rlm.core.messages import Usage
 from rlm.present.export.markup import Child, Html, element, tag
-from rlm.present.export.timing import Axis, Doing, Span, Times, spans, times
+from rlm.present.export.timing import Axis, Doing, Times, TimeSpan, spans, times
 from rlm.present.humanize import count, seconds
 from rlm.sessions.store import SessionTree
 
@@ -65,7 +65,7 @@ def _box(height: int) -> dict[str, str]:
     return {"viewBox": f"0 0 {WIDTH} {height}", "preserveAspectRatio": "none"}
 
 
-def _bar(span: Span, tree: SessionTree, axis: Axis) -> Html:
+def _bar(span: TimeSpan, tree: SessionTree, axis: Axis) -> Html:
     start, end = axis.place(span.start) * WIDTH, axis.place(span.end) * WIDTH
     top, height = (7, 6) if span.doing is Doing.WAIT else (2, 16)
     width = max(NARROWEST, end - start)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from rlm.present.humanize import many
 from rlm.sessions import journal
 from rlm.sessions.store import SessionTree
-from rlm.sessions.transcript import Call, Turn, tell
+from rlm.sessions.transcript import TranscriptCall, Turn, build
 
 IDLE = 10.0
 """Seconds. A longer time in which nobody does anything (between two runs) is drawn as this long."""
@@ -26,7 +26,7 @@ class Doing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeSpan:
     """Seconds since 1970. `place` is the id of the turn's record, which says where in the page it is told."""
 
     doing: Doing
@@ -60,9 +60,9 @@ class Times:
         return max((end for _, end in self.busy), default=0.0)
 
 
-def spans(tree: SessionTree) -> Iterator[Span]:
+def spans(tree: SessionTree) -> Iterator[TimeSpan]:
     """What an agent did, turn by turn."""
-    for item in tell(tree.records()):
+    for item in build(tree.records()):
         if isinstance(item, Turn):
             yield from _turn(item, tree)
 
@@ -79,27 +79,27 @@ def times(tree: SessionTree) -> Times:
     return Times(totals, merged(busy, IDLE))
 
 
-def _turn(turn: Turn, tree: SessionTree) -> Iterable[Span]:
-    yield Span(Doing.MODEL, turn.started, turn.ended, turn.id, f"turn {turn.number}" if turn.number else "summary")
+def _turn(turn: Turn, tree: SessionTree) -> Iterable[TimeSpan]:
+    yield TimeSpan(Doing.MODEL, turn.started, turn.ended, turn.id, f"turn {turn.number}" if turn.number else "summary")
     for call in turn.calls:
         yield from _call(call, turn, tree)
 
 
-def _call(call: Call, turn: Turn, tree: SessionTree) -> Iterable[Span]:
+def _call(call: TranscriptCall, turn: Turn, tree: SessionTree) -> Iterable[TimeSpan]:
     """The call, cut where it waits."""
     if call.started is None or call.ended is None:
         return
     at = call.started
     for start, end in _waits(call, tree):
         if start > at:
-            yield Span(Doing.TOOL, at, start, turn.id, call.tool)
-        yield Span(Doing.WAIT, start, end, turn.id, f"waits for {many(len(call.children), 'sub-agent')}")
+            yield TimeSpan(Doing.TOOL, at, start, turn.id, call.tool)
+        yield TimeSpan(Doing.WAIT, start, end, turn.id, f"waits for {many(len(call.children), 'sub-agent')}")
         at = end
     if call.ended > at:
-        yield Span(Doing.TOOL, at, call.ended, turn.id, call.tool)
+        yield TimeSpan(Doing.TOOL, at, call.ended, turn.id, call.tool)
 
 
-def _waits(call: Call, tree: SessionTree) -> list[Interval]:
+def _waits(call: TranscriptCall, tree: SessionTree) -> list[Interval]:
     assert call.started is not None
     assert call.ended is not None
     lives = (life for name in call.children if (child := tree.child(name)) and (life := _life(child)))

@@ -17,7 +17,7 @@ from rlm.core.messages import Usage
 from rlm.present.live import lines
 from rlm.present.live.frame import frame
 from rlm.present.live.row import Row
-from rlm.present.live.tree import ROOT, Tree, fold
+from rlm.present.live.tree import ROOT, AgentTree, fold
 from rlm.present.live.writer import Writer
 from rlm.sessions.records import Record
 from rlm.text.styled import Span, Style
@@ -38,7 +38,7 @@ class Screen:
         self._live = live
         self._silence = silence
         self._said = 0.0
-        self._tree = Tree()
+        self._tree = AgentTree()
 
     def __call__(self, record: Record) -> None:
         """Take in a record of any agent of the tree, as `--json` prints it.

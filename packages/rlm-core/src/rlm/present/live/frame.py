@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rlm.present.humanize import many, seconds
 from rlm.present.live.labels import first_line, short, spent
 from rlm.present.live.row import Row, clean
-from rlm.present.live.tree import ROOT, AgentNow, State, Tree
+from rlm.present.live.tree import ROOT, AgentNow, AgentState, AgentTree
 from rlm.text.styled import Span, Style, columns, pad, wrap
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -24,7 +24,7 @@ Families = Mapping[str, Sequence[AgentNow]]
 """The children of each agent."""
 
 
-def frame(tree: Tree, now: float, width: int, height: int) -> list[Row]:
+def frame(tree: AgentTree, now: float, width: int, height: int) -> list[Row]:
     """At most two thirds of the screen: the rest is for what was said."""
     root = tree.agents.get(ROOT)
     if root is None:
@@ -48,10 +48,10 @@ def frame(tree: Tree, now: float, width: int, height: int) -> list[Row]:
 # ---- which agents, and where
 
 
-def _chosen(tree: Tree, room: int) -> list[AgentNow]:
+def _chosen(tree: AgentTree, room: int) -> list[AgentNow]:
     """The agents that fit, parents first: those at work before those that wait, each with its ancestors."""
     chosen = {ROOT}
-    for agent in sorted(tree.agents.values(), key=lambda agent: agent.state is State.WAITING):
+    for agent in sorted(tree.agents.values(), key=lambda agent: agent.state is AgentState.WAITING):
         lineage = {path for path in _lineage(agent.path) if path in tree.agents} - chosen
         if len(chosen) + len(lineage) <= room:
             chosen |= lineage
@@ -102,11 +102,11 @@ def _task(agent: AgentNow, width: int) -> tuple[Span, ...]:
 
 def _activity(agent: AgentNow, now: float) -> tuple[Span, ...]:
     match agent.state:
-        case State.WAITING:
+        case AgentState.WAITING:
             return (Span(f"waiting for {many(agent.children, 'agent')}", Style.DIM),)
-        case State.RUNNING:
+        case AgentState.RUNNING:
             return (Span(f"{agent.tool}  ", Style.DIM), Span(agent.cell))
-        case State.RETRYING:
+        case AgentState.RETRYING:
             wait = f"retry in {seconds(agent.until - now)}" if now < agent.until else "trying again"
             return (Span(f"{wait}: {first_line(agent.problem)}", Style.YELLOW),)
         case _:
@@ -125,7 +125,7 @@ def _recent(text: str, width: int, lines: int) -> list[Row]:
     return [Row((Span(f"    {piece}", Style.DIM),)) for piece in wrapped[-lines:]] if lines > 0 else []
 
 
-def _rest(tree: Tree, hidden: int) -> list[Row]:
+def _rest(tree: AgentTree, hidden: int) -> list[Row]:
     parts = [f"{hidden} more"] if hidden else []
     parts += [f"{number} {state}" for state, number in tree.ended.items()]
     return [Row((Span(f"    + {' · '.join(parts)}", Style.DIM),))] if parts else []

@@ -8,7 +8,7 @@ from rlm.core.messages import Usage
 from rlm.present.humanize import many, seconds, tokens
 from rlm.present.live.labels import first_line, short, spent
 from rlm.present.live.row import Row, clean
-from rlm.present.live.tree import ROOT, AgentNow, State, Tree, stop_state
+from rlm.present.live.tree import ROOT, AgentNow, AgentState, AgentTree, stop_state
 from rlm.sessions.records import Record, usage_read
 from rlm.text.styled import Span, Style, clip
 
@@ -26,7 +26,7 @@ _GOOD, _BAD = Span("✓ ", Style.GREEN), Span("✗ ", Style.RED)
 _DOT = Span(" · ", Style.DIM)
 
 
-def told(tree: Tree, record: Record, now: float) -> Row | None:
+def told(tree: AgentTree, record: Record, now: float) -> Row | None:
     """The line that `record` is worth; `tree` is as it was before it."""
     agent = tree.agent(record.get("agent", ROOT))
     if record["type"] == "agent_end":
@@ -54,12 +54,12 @@ def _took(duration: float | None) -> Span:
     return Span(f"{'' if duration is None else seconds(duration):>7}", Style.DIM)
 
 
-def _child(tree: Tree, parent: AgentNow, record: Record, now: float) -> Row:
+def _child(tree: AgentTree, parent: AgentNow, record: Record, now: float) -> Row:
     child = tree.agent(f"{parent.path}/{record['folder']}")
     state = stop_state(record["stop"])
     took = _took(now - child.since if child.path in tree.agents else None)
     name, task = (*_name(child.path), Span("  ")), clean(child.task)
-    if state is State.DONE:
+    if state is AgentState.DONE:
         amount = Span(f"{spent(record['turns'], usage_read(record['usage']))}  ", Style.DIM)
         return Row((*name, Span(task)), (amount, _GOOD, took))
     why = Span(f"  {first_line(record.get('error') or record['stop'])}", Style.RED)

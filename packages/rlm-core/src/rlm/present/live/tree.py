@@ -17,7 +17,7 @@ _RECENT = 2_000
 """Characters of what arrives that are kept to be shown."""
 
 
-class State(StrEnum):
+class AgentState(StrEnum):
     """What an agent is at. The last four are ends."""
 
     THINKING = "thinking"
@@ -30,7 +30,12 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-_ENDS = {"done": State.DONE, "limit": State.STOPPED, "error": State.FAILED, "cancelled": State.CANCELLED}
+_ENDS = {
+    "done": AgentState.DONE,
+    "limit": AgentState.STOPPED,
+    "error": AgentState.FAILED,
+    "cancelled": AgentState.CANCELLED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class AgentNow:
     path: str
     task: str = ""
     since: float = 0.0
-    doing: State = State.THINKING
+    doing: AgentState = AgentState.THINKING
     turns: tuple[int, ...] = ()
     """The record id of each turn's assistant message."""
     usage: Usage = field(default_factory=Usage)
@@ -56,28 +61,28 @@ class AgentNow:
     """The end of what arrives: the model's text, or what the running call prints. The root's only."""
 
     @property
-    def state(self) -> State:
+    def state(self) -> AgentState:
         """Whoever has children at work waits for them, whatever its cell does besides."""
-        return State.WAITING if self.children else self.doing
+        return AgentState.WAITING if self.children else self.doing
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class AgentTree:
     """The agents that have not ended, parents before children, and how many ended how."""
 
     agents: Mapping[str, AgentNow] = field(default_factory=dict)
-    ended: Mapping[State, int] = field(default_factory=dict)
+    ended: Mapping[AgentState, int] = field(default_factory=dict)
 
     def agent(self, path: str) -> AgentNow:
         """As it is known; a stranger has done nothing yet."""
         return self.agents.get(path) or AgentNow(path)
 
 
-def stop_state(stop: str) -> State:
+def stop_state(stop: str) -> AgentState:
     return _ENDS[Stop(stop).status]
 
 
-def fold(tree: Tree, record: Record, now: float) -> Tree:
+def fold(tree: AgentTree, record: Record, now: float) -> AgentTree:
     """The tree after `record`, which arrived at `now` (seconds, of any clock that does not jump)."""
     path = record.get("agent", ROOT)
     match record["type"]:
@@ -86,35 +91,35 @@ def fold(tree: Tree, record: Record, now: float) -> Tree:
         case "agent_end":
             return _without_child(tree, path, record)
         case "result" if path == ROOT:
-            return Tree()
+            return AgentTree()
         case "delta" | "cell_output" if path != ROOT:
             return tree
         case _:
             return _put(tree, _after(_known(tree, path, now), record, now))
 
 
-def _known(tree: Tree, path: str, now: float) -> AgentNow:
+def _known(tree: AgentTree, path: str, now: float) -> AgentNow:
     """An agent that was not heard of starts now."""
     return tree.agents.get(path) or AgentNow(path, since=now)
 
 
-def _put(tree: Tree, *agents: AgentNow) -> Tree:
+def _put(tree: AgentTree, *agents: AgentNow) -> AgentTree:
     return replace(tree, agents={**tree.agents, **{agent.path: agent for agent in agents}})
 
 
-def _with_child(tree: Tree, path: str, record: Record, now: float) -> Tree:
+def _with_child(tree: AgentTree, path: str, record: Record, now: float) -> AgentTree:
     parent = _known(tree, path, now)
     child = AgentNow(f"{path}/{record['folder']}", first_line(record["prompt"]), now)
     return _put(tree, replace(parent, children=parent.children + 1), child)
 
 
-def _without_child(tree: Tree, path: str, record: Record) -> Tree:
+def _without_child(tree: AgentTree, path: str, record: Record) -> AgentTree:
     gone = f"{path}/{record['folder']}"
     state = stop_state(record["stop"])
     left = {name: agent for name, agent in tree.agents.items() if name != gone and not name.startswith(f"{gone}/")}
     if path in left and gone in tree.agents:
         left[path] = replace(left[path], children=left[path].children - 1)
-    return Tree(left, {**tree.ended, state: tree.ended.get(state, 0) + 1})
+    return AgentTree(left, {**tree.ended, state: tree.ended.get(state, 0) + 1})
 
 
 def _after(agent: AgentNow, record: Record, now: float) -> AgentNow:
@@ -122,9 +127,11 @@ def _after(agent: AgentNow, record: Record, now: float) -> AgentNow:
         case "message":
             return _heard(agent, record)
         case "retry":
-            return replace(agent, doing=State.RETRYING, problem=record["reason"], until=now + record["wait"], recent="")
+            return replace(
+                agent, doing=AgentState.RETRYING, problem=record["reason"], until=now + record["wait"], recent=""
+            )
         case "delta":
-            return replace(agent, doing=State.THINKING, recent=_more(agent, record))
+            return replace(agent, doing=AgentState.THINKING, recent=_more(agent, record))
         case _:
             return _worked(agent, record)
 
@@ -133,11 +140,11 @@ def _worked(agent: AgentNow, record: Record) -> AgentNow:
     match record["type"]:
         case "cell_start":
             tool, cell = record["tool"], gist(record["arguments"])
-            return replace(agent, doing=State.RUNNING, tool=tool, cell=cell, recent="")
+            return replace(agent, doing=AgentState.RUNNING, tool=tool, cell=cell, recent="")
         case "cell_output":
             return replace(agent, recent=_more(agent, record))
         case "cell_end":
-            return replace(agent, doing=State.THINKING, tool="", cell="", problem="", recent="")
+            return replace(agent, doing=AgentState.THINKING, tool="", cell="", problem="", recent="")
         case _:
             return agent
 
@@ -153,7 +160,7 @@ def _heard(agent: AgentNow, record: Record) -> AgentNow:
         case "assistant":
             turns = agent.turns if record.get("aside") else (*agent.turns, record["id"])
             usage = agent.usage + usage_read(record.get("usage") or {})
-            return replace(agent, doing=State.THINKING, turns=turns, usage=usage, problem="", recent="")
+            return replace(agent, doing=AgentState.THINKING, turns=turns, usage=usage, problem="", recent="")
         case "tool" if not record["ok"] and not record.get("anew"):
             return replace(agent, problem=last_line(message["content"]))
         case "user" if not agent.task and "kind" not in record and isinstance(message["content"], str):
