@@ -1,19 +1,16 @@
-"""Writes the tables in faults.md from the lists that the tests prove: faults.py and its kin in tests/support."""
+"""Writes the tables in faults.md from the lists that the tests prove: faults.py and its kin in packages/rlm-testkit/src/rlm_testkit."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+
+from rlm_testkit.faults import FAULTS, FILTERED, OVERFLOWS, Fault
+from rlm_testkit.kernel_faults import AFTER, GROUPS, KernelFault
+from rlm_testkit.machine_faults import GROUPS as OF_THE_MACHINE
+from rlm_testkit.machine_faults import MachineFault
 
 HERE = Path(__file__).parent
 PAGE = HERE / "faults.md"
-
-sys.path.insert(0, str(HERE.parent / "tests" / "support"))
-
-from faults import FAULTS, FILTERED, OVERFLOWS, Fault  # noqa: E402 - the path comes first
-from kernel_faults import AFTER, GROUPS, KernelFault  # noqa: E402
-from machine_faults import GROUPS as OF_THE_MACHINE  # noqa: E402
-from machine_faults import MachineFault  # noqa: E402
 
 
 def provider_table() -> str:

@@ -1,4 +1,4 @@
-"""rlm: a coding agent whose one limb is a notebook, and that can call itself.
+"""rlm: a coding agent with one main tool, a persistent IPython kernel, from which it can call itself.
 
 `await rlm.run("task")` runs an agent: in a kernel a child of the agent whose cell it is, elsewhere one of its own.
 `async for record in rlm.stream("task")` is the same, watched. `await rlm("task")` is `rlm.run`.
@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
-    from rlm.api import run, stream
+    from rlm.api import run, run_sync, stream
     from rlm.core.budget import Stop
     from rlm.core.messages import Usage
     from rlm.core.result import RunResult
     from rlm.errors import AgentError, ConfigError, CredentialsError, ModelError, ModelUnavailable, RlmError
+    from rlm.host.host import Host
 
 __all__ = [
     "AgentError",
     "ConfigError",
     "CredentialsError",
+    "Host",
     "ModelError",
     "ModelUnavailable",
     "RlmError",
@@ -31,6 +33,7 @@ __all__ = [
     "Stop",
     "Usage",
     "run",
+    "run_sync",
     "stream",
 ]
 
@@ -39,6 +42,8 @@ _HOMES = {
     "RunResult": "rlm.core.result",
     "Usage": "rlm.core.messages",
     "run": "rlm.api",
+    "run_sync": "rlm.api",
+    "Host": "rlm.host.host",
     "stream": "rlm.api",
 }
 

@@ -1,7 +1,7 @@
 """Every error rlm raises on purpose:
 
 * RlmError
-  x ConfigError          a setting or an argument is wrong; the user can mend it
+  x ConfigError          a setting or an argument is wrong; the user can fix it
   x SessionError         a session cannot be read, written or resumed
   x CredentialsError     there is no key, or the provider refuses it
   x ModelError           the provider refused the request, or what came back made no sense

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from functools import cached_property
 
 AGENT_READING = 8
 """Connections of one agent that are read at once."""
@@ -36,9 +37,13 @@ class HostCapacity:
     def __init__(self) -> None:
         self.reading = asyncio.Semaphore(HOST_READING)
         self.long = asyncio.Semaphore(HOST_LONG)
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.most_calls = HOST_CALLS if soft == resource.RLIM_INFINITY else min(HOST_CALLS, soft // _SHARE)
         self.calls = 0
+
+    @cached_property
+    def most_calls(self) -> int:
+        """By the limit of open files when it is first asked for: a host raises that limit when it opens."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return HOST_CALLS if soft == resource.RLIM_INFINITY else min(HOST_CALLS, soft // _SHARE)
 
 
 class AgentCapacity:

@@ -21,7 +21,7 @@ class TreeLimits:
         self._tokens = tokens
         self._max_agents = agents
         self._depth = depth
-        self._seats = asyncio.Semaphore(working)
+        self._slots = asyncio.Semaphore(working)
 
     def admit(self, depth: int) -> None:
         """Count one more agent, `depth` levels below the root.
@@ -52,8 +52,8 @@ class TreeLimits:
     def exhausted(self) -> bool:
         return 0 < self._tokens <= self.completion
 
-    def seat(self) -> Slot:
-        return Slot(self._seats)
+    def new_slot(self) -> Slot:
+        return Slot(self._slots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,49 +61,49 @@ class AgentLimits:
     """The limits of one agent: its own turns, and the tokens of the tree."""
 
     turns: TurnLimit
-    ledger: TreeLimits
+    tree: TreeLimits
 
     def reached(self, spent: Spent) -> Stop | None:
-        return Stop.TOKEN_BUDGET if self.ledger.exhausted else self.turns.reached(spent)
+        return Stop.TOKEN_BUDGET if self.tree.exhausted else self.turns.reached(spent)
 
 
 class Slot:
-    """One agent's right to work. It stands up while it waits for children, so nesting cannot deadlock."""
+    """One agent's right to work. It is released while the agent waits for sub-agents, so nesting cannot deadlock."""
 
-    def __init__(self, seats: asyncio.Semaphore) -> None:
-        self._seats = seats
+    def __init__(self, slots: asyncio.Semaphore) -> None:
+        self._slots = slots
         self._taking = asyncio.Lock()
         self._taken = False
         self._children = 0
 
     async def __aenter__(self) -> Slot:
-        await self._sit()
+        await self._acquire()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._stand()
+        self._release()
 
     @asynccontextmanager
     async def waiting(self) -> AsyncIterator[None]:
-        """While entered, a child works. Leaving it waits for a seat, unless other children still work."""
+        """While entered, a child works. Leaving it waits for a slot, unless other children still work."""
         self._children += 1
-        self._stand()
+        self._release()
         try:
             yield
         finally:
             self._children -= 1
-            await self._sit()
+            await self._acquire()
 
-    async def _sit(self) -> None:
+    async def _acquire(self) -> None:
         async with self._taking:
             if self._taken or self._children:
                 return
-            await self._seats.acquire()
+            await self._slots.acquire()
             self._taken = True
             if self._children:  # one more was asked for in the meantime
-                self._stand()
+                self._release()
 
-    def _stand(self) -> None:
+    def _release(self) -> None:
         if self._taken:
             self._taken = False
-            self._seats.release()
+            self._slots.release()

@@ -18,6 +18,7 @@ from rlm.core.messages import Usage
 from rlm.core.result import RunResult
 from rlm.errors import AgentError
 from rlm.text import strict_json
+from rlm.text.encodings import join_surrogates
 
 LINE = 16 << 20
 """Bytes of the longest request: more than any model reads, and data goes by file."""
@@ -54,7 +55,7 @@ class SpawnRequest:
             AgentError: it is longer than the host takes.
         """
         told = json.dumps({name: getattr(self, name) for name in self.__dataclass_fields__}, ensure_ascii=False)
-        line = told.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode() + b"\n"
+        line = join_surrogates(told).encode() + b"\n"
         if len(line) > LINE:
             raise AgentError(too_long(len(line)))
         return line

@@ -16,8 +16,8 @@ COMMANDS = {
     "export": "a session as html, ipynb, chat or atif: [ID…]",
     "resume": 'go on with a session: [ID] ["more"]',
     "skills": "list the skills; `new NAME` makes one, `check DIR` validates one",
-    "doctor": "what is wrong with this set-up, and how to mend it",
-    "demo": "a recorded model mends a real small repository: no key, no network",
+    "doctor": "what is wrong with this set-up, and how to fix it",
+    "demo": "a recorded model fixes a real small repository: no key, no network",
 }
 """What the first word may be, exactly; anything else is a task."""
 
@@ -60,7 +60,7 @@ def parser(prog: str, description: str, **how: str) -> Parser:
 def run_parser() -> Parser:
     """`rlm [flags] "task"`."""
     commands = "\n".join(f"  rlm {name:<10} {text}" for name, text in COMMANDS.items())
-    description = f"A coding agent whose one limb is a notebook.\n\ncommands:\n{commands}"
+    description = f"A coding agent with one main tool: a persistent IPython kernel.\n\ncommands:\n{commands}"
     made = parser("rlm", description, usage='rlm [flags] "task"', epilog=_EPILOG)
     made.add_argument("--version", action="store_true", help="print the version")
     add_settings(made)

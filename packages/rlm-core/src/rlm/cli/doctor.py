@@ -1,4 +1,4 @@
-"""`rlm doctor`: what is wrong with this set-up, and how to mend it."""
+"""`rlm doctor`: what is wrong with this set-up, and how to fix it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rlm.errors import ConfigError, RlmError, SessionError
 from rlm.host.factories import NO_KEY, REPLAY, open_sandbox_policy
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.process.limits import check_limits
-from rlm.process.private_dir import private_folder
+from rlm.process.supervisor import Supervisor
 from rlm.providers.chat import OpenAIClient
 from rlm.providers.endpoint import Endpoint
 from rlm.sandbox import Sandbox
@@ -36,21 +36,21 @@ LITTLE = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What was looked at, and how it is. `mend` says what to do; empty: it is well, or could be `better`."""
+    """What was looked at, and how it is. `fix` says what to do; empty: it is well, or could be `better`."""
 
     subject: str
     state: str
-    mend: str = ""
+    fix: str = ""
     better: bool = False
 
     def __str__(self) -> str:
-        mark = "✗" if self.mend else "!" if self.better else "✓"
-        return f"{mark} {self.subject:<12} {self.state}" + (f"\n  {'':<12} {self.mend}" if self.mend else "")
+        mark = "✗" if self.fix else "!" if self.better else "✓"
+        return f"{mark} {self.subject:<12} {self.state}" + (f"\n  {'':<12} {self.fix}" if self.fix else "")
 
 
 def run(argv: Sequence[str]) -> int:
     """Look at everything that a run needs, say how it is; 0 when all is well."""
-    made = parser("rlm doctor", "Say what is wrong with this set-up, and how to mend it.")
+    made = parser("rlm doctor", "Say what is wrong with this set-up, and how to fix it.")
     add_settings(made)
     config = read_config(settings_given(made.parse_args(argv)))
     try:
@@ -64,7 +64,7 @@ def _all_well(config: Config) -> bool:
     for look in (_limits, _credentials, _endpoint, _kernel, _sessions, _skills, _sandbox):
         for finding in look(config):
             put(plain(hide_credentials(str(finding), config)))
-            well = well and not finding.mend
+            well = well and not finding.fix
     return well
 
 
@@ -126,9 +126,10 @@ def _kernel(config: Config) -> Iterator[CheckResult]:
 async def _cell(config: Config) -> str:
     environment = guest_environment(config)
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(private_folder())
-        walls = await stack.enter_async_context(open_sandbox_policy(config, Path.cwd(), folder, environment))
-        box = await stack.enter_async_context(Sandbox(walls, folder)) if walls else None
+        supervisor = stack.enter_context(Supervisor())
+        folder = supervisor.folder
+        policy = await stack.enter_async_context(open_sandbox_policy(config, Path.cwd(), supervisor, environment))
+        box = await stack.enter_async_context(Sandbox(policy, folder)) if policy else None
         spec = KernelSpec(Path.cwd(), environment, folder, folder / "outputs", door=box.door if box else None)
         kernel = await stack.enter_async_context(JupyterKernel(spec, lambda _: None))
         return (await kernel.execute("6 * 7", 60)).text
@@ -185,16 +186,16 @@ def _sandbox(config: Config) -> Iterator[CheckResult]:
         run_until_signal(_try_sandbox(replace(config, sandbox="bwrap")))
     except ConfigError as error:
         if wanted:
-            yield CheckResult("sandbox", "is not to be had", str(error))
+            yield CheckResult("sandbox", "is unavailable", str(error))
         else:
-            yield CheckResult("sandbox", f"off: what the model writes runs as you. To have one: {error}")
+            yield CheckResult("sandbox", f"off: the model's code runs with your permissions. To have one: {error}")
         return
     yield CheckResult(
-        "sandbox", "bwrap works" if wanted else "off: what the model writes runs as you. --sandbox works here"
+        "sandbox", "bwrap works" if wanted else "off: the model's code runs with your permissions. --sandbox works here"
     )
 
 
 async def _try_sandbox(config: Config) -> None:
-    with private_folder() as folder:
-        async with open_sandbox_policy(config, Path.cwd(), folder, guest_environment(config)):
+    with Supervisor() as supervisor:
+        async with open_sandbox_policy(config, Path.cwd(), supervisor, guest_environment(config)):
             pass

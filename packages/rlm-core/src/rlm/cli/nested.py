@@ -31,8 +31,8 @@ def run(task: str, given: dict[str, str], config: Config, address: tuple[str, st
     path, token = address
     request = SpawnRequest(token, task, options | {"cwd": str(Path.cwd())})
     if config.context is not None:
-        parcel = copy_to(config.context, Path(path).parent)
-        request = replace(request, context=parcel.path.name, kind=parcel.kind, about=parcel.about)
+        payload = copy_to(config.context, Path(path).parent)
+        request = replace(request, context=payload.path.name, kind=payload.kind, about=payload.about)
     result = asyncio.run(ask(path, request))
     if result.answer:
         put(result.answer)

@@ -37,7 +37,7 @@ def run(argv: Sequence[str]) -> int:
 
         return nested.run(task, settings_given(parsed), config, address)
     from rlm.cli import reporter
-    from rlm.host.run import AgentSpec
+    from rlm.host.spec import AgentSpec
 
     return reporter.run(AgentSpec(task, config, cwd))
 

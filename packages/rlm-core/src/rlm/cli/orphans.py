@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from rlm.inside import process_tree
+from rlm.process import process_tree
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from rlm.config.settings import Config, flag, read_config, setting_texts, variab
 from rlm.errors import ConfigError
 from rlm.host.factories import REPLAY
 from rlm.process.files import resolve
+from rlm.text.clip import one_line
 from rlm.text.redact import REDACTED
 
 Texts = Mapping[str, str]
@@ -61,10 +62,7 @@ def differences(recorded: Texts, config: Config, flags: Texts) -> str:
 
 
 def _shown(text: str | None) -> str:
-    if not text:
-        return "none"
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    return one_line(text, _LONGEST) if text else "none"
 
 
 def check_named(id: str, recorded: Texts, flags: Texts, cwd: Path) -> None:

@@ -19,7 +19,8 @@ from rlm.config.settings import Config, unknown_variables
 from rlm.core.result import RunResult
 from rlm.errors import RlmError
 from rlm.host.factories import REPLAY
-from rlm.host.run import AgentSpec, context_file, open_run
+from rlm.host.host import Host
+from rlm.host.spec import AgentSpec, context_file
 from rlm.present.live import Screen, open_screen
 from rlm.process.limits import check_limits
 from rlm.sessions import Session
@@ -28,30 +29,30 @@ from rlm.sessions.records import Record
 from rlm.sessions.store import session_names
 
 
-def run(order: AgentSpec) -> int:
+def run(spec: AgentSpec) -> int:
     """Run the order, print what comes of it, return the exit code.
 
     Raises:
         RlmError: it failed; what there is to tell has been told.
     """
     try:
-        return _run(order)
+        return _run(spec)
     except Interrupted as interrupted:
         return interrupted.code
 
 
-def _run(order: AgentSpec) -> int:
-    config = order.config
+def _run(spec: AgentSpec) -> int:
+    config = spec.config
     close_to_others(debug=config.debug)
     live = not (config.json and stdout_is_terminal())  # lines of JSON would break a tree on the same terminal
     with closing_in_order(), ExitStack() as stack:
         with ends_with_a_result(config.json):
             check_limits()
             output = stack.enter_context(open_output(config.output))
-            order = replace(order, context=context_file(config.context))
+            spec = replace(spec, context=context_file(config.context))
             stack.enter_context(ending_orphans())
         screen = stack.enter_context(open_screen(stderr(), quiet=config.quiet, color=config.color, live=live))
-        return RunReporter(config, screen, output).run(order)
+        return RunReporter(config, screen, output).run(spec)
 
 
 class RunReporter:
@@ -65,9 +66,9 @@ class RunReporter:
         self._task: asyncio.Task[Any] | None = None
         self._unheard: Exception | None = None  # why nobody gets the lines of JSON any more
 
-    def run(self, order: AgentSpec) -> int:
+    def run(self, spec: AgentSpec) -> int:
         try:
-            result = run_until_signal(self._work(order))
+            result = run_until_signal(self._work(spec))
         except Interrupted as interrupted:
             return self._close(interrupted.code)
         except asyncio.CancelledError:
@@ -78,13 +79,15 @@ class RunReporter:
             raise
         return self._close(exits.of_stop(result.stop, limit_ok=self._config.limit_ok))
 
-    async def _work(self, order: AgentSpec) -> RunResult:
+    async def _work(self, spec: AgentSpec) -> RunResult:
         self._task = asyncio.current_task()
-        async with open_run(self._config, watch=self._hear, stream=self._watched()) as tree:
+        async with Host(self._config) as host:
+            run = await host.new_run(spec, watch=self._hear, stream=self._watched())
             try:
-                return await tree.run(order)
+                async with run:
+                    return await run.ask(spec.task, spec.timeout)
             finally:
-                self._session = tree.session
+                self._session = run.session
 
     def _watched(self) -> bool:
         """Whether somebody sees the model's text as it comes."""

@@ -19,7 +19,7 @@ from rlm.cli.trust import warning
 from rlm.config.environment import state_folder
 from rlm.config.settings import read_config, wants_json
 from rlm.errors import ConfigError, SessionError
-from rlm.host.run import AgentSpec, ResumeOptions
+from rlm.host.spec import AgentSpec, ResumeOptions
 from rlm.process.files import resolve
 from rlm.sessions.meta import Meta
 from rlm.sessions.ownership import doubt, not_yours
@@ -38,11 +38,11 @@ def run(argv: Sequence[str]) -> int:
         SessionError: there is no such session, or it runs elsewhere.
     """
     with ends_with_a_result(wants_json(argv)):
-        order = _order(_parse(argv), verbatim="--" in argv)
-    return reporter.run(order)
+        spec = _spec(_parse(argv), verbatim="--" in argv)
+    return reporter.run(spec)
 
 
-def _order(given: argparse.Namespace, *, verbatim: bool) -> AgentSpec:
+def _spec(given: argparse.Namespace, *, verbatim: bool) -> AgentSpec:
     flags = settings_given(given)
     wanted, more = _id_and_text(given.words)
     key = key_or_none(state_folder())

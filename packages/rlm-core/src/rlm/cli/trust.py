@@ -21,8 +21,8 @@ def warning(folder: Path, why: str, config: Config, recorded: Texts, cwd: Path, 
 
 
 def _effects(folder: Path, config: Config, recorded: Texts, cwd: Path, *, replay: bool) -> Iterator[str]:
-    walls = "off, so what runs has your rights" if config.sandbox == "off" else config.sandbox
-    yield f"works in {cwd}; sandbox: {walls}"
+    policy = "off, so what runs has your rights" if config.sandbox == "off" else config.sandbox
+    yield f"works in {cwd}; sandbox: {policy}"
     if config.model.startswith(REPLAY):
         yield f"runs the cells of a recording: {config.model}"
     else:

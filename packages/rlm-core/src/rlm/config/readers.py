@@ -1,109 +1,142 @@
-"""Text to value: how each kind of setting is read. Each raises ValueError with what is allowed."""
+"""Kinds of values: how the text of a setting becomes one, and which values are allowed.
+
+A kind is called with a text, as flags and variables have it; `check` takes the value that a program gives.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlm.process.files import resolve
 
 TOOLS = ("ipython", "summarize", "bash", "edit")
-
-
 SANDBOXES = ("off", "bwrap")
 
-
-Reader = Callable[[str], Any]
-
-"""Turns the text of a setting into its value. Raises ValueError with what is allowed."""
+_SWITCH = {"1": True, "on": True, "true": True, "yes": True, "0": False, "off": False, "false": False, "no": False}
 
 
-def whole_number(allowed: Callable[[int], bool], says: str) -> Reader:
-    def read(text: str) -> int:
+@dataclass(frozen=True, slots=True)
+class ValueKind:
+    """`says` what is allowed, `parse` turns a text into a value, and `check` refuses one that is not allowed.
+
+    Both raise ValueError; if they say nothing themselves, `says` is the reason.
+    """
+
+    says: str
+    parse: Callable[[str], Any]
+    check: Callable[[Any], Any]
+
+    def __call__(self, text: str) -> Any:
+        """
+        Raises:
+            ValueError: saying what is allowed.
+        """
+        return self.value(self._or_says(self.parse, text))
+
+    def value(self, value: object) -> Any:
+        """The value that a program gives, as the setting has it.
+
+        Raises:
+            ValueError: saying what is allowed.
+        """
+        return self._or_says(self.check, value)
+
+    def _or_says(self, step: Callable[[Any], Any], value: object) -> Any:
         try:
-            value = int(text)
-        except ValueError:
-            raise ValueError(says) from None
-        if not allowed(value):
-            raise ValueError(says)
+            return step(value)
+        except Refused:
+            raise
+        except (TypeError, ValueError):
+            raise ValueError(self.says) from None
+
+
+class Refused(ValueError):
+    """A value is not allowed, with a reason of its own."""
+
+
+def _only(kind: type | tuple[type, ...], allows: Callable[[Any], bool] = lambda _: True) -> Callable[[Any], Any]:
+    """Values of a type; a bool is no number."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool) or not allows(value):
+            raise ValueError
         return value
 
-    return read
+    return check
 
 
-def at_least(least: int) -> Reader:
+def whole_number(allows: Callable[[int], bool], says: str) -> ValueKind:
+    return ValueKind(says, int, _only(int, allows))
+
+
+def at_least(least: int) -> ValueKind:
     return whole_number(lambda n: n >= least, f"a whole number, at least {least}")
 
 
-def one_of(*names: str) -> Reader:
-    def read(text: str) -> str:
-        if text not in names:
-            raise ValueError(f"one of: {', '.join(names)}")
-        return text
-
-    return read
+def one_of(*names: str) -> ValueKind:
+    return ValueKind(f"one of: {', '.join(names)}", str, _only(str, lambda name: name in names))
 
 
-def api_key(text: str) -> str:
-    """Blanks and newlines at its ends come from files and clipboards; what else is no printable ASCII is in no key."""
-    key = text.strip()
-    if not (key.isascii() and key.isprintable()):
-        raise ValueError("printable ASCII characters alone; copy the key again, without quotes and line breaks")
-    return key
+any_text = ValueKind("a text", str, _only(str))
+stripped_text = ValueKind("a text", str.strip, _only(str))
+
+# Blanks and newlines at its ends come from files and clipboards; what else is no printable ASCII is in no key.
+api_key = ValueKind(
+    "printable ASCII characters alone; copy the key again, without quotes and line breaks",
+    str.strip,
+    _only(str, lambda key: key.isascii() and key.isprintable()),
+)
+
+seconds = ValueKind(
+    "a number of seconds above 0", float, lambda value: float(_only((int, float), lambda n: 0 < n < math.inf)(value))
+)
+
+switch = ValueKind("on or off", lambda text: _SWITCH.get(text.lower()), _only(bool))
 
 
-def seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < float("inf"):
-        raise ValueError("a number of seconds above 0")
-    return value
+def _tool_names(names: Sequence[str]) -> tuple[str, ...]:
+    names = names.split(",") if isinstance(names, str) else names
+    found = dict.fromkeys(word for name in names if (word := _only(str)(name).strip()))
+    if unknown := [name for name in found if name not in TOOLS]:
+        raise Refused(f"a comma-separated subset of {', '.join(TOOLS)}; {unknown[0]!r} is none of them")
+    return tuple(found)
 
 
-def switch(text: str) -> bool:
-    values = {"1": True, "on": True, "true": True, "yes": True, "0": False, "off": False, "false": False, "no": False}
-    if text.lower() not in values:
-        raise ValueError("on or off")
-    return values[text.lower()]
+tool_names = ValueKind(f"a comma-separated subset of {', '.join(TOOLS)}", str, _tool_names)
+
+json_object = ValueKind(
+    'a JSON object, such as {"temperature": 0}', json.loads, lambda value: dict(_only(Mapping)(value))
+)
 
 
-def tool_names(text: str) -> tuple[str, ...]:
-    names = dict.fromkeys(name.strip() for name in text.split(",") if name.strip())
-    if unknown := [name for name in names if name not in TOOLS]:
-        raise ValueError(f"a comma-separated subset of {', '.join(TOOLS)}; {unknown[0]!r} is none of them")
-    return tuple(names)
+def _path(value: str | os.PathLike[str]) -> Path:
+    return Path(_only((str, os.PathLike))(value)).expanduser()
 
 
-def json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ValueError('a JSON object, such as {"temperature": 0}')
-    return value
-
-
-def existing_file(text: str) -> Path:
-    path = Path(text).expanduser()
+def _existing_file(value: str | os.PathLike[str]) -> Path:
+    path = _path(value)
     if not path.is_file():
-        raise ValueError("a file that exists")
+        raise ValueError
     return resolve(path)  # once: where it leads is not asked again
 
 
-def folder(text: str) -> Path:
-    return Path(text).expanduser()
-
-
-def existing_folder(text: str) -> Path:
+def _existing_folder(value: str | os.PathLike[str]) -> Path:
+    path = Path(_only((str, os.PathLike))(value))
     try:
-        found = Path(text).is_dir()
+        found = path.is_dir()
     except OSError:  # its name is too long, or it is not ours to look at
         found = False
     if not found:
-        raise ValueError("a folder that exists")
-    return Path(text)
+        raise ValueError
+    return path
+
+
+folder = ValueKind("a folder", str, _path)
+existing_file = ValueKind("a file that exists", str, _existing_file)
+existing_folder = ValueKind("a folder that exists", str, _existing_folder)

@@ -9,7 +9,7 @@ import difflib
 import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from rlm.config.environment import environment
 from rlm.config.readers import (
     SANDBOXES,
     TOOLS,
-    Reader,
+    ValueKind,
+    any_text,
     api_key,
     at_least,
     existing_file,
@@ -27,6 +28,7 @@ from rlm.config.readers import (
     json_object,
     one_of,
     seconds,
+    stripped_text,
     switch,
     tool_names,
     whole_number,
@@ -39,7 +41,7 @@ class Setting:
     """How one setting is read and explained. `shown` is the default as the documentation says it."""
 
     meaning: str
-    read: Reader
+    read: ValueKind
     shown: str
     short: str = ""
     bare: bool = False
@@ -54,7 +56,7 @@ class Setting:
     """It belongs to the session: a run that resumes it has it too. Not so credentials, the endpoint and the screen."""
 
 
-def setting(meaning: str, read: Reader, *, default: Any, **how: Any) -> Any:
+def setting(meaning: str, read: ValueKind, *, default: Any, **how: Any) -> Any:
     shown = how.pop("shown", None)
     if shown is None:
         shown = "off" if default is False else "—" if default in (None, {}) else str(default)
@@ -72,7 +74,7 @@ def _default_concurrency() -> int:
 class Config:
     """Everything a user can set, read and checked."""
 
-    model: str = setting("model name; replay:FILE plays a recorded session", str.strip, default="gpt-4o")
+    model: str = setting("model name; replay:FILE plays a recorded session", stripped_text, default="gpt-4o")
     api_key: str | None = setting(
         "key for RLM_BASE_URL, or for OpenAI's URL if that is not set",
         api_key,
@@ -81,7 +83,10 @@ class Config:
         resumed=False,
     )
     base_url: str | None = setting(
-        "OpenAI-compatible endpoint; without RLM_API_KEY no key is sent to it", str.strip, default=None, resumed=False
+        "OpenAI-compatible endpoint; without RLM_API_KEY no key is sent to it",
+        stripped_text,
+        default=None,
+        resumed=False,
     )
     max_turns: int = setting("model calls per agent", at_least(1), default=30)
     max_depth: int = setting("levels of sub-agents below the root", at_least(0), default=0)
@@ -113,7 +118,7 @@ class Config:
         default=_default_concurrency(),
         shown="2 × cores, at least 4",
     )
-    append_to_system_prompt: str | None = setting("text added to the system prompt", str, default=None)
+    append_to_system_prompt: str | None = setting("text added to the system prompt", any_text, default=None)
     system_prompt_path: Path | None = setting(
         "file that replaces the system prompt, and wins", existing_file, default=None
     )
@@ -133,7 +138,7 @@ class Config:
     )
     images: bool = setting("on: pictures that cells display go to the model too", switch, default=False, bare=True)
     sandbox: str = setting(
-        "off or bwrap, which shuts cells and commands in; the flag alone means bwrap",
+        "off or bwrap, which confines cells and commands; the flag alone means bwrap",
         one_of(*SANDBOXES),
         default="off",
         alone="bwrap",
@@ -196,9 +201,14 @@ def flag(name: str) -> str:
 
 
 def read_config(
-    flags: Mapping[str, str], environ: Mapping[str, str] | None = None, recorded: Mapping[str, str] | None = None
+    flags: Mapping[str, str],
+    environ: Mapping[str, str] | None = None,
+    recorded: Mapping[str, str] | None = None,
+    named: Mapping[str, object] | None = None,
 ) -> Config:
     """Flags over variables over what a resumed session `recorded`, over defaults. Texts are by field name.
+
+    Values that a program has `named` win over all of them; None is as if it were not named.
 
     Raises:
         ConfigError: naming the flag or variable, its value, and what is allowed.
@@ -210,6 +220,7 @@ def read_config(
         source, text = _chosen(name, how, flags, environ, recorded or {})
         if text is not None and (text.strip() or how.keeps_empty):
             values[name] = _read(source, how.read, text, secret=how.secret)
+    values |= _checked(named or {})
     return Config(**_with_credentials(values, environ), given=frozenset(values))
 
 
@@ -263,6 +274,28 @@ def override(config: Config, texts: Mapping[str, str]) -> Config:
     return replace(config, **{name: _read(name, table[name].read, text) for name, text in texts.items()})
 
 
+def with_values(config: Config, named: Mapping[str, object]) -> Config:
+    """The settings of a run: its host's, but for these values. None is as if it were not named.
+
+    Raises:
+        ConfigError: as `read_config`.
+    """
+    values = _checked(named)
+    return replace(config, **values, given=config.given | values.keys())
+
+
+def _checked(named: Mapping[str, object]) -> dict[str, Any]:
+    table = Config.settings()
+    if unknown := [name for name in named if name not in table]:
+        near = difflib.get_close_matches(unknown[0], table, 1)
+        raise ConfigError(f"{unknown[0]} is no setting." + (f" Did you mean {near[0]}?" if near else ""))
+    return {
+        name: _read(name, table[name].read.value, value, secret=table[name].secret)
+        for name, value in named.items()
+        if value is not None
+    }
+
+
 def read_seconds(name: str, text: str) -> float:
     """An argument that is a time, as a setting would be read.
 
@@ -272,22 +305,32 @@ def read_seconds(name: str, text: str) -> float:
     return float(_read(name, seconds, text))
 
 
-def read_folder(name: str, text: str) -> Path:
+def check_timeout(value: object) -> float | None:
+    """The same for one that a program gives; None is none.
+
+    Raises:
+        ConfigError: as `read_config`.
+    """
+    return None if value is None else float(_read("timeout", seconds.value, value))
+
+
+def read_folder(name: str, path: str | os.PathLike[str]) -> Path:
     """An argument that is a folder, and there.
 
     Raises:
         ConfigError: as `read_config`.
     """
-    return Path(_read(name, existing_folder, text))
+    return Path(_read(name, existing_folder.value, path))
 
 
-def _read(source: str, read: Reader, text: str, *, secret: bool = False) -> Any:
+def _read(source: str, read: Callable[[Any], Any], text: object, *, secret: bool = False) -> Any:
     try:
         return read(text)
     except ValueError as error:
         if secret:
             raise CredentialsError(f"{source} is not allowed: it takes {error}.") from None
-        raise ConfigError(f"{source}={text!r} is not allowed: it takes {error}.") from None
+        shown = str(text) if isinstance(text, os.PathLike) else text
+        raise ConfigError(f"{source}={shown!r} is not allowed: it takes {error}.") from None
 
 
 def _with_credentials(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -319,10 +362,13 @@ def _is_on(name: str, argv: Sequence[str], environ: Mapping[str, str] | None) ->
 
 
 _NO_SETTINGS = (
-    # between rlm and what it starts
-    *("RLM_BROKER", "RLM_SKILL_CALLS_LOG", "RLM_KERNEL", "RLM_COMMAND", "RLM_SANDBOXED"),
-    # of install.sh
-    *("RLM_SKILLS_DIR", "RLM_CHECKOUT_PATH", "RLM_TOOL_PYTHON", "RLM_EXTRA_UV_ARGS", "RLM_SKILLS_STRICT"),
+    *(
+        "RLM_BROKER",
+        "RLM_SKILL_CALLS_LOG",
+        "RLM_MARK",
+        "RLM_SANDBOXED",
+    ),  # between rlm and what it starts
+    *("RLM_SKILLS_DIR", "RLM_CHECKOUT_PATH", "RLM_TOOL_PYTHON", "RLM_EXTRA_UV_ARGS", "RLM_SKILLS_STRICT"),  # install.sh
 )
 
 

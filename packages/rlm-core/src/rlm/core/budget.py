@@ -49,11 +49,17 @@ class Spent:
         return round(self.prompt * size / self.prompt_size) if self.prompt_size else 0
 
 
-@dataclass(frozen=True, slots=True)
 class TurnLimit:
-    """The limit of one agent. The limits of the tree are kept where the tree is."""
+    """So many turns for each task of one agent. The limits of the tree are kept where the tree is."""
 
-    turns: int = 30
+    def __init__(self, turns: int = 30) -> None:
+        self.turns = turns
+        self.last = turns
+        """The number of the last turn of the present task."""
+
+    def begin(self, spent: Spent) -> None:
+        """A task begins when so much has been spent."""
+        self.last = spent.turns + self.turns
 
     def reached(self, spent: Spent) -> Stop | None:
-        return Stop.MAX_TURNS if spent.turns >= self.turns else None
+        return Stop.MAX_TURNS if spent.turns >= self.last else None

@@ -29,11 +29,11 @@ class LastTurns:
     def __init__(self, keep: int) -> None:
         self._keep = keep
 
-    async def fit(self, scribe: ConversationEditor) -> None:
-        history = scribe.state.history
+    async def fit(self, editor: ConversationEditor) -> None:
+        history = editor.state.history
         old = history.live_turns()[: -self._keep]
         if old:
-            scribe.drop(history.in_turns(old), "max_turns_in_context")
+            editor.drop(history.in_turns(old), "max_turns_in_context")
 
     async def shrink(self, _: ConversationEditor) -> bool:
         return False
@@ -48,60 +48,60 @@ class Compact:
         self._not_before = 0
         self._compacted_in = -1  # the turn of the newest overflow that a summary was made for
 
-    async def fit(self, scribe: ConversationEditor) -> None:
-        if self._at is None or scribe.state.prompt_tokens < max(self._at, self._not_before):
+    async def fit(self, editor: ConversationEditor) -> None:
+        if self._at is None or editor.state.prompt_tokens < max(self._at, self._not_before):
             return
         try:
-            await self._compact(scribe)
+            await self._compact(editor)
         except ContextTooLong:
             pass  # the turn's own request comes next, and calls for `shrink`
         except ModelUnavailable:
             raise
         except ModelError as error:
-            scribe.report(_NOT_COMPACTED.format(error))
+            editor.report(_NOT_COMPACTED.format(error))
         # What is still too much now stays so: wait until there is more to drop.
-        self._not_before = scribe.state.prompt_tokens * 11 // 10
+        self._not_before = editor.state.prompt_tokens * 11 // 10
 
-    async def shrink(self, scribe: ConversationEditor) -> bool:
+    async def shrink(self, editor: ConversationEditor) -> bool:
         """First the fat result that did it, for asking for a summary before that overflows again.
 
         There is one summary for one overflow. If that did not help, the rest of the older turns goes unread.
         """
-        if _cut_fat_result(scribe):
+        if _cut_fat_result(editor):
             return True
-        turns = scribe.state.history.turns
+        turns = editor.state.history.turns
         if self._compacted_in == turns:
-            return self._drop(scribe, self._old(scribe.state.history))
+            return self._drop(editor, self._old(editor.state.history))
         self._compacted_in = turns
-        return await self._compact_what_fits(scribe)
+        return await self._compact_what_fits(editor)
 
-    async def _compact_what_fits(self, scribe: ConversationEditor) -> bool:
+    async def _compact_what_fits(self, editor: ConversationEditor) -> bool:
         """The request for a summary is longer than what did not fit: the oldest turns go unread until it fits."""
         shorter = False
         while True:
             try:
-                return await self._compact(scribe) or shorter
+                return await self._compact(editor) or shorter
             except ModelUnavailable:
                 raise
             except ContextTooLong:
-                old = self._old(scribe.state.history)
-                shorter = self._drop(scribe, old[: 1 + len(old) // 4])
+                old = self._old(editor.state.history)
+                shorter = self._drop(editor, old[: 1 + len(old) // 4])
             except ModelError as error:
-                scribe.report(_NOT_COMPACTED.format(error))
+                editor.report(_NOT_COMPACTED.format(error))
                 return shorter
 
-    async def _compact(self, scribe: ConversationEditor) -> bool:
-        history = scribe.state.history
+    async def _compact(self, editor: ConversationEditor) -> bool:
+        history = editor.state.history
         old = self._old(history)
-        summary = await _summary(scribe) if old else ""
+        summary = await _summary(editor) if old else ""
         if summary:  # said before the rest is dropped: a crash in between loses nothing
-            scribe.tell(User(SUMMARY.format(summary), Kind.SUMMARY))
-            scribe.drop((*history.of_kind(Kind.SUMMARY), *history.in_turns(old)), "compaction")
+            editor.tell(User(SUMMARY.format(summary), Kind.SUMMARY))
+            editor.drop((*history.of_kind(Kind.SUMMARY), *history.in_turns(old)), "compaction")
         return summary != ""
 
-    def _drop(self, scribe: ConversationEditor, turns: list[int]) -> bool:
+    def _drop(self, editor: ConversationEditor, turns: list[int]) -> bool:
         if turns:
-            scribe.drop(scribe.state.history.in_turns(turns), "context_limit")
+            editor.drop(editor.state.history.in_turns(turns), "context_limit")
         return bool(turns)
 
     def _old(self, history: History) -> list[int]:
@@ -116,44 +116,44 @@ class Both:
     def __init__(self, first: Context, second: Context) -> None:
         self._policies = (first, second)
 
-    async def fit(self, scribe: ConversationEditor) -> None:
+    async def fit(self, editor: ConversationEditor) -> None:
         for policy in self._policies:
-            await policy.fit(scribe)
+            await policy.fit(editor)
 
-    async def shrink(self, scribe: ConversationEditor) -> bool:
+    async def shrink(self, editor: ConversationEditor) -> bool:
         for policy in self._policies:
-            if await policy.shrink(scribe):
+            if await policy.shrink(editor):
                 return True
         return False
 
 
-async def _summary(scribe: ConversationEditor) -> str:
+async def _summary(editor: ConversationEditor) -> str:
     """What the model writes when asked. Leaves no trace in the context.
 
     Raises:
         ModelError: it is no summary.
     """
-    scribe.tell(User(ASK, Kind.ASK))
+    editor.tell(User(ASK, Kind.ASK))
     try:
-        reply = await scribe.side_request()
+        reply = await editor.side_request()
     finally:
-        scribe.retract()
+        editor.retract()
     text = reply.message.text.strip()
     if ending(reply.finish) is not Ending.STOP:
         raise ModelError(f"the provider ended the summary: {reply.finish}")
-    if reply.message.calls or scribe.is_call(text):
+    if reply.message.calls or editor.is_call(text):
         raise ModelError("the model called a tool in place of a summary")
     if not text:
         raise ModelError("the summary is empty")
     return text
 
 
-def _cut_fat_result(scribe: ConversationEditor) -> bool:
+def _cut_fat_result(editor: ConversationEditor) -> bool:
     """Cut the longest result of the newest turn, if it is fat."""
-    history = scribe.state.history
+    history = editor.state.history
     newest = (e for e in history.entries if e.turn == history.turns)
     results = ((e.number, e.message.content) for e in newest if isinstance(e.message, ToolResult))
     number, content = max(results, key=lambda result: len(result[1]), default=(0, ""))
     if len(content) > FAT:
-        scribe.shorten(number, clip(content, THIN))
+        editor.shorten(number, clip(content, THIN))
     return len(content) > FAT

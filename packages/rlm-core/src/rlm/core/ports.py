@@ -69,7 +69,7 @@ class Tool(Protocol):
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
         """Do it. `arguments` fit the schema; `history` ends with the message that asks for this call.
 
-        What the model can mend is a failed outcome or a ToolError. Cancelling stops whatever it started.
+        What the model can fix is a failed outcome or a ToolError. Cancelling stops whatever it started.
         """
         ...
 
@@ -154,10 +154,10 @@ class ConversationEditor(Protocol):
 class Context(Protocol):
     """Keeps the conversation within what the model takes."""
 
-    async def fit(self, scribe: ConversationEditor, /) -> None:
+    async def fit(self, editor: ConversationEditor, /) -> None:
         """Called before every request."""
         ...
 
-    async def shrink(self, scribe: ConversationEditor, /) -> bool:
+    async def shrink(self, editor: ConversationEditor, /) -> bool:
         """The provider says it is too long. Makes it shorter, or returns False when nothing is left to drop."""
         ...

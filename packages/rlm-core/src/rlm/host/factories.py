@@ -1,21 +1,24 @@
-"""What an agent works with, made from the settings: its model, its tools, and the walls around them."""
+"""What an agent works with, made from the settings: its model, its tools, and its sandbox."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import ExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from rlm.config.credentials import redactor_of
 from rlm.config.environment import state_folder
 from rlm.config.settings import Config
+from rlm.core.budget import TurnLimit
 from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema
 from rlm.core.ports import Kernel, Model, Sink, Tool
 from rlm.errors import ConfigError, CredentialsError, KernelError
 from rlm.host.checkpoint import VARIABLES, CheckpointingTool
+from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.providers.chat import OpenAIClient
 from rlm.providers.endpoint import Endpoint
 from rlm.providers.replay import Recording
@@ -42,74 +45,90 @@ NO_KEY = (
 
 
 class ModelFactory:
-    """Gives each agent its model. One client, and one reading of each recording, for the whole tree."""
+    """Gives each agent its model. Owns one client, and one reading of each recording, for all runs of a host.
 
-    def __init__(self, client: OpenAIClient | None, *, stream: bool) -> None:
-        self._client = client
-        self._stream = stream
+    The client is made when it is first needed: a recorded run never needs it.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """The endpoint, its key and `sdk_max_retries` are those of `config`."""
+        self._config = config
+        self._client: OpenAIClient | None = None
         self._recordings: dict[str, Recording] = {}
+        self._stack = AsyncExitStack()
 
-    def model(self, config: Config, task: str, depth: int, sink: Sink) -> Model:
-        """
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    async def check(self, config: Config) -> None:
+        """Load what `config.model` needs, before anything is changed.
+
         Raises:
             CredentialsError: it needs a provider, and there is no key and no endpoint.
             ConfigError: the recording cannot be read.
         """
         if config.model.startswith(REPLAY):
-            return self._recording(config.model.removeprefix(REPLAY)).model(task)
+            self._recording(config.model)
+        elif self._config.api_key is None and self._config.base_url is None:
+            raise CredentialsError(NO_KEY)
+        elif self._client is None:
+            client = OpenAIClient(Endpoint(self._config.base_url, self._config.api_key), self._config.sdk_max_retries)
+            self._client = await self._stack.enter_async_context(client)
+
+    def model(self, config: Config, task: str, depth: int, sink: Sink, *, stream: bool) -> Model:
+        """
+        Raises:
+            CredentialsError: as `check`, for a sub-agent whose model is none of its parent's kind.
+        """
+        if config.model.startswith(REPLAY):
+            return self._recording(config.model).model(task)
         if self._client is None:
             raise CredentialsError(NO_KEY)
-        return self._client.model(config.model, config.model_params, depth=depth, sink=sink, stream=self._stream)
+        return self._client.model(config.model, config.model_params, depth=depth, sink=sink, stream=stream)
 
-    def _recording(self, path: str) -> Recording:
+    def _recording(self, model: str) -> Recording:
+        path = model.removeprefix(REPLAY)
         if path not in self._recordings:
             self._recordings[path] = Recording.load(Path(path))
         return self._recordings[path]
 
 
 @asynccontextmanager
-async def open_models(config: Config, *, stream: bool) -> AsyncIterator[ModelFactory]:
-    """Own the provider's client. It is made when first used: a recorded run never needs it.
-
-    Raises:
-        CredentialsError: before anything is changed.
-    """
-    if config.api_key is None and config.base_url is None:
-        models = ModelFactory(None, stream=stream)
-        models.model(config, "", 0, lambda _: None)
-        yield models
-        return
-    async with OpenAIClient(Endpoint(config.base_url, config.api_key), config.sdk_max_retries) as client:
-        yield ModelFactory(client, stream=stream)
-
-
-@asynccontextmanager
 async def open_sandbox_policy(
-    config: Config, cwd: Path, folder: Path, environment: Mapping[str, str], shown: Iterable[Path] = ()
+    config: Config, cwd: Path, supervisor: Supervisor, environment: Mapping[str, str], shown: Iterable[Path] = ()
 ) -> AsyncIterator[SandboxPolicy | None]:
-    """The policy of the sandbox for a run in `cwd`, tried; None if none is asked for. `folder` is for sockets.
+    """The policy of the sandbox for a run in `cwd`, tried; None if none is asked for.
 
     What is `shown` can be read in it, wherever it lies.
 
     Raises:
-        ConfigError: it is not to be had here.
+        ConfigError: it is unavailable here.
     """
     if config.sandbox == "off":
         yield None
         return
-    with open_policy(
-        cwd,
-        config.home,
-        folder,
-        environment,
-        net=config.sandbox_net,
-        memory=config.sandbox_memory * MEGABYTE,
-        file_size=config.sandbox_file_size * MEGABYTE,
-        private=key_folders(state_folder()),
-        shown=shown,
-    ) as policy:
+    with (
+        closing(ProcessGroups(supervisor)) as groups,
+        open_policy(
+            cwd,
+            config.home,
+            supervisor.folder,
+            environment,
+            groups,
+            net=config.sandbox_net,
+            memory=config.sandbox_memory * MEGABYTE,
+            file_size=config.sandbox_file_size * MEGABYTE,
+            private=key_folders(state_folder()),
+            shown=shown,
+        ) as policy,
+    ):
         try:
-            async with Sandbox(policy, folder) as box:
+            async with Sandbox(policy, supervisor.folder) as box:
                 await box.door()
         except KernelError as error:
             raise ConfigError(str(error)) from None
@@ -127,9 +146,9 @@ class ToolEnvironment:
     kernel: Kernel | None
     sink: Sink
     shell: Path
-    last_turn: int
-    """The number of the last one that the agent may have."""
-    boxed: SandboxedCommand | None = None
+    turns: TurnLimit
+    supervisor: Supervisor
+    sandboxed: SandboxedCommand | None = None
     quota: Quota | None = None
 
 
@@ -139,18 +158,18 @@ def open_tools(config: Config, place: ToolEnvironment, stack: ExitStack) -> list
         "ipython": lambda: _ipython(config, place),
         "summarize": lambda: Summarize(place.kernel),
         "bash": lambda: stack.enter_context(closing(_bash(config, place))),
-        "edit": lambda: Edit(place.cwd, place.boxed),
+        "edit": lambda: Edit(place.cwd, place.sandboxed),
     }
     redactor = redactor_of(config)
-    opened: list[Tool] = [TurnsLeft(made[name](), place.last_turn, config.max_turns) for name in config.tools]
+    opened: list[Tool] = [TurnsLeft(made[name](), place.turns) for name in config.tools]
     return [RedactingTool(tool, redactor) for tool in opened] if redactor.longest else opened
 
 
 def _bash(config: Config, place: ToolEnvironment) -> Bash:
     timeout, most = config.exec_timeout, config.max_output
     return Bash(
-        place.cwd, place.environment, place.outputs, timeout, most, place.sink, place.boxed,
-        shell=place.shell, quota=place.quota,
+        place.cwd, place.environment, place.outputs, timeout, most, place.sink, place.sandboxed,
+        groups=ProcessGroups(place.supervisor), shell=place.shell, quota=place.quota,
     )  # fmt: skip
 
 

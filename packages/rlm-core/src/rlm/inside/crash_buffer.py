@@ -10,6 +10,8 @@ from __future__ import annotations
 import mmap
 import os
 
+from rlm.process import files
+
 _COUNT = 8  # bytes
 _RING = 1 << 16  # bytes
 
@@ -18,7 +20,7 @@ class CrashBuffer:
     """One writer at a time."""
 
     def __init__(self, path: str) -> None:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        handle = files.create(path)
         try:
             os.ftruncate(handle, _COUNT + _RING)
             self._file = mmap.mmap(handle, _COUNT + _RING)

@@ -9,9 +9,9 @@ nothing of it can be opened through /proc (PR_SET_DUMPABLE, see ptrace(2)): its 
 host's. A fork of the zygote keeps its executable, which is a sealed copy for that reason, see `rlm.sandbox.sealed`; a
 program that is started here has one from the box.
 
-`python -I -S box.py DOOR CWD PROGRAM ARGUMENT...` runs a program in a box. A door is `PID-SPACE-MEMORY-FILE-FILTER`:
-the id of any process in the box, the inode of its pid namespace, the bytes that a process may have and write to one
-file, and the filter of system calls (`rlm.sandbox.seccomp`) in hexadecimal digits.
+`python -I -S enter_sandbox.py HANDLE CWD PROGRAM ARGUMENT...` runs a program in a sandbox. A handle is
+`PID-NAMESPACE-MEMORY-FILE-FILTER`: the id of any process in the sandbox, the inode of its pid namespace, the bytes that
+a process may have and write to one file, and the filter of system calls (`rlm.sandbox.seccomp`) in hexadecimal digits.
 
 Run by its path, in a Python of its own, it can import nothing but the standard library.
 """

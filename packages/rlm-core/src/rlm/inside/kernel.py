@@ -66,7 +66,7 @@ class GuestKernel(IPythonKernel):
 
     namespace: Namespace
     reserve: EmergencyMemory
-    tape: OutputMultiplexer
+    multiplexer: OutputMultiplexer
     loop: loops.KernelLoop
     ending = ""
     """Why this kernel is about to end, if a cell has asked for it."""
@@ -132,7 +132,7 @@ class GuestKernel(IPythonKernel):
             self.loop.in_cell = False
             if self.loop.stopped:
                 self.ending = "the cell stopped the kernel's event loop"
-            self.mend()
+            self.fix()
 
     @contextmanager
     def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> Iterator[None]:
@@ -176,10 +176,10 @@ class GuestKernel(IPythonKernel):
         with redirect_stdout(self._stdout), redirect_stderr(self._stderr):
             yield
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         """Undo what a cell may have done to the streams that the next one needs."""
         sys.stdout, sys.stderr = self._stdout, self._stderr
-        self.tape.mend()
+        self.multiplexer.fix()
 
 
 class _OutOfMemoryHandler(logging.Handler):
@@ -295,9 +295,9 @@ def _connect(kernel: GuestKernel, publisher: Any, words: CrashBuffer) -> None:
     publisher.session = kernel.session
     publisher.start()
     atexit.unregister(publisher.stop)  # it would wait for a thread that may be stuck; the host hears the rest anyway
-    kernel.tape = OutputMultiplexer(kernel.session, publisher, words)
-    kernel.iopub_thread, kernel.iopub_socket = publisher, kernel.tape
+    kernel.multiplexer = OutputMultiplexer(kernel.session, publisher, words)
+    kernel.iopub_thread, kernel.iopub_socket = publisher, kernel.multiplexer
     for part in (kernel.shell.displayhook, kernel.shell.display_pub):
-        part.session, part.pub_socket = kernel.session, kernel.tape
-    kernel._stdout, kernel._stderr = Stream("stdout", 1, kernel.tape), Stream("stderr", 2, kernel.tape)
-    kernel.mend()
+        part.session, part.pub_socket = kernel.session, kernel.multiplexer
+    kernel._stdout, kernel._stderr = Stream("stdout", 1, kernel.multiplexer), Stream("stderr", 2, kernel.multiplexer)
+    kernel.fix()

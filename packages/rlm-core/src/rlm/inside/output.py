@@ -19,6 +19,7 @@ from operator import itemgetter
 from typing import Any
 
 from rlm.inside.crash_buffer import CrashBuffer
+from rlm.process import files
 
 PIECE = 65_536
 """Characters of one message at most."""
@@ -101,7 +102,7 @@ class OutputMultiplexer:
         if not self._last.endswith("\n"):
             self.write("stdout", "\n")
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         """A cell may have closed or redirected the descriptors."""
         self._pipe.connect()
 
@@ -184,24 +185,24 @@ class Stream(io.TextIOBase):
     encoding = "utf-8"
     errors = "replace"
 
-    def __init__(self, name: str, descriptor: int, tape: OutputMultiplexer) -> None:
+    def __init__(self, name: str, descriptor: int, multiplexer: OutputMultiplexer) -> None:
         self.name = name
         self._descriptor = descriptor
-        self._tape = tape
+        self._multiplexer = multiplexer
         self.buffer = _Bytes(self)
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        if os.getpid() == self._tape.pid:
-            self._tape.write(self.name, text)
+        if os.getpid() == self._multiplexer.pid:
+            self._multiplexer.write(self.name, text)
         else:
-            _write_all(self._descriptor, text.encode(errors="replace"))
+            files.write_all(self._descriptor, text.encode(errors="replace"))
         return len(text)
 
     def flush(self) -> None:
-        if os.getpid() == self._tape.pid:
-            self._tape.flush()
+        if os.getpid() == self._multiplexer.pid:
+            self._multiplexer.flush()
 
     def close(self) -> None:
         """A cell that closes its stdout shall not silence the next one."""
@@ -218,7 +219,7 @@ class Stream(io.TextIOBase):
 
     def set_parent(self, parent: dict[str, Any]) -> None:
         """The request that prints from now on; ipykernel calls it."""
-        self._tape.parent = parent.get("header", parent)
+        self._multiplexer.parent = parent.get("header", parent)
 
 
 class _Bytes(io.RawIOBase):
@@ -240,8 +241,3 @@ class _Bytes(io.RawIOBase):
 
     def writable(self) -> bool:
         return True
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]

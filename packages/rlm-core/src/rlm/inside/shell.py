@@ -190,7 +190,7 @@ class Shell(ZMQInteractiveShell):
     def _ended(self, code: int) -> None:
         self.user_ns["_exit_code"] = code
         if code:
-            self.kernel.tape.fresh_line()
+            self.kernel.multiplexer.fresh_line()
             print(f"[exit code: {code}]", file=self.kernel._stdout)
 
     # ---- errors

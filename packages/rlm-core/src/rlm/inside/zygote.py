@@ -30,10 +30,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rlm.inside import enter_sandbox, process_tree
+from rlm.inside import enter_sandbox
 from rlm.inside.environment import adopt
 from rlm.inside.launch import read_launch
-from rlm.process import files
+from rlm.process import files, process_tree
 from rlm.process.inherited import reset_signals
 from rlm.process.pipes import BoundedLog
 
@@ -54,7 +54,7 @@ class Child:
     """The first process of its sandbox."""
     status: int | None = None
 
-    def family(self) -> list[process_tree.Process]:
+    def descendants(self) -> list[process_tree.Process]:
         return process_tree.descendants(self.pid, self.mark, self.box)
 
 
@@ -125,7 +125,7 @@ class ZygoteProcess:
         mark = f"{self._mark}-{told['id']}"
         told["env"][process_tree.MARK] = mark
         if self._kernel is None and not told["program"]:
-            self._kernel = _conceive()
+            self._kernel = _build_kernel()
         zygote, log = os.getpid(), BoundedLog()
         pid = os.fork()
         if pid == 0:
@@ -189,7 +189,7 @@ class ZygoteProcess:
     def _sweep(self, told: dict[str, Any]) -> None:
         child = self._children.get(told["id"])
         if child and child.status is None:
-            process_tree.kill(process for process in child.family() if process.born >= told["since"])
+            process_tree.kill(process for process in child.descendants() if process.born >= told["since"])
         self._tell(id=told["id"], swept=True)
 
     def _kill(self, told: dict[str, Any]) -> None:
@@ -205,7 +205,7 @@ class ZygoteProcess:
             for child in ended:
                 self._tell(id=child.id, status=child.status, log=self._log_of(child))
             for child in ended:
-                process_tree.kill_until_gone(child.family, self._wait)
+                process_tree.kill_until_gone(child.descendants, self._wait)
                 self._tell(id=child.id, gone=True)
 
     def _ended(self) -> list[Child]:
@@ -261,7 +261,7 @@ def _close_all_but(kept: list[int]) -> None:
     os.closerange(first, enter_sandbox.MOST_FILES)
 
 
-def _conceive() -> GuestKernel:
+def _build_kernel() -> GuestKernel:
     """The kernel that all others are forks of."""
     gc.disable()  # what is made here stays for ever; looking through it again and again is a third of the start
     from rlm.inside.kernel import build, warm

@@ -44,7 +44,7 @@ class RunningCell:
     """A cell that runs. `over` is done when all of it is here, or its kernel has ended."""
 
     request: str
-    printout: CellOutput
+    output: CellOutput
     over: asyncio.Future[None]
     begun: asyncio.Future[None]
     replied: asyncio.Future[Message]
@@ -91,14 +91,14 @@ class KernelConnection:
         self._cell: RunningCell | None = None
         self._printing: RunningCell | None = None
         self._received = 0  # bytes of text
-        self._guest: KernelProcess | None = None
+        self._process: KernelProcess | None = None
         self._channels: list[Channel[Any]] = []
         self._lost = False  # a channel
         self._killing: asyncio.Task[None] | None = None
 
     # ---- from start to end
 
-    async def begin(self, zygote: KernelServer, on_death: Callable[[KernelConnection], None]) -> None:
+    async def begin(self, server: KernelServer, on_death: Callable[[KernelConnection], None]) -> None:
         """Returns when cells can be run.
 
         Raises:
@@ -106,16 +106,16 @@ class KernelConnection:
         """
         from rlm.kernel.channels import DEALER, SUB, Channel  # what no other command of rlm needs
 
-        self._write_order()
+        self._write_launch()
         door = await self._spec.door() if self._spec.door else ""
-        errand = LaunchRequest(self._base, self._spec.env, self._spec.cwd, self._spec.program, door)
-        self._guest = await zygote.launch(errand)
+        request = LaunchRequest(self._base, self._spec.env, self._spec.cwd, self._spec.program, door)
+        self._process = await server.launch(request)
         self._channels = [
             Channel(DEALER, f"{self._base}-1", self._wire.read, self._on_reply, self._on_loss),
             Channel(SUB, f"{self._base}-2", self._digest, self._on_output, self._on_loss),
         ]
-        await self._come_up(self._guest, zygote)
-        self._guest.ended.add_done_callback(lambda _: self._on_end(on_death))
+        await self._come_up(self._process, server)
+        self._process.ended.add_done_callback(lambda _: self._on_end(on_death))
 
     async def end(self) -> None:
         """Kill the kernel and all that it started, and remove its files."""
@@ -123,8 +123,8 @@ class KernelConnection:
         for channel in self._channels:
             channel.close()
         try:
-            if self._guest is not None:
-                await self._guest.kill()
+            if self._process is not None:
+                await self._process.kill()
         finally:
             self._late.close()
             self._remove_files()
@@ -134,17 +134,17 @@ class KernelConnection:
         if self._killing is not None:
             return _UNHEARD
         return how_it_ended(
-            self._guest.ended.result() if self._guest is not None and self._guest.ended.done() else None
+            self._process.ended.result() if self._process is not None and self._process.ended.done() else None
         )
 
     def last_words(self) -> str:
         """What it wrote to its log, once it has ended: why it could not start, or where it crashed."""
-        lines = self._guest.log.strip().splitlines() if self._guest is not None else []
+        lines = self._process.log.strip().splitlines() if self._process is not None else []
         return "".join(f"{line}\n" for line in itertools.takewhile(lambda line: _MACHINERY not in line, lines))
 
     # ---- cells
 
-    def ask(self, code: str, printout: CellOutput, *, aside: bool = False) -> RunningCell:
+    def ask(self, code: str, output: CellOutput, *, aside: bool = False) -> RunningCell:
         """Have a cell run."""
         content = {
             "code": code,
@@ -155,18 +155,18 @@ class KernelConnection:
         }
         request, parts = self._wire.request("execute_request", content)
         future = asyncio.get_running_loop().create_future
-        self._cell = RunningCell(request, printout, over=future(), begun=future(), replied=future(), aside=aside)
+        self._cell = RunningCell(request, output, over=future(), begun=future(), replied=future(), aside=aside)
         self._channels[0].send(parts)
         return self._cell
 
     def interrupt(self) -> None:
-        if self._guest is not None and not self.dead:
-            self._guest.interrupt()
+        if self._process is not None and not self.dead:
+            self._process.interrupt()
 
     async def sweep(self, cell: RunningCell) -> None:
         """Kill what the cell has started."""
-        if self._guest is not None:
-            await self._guest.sweep(cell.began - 0.01)  # processes know their birth to a hundredth
+        if self._process is not None:
+            await self._process.sweep(cell.began - 0.01)  # processes know their birth to a hundredth
 
     # ---- what is heard
 
@@ -180,8 +180,8 @@ class KernelConnection:
         display = render.display(message)
         if display.picture is None:
             return message, display, ""
-        printout = self._printing.printout if self._printing else self._late
-        return message, display, printout.save(display.picture, self._spec.outputs)
+        output = self._printing.output if self._printing else self._late
+        return message, display, output.save(display.picture, self._spec.outputs)
 
     def _on_output(self, heard: Heard | None) -> None:
         """iopub is in order: what comes between a cell's busy and its idle is the cell's, all else came late."""
@@ -189,19 +189,19 @@ class KernelConnection:
         if heard is None:
             return
         message, display, saved = heard
-        printout = self._printing.printout if self._printing else self._late
+        output = self._printing.output if self._printing else self._late
         if message.kind == "status":
             self._on_status(message)
         elif message.kind == "stream":
             text = render.stream(message)
             self._received += length(text)
-            printout.write(text)
+            output.write(text)
         elif message.kind == "error":
-            printout.error(render.error(message))
+            output.error(render.error(message))
         elif message.kind == "clear_output":
-            printout.clear(wait=bool(message.content.get("wait")))
+            output.clear(wait=bool(message.content.get("wait")))
         elif display is not None:
-            printout.show(display, saved)
+            output.show(display, saved)
 
     def _on_status(self, message: Message) -> None:
         cell = self._cell
@@ -222,10 +222,10 @@ class KernelConnection:
     def _print_to(self, cell: RunningCell) -> None:
         late = self.take_late()
         if late:
-            cell.printout.line(f"[output since the last cell]\n{late}")
-            cell.printout.line("[this cell]")
-        cell.printout.begin()
-        cell.start = len(cell.printout)
+            cell.output.line(f"[output since the last cell]\n{late}")
+            cell.output.line("[this cell]")
+        cell.output.begin()
+        cell.start = len(cell.output)
         self._printing = cell
 
     def take_late(self) -> str:
@@ -272,8 +272,8 @@ class KernelConnection:
         asyncio.get_running_loop().call_later(_GRACE, self._kill_unheard)
 
     def _kill_unheard(self) -> None:
-        if not self.dead and self._guest is not None:
-            self._killing = asyncio.create_task(self._guest.kill())
+        if not self.dead and self._process is not None:
+            self._killing = asyncio.create_task(self._process.kill())
 
     def _on_end(self, tell: Callable[[KernelConnection], None]) -> None:
         if not self.dead:
@@ -301,17 +301,17 @@ class KernelConnection:
         if rest and self._printing is None and cell is not None and not cell.idle and not cell.over.done():
             self._begin_cell(cell)
         if rest:
-            (self._printing.printout if self._printing else self._late).write(rest)
+            (self._printing.output if self._printing else self._late).write(rest)
 
     # ---- the details of starting
 
-    def _write_order(self) -> None:
+    def _write_launch(self) -> None:
         if self._spec.door is None and not self._spec.cwd.is_dir():  # what a sandbox has is not ours to look at
             raise KernelError(f"A kernel could not be started: its folder {self._spec.cwd} is gone.")
         if len(os.fsencode(self._base)) > 90:
             raise KernelError(f"The path of the runtime folder {self._spec.run_dir} is too long for sockets.")
         context = self._spec.context
-        order = {
+        launch = {
             "transport": "ipc",
             "ip": str(self._base),
             "shell_port": 1,
@@ -321,22 +321,22 @@ class KernelConnection:
             "rlm": {"context": [context[0], str(context[1].absolute())] if context else None},
         }
         try:
-            files.write_new(self._base, json.dumps(order).encode())
+            files.write_new(self._base, json.dumps(launch).encode())
         except OSError as error:
             raise KernelError(f"A kernel could not be started: {error}") from error
 
-    async def _come_up(self, guest: KernelProcess, zygote: KernelServer) -> None:
+    async def _come_up(self, process: KernelProcess, server: KernelServer) -> None:
         """The kernel publishes nothing before we have subscribed; its first message says that it is there."""
         heard = asyncio.create_task(self._heard.wait())
-        signs: list[asyncio.Future[Any]] = [heard, guest.ended]
+        signs: list[asyncio.Future[Any]] = [heard, process.ended]
         try:
             await asyncio.wait(signs, timeout=_START, return_when=asyncio.FIRST_COMPLETED)
         finally:
             heard.cancel()
         if not self._heard.is_set():
-            how = "ended at once" if guest.ended.done() else f"did not come up within {_START:g} s"
-            await guest.kill()  # its log comes with its end
-            words = self.last_words() or zygote.last_words
+            how = "ended at once" if process.ended.done() else f"did not come up within {_START:g} s"
+            await process.kill()  # its log comes with its end
+            words = self.last_words() or server.last_words
             raise KernelError(f"A kernel could not be started: it {how}. {words}".rstrip())
 
     def _remove_files(self) -> None:

@@ -29,24 +29,24 @@ _NAMED = 40  # lost names that are listed
 class JupyterKernel:
     """`rlm.core.ports.Kernel`. One cell at a time. Leaving it kills the kernel and all that it started."""
 
-    def __init__(self, spec: KernelSpec, sink: Sink, zygote: KernelServer | None = None) -> None:
+    def __init__(self, spec: KernelSpec, sink: Sink, server: KernelServer | None = None) -> None:
         self._spec = replace(spec, outputs=spec.outputs.absolute())
         self._sink = sink
-        self._zygote = zygote
+        self._server = server
         self._stack = AsyncExitStack()
         self._turn = asyncio.Lock()
         self._clock = Clock()
-        self._life: asyncio.Task[KernelConnection] | None = None
+        self._connection: asyncio.Task[KernelConnection] | None = None
         self._current: KernelConnection | None = None
         self._discards: set[asyncio.Task[None]] = set()
-        self._lives = 0
+        self._started = 0
         self._cells = 0
         self._running = False
         self._news = ""
 
     async def __aenter__(self) -> Self:
-        if self._zygote is None:
-            self._zygote = await self._stack.enter_async_context(KernelServer(sealed=self._spec.door is not None))
+        if self._server is None:
+            self._server = await self._stack.enter_async_context(KernelServer(sealed=self._spec.door is not None))
         return self
 
     async def __aexit__(
@@ -61,31 +61,31 @@ class JupyterKernel:
 
     def start(self) -> None:
         """Begin to start, so that it is up when the first cell comes."""
-        if self._life is None:
-            self._life = asyncio.create_task(self._begin())
+        if self._connection is None:
+            self._connection = asyncio.create_task(self._begin())
 
     async def execute(self, code: str, timeout: float) -> Execution:
         async with self._turn:
-            life = await self._ready()
-            life.news, self._news = self._news, ""
+            connection = await self._ready()
+            connection.news, self._news = self._news, ""
             self._cells += 1
-            with self._printout(f"cell-{self._cells}", live=True) as printout:
-                cell = life.ask(code, printout)
-                trouble = await self._see_through(life, cell, timeout)
-                text = printout.text()
-                note = trouble or ("[no output]" if len(printout) == cell.start else "")
+            with self._new_output(f"cell-{self._cells}", live=True) as output:
+                cell = connection.ask(code, output)
+                trouble = await self._see_through(connection, cell, timeout)
+                text = output.text()
+                note = trouble or ("[no output]" if len(output) == cell.start else "")
                 break_ = "\n" if note and text and not text.endswith("\n") else ""
-                return Execution(text + break_ + note, cell.ok and not trouble, tuple(printout.pictures))
+                return Execution(text + break_ + note, cell.ok and not trouble, tuple(output.pictures))
 
     async def execute_internal(self, code: str, timeout: float) -> str:
         async with self._turn:
-            life = await self._ready()
-            with self._printout("aside") as nothing:
-                return await self._see_through(life, life.ask(code, nothing, aside=True), timeout)
+            connection = await self._ready()
+            with self._new_output("aside") as nothing:
+                return await self._see_through(connection, connection.ask(code, nothing, aside=True), timeout)
 
     async def restart(self, why: str) -> None:
         async with self._turn:
-            if self._life is not None:  # else there is nothing to throw away
+            if self._connection is not None:  # else there is nothing to throw away
                 self._replace(await self._ready(), why)
 
     def waiting(self) -> AbstractContextManager[None]:
@@ -101,15 +101,15 @@ class JupyterKernel:
         return self._current
 
     async def _try_to_begin(self) -> KernelConnection:
-        assert self._zygote is not None, "use it as a context manager"
-        self._lives += 1
-        life = KernelConnection(self._spec, self._lives, partial(self._printout, f"late-{self._lives}"))
+        assert self._server is not None, "use it as a context manager"
+        self._started += 1
+        connection = KernelConnection(self._spec, self._started, partial(self._new_output, f"late-{self._started}"))
         try:
-            await life.begin(self._zygote, self._on_death)
+            await connection.begin(self._server, self._on_death)
         except BaseException:
-            await life.end()
+            await connection.end()
             raise
-        return life
+        return connection
 
     async def _ready(self) -> KernelConnection:
         """A kernel that lives.
@@ -119,48 +119,48 @@ class JupyterKernel:
         """
         while True:
             self.start()
-            assert self._life is not None
+            assert self._connection is not None
             try:
-                life = await asyncio.shield(self._life)
+                connection = await asyncio.shield(self._connection)
             except KernelError:
-                self._life = None
+                self._connection = None
                 raise
-            if not life.dead:
-                return life
-            await life.drained.wait()
+            if not connection.dead:
+                return connection
+            await connection.drained.wait()
 
-    def _on_death(self, life: KernelConnection) -> None:
+    def _on_death(self, connection: KernelConnection) -> None:
         """It ended by itself. A cell that runs will tell; otherwise the next one does."""
-        if self._running or life is not self._current:
+        if self._running or connection is not self._current:
             return
-        said = life.take_late() + life.last_words()
-        fresh = self._replace(life, life.why_dead)
-        self._news += f"{said}[the kernel died after the last cell: {life.why_dead}. {fresh}]\n"
+        said = connection.take_late() + connection.last_words()
+        fresh = self._replace(connection, connection.why_dead)
+        self._news += f"{said}[the kernel died after the last cell: {connection.why_dead}. {fresh}]\n"
 
-    def _replace(self, life: KernelConnection, why: str) -> str:
+    def _replace(self, connection: KernelConnection, why: str) -> str:
         """Put a fresh kernel in its place, and say what that costs."""
-        lost = life.names
+        lost = connection.names
         self._discard_kernel()
         self.start()
         self._sink(KernelRestarted(why, lost))
         return f"A fresh kernel is ready. {_lost(lost)}"
 
     def _discard_kernel(self) -> None:
-        task, self._life, self._current = self._life, None, None
+        task, self._connection, self._current = self._connection, None, None
         if task is not None:
-            burial = asyncio.create_task(_end(task))
-            self._discards.add(burial)
-            burial.add_done_callback(self._discards.discard)
+            discard = asyncio.create_task(_end(task))
+            self._discards.add(discard)
+            discard.add_done_callback(self._discards.discard)
 
     # ---- a cell
 
-    def _printout(self, name: str, *, live: bool = False) -> CellOutput:
+    def _new_output(self, name: str, *, live: bool = False) -> CellOutput:
         listener = (lambda text: self._sink(OutputReceived(text))) if live else None
         return CellOutput(
             BoundedOutput.limit_for(self._spec.max_output), self._spec.outputs, name, listener, self._spec.quota
         )
 
-    async def _see_through(self, life: KernelConnection, cell: RunningCell, timeout: float) -> str:
+    async def _see_through(self, connection: KernelConnection, cell: RunningCell, timeout: float) -> str:
         """Wait until the cell is over. Returns what the model must know of how it ended."""
         self._running = True
         try:
@@ -169,40 +169,40 @@ class JupyterKernel:
                 await asyncio.wait({cell.over, expired}, return_when=asyncio.FIRST_COMPLETED)
             timed_out = not cell.over.done()
             if timed_out:
-                await self._interrupt(life, cell)
-            return self._account(life, cell, f"timed out after {timeout:g} s" if timed_out else "")
+                await self._interrupt(connection, cell)
+            return self._account(connection, cell, f"timed out after {timeout:g} s" if timed_out else "")
         except asyncio.CancelledError:
-            await self._abandon(life, cell)
+            await self._abandon(connection, cell)
             raise
         finally:
             self._running = False
 
-    async def _interrupt(self, life: KernelConnection, cell: RunningCell) -> None:
+    async def _interrupt(self, connection: KernelConnection, cell: RunningCell) -> None:
         for patience in _LADDER:
-            if await _heeded(life, cell, patience):
-                await life.sweep(cell)
+            if await _heeded(connection, cell, patience):
+                await connection.sweep(cell)
                 return
 
-    async def _abandon(self, life: KernelConnection, cell: RunningCell) -> None:
+    async def _abandon(self, connection: KernelConnection, cell: RunningCell) -> None:
         """The run is cancelled. A second cancellation finds no more patience."""
         try:
             await _begun(cell, _HASTY)
-            await _heeded(life, cell, _HASTY)
-            await life.sweep(cell)
+            await _heeded(connection, cell, _HASTY)
+            await connection.sweep(cell)
         finally:
-            self._account(life, cell, "cancelled")
+            self._account(connection, cell, "cancelled")
 
-    def _account(self, life: KernelConnection, cell: RunningCell, trouble: str) -> str:
-        if life.dead:
-            said = life.take_late() + life.last_words()
-            return f"{said}[the kernel died: {life.why_dead}. {self._replace(life, life.why_dead)}]"
+    def _account(self, connection: KernelConnection, cell: RunningCell, trouble: str) -> str:
+        if connection.dead:
+            said = connection.take_late() + connection.last_words()
+            return f"{said}[the kernel died: {connection.why_dead}. {self._replace(connection, connection.why_dead)}]"
         if not cell.over.done():
             why = f"{trouble} and ignored the interrupt, so the kernel was killed"
-            return f"[{why}. {self._replace(life, why)}]"
+            return f"[{why}. {self._replace(connection, why)}]"
         if cell.reply is None and not trouble:
             return "[the kernel did not say how the cell ended]"
-        if life.ending:
-            return f"[{life.ending}, so the kernel ended. {self._replace(life, life.ending)}]"
+        if connection.ending:
+            return f"[{connection.ending}, so the kernel ended. {self._replace(connection, connection.ending)}]"
         return f"[{trouble}: interrupted; the kernel and its variables are kept]" if trouble else ""
 
 
@@ -211,10 +211,10 @@ async def _begun(cell: RunningCell, patience: float) -> None:
     await asyncio.wait({cell.begun, cell.over}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _heeded(life: KernelConnection, cell: RunningCell, patience: float) -> bool:
+async def _heeded(connection: KernelConnection, cell: RunningCell, patience: float) -> bool:
     """Interrupt a cell; whether it ended. One that has replied has, however long it takes to read what it printed."""
     signs: set[asyncio.Future[Any]] = {cell.over, cell.replied}
-    life.interrupt()
+    connection.interrupt()
     await asyncio.wait(signs, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
     if cell.replied.done():
         await asyncio.wait({cell.over}, timeout=_READING)
@@ -226,10 +226,10 @@ async def _end(task: asyncio.Task[KernelConnection]) -> None:
     if not task.done():
         task.cancel()
     try:
-        life = await task
+        connection = await task
     except (KernelError, asyncio.CancelledError):
         return
-    await life.end()
+    await connection.end()
 
 
 def _lost(names: tuple[str, ...]) -> str:

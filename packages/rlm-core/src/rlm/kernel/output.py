@@ -52,7 +52,7 @@ class CellOutput:
         self.name = name
         self._folder = folder
         self._cleaner = Cleaner()
-        self._spool = BoundedOutput(limit, folder, f"{name}.txt", quota)
+        self._text = BoundedOutput(limit, folder, f"{name}.txt", quota)
         self._quota = quota
         self._listener = listener
         self._again: dict[str, tuple[str, Path | str]] = {}  # displays that were updated: what they show last
@@ -77,10 +77,10 @@ class CellOutput:
         self.close()
 
     def close(self) -> None:
-        self._spool.close()
+        self._text.close()
 
     def __len__(self) -> int:
-        return len(self._spool)
+        return len(self._text)
 
     def begin(self) -> None:
         """The cell begins: what is there already it cannot clear."""
@@ -94,7 +94,7 @@ class CellOutput:
         """`text` on lines of its own."""
         self._clear_if_due()
         self._pass_on(self._cleaner.close())
-        if len(self._spool) and not self._spool.ends_line:
+        if len(self._text) and not self._text.ends_line:
             self._pass_on("\n")
         self.write(text if text.endswith("\n") else f"{text}\n")
 
@@ -132,7 +132,7 @@ class CellOutput:
             self.line(text)
         self._again.clear()
         self._pass_on(self._cleaner.close())
-        return self._spool.text()
+        return self._text.text()
 
     def _clear_if_due(self) -> None:
         if not self._clearing:
@@ -142,8 +142,8 @@ class CellOutput:
         self._again.clear()
         for path in list(self.pictures):
             self._forget(path)
-        self._spool.clear()
-        self._spool.write(self._before)
+        self._text.clear()
+        self._text.write(self._before)
 
     def _forget(self, picture: Path | str) -> None:
         """One that something else was shown in the place of: an animation would leave thousands."""
@@ -154,7 +154,7 @@ class CellOutput:
 
     def _pass_on(self, text: str) -> None:
         if text:
-            self._spool.write(text)
+            self._text.write(text)
             if self._listener is not None:
                 self._listener(text)
 

@@ -17,6 +17,7 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
@@ -24,6 +25,7 @@ from typing import Any, Self
 
 from rlm.errors import KernelError
 from rlm.process.pipes import BoundedLog
+from rlm.process.process_tree import kill_until_gone, marked
 from rlm.sandbox import sealed_copy
 
 # As in this process: paths and commands are handed over as text. (PYTHONUTF8 is the user's, and not for the zygote.)
@@ -104,9 +106,8 @@ class _ZygoteConnection:
     process: subprocess.Popen[bytes]
     writer: asyncio.StreamWriter
     complaints: BoundedLog
-    mark: str
     listening: asyncio.Task[None] | None = None
-    guests: dict[int, KernelProcess] = field(default_factory=dict)
+    kernels: dict[int, KernelProcess] = field(default_factory=dict)
     over: bool = False
     """We have hung up, or the zygote is gone."""
 
@@ -127,7 +128,9 @@ class KernelServer:
     Only one that is `sealed` can start kernels in a sandbox: it runs from a copy of Python that no kernel can change.
     """
 
-    def __init__(self, *, sealed: bool = False) -> None:
+    def __init__(self, *, sealed: bool = False, mark: str | None = None) -> None:
+        """What comes from its kernels has this mark, see `Supervisor.new_mark`."""
+        self._mark = mark or token_hex(8)
         self._sealed = sealed
         self._shared: list[int] = []
         self._line: asyncio.Task[_ZygoteConnection] | None = None
@@ -143,32 +146,32 @@ class KernelServer:
     ) -> None:
         await self.close()
 
-    async def launch(self, errand: LaunchRequest) -> KernelProcess:
+    async def launch(self, request: LaunchRequest) -> KernelProcess:
         """
         Raises:
             KernelError: the zygote cannot be started.
         """
         if self._line is None:
-            self._line = asyncio.create_task(self._connect(errand.env))
+            self._line = asyncio.create_task(self._connect(request.env))
         line = await asyncio.shield(self._line)
         loop = asyncio.get_running_loop()
         self._count += 1
-        guest = KernelProcess(self._count, line, loop.create_future(), loop.create_future())
+        kernel = KernelProcess(self._count, line, loop.create_future(), loop.create_future())
         if line.over:
-            guest.resolve(gone=True)
-            return guest
-        line.guests[guest.id] = guest
-        program = errand.program or _PLAIN
+            kernel.resolve(gone=True)
+            return kernel
+        line.kernels[kernel.id] = kernel
+        program = request.program or _PLAIN
         line.tell(
             do="start",
-            id=guest.id,
-            order=str(errand.order),
-            env=dict(errand.env),
-            cwd=str(errand.cwd),
-            program=[*program, str(errand.order)] if program else None,
-            door=errand.door,
+            id=kernel.id,
+            order=str(request.order),
+            env=dict(request.env),
+            cwd=str(request.cwd),
+            program=[*program, str(request.order)] if program else None,
+            door=request.door,
         )
-        return guest
+        return kernel
 
     def share(self, file: int) -> None:
         """Kernels without a sandbox get this descriptor, to read, under the same number. Before the first launch."""
@@ -184,9 +187,8 @@ class KernelServer:
     async def _connect(self, env: Mapping[str, str]) -> _ZygoteConnection:
         ours, theirs = socket.socketpair()
         complaints = BoundedLog()
-        mark = token_hex(8)
         try:
-            words = (mark, *map(str, self._shared))
+            words = (self._mark, *map(str, self._shared))
             process = await asyncio.to_thread(_start, theirs, complaints, env, words, self._sealed)
         except OSError as error:
             self._line = None
@@ -197,7 +199,7 @@ class KernelServer:
             theirs.close()
             complaints.close_end()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        line = _ZygoteConnection(process, writer, complaints, mark)
+        line = _ZygoteConnection(process, writer, complaints)
         line.listening = asyncio.create_task(self._listen(line, reader))
         asyncio.get_running_loop().add_reader(complaints, line.hear_complaints)
         return line
@@ -212,7 +214,8 @@ class KernelServer:
         line.hear_complaints()
         self.last_words = line.complaints.text().strip()
         await _hang_up(line)
-        await asyncio.to_thread(_clean_up, line.mark)
+        # its kernels died with it; what they had started is ours to find
+        await asyncio.to_thread(kill_until_gone, partial(marked, self._mark))
 
 
 async def _hang_up(line: _ZygoteConnection) -> None:
@@ -221,8 +224,8 @@ async def _hang_up(line: _ZygoteConnection) -> None:
     await asyncio.to_thread(_wait, line.process)
     asyncio.get_running_loop().remove_reader(line.complaints)
     line.complaints.close()
-    for guest in line.guests.values():
-        guest.resolve(gone=True)
+    for kernel in line.kernels.values():
+        kernel.resolve(gone=True)
 
 
 def _start(
@@ -257,23 +260,17 @@ def _finding_libraries(env: dict[str, str]) -> dict[str, str]:
 
 
 def _note(line: _ZygoteConnection, told: dict[str, Any]) -> None:
-    guest = line.guests.get(told["id"])
-    if guest is None:
+    kernel = line.kernels.get(told["id"])
+    if kernel is None:
         return  # gone already when it was told to go
     if "status" in told:
-        guest.log = told["log"]
-        guest.resolve(status=told["status"])
+        kernel.log = told["log"]
+        kernel.resolve(status=told["status"])
     if "swept" in told:
-        guest.resolve_sweep()
+        kernel.resolve_sweep()
     if "gone" in told:
-        del line.guests[guest.id]
-        guest.resolve(gone=True)
-
-
-def _clean_up(mark: str) -> None:
-    """Somebody killed the zygote. Its kernels died with it; what they had started is ours to find."""
-    words = [sys.executable, "-P", "-m", "rlm.inside.process_tree", mark]
-    subprocess.run(words, stdin=subprocess.DEVNULL, env={}, check=False)
+        del line.kernels[kernel.id]
+        kernel.resolve(gone=True)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

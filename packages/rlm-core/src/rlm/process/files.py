@@ -27,6 +27,7 @@ import errno
 import io
 import os
 import secrets
+import select
 import shutil
 import stat
 from collections import deque
@@ -282,7 +283,10 @@ def write_all(file: int, data: bytes) -> None:
     """Write to a descriptor until nothing is left."""
     rest = memoryview(data)
     while rest:
-        rest = rest[os.write(file, rest) :]
+        try:
+            rest = rest[os.write(file, rest) :]
+        except BlockingIOError:  # somebody who shares a terminal or pipe with us made it so
+            select.select([], [file], [])
 
 
 def copy(source: int, target: int) -> None:

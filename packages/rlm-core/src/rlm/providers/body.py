@@ -10,9 +10,10 @@ from typing import Any
 
 from rlm.core.messages import Wire
 from rlm.providers import sse
-from rlm.providers.error_body import one_line, web_page
+from rlm.providers.error_body import QUOTED, web_page
 from rlm.providers.errors import TransportError
 from rlm.providers.stream import Assembler
+from rlm.text.clip import one_line
 
 GRACE = 10.0
 """Seconds that a stream may stay silent after its message has ended, before that counts as its end."""
@@ -101,7 +102,7 @@ def _add(data: str, assembler: Assembler, heard: Heard) -> bool:
             heard(assembler.add(chunk))
     except (ValueError, RecursionError):
         if not assembler.finished:  # else it is what some send behind the end
-            words = "" if data.lstrip().startswith(("{", "[")) else f" ({one_line(data)})"
+            words = "" if data.lstrip().startswith(("{", "[")) else f" ({one_line(data, QUOTED)})"
             raise TransportError(f"the stream holds something that is no JSON{words}", unreadable=True) from None
     return False
 

@@ -15,7 +15,7 @@ from rlm.providers.connection import Connection
 from rlm.providers.endpoint import Endpoint
 from rlm.providers.exchange import Exchange
 from rlm.providers.learned import Learned
-from rlm.providers.normalize import mended
+from rlm.providers.normalize import strip_surrogates
 from rlm.providers.retrying import Retrying, RetryPolicy
 from rlm.text.redact import Redactor
 
@@ -103,7 +103,7 @@ class OpenAIModel:
         def heard(text: str | None) -> None:
             retrying.heard(text)
             if text:
-                self._sink(Delta(mended(text)))
+                self._sink(Delta(strip_surrogates(text)))
 
         exchange = Exchange(
             connection,

@@ -11,12 +11,13 @@ from rlm.config.environment import network_settings
 from rlm.process.programs import know_processor
 from rlm.providers.body import read_body
 from rlm.providers.endpoint import OPENAI_HOST, Endpoint, Proxy, proxy_for, speaks_tls, tls_context
-from rlm.providers.error_body import one_line
+from rlm.providers.error_body import QUOTED
 from rlm.providers.errors import Fault, HTTPError, TransportError, inside
 from rlm.providers.lean_import import import_openai
-from rlm.providers.normalize import mended
+from rlm.providers.normalize import strip_surrogates
 from rlm.providers.transport_errors import BROKE_OFF, breakdown, refuses_url
 from rlm.providers.url_problems import NO_URL, shown, url_problem
+from rlm.text.clip import one_line
 
 CONNECT_TIMEOUT = 10.0
 REDIRECTS = 5
@@ -131,13 +132,13 @@ async def _post(sdk: Any, body: dict[str, Any], headers: dict[str, Any]) -> Any:
     try:
         return await post(body)
     except ValueError:  # half a letter, or a number that JSON has not
-        return await post(mended(body))
+        return await post(strip_surrogates(body))
 
 
 async def _refuse_redirect(response: Any) -> None:
     """One that turns a POST into a GET leads nowhere, nor does one to what is no URL. The others are followed."""
     location = response.headers.get("location", "")
-    where = shown(one_line(location))
+    where = shown(one_line(location, QUOTED))
     if response.status_code in (301, 302, 303):
         raise TransportError(f"the server redirects to {where}", lasting=True, hint="Set RLM_BASE_URL so.")
     if response.status_code in (307, 308) and (why := _target_problem(response.request.url, location)):

@@ -10,6 +10,11 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
+from rlm.text.clip import one_line
+
+QUOTED = 301
+"""Characters of somebody else's words in a message of ours, with the mark where they are cut."""
+
 _TIMES_OF_DAY = 1e9  # seconds since 1970
 
 
@@ -29,7 +34,7 @@ def web_page(text: str) -> str:
     if not text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
         return ""
     title = re.search(r"<title[^>]*>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
-    return f"a web page ({one_line(title.group(1))})" if title else "a web page"
+    return f"a web page ({one_line(title.group(1), QUOTED)})" if title else "a web page"
 
 
 def provider_words(text: str) -> str:
@@ -38,9 +43,9 @@ def provider_words(text: str) -> str:
         return page
     text = text.strip().removeprefix("data:")  # an error may come as an event
     try:
-        return one_line(_message(json.loads(text)))
+        return one_line(_message(json.loads(text)), QUOTED)
     except ValueError:
-        return one_line(text)
+        return one_line(text, QUOTED)
 
 
 def _message(body: Any) -> str:
@@ -52,12 +57,6 @@ def _message(body: Any) -> str:
             if body.get(name):
                 return _message(body[name])
     return body if isinstance(body, str) else json.dumps(body)
-
-
-def one_line(text: str, limit: int = 300) -> str:
-    """For a message."""
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[:limit] + "…"
 
 
 def status_line(status: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from rlm.core.adaptation import call_arguments, call_name
 from rlm.core.messages import Ending, Reply, Usage, Wire, assistant, ending
 from rlm.providers.errors import TransportError, error_in, inside
+from rlm.text.encodings import join_surrogates
 
 _CHARACTERS_PER_TOKEN = 4
 _IMPOSSIBLE = 1e12  # tokens
@@ -57,7 +58,7 @@ def message(received: Wire, fresh: Callable[[], str] = new_id) -> tuple[Wire, Wi
 
     A null says nothing, and an empty text is a null.
     """
-    kept = {name: value for name, value in mended(received).items() if value is not None}
+    kept = {name: value for name, value in strip_surrogates(received).items() if value is not None}
     kept |= {"role": "assistant", "content": text_of(kept.get("content"))}
     calls = _calls(kept.pop("tool_calls", None) or _legacy(kept), fresh)
     repaired = {call["id"]: call["function"] for call in calls if _repaired(call) != call}
@@ -155,21 +156,20 @@ def _count(value: Any) -> int | None:
     return int(number) if math.isfinite(number) and 0 <= number < _IMPOSSIBLE else None
 
 
-def mended(value: Any) -> Any:
+def strip_surrogates(value: Any) -> Any:
     """The same JSON without what can be neither printed nor sent: lone surrogates, and numbers that JSON has not."""
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
-        return _mended(value)
+        return _stripped(value)
     return value
 
 
-def _mended(value: Any) -> Any:
+def _stripped(value: Any) -> Any:
     if isinstance(value, str):
-        # two halves that were cut apart by a stream find together again
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return join_surrogates(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {_mended(name): _mended(part) for name, part in value.items()}
-    return [_mended(part) for part in value] if isinstance(value, list) else value
+        return {_stripped(name): _stripped(part) for name, part in value.items()}
+    return [_stripped(part) for part in value] if isinstance(value, list) else value

@@ -8,8 +8,9 @@ import ssl
 from collections.abc import Iterator, Sequence
 
 from rlm.providers.endpoint import Proxy
-from rlm.providers.error_body import one_line
+from rlm.providers.error_body import QUOTED
 from rlm.providers.errors import PROXY, TransportError
+from rlm.text.clip import one_line
 
 BROKE_OFF = "the connection broke off"
 
@@ -36,7 +37,7 @@ def breakdown(error: BaseException, host: str, proxy: Proxy | None = None) -> Tr
         way = proxy if proxy and proxy.secure else None
         return _tls_breakdown(tls[-1], str(way or host), _variable(way))
     if _BY_PROXY in names:
-        why = one_line(str(error.__cause__ or error))
+        why = one_line(str(error.__cause__ or error), QUOTED)
         hint = (
             PROXY
             if re.search("407|auth", why.lower())
@@ -85,7 +86,7 @@ def _unanswered(chain: Sequence[BaseException], names: set[str], peer: str, prox
         return TransportError("no answer in time", unreached="ConnectTimeout" in names, hint=hint)
     if any(isinstance(link, ConnectionError) for link in chain) or names & _BROKEN_OFF:
         return TransportError(BROKE_OFF)
-    why = one_line(str(root)) or type(root).__name__
+    why = one_line(str(root), QUOTED) or type(root).__name__
     return TransportError(f"no connection to {peer} ({why})", unreached=True, hint=hint)
 
 
@@ -101,7 +102,7 @@ def _tls_breakdown(error: ssl.SSLError, host: str, variable: str) -> TransportEr
         return TransportError(why, lasting=True, hint=_CERTIFICATE)
     if error.reason in _NO_TLS:
         return TransportError(f"{host} speaks http, not https", lasting=True, hint=f"Set {variable} to an http:// URL.")
-    return TransportError(f"no TLS connection to {host} ({one_line(error.reason or str(error))})")
+    return TransportError(f"no TLS connection to {host} ({one_line(error.reason or str(error), QUOTED)})")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from rlm.process import files
 from rlm.sandbox.git import GitAccess
 from rlm.sandbox.repositories import REJECTED, Risk, Survey, survey
+from rlm.text.clip import one_line
 
 _MOST_SHOWN = 100
 _MOST_EFFECTS = 4
@@ -70,7 +71,7 @@ class Inspection:
         return told
 
     def _tell(self, repository: Path, risks: list[Risk], *, keep: bool) -> str:
-        effects = [_clip(risk.effect) for risk in risks]
+        effects = [one_line(risk.effect, _LONGEST) for risk in risks]
         if len(effects) > _MOST_EFFECTS:
             effects[_MOST_EFFECTS:] = [f"{len(effects) - _MOST_EFFECTS} more"]
         done = "It is left so." if keep else " ".join(self._move_aside(sorted({risk.file for risk in risks})))
@@ -162,8 +163,3 @@ def _exists(folder: int, name: str) -> bool:
         os.stat(name, dir_fd=folder, follow_symlinks=False)
         return True
     return False
-
-
-def _clip(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -54,7 +54,7 @@ def _held(parent: int, name: str) -> Iterator[int | None]:
     if os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode != stat.S_IFDIR | _MODE:
         yield None
         return
-    folder = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    folder = files.open_folder(name, dir_fd=parent)
     try:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(folder, fcntl.LOCK_SH)

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from rlm.errors import ConfigError
 from rlm.process import files
-from rlm.process.groups import Groups
 from rlm.process.packages_folder import SANDBOXED, packages_folder
 from rlm.process.programs import find_program
+from rlm.process.supervisor import ProcessGroups
 from rlm.sandbox.git import GitAccess, git_access, held
 from rlm.sandbox.placeholders import placeholders
 from rlm.sandbox.sealed import held_program
@@ -83,7 +83,7 @@ class SandboxPolicy:
     cwd: Path
     git: GitAccess
     bwrap: int
-    groups: Groups
+    groups: ProcessGroups
     system: tuple[str, ...]
     readable: tuple[Source, ...]
     layers: tuple[tuple[Source, bool], ...]
@@ -127,6 +127,7 @@ def open_policy(
     sessions: Path,
     runtime: Path,
     guest: Mapping[str, str],
+    groups: ProcessGroups,
     *,
     net: bool,
     memory: int,
@@ -136,7 +137,8 @@ def open_policy(
 ) -> Iterator[SandboxPolicy]:
     """The policy for a run in `cwd`, whose sessions are kept in `sessions` and whose sockets are in `runtime`.
 
-    `guest` is the environment of what runs in the box: where the user's home and commands are. `private` are folders of
+    `guest` is the environment of what runs in the sandbox: where the user's home and commands are. `groups` owns its
+    processes. `private` are folders of
     the host alone, wherever they are. What is `shown` can be read though it lies in a hidden place.
 
     Raises:
@@ -155,8 +157,6 @@ def open_policy(
         stack.enter_context(_folder(sessions) if sessions.is_relative_to(cwd) else ExitStack())
         stack.enter_context(placeholders((*project.barred, *project.guarded)))
         stack.enter_context(held(project))
-        groups = Groups()
-        stack.callback(groups.close)
         sources = stack.enter_context(Sources())
         programs = map(Path, filter(None, guest.get("PATH", "").split(os.pathsep)))
         readable = _readable(cwd, hidden, homes, [*programs, packages_folder(guest), *shown], project, net=net)

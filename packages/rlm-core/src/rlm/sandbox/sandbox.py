@@ -23,7 +23,7 @@ from rlm.process.files import remove
 from rlm.sandbox.policy import SandboxPolicy
 from rlm.sandbox.sources import Source, Sources
 
-_ENTER = Path(__file__).parent.parent / "inside" / "box.py"
+_ENTER = Path(__file__).parent.parent / "inside" / "enter_sandbox.py"
 _START = 30.0  # seconds for a box to be made
 _PATIENCE = 5.0  # seconds for killed processes to vanish
 _ALLOW = (

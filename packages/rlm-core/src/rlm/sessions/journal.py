@@ -281,7 +281,7 @@ class Journal:
             os.ftruncate(self._file, size)
             os.fdatasync(self._file)
         except OSError as error:
-            raise refused("The journal cannot be mended", error) from None
+            raise refused("The journal cannot be repaired", error) from None
         self._size = self._synced = size
 
     def sign(self, signer: Signer, run: str) -> None:

@@ -17,6 +17,7 @@ from rlm.sessions.folder import refused
 from rlm.sessions.journal import is_locked
 from rlm.sessions.records import Record, usage_read, usage_wire
 from rlm.sessions.signature import Signer
+from rlm.text.clip import one_line
 
 NAME = "meta.json"
 FORMAT = 1
@@ -154,8 +155,7 @@ def process() -> dict[str, Any]:
 
 def preview(text: str) -> str:
     """The first words, in one line."""
-    words = " ".join(text[: 4 * PREVIEW].split())
-    return words if len(words) <= PREVIEW else words[: PREVIEW - 1] + "…"
+    return one_line(text, PREVIEW)
 
 
 _PROC = 4_096  # bytes; more than such a file ever holds, which does not tell its size

@@ -1,4 +1,4 @@
-"""What an earlier run left: mended, and with all that was cut off in it marked as ended."""
+"""What an earlier run left: repaired, and with all that was cut off in it marked as ended."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RecoveredSession:
 
     records: tuple[Record, ...]
     state: ConversationState
-    tally: SessionMetrics
+    metrics: SessionMetrics
     below: SubtreeMetrics
     cut_off: tuple[ChildEnded, ...]
     notes: tuple[str, ...]
@@ -52,9 +52,9 @@ def recover(folder: Path, journal: Journal, agent: str, signer: Signer | None = 
             f"Line {reading.damaged[0]} of the journal of session {folder.name} is damaged: it can be read "
             "(`rlm show`), not resumed."
         )
-    tally = SessionMetrics()
+    metrics = SessionMetrics()
     for record in reading.records:
-        tally.add(record)
+        metrics.add(record)
     state = replay(decode(reading.records))
     if reading.torn:
         journal.cut(reading.sound)
@@ -63,7 +63,7 @@ def recover(folder: Path, journal: Journal, agent: str, signer: Signer | None = 
     if cut_off:
         notes.append(f"Sub-agents that were cut off: {len(cut_off)}.")
     below = _settle_children(folder, agent, signer)
-    return RecoveredSession(reading.records, state, tally, below, cut_off, tuple(notes))
+    return RecoveredSession(reading.records, state, metrics, below, cut_off, tuple(notes))
 
 
 def _open_children(records: Iterable[Record], folder: Path, agent: str, signer: Signer | None) -> Iterable[ChildEnded]:
@@ -93,16 +93,16 @@ def _settle_children(folder: Path, agent: str, signer: Signer | None) -> Subtree
 def _settle_child(folder: Path, agent: str, signer: Signer | None) -> tuple[SubtreeMetrics, int]:
     """Its subtree and its own turns, by the journals: a meta.json may be older, where the disk was full."""
     below = _settle_children(folder, agent, signer)
-    tally = SessionMetrics()
+    metrics = SessionMetrics()
     try:
         meta = meta_of(folder)
         for record in reader(folder):
-            tally.add(record)
+            metrics.add(record)
     except SessionError:
         return below, 0  # it was killed before it had begun
     if meta.status == metas.RUNNING:
-        _end(folder, tally.updated(meta, below), signer)
-    return tally.subtree(agent, meta.depth, below), tally.turns
+        _end(folder, metrics.updated(meta, below), signer)
+    return metrics.subtree(agent, meta.depth, below), metrics.turns
 
 
 def _end(folder: Path, meta: Meta, signer: Signer | None) -> None:

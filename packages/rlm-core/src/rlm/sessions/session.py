@@ -75,7 +75,7 @@ class Changes:
 class Session:
     """Owns a session folder from `create`, `child` or `resume` until `finish`; use it as a context manager.
 
-    Called with an event it journals it. All records are on disk before a request leaves, and when it is finished.
+    `record` journals an event. All records are on disk before a request leaves, and when it is finished.
     """
 
     def __init__(self, folder: Path, handle: int, meta: Meta, common: Common, *, parent: Session | None = None) -> None:
@@ -91,7 +91,7 @@ class Session:
         self._parent = parent
         self._meta = meta
         self._signer: Signer | None = common.signer(folder.name, parent._signer if parent else None)
-        self._tally = SessionMetrics()
+        self._metrics = SessionMetrics()
         self._below = SubtreeMetrics()
         self._encoder = RecordEncoder(common.clock, common.timer)
         self._journal: Journal | None = None
@@ -184,14 +184,14 @@ class Session:
             ) from None
         if not trust and (why := doubt(self.folder, self._common.key, origin)):
             raise ConfigError(not_yours(origin, why))
-        earlier = recover(self.folder, self._journal, self.agent_path, self._signer)
+        recovered = recover(self.folder, self._journal, self.agent_path, self._signer)
         if trust or origin != self.folder.name:
             adopt(self.folder, self.folder.name, self._signer)
-        self._encoder = RecordEncoder(self._common.clock, self._common.timer, earlier.records)
-        self._tally, self._below = earlier.tally, earlier.below
-        self.notes = (*changes.notes, *earlier.notes)
+        self._encoder = RecordEncoder(self._common.clock, self._common.timer, recovered.records)
+        self._metrics, self._below = recovered.metrics, recovered.below
+        self.notes = (*changes.notes, *recovered.notes)
         self._begin_run(changes.applied(old), origin)
-        self._go_on(earlier)
+        self._go_on(recovered)
 
     def _begin_run(self, meta: Meta, origin: str) -> None:
         """meta.json first: it vouches for the journal as it is. Then the record, which is of the new run."""
@@ -208,11 +208,11 @@ class Session:
         if self._signer is not None:
             journal.sign(self._signer, self._meta.run)
 
-    def _go_on(self, earlier: RecoveredSession) -> None:
+    def _go_on(self, recovered: RecoveredSession) -> None:
         """Settle what was left open, as events."""
-        conversation = Conversation(self, earlier.state)
+        conversation = Conversation(self.record, recovered.state)
         conversation.settle()
-        for event in earlier.cut_off:
+        for event in recovered.cut_off:
             conversation.emit(event)
         self.start = conversation.state
 
@@ -253,6 +253,11 @@ class Session:
             if error is None:
                 raise  # else what went wrong first is what the user must hear
 
+    def name_after(self, task: str) -> None:
+        """Lists show the first task. A session that was made before it was known has none yet."""
+        if not self._meta.prompt_preview:
+            self._meta = replace(self._meta, prompt_preview=preview(self._common.redactor.text(task)))
+
     @property
     def id(self) -> str:
         return self._meta.session_id
@@ -265,19 +270,19 @@ class Session:
     @property
     def meta(self) -> Meta:
         """As meta.json says it, up to the newest record."""
-        return self._tally.updated(replace(self._meta, updated_time=self._now()), self._below)
+        return self._metrics.updated(replace(self._meta, updated_time=self._now()), self._below)
 
     @property
     def tree_usage(self) -> Usage:
         """Of this agent and of all below it that have ended, in earlier runs too."""
-        return self._tally.usage + self._below.usage
+        return self._metrics.usage + self._below.usage
 
     @property
     def agents(self) -> int:
         """How many agents there are in the tree: this one and all below it that have ended."""
         return 1 + len(self._below.by_agent)
 
-    def __call__(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         """Journal an event and tell it to whoever watches.
 
         Raises:
@@ -298,7 +303,7 @@ class Session:
 
     def _keep(self, record: Record) -> None:
         assert self._journal is not None, "the session is finished"
-        self._tally.add(record)  # first: should the disk refuse it, meta.json may still tell how it ended
+        self._metrics.add(record)  # first: should the disk refuse it, meta.json may still tell how it ended
         self._journal.append(record)
         if "usage" in record or record["type"] == "resume":  # the rest can wait until the next reply
             self._write_meta()
@@ -327,11 +332,11 @@ class Session:
 
     def result(self) -> Record:
         """The last line of `--json`, but for the exit code."""
-        told = self._tally.result(self._tree())
+        told = self._metrics.result(self._tree())
         return {"type": "result", "ts": self._now()} | told | self._where() | {"agent": self.agent_path}
 
     def _tree(self) -> SubtreeMetrics:
-        return self._tally.subtree(self.agent_path, self._meta.depth, self._below)
+        return self._metrics.subtree(self.agent_path, self._meta.depth, self._below)
 
     def finish(self, stop: Stop = Stop.CANCELLED, error: str = "") -> None:
         """Settle meta.json and let go of the folder. `stop` counts only if no run has said how it ended.
@@ -347,10 +352,10 @@ class Session:
             self._close()
 
     def _settle(self, journal: Journal, stop: Stop, error: str) -> None:
-        tally = self._tally
+        metrics = self._metrics
         try:
-            if tally.status == metas.RUNNING:
-                self(Stopped(stop, tally.answer, Spent(tally.turns, tally.usage), error))
+            if metrics.status == metas.RUNNING:
+                self.record(Stopped(stop, metrics.answer, Spent(metrics.turns, metrics.usage), error))
             journal.sync()  # before meta.json, which says how much of it the disk has
         finally:
             redact_files(self._common.redactor, self.outputs)  # kernels and commands wrote there, who know of no secret

@@ -185,11 +185,11 @@ def signed_meta_of(folder: Path, signer: Signer | None, *, sessions: int | None 
 
 
 def _remade(folder: Path, records: Iterable[Record]) -> Meta:
-    tally = SessionMetrics()
+    metrics = SessionMetrics()
     first, model, task = 0.0, "", ""
     last = first
     for record in records:
-        tally.add(record)
+        metrics.add(record)
         first, last = first or record["ts"], record["ts"]
         model = model or _model(record)
         task = task or _task(record)
@@ -200,7 +200,7 @@ def _remade(folder: Path, records: Iterable[Record]) -> Meta:
         model=model,
         prompt_preview=preview(task),
     )
-    return tally.updated(meta, SubtreeMetrics())
+    return metrics.updated(meta, SubtreeMetrics())
 
 
 def _model(record: Record) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rlm.process import files
 from rlm.skill import FrontMatterError, read_front_matter
+from rlm.text import clip
 from rlm.text.encodings import decode
 from rlm.text.terminal import plain
 
@@ -44,8 +45,7 @@ class Note:
 
 def one_line(text: str, longest: int = LONGEST) -> str:
     """`text` on one line, without what could hide or steer, in at most `longest` characters."""
-    words = " ".join(plain(text).split())
-    return words if len(words) <= longest else f"{words[: longest - 1]}…"
+    return clip.one_line(plain(text), longest)
 
 
 def notes_for(cwd: Path, *, context_files: bool = True) -> list[Note]:

@@ -46,6 +46,11 @@ def decode_as_written(data: bytes) -> str:
     return data.decode(likely_encoding(data), "replace").removeprefix("\ufeff")
 
 
+def join_surrogates(text: str) -> str:
+    """Halves of a letter that a cut has parted are joined again; one that stays alone becomes `�`."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def likely_encoding(data: bytes) -> str:
     """Where a file does not say what it is: UTF-8 with some damage, or what Windows would make of it."""
     return encoding_of(data) or ("utf-8" if _is_mostly_utf8(data) else "cp1252")

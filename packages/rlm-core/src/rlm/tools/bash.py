@@ -18,7 +18,7 @@ from rlm.core.messages import Outcome, Schema
 from rlm.core.ports import Sink
 from rlm.errors import ToolError
 from rlm.process import files
-from rlm.process.groups import Groups
+from rlm.process.supervisor import ProcessGroups
 from rlm.process.unattended import unattended
 from rlm.text.bounded import BoundedOutput, Cleaner, Quota
 from rlm.tools.sandboxed import SandboxedCommand
@@ -34,7 +34,7 @@ class Bash:
     """Runs `shell -c`, each command in a process group of its own. In a sandbox, `bash` is what is there.
 
     `timeout` is the default in seconds, `max_output` in characters (-1: no limit); `outputs` keeps what is longer.
-    With `boxed` they run in a sandbox. What is left behind in the background goes on until `close()`, or we end.
+    With `sandboxed` they run in a sandbox. What is left behind in the background goes on until `close()`, or we end.
     """
 
     name = "bash"
@@ -47,21 +47,22 @@ class Bash:
         timeout: float,
         max_output: int,
         sink: Sink,
-        boxed: SandboxedCommand | None = None,
+        sandboxed: SandboxedCommand | None = None,
         *,
+        groups: ProcessGroups,
         shell: Path,
         quota: Quota | None = None,
     ) -> None:
         self._cwd = cwd
-        self._shell = "bash" if boxed else str(shell)
+        self._shell = "bash" if sandboxed else str(shell)
         self._environment = unattended(environment)
         self._outputs = outputs
         self._quota = quota
         self._timeout = timeout
         self._limit = BoundedOutput.limit_for(max_output)
         self._sink = sink
-        self._boxed = boxed
-        self._groups = Groups()
+        self._sandboxed = sandboxed
+        self._groups = groups
         self._pipes: list[_OutputPipe] = []
 
     def schema(self) -> Schema:
@@ -124,7 +125,7 @@ class Bash:
     async def _start(self, command: str, pipe: _OutputPipe) -> Process:
         try:
             # in a sandbox only who has entered it looks at the folder: links there are a cell's
-            where = contextlib.nullcontext("/") if self._boxed else files.folder_for_child(self._cwd)
+            where = contextlib.nullcontext("/") if self._sandboxed else files.folder_for_child(self._cwd)
             with pipe.writer() as end, where as cwd:
                 words = await self._words(self._shell, "-c", command)
                 return await asyncio.create_subprocess_exec(
@@ -140,7 +141,7 @@ class Bash:
             raise ToolError(f"The command could not be started: {error}.") from None
 
     async def _words(self, *words: str) -> tuple[str, ...]:
-        return await self._boxed(self._cwd, *words) if self._boxed else words
+        return await self._sandboxed(self._cwd, *words) if self._sandboxed else words
 
     async def _end(self, process: Process) -> None:
         """Ask it to end, so that it can say its last words, then kill the whole group."""

@@ -17,13 +17,13 @@ from rlm.tools.sandboxed import SandboxedCommand
 
 
 class Edit:
-    """`path` is relative to `cwd`. With `boxed` the file is read and written in a sandbox, which says what may be."""
+    """`path` is relative to `cwd`. With `sandboxed` it is read and written in a sandbox, which says what may be."""
 
     name = "edit"
 
-    def __init__(self, cwd: Path, boxed: SandboxedCommand | None = None) -> None:
+    def __init__(self, cwd: Path, sandboxed: SandboxedCommand | None = None) -> None:
         self._cwd = cwd
-        self._boxed = boxed
+        self._sandboxed = sandboxed
 
     def schema(self) -> Schema:
         text = {"type": "string"}
@@ -39,16 +39,16 @@ class Edit:
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:  # noqa: ARG002 - the port's signature
         path, old, new = arguments["path"], arguments["old_str"], arguments["new_str"]
-        if self._boxed:
-            return Outcome(await self._run_boxed(self._boxed, path, old, new))
+        if self._sandboxed:
+            return Outcome(await self._run_sandboxed(self._sandboxed, path, old, new))
         return Outcome(await asyncio.to_thread(replace.edit, self._cwd, path, old, new))
 
-    async def _run_boxed(self, boxed: SandboxedCommand, *arguments: str) -> str:
+    async def _run_sandboxed(self, sandboxed: SandboxedCommand, *arguments: str) -> str:
         """
         Raises:
             ToolError: nothing was changed.
         """
-        words = await boxed(self._cwd, sys.executable, "-P", "-m", replace.__name__)
+        words = await sandboxed(self._cwd, sys.executable, "-P", "-m", replace.__name__)
         process = await asyncio.create_subprocess_exec(
             *words, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={}, cwd="/", start_new_session=True
         )

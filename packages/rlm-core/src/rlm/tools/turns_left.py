@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from rlm.core.budget import TurnLimit
 from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema
 from rlm.core.ports import Tool
@@ -13,15 +14,15 @@ _FEW = 3
 
 
 class TurnsLeft:
-    """A tool of an agent that has `allowed` turns, up to number `last` of its history.
+    """A tool of an agent that has so many turns for its task.
 
-    Of a short run only the last quarter is near its end, so that three turns need no telling.
+    Of a short task only the last quarter is near its end, so that three turns need no hint.
     """
 
-    def __init__(self, tool: Tool, last: int, allowed: int) -> None:
+    def __init__(self, tool: Tool, limit: TurnLimit) -> None:
         self._tool = tool
-        self._last = last
-        self._few = min(_FEW, allowed // 4)
+        self._limit = limit
+        self._few = min(_FEW, limit.turns // 4)
 
     @property
     def name(self) -> str:
@@ -32,7 +33,7 @@ class TurnsLeft:
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
         outcome = await self._tool.run(arguments, history)
-        left = self._last - history.turns
+        left = self._limit.last - history.turns
         if not 1 <= left <= self._few:
             return outcome
         break_ = "" if outcome.content.endswith("\n") else "\n"

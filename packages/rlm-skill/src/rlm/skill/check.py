@@ -3,7 +3,7 @@
 Also runs by its path on a bare Python 3.11 (`python3 path/to/rlm/skill/check.py DIR...`), so that an installer can
 use it before anything is installed.
 
-Prints each skill's findings. Exit status 0: nothing to mend; 1: something is; 2: usage.
+Prints each skill's findings. Exit status 0: nothing to fix; 1: something is; 2: usage.
 With `--lines` one line for each skill, fields separated by tabs, without control characters inside:
 
     ok<TAB>name<TAB>absolute folder
@@ -48,10 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _words(folder: Path, findings: tuple[Finding, ...]) -> int:
     for finding in findings:
         print(finding)
-    mend = [finding for finding in findings if finding.level is not Level.ADVICE]
-    verdict = f"{len(mend)} to mend" if mend else "ok"
+    fix = [finding for finding in findings if finding.level is not Level.ADVICE]
+    verdict = f"{len(fix)} to fix" if fix else "ok"
     print(f"{printable(skill_name(folder))}: {verdict}")
-    return 1 if mend else 0
+    return 1 if fix else 0
 
 
 def _lines(folder: Path, findings: tuple[Finding, ...]) -> int:

@@ -21,7 +21,7 @@ from rlm.cli.streams import say, say_painted, stderr_is_terminal
 from rlm.config.environment import program
 from rlm.config.settings import Config, read_config
 from rlm.errors import ConfigError, RlmError
-from rlm.host.run import AgentSpec
+from rlm.host.spec import AgentSpec
 from rlm.present.live.row import Row, fit, paint
 from rlm.text.styled import Span, Style
 

@@ -7,7 +7,6 @@ on that would have to be switched off: a run that is killed leaves a few lines o
 from __future__ import annotations
 
 import os
-import select
 import threading
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from rlm.present.live.row import Row, fit, measure, paint
+from rlm.process import files
 
 Frame = Callable[[float, int, int], Sequence[Row]]
 """The rows that a screen shall show at a time (`time.monotonic()`), given its width and height."""
@@ -145,7 +145,7 @@ class Writer:
             if descriptor is None:
                 self._stream.write(text)
             else:
-                _write_all(descriptor, text.encode(self._stream.encoding or "utf-8", "replace"))
+                files.write_all(descriptor, text.encode(self._stream.encoding or "utf-8", "replace"))
         except (OSError, ValueError):
             self._broken = True
 
@@ -165,11 +165,3 @@ def _descriptor(stream: TextIO) -> int | None:
         return stream.fileno()
     except OSError:
         return None
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        try:
-            data = data[os.write(descriptor, data) :]
-        except BlockingIOError:  # somebody who shares the terminal made it so
-            select.select([], [descriptor], [])

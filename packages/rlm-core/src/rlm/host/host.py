@@ -1,0 +1,242 @@
+"""What all agents of a process share: model clients, kernel servers, a private folder. The composition root."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from rlm.broker.capacity import HostCapacity
+from rlm.broker.limits import TreeLimits
+from rlm.broker.payload import pack
+from rlm.config.child_env import guest_environment
+from rlm.config.environment import shell_program
+from rlm.config.settings import Config, check_timeout, read_config, read_folder, with_values
+from rlm.config.typed import FilePath, HostSettings, RunSettings
+from rlm.core.exit_codes import INTERRUPTED, of_error, of_stop
+from rlm.core.result import RunResult
+from rlm.core.task import NOT_GIVEN, check_task
+from rlm.errors import RlmError
+from rlm.host.factories import MEGABYTE, ModelFactory
+from rlm.host.run import Run, Watch
+from rlm.host.spec import AgentSpec, RunContext
+from rlm.kernel import KernelServer
+from rlm.process.supervisor import Supervisor
+from rlm.sessions import Session
+from rlm.sessions.metrics import no_result
+from rlm.skills import Place, PromptContext
+from rlm.text.bounded import Quota
+
+_FILES = 16_384  # open at once
+
+
+class Host:
+    """Owns what runs share, for as long as the process needs agents. It serves many runs at once.
+
+    Every agent is a task on the host's event loop; a kernel only asks. Use it as a context manager. `base_url`,
+    `api_key` and `sdk_max_retries` are the same for all its runs; every other setting is what a run has that does not
+    name it.
+    """
+
+    def __init__(self, config: Config | None = None, **settings: Unpack[HostSettings]) -> None:
+        """Settings by name win over those of the environment.
+
+        Raises:
+            ConfigError: one of them is not allowed.
+        """
+        self.config = config = config or read_config({}, named=settings)
+        self._models = ModelFactory(config)
+        self._capacity = HostCapacity()
+        self._kernels: dict[bool, KernelServer] = {}
+        self._supervisor: Supervisor | None = None
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """
+        Raises:
+            ConfigError: there is no place for the private folder.
+        """
+        _allow_many_files()
+        async with self._stack as stack:
+            await stack.enter_async_context(self._models)
+            self._supervisor = stack.enter_context(Supervisor())
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """Private, for sockets and for what goes to a kernel."""
+        assert self._supervisor is not None, "use it as a context manager"
+        return self._supervisor
+
+    async def new_run(self, spec: AgentSpec, *, watch: Watch | None = None, stream: bool = False) -> Run:
+        """A run, to be entered. `stream`: somebody watches the model's text.
+
+        Raises:
+            RlmError: what was asked for is unavailable; nothing has been changed then.
+        """
+        return Run(await self._new_context(spec.config, stream=stream), spec, watch)
+
+    @asynccontextmanager
+    async def open(
+        self,
+        *,
+        context: object = NOT_GIVEN,
+        cwd: FilePath | None = None,
+        system_prompt: str | None = None,
+        watch: Watch | None = None,
+        **settings: Unpack[RunSettings],
+    ) -> AsyncIterator[Run]:
+        """An agent with a session and a kernel of its own, to be asked again and again: `await agent.ask("task")`.
+
+        Args:
+            context: any picklable object; the agent finds it in its kernel as `context`.
+            cwd: its working directory; the present one if it is not given.
+            system_prompt: replaces the built-in one.
+            watch: gets every record of the run; docs/sessions.md has them.
+
+        Raises:
+            RlmError: what was asked for is unavailable; nothing has been changed then.
+        """
+        spec = self._spec("", context, cwd, system_prompt, settings)
+        async with await self.new_run(spec, watch=watch) as run:
+            yield run
+
+    async def run(
+        self,
+        task: str,
+        *,
+        context: object = NOT_GIVEN,
+        cwd: FilePath | None = None,
+        system_prompt: str | None = None,
+        timeout: float | None = None,
+        **settings: Unpack[RunSettings],
+    ) -> RunResult:
+        """Run an agent on `task` and wait for its answer. Cancelling this cancels the agent.
+
+        Args:
+            timeout: seconds for the task; the others are those of `open`.
+
+        Raises:
+            RlmError: it failed; with `session_dir` and `usage`, if it had begun.
+        """
+        spec = self._spec(check_task(task), context, cwd, system_prompt, settings)
+        timeout = check_timeout(timeout)
+        async with await self.new_run(spec) as run:
+            return await run.ask(task, timeout)
+
+    async def stream(
+        self,
+        task: str,
+        *,
+        context: object = NOT_GIVEN,
+        cwd: FilePath | None = None,
+        system_prompt: str | None = None,
+        timeout: float | None = None,
+        **settings: Unpack[RunSettings],
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """Run an agent as `run` does, and yield the records of its whole tree as they happen.
+
+        Leaving the loop early cancels the run.
+
+        Raises:
+            RlmError: the run failed; its last record says so too.
+        """
+        make_spec = partial(self._spec, check_task(task), context, cwd, system_prompt, settings)
+        records: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        running = asyncio.ensure_future(self._run_watched(make_spec, timeout, records.put_nowait))
+        running.add_done_callback(lambda _: records.put_nowait(None))
+        try:
+            while (record := await records.get()) is not None:
+                yield record
+            await running
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+
+    async def _run_watched(self, make_spec: Callable[[], AgentSpec], timeout: float | None, watch: Watch) -> None:
+        """The last record says how it ended, with what the exit code of the command would be."""
+        session: Session | None = None
+        ended: dict[str, Any] = {"exit_code": INTERRUPTED}
+        try:
+            spec, timeout = make_spec(), check_timeout(timeout)
+            run = await self.new_run(spec, watch=watch, stream=True)
+            try:
+                async with run:
+                    result = await run.ask(spec.task, timeout)
+            finally:
+                session = run.session
+            ended = {"exit_code": of_stop(result.stop)}
+        except RlmError as error:
+            ended = how_it_failed(error)
+            raise
+        finally:
+            watch((session.result() if session else no_result()) | ended)
+
+    def _spec(
+        self,
+        task: str,
+        context: object,
+        cwd: FilePath | None,
+        system_prompt: str | None,
+        settings: Mapping[str, object],
+    ) -> AgentSpec:
+        config = with_values(self.config, settings)
+        folder = Path.cwd() if cwd is None else read_folder("cwd", Path(cwd).absolute())
+        payload = None if context is NOT_GIVEN else pack(context, self.supervisor.folder)
+        return AgentSpec(task, config, folder, payload, system_prompt)
+
+    async def _new_context(self, config: Config, *, stream: bool) -> RunContext:
+        await self._models.check(config)
+        prompt_context = PromptContext(Place.of(config), context_files=not config.no_context_files)
+        if {"ipython", "bash"} & set(config.tools):
+            await asyncio.to_thread(prompt_context.look)
+        most = config.sandbox_file_size * MEGABYTE
+        return RunContext(
+            limits=TreeLimits(
+                tokens=config.max_tokens,
+                agents=config.max_agents,
+                depth=config.max_depth,
+                working=config.max_concurrent_agents,
+            ),
+            capacity=self._capacity,
+            models=self._models,
+            kernels=await self._kernel_server(sealed=config.sandbox != "off"),
+            supervisor=self.supervisor,
+            environment=guest_environment(config),
+            prompt_context=prompt_context,
+            shell=shell_program(),
+            quota=Quota(most, most),
+            stream=stream,
+        )
+
+    async def _kernel_server(self, *, sealed: bool) -> KernelServer:
+        """One for all runs in sandboxes, and one for those without: each starts its process with its first kernel."""
+        if sealed not in self._kernels:
+            server = KernelServer(sealed=sealed, mark=self.supervisor.new_mark())
+            self._kernels[sealed] = await self._stack.enter_async_context(server)
+        return self._kernels[sealed]
+
+
+def how_it_failed(error: RlmError) -> dict[str, Any]:
+    """What the last record says of it."""
+    return {"exit_code": of_error(error), "error": str(error)}
+
+
+def _allow_many_files() -> None:
+    """A thousand sub-agents from one gather are as many sockets, here and in the kernel, which inherits the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):  # macOS allows fewer than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -1,0 +1,48 @@
+"""What a resumed agent is told first: where it works now, and what has become of the kernel and its variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlm.core.events import Failed
+from rlm.core.messages import Kind, System, User
+from rlm.core.ports import Kernel, Sink
+from rlm.host.checkpoint import VARIABLES, refusal, restore
+from rlm.host.rerun import rerun, rerun_note
+from rlm.host.spec import AgentSpec
+from rlm.sessions import Session
+from rlm.sessions.journal import read
+from rlm.sessions.records import Record
+from rlm.sessions.resume import cells, kernel_note, names_gone
+
+
+async def resume_notes(spec: AgentSpec, session: Session, kernel: Kernel | None, sink: Sink) -> list[System | User]:
+    """One message, or none if there is nothing to say. As far as variables can be brought back, they are."""
+    moved = spec.earlier.moved_from if spec.earlier else ""
+    notes = [f"The working directory is {spec.cwd} now; it was {moved}."] if moved else []
+    if kernel is not None:
+        notes.append(await _kernel_note(spec, session, kernel, sink))
+    return [User(" ".join(notes), Kind.NOTE)] if notes else []
+
+
+async def _kernel_note(spec: AgentSpec, session: Session, kernel: Kernel, sink: Sink) -> str:
+    records = read(session.folder).records
+    if spec.earlier is not None and spec.earlier.rerun:
+        return rerun_note(await rerun(kernel, cells(records), spec.config.exec_timeout, sink))
+    saved = session.folder / VARIABLES
+    if _may_load(spec, saved, records, sink):
+        return f"This session was resumed in a fresh kernel. {await restore(kernel, saved)}"
+    return kernel_note(names_gone(records))
+
+
+def _may_load(spec: AgentSpec, saved: Path, records: Sequence[Record], sink: Sink) -> bool:
+    """Whether saved variables are loaded; if not, the user is told why."""
+    if not os.path.lexists(saved):
+        return False
+    trusted = spec.earlier is not None and spec.earlier.trust
+    why = refusal(saved, records, spec.config.sandbox, trusted=trusted)
+    if why:
+        sink(Failed(f"The variables of this session are not restored: {why}."))
+    return not why

@@ -1,0 +1,105 @@
+"""Sub-agents: what a cell asks for becomes an agent of the same run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from rlm.broker.limits import Slot
+from rlm.broker.payload import ContextPayload
+from rlm.broker.protocol import SpawnRequest
+from rlm.core.budget import Stop
+from rlm.core.events import ChildEnded, ChildStarted
+from rlm.core.ports import Kernel, Sink
+from rlm.core.result import RunResult
+from rlm.errors import AgentError, RlmError
+from rlm.host.factories import REPLAY
+from rlm.host.spec import AgentSpec, RunContext
+from rlm.process import files
+from rlm.sessions import Session
+
+if TYPE_CHECKING:
+    from rlm.host.runner import AgentRunner
+
+NewChild = Callable[[AgentSpec, Session, Slot], "AgentRunner"]
+
+
+@dataclass(slots=True)
+class Spawner:
+    """Runs the children of one agent; what it has is the parent's."""
+
+    context: RunContext
+    spec: AgentSpec
+    session: Session
+    slot: Slot
+    depth: int
+    sink: Sink
+    new_child: NewChild
+    kernel: Kernel | None = None
+
+    async def spawn(self, request: SpawnRequest) -> RunResult:
+        """Run a child for a cell that asks. Nothing of what a cell says is trusted.
+
+        Raises:
+            AgentError: it failed, or is refused.
+        """
+        spec = self._spec_of(request)
+        self.context.limits.admit(self.depth + 1)  # what is no request has cost the tree no agent
+        spec = replace(spec, context=self._payload(request))
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.slot.waiting())
+            if self.kernel is not None:
+                stack.enter_context(self.kernel.waiting())
+            if spec.context is not None:
+                stack.callback(files.remove, spec.context.path)  # its kernel has had it by then
+            slot = self.context.limits.new_slot()
+            await stack.enter_async_context(slot)  # before its folder is made: those who queue cost nothing
+            return await self._run_child(spec, slot)
+
+    async def _run_child(self, spec: AgentSpec, slot: Slot) -> RunResult:
+        session = self.session.child(spec.task, model=spec.config.model, cwd=spec.cwd)
+        self.sink(ChildStarted(session.folder.name, spec.task))
+        error = ""
+        try:
+            async with self.new_child(spec, session, slot) as child:
+                return await child.ask(spec.task, spec.timeout)
+        except RlmError as raised:
+            error = str(raised)
+            raise
+        finally:
+            meta = session.meta
+            stop = Stop(meta.stop_reason or Stop.ERROR)
+            self.sink(ChildEnded(session.folder.name, stop, meta.turns, meta.tree_usage, error))
+
+    def _spec_of(self, request: SpawnRequest) -> AgentSpec:
+        """The parent's settings where the request does not say otherwise.
+
+        Raises:
+            ConfigError: an argument is not allowed.
+        """
+        options = dict(request.options)
+        cwd = options.pop("cwd", "") if self.context.policy else ""
+        spec = self.spec.but(request.task, options)
+        if spec.config.model != self.spec.config.model and spec.config.model.startswith(REPLAY):
+            raise AgentError("no cell may choose a recording: the host would read it")
+        turns = min(spec.config.max_turns, self.spec.config.max_turns)
+        # in a sandbox the host does not look: it would follow a cell's links, and tell what is there
+        return replace(spec, config=replace(spec.config, max_turns=turns), cwd=spec.cwd / cwd)
+
+    def _payload(self, request: SpawnRequest) -> ContextPayload | None:
+        """Only a plain file in this agent's own runtime folder may be handed on."""
+        if not request.context:
+            return None
+        offered = self.context.supervisor.folder / self.session.id / Path(request.context).name
+        path = self.context.supervisor.folder / f"context-{token_hex(8)}"
+        try:
+            offered.rename(path)  # by path: in our private folder
+            os.close(files.open_file(path))  # from here on, no cell can put something else in its place
+        except OSError:
+            raise AgentError("the context is not a file in this agent's runtime folder") from None
+        return ContextPayload(path, request.about, "file" if request.kind == "file" else "pickle")

@@ -1,0 +1,92 @@
+"""What an agent shall do and how, and what all agents of one run share. Values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlm.broker.capacity import HostCapacity
+from rlm.broker.limits import TreeLimits
+from rlm.broker.payload import ContextPayload, from_file
+from rlm.config.settings import Config, override, read_folder, read_seconds
+from rlm.host.factories import ModelFactory
+from rlm.kernel import KernelServer
+from rlm.process import files
+from rlm.process.supervisor import Supervisor
+from rlm.sandbox import Inspection, SandboxPolicy
+from rlm.skills import PromptContext
+from rlm.text.bounded import Quota
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeOptions:
+    """The session to continue, or with `fork` a copy of it."""
+
+    folder: Path
+    fork: bool = False
+    rerun: bool = False
+    """Run its cells again first, so that its variables exist."""
+    trust: bool = False
+    """Whoever made it, the user takes it over."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how this run differs."""
+    moved_from: str = ""
+    """Where it worked, if not where this run does."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpec:
+    """The first task of an agent, and how it works."""
+
+    task: str
+    config: Config
+    cwd: Path
+    context: ContextPayload | None = None
+    system_prompt: str | None = None
+    timeout: float | None = None
+    """Seconds for the task."""
+    earlier: ResumeOptions | None = None
+
+    def but(self, task: str, options: Mapping[str, str]) -> AgentSpec:
+        """A new `task`, as this one but for the arguments of a call of `rlm.run`.
+
+        Raises:
+            ConfigError: an argument is not allowed.
+        """
+        rest = dict(options)
+        # links are followed once: who starts something in it refuses those that have come since
+        cwd = files.resolve(read_folder("cwd", str(self.cwd / rest.pop("cwd")))) if "cwd" in rest else self.cwd
+        timeout = read_seconds("timeout", rest.pop("timeout")) if "timeout" in rest else None
+        prompt = rest.pop("system_prompt", self.system_prompt)
+        return AgentSpec(task, override(self.config, rest), cwd, system_prompt=prompt, timeout=timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What all agents of one run share."""
+
+    limits: TreeLimits
+    capacity: HostCapacity
+    models: ModelFactory
+    kernels: KernelServer
+    supervisor: Supervisor
+    """Its folder is private, for sockets and what goes to kernels."""
+    environment: dict[str, str]
+    """Of kernels and commands."""
+    prompt_context: PromptContext
+    shell: Path
+    """For commands. Found before any cell has run."""
+    quota: Quota
+    """What the outputs of all agents may take on disk."""
+    stream: bool = False
+    """Somebody watches the model's text."""
+    policy: SandboxPolicy | None = None
+    """Of the sandbox, if there is one."""
+    inspection: Inspection | None = None
+    """Of the repositories that its cells may change."""
+
+
+def context_file(path: Path | None) -> ContextPayload | None:
+    """`--context FILE`: by reference, however large."""
+    return None if path is None else from_file(path)

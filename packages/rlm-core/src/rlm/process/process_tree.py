@@ -1,0 +1,168 @@
+"""Processes and what they have started, however it tried to get away. For Linux: elsewhere nothing is found.
+
+A process that daemonises (setsid, double fork) is adopted by the nearest subreaper above it (prctl(2),
+PR_SET_CHILD_SUBREAPER): it cannot leave the tree below that one. Which kernel or command it comes from is told by its
+session, or by a mark in the environment that it was started with.
+
+`python -I -S process_tree.py MARK FOLDER` is the watcher that `rlm.process.supervisor` starts beside rlm's own process,
+to tidy up if that one is killed. It must be there in a few milliseconds, so this imports little.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+MARK = "RLM_MARK"
+"""The variable that says which kernel or command a process comes from: a random text, and what follows it."""
+
+ENDED = "."
+"""Said to the watcher: rlm ends by itself, and has tidied up."""
+
+_LOOKS = 5  # of the watcher for a process that was being started when rlm was killed, a tenth of a second apart
+_PATIENCE = 2.0  # seconds for killed processes to vanish; one in uninterruptible sleep takes longer
+_PR_SET_CHILD_SUBREAPER = 36
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Process(NamedTuple):
+    """`born` is in seconds since the machine's boot (CLOCK_BOOTTIME), to a hundredth."""
+
+    pid: int
+    parent: int
+    session: int
+    born: float
+    alive: bool = True
+
+
+def adopt_orphans() -> None:
+    """Processes below us whose parent dies become our children."""
+    import ctypes
+
+    with suppress(AttributeError):  # not Linux
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def descendants(kernel: int, mark: str, box: int = 0) -> list[Process]:
+    """The kernel's descendants, and those that were adopted by this process, or by the first one in its sandbox."""
+    table = _table()
+    adopters = {os.getpid(), box}
+    roots = {kernel} | {p.pid for p in table.values() if p.parent in adopters and _belongs(p, kernel, mark)}
+    return _alive_below(roots, table, besides=kernel)
+
+
+def below(ancestor: int) -> list[Process]:
+    """All descendants of a process."""
+    return _alive_below({ancestor}, _table(), besides=ancestor)
+
+
+def marked(mark: str) -> list[Process]:
+    """Those whose mark begins so, wherever they are in the tree."""
+    return [process for process in _processes() if process.alive and _mark(process).startswith(mark)]
+
+
+def kill(processes: Iterable[Process]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def kill_group(group: int, how: signal.Signals = signal.SIGKILL) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, how)
+
+
+def kill_until_gone(members: Callable[[], Sequence[Process]], reap: Callable[[], object] = lambda: None) -> None:
+    """Again and again: one that is killed may have started another a moment before."""
+    end = time.monotonic() + _PATIENCE
+    while (alive := members()) and time.monotonic() < end:
+        kill(alive)
+        time.sleep(0.001)
+        reap()
+
+
+def _table() -> dict[int, Process]:
+    """With zombies: one whose other threads have yet to die still has its children."""
+    return {process.pid: process for process in _processes()}
+
+
+def _alive_below(roots: set[int], table: dict[int, Process], besides: int) -> list[Process]:
+    return [p for pid, p in table.items() if p.alive and pid != besides and _is_below(pid, roots, table)]
+
+
+def _is_below(pid: int, roots: set[int], table: dict[int, Process]) -> bool:
+    seen: set[int] = set()
+    while pid in table and pid not in seen:
+        if pid in roots:
+            return True
+        seen.add(pid)
+        pid = table[pid].parent
+    return False
+
+
+def _belongs(process: Process, kernel: int, mark: str) -> bool:
+    return process.session == kernel or _mark(process) == mark
+
+
+def _mark(process: Process) -> str:
+    """Empty if it has none, or is none of our business."""
+    with suppress(OSError):
+        for variable in _read(process.pid, "environ").split(b"\0"):
+            if variable.startswith(f"{MARK}=".encode()):
+                return variable.partition(b"=")[2].decode(errors="replace")
+    return ""
+
+
+def _processes() -> Iterator[Process]:
+    try:
+        entries = os.listdir("/proc")  # noqa: PTH208 - thousands of entries, each a plain number
+    except OSError:
+        return
+    for entry in entries:
+        if entry.isdecimal():
+            with suppress(OSError, IndexError, ValueError):
+                yield _process(int(entry))
+
+
+def _process(pid: int) -> Process:
+    """proc_pid_stat(5); the name, in parentheses, may hold anything."""
+    state, *rest = _read(pid, "stat").rpartition(b")")[2].split()
+    return Process(pid, int(rest[0]), int(rest[2]), int(rest[18]) / _TICKS, alive=state not in {b"Z", b"X"})
+
+
+def _read(pid: int, name: str) -> bytes:
+    with open(f"/proc/{pid}/{name}", "rb") as file:  # noqa: PTH123 - by path: of the system, and thousands of them
+        return file.read()
+
+
+def _watch(mark: str, folder: str) -> None:
+    """On stdin rlm names process groups, `+ 123` and `- 123`. What is left of them goes when it ends without a word."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    groups: set[int] = set()
+    for line in sys.stdin:
+        word, _, group = line.strip().partition(" ")
+        if word == ENDED:
+            return
+        (groups.add if word == "+" else groups.discard)(int(group))
+    for number in groups:
+        kill_group(number)
+    for _ in range(_LOOKS):
+        kill_until_gone(lambda: marked(mark))
+        _remove(folder)  # again and again, too: a process that is being killed may still make a file in it
+        time.sleep(0.1)
+
+
+def _remove(folder: str) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)  # by path: it follows no link, and whose folder it was is dead
+
+
+if __name__ == "__main__":
+    _watch(*sys.argv[1:])
