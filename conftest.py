@@ -4,7 +4,7 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["attack_table"]
+pytest_plugins = ["rlm_testkit.attack_table"]
 
 # A busy machine is no failure: how long an example takes decides nothing.
 settings.register_profile("rlm", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -339,7 +339,7 @@ install() {
     settle_tool_dirs
     forget_other_environments
     take_lock
-    mend_killed_install
+    fix_killed_install
     STAGE=$(mktemp -d "$UV_TOOL_DIR/.rlm-install.XXXXXX")
     find_uv
     find_python
@@ -558,7 +558,7 @@ take_lock() {
     fi
 }
 
-mend_killed_install() {
+fix_killed_install() {
     local left
     for left in "$UV_TOOL_DIR"/.rlm-install.*/; do
         if [ -d "$left" ]; then
@@ -639,13 +639,13 @@ run_tests() {
     cd -- "$CHECKOUT"
     unset VIRTUAL_ENV
     "$UV" sync --frozen --python "${RLM_TOOL_PYTHON:-$PYTHON_RANGE}"
-    exec "$UV" run --no-sync pytest ${PYTEST_ARGS[@]+"${PYTEST_ARGS[@]}"}
+    exec "$UV" run --no-sync pytest -n 4 --dist worksteal ${PYTEST_ARGS[@]+"${PYTEST_ARGS[@]}"}
 }
 
 uninstall() {
     settle_tool_dirs
     take_lock
-    mend_killed_install
+    fix_killed_install
     links_into "$TOOL" "$UV_TOOL_BIN_DIR" | remove_links
     rm -rf -- "$TOOL" "$DATA/rlm/uv" "$UV_TOOL_DIR/.rlm-install.lock"
     say "removed rlm, its skills and its commands; sessions (.rlm folders) stay where they are"

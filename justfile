@@ -39,7 +39,7 @@ shell:
 lock:
     {{ uv }} lock --check
 
-# write what ruff can mend by itself
+# write what ruff can fix by itself
 fix:
     {{ run }} ruff check --fix
     {{ run }} ruff format
@@ -47,12 +47,12 @@ fix:
 # the tests, or those that the arguments choose
 [positional-arguments]
 test *arguments:
-    {{ run }} pytest "$@"
+    {{ run }} pytest -n 4 --dist worksteal "$@"
 
 # what THREATS.md says, attacked: a table of what was tried and what of it was denied
 [positional-arguments]
 attack *arguments:
-    {{ run }} pytest -m attack "$@"
+    {{ run }} pytest -n 4 --dist worksteal -m attack "$@"
 
 # the models again with the older major of the OpenAI SDK
 openai2:

@@ -4,8 +4,3 @@ Each scenario runs rlm against a scripted server on loopback and, in turn with i
 work: the floors. What is quoted is a median, its spread, and the ratio to a floor of the same session. A machine's own
 speed drifts, so the ratios say more than the seconds do.
 """
-
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))  # the scripted server

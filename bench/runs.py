@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from scripted import Answer, Request, Script, Scripted, by_turn, call, text
+from rlm_testkit.scripted import Answer, Request, Script, Scripted, by_turn, call, text
 
 from bench.harness import Bench, Ran, RunFailedError, Settings
 

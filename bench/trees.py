@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from scripted import Answer, Request, Script, always, call
+from rlm_testkit.scripted import Answer, Request, Script, always, call
 
 from bench import runs
 from bench.harness import Bench, Ran

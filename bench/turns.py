@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from statistics import median
 
-from scripted import Answer, Request, Script, always, call
+from rlm_testkit.scripted import Answer, Request, Script, always, call
 
 from bench import runs
 from bench.harness import Bench

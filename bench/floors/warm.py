@@ -15,11 +15,11 @@ import resource
 import subprocess
 import sys
 import time
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, closing
 from pathlib import Path
 
 from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
-from rlm.process.private_dir import private_folder
+from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.sandbox import Sandbox, SandboxPolicy, open_policy
 
 _ENOUGH = 8_000_000_000  # bytes
@@ -33,8 +33,9 @@ async def _measure(count: int) -> Figures:
     environment = {name: os.environ[name] for name in ("PATH", "HOME")}
     _make_repository(Path.cwd())
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(private_folder())
-        policy = stack.enter_context(_policy(folder, environment))
+        supervisor = stack.enter_context(Supervisor())
+        folder, groups = supervisor.folder, stack.enter_context(closing(ProcessGroups(supervisor)))
+        policy = stack.enter_context(_policy(folder, environment, groups))
         for number in range(_ROUNDS):
             for how, chosen in (("boxed", policy), ("bare", None)):
                 seen[how].append(await _herd(folder / f"{how}{number}", count, chosen, environment))
@@ -46,9 +47,9 @@ async def _measure(count: int) -> Figures:
     }
 
 
-def _policy(folder: Path, environment: dict[str, str]) -> AbstractContextManager[SandboxPolicy]:
-    cwd = Path.cwd()
-    return open_policy(cwd, cwd / ".rlm", folder, environment, net=False, memory=_ENOUGH, file_size=_ENOUGH)
+def _policy(folder: Path, environment: dict[str, str], groups: ProcessGroups) -> AbstractContextManager[SandboxPolicy]:
+    cwd, most = Path.cwd(), _ENOUGH
+    return open_policy(cwd, cwd / ".rlm", folder, environment, groups, net=False, memory=most, file_size=most)
 
 
 def _make_repository(folder: Path) -> None:

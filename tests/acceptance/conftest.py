@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from chat_templates import shipped
-from cli import Rlm
 from jinja2 import Template
-from scripted import Scripted
+from rlm_testkit.chat_templates import shipped
+from rlm_testkit.cli import Rlm
+from rlm_testkit.scripted import Scripted
 
 
 @pytest.fixture

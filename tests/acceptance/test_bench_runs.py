@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_each_scenario_that_is_chosen_gives_its_lines_for_rlm_and_for_each_floor(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    command = [sys.executable, "-m", "bench", "help", "second", "--rounds", "1", "--json", report]
+    command: list[str | Path] = [sys.executable, "-m", "bench", "help", "second", "--rounds", "1", "--json", report]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "| `rlm --help` | **" in done.stdout
     told = json.loads(report.read_text())
@@ -27,7 +27,7 @@ def test_a_program_that_fails_is_told_and_not_hidden(tmp_path: Path) -> None:
     broken = tmp_path / "rlm"
     broken.write_text('#!/bin/sh\n[ "$1" = --help ] || { echo "no such luck" >&2; exit 3; }\n')
     broken.chmod(0o700)
-    command = [sys.executable, "-m", "bench", "second", "--rounds", "1", "--rlm", broken]
+    command: list[str | Path] = [sys.executable, "-m", "bench", "second", "--rounds", "1", "--rlm", broken]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "- second, rlm: rlm: exit code 3: no such luck" in done.stdout
 

@@ -29,7 +29,7 @@ sys.exit(code)
 
 def written(kind: str, home: Path, size: int) -> Path:
     """A session that anybody can make."""
-    command = [sys.executable, "-m", "bench.big_sessions", kind, home, str(size)]
+    command: list[str | Path] = [sys.executable, "-m", "bench.big_sessions", kind, home, str(size)]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return home
 
@@ -40,7 +40,7 @@ def session(home: Path) -> Path:
 
 def peak(home: Path, cwd: Path, *words: str) -> float:
     """MB of the process that does it."""
-    command = [sys.executable, "-c", MEASURED, words[0], f"{0:012x}", *words[1:], "--home", home]
+    command: list[str | Path] = [sys.executable, "-c", MEASURED, words[0], f"{0:012x}", *words[1:], "--home", home]
     with (cwd / "out").open("wb") as out:
         done = subprocess.run(command, cwd=cwd, stdout=out, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -122,7 +122,7 @@ sys.exit(code)
 @pytest.mark.parametrize("words", [("ls",), ("ls", "--json")], ids=" ".join)
 def test_ls_opens_one_file_of_a_session_and_never_its_journal(tmp_path: Path, words: tuple[str, ...]) -> None:
     home = written("sessions", tmp_path / "home", 50)
-    command = [sys.executable, "-c", OPENED, *words, "--home", home]
+    command: list[str | Path] = [sys.executable, "-c", OPENED, *words, "--home", home]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert sum("the task number" in line for line in done.stdout.splitlines()) == 50
     opened = [path for path in json.loads(done.stderr.splitlines()[-1]) if "meta.json" in path or NAME in path]

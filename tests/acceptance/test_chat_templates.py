@@ -8,13 +8,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cli import Rlm
-from faults import OVERFLOWS
 from jinja2 import Template
 from jinja2.exceptions import TemplateError
 from rlm.core.agent import GO_ON, REMINDER
 from rlm.core.context import ASK
-from scripted import Request, Scripted, call, calls, error, text
+from rlm_testkit.cli import Rlm
+from rlm_testkit.faults import OVERFLOWS
+from rlm_testkit.scripted import Request, Scripted, call, calls, error, text
 
 Make = Callable[[Scripted], Rlm]
 Json = dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import socket
@@ -11,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli import COMMAND, Rlm, Session
-from scripted import Scripted, call, text
-from waiting import PATIENCE
+from rlm_testkit.cli import COMMAND, Rlm, Session
+from rlm_testkit.scripted import Scripted, call, text
+from rlm_testkit.waiting import PATIENCE
 
 Make = Callable[[Scripted], Rlm]
 
@@ -107,9 +108,9 @@ def test_debug_shows_the_traceback_of_an_error(alone: Rlm, words: tuple[str, ...
 
 
 def test_several_words_without_quotes_are_refused_with_the_right_form(alone: Rlm) -> None:
-    done = alone("mend", "the", "tests")
+    done = alone("fix", "the", "tests")
     assert 2 == done.code
-    assert 'rlm "mend the tests"' in done.err
+    assert 'rlm "fix the tests"' in done.err
 
 
 def test_flags_win_over_variables(rlm: Make) -> None:
@@ -119,7 +120,7 @@ def test_flags_win_over_variables(rlm: Make) -> None:
 
 
 def test_a_locale_of_another_encoding_changes_no_text(rlm: Make) -> None:
-    """PYTHONUTF8 and PYTHONCOERCECLOCALE keep Python from mending the C locale; ISO-8859-1 and EUC-JP are alike."""
+    """PYTHONUTF8 and PYTHONCOERCECLOCALE keep Python from repairing the C locale; ISO-8859-1 and EUC-JP are alike."""
     steps = [call("bash", command="echo 'ü€𝄞'"), call("ipython", code="!echo 'ü€𝄞'"), text("ü€𝄞")]
     with Scripted(*steps) as server:
         env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "RLM_TOOLS": "bash,ipython"}
@@ -401,7 +402,7 @@ def test_a_refused_connection_is_75_and_retried_with_a_notice(alone: Rlm) -> Non
         port = taken.getsockname()[1]
         process = alone.start("go", RLM_BASE_URL=f"http://127.0.0.1:{port}/v1")
         began = time.monotonic()
-        assert process.stderr is not None
+        assert isinstance(process.stderr, io.BufferedReader)
         said = b""
         while b"retry" not in said.lower() and time.monotonic() - began < PATIENCE:
             said += process.stderr.read1(4096)

@@ -1,12 +1,12 @@
-"""`rlm doctor`: says what is wrong and how to mend it, and changes nothing."""
+"""`rlm doctor`: says what is wrong and how to fix it, and changes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from cli import Rlm
-from scripted import Scripted, call, text
+from rlm_testkit.cli import Rlm
+from rlm_testkit.scripted import Scripted, call, text
 
 Make = Callable[[Scripted], Rlm]
 
@@ -96,7 +96,7 @@ def test_a_sandbox_is_tried_though_it_is_off(rlm: Make) -> None:
     with Scripted(text("never")) as server:
         made = rlm(server)
         done = made("doctor")
-    assert "✓ sandbox      off: what the model writes runs as you. --sandbox works here\n" in done.out
+    assert "✓ sandbox      off: the model's code runs with your permissions. --sandbox works here\n" in done.out
     assert [] == list(made.cwd.iterdir())
 
 
@@ -116,7 +116,7 @@ def test_a_sandbox_that_is_not_to_be_had_is_told_with_the_command_that_installs_
         on = made("doctor", RLM_SANDBOX="bwrap", PATH=str(tmp_path))
         off = made("doctor", PATH=str(tmp_path))
     assert [1, 0] == [on.code, off.code]
-    assert "✗ sandbox      is not to be had\n" in on.out
+    assert "✗ sandbox      is unavailable\n" in on.out
     assert "Install it: apt-get install bubblewrap\n" in on.out
     assert "✗" not in off.out
     assert "Install it: apt-get install bubblewrap\n" in off.out

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli import Rlm
-from leftovers import nothing_left, scratch
-from scripted import Scripted, call, text
+from rlm_testkit.cli import Rlm
+from rlm_testkit.leftovers import nothing_left, scratch
+from rlm_testkit.scripted import Scripted, call, text
 
 Make = Callable[[Scripted], Rlm]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import law
 import pytest
-from cli import Done, Rlm
-from faults import OVERFLOWS
-from scripted import (
+from rlm_testkit import law
+from rlm_testkit.cli import Done, Rlm
+from rlm_testkit.faults import OVERFLOWS
+from rlm_testkit.scripted import (
     Answer,
     Request,
     Script,
@@ -24,8 +24,8 @@ from scripted import (
     text,
     usage,
 )
-from waiting import until
-from watched import watched
+from rlm_testkit.waiting import until
+from rlm_testkit.watched import watched
 
 Make = Callable[[Scripted], Rlm]
 
@@ -60,7 +60,7 @@ def test_at_a_limit_the_newest_text_is_the_partial_answer_and_every_call_has_its
     rlm: Make, limit: dict[str, str], stop: str
 ) -> None:
     turn = calls(("ipython", {"code": "1"}), ("ipython", {"code": "2"}), content="Let me look.")
-    done, server = play(rlm, turn, text("never"), **limit)
+    done, server = play(rlm, turn, text("never"), failed=0, **limit)
     assert (3, "Let me look.\n", "limit", stop) == ending(done)
     assert ["1\n", "2\n"] == done.session.results
     assert 1 == len(server.requests)
@@ -80,7 +80,7 @@ def test_a_text_cut_off_at_the_length_limit_is_asked_to_go_on(rlm: Make) -> None
 
 @pytest.mark.parametrize("limit", [{"RLM_MAX_TURNS": "2"}, {"RLM_MAX_TOKENS": "20"}])
 def test_a_text_cut_off_with_no_room_left_is_a_partial_answer(rlm: Make, limit: dict[str, str]) -> None:
-    done, server = play(rlm, text("one, ", "length"), text("two", "length"), text("never"), **limit)
+    done, server = play(rlm, text("one, ", "length"), text("two", "length"), text("never"), failed=0, **limit)
     assert (3, "one, two\n", "limit", "length") == ending(done)
     assert 2 == len(server.requests)
     assert "stopped: length" in done.err

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from cli import Json, Rlm
 from rlm.core import events
-from scripted import Answer, Request, Script, Scripted, call, error, in_order, text
+from rlm_testkit.cli import Json, Rlm
+from rlm_testkit.scripted import Answer, Request, Script, Scripted, call, error, in_order, text
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "sessions.schema.json"
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli import Rlm, Session
+from rlm_testkit.cli import Rlm, Session
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "long_file"
 QUESTION = "What do readers complain about most, and how often? `context` is the log of our help desk."

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli import Done, Rlm
+from rlm_testkit.cli import Done, Rlm
 
 pytestmark = pytest.mark.attack("sessions of others")
 
@@ -79,8 +79,8 @@ def test_a_session_in_a_cloned_repository_runs_nothing(cloned: tuple[Rlm, str]) 
         assert (done.code, done.out) == (2, ""), words
         assert "made by you" in done.err
         assert len(done.err.splitlines()) <= 2
-    for words in (("show", id), ("export", id), ("export", "--format", "ipynb", "*"), ("ls",), ("ls", "--json")):
-        assert rlm(*words).code == 0, words
+    for mine in (("show", id), ("export", id), ("export", "--format", "ipynb", "*"), ("ls",), ("ls", "--json")):
+        assert rlm(*mine).code == 0, mine
     assert rlm("show").code != 0
     assert rlm("export").code != 0
     assert {path: path.read_bytes() for path in rlm.cwd.rglob("*") if path.is_file()} == before
@@ -116,7 +116,10 @@ PLANTED = {
     "a file": lambda rlm: (rlm / ".rlm").touch(),
     "sessions is a file": lambda rlm: ((rlm / ".rlm").mkdir(), (rlm / ".rlm" / "sessions").touch()),
     "a pipe": lambda rlm: os.mkfifo(rlm / ".rlm"),
-    "sessions is a pipe": lambda rlm: ((rlm / ".rlm").mkdir(), os.mkfifo(rlm / ".rlm" / "sessions")),
+    "sessions is a pipe": lambda rlm: (
+        (rlm / ".rlm").mkdir(),
+        os.mkfifo(rlm / ".rlm" / "sessions"),  # type: ignore[func-returns-value]  # the second step, of no value
+    ),
 }
 
 
@@ -245,7 +248,7 @@ def test_a_link_that_took_the_place_of_a_file_leads_nowhere(alone: Rlm) -> None:
 def test_a_session_of_another_folder_says_how_to_go_on(alone: Rlm) -> None:
     home = str(alone.cwd / ".rlm")
     made(alone)
-    moved = Rlm(alone.folder / "moved", alone.environment | {"HOME": str(alone.folder / "home")})
+    moved = Rlm(alone.folder / "moved", {**alone.environment, "HOME": str(alone.folder / "home")})
     shutil.copy(alone.cwd / "turns.jsonl", moved.cwd)
     elsewhere = moved("resume", "--home", home, "more")
     assert elsewhere.code == 2

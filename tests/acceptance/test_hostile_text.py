@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli import Rlm
-from escapes import shown, words
-from hostile import CORPUS
-from journals import KEY
-from pseudoterminal import PseudoTerminal
 from rlm.sessions import Session
 from rlm.text.terminal import plain
-from sample import hostile_sample
-from scripted import Answer, Request, Scripted, call, calls, error, text
+from rlm_testkit.cli import Rlm
+from rlm_testkit.escapes import shown, words
+from rlm_testkit.hostile import CORPUS
+from rlm_testkit.journals import KEY
+from rlm_testkit.pseudoterminal import PseudoTerminal
+from rlm_testkit.sample import hostile_sample
+from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, error, text
 
 Make = Callable[[Scripted], Rlm]
 

@@ -7,12 +7,13 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import law
 import pytest
-from cli import Done, Json, Rlm
-from scripted import Answer, Request, Script, Scripted, call, calls, error, in_order, reset, text, usage
-from watched import watched
+from rlm_testkit import law
+from rlm_testkit.cli import Done, Json, Rlm
+from rlm_testkit.scripted import Answer, Request, Script, Scripted, call, calls, error, in_order, reset, text, usage
+from rlm_testkit.watched import watched
 
 Make = Callable[[Scripted], Rlm]
 
@@ -230,7 +231,7 @@ def test_the_request_is_told_again_when_it_changes(rlm: Make) -> None:
 
 
 def test_an_assistant_message_is_journalled_as_received(rlm: Make) -> None:
-    odd = {"reasoning_content": "hm", "vendor": {"signature": "s=="}, "annotations": []}
+    odd: dict[str, Any] = {"reasoning_content": "hm", "vendor": {"signature": "s=="}, "annotations": []}
     done, _ = play(rlm, calls(("ipython", {"code": "1"}), content="x", **odd), text("end"))
     message = next(message for message in done.session.messages if message["role"] == "assistant")
     assert odd == {name: message[name] for name in odd}

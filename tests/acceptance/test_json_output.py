@@ -6,10 +6,10 @@ import json
 import signal
 from collections.abc import Callable
 
-import law
 import pytest
-from cli import Done, Json, Rlm
-from scripted import Scripted, call, calls, error, text
+from rlm_testkit import law
+from rlm_testkit.cli import Done, Json, Rlm
+from rlm_testkit.scripted import Scripted, call, calls, error, text
 
 Make = Callable[[Scripted], Rlm]
 

@@ -1,4 +1,4 @@
-"""Every fault of tests/support/machine_faults.py, provoked for real: signals, disks, folders, a clock that jumps."""
+"""Every fault of packages/rlm-testkit/src/rlm_testkit/machine_faults.py, provoked for real: signals, disks, folders, a clock that jumps."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 
-import law
 import pytest
-from cli import Done, Json, Rlm, Session
-from leftovers import nothing_left, scratch
-from machine_faults import MACHINE_FAULTS, MachineFault
-from namespace import Namespace
-from scripted import Answer, Request, Scripted, call, error, text
+import rlm_testkit
+from rlm_testkit import law
+from rlm_testkit.cli import Done, Json, Rlm, Session
+from rlm_testkit.leftovers import nothing_left, scratch
+from rlm_testkit.machine_faults import MACHINE_FAULTS, MachineFault
+from rlm_testkit.namespace import Namespace
+from rlm_testkit.scripted import Answer, Request, Scripted, call, error, text
 
-SUPPORT = Path(__file__).parents[1] / "support"
+JUMPING = Path(rlm_testkit.__file__).parent / "jumping.c"
 
 
 class Place:
@@ -35,7 +36,7 @@ class Place:
         self.temporary = temporary
         self.server: Scripted
         self.rlm = Rlm(folder, {"RLM_MODEL": "scripted", "TMPDIR": str(temporary)})
-        self.mend: Callable[[], object] = lambda: None
+        self.fix: Callable[[], object] = lambda: None
         self.failed = 0
         """How many requests of the run come to nothing."""
         self._over = False
@@ -82,7 +83,7 @@ class Place:
 
     def resume(self) -> Done:
         self._over = True
-        self.mend()
+        self.fix()
         signed = (self.rlm.folder / "home" / ".local" / "state" / "rlm" / "session-key").exists()
         return self.rlm("resume") if signed else self.rlm("resume", self.session().folder.name, "go on", "--trust")
 
@@ -178,7 +179,7 @@ print("y" * 9_000)
 def full_disk(place: Place) -> Done:
     """By what a cell writes. What had been told by then is in the journal."""
     place.disks.run(f"mount -t tmpfs -o size=1m tmpfs {place.cwd}")
-    place.mend = lambda: place.disks.run(f"rm {place.cwd}/big")
+    place.fix = lambda: place.disks.run(f"rm {place.cwd}/big")
     place.script(call("ipython", code="1"), call("ipython", code=FILL))
     done = place.go("--json")
     told = [without_agent(record) for record in done.lines if "id" in record]
@@ -353,7 +354,7 @@ def compiled(folder: Path) -> Path:
     compiler = shutil.which("cc")
     assert compiler, "a C compiler is needed to let a clock jump: install gcc"
     library = folder / "jumping.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, SUPPORT / "jumping.c"], check=True)
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, JUMPING], check=True)
     return library
 
 

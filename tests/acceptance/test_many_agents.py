@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from cli import COMMAND, Rlm
-from scripted import Request, Scripted, call, text
+from rlm_testkit.cli import COMMAND, Rlm
+from rlm_testkit.scripted import Answer, Request, Scripted, call, text
 
 MANY = 300
 CELL = f"import asyncio\nlen(await asyncio.gather(*(rlm.run(str(n)) for n in range({MANY}))))"
 
 
-def script(request: Request):
+def script(request: Request) -> Answer:
     return text("done") if request.depth or request.turn else call("ipython", code=CELL)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli import Rlm
-from scripted import Answer, Request, Scripted, always, by_turn, call, text
+from rlm_testkit.cli import Rlm
+from rlm_testkit.scripted import Answer, Request, Scripted, always, by_turn, call, text
 
 pytestmark = pytest.mark.attack("leading the host's files elsewhere")
 

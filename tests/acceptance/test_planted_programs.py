@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli import Rlm
-from pseudoterminal import PseudoTerminal
-from scripted import Request, Scripted, by_turn, call, text
+from rlm_testkit.cli import Rlm
+from rlm_testkit.pseudoterminal import PseudoTerminal
+from rlm_testkit.scripted import Answer, Request, Scripted, by_turn, call, text
 
 KEY = "sk-planted-0123456789abcdef"
 PROGRAMS = (
@@ -36,7 +36,7 @@ def plant(rlm: Rlm) -> tuple[Rlm, Path]:
     return replace(rlm, environment={**rlm.environment, "PATH": f"{folder}:.venv/bin::{path}"}), ran
 
 
-def script(request: Request) -> object:
+def script(request: Request) -> Answer:
     answers = [
         call("ipython", code="1 + 1"),
         call("bash", command="echo $((6 * 7))"),
@@ -82,8 +82,9 @@ def test_the_pager_is_not_the_projects_and_gets_no_key(rlm: Make) -> None:
     outside.write_text(f'#!/bin/sh\nenv > {command.folder}/environment\ncat "$@"\n')
     outside.chmod(0o755)
     secrets = {"OPENAI_API_KEY": KEY, "GITHUB_TOKEN": KEY, "URL": f"https://me:{KEY}@host", "LANG": "C.UTF-8"}
+    with_secrets = replace(command, environment={**command.environment, **secrets})
     for pager in ("cat", str(outside)):
-        with PseudoTerminal(command, "show", lines=10, PAGER=pager, **secrets) as terminal:
+        with PseudoTerminal(with_secrets, "show", lines=10, PAGER=pager) as terminal:
             assert terminal.end() == 0
             assert b"end" in terminal.seen
     told = (command.folder / "environment").read_text()

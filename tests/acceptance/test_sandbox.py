@@ -18,9 +18,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from breakouts import BREAKOUTS, Breakout
-from cli import Done, Rlm
-from scripted import Request, Scripted, always, by_turn, call, hang, text
+from rlm_testkit.breakouts import BREAKOUTS, Breakout
+from rlm_testkit.cli import Done, Rlm
+from rlm_testkit.scripted import Answer, Request, Scripted, always, by_turn, call, hang, text
 
 SECRET = "sk-secret-0123456789abcdef"
 LIMITS = {"RLM_SANDBOX_MEMORY": "1000", "RLM_SANDBOX_FILE_SIZE": "50"}
@@ -90,7 +90,7 @@ def machine(command: Rlm, folder: Path) -> Iterator[dict[str, object]]:
 
 
 @contextmanager
-def _listening(family: socket.AddressFamily, address: object) -> Iterator[object]:
+def _listening(family: socket.AddressFamily, address: str | tuple[str, int]) -> Iterator[object]:
     with socket.socket(family) as server:
         server.bind(address)
         server.listen()
@@ -106,7 +106,7 @@ def outcomes(make: Make, folder: Path, breakouts: list[Breakout], **env: str) ->
     """By name, the last word on each. HOST is found by the test: rlm itself, whose id a cell could guess."""
     cells = [attempt(breakout) for breakout in breakouts]
 
-    def script(request: Request):
+    def script(request: Request) -> Answer:
         turn = request.turn
         if request.depth:
             return text("a child's answer")
@@ -180,7 +180,7 @@ def test_a_child_is_shut_in_the_same_walls_wherever_it_is_sent(boxed: Make, tmp_
     outside = tmp_path / "outside"
     outside.mkdir()
 
-    def script(request: Request):
+    def script(request: Request) -> Answer:
         if request.depth:
             return by_turn(call("bash", command="touch /etc/rlm-was-here .git/config x; ls"), text("done"))(request)
         cell = "r = await rlm.run('a', cwd={}, tools='bash')\nprint(r.answer)"
@@ -229,7 +229,7 @@ def test_what_a_cell_has_changed_changes_no_sandbox_of_a_child(rlm: Make, tmp_pa
         f"!{look}",
     ]
 
-    def script(request: Request):
+    def script(request: Request) -> Answer:
         if request.depth:
             return by_turn(call("bash", command=look), text("looked"))(request)
         return call("ipython", code=cells[request.turn]) if request.turn < len(cells) else text("end")
@@ -290,7 +290,7 @@ def test_context_and_a_child_s_result_pass_the_walls(boxed: Make, tmp_path: Path
     data = tmp_path / "data.txt"
     data.write_text("0123456789" * 100)
 
-    def script(request: Request):
+    def script(request: Request) -> Answer:
         if request.depth:
             return by_turn(call("ipython", code="print(sum(context))"), text("added"))(request)
         cells = ["print(len(context))", "r = await rlm.run('add it', context=[1, 2, 3])\nprint(r.answer)", "!rlm add"]

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli import Rlm
 from rlm.sandbox.git import git_access
-from scripted import Scripted, call, text
+from rlm_testkit.cli import Rlm
+from rlm_testkit.scripted import Scripted, call, text
 
 Make = Callable[[Scripted], Rlm]
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli import Done, Rlm
-from repository_attacks import PREAMBLE, REPOSITORY_ATTACKS, RepositoryAttack
 from rlm.sandbox import Inspection
 from rlm.sandbox.git import git_access
 from rlm.sandbox.repositories import survey
-from scripted import Scripted, call, hang, text
+from rlm_testkit.cli import Done, Rlm
+from rlm_testkit.repository_attacks import PREAMBLE, REPOSITORY_ATTACKS, RepositoryAttack
+from rlm_testkit.scripted import Scripted, call, hang, text
 
 Make = Callable[[Scripted], Rlm]
 
@@ -111,7 +111,7 @@ def test_what_is_kept_or_moved_is_told_in_red_in_json_and_in_the_journal(rlm: Ma
     assert "\x1b[31m" in moved.err
     assert "sub/.git, changed by this run, would obey" in moved.err
     with Scripted(call("bash", command=plant.replace("sub", "other")), text("end")) as server:
-        kept = replace(rlm(server), environment=command.environment | rlm(server).environment)
+        kept = replace(rlm(server), environment={**command.environment, **rlm(server).environment})
         records = kept("go", "--keep-repositories", "--json", RLM_TOOLS="bash").lines
     assert [f"{line.replace('sub', 'other')} It is left so."] == [
         record["reason"] for record in records if record["type"] == "error"

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
-from cli import Rlm
-from scripted import Scripted, by_task, call, error, hang, text
+from rlm_testkit.cli import Rlm, python
+from rlm_testkit.scripted import Scripted, by_task, call, error, hang, text
 
 Make = Callable[[Scripted], Rlm]
-
-
-def python(made: Rlm, program: str, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-c", program]
-    return subprocess.run(
-        command, cwd=made.cwd, env=made.env(**env), capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def test_a_program_runs_an_agent_and_gets_its_result(rlm: Make) -> None:
@@ -95,13 +86,13 @@ def refused(made: Rlm, call: str) -> str:
 @pytest.mark.parametrize(
     ("argument", "reason"),
     [
-        ("tools=('python',)", "tools='python' is not allowed"),
+        ("tools=('python',)", "tools=('python',) is not allowed"),
         ("tools='python'", "tools='python' is not allowed"),
-        ("max_turns=0", "max_turns='0' is not allowed: it takes a whole number, at least 1"),
+        ("max_turns=0", "max_turns=0 is not allowed: it takes a whole number, at least 1"),
         ("timeout='soon'", "timeout='soon' is not allowed: it takes a number of seconds above 0"),
-        ("timeout=0", "timeout='0' is not allowed"),
-        ("timeout=-1", "timeout='-1' is not allowed"),
-        ("timeout=float('nan')", "timeout='nan' is not allowed"),
+        ("timeout=0", "timeout=0 is not allowed"),
+        ("timeout=-1", "timeout=-1 is not allowed"),
+        ("timeout=float('nan')", "timeout=nan is not allowed"),
         ("cwd='nowhere'", "work/nowhere' is not allowed: it takes a folder that exists"),
         ("cwd='a-file'", "work/a-file' is not allowed: it takes a folder that exists"),
         ("cwd='x' * 10_000", "xxx' is not allowed: it takes a folder that exists"),

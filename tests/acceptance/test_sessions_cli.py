@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import Callable
 
-from cli import Rlm
-from escapes import shown
-from pseudoterminal import PseudoTerminal
-from scripted import Request, Scripted, call, text
+from rlm_testkit.cli import Rlm
+from rlm_testkit.escapes import shown
+from rlm_testkit.pseudoterminal import PseudoTerminal
+from rlm_testkit.scripted import Answer, Request, Scripted, call, text
 
 Make = Callable[[Scripted], Rlm]
 
@@ -33,7 +33,7 @@ def test_ls_without_sessions_says_how_to_make_one(alone: Rlm) -> None:
 
 
 def test_show_tells_a_session_with_its_children_under_their_cell(rlm: Make) -> None:
-    def script(request: Request):
+    def script(request: Request) -> Answer:
         if request.depth:
             return text("the child's answer")
         return (
@@ -189,7 +189,9 @@ def test_a_checkpoint_brings_the_variables_back_and_says_which_could_not_be_save
         made("start", RLM_CHECKPOINT="1", RLM_CONTEXT="data.txt")
         done = made("resume", "and now?", RLM_CHECKPOINT="1")
     note = next(m["content"] for m in server.requests[-1].messages if "Restored" in str(m["content"]))
-    kept, lost = re.search(r"Restored: (.*?)\. Not restored: (.*?)\.(?: |\n|$)", " ".join(note.split())).groups()
+    told = re.search(r"Restored: (.*?)\. Not restored: (.*?)\.(?: |\n|$)", " ".join(note.split()))
+    assert told is not None, note
+    kept, lost = told.groups()
     assert {"collections", "context", "double", "n", "threading", "value"} == set(kept.split(", "))
     assert lost.startswith("lock (TypeError")
     assert ";" not in lost

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from cli import Done, Json, Rlm
 from rlm.config.settings import Config, flag, variable
-from sample import PICTURE
-from scripted import Answer, Request, Script, Scripted, always, call, calls, error, in_order, text, usage
+from rlm_testkit.cli import Done, Json, Rlm
+from rlm_testkit.sample import PICTURE
+from rlm_testkit.scripted import Answer, Request, Script, Scripted, always, call, calls, error, in_order, text, usage
 
 
 @dataclass(frozen=True, slots=True)

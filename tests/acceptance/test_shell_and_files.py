@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import law
 import pytest
-from cli import Done, Rlm
-from leftovers import nothing_left
-from scripted import Scripted, call, text
+from rlm_testkit import law
+from rlm_testkit.cli import Done, Rlm
+from rlm_testkit.leftovers import nothing_left
+from rlm_testkit.scripted import Scripted, call, text
 
 Make = Callable[[Scripted], Rlm]
 

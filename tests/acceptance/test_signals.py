@@ -9,12 +9,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import law
 import psutil
 import pytest
-from cli import COMMAND, Done, Json, Rlm, Session
-from leftovers import nothing_left, processes, scratch
-from scripted import Answer, Request, Scripted, call, calls, error, text
+from rlm_testkit import law
+from rlm_testkit.cli import COMMAND, Done, Json, Rlm, Session
+from rlm_testkit.leftovers import nothing_left, processes, scratch
+from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, error, text
 
 Make = Callable[[Scripted], Rlm]
 
@@ -261,7 +261,7 @@ def test_nothing_is_left_after(rlm: Make, temporary: Path, how: str) -> None:
     answer, code = ENDS[how]
     daemon = "\n".join(["setsid sleep 1000 >/dev/null 2>&1 & (sleep 1000 &) ; echo on", *HIDDEN])
     hidden = f"import subprocess\nsubprocess.run({daemon!r}, shell=True, env={{}}, start_new_session=True)"
-    there = []
+    there: list[str] = []
 
     def script(request: Request) -> Answer:
         if request.turn == 3:

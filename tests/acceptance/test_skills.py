@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli import Done, Rlm, Session
-from found_uv import UV
-from scripted import Answer, Request, Scripted, by_task, call, calls, hang, text
+from rlm_testkit.cli import Done, Rlm, Session
+from rlm_testkit.found_uv import UV
+from rlm_testkit.scripted import Answer, Request, Scripted, by_task, call, calls, hang, text
 
 Make = Callable[[Scripted], Rlm]
 
@@ -281,7 +281,7 @@ def test_check_says_what_is_wrong_where_and_what_to_write(alone: Rlm) -> None:
     code, out = told(alone("skills", "check", "vowels"))
     assert 1 == code
     assert f"{source}:4: incomplete: the parameter 'texts' has no type; write texts: str" in out
-    assert out.endswith("vowels: 1 to mend\n")
+    assert out.endswith("vowels: 1 to fix\n")
 
 
 def test_check_says_the_worst_of_several_and_no_folder_is_wrong(alone: Rlm) -> None:
@@ -427,7 +427,7 @@ def test_what_is_wrong_is_told_by_the_list_and_the_doctor_alike_and_not_offered(
         skill_file.write_bytes(b"---\n\xff\n---\n")
         _, after = play(installed)
         listed = installed("skills").out
-        found = installed("doctor", "--model", f"replay:{ROOT / 'tests/support/cli.py'}").out
+        found = installed("doctor", "--model", f"replay:{ROOT / 'packages/rlm-testkit/src/rlm_testkit/cli.py'}").out
     finally:
         source.write_text(kept[0])
         skill_file.write_text(kept[1])

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
-from cli import Rlm, Session
-from scripted import Answer, Request, Scripted, call, text
-from waiting import PATIENCE
+from rlm_testkit.cli import Rlm, Session
+from rlm_testkit.scripted import Answer, Request, Scripted, call, text
+from rlm_testkit.waiting import PATIENCE
 
 CANCELLED = range(0, 50, 7)
 ROOT = f"""\

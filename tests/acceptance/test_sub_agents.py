@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from cli import Done, Rlm
-from leftovers import processes
-from scripted import Request, Script, Scripted, call, text
+from rlm_testkit.cli import Done, Rlm
+from rlm_testkit.leftovers import processes
+from rlm_testkit.scripted import Answer, Request, Script, Scripted, call, text
 
 Make = Callable[[Scripted], Rlm]
 
@@ -22,7 +22,7 @@ BEGUN = (
 def tree(cells: list[str], child: Script) -> Script:
     """A root that runs these cells and then says `end`, and children that follow `child`."""
 
-    def script(request: Request):
+    def script(request: Request) -> Answer:
         if request.depth > 0:
             return child(request)
         turn = request.turn
@@ -31,7 +31,7 @@ def tree(cells: list[str], child: Script) -> Script:
     return script
 
 
-def says(request: Request):
+def says(request: Request) -> Answer:
     return text(f"did {request.task}")
 
 
@@ -86,7 +86,7 @@ def test_no_tools_is_one_plain_model_call(rlm: Make) -> None:
 
 
 def test_a_context_lands_in_the_childs_kernel_and_only_its_head_in_the_prompt(rlm: Make) -> None:
-    def child(request: Request):
+    def child(request: Request) -> Answer:
         return (
             call("ipython", code="print(type(context).__name__, len(context['rows']), context['f'](2))")
             if (request.turn == 0)
@@ -105,7 +105,7 @@ def test_a_context_lands_in_the_childs_kernel_and_only_its_head_in_the_prompt(rl
 
 def test_a_failing_child_raises_and_the_parent_goes_on(rlm: Make) -> None:
     cell = "try:\n    await rlm.run('a')\nexcept rlm.AgentError as error:\n    print('refused:', error)"
-    from scripted import error as http_error
+    from rlm_testkit.scripted import error as http_error
 
     done, _ = run(rlm, cell, child=lambda _: http_error(400, "bad request, says the provider"))
     assert 0 == done.code
@@ -139,7 +139,7 @@ def test_a_bad_argument_is_refused_with_the_reason_and_the_parent_goes_on(
 
 
 def test_a_child_has_no_more_turns_than_its_parent_and_may_choose_no_recording(rlm: Make) -> None:
-    def child(request: Request):
+    def child(request: Request) -> Answer:
         return call("ipython", code=str(request.turn))
 
     cell = (
@@ -170,7 +170,7 @@ def test_what_is_no_request_costs_the_tree_no_agent_and_the_user_no_word(rlm: Ma
 
 
 def test_a_relative_cwd_is_relative_to_the_cells(rlm: Make) -> None:
-    def child(request: Request):
+    def child(request: Request) -> Answer:
         if request.turn:
             return text(request.last.strip())
         return call("ipython", code="import os\nprint(os.getcwd())")
@@ -195,7 +195,7 @@ def test_a_forged_request_can_set_no_more_than_an_honest_one(rlm: Make) -> None:
         "print(asked(depth=0, max_depth=9)['answer'])"
     )
 
-    def child(request: Request):
+    def child(request: Request) -> Answer:
         if request.turn:
             return text(request.last.strip())
         return call(
@@ -217,7 +217,7 @@ def test_at_the_depth_limit_the_prompt_is_silent_and_the_call_fails_at_once(rlm:
 
 
 def test_the_root_may_have_children_at_depth_1_and_they_may_not(rlm: Make) -> None:
-    def child(request: Request):
+    def child(request: Request) -> Answer:
         if request.turn:
             return text(request.last.strip())
         return call(
@@ -254,7 +254,7 @@ def test_the_tree_has_one_token_budget(rlm: Make) -> None:
 
 
 def test_nesting_does_not_deadlock_at_one_agent_at_work(rlm: Make) -> None:
-    def child(request: Request):
+    def child(request: Request) -> Answer:
         if request.depth == 3:
             return text("leaf")
         if request.turn:
@@ -340,7 +340,7 @@ def test_a_context_is_loaded_by_the_childs_kernel_and_never_by_the_host(rlm: Mak
         "print(os.getpid(), (await rlm.run('a', context=Tells())).answer)"
     )
 
-    def child(request: Request):
+    def child(request: Request) -> Answer:
         if request.turn:
             return text(request.last.strip())
         return call("ipython", code="import os\nprint(os.getpid(), context)")
@@ -364,7 +364,7 @@ def test_a_kernel_knows_rlm_without_the_weight_of_the_agent(rlm: Make) -> None:
 def test_a_child_without_a_cell_has_no_kernel(rlm: Make) -> None:
     seen: list[list[str]] = []
 
-    def child(request: Request):
+    def child(request: Request) -> Answer:
         seen.append([" ".join(process.cmdline()) for process in processes(made)])
         return text("answered")
 

@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import law
 import pytest
-from cli import COMMAND, Done, Rlm
-from leftovers import nothing_left
-from scripted import Answer, Request, Scripted, call, calls, text
-from tmux import Terminal
+from rlm_testkit import law
+from rlm_testkit.cli import COMMAND, Done, Rlm
+from rlm_testkit.leftovers import nothing_left
+from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, text
+from rlm_testkit.tmux import Terminal
 
 Make = Callable[[Scripted], Rlm]
 Open = Callable[..., Terminal]

@@ -10,12 +10,12 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-import law
 import pytest
-from cli import Done, Rlm
-from leftovers import processes
-from scripted import Answer, Request, Scripted, call, calls, message, text, tool_call
-from waiting import until
+from rlm_testkit import law
+from rlm_testkit.cli import Done, Rlm
+from rlm_testkit.leftovers import processes
+from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, message, text, tool_call
+from rlm_testkit.waiting import until
 
 Make = Callable[[Scripted], Rlm]
 
@@ -68,7 +68,7 @@ SHOWN = {
     "top-level await": ("import asyncio\nawait asyncio.sleep(0, 'slept')", "'slept'\n"),
     "asyncio.run, as in a script": ("asyncio.run(asyncio.sleep(0, 'ran'))", "'ran'\n"),
     "a cell that closes stdout": ("import sys\nsys.stdout.close()", "[no output]"),
-    "is mended for the next": ("print('open')", "open\n"),
+    "is repaired for the next": ("print('open')", "open\n"),
     "a reset takes the user's names": ("%reset -f", "[no output]"),
     "and not ours": ("'x' in globals(), 'rlm' in globals()", "(False, True)\n"),
     "a lone surrogate": ("print('a\\ud83db')", "a\ufffdb\n"),

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from found_uv import UV
 from jinja2 import Template
-from journals import cell, ending, opening, reply, turn
 from rlm.core.events import Event, ParametersChanged, Replied, Said, ToolReturned
 from rlm.core.messages import Kind, ToolResult, User
 from rlm.present.export import Arguments, Format, export
 from rlm.sessions import Session
 from rlm.sessions.store import read_tree
+from rlm_testkit.found_uv import UV
+from rlm_testkit.journals import cell, ending, opening, reply, turn
 
 CODE = 'print("ünïcode <b>")'
 FAMILIES_WITH_TOOLS = ("qwen2_5", "qwen3", "qwen3_5_think", "glm4moe", "gptoss", "llama3_1", "nemotron_3_nano")
@@ -27,7 +27,7 @@ FAMILIES_WITH_TOOLS = ("qwen2_5", "qwen3", "qwen3_5_think", "glm4moe", "gptoss",
 def row(cwd: Path, *events: Event, arguments: Arguments = Arguments.MAPPING) -> dict[str, Any]:
     with Session.create(Path("home"), model="m", cwd=cwd, prompt="t") as session:
         for event in events:
-            session(event)
+            session.record(event)
     (line,) = "".join(export(read_tree(session.folder), Format.CHAT, arguments)).splitlines()
     wire: dict[str, Any] = json.loads(line)
     return wire
@@ -120,7 +120,7 @@ def test_datasets_loads_any_sessions_together_in_any_order_and_gives_back_what_w
         file = tmp_path / f"{number}.jsonl"
         file.write_text(json.dumps(row(tmp_path, *events)) + "\n")
         files.append(file)
-    command = [
+    command: list[str | Path] = [
         UV,
         "run",
         "--quiet",

@@ -4,7 +4,7 @@ import runpy
 from pathlib import Path
 
 import pytest
-from kernel_faults import KERNEL_FAULTS
+from rlm_testkit.kernel_faults import KERNEL_FAULTS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from found_uv import UV
+from rlm_testkit.found_uv import UV
 
 REPOSITORY = Path(__file__).parents[2]
 Files = dict[str, object]

@@ -1,25 +1,34 @@
 """What an installation is, and that it follows what it is made from."""
 
+from __future__ import annotations
+
 import json
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
+    from tests.install.conftest import Files, Home, Skills
 
 pytestmark = pytest.mark.timeout(600)  # several real installations, on a machine that may be busy
 
 
-def origins(home) -> dict[str, dict]:
+def origins(home: Home) -> dict[str, dict[str, Any]]:
     found = {}
     for record in home.packages.glob("rlm*.dist-info/direct_url.json"):
         found[record.parent.name.partition("-")[0]] = json.loads(record.read_text())
     return found
 
 
-def test_a_fresh_home_gets_rlm_and_its_skills_as_wheels_from_this_checkout(home, skills, listing):
+def test_a_fresh_home_gets_rlm_and_its_skills_as_wheels_from_this_checkout(
+    home: Home, skills: Skills, listing: Callable[[Path], Files]
+) -> None:
     skills.write("greet")
     before = listing(home.checkout)
     done = home.knowing(RLM_SKILLS_DIR=skills.path).install()
@@ -41,7 +50,9 @@ def test_a_fresh_home_gets_rlm_and_its_skills_as_wheels_from_this_checkout(home,
     assert not list(home.tools.glob(".rlm-install.*/"))
 
 
-def test_changed_added_and_removed_skills_are_followed_and_so_is_the_checkout(home, skills, copy_checkout):
+def test_changed_added_and_removed_skills_are_followed_and_so_is_the_checkout(
+    home: Home, skills: Skills, copy_checkout: Callable[[str], Path]
+) -> None:
     home = home.knowing(RLM_SKILLS_DIR=skills.path, RLM_CHECKOUT_PATH=copy_checkout("mine"))
     skills.write("stays")
     skills.write("goes")
@@ -77,7 +88,7 @@ def test_changed_added_and_removed_skills_are_followed_and_so_is_the_checkout(ho
     assert not (home.packages / "six.py").exists()
 
 
-def test_installing_twice_gives_the_same_as_once(home, skills):
+def test_installing_twice_gives_the_same_as_once(home: Home, skills: Skills) -> None:
     skills.write("greet")
     home = home.knowing(RLM_SKILLS_DIR=skills.path, PATH=f"{home.bin}:{home.env['PATH']}")
     first = home.install()
@@ -89,7 +100,7 @@ def test_installing_twice_gives_the_same_as_once(home, skills):
     assert "PATH" not in second.err
 
 
-def test_an_environment_that_was_removed_by_hand_is_made_again(home, skills):
+def test_an_environment_that_was_removed_by_hand_is_made_again(home: Home, skills: Skills) -> None:
     skills.write("greet")
     home = home.knowing(RLM_SKILLS_DIR=skills.path)
     home.install()
@@ -98,7 +109,9 @@ def test_an_environment_that_was_removed_by_hand_is_made_again(home, skills):
     assert home.call("greet") == "hello\n"
 
 
-def test_what_uv_installed_by_itself_is_ours_to_replace_though_the_folders_have_two_names(home, tmp_path):
+def test_what_uv_installed_by_itself_is_ours_to_replace_though_the_folders_have_two_names(
+    home: Home, tmp_path: Path
+) -> None:
     (tmp_path / "elsewhere").mkdir()
     (home.path / ".local").symlink_to(tmp_path / "elsewhere")
     by_uv = home.run("uv", "tool", "install", home.checkout)
@@ -108,7 +121,7 @@ def test_what_uv_installed_by_itself_is_ours_to_replace_though_the_folders_have_
     assert home.call("rlm", "--version")
 
 
-def test_another_rlm_that_comes_first_on_the_path_is_named(home, tmp_path):
+def test_another_rlm_that_comes_first_on_the_path_is_named(home: Home, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other/rlm").write_text("#!/bin/sh\n")
     (tmp_path / "other/rlm").chmod(0o755)
@@ -116,7 +129,9 @@ def test_another_rlm_that_comes_first_on_the_path_is_named(home, tmp_path):
     assert f"another rlm comes first on your PATH: {tmp_path}/other/rlm" in done.err
 
 
-def test_paths_may_hold_blanks_and_every_other_awkward_character(home, skills, copy_checkout, tmp_path):
+def test_paths_may_hold_blanks_and_every_other_awkward_character(
+    home: Home, skills: Skills, copy_checkout: Callable[[str], Path], tmp_path: Path
+) -> None:
     awkward = "a b,c#d%41é'(x)~[y]$HOME@q;&"
     checkout = copy_checkout(f"checkout {awkward}")
     shutil.move(skills.path, tmp_path / f"skills {awkward}")
@@ -130,7 +145,7 @@ def test_paths_may_hold_blanks_and_every_other_awkward_character(home, skills, c
     assert home.call("rlm", "--version")
 
 
-def test_commands_go_to_local_bin_though_the_data_home_lies_elsewhere(home, tmp_path):
+def test_commands_go_to_local_bin_though_the_data_home_lies_elsewhere(home: Home, tmp_path: Path) -> None:
     home = home.knowing(XDG_DATA_HOME=tmp_path / "elsewhere/data")
     home.install()
     assert home.commands == {"rlm"}
@@ -139,7 +154,7 @@ def test_commands_go_to_local_bin_though_the_data_home_lies_elsewhere(home, tmp_
     assert not (tmp_path / "elsewhere/bin").exists()
 
 
-def test_places_and_python_can_be_chosen(home, tmp_path):
+def test_places_and_python_can_be_chosen(home: Home, tmp_path: Path) -> None:
     python = Path(sys.executable).resolve()
     home = home.knowing(UV_TOOL_DIR=tmp_path / "t", UV_TOOL_BIN_DIR=tmp_path / "b", RLM_TOOL_PYTHON=python)
     home.install()
@@ -148,14 +163,14 @@ def test_places_and_python_can_be_chosen(home, tmp_path):
     assert not (home.path / ".local").exists()
 
 
-def test_commands_follow_a_bin_dir_that_changes(home, tmp_path):
+def test_commands_follow_a_bin_dir_that_changes(home: Home, tmp_path: Path) -> None:
     home.install()
     home.knowing(UV_TOOL_BIN_DIR=tmp_path / "b").install()
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["rlm"]
     assert home.commands == set()
 
 
-def test_words_for_uv_are_handed_on_as_words(home, tmp_path):
+def test_words_for_uv_are_handed_on_as_words(home: Home, tmp_path: Path) -> None:
     marker = tmp_path / "evaluated"
     home.knowing(RLM_EXTRA_UV_ARGS=f"--with\n tabulate   --no-sources-package $(touch${{IFS}}{marker})").try_install()
     assert not marker.exists()
@@ -163,7 +178,9 @@ def test_words_for_uv_are_handed_on_as_words(home, tmp_path):
     assert list(home.packages.glob("tabulate-*"))
 
 
-def test_neither_an_active_environment_nor_the_checkouts_own_is_used_or_touched(home, copy_checkout, listing):
+def test_neither_an_active_environment_nor_the_checkouts_own_is_used_or_touched(
+    home: Home, copy_checkout: Callable[[str], Path], listing: Callable[[Path], Files]
+) -> None:
     checkout = copy_checkout("mine")
     assert home.run("uv", "venv", "--python", Path(sys.executable).resolve(), checkout / ".venv").code == 0
     before = listing(checkout)
@@ -178,7 +195,7 @@ def test_neither_an_active_environment_nor_the_checkouts_own_is_used_or_touched(
     assert ".venv" not in (home.tool / "pyvenv.cfg").read_text() + (home.tool / "uv-receipt.toml").read_text()
 
 
-def test_the_project_that_the_user_is_in_has_no_say(home, skills, tmp_path):
+def test_the_project_that_the_user_is_in_has_no_say(home: Home, skills: Skills, tmp_path: Path) -> None:
     skills.write("greet")
     project = tmp_path / "project"
     project.mkdir()
@@ -193,7 +210,7 @@ def test_the_project_that_the_user_is_in_has_no_say(home, skills, tmp_path):
     assert home.call("greet") == "hello\n"
 
 
-def test_a_git_worktree_is_a_checkout_too(home, copy_checkout, tmp_path):
+def test_a_git_worktree_is_a_checkout_too(home: Home, copy_checkout: Callable[[str], Path], tmp_path: Path) -> None:
     checkout = copy_checkout("mine")
     git = ["git", "-C", str(checkout), "-c", "user.name=t", "-c", "user.email=t@example.com"]
     for words in ("init -q", "add .", "commit -qm x", f"worktree add -q {tmp_path}/tree"):
@@ -203,7 +220,7 @@ def test_a_git_worktree_is_a_checkout_too(home, copy_checkout, tmp_path):
     assert home.call("rlm", "--version")
 
 
-def test_it_starts_itself_again_under_bash_when_another_shell_began_it(home):
+def test_it_starts_itself_again_under_bash_when_another_shell_began_it(home: Home) -> None:
     done = home.run("dash", home.checkout / "install.sh", "--help")
     assert done.code == 0, done.err
     assert done.out.startswith("usage: ./install.sh")
@@ -221,13 +238,15 @@ def test_it_starts_itself_again_under_bash_when_another_shell_began_it(home):
         ([], {"RLM_CHECKOUT_PATH": "/"}, "/ is no checkout of rlm: run install.sh from one, or set RLM_CHECKOUT_PATH"),
     ],
 )
-def test_wrong_usage_is_told_in_a_line_and_changes_nothing(home, arguments, variables, message):
+def test_wrong_usage_is_told_in_a_line_and_changes_nothing(
+    home: Home, arguments: list[str], variables: dict[str, str], message: str
+) -> None:
     done = home.knowing(**variables).try_install(*arguments)
     assert (done.code, done.err) == (2, f"rlm: {message}\n")
     assert home.commands == set()
 
 
-def test_uninstalling_removes_what_is_ours_and_nothing_else(home, skills):
+def test_uninstalling_removes_what_is_ours_and_nothing_else(home: Home, skills: Skills) -> None:
     skills.write("greet")
     home = home.knowing(RLM_SKILLS_DIR=skills.path)
     home.install()
@@ -241,13 +260,15 @@ def test_uninstalling_removes_what_is_ours_and_nothing_else(home, skills):
     home.install("--uninstall")
 
 
-def test_the_demo_runs_right_after_the_installation(home):
+def test_the_demo_runs_right_after_the_installation(home: Home) -> None:
     done = home.install("--demo")
     assert "rlm: installed rlm" in done.err
     assert "recorded" in done.out + done.err
 
 
-def test_the_test_command_sets_the_development_environment_up_and_hands_arguments_to_pytest(home, copy_checkout):
+def test_the_test_command_sets_the_development_environment_up_and_hands_arguments_to_pytest(
+    home: Home, copy_checkout: Callable[[str], Path]
+) -> None:
     checkout = copy_checkout("mine")
     done = home.knowing(RLM_CHECKOUT_PATH=checkout).install("--test", "--version")
     assert done.out.startswith("pytest ")
@@ -255,7 +276,7 @@ def test_the_test_command_sets_the_development_environment_up_and_hands_argument
     assert home.commands == set()
 
 
-def test_each_member_of_the_workspace_lies_in_a_folder_of_its_name(snapshot):
+def test_each_member_of_the_workspace_lies_in_a_folder_of_its_name(snapshot: Path) -> None:
     """The installer ties a name to its folder without reading any pyproject.toml."""
     members = tomllib.loads((snapshot / "uv.lock").read_text())["manifest"]["members"]
     assert {"rlm", *(folder.name for folder in (snapshot / "packages").iterdir())} == set(members)

@@ -1,5 +1,7 @@
 """Whatever goes wrong, the installation that was there before is there afterwards."""
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess
@@ -7,8 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
+    from tests.install.conftest import Home, Skills
 
 pytestmark = pytest.mark.timeout(600)  # several real installations, on a machine that may be busy
 
@@ -30,7 +36,9 @@ def crash_at_start(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [unknown_dependency, failing_build, crash_at_start])
-def test_a_checkout_that_does_not_install_leaves_the_previous_installation_whole(home, skills, copy_checkout, spoil):
+def test_a_checkout_that_does_not_install_leaves_the_previous_installation_whole(
+    home: Home, skills: Skills, copy_checkout: Callable[[str], Path], spoil: Callable[[Path], None]
+) -> None:
     skills.write("greet")
     home = home.knowing(RLM_SKILLS_DIR=skills.path)
     home.install()
@@ -46,7 +54,7 @@ def test_a_checkout_that_does_not_install_leaves_the_previous_installation_whole
     assert home.call("greet") == "hello\n"
 
 
-def test_a_first_installation_that_fails_leaves_nothing(home, copy_checkout):
+def test_a_first_installation_that_fails_leaves_nothing(home: Home, copy_checkout: Callable[[str], Path]) -> None:
     broken = copy_checkout("broken")
     unknown_dependency(broken)
     assert home.knowing(RLM_CHECKOUT_PATH=broken).try_install().code == 1
@@ -68,10 +76,10 @@ def main():
 
 
 @pytest.fixture
-def ending(home, copy_checkout, tmp_path) -> Callable:
+def ending(home: Home, copy_checkout: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Home]:
     """Gives a home whose checkout starts once, in the rehearsal, and comes to this end at its second start."""
 
-    def spoil(end: str):
+    def spoil(end: str) -> Home:
         checkout = copy_checkout("ending")
         (checkout / "packages/rlm-core/src/rlm/cli/main.py").write_text(SECOND_START.replace("END", end))
         (tmp_path / "starts").mkdir()
@@ -81,7 +89,7 @@ def ending(home, copy_checkout, tmp_path) -> Callable:
 
 
 @contextmanager
-def in_the_middle(home) -> Iterator[subprocess.Popen]:
+def in_the_middle(home: Home) -> Iterator[subprocess.Popen[bytes]]:
     """An installation that has taken the previous one away and is trying what came in its place."""
     command = ["bash", str(home.checkout / "install.sh")]
     with subprocess.Popen(
@@ -109,7 +117,9 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def test_a_failure_after_a_rehearsal_that_worked_puts_the_previous_installation_back(home, skills, ending):
+def test_a_failure_after_a_rehearsal_that_worked_puts_the_previous_installation_back(
+    home: Home, skills: Skills, ending: Callable[[str], Home]
+) -> None:
     skills.write("greet")
     home.knowing(RLM_SKILLS_DIR=skills.path).install()
     before = home.state
@@ -122,7 +132,9 @@ def test_a_failure_after_a_rehearsal_that_worked_puts_the_previous_installation_
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_in_the_middle_puts_the_previous_installation_back_at_once(home, skills, ending, number, code):
+def test_a_signal_in_the_middle_puts_the_previous_installation_back_at_once(
+    home: Home, skills: Skills, ending: Callable[[str], Home], number: signal.Signals, code: int
+) -> None:
     skills.write("greet")
     home.knowing(RLM_SKILLS_DIR=skills.path).install()
     before = home.state
@@ -133,9 +145,9 @@ def test_a_signal_in_the_middle_puts_the_previous_installation_back_at_once(home
     assert home.call("greet") == "hello\n"
 
 
-def test_what_a_killed_installation_left_is_mended_by_the_next_one_even_if_that_fails(
-    home, skills, ending, copy_checkout
-):
+def test_what_a_killed_installation_left_is_repaired_by_the_next_one_even_if_that_fails(
+    home: Home, skills: Skills, ending: Callable[[str], Home], copy_checkout: Callable[[str], Path]
+) -> None:
     skills.write("greet")
     home.knowing(RLM_SKILLS_DIR=skills.path).install()
     before = home.state
@@ -150,7 +162,7 @@ def test_what_a_killed_installation_left_is_mended_by_the_next_one_even_if_that_
     assert home.call("greet") == "hello\n"
 
 
-def test_two_installations_at_once_take_turns(home, skills):
+def test_two_installations_at_once_take_turns(home: Home, skills: Skills) -> None:
     skills.write("greet")
     home = home.knowing(RLM_SKILLS_DIR=skills.path)
     command = ["bash", str(home.checkout / "install.sh")]

@@ -1,11 +1,17 @@
 """Bad skills, strangers who own our names, and files that are not ours."""
 
+from __future__ import annotations
+
 import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
+    from tests.install.conftest import Home, Skills
 
 pytestmark = pytest.mark.timeout(600)  # several real installations, on a machine that may be busy
 
@@ -23,7 +29,7 @@ def offer(folder: Path, name: str, version: str = "99.0") -> None:
 
 
 @pytest.fixture
-def strangers(tmp_path) -> Path:
+def strangers(tmp_path: Path) -> Path:
     folder = tmp_path / "strangers"
     folder.mkdir()
     for name in ("rlm", "rlm-core", "rlm-skill", "rlm-skill-say", "rlm-skill-greet", "rlm-skill-other"):
@@ -32,7 +38,9 @@ def strangers(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("variables", [{}, {"UV_NO_SOURCES": "1"}], ids=["plain", "without sources"])
-def test_names_on_an_index_never_replace_ours(home, skills, strangers, variables):
+def test_names_on_an_index_never_replace_ours(
+    home: Home, skills: Skills, strangers: Path, variables: dict[str, str]
+) -> None:
     skills.write("greet")
     links = f"--find-links {strangers}"
     offered = home.run("uv", "tool", "run", *links.split(), "rlm")
@@ -43,7 +51,9 @@ def test_names_on_an_index_never_replace_ours(home, skills, strangers, variables
     assert home.call("greet") == "hello\n"
 
 
-def test_a_skill_that_needs_a_strangers_package_under_our_name_is_left_out(home, skills, strangers):
+def test_a_skill_that_needs_a_strangers_package_under_our_name_is_left_out(
+    home: Home, skills: Skills, strangers: Path
+) -> None:
     skills.write("greet")
     skills.write("needy", project='dependencies = ["rlm-skill", "rlm-skill-other"]')
     done = home.knowing(
@@ -55,7 +65,7 @@ def test_a_skill_that_needs_a_strangers_package_under_our_name_is_left_out(home,
     assert not list(home.packages.glob("*stranger*"))
 
 
-def test_a_requirement_that_brings_a_stranger_fails_the_installation(home, strangers):
+def test_a_requirement_that_brings_a_stranger_fails_the_installation(home: Home, strangers: Path) -> None:
     extra = f"--find-links {strangers} --with rlm-skill-other"
     done = home.knowing(RLM_EXTRA_UV_ARGS=extra).try_install()
     assert done.code == 1
@@ -63,62 +73,62 @@ def test_a_requirement_that_brings_a_stranger_fails_the_installation(home, stran
     assert home.commands == set()
 
 
-def bad_toml(skills) -> None:
+def bad_toml(skills: Skills) -> None:
     (skills.write("badtoml") / "pyproject.toml").write_text("[project\n")
 
 
-def injected_arguments(skills) -> None:
+def injected_arguments(skills: Skills) -> None:
     project = skills.write("evil") / "pyproject.toml"
     project.write_text(project.read_text().replace("rlm-skill-evil", "rlm-skill-evil --index-url http://127.0.0.1:9"))
 
 
-def evaluated_text(skills) -> None:
+def evaluated_text(skills: Skills) -> None:
     project = skills.write("shelly") / "pyproject.toml"
     marker = skills.path.parent / "evaluated"
     project.write_text(project.read_text().replace('"rlm-skill-shelly"', f"'$(touch {marker})`touch {marker}`'"))
 
 
-def no_source(skills) -> None:
+def no_source(skills: Skills) -> None:
     folder = skills.write("hollow")
     (folder / "src").rename(folder / "lost")
 
 
-def script_named_rlm(skills) -> None:
+def script_named_rlm(skills: Skills) -> None:
     skills.write("taker", scripts='rlm = "rlm.skill:cli"')
 
 
-def one_script_too_many(skills) -> None:
+def one_script_too_many(skills: Skills) -> None:
     skills.write("greedy", scripts='greedy = "rlm.skill:cli"\ngit = "rlm.skill:cli"')
 
 
-def name_that_is_not_one(skills) -> None:
+def name_that_is_not_one(skills: Skills) -> None:
     skills.write("twonames").rename(skills.path / "two names; touch evaluated")
 
 
-def name_that_paints(skills) -> None:
+def name_that_paints(skills: Skills) -> None:
     skills.write("painter").rename(skills.path / "painter\n\x1b[31mred")
 
 
-def unknown_dependency(skills) -> None:
+def unknown_dependency(skills: Skills) -> None:
     skills.write("lonely", project='dependencies = ["rlm-skill", "no-such-distribution-of-rlm"]')
 
 
-def failing_build(skills) -> None:
+def failing_build(skills: Skills) -> None:
     project = skills.write("broken") / "pyproject.toml"
     project.write_text(project.read_text().replace('["hatchling"]', '["no-such-distribution-of-rlm"]'))
 
 
-def instructions_without_front_matter(skills) -> None:
+def instructions_without_front_matter(skills: Skills) -> None:
     (skills.path / "plain-text").mkdir()
     (skills.path / "plain-text/SKILL.md").write_text("Do it well.")
 
 
-def instructions_that_lead_out(skills) -> None:
+def instructions_that_lead_out(skills: Skills) -> None:
     (skills.path / "leads-out").mkdir()
     (skills.path / "leads-out/SKILL.md").symlink_to(skills.path / "greet/SKILL.md")
 
 
-def instructions_of_a_pipe(skills) -> None:
+def instructions_of_a_pipe(skills: Skills) -> None:
     (skills.path / "pipe").mkdir()
     os.mkfifo(skills.path / "pipe/SKILL.md")
 
@@ -149,7 +159,7 @@ def main() -> None:
 """
 
 
-def test_bad_skills_are_named_with_a_reason_and_left_out_and_good_ones_installed(home, skills):
+def test_bad_skills_are_named_with_a_reason_and_left_out_and_good_ones_installed(home: Home, skills: Skills) -> None:
     skills.write("greet")
     zeal = skills.write("zeal", project='dependencies = ["rlm"]', scripts='zeal = "zeal.zeal:main"')
     (zeal / "src/zeal/zeal.py").write_text(OWN_COMMAND)
@@ -174,7 +184,9 @@ def test_bad_skills_are_named_with_a_reason_and_left_out_and_good_ones_installed
     [(bad_toml, "0", ["--strict"]), (unknown_dependency, "1", [])],
     ids=["by the check", "by the rehearsal"],
 )
-def test_strict_changes_nothing_when_a_skill_is_refused(home, skills, spoil, variable, words):
+def test_strict_changes_nothing_when_a_skill_is_refused(
+    home: Home, skills: Skills, spoil: Callable[[Skills], None], variable: str, words: list[str]
+) -> None:
     skills.write("greet")
     home = home.knowing(RLM_SKILLS_DIR=skills.path, RLM_SKILLS_STRICT=variable)
     home.install(*words)
@@ -186,13 +198,13 @@ def test_strict_changes_nothing_when_a_skill_is_refused(home, skills, spoil, var
     assert home.state == before
 
 
-def test_a_skill_may_bear_the_name_of_a_member_of_the_workspace(home, skills):
+def test_a_skill_may_bear_the_name_of_a_member_of_the_workspace(home: Home, skills: Skills) -> None:
     skills.write("say", says="mine")
     home.knowing(RLM_SKILLS_DIR=skills.path).install()
     assert home.call("say") == "mine\n"
 
 
-def test_of_two_folders_that_hold_a_skill_of_one_name_the_second_is_refused(home, skills):
+def test_of_two_folders_that_hold_a_skill_of_one_name_the_second_is_refused(home: Home, skills: Skills) -> None:
     skills.write("greet", says="second").rename(skills.path / "rlm-skill-greet")
     skills.write("greet", says="first")
     done = home.knowing(RLM_SKILLS_DIR=skills.path).install_but_for_some_skills()
@@ -200,7 +212,7 @@ def test_of_two_folders_that_hold_a_skill_of_one_name_the_second_is_refused(home
     assert home.call("greet") == "first\n"
 
 
-def test_a_file_that_is_not_ours_in_place_of_rlm_stops_it_and_is_kept(home):
+def test_a_file_that_is_not_ours_in_place_of_rlm_stops_it_and_is_kept(home: Home) -> None:
     home.install()
     (home.bin / "rlm").unlink()
     (home.bin / "rlm").write_text("mine")
@@ -211,7 +223,7 @@ def test_a_file_that_is_not_ours_in_place_of_rlm_stops_it_and_is_kept(home):
     assert home.state == before
 
 
-def test_a_file_that_is_not_ours_in_place_of_a_skill_costs_that_skill(home, skills):
+def test_a_file_that_is_not_ours_in_place_of_a_skill_costs_that_skill(home: Home, skills: Skills) -> None:
     skills.write("greet")
     home.bin.mkdir(parents=True)
     (home.bin / "greet").symlink_to("/somewhere/else")

@@ -1,20 +1,29 @@
 """Who installs us without looking: sandboxes, other users, machines without uv or without a network."""
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from scripted import Scripted, by_turn, call, text
+from rlm_testkit.scripted import Scripted, by_turn, call, text
+
+if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
+    from tests.install.conftest import Home, Skills
 
 pytestmark = pytest.mark.timeout(600)  # several real installations, on a machine that may be busy
 
 USUAL_SKILLS = "/task/rlm-skills"
 
 
-def test_the_usual_skills_folder_is_written_once_so_that_sed_can_change_it(home, skills, copy_checkout):
+def test_the_usual_skills_folder_is_written_once_so_that_sed_can_change_it(
+    home: Home, skills: Skills, copy_checkout: Callable[[str], Path]
+) -> None:
     skills.write("greet")
     checkout = copy_checkout("uploaded")
     script = checkout / "install.sh"
@@ -38,8 +47,8 @@ rlm "$(cat "$TASK/instruction.txt")"
 
 
 def test_the_sequence_of_an_unattended_harness_works_on_a_machine_without_uv(
-    home, skills, copy_checkout, path_without_uv, tmp_path
-):
+    home: Home, skills: Skills, copy_checkout: Callable[[str], Path], path_without_uv: Path, tmp_path: Path
+) -> None:
     skills.write("greet")
     task = tmp_path / "task"
     task.mkdir()
@@ -65,7 +74,9 @@ def test_the_sequence_of_an_unattended_harness_works_on_a_machine_without_uv(
         assert all(type(value) in (int, float) for value in meta["metrics"].values())
 
 
-def test_a_uv_that_is_too_old_is_left_alone_and_a_newer_one_fetched(home, path_without_uv, tmp_path):
+def test_a_uv_that_is_too_old_is_left_alone_and_a_newer_one_fetched(
+    home: Home, path_without_uv: Path, tmp_path: Path
+) -> None:
     old = tmp_path / "old"
     fetched = home.run("uv", "pip", "install", "--target", old, "uv==0.11.6")
     assert fetched.code == 0, fetched.err
@@ -88,7 +99,7 @@ chmod +x "$4/bin/python"
 """
 
 
-def test_the_next_python_fetches_uv_if_the_first_cannot(home, path_without_uv, tmp_path):
+def test_the_next_python_fetches_uv_if_the_first_cannot(home: Home, path_without_uv: Path, tmp_path: Path) -> None:
     first = tmp_path / "first"
     first.mkdir()
     (first / "python3").write_text(OLD_PYTHON)
@@ -99,7 +110,9 @@ def test_the_next_python_fetches_uv_if_the_first_cannot(home, path_without_uv, t
     assert home.call("rlm", "--version")
 
 
-def test_without_uv_and_without_an_index_it_says_what_is_missing(home, path_without_uv, tmp_path):
+def test_without_uv_and_without_an_index_it_says_what_is_missing(
+    home: Home, path_without_uv: Path, tmp_path: Path
+) -> None:
     offline = home.knowing(PATH=path_without_uv, PIP_NO_INDEX=1, PIP_FIND_LINKS=tmp_path, PIP_CONFIG_FILE="/dev/null")
     done = offline.try_install()
     assert done.code == 1
@@ -107,7 +120,7 @@ def test_without_uv_and_without_an_index_it_says_what_is_missing(home, path_with
 
 
 @pytest.fixture
-def wheelhouse(open_folder, snapshot, home) -> Path:
+def wheelhouse(open_folder: Path, snapshot: Path, home: Home) -> Path:
     """Every wheel that an installation of this checkout takes, our own apart."""
     needed = home.run(
         "uv", "export", "--frozen", "--no-dev", "--no-hashes", "--no-emit-workspace", "--project", snapshot
@@ -122,7 +135,9 @@ def wheelhouse(open_folder, snapshot, home) -> Path:
     return open_folder / "wheels"
 
 
-def test_another_user_installs_from_a_wheelhouse_without_a_network(home, snapshot, skills, wheelhouse, open_folder):
+def test_another_user_installs_from_a_wheelhouse_without_a_network(
+    home: Home, snapshot: Path, skills: Skills, wheelhouse: Path, open_folder: Path
+) -> None:
     """Where the tests are run by root, that user is nobody; else it is the one who runs them."""
     shutil.copytree(snapshot, open_folder / "checkout")
     skills.write("greet")

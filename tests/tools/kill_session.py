@@ -12,11 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-
-from crash import kill_at
-from journals import KEY, cell, ending, opening, turn
 from rlm.sessions import Session, journal
+from rlm_testkit.crash import kill_at
+from rlm_testkit.journals import KEY, cell, ending, opening, turn
 
 
 def long_session(home: Path, turns: int) -> tuple[Path, str]:
@@ -24,12 +22,12 @@ def long_session(home: Path, turns: int) -> tuple[Path, str]:
     with Session.create(home, model="m", cwd=home.parent, prompt="long", key=KEY) as session:
         running = (session.folder / "meta.json").read_text()
         for event in opening("long"):
-            session(event)
+            session.record(event)
         for number in range(turns):
             for event in turn(f"step {number}", (cell(f"print({number})"), f"{number}\n" * (number % 50))):
-                session(event)
+                session.record(event)
         for event in ending("done", turns):
-            session(event)
+            session.record(event)
     return session.folder, running
 
 

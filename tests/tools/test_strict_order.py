@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from strict_order import problems
+from rlm_testkit.strict_order import problems
 
 Json = dict[str, Any]
 

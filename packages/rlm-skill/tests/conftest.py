@@ -4,6 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
+from typing import NamedTuple
 
 import pytest
 
@@ -53,14 +54,10 @@ class Bench:
         return Ended(process.returncode, out, err)
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(NamedTuple):
     code: int
     out: str
     err: str
-
-    def __iter__(self):
-        return iter((self.code, self.out, self.err))
 
 
 @pytest.fixture

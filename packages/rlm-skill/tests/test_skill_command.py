@@ -1,18 +1,24 @@
 """The command of every skill, run as a user runs it."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
+    from tests.conftest import Bench
 
 SAY = Path(sys.executable).with_name("say")
 
 
-def say(*words: str, **options) -> subprocess.CompletedProcess[str]:
+def say(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [SAY, *words], check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, **options
     )
@@ -24,43 +30,44 @@ def said(*words: str) -> str:
     return done.stdout
 
 
-def data(*words: str):
-    return json.loads(said("--text", "hi", "--as-data", *words))
+def data(*words: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(said("--text", "hi", "--as-data", *words))
+    return answer
 
 
-def test_text_is_printed_as_it_is():
+def test_text_is_printed_as_it_is() -> None:
     assert said("--text", 'a "b" é') == 'a "b" é\n'
 
 
-def test_a_list_takes_several_words_after_one_flag():
+def test_a_list_takes_several_words_after_one_flag() -> None:
     assert said("--text", "hi", "--names", "Ada", "Bob") == "Hello Ada!\nHello Bob!\nhi\n"
 
 
-def test_a_repeated_flag_is_refused_rather_than_half_forgotten():
+def test_a_repeated_flag_is_refused_rather_than_half_forgotten() -> None:
     done = say("--text", "hi", "--names", "Ada", "--names", "Bob")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "say: --names is given twice; write several values after one: --names A B\n"
 
 
-def test_what_is_no_text_is_printed_as_json():
+def test_what_is_no_text_is_printed_as_json() -> None:
     assert said("--text", "hi", "--as-data") == '{"said":["hi"],"voice":"alice","extra":{}}\n'
 
 
-def test_nothing_is_printed_for_none(tmp_path):
+def test_nothing_is_printed_for_none(tmp_path: Path) -> None:
     assert said("--text", "hi", "--into", str(tmp_path / "said")) == ""
     assert (tmp_path / "said").read_text() == "hi"
 
 
-def test_flags_choices_and_enums_are_words():
+def test_flags_choices_and_enums_are_words() -> None:
     assert said("--text", "hi", "--tone", "loud", "--voice", "BOB", "--signed") == "HI\n-- bob\n"
     assert said("--text", "hi", "--no-signed") == "hi\n"
 
 
-def test_the_fields_of_a_dataclass_are_flags():
+def test_the_fields_of_a_dataclass_are_flags() -> None:
     assert said("--text", "hi", "--pace.echo", "2") == "hi\nhi\n"
 
 
-def test_a_list_of_dataclasses_and_a_dictionary_are_json():
+def test_a_list_of_dataclasses_and_a_dictionary_are_json() -> None:
     assert data("--lines", '[{"text": "x", "times": 2}, {"text": "y"}]')["said"] == ["hi", "x", "x", "y"]
     assert data("--extra", '{"a": [1, null]}')["extra"] == {"a": [1, None]}
 
@@ -73,7 +80,7 @@ def test_a_list_of_dataclasses_and_a_dictionary_are_json():
         ("[{}]", "at 0.text: Field required"),
     ],
 )
-def test_wrong_json_is_a_usage_error_that_says_where(text, problem):
+def test_wrong_json_is_a_usage_error_that_says_where(text: str, problem: str) -> None:
     done = say("--text", "hi", "--lines", text)
     assert (done.returncode, done.stdout) == (2, "")
     assert "--lines" in done.stderr
@@ -81,13 +88,13 @@ def test_wrong_json_is_a_usage_error_that_says_where(text, problem):
 
 
 @pytest.mark.parametrize("words", [[], ["--text"], ["--text", "hi", "--what"], ["--text", "hi", "--tone", "shrill"]])
-def test_a_usage_error_is_on_stderr_with_status_2(words):
+def test_a_usage_error_is_on_stderr_with_status_2(words: list[str]) -> None:
     done = say(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert "say --help" in done.stderr
 
 
-def test_help_shows_the_words_of_the_docstring_in_plain_ascii():
+def test_help_shows_the_words_of_the_docstring_in_plain_ascii() -> None:
     text = said("--help")
     assert text.startswith("usage: say ")
     words = " ".join(text.split())
@@ -107,7 +114,7 @@ def test_help_shows_the_words_of_the_docstring_in_plain_ascii():
     assert "\x1b" not in text
 
 
-def test_help_on_a_terminal_has_no_colours():
+def test_help_on_a_terminal_has_no_colours() -> None:
     master, slave = os.openpty()
     subprocess.run([SAY, "--help"], stdin=slave, stdout=slave, stderr=slave, timeout=60, check=True)
     os.close(slave)
@@ -127,7 +134,7 @@ except SystemExit as end:
 """
 
 
-def test_help_imports_nothing_of_rlm_core_nor_what_is_slow():
+def test_help_imports_nothing_of_rlm_core_nor_what_is_slow() -> None:
     program = [sys.executable, "-c", MODULES_AFTER_HELP]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
     imported = set(done.stderr.split())
@@ -136,14 +143,14 @@ def test_help_imports_nothing_of_rlm_core_nor_what_is_slow():
     assert not imported & {"pydantic", "pydantic_core", "typeguard", "rich", "IPython"}
 
 
-def test_importing_the_library_imports_the_standard_library_alone():
+def test_importing_the_library_imports_the_standard_library_alone() -> None:
     program = "import sys, rlm.skill; from rlm.skill import cli; print(*{m.partition('.')[0] for m in sys.modules})"
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True).stdout
     foreign = {name for name in out.split() if name not in sys.stdlib_module_names and not name.startswith("_")}
     assert foreign - {"sitecustomize", "usercustomize"} == {"rlm"}
 
 
-def test_what_run_raises_is_a_plain_traceback_with_status_1():
+def test_what_run_raises_is_a_plain_traceback_with_status_1() -> None:
     done = say("--text", "")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("Traceback (most recent call last):\n")
@@ -153,7 +160,7 @@ def test_what_run_raises_is_a_plain_traceback_with_status_1():
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("word", ["--text=x", "--help"])
-def test_a_reader_that_goes_away_is_no_error(word, unbuffered):
+def test_a_reader_that_goes_away_is_no_error(word: str, unbuffered: str) -> None:
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -169,19 +176,19 @@ def test_a_reader_that_goes_away_is_no_error(word, unbuffered):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_closed_stdout_is_no_error():
+def test_a_closed_stdout_is_no_error() -> None:
     done = subprocess.run([f'exec "{SAY}" --text x >&-'], shell=True, check=False, stderr=subprocess.PIPE, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_broken_pipe_of_the_skills_own_is_an_error(bench):
+def test_a_broken_pipe_of_the_skills_own_is_an_error(bench: Bench) -> None:
     bench.write("piper", "async def run() -> None:\n    raise BrokenPipeError('the server hung up')\n")
     code, _, err = bench.call("piper")
     assert code == 1
     assert err.endswith("BrokenPipeError: the server hung up\n")
 
 
-def test_ctrl_c_ends_it_quietly_with_130(bench):
+def test_ctrl_c_ends_it_quietly_with_130(bench: Bench) -> None:
     bench.write(
         "sleeper",
         """
@@ -193,6 +200,7 @@ def test_ctrl_c_ends_it_quietly_with_130(bench):
         """,
     )
     with bench.start("sleeper") as process:
+        assert process.stderr is not None
         assert process.stderr.readline() == "asleep\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
@@ -245,13 +253,15 @@ async def run({parameter}) -> Any:
         ("value: list[str] = []", None, "[]"),
     ],
 )
-def test_what_is_no_plain_value_or_list_takes_json(bench, parameter, words, expected):
+def test_what_is_no_plain_value_or_list_takes_json(
+    bench: Bench, parameter: str, words: str | None, expected: str
+) -> None:
     bench.write("kinds", KINDS.format(parameter=parameter))
     code, out, err = bench.call("kinds", *(["--value", words] if words else []))
     assert (code, out, err) == (0, f"{expected}\n", "")
 
 
-def test_help_can_be_made_for_every_type(bench):
+def test_help_can_be_made_for_every_type(bench: Bench) -> None:
     types = ["Any", "dict[str, Any]", "list[Model]", "Model | None", "list[dict]", "list[Typed]", "int | None", "Typed"]
     parameters = ", ".join(f"p{number}: {type}" for number, type in enumerate(types))
     bench.write("kinds", KINDS.format(parameter=parameters))
@@ -275,7 +285,9 @@ def test_help_can_be_made_for_every_type(bench):
         ("value: bool = True", ["--no-value"], "False"),
     ],
 )
-def test_plain_values_lists_and_records_take_words(bench, parameter, words, expected):
+def test_plain_values_lists_and_records_take_words(
+    bench: Bench, parameter: str, words: list[str], expected: str
+) -> None:
     bench.write("kinds", KINDS.format(parameter=parameter))
     assert list(bench.call("kinds", *words)) == [0, f"{expected}\n", ""]
 
@@ -314,24 +326,24 @@ async def run() -> Any:
         ("'half \\ud83d'", "half \\ud83d\n"),
     ],
 )
-def test_results_are_printed_as_documented(bench, result, printed):
+def test_results_are_printed_as_documented(bench: Bench, result: str, printed: str) -> None:
     bench.write("results", RESULTS.format(result=result))
     assert list(bench.call("results")) == [0, printed, ""]
 
 
-def test_a_sync_run_works_too(bench):
+def test_a_sync_run_works_too(bench: Bench) -> None:
     bench.write("plain", "def run(text: str) -> str:\n    return text.upper()\n")
     assert list(bench.call("plain", "--text", "hi")) == [0, "HI\n", ""]
 
 
-def test_a_command_without_its_package_says_what_is_missing(bench):
+def test_a_command_without_its_package_says_what_is_missing(bench: Bench) -> None:
     bench.command("lonely")
     code, out, err = bench.call("lonely")
     assert (code, out) == (2, "")
     assert err.startswith("lonely: no skill 'lonely' is installed in ")
 
 
-def test_a_package_without_run_says_what_to_write(bench):
+def test_a_package_without_run_says_what_to_write(bench: Bench) -> None:
     bench.write("idle", "", init="")
     assert list(bench.call("idle")) == [
         2,
@@ -340,14 +352,14 @@ def test_a_package_without_run_says_what_to_write(bench):
     ]
 
 
-def test_a_skill_that_fails_to_import_shows_its_own_traceback(bench):
+def test_a_skill_that_fails_to_import_shows_its_own_traceback(bench: Bench) -> None:
     bench.write("broken", "import no_such_module\n")
     code, _, err = bench.call("broken")
     assert code == 1
     assert err.endswith("ModuleNotFoundError: No module named 'no_such_module'\n")
 
 
-def test_calls_are_counted_in_the_file_that_the_environment_names(bench, tmp_path):
+def test_calls_are_counted_in_the_file_that_the_environment_names(bench: Bench, tmp_path: Path) -> None:
     bench.write("plain", "async def run(text: str) -> str:\n    return text\n")
     log = tmp_path / "calls"
     for words in (["--text", "a"], ["--text", "b"], ["--help"], ["--wrong"]):
@@ -355,14 +367,14 @@ def test_calls_are_counted_in_the_file_that_the_environment_names(bench, tmp_pat
     assert log.read_text() == "plain\nplain\n"
 
 
-def test_a_log_that_cannot_be_written_changes_nothing(bench, tmp_path):
+def test_a_log_that_cannot_be_written_changes_nothing(bench: Bench, tmp_path: Path) -> None:
     bench.write("plain", "async def run(text: str) -> str:\n    return text\n")
     os.mkfifo(tmp_path / "pipe")
     for log in ("", tmp_path, tmp_path / "no" / "folder", tmp_path / "pipe"):
         assert list(bench.call("plain", "--text", "a", RLM_SKILL_CALLS_LOG=log)) == [0, "a\n", ""]
 
 
-def test_what_a_skill_raises_is_told_with_its_own_frames_alone(bench):
+def test_what_a_skill_raises_is_told_with_its_own_frames_alone(bench: Bench) -> None:
     bench.write(
         "fails",
         "async def run(n: int = 1) -> None:\n    await deeper()\nasync def deeper():\n    raise ValueError('too small')\n",
@@ -375,7 +387,7 @@ def test_what_a_skill_raises_is_told_with_its_own_frames_alone(bench):
     assert err.count("File") == 2
 
 
-def test_open_ended_parameters_have_no_flag_and_stay_empty(bench):
+def test_open_ended_parameters_have_no_flag_and_stay_empty(bench: Bench) -> None:
     bench.write(
         "openended", "async def run(text: str, *more: str, **_: object) -> str:\n    return f'{text}{more}{_}'\n"
     )
@@ -392,13 +404,13 @@ def test_open_ended_parameters_have_no_flag_and_stay_empty(bench):
         ("'\\ud800'", "\\ud800\n"),
     ],
 )
-def test_what_json_cannot_say_is_printed_all_the_same(bench, value, printed):
+def test_what_json_cannot_say_is_printed_all_the_same(bench: Bench, value: str, printed: str) -> None:
     bench.write("odd", f"async def run() -> object:\n    return {value}\n")
     code, out, err = bench.call("odd")
     assert (code, out, err) == (0, printed, "")
 
 
-def test_bytes_are_printed_as_they_are(bench, tmp_path):
+def test_bytes_are_printed_as_they_are(bench: Bench, tmp_path: Path) -> None:
     bench.write("raw", "async def run() -> bytes:\n    return b'\\xff\\x00'\n")
     done = subprocess.run(
         [sys.executable, bench.path / "bin/raw"], env=bench.environment(), capture_output=True, check=True

@@ -179,7 +179,7 @@ CASES = [
 ]
 
 
-def test_types_that_are_imported_either_way_are_read(skill):
+def test_types_that_are_imported_either_way_are_read(skill: Path) -> None:
     code = (
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a import Words\nelse:\n    Words = str\n" + HEAD
     )
@@ -187,13 +187,15 @@ def test_types_that_are_imported_either_way_are_read(skill):
     assert check_skill(skill) == ()
 
 
-def test_a_new_skill_and_the_fixture_keep_the_contract(skill):
+def test_a_new_skill_and_the_fixture_keep_the_contract(skill: Path) -> None:
     assert check_skill(skill) == ()
     assert check_skill(PACKAGES / "rlm-skill-say") == ()
 
 
 @pytest.mark.parametrize(("level", "spoil", "where", "pattern"), CASES)
-def test_a_finding_says_what_is_wrong_where_and_what_to_write(skill, level, spoil, where, pattern):
+def test_a_finding_says_what_is_wrong_where_and_what_to_write(
+    skill: Path, level: Level, spoil: Callable[[Path], object], where: str, pattern: str
+) -> None:
     spoil(skill)
     findings = check_skill(skill)
     about = [f for f in findings if re.search(pattern, f"{f.wrong}; {f.write}")]
@@ -202,14 +204,14 @@ def test_a_finding_says_what_is_wrong_where_and_what_to_write(skill, level, spoi
     assert findings[0].level is level
 
 
-def test_findings_come_worst_first(skill):
+def test_findings_come_worst_first(skill: Path) -> None:
     in_project('"SKILL.md" = "wordy/SKILL.md"', "")(skill)
     in_card("description", "words")(skill)
     in_code("async def", "def")(skill)
     assert [finding.level for finding in check_skill(skill)] == [Level.BROKEN, Level.INCOMPLETE, Level.ADVICE]
 
 
-def test_nothing_of_a_skill_is_run(skill, tmp_path):
+def test_nothing_of_a_skill_is_run(skill: Path, tmp_path: Path) -> None:
     marker = f"__import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()\n"
     for path in ("src/wordy/__init__.py", "src/wordy/wordy.py", "setup.py"):
         source = skill / path
@@ -219,16 +221,16 @@ def test_nothing_of_a_skill_is_run(skill, tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["setuptools.build_meta", "flit_core.buildapi"])
-def test_other_build_backends_are_let_through(skill, backend):
+def test_other_build_backends_are_let_through(skill: Path, backend: str) -> None:
     in_project("hatchling.build", backend)(skill)
     assert check_skill(skill) == ()
 
 
-def test_the_folder_may_bear_the_distributions_name(skill):
+def test_the_folder_may_bear_the_distributions_name(skill: Path) -> None:
     assert check_skill(skill.rename(skill.with_name("rlm-skill-wordy"))) == ()
 
 
-def test_a_link_counts_by_its_own_name(skill, tmp_path):
+def test_a_link_counts_by_its_own_name(skill: Path, tmp_path: Path) -> None:
     (tmp_path / "other").symlink_to(skill)
     assert {f.level for f in check_skill(tmp_path / "other")} >= {Level.BROKEN}
     (tmp_path / "links").mkdir()
@@ -236,19 +238,19 @@ def test_a_link_counts_by_its_own_name(skill, tmp_path):
     assert check_skill(tmp_path / "links" / "wordy") == ()
 
 
-def test_a_skill_can_be_checked_from_its_own_folder(skill, monkeypatch):
+def test_a_skill_can_be_checked_from_its_own_folder(skill: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(skill)
     assert check_skill(".") == ()
 
 
-def test_an_underscore_works_but_is_advised_against(tmp_path):
+def test_an_underscore_works_but_is_advised_against(tmp_path: Path) -> None:
     finding = check_skill(scaffold("web_search", tmp_path))[0]
     assert finding.level is Level.ADVICE
     assert "agentskills.io allows no underscore" in finding.wrong
     assert "'websearch'" in finding.write
 
 
-def test_no_folder_is_a_finding(tmp_path):
+def test_no_folder_is_a_finding(tmp_path: Path) -> None:
     (finding,) = check_skill(tmp_path / "nowhere")
     assert (finding.level, finding.wrong) == (Level.BROKEN, "there is no such folder")
 
@@ -279,22 +281,22 @@ def test_no_folder_is_a_finding(tmp_path):
         ("a" * 65, "the rule"),
     ],
 )
-def test_bad_names_are_refused_with_the_reason(name, why):
-    assert why in wrong_with_name(name)
+def test_bad_names_are_refused_with_the_reason(name: str, why: str) -> None:
+    assert why in (wrong_with_name(name) or "")
 
 
 @pytest.mark.parametrize("name", ["say", "websearch", "web_search", "h2o", "a" * 64])
-def test_good_names_are_let_through(name):
+def test_good_names_are_let_through(name: str) -> None:
     assert wrong_with_name(name) is None
 
 
-def test_a_folder_with_a_bad_name_gets_that_one_finding_with_a_better_name(skill):
+def test_a_folder_with_a_bad_name_gets_that_one_finding_with_a_better_name(skill: Path) -> None:
     (finding,) = check_skill(skill.rename(skill.with_name("Web-Search 2")))
     assert "'Web-Search 2'" in finding.wrong
     assert "'websearch2'" in finding.write
 
 
-def test_source_files_may_have_any_encoding_that_python_reads(skill):
+def test_source_files_may_have_any_encoding_that_python_reads(skill: Path) -> None:
     for code in ("\ufeff{}".encode(), "# -*- coding: latin-1 -*-\r\n# Grüße\r\n{}".encode("latin-1")):
         source = (skill / "src/wordy/wordy.py").read_text().removeprefix("\ufeff").replace("\n", "\r\n")
         head, _, brace = code.partition(b"{}")
@@ -306,27 +308,27 @@ def test_source_files_may_have_any_encoding_that_python_reads(skill):
     assert check_skill(skill) == ()
 
 
-def test_a_package_may_lie_beside_its_project_file(skill):
+def test_a_package_may_lie_beside_its_project_file(skill: Path) -> None:
     (skill / "src/wordy").rename(skill / "wordy")
     assert ["the wheel would not hold wordy"] == [finding.wrong for finding in check_skill(skill)]
     in_project('"src/wordy"', '"wordy"')(skill)
     assert check_skill(skill) == ()
 
 
-def test_a_name_that_a_program_of_the_system_has_is_advised_against(tmp_path):
+def test_a_name_that_a_program_of_the_system_has_is_advised_against(tmp_path: Path) -> None:
     finding = check_skill(scaffold("who", tmp_path))[0]
     assert finding.level is Level.ADVICE
     assert "comes first in a shell" in finding.wrong
 
 
-def test_a_finding_cannot_steer_a_terminal(skill):
+def test_a_finding_cannot_steer_a_terminal(skill: Path) -> None:
     in_project(SCRIPT, SCRIPT + '\n"\\u001b[31mred\\n" = "x:y"')(skill)
     (finding,) = check_skill(skill)
     assert "\\x1b[31mred" in str(finding)
     assert str(finding).isprintable()
 
 
-def test_a_finding_reads_as_place_level_wrong_and_remedy(tmp_path):
+def test_a_finding_reads_as_place_level_wrong_and_remedy(tmp_path: Path) -> None:
     finding = Finding(Level.ADVICE, tmp_path, "this is odd", "something else", line=3)
     assert str(finding) == f"{tmp_path}:3: advice: this is odd; write something else"
 
@@ -338,7 +340,7 @@ def levels(folder: Path) -> list[str]:
     return [finding.level.value for finding in check_skill(folder)]
 
 
-def test_a_folder_with_a_skill_file_and_no_package_is_instructions(tmp_path):
+def test_a_folder_with_a_skill_file_and_no_package_is_instructions(tmp_path: Path) -> None:
     folder, file = tmp_path / "release-notes", tmp_path / "release-notes" / "SKILL.md"
     folder.mkdir()
     file.write_bytes(b"\xef\xbb\xbf---\r\nname:\trelease-notes\r\ndescription: How.\r\n---\r\nWrite them.\r\n")
@@ -367,8 +369,8 @@ def test_what_stands_where_a_file_was_is_not_followed_and_not_waited_for(skill: 
     secret = skill.parent / "secret"
     secret.mkdir()
     (skill / part).rename(secret / "moved")
-    for plant in (lambda path: path.symlink_to(secret / "moved"), lambda path: path.symlink_to("/dev/zero")):
-        plant(skill / part)
+    for target in (secret / "moved", "/dev/zero"):
+        (skill / part).symlink_to(target)
         assert [f"{skill / part}: broken: this is a symbolic link, which is not followed here"] == [
             str(finding).partition(";")[0] for finding in check_skill(skill)
         ]

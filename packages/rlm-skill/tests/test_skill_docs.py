@@ -1,13 +1,19 @@
 """docs/skills.md, followed step by step."""
 
+from __future__ import annotations
+
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from rlm.skill import check_skill, scaffold
+
+if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
+    from tests.conftest import Bench
 
 PAGE = (Path(__file__).parents[3] / "docs" / "skills.md").read_text()
 
@@ -17,7 +23,7 @@ def blocks(language: str, beginning: str = "") -> list[str]:
 
 
 @pytest.fixture
-def vowels(tmp_path: Path, bench) -> Path:
+def vowels(tmp_path: Path, bench: Bench) -> Path:
     """The skill, as an author has it after the three files of the page."""
     folder = scaffold("vowels", tmp_path / "skills")
     for file in ("src/vowels/vowels.py", "tests/test_vowels.py"):
@@ -30,7 +36,7 @@ def vowels(tmp_path: Path, bench) -> Path:
     return folder
 
 
-def test_the_skill_of_the_page_keeps_the_contract_and_passes_its_tests(vowels):
+def test_the_skill_of_the_page_keeps_the_contract_and_passes_its_tests(vowels: Path) -> None:
     assert check_skill(vowels) == ()
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=vowels, check=False, capture_output=True, text=True, timeout=60)
@@ -38,7 +44,7 @@ def test_the_skill_of_the_page_keeps_the_contract_and_passes_its_tests(vowels):
     assert "2 passed" in done.stdout
 
 
-def test_the_commands_of_the_page_print_what_it_says(vowels, bench):
+def test_the_commands_of_the_page_print_what_it_says(vowels: Path, bench: Bench) -> None:
     (session,) = blocks("console")
     steps = re.findall(r"\$ vowels (.*)\n((?:[^$].*\n)*)", session)
     assert len(steps) == 2
@@ -46,7 +52,7 @@ def test_the_commands_of_the_page_print_what_it_says(vowels, bench):
         assert list(bench.call("vowels", *shlex.split(words))) == [0, expected, ""]
 
 
-def test_the_cell_and_the_program_of_the_page_run(vowels, tmp_path, bench):
+def test_the_cell_and_the_program_of_the_page_run(vowels: Path, tmp_path: Path, bench: Bench) -> None:
     (cell,), (program,) = blocks("python", "# cell\n"), blocks("python", "# program\n")
     lines = ["import asyncio, rlm.skill, vowels", "rlm.skill.make_callable(vowels)", "async def cell():"]
     lines += [f"    {line}" for line in cell.splitlines()]

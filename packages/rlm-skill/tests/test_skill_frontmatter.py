@@ -1,14 +1,14 @@
 from pathlib import Path
 
 import pytest
-from rlm.skill import FrontMatterError, read_front_matter
+from rlm.skill import FrontMatter, FrontMatterError, read_front_matter
 
 
-def read(front: str):
+def read(front: str) -> FrontMatter:
     return read_front_matter(f"---\n{front}\n---\n# Body\nname: not this\n")
 
 
-def test_every_field_of_the_specification_is_read():
+def test_every_field_of_the_specification_is_read() -> None:
     front = read(
         "name: pdf\ndescription: Reads PDF files.\nlicense: Apache-2.0\ncompatibility: Needs poppler\n"
         'metadata:\n  author: "us: we"\n  version: 1.0\nallowed-tools: Bash(git add:*) Read'
@@ -19,7 +19,7 @@ def test_every_field_of_the_specification_is_read():
     assert front.allowed_tools == ("Bash(git add:*)", "Read")
 
 
-def test_missing_fields_are_empty_and_unknown_ones_are_passed_over():
+def test_missing_fields_are_empty_and_unknown_ones_are_passed_over() -> None:
     front = read("name: pdf\nhooks:\n  - a: b\n    description: not this\n")
     assert (front.name, front.description, dict(front.metadata), front.allowed_tools) == ("pdf", "", {}, ())
 
@@ -46,35 +46,35 @@ def test_missing_fields_are_empty_and_unknown_ones_are_passed_over():
         ("description: # only a comment", ""),
     ],
 )
-def test_scalars_are_read_as_yaml_has_them(yaml, expected):
+def test_scalars_are_read_as_yaml_has_them(yaml: str, expected: str) -> None:
     assert read(yaml).description == expected
 
 
-def test_the_summary_is_one_line():
+def test_the_summary_is_one_line() -> None:
     assert read("description: |\n  one\n  two").summary == "one two"
 
 
 @pytest.mark.parametrize(
     "tools", ["Bash Read", "Bash, Read", "[Bash, Read]", '["Bash", "Read"]', "\n  - Bash\n  - Read"]
 )
-def test_allowed_tools_may_be_words_or_a_list(tools):
+def test_allowed_tools_may_be_words_or_a_list(tools: str) -> None:
     assert read(f"allowed-tools: {tools}").allowed_tools == ("Bash", "Read")
 
 
-def test_metadata_may_stand_in_braces():
+def test_metadata_may_stand_in_braces() -> None:
     assert dict(read("metadata: {author: us, version: '2'}").metadata) == {"author": "us", "version": "2"}
 
 
-def test_a_byte_order_mark_and_crlf_are_fine():
+def test_a_byte_order_mark_and_crlf_are_fine() -> None:
     assert read_front_matter("\ufeff---\r\nname: pdf\r\ndescription: x\r\n---\r\n").description == "x"
 
 
 @pytest.mark.parametrize("text", ["", "# Title\n", "---\nname: pdf\n", "text\n---\nname: x\n---\n"])
-def test_without_both_fences_there_is_no_front_matter(text):
+def test_without_both_fences_there_is_no_front_matter(text: str) -> None:
     with pytest.raises(FrontMatterError, match="---"):
         read_front_matter(text)
 
 
-def test_the_template_has_front_matter():
+def test_the_template_has_front_matter() -> None:
     template = Path(__file__).parents[3] / "skills-template" / "SKILL.md"
     assert read_front_matter(template.read_text()).name == "myskill"

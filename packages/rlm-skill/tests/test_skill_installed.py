@@ -10,11 +10,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from found_uv import UV
 from rlm.skill import InstalledSkill, ScaffoldError, installed_names, installed_skills, scaffold, try_import
 from rlm.skill.scaffolding import template_folder
+from rlm_testkit.found_uv import UV
 
 PACKAGES = Path(__file__).parents[2]
 # The lowest that pyproject.toml allows, where it is to be had as a wheel.
@@ -28,13 +29,13 @@ class Place:
     bin: Path
     wordy: Path
 
-    def run(self, command: str, *words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         clean = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
         return subprocess.run(
             [self.bin / command, *words], check=False, capture_output=True, text=True, timeout=60, cwd=cwd, env=clean
         )
 
-    def ask(self, expression: str) -> object:
+    def ask(self, expression: str) -> Any:
         """Evaluate an expression over rlm.skill in the environment."""
         program = f"import json, rlm.skill as skill, dataclasses; print(json.dumps({expression}, default=str))"
         done = self.run("python", "-c", program)
@@ -42,7 +43,7 @@ class Place:
         return json.loads(done.stdout)
 
 
-def uv(*words: object) -> None:
+def uv(*words: str | Path) -> None:
     subprocess.run([UV, "--quiet", *words], check=True, timeout=110)
 
 
@@ -58,7 +59,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Place(python.parent, wordy)
 
 
-def test_rlm_skill_alone_is_enough_for_a_command(place):
+def test_rlm_skill_alone_is_enough_for_a_command(place: Place) -> None:
     done = place.run("wordy", "--texts", "one two", "three")
     assert (done.returncode, done.stdout, done.stderr) == (0, '{"one two":2,"three":1}\n', "")
     done = place.run("say", "--text", "hi", "--lines", '[{"text": "x"}]', "--names", "Ada", "Bob")
@@ -66,20 +67,20 @@ def test_rlm_skill_alone_is_enough_for_a_command(place):
     assert place.run("python", "-c", "import rlm.core.agent").returncode == 1
 
 
-def test_help_is_plain_ascii_with_the_oldest_tyro(place):
+def test_help_is_plain_ascii_with_the_oldest_tyro(place: Place) -> None:
     done = place.run("wordy", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii()
     assert "The texts to count the words of." in done.stdout
 
 
-def test_a_new_skill_passes_its_own_tests_at_once(place):
+def test_a_new_skill_passes_its_own_tests_at_once(place: Place) -> None:
     done = place.run("python", "-m", "pytest", "-q", "-W", "error", cwd=place.wordy)
     assert done.returncode == 0, done.stdout
     assert "4 passed" in done.stdout
 
 
-def test_the_wheel_holds_the_template(place, tmp_path):
+def test_the_wheel_holds_the_template(place: Place, tmp_path: Path) -> None:
     made = place.ask(f"skill.scaffold('another', __import__('pathlib').Path({str(tmp_path)!r}))")
     assert made == str(tmp_path / "another")
     here = sorted(path.relative_to(tmp_path / "another") for path in (tmp_path / "another").rglob("*"))
@@ -88,7 +89,7 @@ def test_the_wheel_holds_the_template(place, tmp_path):
     assert here == there
 
 
-def test_installed_skills_are_described_without_importing_them(place):
+def test_installed_skills_are_described_without_importing_them(place: Place) -> None:
     described = place.ask(
         "[dataclasses.asdict(s) for s in skill.installed_skills()] + [('say' in __import__('sys').modules)]"
     )
@@ -101,7 +102,7 @@ def test_installed_skills_are_described_without_importing_them(place):
     assert (wordy["name"], wordy["broken"]) == ("wordy", None)
 
 
-def test_an_editable_skill_is_described_by_the_file_in_its_source():
+def test_an_editable_skill_is_described_by_the_file_in_its_source() -> None:
     (say,) = [skill for skill in installed_skills() if skill.name == "say"]
     assert say.origin == str(PACKAGES / "rlm-skill-say")
     assert say.skill_file == PACKAGES / "rlm-skill-say" / "SKILL.md"
@@ -115,7 +116,9 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def install(site: Path, name: str, code: str | None = "async def run(): ...", script: str | None = None, **files: str):
+def install(
+    site: Path, name: str, code: str | None = "async def run(): ...", script: str | None = None, **files: str
+) -> None:
     """Lay a distribution down as an installer does."""
     info = site / f"rlm_skill_{name}-1.2.dist-info"
     info.mkdir()
@@ -137,12 +140,12 @@ def only(site: Path) -> InstalledSkill:
     return skill
 
 
-def test_the_distributions_summary_stands_in_for_a_missing_card(site):
+def test_the_distributions_summary_stands_in_for_a_missing_card(site: Path) -> None:
     install(site, "plain")
     assert only(site) == InstalledSkill("plain", "1.2", "index", "Does plain", None, None)
 
 
-def test_a_distribution_in_ruins_is_listed_all_the_same(site):
+def test_a_distribution_in_ruins_is_listed_all_the_same(site: Path) -> None:
     info = site / "rlm_skill_ruin-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_bytes(b"\xff\xfe")
@@ -159,19 +162,19 @@ def test_a_distribution_in_ruins_is_listed_all_the_same(site):
         ("{}", "index"),
     ],
 )
-def test_the_origin_is_what_the_installer_wrote_down(site, url, origin):
+def test_the_origin_is_what_the_installer_wrote_down(site: Path, url: str, origin: str) -> None:
     install(site, "plain", direct_url_json=url)
     assert only(site).origin == origin
 
 
-def test_a_card_is_found_in_the_folder_it_was_installed_from(site, tmp_path):
+def test_a_card_is_found_in_the_folder_it_was_installed_from(site: Path, tmp_path: Path) -> None:
     source = scaffold("plain", tmp_path / "source")
     install(site, "plain", direct_url_json=json.dumps({"url": source.as_uri(), "dir_info": {}}))
     assert only(site).skill_file == source / "SKILL.md"
     assert only(site).description.startswith("Count the words")
 
 
-def test_a_command_of_its_own_is_a_command(site):
+def test_a_command_of_its_own_is_a_command(site: Path) -> None:
     install(site, "plain", "async def run(): ...", "plain = plain.plain:main")
     assert only(site).state == "ok"
 
@@ -187,7 +190,9 @@ def test_a_command_of_its_own_is_a_command(site):
         ("json", "async def run(): ...", None, "the name 'json' is a module of Python's standard library"),
     ],
 )
-def test_a_broken_skill_is_listed_with_the_reason(site, name, code, script, reason):
+def test_a_broken_skill_is_listed_with_the_reason(
+    site: Path, name: str, code: str | None, script: str | None, reason: str
+) -> None:
     install(site, "good")
     install(site, name, code, script)
     by_name = {skill.name: skill for skill in installed_skills([str(site)])}
@@ -196,7 +201,7 @@ def test_a_broken_skill_is_listed_with_the_reason(site, name, code, script, reas
     assert reason in (by_name[name].broken or "")
 
 
-def test_the_first_folder_of_the_path_wins_and_missing_ones_are_passed_over(site):
+def test_the_first_folder_of_the_path_wins_and_missing_ones_are_passed_over(site: Path) -> None:
     for folder in ("first", "second"):
         (site / folder).mkdir()
         install(site / folder, "plain", direct_url_json=json.dumps({"url": f"https://{folder}/"}))
@@ -205,13 +210,13 @@ def test_the_first_folder_of_the_path_wins_and_missing_ones_are_passed_over(site
     assert installed_names(path) == ("plain",)
 
 
-def test_a_skill_can_be_imported_aside_to_see_whether_it_would_fail():
+def test_a_skill_can_be_imported_aside_to_see_whether_it_would_fail() -> None:
     assert try_import("say") is None
     assert try_import("no_such_skill") == "ModuleNotFoundError: No module named 'no_such_skill'"
     assert try_import("say", seconds=1e-6) == "its import takes more than 1e-06 s"
 
 
-def test_a_skill_is_tried_for_who_ignores_the_end_of_children_too():
+def test_a_skill_is_tried_for_who_ignores_the_end_of_children_too() -> None:
     ignoring = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); from rlm.skill import try_import; "
     program = f"{ignoring}print(try_import('say'), try_import('no_such_skill'))"
     told = subprocess.check_output([sys.executable, "-c", program], text=True)
@@ -237,7 +242,7 @@ IMPORTS = {
 }
 
 
-def test_what_an_import_does_is_told_and_harms_neither_the_others_nor_who_asks(place, tmp_path):
+def test_what_an_import_does_is_told_and_harms_neither_the_others_nor_who_asks(place: Place, tmp_path: Path) -> None:
     """In the environment of wheels: only what is installed is tried."""
     packages = next(place.bin.parent.glob("lib/python*/site-packages"))
     for name, (code, _) in IMPORTS.items():
@@ -253,7 +258,7 @@ def test_what_an_import_does_is_told_and_harms_neither_the_others_nor_who_asks(p
     assert told == {name: why for name, (_, why) in IMPORTS.items() if why and name != "mute"}
 
 
-def test_a_skill_file_that_cannot_be_read_is_told(site):
+def test_a_skill_file_that_cannot_be_read_is_told(site: Path) -> None:
     install(site, "plain")
     file = site / "plain" / "SKILL.md"
     os.mkfifo(file)
@@ -267,26 +272,28 @@ def test_a_skill_file_that_cannot_be_read_is_told(site):
     assert (only(site).unread, only(site).description) == (None, "Works.")
 
 
-def test_a_module_of_its_name_in_a_project_is_not_imported_for_a_skill(tmp_path, monkeypatch):
+def test_a_module_of_its_name_in_a_project_is_not_imported_for_a_skill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "say.py").write_text("raise RuntimeError('planted')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert try_import("say") is None
 
 
 @pytest.mark.parametrize("name", ["class", "json", "rlm", "../x", "a b", "", "Web-Search"])
-def test_a_new_skill_with_a_bad_name_is_refused_with_the_rule(tmp_path, name):
+def test_a_new_skill_with_a_bad_name_is_refused_with_the_rule(tmp_path: Path, name: str) -> None:
     with pytest.raises(ScaffoldError, match="a skill's name is a lower-case letter"):
         scaffold(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_new_skill_never_overwrites(tmp_path):
+def test_a_new_skill_never_overwrites(tmp_path: Path) -> None:
     (tmp_path / "wordy").symlink_to("nowhere")
     with pytest.raises(ScaffoldError, match="exists already"):
         scaffold("wordy", tmp_path)
 
 
-def test_a_new_skill_that_cannot_be_written_says_so_and_leaves_nothing(tmp_path):
+def test_a_new_skill_that_cannot_be_written_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ScaffoldError, match="cannot be made"):
         scaffold("wordy", tmp_path / "file")
@@ -295,7 +302,7 @@ def test_a_new_skill_that_cannot_be_written_says_so_and_leaves_nothing(tmp_path)
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_nothing_of_the_placeholder_is_left_and_leftovers_are_not_copied(tmp_path):
+def test_nothing_of_the_placeholder_is_left_and_leftovers_are_not_copied(tmp_path: Path) -> None:
     template = shutil.copytree(template_folder(), tmp_path / "template")
     (template / "src/myskill/__pycache__").mkdir()
     (template / ".pytest_cache").mkdir()

@@ -1,19 +1,27 @@
 """Skills as modules that can be called, and their stand-ins, in this process and in a real kernel."""
 
+from __future__ import annotations
+
 import inspect
 import pickle
 import pydoc
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import import_module, reload, resources
 from pathlib import Path
 from textwrap import dedent
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from rlm.skill import make_callable, preload
+
+if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
+    from tests.conftest import Bench
 
 CODE = '''
 """The skill."""
@@ -30,7 +38,10 @@ async def run(queries: list[str], limit: int = 3) -> str:
 '''
 
 
-class Notebook(dict):
+PLAIN = pydoc.plaintext  # type: ignore[attr-defined]  # typeshed does not have it
+
+
+class Notebook(dict[str, Any]):
     """A namespace, a folder of skills to import from, and the calls that were counted."""
 
     def __init__(self, path: Path) -> None:
@@ -47,7 +58,7 @@ class Notebook(dict):
     def preload(self, *names: str) -> None:
         preload(names, self, self.calls.append)
 
-    async def cell(self, code: str):
+    async def cell(self, code: str) -> Any:
         program = compile(code, "<cell>", "eval", flags=0x2000)  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         value = eval(program, self)
         return await value if inspect.iscoroutine(value) and program.co_flags & inspect.CO_COROUTINE else value
@@ -63,7 +74,7 @@ def notebook(tmp_path: Path) -> Iterator[Notebook]:
         del sys.modules[name]
 
 
-async def test_nothing_is_imported_until_the_first_use(notebook):
+async def test_nothing_is_imported_until_the_first_use(notebook: Notebook) -> None:
     notebook.write("finder")
     notebook.preload("finder")
     assert repr(notebook["finder"]) == "<skill 'finder', not imported yet>"
@@ -83,7 +94,7 @@ async def test_nothing_is_imported_until_the_first_use(notebook):
         "await __import__('importlib').import_module('finder').run(['a'])",
     ],
 )
-async def test_every_way_to_call_works_first_and_again_and_is_counted(notebook, use):
+async def test_every_way_to_call_works_first_and_again_and_is_counted(notebook: Notebook, use: str) -> None:
     notebook.write("finder")
     notebook.preload("finder")
     assert await notebook.cell(use) == "['a'] 3"
@@ -91,24 +102,25 @@ async def test_every_way_to_call_works_first_and_again_and_is_counted(notebook, 
     assert notebook.calls == ["finder", "finder"]
 
 
-def test_a_call_that_is_never_awaited_is_not_counted(notebook):
+def test_a_call_that_is_never_awaited_is_not_counted(notebook: Notebook) -> None:
     notebook.write("finder")
     notebook.preload("finder")
     notebook["finder"](["a"]).close()
     assert notebook.calls == []
 
 
-def test_a_stand_in_has_the_signature_help_and_names_of_the_skill(notebook):
+def test_a_stand_in_has_the_signature_help_and_names_of_the_skill(notebook: Notebook) -> None:
     for read in (
         lambda finder: str(inspect.signature(finder)) == "(queries: list[str], limit: int = 3) -> str",
-        lambda finder: "queries: What to look for." in pydoc.render_doc(finder, renderer=pydoc.plaintext),
+        lambda finder: "queries: What to look for." in pydoc.render_doc(finder, renderer=PLAIN),
         lambda finder: "async run(queries: list[str], limit: int = 3) -> str" in pydoc.plain(pydoc.render_doc(finder)),
         lambda finder: "run" in dir(finder),
         lambda finder: finder.__doc__ == "Finds." and finder.__name__ == "finder",
         inspect.ismodule,
         callable,
     ):
-        (notebook.path / "finder").exists() or notebook.write("finder")
+        if not (notebook.path / "finder").exists():
+            notebook.write("finder")
         sys.modules.pop("finder", None)
         notebook.clear()
         notebook.preload("finder")
@@ -117,7 +129,7 @@ def test_a_stand_in_has_the_signature_help_and_names_of_the_skill(notebook):
         assert read(sys.modules["finder"]), "by its module"
 
 
-def test_setting_and_deleting_on_a_stand_in_reaches_the_skill(notebook):
+def test_setting_and_deleting_on_a_stand_in_reaches_the_skill(notebook: Notebook) -> None:
     notebook.write("finder")
     notebook.preload("finder")
     stand_in = notebook["finder"]
@@ -127,21 +139,22 @@ def test_setting_and_deleting_on_a_stand_in_reaches_the_skill(notebook):
     assert not hasattr(sys.modules["finder"], "limit")
 
 
-def test_a_skills_module_is_otherwise_an_ordinary_one(notebook):
+def test_a_skills_module_is_otherwise_an_ordinary_one(notebook: Notebook) -> None:
     notebook.write("finder")
     notebook.preload("finder")
     finder = import_module("finder")
     assert type(finder.__loader__).__name__ == "SourceFileLoader"
+    assert finder.__spec__ is not None
     assert finder.__spec__.loader is finder.__loader__
     assert inspect.getsource(finder).startswith('"""Finds."""')
     assert (resources.files(finder) / "finder.py").is_file()
     assert inspect.iscoroutinefunction(finder.run)
 
 
-async def test_a_reloaded_skill_is_counted_once_a_call(notebook):
+async def test_a_reloaded_skill_is_counted_once_a_call(notebook: Notebook) -> None:
     notebook.write("finder")
     notebook.preload("finder")
-    finder = import_module("finder")
+    finder: Any = import_module("finder")
     for _ in range(2):
         reload(finder)
         reload(sys.modules["finder.finder"])
@@ -151,7 +164,7 @@ async def test_a_reloaded_skill_is_counted_once_a_call(notebook):
     assert notebook.calls == ["finder"] * 3
 
 
-def test_a_skill_survives_being_sent_to_another_process(notebook):
+def test_a_skill_survives_being_sent_to_another_process(notebook: Notebook) -> None:
     notebook.write("finder")
     notebook.preload("finder")
     stand_in = notebook["finder"]
@@ -160,7 +173,7 @@ def test_a_skill_survives_being_sent_to_another_process(notebook):
         assert pickle.loads(dump(sys.modules["finder"])) is sys.modules["finder"]
 
 
-async def test_a_broken_skill_breaks_only_itself_with_its_own_traceback(notebook):
+async def test_a_broken_skill_breaks_only_itself_with_its_own_traceback(notebook: Notebook) -> None:
     notebook.write("finder")
     notebook.write("broken", "def load() -> None:\n    raise RuntimeError('no key')\n\nload()\n")
     notebook.preload("broken", "finder")
@@ -175,7 +188,7 @@ async def test_a_broken_skill_breaks_only_itself_with_its_own_traceback(notebook
     assert await notebook.cell("await finder(['a'])") == "['a'] 3"
 
 
-def test_a_mended_skill_works_without_starting_anew(notebook):
+def test_a_repaired_skill_works_without_starting_anew(notebook: Notebook) -> None:
     notebook.write("broken", "raise RuntimeError('no key')\n")
     notebook.preload("broken")
     with pytest.raises(RuntimeError):
@@ -184,13 +197,13 @@ def test_a_mended_skill_works_without_starting_anew(notebook):
     notebook["broken"](["a"]).close()
 
 
-def test_a_missing_skill_says_so_when_used(notebook):
+def test_a_missing_skill_says_so_when_used(notebook: Notebook) -> None:
     notebook.preload("nowhere")
     with pytest.raises(ModuleNotFoundError, match="No module named 'nowhere'"):
         notebook["nowhere"]()
 
 
-def test_preloading_again_leaves_what_is_there(notebook):
+def test_preloading_again_leaves_what_is_there(notebook: Notebook) -> None:
     notebook.write("finder")
     notebook.write("other")
     notebook["finder"] = "mine"
@@ -203,22 +216,23 @@ def test_preloading_again_leaves_what_is_there(notebook):
     assert len(sys.meta_path) == hooks
 
 
-async def test_a_skill_that_was_imported_before_is_made_callable_too(notebook):
+async def test_a_skill_that_was_imported_before_is_made_callable_too(notebook: Notebook) -> None:
     notebook.write("finder")
     import_module("finder")
     notebook.preload("finder")
-    assert await sys.modules["finder"](["a"]) == "['a'] 3"
+    finder: Any = sys.modules["finder"]
+    assert await finder(["a"]) == "['a'] 3"
     assert notebook.calls == ["finder"]
 
 
-def test_a_module_without_run_is_left_as_it_is(notebook):
+def test_a_module_without_run_is_left_as_it_is(notebook: Notebook) -> None:
     (notebook.path / "plain.py").write_text("x = 1")
     plain = import_module("plain")
     make_callable(plain)
     assert not callable(plain)
 
 
-def test_a_sync_run_is_counted_too(notebook):
+def test_a_sync_run_is_counted_too(notebook: Notebook) -> None:
     notebook.write("plain", "def run(x: int) -> int:\n    return x + 1\n")
     notebook.preload("plain")
     assert notebook["plain"](1) == 2
@@ -234,7 +248,9 @@ OBJECTS = {
 
 
 @pytest.mark.parametrize("kind", OBJECTS)
-async def test_a_run_that_is_an_object_is_called_counted_and_has_flags(notebook, bench, kind):
+async def test_a_run_that_is_an_object_is_called_counted_and_has_flags(
+    notebook: Notebook, bench: Bench, kind: str
+) -> None:
     name = f"of{kind}"
     notebook.write(name, OBJECTS[kind])
     notebook.preload(name)
@@ -244,7 +260,7 @@ async def test_a_run_that_is_an_object_is_called_counted_and_has_flags(notebook,
     assert tuple(bench.call(name, "--text", "x")) == (0, "xx\n", "")
 
 
-def test_other_imports_are_none_of_the_hooks_business(notebook):
+def test_other_imports_are_none_of_the_hooks_business(notebook: Notebook) -> None:
     (notebook.path / "ordinary.py").write_text("def run(): pass")
     notebook.preload("finder")
     assert not callable(import_module("ordinary"))
@@ -257,35 +273,42 @@ preload(["say"], globals(), calls.append)
 """
 
 
+@dataclass(frozen=True)
+class Kernel:
+    client: BlockingKernelClient
+
+    def __call__(self, code: str) -> str:
+        """Run a cell and return all that it shows, pages included."""
+        shown: list[str] = []
+
+        def keep(message: dict[str, Any]) -> None:
+            content = message["content"]
+            shown.append(str(content.get("text") or content.get("data", {}).get("text/plain") or ""))
+            shown.extend(content.get("traceback", []))
+
+        reply = self.client.execute_interactive(code, output_hook=keep, timeout=60, allow_stdin=False)
+        shown += [page["data"]["text/plain"] for page in reply["content"].get("payload", [])]
+        return "\n".join(shown)
+
+    def complete(self, code: str) -> list[str]:
+        return list(self.client.complete(code, reply=True, timeout=60)["content"]["matches"])
+
+
 @pytest.fixture(scope="module")
-def kernel() -> Iterator[Callable[[str], str]]:
+def kernel() -> Iterator[Kernel]:
     manager = KernelManager()
     manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     client = manager.blocking_client()
     client.start_channels()
     client.wait_for_ready(timeout=60)
-
-    def cell(code: str) -> str:
-        """Run a cell and return all that it shows, pages included."""
-        shown: list[str] = []
-
-        def keep(message: dict) -> None:
-            content = message["content"]
-            shown.append(str(content.get("text") or content.get("data", {}).get("text/plain") or ""))
-            shown.extend(content.get("traceback", []))
-
-        reply = client.execute_interactive(code, output_hook=keep, timeout=60, allow_stdin=False)
-        shown += [page["data"]["text/plain"] for page in reply["content"].get("payload", [])]
-        return "\n".join(shown)
-
-    cell.complete = lambda code: client.complete(code, reply=True, timeout=60)["content"]["matches"]
-    cell(PREAMBLE)
-    yield cell
+    made = Kernel(client)
+    made(PREAMBLE)
+    yield made
     client.stop_channels()
     manager.shutdown_kernel(now=True)
 
 
-def test_in_a_kernel_a_skill_is_called_read_and_completed(kernel):
+def test_in_a_kernel_a_skill_is_called_read_and_completed(kernel: Kernel) -> None:
     assert "<skill 'say', not imported yet>" in kernel("say")
     assert "run" in kernel.complete("say.ru")[0]
     assert "say" in kernel.complete("sa")

@@ -1,27 +1,29 @@
 import dataclasses
 import enum
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import say
-from rlm.skill import read_signature
+from rlm.skill import Parameter, read_signature
 from rlm.skill.docstring import read_docstring
 from rlm.skill.signature import REQUIRED
 
 
-def parameter(function, name):
+def parameter(function: Callable[..., object], name: str) -> Parameter:
     return next(p for p in read_signature(function, "skill").parameters if p.name == name)
 
 
-def schema_of(function) -> dict[str, Any]:
-    return read_signature(function, "skill").schema()["function"]
+def schema_of(function: Callable[..., object]) -> dict[str, Any]:
+    schema: dict[str, Any] = read_signature(function, "skill").schema()["function"]
+    return schema
 
 
-async def find(
+async def find(  # type: ignore[no-untyped-def]  # untold has no type on purpose
     query: str, limit: int = 10, *, places: list[Path] | None = None, untold="x"
-) -> list[str]:  # untold has no type on purpose
+) -> list[str]:
     """Find things.
 
     Second paragraph.
@@ -38,7 +40,7 @@ async def find(
     return [query, str(limit), str(places), str(untold)]
 
 
-def test_a_run_is_read_into_a_value():
+def test_a_run_is_read_into_a_value() -> None:
     signature = read_signature(say.run)
     assert signature.name == "say"
     assert signature.is_async
@@ -48,7 +50,7 @@ def test_a_run_is_read_into_a_value():
     assert signature.returns == str | dict[str, Any] | None
 
 
-def test_parameters_know_their_type_default_and_words():
+def test_parameters_know_their_type_default_and_words() -> None:
     assert parameter(find, "query").doc == "What to look for: words, or a phrase."
     assert parameter(find, "query").default is REQUIRED
     assert parameter(find, "limit").doc == "How many at most."
@@ -57,12 +59,12 @@ def test_parameters_know_their_type_default_and_words():
     assert (parameter(find, "untold").annotation, parameter(find, "untold").doc) == (Any, "")
 
 
-def test_signatures_are_frozen():
+def test_signatures_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        read_signature(find, "skill").name = "other"
+        read_signature(find, "skill").name = "other"  # type: ignore[misc]  # the assignment is the test
 
 
-def test_annotations_that_are_text_are_resolved():
+def test_annotations_that_are_text_are_resolved() -> None:
     def run(value: "Path") -> "int":
         raise NotImplementedError(value)
 
@@ -70,7 +72,7 @@ def test_annotations_that_are_text_are_resolved():
     assert read_signature(run, "skill").returns is int
 
 
-def test_the_schema_is_a_function_tool_for_a_model():
+def test_the_schema_is_a_function_tool_for_a_model() -> None:
     assert read_signature(find, "find").schema() == {
         "type": "function",
         "function": {
@@ -95,7 +97,7 @@ def test_the_schema_is_a_function_tool_for_a_model():
     }
 
 
-def test_types_of_ones_own_are_defined_once_in_the_schema():
+def test_types_of_ones_own_are_defined_once_in_the_schema() -> None:
     parameters = read_signature(say.run).schema()["function"]["parameters"]
     assert parameters["properties"]["voice"]["$ref"] == "#/$defs/Voice"
     assert parameters["properties"]["voice"]["default"] == "alice"
@@ -103,20 +105,20 @@ def test_types_of_ones_own_are_defined_once_in_the_schema():
     assert {"Line", "Pace", "Voice"} == set(parameters["$defs"])
 
 
-def test_two_types_of_one_name_are_told_apart():
-    def colour(values: str) -> type[enum.Enum]:
+def test_two_types_of_one_name_are_told_apart() -> None:
+    def colour(values: str) -> Any:
         return enum.Enum("Colour", values, module=f"colours_{values[0]}")
 
     first, second = colour("red"), colour("green blue")
 
-    async def run(a: first, b: second) -> None: ...
+    async def run(a: first, b: second) -> None: ...  # type: ignore[valid-type]  # made at run time
 
     parameters = schema_of(run)["parameters"]
     assert len(parameters["$defs"]) == 2
     assert parameters["properties"]["a"]["$ref"] != parameters["properties"]["b"]["$ref"]
 
 
-def test_a_type_that_json_does_not_know_is_described_by_its_words_alone():
+def test_a_type_that_json_does_not_know_is_described_by_its_words_alone() -> None:
     class Opaque: ...
 
     async def run(thing: Opaque, count: int = 1) -> None:
@@ -151,10 +153,10 @@ def test_a_type_that_json_does_not_know_is_described_by_its_words_alone():
         ("Sum.\n\nArgs:\n\nReturns:\n    a: b", "Sum.", {}),
     ],
 )
-def test_google_docstrings_are_read(doc, text, args):
+def test_google_docstrings_are_read(doc: str | None, text: str, args: dict[str, str]) -> None:
     read = read_docstring(doc)
     assert (read.text, read.args) == (text, args)
 
 
-def test_a_docstrings_summary_is_its_first_paragraph_on_one_line():
+def test_a_docstrings_summary_is_its_first_paragraph_on_one_line() -> None:
     assert read_docstring("One\ntwo.\n\nThree.").summary == "One two."

@@ -10,7 +10,7 @@ import resource
 import select
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from rlm.core.budget import Stop
 from rlm.core.messages import Usage
 from rlm.core.result import RunResult
 from rlm.errors import AgentError
-from waiting import PATIENCE
+from rlm_testkit.waiting import PATIENCE
 
 RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
 MEGABYTE = 1 << 20
@@ -313,7 +313,9 @@ async def test_whatever_the_host_fails_with_is_one_line(tmp_path: Path, error: E
 
 
 @pytest.mark.parametrize("plant", [Path.mkdir, Path.touch, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
-async def test_something_in_the_place_of_the_socket_is_told_at_once(tmp_path: Path, plant) -> None:
+async def test_something_in_the_place_of_the_socket_is_told_at_once(
+    tmp_path: Path, plant: Callable[[Path], object]
+) -> None:
     plant(tmp_path / "rlm.sock")
     with pytest.raises(AgentError, match=r"rlm\.sock, cannot be made: Address already in use"):
         async with Broker(tmp_path, answers):
@@ -322,7 +324,7 @@ async def test_something_in_the_place_of_the_socket_is_told_at_once(tmp_path: Pa
 
 @pytest.mark.parametrize("plant", [Path.mkdir, Path.touch, os.mkfifo])
 async def test_something_that_a_cell_puts_there_later_is_told_to_the_cell_and_stops_nobody(
-    tmp_path: Path, plant
+    tmp_path: Path, plant: Callable[[Path], object]
 ) -> None:
     async with Broker(tmp_path, answers) as broker:
         path, token = split(broker)

@@ -16,7 +16,7 @@ from rlm.core.budget import Stop
 from rlm.core.messages import Usage
 from rlm.core.result import RunResult
 from rlm.errors import AgentError, ConfigError
-from waiting import PATIENCE
+from rlm_testkit.waiting import PATIENCE
 
 RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
 

@@ -9,7 +9,7 @@ from rlm.broker.limits import AgentLimits, Slot, TreeLimits
 from rlm.core.budget import Spent, Stop, TurnLimit
 from rlm.core.messages import Usage
 from rlm.errors import AgentError
-from waiting import PATIENCE
+from rlm_testkit.waiting import PATIENCE
 
 
 def ledger(*, tokens: int = 0, agents: int = 9, depth: int = 1, working: int = 1) -> TreeLimits:
@@ -58,8 +58,8 @@ async def works(seat: Slot, seen: list[str], name: str) -> None:
 async def test_as_many_work_at_once_as_there_are_seats() -> None:
     tree = ledger(working=1)
     seen: list[str] = []
-    async with tree.seat():
-        waiter = asyncio.create_task(works(tree.seat(), seen, "second"))
+    async with tree.new_slot():
+        waiter = asyncio.create_task(works(tree.new_slot(), seen, "second"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert [] == seen
@@ -70,11 +70,11 @@ async def test_as_many_work_at_once_as_there_are_seats() -> None:
 async def test_one_who_waits_for_a_child_lends_its_seat_and_takes_it_back() -> None:
     tree = ledger(working=1)
     seen: list[str] = []
-    async with tree.seat() as parent:
+    async with tree.new_slot() as parent:
         async with parent.waiting():
-            await works(tree.seat(), seen, "child")
+            await works(tree.new_slot(), seen, "child")
         assert ["child"] == seen
-        stranger = asyncio.create_task(works(tree.seat(), seen, "stranger"))
+        stranger = asyncio.create_task(works(tree.new_slot(), seen, "stranger"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert ["child"] == seen, "the parent sits again"
@@ -87,22 +87,22 @@ async def test_a_child_asked_for_while_the_parent_takes_its_seat_again_does_not_
 
     async def child(parent: Slot, name: str) -> None:
         async with parent.waiting():
-            await works(tree.seat(), seen, name)
+            await works(tree.new_slot(), seen, name)
 
-    async with asyncio.timeout(PATIENCE), tree.seat() as parent:
+    async with asyncio.timeout(PATIENCE), tree.new_slot() as parent:
         await asyncio.gather(*(child(parent, str(n)) for n in range(20)))
         await asyncio.gather(*(child(parent, f"again {n}") for n in range(20)))
     assert 40 == len(seen)
-    async with asyncio.timeout(PATIENCE), tree.seat():
+    async with asyncio.timeout(PATIENCE), tree.new_slot():
         seen.append("no seat was lost")
 
 
 async def test_cancelling_one_who_waits_to_sit_loses_no_seat() -> None:
     tree = ledger(working=1)
-    async with tree.seat():
-        waiter = asyncio.create_task(works(tree.seat(), [], "never"))
+    async with tree.new_slot():
+        waiter = asyncio.create_task(works(tree.new_slot(), [], "never"))
         await asyncio.sleep(0)
         waiter.cancel()
         await asyncio.gather(waiter, return_exceptions=True)
-    async with asyncio.timeout(PATIENCE), tree.seat():
+    async with asyncio.timeout(PATIENCE), tree.new_slot():
         pass

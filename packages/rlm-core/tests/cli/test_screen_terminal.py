@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from rlm.core.messages import Usage
 from rlm.present.live import open_screen
-from tmux import Terminal
-from waiting import PATIENCE, until
+from rlm_testkit.tmux import Terminal
+from rlm_testkit.waiting import PATIENCE, until
 
 # Plays a run in steps. Before each it waits for a file that the test makes, so that nothing is a matter of timing.
 PLAY = """

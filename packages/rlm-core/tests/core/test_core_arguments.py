@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, raw_call, says
 from rlm.core.budget import Stop
 from rlm.core.messages import ToolCall, ToolResult
 from rlm.errors import ToolError
 from rlm.text.clip import clip
+from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, raw_call, says
 
 IPYTHON = "It takes ipython(code: string, [timeout: number])."
 
@@ -139,5 +139,5 @@ async def test_a_call_without_any_tools_is_answered_too() -> None:
     assert await answer_to(call("ipython", code="1")) == "There is no tool 'ipython'. The tools are: none."
 
 
-async def test_a_tool_may_raise_what_the_model_can_mend() -> None:
+async def test_a_tool_may_raise_what_the_model_can_fix() -> None:
     assert await answer_to(call(code="1"), FakeTool("ipython", ToolError("no such file"))) == "no such file"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, says
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import ASK, FAT, SUMMARY, THIN, Both, Compact, LastTurns
 from rlm.core.events import Dropped, Event, Failed, ParametersChanged, Said, Stopped, ToolReturned
@@ -11,6 +10,7 @@ from rlm.core.history import Summary
 from rlm.core.messages import Assistant, Forget, Kind, Message, Outcome, Reply, ToolResult, User
 from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
 from rlm.text.clip import clip
+from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, says
 
 TOO_LONG = ContextTooLong("413")
 LONG_TASK = User("x" * 10_000)  # beside it, the messages of a turn weigh next to nothing

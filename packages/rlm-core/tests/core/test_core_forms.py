@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, raw_call, says
 from rlm.core.adaptation import PICTURE, Adaptation, adapt, call_arguments, call_name, short_id
 from rlm.core.agent import GO_ON, NO_PICTURES
 from rlm.core.budget import Stop, TurnLimit
@@ -28,6 +27,7 @@ from rlm.core.messages import (
 from rlm.core.ports import ToolChoice
 from rlm.core.state import replay
 from rlm.errors import MessagesRefused, ModelError, ModelUnavailable
+from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, raw_call, says
 
 
 def roles(messages: Sequence[Message]) -> str:
@@ -221,7 +221,7 @@ async def test_a_tool_choice_that_is_refused_is_left_out() -> None:
 @pytest.mark.parametrize("at", [500, None])
 async def test_a_refused_request_for_a_summary_ends_no_run(at: int | None) -> None:
     refused = ModelError("400 Bad Request: no summaries")
-    script = [turn("a"), turn("b", 900), *([] if at else [says("")]), refused, says("end")]
+    script: list[Reply | ModelError] = [turn("a"), turn("b", 900), *([] if at else [says("")]), refused, says("end")]
     model = ScriptedModel(*(step for step in script if not (isinstance(step, Reply) and not step.message.text)))
     agent, events = open_agent(model, FakeTool(), context=Compact(at=at or 500, keep=1))
     assert (await agent.run(SYSTEM, TASK)).answer == "end"

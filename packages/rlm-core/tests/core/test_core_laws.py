@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, pairwise
+from typing import TypeVar
 
-from fakes import SYSTEM, FakeTool, ScriptedModel, Stuck, TokenLimit, apart, call, open_agent, raw_call, says
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from journals import acceptable
 from rlm.core.agent import Agent, AgentResult
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import FAT, Both, Compact, LastTurns
@@ -45,22 +44,37 @@ from rlm.core.messages import (
 from rlm.core.ports import Context, Limits, ToolChoice
 from rlm.core.state import ConversationState, replay
 from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
+from rlm_testkit.fakes import (
+    SYSTEM,
+    FakeTool,
+    ScriptedModel,
+    Stuck,
+    TokenLimit,
+    apart,
+    call,
+    open_agent,
+    raw_call,
+    says,
+)
+from rlm_testkit.journals import acceptable
 
-Step = Reply | Outcome | BaseException | Stuck
+ModelStep = Reply | BaseException | Stuck
+ToolStep = Outcome | BaseException | Stuck
+Step = TypeVar("Step")
 
 # ---- any conversation
 
 # Scripts are drawn as makers, for the ids of calls must differ and a `Stuck` serves once.
 
 
-def turn(*calls: Callable[[], ToolCall], text: str = "", prompt: int = 100) -> Callable[[], Step]:
+def turn(*calls: Callable[[], ToolCall], text: str = "", prompt: int = 100) -> Callable[[], Reply]:
     return lambda: says(text, *(make() for make in calls), prompt=prompt)
 
 
 CODE = partial(call, "ipython", code="1")
 FORGET = partial(call, "summarize")
 WRONG = [partial(call, "nope"), partial(raw_call, "ipython", "null"), partial(raw_call, "ipython", "{")]
-TURNS = [
+TURNS: list[Callable[[], ModelStep]] = [
     turn(CODE),
     turn(CODE, text="Let me see.", prompt=0),
     turn(CODE, CODE, prompt=900),
@@ -68,7 +82,7 @@ TURNS = [
     turn(FORGET, CODE, FORGET, prompt=1_500),
     turn(*WRONG, prompt=2_000),
 ]
-ENDS = [
+ENDS: list[Callable[[], ModelStep]] = [
     partial(says, "an answer"),
     partial(says, "cut", finish="length"),
     partial(says, "half of it", finish="length", prompt=800),
@@ -76,14 +90,22 @@ ENDS = [
     partial(says, "no", finish="content_filter"),
     partial(says, " "),
 ]
-FAILURES = [partial(ModelUnavailable, "down"), Stuck]
-OVERFLOW = partial(ContextTooLong, "413")
-SUMMARIES = [*(partial(says, "a summary") for _ in range(4)), partial(says, "cut", finish="length"), turn(CODE)]
+FAILURES: list[Callable[[], ModelStep]] = [partial(ModelUnavailable, "down"), Stuck]
+OVERFLOW: Callable[[], ModelStep] = partial(ContextTooLong, "413")
+SUMMARIES: list[Callable[[], ModelStep]] = [
+    *(partial(says, "a summary") for _ in range(4)),
+    partial(says, "cut", finish="length"),
+    turn(CODE),
+]
 
 NOTHING, SHORT, LONG, FAT_ONE = (partial(Outcome, text) for text in ("", "short", "x" * 700, "y" * (FAT + 1)))
 FAILED = partial(Outcome, "Traceback", ok=False)
 PICTURES = partial(Outcome, "pictures", pictures=("data:1", "data:2"))
-OUTCOMES = [*(NOTHING, SHORT, LONG, FAT_ONE, FAT_ONE, PICTURES, FAILED) * 4, partial(RuntimeError, "a bug"), Stuck]
+OUTCOMES: list[Callable[[], ToolStep]] = [
+    *(NOTHING, SHORT, LONG, FAT_ONE, FAT_ONE, PICTURES, FAILED) * 4,
+    partial(RuntimeError, "a bug"),
+    Stuck,
+]
 
 
 def made(makers: Sequence[Callable[[], Step]], least: int, most: int) -> st.SearchStrategy[list[Step]]:
@@ -105,7 +127,7 @@ limits = st.one_of(
 class Summarising(ScriptedModel):
     """Has a script of its own for the requests in which no tool may be used."""
 
-    def __init__(self, summaries: list[Step]) -> None:
+    def __init__(self, summaries: list[ModelStep]) -> None:
         super().__init__()
         self.summaries = summaries
 
@@ -131,9 +153,9 @@ class Played:
 
 
 def play(
-    scripts: list[list[Step]],
-    summaries: list[Step],
-    outcomes: list[Step],
+    scripts: list[list[ModelStep]],
+    summaries: list[ModelStep],
+    outcomes: list[ToolStep],
     wishes: list[Outcome],
     context: Context,
     limit: Limits,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
-from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, says
 from rlm.core.budget import Stop
 from rlm.core.conversation import Conversation
 from rlm.core.events import CallEnded, CallStarted, Event, ParametersChanged, Replied, Said, ToolReturned
-from rlm.core.messages import Assistant, Kind, Message, Outcome, Reply, ToolResult, Usage, User, assistant
+from rlm.core.messages import Assistant, Kind, Message, Outcome, Reply, ToolResult, Usage, User, Wire, assistant
+from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, says
 
 
-def names(events: list[Event]) -> list[str]:
+def names(events: Sequence[Event]) -> list[str]:
     return [type(event).__name__ for event in events]
 
 
@@ -36,8 +37,16 @@ async def test_a_tool_is_run_and_its_result_is_sent_before_the_answer() -> None:
     (wanted,) = asked.message.calls
     assert result.answer == "42"
     assert model.seen[1].messages == (SYSTEM, TASK, asked.message, ToolResult(wanted, "42\n"))
-    opening = ["Said", "Said", "Requested", "Asking", "Replied"]
-    assert names(events) == [*opening, "CallStarted", "Answered", "CallEnded", "Asking", "Replied", "Stopped"]
+    opening = ["Said", "Said", "ParametersChanged", "RequestStarted", "Replied"]
+    assert names(events) == [
+        *opening,
+        "CallStarted",
+        "ToolReturned",
+        "CallEnded",
+        "RequestStarted",
+        "Replied",
+        "Stopped",
+    ]
 
 
 async def test_several_calls_run_in_order_and_each_gets_its_result() -> None:
@@ -49,7 +58,7 @@ async def test_several_calls_run_in_order_and_each_gets_its_result() -> None:
     assert [arguments["code"] for arguments in tool.calls] == ["a", "b", "c"]
     assert [r.call for r in results(model)] == list(asked.message.calls)
     told = [e for e in events if isinstance(e, CallStarted | ToolReturned | CallEnded)]
-    assert names(told) == ["CallStarted", "Answered", "CallEnded"] * 3
+    assert names(told) == ["CallStarted", "ToolReturned", "CallEnded"] * 3
 
 
 async def test_a_failed_tool_is_told_to_the_model_and_the_run_goes_on() -> None:
@@ -67,7 +76,7 @@ async def test_calls_of_a_message_cut_off_at_the_length_limit_still_get_results(
 
 
 async def test_the_provider_message_is_sent_back_as_it_came() -> None:
-    received = {"role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": []}
+    received: Wire = {"role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": []}
     agent, _ = open_agent(ScriptedModel(Reply(assistant(received | {"content": "a"})), says("b")))
     await agent.run(SYSTEM, TASK)
     sent = [m.wire() for m in agent.state.history.messages]

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from fakes import (
+from rlm.core.agent import GO_ON
+from rlm.core.budget import Spent, Stop, TurnLimit
+from rlm.core.context import ASK, Compact
+from rlm.core.events import Dropped, Event, Said, Stopped
+from rlm.core.history import UNFINISHED
+from rlm.core.messages import Kind, Outcome, Reply, ToolResult, Usage, User
+from rlm.core.ports import Limits
+from rlm.core.state import ConversationState, replay
+from rlm.errors import ContentFiltered, ContextTooLong, CredentialsError, KernelError, ModelError, ModelUnavailable
+from rlm_testkit.fakes import (
     SYSTEM,
     TASK,
     FakeTool,
@@ -15,15 +24,6 @@ from fakes import (
     open_agent,
     says,
 )
-from rlm.core.agent import GO_ON
-from rlm.core.budget import Spent, Stop, TurnLimit
-from rlm.core.context import ASK, Compact
-from rlm.core.events import Dropped, Event, Said, Stopped
-from rlm.core.history import UNFINISHED
-from rlm.core.messages import Kind, Outcome, Reply, ToolResult, Usage, User
-from rlm.core.ports import Limits
-from rlm.core.state import ConversationState, replay
-from rlm.errors import ContentFiltered, ContextTooLong, CredentialsError, KernelError, ModelError, ModelUnavailable
 
 
 def ending(events: list[Event]) -> tuple[Stop, str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from fakes import SYSTEM, TASK, FakeTool, ScriptedModel, open_agent, says
 from rlm.core.agent import REMINDER
 from rlm.core.budget import Stop
 from rlm.core.messages import Kind, User
 from rlm.core.textcall import is_call
 from rlm.errors import ModelError
+from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, open_agent, says
 
 CALL = '{"name": "ipython", "arguments": {"code": "print(1)"}}'
 CALLS = [

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from fakes import SYSTEM, TASK, call, says
 from hypothesis import given
 from hypothesis import strategies as st
 from rlm.core.budget import Spent, Stop
 from rlm.core.history import History, Summary
 from rlm.core.messages import Assistant, Ending, Kind, System, ToolResult, Usage, User, assistant, ending, size
 from rlm.errors import AgentError, ContextTooLong, ModelError, RlmError
-from rlm.text.clip import clip, join
+from rlm.text.clip import clip, join, one_line
+from rlm_testkit.fakes import SYSTEM, TASK, call, says
 
 # ---- messages
 
@@ -171,3 +171,11 @@ def test_what_is_clipped_keeps_its_head_and_its_tail(text: str, limit: int) -> N
         note = f"\n[… {len(text) - limit:,} characters left out …]\n"
         assert clipped == text[:head] + note + text[len(text) - tail :]
         assert len(clipped) == limit + len(note)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a  b\n\nc", "a b c"), ("0123456789", "0123456789"), ("0123456789a", "012345678…"), ("a" + " " * 99 + "b", "a…")],
+)
+def test_a_text_on_one_line_shows_where_it_is_cut(text: str, line: str) -> None:
+    assert one_line(text, 10) == line

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from kernel_bench import Bench, OpenKernel, open_box
 from rlm.core.events import Event
 from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
+from rlm_testkit.kernel_bench import Bench, OpenKernel, open_box
 
 
 @pytest.fixture(scope="module")

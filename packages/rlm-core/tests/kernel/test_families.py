@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from rlm.inside import process_tree
+from rlm.process import process_tree
 
 _EXIT = {"x86_64": 60, "aarch64": 93}.get(platform.machine())
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from found_uv import UV
-from kernel_bench import OpenKernel
+from rlm_testkit.found_uv import UV
+from rlm_testkit.kernel_bench import OpenKernel
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]  # a download of 40 MB
 

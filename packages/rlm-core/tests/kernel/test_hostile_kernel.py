@@ -6,7 +6,7 @@ import asyncio
 import resource
 
 import pytest
-from kernel_bench import Bench, OpenKernel
+from rlm_testkit.kernel_bench import Bench, OpenKernel
 
 
 def peak() -> int:
@@ -22,12 +22,12 @@ kernel = get_ipython().kernel
 socket, parent = kernel.iopub_socket, kernel.get_parent()
 
 def send(kind, content, parent=parent, **more):
-    kernel.session.send(kernel.tape._publisher.socket, kind, content, parent=parent, **more)
+    kernel.session.send(kernel.multiplexer._publisher.socket, kind, content, parent=parent, **more)
 
 def say(work):
     # in the thread that owns the socket
     done = threading.Event()
-    kernel.tape._publisher.schedule(lambda: (work(), done.set()))
+    kernel.multiplexer._publisher.schedule(lambda: (work(), done.set()))
     done.wait()
 """
 
@@ -51,9 +51,9 @@ FORGED = [
     "send('update_display_data', {'data': {'text/plain': None}, 'transient': {'display_id': {'a': []}}})",
     "send('shutdown_reply', {'restart': False})",
     "send('no such message', {})",
-    "kernel.tape._publisher.socket.send_multipart([b''] * 900)",
-    "kernel.tape._publisher.socket.send_multipart([b'<IDS|MSG>'] * 100)",
-    "kernel.tape._publisher.socket.send_multipart([b'x', b'<IDS|MSG>', b'', b'', b'', b'', b''])",
+    "kernel.multiplexer._publisher.socket.send_multipart([b''] * 900)",
+    "kernel.multiplexer._publisher.socket.send_multipart([b'<IDS|MSG>'] * 100)",
+    "kernel.multiplexer._publisher.socket.send_multipart([b'x', b'<IDS|MSG>', b'', b'', b'', b'', b''])",
 ]
 
 
@@ -73,6 +73,7 @@ async def test_many_pictures_and_displays_cost_a_bounded_number_of_files_and_of_
             f"say(lambda: [send('display_data', {picture}) for n in range(300)])\n"
             f"say(lambda: [send('update_display_data', {update}) for n in range(3_000)])",
         )
+        assert bench.spec
         assert 100 == len(list(bench.spec.outputs.glob("*.png")))
         assert 200 == seen.count("not saved: a cell has 100 at most")
         assert "display 2999" in seen
@@ -176,6 +177,7 @@ async def test_a_message_that_is_too_large_is_not_kept_and_its_kernel_is_replace
 
 async def test_a_later_kernel_s_files_cannot_be_taken_before(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
+        assert bench.spec
         plant = (
             "import os\n"
             "for n in range(2, 20):\n"

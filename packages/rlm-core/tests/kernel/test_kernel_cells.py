@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kernel_bench import Bench, OpenKernel
+from rlm_testkit.kernel_bench import Bench, OpenKernel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from kernel_bench import Bench, FakeKernel, OpenKernel
 from rlm.core.events import Event
-from waiting import PATIENCE
+from rlm_testkit.kernel_bench import Bench, FakeKernel, OpenKernel
+from rlm_testkit.waiting import PATIENCE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from kernel_bench import OpenKernel
-from kernel_faults import LITTLE_MEMORY
+from rlm_testkit.kernel_bench import OpenKernel
+from rlm_testkit.kernel_faults import LITTLE_MEMORY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

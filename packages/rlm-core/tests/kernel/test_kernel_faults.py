@@ -1,4 +1,4 @@
-"""Every fault of tests/support/kernel_faults.py, provoked in a real kernel."""
+"""Every fault of packages/rlm-testkit/src/rlm_testkit/kernel_faults.py, provoked in a real kernel."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 
 import psutil
 import pytest
-from kernel_bench import Bench, OpenKernel
-from kernel_faults import FRESH, KERNEL_FAULTS, KernelFault
 from rlm.core.ports import Execution
-from waiting import eventually
+from rlm_testkit.kernel_bench import Bench, OpenKernel
+from rlm_testkit.kernel_faults import FRESH, KERNEL_FAULTS, KernelFault
+from rlm_testkit.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

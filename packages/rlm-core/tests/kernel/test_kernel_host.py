@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import kernel_host
 import psutil
 import pytest
-from waiting import until
+from rlm_testkit import kernel_host
+from rlm_testkit.waiting import until
 
 
 class Host:

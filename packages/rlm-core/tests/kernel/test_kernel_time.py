@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kernel_bench import Bench, OpenKernel
 from rlm.core.events import Event, KernelRestarted
 from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
+from rlm_testkit.kernel_bench import Bench, OpenKernel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

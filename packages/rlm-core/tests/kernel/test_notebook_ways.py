@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from found_uv import UV
-from kernel_bench import Bench, OpenKernel
+from rlm_testkit.found_uv import UV
+from rlm_testkit.kernel_bench import Bench, OpenKernel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,6 @@ def plant_rubbish(path: Path) -> None:
 
 
 @pytest.mark.parametrize("plant", [plant_link, plant_fifo, plant_rubbish, Path.mkdir, lambda path: None])
-def test_whatever_a_cell_plants_in_its_place_is_no_words(tmp_path: Path, plant) -> None:
+def test_whatever_a_cell_plants_in_its_place_is_no_words(tmp_path: Path, plant: Callable[[Path], object]) -> None:
     plant(tmp_path / "words")
     assert unsent(tmp_path / "words", 0) == ""

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from kernel_bench import OpenKernel, open_box
 from rlm.errors import KernelError
 from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
+from rlm_testkit.kernel_bench import OpenKernel, open_box
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

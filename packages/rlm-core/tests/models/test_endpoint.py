@@ -12,10 +12,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-import scripted
 from rlm.errors import ConfigError
 from rlm.providers.endpoint import Endpoint, proxy_for, tls_context
-from scripted import Scripted, always, error, text
+from rlm_testkit import scripted
+from rlm_testkit.scripted import Scripted, always, error, text
 
 ASK = """
 import asyncio, sys

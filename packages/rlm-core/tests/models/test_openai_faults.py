@@ -1,4 +1,4 @@
-"""Every fault of tests/support/faults.py, provoked against the real adapter in a real agent."""
+"""Every fault of packages/rlm-testkit/src/rlm_testkit/faults.py, provoked against the real adapter in a real agent."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import scripted
-from faults import BRIEFLY, BUDGET, CALLS, FAULTS, FILTERED, NO, OVERFLOWS, PASSING, SOME, Fault
 from rlm.core.agent import Agent
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import Compact
@@ -21,8 +19,10 @@ from rlm.core.toolbox import Toolbox
 from rlm.errors import ContextTooLong, CredentialsError, ModelError, ModelUnavailable, RlmError
 from rlm.providers.chat import OpenAIClient
 from rlm.providers.endpoint import Endpoint
-from scripted import Answer, Scripted, always, error, in_order, text
-from waiting import PATIENCE
+from rlm_testkit import scripted
+from rlm_testkit.faults import BRIEFLY, BUDGET, CALLS, FAULTS, FILTERED, NO, OVERFLOWS, PASSING, SOME, Fault
+from rlm_testkit.scripted import Answer, Scripted, always, error, in_order, text
+from rlm_testkit.waiting import PATIENCE
 
 CODES: dict[type[Exception], int] = {CredentialsError: 4, ModelUnavailable: 75, ModelError: 1}
 
@@ -153,7 +153,7 @@ async def test_too_many_tokens_a_minute_is_no_long_context(words: str, streamed:
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("answer", CALLS.values(), ids=CALLS)
-async def test_calls_are_mended_and_the_provider_gets_them_back_mended(answer: Answer, streamed: bool) -> None:
+async def test_calls_are_repaired_and_the_provider_gets_them_back_repaired(answer: Answer, streamed: bool) -> None:
     with Scripted(in_order(answer, text("done"))) as server:
         async with quick(server.url) as client:
             result = await ends(client, [], stream=streamed).run(User("task"))

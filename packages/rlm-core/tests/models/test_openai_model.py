@@ -26,7 +26,7 @@ from rlm.providers.endpoint import Endpoint
 from rlm.providers.retrying import RetryPolicy, backoff, later
 from rlm.providers.silence import Silence
 from rlm.version import VERSION
-from scripted import Answer, Request, Scripted, always, calls, error, half, hang, reset, stall, text
+from rlm_testkit.scripted import Answer, Request, Script, Scripted, always, calls, error, half, hang, reset, stall, text
 
 BASH = {"name": "bash", "description": "d", "parameters": {"type": "object", "properties": {}}}
 
@@ -148,7 +148,7 @@ async def test_the_answer_is_sent_back_as_it_came() -> None:
     assert server.requests[1].messages[2] == result.wire()
 
 
-async def test_a_text_that_cannot_be_sent_is_mended() -> None:
+async def test_a_text_that_cannot_be_sent_is_repaired() -> None:
     with Scripted(text("hi")) as server:
         async with asking(server.url) as ask:
             await ask("half \ud83d of it")
@@ -203,7 +203,7 @@ async def test_a_stream_that_breaks_off_comes_again_after_the_notice() -> None:
     assert "".join(after) == "second try"
 
 
-def without(name: str, wording: str) -> Any:
+def without(name: str, wording: str) -> Script:
     def script(request: Request) -> Answer:
         return error(400, wording) if name in request.body else text("hi")
 

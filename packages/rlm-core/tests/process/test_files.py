@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def held(place: Path):
+def held(place: Path) -> Iterator[int]:
     folder = files.open_folder(place)
     yield folder
     os.close(folder)
@@ -43,7 +44,7 @@ def make_socket(path: Path) -> None:
         listening.bind(str(path))
 
 
-PLANTED = {
+PLANTED: dict[str, Callable[[Path], object]] = {
     "link": lambda path: path.symlink_to(path.parent.parent / "secret"),
     "broken link": lambda path: path.symlink_to("nowhere"),
     "circle": lambda path: path.symlink_to(path.name),

@@ -9,10 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import box_host
-import cancelled_run
 import psutil
-from waiting import until
+from rlm_testkit import box_host, cancelled_run
+from rlm_testkit.waiting import until
 
 MOMENTS = 60
 

@@ -11,13 +11,13 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from journals import KEY, acceptable, cell, ending, opening, turn
 from rlm.core.budget import Stop
 from rlm.core.events import ChildEnded, ChildStarted
 from rlm.errors import SessionError
 from rlm.sessions import Session, journal
 from rlm.sessions.records import Record
 from rlm.sessions.store import list_sessions, read_tree
+from rlm_testkit.journals import KEY, acceptable, cell, ending, opening, turn
 
 EVENTS = [*opening("task"), *turn("hm", (cell("a = 1"), "x" * 5_000)), *ending("done", turns=2)]
 
@@ -38,14 +38,14 @@ def keep(home: Path) -> Kept:
             home, model="m", cwd=home.parent, prompt="task", watch=kept.told.append, key=KEY
         ) as session:
             for event in EVENTS[:5]:
-                session(event)
+                session.record(event)
             with session.child("part") as child:
-                session(ChildStarted(child.folder.name, "part"))
+                session.record(ChildStarted(child.folder.name, "part"))
                 for event in EVENTS:
-                    child(event)
-            session(ChildEnded(child.folder.name, Stop.DONE, 2, child.meta.tree_usage))
+                    child.record(event)
+            session.record(ChildEnded(child.folder.name, Stop.DONE, 2, child.meta.tree_usage))
             for event in EVENTS[5:]:
-                session(event)
+                session.record(event)
     except SessionError as error:
         kept.error = str(error)
     return kept

@@ -7,7 +7,6 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from journals import answer, cell, conversations, encoded, ending, opening, reply, turn, written
 from rlm.core.budget import Spent, Stop
 from rlm.core.events import (
     CallStarted,
@@ -34,6 +33,7 @@ from rlm.core.state import replay
 from rlm.errors import SessionError
 from rlm.sessions.journal import parse
 from rlm.sessions.records import Record, RecordDecoder, RecordEncoder, decode
+from rlm_testkit.journals import answer, cell, conversations, encoded, ending, opening, reply, turn, written
 
 JOURNALLED = (
     ParametersChanged, Retried, Failed, KernelRestarted, SkillsCalled, ChildStarted, ChildEnded, Said, ToolReturned, Dropped,

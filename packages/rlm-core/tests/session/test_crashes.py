@@ -15,13 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crash import check_resumes, eventful, kill_at
-from journals import KEY, session_folder
 from rlm.sessions import Session, journal
 from rlm.sessions.store import list_sessions
+from rlm_testkit.crash import check_resumes, eventful, kill_at
+from rlm_testkit.journals import KEY, session_folder
 
 HERE = Path(__file__).parent
-SUPPORT = HERE.parents[3] / "tests" / "support"
 
 
 SLICES = 4
@@ -48,11 +47,11 @@ WRITE = """
 import sys
 from pathlib import Path
 from rlm.core.events import Failed
-from journals import KEY
+from rlm_testkit.journals import KEY
 from rlm.sessions import Session
 session = Session.create(Path("home"), model="m", cwd=Path(sys.argv[1]), prompt="p", key=KEY)
 for number in range(10**6):
-    session(Failed("x" * 300_000))
+    session.record(Failed("x" * 300_000))
     print(number, flush=True)
 """
 
@@ -62,7 +61,7 @@ def test_killed_for_real_while_it_writes_it_keeps_every_record_that_it_told(tmp_
     for number in range(6):
         cwd = tmp_path / str(number)
         cwd.mkdir()
-        environment = os.environ | {"PYTHONPATH": str(SUPPORT)}
+        environment = dict(os.environ)
         with subprocess.Popen(
             [sys.executable, "-c", WRITE, cwd], stdout=subprocess.PIPE, text=True, env=environment
         ) as writer:
@@ -95,7 +94,7 @@ def test_a_disk_that_fails_at_any_call_is_told_and_costs_no_record(
 ) -> None:
     done = subprocess.run(
         [sys.executable, HERE / "failing_disk.py", disk, tmp_path, str(error), str(int(forever))],
-        env=os.environ | {"LD_PRELOAD": str(disk), "PYTHONPATH": str(SUPPORT), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"LD_PRELOAD": str(disk), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -110,16 +109,16 @@ SYNCS = """
 import ctypes
 import sys
 from pathlib import Path
-from journals import KEY, opening
-from rlm.core.events import Asking
+from rlm_testkit.journals import KEY, opening
+from rlm.core.events import RequestStarted
 from rlm.sessions import Session
 disk = ctypes.CDLL(sys.argv[1])
 with Session.create(Path("home"), model="m", cwd=Path(sys.argv[2]), prompt="p", key=KEY) as session:
     for event in opening("task"):
-        session(event)
+        session.record(event)
     for _ in range(2):
         disk.arm(10**6, 0, 0)
-        session(Asking())
+        session.record(RequestStarted())
         print(disk.disarm())
 """
 
@@ -127,7 +126,7 @@ with Session.create(Path("home"), model="m", cwd=Path(sys.argv[2]), prompt="p", 
 def test_the_disk_is_waited_for_once_before_a_request_leaves(tmp_path: Path, disk: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SYNCS, disk, tmp_path],
-        env=os.environ | {"LD_PRELOAD": str(disk), "PYTHONPATH": str(SUPPORT)},
+        env=os.environ | {"LD_PRELOAD": str(disk)},
         capture_output=True,
         text=True,
         check=True,
@@ -149,7 +148,7 @@ from rlm.sessions.store import read_tree
 try:
     with Session.create(Path({str(disk / "home")!r}), model="m", cwd=Path("/"), prompt="p") as session:
         while True:
-            session(Failed("x" * 3_000))
+            session.record(Failed("x" * 3_000))
 except Exception as error:
     tree = read_tree(session.folder)
     records = tree.records()

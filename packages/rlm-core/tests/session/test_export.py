@@ -12,7 +12,6 @@ import atif
 import nbformat
 import pytest
 from hypothesis import HealthCheck, given, settings
-from journals import cell, conversations, ending, opening, reply, turn
 from rlm.core.events import Dropped, Event, ParametersChanged, Replied, ToolReturned
 from rlm.core.history import Summary
 from rlm.core.messages import ToolResult, Wire
@@ -23,7 +22,8 @@ from rlm.present.export.text import sound
 from rlm.present.export.timing import IDLE, Axis, Doing, merged, times
 from rlm.sessions import Session
 from rlm.sessions.store import SessionTree, read_tree
-from sample import hostile_sample, sample
+from rlm_testkit.journals import cell, conversations, ending, opening, reply, turn
+from rlm_testkit.sample import hostile_sample, sample
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> SessionTree:
 def kept(cwd: Path, *events: Event) -> SessionTree:
     with Session.create(Path("home"), model="test-model", cwd=cwd, prompt="the task") as session:
         for event in events:
-            session(event)
+            session.record(event)
     return read_tree(session.folder)
 
 
@@ -80,7 +80,7 @@ def test_a_notebook_holds_what_a_cell_printed_and_no_path_of_this_machine(
 ) -> None:
     with Session.create(Path("home"), model="m", cwd=tmp_path, prompt="t") as session:
         for event in turn("", (cell("x"), content.format(folder=session.folder))):
-            session(event)
+            session.record(event)
     (code,) = json.loads(exported(read_tree(session.folder), Format.IPYNB))["cells"]
     assert [output["text"] for output in code["outputs"]] == ([left] if left else [])
 
@@ -95,7 +95,7 @@ def test_a_notebook_runs_again(tmp_path: Path) -> None:
     runs = [(cell("x = 6"), ""), (cell("echo $((40 + 2)) > answer", "bash"), ""), (cell("assert x == 6"), "")]
     file = tmp_path / "again.ipynb"
     file.write_text(exported(kept(tmp_path, *opening("t"), *turn("", *runs), *ending("42")), Format.IPYNB))
-    command = [sys.executable, "-m", "IPython", "--no-banner", "--ipython-dir", tmp_path, file]
+    command: list[str | Path] = [sys.executable, "-m", "IPython", "--no-banner", "--ipython-dir", tmp_path, file]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     assert (tmp_path / "answer").read_text() == "42\n"
@@ -193,7 +193,7 @@ def test_what_was_said_in_an_earlier_segment_is_not_trained_on_again(tmp_path: P
 def test_a_drop_begins_a_new_segment_and_a_shortened_result_does_not(tmp_path: Path) -> None:
     given = reply("", cell("fat"))
     (call,) = given.message.calls
-    shortened = [
+    shortened: list[Event] = [
         Replied(given),
         ToolReturned(ToolResult(call, "fat")),
         Dropped((3,), "shortened"),

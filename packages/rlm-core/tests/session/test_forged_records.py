@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from escapes import shown
 from rlm.errors import RlmError
 from rlm.present.export import Format, export
 from rlm.present.follow import Follower
@@ -25,7 +24,8 @@ from rlm.sessions.journal import NAME
 from rlm.sessions.store import list_sessions, read_tree
 from rlm.text.styled import Canvas
 from rlm.text.terminal import plain
-from sample import sample
+from rlm_testkit.escapes import shown
+from rlm_testkit.sample import sample
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x1b[31m\x9b5A\x90q\x9c\x85\u202e\u2066\U000e0041\u2028\x00\x08\r\x7f\x1b"
 """OSC, CSI, DCS, their C1 forms, overrides, isolates, tags, a line separator, C0, DEL, and a sequence that goes on."""

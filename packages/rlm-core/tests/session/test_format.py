@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from journals import KEY, conversations, encoded, opening, written
 from jsonschema import Draft202012Validator
 from rlm.core.events import Event, Replied
 from rlm.core.state import replay
 from rlm.sessions import Session, journal
 from rlm.sessions.records import Record, RecordEncoder
 from rlm.sessions.store import read_tree
-from sample import sample
+from rlm_testkit.journals import KEY, conversations, encoded, opening, written
+from rlm_testkit.sample import sample
 
 DOCS = Path(__file__).parents[4] / "docs"
 SCHEMA = json.loads((DOCS / "sessions.schema.json").read_text())
@@ -52,7 +52,7 @@ def test_every_file_and_every_line_of_a_session_fits_it(tmp_path: Path) -> None:
     folder = sample(tmp_path / "home")
     with Session.resume(folder, fork=True, watch=seen.append, key=KEY) as session:
         for event in opening("more"):
-            session(event)
+            session.record(event)
     for line in [*seen, session.result() | {"exit_code": 130}]:
         RECORD.validate(line)
     for each in (*read_tree(folder).walk(), *read_tree(session.folder).walk()):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from journals import KEY, cell, ending, opening, reply, turn
 from rlm.core.events import ChildStarted, Replied, Said
 from rlm.core.messages import User
 from rlm.errors import ConfigError
@@ -21,6 +20,7 @@ from rlm.sessions import Changes, Session, journal
 from rlm.sessions.ownership import doubt
 from rlm.sessions.signing_key import SigningKey, open_key
 from rlm.sessions.store import list_sessions
+from rlm_testkit.journals import KEY, cell, ending, opening, reply, turn
 
 ANOTHER = SigningKey(b"the key of another user, 32 bytes")
 
@@ -31,7 +31,7 @@ def new(cwd: Path, key: SigningKey | None = KEY, **settings: str) -> Session:
 
 def play(session: Session, *events: Any) -> None:
     for event in events:
-        session(event)
+        session.record(event)
 
 
 def finished(cwd: Path, key: SigningKey | None = KEY, task: str = "task", **settings: str) -> Path:
@@ -254,22 +254,20 @@ def test_what_is_trusted_once_is_the_users_own_with_all_its_sub_agents(tmp_path:
 def test_what_a_kill_leaves_at_any_moment_is_the_users_own(tmp_path: Path) -> None:
     """Before each write of the host, and within it, in a first run, in a resumed one and in a fork."""
     script = (
-        "import os, sys; from pathlib import Path; from journals import KEY, ending; from rlm.sessions import Session\n"
+        "import os, sys; from pathlib import Path; from rlm_testkit.journals import KEY, ending; from rlm.sessions import Session\n"
         "from rlm.core.events import Said; from rlm.core.messages import User\n"
         "session = Session.resume(Path(sys.argv[1]), key=KEY, fork=sys.argv[2] == 'fork')\n"
         "print(session.folder, flush=True)\n"
-        "for event in (Said(User('more')), *ending('more')): session(event)\n"
+        "for event in (Said(User('more')), *ending('more')): session.record(event)\n"
         "session.finish()\n"
     )
     rounds = random.Random(3)
     folder = finished(tmp_path)
     for number in range(6):
         kind = ("resume", "fork")[number % 2]
-        support = Path(__file__).parents[4] / "tests" / "support"
         with subprocess.Popen(
             [sys.executable, "-c", script, folder, kind],
             stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(support)},
         ) as process:
             assert process.stdout is not None
             started = process.stdout.readline()

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import Page, installed, open_page
-from hostile import CORPUS
-from journals import answer, cell, opening, reply
 from rlm.core.events import Replied
 from rlm.present.export import Format, export
 from rlm.sessions import Session
 from rlm.sessions.store import SessionTree, read_tree
-from sample import hostile_sample, sample
+from rlm_testkit.chromium import Page, installed, open_page
+from rlm_testkit.hostile import CORPUS
+from rlm_testkit.journals import answer, cell, opening, reply
+from rlm_testkit.sample import hostile_sample, sample
 
 pytestmark = pytest.mark.xdist_group("browser")  # one browser at a time is enough for two cores
 
@@ -147,11 +147,11 @@ def test_nothing_that_a_model_or_a_program_wrote_is_live(browser: Page, tmp_path
 def test_5000_cells_are_all_there_and_only_what_is_seen_is_laid_out(browser: Page, tmp_path: Path) -> None:
     with Session.create(Path("home"), model="m", cwd=tmp_path, prompt="long") as session:
         for event in opening("long"):
-            session(event)
+            session.record(event)
         for number in range(5_000):
             given = reply(None, cell(f"print({number})"))
             for event in (Replied(given), *answer(given.message.calls[0], f"{number}\n")):
-                session(event)
+                session.record(event)
     show(browser, tmp_path, read_tree(session.folder))
     assert browser.eval("document.querySelectorAll('.cell').length") == 5_000
     hidden = "each => !each.querySelector('.out').checkVisibility({contentVisibilityAuto: true})"

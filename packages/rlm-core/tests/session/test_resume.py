@@ -8,8 +8,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fakes import ScriptedModel, says
-from journals import KEY, acceptable, cell, ending, opening, reply, turn
 from rlm.core.agent import Agent
 from rlm.core.budget import Spent, Stop, TurnLimit
 from rlm.core.context import Compact
@@ -25,6 +23,8 @@ from rlm.sessions.meta import read as read_meta
 from rlm.sessions.records import Record, decode
 from rlm.sessions.resume import assigned, cells, kernel_note, names_gone
 from rlm.sessions.store import list_sessions, read_tree
+from rlm_testkit.fakes import ScriptedModel, says
+from rlm_testkit.journals import KEY, acceptable, cell, ending, opening, reply, turn
 
 
 def new(cwd: Path) -> Session:
@@ -33,7 +33,7 @@ def new(cwd: Path) -> Session:
 
 def play(session: Session, *events: Event) -> None:
     for event in events:
-        session(event)
+        session.record(event)
 
 
 def kill(session: Session) -> Path:
@@ -54,7 +54,7 @@ def go_on(session: Session, *script: str) -> Agent:
     """Run the real loop on a resumed session."""
     model = ScriptedModel(*(says(text) for text in script))
     agent = Agent(
-        model=model, tools=Toolbox(), context=Compact(), limits=TurnLimit(), sink=session, state=session.start
+        model=model, tools=Toolbox(), context=Compact(), limits=TurnLimit(), sink=session.record, state=session.start
     )
     with session:
         asyncio.run(agent.run(User("Go on.")))

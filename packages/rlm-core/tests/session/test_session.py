@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from journals import KEY, cell, ending, opening, reply, session_folder, turn
 from rlm.core.budget import Spent, Stop
 from rlm.core.events import (
     ChildEnded,
@@ -35,6 +34,7 @@ from rlm.sessions.meta import process_start, settled
 from rlm.sessions.meta import read as read_meta
 from rlm.sessions.records import Record
 from rlm.text.redact import Redactor
+from rlm_testkit.journals import KEY, cell, ending, opening, reply, session_folder, turn
 
 
 def new(cwd: Path, home: str | Path = ".rlm", **options: Any) -> Session:
@@ -43,7 +43,7 @@ def new(cwd: Path, home: str | Path = ".rlm", **options: Any) -> Session:
 
 def play(session: Session, *events: Event) -> None:
     for event in events:
-        session(event)
+        session.record(event)
 
 
 def modes(folder: Path) -> dict[str, int]:
@@ -387,11 +387,11 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
 RUN = """
 import sys, time
 from pathlib import Path
-from journals import KEY, opening
+from rlm_testkit.journals import KEY, opening
 from rlm.sessions import Session
 session = Session.create(Path(".rlm"), model="m", cwd=Path(sys.argv[1]), prompt="p", key=KEY)
 for event in opening("task"):
-    session(event)
+    session.record(event)
 print(session.folder, flush=True)
 sys.stdin.read()
 """
@@ -403,7 +403,6 @@ def start(cwd: Path) -> tuple[subprocess.Popen[str], Path]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[4] / "tests" / "support")},
     )
     assert other.stdout is not None
     return other, Path(other.stdout.readline().strip())

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from journals import KEY, conversations, encoded
 from rlm.core.events import Event
 from rlm.errors import RlmError, SessionError
 from rlm.present.export import Format, export
@@ -22,7 +21,8 @@ from rlm.present.show import listed_wire, show_list, show_tree
 from rlm.sessions import Session, journal, shapes
 from rlm.sessions.store import list_sessions, read_tree
 from rlm.text.styled import Canvas
-from sample import sample
+from rlm_testkit.journals import KEY, conversations, encoded
+from rlm_testkit.sample import sample
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**400),

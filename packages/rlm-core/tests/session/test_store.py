@@ -8,14 +8,14 @@ import os
 from pathlib import Path
 
 import pytest
-from journals import KEY, cell, ending, opening, turn
 from rlm.errors import SessionError
 from rlm.present.follow import Follower
 from rlm.present.show import listed_wire, show_list, show_tree
 from rlm.sessions import Session, journal
 from rlm.sessions.store import find, list_sessions, read_tree
 from rlm.text.styled import Canvas
-from sample import Clock, hostile_sample, sample
+from rlm_testkit.journals import KEY, cell, ending, opening, turn
+from rlm_testkit.sample import Clock, hostile_sample, sample
 
 
 def new(home: Path, prompt: str = "the task", at: float = 1_000.0) -> Session:
@@ -172,7 +172,7 @@ def test_a_long_output_is_cut_unless_all_of_it_is_asked_for(tmp_path: Path) -> N
     with new(tmp_path / "home") as session:
         text = "\n".join(f"line {number}" for number in range(100))
         for event in (*opening("t"), *turn("", (cell("x"), text)), *ending("end")):
-            session(event)
+            session.record(event)
     for whole, there in ((False, False), (True, True)):
         canvas, file = lines()
         show_tree(read_tree(session.folder), canvas, whole=whole)
@@ -197,15 +197,15 @@ def test_a_running_session_can_be_followed(tmp_path: Path) -> None:
     with new(tmp_path / "home") as session:
         follower = Follower(session.folder, canvas)
         for event in (*opening("the task"), *turn("hm", (cell("first = 1"), "11"))):
-            session(event)
+            session.record(event)
         assert follower.show_new() == 5
         assert follower.show_new() == 0
         with session.child("part") as child:
             for event in (*opening("part"), *ending("from the child")):
-                child(event)
+                child.record(event)
         assert follower.show_new() == 5
         for event in turn("more", (cell("second = 2"), "22")):
-            session(event)
+            session.record(event)
         follower.show_new()
     shown = file.getvalue()
     places = [shown.index(text) for text in ("the task", "turn 1", "first = 1", "11", "from the child", "turn 2", "22")]

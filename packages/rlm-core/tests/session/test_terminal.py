@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from hostile import CORPUS
 from hypothesis import given
 from hypothesis import strategies as st
 from rlm.text.terminal import plain, plain_json
+from rlm_testkit.hostile import CORPUS
 
 LANGUAGES = [
     "The quick brown fox, “quoted” — and so on…",

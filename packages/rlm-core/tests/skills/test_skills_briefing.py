@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from rlm.skills import Place, PromptContext, find_skills
+from rlm.skills import Place, find_skills
 from rlm.skills.notes import notes_for, one_line
-from rlm.skills.prompt_context import PROJECT_LIMIT, project_text
+from rlm.skills.prompt_context import PROJECT_LIMIT, PromptContext, project_text
 
 BOTH = ("ipython", "bash")
 

@@ -17,8 +17,9 @@ from rlm.core.events import Event, OutputReceived
 from rlm.core.history import History
 from rlm.core.messages import Outcome
 from rlm.errors import BadArguments, ToolError
+from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.tools.bash import Bash
-from waiting import PATIENCE
+from rlm_testkit.waiting import PATIENCE
 
 BASH = Path(shutil.which("bash") or "/bin/sh")
 
@@ -30,7 +31,13 @@ class Shell:
         self.events: list[Event] = []
         self.folder = folder
         environment = {"PATH": os.environ["PATH"], "GREETING": "hello"}
-        self.tool = Bash(folder, environment, folder / "outputs", 300, max_output, self.events.append, shell=BASH)
+        self.supervisor = Supervisor()
+        groups, outputs = ProcessGroups(self.supervisor), folder / "outputs"
+        self.tool = Bash(folder, environment, outputs, 300, max_output, self.events.append, groups=groups, shell=BASH)
+
+    def close(self) -> None:
+        self.tool.close()
+        self.supervisor.__exit__(None, None, None)
 
     async def run(self, command: str, **more: object) -> Outcome:
         return await self.tool.run({"command": command, **more}, History())
@@ -52,7 +59,7 @@ class Shell:
 def shell(tmp_path: Path) -> Iterator[Shell]:
     shell = Shell(tmp_path)
     yield shell
-    shell.tool.close()
+    shell.close()
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -121,7 +128,7 @@ async def test_bytes_that_are_no_text_and_controls_do_no_harm(shell: Shell) -> N
 async def test_a_long_output_is_cut_and_kept_as_a_whole(tmp_path: Path) -> None:
     shell = Shell(tmp_path, max_output=100)
     outcome = await shell.run("seq 1000")
-    shell.tool.close()
+    shell.close()
     assert outcome.content.startswith("1\n2\n")
     assert outcome.content.rstrip().endswith("1000")
     assert "characters left out" in outcome.content
@@ -158,7 +165,7 @@ async def test_what_is_left_in_the_background_holds_nothing_up_and_goes_on_until
     size = (shell.folder / "beat").stat().st_size
     await until(lambda: (shell.folder / "beat").stat().st_size > size + 20)
     assert lives(pid)
-    shell.tool.close()
+    shell.close()
     await until(lambda: not lives(pid))
 
 
@@ -176,9 +183,11 @@ async def test_nothing_is_left_when_our_own_process_is_killed(tmp_path: Path) ->
 import asyncio, os
 from pathlib import Path
 from rlm.core.history import History
+from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.tools.bash import Bash
 async def main():
-    tool = Bash(Path({str(tmp_path)!r}), os.environ, Path({str(tmp_path)!r}), 300, -1, lambda event: None, shell=Path("/bin/bash"))
+    groups = ProcessGroups(Supervisor())
+    tool = Bash(Path({str(tmp_path)!r}), os.environ, Path({str(tmp_path)!r}), 300, -1, lambda event: None, groups=groups, shell=Path("/bin/bash"))
     await tool.run({{"command": "sleep 1000 & echo $! > left"}}, History())
     await tool.run({{"command": "echo $$ > running; sleep 1000"}}, History())
 asyncio.run(main())
@@ -217,7 +226,7 @@ async def test_what_cannot_be_started_is_told_to_the_model(
     tmp_path: Path, folder: str, command: str, says: str
 ) -> None:
     shell = Shell(tmp_path / folder)
-    with closing(shell.tool), pytest.raises(ToolError, match=says):
+    with closing(shell), pytest.raises(ToolError, match=says):
         await shell.run(command)
 
 

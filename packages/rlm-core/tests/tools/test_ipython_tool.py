@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from kernel_bench import FakeKernel
 from rlm.core.history import History
 from rlm.core.messages import Assistant, ToolCall, User
 from rlm.core.ports import Execution
 from rlm.core.toolbox import arguments
 from rlm.errors import BadArguments
 from rlm.tools.ipython import IPython
+from rlm_testkit.kernel_bench import FakeKernel
 
 
 class Recorder:

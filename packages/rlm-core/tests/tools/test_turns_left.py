@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from kernel_bench import FakeKernel
+from rlm.core.budget import Spent, TurnLimit
 from rlm.core.history import History
 from rlm.core.messages import Assistant, User
 from rlm.tools.ipython import IPython
 from rlm.tools.turns_left import TurnsLeft
+from rlm_testkit.kernel_bench import FakeKernel
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ from rlm.tools.turns_left import TurnsLeft
     ],
 )
 async def test_the_last_turns_are_counted(turns: int, told: str) -> None:
-    tool = TurnsLeft(IPython(FakeKernel(lambda event: None), 300), last=30, allowed=30)
+    tool = TurnsLeft(IPython(FakeKernel(lambda event: None), 300), limit(30))
     assert (await tool.run({"code": "6 * 7"}, history(turns))).content == f"42\n{told}"
     assert tool.name == "ipython"
     assert tool.schema()["name"] == "ipython"
@@ -30,8 +31,14 @@ async def test_the_last_turns_are_counted(turns: int, told: str) -> None:
 @pytest.mark.parametrize(("allowed", "turns", "told"), [(3, 2, False), (4, 3, True), (8, 5, False), (8, 6, True)])
 async def test_of_a_short_run_the_last_quarter_counts(allowed: int, turns: int, told: bool) -> None:
     """It goes on with ten turns of an earlier one."""
-    tool = TurnsLeft(IPython(FakeKernel(lambda event: None), 300), last=10 + allowed, allowed=allowed)
+    tool = TurnsLeft(IPython(FakeKernel(lambda event: None), 300), limit(allowed, earlier=10))
     assert ("turns left" in (await tool.run({"code": "1"}, history(10 + turns))).content) == told
+
+
+def limit(turns: int, earlier: int = 0) -> TurnLimit:
+    made = TurnLimit(turns)
+    made.begin(Spent(earlier))
+    return made
 
 
 def history(turns: int) -> History:

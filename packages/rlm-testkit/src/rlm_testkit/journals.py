@@ -95,7 +95,11 @@ noted = st.one_of(
 )
 
 
-turns = st.builds(lambda reply, aside: [RequestStarted(aside), Replied(reply, aside)], replies, st.booleans())
+def _turn(reply: Reply, aside: bool) -> list[Event]:
+    return [RequestStarted(aside), Replied(reply, aside)]
+
+
+turns = st.builds(_turn, replies, st.booleans())
 single: st.SearchStrategy[Event] = st.one_of(said, noted)
 outcomes = st.tuples(texts, st.booleans())
 chosen = st.lists(st.integers(0, 30), max_size=5, unique=True)

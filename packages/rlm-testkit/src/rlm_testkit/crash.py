@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
-from fakes import ScriptedModel, says
-from journals import KEY, acceptable, answer, cell, ending, opening, reply, session_folder, turn
 from rlm.core.agent import Agent
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import Compact
@@ -21,6 +19,9 @@ from rlm.sessions.journal import parse
 from rlm.sessions.records import decode
 from rlm.sessions.store import list_sessions
 
+from rlm_testkit.fakes import ScriptedModel, says
+from rlm_testkit.journals import KEY, acceptable, answer, cell, ending, opening, reply, session_folder, turn
+
 
 def eventful(session: Session) -> None:
     """A short session in which everything happens that a journal tells of."""
@@ -32,15 +33,15 @@ def eventful(session: Session) -> None:
     events += [Said(User("summarise", Kind.ASK)), Replied(reply("all"), aside=True), Dropped((8, 9), "summary_call")]
     events += [Said(User("all", Kind.SUMMARY)), Replied(waits := reply("", cell("await rlm.run('part')")))]
     for event in events:
-        session(event)
+        session.record(event)
     with session.child("part") as child:
-        session(ChildStarted(child.folder.name, "part"))
+        session.record(ChildStarted(child.folder.name, "part"))
         for event in (*opening("part"), *ending("done")):
-            child(event)
-    session(ChildEnded(child.folder.name, Stop.DONE, 1, child.meta.tree_usage))
+            child.record(event)
+    session.record(ChildEnded(child.folder.name, Stop.DONE, 1, child.meta.tree_usage))
     (call,) = waits.message.calls
     for event in (*answer(call, "done"), *ending("done", turns=4)):
-        session(event)
+        session.record(event)
 
 
 def kill_at(folder: Path, sizes: Iterable[int], running: str) -> int:
@@ -67,7 +68,12 @@ def check_resumes(home: Path, torn: bool) -> None:
     assert any("half written" in note for note in session.notes) == torn, "a cut must be told, and nothing else"
     model = ScriptedModel(says("went on"))
     agent = Agent(
-        model=model, tools=Toolbox(), context=Compact(), limits=TurnLimit(10**9), sink=session, state=session.start
+        model=model,
+        tools=Toolbox(),
+        context=Compact(),
+        limits=TurnLimit(10**9),
+        sink=session.record,
+        state=session.start,
     )
     with session:
         asyncio.run(agent.run(User("Go on.")))

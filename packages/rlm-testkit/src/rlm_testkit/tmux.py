@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from waiting import PATIENCE, until
+from rlm_testkit.waiting import PATIENCE, until
 
 
 class Terminal:

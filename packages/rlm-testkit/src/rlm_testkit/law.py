@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Iterator
 
-from cli import Json, Session
-from scripted import Request, Scripted
+from rlm_testkit.cli import Json, Session
+from rlm_testkit.scripted import Request, Scripted
 
 TRANSPORT = ("stream", "stream_options")
 """What a request carries for the sake of the wire alone."""

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostile import CORPUS
-from journals import KEY, answer, cell, ending, opening, reply
 from rlm.core.budget import Spent, Stop
 from rlm.core.events import (
     CallEnded,
@@ -30,6 +28,9 @@ from rlm.core.events import (
 )
 from rlm.core.messages import Kind, Reply, ToolCall, ToolResult, User, Wire
 from rlm.sessions import Session
+
+from rlm_testkit.hostile import CORPUS
+from rlm_testkit.journals import KEY, answer, cell, ending, opening, reply
 
 TRACEBACK = """---------------------------------------------------------------------------
 AssertionError                            Traceback (most recent call last)
@@ -103,7 +104,7 @@ class Player:
 
     def play(self, session: Session, *events: Event) -> None:
         for event in events:
-            session(event)
+            session.record(event)
 
     def ask(self, session: Session, given: Reply, seconds: float = 2.0) -> tuple[ToolCall, ...]:
         self.play(session, RequestStarted())

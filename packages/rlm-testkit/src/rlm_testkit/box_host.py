@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 
+from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.sandbox import Sandbox, open_policy
 
 
 async def main(folder: Path) -> None:
     work, runtime = folder / "work", folder / "run"
-    sizes = {"memory": 10**9, "file_size": 10**9}
-    with open_policy(work, work / ".rlm", runtime, dict(os.environ), net=False, **sizes) as policy:
+    with (
+        Supervisor() as supervisor,
+        closing(ProcessGroups(supervisor)) as groups,
+        open_policy(
+            work, work / ".rlm", runtime, dict(os.environ), groups, net=False, memory=10**9, file_size=10**9
+        ) as policy,
+    ):
         print("ready", flush=True)
         while True:
             async with Sandbox(policy, runtime) as box:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from cli import Rlm
+from rlm_testkit.cli import Rlm
 
 
 class Namespace:

@@ -8,19 +8,21 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from found_uv import UV
 from jinja2 import Template, nodes
 from jinja2.exceptions import TemplateError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from rlm_testkit.found_uv import UV
+
 TRL = "trl>=1.16"
 
 
 def shipped(folder: Path) -> dict[str, Template]:
     """All templates of trl's wheel, by name. What it depends on (torch) is not installed; without an index it fails."""
-    command = [UV, "pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", folder, TRL]
+    options = ("--quiet", "--no-deps", "--python", sys.executable)
+    command: list[str | Path] = [UV, "pip", "install", *options, "--target", folder, TRL]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"trl cannot be installed: {done.stderr}"
     environment = _environment()
@@ -32,7 +34,7 @@ def shipped(folder: Path) -> dict[str, Template]:
 class _Generation(Extension):
     """`{% generation %}` marks what a model wrote. Here it is only passed through."""
 
-    tags = frozenset({"generation"})
+    tags = frozenset({"generation"})  # type: ignore[assignment]  # jinja2 says set, and only reads it
 
     def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno

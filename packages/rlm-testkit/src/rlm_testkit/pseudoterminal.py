@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cli import Rlm
-from waiting import PATIENCE
+from rlm_testkit.cli import Rlm
+from rlm_testkit.waiting import PATIENCE
 
 
 class PseudoTerminal:

@@ -23,8 +23,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from strict_order import problems
-from waiting import PATIENCE, until
+from rlm_testkit.strict_order import problems
+from rlm_testkit.waiting import PATIENCE, until
 
 Json = dict[str, Any]
 Ending = Literal["whole", "half", "reset", "hang"]

@@ -7,8 +7,8 @@ import pty
 import subprocess
 import threading
 
-from cli import COMMAND, Done, Rlm
-from waiting import PATIENCE
+from rlm_testkit.cli import COMMAND, Done, Rlm
+from rlm_testkit.waiting import PATIENCE
 
 
 def watched(rlm: Rlm, *words: str, timeout: float = PATIENCE, **env: str) -> Done:

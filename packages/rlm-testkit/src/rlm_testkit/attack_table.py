@@ -27,7 +27,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     tried, denied, untried = Counter[str](), Counter[str](), Counter[str]()
     for outcome in ("passed", "failed", "error", "skipped"):
-        for kind, attempts in _attempts(terminalreporter.stats.get(outcome, ())):
+        for kind, attempts in _attempts(terminalreporter.stats.get(outcome, [])):
             tried[kind] += attempts * (outcome != "skipped")
             denied[kind] += attempts * (outcome == "passed")
             untried[kind] += attempts * (outcome == "skipped")

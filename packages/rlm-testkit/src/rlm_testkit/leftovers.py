@@ -10,8 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from cli import Rlm
-from waiting import until
+
+from rlm_testkit.cli import Rlm
+from rlm_testkit.waiting import until
 
 
 def processes(rlm: Rlm, besides: Collection[str] = ()) -> list[psutil.Process]:

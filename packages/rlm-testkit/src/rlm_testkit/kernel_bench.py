@@ -8,15 +8,17 @@ import contextlib
 import io
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import dataclass, field
 from typing import Any
 
 from rlm.core.events import Event, KernelRestarted, OutputReceived
 from rlm.core.ports import Execution, Kernel, Sink
 from rlm.kernel import KernelSpec
+from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.sandbox import Sandbox, open_policy
-from waiting import PATIENCE
+
+from rlm_testkit.waiting import PATIENCE
 
 
 @dataclass
@@ -61,8 +63,13 @@ class Bench:
 @contextlib.asynccontextmanager
 async def open_box(spec: KernelSpec) -> AsyncIterator[Sandbox]:
     """A sandbox for such a kernel."""
-    sizes = {"memory": 8 * 10**9, "file_size": 4 * 10**9}
-    with open_policy(spec.cwd, spec.run_dir, spec.run_dir, spec.env, net=False, **sizes) as policy:
+    with (
+        Supervisor() as supervisor,
+        closing(ProcessGroups(supervisor)) as groups,
+        open_policy(
+            spec.cwd, spec.run_dir, spec.run_dir, spec.env, groups, net=False, memory=8 * 10**9, file_size=4 * 10**9
+        ) as policy,
+    ):
         async with Sandbox(policy, spec.run_dir) as box:
             yield box
 

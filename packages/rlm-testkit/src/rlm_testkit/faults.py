@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Literal
 
-from scripted import (
+from rlm_testkit.scripted import (
     Answer,
     calls,
     completion,
@@ -264,7 +264,7 @@ CALLS = {
     "arguments null": message({"tool_calls": [{"id": "x", "function": {"name": "bash", "arguments": None}}]}, "stop"),
     "empty content beside calls": calls(("bash", {}), content=""),
 }
-"""Replies with calls that must be mended before they can be answered."""
+"""Replies with calls that must be repaired before they can be answered."""
 
 OVERFLOWS: list[tuple[int, str]] = [
     (413, "Request Entity Too Large"),

@@ -56,7 +56,7 @@ class _Driven:
         error: BaseException | None = None
         while True:
             try:
-                waited = steps.send(None) if error is None else steps.throw(error)  # type: ignore[attr-defined]
+                waited = steps.send(None) if error is None else steps.throw(error)
             except StopIteration as end:
                 return end.value
             error = None

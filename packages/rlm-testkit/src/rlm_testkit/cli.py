@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from waiting import PATIENCE
+from rlm_testkit.waiting import PATIENCE
 
 COMMAND = Path(sys.executable).with_name("rlm")
 Json = dict[str, Any]
@@ -119,17 +119,26 @@ class Rlm:
         file.touch(mode=0o600)
         file.write_bytes(secret)
 
-    def __call__(self, *words: str, stdin: str | bytes | None = None, timeout: float = PATIENCE, **env: str) -> Done:
+    @overload  # without `timeout`: a dict of variables cannot be taken for one
+    def __call__(self, *words: str, stdin: str | bytes | None = None, **env: str) -> Done: ...
+
+    @overload
+    def __call__(self, *words: str, stdin: str | bytes | None = None, timeout: float, **env: str) -> Done: ...
+
+    def __call__(  # type: ignore[misc]  # no variable is called `timeout`
+        self, *words: str, stdin: str | bytes | None = None, timeout: float = PATIENCE, **env: str
+    ) -> Done:
         """Run `rlm WORDS`; `stdin` is fed through a pipe, None is /dev/null."""
         given = stdin.encode() if isinstance(stdin, str) else stdin
-        done = subprocess.run(
+        source: dict[str, Any] = {"stdin": subprocess.DEVNULL} if given is None else {"input": given}
+        done: subprocess.CompletedProcess[bytes] = subprocess.run(
             [str(self.command), *words],
             cwd=self.cwd,
             env=self.env(**env),
             capture_output=True,
             timeout=timeout,
             check=False,
-            **({"stdin": subprocess.DEVNULL} if given is None else {"input": given}),
+            **source,
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode(), self.cwd)
 
@@ -144,3 +153,11 @@ class Rlm:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+
+
+def python(made: Rlm, program: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """A program of one's own, with warnings as errors."""
+    command = [sys.executable, "-W", "error", "-c", program]
+    return subprocess.run(
+        command, cwd=made.cwd, env=made.env(**env), capture_output=True, text=True, timeout=60, check=False
+    )

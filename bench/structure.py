@@ -1,0 +1,130 @@
+"""Count how easy some Python code is to enter: `python -m bench.structure [FOLDER ...]`, by default rlm's own packages.
+
+Of each folder, without its tests:
+
+* private helpers used once: functions whose name begins with one underscore and is read once in their package, in
+  percent of all functions (methods included);
+* modules of fewer than 40 lines of code; blank lines, comments, docstrings and `__init__.py` do not count;
+* class names that are given to more than one class;
+* the mean and the longest function, in lines from `def` to the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import io
+import tokenize
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+OURS = tuple(Path(__file__).parents[1] / "packages" / name / "src" for name in ("rlm-core", "rlm-skill"))
+FEW = 40
+"""Lines of code of a small module."""
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    path: Path
+    text: str
+    tree: ast.Module
+
+    @property
+    def lines_of_code(self) -> int:
+        tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
+        spans = (range(t.start[0], t.end[0] + 1) for t in tokens if t.type not in _LAYOUT)
+        return len({line for span in spans for line in span} - self._docstring_lines())
+
+    def functions(self) -> Iterator[_Function]:
+        yield from (node for node in ast.walk(self.tree) if isinstance(node, _Function))
+
+    def classes(self) -> Iterator[str]:
+        yield from (node.name for node in ast.walk(self.tree) if isinstance(node, ast.ClassDef))
+
+    def names_read(self) -> Iterator[str]:
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                yield node.id
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                yield node.attr
+
+    def _docstring_lines(self) -> set[int]:
+        """Those of all texts that stand alone."""
+        return {
+            line
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+            for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    functions: int
+    used_once: int
+    modules: int
+    small: int
+    shared_class_names: tuple[str, ...]
+    mean: float
+    longest: int
+
+    def row(self, name: str) -> str:
+        once = 100 * self.used_once / self.functions
+        return (
+            f"| {name} | {once:.0f} | {self.small} of {self.modules} | {len(self.shared_class_names)} | "
+            f"{self.mean:.1f} | {self.longest} |"
+        )
+
+
+HEAD = (
+    "| | private helpers used once, % of functions | modules under 40 lines of code | class names with two meanings | "
+    "mean function | longest |\n|---|---|---|---|---|---|"
+)
+
+
+def read_modules(folders: Sequence[Path]) -> list[Module]:
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.py")) if "tests" not in path.parts]
+    texts = [(path, path.read_text(encoding="utf-8")) for path in paths]
+    return [Module(path, text, ast.parse(text)) for path, text in texts]
+
+
+def count(modules: Sequence[Module]) -> Figures:
+    functions = [function for module in modules for function in module.functions()]
+    read = Counter(name for module in modules for name in module.names_read())
+    once = [f for f in functions if f.name.startswith("_") and not f.name.startswith("__") and read[f.name] == 1]
+    files = [module for module in modules if module.path.name != "__init__.py"]
+    classes = Counter(name for module in modules for name in module.classes())
+    lengths = [(f.end_lineno or f.lineno) - f.lineno + 1 for f in functions]
+    return Figures(
+        functions=len(functions),
+        used_once=len(once),
+        modules=len(files),
+        small=sum(module.lines_of_code < FEW for module in files),
+        shared_class_names=tuple(sorted(name for name, times in classes.items() if times > 1)),
+        mean=sum(lengths) / len(lengths),
+        longest=max(lengths),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.structure", description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", nargs="*", type=Path, help="a package to count instead of rlm's own")
+    parser.add_argument("--names", action="store_true", help="also print what was counted")
+    given = parser.parse_args()
+    print(HEAD)
+    for name, folders in [(folder.name, [folder]) for folder in given.folder] or [("rlm", list(OURS))]:
+        modules = read_modules(folders)
+        figures = count(modules)
+        print(figures.row(name))
+        if given.names:
+            print("classes:", *figures.shared_class_names)
+            print("small:", *(f"{m.path.parent.name}/{m.path.name}" for m in modules if m.lines_of_code < FEW))
+
+
+if __name__ == "__main__":
+    main()
