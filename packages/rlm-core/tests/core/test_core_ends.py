@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from rlm.core import exit_codes
 from rlm.core.budget import Spent, Stop, TurnLimit
 from rlm.core.messages import Usage

@@ -22,7 +22,7 @@ import asyncio, sys
 from rlm.errors import RlmError
 from rlm.core.messages import User
 from rlm.providers.endpoint import Endpoint
-from rlm.providers.chat import OpenAIClient
+from rlm.providers.client import OpenAIClient
 async def main(url):
     async with OpenAIClient(Endpoint(url), budget=0.2, first_pause=0.02) as client:
         reply = await client.model("m", depth=0, sink=lambda _: None, stream=False).complete([User("hi")], [])

@@ -128,7 +128,7 @@ class Spy:
             loaded_by.append(threading.current_thread() is threading.main_thread())
 sys.meta_path.insert(0, Spy())
 from rlm.providers.endpoint import Endpoint
-from rlm.providers.chat import OpenAIClient
+from rlm.providers.client import OpenAIClient
 async def main():
     async with OpenAIClient(Endpoint("http://127.0.0.1:9/v1")) as client:
         await client.open()

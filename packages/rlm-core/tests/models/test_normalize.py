@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rlm.core.messages import Reply, ToolCall, Usage, assistant
+from rlm.providers.chat import ChatAssembler, reply
 from rlm.providers.errors import Fault, TransportError
-from rlm.providers.normalize import message, reply, strip_surrogates
-from rlm.providers.stream import Assembler
+from rlm.providers.normalize import message, strip_surrogates
 from rlm_testkit.scripted import chunks
 
 NULL = st.none()
@@ -144,7 +144,7 @@ def test_a_stream_cut_anywhere_gives_the_same_reply_as_the_whole(
     received: dict[str, Any], piece: int, finish: str, usage: Any
 ) -> None:
     body = {"choices": [{"message": received, "finish_reason": finish}], "usage": usage}
-    assembler = Assembler()
+    assembler = ChatAssembler()
     told = "".join(assembler.add(chunk) for chunk in chunks(body, piece))
     assert told == (received["content"] or "")
     assert outcome(assembler.body()) == outcome(body)
@@ -159,7 +159,7 @@ def outcome(body: dict[str, Any]) -> Reply | str:
 
 @given(ANYTHING | st.lists(BODIES))
 def test_any_stream_is_a_body_or_a_fault(pieces: Any) -> None:
-    assembler = Assembler()
+    assembler = ChatAssembler()
     try:
         for piece in pieces if isinstance(pieces, list) else [pieces]:
             assembler.add(piece)
@@ -176,7 +176,7 @@ def call_piece(index: int | None, id_: str | None, name: str | None, arguments: 
 
 
 def assembled(*pieces: dict[str, Any]) -> list[tuple[str, str]]:
-    assembler = Assembler()
+    assembler = ChatAssembler()
     for piece in pieces:
         assembler.add({"choices": [{"delta": {"tool_calls": [piece]}}]})
     assembler.add({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]})
@@ -239,7 +239,7 @@ def test_calls_are_told_apart_however_providers_number_them(pieces: list[tuple[A
 
 
 def test_pieces_of_a_listed_field_are_matched_by_index() -> None:
-    assembler = Assembler()
+    assembler = ChatAssembler()
     for piece in ("Let ", "me see"):
         details = [{"type": "reasoning.text", "index": 0, "text": piece}]
         assembler.add({"choices": [{"delta": {"content": "", "reasoning_details": details}}]})
@@ -249,7 +249,7 @@ def test_pieces_of_a_listed_field_are_matched_by_index() -> None:
 
 
 def test_halves_of_a_letter_find_together() -> None:
-    assembler = Assembler()
+    assembler = ChatAssembler()
     for half in ("\ud83d", "\ude00"):
         assembler.add({"choices": [{"delta": {"content": half}}]})
     assembler.add({"choices": [{"finish_reason": "stop"}]})
@@ -257,7 +257,7 @@ def test_halves_of_a_letter_find_together() -> None:
 
 
 def test_arguments_that_come_as_an_object_are_told_apart_too() -> None:
-    assembler = Assembler()
+    assembler = ChatAssembler()
     for index, number in enumerate((1, 2)):
         piece = {"index": index, "id": "", "function": {"name": "bash", "arguments": {"n": number}}}
         assembler.add({"choices": [{"delta": {"tool_calls": [piece]}}]})
@@ -266,14 +266,14 @@ def test_arguments_that_come_as_an_object_are_told_apart_too() -> None:
 
 
 def test_parts_of_a_text_are_told_and_joined() -> None:
-    assembler = Assembler()
+    assembler = ChatAssembler()
     deltas = [{"content": [{"type": "text", "text": "one "}]}, {"content": "two"}, {"content": [{"text": " three"}]}]
     told = "".join(assembler.add({"choices": [{"delta": delta}]}) for delta in deltas)
     assert told == reply(assembler.body(done=True), characters).message.text == "one two three"
 
 
 def test_the_call_of_older_servers_is_a_call() -> None:
-    assembler = Assembler()
+    assembler = ChatAssembler()
     for piece in ({"name": "bash", "arguments": ""}, {"arguments": '{"n"'}, {"arguments": ": 1}"}):
         assembler.add({"choices": [{"delta": {"function_call": piece}}]})
     received = reply(assembler.body(done=True), characters).message
@@ -298,20 +298,20 @@ def test_numbers_that_json_has_not_are_not_sent_back() -> None:
 
 
 def test_the_end_that_a_server_says_is_an_end_without_a_finish_reason() -> None:
-    assembler = Assembler()
+    assembler = ChatAssembler()
     assembler.add({"choices": [{"delta": {"content": "x"}, "finish_reason": ""}]})
     assert reply(assembler.body(done=True), characters).finish == "stop"
 
 
 def test_a_stream_that_ends_with_nothing_is_a_fault() -> None:
-    assembler = Assembler()
+    assembler = ChatAssembler()
     assembler.add({"choices": [{"delta": {"role": "assistant"}}]})
     with pytest.raises(TransportError, match="broke off"):
         assembler.body(done=True)
 
 
 def test_a_stream_without_an_end_is_a_fault() -> None:
-    assembler = Assembler()
+    assembler = ChatAssembler()
     assembler.add({"choices": [{"delta": {"content": "x"}}]})
     with pytest.raises(TransportError, match="broke off"):
         assembler.body()

@@ -17,7 +17,7 @@ from rlm.core.events import Event, Retried
 from rlm.core.messages import System, User
 from rlm.core.toolbox import Toolbox
 from rlm.errors import ContextTooLong, CredentialsError, ModelError, ModelUnavailable, RlmError
-from rlm.providers.chat import OpenAIClient
+from rlm.providers.client import OpenAIClient
 from rlm.providers.endpoint import Endpoint
 from rlm_testkit import scripted
 from rlm_testkit.faults import BRIEFLY, BUDGET, CALLS, FAULTS, FILTERED, NO, OVERFLOWS, PASSING, SOME, Fault

@@ -21,9 +21,9 @@ from rlm.core.events import Delta, Event, Retried, Waiting
 from rlm.core.messages import Reply, System, ToolResult, Usage, User, assistant
 from rlm.errors import ConfigError, CredentialsError, ModelError, ModelUnavailable
 from rlm.providers import sse
-from rlm.providers.chat import OpenAIClient, OpenAIModel
+from rlm.providers.client import OpenAIClient
 from rlm.providers.endpoint import Endpoint
-from rlm.providers.retrying import RetryPolicy, backoff, later
+from rlm.providers.retrying import Retrying, RetryPolicy, backoff, later
 from rlm.providers.silence import Silence
 from rlm.version import VERSION
 from rlm_testkit.scripted import Answer, Request, Script, Scripted, always, calls, error, half, hang, reset, stall, text
@@ -34,7 +34,7 @@ BASH = {"name": "bash", "description": "d", "parameters": {"type": "object", "pr
 class Asked:
     """A model, and what it told."""
 
-    def __init__(self, model: OpenAIModel, events: list[Event]) -> None:
+    def __init__(self, model: Retrying, events: list[Event]) -> None:
         self.model = model
         self.events = events
 
@@ -122,7 +122,7 @@ def test_what_the_environment_holds_for_openai_goes_to_nobody_else(key: str | No
 import asyncio
 from rlm.core.messages import User
 from rlm.providers.endpoint import Endpoint
-from rlm.providers.chat import OpenAIClient
+from rlm.providers.client import OpenAIClient
 async def main(url):
     async with OpenAIClient(Endpoint(url, {key!r})) as client:
         await client.model("m", depth=0, sink=lambda _: None, stream={stream}).complete([User("hi")], [])

@@ -23,7 +23,7 @@ from rlm.host.factories import NO_KEY, REPLAY, open_sandbox_policy
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.process.limits import check_limits
 from rlm.process.supervisor import Supervisor
-from rlm.providers.chat import OpenAIClient
+from rlm.providers.client import OpenAIClient
 from rlm.providers.endpoint import Endpoint
 from rlm.sandbox import Sandbox
 from rlm.sessions.signing_key import open_key

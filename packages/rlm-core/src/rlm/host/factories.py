@@ -19,7 +19,7 @@ from rlm.core.ports import Kernel, Model, Sink, Tool
 from rlm.errors import ConfigError, CredentialsError, KernelError
 from rlm.host.checkpoint import VARIABLES, CheckpointingTool
 from rlm.process.supervisor import ProcessGroups, Supervisor
-from rlm.providers.chat import OpenAIClient
+from rlm.providers.client import OpenAIClient
 from rlm.providers.endpoint import Endpoint
 from rlm.providers.replay import Recording
 from rlm.sandbox import Sandbox, SandboxPolicy, open_policy

@@ -12,22 +12,19 @@ from rlm.core.messages import Wire
 from rlm.providers import sse
 from rlm.providers.error_body import QUOTED, web_page
 from rlm.providers.errors import TransportError
-from rlm.providers.stream import Assembler
+from rlm.providers.ports import Assembler, Heard
 from rlm.text.clip import one_line
 
 GRACE = 10.0
 """Seconds that a stream may stay silent after its message has ended, before that counts as its end."""
 _DRAIN = 1.0  # seconds for what follows [DONE], so that the connection can be used again
 
-Heard = Callable[[str | None], None]
-"""Is told of each piece of the message, by its text, and of other bytes, by None."""
 
-
-async def read_body(response: Any, heard: Heard) -> Any:
-    """The completion. Its form is told by its first bytes: some send a stream under any Content-Type, or unasked.
+async def read_body(response: Any, assembler: Assembler, heard: Heard) -> Any:
+    """The reply as JSON. Its first bytes tell its form: some send a stream under any Content-Type, or unasked.
 
     Raises:
-        Refusal, Breakdown: there is none in it.
+        HTTPError, TransportError: there is none in it.
     """
     chunks = _heard(response.aiter_bytes(), heard)
     start, kind = b"", None
@@ -36,9 +33,9 @@ async def read_body(response: Any, heard: Heard) -> Any:
         if kind := sse.kind_of(start):
             break
     if kind == "events":
-        return await _read_events(_and_then(start, chunks), heard)
+        return await _read_events(_and_then(start, chunks), assembler, heard)
     rest = [chunk async for chunk in chunks]
-    return _read_whole(b"".join((start, *rest)), response.headers.get("content-encoding", ""))
+    return _read_whole(b"".join((start, *rest)), response.headers.get("content-encoding", ""), assembler)
 
 
 async def _heard(chunks: AsyncIterator[bytes], heard: Heard) -> AsyncIterator[bytes]:
@@ -53,12 +50,12 @@ async def _and_then(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator
         yield chunk
 
 
-def _read_whole(body: bytes, encoding: str) -> Any:
+def _read_whole(body: bytes, encoding: str, assembler: Assembler) -> Any:
     text = body.decode(json.detect_encoding(body), errors="replace")
     with suppress(ValueError, RecursionError):
         return sse.whole(text)
     with suppress(ValueError, RecursionError):
-        return _of_lines(text)
+        return _of_lines(text, assembler)
     if page := web_page(text):
         raise TransportError(f"{page} in place of an answer", unreadable=True)
     if not text.strip():
@@ -68,22 +65,22 @@ def _read_whole(body: bytes, encoding: str) -> Any:
     raise TransportError("the reply is cut off, or no JSON", unreadable=True)
 
 
-def _of_lines(text: str) -> Any:
-    """Of a stream that is no stream of events: one chunk a line.
+def _of_lines(text: str, assembler: Assembler) -> Any:
+    """Of a stream that is no stream of server-sent events: one event a line.
 
     Raises:
         ValueError: it is none.
     """
-    chunks, assembler = list(sse.payloads(text)), Assembler()
-    if not all(isinstance(chunk, dict) and '"delta"' in json.dumps(chunk) for chunk in chunks):
-        raise ValueError("these are no chunks")
-    for chunk in chunks:
-        assembler.add(chunk)
+    events = list(sse.payloads(text))
+    if not all(map(assembler.takes, events)):
+        raise ValueError("these are no events of a stream")
+    for event in events:
+        assembler.add(event)
     return assembler.body()
 
 
-async def _read_events(chunks: AsyncIterator[bytes], heard: Heard) -> Wire:
-    decoder, assembler = sse.SSEDecoder(), Assembler()
+async def _read_events(chunks: AsyncIterator[bytes], assembler: Assembler, heard: Heard) -> Wire:
+    decoder = sse.SSEDecoder()
     async for chunk in _until_silent(chunks, lambda: assembler.finished):
         for data in decoder.feed(chunk):
             if _add(data, assembler, heard):
@@ -98,8 +95,8 @@ def _add(data: str, assembler: Assembler, heard: Heard) -> bool:
     if data.strip() == sse.DONE:
         return True
     try:
-        for chunk in sse.payloads(data):
-            heard(assembler.add(chunk))
+        for event in sse.payloads(data):
+            heard(assembler.add(event))
     except (ValueError, RecursionError):
         if not assembler.finished:  # else it is what some send behind the end
             words = "" if data.lstrip().startswith(("{", "[")) else f" ({one_line(data, QUOTED)})"

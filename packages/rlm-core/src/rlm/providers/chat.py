@@ -1,132 +1,257 @@
-"""Models behind the Chat Completions API."""
+"""The Chat Completions API."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from types import TracebackType
-from typing import Any, Self
+import json
+from collections.abc import Callable
+from typing import Any
 
-from rlm.core.adaptation import Adaptation
-from rlm.core.events import Delta
-from rlm.core.messages import Message, Reply, Schema, Wire, size
-from rlm.core.ports import Sink, ToolChoice
-from rlm.providers.connection import Connection
-from rlm.providers.endpoint import Endpoint
-from rlm.providers.exchange import Exchange
-from rlm.providers.learned import Learned
-from rlm.providers.normalize import strip_surrogates
-from rlm.providers.retrying import Retrying, RetryPolicy
-from rlm.text.redact import Redactor
+from rlm.core.messages import Ending, Reply, Wire, assistant, ending
+from rlm.providers.errors import TransportError, error_in, inside
+from rlm.providers.normalize import message, new_id, text_of, usage
+from rlm.providers.ports import Prompt
 
-BUDGET = 300.0
-"""Seconds that a failing request is retried."""
-READ_TIMEOUT = 600.0
-"""Seconds without a byte: models think long."""
-NOTICE = 25.0
-"""Seconds of silence after which whoever watches hears that it is still waited."""
-
-_OURS = frozenset({"stream", "stream_options"})
+_EMPTY = "Try again, or try another model."
+_NAMES = frozenset({"role", "id", "type", "index", "format"})
+"""Strings that some providers repeat in every piece, where others come in pieces."""
 
 
-class OpenAIClient:
-    """What all agents of a process share of one endpoint: its connections, closed with the context, and what it takes.
+class ChatAPI:
+    """See `rlm.providers.ports.API`."""
 
-    `budget`, `read_timeout`, `notice` and `first_pause`, the first time between two tries, are seconds.
-    """
+    path = "/chat/completions"
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        sdk_max_retries: int = 5,
-        *,
-        budget: float = BUDGET,
-        read_timeout: float = READ_TIMEOUT,
-        notice: float = NOTICE,
-        first_pause: float = 0.5,
-    ) -> None:
-        self.connection = Connection(endpoint, read_timeout)
-        self.policy = RetryPolicy(budget, first_pause, sdk_max_retries, notice)
-        self._learned: dict[str, Learned] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.connection.close()
-
-    async def open(self) -> Any:
-        """See `Connection.open`."""
-        return await self.connection.open()
-
-    def model(self, name: str, params: Wire | None = None, *, depth: int, sink: Sink, stream: bool) -> OpenAIModel:
-        """`params` go into each request; `depth` is the agent's, root 0; `stream`: somebody watches."""
-        return OpenAIModel(self, name, params or {}, depth=depth, sink=sink, stream=stream)
-
-    def learned(self, model: str) -> Learned:
-        """What is known of a model here, by all agents alike."""
-        return self._learned.setdefault(model, Learned())
-
-
-class OpenAIModel:
-    """One agent's model."""
-
-    def __init__(self, client: OpenAIClient, name: str, params: Wire, *, depth: int, sink: Sink, stream: bool) -> None:
-        self._client = client
-        self._name = name
-        self._params = {name: value for name, value in params.items() if name not in _OURS}
-        self._depth = depth
-        self._sink = sink
-        self._stream = stream or params.get("stream") is True
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def params(self) -> Wire:
-        return self._params
-
-    @property
-    def adaptations(self) -> frozenset[Adaptation]:
-        return frozenset(self._client.learned(self._name).adaptations)
-
-    async def complete(
-        self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice = "auto"
-    ) -> Reply:
-        """See `rlm.core.ports.Model`. What was told of a stream that broke off comes again after a `Retried`."""
-        connection = self._client.connection
-        retrying = Retrying(self._client.policy, self._sink, connection, redact=self._without_key)
-
-        def heard(text: str | None) -> None:
-            retrying.heard(text)
-            if text:
-                self._sink(Delta(strip_surrogates(text)))
-
-        exchange = Exchange(
-            connection,
-            self._body(messages, tools, tool_choice),
-            self._client.learned(self._name),
-            heard,
-            stream=self._stream,
-            depth=self._depth,
-        )
-        return await retrying(lambda: exchange.attempt(partial(_size, messages)))
-
-    def _body(self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice) -> Wire:
-        body = self._params | {"model": self._name, "messages": [message.wire() for message in messages]}
-        if tools:
-            body["tools"] = [{"type": "function", "function": schema} for schema in tools]
-        if tools and tool_choice == "none":
+    def body(self, prompt: Prompt) -> Wire:
+        messages = [message.wire() for message in prompt.messages]
+        body = (prompt.params or {}) | {"model": prompt.model, "messages": messages}
+        if prompt.tools:
+            body["tools"] = [{"type": "function", "function": schema} for schema in prompt.tools]
+        if prompt.tools and prompt.tool_choice == "none":
             body["tool_choice"] = "none"
         return body
 
-    def _without_key(self, text: str) -> str:
-        key = self._client.connection.endpoint.api_key
-        return Redactor([key] if key else []).text(text)
+    def streamed(self, *, with_usage: bool) -> Wire:
+        return {"stream": True} | ({"stream_options": {"include_usage": True}} if with_usage else {})
+
+    def assembler(self) -> ChatAssembler:
+        return ChatAssembler()
+
+    def reply(self, body: Any, prompt_size: Callable[[], int]) -> Reply:
+        return reply(body, prompt_size)
 
 
-def _size(messages: Sequence[Message]) -> int:
-    return sum(map(size, messages))
+def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = new_id) -> Reply:
+    """Read a chat completion; see `API.reply`. `fresh` makes the ids of calls that have none."""
+    if not isinstance(body, dict):
+        raise TransportError("the reply is no JSON object", unreadable=True)
+    if (error := error_in(body)) is not None:
+        raise inside(error)
+    choice = _choice(body.get("choices"))
+    received, written = message(choice["message"], fresh)
+    finish = str(choice.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop"))
+    if ending(finish) is Ending.ERROR:
+        raise TransportError(f"the reply broke off with an error (finish_reason {finish})")
+    made = assistant(received, written)
+    if not (made.calls or made.text.strip()) and ending(finish) is Ending.STOP:
+        raise TransportError("The model sent an empty message", unreadable=True, few=True, hint=_EMPTY)
+    return Reply(made, usage(body.get("usage"), prompt_size, received), finish)
+
+
+def _choice(choices: Any) -> Wire:
+    if not isinstance(choices, list) or not choices:
+        raise TransportError("the reply holds no choices", unreadable=True)
+    if not isinstance(choices[0], dict) or not isinstance(choices[0].get("message"), dict):
+        raise TransportError("the reply holds no message", unreadable=True)
+    return choices[0]
+
+
+# ---- streams
+
+
+class ChatAssembler:
+    """Takes chunks in order; `body()` is the completion."""
+
+    def __init__(self) -> None:
+        self._message: Wire = {}
+        self._calls = Calls()
+        self._begun = False
+        self._finish: Any = None
+        self._usage: Any = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the provider has said how the message ends. Its usage may follow."""
+        return bool(self._finish)
+
+    def takes(self, chunk: Any) -> bool:
+        return isinstance(chunk, dict) and '"delta"' in json.dumps(chunk)
+
+    def add(self, chunk: Any) -> str:
+        """Returns the text that the chunk adds.
+
+        Raises:
+            HTTPError, TransportError: it is none.
+        """
+        if not isinstance(chunk, dict):
+            raise TransportError("the stream holds something that is no JSON object", unreadable=True)
+        if (error := error_in(chunk)) is not None:
+            raise inside(error)
+        self._usage = chunk.get("usage") or self._usage
+        choices = chunk.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else {}
+        self._begun = self._begun or choice != {}
+        delta = choice.get("delta") or choice.get("message") or {} if isinstance(choice, dict) else None
+        if not isinstance(delta, dict):
+            raise TransportError("the stream holds no message", unreadable=True)
+        self._finish = choice.get("finish_reason") or self._finish
+        return self._add(delta)
+
+    def body(self, *, done: bool = False) -> Wire:
+        """`done`: the provider said that this was all, which is an end, too.
+
+        Raises:
+            TransportError: the stream ended before the message did.
+        """
+        calls = {"tool_calls": self._calls.made} if self._calls.made else {}
+        message = self._message | calls
+        if not self._begun:
+            raise TransportError("the reply holds no choices", unreadable=True)
+        if not self._finish and not (done and (message.keys() - {"role"})):
+            raise TransportError("the stream broke off", unreadable=True)
+        return {"choices": [{"message": message, "finish_reason": self._finish}], "usage": self._usage}
+
+    def _add(self, delta: Wire) -> str:
+        calls = delta.get("tool_calls") or ()
+        for piece in calls if isinstance(calls, list | tuple) else (calls,):
+            if not isinstance(piece, dict):
+                raise TransportError("the stream holds a tool call that is none", unreadable=True)
+            self._calls.add(piece)
+        text = text_of(delta.get("content")) or ""
+        rest = {name: value for name, value in delta.items() if name not in ("tool_calls", "content")}
+        merge(self._message, rest | ({"content": text} if text else {}))
+        return text
+
+
+class Calls:
+    """The tool calls of a message. `made` holds them in the order in which they began."""
+
+    def __init__(self) -> None:
+        self.made: list[Wire] = []
+        self._places: dict[Any, Wire] = {}
+        self._alone: str | None = None  # a name that came alone, behind a whole call of the same name
+
+    def add(self, piece: Wire) -> None:
+        function = dict(piece["function"]) if isinstance(piece.get("function"), dict) else {}
+        alone, self._alone = self._alone, None
+        if alone and not function.get("name") and function.get("arguments"):
+            function["name"] = alone
+        call = self._whose(piece, function)
+        if call is None:
+            call = {}
+            self.made.append(call)
+            self._places[_index(piece)] = call
+        have = call.get("function", {}).get("arguments")
+        if isinstance(have, dict) and isinstance(function.get("arguments"), dict):
+            function["arguments"], call["function"]["arguments"] = None, have | function["arguments"]
+        if isinstance(have, str) and _says_again(function.get("arguments"), have):
+            call["function"]["arguments"] = function.pop("arguments")
+        _merge_name(call, function)
+        rest = {name: value for name, value in piece.items() if name not in ("index", "function")}
+        merge(call, rest | {"function": {name: value for name, value in function.items() if name != "name"}})
+
+    def _whose(self, piece: Wire, function: Wire) -> Wire | None:
+        """The call that a piece belongs to; None if it begins one.
+
+        By its index where that can be, else by its id, else it is the newest.
+        """
+        index, id_ = _index(piece), piece.get("id")
+        known = [call for call in self.made if id_ and call.get("id") == id_]
+        if index is not None:
+            call = self._places.get(index)
+        else:
+            call = known[0] if known else self.made[-1] if self.made else None
+        return None if call is None or self._begins_another(index, id_, function, call) else call
+
+    def _begins_another(self, index: Any, id_: Any, function: Wire, call: Wire) -> bool:
+        """Some give every call the index 0, or none; some give every piece of one call another id.
+
+        A call begins with its name. So a piece with a name begins one where the call so far is whole.
+        """
+        name, other_id = function.get("name"), call.get("id")
+        if not name or (id_ and id_ == other_id):
+            return False
+        same_name = name == call.get("function", {}).get("name")
+        if id_ and other_id:
+            return index is None or _is_whole(call) or not same_name
+        if not _is_whole(call):
+            return False
+        if same_name and not id_ and not function.get("arguments"):
+            self._alone = name  # said once more, or the beginning of another call: what follows tells
+            return False
+        return True
+
+
+def _index(piece: Wire) -> Any:
+    index = piece.get("index")
+    return index if isinstance(index, int | str) else None
+
+
+def _is_whole(call: Wire) -> bool:
+    arguments = call.get("function", {}).get("arguments")
+    return isinstance(arguments, dict) or _is_object(arguments)
+
+
+def _is_object(text: Any) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+def _says_again(arguments: Any, have: str) -> bool:
+    """Some repeat all arguments so far in every piece, or once more at the end."""
+    return isinstance(arguments, str) and have != "" and arguments.startswith(have) and _is_object(arguments)
+
+
+def _merge_name(call: Wire, function: Wire) -> None:
+    """Most send the name once, some in every piece, and a few in pieces."""
+    name, have = function.get("name"), call.setdefault("function", {}).get("name")
+    if isinstance(name, str) and name:
+        repeated = not isinstance(have, str) or name.startswith(have)
+        call["function"]["name"] = name if repeated else have + name
+
+
+def merge(whole: Wire, piece: Wire) -> None:
+    """Add a piece of a message: texts are joined, objects merged, lists matched by `index` or else extended."""
+    for name, value in piece.items():
+        have = whole.get(name)
+        if value is None:
+            continue
+        if isinstance(have, str) and isinstance(value, str):
+            whole[name] = (value or have) if name in _NAMES else have + value
+        elif isinstance(have, dict) and isinstance(value, dict):
+            merge(have, value)
+        elif isinstance(have, list) and isinstance(value, list):
+            _extend(have, value)
+        else:
+            whole[name] = _copy(value)
+
+
+def _extend(whole: list[Any], pieces: list[Any]) -> None:
+    for piece in pieces:
+        same = [item for item in whole if _place(piece) is not None and _place(item) == _place(piece)]
+        if same:
+            merge(same[0], piece)
+        else:
+            whole.append(_copy(piece))
+
+
+def _place(item: Any) -> Any:
+    return item.get("index") if isinstance(item, dict) else None
+
+
+def _copy(value: Any) -> Any:
+    """A chunk is not ours to change."""
+    if isinstance(value, dict):
+        return {name: _copy(part) for name, part in value.items()}
+    return [_copy(part) for part in value] if isinstance(value, list) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from rlm.providers.error_body import QUOTED
 from rlm.providers.errors import Fault, HTTPError, TransportError, inside
 from rlm.providers.lean_import import import_openai
 from rlm.providers.normalize import strip_surrogates
+from rlm.providers.ports import Assembler, Heard
 from rlm.providers.transport_errors import BROKE_OFF, breakdown, refuses_url
 from rlm.providers.url_problems import NO_URL, shown, url_problem
 from rlm.text.clip import one_line
@@ -57,18 +58,20 @@ class Connection:
         if self._sdk is not None:
             await self._sdk.close()
 
-    async def post(self, body: dict[str, Any], headers: dict[str, Any], heard: Callable[[str | None], None]) -> Any:
-        """The completion that `body` gets. `heard` is told of each piece of it: its text, or None for other bytes.
+    async def post(
+        self, path: str, body: dict[str, Any], headers: dict[str, Any], heard: Heard, assembler: Assembler
+    ) -> Any:
+        """The reply to `body`, as JSON. `assembler` is a new one, for the case that it is streamed.
 
         Raises:
-            Refusal, Breakdown: it gets none.
+            HTTPError, TransportError: there is none.
         """
         sdk = await self.open()
         try:
             with _faults(self.endpoint.host, self._proxy):
-                async with await _post(sdk, body, headers) as stream:
+                async with await _post(sdk, path, body, headers) as stream:
                     self.reached = True
-                    return await read_body(stream.response, heard)
+                    return await read_body(stream.response, assembler, heard)
         except HTTPError:
             self.reached = True
             raise
@@ -116,7 +119,7 @@ async def _only_ours(request: Any) -> None:
             del request.headers[name]
 
 
-async def _post(sdk: Any, body: dict[str, Any], headers: dict[str, Any]) -> Any:
+async def _post(sdk: Any, path: str, body: dict[str, Any], headers: dict[str, Any]) -> Any:
     """The response with its body unread, as a stream of the SDK's, whose own decoder is not used.
 
     `chat.completions.create` would walk the whole history in Python: 136 ms at 400 turns, this takes 3.
@@ -125,9 +128,7 @@ async def _post(sdk: Any, body: dict[str, Any], headers: dict[str, Any]) -> Any:
     async def post(body: dict[str, Any]) -> Any:
         options = {"headers": headers, "max_retries": 0}
         kind = import_openai().AsyncStream[object]
-        return await sdk.post(
-            "/chat/completions", body=body, options=options, cast_to=object, stream=True, stream_cls=kind
-        )
+        return await sdk.post(path, body=body, options=options, cast_to=object, stream=True, stream_cls=kind)
 
     try:
         return await post(body)

@@ -9,48 +9,18 @@ from collections.abc import Callable
 from typing import Any
 
 from rlm.core.adaptation import call_arguments, call_name
-from rlm.core.messages import Ending, Reply, Usage, Wire, assistant, ending
-from rlm.providers.errors import TransportError, error_in, inside
+from rlm.core.messages import Usage, Wire
+from rlm.providers.errors import TransportError
 from rlm.text.encodings import join_surrogates
 
 _CHARACTERS_PER_TOKEN = 4
 _IMPOSSIBLE = 1e12  # tokens
-_EMPTY = "Try again, or try another model."
 _REASONING = frozenset({"thinking", "redacted_thinking", "reasoning"})
 
 
 def new_id() -> str:
     """Nine letters and digits: the one form of a call id that every provider takes."""
     return uuid.uuid4().hex[:9]
-
-
-def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = new_id) -> Reply:
-    """A chat completion as a reply. `prompt_size` counts characters, asked for where the provider counts no tokens.
-
-    Raises:
-        Refusal, Breakdown: there is no message in it.
-    """
-    if not isinstance(body, dict):
-        raise TransportError("the reply is no JSON object", unreadable=True)
-    if (error := error_in(body)) is not None:
-        raise inside(error)
-    choice = _choice(body.get("choices"))
-    received, written = message(choice["message"], fresh)
-    finish = str(choice.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop"))
-    if ending(finish) is Ending.ERROR:
-        raise TransportError(f"the reply broke off with an error (finish_reason {finish})")
-    made = assistant(received, written)
-    if not (made.calls or made.text.strip()) and ending(finish) is Ending.STOP:
-        raise TransportError("The model sent an empty message", unreadable=True, few=True, hint=_EMPTY)
-    return Reply(made, usage(body.get("usage"), prompt_size, received), finish)
-
-
-def _choice(choices: Any) -> Wire:
-    if not isinstance(choices, list) or not choices:
-        raise TransportError("the reply holds no choices", unreadable=True)
-    if not isinstance(choices[0], dict) or not isinstance(choices[0].get("message"), dict):
-        raise TransportError("the reply holds no message", unreadable=True)
-    return choices[0]
 
 
 def message(received: Wire, fresh: Callable[[], str] = new_id) -> tuple[Wire, Wire]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlm.core.events import Retried
-from rlm.core.messages import Reply
-from rlm.core.ports import Sink
+from rlm.core.adaptation import Adaptation
+from rlm.core.events import Delta, Retried
+from rlm.core.messages import Message, Reply, Schema, Wire
+from rlm.core.ports import Sink, ToolChoice
 from rlm.providers.connection import Connection
 from rlm.providers.errors import HTTPError, Retry, RetryDecision, TransportError, judge
+from rlm.providers.normalize import strip_surrogates
+from rlm.providers.ports import Attempt, Provider
 from rlm.providers.silence import Silence
+from rlm.text.redact import Redactor
 
 FEW = 3
 """Retries of what is more likely a mistake than a passing fault."""
@@ -43,20 +47,52 @@ class RetryPolicy:
 
 
 class Retrying:
-    """Makes one request, as often as it takes. Every failed try is told, and all are counted."""
+    """A model, made of a provider that is tried once: it asks until there is a reply, or no point in another try.
+
+    See `rlm.core.ports.Model`. What a stream gave that broke off comes again after a `Retried`.
+    """
 
     def __init__(
-        self, policy: RetryPolicy, sink: Sink, connection: Connection, *, redact: Callable[[str], str]
+        self, provider: Provider, connection: Connection, policy: RetryPolicy, sink: Sink, redactor: Redactor
     ) -> None:
+        self._provider = provider
+        self._connection = connection
         self._policy = policy
         self._sink = sink
+        self._redactor = redactor
+
+    @property
+    def name(self) -> str:
+        return self._provider.name
+
+    @property
+    def params(self) -> Wire:
+        return self._provider.params
+
+    @property
+    def adaptations(self) -> frozenset[Adaptation]:
+        return self._provider.adaptations
+
+    async def complete(
+        self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice = "auto"
+    ) -> Reply:
+        tries = _Tries(self._connection, self._policy, self._sink, self._redactor)
+        return await tries.run(self._provider.request(messages, tools, tool_choice, tries.heard))
+
+
+class _Tries:
+    """Those of one request. Every failed one is told, and all are counted."""
+
+    def __init__(self, connection: Connection, policy: RetryPolicy, sink: Sink, redactor: Redactor) -> None:
         self._connection = connection
-        self._redact = redact
+        self._policy = policy
+        self._sink = sink
+        self._redactor = redactor
         self._failures = 0
         self._since = 0.0
         self._silence = Silence(sink, policy.notice)
 
-    async def __call__(self, attempt: Callable[[], Awaitable[Reply]]) -> Reply:
+    async def run(self, attempt: Attempt) -> Reply:
         """The reply that `attempt` gives in the end.
 
         Raises:
@@ -65,12 +101,14 @@ class Retrying:
         return await self._silence.during(self._try(attempt))
 
     def heard(self, piece: str | None) -> None:
-        """Bytes have come; see `Connection.post`."""
+        """See `rlm.providers.ports.Heard`."""
         self._silence.expect(self._connection.read_timeout)
         if piece is not None:
             self._silence.moved()
+        if piece:
+            self._sink(Delta(strip_surrogates(piece)))
 
-    async def _try(self, attempt: Callable[[], Awaitable[Reply]]) -> Reply:
+    async def _try(self, attempt: Attempt) -> Reply:
         while True:
             self._silence.expect(self._connection.read_timeout)
             try:
@@ -82,7 +120,7 @@ class Retrying:
         now = time.monotonic()
         self._since = self._since if self._failures else now
         self._failures += 1
-        reason = self._redact(verdict.reason)
+        reason = self._redactor.text(verdict.reason)
         pause, asked = backoff(self._failures, self._policy), verdict.after or 0.0
         if (last_words := self._last_words(verdict, now - self._since, max(pause, asked))) is not None:
             raise verdict.error(" ".join(filter(None, (f"{reason.rstrip('.')}{last_words}.", verdict.hint))))

@@ -1,4 +1,4 @@
-"""One request to a model in all its tries: in which form it goes out, and what is learnt from a refusal."""
+"""One request to a model, whichever its API: in which form each try goes out, and what is learnt from a refusal."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from rlm.providers.connection import Connection
 from rlm.providers.errors import HTTPError, TransportError, judge
 from rlm.providers.lean_import import import_openai
 from rlm.providers.learned import Learned, refuses_form, refuses_usage, wanted_adaptation
-from rlm.providers.normalize import reply
+from rlm.providers.ports import API, Heard, Prompt
 from rlm.version import VERSION
 
 
-class Exchange:
-    """Every failure becomes a fault."""
+class ModelRequest:
+    """Every failure becomes an HTTPError or a TransportError."""
 
     def __init__(
         self,
         connection: Connection,
-        body: Wire,
+        api: API,
+        prompt: Prompt,
         learned: Learned,
-        heard: Callable[[str | None], None],
+        heard: Heard,
         *,
         stream: bool,
         depth: int,
     ) -> None:
-        """`heard`: see `Connection.post`."""
         self._connection = connection
-        self._body = body
+        self._api = api
+        self._body = api.body(prompt)
         self._learned = learned
         self._heard = heard
         self._wanted = stream
@@ -51,12 +52,12 @@ class Exchange:
         """One try, or a second at once without what the server refused of the first.
 
         Raises:
-            Refusal, Breakdown: it came to nothing.
+            HTTPError, TransportError: it failed.
             MessagesRefused: the messages must be adapted first.
         """
         with_usage = self._learned.with_usage
         try:
-            made = reply(await self._send(with_usage=with_usage), prompt_size)
+            reply = self._api.reply(await self._send(with_usage=with_usage), prompt_size)
         except HTTPError as fault:
             if not self._concede(fault, with_usage=with_usage):
                 self._ask_for_adaptation(fault)
@@ -68,7 +69,7 @@ class Exchange:
             raise
         if self._stream != self._wanted:
             self._learned.stream, self._learned.garbled = self._stream, self._garbled
-        return made
+        return reply
 
     def _concede(self, fault: HTTPError, *, with_usage: bool) -> bool:
         """Whether the request is worth another try without what was refused of its form."""
@@ -90,10 +91,11 @@ class Exchange:
     async def _send(self, *, with_usage: bool) -> object:
         headers = self._headers | {"x-stainless-retry-count": str(self._sent)}
         self._sent += 1
-        return await self._connection.post(self._form(with_usage=with_usage), headers, self._heard)
+        form = self._form(with_usage=with_usage)
+        return await self._connection.post(self._api.path, form, headers, self._heard, self._api.assembler())
 
     def _form(self, *, with_usage: bool) -> Wire:
-        if not self._stream:
-            # said only where the server's stream cannot be read: some refuse the parameter, whatever its value
-            return self._body | ({"stream": False} if self._garbled else {})
-        return self._body | {"stream": True} | ({"stream_options": {"include_usage": True}} if with_usage else {})
+        if self._stream:
+            return self._body | self._api.streamed(with_usage=with_usage)
+        # said only where the server's stream cannot be read: some refuse the parameter, whatever its value
+        return self._body | ({"stream": False} if self._garbled else {})

@@ -1,0 +1,102 @@
+"""Models of one endpoint: what they share, and one agent's model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from rlm.core.adaptation import Adaptation
+from rlm.core.messages import Message, Schema, Wire, size
+from rlm.core.ports import Sink, ToolChoice
+from rlm.providers.attempt import ModelRequest
+from rlm.providers.chat import ChatAPI
+from rlm.providers.connection import Connection
+from rlm.providers.endpoint import Endpoint
+from rlm.providers.learned import Learned
+from rlm.providers.ports import Attempt, Heard, Prompt
+from rlm.providers.retrying import Retrying, RetryPolicy
+from rlm.text.redact import Redactor
+
+BUDGET = 300.0
+"""Seconds that a failing request is retried."""
+READ_TIMEOUT = 600.0
+"""Seconds without a byte: models think long."""
+NOTICE = 25.0
+"""Seconds of silence after which whoever watches hears that it is still waited."""
+
+_OURS = frozenset({"stream", "stream_options"})
+
+
+class OpenAIClient:
+    """What all agents of a process share of one endpoint: its connections, closed with the context, and what it takes.
+
+    `budget`, `read_timeout`, `notice` and `first_pause`, the first time between two tries, are seconds.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        sdk_max_retries: int = 5,
+        *,
+        budget: float = BUDGET,
+        read_timeout: float = READ_TIMEOUT,
+        notice: float = NOTICE,
+        first_pause: float = 0.5,
+    ) -> None:
+        self.connection = Connection(endpoint, read_timeout)
+        self.policy = RetryPolicy(budget, first_pause, sdk_max_retries, notice)
+        self.api = ChatAPI()
+        self._learned: dict[str, Learned] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.connection.close()
+
+    async def open(self) -> Any:
+        """See `Connection.open`."""
+        return await self.connection.open()
+
+    def model(self, name: str, params: Wire | None = None, *, depth: int, sink: Sink, stream: bool) -> Retrying:
+        """`params` go into each request; `depth` is the agent's, root 0; `stream`: somebody watches."""
+        provider = EndpointModel(self, name, params or {}, depth=depth, stream=stream)
+        key = self.connection.endpoint.api_key
+        return Retrying(provider, self.connection, self.policy, sink, Redactor([key] if key else []))
+
+    def learned(self, model: str) -> Learned:
+        """What is known of a model here, by all agents alike."""
+        return self._learned.setdefault(model, Learned())
+
+
+class EndpointModel:
+    """One agent's model at an endpoint. See `rlm.providers.ports.Provider`."""
+
+    def __init__(self, client: OpenAIClient, name: str, params: Wire, *, depth: int, stream: bool) -> None:
+        self.name = name
+        self.params = {name: value for name, value in params.items() if name not in _OURS}
+        self._client = client
+        self._depth = depth
+        self._stream = stream or params.get("stream") is True
+
+    @property
+    def adaptations(self) -> frozenset[Adaptation]:
+        return frozenset(self._client.learned(self.name).adaptations)
+
+    def request(
+        self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice, heard: Heard
+    ) -> Attempt:
+        request = ModelRequest(
+            self._client.connection,
+            self._client.api,
+            Prompt(self.name, messages, tools, tool_choice, self.params),
+            self._client.learned(self.name),
+            heard,
+            stream=self._stream,
+            depth=self._depth,
+        )
+        return partial(request.attempt, lambda: sum(map(size, messages)))
