@@ -33,11 +33,11 @@ class Assembler(Protocol):
         """Whether the provider has said how the message ends. More may follow, such as its usage."""
         ...
 
-    def takes(self, event: Any) -> bool:
+    def takes(self, event: Any, /) -> bool:
         """Whether this is an event of such a stream: some servers send them a line each, not as server-sent events."""
         ...
 
-    def add(self, event: Any) -> str:
+    def add(self, event: Any, /) -> str:
         """Returns the text that the event adds to the message.
 
         Raises:
