@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rlm.kernel import render
 from rlm.kernel.clock import Clock
-from rlm.kernel.connection import how_it_ended
+from rlm.kernel.death import how_it_ended
 from rlm.kernel.protocol import Message, MessageCodec
 
 JSON = st.recursive(

@@ -51,7 +51,7 @@ class Channel(Generic[T]):
     def send(self, parts: list[bytes]) -> None:
         """To a kernel that is gone this does nothing: of its end, others tell."""
         self._peer.send(parts)
-        if self._connected and not self._closed:
+        if self._connected and not self.closed:
             self._write()
 
     @property
@@ -61,7 +61,7 @@ class Channel(Generic[T]):
 
     def close(self) -> None:
         self._connecting.cancel()
-        if not self._closed:
+        if not self.closed:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
             self._socket.close()
@@ -70,12 +70,12 @@ class Channel(Generic[T]):
 
     def _end(self) -> None:
         """The connection is lost, or of no use."""
-        if not self._closed:
+        if not self.closed:
             self.close()
             self._lose()
 
     @property
-    def _closed(self) -> bool:
+    def closed(self) -> bool:
         return self._socket.fileno() < 0
 
     def _connect(self) -> None:
@@ -126,7 +126,7 @@ class Channel(Generic[T]):
         Raises:
             OSError: there is no connection; or nothing has come.
         """
-        if self._closed or self._heavy is not None:
+        if self.closed or self._heavy is not None:
             return False
         parts = self._peer.message()
         if parts is None:
@@ -150,6 +150,6 @@ class Channel(Generic[T]):
         digested = await asyncio.to_thread(self._digest, parts)
         self._heavy = None
         self._hear(digested)
-        if not self._closed:
+        if not self.closed:
             self._loop.add_reader(self._socket, self._read)
             self._loop.call_soon(self._read)

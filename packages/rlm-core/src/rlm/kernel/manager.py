@@ -12,8 +12,9 @@ from typing import Any, Self
 from rlm.core.events import KernelRestarted, OutputReceived
 from rlm.core.ports import Execution, Sink
 from rlm.errors import KernelError
+from rlm.kernel.cell import RunningCell
 from rlm.kernel.clock import Clock
-from rlm.kernel.connection import KernelConnection, RunningCell
+from rlm.kernel.connection import KernelConnection
 from rlm.kernel.output import CellOutput
 from rlm.kernel.server import KernelServer
 from rlm.kernel.spec import KernelSpec
@@ -37,11 +38,9 @@ class JupyterKernel:
         self._turn = asyncio.Lock()
         self._clock = Clock()
         self._connection: asyncio.Task[KernelConnection] | None = None
-        self._current: KernelConnection | None = None
         self._discards: set[asyncio.Task[None]] = set()
         self._started = 0
         self._cells = 0
-        self._running = False
         self._news = ""
 
     async def __aenter__(self) -> Self:
@@ -62,15 +61,17 @@ class JupyterKernel:
     def start(self) -> None:
         """Begin to start, so that it is up when the first cell comes."""
         if self._connection is None:
-            self._connection = asyncio.create_task(self._begin())
+            self._connection = asyncio.create_task(self._open())
 
     async def execute(self, code: str, timeout: float) -> Execution:
         async with self._turn:
             connection = await self._ready()
-            connection.news, self._news = self._news, ""
+            news, self._news = self._news, ""
             self._cells += 1
-            with self._new_output(f"cell-{self._cells}", live=True) as output:
-                cell = connection.ask(code, output)
+            with (
+                self._new_output(f"cell-{self._cells}", live=True) as output,
+                connection.running(code, output, news=news) as cell,
+            ):
                 trouble = await self._see_through(connection, cell, timeout)
                 text = output.text()
                 note = trouble or ("[no output]" if len(output) == cell.start else "")
@@ -80,8 +81,8 @@ class JupyterKernel:
     async def execute_internal(self, code: str, timeout: float) -> str:
         async with self._turn:
             connection = await self._ready()
-            with self._new_output("aside") as nothing:
-                return await self._see_through(connection, connection.ask(code, nothing, aside=True), timeout)
+            with self._new_output("internal") as nothing, connection.running(code, nothing, internal=True) as cell:
+                return await self._see_through(connection, cell, timeout)
 
     async def restart(self, why: str) -> None:
         async with self._turn:
@@ -93,23 +94,18 @@ class JupyterKernel:
 
     # ---- the life of the kernel
 
-    async def _begin(self) -> KernelConnection:
+    async def _open(self) -> KernelConnection:
         try:
-            self._current = await self._try_to_begin()
+            return await self._try_to_open()
         except KernelError:  # somebody may have killed it; what is wrong for good is wrong a second time
-            self._current = await self._try_to_begin()
-        return self._current
+            return await self._try_to_open()
 
-    async def _try_to_begin(self) -> KernelConnection:
+    async def _try_to_open(self) -> KernelConnection:
         assert self._server is not None, "use it as a context manager"
         self._started += 1
-        connection = KernelConnection(self._spec, self._started, partial(self._new_output, f"late-{self._started}"))
-        try:
-            await connection.begin(self._server, self._on_death)
-        except BaseException:
-            await connection.end()
-            raise
-        return connection
+        new_late = partial(self._new_output, f"late-{self._started}")
+        on_death = partial(self._on_death, asyncio.current_task())
+        return await KernelConnection.open(self._spec, self._started, self._server, new_late, on_death)
 
     async def _ready(self) -> KernelConnection:
         """A kernel that lives.
@@ -125,17 +121,17 @@ class JupyterKernel:
             except KernelError:
                 self._connection = None
                 raise
-            if not connection.dead:
+            if connection.state.alive:
                 return connection
-            await connection.drained.wait()
+            await connection.dead.wait()
 
-    def _on_death(self, connection: KernelConnection) -> None:
-        """It ended by itself. A cell that runs will tell; otherwise the next one does."""
-        if self._running or connection is not self._current:
-            return
-        said = connection.take_late() + connection.last_words()
+    def _on_death(self, opening: asyncio.Task[KernelConnection] | None, connection: KernelConnection) -> None:
+        """It ended by itself between two cells: the next one tells. `opening` is the task that has opened it."""
+        if opening is not self._connection:
+            return  # it has been replaced already
+        report = connection.report()
         fresh = self._replace(connection, connection.why_dead)
-        self._news += f"{said}[the kernel died after the last cell: {connection.why_dead}. {fresh}]\n"
+        self._news += f"{report}[the kernel died after the last cell: {connection.why_dead}. {fresh}]\n"
 
     def _replace(self, connection: KernelConnection, why: str) -> str:
         """Put a fresh kernel in its place, and say what that costs."""
@@ -146,9 +142,9 @@ class JupyterKernel:
         return f"A fresh kernel is ready. {_lost(lost)}"
 
     def _discard_kernel(self) -> None:
-        task, self._connection, self._current = self._connection, None, None
+        task, self._connection = self._connection, None
         if task is not None:
-            discard = asyncio.create_task(_end(task))
+            discard = asyncio.create_task(_close(task))
             self._discards.add(discard)
             discard.add_done_callback(self._discards.discard)
 
@@ -162,7 +158,6 @@ class JupyterKernel:
 
     async def _see_through(self, connection: KernelConnection, cell: RunningCell, timeout: float) -> str:
         """Wait until the cell is over. Returns what the model must know of how it ended."""
-        self._running = True
         try:
             await _begun(cell, _SLOW)
             with self._clock.running(timeout) as expired:
@@ -174,8 +169,6 @@ class JupyterKernel:
         except asyncio.CancelledError:
             await self._abandon(connection, cell)
             raise
-        finally:
-            self._running = False
 
     async def _interrupt(self, connection: KernelConnection, cell: RunningCell) -> None:
         for patience in _LADDER:
@@ -193,9 +186,9 @@ class JupyterKernel:
             self._account(connection, cell, "cancelled")
 
     def _account(self, connection: KernelConnection, cell: RunningCell, trouble: str) -> str:
-        if connection.dead:
-            said = connection.take_late() + connection.last_words()
-            return f"{said}[the kernel died: {connection.why_dead}. {self._replace(connection, connection.why_dead)}]"
+        if not connection.state.alive:
+            report = connection.report()
+            return f"{report}[the kernel died: {connection.why_dead}. {self._replace(connection, connection.why_dead)}]"
         if not cell.over.done():
             why = f"{trouble} and ignored the interrupt, so the kernel was killed"
             return f"[{why}. {self._replace(connection, why)}]"
@@ -221,7 +214,7 @@ async def _heeded(connection: KernelConnection, cell: RunningCell, patience: flo
     return cell.over.done()
 
 
-async def _end(task: asyncio.Task[KernelConnection]) -> None:
+async def _close(task: asyncio.Task[KernelConnection]) -> None:
     """End a kernel, or its start."""
     if not task.done():
         task.cancel()
@@ -229,7 +222,7 @@ async def _end(task: asyncio.Task[KernelConnection]) -> None:
         connection = await task
     except (KernelError, asyncio.CancelledError):
         return
-    await connection.end()
+    await connection.close()
 
 
 def _lost(names: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rlm.inside.crash_buffer import CrashBuffer
-from rlm.kernel.crash_output import length, unsent
+from rlm.kernel.death import length, unsent
 
 RING = 65_536
 texts = st.one_of(

@@ -1,0 +1,83 @@
+"""The states of a kernel, and which event leads from which state to which.
+
+Nothing else of the host decides whether a kernel may be asked, interrupted or replaced. There is no I/O in this module.
+docs/architecture.md shows the table; docs/generate_kernel_states.py writes it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+
+class KernelState(Enum):
+    STARTING = "its process is being started, and nothing has come from it"
+    IDLE = "it is up, and no cell runs"
+    BUSY = "a cell was sent to it, and its result is not complete"
+    ENDING = "its process has ended or is being killed, and what it printed is still read"
+    DEAD = "nothing more comes from it"
+
+    @property
+    def alive(self) -> bool:
+        return self in {KernelState.STARTING, KernelState.IDLE, KernelState.BUSY}
+
+
+class KernelEvent(Enum):
+    UP = "its first message has come"
+    CELL_SENT = "a cell is sent to it"
+    CELL_DONE = "the result of the cell is complete"
+    UNHEARD = "a connection to it was lost and it lives on, so it is killed"
+    EXITED = "its process has ended"
+    DRAINED = "all that it printed has been read"
+    CLOSED = "the host needs it no more"
+
+
+class ImpossibleEvent(Exception):
+    """An event that cannot be in this state: a bug of rlm."""
+
+
+_State, _Event = KernelState, KernelEvent
+TRANSITIONS: Mapping[KernelState, Mapping[KernelEvent, KernelState]] = {
+    _State.STARTING: {
+        _Event.UP: _State.IDLE,
+        _Event.UNHEARD: _State.DEAD,
+        _Event.EXITED: _State.DEAD,
+        _Event.CLOSED: _State.DEAD,
+    },
+    _State.IDLE: {
+        _Event.CELL_SENT: _State.BUSY,
+        _Event.UNHEARD: _State.ENDING,
+        _Event.EXITED: _State.ENDING,
+        _Event.CLOSED: _State.DEAD,
+    },
+    _State.BUSY: {
+        _Event.CELL_DONE: _State.IDLE,
+        _Event.UNHEARD: _State.ENDING,
+        _Event.EXITED: _State.ENDING,
+        _Event.CLOSED: _State.DEAD,
+    },
+    _State.ENDING: {
+        _Event.CELL_DONE: _State.ENDING,
+        _Event.EXITED: _State.ENDING,  # it was killed since it was UNHEARD
+        _Event.DRAINED: _State.DEAD,
+        _Event.CLOSED: _State.DEAD,
+    },
+    _State.DEAD: {
+        _Event.CELL_DONE: _State.ENDING,
+        _Event.EXITED: _State.DEAD,  # it was CLOSED, and that killed it
+        _Event.DRAINED: _State.DEAD,
+        _Event.CLOSED: _State.DEAD,
+    },
+}
+"""An event that a state does not name is impossible in it. There is no way out of DEAD."""
+
+
+def next_state(state: KernelState, event: KernelEvent) -> KernelState:
+    """
+    Raises:
+        ImpossibleEvent: the table does not have it.
+    """
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        raise ImpossibleEvent(f"{event.name} in {state.name}") from None
