@@ -63,7 +63,7 @@ TRANSITIONS: Mapping[KernelState, Mapping[KernelEvent, KernelState]] = {
         _Event.CLOSED: _State.DEAD,
     },
     _State.DEAD: {
-        _Event.CELL_DONE: _State.ENDING,
+        _Event.CELL_DONE: _State.DEAD,
         _Event.EXITED: _State.DEAD,  # it was CLOSED, and that killed it
         _Event.DRAINED: _State.DEAD,
         _Event.CLOSED: _State.DEAD,
