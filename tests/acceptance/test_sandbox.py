@@ -133,6 +133,7 @@ def test_nobody_breaks_out(boxed: Make, tmp_path: Path, record_property: Callabl
     seen = outcomes(boxed, tmp_path, list(BREAKOUTS))
     assert len(seen) >= 75
     assert [] == [f"{name}: {said}" for name, said in seen.items() if not said.startswith("denied")]
+    assert [] == [f"{name}: was not even tried" for name, said in seen.items() if said == "denied ImportError"]
 
 
 def test_without_the_sandbox_the_same_attempts_succeed(boxed: Make, tmp_path: Path) -> None:

@@ -127,10 +127,11 @@ async def _ask_parent(address: tuple[str, str], task: str, options: dict[str, st
     """A child of the agent whose cell this runs in."""
     from rlm.broker.client import ask
     from rlm.broker.payload import pack
-    from rlm.broker.protocol import SpawnRequest
+    from rlm.broker.protocol import ContextFile, RunRequest
 
     path, token = address
     if context is NOT_GIVEN:
-        return await ask(path, SpawnRequest(token, task, options))
+        return await ask(path, RunRequest(token, task, options))
     payload = pack(context, Path(path).parent)
-    return await ask(path, SpawnRequest(token, task, options, payload.path.name, payload.kind, payload.about))
+    file = ContextFile(payload.path.name, payload.kind, payload.about)
+    return await ask(path, RunRequest(token, task, options, file))

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from rlm.broker.capacity import AGENT_READING, HOST_CALLS, HostCapacity
 from rlm.broker.client import ask
-from rlm.broker.protocol import LINE, SpawnRequest
+from rlm.broker.protocol import LINE, RunRequest
 from rlm.broker.server import Broker
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
@@ -30,7 +30,7 @@ RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
 MEGABYTE = 1 << 20
 
 
-async def answers(_: SpawnRequest) -> RunResult:
+async def answers(_: RunRequest) -> RunResult:
     return RESULT
 
 
@@ -108,27 +108,36 @@ BAD = {
     "an option that is a list": b'{"options": {"tools": ["bash"]}}',
     "a long name of an option": b'{"options": {"%s": "x"}}' % (b"x" * MEGABYTE),
     "a long option": b'{"options": {"model": "%s"}}' % (b"x" * MEGABYTE),
-    "a long description of the context": b'{"about": "%s"}' % (b"x" * MEGABYTE),
+    "a long description of the context": b'{"context": {"name": "x", "kind": "file", "about": "%s"}}'
+    % (b"x" * MEGABYTE),
+    "a context that is a text": b'{"context": "x"}',
     "a long token": b'{"token": "%s"}' % (b"x" * MEGABYTE),
     "more than the host takes": b'{"task": "%s"}' % (b"x" * LINE),
     "more than the host takes, and no end": b"x" * (2 * LINE),
 }
 
 
-async def test_what_is_no_request_is_answered_with_one_line(tmp_path: Path) -> None:
-    started: list[SpawnRequest] = []
+def asked(line: bytes) -> bytes:
+    """The same as a part of a request of this version, so that nothing but this part is bad."""
+    whole = b'{"version": 1, "verb": "run", '
+    return whole + line[1:] if line.startswith(b'{"') else line
 
-    async def works(request: SpawnRequest) -> RunResult:
+
+async def test_what_is_no_request_is_answered_with_one_line(tmp_path: Path) -> None:
+    started: list[RunRequest] = []
+
+    async def works(request: RunRequest) -> RunResult:
         started.append(request)
         return RESULT
 
     async with Broker(tmp_path, works) as broker:
         path, token = split(broker)
         for name, line in BAD.items():
-            reason = one_line(await sent(path, line + b"\n"))
+            reason = one_line(await sent(path, asked(line) + b"\n"))
             assert len(reason) < 5_000, name
+            assert "version" not in reason, name
         assert [] == started
-        assert RESULT == await ask(path, SpawnRequest(token, "task"))
+        assert RESULT == await ask(path, RunRequest(token, "task"))
 
 
 async def test_a_request_that_is_parsed_costs_no_more_than_its_length(tmp_path: Path) -> None:
@@ -136,7 +145,7 @@ async def test_a_request_that_is_parsed_costs_no_more_than_its_length(tmp_path: 
     async with Broker(tmp_path, answers) as broker:
         before = peak()
         for line in (BAD["millions of lists"], BAD["millions of texts"], BAD["millions of names"]):
-            one_line(await sent(split(broker)[0], line + b"\n"))
+            one_line(await sent(split(broker)[0], asked(line) + b"\n"))
         assert peak() - before < 150 * MEGABYTE
 
 
@@ -145,18 +154,18 @@ def peak() -> int:
 
 
 async def test_a_long_task_arrives_and_a_longer_one_is_refused_before_it_is_sent(tmp_path: Path) -> None:
-    heard: list[SpawnRequest] = []
+    heard: list[RunRequest] = []
 
-    async def works(request: SpawnRequest) -> RunResult:
+    async def works(request: RunRequest) -> RunResult:
         heard.append(request)
         return RESULT
 
     long = 'é\\"' * (LINE // 12)
     async with Broker(tmp_path, works) as broker:
         path, token = split(broker)
-        assert RESULT == await ask(path, SpawnRequest(token, long))
+        assert RESULT == await ask(path, RunRequest(token, long))
         with pytest.raises(AgentError, match="hand data on as `context`"):
-            await ask(path, SpawnRequest(token, "x" * LINE))
+            await ask(path, RunRequest(token, "x" * LINE))
     assert [long] == [request.task for request in heard]
 
 
@@ -203,7 +212,7 @@ async def test_many_connections_that_send_without_end_cost_little_and_stop_nobod
             async with Broker(folders[1], answers, host) as other:
                 path, token = split(other)
                 for _ in range(20):
-                    assert RESULT == await ask(path, SpawnRequest(token, "y" * 200_000))
+                    assert RESULT == await ask(path, RunRequest(token, "y" * 200_000))
             closed = await asyncio.get_running_loop().run_in_executor(None, _read_all, ends[:AGENT_READING])
             assert psutil.Process().memory_info().rss - before < 150 * MEGABYTE
     assert all(one_line(line) for line in closed)
@@ -225,7 +234,7 @@ async def test_connections_that_say_nothing_or_too_little_are_closed(tmp_path: P
         begun[1].write(b'{"token": "')
         long = await asyncio.open_unix_connection(path)
         long[1].write(b"x" * 100_000)
-        assert RESULT == await ask(path, SpawnRequest(token, "task")), "they hold nobody up"
+        assert RESULT == await ask(path, RunRequest(token, "task")), "they hold nobody up"
         for reader, writer in (silent, begun, long):
             assert "not complete after" in one_line(await reader.readline())
             assert b"" == await reader.read()
@@ -253,7 +262,7 @@ async def test_twenty_thousand_connections_take_few_descriptors_and_nobody_s_tur
                     end.settimeout(0)
                     try:
                         end.connect(path)
-                        end.send(b'{"token": "wrong"}\n')
+                        end.send(b'{"version": 1, "verb": "run", "token": "wrong", "task": ""}\n')
                         made += 1
                     except OSError:
                         continue
@@ -261,7 +270,7 @@ async def test_twenty_thousand_connections_take_few_descriptors_and_nobody_s_tur
 
         hammering = asyncio.get_running_loop().run_in_executor(None, hammer)
         for _ in range(200):
-            assert RESULT == await ask(split(other)[0], SpawnRequest(split(other)[1], "task"))
+            assert RESULT == await ask(split(other)[0], RunRequest(split(other)[1], "task"))
             most = max(most, psutil.Process().num_fds())
         stop.set()
         assert await hammering > 0
@@ -274,7 +283,7 @@ async def test_calls_beyond_what_the_host_takes_are_refused_with_a_line(tmp_path
     host.most_calls = 3
     running, go_on = 0, asyncio.Event()
 
-    async def works(_: SpawnRequest) -> RunResult:
+    async def works(_: RunRequest) -> RunResult:
         nonlocal running
         running += 1
         await go_on.wait()
@@ -282,14 +291,14 @@ async def test_calls_beyond_what_the_host_takes_are_refused_with_a_line(tmp_path
 
     async with asyncio.timeout(PATIENCE), Broker(tmp_path, works, host) as broker:
         path, token = split(broker)
-        calls = [asyncio.create_task(ask(path, SpawnRequest(token, "task"))) for _ in range(3)]
+        calls = [asyncio.create_task(ask(path, RunRequest(token, "task"))) for _ in range(3)]
         while running < 3:
             await asyncio.sleep(0.01)
         with pytest.raises(AgentError, match="3 calls run at once"):
-            await ask(path, SpawnRequest(token, "task"))
+            await ask(path, RunRequest(token, "task"))
         go_on.set()
         assert [RESULT] * 3 == await asyncio.gather(*calls)
-        assert RESULT == await ask(path, SpawnRequest(token, "task")), "there is room again"
+        assert RESULT == await ask(path, RunRequest(token, "task")), "there is room again"
 
 
 def test_the_host_leaves_most_descriptors_to_others() -> None:
@@ -303,13 +312,13 @@ def test_the_host_leaves_most_descriptors_to_others() -> None:
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyError("x"), RecursionError("deep")])
 async def test_whatever_the_host_fails_with_is_one_line(tmp_path: Path, error: Exception) -> None:
-    async def fails(_: SpawnRequest) -> RunResult:
+    async def fails(_: RunRequest) -> RunResult:
         raise error
 
     async with Broker(tmp_path, fails) as broker:
         path, token = split(broker)
         with pytest.raises(AgentError, match=type(error).__name__):
-            await ask(path, SpawnRequest(token, "task"))
+            await ask(path, RunRequest(token, "task"))
 
 
 @pytest.mark.parametrize("plant", [Path.mkdir, Path.touch, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
@@ -331,4 +340,4 @@ async def test_something_that_a_cell_puts_there_later_is_told_to_the_cell_and_st
         Path(path).unlink()
         plant(Path(path))
         with pytest.raises(AgentError, match="does not answer"):
-            await ask(path, SpawnRequest(token, "task"))
+            await ask(path, RunRequest(token, "task"))

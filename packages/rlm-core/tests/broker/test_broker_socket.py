@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
 from rlm.broker.client import ask
 from rlm.broker.payload import describe, from_file, pack
-from rlm.broker.protocol import OPTIONS, SpawnRequest
+from rlm.broker.protocol import OPTIONS, CancelRequest, ContextFile, RunRequest, parse_request
 from rlm.broker.server import Broker
 from rlm.config.settings import Config
 from rlm.core.budget import Stop
@@ -21,7 +22,7 @@ from rlm_testkit.waiting import PATIENCE
 RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
 
 
-async def answers(_: SpawnRequest) -> RunResult:
+async def answers(_: RunRequest) -> RunResult:
     return RESULT
 
 
@@ -33,21 +34,21 @@ def split(broker: Broker) -> tuple[str, str]:
 async def test_what_the_host_answers_is_what_the_cell_gets(tmp_path: Path) -> None:
     async with Broker(tmp_path, answers) as broker:
         path, token = split(broker)
-        assert RESULT == await ask(path, SpawnRequest(token, "task"))
+        assert RESULT == await ask(path, RunRequest(token, "task"))
     assert [] == list(tmp_path.iterdir()), "the socket goes with its owner"
 
 
 async def test_more_calls_at_once_than_the_system_lets_wait_are_all_answered(tmp_path: Path) -> None:
     async with Broker(tmp_path, answers) as broker:
         path, token = split(broker)
-        calls = (ask(path, SpawnRequest(token, f"task {number}")) for number in range(400))
+        calls = (ask(path, RunRequest(token, f"task {number}")) for number in range(400))
         assert [RESULT] * 400 == await asyncio.gather(*calls)
 
 
 async def test_a_wrong_token_is_refused(tmp_path: Path) -> None:
     async with Broker(tmp_path, answers) as broker:
         with pytest.raises(AgentError, match="token"):
-            await ask(split(broker)[0], SpawnRequest("guessed", "task"))
+            await ask(split(broker)[0], RunRequest("guessed", "task"))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ async def test_garbage_is_answered_with_an_error_and_the_host_lives_on(tmp_path:
         writer.write_eof()
         assert "error" == json.loads(await reader.readline())["type"]
         writer.close()
-        assert RESULT == await ask(path, SpawnRequest(token, "task"))
+        assert RESULT == await ask(path, RunRequest(token, "task"))
 
 
 def test_a_cell_may_set_what_is_its_childs_alone() -> None:
@@ -73,32 +74,71 @@ async def test_any_other_option_is_refused_by_its_name(tmp_path: Path, name: str
     async with Broker(tmp_path, answers) as broker:
         path, token = split(broker)
         reader, writer = await asyncio.open_unix_connection(path)
-        asked = {"token": token, "task": "task", "options": {"model": "m", name: "9"}}
-        writer.write(json.dumps(asked).encode() + b"\n")
+        writer.write(RunRequest(token, "task", {"model": "m", name: "9"}).line())
         told = json.loads(await reader.readline())
         writer.close()
         assert ("error", f"unknown argument {name!r}") == (told["type"], told["reason"].split(";")[0])
 
 
-async def test_what_the_host_raises_is_the_reason_and_its_stop(tmp_path: Path) -> None:
-    async def refuses(request: SpawnRequest) -> RunResult:
-        if request.task == "deep":
-            raise AgentError("too deep", Stop.DEPTH_LIMIT)
-        raise ConfigError("not allowed")
-
-    async with Broker(tmp_path, refuses) as broker:
-        path, token = split(broker)
-        with pytest.raises(AgentError, match="too deep") as refused:
-            await ask(path, SpawnRequest(token, "deep"))
-        assert Stop.DEPTH_LIMIT == refused.value.stop
-        with pytest.raises(AgentError, match="not allowed"):
-            await ask(path, SpawnRequest(token, "other"))
+RUN = {"version": 1, "verb": "run", "token": "", "task": ""}
+CONTEXT = {"name": "x", "kind": "file", "about": ""}
+ANEW = "If rlm was installed anew while the run went on, start a new run"
 
 
-async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        ({}, f"it has version None of the protocol, and the host of this run speaks 1. {ANEW}"),
+        (RUN | {"version": 2}, f"it has version 2 of the protocol, and the host of this run speaks 1. {ANEW}"),
+        (RUN | {"version": True}, f"it has version True of the protocol, and the host of this run speaks 1. {ANEW}"),
+        ({"version": 1}, "unknown verb 'None'; there are run, cancel"),
+        (RUN | {"verb": "budget"}, "unknown verb 'budget'; there are run, cancel"),
+        (RUN | {"verb": ["run"]}, "unknown verb \"['run']\"; there are run, cancel"),
+        (RUN | {"depth": 1}, "unknown field of run 'depth'; there are token, task, options, context"),
+        ({"version": 1, "verb": "cancel", "id": 7}, "unknown field of cancel 'id'; it has none"),
+        ({"version": 1, "verb": "run", "token": ""}, "'task' is no text"),
+        (RUN | {"options": None}, "'options' is no object"),
+        (RUN | {"context": None}, "'context' is no object"),
+        (RUN | {"context": {"name": "x"}}, "'kind' is no text"),
+        (RUN | {"context": CONTEXT | {"x": 1}}, "unknown field of context 'x'; there are name, kind, about"),
+        (RUN | {"context": CONTEXT | {"kind": "url"}}, "unknown kind 'url' of context; there are pickle, file"),
+        (RUN | {"context": CONTEXT | {"name": ".."}}, "'..' is not the name of a file"),
+        (RUN | {"context": CONTEXT | {"name": "../x"}}, "'../x' is not the name of a file"),
+    ],
+)
+def test_what_is_not_known_is_refused_with_what_would_be_right(sent: object, reason: str) -> None:
+    with pytest.raises(AgentError, match=f"^{re.escape('the request is refused: ' + reason)}$"):
+        parse_request(json.dumps(sent).encode())
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        RunRequest("token", "task \n é 😀"),
+        RunRequest("", "", {"model": "m", "tools": ""}, ContextFile("context-1", "file", "a text")),
+        CancelRequest(),
+    ],
+)
+def test_a_request_is_read_as_it_was_written(request_: RunRequest | CancelRequest) -> None:
+    assert parse_request(request_.line()) == request_
+
+
+@pytest.mark.parametrize(
+    ("follows", "reason", "stop"),
+    [
+        (CancelRequest().line(), "the cell cancelled it", Stop.CANCELLED),
+        (RunRequest("", "another").line(), "only `cancel` may follow", Stop.ERROR),
+        (b"stop!\n", "the request is refused", Stop.ERROR),
+        (b"x" * 2_000, "the request is refused", Stop.ERROR),
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_run_is_cancelled_by_what_follows_on_its_connection_and_that_is_answered(
+    tmp_path: Path, follows: bytes, reason: str, stop: Stop, at_once: bool
+) -> None:
     began, cancelled = asyncio.Event(), asyncio.Event()
 
-    async def works(_: SpawnRequest) -> RunResult:
+    async def works(_: RunRequest) -> RunResult:
         began.set()
         try:
             await asyncio.Event().wait()
@@ -108,16 +148,87 @@ async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
 
     async with asyncio.timeout(PATIENCE), Broker(tmp_path, works) as broker:
         path, token = split(broker)
-        call = asyncio.create_task(ask(path, SpawnRequest(token, "task")))
+        reader, writer = await asyncio.open_unix_connection(path)
+        line = RunRequest(token, "task").line()
+        if at_once:
+            writer.write(line + follows)
+        else:
+            writer.write(line)
+            await began.wait()
+            writer.write(follows)
+        answer = json.loads(await reader.readline())
+        writer.close()
+        assert ("error", stop) == (answer["type"], answer["stop"])
+        assert answer["reason"].startswith(reason)
+        assert began.is_set() == cancelled.is_set()
+
+
+async def test_cancel_alone_is_refused(tmp_path: Path) -> None:
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, answers) as broker:
+        reader, writer = await asyncio.open_unix_connection(split(broker)[0])
+        writer.write(CancelRequest().line())
+        assert "this one has none" in json.loads(await reader.readline())["reason"]
+        writer.close()
+
+
+async def test_what_the_host_raises_is_the_reason_and_its_stop(tmp_path: Path) -> None:
+    async def refuses(request: RunRequest) -> RunResult:
+        if request.task == "deep":
+            raise AgentError("too deep", Stop.DEPTH_LIMIT)
+        raise ConfigError("not allowed")
+
+    async with Broker(tmp_path, refuses) as broker:
+        path, token = split(broker)
+        with pytest.raises(AgentError, match="too deep") as refused:
+            await ask(path, RunRequest(token, "deep"))
+        assert Stop.DEPTH_LIMIT == refused.value.stop
+        with pytest.raises(AgentError, match="not allowed"):
+            await ask(path, RunRequest(token, "other"))
+
+
+async def test_cancelling_the_call_cancels_the_child(tmp_path: Path) -> None:
+    began, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def works(_: RunRequest) -> RunResult:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return RESULT
+
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, works) as broker:
+        path, token = split(broker)
+        call = asyncio.create_task(ask(path, RunRequest(token, "task")))
         await began.wait()
         call.cancel()
+        await cancelled.wait()
+
+
+async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
+    began, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def works(_: RunRequest) -> RunResult:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return RESULT
+
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, works) as broker:
+        path, token = split(broker)
+        _, writer = await asyncio.open_unix_connection(path)
+        writer.write(RunRequest(token, "task").line())
+        await began.wait()
+        writer.close()
         await cancelled.wait()
 
 
 async def test_leaving_the_broker_cancels_what_still_runs_and_tells_the_cell(tmp_path: Path) -> None:
     began = asyncio.Event()
 
-    async def works(_: SpawnRequest) -> RunResult:
+    async def works(_: RunRequest) -> RunResult:
         began.set()
         await asyncio.Event().wait()
         return RESULT
@@ -125,7 +236,7 @@ async def test_leaving_the_broker_cancels_what_still_runs_and_tells_the_cell(tmp
     async with asyncio.timeout(PATIENCE):
         async with Broker(tmp_path, works) as broker:
             path, token = split(broker)
-            call = asyncio.create_task(ask(path, SpawnRequest(token, "task")))
+            call = asyncio.create_task(ask(path, RunRequest(token, "task")))
             await began.wait()
         with pytest.raises(AgentError, match="host"):
             await call
@@ -133,7 +244,7 @@ async def test_leaving_the_broker_cancels_what_still_runs_and_tells_the_cell(tmp
 
 async def test_a_host_that_is_gone_is_an_agent_error(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match="does not answer"):
-        await ask(str(tmp_path / "rlm.sock"), SpawnRequest("token", "task"))
+        await ask(str(tmp_path / "rlm.sock"), RunRequest("token", "task"))
 
 
 def test_an_object_is_told_by_type_size_and_head(tmp_path: Path) -> None:

@@ -265,11 +265,11 @@ BREAKOUTS = (
     Breakout("choose a recording for the host to read", "got = (await rlm.run('x', model=f'replay:{RECORDING}')).answer == 'recorded'", bare=False),  # refused there too
     Breakout(
         "have the host read a file as a child's context",
-        "import os, asyncio\nfrom rlm.broker.client import ask\nfrom rlm.broker.protocol import Request\n"
+        "import os, asyncio\nfrom rlm.broker.client import ask\nfrom rlm.broker.protocol import ContextFile, RunRequest\n"
         "path, _, token = os.environ['RLM_BROKER'].rpartition(':')\nos.symlink(PLANTED, os.path.dirname(path) + '/gift')\n"
-        "got = (await ask(path, Request(token, 'x', {}, 'gift', 'file', 'a gift'))).answer",
+        "got = (await ask(path, RunRequest(token, 'x', {}, ContextFile('gift', 'file', 'a gift')))).answer",
         bare=False,
     ),
-    Breakout("switch the sandbox off for a child", "import os, asyncio\nfrom rlm.broker.client import ask\nfrom rlm.broker.protocol import Request\n"
-        "path, _, token = os.environ['RLM_BROKER'].rpartition(':')\ngot = (await ask(path, Request(token, 'x', {'sandbox': 'off'}))).answer", bare=False),
+    Breakout("switch the sandbox off for a child", "import os, asyncio\nfrom rlm.broker.client import ask\nfrom rlm.broker.protocol import ContextFile, RunRequest\n"
+        "path, _, token = os.environ['RLM_BROKER'].rpartition(':')\ngot = (await ask(path, RunRequest(token, 'x', {'sandbox': 'off'}))).answer", bare=False),
 )  # fmt: skip

@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 import socket
 
-from rlm.broker.protocol import SpawnRequest, parse_answer
+from rlm.broker.protocol import CancelRequest, RunRequest, parse_answer
 from rlm.core.result import RunResult
 from rlm.errors import AgentError
 
 _ANSWER = 64 << 20  # bytes of the longest answer
 
 
-async def ask(path: str, request: SpawnRequest) -> RunResult:
-    """Send the request and wait. Cancelling this closes the connection, and that cancels the child.
+async def ask(path: str, request: RunRequest) -> RunResult:
+    """Send the request and wait. Cancelling this cancels the child.
 
     Raises:
         AgentError: the child failed or was refused, or the host is gone.
@@ -31,6 +31,9 @@ async def ask(path: str, request: SpawnRequest) -> RunResult:
         return parse_answer(await reader.readline())
     except OSError as error:
         raise AgentError(f"the host of this kernel has gone: {error}") from error
+    except asyncio.CancelledError:
+        writer.write(CancelRequest().line())
+        raise
     finally:
         writer.close()
 

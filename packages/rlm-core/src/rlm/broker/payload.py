@@ -7,8 +7,9 @@ import reprlib
 import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from rlm.broker.protocol import Kind
 from rlm.errors import ConfigError
 from rlm.process import files
 from rlm.text.encodings import SAMPLE, likely_encoding_of_start
@@ -19,8 +20,6 @@ HEAD = 200
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxother, _SHORT.maxstring, _SHORT.maxlist, _SHORT.maxdict = 3, HEAD, HEAD, 20, 10
-
-Kind = Literal["pickle", "file"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,11 @@
-"""What goes over the socket between a cell and its host: one JSON object a line, one connection a call.
+"""What goes over the socket between a cell and its host: JSON objects, one a line.
 
-The cell sends a request and keeps the connection open; closing it cancels the child. The host answers with one
-line: `result` or `error`. Nothing in here is trusted by the host but checked; nothing is ever unpickled by it.
+A connection is one call. Its first line is a request with a version, a verb and the agent's token; the host answers
+with one line, a `result` or an `error`. While a `run` goes on, the cell may send the line `cancel`; closing the
+connection cancels it as well, and then nobody reads an answer.
+
+The host trusts nothing in here, checks all of it and never unpickles. A verb, a version or a field that it does not
+know is refused, with what it would take. The form of an `error` is the same in all versions.
 """
 
 from __future__ import annotations
@@ -9,9 +13,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
@@ -23,42 +28,75 @@ from rlm.text.encodings import join_surrogates
 LINE = 16 << 20
 """Bytes of the longest request: more than any model reads, and data goes by file."""
 
-OPTIONS = ("model", "tools", "max_turns", "cwd", "system_prompt", "timeout")
+VERSION = 1
+"""A kernel imports its end when a cell first needs it: an rlm that was installed meanwhile may differ from its host."""
 
+OPTIONS = ("model", "tools", "max_turns", "cwd", "system_prompt", "timeout")
+"""Settings of a sub-agent that a cell may choose. They are sent as texts, and read as those of a flag are."""
+
+Kind = Literal["pickle", "file"]
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 _LONG = ("task", "system_prompt")
 """The texts that only the length of the line limits."""
 _SHORT = 8_192
 """Characters of any other text: a path has at most 4,096 bytes."""
 _STRINGS, _BETWEEN = 64, 4_096  # a request has about 30 strings
 _QUOTED = 4_000  # characters of a reason
+_NAME = 80  # characters of a name that is not known
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
-class SpawnRequest:
-    """A cell asks for a sub-agent. `options` are texts; what is not given is the parent's.
+class Verb(StrEnum):
+    RUN = "run"
+    CANCEL = "cancel"
 
-    `context` names a pickle (or a plain file, by `kind`) in the parent's runtime folder; `about` describes it.
-    """
+
+@dataclass(frozen=True, slots=True)
+class ContextFile:
+    """The file `name` in the agent's runtime folder: a pickle, or with `kind` `file` the context itself."""
+
+    name: str
+    kind: Kind = "pickle"
+    about: str = ""
+    """One line for the prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """Run a sub-agent. Of `options`, what is not given is the parent's."""
 
     token: str
     task: str
-    options: dict[str, str] = field(default_factory=dict)
-    context: str = ""
-    kind: str = "pickle"
-    about: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    context: ContextFile | None = None
 
     def line(self) -> bytes:
-        """In UTF-8, which holds no half of a character (a lone surrogate): `\ufffd` stands for it.
-
+        """
         Raises:
             AgentError: it is longer than the host takes.
         """
-        told = json.dumps({name: getattr(self, name) for name in self.__dataclass_fields__}, ensure_ascii=False)
-        line = join_surrogates(told).encode() + b"\n"
+        fields = {"token": self.token, "task": self.task, "options": dict(self.options)}
+        line = _line(Verb.RUN, fields | ({"context": asdict(self.context)} if self.context else {}))
         if len(line) > LINE:
             raise AgentError(too_long(len(line)))
         return line
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """End the run of this connection."""
+
+    def line(self) -> bytes:
+        return _line(Verb.CANCEL, {})
+
+
+Request = RunRequest | CancelRequest
+
+
+def _line(verb: Verb, fields: Mapping[str, Any]) -> bytes:
+    """In UTF-8, which holds no half of a character (a lone surrogate): `\ufffd` stands for it."""
+    text = json.dumps({"version": VERSION, "verb": verb, **fields}, ensure_ascii=False)
+    return join_surrogates(text).encode() + b"\n"
 
 
 def too_long(size: int) -> str:
@@ -67,52 +105,98 @@ def too_long(size: int) -> str:
     )
 
 
-def parse_request(line: bytes) -> SpawnRequest:
+def parse_request(line: bytes) -> Request:
     """Read what a kernel sent.
 
     Raises:
-        AgentError: it is no request.
+        AgentError: it is no request. The reason says what would be one.
     """
     try:
-        told = strict_json.loads(line, strings=_STRINGS, between=_BETWEEN)
-        if not isinstance(told, dict) or not isinstance(told.get("options", {}), dict):
-            raise ValueError("it is no object of texts")
-        options = _texts(told.get("options", {}))
-        texts = _texts({name: told.get(name, "") for name in ("token", "task", "context", "kind", "about")})
+        sent = strict_json.loads(line, strings=_STRINGS, between=_BETWEEN)
+        if not isinstance(sent, dict):
+            raise ValueError("it is no object")
+        return _request(sent)
     except ValueError as error:
         raise AgentError(f"the request is refused: {error}") from None
+
+
+def _request(sent: dict[str, Any]) -> Request:
+    version, verb = sent.pop("version", None), sent.pop("verb", None)
+    if type(version) is not int or version != VERSION:
+        raise ValueError(
+            f"it has version {str(version)[:_NAME]} of the protocol, and the host of this run speaks {VERSION}. "
+            "If rlm was installed anew while the run went on, start a new run"
+        )
+    if verb == Verb.RUN:
+        return _run_request(sent)
+    if verb == Verb.CANCEL:
+        _only(sent, (), "field of cancel")
+        return CancelRequest()
+    raise ValueError(f"unknown verb {str(verb)[:_NAME]!r}; there are {', '.join(Verb)}")
+
+
+def _run_request(sent: Mapping[str, Any]) -> RunRequest:
+    _only(sent, ("token", "task", "options", "context"), "field of run")
+    options = _object(sent, "options")
     if unknown := [name for name in options if name not in OPTIONS]:
-        raise AgentError(f"unknown argument {unknown[0][:80]!r}; there are {', '.join(OPTIONS)} and context")
-    return SpawnRequest(options=options, **texts)
+        raise AgentError(f"unknown argument {unknown[0][:_NAME]!r}; there are {', '.join(OPTIONS)} and context")
+    texts = _texts({name: sent.get(name) for name in ("token", "task")})
+    return RunRequest(texts["token"], texts["task"], _texts(options), _context(sent) if "context" in sent else None)
 
 
-def _texts(told: Mapping[str, Any]) -> dict[str, str]:
+def _context(sent: Mapping[str, Any]) -> ContextFile:
+    names = ("name", "kind", "about")
+    fields = _object(sent, "context")
+    _only(fields, names, "field of context")
+    texts = _texts({name: fields.get(name) for name in names})
+    kind = next((kind for kind in _KINDS if kind == texts["kind"]), None)
+    if kind is None:
+        raise ValueError(f"unknown kind {texts['kind'][:_NAME]!r} of context; there are {', '.join(_KINDS)}")
+    if texts["name"] in ("", ".", "..") or "/" in texts["name"]:
+        raise ValueError(f"{texts['name'][:_NAME]!r} is not the name of a file")
+    return ContextFile(texts["name"], kind, texts["about"])
+
+
+def _object(sent: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = sent.get(name, {})
+    if not isinstance(value, dict):
+        raise ValueError(f"{name!r} is no object")
+    return value
+
+
+def _only(sent: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+    if unknown := [name for name in sent if name not in known]:
+        there = f"there are {', '.join(known)}" if known else "it has none"
+        raise ValueError(f"unknown {what} {unknown[0][:_NAME]!r}; {there}")
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     """
     Raises:
         ValueError: one of them is no text and no number, is too long, or holds what no text can.
     """
-    for name, value in told.items():
+    for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError(f"{name[:80]!r} is no text")
+            raise ValueError(f"{name[:_NAME]!r} is no text")
         text = str(value)
         if len(text) > _SHORT and name not in _LONG:
-            raise ValueError(f"{name[:80]!r} has {len(text):,} characters, of at most {_SHORT:,}")
+            raise ValueError(f"{name[:_NAME]!r} has {len(text):,} characters, of at most {_SHORT:,}")
         if _SURROGATE.search(text):
-            raise ValueError(f"{name[:80]!r} holds half a character (a lone surrogate), which has no UTF-8")
-    return {name: str(value) for name, value in told.items()}
+            raise ValueError(f"{name[:_NAME]!r} holds half a character (a lone surrogate), which has no UTF-8")
+    return {name: str(value) for name, value in values.items()}
 
 
 def result_line(result: RunResult) -> bytes:
-    usage = {name: getattr(result.usage, name) for name in result.usage.__dataclass_fields__}
-    told = {
+    fields = {
         "type": "result",
+        "version": VERSION,
         "answer": result.answer,
         "stop": result.stop,
         "turns": result.turns,
         "session_dir": str(result.session_dir),
-        "usage": usage,
+        "usage": asdict(result.usage),
     }
-    return json.dumps(told).encode() + b"\n"
+    return json.dumps(fields).encode() + b"\n"
 
 
 def error_line(reason: str, stop: str = Stop.ERROR) -> bytes:
@@ -127,9 +211,9 @@ def parse_answer(line: bytes) -> RunResult:
     """
     if not line:
         raise AgentError("the host closed the connection", Stop.CANCELLED)
-    told = json.loads(line)
-    if told["type"] == "error":
-        raise AgentError(told["reason"], told["stop"])
+    sent = json.loads(line)
+    if sent["type"] == "error":
+        raise AgentError(sent["reason"], sent["stop"])
     return RunResult(
-        told["answer"], Stop(told["stop"]), Usage(**told["usage"]), told["turns"], Path(told["session_dir"])
+        sent["answer"], Stop(sent["stop"]), Usage(**sent["usage"]), sent["turns"], Path(sent["session_dir"])
     )

@@ -13,20 +13,32 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 from rlm.broker.capacity import DEADLINE, PAUSE, SHORT, AgentCapacity, HostCapacity
-from rlm.broker.protocol import LINE, SpawnRequest, error_line, parse_request, result_line, too_long
+from rlm.broker.protocol import (
+    LINE,
+    CancelRequest,
+    Request,
+    RunRequest,
+    error_line,
+    parse_request,
+    result_line,
+    too_long,
+)
+from rlm.core.budget import Stop
 from rlm.core.result import RunResult
 from rlm.errors import AgentError, RlmError
 from rlm.process import files
 
-Spawn = Callable[[SpawnRequest], Awaitable[RunResult]]
+Spawn = Callable[[RunRequest], Awaitable[RunResult]]
 """Runs a child of the agent that the socket belongs to."""
 
 _BACKLOG = 128
 _BLOCK = 64 << 10
 _PARTING = 1.0  # seconds
 _HEAVY = 1 << 20  # bytes that are not parsed on the event loop
+_CANCEL = 1 << 10  # bytes at most of a line that may follow a request
 
 
 class Broker:
@@ -106,13 +118,15 @@ class Broker:
     async def _line_for(self, connection: socket.socket, place: _Place) -> bytes:
         """What to answer, whatever was asked."""
         try:
-            request = await self._request(connection)
+            request, rest = await self._request(connection)
             place.unread = False
+            if isinstance(request, CancelRequest):
+                raise AgentError("`cancel` ends the run of its own connection, and this one has none")
             if not secrets.compare_digest(request.token.encode(), self._token.encode()):
                 raise AgentError("this token is not this agent's")
             async with self._slot():
                 place.leave()
-                return result_line(await _unless_closed(connection, self._spawn(request)))
+                return result_line(await _unless_cancelled(connection, rest, self._spawn(request)))
         except AgentError as error:
             return error_line(str(error), error.stop)
         except (RlmError, ValueError) as error:
@@ -122,20 +136,24 @@ class Broker:
         except Exception as error:  # noqa: BLE001 - a cell that asks must hear something, and the host lives on
             return error_line(f"the host could not do it: {type(error).__name__}: {error}")
 
-    async def _request(self, connection: socket.socket) -> SpawnRequest:
-        """
+    async def _request(self, connection: socket.socket) -> tuple[Request, bytes]:
+        """The request, and what has come after it.
+
         Raises:
             AgentError: it is none, too long or too late.
         """
         try:
             async with self._capacity.host.reading:
-                line = await _first_bytes(connection)
+                line, rest = await _read_line(connection, b"", SHORT)
             if not line.endswith(b"\n"):
                 async with self._capacity.long, self._capacity.host.long:
-                    line = await _to_the_end(connection, line)
+                    line, rest = await _read_line(connection, line, LINE)
+                if len(line) >= LINE and not line.endswith(b"\n"):
+                    raise AgentError(too_long(len(line)))
         except TimeoutError:
             raise AgentError(f"the request was not complete after {DEADLINE:g} s") from None
-        return parse_request(line) if len(line) < _HEAVY else await asyncio.to_thread(parse_request, line)
+        request = parse_request(line) if len(line) < _HEAVY else await asyncio.to_thread(parse_request, line)
+        return request, rest
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -190,34 +208,22 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
-async def _first_bytes(connection: socket.socket) -> bytes:
-    """The request, or as much of it as a short one may have."""
-    return await _read_line(connection, b"", SHORT)
-
-
-async def _to_the_end(connection: socket.socket, begun: bytes) -> bytes:
-    line = await _read_line(connection, begun, LINE)
-    if len(line) >= LINE and not line.endswith(b"\n"):
-        raise AgentError(too_long(len(line)))
-    return line
-
-
-async def _read_line(connection: socket.socket, begun: bytes, most: int) -> bytes:
-    """Up to a newline, the end, or `most` bytes. What comes after the newline is not ours to understand.
+async def _read_line(connection: socket.socket, begun: bytes, most: int) -> tuple[bytes, bytes]:
+    """Up to a newline, the end, or `most` bytes; and what came after the newline.
 
     Raises:
         TimeoutError: it takes too long.
     """
     loop = asyncio.get_running_loop()
-    line = bytearray(begun)
+    line, rest = bytearray(begun), b""
     async with asyncio.timeout(DEADLINE):
         while len(line) < most:
             block = await loop.sock_recv(connection, min(_BLOCK, most - len(line)))
-            head, newline, _ = block.partition(b"\n")
+            head, newline, rest = block.partition(b"\n")
             line += head + newline
             if newline or not block:
                 break
-    return bytes(line)
+    return bytes(line), rest
 
 
 async def _discard(connection: socket.socket) -> None:
@@ -230,16 +236,33 @@ async def _discard(connection: socket.socket) -> None:
                 pass
 
 
-async def _unless_closed(connection: socket.socket, work: Awaitable[RunResult]) -> RunResult:
-    """Do the work, but give it up when the other end closes."""
+async def _unless_cancelled(connection: socket.socket, begun: bytes, work: Awaitable[RunResult]) -> RunResult:
+    """Do the work, but give it up when the other end says so, or closes.
+
+    Raises:
+        AgentError: it was cancelled, or something else was said.
+        ConnectionError: the other end has closed.
+    """
     child = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(connection, 1))
+    cancel = asyncio.ensure_future(_wait_for_cancel(connection, begun))
     try:
-        await asyncio.wait({child, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not child.done():
-            raise ConnectionError("the cell gave it up")
-        return child.result()
+        await asyncio.wait({child, cancel}, return_when=asyncio.FIRST_COMPLETED)
+        return child.result() if child.done() else cancel.result()
     finally:
-        gone.cancel()
+        cancel.cancel()
         child.cancel()
-        await asyncio.gather(child, gone, return_exceptions=True)
+        await asyncio.gather(child, cancel, return_exceptions=True)
+
+
+async def _wait_for_cancel(connection: socket.socket, begun: bytes) -> NoReturn:
+    """Nothing but `cancel` and the end of the connection may follow a request. `begun` has come already."""
+    loop = asyncio.get_running_loop()
+    line = begun
+    while b"\n" not in line and len(line) < _CANCEL:
+        block = await loop.sock_recv(connection, _CANCEL)
+        if not block:
+            raise ConnectionError("the cell gave it up")
+        line += block
+    if not isinstance(parse_request(line), CancelRequest):
+        raise AgentError("only `cancel` may follow on the connection of a run; another request needs another one")
+    raise AgentError("the cell cancelled it", Stop.CANCELLED)

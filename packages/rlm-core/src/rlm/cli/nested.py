@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rlm.broker.client import ask
 from rlm.broker.payload import copy_to
-from rlm.broker.protocol import OPTIONS, SpawnRequest
+from rlm.broker.protocol import OPTIONS, ContextFile, RunRequest
 from rlm.cli import exits
 from rlm.cli.streams import put
 from rlm.config.settings import Config, flag
@@ -29,10 +29,10 @@ def run(task: str, given: dict[str, str], config: Config, address: tuple[str, st
     if foreign := [name for name in options if name not in OPTIONS]:
         raise ConfigError(f"{flag(foreign[0])} is the host's to set: this is a sub-agent of a cell.")
     path, token = address
-    request = SpawnRequest(token, task, options | {"cwd": str(Path.cwd())})
+    request = RunRequest(token, task, options | {"cwd": str(Path.cwd())})
     if config.context is not None:
         payload = copy_to(config.context, Path(path).parent)
-        request = replace(request, context=payload.path.name, kind=payload.kind, about=payload.about)
+        request = replace(request, context=ContextFile(payload.path.name, payload.kind, payload.about))
     result = asyncio.run(ask(path, request))
     if result.answer:
         put(result.answer)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rlm.broker.limits import Slot
 from rlm.broker.payload import ContextPayload
-from rlm.broker.protocol import SpawnRequest
+from rlm.broker.protocol import RunRequest
 from rlm.core.budget import Stop
 from rlm.core.events import ChildEnded, ChildStarted
 from rlm.core.ports import Kernel, Sink
@@ -42,7 +42,7 @@ class Spawner:
     new_child: NewChild
     kernel: Kernel | None = None
 
-    async def spawn(self, request: SpawnRequest) -> RunResult:
+    async def spawn(self, request: RunRequest) -> RunResult:
         """Run a child for a cell that asks. Nothing of what a cell says is trusted.
 
         Raises:
@@ -76,7 +76,7 @@ class Spawner:
             stop = Stop(meta.stop_reason or Stop.ERROR)
             self.sink(ChildEnded(session.folder.name, stop, meta.turns, meta.tree_usage, error))
 
-    def _spec_of(self, request: SpawnRequest) -> AgentSpec:
+    def _spec_of(self, request: RunRequest) -> AgentSpec:
         """The parent's settings where the request does not say otherwise.
 
         Raises:
@@ -91,15 +91,15 @@ class Spawner:
         # in a sandbox the host does not look: it would follow a cell's links, and tell what is there
         return replace(spec, config=replace(spec.config, max_turns=turns), cwd=spec.cwd / cwd)
 
-    def _payload(self, request: SpawnRequest) -> ContextPayload | None:
+    def _payload(self, request: RunRequest) -> ContextPayload | None:
         """Only a plain file in this agent's own runtime folder may be handed on."""
-        if not request.context:
+        if request.context is None:
             return None
-        offered = self.context.supervisor.folder / self.session.id / Path(request.context).name
+        offered = self.context.supervisor.folder / self.session.id / Path(request.context.name).name
         path = self.context.supervisor.folder / f"context-{token_hex(8)}"
         try:
             offered.rename(path)  # by path: in our private folder
             os.close(files.open_file(path))  # from here on, no cell can put something else in its place
         except OSError:
             raise AgentError("the context is not a file in this agent's runtime folder") from None
-        return ContextPayload(path, request.about, "file" if request.kind == "file" else "pickle")
+        return ContextPayload(path, request.context.about, request.context.kind)
