@@ -154,7 +154,7 @@ BAD_REQUESTS = """
 import json, os, socket
 path, _, token = os.environ["RLM_BROKER"].rpartition(":")
 said = set()
-for bad in [b"{", b"[" * 100_000, b"\\xff", json.dumps({"token": token, "options": {"tools": "x"}}).encode()] * 10:
+for bad in [b"{", b"[" * 100_000, b"\\xff", json.dumps({"version": 1, "verb": "run", "token": token, "task": "", "options": {"tools": "x"}}).encode()] * 10:
     with socket.socket(socket.AF_UNIX) as end:
         end.connect(path)
         end.sendall(bad + b"\\n")
@@ -188,11 +188,12 @@ def test_a_forged_request_can_set_no_more_than_an_honest_one(rlm: Make) -> None:
         "def asked(**more):\n"
         "    with socket.socket(socket.AF_UNIX) as end:\n"
         "        end.connect(path)\n"
-        "        end.sendall(json.dumps({'token': token, 'task': 'a'} | more).encode() + b'\\n')\n"
+        "        end.sendall(json.dumps({'version': 1, 'verb': 'run', 'token': token, 'task': 'a'} | more).encode() + b'\\n')\n"
         "        return json.loads(end.makefile().readline())\n"
         "for name, value in {'max_depth': '9', 'sandbox': 'off', 'home': '/', 'max_tokens': '0'}.items():\n"
         "    print(asked(options={name: value})['reason'].split(';')[0])\n"
-        "print(asked(depth=0, max_depth=9)['answer'])"
+        "print(asked(depth=0, max_depth=9)['reason'].split(';')[0])\n"
+        "print(asked()['answer'])"
     )
 
     def child(request: Request) -> Answer:
@@ -204,6 +205,7 @@ def test_a_forged_request_can_set_no_more_than_an_honest_one(rlm: Make) -> None:
 
     done, _ = run(rlm, cell, child=child)
     refused = [f"unknown argument '{name}'" for name in ("max_depth", "sandbox", "home", "max_tokens")]
+    refused.append("the request is refused: unknown field of run 'depth'")
     assert [*refused, "depth_limit"] == done.session.results[0].splitlines()
     assert 1 == len(done.session.children)
 
