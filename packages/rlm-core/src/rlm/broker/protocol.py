@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
@@ -35,7 +35,7 @@ OPTIONS = ("model", "tools", "max_turns", "cwd", "system_prompt", "timeout")
 """Settings of a sub-agent that a cell may choose. They are sent as texts, and read as those of a flag are."""
 
 Kind = Literal["pickle", "file"]
-_KINDS: tuple[Kind, ...] = get_args(Kind)
+_KINDS: dict[str, Kind] = {"pickle": "pickle", "file": "file"}
 _LONG = ("task", "system_prompt")
 """The texts that only the length of the line limits."""
 _SHORT = 8_192
@@ -149,7 +149,7 @@ def _context(sent: Mapping[str, Any]) -> ContextFile:
     fields = _object(sent, "context")
     _only(fields, names, "field of context")
     texts = _texts({name: fields.get(name) for name in names})
-    kind = next((kind for kind in _KINDS if kind == texts["kind"]), None)
+    kind = _KINDS.get(texts["kind"])
     if kind is None:
         raise ValueError(f"unknown kind {texts['kind'][:_NAME]!r} of context; there are {', '.join(_KINDS)}")
     if texts["name"] in ("", ".", "..") or "/" in texts["name"]:
