@@ -12,13 +12,13 @@ from rlm.cli import reporter
 from rlm.cli.arguments import add_settings, parser, settings_given
 from rlm.cli.cwd import working_directory
 from rlm.cli.jsonlines import ends_with_a_result
-from rlm.cli.recorded import check_named, differences, resumed_config
 from rlm.cli.stdin import read_task
 from rlm.cli.streams import say
 from rlm.cli.trust import warning
 from rlm.config.environment import state_folder
 from rlm.config.settings import read_config, wants_json
 from rlm.errors import ConfigError, SessionError
+from rlm.host.recorded import check_named, differences, resumed_config
 from rlm.host.spec import AgentSpec, ResumeOptions
 from rlm.process.files import resolve
 from rlm.sessions.meta import Meta

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rlm.cli.recorded import Texts
 from rlm.config.settings import Config, flag
 from rlm.host.checkpoint import VARIABLES
 from rlm.host.factories import REPLAY
+from rlm.host.recorded import Texts
 from rlm.sessions.journal import read
 from rlm.sessions.resume import cells
 

@@ -24,7 +24,7 @@ from rlm.core.result import RunResult
 from rlm.core.toolbox import Toolbox
 from rlm.errors import AgentError
 from rlm.host.factories import ToolEnvironment, open_tools
-from rlm.host.resume import resume_notes
+from rlm.host.resumed_kernel import resume_notes
 from rlm.host.spawn import Spawner
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.kernel import JupyterKernel, KernelSpec
