@@ -42,7 +42,7 @@ def test_an_ask_that_is_cancelled_or_fails_leaves_an_agent_that_can_be_asked(rlm
         "        try:\n"
         "            await agent.ask('slow', timeout=3)\n"
         "        except rlm.AgentError as error:\n"
-        "            print(error, error.session_dir is not None)\n"
+        "            print(error, error.session_dir is not None, error.stop)\n"
         "        print(await agent.ask('again'))\n"
         "asyncio.run(main())"
     )
@@ -54,7 +54,7 @@ def test_an_ask_that_is_cancelled_or_fails_leaves_an_agent_that_can_be_asked(rlm
 
     with Scripted(script) as server:
         done = python(rlm(server), program)
-    assert ("timed out after 3 s True\nx\n", "") == (done.stdout, done.stderr)
+    assert ("timed out after 3 s True timeout\nx\n", "") == (done.stdout, done.stderr)
 
 
 def test_six_runs_at_once_start_kernels_from_one_process(rlm: Make) -> None:
@@ -112,3 +112,68 @@ def test_what_is_not_allowed_is_refused_by_its_name_before_anything_is_changed(r
     assert lines[0] == "max_turns=0 is not allowed: it takes a whole number, at least 1."
     assert "Did you mean max_turns?" in lines[3]
     assert not list(made.cwd.iterdir())
+
+
+RESUMES = """
+import asyncio, json, os, rlm
+from pathlib import Path
+async def main():
+    async with rlm.Host(max_turns=7, tools=["ipython"]) as host:
+        first = await host.run("first", max_depth=1)
+    async with rlm.Host() as host:
+        id = first.session_dir.name
+        print(await host.resume(id, "second"), settings(first))
+        fork = await host.resume(first.session_dir, max_turns=9, fork=True)
+        print(fork, settings(fork), settings(first))
+        async with host.open(id=id[:8], replay=True) as agent:
+            print(await agent.ask("fourth"), (await agent.ask("fifth")).session_dir == first.session_dir)
+        await refused(host)
+    os.chdir(first.session_dir)
+    async with rlm.Host(home=first.session_dir.parent.parent) as host:
+        for name in ("SessionError", "ConfigError"):
+            try:
+                await host.resume("ffffffffffff" if name == "SessionError" else id)
+            except getattr(rlm, name) as error:
+                print(error)
+        print(await host.resume(id, "sixth", cwd="."))
+def settings(result):
+    kept = json.loads((result.session_dir / "meta.json").read_text())["settings"]
+    return kept["max_turns"], kept["max_depth"], kept["tools"]
+async def refused(host):
+    (foreign := Path(".rlm/sessions") / ("a" * 12)).mkdir()
+    (foreign / "messages.jsonl").touch()
+    for how in ({"session": 7}, {"session": "/nowhere/at/all"}, {"fork": True}, {"session": foreign}):
+        try:
+            async with host.open(**how):
+                print("opened")
+        except rlm.ConfigError as error:
+            print(error)
+asyncio.run(main())
+"""
+
+
+def test_a_session_is_gone_on_with_by_its_id_its_folder_or_its_first_digits(rlm: Make) -> None:
+    def script(request: Request) -> Answer:
+        tasks = [str(m["content"]).rpartition("\n")[2] for m in request.messages if m["role"] == "user"]
+        asked = request.messages[-1]["role"] == "user"
+        if asked and tasks[-1] in ("first", "fifth"):
+            return call("ipython", code="x = 40; x" if tasks[-1] == "first" else "x + 2")
+        return text(f"did {tasks[-1]}")
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        done = python(made, RESUMES)
+    lines = done.stdout.splitlines()
+    assert ("", 10) == (done.stderr, len(lines))
+    kept = "('7', '1', 'ipython')"
+    assert [f"did second {kept}", f"did Go on with the task. ('9', '1', 'ipython') {kept}"] == lines[:2]
+    assert "did fourth True" == lines[2]
+    assert "42" in [str(m["content"]).strip() for m in server.requests[-2].messages]
+    assert all("session=" in line and "is not allowed" in line for line in lines[3:5])
+    assert "name it" in lines[5]
+    assert "was not made by you" in lines[6]
+    assert "There is no session ffffffffffff" in lines[7]
+    assert "which is not in this folder" in lines[8]
+    assert "`cwd=`" in lines[8]
+    assert "did sixth" == lines[9]
+    assert 2 == len([path for path in (made.cwd / ".rlm/sessions").iterdir() if (path / "meta.json").exists()])

@@ -208,9 +208,11 @@ async def main(task, **options):
         print((await rlm.run(task, tools=("bash",), **options)).stop)
     except rlm.RlmError as error:
         print(json.dumps([type(error).__name__, str(error), error.session_dir.is_dir(), error.usage.prompt]))
+        meta = json.loads((error.session_dir / "meta.json").read_text())
+        assert task != "hang" or [error.stop, meta["stop_reason"], meta["status"]] == ["timeout", "timeout", "limit"]
 for task in ("key", "model", "later"):
     asyncio.run(main(task))
-asyncio.run(main("hang", timeout=1))
+asyncio.run(main("hang", timeout=4))
 async def never():
     os.environ["RLM_BASE_URL"] = "ftp://nowhere"
     try:
@@ -228,7 +230,7 @@ def test_an_error_carries_the_session_and_its_usage_and_the_last_record_of_a_str
         "key": ("CredentialsError", 4, error(401, "no")),
         "model": ("ModelError", 1, error(400, "no")),
         "later": ("ModelUnavailable", 75, error(429, "no", retry_after="9000")),
-        "hang": ("AgentError", 130, hang()),
+        "hang": ("AgentError", 3, hang()),
     }
     with Scripted(by_task({task: [work, answer] for task, (_, _, answer) in kinds.items()})) as server:
         made = rlm(server)
@@ -247,6 +249,17 @@ def test_an_error_carries_the_session_and_its_usage_and_the_last_record_of_a_str
     for (*_, last), command in zip(told[::2], commands, strict=False):
         assert last.keys() == command.keys()
         assert {name: last[name] for name in same} == {name: command[name] for name in same}
+
+
+def test_the_package_is_callable_and_what_it_says_of_itself_is_there(rlm: Make) -> None:
+    program = (
+        "import asyncio, rlm as package\nfrom rlm import *\nfrom rlm import rlm\n"
+        "assert rlm is package\nassert all(getattr(rlm, name) for name in dir(rlm))\n"
+        "print(asyncio.run(rlm('go', tools=())))"
+    )
+    with Scripted(text("done")) as server:
+        done = python(rlm(server), program)
+    assert ("done\n", "") == (done.stdout, done.stderr)
 
 
 def test_importing_rlm_imports_nothing_heavy(alone: Rlm) -> None:

@@ -158,6 +158,17 @@ def compacting(given: bool) -> Script:
     return lambda request: text("a summary") if request.body.get("tool_choice") == "none" else turns(request)
 
 
+SLOW = Scenario(
+    lambda given: in_order(text("half of it", finish="length"), text("and the rest").after(60 if given else 0)),
+    {
+        "timeout": Effect(
+            "5", lambda run: (run.done.code, run.done.out.strip()), (0, "half of itand the rest"), (3, "half of it")
+        )
+    },
+    words=("--tools", ""),
+)
+
+
 COMPACTING = Scenario(
     compacting,
     {"summarize_at_tokens": Effect("4000", lambda run: "drop" in run.types, usual=False, changed=True)},

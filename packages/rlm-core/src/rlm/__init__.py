@@ -1,7 +1,8 @@
 """rlm: a coding agent with one main tool, a persistent IPython kernel, from which it can call itself.
 
 `await rlm.run("task")` runs an agent: in a kernel a child of the agent whose cell it is, elsewhere one of its own.
-`async for record in rlm.stream("task")` is the same, watched. `await rlm("task")` is `rlm.run`.
+`async for record in rlm.stream("task")` is the same, watched. `await rlm("task")` is `rlm.run`; with a type checker
+write `from rlm import rlm` for it, which is this module.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
     from rlm.core.budget import Stop
     from rlm.core.messages import Usage
     from rlm.core.result import RunResult
-    from rlm.errors import AgentError, ConfigError, CredentialsError, ModelError, ModelUnavailable, RlmError
+    from rlm.errors import (
+        AgentError,
+        ConfigError,
+        CredentialsError,
+        ModelError,
+        ModelUnavailable,
+        RlmError,
+        SessionError,
+    )
     from rlm.host.host import Host
 
 __all__ = [
@@ -30,8 +39,10 @@ __all__ = [
     "ModelUnavailable",
     "RlmError",
     "RunResult",
+    "SessionError",
     "Stop",
     "Usage",
+    "rlm",
     "run",
     "run_sync",
     "stream",
@@ -52,6 +63,8 @@ def __getattr__(name: str) -> Any:
     """Public names are imported when they are first used: `import rlm` in a cell must cost nothing."""
     if name not in __all__:
         raise AttributeError(f"module 'rlm' has no attribute {name!r}")
+    if name == "rlm":
+        return sys.modules[__name__]
     from importlib import import_module
 
     return getattr(import_module(_HOMES.get(name, "rlm.errors")), name)
@@ -67,3 +80,26 @@ class _Callable(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Callable
+
+if TYPE_CHECKING:
+
+    class _Rlm:
+        """This module as type checkers can know it: to them no module can be called."""
+
+        __call__ = staticmethod(run)
+        run = staticmethod(run)
+        run_sync = staticmethod(run_sync)
+        stream = staticmethod(stream)
+        AgentError = AgentError
+        ConfigError = ConfigError
+        CredentialsError = CredentialsError
+        Host = Host
+        ModelError = ModelError
+        ModelUnavailable = ModelUnavailable
+        RlmError = RlmError
+        RunResult = RunResult
+        SessionError = SessionError
+        Stop = Stop
+        Usage = Usage
+
+    rlm = _Rlm()

@@ -22,36 +22,34 @@ async def run(
     context: object = NOT_GIVEN,
     cwd: FilePath | None = None,
     system_prompt: str | None = None,
-    timeout: float | None = None,
     **settings: Unpack[HostSettings],
 ) -> RunResult:
     """Run an agent on `task` and wait for its answer. Cancelling this cancels the agent.
 
     In a cell it is a child of the cell's agent, and what is not given is as its parent has it. Of the settings it takes
-    `model`, `tools` and `max_turns`. Elsewhere it is a root on a host of its own, and what is not given is as the
-    environment says.
+    `model`, `tools`, `max_turns` and `timeout`. Elsewhere it is a root on a host of its own, and what is not given is
+    as the environment says.
 
     Args:
         task: what to do; the agent's user message, word for word.
         context: any picklable object; the agent finds it in its kernel as `context`.
         cwd: its working directory.
         system_prompt: replaces the built-in one.
-        timeout: seconds until it is cancelled.
-        settings: those of docs/configuration.md by name, such as `model`, `max_turns`, `sandbox`, or `tools`, of which
-            `()` makes it one plain model call, without a kernel.
+        settings: those of docs/configuration.md by name, such as `model`, `max_turns`, `timeout` (seconds), `sandbox`,
+            or `tools`, of which `()` makes it one plain model call, without a kernel.
 
     Raises:
-        AgentError: in a cell, when the child failed or was refused.
+        AgentError: in a cell, when the child failed or was refused; elsewhere, when the time is over.
         RlmError: elsewhere, when the run failed; with `session_dir` and `usage`, if it had begun.
     """
     _needs_asyncio()
     if (address := broker_address()) is not None:
-        options = _texts(settings, cwd=cwd, system_prompt=system_prompt, timeout=timeout)
+        options = _texts(settings, cwd=cwd, system_prompt=system_prompt)
         return await _ask_parent(address, check_task(task), options, context)
     from rlm.host.host import Host
 
     async with Host(**settings) as host:
-        return await host.run(task, context=context, cwd=cwd, system_prompt=system_prompt, timeout=timeout)
+        return await host.run(task, context=context, cwd=cwd, system_prompt=system_prompt)
 
 
 def run_sync(
@@ -60,11 +58,10 @@ def run_sync(
     context: object = NOT_GIVEN,
     cwd: FilePath | None = None,
     system_prompt: str | None = None,
-    timeout: float | None = None,
     **settings: Unpack[HostSettings],
 ) -> RunResult:
     """As `run`, for a program without an event loop."""
-    return asyncio.run(run(task, context=context, cwd=cwd, system_prompt=system_prompt, timeout=timeout, **settings))
+    return asyncio.run(run(task, context=context, cwd=cwd, system_prompt=system_prompt, **settings))
 
 
 async def stream(
@@ -73,7 +70,6 @@ async def stream(
     context: object = NOT_GIVEN,
     cwd: FilePath | None = None,
     system_prompt: str | None = None,
-    timeout: float | None = None,
     **settings: Unpack[HostSettings],
 ) -> AsyncIterator[dict[str, Any]]:
     """Run an agent as `run` does, and yield the records of its whole tree as they happen.
@@ -95,7 +91,7 @@ async def stream(
         yield no_result() | how_it_failed(error)
         raise
     async with made as host:
-        records = host.stream(task, context=context, cwd=cwd, system_prompt=system_prompt, timeout=timeout)
+        records = host.stream(task, context=context, cwd=cwd, system_prompt=system_prompt)
         try:
             async for record in records:
                 yield record

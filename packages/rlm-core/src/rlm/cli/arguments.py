@@ -127,6 +127,7 @@ def _metavar(name: str) -> str:
         "model": "NAME",
         "base_url": "URL",
         "exec_timeout": "SECONDS",
+        "timeout": "SECONDS",
         "system_prompt_path": "FILE",
         "append_to_system_prompt": "TEXT",
         "tools": "LIST",

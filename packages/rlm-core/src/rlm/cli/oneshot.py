@@ -37,9 +37,9 @@ def run(argv: Sequence[str]) -> int:
 
         return nested.run(task, settings_given(parsed), config, address)
     from rlm.cli import reporter
-    from rlm.host.spec import AgentSpec
+    from rlm.host.spec import AgentSpec, context_file
 
-    return reporter.run(AgentSpec(task, config, cwd))
+    return reporter.run(AgentSpec(task, config, cwd, context_file(config.context)))
 
 
 def _print_version() -> int:

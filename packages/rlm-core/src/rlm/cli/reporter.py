@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ from rlm.cli.output import AnswerFile, open_output
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config.settings import Config, unknown_variables
+from rlm.core.budget import Stop
 from rlm.core.result import RunResult
-from rlm.errors import RlmError
+from rlm.errors import AgentError, RlmError
 from rlm.host.factories import REPLAY
 from rlm.host.host import Host
-from rlm.host.spec import AgentSpec, context_file
+from rlm.host.spec import AgentSpec
 from rlm.present.live import Screen, open_screen
 from rlm.process.limits import check_limits
 from rlm.sessions import Session
@@ -49,7 +49,6 @@ def _run(spec: AgentSpec) -> int:
         with ends_with_a_result(config.json):
             check_limits()
             output = stack.enter_context(open_output(config.output))
-            spec = replace(spec, context=context_file(config.context))
             stack.enter_context(ending_orphans())
         screen = stack.enter_context(open_screen(stderr(), quiet=config.quiet, color=config.color, live=live))
         return RunReporter(config, screen, output).run(spec)
@@ -74,6 +73,8 @@ class RunReporter:
         except asyncio.CancelledError:
             return self._close_unheard()
         except Exception as error:
+            if isinstance(error, AgentError) and error.stop == Stop.TIMEOUT:
+                return self._close(exits.of_stop(Stop.TIMEOUT, limit_ok=self._config.limit_ok))
             with suppress(BrokenPipeError, RlmError):  # what went wrong first is what the user must hear
                 self._close(exits.of_error(error), str(error))
             raise
@@ -85,7 +86,7 @@ class RunReporter:
             run = await host.new_run(spec, watch=self._hear, stream=self._watched())
             try:
                 async with run:
-                    return await run.ask(spec.task, spec.timeout)
+                    return await run.ask(spec.task)
             finally:
                 self._session = run.session
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
 from rlm.cli import reporter
 from rlm.cli.arguments import add_settings, parser, settings_given
@@ -15,19 +14,11 @@ from rlm.cli.jsonlines import ends_with_a_result
 from rlm.cli.stdin import read_task
 from rlm.cli.streams import say
 from rlm.cli.trust import warning
-from rlm.config.environment import state_folder
-from rlm.config.settings import read_config, wants_json
-from rlm.errors import ConfigError, SessionError
-from rlm.host.recorded import check_named, differences, resumed_config
-from rlm.host.spec import AgentSpec, ResumeOptions
-from rlm.process.files import resolve
-from rlm.sessions.meta import Meta
-from rlm.sessions.ownership import doubt, not_yours
-from rlm.sessions.signing_key import key_or_none
-from rlm.sessions.store import find, meta_of
-
-GO_ON = "Go on with the task."
-"""What the user says by saying nothing."""
+from rlm.config.settings import wants_json
+from rlm.errors import ConfigError
+from rlm.host.recorded import GivenSettings
+from rlm.host.resume import resumed_spec
+from rlm.host.spec import AgentSpec
 
 _ID = re.compile(r"[0-9a-f]{4,12}")
 
@@ -43,56 +34,21 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _spec(given: argparse.Namespace, *, verbatim: bool) -> AgentSpec:
-    flags = settings_given(given)
     wanted, more = _id_and_text(given.words)
-    key = key_or_none(state_folder())
-    folder = find(read_config(flags).home.absolute(), wanted, key)
-    why, meta = doubt(folder, key), meta_of(folder)
-    if why and not given.trust:
-        raise ConfigError(not_yours(folder.name, why))
-    recorded = {"model": meta.model} | meta.settings
-    cwd = _place(folder, meta, here=given.here)
-    check_named(folder.name, recorded, flags, cwd)
-    config = resumed_config(recorded, flags)
-    if why:
-        say(warning(folder, why, config, recorded, cwd, replay=given.replay))
-    task = read_task(more, verbatim=verbatim) if more is not None else GO_ON
-    notes = tuple(filter(None, [differences(recorded, config, flags)]))
-    moved = meta.cwd if meta.cwd != str(cwd) else ""
-    earlier = ResumeOptions(folder, given.fork, given.replay, trust=bool(why), notes=notes, moved_from=moved)
-    return AgentSpec(task or GO_ON, config, cwd, earlier=earlier)
-
-
-def _place(folder: Path, meta: Meta, *, here: bool) -> Path:
-    """Where the run goes on: in the session's folder, which is the working directory or in it.
-
-    Raises:
-        ConfigError: it is elsewhere; names it.
-        SessionError: it is gone.
-    """
     present = working_directory()
-    if here or not meta.cwd:
-        return present
-    here_instead = f"`rlm resume {folder.name} --here` goes on in {present}"
-    place = _existing(meta.cwd)
-    if place is None:
-        raise SessionError(f"Session {folder.name} worked in {meta.cwd}, which is gone. {here_instead}.")
-    if not place.is_relative_to(present):
-        home = shlex.quote(str(folder.parent.parent))
-        raise ConfigError(
-            f"Session {folder.name} worked in {place}, which is not in this folder. {here_instead}; to go on there: "
-            f"cd {shlex.quote(str(place))} && rlm resume {folder.name} --home {home}"
-        )
-    return place
-
-
-def _existing(folder: str) -> Path | None:
-    """The real path of a folder, if it is one."""
-    try:
-        place = resolve(folder)
-        return place if place.is_dir() else None
-    except OSError:  # meta.json can hold what is no path
-        return None
+    spec = resumed_spec(
+        wanted,
+        GivenSettings(settings_given(given)),
+        present,
+        cwd=present if given.here else None,
+        fork=given.fork,
+        replay=given.replay,
+        trust=given.trust,
+    )
+    if spec.earlier is not None and spec.earlier.doubt:
+        say(warning(spec.earlier, spec))
+    task = read_task(more, verbatim=verbatim) if more is not None else None
+    return replace(spec, task=task or spec.task)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

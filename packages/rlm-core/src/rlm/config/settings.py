@@ -96,6 +96,7 @@ class Config:
         default=300.0,
         shown="300",
     )
+    timeout: float | None = setting("seconds for the whole run, which then ends as at any limit", seconds, default=None)
     max_output: int = setting(
         "characters of a tool result that the model gets, head and tail; the whole is kept in the session; "
         "-1: no truncation",
@@ -296,17 +297,8 @@ def _checked(named: Mapping[str, object]) -> dict[str, Any]:
     }
 
 
-def read_seconds(name: str, text: str) -> float:
-    """An argument that is a time, as a setting would be read.
-
-    Raises:
-        ConfigError: as `read_config`.
-    """
-    return float(_read(name, seconds, text))
-
-
 def check_timeout(value: object) -> float | None:
-    """The same for one that a program gives; None is none.
+    """An argument that is a time, as a program gives it; None is none.
 
     Raises:
         ConfigError: as `read_config`.

@@ -16,6 +16,7 @@ class RunSettings(TypedDict, total=False):
     max_turns: int | None
     max_depth: int | None
     exec_timeout: float | None
+    timeout: float | None
     max_output: int | None
     max_turns_in_context: int | None
     max_tokens: int | None

@@ -15,6 +15,7 @@ class Stop(StrEnum):
     MAX_TURNS = "max_turns"
     TOKEN_BUDGET = "token_budget"  # noqa: S105 - a stop reason, not a password
     AGENT_BUDGET = "agent_budget"
+    TIMEOUT = "timeout"
     CONTEXT_LIMIT = "context_limit"
     LENGTH = "length"
     CONTENT_FILTER = "content_filter"

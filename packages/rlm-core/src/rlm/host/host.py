@@ -6,6 +6,7 @@ import asyncio
 import resource
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -13,16 +14,18 @@ from typing import Any, Self, Unpack
 
 from rlm.broker.capacity import HostCapacity
 from rlm.broker.limits import TreeLimits
-from rlm.broker.payload import pack
+from rlm.broker.payload import ContextPayload, pack
 from rlm.config.child_env import guest_environment
 from rlm.config.environment import shell_program
-from rlm.config.settings import Config, check_timeout, read_config, read_folder, with_values
+from rlm.config.settings import Config, read_config, read_folder, with_values
 from rlm.config.typed import FilePath, HostSettings, RunSettings
 from rlm.core.exit_codes import INTERRUPTED, of_error, of_stop
 from rlm.core.result import RunResult
 from rlm.core.task import NOT_GIVEN, check_task
-from rlm.errors import RlmError
+from rlm.errors import ConfigError, RlmError
 from rlm.host.factories import MEGABYTE, ModelFactory
+from rlm.host.recorded import GivenSettings
+from rlm.host.resume import GO_ON, resumed_spec, session_id
 from rlm.host.run import Run, Watch
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.kernel import KernelServer
@@ -50,6 +53,7 @@ class Host:
             ConfigError: one of them is not allowed.
         """
         self.config = config = config or read_config({}, named=settings)
+        self._named: dict[str, object] = {**settings}
         self._models = ModelFactory(config)
         self._capacity = HostCapacity()
         self._kernels: dict[bool, KernelServer] = {}
@@ -91,6 +95,11 @@ class Host:
     async def open(
         self,
         *,
+        session: FilePath | None = None,
+        id: str | None = None,
+        fork: bool = False,
+        replay: bool = False,
+        trust: bool = False,
         context: object = NOT_GIVEN,
         cwd: FilePath | None = None,
         system_prompt: str | None = None,
@@ -99,16 +108,33 @@ class Host:
     ) -> AsyncIterator[Run]:
         """An agent with a session and a kernel of its own, to be asked again and again: `await agent.ask("task")`.
 
+        With `session` or `id` it goes on with a session, which keeps its settings where this call, the host and the
+        environment name no others.
+
         Args:
+            session: a session to go on with: its folder, such as a result's `session_dir`, or its id.
+            id: the same by its id, or by as many of the first digits as no other session in `home` has.
+            fork: go on with a copy; the session stays as it is.
+            replay: run the cells of the session again first, so that its variables exist.
+            trust: go on with a session that this user has not made on this machine.
             context: any picklable object; the agent finds it in its kernel as `context`.
-            cwd: its working directory; the present one if it is not given.
+            cwd: its working directory; if it is not given the present one, or the session's, which must be in that.
             system_prompt: replaces the built-in one.
             watch: gets every record of the run; docs/sessions.md has them.
 
         Raises:
             RlmError: what was asked for is unavailable; nothing has been changed then.
         """
-        spec = self._spec("", context, cwd, system_prompt, settings)
+        wanted = session if session is not None else id
+        if wanted is None:
+            if fork or replay or trust:
+                raise ConfigError("fork, replay and trust are for a session to go on with: name it.")
+            spec = self._spec("", context, cwd, system_prompt, settings)
+        else:
+            given = {**self._named, **settings}
+            spec = await self._resumed(wanted, given, cwd, fork=fork, replay=replay, trust=trust)
+            payload = self._payload(context) or spec.context
+            spec = replace(spec, context=payload, system_prompt=system_prompt)
         async with await self.new_run(spec, watch=watch) as run:
             yield run
 
@@ -119,21 +145,41 @@ class Host:
         context: object = NOT_GIVEN,
         cwd: FilePath | None = None,
         system_prompt: str | None = None,
-        timeout: float | None = None,
         **settings: Unpack[RunSettings],
     ) -> RunResult:
-        """Run an agent on `task` and wait for its answer. Cancelling this cancels the agent.
-
-        Args:
-            timeout: seconds for the task; the others are those of `open`.
+        """Run an agent on `task` and wait for its answer. Cancelling this cancels the agent. Arguments as of `open`.
 
         Raises:
+            AgentError: the seconds of `timeout` are over.
             RlmError: it failed; with `session_dir` and `usage`, if it had begun.
         """
         spec = self._spec(check_task(task), context, cwd, system_prompt, settings)
-        timeout = check_timeout(timeout)
         async with await self.new_run(spec) as run:
-            return await run.ask(task, timeout)
+            return await run.ask(task)
+
+    async def resume(
+        self,
+        session: FilePath,
+        task: str = GO_ON,
+        *,
+        fork: bool = False,
+        replay: bool = False,
+        trust: bool = False,
+        context: object = NOT_GIVEN,
+        cwd: FilePath | None = None,
+        **settings: Unpack[RunSettings],
+    ) -> RunResult:
+        """Go on with a session, named by its folder, its id or the first digits of it. Arguments as of `open`.
+
+        Raises:
+            AgentError: the seconds of `timeout` are over.
+            RlmError: it failed, or cannot be gone on with.
+        """
+        check_task(task)
+        async with self.open(
+            session=session, fork=fork, replay=replay, trust=trust, context=context, cwd=cwd, **settings
+        ) as run:
+            return await run.ask(task)
 
     async def stream(
         self,
@@ -142,7 +188,6 @@ class Host:
         context: object = NOT_GIVEN,
         cwd: FilePath | None = None,
         system_prompt: str | None = None,
-        timeout: float | None = None,
         **settings: Unpack[RunSettings],
     ) -> AsyncGenerator[dict[str, Any]]:
         """Run an agent as `run` does, and yield the records of its whole tree as they happen.
@@ -154,7 +199,7 @@ class Host:
         """
         make_spec = partial(self._spec, check_task(task), context, cwd, system_prompt, settings)
         records: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        running = asyncio.ensure_future(self._run_watched(make_spec, timeout, records.put_nowait))
+        running = asyncio.ensure_future(self._run_watched(make_spec, records.put_nowait))
         running.add_done_callback(lambda _: records.put_nowait(None))
         try:
             while (record := await records.get()) is not None:
@@ -164,16 +209,16 @@ class Host:
             running.cancel()
             await asyncio.wait({running})
 
-    async def _run_watched(self, make_spec: Callable[[], AgentSpec], timeout: float | None, watch: Watch) -> None:
+    async def _run_watched(self, make_spec: Callable[[], AgentSpec], watch: Watch) -> None:
         """The last record says how it ended, with what the exit code of the command would be."""
         session: Session | None = None
         ended: dict[str, Any] = {"exit_code": INTERRUPTED}
         try:
-            spec, timeout = make_spec(), check_timeout(timeout)
+            spec = make_spec()
             run = await self.new_run(spec, watch=watch, stream=True)
             try:
                 async with run:
-                    result = await run.ask(spec.task, timeout)
+                    result = await run.ask(spec.task)
             finally:
                 session = run.session
             ended = {"exit_code": of_stop(result.stop)}
@@ -192,9 +237,20 @@ class Host:
         settings: Mapping[str, object],
     ) -> AgentSpec:
         config = with_values(self.config, settings)
-        folder = Path.cwd() if cwd is None else read_folder("cwd", Path(cwd).absolute())
-        payload = None if context is NOT_GIVEN else pack(context, self.supervisor.folder)
-        return AgentSpec(task, config, folder, payload, system_prompt)
+        folder = Path.cwd() if cwd is None else _folder(cwd)
+        return AgentSpec(task, config, folder, self._payload(context), system_prompt)
+
+    async def _resumed(
+        self, session: FilePath, named: Mapping[str, object], cwd: FilePath | None, **how: bool
+    ) -> AgentSpec:
+        """In a thread, for it reads all of the session's journals."""
+        id, home = session_id(session)
+        given = GivenSettings(values={**named, "home": home} if home else named)
+        place = None if cwd is None else _folder(cwd)
+        return await asyncio.to_thread(resumed_spec, id, given, Path.cwd(), cwd=place, **how)
+
+    def _payload(self, context: object) -> ContextPayload | None:
+        return None if context is NOT_GIVEN else pack(context, self.supervisor.folder)
 
     async def _new_context(self, config: Config, *, stream: bool) -> RunContext:
         await self._models.check(config)
@@ -226,6 +282,10 @@ class Host:
             server = KernelServer(sealed=sealed, mark=self.supervisor.new_mark())
             self._kernels[sealed] = await self._stack.enter_async_context(server)
         return self._kernels[sealed]
+
+
+def _folder(cwd: FilePath) -> Path:
+    return read_folder("cwd", Path(cwd).absolute())
 
 
 def how_it_failed(error: RlmError) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlm.config.settings import Config, flag, read_config, setting_texts, variable
+from rlm.config.settings import Config, flag, override, read_config, setting_texts, variable
 from rlm.errors import ConfigError
 from rlm.host.factories import REPLAY
 from rlm.process.files import resolve
@@ -20,15 +21,32 @@ _PATHS = ("system_prompt_path", "context")
 _LONGEST = 60  # characters of a setting in a message
 
 
-def resumed_config(recorded: Texts, flags: Texts) -> Config:
-    """Flags over variables over what is recorded; but no variable lowers the sandbox of the session.
+@dataclass(frozen=True, slots=True)
+class GivenSettings:
+    """What the caller names in this call: the texts of flags, or the values of a program."""
+
+    flags: Texts = field(default_factory=dict)
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.flags or self.values.get(name) is not None
+
+    def read(self, recorded: Texts | None = None) -> Config:
+        """
+        Raises:
+            ConfigError: a value is not allowed.
+        """
+        return read_config(self.flags, recorded=recorded, named=self.values)
+
+
+def resumed_config(recorded: Texts, given: GivenSettings) -> Config:
+    """What is given over variables over what is recorded; but no variable lowers the sandbox of the session.
 
     Raises:
         ConfigError: a value is not allowed.
     """
-    config = read_config(flags, recorded=recorded)
-    kept = {name: text for name, text in _lowered(config, recorded) if name not in flags}
-    return read_config(kept | dict(flags), recorded=recorded) if kept else config
+    config = given.read(recorded)
+    return override(config, {name: text for name, text in _lowered(config, recorded) if name not in given})
 
 
 def _lowered(config: Config, recorded: Texts) -> Iterator[tuple[str, str]]:
@@ -49,13 +67,13 @@ def _lets_out(name: str, text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() else 0
 
 
-def differences(recorded: Texts, config: Config, flags: Texts) -> str:
+def differences(recorded: Texts, config: Config, given: GivenSettings) -> str:
     """One line that says what this run does otherwise than the session did; empty if nothing."""
     was, now = setting_texts(Config()) | dict(recorded), setting_texts(config)
     names = [name for name in (*now, *(was.keys() - now)) if was.get(name) != now.get(name)]
     told = [f"{flag(name)} {_shown(now.get(name))} (was {_shown(was.get(name))})" for name in names]
-    meant = read_config(flags)
-    kept = [variable(name) for name, _ in _lowered(meant, recorded) if name in meant.given and name not in flags]
+    meant = given.read()
+    kept = [variable(name) for name, _ in _lowered(meant, recorded) if name in meant.given and name not in given]
     if kept:
         told.append(f"its own sandbox: {', '.join(kept)} cannot lower it, --sandbox off can")
     return f"Resumed with {', '.join(told)}." if told else ""
@@ -65,15 +83,15 @@ def _shown(text: str | None) -> str:
     return one_line(text, _LONGEST) if text else "none"
 
 
-def check_named(id: str, recorded: Texts, flags: Texts, cwd: Path) -> None:
+def check_named(id: str, recorded: Texts, given: GivenSettings, cwd: Path) -> None:
     """See that everything is named in this call that a session may not bring along by itself.
 
     Raises:
         ConfigError: a path outside `cwd`, or a text that held a secret, is not.
     """
-    named = read_config(flags).given
+    named = given.read().given
     for name, text in recorded.items():
-        if name in named or name in flags:
+        if name in named or name in given:
             continue
         if REDACTED in text:
             raise ConfigError(f"Session {id} had a secret in {flag(name)}, which is not recorded. Name it again.")

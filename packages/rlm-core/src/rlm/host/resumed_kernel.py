@@ -41,7 +41,7 @@ def _may_load(spec: AgentSpec, saved: Path, records: Sequence[Record], sink: Sin
     """Whether saved variables are loaded; if not, the user is told why."""
     if not os.path.lexists(saved):
         return False
-    trusted = spec.earlier is not None and spec.earlier.trust
+    trusted = spec.earlier is not None and spec.earlier.doubt != ""
     why = refusal(saved, records, spec.config.sandbox, trusted=trusted)
     if why:
         sink(Failed(f"The variables of this session are not restored: {why}."))

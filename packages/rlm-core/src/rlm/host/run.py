@@ -15,7 +15,7 @@ from typing import Any, Self
 from rlm.broker.payload import ContextPayload
 from rlm.config.credentials import redactor_of
 from rlm.config.environment import state_folder
-from rlm.config.settings import recorded_settings
+from rlm.config.settings import check_timeout, recorded_settings
 from rlm.core.result import RunResult
 from rlm.core.task import check_task
 from rlm.errors import ConfigError, RlmError
@@ -70,10 +70,15 @@ class Run:
         await self._stack.__aexit__(kind, error, trace)
 
     async def ask(self, task: str, timeout: float | None = None) -> RunResult:
-        """As `AgentRunner.ask`, of the root agent. An error has `session_dir` and `usage`."""
+        """As `AgentRunner.ask`, of the root agent. An error has `session_dir` and `usage`.
+
+        Raises:
+            AgentError: the time is over; its `stop` is `timeout`.
+            RlmError: it failed.
+        """
         assert self._root is not None, "use it as a context manager"
         with self._naming_session():
-            return await self._root.ask(check_task(task), timeout)
+            return await self._root.ask(check_task(task), check_timeout(timeout))
 
     @contextmanager
     def _naming_session(self) -> Iterator[None]:
@@ -136,7 +141,7 @@ class Run:
         return Session.resume(
             spec.earlier.folder,
             fork=spec.earlier.fork,
-            trust=spec.earlier.trust,
+            trust=spec.earlier.doubt != "",
             changes=Changes(config.model, spec.cwd, settings, spec.earlier.notes),
             redactor=redactor_of(config),
             watch=self._watch,

@@ -75,11 +75,15 @@ class AgentRunner:
         await self._stack.__aexit__(kind, error, trace)
 
     async def ask(self, task: str, timeout: float | None = None) -> RunResult:
-        """Work on `task` until the agent stops, for at most `timeout` seconds. Cancelling it keeps the agent.
+        """Work on `task` until the agent stops, for at most `timeout` seconds, or as many as the setting allows.
+
+        Cancelling it keeps the agent.
 
         Raises:
-            RlmError: what the agent could not survive, or that the time is over.
+            AgentError: the time is over.
+            RlmError: what the agent could not survive.
         """
+        timeout = timeout or self._spec.config.timeout
         async with self._slot:
             self._journal_stop()
             limit = asyncio.timeout(timeout)
@@ -89,7 +93,7 @@ class AgentRunner:
             except TimeoutError:
                 if not limit.expired():
                     raise  # somebody else's
-                raise AgentError(f"timed out after {timeout:g} s", Stop.CANCELLED) from None
+                raise self._timed_out(f"timed out after {timeout:g} s") from None
 
     async def _work(self, task: str) -> AgentResult:
         if self._agent is None:
@@ -100,6 +104,14 @@ class AgentRunner:
             opening = []
         self._turns.begin(self._agent.state.spent)
         return await self._agent.run(*opening, User(task))
+
+    def _timed_out(self, reason: str) -> AgentError:
+        """A root has reached a limit then. A sub-agent was cancelled by its parent, which sets the time."""
+        if self._depth:
+            return AgentError(reason, Stop.CANCELLED)
+        if self._agent is not None:
+            self._stopped = Stopped(Stop.TIMEOUT, self._agent.state.answer, self._agent.state.spent, reason)
+        return AgentError(reason, Stop.TIMEOUT)
 
     def _result(self, result: AgentResult) -> RunResult:
         session = self.session

@@ -67,7 +67,7 @@ class Spawner:
         error = ""
         try:
             async with self.new_child(spec, session, slot) as child:
-                return await child.ask(spec.task, spec.timeout)
+                return await child.ask(spec.task)
         except RlmError as raised:
             error = str(raised)
             raise

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rlm.broker.capacity import HostCapacity
 from rlm.broker.limits import TreeLimits
 from rlm.broker.payload import ContextPayload, from_file
-from rlm.config.settings import Config, override, read_folder, read_seconds
+from rlm.config.settings import Config, override, read_folder
 from rlm.host.factories import ModelFactory
 from rlm.kernel import KernelServer
 from rlm.process import files
@@ -27,8 +27,10 @@ class ResumeOptions:
     fork: bool = False
     rerun: bool = False
     """Run its cells again first, so that its variables exist."""
-    trust: bool = False
-    """Whoever made it, the user takes it over."""
+    doubt: str = ""
+    """Why it is not known to be the user's own, who takes it over all the same; empty if it is."""
+    recorded: Mapping[str, str] = field(default_factory=dict)
+    """Its settings, as texts by name."""
     notes: tuple[str, ...] = ()
     """What the user should know of how this run differs."""
     moved_from: str = ""
@@ -44,8 +46,6 @@ class AgentSpec:
     cwd: Path
     context: ContextPayload | None = None
     system_prompt: str | None = None
-    timeout: float | None = None
-    """Seconds for the task."""
     earlier: ResumeOptions | None = None
 
     def but(self, task: str, options: Mapping[str, str]) -> AgentSpec:
@@ -57,9 +57,9 @@ class AgentSpec:
         rest = dict(options)
         # links are followed once: who starts something in it refuses those that have come since
         cwd = files.resolve(read_folder("cwd", str(self.cwd / rest.pop("cwd")))) if "cwd" in rest else self.cwd
-        timeout = read_seconds("timeout", rest.pop("timeout")) if "timeout" in rest else None
         prompt = rest.pop("system_prompt", self.system_prompt)
-        return AgentSpec(task, override(self.config, rest), cwd, system_prompt=prompt, timeout=timeout)
+        config = override(replace(self.config, timeout=None), rest)
+        return AgentSpec(task, config, cwd, system_prompt=prompt)
 
 
 @dataclass(frozen=True, slots=True)

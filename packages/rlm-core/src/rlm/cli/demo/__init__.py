@@ -21,7 +21,7 @@ from rlm.cli.streams import say, say_painted, stderr_is_terminal
 from rlm.config.environment import program
 from rlm.config.settings import Config, read_config
 from rlm.errors import ConfigError, RlmError
-from rlm.host.spec import AgentSpec
+from rlm.host.spec import AgentSpec, context_file
 from rlm.present.live.row import Row, fit, paint
 from rlm.text.styled import Span, Style
 
@@ -41,7 +41,7 @@ def run(argv: Sequence[str]) -> int:
     _say(config, "\nrlm works on it. The model's replies are recorded, all else is real and happens now:\n")
     with as_file(_HERE / "turns.jsonl") as turns:
         made = read_config(_SETTINGS | settings_given(_parse(argv)) | _of_demo(turns, folder))
-        code = reporter.run(AgentSpec(TASK, made, repository))
+        code = reporter.run(AgentSpec(TASK, made, repository, context_file(made.context)))
     _say(config, "\nThe same tests again:")
     if code == exits.DONE and not _tests_pass(repository, config):
         raise RlmError(f"The tests still fail. The session is in {folder}; please report this.")

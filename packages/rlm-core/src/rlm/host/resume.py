@@ -1,0 +1,103 @@
+"""Go on with a session: which one it is, whose it is, with which settings, and where."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from rlm.config.environment import state_folder
+from rlm.config.typed import FilePath
+from rlm.errors import ConfigError, SessionError
+from rlm.host.recorded import GivenSettings, check_named, differences, resumed_config
+from rlm.host.spec import AgentSpec, ResumeOptions, context_file
+from rlm.process.files import resolve
+from rlm.sessions.meta import Meta
+from rlm.sessions.ownership import doubt, not_yours
+from rlm.sessions.signing_key import key_or_none
+from rlm.sessions.store import find, meta_of
+
+GO_ON = "Go on with the task."
+"""What the user says by saying nothing."""
+
+
+def resumed_spec(
+    wanted: str | None,
+    given: GivenSettings,
+    present: Path,
+    *,
+    cwd: Path | None = None,
+    fork: bool = False,
+    replay: bool = False,
+    trust: bool = False,
+) -> AgentSpec:
+    """What goes on with a session, found by its id or by the first digits of it; the user's newest, if none is wanted.
+
+    It works in `cwd`, or else where it worked before, which must be in `present`.
+
+    Raises:
+        SessionError: there is no such session, or its folder is gone.
+        ConfigError: this user has not made it, or it uses what must be named again.
+    """
+    key = key_or_none(state_folder())
+    folder = find(given.read().home.absolute(), wanted, key)
+    why, meta = doubt(folder, key), meta_of(folder)
+    if why and not trust:
+        raise ConfigError(not_yours(folder.name, why))
+    recorded = {"model": meta.model} | meta.settings
+    place = cwd or _place(folder, meta, present)
+    check_named(folder.name, recorded, given, place)
+    config = resumed_config(recorded, given)
+    notes = tuple(filter(None, [differences(recorded, config, given)]))
+    moved = meta.cwd if meta.cwd != str(place) else ""
+    earlier = ResumeOptions(folder, fork, replay, why, recorded, notes, moved)
+    return AgentSpec(GO_ON, config, place, context_file(config.context), earlier=earlier)
+
+
+def session_id(session: FilePath) -> tuple[str, Path | None]:
+    """The id of a session that is named by it, or by its folder; then with the home that it lies in.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    try:
+        text = os.fspath(session)
+    except TypeError:
+        raise ConfigError(f"session={session!r} is not allowed: it takes an id, or the folder of a session.") from None
+    if isinstance(session, str) and os.sep not in text:
+        return text, None
+    folder = Path(text).absolute()
+    if folder.parent.name != "sessions":
+        raise ConfigError(f"session={text!r} is not allowed: it takes an id, or the folder of a session.")
+    return folder.name, folder.parent.parent
+
+
+def _place(folder: Path, meta: Meta, present: Path) -> Path:
+    """Where it worked, which is the working directory or in it.
+
+    Raises:
+        ConfigError: it is elsewhere; names it.
+        SessionError: it is gone.
+    """
+    if not meta.cwd:
+        return present
+    here_instead = f"`rlm resume {folder.name} --here` (in a program: `cwd=`) goes on in {present}"
+    place = _existing(meta.cwd)
+    if place is None:
+        raise SessionError(f"Session {folder.name} worked in {meta.cwd}, which is gone. {here_instead}.")
+    if not place.is_relative_to(present):
+        home = shlex.quote(str(folder.parent.parent))
+        raise ConfigError(
+            f"Session {folder.name} worked in {place}, which is not in this folder. {here_instead}; to go on there: "
+            f"cd {shlex.quote(str(place))} && rlm resume {folder.name} --home {home}"
+        )
+    return place
+
+
+def _existing(folder: str) -> Path | None:
+    """The real path of a folder, if it is one."""
+    try:
+        place = resolve(folder)
+        return place if place.is_dir() else None
+    except OSError:  # meta.json can hold what is no path
+        return None
