@@ -25,8 +25,8 @@ _OF_OS = frozenset(
 _DESCRIPTORS = frozenset({"dir_fd", "src_dir_fd"})
 _MODE = re.compile(r"[rwaxbt+]{1,3}")
 _REASON = re.compile(r"# .*by path: \S")
-_ELSEWHERE = ("inside/", "process/files.py", "cli/demo/repository/")
-"""In a kernel; the module itself; not ours."""
+_ELSEWHERE = ("inside/", "process/files/", "cli/demo/repository/")
+"""In a kernel; the package itself; not ours."""
 
 
 def opens_by_path(source: str) -> Iterator[tuple[int, str]]:

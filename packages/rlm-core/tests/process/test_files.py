@@ -404,3 +404,27 @@ def test_removing_does_not_go_through_links(place: Path, held: int) -> None:
     files.remove("missing", dir_fd=held)
     assert names(place) == ["plain"]
     assert (place.parent / "secret").exists()
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="for Linux")
+def test_what_is_mounted_may_be_anything_but_a_link(place: Path, kind: str) -> None:
+    """It is held and not opened, so nothing waits for a pipe, and no right to read is needed."""
+    PLANTED[kind](place / "planted")
+    if "link" in kind or kind == "circle":
+        with pytest.raises(UnsafePath) as refused:
+            files.open_any(place / "planted")
+        assert refused.value.errno == errno.ELOOP
+    else:
+        (place / "planted").chmod(0)
+        descriptor = files.open_any(place / "planted")
+        assert os.fstat(descriptor).st_ino == (place / "planted").stat().st_ino
+        os.close(descriptor)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="for Linux")
+def test_no_link_leads_to_what_is_mounted(place: Path) -> None:
+    (place / "way").symlink_to("docs")
+    with pytest.raises(UnsafePath) as refused:
+        files.open_any(place / "way" / "AGENTS.md")
+    assert refused.value.errno == errno.ELOOP

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rlm.process import files
-from rlm.process.trees import copy_tree
+from rlm.process.files import copy_tree
 
 pytestmark = pytest.mark.attack("leading the host's files elsewhere")
 

@@ -5,7 +5,6 @@ Runs in the kernel alone: what is saved here is never loaded by the host.
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 
 import cloudpickle
 from IPython import get_ipython
+
+from rlm.process import files
 
 LIMIT = 200_000_000
 """Bytes of all variables together; those that do not fit any more are left out."""
@@ -24,7 +25,7 @@ def save(path: str) -> None:
     owned = shell.kernel.namespace.owned(shell.user_ns)
     names = {name: value for name, value in shell.user_ns.items() if name in owned}
     try:
-        _write(Path(path), pickle.dumps(_pickled(names)))
+        files.replace(path, pickle.dumps(_pickled(names)))
     except (OSError, MemoryError) as error:  # it is printed before the next cell's result
         print(f"[the variables were not saved after the last cell: {type(error).__name__}: {error}]")
 
@@ -46,13 +47,6 @@ def _pickled(names: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, str]
             room -= len(pickled)
             kept[name] = pickled
     return kept, lost
-
-
-def _write(path: Path, data: bytes) -> None:
-    draft = path.with_suffix(".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-    draft.replace(path)
 
 
 def restore(path: str) -> None:

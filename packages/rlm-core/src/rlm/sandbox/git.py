@@ -18,13 +18,12 @@ way, if it names this folder too: a `.git` that comes with a project could name 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,41 +75,6 @@ class GitAccess:
             self.hooks + other.hooks,
             self.note or other.note,
         )
-
-
-@contextmanager
-def held(access: GitAccess) -> Iterator[None]:
-    """Put the files that are `fixed` in their places, and remove them when no other run needs them."""
-    with ExitStack() as locks:
-        folders = {parent: _lock(parent, locks) for parent in {path.parent for path, _ in access.fixed}}
-        for path, content in access.fixed:
-            with suppress(OSError):  # it is there, or this user cannot write here, and so no cell can
-                _write(path, content)
-        try:
-            yield
-        finally:
-            for path, content in access.fixed:
-                with suppress(OSError):
-                    fcntl.flock(folders[path.parent], fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if files.read(path.name, dir_fd=folders[path.parent], limit=_LARGEST) == content:
-                        files.remove(path.name, dir_fd=folders[path.parent])
-
-
-def _lock(folder: Path, locks: ExitStack) -> int:
-    """Shared with other runs: each of them holds it while it needs the files in this folder."""
-    descriptor = files.open_folder(folder)
-    locks.callback(os.close, descriptor)
-    with suppress(OSError):  # a file system without locks
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-    return descriptor
-
-
-def _write(path: Path, content: bytes) -> None:
-    file = files.create(path, mode=0o644)
-    try:
-        files.write_all(file, content)
-    finally:
-        os.close(file)
 
 
 def git_access(cwd: Path, hidden: Iterable[Path], environment: Mapping[str, str]) -> GitAccess:

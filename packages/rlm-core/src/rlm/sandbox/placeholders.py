@@ -1,7 +1,7 @@
-"""Empty folders that stand in the project while a run lasts, where nothing was: only what is there can be covered.
+"""What stands in the project while a run lasts, where nothing was: only what is there can be covered.
 
-The mode of one says what it is. So one that a killed run has left is removed by the next run, and of two runs in one
-folder the last removes it.
+Empty folders, whose mode says what they are; and files with content that changes nothing. So what a killed run has left
+is removed by the next run, and of two runs in one folder the last removes it: each holds a shared lock meanwhile.
 """
 
 from __future__ import annotations
@@ -17,35 +17,38 @@ from rlm.process import files
 
 _MODE = 0o1555
 """With the sticky bit, without a right to write: nobody else makes such a folder."""
+_LARGEST = 1_000_000  # bytes of a file that is read
 
 
 @contextmanager
-def placeholders(paths: Iterable[Path]) -> Iterator[None]:
+def placeholders(folders: Iterable[Path], contents: Iterable[tuple[Path, bytes]]) -> Iterator[None]:
     """Make what is missing of these. What is there stays, unless a killed run has left it."""
     with ExitStack() as stack:
-        for path in paths:
+        for path in folders:
             with suppress(OSError):  # where this user cannot write, no cell can
-                stack.enter_context(_placeholder(path))
+                stack.enter_context(_folder(path))
+        stack.enter_context(_files(list(contents)))
         yield
 
 
+# ---- folders
+
+
 @contextmanager
-def _placeholder(path: Path) -> Iterator[None]:
+def _folder(path: Path) -> Iterator[None]:
     parent = files.open_folder(path.parent)
     try:
-        _make(parent, path.name)
+        with suppress(FileExistsError):
+            os.mkdir(path.name, _MODE, dir_fd=parent)
+            os.chmod(path.name, _MODE, dir_fd=parent)  # past the umask
         with _held(parent, path.name) as folder:
             yield
             if folder is not None:
-                _remove(parent, path.name, folder)
+                with suppress(OSError):  # another run has it too, or it is not empty and so not ours
+                    _lock_alone(folder)
+                    os.rmdir(path.name, dir_fd=parent)
     finally:
         os.close(parent)
-
-
-def _make(parent: int, name: str) -> None:
-    with suppress(FileExistsError):
-        os.mkdir(name, _MODE, dir_fd=parent)
-        os.chmod(name, _MODE, dir_fd=parent)  # past the umask
 
 
 @contextmanager
@@ -56,14 +59,56 @@ def _held(parent: int, name: str) -> Iterator[int | None]:
         return
     folder = files.open_folder(name, dir_fd=parent)
     try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(folder, fcntl.LOCK_SH)
+        _share(folder)
         yield folder
     finally:
         os.close(folder)
 
 
-def _remove(parent: int, name: str, folder: int) -> None:
-    with suppress(OSError):  # another run has it too, or it is not empty and so not ours
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.rmdir(name, dir_fd=parent)
+# ---- files
+
+
+@contextmanager
+def _files(contents: list[tuple[Path, bytes]]) -> Iterator[None]:
+    """The lock is that of the folder which they are in."""
+    with ExitStack() as opened:
+        folders: dict[Path, int] = {}
+        for parent in {path.parent for path, _ in contents}:
+            folders[parent] = files.open_folder(parent)
+            opened.callback(os.close, folders[parent])
+            _share(folders[parent])
+        for path, content in contents:
+            with suppress(OSError):  # it is there, or this user cannot write here, and so no cell can
+                _write(path, content)
+        try:
+            yield
+        finally:
+            for path, content in contents:
+                with suppress(OSError):  # another run has it too, or it is something else by now
+                    _lock_alone(folders[path.parent])
+                    if files.read(path.name, dir_fd=folders[path.parent], limit=_LARGEST) == content:
+                        files.remove(path.name, dir_fd=folders[path.parent])
+
+
+def _write(path: Path, content: bytes) -> None:
+    file = files.create(path, mode=0o644)
+    try:
+        files.write_all(file, content)
+    finally:
+        os.close(file)
+
+
+# ---- locks
+
+
+def _share(descriptor: int) -> None:
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def _lock_alone(descriptor: int) -> None:
+    """
+    Raises:
+        OSError: another run shares it.
+    """
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -26,7 +26,7 @@ from rlm.process import files
 from rlm.process.packages_folder import SANDBOXED, packages_folder
 from rlm.process.programs import find_program
 from rlm.process.supervisor import ProcessGroups
-from rlm.sandbox.git import GitAccess, git_access, held
+from rlm.sandbox.git import GitAccess, git_access
 from rlm.sandbox.placeholders import placeholders
 from rlm.sandbox.sealed import held_program
 from rlm.sandbox.seccomp import compile_filter
@@ -155,8 +155,7 @@ def open_policy(
         system_calls = compile_filter(os.uname().machine, memory)
         bwrap = stack.enter_context(held_program(program))
         stack.enter_context(_folder(sessions) if sessions.is_relative_to(cwd) else ExitStack())
-        stack.enter_context(placeholders((*project.barred, *project.guarded)))
-        stack.enter_context(held(project))
+        stack.enter_context(placeholders((*project.barred, *project.guarded), project.fixed))
         sources = stack.enter_context(Sources())
         programs = map(Path, filter(None, guest.get("PATH", "").split(os.pathsep)))
         readable = _readable(cwd, hidden, homes, [*programs, packages_folder(guest), *shown], project, net=net)

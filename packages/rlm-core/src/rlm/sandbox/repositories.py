@@ -122,7 +122,8 @@ class _Search:
         try:
             text = files.read(".git", dir_fd=folder, limit=_LARGEST).decode(errors="surrogateescape")
         except OSError as error:
-            self._add(path, f"{error.strerror}{_link_text(folder, '.git')}")
+            target = _target(folder, ".git")
+            self._add(path, f"{error.strerror}: {target}" if target else str(error.strerror))
             return
         self._pointers.append((path, text.removeprefix("gitdir:").strip()))
 
@@ -230,16 +231,11 @@ class _Repository:
         for name, about in _entries(self.folder, folder):
             if stat.S_ISLNK(about.st_mode):
                 path = f"{folder}/{name}".lstrip("/")
-                target = self._target(path)
+                target = _target(self.folder, path)
                 if not self._stays(path, target):
                     yield self._risk(path, f"{path} leads to {target}")
             elif folder.partition("/")[0] in ("logs", "refs") and stat.S_ISDIR(about.st_mode):
                 yield from self._links(f"{folder}/{name}")
-
-    def _target(self, path: str) -> str:
-        with suppress(OSError):
-            return os.readlink(path, dir_fd=self.folder)
-        return ""
 
     def _stays(self, path: str, target: str) -> bool:
         """Older versions make HEAD a link to refs/heads/NAME."""
@@ -264,6 +260,13 @@ def _entries(repository: int, name: str) -> Iterator[tuple[str, os.stat_result]]
                 yield entry.name, entry.stat(follow_symlinks=False)
     finally:
         os.close(folder)
+
+
+def _target(folder: int, name: str) -> str:
+    """What a link leads to; empty if it is none."""
+    with suppress(OSError):
+        return files.link_text(folder, name) or ""
+    return ""
 
 
 def _state(about: os.stat_result) -> str:
@@ -294,9 +297,3 @@ def _other_system(folder: int, path: Path) -> Iterator[Risk]:
             continue
         if not stat.S_ISDIR(about.st_mode) and data and not (name == "hgrc" and _HARMLESS_HGRC.fullmatch(data)):
             yield Risk(str(path), str(path / name), f"the configuration in {path.name}/{name}", _state(about))
-
-
-def _link_text(folder: int, name: str) -> str:
-    with suppress(OSError):
-        return f": {os.readlink(name, dir_fd=folder)}"
-    return ""

@@ -6,16 +6,16 @@ opened for. bwrap looks up where that is now, mounts it, and ends if it mounted 
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 from collections import deque
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlm.errors import ConfigError
+from rlm.process import files
 
-_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC if hasattr(os, "O_PATH") else 0
 _MOST_LINKS = 40  # as Linux has it, path_resolution(7)
 
 
@@ -31,34 +31,21 @@ class Sources(ExitStack):
     """Opens sources, and closes them when it is left."""
 
     def open(self, path: Path, target: Path | None = None) -> Source:
-        """`path` is absolute, without links.
+        """`path` is absolute, without links. It is only mounted, so it need not be readable.
 
         Raises:
             ConfigError: a link is in the way, or it is not there.
         """
-        descriptor = _open(path)
-        self.callback(os.close, descriptor)
-        return Source(descriptor, target or path)
-
-
-def _open(path: Path) -> int:
-    """Component by component, as `rlm.process.files` does; but only to be mounted, so it need not be readable."""
-    descriptor = os.open("/", _PATH)
-    try:
-        for name in path.parts[1:]:
-            above, descriptor = descriptor, os.open(name, _PATH, dir_fd=descriptor)
-            os.close(above)
-            if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+        try:
+            descriptor = files.open_any(path)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
                 raise ConfigError(
                     f"The sandbox cannot protect {path}, which is a symbolic link. Put its target in its place."
-                )
-    except OSError as error:
-        os.close(descriptor)
-        raise ConfigError(f"The sandbox cannot show {path}: {error.strerror}.") from None
-    except ConfigError:
-        os.close(descriptor)
-        raise
-    return descriptor
+                ) from None
+            raise ConfigError(f"The sandbox cannot show {path}: {error.strerror}.") from None
+        self.callback(os.close, descriptor)
+        return Source(descriptor, target or path)
 
 
 def resolve_outside(path: Path, project: Path) -> Path | None:
@@ -72,17 +59,12 @@ def resolve_outside(path: Path, project: Path) -> Path | None:
         step = here.parent if name == ".." else here / name
         if step.is_relative_to(project):
             return None
-        target = _link(step)
-        if target is None:
+        try:
+            target = step.readlink()
+        except OSError:
             here = step
         else:
             links += 1
             here = Path("/") if target.is_absolute() else here
             names.extendleft(reversed([part for part in target.parts if part != "/"]))
     return None if names else here
-
-
-def _link(path: Path) -> Path | None:
-    with suppress(OSError):
-        return path.readlink()
-    return None

@@ -15,7 +15,7 @@ from rlm.core.events import ChildEnded
 from rlm.core.state import ConversationState, replay
 from rlm.errors import SessionError
 from rlm.process import files
-from rlm.process.trees import copy_tree
+from rlm.process.files import copy_tree
 from rlm.sessions import meta as metas
 from rlm.sessions.folder import new_folder
 from rlm.sessions.journal import Journal, reader, whole_lines
