@@ -58,6 +58,11 @@ attack *arguments:
 openai2:
     {{ run }} --with 'openai>=2,<3' python -m pytest -n 2 packages/rlm-core/tests/models
 
+# a part of the acceptance tests again over the Responses API, or what the arguments choose
+[positional-arguments]
+responses *arguments="tests/acceptance/test_journal.py":
+    TEST_API=responses {{ run }} pytest -n 4 --dist worksteal "$@"
+
 # branch coverage of the core by its own tests: 100 % or it fails
 coverage:
     {{ run }} coverage run -m pytest -n 0 packages/rlm-core/tests/core

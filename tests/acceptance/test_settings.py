@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 from rlm.config.settings import Config, flag, variable
-from rlm_testkit.cli import Done, Json, Rlm
+from rlm_testkit.cli import BY_RESPONSES, Done, Json, Rlm
 from rlm_testkit.sample import PICTURE
 from rlm_testkit.scripted import Answer, Request, Script, Scripted, always, call, calls, error, in_order, text, usage
+
+PATH = "responses" if BY_RESPONSES else "chat/completions"
+OTHER_API = "chat" if BY_RESPONSES else "responses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +99,8 @@ ASKING = Scenario(
             "Bearer sk-of-the-first-pair",
             "Bearer sk-of-the-other-pair",
         ),
-        "base_url": Effect(
-            "{url}/other", lambda run: run.first.path, "/v1/chat/completions", "/v1/other/chat/completions"
-        ),
-        "model_params": Effect('{"seed": 7}', lambda run: run.first.body.get("seed"), None, 7),
+        "base_url": Effect("{url}/other", lambda run: run.first.path, f"/v1/{PATH}", f"/v1/other/{PATH}"),
+        "model_params": Effect('{"top_p": 0.5}', lambda run: run.first.body.get("top_p"), None, 0.5),
         "append_to_system_prompt": Effect("Be kind.", lambda run: "Be kind." in run.system, usual=False, changed=True),
         "no_context_files": switched(lambda run: "Mind the gap." not in run.system),
         "tools": Effect("edit,bash", sent_tools, ["ipython", "summarize"], ["edit", "bash"]),
@@ -141,6 +142,8 @@ SPENDING = Scenario(  # each answer has ten completion tokens
 ENDING = Scenario(
     scripted(error(500, "not now"), bash("touch ~/outside"), text("never asked for")),
     {
+        "api": Effect(OTHER_API, lambda run: run.first.by_responses, usual=BY_RESPONSES, changed=not BY_RESPONSES),
+        "stream": Effect("on", lambda run: run.first.streamed, usual=False, changed=True),
         "limit_ok": Effect("on", lambda run: run.done.code, 3, 0),
         "sandbox": Effect("bwrap", lambda run: (run.done.cwd / "../home/outside").exists(), usual=True, changed=False),
         # the first pause of rlm's own backoff is longer than the SDK's

@@ -11,7 +11,7 @@ from rlm.config.typed import HostSettings, RunSettings
 from rlm.errors import ConfigError, CredentialsError
 
 OF_THE_COMMAND = {"context", "output", "json", "deltas", "quiet", "color", "limit_ok", "debug"}
-OF_THE_HOST = {"api_key", "base_url", "sdk_max_retries"}
+OF_THE_HOST = {"api", "api_key", "base_url", "sdk_max_retries", "stream"}
 
 
 def test_each_setting_is_one_of_programs_or_of_the_command() -> None:

@@ -23,6 +23,7 @@ from rlm.core.messages import (
     User,
     Wire,
     assistant,
+    items_of,
 )
 from rlm.core.ports import ToolChoice
 from rlm.core.state import replay
@@ -274,3 +275,21 @@ def test_of_summaries_that_are_joined_the_newest_stays_alone() -> None:
 @pytest.mark.parametrize("written", ['{"n": NaN}', '{"n": -Infinity}', '{"n": 1', "[1]", "null", "", "[" * 100_000])
 def test_arguments_that_some_provider_refuses_are_sent_as_an_empty_object(written: str) -> None:
     assert (call_arguments(written), call_arguments('{"n": 1.5}')) == ("{}", '{"n": 1.5}')
+
+
+def test_the_items_of_a_message_are_plain_too_or_left_out() -> None:
+    """An item that is known keeps the fields that every endpoint takes back, and one that is not all that it says."""
+    thought: Wire = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "e", "status": "x"}
+    odd_one: Wire = {"type": "new", "id": "n", "status": "x", "empty": None}
+    both = replace(says("hi").message, items=(thought, odd_one))
+    plain = adapt(both, [Adaptation.PLAIN_FIELDS])
+    assert items_of(plain) == (
+        {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "e"},
+        {"type": "new", "id": "n", "status": "x"},
+    )
+    assert adapt(plain, [Adaptation.PLAIN_FIELDS]) is plain
+    bare = adapt(both, [Adaptation.NO_ITEMS])
+    assert bare == says("hi").message
+    assert adapt(bare, [Adaptation.NO_ITEMS]) is bare
+    assert adapt(TASK, [Adaptation.NO_ITEMS]) is TASK
+    assert items_of(TASK) == ()

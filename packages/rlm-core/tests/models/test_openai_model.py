@@ -59,11 +59,12 @@ async def asking(
     stream: bool = False,
     depth: int = 0,
     params: dict[str, Any] | None = None,
+    api: str = "auto",
     **waits: float,
 ) -> AsyncIterator[Asked]:
     events: list[Event] = []
     waits = {"budget": 30, "first_pause": 0.02} | waits
-    async with OpenAIClient(Endpoint(url, key), retries, **waits) as client:
+    async with OpenAIClient(Endpoint(url, key), retries, api=api, **waits) as client:
         yield Asked(client.model("m", params, depth=depth, sink=events.append, stream=stream), events)
 
 

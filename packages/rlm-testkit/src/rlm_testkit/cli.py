@@ -13,6 +13,9 @@ from typing import Any, overload
 
 from rlm_testkit.waiting import PATIENCE
 
+BY_RESPONSES = os.environ.get("TEST_API") == "responses"
+"""Whether the tests run over the Responses API: `TEST_API=responses pytest tests/acceptance`."""
+
 COMMAND = Path(sys.executable).with_name("rlm")
 Json = dict[str, Any]
 
@@ -109,6 +112,8 @@ class Rlm:
         home = self.folder / "home"
         home.mkdir(parents=True, exist_ok=True)
         base = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "xterm-256color"}
+        if BY_RESPONSES:
+            base["RLM_API"] = "responses"
         return base | dict(self.environment) | more
 
     def owns_what_is_signed_with(self, secret: bytes) -> None:

@@ -62,6 +62,7 @@ class ScriptedModel:
     """Uses up its script, a step a request: a reply to give, an exception to raise, or `Stuck`."""
 
     name = "scripted"
+    api = "chat"
 
     def __init__(self, *script: Reply | BaseException | Stuck) -> None:
         self.params: Wire = {"temperature": 0}

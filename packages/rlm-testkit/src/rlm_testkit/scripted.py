@@ -1,4 +1,7 @@
-"""A Chat Completions server on loopback that answers from a script, and misbehaves on demand.
+"""A server on loopback that answers from a script, and misbehaves on demand.
+
+It has the Chat Completions and the Responses API. A script is the same for both, and so are the requests that a test
+reads: all is in the terms of the chat API. `Request.wire` is what came.
 
     with Scripted(call("ipython", code="1+1"), text("2")) as server:
         ...  # base URL: server.url
@@ -23,6 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from rlm_testkit import responses
 from rlm_testkit.strict_order import problems
 from rlm_testkit.waiting import PATIENCE, until
 
@@ -47,6 +51,12 @@ class Request:
     headers: Mapping[str, str]  # names in lower case
     body: Json
     at: float
+    wire: Json = field(default_factory=dict)
+
+    @property
+    def by_responses(self) -> bool:
+        """Whether it came by the Responses API."""
+        return self.path.partition("?")[0].endswith("/responses")
 
     @property
     def messages(self) -> list[Json]:
@@ -270,6 +280,8 @@ class Scripted:
         self._talks: list[asyncio.Future[None]] = []
         self._thread = threading.Thread(target=self._run, name="scripted server", daemon=True)
         self.requests: list[Request] = []
+        self.refused: list[str] = []
+        """Why requests were refused, unless `strict` is off."""
         self.seen: Counter[str] = Counter()
         """How often a client `connected`, and how often it `left` before its answer was out."""
 
@@ -289,6 +301,7 @@ class Scripted:
         if kind is None and self._strict:
             asked = [request.messages for request in self.requests if request.messages]
             refused = {at: found for at, messages in enumerate(asked) if (found := problems(messages))}
+            assert not self.refused, f"the Responses API refuses requests: {self.refused}"
             assert not refused, f"strict providers refuse requests of these numbers: {refused}"
 
     def wait(self, condition: Callable[[Scripted], object]) -> None:
@@ -349,12 +362,20 @@ class Scripted:
             answer = _models(self._models)
         else:
             self.requests.append(request)
-            answer = self._script(request)
+            answer = self._refused(request) or self._script(request)
         await _wait(answer.delay, reader)
         if answer.ending == "reset":
             _reset(writer)
             return False
         return await _send(answer, request, reader, writer)
+
+    def _refused(self, request: Request) -> Answer | None:
+        """What OpenAI's server says to a request that it does not take."""
+        problem = responses.refusal(request.wire) if request.by_responses and self._strict else None
+        if problem is None:
+            return None
+        self.refused.append(problem[0])
+        return error(400, problem[0], kind="invalid_request_error")
 
 
 async def _read(reader: asyncio.StreamReader) -> Request | None:
@@ -365,7 +386,9 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
     first, *lines = head.rstrip("\r\n").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Request(first.split(" ")[1], headers, json.loads(body) if body else {}, time.monotonic())
+    wire, path = json.loads(body) if body else {}, first.split(" ")[1]
+    request = Request(path, headers, wire, time.monotonic(), wire)
+    return replace(request, body=responses.chat_body(wire)) if request.by_responses and "input" in wire else request
 
 
 async def _wait(seconds: float, reader: asyncio.StreamReader) -> None:
@@ -378,6 +401,8 @@ async def _wait(seconds: float, reader: asyncio.StreamReader) -> None:
 
 
 async def _send(answer: Answer, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    if request.by_responses and isinstance(answer.body, dict):
+        answer = replace(answer, body=responses.response(answer.body, request.wire))
     streamed = request.streamed and isinstance(answer.body, dict)
     pieces = list(_stream(answer, request)) if streamed else [_whole(answer)]
     if answer.ending != "whole" and streamed:
@@ -412,6 +437,11 @@ def _whole(answer: Answer) -> bytes:
 
 def _stream(answer: Answer, request: Request) -> Iterator[bytes]:
     assert isinstance(answer.body, dict)
+    if request.by_responses:
+        for event in responses.events(answer.body, answer.piece):
+            name = f"event: {event['type']}\n" if "type" in event else ""
+            yield _chunked(f"{name}data: {json.dumps(event)}\n\n".encode())
+        return
     options = request.body.get("stream_options") or {}
     for chunk in chunks(answer.body, answer.piece, with_usage=bool(options.get("include_usage"))):
         yield _chunked(b"data: " + json.dumps(chunk).encode() + b"\n\n")

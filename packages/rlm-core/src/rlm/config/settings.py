@@ -88,6 +88,18 @@ class Config:
         default=None,
         resumed=False,
     )
+    api: str = setting(
+        "which API of the endpoint is asked: auto (responses at OpenAI's own hosts, chat elsewhere), chat or responses",
+        one_of("auto", "chat", "responses"),
+        default="auto",
+        resumed=False,
+    )
+    stream: str = setting(
+        "whether replies are streamed: auto (where somebody watches), on or off",
+        one_of("auto", "on", "off"),
+        default="auto",
+        resumed=False,
+    )
     max_turns: int = setting("model calls per agent", at_least(1), default=30)
     max_depth: int = setting("levels of sub-agents below the root", at_least(0), default=0)
     exec_timeout: float = setting(

@@ -43,4 +43,6 @@ class HostSettings(RunSettings, total=False):
 
     base_url: str | None
     api_key: str | None
+    api: Literal["auto", "chat", "responses"] | None
+    stream: Literal["auto", "on", "off"] | None
     sdk_max_retries: int | None

@@ -20,7 +20,8 @@ class Adaptation(StrEnum):
     """How messages are changed where they stand: to what a provider needs, or to what a drop leaves of them."""
 
     SHORT_IDS = "short_ids"  # Mistral: nine letters and digits
-    PLAIN_FIELDS = "plain_fields"  # Groq, Cerebras: no field that the chat format does not know
+    PLAIN_FIELDS = "plain_fields"  # Groq, Cerebras: no field that the format does not know
+    NO_ITEMS = "no_items"  # Responses: the items of another endpoint, or of another key, cannot be read
     SOUND_CALLS = "sound_calls"  # llama.cpp, vLLM: arguments that are a JSON object, plain names
     TEXT_CONTENT = "text_content"  # llama.cpp, LM Studio: "" and not null beside calls; others want null, as we send it
     NO_PICTURES = "no_pictures"  # models that read text alone
@@ -33,6 +34,11 @@ class Adaptation(StrEnum):
 PICTURE = "[a picture, left out: you get text alone]"
 
 _PLAIN = ("role", "content", "name", "tool_calls")
+_ITEM_FIELDS = {
+    "reasoning": frozenset({"type", "id", "summary", "content", "encrypted_content"}),
+    "message": frozenset({"type", "id", "role", "content", "status", "phase"}),
+    "function_call": frozenset({"type", "id", "call_id", "name", "arguments", "status"}),
+}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
@@ -81,8 +87,20 @@ def _plain_fields(message: Message) -> Message:
     if not isinstance(message, Assistant):
         return message
     plain = {name: value for name, value in message.received.items() if name in _PLAIN}
-    changed = message if plain == message.received else assistant(plain, message.written)
-    return _each_call(changed, _plain_call)
+    items = tuple(map(_plain_item, message.items))
+    same = (plain, items) == (message.received, message.items)
+    changed = message if same else assistant(plain, message.written, items)
+    return _each_call(changed, _plain_call, items)
+
+
+def _plain_item(item: Wire) -> Wire:
+    """What one endpoint puts into an item of the Responses API, another (or the same) may refuse."""
+    fields = _ITEM_FIELDS.get(item.get("type", ""), frozenset(item))
+    return {name: value for name, value in item.items() if name in fields and value is not None}
+
+
+def _no_items(message: Message) -> Message:
+    return replace(message, items=()) if isinstance(message, Assistant) and message.items else message
 
 
 def _plain_call(call: Wire) -> Wire:
@@ -122,7 +140,8 @@ def _sound_call(call: Wire) -> Wire:
     return {**call, "function": {**function, **sound}}
 
 
-def _each_call(message: Message, change: Callable[[Wire], Wire]) -> Message:
+def _each_call(message: Message, change: Callable[[Wire], Wire], items: Iterable[Wire] = ()) -> Message:
+    """The message with its calls changed. `items` are those that say the same of them."""
     if not isinstance(message, Assistant) or not message.calls:
         return message
     calls = message.received["tool_calls"]
@@ -134,12 +153,13 @@ def _each_call(message: Message, change: Callable[[Wire], Wire]) -> Message:
         for new, call in zip(changed, message.calls, strict=True)
         if (new["function"]["name"], new["function"]["arguments"]) != (call.name, call.arguments)
     }
-    return assistant({**message.received, "tool_calls": changed}, written)
+    return assistant({**message.received, "tool_calls": changed}, written, items)
 
 
 _CHANGES: dict[Adaptation, Callable[[Message], Message]] = {
     Adaptation.SHORT_IDS: _short_ids,
     Adaptation.PLAIN_FIELDS: _plain_fields,
+    Adaptation.NO_ITEMS: _no_items,
     Adaptation.SOUND_CALLS: _sound_calls,
     Adaptation.TEXT_CONTENT: _text_content,
     Adaptation.NO_PICTURES: _no_pictures,

@@ -158,7 +158,8 @@ class Agent(Conversation):
     async def _send(self, tool_choice: ToolChoice, *, aside: bool) -> Reply:
         tools = self._tools.schemas()
         choice = {"tool_choice": tool_choice} if tools and tool_choice != "auto" else {}
-        self._announce(ParametersChanged(self._model.name, tools, self._model.params | choice))
+        params = self._model.params | choice
+        self._announce(ParametersChanged(self._model.name, tools, params, self._model.api))
         self.emit(RequestStarted(aside))
         reply = await self._model.complete(self.state.history.messages, tools, tool_choice)
         message = adapt(reply.message, self._model.adaptations)

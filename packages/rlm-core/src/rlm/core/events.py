@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from rlm.core.adaptation import Adaptation
 from rlm.core.budget import Spent, Stop
 from rlm.core.history import Summary
-from rlm.core.messages import Message, Reply, Schema, System, ToolCall, ToolResult, Usage, User, Wire
+from rlm.core.messages import CHAT, Message, Reply, Schema, System, ToolCall, ToolResult, Usage, User, Wire
 
 # ---- the conversation
 
@@ -86,6 +86,7 @@ class ParametersChanged:
     model: str
     tools: tuple[Schema, ...] = ()
     params: Wire = field(default_factory=dict)
+    api: str = CHAT
 
 
 @dataclass(frozen=True, slots=True)

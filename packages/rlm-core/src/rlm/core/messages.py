@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -11,6 +12,10 @@ Wire = dict[str, Any]
 """A message as JSON, the way the chat format spells it."""
 Schema = dict[str, Any]
 """A function as the chat format describes it: name, description, parameters."""
+
+
+CHAT = "chat"
+"""The API of requests unless it is said: Chat Completions. The other is `responses`."""
 
 
 class Kind(StrEnum):
@@ -119,13 +124,15 @@ class Assistant:
     """`received` is the provider's message, unknown fields and all: it is sent back and journalled as it is.
 
     Where a call in it had to be repaired, `written` holds what the model wrote instead (name and arguments), by the
-    call's id; `calls` are as the model wrote them.
+    call's id; `calls` are as the model wrote them. `items` are the same message as the Responses API gave it: that one
+    takes them back, and the chat format has no place for all that is in them.
     """
 
     text: str
     calls: tuple[ToolCall, ...] = ()
     received: Wire = field(default_factory=dict)
     written: Wire = field(default_factory=dict)
+    items: tuple[Wire, ...] = ()
 
     def wire(self) -> Wire:
         return self.received
@@ -184,14 +191,21 @@ class Outcome:
     forget: Forget | None = None
 
 
-def assistant(received: Wire, written: Wire | None = None) -> Assistant:
+def assistant(received: Wire, written: Wire | None = None, items: Iterable[Wire] = ()) -> Assistant:
     """Read a chat message. It must already be sound: see `rlm.providers.normalize`."""
     written = written or {}
     calls = []
     for call in received.get("tool_calls") or ():
         function = written.get(call["id"], call["function"])
         calls.append(ToolCall(call["id"], function["name"], function["arguments"]))
-    return Assistant(str(received.get("content") or received.get("refusal") or ""), tuple(calls), received, written)
+    return Assistant(
+        str(received.get("content") or received.get("refusal") or ""), tuple(calls), received, written, tuple(items)
+    )
+
+
+def items_of(message: Message) -> tuple[Wire, ...]:
+    """The items of the Responses API that are kept beside a message."""
+    return message.items if isinstance(message, Assistant) else ()
 
 
 def joined_to(message: Message) -> tuple[User, ...]:

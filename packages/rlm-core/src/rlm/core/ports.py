@@ -33,6 +33,11 @@ class Model(Protocol):
         ...
 
     @property
+    def api(self) -> str:
+        """By which API it is asked, as the journal names it."""
+        ...
+
+    @property
     def adaptations(self) -> frozenset[Adaptation]:
         """What the provider is known to need of the messages. Learnt from its refusals; it only grows."""
         ...

@@ -51,7 +51,7 @@ class ModelFactory:
     """
 
     def __init__(self, config: Config) -> None:
-        """The endpoint, its key and `sdk_max_retries` are those of `config`."""
+        """The endpoint, its key and API, `stream` and `sdk_max_retries` are those of `config`."""
         self._config = config
         self._client: OpenAIClient | None = None
         self._recordings: dict[str, Recording] = {}
@@ -77,7 +77,8 @@ class ModelFactory:
         elif self._config.api_key is None and self._config.base_url is None:
             raise CredentialsError(NO_KEY)
         elif self._client is None:
-            client = OpenAIClient(Endpoint(self._config.base_url, self._config.api_key), self._config.sdk_max_retries)
+            endpoint = Endpoint(self._config.base_url, self._config.api_key)
+            client = OpenAIClient(endpoint, self._config.sdk_max_retries, api=self._config.api)
             self._client = await self._stack.enter_async_context(client)
 
     def model(self, config: Config, task: str, depth: int, sink: Sink, *, stream: bool) -> Model:
@@ -89,7 +90,10 @@ class ModelFactory:
             return self._recording(config.model).model(task)
         if self._client is None:
             raise CredentialsError(NO_KEY)
-        return self._client.model(config.model, config.model_params, depth=depth, sink=sink, stream=stream)
+        params = config.model_params
+        if self._config.stream != "auto":
+            stream, params = self._config.stream == "on", {**params, "stream": None}
+        return self._client.model(config.model, params, depth=depth, sink=sink, stream=stream)
 
     def _recording(self, model: str) -> Recording:
         path = model.removeprefix(REPLAY)

@@ -10,7 +10,7 @@ from rlm.errors import MessagesRefused
 from rlm.providers.connection import Connection
 from rlm.providers.errors import HTTPError, TransportError, judge
 from rlm.providers.lean_import import import_openai
-from rlm.providers.learned import Learned, refuses_form, refuses_usage, wanted_adaptation
+from rlm.providers.learned import Learned, refused_parameter, refuses_form, refuses_usage
 from rlm.providers.ports import API, Heard, Prompt
 from rlm.version import VERSION
 
@@ -31,6 +31,7 @@ class ModelRequest:
     ) -> None:
         self._connection = connection
         self._api = api
+        self._prompt = prompt
         self._body = api.body(prompt)
         self._learned = learned
         self._heard = heard
@@ -61,6 +62,7 @@ class ModelRequest:
         except HTTPError as fault:
             if not self._concede(fault, with_usage=with_usage):
                 self._ask_for_adaptation(fault)
+                fault.hint = self._api.hint(fault) or refused_parameter(fault, self._prompt.params or {})
                 raise
             return await self.attempt(prompt_size)
         except TransportError as fault:
@@ -83,7 +85,7 @@ class ModelRequest:
         return True
 
     def _ask_for_adaptation(self, fault: HTTPError) -> None:
-        adaptation = wanted_adaptation(fault, self._body)
+        adaptation = self._api.adaptation(fault, self._prompt)
         if adaptation is not None:
             self._learned.adaptations.add(adaptation)
             raise MessagesRefused(judge(fault).reason)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
-from rlm.core.messages import Ending, Reply, Wire, assistant, ending
-from rlm.providers.errors import TransportError, error_in, inside
-from rlm.providers.normalize import message, new_id, text_of, usage
+from rlm.core.adaptation import Adaptation
+from rlm.core.messages import CHAT, Reply, Wire, assistant
+from rlm.providers import normalize
+from rlm.providers.errors import HTTPError, TransportError, error_in, inside
+from rlm.providers.learned import wanted_adaptation
 from rlm.providers.ports import Prompt
 
-_EMPTY = "Try again, or try another model."
+RESPONSES_NEEDED = "The model needs the Responses API: set RLM_API=responses (or --api responses)."
+_NAMES_RESPONSES = re.compile(r"/responses\b|\bresponses (api|endpoint)\b|\bnot a chat model\b")
 _NAMES = frozenset({"role", "id", "type", "index", "format"})
 """Strings that some providers repeat in every piece, where others come in pieces."""
 
@@ -19,6 +23,7 @@ _NAMES = frozenset({"role", "id", "type", "index", "format"})
 class ChatAPI:
     """See `rlm.providers.ports.API`."""
 
+    name = CHAT
     path = "/chat/completions"
 
     def body(self, prompt: Prompt) -> Wire:
@@ -36,25 +41,27 @@ class ChatAPI:
     def assembler(self) -> ChatAssembler:
         return ChatAssembler()
 
+    def adaptation(self, fault: HTTPError, prompt: Prompt) -> Adaptation | None:
+        return wanted_adaptation(fault, self.body(prompt))
+
+    def hint(self, fault: HTTPError) -> str:
+        return RESPONSES_NEEDED if _NAMES_RESPONSES.search(fault.text.lower()) else ""
+
     def reply(self, body: Any, prompt_size: Callable[[], int]) -> Reply:
         return reply(body, prompt_size)
 
 
-def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = new_id) -> Reply:
+def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = normalize.new_id) -> Reply:
     """Read a chat completion; see `API.reply`. `fresh` makes the ids of calls that have none."""
     if not isinstance(body, dict):
         raise TransportError("the reply is no JSON object", unreadable=True)
     if (error := error_in(body)) is not None:
         raise inside(error)
     choice = _choice(body.get("choices"))
-    received, written = message(choice["message"], fresh)
+    received, written = normalize.message(choice["message"], fresh)
     finish = str(choice.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop"))
-    if ending(finish) is Ending.ERROR:
-        raise TransportError(f"the reply broke off with an error (finish_reason {finish})")
-    made = assistant(received, written)
-    if not (made.calls or made.text.strip()) and ending(finish) is Ending.STOP:
-        raise TransportError("The model sent an empty message", unreadable=True, few=True, hint=_EMPTY)
-    return Reply(made, usage(body.get("usage"), prompt_size, received), finish)
+    tokens = normalize.usage(body.get("usage"), prompt_size, received)
+    return normalize.reply(assistant(received, written), tokens, finish)
 
 
 def _choice(choices: Any) -> Wire:
@@ -126,7 +133,7 @@ class ChatAssembler:
             if not isinstance(piece, dict):
                 raise TransportError("the stream holds a tool call that is none", unreadable=True)
             self._calls.add(piece)
-        text = text_of(delta.get("content")) or ""
+        text = normalize.text_of(delta.get("content")) or ""
         rest = {name: value for name, value in delta.items() if name not in ("tool_calls", "content")}
         merge(self._message, rest | ({"content": text} if text else {}))
         return text

@@ -15,7 +15,8 @@ from rlm.providers.chat import ChatAPI
 from rlm.providers.connection import Connection
 from rlm.providers.endpoint import Endpoint
 from rlm.providers.learned import Learned
-from rlm.providers.ports import Attempt, Heard, Prompt
+from rlm.providers.ports import API, Attempt, Heard, Prompt
+from rlm.providers.responses import ResponsesAPI
 from rlm.providers.retrying import Retrying, RetryPolicy
 from rlm.text.redact import Redactor
 
@@ -26,7 +27,14 @@ READ_TIMEOUT = 600.0
 NOTICE = 25.0
 """Seconds of silence after which whoever watches hears that it is still waited."""
 
+AUTO = "auto"
 _OURS = frozenset({"stream", "stream_options"})
+
+
+def api_for(endpoint: Endpoint, wanted: str = AUTO) -> API:
+    """Which API of an endpoint is asked. OpenAI's newer models need Responses; most other servers have chat alone."""
+    responses = endpoint.is_openai if wanted == AUTO else wanted == ResponsesAPI.name
+    return ResponsesAPI() if responses else ChatAPI()
 
 
 class OpenAIClient:
@@ -40,6 +48,7 @@ class OpenAIClient:
         endpoint: Endpoint,
         sdk_max_retries: int = 5,
         *,
+        api: str = AUTO,
         budget: float = BUDGET,
         read_timeout: float = READ_TIMEOUT,
         notice: float = NOTICE,
@@ -47,7 +56,7 @@ class OpenAIClient:
     ) -> None:
         self.connection = Connection(endpoint, read_timeout)
         self.policy = RetryPolicy(budget, first_pause, sdk_max_retries, notice)
-        self.api = ChatAPI()
+        self.api = api_for(endpoint, api)
         self._learned: dict[str, Learned] = {}
 
     async def __aenter__(self) -> Self:
@@ -82,6 +91,10 @@ class EndpointModel:
         self._client = client
         self._depth = depth
         self._stream = stream or params.get("stream") is True
+
+    @property
+    def api(self) -> str:
+        return self._client.api.name
 
     @property
     def adaptations(self) -> frozenset[Adaptation]:

@@ -18,7 +18,11 @@ from rlm.providers.url_problems import meant, shown, url_problem
 
 OPENAI_HOST = "https://api.openai.com/"
 OPENAI = f"{OPENAI_HOST}v1"
-_PATH = "/chat/completions"
+_OPENAI_DOMAIN = ".api.openai.com"
+_AZURE_DOMAINS = tuple(
+    f".{name}.azure.{top}" for name in ("openai", "services.ai", "cognitiveservices") for top in ("com", "us", "cn")
+)
+_PATHS = ("/chat/completions", "/responses")
 _PORTS = {"http": 80, "https": 443}
 _PROBE = 3.0  # seconds
 
@@ -56,6 +60,14 @@ class Endpoint:
         return self._parts.scheme == "https"
 
     @property
+    def is_openai(self) -> bool:
+        """Whether OpenAI's own API is there: at OpenAI, in one of its regions, or at Azure in OpenAI's form."""
+        name = (self._parts.hostname or "").rstrip(".")
+        if f".{name}".endswith(_OPENAI_DOMAIN):
+            return True
+        return name.endswith(_AZURE_DOMAINS) and self._path.lower().endswith("/openai/v1")
+
+    @property
     def address(self) -> tuple[str, int]:
         return self._parts.hostname or "", self._parts.port or _PORTS[self._parts.scheme]
 
@@ -87,7 +99,8 @@ class Endpoint:
 
     @property
     def _path(self) -> str:
-        return self._parts.path.rstrip("/").removesuffix(_PATH)
+        path = self._parts.path.rstrip("/")
+        return next((path.removesuffix(end) for end in _PATHS if path.endswith(end)), path)
 
 
 # ---- the proxy

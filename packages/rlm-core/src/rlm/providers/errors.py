@@ -36,6 +36,8 @@ class HTTPError(Fault):
         self.status = status
         self.text = text
         self.headers = headers or {}
+        self.hint = ""
+        """What to do, where that is known by what the request held."""
 
 
 class TransportError(Fault):
@@ -105,7 +107,10 @@ def judge(fault: HTTPError | TransportError) -> RetryDecision:
 def _judge_refusal(fault: HTTPError) -> RetryDecision:
     told = provider_words(fault.text)
     reason = f"{status_line(fault.status)}: {told}" if told else status_line(fault.status)
-    return RetryDecision(reason, *_sentence(fault.status, fault.text), retry_after(fault.headers))
+    error, retry, hint = _sentence(fault.status, fault.text)
+    if fault.hint and error is ModelError:
+        return RetryDecision(reason, error, hint=fault.hint)
+    return RetryDecision(reason, error, retry, hint, retry_after(fault.headers))
 
 
 def _too_long(status: int, text: str) -> bool:
@@ -191,12 +196,25 @@ def _sentence(status: int, text: str) -> _Sentence:
     return next((sentence for fits, sentence in _TABLE if fits(status, text.lower())), _REST)
 
 
+_STATUS_OF = {
+    "rate_limit_exceeded": "429",
+    "slow_down": "503",
+    "server_is_overloaded": "503",
+    "server_error": "500",
+    "vector_store_timeout": "500",
+    **dict.fromkeys(("invalid_prompt", "invalid_image", "invalid_image_format", "image_parse_error"), "400"),
+}
+"""OpenAI's codes within a reply, as the statuses that they have elsewhere."""
+
+
 def error_in(body: Wire) -> Any:
     """The error that a body or a piece of a stream holds, under whatever name; None if it holds none."""
     if body.get("error"):
         return body["error"]
     words = [body.get(name) for name in ("message", "detail", "msg", "error_msg")]
-    without = "choices" not in body and any(isinstance(said, str | list) and said for said in words)
+    without = body.keys().isdisjoint({"choices", "output"}) and any(
+        isinstance(said, str | list) and said for said in words
+    )
     return body if without else None
 
 
@@ -204,6 +222,7 @@ def inside(error: Any) -> HTTPError | TransportError:
     """The fault that an error object within a reply of status 200 stands for."""
     wire = error if isinstance(error, dict) else {"message": error}
     code = str(wire.get("code") or wire.get("status") or "")
+    code = _STATUS_OF.get(code, code)
     text = json.dumps({"error": wire})
     if code.isdecimal() and 400 <= int(code) <= 599:
         return HTTPError(int(code), text)

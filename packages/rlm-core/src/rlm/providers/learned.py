@@ -109,3 +109,46 @@ def _names_a_field(text: str, body: Wire) -> bool:
     odd |= {name for call in calls for name in call["function"]} - {"name", "arguments"}
     named = any(re.search(rf"\b{re.escape(name.lower())}\b", text) for name in odd)
     return named and not _NEEDED.search(text)
+
+
+_REFUSED_VALUE = re.compile(
+    r"\b(unsupported|unknown|unrecognized|unexpected|invalid|deprecated|permitted|must|only|instead|extra)\b"
+    r"|\bnot (support|allow|accept|a valid|recogni)|n't support|no longer"
+)
+_INSTEAD = re.compile(r"\buse [`'\"]?(\w+)[`'\"]? instead")
+
+
+def refused_parameter(fault: HTTPError, params: Wire) -> str:
+    """What to do if a request is refused because of one of RLM_MODEL_PARAMS; empty if it is not."""
+    if fault.status not in (400, 422) or not _REFUSED_VALUE.search(text := fault.text.lower()):
+        return ""
+    named = [name for name in params if any(_names(text, each) for each in (name, *_OTHER_NAMES.get(name, ())))]
+    if not named:
+        return ""
+    name = max(named, key=len)
+    instead = _INSTEAD.search(text)
+    if instead and instead[1] != name:
+        return f"In RLM_MODEL_PARAMS, write {instead[1]} in place of {name}."
+    return f"Remove or change {name} in RLM_MODEL_PARAMS."
+
+
+_OTHER_NAMES = {
+    "max_tokens": ("max_output_tokens",),
+    "max_completion_tokens": ("max_output_tokens",),
+    "reasoning_effort": ("reasoning.effort", "reasoning"),
+    "response_format": ("text.format",),
+    "verbosity": ("text.verbosity",),
+    "logprobs": ("message.output_text.logprobs",),
+}
+"""How the Responses API names some parameters of the chat API."""
+
+
+def _names(text: str, name: str) -> bool:
+    """Short names are words of the language, too, and count in quotes or where a field is named, alone."""
+    word = re.escape(name.lower())
+    alone = (
+        rf"\b{word}\b"
+        if "_" in name or len(name) > 9
+        else rf"\b(argument|parameter|field|option)s?\b.{{0,20}}\b{word}\b"
+    )
+    return re.search(rf"[`'\"]{word}[`'\".\[\\]|\b{word}:|{alone}", text) is not None

@@ -9,18 +9,31 @@ from collections.abc import Callable
 from typing import Any
 
 from rlm.core.adaptation import call_arguments, call_name
-from rlm.core.messages import Usage, Wire
+from rlm.core.messages import Assistant, Ending, Reply, Usage, Wire, ending
 from rlm.providers.errors import TransportError
 from rlm.text.encodings import join_surrogates
 
 _CHARACTERS_PER_TOKEN = 4
 _IMPOSSIBLE = 1e12  # tokens
+_EMPTY = "Try again, or try another model."
 _REASONING = frozenset({"thinking", "redacted_thinking", "reasoning"})
 
 
 def new_id() -> str:
     """Nine letters and digits: the one form of a call id that every provider takes."""
     return uuid.uuid4().hex[:9]
+
+
+def reply(message: Assistant, usage: Usage, finish: str) -> Reply:
+    """
+    Raises:
+        TransportError: the message broke off, or holds nothing.
+    """
+    if ending(finish) is Ending.ERROR:
+        raise TransportError(f"the reply broke off with an error (finish_reason {finish})")
+    if not (message.calls or message.text.strip()) and ending(finish) is Ending.STOP:
+        raise TransportError("The model sent an empty message", unreadable=True, few=True, hint=_EMPTY)
+    return Reply(message, usage, finish)
 
 
 def message(received: Wire, fresh: Callable[[], str] = new_id) -> tuple[Wire, Wire]:
@@ -99,16 +112,17 @@ def usage(wire: Any, prompt_size: Callable[[], int], received: Wire) -> Usage:
     return Usage(
         prompt_size() // _CHARACTERS_PER_TOKEN if prompt is None else prompt,
         len(json.dumps(received)) // _CHARACTERS_PER_TOKEN if completion is None else completion,
-        _detail(wire, "prompt_tokens_details", "cached_tokens") or _count(wire.get("prompt_cache_hit_tokens")) or 0,
-        _detail(wire, "completion_tokens_details", "reasoning_tokens") or 0,
+        _detail(wire, "cached_tokens", "prompt", "input") or _count(wire.get("prompt_cache_hit_tokens")) or 0,
+        _detail(wire, "reasoning_tokens", "completion", "output") or 0,
         estimated=not counted or wire.get("estimated") is True,
     )
 
 
-def _detail(wire: Wire, group: str, name: str) -> int | None:
+def _detail(wire: Wire, name: str, *groups: str) -> int | None:
     """Where providers count it, or where the journal does."""
-    details = wire.get(group)
-    return _count(details.get(name) if isinstance(details, dict) else wire.get(name))
+    groups = tuple(f"{group}_tokens_details" for group in groups)
+    details = next((details for group in groups if isinstance(details := wire.get(group), dict)), wire)
+    return _count(details.get(name))
 
 
 def _first_count(wire: Wire, *names: str) -> int | None:

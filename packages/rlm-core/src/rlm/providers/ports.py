@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from rlm.core.adaptation import Adaptation
 from rlm.core.messages import Message, Reply, Schema, Wire
 from rlm.core.ports import ToolChoice
+from rlm.providers.errors import HTTPError
 
 Heard = Callable[[str | None], None]
 """Called with each piece of a message: its text, which may be empty, or None for bytes that are no piece of it."""
@@ -37,8 +38,8 @@ class Assembler(Protocol):
         """Whether this is an event of such a stream: some servers send them a line each, not as server-sent events."""
         ...
 
-    def add(self, event: Any, /) -> str:
-        """Returns the text that the event adds to the message.
+    def add(self, event: Any, /) -> str | None:
+        """Returns the text that the event adds to the message, None if it is no piece of it. See `Heard`.
 
         Raises:
             HTTPError, TransportError: it is an error, or no event.
@@ -58,6 +59,11 @@ class API(Protocol):
     """How one API is asked, and how its answers are read. Pure."""
 
     @property
+    def name(self) -> str:
+        """As RLM_API has it, and the journal."""
+        ...
+
+    @property
     def path(self) -> str:
         """Below the base URL."""
         ...
@@ -71,6 +77,14 @@ class API(Protocol):
         ...
 
     def assembler(self) -> Assembler: ...
+
+    def adaptation(self, fault: HTTPError, prompt: Prompt) -> Adaptation | None:
+        """The form in which the messages of a refused request may be taken."""
+        ...
+
+    def hint(self, fault: HTTPError) -> str:
+        """Which other API a refusal asks for, if it does."""
+        ...
 
     def reply(self, body: Any, prompt_size: Callable[[], int]) -> Reply:
         """Read what came. `prompt_size` counts characters; it is called where the provider counts no tokens.
@@ -93,6 +107,9 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def api(self) -> str: ...
 
     @property
     def params(self) -> Wire: ...

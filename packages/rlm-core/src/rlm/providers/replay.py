@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm.core.adaptation import Adaptation
-from rlm.core.messages import Message, Reply, Schema, Wire, assistant
+from rlm.core.messages import CHAT, Message, Reply, Schema, Wire, assistant
 from rlm.core.ports import ToolChoice
 from rlm.errors import ConfigError, ModelError
 from rlm.process import files
@@ -79,6 +79,10 @@ class ReplayModel:
     @property
     def name(self) -> str:
         return f"replay:{self._recording.name}"
+
+    @property
+    def api(self) -> str:
+        return CHAT
 
     @property
     def params(self) -> Wire:
@@ -175,7 +179,7 @@ def _reply(record: dict[str, Any], where: str) -> Reply:
         raise ConfigError(f"{where}: {fault.reason}.") from None
     finish = record.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop")
     return Reply(
-        assistant(received, record.get("written") or written),
+        assistant(received, record.get("written") or written, record.get("items") or ()),
         usage(record.get("usage"), lambda: 0, received),
         str(finish),
     )

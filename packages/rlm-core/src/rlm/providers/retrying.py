@@ -66,6 +66,10 @@ class Retrying:
         return self._provider.name
 
     @property
+    def api(self) -> str:
+        return self._provider.api
+
+    @property
     def params(self) -> Wire:
         return self._provider.params
 

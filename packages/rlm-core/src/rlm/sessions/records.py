@@ -37,7 +37,20 @@ from rlm.core.events import (
     Waiting,
 )
 from rlm.core.history import Summary
-from rlm.core.messages import Kind, Message, Reply, System, ToolCall, ToolResult, Usage, User, assistant, joined_to
+from rlm.core.messages import (
+    CHAT,
+    Kind,
+    Message,
+    Reply,
+    System,
+    ToolCall,
+    ToolResult,
+    Usage,
+    User,
+    assistant,
+    items_of,
+    joined_to,
+)
 from rlm.errors import SessionError
 
 Record = dict[str, Any]
@@ -127,9 +140,16 @@ class RecordEncoder:
         return {"type": "drop", "ids": ids, "reason": event.reason} | _summary(event.summary) | _if_any(left=left)
 
     def _adapted(self, event: Adapted) -> Record:
-        messages = {str(self._ids[number]): message.wire() for number, message in event.changed}
+        changed = {str(self._ids[number]): message for number, message in event.changed}
+        messages = {id: message.wire() for id, message in changed.items()}
+        items = {id: list(found) for id, message in changed.items() if (found := items_of(message))}
         gone = [self._ids[number] for number in event.gone]
-        return {"type": "adapt", "adaptations": [*map(str, event.adaptations)], "messages": messages, "gone": gone}
+        return {
+            "type": "adapt",
+            "adaptations": [*map(str, event.adaptations)],
+            "messages": messages,
+            "gone": gone,
+        } | _if_any(items=items)
 
     def _replied(self, reply: Reply, aside: bool) -> Record:
         body = {
@@ -139,7 +159,11 @@ class RecordEncoder:
             "finish_reason": reply.finish,
         }
         started, self._asked = self._asked, None
-        return body | self._duration(started) | _if_any(aside=aside, written=reply.message.written)
+        return (
+            body
+            | self._duration(started)
+            | _if_any(aside=aside, written=reply.message.written, items=list(reply.message.items))
+        )
 
     def _answered(self, result: ToolResult) -> Record:
         body = {"type": "message", "message": result.wire(), "tool": result.call.name, "ok": result.ok}
@@ -205,9 +229,10 @@ def _summary(summary: Summary | None) -> Record:
 
 def _noted(event: Event) -> Record | None:
     match event:
-        case ParametersChanged(model, tools, params):
+        case ParametersChanged(model, tools, params, api):
             wrapped = [{"type": "function", "function": schema} for schema in tools]  # as a request carries them
-            return {"type": "request", "model": model, "tools": wrapped, "params": params}
+            record = {"type": "request", "model": model, "tools": wrapped, "params": params}
+            return record | ({"api": api} if api != CHAT else {})
         case Retried() | Failed() | KernelRestarted():
             return _trouble(event)
         case Rerun() | Checkpointed() | SkillsCalled():
@@ -298,7 +323,8 @@ class RecordDecoder:
                 return ToolReturned(result, record.get("anew", False))
 
     def _replied(self, record: Record) -> Replied:
-        message, aside = assistant(record["message"], record.get("written")), record.get("aside", False)
+        message = assistant(record["message"], record.get("written"), record.get("items", ()))
+        aside = record.get("aside", False)
         if not aside:  # what an aside asks for is never answered, and its ids may be those of a turn
             self._calls.update((call.id, call) for call in message.calls)
         return Replied(Reply(message, usage_read(record["usage"]), record["finish_reason"]), aside)
@@ -320,7 +346,7 @@ class RecordDecoder:
                 return self._adapted_read(record)
             case "request":
                 schemas = tuple(tool["function"] for tool in record["tools"])
-                return ParametersChanged(record["model"], schemas, record["params"])
+                return ParametersChanged(record["model"], schemas, record["params"], record.get("api", CHAT))
             case "agent_start" | "agent_end":
                 return _child_read(record)
             case "result":

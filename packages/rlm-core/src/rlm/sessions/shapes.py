@@ -101,6 +101,8 @@ _OPTIONAL: dict[str, Fits] = {
     **dict.fromkeys(("kind", "error", "summary", "forked_from"), _text),
     **dict.fromkeys(("left", "written"), _object),
     "content": _content,
+    "api": _text,
+    "items": lambda value: _each(_object)(value) or (_object(value) and all(map(_each(_object), value.values()))),
     "joined": _each(lambda value: _fit(value, {"content": _content}, {"kind": _text})),
     "aside": _flag,
     "anew": _flag,

@@ -1,0 +1,282 @@
+"""The Responses API, used without state at the provider.
+
+Nothing is stored there (`store` is false), so each request carries the whole conversation, and the model's own output
+items go back as they came and in their order: reasoning is encrypted in them, and the API refuses a call without the
+reasoning before it. The journal keeps a message in the chat format with its items beside it. docs/sessions.md says how
+a request is made of that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from rlm.core.adaptation import Adaptation, adapt
+from rlm.core.messages import Reply, Wire, assistant, items_of
+from rlm.providers import normalize
+from rlm.providers.chat import ChatAPI
+from rlm.providers.errors import HTTPError, TransportError, error_in, inside
+from rlm.providers.learned import wanted_adaptation
+from rlm.providers.ports import Prompt
+
+CHAT_NEEDED = "The server does not answer this by its Responses API: set RLM_API=chat (or --api chat)."
+_NAMES_CHAT = re.compile(
+    r"chat[/ .]completions|not supported (in|with|by|on) the (v1/)?responses\b|cannot be used with the responses api"
+)
+_FOREIGN_ITEM = re.compile(
+    r"encrypted[ _]content|\bitem\b.{0,100}(not found|required|expired)|\b(rs|fc|msg)_\w+.{0,60}not found"
+)
+_ITEM_FIELD = re.compile(
+    r"(unknown|unexpected|unrecognized|unsupported|extra|invalid|missing).{0,60}\binput(\[\d+\]|\.\d+)"
+    r"|\binput(\[\d+\]|\.\d+).{0,80}(unknown|unexpected|unrecognized|unsupported|extra|not permitted|invalid|missing)"
+)
+ENCRYPTED_REASONING = "reasoning.encrypted_content"
+
+
+class ResponsesAPI:
+    """See `rlm.providers.ports.API`."""
+
+    name = "responses"
+    path = "/responses"
+
+    def body(self, prompt: Prompt) -> Wire:
+        instructions, items = to_input((message.wire(), items_of(message)) for message in prompt.messages)
+        body = to_params(prompt.params or {}) | {"model": prompt.model, "input": items}
+        if instructions is not None:
+            body["instructions"] = instructions
+        if prompt.tools:
+            # not strict, as the chat API is by default: a strict schema may have no optional argument
+            body["tools"] = [{"type": "function", **schema, "strict": False} for schema in prompt.tools]
+        if prompt.tools and prompt.tool_choice == "none":
+            body["tool_choice"] = "none"
+        return body
+
+    def streamed(self, *, with_usage: bool) -> Wire:  # noqa: ARG002 - it always comes
+        return {"stream": True}
+
+    def assembler(self) -> ResponsesAssembler:
+        return ResponsesAssembler()
+
+    def adaptation(self, fault: HTTPError, prompt: Prompt) -> Adaptation | None:
+        text = fault.text.lower()
+        if fault.status in (400, 404, 422) and any(map(items_of, prompt.messages)):
+            plain = all(adapt(message, [Adaptation.PLAIN_FIELDS]) == message for message in prompt.messages)
+            if _FOREIGN_ITEM.search(text) or (plain and _ITEM_FIELD.search(text)):
+                return Adaptation.NO_ITEMS
+            if _ITEM_FIELD.search(text):
+                return Adaptation.PLAIN_FIELDS
+        return wanted_adaptation(fault, ChatAPI().body(prompt))
+
+    def hint(self, fault: HTTPError) -> str:
+        return CHAT_NEEDED if _NAMES_CHAT.search(fault.text.lower()) else ""
+
+    def reply(self, body: Any, prompt_size: Callable[[], int]) -> Reply:
+        if not isinstance(body, dict):
+            raise TransportError("the reply is no JSON object", unreadable=True)
+        if (error := error_in(body)) is not None:
+            raise inside(error)
+        if body.get("status") in ("failed", "cancelled"):
+            raise TransportError(f"the reply is {body['status']}, and nobody says why")
+        output = body.get("output")
+        if not isinstance(output, list) or not all(isinstance(item, dict) for item in output):
+            raise TransportError("the reply holds no output", unreadable=True)
+        received, written, items = from_output(output)
+        tokens = normalize.usage(body.get("usage"), prompt_size, received)
+        return normalize.reply(assistant(received, written, items), tokens, _finish(body, received))
+
+
+# ---- what is sent
+
+
+def to_input(messages: Iterable[tuple[Wire, Sequence[Wire]]]) -> tuple[str | None, list[Wire]]:
+    """`instructions` and `input` of a request. Each message is in the chat format, with its own items if it has any.
+
+    docs/sessions.md has this function, too, for readers of the journal. A test holds them equal.
+    """
+    instructions, items = None, []
+    for message, own in messages:
+        match message["role"]:
+            case "system":
+                instructions = message["content"]
+            case "user":
+                items.append({"role": "user", "content": _parts(message["content"])})
+            case "tool":
+                output = {"call_id": message["tool_call_id"], "output": _parts(message["content"])}
+                items.append({"type": "function_call_output", **output})
+            case _:
+                items += _with_successor(own) if own else _from_chat(message)
+    return instructions, items
+
+
+def _parts(content: str | list[Wire]) -> str | list[Wire]:
+    return content if isinstance(content, str) else list(map(_part, content))
+
+
+def _part(part: Wire) -> Wire:
+    if part.get("type") == "image_url":
+        return {"type": "input_image", "detail": "auto", "image_url": part["image_url"]["url"]}
+    return {"type": "input_text", "text": part.get("text", "")}
+
+
+def _with_successor(items: Sequence[Wire]) -> list[Wire]:
+    """Without reasoning at the end of a message that was cut off: the API refuses it without what it led to."""
+    last = max((at for at, item in enumerate(items) if item.get("type") != "reasoning"), default=-1)
+    return [*items[: last + 1]]
+
+
+def _from_chat(message: Wire) -> list[Wire]:
+    """A message that the chat API gave."""
+    text = message.get("content") or message.get("refusal")
+    said = [{"role": "assistant", "content": text}] if text else []
+    return [*said, *(_call_item(call) for call in message.get("tool_calls", ()))]
+
+
+def _call_item(call: Wire) -> Wire:
+    function = call["function"]
+    named = {"name": function["name"], "arguments": function["arguments"]}
+    return {"type": "function_call", "call_id": call["id"], **named}
+
+
+def to_params(params: Wire) -> Wire:
+    """RLM_MODEL_PARAMS mean the same by both APIs: other names are translated, and what is unknown is passed on."""
+    body = {name: value for name, value in params.items() if name not in _TRANSLATED}
+    limit = params.get("max_completion_tokens", params.get("max_tokens"))
+    if limit is not None:
+        body = {"max_output_tokens": limit} | body
+    if (effort := params.get("reasoning_effort")) is not None:
+        body["reasoning"] = {"effort": effort} | (params.get("reasoning") or {})
+    text = {"format": _format(params.get("response_format")), "verbosity": params.get("verbosity")}
+    if text := {name: value for name, value in text.items() if value is not None}:
+        body["text"] = text | (params.get("text") or {})
+    choice = params.get("tool_choice")
+    if isinstance(choice, dict) and isinstance(choice.get("function"), dict):
+        body["tool_choice"] = {"type": "function", **choice["function"]}
+    more = ["message.output_text.logprobs"] if params.get("logprobs") else []
+    body["include"] = [*dict.fromkeys([ENCRYPTED_REASONING, *more, *(params.get("include") or ())])]
+    return body | {"store": False}
+
+
+_TRANSLATED = frozenset(
+    {"max_completion_tokens", "max_tokens", "reasoning_effort", "response_format", "verbosity", "logprobs"}
+)
+
+
+def _format(wanted: Any) -> Any:
+    """The members of a JSON schema lie one level higher."""
+    if isinstance(wanted, dict) and isinstance(wanted.get("json_schema"), dict):
+        return {"type": "json_schema", **wanted["json_schema"]}
+    return wanted
+
+
+# ---- what is received
+
+
+def from_output(output: Sequence[Wire], fresh: Callable[[], str] = normalize.new_id) -> tuple[Wire, Wire, list[Wire]]:
+    """The message in the chat format, what the model wrote where a call is repaired (see `normalize`), and the items.
+
+    The items are as they came, but for the calls that are repaired.
+    """
+    items = normalize.strip_surrogates(list(output))
+    chat = {
+        "content": _text(items),
+        "refusal": _joined(items, "refusal") or None,
+        "reasoning_content": _reasoning(items) or None,
+        "tool_calls": [_chat_call(item) for item in items if _is_call(item)],
+    }
+    received, written = normalize.message(chat, fresh)
+    sound = iter(received.get("tool_calls", ()))
+    return received, written, [item | _call_item(next(sound)) if _is_call(item) else item for item in items]
+
+
+def _is_call(item: Wire) -> bool:
+    return item.get("type") == "function_call"
+
+
+def _chat_call(item: Wire) -> Wire:
+    function = {"name": item.get("name"), "arguments": item.get("arguments")}
+    return {"id": item.get("call_id") or item.get("id"), "type": "function", "function": function}
+
+
+def _text(items: Iterable[Wire]) -> str | None:
+    """The answer alone, where the model says which of its messages is that."""
+    messages = [item for item in items if item.get("type") == "message"]
+    final = [item for item in messages if item.get("phase") == "final_answer"]
+    return "\n\n".join(filter(None, (_joined([item], "text") for item in final or messages))) or None
+
+
+def _joined(items: Iterable[Wire], name: str) -> str:
+    """The texts of this name in the parts of messages."""
+    contents = (item.get("content") for item in items if item.get("type") == "message")
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return "".join(part[name] for part in parts if isinstance(part, dict) and isinstance(part.get(name), str))
+
+
+def _reasoning(items: Iterable[Wire]) -> str:
+    """The reasoning where it is open, else its summary."""
+    found = [item.get("content") or item.get("summary") for item in items if item.get("type") == "reasoning"]
+    parts = [part for content in found if isinstance(content, list) for part in content]
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return "\n\n".join(text for text in texts if isinstance(text, str) and text)
+
+
+def _finish(body: Wire, received: Wire) -> str:
+    """A finish reason, as the chat API has it."""
+    if body.get("status") != "incomplete":
+        return "tool_calls" if "tool_calls" in received else "stop"
+    details = body.get("incomplete_details")
+    reason = details.get("reason") if isinstance(details, dict) else None
+    known = {"max_output_tokens": "length", "content_filter": "content_filter"}
+    return known.get(str(reason), f"incomplete: {reason}" if reason else "length")
+
+
+# ---- streams
+
+_ENDS = frozenset(f"response.{end}" for end in ("completed", "incomplete", "failed", "cancelled", "done"))
+_PIECES = re.compile(r"response\.(reasoning\w*|refusal|function_call_arguments|custom_tool_call_input)\.delta")
+
+
+class ResponsesAssembler:
+    """See `rlm.providers.ports.Assembler`. Every item comes whole at its end, and all of them once more at the last."""
+
+    def __init__(self) -> None:
+        self._items: dict[int, Wire] = {}
+        self._response: Wire | None = None
+        self._message: Any = None  # which message the last text belongs to
+
+    @property
+    def finished(self) -> bool:
+        return self._response is not None
+
+    def takes(self, event: Any) -> bool:
+        return isinstance(event, dict) and str(event.get("type")).startswith("response.")
+
+    def add(self, event: Any) -> str | None:
+        if not isinstance(event, dict):
+            raise TransportError("the stream holds something that is no JSON object", unreadable=True)
+        kind, response = str(event.get("type")), event.get("response")
+        if kind == "error" or event.get("error"):
+            raise inside(event.get("error") or event)
+        if kind in _ENDS and isinstance(response, dict):
+            self._response = response
+        elif kind == "response.output_item.done" and isinstance(event.get("item"), dict):
+            self._items[event.get("output_index", len(self._items))] = event["item"]
+        elif kind == "response.output_text.delta" and isinstance(event.get("delta"), str):
+            return f"{self._after_other_messages(event)}{event['delta']}"
+        return "" if _PIECES.fullmatch(kind) else None
+
+    def body(self, *, done: bool = False) -> Wire:
+        items = [self._items[place] for place in sorted(self._items)]
+        response = self._response or ({"status": "completed"} if done and items else None)
+        if response is None:
+            raise TransportError("the stream broke off", unreadable=True)
+        # some leave the output of the last event empty
+        output = response.get("output") or []
+        return response | {"output": items if len(items) >= len(output) else output}
+
+    def _after_other_messages(self, event: Wire) -> str:
+        """What stands between this text and the one before it."""
+        place = (event.get("item_id"), event.get("output_index"))
+        another = self._message not in (None, place)
+        self._message = place
+        return "\n\n" if another else ""
