@@ -9,14 +9,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import machine, sessions, table, trees, turns
+from bench import machine, sessions, table, trees, turns, waiting
 from bench.harness import Bench, RunFailedError
 from bench.measures import Results, Scenario, perform
 
 
 def main() -> None:
     given = _arguments()
-    every = (*turns.scenarios(), *trees.scenarios(given.quick), *sessions.scenarios(given.quick))
+    every = (
+        *turns.scenarios(),
+        *trees.scenarios(given.quick),
+        *waiting.scenarios(given.quick),
+        *sessions.scenarios(given.quick),
+    )
     known = {scenario.name: scenario for scenario in every}
     if given.list:
         print("\n".join(known))

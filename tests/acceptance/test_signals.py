@@ -121,8 +121,8 @@ def test_ctrl_c_ends_a_command_and_what_it_started(rlm: Make, temporary: Path) -
 
 
 def test_ctrl_c_cancels_the_children(rlm: Make, temporary: Path) -> None:
-    """Each in a cell of its own, and their parent in one that waits for them."""
-    cell = "import asyncio\nawait asyncio.gather(*(rlm.run(str(n)) for n in range(3)))"
+    """Each in a cell of its own, and their parent in one that waits for them. Those in the queue are never started."""
+    cell = "import asyncio\nawait asyncio.gather(*(rlm.run(str(n)) for n in range(20)))"
 
     def script(request: Request) -> Answer:
         return call(
@@ -131,7 +131,8 @@ def test_ctrl_c_cancels_the_children(rlm: Make, temporary: Path) -> None:
 
     with Scripted(script) as server:
         made = rlm(server)
-        process = start(made, "--json", "go", TMPDIR=str(temporary), RLM_MAX_DEPTH="1")
+        limits = {"RLM_MAX_DEPTH": "1", "RLM_MAX_CONCURRENT_AGENTS": "3"}
+        process = start(made, "--json", "go", TMPDIR=str(temporary), **limits)
         records_until(process, "in 0", "in 1", "in 2")
         process.send_signal(signal.SIGINT)
         done = end(process, made)
@@ -141,6 +142,7 @@ def test_ctrl_c_cancels_the_children(rlm: Make, temporary: Path) -> None:
     assert ["cancelled"] * 3 == [child.meta["status"] for child in done.session.children]
     ends = [record["stop"] for record in done.session.records if record["type"] == "agent_end"]
     assert ["cancelled"] * 3 == ends
+    assert "kernel" not in [record["type"] for record in done.session.records], "it heeded the interrupt"
 
 
 @pytest.mark.parametrize(

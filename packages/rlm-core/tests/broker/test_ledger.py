@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 from rlm.broker.limits import AgentLimits, Slot, TreeLimits
@@ -50,59 +51,129 @@ def test_tokens_are_those_of_the_whole_tree_and_0_is_no_limit() -> None:
     assert Stop.MAX_TURNS == AgentLimits(TurnLimit(3), free).reached(Spent(turns=3))
 
 
-async def works(seat: Slot, seen: list[str], name: str) -> None:
-    async with seat:
+async def works(slot: AbstractAsyncContextManager[Slot], seen: list[str], name: str) -> None:
+    async with slot:
         seen.append(name)
 
 
-async def test_as_many_work_at_once_as_there_are_seats() -> None:
+async def settled() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_as_many_work_at_once_as_there_are_slots() -> None:
     tree = ledger(working=1)
     seen: list[str] = []
     async with tree.new_slot():
         waiter = asyncio.create_task(works(tree.new_slot(), seen, "second"))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await settled()
         assert [] == seen
     await waiter
     assert ["second"] == seen
 
 
-async def test_one_who_waits_for_a_child_lends_its_seat_and_takes_it_back() -> None:
+async def test_one_who_waits_for_a_child_lends_its_slot_and_takes_it_back() -> None:
     tree = ledger(working=1)
     seen: list[str] = []
     async with tree.new_slot() as parent:
-        async with parent.waiting():
-            await works(tree.new_slot(), seen, "child")
-        assert ["child"] == seen
+        await works(parent.child(), seen, "child")
         stranger = asyncio.create_task(works(tree.new_slot(), seen, "stranger"))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert ["child"] == seen, "the parent sits again"
+        await settled()
+        assert ["child"] == seen, "the parent has it again"
     await stranger
 
 
-async def test_a_child_asked_for_while_the_parent_takes_its_seat_again_does_not_deadlock() -> None:
+async def test_a_child_asked_for_while_the_parent_takes_its_slot_again_does_not_deadlock() -> None:
     tree = ledger(working=1)
     seen: list[str] = []
-
-    async def child(parent: Slot, name: str) -> None:
-        async with parent.waiting():
-            await works(tree.new_slot(), seen, name)
-
     async with asyncio.timeout(PATIENCE), tree.new_slot() as parent:
-        await asyncio.gather(*(child(parent, str(n)) for n in range(20)))
-        await asyncio.gather(*(child(parent, f"again {n}") for n in range(20)))
+        for _ in range(2):
+            await asyncio.gather(*(works(parent.child(), seen, str(n)) for n in range(20)))
     assert 40 == len(seen)
     async with asyncio.timeout(PATIENCE), tree.new_slot():
-        seen.append("no seat was lost")
+        seen.append("no slot was lost")
 
 
-async def test_cancelling_one_who_waits_to_sit_loses_no_seat() -> None:
+async def test_cancelling_one_who_waits_for_a_slot_loses_none() -> None:
     tree = ledger(working=1)
-    async with tree.new_slot():
+    async with tree.new_slot() as parent:
+        holding = asyncio.create_task(works(parent.child(), [], "never"))
+        holding.cancel()
+        await asyncio.gather(holding, return_exceptions=True)
         waiter = asyncio.create_task(works(tree.new_slot(), [], "never"))
-        await asyncio.sleep(0)
+        await settled()
         waiter.cancel()
         await asyncio.gather(waiter, return_exceptions=True)
     async with asyncio.timeout(PATIENCE), tree.new_slot():
         pass
+
+
+async def test_nested_work_comes_before_new_siblings() -> None:
+    tree = ledger(working=1)
+    order: list[str] = []
+
+    async def nesting(parent: Slot) -> None:
+        async with parent.child() as own:
+            order.append("child")
+            await settled()  # the siblings are in the queue
+            await asyncio.gather(works(own.child(), order, "below"), works(own.child(), order, "below"))
+            order.append("child again")
+
+    async with asyncio.timeout(PATIENCE), tree.new_slot() as root:
+        await asyncio.gather(nesting(root), *(works(root.child(), order, "sibling") for _ in range(2)))
+        order.append("root")
+    assert ["child", "below", "below", "child again", "sibling", "sibling", "root"] == order
+
+
+async def test_a_child_that_waits_is_not_started_when_its_parent_or_one_above_is_cancelled() -> None:
+    tree = ledger(working=1)
+    seen: list[str] = []
+    go_on, closing = asyncio.Event(), asyncio.Event()
+
+    async def below(parent: Slot) -> None:
+        async with parent.child() as own, own:
+            seen.append("running")
+            await go_on.wait()
+            await works(own.child(), seen, "below")
+
+    async def parent(slot: Slot) -> None:
+        async with slot:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await closing.wait()  # its cell is interrupted
+
+    async with asyncio.timeout(PATIENCE):
+        slot = tree.new_slot()
+        cancelled = asyncio.create_task(parent(slot))
+        await settled()
+        children = [asyncio.create_task(each) for each in (below(slot), works(slot.child(), seen, "queued"))]
+        await settled()
+        cancelled.cancel()
+        go_on.set()
+        ended = await asyncio.gather(*children, return_exceptions=True)
+        assert ["the agent that asked for it was cancelled"] * 2 == [str(error) for error in ended]
+        closing.set()
+        await asyncio.gather(cancelled, return_exceptions=True)
+        assert ["running"] == seen
+        await works(tree.new_slot(), seen, "no slot was lost")
+
+
+async def test_an_agent_that_survived_a_cancellation_has_children_again() -> None:
+    """A prompt catches it and asks the same agent again, in the same task."""
+    tree = ledger(working=1)
+    seen: list[str] = []
+
+    async def prompt() -> None:
+        slot = tree.new_slot()
+        with pytest.raises(asyncio.CancelledError):
+            async with slot:
+                await asyncio.Event().wait()
+        async with slot:
+            await works(slot.child(), seen, "child")
+
+    asking = asyncio.create_task(prompt())
+    await settled()
+    asking.cancel()
+    await asking
+    assert ["child"] == seen

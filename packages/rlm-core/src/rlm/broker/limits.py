@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rlm.core.budget import Spent, Stop, TurnLimit
 from rlm.core.messages import Usage
+from rlm.core.slots import Slots
 from rlm.errors import AgentError
 
 
@@ -21,7 +22,7 @@ class TreeLimits:
         self._tokens = tokens
         self._max_agents = agents
         self._depth = depth
-        self._slots = asyncio.Semaphore(working)
+        self._slots = Slots(working)
 
     def admit(self, depth: int) -> None:
         """Count one more agent, `depth` levels below the root.
@@ -53,6 +54,7 @@ class TreeLimits:
         return 0 < self._tokens <= self.completion
 
     def new_slot(self) -> Slot:
+        """The slot of the root."""
         return Slot(self._slots)
 
 
@@ -68,40 +70,80 @@ class AgentLimits:
 
 
 class Slot:
-    """One agent's right to work. It is released while the agent waits for sub-agents, so nesting cannot deadlock."""
+    """One agent's right to work. It is released while the agent waits for sub-agents, so nesting cannot deadlock.
 
-    def __init__(self, slots: asyncio.Semaphore) -> None:
+    An agent that goes on after its sub-agents comes first, then new agents, the deepest first: so nested work is done
+    before more is begun beside it. Whoever comes next is in the queue before a slot is released: a child gets its
+    parent's, a parent its last child's, and nobody comes between them.
+    """
+
+    def __init__(self, slots: Slots, depth: int = 0, parent: Slot | None = None) -> None:
         self._slots = slots
-        self._taking = asyncio.Lock()
+        self._depth = depth
+        self._parent = parent
         self._taken = False
+        self._entered = 0
         self._children = 0
+        self._request: asyncio.Future[None] | None = None  # to go on
+        self._owner: asyncio.Task[object] | None = None
+        self._cancels = 0
 
     async def __aenter__(self) -> Slot:
-        await self._acquire()
+        """It may be entered again inside; the outermost exit releases it."""
+        if not (self._taken or self._children):
+            await self._slots.acquire((0, self._depth))
+            self._taken = True
+        if (owner := asyncio.current_task()) is not None:  # it may have survived earlier cancellations
+            self._owner, self._cancels = owner, owner.cancelling()
+        self._entered += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._release()
+        self._entered -= 1
+        if not self._entered:
+            self._release()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether its agent is being cancelled, or one above it: it needs no slot, and its sub-agents get none."""
+        own = self._owner is not None and self._owner.cancelling() > self._cancels
+        return own or (self._parent is not None and self._parent.cancelled)
 
     @asynccontextmanager
-    async def waiting(self) -> AsyncIterator[None]:
-        """While entered, a child works. Leaving it waits for a slot, unless other children still work."""
+    async def child(self) -> AsyncIterator[Slot]:
+        """The slot of a sub-agent, taken. While entered, this agent waits and has none, unless others wait for it too.
+
+        Raises:
+            AgentError: this agent was cancelled while the sub-agent was in the queue.
+        """
+        child = Slot(self._slots, self._depth + 1, self)
         self._children += 1
+        request = self._slots.request((1, -child._depth))
         self._release()
         try:
-            yield
+            await self._slots.granted(request)
+            child._taken, child._entered = True, 1
+            if self.cancelled:
+                raise AgentError("the agent that asked for it was cancelled", Stop.CANCELLED)
+            yield child
         finally:
             self._children -= 1
-            await self._acquire()
+            self._ask_to_go_on()
+            child._release()
+            if self._request is not None:
+                await asyncio.wait({self._request})
 
-    async def _acquire(self) -> None:
-        async with self._taking:
-            if self._taken or self._children:
-                return
-            await self._slots.acquire()
-            self._taken = True
-            if self._children:  # one more was asked for in the meantime
-                self._release()
+    def _ask_to_go_on(self) -> None:
+        idle = self._entered and not (self._taken or self._children)
+        if idle and self._request is None and not self.cancelled:
+            self._request = self._slots.request((0, self._depth))
+            self._request.add_done_callback(self._go_on)
+
+    def _go_on(self, _: object) -> None:
+        self._request = None
+        self._taken = True
+        if self._children or not self._entered:  # one more child was asked for, or the agent has ended
+            self._release()
 
     def _release(self) -> None:
         if self._taken:

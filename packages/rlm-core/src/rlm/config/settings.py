@@ -66,10 +66,6 @@ def setting(meaning: str, read: ValueKind, *, default: Any, **how: Any) -> Any:
     )
 
 
-def _default_concurrency() -> int:
-    return max(4, 2 * (os.cpu_count() or 1))
-
-
 @dataclass(frozen=True)
 class Config:
     """Everything a user can set, read and checked."""
@@ -128,8 +124,7 @@ class Config:
     max_concurrent_agents: int = setting(
         "agents working at once; one that waits for sub-agents does not count",
         at_least(1),
-        default=_default_concurrency(),
-        shown="2 × cores, at least 4",
+        default=32,
     )
     append_to_system_prompt: str | None = setting("text added to the system prompt", any_text, default=None)
     system_prompt_path: Path | None = setting(

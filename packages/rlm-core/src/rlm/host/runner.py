@@ -36,6 +36,7 @@ from rlm.skills import CALLS, CallLog, called
 
 _CONTEXT = "context"
 """Its name in the runtime folder, in a sandbox."""
+_SLOW = 1.0  # seconds without a reply, after which a sub-agent's kernel is started
 
 
 class AgentRunner:
@@ -59,6 +60,7 @@ class AgentRunner:
         self._tools = Toolbox([])
         self._agent: Agent | None = None
         self._stopped: Stopped | None = None
+        self._kernel_start: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         async with self._stack as stack:
@@ -131,6 +133,7 @@ class AgentRunner:
         sandbox = await stack.enter_async_context(self._new_sandbox(folder)) if context.policy else None
         if "ipython" in self._spec.config.tools:
             self._kernel = await stack.enter_async_context(self._new_kernel(folder, environment, sandbox))
+            stack.callback(self._start_no_kernel)
             spawner.kernel = self._kernel
         self._tools = self._open_tools(folder, environment, sandbox, stack.enter_context(ExitStack()))
         self._report_repositories()
@@ -230,14 +233,27 @@ class AgentRunner:
         match event:
             case Stopped():
                 self._stopped = event
-            case RequestStarted() if self._kernel is not None and self._depth == 0:
-                self._kernel.start()  # it is up when the first reply comes; a child may never need one
+            case RequestStarted():
+                self._start_kernel_meanwhile()
             case Replied(reply):
+                self._start_no_kernel()
                 self._context.limits.spend(reply.usage)
         if isinstance(event, (ToolReturned, Stopped)):
             self._count_calls()
         if not isinstance(event, Stopped):
             self.session.record(event)
+
+    def _start_kernel_meanwhile(self) -> None:
+        """It is up when the reply comes. A child may never need one, so only where the model leaves time for it."""
+        if self._kernel is not None and self._depth == 0:
+            self._kernel.start()
+        elif self._kernel is not None:
+            self._start_no_kernel()
+            self._kernel_start = asyncio.get_running_loop().call_later(_SLOW, self._kernel.start)
+
+    def _start_no_kernel(self) -> None:
+        if self._kernel_start is not None:
+            self._kernel_start.cancel()
 
     def _journal_stop(self) -> None:
         """When the next task comes, or all is closed: sub-agents that were left running have ended by then."""

@@ -52,13 +52,11 @@ class Spawner:
         self.context.limits.admit(self.depth + 1)  # what is no request has cost the tree no agent
         spec = replace(spec, context=self._payload(request))
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self.slot.waiting())
             if self.kernel is not None:
-                stack.enter_context(self.kernel.waiting())
+                stack.enter_context(self.kernel.waiting())  # the clock of the cell stands still in the queue, too
             if spec.context is not None:
                 stack.callback(files.remove, spec.context.path)  # its kernel has had it by then
-            slot = self.context.limits.new_slot()
-            await stack.enter_async_context(slot)  # before its folder is made: those who queue cost nothing
+            slot = await stack.enter_async_context(self.slot.child())  # those in the queue have no folder yet
             return await self._run_child(spec, slot)
 
     async def _run_child(self, spec: AgentSpec, slot: Slot) -> RunResult:

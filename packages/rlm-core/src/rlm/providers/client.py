@@ -75,7 +75,7 @@ class OpenAIClient:
         """`params` go into each request; `depth` is the agent's, root 0; `stream`: somebody watches."""
         provider = EndpointModel(self, name, params or {}, depth=depth, stream=stream)
         key = self.connection.endpoint.api_key
-        return Retrying(provider, self.connection, self.policy, sink, Redactor([key] if key else []))
+        return Retrying(provider, self.connection, self.policy, sink, Redactor([key] if key else []), depth=depth)
 
     def learned(self, model: str) -> Learned:
         """What is known of a model here, by all agents alike."""

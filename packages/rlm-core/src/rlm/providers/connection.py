@@ -14,6 +14,7 @@ from rlm.providers.endpoint import OPENAI_HOST, Endpoint, Proxy, proxy_for, spea
 from rlm.providers.error_body import QUOTED
 from rlm.providers.errors import Fault, HTTPError, TransportError, inside
 from rlm.providers.lean_import import import_openai
+from rlm.providers.limiter import RequestLimiter
 from rlm.providers.normalize import strip_surrogates
 from rlm.providers.ports import Assembler, Heard
 from rlm.providers.transport_errors import BROKE_OFF, breakdown, refuses_url
@@ -37,6 +38,7 @@ class Connection:
         endpoint.check()
         self.endpoint = endpoint
         self.read_timeout = read_timeout
+        self.limiter = RequestLimiter(endpoint.host)
         self.reached = False
         """Whether the server has ever answered."""
         self._proxy: Proxy | None = None

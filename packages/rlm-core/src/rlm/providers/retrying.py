@@ -53,13 +53,22 @@ class Retrying:
     """
 
     def __init__(
-        self, provider: Provider, connection: Connection, policy: RetryPolicy, sink: Sink, redactor: Redactor
+        self,
+        provider: Provider,
+        connection: Connection,
+        policy: RetryPolicy,
+        sink: Sink,
+        redactor: Redactor,
+        *,
+        depth: int = 0,
     ) -> None:
+        """`depth`: how many levels below the root its agent is."""
         self._provider = provider
         self._connection = connection
         self._policy = policy
         self._sink = sink
         self._redactor = redactor
+        self._depth = depth
 
     @property
     def name(self) -> str:
@@ -80,18 +89,21 @@ class Retrying:
     async def complete(
         self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice = "auto"
     ) -> Reply:
-        tries = _Tries(self._connection, self._policy, self._sink, self._redactor)
+        tries = _Tries(self._connection, self._policy, self._sink, self._redactor, depth=self._depth)
         return await tries.run(self._provider.request(messages, tools, tool_choice, tries.heard))
 
 
 class _Tries:
     """Those of one request. Every failed one is told, and all are counted."""
 
-    def __init__(self, connection: Connection, policy: RetryPolicy, sink: Sink, redactor: Redactor) -> None:
+    def __init__(
+        self, connection: Connection, policy: RetryPolicy, sink: Sink, redactor: Redactor, *, depth: int
+    ) -> None:
         self._connection = connection
         self._policy = policy
         self._sink = sink
         self._redactor = redactor
+        self._depth = depth
         self._failures = 0
         self._since = 0.0
         self._silence = Silence(sink, policy.notice)
@@ -115,8 +127,13 @@ class _Tries:
     async def _try(self, attempt: Attempt) -> Reply:
         while True:
             self._silence.expect(self._connection.read_timeout)
+            self._silence.queued()
             try:
-                return await attempt()
+                async with self._connection.limiter.request(self._depth, self._sink, self._policy.budget) as waited:
+                    self._since += waited  # the budget is for what fails, not for the queue
+                    self._silence.sent()
+                    self._silence.expect(self._connection.read_timeout)
+                    return await attempt()
             except (HTTPError, TransportError) as fault:
                 await self._wait(judge(fault))
 

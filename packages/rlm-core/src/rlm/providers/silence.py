@@ -22,10 +22,18 @@ class Silence:
         self._told = now  # when whoever watches was last told something
         self._until = now
         self._problem = ""
+        self._state = "no answer"
 
     def expect(self, seconds: float) -> None:
         """Silence ends in so many seconds at the latest: by the next try, or because it is given up."""
         self._until = time.monotonic() + seconds
+
+    def queued(self) -> None:
+        """The request waits for its turn: the provider takes no more at once."""
+        self._state = "waiting for its turn"
+
+    def sent(self) -> None:
+        self._state = "no answer"
 
     def moved(self) -> None:
         """A piece of the message has come."""
@@ -54,6 +62,6 @@ class Silence:
 
     def _tell(self) -> None:
         self._told = now = time.monotonic()
-        silent = f"no answer for {now - self._moved:.0f} s"
+        silent = f"{self._state} for {now - self._moved:.0f} s"
         reason = f"{silent}, the last try failed: {self._problem}" if self._problem else silent
         self._sink(Waiting(reason, round(max(0.0, self._until - now), 3)))

@@ -1,0 +1,61 @@
+"""Slots in order of rank."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rlm.core.slots import Slots
+
+
+async def take(slots: Slots, rank: int, served: list[int]) -> None:
+    await slots.acquire((rank, 0))
+    served.append(rank)
+
+
+async def settled() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_the_lowest_rank_is_served_first_and_who_gave_up_never() -> None:
+    slots, served = Slots(1), list[int]()
+    await slots.acquire((0, 0))
+    waiting = [asyncio.create_task(take(slots, rank, served)) for rank in (3, 1, 2, 0)]
+    await settled()
+    waiting[1].cancel()
+    for expected in ([0], [0, 2], [0, 2, 3]):
+        slots.release()
+        await settled()
+        assert expected == served
+    assert waiting[1].cancelled()
+    slots.release()
+    assert 0 == slots.taken
+
+
+async def test_more_slots_are_given_out_at_once_and_fewer_as_they_come_back() -> None:
+    slots, served = Slots(0), list[int]()
+    waiting = [asyncio.create_task(take(slots, rank, served)) for rank in range(4)]
+    await settled()
+    slots.resize(3)
+    await settled()
+    assert [0, 1, 2] == served
+    slots.resize(1)
+    slots.release()
+    slots.release()
+    await settled()
+    assert [0, 1, 2] == served, "one is still taken, and there is but one"
+    slots.release()
+    await asyncio.gather(*waiting)
+    assert [0, 1, 2, 3] == served
+
+
+async def test_a_slot_that_is_granted_to_one_who_is_cancelled_goes_to_the_next() -> None:
+    slots, served = Slots(1), list[int]()
+    await slots.acquire((0, 0))
+    first, second = (asyncio.create_task(take(slots, rank, served)) for rank in (1, 2))
+    await settled()
+    slots.release()
+    first.cancel()
+    await second
+    assert [2] == served
+    assert 1 == slots.taken
