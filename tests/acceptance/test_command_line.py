@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from rlm_testkit.cli import COMMAND, Rlm, Session
-from rlm_testkit.scripted import Scripted, call, text
+from rlm_testkit.scripted import Scripted, always, call, text
 from rlm_testkit.waiting import PATIENCE
 
 Make = Callable[[Scripted], Rlm]
@@ -74,6 +74,56 @@ def test_after_two_dashes_a_task_needs_no_quotes(rlm: Make) -> None:
     with Scripted(text("ok")) as server:
         assert 0 == rlm(server)("--", "fix", "the", "--json", "flag").code
     assert "fix the --json flag" == server.requests[0].task
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("lst",), "did you mean `rlm ls`? As a task: `rlm -- lst`"),
+        (("exprot",), "did you mean `rlm export`? As a task: `rlm -- exprot`"),
+        (("sl",), "did you mean `rlm ls`?"),
+        (("--json", "Resum", "7f3a"), "did you mean `rlm resume 7f3a`? As a task: `rlm -- Resum 7f3a`"),
+        (("ls", "--sandbox"), "--sandbox means nothing to `rlm ls`"),
+        (("--max-turns", "3", "show"), "--max-turns means nothing to `rlm show`"),
+        (("go", "--fork"), "--fork means nothing to a task"),
+        (("demo", "--home", "x"), "--home means nothing to `rlm demo`"),
+        (("ls", "more"), "rlm ls takes no words, and not: more"),
+        (("show", "a", "b"), "rlm show takes [ID], and not: a b"),
+        (("resume", "7f3a", "go", "on"), 'resume takes [ID] ["more"], and not: 7f3a go on'),
+        (("export", "--format", "pdf"), "--format takes one of html, ipynb, chat, atif"),
+        (("go", "--max-turns", "--json"), "--max-turns needs a value"),
+        (("go", "--json=on"), "--json takes no value"),
+        (("-C", "nowhere", "ls"), "-C nowhere: No such file or directory"),
+        (("help", "lst"), "There is no command lst"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_what_was_meant(alone: Rlm, words: tuple[str, ...], message: str) -> None:
+    done = alone(*words)
+    assert 2 == done.code
+    assert message in done.err
+    assert done.err.count("\n") <= 2
+    assert bool(done.out) == ("--json" in words), "lines of JSON end with a result"
+    assert not list(done.cwd.iterdir())
+
+
+def test_the_first_word_that_is_no_flag_is_the_command_and_c_its_folder(rlm: Make) -> None:
+    with Scripted(always(text("ok"))) as server:
+        made = rlm(server)
+        (made.cwd / "inner").mkdir()
+        assert 0 == made("-qo", "answer.txt", "hello", "-C", "inner", "--home=mine").code
+        session = next((made.cwd / "inner/mine/sessions").glob("[0-9a-f]*"))
+        written = (made.cwd / "inner/answer.txt", {"RLM_OUTPUT": "inner/answer.txt"})
+        assert "ok\n" == written[0].read_text()
+        assert session.name == made("--home", "inner/mine", "ls", "--json").lines[0]["session_id"]
+        exported = made("--home", "inner/mine", "export", "--format", "chat", "--", session.name[:8], **written[1])
+        assert (0, "hello") == (exported.code, exported.lines[0]["messages"][1]["content"])
+        assert "ok\n" == written[0].read_text(), "the answer's file is not that of an export"
+        assert 0 == made("-C", "inner", "resume", "-q", session.name, "--home", "mine", "--", "--fork", "-").code
+        assert made("help", "show").out == made("show", "-h").out != made("-h").out
+    assert ["hello", "--fork -"] == [
+        str(request.messages[-1]["content"]).splitlines()[-1] for request in server.requests
+    ]
+    assert str(made.cwd / "inner") in str(server.requests[0].messages[0]["content"])
 
 
 @pytest.mark.parametrize(

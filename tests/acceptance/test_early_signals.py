@@ -42,7 +42,7 @@ POINTS = [
     "rlm.config",
     "rlm.cli.exits",
     "rlm.cli.arguments",
-    "argparse",
+    "rlm.cli.jsonlines",
     "rlm.cli.oneshot",
     "asyncio",
     "rlm.cli.reporter",

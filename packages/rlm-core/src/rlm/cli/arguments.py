@@ -1,141 +1,173 @@
-"""The command line, generated from the table of settings."""
+"""The command line. It is read once, and what it says is one value, `CommandLine`."""
 
 from __future__ import annotations
 
-import argparse
 import difflib
-from collections.abc import Sequence
-from typing import NoReturn
+import re
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from rlm.config.settings import Config, Setting, flag, variable
+from rlm.cli.flags import COMMANDS, RUN, SPELLINGS, Flag, command_flags
+from rlm.config.settings import is_on
 from rlm.errors import ConfigError
-
-COMMANDS = {
-    "ls": "list the sessions",
-    "show": "read a session as a tree: [ID]",
-    "export": "a session as html, ipynb, chat or atif: [ID…]",
-    "resume": 'go on with a session: [ID] ["more"]',
-    "skills": "list the skills; `new NAME` makes one, `check DIR` validates one",
-    "doctor": "what is wrong with this set-up, and how to fix it",
-    "demo": "a recorded model fixes a real small repository: no key, no network",
-}
-"""What the first word may be, exactly; anything else is a task."""
 
 LATER = ("batch",)
 """Words that are kept for commands to come."""
 
-_EPILOG = """\
-exit codes: 0 an answer; 1 failed; 2 usage or configuration; 3 a limit stopped it; 4 no or refused credentials;
-75 the provider failed for now; 130 interrupted; 143 terminated; 129 hung up;
-141 nobody reads its --json"""
+_NEAR = 0.75  # of difflib: `exprot` is near to `export`, `hello` is not near to `help`
+_NUMBER = re.compile(r"-(\d+|\d*\.\d+)")
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports a usage error as every other error is reported."""
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """What a command line says. `problem` is what is wrong with it; whoever reports that needs to know its flags."""
 
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message[:1].upper()}{message[1:]}.{self._nearest(message)} Try: {self.prog} --help")
+    command: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """The texts of the flags that are settings, by the setting's name."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Those of the command's own flags."""
+    words: tuple[str, ...] = ()
+    rest: tuple[str, ...] | None = None
+    """What stands behind `--`, word for word; None if there is no `--`."""
+    problem: str = ""
 
-    def _nearest(self, message: str) -> str:
-        """The flag that was probably meant by one that does not exist."""
-        _, unknown, words = message.partition("unrecognized arguments: ")
-        near = (
-            difflib.get_close_matches(words.split("=")[0].split(" ")[0], self._option_string_actions, 1)
-            if unknown
-            else []
-        )
-        return f" Did you mean {near[0]}?" if near else ""
+    @property
+    def id(self) -> str | None:
+        """The only word that the command takes, if it is there."""
+        return next(iter(self.all_words), None)
 
+    @property
+    def all_words(self) -> list[str]:
+        """To a command whose words are no task, `--` means only that no flags follow."""
+        return [*self.words, *(self.rest or ())]
 
-def parser(prog: str, description: str, **how: str) -> Parser:
-    return Parser(
-        prog=prog,
-        description=description,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        **how,  # type: ignore[arg-type]  # argparse takes many kinds, we pass texts
-    )
+    def wants(self, switch: str) -> bool:
+        """Whether a flag or a variable switches it on. Never fails, for it is asked when something else has."""
+        return is_on(switch, self.settings)
 
+    def check(self) -> None:
+        """
+        Raises:
+            ConfigError: it makes no sense.
+        """
+        if self.problem:
+            raise ConfigError(self.problem)
 
-def run_parser() -> Parser:
-    """`rlm [flags] "task"`."""
-    commands = "\n".join(f"  rlm {name:<10} {text}" for name, text in COMMANDS.items())
-    description = f"A coding agent with one main tool: a persistent IPython kernel.\n\ncommands:\n{commands}"
-    made = parser("rlm", description, usage='rlm [flags] "task"', epilog=_EPILOG)
-    made.add_argument("--version", action="store_true", help="print the version")
-    add_settings(made)
-    made.add_argument("task", nargs="*", help="what to do; `-` or nothing: read it from stdin")
-    return made
-
-
-def add_settings(made: Parser, *only: str) -> None:
-    """A flag for each setting but the secret ones, or for those that are named."""
-    group = made.add_argument_group("settings (flag, variable, default)")
-    for name, how in Config.settings().items():
-        if how.secret or (only and name not in only):
-            continue
-        names = [f"-{how.short}", flag(name)] if how.short else [flag(name)]
-        about = f"{how.meaning} ({variable(name)}; default {how.shown})".replace("%", "%%")
-        if how.bare:
-            group.add_argument(*names, action="store_const", const="on", dest=name, help=about)
-        else:
-            group.add_argument(*names, dest=name, metavar=_metavar(name), help=about)
+    @property
+    def text(self) -> str | None:
+        """What stands behind `--` as one text."""
+        return " ".join(self.rest) if self.rest else None
 
 
-def spelt_out(argv: Sequence[str]) -> list[str]:
-    """With the values of flags that mean something alone: argparse would take the task for one."""
-    meant = {flag(name): how for name, how in Config.settings().items() if how.alone}
-    words = list(argv)
-    end = words.index("--") if "--" in words else len(words)
-    for index, word in enumerate(words[:end]):
-        if word in meant and not _reads(meant[word], words[index + 1 : end]):
-            words[index] = f"{word}={meant[word].alone}"
-    return words
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A word, or a flag with its text; as `spelling` it was written."""
+
+    text: str
+    spelling: str = ""
+    problem: str = ""
 
 
-def _reads(how: Setting, rest: Sequence[str]) -> bool:
-    """Whether the next word is a value of the setting."""
-    try:
-        how.read(rest[0] if rest else "")
-    except ValueError:
-        return False
-    return True
-
-
-def settings_given(parsed: argparse.Namespace) -> dict[str, str]:
-    """The texts of the settings that were given as flags."""
-    return {name: text for name in Config.settings() if (text := getattr(parsed, name, None)) is not None}
-
-
-def parse_run(argv: Sequence[str]) -> argparse.Namespace:
-    """Flags may stand before or after the task; after `--` there are none, and all is the task.
-
-    Raises:
-        ConfigError: the arguments make no sense.
-    """
+def read_arguments(argv: Sequence[str]) -> CommandLine:
+    """The first word that is no flag decides which command it is; behind `--` there are neither flags nor commands."""
     end = argv.index("--") if "--" in argv else len(argv)
-    parsed = run_parser().parse_intermixed_args(argv[:end])
-    if task := " ".join(argv[end + 1 :]):
-        parsed.task.append(task)
-    if len(parsed.task) > 1:
-        raise ConfigError(f'There must be one task, in quotes: rlm "{" ".join(parsed.task)}"')
-    return parsed
+    tokens = list(_tokens(argv[:end]))
+    words = [token.text for token in tokens if not token.spelling]
+    name = words.pop(0) if words and words[0] in COMMANDS else ""
+    own = {spelling: each for each in command_flags(COMMANDS.get(name, RUN)) for spelling in each.spellings}
+    given = [(own[token.spelling], token.text) for token in tokens if token.spelling in own and not token.problem]
+    line = CommandLine(
+        name,
+        {each.name: text for each, text in given if each.setting},
+        {each.name: text for each, text in given if not each.setting},
+        tuple(words),
+        tuple(argv[end + 1 :]) if end < len(argv) else None,
+    )
+    return replace(line, problem=_problem(line, tokens, own))
 
 
-def _metavar(name: str) -> str:
-    shown = {
-        "model": "NAME",
-        "base_url": "URL",
-        "exec_timeout": "SECONDS",
-        "timeout": "SECONDS",
-        "system_prompt_path": "FILE",
-        "append_to_system_prompt": "TEXT",
-        "tools": "LIST",
-        "home": "DIR",
-        "model_params": "JSON",
-        "sandbox": "off|bwrap",
-        "context": "FILE",
-        "output": "FILE",
-        "color": "WHEN",
-    }
-    return shown.get(name, "N")
+def _tokens(words: Sequence[str]) -> Iterator[_Token]:
+    rest = deque(words)
+    while rest:
+        word = rest.popleft()
+        if _is_flag(word):
+            yield from _read_flag(word, rest)
+        else:
+            yield _Token(word)
+
+
+def _is_flag(word: str) -> bool:
+    """A text with blanks that begins with a dash is a task or a value, and so is a number below 0."""
+    if len(word) < 2 or word[0] != "-":
+        return False
+    return word.partition("=")[0] in SPELLINGS or not (_NUMBER.fullmatch(word) or any(map(str.isspace, word)))
+
+
+def _read_flag(word: str, rest: deque[str]) -> Iterator[_Token]:
+    """`--flag`, `--flag=value`, `-q`, `-ovalue`, `-qo`; the value may be the next word."""
+    name, assigned, value = word.partition("=")
+    if not name.startswith("--") and len(name) > 2:
+        name, assigned, value = word[:2], "=", word[2:]
+        if name in SPELLINGS and not SPELLINGS[name].metavar:
+            yield _Token("on", name)
+            yield from _read_flag(f"-{value}", rest)
+            return
+    each = SPELLINGS.get(name)
+    if each is None:
+        near = difflib.get_close_matches(name, SPELLINGS, 1)
+        yield _Token("", name, f"There is no flag {name}." + (f" Did you mean {near[0]}?" if near else ""))
+    elif not each.metavar:
+        yield _Token("on", name, f"{name} takes no value." if assigned else "")
+    elif assigned:
+        yield _Token(value, name, _not_chosen(each, name, value))
+    elif each.setting and each.setting.alone:
+        yield _Token(rest.popleft() if rest and each.reads(rest[0]) else each.setting.alone, name)
+    elif rest and not _is_flag(rest[0]):
+        value = rest.popleft()
+        yield _Token(value, name, _not_chosen(each, name, value))
+    else:
+        yield _Token("", name, f"{name} needs a value: {name} {each.metavar}.")
+
+
+def _not_chosen(each: Flag, name: str, value: str) -> str:
+    return f"{name} takes one of {', '.join(each.choices)}." if each.choices and value not in each.choices else ""
+
+
+def _problem(line: CommandLine, tokens: Sequence[_Token], own: Collection[str]) -> str:
+    """What is wrong with it; empty if nothing is."""
+    called = f"rlm {line.command}".rstrip()
+    meant = f"`{called}`" if line.command else "a task"
+    for token in tokens:
+        if token.problem or (token.spelling and token.spelling not in own):
+            return f"{token.problem or f'{token.spelling} means nothing to {meant}.'} Try: {called} --help"
+    if not line.command:
+        return _no_task(line)
+    command = COMMANDS[line.command]
+    text = line.command == "resume" and line.text is not None
+    words = [*line.words, line.text or ""] if text else line.all_words
+    if len(words) > command.most:
+        return f"{called} takes {command.usage or 'no words'}, and not: {' '.join(words)}. Try: {called} --help"
+    return ""
+
+
+def _no_task(line: CommandLine) -> str:
+    """What is wrong with words that are no command."""
+    words = line.words
+    if words and line.rest is None and not any(map(str.isspace, words[0])):
+        if words[0] in LATER:
+            return f"`rlm {words[0]}` is not in this version. To give it as a task: rlm -- {words[0]}"
+        if near := _near_command(words[0]):
+            meant, task = " ".join((near, *words[1:])), " ".join(words)
+            return f"`{words[0]}` is no command: did you mean `rlm {meant}`? As a task: `rlm -- {task}`"
+    if len(words) + bool(line.rest) > 1:
+        return f'There must be one task, in quotes: rlm "{" ".join(line.all_words)}"'
+    return ""
+
+
+def _near_command(word: str) -> str:
+    """The command that was probably meant."""
+    word = word.lower()
+    swapped = [name for name in COMMANDS if sorted(name) == sorted(word)]
+    return next(iter([*swapped, *difflib.get_close_matches(word, COMMANDS, 1, _NEAR)]), "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rlm.errors import ConfigError
@@ -16,3 +17,18 @@ def working_directory() -> Path:
         return Path.cwd()
     except OSError:
         raise ConfigError("The working directory is gone. Change to one that exists.") from None
+
+
+def change_directory(path: str | None) -> None:
+    """To what `-C` names, if it is there.
+
+    Raises:
+        ConfigError: it cannot be worked in.
+    """
+    if path is None:
+        return
+    try:
+        os.chdir(path)
+    except (OSError, ValueError) as error:  # a ValueError for a null byte
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"-C {path}: {reason}. Name a folder that exists.") from None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rlm.cli import exits
-from rlm.cli.arguments import add_settings, parser, settings_given
+from rlm.cli.arguments import CommandLine
 from rlm.cli.signals import Interrupted, run_until_signal
 from rlm.cli.streams import put
 from rlm.config.child_env import guest_environment
@@ -48,11 +48,9 @@ class CheckResult:
         return f"{mark} {self.subject:<12} {self.state}" + (f"\n  {'':<12} {self.fix}" if self.fix else "")
 
 
-def run(argv: Sequence[str]) -> int:
+def run(line: CommandLine) -> int:
     """Look at everything that a run needs, say how it is; 0 when all is well."""
-    made = parser("rlm doctor", "Say what is wrong with this set-up, and how to fix it.")
-    add_settings(made)
-    config = read_config(settings_given(made.parse_args(argv)))
+    config = read_config(line.settings)
     try:
         return exits.DONE if _all_well(config) else exits.FAILED
     except Interrupted as interrupted:

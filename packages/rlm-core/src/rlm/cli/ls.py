@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from rlm.cli import exits
-from rlm.cli.arguments import add_settings, parser, settings_given
+from rlm.cli.arguments import CommandLine
 from rlm.cli.pager import PagedOutput
 from rlm.cli.streams import put_json, say
 from rlm.config.environment import state_folder
@@ -16,11 +15,9 @@ from rlm.sessions.signing_key import key_or_none
 from rlm.sessions.store import list_sessions
 
 
-def run(argv: Sequence[str]) -> int:
+def run(line: CommandLine) -> int:
     """List the sessions of RLM_HOME."""
-    made = parser("rlm ls", "List the sessions, newest first.")
-    add_settings(made, "home", "json", "color")
-    config = read_config(settings_given(made.parse_args(argv)))
+    config = read_config(line.settings)
     sessions = list_sessions(config.home.absolute(), key_or_none(state_folder()))
     if config.json:
         for listed in sessions:

@@ -8,6 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rlm.cli.arguments import CommandLine
 
 
 def main() -> None:
@@ -34,61 +38,54 @@ def run(argv: Sequence[str]) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     from rlm.cli import exits
+    from rlm.cli.arguments import read_arguments
     from rlm.cli.streams import flush, keep_open
     from rlm.errors import RlmError
 
     keep_open()
+    line = read_arguments(argv)
     try:
-        code = _code_of(argv)
+        code = _dispatch(line)
         flush()
         return code
     except RlmError as error:
-        return _report(argv, error, str(error))
+        return _report(line, error, str(error))
     except BrokenPipeError:
         return exits.DONE  # whoever read our stdout has gone
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
-        return _report(argv, error, f"{what}{error.strerror or error} (RLM_DEBUG=1 shows where)")
-    except Exception as error:  # noqa: BLE001 - the last resort: nobody shall see a traceback
-        return _report(argv, error, f"This is a bug in rlm: {type(error).__name__}: {error} (RLM_DEBUG=1 shows where)")
-
-
-def _code_of(argv: Sequence[str]) -> int:
-    try:
-        return _dispatch(argv)
-    except SystemExit as said:  # so argparse ends after `--help`
+        return _report(line, error, f"{what}{error.strerror or error} (RLM_DEBUG=1 shows where)")
+    except SystemExit as said:  # so argparse ends, which the check of skills uses
         return int(said.code or 0)
+    except Exception as error:  # noqa: BLE001 - the last resort: nobody shall see a traceback
+        return _report(line, error, f"This is a bug in rlm: {type(error).__name__}: {error} (RLM_DEBUG=1 shows where)")
 
 
-def _dispatch(argv: Sequence[str]) -> int:
-    from rlm.cli.arguments import COMMANDS, LATER, spelt_out
-    from rlm.errors import ConfigError
+def _dispatch(line: CommandLine) -> int:
+    from importlib import import_module
 
-    argv = spelt_out(argv)
-    word = argv[0] if argv else ""
-    if word in LATER:
-        raise ConfigError(f"`rlm {word}` is not in this version. To give it as a task: rlm -- {word}")
-    if word in COMMANDS:
-        from importlib import import_module
+    if "help" in line.options:
+        from rlm.cli.help import show_help
 
-        from rlm.cli.cwd import working_directory
+        return show_help(line.command)
+    from rlm.cli.cwd import change_directory, working_directory
+    from rlm.cli.jsonlines import ends_with_a_result
 
+    with ends_with_a_result(line.command in ("", "resume", "demo") and line.wants("json")):
+        line.check()
+        change_directory(line.options.get("directory"))
         working_directory()
-        command = import_module(f"rlm.cli.{word}")
-        return int(command.run(argv[1:]))
-    from rlm.cli import oneshot
-
-    return oneshot.run(argv)
+    command = import_module(f"rlm.cli.{line.command or 'oneshot'}")
+    return int(command.run(line))
 
 
-def _report(argv: Sequence[str], error: Exception, told: str) -> int:
+def _report(line: CommandLine, error: Exception, told: str) -> int:
     """One or two lines, never a traceback unless asked for."""
     from rlm.cli import exits
     from rlm.cli.streams import say
     from rlm.config.credentials import hide_credentials
-    from rlm.config.settings import wants_debug
 
-    if wants_debug(argv):
+    if line.wants("debug"):
         import traceback
 
         say(hide_credentials("".join(traceback.format_exception(error)).rstrip("\n")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ _OWN = ("context", "limit_ok")
 """Settings that mean something to this command, and are no option of the sub-agent."""
 
 
-def run(task: str, given: dict[str, str], config: Config, address: tuple[str, str]) -> int:
+def run(task: str, given: Mapping[str, str], config: Config, address: tuple[str, str]) -> int:
     """Ask the host that the cell belongs to, print the answer, return the exit code.
 
     Raises:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rlm.cli import exits
-from rlm.cli.arguments import parse_run, settings_given
+from rlm.cli.arguments import CommandLine
 from rlm.cli.cwd import working_directory
 from rlm.cli.jsonlines import ends_with_a_result
 from rlm.cli.stdin import read_task
 from rlm.cli.streams import put, say
 from rlm.config.environment import broker_address
-from rlm.config.settings import read_config, wants_json
+from rlm.config.settings import read_config
 from rlm.version import VERSION
 
 SHORT_HELP = """\
@@ -20,14 +18,14 @@ usage: rlm [flags] "task"
        rlm --help          all flags and commands"""
 
 
-def run(argv: Sequence[str]) -> int:
-    """Read the arguments and the task, run it, print the answer."""
-    with ends_with_a_result(wants_json(argv)):
-        parsed = parse_run(argv)
-        if parsed.version:
-            return _print_version()
-        config = read_config(settings_given(parsed))
-        task = read_task(parsed.task[0] if parsed.task else None, verbatim="--" in argv)
+def run(line: CommandLine) -> int:
+    """Read the task, run it, print the answer."""
+    if "version" in line.options:
+        put(f"rlm {VERSION}")
+        return exits.DONE
+    with ends_with_a_result(line.wants("json")):
+        config = read_config(line.settings)
+        task = read_task(line.words[0] if line.words else None, line.text)
         cwd = working_directory()
     if task is None:
         say(SHORT_HELP)
@@ -35,13 +33,8 @@ def run(argv: Sequence[str]) -> int:
     if (address := broker_address()) is not None:
         from rlm.cli import nested
 
-        return nested.run(task, settings_given(parsed), config, address)
+        return nested.run(task, line.settings, config, address)
     from rlm.cli import reporter
     from rlm.host.spec import AgentSpec, context_file
 
     return reporter.run(AgentSpec(task, config, cwd, context_file(config.context)))
-
-
-def _print_version() -> int:
-    put(f"rlm {VERSION}")
-    return exits.DONE

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from rlm.cli import exits
-from rlm.cli.arguments import add_settings, parser, settings_given
+from rlm.cli.arguments import CommandLine
 from rlm.cli.pager import PagedOutput, paged
 from rlm.cli.streams import say
 from rlm.config.environment import state_folder
@@ -22,26 +21,20 @@ PAUSE = 0.5
 """Seconds between looks at a session that is followed."""
 
 
-def run(argv: Sequence[str]) -> int:
+def run(line: CommandLine) -> int:
     """
     Raises:
         SessionError: there is no such session.
     """
-    made = parser("rlm show", "Read a session as a tree: the newest, or the one whose id begins so.")
-    made.add_argument("-f", "--follow", action="store_true", help="go on until the session ends")
-    made.add_argument("--whole", action="store_true", help="outputs are not cut")
-    add_settings(made, "home", "color")
-    made.add_argument("id", nargs="?", help="twelve hex digits, or as many of the first as are unique")
-    given = made.parse_args(argv)
-    config = read_config(settings_given(given))
+    config = read_config(line.settings)
     key = key_or_none(state_folder())
-    folder = find(config.home.absolute(), given.id, key)
+    folder = find(config.home.absolute(), line.id, key)
     if (listed := listed_session(folder, key)) and listed.foreign:
         say(f"rlm: Session {folder.name} is foreign: you have not made it on this machine.")
-    if given.follow:
+    if "follow" in line.options:
         return _follow(folder, config)
     with paged(config) as canvas:
-        show_tree(read_tree(folder), canvas, whole=given.whole)
+        show_tree(read_tree(folder), canvas, whole="whole" in line.options)
     return exits.DONE
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from rlm.cli import exits
-from rlm.cli.arguments import Parser, parser
+from rlm.cli.arguments import CommandLine
 from rlm.cli.streams import put, say
-from rlm.config.settings import read_config
+from rlm.config.settings import Config, read_config
 from rlm.errors import ConfigError
 from rlm.skill import InstalledSkill, ScaffoldError, scaffold
 from rlm.skill.check import main as check
@@ -19,31 +18,24 @@ _TESTS = "uv run pytest"
 _TESTS_WITHOUT_OURS = "uv venv && uv pip install CHECKOUT_OF_RLM/packages/rlm-skill -e . pytest && .venv/bin/pytest"
 
 
-def run(argv: Sequence[str]) -> int:
+def run(line: CommandLine) -> int:
     """
     Raises:
         ConfigError: a bad name, or a target that exists.
     """
-    given = _parser().parse_args(argv)
-    if given.action == "new":
-        return _new(given.name)
-    if given.action == "check":
-        return check(["--", *given.folders])
-    return _list()
+    match line.all_words:
+        case []:
+            return _list(read_config(line.settings))
+        case ["new", name]:
+            return _new(name)
+        case ["check", _, *_] as words:
+            return check(["--", *words[1:]])
+        case _:
+            raise ConfigError("rlm skills takes no words, `new NAME` or `check DIR …`. Try: rlm skills --help")
 
 
-def _parser() -> Parser:
-    made = parser("rlm skills", "Skills: packages that are a function, a command and an import.")
-    actions = made.add_subparsers(dest="action", metavar="new NAME | check DIR…", parser_class=Parser)
-    new = actions.add_parser("new", help="make a skill from the template, in a folder of its name")
-    new.add_argument("name")
-    validate = actions.add_parser("check", help="say what is wrong with a skill's folder, and what to write")
-    validate.add_argument("folders", nargs="+", metavar="DIR")
-    return made
-
-
-def _list() -> int:
-    skills, notes = find_skills(Place.of(read_config({})), afresh=True), notes_for(Path.cwd())
+def _list(config: Config) -> int:
+    skills, notes = find_skills(Place.of(config), afresh=True), notes_for(Path.cwd())
     if not skills.installed and not notes:
         say("No skills are installed. `rlm skills new NAME` makes one.")
     for skill in skills.installed:

@@ -14,13 +14,15 @@ PATIENCE = 3.0
 """Seconds until a pipe's first byte must be there when there is a task already."""
 
 
-def read_task(given: str | None, *, verbatim: bool = False) -> str | None:
-    """The whole task, or None when there is nobody to ask. `verbatim`: `-` is a task like others.
+def read_task(given: str | None, verbatim: str | None = None) -> str | None:
+    """The whole task, or None when there is nobody to ask. `verbatim` is what stands behind `--`; in it `-` is a task.
 
     Raises:
         ConfigError: what should be the task is empty.
     """
-    if given is None or (given == "-" and not verbatim):
+    if verbatim is not None:
+        given = verbatim
+    elif given is None or given == "-":
         text = _read_all() if given == "-" or _kind() in ("file", "pipe") else None
         return None if text is None else _not_empty(text, "stdin")
     block = _beside(_not_empty(given, "the command line"))

@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import difflib
-import itertools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -344,20 +343,10 @@ def _with_credentials(values: dict[str, Any], environ: Mapping[str, str]) -> dic
     }
 
 
-def wants_json(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> bool:
-    """Whether lines of JSON are expected on stdout. Never fails, for it is asked when the settings cannot be read."""
-    return _is_on("json", argv, environ)
-
-
-def wants_debug(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> bool:
-    """Whether tracebacks are wanted. Never fails, for it is asked when something else has."""
-    return _is_on("debug", argv, environ)
-
-
-def _is_on(name: str, argv: Sequence[str], environ: Mapping[str, str] | None) -> bool:
-    flags = itertools.takewhile(lambda word: word != "--", argv)
+def is_on(name: str, flags: Mapping[str, str], environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a flag or a variable switches a setting on. Never fails, for it is asked when the rest cannot be read."""
     text = environment(environ).get(variable(name), "")
-    return flag(name) in flags or text.strip().lower() in ("1", "on", "true", "yes")
+    return name in flags or text.strip().lower() in ("1", "on", "true", "yes")
 
 
 _NO_SETTINGS = (

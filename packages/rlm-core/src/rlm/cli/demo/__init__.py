@@ -6,21 +6,19 @@ whose exit code says red before and green after.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from rlm.cli import exits, reporter
-from rlm.cli.arguments import add_settings, parser, settings_given
+from rlm.cli.arguments import CommandLine
 from rlm.cli.streams import say, say_painted, stderr_is_terminal
 from rlm.config.environment import program
 from rlm.config.settings import Config, read_config
-from rlm.errors import ConfigError, RlmError
+from rlm.errors import RlmError
 from rlm.host.spec import AgentSpec, context_file
 from rlm.present.live.row import Row, fit, paint
 from rlm.text.styled import Span, Style
@@ -30,9 +28,9 @@ _SETTINGS = {"max_depth": "1", "tools": "ipython,summarize,edit"}
 _HERE = files("rlm.cli.demo")
 
 
-def run(argv: Sequence[str]) -> int:
+def run(line: CommandLine) -> int:
     """Unpack the repository, let the recorded model mend it, and say from its tests' exit codes how it went."""
-    config = _config(argv)
+    config = read_config(line.settings)
     folder = Path(tempfile.mkdtemp(prefix="rlm-demo-"))  # noqa: TID251 - a new folder
     repository = _unpack(folder / "shelf")
     _say(config, f"A small repository with failing tests, in {repository}:")
@@ -40,30 +38,13 @@ def run(argv: Sequence[str]) -> int:
         raise RlmError("The tests of the demo's repository should fail before it is mended. Please report this.")
     _say(config, "\nrlm works on it. The model's replies are recorded, all else is real and happens now:\n")
     with as_file(_HERE / "turns.jsonl") as turns:
-        made = read_config(_SETTINGS | settings_given(_parse(argv)) | _of_demo(turns, folder))
+        made = read_config({**_SETTINGS, **line.settings} | {"model": f"replay:{turns}", "home": str(folder / ".rlm")})
         code = reporter.run(AgentSpec(TASK, made, repository, context_file(made.context)))
     _say(config, "\nThe same tests again:")
     if code == exits.DONE and not _tests_pass(repository, config):
         raise RlmError(f"The tests still fail. The session is in {folder}; please report this.")
     _say(config, f"\nSee what it did:  rlm show --home {folder / '.rlm'}")
     return code
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    made = parser("rlm demo", "A recorded model mends a real small repository: no key, no network.")
-    add_settings(made)
-    return made.parse_args(argv)
-
-
-def _config(argv: Sequence[str]) -> Config:
-    given = settings_given(_parse(argv))
-    if fixed := [name for name in ("model", "home") if name in given]:
-        raise ConfigError(f"--{fixed[0]} is the demo's own. Try: rlm demo --help")
-    return read_config(given)
-
-
-def _of_demo(turns: Path, folder: Path) -> dict[str, str]:
-    return {"model": f"replay:{turns}", "home": str(folder / ".rlm")}
 
 
 def _unpack(target: Path) -> Path:

@@ -1,0 +1,161 @@
+"""What each command takes. The reader of the command line and `--help` have it from here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from rlm.config.settings import Config, Setting, flag
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag. With a `metavar` it takes a value, without one it is on where it is given."""
+
+    name: str
+    about: str
+    metavar: str = ""
+    short: str = ""
+    long: str = ""
+    choices: tuple[str, ...] = ()
+    setting: Setting | None = None
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        return tuple(filter(None, (f"-{self.short}" if self.short else "", self.long)))
+
+    def reads(self, text: str) -> bool:
+        """Whether a text is a value of the setting."""
+        try:
+            return self.setting is not None and self.setting.read(text) is not None
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a command takes: flags of its own, settings (all that have a flag, or those named), and `most` words."""
+
+    about: str
+    usage: str = ""
+    flags: tuple[Flag, ...] = ()
+    settings: Collection[str] | None = None
+    most: int = 0
+
+
+_EVERY = (
+    Flag("help", "say what there is, and end", short="h", long="--help"),
+    Flag("directory", "work in this folder; all other paths are seen from there", "DIR", short="C"),
+)
+"""Flags that mean something to each command, as `--debug` does."""
+
+RUN = Command(
+    "a coding agent with one main tool: a persistent IPython kernel",
+    '[flags] "task"',
+    (Flag("version", "print the version", long="--version"),),
+    most=1,
+)
+"""What is meant where the first word is no command."""
+
+COMMANDS = {
+    "ls": Command("list the sessions, newest first", settings=("home", "json", "color")),
+    "show": Command(
+        "read a session as a tree: the newest, or the one whose id begins so",
+        "[ID]",
+        (
+            Flag("follow", "go on until the session ends", short="f", long="--follow"),
+            Flag("whole", "outputs are not cut", long="--whole"),
+        ),
+        ("home", "color"),
+        most=1,
+    ),
+    "export": Command(
+        "sessions as html, ipynb, chat or atif: the newest, or those whose ids are given (a glob is one, too)",
+        "[ID …]",
+        (
+            Flag("format", "the form", "FORM", long="--format", choices=("html", "ipynb", "chat", "atif")),
+            Flag("agent", "one agent alone, as `root/sub-…`", "PATH", long="--agent"),
+            Flag(
+                "arguments",
+                "with --format chat: objects, as chat templates want them (the default), or text, as the API has them",
+                "KIND",
+                long="--arguments",
+                choices=("mapping", "text"),
+            ),
+            Flag("file", "write to this file", "FILE", short="o", long="--output"),
+        ),
+        ("home",),
+        most=10_000,
+    ),
+    "resume": Command(
+        "go on with a session: the newest, or the one whose id begins so",
+        '[ID] ["more"]',
+        (
+            Flag("fork", "go on with a copy; the old session stays as it is", long="--fork"),
+            Flag("replay", "run its cells again, and show where results differ", long="--replay"),
+            Flag("here", "work in this folder, where the session worked in another", long="--here"),
+            Flag("trust", "go on with a session that you have not made here yourself", long="--trust"),
+        ),
+        most=2,
+    ),
+    "skills": Command(
+        "list the skills; `new NAME` makes one in a folder of its name, `check DIR …` says what is wrong with one",
+        "[new NAME | check DIR …]",
+        settings=("sandbox",),
+        most=10_000,
+    ),
+    "doctor": Command(
+        "what is wrong with this set-up, and how to fix it",
+        settings=("model", "base_url", "home", "sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size"),
+    ),
+    "demo": Command(
+        "a recorded model fixes a real small repository: no key, no network",
+        settings=(
+            *("sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size", "keep_repositories"),
+            *("max_turns", "exec_timeout", "timeout", "max_output", "checkpoint"),
+            *("output", "json", "deltas", "quiet", "color", "limit_ok"),
+        ),
+    ),
+    "help": Command("what a command takes", "[COMMAND]", settings=(), most=1),
+}
+"""What the first word may be, exactly; anything else is a task."""
+
+
+def command_flags(command: Command) -> list[Flag]:
+    """All flags that it takes: those of settings last."""
+    named = command.settings
+    settings = [each for name, each in _SETTINGS.items() if named is None or name in named or name == "debug"]
+    return [*_EVERY, *command.flags, *settings]
+
+
+def _setting_flags() -> dict[str, Flag]:
+    table = {name: how for name, how in Config.settings().items() if not how.secret}
+    return {
+        name: Flag(name, how.meaning, "" if how.bare else _METAVARS.get(name, "N"), how.short, flag(name), setting=how)
+        for name, how in table.items()
+    }
+
+
+_METAVARS = {
+    "model": "NAME",
+    "base_url": "URL",
+    "exec_timeout": "SECONDS",
+    "timeout": "SECONDS",
+    "system_prompt_path": "FILE",
+    "append_to_system_prompt": "TEXT",
+    "tools": "LIST",
+    "home": "DIR",
+    "model_params": "JSON",
+    "sandbox": "off|bwrap",
+    "context": "FILE",
+    "output": "FILE",
+    "color": "WHEN",
+}
+_SETTINGS = _setting_flags()
+SPELLINGS = {
+    spelling: each
+    for command in (RUN, *COMMANDS.values())
+    for each in command_flags(command)
+    for spelling in each.spellings
+}
+"""Every flag of every command: so it is known which word is a value before it is known which is the command."""

@@ -1,0 +1,70 @@
+"""`rlm --help`, and that of each command: argparse lays out what the tables of `flags` say."""
+
+from __future__ import annotations
+
+import argparse
+
+from rlm.cli import exits
+from rlm.cli.arguments import CommandLine
+from rlm.cli.flags import COMMANDS, RUN, Flag, command_flags
+from rlm.cli.streams import put
+from rlm.config.settings import variable
+from rlm.errors import ConfigError
+
+_EPILOG = """\
+examples:
+  rlm "The test in tests/test_dates.py fails on leap days. Find out why and fix it."
+  git diff | rlm "Review this."
+  rlm resume 7f3a "And now the docs."
+
+Behind `--` all is the task, word for word: rlm -- ls
+
+exit codes: 0 an answer; 1 failed; 2 usage or configuration; 3 a limit stopped it; 4 no or refused credentials;
+75 the provider failed for now; 130 interrupted; 143 terminated; 129 hung up;
+141 nobody reads its --json"""
+
+
+def run(line: CommandLine) -> int:
+    """`rlm help [COMMAND]`.
+
+    Raises:
+        ConfigError: there is no such command.
+    """
+    name = line.words[0] if line.words else ""
+    if name and name not in COMMANDS:
+        raise ConfigError(f"There is no command {name}. The commands are: {', '.join(COMMANDS)}.")
+    return show_help(name)
+
+
+def show_help(name: str) -> int:
+    """Print what a command takes; an empty name is a run."""
+    command = COMMANDS.get(name, RUN)
+    about = f"{command.about[:1].upper()}{command.about[1:]}."
+    if not name:
+        about += "\n\ncommands:\n" + "\n".join(f"  rlm {each:<10} {other.about}" for each, other in COMMANDS.items())
+    made = argparse.ArgumentParser(
+        prog=f"rlm {name}".rstrip(),
+        usage=f"rlm {name} {command.usage}".replace("  ", " ").rstrip(),
+        description=about,
+        epilog=None if name else _EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    settings = made.add_argument_group("settings (flag, variable, default)")
+    for each in command_flags(command):
+        target = settings if each.setting else made
+        if each.metavar:
+            target.add_argument(*each.spellings, metavar=each.metavar, help=_about(each))
+        else:
+            target.add_argument(*each.spellings, action="store_true", help=_about(each))
+    put(made.format_help().rstrip("\n"))
+    return exits.DONE
+
+
+def _about(each: Flag) -> str:
+    text = each.about
+    if each.choices:
+        text += f": {', '.join(each.choices)}"
+    if each.setting:
+        text += f" ({variable(each.name)}; default {each.setting.shown})"
+    return text.replace("%", "%%")
