@@ -1,24 +1,35 @@
-"""Count how easy some Python code is to enter: `python -m bench.structure [FOLDER ...]`, by default rlm's own packages.
+"""Count how easy rlm's code is to enter: `python -m bench.structure [--turn] [--peers FOLDER ...]`.
 
-Of each folder, without its tests:
+Of rlm's packages, and of each package of others that is named, without tests:
 
 * private helpers used once: functions whose name begins with one underscore and is read once in their package, in
   percent of all functions (methods included);
 * modules of fewer than 40 lines of code; blank lines, comments, docstrings and `__init__.py` do not count;
 * class names that are given to more than one class;
 * the mean and the longest function, in lines from `def` to the end.
+
+With `--turn`, also what a warm turn with the cell `1+1` runs of rlm in the host's main thread. An agent on an open host
+is asked, against a scripted server; from one request to the next (`Agent._announce`), sys.setprofile counts each call of a
+named function of rlm. A coroutine counts each time that it goes on. Of ten turns the one with the fewest calls counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import asyncio
 import io
+import sys
+import tempfile
 import tokenize
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType, FrameType
+
+from rlm import Host
+from rlm_testkit.scripted import Answer, Request, Scripted, call, text
 
 OURS = tuple(Path(__file__).parents[1] / "packages" / name / "src" for name in ("rlm-core", "rlm-skill"))
 FEW = 40
@@ -111,19 +122,67 @@ def count(modules: Sequence[Module]) -> Figures:
     )
 
 
+class TurnCounter:
+    """Counts the calls of rlm's functions, turn by turn."""
+
+    def __init__(self) -> None:
+        self.turns: list[Counter[CodeType]] = []
+        self._ours = str(OURS[0] / "rlm")
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        if event != "call" or not code.co_filename.startswith(self._ours):
+            return
+        if code.co_qualname == "Agent._announce":
+            self.turns.append(Counter())
+        if self.turns and not code.co_name.startswith("<"):
+            self.turns[-1][code] += 1
+
+
+def count_turn() -> Counter[CodeType]:
+    """How often each function was called in a warm turn."""
+
+    def script(request: Request) -> Answer:
+        return text("done") if request.turn == 12 else call("ipython", code="1+1")
+
+    async def ask(url: str, home: str) -> TurnCounter:
+        counter = TurnCounter()
+        async with Host(base_url=url, api_key="none", model="scripted", home=home) as host, host.open() as agent:
+            sys.setprofile(counter)
+            try:
+                await agent.ask("go")
+            finally:
+                sys.setprofile(None)
+        return counter
+
+    with Scripted(script) as server, tempfile.TemporaryDirectory() as home:
+        counter = asyncio.run(ask(server.url, home))
+    return min(counter.turns[1:11], key=lambda turn: turn.total())  # not the first, which starts the kernel
+
+
+def show_turn(turn: Counter[CodeType], *, names: bool) -> None:
+    modules = {code.co_filename for code in turn}
+    print(f"a warm turn with `1+1`: {turn.total()} calls, {len(turn)} functions, {len(modules)} modules")
+    for code, times in sorted(turn.items(), key=lambda item: item[0].co_filename) if names else ():
+        print(f"  {times:3} {Path(code.co_filename).relative_to(OURS[0] / 'rlm')}: {code.co_qualname}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.structure", description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", nargs="*", type=Path, help="a package to count instead of rlm's own")
+    parser.add_argument("--peers", nargs="*", default=[], type=Path, metavar="FOLDER", help="packages to compare with")
+    parser.add_argument("--turn", action="store_true", help="also count what a warm turn runs")
     parser.add_argument("--names", action="store_true", help="also print what was counted")
     given = parser.parse_args()
     print(HEAD)
-    for name, folders in [(folder.name, [folder]) for folder in given.folder] or [("rlm", list(OURS))]:
+    for name, folders in (("rlm", list(OURS)), *((folder.name, [folder]) for folder in given.peers)):
         modules = read_modules(folders)
         figures = count(modules)
         print(figures.row(name))
         if given.names:
             print("classes:", *figures.shared_class_names)
             print("small:", *(f"{m.path.parent.name}/{m.path.name}" for m in modules if m.lines_of_code < FEW))
+    if given.turn:
+        show_turn(count_turn(), names=given.names)
 
 
 if __name__ == "__main__":
