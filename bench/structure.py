@@ -9,8 +9,8 @@ Of rlm's packages, and of each package of others that is named, without tests:
 * the mean and the longest function, in lines from `def` to the end.
 
 With `--turn`, also what a warm turn with the cell `1+1` runs of rlm in the host's main thread. An agent on an open host
-is asked, against a scripted server; from one request to the next (`Agent._announce`), sys.setprofile counts each call of a
-named function of rlm. A coroutine counts each time that it goes on. Of ten turns the one with the fewest calls counts.
+is asked, against a scripted server; from one request to the next (`Agent._announce`), sys.setprofile counts each call
+of a named function of rlm. A coroutine counts each time that it goes on. The turn with the fewest calls counts.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from rlm.errors import ConfigError
 LATER = ("batch",)
 """Words that are kept for commands to come."""
 
-_NEAR = 0.75  # of difflib: `exprot` is near to `export`, `hello` is not near to `help`
+_NEAR = 0.78  # of difflib: `lst` is near to `ls`, `slow` is not near to `show`
 _NUMBER = re.compile(r"-(\d+|\d*\.\d+)")
 
 
@@ -132,7 +132,9 @@ def _read_flag(word: str, rest: deque[str]) -> Iterator[_Token]:
 
 
 def _not_chosen(each: Flag, name: str, value: str) -> str:
-    return f"{name} takes one of {', '.join(each.choices)}." if each.choices and value not in each.choices else ""
+    if not each.choices or value in each.choices:
+        return ""
+    return f"{name} takes one of {', '.join(each.choices)}, and not {value}."
 
 
 def _problem(line: CommandLine, tokens: Sequence[_Token], own: Collection[str]) -> str:

@@ -30,8 +30,9 @@ def run(line: CommandLine) -> int:
             return _new(name)
         case ["check", _, *_] as words:
             return check(["--", *words[1:]])
-        case _:
-            raise ConfigError("rlm skills takes no words, `new NAME` or `check DIR …`. Try: rlm skills --help")
+        case words:
+            given = " ".join(words)
+            raise ConfigError(f"rlm skills takes `new NAME` or `check DIR …`, and not: {given}. Try: rlm skills --help")
 
 
 def _list(config: Config) -> int:
