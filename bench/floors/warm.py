@@ -79,7 +79,7 @@ async def _start(zygote: KernelServer, folder: Path, policy: SandboxPolicy | Non
     began = time.monotonic()
     async with AsyncExitStack() as stack:
         box = await stack.enter_async_context(Sandbox(policy, folder)) if policy else None
-        spec = KernelSpec(Path.cwd(), env, folder, folder / "outputs", door=box.door if box else None)
+        spec = KernelSpec(Path.cwd(), env, folder, folder / "outputs", sandbox_handle=box.handle if box else None)
         kernel = await stack.enter_async_context(JupyterKernel(spec, lambda _: None, zygote))
         await kernel.execute("1+1", 60)
         return time.monotonic() - began

@@ -307,7 +307,7 @@ def test_context_and_a_child_s_result_pass_the_walls(boxed: Make, tmp_path: Path
 @pytest.mark.parametrize(
     ("plant", "do"),
     [
-        ("k1.words", "import os\nos._exit(1)"),
+        ("k1.crash", "import os\nos._exit(1)"),
         ("variables.pickle", "import rlm.inside.checkpoint as checkpoint\ncheckpoint.save = lambda path: None"),
         ("skill-calls", "1"),
     ],

@@ -56,7 +56,7 @@ def open_kernel(spec: KernelSpec, zygote: KernelServer) -> OpenKernel:
         events: list[Event] = []
         async with AsyncExitStack() as stack:
             if boxed:
-                mine = replace(mine, door=(await stack.enter_async_context(open_box(mine))).door)
+                mine = replace(mine, sandbox_handle=(await stack.enter_async_context(open_box(mine))).handle)
             yield Bench(await stack.enter_async_context(JupyterKernel(mine, events.append, zygote)), mine, events)
 
     return open_

@@ -181,7 +181,7 @@ async def test_a_later_kernel_s_files_cannot_be_taken_before(open_kernel: OpenKe
         plant = (
             "import os\n"
             "for n in range(2, 20):\n"
-            f"    for end in ('', '-1', '-2', '.log', '.words', '.d'): os.mkdir(f'{bench.spec.run_dir}/k{{n}}{{end}}')\n"
+            f"    for end in ('', '-1', '-2', '.log', '.crash', '.d'): os.mkdir(f'{bench.spec.run_dir}/k{{n}}{{end}}')\n"
             "os._exit(1)"
         )
         assert "A fresh kernel is ready" in (await bench.kernel.execute(plant, 60)).text

@@ -166,18 +166,18 @@ async def test_a_box_whose_end_has_begun_is_not_entered_any_more(spec: KernelSpe
     run_dir = spec.run_dir / "ending"
     run_dir.mkdir(mode=0o700)
     async with open_box(replace(spec, run_dir=run_dir)) as box:
-        door = await box.door()
-        first = psutil.Process(int(door.partition("-")[0]))
+        handle = await box.handle()
+        first = psutil.Process(int(handle.partition("-")[0]))
         outside = await asyncio.create_subprocess_exec(*await box.command(spec.cwd, "sleep", "1000"))
         await until(lambda: "sleep" in map(named, psutil.Process(outside.pid).children()))
         outside.send_signal(signal.SIGSTOP)
         first.children()[0].kill()
         await until(lambda: not Path(f"/proc/{first.pid}/ns/mnt").exists())
         assert alive(first.pid)
-        opening = asyncio.ensure_future(box.door())
+        opening = asyncio.ensure_future(box.handle())
         await asyncio.sleep(0.1)
         outside.send_signal(signal.SIGCONT)
-        assert door != await opening
+        assert handle != await opening
         assert await outside.wait() == -signal.SIGKILL
 
 
@@ -189,9 +189,9 @@ async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_
     mine = KernelSpec(spec.cwd, {"PATH": os.defpath}, run_dir, tmp_path / "outputs")
     others = set(psutil.Process().children())
     async with open_box(mine) as box, KernelServer(sealed=True) as zygote:
-        door = await box.door()
+        handle = await box.handle()
         bwraps = set(psutil.Process().children()) - others
-        async with JupyterKernel(replace(mine, door=box.door), lambda event: None, zygote) as kernel:
+        async with JupyterKernel(replace(mine, sandbox_handle=box.handle), lambda event: None, zygote) as kernel:
             await kernel.execute("1", 30)
             (victim,) = set(psutil.Process().children()) - others - bwraps
             below = victim.children(recursive=True)
@@ -199,7 +199,7 @@ async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_
             victim.kill()
             await until(lambda: not any(alive(process.pid) for process in below))
             assert "42\n" == await told_of_its_death(kernel, "6 * 7")
-        assert door == await box.door()
+        assert handle == await box.handle()
 
 
 async def test_random_killing_is_survived_and_told(spec: KernelSpec, tmp_path: Path) -> None:

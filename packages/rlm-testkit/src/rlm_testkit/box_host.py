@@ -24,7 +24,7 @@ async def main(folder: Path) -> None:
         print("ready", flush=True)
         while True:
             async with Sandbox(policy, runtime) as box:
-                await box.door()
+                await box.handle()
 
 
 if __name__ == "__main__":

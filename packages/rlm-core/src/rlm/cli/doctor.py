@@ -128,7 +128,9 @@ async def _cell(config: Config) -> str:
         folder = supervisor.folder
         policy = await stack.enter_async_context(open_sandbox_policy(config, Path.cwd(), supervisor, environment))
         box = await stack.enter_async_context(Sandbox(policy, folder)) if policy else None
-        spec = KernelSpec(Path.cwd(), environment, folder, folder / "outputs", door=box.door if box else None)
+        spec = KernelSpec(
+            Path.cwd(), environment, folder, folder / "outputs", sandbox_handle=box.handle if box else None
+        )
         kernel = await stack.enter_async_context(JupyterKernel(spec, lambda _: None))
         return (await kernel.execute("6 * 7", 60)).text
 

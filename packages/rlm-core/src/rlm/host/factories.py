@@ -133,7 +133,7 @@ async def open_sandbox_policy(
     ):
         try:
             async with Sandbox(policy, supervisor.folder) as box:
-                await box.door()
+                await box.handle()
         except KernelError as error:
             raise ConfigError(str(error)) from None
         yield policy

@@ -162,7 +162,7 @@ class AgentRunner:
             outputs=self.session.outputs,
             max_output=self._spec.config.max_output,
             context=(payload.kind, folder / _CONTEXT if sandbox else payload.path) if payload else None,
-            door=sandbox.door if sandbox else None,
+            sandbox_handle=sandbox.handle if sandbox else None,
             quota=self._context.quota,
         )
         return JupyterKernel(spec, self._hear, self._context.kernels)

@@ -1,13 +1,13 @@
 """Enter a sandbox that bwrap has made, and keep nothing that could lead out again. For Linux, from 5.8.
 
-bwrap starts one program in its box and no second one. But a fork of the warm zygote shall be in it, and each command of
-the bash tool beside that kernel. So they join the box's namespaces, as nsenter(1) does, and then give up what bwrap
-gives up: all capabilities and every way to new ones.
+bwrap starts one program in its sandbox and no second one. But a fork of the warm zygote shall be in it, and each
+command of the bash tool beside that kernel. So they join the sandbox's namespaces, as nsenter(1) does, and then give up
+what bwrap gives up: all capabilities and every way to new ones.
 
-What is in the box sees a new process before that has given up anything. Until then the process cannot be traced, and
-nothing of it can be opened through /proc (PR_SET_DUMPABLE, see ptrace(2)): its executable, files and memory are the
+What is in the sandbox sees a new process before that has given up anything. Until then the process cannot be traced,
+and nothing of it can be opened through /proc (PR_SET_DUMPABLE, see ptrace(2)): its executable, files and memory are the
 host's. A fork of the zygote keeps its executable, which is a sealed copy for that reason, see `rlm.sandbox.sealed`; a
-program that is started here has one from the box.
+program that is started here has one from the sandbox.
 
 `python -I -S enter_sandbox.py HANDLE CWD PROGRAM ARGUMENT...` runs a program in a sandbox. A handle is
 `PID-NAMESPACE-MEMORY-FILE-FILTER`: the id of any process in the sandbox, the inode of its pid namespace, the bytes that
@@ -58,16 +58,16 @@ _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 MOST_FILES = 1 << 20
 
 
-def enter(door: str, *, seen: bool = False) -> None:
-    """Go on in the box, as a new process. The one that called stays outside until this one ends, and ends as it does.
+def enter(handle: str, *, seen: bool = False) -> None:
+    """Go on in the sandbox, as a new process. The one that called stays outside until this one ends, and ends like it.
 
-    Of its descriptors only 0, 1 and 2 are left: what of them is a device is opened anew in the box. With `seen` the
-    process is to go on as it is, and can be seen in the box.
+    Of its descriptors only 0, 1 and 2 are left: what of them is a device is opened anew in the sandbox. With `seen` the
+    process is to go on as it is, and can be seen in the sandbox.
 
     Raises:
-        OSError: the box is not there any more, or the system is too old.
+        OSError: the sandbox is not there any more, or the system is too old.
     """
-    pid, space, memory, file_size = (int(part) for part in door.split("-")[:4])
+    pid, space, memory, file_size = (int(part) for part in handle.split("-")[:4])
     outside = os.getppid()
     _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
     _join(pid, space)
@@ -84,7 +84,7 @@ def enter(door: str, *, seen: bool = False) -> None:
     _keep_nothing_open()
     for kind, limit in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, file_size), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(kind, (limit, limit))
-    _filter(bytes.fromhex(door.split("-")[4]))
+    _filter(bytes.fromhex(handle.split("-")[4]))
     if seen:
         _call("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)  # else our own /proc/self would be closed to us
 
@@ -129,7 +129,7 @@ def _stand_for(child: int) -> NoReturn:
 
 
 def _give_up_power() -> None:
-    """Entering has given us all capabilities in the box. See capabilities(7)."""
+    """Entering has given us all capabilities in the sandbox. See capabilities(7)."""
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     _drop_bounding_set()
@@ -183,8 +183,8 @@ def _filter(program: bytes) -> None:
     instructions = ctypes.create_string_buffer(program, len(program))
     length = ctypes.c_uint64(len(program) // 8)
     address = ctypes.c_uint64(ctypes.addressof(instructions))
-    told = ctypes.create_string_buffer(bytes(length) + bytes(address))
-    _call("prctl", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, told, 0, 0)
+    filter_program = ctypes.create_string_buffer(bytes(length) + bytes(address))
+    _call("prctl", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, filter_program, 0, 0)
 
 
 def _call(name: str, *arguments: object) -> None:
@@ -193,9 +193,9 @@ def _call(name: str, *arguments: object) -> None:
         raise OSError(error, f"{name}: {os.strerror(error)}")
 
 
-def main(door: str, cwd: str, *program: str) -> NoReturn:
+def main(handle: str, cwd: str, *program: str) -> NoReturn:
     try:
-        enter(door)
+        enter(handle)
         os.chdir(cwd)
         os.execvp(program[0], program)  # noqa: S606 - no shell is wanted
     except OSError as error:

@@ -56,7 +56,7 @@ _RUN_CODE = ZMQInteractiveShell.run_code.__code__
 _WAITING = 100  # messages that may wait in the kernel for a slow host, and as many in the host
 
 
-class GuestKernel(IPythonKernel):
+class RlmKernel(IPythonKernel):
     shell_class = Type(Shell)
     # ipykernel's own names cells like files that do not exist; in tracebacks IPython then skips no similar frames
     compiler_class = Type(CachingCompiler)
@@ -191,7 +191,7 @@ class _OutOfMemoryHandler(logging.Handler):
 
 
 def _brief(reply: dict[str, Any]) -> dict[str, Any]:
-    """iopub has told the traceback already, which may be megabytes."""
+    """iopub has had the traceback already, which may be megabytes."""
     if "traceback" in reply:
         reply |= {"traceback": [], "evalue": reply["evalue"][:1000]}
     return reply
@@ -206,7 +206,7 @@ def _pack(part: Any) -> bytes:
     return json.dumps(part, default=json_default).encode()
 
 
-def build() -> GuestKernel:
+def build() -> RlmKernel:
     """A kernel without sockets, threads or a loop, so that the process can still be forked."""
     config = Config()
     config.HistoryManager.enabled = False  # no sqlite file, no thread
@@ -216,7 +216,7 @@ def build() -> GuestKernel:
     log = logging.getLogger("ipykernel")
     log.addHandler(_OutOfMemoryHandler())
     log.propagate = False
-    kernel: GuestKernel = GuestKernel.instance(
+    kernel: RlmKernel = RlmKernel.instance(
         config=config,
         log=log,
         session=Session(key=b"not yet", username="rlm", pack=_pack),
@@ -230,7 +230,7 @@ def build() -> GuestKernel:
     return kernel
 
 
-def warm(kernel: GuestKernel) -> None:
+def warm(kernel: RlmKernel) -> None:
     """Do once, silently, what a first cell and a first error do: what they import and cache is there in every fork."""
     run_cell = partial(ZMQInteractiveShell.run_cell, kernel.shell, silent=True)
     run_cell("pass")
@@ -239,8 +239,8 @@ def warm(kernel: GuestKernel) -> None:
     forget_error()
 
 
-def serve(kernel: GuestKernel, order: KernelLaunch, folder: str) -> None:
-    """Run until the kernel is told to end."""
+def serve(kernel: RlmKernel, launch: KernelLaunch, folder: str) -> None:
+    """Run until the kernel is asked to end."""
     faulthandler.enable(os.dup(2), all_threads=False)  # to the log: where it crashed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # heard only while a cell runs
     make_unattended()
@@ -249,7 +249,7 @@ def serve(kernel: GuestKernel, order: KernelLaunch, folder: str) -> None:
     sys.breakpointhook = _no_debugger
     random.seed()
     loops.install()
-    kernel.session.key = order.key
+    kernel.session.key = launch.key
     kernel.session.session = str(uuid.uuid4())
     kernel.session.pid = os.getpid()
     kernel.shell.profile_dir.location = folder
@@ -259,20 +259,20 @@ def serve(kernel: GuestKernel, order: KernelLaunch, folder: str) -> None:
     sys.path.append("")  # last, so that the working directory shadows nothing
     kernel.shell.user_ns["_dh"][:] = [os.getcwd()]  # noqa: PTH109 - for `%cd -`; it was built elsewhere
     with asyncio.Runner(loop_factory=loops.KernelLoop) as runner:
-        runner.run(_serve(kernel, order))
+        runner.run(_serve(kernel, launch))
 
 
-async def _serve(kernel: GuestKernel, order: KernelLaunch) -> None:
+async def _serve(kernel: RlmKernel, launch: KernelLaunch) -> None:
     kernel.loop = cast("loops.KernelLoop", asyncio.get_running_loop())
     asyncio.set_event_loop(kernel.loop)
     context = zmq.Context()
     shell = context.socket(zmq.ROUTER)
-    shell.bind(order.shell)
+    shell.bind(launch.shell)
     kernel.shell_stream = ZMQStream(shell)
-    iopub = _publishing(context, order.iopub)
+    iopub = _publishing(context, launch.iopub)
     iopub.recv()  # the host subscribes; what is published before is lost
-    _connect(kernel, IOPubThread(iopub), CrashBuffer(order.words))
-    kernel.namespace.obey(order)
+    _connect(kernel, IOPubThread(iopub), CrashBuffer(launch.crash))
+    kernel.namespace.set_context(launch.context)
     kernel.namespace.prepare(kernel.shell.user_ns)
     kernel.start()
     await asyncio.Event().wait()
@@ -290,12 +290,12 @@ def _publishing(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[Any]:
     return socket
 
 
-def _connect(kernel: GuestKernel, publisher: Any, words: CrashBuffer) -> None:
+def _connect(kernel: RlmKernel, publisher: Any, crash: CrashBuffer) -> None:
     """Give a built kernel its outputs."""
     publisher.session = kernel.session
     publisher.start()
     atexit.unregister(publisher.stop)  # it would wait for a thread that may be stuck; the host hears the rest anyway
-    kernel.multiplexer = OutputMultiplexer(kernel.session, publisher, words)
+    kernel.multiplexer = OutputMultiplexer(kernel.session, publisher, crash)
     kernel.iopub_thread, kernel.iopub_socket = publisher, kernel.multiplexer
     for part in (kernel.shell.displayhook, kernel.shell.display_pub):
         part.session, part.pub_socket = kernel.session, kernel.multiplexer

@@ -1,4 +1,4 @@
-"""What a kernel is told when it starts: a Jupyter connection file with a part of our own."""
+"""What a kernel gets when it starts: a Jupyter connection file with a part of our own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class KernelLaunch:
-    """Endpoints in zmq's notation. `words` is the path for `LastWords`.
+    """Endpoints in zmq's notation. `crash` is the path of the `CrashBuffer`.
 
     `context` is what the name `context` shall hold: `pickle` or `file`, and a path.
     """
@@ -17,18 +17,18 @@ class KernelLaunch:
     shell: str
     iopub: str
     key: bytes
-    words: str
+    crash: str
     context: tuple[str, str] | None = None
 
 
 def read_launch(path: str) -> KernelLaunch:
-    told = json.loads(Path(path).read_text())
-    address = f"{told['transport']}://{told['ip']}-"
-    context = told["rlm"]["context"]
+    content = json.loads(Path(path).read_text())
+    address = f"{content['transport']}://{content['ip']}-"
+    context = content["rlm"]["context"]
     return KernelLaunch(
-        shell=f"{address}{told['shell_port']}",
-        iopub=f"{address}{told['iopub_port']}",
-        key=told["key"].encode(),
-        words=f"{told['ip']}.words",
+        shell=f"{address}{content['shell_port']}",
+        iopub=f"{address}{content['iopub_port']}",
+        key=content["key"].encode(),
+        crash=f"{content['ip']}.crash",
         context=(context[0], context[1]) if context else None,
     )

@@ -13,7 +13,6 @@ from typing import Any
 
 import rlm
 from rlm.inside.environment import python_path
-from rlm.inside.launch import KernelLaunch
 from rlm.skill import installed_names, preload
 from rlm.skill.calls import log_call
 from rlm.text.encodings import SAMPLE, likely_encoding_of_start
@@ -32,8 +31,8 @@ class Namespace:
         self._given: dict[str, int] = {}
         self._skills = installed_names()  # here, which may be a zygote: looking takes 2 ms, and no kernel does it again
 
-    def obey(self, order: KernelLaunch) -> None:
-        self._context = order.context
+    def set_context(self, context: tuple[str, str] | None) -> None:
+        self._context = context
 
     def prepare(self, names: dict[str, Any]) -> None:
         """Put what a cell may use into `names`. Called at the start, and after a reset."""

@@ -35,12 +35,12 @@ class OutputMultiplexer:
     To ipykernel it is the iopub socket: it has `send_multipart`.
     """
 
-    def __init__(self, session: Any, publisher: Any, words: CrashBuffer) -> None:
+    def __init__(self, session: Any, publisher: Any, crash: CrashBuffer) -> None:
         self.parent: dict[str, Any] = {}
         self.pid = os.getpid()
         self._session = session
         self._publisher = publisher
-        self._words = words
+        self._crash = crash
         self._lock = threading.RLock()
         self._pieces: list[tuple[str, Any]] = []  # a stream and its text, or _MESSAGE and the frames of one
         self._length = 0
@@ -114,7 +114,7 @@ class OutputMultiplexer:
 
     def _put(self, stream: str, text: str) -> None:
         self._pieces.append((stream, text))
-        self._words.add(text)
+        self._crash.add(text)
         self._length += len(text)
         self._last = text
 

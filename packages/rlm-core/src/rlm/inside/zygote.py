@@ -1,12 +1,12 @@
 """The process that starts kernels, knows when they end, and leaves nothing behind.
 
 `python -P -m rlm.inside.zygote FD MARK [SHARED...]`: a socket to the host, one JSON object a line each way. For the
-first order it imports IPython and ipykernel and builds a kernel; then it forks for each: no thread and no zmq context
+first kernel it imports IPython and ipykernel and builds a kernel; then it forks for each: no thread and no zmq context
 may exist here.
-Where a fork will not do (macOS) the order names a program to run instead. When the host is gone, however it
+Where a fork will not do (macOS) the request names a program to run instead. When the host is gone, however it
 went, the socket ends, and everything below this process is killed.
 
-To us:  {"do": "start", "id", "order", "env", "cwd", "program": null or [...], "door": "" or into a sandbox}
+To us:  {"do": "start", "id", "launch", "env", "cwd", "program": null or [...], "sandbox": "" or a handle}
         {"do": "interrupt", "id"}              SIGINT
         {"do": "sweep", "id", "since"}         kill what the kernel started since then (CLOCK_BOOTTIME)
         {"do": "kill", "id"}                   kill it, and all that it started
@@ -38,7 +38,7 @@ from rlm.process.inherited import reset_signals
 from rlm.process.pipes import BoundedLog
 
 if TYPE_CHECKING:
-    from rlm.inside.kernel import GuestKernel
+    from rlm.inside.kernel import RlmKernel
 
 _REST = 16  # blocks of a log that are read when its kernel has ended: as much as a pipe can hold
 
@@ -50,12 +50,12 @@ class Child:
     mark: str
     log: BoundedLog
     """What it writes to the descriptors 1 and 2 that it was started with."""
-    box: int = 0
+    sandbox_init: int = 0
     """The first process of its sandbox."""
     status: int | None = None
 
     def descendants(self) -> list[process_tree.Process]:
-        return process_tree.descendants(self.pid, self.mark, self.box)
+        return process_tree.descendants(self.pid, self.mark, self.sandbox_init)
 
 
 class ZygoteProcess:
@@ -63,7 +63,7 @@ class ZygoteProcess:
         self._shared = shared
         self._host = host
         self._mark = mark
-        self._kernel: GuestKernel | None = None
+        self._kernel: RlmKernel | None = None
         self._children: dict[int, Child] = {}
         self._unread = b""
         self._wake, self._woken = socket.socketpair()
@@ -94,7 +94,7 @@ class ZygoteProcess:
         for child in list(self._children.values()):
             if child.log in ready and not child.log.drain():
                 self._selector.unregister(child.log)
-        return self._host not in ready or self._obey()
+        return self._host not in ready or self._read_requests()
 
     def _listen_for_children(self) -> None:
         """A handler that does nothing: what wakes us is the byte that Python writes to the socket."""
@@ -103,7 +103,7 @@ class ZygoteProcess:
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    def _obey(self) -> bool:
+    def _read_requests(self) -> bool:
         """False: the host is gone."""
         try:
             data = self._host.recv(1 << 20)
@@ -111,62 +111,64 @@ class ZygoteProcess:
             return False
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
-            told = json.loads(line)
-            self._verbs[told["do"]](told)
+            request = json.loads(line)
+            self._verbs[request["do"]](request)
         return bool(data)
 
-    def _tell(self, **what: Any) -> None:
+    def _report(self, **what: Any) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end is noticed where we read
             self._host.sendall(json.dumps(what).encode() + b"\n")
 
     # ---- starting
 
-    def _start(self, told: dict[str, Any]) -> None:
-        mark = f"{self._mark}-{told['id']}"
-        told["env"][process_tree.MARK] = mark
-        if self._kernel is None and not told["program"]:
+    def _start(self, request: dict[str, Any]) -> None:
+        mark = f"{self._mark}-{request['id']}"
+        request["env"][process_tree.MARK] = mark
+        if self._kernel is None and not request["program"]:
             self._kernel = _build_kernel()
         zygote, log = os.getpid(), BoundedLog()
         pid = os.fork()
         if pid == 0:
-            self._become(told, zygote, log.end)
+            self._be_kernel(request, zygote, log.end)
         log.close_end()
         self._selector.register(log, selectors.EVENT_READ)
-        self._children[told["id"]] = Child(told["id"], pid, mark, log, int(told["door"].partition("-")[0] or 0))
+        self._children[request["id"]] = Child(
+            request["id"], pid, mark, log, int(request["sandbox"].partition("-")[0] or 0)
+        )
 
-    def _become(self, told: dict[str, Any], zygote: int, log: int) -> None:
+    def _be_kernel(self, request: dict[str, Any], zygote: int, log: int) -> None:
         """In the new process. Does not return."""
         status = 1
         try:
             enter_sandbox.die_with(zygote)
             _redirect(log)
             self._detach()
-            if told["door"]:
+            if request["sandbox"]:
                 _check_sealed()
-                enter_sandbox.enter(told["door"], seen=True)
-            if told["door"]:
-                os.chdir(told["cwd"])  # links lead to what is in the sandbox
+                enter_sandbox.enter(request["sandbox"], seen=True)
+            if request["sandbox"]:
+                os.chdir(request["cwd"])  # links lead to what is in the sandbox
             else:
-                files.change_to(told["cwd"])
-            if told["program"]:
-                os.execve(told["program"][0], told["program"], told["env"])  # noqa: S606 - no shell is wanted
-            adopt(told["env"])
-            self._live(told["order"])
+                files.change_to(request["cwd"])
+            if request["program"]:
+                os.execve(request["program"][0], request["program"], request["env"])  # noqa: S606 - no shell is wanted
+            adopt(request["env"])
+            self._run_kernel(request["launch"])
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
-        except BaseException as error:  # noqa: BLE001 - the log is all that can be told
+        except BaseException as error:  # noqa: BLE001 - the log is all that can be written
             print(f"{type(error).__name__}: {error}", file=sys.__stderr__, flush=True)
         finally:
             with contextlib.suppress(Exception):
                 atexit._run_exitfuncs()
             os._exit(status)
 
-    def _live(self, order: str) -> None:
+    def _run_kernel(self, launch: str) -> None:
         from rlm.inside.kernel import serve
 
         assert self._kernel is not None
-        serve(self._kernel, read_launch(order), f"{order}.d")
+        serve(self._kernel, read_launch(launch), f"{launch}.d")
 
     def _detach(self) -> None:
         """From what belongs to the zygote alone."""
@@ -181,21 +183,21 @@ class ZygoteProcess:
 
     # ---- ending
 
-    def _interrupt(self, told: dict[str, Any]) -> None:
-        child = self._children.get(told["id"])
+    def _interrupt(self, request: dict[str, Any]) -> None:
+        child = self._children.get(request["id"])
         if child and child.status is None:
             os.kill(child.pid, signal.SIGINT)
 
-    def _sweep(self, told: dict[str, Any]) -> None:
-        child = self._children.get(told["id"])
+    def _sweep(self, request: dict[str, Any]) -> None:
+        child = self._children.get(request["id"])
         if child and child.status is None:
-            process_tree.kill(process for process in child.descendants() if process.born >= told["since"])
-        self._tell(id=told["id"], swept=True)
+            process_tree.kill(process for process in child.descendants() if process.born >= request["since"])
+        self._report(id=request["id"], swept=True)
 
-    def _kill(self, told: dict[str, Any]) -> None:
-        child = self._children.get(told["id"])
+    def _kill(self, request: dict[str, Any]) -> None:
+        child = self._children.get(request["id"])
         if child is None:
-            self._tell(id=told["id"], gone=True)
+            self._report(id=request["id"], gone=True)
         elif child.status is None:
             os.kill(child.pid, signal.SIGKILL)  # the rest follows when it is reaped
 
@@ -203,10 +205,10 @@ class ZygoteProcess:
         """Of each kernel that ended, say so at once, then kill what it started."""
         while ended := self._ended():
             for child in ended:
-                self._tell(id=child.id, status=child.status, log=self._log_of(child))
+                self._report(id=child.id, status=child.status, log=self._log_of(child))
             for child in ended:
                 process_tree.kill_until_gone(child.descendants, self._wait)
-                self._tell(id=child.id, gone=True)
+                self._report(id=child.id, gone=True)
 
     def _ended(self) -> list[Child]:
         self._wait()
@@ -261,7 +263,7 @@ def _close_all_but(kept: list[int]) -> None:
     os.closerange(first, enter_sandbox.MOST_FILES)
 
 
-def _build_kernel() -> GuestKernel:
+def _build_kernel() -> RlmKernel:
     """The kernel that all others are forks of."""
     gc.disable()  # what is made here stays for ever; looking through it again and again is a third of the start
     from rlm.inside.kernel import build, warm

@@ -67,7 +67,7 @@ class OutputRouter:
         self.received = 0
         """Bytes of text."""
         self.news = ""
-        """What the next cell's result must tell first."""
+        """What the next cell's result begins with."""
 
     @property
     def _output(self) -> CellOutput:

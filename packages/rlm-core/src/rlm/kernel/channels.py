@@ -27,7 +27,7 @@ class Channel(Generic[T]):
     """One socket to a kernel: `digest` makes sense of what arrives, `hear` gets it, in order.
 
     `digest` runs in a thread for heavy messages; reading stops meanwhile. A connection that ends is not made again,
-    since something else could have the name of the kernel's socket by then; `lose` is told.
+    since something else could have the name of the kernel's socket by then; `lose` is called.
     """
 
     def __init__(

@@ -79,8 +79,8 @@ class KernelConnection:
         files, key = KernelFiles(spec.run_dir, number), token_hex(16)
         try:
             files.write(spec, key)
-            door = await spec.door() if spec.door else ""
-            process = await server.launch(LaunchRequest(files.launch, spec.env, spec.cwd, spec.program, door))
+            sandbox = await spec.sandbox_handle() if spec.sandbox_handle else ""
+            process = await server.launch(LaunchRequest(files.launch, spec.env, spec.cwd, spec.program, sandbox))
         except BaseException:
             files.remove()
             raise
@@ -103,7 +103,7 @@ class KernelConnection:
         if self.state in {KernelState.STARTING, KernelState.DEAD}:
             how = "ended at once" if self._process.ended.done() else f"did not come up within {_START:g} s"
             await self._process.kill()  # its log comes with its end
-            report = crash_report(self._process.log) or server.last_words
+            report = crash_report(self._process.log) or server.last_error
             raise KernelError(f"A kernel could not be started: it {how}. {report}".rstrip())
 
     async def close(self) -> None:
@@ -253,7 +253,7 @@ class KernelConnection:
         return how_it_ended(self._process.ended.result() if self._process.ended.done() else None)
 
     def report(self) -> str:
-        """What it printed that no cell has told, and where it crashed. Of one that has ended."""
+        """What it printed and no cell has shown, and where it crashed. Of one that has ended."""
         return self.router.take_late() + crash_report(self._process.log)
 
 

@@ -24,7 +24,7 @@ _SIGNALS: dict[int, str] = {
 
 
 def how_it_ended(status: int | None) -> str:
-    """The status of a process as of waitpid, in words that say what may have been the reason."""
+    """The status of a process as of waitpid, and what may have been the reason."""
     if status is None:
         return "it was killed together with the process that starts kernels"
     if not os.WIFSIGNALED(status):

@@ -1,4 +1,4 @@
-"""The files of one kernel in the runtime folder: what it is told at its start, and its sockets.
+"""The files of one kernel in the runtime folder: what it reads at its start, and its sockets.
 
 `rlm.inside.launch` reads the first. A cell can change all of them, since the folder is the kernel's too.
 """
@@ -24,14 +24,14 @@ class KernelFiles:
         # a later one with a part that nobody can guess: the one before may have put things in the place of its files
         self.launch = run_dir / (f"k{number}" if number == 1 else f"k{number}-{token_hex(4)}")
         self.shell, self.iopub = f"{self.launch}-1", f"{self.launch}-2"
-        self.crash = self.launch.with_suffix(".words")
+        self.crash = self.launch.with_suffix(".crash")
 
     def write(self, spec: KernelSpec, key: str) -> None:
         """
         Raises:
             KernelError: no kernel could be started with these.
         """
-        if spec.door is None and not spec.cwd.is_dir():  # what a sandbox has is not ours to look at
+        if spec.sandbox_handle is None and not spec.cwd.is_dir():  # what a sandbox has is not ours to look at
             raise KernelError(f"A kernel could not be started: its folder {spec.cwd} is gone.")
         if len(os.fsencode(self.launch)) > 90:
             raise KernelError(f"The path of the runtime folder {spec.run_dir} is too long for sockets.")

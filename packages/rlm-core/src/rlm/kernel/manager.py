@@ -45,7 +45,9 @@ class JupyterKernel:
 
     async def __aenter__(self) -> Self:
         if self._server is None:
-            self._server = await self._stack.enter_async_context(KernelServer(sealed=self._spec.door is not None))
+            self._server = await self._stack.enter_async_context(
+                KernelServer(sealed=self._spec.sandbox_handle is not None)
+            )
         return self
 
     async def __aexit__(
@@ -126,7 +128,7 @@ class JupyterKernel:
             await connection.dead.wait()
 
     def _on_death(self, opening: asyncio.Task[KernelConnection] | None, connection: KernelConnection) -> None:
-        """It ended by itself between two cells: the next one tells. `opening` is the task that has opened it."""
+        """It ended by itself between two cells: the next result says so. `opening` is the task that has opened it."""
         if opening is not self._connection:
             return  # it has been replaced already
         report = connection.report()
@@ -200,7 +202,7 @@ class JupyterKernel:
 
 
 async def _begun(cell: RunningCell, patience: float) -> None:
-    """Between cells a kernel is deaf to interrupts."""
+    """Between cells a kernel ignores interrupts."""
     await asyncio.wait({cell.begun, cell.over}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
 
 

@@ -18,7 +18,7 @@ Listener = Callable[[str], None]
 PICTURES = 100
 """Saved of one cell: each is a file, and a hostile kernel could show millions."""
 UPDATED = 1_000
-"""Displays of one cell that are told as they look last; more are told as they come."""
+"""Displays of one cell that are shown as they look last; more are shown as they come."""
 _LARGE = 1 << 16  # characters of such a display that are kept until then
 
 _MOST = 200  # lines of a traceback that are shown
@@ -169,6 +169,6 @@ def _shortened(traceback: str) -> str:
 
 
 def _cut(line: str) -> str:
-    if len(line) <= _WIDEST or line[0].isalpha():  # the message of the error is told in full
+    if len(line) <= _WIDEST or line[0].isalpha():  # the message of the error is shown in full
         return line
     return f"{line[:_WIDEST]} [… {len(line) - _WIDEST:,} characters left out …]"

@@ -33,18 +33,18 @@ _UTF8 = ("-X", "utf8") if sys.flags.utf8_mode else ()
 # A fork of a process that uses Apple's frameworks crashes; elsewhere a kernel is forked.
 _PLAIN = (sys.executable, *_UTF8, "-P", "-m", "rlm.inside") if sys.platform == "darwin" else ()
 _UNRESPONSIVE = 30.0  # seconds of silence after which a zygote is killed; to kill what a kernel started takes two
-_PATIENCE = 5.0  # seconds until a zygote that was told to go is killed
+_CLOSING = 5.0  # seconds until a zygote that was asked to go is killed
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
-    """What to start. `program` instead of a fork; the order's path is appended. `door` leads into a sandbox."""
+    """What to start. `program` instead of a fork; the path of its `launch` file is appended. `sandbox` is a handle."""
 
-    order: Path
+    launch: Path
     env: Mapping[str, str]
     cwd: Path
     program: tuple[str, ...] = ()
-    door: str = ""
+    sandbox: str = ""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class KernelProcess:
     """A kernel's process. `ended` gives its status as of waitpid(2), or None if even that is lost."""
 
     id: int
-    line: _ZygoteConnection
+    zygote: _ZygoteConnection
     ended: asyncio.Future[int | None]
     gone: asyncio.Future[None]
     swept: asyncio.Future[None] | None = None
@@ -60,17 +60,17 @@ class KernelProcess:
     """The beginning and the end of what it wrote to its log; there when it has ended."""
 
     def interrupt(self) -> None:
-        self.line.tell(do="interrupt", id=self.id)
+        self.zygote.send(do="interrupt", id=self.id)
 
     async def sweep(self, since: float) -> None:
         """Kill what it has started since then (CLOCK_BOOTTIME, seconds).
 
-        Returns when that is done, and every interrupt told before has arrived: neither hits the next cell.
+        Returns when that is done, and every interrupt sent before has arrived: neither hits the next cell.
         """
         if not self.gone.done():
             self.swept = asyncio.get_running_loop().create_future()
-            self.line.tell(do="sweep", id=self.id, since=since)
-            await self._within_patience(self.swept)
+            self.zygote.send(do="sweep", id=self.id, since=since)
+            await self._wait_for(self.swept)
 
     def resolve(self, *, status: int | None = None, gone: bool = False) -> None:
         """Note its end, and that nothing of it is left."""
@@ -88,15 +88,15 @@ class KernelProcess:
     async def kill(self) -> None:
         """Kill it and all that it started, and wait until nothing is left."""
         if not self.gone.done():
-            self.line.tell(do="kill", id=self.id)
-            await self._within_patience(self.gone)
+            self.zygote.send(do="kill", id=self.id)
+            await self._wait_for(self.gone)
 
-    async def _within_patience(self, told: asyncio.Future[None]) -> None:
-        """Wait for the zygote. Code outside of a sandbox can stop it (SIGSTOP): then it is killed, and all is told."""
-        await asyncio.wait({told}, timeout=_UNRESPONSIVE)
-        if not told.done():
-            self.line.process.kill()
-            await asyncio.wait({told})
+    async def _wait_for(self, done: asyncio.Future[None]) -> None:
+        """Wait for the zygote. Code outside of a sandbox can stop it (SIGSTOP): then it is killed, and all is known."""
+        await asyncio.wait({done}, timeout=_UNRESPONSIVE)
+        if not done.done():
+            self.zygote.process.kill()
+            await asyncio.wait({done})
 
 
 @dataclass(slots=True)
@@ -105,21 +105,21 @@ class _ZygoteConnection:
 
     process: subprocess.Popen[bytes]
     writer: asyncio.StreamWriter
-    complaints: BoundedLog
+    stderr: BoundedLog
     listening: asyncio.Task[None] | None = None
     kernels: dict[int, KernelProcess] = field(default_factory=dict)
     over: bool = False
     """We have hung up, or the zygote is gone."""
 
-    def tell(self, **what: Any) -> None:
-        """A zygote that is gone is told nothing: its guests have ended."""
+    def send(self, **what: Any) -> None:
+        """A zygote that is gone gets nothing: its kernels have ended."""
         if not self.writer.is_closing():
             self.writer.write(json.dumps(what).encode() + b"\n")
 
-    def hear_complaints(self) -> None:
+    def drain_stderr(self) -> None:
         """What the zygote writes to stderr."""
-        if not self.complaints.drain():
-            asyncio.get_running_loop().remove_reader(self.complaints)
+        if not self.stderr.drain():
+            asyncio.get_running_loop().remove_reader(self.stderr)
 
 
 class KernelServer:
@@ -133,9 +133,9 @@ class KernelServer:
         self._mark = mark or token_hex(8)
         self._sealed = sealed
         self._shared: list[int] = []
-        self._line: asyncio.Task[_ZygoteConnection] | None = None
+        self._zygote: asyncio.Task[_ZygoteConnection] | None = None
         self._count = 0
-        self.last_words = ""
+        self.last_error = ""
         """What the zygote complained about before it ended by itself."""
 
     async def __aenter__(self) -> Self:
@@ -151,25 +151,25 @@ class KernelServer:
         Raises:
             KernelError: the zygote cannot be started.
         """
-        if self._line is None:
-            self._line = asyncio.create_task(self._connect(request.env))
-        line = await asyncio.shield(self._line)
+        if self._zygote is None:
+            self._zygote = asyncio.create_task(self._connect(request.env))
+        zygote = await asyncio.shield(self._zygote)
         loop = asyncio.get_running_loop()
         self._count += 1
-        kernel = KernelProcess(self._count, line, loop.create_future(), loop.create_future())
-        if line.over:
+        kernel = KernelProcess(self._count, zygote, loop.create_future(), loop.create_future())
+        if zygote.over:
             kernel.resolve(gone=True)
             return kernel
-        line.kernels[kernel.id] = kernel
+        zygote.kernels[kernel.id] = kernel
         program = request.program or _PLAIN
-        line.tell(
+        zygote.send(
             do="start",
             id=kernel.id,
-            order=str(request.order),
+            launch=str(request.launch),
             env=dict(request.env),
             cwd=str(request.cwd),
-            program=[*program, str(request.order)] if program else None,
-            door=request.door,
+            program=[*program, str(request.launch)] if program else None,
+            sandbox=request.sandbox,
         )
         return kernel
 
@@ -179,72 +179,72 @@ class KernelServer:
 
     async def close(self) -> None:
         """Everything that it started is killed."""
-        opened, self._line = self._line, None
+        opened, self._zygote = self._zygote, None
         if opened is not None:
             with contextlib.suppress(KernelError):
                 await _hang_up(await opened)
 
     async def _connect(self, env: Mapping[str, str]) -> _ZygoteConnection:
         ours, theirs = socket.socketpair()
-        complaints = BoundedLog()
+        stderr = BoundedLog()
         try:
-            words = (self._mark, *map(str, self._shared))
-            process = await asyncio.to_thread(_start, theirs, complaints, env, words, self._sealed)
+            arguments = (self._mark, *map(str, self._shared))
+            process = await asyncio.to_thread(_start, theirs, stderr, env, arguments, self._sealed)
         except OSError as error:
-            self._line = None
-            complaints.close()
+            self._zygote = None
+            stderr.close()
             ours.close()
             raise KernelError(f"Python could not be started for a kernel: {error}") from error
         finally:
             theirs.close()
-            complaints.close_end()
+            stderr.close_end()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        line = _ZygoteConnection(process, writer, complaints)
-        line.listening = asyncio.create_task(self._listen(line, reader))
-        asyncio.get_running_loop().add_reader(complaints, line.hear_complaints)
-        return line
+        zygote = _ZygoteConnection(process, writer, stderr)
+        zygote.listening = asyncio.create_task(self._listen(zygote, reader))
+        asyncio.get_running_loop().add_reader(stderr, zygote.drain_stderr)
+        return zygote
 
-    async def _listen(self, line: _ZygoteConnection, reader: asyncio.StreamReader) -> None:
+    async def _listen(self, zygote: _ZygoteConnection, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):
-            while (told := await reader.readline()).endswith(b"\n"):
-                _note(line, json.loads(told))
-        if line.over:
+            while (report := await reader.readline()).endswith(b"\n"):
+                _note(zygote, json.loads(report))
+        if zygote.over:
             return
-        line.over, self._line = True, None
-        line.hear_complaints()
-        self.last_words = line.complaints.text().strip()
-        await _hang_up(line)
+        zygote.over, self._zygote = True, None
+        zygote.drain_stderr()
+        self.last_error = zygote.stderr.text().strip()
+        await _hang_up(zygote)
         # its kernels died with it; what they had started is ours to find
         await asyncio.to_thread(kill_until_gone, partial(marked, self._mark))
 
 
-async def _hang_up(line: _ZygoteConnection) -> None:
-    line.over = True
-    line.writer.close()
-    await asyncio.to_thread(_wait, line.process)
-    asyncio.get_running_loop().remove_reader(line.complaints)
-    line.complaints.close()
-    for kernel in line.kernels.values():
+async def _hang_up(zygote: _ZygoteConnection) -> None:
+    zygote.over = True
+    zygote.writer.close()
+    await asyncio.to_thread(_wait, zygote.process)
+    asyncio.get_running_loop().remove_reader(zygote.stderr)
+    zygote.stderr.close()
+    for kernel in zygote.kernels.values():
         kernel.resolve(gone=True)
 
 
 def _start(
-    end: socket.socket, complaints: BoundedLog, env: Mapping[str, str], words: Sequence[str], sealed: bool
+    end: socket.socket, stderr: BoundedLog, env: Mapping[str, str], arguments: Sequence[str], sealed: bool
 ) -> subprocess.Popen[bytes]:
     """-P and no PYTHONPATH: neither the working directory nor the user's modules shadow ours. Kernels get both.
 
-    Of `words`, those after the first are descriptors that kernels get.
+    Of `arguments`, those after the first are descriptors that kernels get.
     """
     env = {name: value for name, value in env.items() if not name.startswith(("PYTHON", "RLM_"))}
     with ExitStack() as stack:
         copies = [stack.enter_context(sealed_copy(Path(sys.executable).resolve()))] if sealed else []
         return subprocess.Popen(
-            [sys.executable, *_UTF8, "-P", "-m", "rlm.inside.zygote", str(end.fileno()), *words],
+            [sys.executable, *_UTF8, "-P", "-m", "rlm.inside.zygote", str(end.fileno()), *arguments],
             executable=f"/proc/self/fd/{copies[0]}" if sealed else None,
-            pass_fds=[end.fileno(), *copies, *map(int, words[1:])],
+            pass_fds=[end.fileno(), *copies, *map(int, arguments[1:])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=complaints.end,
+            stderr=stderr.end,
             start_new_session=True,  # Ctrl-C is for the host
             cwd="/",
             env=_finding_libraries(env) if sealed else env,
@@ -259,23 +259,23 @@ def _finding_libraries(env: dict[str, str]) -> dict[str, str]:
     return env | {"LD_LIBRARY_PATH": os.pathsep.join(folders)}
 
 
-def _note(line: _ZygoteConnection, told: dict[str, Any]) -> None:
-    kernel = line.kernels.get(told["id"])
+def _note(zygote: _ZygoteConnection, report: dict[str, Any]) -> None:
+    kernel = zygote.kernels.get(report["id"])
     if kernel is None:
-        return  # gone already when it was told to go
-    if "status" in told:
-        kernel.log = told["log"]
-        kernel.resolve(status=told["status"])
-    if "swept" in told:
+        return  # gone already when it was asked to go
+    if "status" in report:
+        kernel.log = report["log"]
+        kernel.resolve(status=report["status"])
+    if "swept" in report:
         kernel.resolve_sweep()
-    if "gone" in told:
-        del line.kernels[kernel.id]
+    if "gone" in report:
+        del zygote.kernels[kernel.id]
         kernel.resolve(gone=True)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
     try:
-        process.wait(_PATIENCE)
+        process.wait(_CLOSING)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -22,8 +22,8 @@ class KernelSpec:
         quota: what outputs may take on disk.
         max_output: characters of a result, -1 for no limit.
         context: what cells get under the name `context`: an object's pickle, or a text file. Loaded when first used.
-        program: what to run instead of forking the kernel from a warm process; the order's path is appended.
-        door: asks for the way into a sandbox, as `rlm.inside.enter_sandbox` takes it; None: there is none.
+        program: what to run instead of forking the kernel from a warm process; the path of its launch file is appended.
+        sandbox_handle: asks for the handle of a sandbox, as `rlm.inside.enter_sandbox` takes it; None: there is none.
     """
 
     cwd: Path
@@ -34,4 +34,4 @@ class KernelSpec:
     quota: Quota | None = None
     context: tuple[Literal["pickle", "file"], Path] | None = None
     program: tuple[str, ...] = ()
-    door: Callable[[], Awaitable[str]] | None = None
+    sandbox_handle: Callable[[], Awaitable[str]] | None = None

@@ -16,7 +16,7 @@ def end_on_signals() -> None:
     An exception would not do: raised in an import or a finalizer, it is swallowed, or printed with a traceback.
     """
     for number in ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and its kin
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and the like
             signal.signal(number, _end)
 
 

@@ -1,4 +1,4 @@
-"""Which Python a project has. Told by what lies in its folder; nothing of it is read or run."""
+"""Which Python a project has. Known by what lies in its folder; nothing of it is read or run."""
 
 from __future__ import annotations
 

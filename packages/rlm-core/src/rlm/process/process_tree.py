@@ -1,7 +1,7 @@
 """Processes and what they have started, however it tried to get away. For Linux: elsewhere nothing is found.
 
 A process that daemonises (setsid, double fork) is adopted by the nearest subreaper above it (prctl(2),
-PR_SET_CHILD_SUBREAPER): it cannot leave the tree below that one. Which kernel or command it comes from is told by its
+PR_SET_CHILD_SUBREAPER): it cannot leave the tree below that one. Which kernel or command it comes from is known by its
 session, or by a mark in the environment that it was started with.
 
 `python -I -S process_tree.py MARK FOLDER` is the watcher that `rlm.process.supervisor` starts beside rlm's own process,
@@ -48,10 +48,10 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def descendants(kernel: int, mark: str, box: int = 0) -> list[Process]:
+def descendants(kernel: int, mark: str, sandbox_init: int = 0) -> list[Process]:
     """The kernel's descendants, and those that were adopted by this process, or by the first one in its sandbox."""
     table = _table()
-    adopters = {os.getpid(), box}
+    adopters = {os.getpid(), sandbox_init}
     roots = {kernel} | {p.pid for p in table.values() if p.parent in adopters and _belongs(p, kernel, mark)}
     return _alive_below(roots, table, besides=kernel)
 

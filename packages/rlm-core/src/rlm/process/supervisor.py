@@ -1,6 +1,6 @@
 """What must not outlive this process, however it ends: a private folder, and processes.
 
-A watcher beside us (`rlm.process.process_tree`) tidies up if we are killed. It is told of process groups as they come
+A watcher beside us (`rlm.process.process_tree`) tidies up if we are killed. It hears of process groups as they come
 and go; a process that has left its group is known by a mark in its environment, where there is a /proc that shows it.
 """
 

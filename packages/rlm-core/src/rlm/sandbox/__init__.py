@@ -1,4 +1,4 @@
-"""A box that bubblewrap (bwrap) builds around what the model writes: what is in it, and the processes that are it."""
+"""A sandbox for the code of the model, made by bubblewrap (bwrap): what is in it, and the processes that hold it."""
 
 from rlm.sandbox.inspection import Inspection, open_inspection
 from rlm.sandbox.policy import SandboxPolicy, open_policy

@@ -1,4 +1,4 @@
-"""What a run has done to repositories in the project: told at its end, and made harmless.
+"""What a run has done to repositories in the project: reported at its end, and made harmless.
 
 The rules of `rlm.sandbox.git` protect the repository of the working directory. All others are compared: what is found
 after the last cell and was not there before the first is a risk. Its file is moved aside.
@@ -33,7 +33,7 @@ class Inspection:
     """Begun before the first cell, ended after the last one.
 
     Args:
-        cwd: the working directory; paths are told from here.
+        cwd: the working directory; paths are shown from here.
         folders: all that cells can write to.
         skip: what lies in them and cells cannot write to.
         hooks: where git looks for hooks in any repository.
@@ -45,7 +45,7 @@ class Inspection:
     hooks: tuple[str, ...]
     before: Survey
     left: tuple[str, ...] = ()
-    """What an earlier run left, that was killed before it could tell."""
+    """What an earlier run left, that was killed before it could report."""
 
     @classmethod
     def begin(cls, cwd: Path, git: GitAccess, skip: Iterable[Path]) -> Inspection:
@@ -57,20 +57,20 @@ class Inspection:
         """What is new, in a sentence for each repository. Unless they are to be kept, risky files are moved aside."""
         after = survey(self.folders, self.skip, self.hooks)
         new = sorted(after.risks - self.before.risks, key=lambda risk: (risk.repository, risk.file, risk.effect))
-        told = [
-            self._tell(Path(repository), list(risks), keep=keep)
+        report = [
+            self._report(Path(repository), list(risks), keep=keep)
             for repository, risks in groupby(new, key=lambda risk: risk.repository)
         ]
-        if len(told) > _MOST_SHOWN:
-            told[_MOST_SHOWN:] = [f"{len(told) - _MOST_SHOWN} more repositories would do the like."]
+        if len(report) > _MOST_SHOWN:
+            report[_MOST_SHOWN:] = [f"{len(report) - _MOST_SHOWN} more repositories would do the like."]
         if left := after.unsearched - (self.before.unsearched - {str(self.cwd)}):
-            told.append(
+            report.append(
                 f"{self._short(Path(min(left)))} was not searched for repositories that this run made: there is too "
                 "much, or it cannot be read. Look before you use git in new folders."
             )
-        return told
+        return report
 
-    def _tell(self, repository: Path, risks: list[Risk], *, keep: bool) -> str:
+    def _report(self, repository: Path, risks: list[Risk], *, keep: bool) -> str:
         effects = [one_line(risk.effect, _LONGEST) for risk in risks]
         if len(effects) > _MOST_EFFECTS:
             effects[_MOST_EFFECTS:] = [f"{len(effects) - _MOST_EFFECTS} more"]

@@ -39,7 +39,7 @@ _SECRETS = (
 )
 # Root may write to them by owning them, without any capability; bwrap covers those that it knows of.
 _CONTROLS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
-# They tell of the machine and not of the box; container engines cover them too.
+# They tell of the machine and not of the sandbox; container engines cover them too.
 _OF_MACHINE = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
 _GUARDED = (".vscode", ".envrc")
 """Where they are missing, empty folders stand in their place, which git does not see. See also `rlm.sandbox.git`."""
@@ -109,11 +109,11 @@ class SandboxPolicy:
             arguments += ["--bind-fd" if writable else "--ro-bind-fd", str(source.descriptor), str(source.target)]
         return arguments, [source.descriptor for source, _ in mounts]
 
-    def environment(self, guest: Mapping[str, str]) -> dict[str, str]:
-        """Of what runs in the box. It is that of who enters too, outside: no library may come from the project."""
-        known = guest.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+    def environment(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Of what runs in the sandbox. It is that of who enters too, outside: no library may come from the project."""
+        known = environment.get("LD_LIBRARY_PATH", "").split(os.pathsep)
         kept = [folder for folder in known if folder.startswith("/") and resolve_outside(Path(folder), self.cwd)]
-        rest = {name: value for name, value in guest.items() if name != "LD_LIBRARY_PATH"}
+        rest = {name: value for name, value in environment.items() if name != "LD_LIBRARY_PATH"}
         return rest | {SANDBOXED: "1"} | ({"LD_LIBRARY_PATH": os.pathsep.join(kept)} if kept else {})
 
     def sees(self, path: Path) -> bool:
@@ -126,7 +126,7 @@ def open_policy(
     cwd: Path,
     sessions: Path,
     runtime: Path,
-    guest: Mapping[str, str],
+    environment: Mapping[str, str],
     groups: ProcessGroups,
     *,
     net: bool,
@@ -137,28 +137,28 @@ def open_policy(
 ) -> Iterator[SandboxPolicy]:
     """The policy for a run in `cwd`, whose sessions are kept in `sessions` and whose sockets are in `runtime`.
 
-    `guest` is the environment of what runs in the sandbox: where the user's home and commands are. `groups` owns its
-    processes. `private` are folders of
-    the host alone, wherever they are. What is `shown` can be read though it lies in a hidden place.
+    `environment` is that of what runs in the sandbox: where the user's home and commands are. `groups` owns its
+    processes. `private` are folders of the host alone, wherever they are. What is `shown` can be read though it lies in
+    a hidden place.
 
     Raises:
         ConfigError: there is no sandbox here, or this folder cannot be protected.
     """
-    cwd, sessions, homes = files.resolve(cwd), sessions.absolute(), _homes(guest)
+    cwd, sessions, homes = files.resolve(cwd), sessions.absolute(), _homes(environment)
     places = {*_hidden(homes), runtime.resolve()}
     apart = {files.resolve(path) for path in private if path.is_dir()}
     hidden = tuple(sorted({*places, *(path for path in apart if not any(map(path.is_relative_to, places)))}))
     _check(cwd, hidden)
-    program = _bwrap(guest, (cwd, sessions))
-    project = _project(cwd, sessions, git_access(cwd, hidden, guest))
+    program = _bwrap(environment, (cwd, sessions))
+    project = _project(cwd, sessions, git_access(cwd, hidden, environment))
     with ExitStack() as stack:
         system_calls = compile_filter(os.uname().machine, memory)
         bwrap = stack.enter_context(held_program(program))
         stack.enter_context(_folder(sessions) if sessions.is_relative_to(cwd) else ExitStack())
         stack.enter_context(placeholders((*project.barred, *project.guarded), project.fixed))
         sources = stack.enter_context(Sources())
-        programs = map(Path, filter(None, guest.get("PATH", "").split(os.pathsep)))
-        readable = _readable(cwd, hidden, homes, [*programs, packages_folder(guest), *shown], project, net=net)
+        programs = map(Path, filter(None, environment.get("PATH", "").split(os.pathsep)))
+        readable = _readable(cwd, hidden, homes, [*programs, packages_folder(environment), *shown], project, net=net)
         yield SandboxPolicy(
             cwd=cwd,
             git=project,
@@ -173,8 +173,8 @@ def open_policy(
         )
 
 
-def _bwrap(guest: Mapping[str, str], avoid: Iterable[Path]) -> Path:
-    found = find_program("bwrap", guest.get("PATH", os.defpath), avoid)
+def _bwrap(environment: Mapping[str, str], avoid: Iterable[Path]) -> Path:
+    found = find_program("bwrap", environment.get("PATH", os.defpath), avoid)
     if found is None:
         known = (command for name, command in _INSTALLERS.items() if shutil.which(name, path=os.defpath))
         raise ConfigError(
@@ -183,9 +183,9 @@ def _bwrap(guest: Mapping[str, str], avoid: Iterable[Path]) -> Path:
     return found
 
 
-def _homes(guest: Mapping[str, str]) -> list[Path]:
+def _homes(environment: Mapping[str, str]) -> list[Path]:
     """The user's, by the environment and by the system."""
-    homes = [Path(guest["HOME"])] if guest.get("HOME") else []
+    homes = [Path(environment["HOME"])] if environment.get("HOME") else []
     with suppress(KeyError):  # a user that the system does not know
         homes.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
     return homes

@@ -1,4 +1,4 @@
-"""One agent's box: the processes that hold it open."""
+"""One agent's sandbox: the processes that hold it open."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rlm.sandbox.policy import SandboxPolicy
 from rlm.sandbox.sources import Source, Sources
 
 _ENTER = Path(__file__).parent.parent / "inside" / "enter_sandbox.py"
-_START = 30.0  # seconds for a box to be made
+_START = 30.0  # seconds for a sandbox to be made
 _PATIENCE = 5.0  # seconds for killed processes to vanish
 _ALLOW = (
     "User namespaces must be allowed: sudo sysctl -w user.max_user_namespaces=10000, and where the system has them "
@@ -42,7 +42,7 @@ _T = TypeVar("_T")
 class Sandbox:
     """Made when first entered, and anew if it broke. Leaving it kills all that is in it, whatever that did.
 
-    bwrap is told to end with its parent, which to the system is the thread that started it: here the event loop's. A
+    bwrap is asked to end with its parent, which to the system is the thread that started it: here the event loop's. A
     bwrap whose other half is killed at its start would wait for that for ever; so all of them are in a group that is
     watched for as well.
     """
@@ -89,7 +89,7 @@ class Sandbox:
         with self._opened:
             await _to_its_end(self._end())
 
-    async def door(self) -> str:
+    async def handle(self) -> str:
         """What `rlm.inside.enter_sandbox` needs to enter it.
 
         Raises:
@@ -103,13 +103,13 @@ class Sandbox:
             parts = (self._life.pid, self._life.space, policy.memory, policy.file_size, policy.system_calls.hex())
         return "-".join(map(str, parts))
 
-    async def command(self, cwd: Path, *words: str) -> tuple[str, ...]:
-        """The command that runs `words` in the box, in the folder `cwd`.
+    async def command(self, cwd: Path, *program: str) -> tuple[str, ...]:
+        """The command that runs `program` in the sandbox, in the folder `cwd`.
 
         Raises:
             KernelError: it cannot be made here.
         """
-        return (sys.executable, "-I", "-S", str(_ENTER), await self.door(), str(cwd), *words)
+        return (sys.executable, "-I", "-S", str(_ENTER), await self.handle(), str(cwd), *program)
 
     def _mounts(self) -> tuple[list[str], list[int]]:
         """A file that a cell has removed cannot be mounted again. It is missing then: an empty one would be a lie."""
@@ -127,13 +127,13 @@ class Sandbox:
 
 
 class _BwrapProcess:
-    """A box from start to end. While `_handle` is open, no other namespace gets its number."""
+    """A sandbox from start to end. While `_handle` is open, no other namespace gets its number."""
 
     def __init__(self, process: subprocess.Popen[bytes], policy: SandboxPolicy, pid: int) -> None:
         self._process = process
         self._policy = policy
         self.pid = pid
-        """Of the first process in the box, as the host sees it."""
+        """Of the first process in the sandbox, as the host sees it."""
         with ExitStack() as opened:
             self._init = os.pidfd_open(pid)
             opened.callback(os.close, self._init)
@@ -145,11 +145,11 @@ class _BwrapProcess:
     @classmethod
     async def begin(cls, policy: SandboxPolicy, arguments: list[str], descriptors: list[int]) -> _BwrapProcess:
         """Whoever cancels us finds nothing left: between the start and the first wait, nothing can."""
-        with _pipe() as (told, tell), _pipe_with(policy.system_calls) as filtering:
-            words = ["bwrap", *arguments, "--seccomp", str(filtering), "--sync-fd", str(policy.bwrap)]
-            process = _start(policy, [*words, "--info-fd", str(tell)], [*descriptors, filtering, tell])
+        with _pipe() as (info, write_info), _pipe_with(policy.system_calls) as filtering:
+            arguments = ["bwrap", *arguments, "--seccomp", str(filtering), "--sync-fd", str(policy.bwrap)]
+            process = _start(policy, [*arguments, "--info-fd", str(write_info)], [*descriptors, filtering, write_info])
             try:
-                pid = await _await_ready(process, told)
+                pid = await _await_ready(process, info)
                 _check_mounts(pid, policy)
                 return cls(process, policy, pid)
             except BaseException as error:
@@ -181,11 +181,11 @@ class _BwrapProcess:
         return bool(poll.poll(seconds * 1000))
 
 
-def _start(policy: SandboxPolicy, words: list[str], descriptors: list[int]) -> subprocess.Popen[bytes]:
-    """`cat` keeps the box: what it echoes says that all is mounted."""
+def _start(policy: SandboxPolicy, arguments: list[str], descriptors: list[int]) -> subprocess.Popen[bytes]:
+    """`cat` keeps the sandbox: what it echoes says that all is mounted."""
     try:
         process = subprocess.Popen(
-            [*words, "--chdir", "/", "--", "cat"], executable=f"/proc/self/fd/{policy.bwrap}",
+            [*arguments, "--chdir", "/", "--", "cat"], executable=f"/proc/self/fd/{policy.bwrap}",
             stdin=PIPE, stdout=PIPE, stderr=PIPE, bufsize=0, pass_fds=[*descriptors, policy.bwrap],
             cwd="/", env={"PATH": os.defpath, **policy.groups.environment()}, start_new_session=True,
         )  # fmt: skip
@@ -203,8 +203,8 @@ async def _kill(process: subprocess.Popen[bytes], policy: SandboxPolicy) -> None
     policy.groups.settle(process.pid)
 
 
-async def _await_ready(process: subprocess.Popen[bytes], told: int) -> int:
-    """The id of the box's first process, when the box is there."""
+async def _await_ready(process: subprocess.Popen[bytes], info: int) -> int:
+    """The id of the sandbox's first process, when the sandbox is there."""
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
@@ -217,7 +217,7 @@ async def _await_ready(process: subprocess.Popen[bytes], told: int) -> int:
         raise KernelError(f"The sandbox could not be made within {_START:g} s.") from None
     if process.stdout.read(1) != b"\n":
         raise KernelError(_why_not(os.read(process.stderr.fileno(), 4096).decode(errors="replace")))
-    return int(json.loads(os.read(told, 4096))["child-pid"])
+    return int(json.loads(os.read(info, 4096))["child-pid"])
 
 
 def _why_not(complaint: str) -> str:

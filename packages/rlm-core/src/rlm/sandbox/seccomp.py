@@ -2,7 +2,7 @@
 
 Namespaces hide the host. This keeps a cell from parts of the system's kernel that everyday work does not need: where a
 flaw would be a way out, or where something is not confined by any namespace. Most is a list of what is refused. System
-calls that are newer than this list do not exist in a sandbox, so that it does not age into an open door.
+calls that are newer than this list do not exist in a sandbox, so that it does not age into a gap.
 
 What stays, on purpose: ptrace and process_vm_readv. A pid namespace confines them, all processes in it have the same
 filter and no capability, and debuggers and profilers are everyday work.

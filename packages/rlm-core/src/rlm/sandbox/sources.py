@@ -1,6 +1,6 @@
 """What a sandbox shows of the host, as descriptors that are opened before the first cell.
 
-A cell can change what a path in the project leads to, from one box to the next. A descriptor leads to what it was
+A cell can change what a path in the project leads to, from one sandbox to the next. A descriptor leads to what it was
 opened for. bwrap looks up where that is now, mounts it, and ends if it mounted something else (CVE-2024-42472).
 """
 
@@ -21,7 +21,7 @@ _MOST_LINKS = 40  # as Linux has it, path_resolution(7)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file or folder, and the path where it is seen in the box."""
+    """A file or folder, and the path where it is seen in the sandbox."""
 
     descriptor: int
     target: Path
