@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.inside.crash_buffer import CrashBuffer
+from rlm.inside.emergencies import CrashBuffer
 from rlm.kernel.death import length, unsent
 
 RING = 65_536

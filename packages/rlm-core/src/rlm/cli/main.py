@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """The console script. All that is ours is closed when `run` returns; Python would tidy for another 50 ms."""
-    from rlm.process.inherited import end_on_signals, reset_signals
+    from rlm.process.signals import end_on_signals, reset_signals
 
     end_on_signals()  # first: what follows imports for 50 ms and more
     reset_signals()

@@ -1,6 +1,6 @@
 """What Ctrl-C, SIGTERM and SIGHUP do to a command that has something to close.
 
-Before and after, they end the process at once (`rlm.process.inherited`); in between, nothing is left half done.
+Before and after, they end the process at once (`rlm.process.signals`); in between, nothing is left half done.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-from rlm.process.inherited import ENDING, end_on_signals
+from rlm.process.signals import ENDING, end_on_signals
 
 T = TypeVar("T")
 

@@ -28,10 +28,8 @@ from typing import Any, cast
 import zmq
 
 from rlm.inside import loops
-from rlm.inside.crash_buffer import CrashBuffer
-from rlm.inside.emergency_memory import EmergencyMemory
-from rlm.inside.environment import make_unattended, python_path
-from rlm.inside.figures import show_inline
+from rlm.inside.displays import show_inline
+from rlm.inside.emergencies import CrashBuffer, EmergencyMemory
 from rlm.inside.jupyter import (
     CachingCompiler,
     Config,
@@ -46,7 +44,7 @@ from rlm.inside.jupyter import (
     ZMQStream,
     json_default,
 )
-from rlm.inside.launch import KernelLaunch
+from rlm.inside.launch import KernelLaunch, make_unattended, python_path
 from rlm.inside.namespace import Namespace
 from rlm.inside.output import OutputMultiplexer, Stream
 from rlm.inside.packages import add_to_path

@@ -1,10 +1,18 @@
-"""What a kernel gets when it starts: a Jupyter connection file with a part of our own."""
+"""What a kernel gets when it starts: a Jupyter connection file with a part of our own, and its environment.
+
+Inside a kernel, nothing else touches the environment.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from rlm.process.unattended import unattended
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +40,26 @@ def read_launch(path: str) -> KernelLaunch:
         crash=f"{content['ip']}.crash",
         context=(context[0], context[1]) if context else None,
     )
+
+
+# ---- the environment
+
+
+def adopt(environment: Mapping[str, str]) -> None:
+    """Become a process that was started with `environment`."""
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+
+
+def make_unattended() -> None:
+    """Tell all programs that cells start that nobody watches."""
+    wanted = unattended(os.environ)
+    for name in set(os.environ) - set(wanted):
+        del os.environ[name]
+    os.environ.update(wanted)
+
+
+def python_path() -> list[str]:
+    """The folders that the user adds to Python's search path."""
+    return [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import rlm
-from rlm.inside.environment import python_path
+from rlm.inside.launch import python_path
 from rlm.skill import installed_names, preload
 from rlm.skill.calls import log_call
 from rlm.text.encodings import SAMPLE, likely_encoding_of_start

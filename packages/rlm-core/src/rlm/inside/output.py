@@ -18,7 +18,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from rlm.inside.crash_buffer import CrashBuffer
+from rlm.inside.emergencies import CrashBuffer
 from rlm.process import files
 
 PIECE = 65_536

@@ -24,7 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rlm.process.packages_folder import SANDBOXED, packages_folder
+from rlm.process.interpreter import SANDBOXED, packages_folder
 
 _VERB = re.compile(
     r"\s*((?:-\S+\s+)*)(install|sync|uninstall|list|freeze|show|check|tree|inspect|compile)\b(.*)", re.DOTALL

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rlm.inside import commands, magics
-from rlm.inside.figures import WITHOUT_WINDOW
+from rlm.inside.displays import WITHOUT_WINDOW, Tracebacks, Widgets
 from rlm.inside.html_text import html_text
 from rlm.inside.jupyter import (
     LSString,
@@ -27,8 +27,6 @@ from rlm.inside.jupyter import (
 from rlm.inside.loops import loop_hidden
 from rlm.inside.output import PIECE
 from rlm.inside.packages import ELSEWHERE, installs_elsewhere
-from rlm.inside.tracebacks import Tracebacks
-from rlm.inside.widgets import Widgets
 
 _LARGE = 4 * PIECE
 _LONGEST_TRACEBACK = 16 << 20  # characters that are sent as one message
@@ -111,7 +109,7 @@ class Shell(ZMQInteractiveShell):
         """None: see `Profile`."""
 
     def init_environment(self) -> None:
-        """Not IPython's, which asks for colours: see `rlm.inside.environment`."""
+        """Not IPython's, which asks for colours: see `rlm.inside.launch`."""
 
     def init_magics(self) -> None:
         super().init_magics()

@@ -31,11 +31,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rlm.inside import enter_sandbox
-from rlm.inside.environment import adopt
-from rlm.inside.launch import read_launch
+from rlm.inside.launch import adopt, read_launch
 from rlm.process import files, process_tree
-from rlm.process.inherited import reset_signals
 from rlm.process.pipes import BoundedLog
+from rlm.process.signals import reset_signals
 
 if TYPE_CHECKING:
     from rlm.inside.kernel import RlmKernel

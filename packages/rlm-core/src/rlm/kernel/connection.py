@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from rlm.errors import KernelError
 from rlm.kernel.cell import OutputRouter, Published, RunningCell
 from rlm.kernel.death import UNHEARD, crash_report, how_it_ended, unsent
-from rlm.kernel.launch import KernelFiles
+from rlm.kernel.launch import KernelFiles, KernelSpec
 from rlm.kernel.output import CellOutput
 from rlm.kernel.protocol import Message, MessageCodec
 from rlm.kernel.server import KernelProcess, KernelServer, LaunchRequest
-from rlm.kernel.spec import KernelSpec
 from rlm.kernel.state import KernelEvent, KernelState, next_state
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ def length(text: str) -> int:
 def unsent(path: Path, received: int) -> str:
     """What it had printed after the first `received` bytes and could no longer send; of very much, the newest.
 
-    `rlm.inside.crash_buffer` writes the file, and says how. A kernel could have put something else in its place.
+    `rlm.inside.emergencies` writes the file, and says how. A kernel could have put something else in its place.
     """
     try:
         with os.fdopen(files.open_file(path), "rb") as file:

@@ -1,4 +1,4 @@
-"""The files of one kernel in the runtime folder: what it reads at its start, and its sockets.
+"""What a kernel is started from, and its files in the runtime folder: what it reads at its start, and its sockets.
 
 `rlm.inside.launch` reads the first. A cell can change all of them, since the folder is the kernel's too.
 """
@@ -8,13 +8,42 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, Literal
 
 from rlm.errors import KernelError
-from rlm.kernel.spec import KernelSpec
 from rlm.process import files
+from rlm.text.bounded import Quota
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSpec:
+    """How to start a kernel.
+
+    Args:
+        cwd: working directory of cells.
+        env: the complete environment of cells. Holds no credential.
+        run_dir: private folder (0700) for sockets; its path has at most 80 bytes.
+        outputs: folder for pictures and for outputs that are too long; made when needed.
+        quota: what outputs may take on disk.
+        max_output: characters of a result, -1 for no limit.
+        context: what cells get under the name `context`: an object's pickle, or a text file. Loaded when first used.
+        program: what to run instead of forking the kernel from a warm process; the path of its launch file is appended.
+        sandbox_handle: asks for the handle of a sandbox, as `rlm.inside.enter_sandbox` takes it; None: there is none.
+    """
+
+    cwd: Path
+    env: Mapping[str, str]
+    run_dir: Path
+    outputs: Path
+    max_output: int = -1
+    quota: Quota | None = None
+    context: tuple[Literal["pickle", "file"], Path] | None = None
+    program: tuple[str, ...] = ()
+    sandbox_handle: Callable[[], Awaitable[str]] | None = None
 
 
 class KernelFiles:

@@ -15,9 +15,9 @@ from rlm.errors import KernelError
 from rlm.kernel.cell import RunningCell
 from rlm.kernel.clock import Clock
 from rlm.kernel.connection import KernelConnection
+from rlm.kernel.launch import KernelSpec
 from rlm.kernel.output import CellOutput
 from rlm.kernel.server import KernelServer
-from rlm.kernel.spec import KernelSpec
 from rlm.text.bounded import BoundedOutput
 
 _LADDER = (2.0, 3.0)  # seconds that a cell has after the first and the second interrupt, before its kernel is killed

@@ -1,7 +1,11 @@
-"""Which Python a project has. Known by what lies in its folder; nothing of it is read or run."""
+"""Which Python a project has, known by what lies in its folder; and where rlm's kernels have their packages.
+
+Nothing of the project is read or run.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,3 +49,17 @@ def _there(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+# ---- packages of rlm's kernels: the host shows their folder to sandboxes, `%pip` writes there, kernels import from it
+
+
+SANDBOXED = "RLM_SANDBOXED"
+"""A variable that is set in a sandbox, where that folder is read-only."""
+
+
+def packages_folder(environment: Mapping[str, str]) -> Path:
+    """The user's, for this minor version of Python. Outside rlm's own environment, so that it outlives an update."""
+    home = environment.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+    data = Path(environment.get("XDG_DATA_HOME") or Path(home, ".local", "share"))
+    return data / "rlm" / "packages" / f"{sys.version_info.major}.{sys.version_info.minor}"

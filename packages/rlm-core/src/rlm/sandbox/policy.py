@@ -23,7 +23,7 @@ from pathlib import Path
 
 from rlm.errors import ConfigError
 from rlm.process import files
-from rlm.process.packages_folder import SANDBOXED, packages_folder
+from rlm.process.interpreter import SANDBOXED, packages_folder
 from rlm.process.programs import find_program
 from rlm.process.supervisor import ProcessGroups
 from rlm.sandbox.git import GitAccess, git_access
