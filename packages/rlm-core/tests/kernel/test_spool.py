@@ -191,7 +191,7 @@ def test_memory_is_bounded_by_the_limit(tmp_path: Path) -> None:
 
 
 def test_no_limit_is_ten_million_characters() -> None:
-    assert BoundedOutput.limit_for(-1) == UNLIMITED == 10_000_000
+    assert BoundedOutput.limit_for(None) == UNLIMITED == 10_000_000
     assert BoundedOutput.limit_for(5) == 5
 
 

@@ -27,7 +27,7 @@ BASH = Path(shutil.which("bash") or "/bin/sh")
 class Shell:
     """A Bash tool in a folder of its own."""
 
-    def __init__(self, folder: Path, max_output: int = -1) -> None:
+    def __init__(self, folder: Path, max_output: int | None = None) -> None:
         self.events: list[Event] = []
         self.folder = folder
         environment = {"PATH": os.environ["PATH"], "GREETING": "hello"}
@@ -187,7 +187,7 @@ from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.tools.bash import Bash
 async def main():
     groups = ProcessGroups(Supervisor())
-    tool = Bash(Path({str(tmp_path)!r}), os.environ, Path({str(tmp_path)!r}), 300, -1, lambda event: None, groups=groups, shell=Path("/bin/bash"))
+    tool = Bash(Path({str(tmp_path)!r}), os.environ, Path({str(tmp_path)!r}), 300, None, lambda event: None, groups=groups, shell=Path("/bin/bash"))
     await tool.run({{"command": "sleep 1000 & echo $! > left"}}, History())
     await tool.run({{"command": "echo $$ > running; sleep 1000"}}, History())
 asyncio.run(main())

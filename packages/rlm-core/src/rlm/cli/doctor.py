@@ -17,9 +17,10 @@ from rlm.cli.streams import put
 from rlm.config.child_env import guest_environment
 from rlm.config.credentials import hide_credentials, redactor_of
 from rlm.config.environment import state_folder
+from rlm.config.readers import SandboxMode
 from rlm.config.settings import Config, read_config
 from rlm.errors import ConfigError, RlmError, SessionError
-from rlm.host.factories import NO_KEY, REPLAY, open_sandbox_policy
+from rlm.host.factories import NO_KEY, open_sandbox_policy
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.process.limits import check_limits
 from rlm.process.supervisor import Supervisor
@@ -74,7 +75,7 @@ def _limits(_: Config) -> Iterator[CheckResult]:
 
 
 def _credentials(config: Config) -> Iterator[CheckResult]:
-    if config.model.startswith(REPLAY):
+    if config.recording:
         yield CheckResult("credentials", "not needed by a recording")
     elif config.api_key is None and config.base_url is None:
         yield CheckResult("credentials", "none", NO_KEY)
@@ -83,7 +84,7 @@ def _credentials(config: Config) -> Iterator[CheckResult]:
 
 
 def _endpoint(config: Config) -> Iterator[CheckResult]:
-    if config.model.startswith(REPLAY) or (config.api_key is None and config.base_url is None):
+    if config.recording or (config.api_key is None and config.base_url is None):
         return
     where = Endpoint(config.base_url, config.api_key)
     try:
@@ -181,9 +182,9 @@ def _skills(config: Config) -> Iterator[CheckResult]:
 
 def _sandbox(config: Config) -> Iterator[CheckResult]:
     """One that is not asked for is tried too: so it is known before it is needed."""
-    wanted = config.sandbox != "off"
+    wanted = config.sandboxed
     try:
-        run_until_signal(_try_sandbox(replace(config, sandbox="bwrap")))
+        run_until_signal(_try_sandbox(replace(config, sandbox=SandboxMode.BWRAP)))
     except ConfigError as error:
         if wanted:
             yield CheckResult("sandbox", "is unavailable", str(error))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 from rlm.cli import exits
@@ -14,11 +13,10 @@ from rlm.cli.orphans import ending_orphans
 from rlm.cli.output import AnswerFile, open_output
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put, stderr, stderr_is_terminal, stdout_is_terminal
-from rlm.config.settings import Config, unknown_variables
+from rlm.config.settings import Config, recording_of, unknown_variables
 from rlm.core.budget import Stop
 from rlm.core.result import RunResult
 from rlm.errors import AgentError, RlmError
-from rlm.host.factories import REPLAY
 from rlm.host.host import Host
 from rlm.host.spec import AgentSpec
 from rlm.present.live import Screen, open_screen
@@ -124,8 +122,8 @@ class RunReporter:
             cwd=session["cwd"],
             tools=config.tools,
             session_id=session["session_id"],
-            sandbox=config.sandbox + (" with network" if config.sandbox_net and config.sandbox != "off" else ""),
-            recorded=config.model.startswith(REPLAY),
+            sandbox=config.sandbox + (" with network" if config.sandbox_net and config.sandboxed else ""),
+            recorded=config.recording is not None,
         )
         for name, nearest in unknown_variables().items():
             self._screen.note(
@@ -165,7 +163,7 @@ class RunReporter:
 
 def _shown(model: str) -> str:
     """A recording is told by its file's name alone."""
-    return Path(model).name if model.startswith(REPLAY) else model
+    return path.name if (path := recording_of(model)) else model
 
 
 def _prefix(session: Session) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from rlm.config.settings import flag
 from rlm.host.checkpoint import VARIABLES
-from rlm.host.factories import REPLAY
 from rlm.host.spec import AgentSpec, ResumeOptions
 from rlm.sessions.journal import read
 from rlm.sessions.resume import cells
@@ -21,9 +20,9 @@ def warning(earlier: ResumeOptions, spec: AgentSpec) -> str:
 
 def _effects(earlier: ResumeOptions, spec: AgentSpec) -> Iterator[str]:
     config = spec.config
-    policy = "off, so what runs has your rights" if config.sandbox == "off" else config.sandbox
+    policy = "off, so what runs has your rights" if not config.sandboxed else config.sandbox
     yield f"works in {spec.cwd}; sandbox: {policy}"
-    if config.model.startswith(REPLAY):
+    if config.recording:
         yield f"runs the cells of a recording: {config.model}"
     else:
         yield f"its conversation goes to the model {config.model}, which acts on it"

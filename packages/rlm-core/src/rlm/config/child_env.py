@@ -31,7 +31,7 @@ def guest_environment(config: Config, environ: Mapping[str, str] | None = None) 
         and not _leads_to_provider(name, value)
         and not any(redactor.occurs_in(value) for redactor in redactors)
     }
-    if config.sandbox != "off":
+    if config.sandboxed:
         kept = {name: value for name, value in kept.items() if _is_harmless(name, value)}
     path = kept.get("PATH", os.defpath)
     return kept | {"PATH": f"{path}{os.pathsep}{Path(sys.executable).parent}"}

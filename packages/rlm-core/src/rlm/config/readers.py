@@ -10,13 +10,39 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from rlm.process.files import resolve
 
 TOOLS = ("ipython", "summarize", "bash", "edit")
-SANDBOXES = ("off", "bwrap")
+RECORDED = "replay:"
+"""A model's name that begins so is the path of a recording."""
+
+
+class SandboxMode(StrEnum):
+    """What confines cells and commands."""
+
+    OFF = "off"
+    BWRAP = "bwrap"
+
+
+class ApiChoice(StrEnum):
+    """Which API of the endpoint is asked. `auto` leaves it to the endpoint's host."""
+
+    AUTO = "auto"
+    CHAT = "chat"
+    RESPONSES = "responses"
+
+
+class Streaming(StrEnum):
+    """Whether replies are streamed. `auto`: where somebody watches."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
 
 _SWITCH = {"1": True, "on": True, "true": True, "yes": True, "0": False, "off": False, "false": False, "no": False}
 
@@ -25,12 +51,14 @@ _SWITCH = {"1": True, "on": True, "true": True, "yes": True, "0": False, "off": 
 class ValueKind:
     """`says` what is allowed, `parse` turns a text into a value, and `check` refuses one that is not allowed.
 
-    Both raise ValueError; if they say nothing themselves, `says` is the reason.
+    Both raise ValueError; if they say nothing themselves, `says` is the reason. `no_limit` is the text that is read as
+    None, where one is.
     """
 
     says: str
     parse: Callable[[str], Any]
     check: Callable[[Any], Any]
+    no_limit: str | None = None
 
     def __call__(self, text: str) -> Any:
         """
@@ -46,6 +74,22 @@ class ValueKind:
             ValueError: saying what is allowed.
         """
         return self._or_says(self.check, value)
+
+    def text(self, value: Any) -> str | None:
+        """A text that is read as this value; None if there is none, as nothing is set."""
+        match value:
+            case None:
+                return self.no_limit
+            case bool():
+                return "on" if value else "off"
+            case tuple():
+                return ",".join(value)
+            case dict():
+                return json.dumps(value)
+            case float():
+                return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+            case _:
+                return str(value)
 
     def _or_says(self, step: Callable[[Any], Any], value: object) -> Any:
         try:
@@ -71,16 +115,23 @@ def _only(kind: type | tuple[type, ...], allows: Callable[[Any], bool] = lambda 
     return check
 
 
-def whole_number(allows: Callable[[int], bool], says: str) -> ValueKind:
-    return ValueKind(says, int, _only(int, allows))
-
-
 def at_least(least: int) -> ValueKind:
-    return whole_number(lambda n: n >= least, f"a whole number, at least {least}")
+    return ValueKind(f"a whole number, at least {least}", int, _only(int, lambda n: n >= least))
+
+
+def unlimited_or(least: int) -> ValueKind:
+    """-1 in a text, or of a program, is None behind it: no limit."""
+    check = _only(int, lambda n: n == -1 or n >= least)
+    says = f"-1 or a whole number above {least - 1}"
+    return ValueKind(says, int, lambda n: None if check(n) == -1 else n, no_limit="-1")
 
 
 def one_of(*names: str) -> ValueKind:
     return ValueKind(f"one of: {', '.join(names)}", str, _only(str, lambda name: name in names))
+
+
+def member_of(kind: type[StrEnum]) -> ValueKind:
+    return ValueKind(f"one of: {', '.join(kind)}", str, lambda name: kind(_only(str)(name)))
 
 
 any_text = ValueKind("a text", str, _only(str))

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -15,8 +14,11 @@ from typing import Any
 
 from rlm.config.environment import environment
 from rlm.config.readers import (
-    SANDBOXES,
+    RECORDED,
     TOOLS,
+    ApiChoice,
+    SandboxMode,
+    Streaming,
     ValueKind,
     any_text,
     api_key,
@@ -25,12 +27,13 @@ from rlm.config.readers import (
     existing_folder,
     folder,
     json_object,
+    member_of,
     one_of,
     seconds,
     stripped_text,
     switch,
     tool_names,
-    whole_number,
+    unlimited_or,
 )
 from rlm.errors import ConfigError, CredentialsError
 
@@ -58,7 +61,7 @@ class Setting:
 def setting(meaning: str, read: ValueKind, *, default: Any, **how: Any) -> Any:
     shown = how.pop("shown", None)
     if shown is None:
-        shown = "off" if default is False else "—" if default in (None, {}) else str(default)
+        shown = "off" if default is False else "—" if default == {} else read.text(default) or "—"
     return field(
         default_factory=lambda: default,
         metadata={"setting": Setting(meaning, read, shown, **how)},
@@ -83,16 +86,16 @@ class Config:
         default=None,
         resumed=False,
     )
-    api: str = setting(
+    api: ApiChoice = setting(
         "which API of the endpoint is asked: auto (responses at OpenAI's own hosts, chat elsewhere), chat or responses",
-        one_of("auto", "chat", "responses"),
-        default="auto",
+        member_of(ApiChoice),
+        default=ApiChoice.AUTO,
         resumed=False,
     )
-    stream: str = setting(
+    stream: Streaming = setting(
         "whether replies are streamed: auto (where somebody watches), on or off",
-        one_of("auto", "on", "off"),
-        default="auto",
+        member_of(Streaming),
+        default=Streaming.AUTO,
         resumed=False,
     )
     max_turns: int = setting("model calls per agent", at_least(1), default=30)
@@ -104,16 +107,16 @@ class Config:
         shown="300",
     )
     timeout: float | None = setting("seconds for the whole run, which then ends as at any limit", seconds, default=None)
-    max_output: int = setting(
+    max_output: int | None = setting(
         "characters of a tool result that the model gets, head and tail; the whole is kept in the session; "
         "-1: no truncation",
-        whole_number(lambda n: n == -1 or n > 0, "-1 or a whole number above 0"),
-        default=-1,
+        unlimited_or(1),
+        default=None,
     )
-    max_turns_in_context: int = setting(
+    max_turns_in_context: int | None = setting(
         "assistant turns kept in the live context; -1: all",
-        whole_number(lambda n: n == -1 or n > 1, "-1 or a whole number above 1"),
-        default=-1,
+        unlimited_or(2),
+        default=None,
     )
     max_tokens: int = setting("completion tokens for the whole tree; 0: no limit", at_least(0), default=0)
     summarize_at_tokens: int | None = setting(
@@ -144,10 +147,10 @@ class Config:
         "JSON merged into each request (temperature, reasoning_effort, …)", json_object, default={}
     )
     images: bool = setting("on: pictures that cells display go to the model too", switch, default=False, bare=True)
-    sandbox: str = setting(
+    sandbox: SandboxMode = setting(
         "off or bwrap, which confines cells and commands; the flag alone means bwrap",
-        one_of(*SANDBOXES),
-        default="off",
+        member_of(SandboxMode),
+        default=SandboxMode.OFF,
         alone="bwrap",
     )
     sandbox_net: bool = setting("let what is in the sandbox use the network", switch, default=False, bare=True)
@@ -191,10 +194,25 @@ class Config:
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     """The names of the settings that have a value from a flag, a variable or a resumed session."""
 
+    @property
+    def sandboxed(self) -> bool:
+        """Whether cells and commands are confined."""
+        return self.sandbox is not SandboxMode.OFF
+
+    @property
+    def recording(self) -> Path | None:
+        """What is played in place of a model, if the model's name says so."""
+        return recording_of(self.model)
+
     @classmethod
     def settings(cls) -> dict[str, Setting]:
         """The table, by field name and in order."""
         return {each.name: each.metadata["setting"] for each in fields(cls) if "setting" in each.metadata}
+
+
+def recording_of(model: str) -> Path | None:
+    """The recording that a model's name stands for, if it does."""
+    return Path(model.removeprefix(RECORDED)) if model.startswith(RECORDED) else None
 
 
 def variable(name: str) -> str:
@@ -245,8 +263,8 @@ def _chosen(
 
 def setting_texts(config: Config) -> dict[str, str]:
     """The settings that belong to a session and have a value, as texts that `read_config` reads."""
-    values = {name: getattr(config, name) for name, how in Config.settings().items() if how.resumed}
-    return {name: _written(value) for name, value in values.items() if value is not None}
+    texts = {name: how.read.text(getattr(config, name)) for name, how in Config.settings().items() if how.resumed}
+    return {name: text for name, text in texts.items() if text is not None}
 
 
 def recorded_settings(config: Config) -> dict[str, str]:
@@ -255,20 +273,6 @@ def recorded_settings(config: Config) -> dict[str, str]:
     return {
         name: text for name, text in setting_texts(config).items() if name in config.given or usual.get(name) != text
     }
-
-
-def _written(value: Any) -> str:
-    match value:
-        case bool():
-            return "on" if value else "off"
-        case tuple():
-            return ",".join(value)
-        case dict():
-            return json.dumps(value)
-        case float():
-            return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-        case _:
-            return str(value)
 
 
 def override(config: Config, texts: Mapping[str, str]) -> Config:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from rlm.config.credentials import redactor_of
 from rlm.config.environment import state_folder
+from rlm.config.readers import Streaming
 from rlm.config.settings import Config
 from rlm.core.budget import TurnLimit
 from rlm.core.history import History
@@ -33,9 +34,6 @@ from rlm.tools.sandboxed import SandboxedCommand
 from rlm.tools.summarize import Summarize
 from rlm.tools.turns_left import TurnsLeft
 
-REPLAY = "replay:"
-"""A model name that begins so is a recording's path."""
-
 MEGABYTE = 1_000_000
 
 NO_KEY = (
@@ -54,7 +52,7 @@ class ModelFactory:
         """The endpoint, its key and API, `stream` and `sdk_max_retries` are those of `config`."""
         self._config = config
         self._client: OpenAIClient | None = None
-        self._recordings: dict[str, Recording] = {}
+        self._recordings: dict[Path, Recording] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -72,8 +70,8 @@ class ModelFactory:
             CredentialsError: it needs a provider, and there is no key and no endpoint.
             ConfigError: the recording cannot be read.
         """
-        if config.model.startswith(REPLAY):
-            self._recording(config.model)
+        if config.recording:
+            self._recording(config.recording)
         elif self._config.api_key is None and self._config.base_url is None:
             raise CredentialsError(NO_KEY)
         elif self._client is None:
@@ -86,19 +84,18 @@ class ModelFactory:
         Raises:
             CredentialsError: as `check`, for a sub-agent whose model is none of its parent's kind.
         """
-        if config.model.startswith(REPLAY):
-            return self._recording(config.model).model(task)
+        if config.recording:
+            return self._recording(config.recording).model(task)
         if self._client is None:
             raise CredentialsError(NO_KEY)
         params = config.model_params
-        if self._config.stream != "auto":
-            stream, params = self._config.stream == "on", {**params, "stream": None}
+        if self._config.stream is not Streaming.AUTO:
+            stream, params = self._config.stream is Streaming.ON, {**params, "stream": None}
         return self._client.model(config.model, params, depth=depth, sink=sink, stream=stream)
 
-    def _recording(self, model: str) -> Recording:
-        path = model.removeprefix(REPLAY)
+    def _recording(self, path: Path) -> Recording:
         if path not in self._recordings:
-            self._recordings[path] = Recording.load(Path(path))
+            self._recordings[path] = Recording.load(path)
         return self._recordings[path]
 
 
@@ -113,7 +110,7 @@ async def open_sandbox_policy(
     Raises:
         ConfigError: it is unavailable here.
     """
-    if config.sandbox == "off":
+    if not config.sandboxed:
         yield None
         return
     with (
@@ -179,11 +176,10 @@ def _bash(config: Config, place: ToolEnvironment) -> Bash:
 
 def _ipython(config: Config, place: ToolEnvironment) -> Tool:
     assert place.kernel is not None, "the kernel is opened with the tool"
-    kept = config.max_turns_in_context
     tool = IPython(
         place.kernel,
         config.exec_timeout,
-        max_turns_in_context=None if kept == -1 else kept,
+        max_turns_in_context=config.max_turns_in_context,
         images=config.images,
     )
     if not config.checkpoint:

@@ -267,7 +267,7 @@ class Host:
             ),
             capacity=self._capacity,
             models=self._models,
-            kernels=await self._kernel_server(sealed=config.sandbox != "off"),
+            kernels=await self._kernel_server(sealed=config.sandboxed),
             supervisor=self.supervisor,
             environment=guest_environment(config),
             prompt_context=prompt_context,

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlm.config.settings import Config, flag, override, read_config, setting_texts, variable
+from rlm.config.settings import Config, flag, override, read_config, recording_of, setting_texts, variable
 from rlm.errors import ConfigError
-from rlm.host.factories import REPLAY
 from rlm.process.files import resolve
 from rlm.text.clip import one_line
 from rlm.text.redact import REDACTED
@@ -105,7 +104,7 @@ def check_named(id: str, recorded: Texts, given: GivenSettings, cwd: Path) -> No
 
 def _path(name: str, text: str) -> str | None:
     if name == "model":
-        return text.removeprefix(REPLAY) if text.startswith(REPLAY) else None
+        return str(path) if (path := recording_of(text)) else None
     return text if name in _PATHS else None
 
 

@@ -105,7 +105,7 @@ class Run:
     def _named_in_prompt(self) -> list[Path]:
         """What the prompt names outside of the project: it must exist for a cell in a sandbox, too."""
         config, cwd = self._spec.config, files.resolve(self._spec.cwd)
-        if config.sandbox == "off" or not config.tools:
+        if not (config.sandboxed and config.tools):
             return []
         python = project_python(cwd, self._context.environment)
         environment = [Path(cwd, python).parents[1]] if python.endswith("/bin/python") else []

@@ -286,6 +286,6 @@ class AgentRunner:
 
 def _context(config: Config) -> Context:
     compact = Compact(config.summarize_at_tokens)
-    if config.max_turns_in_context == -1:
+    if config.max_turns_in_context is None:
         return compact
     return Both(LastTurns(config.max_turns_in_context), compact)

@@ -18,7 +18,6 @@ from rlm.core.events import ChildEnded, ChildStarted
 from rlm.core.ports import Kernel, Sink
 from rlm.core.result import RunResult
 from rlm.errors import AgentError, RlmError
-from rlm.host.factories import REPLAY
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.process import files
 from rlm.sessions import Session
@@ -83,7 +82,7 @@ class Spawner:
         options = dict(request.options)
         cwd = options.pop("cwd", "") if self.context.policy else ""
         spec = self.spec.but(request.task, options)
-        if spec.config.model != self.spec.config.model and spec.config.model.startswith(REPLAY):
+        if spec.config.model != self.spec.config.model and spec.config.recording:
             raise AgentError("no cell may choose a recording: the host would read it")
         turns = min(spec.config.max_turns, self.spec.config.max_turns)
         # in a sandbox the host does not look: it would follow a cell's links, and tell what is there

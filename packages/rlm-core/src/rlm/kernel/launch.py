@@ -29,7 +29,7 @@ class KernelSpec:
         run_dir: private folder (0700) for sockets; its path has at most 80 bytes.
         outputs: folder for pictures and for outputs that are too long; made when needed.
         quota: what outputs may take on disk.
-        max_output: characters of a result, -1 for no limit.
+        max_output: characters of a result, None for no limit.
         context: what cells get under the name `context`: an object's pickle, or a text file. Loaded when first used.
         program: what to run instead of forking the kernel from a warm process; the path of its launch file is appended.
         sandbox_handle: asks for the handle of a sandbox, as `rlm.inside.enter_sandbox` takes it; None: there is none.
@@ -39,7 +39,7 @@ class KernelSpec:
     env: Mapping[str, str]
     run_dir: Path
     outputs: Path
-    max_output: int = -1
+    max_output: int | None = None
     quota: Quota | None = None
     context: tuple[Literal["pickle", "file"], Path] | None = None
     program: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlm.config.readers import RECORDED
 from rlm.core.adaptation import Adaptation
 from rlm.core.messages import CHAT, Message, Reply, Schema, Wire, assistant
 from rlm.core.ports import ToolChoice
@@ -78,7 +79,7 @@ class ReplayModel:
 
     @property
     def name(self) -> str:
-        return f"replay:{self._recording.name}"
+        return f"{RECORDED}{self._recording.name}"
 
     @property
     def api(self) -> str:

@@ -53,7 +53,7 @@ class Place:
         With a sandbox without PYTHONPATH: its cells could put links there for us to read.
         """
         environment = guest_environment(config)
-        named = environment.get("PYTHONPATH", "") if config.sandbox == "off" else ""
+        named = environment.get("PYTHONPATH", "") if not config.sandboxed else ""
         return cls([folder for folder in named.split(os.pathsep) if folder], environment, state_folder())
 
 

@@ -196,9 +196,9 @@ class BoundedOutput:
         self._last = ""
 
     @staticmethod
-    def limit_for(max_output: int) -> int:
-        """Characters to keep, of a setting where -1 stands for no limit."""
-        return UNLIMITED if max_output == -1 else max_output
+    def limit_for(max_output: int | None) -> int:
+        """Characters to keep, None stands for no limit that the user has set."""
+        return UNLIMITED if max_output is None else max_output
 
     def __enter__(self) -> Self:
         return self

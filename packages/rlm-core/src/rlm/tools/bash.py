@@ -33,7 +33,7 @@ _REST = 16  # blocks: what a pipe can hold when its writer has ended
 class Bash:
     """Runs `shell -c`, each command in a process group of its own. In a sandbox, `bash` is what is there.
 
-    `timeout` is the default in seconds, `max_output` in characters (-1: no limit); `outputs` keeps what is longer.
+    `timeout` is the default in seconds, `max_output` in characters (None: no limit); `outputs` keeps what is longer.
     With `sandboxed` they run in a sandbox. What is left behind in the background goes on until `close()`, or we end.
     """
 
@@ -45,7 +45,7 @@ class Bash:
         environment: Mapping[str, str],
         outputs: Path,
         timeout: float,
-        max_output: int,
+        max_output: int | None,
         sink: Sink,
         sandboxed: SandboxedCommand | None = None,
         *,
