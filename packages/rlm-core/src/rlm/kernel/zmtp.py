@@ -57,7 +57,9 @@ class Peer:
         while (frame := self._next_frame()) is not None:
             flags, body = frame
             if flags & _COMMAND:
-                self._count_command()
+                self._commands += 1  # READY is the only one that libzmq sends to us
+                if self._commands > MOST_COMMANDS:
+                    raise ConnectionError("too many commands")
                 continue
             self._size += len(body)
             self._parts.append(body)
@@ -65,12 +67,6 @@ class Peer:
                 parts, self._parts, self._size = self._parts, [], 0
                 return parts
         return None
-
-    def _count_command(self) -> None:
-        """READY is the only one that libzmq sends to us."""
-        self._commands += 1
-        if self._commands > MOST_COMMANDS:
-            raise ConnectionError("too many commands")
 
     def _greet(self) -> bool:
         if len(self._held) < len(_GREETING):

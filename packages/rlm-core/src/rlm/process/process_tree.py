@@ -52,7 +52,8 @@ def descendants(kernel: int, mark: str, sandbox_init: int = 0) -> list[Process]:
     """The kernel's descendants, and those that were adopted by this process, or by the first one in its sandbox."""
     table = _table()
     adopters = {os.getpid(), sandbox_init}
-    roots = {kernel} | {p.pid for p in table.values() if p.parent in adopters and _belongs(p, kernel, mark)}
+    orphans = (process for process in table.values() if process.parent in adopters)
+    roots = {kernel} | {p.pid for p in orphans if p.session == kernel or _mark(p) == mark}
     return _alive_below(roots, table, besides=kernel)
 
 
@@ -103,10 +104,6 @@ def _is_below(pid: int, roots: set[int], table: dict[int, Process]) -> bool:
         seen.add(pid)
         pid = table[pid].parent
     return False
-
-
-def _belongs(process: Process, kernel: int, mark: str) -> bool:
-    return process.session == kernel or _mark(process) == mark
 
 
 def _mark(process: Process) -> str:

@@ -243,7 +243,8 @@ def _folder(path: Path) -> Iterator[None]:
 
 def _system(hidden: Iterable[Path], memory: int, *, net: bool) -> tuple[str, ...]:
     named = (*map(Path, (*_SECRETS, *_OF_MACHINE)), *_host_keys())
-    secrets = list(filter(_is_open_to_us, named))  # each mount takes bwrap a fifth of a millisecond
+    # Nobody has more rights in a sandbox than outside, and each mount takes bwrap a fifth of a millisecond.
+    secrets = [path for path in named if os.access(path, os.R_OK) or os.access(path, os.X_OK)]
     return (
         *_NAMESPACES,
         *(() if net else ("--unshare-net",)),
@@ -255,11 +256,6 @@ def _system(hidden: Iterable[Path], memory: int, *, net: bool) -> tuple[str, ...
         *(word for path in secrets if path.is_dir() for word in (*_EMPTY, "--tmpfs", str(path))),
         *(word for path in secrets if not path.is_dir() for word in ("--ro-bind", os.devnull, str(path))),
     )
-
-
-def _is_open_to_us(path: Path) -> bool:
-    """Nobody has more rights in a sandbox than outside."""
-    return os.access(path, os.R_OK) or os.access(path, os.X_OK)
 
 
 def _host_keys() -> Iterator[Path]:
