@@ -23,8 +23,7 @@ from rlm.errors import ConfigError, CredentialsError, ModelError, ModelUnavailab
 from rlm.providers import sse
 from rlm.providers.client import OpenAIClient
 from rlm.providers.endpoint import Endpoint
-from rlm.providers.retrying import Retrying, RetryPolicy, backoff, later
-from rlm.providers.silence import Silence
+from rlm.providers.retrying import Retrying, RetryPolicy, Silence, backoff, later
 from rlm.version import VERSION
 from rlm_testkit.scripted import Answer, Request, Script, Scripted, always, calls, error, half, hang, reset, stall, text
 

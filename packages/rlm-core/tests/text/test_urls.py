@@ -6,7 +6,7 @@ import pytest
 from rlm.config.child_env import guest_environment
 from rlm.config.credentials import hide_credentials
 from rlm.config.settings import read_config
-from rlm.text.urls import credentials_of, has_credentials
+from rlm.text.redact import credentials_of, has_credentials
 
 NONE = [
     "https://gateway/@team/v1",

@@ -12,7 +12,7 @@ from rlm.config.credentials import BASE_URLS, KEY_VARIABLES, SECRET_WORDS, redac
 from rlm.config.environment import environment, program
 from rlm.config.settings import Config
 from rlm.process.programs import safe_path
-from rlm.text.urls import has_credentials
+from rlm.text.redact import has_credentials
 
 
 def guest_environment(config: Config, environ: Mapping[str, str] | None = None) -> dict[str, str]:

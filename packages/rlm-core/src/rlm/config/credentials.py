@@ -10,8 +10,7 @@ from pathlib import Path
 from rlm.config.environment import environment, taken
 from rlm.config.settings import Config
 from rlm.process.programs import safe_path
-from rlm.text.redact import REDACTED, Redactor
-from rlm.text.urls import credentials_of, has_credentials, without_credentials
+from rlm.text.redact import REDACTED, Redactor, credentials_of, has_credentials, without_credentials
 
 KEY_VARIABLES = ("RLM_API_KEY", "OPENAI_API_KEY")
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
 from rlm.core.adaptation import Adaptation
-from rlm.core.events import Delta, Retried
+from rlm.core.events import Delta, Retried, Waiting
 from rlm.core.messages import Message, Reply, Schema, Wire
 from rlm.core.ports import Sink, ToolChoice
 from rlm.providers.connection import Connection
 from rlm.providers.errors import HTTPError, Retry, RetryDecision, TransportError, judge
 from rlm.providers.normalize import strip_surrogates
 from rlm.providers.ports import Attempt, Provider
-from rlm.providers.silence import Silence
 from rlm.text.redact import Redactor
 
 FEW = 3
@@ -94,7 +93,7 @@ class Retrying:
 
 
 class _Tries:
-    """Those of one request. Every failed one is told, and all are counted."""
+    """Those of one request. Every failed one is reported, and all are counted."""
 
     def __init__(
         self, connection: Connection, policy: RetryPolicy, sink: Sink, redactor: Redactor, *, depth: int
@@ -147,7 +146,7 @@ class _Tries:
             raise verdict.error(" ".join(filter(None, (f"{reason.rstrip('.')}{last_words}.", verdict.hint))))
         seconds = max(pause, later(asked))
         self._sink(Retried(reason, self._failures, round(seconds, 3)))
-        self._silence.failed(reason, told=seconds >= LONG_PAUSE)  # the screen leaves out many short ones
+        self._silence.failed(reason, reported=seconds >= LONG_PAUSE)  # the screen leaves out many short ones
         self._silence.expect(seconds)
         await asyncio.sleep(seconds)
 
@@ -163,6 +162,62 @@ class _Tries:
             return f" (it asks for a pause of {verdict.after:.0f} s)"
         spent = passed + pause >= budget
         return f" ({self._failures} times, for {passed:.{0 if passed >= 10 else 1}f} s)" if spent else None
+
+
+class Silence:
+    """What is known of one request while nothing comes. `notice`: seconds after which it is reported, each time."""
+
+    def __init__(self, sink: Sink, notice: float) -> None:
+        self._sink = sink
+        self._notice = notice
+        now = time.monotonic()
+        self._moved = now  # when a piece of the message came, or the request began
+        self._reported = now  # when something was last reported
+        self._until = now
+        self._problem = ""
+        self._state = "no answer"
+
+    def expect(self, seconds: float) -> None:
+        """Silence ends in so many seconds at the latest: by the next try, or because it is given up."""
+        self._until = time.monotonic() + seconds
+
+    def queued(self) -> None:
+        """The request waits for its turn: the provider takes no more at once."""
+        self._state = "waiting for its turn"
+
+    def sent(self) -> None:
+        self._state = "no answer"
+
+    def moved(self) -> None:
+        """A piece of the message has come."""
+        self._moved = self._reported = time.monotonic()
+
+    def failed(self, problem: str, *, reported: bool) -> None:
+        """A try came to nothing. `reported`: whoever watches knows of it for sure."""
+        self._problem = problem
+        if reported:
+            self._reported = time.monotonic()
+
+    async def during(self, work: Coroutine[object, object, Reply]) -> Reply:
+        """Wait for `work`. Cancelling this cancels it."""
+        working = asyncio.ensure_future(work)
+        try:
+            while not working.done():
+                left = self._reported + self._notice - time.monotonic()
+                if left > 0:
+                    await asyncio.wait({working}, timeout=left)
+                else:
+                    self._report()
+            return working.result()
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    def _report(self) -> None:
+        self._reported = now = time.monotonic()
+        silent = f"{self._state} for {now - self._moved:.0f} s"
+        reason = f"{silent}, the last try failed: {self._problem}" if self._problem else silent
+        self._sink(Waiting(reason, round(max(0.0, self._until - now), 3)))
 
 
 def later(seconds: float) -> float:

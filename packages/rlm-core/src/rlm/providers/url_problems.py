@@ -9,8 +9,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-from rlm.text.redact import REDACTED
-from rlm.text.urls import credentials_of, has_credentials, without_credentials
+from rlm.text.redact import REDACTED, credentials_of, has_credentials, without_credentials
 
 NO_URL = "the HTTP client takes it for no URL"
 
