@@ -40,9 +40,9 @@ if Finder.name:
 
 POINTS = [
     "rlm.config",
-    "rlm.cli.exits",
+    "rlm.core.exit_codes",
     "rlm.cli.arguments",
-    "rlm.cli.jsonlines",
+    "rlm.cli.output",
     "rlm.cli.oneshot",
     "asyncio",
     "rlm.cli.reporter",

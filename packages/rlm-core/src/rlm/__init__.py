@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rlm.api import run, run_sync, stream
     from rlm.core.budget import Stop
     from rlm.core.messages import Usage
-    from rlm.core.result import RunResult
+    from rlm.core.task import RunResult
     from rlm.errors import (
         AgentError,
         ConfigError,
@@ -50,7 +50,7 @@ __all__ = [
 
 _HOMES = {
     "Stop": "rlm.core.budget",
-    "RunResult": "rlm.core.result",
+    "RunResult": "rlm.core.task",
     "Usage": "rlm.core.messages",
     "run": "rlm.api",
     "run_sync": "rlm.api",

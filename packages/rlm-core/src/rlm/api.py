@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from rlm.config.environment import broker_address
-from rlm.core.result import RunResult
-from rlm.core.task import NOT_GIVEN, check_task
+from rlm.core.task import NOT_GIVEN, RunResult, check_task
 from rlm.errors import AgentError, RlmError
 
 if TYPE_CHECKING:

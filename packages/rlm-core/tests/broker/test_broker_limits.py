@@ -22,7 +22,7 @@ from rlm.broker.protocol import LINE, RunRequest
 from rlm.broker.server import Broker
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
-from rlm.core.result import RunResult
+from rlm.core.task import RunResult
 from rlm.errors import AgentError
 from rlm_testkit.waiting import PATIENCE
 

@@ -15,7 +15,7 @@ from rlm.broker.server import Broker
 from rlm.config.settings import Config
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
-from rlm.core.result import RunResult
+from rlm.core.task import RunResult
 from rlm.errors import AgentError, ConfigError
 from rlm_testkit.waiting import PATIENCE
 

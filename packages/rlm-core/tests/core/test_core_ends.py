@@ -6,8 +6,7 @@ import pytest
 from rlm.core import exit_codes
 from rlm.core.budget import Spent, Stop, TurnLimit
 from rlm.core.messages import Usage
-from rlm.core.result import RunResult
-from rlm.core.task import check_task
+from rlm.core.task import RunResult, check_task
 from rlm.errors import AgentError, ConfigError, CredentialsError, ModelUnavailable, RlmError
 
 

@@ -7,7 +7,7 @@ import contextlib
 import socket
 
 from rlm.broker.protocol import CancelRequest, RunRequest, parse_answer
-from rlm.core.result import RunResult
+from rlm.core.task import RunResult
 from rlm.errors import AgentError
 
 _ANSWER = 64 << 20  # bytes of the longest answer

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
-from rlm.core.result import RunResult
+from rlm.core.task import RunResult
 from rlm.errors import AgentError
 from rlm.text import strict_json
 from rlm.text.encodings import join_surrogates

@@ -27,7 +27,7 @@ from rlm.broker.protocol import (
     too_long,
 )
 from rlm.core.budget import Stop
-from rlm.core.result import RunResult
+from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
 from rlm.process import files
 

@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rlm.cli import exits
 from rlm.cli.arguments import CommandLine
 from rlm.cli.signals import Interrupted, run_until_signal
 from rlm.cli.streams import put
@@ -19,6 +18,7 @@ from rlm.config.credentials import hide_credentials, redactor_of
 from rlm.config.environment import state_folder
 from rlm.config.readers import SandboxMode
 from rlm.config.settings import Config, read_config
+from rlm.core import exit_codes
 from rlm.errors import ConfigError, RlmError, SessionError
 from rlm.host.factories import NO_KEY, open_sandbox_policy
 from rlm.kernel import JupyterKernel, KernelSpec
@@ -53,7 +53,7 @@ def run(line: CommandLine) -> int:
     """Look at everything that a run needs, say how it is; 0 when all is well."""
     config = read_config(line.settings)
     try:
-        return exits.DONE if _all_well(config) else exits.FAILED
+        return exit_codes.DONE if _all_well(config) else exit_codes.FAILED
     except Interrupted as interrupted:
         return interrupted.code
 

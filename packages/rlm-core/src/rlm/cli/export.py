@@ -6,12 +6,12 @@ import fnmatch
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rlm.cli import exits
 from rlm.cli.arguments import CommandLine
 from rlm.cli.output import open_output
 from rlm.cli.streams import put_pieces
 from rlm.config.environment import state_folder
 from rlm.config.settings import read_config
+from rlm.core import exit_codes
 from rlm.errors import ConfigError, SessionError
 from rlm.present.export import Arguments, Format, export, part
 from rlm.sessions.signing_key import key_or_none
@@ -38,10 +38,10 @@ def run(line: CommandLine) -> int:
     pieces = (piece for tree in trees for piece in export(tree, wanted, arguments))
     if "file" not in given:
         put_pieces(pieces, json=wanted is not Format.HTML)
-        return exits.DONE
+        return exit_codes.DONE
     with open_output(Path(given["file"]).expanduser()) as output:
         output.write_pieces(pieces)
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _folders(home: Path, ids: Sequence[str]) -> Iterator[Path]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from rlm.cli import exits
 from rlm.cli.arguments import CommandLine
 from rlm.cli.flags import COMMANDS, RUN, Flag, command_flags
 from rlm.cli.streams import put
 from rlm.config.settings import variable
+from rlm.core import exit_codes
 from rlm.errors import ConfigError
 
 _EPILOG = """\
@@ -58,7 +58,7 @@ def show_help(name: str) -> int:
         else:
             target.add_argument(*each.spellings, action="store_true", help=_about(each))
     put(made.format_help().rstrip("\n"))
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _about(each: Flag) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from rlm.cli import exits
 from rlm.cli.arguments import CommandLine
 from rlm.cli.pager import PagedOutput
 from rlm.cli.streams import put_json, say
 from rlm.config.environment import state_folder
 from rlm.config.settings import read_config
+from rlm.core import exit_codes
 from rlm.present.show import listed_wire, show_list
 from rlm.sessions.signing_key import key_or_none
 from rlm.sessions.store import list_sessions
@@ -27,4 +27,4 @@ def run(line: CommandLine) -> int:
             show_list(sessions, output.canvas)
     else:
         say(f'There is no session in {config.home} yet. `rlm "task"` makes one.')
-    return exits.DONE
+    return exit_codes.DONE

@@ -31,15 +31,15 @@ def run(argv: Sequence[str]) -> int:
     try:
         return _run(argv)
     except KeyboardInterrupt:
-        from rlm.cli import exits
+        from rlm.core import exit_codes
 
-        return exits.INTERRUPTED
+        return exit_codes.INTERRUPTED
 
 
 def _run(argv: Sequence[str]) -> int:
-    from rlm.cli import exits
     from rlm.cli.arguments import read_arguments
     from rlm.cli.streams import flush, keep_open
+    from rlm.core import exit_codes
     from rlm.errors import RlmError
 
     keep_open()
@@ -51,7 +51,7 @@ def _run(argv: Sequence[str]) -> int:
     except RlmError as error:
         return _report(line, error, str(error))
     except BrokenPipeError:
-        return exits.DONE  # whoever read our stdout has gone
+        return exit_codes.DONE  # whoever read our stdout has gone
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
         return _report(line, error, f"{what}{error.strerror or error} (RLM_DEBUG=1 shows where)")
@@ -69,7 +69,7 @@ def _dispatch(line: CommandLine) -> int:
 
         return show_help(line.command)
     from rlm.cli.cwd import change_directory, working_directory
-    from rlm.cli.jsonlines import ends_with_a_result
+    from rlm.cli.output import ends_with_a_result
 
     with ends_with_a_result(line.command in ("", "resume", "demo") and line.wants("json")):
         line.check()
@@ -81,13 +81,13 @@ def _dispatch(line: CommandLine) -> int:
 
 def _report(line: CommandLine, error: Exception, told: str) -> int:
     """One or two lines, never a traceback unless asked for."""
-    from rlm.cli import exits
     from rlm.cli.streams import say
     from rlm.config.credentials import hide_credentials
+    from rlm.core import exit_codes
 
     if line.wants("debug"):
         import traceback
 
         say(hide_credentials("".join(traceback.format_exception(error)).rstrip("\n")))
     say(f"rlm: {hide_credentials(told)}")
-    return exits.of_error(error)
+    return exit_codes.of_error(error)

@@ -10,9 +10,9 @@ from pathlib import Path
 from rlm.broker.client import ask
 from rlm.broker.payload import copy_to
 from rlm.broker.protocol import OPTIONS, ContextFile, RunRequest
-from rlm.cli import exits
 from rlm.cli.streams import put
 from rlm.config.settings import Config, flag
+from rlm.core import exit_codes
 from rlm.errors import ConfigError
 
 _OWN = ("context", "limit_ok")
@@ -37,4 +37,4 @@ def run(task: str, given: Mapping[str, str], config: Config, address: tuple[str,
     result = asyncio.run(ask(path, request))
     if result.answer:
         put(result.answer)
-    return exits.of_stop(result.stop, limit_ok=config.limit_ok)
+    return exit_codes.of_stop(result.stop, limit_ok=config.limit_ok)

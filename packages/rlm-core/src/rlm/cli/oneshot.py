@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from rlm.cli import exits
 from rlm.cli.arguments import CommandLine
 from rlm.cli.cwd import working_directory
-from rlm.cli.jsonlines import ends_with_a_result
+from rlm.cli.output import ends_with_a_result
 from rlm.cli.stdin import read_task
 from rlm.cli.streams import put, say
 from rlm.config.environment import broker_address
 from rlm.config.settings import read_config
+from rlm.core import exit_codes
 from rlm.version import VERSION
 
 SHORT_HELP = """\
@@ -22,14 +22,14 @@ def run(line: CommandLine) -> int:
     """Read the task, run it, print the answer."""
     if "version" in line.options:
         put(f"rlm {VERSION}")
-        return exits.DONE
+        return exit_codes.DONE
     with ends_with_a_result(line.wants("json")):
         config = read_config(line.settings)
         task = read_task(line.words[0] if line.words else None, line.text)
         cwd = working_directory()
     if task is None:
         say(SHORT_HELP)
-        return exits.USAGE
+        return exit_codes.USAGE
     if (address := broker_address()) is not None:
         from rlm.cli import nested
 

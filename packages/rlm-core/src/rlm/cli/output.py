@@ -1,14 +1,33 @@
-"""The file that `-o` names."""
+"""Where the answer goes beside the screen: lines of JSON on stdout, and the file that `-o` names."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rlm.cli.streams import blocks
+from rlm.cli.streams import blocks, put_json
+from rlm.core import exit_codes
 from rlm.errors import ConfigError, RlmError
 from rlm.process import files
+from rlm.sessions.metrics import no_result
+from rlm.sessions.records import Record
+
+
+def put_record(record: Record) -> None:
+    put_json(json.dumps(record, ensure_ascii=False))
+
+
+@contextmanager
+def ends_with_a_result(wanted: bool) -> Iterator[None]:
+    """For what may fail before a run begins."""
+    try:
+        yield
+    except RlmError as error:
+        if wanted:
+            put_record(no_result() | {"exit_code": exit_codes.of_error(error), "error": str(error)})
+        raise
 
 
 class AnswerFile:

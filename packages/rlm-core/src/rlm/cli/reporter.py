@@ -6,16 +6,14 @@ import asyncio
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from rlm.cli import exits
-from rlm.cli.hardening import close_to_others
-from rlm.cli.jsonlines import ends_with_a_result, put_record
-from rlm.cli.orphans import ending_orphans
-from rlm.cli.output import AnswerFile, open_output
+from rlm.cli.output import AnswerFile, ends_with_a_result, open_output, put_record
+from rlm.cli.own_process import close_to_others, ending_orphans
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config.settings import Config, recording_of, unknown_variables
+from rlm.core import exit_codes
 from rlm.core.budget import Stop
-from rlm.core.result import RunResult
+from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
 from rlm.host.host import Host
 from rlm.host.spec import AgentSpec
@@ -72,11 +70,11 @@ class RunReporter:
             return self._close_unheard()
         except Exception as error:
             if isinstance(error, AgentError) and error.stop == Stop.TIMEOUT:
-                return self._close(exits.of_stop(Stop.TIMEOUT, limit_ok=self._config.limit_ok))
+                return self._close(exit_codes.of_stop(Stop.TIMEOUT, limit_ok=self._config.limit_ok))
             with suppress(BrokenPipeError, RlmError):  # what went wrong first is what the user must hear
-                self._close(exits.of_error(error), str(error))
+                self._close(exit_codes.of_error(error), str(error))
             raise
-        return self._close(exits.of_stop(result.stop, limit_ok=self._config.limit_ok))
+        return self._close(exit_codes.of_stop(result.stop, limit_ok=self._config.limit_ok))
 
     async def _work(self, spec: AgentSpec) -> RunResult:
         self._task = asyncio.current_task()
@@ -110,7 +108,7 @@ class RunReporter:
                 self._task.cancel()
 
     def _close_unheard(self) -> int:
-        code = self._close(exits.UNREAD)
+        code = self._close(exit_codes.UNREAD)
         if isinstance(self._unheard, RlmError):
             raise self._unheard from None
         return code
@@ -134,7 +132,7 @@ class RunReporter:
 
     def _close(self, code: int, error: str = "") -> int:
         """Say how it ended, in every form."""
-        told = self._session.result() if self._session else no_result(exits.stop_of(code))
+        told = self._session.result() if self._session else no_result(exit_codes.stop_of(code))
         self._screen(told)
         with ExitStack() as rest:  # what goes wrong with one of them keeps nobody from the others
             rest.callback(self._footer, told["stop_reason"])

@@ -1,20 +1,27 @@
-"""`rlm resume [ID] ["more"]`: go on with a session, in the folder where it was."""
+"""`rlm resume [ID] ["more"]`: go on with a session, in the folder where it was.
+
+With `--trust` it says first what a session would run that this user has not made.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 
 from rlm.cli import reporter
 from rlm.cli.arguments import CommandLine
 from rlm.cli.cwd import working_directory
-from rlm.cli.jsonlines import ends_with_a_result
+from rlm.cli.output import ends_with_a_result
 from rlm.cli.stdin import read_task
 from rlm.cli.streams import say
-from rlm.cli.trust import warning
+from rlm.config.settings import flag
+from rlm.host.checkpoint import VARIABLES
 from rlm.host.recorded import GivenSettings
 from rlm.host.resume import resumed_spec
-from rlm.host.spec import AgentSpec
+from rlm.host.spec import AgentSpec, ResumeOptions
+from rlm.sessions.journal import read
+from rlm.sessions.resume import cells
 
 _ID = re.compile(r"[0-9a-f]{4,12}")
 
@@ -57,3 +64,26 @@ def _id_and_text(line: CommandLine) -> tuple[str | None, str | None]:
         case (id,):
             return id, None
     return None, None
+
+
+def warning(earlier: ResumeOptions, spec: AgentSpec) -> str:
+    """Lines that name all of the session that would run or decide what runs."""
+    head = f"rlm: Session {earlier.folder.name} was not made by you on this machine: {earlier.doubt}. You trust it:"
+    lines = (" ".join(line.split()) for line in _effects(earlier, spec))  # a text of it cannot begin a line
+    return "\n".join([head, *(f"  - {line}" for line in lines)])
+
+
+def _effects(earlier: ResumeOptions, spec: AgentSpec) -> Iterator[str]:
+    config = spec.config
+    policy = "off, so what runs has your rights" if not config.sandboxed else config.sandbox
+    yield f"works in {spec.cwd}; sandbox: {policy}"
+    if config.recording:
+        yield f"runs the cells of a recording: {config.model}"
+    else:
+        yield f"its conversation goes to the model {config.model}, which acts on it"
+    if brought := [f"{flag(name)} {text}" for name, text in earlier.recorded.items() if name != "model"]:
+        yield f"brings settings: {', '.join(brought)}"
+    if earlier.rerun:
+        yield f"runs its {len(cells(read(earlier.folder).records))} recorded cells again (--replay)"
+    elif (earlier.folder / VARIABLES).exists():
+        yield f"loads {VARIABLES}, which can run any code"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from rlm.cli import exits
 from rlm.cli.arguments import CommandLine
 from rlm.cli.pager import PagedOutput, paged
 from rlm.cli.streams import say
 from rlm.config.environment import state_folder
 from rlm.config.settings import Config, read_config
+from rlm.core import exit_codes
 from rlm.present.follow import Follower
 from rlm.present.show import show_tree
 from rlm.sessions.meta import RUNNING, settled
@@ -35,7 +35,7 @@ def run(line: CommandLine) -> int:
         return _follow(folder, config)
     with paged(config) as canvas:
         show_tree(read_tree(folder), canvas, whole="whole" in line.options)
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _follow(folder: Path, config: Config) -> int:
@@ -47,4 +47,4 @@ def _follow(folder: Path, config: Config) -> int:
             output.flush()
             running = settled(meta_of(folder), folder).status == RUNNING
             time.sleep(PAUSE)
-    return exits.DONE
+    return exit_codes.DONE

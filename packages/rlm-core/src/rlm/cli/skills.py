@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlm.cli import exits
 from rlm.cli.arguments import CommandLine
 from rlm.cli.streams import put, say
 from rlm.config.settings import Config, read_config
+from rlm.core import exit_codes
 from rlm.errors import ConfigError
 from rlm.skill import InstalledSkill, ScaffoldError, scaffold
 from rlm.skill.check import main as check
@@ -43,7 +43,7 @@ def _list(config: Config) -> int:
         _print_skill(skill, tried=skill.name not in skills.untried)
     for note in notes:
         _print_note(note)
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _print_skill(skill: InstalledSkill, *, tried: bool) -> None:
@@ -75,4 +75,4 @@ def _new(name: str) -> int:
         raise ConfigError(f"No skill was made: {error}.") from None
     put(f"{folder} is a skill that works. Edit src/{name}/{name}.py, then: rlm skills check {folder}")
     put(f"Its tests: cd {folder} && {_TESTS if source_of_ours() else _TESTS_WITHOUT_OURS}")
-    return exits.DONE
+    return exit_codes.DONE

@@ -1,9 +1,13 @@
-"""What a caller passes: a task, and an argument that may be any object."""
+"""A task: what a caller passes, and what comes back, to the SDK and to a cell alike."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from rlm.core.budget import Stop
+from rlm.core.messages import Usage
 from rlm.errors import ConfigError
 
 NOT_GIVEN: Any = object()
@@ -20,3 +24,23 @@ def check_task(task: object) -> str:
     if not task.strip():
         raise ConfigError("The task is empty.")
     return task
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How an agent ended. `answer` is partial unless `ok`; `usage` (tokens) is that of its whole subtree."""
+
+    answer: str
+    stop: Stop
+    usage: Usage = field(default_factory=Usage)
+    turns: int = 0
+    session_dir: Path = Path()
+    error: str = ""
+    """The provider's words, where they were the reason to stop."""
+
+    @property
+    def ok(self) -> bool:
+        return self.stop is Stop.DONE
+
+    def __str__(self) -> str:
+        return self.answer

@@ -20,8 +20,7 @@ from rlm.config.environment import shell_program
 from rlm.config.settings import Config, read_config, read_folder, with_values
 from rlm.config.typed import FilePath, HostSettings, RunSettings
 from rlm.core.exit_codes import INTERRUPTED, of_error, of_stop
-from rlm.core.result import RunResult
-from rlm.core.task import NOT_GIVEN, check_task
+from rlm.core.task import NOT_GIVEN, RunResult, check_task
 from rlm.errors import ConfigError, RlmError
 from rlm.host.factories import MEGABYTE, ModelFactory
 from rlm.host.recorded import GivenSettings

@@ -1,21 +1,24 @@
-"""What a resumed agent is told first: where it works now, and what has become of the kernel and its variables."""
+"""What a resumed agent reads first: where it works now, and what has become of the kernel and its variables.
+
+Saved variables are loaded. With `--replay` the recorded cells run again, and the note says which results differ.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rlm.core.events import Failed
+from rlm.core.events import Failed, Rerun
 from rlm.core.messages import Kind, System, User
 from rlm.core.ports import Kernel, Sink
 from rlm.host.checkpoint import VARIABLES, refusal, restore
-from rlm.host.rerun import rerun, rerun_note
 from rlm.host.spec import AgentSpec
 from rlm.sessions import Session
 from rlm.sessions.journal import read
 from rlm.sessions.records import Record
 from rlm.sessions.resume import cells, kernel_note, names_gone
+from rlm.sessions.transcript import TranscriptCall
 
 
 async def resume_notes(spec: AgentSpec, session: Session, kernel: Kernel | None, sink: Sink) -> list[System | User]:
@@ -46,3 +49,26 @@ def _may_load(spec: AgentSpec, saved: Path, records: Sequence[Record], sink: Sin
     if why:
         sink(Failed(f"The variables of this session are not restored: {why}."))
     return not why
+
+
+async def rerun(kernel: Kernel, calls: Iterable[TranscriptCall], timeout: float, sink: Sink) -> list[int]:
+    """Run the cells in order, each for at most `timeout` seconds; the numbers (from 1) of those that differ."""
+    differing = []
+    for number, call in enumerate(calls, 1):
+        execution = await kernel.execute(call.code, timeout)
+        same = execution.text.strip() == call.content.strip()
+        sink(Rerun(call.id, same, execution.text))
+        if not same:
+            differing.append(number)
+    return differing
+
+
+def rerun_note(differing: list[int]) -> str:
+    """What the model is told."""
+    note = "This session was resumed in a fresh kernel, and its cells were run again, so their variables are there."
+    if not differing:
+        return note
+    which = ", ".join(map(str, differing))
+    return (
+        f"{note} Of these cells, counted from 1, the results differ from what you saw: {which}. Check what you rely on."
+    )

@@ -20,7 +20,7 @@ from rlm.core.events import Event, Failed, Replied, RequestStarted, Stopped, Too
 from rlm.core.messages import System, User
 from rlm.core.ports import Context
 from rlm.core.prompt import Facts, system_prompt
-from rlm.core.result import RunResult
+from rlm.core.task import RunResult
 from rlm.core.toolbox import Toolbox
 from rlm.errors import AgentError
 from rlm.host.factories import ToolEnvironment, open_tools

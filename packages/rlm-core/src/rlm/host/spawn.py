@@ -16,7 +16,7 @@ from rlm.broker.protocol import RunRequest
 from rlm.core.budget import Stop
 from rlm.core.events import ChildEnded, ChildStarted
 from rlm.core.ports import Kernel, Sink
-from rlm.core.result import RunResult
+from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.process import files

@@ -122,7 +122,7 @@ class ProcessGroups:
 
 
 def _reap(group: int) -> None:
-    """Of a group whose leader has been waited for. We may have adopted the rest of it, see `rlm.cli.orphans`."""
+    """Of a group whose leader has been waited for. We may have adopted the rest of it, see `rlm.cli.own_process`."""
     with suppress(ChildProcessError):
         while os.waitpid(-group, os.WNOHANG)[0]:
             pass

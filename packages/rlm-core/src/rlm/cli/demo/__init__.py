@@ -13,11 +13,12 @@ import tempfile
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from rlm.cli import exits, reporter
+from rlm.cli import reporter
 from rlm.cli.arguments import CommandLine
 from rlm.cli.streams import say, say_painted, stderr_is_terminal
 from rlm.config.environment import program
 from rlm.config.settings import Config, read_config
+from rlm.core import exit_codes
 from rlm.errors import RlmError
 from rlm.host.spec import AgentSpec, context_file
 from rlm.present.live.row import Row, fit, paint
@@ -41,7 +42,7 @@ def run(line: CommandLine) -> int:
         made = read_config({**_SETTINGS, **line.settings} | {"model": f"replay:{turns}", "home": str(folder / ".rlm")})
         code = reporter.run(AgentSpec(TASK, made, repository, context_file(made.context)))
     _say(config, "\nThe same tests again:")
-    if code == exits.DONE and not _tests_pass(repository, config):
+    if code == exit_codes.DONE and not _tests_pass(repository, config):
         raise RlmError(f"The tests still fail. The session is in {folder}; please report this.")
     _say(config, f"\nSee what it did:  rlm show --home {folder / '.rlm'}")
     return code

@@ -1,10 +1,11 @@
-"""What a run's commands leave behind that left its group and cleared its environment (`env -i setsid -f …`)."""
+"""What a run does to its own process: it hides its memory from others, and ends what its commands left behind."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from rlm.process import process_tree
@@ -42,3 +43,18 @@ def _reap() -> None:
             pass
     except ChildProcessError:
         return
+
+
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
+
+
+def close_to_others(*, debug: bool) -> None:
+    """Our environment and memory hold the credential: no process of this user shall read them, as a cell could.
+
+    PR_SET_DUMPABLE in prctl(2): /proc/PID becomes root's, and no debugger can attach; RLM_DEBUG=1 leaves it open. What
+    we start is not concerned. From root nothing can be kept: there it would only be in the way.
+    """
+    if os.geteuid() == 0 or debug:
+        return
+    with suppress(AttributeError):  # not Linux
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
