@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import ASK, FAT, SUMMARY, THIN, Both, Compact, LastTurns
@@ -400,3 +402,23 @@ async def test_with_no_turn_to_forget_nothing_is_dropped() -> None:
     await agent.run(SYSTEM, TASK)
     assert agent.state.history.summaries == ()
     assert dropped(events) == []
+
+
+async def test_where_nothing_is_set_a_prompt_is_compacted_at_four_fifths_of_the_window() -> None:
+    agent, _ = open_agent(ScriptedModel(turn("a"), turn("b", 8_000)), FakeTool(), limits=TurnLimit(2))
+    await agent.run(SYSTEM, TASK)
+    window = agent.state.prompt_tokens * 5 // 4
+    for known, reasons in [(window, ["summary_call", "compaction"]), (window + 2, []), (None, [])]:
+        model = ScriptedModel(says("s"), says("end")) if reasons else ScriptedModel(says("end"))
+        context = Compact(window=partial(next, iter([known, known])))
+        resumed, events = open_agent(model, context=context, state=agent.state)
+        await resumed.run()
+        assert dropped(events) == reasons
+
+
+async def test_the_window_is_not_asked_for_while_the_prompt_fits_any() -> None:
+    agent, _ = open_agent(
+        ScriptedModel(turn("a"), says("end")), FakeTool(), context=Compact(window=partial(next, iter(())))
+    )
+    await agent.run(SYSTEM, TASK)
+    assert "end" == agent.state.answer

@@ -24,8 +24,10 @@ from rlm.host.factories import NO_KEY, open_sandbox_policy
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.process.limits import check_limits
 from rlm.process.supervisor import Supervisor
-from rlm.providers.client import OpenAIClient
+from rlm.providers.catalog import ModelFacts, no_such_model
+from rlm.providers.client import OpenAIClient, api_for
 from rlm.providers.endpoint import Endpoint
+from rlm.providers.errors import HTTPError, TransportError, judge
 from rlm.sandbox import Sandbox
 from rlm.sessions.signing_key import open_key
 from rlm.skills import Place, find_skills, notes_for, one_line
@@ -33,6 +35,8 @@ from rlm.text.terminal import plain
 
 LITTLE = 1_000_000_000
 """Bytes of free disk below which a long run may end badly."""
+LISTED = 20
+"""Models of the endpoint that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +92,37 @@ def _endpoint(config: Config) -> Iterator[CheckResult]:
         return
     where = Endpoint(config.base_url, config.api_key)
     try:
-        names = run_until_signal(_models_of(where))
+        models = run_until_signal(_models_of(where))
     except Interrupted:
         raise
     except Exception as error:  # noqa: BLE001 - the SDK's, httpx's and the network's are all answers here
-        told = redactor_of(config).text(f"{type(error).__name__}: {error}").splitlines()[0]
+        why = (
+            judge(error).reason if isinstance(error, HTTPError | TransportError) else f"{type(error).__name__}: {error}"
+        )
+        told = redactor_of(config).text(why).splitlines()[0]
         yield CheckResult(
             "endpoint", f"{where.url} does not answer", f"{told[:200].rstrip('.')}. Check RLM_BASE_URL and the network."
         )
         return
-    if names and config.model not in names:
-        some = ", ".join(names[:5])
-        yield CheckResult("endpoint", f"{where.url} has no model {config.model}", f"Set RLM_MODEL; it has {some}, …")
+    yield CheckResult("endpoint", f"{where.url} answers; rlm uses its API {api_for(where, config.api).name}")
+    yield from _model(config.model, where, models)
+
+
+def _model(model: str, where: Endpoint, models: dict[str, ModelFacts]) -> Iterator[CheckResult]:
+    if models and model not in models:
+        yield CheckResult("model", no_such_model(model, where.host, list(models)), "Set RLM_MODEL.")
     else:
-        yield CheckResult("endpoint", f"{where.url} answers, model {config.model}")
+        window = models[model].window if model in models else None
+        yield CheckResult("model", model + (f", a context of {window:,} tokens" if window else ""))
+    if models:
+        some = ", ".join(list(models)[:LISTED])
+        more = f" and {len(models) - LISTED} more" if len(models) > LISTED else ""
+        yield CheckResult("models", f"the endpoint has {some}{more}")
 
 
-async def _models_of(where: Endpoint) -> list[str]:
+async def _models_of(where: Endpoint) -> dict[str, ModelFacts]:
     async with asyncio.timeout(20), OpenAIClient(where, 0) as client:
-        sdk = await client.open()
-        return [model.id async for model in sdk.models.list()]
+        return await client.catalog.models()
 
 
 def _kernel(config: Config) -> Iterator[CheckResult]:

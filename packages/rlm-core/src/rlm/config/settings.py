@@ -120,7 +120,9 @@ class Config:
     )
     max_tokens: int = setting("completion tokens for the whole tree; 0: no limit", at_least(0), default=0)
     summarize_at_tokens: int | None = setting(
-        "compact the conversation when a prompt reaches it", at_least(1), default=None
+        "compact the conversation when a prompt reaches it; unset: at 80 % of the context window, if that is known",
+        at_least(1),
+        default=None,
     )
     max_agents: int = setting("agents in the whole tree", at_least(1), default=1000)
     max_concurrent_agents: int = setting(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rlm.core.history import History
 from rlm.core.messages import Ending, Kind, ToolResult, User, ending
 from rlm.core.ports import Context, ConversationEditor
@@ -19,6 +21,8 @@ _NOT_COMPACTED = "The conversation was not compacted: {}"
 
 FAT = 20_000
 """A tool result longer than this (characters) is cut before anything else when the context overflows."""
+SHORT = 2_000
+"""Tokens of a prompt that fits any model."""
 THIN = 4_000
 """What is left of it."""
 
@@ -40,16 +44,22 @@ class LastTurns:
 
 
 class Compact:
-    """Lets the model summarise the older turns when the prompt reaches `at` tokens, or the provider says so."""
+    """Lets the model summarise the older turns when the prompt reaches `at` tokens, or the provider says so.
 
-    def __init__(self, at: int | None = None, keep: int = 2) -> None:
+    Where `at` is None, at 80 % of the `window` (tokens), if that is known. It is not asked for a short prompt.
+    """
+
+    def __init__(self, at: int | None = None, keep: int = 2, window: Callable[[], int | None] = lambda: None) -> None:
         self._at = at
+        self._window = window
         self._keep = keep
         self._not_before = 0
         self._compacted_in = -1  # the turn of the newest overflow that a summary was made for
 
     async def fit(self, editor: ConversationEditor) -> None:
-        if self._at is None or editor.state.prompt_tokens < max(self._at, self._not_before):
+        tokens = editor.state.prompt_tokens
+        at = self._threshold(tokens)
+        if at is None or tokens < max(at, self._not_before):
             return
         try:
             await self._compact(editor)
@@ -61,6 +71,12 @@ class Compact:
             editor.report(_NOT_COMPACTED.format(error))
         # What is still too much now stays so: wait until there is more to drop.
         self._not_before = editor.state.prompt_tokens * 11 // 10
+
+    def _threshold(self, tokens: int) -> int | None:
+        if self._at is not None:
+            return self._at
+        window = self._window() if tokens >= SHORT else None
+        return window * 4 // 5 if window else None
 
     async def shrink(self, editor: ConversationEditor) -> bool:
         """First the fat result that did it, for asking for a summary before that overflows again.

@@ -93,6 +93,10 @@ class ModelFactory:
             stream, params = self._config.stream is Streaming.ON, {**params, "stream": None}
         return self._client.model(config.model, params, depth=depth, sink=sink, stream=stream)
 
+    def window(self, config: Config) -> int | None:
+        """Tokens of the model's context; None: they are not known, or not yet."""
+        return None if config.recording or self._client is None else self._client.catalog.window(config.model)
+
     def _recording(self, path: Path) -> Recording:
         if path not in self._recordings:
             self._recordings[path] = Recording.load(path)

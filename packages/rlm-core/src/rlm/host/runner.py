@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack, closing
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -190,7 +192,7 @@ class AgentRunner:
         return Agent(
             model=self._context.models.model(config, task, self._depth, self._hear, stream=self._context.stream),
             tools=self._tools,
-            context=_context(config),
+            context=_context(config, partial(self._context.models.window, config)),
             limits=AgentLimits(self._turns, self._context.limits),
             sink=self._hear,
             state=self.session.start,
@@ -284,8 +286,8 @@ class AgentRunner:
                 self.session.record(Failed(problem))
 
 
-def _context(config: Config) -> Context:
-    compact = Compact(config.summarize_at_tokens)
+def _context(config: Config, window: Callable[[], int | None]) -> Context:
+    compact = Compact(config.summarize_at_tokens, window=window)
     if config.max_turns_in_context is None:
         return compact
     return Both(LastTurns(config.max_turns_in_context), compact)

@@ -9,7 +9,6 @@ from rlm.core.messages import Reply, Wire
 from rlm.errors import MessagesRefused
 from rlm.providers.connection import Connection
 from rlm.providers.errors import HTTPError, TransportError, judge
-from rlm.providers.lean_import import import_openai
 from rlm.providers.learned import Learned, refused_parameter, refuses_form, refuses_usage
 from rlm.providers.ports import API, Heard, Prompt
 from rlm.version import VERSION
@@ -40,11 +39,8 @@ class ModelRequest:
         self._garbled = learned.garbled
         self._switched = False
         self._sent = 0
-        key = connection.endpoint.api_key
-        self._headers = {
+        self._headers = connection.authorization | {
             "X-RLM-Depth": str(depth),
-            # named each time, or the SDK would take one from OPENAI_CUSTOM_HEADERS
-            "Authorization": f"Bearer {key}" if key else import_openai().Omit(),
             "Idempotency-Key": f"rlm-{uuid.uuid4()}",  # the same for each try: a proxy can tell a retry from a new turn
             "User-Agent": f"rlm/{VERSION}",
         }

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from rlm.core.adaptation import Adaptation
-from rlm.core.messages import Message, Schema, Wire, size
+from rlm.core.messages import Message, Reply, Schema, Wire, size
 from rlm.core.ports import Sink, ToolChoice
 from rlm.providers.attempt import ModelRequest
+from rlm.providers.catalog import Catalog, no_such_model
 from rlm.providers.chat import ChatAPI
 from rlm.providers.connection import Connection
 from rlm.providers.endpoint import Endpoint
+from rlm.providers.errors import HTTPError, TransportError, is_unknown_model
 from rlm.providers.learned import Learned
 from rlm.providers.ports import API, Attempt, Heard, Prompt
 from rlm.providers.responses import ResponsesAPI
@@ -57,6 +59,7 @@ class OpenAIClient:
         self.connection = Connection(endpoint, read_timeout)
         self.policy = RetryPolicy(budget, first_pause, sdk_max_retries, notice)
         self.api = api_for(endpoint, api)
+        self.catalog = Catalog(endpoint, partial(self.connection.get, "/models"))
         self._learned: dict[str, Learned] = {}
 
     async def __aenter__(self) -> Self:
@@ -65,6 +68,7 @@ class OpenAIClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.catalog.close()
         await self.connection.close()
 
     async def open(self) -> Any:
@@ -76,6 +80,16 @@ class OpenAIClient:
         provider = EndpointModel(self, name, params or {}, depth=depth, stream=stream)
         key = self.connection.endpoint.api_key
         return Retrying(provider, self.connection, self.policy, sink, Redactor([key] if key else []), depth=depth)
+
+    async def unknown_model(self, model: str) -> TransportError | None:
+        """What to say where the endpoint refuses a name that its list does not have, either; None: nothing better."""
+        try:
+            names = list(await self.catalog.models())
+        except Exception:  # noqa: BLE001 - many servers have no such list
+            return None
+        if not names or model in names:
+            return None
+        return TransportError(no_such_model(model, self.connection.endpoint.host, names), lasting=True)
 
     def learned(self, model: str) -> Learned:
         """What is known of a model here, by all agents alike."""
@@ -112,4 +126,12 @@ class EndpointModel:
             stream=self._stream,
             depth=self._depth,
         )
-        return partial(request.attempt, lambda: sum(map(size, messages)))
+        return partial(self._attempt, request, lambda: sum(map(size, messages)))
+
+    async def _attempt(self, request: ModelRequest, prompt_size: Callable[[], int]) -> Reply:
+        try:
+            return await request.attempt(prompt_size)
+        except HTTPError as fault:
+            if is_unknown_model(fault) and (better := await self._client.unknown_model(self.name)):
+                raise better from fault
+            raise

@@ -22,6 +22,7 @@ from rlm.providers.url_problems import NO_URL, shown, url_problem
 from rlm.text.clip import one_line
 
 CONNECT_TIMEOUT = 10.0
+GET_TIMEOUT = 20.0
 REDIRECTS = 5
 
 _OUR_HEADERS = frozenset(
@@ -79,6 +80,23 @@ class Connection:
             raise
         except TransportError as fault:
             raise await self._explained(fault) from fault
+
+    async def get(self, path: str) -> Any:
+        """What a GET gives, as JSON, without retries.
+
+        Raises:
+            HTTPError, TransportError: nothing.
+        """
+        sdk = await self.open()
+        options = {"headers": self.authorization, "max_retries": 0, "timeout": GET_TIMEOUT}
+        with _faults(self.endpoint.host, self._proxy):
+            return await sdk.get(path, options=options, cast_to=object)
+
+    @property
+    def authorization(self) -> dict[str, Any]:
+        """Named each time, or the SDK would take a header from OPENAI_CUSTOM_HEADERS."""
+        key = self.endpoint.api_key
+        return {"Authorization": f"Bearer {key}" if key else import_openai().Omit()}
 
     def _make(self) -> Any:
         environ = network_settings()

@@ -207,6 +207,10 @@ _STATUS_OF = {
 """OpenAI's codes within a reply, as the statuses that they have elsewhere."""
 
 
+def is_unknown_model(fault: HTTPError) -> bool:
+    return _sentence(fault.status, fault.text)[2] == _MODEL
+
+
 def error_in(body: Wire) -> Any:
     """The error that a body or a piece of a stream holds, under whatever name; None if it holds none."""
     if body.get("error"):

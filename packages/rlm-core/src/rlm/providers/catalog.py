@@ -1,0 +1,151 @@
+"""What is known of an endpoint's models: their names, context windows, and whether they see pictures.
+
+First by what the endpoint says in `/models`, then by the package genai-prices, if it is installed (`rlm-core[prices]`).
+Neither is asked before it is needed, and never on the way to a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import importlib.util
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rlm.providers.endpoint import Endpoint
+from rlm.text.clip import one_line
+
+NAMED = 5
+"""Models that a message names."""
+
+_WINDOWS = (
+    "context_length",  # OpenRouter, Together, Fireworks; n_ctx and the like below: llama.cpp
+    "max_model_len",  # vLLM, SGLang
+    "context_window",  # Groq
+    "max_context_length",  # Mistral, LM Studio
+    "loaded_context_length",  # LM Studio: what it was loaded with
+    "max_input_tokens",  # LiteLLM, Anthropic
+    "inputTokenLimit",  # Gemini
+    "n_ctx",
+    "n_ctx_train",
+)
+_BELOW = ("top_provider", "meta", "limits", "model_info")
+"""Objects of an entry that may hold one of these, too."""
+_LEAST = 512  # tokens: what is less is no window
+_LENGTH = 200  # characters of a name
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """None: not known."""
+
+    name: str
+    window: int | None = None
+    """Tokens of the context."""
+    pictures: bool | None = None
+    """It sees them."""
+
+
+class Catalog:
+    """The models of one endpoint. `ask` gets `/models`; it is called once, or again after it failed."""
+
+    def __init__(self, endpoint: Endpoint, ask: Callable[[], Awaitable[Any]]) -> None:
+        self._endpoint = endpoint
+        self._ask = ask
+        self._asking = asyncio.Lock()
+        self._models: dict[str, ModelFacts] | None = None
+        self._windows: dict[str, int | None] = {}
+        self._looking: set[asyncio.Task[None]] = set()
+
+    async def models(self) -> dict[str, ModelFacts]:
+        """By name, in the endpoint's order.
+
+        Raises:
+            Exception: whatever `ask` fails with.
+        """
+        async with self._asking:
+            if self._models is None:
+                self._models = {facts.name: facts for facts in read_models(await self._ask())}
+        return self._models
+
+    def window(self, model: str) -> int | None:
+        """Tokens that the model takes; None: it is not known, or not yet. Asking for it begins to find it out."""
+        if model not in self._windows:
+            self._windows[model] = None
+            task = asyncio.ensure_future(self._look_up(model))
+            self._looking.add(task)
+            task.add_done_callback(self._looking.discard)
+        return self._windows[model]
+
+    async def close(self) -> None:
+        for task in self._looking:
+            task.cancel()
+        await asyncio.gather(*self._looking, return_exceptions=True)
+
+    async def _look_up(self, model: str) -> None:
+        try:
+            facts = (await self.models()).get(model)
+        except Exception:  # noqa: BLE001 - many servers have no such list, and a run can do without
+            facts = None
+        window = facts.window if facts else None
+        self._windows[model] = window or await asyncio.to_thread(published_window, model, self._endpoint.url)
+
+
+def read_models(body: Any) -> Iterator[ModelFacts]:
+    """The models of a reply to GET /models, in any provider's form."""
+    entries = body.get("data") or body.get("models") if isinstance(body, Mapping) else body  # Together: a bare list
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, Mapping):
+            name = next((entry[key] for key in ("id", "model", "name") if isinstance(entry.get(key), str)), "")
+            if name:
+                yield ModelFacts(one_line(name, _LENGTH), _window(entry), _sees_pictures(entry))
+
+
+def _window(entry: Mapping[str, Any]) -> int | None:
+    """The least of what is said: a server may have been started with less than the model was made for."""
+    places = [entry, *(entry[name] for name in _BELOW if isinstance(entry.get(name), Mapping))]
+    values = [place.get(name) for place in places for name in _WINDOWS]
+    return min((value for value in values if type(value) is int and value >= _LEAST), default=None)
+
+
+def _sees_pictures(entry: Mapping[str, Any]) -> bool | None:
+    places = [entry.get("architecture"), entry.get("capabilities"), entry]
+    for place in places:
+        match place:
+            case {"input_modalities": [*kinds]}:  # OpenRouter
+                return "image" in kinds
+            case {"vision": True} | {"type": "vlm"}:  # Mistral, LM Studio
+                return True
+            case {"vision": False} | {"type": "llm"}:
+                return False
+    return None
+
+
+def published_window(model: str, url: str) -> int | None:
+    """By genai-prices, which has the providers' lists. It takes 0.2 s to load, so call it in a thread."""
+    if importlib.util.find_spec("genai_prices") is None:
+        return None
+    from genai_prices.data_snapshot import get_snapshot
+
+    try:
+        _, facts = get_snapshot().find_provider_model(model, None, None, url)
+    except LookupError:
+        return None
+    return int(facts.context_window) if facts.context_window else None
+
+
+def nearest(model: str, names: list[str]) -> list[str]:
+    """The names that may be meant: like it in spelling, then of the same family, then the endpoint's first."""
+    near = difflib.get_close_matches(model, names, NAMED, 0.5)
+    family = re.split(r"[-:/.]", model.rpartition("/")[2])[0].lower()
+    related = [name for name in names if family and family in name.lower()]
+    return list(dict.fromkeys([*near, *related, *names]))[:NAMED]
+
+
+def no_such_model(model: str, host: str, names: list[str]) -> str:
+    """What to say and to do about it. `names`: what the endpoint has; not empty."""
+    some = nearest(model, names)
+    more = ", …" if len(names) > len(some) else ""
+    return f"there is no {model} at {host}; it has {', '.join(some)}{more}: set RLM_MODEL"
