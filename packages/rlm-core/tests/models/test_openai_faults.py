@@ -42,7 +42,7 @@ def url_of(fault: Fault) -> Iterator[str]:
             taken.bind(("127.0.0.1", 0))
             yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
     else:
-        with Scripted(always(fault.answer)) as server:
+        with Scripted(always(fault.answer), models=()) as server:
             yield server.url
 
 
