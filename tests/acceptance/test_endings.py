@@ -244,7 +244,7 @@ def test_what_passes_is_tried_again(rlm: Make, run: Callable[..., Done]) -> None
 REFUSALS = [
     (4, error(401, "Incorrect API key provided", "invalid_api_key"), "Set or correct RLM_API_KEY"),
     (4, error(403, "Country not supported"), "403 Forbidden: Country not supported."),
-    (1, error(404, "The model `gpt-9` does not exist", "model_not_found"), "it has scripted: set RLM_MODEL"),
+    (1, error(404, "The model `gpt-9` does not exist", "model_not_found"), "Check RLM_MODEL"),
     (1, error(429, "You exceeded your current quota", "insufficient_quota"), "billing"),
     (1, error(400, "Unknown parameter: 'foo'."), "400 Bad Request: Unknown parameter: 'foo'."),
     (75, error(429, "slow down", retry_after="9000"), "it asks for a pause of 9000 s"),
