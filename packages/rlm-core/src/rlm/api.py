@@ -81,13 +81,15 @@ async def stream(
     _needs_asyncio()
     if broker_address() is not None:
         raise AgentError("rlm.stream is for programs; in a cell use rlm.run")
-    from rlm.host.host import Host, how_it_failed
+    from rlm.core.exit_codes import of_error
+    from rlm.host.host import Host
     from rlm.sessions.metrics import no_result
+    from rlm.sessions.records import wire
 
     try:
         made = Host(**settings)
     except RlmError as error:
-        yield no_result() | how_it_failed(error)
+        yield wire(no_result().with_exit(of_error(error), str(error)))
         raise
     async with made as host:
         records = host.stream(task, context=context, cwd=cwd, system_prompt=system_prompt)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rlm.core.budget import Spent, Stop
 from rlm.core.events import (
     CallEnded,
@@ -32,7 +32,8 @@ from rlm.present.live.frame import frame
 from rlm.present.live.lines import TOLD_RETRIES, footer, header, told
 from rlm.present.live.row import fit, measure, paint
 from rlm.present.live.tree import AgentNow, AgentState, AgentTree, fold
-from rlm.sessions.records import RecordEncoder
+from rlm.sessions.codec import RecordEncoder
+from rlm.sessions.records import Record
 
 USAGE = Usage(prompt=1200, completion=80, cached=900)
 
@@ -51,9 +52,9 @@ class Run:
             encoder = self._encoders.setdefault(agent, RecordEncoder(timer=lambda: self.now))
             record = encoder.encode(event)
             if record is not None:
-                self._take(record | {"agent": agent})
+                self._take(replace(record, agent=agent))
 
-    def _take(self, record: dict[str, Any]) -> None:
+    def _take(self, record: Record) -> None:
         row = told(self.tree, record, self.now)
         self.tree = fold(self.tree, record, self.now)
         if row is not None:

@@ -7,8 +7,9 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rlm.present.describe import first_line
 from rlm.present.humanize import count, seconds
-from rlm.present.live.labels import first_line, last_line, short
+from rlm.present.live.labels import last_line, short
 from rlm.present.live.row import Row, fit, measure, paint
 from rlm.text.styled import Span, Style, clip, columns, wrap
 

@@ -11,11 +11,12 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
 from rlm.core.budget import Stop
 from rlm.core.events import ChildEnded, ChildStarted
 from rlm.errors import SessionError
 from rlm.sessions import Session, journal
-from rlm.sessions.records import Record
+from rlm.sessions.records import Journalled, Record
 from rlm.sessions.store import list_sessions, read_tree
 from rlm_testkit.journals import KEY, acceptable, cell, ending, opening, turn
 
@@ -54,11 +55,11 @@ def keep(home: Path) -> Kept:
 def check(home: Path, kept: Kept) -> None:
     """The disk works again: nothing that was told is missing, and whatever there is can be read and resumed."""
     listed = list_sessions(home)
-    told = [record for record in kept.told if record["agent"] == "root" and "id" in record]
+    told = [record for record in kept.told if record.agent == "root" and isinstance(record, Journalled)]
     assert told == [] or listed, "a session that told of records is gone"
     for each in listed:
         tree = read_tree(each.folder)
-        here = [record | {"agent": "root"} for record in tree.records()]
+        here = [replace(record, agent="root") for record in tree.records()]
         assert here[: len(told)] == told, "a record that was told is missing"
         assert len(here) <= len(told) + 2, "a record that was refused is there"  # the root's result is told by nobody
         assert tree.meta.status in ("done", "error", "lost", "cancelled"), tree.meta.status

@@ -31,8 +31,18 @@ from rlm.core.history import Summary
 from rlm.core.messages import Kind, Message, ToolResult, Usage, User, Wire
 from rlm.core.state import replay
 from rlm.errors import SessionError
+from rlm.sessions.codec import RecordDecoder, RecordEncoder, decode
 from rlm.sessions.journal import parse
-from rlm.sessions.records import Record, RecordDecoder, RecordEncoder, decode
+from rlm.sessions.records import (
+    CellOutputRecord,
+    DropRecord,
+    Journalled,
+    MessageRecord,
+    ResultRecord,
+    TokenCounts,
+    UnknownRecord,
+    wire,
+)
 from rlm_testkit.journals import answer, cell, conversations, encoded, ending, opening, reply, turn, written
 
 JOURNALLED = (
@@ -82,15 +92,15 @@ def test_what_is_read_is_what_was_told(events: list[Event]) -> None:
 @given(conversations())
 def test_ids_count_from_zero_and_drops_name_messages_by_them(events: list[Event]) -> None:
     records = encoded(events)
-    assert [record["id"] for record in records] == list(range(len(records)))
-    said = {record["id"] for record in records if record["type"] == "message"}
-    assert all(set(record["ids"]) <= said for record in records if record["type"] == "drop")
+    assert [record.id for record in records] == list(range(len(records)))
+    said = {record.id for record in records if isinstance(record, MessageRecord)}
+    assert all(set(record.ids) <= said for record in records if isinstance(record, DropRecord))
 
 
-def live(records: list[Record]) -> list[Wire]:
+def live(records: list[Journalled]) -> list[Wire]:
     """What docs/sessions.md tells a reader to do, and no more."""
-    gone = {id for record in records if record["type"] == "drop" for id in record["ids"]}
-    return [record["message"] for record in records if record["type"] == "message" and record["id"] not in gone]
+    gone = {id for record in records if isinstance(record, DropRecord) for id in record.ids}
+    return [record.message for record in records if isinstance(record, MessageRecord) and record.id not in gone]
 
 
 @law
@@ -100,7 +110,7 @@ def test_each_request_can_be_rebuilt_from_the_records_alone(events: list[Event])
     sent: list[tuple[Message, ...]] = [
         replay(events[:n]).history.messages for n, event in enumerate(events) if isinstance(event, Replied)
     ]
-    replies = [n for n, r in enumerate(records) if r["type"] == "message" and r["message"]["role"] == "assistant"]
+    replies = [n for n, r in enumerate(records) if isinstance(r, MessageRecord) and r.role == "assistant"]
     assert [[message.wire() for message in messages] for messages in sent] == [live(records[:n]) for n in replies]
 
 
@@ -110,14 +120,15 @@ def test_an_encoder_can_go_on_where_another_stopped(events: list[Event], data: s
     cut = data.draw(st.integers(0, len(events)))
     first = encoded(events[:cut])
     encoder = RecordEncoder(records=first)
-    rest = [record for event in events[cut:] if (record := encoder.encode(event)) and "id" in record]
+    rest = [record for event in events[cut:] if isinstance(record := encoder.encode(event), Journalled)]
     assert replay(decode([*first, *rest])) == replay(events)
-    assert [record["id"] for record in (*first, *rest)] == list(range(len(first) + len(rest)))
+    assert [record.id for record in (*first, *rest)] == list(range(len(first) + len(rest)))
 
 
 def test_a_record_says_type_id_and_time_first() -> None:
-    (record,) = [RecordEncoder(Clock(12.3456)).encode(Said(User("hello")))]
-    assert list((record or {}).items()) == [
+    record = RecordEncoder(Clock(12.3456)).encode(Said(User("hello")))
+    assert record is not None
+    assert list(wire(record).items()) == [
         ("type", "message"), ("id", 0), ("ts", 12.346), ("message", {"role": "user", "content": "hello"})
     ]  # fmt: skip
 
@@ -127,14 +138,14 @@ def test_durations_come_from_the_timer_and_not_from_the_clock() -> None:
     given = reply("", cell("1 + 1"))
     (call,) = given.message.calls
     records = [encoder.encode(event) for event in (RequestStarted(), Replied(given), *answer(call, "2"))]
-    assert [record.get("duration") for record in records if record] == [2.5, None, 0.25, 0.5]
+    assert [wire(record).get("duration") for record in records if record] == [2.5, None, 0.25, 0.5]
 
 
 def test_a_result_that_is_said_anew_has_no_duration() -> None:
     given = reply("", cell("1 + 1"))
     (call,) = given.message.calls
     records = encoded([Replied(given), *answer(call, "2"), ToolReturned(ToolResult(call, "short"))])
-    assert ["duration" in record for record in records] == [False, True, False]
+    assert ["duration" in wire(record) for record in records] == [False, True, False]
 
 
 def test_what_is_only_watched_has_no_id() -> None:
@@ -142,10 +153,10 @@ def test_what_is_only_watched_has_no_id() -> None:
     given = reply("", cell("1 + 1"))
     (call,) = given.message.calls
     watched = [encoder.encode(event) for event in (CallStarted(call), OutputReceived("2"), Delta("so"))]
-    assert all(record and "id" not in record for record in watched)
-    assert [record and record["type"] for record in watched] == ["cell_start", "cell_output", "delta"]
-    assert watched[1] is not None
-    assert watched[1]["call_id"] == call.id
+    assert all(record and "id" not in wire(record) for record in watched)
+    assert [record and wire(record)["type"] for record in watched] == ["cell_start", "cell_output", "delta"]
+    assert isinstance(watched[1], CellOutputRecord)
+    assert watched[1].call_id == call.id
 
 
 def test_asides_notes_and_summaries_keep_what_the_fold_needs() -> None:
@@ -157,7 +168,7 @@ def test_asides_notes_and_summaries_keep_what_the_fold_needs() -> None:
         Dropped((3, 4), "summary_call"),
         Dropped((2,), "summarize", Summary(1, 1, "notes")),
     ]
-    records = encoded(events)
+    records = [wire(record) for record in encoded(events)]
     assert records[4]["kind"] == "ask"
     assert records[5]["aside"] is True
     assert records[6] == {"type": "drop", "id": 6, "ts": records[6]["ts"], "ids": [4, 5], "reason": "summary_call"}
@@ -168,37 +179,40 @@ def test_asides_notes_and_summaries_keep_what_the_fold_needs() -> None:
 def test_a_provider_s_message_is_journalled_as_received() -> None:
     given = reply(None, cell("x"), reasoning_content="hm", signature={"z": 1, "a": [None]}, refusal=None)
     (record,) = encoded([Replied(given)])
-    assert json.dumps(record["message"]) == json.dumps(given.message.received)
+    assert json.dumps(wire(record)["message"]) == json.dumps(given.message.received)
 
 
 def test_estimated_usage_says_so() -> None:
-    records = encoded([Stopped(Stop.DONE, "", Spent(1, Usage(1, 2, estimated=True))), Stopped(Stop.DONE, "", Spent())])
+    stopped = [Stopped(Stop.DONE, "", Spent(1, Usage(1, 2, estimated=True))), Stopped(Stop.DONE, "", Spent())]
+    records = [wire(record) for record in encoded(stopped)]
     assert records[0]["usage"]["estimated"] is True
     assert "estimated" not in records[1]["usage"]
 
 
 def test_a_record_of_an_unknown_type_is_passed_over() -> None:
-    assert RecordDecoder().decode({"type": "weather", "id": 3, "ts": 0.0}) is None
+    (record,) = parse(b'{"type": "weather", "id": 3, "ts": 0.0, "sky": "blue"}\n').records
+    assert record == UnknownRecord(3, 0.0)
+    assert RecordDecoder().decode(record) is None
 
 
 @pytest.mark.parametrize(
     "record",
     [
-        {"type": "message", "id": 7, "message": {"role": "user"}},
-        {"type": "message", "id": 7, "message": None},
-        {"type": "message", "id": 7, "message": {"role": "tool", "tool_call_id": "nobody's", "content": ""}},
-        {"type": "drop", "id": 7, "ids": [99], "reason": ""},
-        {"type": "result", "id": 7, "stop_reason": "boredom", "turns": 1, "usage": {}, "answer": ""},
+        MessageRecord(7, 0.0, {"role": "user"}),
+        MessageRecord(7, 0.0, {}),
+        MessageRecord(7, 0.0, {"role": "tool", "tool_call_id": "nobody's", "content": ""}),
+        DropRecord(7, 0.0, (99,), ""),
+        ResultRecord(7, 0.0, "limit", "boredom", "", 1, TokenCounts()),
     ],
 )
-def test_a_record_that_makes_no_sense_is_named(record: Record) -> None:
+def test_a_record_that_makes_no_sense_is_named(record: Journalled) -> None:
     with pytest.raises(SessionError, match="Record 7 of the journal"):
         RecordDecoder().decode(record)
 
 
 def test_a_whole_run_reads_as_records() -> None:
     events = [*opening("task"), *turn("Let me see.", (cell("1 + 1"), "2")), *ending("2")]
-    kinds = [(r["type"], r.get("message", {}).get("role")) for r in encoded(events)]
+    kinds = [(r["type"], r.get("message", {}).get("role")) for r in map(wire, encoded(events))]
     assert kinds == [
         ("message", "system"), ("message", "user"), ("request", None), ("message", "assistant"), ("message", "tool"),
         ("message", "assistant"), ("result", None),

@@ -284,7 +284,7 @@ def test_the_time_of_an_agent_is_divided_into_model_cells_and_waiting(tree: Sess
     assert told.total(Doing.MODEL) == pytest.approx(2 + 2 + 4 + 2 + 2)
     assert told.total(Doing.TOOL) == pytest.approx(4 * 0.4, abs=0.2)
     assert told.total(Doing.WAIT) == pytest.approx(
-        [*tree.children[2].records()][-1]["ts"] - next(iter(tree.children[0].records()))["ts"]
+        [*tree.children[2].records()][-1].ts - next(iter(tree.children[0].records())).ts
     )
     assert told.end - told.start == pytest.approx(tree.meta.metrics["duration"], abs=0.1)
 

@@ -20,7 +20,7 @@ from rlm.present.live.lines import told
 from rlm.present.live.row import fit, paint
 from rlm.present.live.tree import AgentTree, fold
 from rlm.present.show import show_list, show_tree
-from rlm.sessions.journal import NAME
+from rlm.sessions.journal import NAME, reader
 from rlm.sessions.store import list_sessions, read_tree
 from rlm.text.styled import Canvas
 from rlm.text.terminal import plain
@@ -157,8 +157,7 @@ def page(folder: Path, out: list[str], color: bool) -> None:
 
 def screen(folder: Path, out: list[str], color: bool) -> None:
     tree = AgentTree()
-    for line in (folder / NAME).read_text().splitlines():
-        record = json.loads(line)
+    for record in reader(folder):
         row = told(tree, record, 0.0)
         tree = fold(tree, record, 0.0)
         if row is not None:

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from rlm.errors import SessionError
 from rlm.sessions import journal
 from rlm.sessions.journal import Journal, Reading, is_locked, line, parse
-from rlm.sessions.records import Record
-
-RECORD: Record = {"type": "error", "id": 0, "ts": 1.0, "reason": "snow ☃"}
+from rlm.sessions.records import ErrorRecord
 
 
-def record(id: int) -> Record:
-    return RECORD | {"id": id}
+def record(id: int, reason: str = "snow ☃") -> ErrorRecord:
+    return ErrorRecord(id, 1.0, reason)
+
+
+RECORD = record(0)
 
 
 @pytest.fixture
@@ -114,9 +115,9 @@ def test_a_program_started_while_a_journal_is_open_does_not_keep_its_lock(handle
 
 @pytest.mark.parametrize("text", ["\ud800", "x\udfff", "😀\ud83d", "\x00\x1b\u2028\x85\r"])
 def test_any_text_is_one_line_and_comes_back(text: str) -> None:
-    data = line(RECORD | {"reason": text})
+    data = line(record(0, text))
     assert data.count(b"\n") == 1
-    assert parse(data).records[0]["reason"] == text
+    assert parse(data).records == (record(0, text),)
 
 
 def test_readable_text_stays_readable() -> None:
@@ -162,6 +163,7 @@ def test_after_a_failed_write_nothing_of_it_is_left_and_nothing_more_is_taken(ha
 import os, resource
 from rlm.errors import SessionError
 from rlm.sessions.journal import Journal
+from rlm.sessions.records import ErrorRecord
 journal = Journal({handle})
 record = {RECORD!r}
 journal.append(record)

@@ -18,6 +18,7 @@ from rlm.core.messages import User
 from rlm.errors import ConfigError
 from rlm.sessions import Changes, Session, journal
 from rlm.sessions.ownership import doubt
+from rlm.sessions.records import read_line
 from rlm.sessions.signing_key import SigningKey, open_key
 from rlm.sessions.store import list_sessions
 from rlm_testkit.journals import KEY, cell, ending, opening, reply, turn
@@ -92,7 +93,7 @@ def grandchild(folder: Path) -> Path:
 
 
 def unsigned(line: bytes) -> bytes:
-    return journal.line({name: value for name, value in json.loads(line).items() if name != "mac"})
+    return journal.line(read_line(line))
 
 
 def without_signature(folder: Path, _: Path) -> None:
@@ -330,7 +331,8 @@ def test_the_key_is_made_once_for_its_user_alone(tmp_path: Path) -> None:
 
 
 def test_two_processes_that_make_it_at_once_have_the_same(tmp_path: Path) -> None:
-    make = "import sys; from pathlib import Path; from rlm.sessions.signing_key import open_key\nsys.stdin.read()\nprint(open_key(Path(sys.argv[1]), make=True).secret.hex())"
+    make = "import sys; from pathlib import Path; from rlm.sessions.records import read_line
+from rlm.sessions.signing_key import open_key\nsys.stdin.read()\nprint(open_key(Path(sys.argv[1]), make=True).secret.hex())"
     processes = [
         subprocess.Popen([sys.executable, "-c", make, tmp_path / "s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for _ in range(4)

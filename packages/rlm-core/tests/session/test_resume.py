@@ -19,8 +19,9 @@ from rlm.core.toolbox import Toolbox
 from rlm.errors import SessionError
 from rlm.sessions import Changes, Session, journal
 from rlm.sessions import meta as metas
+from rlm.sessions.codec import decode
 from rlm.sessions.meta import read as read_meta
-from rlm.sessions.records import Record, decode
+from rlm.sessions.records import AgentEndRecord, Journalled, ResumeRecord
 from rlm.sessions.resume import assigned, cells, kernel_note, names_gone
 from rlm.sessions.store import list_sessions, read_tree
 from rlm_testkit.fakes import ScriptedModel, says
@@ -42,7 +43,7 @@ def kill(session: Session) -> Path:
     return session.folder
 
 
-def records(folder: Path) -> tuple[Record, ...]:
+def records(folder: Path) -> tuple[Journalled, ...]:
     return journal.read(folder).records
 
 
@@ -70,7 +71,7 @@ def test_the_conversation_goes_on_exactly(tmp_path: Path) -> None:
     assert again.start == before
     assert again.notes == ()
     assert replayed(session.folder) == agent.state
-    assert [record["id"] for record in records(session.folder)] == list(range(len(records(session.folder))))
+    assert [record.id for record in records(session.folder)] == list(range(len(records(session.folder))))
 
 
 def test_numbers_go_on_and_do_not_restart_from_zero(tmp_path: Path) -> None:
@@ -125,10 +126,10 @@ def test_sub_agents_that_were_cut_off_are_ended_with_what_they_spent(tmp_path: P
         assert again.notes == ("Sub-agents that were cut off: 1.",)
         assert again.tree_usage.prompt == 2_007
         assert again.agents == 3
-        (ended,) = [record for record in records(session.folder) if record["type"] == "agent_end"]
-        assert (ended["folder"], ended["stop"]) == (child.folder.name, "cancelled")
-        assert (ended["usage"]["prompt_tokens"], ended["turns"]) == (1_007, 1)
-        assert "was stopped" in ended["error"]
+        (ended,) = [record for record in records(session.folder) if isinstance(record, AgentEndRecord)]
+        assert (ended.folder, ended.stop) == (child.folder.name, "cancelled")
+        assert (ended.usage.prompt, ended.turns) == (1_007, 1)
+        assert "was stopped" in ended.error
     for tree in read_tree(session.folder).walk():
         assert tree.meta.status == "cancelled"
     with Session.resume(session.folder, key=KEY) as third:
@@ -217,8 +218,8 @@ def test_a_fork_leaves_the_old_one_as_it_is(tmp_path: Path) -> None:
         assert (fork.outputs / "1.txt").read_text() == "whole output"
         play(fork, Said(User("more")))
     assert before == {path: path.read_bytes() for path in session.folder.rglob("*") if path.is_file()}
-    (resumed,) = [record for record in records(fork.folder) if record["type"] == "resume"]
-    assert resumed["forked_from"] == session.id
+    (resumed,) = [record for record in records(fork.folder) if isinstance(record, ResumeRecord)]
+    assert resumed.forked_from == session.id
     assert read_meta(fork.folder).session_id == fork.id
 
 

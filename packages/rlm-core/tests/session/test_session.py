@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rlm.core.budget import Spent, Stop
 from rlm.core.events import (
     ChildEnded,
@@ -32,7 +33,7 @@ from rlm.errors import ModelError, SessionError
 from rlm.sessions import Session, journal
 from rlm.sessions.meta import process_start, settled
 from rlm.sessions.meta import read as read_meta
-from rlm.sessions.records import Record
+from rlm.sessions.records import Journalled, Record, ResultRecord, wire
 from rlm.text.redact import Redactor
 from rlm_testkit.journals import KEY, cell, ending, opening, reply, session_folder, turn
 
@@ -181,18 +182,23 @@ def test_the_journal_and_who_watches_get_the_same_records(tmp_path: Path) -> Non
         with session.child("part") as child:
             play(child, *opening("part"), *ending("done"))
         play(session, *ending("end"))
-    assert seen[0] == {
-        "type": "session", "ts": seen[0]["ts"], "session_id": session.id, "session_dir": str(session.folder),
+    assert wire(seen[0]) == {
+        "type": "session", "ts": wire(seen[0])["ts"], "session_id": session.id, "session_dir": str(session.folder),
         "model": "test-model", "cwd": str(tmp_path), "version": "", "agent": "root",
     }  # fmt: skip
-    assert [r["type"] for r in seen if "id" not in r] == ["session", "cell_start", "cell_end", "delta"]
+    assert [wire(r)["type"] for r in seen if not isinstance(r, Journalled)] == [
+        "session",
+        "cell_start",
+        "cell_end",
+        "delta",
+    ]
     for agent, folder in ((("root"), session.folder), (child.agent_path, child.folder)):
-        kept = [record | {"agent": agent} for record in journal.read(folder).records]
-        told = [record for record in seen if record["agent"] == agent and "id" in record]
+        kept = [replace(record, agent=agent) for record in journal.read(folder).records]
+        told = [record for record in seen if record.agent == agent and isinstance(record, Journalled)]
         assert told == (
             kept if agent != "root" else kept[:-1]
         )  # the root's result is said by `result`, at the very end
-    assert kept[-1]["type"] == "result"
+    assert isinstance(kept[-1], ResultRecord)
 
 
 def test_the_result_tells_of_the_whole_tree(tmp_path: Path) -> None:
@@ -201,7 +207,7 @@ def test_the_result_tells_of_the_whole_tree(tmp_path: Path) -> None:
         with session.child("part") as child:
             play(child, *opening("part"), Replied(reply("half", prompt=10, completion=2)))
         play(session, *ending("end", turns=2))
-    result = session.result()
+    result = wire(session.result())
     assert result["usage_by_agent"].keys() == {"root", child.agent_path}
     assert result["usage_by_agent"][child.agent_path]["prompt_tokens"] == 10
     assert result["usage"]["prompt_tokens"] == 1_110
@@ -280,8 +286,8 @@ def test_a_secret_is_written_nowhere(tmp_path: Path) -> None:
         assert SECRET not in file.read_text()
         assert quoted not in file.read_text()
         assert "[redacted]" in file.read_text()
-    assert SECRET not in json.dumps(seen)
-    assert 'pass\\"word' not in json.dumps(seen)
+    assert SECRET not in json.dumps([*map(wire, seen)])
+    assert 'pass\\"word' not in json.dumps([*map(wire, seen)])
 
 
 def test_what_local_servers_take_for_a_key_is_a_word_like_any_other(tmp_path: Path) -> None:
@@ -299,7 +305,7 @@ def ends(session: Session) -> tuple[str, str | None, str]:
     """Status and reason in meta.json, and the type of the journal's last record."""
     meta = read_meta(session.folder)
     assert meta.end_time is not None or meta.status == "running"
-    return meta.status, meta.stop_reason, journal.read(session.folder).records[-1]["type"]
+    return meta.status, meta.stop_reason, wire(journal.read(session.folder).records[-1])["type"]
 
 
 def fail(session: Session, error: BaseException, *events: Event) -> None:
@@ -337,8 +343,8 @@ def test_whatever_is_raised_leaves_a_true_status(tmp_path: Path, error: BaseExce
     with pytest.raises(type(error)):
         fail(session, error, *opening("task"))
     assert ends(session) == (status, status, "result")
-    (said,) = [r for r in journal.read(session.folder).records if r["type"] == "result"]
-    assert said.get("error", "") == ("" if status == "cancelled" else str(error) or "ZeroDivisionError")
+    (said,) = [r for r in journal.read(session.folder).records if isinstance(r, ResultRecord)]
+    assert said.error == ("" if status == "cancelled" else str(error) or "ZeroDivisionError")
 
 
 def test_what_the_run_said_of_its_end_counts_more(tmp_path: Path) -> None:

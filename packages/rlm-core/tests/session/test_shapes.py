@@ -18,7 +18,8 @@ from rlm.core.events import Event
 from rlm.errors import RlmError, SessionError
 from rlm.present.export import Format, export
 from rlm.present.show import listed_wire, show_list, show_tree
-from rlm.sessions import Session, journal, shapes
+from rlm.sessions import Session, journal
+from rlm.sessions.records import read_line
 from rlm.sessions.store import list_sessions, read_tree
 from rlm.text.styled import Canvas
 from rlm_testkit.journals import KEY, conversations, encoded
@@ -55,6 +56,10 @@ def put(record: Any, path: tuple[Any, ...], wrong: Any, remove: bool) -> None:
         record[path[-1]] = wrong
 
 
+def as_line(record: Any) -> bytes:
+    return (json.dumps(record) + "\n").encode()
+
+
 def read_in_every_way(folder: Path) -> None:
     """All that only reads must not stumble; resuming may say, in one line, that it does not."""
     home = folder.parent.parent
@@ -84,7 +89,7 @@ def test_a_record_with_any_field_missing_or_wrong_stops_no_reader(
         record = json.loads(lines[number])
         path = data.draw(st.sampled_from(list(places(record))))
         put(record, path, wrong, remove)
-        lines[number] = (json.dumps(record) + "\n").encode()
+        lines[number] = as_line(record)
         file.write_bytes(b"".join(lines))
         read_in_every_way(copy)
 
@@ -106,7 +111,7 @@ def test_a_meta_json_with_any_field_missing_or_wrong_stops_no_reader(
 
 @given(conversations())
 def test_every_record_that_rlm_writes_fits(events: list[Event]) -> None:
-    assert all(shapes.fits(json.loads(journal.line(record))) for record in encoded(events))
+    assert all(read_line(journal.line(record)) == record for record in encoded(events))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +125,7 @@ def test_resume_names_the_line_and_changes_nothing(
     shutil.copytree(folder, copy)
     file = copy / journal.NAME
     lines = file.read_bytes().splitlines(keepends=True)
-    lines[line] = journal.line(json.loads(lines[line]) | {field: wrong})
+    lines[line] = as_line(json.loads(lines[line]) | {field: wrong})
     file.write_bytes(b"".join(lines))
     number = line % len(lines) + 1
     with pytest.raises(SessionError, match=f"^Line {number} of the journal of session .* is damaged"):
@@ -134,7 +139,7 @@ def test_a_record_that_cannot_follow_those_before_it_is_named(folder: Path, tmp_
     shutil.copytree(folder, copy)
     with (copy / journal.NAME).open("ab") as file:
         answer = {"role": "tool", "tool_call_id": "never asked", "content": ""}
-        file.write(journal.line({"type": "message", "id": 10**6, "ts": 1, "message": answer, "tool": "x", "ok": True}))
+        file.write(as_line({"type": "message", "id": 10**6, "ts": 1, "message": answer, "tool": "x", "ok": True}))
     number = len((copy / journal.NAME).read_bytes().splitlines())
     with pytest.raises(SessionError, match=f"^Line {number} of the journal: "):
         Session.resume(copy, trust=True, key=KEY)

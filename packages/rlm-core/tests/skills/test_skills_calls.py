@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from rlm.core.events import SkillsCalled
+from rlm.sessions.codec import RecordEncoder
 from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics
-from rlm.sessions.records import RecordEncoder
+from rlm.sessions.records import Journalled
 from rlm.skills import CallLog, called
 
 
@@ -90,7 +91,7 @@ def test_counts_add_up_in_the_metrics_and_in_those_of_the_tree() -> None:
     tally, encoder = SessionMetrics(), RecordEncoder()
     for event in (SkillsCalled({"say": 2}, {"say": 1}), SkillsCalled({"say": 1, "web": 4}, {})):
         record = encoder.encode(event)
-        assert record is not None
+        assert isinstance(record, Journalled)
         tally.add(record)
     below = SubtreeMetrics(counts=Counter({"skill_calls_python": 10, "skill_calls_python_say": 10}))
     told = {name: number for name, number in tally.metrics(below, 0).items() if "skill" in name}

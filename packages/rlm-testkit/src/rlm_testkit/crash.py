@@ -15,8 +15,8 @@ from rlm.core.messages import Kind, ToolResult, User
 from rlm.core.state import replay
 from rlm.core.toolbox import Toolbox
 from rlm.sessions import Session, journal
+from rlm.sessions.codec import decode
 from rlm.sessions.journal import parse
-from rlm.sessions.records import decode
 from rlm.sessions.store import list_sessions
 
 from rlm_testkit.fakes import ScriptedModel, says

@@ -49,7 +49,8 @@ from rlm.core.messages import (
 )
 from rlm.core.state import ConversationState
 from rlm.sessions import journal
-from rlm.sessions.records import Record, RecordEncoder
+from rlm.sessions.codec import RecordEncoder
+from rlm.sessions.records import Journalled
 from rlm.sessions.signing_key import SigningKey
 
 KEY = SigningKey(b"the key of the tests, 32 bytes..")
@@ -177,11 +178,10 @@ def ending(text: str, turns: int = 1) -> list[Event]:
     return [RequestStarted(), Replied(reply(text)), Stopped(Stop.DONE, text, Spent(turns, Usage(1_000, 50)))]
 
 
-def encoded(events: Iterable[Event]) -> list[Record]:
+def encoded(events: Iterable[Event]) -> list[Journalled]:
     """What a journal of these events holds, before it is written."""
     encoder = RecordEncoder()
-    records = [record for event in events if (record := encoder.encode(event)) is not None]
-    return [record for record in records if "id" in record]
+    return [record for event in events if isinstance(record := encoder.encode(event), Journalled)]
 
 
 def written(events: Iterable[Event]) -> bytes:

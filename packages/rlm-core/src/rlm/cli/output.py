@@ -12,11 +12,11 @@ from rlm.core import exit_codes
 from rlm.errors import ConfigError, RlmError
 from rlm.process import files
 from rlm.sessions.metrics import no_result
-from rlm.sessions.records import Record
+from rlm.sessions.records import Record, wire
 
 
 def put_record(record: Record) -> None:
-    put_json(json.dumps(record, ensure_ascii=False))
+    put_json(json.dumps(wire(record), ensure_ascii=False))
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def ends_with_a_result(wanted: bool) -> Iterator[None]:
         yield
     except RlmError as error:
         if wanted:
-            put_record(no_result() | {"exit_code": exit_codes.of_error(error), "error": str(error)})
+            put_record(no_result().with_exit(exit_codes.of_error(error), str(error)))
         raise
 
 

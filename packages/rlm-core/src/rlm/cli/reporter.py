@@ -21,7 +21,7 @@ from rlm.present.live import Screen, open_screen
 from rlm.process.limits import check_limits
 from rlm.sessions import Session
 from rlm.sessions.metrics import no_result
-from rlm.sessions.records import Record
+from rlm.sessions.records import DeltaRecord, Record, RunEndRecord, SessionRecord
 from rlm.sessions.store import session_names
 
 
@@ -92,10 +92,10 @@ class RunReporter:
         return config.deltas if config.json else stderr_is_terminal() and not config.quiet
 
     def _hear(self, record: Record) -> None:
-        if record["type"] == "session":
+        if isinstance(record, SessionRecord):
             self._header(record)
         self._screen(record)
-        if self._config.json and (record["type"] != "delta" or self._config.deltas):
+        if self._config.json and (self._config.deltas or not isinstance(record, DeltaRecord)):
             self._put(record)
 
     def _put(self, record: Record) -> None:
@@ -113,13 +113,13 @@ class RunReporter:
             raise self._unheard from None
         return code
 
-    def _header(self, session: Record) -> None:
+    def _header(self, session: SessionRecord) -> None:
         config = self._config
         self._screen.header(
             model=_shown(config.model),
-            cwd=session["cwd"],
+            cwd=session.cwd,
             tools=config.tools,
-            session_id=session["session_id"],
+            session_id=session.session_id,
             sandbox=config.sandbox + (" with network" if config.sandbox_net and config.sandboxed else ""),
             recorded=config.recording is not None,
         )
@@ -127,27 +127,27 @@ class RunReporter:
             self._screen.note(
                 f"{name} is no setting and has no effect" + (f": did you mean {nearest}?" if nearest else ".")
             )
-        for note in session.get("notes", ()):
+        for note in session.notes:
             self._screen.note(note)
 
     def _close(self, code: int, error: str = "") -> int:
         """Say how it ended, in every form."""
-        told = self._session.result() if self._session else no_result(exit_codes.stop_of(code))
-        self._screen(told)
+        end = self._session.result() if self._session else no_result(exit_codes.stop_of(code))
+        self._screen(end)
         with ExitStack() as rest:  # what goes wrong with one of them keeps nobody from the others
-            rest.callback(self._footer, told["stop_reason"])
-            if told["status"] == "limit" and told.get("error"):  # the provider's words, where they were the reason
-                rest.callback(self._screen.note, told["error"])
-            rest.callback(self._print, told, code, error)
-            if told["answer"]:
-                self._output.write(f"{told['answer']}\n")
+            rest.callback(self._footer, end.stop_reason or "")
+            if end.status == "limit" and end.error:  # the provider's words, where they were the reason
+                rest.callback(self._screen.note, end.error)
+            rest.callback(self._print, end.with_exit(code, error))
+            if end.answer:
+                self._output.write(f"{end.answer}\n")
         return code
 
-    def _print(self, told: Record, code: int, error: str) -> None:
+    def _print(self, end: RunEndRecord) -> None:
         if self._config.json:
-            put_record(told | {"exit_code": code} | ({"error": error} if error else {}))
-        elif told["answer"]:
-            put(told["answer"].rstrip("\n"))
+            put_record(end)
+        elif end.answer:
+            put(end.answer.rstrip("\n"))
 
     def _footer(self, stop: str) -> None:
         session = self._session

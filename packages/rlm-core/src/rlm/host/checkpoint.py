@@ -16,7 +16,7 @@ from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema
 from rlm.core.ports import Kernel, Sink, Tool
 from rlm.process import files
-from rlm.sessions.records import Record
+from rlm.sessions.records import CheckpointRecord, Journalled
 
 VARIABLES = "variables.pickle"
 """In the session folder."""
@@ -91,12 +91,12 @@ def _place(path: Path) -> Path:
     return files.resolve(path.parent) / path.name
 
 
-def refusal(path: Path, records: Iterable[Record], sandbox: str, *, trusted: bool) -> str:
+def refusal(path: Path, records: Iterable[Journalled], sandbox: str, *, trusted: bool) -> str:
     """Why saved variables are not loaded in a kernel in this sandbox (`off`: in none); empty if they may be.
 
     Loading them runs code that a kernel wrote. `records` are those of the session, which are known to be the user's.
     """
-    made = {record["sha256"]: record["sandbox"] for record in records if record["type"] == "checkpoint"}
+    made = {record.sha256: record.sandbox for record in records if isinstance(record, CheckpointRecord)}
     try:
         with os.fdopen(files.open_file(_place(path)), "rb") as saved:
             digest = hashlib.file_digest(saved, "sha256").hexdigest()

@@ -31,6 +31,7 @@ from rlm.kernel import KernelServer
 from rlm.process.supervisor import Supervisor
 from rlm.sessions import Session
 from rlm.sessions.metrics import no_result
+from rlm.sessions.records import Record, wire
 from rlm.skills import Place, PromptContext
 from rlm.text.bounded import Quota
 
@@ -102,7 +103,7 @@ class Host:
         context: object = NOT_GIVEN,
         cwd: FilePath | None = None,
         system_prompt: str | None = None,
-        watch: Watch | None = None,
+        watch: Callable[[dict[str, Any]], None] | None = None,
         **settings: Unpack[RunSettings],
     ) -> AsyncIterator[Run]:
         """An agent with a session and a kernel of its own, to be asked again and again: `await agent.ask("task")`.
@@ -134,7 +135,8 @@ class Host:
             spec = await self._resumed(wanted, given, cwd, fork=fork, replay=replay, trust=trust)
             payload = self._payload(context) or spec.context
             spec = replace(spec, context=payload, system_prompt=system_prompt)
-        async with await self.new_run(spec, watch=watch) as run:
+        as_json = None if watch is None else lambda record: watch(wire(record))
+        async with await self.new_run(spec, watch=as_json) as run:
             yield run
 
     async def run(
@@ -197,12 +199,12 @@ class Host:
             RlmError: the run failed; its last record says so too.
         """
         make_spec = partial(self._spec, check_task(task), context, cwd, system_prompt, settings)
-        records: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        records: asyncio.Queue[Record | None] = asyncio.Queue()
         running = asyncio.ensure_future(self._run_watched(make_spec, records.put_nowait))
         running.add_done_callback(lambda _: records.put_nowait(None))
         try:
             while (record := await records.get()) is not None:
-                yield record
+                yield wire(record)
             await running
         finally:
             running.cancel()
@@ -211,7 +213,7 @@ class Host:
     async def _run_watched(self, make_spec: Callable[[], AgentSpec], watch: Watch) -> None:
         """The last record says how it ended, with what the exit code of the command would be."""
         session: Session | None = None
-        ended: dict[str, Any] = {"exit_code": INTERRUPTED}
+        code, reason = INTERRUPTED, ""
         try:
             spec = make_spec()
             run = await self.new_run(spec, watch=watch, stream=True)
@@ -220,12 +222,12 @@ class Host:
                     result = await run.ask(spec.task)
             finally:
                 session = run.session
-            ended = {"exit_code": of_stop(result.stop)}
+            code = of_stop(result.stop)
         except RlmError as error:
-            ended = how_it_failed(error)
+            code, reason = of_error(error), str(error)
             raise
         finally:
-            watch((session.result() if session else no_result()) | ended)
+            watch((session.result() if session else no_result()).with_exit(code, reason))
 
     def _spec(
         self,
@@ -285,11 +287,6 @@ class Host:
 
 def _folder(cwd: FilePath) -> Path:
     return read_folder("cwd", Path(cwd).absolute())
-
-
-def how_it_failed(error: RlmError) -> dict[str, Any]:
-    """What the last record says of it."""
-    return {"exit_code": of_error(error), "error": str(error)}
 
 
 def _allow_many_files() -> None:

@@ -16,7 +16,7 @@ from rlm.host.checkpoint import VARIABLES, refusal, restore
 from rlm.host.spec import AgentSpec
 from rlm.sessions import Session
 from rlm.sessions.journal import read
-from rlm.sessions.records import Record
+from rlm.sessions.records import Journalled
 from rlm.sessions.resume import cells, kernel_note, names_gone
 from rlm.sessions.transcript import TranscriptCall
 
@@ -40,7 +40,7 @@ async def _kernel_note(spec: AgentSpec, session: Session, kernel: Kernel, sink: 
     return kernel_note(names_gone(records))
 
 
-def _may_load(spec: AgentSpec, saved: Path, records: Sequence[Record], sink: Sink) -> bool:
+def _may_load(spec: AgentSpec, saved: Path, records: Sequence[Journalled], sink: Sink) -> bool:
     """Whether saved variables are loaded; if not, the user is told why."""
     if not os.path.lexists(saved):
         return False

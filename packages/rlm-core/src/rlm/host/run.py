@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rlm.broker.payload import ContextPayload
 from rlm.config.credentials import redactor_of
@@ -25,12 +25,13 @@ from rlm.process import files
 from rlm.process.interpreter import project_python
 from rlm.sandbox import Inspection, SandboxPolicy, open_inspection
 from rlm.sessions import Changes, Session
+from rlm.sessions.records import Record
 from rlm.sessions.signing_key import SigningKey, key_or_none
 from rlm.text.encodings import decode
 from rlm.version import VERSION
 
-Watch = Callable[[dict[str, Any]], None]
-"""Sees every record of every agent of the run, as `--json` prints it."""
+Watch = Callable[[Record], None]
+"""Sees every record of every agent of the run, as it is made."""
 
 
 class Run:

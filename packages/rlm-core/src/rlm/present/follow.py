@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rlm.present.show import LINES, Block, Inset, Shown, draw
+from rlm.present.show import LINES, Block, Inset, Shown, described, draw
 from rlm.sessions import journal
 from rlm.sessions.meta import Meta
-from rlm.sessions.records import Record
+from rlm.sessions.records import AgentStartRecord, Journalled, MessageRecord
 from rlm.sessions.store import SessionTree, child_names
 from rlm.sessions.transcript import Turn, build
 from rlm.text.styled import Canvas, Span, Style
-from rlm.text.terminal import plain
 
 BATCH = 64_000
 """Bytes of a journal that are read at once: of each agent so much is in memory, and no file stays open."""
@@ -29,7 +28,7 @@ class Follower:
         self._canvas = canvas
         self._shown = Shown(LINES, color=canvas.color)
         self._read: Counter[Path] = Counter()  # bytes
-        self._turns: Counter[Path] = Counter()
+        self._turns: defaultdict[Path, list[int]] = defaultdict(list)
 
     def show_new(self) -> int:
         """Print what was journalled since the last call; how many records that were.
@@ -39,7 +38,7 @@ class Follower:
         """
         journals = [self._new(folder) for folder in self._grown()]
         shown = 0
-        for folder, record in heapq.merge(*journals, key=lambda pair: pair[1]["ts"]):
+        for folder, record in heapq.merge(*journals, key=lambda pair: pair[1].ts):
             name = "root" if folder == self._root else folder.name
             draw(self._parts(folder, record), self._canvas, [Span(f"{name} ", Style.MAGENTA)])
             shown += 1
@@ -54,20 +53,22 @@ class Follower:
             if folder == self._root or journal.size(folder) > self._read[folder]:
                 yield folder
 
-    def _new(self, folder: Path) -> Iterator[tuple[Path, Record]]:
+    def _new(self, folder: Path) -> Iterator[tuple[Path, Journalled]]:
         while (reading := journal.read(folder, self._read[folder], BATCH)).records:
             self._read[folder] += reading.sound
             yield from ((folder, record) for record in reading.records)
 
-    def _parts(self, folder: Path, record: Record) -> Iterator[Block | Inset]:
+    def _parts(self, folder: Path, record: Journalled) -> Iterator[Block | Inset]:
         """A record by itself: what follows it is not known yet."""
-        if record["type"] == "message" and record["message"]["role"] == "tool":
-            yield self._shown.text(record["message"]["content"].rstrip(), Style.PLAIN if record["ok"] else Style.RED)
-        elif record["type"] == "agent_start":
-            yield Block([Span(f"{plain(record['folder'])} starts", Style.MAGENTA)])
+        turns = self._turns[folder]
+        match record:
+            case MessageRecord(message={"role": "tool", "content": str(content)}):
+                yield self._shown.text(content.rstrip(), Style.PLAIN if record.ok else Style.RED)
+            case AgentStartRecord():
+                yield from described(record, turns)
         tree = SessionTree(folder, "", Meta(depth=0 if folder == self._root else 1))
         for item in build([record]):
             if isinstance(item, Turn) and item.number:
-                self._turns[folder] += 1
-                item = replace(item, number=self._turns[folder])  # noqa: PLW2901 - the same one, counted
-            yield from self._shown.item(item, tree)
+                turns.append(item.id)
+                item = replace(item, number=len(turns))  # noqa: PLW2901 - the same one, counted
+            yield from self._shown.item(item, tree, turns)

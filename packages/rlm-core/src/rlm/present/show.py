@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from rlm.core.messages import Wire
+from rlm.present.describe import UNREADABLE, describe, prompt_size, speaker, status_style, turn_name
 from rlm.present.humanize import ago, count, many, seconds, tokens
 from rlm.sessions.meta import Meta
-from rlm.sessions.records import Record
+from rlm.sessions.records import Record, ResultRecord
 from rlm.sessions.store import Listed, SessionTree
-from rlm.sessions.transcript import Item, Marker, TextItem, TranscriptCall, Turn, build
+from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build
 from rlm.text.highlight import highlighted
 from rlm.text.styled import Canvas, Span, Style, clip, columns
 from rlm.text.terminal import plain
@@ -24,21 +26,13 @@ LINES = 24
 LONGEST = 2_000
 """Characters of a line of an output, unless all of it is asked for."""
 
-_STATUS = {
-    "done": Style.GREEN,
-    "running": Style.CYAN,
-    "limit": Style.YELLOW,
-    "cancelled": Style.YELLOW,
-    "error": Style.RED,
-    "lost": Style.RED,
-}
 LANGUAGES = {"ipython": "python", "bash": "bash"}
 
 
 # ---- rlm ls
 
 
-def listed_wire(listed: Listed) -> Record:
+def listed_wire(listed: Listed) -> Wire:
     """A session as `rlm ls --json` prints it: its meta.json with a true status, where it is, and whose."""
     return listed.meta.wire() | {"folder": str(listed.folder), "foreign": listed.foreign}
 
@@ -97,7 +91,7 @@ def _row(listed: Listed, now: float) -> dict[str, Span]:
 
 def _status(meta: Meta, *, foreign: bool = False) -> Span:
     reason = f" ({meta.stop_reason})" if meta.status == "limit" else ""
-    return _line(("foreign, " if foreign else "") + meta.status + reason, _STATUS.get(meta.status, Style.PLAIN))
+    return _line(("foreign, " if foreign else "") + meta.status + reason, status_style(meta.status))
 
 
 def _line(text: str, style: Style = Style.PLAIN) -> Span:
@@ -164,40 +158,41 @@ class Shown:
 
     def agent(self, tree: SessionTree) -> Iterator[Block | Inset]:
         placed: set[str] = set()
+        turns: list[int] = []
         records = tree.records()
         for item in build(records):
-            yield from self.item(item, tree)
+            yield from self.item(item, tree, turns)
             if isinstance(item, Turn):
+                turns += [item.id] if item.number else []
                 placed.update(name for call in item.calls for name in call.children)
         for child in tree.children:
             if child.folder.name not in placed:
                 yield self._child(child)
         if not records.whole:
-            yield Block([Span("Some of this journal cannot be read.", Style.RED)])
+            yield Block([Span(UNREADABLE, Style.RED)])
 
-    def item(self, item: Item, tree: SessionTree) -> Iterator[Block | Inset]:
+    def item(self, item: Item, tree: SessionTree, turns: Sequence[int]) -> Iterator[Block | Inset]:
+        """`turns` are the record ids of those before it."""
         match item:
             case Turn():
                 yield from self._turn(item, tree)
             case TextItem(kind="system") if tree.meta.depth:
                 pass  # much like its parent's
             case TextItem(kind="system"):
-                yield Block([Span(f"\nsystem prompt, {count(len(item.text))} characters", Style.DIM)])
+                yield Block([Span(f"\n{prompt_size(item)}", Style.DIM)])
             case TextItem():
-                who = {"task": "user", "note": "rlm"}.get(item.kind, f"rlm, {plain(item.kind)}")
                 pictures = f"  {many(len(item.pictures), 'picture')}" if item.pictures else ""
-                yield Block([Span(f"\n{who}", Style.BOLD_BLUE), Span(pictures, Style.DIM)])
+                yield Block([Span(f"\n{plain(speaker(item))}", Style.BOLD_BLUE), Span(pictures, Style.DIM)])
                 if item.text.strip():
                     yield self.text(item.text)
-            case Marker(type="result") if tree.meta.depth and not item.record.get("error"):
+            case ResultRecord(error="") if tree.meta.depth:
                 pass  # its head says so
-            case Marker():
-                yield from _mark(item)
+            case _:
+                yield from described(item, turns)
 
     def _turn(self, turn: Turn, tree: SessionTree) -> Iterator[Block | Inset]:
-        name = f"turn {turn.number}" if turn.number else "summary call"
         took = seconds(turn.ended - turn.started) if turn.ended > turn.started else ""
-        yield Block([Span(f"\n{name}", Style.BOLD), Span(f"  {tokens(turn.usage)}  {took}", Style.DIM)])
+        yield Block([Span(f"\n{turn_name(turn)}", Style.BOLD), Span(f"  {tokens(turn.usage)}  {took}", Style.DIM)])
         if turn.text.strip():
             yield Block([Span(plain(turn.text.strip()))])
         for call in turn.calls:
@@ -266,30 +261,6 @@ def _code(call: TranscriptCall, *, color: bool) -> Sequence[Span]:
     return [Span(text, style) for style, text in highlighted(code, language)]
 
 
-def _mark(mark: Marker) -> Iterator[Block]:
-    text, style = _told(mark.record)
-    if text:
-        yield Block([Span(text, style)])
-
-
-def _told(record: Record) -> tuple[str, Style]:
-    match record["type"]:
-        case "drop":
-            said = f"\n{many(len(record['ids']), 'message')} left the context: {plain(record['reason'])}", Style.YELLOW
-        case "retry":
-            wait = seconds(record["wait"])
-            said = f"\nretry {record['attempt']} in {wait}: {plain(record['reason'])}", Style.YELLOW
-        case "kernel":
-            said = f"\nkernel restarted: {plain(record['why'])}", Style.YELLOW
-        case "error":
-            said = f"\n{plain(record['reason'])}", Style.RED
-        case "resume":
-            said = "\nresumed", Style.BOLD_BLUE
-        case "rerun":
-            said = f"cell run again: {'the same' if record['same'] else 'something else'}", Style.DIM
-        case "result":
-            why = f"\n{plain(record['stop_reason'])} {plain(record.get('error', ''))}"
-            said = why.rstrip(), _STATUS.get(record["status"], Style.PLAIN)
-        case _:
-            said = "", Style.PLAIN
-    return said
+def described(record: Record, turns: Sequence[int]) -> Iterator[Block]:
+    if (said := describe(record, turns)) is not None:
+        yield Block([Span(f"\n{plain(str(said)).rstrip()}", said.style)])

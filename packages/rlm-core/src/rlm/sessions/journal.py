@@ -15,26 +15,27 @@ from io import BytesIO
 from math import inf
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NoReturn, Self
+from typing import BinaryIO, NoReturn, Self, TypeVar
 
 from rlm.errors import SessionError
 from rlm.process import files
 from rlm.sessions.folder import refused
-from rlm.sessions.records import Record
-from rlm.sessions.shapes import fits
-from rlm.sessions.signature import FIELD, RecordSigner, Signer
+from rlm.sessions.records import Journalled, MessageRecord, NotRecordError, read_line, type_name, wire
+from rlm.sessions.signature import RecordSigner, Signer
 
 NAME = "messages.jsonl"
+
+Kind = TypeVar("Kind", bound=Journalled)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a journal holds. `sound` bytes of it are whole lines; `torn` ones after them are not.
 
-    `damaged` are the numbers, from 1, of lines before the sound end that are no records, or not of a known shape.
+    `damaged` are the numbers, from 1, of lines before the sound end that are no records, or lack what their type needs.
     """
 
-    records: tuple[Record, ...]
+    records: tuple[Journalled, ...]
     sound: int = 0
     torn: int = 0
     damaged: tuple[int, ...] = ()
@@ -68,7 +69,7 @@ class Reader:
         """Whether all of it could be read."""
         return not self.torn and not self._damaged
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[Journalled]:
         """From the beginning.
 
         Raises:
@@ -84,19 +85,21 @@ class Reader:
                 if self.sound >= self._most:
                     return
 
-    def _take(self, line: bytes) -> Record | None:
+    def _take(self, line: bytes) -> Journalled | None:
         self._number += 1
         self.place = self.sound + self.torn
         self.torn += len(line)
-        record = _object(line)
-        if record is None:
+        record = None
+        try:
+            record = read_line(line)
+        except NotRecordError as error:
             self._bad.append(self._number)
-            return None
-        fit = fits(record)
-        self._damaged += self._bad if fit else [*self._bad, self._number]  # what is before a whole line is no torn end
+            if not error.mistyped:
+                return None
+        self._damaged += self._bad  # what is before a whole line is no torn end
         self._bad.clear()
         self.sound, self.torn = self.sound + self.torn, 0
-        return record if fit else None
+        return record
 
     def reading(self) -> Reading:
         """All of it at once."""
@@ -125,36 +128,34 @@ def whole_lines(folder: Path) -> bytes:
 
 def _sound_end(data: bytes) -> int:
     end = data.rfind(b"\n") + 1
-    while end and _object(data[data.rfind(b"\n", 0, end - 1) + 1 : end]) is None:
+    while end and not _is_object(data[data.rfind(b"\n", 0, end - 1) + 1 : end]):
         end = data.rfind(b"\n", 0, end - 1) + 1
     return end
 
 
-def _record(line: bytes) -> Record | None:
-    record = _object(line)
-    return record if fits(record) else None
-
-
-def _object(line: bytes) -> Record | None:
-    """What a whole line holds, if that looks like a record."""
-    if not line.endswith(b"\n"):
-        return None
+def _is_object(line: bytes) -> bool:
+    """Whether it is a record, be it one that lacks what its type needs."""
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(record, dict):
-        return None
-    record.pop(FIELD, None)  # it is of the bytes of the line
-    return record if isinstance(record.get("type"), str) and type(record.get("id")) is int else None
+        read_line(line)
+    except NotRecordError as error:
+        return error.mistyped
+    return True
 
 
-def line(record: Record) -> bytes:
+def _record(line: bytes) -> Journalled | None:
+    try:
+        return read_line(line)
+    except NotRecordError:
+        return None
+
+
+def line(record: Journalled) -> bytes:
     """A record as a line. Readable text as it is; a lone surrogate, which UTF-8 cannot hold, as its escape."""
+    made = wire(record)
     try:
-        return (json.dumps(record, ensure_ascii=False) + "\n").encode()
+        return (json.dumps(made, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:
-        return (json.dumps(record) + "\n").encode()
+        return (json.dumps(made) + "\n").encode()
 
 
 def reader(folder: Path) -> Reader:
@@ -179,20 +180,20 @@ def size(folder: Path) -> int:
         return 0
 
 
-def found(folder: Path, *types: str) -> Iterator[Record]:
-    """The records of these types. The other lines are passed over unread, which is much faster.
+def found(folder: Path, kind: type[Kind]) -> Iterator[Kind]:
+    """The records of this type. The other lines are passed over unread, which is much faster.
 
     Raises:
         SessionError: there is no journal, or it cannot be read.
     """
-    named = [json.dumps(type).encode() for type in types]
+    name = json.dumps(type_name(kind)).encode()
     with opened(folder) as stream:
         for line in stream:
-            if any(name in line for name in named) and (record := _record(line)) and record["type"] in types:
+            if name in line and isinstance(record := _record(line), kind):
                 yield record
 
 
-def ends(folder: Path) -> tuple[Record, Record] | None:
+def ends(folder: Path) -> tuple[Journalled, Journalled] | None:
     """The first record and the last; None if there is none. What lies between is not read.
 
     Raises:
@@ -209,15 +210,15 @@ def ends(folder: Path) -> tuple[Record, Record] | None:
     return (first, last) if first and last else None
 
 
-def record_at(stream: BinaryIO, place: int) -> Record:
-    """The record that begins at this byte of an open journal.
+def message_at(stream: BinaryIO, place: int) -> MessageRecord:
+    """The message that begins at this byte of an open journal.
 
     Raises:
         SessionError: there is none.
     """
     stream.seek(place)
     record = _record(stream.readline())
-    if record is None:
+    if not isinstance(record, MessageRecord):
         raise SessionError("The journal has changed while it was read.")
     return record
 
@@ -296,7 +297,7 @@ class Journal:
         """How many bytes the disk has, and their digest in hex; empty if the journal is not signed."""
         return self._synced, self._synced_digest
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Journalled) -> None:
         """Write a record.
 
         Raises:

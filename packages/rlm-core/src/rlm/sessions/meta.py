@@ -1,21 +1,23 @@
-"""meta.json: what a session is and how it stands. It can be told again from the journal; it is here to be quick."""
+"""meta.json: what a session is and how it stands. It can be rebuilt from the journal; it makes listing fast."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import Annotated, Self
 
-from rlm.core.messages import Usage
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from rlm.core.messages import Usage, Wire
 from rlm.errors import SessionError
 from rlm.process import files
-from rlm.sessions import shapes
 from rlm.sessions.folder import refused
 from rlm.sessions.journal import is_locked
-from rlm.sessions.records import Record, usage_read, usage_wire
+from rlm.sessions.records import Number, Reason, Status, TokenCounts, Whole, only_written
 from rlm.sessions.signature import Signer
 from rlm.text.clip import one_line
 
@@ -33,77 +35,85 @@ PREVIEW = 200
 LARGEST = 10_000_000
 """Bytes of a meta.json. rlm writes a few thousand; what is larger was put there to fill our memory."""
 
+Preview = Annotated[str, only_written(maxLength=PREVIEW, description="one line")]
 
-@dataclass(frozen=True, slots=True)
-class Meta:
+
+class Meta(Struct, frozen=True, tag_field="format", tag=FORMAT):
     """Times are seconds since 1970. `pid_start` tells the process from a later one with the same number.
 
     `settings` are those that a resumed run has too. `run` is new with each run; with `journal_bytes` and
     `journal_sha256`, of the journal when it was last synced, it ties a signed meta.json to its journal.
     """
 
-    session_id: str = ""
-    parent: str | None = None
-    depth: int = 0
+    session_id: Annotated[str, only_written(pattern="^([0-9a-f]{12}|[0-9a-f]{8})$")] = ""
+    parent: Annotated[str | None, only_written(description="the session_id of the agent that called it")] = None
+    depth: Whole = 0
     model: str = ""
     cwd: str = ""
     version: str = ""
-    pid: int = 0
+    pid: Whole = 0
     pid_start: str = ""
-    status: str = RUNNING
-    stop_reason: str | None = None
-    start_time: float = 0.0
-    updated_time: float = 0.0
-    end_time: float | None = None
-    prompt_preview: str = ""
-    answer_preview: str = ""
+    status: Status = RUNNING
+    stop_reason: Reason | None = None
+    start_time: Number = 0.0
+    updated_time: Number = 0.0
+    end_time: Number | None = None
+    prompt_preview: Preview = ""
+    answer_preview: Preview = ""
     error: str = ""
-    turns: int = 0
-    usage: Usage = field(default_factory=Usage)
-    tree_usage: Usage = field(default_factory=Usage)
-    metrics: dict[str, float] = field(default_factory=dict)
-    settings: dict[str, str] = field(default_factory=dict)
-    run: str = ""
-    journal_bytes: int = 0
-    journal_sha256: str = ""
+    turns: Whole = 0
+    own_tokens: TokenCounts = field(default=TokenCounts(), name="usage")
+    tree_tokens: TokenCounts = field(default=TokenCounts(), name="tree_usage")
+    metrics: dict[str, Number] = {}
+    settings: dict[str, str] = {}
+    run: Annotated[str, only_written(pattern="^[0-9a-f]{16}$")] = ""
+    journal_bytes: Whole = 0
+    journal_sha256: Annotated[str, only_written(pattern="^([0-9a-f]{64})?$")] = ""
 
-    def wire(self) -> Record:
-        plain: Record = {name: getattr(self, name) for name in _NAMES}
-        usages = {"usage": usage_wire(self.usage), "tree_usage": usage_wire(self.tree_usage)}
-        return {"format": FORMAT} | plain | usages
+    @property
+    def usage(self) -> Usage:
+        """Its own."""
+        return self.own_tokens.usage
 
+    @property
+    def tree_usage(self) -> Usage:
+        """With that of all sub-agents that have ended."""
+        return self.tree_tokens.usage
 
-_NAMES = [each.name for each in fields(Meta)]
+    def wire(self) -> Wire:
+        made: Wire = msgspec.to_builtins(self)
+        return made
 
+    def begin_run(self) -> Self:
+        """As it is when a run of this process begins."""
+        pid = os.getpid()
+        return replace(self, pid=pid, pid_start=process_start(pid), run=token_hex(8))
 
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or fits(value)
-
-
-def _each(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, dict) and all(map(fits, value.values()))
-
-
-_FITS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("depth", "pid", "turns", "journal_bytes"), shapes.whole),
-    **dict.fromkeys(("parent", "stop_reason"), _or_none(_text)),
-    **dict.fromkeys(("start_time", "updated_time"), shapes.number),
-    "end_time": _or_none(shapes.number),
-    **dict.fromkeys(("usage", "tree_usage"), shapes.usage),
-    "metrics": _each(shapes.number),
-    "settings": _each(_text),
-}
+    def vouching(self, journal_bytes: int, journal_sha256: str) -> Self:
+        """For a journal as it is now."""
+        return replace(self, journal_bytes=journal_bytes, journal_sha256=journal_sha256)
 
 
-def from_wire(wire: Record) -> Meta:
-    """What can be understood of it; defaults for the rest, so that other versions can be read."""
-    known = {name: wire[name] for name in _NAMES if name in wire and _FITS.get(name, _text)(wire[name])}
-    for name in ("usage", "tree_usage"):
-        known[name] = usage_read(known.get(name, {}))
+_DECODER = msgspec.json.Decoder(Meta)
+
+
+def _read(data: bytes) -> Meta:
+    """What can be understood of it; defaults for the rest, so that other versions can be read.
+
+    Raises:
+        ValueError: it is no JSON.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return _DECODER.decode(data)
+    except (ValueError, RecursionError):
+        made = json.loads(data)
+    known = {}
+    for each in msgspec.structs.fields(Meta) if isinstance(made, dict) else ():
+        try:
+            known[each.name] = msgspec.convert(made[each.encode_name], each.type)
+        except (KeyError, ValueError):
+            continue
     return Meta(**known)
 
 
@@ -125,16 +135,15 @@ def read_signed(folder: Path, signer: Signer | None, *, sessions: int | None = N
     try:
         place = folder if sessions is None else folder.name
         data = files.read(f"{place}/{NAME}", dir_fd=sessions, limit=LARGEST)
-        wire = json.loads(data)
+        meta = _read(data)
     except (OSError, ValueError, RecursionError):
         raise SessionError(f"{folder} has no {NAME} that can be read.") from None
-    meta = from_wire(wire) if isinstance(wire, dict) else Meta()
     if not meta.session_id:
         raise SessionError(f"{folder / NAME} says nothing of a session.")
     return meta, signer is not None and signer.made_meta(data)
 
 
-def write(folder: int, wire: Record, signer: Signer | None = None) -> None:
+def write(folder: int, wire: Wire, signer: Signer | None = None) -> None:
     """Replace meta.json in the folder of this descriptor, at once or not at all. Nobody waits for the disk: should the
     machine lose its power, the journal tells it again.
 
@@ -146,11 +155,6 @@ def write(folder: int, wire: Record, signer: Signer | None = None) -> None:
         files.replace(NAME, data if signer is None else signer.sign_meta(data), dir_fd=folder)
     except OSError as error:
         raise refused("The session cannot be written", error) from error
-
-
-def process() -> dict[str, Any]:
-    """The fields that name this process."""
-    return {"pid": os.getpid(), "pid_start": process_start(os.getpid())}
 
 
 def preview(text: str) -> str:

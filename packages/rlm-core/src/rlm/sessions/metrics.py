@@ -5,12 +5,26 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
 from rlm.sessions.meta import RUNNING, Meta, preview
-from rlm.sessions.records import Record, usage_read, usage_wire
+from rlm.sessions.records import (
+    DropRecord,
+    ErrorRecord,
+    Journalled,
+    KernelRecord,
+    MessageRecord,
+    ResultRecord,
+    ResumeRecord,
+    RetryRecord,
+    RunEndRecord,
+    SkillsRecord,
+    TokenCounts,
+)
 
 TREE = (
     "turns",
@@ -60,24 +74,25 @@ class SessionMetrics:
     earlier: float = 0.0
     _run: tuple[float, float] | None = None
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Journalled) -> None:
         self._clock(record)
-        match record["type"]:
-            case "message":
+        match record:
+            case MessageRecord():
                 self._message(record)
-            case "drop":
-                self.counts["dropped_messages"] += len(record["ids"]) if record["reason"] != "joined" else 0
-                self.counts["compactions"] += record["reason"] == "compaction"
-            case "retry":
+            case DropRecord():
+                self.counts["dropped_messages"] += len(record.ids) if record.reason != "joined" else 0
+                self.counts["compactions"] += record.reason == "compaction"
+            case RetryRecord():
                 self.counts["retries"] += 1
-            case "error":
+            case ErrorRecord():
                 self.counts["errors"] += 1
-            case "kernel":
+            case KernelRecord():
                 self.counts["kernel_restarts"] += 1
-            case "skills":
+            case SkillsRecord():
                 self._skills(record)
-            case "result":
-                self._result(record)
+            case ResultRecord():
+                self.status, self.stop_reason, self.end_time = record.status, record.stop_reason, record.ts
+                self.answer, self.error = record.answer, record.error
 
     @property
     def turns(self) -> int:
@@ -105,55 +120,35 @@ class SessionMetrics:
             answer_preview=preview(self.answer),
             error=self.error,
             turns=self.turns,
-            usage=self.usage,
-            tree_usage=self.usage + below.usage,
+            own_tokens=TokenCounts.of(self.usage),
+            tree_tokens=TokenCounts.of(self.usage + below.usage),
             metrics=self.metrics(below, meta.depth),
         )
 
-    def result(self, tree: SubtreeMetrics) -> Record:
-        """How it stands, with the numbers of the whole tree."""
-        return {
-            "status": self.status,
-            "stop_reason": self.stop_reason,
-            "answer": self.answer,
-            "usage": usage_wire(tree.usage),
-            "usage_by_agent": {agent: usage_wire(usage) for agent, usage in tree.by_agent.items()},
-            "turns": self.turns,
-            "agents": len(tree.by_agent),
-            "duration": self.duration,
-        } | ({"error": self.error} if self.error else {})
-
-    def _clock(self, record: Record) -> None:
-        if record["type"] == "resume" or self._run is None:
-            self.earlier, self._run = self.duration, (record["ts"], record["ts"])
+    def _clock(self, record: Journalled) -> None:
+        if isinstance(record, ResumeRecord) or self._run is None:
+            self.earlier, self._run = self.duration, (record.ts, record.ts)
             self.status, self.stop_reason, self.end_time = RUNNING, None, None
-        self._run = (self._run[0], record["ts"])
+        self._run = (self._run[0], record.ts)
 
-    def _message(self, record: Record) -> None:
+    def _message(self, record: MessageRecord) -> None:
         self.status, self.stop_reason, self.end_time, self.error = RUNNING, None, None, ""
-        match record["message"]["role"]:
-            case "assistant":
-                self.usage += usage_read(record["usage"])
-                self.model_time += record.get("duration", 0.0)
-                self.counts["turns"] += not record.get("aside")
-                self.answer = _text(record) or self.answer
-            case "tool" if not record.get("anew"):
-                self._answered(record)
+        if record.role == "assistant" and record.usage is not None:
+            self.usage += record.usage.usage
+            self.model_time += record.duration or 0.0
+            self.counts["turns"] += record.is_turn
+            content = record.message.get("content")
+            self.answer = (content if isinstance(content, str) and record.is_turn else "") or self.answer
+        elif record.role == "tool" and record.tool is not None and not record.anew:
+            tool = record.tool if _TOOL.fullmatch(record.tool) else "other"
+            self.counts.update({"tool_calls": 1, f"tool_calls_{tool}": 1, "failed_calls": not record.ok})
+            self.counts["cells"] += tool == "ipython"
+            self.tool_time += record.duration or 0.0
 
-    def _answered(self, record: Record) -> None:
-        tool = record["tool"] if _TOOL.fullmatch(record["tool"]) else "other"
-        self.counts.update({"tool_calls": 1, f"tool_calls_{tool}": 1, "failed_calls": not record["ok"]})
-        self.counts["cells"] += tool == "ipython"
-        self.tool_time += record.get("duration", 0.0)
-
-    def _skills(self, record: Record) -> None:
-        for way in ("python", "shell"):
-            for name, count in record[way].items():
+    def _skills(self, record: SkillsRecord) -> None:
+        for way, calls in (("python", record.python), ("shell", record.shell)):
+            for name, count in calls.items():
                 self.counts.update({f"skill_calls_{way}": count, f"skill_calls_{way}_{name}": count})
-
-    def _result(self, record: Record) -> None:
-        self.status, self.stop_reason, self.end_time = record["status"], record["stop_reason"], record["ts"]
-        self.answer, self.error = record["answer"], record.get("error", "")
 
     def metrics(self, below: SubtreeMetrics, depth: int) -> dict[str, float]:
         """Flat numbers: this agent's, and the tree's with all `below`."""
@@ -172,11 +167,6 @@ class SessionMetrics:
         )
 
 
-def _text(record: Record) -> str:
-    content = record["message"].get("content")
-    return content if isinstance(content, str) and not record.get("aside") else ""
-
-
 def _tokens(prefix: str, usage: Usage) -> dict[str, float]:
     return {
         f"{prefix}prompt_tokens": usage.prompt,
@@ -186,20 +176,28 @@ def _tokens(prefix: str, usage: Usage) -> dict[str, float]:
     }
 
 
-def no_result(stop: Stop = Stop.ERROR) -> Record:
-    """The `result` where there is not even a session."""
-    return {
-        "type": "result",
-        "ts": round(time.time(), 3),
-        "status": stop.status,
-        "stop_reason": str(stop),
-        "answer": "",
-        "usage": usage_wire(Usage()),
-        "usage_by_agent": {},
-        "turns": 0,
-        "agents": 0,
-        "duration": 0.0,
-        "session_id": None,
-        "session_dir": None,
-        "agent": "root",
-    }
+def run_end(
+    metrics: SessionMetrics, tree: SubtreeMetrics, ts: float, *, session_id: str | None, session_dir: str | None
+) -> RunEndRecord:
+    """How a run ended, with the numbers of its whole tree."""
+    return RunEndRecord(
+        ts,
+        metrics.status,
+        metrics.stop_reason,
+        metrics.answer,
+        TokenCounts.of(tree.usage),
+        {agent: TokenCounts.of(usage) for agent, usage in tree.by_agent.items()},
+        metrics.turns,
+        len(tree.by_agent),
+        metrics.duration,
+        session_id,
+        session_dir,
+        metrics.error,
+        agent="root",
+    )
+
+
+def no_result(stop: Stop = Stop.ERROR) -> RunEndRecord:
+    """The same where there is not even a session."""
+    metrics = SessionMetrics(status=stop.status, stop_reason=str(stop))
+    return run_end(metrics, SubtreeMetrics(), round(time.time(), 3), session_id=None, session_dir=None)

@@ -1,410 +1,488 @@
-"""Events to records and back. A record is one line of the journal, and one line of `--json`.
+"""The records of the journal and of `rlm --json`, each declared once.
 
-docs/sessions.md specifies the records, and docs/sessions.schema.json says it to machines.
+A record is one line: a JSON object whose `type` says which of these types it is. docs/sessions.schema.json and the
+tables in docs/sessions.md are made from them. The messages inside stay JSON as it was sent or received.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from typing import Any
+import json
+from typing import Annotated, Any, ClassVar, Self, get_args
 
-from rlm.core.adaptation import Adaptation, short_id
-from rlm.core.budget import Spent, Stop
-from rlm.core.events import (
-    Adapted,
-    CallEnded,
-    CallStarted,
-    Checkpointed,
-    ChildEnded,
-    ChildStarted,
-    Delta,
-    Dropped,
-    Event,
-    Failed,
-    KernelRestarted,
-    OutputReceived,
-    ParametersChanged,
-    Replied,
-    RequestStarted,
-    Rerun,
-    Retried,
-    Said,
-    SkillsCalled,
-    Stopped,
-    ToolReturned,
-    Waiting,
+from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert, field, to_builtins
+from msgspec import json as fast_json
+from msgspec.structs import replace
+
+from rlm.core.adaptation import Adaptation
+from rlm.core.budget import Stop
+from rlm.core.messages import Usage, Wire
+from rlm.text.redact import Redactor
+
+_LARGE = 2**63  # a number beyond is none that a clock or a counter gave, and cannot be shown
+
+
+def only_written(**schema: Any) -> Meta:
+    """What rlm writes, for the schema alone: a reader takes more, for later versions may write more."""
+    return Meta(extra_json_schema=schema)
+
+
+Whole = Annotated[int, Meta(ge=0, le=_LARGE - 1)]
+Number = Annotated[float, Meta(gt=-float(_LARGE), lt=float(_LARGE))]
+Seconds = Annotated[Number, Meta(description="seconds")]
+Folder = Annotated[str, only_written(pattern="^sub-[0-9a-f]{8}$")]
+SessionId = Annotated[str, only_written(pattern="^[0-9a-f]{12}$")]
+Reason = Annotated[str, only_written(enum=[str(stop) for stop in Stop])]
+Status = Annotated[str, only_written(enum=["running", "done", "limit", "error", "cancelled"])]
+AdaptationName = Annotated[str, only_written(enum=[str(adaptation) for adaptation in Adaptation])]
+Content = str | list[Wire]
+
+
+class TokenCounts(Struct, frozen=True):
+    """A usage as records and meta.json spell it."""
+
+    prompt: Whole = field(default=0, name="prompt_tokens")
+    completion: Whole = field(default=0, name="completion_tokens")
+    cached: Annotated[Whole, Meta(description="of the prompt")] = field(default=0, name="cached_tokens")
+    reasoning: Annotated[Whole, Meta(description="of the completion")] = field(default=0, name="reasoning_tokens")
+    estimated: Annotated[bool, Meta(description="the provider did not count; rlm did")] | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, usage: Usage) -> Self:
+        return cls(usage.prompt, usage.completion, usage.cached, usage.reasoning, usage.estimated or UNSET)
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self.prompt, self.completion, self.cached, self.reasoning, self.estimated is True)
+
+
+class Record(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Any record. What has its default is not written."""
+
+    agent: Annotated[str, Meta(description="only in `--json`"), only_written(pattern="^root(/sub-[0-9a-f]{8})*$")] = ""
+
+    def redacted(self, redactor: Redactor) -> Self:
+        """The same without keys in any of its texts."""
+        clean: Self = _redacted(self, redactor) if redactor.longest else self
+        return clean
+
+
+def _redacted(value: Any, redactor: Redactor) -> Any:
+    match value:
+        case Struct():
+            names = value.__struct_fields__
+            return replace(value, **{name: _redacted(getattr(value, name), redactor) for name in names})
+        case tuple():
+            return tuple(_redacted(each, redactor) for each in value)
+        case dict():
+            return {redactor.value(key): _redacted(each, redactor) for key, each in value.items()}
+        case _:
+            return redactor.value(value)
+
+
+def wire(record: Record | TokenCounts) -> Wire:
+    """The JSON object of it."""
+    made: Wire = to_builtins(record, str_keys=True)
+    return {name: list(each) if isinstance(each, tuple) else each for name, each in made.items()}
+
+
+# ---- journalled
+
+
+class Journalled(Record, frozen=True):
+    """A record of the journal; `id` counts from 0, `ts` is in seconds since 1970."""
+
+    id: Whole
+    ts: Number
+
+
+class RequestRecord(Journalled, frozen=True, tag="request"):
+    """what requests carry besides messages, whenever it changes"""
+
+    model: str
+    tools: tuple[Wire, ...]
+    params: Wire
+    api: Annotated[str, Meta(description="if it is not `chat`"), only_written(const="responses")] = ""
+
+
+class JoinedText(Struct, frozen=True, omit_defaults=True):
+    """A user message that was joined to another."""
+
+    content: Content
+    kind: str = ""
+
+
+class MessageRecord(Journalled, frozen=True, tag="message"):
+    """something is said"""
+
+    NEEDED: ClassVar = {"system": (), "user": (), "assistant": ("usage", "finish_reason"), "tool": ("tool", "ok")}
+    """What stands beside a message of each role."""
+
+    message: Wire
+    kind: Annotated[str, only_written(enum=["note", "ask", "summary"])] = ""
+    usage: TokenCounts | None = None
+    finish_reason: str | None = None
+    tool: str | None = None
+    ok: bool | None = None
+    duration: Seconds | None = None
+    aside: bool = False
+    written: dict[str, Wire] = {}
+    items: tuple[Wire, ...] = ()
+    content: Content | None = None
+    joined: tuple[JoinedText, ...] = ()
+    anew: bool = False
+
+    @property
+    def role(self) -> str:
+        role: str = self.message["role"]
+        return role
+
+    @property
+    def is_turn(self) -> bool:
+        return self.role == "assistant" and not self.aside
+
+
+class AdaptRecord(Journalled, frozen=True, tag="adapt"):
+    """messages are sent in another form from here on; see below"""
+
+    adaptations: tuple[AdaptationName, ...]
+    messages: Annotated[dict[Whole, Wire], Meta(description="by id")]
+    gone: Annotated[tuple[Whole, ...], Meta(description="ids")]
+    items: Annotated[dict[Whole, list[Wire]], Meta(description="by id, of messages that still have any")] = {}
+
+
+class DropRecord(Journalled, frozen=True, tag="drop"):
+    """these messages leave the context"""
+
+    ids: tuple[Whole, ...]
+    reason: str
+    summary: str | None = None
+    turns: Annotated[tuple[Whole, Whole], Meta(description="first and last, with a summary")] | None = None
+    left: Annotated[dict[Whole, Wire], Meta(description="messages by id: what stays of some of them")] = {}
+
+
+class AgentStartRecord(Journalled, frozen=True, tag="agent_start"):
+    """a cell calls a sub-agent"""
+
+    folder: Folder
+    prompt: str
+
+
+class AgentEndRecord(Journalled, frozen=True, tag="agent_end"):
+    """it has ended"""
+
+    folder: Folder
+    stop: Reason
+    turns: Whole
+    usage: Annotated[TokenCounts, Meta(description="of its subtree")]
+    error: str = ""
+
+
+class RetryRecord(Journalled, frozen=True, tag="retry"):
+    """a request failed and is tried again"""
+
+    reason: str
+    attempt: Whole
+    wait: Seconds
+
+
+class ErrorRecord(Journalled, frozen=True, tag="error"):
+    """something went wrong that the run survives"""
+
+    reason: str
+
+
+class KernelRecord(Journalled, frozen=True, tag="kernel"):
+    """a fresh kernel took the place of one that was lost"""
+
+    why: str
+    lost: Annotated[tuple[str, ...], Meta(description="names")]
+
+
+class SkillsRecord(Journalled, frozen=True, tag="skills"):
+    """skills were called since the last such record, from cells and as commands"""
+
+    python: dict[str, Whole]
+    shell: Annotated[dict[str, Whole], Meta(description="calls by name of skill")]
+
+
+class CheckpointRecord(Journalled, frozen=True, tag="checkpoint"):
+    """the kernel's variables were saved to `variables.pickle`, in this sandbox (`off`: in none)"""
+
+    sha256: Annotated[str, only_written(pattern="^[0-9a-f]{64}$")]
+    sandbox: Annotated[str, only_written(enum=["off", "bwrap"])]
+
+
+class ResumeRecord(Journalled, frozen=True, tag="resume"):
+    """the session was opened again; what follows is a later run"""
+
+    pid: int = 0
+    forked_from: SessionId = ""
+
+
+class RerunRecord(Journalled, frozen=True, tag="rerun"):
+    """a recorded cell was run again after a resume"""
+
+    call_id: str
+    same: bool
+    content: Annotated[str, Meta(description="where it differs")] | None = None
+
+
+class ResultRecord(Journalled, frozen=True, tag="result"):
+    """a run ended"""
+
+    status: Status
+    stop_reason: Reason
+    answer: str
+    turns: Whole
+    usage: Annotated[TokenCounts, Meta(description="its own")]
+    error: str = ""
+
+
+class UnknownRecord(Journalled, frozen=True, tag=""):
+    """A record of a type that a later version writes. Only read."""
+
+
+# ---- only in `--json`
+
+
+class Watched(Record, frozen=True):
+    """A record for those who watch."""
+
+    ts: Number
+
+
+class SessionRecord(Watched, frozen=True, tag="session"):
+    """first"""
+
+    session_id: SessionId
+    session_dir: str
+    model: str
+    cwd: str
+    version: str
+    notes: Annotated[tuple[str, ...], Meta(description="sentences, where a resumed session had to be repaired")] = ()
+
+
+class CellStartRecord(Watched, frozen=True, tag="cell_start"):
+    """a tool call begins"""
+
+    call_id: str
+    tool: str
+    arguments: Annotated[str, Meta(description="as the model wrote them")]
+
+
+class CellOutputRecord(Watched, frozen=True, tag="cell_output"):
+    """it prints something"""
+
+    call_id: str
+    text: str
+
+
+class CellEndRecord(Watched, frozen=True, tag="cell_end"):
+    """it has ended"""
+
+    call_id: str
+    tool: str
+    ok: bool
+    duration: Seconds | None = None
+
+
+class DeltaRecord(Watched, frozen=True, tag="delta"):
+    """with `--deltas`: a piece of the model's text"""
+
+    text: str
+
+
+class WaitingRecord(Watched, frozen=True, tag="waiting"):
+    """every 25 seconds in which nothing comes from the model, in a request or in a pause before a retry"""
+
+    reason: str
+    left: Annotated[Seconds, Meta(description="seconds until that ends, at the latest")]
+
+
+class RunEndRecord(Watched, frozen=True, tag="result"):
+    """the last line, of the root and its whole tree"""
+
+    status: Status
+    stop_reason: Reason | None
+    answer: str
+    usage: TokenCounts
+    usage_by_agent: dict[str, TokenCounts]
+    turns: Whole
+    agents: Whole
+    duration: Seconds
+    session_id: SessionId | None
+    session_dir: str | None
+    error: str = ""
+    exit_code: int | None = None
+
+    def with_exit(self, code: int, error: str = "") -> Self:
+        """The same as the command ends: with its exit code, and what it says went wrong."""
+        return replace(self, exit_code=code, error=error or self.error)
+
+
+JournalRecord = (
+    RequestRecord
+    | MessageRecord
+    | AdaptRecord
+    | DropRecord
+    | AgentStartRecord
+    | AgentEndRecord
+    | RetryRecord
+    | ErrorRecord
+    | KernelRecord
+    | SkillsRecord
+    | CheckpointRecord
+    | ResumeRecord
+    | RerunRecord
+    | ResultRecord
 )
-from rlm.core.history import Summary
-from rlm.core.messages import (
-    CHAT,
-    Kind,
-    Message,
-    Reply,
-    System,
-    ToolCall,
-    ToolResult,
-    Usage,
-    User,
-    assistant,
-    items_of,
-    joined_to,
+WatchedRecord = (
+    SessionRecord | CellStartRecord | CellOutputRecord | CellEndRecord | DeltaRecord | WaitingRecord | RunEndRecord
 )
-from rlm.errors import SessionError
-
-Record = dict[str, Any]
-"""A JSON object. `type` says what it is; those with an `id` are journalled."""
-
-Clock = Callable[[], float]
-"""Seconds."""
 
 
-def usage_wire(usage: Usage) -> Record:
-    """Usage as records and meta.json spell it; `estimated` only where it is."""
-    counts = {
-        "prompt_tokens": usage.prompt,
-        "completion_tokens": usage.completion,
-        "cached_tokens": usage.cached,
-        "reasoning_tokens": usage.reasoning,
-    }
-    return counts | ({"estimated": True} if usage.estimated else {})
+def type_name(kind: type[Record]) -> str:
+    """What stands in the field `type`."""
+    return str(kind.__struct_config__.tag)
 
 
-def usage_read(wire: Record) -> Usage:
-    return Usage(
-        wire.get("prompt_tokens", 0),
-        wire.get("completion_tokens", 0),
-        wire.get("cached_tokens", 0),
-        wire.get("reasoning_tokens", 0),
-        wire.get("estimated", False),
-    )
+# ---- reading a line
+
+_TYPES = {type_name(kind) for kind in get_args(JournalRecord)}
+_DECODER = fast_json.Decoder(JournalRecord)
 
 
-def message_ids(records: Iterable[Record]) -> list[int]:
-    """The record id of each message, by the message's number in the history."""
-    return [record["id"] for record in records if record["type"] == "message"]
+class NotRecordError(ValueError):
+    """A line is no record. `mistyped`: it is an object with a `type` and an `id`, but lacks what its type needs."""
+
+    def __init__(self, *, mistyped: bool) -> None:
+        super().__init__()
+        self.mistyped = mistyped
 
 
-class RecordEncoder:
-    """The events of one agent, in order, to records. Those of an earlier run of it are given as `records`."""
-
-    def __init__(self, clock: Clock = time.time, timer: Clock = time.monotonic, records: Iterable[Record] = ()) -> None:
-        """`clock` dates the records. `timer` measures durations: a clock may jump."""
-        earlier = list(records)
-        self._clock = clock
-        self._timer = timer
-        self._ids = message_ids(earlier)
-        self._next = max((record["id"] for record in earlier), default=-1) + 1
-        self._asked: float | None = None
-        self._call: tuple[ToolCall, float] | None = None
-
-    def encode(self, event: Event) -> Record | None:
-        """The record of `event`; None for what leaves no trace."""
-        body = self._conversation(event) or _noted(event)
-        if body is not None:
-            return self.journalled(**body)
-        watched = self._watched(event)
-        return watched and {"type": watched.pop("type"), "ts": self._now()} | watched
-
-    def journalled(self, type: str, **body: Any) -> Record:
-        """A record of its own kind, with the next id."""
-        record = {"type": type, "id": self._next, "ts": self._now()} | body
-        if type == "message":
-            self._ids.append(self._next)
-        self._next += 1
-        return record
-
-    def _now(self) -> float:
-        return round(self._clock(), 3)
-
-    def _conversation(self, event: Event) -> Record | None:
-        match event:
-            case Said(message, anew):
-                body = {"type": "message", "message": message.wire()}
-                return body | _kind(message) | _joined(message) | _if_any(anew=anew)
-            case Replied(reply, aside):
-                return self._replied(reply, aside)
-            case ToolReturned(result, anew):
-                return self._answered(result) | _joined(result) | _if_any(anew=anew)
-            case Dropped():
-                return self._dropped(event)
-            case Adapted():
-                return self._adapted(event)
-            case _:
-                return None
-
-    def _dropped(self, event: Dropped) -> Record:
-        ids = [self._ids[number] for number in event.numbers if number not in event.left]
-        left = {str(self._ids[number]): form.wire() for number, form in zip(event.left, event.forms, strict=True)}
-        return {"type": "drop", "ids": ids, "reason": event.reason} | _summary(event.summary) | _if_any(left=left)
-
-    def _adapted(self, event: Adapted) -> Record:
-        changed = {str(self._ids[number]): message for number, message in event.changed}
-        messages = {id: message.wire() for id, message in changed.items()}
-        items = {id: list(found) for id, message in changed.items() if (found := items_of(message))}
-        gone = [self._ids[number] for number in event.gone]
-        return {
-            "type": "adapt",
-            "adaptations": [*map(str, event.adaptations)],
-            "messages": messages,
-            "gone": gone,
-        } | _if_any(items=items)
-
-    def _replied(self, reply: Reply, aside: bool) -> Record:
-        body = {
-            "type": "message",
-            "message": reply.message.wire(),
-            "usage": usage_wire(reply.usage),
-            "finish_reason": reply.finish,
-        }
-        started, self._asked = self._asked, None
-        return (
-            body
-            | self._duration(started)
-            | _if_any(aside=aside, written=reply.message.written, items=list(reply.message.items))
-        )
-
-    def _answered(self, result: ToolResult) -> Record:
-        body = {"type": "message", "message": result.wire(), "tool": result.call.name, "ok": result.ok}
-        started = self._call[1] if self._call and self._call[0] == result.call else None
-        return body | self._duration(started)
-
-    def _duration(self, started: float | None) -> Record:
-        return {} if started is None else {"duration": round(self._timer() - started, 3)}
-
-    def _watched(self, event: Event) -> Record | None:
-        match event:
-            case RequestStarted():
-                self._asked = self._timer()
-                return None
-            case Delta() | Waiting():
-                return _passing(event)
-            case CallStarted(call):
-                self._call = (call, self._timer())
-                return {"type": "cell_start", "call_id": call.id, "tool": call.name, "arguments": call.arguments}
-            case OutputReceived(text):
-                return {"type": "cell_output", "call_id": self._call[0].id if self._call else "", "text": text}
-            case CallEnded(result):
-                return self._call_ended(result)
-            case _:
-                return None
-
-    def _call_ended(self, result: ToolResult) -> Record:
-        call = result.call
-        body: Record = {"type": "cell_end", "call_id": call.id, "tool": call.name, "ok": result.ok}
-        started, self._call = self._call, None
-        return body | self._duration(started[1] if started else None)
-
-
-def _passing(event: Delta | Waiting) -> Record:
-    if isinstance(event, Delta):
-        return {"type": "delta", "text": event.text}
-    return {"type": "waiting", "reason": event.reason, "left": event.left}
-
-
-def _kind(message: System | User) -> Record:
-    return {"kind": str(message.kind)} if isinstance(message, User) and message.kind is not Kind.TASK else {}
-
-
-def _joined(message: Message) -> Record:
-    """User messages that stand within another message: their text, and who wrote them."""
-    joined = joined_to(message)
-    own = {"content": message.content} if joined and isinstance(message, User | ToolResult) else {}
-    return own | {"joined": [{"content": user.content} | _kind(user) for user in joined]} if joined else {}
-
-
-def _joined_read(record: Record) -> tuple[User, ...]:
-    return tuple(User(user["content"], Kind(user.get("kind", Kind.TASK))) for user in record.get("joined", ()))
-
-
-def _if_any(**fields: object) -> Record:
-    """Those that say something."""
-    return {name: value for name, value in fields.items() if value}
-
-
-def _summary(summary: Summary | None) -> Record:
-    return {} if summary is None else {"summary": summary.text, "turns": [summary.first, summary.last]}
-
-
-def _noted(event: Event) -> Record | None:
-    match event:
-        case ParametersChanged(model, tools, params, api):
-            wrapped = [{"type": "function", "function": schema} for schema in tools]  # as a request carries them
-            record = {"type": "request", "model": model, "tools": wrapped, "params": params}
-            return record | ({"api": api} if api != CHAT else {})
-        case Retried() | Failed() | KernelRestarted():
-            return _trouble(event)
-        case Rerun() | Checkpointed() | SkillsCalled():
-            return _of_kernel(event)
-        case ChildStarted() | ChildEnded():
-            return _child(event)
-        case Stopped():
-            return _stopped(event)
-        case _:
-            return None
-
-
-def _trouble(event: Retried | Failed | KernelRestarted) -> Record:
-    match event:
-        case Retried(reason, attempt, wait):
-            return {"type": "retry", "reason": reason, "attempt": attempt, "wait": wait}
-        case Failed(reason):
-            return {"type": "error", "reason": reason}
-        case KernelRestarted(why, lost):
-            return {"type": "kernel", "why": why, "lost": list(lost)}
-
-
-def _of_kernel(event: Rerun | Checkpointed | SkillsCalled) -> Record:
-    match event:
-        case Rerun(call, same, content):
-            return {"type": "rerun", "call_id": call, "same": same} | ({} if same else {"content": content})
-        case Checkpointed(sha256, sandbox):
-            return {"type": "checkpoint", "sha256": sha256, "sandbox": sandbox}
-        case SkillsCalled(python, shell):
-            return {"type": "skills", "python": python, "shell": shell}
-
-
-def _child(event: ChildStarted | ChildEnded) -> Record:
-    if isinstance(event, ChildStarted):
-        return {"type": "agent_start", "folder": event.folder, "prompt": event.prompt}
-    return {
-        "type": "agent_end",
-        "folder": event.folder,
-        "stop": str(event.stop),
-        "turns": event.turns,
-        "usage": usage_wire(event.usage),
-    } | ({"error": event.error} if event.error else {})
-
-
-def _stopped(event: Stopped) -> Record:
-    return {
-        "type": "result",
-        "status": event.stop.status,
-        "stop_reason": str(event.stop),
-        "answer": event.answer,
-        "turns": event.spent.turns,
-        "usage": usage_wire(event.spent.usage),
-    } | ({"error": event.error} if event.error else {})
-
-
-class RecordDecoder:
-    """Records back to events. The law: `replay` of them equals `replay` of the events that were encoded."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[int, int] = {}
-        self._calls: dict[str, ToolCall] = {}
-
-    def decode(self, record: Record) -> Event | None:
-        """The event of a record; None for a type that is not ours.
-
-        Raises:
-            SessionError: the record lacks what its type needs.
-        """
-        try:
-            return self._message(record) if record["type"] == "message" else self._other(record)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SessionError(f"Record {record.get('id')} of the journal cannot be understood: {error!r}.") from None
-
-    def _message(self, record: Record) -> Event:
-        self._numbers[record["id"]] = len(self._numbers)
-        wire = record["message"]
-        match wire["role"]:
-            case "system":
-                return Said(System(wire["content"]))
-            case "user":
-                content, kind = record.get("content", wire["content"]), Kind(record.get("kind", Kind.TASK))
-                return Said(User(content, kind, _joined_read(record)), record.get("anew", False))
-            case "assistant":
-                return self._replied(record)
-            case _:
-                call, content = self._calls[wire["tool_call_id"]], record.get("content", wire["content"])
-                result = ToolResult(call, content, record["ok"], _joined_read(record))
-                return ToolReturned(result, record.get("anew", False))
-
-    def _replied(self, record: Record) -> Replied:
-        message = assistant(record["message"], record.get("written"), record.get("items", ()))
-        aside = record.get("aside", False)
-        if not aside:  # what an aside asks for is never answered, and its ids may be those of a turn
-            self._calls.update((call.id, call) for call in message.calls)
-        return Replied(Reply(message, usage_read(record["usage"]), record["finish_reason"]), aside)
-
-    def _adapted_read(self, record: Record) -> Adapted:
-        adaptations = tuple(map(Adaptation, record["adaptations"]))
-        if Adaptation.SHORT_IDS in adaptations:
-            renamed = [replace(call, id=short_id(call.id)) for call in self._calls.values()]
-            self._calls.update((call.id, call) for call in renamed)
-        return Adapted(adaptations)
-
-    def _other(self, record: Record) -> Event | None:
-        match record["type"]:
-            case "drop":
-                left = tuple(self._numbers[int(id)] for id in record.get("left", ()))
-                numbers = (*(self._numbers[id] for id in record["ids"]), *left)
-                return Dropped(numbers, record["reason"], _summary_read(record), left)
-            case "adapt":
-                return self._adapted_read(record)
-            case "request":
-                schemas = tuple(tool["function"] for tool in record["tools"])
-                return ParametersChanged(record["model"], schemas, record["params"], record.get("api", CHAT))
-            case "agent_start" | "agent_end":
-                return _child_read(record)
-            case "result":
-                spent = Spent(record["turns"], usage_read(record["usage"]))
-                return Stopped(Stop(record["stop_reason"]), record["answer"], spent, record.get("error", ""))
-            case _:
-                return _trouble_read(record)
-
-
-def _summary_read(record: Record) -> Summary | None:
-    if "summary" not in record:
-        return None
-    first, last = record["turns"]
-    return Summary(first, last, record["summary"])
-
-
-def _child_read(record: Record) -> ChildStarted | ChildEnded:
-    if record["type"] == "agent_start":
-        return ChildStarted(record["folder"], record["prompt"])
-    stop, usage = Stop(record["stop"]), usage_read(record["usage"])
-    return ChildEnded(record["folder"], stop, record["turns"], usage, record.get("error", ""))
-
-
-def _trouble_read(record: Record) -> Event | None:
-    match record["type"]:
-        case "retry":
-            return Retried(record["reason"], record["attempt"], record["wait"])
-        case "error":
-            return Failed(record["reason"])
-        case "kernel":
-            return KernelRestarted(record["why"], tuple(record["lost"]))
-        case _:
-            return _of_kernel_read(record)
-
-
-def _of_kernel_read(record: Record) -> Event | None:
-    match record["type"]:
-        case "rerun":
-            return Rerun(record["call_id"], record["same"], record.get("content", ""))
-        case "checkpoint":
-            return Checkpointed(record["sha256"], record["sandbox"])
-        case "skills":
-            return SkillsCalled(dict(record["python"]), dict(record["shell"]))
-        case _:
-            return None
-
-
-def decode(records: Iterable[Record]) -> Iterator[Event]:
-    """The events of a whole journal, in order.
+def read_line(line: bytes) -> Journalled:
+    """The record of a line of a journal. Fields that are unknown are left out.
 
     Raises:
-        SessionError: a record cannot follow those before it; with its line.
+        NotRecordError: it is not whole, or no record.
     """
-    decoder = RecordDecoder()
-    for line, record in enumerate(records, 1):
-        try:
-            event = decoder.decode(record)
-        except SessionError as error:
-            raise SessionError(f"Line {line} of the journal: {error}") from None
-        if event is not None:
-            yield event
+    if not line.endswith(b"\n"):
+        raise NotRecordError(mistyped=False)
+    try:
+        return _checked(_DECODER.decode(line))
+    except (ValueError, RecursionError):  # or it holds what only Python's own reader takes: NaN, half a character
+        return _read_slowly(line)
+
+
+def _read_slowly(line: bytes) -> Journalled:
+    try:
+        made = json.loads(line)
+    except (ValueError, RecursionError):
+        raise NotRecordError(mistyped=False) from None
+    if not isinstance(made, dict) or not isinstance(made.get("type"), str) or type(made.get("id")) is not int:
+        raise NotRecordError(mistyped=False)
+    try:
+        if made["type"] in _TYPES:
+            return _checked(convert(_known(made), JournalRecord, str_keys=True))
+        return convert({"type": "", "id": made["id"], "ts": made.get("ts")}, UnknownRecord)
+    except (ValueError, RecursionError):
+        raise NotRecordError(mistyped=True) from None
+
+
+def _known(made: Wire) -> Wire:
+    """Without names that hold half a character, which msgspec refuses and no field of ours has."""
+    return {name: each for name, each in made.items() if name.isascii()}
+
+
+# What readers need of the messages and tools inside, which are not converted: they stay as they are.
+
+
+class _Function(Struct):
+    name: str
+    arguments: str
+
+
+class _Call(Struct):
+    id: str
+    function: _Function
+
+
+class _Part(Struct):
+    type: Any = None
+    image_url: Any = None
+
+    def __post_init__(self) -> None:
+        if self.type == "image_url" and not (
+            isinstance(self.image_url, dict) and isinstance(self.image_url.get("url"), str)
+        ):
+            raise TypeError("a picture without a URL")
+
+
+class _Said(Struct):
+    content: str | list[_Part]
+
+
+class _Reply(Struct):
+    tool_calls: list[_Call] | None = None
+
+
+class _Answer(Struct):
+    tool_call_id: str
+    content: str
+
+
+class _JoinedAnswer(Struct):
+    tool_call_id: str
+    content: str | list[_Part]  # pictures may be joined to it
+
+
+class _Tool(Struct):
+    function: Wire
+
+
+_MESSAGES: dict[str, type[Struct]] = {"system": _Said, "user": _Said, "assistant": _Reply, "tool": _Answer}
+
+
+def _checked(record: Journalled) -> Journalled:
+    """The same.
+
+    Raises:
+        ValidationError: what it holds as JSON is not as all readers need it.
+    """
+    if isinstance(record, MessageRecord):
+        _check_message(record)
+    elif isinstance(record, RequestRecord):
+        _need(list[_Tool], record.tools)
+    elif isinstance(record, DropRecord) and (record.summary is None) != (record.turns is None):
+        raise ValidationError("a summary without its turns")
+    return record
+
+
+def _check_message(record: MessageRecord) -> None:
+    role = record.message.get("role")
+    if not isinstance(role, str) or role not in _MESSAGES:
+        raise ValidationError("a message of no role")
+    if any(getattr(record, name) is None for name in record.NEEDED[role]):
+        raise ValidationError("a message without what belongs to its role")
+    _need(_JoinedAnswer if role == "tool" and record.anew else _MESSAGES[role], record.message)
+    _need(dict[str, _Function], record.written)
+    for content in (record.content, *(each.content for each in record.joined)):
+        if not isinstance(content, str | None):
+            _need(list[_Part], content)
+
+
+def _need(kind: Any, value: Any) -> None:
+    try:
+        convert(value, kind)
+    except UnicodeEncodeError:
+        convert(_all_known(value), kind)
+
+
+def _all_known(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _all_known(each) for name, each in _known(value).items()}
+        case list() | tuple():
+            return [_all_known(each) for each in value]
+        case _:
+            return value

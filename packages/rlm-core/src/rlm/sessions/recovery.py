@@ -6,9 +6,11 @@ import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
+
+from msgspec.structs import replace
 
 from rlm.core.budget import Stop
 from rlm.core.events import ChildEnded
@@ -17,11 +19,12 @@ from rlm.errors import SessionError
 from rlm.process import files
 from rlm.process.files import copy_tree
 from rlm.sessions import meta as metas
+from rlm.sessions.codec import decode
 from rlm.sessions.folder import new_folder
 from rlm.sessions.journal import Journal, reader, whole_lines
 from rlm.sessions.meta import Meta
 from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics
-from rlm.sessions.records import Record, decode
+from rlm.sessions.records import AgentEndRecord, AgentStartRecord, Journalled
 from rlm.sessions.signature import Signer
 from rlm.sessions.store import CHILD, child_names, meta_of
 
@@ -32,7 +35,7 @@ CUT_OFF = "The run that it belonged to was stopped."
 class RecoveredSession:
     """`below` is what the sub-agents came to, those that were `cut_off` too. `notes` are for the user."""
 
-    records: tuple[Record, ...]
+    records: tuple[Journalled, ...]
     state: ConversationState
     metrics: SessionMetrics
     below: SubtreeMetrics
@@ -66,14 +69,16 @@ def recover(folder: Path, journal: Journal, agent: str, signer: Signer | None = 
     return RecoveredSession(reading.records, state, metrics, below, cut_off, tuple(notes))
 
 
-def _open_children(records: Iterable[Record], folder: Path, agent: str, signer: Signer | None) -> Iterable[ChildEnded]:
+def _open_children(
+    records: Iterable[Journalled], folder: Path, agent: str, signer: Signer | None
+) -> Iterable[ChildEnded]:
     """The missing ends of the sub-agents that were started and not ended."""
     started: dict[str, None] = {}
     for record in records:
-        if record["type"] == "agent_start":
-            started[record["folder"]] = None
-        elif record["type"] == "agent_end":
-            started.pop(record["folder"], None)
+        if isinstance(record, AgentStartRecord):
+            started[record.folder] = None
+        elif isinstance(record, AgentEndRecord):
+            started.pop(record.folder, None)
     there = child_names(folder)
     for name in started:
         path, inner = f"{agent}/{name}", signer and signer.child(name)
@@ -133,17 +138,12 @@ def adopt(folder: Path, parent: str, signer: Signer | None) -> None:
         inner = signer and signer.child(name)
         adopt(folder / name, name.removeprefix("sub-"), inner)
         try:
-            meta = _vouched(meta_of(folder / name), folder / name)
+            meta, lines = meta_of(folder / name), whole_lines(folder / name)
         except SessionError:
             continue  # it was killed before it had begun
+        meta = replace(meta, parent=parent, session_id=name.removeprefix("sub-"), run=token_hex(8))
         with _opened(folder / name) as handle:
-            metas.write(handle, replace(meta, parent=parent, session_id=name.removeprefix("sub-")).wire(), inner)
-
-
-def _vouched(meta: Meta, folder: Path) -> Meta:
-    """With the journal as it is now, for a signature that takes it over."""
-    lines = whole_lines(folder)
-    return replace(meta, run=token_hex(8), journal_bytes=len(lines), journal_sha256=hashlib.sha256(lines).hexdigest())
+            metas.write(handle, meta.vouching(len(lines), hashlib.sha256(lines).hexdigest()).wire(), inner)
 
 
 def fork(folder: Path, sessions: int) -> str:

@@ -7,7 +7,7 @@ import re
 import symtable
 from collections.abc import Iterable, Sequence
 
-from rlm.sessions.records import Record
+from rlm.sessions.records import Journalled, KernelRecord
 from rlm.sessions.transcript import TranscriptCall, Turn, build
 
 _SHELL = re.compile(r"(?m)^(\s*)[%!].*$")
@@ -15,15 +15,15 @@ _ASSIGNED = re.compile(r"(?m)^(\s*[\w, ]+=)\s*[%!].*$")
 _HELP = re.compile(r"(?m)^.*\?\s*$")
 
 
-def cells(records: Iterable[Record]) -> list[TranscriptCall]:
+def cells(records: Iterable[Journalled]) -> list[TranscriptCall]:
     """The notebook cells that ran, in order, with their results."""
     turns = (item for item in build(records) if isinstance(item, Turn))
     return [call for turn in turns for call in turn.calls if call.tool == "ipython" and call.code]
 
 
-def names_gone(records: Sequence[Record]) -> list[str]:
+def names_gone(records: Sequence[Journalled]) -> list[str]:
     """The names that the cells since the kernel's last restart assigned, in order."""
-    restart = max((record["id"] for record in records if record["type"] == "kernel"), default=-1)
+    restart = max((record.id for record in records if isinstance(record, KernelRecord)), default=-1)
     since = (call for call in cells(records) if call.answer is not None and call.answer > restart)
     return list(dict.fromkeys(name for call in since for name in assigned(call.code)))
 

@@ -7,11 +7,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from secrets import token_hex
 from types import TracebackType
 from typing import Self
+
+from msgspec.structs import replace
 
 from rlm.core.budget import Spent, Stop
 from rlm.core.conversation import Conversation
@@ -23,12 +24,13 @@ from rlm.process import files
 from rlm.sessions import meta as metas
 from rlm.sessions import store
 from rlm.sessions.clock import steady
+from rlm.sessions.codec import Clock, RecordEncoder
 from rlm.sessions.folder import cannot_be_made, enter, new_folder, open_sessions
 from rlm.sessions.journal import Journal
 from rlm.sessions.meta import Meta, preview
-from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics
+from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics, run_end
 from rlm.sessions.ownership import doubt, not_yours
-from rlm.sessions.records import Clock, Record, RecordEncoder
+from rlm.sessions.records import Journalled, Record, ResultRecord, ResumeRecord, RunEndRecord, SessionRecord
 from rlm.sessions.recovery import RecoveredSession, adopt, recover
 from rlm.sessions.recovery import fork as copy
 from rlm.sessions.redact import redact_files
@@ -37,7 +39,7 @@ from rlm.sessions.signing_key import SigningKey
 from rlm.text.redact import Redactor
 
 Watch = Callable[[Record], None]
-"""Gets each record as it is made, with `agent`, the path of the agent in the tree."""
+"""Gets each record as it is made. Its `agent` is the path of the agent in the tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,11 @@ class Common:
     clock: Clock = field(default_factory=steady)
     timer: Clock = time.monotonic
     key: SigningKey | None = None
+
+    def begun(self, meta: Meta, prompt: str) -> Meta:
+        """`meta` of a session that begins with this prompt."""
+        start, shown = round(self.clock(), 3), preview(self.redactor.text(prompt))
+        return replace(meta, version=self.version, start_time=start, prompt_preview=shown).begin_run()
 
     def signer(self, name: str, parent: Signer | None = None) -> Signer | None:
         """Of a root's folder, or of one in its parent's."""
@@ -125,7 +132,8 @@ class Session:
         sessions = open_sessions(home, cwd)
         try:
             name, handle = new_folder(sessions, "", 6)
-            meta = replace(_first_meta(name, model, str(cwd), prompt, common), settings=dict(settings or {}))
+            meta = Meta(name, model=model, cwd=str(cwd), settings=dict(settings or {}))
+            meta = common.begun(meta, prompt)
             session = cls(files.resolve(home) / "sessions" / name, handle, meta, common)
             session._begin(sessions)
         finally:
@@ -197,12 +205,11 @@ class Session:
         """meta.json first: it vouches for the journal as it is. Then the record, which is of the new run."""
         assert self._journal is not None, "it has just been opened"
         meta = replace(meta, session_id=self.folder.name, parent=None, depth=0, version=self._common.version)
-        self._meta = replace(meta, run=token_hex(8), **metas.process())
+        self._meta = meta.begin_run()
         self._sign(self._journal)
         self._write_meta()
         self._introduce()
-        forked = {"forked_from": origin} if origin != self.folder.name else {}
-        self._take(self._encoder.journalled("resume", pid=self._meta.pid, **forked))
+        self._take(self._encoder.resumed(self._meta.pid, origin if origin != self.folder.name else ""))
 
     def _sign(self, journal: Journal) -> None:
         if self._signer is not None:
@@ -223,10 +230,14 @@ class Session:
             SessionError: the folder cannot be made.
         """
         name, handle = new_folder(self._handle, "sub-", 4)
-        id, where = name.removeprefix("sub-"), str(cwd or self._meta.cwd)
-        meta = _first_meta(id, model or self._meta.model, where, prompt, self._common)
-        meta = replace(meta, parent=self.id, depth=self._meta.depth + 1)
-        child = Session(self.folder / name, handle, meta, self._common, parent=self)
+        meta = Meta(
+            name.removeprefix("sub-"),
+            parent=self.id,
+            depth=self._meta.depth + 1,
+            model=model or self._meta.model,
+            cwd=str(cwd or self._meta.cwd),
+        )
+        child = Session(self.folder / name, handle, self._common.begun(meta, prompt), self._common, parent=self)
         child._begin(self._handle)
         return child
 
@@ -295,45 +306,38 @@ class Session:
             self._journal.sync()
 
     def _take(self, record: Record) -> None:
-        record = self._common.redactor.value(record)
-        if "id" in record:
+        record = record.redacted(self._common.redactor)
+        if isinstance(record, Journalled):
             self._keep(record)
-        if record["type"] != "result" or self._parent:
-            self._tell(record)  # the root's last word is `result`, which knows the exit code too
+        if self._parent or not isinstance(record, ResultRecord):
+            self._tell(record)  # the root's last record says how the whole tree ended, and with which exit code
 
-    def _keep(self, record: Record) -> None:
+    def _keep(self, record: Journalled) -> None:
         assert self._journal is not None, "the session is finished"
         self._metrics.add(record)  # first: should the disk refuse it, meta.json may still tell how it ended
         self._journal.append(record)
-        if "usage" in record or record["type"] == "resume":  # the rest can wait until the next reply
-            self._write_meta()
+        if isinstance(record, ResumeRecord) or getattr(record, "usage", None) is not None:
+            self._write_meta()  # the rest can wait until the next reply
 
     def _tell(self, record: Record) -> None:
         if self._common.watch is not None:
-            self._common.watch(record | {"agent": self.agent_path})
+            self._common.watch(replace(record, agent=self.agent_path))
 
     def _write_meta(self) -> None:
         if self._journal is not None:
-            size, digest = self._journal.synced
-            self._meta = replace(self._meta, journal_bytes=size, journal_sha256=digest)
+            self._meta = self._meta.vouching(*self._journal.synced)
         metas.write(self._handle, self._common.redactor.value(self.meta.wire()), self._signer)
 
     def _introduce(self) -> None:
-        meta = self._meta
-        said = {"model": meta.model, "cwd": meta.cwd, "version": meta.version}
-        notes = {"notes": list(self.notes)} if self.notes else {}
-        self._tell({"type": "session", "ts": self._now()} | self._where() | said | notes)
-
-    def _where(self) -> Record:
-        return {"session_id": self.id, "session_dir": str(self.folder)}
+        meta, where = self._meta, str(self.folder)
+        self._tell(SessionRecord(self._now(), self.id, where, meta.model, meta.cwd, meta.version, self.notes))
 
     def _now(self) -> float:
         return round(self._common.clock(), 3)
 
-    def result(self) -> Record:
+    def result(self) -> RunEndRecord:
         """The last line of `--json`, but for the exit code."""
-        told = self._metrics.result(self._tree())
-        return {"type": "result", "ts": self._now()} | told | self._where() | {"agent": self.agent_path}
+        return run_end(self._metrics, self._tree(), self._now(), session_id=self.id, session_dir=str(self.folder))
 
     def _tree(self) -> SubtreeMetrics:
         return self._metrics.subtree(self.agent_path, self._meta.depth, self._below)
@@ -370,19 +374,6 @@ class Session:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
-
-
-def _first_meta(id: str, model: str, cwd: str, prompt: str, common: Common) -> Meta:
-    return Meta(
-        session_id=id,
-        model=model,
-        cwd=cwd,
-        version=common.version,
-        start_time=round(common.clock(), 3),
-        prompt_preview=preview(common.redactor.text(prompt)),
-        run=token_hex(8),
-        **metas.process(),
-    )
 
 
 def _ending(error: BaseException | None) -> tuple[Stop, str]:

@@ -18,7 +18,7 @@ from rlm.sessions import meta as metas
 from rlm.sessions.journal import Reader
 from rlm.sessions.meta import Meta, preview, settled
 from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics
-from rlm.sessions.records import Record
+from rlm.sessions.records import AgentStartRecord, Journalled, MessageRecord, RequestRecord
 from rlm.sessions.signature import Signer
 from rlm.sessions.signing_key import SigningKey
 
@@ -121,7 +121,7 @@ def read_tree(folder: Path, agent: str = "root") -> SessionTree:
     names = [name for name in child_names(folder) if (folder / name / journal.NAME).is_file()]
     children = [read_tree(folder / name, f"{agent}/{name}") for name in names]
     if len(children) > 1:
-        order = {record["folder"]: record["id"] for record in journal.found(folder, "agent_start")}
+        order = {record.folder: record.id for record in journal.found(folder, AgentStartRecord)}
         children.sort(key=lambda child: (order.get(child.folder.name, inf), child.meta.start_time))
     return SessionTree(folder, agent, settled(meta_of(folder), folder), tuple(children))
 
@@ -164,7 +164,7 @@ def listed_session(folder: Path, key: SigningKey | None, *, sessions: int | None
 
 
 def meta_of(folder: Path) -> Meta:
-    """meta.json as it is; told again from the journal where it is lost.
+    """meta.json as it is; rebuilt from the journal where it is lost.
 
     Raises:
         SessionError: the folder holds no session.
@@ -181,32 +181,20 @@ def signed_meta_of(folder: Path, signer: Signer | None, *, sessions: int | None 
     try:
         return metas.read_signed(folder, signer, sessions=sessions)
     except SessionError:
-        return _remade(folder, journal.reader(folder)), False
+        return _rebuilt(folder, journal.reader(folder)), False
 
 
-def _remade(folder: Path, records: Iterable[Record]) -> Meta:
+def _rebuilt(folder: Path, records: Iterable[Journalled]) -> Meta:
     metrics = SessionMetrics()
-    first, model, task = 0.0, "", ""
-    last = first
+    first, last, model, task = 0.0, 0.0, "", ""
     for record in records:
         metrics.add(record)
-        first, last = first or record["ts"], record["ts"]
-        model = model or _model(record)
-        task = task or _task(record)
-    meta = Meta(
-        folder.name.removeprefix("sub-"),
-        start_time=first,
-        updated_time=last,
-        model=model,
-        prompt_preview=preview(task),
-    )
+        first, last = first or record.ts, record.ts
+        match record:
+            case RequestRecord():
+                model = model or record.model
+            case MessageRecord() if record.role == "user":
+                task = task or str(record.message["content"])
+    id = folder.name.removeprefix("sub-")
+    meta = Meta(id, start_time=first, updated_time=last, model=model, prompt_preview=preview(task))
     return metrics.updated(meta, SubtreeMetrics())
-
-
-def _model(record: Record) -> str:
-    return str(record["model"]) if record["type"] == "request" else ""
-
-
-def _task(record: Record) -> str:
-    said = record["type"] == "message" and record["message"]["role"] == "user"
-    return str(record["message"]["content"]) if said else ""

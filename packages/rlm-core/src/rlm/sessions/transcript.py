@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rlm.core.messages import Usage, Wire
-from rlm.sessions.records import Record, usage_read
+from rlm.sessions.records import (
+    AdaptRecord,
+    AgentEndRecord,
+    AgentStartRecord,
+    CheckpointRecord,
+    DropRecord,
+    Journalled,
+    MessageRecord,
+)
 
 CODE = ("code", "command")
 """Arguments that hold a program: ipython's and bash's."""
@@ -85,17 +93,8 @@ class TextItem:
         return [part["image_url"]["url"] for part in parts if part.get("type") == "image_url"]
 
 
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """Any other record that a reader wants to see: drop, retry, error, kernel, resume, result, request."""
-
-    id: int
-    ts: float
-    type: str
-    record: Record
-
-
-Item = Turn | TextItem | Marker
+Item = Turn | TextItem | Journalled
+"""A record stands for itself where a reader wants to see it and it is no message."""
 
 
 class _OpenTurn:
@@ -111,12 +110,19 @@ class _OpenTurn:
             self._waiting.setdefault(call.id, deque()).append(place)
         self._running = 0
 
-    def answer(self, record: Record) -> None:
+    def answer(self, record: MessageRecord) -> None:
         """The first result counts: a second is the same one, shortened."""
-        waiting = self._waiting.get(record["message"]["tool_call_id"])
+        waiting = self._waiting.get(record.message["tool_call_id"])
         if waiting:
             place = waiting.popleft()
-            self._calls[place] = _answered(self._calls[place], record)
+            self._calls[place] = replace(
+                self._calls[place],
+                content=record.message["content"],
+                ok=record.ok,
+                answer=record.id,
+                started=None if record.duration is None else record.ts - record.duration,
+                ended=record.ts,
+            )
 
     def start_child(self, folder: str) -> None:
         """Calls run in order: the first without a result is the one that runs. A task may outlive its cell, too."""
@@ -132,13 +138,13 @@ class _OpenTurn:
         yield from self.behind
 
 
-def build(records: Iterable[Record]) -> Iterator[Item]:
+def build(records: Iterable[Journalled]) -> Iterator[Item]:
     """The items of a journal, in order, each when it is complete. Sub-agents are in the calls that started them."""
     turns, turn = 0, None
     for record in records:
         if _is_form(record):
             continue
-        if _begins_turn(record):
+        if isinstance(record, MessageRecord) and record.is_turn:  # what an aside asks for is never answered
             if turn is not None:
                 yield from turn.closed()
             turns += 1
@@ -151,69 +157,54 @@ def build(records: Iterable[Record]) -> Iterator[Item]:
         yield from turn.closed()
 
 
-def _is_form(record: Record) -> bool:
+def _is_form(record: Journalled) -> bool:
     """Only of what is sent: a message stands where it was said first."""
-    return bool(record.get("anew")) or record["type"] == "adapt" or record.get("reason") == "joined"
+    match record:
+        case MessageRecord():
+            return record.anew
+        case DropRecord():
+            return record.reason == "joined"
+        case _:
+            return isinstance(record, AdaptRecord)
 
 
-def _begins_turn(record: Record) -> bool:
-    """An aside is no turn, and what it asks for is never answered."""
-    return record["type"] == "message" and record["message"]["role"] == "assistant" and not record.get("aside")
-
-
-def _go_on(turn: _OpenTurn, record: Record) -> None:
-    if record["type"] == "agent_start":
-        turn.start_child(record["folder"])
-    elif record["type"] == "message" and record["message"]["role"] == "tool":
+def _go_on(turn: _OpenTurn, record: Journalled) -> None:
+    if isinstance(record, AgentStartRecord):
+        turn.start_child(record.folder)
+    elif isinstance(record, MessageRecord) and record.role == "tool":
         turn.answer(record)
     elif (item := _item(record)) is not None:
         turn.behind.append(item)
 
 
-def _item(record: Record) -> Item | None:
+def _item(record: Journalled) -> Item | None:
     """What a record is by itself; None for one that only says more of a call."""
-    match record["type"]:
-        case "message":
-            return _message(record)
-        case "agent_start" | "agent_end" | "checkpoint":
-            return None
-        case type:
-            return Marker(record["id"], record["ts"], type, record)
-
-
-def _message(record: Record) -> Item | None:
-    match record["message"]["role"]:
-        case "assistant":
+    match record:
+        case MessageRecord(message={"role": "assistant"}):
             return _turn(record, 0)
-        case "tool":
+        case MessageRecord(message={"role": "tool"}) | AgentStartRecord() | AgentEndRecord() | CheckpointRecord():
             return None
-        case role:
-            kind = "system" if role == "system" else record.get("kind", "task")
-            return TextItem(record["id"], record["ts"], kind, record["message"]["content"])
+        case MessageRecord():
+            kind = "system" if record.role == "system" else record.kind or "task"
+            return TextItem(record.id, record.ts, kind, record.message["content"])
+        case _:
+            return record
 
 
-def _turn(record: Record, number: int) -> Turn:
-    message = record["message"]
-    written = record.get("written", {})  # what the model wrote, where it was repaired
+def _turn(record: MessageRecord, number: int) -> Turn:
+    message, written = record.message, record.written  # what the model wrote, where it was repaired
     calls = [(call["id"], written.get(call["id"], call["function"])) for call in message.get("tool_calls") or ()]
     return Turn(
-        id=record["id"],
+        id=record.id,
         number=number,
-        started=record["ts"] - record.get("duration", 0.0),
-        ended=record["ts"],
+        started=record.ts - (record.duration or 0.0),
+        ended=record.ts,
         text=_text(message.get("content")) or _text(message.get("refusal")),
         reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
-        usage=usage_read(record["usage"]),
-        finish=record["finish_reason"],
+        usage=record.usage.usage if record.usage else Usage(),
+        finish=record.finish_reason or "",
         calls=tuple(TranscriptCall(id, function["name"], function["arguments"]) for id, function in calls),
     )
-
-
-def _answered(call: TranscriptCall, record: Record) -> TranscriptCall:
-    ended = record["ts"]
-    started = ended - record["duration"] if "duration" in record else None
-    content = record["message"]["content"]
-    return replace(call, content=content, ok=record["ok"], answer=record["id"], started=started, ended=ended)
 
 
 def _text(value: object) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
-from rlm.core.messages import Usage
+from rlm.core.messages import Usage, Wire
 from rlm.present.export.pictures import split_uri
 from rlm.present.export.text import moment, read_object, write_object
 from rlm.sessions import journal
-from rlm.sessions.records import Record
+from rlm.sessions.records import DropRecord, ErrorRecord, KernelRecord, RequestRecord, RetryRecord, type_name
 from rlm.sessions.store import SessionTree
-from rlm.sessions.transcript import Item, Marker, TextItem, TranscriptCall, Turn, build
+from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build
 
 VERSION = "ATIF-v1.8"
 
@@ -36,32 +36,32 @@ def _members(tree: SessionTree) -> Iterator[tuple[str, Any]]:
         yield "subagent_trajectories", (write_object(_members(child)) for child in tree.children)
 
 
-def _agent(tree: SessionTree) -> Record:
-    request = next(journal.found(tree.folder, "request"), {})
-    tools = {"tool_definitions": request["tools"]} if request.get("tools") else {}
+def _agent(tree: SessionTree) -> Wire:
+    request = next(journal.found(tree.folder, RequestRecord), None)
+    tools = {"tool_definitions": request.tools} if request and request.tools else {}
     return {"name": "rlm", "version": tree.meta.version or "unknown", "model_name": tree.meta.model} | tools
 
 
-def _steps(item: Item, tree: SessionTree) -> Iterator[Record]:
+def _steps(item: Item, tree: SessionTree) -> Iterator[Wire]:
     match item:
         case Turn():
             yield _turn(item, tree)
         case TextItem(kind="system"):
             yield {"timestamp": moment(item.ts), "source": "system", "message": item.text}
         case TextItem():
-            yield _words(item)
-        case Marker(type="drop" | "kernel" | "error" | "retry"):
+            yield _text(item)
+        case DropRecord() | KernelRecord() | ErrorRecord() | RetryRecord():
             yield {
                 "timestamp": moment(item.ts),
                 "source": "system",
-                "message": item.record.get("reason") or item.record.get("why", ""),
-                "extra": {"type": item.type},
+                "message": item.why if isinstance(item, KernelRecord) else item.reason,
+                "extra": {"type": type_name(type(item))},
             }
 
 
-def _words(words: TextItem) -> Record:
+def _text(words: TextItem) -> Wire:
     """What rlm says in the user's name is told from what the user says by its kind."""
-    step: Record = {"timestamp": moment(words.ts), "source": "user", "message": words.text}
+    step: Wire = {"timestamp": moment(words.ts), "source": "user", "message": words.text}
     pictures = [(parts[0], url) for url in words.pictures if (parts := split_uri(url))]
     if pictures:
         shown = [{"type": "image", "source": {"media_type": kind, "path": url}} for kind, url in pictures]
@@ -69,8 +69,8 @@ def _words(words: TextItem) -> Record:
     return step | ({"extra": {"kind": words.kind}} if words.kind != "task" else {})
 
 
-def _turn(turn: Turn, tree: SessionTree) -> Record:
-    step: Record = {
+def _turn(turn: Turn, tree: SessionTree) -> Wire:
+    step: Wire = {
         "timestamp": moment(turn.ended),
         "source": "agent",
         "message": turn.text,
@@ -88,14 +88,14 @@ def _turn(turn: Turn, tree: SessionTree) -> Record:
     return step
 
 
-def _call(call: TranscriptCall) -> Record:
+def _call(call: TranscriptCall) -> Wire:
     given = read_object(call.arguments) or {}
-    made: Record = {"tool_call_id": call.id, "function_name": call.tool, "arguments": given}
+    made: Wire = {"tool_call_id": call.id, "function_name": call.tool, "arguments": given}
     return made if given else made | {"extra": {"arguments": call.arguments}}
 
 
-def _result(call: TranscriptCall, tree: SessionTree) -> Record:
-    result: Record = {"source_call_id": call.id, "content": call.content, "extra": {"ok": call.ok}}
+def _result(call: TranscriptCall, tree: SessionTree) -> Wire:
+    result: Wire = {"source_call_id": call.id, "content": call.content, "extra": {"ok": call.ok}}
     children = [child for name in call.children if (child := tree.child(name))]
     if children:
         result["subagent_trajectory_ref"] = [
@@ -104,7 +104,7 @@ def _result(call: TranscriptCall, tree: SessionTree) -> Record:
     return result
 
 
-def _metrics(usage: Usage) -> Record:
+def _metrics(usage: Usage) -> Wire:
     return {
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.completion,
@@ -113,7 +113,7 @@ def _metrics(usage: Usage) -> Record:
     }
 
 
-def _final(usage: Usage, steps: int, metrics: dict[str, float]) -> Record:
+def _final(usage: Usage, steps: int, metrics: dict[str, float]) -> Wire:
     return {
         "total_prompt_tokens": usage.prompt,
         "total_completion_tokens": usage.completion,

@@ -19,7 +19,7 @@ from rlm.core.messages import Usage, Wire
 from rlm.present.export import Arguments
 from rlm.present.export.text import dump_ascii, read_object
 from rlm.sessions import journal
-from rlm.sessions.records import Record, usage_read, usage_wire
+from rlm.sessions.records import AdaptRecord, DropRecord, MessageRecord, RequestRecord, TokenCounts, wire
 from rlm.sessions.store import SessionTree
 
 
@@ -27,22 +27,22 @@ from rlm.sessions.store import SessionTree
 class Segment:
     """`seen` are the ids of its messages, as far as they are written; `length` is their number."""
 
-    request: Record
+    request: RequestRecord
     seen: set[int] = field(default_factory=set)
     length: int = 0
-    completions: list[Record] = field(default_factory=list)
+    completions: list[Wire] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 
-    def add(self, record: Record) -> None:
+    def add(self, record: MessageRecord) -> None:
         """A completion, for which all that the model saw is written."""
-        usage = usage_read(record["usage"])
+        usage = record.usage.usage if record.usage else Usage()
         self.completions.append(
-            {"index": self.length, "usage": _usage(usage), "finish_reason": record["finish_reason"] or ""}
+            {"index": self.length, "usage": _usage(usage), "finish_reason": record.finish_reason or ""}
         )
         self.usage += usage
 
-    def goes_on(self, request: Record) -> bool:
-        return all(self.request.get(key) == request.get(key) for key in ("tools", "model"))
+    def goes_on(self, request: RequestRecord) -> bool:
+        return self.request.tools == request.tools and self.request.model == request.model
 
 
 def chat(tree: SessionTree, arguments: Arguments = Arguments.MAPPING) -> Iterator[str]:
@@ -62,37 +62,36 @@ class _Writer:
         self._live: dict[int, int] = {}  # where each message of the context begins, by its id
         self._forms: dict[int, Wire] = {}  # of messages that are sent in another form than they were said in
         self._new: list[int] = []  # ids since the newest completion
-        self._request: Record = {}
+        self._request = RequestRecord(0, 0.0, tree.meta.model, (), {})  # until the journal names one
         self._segment: Segment | None = None
         self._number = 0
 
     def lines(self) -> Iterator[str]:
         records = self._tree.records()
         for record in records:
-            match record["type"]:
-                case "request":
+            match record:
+                case RequestRecord():
                     self._request = record
-                case "drop":
-                    yield from self._drop(record["ids"], record.get("left", {}))
-                case "adapt":
-                    yield from self._drop(record["gone"], record["messages"])
-                case "message":
+                case DropRecord():
+                    yield from self._drop(record.ids, record.left)
+                case AdaptRecord():
+                    yield from self._drop(record.gone, record.messages)
+                case MessageRecord():
                     yield from self._message(record, records.place)
         yield from self._end()
 
-    def _drop(self, ids: Iterable[int], forms: dict[str, Wire]) -> Iterator[str]:
+    def _drop(self, ids: Iterable[int], forms: dict[int, Wire]) -> Iterator[str]:
         """`forms`: what others are from here on."""
         for id in ids:
             self._live.pop(id, None)
-        changed = {int(id): message for id, message in forms.items()}
-        self._forms |= changed
-        if self._segment is not None and not self._segment.seen.isdisjoint({*ids, *changed}):
+        self._forms |= forms
+        if self._segment is not None and not self._segment.seen.isdisjoint({*ids, *forms}):
             yield from self._end()
 
-    def _message(self, record: Record, place: int) -> Iterator[str]:
-        id = record["id"]
+    def _message(self, record: MessageRecord, place: int) -> Iterator[str]:
+        id = record.id
         self._live[id] = place
-        if record["message"]["role"] != "assistant":
+        if record.role != "assistant":
             self._new.append(id)
             return
         if self._segment is not None and not self._segment.goes_on(self._request):
@@ -102,13 +101,13 @@ class _Writer:
             yield '{"messages": ['
         yield from self._seen(self._segment)
         self._segment.add(record)
-        yield from self._write(self._segment, id, record["message"], weight=1)
+        yield from self._write(self._segment, id, record.message, weight=1)
 
     def _seen(self, segment: Segment) -> Iterator[str]:
         """What the model saw for the first time."""
         for id in self._new:
             if id in self._live:
-                message = self._forms.get(id) or journal.record_at(self._stream, self._live[id])["message"]
+                message = self._forms.get(id) or journal.message_at(self._stream, self._live[id]).message
                 yield from self._write(segment, id, message, weight=0)
         self._new = []
 
@@ -125,9 +124,9 @@ class _Writer:
         meta = self._tree.meta
         columns = {
             "completions": segment.completions,
-            "tools": dump_ascii(segment.request.get("tools", [])),
-            "model": segment.request.get("model", meta.model),
-            "params": dump_ascii(segment.request.get("params", {})),
+            "tools": dump_ascii(segment.request.tools),
+            "model": segment.request.model,
+            "params": dump_ascii(segment.request.params),
             "usage": _usage(segment.usage),
             "session": meta.session_id,
             "agent": self._tree.agent,
@@ -140,8 +139,8 @@ class _Writer:
         yield "]" + "".join(f", {dump_ascii(name)}: {dump_ascii(value)}" for name, value in columns.items()) + "}\n"
 
 
-def _usage(usage: Usage) -> Record:
-    return {"estimated": False} | usage_wire(usage)
+def _usage(usage: Usage) -> Wire:
+    return {"estimated": False} | wire(TokenCounts.of(usage))
 
 
 def _written(message: Wire, arguments: Arguments, weight: int) -> Wire:

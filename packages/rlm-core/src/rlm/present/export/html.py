@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 
 from rlm.core.messages import Usage
+from rlm.present.describe import UNREADABLE, describe, prompt_size, speaker, turn_name
 from rlm.present.export.markup import Child, Html, code, element, escape, markdown, pieces, tag
 from rlm.present.export.pictures import saved_pictures, split_uri
 from rlm.present.export.timeline import timeline
 from rlm.present.humanize import count, many, seconds, tokens
 from rlm.sessions import journal
+from rlm.sessions.records import Record, ResultRecord
 from rlm.sessions.store import SessionTree
-from rlm.sessions.transcript import Item, Marker, TextItem, TranscriptCall, Turn, build
+from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build
 from rlm.text.clip import clip
+from rlm.text.styled import Style
 
 OUTPUT = 200_000
 """Characters of a result in the page; the session has the whole."""
@@ -92,12 +95,12 @@ def _pill(tree: SessionTree) -> Html:
 
 
 def _answer(tree: SessionTree) -> Child:
-    ends = list(journal.found(tree.folder, "result"))
+    ends = list(journal.found(tree.folder, ResultRecord))
     if not ends:
         return None
-    text, error = ends[-1]["answer"], ends[-1].get("error")
+    text, error = ends[-1].answer, ends[-1].error
     return [
-        tag("h2", "Answer" if ends[-1]["status"] == "done" else "So far"),
+        tag("h2", "Answer" if ends[-1].status == "done" else "So far"),
         tag("div", markdown(text) if text.strip() else tag("span", "no text", class_="soft"), class_="card answer md"),
         tag("p", error, class_="mark error") if error else "",
     ]
@@ -129,46 +132,46 @@ def _transcript(tree: SessionTree) -> Child:
 
 def _agent(tree: SessionTree) -> Iterator[Child]:
     placed: set[str] = set()
+    turns: list[int] = []
     records = tree.records()
     for item in build(records):
-        yield _item(item, tree)
+        yield _item(item, tree, turns)
         if isinstance(item, Turn):
+            turns += [item.id] if item.number else []
             placed.update(name for call in item.calls for name in call.children)
     yield (_child(child) for child in tree.children if child.folder.name not in placed)
     if not records.whole:
-        yield tag("p", "Some of this agent's journal cannot be read.", class_="mark error")
+        yield tag("p", UNREADABLE, class_="mark error")
 
 
-def _item(item: Item, tree: SessionTree) -> Child:
+def _item(item: Item, tree: SessionTree, turns: Sequence[int]) -> Child:
     match item:
         case Turn():
             return _turn(item, tree)
         case TextItem(kind="system"):
-            summary = tag("summary", f"system prompt, {count(len(item.text))} characters")
+            summary = tag("summary", prompt_size(item))
             return tag("details", summary, tag("pre", clip(item.text, OUTPUT, "the session")), class_="words think")
         case TextItem():
-            return _words(item, tree)
+            return _text(item, tree)
         case _:
-            return _mark(item)
+            return _described(item, turns)
 
 
-def _words(words: TextItem, tree: SessionTree) -> Child:
-    who = {"task": "user", "note": "rlm"}.get(words.kind, f"rlm, {words.kind}")
-    text = tag("pre", clip(words.text, OUTPUT, "the session"), class_="user", tabindex=0) if words.text else ""
-    pictures = (_picture(url, "shown to the model") for url in words.pictures)
-    header = tag("header", tag("span", who, class_="who"))
-    return element("article", header, text, pictures, class_="words", id=f"{tree.agent}:{words.id}", tabindex=-1)
+def _text(item: TextItem, tree: SessionTree) -> Child:
+    text = tag("pre", clip(item.text, OUTPUT, "the session"), class_="user", tabindex=0) if item.text else ""
+    pictures = (_picture(url, "shown to the model") for url in item.pictures)
+    header = tag("header", tag("span", speaker(item), class_="who"))
+    return element("article", header, text, pictures, class_="words", id=f"{tree.agent}:{item.id}", tabindex=-1)
 
 
 def _turn(turn: Turn, tree: SessionTree) -> Child:
     place = f"{tree.agent}:{turn.id}"
-    name = f"turn {turn.number}" if turn.number else "summary call"
     took = f"{seconds(turn.ended - turn.started)} · " if turn.ended > turn.started else ""
     cut = f" · {turn.finish}" if turn.finish not in ("stop", "tool_calls") else ""
     spent = took + tokens(turn.usage, cached=True) + cut
     return element(
         "article",
-        tag("header", tag("a", name, class_="no", href=f"#{place}"), tag("span", spent, class_="meta")),
+        tag("header", tag("a", turn_name(turn), class_="no", href=f"#{place}"), tag("span", spent, class_="meta")),
         _thoughts(turn.reasoning) if turn.reasoning.strip() else "",
         tag("div", markdown(turn.text), class_="md") if turn.text.strip() else "",
         (_call(call, tree) for call in turn.calls),
@@ -242,32 +245,9 @@ def _child(child: SessionTree) -> Child:
     return element("details", summary, element("div", _agent(child), class_="inside"), class_="agent", id=child.agent)
 
 
-def _mark(mark: Marker) -> Child:
-    record = mark.record
-    kind = {"error": "error", "resume": "resume"}.get(mark.type) or record.get("status", "")
-    said = _told(mark)
-    return tag("p", said, class_=f"mark {kind}") if said else None
+_CLASSES = {Style.RED: "error", Style.GREEN: "done", Style.BOLD_BLUE: "resume"}
 
 
-def _told(mark: Marker) -> str:
-    """What happened, in a sentence."""
-    record = mark.record
-    match mark.type:
-        case "drop":
-            said = f"{many(len(record['ids']), 'message')} left the context: {record['reason']}."
-        case "retry":
-            said = f"Attempt {record['attempt']} failed: {record['reason']}. Waited {seconds(record['wait'])}."
-        case "kernel":
-            lost = f" Lost: {', '.join(record['lost'])}." if record["lost"] else ""
-            said = f"The kernel was restarted: {record['why']}.{lost}"
-        case "error":
-            said = record["reason"]
-        case "resume":
-            said = "The session was resumed here."
-        case "rerun" if not record["same"]:
-            said = "A cell was run again, and gave something else."
-        case "result":
-            said = f"{record['stop_reason']} {record.get('error', '')}".strip()
-        case _:
-            said = ""
-    return said
+def _described(record: Record, turns: Sequence[int]) -> Child:
+    said = describe(record, turns)
+    return tag("p", str(said), class_=f"mark {_CLASSES.get(said.style, '')}") if said else None

@@ -109,7 +109,7 @@ def _waits(call: TranscriptCall, tree: SessionTree) -> list[Interval]:
 
 def _life(tree: SessionTree) -> Interval | None:
     ends = journal.ends(tree.folder)
-    return (ends[0]["ts"], ends[1]["ts"]) if ends else None
+    return (ends[0].ts, ends[1].ts) if ends else None
 
 
 def merged(intervals: Iterable[Interval], gap: float = 0.0) -> list[Interval]:

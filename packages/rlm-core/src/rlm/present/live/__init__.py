@@ -19,7 +19,7 @@ from rlm.present.live.frame import frame
 from rlm.present.live.row import Row
 from rlm.present.live.tree import ROOT, AgentTree, fold
 from rlm.present.live.writer import Writer
-from rlm.sessions.records import Record
+from rlm.sessions.records import ErrorRecord, Record, ResultRecord, RunEndRecord, WaitingRecord
 from rlm.text.styled import Span, Style
 
 __all__ = ["Screen", "open_screen"]
@@ -48,13 +48,13 @@ class Screen:
         now = time.monotonic()
         row = lines.told(self._tree, record, now)
         self._tree = fold(self._tree, record, now)
-        waits = record["type"] == "waiting"  # of many agents that wait, one says so
+        waits = isinstance(record, WaitingRecord)  # of many agents that wait, one says so
         if row is not None and not (waits and (self._live or now < self._said + self._silence)):
             self._said = now
-            self._say(row, error=record["type"] == "error")
+            self._say(row, error=isinstance(record, ErrorRecord))
         if not self._quiet:
             self._writer.show(partial(frame, self._tree))
-        if record["type"] == "result" and record.get("agent", ROOT) == ROOT:
+        if isinstance(record, ResultRecord | RunEndRecord) and (record.agent or ROOT) == ROOT:
             self._writer.flush()
 
     def header(

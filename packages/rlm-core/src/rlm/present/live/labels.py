@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 
 from rlm.core.messages import Usage
+from rlm.present.describe import LONGEST, first_line
 from rlm.present.humanize import tokens
 
 _TELLING = ("code", "command", "path", "summary")
 """The argument of a tool that says best what a call does."""
-
-_LONGEST = 500
-"""Characters of a foreign text that are looked at: no line of a screen shows more."""
 
 
 def spent(turns: int, usage: Usage | None = None) -> str:
@@ -28,16 +26,10 @@ def short(path: str) -> str:
     return "/".join(name.removeprefix("sub-")[:4] for name in names)
 
 
-def first_line(text: str) -> str:
-    """The first line that says something, marked if there are more."""
-    lines = text.strip()[:_LONGEST].splitlines()
-    return f"{lines[0]} …" if len(lines) > 1 else "".join(lines)
-
-
 def last_line(text: str) -> str:
     """The last line that says something. What rlm adds about the context is not the tool's word."""
-    lines = (line.strip() for line in reversed(text[-4 * _LONGEST :].splitlines()))
-    return next((line[:_LONGEST] for line in lines if line and not line.startswith("[context turns:")), "")
+    lines = (line.strip() for line in reversed(text[-4 * LONGEST :].splitlines()))
+    return next((line[:LONGEST] for line in lines if line and not line.startswith("[context turns:")), "")
 
 
 def gist(arguments: str) -> str:

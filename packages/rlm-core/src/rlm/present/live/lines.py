@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from rlm.core.messages import Usage
+from rlm.present.describe import describe, first_line
 from rlm.present.humanize import many, seconds, tokens
-from rlm.present.live.labels import first_line, short, spent
+from rlm.present.live.labels import short, spent
 from rlm.present.live.row import Row, clean
 from rlm.present.live.tree import ROOT, AgentNow, AgentState, AgentTree, stop_state
-from rlm.sessions.records import Record, usage_read
+from rlm.sessions.records import AgentEndRecord, CellEndRecord, Record, RetryRecord
 from rlm.text.styled import Span, Style, clip
 
 TOLD_RETRIES = 2
@@ -28,115 +29,58 @@ _DOT = Span(" · ", Style.DIM)
 
 def told(tree: AgentTree, record: Record, now: float) -> Row | None:
     """The line that `record` is worth; `tree` is as it was before it."""
-    agent = tree.agent(record.get("agent", ROOT))
-    if record["type"] == "agent_end":
-        return _child(tree, agent, record, now)
-    tell = _TELLING.get(record["type"])
-    return tell(agent, record) if tell else None
+    agent = tree.agent(record.agent or ROOT)
+    match record:
+        case CellEndRecord():
+            return _cell(agent, record)
+        case AgentEndRecord():
+            return _child(tree, agent, record, now)
+        case _:
+            return _notice(agent, record)
 
 
 def _name(path: str) -> tuple[Span, ...]:
     return (Span(f"  {short(path)}", Style.CYAN),) if short(path) else ()
 
 
-def _cell(agent: AgentNow, record: Record) -> Row:
-    ok = record["ok"]
+def _cell(agent: AgentNow, record: CellEndRecord) -> Row:
     code = clean(agent.cell)
     what = (
-        Span(f"  [{len(agent.turns)}] {record['tool']}  ", Style.DIM),
-        Span(code if ok else clip(code, BRIEF)),
+        Span(f"  [{len(agent.turns)}] {record.tool}  ", Style.DIM),
+        Span(code if record.ok else clip(code, BRIEF)),
     )
-    problem = () if ok or not agent.problem else (Span("  "), Span(agent.problem, Style.RED))
-    return Row((*_name(agent.path), *what, *problem), (_GOOD if ok else _BAD, _took(record.get("duration"))))
+    problem = () if record.ok or not agent.problem else (Span("  "), Span(agent.problem, Style.RED))
+    return Row((*_name(agent.path), *what, *problem), (_GOOD if record.ok else _BAD, _took(record.duration)))
 
 
 def _took(duration: float | None) -> Span:
     return Span(f"{'' if duration is None else seconds(duration):>7}", Style.DIM)
 
 
-def _child(tree: AgentTree, parent: AgentNow, record: Record, now: float) -> Row:
-    child = tree.agent(f"{parent.path}/{record['folder']}")
-    state = stop_state(record["stop"])
+def _child(tree: AgentTree, parent: AgentNow, record: AgentEndRecord, now: float) -> Row:
+    child = tree.agent(f"{parent.path}/{record.folder}")
     took = _took(now - child.since if child.path in tree.agents else None)
     name, task = (*_name(child.path), Span("  ")), clean(child.task)
-    if state is AgentState.DONE:
-        amount = Span(f"{spent(record['turns'], usage_read(record['usage']))}  ", Style.DIM)
+    if stop_state(record.stop) is AgentState.DONE:
+        amount = Span(f"{spent(record.turns, record.usage.usage)}  ", Style.DIM)
         return Row((*name, Span(task)), (amount, _GOOD, took))
-    why = Span(f"  {first_line(record.get('error') or record['stop'])}", Style.RED)
+    why = Span(f"  {first_line(record.error or record.stop)}", Style.RED)
     return Row((*name, Span(clip(task, BRIEF)), why), (_BAD, took))
 
 
-def _notice(agent: AgentNow, *spans: Span) -> Row:
-    return Row((*_name(agent.path), Span("  "), *spans))
-
-
-def _retry(agent: AgentNow, record: Record) -> Row | None:
-    attempt, wait = record["attempt"], record["wait"]
-    if attempt > TOLD_RETRIES and wait < LONG_WAIT:
+def _notice(agent: AgentNow, record: Record) -> Row | None:
+    """What went wrong. Housekeeping is told to nobody."""
+    said = describe(record, agent.turns, names=_SHOWN_NAMES)
+    if said is None or said.minor:
         return None
-    more = ", and so on" if attempt == TOLD_RETRIES else ""
-    how = f"retry in {seconds(wait)}{more}: "
-    return _notice(agent, Span(how, Style.YELLOW), Span(first_line(record["reason"])))
-
-
-def _waiting(agent: AgentNow, record: Record) -> Row:
-    return _notice(
-        agent,
-        Span(f"still waiting, {seconds(record['left'])} at most: ", Style.YELLOW),
-        Span(first_line(record["reason"])),
-    )
-
-
-def _kernel(agent: AgentNow, record: Record) -> Row:
-    lost = record["lost"]
-    names = ", ".join(lost[:_SHOWN_NAMES]) + (f" and {len(lost) - _SHOWN_NAMES} more" if lost[_SHOWN_NAMES:] else "")
-    gone = Span(f"; lost: {names}" if lost else "", Style.DIM)
-    return _notice(agent, Span("kernel restarted: ", Style.YELLOW), Span(first_line(record["why"])), gone)
-
-
-_DROPS = {
-    "compaction": "context compacted: {} summarised",
-    "summarize": "context compacted: {} summarised",
-    "context_limit": "context too long: {} dropped unread",
-    "shortened": "context too long: the newest result was cut",
-}
-"""What a user is told of, by the reason. The other drops are housekeeping."""
-
-
-def _drop(agent: AgentNow, record: Record) -> Row | None:
-    says = _DROPS.get(record["reason"], "")
-    return _notice(agent, Span(says.format(_dropped(agent, record)), Style.YELLOW)) if says else None
-
-
-def _dropped(agent: AgentNow, record: Record) -> str:
-    """The turns that went; those of an earlier run of the session have no number here."""
-    ids = set(record["ids"])
-    numbers = record.get("turns") or [number for number, id in enumerate(agent.turns, 1) if id in ids]
-    if not numbers:
-        return "older turns"
-    return f"turn {numbers[0]}" if numbers[0] == numbers[-1] else f"turns {numbers[0]}-{numbers[-1]}"
-
-
-def _rerun(agent: AgentNow, record: Record) -> Row | None:
-    if record["same"]:
-        return None
-    says = Span("a recorded cell now gives something else: ", Style.YELLOW)
-    return _notice(agent, says, Span(first_line(record["content"])))
-
-
-def _error(agent: AgentNow, record: Record) -> Row:
-    return _notice(agent, Span("error: ", Style.RED), Span(first_line(record["reason"])))
-
-
-_TELLING: Mapping[str, Callable[[AgentNow, Record], Row | None]] = {
-    "cell_end": _cell,
-    "retry": _retry,
-    "waiting": _waiting,
-    "kernel": _kernel,
-    "drop": _drop,
-    "rerun": _rerun,
-    "error": _error,
-}
+    head = said.head
+    if isinstance(record, RetryRecord) and record.attempt >= TOLD_RETRIES:
+        if record.attempt > TOLD_RETRIES and record.wait < LONG_WAIT:
+            return None
+        if record.attempt == TOLD_RETRIES:
+            head = f"{said.label}, and so on: "
+    text, detail = Span(first_line(said.text)), Span(said.detail, Style.DIM)
+    return Row((*_name(agent.path), Span("  "), Span(head, said.style), text, detail))
 
 
 # ---- the first line and the last

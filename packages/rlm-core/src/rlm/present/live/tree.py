@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
-from rlm.present.live.labels import first_line, gist, last_line
-from rlm.sessions.records import Record, usage_read
+from rlm.present.describe import first_line
+from rlm.present.live.labels import gist, last_line
+from rlm.sessions.records import (
+    AgentEndRecord,
+    AgentStartRecord,
+    CellEndRecord,
+    CellOutputRecord,
+    CellStartRecord,
+    DeltaRecord,
+    MessageRecord,
+    Record,
+    ResultRecord,
+    RetryRecord,
+    RunEndRecord,
+)
 
 ROOT = "root"
 
@@ -84,15 +98,15 @@ def stop_state(stop: str) -> AgentState:
 
 def fold(tree: AgentTree, record: Record, now: float) -> AgentTree:
     """The tree after `record`, which arrived at `now` (seconds, of any clock that does not jump)."""
-    path = record.get("agent", ROOT)
-    match record["type"]:
-        case "agent_start":
+    path = record.agent or ROOT
+    match record:
+        case AgentStartRecord():
             return _with_child(tree, path, record, now)
-        case "agent_end":
+        case AgentEndRecord():
             return _without_child(tree, path, record)
-        case "result" if path == ROOT:
+        case ResultRecord() | RunEndRecord() if path == ROOT:
             return AgentTree()
-        case "delta" | "cell_output" if path != ROOT:
+        case DeltaRecord() | CellOutputRecord() if path != ROOT:
             return tree
         case _:
             return _put(tree, _after(_known(tree, path, now), record, now))
@@ -107,15 +121,15 @@ def _put(tree: AgentTree, *agents: AgentNow) -> AgentTree:
     return replace(tree, agents={**tree.agents, **{agent.path: agent for agent in agents}})
 
 
-def _with_child(tree: AgentTree, path: str, record: Record, now: float) -> AgentTree:
+def _with_child(tree: AgentTree, path: str, record: AgentStartRecord, now: float) -> AgentTree:
     parent = _known(tree, path, now)
-    child = AgentNow(f"{path}/{record['folder']}", first_line(record["prompt"]), now)
+    child = AgentNow(f"{path}/{record.folder}", first_line(record.prompt), now)
     return _put(tree, replace(parent, children=parent.children + 1), child)
 
 
-def _without_child(tree: AgentTree, path: str, record: Record) -> AgentTree:
-    gone = f"{path}/{record['folder']}"
-    state = stop_state(record["stop"])
+def _without_child(tree: AgentTree, path: str, record: AgentEndRecord) -> AgentTree:
+    gone = f"{path}/{record.folder}"
+    state = stop_state(record.stop)
     left = {name: agent for name, agent in tree.agents.items() if name != gone and not name.startswith(f"{gone}/")}
     if path in left and gone in tree.agents:
         left[path] = replace(left[path], children=left[path].children - 1)
@@ -123,47 +137,44 @@ def _without_child(tree: AgentTree, path: str, record: Record) -> AgentTree:
 
 
 def _after(agent: AgentNow, record: Record, now: float) -> AgentNow:
-    match record["type"]:
-        case "message":
+    match record:
+        case MessageRecord():
             return _heard(agent, record)
-        case "retry":
-            return replace(
-                agent, doing=AgentState.RETRYING, problem=record["reason"], until=now + record["wait"], recent=""
-            )
-        case "delta":
-            return replace(agent, doing=AgentState.THINKING, recent=_more(agent, record))
+        case RetryRecord(reason=reason, wait=wait):
+            return replace(agent, doing=AgentState.RETRYING, problem=reason, until=now + wait, recent="")
+        case DeltaRecord(text=text):
+            return replace(agent, doing=AgentState.THINKING, recent=_more(agent, text))
         case _:
             return _worked(agent, record)
 
 
 def _worked(agent: AgentNow, record: Record) -> AgentNow:
-    match record["type"]:
-        case "cell_start":
-            tool, cell = record["tool"], gist(record["arguments"])
+    match record:
+        case CellStartRecord():
+            tool, cell = record.tool, gist(record.arguments)
             return replace(agent, doing=AgentState.RUNNING, tool=tool, cell=cell, recent="")
-        case "cell_output":
-            return replace(agent, recent=_more(agent, record))
-        case "cell_end":
+        case CellOutputRecord():
+            return replace(agent, recent=_more(agent, record.text))
+        case CellEndRecord():
             return replace(agent, doing=AgentState.THINKING, tool="", cell="", problem="", recent="")
         case _:
             return agent
 
 
-def _more(agent: AgentNow, record: Record) -> str:
-    text: str = record["text"]
+def _more(agent: AgentNow, text: str) -> str:
     return (agent.recent + text[-_RECENT:])[-_RECENT:]
 
 
-def _heard(agent: AgentNow, record: Record) -> AgentNow:
-    message = record["message"]
-    match message["role"]:
+def _heard(agent: AgentNow, record: MessageRecord) -> AgentNow:
+    content: Any = record.message.get("content")
+    match record.role:
         case "assistant":
-            turns = agent.turns if record.get("aside") else (*agent.turns, record["id"])
-            usage = agent.usage + usage_read(record.get("usage") or {})
+            turns = (*agent.turns, record.id) if record.is_turn else agent.turns
+            usage = agent.usage + (record.usage.usage if record.usage else Usage())
             return replace(agent, doing=AgentState.THINKING, turns=turns, usage=usage, problem="", recent="")
-        case "tool" if not record["ok"] and not record.get("anew"):
-            return replace(agent, problem=last_line(message["content"]))
-        case "user" if not agent.task and "kind" not in record and isinstance(message["content"], str):
-            return replace(agent, task=first_line(message["content"]))
+        case "tool" if not record.ok and not record.anew:
+            return replace(agent, problem=last_line(content))
+        case "user" if not agent.task and not record.kind and isinstance(content, str):
+            return replace(agent, task=first_line(content))
         case _:
             return agent

@@ -1,0 +1,198 @@
+"""Writes docs/sessions.schema.json, and the tables of records in docs/sessions.md, from the types in `rlm.sessions.records`.
+
+`just docs` runs it; a test compares.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+from msgspec import NODEFAULT, UNSET
+from rlm.sessions.meta import Meta
+from rlm.sessions.records import (
+    JoinedText,
+    JournalRecord,
+    MessageRecord,
+    Record,
+    RunEndRecord,
+    TokenCounts,
+    WatchedRecord,
+    type_name,
+)
+
+HERE = Path(__file__).parent
+PAGE = HERE / "sessions.md"
+SCHEMA = HERE / "sessions.schema.json"
+
+JOURNALLED: tuple[type[Record], ...] = get_args(JournalRecord)
+WATCHED: tuple[type[Record], ...] = get_args(WatchedRecord)
+
+_MAC = {
+    "type": "string",
+    "pattern": "^[0-9a-f]{32}$",
+    "description": "A signature with the key of the user who ran rlm.",
+}
+_HEAD: dict[str, Any] = {
+    "type": {"type": "string"},
+    "id": {
+        "type": "integer",
+        "minimum": 0,
+        "description": "Counts from 0 in each journal. Only journalled records have one.",
+    },
+    "ts": {"type": "number", "description": "Seconds since 1970 when it was written."},
+    "agent": {"$ref": "#/$defs/agent", "description": "Only in --json."},
+    "mac": _MAC
+    | {
+        "description": "Only in journals, as the last field: of all bytes of the journal before it. Absent where there was no key."
+    },
+}
+_LATER = ("settings", "run", "journal_bytes", "journal_sha256")
+"""Fields of meta.json that older sessions lack."""
+
+
+# ---- the schema
+
+
+def schema() -> str:
+    """The whole file."""
+    _, parts = msgspec.json.schema_components([*JOURNALLED, *WATCHED, Meta, JoinedText], ref_template="#/$defs/{name}")
+    made = {
+        _name(kind): _clean(parts[kind.__name__]) for kind in (*JOURNALLED, *WATCHED, TokenCounts, JoinedText, Meta)
+    }
+    for name, part in made.items():
+        if name != "meta":
+            _never_null(part)
+    made["message"] |= _message_rules()
+    made["message"]["properties"]["message"] = {
+        "type": "object",
+        "required": ["role"],
+        "properties": {"role": {"enum": list(MessageRecord.NEEDED)}},
+    }
+    made["drop"]["dependentRequired"] = {"summary": ["turns"], "turns": ["summary"]}
+    made["usage"]["required"] = [name for name in made["usage"]["properties"] if name != "estimated"]
+    made["meta"]["required"] = [name for name in made["meta"]["properties"] if name not in _LATER]
+    made["meta"]["properties"]["mac"] = _MAC | {"description": "The last field: of all bytes of this file before it."}
+    agent = made["error"]["properties"]["agent"]
+    for kind in (*JOURNALLED, *WATCHED):
+        for name in ("id", "ts", "agent", "type"):
+            made[_name(kind)]["properties"].pop(name, None)
+        made[_name(kind)]["required"] = [name for name in made[_name(kind)]["required"] if name not in ("ts", "type")]
+    whole = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "rlm sessions, format 1",
+        "description": "A record is a line of messages.jsonl, or of `rlm --json`. Readers pass over types and fields that they do not know.",
+        "$ref": "#/$defs/record",
+        "$defs": {"record": _record(), "agent": agent} | made,
+    }
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def _name(kind: type[msgspec.Struct]) -> str:
+    """In the schema: the `type` of a record."""
+    others = {TokenCounts: "usage", Meta: "meta", JoinedText: "joined", RunEndRecord: "run_end"}
+    return others.get(kind) or type_name(kind)  # type: ignore[arg-type]
+
+
+def _record() -> dict[str, Any]:
+    cases = []
+    for type in dict.fromkeys(type_name(kind) for kind in (*JOURNALLED, *WATCHED)):
+        refs = [{"$ref": f"#/$defs/{_name(kind)}"} for kind in (*JOURNALLED, *WATCHED) if type_name(kind) == type]
+        cases.append(
+            {"if": {"properties": {"type": {"const": type}}}, "then": refs[0] if len(refs) == 1 else {"anyOf": refs}}
+        )
+    return {"type": "object", "required": ["type", "ts"], "properties": _HEAD, "allOf": cases}
+
+
+def _message_rules() -> dict[str, Any]:
+    """What stands beside a message of each role."""
+    return {
+        "allOf": [
+            {
+                "if": {"properties": {"message": {"properties": {"role": {"const": role}}}}},
+                "then": {"required": list(needed)},
+            }
+            for role, needed in MessageRecord.NEEDED.items()
+            if needed
+        ]
+    }
+
+
+def _clean(part: Any) -> Any:
+    """Without what says nothing to a reader: names of classes, defaults, and the bounds of 64 bits."""
+    if isinstance(part, list):
+        return [_clean(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    part = {
+        name: _clean(each) if name != "properties" else {key: _clean(value) for key, value in each.items()}
+        for name, each in part.items()
+    }
+    for name in ("title", "default", "exclusiveMinimum", "exclusiveMaximum", "maximum"):
+        part.pop(name, None)
+    if "$ref" in part:
+        part["$ref"] = _refs()[part["$ref"]]
+    if set(part) == {"enum"} and len(part["enum"]) == 1:
+        return {"const": part["enum"][0]}
+    return part
+
+
+def _refs() -> dict[str, str]:
+    kinds = (*JOURNALLED, *WATCHED, TokenCounts, JoinedText, Meta)
+    return {f"#/$defs/{kind.__name__}": f"#/$defs/{_name(kind)}" for kind in kinds}
+
+
+def _never_null(part: dict[str, Any]) -> None:
+    """A field of a record that has nothing to say is left out."""
+    for name, each in part["properties"].items():
+        if name not in part["required"] and {"type": "null"} in each.get("anyOf", ()):
+            kept = [one for one in each["anyOf"] if one != {"type": "null"}]
+            rest = {key: value for key, value in each.items() if key != "anyOf"}
+            part["properties"][name] = (kept[0] | rest) if len(kept) == 1 else {"anyOf": kept} | rest
+
+
+# ---- the tables
+
+
+def table(kinds: Iterable[type[Record]]) -> str:
+    rows = ["| type | fields | when |", "|---|---|---|"]
+    return "\n".join(
+        [*rows, *(f"| `{type_name(kind)}` | {', '.join(_fields(kind))} | {kind.__doc__} |" for kind in kinds)]
+    )
+
+
+def _fields(kind: type[Record]) -> Iterable[str]:
+    for field in msgspec.structs.fields(kind):
+        if field.name in ("id", "ts", "agent"):
+            continue
+        optional = "" if field.default is NODEFAULT and field.default_factory is NODEFAULT else "?"
+        said = next((meta for meta in _descriptions(field.type)), "")
+        yield f"`{field.encode_name}`{optional}" + (f" ({said})" if said else "")
+
+
+def _descriptions(annotation: Any) -> Iterable[str]:
+    """Of a field, the outermost first."""
+    for each in getattr(annotation, "__metadata__", ()):
+        if isinstance(each, msgspec.Meta) and each.description:
+            yield each.description
+    for inner in get_args(annotation):
+        if inner is not UNSET:
+            yield from _descriptions(inner)
+
+
+def page() -> str:
+    """The page with its tables made anew."""
+    text = PAGE.read_text()
+    for name, kinds in (("journal", JOURNALLED), ("json", WATCHED)):
+        begin, end = f"<!-- {name}: generated by generate_sessions.py -->", f"<!-- {name}: end -->"
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{table(kinds)}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    SCHEMA.write_text(schema())

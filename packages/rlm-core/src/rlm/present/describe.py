@@ -1,0 +1,152 @@
+"""How each event is said, in one wording for the screen, `rlm show` and the exported page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlm.present.humanize import count, many, seconds
+from rlm.sessions.records import (
+    AgentStartRecord,
+    DropRecord,
+    ErrorRecord,
+    KernelRecord,
+    Record,
+    RerunRecord,
+    ResultRecord,
+    ResumeRecord,
+    RetryRecord,
+    WaitingRecord,
+)
+from rlm.sessions.transcript import TextItem, Turn
+from rlm.text.styled import Style
+
+UNREADABLE = "Some of this journal cannot be read."
+
+_STATUS = {
+    "done": Style.GREEN,
+    "running": Style.CYAN,
+    "limit": Style.YELLOW,
+    "cancelled": Style.YELLOW,
+    "error": Style.RED,
+    "lost": Style.RED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """`label: text`, and `detail` behind it. `text` may be foreign, of any length.
+
+    `minor`: of interest to who reads a session, not to who watches it.
+    """
+
+    label: str
+    text: str = ""
+    detail: str = ""
+    style: Style = Style.YELLOW
+    minor: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.head}{self.text}{self.detail}"
+
+    @property
+    def head(self) -> str:
+        return f"{self.label}: " if self.text else self.label
+
+
+def status_style(status: str) -> Style:
+    return _STATUS.get(status, Style.PLAIN)
+
+
+def describe(record: Record, turns: Sequence[int] = (), *, names: int | None = None) -> Description | None:
+    """What a record says; None for one that says nothing by itself.
+
+    Args:
+        turns: the record ids of the agent's turns so far, in order.
+        names: of a long list of names so many.
+    """
+    match record:
+        case RetryRecord():
+            return Description(f"retry in {seconds(record.wait)}", record.reason)
+        case WaitingRecord():
+            return Description(f"still waiting, {seconds(record.left)} at most", record.reason)
+        case ErrorRecord():
+            return Description("error", record.reason, style=Style.RED)
+        case KernelRecord():
+            return Description("kernel restarted", record.why, _lost(record.lost, names))
+        case DropRecord():
+            return _drop(record, turns)
+        case _:
+            return _minor(record)
+
+
+def _lost(lost: Sequence[str], most: int | None) -> str:
+    more = f" and {len(lost) - most} more" if most is not None and len(lost) > most else ""
+    return f"; lost: {', '.join(lost[:most])}{more}" if lost else ""
+
+
+def _minor(record: Record) -> Description | None:
+    match record:
+        case ResumeRecord():
+            return Description("resumed", style=Style.BOLD_BLUE, minor=True)
+        case RerunRecord(same=True):
+            return Description("a recorded cell gives the same again", style=Style.DIM, minor=True)
+        case RerunRecord():
+            return Description("a recorded cell now gives something else", first_line(record.content or ""))
+        case AgentStartRecord():
+            return Description(f"{record.folder} starts", style=Style.MAGENTA, minor=True)
+        case ResultRecord():
+            label = "done" if record.status == "done" else f"stopped: {record.stop_reason}"
+            return Description(label, record.error, style=status_style(record.status), minor=True)
+        case _:
+            return None
+
+
+_DROPS = {
+    "compaction": "context compacted: {} summarised",
+    "summarize": "context compacted: {} summarised",
+    "context_limit": "context too long: {} dropped unread",
+    "shortened": "context too long: the newest result was cut",
+}
+"""By the reason. The other drops are housekeeping."""
+
+
+def _drop(record: DropRecord, turns: Sequence[int]) -> Description:
+    if record.reason in _DROPS:
+        return Description(_DROPS[record.reason].format(_dropped_turns(record, turns)))
+    return Description(f"{many(len(record.ids), 'message')} left the context", record.reason, minor=True)
+
+
+def _dropped_turns(record: DropRecord, turns: Sequence[int]) -> str:
+    """Those of an earlier run of the session have no number here."""
+    ids = set(record.ids)
+    numbers = record.turns or [number for number, id in enumerate(turns, 1) if id in ids]
+    if not numbers:
+        return "older turns"
+    return f"turn {numbers[0]}" if numbers[0] == numbers[-1] else f"turns {numbers[0]}-{numbers[-1]}"
+
+
+# ---- what is said, and by whom
+
+
+def turn_name(turn: Turn) -> str:
+    return f"turn {turn.number}" if turn.number else "summary call"
+
+
+def speaker(item: TextItem) -> str:
+    return {"task": "user", "note": "rlm"}.get(item.kind, f"rlm, {item.kind}")
+
+
+def prompt_size(item: TextItem) -> str:
+    """Of a system prompt, which is not shown whole."""
+    return f"system prompt, {count(len(item.text))} characters"
+
+
+LONGEST = 500
+"""Characters of a foreign text that are looked at: no line shows more."""
+
+
+def first_line(text: str) -> str:
+    """The first line that says something, marked if there are more."""
+    lines = text.strip()[:LONGEST].splitlines()
+    return f"{lines[0]} …" if len(lines) > 1 else "".join(lines)

@@ -1,0 +1,376 @@
+"""Events to records and back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from rlm.core.adaptation import Adaptation, short_id
+from rlm.core.budget import Spent, Stop
+from rlm.core.events import (
+    Adapted,
+    CallEnded,
+    CallStarted,
+    Checkpointed,
+    ChildEnded,
+    ChildStarted,
+    Delta,
+    Dropped,
+    Event,
+    Failed,
+    KernelRestarted,
+    OutputReceived,
+    ParametersChanged,
+    Replied,
+    RequestStarted,
+    Rerun,
+    Retried,
+    Said,
+    SkillsCalled,
+    Stopped,
+    ToolReturned,
+    Waiting,
+)
+from rlm.core.history import Summary
+from rlm.core.messages import (
+    CHAT,
+    Kind,
+    Message,
+    Reply,
+    System,
+    ToolCall,
+    ToolResult,
+    User,
+    assistant,
+    items_of,
+    joined_to,
+)
+from rlm.errors import SessionError
+from rlm.sessions.records import (
+    AdaptRecord,
+    AgentEndRecord,
+    AgentStartRecord,
+    CellEndRecord,
+    CellOutputRecord,
+    CellStartRecord,
+    CheckpointRecord,
+    Content,
+    DeltaRecord,
+    DropRecord,
+    ErrorRecord,
+    JoinedText,
+    Journalled,
+    KernelRecord,
+    MessageRecord,
+    Record,
+    RequestRecord,
+    RerunRecord,
+    ResultRecord,
+    ResumeRecord,
+    RetryRecord,
+    SkillsRecord,
+    TokenCounts,
+    WaitingRecord,
+)
+
+Clock = Callable[[], float]
+"""Seconds."""
+
+
+class RecordEncoder:
+    """The events of one agent, in order, to records. Those of an earlier run of it are given as `records`."""
+
+    def __init__(
+        self, clock: Clock = time.time, timer: Clock = time.monotonic, records: Iterable[Journalled] = ()
+    ) -> None:
+        """`clock` dates the records. `timer` measures durations: a clock may jump."""
+        self._clock = clock
+        self._timer = timer
+        self._ids: list[int] = []
+        """The record id of each message, by the message's number in the history."""
+        self._next_id = 0
+        self._asked: float | None = None
+        self._call: tuple[ToolCall, float] | None = None
+        for record in records:
+            self._next_id = max(self._next_id, record.id + 1)
+            if isinstance(record, MessageRecord):
+                self._ids.append(record.id)
+
+    def encode(self, event: Event) -> Record | None:
+        """The record of `event`; None for what leaves no trace."""
+        encoders = (self._conversation, self._of_run, self._trouble, self._of_kernel, self._watched)
+        return next((record for encode in encoders if (record := encode(event)) is not None), None)
+
+    def resumed(self, pid: int, forked_from: str = "") -> ResumeRecord:
+        return ResumeRecord(*self._next(), pid, forked_from)
+
+    def _next(self) -> tuple[int, float]:
+        """The id and the time of a record that is journalled now."""
+        self._next_id += 1
+        return self._next_id - 1, self._now()
+
+    def _next_message(self) -> tuple[int, float]:
+        self._ids.append(self._next_id)
+        return self._next()
+
+    def _now(self) -> float:
+        return round(self._clock(), 3)
+
+    def _conversation(self, event: Event) -> Record | None:
+        match event:
+            case Said(message, anew):
+                kind = _kind(message) if isinstance(message, User) else ""
+                own, joined = _joined(message)
+                return MessageRecord(
+                    *self._next_message(), message.wire(), kind=kind, content=own, joined=joined, anew=anew
+                )
+            case Replied(reply, aside):
+                return self._replied(reply, aside)
+            case ToolReturned(result, anew):
+                return self._answered(result, anew)
+            case Dropped():
+                return self._dropped(event)
+            case Adapted():
+                return self._adapted(event)
+            case _:
+                return None
+
+    def _dropped(self, event: Dropped) -> DropRecord:
+        ids = tuple(self._ids[number] for number in event.numbers if number not in event.left)
+        left = {self._ids[number]: form.wire() for number, form in zip(event.left, event.forms, strict=True)}
+        summary = event.summary
+        return DropRecord(
+            *self._next(),
+            ids,
+            event.reason,
+            summary=None if summary is None else summary.text,
+            turns=None if summary is None else (summary.first, summary.last),
+            left=left,
+        )
+
+    def _adapted(self, event: Adapted) -> AdaptRecord:
+        changed = {self._ids[number]: message for number, message in event.changed}
+        return AdaptRecord(
+            *self._next(),
+            tuple(map(str, event.adaptations)),
+            {id: message.wire() for id, message in changed.items()},
+            tuple(self._ids[number] for number in event.gone),
+            {id: list(items) for id, message in changed.items() if (items := items_of(message))},
+        )
+
+    def _replied(self, reply: Reply, aside: bool) -> MessageRecord:
+        started, self._asked = self._asked, None
+        return MessageRecord(
+            *self._next_message(),
+            reply.message.wire(),
+            usage=TokenCounts.of(reply.usage),
+            finish_reason=reply.finish,
+            duration=self._since(started),
+            aside=aside,
+            written=reply.message.written,
+            items=reply.message.items,
+        )
+
+    def _answered(self, result: ToolResult, anew: bool) -> MessageRecord:
+        started = self._call[1] if self._call and self._call[0] == result.call else None
+        own, joined = _joined(result)
+        return MessageRecord(
+            *self._next_message(),
+            result.wire(),
+            tool=result.call.name,
+            ok=result.ok,
+            duration=self._since(started),
+            content=own,
+            joined=joined,
+            anew=anew,
+        )
+
+    def _since(self, started: float | None) -> float | None:
+        return None if started is None else round(self._timer() - started, 3)
+
+    def _of_run(self, event: Event) -> Record | None:
+        match event:
+            case ParametersChanged(model, tools, params, api):
+                wrapped = tuple({"type": "function", "function": schema} for schema in tools)  # as a request has them
+                return RequestRecord(*self._next(), model, wrapped, params, "" if api == CHAT else api)
+            case ChildStarted(folder, prompt):
+                return AgentStartRecord(*self._next(), folder, prompt)
+            case ChildEnded(folder, stop, turns, usage, error):
+                return AgentEndRecord(*self._next(), folder, str(stop), turns, TokenCounts.of(usage), error)
+            case Stopped(stop, answer, spent, error):
+                tokens = TokenCounts.of(spent.usage)
+                return ResultRecord(*self._next(), stop.status, str(stop), answer, spent.turns, tokens, error)
+            case _:
+                return None
+
+    def _trouble(self, event: Event) -> Record | None:
+        match event:
+            case Retried(reason, attempt, wait):
+                return RetryRecord(*self._next(), reason, attempt, wait)
+            case Failed(reason):
+                return ErrorRecord(*self._next(), reason)
+            case KernelRestarted(why, lost):
+                return KernelRecord(*self._next(), why, lost)
+            case _:
+                return None
+
+    def _of_kernel(self, event: Event) -> Record | None:
+        match event:
+            case Rerun(call, same, content):
+                return RerunRecord(*self._next(), call, same, None if same else content)
+            case Checkpointed(sha256, sandbox):
+                return CheckpointRecord(*self._next(), sha256, sandbox)
+            case SkillsCalled(python, shell):
+                return SkillsRecord(*self._next(), python, shell)
+            case _:
+                return None
+
+    def _watched(self, event: Event) -> Record | None:
+        match event:
+            case RequestStarted():
+                self._asked = self._timer()
+            case Delta(text):
+                return DeltaRecord(self._now(), text)
+            case Waiting(reason, left):
+                return WaitingRecord(self._now(), reason, left)
+            case CallStarted(call):
+                self._call = (call, self._timer())
+                return CellStartRecord(self._now(), call.id, call.name, call.arguments)
+            case OutputReceived(text):
+                return CellOutputRecord(self._now(), self._call[0].id if self._call else "", text)
+            case CallEnded(result):
+                started, self._call = self._call, None
+                call, duration = result.call, self._since(started[1] if started else None)
+                return CellEndRecord(self._now(), call.id, call.name, result.ok, duration)
+        return None
+
+
+def _kind(user: User) -> str:
+    return "" if user.kind is Kind.TASK else str(user.kind)
+
+
+def _joined(message: Message) -> tuple[Content | None, tuple[JoinedText, ...]]:
+    """What a message says itself and what was joined to it; neither, where nothing was."""
+    joined = tuple(JoinedText(user.content, _kind(user)) for user in joined_to(message))
+    return (message.content if joined and isinstance(message, User | ToolResult) else None), joined
+
+
+class RecordDecoder:
+    """Records back to events. The law: `replay` of them equals `replay` of the events that were encoded."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+        self._calls: dict[str, ToolCall] = {}
+
+    def decode(self, record: Journalled) -> Event | None:
+        """The event of a record; None for a type that has none.
+
+        Raises:
+            SessionError: it does not go with the records before it.
+        """
+        try:
+            match record:
+                case MessageRecord():
+                    return self._message(record)
+                case DropRecord():
+                    return self._drop(record)
+                case AdaptRecord():
+                    return self._adapt(record)
+                case _:
+                    return _decoded(record)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SessionError(f"Record {record.id} of the journal cannot be understood: {error!r}.") from None
+
+    def _message(self, record: MessageRecord) -> Event:
+        self._numbers[record.id] = len(self._numbers)
+        joined = tuple(User(text.content, Kind(text.kind or Kind.TASK)) for text in record.joined)
+        match record.role:
+            case "system":
+                return Said(System(record.message["content"]))
+            case "user":
+                return Said(User(_own_content(record), Kind(record.kind or Kind.TASK), joined), record.anew)
+            case "assistant":
+                return self._replied(record)
+            case _:
+                call = self._calls[record.message["tool_call_id"]]
+                return ToolReturned(ToolResult(call, _own_content(record), bool(record.ok), joined), record.anew)
+
+    def _replied(self, record: MessageRecord) -> Replied:
+        message = assistant(record.message, record.written, record.items)
+        if not record.aside:  # what an aside asks for is never answered, and its ids may be those of a turn
+            self._calls.update((call.id, call) for call in message.calls)
+        usage = (record.usage or TokenCounts()).usage
+        return Replied(Reply(message, usage, record.finish_reason or ""), record.aside)
+
+    def _drop(self, record: DropRecord) -> Dropped:
+        left = tuple(self._numbers[id] for id in record.left)
+        numbers = (*(self._numbers[id] for id in record.ids), *left)
+        summary = None
+        if record.summary is not None and record.turns is not None:
+            summary = Summary(*record.turns, record.summary)
+        return Dropped(numbers, record.reason, summary, left)
+
+    def _adapt(self, record: AdaptRecord) -> Adapted:
+        adaptations = tuple(map(Adaptation, record.adaptations))
+        if Adaptation.SHORT_IDS in adaptations:
+            renamed = [replace(call, id=short_id(call.id)) for call in self._calls.values()]
+            self._calls.update((call.id, call) for call in renamed)
+        return Adapted(adaptations)
+
+
+def _own_content(record: MessageRecord) -> Any:
+    """What a message says, without what was joined to it."""
+    return record.message["content"] if record.content is None else record.content
+
+
+def _decoded(record: Journalled) -> Event | None:
+    """What needs none of the records before it."""
+    match record:
+        case RequestRecord():
+            schemas = tuple(tool["function"] for tool in record.tools)
+            return ParametersChanged(record.model, schemas, record.params, record.api or CHAT)
+        case AgentStartRecord():
+            return ChildStarted(record.folder, record.prompt)
+        case AgentEndRecord():
+            return ChildEnded(record.folder, Stop(record.stop), record.turns, record.usage.usage, record.error)
+        case ResultRecord():
+            spent = Spent(record.turns, record.usage.usage)
+            return Stopped(Stop(record.stop_reason), record.answer, spent, record.error)
+        case RetryRecord():
+            return Retried(record.reason, record.attempt, record.wait)
+        case _:
+            return _decoded_of_kernel(record)
+
+
+def _decoded_of_kernel(record: Journalled) -> Event | None:
+    match record:
+        case ErrorRecord():
+            return Failed(record.reason)
+        case KernelRecord():
+            return KernelRestarted(record.why, record.lost)
+        case RerunRecord():
+            return Rerun(record.call_id, record.same, record.content or "")
+        case CheckpointRecord():
+            return Checkpointed(record.sha256, record.sandbox)
+        case SkillsRecord():
+            return SkillsCalled(record.python, record.shell)
+        case _:
+            return None
+
+
+def decode(records: Iterable[Journalled]) -> Iterator[Event]:
+    """The events of a whole journal, in order.
+
+    Raises:
+        SessionError: a record cannot follow those before it; with its line.
+    """
+    decoder = RecordDecoder()
+    for line, record in enumerate(records, 1):
+        try:
+            event = decoder.decode(record)
+        except SessionError as error:
+            raise SessionError(f"Line {line} of the journal: {error}") from None
+        if event is not None:
+            yield event
