@@ -331,8 +331,7 @@ def test_the_key_is_made_once_for_its_user_alone(tmp_path: Path) -> None:
 
 
 def test_two_processes_that_make_it_at_once_have_the_same(tmp_path: Path) -> None:
-    make = "import sys; from pathlib import Path; from rlm.sessions.records import read_line
-from rlm.sessions.signing_key import open_key\nsys.stdin.read()\nprint(open_key(Path(sys.argv[1]), make=True).secret.hex())"
+    make = "import sys; from pathlib import Path; from rlm.sessions.signing_key import open_key\nsys.stdin.read()\nprint(open_key(Path(sys.argv[1]), make=True).secret.hex())"
     processes = [
         subprocess.Popen([sys.executable, "-c", make, tmp_path / "s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for _ in range(4)

@@ -193,7 +193,7 @@ def _item(record: Journalled) -> Item | None:
 
 def _turn(record: MessageRecord, number: int) -> Turn:
     message, written = record.message, record.written  # what the model wrote, where it was repaired
-    calls = [(call["id"], written.get(call["id"], call["function"])) for call in message.get("tool_calls") or ()]
+    calls = [(call["id"], written.get(call["id"]) or call["function"]) for call in message.get("tool_calls") or ()]
     return Turn(
         id=record.id,
         number=number,
