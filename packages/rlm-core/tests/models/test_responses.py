@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +17,9 @@ from rlm.providers.endpoint import Endpoint
 from rlm.providers.errors import Fault, HTTPError, TransportError, judge
 from rlm.providers.responses import ResponsesAPI, ResponsesAssembler, from_output, to_input, to_params
 from rlm.providers.retrying import Retrying
-from rlm.sessions.records import RecordDecoder, RecordEncoder
-from rlm.sessions.shapes import fits
+from rlm.sessions.codec import RecordDecoder, RecordEncoder
+from rlm.sessions.journal import line, parse
+from rlm.sessions.records import Journalled
 from rlm_testkit import responses
 from rlm_testkit.scripted import Answer, Scripted, always, calls, completion, error, half, html, text
 
@@ -465,11 +465,12 @@ async def test_the_reader_of_the_docs_rebuilds_each_request(tmp_path: Path) -> N
         *(Said(picture), Replied(third), told, Said(User("more")), Replied(fourth)),
     ]
     encoder, decoder = RecordEncoder(), RecordDecoder()
-    records = [record for event in events if (record := encoder.encode(event)) is not None]
-    assert all(map(fits, records))
-    assert [decoder.decode(record) for record in json.loads(json.dumps(records))][3] == Replied(first)
+    records = [record for event in events if isinstance(record := encoder.encode(event), Journalled)]
     path = tmp_path / "messages.jsonl"
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    path.write_bytes(b"".join(map(line, records)))
+    reading = parse(path.read_bytes())
+    assert reading.records == tuple(records)
+    assert [decoder.decode(record) for record in reading.records][3] == Replied(first)
     found: dict[str, Any] = {"path": path}
     for program in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[:2]:
         exec(program, found)

@@ -106,11 +106,13 @@ def test_the_page_names_every_type_every_field_and_every_metric(tmp_path: Path) 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(conversations())
 def test_the_program_in_the_page_rebuilds_every_request(tmp_path: Path, events: list[Event]) -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    program, _ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     path = tmp_path / "messages.jsonl"
     path.write_bytes(written(events))
     names: dict[str, Any] = {"path": path}
     exec(program, names)
     sent = [replay(events[:n]).history.messages for n, event in enumerate(events) if isinstance(event, Replied)]
-    assert names["requests"] == [json.loads(json.dumps([each.wire() for each in messages])) for messages in sent]
+    assert [[message for message, _ in request] for request in names["requests"]] == [
+        json.loads(json.dumps([each.wire() for each in messages])) for messages in sent
+    ]
     assert len(names["live"]) <= len(encoded(events))
