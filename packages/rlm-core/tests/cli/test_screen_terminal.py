@@ -25,13 +25,18 @@ from rlm_testkit.waiting import PATIENCE, until
 PLAY = """
 import json, sys, time
 from pathlib import Path
+from typing import get_args
+from msgspec import convert
 from rlm.present.live import open_screen
 from rlm.core.messages import Usage
+from rlm.sessions.records import JournalRecord, WatchedRecord, type_name
 
 folder, children, quiet = Path(sys.argv[1]), int(sys.argv[2]), "-q" in sys.argv
 # half of the clock's time: what was never said is longer ago, what has just been said is not
 silence = time.monotonic() / 2 if "-s" in sys.argv else 0
 USAGE = {"prompt_tokens": 1200, "completion_tokens": 80, "cached_tokens": 0, "reasoning_tokens": 0}
+
+KINDS = {type_name(kind): kind for kind in (*get_args(WatchedRecord), *get_args(JournalRecord))}
 
 def step(name):
     deadline = time.monotonic() + 120
@@ -40,7 +45,7 @@ def step(name):
         time.sleep(0.01)
 
 def tell(type, agent="root", **body):
-    screen({"type": type, "agent": agent, "ts": 0} | body)
+    screen(convert({"type": type, "agent": agent, "id": 0, "ts": 0} | body, KINDS[type]))
 
 def reply(agent="root"):
     tell("message", agent, id=1, message={"role": "assistant", "content": ""}, usage=USAGE)
