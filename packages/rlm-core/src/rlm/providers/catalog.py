@@ -100,7 +100,7 @@ def read_models(body: Any) -> Iterator[ModelFacts]:
         if isinstance(entry, Mapping):
             name = next((entry[key] for key in ("id", "model", "name") if isinstance(entry.get(key), str)), "")
             if name:
-                yield ModelFacts(one_line(name, _LENGTH), _window(entry), _sees_pictures(entry))
+                yield ModelFacts(name, _window(entry), _sees_pictures(entry))
 
 
 def _window(entry: Mapping[str, Any]) -> int | None:
@@ -146,6 +146,6 @@ def nearest(model: str, names: list[str]) -> list[str]:
 
 def no_such_model(model: str, host: str, names: list[str]) -> str:
     """What to say and to do about it. `names`: what the endpoint has; not empty."""
-    some = nearest(model, names)
+    some = [one_line(name, _LENGTH) for name in nearest(model, names)]
     more = ", …" if len(names) > len(some) else ""
     return f"there is no {model} at {host}; it has {', '.join(some)}{more}: set RLM_MODEL"
