@@ -26,6 +26,21 @@ async def answers(_: RunRequest) -> RunResult:
     return RESULT
 
 
+class EndlessWork:
+    """A child that works until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.began, self.cancelled = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, _: RunRequest) -> RunResult:
+        self.began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+        return RESULT
+
+
 def split(broker: Broker) -> tuple[str, str]:
     path, _, token = broker.address.rpartition(":")
     return path, token
@@ -136,17 +151,8 @@ def test_a_request_is_read_as_it_was_written(request_: RunRequest | CancelReques
 async def test_a_run_is_cancelled_by_what_follows_on_its_connection_and_that_is_answered(
     tmp_path: Path, follows: bytes, reason: str, stop: Stop, at_once: bool
 ) -> None:
-    began, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def works(_: RunRequest) -> RunResult:
-        began.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-        return RESULT
-
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, works) as broker:
+    work = EndlessWork()
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, work) as broker:
         path, token = split(broker)
         reader, writer = await asyncio.open_unix_connection(path)
         line = RunRequest(token, "task").line()
@@ -154,13 +160,13 @@ async def test_a_run_is_cancelled_by_what_follows_on_its_connection_and_that_is_
             writer.write(line + follows)
         else:
             writer.write(line)
-            await began.wait()
+            await work.began.wait()
             writer.write(follows)
         answer = json.loads(await reader.readline())
         writer.close()
         assert ("error", stop) == (answer["type"], answer["stop"])
         assert answer["reason"].startswith(reason)
-        assert began.is_set() == cancelled.is_set()
+        assert work.began.is_set() == work.cancelled.is_set()
 
 
 async def test_cancel_alone_is_refused(tmp_path: Path) -> None:
@@ -187,42 +193,24 @@ async def test_what_the_host_raises_is_the_reason_and_its_stop(tmp_path: Path) -
 
 
 async def test_cancelling_the_call_cancels_the_child(tmp_path: Path) -> None:
-    began, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def works(_: RunRequest) -> RunResult:
-        began.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-        return RESULT
-
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, works) as broker:
+    work = EndlessWork()
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, work) as broker:
         path, token = split(broker)
         call = asyncio.create_task(ask(path, RunRequest(token, "task")))
-        await began.wait()
+        await work.began.wait()
         call.cancel()
-        await cancelled.wait()
+        await work.cancelled.wait()
 
 
 async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
-    began, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def works(_: RunRequest) -> RunResult:
-        began.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-        return RESULT
-
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, works) as broker:
+    work = EndlessWork()
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, work) as broker:
         path, token = split(broker)
         _, writer = await asyncio.open_unix_connection(path)
         writer.write(RunRequest(token, "task").line())
-        await began.wait()
+        await work.began.wait()
         writer.close()
-        await cancelled.wait()
+        await work.cancelled.wait()
 
 
 async def test_leaving_the_broker_cancels_what_still_runs_and_tells_the_cell(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ class RunReporter:
 
 
 def _shown(model: str) -> str:
-    """A recording is told by its file's name alone."""
+    """Of a recording, the name of its file alone."""
     return path.name if (path := recording_of(model)) else model
 
 

@@ -78,7 +78,7 @@ async def _until_signal(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _heeded() -> list[signal.Signals]:
-    """But for what nohup and its kin have us ignore."""
+    """All but those that a program such as nohup makes us ignore."""
     return [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
 
 

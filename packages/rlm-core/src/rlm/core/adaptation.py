@@ -124,7 +124,7 @@ def _no_pictures(message: Message) -> Message:
 
 
 def _read_out(content: str | list[Wire]) -> str:
-    """Text in place of parts. Each picture is told."""
+    """Text in place of parts, with a line for each picture."""
     if isinstance(content, str):
         return content
     return "\n\n".join(str(part.get("text", PICTURE)) for part in content)

@@ -24,7 +24,7 @@ NO_CALLS = (
     "The model writes its tool calls as text, also after it was told. Start its server with a parser for them "
     "(vLLM: --enable-auto-tool-choice --tool-call-parser; llama.cpp: --jinja), or take another model."
 )
-NO_PICTURES = "The model takes no pictures, or not where they stand: they are left out, and it is told so."
+NO_PICTURES = "The model takes no pictures, or not in this place: each is replaced by a line of text."
 GO_ON = "Your message was cut off at the length limit. Go on exactly where it stopped."
 
 

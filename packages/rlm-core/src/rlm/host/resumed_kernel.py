@@ -41,7 +41,7 @@ async def _kernel_note(spec: AgentSpec, session: Session, kernel: Kernel, sink: 
 
 
 def _may_load(spec: AgentSpec, saved: Path, records: Sequence[Journalled], sink: Sink) -> bool:
-    """Whether saved variables are loaded; if not, the user is told why."""
+    """Whether saved variables are loaded; if not, a record says why."""
     if not os.path.lexists(saved):
         return False
     trusted = spec.earlier is not None and spec.earlier.doubt != ""
@@ -64,7 +64,7 @@ async def rerun(kernel: Kernel, calls: Iterable[TranscriptCall], timeout: float,
 
 
 def rerun_note(differing: list[int]) -> str:
-    """What the model is told."""
+    """The note for the model."""
     note = "This session was resumed in a fresh kernel, and its cells were run again, so their variables are there."
     if not differing:
         return note

@@ -201,7 +201,7 @@ class AgentRunner:
     def _new_child(self, spec: AgentSpec, session: Session, slot: Slot) -> AgentRunner:
         return AgentRunner(self._context, spec, session, slot, self._depth + 1)
 
-    # ---- what it is told
+    # ---- what the model reads first
 
     async def _opening(self) -> list[System | User]:
         """What comes before the first task: the system prompt, or when resumed what has become of the kernel."""

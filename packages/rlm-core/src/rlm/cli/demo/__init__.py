@@ -24,19 +24,19 @@ from rlm.host.spec import AgentSpec, context_file
 from rlm.present.live.row import Row, fit, paint
 from rlm.text.styled import Span, Style
 
-TASK = "The tests of this repository fail. Find out why, mend the code, and show that they pass."
+TASK = "The tests of this repository fail. Find out why, fix the code, and show that they pass."
 _SETTINGS = {"max_depth": "1", "tools": "ipython,summarize,edit"}
 _HERE = files("rlm.cli.demo")
 
 
 def run(line: CommandLine) -> int:
-    """Unpack the repository, let the recorded model mend it, and say from its tests' exit codes how it went."""
+    """Unpack the repository, let the recorded model fix it, and say from its tests' exit codes how it went."""
     config = read_config(line.settings)
     folder = Path(tempfile.mkdtemp(prefix="rlm-demo-"))  # noqa: TID251 - a new folder
     repository = _unpack(folder / "shelf")
     _say(config, f"A small repository with failing tests, in {repository}:")
     if _tests_pass(repository, config):
-        raise RlmError("The tests of the demo's repository should fail before it is mended. Please report this.")
+        raise RlmError("The tests of the demo's repository should fail before it is fixed. Please report this.")
     _say(config, "\nrlm works on it. The model's replies are recorded, all else is real and happens now:\n")
     with as_file(_HERE / "turns.jsonl") as turns:
         made = read_config({**_SETTINGS, **line.settings} | {"model": f"replay:{turns}", "home": str(folder / ".rlm")})
