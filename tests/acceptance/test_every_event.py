@@ -35,6 +35,7 @@ EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
     events.Failed: record("error"),
     events.KernelRestarted: record("kernel"),
     events.Rerun: record("rerun"),
+    events.KernelResumed: record("kernel_resumed", rerun=2),
     events.SkillsCalled: record("skills"),
     events.Checkpointed: record("checkpoint"),
     events.ChildStarted: record("agent_start"),

@@ -204,10 +204,16 @@ def test_the_settings_of_a_run_come_back_and_what_differs_is_told(alone: Rlm) ->
     assert (settings["max_turns"], settings["max_depth"], settings["exec_timeout"]) == ("7", "1", "9")
     assert "sk-secret" not in (done.session.folder / "meta.json").read_text()
     again = alone("resume", "more")
-    assert "Resumed" not in again.err
+    (told,) = (line for line in again.err.splitlines() if line.startswith("Resumed"))
+    assert (
+        "Resumed as before: --max-turns 7, --max-depth 1, --exec-timeout 9, --tools none. So far: 1 turn on: go" == told
+    )
     assert again.session.meta["settings"] == settings
     other = alone("resume", "--max-turns", "70", "more", RLM_MAX_DEPTH="3", RLM_QUIET="", RLM_OUTPUT="")
-    assert "Resumed with --max-turns 70 (was 7), --max-depth 3 (was 1)." in other.err.splitlines()
+    (told,) = (line for line in other.err.splitlines() if line.startswith("Resumed"))
+    assert told.startswith(
+        "Resumed with --max-turns 70 (was 7), --max-depth 3 (was 1); as before: --exec-timeout 9, --tools none."
+    )
     assert other.session.meta["settings"] == settings | {"max_turns": "70", "max_depth": "3"}
 
 

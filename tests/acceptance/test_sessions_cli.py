@@ -82,6 +82,8 @@ def test_resume_goes_on_exactly_and_says_that_the_kernel_is_fresh(rlm: Make) -> 
     assert "fresh" in note
     assert "value" in note
     assert 1 == len(done.sessions)
+    assert "fresh kernel; gone: value; `--replay` runs the cells again" in done.err
+    assert "fresh kernel; gone: value" in made("show").out
 
 
 def test_resume_by_id_by_text_and_with_both(rlm: Make) -> None:
@@ -167,6 +169,8 @@ def test_replay_runs_the_cells_again_and_shows_where_results_differ(rlm: Make) -
         made("start")
         done = made("resume", "--replay", "and now?")
     assert 0 == done.code
+    assert "fresh kernel; 3 cells run again; other results: 2" in done.err
+    assert "  [5] ipython  value" in done.err, "turn numbers go on"
     assert 1 == done.err.count("now gives something else"), "the process id alone has changed"
     note = next(m["content"] for m in server.requests[-1].messages if "run again" in str(m["content"]))
     assert ": 2." in note
@@ -193,6 +197,7 @@ def test_a_checkpoint_brings_the_variables_back_and_says_which_could_not_be_save
     assert told is not None, note
     kept, lost = told.groups()
     assert {"collections", "context", "double", "n", "threading", "value"} == set(kept.split(", "))
+    assert f"fresh kernel; Restored: {kept}." in done.err
     assert lost.startswith("lock (TypeError")
     assert ";" not in lost
     assert re.match(r"\{'a': \[1\]\} 8 <module 'collections'.* mine\n", done.session.results[-1])

@@ -301,6 +301,9 @@ def test_a_folder_that_is_gone_is_an_error_and_no_traceback(tmp_path: Path) -> N
         ("_ = 1\n__x = 2\nprint(3)\nobj.attr = 4\nlst[0] = 5", []),
         ("this is not Python", []),
         ("%%bash\necho hi", []),
+        ("%%bash\nx=1", []),
+        ("%%writefile a.py\nx = 1", []),
+        ("%%time\nx = 1\n%time y = 2", ["x", "y"]),
     ],
 )
 def test_the_names_that_a_cell_binds(code: str, names: list[str]) -> None:

@@ -139,6 +139,20 @@ class Rerun:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelResumed:
+    """A fresh kernel took the place of the one that a resumed session had.
+
+    `gone` are the variables that went with that one. Instead, saved ones were loaded, of which the kernel said
+    `restored`; or so many cells were `rerun`, of which the results of those numbers (from 1) are `differing`.
+    """
+
+    gone: tuple[str, ...] = ()
+    restored: str = ""
+    rerun: int | None = None
+    differing: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ChildStarted:
     """A sub-agent started; `folder` is the name of its session folder inside its parent's."""
 
@@ -214,6 +228,7 @@ Event = (
     | Failed
     | KernelRestarted
     | Rerun
+    | KernelResumed
     | SkillsCalled
     | Checkpointed
     | ChildStarted

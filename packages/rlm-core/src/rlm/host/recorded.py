@@ -67,7 +67,7 @@ def _lets_out(name: str, text: str) -> int:
 
 
 def differences(recorded: Texts, config: Config, given: GivenSettings) -> str:
-    """One line that says what this run does otherwise than the session did; empty if nothing."""
+    """What this run does otherwise than the session did, and what it does as before; empty if nothing is to say."""
     was, now = setting_texts(Config()) | dict(recorded), setting_texts(config)
     names = [name for name in (*now, *(was.keys() - now)) if was.get(name) != now.get(name)]
     told = [f"{flag(name)} {_shown(now.get(name))} (was {_shown(was.get(name))})" for name in names]
@@ -75,7 +75,9 @@ def differences(recorded: Texts, config: Config, given: GivenSettings) -> str:
     kept = [variable(name) for name, _ in _lowered(meant, recorded) if name in meant.given and name not in given]
     if kept:
         told.append(f"its own sandbox: {', '.join(kept)} cannot lower it, --sandbox off can")
-    return f"Resumed with {', '.join(told)}." if told else ""
+    same = [f"{flag(name)} {_shown(recorded[name])}" for name in now if name in recorded.keys() - {"model", *names}]
+    parts = [f"with {', '.join(told)}"] * bool(told) + [f"as before: {', '.join(same)}"] * bool(same)
+    return "; ".join(parts)
 
 
 def _shown(text: str | None) -> str:

@@ -16,6 +16,7 @@ from rlm.sessions.meta import Meta
 from rlm.sessions.ownership import doubt, not_yours
 from rlm.sessions.signing_key import key_or_none
 from rlm.sessions.store import find, meta_of
+from rlm.text.clip import one_line
 
 GO_ON = "Go on with the task."
 """What the user says by saying nothing."""
@@ -48,10 +49,18 @@ def resumed_spec(
     place = cwd or _place(folder, meta, present)
     check_named(folder.name, recorded, given, place)
     config = resumed_config(recorded, given)
-    notes = tuple(filter(None, [differences(recorded, config, given)]))
     moved = meta.cwd if meta.cwd != str(place) else ""
-    earlier = ResumeOptions(folder, fork, replay, why, recorded, notes, moved)
+    note = _note(meta, differences(recorded, config, given), moved)
+    earlier = ResumeOptions(folder, fork, replay, why, recorded, (note,), moved)
     return AgentSpec(GO_ON, config, place, context_file(config.context), earlier=earlier)
+
+
+def _note(meta: Meta, settings: str, moved: str) -> str:
+    """One line for the user: which session goes on, and how."""
+    parts = [settings] * bool(settings) + [f"it worked in {moved} before"] * bool(moved)
+    said = f"Resumed {'; '.join(parts)}".rstrip()
+    turns = f"{meta.turns} turn" if meta.turns == 1 else f"{meta.turns} turns"
+    return f"{said}. So far: {turns} on: {one_line(meta.prompt_preview, 60)}"
 
 
 def session_id(session: FilePath) -> tuple[str, Path | None]:

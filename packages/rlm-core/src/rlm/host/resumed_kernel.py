@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rlm.core.events import Failed, Rerun
+from rlm.core.events import Failed, KernelResumed, Rerun
 from rlm.core.messages import Kind, System, User
 from rlm.core.ports import Kernel, Sink
 from rlm.host.checkpoint import VARIABLES, refusal, restore
@@ -31,13 +31,21 @@ async def resume_notes(spec: AgentSpec, session: Session, kernel: Kernel | None,
 
 
 async def _kernel_note(spec: AgentSpec, session: Session, kernel: Kernel, sink: Sink) -> str:
+    """What the model is told of it; whoever watches is told the same."""
     records = read(session.folder).records
     if spec.earlier is not None and spec.earlier.rerun:
-        return rerun_note(await rerun(kernel, cells(records), spec.config.exec_timeout, sink))
+        calls = cells(records)
+        differing = await rerun(kernel, calls, spec.config.exec_timeout, sink)
+        sink(KernelResumed(rerun=len(calls), differing=tuple(differing)))
+        return rerun_note(differing)
     saved = session.folder / VARIABLES
     if _may_load(spec, saved, records, sink):
-        return f"This session was resumed in a fresh kernel. {await restore(kernel, saved)}"
-    return kernel_note(names_gone(records))
+        restored = await restore(kernel, saved)
+        sink(KernelResumed(restored=restored))
+        return f"This session was resumed in a fresh kernel. {restored}"
+    gone = names_gone(records)
+    sink(KernelResumed(tuple(gone)))
+    return kernel_note(gone)
 
 
 def _may_load(spec: AgentSpec, saved: Path, records: Sequence[Journalled], sink: Sink) -> bool:

@@ -11,6 +11,7 @@ from rlm.sessions.records import (
     DropRecord,
     ErrorRecord,
     KernelRecord,
+    KernelResumedRecord,
     Record,
     RerunRecord,
     ResultRecord,
@@ -72,17 +73,40 @@ def describe(record: Record, turns: Sequence[int] = (), *, names: int | None = N
             return Description(f"still waiting, {seconds(record.left)} at most", record.reason)
         case ErrorRecord():
             return Description("error", record.reason, style=Style.RED)
-        case KernelRecord():
-            return Description("kernel restarted", record.why, _lost(record.lost, names))
+        case KernelRecord() | KernelResumedRecord():
+            return _fresh_kernel(record, names)
         case DropRecord():
             return _drop(record, turns)
         case _:
             return _minor(record)
 
 
+def _fresh_kernel(record: KernelRecord | KernelResumedRecord, names: int | None) -> Description:
+    if isinstance(record, KernelRecord):
+        return Description("kernel restarted", record.why, _lost(record.lost, names))
+    return Description("fresh kernel", detail=f"; {_resumed_kernel(record, names)}", style=Style.DIM)
+
+
 def _lost(lost: Sequence[str], most: int | None) -> str:
-    more = f" and {len(lost) - most} more" if most is not None and len(lost) > most else ""
-    return f"; lost: {', '.join(lost[:most])}{more}" if lost else ""
+    return f"; lost: {_listed(lost, most)}" if lost else ""
+
+
+def _listed(names: Sequence[str], most: int | None) -> str:
+    more = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
+def _resumed_kernel(record: KernelResumedRecord, most: int | None) -> str:
+    if record.rerun is not None:
+        differing = _listed(list(map(str, record.differing)), most)
+        return f"{many(record.rerun, 'cell')} run again; " + (
+            f"other results: {differing}" if differing else "same results"
+        )
+    if record.restored:
+        return " ".join(record.restored.split())
+    if not record.gone:
+        return "no variable was defined"
+    return f"gone: {_listed(record.gone, most)}; `--replay` runs the cells again"
 
 
 def _minor(record: Record) -> Description | None:

@@ -21,6 +21,7 @@ from rlm.core.events import (
     Event,
     Failed,
     KernelRestarted,
+    KernelResumed,
     OutputReceived,
     ParametersChanged,
     Replied,
@@ -63,6 +64,7 @@ from rlm.sessions.records import (
     JoinedText,
     Journalled,
     KernelRecord,
+    KernelResumedRecord,
     MessageRecord,
     Record,
     RequestRecord,
@@ -220,6 +222,8 @@ class RecordEncoder:
         match event:
             case Rerun(call, same, content):
                 return RerunRecord(*self._next(), call, same, None if same else content)
+            case KernelResumed(gone, restored, rerun, differing):
+                return KernelResumedRecord(*self._next(), gone, restored, rerun, differing)
             case Checkpointed(sha256, sandbox):
                 return CheckpointRecord(*self._next(), sha256, sandbox)
             case SkillsCalled(python, shell):
@@ -350,14 +354,20 @@ def _decoded_of_kernel(record: Journalled) -> Event | None:
             return Failed(record.reason)
         case KernelRecord():
             return KernelRestarted(record.why, record.lost)
-        case RerunRecord():
-            return Rerun(record.call_id, record.same, record.content or "")
+        case RerunRecord() | KernelResumedRecord():
+            return _decoded_of_resume(record)
         case CheckpointRecord():
             return Checkpointed(record.sha256, record.sandbox)
         case SkillsRecord():
             return SkillsCalled(record.python, record.shell)
         case _:
             return None
+
+
+def _decoded_of_resume(record: RerunRecord | KernelResumedRecord) -> Event:
+    if isinstance(record, RerunRecord):
+        return Rerun(record.call_id, record.same, record.content or "")
+    return KernelResumed(record.gone, record.restored, record.rerun, record.differing)
 
 
 def decode(records: Iterable[Journalled]) -> Iterator[Event]:

@@ -227,6 +227,15 @@ class RerunRecord(Journalled, frozen=True, tag="rerun"):
     content: Annotated[str, Meta(description="where it differs")] | None = None
 
 
+class KernelResumedRecord(Journalled, frozen=True, tag="kernel_resumed"):
+    """a fresh kernel took the place of the one that the resumed session had"""
+
+    gone: Annotated[tuple[str, ...], Meta(description="names")] = ()
+    restored: Annotated[str, Meta(description="what the kernel says of saved variables")] = ""
+    rerun: Annotated[Whole | None, Meta(description="cells that were run again")] = None
+    differing: Annotated[tuple[Whole, ...], Meta(description="those whose results differ, from 1")] = ()
+
+
 class ResultRecord(Journalled, frozen=True, tag="result"):
     """a run ended"""
 
@@ -259,7 +268,8 @@ class SessionRecord(Watched, frozen=True, tag="session"):
     model: str
     cwd: str
     version: str
-    notes: Annotated[tuple[str, ...], Meta(description="sentences, where a resumed session had to be repaired")] = ()
+    notes: Annotated[tuple[str, ...], Meta(description="sentences on how a session was resumed")] = ()
+    turns: Annotated[Whole, Meta(description="of earlier runs of a resumed session")] = 0
 
 
 class CellStartRecord(Watched, frozen=True, tag="cell_start"):
@@ -334,6 +344,7 @@ JournalRecord = (
     | CheckpointRecord
     | ResumeRecord
     | RerunRecord
+    | KernelResumedRecord
     | ResultRecord
 )
 WatchedRecord = (

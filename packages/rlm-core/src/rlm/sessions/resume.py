@@ -12,6 +12,10 @@ from rlm.sessions.transcript import TranscriptCall, Turn, build
 
 _SHELL = re.compile(r"(?m)^(\s*)[%!].*$")
 _ASSIGNED = re.compile(r"(?m)^(\s*[\w, ]+=)\s*[%!].*$")
+_TIMED = re.compile(r"(?m)^(\s*)%time\s+(?=\S)")
+_CELL_MAGIC = re.compile(r"\s*%%(\w+)")
+_RUN_IN_NAMESPACE = ("time", "capture", "prun")
+"""Cell magics whose body is Python and binds names."""
 _HELP = re.compile(r"(?m)^.*\?\s*$")
 
 
@@ -30,6 +34,10 @@ def names_gone(records: Sequence[Journalled]) -> list[str]:
 
 def assigned(code: str) -> list[str]:
     """The names that a cell binds in the notebook's own namespace; none if it cannot be read."""
+    magic = _CELL_MAGIC.match(code)
+    if magic and magic[1] not in _RUN_IN_NAMESPACE:
+        return []
+    code = _TIMED.sub(r"\1", code)
     code = _HELP.sub("", _SHELL.sub(r"\1pass", _ASSIGNED.sub(r"\1 0", code)))
     try:
         code = ast.unparse(_WithoutComprehensions().visit(ast.parse(code)))

@@ -330,7 +330,8 @@ class Session:
 
     def _introduce(self) -> None:
         meta, where = self._meta, str(self.folder)
-        self._tell(SessionRecord(self._now(), self.id, where, meta.model, meta.cwd, meta.version, self.notes))
+        turns = self._metrics.turns
+        self._tell(SessionRecord(self._now(), self.id, where, meta.model, meta.cwd, meta.version, self.notes, turns))
 
     def _now(self) -> float:
         return round(self._common.clock(), 3)

@@ -23,9 +23,13 @@ from rlm.sessions.records import (
     ResultRecord,
     RetryRecord,
     RunEndRecord,
+    SessionRecord,
 )
 
 ROOT = "root"
+
+EARLIER = -1
+"""In place of the id of a turn that an earlier run of the session took."""
 
 _RECENT = 2_000
 """Characters of what arrives that are kept to be shown."""
@@ -140,6 +144,8 @@ def _after(agent: AgentNow, record: Record, now: float) -> AgentNow:
     match record:
         case MessageRecord():
             return _heard(agent, record)
+        case SessionRecord(turns=turns):
+            return replace(agent, turns=(EARLIER,) * turns)
         case RetryRecord(reason=reason, wait=wait):
             return replace(agent, doing=AgentState.RETRYING, problem=reason, until=now + wait, recent="")
         case DeltaRecord(text=text):
