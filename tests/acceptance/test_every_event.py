@@ -1,4 +1,4 @@
-"""Every event and every type of record is there because something real emits it: here, three runs emit them all."""
+"""Every event and every type of record is there because something real emits it: here, four runs emit them all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from rlm.core import events
-from rlm_testkit.cli import Json, Rlm
+from rlm_testkit.cli import Json, Rlm, python
 from rlm_testkit.scripted import Answer, Request, Script, Scripted, call, error, in_order, text
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "sessions.schema.json"
@@ -47,6 +47,8 @@ EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
     events.CallStarted: record("cell_start"),
     events.OutputReceived: record("cell_output"),
     events.CallEnded: record("cell_end"),
+    events.UserCellStarted: record("user_cell_start"),
+    events.UserCellRan: record("user_cell"),
 }
 """What each event leaves in the output of `--json --deltas`."""
 
@@ -59,6 +61,12 @@ TURNS = [
     call("summarize", num_turns=1, summary="hello was said"),
     text("the answer"),
 ]
+USER_CELL = """\
+import asyncio, json, rlm
+async def main():
+    async with rlm.Host() as host, host.open(home="other", watch=lambda record: print(json.dumps(record))) as run:
+        await run.agent.user.run_cell("1", told=True)
+asyncio.run(main())"""
 AGAIN = [call("ipython", code="print('again')"), text("the answer again")]
 
 
@@ -88,15 +96,16 @@ def documented_types() -> set[str]:
 
 
 def emitted(folder: Path) -> list[Json]:
-    """Of a run with all sorts of trouble, of one that resumes it, and of one that has to wait for long."""
+    """Of a run with all sorts of trouble, of one that resumes it, of one that has to wait for long, and of a user's cell."""
     with Scripted(script()) as server, Scripted(error(429, "slow down", retry_after="26")) as busy:
         patient = Rlm(folder / "busy", {"RLM_BASE_URL": busy.url}).start("go", "--json")
         command = Rlm(folder, {"RLM_BASE_URL": server.url, "RLM_JSON": "1", "RLM_DELTAS": "1"})
         first = command("go", "--checkpoint", "--max-depth", "1")
         second = command("resume", "--replay", "--summarize-at-tokens", "50", "go on")
         waited = lines_until_waiting(patient)
+        shared = python(command, USER_CELL).stdout.splitlines()
     assert (0, 0) == (first.code, second.code), first.err + second.err
-    return [*first.lines, *second.lines, *second.session.records, *waited]
+    return [*first.lines, *second.lines, *second.session.records, *waited, *map(json.loads, shared)]
 
 
 def lines_until_waiting(process: subprocess.Popen[bytes]) -> list[Json]:

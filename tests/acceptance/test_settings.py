@@ -112,7 +112,10 @@ ASKING = Scenario(
 )
 FAILING = Scenario(
     lambda given: always(text("never asked for")),
-    {"debug": switched(lambda run: "Traceback (most recent call last)" in run.done.err)},
+    {
+        "debug": switched(lambda run: "Traceback (most recent call last)" in run.done.err),
+        "confirm": switched(lambda run: "--confirm asks at the prompt" in run.done.err),
+    },
     words=("--model", "replay:nowhere"),
 )
 WORKING = Scenario(
@@ -271,12 +274,14 @@ LOOSENED = Scenario(
     },
     words=("--tools", "bash", "--sandbox", "bwrap"),
 )
+OF_THE_PROMPT = {"bell"}
+"""tests/acceptance/test_prompt.py shows their effect."""
 SCENARIOS = {name: value for name, value in globals().items() if isinstance(value, Scenario)}
 
 
 def test_every_setting_has_a_scenario_that_shows_its_effect() -> None:
     shown = [name for scenario in SCENARIOS.values() for name in scenario.effects]
-    assert sorted(shown) == sorted(Config.settings())
+    assert sorted(shown) == sorted(Config.settings().keys() - OF_THE_PROMPT)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -10,7 +10,7 @@ from rlm.config.settings import Config, read_config, with_values
 from rlm.config.typed import HostSettings, RunSettings
 from rlm.errors import ConfigError, CredentialsError
 
-OF_THE_COMMAND = {"context", "output", "json", "deltas", "quiet", "color", "limit_ok", "debug"}
+OF_THE_COMMAND = {"context", "output", "json", "deltas", "quiet", "color", "limit_ok", "debug", "confirm", "bell"}
 OF_THE_HOST = {"api", "api_key", "base_url", "sdk_max_retries", "stream"}
 
 

@@ -26,6 +26,7 @@ from rlm.core.events import (
     SkillsCalled,
     Stopped,
     ToolReturned,
+    UserCellRan,
 )
 from rlm.core.history import Summary
 from rlm.core.messages import Kind, Message, ToolResult, Usage, User, Wire
@@ -46,7 +47,7 @@ from rlm.sessions.records import (
 from rlm_testkit.journals import answer, cell, conversations, encoded, ending, opening, reply, turn, written
 
 JOURNALLED = (
-    ParametersChanged, Retried, Failed, KernelRestarted, SkillsCalled, ChildStarted, ChildEnded, Said, ToolReturned, Dropped,
+    ParametersChanged, Retried, Failed, KernelRestarted, SkillsCalled, UserCellRan, ChildStarted, ChildEnded, Said, ToolReturned, Dropped,
 )  # fmt: skip
 
 

@@ -31,6 +31,8 @@ from rlm.core.events import (
     SkillsCalled,
     Stopped,
     ToolReturned,
+    UserCellRan,
+    UserCellStarted,
     Waiting,
 )
 from rlm.core.history import Summary
@@ -85,6 +87,8 @@ noted = st.one_of(
     st.builds(Failed, texts),
     st.builds(KernelRestarted, texts, st.lists(texts, max_size=2).map(tuple)),
     st.builds(SkillsCalled, *[st.dictionaries(st.sampled_from(["say", "web"]), st.integers(1, 9))] * 2),
+    st.builds(UserCellRan, texts, texts, st.booleans(), st.booleans()),
+    st.builds(UserCellStarted, texts),
     st.builds(Checkpointed, st.just("0" * 64), st.sampled_from(["off", "bwrap"])),
     st.builds(Rerun, texts, st.booleans(), texts),
     st.builds(ChildStarted, st.just("sub-12345678"), texts),

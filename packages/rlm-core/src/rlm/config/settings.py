@@ -191,6 +191,20 @@ class Config:
     color: str = setting(
         "auto, always or never; NO_COLOR is honoured", one_of("auto", "always", "never"), default="auto", resumed=False
     )
+    confirm: bool = setting(
+        "at the interactive prompt: ask before each cell, command and edit",
+        switch,
+        default=False,
+        bare=True,
+        resumed=False,
+    )
+    bell: bool = setting(
+        "at the interactive prompt: ring when a turn of more than 10 seconds ends",
+        switch,
+        default=True,
+        shown="on",
+        resumed=False,
+    )
     limit_ok: bool = setting("a run that a limit stopped exits with 0", switch, default=False, bare=True, resumed=False)
     debug: bool = setting("show tracebacks", switch, default=False, bare=True, resumed=False)
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)

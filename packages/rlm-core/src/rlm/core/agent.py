@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rlm.core.adaptation import Adaptation, adapt
@@ -50,8 +51,11 @@ class Agent(Conversation):
         limits: Limits,
         sink: Sink,
         state: ConversationState | None = None,
+        interjections: Callable[[], Sequence[User]] = tuple,
     ) -> None:
+        """`interjections` gives what the user has said while the agent worked, once."""
         super().__init__(sink, state)
+        self._interjections = interjections
         self._model = model
         self._tools = tools
         self._context = context
@@ -87,14 +91,12 @@ class Agent(Conversation):
         reply: Reply | None = None
         try:
             while (stop := self._limits.reached(self.state.spent)) is None:
+                self._hear_user()
                 if self.state.cut:
                     self.tell(User(GO_ON, Kind.NOTE))
                 await self._context.fit(self)
                 reply = await self._ask()
-                stop = verdict(reply)
-                if stop is Stop.DONE and self.is_call(reply.message.text):
-                    self._remind()
-                    stop = None
+                stop = self._verdict(reply)
                 if stop is not None:
                     break
                 await self._follow(reply)
@@ -108,6 +110,21 @@ class Agent(Conversation):
         if reply is not None and stop in (Stop.LENGTH, Stop.CONTENT_FILTER):
             self._words = f"The provider ended the message: {reply.finish}."
         return stop
+
+    def _verdict(self, reply: Reply) -> Stop | None:
+        """Whether it ends the run. A call that is written as text does not, nor an answer if the user has said more."""
+        stop = verdict(reply)
+        if stop is Stop.DONE and self.is_call(reply.message.text):
+            self._remind()
+            return None
+        return None if stop is Stop.DONE and self._hear_user() else stop
+
+    def _hear_user(self) -> bool:
+        """Say what the user has said meanwhile; whether that was anything."""
+        said = self._interjections()
+        for message in said:
+            self.tell(message)
+        return bool(said)
 
     def _remind(self) -> None:
         """
@@ -127,6 +144,22 @@ class Agent(Conversation):
             except ContextTooLong:
                 if not await self._context.shrink(self):
                     raise
+
+    async def compact(self) -> bool:
+        """Have the model summarise the older turns now, between two tasks. Whether it did.
+
+        Raises:
+            RlmError: the model cannot be asked.
+        """
+        self.settle()
+        try:
+            return await self._context.compact(self)
+        finally:
+            self.settle()
+
+    def use_model(self, model: Model) -> None:
+        """From the next request on."""
+        self._model = model
 
     async def side_request(self) -> Reply:
         """One model call that is no turn. The same tools, for dropping them would change the rendered prompt."""

@@ -42,6 +42,9 @@ class LastTurns:
     async def shrink(self, _: ConversationEditor) -> bool:
         return False
 
+    async def compact(self, _: ConversationEditor) -> bool:
+        return False
+
 
 class Compact:
     """Lets the model summarise the older turns when the prompt reaches `at` tokens, or the provider says so.
@@ -90,6 +93,12 @@ class Compact:
             return self._drop(editor, self._old(editor.state.history))
         self._compacted_in = turns
         return await self._compact_what_fits(editor)
+
+    async def compact(self, editor: ConversationEditor) -> bool:
+        try:
+            return await self._compact_what_fits(editor)
+        finally:
+            self._not_before = editor.state.prompt_tokens * 11 // 10
 
     async def _compact_what_fits(self, editor: ConversationEditor) -> bool:
         """The request for a summary is longer than what did not fit: the oldest turns go unread until it fits."""
@@ -141,6 +150,10 @@ class Both:
             if await policy.shrink(editor):
                 return True
         return False
+
+    async def compact(self, editor: ConversationEditor) -> bool:
+        done = [await policy.compact(editor) for policy in self._policies]
+        return any(done)
 
 
 async def _summary(editor: ConversationEditor) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import pairwise
+from typing import TypeGuard
 
 from rlm.core.adaptation import Adaptation
 from rlm.core.budget import Stop
 from rlm.core.events import Adapted, Dropped, Event, Said, Stopped, ToolReturned
-from rlm.core.history import UNFINISHED, Entry, Summary, lasting, users_of
-from rlm.core.messages import Assistant, Forget, Kind, Message, System, ToolResult, User
+from rlm.core.history import OPENING, UNFINISHED, Entry, Summary, lasting, users_of
+from rlm.core.messages import Assistant, Forget, Kind, Message, System, ToolResult, User, Wire
 from rlm.core.ports import Sink
 from rlm.core.state import ConversationState
 
@@ -59,6 +60,24 @@ class Conversation:
         if turns:
             summary = Summary(turns[0], turns[-1], wish.summary)
             self.drop(self.state.history.in_turns(turns), "summarize", summary)
+
+    def tasks(self) -> list[tuple[int, str]]:
+        """What the user asked for, oldest first: the number of the message, and the text."""
+        users = ((e.number, e.message.parts) for e in self.state.history.entries if isinstance(e.message, User))
+        texts = ((number, [p.content for p in parts if p.kind is Kind.TASK]) for number, parts in users)
+        return [(number, "\n\n".join(filter(_is_text, contents))) for number, contents in texts if contents]
+
+    def take_back(self, number: int) -> None:
+        """Drop the message `number` and all that came after it, whoever said it."""
+        gone = tuple(entry.number for entry in self.state.history.entries if entry.number >= number)
+        self.emit(Dropped(gone, "taken_back"))
+
+    def hide(self, turn: int) -> bool:
+        """Drop a turn; whether there is one of that number. What the user said in it stays."""
+        numbers = self.state.history.in_turns([turn]) if turn != OPENING else ()
+        if numbers:
+            self.drop(numbers, "hidden")
+        return bool(numbers)
 
     def show(self, pictures: Collection[str]) -> None:
         """Pictures go in a message of their own: to most providers a tool result holds text alone."""
@@ -117,6 +136,10 @@ class Conversation:
     def _say_anew(self, message: Message) -> None:
         assert not isinstance(message, Assistant)  # what the model said is never said again
         self.emit(ToolReturned(message, anew=True) if isinstance(message, ToolResult) else Said(message, anew=True))
+
+
+def _is_text(content: str | list[Wire]) -> TypeGuard[str]:
+    return isinstance(content, str)
 
 
 def _takes(before: Message, message: User) -> bool:

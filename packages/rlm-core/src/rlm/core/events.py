@@ -122,6 +122,16 @@ class SkillsCalled:
 
 
 @dataclass(frozen=True, slots=True)
+class UserCellRan:
+    """The user ran a cell in the agent's kernel; `content` is what came of it. `told`: the model hears of it."""
+
+    code: str
+    content: str
+    ok: bool = True
+    told: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpointed:
     """The kernel's variables were saved in this sandbox (`off`: in none). By the digest a later run knows the file."""
 
@@ -200,6 +210,11 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class UserCellStarted:
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallStarted:
     call: ToolCall
 
@@ -230,6 +245,7 @@ Event = (
     | Rerun
     | KernelResumed
     | SkillsCalled
+    | UserCellRan
     | Checkpointed
     | ChildStarted
     | ChildEnded
@@ -237,6 +253,7 @@ Event = (
     | Delta
     | Waiting
     | CallStarted
+    | UserCellStarted
     | OutputReceived
     | CallEnded
 )

@@ -166,3 +166,7 @@ class Context(Protocol):
     async def shrink(self, editor: ConversationEditor, /) -> bool:
         """The provider says it is too long. Makes it shorter, or returns False when nothing is left to drop."""
         ...
+
+    async def compact(self, editor: ConversationEditor, /) -> bool:
+        """The user asks for it. Makes it shorter, or returns False when nothing can be dropped."""
+        ...

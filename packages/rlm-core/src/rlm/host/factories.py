@@ -28,6 +28,7 @@ from rlm.sessions.signing_key import key_folders
 from rlm.text.bounded import Quota
 from rlm.text.redact import Redactor
 from rlm.tools.bash import Bash
+from rlm.tools.confirm import CONFIRMED, Approve, ConfirmingTool
 from rlm.tools.edit import Edit
 from rlm.tools.ipython import IPython
 from rlm.tools.sandboxed import SandboxedCommand
@@ -155,6 +156,8 @@ class ToolEnvironment:
     supervisor: Supervisor
     sandboxed: SandboxedCommand | None = None
     quota: Quota | None = None
+    approve: Approve | None = None
+    """Asks the user before each call that changes something."""
 
 
 def open_tools(config: Config, place: ToolEnvironment, stack: ExitStack) -> list[Tool]:
@@ -166,8 +169,12 @@ def open_tools(config: Config, place: ToolEnvironment, stack: ExitStack) -> list
         "edit": lambda: Edit(place.cwd, place.sandboxed),
     }
     redactor = redactor_of(config)
-    opened: list[Tool] = [TurnsLeft(made[name](), place.turns) for name in config.tools]
+    opened: list[Tool] = [TurnsLeft(_confirmed(made[name](), place.approve), place.turns) for name in config.tools]
     return [RedactingTool(tool, redactor) for tool in opened] if redactor.longest else opened
+
+
+def _confirmed(tool: Tool, approve: Approve | None) -> Tool:
+    return ConfirmingTool(tool, approve) if approve is not None and tool.name in CONFIRMED else tool
 
 
 def _bash(config: Config, place: ToolEnvironment) -> Bash:

@@ -34,6 +34,7 @@ from rlm.sessions.metrics import no_result
 from rlm.sessions.records import Record, wire
 from rlm.skills import Place, PromptContext
 from rlm.text.bounded import Quota
+from rlm.tools.confirm import Approve
 
 _FILES = 16_384  # open at once
 
@@ -83,13 +84,22 @@ class Host:
         assert self._supervisor is not None, "use it as a context manager"
         return self._supervisor
 
-    async def new_run(self, spec: AgentSpec, *, watch: Watch | None = None, stream: bool = False) -> Run:
-        """A run, to be entered. `stream`: somebody watches the model's text.
+    async def new_run(
+        self, spec: AgentSpec, *, watch: Watch | None = None, stream: bool = False, approve: Approve | None = None
+    ) -> Run:
+        """A run, to be entered.
+
+        Args:
+            stream: somebody watches the model's text.
+            approve: asks the user before each cell, command and edit, if `confirm` is set.
 
         Raises:
             RlmError: what was asked for is unavailable; nothing has been changed then.
         """
-        return Run(await self._new_context(spec.config, stream=stream), spec, watch)
+        if spec.config.confirm and approve is None:
+            raise ConfigError("--confirm asks at the prompt: start `rlm` without a task.")
+        context = await self._new_context(spec.config, stream=stream)
+        return Run(replace(context, approve=approve if spec.config.confirm else None), spec, watch)
 
     @asynccontextmanager
     async def open(

@@ -69,6 +69,12 @@ class Run:
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
 
+    @property
+    def agent(self) -> AgentRunner:
+        """The root agent."""
+        assert self._root is not None, "use it as a context manager"
+        return self._root
+
     async def ask(self, task: str, timeout: float | None = None) -> RunResult:
         """As `AgentRunner.ask`, of the root agent. An error has `session_dir` and `usage`.
 

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -14,21 +15,22 @@ from typing import Self
 from rlm.broker.limits import AgentLimits, Slot
 from rlm.broker.server import Broker
 from rlm.config.environment import BROKER
-from rlm.config.settings import Config
+from rlm.config.settings import Config, override
 from rlm.core.agent import Agent, AgentResult
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import Both, Compact, LastTurns
 from rlm.core.events import Event, Failed, Replied, RequestStarted, Stopped, ToolReturned
 from rlm.core.messages import System, User
-from rlm.core.ports import Context
+from rlm.core.ports import Context, Model
 from rlm.core.prompt import Facts, system_prompt
 from rlm.core.task import RunResult
 from rlm.core.toolbox import Toolbox
-from rlm.errors import AgentError
+from rlm.errors import AgentError, ConfigError
 from rlm.host.factories import ToolEnvironment, open_tools
 from rlm.host.resumed_kernel import resume_notes
 from rlm.host.spawn import Spawner
 from rlm.host.spec import AgentSpec, RunContext
+from rlm.host.user import UserChannel
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.process import files
 from rlm.process.interpreter import project_python
@@ -63,6 +65,8 @@ class AgentRunner:
         self._agent: Agent | None = None
         self._stopped: Stopped | None = None
         self._kernel_start: asyncio.TimerHandle | None = None
+        self.user = UserChannel(self._hear)
+        self._task = ""  # the first, by which a recording knows its part
 
     async def __aenter__(self) -> Self:
         async with self._stack as stack:
@@ -101,13 +105,56 @@ class AgentRunner:
 
     async def _work(self, task: str) -> AgentResult:
         if self._agent is None:
+            self._task = task
             self.session.name_after(task)
-            self._agent = self._new_agent(task)
+            self._agent = self._new_agent()
             opening = await self._opening()
         else:
             opening = []
         self._turns.begin(self._agent.state.spent)
-        return await self._agent.run(*opening, User(task))
+        return await self._agent.run(*opening, *self.user.take_notes(), User(task))
+
+    # ---- what a front end may ask, between two tasks
+
+    @property
+    def kernel(self) -> JupyterKernel | None:
+        return self._kernel
+
+    @property
+    def config(self) -> Config:
+        return self._spec.config
+
+    @property
+    def skills(self) -> tuple[str, ...]:
+        """The names of those that it has."""
+        return tuple(self._context.prompt_context.names)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """An estimate of the next prompt; 0 before the first reply."""
+        return self._agent.state.prompt_tokens if self._agent else 0
+
+    def conversation(self) -> Agent:
+        """What has been said, to be edited. Each edit is journalled behind the task that has ended.
+
+        Raises:
+            ConfigError: nothing has been said yet.
+        """
+        if self._agent is None:
+            raise ConfigError("Nothing has been said yet.")
+        self._journal_stop()
+        return self._agent
+
+    def use_model(self, name: str) -> None:
+        """From the next request on.
+
+        Raises:
+            ConfigError: there can be no such model.
+        """
+        config = override(self._spec.config, {"model": name})
+        self._spec = replace(self._spec, config=config)
+        if self._agent is not None:
+            self._agent.use_model(self._new_model(config))
 
     def _timed_out(self, reason: str) -> AgentError:
         """A root has reached a limit then. A sub-agent was cancelled by its parent, which sets the time."""
@@ -136,7 +183,7 @@ class AgentRunner:
         if "ipython" in self._spec.config.tools:
             self._kernel = await stack.enter_async_context(self._new_kernel(folder, environment, sandbox))
             stack.callback(self._start_no_kernel)
-            spawner.kernel = self._kernel
+            spawner.kernel = self.user.kernel = self._kernel
         self._tools = self._open_tools(folder, environment, sandbox, stack.enter_context(ExitStack()))
         self._report_repositories()
 
@@ -184,19 +231,24 @@ class AgentRunner:
             supervisor=self._context.supervisor,
             sandboxed=sandbox.command if sandbox else None,
             quota=self._context.quota,
+            approve=self._context.approve,
         )
         return Toolbox(open_tools(self._spec.config, place, stack))
 
-    def _new_agent(self, task: str) -> Agent:
+    def _new_agent(self) -> Agent:
         config = self._spec.config
         return Agent(
-            model=self._context.models.model(config, task, self._depth, self._hear, stream=self._context.stream),
+            model=self._new_model(config),
             tools=self._tools,
             context=_context(config, partial(self._context.models.window, config)),
             limits=AgentLimits(self._turns, self._context.limits),
             sink=self._hear,
             state=self.session.start,
+            interjections=self.user.interjections,
         )
+
+    def _new_model(self, config: Config) -> Model:
+        return self._context.models.model(config, self._task, self._depth, self._hear, stream=self._context.stream)
 
     def _new_child(self, spec: AgentSpec, session: Session, slot: Slot) -> AgentRunner:
         return AgentRunner(self._context, spec, session, slot, self._depth + 1)

@@ -17,6 +17,7 @@ from rlm.process.supervisor import Supervisor
 from rlm.sandbox import Inspection, SandboxPolicy
 from rlm.skills import PromptContext
 from rlm.text.bounded import Quota
+from rlm.tools.confirm import Approve
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,8 @@ class RunContext:
     """What the outputs of all agents may take on disk."""
     stream: bool = False
     """Somebody watches the model's text."""
+    approve: Approve | None = None
+    """Asks the user before each cell, command and edit."""
     policy: SandboxPolicy | None = None
     """Of the sandbox, if there is one."""
     inspection: Inspection | None = None

@@ -13,7 +13,7 @@ from rlm.kernel.cell import OutputRouter, Published, RunningCell
 from rlm.kernel.death import UNHEARD, crash_report, how_it_ended, unsent
 from rlm.kernel.launch import KernelFiles, KernelSpec
 from rlm.kernel.output import CellOutput
-from rlm.kernel.protocol import Message, MessageCodec
+from rlm.kernel.protocol import Message, MessageCodec, Object
 from rlm.kernel.server import KernelProcess, KernelServer, LaunchRequest
 from rlm.kernel.state import KernelEvent, KernelState, next_state
 
@@ -52,6 +52,7 @@ class KernelConnection:
         self._on_death = on_death
         self._heard = asyncio.Event()
         self._cell: RunningCell | None = None
+        self._asked: dict[str, asyncio.Future[Object]] = {}
         self._killing: asyncio.Task[None] | None = None
         self._shell: Channel[Message | None] = Channel(
             DEALER, files.shell, codec.read, self._on_reply, self._on_channel_lost
@@ -150,6 +151,20 @@ class KernelConnection:
             self.router.end()
             self._note(KernelEvent.CELL_DONE)
 
+    async def request(self, kind: str, content: Object, timeout: float) -> Object:
+        """The reply to a request that is no cell; empty if there is none in time. While a cell runs, none comes."""
+        request, parts = self._codec.request(kind, content)
+        reply: asyncio.Future[Object] = asyncio.get_running_loop().create_future()
+        self._asked[request] = reply
+        self._shell.send(parts)
+        try:
+            async with asyncio.timeout(timeout):
+                return await reply
+        except TimeoutError:
+            return {}
+        finally:
+            del self._asked[request]
+
     def interrupt(self) -> None:
         if self.state is KernelState.BUSY:
             self._process.interrupt()
@@ -188,6 +203,9 @@ class KernelConnection:
 
     def _on_reply(self, message: Message | None) -> None:
         cell = self._cell
+        asked = self._asked.get(message.parent) if message is not None else None
+        if message is not None and asked is not None and not asked.done():
+            asked.set_result(message.content)
         if message is None or cell is None or message.kind != "execute_reply" or message.parent != cell.request:
             return
         if not cell.replied.done():

@@ -15,15 +15,18 @@ from rlm.errors import KernelError
 from rlm.kernel.cell import RunningCell
 from rlm.kernel.clock import Clock
 from rlm.kernel.connection import KernelConnection
+from rlm.kernel.inspection import Completion, completion_of, value_of
 from rlm.kernel.launch import KernelSpec
 from rlm.kernel.output import CellOutput
 from rlm.kernel.server import KernelServer
+from rlm.kernel.state import KernelState
 from rlm.text.bounded import BoundedOutput
 
 _LADDER = (2.0, 3.0)  # seconds that a cell has after the first and the second interrupt, before its kernel is killed
 _HASTY = 2.0  # the same when the run is cancelled
 _READING = 60.0  # seconds to read what a cell that has replied had printed; a hostile kernel would never come to an end
 _SLOW = 5.0  # seconds that a busy machine may take to begin a cell, before its time runs
+_ASIDE = 2.0  # seconds that an answer beside the cells may take
 _NAMED = 40  # lost names that are listed
 
 
@@ -93,6 +96,41 @@ class JupyterKernel:
 
     def waiting(self) -> AbstractContextManager[None]:
         return self._clock.held()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the variables that cells have made; none while no kernel is up."""
+        return connection.names if (connection := self._up()) else ()
+
+    async def complete(self, code: str, cursor: int) -> Completion:
+        """How the word at `cursor` (characters) may go on. Nothing while a cell runs."""
+        connection = self._up()
+        if connection is None or connection.state is not KernelState.IDLE:
+            return Completion()
+        return completion_of(await connection.request("complete_request", {"code": code, "cursor_pos": cursor}, _ASIDE))
+
+    async def evaluate(self, expression: str) -> str:
+        """The text of a value as IPython shows it, or what went wrong. It runs no cell, and waits for none.
+
+        Raises:
+            KernelError: there is no kernel to be had.
+        """
+        connection = await self._ready()
+        if connection.state is not KernelState.IDLE:
+            return "[not read: a cell runs]"
+        content = {
+            "code": "",
+            "silent": True,
+            "store_history": False,
+            "user_expressions": {"value": expression},
+            "allow_stdin": False,
+        }
+        reply = await connection.request("execute_request", content, _ASIDE)
+        return value_of(reply) if reply else f"[not read: it takes more than {_ASIDE:g} s]"
+
+    def _up(self) -> KernelConnection | None:
+        task = self._connection
+        return task.result() if task and task.done() and not task.cancelled() and not task.exception() else None
 
     # ---- the life of the kernel
 

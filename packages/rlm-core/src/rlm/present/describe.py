@@ -23,6 +23,7 @@ from rlm.sessions.transcript import TextItem, Turn
 from rlm.text.styled import Style
 
 UNREADABLE = "Some of this journal cannot be read."
+USER_CELL = "the user ran a cell"
 
 _STATUS = {
     "done": Style.GREEN,

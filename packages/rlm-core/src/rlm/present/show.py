@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from itertools import chain
 
 from rlm.core.messages import Wire
-from rlm.present.describe import UNREADABLE, describe, prompt_size, speaker, status_style, turn_name
+from rlm.present.describe import UNREADABLE, USER_CELL, describe, prompt_size, speaker, status_style, turn_name
 from rlm.present.humanize import ago, count, many, seconds, tokens
 from rlm.sessions.meta import Meta
-from rlm.sessions.records import Record, ResultRecord
+from rlm.sessions.records import Record, ResultRecord, UserCellRecord
 from rlm.sessions.store import Listed, SessionTree
-from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build
+from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build, user_call
 from rlm.text.highlight import highlighted
 from rlm.text.styled import Canvas, Span, Style, clip, columns
 from rlm.text.terminal import plain
@@ -185,6 +185,9 @@ class Shown:
                 yield Block([Span(f"\n{plain(speaker(item))}", Style.BOLD_BLUE), Span(pictures, Style.DIM)])
                 if item.text.strip():
                     yield self.text(item.text)
+            case UserCellRecord():
+                yield Block([Span(f"\n{USER_CELL}", Style.BOLD_BLUE)])
+                yield from self._call(user_call(item), tree)
             case ResultRecord(error="") if tree.meta.depth:
                 pass  # its head says so
             case _:

@@ -32,6 +32,8 @@ from rlm.core.events import (
     SkillsCalled,
     Stopped,
     ToolReturned,
+    UserCellRan,
+    UserCellStarted,
     Waiting,
 )
 from rlm.core.history import Summary
@@ -74,6 +76,8 @@ from rlm.sessions.records import (
     RetryRecord,
     SkillsRecord,
     TokenCounts,
+    UserCellRecord,
+    UserCellStartRecord,
     WaitingRecord,
 )
 
@@ -228,6 +232,8 @@ class RecordEncoder:
                 return CheckpointRecord(*self._next(), sha256, sandbox)
             case SkillsCalled(python, shell):
                 return SkillsRecord(*self._next(), python, shell)
+            case UserCellRan(code, content, ok, told):
+                return UserCellRecord(*self._next(), code, content, ok, told)
             case _:
                 return None
 
@@ -239,6 +245,14 @@ class RecordEncoder:
                 return DeltaRecord(self._now(), text)
             case Waiting(reason, left):
                 return WaitingRecord(self._now(), reason, left)
+            case _:
+                return self._watched_cell(event)
+        return None
+
+    def _watched_cell(self, event: Event) -> Record | None:
+        match event:
+            case UserCellStarted(code):
+                return UserCellStartRecord(self._now(), code)
             case CallStarted(call):
                 self._call = (call, self._timer())
                 return CellStartRecord(self._now(), call.id, call.name, call.arguments)
@@ -248,7 +262,8 @@ class RecordEncoder:
                 started, self._call = self._call, None
                 call, duration = result.call, self._since(started[1] if started else None)
                 return CellEndRecord(self._now(), call.id, call.name, result.ok, duration)
-        return None
+            case _:
+                return None
 
 
 def _kind(user: User) -> str:
@@ -342,24 +357,32 @@ def _decoded(record: Journalled) -> Event | None:
         case ResultRecord():
             spent = Spent(record.turns, record.usage.usage)
             return Stopped(Stop(record.stop_reason), record.answer, spent, record.error)
+        case _:
+            return _decoded_trouble(record) or _decoded_of_kernel(record)
+
+
+def _decoded_trouble(record: Journalled) -> Event | None:
+    match record:
         case RetryRecord():
             return Retried(record.reason, record.attempt, record.wait)
-        case _:
-            return _decoded_of_kernel(record)
-
-
-def _decoded_of_kernel(record: Journalled) -> Event | None:
-    match record:
         case ErrorRecord():
             return Failed(record.reason)
         case KernelRecord():
             return KernelRestarted(record.why, record.lost)
+        case _:
+            return None
+
+
+def _decoded_of_kernel(record: Journalled) -> Event | None:
+    match record:
         case RerunRecord() | KernelResumedRecord():
             return _decoded_of_resume(record)
         case CheckpointRecord():
             return Checkpointed(record.sha256, record.sandbox)
         case SkillsRecord():
             return SkillsCalled(record.python, record.shell)
+        case UserCellRecord():
+            return UserCellRan(record.code, record.content, record.ok, record.told)
         case _:
             return None
 

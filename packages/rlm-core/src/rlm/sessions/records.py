@@ -205,6 +205,15 @@ class SkillsRecord(Journalled, frozen=True, tag="skills"):
     shell: Annotated[dict[str, Whole], Meta(description="calls by name of skill")]
 
 
+class UserCellRecord(Journalled, frozen=True, tag="user_cell"):
+    """the user ran a cell in the agent's kernel"""
+
+    code: str
+    content: Annotated[str, Meta(description="what came of it")]
+    ok: bool
+    told: Annotated[bool, Meta(description="the model hears of it with the next task")]
+
+
 class CheckpointRecord(Journalled, frozen=True, tag="checkpoint"):
     """the kernel's variables were saved to `variables.pickle`, in this sandbox (`off`: in none)"""
 
@@ -280,6 +289,12 @@ class CellStartRecord(Watched, frozen=True, tag="cell_start"):
     arguments: Annotated[str, Meta(description="as the model wrote them")]
 
 
+class UserCellStartRecord(Watched, frozen=True, tag="user_cell_start"):
+    """the user runs a cell"""
+
+    code: str
+
+
 class CellOutputRecord(Watched, frozen=True, tag="cell_output"):
     """it prints something"""
 
@@ -341,6 +356,7 @@ JournalRecord = (
     | ErrorRecord
     | KernelRecord
     | SkillsRecord
+    | UserCellRecord
     | CheckpointRecord
     | ResumeRecord
     | RerunRecord
@@ -348,7 +364,14 @@ JournalRecord = (
     | ResultRecord
 )
 WatchedRecord = (
-    SessionRecord | CellStartRecord | CellOutputRecord | CellEndRecord | DeltaRecord | WaitingRecord | RunEndRecord
+    SessionRecord
+    | UserCellStartRecord
+    | CellStartRecord
+    | CellOutputRecord
+    | CellEndRecord
+    | DeltaRecord
+    | WaitingRecord
+    | RunEndRecord
 )
 
 

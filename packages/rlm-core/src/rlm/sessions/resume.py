@@ -7,8 +7,8 @@ import re
 import symtable
 from collections.abc import Iterable, Sequence
 
-from rlm.sessions.records import Journalled, KernelRecord
-from rlm.sessions.transcript import TranscriptCall, Turn, build
+from rlm.sessions.records import Journalled, KernelRecord, UserCellRecord
+from rlm.sessions.transcript import TranscriptCall, Turn, build, user_call
 
 _SHELL = re.compile(r"(?m)^(\s*)[%!].*$")
 _ASSIGNED = re.compile(r"(?m)^(\s*[\w, ]+=)\s*[%!].*$")
@@ -20,9 +20,14 @@ _HELP = re.compile(r"(?m)^.*\?\s*$")
 
 
 def cells(records: Iterable[Journalled]) -> list[TranscriptCall]:
-    """The notebook cells that ran, in order, with their results."""
-    turns = (item for item in build(records) if isinstance(item, Turn))
-    return [call for turn in turns for call in turn.calls if call.tool == "ipython" and call.code]
+    """The cells that ran, the model's and the user's, in order, with their results."""
+    ran: list[TranscriptCall] = []
+    for item in build(records):
+        if isinstance(item, Turn):
+            ran += [call for call in item.calls if call.tool == "ipython" and call.code]
+        elif isinstance(item, UserCellRecord):
+            ran.append(user_call(item))
+    return ran
 
 
 def names_gone(records: Sequence[Journalled]) -> list[str]:

@@ -17,6 +17,7 @@ from rlm.sessions.records import (
     DropRecord,
     Journalled,
     MessageRecord,
+    UserCellRecord,
 )
 
 CODE = ("code", "command")
@@ -91,6 +92,12 @@ class TextItem:
         """Their URLs."""
         parts = [] if isinstance(self.content, str) else self.content
         return [part["image_url"]["url"] for part in parts if part.get("type") == "image_url"]
+
+
+def user_call(record: UserCellRecord) -> TranscriptCall:
+    """A cell of the user, as a call that has ended."""
+    arguments = json.dumps({"code": record.code})
+    return TranscriptCall("", "ipython", arguments, record.content, record.ok, record.id)
 
 
 Item = Turn | TextItem | Journalled

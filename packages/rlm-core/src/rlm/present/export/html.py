@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from importlib.resources import files
 
 from rlm.core.messages import Usage
-from rlm.present.describe import UNREADABLE, describe, prompt_size, speaker, turn_name
+from rlm.present.describe import UNREADABLE, USER_CELL, describe, prompt_size, speaker, turn_name
 from rlm.present.export.markup import Child, Html, code, element, escape, markdown, pieces, tag
 from rlm.present.export.pictures import saved_pictures, split_uri
 from rlm.present.export.timeline import timeline
 from rlm.present.humanize import count, many, seconds, tokens
 from rlm.sessions import journal
-from rlm.sessions.records import Record, ResultRecord
+from rlm.sessions.records import Record, ResultRecord, UserCellRecord
 from rlm.sessions.store import SessionTree
-from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build
+from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build, user_call
 from rlm.text.clip import clip
 from rlm.text.styled import Style
 
@@ -153,6 +153,11 @@ def _item(item: Item, tree: SessionTree, turns: Sequence[int]) -> Child:
             return tag("details", summary, tag("pre", clip(item.text, OUTPUT, "the session")), class_="words think")
         case TextItem():
             return _text(item, tree)
+        case UserCellRecord():
+            header = tag("header", tag("span", USER_CELL, class_="who"))
+            return element(
+                "article", header, _call(user_call(item), tree), class_="words", id=f"{tree.agent}:{item.id}"
+            )
         case _:
             return _described(item, turns)
 

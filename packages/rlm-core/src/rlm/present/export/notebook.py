@@ -9,8 +9,9 @@ from typing import Any
 
 from rlm.present.export.pictures import saved_pictures, split_uri
 from rlm.present.export.text import write_object
+from rlm.sessions.records import UserCellRecord
 from rlm.sessions.store import SessionTree
-from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build
+from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build, user_call
 from rlm.text.clip import clip
 
 OUTPUT = 200_000
@@ -70,6 +71,8 @@ def _item(item: Item, tree: SessionTree) -> Iterator[Cell]:
                 yield _markdown(item.text)
             for call in item.calls:
                 yield from _call(call, tree)
+        case UserCellRecord(code=source):
+            yield _code(source, _outputs(user_call(item), tree)) | {"metadata": {"tags": ["user"]}}
 
 
 def _call(call: TranscriptCall, tree: SessionTree) -> Iterator[Cell]:

@@ -1,0 +1,72 @@
+"""What the user does beside the tasks of an agent: talks to it while it works, and runs cells in its kernel."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rlm.core.events import UserCellRan, UserCellStarted
+from rlm.core.messages import Kind, User
+from rlm.core.ports import Kernel, Sink
+from rlm.errors import ConfigError
+from rlm.text.clip import clip
+
+_NO_LIMIT = 1e9  # seconds that a cell of the user may take
+_MOST_TOLD = 10_000  # characters of its output that the model gets
+_INTERRUPTED = "[interrupted by the user]"
+
+
+class UserChannel:
+    """Of one agent. What the user says is kept until the loop takes it."""
+
+    def __init__(self, hear: Sink) -> None:
+        self.kernel: Kernel | None = None
+        """The agent's own; None if it has none."""
+        self._hear = hear
+        self._said: list[str] = []
+        self._notes: list[str] = []
+
+    def say(self, text: str) -> None:
+        """The model hears it with its next request; with no task under way, with the next task's second request."""
+        self._said.append(text)
+
+    def take_said(self) -> list[str]:
+        """What has been said and was not delivered; nobody gets it any more."""
+        said, self._said = self._said, []
+        return said
+
+    def interjections(self) -> list[User]:
+        """The same as messages, for the loop."""
+        return [User(text) for text in self.take_said()]
+
+    def take_notes(self) -> list[User]:
+        """What the model hears of the user's cells with the next task."""
+        notes, self._notes = self._notes, []
+        return [User(note, Kind.NOTE) for note in notes]
+
+    async def run_cell(self, code: str, *, told: bool) -> None:
+        """Run a cell in the agent's kernel, between two cells of the agent. Cancelling interrupts it.
+
+        Args:
+            told: the model hears of it with the next task.
+
+        Raises:
+            ConfigError: this agent has no kernel.
+            KernelError: no kernel can be started at all.
+        """
+        if self.kernel is None:
+            raise ConfigError("There is no kernel: the tool ipython is switched off (RLM_TOOLS).")
+        self._hear(UserCellStarted(code))
+        try:
+            execution = await self.kernel.execute(code, _NO_LIMIT)
+        except asyncio.CancelledError:
+            self._note(code, _INTERRUPTED, ok=False, told=told)
+            raise
+        self._note(code, execution.text, ok=execution.ok, told=told)
+
+    def _note(self, code: str, output: str, *, ok: bool, told: bool) -> None:
+        self._hear(UserCellRan(code, output, ok, told))
+        if told:
+            shown = clip(output, _MOST_TOLD).rstrip()
+            self._notes.append(
+                f"The user ran this cell in your kernel:\n```python\n{code}\n```\nOutput:\n```\n{shown}\n```"
+            )

@@ -1,0 +1,101 @@
+"""What a front end does beside an agent's tasks: the user's cells, words in between, edits, another model, `confirm`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from rlm_testkit import law
+from rlm_testkit.cli import Rlm, python
+from rlm_testkit.scripted import Scripted, call, text
+
+Make = Callable[[Scripted], Rlm]
+
+PROGRAM = """\
+import asyncio, rlm
+from pathlib import Path
+from rlm.config.settings import read_config
+from rlm.errors import ConfigError
+from rlm.host.spec import AgentSpec
+from rlm.tools.confirm import Approval
+
+asked = []
+
+async def approve(tool, arguments):
+    asked.append(arguments["code"])
+    agent.user.say("and be quick")
+    return Approval(ok="never" not in arguments["code"], reason="I said so")
+
+async def main():
+    global agent
+    config = read_config({"confirm": "on"})
+    spec = AgentSpec("", config, Path.cwd())
+    async with rlm.Host(config) as host:
+        try:
+            await host.new_run(spec)
+        except ConfigError as error:
+            print(error)
+        async with await host.new_run(spec, approve=approve) as run:
+            agent = run.agent
+            try:
+                agent.conversation()
+            except ConfigError as error:
+                print(error)
+            await agent.user.run_cell("x = 41", told=True)
+            await agent.user.run_cell("secret = 1", told=False)
+            slow = asyncio.create_task(agent.user.run_cell("import time; print('slow', flush=True); time.sleep(60)", told=True))
+            while agent.kernel.names == () or await agent.kernel.evaluate("'time' in dir()") != "[not read: a cell runs]":
+                await asyncio.sleep(0.01)
+            slow.cancel()
+            await asyncio.wait({slow})
+            print(await run.ask("first"), agent.user.take_said())
+            conversation = agent.conversation()
+            print([text for _, text in conversation.tasks()])
+            conversation.hide(1)
+            agent.use_model("other")
+            await run.ask("second")
+            conversation = agent.conversation()
+            number, text = conversation.tasks()[-1]
+            conversation.take_back(number)
+            print(await run.ask("third"), asked)
+asyncio.run(main())
+"""
+
+
+def test_the_user_and_the_agent_share_a_kernel_and_a_conversation(rlm: Make) -> None:
+    turns = (call("ipython", code="x + 1"), call("ipython", code="never"), text("one"), text("two"), text("three"))
+    with Scripted(*turns) as server:
+        made = rlm(server)
+        done = python(made, PROGRAM)
+    assert ("", 5) == (done.stderr, len(server.requests)), done.stderr
+    assert done.stdout.splitlines() == [
+        "--confirm asks at the prompt: start `rlm` without a task.",
+        "Nothing has been said yet.",
+        "one []",
+        "['first']",
+        "three ['x + 1', 'never']",
+    ]
+    first, second, third, fourth, fifth = server.requests
+    assert "The user ran this cell in your kernel:\n```python\nx = 41\n```" in first.last
+    assert "[interrupted by the user]" in first.last
+    assert "secret" not in first.last
+    assert first.last.endswith("first"), "one message, for templates that take no two of the user"
+    assert second.last == "42\n\n\nand be quick", "as the user's words, joined to the result"
+    assert third.last == "Not run: the user did not allow it: I said so\n\nand be quick"
+    assert "42" not in str(fourth.messages), "the turn is hidden"
+    assert "quick" in str(fourth.messages), "what the user said is not"
+    assert (fourth.body["model"], fourth.last) == ("other", "second")
+    assert fifth.messages == [*fourth.messages[:-1], {"role": "user", "content": "third"}]
+    session = made("ls").session
+    law.check(session, server)
+    cells = [record for record in session.records if record["type"] == "user_cell"]
+    assert [(cell["code"].split(";")[0], cell["ok"], cell["told"]) for cell in cells] == [
+        ("x = 41", True, True),
+        ("secret = 1", True, False),
+        ("import time", False, True),
+    ]
+    shown = made("show").out
+    assert "the user ran a cell" in shown
+    notebook = json.loads(made("export", "--format", "ipynb").out)
+    marked = [cell["source"] for cell in notebook["cells"] if cell["metadata"].get("tags") == ["user"]]
+    assert len(cells) == len(marked)
