@@ -73,7 +73,7 @@ def schema() -> str:
         "properties": {"role": {"enum": list(MessageRecord.NEEDED)}},
     }
     made["drop"]["dependentRequired"] = {"summary": ["turns"], "turns": ["summary"]}
-    made["usage"]["required"] = [name for name in made["usage"]["properties"] if name != "estimated"]
+    made["usage"]["required"] = [name for name in made["usage"]["properties"] if name not in ("estimated", "cost")]
     made["meta"]["required"] = [name for name in made["meta"]["properties"] if name not in _LATER]
     made["meta"]["properties"]["mac"] = _MAC | {"description": "The last field: of all bytes of this file before it."}
     agent = made["error"]["properties"]["agent"]

@@ -16,6 +16,21 @@ from rlm_testkit.fakes import SYSTEM, TASK, call, says
 
 
 @pytest.mark.parametrize(
+    ("usages", "cost"),
+    [
+        ((), None),
+        ((Usage(1, cost=0.1), Usage(1, cost=0.2)), 0.3),
+        ((Usage(), Usage(1, cost=0.0)), 0.0),
+        ((Usage(1, cost=0.1), Usage(2)), None),
+        ((Usage(1), Usage(), Usage(1, cost=0.1)), None),
+    ],
+)
+def test_a_part_of_a_cost_is_not_taken_for_the_whole(usages: tuple[Usage, ...], cost: float | None) -> None:
+    assert sum(usages, Usage()).cost == cost
+    assert sum(reversed(usages), Usage()).cost == cost
+
+
+@pytest.mark.parametrize(
     ("message", "wire"),
     [
         (System("s"), {"role": "system", "content": "s"}),

@@ -8,9 +8,10 @@ import pytest
 from rlm.core.events import Event
 from rlm.core.messages import User
 from rlm.errors import ModelError
-from rlm.providers.catalog import Catalog, ModelFacts, nearest, published_window, read_models
+from rlm.providers.catalog import Catalog, ModelFacts, nearest, read_models
 from rlm.providers.client import OpenAIClient
 from rlm.providers.endpoint import Endpoint
+from rlm.providers.prices import PriceList
 from rlm_testkit.scripted import Scripted, always, error
 from rlm_testkit.waiting import eventually
 
@@ -23,22 +24,21 @@ LISTS: dict[str, tuple[Any, list[ModelFacts]]] = {
                 {
                     "id": "a/b",
                     "context_length": 200000,
-                    "architecture": {"input_modalities": ["text", "image"]},
                     "top_provider": {"context_length": 131072},
                 }
             ]
         },
-        [ModelFacts("a/b", 131072, True)],
+        [ModelFacts("a/b", 131072)],
     ),
     "Together": ([{"id": "m", "context_length": 8192}], [ModelFacts("m", 8192)]),
     "Groq": ({"data": [{"id": "m", "context_window": 131072}]}, [ModelFacts("m", 131072)]),
     "Mistral": (
-        {"data": [{"id": "m", "max_context_length": 32000, "capabilities": {"vision": False}}]},
-        [ModelFacts("m", 32000, False)],
+        {"data": [{"id": "m", "max_context_length": 32000}]},
+        [ModelFacts("m", 32000)],
     ),
     "LM Studio": (
-        {"data": [{"id": "m", "type": "vlm", "max_context_length": 131072, "loaded_context_length": 4096}]},
-        [ModelFacts("m", 4096, True)],
+        {"data": [{"id": "m", "max_context_length": 131072, "loaded_context_length": 4096}]},
+        [ModelFacts("m", 4096)],
     ),
     "llama.cpp": (
         {
@@ -93,15 +93,9 @@ async def test_the_window_is_asked_for_once_and_known_later() -> None:
         asked.append("models")
         return {"data": [{"id": "m", "max_model_len": 4096}]}
 
-    catalog = Catalog(Endpoint("http://127.0.0.1:1/v1"), ask)
+    catalog = Catalog(ask, PriceList(Endpoint("http://127.0.0.1:1/v1")))
     assert catalog.window("m") is None
     await eventually(lambda: catalog.window("m") == 4096)
     assert catalog.window("other") is None
     await catalog.close()
     assert ["models"] == asked
-
-
-def test_what_the_endpoint_does_not_say_is_looked_up_for_known_endpoints_alone() -> None:
-    assert 128_000 == published_window("gpt-4o", "https://api.openai.com/v1")
-    assert published_window("gpt-4o", "http://127.0.0.1:1/v1") is None, "a server of that name may run anything"
-    assert published_window("no-such-model", "https://api.openai.com/v1") is None

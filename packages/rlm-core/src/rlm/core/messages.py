@@ -64,13 +64,17 @@ def ending(finish: str) -> Ending:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens. `estimated` says that the provider did not count them."""
+    """Tokens, and what they cost. `estimated` says that the provider did not count them.
+
+    `cost` is in US dollars; None: the price of some of them is not known, so a part is never taken for the whole.
+    """
 
     prompt: int = 0
     completion: int = 0
     cached: int = 0
     reasoning: int = 0
     estimated: bool = False
+    cost: float | None = None
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -79,7 +83,24 @@ class Usage:
             self.cached + other.cached,
             self.reasoning + other.reasoning,
             self.estimated or other.estimated,
+            _cost(self, other),
         )
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was asked."""
+        return not (self.prompt or self.completion)
+
+
+_COST_DIGITS = 10
+"""After the point, of dollars: a token costs 1e-8 at the least. Without, sums would end in a float's rounding."""
+
+
+def _cost(*usages: Usage) -> float | None:
+    """Of all of them. What is empty costs nothing."""
+    costs = [usage.cost for usage in usages if usage.cost is not None or not usage.empty]
+    known = [cost for cost in costs if cost is not None]
+    return round(sum(known), _COST_DIGITS) if known and len(known) == len(costs) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,16 @@ def ago(duration: float) -> str:
     return "now"
 
 
+def cost(usage: Usage) -> str:
+    """`$0.31`, `$0.0042`, `unpriced`; empty where nothing was asked."""
+    if usage.cost is None:
+        return "" if usage.empty else "unpriced"
+    digits = 2 if usage.cost >= 0.095 or not usage.cost else 4
+    amount = f"{usage.cost:,.{digits}f}" if usage.cost >= 0.00005 or not usage.cost else "0.0001"
+    about = "~" if usage.estimated else "<" if 0 < usage.cost < 0.00005 else ""
+    return f"{about}${amount}"
+
+
 def tokens(usage: Usage, *, cached: bool = False) -> str:
     """`84k in (71k cached) / 6k out`."""
     about = "~" if usage.estimated else ""

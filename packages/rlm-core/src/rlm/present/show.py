@@ -12,7 +12,7 @@ from itertools import chain
 
 from rlm.core.messages import Wire
 from rlm.present.describe import UNREADABLE, USER_CELL, describe, prompt_size, speaker, status_style, turn_name
-from rlm.present.humanize import ago, count, many, seconds, tokens
+from rlm.present.humanize import ago, cost, count, many, seconds, tokens
 from rlm.sessions.meta import Meta
 from rlm.sessions.records import Record, ResultRecord, UserCellRecord
 from rlm.sessions.store import Listed, SessionTree
@@ -37,12 +37,12 @@ def listed_wire(listed: Listed) -> Wire:
     return listed.meta.wire() | {"folder": str(listed.folder), "foreign": listed.foreign}
 
 
-_COLUMNS = ("id", "age", "status", "turns", "agents", "tokens", "folder", "task")
-_TO_THE_RIGHT = ("turns", "agents", "tokens")
+_COLUMNS = ("id", "age", "status", "turns", "agents", "tokens", "cost", "folder", "task")
+_TO_THE_RIGHT = ("turns", "agents", "tokens", "cost")
 _GAP = "  "
 _LEAST = 16
 """Columns for the task. What is the first to go where the terminal is too narrow for that:"""
-_FIRST_TO_GO = ("folder", "agents", "tokens", "turns")
+_FIRST_TO_GO = ("folder", "agents", "tokens", "cost", "turns")
 
 
 def show_list(sessions: Sequence[Listed], canvas: Canvas, now: float | None = None) -> None:
@@ -50,7 +50,9 @@ def show_list(sessions: Sequence[Listed], canvas: Canvas, now: float | None = No
     now = time.time() if now is None else now
     titles = {title: Span(title, Style.DIM) for title in _COLUMNS}
     rows = [titles, *(_row(listed, now) for listed in sessions)]
-    widths = _fitted({title: max(columns(row[title].text) for row in rows) for title in _COLUMNS}, canvas.width)
+    priced = any(listed.meta.tree_usage.cost is not None for listed in sessions)  # where nothing is, it need not say so
+    shown = [title for title in _COLUMNS if priced or title != "cost"]
+    widths = _fitted({title: max(columns(row[title].text) for row in rows) for title in shown}, canvas.width)
     for row in rows:
         canvas.put_line(_cell(row[title], width, title) for title, width in widths.items())
 
@@ -65,7 +67,7 @@ def _fitted(widths: dict[str, int], whole: int) -> dict[str, int]:
     widths["folder"] = min(widths["folder"], 30, max(_LEAST // 2, (left() + widths["folder"]) // 3))
     for title in _FIRST_TO_GO:
         if left() < _LEAST:
-            del widths[title]
+            widths.pop(title, None)
     return widths | {"task": max(left(), _LEAST)}
 
 
@@ -84,6 +86,7 @@ def _row(listed: Listed, now: float) -> dict[str, Span]:
         "turns": Span(str(meta.turns)),
         "agents": Span(f"{meta.metrics.get('agents', 1):.0f}"),
         "tokens": Span(count(meta.tree_usage.prompt + meta.tree_usage.completion)),
+        "cost": Span(cost(meta.tree_usage)),
         "folder": _line(meta.cwd),
         "task": _line(meta.prompt_preview),
     }
@@ -143,6 +146,7 @@ def _head(tree: SessionTree) -> list[Span]:
     meta = tree.meta
     agents = f"{meta.metrics.get('agents', 1):.0f} agents · " if tree.children else ""
     spent = f"{many(meta.turns, 'turn')} · {agents}{tokens(meta.tree_usage, cached=True)}"
+    spent += f" · {price}" if (price := cost(meta.tree_usage)) else ""
     took = seconds(meta.metrics.get("duration", 0.0))
     first = [Span(tree.folder.name, Style.BOLD), Span("  "), _status(meta), Span("  "), _line(meta.model)]
     where = [] if meta.depth else [Span("\n"), Span(plain(str(tree.folder)), Style.DIM)]

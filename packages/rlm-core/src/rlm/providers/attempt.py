@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 from rlm.core.messages import Reply, Wire
 from rlm.errors import MessagesRefused
@@ -11,6 +12,7 @@ from rlm.providers.connection import Connection
 from rlm.providers.errors import HTTPError, TransportError, judge
 from rlm.providers.learned import Learned, refused_parameter, refuses_form, refuses_usage
 from rlm.providers.ports import API, Heard, Prompt
+from rlm.providers.prices import PriceList
 from rlm.version import VERSION
 
 
@@ -25,6 +27,7 @@ class ModelRequest:
         learned: Learned,
         heard: Heard,
         *,
+        prices: PriceList,
         stream: bool,
         depth: int,
     ) -> None:
@@ -33,6 +36,7 @@ class ModelRequest:
         self._prompt = prompt
         self._body = api.body(prompt)
         self._learned = learned
+        self._prices = prices
         self._heard = heard
         self._wanted = stream
         self._stream = stream if learned.stream is None else learned.stream
@@ -54,7 +58,8 @@ class ModelRequest:
         """
         with_usage = self._learned.with_usage
         try:
-            reply = self._api.reply(await self._send(with_usage=with_usage), prompt_size)
+            body = await self._send(with_usage=with_usage)
+            reply = self._api.reply(body, prompt_size)
         except HTTPError as fault:
             if not self._concede(fault, with_usage=with_usage):
                 self._ask_for_adaptation(fault)
@@ -67,7 +72,8 @@ class ModelRequest:
             raise
         if self._stream != self._wanted:
             self._learned.stream, self._learned.garbled = self._stream, self._garbled
-        return reply
+        usage = await self._prices.priced(reply.usage, self._prompt.model, body, self._api.name)
+        return replace(reply, usage=usage)
 
     def _concede(self, fault: HTTPError, *, with_usage: bool) -> bool:
         """Whether the request is worth another try without what was refused of its form."""
@@ -89,6 +95,7 @@ class ModelRequest:
     async def _send(self, *, with_usage: bool) -> object:
         headers = self._headers | {"x-stainless-retry-count": str(self._sent)}
         self._sent += 1
+        self._prices.load_soon()
         form = self._form(with_usage=with_usage)
         return await self._connection.post(self._api.path, form, headers, self._heard, self._api.assembler())
 

@@ -1,20 +1,19 @@
-"""What is known of an endpoint's models: their names, context windows, and whether they see pictures.
+"""What is known of an endpoint's models: their names and context windows.
 
-First by what the endpoint says in `/models`, then by the package genai-prices, if it is installed (`rlm-core[prices]`).
-Neither is asked before it is needed, and never on the way to a request.
+First by what the endpoint says in `/models`, then by the published lists (`prices`). Neither is asked before it is
+needed, and never on the way to a request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import difflib
-import importlib.util
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rlm.providers.endpoint import Endpoint
+from rlm.providers.prices import PriceList
 from rlm.text.clip import one_line
 
 NAMED = 5
@@ -39,21 +38,17 @@ _LENGTH = 200  # characters of a name
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """None: not known."""
-
     name: str
     window: int | None = None
-    """Tokens of the context."""
-    pictures: bool | None = None
-    """It sees them."""
+    """Tokens of the context; None: not known."""
 
 
 class Catalog:
     """The models of one endpoint. `ask` gets `/models`; it is called once, or again after it failed."""
 
-    def __init__(self, endpoint: Endpoint, ask: Callable[[], Awaitable[Any]]) -> None:
-        self._endpoint = endpoint
+    def __init__(self, ask: Callable[[], Awaitable[Any]], prices: PriceList) -> None:
         self._ask = ask
+        self._prices = prices
         self._asking = asyncio.Lock()
         self._models: dict[str, ModelFacts] | None = None
         self._windows: dict[str, int | None] = {}
@@ -90,7 +85,7 @@ class Catalog:
         except Exception:  # noqa: BLE001 - many servers have no such list, and a run can do without
             facts = None
         window = facts.window if facts else None
-        self._windows[model] = window or await asyncio.to_thread(published_window, model, self._endpoint.url)
+        self._windows[model] = window or await self._prices.window(model)
 
 
 def read_models(body: Any) -> Iterator[ModelFacts]:
@@ -100,7 +95,7 @@ def read_models(body: Any) -> Iterator[ModelFacts]:
         if isinstance(entry, Mapping):
             name = next((entry[key] for key in ("id", "model", "name") if isinstance(entry.get(key), str)), "")
             if name:
-                yield ModelFacts(name, _window(entry), _sees_pictures(entry))
+                yield ModelFacts(name, _window(entry))
 
 
 def _window(entry: Mapping[str, Any]) -> int | None:
@@ -108,32 +103,6 @@ def _window(entry: Mapping[str, Any]) -> int | None:
     places = [entry, *(entry[name] for name in _BELOW if isinstance(entry.get(name), Mapping))]
     values = [place.get(name) for place in places for name in _WINDOWS]
     return min((value for value in values if type(value) is int and value >= _LEAST), default=None)
-
-
-def _sees_pictures(entry: Mapping[str, Any]) -> bool | None:
-    places = [entry.get("architecture"), entry.get("capabilities"), entry]
-    for place in places:
-        match place:
-            case {"input_modalities": [*kinds]}:  # OpenRouter
-                return "image" in kinds
-            case {"vision": True} | {"type": "vlm"}:  # Mistral, LM Studio
-                return True
-            case {"vision": False} | {"type": "llm"}:
-                return False
-    return None
-
-
-def published_window(model: str, url: str) -> int | None:
-    """By genai-prices, which has the providers' lists. It takes 0.2 s to load, so call it in a thread."""
-    if importlib.util.find_spec("genai_prices") is None:
-        return None
-    from genai_prices.data_snapshot import get_snapshot
-
-    try:
-        _, facts = get_snapshot().find_provider_model(model, None, None, url)
-    except LookupError:
-        return None
-    return int(facts.context_window) if facts.context_window else None
 
 
 def nearest(model: str, names: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ from rlm.providers.endpoint import Endpoint
 from rlm.providers.errors import HTTPError, TransportError, is_unknown_model
 from rlm.providers.learned import Learned
 from rlm.providers.ports import API, Attempt, Heard, Prompt
+from rlm.providers.prices import PriceList
 from rlm.providers.responses import ResponsesAPI
 from rlm.providers.retrying import Retrying, RetryPolicy
 from rlm.text.redact import Redactor
@@ -59,7 +60,8 @@ class OpenAIClient:
         self.connection = Connection(endpoint, read_timeout)
         self.policy = RetryPolicy(budget, first_pause, sdk_max_retries, notice)
         self.api = api_for(endpoint, api)
-        self.catalog = Catalog(endpoint, partial(self.connection.get, "/models"))
+        self.prices = PriceList(endpoint)
+        self.catalog = Catalog(partial(self.connection.get, "/models"), self.prices)
         self._learned: dict[str, Learned] = {}
 
     async def __aenter__(self) -> Self:
@@ -69,6 +71,7 @@ class OpenAIClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.catalog.close()
+        await self.prices.close()
         await self.connection.close()
 
     async def open(self) -> Any:
@@ -123,6 +126,7 @@ class EndpointModel:
             Prompt(self.name, messages, tools, tool_choice, self.params),
             self._client.learned(self.name),
             heard,
+            prices=self._client.prices,
             stream=self._stream,
             depth=self._depth,
         )

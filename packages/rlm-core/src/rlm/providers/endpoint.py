@@ -22,6 +22,7 @@ _OPENAI_DOMAIN = ".api.openai.com"
 _AZURE_DOMAINS = tuple(
     f".{name}.azure.{top}" for name in ("openai", "services.ai", "cognitiveservices") for top in ("com", "us", "cn")
 )
+_PRIVATE = (".local", ".localhost", ".internal", ".lan")
 _PATHS = ("/chat/completions", "/responses")
 _PORTS = {"http": 80, "https": 443}
 _PROBE = 3.0  # seconds
@@ -66,6 +67,12 @@ class Endpoint:
         if f".{name}".endswith(_OPENAI_DOMAIN):
             return True
         return name.endswith(_AZURE_DOMAINS) and self._path.lower().endswith("/openai/v1")
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it has a name that others know, and not an address or a name of this machine or network alone."""
+        name = (self._parts.hostname or "").rstrip(".")
+        return "." in name and not name.endswith(_PRIVATE) and not name.rpartition(".")[2].isdigit()
 
     @property
     def address(self) -> tuple[str, int]:

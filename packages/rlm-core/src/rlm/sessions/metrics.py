@@ -173,7 +173,7 @@ def _tokens(prefix: str, usage: Usage) -> dict[str, float]:
         f"{prefix}completion_tokens": usage.completion,
         f"{prefix}cached_tokens": usage.cached,
         f"{prefix}reasoning_tokens": usage.reasoning,
-    }
+    } | ({} if usage.cost is None else {f"{prefix}cost": usage.cost})
 
 
 def run_end(

@@ -29,6 +29,9 @@ def only_written(**schema: Any) -> Meta:
 Whole = Annotated[int, Meta(ge=0, le=_LARGE - 1)]
 Number = Annotated[float, Meta(gt=-float(_LARGE), lt=float(_LARGE))]
 Seconds = Annotated[Number, Meta(description="seconds")]
+Dollars = Annotated[
+    float, Meta(ge=0, lt=float(_LARGE), description="US dollars; missing where the price of some of them is not known")
+]
 Folder = Annotated[str, only_written(pattern="^sub-[0-9a-f]{8}$")]
 SessionId = Annotated[str, only_written(pattern="^[0-9a-f]{12}$")]
 Reason = Annotated[str, only_written(enum=[str(stop) for stop in Stop])]
@@ -45,14 +48,17 @@ class TokenCounts(Struct, frozen=True):
     cached: Annotated[Whole, Meta(description="of the prompt")] = field(default=0, name="cached_tokens")
     reasoning: Annotated[Whole, Meta(description="of the completion")] = field(default=0, name="reasoning_tokens")
     estimated: Annotated[bool, Meta(description="the provider did not count; rlm did")] | UnsetType = UNSET
+    cost: Dollars | UnsetType = UNSET
 
     @classmethod
     def of(cls, usage: Usage) -> Self:
-        return cls(usage.prompt, usage.completion, usage.cached, usage.reasoning, usage.estimated or UNSET)
+        cost = UNSET if usage.cost is None else usage.cost
+        return cls(usage.prompt, usage.completion, usage.cached, usage.reasoning, usage.estimated or UNSET, cost)
 
     @property
     def usage(self) -> Usage:
-        return Usage(self.prompt, self.completion, self.cached, self.reasoning, self.estimated is True)
+        cost = None if self.cost is UNSET else self.cost
+        return Usage(self.prompt, self.completion, self.cached, self.reasoning, self.estimated is True, cost)
 
 
 class Record(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):

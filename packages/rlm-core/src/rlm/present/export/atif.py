@@ -109,6 +109,7 @@ def _metrics(usage: Usage) -> Wire:
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.completion,
         "cached_tokens": usage.cached,
+        **({} if usage.cost is None else {"cost_usd": usage.cost}),
         "extra": {"reasoning_tokens": usage.reasoning},
     }
 
@@ -118,6 +119,7 @@ def _final(usage: Usage, steps: int, metrics: dict[str, float]) -> Wire:
         "total_prompt_tokens": usage.prompt,
         "total_completion_tokens": usage.completion,
         "total_cached_tokens": usage.cached,
+        **({} if usage.cost is None else {"total_cost_usd": usage.cost}),
         "total_steps": steps,
         "extra": metrics,
     }

@@ -12,7 +12,7 @@ and `weight` sees to that.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from rlm.core.messages import Usage, Wire
@@ -140,7 +140,8 @@ class _Writer:
 
 
 def _usage(usage: Usage) -> Wire:
-    return {"estimated": False} | wire(TokenCounts.of(usage))
+    """Without the cost, which not all have."""
+    return {"estimated": False} | wire(TokenCounts.of(replace(usage, cost=None)))
 
 
 def _written(message: Wire, arguments: Arguments, weight: int) -> Wire:

@@ -13,7 +13,7 @@ from rlm.present.describe import UNREADABLE, USER_CELL, describe, prompt_size, s
 from rlm.present.export.markup import Child, Html, code, element, escape, markdown, pieces, tag
 from rlm.present.export.pictures import saved_pictures, split_uri
 from rlm.present.export.timeline import timeline
-from rlm.present.humanize import count, many, seconds, tokens
+from rlm.present.humanize import cost, count, many, seconds, tokens
 from rlm.sessions import journal
 from rlm.sessions.records import Record, ResultRecord, UserCellRecord
 from rlm.sessions.store import SessionTree
@@ -73,7 +73,7 @@ def _header(tree: SessionTree, title: str) -> Html:
     agents = sum(1 for _ in tree.walk())
     usage = sum((each.meta.usage for each in tree.walk()), Usage())
     when = datetime.fromtimestamp(meta.start_time, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    facts = (meta.model, many(meta.turns, "turn"), many(agents, "agent"), tokens(usage, cached=True))
+    facts = (meta.model, many(meta.turns, "turn"), many(agents, "agent"), tokens(usage, cached=True), cost(usage))
     return tag(
         "header",
         tag("div", f"rlm session {tree.folder.name}", class_="meta mono"),
@@ -81,7 +81,7 @@ def _header(tree: SessionTree, title: str) -> Html:
         tag(
             "div",
             _pill(tree),
-            *(tag("span", fact) for fact in facts),
+            *(tag("span", fact) for fact in facts if fact),
             tag("span", seconds(meta.metrics.get("duration", 0.0))),
             tag("span", when),
             class_="facts",
@@ -173,7 +173,8 @@ def _turn(turn: Turn, tree: SessionTree) -> Child:
     place = f"{tree.agent}:{turn.id}"
     took = f"{seconds(turn.ended - turn.started)} · " if turn.ended > turn.started else ""
     cut = f" · {turn.finish}" if turn.finish not in ("stop", "tool_calls") else ""
-    spent = took + tokens(turn.usage, cached=True) + cut
+    price = f" · {cost(turn.usage)}" if turn.usage.cost else ""
+    spent = took + tokens(turn.usage, cached=True) + price + cut
     return element(
         "article",
         tag("header", tag("a", turn_name(turn), class_="no", href=f"#{place}"), tag("span", spent, class_="meta")),
@@ -240,6 +241,7 @@ def _picture(url: str, name: str) -> Html:
 
 def _child(child: SessionTree) -> Child:
     spent = f"{many(child.meta.turns, 'turn')} · {tokens(child.meta.tree_usage)}"
+    spent += f" · {cost(child.meta.tree_usage)}" if child.meta.tree_usage.cost else ""
     took = seconds(child.meta.metrics.get("duration", 0.0))
     summary = tag(
         "summary",

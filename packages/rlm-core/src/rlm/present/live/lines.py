@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rlm.core.messages import Usage
 from rlm.present.describe import describe, first_line
-from rlm.present.humanize import many, seconds, tokens
+from rlm.present.humanize import cost, many, seconds, tokens
 from rlm.present.live.labels import short, spent
 from rlm.present.live.row import Row, clean
 from rlm.present.live.tree import ROOT, AgentNow, AgentState, AgentTree, stop_state
@@ -100,13 +100,14 @@ def header(*, model: str, cwd: str, tools: Sequence[str], session_id: str, sandb
 
 
 def footer(*, turns: int, agents: int, usage: Usage, session_id: str, stop: str) -> Row:
-    """`12 turns · 3 agents · 84k in (71k cached) / 6k out · rlm resume 7f3a`, and why it stopped if it is not done."""
+    """`12 turns · 3 agents · 84k in (71k cached) / 6k out · $0.31 · rlm resume 7f3a`, and why it stopped."""
     stopped = [Span(f"stopped: {stop}", Style.YELLOW)] if stop not in ("", "done") else []
     parts = [
         *stopped,
         Span(many(turns, "turn")),
         Span(many(agents, "agent")),
         Span(tokens(usage, cached=True)),
+        *([Span(cost(usage))] if usage.cost else []),
         *([Span(f"rlm resume {session_id}")] if session_id else []),
     ]
     return Row(tuple(span for part in parts for span in (_DOT, part))[1:])

@@ -1,0 +1,64 @@
+"""behaviour.md, what a run cost: wherever its tokens are told, and never 0 where the price is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rlm_testkit.cli import Rlm
+from rlm_testkit.scripted import Answer, Request, Scripted, call, text
+
+Make = Callable[[Scripted], Rlm]
+
+ONE = (60 * 2.5 + 40 * 1.25 + 10 * 10) / 1e6
+"""Dollars of one scripted answer by gpt-4o."""
+
+
+def of_azure(server: Scripted, folder: Path) -> Rlm:
+    """A public endpoint, whose prices are published: the scripted server is the proxy on the way there."""
+    proxy = server.url.removesuffix("/v1")
+    settings = {"RLM_BASE_URL": "http://acme.openai.azure.com/openai", "RLM_MODEL": "prod", "RLM_MAX_DEPTH": "1"}
+    return Rlm(folder, settings | {"HTTP_PROXY": proxy})
+
+
+def served_by(model: str) -> Callable[[Request], Answer]:
+    def script(request: Request) -> Answer:
+        answer = text("ok") if request.depth or request.turn else call("ipython", code=CHILD)
+        assert isinstance(answer.body, dict)
+        answer.body["model"] = model
+        return answer
+
+    return script
+
+
+CHILD = "import rlm; print((await rlm.run('child')).usage.cost)"
+
+
+def test_a_cost_is_told_wherever_the_tokens_are(tmp_path: Path) -> None:
+    with Scripted(served_by("gpt-4o-2024-08-06")) as server:
+        rlm = of_azure(server, tmp_path)
+        done = rlm("--json", "go")
+    meta, end = done.session.meta, done.lines[-1]
+    (child,) = done.session.children
+    assert pytest.approx(2 * ONE) == meta["usage"]["cost"] == meta["metrics"]["cost"]
+    assert pytest.approx(3 * ONE) == meta["tree_usage"]["cost"] == meta["metrics"]["tree_cost"] == end["usage"]["cost"]
+    assert pytest.approx(ONE) == child.meta["usage"]["cost"] == float(done.session.results[0])
+    told = "$0.0009"
+    assert told in done.err.splitlines()[-1]
+    assert told in rlm("ls").out
+    assert told in rlm("show", meta["session_id"]).out
+    assert told in rlm("export", meta["session_id"], "--format", "html").out
+    assert f'"total_cost_usd": {meta["usage"]["cost"]}' in rlm("export", meta["session_id"], "--format", "atif").out
+
+
+def test_what_has_no_known_price_is_unpriced(tmp_path: Path) -> None:
+    with Scripted(served_by("scripted")) as server:
+        rlm = of_azure(server, tmp_path)
+        done = rlm("go")
+    meta = done.session.meta
+    assert "cost" not in meta["usage"] | meta["tree_usage"] | meta["metrics"]
+    assert ["None\n"] == done.session.results
+    assert "unpriced" in rlm("show", meta["session_id"]).out
+    assert "unpriced" in rlm("export", meta["session_id"], "--format", "html").out
+    assert "$" not in done.err + rlm("ls").out
