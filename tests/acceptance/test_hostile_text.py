@@ -24,7 +24,7 @@ from rlm_testkit.hostile import CORPUS
 from rlm_testkit.journals import KEY
 from rlm_testkit.pseudoterminal import PseudoTerminal
 from rlm_testkit.sample import hostile_sample
-from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, error, text
+from rlm_testkit.scripted import Answer, Request, Scripted, always, call, calls, error, text
 
 Make = Callable[[Scripted], Rlm]
 
@@ -85,9 +85,10 @@ def test_the_ruler_takes_no_hostile_string_for_one_of_our_sequences() -> None:
 
 
 def test_the_answer(rlm: Make) -> None:
-    with Scripted(text(WHOLE)) as server:
-        told = shown(seen(rlm(server), "-q", "go"))
-    assert_all_arrived(told)
+    with Scripted(always(text(WHOLE))) as server:
+        made = rlm(server)
+        assert_all_arrived(shown(seen(made, "-q", "--plain", "go")))
+        assert_marks_arrived(shown(seen(made, "-q", "go")))
 
 
 def test_lines_of_json_keep_their_value(rlm: Make) -> None:

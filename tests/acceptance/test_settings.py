@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rlm.config.settings import Config, flag, variable
 from rlm_testkit.cli import BY_RESPONSES, Done, Json, Rlm
+from rlm_testkit.pseudoterminal import PseudoTerminal
 from rlm_testkit.sample import PICTURE
 from rlm_testkit.scripted import Answer, Request, Script, Scripted, always, call, calls, error, in_order, text, usage
 
@@ -276,11 +278,14 @@ LOOSENED = Scenario(
 )
 OF_THE_PROMPT = {"bell"}
 """tests/acceptance/test_prompt.py shows their effect."""
+ON_A_TERMINAL = {"plain": ("on", b"forty-**two**", b"forty-\x1b[1mtwo")}
+"""Settings that have an effect on a terminal alone: a value, and what is seen with it and without it."""
 SCENARIOS = {name: value for name, value in globals().items() if isinstance(value, Scenario)}
 
 
 def test_every_setting_has_a_scenario_that_shows_its_effect() -> None:
     shown = [name for scenario in SCENARIOS.values() for name in scenario.effects]
+    shown += ON_A_TERMINAL
     assert sorted(shown) == sorted(Config.settings().keys() - OF_THE_PROMPT)
 
 
@@ -311,3 +316,19 @@ def play(scenario: Scenario, form: str, folder: Path) -> Run:
 
 def spelt(name: str, value: str) -> list[str]:
     return [flag(name)] if Config.settings()[name].bare else [flag(name), value]
+
+
+@pytest.mark.parametrize("name", ON_A_TERMINAL)
+def test_settings_of_the_terminal(name: str, tmp_path: Path) -> None:
+    value, changed, usual = ON_A_TERMINAL[name]
+    forms: list[tuple[list[str], dict[str, Any], bytes]] = [
+        ([], {}, usual),
+        (spelt(name, value), {}, changed),
+        ([], {variable(name): value}, changed),
+    ]
+    with Scripted(always(text("forty-**two**"))) as server:
+        made = Rlm(tmp_path, {"OPENAI_BASE_URL": server.url})
+        for words, env, expected in forms:
+            with PseudoTerminal(made, *words, "go", **env) as screen:
+                screen.end()
+            assert expected in screen.seen

@@ -36,7 +36,7 @@ def test_a_run_as_its_user_sees_it(rlm: Make, terminal: Open) -> None:
     """Nothing of what a model or a program prints moves the cursor, and the answer stands on lines of its own."""
     hostile = "print('\\x1b]0;owned\\x07\\x1b[2Jcleared')"
     with Scripted(
-        calls(("ipython", {"code": hostile})), call("ipython", code="1/0"), text("for\x1b[2Jty-two")
+        calls(("ipython", {"code": hostile})), call("ipython", code="1/0"), text("for\x1b[2Jty-**two**")
     ) as server:
         made = rlm(server)
         seen = terminal(made, "what is it?").see("over 0")
@@ -48,9 +48,8 @@ def test_a_run_as_its_user_sees_it(rlm: Make, terminal: Open) -> None:
     assert "✓" in seen[1]
     assert "[2] ipython  1/0  ZeroDivisionError: division by zero" in seen[2]
     assert "✗" in seen[2]
-    assert ["forty-two", f"3 turns · 1 agent · 300 in (120 cached) / 30 out · rlm resume {id[:4]}", "over 0"] == seen[
-        3:
-    ]
+    footer = f"3 turns · 1 agent · 300 in (120 cached) / 30 out · rlm resume {id[:4]}"
+    assert ["", "forty-two", "", footer, "over 0"] == seen[3:], "the answer is set off, and its Markdown shown"
     assert all(request.streamed for request in server.requests), "somebody sees the text as it comes"
 
 
@@ -83,9 +82,9 @@ def nothing_left_but_the_terminal(made: Rlm) -> None:
 
 
 def test_a_text_is_seen_while_it_streams(rlm: Make, terminal: Open) -> None:
-    slow = text("These words come one after the other. " * 3 + "It is done.").slowly(0.2)
+    slow = text("These words come one after the other. " * 3 + "Done.").slowly(0.2)
     with Scripted(slow) as server:
         screen = terminal(rlm(server), "go")
         screen.see("These words come")
-        seen = screen.see("over 0", "It is done.")
+        seen = screen.see("over 0", "Done.")
     assert 1 == sum("These words come" in line for line in seen), "the answer replaces what was streamed"

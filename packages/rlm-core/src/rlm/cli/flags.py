@@ -113,7 +113,7 @@ COMMANDS = {
         settings=(
             *("sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size", "keep_repositories"),
             *("max_turns", "exec_timeout", "timeout", "max_output", "checkpoint"),
-            *("output", "json", "deltas", "quiet", "color", "limit_ok"),
+            *("output", "json", "deltas", "quiet", "color", "plain", "limit_ok"),
         ),
     ),
     "help": Command("what a command takes", "[COMMAND]", settings=(), most=1),

@@ -6,10 +6,12 @@ import asyncio
 from contextlib import ExitStack, suppress
 from typing import Any
 
+from rlm.cli.answer import put_answer
 from rlm.cli.output import AnswerFile, ends_with_a_result, open_output, put_record
 from rlm.cli.own_process import close_to_others, ending_orphans
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
-from rlm.cli.streams import put, stderr, stderr_is_terminal, stdout_is_terminal
+from rlm.cli.streams import stderr, stderr_is_terminal, stdout_is_terminal
+from rlm.config.environment import is_ci, is_dumb_terminal
 from rlm.config.settings import Config, recording_of, unknown_variables
 from rlm.core import exit_codes
 from rlm.core.budget import Stop
@@ -40,7 +42,8 @@ def run(spec: AgentSpec) -> int:
 def _run(spec: AgentSpec) -> int:
     config = spec.config
     close_to_others(debug=config.debug)
-    live = not (config.json and stdout_is_terminal())  # lines of JSON would break a tree on the same terminal
+    broken = config.json and stdout_is_terminal()  # lines of JSON would break a tree on the same terminal
+    live = not (broken or is_dumb_terminal() or is_ci())
     with closing_in_order(), ExitStack() as stack:
         with ends_with_a_result(config.json):
             check_limits()
@@ -147,7 +150,7 @@ class RunReporter:
         if self._config.json:
             put_record(end)
         elif end.answer:
-            put(end.answer.rstrip("\n"))
+            put_answer(end.answer, self._config)
 
     def _footer(self, stop: str) -> None:
         session = self._session

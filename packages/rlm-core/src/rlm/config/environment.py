@@ -37,6 +37,16 @@ def shell_program() -> Path:
     return program("bash") or Path(SHELL)
 
 
+def is_dumb_terminal(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether the terminal knows no escape codes, as far as the environment says so."""
+    return environment(environ).get("TERM", "") in ("", "dumb", "unknown")
+
+
+def is_ci(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether what is printed goes to the log of a CI service: some give their jobs a terminal that nobody sees."""
+    return environment(environ).get("CI", "").lower() not in ("", "0", "false", "no")
+
+
 def state_folder(environ: Mapping[str, str] | None = None) -> Path | None:
     """Where programs of this user keep what outlives a run; None where the environment names no home."""
     environ = environment(environ)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rlm.config.environment import environment
+from rlm.config.environment import environment, is_dumb_terminal
 from rlm.config.readers import (
     RECORDED,
     TOOLS,
@@ -189,7 +189,13 @@ class Config:
     )
     quiet: bool = setting("nothing on stderr but errors", switch, default=False, short="q", bare=True, resumed=False)
     color: str = setting(
-        "auto, always or never; NO_COLOR is honoured", one_of("auto", "always", "never"), default="auto", resumed=False
+        "auto, always or never; NO_COLOR and TERM=dumb are honoured",
+        one_of("auto", "always", "never"),
+        default="auto",
+        resumed=False,
+    )
+    plain: bool = setting(
+        "print the answer as the model wrote it, on a terminal too", switch, default=False, bare=True, resumed=False
     )
     confirm: bool = setting(
         "at the interactive prompt: ask before each cell, command and edit",
@@ -256,7 +262,7 @@ def read_config(
         CredentialsError: the key cannot be one; it is not shown.
     """
     environ = environment(environ)
-    values: dict[str, Any] = {"color": "never"} if environ.get("NO_COLOR") else {}
+    values: dict[str, Any] = {"color": "never"} if environ.get("NO_COLOR") or is_dumb_terminal(environ) else {}
     for name, how in Config.settings().items():
         source, text = _chosen(name, how, flags, environ, recorded or {})
         if text is not None and (text.strip() or how.keeps_empty):

@@ -23,6 +23,7 @@ class Style(StrEnum):
     PLAIN = ""
     BOLD = "1"
     DIM = "2"
+    ITALIC = "3"
     RED = "31"
     GREEN = "32"
     YELLOW = "33"
@@ -92,6 +93,34 @@ def _reach_in_ascii(text: str, start: int, width: int) -> int:
     return min(start + width, len(text))
 
 
+def wrap_words(line: Sequence[Span], width: int) -> Iterator[list[Span]]:
+    """A line in pieces of at most `width` columns, between words alone: one that is wider stays whole.
+
+    Scripts without blanks are wrapped where their wide characters are.
+    """
+    text = "".join(span.text for span in line)
+    start = 0
+    while columns(text) > width and (end := _reach(text, start, width)) < len(text):
+        cut = _break(text, start, end)
+        if cut == len(text):
+            break
+        yield list(_cut(line, start, start + len(text[start:cut].rstrip(" "))))
+        start = cut
+    yield list(_cut(line, start, len(text)))
+
+
+def _break(text: str, start: int, end: int) -> int:
+    """Where the next piece begins: behind the last blank, or before or behind a wide character, up to `end`."""
+    indent = start + len(text[start:]) - len(text[start:].lstrip(" "))
+    for at in range(end, indent, -1):
+        if text[at] == " ":
+            return at + 1
+        if at - 1 >= indent and (text[at - 1] == " " or _columns_of(text[at - 1]) == 2 or _columns_of(text[at]) == 2):
+            return at
+    after = text.find(" ", end)
+    return len(text) if after < 0 else after + 1
+
+
 def pad(text: str, width: int) -> str:
     """Exactly `width` columns."""
     clipped = clip(text, width)
@@ -148,7 +177,7 @@ def _wrapped(line: list[Span], width: int) -> Iterator[list[Span]]:
         start += len(piece)
 
 
-def _cut(line: list[Span], start: int, end: int) -> Iterator[Span]:
+def _cut(line: Sequence[Span], start: int, end: int) -> Iterator[Span]:
     """The spans of the characters from `start` to `end`."""
     place = 0
     for span in line:
