@@ -12,7 +12,7 @@ from rlm.core.task import NOT_GIVEN, RunResult, check_task
 from rlm.errors import AgentError, RlmError
 
 if TYPE_CHECKING:
-    from rlm.config.typed import FilePath, HostSettings
+    from rlm.config.sources import FilePath, HostSettings
 
 
 async def run(

@@ -16,10 +16,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from rlm.broker.capacity import AGENT_READING, HOST_CALLS, HostCapacity
 from rlm.broker.client import ask
 from rlm.broker.protocol import LINE, RunRequest
-from rlm.broker.server import Broker
+from rlm.broker.server import AGENT_READING, HOST_CALLS, Broker, HostCapacity
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
 from rlm.core.task import RunResult

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from rlm.config.child_env import guest_environment
-from rlm.config.settings import read_config
+from rlm.config.sources import read_config
 from rlm.errors import CredentialsError
 
 KEY = "sk-proj-a1B2c3D4e5F6"

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rlm.config.settings import Config, read_config, with_values
-from rlm.config.typed import HostSettings, RunSettings
+from rlm.config.settings import Config
+from rlm.config.sources import HostSettings, RunSettings, read_config, with_values
 from rlm.errors import ConfigError, CredentialsError
 
 OF_THE_COMMAND = {"context", "output", "json", "deltas", "quiet", "color", "limit_ok", "debug", "confirm", "bell"}

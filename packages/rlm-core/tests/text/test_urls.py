@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rlm.config.child_env import guest_environment
 from rlm.config.credentials import hide_credentials
-from rlm.config.settings import read_config
+from rlm.config.sources import read_config
 from rlm.text.redact import credentials_of, has_credentials
 
 NONE = [

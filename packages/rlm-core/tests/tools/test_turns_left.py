@@ -6,8 +6,8 @@ import pytest
 from rlm.core.budget import Spent, TurnLimit
 from rlm.core.history import History
 from rlm.core.messages import Assistant, User
+from rlm.tools.decorators import TurnsLeft
 from rlm.tools.ipython import IPython
-from rlm.tools.turns_left import TurnsLeft
 from rlm_testkit.kernel_bench import FakeKernel
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rlm.cli.flags import COMMANDS, RUN, SPELLINGS, Flag, command_flags
-from rlm.config.settings import is_on
+from rlm.config.environment import is_on
 from rlm.errors import ConfigError
 
 LATER = ("batch",)

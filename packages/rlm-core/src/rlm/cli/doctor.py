@@ -17,7 +17,8 @@ from rlm.config.child_env import guest_environment
 from rlm.config.credentials import hide_credentials, redactor_of
 from rlm.config.environment import state_folder
 from rlm.config.readers import SandboxMode
-from rlm.config.settings import Config, read_config
+from rlm.config.settings import Config
+from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.errors import ConfigError, RlmError, SessionError
 from rlm.host.factories import NO_KEY, open_sandbox_policy

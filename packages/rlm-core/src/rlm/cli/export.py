@@ -10,7 +10,7 @@ from rlm.cli.arguments import CommandLine
 from rlm.cli.output import open_output
 from rlm.cli.streams import put_pieces
 from rlm.config.environment import state_folder
-from rlm.config.settings import read_config
+from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.errors import ConfigError, SessionError
 from rlm.present.export import Arguments, Format, export, part

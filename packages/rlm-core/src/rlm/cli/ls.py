@@ -8,7 +8,7 @@ from rlm.cli.arguments import CommandLine
 from rlm.cli.pager import PagedOutput
 from rlm.cli.streams import put_json, say
 from rlm.config.environment import state_folder
-from rlm.config.settings import read_config
+from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.present.show import listed_wire, show_list
 from rlm.sessions.signing_key import key_or_none

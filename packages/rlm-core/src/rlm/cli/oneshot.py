@@ -8,7 +8,7 @@ from rlm.cli.output import ends_with_a_result
 from rlm.cli.stdin import read_task
 from rlm.cli.streams import put, say
 from rlm.config.environment import broker_address
-from rlm.config.settings import read_config
+from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.version import VERSION
 

@@ -11,8 +11,8 @@ from rlm.cli.output import AnswerFile, ends_with_a_result, open_output, put_reco
 from rlm.cli.own_process import close_to_others, ending_orphans
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import stderr, stderr_is_terminal, stdout_is_terminal
-from rlm.config.environment import is_ci, is_dumb_terminal
-from rlm.config.settings import Config, recording_of, unknown_variables
+from rlm.config.environment import is_ci, is_dumb_terminal, unknown_variables
+from rlm.config.settings import Config, recording_of
 from rlm.core import exit_codes
 from rlm.core.budget import Stop
 from rlm.core.task import RunResult

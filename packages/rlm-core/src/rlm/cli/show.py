@@ -9,7 +9,8 @@ from rlm.cli.arguments import CommandLine
 from rlm.cli.pager import PagedOutput, paged
 from rlm.cli.streams import say
 from rlm.config.environment import state_folder
-from rlm.config.settings import Config, read_config
+from rlm.config.settings import Config
+from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.present.follow import Follower
 from rlm.present.show import show_tree

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rlm.cli.arguments import CommandLine
 from rlm.cli.streams import put, say
-from rlm.config.settings import Config, read_config
+from rlm.config.settings import Config
+from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.errors import ConfigError
 from rlm.skill import InstalledSkill, ScaffoldError, scaffold

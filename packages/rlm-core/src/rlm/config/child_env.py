@@ -8,7 +8,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from rlm.config.credentials import BASE_URLS, KEY_VARIABLES, SECRET_WORDS, redactor_of, redactor_of_environment
+from rlm.config.credentials import (
+    KEY_VARIABLES,
+    SECRET_WORDS,
+    leads_to_provider,
+    redactor_of,
+    redactor_of_environment,
+)
 from rlm.config.environment import environment, program
 from rlm.config.settings import Config
 from rlm.process.programs import safe_path
@@ -28,26 +34,13 @@ def guest_environment(config: Config, environ: Mapping[str, str] | None = None) 
         for name, value in environ.items()
         if not name.startswith("RLM_")
         and name not in KEY_VARIABLES
-        and not _leads_to_provider(name, value)
+        and not leads_to_provider(name, value)
         and not any(redactor.occurs_in(value) for redactor in redactors)
     }
     if config.sandboxed:
         kept = {name: value for name, value in kept.items() if _is_harmless(name, value)}
     path = kept.get("PATH", os.defpath)
     return kept | {"PATH": f"{path}{os.pathsep}{Path(sys.executable).parent}"}
-
-
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-
-
-def _leads_to_provider(name: str, value: str) -> bool:
-    """Whether it is a credential by which rlm reaches the provider, in a URL or by its name, if not the key itself.
-
-    Without the sandbox all others (PIP_INDEX_URL, DATABASE_URL, …) are the user's, and meant for the project.
-    """
-    if name in BASE_URLS or name.lower() in _PROXIES:
-        return has_credentials(value)
-    return name.startswith("OPENAI_") and any(word in name for word in (*SECRET_WORDS, "HEADER"))
 
 
 # Of the user's environment, what enters a sandbox: nothing that is a key, a socket or a session of somebody.

@@ -13,6 +13,9 @@ from rlm.process.programs import safe_path
 from rlm.text.redact import REDACTED, Redactor, credentials_of, has_credentials, without_credentials
 
 KEY_VARIABLES = ("RLM_API_KEY", "OPENAI_API_KEY")
+BASE_URLS = ("RLM_BASE_URL", "OPENAI_BASE_URL")
+SECRET_WORDS = ("TOKEN", "PASSWORD", "SECRET", "KEY", "CREDENTIAL")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 def take_environment() -> None:
@@ -55,7 +58,11 @@ def hide_credentials(text: str, config: Config | None = None, environ: Mapping[s
     return without_credentials(text)
 
 
-BASE_URLS = ("RLM_BASE_URL", "OPENAI_BASE_URL")
+def leads_to_provider(name: str, value: str) -> bool:
+    """Whether it is a credential by which rlm reaches the provider, in a URL or by its name, if not the key itself.
 
-
-SECRET_WORDS = ("TOKEN", "PASSWORD", "SECRET", "KEY", "CREDENTIAL")
+    Without the sandbox all others (PIP_INDEX_URL, DATABASE_URL, …) are the user's, and meant for the project.
+    """
+    if name in BASE_URLS or name.lower() in _PROXIES:
+        return has_credentials(value)
+    return name.startswith("OPENAI_") and any(word in name for word in (*SECRET_WORDS, "HEADER"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from rlm.config.settings import Config, variable
 from rlm.process.programs import SHELL, find_program
 
 taken: dict[str, str] = {}
@@ -65,3 +67,28 @@ def network_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]
 _NETWORK = frozenset(
     ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 )
+
+
+def is_on(name: str, flags: Mapping[str, str], environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a flag or a variable switches a setting on. Never fails, for it is asked when the rest cannot be read."""
+    text = environment(environ).get(variable(name), "")
+    return name in flags or text.strip().lower() in ("1", "on", "true", "yes")
+
+
+_NO_SETTINGS = (
+    *(
+        "RLM_BROKER",
+        "RLM_SKILL_CALLS_LOG",
+        "RLM_MARK",
+        "RLM_SANDBOXED",
+    ),  # between rlm and what it starts
+    *("RLM_SKILLS_DIR", "RLM_CHECKOUT_PATH", "RLM_TOOL_PYTHON", "RLM_EXTRA_UV_ARGS", "RLM_SKILLS_STRICT"),  # install.sh
+)
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables that look like settings and are none, each with the nearest setting, or an empty text."""
+    environ = environment(environ)
+    known = [*map(variable, Config.settings()), *_NO_SETTINGS]
+    unknown = sorted(name for name in environ if name.startswith("RLM_") and name not in known)
+    return {name: next(iter(difflib.get_close_matches(name, known, 1)), "") for name in unknown}

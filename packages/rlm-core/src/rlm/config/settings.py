@@ -5,14 +5,10 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from rlm.config.environment import environment, is_dumb_terminal
 from rlm.config.readers import (
     RECORDED,
     TOOLS,
@@ -24,7 +20,6 @@ from rlm.config.readers import (
     api_key,
     at_least,
     existing_file,
-    existing_folder,
     folder,
     json_object,
     member_of,
@@ -35,7 +30,6 @@ from rlm.config.readers import (
     tool_names,
     unlimited_or,
 )
-from rlm.errors import ConfigError, CredentialsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,150 +239,3 @@ def variable(name: str) -> str:
 def flag(name: str) -> str:
     """The long flag of a setting."""
     return f"--{name.replace('_', '-')}"
-
-
-def read_config(
-    flags: Mapping[str, str],
-    environ: Mapping[str, str] | None = None,
-    recorded: Mapping[str, str] | None = None,
-    named: Mapping[str, object] | None = None,
-) -> Config:
-    """Flags over variables over what a resumed session `recorded`, over defaults. Texts are by field name.
-
-    Values that a program has `named` win over all of them; None is as if it were not named.
-
-    Raises:
-        ConfigError: naming the flag or variable, its value, and what is allowed.
-        CredentialsError: the key cannot be one; it is not shown.
-    """
-    environ = environment(environ)
-    values: dict[str, Any] = {"color": "never"} if environ.get("NO_COLOR") or is_dumb_terminal(environ) else {}
-    for name, how in Config.settings().items():
-        source, text = _chosen(name, how, flags, environ, recorded or {})
-        if text is not None and (text.strip() or how.keeps_empty):
-            values[name] = _read(source, how.read, text, secret=how.secret)
-    values |= _checked(named or {})
-    return Config(**_with_credentials(values, environ), given=frozenset(values))
-
-
-def _chosen(
-    name: str, how: Setting, flags: Mapping[str, str], environ: Mapping[str, str], recorded: Mapping[str, str]
-) -> tuple[str, str | None]:
-    """Where a setting comes from, and its text. An empty flag unsets what is recorded; an empty variable is unset."""
-    if name in flags:
-        return flag(name), flags[name]
-    text = environ.get(variable(name))
-    if text is not None and (text.strip() or how.keeps_empty):
-        return variable(name), text
-    return f"the session's {flag(name)}", recorded.get(name) if how.resumed else None
-
-
-def setting_texts(config: Config) -> dict[str, str]:
-    """The settings that belong to a session and have a value, as texts that `read_config` reads."""
-    texts = {name: how.read.text(getattr(config, name)) for name, how in Config.settings().items() if how.resumed}
-    return {name: text for name, text in texts.items() if text is not None}
-
-
-def recorded_settings(config: Config) -> dict[str, str]:
-    """Those of them that a session records: what was given, and what is not as by default."""
-    usual = setting_texts(Config())
-    return {
-        name: text for name, text in setting_texts(config).items() if name in config.given or usual.get(name) != text
-    }
-
-
-def override(config: Config, texts: Mapping[str, str]) -> Config:
-    """The settings of a sub-agent: its parent's, but for these.
-
-    Raises:
-        ConfigError: as `read_config`.
-    """
-    table = Config.settings()
-    return replace(config, **{name: _read(name, table[name].read, text) for name, text in texts.items()})
-
-
-def with_values(config: Config, named: Mapping[str, object]) -> Config:
-    """The settings of a run: its host's, but for these values. None is as if it were not named.
-
-    Raises:
-        ConfigError: as `read_config`.
-    """
-    values = _checked(named)
-    return replace(config, **values, given=config.given | values.keys())
-
-
-def _checked(named: Mapping[str, object]) -> dict[str, Any]:
-    table = Config.settings()
-    if unknown := [name for name in named if name not in table]:
-        near = difflib.get_close_matches(unknown[0], table, 1)
-        raise ConfigError(f"{unknown[0]} is no setting." + (f" Did you mean {near[0]}?" if near else ""))
-    return {
-        name: _read(name, table[name].read.value, value, secret=table[name].secret)
-        for name, value in named.items()
-        if value is not None
-    }
-
-
-def check_timeout(value: object) -> float | None:
-    """An argument that is a time, as a program gives it; None is none.
-
-    Raises:
-        ConfigError: as `read_config`.
-    """
-    return None if value is None else float(_read("timeout", seconds.value, value))
-
-
-def read_folder(name: str, path: str | os.PathLike[str]) -> Path:
-    """An argument that is a folder, and there.
-
-    Raises:
-        ConfigError: as `read_config`.
-    """
-    return Path(_read(name, existing_folder.value, path))
-
-
-def _read(source: str, read: Callable[[Any], Any], text: object, *, secret: bool = False) -> Any:
-    try:
-        return read(text)
-    except ValueError as error:
-        if secret:
-            raise CredentialsError(f"{source} is not allowed: it takes {error}.") from None
-        shown = str(text) if isinstance(text, os.PathLike) else text
-        raise ConfigError(f"{source}={shown!r} is not allowed: it takes {error}.") from None
-
-
-def _with_credentials(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """RLM_* and OPENAI_* are pairs: a key never goes to the other pair's URL."""
-    if "api_key" in values or "base_url" in values:
-        return values
-    table, pair = Config.settings(), {"api_key": "OPENAI_API_KEY", "base_url": "OPENAI_BASE_URL"}
-    return values | {
-        field: _read(name, table[field].read, text, secret=table[field].secret)
-        for field, name in pair.items()
-        if (text := environ.get(name)) and text.strip()
-    }
-
-
-def is_on(name: str, flags: Mapping[str, str], environ: Mapping[str, str] | None = None) -> bool:
-    """Whether a flag or a variable switches a setting on. Never fails, for it is asked when the rest cannot be read."""
-    text = environment(environ).get(variable(name), "")
-    return name in flags or text.strip().lower() in ("1", "on", "true", "yes")
-
-
-_NO_SETTINGS = (
-    *(
-        "RLM_BROKER",
-        "RLM_SKILL_CALLS_LOG",
-        "RLM_MARK",
-        "RLM_SANDBOXED",
-    ),  # between rlm and what it starts
-    *("RLM_SKILLS_DIR", "RLM_CHECKOUT_PATH", "RLM_TOOL_PYTHON", "RLM_EXTRA_UV_ARGS", "RLM_SKILLS_STRICT"),  # install.sh
-)
-
-
-def unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The variables that look like settings and are none, each with the nearest setting, or an empty text."""
-    environ = environment(environ)
-    known = [*map(variable, Config.settings()), *_NO_SETTINGS]
-    unknown = sorted(name for name in environ if name.startswith("RLM_") and name not in known)
-    return {name: next(iter(difflib.get_close_matches(name, known, 1)), "") for name in unknown}

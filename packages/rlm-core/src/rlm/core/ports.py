@@ -119,6 +119,18 @@ class Kernel(Protocol):
         ...
 
 
+class SandboxedCommand(Protocol):
+    """How a tool runs a program in its agent's sandbox."""
+
+    async def __call__(self, cwd: Path, *words: str) -> tuple[str, ...]:
+        """The command that runs the command `words` in a sandbox, in the folder `cwd`.
+
+        Raises:
+            KernelError: the sandbox is unavailable.
+        """
+        ...
+
+
 class Limits(Protocol):
     """Says whether an agent must stop before its next request."""
 

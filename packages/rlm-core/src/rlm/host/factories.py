@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rlm.config.credentials import redactor_of
 from rlm.config.environment import state_folder
 from rlm.config.readers import Streaming
 from rlm.config.settings import Config
 from rlm.core.budget import TurnLimit
-from rlm.core.history import History
-from rlm.core.messages import Outcome, Schema
-from rlm.core.ports import Kernel, Model, Sink, Tool
+from rlm.core.ports import Kernel, Model, SandboxedCommand, Sink, Tool
 from rlm.errors import ConfigError, CredentialsError, KernelError
 from rlm.host.checkpoint import VARIABLES, CheckpointingTool
 from rlm.process.supervisor import ProcessGroups, Supervisor
@@ -26,14 +24,12 @@ from rlm.providers.replay import Recording
 from rlm.sandbox import Sandbox, SandboxPolicy, open_policy
 from rlm.sessions.signing_key import key_folders
 from rlm.text.bounded import Quota
-from rlm.text.redact import Redactor
 from rlm.tools.bash import Bash
 from rlm.tools.confirm import CONFIRMED, Approve, ConfirmingTool
+from rlm.tools.decorators import RedactingTool, TurnsLeft
 from rlm.tools.edit import Edit
 from rlm.tools.ipython import IPython
-from rlm.tools.sandboxed import SandboxedCommand
 from rlm.tools.summarize import Summarize
-from rlm.tools.turns_left import TurnsLeft
 
 MEGABYTE = 1_000_000
 
@@ -197,22 +193,3 @@ def _ipython(config: Config, place: ToolEnvironment) -> Tool:
         return tool
     draft, path = place.run_dir / VARIABLES, place.outputs.parent / VARIABLES
     return CheckpointingTool(tool, place.kernel, draft, path, place.sink, config.sandbox)
-
-
-class RedactingTool:
-    """A tool whose results never hold the key, so that neither the model nor the journal does."""
-
-    def __init__(self, tool: Tool, redactor: Redactor) -> None:
-        self._tool = tool
-        self._redactor = redactor
-
-    @property
-    def name(self) -> str:
-        return self._tool.name
-
-    def schema(self) -> Schema:
-        return self._tool.schema()
-
-    async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
-        outcome = await self._tool.run(arguments, history)
-        return replace(outcome, content=self._redactor.text(outcome.content))

@@ -12,13 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from rlm.broker.capacity import HostCapacity
 from rlm.broker.limits import TreeLimits
 from rlm.broker.payload import ContextPayload, pack
+from rlm.broker.server import HostCapacity
 from rlm.config.child_env import guest_environment
 from rlm.config.environment import shell_program
-from rlm.config.settings import Config, read_config, read_folder, with_values
-from rlm.config.typed import FilePath, HostSettings, RunSettings
+from rlm.config.settings import Config
+from rlm.config.sources import FilePath, HostSettings, RunSettings, read_config, read_folder, with_values
 from rlm.core.exit_codes import INTERRUPTED, of_error, of_stop
 from rlm.core.task import NOT_GIVEN, RunResult, check_task
 from rlm.errors import ConfigError, RlmError

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlm.config.settings import Config, flag, override, read_config, recording_of, setting_texts, variable
+from rlm.config.settings import Config, flag, recording_of, variable
+from rlm.config.sources import override, read_config, setting_texts
 from rlm.errors import ConfigError
 from rlm.process.files import resolve
 from rlm.text.clip import one_line

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from rlm.config.environment import state_folder
-from rlm.config.typed import FilePath
+from rlm.config.sources import FilePath
 from rlm.errors import ConfigError, SessionError
 from rlm.host.recorded import GivenSettings, check_named, differences, resumed_config
 from rlm.host.spec import AgentSpec, ResumeOptions, context_file

@@ -15,7 +15,7 @@ from typing import Self
 from rlm.broker.payload import ContextPayload
 from rlm.config.credentials import redactor_of
 from rlm.config.environment import state_folder
-from rlm.config.settings import check_timeout, recorded_settings
+from rlm.config.sources import check_timeout, recorded_settings
 from rlm.core.task import RunResult, check_task
 from rlm.errors import ConfigError, RlmError
 from rlm.host.factories import open_sandbox_policy

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rlm.broker.capacity import HostCapacity
 from rlm.broker.limits import TreeLimits
 from rlm.broker.payload import ContextPayload, from_file
-from rlm.config.settings import Config, override, read_folder
+from rlm.broker.server import HostCapacity
+from rlm.config.settings import Config
+from rlm.config.sources import override, read_folder
 from rlm.host.factories import ModelFactory
 from rlm.kernel import KernelServer
 from rlm.process import files

@@ -14,7 +14,7 @@ from typing import Any
 import rlm
 from rlm.inside.launch import python_path
 from rlm.skill import installed_names, preload
-from rlm.skill.calls import log_call
+from rlm.skill.command import log_call
 from rlm.text.encodings import SAMPLE, likely_encoding_of_start
 
 _CONTEXT = re.compile(r"\bcontext\b")

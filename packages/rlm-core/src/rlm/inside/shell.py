@@ -6,10 +6,10 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from rlm.inside import commands, magics
+from rlm.inside import commands, packages
 from rlm.inside.displays import WITHOUT_WINDOW, Tracebacks, Widgets
 from rlm.inside.html_text import html_text
 from rlm.inside.jupyter import (
@@ -26,7 +26,6 @@ from rlm.inside.jupyter import (
 )
 from rlm.inside.loops import loop_hidden
 from rlm.inside.output import PIECE
-from rlm.inside.packages import ELSEWHERE, installs_elsewhere
 
 _LARGE = 4 * PIECE
 _LONGEST_TRACEBACK = 16 << 20  # characters that are sent as one message
@@ -113,7 +112,7 @@ class Shell(ZMQInteractiveShell):
 
     def init_magics(self) -> None:
         super().init_magics()
-        magics.register(self)
+        _register_magics(self)
 
     def set_next_input(self, text: str, replace: bool = False) -> None:  # noqa: ARG002 - IPython's signature
         """What `%load` and `%recall` put into the next cell: nobody sees that one."""
@@ -177,8 +176,8 @@ class Shell(ZMQInteractiveShell):
     def _run(self, command: str) -> None:
         """Its output goes where that of the cell goes, which may be a `%%capture`."""
         self._ended(commands.run(command, *map(self._redirected, ("stdout", "stderr"))))
-        if installs_elsewhere(command):
-            print(ELSEWHERE)
+        if packages.installs_elsewhere(command):
+            print(packages.ELSEWHERE)
 
     def _redirected(self, name: str) -> Any:
         stream = getattr(sys, name)
@@ -253,3 +252,49 @@ class _Brief:
             return str(self._error)[:1000]
         except Exception:  # noqa: BLE001 - the user's __str__ may do anything
             return f"<{type(self._error).__name__} without a text>"
+
+
+# ---- magics that differ from a notebook's: `%pip`, and those that cannot work here and say why, in a line
+
+_NOBODY = "nobody is there to type"
+_CANNOT = {
+    "edit": f"%edit opens an editor, and {_NOBODY}. Write the file with %%writefile, or change it in Python.",
+    "ed": f"%ed opens an editor, and {_NOBODY}. Write the file with %%writefile, or change it in Python.",
+    "store": "%store keeps nothing here. Save variables to files; with RLM_CHECKPOINT=1 rlm saves them itself.",
+    "subshell": "%subshell: this kernel has no subshells.",
+    "connect_info": "%connect_info: only rlm connects to this kernel.",
+    "qtconsole": f"%qtconsole opens a window, and {_NOBODY}.",
+}
+
+
+def _register_magics(shell: Any) -> None:
+    for name, why in _CANNOT.items():
+        shell.register_magic_function(_refusal(why), "line", name)
+    shell.register_magic_function(lambda line: _pdb(shell, line), "line", "pdb")
+    shell.register_magic_function(lambda _: shell.display_pub.clear_output(), "line", "clear")
+    shell.register_magic_function(lambda line: packages.pip(shell, line), "line", "pip")
+    shell.register_magic_function(lambda line: _uv(shell, line), "line", "uv")
+
+
+def _refusal(why: str) -> Callable[[str], None]:
+    def refuse(_: str) -> None:
+        raise UsageError(why)
+
+    return refuse
+
+
+def _pdb(shell: Any, line: str) -> None:
+    """`%pdb off` is a matter of course."""
+    if line.strip().lower() in {"off", "0"}:
+        shell.call_pdb = False
+    else:
+        raise UsageError(f"%pdb opens a debugger at errors, and {_NOBODY}. Look at the traceback, or print.")
+
+
+def _uv(shell: Any, line: str) -> None:
+    """`%uv pip …` is `%pip …`; all else is uv's own."""
+    first, _, rest = line.strip().partition(" ")
+    if first == "pip":
+        packages.pip(shell, rest)
+    else:
+        shell.system(f"uv {line}")

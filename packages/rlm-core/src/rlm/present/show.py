@@ -17,8 +17,7 @@ from rlm.sessions.meta import Meta
 from rlm.sessions.records import Record, ResultRecord, UserCellRecord
 from rlm.sessions.store import Listed, SessionTree
 from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build, user_call
-from rlm.text.highlight import highlighted
-from rlm.text.styled import Canvas, Span, Style, clip, columns
+from rlm.text.styled import Canvas, Span, Style, clip, columns, highlighted
 from rlm.text.terminal import plain
 
 LINES = 24

@@ -84,6 +84,17 @@ from rlm.sessions.records import (
 Clock = Callable[[], float]
 """Seconds."""
 
+_PASSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps, on Linux
+
+
+def steady() -> Clock:
+    """Seconds since 1970: by the system's clock as it stands now, and by what passes from here on.
+
+    Somebody may set the system's clock; the times in a session go on as time does.
+    """
+    began = time.time() - time.clock_gettime(_PASSED)
+    return lambda: began + time.clock_gettime(_PASSED)
+
 
 class RecordEncoder:
     """The events of one agent, in order, to records. Those of an earlier run of it are given as `records`."""

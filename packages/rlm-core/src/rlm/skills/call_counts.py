@@ -11,7 +11,7 @@ from pathlib import Path
 from rlm.core.events import SkillsCalled
 from rlm.process import files
 from rlm.process.pipes import drain
-from rlm.skill.calls import VARIABLE as CALLS
+from rlm.skill.command import CALLS
 
 __all__ = ["CALLS", "CallLog"]
 
@@ -26,7 +26,7 @@ class CallLog:
 
     A pipe, so that calls take no disk, however many they are. Code in a kernel may write anything to it or put
     something else in its place. So it is read through a descriptor of our own, a bounded part at a time, and nothing is
-    counted but names that are known. A skill does not wait for us (`rlm.skill.calls`): of more than 10,000 calls in a
+    counted but names that are known. A skill does not wait for us (`rlm.skill.command`): of more than 10,000 calls in a
     hundredth of a second, some may be lost.
     """
 

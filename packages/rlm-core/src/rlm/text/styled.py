@@ -9,9 +9,13 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 from rlm.text.terminal import plain
+
+if TYPE_CHECKING:
+    from pygments.lexer import Lexer
 
 NARROWEST = 20
 """Columns that a text gets, however many edges stand before it."""
@@ -183,3 +187,41 @@ def _cut(line: Sequence[Span], start: int, end: int) -> Iterator[Span]:
     for span in line:
         yield Span(span.text[max(0, start - place) : max(0, end - place)], span.style)
         place += len(span.text)
+
+
+# ---- code, in the sixteen colours that every terminal has
+
+_STYLES = {
+    "Comment": Style.DIM,
+    "Keyword": Style.BLUE,
+    "Keyword.Namespace": Style.MAGENTA,
+    "Name.Builtin": Style.CYAN,
+    "Name.Class": Style.GREEN,
+    "Name.Decorator": Style.MAGENTA,
+    "Name.Exception": Style.CYAN,
+    "Name.Function": Style.GREEN,
+    "Name.Variable": Style.RED,
+    "Number": Style.BLUE,
+    "Operator.Word": Style.MAGENTA,
+    "String": Style.YELLOW,
+}
+"""By the names of pygments' tokens; one without a style has that of its kind."""
+
+
+def highlighted(code: str, language: str) -> Iterator[tuple[Style, str]]:
+    for token, text in _lexer(language).get_tokens(code):
+        yield _style(token), text
+
+
+@cache
+def _lexer(language: str) -> Lexer:
+    from pygments.lexers import get_lexer_by_name
+
+    return get_lexer_by_name(language, stripnl=False, ensurenl=False)
+
+
+@cache
+def _style(token: tuple[str, ...]) -> Style:
+    """Of the nearest kind above the token, which is a tuple of names."""
+    kinds = (".".join(token[:length]).removeprefix("Literal.") for length in range(len(token), 0, -1))
+    return next((_STYLES[kind] for kind in kinds if kind in _STYLES), Style.PLAIN)

@@ -15,13 +15,12 @@ from typing import Any
 from rlm.core.events import OutputReceived
 from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema
-from rlm.core.ports import Sink
+from rlm.core.ports import SandboxedCommand, Sink
 from rlm.errors import ToolError
 from rlm.process import files
 from rlm.process.supervisor import ProcessGroups
 from rlm.process.unattended import unattended
 from rlm.text.bounded import BoundedOutput, Cleaner, Quota
-from rlm.tools.sandboxed import SandboxedCommand
 from rlm.tools.timeouts import seconds
 
 _GRACE = 1.0  # seconds between asking a command to end and killing it

@@ -11,9 +11,9 @@ from typing import Any
 
 from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema
+from rlm.core.ports import SandboxedCommand
 from rlm.errors import ToolError
 from rlm.tools import replace
-from rlm.tools.sandboxed import SandboxedCommand
 
 
 class Edit:

@@ -120,7 +120,7 @@ def _json_rule(annotation: Any) -> PrimitiveConstructorSpec[Any]:
     """Read one word as JSON for any type that pydantic knows. Imports pydantic only when there is a word to read."""
 
     def read(words: list[str]) -> Any:
-        from .jsontext import read_json
+        from .typed_json import read_json
 
         return read_json(annotation, words[0])
 

@@ -5,14 +5,16 @@ import os
 import select
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .calls import log_call
-from .output import print_result
 from .signature import read_signature
+
+CALLS = "RLM_SKILL_CALLS_LOG"
+"""The variable that names the file in which calls are counted; the only one that `rlm.skill` reads."""
 
 FAILED = 1
 USAGE = 2
@@ -121,3 +123,59 @@ def _wait_for(result: Any) -> Any:
 def _complain(name: str, problem: str) -> int:
     print(f"{name}: {problem}", file=sys.stderr)
     return USAGE
+
+
+# ---- what a skill returns
+
+
+def as_json(value: Any) -> str:
+    """Write a value as JSON; what JSON and pydantic do not know becomes its repr, NaN and infinities their names.
+
+    Bytes are text where all of them in the value are UTF-8, else base64 (RFC 4648, as JSON Schema's contentEncoding).
+    """
+    from pydantic_core import PydanticSerializationError, to_json
+
+    try:
+        return to_json(value, fallback=repr, inf_nan_mode="strings").decode()
+    except (PydanticSerializationError, UnicodeDecodeError):
+        return to_json(value, fallback=repr, inf_nan_mode="strings", bytes_mode="base64").decode()
+
+
+def print_result(value: Any) -> None:
+    """Print a skill's result on stdout: text and bytes as they are, nothing for None, all else as JSON.
+
+    A newline ends a text, unless it ends with one.
+    """
+    if value is None:
+        return
+    if isinstance(value, bytes | bytearray):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(value)
+        return
+    text = value if isinstance(value, str) else as_json(value)
+    # A lone surrogate or a narrow encoding must not lose a result that was worked for.
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure:
+        reconfigure(errors="backslashreplace")
+    print(text, end="" if text.endswith("\n") else "\n")
+
+
+# ---- how often it is called
+
+
+def log_call(name: str) -> None:
+    """Append a line with the skill's name to the file that RLM_SKILL_CALLS_LOG names.
+
+    One write with O_APPEND, so commands that run at once do not mix their lines. Unset, unwritable, or a pipe that
+    nobody reads: nothing is counted, and the command goes on.
+    """
+    path = os.environ.get(CALLS)
+    if not path:
+        return
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    with suppress(OSError, ValueError):
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            os.write(descriptor, f"{name}\n".encode())
+        finally:
+            os.close(descriptor)

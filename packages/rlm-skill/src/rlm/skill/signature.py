@@ -61,7 +61,7 @@ class Signature:
 
     def schema(self) -> dict[str, Any]:
         """Describe the skill as a function tool in OpenAI's format, with JSON Schema for the arguments."""
-        from .schema import function_schema
+        from .typed_json import function_schema
 
         return function_schema(self)
 

@@ -17,7 +17,8 @@ from rlm.cli import reporter
 from rlm.cli.arguments import CommandLine
 from rlm.cli.streams import say, say_painted, stderr_is_terminal
 from rlm.config.environment import program
-from rlm.config.settings import Config, read_config
+from rlm.config.settings import Config
+from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.errors import RlmError
 from rlm.host.spec import AgentSpec, context_file

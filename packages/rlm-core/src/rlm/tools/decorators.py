@@ -1,4 +1,4 @@
-"""Near the limit of turns, results say how many are left. In a result and not in the prompt, which is cached."""
+"""Tools around another tool, whose result they change."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from rlm.core.budget import TurnLimit
 from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema
 from rlm.core.ports import Tool
+from rlm.text.redact import Redactor
 
 _FEW = 3
 
 
 class TurnsLeft:
-    """A tool of an agent that has so many turns for its task.
+    """Says near the limit of turns how many are left: in a result and not in the prompt, which is cached.
 
     Of a short task only the last quarter is near its end, so that three turns need no hint.
     """
@@ -39,3 +40,22 @@ class TurnsLeft:
         break_ = "" if outcome.content.endswith("\n") else "\n"
         hint = "; answer with what you have" if left == 1 else ""
         return replace(outcome, content=f"{outcome.content}{break_}[turns left: {left}{hint}]")
+
+
+class RedactingTool:
+    """A tool whose results never hold the key, so that neither the model nor the journal does."""
+
+    def __init__(self, tool: Tool, redactor: Redactor) -> None:
+        self._tool = tool
+        self._redactor = redactor
+
+    @property
+    def name(self) -> str:
+        return self._tool.name
+
+    def schema(self) -> Schema:
+        return self._tool.schema()
+
+    async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
+        outcome = await self._tool.run(arguments, history)
+        return replace(outcome, content=self._redactor.text(outcome.content))

@@ -1,10 +1,10 @@
-"""Describe a signature to a model. Apart from signature.py because pydantic takes 70 ms to import."""
+"""What needs pydantic, which takes 70 ms to import: a signature as a model is shown it, and JSON read as a type."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import PydanticUserError, TypeAdapter
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.json_schema import JsonSchemaMode
 from pydantic_core import to_jsonable_python
 
@@ -45,3 +45,27 @@ def _property(parameter: Parameter, schema: dict[str, Any]) -> dict[str, Any]:
     if not parameter.required:
         described["default"] = to_jsonable_python(parameter.default, fallback=repr)
     return described
+
+
+def read_json(annotation: Any, text: str) -> Any:
+    """Turn JSON text into a value of a type; of a type that pydantic does not know, into what the JSON says.
+
+    Raises:
+        ValueError: If it is no JSON, or not of that type, in one line.
+    """
+    try:
+        return _type_adapter(annotation).validate_json(text)
+    except ValidationError as error:
+        problems = [f"{_place(problem['loc'])}{problem['msg']}" for problem in error.errors(include_url=False)]
+        raise ValueError("; ".join(problems)) from None
+
+
+def _type_adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(annotation)
+    except PydanticUserError:
+        return TypeAdapter(Any)
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return f"at {'.'.join(map(str, location))}: " if location else ""

@@ -1,0 +1,181 @@
+"""Where settings come from: flags, variables, a session that is resumed, and a program, which names their values."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from rlm.config.environment import environment, is_dumb_terminal
+from rlm.config.readers import existing_folder, seconds
+from rlm.config.settings import Config, Setting, flag, variable
+from rlm.errors import ConfigError, CredentialsError
+
+FilePath = str | os.PathLike[str]
+
+
+def read_config(
+    flags: Mapping[str, str],
+    environ: Mapping[str, str] | None = None,
+    recorded: Mapping[str, str] | None = None,
+    named: Mapping[str, object] | None = None,
+) -> Config:
+    """Flags over variables over what a resumed session `recorded`, over defaults. Texts are by field name.
+
+    Values that a program has `named` win over all of them; None is as if it were not named.
+
+    Raises:
+        ConfigError: naming the flag or variable, its value, and what is allowed.
+        CredentialsError: the key cannot be one; it is not shown.
+    """
+    environ = environment(environ)
+    values: dict[str, Any] = {"color": "never"} if environ.get("NO_COLOR") or is_dumb_terminal(environ) else {}
+    for name, how in Config.settings().items():
+        source, text = _chosen(name, how, flags, environ, recorded or {})
+        if text is not None and (text.strip() or how.keeps_empty):
+            values[name] = _read(source, how.read, text, secret=how.secret)
+    values |= _checked(named or {})
+    return Config(**_with_credentials(values, environ), given=frozenset(values))
+
+
+def _chosen(
+    name: str, how: Setting, flags: Mapping[str, str], environ: Mapping[str, str], recorded: Mapping[str, str]
+) -> tuple[str, str | None]:
+    """Where a setting comes from, and its text. An empty flag unsets what is recorded; an empty variable is unset."""
+    if name in flags:
+        return flag(name), flags[name]
+    text = environ.get(variable(name))
+    if text is not None and (text.strip() or how.keeps_empty):
+        return variable(name), text
+    return f"the session's {flag(name)}", recorded.get(name) if how.resumed else None
+
+
+def setting_texts(config: Config) -> dict[str, str]:
+    """The settings that belong to a session and have a value, as texts that `read_config` reads."""
+    texts = {name: how.read.text(getattr(config, name)) for name, how in Config.settings().items() if how.resumed}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def recorded_settings(config: Config) -> dict[str, str]:
+    """Those of them that a session records: what was given, and what is not as by default."""
+    usual = setting_texts(Config())
+    return {
+        name: text for name, text in setting_texts(config).items() if name in config.given or usual.get(name) != text
+    }
+
+
+def override(config: Config, texts: Mapping[str, str]) -> Config:
+    """The settings of a sub-agent: its parent's, but for these.
+
+    Raises:
+        ConfigError: as `read_config`.
+    """
+    table = Config.settings()
+    return replace(config, **{name: _read(name, table[name].read, text) for name, text in texts.items()})
+
+
+def with_values(config: Config, named: Mapping[str, object]) -> Config:
+    """The settings of a run: its host's, but for these values. None is as if it were not named.
+
+    Raises:
+        ConfigError: as `read_config`.
+    """
+    values = _checked(named)
+    return replace(config, **values, given=config.given | values.keys())
+
+
+def _checked(named: Mapping[str, object]) -> dict[str, Any]:
+    table = Config.settings()
+    if unknown := [name for name in named if name not in table]:
+        near = difflib.get_close_matches(unknown[0], table, 1)
+        raise ConfigError(f"{unknown[0]} is no setting." + (f" Did you mean {near[0]}?" if near else ""))
+    return {
+        name: _read(name, table[name].read.value, value, secret=table[name].secret)
+        for name, value in named.items()
+        if value is not None
+    }
+
+
+def check_timeout(value: object) -> float | None:
+    """An argument that is a time, as a program gives it; None is none.
+
+    Raises:
+        ConfigError: as `read_config`.
+    """
+    return None if value is None else float(_read("timeout", seconds.value, value))
+
+
+def read_folder(name: str, path: str | os.PathLike[str]) -> Path:
+    """An argument that is a folder, and there.
+
+    Raises:
+        ConfigError: as `read_config`.
+    """
+    return Path(_read(name, existing_folder.value, path))
+
+
+def _read(source: str, read: Callable[[Any], Any], text: object, *, secret: bool = False) -> Any:
+    try:
+        return read(text)
+    except ValueError as error:
+        if secret:
+            raise CredentialsError(f"{source} is not allowed: it takes {error}.") from None
+        shown = str(text) if isinstance(text, os.PathLike) else text
+        raise ConfigError(f"{source}={shown!r} is not allowed: it takes {error}.") from None
+
+
+def _with_credentials(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """RLM_* and OPENAI_* are pairs: a key never goes to the other pair's URL."""
+    if "api_key" in values or "base_url" in values:
+        return values
+    table, pair = Config.settings(), {"api_key": "OPENAI_API_KEY", "base_url": "OPENAI_BASE_URL"}
+    return values | {
+        field: _read(name, table[field].read, text, secret=table[field].secret)
+        for field, name in pair.items()
+        if (text := environ.get(name)) and text.strip()
+    }
+
+
+# ---- what a program can name, with its types; a test holds them equal to the table
+
+
+class RunSettings(TypedDict, total=False):
+    """Of a run. docs/configuration.md says what each means; None is as if it were not named."""
+
+    model: str | None
+    max_turns: int | None
+    max_depth: int | None
+    exec_timeout: float | None
+    timeout: float | None
+    max_output: int | None
+    max_turns_in_context: int | None
+    max_tokens: int | None
+    summarize_at_tokens: int | None
+    max_agents: int | None
+    max_concurrent_agents: int | None
+    append_to_system_prompt: str | None
+    system_prompt_path: FilePath | None
+    tools: Sequence[str] | None
+    home: FilePath | None
+    model_params: Mapping[str, Any] | None
+    images: bool | None
+    sandbox: Literal["off", "bwrap"] | None
+    sandbox_net: bool | None
+    sandbox_memory: int | None
+    sandbox_file_size: int | None
+    keep_repositories: bool | None
+    checkpoint: bool | None
+    no_context_files: bool | None
+
+
+class HostSettings(RunSettings, total=False):
+    """Of a host: where its models are, and what its runs have if they do not name it."""
+
+    base_url: str | None
+    api_key: str | None
+    api: Literal["auto", "chat", "responses"] | None
+    stream: Literal["auto", "on", "off"] | None
+    sdk_max_retries: int | None
