@@ -14,7 +14,7 @@ Make = Callable[[Scripted], Rlm]
 PROGRAM = """\
 import asyncio, rlm
 from pathlib import Path
-from rlm.config.settings import read_config
+from rlm.config.sources import read_config
 from rlm.errors import ConfigError
 from rlm.host.spec import AgentSpec
 from rlm.tools.confirm import Approval

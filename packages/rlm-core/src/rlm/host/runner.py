@@ -15,7 +15,8 @@ from typing import Self
 from rlm.broker.limits import AgentLimits, Slot
 from rlm.broker.server import Broker
 from rlm.config.environment import BROKER
-from rlm.config.settings import Config, override
+from rlm.config.settings import Config
+from rlm.config.sources import override
 from rlm.core.agent import Agent, AgentResult
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import Both, Compact, LastTurns
