@@ -13,7 +13,7 @@ from itertools import chain, repeat, zip_longest
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from rlm.text.styled import NARROWEST, Span, Style, columns, painted, wrap_words
+from rlm.text.styled import NARROWEST, Span, Style, columns, highlighted, painted, wrap_words
 from rlm.text.terminal import plain
 
 if TYPE_CHECKING:
@@ -99,8 +99,6 @@ class _Renderer:
         if not (self.color and language):
             return _split([Span(code)])
         from pygments.util import ClassNotFound
-
-        from rlm.text.highlight import highlighted
 
         try:
             return _split([Span(text, style) for style, text in highlighted(code, language)])
