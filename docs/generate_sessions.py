@@ -50,7 +50,7 @@ _HEAD: dict[str, Any] = {
         "description": "Only in journals, as the last field: of all bytes of the journal before it. Absent where there was no key."
     },
 }
-_LATER = ("settings", "run", "journal_bytes", "journal_sha256")
+_LATER = ("parent_call", "settings", "run", "journal_bytes", "journal_sha256")
 """Fields of meta.json that older sessions lack."""
 
 

@@ -459,11 +459,26 @@ def chunks(body: Json, piece: int = 20, *, with_usage: bool = True) -> Iterator[
         return
     head = {**body, "object": "chat.completion.chunk", "usage": None}
     for choice in body["choices"]:
+        first, rest = _token_data(choice)
         for delta in _deltas(choice.get("message") or {}, piece):
-            yield {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-        yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": choice.get("finish_reason")}]}
+            yield {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None, **first}]}
+            first = dict.fromkeys(first)
+        yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": choice.get("finish_reason"), **rest}]}
     if with_usage and body.get("usage") is not None:
         yield {**head, "choices": [], "usage": body["usage"]}
+
+
+def _token_data(choice: Json) -> tuple[Json, Json]:
+    """What stands beside a message, of its first half and of the rest of it. What is said of the prompt comes whole."""
+    beside = {name: value for name, value in choice.items() if name not in ("index", "message", "finish_reason")}
+    lists = {name: value for name, value in beside.items() if isinstance(value, list) and "prompt" not in name}
+    content = (beside.get("logprobs") or {}).get("content") or []
+    first: Json = {name: value[: len(value) // 2] for name, value in lists.items()}
+    rest = beside | {name: value[len(value) // 2 :] for name, value in lists.items()}
+    if content:
+        half = len(content) // 2
+        first["logprobs"], rest["logprobs"] = {"content": content[:half]}, {"content": content[half:]}
+    return first, rest
 
 
 def _deltas(whole: Json, piece: int) -> Iterator[Json]:

@@ -187,11 +187,15 @@ Message = System | User | Assistant | ToolResult
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one model call gave. `finish` is the provider's finish_reason."""
+    """What one model call gave. `finish` is the provider's finish_reason.
+
+    `token_data` is what the server says of single tokens, for trainers: their ids, log probabilities and the like.
+    """
 
     message: Assistant
     usage: Usage = field(default_factory=Usage)
     finish: str = "stop"
+    token_data: Wire = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,8 @@ def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = 
     received, written = normalize.message(choice["message"], fresh)
     finish = str(choice.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop"))
     tokens = normalize.usage(body.get("usage"), prompt_size, received)
-    return normalize.reply(assistant(received, written), tokens, finish)
+    data = normalize.token_data(body) | normalize.token_data(choice)
+    return normalize.reply(assistant(received, written), tokens, finish, data)
 
 
 def _choice(choices: Any) -> Wire:
@@ -84,6 +85,8 @@ class ChatAssembler:
         self._begun = False
         self._finish: Any = None
         self._usage: Any = None
+        self._served: Wire = {}  # by which model, at which tier
+        self._token_data: Wire = {}
 
     @property
     def finished(self) -> bool:
@@ -104,6 +107,7 @@ class ChatAssembler:
         if (error := error_in(chunk)) is not None:
             raise inside(error)
         self._usage = chunk.get("usage") or self._usage
+        self._served |= {name: chunk[name] for name in _SERVED if chunk.get(name)}
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else {}
         self._begun = self._begun or choice != {}
@@ -111,6 +115,7 @@ class ChatAssembler:
         if not isinstance(delta, dict):
             raise TransportError("the stream holds no message", unreadable=True)
         self._finish = choice.get("finish_reason") or self._finish
+        _add_token_data(self._token_data, normalize.token_data(chunk) | normalize.token_data(choice))
         return self._add(delta)
 
     def body(self, *, done: bool = False) -> Wire:
@@ -125,7 +130,8 @@ class ChatAssembler:
             raise TransportError("the reply holds no choices", unreadable=True)
         if not self._finish and not (done and (message.keys() - {"role"})):
             raise TransportError("the stream broke off", unreadable=True)
-        return {"choices": [{"message": message, "finish_reason": self._finish}], "usage": self._usage}
+        choice = {"message": message, "finish_reason": self._finish}
+        return self._served | self._token_data | {"choices": [choice], "usage": self._usage}
 
     def _add(self, delta: Wire) -> str:
         calls = delta.get("tool_calls") or ()
@@ -137,6 +143,16 @@ class ChatAssembler:
         rest = {name: value for name, value in delta.items() if name not in ("tool_calls", "content")}
         merge(self._message, rest | ({"content": text} if text else {}))
         return text
+
+
+_SERVED = ("model", "service_tier")
+_SAID_WHOLE = re.compile("prompt|meta_info|sglext")
+"""What no piece of a stream has a part of."""
+
+
+def _add_token_data(whole: Wire, piece: Wire) -> None:
+    for name, value in piece.items():
+        merge(whole, {name: value}) if not _SAID_WHOLE.search(name) else whole.update({name: value})
 
 
 class Calls:

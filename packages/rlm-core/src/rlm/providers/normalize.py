@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -24,8 +25,9 @@ def new_id() -> str:
     return uuid.uuid4().hex[:9]
 
 
-def reply(message: Assistant, usage: Usage, finish: str) -> Reply:
-    """
+def reply(message: Assistant, usage: Usage, finish: str, data: Wire) -> Reply:
+    """`data`: see `token_data`.
+
     Raises:
         TransportError: the message broke off, or holds nothing.
     """
@@ -33,7 +35,25 @@ def reply(message: Assistant, usage: Usage, finish: str) -> Reply:
         raise TransportError(f"the reply broke off with an error (finish_reason {finish})")
     if not (message.calls or message.text.strip()) and ending(finish) is Ending.STOP:
         raise TransportError("The model sent an empty message", unreadable=True, few=True, hint=_EMPTY)
-    return Reply(message, usage, finish)
+    return Reply(message, usage, finish, data)
+
+
+_OF_TOKENS = re.compile(r"token|logprob|meta_info|sglext|expert|hidden_state")
+
+
+def token_data(wire: Wire) -> Wire:
+    """What an object holds of single tokens: `token_ids`, `prompt_token_ids` (vLLM), `logprobs`, `meta_info` (SGLang).
+
+    As it came, so that a trainer finds what its server gave. A number, such as a limit, is nothing of the kind.
+    """
+    found = {name: each for name, each in wire.items() if _OF_TOKENS.search(name) and isinstance(each, list | dict)}
+    told: Wire = strip_surrogates({name: each for name, each in found.items() if _says_something(each)})
+    return told
+
+
+def _says_something(value: Any) -> bool:
+    """`{"content": null}` does not."""
+    return any(map(_says_something, value.values())) if isinstance(value, dict) else value not in (None, [])
 
 
 def message(received: Wire, fresh: Callable[[], str] = new_id) -> tuple[Wire, Wire]:

@@ -83,7 +83,8 @@ class ResponsesAPI:
             raise TransportError("the reply holds no output", unreadable=True)
         received, written, items = from_output(output)
         tokens = normalize.usage(body.get("usage"), prompt_size, received)
-        return normalize.reply(assistant(received, written, items), tokens, _finish(body, received))
+        data = normalize.token_data(body | {"logprobs": {"content": _logprobs(items)}})
+        return normalize.reply(assistant(received, written, items), tokens, _finish(body, received), data)
 
 
 # ---- what is sent
@@ -210,6 +211,14 @@ def _joined(items: Iterable[Wire], name: str) -> str:
     contents = (item.get("content") for item in items if item.get("type") == "message")
     parts = [part for content in contents if isinstance(content, list) for part in content]
     return "".join(part[name] for part in parts if isinstance(part, dict) and isinstance(part.get(name), str))
+
+
+def _logprobs(items: Iterable[Wire]) -> list[Wire]:
+    """Of all parts of messages, as the chat API has them."""
+    contents = (item.get("content") for item in items if item.get("type") == "message")
+    parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
+    found = (part.get("logprobs") for part in parts)
+    return [each for logprobs in found if isinstance(logprobs, list) for each in logprobs]
 
 
 def _reasoning(items: Iterable[Wire]) -> str:

@@ -123,6 +123,11 @@ class RecordEncoder:
     def resumed(self, pid: int, forked_from: str = "") -> ResumeRecord:
         return ResumeRecord(*self._next(), pid, forked_from)
 
+    @property
+    def running_call(self) -> str:
+        """The id of the call that runs; empty between calls."""
+        return self._call[0].id if self._call else ""
+
     def _next(self) -> tuple[int, float]:
         """The id and the time of a record that is journalled now."""
         self._next_id += 1
@@ -188,6 +193,7 @@ class RecordEncoder:
             aside=aside,
             written=reply.message.written,
             items=reply.message.items,
+            token_data=reply.token_data,
         )
 
     def _answered(self, result: ToolResult, anew: bool) -> MessageRecord:
@@ -268,7 +274,7 @@ class RecordEncoder:
                 self._call = (call, self._timer())
                 return CellStartRecord(self._now(), call.id, call.name, call.arguments)
             case OutputReceived(text):
-                return CellOutputRecord(self._now(), self._call[0].id if self._call else "", text)
+                return CellOutputRecord(self._now(), self.running_call, text)
             case CallEnded(result):
                 started, self._call = self._call, None
                 call, duration = result.call, self._since(started[1] if started else None)
@@ -332,7 +338,7 @@ class RecordDecoder:
         if not record.aside:  # what an aside asks for is never answered, and its ids may be those of a turn
             self._calls.update((call.id, call) for call in message.calls)
         usage = (record.usage or TokenCounts()).usage
-        return Replied(Reply(message, usage, record.finish_reason or ""), record.aside)
+        return Replied(Reply(message, usage, record.finish_reason or "", record.token_data), record.aside)
 
     def _drop(self, record: DropRecord) -> Dropped:
         left = tuple(self._numbers[id] for id in record.left)

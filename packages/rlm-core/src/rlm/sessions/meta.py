@@ -47,6 +47,7 @@ class Meta(Struct, frozen=True, tag_field="format", tag=FORMAT):
 
     session_id: Annotated[str, only_written(pattern="^([0-9a-f]{12}|[0-9a-f]{8})$")] = ""
     parent: Annotated[str | None, only_written(description="the session_id of the agent that called it")] = None
+    parent_call: Annotated[str, only_written(description="the id of the call whose cell called it")] = ""
     depth: Whole = 0
     model: str = ""
     cwd: str = ""

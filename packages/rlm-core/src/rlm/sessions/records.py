@@ -133,6 +133,7 @@ class MessageRecord(Journalled, frozen=True, tag="message"):
     aside: bool = False
     written: dict[str, Wire] = {}
     items: tuple[Wire, ...] = ()
+    token_data: Wire = {}
     content: Content | None = None
     joined: tuple[JoinedText, ...] = ()
     anew: bool = False

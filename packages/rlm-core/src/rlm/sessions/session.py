@@ -203,7 +203,9 @@ class Session:
     def _begin_run(self, meta: Meta, origin: str) -> None:
         """meta.json first: it vouches for the journal as it is. Then the record, which is of the new run."""
         assert self._journal is not None, "it has just been opened"
-        meta = replace(meta, session_id=self.folder.name, parent=None, depth=0, version=self._common.version)
+        meta = replace(
+            meta, session_id=self.folder.name, parent=None, parent_call="", depth=0, version=self._common.version
+        )
         self._meta = meta.begin_run()
         self._sign(self._journal)
         self._write_meta()
@@ -232,6 +234,7 @@ class Session:
         meta = Meta(
             name.removeprefix("sub-"),
             parent=self.id,
+            parent_call=self._encoder.running_call,
             depth=self._meta.depth + 1,
             model=model or self._meta.model,
             cwd=str(cwd or self._meta.cwd),

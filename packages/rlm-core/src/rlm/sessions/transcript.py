@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rlm.core.messages import Usage, Wire
@@ -70,6 +70,7 @@ class Turn:
     usage: Usage
     finish: str
     calls: tuple[TranscriptCall, ...] = ()
+    token_data: Wire = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +212,7 @@ def _turn(record: MessageRecord, number: int) -> Turn:
         usage=record.usage.usage if record.usage else Usage(),
         finish=record.finish_reason or "",
         calls=tuple(TranscriptCall(id, function["name"], function["arguments"]) for id, function in calls),
+        token_data=record.token_data,
     )
 
 

@@ -9,7 +9,9 @@ from typing import Any
 from rlm.core.messages import Usage, Wire
 from rlm.present.export.pictures import split_uri
 from rlm.present.export.text import moment, read_object, write_object
+from rlm.present.export.token_data import read_token_data
 from rlm.sessions import journal
+from rlm.sessions.meta import Meta
 from rlm.sessions.records import DropRecord, ErrorRecord, KernelRecord, RequestRecord, RetryRecord, type_name
 from rlm.sessions.store import SessionTree
 from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build
@@ -31,9 +33,13 @@ def _members(tree: SessionTree) -> Iterator[tuple[str, Any]]:
     yield "agent", _agent(tree)
     yield "steps", ({"step_id": next(numbers)} | step for item in build(tree.records()) for step in _steps(item, tree))
     yield "final_metrics", _final(meta.usage, next(numbers) - 1, meta.metrics)
-    yield "extra", {"status": meta.status, "stop_reason": meta.stop_reason, "depth": meta.depth}
+    yield "extra", {"status": meta.status, "stop_reason": meta.stop_reason, "depth": meta.depth} | _caller(meta)
     if tree.children:
         yield "subagent_trajectories", (write_object(_members(child)) for child in tree.children)
+
+
+def _caller(meta: Meta) -> Wire:
+    return {"parent_call_id": meta.parent_call} if meta.parent_call else {}
 
 
 def _agent(tree: SessionTree) -> Wire:
@@ -74,7 +80,7 @@ def _turn(turn: Turn, tree: SessionTree) -> Wire:
         "timestamp": moment(turn.ended),
         "source": "agent",
         "message": turn.text,
-        "metrics": _metrics(turn.usage),
+        "metrics": _metrics(turn.usage) | read_token_data(turn.token_data).wire(),
         "extra": {"finish_reason": turn.finish, "seconds": round(turn.ended - turn.started, 3)},
         "llm_call_count": 1,
     }

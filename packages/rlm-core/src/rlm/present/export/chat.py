@@ -4,7 +4,8 @@ One JSON line per segment. A segment is a conversation that only grew: each requ
 reply, and something more. Where messages left the context, or the tools or the model changed, a new segment begins.
 
 `datasets` takes its types from the beginning of the first file, and refuses what differs later. So all columns have
-the same type in each row: what differs in shape between sessions (tools, parameters) is JSON as text, and messages,
+the same type in each row: what differs in shape between sessions (tools, parameters, what the server says of single
+tokens) is JSON as text, and messages,
 which no type fits, must be seen as JSON from the first row on. That they are if some have a field that others lack,
 and `weight` sees to that.
 """
@@ -18,6 +19,7 @@ from typing import BinaryIO
 from rlm.core.messages import Usage, Wire
 from rlm.present.export import Arguments
 from rlm.present.export.text import dump_ascii, read_object
+from rlm.present.export.token_data import read_token_data
 from rlm.sessions import journal
 from rlm.sessions.records import AdaptRecord, DropRecord, MessageRecord, RequestRecord, TokenCounts, wire
 from rlm.sessions.store import SessionTree
@@ -36,8 +38,14 @@ class Segment:
     def add(self, record: MessageRecord) -> None:
         """A completion, for which all that the model saw is written."""
         usage = record.usage.usage if record.usage else Usage()
+        tokens = read_token_data(record.token_data).wire()
         self.completions.append(
-            {"index": self.length, "usage": _usage(usage), "finish_reason": record.finish_reason or ""}
+            {
+                "index": self.length,
+                "usage": _usage(usage),
+                "finish_reason": record.finish_reason or "",
+                "token_data": dump_ascii(tokens) if tokens else "",
+            }
         )
         self.usage += usage
 
@@ -131,6 +139,9 @@ class _Writer:
             "session": meta.session_id,
             "agent": self._tree.agent,
             "segment": self._number,
+            "depth": meta.depth,
+            "parent": meta.parent or "",
+            "parent_call": meta.parent_call,
             "status": meta.status,
             "stop_reason": meta.stop_reason or "",
             "reward": None,
