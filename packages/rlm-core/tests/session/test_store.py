@@ -12,7 +12,8 @@ from rlm.errors import SessionError
 from rlm.present.follow import Follower
 from rlm.present.show import listed_wire, show_list, show_tree
 from rlm.sessions import Session, journal
-from rlm.sessions.store import find, list_sessions, read_tree
+from rlm.sessions.find import find
+from rlm.sessions.store import list_sessions, read_tree
 from rlm.text.styled import Canvas
 from rlm_testkit.journals import KEY, cell, ending, opening, turn
 from rlm_testkit.sample import Clock, hostile_sample, sample
@@ -66,7 +67,9 @@ def test_the_newest_is_the_one_used_last(tmp_path: Path) -> None:
         ("aaa", "2 sessions begin with aaa: aaaa00000000, aaab00000000. Give more of the id."),
         ("../..", "is no session id"),
         ("aaaa000000000", "is no session id"),
-        ("sub-aaaa", "is no session id"),
+        ("sub-aaaa", "There is no agent sub-aaaa in"),
+        ("aaaa/", "is no session id"),
+        ("root", "is no session id"),
     ],
 )
 def test_what_cannot_be_found_is_said_clearly(tmp_path: Path, wanted: str, said: str) -> None:

@@ -63,3 +63,7 @@ class PseudoTerminal:
             return False
         self.seen += data
         return bool(data)
+
+    def write(self, data: bytes) -> None:
+        """What somebody types."""
+        os.write(self._ours, data)

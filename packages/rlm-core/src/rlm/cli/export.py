@@ -14,8 +14,9 @@ from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.errors import ConfigError, SessionError
 from rlm.present.export import Arguments, Format, export, part
+from rlm.sessions.find import FoundAgent, find_agent, sessions_home
 from rlm.sessions.signing_key import key_or_none
-from rlm.sessions.store import find, list_sessions, read_tree
+from rlm.sessions.store import list_sessions, read_tree
 
 _ONE = (Format.HTML, Format.IPYNB, Format.ATIF)
 """Formats of which a file holds one session."""
@@ -27,14 +28,14 @@ def run(line: CommandLine) -> int:
         SessionError: there is no such session or agent.
     """
     given = line.options
-    folders = list(_folders(read_config(line.settings).home.absolute(), line.all_words))
+    found = list(_found(sessions_home(read_config(line.settings), Path.cwd()), line.all_words))
     wanted = Format(given.get("format", Format.HTML))
-    if wanted in _ONE and len(folders) > 1:
-        raise ConfigError(f"A file of format {wanted} holds one session, not {len(folders)}. Name one, or take chat.")
+    if wanted in _ONE and len(found) > 1:
+        raise ConfigError(f"A file of format {wanted} holds one session, not {len(found)}. Name one, or take chat.")
     if "arguments" in given and wanted is not Format.CHAT:
         raise ConfigError(f"--arguments goes with --format chat, not with {wanted}.")
     arguments = Arguments(given.get("arguments", Arguments.MAPPING))
-    trees = [part(read_tree(folder), given.get("agent")) for folder in folders]
+    trees = [part(part(read_tree(each.folder), each.agent), given.get("agent")) for each in found]
     pieces = (piece for tree in trees for piece in export(tree, wanted, arguments))
     if "file" not in given:
         put_pieces(pieces, json=wanted is not Format.HTML)
@@ -44,14 +45,15 @@ def run(line: CommandLine) -> int:
     return exit_codes.DONE
 
 
-def _folders(home: Path, ids: Sequence[str]) -> Iterator[Path]:
+def _found(home: Path, ids: Sequence[str]) -> Iterator[FoundAgent]:
+    key = key_or_none(state_folder())
     if not ids:
-        yield find(home, key=key_or_none(state_folder()))
+        yield find_agent(home, key=key)
     for wanted in ids:
         if any(sign in wanted for sign in "*?["):
-            yield from _matching(home, wanted)
+            yield from map(FoundAgent, _matching(home, wanted))
         else:
-            yield find(home, wanted)
+            yield find_agent(home, wanted, key)
 
 
 def _matching(home: Path, pattern: str) -> list[Path]:

@@ -24,6 +24,11 @@ class Flag:
     def spellings(self) -> tuple[str, ...]:
         return tuple(filter(None, (f"-{self.short}" if self.short else "", self.long)))
 
+    @property
+    def values(self) -> tuple[str, ...]:
+        """All that it takes, where they are few."""
+        return self.choices or (self.setting.read.names if self.setting and self.metavar else ())
+
     def reads(self, text: str) -> bool:
         """Whether a text is a value of the setting."""
         try:
@@ -41,6 +46,10 @@ class Command:
     flags: tuple[Flag, ...] = ()
     settings: Collection[str] | None = None
     most: int = 0
+    words: tuple[str, ...] = ()
+    """What the first word may be, where it is not the id of a session."""
+    ids: bool = False
+    """Its words are ids of sessions."""
 
 
 _EVERY = (
@@ -48,6 +57,8 @@ _EVERY = (
     Flag("directory", "work in this folder; all other paths are seen from there", "DIR", short="C"),
 )
 """Flags that mean something to each command, as `--debug` does."""
+
+_YES = Flag("yes", "do not ask", short="y", long="--yes")
 
 RUN = Command(
     "a coding agent with one main tool: a persistent IPython kernel",
@@ -60,7 +71,7 @@ RUN = Command(
 COMMANDS = {
     "ls": Command("list the sessions, newest first", settings=("home", "json", "color")),
     "show": Command(
-        "read a session as a tree: the newest, or the one whose id begins so",
+        "read a session or sub-agent as a tree: the newest session, or the one whose id begins so",
         "[ID]",
         (
             Flag("follow", "go on until the session ends", short="f", long="--follow"),
@@ -68,6 +79,7 @@ COMMANDS = {
         ),
         ("home", "color"),
         most=1,
+        ids=True,
     ),
     "export": Command(
         "sessions as html, ipynb, chat or atif: the newest, or those whose ids are given (a glob is one, too)",
@@ -86,6 +98,7 @@ COMMANDS = {
         ),
         ("home",),
         most=10_000,
+        ids=True,
     ),
     "resume": Command(
         "go on with a session: the newest, or the one whose id begins so",
@@ -97,12 +110,39 @@ COMMANDS = {
             Flag("trust", "go on with a session that you have not made here yourself", long="--trust"),
         ),
         most=2,
+        ids=True,
+    ),
+    "rm": Command(
+        "remove sessions for good, with all that their runs have kept",
+        "ID …",
+        (_YES,),
+        ("home",),
+        most=10_000,
+        ids=True,
+    ),
+    "prune": Command(
+        "remove your sessions that have not been used for long; a running one stays",
+        "--older-than AGE",
+        (
+            Flag("older_than", "such as 30d, 2w, 12h or 45m", "AGE", long="--older-than"),
+            Flag("dry_run", "only say which they are", long="--dry-run"),
+            _YES,
+        ),
+        ("home",),
+    ),
+    "stop": Command(
+        "end a running session in order, as Ctrl-C does: the one that runs, or the one whose id begins so",
+        "[ID]",
+        settings=("home",),
+        most=1,
+        ids=True,
     ),
     "skills": Command(
         "list the skills; `new NAME` makes one in a folder of its name, `check DIR …` says what is wrong with one",
         "[new NAME | check DIR …]",
         settings=("sandbox",),
         most=10_000,
+        words=("new", "check"),
     ),
     "doctor": Command(
         "what is wrong with this set-up, and how to fix it",
@@ -115,6 +155,13 @@ COMMANDS = {
             *("max_turns", "exec_timeout", "timeout", "max_output", "checkpoint"),
             *("output", "json", "deltas", "quiet", "color", "plain", "limit_ok"),
         ),
+    ),
+    "completion": Command(
+        "a script by which a shell completes commands, flags and session ids",
+        "bash | zsh | fish",
+        settings=("home",),
+        most=1,
+        words=("bash", "zsh", "fish"),
     ),
     "help": Command("what a command takes", "[COMMAND]", settings=(), most=1),
 }
@@ -131,9 +178,13 @@ def command_flags(command: Command) -> list[Flag]:
 def _setting_flags() -> dict[str, Flag]:
     table = {name: how for name, how in Config.settings().items() if not how.secret}
     return {
-        name: Flag(name, how.meaning, "" if how.bare else _METAVARS.get(name, "N"), how.short, flag(name), setting=how)
+        name: Flag(name, how.meaning, "" if how.bare else _metavar(name, how), how.short, flag(name), setting=how)
         for name, how in table.items()
     }
+
+
+def _metavar(name: str, how: Setting) -> str:
+    return _METAVARS.get(name) or "|".join(how.read.names) or "N"
 
 
 _METAVARS = {
@@ -146,7 +197,6 @@ _METAVARS = {
     "tools": "LIST",
     "home": "DIR",
     "model_params": "JSON",
-    "sandbox": "off|bwrap",
     "context": "FILE",
     "output": "FILE",
     "color": "WHEN",

@@ -37,4 +37,5 @@ def run(line: CommandLine) -> int:
     from rlm.cli import reporter
     from rlm.host.spec import AgentSpec, context_file
 
-    return reporter.run(AgentSpec(task, config, cwd, context_file(config.context)))
+    spec = AgentSpec(task, config, cwd, context_file(config.context))
+    return reporter.run(spec, line.options.get("directory"))

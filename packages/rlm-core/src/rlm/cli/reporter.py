@@ -9,6 +9,7 @@ from typing import Any
 from rlm.cli.answer import put_answer
 from rlm.cli.output import AnswerFile, ends_with_a_result, open_output, put_record
 from rlm.cli.own_process import close_to_others, ending_orphans
+from rlm.cli.resume_words import resume_words
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config.environment import is_ci, is_dumb_terminal, unknown_variables
@@ -24,22 +25,23 @@ from rlm.process.limits import check_limits
 from rlm.sessions import Session
 from rlm.sessions.metrics import no_result
 from rlm.sessions.records import DeltaRecord, Record, RunEndRecord, SessionRecord
-from rlm.sessions.store import session_names
 
 
-def run(spec: AgentSpec) -> int:
+def run(spec: AgentSpec, directory: str | None = None) -> int:
     """Run the order, print what comes of it, return the exit code.
+
+    `directory` is the working directory as `-C` names it, where the user's shell is in another one.
 
     Raises:
         RlmError: it failed; what there is to tell has been told.
     """
     try:
-        return _run(spec)
+        return _run(spec, directory)
     except Interrupted as interrupted:
         return interrupted.code
 
 
-def _run(spec: AgentSpec) -> int:
+def _run(spec: AgentSpec, directory: str | None) -> int:
     config = spec.config
     close_to_others(debug=config.debug)
     broken = config.json and stdout_is_terminal()  # lines of JSON would break a tree on the same terminal
@@ -50,14 +52,15 @@ def _run(spec: AgentSpec) -> int:
             output = stack.enter_context(open_output(config.output))
             stack.enter_context(ending_orphans())
         screen = stack.enter_context(open_screen(stderr(), quiet=config.quiet, color=config.color, live=live))
-        return RunReporter(config, screen, output).run(spec)
+        return RunReporter(config, screen, output, directory).run(spec)
 
 
 class RunReporter:
     """Watches one run, and tells how it goes and ends in each of the forms that were asked for."""
 
-    def __init__(self, config: Config, screen: Screen, output: AnswerFile) -> None:
+    def __init__(self, config: Config, screen: Screen, output: AnswerFile, directory: str | None = None) -> None:
         self._config = config
+        self._directory = directory
         self._screen = screen
         self._output = output
         self._session: Session | None = None
@@ -158,20 +161,14 @@ class RunReporter:
             return
         meta = session.meta
         self._screen.footer(
-            turns=meta.turns, agents=session.agents, usage=session.tree_usage, session_id=_prefix(session), stop=stop
+            turns=meta.turns,
+            agents=session.agents,
+            usage=session.tree_usage,
+            session_id=resume_words(session, self._config, self._directory),
+            stop=stop,
         )
 
 
 def _shown(model: str) -> str:
     """Of a recording, the name of its file alone."""
     return path.name if (path := recording_of(model)) else model
-
-
-def _prefix(session: Session) -> str:
-    """As few digits of its id as tell it from the other sessions, but four; none if it has been removed."""
-    ids = session_names(session.folder.parent)
-    if session.id not in ids:
-        return ""
-    others = [id for id in ids if id != session.id]
-    prefixes = (session.id[:length] for length in range(4, len(session.id)))
-    return next((own for own in prefixes if not any(id.startswith(own) for id in others)), session.id)

@@ -33,7 +33,7 @@ def run(line: CommandLine) -> int:
     """
     with ends_with_a_result(line.wants("json")):
         spec = _spec(line)
-    return reporter.run(spec)
+    return reporter.run(spec, line.options.get("directory"))
 
 
 def _spec(line: CommandLine) -> AgentSpec:

@@ -12,11 +12,13 @@ from rlm.config.environment import state_folder
 from rlm.config.settings import Config
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
+from rlm.present.export import part
 from rlm.present.follow import Follower
 from rlm.present.show import show_tree
+from rlm.sessions.find import find_agent, sessions_home
 from rlm.sessions.meta import RUNNING, settled
 from rlm.sessions.signing_key import key_or_none
-from rlm.sessions.store import find, listed_session, meta_of, read_tree
+from rlm.sessions.store import listed_session, meta_of, read_tree
 
 PAUSE = 0.5
 """Seconds between looks at a session that is followed."""
@@ -29,13 +31,14 @@ def run(line: CommandLine) -> int:
     """
     config = read_config(line.settings)
     key = key_or_none(state_folder())
-    folder = find(config.home.absolute(), line.id, key)
+    found = find_agent(sessions_home(config, Path.cwd()), line.id, key)
+    folder = found.folder
     if (listed := listed_session(folder, key)) and listed.foreign:
         say(f"rlm: Session {folder.name} is foreign: you have not made it on this machine.")
     if "follow" in line.options:
-        return _follow(folder, config)
+        return _follow(found.own_folder, config)
     with paged(config) as canvas:
-        show_tree(read_tree(folder), canvas, whole="whole" in line.options)
+        show_tree(part(read_tree(folder), found.agent), canvas, whole="whole" in line.options)
     return exit_codes.DONE
 
 

@@ -59,6 +59,8 @@ class ValueKind:
     parse: Callable[[str], Any]
     check: Callable[[Any], Any]
     no_limit: str | None = None
+    names: tuple[str, ...] = ()
+    """All that are allowed, where they are few."""
 
     def __call__(self, text: str) -> Any:
         """
@@ -127,11 +129,11 @@ def unlimited_or(least: int) -> ValueKind:
 
 
 def one_of(*names: str) -> ValueKind:
-    return ValueKind(f"one of: {', '.join(names)}", str, _only(str, lambda name: name in names))
+    return ValueKind(f"one of: {', '.join(names)}", str, _only(str, lambda name: name in names), names=names)
 
 
 def member_of(kind: type[StrEnum]) -> ValueKind:
-    return ValueKind(f"one of: {', '.join(kind)}", str, lambda name: kind(_only(str)(name)))
+    return ValueKind(f"one of: {', '.join(kind)}", str, lambda name: kind(_only(str)(name)), names=tuple(kind))
 
 
 any_text = ValueKind("a text", str, _only(str))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from rlm.config.environment import state_folder
@@ -12,10 +13,11 @@ from rlm.errors import ConfigError, SessionError
 from rlm.host.recorded import GivenSettings, check_named, differences, resumed_config
 from rlm.host.spec import AgentSpec, ResumeOptions, context_file
 from rlm.process.files import resolve
+from rlm.sessions.find import find, sessions_home
 from rlm.sessions.meta import Meta
 from rlm.sessions.ownership import doubt, not_yours
 from rlm.sessions.signing_key import key_or_none
-from rlm.sessions.store import find, meta_of
+from rlm.sessions.store import meta_of
 from rlm.text.clip import one_line
 
 GO_ON = "Go on with the task."
@@ -34,31 +36,35 @@ def resumed_spec(
 ) -> AgentSpec:
     """What goes on with a session, found by its id or by the first digits of it; the user's newest, if none is wanted.
 
-    It works in `cwd`, or else where it worked before, which must be in `present`.
+    It works in `cwd`, or else where it worked before, which must be in `present`; or, where its home was found above
+    that, beside its home.
 
     Raises:
         SessionError: there is no such session, or its folder is gone.
         ConfigError: this user has not made it, or it uses what must be named again.
     """
     key = key_or_none(state_folder())
-    folder = find(given.read().home.absolute(), wanted, key)
+    read = given.read()
+    home = sessions_home(read, present)
+    project = present if "home" in read.given else home.parent
+    folder = find(home, wanted, key)
     why, meta = doubt(folder, key), meta_of(folder)
     if why and not trust:
         raise ConfigError(not_yours(folder.name, why))
     recorded = {"model": meta.model} | meta.settings
-    place = cwd or _place(folder, meta, present)
+    place = cwd or _place(folder, meta, present, project)
     check_named(folder.name, recorded, given, place)
-    config = resumed_config(recorded, given)
+    config = replace(resumed_config(recorded, given), home=home)
     moved = meta.cwd if meta.cwd != str(place) else ""
-    note = _note(meta, differences(recorded, config, given), moved)
+    where = f"it worked in {moved} before" if moved else f"it works in {place}" if place != present else ""
+    note = _note(meta, differences(recorded, config, given), where)
     earlier = ResumeOptions(folder, fork, replay, why, recorded, (note,), moved)
     return AgentSpec(GO_ON, config, place, context_file(config.context), earlier=earlier)
 
 
-def _note(meta: Meta, settings: str, moved: str) -> str:
+def _note(meta: Meta, settings: str, where: str) -> str:
     """One line for the user: which session goes on, and how."""
-    parts = [settings] * bool(settings) + [f"it worked in {moved} before"] * bool(moved)
-    said = f"Resumed {'; '.join(parts)}".rstrip()
+    said = f"Resumed {'; '.join(filter(None, [settings, where]))}".rstrip()
     turns = f"{meta.turns} turn" if meta.turns == 1 else f"{meta.turns} turns"
     return f"{said}. So far: {turns} on: {one_line(meta.prompt_preview, 60)}"
 
@@ -81,8 +87,8 @@ def session_id(session: FilePath) -> tuple[str, Path | None]:
     return folder.name, folder.parent.parent
 
 
-def _place(folder: Path, meta: Meta, present: Path) -> Path:
-    """Where it worked, which is the working directory or in it.
+def _place(folder: Path, meta: Meta, present: Path, project: Path) -> Path:
+    """Where it worked, which is the working directory or in it; or in the project whose sessions were found from it.
 
     Raises:
         ConfigError: it is elsewhere; names it.
@@ -94,7 +100,7 @@ def _place(folder: Path, meta: Meta, present: Path) -> Path:
     place = _existing(meta.cwd)
     if place is None:
         raise SessionError(f"Session {folder.name} worked in {meta.cwd}, which is gone. {here_instead}.")
-    if not place.is_relative_to(present):
+    if not place.is_relative_to(project):
         home = shlex.quote(str(folder.parent.parent))
         raise ConfigError(
             f"Session {folder.name} worked in {place}, which is not in this folder. {here_instead}; to go on there: "

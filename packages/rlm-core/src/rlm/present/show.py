@@ -36,6 +36,12 @@ def listed_wire(listed: Listed) -> Wire:
     return listed.meta.wire() | {"folder": str(listed.folder), "foreign": listed.foreign}
 
 
+def listed_line(listed: Listed, now: float | None = None) -> str:
+    """A session in a line, for a message."""
+    row = _row(listed, time.time() if now is None else now)
+    return "  ".join(row[title].text for title in ("id", "age", "status", "task"))
+
+
 _COLUMNS = ("id", "age", "status", "turns", "agents", "tokens", "cost", "folder", "task")
 _TO_THE_RIGHT = ("turns", "agents", "tokens", "cost")
 _GAP = "  "

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from math import inf
@@ -361,6 +361,25 @@ def _lock(file: int) -> None:
         except OSError:
             return None  # a file system that knows no locks: work without
     return None
+
+
+@contextmanager
+def held(folder: int) -> Iterator[None]:
+    """Nobody writes the journal in this session folder, a descriptor, until this is left.
+
+    Raises:
+        BlockingIOError: somebody does.
+    """
+    try:
+        file = files.open_file(NAME, dir_fd=folder)
+    except OSError:  # there is none: it was killed before it had begun
+        yield
+        return
+    try:
+        _lock(file)
+        yield
+    finally:
+        os.close(file)
 
 
 def is_locked(folder: Path) -> bool | None:

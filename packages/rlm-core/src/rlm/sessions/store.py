@@ -1,4 +1,4 @@
-"""Find, list and read sessions. Reading never writes, and never fails on a line that is torn."""
+"""List and read sessions. Reading never writes, and never fails on a line that is torn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cached_property
 from math import inf
 from pathlib import Path
 
-from rlm.errors import ConfigError, SessionError
+from rlm.errors import SessionError
 from rlm.process import files
 from rlm.sessions import journal
 from rlm.sessions import meta as metas
@@ -24,7 +24,6 @@ from rlm.sessions.signing_key import SigningKey
 
 ID = re.compile(r"[0-9a-f]{12}")
 CHILD = re.compile(r"sub-[0-9a-f]{8}")
-_PREFIX = re.compile(r"[0-9a-f]{1,12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,41 +73,6 @@ def list_sessions(home: Path, key: SigningKey | None = None) -> list[Listed]:
     with _opened(sessions) if names else nullcontext() as handle:
         found = [listed for name in names if (listed := listed_session(sessions / name, key, sessions=handle))]
     return sorted(found, key=lambda listed: listed.meta.updated_time, reverse=True)
-
-
-def find(home: Path, wanted: str | None = None, key: SigningKey | None = None) -> Path:
-    """The folder of the session with this id, or the only one whose id begins so; without one, of the user's newest.
-
-    Raises:
-        SessionError: there is none, or more than one.
-        ConfigError: none of them is the user's own, so one must be named.
-    """
-    return _by_id(files.resolve(home) / "sessions", wanted.lower()) if wanted else _newest(home, key)
-
-
-def _newest(home: Path, key: SigningKey | None) -> Path:
-    sessions = list_sessions(home, key)
-    own = next((listed for listed in sessions if not listed.foreign), None)
-    if own is not None:
-        return own.folder
-    if sessions:
-        raise ConfigError(
-            f"No session in {home / 'sessions'} was made by you on this machine. "
-            f"Name the one that you mean, such as {sessions[0].folder.name}; `rlm ls` lists them."
-        )
-    raise SessionError(f'There is no session in {home / "sessions"} yet. `rlm "task"` makes one.')
-
-
-def _by_id(sessions: Path, wanted: str) -> Path:
-    if not _PREFIX.fullmatch(wanted):
-        raise SessionError(f"{wanted!r} is no session id: an id is up to twelve hex digits. `rlm ls` lists them.")
-    names = [name for name in session_names(sessions) if name.startswith(wanted)]
-    if not names:
-        raise SessionError(f"There is no session {wanted} in {sessions}. `rlm ls` lists those that are there.")
-    if len(names) > 1:
-        some = ", ".join(sorted(names)[:5]) + (", …" if len(names) > 5 else "")
-        raise SessionError(f"{len(names)} sessions begin with {wanted}: {some}. Give more of the id.")
-    return sessions / names[0]
 
 
 def read_tree(folder: Path, agent: str = "root") -> SessionTree:

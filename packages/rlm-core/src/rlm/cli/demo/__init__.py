@@ -41,11 +41,12 @@ def run(line: CommandLine) -> int:
     _say(config, "\nrlm works on it. The model's replies are recorded, all else is real and happens now:\n")
     with as_file(_HERE / "turns.jsonl") as turns:
         made = read_config({**_SETTINGS, **line.settings} | {"model": f"replay:{turns}", "home": str(folder / ".rlm")})
-        code = reporter.run(AgentSpec(TASK, made, repository, context_file(made.context)))
+        spec = AgentSpec(TASK, made, repository, context_file(made.context))
+        code = reporter.run(spec, str(repository))
     _say(config, "\nThe same tests again:")
     if code == exit_codes.DONE and not _tests_pass(repository, config):
         raise RlmError(f"The tests still fail. The session is in {folder}; please report this.")
-    _say(config, f"\nSee what it did:  rlm show --home {folder / '.rlm'}")
+    _say(config, f"\nSee what it did:  rlm show -C {repository}")
     return code
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from importlib import import_module
 
 from rlm.errors import SessionError
+from rlm.sessions.find import named_agents
 from rlm.sessions.store import SessionTree
 
 
@@ -44,17 +45,16 @@ def export(tree: SessionTree, format: Format, arguments: Arguments = Arguments.M
 
 
 def part(tree: SessionTree, agent: str | None) -> SessionTree:
-    """One agent (`root/sub-…`) and what is below it; the end of its path is enough where it is the only one.
-
-    Without an agent it is the whole tree.
+    """One agent and what is below it, in any form that `find_agent` takes. Without an agent it is the whole tree.
 
     Raises:
         SessionError: there is none, or more than one.
     """
-    if agent is None:
+    if agent is None or agent == tree.agent:
         return tree
-    found = [each for each in tree.walk() if each.agent == agent or each.agent.endswith(f"/{agent}")]
-    if len(found) != 1:
-        what = "no agent" if not found else "more than one agent"
+    trees = {each.agent: each for each in tree.walk()}
+    named = named_agents(trees, agent)
+    if len(named) != 1:
+        what = "no agent" if not named else "more than one agent"
         raise SessionError(f"There is {what} {agent} in session {tree.folder.name}. `rlm show` names them all.")
-    return found[0]
+    return trees[named[0]]

@@ -1,0 +1,50 @@
+"""`rlm completion SHELL`: a script by which a shell completes what a command line may hold, from the one table of it.
+
+The script is made once. Only the ids of sessions are asked for when they are wanted, by `rlm completion ids`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rlm.cli.arguments import CommandLine
+from rlm.cli.completion import bash, fish, zsh
+from rlm.cli.streams import put
+from rlm.config.sources import read_config
+from rlm.core import exit_codes
+from rlm.errors import ConfigError
+from rlm.sessions.find import sessions_home
+from rlm.sessions.store import list_sessions
+from rlm.text.clip import one_line
+from rlm.text.terminal import plain
+
+_SCRIPTS = {"bash": bash.script, "zsh": zsh.script, "fish": fish.script}
+_LISTED = 200
+"""Sessions; a list that is longer helps nobody."""
+_TASK = 60  # characters
+
+
+def run(line: CommandLine) -> int:
+    """
+    Raises:
+        ConfigError: there is no script for this shell.
+    """
+    wanted = line.id or ""
+    if wanted == "ids":
+        _put_ids(line)
+    elif wanted in _SCRIPTS:
+        put(_SCRIPTS[wanted]())
+    else:
+        raise ConfigError(
+            f"rlm completion takes one of {', '.join(_SCRIPTS)}. For example, in ~/.bashrc: "
+            'eval "$(rlm completion bash)"'
+        )
+    return exit_codes.DONE
+
+
+def _put_ids(line: CommandLine) -> None:
+    """An id, a tab and a task in each line, the newest first."""
+    listed = list_sessions(sessions_home(read_config(line.settings), Path.cwd()))[:_LISTED]
+    lines = (f"{each.folder.name}\t{plain(one_line(each.meta.prompt_preview, _TASK))}" for each in listed)
+    if text := "\n".join(lines):
+        put(text)

@@ -1,0 +1,49 @@
+"""What can be completed, in the order of the table of commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlm.cli.flags import COMMANDS, RUN, SPELLINGS, Command, Flag, command_flags
+
+WHERE = ("-C", "--home")
+"""Flags that say where the sessions are: they are handed on to `rlm completion ids`."""
+
+
+def commands() -> Iterator[tuple[str, Command]]:
+    """The run, whose name is empty, and all that have one."""
+    yield "", RUN
+    yield from COMMANDS.items()
+
+
+def takes_value(flag: Flag) -> bool:
+    """Whether the next word belongs to it; after a flag such as `--sandbox` it may, and may not."""
+    return bool(flag.metavar) and not (flag.setting and flag.setting.alone)
+
+
+def with_value() -> list[str]:
+    return [spelling for spelling, flag in SPELLINGS.items() if takes_value(flag)]
+
+
+def spellings(flags: list[Flag], metavar: str) -> list[str]:
+    """Of the flags whose value is of one sort."""
+    return list(dict.fromkeys(each for flag in flags if flag.metavar == metavar for each in flag.spellings))
+
+
+def every_flag() -> list[Flag]:
+    return list({id(flag): flag for _, command in commands() for flag in command_flags(command)}.values())
+
+
+def with_values() -> dict[tuple[str, ...], list[str]]:
+    """The spellings of flags by all the values that they take."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for flag in every_flag():
+        if flag.values:
+            found.setdefault(flag.values, [])
+            found[flag.values] += [each for each in flag.spellings if each not in found[flag.values]]
+    return found
+
+
+def about(flag: Flag) -> str:
+    """In a few words."""
+    return flag.about.partition(";")[0].partition(":")[0]

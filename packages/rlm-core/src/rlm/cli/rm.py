@@ -1,0 +1,77 @@
+"""`rlm rm ID …`: sessions are removed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from rlm.cli.arguments import CommandLine
+from rlm.cli.cwd import working_directory
+from rlm.cli.streams import put, say, stderr_is_terminal
+from rlm.config.environment import state_folder
+from rlm.config.sources import read_config
+from rlm.core import exit_codes
+from rlm.errors import ConfigError
+from rlm.present.humanize import many
+from rlm.present.show import listed_line
+from rlm.sessions.find import find, sessions_home
+from rlm.sessions.removal import check_ended, remove_session
+from rlm.sessions.signing_key import key_or_none
+from rlm.sessions.store import Listed, listed_session
+
+_SHORTEST = re.compile(r"[0-9a-fA-F]{4,12}")
+
+
+def run(line: CommandLine) -> int:
+    """
+    Raises:
+        ConfigError: no session is named, or not clearly.
+        SessionError: one of them is not there, or runs. Nothing has been removed then.
+    """
+    if not line.all_words:
+        raise ConfigError("rlm rm needs the id of a session. `rlm ls` lists them; to remove old ones: rlm prune --help")
+    home, key = sessions_home(read_config(line.settings), Path.cwd()), key_or_none(state_folder())
+    folders = list(dict.fromkeys(find(home, _checked(wanted), key) for wanted in line.all_words))
+    for folder in folders:
+        check_ended(folder)
+    listed = [listed_session(folder, key) or folder for folder in folders]
+    remove(listed, line)
+    return exit_codes.DONE
+
+
+def _checked(wanted: str) -> str:
+    if not _SHORTEST.fullmatch(wanted):
+        raise ConfigError(f"{wanted!r} does not name a session to remove: it takes four to twelve digits of its id.")
+    return wanted
+
+
+def remove(sessions: Iterable[Listed | Path], line: CommandLine) -> None:
+    """Remove them; who sits at a terminal is asked before.
+
+    Raises:
+        SessionError: one cannot be removed.
+    """
+    folders = {}
+    for each in sessions:
+        folder, told = (each, each.name) if isinstance(each, Path) else (each.folder, listed_line(each))
+        folders[folder] = told
+        say(told)
+    if "dry_run" in line.options:
+        return
+    if "yes" not in line.options and _somebody_is_there() and not _agreed(many(len(folders), "session")):
+        say("Nothing was removed.")
+        return
+    for folder in folders:
+        remove_session(folder, working_directory())
+        put(folder.name)
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and stderr_is_terminal()
+
+
+def _agreed(what: str) -> bool:
+    say(f"Remove {what} for good? Type y and Enter:")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

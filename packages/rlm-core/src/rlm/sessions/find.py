@@ -1,0 +1,164 @@
+"""Which session or agent a user means: by an id, by the first digits of one, or by naming none."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlm.config.settings import Config
+from rlm.errors import ConfigError, SessionError
+from rlm.process import files
+from rlm.sessions.signing_key import SigningKey
+from rlm.sessions.store import child_names, list_sessions, listed_session, session_names
+
+ROOT = "root"
+_PREFIX = re.compile(r"[0-9a-f]{1,12}")
+_AGENT = re.compile(r"(root/)?((sub-)?[0-9a-f]{1,12}/)*(sub-)?[0-9a-f]{1,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAgent:
+    """An agent of the session in `folder`, by its path in the tree."""
+
+    folder: Path
+    agent: str = ROOT
+
+    @property
+    def own_folder(self) -> Path:
+        return self.folder.joinpath(*self.agent.split("/")[1:])
+
+
+def sessions_home(config: Config, start: Path) -> Path:
+    """The folder that has the sessions of a command in `start`: the one that is set, or else the nearest.
+
+    As git looks for `.git`, it is looked for in the folders above, too. There it counts only if it is a folder of this
+    user: others may have put something into a folder that all can write.
+    """
+    own = start / config.home
+    if "home" in config.given or os.path.lexists(own / "sessions"):
+        return own
+    return next((above / config.home for above in start.parents if _is_own(above / config.home)), own)
+
+
+def _is_own(home: Path) -> bool:
+    try:
+        found = [os.lstat(home), os.lstat(home / "sessions")]
+    except OSError:
+        return False
+    return all(stat.S_ISDIR(each.st_mode) and each.st_uid == os.geteuid() for each in found)
+
+
+def find(home: Path, wanted: str | None = None, key: SigningKey | None = None) -> Path:
+    """The folder of the session with this id, or the only one whose id begins so; without one, of the user's newest.
+
+    Raises:
+        SessionError: there is none, or more than one.
+        ConfigError: none of them is the user's own, so one must be named.
+    """
+    if not wanted:
+        return _newest(home, key)
+    found = find_agent(home, wanted, key)
+    if found.agent != ROOT:
+        id = found.folder.name
+        raise SessionError(f"{wanted} is a sub-agent of session {id}, not a session. Name the session: {id}.")
+    return found.folder
+
+
+def find_agent(home: Path, wanted: str | None = None, key: SigningKey | None = None) -> FoundAgent:
+    """As `find`. What no session's id begins with may be a sub-agent, in any form that is shown: `sub-1a2b3c4d`, the
+    first digits of it, `1a2b/5e6f`, `root/sub-…`, or behind the id of its session, `7f3a/1a2b`.
+
+    The first digits of agents are short: they count in the newest session that has such an agent.
+
+    Raises:
+        SessionError: as `find`.
+        ConfigError: as `find`.
+    """
+    if not wanted:
+        return FoundAgent(_newest(home, key))
+    sessions, wanted = files.resolve(home) / "sessions", wanted.lower()
+    if not _AGENT.fullmatch(wanted) and not _PREFIX.fullmatch(wanted):
+        raise SessionError(f"{wanted!r} is no session id: an id is up to twelve hex digits. `rlm ls` lists them.")
+    ids = session_names(sessions)
+    if _PREFIX.fullmatch(wanted) and (named := [id for id in ids if id.startswith(wanted)]):
+        return FoundAgent(sessions / _only(named, wanted, "sessions"))
+    if found := _in_newest(sessions, _places(sessions, ids, wanted), key):
+        id, agents = found
+        return FoundAgent(sessions / id, _only(agents, wanted, f"agents of session {id}"))
+    what = "session" if _PREFIX.fullmatch(wanted) else "agent"
+    raise SessionError(f"There is no {what} {wanted} in {sessions}. `rlm ls` lists those that are there.")
+
+
+def _places(sessions: Path, ids: Iterable[str], wanted: str) -> dict[str, list[str]]:
+    """The agents that are meant, by session."""
+    id, _, rest = wanted.partition("/")
+    places: dict[str, list[str]] = {}
+    for each in ids:
+        agents = list(_agents(sessions / each))
+        found = named_agents(agents, wanted)
+        if not found and rest and _PREFIX.fullmatch(id) and each.startswith(id):
+            found = named_agents(agents, f"{ROOT}/{rest}")
+        if found:
+            places[each] = found
+    return places
+
+
+def _in_newest(sessions: Path, places: dict[str, list[str]], key: SigningKey | None) -> tuple[str, list[str]] | None:
+    if len(places) < 2:
+        return next(iter(places.items()), None)
+    listed = [each for id in places if (each := listed_session(sessions / id, key))]
+    newest = max(listed, key=lambda each: each.meta.updated_time).folder.name if listed else min(places)
+    return newest, places[newest]
+
+
+def _agents(folder: Path) -> Iterator[str]:
+    """The paths of all sub-agents of a session."""
+    rest = [(ROOT, folder)]
+    while rest:
+        path, folder = rest.pop()
+        below = [(f"{path}/{name}", folder / name) for name in child_names(folder)]
+        yield from (path for path, _ in below)
+        rest += below
+
+
+def named_agents(agents: Iterable[str], wanted: str) -> list[str]:
+    """Those of the agents (`root/sub-…`) that are meant by a path, the end of one, or the first digits of its parts."""
+    parts = wanted.lower().split("/")
+    whole = parts[0] == ROOT
+    if not all(parts):
+        return []
+    return [agent for agent in agents if _is_meant(agent.split("/"), parts[1:] if whole else parts, whole=whole)]
+
+
+def _is_meant(names: Sequence[str], parts: Sequence[str], *, whole: bool) -> bool:
+    names = names[1:]
+    if len(names) < len(parts) or (whole and len(names) != len(parts)):
+        return False
+    ends = names[len(names) - len(parts) :]
+    return all(
+        name.removeprefix("sub-").startswith(part.removeprefix("sub-")) for name, part in zip(ends, parts, strict=True)
+    )
+
+
+def _only(names: Sequence[str], wanted: str, what: str) -> str:
+    if len(names) == 1:
+        return names[0]
+    some = ", ".join(sorted(names)[:5]) + (", …" if len(names) > 5 else "")
+    raise SessionError(f"{len(names)} {what} begin with {wanted}: {some}. Give more of the id.")
+
+
+def _newest(home: Path, key: SigningKey | None) -> Path:
+    sessions = list_sessions(home, key)
+    own = next((listed for listed in sessions if not listed.foreign), None)
+    if own is not None:
+        return own.folder
+    if sessions:
+        raise ConfigError(
+            f"No session in {home / 'sessions'} was made by you on this machine. "
+            f"Name the one that you mean, such as {sessions[0].folder.name}; `rlm ls` lists them."
+        )
+    raise SessionError(f'There is no session in {home / "sessions"} yet. `rlm "task"` makes one.')

@@ -1,0 +1,190 @@
+"""behaviour.md, Commands and Sessions: sessions are found from anywhere, by every id that is shown, and removed."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from rlm.sessions import Session
+from rlm_testkit.cli import Rlm
+from rlm_testkit.journals import KEY, ending, opening
+from rlm_testkit.pseudoterminal import PseudoTerminal
+from rlm_testkit.sample import Clock, sample
+from rlm_testkit.scripted import Answer, Request, Scripted, call, text
+
+Make = Callable[[Scripted], Rlm]
+DAY = 86_400.0
+
+
+@pytest.fixture
+def user(alone: Rlm) -> Rlm:
+    alone.owns_what_is_signed_with(KEY.secret)
+    return alone
+
+
+def kept(rlm: Rlm, *days: float, home: str = ".rlm") -> list[str]:
+    """The ids of sessions that were last used so many days ago."""
+    return [_kept(rlm, each, home) for each in days]
+
+
+def _kept(rlm: Rlm, days: float, home: str) -> str:
+    clock = Clock(time.time() - days * DAY)
+    with Session.create(
+        rlm.cwd / home, model="m", cwd=rlm.cwd, prompt=f"task of {days}", clock=clock, timer=clock, key=KEY
+    ) as session:
+        for event in (*opening("task"), *ending("done")):
+            session.record(event)
+    return session.folder.name
+
+
+def ids(rlm: Rlm, *words: str) -> list[str]:
+    return [line["session_id"] for line in rlm("ls", "--json", *words).lines]
+
+
+# ---- where they are, and what they are called
+
+
+def test_sessions_are_found_from_a_subfolder_and_a_new_run_stays_where_it_is(user: Rlm) -> None:
+    (id,) = kept(user, 1)
+    inner = user.cwd / "src" / "deep"
+    inner.mkdir(parents=True)
+    assert [id] == ids(user, "-C", str(inner))
+    assert user("-C", "src", "show").out.startswith(id)
+    assert user("-C", str(inner), "show", id).out == user("show", id).out
+    assert 0 == user("-C", "src", "export", "-o", "page.html").code
+    (inner / ".rlm").mkdir()
+    assert [id] == ids(user, "-C", str(inner)), "a folder without sessions is passed over"
+    (below,) = kept(user, 2, home="src/.rlm")
+    assert [below] == ids(user, "-C", str(inner)), "the nearest counts"
+    assert [] == ids(user, "-C", "src", "--home", "none"), "one that is named is not looked for"
+
+
+def test_what_others_have_put_above_is_not_found(user: Rlm, tmp_path: Path) -> None:
+    kept(user, 1, home="../else/.rlm")
+    (user.cwd / "inner").mkdir()
+    (user.cwd / ".rlm").symlink_to(tmp_path / "else" / ".rlm")
+    assert [] == ids(user, "-C", "inner")
+
+
+def test_every_id_that_is_shown_can_be_shown_and_exported(user: Rlm) -> None:
+    session = sample(user.cwd / ".rlm").name
+    folder = user.cwd / ".rlm/sessions" / session
+    deep = next(folder.glob("sub-*/sub-*"))
+    outer, inner = deep.parent.name, deep.name
+    forms = (inner, inner[4:8], f"{outer[4:8]}/{inner[4:8]}", f"root/{outer}/{inner}", f"{session[:5]}/{outer}/{inner}")
+    told = [user("show", form) for form in (*forms, deep.name.upper())]
+    assert {inner} == {each.out.split()[0] for each in told}, told
+    exported = user("export", "--format", "chat", f"{outer[4:8]}/{inner[4:8]}")
+    assert {f"root/{outer}/{inner}"} == {line["agent"] for line in exported.lines}
+    assert f"{inner} is a sub-agent of session {session}" in user("rm", inner[4:]).err
+    assert f"Name the session: {session}" in user("resume", inner[4:]).err
+    assert 1 == user("show", "sub-ffffffff").code
+
+
+def test_the_resume_line_of_the_footer_goes_on_from_where_the_user_is(rlm: Make, tmp_path: Path) -> None:
+    with Scripted(lambda request: text(f"answer {len(request.messages)}")) as server:
+        made = rlm(server)
+        (made.cwd / "in ner").mkdir()
+        runs: Iterable[tuple[tuple[str, ...], dict[str, str]]] = (
+            (("go",), {}),
+            (("-C", "in ner", "go"), {}),
+            (("--home", str(tmp_path / "a home"), "go"), {}),
+            (("-C", "in ner", "go", "--home", "there"), {}),
+            (("go",), {"RLM_HOME": "by variable"}),
+            (("demo",), {"TMPDIR": str(tmp_path)}),
+        )
+        for words, env in runs:
+            line = made(*words, **env).err
+            (command,) = [part for part in line.replace("\n", " · ").split(" · ") if part.startswith("rlm resume")]
+            done = made(*shlex.split(command)[1:], "and more")
+            assert 0 == done.code, (command, done.err)
+            assert "and more" in server.requests[-1].last
+            assert "Resumed" in done.err
+
+
+# ---- rm, prune, stop
+
+
+def test_rm_removes_what_is_named_and_nothing_else(user: Rlm, tmp_path: Path) -> None:
+    first, second, third = kept(user, 1, 2, 3)
+    sessions = user.cwd / ".rlm/sessions"
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("mine")
+    (sessions / first / "outputs" / "link").symlink_to(outside)
+    (sessions / first / "sub-00000000").symlink_to(outside)
+    (sessions / "aaaa00000000").symlink_to(outside)
+    for words, code in (
+        ((), 2),
+        ((second[:3],), 2),
+        ((second, "ffff00000000"), 1),
+        (("../../../outside",), 2),
+        (("aaaa00000000",), 1),
+        ((".",), 2),
+        (("",), 2),
+    ):
+        assert code == user("rm", *words).code, words
+    assert {first, second, third} == set(ids(user))
+    done = user("-C", ".rlm", "rm", first[:6], third, third)
+    assert (0, {first, third}) == (done.code, set(done.out.split())), done.err
+    assert [second] == ids(user)
+    assert "mine" == (outside / "file").read_text()
+    assert (sessions / "aaaa00000000").is_symlink()
+
+
+def test_who_sits_at_a_terminal_is_asked(user: Rlm) -> None:
+    (id,) = kept(user, 1)
+    for typed, left in ((b"\n", [id]), (b"no\n", [id]), (b"y\n", [])):
+        with PseudoTerminal(user, "rm", id) as terminal:
+            terminal.write(typed)
+            assert 0 == terminal.end()
+        assert b"Remove 1 session for good?" in terminal.seen
+        assert left == ids(user)
+
+
+def test_prune_removes_what_is_old_and_this_users_own(user: Rlm) -> None:
+    new, old, older = kept(user, 0.1, 20, 40)
+    (strange,) = kept(user, 50)
+    meta = user.cwd / ".rlm/sessions" / strange / "meta.json"
+    meta.write_text(meta.read_text().replace('"model": "m"', '"model": "n"'))
+    for age in ("", "30", "d", "-1d", "1y", "1e3d", "30 days"):
+        assert 2 == user("prune", "--older-than", age).code
+    assert 2 == user("prune").code
+    assert 0 == user("prune", "--older-than", "30d", "--dry-run").code
+    assert {new, old, older, strange} == set(ids(user))
+    assert [older] == user("prune", "--older-than", "30d").out.split()
+    assert {new, old, strange} == set(ids(user))
+    assert "1 session not made by you" in user("prune", "--older-than", "2w", "--yes").err
+    assert {new, strange} == set(ids(user))
+    assert "No session" in user("prune", "--older-than", "5h").err
+
+
+def test_a_running_session_is_stopped_in_order_and_not_removed(rlm: Make) -> None:
+    def script(request: Request) -> Answer:
+        return text("went on") if request.turn else call("ipython", code="import time; time.sleep(600)")
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        assert "No session in" in made("stop").err
+        process = made.start("slow")
+        server.wait(lambda s: s.requests)
+        (id,) = ids(made)
+        removed, pruned = made("rm", "--yes", id), made("prune", "--older-than", "0d", "--yes")
+        assert (1, True) == (removed.code, f"rlm stop {id}" in removed.err)
+        assert (0, "1 session that runs stays.", "") == (pruned.code, pruned.err.splitlines()[0], pruned.out)
+        forge = Path(made.cwd / ".rlm/sessions" / id / "meta.json")
+        signed = forge.read_text()
+        forge.write_text(signed.replace(f'"pid": {process.pid}', '"pid": 1'))
+        assert "cannot be reached" in made("stop", id).err
+        forge.write_text(signed)
+        (made.cwd / "sub").mkdir()
+        stopped = made("-C", "sub", "stop")
+        _, err = process.communicate(timeout=60)
+        assert (0, 143) == (stopped.code, process.returncode), stopped.err
+        assert "stopped: cancelled" in err.decode()
+        assert "does not run: it is cancelled" in made("stop", id).err
+        assert "went on\n" == made("-C", "sub", "resume", id).out
+        assert [id] == made("rm", id).out.split()
