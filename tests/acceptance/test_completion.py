@@ -13,6 +13,7 @@ from rlm.sessions import Session
 from rlm_testkit.cli import COMMAND, Rlm
 from rlm_testkit.journals import KEY
 from rlm_testkit.tmux import Terminal
+from rlm_testkit.waiting import until
 
 SHELLS = [shell for shell in ("bash", "zsh", "fish") if shutil.which(shell)]
 TASK = 'a: task\'s "name" $HOME \x1b[31m'
@@ -38,16 +39,17 @@ def by_zsh(rlm: Rlm, lines: Sequence[str], folder: Path) -> list[str]:
     (folder / ".zshrc").write_text(setup)
     terminal = Terminal(folder / "tmux", (150, 60), ["zsh"], rlm.cwd, environment(rlm) | {"ZDOTDIR": str(folder)})
     try:
-        terminal.see("here: ")
-        return [_completed(terminal, line, f" # end {number}") for number, line in enumerate(lines)]
+        return [_completed(terminal, line, number) for number, line in enumerate(lines)]
     finally:
         terminal.close()
 
 
-def _completed(terminal: Terminal, line: str, end: str) -> str:
-    for key in (line, "Tab", end):
+def _completed(terminal: Terminal, line: str, number: int) -> str:
+    """At the prompt of this number; another one follows it."""
+    until(lambda: sum(each == "here:" for each in terminal.lines()) == 1, terminal.lines)
+    for key in (line, "Tab", f" # end {number}"):
         terminal.press(key)
-    seen = terminal.see(end)
+    seen = terminal.see(f"# end {number}")
     terminal.press("C-c")
     return "\n".join(seen)
 

@@ -79,7 +79,7 @@ def test_every_id_that_is_shown_can_be_shown_and_exported(user: Rlm) -> None:
     assert {inner} == {each.out.split()[0] for each in told}, told
     exported = user("export", "--format", "chat", f"{outer[4:8]}/{inner[4:8]}")
     assert {f"root/{outer}/{inner}"} == {line["agent"] for line in exported.lines}
-    assert f"{inner} is a sub-agent of session {session}" in user("rm", inner[4:]).err
+    assert f"{inner[4:]} is a sub-agent of session {session}" in user("rm", inner[4:]).err
     assert f"Name the session: {session}" in user("resume", inner[4:]).err
     assert 1 == user("show", "sub-ffffffff").code
 
