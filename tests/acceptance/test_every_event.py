@@ -48,6 +48,7 @@ EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
     events.OutputReceived: record("cell_output"),
     events.CallEnded: record("cell_end"),
     events.UserCellStarted: record("user_cell_start"),
+    events.UserOutputReceived: record("user_cell_output"),
     events.UserCellRan: record("user_cell"),
 }
 """What each event leaves in the output of `--json --deltas`."""
@@ -65,7 +66,7 @@ USER_CELL = """\
 import asyncio, json, rlm
 async def main():
     async with rlm.Host() as host, host.open(home="other", watch=lambda record: print(json.dumps(record))) as run:
-        await run.agent.user.run_cell("1", told=True)
+        await run.agent.user.run_cell("print(1)", told=True)
 asyncio.run(main())"""
 AGAIN = [call("ipython", code="print('again')"), text("the answer again")]
 

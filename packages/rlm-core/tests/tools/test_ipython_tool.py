@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rlm.core.history import History
 from rlm.core.messages import Assistant, ToolCall, User
-from rlm.core.ports import Execution
+from rlm.core.ports import Execution, Sink
 from rlm.core.toolbox import arguments
 from rlm.errors import BadArguments
 from rlm.tools.ipython import IPython
@@ -24,7 +24,7 @@ class Recorder:
         self.execution = execution
         self.asked: list[tuple[str, float]] = []
 
-    async def execute(self, code: str, timeout: float) -> Execution:
+    async def execute(self, code: str, timeout: float, sink: Sink | None = None) -> Execution:
         self.asked.append((code, timeout))
         return self.execution
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rlm.core.history import History, Summary
 from rlm.core.messages import Forget, Outcome, System, ToolResult, User, assistant
-from rlm.core.ports import Execution
+from rlm.core.ports import Execution, Sink
 from rlm.tools.summarize import Summarize
 
 
@@ -16,7 +16,7 @@ class Restarts:
     def __init__(self) -> None:
         self.reasons: list[str] = []
 
-    async def execute(self, code: str, timeout: float) -> Execution:
+    async def execute(self, code: str, timeout: float, sink: Sink | None = None) -> Execution:
         raise AssertionError("no cell is run")
 
     async def execute_internal(self, code: str, timeout: float) -> str:

@@ -33,6 +33,7 @@ from rlm.core.events import (
     ToolReturned,
     UserCellRan,
     UserCellStarted,
+    UserOutputReceived,
     Waiting,
 )
 from rlm.core.history import Summary
@@ -89,6 +90,7 @@ noted = st.one_of(
     st.builds(SkillsCalled, *[st.dictionaries(st.sampled_from(["say", "web"]), st.integers(1, 9))] * 2),
     st.builds(UserCellRan, texts, texts, st.booleans(), st.booleans()),
     st.builds(UserCellStarted, texts),
+    st.builds(UserOutputReceived, texts),
     st.builds(Checkpointed, st.just("0" * 64), st.sampled_from(["off", "bwrap"])),
     st.builds(Rerun, texts, st.booleans(), texts),
     st.builds(ChildStarted, st.just("sub-12345678"), texts),

@@ -85,7 +85,7 @@ class FakeKernel:
         self._names: dict[str, Any] = {}
         self._late = ""
 
-    async def execute(self, code: str, timeout: float) -> Execution:
+    async def execute(self, code: str, timeout: float, sink: Sink | None = None) -> Execution:
         await asyncio.sleep(0)
         late, self._late = self._late, ""
         out = io.StringIO()

@@ -43,8 +43,8 @@ class Terminal:
         until(lambda: all(text in "\n".join(self.lines()) for text in texts), lambda: (texts, self.lines()))
         return self.lines()
 
-    def press(self, key: str) -> None:
-        self._run("send-keys", key)
+    def press(self, *keys: str) -> None:
+        self._run("send-keys", *keys)
 
     def resize(self, columns: int, lines: int) -> None:
         self._run("resize-window", "-x", str(columns), "-y", str(lines))

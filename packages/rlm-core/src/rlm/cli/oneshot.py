@@ -5,7 +5,7 @@ from __future__ import annotations
 from rlm.cli.arguments import CommandLine
 from rlm.cli.cwd import working_directory
 from rlm.cli.output import ends_with_a_result
-from rlm.cli.stdin import read_task
+from rlm.cli.stdin import prompt_is_meant, read_task
 from rlm.cli.streams import put, say
 from rlm.config.environment import broker_address
 from rlm.config.sources import read_config
@@ -23,6 +23,10 @@ def run(line: CommandLine) -> int:
     if "version" in line.options:
         put(f"rlm {VERSION}")
         return exit_codes.DONE
+    if not line.words and line.rest is None and prompt_is_meant(line):
+        from rlm.cli import interactive
+
+        return interactive.run(line, working_directory())
     with ends_with_a_result(line.wants("json")):
         config = read_config(line.settings)
         task = read_task(line.words[0] if line.words else None, line.text)

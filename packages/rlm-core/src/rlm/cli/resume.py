@@ -13,15 +13,16 @@ from rlm.cli import reporter
 from rlm.cli.arguments import CommandLine
 from rlm.cli.cwd import working_directory
 from rlm.cli.output import ends_with_a_result
-from rlm.cli.stdin import read_task
+from rlm.cli.stdin import prompt_is_meant, read_task
 from rlm.cli.streams import say
 from rlm.config.settings import flag
 from rlm.host.checkpoint import VARIABLES
 from rlm.host.recorded import GivenSettings
-from rlm.host.resume import resumed_spec
+from rlm.host.resume import GO_ON, resumed_spec
 from rlm.host.spec import AgentSpec, ResumeOptions
 from rlm.sessions.journal import read
 from rlm.sessions.resume import cells
+from rlm.sessions.store import meta_of
 
 _ID = re.compile(r"[0-9a-f]{4,12}")
 
@@ -33,6 +34,11 @@ def run(line: CommandLine) -> int:
     """
     with ends_with_a_result(line.wants("json")):
         spec = _spec(line)
+    if len(line.words) < 2 and _id_and_text(line)[1] is None and line.rest is None and prompt_is_meant(line):
+        from rlm.cli import interactive
+
+        unfinished = spec.earlier is not None and meta_of(spec.earlier.folder).status != "done"
+        return interactive.run(line, spec.cwd, spec, GO_ON if unfinished else "")
     return reporter.run(spec, line.options.get("directory"))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
@@ -36,25 +36,26 @@ def closing_in_order() -> Iterator[None]:
         end_on_signals()
 
 
-def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
-    """Run the work on an event loop until it is done or a signal comes.
+def run_until_signal(work: Coroutine[Any, Any, T], *, but: Collection[signal.Signals] = ()) -> T:
+    """Run the work on an event loop until it is done or a signal comes, `but` for those that the work heeds itself.
 
     A signal waits while the loop is set up and taken down: none is lost, and none hits a loop that is half there.
 
     Raises:
         Interrupted: a signal ended it, after everything was closed.
     """
-    before = {number: signal.getsignal(number) for number in _heeded()}
+    heeded = [number for number in _heeded() if number not in but]
+    before = {number: signal.getsignal(number) for number in heeded}
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
-        return asyncio.run(_until_signal(work))
+        return asyncio.run(_until_signal(work, heeded))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
-async def _until_signal(work: Coroutine[Any, Any, T]) -> T:
+async def _until_signal(work: Coroutine[Any, Any, T], heeded: Iterable[signal.Signals]) -> T:
     """The first signal ends it in order, the next kills what is slow to end."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
@@ -64,7 +65,7 @@ async def _until_signal(work: Coroutine[Any, Any, T]) -> T:
         codes.append(128 + number)
         task.cancel()
 
-    for number in _heeded():
+    for number in heeded:
         loop.add_signal_handler(number, on, number)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     try:

@@ -6,12 +6,23 @@ import os
 import select
 import stat
 
-from rlm.cli.streams import say
+from rlm.cli.arguments import CommandLine
+from rlm.cli.streams import at_terminal, say
+from rlm.config.environment import broker_address, is_ci
 from rlm.errors import ConfigError
 from rlm.text.encodings import decode_as_written
 
 PATIENCE = 3.0
 """Seconds until a pipe's first byte must be there when there is a task already."""
+
+
+_FOR_AN_ANSWER = ("json", "quiet", "output", "deltas", "limit_ok")
+
+
+def prompt_is_meant(line: CommandLine) -> bool:
+    """Whether a command line without a task asks for the prompt: a person is there, and wants no answer alone."""
+    wants_answer = any(name in line.settings or line.wants(name) for name in _FOR_AN_ANSWER)
+    return at_terminal() and not is_ci() and broker_address() is None and not wants_answer
 
 
 def read_task(given: str | None, verbatim: str | None = None) -> str | None:

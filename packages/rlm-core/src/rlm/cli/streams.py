@@ -60,6 +60,11 @@ def put_painted(text: str) -> None:
     _put(text)
 
 
+def put_painted_part(text: str) -> None:
+    """As `put_painted`, without a newline."""
+    _write(text.encode(errors="replace"))
+
+
 def say(text: str) -> None:
     """A text and a newline on stderr. If that cannot be written, there is nobody to be told."""
     say_painted(plain(text))
@@ -81,6 +86,11 @@ def stderr() -> TextIO | None:
 
 def stdout_is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
+
+
+def at_terminal() -> bool:
+    """Whether a person can type and read."""
+    return sys.stdin is not None and sys.stdin.isatty() and stdout_is_terminal()
 
 
 def stderr_is_terminal() -> bool:

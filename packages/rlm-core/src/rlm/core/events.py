@@ -211,7 +211,16 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class UserCellStarted:
+    """It may wait for a cell of the agent."""
+
     code: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserOutputReceived:
+    """The user's running cell prints something."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +263,7 @@ Event = (
     | Waiting
     | CallStarted
     | UserCellStarted
+    | UserOutputReceived
     | OutputReceived
     | CallEnded
 )

@@ -91,8 +91,10 @@ class Execution:
 class Kernel(Protocol):
     """A persistent Python session."""
 
-    async def execute(self, code: str, timeout: float) -> Execution:
+    async def execute(self, code: str, timeout: float, sink: Sink | None = None) -> Execution:
         """Run one cell for at most `timeout` seconds, time spent in `waiting` not counted.
+
+        `sink` hears what it prints, in place of the kernel's own.
 
         Whatever the code does (loop, die, print without end) this returns within a few seconds of the timeout or of the
         kernel's death, says what happened, and leaves a kernel that is ready. Cancelling interrupts the cell.

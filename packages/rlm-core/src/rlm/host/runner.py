@@ -135,6 +135,11 @@ class AgentRunner:
         """An estimate of the next prompt; 0 before the first reply."""
         return self._agent.state.prompt_tokens if self._agent else 0
 
+    @property
+    def window(self) -> int | None:
+        """Tokens of the model's context; None: they are not known, or not yet."""
+        return self._context.models.window(self._spec.config)
+
     def conversation(self) -> Agent:
         """What has been said, to be edited. Each edit is journalled behind the task that has ended.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from rlm.core.events import UserCellRan, UserCellStarted
+from rlm.core.events import Event, OutputReceived, UserCellRan, UserCellStarted, UserOutputReceived
 from rlm.core.messages import Kind, User
 from rlm.core.ports import Kernel, Sink
 from rlm.errors import ConfigError
@@ -57,11 +57,15 @@ class UserChannel:
             raise ConfigError("There is no kernel: the tool ipython is switched off (RLM_TOOLS).")
         self._hear(UserCellStarted(code))
         try:
-            execution = await self.kernel.execute(code, _NO_LIMIT)
+            execution = await self.kernel.execute(code, _NO_LIMIT, self._hear_output)
         except asyncio.CancelledError:
             self._note(code, _INTERRUPTED, ok=False, told=told)
             raise
         self._note(code, execution.text, ok=execution.ok, told=told)
+
+    def _hear_output(self, event: Event) -> None:
+        if isinstance(event, OutputReceived):
+            self._hear(UserOutputReceived(event.text))
 
     def _note(self, code: str, output: str, *, ok: bool, told: bool) -> None:
         self._hear(UserCellRan(code, output, ok, told))

@@ -44,6 +44,8 @@ class KernelConnection:
         self.router = router
         self.names: tuple[str, ...] = ()
         """Of the variables that cells have made."""
+        self.cells = 0
+        """The number of the newest cell, as IPython counts."""
         self.ending = ""
         """Why the kernel says that it ends."""
         self._process = process
@@ -210,6 +212,8 @@ class KernelConnection:
             return
         if not cell.replied.done():
             cell.replied.set_result(message)
+        count = message.content.get("execution_count")
+        self.cells = count if type(count) is int else self.cells
         ours = message.metadata.get("rlm")
         if isinstance(ours, dict):
             names = ours.get("names")

@@ -68,13 +68,13 @@ class JupyterKernel:
         if self._connection is None:
             self._connection = asyncio.create_task(self._open())
 
-    async def execute(self, code: str, timeout: float) -> Execution:
+    async def execute(self, code: str, timeout: float, sink: Sink | None = None) -> Execution:
         async with self._turn:
             connection = await self._ready()
             news, self._news = self._news, ""
             self._cells += 1
             with (
-                self._new_output(f"cell-{self._cells}", live=True) as output,
+                self._new_output(f"cell-{self._cells}", sink or self._sink) as output,
                 connection.running(code, output, news=news) as cell,
             ):
                 trouble = await self._see_through(connection, cell, timeout)
@@ -101,6 +101,11 @@ class JupyterKernel:
     def names(self) -> tuple[str, ...]:
         """Of the variables that cells have made; none while no kernel is up."""
         return connection.names if (connection := self._up()) else ()
+
+    @property
+    def cells(self) -> int:
+        """The number of its newest cell, as IPython counts."""
+        return connection.cells if (connection := self._up()) else 0
 
     async def complete(self, code: str, cursor: int) -> Completion:
         """How the word at `cursor` (characters) may go on. Nothing while a cell runs."""
@@ -190,8 +195,9 @@ class JupyterKernel:
 
     # ---- a cell
 
-    def _new_output(self, name: str, *, live: bool = False) -> CellOutput:
-        listener = (lambda text: self._sink(OutputReceived(text))) if live else None
+    def _new_output(self, name: str, sink: Sink | None = None) -> CellOutput:
+        """`sink` hears what it holds as it comes."""
+        listener = (lambda text: sink(OutputReceived(text))) if sink else None
         return CellOutput(
             BoundedOutput.limit_for(self._spec.max_output), self._spec.outputs, name, listener, self._spec.quota
         )

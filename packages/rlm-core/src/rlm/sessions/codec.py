@@ -34,6 +34,7 @@ from rlm.core.events import (
     ToolReturned,
     UserCellRan,
     UserCellStarted,
+    UserOutputReceived,
     Waiting,
 )
 from rlm.core.history import Summary
@@ -78,6 +79,7 @@ from rlm.sessions.records import (
     TokenCounts,
     UserCellRecord,
     UserCellStartRecord,
+    UserOutputRecord,
     WaitingRecord,
 )
 
@@ -270,6 +272,8 @@ class RecordEncoder:
         match event:
             case UserCellStarted(code):
                 return UserCellStartRecord(self._now(), code)
+            case UserOutputReceived(text):
+                return UserOutputRecord(self._now(), text)
             case CallStarted(call):
                 self._call = (call, self._timer())
                 return CellStartRecord(self._now(), call.id, call.name, call.arguments)

@@ -302,6 +302,12 @@ class UserCellStartRecord(Watched, frozen=True, tag="user_cell_start"):
     code: str
 
 
+class UserOutputRecord(Watched, frozen=True, tag="user_cell_output"):
+    """it prints something"""
+
+    text: str
+
+
 class CellOutputRecord(Watched, frozen=True, tag="cell_output"):
     """it prints something"""
 
@@ -373,6 +379,7 @@ JournalRecord = (
 WatchedRecord = (
     SessionRecord
     | UserCellStartRecord
+    | UserOutputRecord
     | CellStartRecord
     | CellOutputRecord
     | CellEndRecord

@@ -1,0 +1,104 @@
+"""`rlm` with no task, and `rlm resume` without one: the interactive prompt.
+
+The prompt is there before what an agent needs has been imported.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlm.cli.arguments import CommandLine
+from rlm.cli.own_process import close_to_others, ending_orphans
+from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
+from rlm.cli.streams import put_painted_part, say
+from rlm.config.environment import is_dumb_terminal, state_folder
+from rlm.config.sources import read_config, unknown_variables
+from rlm.core import exit_codes
+from rlm.process.limits import check_limits
+
+if TYPE_CHECKING:
+    from rlm.host.spec import AgentSpec
+    from rlm.repl.session import Repl
+    from rlm.repl.terminal import Terminal
+
+
+def run(line: CommandLine, cwd: Path, spec: AgentSpec | None = None, text: str = "") -> int:
+    """Serve the prompt until the person leaves. `spec` is of a session to go on with, `text` stands in the input.
+
+    Raises:
+        ConfigError: the system's limits are too low.
+    """
+    close_to_others(debug=line.wants("debug"))
+    check_limits()
+    with closing_in_order(), ExitStack() as stack:
+        stack.enter_context(ending_orphans())
+        typed = ""
+        if not is_dumb_terminal():
+            from rlm.repl.terminal import keys_kept
+
+            typed = stack.enter_context(keys_kept())
+        return _serve(line, cwd, spec, text, typed)
+
+
+def _serve(line: CommandLine, cwd: Path, spec: AgentSpec | None, text: str, typed: str) -> int:
+    from rlm.repl.commands import COMMANDS
+    from rlm.repl.session import Opening, Repl
+
+    def make_spec() -> AgentSpec:
+        from rlm.host.spec import AgentSpec, context_file
+
+        config = read_config(line.settings)
+        return AgentSpec("", config, cwd, context_file(config.context))
+
+    def resume_spec(wanted: str | None, *, fork: bool) -> AgentSpec:
+        from rlm.host.recorded import GivenSettings
+        from rlm.host.resume import resumed_spec
+
+        return resumed_spec(wanted, GivenSettings(line.settings), cwd, fork=fork)
+
+    opening = Opening(
+        (lambda: spec) if spec else make_spec, resume_spec, COMMANDS, cwd, tuple(_unknown_variables()), text
+    )
+    repl = Repl(opening, _new_terminal(cwd, typed), color=not is_dumb_terminal())
+    signal.signal(signal.SIGINT, lambda *_: repl.interrupt())
+    try:
+        run_until_signal(repl.serve(), but=(signal.SIGINT,))
+    except Interrupted as interrupted:
+        return interrupted.code
+    finally:
+        if repl.session_id:
+            say(f"rlm resume {repl.session_id}")
+    return exit_codes.DONE
+
+
+def _new_terminal(cwd: Path, typed: str) -> Callable[[Repl], Terminal]:
+    def new(repl: Repl) -> Terminal:
+        if is_dumb_terminal():
+            from rlm.repl.terminal import DumbTerminal
+
+            return DumbTerminal(put_painted_part)
+        from rlm.repl.completion import PromptCompleter
+        from rlm.repl.prompt import Prompt
+
+        names = {name: command.about for name, command in repl.opening.commands.items()}
+        return Prompt(repl, PromptCompleter(names, cwd, repl.kernel, lambda: repl.prompt.python), _history(cwd), typed)
+
+    return new
+
+
+def _history(cwd: Path) -> Path | None:
+    """The file of what was entered before in this folder."""
+    state = state_folder()
+    return state / "rlm" / "history" / sha256(str(cwd).encode()).hexdigest()[:16] if state else None
+
+
+def _unknown_variables() -> list[str]:
+    return [
+        f"{name} is no setting and has no effect" + (f": did you mean {nearest}?" if nearest else ".")
+        for name, nearest in unknown_variables().items()
+    ]

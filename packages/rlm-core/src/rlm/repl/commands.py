@@ -1,0 +1,187 @@
+"""The commands of the prompt: `/name argument`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rlm.errors import ConfigError
+from rlm.present.humanize import count, tokens
+from rlm.repl.session import PromptCommand, Quit, Repl
+from rlm.text.styled import Style
+
+if TYPE_CHECKING:
+    from rlm.host.runner import AgentRunner
+
+KEYS = """\
+  text            for the agent; while it works: said after the current cell
+  !cmd  !!cmd     a shell command in the kernel's folder; !! is not told to the model
+  >expr  >>expr   Python in the shared kernel; >> is not told; also %magic, %%cell, obj?
+  @path           the file goes along with the message
+  $`expr`         the value goes along
+  Enter           send; Alt+Enter, Ctrl+J: a new line; while the agent works Alt+Enter queues
+  Ctrl+O          Python prompt on and off
+  Ctrl+G          edit in $EDITOR
+  Ctrl+R          search the history; Tab completes
+  Alt+1 … Alt+9   print a folded output whole
+  Ctrl+C          stop the turn; again: kill a kernel that does not heed it
+  Ctrl+D          leave"""
+
+
+async def _help(repl: Repl, _: str) -> None:
+    rows = (f"  /{name + ' ' + command.argument:<22} {command.about}" for name, command in COMMANDS.items())
+    repl.screen.note("\n".join(rows) + f"\n\n{KEYS}", Style.PLAIN)
+
+
+async def _model(repl: Repl, name: str) -> None:
+    agent = await repl.needed()
+    if name:
+        agent.use_model(name)
+    repl.screen.note(f"model: {agent.config.model}", Style.PLAIN)
+
+
+async def _tools(repl: Repl, _: str) -> None:
+    agent = await repl.needed()
+    repl.screen.note(f"tools: {', '.join(agent.config.tools) or 'none'}", Style.PLAIN)
+    repl.screen.note(f"skills: {', '.join(agent.skills) or 'none'}", Style.PLAIN)
+
+
+async def _tree(repl: Repl, _: str) -> None:
+    await repl.command_line("show", "--brief")
+
+
+async def _usage(repl: Repl, _: str) -> None:
+    session = (await repl.needed()).session
+    usage = session.tree_usage
+    repl.screen.note(
+        f"{tokens(usage, cached=True)} · {count(usage.reasoning)} reasoning · {session.meta.turns} turns · "
+        f"{session.agents} agents",
+        Style.PLAIN,
+    )
+
+
+async def _budget(repl: Repl, _: str) -> None:
+    config = (await repl.needed()).config
+    limits = {
+        "turns of a task": config.max_turns,
+        "completion tokens of the tree": config.max_tokens or "no limit",
+        "agents": config.max_agents,
+        "agents at once": config.max_concurrent_agents,
+        "depth": config.max_depth,
+        "seconds of a cell": config.exec_timeout,
+    }
+    repl.screen.note("\n".join(f"  {name:<30} {value}" for name, value in limits.items()), Style.PLAIN)
+
+
+async def _compact(repl: Repl, _: str) -> None:
+    done = await (await repl.idle()).conversation().compact()
+    repl.screen.note("" if done else "There is nothing to compact.")
+
+
+async def _fork(repl: Repl, _: str) -> None:
+    id = (await repl.idle()).session.id
+    await repl.switch(lambda: repl.opening.resume_spec(id, fork=True))
+
+
+async def _resume(repl: Repl, wanted: str) -> None:
+    repl.check_idle()
+    await repl.switch(lambda: repl.opening.resume_spec(wanted or None, fork=False))
+
+
+async def _export(repl: Repl, argument: str) -> None:
+    words = argument.split()
+    options = [f"--format={words[0]}"] if words else []
+    await repl.command_line("export", *options, *(["-o", words[1]] if len(words) > 1 else []))
+
+
+async def _show(repl: Repl, _: str) -> None:
+    await repl.command_line("show")
+
+
+async def _retry(repl: Repl, _: str) -> None:
+    text = _take_back(await repl.idle())
+    repl.screen.echo(text, "again")
+    repl.begin_turn(text)
+
+
+async def _undo(repl: Repl, _: str) -> None:
+    text = _take_back(await repl.idle())
+    repl.screen.note("The newest task and what came of it left the conversation. Files and variables stay.")
+    repl.prompt.recall(text)
+
+
+async def _hide(repl: Repl, argument: str) -> None:
+    conversation = (await repl.idle()).conversation()
+    if not conversation.hide(_number(argument, "/hide N: the number of a turn")):
+        turns = ", ".join(map(str, conversation.state.history.live_turns())) or "none"
+        raise ConfigError(f"There is no turn {argument} in the context. There are: {turns}.")
+    repl.screen.note(f"The model no longer sees turn {argument}.")
+
+
+async def _edit(repl: Repl, argument: str) -> None:
+    agent = await repl.idle()
+    repl.prompt.recall(_take_back(agent, _number(argument, "/edit N: the number of a task") if argument else None))
+
+
+def _take_back(agent: AgentRunner, nth: int | None = None) -> str:
+    """Drop the `nth` task (from 1; None: the newest) and all that came after it. Returns what it was.
+
+    Raises:
+        ConfigError: there is no such task.
+    """
+    conversation = agent.conversation()
+    tasks = conversation.tasks()
+    number = len(tasks) if nth is None else nth
+    if not 1 <= number <= len(tasks):
+        raise ConfigError(f"There is no task {number}: there are {len(tasks)}." if tasks else "There is no task.")
+    first, text = tasks[number - 1]
+    conversation.take_back(first)
+    return text
+
+
+async def _diff(repl: Repl, _: str) -> None:
+    repl.run_cell("!git --no-pager diff HEAD", told=False)
+
+
+async def _kernel(repl: Repl, what: str) -> None:
+    kernel = (await repl.needed()).kernel
+    if kernel is None:
+        raise ConfigError("There is no kernel: the tool ipython is switched off (RLM_TOOLS).")
+    if what == "restart":
+        repl.interrupt()
+        await kernel.restart("the user asked for it")
+    elif what == "interrupt":
+        repl.interrupt()
+    else:
+        raise ConfigError("/kernel restart throws the variables away; /kernel interrupt stops the cell.")
+
+
+async def _quit(_repl: Repl, _: str) -> None:
+    raise Quit
+
+
+def _number(text: str, usage: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError(f"{usage}.")
+    return int(text)
+
+
+COMMANDS = {
+    "help": PromptCommand("this list", _help),
+    "model": PromptCommand("which model, or another one from the next request on", _model, "[NAME]"),
+    "tools": PromptCommand("tools and skills", _tools),
+    "tree": PromptCommand("the agents of this session", _tree),
+    "usage": PromptCommand("tokens, turns and agents so far", _usage),
+    "budget": PromptCommand("the limits", _budget),
+    "compact": PromptCommand("have the model summarise the older turns now", _compact),
+    "fork": PromptCommand("go on with a copy of this session", _fork),
+    "resume": PromptCommand("go on with another session", _resume, "[ID]"),
+    "export": PromptCommand("write this session to a file: html, ipynb, chat or atif", _export, "[FORMAT] [FILE]"),
+    "show": PromptCommand("read this session", _show),
+    "retry": PromptCommand("take the newest task back and ask again", _retry),
+    "undo": PromptCommand("take the newest task back, and edit it", _undo),
+    "hide": PromptCommand("the model no longer sees turn N", _hide, "N"),
+    "edit": PromptCommand("go back to the Nth task, and edit it", _edit, "[N]"),
+    "diff": PromptCommand("what changed in the working tree", _diff),
+    "kernel": PromptCommand("restart or interrupt the kernel", _kernel, "restart|interrupt"),
+    "quit": PromptCommand("leave", _quit),
+}

@@ -1,0 +1,40 @@
+"""What was entered before in this folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from prompt_toolkit.history import History
+
+from rlm.process import files
+
+
+class FileHistory(History):
+    """One input a line, as JSON, for its owner alone. A history that cannot be read or written is none."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def load_history_strings(self) -> Iterable[str]:
+        """The newest first."""
+        with suppress(OSError):
+            for line in reversed(files.read(self._path).splitlines()):
+                with suppress(ValueError):
+                    yield str(json.loads(line))
+
+    def store_string(self, string: str) -> None:
+        with suppress(OSError):
+            files.make_folder(self._path.parent)
+            try:
+                file = files.open_file(self._path, os.O_WRONLY | os.O_APPEND)
+            except FileNotFoundError:
+                file = files.create(self._path, os.O_WRONLY)
+            try:
+                files.write_all(file, f"{json.dumps(string)}\n".encode())
+            finally:
+                os.close(file)

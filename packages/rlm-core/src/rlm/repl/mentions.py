@@ -1,0 +1,85 @@
+"""`@path` in a message: the file goes along."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlm.process import files
+from rlm.text.clip import clip
+from rlm.text.encodings import SAMPLE, decode
+
+LONGEST = 100_000
+"""Characters of a file that go into a message."""
+
+MOST_NAMES = 1_000
+"""Names of a folder that do."""
+
+_MENTION = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|(\S+))')
+_VARIABLE = re.compile(r"\$`([^`\n]+)`")
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What goes along with a message. `size`: characters of the file."""
+
+    path: Path
+    text: str
+    size: int
+
+    def block(self) -> str:
+        return f'<file path="{self.path}">\n{self.text}\n</file>'
+
+
+def attachments(text: str, cwd: Path) -> Iterator[Attachment]:
+    """The files that a message names, each once, in order. A name of nothing is a word."""
+    seen: set[Path] = set()
+    for found in _MENTION.finditer(text):
+        path = _existing(cwd, found[1] or found[2])
+        if path is not None and path not in seen:
+            seen.add(path)
+            yield _read(cwd, path)
+
+
+def variables(text: str) -> list[str]:
+    """The expressions of the kernel that a message names."""
+    return list(dict.fromkeys(found[1] for found in _VARIABLE.finditer(text)))
+
+
+def _existing(cwd: Path, name: str) -> Path | None:
+    """The file or folder; what follows it in a sentence is not part of its name."""
+    for candidate in (name, name.rstrip(".,;:!?)]}'\"")):
+        path = Path(candidate).expanduser()
+        if candidate and (cwd / path).exists():
+            return path
+    return None
+
+
+def _read(cwd: Path, path: Path) -> Attachment:
+    """A folder is its names, a picture or an archive its size. Of a long file head and tail go along."""
+    whole = cwd / path
+    if whole.is_dir():
+        names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in whole.iterdir())
+        return Attachment(path, "\n".join(names[:MOST_NAMES]), len(names))
+    try:
+        data = _bytes(cwd, path)
+    except OSError as error:
+        return Attachment(path, f"[It cannot be read: {error.strerror}.]", 0)
+    if b"\0" in data[:SAMPLE]:
+        return Attachment(path, f"[A binary file of {len(data):,} bytes.]", len(data))
+    text = decode(data)
+    return Attachment(path, clip(text, LONGEST, str(path)), len(text))
+
+
+def _bytes(cwd: Path, path: Path) -> bytes:
+    """Of a file in the working directory, where a cell may have made a link that leads out of it: none is followed."""
+    if path.is_absolute() or ".." in path.parts:
+        return files.read(files.resolve(path))
+    folder = files.open_folder(cwd)
+    try:
+        return files.read_beneath(folder, path, root=cwd)
+    finally:
+        os.close(folder)

@@ -1,0 +1,155 @@
+"""The prompt at the bottom of the terminal: keys, history, completion, and what is printed above it.
+
+Nothing that has scrolled is drawn again: scrollback, selection, tmux and ssh work as in any shell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import in_terminal
+from prompt_toolkit.completion import Completer
+from prompt_toolkit.formatted_text import ANSI, AnyFormattedText
+from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.input.vt100_parser import Vt100Parser
+from prompt_toolkit.key_binding import KeyPress
+from prompt_toolkit.lexers import DynamicLexer, PygmentsLexer
+from prompt_toolkit.patch_stdout import StdoutProxy
+from prompt_toolkit.styles import Style
+from pygments.lexers.python import PythonLexer
+
+from rlm.repl.history import FileHistory
+from rlm.repl.keys import key_bindings
+from rlm.repl.terminal import Entered, View
+
+REFRESH = 0.25
+"""Seconds after which clocks and the spinner move."""
+
+BATCH = 0.05
+"""Seconds in which what is printed is put together: a cell that prints without end leaves room for the keys."""
+
+_STYLE = Style.from_dict({"bottom-toolbar": "noreverse fg:ansibrightblack", "prompt": "bold fg:ansicyan"})
+
+
+class Prompt:
+    """Owns the input of a terminal, and prints above it. Use it as a context manager."""
+
+    def __init__(self, view: View, completer: Completer, history: Path | None, typed: str = "") -> None:
+        """
+        Args:
+            history: a file; None keeps none.
+            typed: what was typed before, while the terminal was not ours yet.
+        """
+        self.python = False
+        """It is a Python prompt."""
+        self._view = view
+        self._typed = typed
+        self._entered: asyncio.Queue[Entered | None] = asyncio.Queue()
+        self._running: asyncio.Task[None] | None = None
+        self._proxy: StdoutProxy | None = None
+        lexer = PygmentsLexer(PythonLexer)
+        self._session: PromptSession[str] = PromptSession(
+            message=self._message,
+            multiline=True,
+            prompt_continuation=lambda width, _number, _wrapped: " " * width,
+            history=FileHistory(history) if history else InMemoryHistory(),
+            completer=completer,
+            complete_while_typing=False,
+            lexer=DynamicLexer(lambda: lexer if self.python else None),
+            bottom_toolbar=lambda: ANSI(view.toolbar()),
+            refresh_interval=REFRESH,
+            key_bindings=key_bindings(self),
+            style=_STYLE,
+            erase_when_done=True,
+            include_default_pygments_style=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        """One application for all inputs: if one ended while something is printed, the next would not be drawn."""
+        self._proxy = StdoutProxy(raw=True, sleep_between_writes=BATCH)
+        self._running = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._proxy is not None
+        assert self._running is not None
+        self._proxy.close()
+        if not self._running.done():
+            self._session.app.exit(exception=EOFError())
+        await asyncio.wait({self._running})
+
+    async def _run(self) -> None:
+        try:
+            with suppress(EOFError):
+                await self._session.prompt_async(pre_run=self._replay, handle_sigint=False)
+        finally:
+            self._entered.put_nowait(None)
+
+    def _replay(self) -> None:
+        """Type what was typed before."""
+        typed: list[KeyPress] = []
+        Vt100Parser(typed.append).feed_and_flush(self._typed)
+        processor = self._session.app.key_processor
+        processor.feed_multiple(typed)
+        processor.process_keys()
+
+    async def read(self) -> Entered | None:
+        """The next input; None after Ctrl-D on an empty line."""
+        return await self._entered.get()
+
+    def send(self, text: str, *, queued: bool = False) -> None:
+        self._entered.put_nowait(Entered(text, queued))
+
+    @property
+    def working(self) -> bool:
+        return self._view.working
+
+    def interrupt(self) -> None:
+        self._view.interrupt()
+
+    def unfold(self, number: int) -> None:
+        self._view.unfold(number)
+
+    def put(self, text: str) -> None:
+        """Print a text, escape sequences and all, above the prompt."""
+        assert self._proxy is not None, "use it as a context manager"
+        self._proxy.write(text)
+        self._proxy.flush()
+
+    def size(self) -> tuple[int, int]:
+        """Columns and lines of the terminal."""
+        size = self._session.output.get_size()
+        return size.columns, size.rows
+
+    def bell(self) -> None:
+        self._session.output.bell()
+        self._session.output.flush()
+
+    async def run_program(self, words: Sequence[str]) -> None:
+        """Give the terminal to a program until it ends. Nothing is printed meanwhile."""
+        async with in_terminal():
+            program = await asyncio.create_subprocess_exec(*words)
+            await program.wait()
+
+    def refresh(self) -> None:
+        """What stands at the bottom has changed."""
+        self._session.app.invalidate()
+
+    def recall(self, text: str) -> None:
+        """Put a text into the input, before what is being typed."""
+        buffer = self._session.default_buffer
+        buffer.text = "\n".join(filter(None, [text, buffer.text]))
+        buffer.cursor_position = len(buffer.text)
+
+    def _message(self) -> AnyFormattedText:
+        live = self._view.live()
+        sign = f"In [{self._view.number}]: " if self.python else "› "
+        return ANSI((f"{live}\n" if live else "") + f"\x1b[1;36m{sign}\x1b[0m")

@@ -1,0 +1,80 @@
+"""`--confirm`: one question at a time, and what the person says to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from rlm.tools.confirm import Approval
+
+HELP = "y: run it · n, and perhaps a reason: do not · e: edit it · a: run it and all that come"
+
+_EDITED = ("code", "command", "new_str")
+"""The argument of a tool that a person edits."""
+
+
+class Questions:
+    """
+    Args:
+        show: shows a call that is asked about.
+        edit: puts a text into the input, to be changed.
+    """
+
+    def __init__(self, show: Callable[[str, dict[str, Any]], None], edit: Callable[[str], None]) -> None:
+        self._show = show
+        self._edit = edit
+        self._turn = asyncio.Lock()
+        self._open: asyncio.Future[Approval] | None = None
+        self._arguments: dict[str, Any] = {}
+        self._editing = ""
+        self._always = False
+
+    @property
+    def open(self) -> bool:
+        """Whether the next input is an answer."""
+        return self._open is not None
+
+    @property
+    def editing(self) -> bool:
+        """Whether the next input is an edited cell."""
+        return self.open and self._editing != ""
+
+    async def ask(self, tool: str, arguments: dict[str, Any]) -> Approval:
+        """`rlm.tools.confirm.Approve`, for all agents of a run."""
+        async with self._turn:
+            if self._always:
+                return Approval(ok=True)
+            self._open = asyncio.get_running_loop().create_future()
+            self._arguments, self._editing = arguments, ""
+            self._show(tool, arguments)
+            try:
+                return await self._open
+            finally:
+                self._open = None
+
+    def answer(self, text: str) -> bool:
+        """Whether the text is an answer."""
+        approval = self._edited(text) if self._editing and text.strip() else self._meaning(text.strip())
+        if approval is not None and self._open is not None and not self._open.done():
+            self._open.set_result(approval)
+        return approval is not None or self._editing != ""
+
+    def _edited(self, text: str) -> Approval:
+        return Approval(ok=True, arguments=self._arguments | {self._editing: text})
+
+    def _meaning(self, text: str) -> Approval | None:
+        word, _, rest = text.partition(" ")
+        match word.lower():
+            case "y" | "yes":
+                return Approval(ok=True)
+            case "a" | "always":
+                self._always = True
+                return Approval(ok=True)
+            case "n" | "no":
+                return Approval(ok=False, reason=rest.strip())
+            case "e" | "edit":
+                self._editing = next((name for name in _EDITED if isinstance(self._arguments.get(name), str)), "")
+                if self._editing:
+                    self._edit(self._arguments[self._editing])
+        return None

@@ -1,0 +1,264 @@
+"""What is printed above the prompt of what happens, and what moves above the input. Texts with escape sequences."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rlm.core.messages import Usage
+from rlm.present.humanize import many, seconds
+from rlm.present.live import lines
+from rlm.present.live.frame import frame
+from rlm.present.live.row import Row, fit, paint
+from rlm.present.live.tree import ROOT, AgentTree, fold
+from rlm.present.markdown import render_markdown
+from rlm.repl.blocks import BlockReader
+from rlm.repl.folding import HEAD, Folded, Output
+from rlm.repl.questions import HELP
+from rlm.sessions.records import (
+    CellEndRecord,
+    CellOutputRecord,
+    CellStartRecord,
+    DeltaRecord,
+    MessageRecord,
+    Record,
+    RetryRecord,
+    UserCellRecord,
+    UserCellStartRecord,
+    UserOutputRecord,
+)
+from rlm.text.clip import one_line
+from rlm.text.styled import Canvas, Span, Style
+
+if TYPE_CHECKING:
+    from rlm.host.runner import AgentRunner
+
+MOST_CODE = 40
+"""Lines of a cell that are shown."""
+
+_INDENT = Span("  ")
+_AGENT, _USER = "agent", "user"
+
+
+class ReplScreen:
+    """Listens to the records of a run."""
+
+    def __init__(self, put: Callable[[str], None], size: Callable[[], tuple[int, int]], *, color: bool) -> None:
+        """`put` prints above the prompt; `size` gives columns and lines."""
+        self.tree = AgentTree()
+        self.folded = Folded()
+        self._put = put
+        self._size = size
+        self.color = color
+        self._blocks = BlockReader()
+        self._streamed = False
+        self._outputs: dict[str, Output] = {}
+        self._user_since = 0.0
+
+    def __call__(self, record: Record) -> None:
+        now = time.monotonic()
+        row = lines.told(self.tree, record, now)
+        self.tree = fold(self.tree, record, now)
+        if (record.agent or ROOT) == ROOT and (self._show_text(record) or self._show_cell(record)):
+            return
+        if row is not None:
+            self.print(row)
+
+    def _show_text(self, record: Record) -> bool:
+        """What the agent says is printed as it comes. Whether the record is such."""
+        match record:
+            case DeltaRecord(text=text):
+                self._streamed = True
+                self._print_markdown(self._blocks.feed(text))
+            case MessageRecord(role="assistant", message=message):
+                self._end_text("" if self._streamed else message.get("content") or "")
+            case RetryRecord():
+                self._end_text()
+                return False
+            case _:
+                return False
+        return True
+
+    def _show_cell(self, record: Record) -> bool:
+        """So are cells, the agent's and the user's."""
+        match record:
+            case CellStartRecord():
+                self._show_call(record.tool, _arguments(record.arguments))
+            case CellOutputRecord(text=text):
+                self._print_output(_AGENT, text)
+            case CellEndRecord(ok=ok, duration=duration):
+                self._end_cell(_AGENT, ok, duration)
+            case _:
+                return self._show_user_cell(record)
+        return True
+
+    def _show_user_cell(self, record: Record) -> bool:
+        match record:
+            case UserCellStartRecord(code=code):
+                self._user_since = time.monotonic()
+                self._begin_cell(_USER, "you", code)
+            case UserOutputRecord(text=text):
+                self._print_output(_USER, text)
+            case UserCellRecord(ok=ok):
+                self._end_cell(_USER, ok, time.monotonic() - self._user_since)
+            case _:
+                return False
+        return True
+
+    # ---- turns
+
+    def header(self, agent: AgentRunner, *, resumed: bool) -> None:
+        """What is open now."""
+        config, session = agent.config, agent.session
+        self.print(
+            lines.header(
+                model=config.model,
+                cwd=session.meta.cwd,
+                tools=config.tools,
+                session_id=session.id,
+                sandbox=config.sandbox,
+                recorded=config.recording is not None,
+            )
+        )
+        for note in session.notes:
+            self.note(note, Style.YELLOW)
+        if not resumed:
+            self.note(
+                "Text goes to the agent, >expr and !cmd to the kernel that you share with it; /help says the rest."
+            )
+
+    def begin_turn(self) -> None:
+        """The numbers of the agent count from here on."""
+        if root := self.tree.agents.get(ROOT):
+            now = replace(root, since=time.monotonic(), turns=(), usage=Usage(), problem="", recent="")
+            self.tree = AgentTree({**self.tree.agents, ROOT: now})
+
+    def end_turn(self) -> None:
+        """What came of a text before it was cut off is printed."""
+        self._end_text()
+        if _AGENT in self._outputs:
+            self._end_cell(_AGENT, ok=False, duration=None)
+
+    # ---- what a person said, and what rlm says
+
+    def echo(self, text: str, how: str = "") -> None:
+        """What was sent, as it stays on the screen; of a long text, the beginning."""
+        shown = text.split("\n")
+        more = f"\n… {many(len(shown) - HEAD, 'more line')}" if len(shown) > HEAD else ""
+        text = "\n".join(one_line(line, 400) if len(line) > 400 else line for line in shown[:HEAD])
+        spans = [Span(text, Style.BOLD), Span(more, Style.DIM), Span(f"  {how}" if how else "", Style.DIM)]
+        if not how:
+            self._put("\n")
+        self._canvas(lambda canvas: canvas.put(spans, [Span("› ", Style.CYAN)]))
+
+    def note(self, text: str, style: Style = Style.DIM) -> None:
+        self._canvas(lambda canvas: canvas.put([Span(text, style)]))
+
+    def print(self, row: Row) -> None:
+        width, _ = self._size()
+        self._put(paint(fit(row, width - 1), color=self.color) + "\n")
+
+    def question(self, tool: str, arguments: dict[str, Any]) -> None:
+        """A call that waits for the person's word."""
+        self._show_code(tool, _program(arguments))
+        self.note(f"Run this? {HELP}", Style.YELLOW)
+
+    def unfold(self, number: int) -> None:
+        text = self.folded.get(number)
+        if text is None:
+            self.note(f"There is no folded output {number}.")
+        else:
+            self._canvas(lambda canvas: canvas.put([Span(text.rstrip("\n"))], [Span("│ ", Style.DIM)]))
+
+    def live(self, *, working: bool) -> str:
+        """The agents at work, above them the end of what arrives; below, how long the user's cell runs."""
+        width, height = self._size()
+        rows = self._frame(width, height) if working else []
+        if _USER in self._outputs:
+            took = seconds(time.monotonic() - self._user_since)
+            rows.append(Row((Span("    your cell runs  ", Style.DIM), Span(took, Style.DIM))))
+        return "\n".join(paint(fit(row, width - 1, crop=True), color=self.color) for row in rows)
+
+    def _frame(self, width: int, height: int) -> list[Row]:
+        root = self.tree.agents.get(ROOT)
+        if root is None:
+            return []
+        output = self._outputs.get(_AGENT)
+        if self._streamed:
+            root = replace(root, recent=self._blocks.unfinished)
+        elif output is not None and not output.folds:
+            root = replace(root, recent="")  # it stands above already
+        tree = replace(self.tree, agents={**self.tree.agents, ROOT: root})
+        return frame(tree, time.monotonic(), width - 1, height // 2)
+
+    # ---- the agent's text
+
+    def _end_text(self, whole: str = "") -> None:
+        self._print_markdown([*self._blocks.feed(whole), self._blocks.end()])
+        self._streamed = False
+
+    def _print_markdown(self, blocks: Sequence[str]) -> None:
+        width, _ = self._size()
+        for block in filter(None, blocks):
+            self._put(render_markdown(block, width - 1, color=self.color) + "\n\n")
+
+    # ---- cells
+
+    def _show_call(self, tool: str, arguments: dict[str, Any]) -> None:
+        self._begin_cell(_AGENT, tool, _program(arguments))
+
+    def _begin_cell(self, whose: str, name: str, code: str) -> None:
+        self._outputs[whose] = Output()
+        self._show_code(name, code)
+
+    def _show_code(self, name: str, code: str) -> None:
+        shown = code.rstrip().split("\n")
+        more = len(shown) - MOST_CODE
+        text = "\n".join(shown[:MOST_CODE]) + (f"\n… {many(more, 'more line')}" if more > 0 else "")
+        first, *rest = text.split("\n")
+        self._canvas(lambda canvas: canvas.put([Span(first, Style.BLUE)], [Span(f"{name} ▏ ", Style.DIM)]))
+        if rest:
+            edge = Span(" " * len(name) + " ▏ ", Style.DIM)
+            self._canvas(lambda canvas: canvas.put([Span("\n".join(rest), Style.BLUE)], [edge]))
+
+    def _print_output(self, whose: str, text: str) -> None:
+        if (output := self._outputs.get(whose)) is not None:
+            self._print_lines(output.feed(text))
+
+    def _end_cell(self, whose: str, ok: bool, duration: float | None) -> None:
+        output = self._outputs.pop(whose, None) or Output()
+        rest = output.end()
+        if output.hidden:
+            number = self.folded.add(output)
+            self.note(f"  … {many(output.hidden, 'line')}, Alt-{number} opens them below")
+        self._print_lines(rest)
+        mark = Span("✓", Style.GREEN) if ok else Span("✗", Style.RED)
+        took = "" if duration is None else f" {seconds(duration)}"
+        self._canvas(lambda canvas: canvas.put([mark, Span(took, Style.DIM)]))
+
+    def _print_lines(self, text: str) -> None:
+        if text:
+            self._canvas(lambda canvas: canvas.put([Span(text.removesuffix("\n"))], [_INDENT]))
+
+    def _canvas(self, draw: Callable[[Canvas], object]) -> None:
+        """Print what is drawn at once, so that nothing comes between its lines."""
+        written: list[str] = []
+        width, _ = self._size()
+        draw(Canvas(written.append, width - 1, self.color))
+        self._put("".join(written))
+
+
+def _program(arguments: dict[str, Any]) -> str:
+    code = arguments.get("code") or arguments.get("command")
+    return code if isinstance(code, str) else json.dumps(arguments, ensure_ascii=False, indent=1)
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

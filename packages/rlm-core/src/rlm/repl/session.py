@@ -1,0 +1,369 @@
+"""A conversation at the prompt: each input goes to whom it is meant for, and all that was opened is closed in order."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from rlm.config.credentials import hide_credentials
+from rlm.errors import ConfigError, RlmError
+from rlm.present.humanize import many, seconds, tokens
+from rlm.repl.inputs import Cell, Command, Task, read_input
+from rlm.repl.mentions import attachments, variables
+from rlm.repl.questions import HELP, Questions
+from rlm.repl.screen import ReplScreen
+from rlm.repl.status import status
+from rlm.repl.terminal import Entered, Terminal
+from rlm.sessions.records import Record
+from rlm.text.styled import Style
+
+if TYPE_CHECKING:  # what an agent needs is imported when the prompt is there
+    from rlm.core.task import RunResult
+    from rlm.host.host import Host
+    from rlm.host.run import Run
+    from rlm.host.runner import AgentRunner
+    from rlm.host.spec import AgentSpec
+    from rlm.kernel import JupyterKernel
+
+_RLM = (sys.executable, "-P", "-m", "rlm_entry")
+
+LONG_TURN = 10.0
+"""Seconds of a turn after which its end rings the bell."""
+
+
+class Quit(Exception):
+    """The person leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptCommand:
+    """`/name argument`: what it does for a person, and how."""
+
+    about: str
+    run: Callable[[Repl, str], Awaitable[None]]
+    argument: str = ""
+
+
+class ResumeSpec(Protocol):
+    """How to go on with a session, the newest or that of an id, or with a copy of it."""
+
+    def __call__(self, wanted: str | None, *, fork: bool) -> AgentSpec: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What the prompt begins with.
+
+    Args:
+        make_spec: says what to open; a ConfigError of it is told at the prompt, and it is called again.
+        resume_spec: the same for a session that exists.
+        notes: lines that the person should read first.
+        text: is in the input at the start.
+    """
+
+    make_spec: Callable[[], AgentSpec]
+    resume_spec: ResumeSpec
+    commands: Mapping[str, PromptCommand]
+    cwd: Path
+    notes: tuple[str, ...] = ()
+    text: str = ""
+
+
+class Repl:
+    """Owns the run of one prompt."""
+
+    def __init__(self, opening: Opening, new_terminal: Callable[[Repl], Terminal], *, color: bool) -> None:
+        self.opening = opening
+        self.queue: list[str] = []
+        self.run: Run | None = None
+        self._make_spec = opening.make_spec
+        self._stack = AsyncExitStack()
+        self._opener: asyncio.Task[Run | None] | None = None
+        self._turn: asyncio.Task[None] | None = None
+        self._cells: asyncio.Task[None] | None = None
+        self._closing = False
+        self._lent = False
+        self.prompt = new_terminal(self)
+        self.screen = ReplScreen(self.prompt.put, self.prompt.size, color=color)
+        self._questions = Questions(self.screen.question, self.prompt.recall)
+
+    async def serve(self) -> None:
+        """Until the person leaves."""
+        async with self.prompt:
+            for note in self.opening.notes:
+                self.screen.note(note, Style.YELLOW)
+            self.prompt.recall(self.opening.text)
+            self._opener = asyncio.create_task(self._open())
+            try:
+                while (entered := await self.prompt.read()) is not None:
+                    await self._handle(entered)
+            except Quit:
+                pass
+            finally:
+                await self._close()
+
+    # ---- what the keys do (rlm.repl.terminal.View)
+
+    @property
+    def number(self) -> int:
+        return 1 + (kernel.cells if (kernel := self.kernel()) else 0)
+
+    @property
+    def working(self) -> bool:
+        return _runs(self._turn) or _runs(self._cells)
+
+    def interrupt(self) -> None:
+        """The first ends the turn in order. The next one kills a kernel that does not heed it."""
+        for task in (self._turn, self._cells):
+            if task is not None and not task.done() and not self._lent:
+                task.cancel()
+
+    def unfold(self, number: int) -> None:
+        self.screen.unfold(number)
+
+    def live(self) -> str:
+        return self.screen.live(working=_runs(self._turn))
+
+    def toolbar(self) -> str:
+        if self.agent is None:
+            return f"{self.opening.cwd} · {'starting' if _runs(self._opener) else 'not connected: /help'}"
+        return status(self.agent, self.opening.cwd, len(self.queue))
+
+    # ---- what was entered
+
+    async def _handle(self, entered: Entered) -> None:
+        meaning = read_input(entered.text, python=self.prompt.python, names=self._names())
+        if self._questions.open and not (isinstance(meaning, Command) and not self._questions.editing):
+            if not self._questions.answer(entered.text):
+                self.screen.note(HELP)
+            return
+        match meaning:
+            case Task(text):
+                self._task(text, queued=entered.queued)
+            case Cell(code, told):
+                self.run_cell(code, told=told)
+            case Command(name, argument):
+                await self._command(name, argument)
+
+    def _task(self, text: str, *, queued: bool) -> None:
+        if not _runs(self._turn):
+            self.screen.echo(text)
+            self.begin_turn(text)
+        elif queued:
+            self.queue.append(text)
+            self.screen.echo(text, "after this turn")
+        elif self.agent is not None:
+            self.agent.user.say(text)
+            self.screen.echo(text, "after the current cell")
+
+    def begin_turn(self, text: str) -> None:
+        self._turn = asyncio.create_task(self._work(text))
+
+    async def _work(self, text: str) -> None:
+        """One task, and then what is queued."""
+        began = time.monotonic()
+        try:
+            agent = await self.opened()
+            if agent is None:
+                self.prompt.recall(text)
+                return
+            self.screen.begin_turn()
+            self._tell_end(await agent.ask(await self._with_attachments(text, agent)), time.monotonic() - began)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the prompt stays
+            self.screen.end_turn()
+            self._report(error)
+        except asyncio.CancelledError:
+            if self._closing:
+                raise
+            self._interrupted()
+            return
+        finally:
+            self._ring(time.monotonic() - began)
+            self.prompt.refresh()
+        self._next()
+
+    def _next(self) -> None:
+        """What was said too late for the turn, and what is queued, is the next task."""
+        said = self.agent.user.take_said() if self.agent else []
+        if said or self.queue:
+            self.begin_turn("\n\n".join(said) if said else self.queue.pop(0))
+
+    def _interrupted(self) -> None:
+        self.screen.end_turn()
+        left = [*(self.agent.user.take_said() if self.agent else ()), *self.queue]
+        self.queue.clear()
+        self.prompt.recall("\n".join(left))
+        self.screen.note("interrupted; the session goes on with your next message", Style.YELLOW)
+
+    def _tell_end(self, result: RunResult, took: float) -> None:
+        self.screen.end_turn()
+        stopped = "" if result.ok else f"stopped: {result.stop} · "
+        self.screen.note(f"{stopped}{seconds(took)} · {many(result.turns, 'turn')} · {tokens(result.usage)}")
+        if result.error:
+            self.screen.note(result.error, Style.YELLOW)
+
+    def run_cell(self, code: str, *, told: bool) -> None:
+        """As the user, after the user's cells before."""
+        self._cells = asyncio.create_task(self._run_cell(code, told, after=self._cells))
+
+    async def _run_cell(self, code: str, told: bool, after: asyncio.Task[None] | None) -> None:
+        try:
+            if after is not None and not after.done():
+                await asyncio.wait({after})
+            agent = await self.opened()
+            if agent is not None:
+                await agent.user.run_cell(code, told=told)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._report(error)
+        except asyncio.CancelledError:
+            if self._closing:
+                raise
+        finally:
+            self.prompt.refresh()
+
+    async def _command(self, name: str, argument: str) -> None:
+        command = self.opening.commands.get(name)
+        if command is None:
+            self.screen.note(f"There is no command /{name}. /help lists them.", Style.RED)
+            return
+        try:
+            await command.run(self, argument)
+        except RlmError as error:
+            self._report(error)
+
+    async def _with_attachments(self, text: str, agent: AgentRunner) -> str:
+        blocks = [attachment.block() for attachment in attachments(text, self.opening.cwd)]
+        for expression in variables(text):
+            value = await agent.kernel.evaluate(expression) if agent.kernel else "[there is no kernel]"
+            blocks.append(f'<variable name="{expression}">\n{value}\n</variable>')
+        return "\n\n".join([text, *blocks])
+
+    def _report(self, error: Exception) -> None:
+        known = isinstance(error, RlmError | OSError)
+        said = str(error) if known else f"This is a bug in rlm: {type(error).__name__}: {error}"
+        self.screen.note(f"error: {hide_credentials(said)}", Style.RED)
+
+    def _ring(self, took: float) -> None:
+        if took >= LONG_TURN and self.agent is not None and self.agent.config.bell:
+            self.prompt.bell()
+
+    # ---- what is open
+
+    @property
+    def agent(self) -> AgentRunner | None:
+        return self.run.agent if self.run else None
+
+    def kernel(self) -> JupyterKernel | None:
+        return self.agent.kernel if self.agent else None
+
+    @property
+    def session_id(self) -> str:
+        """Empty if there is none."""
+        return self.run.session.id if self.run and self.run.session else ""
+
+    async def opened(self) -> AgentRunner | None:
+        """The agent; None where it cannot be opened, which has been told then."""
+        if self.run is None:
+            if self._opener is None or self._opener.done():
+                self._opener = asyncio.create_task(self._open())
+            await asyncio.shield(self._opener)
+        return self.agent
+
+    async def needed(self) -> AgentRunner:
+        """
+        Raises:
+            ConfigError: there is none, which has been told in full.
+        """
+        agent = await self.opened()
+        if agent is None:
+            raise ConfigError("There is no agent.")
+        return agent
+
+    async def idle(self) -> AgentRunner:
+        """
+        Raises:
+            ConfigError: it works, or there is none.
+        """
+        self.check_idle()
+        return await self.needed()
+
+    def check_idle(self) -> None:
+        """
+        Raises:
+            ConfigError: it works.
+        """
+        if self.working:
+            raise ConfigError("The agent works. Ctrl-C stops it.")
+
+    async def switch(self, make_spec: Callable[[], AgentSpec]) -> None:
+        """Go on with another session. What is open is closed first: a session has one process.
+
+        Raises:
+            ConfigError: there is no such session; the present one stays open.
+        """
+        spec = await asyncio.to_thread(make_spec)
+        await self._stack.aclose()
+        self.run, self._make_spec = None, lambda: spec
+        await self.opened()
+
+    async def command_line(self, *words: str) -> None:
+        """Give the terminal to another command of rlm, for this session."""
+        session = (await self.needed()).session
+        home = session.folder.parent.parent
+        name, *more = words
+        self._lent = True
+        try:
+            await self.prompt.run_program([*_RLM, name, session.id, *more, "--home", str(home)])
+        finally:
+            self._lent = False
+
+    async def _open(self) -> Run | None:
+        try:
+            spec, host = await asyncio.to_thread(self._prepare)
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(host)
+                run = await host.new_run(spec, watch=self._hear, stream=True, approve=self._questions.ask)
+                self.run = await stack.enter_async_context(run)
+                self._stack = stack.pop_all()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._report(error)
+            return None
+        if (kernel := self.kernel()) is not None:
+            kernel.start()
+        self.screen.color = self.screen.color and spec.config.color != "never"
+        self.screen.header(self.run.agent, resumed=spec.earlier is not None)
+        self.prompt.refresh()
+        return self.run
+
+    def _prepare(self) -> tuple[AgentSpec, Host]:
+        from rlm.host.host import Host
+
+        spec = self._make_spec()
+        return spec, Host(spec.config)
+
+    def _hear(self, record: Record) -> None:
+        self.screen(record)
+        self.prompt.refresh()
+
+    async def _close(self) -> None:
+        self._closing = True
+        tasks = [task for task in (self._turn, self._cells, self._opener) if task is not None and not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._stack.aclose()
+
+    def _names(self) -> tuple[str, ...]:
+        kernel = self.kernel()
+        return kernel.names if kernel else ()
+
+
+def _runs(task: asyncio.Task[object] | None) -> bool:
+    return task is not None and not task.done()

@@ -1,0 +1,31 @@
+"""The line at the bottom: with which model, where, how full the context is, what was spent, how confined it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlm.config.settings import recording_of
+from rlm.present.humanize import count, tokens
+
+if TYPE_CHECKING:
+    from rlm.host.runner import AgentRunner
+
+
+def status(agent: AgentRunner, cwd: Path, queued: int) -> str:
+    config, prompt = agent.config, agent.prompt_tokens
+    parts = [
+        path.name if (path := recording_of(config.model)) else config.model,
+        cwd.name or "/",
+        _context(prompt, agent.window) if prompt else "",
+        tokens(agent.session.tree_usage, cached=True) if prompt else "",
+        f"sandbox {config.sandbox}" + (" with network" if config.sandboxed and config.sandbox_net else ""),
+        "asks before each cell" if config.confirm else "",
+        f"{queued} queued" if queued else "",
+    ]
+    return " · ".join(filter(None, parts))
+
+
+def _context(prompt: int, window: int | None) -> str:
+    share = f" ({prompt * 100 // window} %)" if window else ""
+    return f"context {count(prompt)}{share}"
