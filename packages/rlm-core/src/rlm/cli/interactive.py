@@ -16,8 +16,8 @@ from rlm.cli.arguments import CommandLine
 from rlm.cli.own_process import close_to_others, ending_orphans
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put_painted_part, say
-from rlm.config.environment import is_dumb_terminal, state_folder
-from rlm.config.sources import read_config, unknown_variables
+from rlm.config.environment import is_dumb_terminal, state_folder, unknown_variables
+from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.process.limits import check_limits
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from rlm.errors import ConfigError
-from rlm.present.humanize import count, tokens
+from rlm.present.humanize import cost, count, many, tokens
 from rlm.repl.session import PromptCommand, Quit, Repl
 from rlm.text.styled import Style
 
@@ -28,7 +29,7 @@ KEYS = """\
 
 
 async def _help(repl: Repl, _: str) -> None:
-    rows = (f"  /{name + ' ' + command.argument:<22} {command.about}" for name, command in COMMANDS.items())
+    rows = (f"  /{name + ' ' + command.argument:<26} {command.about}" for name, command in COMMANDS.items())
     repl.screen.note("\n".join(rows) + f"\n\n{KEYS}", Style.PLAIN)
 
 
@@ -46,17 +47,18 @@ async def _tools(repl: Repl, _: str) -> None:
 
 
 async def _tree(repl: Repl, _: str) -> None:
-    await repl.command_line("show", "--brief")
+    from rlm.repl.recap import tree_lines
+
+    folder = (await repl.needed()).session.folder
+    repl.screen.note("\n".join(await asyncio.to_thread(tree_lines, folder)), Style.PLAIN)
 
 
 async def _usage(repl: Repl, _: str) -> None:
     session = (await repl.needed()).session
     usage = session.tree_usage
-    repl.screen.note(
-        f"{tokens(usage, cached=True)} · {count(usage.reasoning)} reasoning · {session.meta.turns} turns · "
-        f"{session.agents} agents",
-        Style.PLAIN,
-    )
+    parts = [tokens(usage, cached=True), f"{count(usage.reasoning)} reasoning", many(session.meta.turns, "turn")]
+    parts += filter(None, [many(session.agents, "agent"), cost(usage)])
+    repl.screen.note(" · ".join(parts), Style.PLAIN)
 
 
 async def _budget(repl: Repl, _: str) -> None:
@@ -67,7 +69,7 @@ async def _budget(repl: Repl, _: str) -> None:
         "agents": config.max_agents,
         "agents at once": config.max_concurrent_agents,
         "depth": config.max_depth,
-        "seconds of a cell": config.exec_timeout,
+        "seconds of a cell": f"{config.exec_timeout:g}",
     }
     repl.screen.note("\n".join(f"  {name:<30} {value}" for name, value in limits.items()), Style.PLAIN)
 
@@ -91,6 +93,8 @@ async def _export(repl: Repl, argument: str) -> None:
     words = argument.split()
     options = [f"--format={words[0]}"] if words else []
     await repl.command_line("export", *options, *(["-o", words[1]] if len(words) > 1 else []))
+    if len(words) > 1:
+        repl.screen.note(f"to {words[1]}")
 
 
 async def _show(repl: Repl, _: str) -> None:

@@ -32,6 +32,7 @@ from rlm.sessions.records import (
 )
 from rlm.text.clip import one_line
 from rlm.text.styled import Canvas, Span, Style
+from rlm.text.terminal import plain
 
 if TYPE_CHECKING:
     from rlm.host.runner import AgentRunner
@@ -53,10 +54,13 @@ class ReplScreen:
         self._put = put
         self._size = size
         self.color = color
+        self.plain = False
+        """The agent's text is printed as it is."""
         self._blocks = BlockReader()
         self._streamed = False
         self._outputs: dict[str, Output] = {}
         self._user_since = 0.0
+        self._shown_last = ""
 
     def __call__(self, record: Record) -> None:
         now = time.monotonic()
@@ -154,6 +158,10 @@ class ReplScreen:
             self._put("\n")
         self._canvas(lambda canvas: canvas.put(spans, [Span("› ", Style.CYAN)]))
 
+    def answer(self, text: str) -> None:
+        """What the agent has said earlier."""
+        self._print_markdown([text])
+
     def note(self, text: str, style: Style = Style.DIM) -> None:
         self._canvas(lambda canvas: canvas.put([Span(text, style)]))
 
@@ -163,7 +171,9 @@ class ReplScreen:
 
     def question(self, tool: str, arguments: dict[str, Any]) -> None:
         """A call that waits for the person's word."""
-        self._show_code(tool, _program(arguments))
+        code = _program(arguments)
+        if code != self._shown_last:  # of a sub-agent, whose calls are not shown
+            self._show_code(tool, code)
         self.note(f"Run this? {HELP}", Style.YELLOW)
 
     def unfold(self, number: int) -> None:
@@ -203,7 +213,8 @@ class ReplScreen:
     def _print_markdown(self, blocks: Sequence[str]) -> None:
         width, _ = self._size()
         for block in filter(None, blocks):
-            self._put(render_markdown(block, width - 1, color=self.color) + "\n\n")
+            shown = plain(block) if self.plain else render_markdown(block, width - 1, color=self.color)
+            self._put(f"{shown}\n\n")
 
     # ---- cells
 
@@ -215,6 +226,7 @@ class ReplScreen:
         self._show_code(name, code)
 
     def _show_code(self, name: str, code: str) -> None:
+        self._shown_last = code
         shown = code.rstrip().split("\n")
         more = len(shown) - MOST_CODE
         text = "\n".join(shown[:MOST_CODE]) + (f"\n… {many(more, 'more line')}" if more > 0 else "")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rlm.config.credentials import hide_credentials
 from rlm.errors import ConfigError, RlmError
-from rlm.present.humanize import many, seconds, tokens
+from rlm.present.humanize import cost, many, seconds, tokens
 from rlm.repl.inputs import Cell, Command, Task, read_input
 from rlm.repl.mentions import attachments, variables
 from rlm.repl.questions import HELP, Questions
@@ -155,7 +155,7 @@ class Repl:
         if not _runs(self._turn):
             self.screen.echo(text)
             self.begin_turn(text)
-        elif queued:
+        elif queued or self.agent is None:
             self.queue.append(text)
             self.screen.echo(text, "after this turn")
         elif self.agent is not None:
@@ -204,7 +204,8 @@ class Repl:
     def _tell_end(self, result: RunResult, took: float) -> None:
         self.screen.end_turn()
         stopped = "" if result.ok else f"stopped: {result.stop} · "
-        self.screen.note(f"{stopped}{seconds(took)} · {many(result.turns, 'turn')} · {tokens(result.usage)}")
+        spent = f"{many(result.turns, 'turn')} · {tokens(result.usage)}"
+        self.screen.note(" · ".join(filter(None, (f"{stopped}{seconds(took)}", spent, cost(result.usage)))))
         if result.error:
             self.screen.note(result.error, Style.YELLOW)
 
@@ -228,6 +229,7 @@ class Repl:
             self.prompt.refresh()
 
     async def _command(self, name: str, argument: str) -> None:
+        self.screen.note(f"› /{name} {argument}".rstrip())
         command = self.opening.commands.get(name)
         if command is None:
             self.screen.note(f"There is no command /{name}. /help lists them.", Style.RED)
@@ -337,9 +339,19 @@ class Repl:
         if (kernel := self.kernel()) is not None:
             kernel.start()
         self.screen.color = self.screen.color and spec.config.color != "never"
-        self.screen.header(self.run.agent, resumed=spec.earlier is not None)
+        self.screen.plain = spec.config.plain
+        await self._greet(self.run.agent, resumed=spec.earlier is not None)
         self.prompt.refresh()
         return self.run
+
+    async def _greet(self, agent: AgentRunner, *, resumed: bool) -> None:
+        if resumed:
+            from rlm.repl.recap import last_exchanges
+
+            for exchange in await asyncio.to_thread(last_exchanges, agent.session.folder):
+                self.screen.echo(exchange.task)
+                self.screen.answer(exchange.answer)
+        self.screen.header(agent, resumed=resumed)
 
     def _prepare(self) -> tuple[AgentSpec, Host]:
         from rlm.host.host import Host

@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlm.config.settings import recording_of
-from rlm.present.humanize import count, tokens
+from rlm.present.humanize import cost, count, tokens
 
 if TYPE_CHECKING:
     from rlm.host.runner import AgentRunner
 
 
 def status(agent: AgentRunner, cwd: Path, queued: int) -> str:
-    config, prompt = agent.config, agent.prompt_tokens
+    config, prompt, usage = agent.config, agent.prompt_tokens, agent.session.tree_usage
     parts = [
         path.name if (path := recording_of(config.model)) else config.model,
         cwd.name or "/",
         _context(prompt, agent.window) if prompt else "",
-        tokens(agent.session.tree_usage, cached=True) if prompt else "",
+        tokens(usage, cached=True) if prompt else "",
+        cost(usage),
         f"sandbox {config.sandbox}" + (" with network" if config.sandboxed and config.sandbox_net else ""),
         "asks before each cell" if config.confirm else "",
         f"{queued} queued" if queued else "",
