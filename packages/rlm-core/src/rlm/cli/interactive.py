@@ -71,9 +71,17 @@ def _serve(line: CommandLine, cwd: Path, spec: AgentSpec | None, text: str, type
     except Interrupted as interrupted:
         return interrupted.code
     finally:
-        if repl.session_id:
-            say(f"rlm resume {repl.session_id}")
+        _say_how_to_go_on(repl, line.options.get("directory"))
     return exit_codes.DONE
+
+
+def _say_how_to_go_on(repl: Repl, directory: str | None) -> None:
+    if repl.run is None or repl.run.session is None:
+        return
+    from rlm.cli.resume_words import resume_words
+
+    if words := resume_words(repl.run.session, repl.run.agent.config, directory):
+        say(f"rlm resume {words}")
 
 
 def _new_terminal(cwd: Path, typed: str) -> Callable[[Repl], Terminal]:

@@ -264,11 +264,6 @@ class Repl:
     def kernel(self) -> JupyterKernel | None:
         return self.agent.kernel if self.agent else None
 
-    @property
-    def session_id(self) -> str:
-        """Empty if there is none."""
-        return self.run.session.id if self.run and self.run.session else ""
-
     async def opened(self) -> AgentRunner | None:
         """The agent; None where it cannot be opened, which has been told then."""
         if self.run is None:
