@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
+from dataclasses import replace
+from itertools import product, takewhile
 
 import pytest
 from rlm.core.prompt import Facts, system_prompt
@@ -47,9 +48,28 @@ def test_what_the_surroundings_add_comes_last_and_in_order() -> None:
     assert text.endswith("SKILLS\n\nPROJECT\n\nAPPEND")
 
 
+def beginning(*texts: str) -> str:
+    """What they have in common."""
+    return "".join(each[0] for each in takewhile(lambda each: len(set(each)) == 1, zip(*texts, strict=False)))
+
+
+def test_agents_of_one_run_begin_alike_and_differ_at_the_end_alone() -> None:
+    root = replace(ALL, skills="SKILLS", project="PROJECT", append="APPEND", recursion=True, context="")
+    child = replace(root, recursion=False, context="int, 3")
+    shared = beginning(system_prompt(root), system_prompt(child))
+    assert shared.rstrip().endswith("APPEND")
+    sibling = system_prompt(replace(child, context="int, 4"))
+    assert len(beginning(system_prompt(child), sibling)) > len(sibling) - 50
+    elsewhere = system_prompt(replace(child, cwd="/elsewhere", python=""))
+    assert "without a tool call ends the run" in beginning(system_prompt(child), elsewhere)
+
+
 def test_it_says_in_what_world_the_model_acts() -> None:
-    assert "Its Python 3.12 is rlm's own; the project's is `.venv/bin/python`." in system_prompt(ALL)
+    assert "Its Python 3.12 is rlm's own." in system_prompt(ALL)
+    assert "Your folder is /home/somebody/a/project/of/some/depth; the project's Python is `.venv/bin/python`." in (
+        system_prompt(ALL)
+    )
     assert "Its Python 3.12 is rlm's own (`%pip install` adds to it)." in system_prompt(Facts("/x", version="3.12"))
-    assert "this folder and /tmp can be written; there is no network." in system_prompt(ALL)
-    assert "this folder and /tmp can be written." in system_prompt(Facts("/x", sandbox=True))
+    assert "your folder and /tmp can be written; there is no network." in system_prompt(ALL)
+    assert "your folder and /tmp can be written." in system_prompt(Facts("/x", sandbox=True))
     assert "sandbox" not in system_prompt(Facts("/x"))

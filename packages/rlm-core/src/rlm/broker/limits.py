@@ -24,8 +24,8 @@ class TreeLimits:
         self._depth = depth
         self._slots = Slots(working)
 
-    def admit(self, depth: int) -> None:
-        """Count one more agent, `depth` levels below the root.
+    def admit(self, depth: int) -> int:
+        """Count one more agent, `depth` levels below the root. Returns how many there were before it.
 
         Raises:
             AgentError: with `depth_limit` or `agent_budget`.
@@ -36,6 +36,7 @@ class TreeLimits:
         if self.agents >= self._max_agents:
             raise AgentError(f"the tree has had its {self._max_agents} agents (RLM_MAX_AGENTS)", Stop.AGENT_BUDGET)
         self.agents += 1
+        return self.agents - 1
 
     def carry_on(self, agents: int, usage: Usage) -> None:
         """Count what the tree has had already: its root, and what an earlier run of it spent."""

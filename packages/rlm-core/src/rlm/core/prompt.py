@@ -1,19 +1,25 @@
-"""The system prompt: facts to text. The same facts give the same text, so that providers can cache it."""
+"""The system prompt: facts to text. The same facts give the same text, so that providers can cache it.
+
+What all agents of a run are told comes first, then what depends on an agent's folder, depth and context. So agents of
+one run begin alike, and a provider that has read the root's prompt knows the beginning of its sub-agents'.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-_OPENING = "You are rlm, an agent that works on a task in the folder {cwd} until it is done, without asking back."
+_OPENING = "You are rlm, an agent that works on a task until it is done, without asking back."
 
 _IPYTHON = """\
 You act through a persistent IPython kernel: variables, imports and files stay from cell to cell.
 - `!command` runs a shell command, `%%bash` a script, `await` works at top level. There is no stdin.
 - Keep what is large in variables, print only what you need to see: slices, counts, matches.
-- Its Python {version} is rlm's own{python}.
+- Its Python {version} is rlm's own{packages}.
 - Look before you change; after a change run the tests or the program and read what they say."""
 
-_SANDBOX = "You are in a sandbox: only this folder and /tmp can be written{net}."
+_PACKAGES = " (`%pip install` adds to it)"
+
+_SANDBOX = "You are in a sandbox: only your folder and /tmp can be written{net}."
 
 _RECURSION = """\
 You can call yourself: `r = await rlm.run("task")` starts a sub-agent with its own kernel, `r.answer` is its text.
@@ -24,6 +30,8 @@ You can call yourself: `r = await rlm.run("task")` starts a sub-agent with its o
 _CONTEXT = "The variable `context` holds data for the task ({context}). Look at it in code, never print it whole."
 
 _SUMMARIZE = "When old turns no longer help, drop them with `summarize` and keep what matters in the summary."
+
+_PLACE = "Your folder is {cwd}{python}."
 
 _CLOSING = "Your message without a tool call ends the run and is your answer: plain, complete, and true."
 
@@ -55,22 +63,17 @@ def system_prompt(facts: Facts) -> str:
     """Only what is switched on is mentioned."""
     ipython = "ipython" in facts.tools
     parts = [
-        _OPENING.format(cwd=facts.cwd),
-        _IPYTHON.format(version=facts.version, python=_python(facts)) if ipython else "",
-        _RECURSION if ipython and facts.recursion else "",
-        _CONTEXT.format(context=facts.context) if facts.context else "",
+        _OPENING,
+        _IPYTHON.format(version=facts.version, packages="" if facts.sandbox else _PACKAGES) if ipython else "",
         _SANDBOX.format(net="" if facts.network else "; there is no network") if facts.sandbox else "",
         facts.git,
         _SUMMARIZE if "summarize" in facts.tools else "",
         _CLOSING if facts.tools else "",
+        _PLACE.format(cwd=facts.cwd, python=f"; the project's Python is `{facts.python}`" if facts.python else ""),
         facts.skills,
         facts.project,
         facts.append,
+        _RECURSION if ipython and facts.recursion else "",
+        _CONTEXT.format(context=facts.context) if facts.context else "",
     ]
     return "\n\n".join(part for part in parts if part)
-
-
-def _python(facts: Facts) -> str:
-    """What it means for the model that the kernel's Python is not the project's."""
-    packages = "" if facts.sandbox else " (`%pip install` adds to it)"
-    return packages + (f"; the project's is `{facts.python}`" if facts.python else "")

@@ -76,8 +76,9 @@ class ModelFactory:
             client = OpenAIClient(endpoint, self._config.sdk_max_retries, api=self._config.api)
             self._client = await self._stack.enter_async_context(client)
 
-    def model(self, config: Config, task: str, depth: int, sink: Sink, *, stream: bool) -> Model:
-        """
+    def model(self, config: Config, task: str, depth: int, sink: Sink, *, stream: bool, cache_key: str = "") -> Model:
+        """`cache_key`: see `OpenAIClient.model`.
+
         Raises:
             CredentialsError: as `check`, for a sub-agent whose model is none of its parent's kind.
         """
@@ -88,7 +89,7 @@ class ModelFactory:
         params = config.model_params
         if self._config.stream is not Streaming.AUTO:
             stream, params = self._config.stream is Streaming.ON, {**params, "stream": None}
-        return self._client.model(config.model, params, depth=depth, sink=sink, stream=stream)
+        return self._client.model(config.model, params, depth=depth, sink=sink, stream=stream, cache_key=cache_key)
 
     def window(self, config: Config) -> int | None:
         """Tokens of the model's context; None: they are not known, or not yet."""

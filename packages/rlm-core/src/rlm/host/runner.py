@@ -41,6 +41,9 @@ from rlm.skills import CALLS, CallLog, called
 
 _CONTEXT = "context"
 """Its name in the runtime folder, in a sandbox."""
+_SHARING = 8
+"""Agents of a run that share a cache key: they begin alike, but OpenAI spreads what has one key and more than about 15
+requests in a minute over machines that know nothing of each other."""
 _SLOW = 1.0  # seconds without a reply, after which a sub-agent's kernel is started
 
 
@@ -254,7 +257,10 @@ class AgentRunner:
         )
 
     def _new_model(self, config: Config) -> Model:
-        return self._context.models.model(config, self._task, self._depth, self._hear, stream=self._context.stream)
+        key = f"{self.session.tree_id}-{self._spec.number // _SHARING}"
+        return self._context.models.model(
+            config, self._task, self._depth, self._hear, stream=self._context.stream, cache_key=key
+        )
 
     def _new_child(self, spec: AgentSpec, session: Session, slot: Slot) -> AgentRunner:
         return AgentRunner(self._context, spec, session, slot, self._depth + 1)

@@ -48,8 +48,8 @@ class Spawner:
             AgentError: it failed, or is refused.
         """
         spec = self._spec_of(request)
-        self.context.limits.admit(self.depth + 1)  # what is no request has cost the tree no agent
-        spec = replace(spec, context=self._payload(request))
+        number = self.context.limits.admit(self.depth + 1)  # what is no request has cost the tree no agent
+        spec = replace(spec, number=number, context=self._payload(request))
         async with AsyncExitStack() as stack:
             if self.kernel is not None:
                 stack.enter_context(self.kernel.waiting())  # the clock of the cell stands still in the queue, too

@@ -49,6 +49,8 @@ class AgentSpec:
     context: ContextPayload | None = None
     system_prompt: str | None = None
     earlier: ResumeOptions | None = None
+    number: int = 0
+    """How many agents the run had before it."""
 
     def but(self, task: str, options: Mapping[str, str]) -> AgentSpec:
         """A new `task`, as this one but for the arguments of a call of `rlm.run`.

@@ -78,10 +78,16 @@ class OpenAIClient:
         """See `Connection.open`."""
         return await self.connection.open()
 
-    def model(self, name: str, params: Wire | None = None, *, depth: int, sink: Sink, stream: bool) -> Retrying:
-        """`params` go into each request; `depth` is the agent's, root 0; `stream`: somebody watches."""
-        provider = EndpointModel(self, name, params or {}, depth=depth, stream=stream)
+    def model(
+        self, name: str, params: Wire | None = None, *, depth: int, sink: Sink, stream: bool, cache_key: str = ""
+    ) -> Retrying:
+        """`params` go into each request; `depth` is the agent's, root 0; `stream`: somebody watches.
+
+        Requests with the same `cache_key` go to the same machines, at OpenAI: others need not know the parameter.
+        """
         key = self.connection.endpoint.api_key
+        cached = {"prompt_cache_key": cache_key} if cache_key and self.connection.endpoint.is_openai else {}
+        provider = EndpointModel(self, name, cached | (params or {}), depth=depth, stream=stream)
         return Retrying(provider, self.connection, self.policy, sink, Redactor([key] if key else []), depth=depth)
 
     async def unknown_model(self, model: str) -> TransportError | None:

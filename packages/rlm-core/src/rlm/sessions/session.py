@@ -276,6 +276,11 @@ class Session:
         return self._meta.session_id
 
     @property
+    def tree_id(self) -> str:
+        """Of the root's session."""
+        return self._parent.tree_id if self._parent else self.id
+
+    @property
     def outputs(self) -> Path:
         """Where whole outputs and pictures are kept."""
         return self.folder / "outputs"
