@@ -36,6 +36,19 @@ def test_an_endpoint_that_does_not_answer_is_named_without_the_key(alone: Rlm) -
     assert "sk-secret" not in done.out + done.err
 
 
+def test_an_endpoint_without_a_list_of_models_is_looked_at_without_a_paid_request(rlm: Make) -> None:
+    with Scripted(text("never"), models=None) as server:
+        made = rlm(server)
+        done = made("doctor", RLM_API="chat")
+        wrong = made("doctor", RLM_BASE_URL=server.url.removesuffix("/v1"))
+    assert [] == server.requests
+    assert [0, 1] == [done.code, wrong.code]
+    there = f"{server.url} answers; rlm uses its API chat. It has no list of models; /chat/completions is there\n"
+    assert there in done.out
+    assert "answers with an error" in wrong.out
+    assert "Check the path of RLM_BASE_URL: most end in /v1." in wrong.out
+
+
 SECRETS = {
     "RLM_BASE_URL": "http://user:p%40ss-of-url@127.0.0.1:9/v1?api-version=1&api-key=key-of-query",
     "RLM_API_KEY": "",

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rlm.core.adaptation import Adaptation
     from rlm.core.messages import Usage
 
 
@@ -63,7 +64,14 @@ class ContentFiltered(ModelError):
 
 
 class MessagesRefused(ModelError):
-    """The provider refuses the form of the messages. Never leaves the loop, if they have another form."""
+    """The provider refuses the form of the messages. Never leaves the loop, if they have another form.
+
+    `so_far` are adaptations for the messages that there are; those that come need not have that form.
+    """
+
+    def __init__(self, reason: str, so_far: frozenset[Adaptation] = frozenset()) -> None:
+        super().__init__(reason)
+        self.so_far = so_far
 
 
 class ModelUnavailable(ModelError):

@@ -10,7 +10,19 @@ from rlm.config.settings import Config
 from rlm.config.sources import HostSettings, RunSettings, read_config, with_values
 from rlm.errors import ConfigError, CredentialsError
 
-OF_THE_COMMAND = {"context", "output", "json", "deltas", "quiet", "color", "limit_ok", "debug", "confirm", "bell", "plain"}
+OF_THE_COMMAND = {
+    "context",
+    "output",
+    "json",
+    "deltas",
+    "quiet",
+    "color",
+    "limit_ok",
+    "debug",
+    "confirm",
+    "bell",
+    "plain",
+}
 OF_THE_HOST = {"api", "api_key", "base_url", "sdk_max_retries", "stream"}
 
 

@@ -211,6 +211,23 @@ async def test_a_refusal_that_no_other_form_helps_is_final() -> None:
         await agent.run(SYSTEM, TASK)
 
 
+async def test_a_form_for_the_messages_so_far_is_not_that_of_later_ones() -> None:
+    item: Wire = {"type": "message", "id": "m"}
+    with_items = replace(turn("a"), message=replace(turn("a").message, items=(item,)))
+    refusal = MessagesRefused("400 Bad Request: no", frozenset({Adaptation.NO_ITEMS}))
+    model = ScriptedModel(with_items, refusal, with_items, says("end"))
+    agent, _ = open_agent(model, FakeTool())
+    assert (await agent.run(SYSTEM, TASK)).answer == "end"
+    assert [
+        [items_of(message) for message in request.sent if isinstance(message, Assistant)] for request in model.seen
+    ] == [
+        [],
+        [(item,)],
+        [()],
+        [(), (item,)],
+    ]
+
+
 async def test_a_tool_choice_that_is_refused_is_left_out() -> None:
     replies = turn("a"), turn("b", 900), says("the summary"), says("end")
     model = Picky(Adaptation.NO_TOOL_CHOICE, *replies)

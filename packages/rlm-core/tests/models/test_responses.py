@@ -414,15 +414,29 @@ async def test_items_that_an_endpoint_refuses_are_sent_in_another_form(words: st
         async with client(server) as opened:
             asked = model(opened, [], stream=False)
             messages: Sequence[Message] = [User("hi"), earlier, User("more")]
-            with pytest.raises(MessagesRefused):
+            with pytest.raises(MessagesRefused) as refused:
                 await asked.complete(messages, [])
-            assert asked.adaptations == {wanted}
-            await asked.complete([adapt(message, asked.adaptations) for message in messages], [])
+            assert asked.adaptations | refused.value.so_far == {wanted}
+            assert bool(refused.value.so_far) == (wanted is Adaptation.NO_ITEMS), "the endpoint's own items are fine"
+            await asked.complete([adapt(message, {wanted}) for message in messages], [])
     sent = server.requests[1].wire["input"][1:-1]
     plain = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "gAAA"}
     assert sent == (
         [plain, earlier.items[1]] if wanted is Adaptation.PLAIN_FIELDS else [{"role": "assistant", "content": "x"}]
     )
+
+
+async def test_an_endpoint_that_refuses_its_own_items_is_sent_none_from_then_on() -> None:
+    refused = error(400, ITEMS[1][0])
+    with Scripted(text("one"), refused, refused, text("two"), strict=False) as server:
+        async with client(server) as opened:
+            asked, sibling = (model(opened, [], stream=False) for _ in range(2))
+            own = (await asked.complete([User("hi")], [])).message
+            foreign = Assistant("x", (), {"role": "assistant", "content": "x"}, {}, (said("x", id="elsewhere"),))
+            for earlier, learnt in ((foreign, False), (own, True)):
+                with pytest.raises(MessagesRefused):
+                    await asked.complete([User("hi"), earlier, User("more")], [])
+                assert sibling.adaptations == ({Adaptation.NO_ITEMS} if learnt else set())
 
 
 # ---- the law

@@ -40,6 +40,7 @@ USAGE: Json = {
     "prompt_tokens_details": {"cached_tokens": 40},
     "completion_tokens_details": {"reasoning_tokens": 3},
 }
+_PATHS = ("/v1/chat/completions", "/v1/responses")
 _ids = itertools.count(1)
 
 
@@ -52,6 +53,7 @@ class Request:
     body: Json
     at: float
     wire: Json = field(default_factory=dict)
+    method: str = "POST"
 
     @property
     def by_responses(self) -> bool:
@@ -256,7 +258,8 @@ def by_task(scripts: Mapping[str, Script | Sequence[Answer]]) -> Script:
 class Scripted:
     """The server: a thread of its own with an event loop, from `with` to the end of it.
 
-    `strict`: the end is an error if a request held messages that a strict provider refuses.
+    `models`: what it lists; None: it has no list. `strict`: the end is an error if a request held messages that a
+    strict provider refuses.
     """
 
     def __init__(
@@ -264,7 +267,7 @@ class Scripted:
         *script: Answer | Script,
         port: int = 0,
         tls: ssl.SSLContext | None = None,
-        models: Sequence[str] = ("scripted",),
+        models: Sequence[str] | None = ("scripted",),
         strict: bool = True,
     ) -> None:
         first = script[0] if script else None
@@ -358,8 +361,10 @@ class Scripted:
         request = await _read(reader)
         if request is None:
             return False
-        if request.path.endswith("/models"):
+        if request.path.endswith("/models") and self._models is not None:
             answer = _models(self._models)
+        elif request.method == "GET":
+            answer = error(405 if request.path.endswith(_PATHS) else 404, "not here")
         else:
             self.requests.append(request)
             answer = self._refused(request) or self._script(request)
@@ -386,8 +391,8 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
     first, *lines = head.rstrip("\r\n").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    wire, path = json.loads(body) if body else {}, first.split(" ")[1]
-    request = Request(path, headers, wire, time.monotonic(), wire)
+    wire, (method, path) = json.loads(body) if body else {}, first.split(" ")[:2]
+    request = Request(path, headers, wire, time.monotonic(), wire, method)
     return replace(request, body=responses.chat_body(wire)) if request.by_responses and "input" in wire else request
 
 

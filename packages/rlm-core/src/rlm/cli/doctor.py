@@ -36,6 +36,8 @@ from rlm.text.terminal import plain
 
 LITTLE = 1_000_000_000
 """Bytes of free disk below which a long run may end badly."""
+_NO_LIST = (404, 405, 501)
+_WANTS_A_POST = (400, 405, 415, 422)
 LISTED = 20
 """Models of the endpoint that are named."""
 
@@ -92,21 +94,28 @@ def _endpoint(config: Config) -> Iterator[CheckResult]:
     if config.recording or (config.api_key is None and config.base_url is None):
         return
     where = Endpoint(config.base_url, config.api_key)
+    api = api_for(where, config.api)
     try:
-        models = run_until_signal(_models_of(where))
+        models = run_until_signal(_models_of(where, config.api))
     except Interrupted:
         raise
     except Exception as error:  # noqa: BLE001 - the SDK's, httpx's and the network's are all answers here
-        why = (
-            judge(error).reason if isinstance(error, HTTPError | TransportError) else f"{type(error).__name__}: {error}"
-        )
-        told = redactor_of(config).text(why).splitlines()[0]
-        yield CheckResult(
-            "endpoint", f"{where.url} does not answer", f"{told[:200].rstrip('.')}. Check RLM_BASE_URL and the network."
-        )
+        yield _trouble(error, where, config)
         return
-    yield CheckResult("endpoint", f"{where.url} answers; rlm uses its API {api_for(where, config.api).name}")
-    yield from _model(config.model, where, models)
+    no_list = f". It has no list of models; {api.path} is there" if models is None else ""
+    yield CheckResult("endpoint", f"{where.url} answers; rlm uses its API {api.name}{no_list}")
+    yield from _model(config.model, where, models or {})
+
+
+def _trouble(error: Exception, where: Endpoint, config: Config) -> CheckResult:
+    why = judge(error).reason if isinstance(error, HTTPError | TransportError) else f"{type(error).__name__}: {error}"
+    told = redactor_of(config).text(why).splitlines()[0][:200].rstrip(".")
+    if not isinstance(error, HTTPError):
+        return CheckResult("endpoint", f"{where.url} does not answer", f"{told}. Check RLM_BASE_URL and the network.")
+    fix = (
+        "Check the path of RLM_BASE_URL: most end in /v1." if error.status == 404 else "Check RLM_BASE_URL and the key."
+    )
+    return CheckResult("endpoint", f"{where.url} answers with an error", f"{told}. {fix}")
 
 
 def _model(model: str, where: Endpoint, models: dict[str, ModelFacts]) -> Iterator[CheckResult]:
@@ -121,9 +130,24 @@ def _model(model: str, where: Endpoint, models: dict[str, ModelFacts]) -> Iterat
         yield CheckResult("models", f"the endpoint has {some}{more}")
 
 
-async def _models_of(where: Endpoint) -> dict[str, ModelFacts]:
-    async with asyncio.timeout(20), OpenAIClient(where, 0) as client:
-        return await client.catalog.models()
+async def _models_of(where: Endpoint, api: str) -> dict[str, ModelFacts] | None:
+    """None: there is no list of them, but there is something where requests go. Asking for it with GET costs nothing.
+
+    Raises:
+        Exception: whatever went wrong.
+    """
+    async with asyncio.timeout(20), OpenAIClient(where, 0, api=api) as client:
+        try:
+            return await client.catalog.models()
+        except HTTPError as fault:
+            if fault.status not in _NO_LIST:
+                raise
+        try:
+            await client.connection.get(client.api.path)
+        except HTTPError as fault:
+            if fault.status not in _WANTS_A_POST:
+                raise
+        return None
 
 
 def _kernel(config: Config) -> Iterator[CheckResult]:

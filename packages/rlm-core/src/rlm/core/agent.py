@@ -180,8 +180,8 @@ class Agent(Conversation):
             choice: ToolChoice = "auto" if Adaptation.NO_TOOL_CHOICE in before else tool_choice
             try:
                 return await self._send(choice, aside=aside)
-            except MessagesRefused:
-                known = self._model.adaptations
+            except MessagesRefused as refusal:
+                known = self._model.adaptations | refusal.so_far
                 without_choice = choice == "none" and Adaptation.NO_TOOL_CHOICE in known
                 if not self.adapt(known) and not without_choice:
                     raise

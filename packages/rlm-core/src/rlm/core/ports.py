@@ -53,7 +53,7 @@ class Model(Protocol):
 
         Raises:
             ContextTooLong: the provider says the conversation is too long.
-            MessagesRefused: their form is refused, and `adaptations` say in which it may be taken.
+            MessagesRefused: their form is refused, and it or `adaptations` say in which it may be taken.
             CredentialsError: the key is missing or refused.
             ModelUnavailable: it failed for now, and retrying did not help.
             ModelError: it refused the request.

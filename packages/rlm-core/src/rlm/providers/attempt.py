@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
+from rlm.core.adaptation import Adaptation
 from rlm.core.messages import Reply, Wire
 from rlm.errors import MessagesRefused
 from rlm.providers.connection import Connection
@@ -72,6 +73,7 @@ class ModelRequest:
             raise
         if self._stream != self._wanted:
             self._learned.stream, self._learned.garbled = self._stream, self._garbled
+        self._learned.remember(reply.message)
         usage = await self._prices.priced(reply.usage, self._prompt.model, body, self._api.name)
         return replace(reply, usage=usage)
 
@@ -88,9 +90,13 @@ class ModelRequest:
 
     def _ask_for_adaptation(self, fault: HTTPError) -> None:
         adaptation = self._api.adaptation(fault, self._prompt)
-        if adaptation is not None:
-            self._learned.adaptations.add(adaptation)
-            raise MessagesRefused(judge(fault).reason)
+        if adaptation is None:
+            return
+        reason = judge(fault).reason
+        if adaptation is Adaptation.NO_ITEMS and not self._learned.gave(self._prompt.messages):
+            raise MessagesRefused(reason, frozenset({adaptation}))  # of another endpoint or key: its own are fine
+        self._learned.adaptations.add(adaptation)
+        raise MessagesRefused(reason)
 
     async def _send(self, *, with_usage: bool) -> object:
         headers = self._headers | {"x-stainless-retry-count": str(self._sent)}

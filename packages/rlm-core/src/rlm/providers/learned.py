@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rlm.core.adaptation import Adaptation
-from rlm.core.messages import Wire
+from rlm.core.messages import Message, Wire, items_of
 from rlm.providers.errors import HTTPError
 
 _REFUSED = (400, 404, 405, 415, 422)
@@ -54,6 +55,21 @@ class Learned:
     garbled: bool = False
     with_usage: bool = True
     adaptations: set[Adaptation] = field(default_factory=set)
+    given: set[str] = field(default_factory=set)
+    """Ids of the items that it gave."""
+
+    def remember(self, message: Message) -> None:
+        self.given.update(filter(None, map(_id_of, items_of(message))))
+
+    def gave(self, messages: Sequence[Message]) -> bool:
+        """Whether the newest items of a conversation are its own, and not those of an earlier run elsewhere."""
+        newest = next(filter(None, map(items_of, reversed(messages))), ())
+        return any(_id_of(item) in self.given for item in newest)
+
+
+def _id_of(item: Wire) -> str:
+    id_ = item.get("id")
+    return id_ if isinstance(id_, str) else ""
 
 
 def refuses_usage(fault: HTTPError) -> bool:
