@@ -43,6 +43,9 @@ EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
     # no record of its own: it begins the time that the model takes
     events.RequestStarted: lambda record: message("assistant")(record) and "duration" in record,
     events.Delta: record("delta"),
+    events.Writing: record("writing", what="call"),
+    events.Queued: record("queued", agents=1),
+    events.Displayed: record("display", rows=2, columns=1),
     events.Waiting: record("waiting"),
     events.CallStarted: record("cell_start"),
     events.OutputReceived: record("cell_output"),
@@ -53,7 +56,12 @@ EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
 }
 """What each event leaves in the output of `--json --deltas`."""
 
-CELL = "print('hello')\nawait say('hello')\nprint((await rlm.run('below', tools=())).answer)"
+CELL = """\
+import asyncio
+await say('hello')
+await asyncio.gather(*(rlm.run(task, tools=()) for task in ("one", "other")))
+from IPython.display import HTML
+HTML("<table><tr><td>1</td></tr><tr><td>2</td></tr></table>")"""
 TURNS = [
     error(500, "not now"),
     call("ipython", code=CELL),
@@ -101,7 +109,7 @@ def emitted(folder: Path) -> list[Json]:
     with Scripted(script()) as server, Scripted(error(429, "slow down", retry_after="26")) as busy:
         patient = Rlm(folder / "busy", {"RLM_BASE_URL": busy.url}).start("go", "--json")
         command = Rlm(folder, {"RLM_BASE_URL": server.url, "RLM_JSON": "1", "RLM_DELTAS": "1"})
-        first = command("go", "--checkpoint", "--max-depth", "1")
+        first = command("go", "--checkpoint", "--max-depth", "1", "--max-concurrent-agents", "1")
         second = command("resume", "--replay", "--summarize-at-tokens", "50", "go on")
         waited = lines_until_waiting(patient)
         shared = python(command, USER_CELL).stdout.splitlines()

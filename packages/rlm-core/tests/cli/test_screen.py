@@ -13,11 +13,13 @@ from rlm.core.events import (
     ChildEnded,
     ChildStarted,
     Delta,
+    Displayed,
     Dropped,
     Event,
     Failed,
     KernelRestarted,
     OutputReceived,
+    Queued,
     Replied,
     RequestStarted,
     Retried,
@@ -25,13 +27,15 @@ from rlm.core.events import (
     Stopped,
     ToolReturned,
     Waiting,
+    Writing,
 )
 from rlm.core.history import Summary
 from rlm.core.messages import Kind, Reply, ToolCall, ToolResult, Usage, User, assistant
 from rlm.present.live.frame import frame
-from rlm.present.live.lines import TOLD_RETRIES, footer, header, told
-from rlm.present.live.row import fit, measure, paint
+from rlm.present.live.lines import MANY, TOLD_RETRIES, footer, header, told
+from rlm.present.live.row import fit, measure, paint, wrap
 from rlm.present.live.tree import AgentNow, AgentState, AgentTree, fold
+from rlm.present.live.verbose import OUTPUT
 from rlm.sessions.codec import RecordEncoder
 from rlm.sessions.records import Record
 
@@ -45,6 +49,7 @@ class Run:
         self.tree = AgentTree()
         self.lines: list[str] = []
         self.now = 100.0
+        self.verbose = False
         self._encoders: dict[str, RecordEncoder] = {}
 
     def __call__(self, *events: Event, agent: str = "root") -> None:
@@ -55,16 +60,18 @@ class Run:
                 self._take(replace(record, agent=agent))
 
     def _take(self, record: Record) -> None:
-        row = told(self.tree, record, self.now)
+        rows = told(self.tree, record, self.now, verbose=self.verbose)
         self.tree = fold(self.tree, record, self.now)
-        if row is not None:
-            self.lines.append(paint(fit(row, 90), color=False))
+        self.lines += [paint(line, color=False) for row in rows for line in wrap(row, 90)]
 
     def later(self, seconds: float) -> None:
         self.now += seconds
 
-    def reply(self, agent: str = "root", usage: Usage = USAGE) -> None:
-        self(RequestStarted(), Replied(Reply(assistant({"role": "assistant", "content": ""}), usage)), agent=agent)
+    def reply(self, agent: str = "root", usage: Usage = USAGE, said: str = "") -> None:
+        """The model calls a tool."""
+        calls = [{"id": "c1", "type": "function", "function": {"name": "ipython", "arguments": "{}"}}]
+        message = assistant({"role": "assistant", "content": said, "tool_calls": calls})
+        self(RequestStarted(), Replied(Reply(message, usage)), agent=agent)
 
     def cell(self, code: str, agent: str = "root", *, said: str = "", ok: bool = True, took: float = 0.4) -> None:
         called = call(code)
@@ -107,7 +114,7 @@ def test_an_agent_thinks_then_runs_a_cell_then_thinks_again(run: Run) -> None:
     assert (run.root.state, run.root.task) == (AgentState.THINKING, "count the files")
     run.reply()
     run(CallStarted(call("import os\nos.listdir()")))
-    assert (run.root.state, run.root.tool, run.root.cell) == (AgentState.RUNNING, "ipython", "import os …")
+    assert (run.root.state, run.root.tool, run.root.cell) == (AgentState.RUNNING, "ipython", "os.listdir()")
     run(CallEnded(ToolResult(call("…"), "")))
     assert (run.root.state, run.root.cell) == (AgentState.THINKING, "")
 
@@ -198,7 +205,7 @@ def test_each_cell_is_a_line_with_its_turn_its_code_and_its_time(run: Run) -> No
     run.reply()
     run.cell("x = 1; " * 30, took=75)
     assert run.lines == [
-        "  [1] ipython  import json …                                                     ✓   0.4 s",
+        "  [1] ipython  json.loads('1')                                                   ✓   0.4 s",
         "  [2] ipython  x = 1; x = 1; x = 1; x = 1; x = 1; x = 1; x = 1; x = 1; x = 1; …  ✓  1m 15s",
     ]
 
@@ -210,7 +217,8 @@ def test_a_failed_cell_says_what_went_wrong(run: Run) -> None:
     )
     run.cell("1/0", said="ZeroDivisionError: division by zero\n[context turns: 3/8]", ok=False, took=0.02)
     assert run.lines == [
-        "  [1] ipython  json.loads(open('data.json').read(), ob…  NameError: no json      ✗   0.4 s",
+        "  [1] ipython  json.loads(open('data.json').read(), object_hook=hook)            ✗   0.4 s",
+        "      NameError: no json",
         "  [1] ipython  1/0  ZeroDivisionError: division by zero                          ✗   20 ms",
     ]
 
@@ -233,7 +241,7 @@ def test_sub_agents_are_told_by_their_short_path(run: Run) -> None:
 
 def test_a_child_that_met_a_limit_names_it(run: Run) -> None:
     run.end(run.start("sub-1a2b3c4d", "Count"), Stop.MAX_TURNS)
-    assert run.lines[0].split() == ["1a2b", "Count", "max_turns", "✗", "0", "ms"]
+    assert run.lines[0].split() == ["1a2b", "Count", "stopped:", "max_turns", "✗", "0", "ms"]
 
 
 def test_retries_are_told_with_the_wait_but_not_for_ever(run: Run) -> None:
@@ -312,14 +320,16 @@ def test_header_and_footer_hold_what_matters() -> None:
     assert paint(fit(top, 200), color=False) == (
         "rlm · gpt-4o (recorded) · sandbox off · ipython, bash · session 7f3a91c2d0e4 · /src/it"
     )
-    bottom = footer(turns=12, agents=3, usage=Usage(84_321, 6_012, 71_000), session_id="7f3a", stop="done")
+    bottom = footer(
+        turns=12, agents=3, usage=Usage(84_321, 6_012, 71_000), resume="rlm resume 7f3a", duration=41.2, stop="done"
+    )
     assert paint(fit(bottom, 20), color=False) == (
-        "12 turns · 3 agents · 84k in (71k cached) / 6k out · rlm resume 7f3a"
+        "12 turns · 3 agents · 84k in (71k cached) / 6k out · 41 s · rlm resume 7f3a"
     )
 
 
 def test_a_footer_says_why_it_stopped_and_that_tokens_are_estimated() -> None:
-    bottom = footer(turns=1, agents=1, usage=Usage(999, 1, estimated=True), session_id="", stop="max_turns")
+    bottom = footer(turns=1, agents=1, usage=Usage(999, 1, estimated=True), stop="max_turns")
     assert paint(fit(bottom, 20), color=False) == "stopped: max_turns · 1 turn · 1 agent · ~999 in / ~1 out"
 
 
@@ -336,9 +346,9 @@ def test_the_frame_shows_each_agent_at_its_place_in_the_tree(run: Run) -> None:
     run.end(run.start("sub-00000000", "Done already"))
     run.later(2)
     assert run.shown(width=80) == [
-        "  ⠇ root      waiting for 2 agents                              1 turn     2.0 s",
+        "  ⠇ root      1 of 3 done, 1 running, 1 waiting                 1 turn     2.0 s",
         "    ├ 1a2b    Summarise the f…  waiting for 1 agent                        2.0 s",
-        "    │ └ 5e6f  Count             thinking                                   2.0 s",
+        "    │ └ 5e6f  Count             thinking · 2.0 s                           2.0 s",
         "    └ 9c0d    Summarise the s…  retry in 10 s: 503 overloa…                2.0 s",
         "    + 1 done",
     ]
@@ -348,7 +358,7 @@ def test_the_frame_shows_the_last_lines_of_what_arrives(run: Run) -> None:
     run(Delta("one\ntwo\nthree\n" + "four " * 30))
     shown = run.shown(width=80)
     assert [line.strip()[:4] for line in shown[:-1]] == ["thre", "four", "four"]
-    assert "thinking" in shown[-1]
+    assert "writing" in shown[-1]
 
 
 def test_there_is_no_frame_before_and_after_the_run(run: Run) -> None:
@@ -379,3 +389,88 @@ def test_whoever_is_not_shown_is_counted_and_whoever_works_is_shown_below_its_pa
         *("root", "├ 0000", "│ └ beef", "├ 0001", "│ └ beef", "└ 0002", "└ beef"),
         "+ 34 mor",
     ]
+
+
+# ---- what a person follows the work by
+
+
+def test_what_the_model_says_before_it_calls_a_tool_stays(run: Run) -> None:
+    run.reply(said="I look at the tests first. " * 10)
+    assert run.lines[0].startswith("  I look at the tests first. I look")
+    assert len(run.lines) == 2
+    assert run.lines[1].endswith("…")
+    assert max(map(len, run.lines)) <= 90
+    run(Replied(Reply(assistant({"role": "assistant", "content": "The answer."}), USAGE)))
+    assert len(run.lines) == 2, "the answer is printed elsewhere"
+
+
+def test_a_command_and_tests_that_failed_get_no_tick(run: Run) -> None:
+    run.reply()
+    run.cell("!ls nowhere", said="ls: cannot access 'nowhere'\n[exit code: 2]\n")
+    run.cell("!pytest | tail -1", said="1 failed, 2 passed in 0.03s\n")
+    run.cell("1 + 1", said="2")
+    assert [line.split()[-3:-1] for line in run.lines] == [["2", "0.4"], ["failed", "0.4"], ["✓", "0.4"]]
+    assert "ls: cannot access 'nowhere'" in run.lines[0]
+    assert "✓" not in "".join(run.lines[:2])
+
+
+def test_a_problem_that_does_not_fit_beside_the_title_stands_below_it(run: Run) -> None:
+    run.reply()
+    run.cell("json.loads(text, object_hook=hook)", said="Traceback\nValueError: " + "it is wrong " * 12, ok=False)
+    head, *rest = run.lines
+    assert head == "  [1] ipython  json.loads(text, object_hook=hook)                                ✗   0.4 s"
+    assert len(rest) == 2
+    assert rest[0].startswith("      ValueError: it is wrong")
+
+
+def test_pictures_and_tables_leave_a_sign(run: Run) -> None:
+    run.reply()
+    run(CallStarted(call("plot()")), Displayed("out/plot.png"), Displayed(rows=5, columns=3))
+    run(CallEnded(ToolResult(call("plot()"), "")))
+    assert run.lines[1] == "      → out/plot.png · table 5 × 3"
+    run.cell("1")
+    assert len(run.lines) == 3, "the next cell shows nothing"
+
+
+def test_what_the_model_writes_is_counted(run: Run) -> None:
+    run(RequestStarted(), Writing("reasoning", 1248))
+    assert "reasoning · ~312 tokens" in run.shown()[0]
+    run(Writing("call", 900, 41))
+    run.later(3)
+    assert "writing cell · 41 lines · 3.0 s" in run.shown()[0]
+    run.reply()
+    assert "thinking" in run.shown()[0]
+
+
+def test_agents_in_the_queue_are_seen_and_nobody_who_waits_counts_as_running(run: Run) -> None:
+    run.reply()
+    run(CallStarted(call("await gather(…)")), Queued(3))
+    assert "0 of 3 done, 3 queued" in run.shown()[0]
+    assert run.root.state is AgentState.WAITING
+    first = run.start("sub-1a2b3c4d", "one")
+    run.start("sub-5e6f7a8b", "two")
+    run(Queued(1))
+    run(CallStarted(call("await gather(…)")), Queued(2), agent=first)
+    assert "0 of 3 done, 1 running, 1 waiting, 1 queued" in run.shown()[0]
+
+
+def test_of_many_agents_each_gets_one_line(run: Run) -> None:
+    paths = [run.start(f"sub-{number:08x}", f"task {number}") for number in range(MANY + 1)]
+    for path in paths:
+        run.reply(path, said="I begin.")
+        run.cell("1/0", path, said="ZeroDivisionError", ok=False)
+        run(Retried("503", 1, 10.0), agent=path)
+        run.end(path)
+    assert len(run.lines) == len(paths)
+    run(Failed("no space left"), agent=run.start("sub-ffffffff", "last"))
+    assert "no space left" in run.lines[-1], "what went wrong is told all the same"
+
+
+def test_verbose_shows_code_and_the_end_of_the_output(run: Run) -> None:
+    run.verbose = True
+    run.reply()
+    run.cell("import os\nos.getcwd()", said="\n".join(f"line {number}" for number in range(200)))
+    assert run.lines[:3] == ["  [1] ipython", "    │ import os", "    │ os.getcwd()"]
+    assert run.lines[3] == "      … the beginning is in `rlm show`"
+    assert run.lines[-2] == "      line 199"
+    assert len(run.lines) == 5 + OUTPUT

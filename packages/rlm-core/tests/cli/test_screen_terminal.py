@@ -77,7 +77,7 @@ with open_screen(sys.stderr, quiet=quiet, color="auto", silence=silence) as scre
     end()
     tell("result", status="done", stop_reason="done", answer="42", turns=1, usage=USAGE)
     print("42", flush=True)
-    screen.footer(turns=2, agents=1 + children, usage=Usage(2400, 160), session_id="7f3a", stop="done")
+    screen.footer(turns=2, agents=1 + children, usage=Usage(2400, 160), resume="rlm resume 7f3a", stop="done")
 """
 
 STEPS = ("cell", "children", "end")
@@ -121,7 +121,7 @@ def test_the_live_tree_grows_and_goes_and_leaves_its_lines(
     open_terminal: Open, play: list[str], tmp_path: Path
 ) -> None:
     terminal = open_terminal(play)
-    seen = terminal.see("Let me look at the files", "thinking")
+    seen = terminal.see("Let me look at the files", "writing")
     assert len(seen) == 3
     go(tmp_path, "cell")
     terminal.see("[1] ipython  import rlm", "✓   0.4 s", "error: the picture could not be saved")

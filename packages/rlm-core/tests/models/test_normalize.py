@@ -145,7 +145,7 @@ def test_a_stream_cut_anywhere_gives_the_same_reply_as_the_whole(
 ) -> None:
     body = {"choices": [{"message": received, "finish_reason": finish}], "usage": usage}
     assembler = ChatAssembler()
-    told = "".join(assembler.add(chunk) for chunk in chunks(body, piece))
+    told = "".join(assembler.add(chunk).text for chunk in chunks(body, piece))
     assert told == (received["content"] or "")
     assert outcome(assembler.body()) == outcome(body)
 
@@ -268,7 +268,7 @@ def test_arguments_that_come_as_an_object_are_told_apart_too() -> None:
 def test_parts_of_a_text_are_told_and_joined() -> None:
     assembler = ChatAssembler()
     deltas = [{"content": [{"type": "text", "text": "one "}]}, {"content": "two"}, {"content": [{"text": " three"}]}]
-    told = "".join(assembler.add({"choices": [{"delta": delta}]}) for delta in deltas)
+    told = "".join(assembler.add({"choices": [{"delta": delta}]}).text for delta in deltas)
     assert told == reply(assembler.body(done=True), characters).message.text == "one two three"
 
 

@@ -15,6 +15,7 @@ from rlm.errors import ContentFiltered, ContextTooLong, CredentialsError, Messag
 from rlm.providers.client import OpenAIClient, api_for
 from rlm.providers.endpoint import Endpoint
 from rlm.providers.errors import Fault, HTTPError, TransportError, judge
+from rlm.providers.ports import Piece
 from rlm.providers.responses import ResponsesAPI, ResponsesAssembler, from_output, to_input, to_params
 from rlm.providers.retrying import Retrying
 from rlm.sessions.codec import RecordDecoder, RecordEncoder
@@ -367,9 +368,9 @@ def test_the_text_of_two_messages_has_a_blank_line_between() -> None:
     assembler = ResponsesAssembler()
     deltas = [("a", "one "), ("a", "more"), ("b", "two")]
     told = [assembler.add({"type": "response.output_text.delta", "item_id": id, "delta": part}) for id, part in deltas]
-    assert told == ["one ", "more", "\n\ntwo"]
-    assert assembler.add({"type": "response.reasoning_summary_text.delta", "delta": "hm"}) == ""
-    assert assembler.add({"type": "response.function_call_arguments.delta", "delta": "{"}) == ""
+    assert told == [Piece("one "), Piece("more"), Piece("\n\ntwo")]
+    assert assembler.add({"type": "response.reasoning_summary_text.delta", "delta": "hm"}) == Piece(reasoning="hm")
+    assert assembler.add({"type": "response.function_call_arguments.delta", "delta": "{"}) == Piece(arguments="{")
     assert assembler.add({"type": "keepalive"}) is None
 
 

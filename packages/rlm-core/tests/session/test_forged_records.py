@@ -17,7 +17,7 @@ from rlm.errors import RlmError
 from rlm.present.export import Format, export
 from rlm.present.follow import Follower
 from rlm.present.live.lines import told
-from rlm.present.live.row import fit, paint
+from rlm.present.live.row import paint, wrap
 from rlm.present.live.tree import AgentTree, fold
 from rlm.present.show import show_list, show_tree
 from rlm.sessions.journal import NAME, reader
@@ -158,10 +158,9 @@ def page(folder: Path, out: list[str], color: bool) -> None:
 def screen(folder: Path, out: list[str], color: bool) -> None:
     tree = AgentTree()
     for record in reader(folder):
-        row = told(tree, record, 0.0)
+        rows = told(tree, record, 0.0, verbose=color)
         tree = fold(tree, record, 0.0)
-        if row is not None:
-            out.append(paint(fit(row, 80), color=color))
+        out.extend(paint(line, color=color) for row in rows for line in wrap(row, 80))
 
 
 WAYS: list[Callable[[Path, list[str], bool], None]] = [show, follow, ls, page, screen]

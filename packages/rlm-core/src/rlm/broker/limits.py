@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from rlm.core.budget import Spent, Stop, TurnLimit
@@ -85,6 +85,7 @@ class Slot:
         self._taken = False
         self._entered = 0
         self._children = 0
+        self._queued = 0
         self._request: asyncio.Future[None] | None = None  # to go on
         self._owner: asyncio.Task[object] | None = None
         self._cancels = 0
@@ -111,8 +112,10 @@ class Slot:
         return own or (self._parent is not None and self._parent.cancelled)
 
     @asynccontextmanager
-    async def child(self) -> AsyncIterator[Slot]:
+    async def child(self, on_queue: Callable[[int], None] = lambda _: None) -> AsyncIterator[Slot]:
         """The slot of a sub-agent, taken. While entered, this agent waits and has none, unless others wait for it too.
+
+        `on_queue` hears how many of this agent's sub-agents are in the queue, whenever that changes.
 
         Raises:
             AgentError: this agent was cancelled while the sub-agent was in the queue.
@@ -122,7 +125,8 @@ class Slot:
         request = self._slots.request((1, -child._depth))
         self._release()
         try:
-            await self._slots.granted(request)
+            with self._counted(request, on_queue):
+                await self._slots.granted(request)
             child._taken, child._entered = True, 1
             if self.cancelled:
                 raise AgentError("the agent that asked for it was cancelled", Stop.CANCELLED)
@@ -133,6 +137,19 @@ class Slot:
             child._release()
             if self._request is not None:
                 await asyncio.wait({self._request})
+
+    @contextmanager
+    def _counted(self, request: asyncio.Future[None], on_queue: Callable[[int], None]) -> Iterator[None]:
+        if request.done():
+            yield
+            return
+        self._queued += 1
+        on_queue(self._queued)
+        try:
+            yield
+        finally:
+            self._queued -= 1
+            on_queue(self._queued)
 
     def _ask_to_go_on(self) -> None:
         idle = self._entered and not (self._taken or self._children)

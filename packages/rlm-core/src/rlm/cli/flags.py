@@ -153,7 +153,7 @@ COMMANDS = {
         settings=(
             *("sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size", "keep_repositories"),
             *("max_turns", "exec_timeout", "timeout", "max_output", "checkpoint"),
-            *("output", "json", "deltas", "quiet", "color", "plain", "limit_ok"),
+            *("output", "json", "deltas", "quiet", "verbose", "color", "plain", "limit_ok"),
         ),
     ),
     "completion": Command(

@@ -13,7 +13,7 @@ from rlm.cli.resume_words import resume_words
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config.environment import is_ci, is_dumb_terminal, unknown_variables
-from rlm.config.settings import Config, recording_of
+from rlm.config.settings import Config, flag, recording_of
 from rlm.core import exit_codes
 from rlm.core.budget import Stop
 from rlm.core.task import RunResult
@@ -24,7 +24,7 @@ from rlm.present.live import Screen, open_screen
 from rlm.process.limits import check_limits
 from rlm.sessions import Session
 from rlm.sessions.metrics import no_result
-from rlm.sessions.records import DeltaRecord, Record, RunEndRecord, SessionRecord
+from rlm.sessions.records import DeltaRecord, Record, RunEndRecord, SessionRecord, WritingRecord
 
 
 def run(spec: AgentSpec, directory: str | None = None) -> int:
@@ -51,7 +51,9 @@ def _run(spec: AgentSpec, directory: str | None) -> int:
             check_limits()
             output = stack.enter_context(open_output(config.output))
             stack.enter_context(ending_orphans())
-        screen = stack.enter_context(open_screen(stderr(), quiet=config.quiet, color=config.color, live=live))
+        screen = stack.enter_context(
+            open_screen(stderr(), quiet=config.quiet, color=config.color, live=live, verbose=config.verbose)
+        )
         return RunReporter(config, screen, output, directory).run(spec)
 
 
@@ -101,7 +103,7 @@ class RunReporter:
         if isinstance(record, SessionRecord):
             self._header(record)
         self._screen(record)
-        if self._config.json and (self._config.deltas or not isinstance(record, DeltaRecord)):
+        if self._config.json and (self._config.deltas or not isinstance(record, DeltaRecord | WritingRecord)):
             self._put(record)
 
     def _put(self, record: Record) -> None:
@@ -141,7 +143,7 @@ class RunReporter:
         end = self._session.result() if self._session else no_result(exit_codes.stop_of(code))
         self._screen(end)
         with ExitStack() as rest:  # what goes wrong with one of them keeps nobody from the others
-            rest.callback(self._footer, end.stop_reason or "")
+            rest.callback(self._footer, end)
             if end.status == "limit" and end.error:  # the provider's words, where they were the reason
                 rest.callback(self._screen.note, end.error)
             rest.callback(self._print, end.with_exit(code, error))
@@ -155,18 +157,36 @@ class RunReporter:
         elif end.answer:
             put_answer(end.answer, self._config)
 
-    def _footer(self, stop: str) -> None:
+    def _footer(self, end: RunEndRecord) -> None:
         session = self._session
         if session is None:
             return
-        meta = session.meta
+        stop = end.stop_reason or ""
         self._screen.footer(
-            turns=meta.turns,
+            turns=int(session.meta.metrics.get("tree_turns", session.meta.turns)),
             agents=session.agents,
             usage=session.tree_usage,
-            session_id=resume_words(session, self._config, self._directory),
+            duration=end.duration,
+            resume=resume_command(resume_words(session, self._config, self._directory), stop, self._config),
             stop=stop,
         )
+
+
+_RAISED = {
+    Stop.MAX_TURNS: "max_turns",
+    Stop.TOKEN_BUDGET: "max_tokens",
+    Stop.AGENT_BUDGET: "max_agents",
+    Stop.TIMEOUT: "timeout",
+}
+"""The setting that a run goes on with where it met a limit."""
+
+
+def resume_command(id: str, stop: str, config: Config) -> str:
+    """What goes on with a session: `rlm resume bb49 --max-turns 60`. Empty if there is no id."""
+    name = _RAISED.get(Stop(stop)) if stop else None
+    limit = getattr(config, name) if name else None
+    more = f" {flag(name)} {2 * limit:g}" if name and limit else ""
+    return f"rlm resume {id}{more}" if id else ""
 
 
 def _shown(model: str) -> str:

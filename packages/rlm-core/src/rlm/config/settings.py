@@ -182,6 +182,14 @@ class Config:
         "with --json: also the model's text as it streams", switch, default=False, bare=True, resumed=False
     )
     quiet: bool = setting("nothing on stderr but errors", switch, default=False, short="q", bare=True, resumed=False)
+    verbose: bool = setting(
+        "show the code of each call and the end of its output",
+        switch,
+        default=False,
+        short="v",
+        bare=True,
+        resumed=False,
+    )
     color: str = setting(
         "auto, always or never; NO_COLOR and TERM=dumb are honoured",
         one_of("auto", "always", "never"),

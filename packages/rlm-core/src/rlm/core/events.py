@@ -199,6 +199,31 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Writing:
+    """What the model writes besides text: its `reasoning`, or a `call`. So much of it has come."""
+
+    what: str
+    characters: int
+    lines: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """So many sub-agents of this one wait for a slot."""
+
+    agents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Displayed:
+    """The running call shows a picture (its path), or a table."""
+
+    picture: str = ""
+    rows: int = 0
+    columns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """Nothing has come from the model for some time, in a request or between two tries.
 
@@ -260,6 +285,9 @@ Event = (
     | ChildEnded
     | RequestStarted
     | Delta
+    | Writing
+    | Queued
+    | Displayed
     | Waiting
     | CallStarted
     | UserCellStarted

@@ -14,7 +14,7 @@ from rlm.broker.limits import Slot
 from rlm.broker.payload import ContextPayload
 from rlm.broker.protocol import RunRequest
 from rlm.core.budget import Stop
-from rlm.core.events import ChildEnded, ChildStarted
+from rlm.core.events import ChildEnded, ChildStarted, Queued
 from rlm.core.ports import Kernel, Sink
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
@@ -55,7 +55,8 @@ class Spawner:
                 stack.enter_context(self.kernel.waiting())  # the clock of the cell stands still in the queue, too
             if spec.context is not None:
                 stack.callback(files.remove, spec.context.path)  # its kernel has had it by then
-            slot = await stack.enter_async_context(self.slot.child())  # those in the queue have no folder yet
+            # those in the queue have no folder yet
+            slot = await stack.enter_async_context(self.slot.child(lambda queued: self.sink(Queued(queued))))
             return await self._run_child(spec, slot)
 
     async def _run_child(self, spec: AgentSpec, slot: Slot) -> RunResult:

@@ -15,6 +15,26 @@ _EMBEDDED = {"img", "iframe", "video", "audio", "embed", "source"}
 _SPACES = re.compile(r"\s+")
 
 
+TABLE = "application/vnd.rlm.table"
+"""With the text of an object that shows itself as a table: its rows and columns."""
+_ROWS_AND_COLUMNS = re.compile(r"(\d{1,12}) rows × (\d{1,9}) columns")  # pandas
+_SHAPE = re.compile(r"shape: \((\d{1,12}), (\d{1,9})\)")  # polars
+_SEARCHED = 200_000  # characters
+
+
+def table_size(html: str) -> list[int]:
+    """How large a table is; empty if it is none. A library that cuts a long one says how long it is."""
+    start, end = html[:_SEARCHED], html[-_SEARCHED:]
+    if "<table" not in start:
+        return []
+    for pattern, text in ((_ROWS_AND_COLUMNS, end), (_SHAPE, start)):
+        if said := pattern.search(text):
+            return [int(said[1]), int(said[2])]
+    body = start.partition("<tbody")[2] or start
+    first = body.partition("</tr>")[0]  # in a cell of a heading is the index
+    return [body.count("<tr"), first.count("<td")]
+
+
 def html_text(html: str) -> str:
     """Empty if the page holds nothing but what a browser would run or draw."""
     parser = _Text()

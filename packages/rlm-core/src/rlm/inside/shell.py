@@ -11,7 +11,7 @@ from typing import Any
 
 from rlm.inside import commands, packages
 from rlm.inside.displays import WITHOUT_WINDOW, Tracebacks, Widgets
-from rlm.inside.html_text import html_text
+from rlm.inside.html_text import TABLE, html_text, table_size
 from rlm.inside.jupyter import (
     LSString,
     ProfileDir,
@@ -50,6 +50,8 @@ def slim(data: dict[str, Any]) -> dict[str, Any]:
     wanted = {kind: value for kind, value in data.items() if _WANTED.fullmatch(kind)}
     if _NO_TEXT.fullmatch(str(wanted.get("text/plain", "<an object>"))):
         wanted |= _readable(data, wanted)
+    if size := table_size(str(data.get("text/html", ""))):
+        wanted[TABLE] = size
     for kind, value in list(wanted.items()):
         if isinstance(value, str) and kind.startswith("text/") and len(value) > _LARGE:
             del wanted[kind]

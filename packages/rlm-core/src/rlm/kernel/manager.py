@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from rlm.core.events import KernelRestarted, OutputReceived
+from rlm.core.events import Displayed, KernelRestarted, OutputReceived
 from rlm.core.ports import Execution, Sink
 from rlm.errors import KernelError
 from rlm.kernel.cell import RunningCell
@@ -79,9 +79,16 @@ class JupyterKernel:
             ):
                 trouble = await self._see_through(connection, cell, timeout)
                 text = output.text()
+                self._report_displays(output)
                 note = trouble or ("[no output]" if len(output) == cell.start else "")
                 break_ = "\n" if note and text and not text.endswith("\n") else ""
                 return Execution(text + break_ + note, cell.ok and not trouble, tuple(output.pictures))
+
+    def _report_displays(self, output: CellOutput) -> None:
+        for path in output.pictures:
+            self._sink(Displayed(str(path)))
+        for rows, columns in output.tables:
+            self._sink(Displayed(rows=rows, columns=columns))
 
     async def execute_internal(self, code: str, timeout: float) -> str:
         async with self._turn:

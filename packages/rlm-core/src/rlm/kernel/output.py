@@ -59,6 +59,8 @@ class CellOutput:
         self._before = ""
         self._clearing = False
         self.pictures: list[Path] = []
+        self.tables: list[tuple[int, int]] = []
+        """Rows and columns of each that was shown."""
         self._saved = 0
 
     def save(self, picture: Picture, folder: Path) -> Path | str:
@@ -105,6 +107,8 @@ class CellOutput:
             text = f"{text}\n[picture: {saved}]" if text else f"[picture: {saved}]"
         if isinstance(saved, Path):
             self.pictures.append(saved)
+        elif display.table and len(self.tables) < PICTURES and not display.again:
+            self.tables.append(display.table)
         if display.again:
             self._forget(self._again.get(display.id, ("", ""))[1])
             self._again[display.id] = (text, saved)
@@ -142,6 +146,7 @@ class CellOutput:
         self._again.clear()
         for path in list(self.pictures):
             self._forget(path)
+        self.tables.clear()
         self._text.clear()
         self._text.write(self._before)
 

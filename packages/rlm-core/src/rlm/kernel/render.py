@@ -12,6 +12,7 @@ from rlm.kernel.protocol import Message, Object
 _ENDINGS = {"png": "png", "jpeg": "jpg", "gif": "gif", "webp": "webp", "svg+xml": "svg", "bmp": "bmp", "tiff": "tiff"}
 # Python's repr of an object without one of its own, and IPython's
 _NO_TEXT = re.compile(r"<[\w.<>]+ (object( at 0x[0-9a-f]+)?|at 0x[0-9a-f]+)>")
+_MOST = 10**12  # rows of a table
 _ID = 200  # characters of a display's id
 _TEXTS = ("text/markdown", "text/latex")
 
@@ -30,6 +31,8 @@ class Display:
 
     text: str
     picture: Picture | None = None
+    table: tuple[int, int] | None = None
+    """Rows and columns."""
     id: str = ""
     again: bool = False
 
@@ -48,7 +51,8 @@ def error(message: Message) -> str:
 def display(message: Message) -> Display:
     data = _object(message.content.get("data"))
     shown = _text(_object(message.content.get("transient")).get("display_id"))
-    return Display(_best_text(data), _picture(data), shown[:_ID], message.kind == "update_display_data")
+    again = message.kind == "update_display_data"
+    return Display(_best_text(data), _picture(data), _table(data.get("application/vnd.rlm.table")), shown[:_ID], again)
 
 
 def _best_text(data: Object) -> str:
@@ -68,6 +72,14 @@ def _picture(data: Object) -> Picture | None:
                 continue
             return Picture(raw, _ENDINGS[name])
     return None
+
+
+def _table(size: Any) -> tuple[int, int] | None:
+    """See `rlm.inside.html_text.table_size`."""
+    if not isinstance(size, list) or len(size) != 2 or not all(type(each) is int for each in size):
+        return None
+    rows, columns = size
+    return (rows, columns) if 0 <= rows < _MOST and 0 <= columns < _MOST else None
 
 
 def _text(value: Any) -> str:

@@ -22,6 +22,8 @@ from rlm.sessions.records import (
 from rlm.sessions.transcript import TextItem, Turn
 from rlm.text.styled import Style
 
+SHORTEST = 0.05
+"""Seconds. A pause that is shorter is none, to whoever watches."""
 UNREADABLE = "Some of this journal cannot be read."
 USER_CELL = "the user ran a cell"
 
@@ -69,7 +71,8 @@ def describe(record: Record, turns: Sequence[int] = (), *, names: int | None = N
     """
     match record:
         case RetryRecord():
-            return Description(f"retry in {seconds(record.wait)}", record.reason)
+            wait = "at once" if record.wait < SHORTEST else f"in {seconds(record.wait)}"
+            return Description(f"retry {wait}", record.reason)
         case WaitingRecord():
             return Description(f"still waiting, {seconds(record.left)} at most", record.reason)
         case ErrorRecord():
@@ -121,10 +124,16 @@ def _minor(record: Record) -> Description | None:
         case AgentStartRecord():
             return Description(f"{record.folder} starts", style=Style.MAGENTA, minor=True)
         case ResultRecord():
-            label = "done" if record.status == "done" else f"stopped: {record.stop_reason}"
-            return Description(label, record.error, style=status_style(record.status), minor=True)
+            return Description(
+                stop_label(record.stop_reason), record.error, style=status_style(record.status), minor=True
+            )
         case _:
             return None
+
+
+def stop_label(stop: str) -> str:
+    """`done`, `interrupted`, `failed`, `stopped: max_turns`."""
+    return {"done": "done", "cancelled": "interrupted", "error": "failed"}.get(stop, f"stopped: {stop}")
 
 
 _DROPS = {

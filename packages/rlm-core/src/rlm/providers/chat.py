@@ -12,10 +12,11 @@ from rlm.core.messages import CHAT, Reply, Wire, assistant
 from rlm.providers import normalize
 from rlm.providers.errors import HTTPError, TransportError, error_in, inside
 from rlm.providers.learned import wanted_adaptation
-from rlm.providers.ports import Prompt
+from rlm.providers.ports import Piece, Prompt
 
 RESPONSES_NEEDED = "The model needs the Responses API: set RLM_API=responses (or --api responses)."
 _NAMES_RESPONSES = re.compile(r"/responses\b|\bresponses (api|endpoint)\b|\bnot a chat model\b")
+_REASONING = ("reasoning_content", "reasoning")
 _NAMES = frozenset({"role", "id", "type", "index", "format"})
 """Strings that some providers repeat in every piece, where others come in pieces."""
 
@@ -96,8 +97,8 @@ class ChatAssembler:
     def takes(self, chunk: Any) -> bool:
         return isinstance(chunk, dict) and '"delta"' in json.dumps(chunk)
 
-    def add(self, chunk: Any) -> str:
-        """Returns the text that the chunk adds.
+    def add(self, chunk: Any) -> Piece:
+        """Returns what the chunk adds.
 
         Raises:
             HTTPError, TransportError: it is none.
@@ -133,16 +134,25 @@ class ChatAssembler:
         choice = {"message": message, "finish_reason": self._finish}
         return self._served | self._token_data | {"choices": [choice], "usage": self._usage}
 
-    def _add(self, delta: Wire) -> str:
+    def _add(self, delta: Wire) -> Piece:
         calls = delta.get("tool_calls") or ()
+        arguments = ""
         for piece in calls if isinstance(calls, list | tuple) else (calls,):
             if not isinstance(piece, dict):
                 raise TransportError("the stream holds a tool call that is none", unreadable=True)
             self._calls.add(piece)
+            arguments += _arguments(piece)
         text = normalize.text_of(delta.get("content")) or ""
         rest = {name: value for name, value in delta.items() if name not in ("tool_calls", "content")}
         merge(self._message, rest | ({"content": text} if text else {}))
-        return text
+        reasoning = next((delta[name] for name in _REASONING if isinstance(delta.get(name), str)), "")
+        return Piece(text, reasoning, arguments)
+
+
+def _arguments(call: Wire) -> str:
+    function = call.get("function")
+    arguments = function.get("arguments") if isinstance(function, dict) else None
+    return arguments if isinstance(arguments, str) else ""
 
 
 _SERVED = ("model", "service_tier")

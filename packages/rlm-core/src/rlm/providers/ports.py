@@ -11,8 +11,18 @@ from rlm.core.messages import Message, Reply, Schema, Wire
 from rlm.core.ports import ToolChoice
 from rlm.providers.errors import HTTPError
 
-Heard = Callable[[str | None], None]
-"""Called with each piece of a message: its text, which may be empty, or None for bytes that are no piece of it."""
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What an event of a stream adds to a message: to its text, its reasoning, the arguments of its calls."""
+
+    text: str = ""
+    reasoning: str = ""
+    arguments: str = ""
+
+
+Heard = Callable[[Piece | None], None]
+"""Called with each piece of a message, and with None for bytes that are no piece of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +48,8 @@ class Assembler(Protocol):
         """Whether this is an event of such a stream: some servers send them a line each, not as server-sent events."""
         ...
 
-    def add(self, event: Any, /) -> str | None:
-        """Returns the text that the event adds to the message, None if it is no piece of it. See `Heard`.
+    def add(self, event: Any, /) -> Piece | None:
+        """Returns what the event adds to the message, None if it is no piece of it. See `Heard`.
 
         Raises:
             HTTPError, TransportError: it is an error, or no event.

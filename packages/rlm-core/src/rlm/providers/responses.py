@@ -18,7 +18,7 @@ from rlm.providers import normalize
 from rlm.providers.chat import ChatAPI
 from rlm.providers.errors import HTTPError, TransportError, error_in, inside
 from rlm.providers.learned import wanted_adaptation
-from rlm.providers.ports import Prompt
+from rlm.providers.ports import Piece, Prompt
 
 CHAT_NEEDED = "The server does not answer this by its Responses API: set RLM_API=chat (or --api chat)."
 _NAMES_CHAT = re.compile(
@@ -245,6 +245,16 @@ _ENDS = frozenset(f"response.{end}" for end in ("completed", "incomplete", "fail
 _PIECES = re.compile(r"response\.(reasoning\w*|refusal|function_call_arguments|custom_tool_call_input)\.delta")
 
 
+def _piece(kind: str, delta: Any) -> Piece | None:
+    """What an event adds besides text."""
+    if not _PIECES.fullmatch(kind):
+        return None
+    added = delta if isinstance(delta, str) else ""
+    if kind.startswith("response.reasoning"):
+        return Piece(reasoning=added)
+    return Piece() if kind.startswith("response.refusal") else Piece(arguments=added)
+
+
 class ResponsesAssembler:
     """See `rlm.providers.ports.Assembler`. Every item comes whole at its end, and all of them once more at the last."""
 
@@ -260,7 +270,7 @@ class ResponsesAssembler:
     def takes(self, event: Any) -> bool:
         return isinstance(event, dict) and str(event.get("type")).startswith("response.")
 
-    def add(self, event: Any) -> str | None:
+    def add(self, event: Any) -> Piece | None:
         if not isinstance(event, dict):
             raise TransportError("the stream holds something that is no JSON object", unreadable=True)
         kind, response = str(event.get("type")), event.get("response")
@@ -271,8 +281,8 @@ class ResponsesAssembler:
         elif kind == "response.output_item.done" and isinstance(event.get("item"), dict):
             self._items[event.get("output_index", len(self._items))] = event["item"]
         elif kind == "response.output_text.delta" and isinstance(event.get("delta"), str):
-            return f"{self._after_other_messages(event)}{event['delta']}"
-        return "" if _PIECES.fullmatch(kind) else None
+            return Piece(f"{self._after_other_messages(event)}{event['delta']}")
+        return _piece(kind, event.get("delta"))
 
     def body(self, *, done: bool = False) -> Wire:
         items = [self._items[place] for place in sorted(self._items)]

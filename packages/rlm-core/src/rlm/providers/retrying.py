@@ -9,13 +9,13 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
 from rlm.core.adaptation import Adaptation
-from rlm.core.events import Delta, Retried, Waiting
+from rlm.core.events import Retried, Waiting
 from rlm.core.messages import Message, Reply, Schema, Wire
 from rlm.core.ports import Sink, ToolChoice
 from rlm.providers.connection import Connection
 from rlm.providers.errors import HTTPError, Retry, RetryDecision, TransportError, judge
-from rlm.providers.normalize import strip_surrogates
-from rlm.providers.ports import Attempt, Provider
+from rlm.providers.ports import Attempt, Piece, Provider
+from rlm.providers.progress import Progress
 from rlm.text.redact import Redactor
 
 FEW = 3
@@ -106,6 +106,7 @@ class _Tries:
         self._failures = 0
         self._since = 0.0
         self._silence = Silence(sink, policy.notice)
+        self._progress = Progress(sink)
 
     async def run(self, attempt: Attempt) -> Reply:
         """The reply that `attempt` gives in the end.
@@ -115,13 +116,12 @@ class _Tries:
         """
         return await self._silence.during(self._try(attempt))
 
-    def heard(self, piece: str | None) -> None:
+    def heard(self, piece: Piece | None) -> None:
         """See `rlm.providers.ports.Heard`."""
         self._silence.expect(self._connection.read_timeout)
         if piece is not None:
             self._silence.moved()
-        if piece:
-            self._sink(Delta(strip_surrogates(piece)))
+            self._progress.add(piece)
 
     async def _try(self, attempt: Attempt) -> Reply:
         while True:

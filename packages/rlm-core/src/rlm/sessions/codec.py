@@ -17,6 +17,7 @@ from rlm.core.events import (
     ChildEnded,
     ChildStarted,
     Delta,
+    Displayed,
     Dropped,
     Event,
     Failed,
@@ -24,6 +25,7 @@ from rlm.core.events import (
     KernelResumed,
     OutputReceived,
     ParametersChanged,
+    Queued,
     Replied,
     RequestStarted,
     Rerun,
@@ -36,6 +38,7 @@ from rlm.core.events import (
     UserCellStarted,
     UserOutputReceived,
     Waiting,
+    Writing,
 )
 from rlm.core.history import Summary
 from rlm.core.messages import (
@@ -62,6 +65,7 @@ from rlm.sessions.records import (
     CheckpointRecord,
     Content,
     DeltaRecord,
+    DisplayRecord,
     DropRecord,
     ErrorRecord,
     JoinedText,
@@ -69,6 +73,7 @@ from rlm.sessions.records import (
     KernelRecord,
     KernelResumedRecord,
     MessageRecord,
+    QueuedRecord,
     Record,
     RequestRecord,
     RerunRecord,
@@ -81,6 +86,7 @@ from rlm.sessions.records import (
     UserCellStartRecord,
     UserOutputRecord,
     WaitingRecord,
+    WritingRecord,
 )
 
 Clock = Callable[[], float]
@@ -262,6 +268,10 @@ class RecordEncoder:
                 self._asked = self._timer()
             case Delta(text):
                 return DeltaRecord(self._now(), text)
+            case Writing(what, characters, lines):
+                return WritingRecord(self._now(), what, characters, lines)
+            case Queued(agents):
+                return QueuedRecord(self._now(), agents)
             case Waiting(reason, left):
                 return WaitingRecord(self._now(), reason, left)
             case _:
@@ -279,6 +289,8 @@ class RecordEncoder:
                 return CellStartRecord(self._now(), call.id, call.name, call.arguments)
             case OutputReceived(text):
                 return CellOutputRecord(self._now(), self.running_call, text)
+            case Displayed(picture, rows, columns):
+                return DisplayRecord(self._now(), self.running_call, picture, rows, columns)
             case CallEnded(result):
                 started, self._call = self._call, None
                 call, duration = result.call, self._since(started[1] if started else None)

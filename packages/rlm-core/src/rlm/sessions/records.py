@@ -330,6 +330,29 @@ class DeltaRecord(Watched, frozen=True, tag="delta"):
     text: str
 
 
+class WritingRecord(Watched, frozen=True, tag="writing"):
+    """with `--deltas`: how much the model has written besides text, at most five times a second"""
+
+    what: Annotated[str, only_written(enum=["reasoning", "call"])]
+    characters: Whole
+    lines: Annotated[Whole, Meta(description="of a call's arguments")] = 0
+
+
+class QueuedRecord(Watched, frozen=True, tag="queued"):
+    """so many of its sub-agents wait for a slot"""
+
+    agents: Whole
+
+
+class DisplayRecord(Watched, frozen=True, tag="display"):
+    """a cell shows a picture or a table"""
+
+    call_id: str
+    picture: Annotated[str, Meta(description="path")] = ""
+    rows: Whole = 0
+    columns: Whole = 0
+
+
 class WaitingRecord(Watched, frozen=True, tag="waiting"):
     """every 25 seconds in which nothing comes from the model, in a request or in a pause before a retry"""
 
@@ -384,6 +407,9 @@ WatchedRecord = (
     | CellOutputRecord
     | CellEndRecord
     | DeltaRecord
+    | WritingRecord
+    | QueuedRecord
+    | DisplayRecord
     | WaitingRecord
     | RunEndRecord
 )

@@ -97,14 +97,14 @@ def _reach_in_ascii(text: str, start: int, width: int) -> int:
     return min(start + width, len(text))
 
 
-def wrap_words(line: Sequence[Span], width: int) -> Iterator[list[Span]]:
+def wrap_words(line: Sequence[Span], width: int, *, rest: int = 0) -> Iterator[list[Span]]:
     """A line in pieces of at most `width` columns, between words alone: one that is wider stays whole.
 
-    Scripts without blanks are wrapped where their wide characters are.
+    Scripts without blanks are wrapped where their wide characters are. `rest`: columns of all pieces but the first.
     """
     text = "".join(span.text for span in line)
     start = 0
-    while columns(text) > width and (end := _reach(text, start, width)) < len(text):
+    while columns(text) > width and (end := _reach(text, start, (start and rest) or width)) < len(text):
         cut = _break(text, start, end)
         if cut == len(text):
             break

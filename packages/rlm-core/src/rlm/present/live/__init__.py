@@ -31,12 +31,13 @@ SILENCE = 4.0
 class Screen:
     """Shows one run. Every method returns at once, whatever becomes of the stream."""
 
-    def __init__(self, writer: Writer, *, quiet: bool, live: bool, silence: float) -> None:
+    def __init__(self, writer: Writer, *, quiet: bool, live: bool, silence: float, verbose: bool = False) -> None:
         """`live`: what moves says that the run waits. Else a line does, after so many seconds of `silence`."""
         self._writer = writer
         self._quiet = quiet
         self._live = live
         self._silence = silence
+        self._verbose = verbose
         self._said = 0.0
         self._tree = AgentTree()
 
@@ -46,12 +47,13 @@ class Screen:
         The last one of the root returns when the live tree is gone: the terminal is then free for the answer.
         """
         now = time.monotonic()
-        row = lines.told(self._tree, record, now)
+        rows = lines.told(self._tree, record, now, verbose=self._verbose)
         self._tree = fold(self._tree, record, now)
         waits = isinstance(record, WaitingRecord)  # of many agents that wait, one says so
-        if row is not None and not (waits and (self._live or now < self._said + self._silence)):
+        if rows and not (waits and (self._live or now < self._said + self._silence)):
             self._said = now
-            self._say(row, error=isinstance(record, ErrorRecord))
+            for row in rows:
+                self._say(row, error=isinstance(record, ErrorRecord))
         if not self._quiet:
             self._writer.show(partial(frame, self._tree))
         if isinstance(record, ResultRecord | RunEndRecord) and (record.agent or ROOT) == ROOT:
@@ -79,9 +81,18 @@ class Screen:
             )
         )
 
-    def footer(self, *, turns: int, agents: int, usage: Usage, session_id: str = "", stop: str = "") -> None:
-        """What it came to. `session_id` is what a user shall type to resume it, empty if that cannot be."""
-        self._say(lines.footer(turns=turns, agents=agents, usage=usage, session_id=session_id, stop=stop))
+    def footer(
+        self,
+        *,
+        turns: int,
+        agents: int,
+        usage: Usage,
+        duration: float | None = None,
+        resume: str = "",
+        stop: str = "",
+    ) -> None:
+        """What it came to, in the whole tree. `resume` is the command that goes on, empty if none can."""
+        self._say(lines.footer(turns=turns, agents=agents, usage=usage, duration=duration, resume=resume, stop=stop))
 
     def note(self, text: str) -> None:
         """One line of rlm's own."""
@@ -101,6 +112,7 @@ def open_screen(
     width: int | None = None,
     live: bool = True,
     silence: float = SILENCE,
+    verbose: bool = False,
 ) -> Iterator[Screen]:
     """The screen on `stream`, for one run. What moves is gone when it is left, and all is written.
 
@@ -111,10 +123,11 @@ def open_screen(
         width: columns, instead of the terminal's own, or of 100 where there is no terminal.
         live: False for lines alone on a terminal too, for something else writes to it meanwhile.
         silence: seconds after which a line says that an agent still waits.
+        verbose: the code and the output of each call, too.
     """
     stream = StringIO() if stream is None else stream
     terminal = not stream.closed and stream.isatty()
     colored = color == "always" or (color == "auto" and terminal)
     live = live and terminal and not quiet
     with Writer(stream, color=colored, live=live, width=width) as writer:
-        yield Screen(writer, quiet=quiet, live=live, silence=silence)
+        yield Screen(writer, quiet=quiet, live=live, silence=silence, verbose=verbose)

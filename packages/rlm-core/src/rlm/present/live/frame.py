@@ -38,7 +38,7 @@ def frame(tree: AgentTree, now: float, width: int, height: int) -> list[Row]:
     left = max(columns(guide + _name(agent)) for guide, agent in branches)
     rows = [
         Row(
-            (*_start(agent, guide, left, now), *_task(agent, width), *_activity(agent, now)),
+            (*_start(agent, guide, left, now), *_task(agent, width), *_activity(tree, agent, now)),
             _numbers(agent, now, width),
         )
         for guide, agent in branches
@@ -101,17 +101,33 @@ def _task(agent: AgentNow, width: int) -> tuple[Span, ...]:
     return () if agent.path == ROOT or width < NARROW else (Span(f"{pad(clean(agent.task), room)}  "),)
 
 
-def _activity(agent: AgentNow, now: float) -> tuple[Span, ...]:
+def _activity(tree: AgentTree, agent: AgentNow, now: float) -> tuple[Span, ...]:
     match agent.state:
         case AgentState.WAITING:
-            return (Span(f"waiting for {many(agent.children, 'agent')}", Style.DIM),)
+            return (Span(_waiting(tree, agent), Style.DIM),)
         case AgentState.RUNNING:
             return (Span(f"{agent.tool}  ", Style.DIM), Span(agent.cell))
         case AgentState.RETRYING:
             wait = f"retry in {seconds(agent.until - now)}" if now < agent.until else "trying again"
             return (Span(f"{wait}: {first_line(agent.problem)}", Style.YELLOW),)
         case _:
-            return (Span("thinking", Style.DIM),)
+            passed = now - agent.changed
+            return (Span(f"{agent.writing or 'thinking'}{f' · {seconds(passed)}' if passed >= 1 else ''}", Style.DIM),)
+
+
+def _waiting(tree: AgentTree, parent: AgentNow) -> str:
+    """`waiting for 3 agents`, or `7 of 30 done, 4 running, 2 waiting, 17 queued`."""
+    total = parent.finished + parent.children + parent.queued
+    idle = sum(_is_child(agent, parent) and agent.state is AgentState.WAITING for agent in tree.agents.values())
+    if total == parent.children and not idle:
+        return f"waiting for {many(total, 'agent')}"
+    counts = {"running": parent.children - idle, "waiting": idle, "queued": parent.queued}
+    parts = [f"{parent.finished} of {total} done", *(f"{number} {name}" for name, number in counts.items() if number)]
+    return ", ".join(parts)
+
+
+def _is_child(agent: AgentNow, parent: AgentNow) -> bool:
+    return agent.path.rpartition("/")[0] == parent.path
 
 
 def _numbers(agent: AgentNow, now: float, width: int) -> tuple[Span, ...]:

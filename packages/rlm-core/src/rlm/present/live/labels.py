@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from rlm.core.messages import Usage
-from rlm.present.describe import LONGEST, first_line
-from rlm.present.humanize import tokens
+from rlm.present.humanize import count, many, tokens
+from rlm.sessions.records import DisplayRecord, WritingRecord
 
-_TELLING = ("code", "command", "path", "summary")
-"""The argument of a tool that says best what a call does."""
+_CHARACTERS = 4
+"""Of a token, about."""
 
 
 def spent(turns: int, usage: Usage | None = None) -> str:
@@ -26,19 +24,13 @@ def short(path: str) -> str:
     return "/".join(name.removeprefix("sub-")[:4] for name in names)
 
 
-def last_line(text: str) -> str:
-    """The last line that says something. What rlm adds about the context is not the tool's word."""
-    lines = (line.strip() for line in reversed(text[-4 * LONGEST :].splitlines()))
-    return next((line[:LONGEST] for line in lines if line and not line.startswith("[context turns:")), "")
+def writing(record: WritingRecord) -> str:
+    """`reasoning · ~312 tokens`, `writing cell · 41 lines`."""
+    if record.what == "reasoning":
+        return f"reasoning · ~{count(-(-record.characters // _CHARACTERS))} tokens"
+    return f"writing cell · {many(record.lines, 'line')}"
 
 
-def gist(arguments: str) -> str:
-    """What a call does, in a line. The model wrote `arguments`, and may not have written JSON."""
-    try:
-        given = json.loads(arguments)
-    except (ValueError, RecursionError):
-        return first_line(arguments)
-    if not isinstance(given, dict):
-        return first_line(arguments)
-    telling = next((given[name] for name in _TELLING if isinstance(given.get(name), str)), "")
-    return first_line(telling or arguments)
+def sign(record: DisplayRecord) -> str:
+    """That a cell shows something."""
+    return f"→ {record.picture}" if record.picture else f"table {record.rows} × {record.columns}"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlm.core.messages import Usage
-from rlm.present.describe import describe, first_line
+from rlm.present.describe import LONGEST, describe, first_line, stop_label
 from rlm.present.humanize import cost, many, seconds, tokens
 from rlm.present.live.labels import short, spent
 from rlm.present.live.row import Row, clean
 from rlm.present.live.tree import ROOT, AgentNow, AgentState, AgentTree, stop_state
-from rlm.sessions.records import AgentEndRecord, CellEndRecord, Record, RetryRecord
-from rlm.text.styled import Span, Style, clip
+from rlm.present.live.verbose import code_rows, output_rows
+from rlm.present.outcomes import CallOutcome
+from rlm.sessions.records import AgentEndRecord, CellEndRecord, CellStartRecord, MessageRecord, Record, RetryRecord
+from rlm.text.styled import Span, Style
 
 TOLD_RETRIES = 2
 """A provider that is down for minutes gets this many lines a request, and not one per attempt."""
@@ -19,22 +21,34 @@ TOLD_RETRIES = 2
 LONG_WAIT = 5.0
 """Seconds. Each pause as long as this is told all the same, so that nobody waits for half a minute in silence."""
 
-BRIEF = 40
-"""Columns of what was tried, where what went wrong matters more."""
+MANY = 8
+"""With more sub-agents than this, each gets one line when it ends, and its cells get none."""
+
+PROBLEM = 2
+"""Lines of what went wrong."""
+NARRATION = 2
+"""Lines of what the model says before it calls a tool."""
 
 _SHOWN_NAMES = 8
-_GOOD, _BAD = Span("✓ ", Style.GREEN), Span("✗ ", Style.RED)
+_GOOD = Span("✓ ", Style.GREEN)
 _DOT = Span(" · ", Style.DIM)
 
 
-def told(tree: AgentTree, record: Record, now: float) -> Row | None:
-    """The line that `record` is worth; `tree` is as it was before it."""
+def told(tree: AgentTree, record: Record, now: float, *, verbose: bool = False) -> list[Row]:
+    """The lines that `record` is worth; `tree` is as it was before it. `verbose`: code and outputs, too."""
     agent = tree.agent(record.agent or ROOT)
+    quiet = agent.path != ROOT and tree.started > MANY and not verbose
     match record:
+        case CellStartRecord() if verbose:
+            return code_rows(agent, record)
         case CellEndRecord():
-            return _cell(agent, record)
+            return [] if quiet else [*(output_rows(agent) if verbose else ()), *_cell(agent, record)]
+        case MessageRecord(role="assistant"):
+            return [] if quiet else _narration(agent, record)
         case AgentEndRecord():
-            return _child(tree, agent, record, now)
+            return [_child(tree, agent, record, now)]
+        case RetryRecord() if quiet:
+            return []
         case _:
             return _notice(agent, record)
 
@@ -43,44 +57,62 @@ def _name(path: str) -> tuple[Span, ...]:
     return (Span(f"  {short(path)}", Style.CYAN),) if short(path) else ()
 
 
-def _cell(agent: AgentNow, record: CellEndRecord) -> Row:
-    code = clean(agent.cell)
-    what = (
-        Span(f"  [{len(agent.turns)}] {record.tool}  ", Style.DIM),
-        Span(code if record.ok else clip(code, BRIEF)),
-    )
-    problem = () if record.ok or not agent.problem else (Span("  "), Span(agent.problem, Style.RED))
-    return Row((*_name(agent.path), *what, *problem), (_GOOD if record.ok else _BAD, _took(record.duration)))
+def _cell(agent: AgentNow, record: CellEndRecord) -> list[Row]:
+    outcome = agent.outcome if agent.outcome.failure or record.ok else CallOutcome("error")
+    what = (Span(f"  [{len(agent.turns)}] {record.tool}  ", Style.DIM), Span(agent.cell))
+    style = Style.RED if outcome.is_error else Style.YELLOW
+    problem = (Span(outcome.problem, style),) if outcome.problem else ()
+    tail = (_mark(outcome), _took(record.duration))
+    row = Row((*_name(agent.path), *what), tail, most=PROBLEM, below=problem)
+    signs = Row((Span("      "), Span(" · ".join(agent.signs))))
+    return [row, signs] if agent.signs else [row]
+
+
+def _mark(outcome: CallOutcome) -> Span:
+    if outcome.is_error:
+        return Span("✗ ", Style.RED)
+    return Span(f"{outcome.failure} ", Style.YELLOW) if outcome.failure else _GOOD
 
 
 def _took(duration: float | None) -> Span:
     return Span(f"{'' if duration is None else seconds(duration):>7}", Style.DIM)
 
 
+def _narration(agent: AgentNow, record: MessageRecord) -> list[Row]:
+    """What the model says before it calls a tool."""
+    text = str(record.message.get("content") or "").strip()
+    if record.aside or not text or not record.message.get("tool_calls"):
+        return []
+    said = " ".join(text[: 2 * LONGEST].split())
+    return [Row((*_name(agent.path), Span(f"  {said}", Style.DIM)), most=NARRATION)]
+
+
 def _child(tree: AgentTree, parent: AgentNow, record: AgentEndRecord, now: float) -> Row:
     child = tree.agent(f"{parent.path}/{record.folder}")
     took = _took(now - child.since if child.path in tree.agents else None)
     name, task = (*_name(child.path), Span("  ")), clean(child.task)
-    if stop_state(record.stop) is AgentState.DONE:
+    state = stop_state(record.stop)
+    if state is AgentState.DONE:
         amount = Span(f"{spent(record.turns, record.usage.usage)}  ", Style.DIM)
         return Row((*name, Span(task)), (amount, _GOOD, took))
-    why = Span(f"  {first_line(record.error or record.stop)}", Style.RED)
-    return Row((*name, Span(clip(task, BRIEF)), why), (_BAD, took))
+    style = Style.RED if state is AgentState.FAILED else Style.YELLOW
+    why = Span(first_line(record.error or stop_label(record.stop)), style)
+    return Row((*name, Span(task)), (Span("✗ ", style), took), most=PROBLEM, below=(why,))
 
 
-def _notice(agent: AgentNow, record: Record) -> Row | None:
+def _notice(agent: AgentNow, record: Record) -> list[Row]:
     """What went wrong. Housekeeping is told to nobody."""
     said = describe(record, agent.turns, names=_SHOWN_NAMES)
     if said is None or said.minor:
-        return None
+        return []
     head = said.head
     if isinstance(record, RetryRecord) and record.attempt >= TOLD_RETRIES:
         if record.attempt > TOLD_RETRIES and record.wait < LONG_WAIT:
-            return None
+            return []
         if record.attempt == TOLD_RETRIES:
             head = f"{said.label}, and so on: "
     text, detail = Span(first_line(said.text)), Span(said.detail, Style.DIM)
-    return Row((*_name(agent.path), Span("  "), Span(head, said.style), text, detail))
+    return [Row((*_name(agent.path), Span("  "), Span(head, said.style), text, detail))]
 
 
 # ---- the first line and the last
@@ -99,15 +131,18 @@ def header(*, model: str, cwd: str, tools: Sequence[str], session_id: str, sandb
     return Row((Span("rlm", Style.BOLD), _DOT, *model_part, *facts))
 
 
-def footer(*, turns: int, agents: int, usage: Usage, session_id: str, stop: str) -> Row:
-    """`12 turns · 3 agents · 84k in (71k cached) / 6k out · $0.31 · rlm resume 7f3a`, and why it stopped."""
-    stopped = [Span(f"stopped: {stop}", Style.YELLOW)] if stop not in ("", "done") else []
+def footer(
+    *, turns: int, agents: int, usage: Usage, duration: float | None = None, resume: str = "", stop: str = ""
+) -> Row:
+    """`12 turns · 3 agents · 84k in (71k cached) / 6k out · 41 s · $0.31 · rlm resume 7f3a`, and why it stopped."""
+    stopped = [Span(stop_label(stop), Style.YELLOW)] if stop not in ("", "done") else []
     parts = [
         *stopped,
         Span(many(turns, "turn")),
         Span(many(agents, "agent")),
         Span(tokens(usage, cached=True)),
+        *([Span(seconds(duration))] if duration is not None else []),
         *([Span(cost(usage))] if usage.cost else []),
-        *([Span(f"rlm resume {session_id}")] if session_id else []),
+        *([Span(resume)] if resume else []),
     ]
     return Row(tuple(span for part in parts for span in (_DOT, part))[1:])

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rlm.text.styled import Span, clip, columns, painted
+from rlm.text.styled import Span, clip, columns, painted, wrap_words
 from rlm.text.terminal import plain
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`tail` stands at the right edge, and `spans` give way to it. A row without a tail is as long as it is."""
+    """`tail` stands at the right edge, and `spans` give way to it. A row without a tail is as long as it is.
+
+    `most`: on a terminal it may take so many lines; 0 is any number. `below` stands behind `spans` where all of it fits
+    there, else in lines of its own.
+    """
 
     spans: tuple[Span, ...]
     tail: tuple[Span, ...] = ()
+    most: int = 0
+    below: tuple[Span, ...] = ()
 
 
 SPACES = str.maketrans("\n\t\r", "   ")
@@ -35,6 +41,34 @@ def fit(row: Row, width: int, *, crop: bool = False) -> Row:
     kept = tuple(_clipped(spans, room))
     fitted = (*kept, Span(" " * (room - measure(kept) + 2)), *tail)
     return Row(tuple(_clipped(fitted, width)))
+
+
+def wrap(row: Row, width: int) -> list[Row]:
+    """A row as lines of at most `width` columns: one without a tail goes on in the next line, between words."""
+    if row.below:
+        return _with_below(row, width)
+    fitted = fit(row, width)
+    if row.tail or measure(fitted.spans) <= width:
+        return [fitted]
+    text = "".join(span.text for span in fitted.spans)
+    indent = min(len(text) - len(text.lstrip(" ")) + 2, width // 2)
+    first, *rest = wrap_words(fitted.spans, width, rest=width - indent)
+    lines = [Row(tuple(first)), *(Row((Span(" " * indent), *piece)) for piece in rest)]
+    if row.most and len(lines) > row.most:
+        last = lines[row.most - 1].spans
+        lines[row.most - 1 :] = [Row((*_clipped(last, width - 2), Span(" …", last[-1].style)))]
+    return lines
+
+
+def _with_below(row: Row, width: int) -> list[Row]:
+    spans, gap = (*row.spans, Span("  "), *row.below), 2
+    if sum(columns(clean(span.text)) for span in (*spans, *row.tail)) + gap <= width:
+        return [fit(Row(spans, row.tail), width)]
+    return [fit(Row(row.spans, row.tail), width), *wrap(Row((Span(" " * _INDENT), *row.below), most=row.most), width)]
+
+
+_INDENT = 6
+"""Columns before a line that belongs to the one above it."""
 
 
 def measure(spans: tuple[Span, ...]) -> int:

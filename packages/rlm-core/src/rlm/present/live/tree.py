@@ -10,7 +10,9 @@ from typing import Any
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
 from rlm.present.describe import first_line
-from rlm.present.live.labels import gist, last_line
+from rlm.present.live.labels import sign, writing
+from rlm.present.outcomes import CallOutcome, call_outcome
+from rlm.present.titles import title
 from rlm.sessions.records import (
     AgentEndRecord,
     AgentStartRecord,
@@ -18,12 +20,15 @@ from rlm.sessions.records import (
     CellOutputRecord,
     CellStartRecord,
     DeltaRecord,
+    DisplayRecord,
     MessageRecord,
+    QueuedRecord,
     Record,
     ResultRecord,
     RetryRecord,
     RunEndRecord,
     SessionRecord,
+    WritingRecord,
 )
 
 ROOT = "root"
@@ -70,18 +75,32 @@ class AgentNow:
     tool: str = ""
     cell: str = ""
     """What the running call does, in a line."""
+    output: str = ""
+    """The result of the call that has just ended, for whoever reads along."""
+    outcome: CallOutcome = field(default_factory=CallOutcome)
+    signs: tuple[str, ...] = ()
+    """Of what the running call shows: pictures, tables."""
+    writing: str = ""
+    """What the model writes besides text, and how much of it."""
+    changed: float = 0.0
+    """When it began what it is at."""
     problem: str = ""
-    """What the last failed call, or request, had to say."""
+    """What the last failed request had to say."""
     until: float = 0.0
     """When the request will be tried again."""
     children: int = 0
+    """Sub-agents that have begun and not ended."""
+    queued: int = 0
+    """Those that wait for a slot."""
+    finished: int = 0
+    """Those that have ended since the agent's call began."""
     recent: str = ""
     """The end of what arrives: the model's text, or what the running call prints. The root's only."""
 
     @property
     def state(self) -> AgentState:
         """Whoever has children at work waits for them, whatever its cell does besides."""
-        return AgentState.WAITING if self.children else self.doing
+        return AgentState.WAITING if self.children or self.queued else self.doing
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +109,8 @@ class AgentTree:
 
     agents: Mapping[str, AgentNow] = field(default_factory=dict)
     ended: Mapping[AgentState, int] = field(default_factory=dict)
+    started: int = 0
+    """Sub-agents so far."""
 
     def agent(self, path: str) -> AgentNow:
         """As it is known; a stranger has done nothing yet."""
@@ -118,7 +139,7 @@ def fold(tree: AgentTree, record: Record, now: float) -> AgentTree:
 
 def _known(tree: AgentTree, path: str, now: float) -> AgentNow:
     """An agent that was not heard of starts now."""
-    return tree.agents.get(path) or AgentNow(path, since=now)
+    return tree.agents.get(path) or AgentNow(path, since=now, changed=now)
 
 
 def _put(tree: AgentTree, *agents: AgentNow) -> AgentTree:
@@ -127,8 +148,8 @@ def _put(tree: AgentTree, *agents: AgentNow) -> AgentTree:
 
 def _with_child(tree: AgentTree, path: str, record: AgentStartRecord, now: float) -> AgentTree:
     parent = _known(tree, path, now)
-    child = AgentNow(f"{path}/{record.folder}", first_line(record.prompt), now)
-    return _put(tree, replace(parent, children=parent.children + 1), child)
+    child = AgentNow(f"{path}/{record.folder}", first_line(record.prompt), now, changed=now)
+    return replace(_put(tree, replace(parent, children=parent.children + 1), child), started=tree.started + 1)
 
 
 def _without_child(tree: AgentTree, path: str, record: AgentEndRecord) -> AgentTree:
@@ -136,33 +157,49 @@ def _without_child(tree: AgentTree, path: str, record: AgentEndRecord) -> AgentT
     state = stop_state(record.stop)
     left = {name: agent for name, agent in tree.agents.items() if name != gone and not name.startswith(f"{gone}/")}
     if path in left and gone in tree.agents:
-        left[path] = replace(left[path], children=left[path].children - 1)
-    return AgentTree(left, {**tree.ended, state: tree.ended.get(state, 0) + 1})
+        parent = left[path]
+        left[path] = replace(parent, children=parent.children - 1, finished=parent.finished + 1)
+    return replace(tree, agents=left, ended={**tree.ended, state: tree.ended.get(state, 0) + 1})
 
 
 def _after(agent: AgentNow, record: Record, now: float) -> AgentNow:
     match record:
         case MessageRecord():
-            return _heard(agent, record)
+            return _heard(agent, record, now)
         case SessionRecord(turns=turns):
             return replace(agent, turns=(EARLIER,) * turns)
         case RetryRecord(reason=reason, wait=wait):
-            return replace(agent, doing=AgentState.RETRYING, problem=reason, until=now + wait, recent="")
-        case DeltaRecord(text=text):
-            return replace(agent, doing=AgentState.THINKING, recent=_more(agent, text))
+            return replace(
+                agent, doing=AgentState.RETRYING, problem=reason, until=now + wait, recent="", writing="", changed=now
+            )
+        case DeltaRecord() | WritingRecord():
+            return _wrote(agent, record)
         case _:
-            return _worked(agent, record)
+            return _worked(agent, record, now)
 
 
-def _worked(agent: AgentNow, record: Record) -> AgentNow:
+def _wrote(agent: AgentNow, record: DeltaRecord | WritingRecord) -> AgentNow:
+    if isinstance(record, WritingRecord):
+        return replace(agent, doing=AgentState.THINKING, writing=writing(record))
+    return replace(agent, doing=AgentState.THINKING, recent=_more(agent, record.text), writing="writing")
+
+
+def _worked(agent: AgentNow, record: Record, now: float) -> AgentNow:
     match record:
         case CellStartRecord():
-            tool, cell = record.tool, gist(record.arguments)
-            return replace(agent, doing=AgentState.RUNNING, tool=tool, cell=cell, recent="")
+            fresh = AgentNow(agent.path, agent.task, agent.since, AgentState.RUNNING, agent.turns, agent.usage)
+            cell = title(record.tool, record.arguments)
+            return replace(fresh, tool=record.tool, cell=cell, children=agent.children, changed=now)
         case CellOutputRecord():
             return replace(agent, recent=_more(agent, record.text))
+        case QueuedRecord(agents=queued):
+            return replace(agent, queued=queued)
+        case DisplayRecord():
+            return replace(agent, signs=(*agent.signs, sign(record)))
         case CellEndRecord():
-            return replace(agent, doing=AgentState.THINKING, tool="", cell="", problem="", recent="")
+            return replace(
+                agent, doing=AgentState.THINKING, tool="", cell="", problem="", recent="", output="", changed=now
+            )
         case _:
             return agent
 
@@ -171,15 +208,16 @@ def _more(agent: AgentNow, text: str) -> str:
     return (agent.recent + text[-_RECENT:])[-_RECENT:]
 
 
-def _heard(agent: AgentNow, record: MessageRecord) -> AgentNow:
+def _heard(agent: AgentNow, record: MessageRecord, now: float) -> AgentNow:
     content: Any = record.message.get("content")
     match record.role:
         case "assistant":
             turns = (*agent.turns, record.id) if record.is_turn else agent.turns
             usage = agent.usage + (record.usage.usage if record.usage else Usage())
-            return replace(agent, doing=AgentState.THINKING, turns=turns, usage=usage, problem="", recent="")
-        case "tool" if not record.ok and not record.anew:
-            return replace(agent, problem=last_line(content))
+            fresh = replace(agent, doing=AgentState.THINKING, problem="", recent="", writing="", changed=now)
+            return replace(fresh, turns=turns, usage=usage)
+        case "tool" if not record.anew:
+            return replace(agent, outcome=call_outcome(content, ok=bool(record.ok)), output=content)
         case "user" if not agent.task and not record.kind and isinstance(content, str):
             return replace(agent, task=first_line(content))
         case _:

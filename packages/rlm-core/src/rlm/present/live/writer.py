@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TextIO
 
-from rlm.present.live.row import Row, fit, measure, paint
+from rlm.present.live.row import Row, fit, measure, paint, wrap
 from rlm.process import files
 
 Frame = Callable[[float, int, int], Sequence[Row]]
@@ -46,6 +46,7 @@ class Writer:
         self._frame: Frame = _nothing
         self._shown: list[str] = []  # the frame as it stands on the screen
         self._extent: list[int] = []  # and the columns of each of its rows
+        self._terminal = not stream.closed and stream.isatty()
         self._broken = False
         self._rows: deque[Row] = deque(maxlen=BACKLOG)
         self._asked = self._painted = 0  # how often something changed, and how much of that is on the screen
@@ -113,13 +114,19 @@ class Writer:
     def _paint(self, frame: Frame) -> None:
         width, height = self._size()
         said = [self._rows.popleft() for _ in range(len(self._rows))]
-        lines = [paint(fit(row, min(width - 1, WIDEST)), color=self._color) for row in said]
+        lines = [paint(line, color=self._color) for row in said for line in self._laid_out(row, min(width - 1, WIDEST))]
         # A row that fills the last column leaves the cursor between two lines: one column stays free.
         rows = [fit(row, width - 1, crop=True) for row in frame(time.monotonic(), width - 1, height)]
         shown = [paint(row, color=self._color) for row in rows]
         if lines or shown != self._shown:
             self._write(self._back(width, wipe=bool(lines) or len(shown) < len(self._shown)) + _joined(lines, shown))
         self._shown, self._extent = shown, [measure(row.spans) for row in rows]
+
+    def _laid_out(self, row: Row, width: int) -> list[Row]:
+        """Where there is no terminal, a line that somebody may look for stays one."""
+        if row.tail or self._width or self._terminal:
+            return wrap(row, width)
+        return [fit(row, width * row.most, crop=True) if row.most else fit(row, width)]
 
     def _back(self, width: int, *, wipe: bool) -> str:
         """Move to where the frame begins. Its rows may have been wrapped since: a terminal can become narrower."""

@@ -1,0 +1,60 @@
+"""What `-v` shows besides: the code of each call, and the end of its output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from rlm.present.live.labels import short
+from rlm.present.live.row import Row
+from rlm.present.live.tree import AgentNow
+from rlm.sessions.records import CellStartRecord
+from rlm.text.styled import Span, Style, highlighted
+
+OUTPUT = 50
+"""Lines of an output."""
+LARGEST = 20_000
+"""Characters of a code or of an output."""
+
+
+def code_rows(agent: AgentNow, record: CellStartRecord) -> list[Row]:
+    """What a call is given, line by line."""
+    name = Span(f"  {short(agent.path)}" if short(agent.path) else "", Style.CYAN)
+    head = Row((name, Span(f"  [{len(agent.turns)}] {record.tool}", Style.DIM)))
+    return [head, *(Row((Span("    │ ", Style.DIM), *line)) for line in _lines(*_code(record)))]
+
+
+def _code(record: CellStartRecord) -> tuple[str, str]:
+    """The text, and its language."""
+    try:
+        given = json.loads(record.arguments)
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        return record.arguments, "text"
+    if isinstance(given.get("code"), str):
+        code = given["code"]
+        return code, "bash" if code.lstrip().startswith(("%%bash", "%%sh", "!")) else "python"
+    if isinstance(given.get("command"), str):
+        return given["command"], "bash"
+    return "\n".join(f"{name}: {value}" for name, value in given.items()), "text"
+
+
+def _lines(text: str, language: str) -> Iterator[list[Span]]:
+    line: list[Span] = []
+    text = text if len(text) <= LARGEST else f"{text[:LARGEST]}\n…"
+    for style, part in highlighted(text.rstrip("\n"), language):
+        first, *others = part.split("\n")
+        line.append(Span(first, style))
+        for other in others:
+            yield line
+            line = [Span(other, style)]
+    yield line
+
+
+def output_rows(agent: AgentNow) -> list[Row]:
+    """The end of what a call gave, marked where it is not the whole."""
+    lines = agent.output[-LARGEST:].rstrip("\n").split("\n")
+    more = len(lines) > OUTPUT or len(agent.output) > LARGEST
+    head = [Row((Span("      … the beginning is in `rlm show`", Style.DIM),))] if more else []
+    return [*head, *(Row((Span(f"      {line}", Style.DIM),)) for line in lines[-OUTPUT:])]

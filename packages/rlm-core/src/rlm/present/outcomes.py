@@ -1,0 +1,67 @@
+"""How a call ended, as its result says it: a call can succeed where a command or a test in it has failed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rlm.present.describe import LONGEST
+
+_STATUS = re.compile(r"^\[exit code: (-?\d{1,6})\]\s*$", re.M)
+_OF_RLM = re.compile(r"\[(context turns: |exit code: |output since the last cell\]|this cell\])")
+_SEARCHED = 4_000
+"""Characters of the end of a result."""
+
+_FAILED_TESTS = re.compile(
+    r"^(?:"
+    r"=*\s*(?:\d+ \w+, )*[1-9]\d* (?:failed|errors?)\b.* in [\d.:]+ ?s\b.*"  # pytest
+    r"|FAILED \((?:failures|errors|unexpected)\S*=\d+.*"  # unittest
+    r"|test result: FAILED\..*"  # cargo
+    r"|FAIL(?:\s+\S+(?:\s+[\d.]+s|\s+\[.*\])?)?"  # go
+    r"|\s*Tests:?\s.*[1-9]\d* failed.*"  # jest, vitest
+    r"|\s*[1-9]\d* failing\b.*"  # mocha
+    r"|\d+ examples?, [1-9]\d* failures?.*"  # rspec
+    r"|FAILURES!|ERRORS!"  # phpunit
+    r"|# fail [1-9]\d*"  # node, tap
+    r"|Tests run: \d+, Failures: (?:[1-9]\d*|\d+, Errors: [1-9]\d*).*"  # JUnit
+    r"|Failed!\s+- Failed:\s+[1-9].*"  # dotnet
+    r"|\d+% tests passed, [1-9]\d* tests failed out of \d+"  # ctest
+    r")\s*$",
+    re.M,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CallOutcome:
+    """`failure` is empty where nothing failed, else what did: `error`, `exit 1`, `tests failed`.
+
+    `problem` is the line of the result that says most about it.
+    """
+
+    failure: str = ""
+    problem: str = ""
+
+    @property
+    def is_error(self) -> bool:
+        """The call itself failed, and not something that it ran."""
+        return self.failure == "error"
+
+
+def call_outcome(content: str, *, ok: bool) -> CallOutcome:
+    """What became of a call whose result is `content`."""
+    end = content[-_SEARCHED:]
+    statuses = [found for found in _STATUS.finditer(end) if int(found[1])]
+    if statuses:
+        return CallOutcome(f"exit {statuses[-1][1]}", last_line(end[: statuses[-1].start()]))
+    if not ok:
+        return CallOutcome("error", last_line(end))
+    tests = list(_FAILED_TESTS.finditer(end))
+    if tests:
+        return CallOutcome("tests failed", tests[-1].group().strip(" =\n")[:LONGEST])
+    return CallOutcome()
+
+
+def last_line(text: str) -> str:
+    """The last line that says something. What rlm adds is not the tool's word."""
+    lines = (line.strip() for line in reversed(text[-4 * LONGEST :].splitlines()))
+    return next((line[:LONGEST] for line in lines if line and not _OF_RLM.match(line)), "")

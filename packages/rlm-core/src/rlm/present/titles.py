@@ -1,0 +1,81 @@
+"""What a call does, in a line: the first statement or command that says something."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+from rlm.present.describe import first_line
+
+_TELLING = ("code", "command", "path", "summary")
+"""The argument of a tool that says best what a call does."""
+_SEARCHED = 5_000
+"""Characters of code."""
+
+_SHELL = re.compile(r"%%(bash|sh|script|system|!)\b.*|%%!.*")
+"""The rest of the cell is for a shell."""
+_DULL = re.compile(
+    r"#|@\w|(from|import)\s|(try|else|finally|pass)\s*:?\s*$"
+    r"|%(matplotlib|load_ext|reload_ext|autoreload|config|pylab|reset)\b|%%(time|timeit|capture)\b"
+    r"|sys\.path\.|os\.chdir\(|warnings\.(filter|simplefilter)|logging\.basicConfig\(|nest_asyncio\.|pd\.set_option\("
+    r"|(pd|plt|sns)\.(options|style|rcParams|set_theme)\b"
+)
+"""Preparations: imports, comments, decorators, settings."""
+_DULL_COMMAND = re.compile(r"#|set\s+[-+]|(export\s+)?\w+=\S*\s*$|cd\s+\S+\s*$|source\s|\.\s")
+_IMPORT = re.compile(r"(from\s+\S+\s+)?import\s")
+_QUOTES = re.compile(r"[rbuRBU]{0,2}(\"\"\"|''')")
+
+
+def title(tool: str, arguments: str) -> str:
+    """What a call does. The model wrote `arguments`, and may not have written JSON."""
+    try:
+        given = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return first_line(arguments)
+    if not isinstance(given, dict):
+        return first_line(arguments)
+    name = next((name for name in _TELLING if isinstance(given.get(name), str)), "")
+    if name not in ("code", "command"):
+        return first_line(given.get(name) or arguments)
+    return code_title(given[name], commands=name == "command" or tool == "bash")
+
+
+def code_title(code: str, *, commands: bool = False) -> str:
+    """The first line that says something, marked if there are more of them."""
+    code = code[:_SEARCHED]
+    first, _, rest = code.lstrip().partition("\n")
+    if not commands and _SHELL.match(first):
+        inner = code_title(rest, commands=True)
+        return f"{first.split()[0]} {inner}".rstrip()
+    lines = _telling_commands(code) if commands else _telling_statements(code)
+    found, more = next(lines, ""), next(lines, "")
+    return first_line(f"{found}\n…" if more else found) if found else first_line(code)
+
+
+def _telling_commands(command: str) -> Iterator[str]:
+    for line in command.splitlines():
+        if line.strip() and not _DULL_COMMAND.match(line.strip()):
+            yield line.strip()
+
+
+def _telling_statements(code: str) -> Iterator[str]:
+    """Lines are looked at, for a cell need not be Python: it may hold magics and commands, and errors."""
+    end = ""  # of what goes on over several lines and says nothing
+    for line in map(str.strip, code.splitlines()):
+        if end:
+            end = "" if end in line else end
+        elif quoted := _QUOTES.match(line):
+            end = "" if quoted[1] in line[quoted.end() :] else quoted[1]
+        elif _IMPORT.match(line):
+            end = ")" if "(" in line and ")" not in line else ""
+            yield from _behind_import(line)
+        elif line and not _DULL.match(line):
+            yield line
+
+
+def _behind_import(line: str) -> Iterator[str]:
+    """`import os; os.listdir()`"""
+    for statement in map(str.strip, line.split(";")[1:]):
+        if statement and not _DULL.match(statement):
+            yield statement
