@@ -12,7 +12,7 @@ from rlm.core.messages import Usage
 from rlm.present.humanize import many, seconds
 from rlm.present.live import lines
 from rlm.present.live.frame import frame
-from rlm.present.live.row import Row, fit, paint
+from rlm.present.live.row import Row, fit, paint, wrap
 from rlm.present.live.tree import ROOT, AgentTree, fold
 from rlm.present.markdown import render_markdown
 from rlm.repl.blocks import BlockReader
@@ -64,11 +64,11 @@ class ReplScreen:
 
     def __call__(self, record: Record) -> None:
         now = time.monotonic()
-        row = lines.told(self.tree, record, now)
+        rows = lines.told(self.tree, record, now)
         self.tree = fold(self.tree, record, now)
         if (record.agent or ROOT) == ROOT and (self._show_text(record) or self._show_cell(record)):
             return
-        if row is not None:
+        for row in rows:
             self.print(row)
 
     def _show_text(self, record: Record) -> bool:
@@ -94,7 +94,7 @@ class ReplScreen:
             case CellOutputRecord(text=text):
                 self._print_output(_AGENT, text)
             case CellEndRecord(ok=ok, duration=duration):
-                self._end_cell(_AGENT, ok, duration)
+                self._end_cell(_AGENT, ok, duration, self.tree.agent(ROOT).outcome.failure)
             case _:
                 return self._show_user_cell(record)
         return True
@@ -167,7 +167,8 @@ class ReplScreen:
 
     def print(self, row: Row) -> None:
         width, _ = self._size()
-        self._put(paint(fit(row, width - 1), color=self.color) + "\n")
+        for line in wrap(row, width - 1):
+            self._put(paint(line, color=self.color) + "\n")
 
     def question(self, tool: str, arguments: dict[str, Any]) -> None:
         """A call that waits for the person's word."""
@@ -240,7 +241,8 @@ class ReplScreen:
         if (output := self._outputs.get(whose)) is not None:
             self._print_lines(output.feed(text))
 
-    def _end_cell(self, whose: str, ok: bool, duration: float | None) -> None:
+    def _end_cell(self, whose: str, ok: bool, duration: float | None, failure: str = "") -> None:
+        """`failure`: see `rlm.present.outcomes`."""
         output = self._outputs.pop(whose, None) or Output()
         rest = output.end()
         if output.hidden:
@@ -248,6 +250,8 @@ class ReplScreen:
             self.note(f"  … {many(output.hidden, 'line')}, Alt-{number} opens them below")
         self._print_lines(rest)
         mark = Span("✓", Style.GREEN) if ok else Span("✗", Style.RED)
+        if failure not in ("", "error"):
+            mark = Span(failure, Style.YELLOW)
         took = "" if duration is None else f" {seconds(duration)}"
         self._canvas(lambda canvas: canvas.put([mark, Span(took, Style.DIM)]))
 

@@ -287,14 +287,19 @@ class RecordEncoder:
             case CallStarted(call):
                 self._call = (call, self._timer())
                 return CellStartRecord(self._now(), call.id, call.name, call.arguments)
-            case OutputReceived(text):
-                return CellOutputRecord(self._now(), self.running_call, text)
-            case Displayed(picture, rows, columns):
-                return DisplayRecord(self._now(), self.running_call, picture, rows, columns)
             case CallEnded(result):
                 started, self._call = self._call, None
                 call, duration = result.call, self._since(started[1] if started else None)
                 return CellEndRecord(self._now(), call.id, call.name, result.ok, duration)
+            case _:
+                return self._watched_output(event)
+
+    def _watched_output(self, event: Event) -> Record | None:
+        match event:
+            case OutputReceived(text):
+                return CellOutputRecord(self._now(), self.running_call, text)
+            case Displayed(picture, rows, columns):
+                return DisplayRecord(self._now(), self.running_call, picture, rows, columns)
             case _:
                 return None
 
