@@ -29,6 +29,7 @@ EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
     events.ToolReturned: message("tool"),
     events.Dropped: record("drop"),
     events.Adapted: record("adapt"),
+    events.Answered: record("answer", answer='[1, "a"]'),
     events.Stopped: record("result"),
     events.ParametersChanged: record("request"),
     events.Retried: record("retry"),
@@ -76,7 +77,7 @@ async def main():
     async with rlm.Host() as host, host.open(home="other", watch=lambda record: print(json.dumps(record))) as run:
         await run.agent.user.run_cell("print(1)", told=True)
 asyncio.run(main())"""
-AGAIN = [call("ipython", code="print('again')"), text("the answer again")]
+AGAIN = [call("ipython", code="rlm.answer([1, 'a'])")]
 
 
 def script() -> Script:

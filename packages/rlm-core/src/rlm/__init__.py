@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
-    from rlm.api import run, run_sync, stream
+    from rlm.api import answer, run, run_sync, stream
     from rlm.core.budget import Stop
     from rlm.core.messages import Usage
     from rlm.core.task import RunResult
@@ -42,6 +42,7 @@ __all__ = [
     "SessionError",
     "Stop",
     "Usage",
+    "answer",
     "rlm",
     "run",
     "run_sync",
@@ -52,6 +53,7 @@ _HOMES = {
     "Stop": "rlm.core.budget",
     "RunResult": "rlm.core.task",
     "Usage": "rlm.core.messages",
+    "answer": "rlm.api",
     "run": "rlm.api",
     "run_sync": "rlm.api",
     "Host": "rlm.host.host",
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
         """This module as type checkers can know it: to them no module can be called."""
 
         __call__ = staticmethod(run)
+        answer = staticmethod(answer)
         run = staticmethod(run)
         run_sync = staticmethod(run_sync)
         stream = staticmethod(stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -21,6 +22,7 @@ async def run(
     context: object = NOT_GIVEN,
     cwd: FilePath | None = None,
     system_prompt: str | None = None,
+    schema: object = None,
     **settings: Unpack[HostSettings],
 ) -> RunResult:
     """Run an agent on `task` and wait for its answer. Cancelling this cancels the agent.
@@ -34,6 +36,8 @@ async def run(
         context: any picklable object; the agent finds it in its kernel as `context`.
         cwd: its working directory.
         system_prompt: replaces the built-in one.
+        schema: what the answer must be: a pydantic model, a dataclass, any type that pydantic's TypeAdapter takes, or a
+            JSON Schema. The result's `value` is one, and its `answer` the JSON of it.
         settings: those of docs/configuration.md by name, such as `model`, `max_turns`, `timeout` (seconds), `sandbox`,
             or `tools`, of which `()` makes it one plain model call, without a kernel.
 
@@ -44,11 +48,11 @@ async def run(
     _needs_asyncio()
     if (address := broker_address()) is not None:
         options = _texts(settings, cwd=cwd, system_prompt=system_prompt)
-        return await _ask_parent(address, check_task(task), options, context)
+        return await _ask_parent(address, check_task(task), options, context, schema)
     from rlm.host.host import Host
 
     async with Host(**settings) as host:
-        return await host.run(task, context=context, cwd=cwd, system_prompt=system_prompt)
+        return await host.run(task, context=context, cwd=cwd, system_prompt=system_prompt, schema=schema)
 
 
 def run_sync(
@@ -57,10 +61,11 @@ def run_sync(
     context: object = NOT_GIVEN,
     cwd: FilePath | None = None,
     system_prompt: str | None = None,
+    schema: object = None,
     **settings: Unpack[HostSettings],
 ) -> RunResult:
     """As `run`, for a program without an event loop."""
-    return asyncio.run(run(task, context=context, cwd=cwd, system_prompt=system_prompt, **settings))
+    return asyncio.run(run(task, context=context, cwd=cwd, system_prompt=system_prompt, schema=schema, **settings))
 
 
 async def stream(
@@ -69,6 +74,7 @@ async def stream(
     context: object = NOT_GIVEN,
     cwd: FilePath | None = None,
     system_prompt: str | None = None,
+    schema: object = None,
     **settings: Unpack[HostSettings],
 ) -> AsyncIterator[dict[str, Any]]:
     """Run an agent as `run` does, and yield the records of its whole tree as they happen.
@@ -92,7 +98,7 @@ async def stream(
         yield wire(no_result().with_exit(of_error(error), str(error)))
         raise
     async with made as host:
-        records = host.stream(task, context=context, cwd=cwd, system_prompt=system_prompt)
+        records = host.stream(task, context=context, cwd=cwd, system_prompt=system_prompt, schema=schema)
         try:
             async for record in records:
                 yield record
@@ -120,15 +126,43 @@ def _text(value: object) -> str:
     return ",".join(value) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
 
 
-async def _ask_parent(address: tuple[str, str], task: str, options: dict[str, str], context: object) -> RunResult:
+async def _ask_parent(
+    address: tuple[str, str], task: str, options: dict[str, str], context: object, schema: object
+) -> RunResult:
     """A child of the agent whose cell this runs in."""
+    from rlm.broker.answers import AnswerType, load_answer
     from rlm.broker.client import ask
     from rlm.broker.payload import pack
     from rlm.broker.protocol import ContextFile, RunRequest
 
     path, token = address
-    if context is NOT_GIVEN:
-        return await ask(path, RunRequest(token, task, options))
-    payload = pack(context, Path(path).parent)
-    file = ContextFile(payload.path.name, payload.kind, payload.about)
-    return await ask(path, RunRequest(token, task, options, file))
+    folder = Path(path).parent
+    kind = None if schema is None else AnswerType.of(schema)
+    file = None
+    if context is not NOT_GIVEN:
+        payload = pack(context, folder)
+        file = ContextFile(payload.path.name, payload.kind, payload.about)
+    request = RunRequest(token, task, options, file, json.dumps(kind.schema) if kind else "")
+    result = load_answer(await ask(path, request), folder)
+    return kind.typed(result) if kind else result
+
+
+def answer(value: object) -> None:
+    """In a cell: end the run with `value` as the agent's answer, once the cell has ended.
+
+    Args:
+        value: a text, or anything that JSON can hold; what a sub-agent gives may be any picklable object, and is the
+            `value` of its result. With a schema it must fit that.
+
+    Raises:
+        AgentError: it does not fit, is too long, or this is no cell of rlm.
+        ConfigError: it cannot be pickled.
+    """
+    if (address := broker_address()) is None:
+        raise AgentError("rlm.answer is for cells, and here is no agent whose answer it could be")
+    from rlm.broker.answers import pack_answer
+    from rlm.broker.client import tell
+    from rlm.broker.protocol import AnswerRequest
+
+    path, token = address
+    tell(path, AnswerRequest(token, pack_answer(value, Path(path).parent)))

@@ -23,6 +23,7 @@ from rlm.core.budget import Stop
 from rlm.core.messages import Usage
 from rlm.core.task import RunResult
 from rlm.errors import AgentError
+from rlm_testkit.fakes import Runs
 from rlm_testkit.waiting import PATIENCE
 
 RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
@@ -129,7 +130,7 @@ async def test_what_is_no_request_is_answered_with_one_line(tmp_path: Path) -> N
         started.append(request)
         return RESULT
 
-    async with Broker(tmp_path, works) as broker:
+    async with Broker(tmp_path, Runs(works)) as broker:
         path, token = split(broker)
         for name, line in BAD.items():
             reason = one_line(await sent(path, asked(line) + b"\n"))
@@ -141,7 +142,7 @@ async def test_what_is_no_request_is_answered_with_one_line(tmp_path: Path) -> N
 
 async def test_a_request_that_is_parsed_costs_no_more_than_its_length(tmp_path: Path) -> None:
     """json.loads makes 64 bytes of `[],`: what 16 MB can be blown up to is never made."""
-    async with Broker(tmp_path, answers) as broker:
+    async with Broker(tmp_path, Runs(answers)) as broker:
         before = peak()
         for line in (BAD["millions of lists"], BAD["millions of texts"], BAD["millions of names"]):
             one_line(await sent(split(broker)[0], asked(line) + b"\n"))
@@ -160,7 +161,7 @@ async def test_a_long_task_arrives_and_a_longer_one_is_refused_before_it_is_sent
         return RESULT
 
     long = 'é\\"' * (LINE // 12)
-    async with Broker(tmp_path, works) as broker:
+    async with Broker(tmp_path, Runs(works)) as broker:
         path, token = split(broker)
         assert RESULT == await ask(path, RunRequest(token, long))
         with pytest.raises(AgentError, match="hand data on as `context`"):
@@ -204,11 +205,11 @@ async def test_many_connections_that_send_without_end_cost_little_and_stop_nobod
     folders = [tmp_path / name for name in ("hostile", "other")]
     for folder in folders:
         folder.mkdir()
-    async with asyncio.timeout(PATIENCE), Broker(folders[0], answers, host) as hostile:
+    async with asyncio.timeout(PATIENCE), Broker(folders[0], Runs(answers), host) as hostile:
         before = psutil.Process().memory_info().rss
         with flood(split(hostile)[0], 60, b"x" * MEGABYTE) as ends:
             assert len(ends) == 60
-            async with Broker(folders[1], answers, host) as other:
+            async with Broker(folders[1], Runs(answers), host) as other:
                 path, token = split(other)
                 for _ in range(20):
                     assert RESULT == await ask(path, RunRequest(token, "y" * 200_000))
@@ -227,7 +228,7 @@ def _read_all(ends: list[socket.socket]) -> list[bytes]:
 
 
 async def test_connections_that_say_nothing_or_too_little_are_closed(tmp_path: Path) -> None:
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, answers) as broker:
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, Runs(answers)) as broker:
         path, token = split(broker)
         silent, begun = [await asyncio.open_unix_connection(path) for _ in range(2)]
         begun[1].write(b'{"token": "')
@@ -247,8 +248,8 @@ async def test_twenty_thousand_connections_take_few_descriptors_and_nobody_s_tur
     (tmp_path / "other").mkdir()
     async with (
         asyncio.timeout(PATIENCE),
-        Broker(tmp_path, answers, host) as broker,
-        Broker(tmp_path / "other", answers, host) as other,
+        Broker(tmp_path, Runs(answers), host) as broker,
+        Broker(tmp_path / "other", Runs(answers), host) as other,
     ):
         path, _ = split(broker)
         stop = threading.Event()
@@ -288,7 +289,7 @@ async def test_calls_beyond_what_the_host_takes_are_refused_with_a_line(tmp_path
         await go_on.wait()
         return RESULT
 
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, works, host) as broker:
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, Runs(works), host) as broker:
         path, token = split(broker)
         calls = [asyncio.create_task(ask(path, RunRequest(token, "task"))) for _ in range(3)]
         while running < 3:
@@ -314,7 +315,7 @@ async def test_whatever_the_host_fails_with_is_one_line(tmp_path: Path, error: E
     async def fails(_: RunRequest) -> RunResult:
         raise error
 
-    async with Broker(tmp_path, fails) as broker:
+    async with Broker(tmp_path, Runs(fails)) as broker:
         path, token = split(broker)
         with pytest.raises(AgentError, match=type(error).__name__):
             await ask(path, RunRequest(token, "task"))
@@ -326,7 +327,7 @@ async def test_something_in_the_place_of_the_socket_is_told_at_once(
 ) -> None:
     plant(tmp_path / "rlm.sock")
     with pytest.raises(AgentError, match=r"rlm\.sock, cannot be made: Address already in use"):
-        async with Broker(tmp_path, answers):
+        async with Broker(tmp_path, Runs(answers)):
             pass
 
 
@@ -334,7 +335,7 @@ async def test_something_in_the_place_of_the_socket_is_told_at_once(
 async def test_something_that_a_cell_puts_there_later_is_told_to_the_cell_and_stops_nobody(
     tmp_path: Path, plant: Callable[[Path], object]
 ) -> None:
-    async with Broker(tmp_path, answers) as broker:
+    async with Broker(tmp_path, Runs(answers)) as broker:
         path, token = split(broker)
         Path(path).unlink()
         plant(Path(path))

@@ -10,13 +10,23 @@ from pathlib import Path
 import pytest
 from rlm.broker.client import ask
 from rlm.broker.payload import describe, from_file, pack
-from rlm.broker.protocol import OPTIONS, CancelRequest, ContextFile, RunRequest, parse_request
+from rlm.broker.protocol import (
+    OPTIONS,
+    AnswerFile,
+    AnswerRequest,
+    CancelRequest,
+    ContextFile,
+    Request,
+    RunRequest,
+    parse_request,
+)
 from rlm.broker.server import Broker
 from rlm.config.settings import Config
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, ConfigError
+from rlm_testkit.fakes import Runs
 from rlm_testkit.waiting import PATIENCE
 
 RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
@@ -47,21 +57,21 @@ def split(broker: Broker) -> tuple[str, str]:
 
 
 async def test_what_the_host_answers_is_what_the_cell_gets(tmp_path: Path) -> None:
-    async with Broker(tmp_path, answers) as broker:
+    async with Broker(tmp_path, Runs(answers)) as broker:
         path, token = split(broker)
         assert RESULT == await ask(path, RunRequest(token, "task"))
     assert [] == list(tmp_path.iterdir()), "the socket goes with its owner"
 
 
 async def test_more_calls_at_once_than_the_system_lets_wait_are_all_answered(tmp_path: Path) -> None:
-    async with Broker(tmp_path, answers) as broker:
+    async with Broker(tmp_path, Runs(answers)) as broker:
         path, token = split(broker)
         calls = (ask(path, RunRequest(token, f"task {number}")) for number in range(400))
         assert [RESULT] * 400 == await asyncio.gather(*calls)
 
 
 async def test_a_wrong_token_is_refused(tmp_path: Path) -> None:
-    async with Broker(tmp_path, answers) as broker:
+    async with Broker(tmp_path, Runs(answers)) as broker:
         with pytest.raises(AgentError, match="token"):
             await ask(split(broker)[0], RunRequest("guessed", "task"))
 
@@ -70,7 +80,7 @@ async def test_a_wrong_token_is_refused(tmp_path: Path) -> None:
     "line", [b"\n", b"null\n", b"42\n", b"[]\n", b'"x"\n', b"{\n", b'{"options": 3}\n', b"\xff\xfe\n", b""]
 )
 async def test_garbage_is_answered_with_an_error_and_the_host_lives_on(tmp_path: Path, line: bytes) -> None:
-    async with Broker(tmp_path, answers) as broker:
+    async with Broker(tmp_path, Runs(answers)) as broker:
         path, token = split(broker)
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(line)
@@ -86,7 +96,7 @@ def test_a_cell_may_set_what_is_its_childs_alone() -> None:
 
 @pytest.mark.parametrize("name", sorted({*Config.settings(), "depth", "token", ""} - set(OPTIONS)))
 async def test_any_other_option_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
-    async with Broker(tmp_path, answers) as broker:
+    async with Broker(tmp_path, Runs(answers)) as broker:
         path, token = split(broker)
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(RunRequest(token, "task", {"model": "m", name: "9"}).line())
@@ -97,6 +107,8 @@ async def test_any_other_option_is_refused_by_its_name(tmp_path: Path, name: str
 
 RUN = {"version": 1, "verb": "run", "token": "", "task": ""}
 CONTEXT = {"name": "x", "kind": "file", "about": ""}
+ANSWER = {"version": 1, "verb": "answer", "token": ""}
+FILE = {"name": "x", "kind": "json", "about": ""}
 ANEW = "If rlm was installed anew while the run went on, start a new run"
 
 
@@ -106,10 +118,10 @@ ANEW = "If rlm was installed anew while the run went on, start a new run"
         ({}, f"it has version None of the protocol, and the host of this run speaks 1. {ANEW}"),
         (RUN | {"version": 2}, f"it has version 2 of the protocol, and the host of this run speaks 1. {ANEW}"),
         (RUN | {"version": True}, f"it has version True of the protocol, and the host of this run speaks 1. {ANEW}"),
-        ({"version": 1}, "unknown verb 'None'; there are run, cancel"),
-        (RUN | {"verb": "budget"}, "unknown verb 'budget'; there are run, cancel"),
-        (RUN | {"verb": ["run"]}, "unknown verb \"['run']\"; there are run, cancel"),
-        (RUN | {"depth": 1}, "unknown field of run 'depth'; there are token, task, options, context"),
+        ({"version": 1}, "unknown verb 'None'; there are run, answer, cancel"),
+        (RUN | {"verb": "budget"}, "unknown verb 'budget'; there are run, answer, cancel"),
+        (RUN | {"verb": ["run"]}, "unknown verb \"['run']\"; there are run, answer, cancel"),
+        (RUN | {"depth": 1}, "unknown field of run 'depth'; there are token, task, options, context, schema"),
         ({"version": 1, "verb": "cancel", "id": 7}, "unknown field of cancel 'id'; it has none"),
         ({"version": 1, "verb": "run", "token": ""}, "'task' is no text"),
         (RUN | {"options": None}, "'options' is no object"),
@@ -118,6 +130,11 @@ ANEW = "If rlm was installed anew while the run went on, start a new run"
         (RUN | {"context": CONTEXT | {"x": 1}}, "unknown field of context 'x'; there are name, kind, about"),
         (RUN | {"context": CONTEXT | {"kind": "url"}}, "unknown kind 'url' of context; there are pickle, file"),
         (RUN | {"context": CONTEXT | {"name": ".."}}, "'..' is not the name of a file"),
+        (ANSWER | {"file": FILE | {"name": "a/b"}}, "'a/b' is not the name of a file"),
+        (ANSWER | {"file": FILE | {"kind": "file"}}, "unknown kind 'file' of file; there are json, pickle"),
+        (ANSWER | {"task": ""}, "unknown field of answer 'task'; there are token, file"),
+        (ANSWER, "'name' is no text"),
+        (RUN | {"schema": {}}, "'schema' is no text"),
         (RUN | {"context": CONTEXT | {"name": "../x"}}, "'../x' is not the name of a file"),
     ],
 )
@@ -131,10 +148,12 @@ def test_what_is_not_known_is_refused_with_what_would_be_right(sent: object, rea
     [
         RunRequest("token", "task \n é 😀"),
         RunRequest("", "", {"model": "m", "tools": ""}, ContextFile("context-1", "file", "a text")),
+        RunRequest("", "", schema='{"type": "object"}'),
+        AnswerRequest("token", AnswerFile("answer-1", "pickle", "a set")),
         CancelRequest(),
     ],
 )
-def test_a_request_is_read_as_it_was_written(request_: RunRequest | CancelRequest) -> None:
+def test_a_request_is_read_as_it_was_written(request_: Request) -> None:
     assert parse_request(request_.line()) == request_
 
 
@@ -152,7 +171,7 @@ async def test_a_run_is_cancelled_by_what_follows_on_its_connection_and_that_is_
     tmp_path: Path, follows: bytes, reason: str, stop: Stop, at_once: bool
 ) -> None:
     work = EndlessWork()
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, work) as broker:
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, Runs(work)) as broker:
         path, token = split(broker)
         reader, writer = await asyncio.open_unix_connection(path)
         line = RunRequest(token, "task").line()
@@ -170,7 +189,7 @@ async def test_a_run_is_cancelled_by_what_follows_on_its_connection_and_that_is_
 
 
 async def test_cancel_alone_is_refused(tmp_path: Path) -> None:
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, answers) as broker:
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, Runs(answers)) as broker:
         reader, writer = await asyncio.open_unix_connection(split(broker)[0])
         writer.write(CancelRequest().line())
         assert "this one has none" in json.loads(await reader.readline())["reason"]
@@ -183,7 +202,7 @@ async def test_what_the_host_raises_is_the_reason_and_its_stop(tmp_path: Path) -
             raise AgentError("too deep", Stop.DEPTH_LIMIT)
         raise ConfigError("not allowed")
 
-    async with Broker(tmp_path, refuses) as broker:
+    async with Broker(tmp_path, Runs(refuses)) as broker:
         path, token = split(broker)
         with pytest.raises(AgentError, match="too deep") as refused:
             await ask(path, RunRequest(token, "deep"))
@@ -194,7 +213,7 @@ async def test_what_the_host_raises_is_the_reason_and_its_stop(tmp_path: Path) -
 
 async def test_cancelling_the_call_cancels_the_child(tmp_path: Path) -> None:
     work = EndlessWork()
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, work) as broker:
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, Runs(work)) as broker:
         path, token = split(broker)
         call = asyncio.create_task(ask(path, RunRequest(token, "task")))
         await work.began.wait()
@@ -204,7 +223,7 @@ async def test_cancelling_the_call_cancels_the_child(tmp_path: Path) -> None:
 
 async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
     work = EndlessWork()
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, work) as broker:
+    async with asyncio.timeout(PATIENCE), Broker(tmp_path, Runs(work)) as broker:
         path, token = split(broker)
         _, writer = await asyncio.open_unix_connection(path)
         writer.write(RunRequest(token, "task").line())
@@ -222,7 +241,7 @@ async def test_leaving_the_broker_cancels_what_still_runs_and_tells_the_cell(tmp
         return RESULT
 
     async with asyncio.timeout(PATIENCE):
-        async with Broker(tmp_path, works) as broker:
+        async with Broker(tmp_path, Runs(works)) as broker:
             path, token = split(broker)
             call = asyncio.create_task(ask(path, RunRequest(token, "task")))
             await began.wait()

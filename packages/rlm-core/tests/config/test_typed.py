@@ -12,6 +12,7 @@ from rlm.errors import ConfigError, CredentialsError
 
 OF_THE_COMMAND = {
     "context",
+    "schema",
     "output",
     "json",
     "deltas",

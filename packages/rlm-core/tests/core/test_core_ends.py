@@ -28,8 +28,8 @@ def test_exit_code_of_an_error(error: Exception, code: int) -> None:
 
 @pytest.mark.parametrize("stop", list(Stop))
 def test_exit_code_of_a_stop(stop: Stop) -> None:
-    limit = stop not in (Stop.DONE, Stop.ERROR, Stop.CANCELLED)
-    code = 3 if limit else {"done": 0, "error": 1, "cancelled": 130}[stop]
+    limit = stop not in (Stop.DONE, Stop.ERROR, Stop.CANCELLED, Stop.SCHEMA)
+    code = 3 if limit else {"done": 0, "error": 1, "cancelled": 130, "schema": 1}[stop]
     assert exit_codes.of_stop(stop) == code
     assert exit_codes.of_stop(stop, limit_ok=True) == (0 if limit else code)
 

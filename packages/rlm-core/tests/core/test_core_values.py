@@ -103,7 +103,7 @@ def test_usage_adds_up_and_stays_estimated() -> None:
 
 
 def test_each_stop_has_a_status_for_the_session() -> None:
-    ends = {Stop.DONE: "done", Stop.ERROR: "error", Stop.CANCELLED: "cancelled"}
+    ends = {Stop.DONE: "done", Stop.ERROR: "error", Stop.CANCELLED: "cancelled", Stop.SCHEMA: "error"}
     assert [stop.status for stop in Stop] == [ends.get(stop, "limit") for stop in Stop]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
+from rlm.broker.protocol import AnswerRequest, RunRequest
 from rlm.core.adaptation import Adaptation
 from rlm.core.agent import Agent
 from rlm.core.budget import Spent, Stop, TurnLimit
@@ -30,7 +31,9 @@ from rlm.core.messages import (
 )
 from rlm.core.ports import Context, Limits, Tool, ToolChoice
 from rlm.core.state import ConversationState
+from rlm.core.task import RunResult
 from rlm.core.toolbox import Toolbox
+from rlm.errors import AgentError
 
 _ids = itertools.count(1)
 
@@ -198,3 +201,16 @@ async def cancel(agent: Agent, stuck: Stuck) -> None:
     except asyncio.CancelledError:
         return
     raise AssertionError("a cancelled run must end with CancelledError")
+
+
+class Runs:
+    """Cells' calls of an agent that runs children, and takes no answer."""
+
+    def __init__(self, run: Callable[[RunRequest], Awaitable[RunResult]]) -> None:
+        self._run = run
+
+    async def run(self, request: RunRequest) -> RunResult:
+        return await self._run(request)
+
+    async def answer(self, request: AnswerRequest) -> None:
+        raise AgentError(f"nobody asked for {request.file}")

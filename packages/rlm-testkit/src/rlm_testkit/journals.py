@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 from rlm.core.budget import Spent, Stop
 from rlm.core.events import (
+    Answered,
     CallEnded,
     CallStarted,
     Checkpointed,
@@ -92,6 +93,7 @@ noted = st.one_of(
     st.builds(UserCellStarted, texts),
     st.builds(UserOutputReceived, texts),
     st.builds(Checkpointed, st.just("0" * 64), st.sampled_from(["off", "bwrap"])),
+    st.builds(Answered, texts),
     st.builds(Rerun, texts, st.booleans(), texts),
     st.builds(ChildStarted, st.just("sub-12345678"), texts),
     st.builds(ChildEnded, st.just("sub-12345678"), st.sampled_from(Stop), st.integers(0, 9), usages, texts),

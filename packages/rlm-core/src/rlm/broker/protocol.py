@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
@@ -36,7 +36,9 @@ OPTIONS = ("model", "tools", "max_turns", "cwd", "system_prompt", "timeout")
 
 Kind = Literal["pickle", "file"]
 _KINDS: dict[str, Kind] = {"pickle": "pickle", "file": "file"}
-_LONG = ("task", "system_prompt")
+AnswerKind = Literal["json", "pickle"]
+_ANSWER_KINDS: dict[str, AnswerKind] = {"json": "json", "pickle": "pickle"}
+_LONG = ("task", "system_prompt", "schema")
 """The texts that only the length of the line limits."""
 _SHORT = 8_192
 """Characters of any other text: a path has at most 4,096 bytes."""
@@ -48,6 +50,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 class Verb(StrEnum):
     RUN = "run"
+    ANSWER = "answer"
     CANCEL = "cancel"
 
 
@@ -63,23 +66,46 @@ class ContextFile:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """Run a sub-agent. Of `options`, what is not given is the parent's."""
+    """Run a sub-agent. Of `options`, what is not given is the parent's. `schema`: JSON, of its answer."""
 
     token: str
     task: str
     options: Mapping[str, str] = field(default_factory=dict)
     context: ContextFile | None = None
+    schema: str = ""
 
     def line(self) -> bytes:
         """
         Raises:
             AgentError: it is longer than the host takes.
         """
-        fields = {"token": self.token, "task": self.task, "options": dict(self.options)}
-        line = _line(Verb.RUN, fields | ({"context": asdict(self.context)} if self.context else {}))
+        fields: dict[str, Any] = {"token": self.token, "task": self.task, "options": dict(self.options)}
+        fields |= {"context": asdict(self.context)} if self.context else {}
+        line = _line(Verb.RUN, fields | ({"schema": self.schema} if self.schema else {}))
         if len(line) > LINE:
             raise AgentError(too_long(len(line)))
         return line
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFile:
+    """The file `name` in a runtime folder: an answer as JSON, or a pickle of what JSON cannot hold."""
+
+    name: str
+    kind: AnswerKind = "json"
+    about: str = ""
+    """One line on what a pickle is, for readers who do not open it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRequest:
+    """End the run of the cell's agent with this answer, when the cell has ended."""
+
+    token: str
+    file: AnswerFile
+
+    def line(self) -> bytes:
+        return _line(Verb.ANSWER, {"token": self.token, "file": asdict(self.file)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +116,7 @@ class CancelRequest:
         return _line(Verb.CANCEL, {})
 
 
-Request = RunRequest | CancelRequest
+Request = RunRequest | AnswerRequest | CancelRequest
 
 
 def _line(verb: Verb, fields: Mapping[str, Any]) -> bytes:
@@ -129,6 +155,8 @@ def _request(sent: dict[str, Any]) -> Request:
         )
     if verb == Verb.RUN:
         return _run_request(sent)
+    if verb == Verb.ANSWER:
+        return _answer_request(sent)
     if verb == Verb.CANCEL:
         _only(sent, (), "field of cancel")
         return CancelRequest()
@@ -136,25 +164,36 @@ def _request(sent: dict[str, Any]) -> Request:
 
 
 def _run_request(sent: Mapping[str, Any]) -> RunRequest:
-    _only(sent, ("token", "task", "options", "context"), "field of run")
+    _only(sent, ("token", "task", "options", "context", "schema"), "field of run")
     options = _object(sent, "options")
     if unknown := [name for name in options if name not in OPTIONS]:
         raise AgentError(f"unknown argument {unknown[0][:_NAME]!r}; there are {', '.join(OPTIONS)} and context")
-    texts = _texts({name: sent.get(name) for name in ("token", "task")})
-    return RunRequest(texts["token"], texts["task"], _texts(options), _context(sent) if "context" in sent else None)
+    texts = _texts({"token": sent.get("token"), "task": sent.get("task"), "schema": sent.get("schema", "")})
+    context = ContextFile(*_file(sent, "context", _KINDS)) if "context" in sent else None
+    return RunRequest(texts["token"], texts["task"], _texts(options), context, texts["schema"])
 
 
-def _context(sent: Mapping[str, Any]) -> ContextFile:
+def _answer_request(sent: Mapping[str, Any]) -> AnswerRequest:
+    _only(sent, ("token", "file"), "field of answer")
+    texts = _texts({"token": sent.get("token")})
+    return AnswerRequest(texts["token"], AnswerFile(*_file(sent, "file", _ANSWER_KINDS)))
+
+
+_K = TypeVar("_K", bound=str)
+
+
+def _file(sent: Mapping[str, Any], field: str, kinds: Mapping[str, _K]) -> tuple[str, _K, str]:
+    """The name, kind and description of a file in the runtime folder."""
     names = ("name", "kind", "about")
-    fields = _object(sent, "context")
-    _only(fields, names, "field of context")
+    fields = _object(sent, field)
+    _only(fields, names, f"field of {field}")
     texts = _texts({name: fields.get(name) for name in names})
-    kind = _KINDS.get(texts["kind"])
+    kind = kinds.get(texts["kind"])
     if kind is None:
-        raise ValueError(f"unknown kind {texts['kind'][:_NAME]!r} of context; there are {', '.join(_KINDS)}")
+        raise ValueError(f"unknown kind {texts['kind'][:_NAME]!r} of {field}; there are {', '.join(kinds)}")
     if texts["name"] in ("", ".", "..") or "/" in texts["name"]:
         raise ValueError(f"{texts['name'][:_NAME]!r} is not the name of a file")
-    return ContextFile(texts["name"], kind, texts["about"])
+    return texts["name"], kind, texts["about"]
 
 
 def _object(sent: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -186,7 +225,13 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in values.items()}
 
 
+def accepted_line() -> bytes:
+    return json.dumps({"type": "accepted", "version": VERSION}).encode() + b"\n"
+
+
 def result_line(result: RunResult) -> bytes:
+    """`value` says what the value is: null, `text` (the answer itself), `json` (what the answer says), or a file."""
+    value = "text" if isinstance(result.value, str) else None if result.value is None else "json"
     fields = {
         "type": "result",
         "version": VERSION,
@@ -195,6 +240,7 @@ def result_line(result: RunResult) -> bytes:
         "turns": result.turns,
         "session_dir": str(result.session_dir),
         "usage": asdict(result.usage),
+        "value": asdict(result.value) if isinstance(result.value, AnswerFile) else value,
     }
     return json.dumps(fields).encode() + b"\n"
 
@@ -209,11 +255,28 @@ def parse_answer(line: bytes) -> RunResult:
     Raises:
         AgentError: the child failed, was refused, or the host is gone.
     """
+    sent = accepted(line)
+    answer, value = sent["answer"], sent["value"]
+    match value:
+        case "text":
+            value = answer
+        case "json":
+            value = json.loads(answer)
+        case dict():
+            value = AnswerFile(**value)
+    usage, folder = Usage(**sent["usage"]), Path(sent["session_dir"])
+    return RunResult(answer, Stop(sent["stop"]), usage, sent["turns"], folder, value=value)
+
+
+def accepted(line: bytes) -> dict[str, Any]:
+    """What the host sent, if it did what was asked for.
+
+    Raises:
+        AgentError: it refused, or is gone.
+    """
     if not line:
         raise AgentError("the host closed the connection", Stop.CANCELLED)
-    sent = json.loads(line)
+    sent: dict[str, Any] = json.loads(line)
     if sent["type"] == "error":
         raise AgentError(sent["reason"], sent["stop"])
-    return RunResult(
-        sent["answer"], Stop(sent["stop"]), Usage(**sent["usage"]), sent["turns"], Path(sent["session_dir"])
-    )
+    return sent

@@ -13,18 +13,20 @@ import resource
 import secrets
 import socket
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from rlm.broker.protocol import (
     LINE,
+    AnswerRequest,
     CancelRequest,
     Request,
     RunRequest,
+    accepted_line,
     error_line,
     parse_request,
     result_line,
@@ -35,8 +37,18 @@ from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
 from rlm.process import files
 
-Spawn = Callable[[RunRequest], Awaitable[RunResult]]
-"""Runs a child of the agent that the socket belongs to."""
+
+class CellCalls(Protocol):
+    """What the cells of one agent may ask for. Each raises AgentError where it is refused."""
+
+    async def run(self, request: RunRequest) -> RunResult:
+        """Run a child of the agent."""
+        ...
+
+    async def answer(self, request: AnswerRequest) -> None:
+        """Take the answer of the agent."""
+        ...
+
 
 AGENT_READING = 8
 """Connections of one agent that are read at once."""
@@ -93,10 +105,10 @@ class AgentCapacity:
 class Broker:
     """Listens for one agent's cells. Leaving it cancels the children that still run."""
 
-    def __init__(self, folder: Path, spawn: Spawn, capacity: HostCapacity | None = None) -> None:
+    def __init__(self, folder: Path, calls: CellCalls, capacity: HostCapacity | None = None) -> None:
         self._path = folder / "rlm.sock"
         self._token = secrets.token_hex(16)
-        self._spawn = spawn
+        self._cell_calls = calls
         self._capacity = AgentCapacity(capacity or HostCapacity())
         self._calls: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
@@ -175,7 +187,7 @@ class Broker:
                 raise AgentError("this token is not this agent's")
             async with self._slot():
                 place.leave()
-                return result_line(await _unless_cancelled(connection, rest, self._spawn(request)))
+                return await _unless_cancelled(connection, rest, self._done(request))
         except AgentError as error:
             return error_line(str(error), error.stop)
         except (RlmError, ValueError) as error:
@@ -184,6 +196,12 @@ class Broker:
             raise
         except Exception as error:  # noqa: BLE001 - a cell that asks must hear something, and the host lives on
             return error_line(f"the host could not do it: {type(error).__name__}: {error}")
+
+    async def _done(self, request: RunRequest | AnswerRequest) -> bytes:
+        if isinstance(request, AnswerRequest):
+            await self._cell_calls.answer(request)
+            return accepted_line()
+        return result_line(await self._cell_calls.run(request))
 
     async def _request(self, connection: socket.socket) -> tuple[Request, bytes]:
         """The request, and what has come after it.
@@ -285,7 +303,7 @@ async def _discard(connection: socket.socket) -> None:
                 pass
 
 
-async def _unless_cancelled(connection: socket.socket, begun: bytes, work: Awaitable[RunResult]) -> RunResult:
+async def _unless_cancelled(connection: socket.socket, begun: bytes, work: Awaitable[bytes]) -> bytes:
     """Do the work, but give it up when the other end says so, or closes.
 
     Raises:

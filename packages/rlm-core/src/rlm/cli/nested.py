@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from rlm.broker.answers import load_answer
 from rlm.broker.client import ask
 from rlm.broker.payload import copy_to
 from rlm.broker.protocol import OPTIONS, ContextFile, RunRequest
@@ -14,8 +15,10 @@ from rlm.cli.streams import put
 from rlm.config.settings import Config, flag
 from rlm.core import exit_codes
 from rlm.errors import ConfigError
+from rlm.process import files
+from rlm.text.encodings import decode
 
-_OWN = ("context", "limit_ok")
+_OWN = ("context", "limit_ok", "schema")
 """Settings that mean something to this command, and are no option of the sub-agent."""
 
 
@@ -34,7 +37,9 @@ def run(task: str, given: Mapping[str, str], config: Config, address: tuple[str,
     if config.context is not None:
         payload = copy_to(config.context, Path(path).parent)
         request = replace(request, context=ContextFile(payload.path.name, payload.kind, payload.about))
-    result = asyncio.run(ask(path, request))
+    if config.schema is not None:
+        request = replace(request, schema=decode(files.read(config.schema)))
+    result = load_answer(asyncio.run(ask(path, request)), Path(path).parent)
     if result.answer:
         put(result.answer)
     return exit_codes.of_stop(result.stop, limit_ok=config.limit_ok)

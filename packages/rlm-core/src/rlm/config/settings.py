@@ -67,6 +67,9 @@ class Config:
     """Everything a user can set, read and checked."""
 
     model: str = setting("model name; replay:FILE plays a recorded session", stripped_text, default="gpt-4o")
+    subagent_model: str | None = setting(
+        "model of sub-agents whose call names none; unset: the parent's", stripped_text, default=None
+    )
     api_key: str | None = setting(
         "key for RLM_BASE_URL, or for OpenAI's URL if that is not set",
         api_key,
@@ -167,6 +170,9 @@ class Config:
         bare=True,
     )
     context: Path | None = setting("file that the kernel gets as `context`", existing_file, default=None)
+    schema: Path | None = setting(
+        "file with a JSON Schema: the answer is JSON that fits it", existing_file, default=None
+    )
     checkpoint: bool = setting(
         "save the kernel's variables after each cell; resume restores them", switch, default=False, bare=True
     )

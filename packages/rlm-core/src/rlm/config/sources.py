@@ -146,6 +146,7 @@ class RunSettings(TypedDict, total=False):
     """Of a run. docs/configuration.md says what each means; None is as if it were not named."""
 
     model: str | None
+    subagent_model: str | None
     max_turns: int | None
     max_depth: int | None
     exec_timeout: float | None

@@ -9,9 +9,18 @@ from dataclasses import dataclass, replace
 from rlm.core.adaptation import Adaptation, adapt
 from rlm.core.budget import Spent, Stop
 from rlm.core.conversation import Conversation
-from rlm.core.events import CallEnded, CallStarted, Failed, ParametersChanged, Replied, RequestStarted, ToolReturned
+from rlm.core.events import (
+    Answered,
+    CallEnded,
+    CallStarted,
+    Failed,
+    ParametersChanged,
+    Replied,
+    RequestStarted,
+    ToolReturned,
+)
 from rlm.core.messages import Assistant, Ending, Kind, Outcome, Reply, System, ToolCall, ToolResult, User, ending
-from rlm.core.ports import Context, Limits, Model, Sink, ToolChoice
+from rlm.core.ports import AnswerCheck, Context, Limits, Model, Sink, ToolChoice
 from rlm.core.state import ConversationState
 from rlm.core.textcall import is_call
 from rlm.core.toolbox import Toolbox
@@ -26,6 +35,10 @@ NO_CALLS = (
     "(vLLM: --enable-auto-tool-choice --tool-call-parser; llama.cpp: --jinja), or take another model."
 )
 NO_PICTURES = "The model takes no pictures, or not in this place: each is replaced by a line of text."
+WRONG_ANSWER = "This is not the answer that was asked for: {problem}. Answer again."
+NOT_RUN = "Not run: the answer was given before."
+_CORRECTIONS = 4
+"""How often the model may correct an answer that is not what was asked for."""
 GO_ON = "Your message was cut off at the length limit. Go on exactly where it stopped."
 
 
@@ -52,6 +65,7 @@ class Agent(Conversation):
         sink: Sink,
         state: ConversationState | None = None,
         interjections: Callable[[], Sequence[User]] = tuple,
+        check: AnswerCheck = str,
     ) -> None:
         """`interjections` gives what the user has said while the agent worked, once."""
         super().__init__(sink, state)
@@ -60,8 +74,11 @@ class Agent(Conversation):
         self._tools = tools
         self._context = context
         self._limits = limits
+        self._check = check
+        self._corrections = 0
         self._requested: ParametersChanged | None = None
         self._words = ""
+        self._finish = ""
         self._reminded = False
 
     async def run(self, *opening: System | User) -> AgentResult:
@@ -76,7 +93,7 @@ class Agent(Conversation):
             self.settle()
             for message in opening:
                 self.tell(message)
-            self._words, self._reminded = "", False
+            self._words, self._reminded, self._corrections = "", False, 0
             stop = await self._work()
             self.close(stop, self._words)
         except asyncio.CancelledError:
@@ -88,18 +105,9 @@ class Agent(Conversation):
         return AgentResult(self.state.answer, stop, self.state.spent, self._words)
 
     async def _work(self) -> Stop:
-        reply: Reply | None = None
+        self._finish = ""
         try:
-            while (stop := self._limits.reached(self.state.spent)) is None:
-                self._hear_user()
-                if self.state.cut:
-                    self.tell(User(GO_ON, Kind.NOTE))
-                await self._context.fit(self)
-                reply = await self._ask()
-                stop = self._verdict(reply)
-                if stop is not None:
-                    break
-                await self._follow(reply)
+            stop = await self._turns()
         except ContextTooLong as error:
             self._words = str(error)
             return Stop.CONTEXT_LIMIT
@@ -107,16 +115,31 @@ class Agent(Conversation):
             self._words = str(error)
             return Stop.CONTENT_FILTER
         stop = Stop.LENGTH if self.state.cut else stop
-        if reply is not None and stop in (Stop.LENGTH, Stop.CONTENT_FILTER):
-            self._words = f"The provider ended the message: {reply.finish}."
+        if stop is not Stop.DONE:
+            self._keep_what_fits()
+        if self._finish and stop in (Stop.LENGTH, Stop.CONTENT_FILTER):
+            self._words = f"The provider ended the message: {self._finish}."
         return stop
 
-    def _verdict(self, reply: Reply) -> Stop | None:
-        """Whether it ends the run. A call that is written as text does not, nor an answer if the user has said more."""
+    async def _turns(self) -> Stop:
+        while (stop := self._limits.reached(self.state.spent)) is None:
+            self._hear_user()
+            if self.state.cut:
+                self.tell(User(GO_ON, Kind.NOTE))
+            await self._context.fit(self)
+            reply = await self._ask()
+            self._finish = reply.finish
+            if (stop := await self._end(reply)) is not None:
+                break
+        return stop
+
+    async def _end(self, reply: Reply) -> Stop | None:
+        """Do what the reply asks for. Whether the run ends with it: not with an answer, if the user has said more."""
         stop = verdict(reply)
-        if stop is Stop.DONE and self.is_call(reply.message.text):
-            self._remind()
-            return None
+        if stop is Stop.DONE:
+            stop = self._judge(reply.message.text)
+        elif stop is None and await self._follow(reply):
+            stop = Stop.DONE
         return None if stop is Stop.DONE and self._hear_user() else stop
 
     def _hear_user(self) -> bool:
@@ -125,6 +148,36 @@ class Agent(Conversation):
         for message in said:
             self.tell(message)
         return bool(said)
+
+    def _judge(self, text: str) -> Stop | None:
+        """Whether the run ends with this text, or the model is told why not."""
+        if self.is_call(text):
+            self._remind()
+            return None
+        try:
+            answer = self._check(self.state.answer)
+        except ValueError as error:
+            return self._correct(str(error))
+        if answer != self.state.answer:
+            self.emit(Answered(answer))
+        return Stop.DONE
+
+    def _keep_what_fits(self) -> None:
+        """An answer at a limit may be partial, but it is none if it is not what was asked for."""
+        try:
+            answer = self._check(self.state.answer)
+        except ValueError:
+            answer = ""
+        if answer != self.state.answer:
+            self.emit(Answered(answer))
+
+    def _correct(self, problem: str) -> Stop | None:
+        if self._corrections == _CORRECTIONS:
+            self._words = problem
+            return Stop.SCHEMA
+        self._corrections += 1
+        self.tell(User(WRONG_ANSWER.format(problem=problem), Kind.NOTE))
+        return None
 
     def _remind(self) -> None:
         """
@@ -206,11 +259,20 @@ class Agent(Conversation):
             self._requested = requested
             self.emit(requested)
 
-    async def _follow(self, reply: Reply) -> None:
-        """Do what the reply asks for: run its calls, in order."""
+    async def _follow(self, reply: Reply) -> bool:
+        """Do what the reply asks for: run its calls, in order, until one gives the answer. Whether one did."""
         cut_off = ending(reply.finish) is Ending.LENGTH
-        outcomes = [await self._call(call, cut_off) for call in reply.message.calls]
-        self.show([url for outcome in outcomes for url in outcome.pictures])
+        pictures: list[str] = []
+        for number, call in enumerate(reply.message.calls, 1):
+            outcome = await self._call(call, cut_off)
+            if outcome.answer is not None:
+                for later in reply.message.calls[number:]:
+                    self.emit(ToolReturned(ToolResult(later, NOT_RUN, ok=False)))
+                self.emit(Answered(outcome.answer))
+                return True
+            pictures.extend(outcome.pictures)
+        self.show(pictures)
+        return False
 
     async def _call(self, call: ToolCall, cut_off: bool) -> Outcome:
         self.emit(CallStarted(call))

@@ -22,10 +22,13 @@ class Stop(StrEnum):
     CANCELLED = "cancelled"
     ERROR = "error"
     DEPTH_LIMIT = "depth_limit"
+    SCHEMA = "schema"
 
     @property
     def status(self) -> str:
         """As meta.json says it: done, limit, error or cancelled."""
+        if self is Stop.SCHEMA:
+            return "error"
         return str(self) if self in (Stop.DONE, Stop.ERROR, Stop.CANCELLED) else "limit"
 
 

@@ -67,6 +67,13 @@ class Adapted:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer, where it is not the model's text as it stands: a cell gave it, or it is the JSON in that text."""
+
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """The last event of a run. `error`: what went wrong, or the provider's words where they caused the stop."""
 
@@ -271,6 +278,7 @@ Event = (
     | ToolReturned
     | Dropped
     | Adapted
+    | Answered
     | Stopped
     | ParametersChanged
     | Retried

@@ -208,12 +208,16 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a tool did. `pictures` are data URLs that follow in a message of their own."""
+    """What a tool did. `pictures` are data URLs that follow in a message of their own.
+
+    `answer` is the answer of the agent, which ends with this call; None: it goes on.
+    """
 
     content: str
     ok: bool = True
     pictures: tuple[str, ...] = ()
     forget: Forget | None = None
+    answer: str | None = None
 
 
 def assistant(received: Wire, written: Wire | None = None, items: Iterable[Wire] = ()) -> Assistant:

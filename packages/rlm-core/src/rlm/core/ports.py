@@ -20,6 +20,9 @@ Sink = Callable[[Event], None]
 
 ToolChoice = Literal["auto", "none"]
 
+AnswerCheck = Callable[[str], str]
+"""Gives the answer that is in the model's text. Raises ValueError with what the model must change."""
+
 
 class Model(Protocol):
     """Answers a conversation."""

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 _OPENING = "You are rlm, an agent that works on a task until it is done, without asking back."
 
 _IPYTHON = """\
-You act through a persistent IPython kernel: variables, imports and files stay from cell to cell.
+You act through a persistent IPython kernel: variables, imports and files stay between cells.
 - `!command` runs a shell command, `%%bash` a script, `await` works at top level. There is no stdin.
-- Keep what is large in variables, print only what you need to see: slices, counts, matches.
+- Keep what is large in variables, print only what you need: slices, counts, matches.
 - Its Python {version} is rlm's own{packages}.
-- Look before you change; after a change run the tests or the program and read what they say."""
+- Look before you change; then run the tests or the program and read the result.
+- `rlm.answer(x)` ends the run: x, text or JSON, is your answer."""
 
 _PACKAGES = " (`%pip install` adds to it)"
 
@@ -32,6 +33,8 @@ _CONTEXT = "The variable `context` holds data for the task ({context}). Look at 
 _SUMMARIZE = "When old turns no longer help, drop them with `summarize` and keep what matters in the summary."
 
 _PLACE = "Your folder is {cwd}{python}."
+
+_SCHEMA = "Your answer must be JSON alone, without any other text, that fits this JSON Schema: {schema}"
 
 _CLOSING = "Your message without a tool call ends the run and is your answer: plain, complete, and true."
 
@@ -57,6 +60,8 @@ class Facts:
     project: str = ""
     """What the project's AGENTS.md say."""
     append: str = ""
+    schema: str = ""
+    """JSON Schema of the answer; empty: any text will do."""
 
 
 def system_prompt(facts: Facts) -> str:
@@ -75,5 +80,11 @@ def system_prompt(facts: Facts) -> str:
         facts.append,
         _RECURSION if ipython and facts.recursion else "",
         _CONTEXT.format(context=facts.context) if facts.context else "",
+        schema_prompt(facts.schema) if facts.schema else "",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def schema_prompt(schema: str) -> str:
+    """What the answer must be."""
+    return _SCHEMA.format(schema=schema)

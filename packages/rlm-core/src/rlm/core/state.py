@@ -6,14 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from rlm.core.budget import Spent
-from rlm.core.events import Adapted, Dropped, Event, Replied, Said, ToolReturned
+from rlm.core.events import Adapted, Answered, Dropped, Event, Replied, Said, ToolReturned
 from rlm.core.history import History
 from rlm.core.messages import Ending, Kind, Reply, User, ending
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationState:
-    """`answer` is the model's newest text since the newest task; `cut` says that it stopped in the middle of it."""
+    """`answer` is the model's newest text since the newest task, or the one that was given in another way.
+
+    `cut` says that the model stopped in the middle of it.
+    """
 
     history: History = field(default_factory=History)
     spent: Spent = field(default_factory=Spent)
@@ -28,13 +31,16 @@ class ConversationState:
                 return replace(self, history=self.history.add(message))
             case Dropped() | Adapted():
                 return replace(self, history=_reduced(self.history, event))
-            case Replied(reply, aside=True):
-                history = self.history.add_aside(reply.message)
-                return replace(self, history=history, spent=self.spent.on_upkeep(reply.usage))
-            case Replied(reply):
-                return self._after_turn(reply)
+            case Replied(reply, aside):
+                return self._after_aside(reply) if aside else self._after_turn(reply)
+            case Answered(answer):
+                return replace(self, answer=answer, cut=False)
             case _:
                 return self
+
+    def _after_aside(self, reply: Reply) -> ConversationState:
+        history = self.history.add_aside(reply.message)
+        return replace(self, history=history, spent=self.spent.on_upkeep(reply.usage))
 
     def _after_turn(self, reply: Reply) -> ConversationState:
         message = reply.message

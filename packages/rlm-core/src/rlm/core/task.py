@@ -28,7 +28,10 @@ def check_task(task: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How an agent ended. `answer` is partial unless `ok`; `usage` (tokens) is that of its whole subtree."""
+    """How an agent ended. `answer` is partial unless `ok`; `usage` (tokens) is that of its whole subtree.
+
+    `value` is what a cell gave to `rlm.answer`, or with `schema` the answer as that type; None, if it is neither.
+    """
 
     answer: str
     stop: Stop
@@ -37,6 +40,7 @@ class RunResult:
     session_dir: Path = Path()
     error: str = ""
     """The provider's words, where they were the reason to stop."""
+    value: Any = None
 
     @property
     def ok(self) -> bool:

@@ -16,6 +16,7 @@ from rlm.config.settings import Config
 from rlm.core.budget import TurnLimit
 from rlm.core.ports import Kernel, Model, SandboxedCommand, Sink, Tool
 from rlm.errors import ConfigError, CredentialsError, KernelError
+from rlm.host.answers import AnswerBox, AnswerSchema, AnswerTool, response_format
 from rlm.host.checkpoint import VARIABLES, CheckpointingTool
 from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.providers.client import OpenAIClient
@@ -72,11 +73,20 @@ class ModelFactory:
         elif self._config.api_key is None and self._config.base_url is None:
             raise CredentialsError(NO_KEY)
         elif self._client is None:
-            endpoint = Endpoint(self._config.base_url, self._config.api_key)
-            client = OpenAIClient(endpoint, self._config.sdk_max_retries, api=self._config.api)
+            client = OpenAIClient(self._endpoint(), self._config.sdk_max_retries, api=self._config.api)
             self._client = await self._stack.enter_async_context(client)
 
-    def model(self, config: Config, task: str, depth: int, sink: Sink, *, stream: bool, cache_key: str = "") -> Model:
+    def model(
+        self,
+        config: Config,
+        task: str,
+        depth: int,
+        sink: Sink,
+        *,
+        stream: bool,
+        cache_key: str = "",
+        schema: AnswerSchema | None = None,
+    ) -> Model:
         """`cache_key`: see `OpenAIClient.model`.
 
         Raises:
@@ -87,9 +97,14 @@ class ModelFactory:
         if self._client is None:
             raise CredentialsError(NO_KEY)
         params = config.model_params
+        if schema is not None and self._endpoint().is_openai:
+            params = (response_format(schema) or {}) | params
         if self._config.stream is not Streaming.AUTO:
             stream, params = self._config.stream is Streaming.ON, {**params, "stream": None}
         return self._client.model(config.model, params, depth=depth, sink=sink, stream=stream, cache_key=cache_key)
+
+    def _endpoint(self) -> Endpoint:
+        return Endpoint(self._config.base_url, self._config.api_key)
 
     def window(self, config: Config) -> int | None:
         """Tokens of the model's context; None: they are not known, or not yet."""
@@ -151,6 +166,7 @@ class ToolEnvironment:
     shell: Path
     turns: TurnLimit
     supervisor: Supervisor
+    answers: AnswerBox
     sandboxed: SandboxedCommand | None = None
     quota: Quota | None = None
     approve: Approve | None = None
@@ -184,13 +200,13 @@ def _bash(config: Config, place: ToolEnvironment) -> Bash:
 
 def _ipython(config: Config, place: ToolEnvironment) -> Tool:
     assert place.kernel is not None, "the kernel is opened with the tool"
-    tool = IPython(
+    tool: Tool = IPython(
         place.kernel,
         config.exec_timeout,
         max_turns_in_context=config.max_turns_in_context,
         images=config.images,
     )
-    if not config.checkpoint:
-        return tool
-    draft, path = place.run_dir / VARIABLES, place.outputs.parent / VARIABLES
-    return CheckpointingTool(tool, place.kernel, draft, path, place.sink, config.sandbox)
+    if config.checkpoint:
+        draft, path = place.run_dir / VARIABLES, place.outputs.parent / VARIABLES
+        tool = CheckpointingTool(tool, place.kernel, draft, path, place.sink, config.sandbox)
+    return AnswerTool(tool, place.answers)

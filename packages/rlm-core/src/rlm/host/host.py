@@ -22,6 +22,7 @@ from rlm.config.sources import FilePath, HostSettings, RunSettings, read_config,
 from rlm.core.exit_codes import INTERRUPTED, of_error, of_stop
 from rlm.core.task import NOT_GIVEN, RunResult, check_task
 from rlm.errors import ConfigError, RlmError
+from rlm.host.answers import AnswerSchema
 from rlm.host.factories import MEGABYTE, ModelFactory
 from rlm.host.recorded import GivenSettings
 from rlm.host.resume import GO_ON, resumed_spec, session_id
@@ -113,6 +114,7 @@ class Host:
         context: object = NOT_GIVEN,
         cwd: FilePath | None = None,
         system_prompt: str | None = None,
+        schema: object = None,
         watch: Callable[[dict[str, Any]], None] | None = None,
         **settings: Unpack[RunSettings],
     ) -> AsyncIterator[Run]:
@@ -130,6 +132,7 @@ class Host:
             context: any picklable object; the agent finds it in its kernel as `context`.
             cwd: its working directory; if it is not given the present one, or the session's, which must be in that.
             system_prompt: replaces the built-in one.
+            schema: what each answer must be, as of `rlm.run`.
             watch: gets every record of the run; docs/sessions.md has them.
 
         Raises:
@@ -139,12 +142,12 @@ class Host:
         if wanted is None:
             if fork or replay or trust:
                 raise ConfigError("fork, replay and trust are for a session to go on with: name it.")
-            spec = self._spec("", context, cwd, system_prompt, settings)
+            spec = self._spec("", settings, context=context, cwd=cwd, system_prompt=system_prompt, schema=schema)
         else:
             given = {**self._named, **settings}
             spec = await self._resumed(wanted, given, cwd, fork=fork, replay=replay, trust=trust)
             payload = self._payload(context) or spec.context
-            spec = replace(spec, context=payload, system_prompt=system_prompt)
+            spec = replace(spec, context=payload, system_prompt=system_prompt, schema=_schema(schema))
         as_json = None if watch is None else lambda record: watch(wire(record))
         async with await self.new_run(spec, watch=as_json) as run:
             yield run
@@ -156,6 +159,7 @@ class Host:
         context: object = NOT_GIVEN,
         cwd: FilePath | None = None,
         system_prompt: str | None = None,
+        schema: object = None,
         **settings: Unpack[RunSettings],
     ) -> RunResult:
         """Run an agent on `task` and wait for its answer. Cancelling this cancels the agent. Arguments as of `open`.
@@ -164,7 +168,9 @@ class Host:
             AgentError: the seconds of `timeout` are over.
             RlmError: it failed; with `session_dir` and `usage`, if it had begun.
         """
-        spec = self._spec(check_task(task), context, cwd, system_prompt, settings)
+        spec = self._spec(
+            check_task(task), settings, context=context, cwd=cwd, system_prompt=system_prompt, schema=schema
+        )
         async with await self.new_run(spec) as run:
             return await run.ask(task)
 
@@ -199,6 +205,7 @@ class Host:
         context: object = NOT_GIVEN,
         cwd: FilePath | None = None,
         system_prompt: str | None = None,
+        schema: object = None,
         **settings: Unpack[RunSettings],
     ) -> AsyncGenerator[dict[str, Any]]:
         """Run an agent as `run` does, and yield the records of its whole tree as they happen.
@@ -208,7 +215,9 @@ class Host:
         Raises:
             RlmError: the run failed; its last record says so too.
         """
-        make_spec = partial(self._spec, check_task(task), context, cwd, system_prompt, settings)
+        make_spec = partial(
+            self._spec, check_task(task), settings, context=context, cwd=cwd, system_prompt=system_prompt, schema=schema
+        )
         records: asyncio.Queue[Record | None] = asyncio.Queue()
         running = asyncio.ensure_future(self._run_watched(make_spec, records.put_nowait))
         running.add_done_callback(lambda _: records.put_nowait(None))
@@ -242,14 +251,16 @@ class Host:
     def _spec(
         self,
         task: str,
+        settings: Mapping[str, object],
+        *,
         context: object,
         cwd: FilePath | None,
         system_prompt: str | None,
-        settings: Mapping[str, object],
+        schema: object,
     ) -> AgentSpec:
         config = with_values(self.config, settings)
         folder = Path.cwd() if cwd is None else _folder(cwd)
-        return AgentSpec(task, config, folder, self._payload(context), system_prompt)
+        return AgentSpec(task, config, folder, self._payload(context), system_prompt, schema=_schema(schema))
 
     async def _resumed(
         self, session: FilePath, named: Mapping[str, object], cwd: FilePath | None, **how: bool
@@ -293,6 +304,10 @@ class Host:
             server = KernelServer(sealed=sealed, mark=self.supervisor.new_mark())
             self._kernels[sealed] = await self._stack.enter_async_context(server)
         return self._kernels[sealed]
+
+
+def _schema(wanted: object) -> AnswerSchema | None:
+    return None if wanted is None else AnswerSchema.of_type(wanted)
 
 
 def _folder(cwd: FilePath) -> Path:

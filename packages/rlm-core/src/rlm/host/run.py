@@ -18,6 +18,7 @@ from rlm.config.environment import state_folder
 from rlm.config.sources import check_timeout, recorded_settings
 from rlm.core.task import RunResult, check_task
 from rlm.errors import ConfigError, RlmError
+from rlm.host.answers import AnswerSchema
 from rlm.host.factories import open_sandbox_policy
 from rlm.host.runner import AgentRunner
 from rlm.host.spec import AgentSpec, RunContext
@@ -56,7 +57,7 @@ class Run:
         key = key_or_none(state_folder(), make=True)  # before the sandbox is made, which hides it
         async with self._stack as stack:
             context, spec = await self._confine(stack)
-            spec = replace(spec, system_prompt=_system_prompt(spec))
+            spec = replace(spec, system_prompt=_system_prompt(spec), schema=_schema(spec))
             self.session = self._open_session(spec, key)
             context.limits.carry_on(self.session.agents, self.session.tree_usage)
             with self._naming_session():
@@ -170,3 +171,14 @@ def _system_prompt(spec: AgentSpec) -> str | None:
         return decode(files.read(path))
     except OSError as error:
         raise ConfigError(f"The system prompt {path} cannot be read: {error.strerror}.") from None
+
+
+def _schema(spec: AgentSpec) -> AnswerSchema | None:
+    """Of the root alone. Read once, before a cell runs."""
+    path = spec.config.schema
+    if spec.schema is not None or path is None:
+        return spec.schema
+    try:
+        return AnswerSchema.from_text(files.read(path))
+    except OSError as error:
+        raise ConfigError(f"The schema {path} cannot be read: {error.strerror}.") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack, closing
@@ -21,15 +22,16 @@ from rlm.core.agent import Agent, AgentResult
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import Both, Compact, LastTurns
 from rlm.core.events import Event, Failed, Replied, RequestStarted, Stopped, ToolReturned
-from rlm.core.messages import System, User
+from rlm.core.messages import Kind, System, User
 from rlm.core.ports import Context, Model
-from rlm.core.prompt import Facts, system_prompt
+from rlm.core.prompt import Facts, schema_prompt, system_prompt
 from rlm.core.task import RunResult
 from rlm.core.toolbox import Toolbox
 from rlm.errors import AgentError, ConfigError
+from rlm.host.answers import AnswerBox
 from rlm.host.factories import ToolEnvironment, open_tools
 from rlm.host.resumed_kernel import resume_notes
-from rlm.host.spawn import Spawner
+from rlm.host.spawn import CellRequests
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.host.user import UserChannel
 from rlm.kernel import JupyterKernel, KernelSpec
@@ -116,6 +118,7 @@ class AgentRunner:
         else:
             opening = []
         self._turns.begin(self._agent.state.spent)
+        self._answers.taken = None
         return await self._agent.run(*opening, *self.user.take_notes(), User(task))
 
     # ---- what a front end may ask, between two tasks
@@ -174,9 +177,26 @@ class AgentRunner:
         return AgentError(reason, Stop.TIMEOUT)
 
     def _result(self, result: AgentResult) -> RunResult:
-        session = self.session
+        """
+        Raises:
+            AgentError: after all corrections the answer does not fit the schema.
+        """
+        if result.stop is Stop.SCHEMA:
+            raise AgentError(f"the answer does not fit the schema: {result.words}", Stop.SCHEMA)
+        session, given, schema = self.session, self._answers.taken, self._spec.schema
+        value = None
+        if given is not None:
+            value = given.value if given.pickle is None else given.pickle
+        elif schema is not None and result.stop is Stop.DONE:
+            value = schema.parse(result.answer)
         return RunResult(
-            result.answer, result.stop, session.meta.tree_usage, result.spent.turns, session.folder, result.words
+            given.text if given is not None else result.answer,
+            result.stop,
+            session.meta.tree_usage,
+            result.spent.turns,
+            session.folder,
+            result.words,
+            value,
         )
 
     # ---- what it works with
@@ -184,15 +204,20 @@ class AgentRunner:
     async def _open(self, stack: AsyncExitStack) -> None:
         context = self._context
         folder = self._new_folder(stack)
-        spawner = Spawner(context, self._spec, self.session, self._slot, self._depth, self._hear, self._new_child)
-        broker = await stack.enter_async_context(Broker(folder, spawner.spawn, context.capacity))
+        private = context.supervisor.folder
+        answers = self._answers = AnswerBox(folder, private, self._spec.schema, pickles=self._depth > 0)
+        stack.callback(answers.discard)
+        requests = CellRequests(
+            context, self._spec, self.session, self._slot, self._depth, self._hear, self._new_child, answers
+        )
+        broker = await stack.enter_async_context(Broker(folder, requests, context.capacity))
         self._calls = stack.enter_context(closing(CallLog(folder / "skill-calls")))
         environment = context.environment | {BROKER: broker.address, CALLS: str(self._calls.path)}
         sandbox = await stack.enter_async_context(self._new_sandbox(folder)) if context.policy else None
         if "ipython" in self._spec.config.tools:
             self._kernel = await stack.enter_async_context(self._new_kernel(folder, environment, sandbox))
             stack.callback(self._start_no_kernel)
-            spawner.kernel = self.user.kernel = self._kernel
+            requests.kernel = self.user.kernel = self._kernel
         self._tools = self._open_tools(folder, environment, sandbox, stack.enter_context(ExitStack()))
         self._report_repositories()
 
@@ -241,6 +266,7 @@ class AgentRunner:
             sandboxed=sandbox.command if sandbox else None,
             quota=self._context.quota,
             approve=self._context.approve,
+            answers=self._answers,
         )
         return Toolbox(open_tools(self._spec.config, place, stack))
 
@@ -254,12 +280,19 @@ class AgentRunner:
             sink=self._hear,
             state=self.session.start,
             interjections=self.user.interjections,
+            check=self._spec.schema.find if self._spec.schema else str,
         )
 
     def _new_model(self, config: Config) -> Model:
         key = f"{self.session.tree_id}-{self._spec.number // _SHARING}"
         return self._context.models.model(
-            config, self._task, self._depth, self._hear, stream=self._context.stream, cache_key=key
+            config,
+            self._task,
+            self._depth,
+            self._hear,
+            stream=self._context.stream,
+            cache_key=key,
+            schema=self._spec.schema,
         )
 
     def _new_child(self, spec: AgentSpec, session: Session, slot: Slot) -> AgentRunner:
@@ -270,9 +303,18 @@ class AgentRunner:
     async def _opening(self) -> list[System | User]:
         """What comes before the first task: the system prompt, or when resumed what has become of the kernel."""
         if self.session.start.history.entries:
-            return await resume_notes(self._spec, self.session, self._kernel, self._hear)
+            notes = await resume_notes(self._spec, self.session, self._kernel, self._hear)
+            schema = [User(schema_prompt(self._schema_text()), Kind.NOTE)] if self._spec.schema else []
+            return [*notes, *schema]
         text = self._spec.system_prompt
-        return [System(text if text is not None else system_prompt(self._facts()))]
+        if text is None:
+            text = system_prompt(self._facts())
+        elif self._spec.schema is not None:
+            text = f"{text}\n\n{schema_prompt(self._schema_text())}"
+        return [System(text)]
+
+    def _schema_text(self) -> str:
+        return json.dumps(self._spec.schema.schema, ensure_ascii=False) if self._spec.schema else ""
 
     def _facts(self) -> Facts:
         config, payload, context = self._spec.config, self._spec.context, self._context
@@ -291,6 +333,7 @@ class AgentRunner:
             skills=context.prompt_context.skills_text(cwd, config.tools),
             project=context.prompt_context.project_text(cwd) if config.tools else "",
             append=config.append_to_system_prompt or "",
+            schema=self._schema_text(),
         )
 
     # ---- what happens

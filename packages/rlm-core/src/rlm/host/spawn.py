@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from rlm.broker.limits import Slot
 from rlm.broker.payload import ContextPayload
-from rlm.broker.protocol import RunRequest
+from rlm.broker.protocol import AnswerRequest, RunRequest
 from rlm.core.budget import Stop
 from rlm.core.events import ChildEnded, ChildStarted, Queued
 from rlm.core.ports import Kernel, Sink
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
+from rlm.host.answers import AnswerBox, AnswerSchema, adopt, hand_over
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.process import files
 from rlm.sessions import Session
@@ -29,8 +28,8 @@ NewChild = Callable[[AgentSpec, Session, Slot], "AgentRunner"]
 
 
 @dataclass(slots=True)
-class Spawner:
-    """Runs the children of one agent; what it has is the parent's."""
+class CellRequests:
+    """Does what the cells of one agent ask for. What it has is that agent's; a child has it too."""
 
     context: RunContext
     spec: AgentSpec
@@ -39,9 +38,14 @@ class Spawner:
     depth: int
     sink: Sink
     new_child: NewChild
+    answers: AnswerBox
     kernel: Kernel | None = None
 
-    async def spawn(self, request: RunRequest) -> RunResult:
+    async def answer(self, request: AnswerRequest) -> None:
+        """Take the answer of the agent itself."""
+        await self.answers.give(request)
+
+    async def run(self, request: RunRequest) -> RunResult:
         """Run a child for a cell that asks. Nothing of what a cell says is trusted.
 
         Raises:
@@ -57,7 +61,7 @@ class Spawner:
                 stack.callback(files.remove, spec.context.path)  # its kernel has had it by then
             # those in the queue have no folder yet
             slot = await stack.enter_async_context(self.slot.child(lambda queued: self.sink(Queued(queued))))
-            return await self._run_child(spec, slot)
+            return hand_over(await self._run_child(spec, slot), self._folder)
 
     async def _run_child(self, spec: AgentSpec, slot: Slot) -> RunResult:
         session = self.session.child(spec.task, model=spec.config.model, cwd=spec.cwd)
@@ -74,6 +78,11 @@ class Spawner:
             stop = Stop(meta.stop_reason or Stop.ERROR)
             self.sink(ChildEnded(session.folder.name, stop, meta.turns, meta.tree_usage, error))
 
+    @property
+    def _folder(self) -> Path:
+        """Where the agent's cells read and write."""
+        return self.context.supervisor.folder / self.session.id
+
     def _spec_of(self, request: RunRequest) -> AgentSpec:
         """The parent's settings where the request does not say otherwise.
 
@@ -82,7 +91,11 @@ class Spawner:
         """
         options = dict(request.options)
         cwd = options.pop("cwd", "") if self.context.policy else ""
+        if (model := self.spec.config.subagent_model) is not None:
+            options.setdefault("model", model)
         spec = self.spec.but(request.task, options)
+        if request.schema:
+            spec = replace(spec, schema=AnswerSchema.from_text(request.schema))
         if spec.config.model != self.spec.config.model and spec.config.recording:
             raise AgentError("no cell may choose a recording: the host would read it")
         turns = min(spec.config.max_turns, self.spec.config.max_turns)
@@ -93,11 +106,5 @@ class Spawner:
         """Only a plain file in this agent's own runtime folder may be handed on."""
         if request.context is None:
             return None
-        offered = self.context.supervisor.folder / self.session.id / Path(request.context.name).name
-        path = self.context.supervisor.folder / f"context-{token_hex(8)}"
-        try:
-            offered.rename(path)  # by path: in our private folder
-            os.close(files.open_file(path))  # from here on, no cell can put something else in its place
-        except OSError:
-            raise AgentError("the context is not a file in this agent's runtime folder") from None
+        path = adopt(self._folder, request.context.name, self.context.supervisor.folder, "context")
         return ContextPayload(path, request.context.about, request.context.kind)

@@ -11,6 +11,7 @@ from rlm.broker.payload import ContextPayload, from_file
 from rlm.broker.server import HostCapacity
 from rlm.config.settings import Config
 from rlm.config.sources import override, read_folder
+from rlm.host.answers import AnswerSchema
 from rlm.host.factories import ModelFactory
 from rlm.kernel import KernelServer
 from rlm.process import files
@@ -51,6 +52,7 @@ class AgentSpec:
     earlier: ResumeOptions | None = None
     number: int = 0
     """How many agents the run had before it."""
+    schema: AnswerSchema | None = None
 
     def but(self, task: str, options: Mapping[str, str]) -> AgentSpec:
         """A new `task`, as this one but for the arguments of a call of `rlm.run`.

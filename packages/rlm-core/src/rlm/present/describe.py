@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rlm.present.humanize import count, many, seconds
 from rlm.sessions.records import (
     AgentStartRecord,
+    AnswerRecord,
     DropRecord,
     ErrorRecord,
     KernelRecord,
@@ -117,10 +118,10 @@ def _minor(record: Record) -> Description | None:
     match record:
         case ResumeRecord():
             return Description("resumed", style=Style.BOLD_BLUE, minor=True)
-        case RerunRecord(same=True):
-            return Description("a recorded cell gives the same again", style=Style.DIM, minor=True)
         case RerunRecord():
-            return Description("a recorded cell now gives something else", first_line(record.content or ""))
+            return _rerun(record)
+        case AnswerRecord():
+            return Description("answer", first_line(record.answer), style=Style.GREEN, minor=True)
         case AgentStartRecord():
             return Description(f"{record.folder} starts", style=Style.MAGENTA, minor=True)
         case ResultRecord():
@@ -134,6 +135,12 @@ def _minor(record: Record) -> Description | None:
 def stop_label(stop: str) -> str:
     """`done`, `interrupted`, `failed`, `stopped: max_turns`."""
     return {"done": "done", "cancelled": "interrupted", "error": "failed"}.get(stop, f"stopped: {stop}")
+
+
+def _rerun(record: RerunRecord) -> Description:
+    if record.same:
+        return Description("a recorded cell gives the same again", style=Style.DIM, minor=True)
+    return Description("a recorded cell now gives something else", first_line(record.content or ""))
 
 
 _DROPS = {

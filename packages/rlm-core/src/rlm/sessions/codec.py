@@ -11,6 +11,7 @@ from rlm.core.adaptation import Adaptation, short_id
 from rlm.core.budget import Spent, Stop
 from rlm.core.events import (
     Adapted,
+    Answered,
     CallEnded,
     CallStarted,
     Checkpointed,
@@ -59,6 +60,7 @@ from rlm.sessions.records import (
     AdaptRecord,
     AgentEndRecord,
     AgentStartRecord,
+    AnswerRecord,
     CellEndRecord,
     CellOutputRecord,
     CellStartRecord,
@@ -228,6 +230,8 @@ class RecordEncoder:
                 return RequestRecord(*self._next(), model, wrapped, params, "" if api == CHAT else api)
             case ChildStarted(folder, prompt):
                 return AgentStartRecord(*self._next(), folder, prompt)
+            case Answered(answer):
+                return AnswerRecord(*self._next(), answer)
             case ChildEnded(folder, stop, turns, usage, error):
                 return AgentEndRecord(*self._next(), folder, str(stop), turns, TokenCounts.of(usage), error)
             case Stopped(stop, answer, spent, error):
@@ -388,6 +392,8 @@ def _decoded(record: Journalled) -> Event | None:
         case RequestRecord():
             schemas = tuple(tool["function"] for tool in record.tools)
             return ParametersChanged(record.model, schemas, record.params, record.api or CHAT)
+        case AnswerRecord():
+            return Answered(record.answer)
         case AgentStartRecord():
             return ChildStarted(record.folder, record.prompt)
         case AgentEndRecord():

@@ -167,6 +167,12 @@ class DropRecord(Journalled, frozen=True, tag="drop"):
     left: Annotated[dict[Whole, Wire], Meta(description="messages by id: what stays of some of them")] = {}
 
 
+class AnswerRecord(Journalled, frozen=True, tag="answer"):
+    """the answer, where it is not the model's text as it stands: a cell gave it, or it is the JSON in that text"""
+
+    answer: str
+
+
 class AgentStartRecord(Journalled, frozen=True, tag="agent_start"):
     """a cell calls a sub-agent"""
 
@@ -386,6 +392,7 @@ JournalRecord = (
     | MessageRecord
     | AdaptRecord
     | DropRecord
+    | AnswerRecord
     | AgentStartRecord
     | AgentEndRecord
     | RetryRecord

@@ -1,0 +1,101 @@
+"""An answer in a cell: the type that one must have, and how one goes between two kernels by way of the host."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rlm.broker.payload import pack
+from rlm.broker.protocol import AnswerFile
+from rlm.core.budget import Stop
+from rlm.core.task import RunResult
+from rlm.errors import AgentError, ConfigError
+from rlm.process import files
+from rlm.text.encodings import join_surrogates
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerType:
+    """A type as JSON Schema, and what makes a value of it from JSON. `parse` raises ValueError."""
+
+    schema: dict[str, Any]
+    parse: Callable[[str], Any] = json.loads
+
+    @classmethod
+    def of(cls, wanted: object) -> AnswerType:
+        """A JSON Schema as a mapping, or any type that pydantic's TypeAdapter takes.
+
+        Raises:
+            ConfigError: it is neither.
+        """
+        if isinstance(wanted, Mapping):
+            return cls(dict(wanted))
+        from pydantic import PydanticUserError, TypeAdapter  # here, for it takes 100 ms
+
+        kind: Any = wanted
+        try:
+            adapter = TypeAdapter(kind)
+            return cls(adapter.json_schema(), adapter.validate_json)
+        except (PydanticUserError, TypeError, ValueError, NameError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"{wanted!r} is no type that an answer can have: {reason}") from None
+
+    def typed(self, result: RunResult) -> RunResult:
+        """The result with its value as this type.
+
+        Raises:
+            AgentError: a check of the type itself fails, of which its JSON Schema says nothing.
+        """
+        if not result.ok:
+            return result
+        try:
+            return replace(result, value=self.parse(result.answer))
+        except ValueError as error:
+            raise AgentError(f"the answer does not fit the schema: {error}", Stop.SCHEMA) from None
+
+
+def pack_answer(value: object, folder: Path) -> AnswerFile:
+    """Write `value` into `folder`: as JSON where that gives back the same, else as a pickle.
+
+    Raises:
+        ConfigError: it cannot be pickled either, or there is no room for it.
+    """
+    text = _exact_json(value)
+    if text is None:
+        payload = pack(value, folder)
+        return AnswerFile(payload.path.name, "pickle", payload.about)
+    path = folder / f"answer-{secrets.token_hex(8)}"
+    with os.fdopen(files.create(path), "wb") as file:
+        file.write(text.encode())
+    return AnswerFile(path.name)
+
+
+def _exact_json(value: object) -> str | None:
+    """None where JSON would make something else of it: a list of a tuple, a text of a number that is a key."""
+    try:
+        text = join_surrogates(json.dumps(value, ensure_ascii=False, allow_nan=False))
+        return text if json.loads(text) == value else None
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def load_answer(result: RunResult, folder: Path) -> RunResult:
+    """The result with what the host has put into `folder` of it, which is removed."""
+    if not isinstance(result.value, AnswerFile):
+        return result
+    path = folder / result.value.name
+    try:
+        with path.open("rb") as file:
+            if result.value.kind == "pickle":
+                return replace(result, value=pickle.load(file))  # noqa: S301 - made by a sub-agent's kernel, for this one
+            text = file.read().decode()
+    finally:
+        path.unlink()
+    value = json.loads(text)
+    return replace(result, value=value, answer=value if isinstance(value, str) else text)

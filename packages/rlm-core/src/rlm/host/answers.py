@@ -1,0 +1,270 @@
+"""What the answer of an agent must be, and the answer that one of its cells gives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+from rlm.broker.answers import AnswerType
+from rlm.broker.protocol import AnswerFile, AnswerRequest
+from rlm.core.history import History
+from rlm.core.messages import Outcome, Schema
+from rlm.core.ports import Tool
+from rlm.core.task import RunResult
+from rlm.errors import AgentError, ConfigError
+from rlm.process import files
+from rlm.text.clip import clip
+
+if TYPE_CHECKING:
+    from jsonschema_rs import ValidationError
+
+LARGEST = 100 << 20
+"""Bytes of the longest answer."""
+_IN_JOURNAL = 1 << 20  # characters of an answer; of a longer one the head and the tail
+_IN_LINE = 1 << 20  # characters of an answer that goes to a kernel over the socket
+_PROBLEMS, _PROBLEM = 5, 300
+_FAILED = "[the cell failed after `rlm.answer`, so the answer was not taken]"
+
+
+class AnswerSchema:
+    """A JSON Schema that an answer must fit. Nothing that it refers to is fetched."""
+
+    def __init__(self, schema: object, parse: Callable[[str], Any] = json.loads) -> None:
+        """`parse` makes the value from JSON that fits, and may find more faults: ValueError.
+
+        Raises:
+            ConfigError: it is no JSON Schema.
+        """
+        import jsonschema_rs  # here: most runs have none
+
+        if not isinstance(schema, dict | bool):
+            raise ConfigError(f"A JSON Schema is an object, not a {type(schema).__name__}.")
+        self.schema = schema
+        self.parse = parse
+        try:
+            self._validator = jsonschema_rs.validator_for(schema, retriever=_not_fetched)
+        except (ValueError, jsonschema_rs.ReferencingError) as error:
+            reason = clip(str(error).splitlines()[0], _PROBLEM)
+            raise ConfigError(f"The JSON Schema for the answer is none: {reason}") from None
+
+    @classmethod
+    def of_type(cls, wanted: object) -> AnswerSchema:
+        """
+        Raises:
+            ConfigError: it is no JSON Schema, and no type that has one.
+        """
+        kind = AnswerType.of(wanted)
+        return cls(kind.schema, kind.parse)
+
+    @classmethod
+    def from_text(cls, text: str | bytes) -> AnswerSchema:
+        """
+        Raises:
+            ConfigError: it is no JSON, or no JSON Schema.
+        """
+        try:
+            return cls(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"The JSON Schema for the answer is no JSON: {error}.") from None
+
+    def check(self, value: object) -> None:
+        """
+        Raises:
+            ValueError: with where it is wrong, and why.
+        """
+        problems = list(map(_problem, islice(self._validator.iter_errors(value), _PROBLEMS)))
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def find(self, text: str) -> str:
+        """The JSON in the model's text, which may stand in a code block.
+
+        Raises:
+            ValueError: there is none, or it does not fit.
+        """
+        found = _unfenced(text.strip())
+        self.check(_loads(found))
+        self.parse(found)
+        return found
+
+
+def _not_fetched(uri: str) -> Any:
+    raise ValueError(f"{uri} is not in the schema, and nothing is fetched")
+
+
+def _problem(error: ValidationError) -> str:
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
+    return f"{clip(f'${path}', _PROBLEM)}: {clip(error.message, _PROBLEM)}"
+
+
+def _unfenced(text: str) -> str:
+    if text.startswith("```") and text.endswith("```"):
+        return text[3:-3].partition("\n")[2].strip()
+    return text
+
+
+def _loads(text: str | bytes) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_json)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"it is no JSON ({error}); write the JSON alone, without any other text") from None
+
+
+def _no_json(constant: str) -> Any:
+    raise ValueError(f"there is no {constant}")
+
+
+@dataclass(frozen=True, slots=True)
+class CellAnswer:
+    """What a cell gave: a value that JSON holds and its text, or the file of a pickle that the host never opens."""
+
+    text: str
+    value: Any
+    pickle: Path | None = None
+
+    @property
+    def short(self) -> str:
+        """As the journal has it."""
+        return clip(self.text, _IN_JOURNAL)
+
+
+class AnswerBox:
+    """Takes the answer that a cell gives, and keeps it until the agent has ended with it."""
+
+    def __init__(self, folder: Path, private: Path, schema: AnswerSchema | None, *, pickles: bool) -> None:
+        """`folder` is the agent's, where its cells write; `private` the host's. `pickles`: they may be answers."""
+        self._folder = folder
+        self._private = private
+        self._schema = schema
+        self._pickles = pickles and schema is None
+        self.given: CellAnswer | None = None
+        self.taken: CellAnswer | None = None
+        """What the agent has ended with."""
+
+    async def give(self, request: AnswerRequest) -> None:
+        """Nothing of what a cell says is trusted.
+
+        Raises:
+            AgentError: it is not what was asked for, or too long.
+        """
+        if request.file.kind == "pickle" and not self._pickles:
+            raise AgentError(
+                f"the answer must be what JSON can hold (texts, numbers, lists, dicts); this is {request.file.about}"
+            )
+        path = adopt(self._folder, request.file.name, self._private, "answer")
+        if request.file.kind == "pickle":
+            given = CellAnswer(request.file.about, None, path)
+        else:
+            given = await asyncio.to_thread(self._read, path)
+        self.discard()
+        self.given = given
+
+    def _read(self, path: Path) -> CellAnswer:
+        try:
+            raw = files.read(path, limit=LARGEST).decode()
+            value = _loads(raw)
+            if self._schema:
+                self._schema.check(value)
+                value = self._schema.parse(raw)
+        except OSError as error:
+            raise AgentError(f"the answer cannot be read: {error.strerror or error}") from None
+        except ValueError as error:
+            raise AgentError(f"this is not the answer that was asked for: {error}") from None
+        finally:
+            files.remove(path)
+        return CellAnswer(value if isinstance(value, str) and not self._schema else raw, value)
+
+    def take(self) -> CellAnswer:
+        """What was given; from here on it is the agent's answer."""
+        assert self.given is not None
+        self.taken, self.given = self.given, None
+        return self.taken
+
+    def discard(self) -> None:
+        given, self.given = self.given, None
+        if given is not None and given.pickle is not None:
+            files.remove(given.pickle)
+
+
+def adopt(folder: Path, name: str, private: Path, what: str) -> Path:
+    """Take a file that a cell has put into its agent's folder over into the host's. No cell can change it then.
+
+    Raises:
+        AgentError: it is no plain file there.
+    """
+    path = private / f"{what}-{token_hex(8)}"
+    try:
+        (folder / Path(name).name).rename(path)  # by path: in our private folder
+        os.close(files.open_file(path))  # from here on, no cell can put something else in its place
+    except OSError:
+        raise AgentError(f"the {what} is not a file in this agent's runtime folder") from None
+    return path
+
+
+class AnswerTool:
+    """A tool whose cells may give the answer. A cell that fails gives none."""
+
+    def __init__(self, tool: Tool, box: AnswerBox) -> None:
+        self._tool = tool
+        self._box = box
+
+    @property
+    def name(self) -> str:
+        return self._tool.name
+
+    def schema(self) -> Schema:
+        return self._tool.schema()
+
+    async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
+        outcome = await self._tool.run(arguments, history)
+        if not self._box.given:
+            return outcome
+        if outcome.ok:
+            return replace(outcome, answer=self._box.take().short)
+        self._box.discard()
+        break_ = "" if outcome.content.endswith("\n") else "\n"
+        return replace(outcome, content=f"{outcome.content}{break_}{_FAILED}")
+
+
+def hand_over(result: RunResult, folder: Path) -> RunResult:
+    """A sub-agent's result for its parent's kernel: a pickle, and what is long, goes by a file in `folder`."""
+    name = f"answer-{token_hex(8)}"
+    if isinstance(result.value, Path):
+        result.value.rename(folder / name)
+        return replace(result, value=AnswerFile(name, "pickle"))
+    if len(result.answer) <= _IN_LINE:
+        return result
+    text = result.answer if result.value is not None and result.value != result.answer else json.dumps(result.answer)
+    with os.fdopen(files.create(folder / name), "w", encoding="utf-8") as file:
+        file.write(text)
+    return replace(result, answer="", value=AnswerFile(name, "json"))
+
+
+def response_format(schema: AnswerSchema) -> dict[str, Any] | None:
+    """What asks OpenAI's API for such an answer; None where it takes no such schema: it wants an object."""
+    if not isinstance(schema.schema, dict) or schema.schema.get("type") != "object":
+        return None
+    format = {"name": "answer", "schema": schema.schema, "strict": _is_strict(schema.schema)}
+    return {"response_format": {"type": "json_schema", "json_schema": format}}
+
+
+def _is_strict(schema: object) -> bool:
+    """Whether it has the form that OpenAI demands of a schema that the model cannot miss."""
+    if isinstance(schema, list):
+        return all(map(_is_strict, schema))
+    if not isinstance(schema, dict):
+        return True
+    if "properties" in schema or schema.get("type") == "object":
+        closed = schema.get("additionalProperties") is False
+        if not closed or sorted(schema.get("required", ())) != sorted(schema.get("properties", ())):
+            return False
+    return all(map(_is_strict, schema.values()))

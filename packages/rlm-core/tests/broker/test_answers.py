@@ -1,0 +1,201 @@
+"""Answers that cells give: how they go from one kernel to another, and what of them is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, field_validator
+from rlm.broker.answers import AnswerType, load_answer, pack_answer
+from rlm.broker.protocol import AnswerFile, AnswerRequest, parse_answer, result_line
+from rlm.core.budget import Stop
+from rlm.core.task import RunResult
+from rlm.errors import AgentError, ConfigError
+from rlm.host.answers import AnswerBox, AnswerSchema, hand_over, response_format
+from typing_extensions import TypedDict
+
+POINT = {
+    "type": "object",
+    "properties": {"x": {"type": "integer"}, "tags": {"type": "array", "items": {"type": "string"}}},
+    "required": ["x"],
+}
+
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+class Named(TypedDict):
+    name: str
+
+
+class Even(BaseModel):
+    n: int
+
+    @field_validator("n")
+    @classmethod
+    def even(cls, n: int) -> int:
+        if n % 2:
+            raise ValueError("it is odd")
+        return n
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Of the agent, and of the host."""
+    agent, host = tmp_path / "agent", tmp_path / "host"
+    agent.mkdir()
+    host.mkdir()
+    return agent, host
+
+
+@pytest.mark.parametrize(
+    "value", ["text", "é☃😀\n", "", 1, -0.5, True, {"a": [1, None, {"b": ""}]}, [], "x" * 3_000_000, [1] * 600_000]
+)
+async def test_what_json_holds_comes_as_it_was_given(folders: tuple[Path, Path], value: object) -> None:
+    agent, host = folders
+    box = AnswerBox(agent, host, None, pickles=False)
+    await box.give(AnswerRequest("", pack_answer(value, agent)))
+    given = box.take()
+    result = hand_over(RunResult(given.text, Stop.DONE, value=given.value), agent)
+    line = result_line(result)
+    assert len(line) < 2_000_000
+    loaded = load_answer(parse_answer(line), agent)
+    assert loaded.value == value
+    assert loaded.answer == (value if isinstance(value, str) else given.text)
+    assert [*agent.iterdir(), *host.iterdir()] == [], "nothing is left of it"
+
+
+@pytest.mark.parametrize("value", [(1, 2), {1: "a"}, {1}, float("nan"), b"bytes", Point(1), [(1,)], Path("/x"), 1j])
+async def test_what_json_does_not_hold_exactly_goes_as_a_pickle_to_a_parent_alone(
+    folders: tuple[Path, Path], value: object
+) -> None:
+    agent, host = folders
+    file = pack_answer(value, agent)
+    assert file.kind == "pickle"
+    root = AnswerBox(agent, host, None, pickles=False)
+    with pytest.raises(AgentError, match=f"must be what JSON can hold .*this is {type(value).__name__}"):
+        await root.give(AnswerRequest("", file))
+    with_schema = AnswerBox(agent, host, AnswerSchema(True), pickles=True)
+    with pytest.raises(AgentError, match="must be what JSON can hold"):
+        await with_schema.give(AnswerRequest("", file))
+    child = AnswerBox(agent, host, None, pickles=True)
+    await child.give(AnswerRequest("", file))
+    given = child.take()
+    loaded = load_answer(
+        parse_answer(result_line(hand_over(RunResult("", Stop.DONE, value=given.pickle), agent))), agent
+    )
+    assert repr(loaded.value) == repr(value)
+    assert [*agent.iterdir(), *host.iterdir()] == []
+
+
+async def test_the_newest_answer_counts_and_what_was_given_before_is_removed(folders: tuple[Path, Path]) -> None:
+    agent, host = folders
+    box = AnswerBox(agent, host, None, pickles=True)
+    await box.give(AnswerRequest("", pack_answer({1}, agent)))
+    await box.give(AnswerRequest("", pack_answer({2}, agent)))
+    assert len(list(host.iterdir())) == 1
+    await box.give(AnswerRequest("", pack_answer("text", agent)))
+    assert list(host.iterdir()) == []
+    assert box.take().value == "text"
+
+
+async def test_only_a_plain_file_of_the_agents_own_is_taken(folders: tuple[Path, Path]) -> None:
+    agent, host = folders
+    (agent / "folder").mkdir()
+    os.mkfifo(agent / "pipe")
+    (agent / "link").symlink_to("/etc/passwd")
+    (agent / "latin").write_bytes(b'"\xe9"')
+    (agent / "nan").write_text("NaN")
+    (agent / "deep").write_text("[" * 100_000)
+    box = AnswerBox(agent, host, None, pickles=True)
+    for name, reason in {
+        **dict.fromkeys(("folder", "pipe", "link", "none"), "not a file in this agent's runtime folder"),
+        **dict.fromkeys(("latin", "nan", "deep"), "not the answer that was asked for"),
+    }.items():
+        with pytest.raises(AgentError, match=reason):
+            await box.give(AnswerRequest("", AnswerFile(name)))
+    assert not box.given
+
+
+async def test_an_answer_that_does_not_fit_the_schema_is_refused_with_where_and_why(
+    folders: tuple[Path, Path],
+) -> None:
+    agent, host = folders
+    box = AnswerBox(agent, host, AnswerSchema(POINT), pickles=True)
+    with pytest.raises(AgentError, match=r'asked for: \$\.x: "a" is not of type "integer"; \$\.tags\[1\]: 3 is not'):
+        await box.give(AnswerRequest("", pack_answer({"x": "a", "tags": ["", 3]}, agent)))
+    await box.give(AnswerRequest("", pack_answer({"x": 1}, agent)))
+    assert (box.take().text, json.loads(box.taken.text if box.taken else "")) == ('{"x": 1}', {"x": 1})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text", "value"),
+    [
+        (Point, '{"x": 1}', Point(1)),
+        (list[int], "[1, 2]", [1, 2]),
+        (Named, '{"name": "n"}', {"name": "n"}),
+        (int | None, "null", None),
+        (POINT, '{"x": 2}', {"x": 2}),
+        (Even, '{"n": 2}', Even(n=2)),
+    ],
+)
+def test_any_type_that_pydantic_takes_is_a_schema(wanted: object, text: str, value: object) -> None:
+    for written in (text, f"\n```json\n{text}\n```\n", f"```\n{text}\n```"):
+        schema = AnswerSchema.of_type(wanted)
+        assert schema.parse(schema.find(written)) == value
+    assert AnswerType.of(wanted).typed(RunResult(text, Stop.DONE)).value == value
+    assert AnswerType.of(wanted).typed(RunResult("no", Stop.MAX_TURNS)).value is None
+
+
+def test_what_a_type_checks_beyond_its_schema_is_told_too() -> None:
+    with pytest.raises(ValueError, match="it is odd"):
+        AnswerSchema.of_type(Even).find('{"n": 1}')
+    with pytest.raises(AgentError, match="it is odd") as raised:
+        AnswerType.of(Even).typed(RunResult('{"n": 1}', Stop.DONE))
+    assert raised.value.stop is Stop.SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        (object(), "no type that an answer can have"),
+        ("NoSuchType", "no type that an answer can have"),
+        ({"type": "strin"}, "JSON Schema for the answer is none"),
+        ({"$ref": "http://127.0.0.1:1/schema"}, "nothing is fetched"),
+        ({"$ref": "file:///etc/passwd"}, "nothing is fetched"),
+        ({"pattern": "("}, "JSON Schema for the answer is none"),
+    ],
+)
+def test_what_is_no_schema_is_refused_before_anything_begins(wanted: object, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        AnswerSchema.of_type(wanted)
+
+
+@pytest.mark.parametrize("text", ["{", "3", "[" * 10_000])
+def test_a_text_that_is_no_schema_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="JSON Schema"):
+        AnswerSchema.from_text(text)
+
+
+@pytest.mark.parametrize(
+    ("schema", "strict"),
+    [
+        (POINT, False),
+        ({"type": "object", "properties": {}, "required": [], "additionalProperties": False}, True),
+        ({"type": "object", "properties": {"a": POINT}, "required": ["a"], "additionalProperties": False}, False),
+        ({"type": "array"}, None),
+        (True, None),
+    ],
+)
+def test_openai_is_asked_for_the_schema_and_strictly_where_it_has_the_form_for_that(
+    schema: Mapping[str, object] | bool, strict: bool | None
+) -> None:
+    made = response_format(AnswerSchema(schema))
+    assert (made and made["response_format"]["json_schema"]["strict"]) is strict
