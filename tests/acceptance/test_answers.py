@@ -59,7 +59,7 @@ def test_values_come_out_of_kernels_and_answers_have_the_type_that_was_asked_for
         done = rlm(server)("go", RLM_MAX_DEPTH="1")
     first, early, last = done.session.results
     assert first.splitlines() == [
-        "Found(name='n', lines=[1, 2]) {\"name\": \"n\", \"lines\": [1, 2]} 3",
+        'Found(name=\'n\', lines=[1, 2]) {"name": "n", "lines": [1, 2]} 3',
         "(1, (2, 3)) tuple, 2 long, begins (1, (2, 3)) True",
         "2000000 True",
         "the answer does not fit the schema: it is no JSON (Expecting value: line 1 column 1 (char 0)); "
@@ -87,12 +87,12 @@ def test_the_command_prints_json_alone_that_fits_the_schema(rlm: Make, tmp_path:
     answers = ["Here it is: [1]", "```json\n[1, 2]\n```", "still no", "and", "again", "and", "again"]
     with Scripted(lambda request: text(answers[request.turn])) as server:
         run = rlm(server)
-        done = run("--schema", schema, "go")
+        done = run("--schema", str(schema), "go")
         assert (done.code, json.loads(done.out)) == (0, [1, 2])
-        done = run("--schema", schema, "resume", done.session.folder.name)
+        done = run("--schema", str(schema), "resume", done.session.folder.name)
         assert (done.code, done.out) == (1, "")
         assert "the answer does not fit the schema: it is no JSON" in done.err
         schema.write_text('{"type": "int"}')
-        done = run("--schema", schema, "go")
+        done = run("--schema", str(schema), "go")
         assert (done.code, len(done.sessions)) == (2, 1), "nothing was begun"
         assert "The JSON Schema for the answer is none" in done.err

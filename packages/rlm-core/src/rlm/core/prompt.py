@@ -15,7 +15,7 @@ You act through a persistent IPython kernel: variables, imports and files stay b
 - `!command` runs a shell command, `%%bash` a script, `await` works at top level. There is no stdin.
 - Keep what is large in variables, print only what you need: slices, counts, matches.
 - Its Python {version} is rlm's own{packages}.
-- Look before you change; then run the tests or the program and read the result.
+- Look before you change; then run the tests or the program, read the result.
 - `rlm.answer(x)` ends the run: x, text or JSON, is your answer."""
 
 _PACKAGES = " (`%pip install` adds to it)"
@@ -28,7 +28,7 @@ You can call yourself: `r = await rlm.run("task")` starts a sub-agent with its o
 - Several at once: `await asyncio.gather(*(rlm.run(t, context=c) for c in chunks))`. `tools=()`: a plain model call.
 - Give it what is separate and large; combine the answers in code. A failure raises `rlm.AgentError`."""
 
-_CONTEXT = "The variable `context` holds data for the task ({context}). Look at it in code, never print it whole."
+_CONTEXT = "The variable `context` holds data for the task ({context}). Look at it in code, never print all."
 
 _SUMMARIZE = "When old turns no longer help, drop them with `summarize` and keep what matters in the summary."
 
