@@ -23,6 +23,7 @@ OF_THE_COMMAND = {
     "confirm",
     "bell",
     "plain",
+    "verbose",
 }
 OF_THE_HOST = {"api", "api_key", "base_url", "sdk_max_retries", "stream"}
 
