@@ -40,18 +40,13 @@ def parse(signature: Signature, words: Sequence[str]) -> Call:
         RepeatedFlagError: If a flag is given twice.
         SystemExit: 0 after `--help` on stdout; 2 after a usage error on stderr.
     """
-    _refuse_repeated(signature, words)
+    given = [word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")]
+    for flag in (f"--{p.name.replace('_', '-')}" for p in _named(signature)):
+        if given.count(flag) > 1:
+            raise RepeatedFlagError(f"{flag} is given twice; write several values after one: {flag} A B")
     # Plain text everywhere: no colours, no box drawing. The option is new in tyro 1.0.
     getattr(tyro, "_experimental_options", {}).update(utf8_boxes=False, ansi_codes=False)
     return tyro.cli(_collector(signature), prog=signature.name, args=words)
-
-
-def _refuse_repeated(signature: Signature, words: Sequence[str]) -> None:
-    flags = {f"--{p.name.replace('_', '-')}" for p in _named(signature)}
-    given = [word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")]
-    for flag in flags:
-        if given.count(flag) > 1:
-            raise RepeatedFlagError(f"{flag} is given twice; write several values after one: {flag} A B")
 
 
 def _collector(signature: Signature) -> Callable[..., Call]:
@@ -68,18 +63,14 @@ def _collector(signature: Signature) -> Callable[..., Call]:
     ]
     collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what inspect looks for
     collect.__annotations__ = {p.name: p.annotation for p in parameters}
-    collect.__doc__ = _docstring(signature)
+    lines = [f"    {p.name}: {p.doc}" for p in _named(signature) if p.doc]
+    collect.__doc__ = "\n".join([signature.doc or signature.name, "", "Args:", *lines]) if lines else signature.doc
     return collect
 
 
 def _named(signature: Signature) -> list[Parameter]:
     """The parameters that have a flag: `*args` and `**kwargs` have none."""
     return [p for p in signature.parameters if p.named]
-
-
-def _docstring(signature: Signature) -> str:
-    lines = [f"    {p.name}: {p.doc}" for p in _named(signature) if p.doc]
-    return "\n".join([signature.doc or signature.name, "", "Args:", *lines]) if lines else signature.doc
 
 
 def _annotation(parameter: Parameter) -> Any:
@@ -97,23 +88,17 @@ def _annotation(parameter: Parameter) -> Any:
 def _rule(annotation: Any, default: Any) -> PrimitiveConstructorSpec[Any]:
     if not _is_words(annotation):
         return _json_rule(annotation)
-    wanted = _without_none(annotation) if default is None else annotation
+    wanted = annotation
+    if default is None and get_origin(annotation) in _UNIONS:  # who leaves the flag out means None
+        wanted = Union[tuple(member for member in get_args(annotation) if member is not NoneType)]  # noqa: UP007
     rule = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(wanted, set()))
     if not isinstance(rule, PrimitiveConstructorSpec):
         return _json_rule(annotation)
-    return dataclasses.replace(rule, str_from_instance=lambda value: _words_of(rule, value))
 
+    def default_words(value: Any) -> list[str]:  # for --help: the default may not be of the annotated type
+        return rule.str_from_instance(value) if rule.is_instance(value) else [str(value)]
 
-def _without_none(annotation: Any) -> Any:
-    """Take None out of a union: where it is the default, leaving the flag out says it."""
-    if get_origin(annotation) not in _UNIONS:
-        return annotation
-    return Union[tuple(member for member in get_args(annotation) if member is not NoneType)]  # noqa: UP007
-
-
-def _words_of(rule: PrimitiveConstructorSpec[Any], value: Any) -> list[str]:
-    """Write a default for `--help`, also one that is not of the annotated type."""
-    return rule.str_from_instance(value) if rule.is_instance(value) else [str(value)]
+    return dataclasses.replace(rule, str_from_instance=default_words)
 
 
 def _json_rule(annotation: Any) -> PrimitiveConstructorSpec[Any]:
@@ -147,14 +132,12 @@ def _is_record(annotation: Any) -> bool:
         return False
     if not (dataclasses.is_dataclass(annotation) or is_typeddict(annotation) or hasattr(annotation, "model_fields")):
         return False
-    fields = [_bare(field) for field in _field_types(annotation)]
+    if hasattr(annotation, "model_fields"):  # pydantic's: a model's type hints hold its inner workings too
+        types = [field.annotation for field in annotation.model_fields.values()]
+    else:
+        types = list(get_type_hints(annotation, include_extras=True).values())
+    fields = map(_bare, types)
     return all(_is_words(field) or _is_record(field) for field in fields if get_origin(field) is not ClassVar)
-
-
-def _field_types(record: Any) -> list[Any]:
-    if hasattr(record, "model_fields"):  # pydantic's: a model's type hints hold its inner workings too
-        return [field.annotation for field in record.model_fields.values()]
-    return list(get_type_hints(record, include_extras=True).values())
 
 
 def _is_words(annotation: Any) -> bool:

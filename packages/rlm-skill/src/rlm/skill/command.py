@@ -30,27 +30,17 @@ def cli() -> int:
         Exit status: 0; 1 and a traceback of what `run` raised; 2 after a usage error; 130 after Ctrl-C.
     """
     try:
-        return _quiet_pipe(Path(sys.argv[0]).name, sys.argv[1:])
+        return _flushed(Path(sys.argv[0]).name, sys.argv[1:])
     except KeyboardInterrupt:
         return INTERRUPTED
-
-
-def _quiet_pipe(name: str, words: list[str]) -> int:
-    """End quietly if the reader of stdout has gone away (`websearch … | head`)."""
-    try:
-        return _flushed(name, words)
-    except BrokenPipeError:
-        if not _reader_has_gone():
+    except BrokenPipeError:  # the reader of stdout may have gone away (`websearch … | head`): then end quietly
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        if not any(event & select.POLLERR for _, event in poll.poll(0)):
             raise  # another pipe, and `run` did not see to it
         # Python flushes once more at exit, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def _reader_has_gone() -> bool:
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _flushed(name: str, words: list[str]) -> int:
@@ -99,14 +89,13 @@ def _print_traceback(error: Exception) -> None:
     import traceback
 
     frames = error.__traceback__
-    while frames and _is_machinery(frames.tb_frame.f_code.co_filename) and frames.tb_next:
+    while frames and frames.tb_next:
+        file = frames.tb_frame.f_code.co_filename
+        if file != __file__ and Path(file).parent.name != "asyncio":
+            break
         frames = frames.tb_next
     print(end="", flush=True)
     traceback.print_exception(error.with_traceback(frames))
-
-
-def _is_machinery(file: str) -> bool:
-    return file == __file__ or Path(file).parent.name == "asyncio"
 
 
 def _wait_for(result: Any) -> Any:

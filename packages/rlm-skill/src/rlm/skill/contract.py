@@ -46,12 +46,14 @@ def check_skill(directory: str | os.PathLike[str]) -> tuple[Finding, ...]:
         return (Finding(Level.BROKEN, folder, "there is no such folder", "the folder of one skill"),)
     if is_instructions(folder):
         return tuple(_check_instructions(folder))
-    wrong = wrong_with_name(skill_name(folder))
-    if wrong:
-        return (_bad_name(folder, wrong),)
     name = skill_name(folder)
+    wrong = wrong_with_name(name)
+    if wrong:
+        write = f"a name such as {suggest_name(name)!r} for folder, package and command: {RULE}"
+        return (Finding(Level.BROKEN, folder, f"the name {name!r} {wrong}", write),)
     if links := [path for path in _parts(folder, name) if path.is_symlink()]:
-        return tuple(_link(path) for path in links)
+        wrong, write = "this is a symbolic link, which is not followed here", "what it leads to in its place"
+        return tuple(Finding(Level.BROKEN, path, wrong, write) for path in links)
     findings = [
         *_check_path(folder),
         *check_project(folder / "pyproject.toml", name),
@@ -86,22 +88,6 @@ def _parts(folder: Path, name: str) -> list[Path]:
     package = package_folder(folder, name)
     inside = (package / "__init__.py", package / f"{name}.py")
     return [folder / "SKILL.md", folder / "pyproject.toml", *{folder / "src", package}, *inside]
-
-
-def _link(path: Path) -> Finding:
-    return Finding(
-        Level.BROKEN, path, "this is a symbolic link, which is not followed here", "what it leads to in its place"
-    )
-
-
-def _bad_name(folder: Path, wrong: str) -> Finding:
-    name = skill_name(folder)
-    return Finding(
-        Level.BROKEN,
-        folder,
-        f"the name {name!r} {wrong}",
-        f"a name such as {suggest_name(name)!r} for folder, package and command: {RULE}",
-    )
 
 
 def _check_path(folder: Path) -> list[Finding]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from traceback import format_exception_only
-from typing import Any, NoReturn
+from typing import NoReturn
 
 _PROGRAM = "from rlm.skill.importing import serve; serve()"
 _LONGEST = 2_000  # bytes of a reason: a pipe takes that much though nobody reads yet
@@ -94,15 +94,12 @@ def _import(name: str, seconds: float, told: int) -> NoReturn:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        wrong = _wrong_with(import_module(name))
+        run = getattr(import_module(name), "run", None)
+        wrong = "" if callable(run) else "it has no function `run`"
     except BaseException as error:  # noqa: BLE001 - SystemExit too: a cell that imports it would end its kernel
         wrong = _in_a_line(error)
     os.write(told, json.dumps({"wrong": wrong}).encode())
     os._exit(0)
-
-
-def _wrong_with(module: Any) -> str:
-    return "" if callable(getattr(module, "run", None)) else "it has no function `run`"
 
 
 def _in_a_line(error: BaseException) -> str:

@@ -68,7 +68,7 @@ def installed_skills(path: Sequence[str] | None = None) -> tuple[InstalledSkill,
     Args:
         path: The folders to look into; by default `sys.path`.
     """
-    return tuple(_describe(name, folder, path) for name, folder in sorted(_found(path).items()))
+    return tuple(_installed_skill(name, folder, path) for name, folder in sorted(_found(path).items()))
 
 
 def try_import(name: str, seconds: float = 30) -> str | None:
@@ -96,7 +96,7 @@ def _found(path: Sequence[str] | None) -> dict[str, Path]:
     return found
 
 
-def _describe(name: str, folder: Path, path: Sequence[str] | None) -> InstalledSkill:
+def _installed_skill(name: str, folder: Path, path: Sequence[str] | None) -> InstalledSkill:
     headers = _headers(_read(folder / "METADATA"))
     package = _package(name, path)
     origin = _origin(_read(folder / "direct_url.json"))

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 from weakref import WeakSet
 
@@ -50,14 +50,9 @@ def make_callable(module: ModuleType, on_call: OnCall | None = None) -> None:
     vars(module).setdefault("__all__", ["run"])  # help() shows only this of what is defined in another file
     counted = inspect.isfunction(run) and run in _COUNTED  # a module that is reloaded has a new one
     if on_call and not counted:
-        vars(module)["run"] = _counted(run, module.__name__, on_call)
+        vars(module)["run"] = counted_run = _counting(run, module.__name__, on_call)
+        _COUNTED.add(counted_run)
     module.__class__ = SkillModule
-
-
-def _counted(run: Callable[..., Any], name: str, on_call: OnCall) -> Callable[..., Any]:
-    counted = _counting(run, name, on_call)
-    _COUNTED.add(counted)
-    return counted
 
 
 def _counting(run: Callable[..., Any], name: str, on_call: OnCall) -> Callable[..., Any]:
@@ -137,19 +132,15 @@ def _load(stand_in: SkillStandIn) -> Any:
     try:
         module = importlib.import_module(name)
     except BaseException as error:
-        error.__traceback__ = _without_import_system(error.__traceback__)
+        machinery = (__file__, importlib.__file__, "<frozen importlib")
+        trace = error.__traceback__
+        while trace and trace.tb_frame.f_code.co_filename.startswith(machinery):  # the frames above the skill's own
+            trace = trace.tb_next
+        error.__traceback__ = trace
         raise
     if namespace.get(name) is stand_in:
         namespace[name] = module
     return module
-
-
-def _without_import_system(traceback: TracebackType | None) -> TracebackType | None:
-    """Cut off the frames above the skill's own."""
-    machinery = (__file__, importlib.__file__, "<frozen importlib")
-    while traceback and traceback.tb_frame.f_code.co_filename.startswith(machinery):
-        traceback = traceback.tb_next
-    return traceback
 
 
 class _SkillFinder(MetaPathFinder):

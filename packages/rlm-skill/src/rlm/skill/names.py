@@ -16,6 +16,7 @@ RULE = (
 )
 PREFIX = "rlm-skill-"
 
+# Single underscores are let through: they work as import and command, only agentskills.io has none.
 _SHAPE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _LONGEST = 64
 
@@ -56,8 +57,9 @@ def wrong_with_name(name: str) -> str | None:
     Returns:
         A clause for a message, such as "is a Python keyword".
     """
+    shapely = len(name) <= _LONGEST and _SHAPE.fullmatch(name) is not None
     wrongs = {
-        "does not follow the rule [a-z][a-z0-9]* (at most 64 characters)": not _follows_rule(name),
+        "does not follow the rule [a-z][a-z0-9]* (at most 64 characters)": not shapely,
         "is a Python keyword": keyword.iskeyword(name) or keyword.issoftkeyword(name),
         "is a module of Python's standard library": name in sys.stdlib_module_names,
         "is a Python builtin": hasattr(builtins, name),
@@ -66,11 +68,6 @@ def wrong_with_name(name: str) -> str | None:
         "is a command of the shell itself": name in _OF_SHELLS,
     }
     return next((wrong for wrong, holds in wrongs.items() if holds), None)
-
-
-def _follows_rule(name: str) -> bool:
-    """Single underscores are let through: they work as import and command, only agentskills.io has none."""
-    return len(name) <= _LONGEST and _SHAPE.fullmatch(name) is not None
 
 
 def suggest_name(name: str) -> str:

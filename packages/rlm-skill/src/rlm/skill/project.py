@@ -24,11 +24,19 @@ def check_project(path: Path, name: str) -> list[Finding]:
         text = read_text(path)
         document = tomllib.loads(text)
     except (ValueError, OSError, RecursionError) as error:
-        return [Finding(Level.BROKEN, path, f"this is not valid TOML: {error}", "valid TOML", _error_line(error))]
+        place = re.search(r"\(at line (\d+)", str(error))
+        line = int(place[1]) if place else None
+        return [Finding(Level.BROKEN, path, f"this is not valid TOML: {error}", "valid TOML", line)]
     project = document.get("project")
     if not isinstance(project, dict):
         return [Finding(Level.BROKEN, path, "there is no table [project]", f'[project] with name = "{PREFIX}{name}"')]
-    return list(_check(_File(path, text), document, project, name))
+    file = _File(path, text)
+    return [
+        *_check_identity(file, project, name),
+        *_check_scripts(file, project, name),
+        *_check_dependencies(file, project),
+        *_check_contents(file, document, name),
+    ]
 
 
 def package_folder(folder: Path, name: str) -> Path:
@@ -46,18 +54,9 @@ class _File:
 
     def finding(self, level: Level, wrong: str, write: str, *near: str) -> Finding:
         """Make a finding at the first line that begins with one of the patterns `near`, the best of them first."""
-        return Finding(level, self.path, wrong, write, next(filter(None, map(self._line, near)), None))
-
-    def _line(self, pattern: str) -> int | None:
-        begins = re.compile(rf"\s*{pattern}")
-        return next((number for number, text in enumerate(self._lines, 1) if begins.match(text)), None)
-
-
-def _check(file: _File, document: dict[str, Any], project: dict[str, Any], name: str) -> Iterator[Finding]:
-    yield from _check_identity(file, project, name)
-    yield from _check_scripts(file, project, name)
-    yield from _check_dependencies(file, project)
-    yield from _check_contents(file, document, name)
+        numbered = list(enumerate(self._lines, 1))
+        lines = (number for each in near for number, text in numbered if re.match(rf"\s*{each}", text))
+        return Finding(level, self.path, wrong, write, next(lines, None))
 
 
 def _check_identity(file: _File, project: dict[str, Any], name: str) -> Iterator[Finding]:
@@ -124,11 +123,6 @@ def _check_hatch(file: _File, build: dict[str, Any], name: str) -> Iterator[Find
         write = f'[tool.hatch.build.targets.wheel.force-include] "SKILL.md" = "{name}/SKILL.md"'
         wrong = "the wheel does not hold SKILL.md, so it is read from the source folder as long as that is there"
         yield file.finding(Level.ADVICE, wrong, write, *_BUILD)
-
-
-def _error_line(error: Exception) -> int | None:
-    found = re.search(r"\(at line (\d+)", str(error))
-    return int(found[1]) if found else None
 
 
 def _key(name: str) -> str:

@@ -30,7 +30,11 @@ def check_code(package: Path, name: str) -> list[Finding]:
     module_tree, also_broken = _parse(module) if module.is_file() else (None, [])
     if broken or also_broken:
         return [*broken, *also_broken]
-    return [*_check_offer(init, init_tree, name), *_check_home(init, init_tree, module, module_tree)]
+    found = []
+    if not {"run", "*"} & set(_bound_names(init_tree.body)):
+        wrong = f"`from {name} import run` would fail: the package does not offer `run`"
+        found.append(Finding(Level.BROKEN, init, wrong, f"from .{name} import run", line=1))
+    return [*found, *_check_home(init, init_tree, module, module_tree)]
 
 
 def _parse(path: Path) -> tuple[ast.Module, list[Finding]]:
@@ -43,14 +47,6 @@ def _parse(path: Path) -> tuple[ast.Module, list[Finding]]:
         return nothing, [Finding(Level.BROKEN, path, wrong, "valid Python", line=error.lineno)]
     except (ValueError, OSError, RecursionError, MemoryError) as error:
         return nothing, [Finding(Level.BROKEN, path, f"this cannot be read: {error}", "valid Python in UTF-8")]
-
-
-def _check_offer(init: Path, tree: ast.Module, name: str) -> list[Finding]:
-    bound = set(_bound_names(tree.body))
-    if "run" in bound or "*" in bound:
-        return []
-    wrong = f"`from {name} import run` would fail: the package does not offer `run`"
-    return [Finding(Level.BROKEN, init, wrong, f"from .{name} import run", line=1)]
 
 
 def _check_home(init: Path, init_tree: ast.Module, module: Path, tree: ast.Module | None) -> list[Finding]:

@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaMode
 from pydantic_core import to_jsonable_python
 
 if TYPE_CHECKING:
-    from .signature import Parameter, Signature
+    from .signature import Signature
 
 
 def function_schema(signature: Signature) -> dict[str, Any]:
@@ -19,7 +19,10 @@ def function_schema(signature: Signature) -> dict[str, Any]:
         (p.name, "validation", _adapter(p.annotation)) for p in named
     ]
     schemas, definitions = TypeAdapter.json_schemas(inputs)  # one call, so that two types of one name are told apart
-    properties = {p.name: _property(p, schemas[p.name, "validation"]) for p in named}
+    properties = {p.name: dict(schemas[p.name, "validation"]) for p in named}
+    for p in named:
+        properties[p.name] |= {"description": p.doc} if p.doc else {}
+        properties[p.name] |= {} if p.required else {"default": to_jsonable_python(p.default, fallback=repr)}
     parameters = {
         "type": "object",
         "properties": properties,
@@ -40,13 +43,6 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
     return adapter
 
 
-def _property(parameter: Parameter, schema: dict[str, Any]) -> dict[str, Any]:
-    described = {**schema, "description": parameter.doc} if parameter.doc else dict(schema)
-    if not parameter.required:
-        described["default"] = to_jsonable_python(parameter.default, fallback=repr)
-    return described
-
-
 def read_json(annotation: Any, text: str) -> Any:
     """Turn JSON text into a value of a type; of a type that pydantic does not know, into what the JSON says.
 
@@ -56,7 +52,10 @@ def read_json(annotation: Any, text: str) -> Any:
     try:
         return _type_adapter(annotation).validate_json(text)
     except ValidationError as error:
-        problems = [f"{_place(problem['loc'])}{problem['msg']}" for problem in error.errors(include_url=False)]
+        problems = [
+            (f"at {'.'.join(map(str, problem['loc']))}: " if problem["loc"] else "") + problem["msg"]
+            for problem in error.errors(include_url=False)
+        ]
         raise ValueError("; ".join(problems)) from None
 
 
@@ -65,7 +64,3 @@ def _type_adapter(annotation: Any) -> TypeAdapter[Any]:
         return TypeAdapter(annotation)
     except PydanticUserError:
         return TypeAdapter(Any)
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    return f"at {'.'.join(map(str, location))}: " if location else ""
