@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -38,18 +38,17 @@ class _MatplotlibFinder(MetaPathFinder):
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
         spec = next(filter(None, (finder.find_spec(name, path, target) for finder in others)), None)
-        if spec is not None and spec.loader is not None:
-            setattr(spec.loader, "exec_module", _then_inline(spec.loader.exec_module))  # noqa: B010 - of this one alone
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            if not os.environ.get("MPLBACKEND"):
+                module.rcParams["backend"] = INLINE
+
+        setattr(spec.loader, "exec_module", exec_module)  # noqa: B010 - of this one alone
         return spec
-
-
-def _then_inline(execute: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
-    def exec_module(module: ModuleType) -> None:
-        execute(module)
-        if not os.environ.get("MPLBACKEND"):
-            module.rcParams["backend"] = INLINE
-
-    return exec_module
 
 
 def show_inline() -> None:
@@ -132,7 +131,10 @@ class Tracebacks(AutoFormattedTB):
         records = [
             super(Tracebacks, self).get_records(_joined(part), *rest) for part in (links[:_HEAD], links[-_TAIL:])
         ]
-        return [*records[0], _skipped(len(links) - _HEAD - _TAIL, type(records[0][0])), *records[1]]
+        # printed as `[... skipping similar frames: 2,940 of them]`: IPython looks at the type of `sd` alone
+        count, frame_info = len(links) - _HEAD - _TAIL, type(records[0][0])
+        skipped = frame_info(f"{count:,} of them", "", 0, None, None, sd=RepeatedFrames.__new__(RepeatedFrames))
+        return [*records[0], skipped, *records[1]]
 
 
 def _links(etb: TracebackType | None) -> list[TracebackType]:
@@ -150,8 +152,3 @@ def _joined(links: list[TracebackType]) -> TracebackType:
         joined = TracebackType(joined, link.tb_frame, link.tb_lasti, link.tb_lineno)
     assert joined is not None
     return joined
-
-
-def _skipped(count: int, frame_info: Any) -> Any:
-    """Printed as `[... skipping similar frames: 2,940 of them]`: IPython looks at the type of `sd` alone."""
-    return frame_info(f"{count:,} of them", "", 0, None, None, sd=RepeatedFrames.__new__(RepeatedFrames))

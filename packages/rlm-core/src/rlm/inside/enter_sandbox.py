@@ -132,20 +132,15 @@ def _give_up_power() -> None:
     """Entering has given us all capabilities in the sandbox. See capabilities(7)."""
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    _drop_bounding_set()
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    _call("capset", header, (ctypes.c_uint32 * 6)())
-
-
-def _drop_bounding_set() -> None:
-    """All that the system knows, which have no gaps: the number after the last one is EINVAL."""
     for capability in range(_MOST_CAPABILITIES):
         try:
             _call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
-        except OSError as error:
+        except OSError as error:  # the system's capabilities have no gaps: the number after the last one is EINVAL
             if error.errno != errno.EINVAL or capability == 0:
                 raise
-            return
+            break
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _call("capset", header, (ctypes.c_uint32 * 6)())
 
 
 def _be_killed_with(parent_ended: int) -> None:

@@ -59,7 +59,7 @@ class RlmKernel(IPythonKernel):
     # ipykernel's own names cells like files that do not exist; in tracebacks IPython then skips no similar frames
     compiler_class = Type(CachingCompiler)
     debugger_class = Trait(None)
-    _execute_sleep = 0.0  # ipykernel's guard against a race that XPUB_NODROP and one tape do not have
+    _execute_sleep = 0.0  # ipykernel's guard against a race that XPUB_NODROP and one multiplexer do not have
     _supports_kernel_subshells = False
 
     namespace: Namespace
@@ -101,17 +101,14 @@ class RlmKernel(IPythonKernel):
     def post_handler_hook(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def _raise_interrupts(self) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self._interrupted_early:
-            raise KeyboardInterrupt
-
     async def do_execute(self, code: str, *args: Any, **options: Any) -> dict[str, Any]:
         pid = os.getpid()
         self.loop.in_cell = True
         self.reserve.hold()
         try:
-            self._raise_interrupts()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if self._interrupted_early:
+                raise KeyboardInterrupt
             self.namespace.before_cell(code, self.shell.user_ns)
             reply = _brief(await super().do_execute(code, *args, **options))
             self.shell.display_pub.publish_widgets()
@@ -199,11 +196,6 @@ def _no_debugger(*_: object, **__: object) -> None:
     raise StdinNotImplementedError("breakpoint() cannot work here: nobody is there to type into a debugger.")
 
 
-def _pack(part: Any) -> bytes:
-    """In ASCII: a lone surrogate, which a cell may print, has no UTF-8."""
-    return json.dumps(part, default=json_default).encode()
-
-
 def build() -> RlmKernel:
     """A kernel without sockets, threads or a loop, so that the process can still be forked."""
     config = Config()
@@ -217,7 +209,10 @@ def build() -> RlmKernel:
     kernel: RlmKernel = RlmKernel.instance(
         config=config,
         log=log,
-        session=Session(key=b"not yet", username="rlm", pack=_pack),
+        # in ASCII: a lone surrogate, which a cell may print, has no UTF-8
+        session=Session(
+            key=b"not yet", username="rlm", pack=lambda part: json.dumps(part, default=json_default).encode()
+        ),
         profile_dir=Profile(),
         # ipykernel asks it which thread gets signals
         shell_channel_thread=SimpleNamespace(parent_thread=threading.main_thread()),
@@ -267,25 +262,18 @@ async def _serve(kernel: RlmKernel, launch: KernelLaunch) -> None:
     shell = context.socket(zmq.ROUTER)
     shell.bind(launch.shell)
     kernel.shell_stream = ZMQStream(shell)
-    iopub = _publishing(context, launch.iopub)
+    iopub = context.socket(zmq.XPUB)
+    # ipykernel's drops messages when a reader is slow, the `idle` included; this one waits. XPUB_NODROP in
+    # http://api.zeromq.org/4-3:zmq-setsockopt; measured: without it 20,000 flushed lines lose hundreds
+    iopub.setsockopt(zmq.XPUB_NODROP, 1)
+    iopub.setsockopt(zmq.SNDHWM, _WAITING)
+    iopub.bind(launch.iopub)
     iopub.recv()  # the host subscribes; what is published before is lost
     _connect(kernel, IOPubThread(iopub), CrashBuffer(launch.crash))
     kernel.namespace.set_context(launch.context)
     kernel.namespace.prepare(kernel.shell.user_ns)
     kernel.start()
     await asyncio.Event().wait()
-
-
-def _publishing(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[Any]:
-    """ipykernel's iopub drops messages when a reader is slow, the `idle` included. This one waits.
-
-    XPUB_NODROP, http://api.zeromq.org/4-3:zmq-setsockopt; measured: without it 20,000 flushed lines lose hundreds.
-    """
-    socket: zmq.Socket[Any] = context.socket(zmq.XPUB)
-    socket.setsockopt(zmq.XPUB_NODROP, 1)
-    socket.setsockopt(zmq.SNDHWM, _WAITING)
-    socket.bind(endpoint)
-    return socket
 
 
 def _connect(kernel: RlmKernel, publisher: Any, crash: CrashBuffer) -> None:

@@ -39,7 +39,8 @@ class Namespace:
         self._context_due = self._context is not None
         names |= {"asyncio": asyncio, "rlm": rlm}
         self._offered = {*self._skills, *installed_names(python_path())}
-        preload(self._offered, names, _note_call)
+        # a call in a cell is logged with brackets, one of the skill's command without: the host counts both
+        preload(self._offered, names, lambda skill: log_call(f"{skill}()"))
         self._given = {name: id(value) for name, value in names.items()}
 
     def before_cell(self, code: str, names: dict[str, Any]) -> None:
@@ -62,11 +63,6 @@ class Namespace:
     def _gave(self, name: str, value: Any) -> bool:
         """A skill leaves its stand-in when it is first used, and is a module then."""
         return name in self._given or (name in self._offered and isinstance(value, ModuleType))
-
-
-def _note_call(skill: str) -> None:
-    """As the skill's command does, but with brackets: the host counts both."""
-    log_call(f"{skill}()")
 
 
 def _load_file(path: Path) -> str:

@@ -88,13 +88,10 @@ class OutputMultiplexer:
         if threading.current_thread() is self._publisher.thread:
             self._publish()
         elif self._length:
-            self._flush_and_wait()
-
-    def _flush_and_wait(self) -> None:
-        sent = threading.Event()
-        self._publisher.schedule(self._publish)
-        self._publisher.schedule(sent.set)
-        sent.wait()
+            sent = threading.Event()
+            self._publisher.schedule(self._publish)
+            self._publisher.schedule(sent.set)
+            sent.wait()
 
     def fresh_line(self) -> None:
         """What is printed next begins a line."""
@@ -142,13 +139,10 @@ class OutputMultiplexer:
                 for _, frames in run:
                     self._publisher.socket.send_multipart(frames)
             else:
-                self._send_text(kind, "".join(text for _, text in run))
-
-    def _send_text(self, stream: str, text: str) -> None:
-        self._published = time.monotonic()
-        content = {"name": stream, "text": text}
-        topic = b"stream." + stream.encode()
-        self._session.send(self._publisher.socket, "stream", content, parent=self.parent, ident=topic)
+                self._published = time.monotonic()
+                content = {"name": kind, "text": "".join(text for _, text in run)}
+                topic = b"stream." + kind.encode()
+                self._session.send(self._publisher.socket, "stream", content, parent=self.parent, ident=topic)
 
 
 class _StreamPipe:

@@ -128,7 +128,7 @@ def _install(shell: Any, verb: str, rest: str) -> None:
         return
     own = Path(shell.profile_dir.location, "constraints.txt")
     own.parent.mkdir(parents=True, exist_ok=True)
-    own.write_text(_own())
+    own.write_text(_constraints())
     shell.system(f"{_command(verb)} {verb} {_into(folder)} --constraint {shlex.quote(str(own))}{rest}")
     add_to_path()
     if shell.user_ns.get("_exit_code") == 0:
@@ -168,7 +168,7 @@ def _unwritable(folder: Path) -> str:
     return "" if os.access(folder, os.W_OK) else "it is read-only"
 
 
-def _own() -> str:
+def _constraints() -> str:
     """What rlm's environment holds. Not rlm itself: on an index its names are other people's."""
     found = metadata.distributions(path=site.getsitepackages())
     own = {dist.name: dist.version for dist in found if dist.name and not dist.name.startswith("rlm")}
@@ -189,7 +189,9 @@ def _command(line: str) -> str:
     """pip; where there is none, `uv pip`, or the copy of pip that Python brings for new environments."""
     python = shlex.quote(sys.executable)
     if uv := _uv():
-        command = f"UV_SYSTEM_CERTS={_trusts_system()} {shlex.quote(uv)}"
+        # pip trusts the certificates of the system, uv its own unless it is told: proxies of companies need the former
+        of_system = "true" if ssl.get_default_verify_paths().cafile else "false"
+        command = f"UV_SYSTEM_CERTS={of_system} {shlex.quote(uv)}"
         return command if line.strip() in {"--version", "-V"} else f"{command} pip"
     bundled = [] if find_spec("pip") else _bundled()
     return f"{python} {shlex.quote(str(bundled[0]))}/pip" if bundled else f"{python} -m pip"
@@ -199,12 +201,6 @@ def _bundled() -> list[Path]:
     """What `ensurepip` installs; distributions such as Debian keep it in a folder of their own (PEP 453)."""
     own, theirs = Path(os.__file__).parent / "ensurepip/_bundled", sysconfig.get_config_var("WHEEL_PKG_DIR")
     return [wheel for folder in (own, theirs) if folder for wheel in Path(folder).glob("pip-*.whl")]
-
-
-def _trusts_system() -> str:
-    """pip trusts the certificates of the system, uv its own unless it is told: proxies of companies need the former."""
-    paths = ssl.get_default_verify_paths()
-    return "true" if paths.cafile else "false"
 
 
 def _python() -> str:

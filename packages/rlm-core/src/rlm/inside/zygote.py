@@ -143,16 +143,20 @@ class ZygoteProcess:
             _redirect(log)
             self._detach()
             if request["sandbox"]:
-                _check_sealed()
+                # what enters a sandbox keeps its executable, which must not be a file of the host
+                if not os.readlink("/proc/self/exe").startswith("/memfd:"):  # noqa: PTH115 - pathlib has nothing to add
+                    raise PermissionError("this zygote was not started for sandboxes")
                 enter_sandbox.enter(request["sandbox"], seen=True)
-            if request["sandbox"]:
                 os.chdir(request["cwd"])  # links lead to what is in the sandbox
             else:
                 files.change_to(request["cwd"])
             if request["program"]:
                 os.execve(request["program"][0], request["program"], request["env"])  # noqa: S606 - no shell is wanted
             adopt(request["env"])
-            self._run_kernel(request["launch"])
+            from rlm.inside.kernel import serve
+
+            assert self._kernel is not None
+            serve(self._kernel, read_launch(request["launch"]), f"{request['launch']}.d")
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
@@ -162,12 +166,6 @@ class ZygoteProcess:
             with contextlib.suppress(Exception):
                 atexit._run_exitfuncs()
             os._exit(status)
-
-    def _run_kernel(self, launch: str) -> None:
-        from rlm.inside.kernel import serve
-
-        assert self._kernel is not None
-        serve(self._kernel, read_launch(launch), f"{launch}.d")
 
     def _detach(self) -> None:
         """From what belongs to the zygote alone."""
@@ -237,12 +235,6 @@ class ZygoteProcess:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
         process_tree.kill_until_gone(partial(process_tree.below, os.getpid()), self._wait)
-
-
-def _check_sealed() -> None:
-    """What enters a sandbox keeps its executable, which must not be a file of the host."""
-    if not os.readlink("/proc/self/exe").startswith("/memfd:"):  # noqa: PTH115 - pathlib has nothing to add
-        raise PermissionError("this zygote was not started for sandboxes")
 
 
 def _redirect(log: int) -> None:

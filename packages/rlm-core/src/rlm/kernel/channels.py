@@ -130,21 +130,18 @@ class Channel(Generic[T]):
             return False
         parts = self._peer.message()
         if parts is None:
-            self._receive()
+            if self._peer.outgoing:  # the peer has greeted
+                self._write()
+            data = self._socket.recv(_BLOCK)
+            if not data:
+                raise ConnectionError("the kernel hung up")
+            self._peer.feed(data)
         elif sum(map(len, parts)) > _HEAVY:
             self._loop.remove_reader(self._socket)
             self._heavy = self._loop.create_task(self._read_heavy(parts))
         else:
             self._hear(self._digest(parts))
         return True
-
-    def _receive(self) -> None:
-        if self._peer.outgoing:  # the peer has greeted
-            self._write()
-        data = self._socket.recv(_BLOCK)
-        if not data:
-            raise ConnectionError("the kernel hung up")
-        self._peer.feed(data)
 
     async def _read_heavy(self, parts: list[bytes]) -> None:
         digested = await asyncio.to_thread(self._digest, parts)

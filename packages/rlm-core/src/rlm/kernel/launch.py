@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal
+from typing import Literal
 
 from rlm.errors import KernelError
 from rlm.process import files
@@ -64,15 +64,8 @@ class KernelFiles:
             raise KernelError(f"A kernel could not be started: its folder {spec.cwd} is gone.")
         if len(os.fsencode(self.launch)) > 90:
             raise KernelError(f"The path of the runtime folder {spec.run_dir} is too long for sockets.")
-        try:
-            files.write_new(self.launch, json.dumps(self._content(spec, key)).encode())
-        except OSError as error:
-            raise KernelError(f"A kernel could not be started: {error}") from error
-
-    def _content(self, spec: KernelSpec, key: str) -> dict[str, Any]:
-        """A Jupyter connection file with a part of our own."""
         context = spec.context
-        return {
+        content = {  # a Jupyter connection file with a part of our own
             "transport": "ipc",
             "ip": str(self.launch),
             "shell_port": 1,
@@ -81,6 +74,10 @@ class KernelFiles:
             "signature_scheme": "hmac-sha256",
             "rlm": {"context": [context[0], str(context[1].absolute())] if context else None},
         }
+        try:
+            files.write_new(self.launch, json.dumps(content).encode())
+        except OSError as error:
+            raise KernelError(f"A kernel could not be started: {error}") from error
 
     def remove(self) -> None:
         for path in (self.launch, self.crash, self.shell, self.iopub):

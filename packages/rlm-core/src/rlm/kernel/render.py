@@ -50,16 +50,12 @@ def error(message: Message) -> str:
 
 def display(message: Message) -> Display:
     data = _object(message.content.get("data"))
+    text = _text(data.get("text/plain"))
+    if not text or _NO_TEXT.fullmatch(text):
+        text = next((_text(data[kind]) for kind in _TEXTS if data.get(kind)), text)
     shown = _text(_object(message.content.get("transient")).get("display_id"))
     again = message.kind == "update_display_data"
-    return Display(_best_text(data), _picture(data), _table(data.get("application/vnd.rlm.table")), shown[:_ID], again)
-
-
-def _best_text(data: Object) -> str:
-    plain = _text(data.get("text/plain"))
-    if not plain or _NO_TEXT.fullmatch(plain):
-        plain = next((_text(data[kind]) for kind in _TEXTS if data.get(kind)), plain)
-    return plain
+    return Display(text, _picture(data), _table(data.get("application/vnd.rlm.table")), shown[:_ID], again)
 
 
 def _picture(data: Object) -> Picture | None:

@@ -29,7 +29,8 @@ def project_python(cwd: Path, environment: Mapping[str, str]) -> str:
         if _there(folder / ".git"):
             break
     active = (environment.get(variable, "") for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"))
-    return next((f"{place}/bin/python" for place in active if place and _is_active(place)), "")
+    pythons = (f"{place}/bin/python" for place in active if place and place != sys.prefix and place.isprintable())
+    return next((python for python in pythons if _there(Path(python))), "")
 
 
 def _of_folder(folder: Path) -> str:
@@ -37,10 +38,6 @@ def _of_folder(folder: Path) -> str:
         if _there(folder / name / "bin" / "python") and _there(folder / name / "pyvenv.cfg"):
             return str(folder / name / "bin" / "python")
     return next((command for name, command in _RUNNERS if _there(folder / name)), "")
-
-
-def _is_active(place: str) -> bool:
-    return place != sys.prefix and place.isprintable() and _there(Path(place, "bin", "python"))
 
 
 def _there(path: Path) -> bool:

@@ -53,19 +53,17 @@ def join_surrogates(text: str) -> str:
 
 def likely_encoding(data: bytes) -> str:
     """Where a file does not say what it is: UTF-8 with some damage, or what Windows would make of it."""
-    return encoding_of(data) or ("utf-8" if _is_mostly_utf8(data) else "cp1252")
+    if codec := encoding_of(data):
+        return codec
+    text = data.decode("utf-8", "replace")
+    damaged, plain = text.count("\ufffd"), len(text.encode("ascii", "ignore"))
+    return "utf-8" if len(text) - plain - damaged >= max(damaged, 1) else "cp1252"
 
 
 def likely_encoding_of_start(data: bytes) -> str:
     """The same by no more than the first `SAMPLE` bytes of a file: a longer one is cut, perhaps within a character."""
     cuts = range(_LONGEST if len(data) == SAMPLE else 1)
     return next(filter(None, (encoding_of(data[: len(data) - cut]) for cut in cuts)), None) or likely_encoding(data)
-
-
-def _is_mostly_utf8(data: bytes) -> bool:
-    text = data.decode("utf-8", "replace")
-    damaged, plain = text.count("\ufffd"), len(text.encode("ascii", "ignore"))
-    return len(text) - plain - damaged >= max(damaged, 1)
 
 
 def _fits(data: bytes, codec: str) -> bool:

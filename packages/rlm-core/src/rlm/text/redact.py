@@ -62,7 +62,8 @@ class Redactor:
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
         keys = list(keys)
-        found = {spelling for key in keys if is_secret(key) for spelling in _spellings(key)}
+        secrets = [key for key in keys if is_secret(key)]
+        found = {*secrets, *(spelling for key in secrets for spelling in _in_base64(key.encode(errors=_ERRORS)))}
         # the longest first: one spelling may begin with another
         ordered = sorted(found, key=len, reverse=True)
         self._words = [spelling for spelling in ordered if spelling in keys or _PLAIN.fullmatch(spelling)]
@@ -141,11 +142,6 @@ def _encodings(character: str) -> Iterator[str]:
         yield r"\+"
     if code > 0x7F:
         yield re.escape(data.decode("latin-1"))
-
-
-def _spellings(key: str) -> Iterator[str]:
-    yield key
-    yield from _in_base64(key.encode(errors=_ERRORS))
 
 
 def _in_base64(key: bytes) -> Iterator[str]:

@@ -56,7 +56,9 @@ def plain_json(text: str) -> str:
 
     What JSON itself allows in no string, C0, it has escaped already.
     """
-    return text if text.isascii() and "\x7f" not in text else _IN_JSON.sub(_escape, text)
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return _IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1] if found[0] > "\x7f" else "\\u007f", text)
 
 
 def _plain(text: str) -> str:
@@ -72,7 +74,3 @@ def _harmless(found: re.Match[str]) -> str:
     if code < 0x20:
         return chr(0x2400 + code)
     return "\u2421" if code == 0x7F else _UNKNOWN
-
-
-def _escape(found: re.Match[str]) -> str:
-    return json.dumps(found.group())[1:-1] if found.group() > "\x7f" else "\\u007f"
