@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from rlm.host.runner import AgentRunner
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.process import files
 from rlm.process.interpreter import project_python
-from rlm.sandbox import Inspection, SandboxPolicy, open_inspection
+from rlm.sandbox import open_inspection
 from rlm.sessions import Changes, Session
 from rlm.sessions.records import Record
 from rlm.sessions.signing_key import SigningKey, key_or_none
@@ -104,7 +104,9 @@ class Run:
         )
         if policy is None:
             return context, replace(spec, cwd=files.resolve(spec.cwd), context=self._held(stack))
-        inspection = await asyncio.to_thread(stack.enter_context, _inspection(policy, spec))
+        home, keep = policy.cwd / config.home, config.keep_repositories
+        looking = open_inspection(policy.cwd, policy.git, home, state_folder(), keep=keep)
+        inspection = await asyncio.to_thread(stack.enter_context, looking)
         environment = policy.environment(context.environment)
         context = replace(context, policy=policy, environment=environment, inspection=inspection)
         return context, replace(spec, cwd=policy.cwd)  # a link that leads to it may be hidden
@@ -155,11 +157,6 @@ class Run:
             version=VERSION,
             key=key,
         )
-
-
-def _inspection(policy: SandboxPolicy, spec: AgentSpec) -> AbstractContextManager[Inspection]:
-    home, keep = policy.cwd / spec.config.home, spec.config.keep_repositories
-    return open_inspection(policy.cwd, policy.git, home, state_folder(), keep=keep)
 
 
 def _system_prompt(spec: AgentSpec) -> str | None:

@@ -176,17 +176,12 @@ def _elsewhere(cwd: Path, hidden: tuple[Path, ...]) -> GitAccess:
         return _protect(common) + _nested(common, cwd) + own
     if any(place.is_relative_to(common) for place in hidden):
         return GitAccess(note=f"git cannot work in the sandbox here: {common}, its repository, is hidden.")
-    if cwd.is_relative_to(common):
-        return _read_only(repository, common)
+    if cwd.is_relative_to(common):  # it holds more than the repository, such as other worktrees or a home
+        parts = [*(common / name for name in _existing(common, _READ)), *([repository] if linked else [])]
+        note = f"git can read but not commit in the sandbox here: its repository {common} holds other folders too."
+        return GitAccess(readable=tuple(dict.fromkeys(parts)), note=note)
     main = GitAccess(guarded=tuple(common / name for name in _existing(common, _OF_MAIN_WORKTREE if linked else ())))
     return GitAccess(writable=(common,)) + _protect(common) + main + own + _nested(common, cwd)
-
-
-def _read_only(repository: Path, common: Path) -> GitAccess:
-    """`common` holds more than the repository, such as other worktrees or a home."""
-    parts = tuple(common / name for name in _existing(common, _READ))
-    note = f"git can read but not commit in the sandbox here: its repository {common} holds other folders too."
-    return GitAccess(readable=tuple(dict.fromkeys((*parts, repository))) if repository != common else parts, note=note)
 
 
 def _mistrust(repository: Path, common: Path, cwd: Path) -> str:

@@ -105,7 +105,10 @@ def open_inspection(cwd: Path, git: GitAccess, home: Path, state: Path | None, *
             left = replace(inspection, before=earlier).end(keep=keep)
             inspection = Inspection.begin(cwd, git, [home])
         if record is not None:
-            _write_risks(record, inspection.before.risks)
+            with suppress(OSError):
+                os.ftruncate(record, 0)
+                os.lseek(record, 0, os.SEEK_SET)
+                files.write_all(record, json.dumps([astuple(risk) for risk in inspection.before.risks]).encode())
         yield replace(inspection, left=tuple(left))
 
 
@@ -135,13 +138,6 @@ def _read_risks(record: int) -> set[Risk] | None:
     with suppress(ValueError, TypeError):
         return {Risk(*map(str, risk)) for risk in json.loads(os.pread(record, os.fstat(record).st_size, 0))}
     return None
-
-
-def _write_risks(record: int, risks: Iterable[Risk]) -> None:
-    with suppress(OSError):
-        os.ftruncate(record, 0)
-        os.lseek(record, 0, os.SEEK_SET)
-        files.write_all(record, json.dumps([astuple(risk) for risk in risks]).encode())
 
 
 def _set_aside(path: Path) -> Path:

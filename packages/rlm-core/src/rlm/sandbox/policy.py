@@ -242,7 +242,9 @@ def _folder(path: Path) -> Iterator[None]:
 
 
 def _system(hidden: Iterable[Path], memory: int, *, net: bool) -> tuple[str, ...]:
-    named = (*map(Path, (*_SECRETS, *_OF_MACHINE)), *_host_keys())
+    named = [Path(text) for text in (*_SECRETS, *_OF_MACHINE)]
+    with suppress(OSError):
+        named += Path("/etc/ssh").glob("ssh_host_*_key")
     # Nobody has more rights in a sandbox than outside, and each mount takes bwrap a fifth of a millisecond.
     secrets = [path for path in named if os.access(path, os.R_OK) or os.access(path, os.X_OK)]
     return (
@@ -256,11 +258,6 @@ def _system(hidden: Iterable[Path], memory: int, *, net: bool) -> tuple[str, ...
         *(word for path in secrets if path.is_dir() for word in (*_EMPTY, "--tmpfs", str(path))),
         *(word for path in secrets if not path.is_dir() for word in ("--ro-bind", os.devnull, str(path))),
     )
-
-
-def _host_keys() -> Iterator[Path]:
-    with suppress(OSError):
-        yield from Path("/etc/ssh").glob("ssh_host_*_key")
 
 
 def _python() -> list[Path]:
@@ -299,15 +296,11 @@ def _layers(cwd: Path, project: GitAccess) -> dict[Path, bool]:
     layers: dict[Path, bool] = {}
     for path in sorted(wanted):
         for above in reversed(path.parents):
-            if above not in layers and _is_writable(above, layers):
+            nearest = next((layers[folder] for folder in above.parents if folder in layers), False)
+            if above not in layers and nearest:
                 layers[above] = True
         layers[path] = wanted[path]
     return layers
-
-
-def _is_writable(path: Path, layers: Mapping[Path, bool]) -> bool:
-    """In a sandbox of these layers."""
-    return next((layers[above] for above in path.parents if above in layers), False)
 
 
 def _inside(path: Path, folder: Path) -> bool:

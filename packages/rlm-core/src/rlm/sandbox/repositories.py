@@ -166,8 +166,10 @@ class _Repository:
         yield from self._common_folder()
         yield from _hooks(self.folder, self.path, "hooks")
         yield from self._unfinished()
-        for folder in _REMOTES:
-            yield from self._any_file(folder)
+        for folder in _REMOTES:  # the older form of a remote; git-fetch(1), "REMOTES"
+            for name, about in _entries(self.folder, folder):
+                if not name.endswith(REJECTED):
+                    yield self._risk(f"{folder}/{name}", f"the address in {folder}/{name}", _state(about))
         for folder in _WRITTEN:
             yield from self._links(folder)
 
@@ -206,13 +208,6 @@ class _Repository:
         if text not in allowed:
             yield self._risk("commondir", f"the configuration of {text}")
 
-    def _any_file(self, folder: str) -> Iterator[Risk]:
-        """The older form of a remote; git-fetch(1), "REMOTES"."""
-        for name, about in _entries(self.folder, folder):
-            if name.endswith(REJECTED):
-                continue
-            yield self._risk(f"{folder}/{name}", f"the address in {folder}/{name}", _state(about))
-
     def _unfinished(self) -> Iterator[Risk]:
         """What `git rebase --continue` and its like go on with."""
         for file in _TODO:
@@ -232,14 +227,12 @@ class _Repository:
             if stat.S_ISLNK(about.st_mode):
                 path = f"{folder}/{name}".lstrip("/")
                 target = _target(self.folder, path)
-                if not self._stays(path, target):
+                # older versions make HEAD a link to refs/heads/NAME
+                stays = bool(target) and not {"", ".."} & set(target.split("/"))
+                if not stays or path in ("hooks", "objects", "refs"):
                     yield self._risk(path, f"{path} leads to {target}")
             elif folder.partition("/")[0] in ("logs", "refs") and stat.S_ISDIR(about.st_mode):
                 yield from self._links(f"{folder}/{name}")
-
-    def _stays(self, path: str, target: str) -> bool:
-        """Older versions make HEAD a link to refs/heads/NAME."""
-        return path not in ("hooks", "objects", "refs") and bool(target) and not {"", ".."} & set(target.split("/"))
 
 
 def _hooks(repository: int, path: Path, folder: str) -> Iterator[Risk]:

@@ -216,15 +216,12 @@ async def _await_ready(process: subprocess.Popen[bytes], info: int) -> int:
     except TimeoutError:
         raise KernelError(f"The sandbox could not be made within {_START:g} s.") from None
     if process.stdout.read(1) != b"\n":
-        raise KernelError(_why_not(os.read(process.stderr.fileno(), 4096).decode(errors="replace")))
+        lines = os.read(process.stderr.fileno(), 4096).decode(errors="replace").strip().splitlines()
+        said = (lines or ["bwrap ended"])[0][:300]
+        raise KernelError(
+            f"{_TOO_OLD}." if "nknown option" in said else f"The sandbox does not work here: {said}. {_ALLOW}."
+        )
     return int(json.loads(os.read(info, 4096))["child-pid"])
-
-
-def _why_not(complaint: str) -> str:
-    said = (complaint.strip().splitlines() or ["bwrap ended"])[0][:300]
-    if "nknown option" in said:
-        return f"{_TOO_OLD}."
-    return f"The sandbox does not work here: {said}. {_ALLOW}."
 
 
 def _check_mounts(pid: int, policy: SandboxPolicy) -> None:

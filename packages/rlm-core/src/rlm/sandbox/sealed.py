@@ -57,7 +57,11 @@ def held_program(program: Path) -> Iterator[int]:
         ConfigError: as above.
     """
     about = program.stat()
-    known = about.st_mode & stat.S_ISUID or _restricts_namespaces()
+    restricted = False
+    with suppress(OSError):
+        switch = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+        restricted = switch.read_text() != "0\n"  # by path: of the system
+    known = about.st_mode & stat.S_ISUID or restricted
     if about.st_uid == os.geteuid() or not known:
         with sealed_copy(program) as copy:
             yield copy
@@ -67,13 +71,6 @@ def held_program(program: Path) -> Iterator[int]:
         yield held
     finally:
         os.close(held)
-
-
-def _restricts_namespaces() -> bool:
-    with suppress(OSError):
-        switch = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-        return switch.read_text() != "0\n"  # by path: of the system
-    return False
 
 
 def _memory_file(name: str) -> int:

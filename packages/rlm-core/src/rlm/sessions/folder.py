@@ -26,22 +26,19 @@ def open_sessions(home: Path, cwd: Path, *, make: bool = True) -> int:
     below = home.is_relative_to(cwd)
     base, steps = (cwd, home.relative_to(cwd).parts) if below else (home, ())
     try:
-        return _descend(files.open_folder(files.resolve(base), make=make and not below), steps, make)
+        folder = files.open_folder(files.resolve(base), make=make and not below)
+        for step in steps:
+            folder = _step(folder, step, make)
+        if make:
+            _ignore(folder)
+        folder = _step(folder, "sessions", make)
+        if make:
+            _ignore(folder)
+        return folder
     except OSError as error:
         raise SessionError(
             f"Sessions cannot be kept in {home}: {error.strerror}. Set RLM_HOME to a folder that you can write to."
         ) from None
-
-
-def _descend(folder: int, steps: tuple[str, ...], make: bool) -> int:
-    for step in steps:
-        folder = _step(folder, step, make)
-    if make:
-        _ignore(folder)
-    folder = _step(folder, "sessions", make)
-    if make:
-        _ignore(folder)
-    return folder
 
 
 def _step(folder: int, name: str, make: bool) -> int:

@@ -123,14 +123,10 @@ def whole_lines(folder: Path) -> bytes:
         return b""
     except OSError as error:
         raise SessionError(f"The journal of {folder} cannot be read: {error.strerror or error}.") from None
-    return data[: _sound_end(data)]
-
-
-def _sound_end(data: bytes) -> int:
     end = data.rfind(b"\n") + 1
     while end and not _is_object(data[data.rfind(b"\n", 0, end - 1) + 1 : end]):
         end = data.rfind(b"\n", 0, end - 1) + 1
-    return end
+    return data[:end]
 
 
 def _is_object(line: bytes) -> bool:
@@ -270,11 +266,12 @@ class Journal:
 
     def read(self) -> Reading:
         """What an earlier run wrote."""
-        return Reader(self._from_the_beginning).reading()
 
-    def _from_the_beginning(self) -> BinaryIO:
-        os.lseek(self._file, 0, os.SEEK_SET)
-        return open(self._file, "rb", closefd=False)
+        def from_the_beginning() -> BinaryIO:
+            os.lseek(self._file, 0, os.SEEK_SET)
+            return open(self._file, "rb", closefd=False)
+
+        return Reader(from_the_beginning).reading()
 
     def cut(self, size: int) -> None:
         """Throw away what comes after `size` bytes."""

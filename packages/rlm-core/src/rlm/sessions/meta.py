@@ -179,14 +179,9 @@ def process_start(pid: int) -> str:
 
 def settled(meta: Meta, folder: Path) -> Meta:
     """The same with a true status: `lost` where it says that it is running, and no process runs it."""
-    if meta.status == RUNNING and not _runs(meta, folder):
-        return replace(meta, status=LOST)
-    return meta
-
-
-def _runs(meta: Meta, folder: Path) -> bool:
-    """Its lock tells, in another container too; where there are no locks, its process."""
-    locked = is_locked(folder)
-    if locked is None:
-        return bool(meta.pid_start) and process_start(meta.pid) == meta.pid_start
-    return locked
+    if meta.status != RUNNING:
+        return meta
+    runs = is_locked(folder)  # which is known in another container too
+    if runs is None:  # there are no locks
+        runs = bool(meta.pid_start) and process_start(meta.pid) == meta.pid_start
+    return meta if runs else replace(meta, status=LOST)

@@ -22,15 +22,11 @@ def redact_files(redactor: Redactor, folder: Path) -> None:
     with suppress(OSError):
         inside = files.open_folder(folder)
         try:
-            _redact_all(inside, redactor)
+            for name in sorted(os.listdir(inside)):  # noqa: PTH208 - by descriptor
+                with suppress(OSError):  # a link, a file that has gone, a full disk: the others are cleaned
+                    _redact_file(name, inside, redactor)
         finally:
             os.close(inside)
-
-
-def _redact_all(folder: int, redactor: Redactor) -> None:
-    for name in sorted(os.listdir(folder)):
-        with suppress(OSError):  # a link, a file that has gone, a full disk: the others are cleaned all the same
-            _redact_file(name, folder, redactor)
 
 
 def _redact_file(name: str, folder: int, redactor: Redactor) -> None:

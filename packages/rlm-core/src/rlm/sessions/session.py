@@ -260,8 +260,12 @@ class Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        cancelled = error is None or isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, SystemExit))
         try:
-            self.finish(*_ending(error))
+            if cancelled:
+                self.finish(Stop.CANCELLED)
+            else:
+                self.finish(Stop.ERROR, str(error) or type(error).__name__)
         except SessionError:
             if error is None:
                 raise  # else what went wrong first is what the user must hear
@@ -382,10 +386,3 @@ class Session:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
-
-
-def _ending(error: BaseException | None) -> tuple[Stop, str]:
-    """What a run that said nothing itself came to."""
-    if error is None or isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, SystemExit)):
-        return Stop.CANCELLED, ""
-    return Stop.ERROR, str(error) or type(error).__name__

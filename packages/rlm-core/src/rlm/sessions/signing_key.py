@@ -65,8 +65,10 @@ def key_or_none(state: Path | None, *, make: bool = False) -> SigningKey | None:
 
 def _open_folder(path: Path, *, make: bool) -> int:
     real = files.resolve(path.parent) / path.name  # the user may keep links in a home; this folder is no link
-    if make:
-        _check_base(real)
+    if make:  # root with the HOME of somebody else (sudo -E) would leave there what its owner cannot read
+        base = next(each for each in real.parents if each.exists())
+        if os.geteuid() == 0 != base.stat().st_uid:
+            raise ValueError(f"{base} belongs to another user")
     folder = files.open_folder(real, make=make)
     try:
         _check(folder, stat.S_IWGRP | stat.S_IWOTH)
@@ -74,13 +76,6 @@ def _open_folder(path: Path, *, make: bool) -> int:
         os.close(folder)
         raise
     return folder
-
-
-def _check_base(path: Path) -> None:
-    """Root with the HOME of somebody else (sudo -E) would leave there what its owner cannot read."""
-    base = next(each for each in path.parents if each.exists())
-    if os.geteuid() == 0 != base.stat().st_uid:
-        raise ValueError(f"{base} belongs to another user")
 
 
 def _read_or_make(folder: int) -> bytes:

@@ -59,10 +59,10 @@ class SessionTree:
             rest += reversed(tree.children)
 
     def child(self, folder: str) -> SessionTree | None:
-        return self._by_name.get(folder)
+        return self._children_by_name.get(folder)
 
     @cached_property
-    def _by_name(self) -> dict[str, SessionTree]:
+    def _children_by_name(self) -> dict[str, SessionTree]:
         return {child.folder.name: child for child in self.children}
 
 

@@ -72,7 +72,8 @@ def find_skills(place: Place, *, afresh: bool = False) -> Skills:
 def _failing(skills: Sequence[InstalledSkill], place: Place, *, afresh: bool) -> dict[str, str]:
     """Why not, for each that cannot be imported."""
     path = place.state and place.state / _REMEMBERED
-    packages = _packages()
+    ours = [Path(folder) for folder in sys.path if folder.startswith(sys.prefix)]
+    packages = [sys.version, *map(_state, ours)]  # what an installer changes: folders that we import from
     seen = {skill.name: [packages, _files(skill.package)] for skill in skills}
     known = {} if afresh else _remembered(path)
     new = [name for name in seen if known.get(name) != seen[name]]
@@ -104,12 +105,6 @@ def _remembered(path: Path | None) -> dict[str, object]:
             known = json.loads(files.read(files.resolve(path), limit=_LARGEST))
             return known if isinstance(known, dict) else {}
     return {}
-
-
-def _packages() -> list[object]:
-    """What an installer changes: the folders of our environment that we import from."""
-    ours = [Path(folder) for folder in sys.path if folder.startswith(sys.prefix)]
-    return [sys.version, *map(_state, ours)]
 
 
 def _files(package: Path | None) -> list[object]:

@@ -11,9 +11,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from rlm.skill import InstalledSkill
 from rlm.skills.discovery import Place, Skills, find_skills
-from rlm.skills.notes import Note, Read, notes_for, one_line, project_folders, reading_beneath
+from rlm.skills.notes import Read, notes_for, one_line, project_folders, reading_beneath
 from rlm.text.clip import clip
 from rlm.text.encodings import decode
 from rlm.text.terminal import plain
@@ -68,22 +67,18 @@ class PromptContext:
         if not {"ipython", "bash"} & set(tools):
             return ""
         title = _FUNCTIONS if "ipython" in tools else _COMMANDS
-        skills = [_skill_line(skill) for skill in self.look().installed if not skill.broken]
-        notes = [_note_line(note) for note in self._notes(cwd) if note.offered]
+        skills = [
+            _line(skill.name, one_line(skill.description), None if skill.unread else skill.skill_file)
+            for skill in self.look().installed
+            if not skill.broken
+        ]
+        notes = [_line(note.name, note.description, note.path) for note in self._notes(cwd) if note.offered]
         return "\n\n".join(filter(None, (_list(title, skills), _list(_NOTES, notes))))
 
 
 def _list(title: str, lines: list[str]) -> str:
     more = [f"- and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
     return "\n".join([title, *lines[:_MOST], *more]) if lines else ""
-
-
-def _skill_line(skill: InstalledSkill) -> str:
-    return _line(skill.name, one_line(skill.description), None if skill.unread else skill.skill_file)
-
-
-def _note_line(note: Note) -> str:
-    return _line(note.name, note.description, note.path)
 
 
 def _line(name: str, description: str, path: Path | None) -> str:

@@ -92,7 +92,10 @@ class Replacement:
     def _replace(self, pieces: Iterator[bytes]) -> None:
         with self._draft() as (draft, new):
             if self._old is not None:
-                _look_like(os.fstat(self._old), new)
+                old = os.fstat(self._old)
+                with suppress(OSError):
+                    os.fchown(new, old.st_uid, old.st_gid)
+                os.fchmod(new, stat.S_IMODE(old.st_mode))
             for piece in pieces:
                 write_all(new, piece)
             try:
@@ -114,9 +117,3 @@ class Replacement:
         finally:
             os.close(new)
             remove(draft, dir_fd=self._folder)
-
-
-def _look_like(old: os.stat_result, new: int) -> None:
-    with suppress(OSError):
-        os.fchown(new, old.st_uid, old.st_gid)
-    os.fchmod(new, stat.S_IMODE(old.st_mode))
