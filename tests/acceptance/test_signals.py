@@ -121,7 +121,7 @@ def test_ctrl_c_ends_a_command_and_what_it_started(rlm: Make, temporary: Path) -
 
 
 def test_ctrl_c_cancels_the_children(rlm: Make, temporary: Path) -> None:
-    """Each in a cell of its own, and their parent in one that waits for them. Those in the queue are never started."""
+    """Each in a cell of its own, and their parent in one that waits for them. Of the queue, see test_ledger."""
     cell = "import asyncio\nawait asyncio.gather(*(rlm.run(str(n)) for n in range(20)))"
 
     def script(request: Request) -> Answer:

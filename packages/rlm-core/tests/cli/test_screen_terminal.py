@@ -16,6 +16,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from rlm.config.readers import ColorChoice
 from rlm.core.messages import Usage
 from rlm.present.live import open_screen
 from rlm_testkit.tmux import Terminal
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import get_args
 from msgspec import convert
 from rlm.present.live import open_screen
+from rlm.config.readers import ColorChoice
 from rlm.core.messages import Usage
 from rlm.sessions.records import JournalRecord, WatchedRecord, type_name
 
@@ -56,7 +58,7 @@ def start(code, agent="root"):
 def end(agent="root", ok=True):
     tell("cell_end", agent, call_id="c", tool="ipython", ok=ok, duration=0.4)
 
-with open_screen(sys.stderr, quiet=quiet, color="auto", silence=silence) as screen:
+with open_screen(sys.stderr, quiet=quiet, color=ColorChoice.AUTO, silence=silence) as screen:
     screen.header(model="gpt-4o", cwd="/src", tools=("ipython",))
     tell("delta", text="Let me look at \\x1b[2J\\x1b]0;owned\\x07the files")
     step("cell")
@@ -237,7 +239,7 @@ def test_quiet_silences_all_but_errors(play: list[str], tmp_path: Path) -> None:
 def test_a_stream_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     try:
-        with os.fdopen(writer, "w") as stream, open_screen(stream, quiet=False, color="auto") as screen:
+        with os.fdopen(writer, "w") as stream, open_screen(stream, quiet=False, color=ColorChoice.AUTO) as screen:
             for number in range(20_000):
                 screen.note(f"note {number}")
         assert os.read(reader, 6) == b"note 0"
@@ -248,14 +250,14 @@ def test_a_stream_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
 def test_a_stream_whose_reader_has_gone_is_let_be() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    with os.fdopen(writer, "w") as stream, open_screen(stream, quiet=False, color="auto") as screen:
+    with os.fdopen(writer, "w") as stream, open_screen(stream, quiet=False, color=ColorChoice.AUTO) as screen:
         screen.note("one")
         screen.footer(turns=1, agents=1, usage=Usage())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_is_survived() -> None:
-    with Path("/dev/full").open("w") as stream, open_screen(stream, quiet=False, color="auto") as screen:
+    with Path("/dev/full").open("w") as stream, open_screen(stream, quiet=False, color=ColorChoice.AUTO) as screen:
         screen.note("one")
 
 
@@ -263,20 +265,20 @@ def test_no_stream_and_a_closed_one_show_nothing(tmp_path: Path) -> None:
     closed = (tmp_path / "closed").open("w")
     closed.close()
     for stream in (None, closed):
-        with open_screen(stream, quiet=False, color="auto") as screen:
+        with open_screen(stream, quiet=False, color=ColorChoice.AUTO) as screen:
             screen.note("one")
 
 
 def test_colour_can_be_asked_for_and_a_stream_need_not_be_a_file() -> None:
     stream = StringIO()
-    with open_screen(stream, quiet=False, color="always") as screen:
+    with open_screen(stream, quiet=False, color=ColorChoice.ALWAYS) as screen:
         screen.note("one")
     assert stream.getvalue() == "\x1b[2mone\x1b[0m\n"
 
 
 def test_half_a_character_and_a_poor_encoding_are_survived(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w", encoding="ascii") as stream:
-        with open_screen(stream, quiet=False, color="auto") as screen:
+        with open_screen(stream, quiet=False, color=ColorChoice.AUTO) as screen:
             screen.note("one \ud83d two … three")
         assert (tmp_path / "log").read_text() == "one ? two ? three\n"
 

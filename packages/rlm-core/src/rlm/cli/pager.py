@@ -38,7 +38,7 @@ class PagedOutput:
     """Collects lines, and passes them on to stdout when they are many, or to a pager from where they are `height`."""
 
     def __init__(self, config: Config, height: int | None = None) -> None:
-        color = config.color == "always" or (config.color == "auto" and stdout_is_terminal())
+        color = config.color.colors(terminal=stdout_is_terminal())
         self.canvas = Canvas(self._write, shutil.get_terminal_size().columns, color)
         self._height = height
         self._held: list[str] = []

@@ -44,6 +44,18 @@ class Streaming(StrEnum):
     OFF = "off"
 
 
+class ColorChoice(StrEnum):
+    """Whether what goes to a terminal has colours. `auto`: where it goes to one indeed."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+    def colors(self, *, terminal: bool) -> bool:
+        """Whether a stream that is a `terminal`, or is none, gets colours."""
+        return self is ColorChoice.ALWAYS or (self is ColorChoice.AUTO and terminal)
+
+
 _SWITCH = {"1": True, "on": True, "true": True, "yes": True, "0": False, "off": False, "false": False, "no": False}
 
 
@@ -126,10 +138,6 @@ def unlimited_or(least: int) -> ValueKind:
     check = _only(int, lambda n: n == -1 or n >= least)
     says = f"-1 or a whole number above {least - 1}"
     return ValueKind(says, int, lambda n: None if check(n) == -1 else n, no_limit="-1")
-
-
-def one_of(*names: str) -> ValueKind:
-    return ValueKind(f"one of: {', '.join(names)}", str, _only(str, lambda name: name in names), names=names)
 
 
 def member_of(kind: type[StrEnum]) -> ValueKind:

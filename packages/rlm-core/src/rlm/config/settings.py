@@ -13,6 +13,7 @@ from rlm.config.readers import (
     RECORDED,
     TOOLS,
     ApiChoice,
+    ColorChoice,
     SandboxMode,
     Streaming,
     ValueKind,
@@ -23,7 +24,6 @@ from rlm.config.readers import (
     folder,
     json_object,
     member_of,
-    one_of,
     seconds,
     stripped_text,
     switch,
@@ -196,10 +196,10 @@ class Config:
         bare=True,
         resumed=False,
     )
-    color: str = setting(
+    color: ColorChoice = setting(
         "auto, always or never; NO_COLOR and TERM=dumb are honoured",
-        one_of("auto", "always", "never"),
-        default="auto",
+        member_of(ColorChoice),
+        default=ColorChoice.AUTO,
         resumed=False,
     )
     plain: bool = setting(

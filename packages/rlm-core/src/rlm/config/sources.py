@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from rlm.config.environment import environment, is_dumb_terminal
-from rlm.config.readers import existing_folder, seconds
+from rlm.config.readers import ColorChoice, existing_folder, seconds
 from rlm.config.settings import Config, Setting, flag, variable
 from rlm.errors import ConfigError, CredentialsError
 
@@ -32,7 +32,9 @@ def read_config(
         CredentialsError: the key cannot be one; it is not shown.
     """
     environ = environment(environ)
-    values: dict[str, Any] = {"color": "never"} if environ.get("NO_COLOR") or is_dumb_terminal(environ) else {}
+    values: dict[str, Any] = (
+        {"color": ColorChoice.NEVER} if environ.get("NO_COLOR") or is_dumb_terminal(environ) else {}
+    )
     for name, how in Config.settings().items():
         source, text = _chosen(name, how, flags, environ, recorded or {})
         if text is not None and (text.strip() or how.keeps_empty):

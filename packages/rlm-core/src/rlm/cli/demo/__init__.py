@@ -69,7 +69,7 @@ def _tests_pass(repository: Path, config: Config) -> bool:
     summary = done.stderr.rstrip().rpartition("\n")[2]
     told = f"{'green' if passed else 'red'}: {summary} (exit code {done.returncode})"
     row = Row((Span("  python -m unittest  "), Span(told, Style.GREEN if passed else Style.RED)))
-    coloured = config.color == "always" or (config.color == "auto" and stderr_is_terminal())
+    coloured = config.color.colors(terminal=stderr_is_terminal())
     if not config.quiet:
         say_painted(paint(fit(row, 0), color=coloured))
     return passed

@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
+from rlm.config.readers import ColorChoice
 from rlm.core.messages import Usage
 from rlm.present.live import lines
 from rlm.present.live.frame import frame
@@ -108,7 +109,7 @@ def open_screen(
     stream: TextIO | None,
     *,
     quiet: bool,
-    color: str,
+    color: ColorChoice,
     width: int | None = None,
     live: bool = True,
     silence: float = SILENCE,
@@ -119,7 +120,6 @@ def open_screen(
     Args:
         stream: None, closed or full: nothing is shown.
         quiet: nothing but errors.
-        color: `auto` (on a terminal), `always` or `never`.
         width: columns, instead of the terminal's own, or of 100 where there is no terminal.
         live: False for lines alone on a terminal too, for something else writes to it meanwhile.
         silence: seconds after which a line says that an agent still waits.
@@ -127,7 +127,6 @@ def open_screen(
     """
     stream = StringIO() if stream is None else stream
     terminal = not stream.closed and stream.isatty()
-    colored = color == "always" or (color == "auto" and terminal)
     live = live and terminal and not quiet
-    with Writer(stream, color=colored, live=live, width=width) as writer:
+    with Writer(stream, color=color.colors(terminal=terminal), live=live, width=width) as writer:
         yield Screen(writer, quiet=quiet, live=live, silence=silence, verbose=verbose)
