@@ -120,7 +120,7 @@ def test_each_request_can_be_rebuilt_from_the_records_alone(events: list[Event])
 def test_an_encoder_can_go_on_where_another_stopped(events: list[Event], data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(events)))
     first = encoded(events[:cut])
-    encoder = RecordEncoder(records=first)
+    encoder = RecordEncoder(earlier=first)
     rest = [record for event in events[cut:] if isinstance(record := encoder.encode(event), Journalled)]
     assert replay(decode([*first, *rest])) == replay(events)
     assert [record.id for record in (*first, *rest)] == list(range(len(first) + len(rest)))

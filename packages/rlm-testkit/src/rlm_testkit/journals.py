@@ -9,34 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
+from rlm.core import events
 from rlm.core.budget import Spent, Stop
-from rlm.core.events import (
-    Answered,
-    CallEnded,
-    CallStarted,
-    Checkpointed,
-    ChildEnded,
-    ChildStarted,
-    Delta,
-    Dropped,
-    Event,
-    Failed,
-    KernelRestarted,
-    OutputReceived,
-    ParametersChanged,
-    Replied,
-    RequestStarted,
-    Rerun,
-    Retried,
-    Said,
-    SkillsCalled,
-    Stopped,
-    ToolReturned,
-    UserCellRan,
-    UserCellStarted,
-    UserOutputReceived,
-    Waiting,
-)
+from rlm.core.events import Event
 from rlm.core.history import Summary
 from rlm.core.messages import (
     Assistant,
@@ -81,31 +56,32 @@ def messages(draw: st.DrawFn) -> Assistant:
 
 replies = st.builds(Reply, messages(), usages, st.sampled_from(["stop", "length", "tool_calls"]))
 said = st.one_of(
-    st.builds(Said, st.builds(System, texts)), st.builds(Said, st.builds(User, texts | parts, st.sampled_from(Kind)))
+    st.builds(events.Said, st.builds(System, texts)),
+    st.builds(events.Said, st.builds(User, texts | parts, st.sampled_from(Kind))),
 )
 noted = st.one_of(
-    st.builds(ParametersChanged, texts, st.just(({"name": "f"},)), extra),
-    st.builds(Retried, texts, st.integers(1, 9), st.floats(0, 60)),
-    st.builds(Failed, texts),
-    st.builds(KernelRestarted, texts, st.lists(texts, max_size=2).map(tuple)),
-    st.builds(SkillsCalled, *[st.dictionaries(st.sampled_from(["say", "web"]), st.integers(1, 9))] * 2),
-    st.builds(UserCellRan, texts, texts, st.booleans(), st.booleans()),
-    st.builds(UserCellStarted, texts),
-    st.builds(UserOutputReceived, texts),
-    st.builds(Checkpointed, st.just("0" * 64), st.sampled_from(["off", "bwrap"])),
-    st.builds(Answered, texts),
-    st.builds(Rerun, texts, st.booleans(), texts),
-    st.builds(ChildStarted, st.just("sub-12345678"), texts),
-    st.builds(ChildEnded, st.just("sub-12345678"), st.sampled_from(Stop), st.integers(0, 9), usages, texts),
-    st.builds(Stopped, st.sampled_from(Stop), texts, st.builds(Spent, st.integers(0, 9), usages), texts),
-    st.builds(Delta, texts),
-    st.builds(Waiting, texts, st.floats(0, 60)),
-    st.builds(OutputReceived, texts),
+    st.builds(events.ParametersChanged, texts, st.just(({"name": "f"},)), extra),
+    st.builds(events.Retried, texts, st.integers(1, 9), st.floats(0, 60)),
+    st.builds(events.Failed, texts),
+    st.builds(events.KernelRestarted, texts, st.lists(texts, max_size=2).map(tuple)),
+    st.builds(events.SkillsCalled, *[st.dictionaries(st.sampled_from(["say", "web"]), st.integers(1, 9))] * 2),
+    st.builds(events.UserCellRan, texts, texts, st.booleans(), st.booleans()),
+    st.builds(events.UserCellStarted, texts),
+    st.builds(events.UserOutputReceived, texts),
+    st.builds(events.Checkpointed, st.just("0" * 64), st.sampled_from(["off", "bwrap"])),
+    st.builds(events.Answered, texts),
+    st.builds(events.Rerun, texts, st.booleans(), texts),
+    st.builds(events.ChildStarted, st.just("sub-12345678"), texts),
+    st.builds(events.ChildEnded, st.just("sub-12345678"), st.sampled_from(Stop), st.integers(0, 9), usages, texts),
+    st.builds(events.Stopped, st.sampled_from(Stop), texts, st.builds(Spent, st.integers(0, 9), usages), texts),
+    st.builds(events.Delta, texts),
+    st.builds(events.Waiting, texts, st.floats(0, 60)),
+    st.builds(events.OutputReceived, texts),
 )
 
 
 def _turn(reply: Reply, aside: bool) -> list[Event]:
-    return [RequestStarted(aside), Replied(reply, aside)]
+    return [events.RequestStarted(aside), events.Replied(reply, aside)]
 
 
 turns = st.builds(_turn, replies, st.booleans())
@@ -119,14 +95,14 @@ steps = st.sampled_from(["say", "reply", "answer", "answer", "drop"])
 @st.composite
 def conversations(draw: st.DrawFn) -> list[Event]:
     """Events in an order that an agent could have told them."""
-    events: list[Event] = []
+    sequence: list[Event] = []
     state = ConversationState()
     for step in draw(st.lists(steps, max_size=20)):
         new = _next(draw, step, state)
-        events.extend(new)
+        sequence.extend(new)
         for event in new:
             state = state.after(event)
-    return events
+    return sequence
 
 
 def _next(draw: st.DrawFn, step: str, state: ConversationState) -> list[Event]:
@@ -138,7 +114,7 @@ def _next(draw: st.DrawFn, step: str, state: ConversationState) -> list[Event]:
     if step == "drop":
         entries = state.history.entries
         numbers = tuple(entries[place].number for place in draw(chosen) if place < len(entries))
-        return [Dropped(numbers, draw(texts), draw(summaries))]
+        return [events.Dropped(numbers, draw(texts), draw(summaries))]
     return [draw(single)]
 
 
@@ -148,7 +124,7 @@ def _next(draw: st.DrawFn, step: str, state: ConversationState) -> list[Event]:
 def answer(call: ToolCall, content: str, ok: bool = True) -> list[Event]:
     """A call that runs and is answered."""
     result = ToolResult(call, content, ok)
-    return [CallStarted(call), ToolReturned(result), CallEnded(result)]
+    return [events.CallStarted(call), events.ToolReturned(result), events.CallEnded(result)]
 
 
 _numbers = itertools.count(1)
@@ -171,30 +147,38 @@ TOOLS = ({"name": "ipython", "description": "Run a cell.", "parameters": {"type"
 
 
 def opening(task: str) -> list[Event]:
-    return [Said(System("You are rlm.")), Said(User(task)), ParametersChanged("test-model", TOOLS, {"temperature": 0})]
+    return [
+        events.Said(System("You are rlm.")),
+        events.Said(User(task)),
+        events.ParametersChanged("test-model", TOOLS, {"temperature": 0}),
+    ]
 
 
 def turn(text: str | None, *runs: tuple[Wire, str], ok: bool = True) -> list[Event]:
     """A reply that asks for calls, and their results."""
-    events: list[Event] = [RequestStarted(), Replied(given := reply(text, *(wire for wire, _ in runs)))]
+    sequence: list[Event] = [events.RequestStarted(), events.Replied(given := reply(text, *(wire for wire, _ in runs)))]
     for call, (_, content) in zip(given.message.calls, runs, strict=True):
-        events += answer(call, content, ok)
-    return events
+        sequence += answer(call, content, ok)
+    return sequence
 
 
 def ending(text: str, turns: int = 1) -> list[Event]:
-    return [RequestStarted(), Replied(reply(text)), Stopped(Stop.DONE, text, Spent(turns, Usage(1_000, 50)))]
+    return [
+        events.RequestStarted(),
+        events.Replied(reply(text)),
+        events.Stopped(Stop.DONE, text, Spent(turns, Usage(1_000, 50))),
+    ]
 
 
-def encoded(events: Iterable[Event]) -> list[Journalled]:
+def encoded(sequence: Iterable[Event]) -> list[Journalled]:
     """What a journal of these events holds, before it is written."""
     encoder = RecordEncoder()
-    return [record for event in events if isinstance(record := encoder.encode(event), Journalled)]
+    return [record for event in sequence if isinstance(record := encoder.encode(event), Journalled)]
 
 
-def written(events: Iterable[Event]) -> bytes:
+def written(sequence: Iterable[Event]) -> bytes:
     """The same as bytes."""
-    return b"".join(journal.line(record) for record in encoded(events))
+    return b"".join(journal.line(record) for record in encoded(sequence))
 
 
 def acceptable(messages: Iterable[Message]) -> bool:

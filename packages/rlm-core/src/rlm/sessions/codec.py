@@ -7,40 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from rlm.core import events
 from rlm.core.adaptation import Adaptation, short_id
 from rlm.core.budget import Spent, Stop
-from rlm.core.events import (
-    Adapted,
-    Answered,
-    CallEnded,
-    CallStarted,
-    Checkpointed,
-    ChildEnded,
-    ChildStarted,
-    Delta,
-    Displayed,
-    Dropped,
-    Event,
-    Failed,
-    KernelRestarted,
-    KernelResumed,
-    OutputReceived,
-    ParametersChanged,
-    Queued,
-    Replied,
-    RequestStarted,
-    Rerun,
-    Retried,
-    Said,
-    SkillsCalled,
-    Stopped,
-    ToolReturned,
-    UserCellRan,
-    UserCellStarted,
-    UserOutputReceived,
-    Waiting,
-    Writing,
-)
+from rlm.core.events import Event
 from rlm.core.history import Summary
 from rlm.core.messages import (
     CHAT,
@@ -56,40 +26,8 @@ from rlm.core.messages import (
     joined_to,
 )
 from rlm.errors import SessionError
-from rlm.sessions.records import (
-    AdaptRecord,
-    AgentEndRecord,
-    AgentStartRecord,
-    AnswerRecord,
-    CellEndRecord,
-    CellOutputRecord,
-    CellStartRecord,
-    CheckpointRecord,
-    Content,
-    DeltaRecord,
-    DisplayRecord,
-    DropRecord,
-    ErrorRecord,
-    JoinedText,
-    Journalled,
-    KernelRecord,
-    KernelResumedRecord,
-    MessageRecord,
-    QueuedRecord,
-    Record,
-    RequestRecord,
-    RerunRecord,
-    ResultRecord,
-    ResumeRecord,
-    RetryRecord,
-    SkillsRecord,
-    TokenCounts,
-    UserCellRecord,
-    UserCellStartRecord,
-    UserOutputRecord,
-    WaitingRecord,
-    WritingRecord,
-)
+from rlm.sessions import records
+from rlm.sessions.records import Content, JoinedText, Journalled, Record, TokenCounts
 
 Clock = Callable[[], float]
 """Seconds."""
@@ -107,10 +45,10 @@ def steady() -> Clock:
 
 
 class RecordEncoder:
-    """The events of one agent, in order, to records. Those of an earlier run of it are given as `records`."""
+    """The events of one agent, in order, to records. Those of an earlier run of it are given as `earlier`."""
 
     def __init__(
-        self, clock: Clock = time.time, timer: Clock = time.monotonic, records: Iterable[Journalled] = ()
+        self, clock: Clock = time.time, timer: Clock = time.monotonic, earlier: Iterable[Journalled] = ()
     ) -> None:
         """`clock` dates the records. `timer` measures durations: a clock may jump."""
         self._clock = clock
@@ -120,9 +58,9 @@ class RecordEncoder:
         self._next_id = 0
         self._asked: float | None = None
         self._call: tuple[ToolCall, float] | None = None
-        for record in records:
+        for record in earlier:
             self._next_id = max(self._next_id, record.id + 1)
-            if isinstance(record, MessageRecord):
+            if isinstance(record, records.MessageRecord):
                 self._ids.append(record.id)
 
     def encode(self, event: Event) -> Record | None:
@@ -130,8 +68,8 @@ class RecordEncoder:
         encoders = (self._conversation, self._of_run, self._trouble, self._of_kernel, self._watched)
         return next((record for encode in encoders if (record := encode(event)) is not None), None)
 
-    def resumed(self, pid: int, forked_from: str = "") -> ResumeRecord:
-        return ResumeRecord(*self._next(), pid, forked_from)
+    def resumed(self, pid: int, forked_from: str = "") -> records.ResumeRecord:
+        return records.ResumeRecord(*self._next(), pid, forked_from)
 
     @property
     def running_call(self) -> str:
@@ -152,28 +90,28 @@ class RecordEncoder:
 
     def _conversation(self, event: Event) -> Record | None:
         match event:
-            case Said(message, anew):
+            case events.Said(message, anew):
                 kind = _kind(message) if isinstance(message, User) else ""
                 own, joined = _joined(message)
-                return MessageRecord(
+                return records.MessageRecord(
                     *self._next_message(), message.wire(), kind=kind, content=own, joined=joined, anew=anew
                 )
-            case Replied(reply, aside):
+            case events.Replied(reply, aside):
                 return self._replied(reply, aside)
-            case ToolReturned(result, anew):
+            case events.ToolReturned(result, anew):
                 return self._answered(result, anew)
-            case Dropped():
+            case events.Dropped():
                 return self._dropped(event)
-            case Adapted():
+            case events.Adapted():
                 return self._adapted(event)
             case _:
                 return None
 
-    def _dropped(self, event: Dropped) -> DropRecord:
+    def _dropped(self, event: events.Dropped) -> records.DropRecord:
         ids = tuple(self._ids[number] for number in event.numbers if number not in event.left)
         left = {self._ids[number]: form.wire() for number, form in zip(event.left, event.forms, strict=True)}
         summary = event.summary
-        return DropRecord(
+        return records.DropRecord(
             *self._next(),
             ids,
             event.reason,
@@ -182,9 +120,9 @@ class RecordEncoder:
             left=left,
         )
 
-    def _adapted(self, event: Adapted) -> AdaptRecord:
+    def _adapted(self, event: events.Adapted) -> records.AdaptRecord:
         changed = {self._ids[number]: message for number, message in event.changed}
-        return AdaptRecord(
+        return records.AdaptRecord(
             *self._next(),
             tuple(map(str, event.adaptations)),
             {id: message.wire() for id, message in changed.items()},
@@ -192,9 +130,9 @@ class RecordEncoder:
             {id: list(items) for id, message in changed.items() if (items := items_of(message))},
         )
 
-    def _replied(self, reply: Reply, aside: bool) -> MessageRecord:
+    def _replied(self, reply: Reply, aside: bool) -> records.MessageRecord:
         started, self._asked = self._asked, None
-        return MessageRecord(
+        return records.MessageRecord(
             *self._next_message(),
             reply.message.wire(),
             usage=TokenCounts.of(reply.usage),
@@ -206,10 +144,10 @@ class RecordEncoder:
             token_data=reply.token_data,
         )
 
-    def _answered(self, result: ToolResult, anew: bool) -> MessageRecord:
+    def _answered(self, result: ToolResult, anew: bool) -> records.MessageRecord:
         started = self._call[1] if self._call and self._call[0] == result.call else None
         own, joined = _joined(result)
-        return MessageRecord(
+        return records.MessageRecord(
             *self._next_message(),
             result.wire(),
             tool=result.call.name,
@@ -225,85 +163,85 @@ class RecordEncoder:
 
     def _of_run(self, event: Event) -> Record | None:
         match event:
-            case ParametersChanged(model, tools, params, api):
+            case events.ParametersChanged(model, tools, params, api):
                 wrapped = tuple({"type": "function", "function": schema} for schema in tools)  # as a request has them
-                return RequestRecord(*self._next(), model, wrapped, params, "" if api == CHAT else api)
-            case ChildStarted(folder, prompt):
-                return AgentStartRecord(*self._next(), folder, prompt)
-            case Answered(answer):
-                return AnswerRecord(*self._next(), answer)
-            case ChildEnded(folder, stop, turns, usage, error):
-                return AgentEndRecord(*self._next(), folder, str(stop), turns, TokenCounts.of(usage), error)
-            case Stopped(stop, answer, spent, error):
+                return records.RequestRecord(*self._next(), model, wrapped, params, "" if api == CHAT else api)
+            case events.ChildStarted(folder, prompt):
+                return records.AgentStartRecord(*self._next(), folder, prompt)
+            case events.Answered(answer):
+                return records.AnswerRecord(*self._next(), answer)
+            case events.ChildEnded(folder, stop, turns, usage, error):
+                return records.AgentEndRecord(*self._next(), folder, str(stop), turns, TokenCounts.of(usage), error)
+            case events.Stopped(stop, answer, spent, error):
                 tokens = TokenCounts.of(spent.usage)
-                return ResultRecord(*self._next(), stop.status, str(stop), answer, spent.turns, tokens, error)
+                return records.ResultRecord(*self._next(), stop.status, str(stop), answer, spent.turns, tokens, error)
             case _:
                 return None
 
     def _trouble(self, event: Event) -> Record | None:
         match event:
-            case Retried(reason, attempt, wait):
-                return RetryRecord(*self._next(), reason, attempt, wait)
-            case Failed(reason):
-                return ErrorRecord(*self._next(), reason)
-            case KernelRestarted(why, lost):
-                return KernelRecord(*self._next(), why, lost)
+            case events.Retried(reason, attempt, wait):
+                return records.RetryRecord(*self._next(), reason, attempt, wait)
+            case events.Failed(reason):
+                return records.ErrorRecord(*self._next(), reason)
+            case events.KernelRestarted(why, lost):
+                return records.KernelRecord(*self._next(), why, lost)
             case _:
                 return None
 
     def _of_kernel(self, event: Event) -> Record | None:
         match event:
-            case Rerun(call, same, content):
-                return RerunRecord(*self._next(), call, same, None if same else content)
-            case KernelResumed(gone, restored, rerun, differing):
-                return KernelResumedRecord(*self._next(), gone, restored, rerun, differing)
-            case Checkpointed(sha256, sandbox):
-                return CheckpointRecord(*self._next(), sha256, sandbox)
-            case SkillsCalled(python, shell):
-                return SkillsRecord(*self._next(), python, shell)
-            case UserCellRan(code, content, ok, told):
-                return UserCellRecord(*self._next(), code, content, ok, told)
+            case events.Rerun(call, same, content):
+                return records.RerunRecord(*self._next(), call, same, None if same else content)
+            case events.KernelResumed(gone, restored, rerun, differing):
+                return records.KernelResumedRecord(*self._next(), gone, restored, rerun, differing)
+            case events.Checkpointed(sha256, sandbox):
+                return records.CheckpointRecord(*self._next(), sha256, sandbox)
+            case events.SkillsCalled(python, shell):
+                return records.SkillsRecord(*self._next(), python, shell)
+            case events.UserCellRan(code, content, ok, told):
+                return records.UserCellRecord(*self._next(), code, content, ok, told)
             case _:
                 return None
 
     def _watched(self, event: Event) -> Record | None:
         match event:
-            case RequestStarted():
+            case events.RequestStarted():
                 self._asked = self._timer()
-            case Delta(text):
-                return DeltaRecord(self._now(), text)
-            case Writing(what, characters, lines):
-                return WritingRecord(self._now(), what, characters, lines)
-            case Queued(agents):
-                return QueuedRecord(self._now(), agents)
-            case Waiting(reason, left):
-                return WaitingRecord(self._now(), reason, left)
+            case events.Delta(text):
+                return records.DeltaRecord(self._now(), text)
+            case events.Writing(what, characters, lines):
+                return records.WritingRecord(self._now(), what, characters, lines)
+            case events.Queued(agents):
+                return records.QueuedRecord(self._now(), agents)
+            case events.Waiting(reason, left):
+                return records.WaitingRecord(self._now(), reason, left)
             case _:
                 return self._watched_cell(event)
         return None
 
     def _watched_cell(self, event: Event) -> Record | None:
         match event:
-            case UserCellStarted(code):
-                return UserCellStartRecord(self._now(), code)
-            case UserOutputReceived(text):
-                return UserOutputRecord(self._now(), text)
-            case CallStarted(call):
+            case events.UserCellStarted(code):
+                return records.UserCellStartRecord(self._now(), code)
+            case events.UserOutputReceived(text):
+                return records.UserOutputRecord(self._now(), text)
+            case events.CallStarted(call):
                 self._call = (call, self._timer())
-                return CellStartRecord(self._now(), call.id, call.name, call.arguments)
-            case CallEnded(result):
+                return records.CellStartRecord(self._now(), call.id, call.name, call.arguments)
+            case events.CallEnded(result):
                 started, self._call = self._call, None
                 call, duration = result.call, self._since(started[1] if started else None)
-                return CellEndRecord(self._now(), call.id, call.name, result.ok, duration)
+                return records.CellEndRecord(self._now(), call.id, call.name, result.ok, duration)
             case _:
                 return self._watched_output(event)
 
     def _watched_output(self, event: Event) -> Record | None:
         match event:
-            case OutputReceived(text):
-                return CellOutputRecord(self._now(), self.running_call, text)
-            case Displayed(picture, rows, columns):
-                return DisplayRecord(self._now(), self.running_call, picture, rows, columns)
+            case events.OutputReceived(text):
+                return records.CellOutputRecord(self._now(), self.running_call, text)
+            case events.Displayed(picture, rows, columns):
+                return records.DisplayRecord(self._now(), self.running_call, picture, rows, columns)
             case _:
                 return None
 
@@ -333,55 +271,55 @@ class RecordDecoder:
         """
         try:
             match record:
-                case MessageRecord():
+                case records.MessageRecord():
                     return self._message(record)
-                case DropRecord():
+                case records.DropRecord():
                     return self._drop(record)
-                case AdaptRecord():
+                case records.AdaptRecord():
                     return self._adapt(record)
                 case _:
                     return _decoded(record)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SessionError(f"Record {record.id} of the journal cannot be understood: {error!r}.") from None
 
-    def _message(self, record: MessageRecord) -> Event:
+    def _message(self, record: records.MessageRecord) -> Event:
         self._numbers[record.id] = len(self._numbers)
         joined = tuple(User(text.content, Kind(text.kind or Kind.TASK)) for text in record.joined)
         match record.role:
             case "system":
-                return Said(System(record.message["content"]))
+                return events.Said(System(record.message["content"]))
             case "user":
-                return Said(User(_own_content(record), Kind(record.kind or Kind.TASK), joined), record.anew)
+                return events.Said(User(_own_content(record), Kind(record.kind or Kind.TASK), joined), record.anew)
             case "assistant":
                 return self._replied(record)
             case _:
                 call = self._calls[record.message["tool_call_id"]]
-                return ToolReturned(ToolResult(call, _own_content(record), bool(record.ok), joined), record.anew)
+                return events.ToolReturned(ToolResult(call, _own_content(record), bool(record.ok), joined), record.anew)
 
-    def _replied(self, record: MessageRecord) -> Replied:
+    def _replied(self, record: records.MessageRecord) -> events.Replied:
         message = assistant(record.message, record.written, record.items)
         if not record.aside:  # what an aside asks for is never answered, and its ids may be those of a turn
             self._calls.update((call.id, call) for call in message.calls)
         usage = (record.usage or TokenCounts()).usage
-        return Replied(Reply(message, usage, record.finish_reason or "", record.token_data), record.aside)
+        return events.Replied(Reply(message, usage, record.finish_reason or "", record.token_data), record.aside)
 
-    def _drop(self, record: DropRecord) -> Dropped:
+    def _drop(self, record: records.DropRecord) -> events.Dropped:
         left = tuple(self._numbers[id] for id in record.left)
         numbers = (*(self._numbers[id] for id in record.ids), *left)
         summary = None
         if record.summary is not None and record.turns is not None:
             summary = Summary(*record.turns, record.summary)
-        return Dropped(numbers, record.reason, summary, left)
+        return events.Dropped(numbers, record.reason, summary, left)
 
-    def _adapt(self, record: AdaptRecord) -> Adapted:
+    def _adapt(self, record: records.AdaptRecord) -> events.Adapted:
         adaptations = tuple(map(Adaptation, record.adaptations))
         if Adaptation.SHORT_IDS in adaptations:
             renamed = [replace(call, id=short_id(call.id)) for call in self._calls.values()]
             self._calls.update((call.id, call) for call in renamed)
-        return Adapted(adaptations)
+        return events.Adapted(adaptations)
 
 
-def _own_content(record: MessageRecord) -> Any:
+def _own_content(record: records.MessageRecord) -> Any:
     """What a message says, without what was joined to it."""
     return record.message["content"] if record.content is None else record.content
 
@@ -389,62 +327,62 @@ def _own_content(record: MessageRecord) -> Any:
 def _decoded(record: Journalled) -> Event | None:
     """What needs none of the records before it."""
     match record:
-        case RequestRecord():
+        case records.RequestRecord():
             schemas = tuple(tool["function"] for tool in record.tools)
-            return ParametersChanged(record.model, schemas, record.params, record.api or CHAT)
-        case AnswerRecord():
-            return Answered(record.answer)
-        case AgentStartRecord():
-            return ChildStarted(record.folder, record.prompt)
-        case AgentEndRecord():
-            return ChildEnded(record.folder, Stop(record.stop), record.turns, record.usage.usage, record.error)
-        case ResultRecord():
+            return events.ParametersChanged(record.model, schemas, record.params, record.api or CHAT)
+        case records.AnswerRecord():
+            return events.Answered(record.answer)
+        case records.AgentStartRecord():
+            return events.ChildStarted(record.folder, record.prompt)
+        case records.AgentEndRecord():
+            return events.ChildEnded(record.folder, Stop(record.stop), record.turns, record.usage.usage, record.error)
+        case records.ResultRecord():
             spent = Spent(record.turns, record.usage.usage)
-            return Stopped(Stop(record.stop_reason), record.answer, spent, record.error)
+            return events.Stopped(Stop(record.stop_reason), record.answer, spent, record.error)
         case _:
             return _decoded_trouble(record) or _decoded_of_kernel(record)
 
 
 def _decoded_trouble(record: Journalled) -> Event | None:
     match record:
-        case RetryRecord():
-            return Retried(record.reason, record.attempt, record.wait)
-        case ErrorRecord():
-            return Failed(record.reason)
-        case KernelRecord():
-            return KernelRestarted(record.why, record.lost)
+        case records.RetryRecord():
+            return events.Retried(record.reason, record.attempt, record.wait)
+        case records.ErrorRecord():
+            return events.Failed(record.reason)
+        case records.KernelRecord():
+            return events.KernelRestarted(record.why, record.lost)
         case _:
             return None
 
 
 def _decoded_of_kernel(record: Journalled) -> Event | None:
     match record:
-        case RerunRecord() | KernelResumedRecord():
+        case records.RerunRecord() | records.KernelResumedRecord():
             return _decoded_of_resume(record)
-        case CheckpointRecord():
-            return Checkpointed(record.sha256, record.sandbox)
-        case SkillsRecord():
-            return SkillsCalled(record.python, record.shell)
-        case UserCellRecord():
-            return UserCellRan(record.code, record.content, record.ok, record.told)
+        case records.CheckpointRecord():
+            return events.Checkpointed(record.sha256, record.sandbox)
+        case records.SkillsRecord():
+            return events.SkillsCalled(record.python, record.shell)
+        case records.UserCellRecord():
+            return events.UserCellRan(record.code, record.content, record.ok, record.told)
         case _:
             return None
 
 
-def _decoded_of_resume(record: RerunRecord | KernelResumedRecord) -> Event:
-    if isinstance(record, RerunRecord):
-        return Rerun(record.call_id, record.same, record.content or "")
-    return KernelResumed(record.gone, record.restored, record.rerun, record.differing)
+def _decoded_of_resume(record: records.RerunRecord | records.KernelResumedRecord) -> Event:
+    if isinstance(record, records.RerunRecord):
+        return events.Rerun(record.call_id, record.same, record.content or "")
+    return events.KernelResumed(record.gone, record.restored, record.rerun, record.differing)
 
 
-def decode(records: Iterable[Journalled]) -> Iterator[Event]:
+def decode(journal: Iterable[Journalled]) -> Iterator[Event]:
     """The events of a whole journal, in order.
 
     Raises:
         SessionError: a record cannot follow those before it; with its line.
     """
     decoder = RecordDecoder()
-    for line, record in enumerate(records, 1):
+    for line, record in enumerate(journal, 1):
         try:
             event = decoder.decode(record)
         except SessionError as error:
