@@ -19,7 +19,8 @@ from rlm.providers.ports import Piece
 from rlm.providers.responses import ResponsesAPI, ResponsesAssembler, from_output, to_input, to_params
 from rlm.providers.retrying import Retrying
 from rlm.sessions.codec import RecordDecoder, RecordEncoder
-from rlm.sessions.journal import line, parse
+from rlm.sessions.journal import parse
+from rlm.sessions.lines import line_of
 from rlm.sessions.records import Journalled
 from rlm_testkit import responses
 from rlm_testkit.scripted import Answer, Scripted, always, calls, completion, error, half, html, text
@@ -482,7 +483,7 @@ async def test_the_reader_of_the_docs_rebuilds_each_request(tmp_path: Path) -> N
     encoder, decoder = RecordEncoder(), RecordDecoder()
     records = [record for event in events if isinstance(record := encoder.encode(event), Journalled)]
     path = tmp_path / "messages.jsonl"
-    path.write_bytes(b"".join(map(line, records)))
+    path.write_bytes(b"".join(map(line_of, records)))
     reading = parse(path.read_bytes())
     assert reading.records == tuple(records)
     assert [decoder.decode(record) for record in reading.records][3] == Replied(first)

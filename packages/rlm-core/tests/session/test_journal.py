@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rlm.errors import SessionError
 from rlm.sessions import journal
-from rlm.sessions.journal import Journal, Reading, is_locked, line, parse
+from rlm.sessions.journal import Journal, Reading, is_locked, parse
+from rlm.sessions.lines import line_of
 from rlm.sessions.records import ErrorRecord
 
 
@@ -37,7 +38,7 @@ def test_a_record_is_in_the_file_when_append_returns(handle: int, tmp_path: Path
     with Journal(handle) as writer:
         for id in range(3):
             writer.append(record(id))
-            assert journal.read(tmp_path) == Reading(tuple(map(record, range(id + 1))), len(line(RECORD)) * (id + 1))
+            assert journal.read(tmp_path) == Reading(tuple(map(record, range(id + 1))), len(line_of(RECORD)) * (id + 1))
 
 
 def test_the_file_is_its_owner_s_alone_whatever_the_umask(handle: int, tmp_path: Path) -> None:
@@ -115,20 +116,20 @@ def test_a_program_started_while_a_journal_is_open_does_not_keep_its_lock(handle
 
 @pytest.mark.parametrize("text", ["\ud800", "x\udfff", "😀\ud83d", "\x00\x1b\u2028\x85\r"])
 def test_any_text_is_one_line_and_comes_back(text: str) -> None:
-    data = line(record(0, text))
+    data = line_of(record(0, text))
     assert data.count(b"\n") == 1
     assert parse(data).records == (record(0, text),)
 
 
 def test_readable_text_stays_readable() -> None:
-    assert "snow ☃".encode() in line(RECORD)
+    assert "snow ☃".encode() in line_of(RECORD)
 
 
 def test_a_torn_line_is_told_from_damage_in_the_middle() -> None:
-    good = line(record(0))
+    good = line_of(record(0))
     assert parse(good + b'{"type"') == Reading((record(0),), len(good), 7)
     assert parse(good + b"\x00" * 20 + b"\n") == Reading((record(0),), len(good), 21)
-    assert parse(good + b"garbage\n" + line(record(1))).damaged == (2,)
+    assert parse(good + b"garbage\n" + line_of(record(1))).damaged == (2,)
     assert parse(b"") == Reading(())
 
 
@@ -136,21 +137,21 @@ def test_a_torn_line_is_told_from_damage_in_the_middle() -> None:
     "bad", ["[]", "null", "7", '{"id": 1}', '{"type": "x"}', '{"type": "x", "id": true}', "[" * 9_999]
 )
 def test_a_line_that_is_no_record_is_damage(bad: str) -> None:
-    assert parse(bad.encode() + b"\n" + line(record(1))) == Reading(
-        (record(1),), len(bad) + 1 + len(line(record(1))), 0, (1,)
+    assert parse(bad.encode() + b"\n" + line_of(record(1))) == Reading(
+        (record(1),), len(bad) + 1 + len(line_of(record(1))), 0, (1,)
     )
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_at_all_make_reading_fail(data: bytes) -> None:
-    reading = parse(line(RECORD) + data)
+    reading = parse(line_of(RECORD) + data)
     assert reading.records[0] == RECORD
-    assert reading.sound + reading.torn == len(line(RECORD)) + len(data)
+    assert reading.sound + reading.torn == len(line_of(RECORD)) + len(data)
 
 
 def test_what_was_cut_is_never_glued_to_what_follows(handle: int, tmp_path: Path) -> None:
-    (tmp_path / journal.NAME).write_bytes(line(record(0)) + line(record(1))[:-1])  # only the newline is missing
+    (tmp_path / journal.NAME).write_bytes(line_of(record(0)) + line_of(record(1))[:-1])  # only the newline is missing
     with Journal(handle, new=False) as writer:
         writer.cut(writer.read().sound)
         writer.append(record(2))
@@ -180,4 +181,4 @@ for attempt in range(2):
     assert done.stdout.splitlines() == 2 * [
         "The session cannot be written: File too large. Allow larger files (ulimit -f) and resume it."
     ]
-    assert journal.read(tmp_path) == Reading((RECORD,), len(line(RECORD)))
+    assert journal.read(tmp_path) == Reading((RECORD,), len(line_of(RECORD)))

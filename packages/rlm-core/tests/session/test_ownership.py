@@ -17,8 +17,8 @@ from rlm.core.events import ChildStarted, Replied, Said
 from rlm.core.messages import User
 from rlm.errors import ConfigError
 from rlm.sessions import Changes, Session, journal
+from rlm.sessions.lines import line_of, read_line
 from rlm.sessions.ownership import doubt
-from rlm.sessions.records import read_line
 from rlm.sessions.signing_key import SigningKey, open_key
 from rlm.sessions.store import list_sessions
 from rlm_testkit.journals import KEY, cell, ending, opening, reply, turn
@@ -93,7 +93,7 @@ def grandchild(folder: Path) -> Path:
 
 
 def unsigned(line: bytes) -> bytes:
-    return journal.line(read_line(line))
+    return line_of(read_line(line))
 
 
 def without_signature(folder: Path, _: Path) -> None:

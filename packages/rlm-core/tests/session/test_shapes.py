@@ -19,7 +19,7 @@ from rlm.errors import RlmError, SessionError
 from rlm.present.export import Format, export
 from rlm.present.show import listed_wire, show_list, show_tree
 from rlm.sessions import Session, journal
-from rlm.sessions.records import read_line
+from rlm.sessions.lines import line_of, read_line
 from rlm.sessions.store import list_sessions, read_tree
 from rlm.text.styled import Canvas
 from rlm_testkit.journals import KEY, conversations, encoded
@@ -111,7 +111,7 @@ def test_a_meta_json_with_any_field_missing_or_wrong_stops_no_reader(
 
 @given(conversations())
 def test_every_record_that_rlm_writes_fits(events: list[Event]) -> None:
-    assert all(read_line(journal.line(record)) == record for record in encoded(events))
+    assert all(read_line(line_of(record)) == record for record in encoded(events))
 
 
 @pytest.mark.parametrize(

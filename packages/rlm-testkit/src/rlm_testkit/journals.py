@@ -27,8 +27,8 @@ from rlm.core.messages import (
     assistant,
 )
 from rlm.core.state import ConversationState
-from rlm.sessions import journal
 from rlm.sessions.codec import RecordEncoder
+from rlm.sessions.lines import line_of
 from rlm.sessions.records import Journalled
 from rlm.sessions.signing_key import SigningKey
 
@@ -178,7 +178,7 @@ def encoded(sequence: Iterable[Event]) -> list[Journalled]:
 
 def written(sequence: Iterable[Event]) -> bytes:
     """The same as bytes."""
-    return b"".join(journal.line(record) for record in encoded(sequence))
+    return b"".join(line_of(record) for record in encoded(sequence))
 
 
 def acceptable(messages: Iterable[Message]) -> bool:

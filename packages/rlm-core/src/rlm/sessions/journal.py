@@ -20,7 +20,8 @@ from typing import BinaryIO, NoReturn, Self, TypeVar
 from rlm.errors import SessionError
 from rlm.process import files
 from rlm.sessions.folder import refused
-from rlm.sessions.records import Journalled, MessageRecord, NotRecordError, read_line, type_name, wire
+from rlm.sessions.lines import NotRecordError, line_of, read_line
+from rlm.sessions.records import Journalled, MessageRecord, type_name
 from rlm.sessions.signature import RecordSigner, Signer
 
 NAME = "messages.jsonl"
@@ -143,15 +144,6 @@ def _record(line: bytes) -> Journalled | None:
         return read_line(line)
     except NotRecordError:
         return None
-
-
-def line(record: Journalled) -> bytes:
-    """A record as a line. Readable text as it is; a lone surrogate, which UTF-8 cannot hold, as its escape."""
-    made = wire(record)
-    try:
-        return (json.dumps(made, ensure_ascii=False) + "\n").encode()
-    except UnicodeEncodeError:
-        return (json.dumps(made) + "\n").encode()
 
 
 def reader(folder: Path) -> Reader:
@@ -302,7 +294,7 @@ class Journal:
         """
         if self._broken:
             raise SessionError(self._broken)
-        data = line(record)
+        data = line_of(record)
         if self._signer is not None:
             data = self._signer.sign(data)
         try:
