@@ -100,15 +100,23 @@ def test_a_file_that_is_not_there_or_empty_is_told(tmp_path: Path) -> None:
 
 
 def said(role: str, content: Any, **more: Any) -> dict[str, Any]:
-    return {"type": "message", "message": {"role": role, "content": content}, **more}
+    counted = {"usage": {"prompt_tokens": 1, "completion_tokens": 1}, "finish_reason": "stop"}
+    of_reply = counted if role == "assistant" else {}
+    return {"type": "message", "message": {"role": role, "content": content}, **of_reply, **more}
+
+
+def write_journal(folder: Path, *records: dict[str, Any], end: str = "") -> None:
+    write(folder / "messages.jsonl", *({"id": id, "ts": 0.0, **record} for id, record in enumerate(records)))
+    with (folder / "messages.jsonl").open("a") as file:
+        file.write(end)
 
 
 @pytest.fixture
 def session(tmp_path: Path) -> Path:
     folder = tmp_path / "0123456789ab"
     usage = {"prompt_tokens": 5, "completion_tokens": 4, "cached_tokens": 3, "reasoning_tokens": 2}
-    write(
-        folder / "messages.jsonl",
+    write_journal(
+        folder,
         {"type": "request", "model": "m", "tools": [], "params": {}},
         said("system", "s"),
         said("user", "root task"),
@@ -123,12 +131,12 @@ def session(tmp_path: Path) -> Path:
     )
     for name, text in (("sub-1", "started second"), ("sub-2", "started first")):
         parts = [{"type": "text", "text": "chi"}, {"type": "text", "text": "ld"}]
-        write(folder / name / "messages.jsonl", said("user", parts), said("assistant", text))
-    grandchild = {"type": "agent_start", "folder": "sub-3", "prompt": "grandchild"}
-    with (folder / "sub-1/messages.jsonl").open("a") as file:
-        file.write(json.dumps(grandchild) + "\n" + '{"type": "message", "torn')
-    write(folder / "sub-1/sub-3/messages.jsonl", said("user", "grandchild"), said("assistant", "g"))
-    write(tmp_path / "outside/messages.jsonl", said("user", "x"), said("assistant", "x"))
+        grandchild = {"type": "agent_start", "folder": "sub-3", "prompt": "grandchild"}
+        more = [grandchild] if name == "sub-1" else []
+        torn = '{"type": "message", "torn' if more else ""
+        write_journal(folder / name, said("user", parts), said("assistant", text), *more, end=torn)
+    write_journal(folder / "sub-1/sub-3", said("user", "grandchild"), said("assistant", "g"))
+    write_journal(tmp_path / "outside", said("user", "x"), said("assistant", "x"))
     return folder
 
 
@@ -145,3 +153,13 @@ async def test_a_session_is_said_again_summaries_and_children_included(session: 
     assert root.name == "replay:0123456789ab"
     with pytest.raises(ModelError):
         await says(recording.model("x"))
+
+
+def test_a_damaged_session_is_named(session: Path) -> None:
+    lines = (session / "messages.jsonl").read_text().splitlines(keepends=True)
+    (session / "messages.jsonl").write_text("".join([lines[0], "{}\n", *lines[1:]]))
+    with pytest.raises(ConfigError, match=r"messages\.jsonl, line 2: no record of a session"):
+        Recording.load(session)
+    (session / "messages.jsonl").unlink()
+    with pytest.raises(ConfigError, match="The recording cannot be read"):
+        Recording.load(session)

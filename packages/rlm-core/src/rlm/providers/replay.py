@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ from rlm.config.readers import RECORDED
 from rlm.core.adaptation import Adaptation
 from rlm.core.messages import CHAT, Message, Reply, Schema, Wire, assistant
 from rlm.core.ports import ToolChoice
-from rlm.errors import ConfigError, ModelError
+from rlm.errors import ConfigError, ModelError, SessionError
 from rlm.process import files
 from rlm.providers.errors import TransportError
 from rlm.providers.normalize import message, usage
-
-JOURNAL = "messages.jsonl"
+from rlm.sessions import journal
+from rlm.sessions.records import AgentStartRecord, MessageRecord, wire
 
 Turns = deque[Reply]
 
@@ -47,11 +48,11 @@ class Recording:
             ConfigError: with file and line.
         """
         path = _resolved(path)
-        path = path / JOURNAL if path.is_dir() else path
-        agents = list(_session(path.parent) if path.name == JOURNAL else _file(path))
+        path = path / journal.NAME if path.is_dir() else path
+        agents = list(_session(path.parent) if path.name == journal.NAME else _file(path))
         if not agents:
             raise ConfigError(f"{path} holds no turns to replay.")
-        return cls(path.parent.name if path.name == JOURNAL else path.name, agents)
+        return cls(path.parent.name if path.name == journal.NAME else path.name, agents)
 
     def model(self, task: str) -> ReplayModel:
         return ReplayModel(self, task)
@@ -121,69 +122,92 @@ def _resolved(path: Path) -> Path:
         raise ConfigError(f"The recording {path} cannot be read: it {error.strerror}.") from None
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedTurn:
+    """What a recording holds of a turn, as somebody wrote it: nothing of it is checked yet."""
+
+    task: object = None
+    message: object = None
+    agent: object = ""
+    usage: object = None
+    finish_reason: object = None
+    written: dict[str, Wire] = field(default_factory=dict)
+    items: tuple[Wire, ...] = ()
+
+
 def _file(path: Path) -> Iterator[tuple[str, Turns]]:
     agents: dict[tuple[str, str], Turns] = defaultdict(deque)
-    for where, record in _records(path):
-        task = record.get("task")
-        if not isinstance(task, str):
+    for where, turn in _turns(path):
+        if not isinstance(turn.task, str):
             raise ConfigError(f'{where}: "task" is missing, or no text.')
-        agents[task, str(record.get("agent", ""))].append(_reply(record, where))
+        agents[turn.task, str(turn.agent)].append(_reply(turn, where))
     for (task, _), turns in agents.items():
         yield task, turns
 
 
-def _session(folder: Path) -> Iterator[tuple[str, Turns]]:
-    """This agent and then those below it, in the order they were started."""
-    records = list(_records(folder / JOURNAL, torn=True))
-    said = [(where, record, record["message"]) for where, record in records if _is_message(record)]
-    tasks = [_text(wire.get("content")) for _, _, wire in said if wire.get("role") == "user"]
-    turns = deque(_reply(record, where) for where, record, wire in said if wire.get("role") == "assistant")
-    if turns:
-        yield "".join(tasks[:1]), turns
-    for _, record in records:
-        child = str(record.get("folder"))
-        if record.get("type") == "agent_start" and Path(child).name == child and (folder / child / JOURNAL).is_file():
-            yield from _session(folder / child)
-
-
-def _is_message(record: dict[str, Any]) -> bool:
-    return record.get("type") == "message" and isinstance(record.get("message"), dict)
-
-
-def _records(path: Path, *, torn: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each line's place and object. A torn last line is tolerated where a killed run may have left one."""
+def _turns(path: Path) -> Iterator[tuple[str, RecordedTurn]]:
+    """Each line's place, and what it holds of a turn."""
+    names = {each.name for each in fields(RecordedTurn)}
     try:
-        lines = files.read(path).splitlines(keepends=True)
+        lines = files.read(path).splitlines()
     except OSError as error:
         raise ConfigError(f"The recording {path} cannot be read: {error.strerror}.") from None
     for number, line in enumerate(lines, 1):
         where = f"{path}, line {number}"
         try:
-            record = json.loads(line) if line.strip() else None
+            made = json.loads(line) if line.strip() else {}
         except ValueError as error:
-            if torn and not line.endswith(b"\n"):
-                return
             raise ConfigError(f"{where}: not JSON ({error}).") from None
-        if record is not None and not isinstance(record, dict):
+        if not isinstance(made, dict):
             raise ConfigError(f"{where}: not a JSON object.")
-        if record is not None:
-            yield where, record
+        if line.strip():
+            yield (
+                where,
+                RecordedTurn(**{name: each for name, each in made.items() if name in names and each is not None}),
+            )
 
 
-def _reply(record: dict[str, Any], where: str) -> Reply:
-    wire = record.get("message")
-    if not isinstance(wire, dict):
+def _session(folder: Path) -> Iterator[tuple[str, Turns]]:
+    """This agent and then those below it, in the order they were started. A torn end is left out."""
+    try:
+        reading = journal.read(folder)
+    except SessionError as error:
+        raise ConfigError(f"The recording cannot be read. {error}") from None
+    if reading.damaged:
+        raise ConfigError(f"{folder / journal.NAME}, line {reading.damaged[0]}: no record of a session.")
+    said = [record for record in reading.records if isinstance(record, MessageRecord)]
+    tasks = [_text(record.message["content"]) for record in said if record.role == "user"]
+    turns = deque(
+        _reply(_turn(record), f"{folder}, record {record.id}") for record in said if record.role == "assistant"
+    )
+    if turns:
+        yield "".join(tasks[:1]), turns
+    for record in reading.records:
+        child = record.folder if isinstance(record, AgentStartRecord) else ""
+        if child and Path(child).name == child and (folder / child / journal.NAME).is_file():
+            yield from _session(folder / child)
+
+
+def _turn(record: MessageRecord) -> RecordedTurn:
+    return RecordedTurn(
+        message=record.message,
+        usage=wire(record.usage) if record.usage else None,
+        finish_reason=record.finish_reason,
+        written=record.written,
+        items=record.items,
+    )
+
+
+def _reply(turn: RecordedTurn, where: str) -> Reply:
+    if not isinstance(turn.message, dict):
         raise ConfigError(f'{where}: "message" is missing, or no object.')
     try:
-        received, written = message(wire)
+        received, repaired = message(turn.message)
     except TransportError as fault:
         raise ConfigError(f"{where}: {fault.reason}.") from None
-    finish = record.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop")
-    return Reply(
-        assistant(received, record.get("written") or written, record.get("items") or ()),
-        usage(record.get("usage"), lambda: 0, received),
-        str(finish),
-    )
+    finish = turn.finish_reason or ("tool_calls" if "tool_calls" in received else "stop")
+    sent = assistant(received, turn.written or repaired, turn.items)
+    return Reply(sent, usage(turn.usage, lambda: 0, received), str(finish))
 
 
 def _text(content: Any) -> str:
