@@ -161,10 +161,8 @@ def _turns(path: Path) -> Iterator[tuple[str, RecordedTurn]]:
         if not isinstance(made, dict):
             raise ConfigError(f"{where}: not a JSON object.")
         if line.strip():
-            yield (
-                where,
-                RecordedTurn(**{name: each for name, each in made.items() if name in names and each is not None}),
-            )
+            known = {name: each for name, each in made.items() if name in names and each is not None}
+            yield where, RecordedTurn(**known)
 
 
 def _session(folder: Path) -> Iterator[tuple[str, Turns]]:
