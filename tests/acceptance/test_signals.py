@@ -142,7 +142,7 @@ def test_ctrl_c_cancels_the_children(rlm: Make, temporary: Path) -> None:
     assert ["cancelled"] * 3 == [child.meta["status"] for child in done.session.children]
     ends = [record["stop"] for record in done.session.records if record["type"] == "agent_end"]
     assert ["cancelled"] * 3 == ends
-    assert "kernel" not in [record["type"] for record in done.session.records], "it heeded the interrupt"
+    assert "kernel" not in [record["type"] for record in done.session.records], "the cell stopped at the interrupt"
 
 
 @pytest.mark.parametrize(

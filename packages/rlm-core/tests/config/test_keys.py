@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from rlm.config.child_env import guest_environment
+from rlm.config.child_env import child_environment
 from rlm.config.sources import read_config
 from rlm.errors import CredentialsError
 
@@ -29,7 +29,7 @@ def test_what_cannot_be_a_key_is_refused_and_not_shown(name: str, key: str) -> N
 @pytest.mark.parametrize("key", ["local", "test", "x", "EMPTY", "lm-studio"])
 def test_a_placeholder_changes_nothing_of_a_kernels_environment(key: str) -> None:
     environ = {"PATH": "/usr/local/bin:/bin", "A": "3 tests, EMPTY lm-studio", "B": key, "OPENAI_API_KEY": key}
-    kept = guest_environment(read_config({}, environ), environ)
+    kept = child_environment(read_config({}, environ), environ)
     assert kept["PATH"].startswith("/usr/local/bin:/bin")
     assert (environ["A"], key) == (kept["A"], kept["B"])
     assert "OPENAI_API_KEY" not in kept
@@ -37,4 +37,4 @@ def test_a_placeholder_changes_nothing_of_a_kernels_environment(key: str) -> Non
 
 def test_variables_that_hold_the_key_are_left_out_whole() -> None:
     environ = {"PATH": "/bin", "RLM_API_KEY": f"{KEY}\n", "SAME": KEY, "HEADER": f"Bearer {KEY}", "OTHER": "a"}
-    assert {"PATH", "OTHER"} == set(guest_environment(read_config({}, environ), environ))
+    assert {"PATH", "OTHER"} == set(child_environment(read_config({}, environ), environ))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from rlm.config.child_env import guest_environment
+from rlm.config.child_env import child_environment
 from rlm.config.credentials import hide_credentials
 from rlm.config.sources import read_config
 from rlm.text.redact import credentials_of, has_credentials
@@ -38,8 +38,8 @@ SOME = [
 def test_an_at_sign_behind_the_host_is_no_credential(url: str) -> None:
     assert not has_credentials(url)
     environ = {"PATH": url, "OPENAI_BASE_URL": url, "PIP_INDEX_URL": f"{url} {url}"}
-    assert environ["OPENAI_BASE_URL"] == guest_environment(read_config({}, environ), environ)["OPENAI_BASE_URL"]
-    boxed = guest_environment(read_config({"sandbox": "bwrap"}, environ), environ)
+    assert environ["OPENAI_BASE_URL"] == child_environment(read_config({}, environ), environ)["OPENAI_BASE_URL"]
+    boxed = child_environment(read_config({"sandbox": "bwrap"}, environ), environ)
     assert environ["PIP_INDEX_URL"] == boxed["PIP_INDEX_URL"]
     assert boxed["PATH"].startswith(url)
 
@@ -48,8 +48,8 @@ def test_an_at_sign_behind_the_host_is_no_credential(url: str) -> None:
 def test_what_stands_before_the_host_is_one_however_it_is_written(url: str) -> None:
     assert "word-1" in credentials_of(url), "by itself: an error may quote no more"
     environ = {"PATH": "/bin", "OPENAI_BASE_URL": url, "https_proxy": url, "PIP_INDEX_URL": f"https://gateway {url}"}
-    assert {"PATH", "PIP_INDEX_URL"} == set(guest_environment(read_config({}, environ), environ))
-    assert {"PATH"} == set(guest_environment(read_config({"sandbox": "bwrap"}, environ), environ))
+    assert {"PATH", "PIP_INDEX_URL"} == set(child_environment(read_config({}, environ), environ))
+    assert {"PATH"} == set(child_environment(read_config({"sandbox": "bwrap"}, environ), environ))
 
 
 def test_a_password_is_known_as_a_whole_too() -> None:

@@ -60,7 +60,7 @@ async def _connect(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     end.settimeout(0)
     try:
-        while not _connected(end, path):  # noqa: ASYNC110 - nobody tells when there is room
+        while not _connected(end, path):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
         return await asyncio.open_unix_connection(sock=end, limit=_ANSWER)
     except BaseException:

@@ -194,7 +194,7 @@ class Broker:
             return error_line(str(error))
         except ConnectionError:
             raise
-        except Exception as error:  # noqa: BLE001 - a cell that asks must hear something, and the host lives on
+        except Exception as error:  # noqa: BLE001 - a cell that asks must get an answer, and the host lives on
             return error_line(f"the host could not do it: {type(error).__name__}: {error}")
 
     async def _done(self, request: RunRequest | AnswerRequest) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rlm.cli.arguments import CommandLine
 from rlm.cli.signals import Interrupted, run_until_signal
 from rlm.cli.streams import put
-from rlm.config.child_env import guest_environment
+from rlm.config.child_env import child_environment
 from rlm.config.credentials import hide_credentials, redactor_of
 from rlm.config.environment import state_folder
 from rlm.config.readers import SandboxMode
@@ -109,13 +109,13 @@ def _endpoint(config: Config) -> Iterator[CheckResult]:
 
 def _trouble(error: Exception, where: Endpoint, config: Config) -> CheckResult:
     why = judge(error).reason if isinstance(error, HTTPError | TransportError) else f"{type(error).__name__}: {error}"
-    told = redactor_of(config).text(why).splitlines()[0][:200].rstrip(".")
+    reason = redactor_of(config).text(why).splitlines()[0][:200].rstrip(".")
     if not isinstance(error, HTTPError):
-        return CheckResult("endpoint", f"{where.url} does not answer", f"{told}. Check RLM_BASE_URL and the network.")
+        return CheckResult("endpoint", f"{where.url} does not answer", f"{reason}. Check RLM_BASE_URL and the network.")
     fix = (
         "Check the path of RLM_BASE_URL: most end in /v1." if error.status == 404 else "Check RLM_BASE_URL and the key."
     )
-    return CheckResult("endpoint", f"{where.url} answers with an error", f"{told}. {fix}")
+    return CheckResult("endpoint", f"{where.url} answers with an error", f"{reason}. {fix}")
 
 
 def _model(model: str, where: Endpoint, models: dict[str, ModelFacts]) -> Iterator[CheckResult]:
@@ -163,14 +163,14 @@ def _kernel(config: Config) -> Iterator[CheckResult]:
 
 
 async def _cell(config: Config) -> str:
-    environment = guest_environment(config)
+    environment = child_environment(config)
     async with AsyncExitStack() as stack:
         supervisor = stack.enter_context(Supervisor())
         folder = supervisor.folder
         policy = await stack.enter_async_context(open_sandbox_policy(config, Path.cwd(), supervisor, environment))
-        box = await stack.enter_async_context(Sandbox(policy, folder)) if policy else None
+        sandbox = await stack.enter_async_context(Sandbox(policy, folder)) if policy else None
         spec = KernelSpec(
-            Path.cwd(), environment, folder, folder / "outputs", sandbox_handle=box.handle if box else None
+            Path.cwd(), environment, folder, folder / "outputs", sandbox_handle=sandbox.handle if sandbox else None
         )
         kernel = await stack.enter_async_context(JupyterKernel(spec, lambda _: None))
         return (await kernel.execute("6 * 7", 60)).text
@@ -238,5 +238,5 @@ def _sandbox(config: Config) -> Iterator[CheckResult]:
 
 async def _try_sandbox(config: Config) -> None:
     with Supervisor() as supervisor:
-        async with open_sandbox_policy(config, Path.cwd(), supervisor, guest_environment(config)):
+        async with open_sandbox_policy(config, Path.cwd(), supervisor, child_environment(config)):
             pass

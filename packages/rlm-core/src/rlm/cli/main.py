@@ -79,7 +79,7 @@ def _dispatch(line: CommandLine) -> int:
     return int(command.run(line))
 
 
-def _report(line: CommandLine, error: Exception, told: str) -> int:
+def _report(line: CommandLine, error: Exception, message: str) -> int:
     """One or two lines, never a traceback unless asked for."""
     from rlm.cli.streams import say
     from rlm.config.credentials import hide_credentials
@@ -89,5 +89,5 @@ def _report(line: CommandLine, error: Exception, told: str) -> int:
         import traceback
 
         say(hide_credentials("".join(traceback.format_exception(error)).rstrip("\n")))
-    say(f"rlm: {hide_credentials(told)}")
+    say(f"rlm: {hide_credentials(message)}")
     return exit_codes.of_error(error)

@@ -33,7 +33,7 @@ def run(spec: AgentSpec, directory: str | None = None) -> int:
     `directory` is the working directory as `-C` names it, where the user's shell is in another one.
 
     Raises:
-        RlmError: it failed; what there is to tell has been told.
+        RlmError: it failed, and everything that can be said of it has been printed.
     """
     try:
         return _run(spec, directory)
@@ -58,7 +58,7 @@ def _run(spec: AgentSpec, directory: str | None) -> int:
 
 
 class RunReporter:
-    """Watches one run, and tells how it goes and ends in each of the forms that were asked for."""
+    """Watches one run, and shows its progress and its end in each form that was asked for."""
 
     def __init__(self, config: Config, screen: Screen, output: AnswerFile, directory: str | None = None) -> None:
         self._config = config
@@ -79,7 +79,7 @@ class RunReporter:
         except Exception as error:
             if isinstance(error, AgentError) and error.stop == Stop.TIMEOUT:
                 return self._close(exit_codes.of_stop(Stop.TIMEOUT, limit_ok=self._config.limit_ok))
-            with suppress(BrokenPipeError, RlmError):  # what went wrong first is what the user must hear
+            with suppress(BrokenPipeError, RlmError):  # the user must see the first error
                 self._close(exit_codes.of_error(error), str(error))
             raise
         return self._close(exit_codes.of_stop(result.stop, limit_ok=self._config.limit_ok))

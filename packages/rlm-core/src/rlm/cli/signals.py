@@ -28,7 +28,7 @@ class Interrupted(Exception):
 @contextmanager
 def closing_in_order() -> Iterator[None]:
     """What is opened in here is closed: a signal is an exception, as Ctrl-C is in any Python program."""
-    for number in _heeded():
+    for number in _handled_signals():
         signal.signal(number, _interrupt)
     try:
         yield
@@ -44,18 +44,18 @@ def run_until_signal(work: Coroutine[Any, Any, T], *, but: Collection[signal.Sig
     Raises:
         Interrupted: a signal ended it, after everything was closed.
     """
-    heeded = [number for number in _heeded() if number not in but]
-    before = {number: signal.getsignal(number) for number in heeded}
+    handled = [number for number in _handled_signals() if number not in but]
+    before = {number: signal.getsignal(number) for number in handled}
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
-        return asyncio.run(_until_signal(work, heeded))
+        return asyncio.run(_until_signal(work, handled))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
-async def _until_signal(work: Coroutine[Any, Any, T], heeded: Iterable[signal.Signals]) -> T:
+async def _until_signal(work: Coroutine[Any, Any, T], handled: Iterable[signal.Signals]) -> T:
     """The first signal ends it in order, the next kills what is slow to end."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
@@ -65,7 +65,7 @@ async def _until_signal(work: Coroutine[Any, Any, T], heeded: Iterable[signal.Si
         codes.append(128 + number)
         task.cancel()
 
-    for number in heeded:
+    for number in handled:
         loop.add_signal_handler(number, on, number)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     try:
@@ -78,7 +78,7 @@ async def _until_signal(work: Coroutine[Any, Any, T], heeded: Iterable[signal.Si
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 
 
-def _heeded() -> list[signal.Signals]:
+def _handled_signals() -> list[signal.Signals]:
     """All but those that a program such as nohup makes us ignore."""
     return [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
 

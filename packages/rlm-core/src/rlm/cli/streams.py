@@ -66,7 +66,7 @@ def put_painted_part(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """A text and a newline on stderr. If that cannot be written, there is nobody to be told."""
+    """A text and a newline on stderr. If it cannot be written, nobody could read an error either."""
     say_painted(plain(text))
 
 

@@ -21,11 +21,11 @@ from rlm.process.programs import safe_path
 from rlm.text.redact import has_credentials
 
 
-def guest_environment(config: Config, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for kernels and commands: ours without credentials; in a sandbox, no more than is harmless.
+def child_environment(config: Config, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of kernels and commands: ours without credentials; in a sandbox, only harmless variables.
 
-    rlm's own settings are left out, for a sub-agent takes them from its parent. Commands of skills lie beside our
-    Python: they are found last, so that the user's own `python` stays the user's.
+    rlm's own settings are left out: a sub-agent gets them from its parent. The folder of our Python holds the commands
+    of skills. It comes last on PATH, so that `python` stays the user's own.
     """
     environ = environment(environ)
     redactors = (redactor_of(config), redactor_of_environment(environ))
@@ -68,7 +68,7 @@ def pager(environ: Mapping[str, str] | None = None) -> tuple[list[str], dict[str
     less lets colours through, unless the user says how it is.
 
     Raises:
-        ValueError: there is no such program, or nobody can tell what the words are.
+        ValueError: there is no such program, or the words cannot be parsed.
     """
     environ = environment(environ)
     name, *words = shlex.split(environ.get("PAGER") or "less") or [""]

@@ -146,8 +146,8 @@ async def open_sandbox_policy(
         ) as policy,
     ):
         try:
-            async with Sandbox(policy, supervisor.folder) as box:
-                await box.handle()
+            async with Sandbox(policy, supervisor.folder) as sandbox:
+                await sandbox.handle()
         except KernelError as error:
             raise ConfigError(str(error)) from None
         yield policy

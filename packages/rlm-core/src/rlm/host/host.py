@@ -15,7 +15,7 @@ from typing import Any, Self, Unpack
 from rlm.broker.limits import TreeLimits
 from rlm.broker.payload import ContextPayload, pack
 from rlm.broker.server import HostCapacity
-from rlm.config.child_env import guest_environment
+from rlm.config.child_env import child_environment
 from rlm.config.environment import shell_program
 from rlm.config.settings import Config
 from rlm.config.sources import FilePath, HostSettings, RunSettings, read_config, read_folder, with_values
@@ -291,7 +291,7 @@ class Host:
             models=self._models,
             kernels=await self._kernel_server(sealed=config.sandboxed),
             supervisor=self.supervisor,
-            environment=guest_environment(config),
+            environment=child_environment(config),
             prompt_context=prompt_context,
             shell=shell_program(),
             quota=Quota(most, most),

@@ -71,13 +71,13 @@ def differences(recorded: Texts, config: Config, given: GivenSettings) -> str:
     """What this run does otherwise than the session did, and what it does as before; empty if nothing is to say."""
     was, now = setting_texts(Config()) | dict(recorded), setting_texts(config)
     names = [name for name in (*now, *(was.keys() - now)) if was.get(name) != now.get(name)]
-    told = [f"{flag(name)} {_shown(now.get(name))} (was {_shown(was.get(name))})" for name in names]
+    changes = [f"{flag(name)} {_shown(now.get(name))} (was {_shown(was.get(name))})" for name in names]
     meant = given.read()
     kept = [variable(name) for name, _ in _lowered(meant, recorded) if name in meant.given and name not in given]
     if kept:
-        told.append(f"its own sandbox: {', '.join(kept)} cannot lower it, --sandbox off can")
+        changes.append(f"its own sandbox: {', '.join(kept)} cannot lower it, --sandbox off can")
     same = [f"{flag(name)} {_shown(recorded[name])}" for name in now if name in recorded.keys() - {"model", *names}]
-    parts = [f"with {', '.join(told)}"] * bool(told) + [f"as before: {', '.join(same)}"] * bool(same)
+    parts = [f"with {', '.join(changes)}"] * bool(changes) + [f"as before: {', '.join(same)}"] * bool(same)
     return "; ".join(parts)
 
 

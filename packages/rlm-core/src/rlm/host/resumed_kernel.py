@@ -31,7 +31,7 @@ async def resume_notes(spec: AgentSpec, session: Session, kernel: Kernel | None,
 
 
 async def _kernel_note(spec: AgentSpec, session: Session, kernel: Kernel, sink: Sink) -> str:
-    """What the model is told of it; whoever watches is told the same."""
+    """What the model and whoever watches read of it."""
     records = read(session.folder).records
     if spec.earlier is not None and spec.earlier.rerun:
         calls = cells(records)

@@ -99,7 +99,7 @@ class CellRequests:
         if spec.config.model != self.spec.config.model and spec.config.recording:
             raise AgentError("no cell may choose a recording: the host would read it")
         turns = min(spec.config.max_turns, self.spec.config.max_turns)
-        # in a sandbox the host does not look: it would follow a cell's links, and tell what is there
+        # in a sandbox the host does not look: it would follow a cell's links, and the error would show what is there
         return replace(spec, config=replace(spec.config, max_turns=turns), cwd=spec.cwd / cwd)
 
     def _payload(self, request: RunRequest) -> ContextPayload | None:

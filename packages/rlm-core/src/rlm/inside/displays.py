@@ -73,7 +73,7 @@ class Widgets:
         self._shown: dict[str, list[object]] = {}  # ids in order, each with what its text needs
 
     def keep(self, data: dict[str, Any]) -> bool:
-        """Whether this is the display of a widget, which `texts` will tell of."""
+        """Whether this is the display of a widget, which `texts` will show."""
         view = data.get(_VIEW)
         name = str(view.get("model_id")) if isinstance(view, dict) else ""
         widget = _living().get(name)

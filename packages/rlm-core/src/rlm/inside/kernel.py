@@ -83,7 +83,7 @@ class RlmKernel(IPythonKernel):
         self._publish_status("starting", "shell")
 
     def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
-        """The host may interrupt a cell as soon as it hears `busy`: from then on no interrupt is lost.
+        """The host may interrupt a cell as soon as it receives `busy`: from then on no interrupt is lost.
 
         ipykernel listens for SIGINT only later, in `pre_handler_hook`.
         """
@@ -96,7 +96,7 @@ class RlmKernel(IPythonKernel):
         self._interrupted_early = True
 
     def pre_handler_hook(self) -> None:
-        """SIGINT is heard from `busy` on, and raises in `do_execute`."""
+        """SIGINT is noted from `busy` on, and raises in `do_execute`."""
 
     def post_handler_hook(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -235,7 +235,7 @@ def warm(kernel: RlmKernel) -> None:
 def serve(kernel: RlmKernel, launch: KernelLaunch, folder: str) -> None:
     """Run until the kernel is asked to end."""
     faulthandler.enable(os.dup(2), all_threads=False)  # to the log: where it crashed
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # heard only while a cell runs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it has a handler only while a cell runs
     make_unattended()
     show_inline()
     warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice after sys.exit() would end the kernel
@@ -280,7 +280,7 @@ def _connect(kernel: RlmKernel, publisher: Any, crash: CrashBuffer) -> None:
     """Give a built kernel its outputs."""
     publisher.session = kernel.session
     publisher.start()
-    atexit.unregister(publisher.stop)  # it would wait for a thread that may be stuck; the host hears the rest anyway
+    atexit.unregister(publisher.stop)  # it would wait for a thread that may be stuck; the host reads the rest anyway
     kernel.multiplexer = OutputMultiplexer(kernel.session, publisher, crash)
     kernel.iopub_thread, kernel.iopub_socket = publisher, kernel.multiplexer
     for part in (kernel.shell.displayhook, kernel.shell.display_pub):

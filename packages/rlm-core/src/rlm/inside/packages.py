@@ -189,7 +189,7 @@ def _command(line: str) -> str:
     """pip; where there is none, `uv pip`, or the copy of pip that Python brings for new environments."""
     python = shlex.quote(sys.executable)
     if uv := _uv():
-        # pip trusts the certificates of the system, uv its own unless it is told: proxies of companies need the former
+        # pip trusts the certificates of the system, uv its own by default: proxies of companies need the former
         of_system = "true" if ssl.get_default_verify_paths().cafile else "false"
         command = f"UV_SYSTEM_CERTS={of_system} {shlex.quote(uv)}"
         return command if line.strip() in {"--version", "-V"} else f"{command} pip"

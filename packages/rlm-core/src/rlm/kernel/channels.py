@@ -24,7 +24,7 @@ _SHARE = 0.005  # seconds of the event loop for one socket at a time
 
 
 class Channel(Generic[T]):
-    """One socket to a kernel: `digest` makes sense of what arrives, `hear` gets it, in order.
+    """One socket to a kernel: `digest` parses what arrives, and `receive` gets it, in order.
 
     `digest` runs in a thread for heavy messages; reading stops meanwhile. A connection that ends is not made again,
     since something else could have the name of the kernel's socket by then; `lose` is called.
@@ -35,11 +35,11 @@ class Channel(Generic[T]):
         kind: bytes,
         path: str,
         digest: Callable[[list[bytes]], T],
-        hear: Callable[[T], None],
+        receive: Callable[[T], None],
         lose: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._digest, self._hear, self._lose = digest, hear, lose
+        self._digest, self._receive, self._lose = digest, receive, lose
         self._heavy: asyncio.Task[None] | None = None
         self._peer = Peer(kind)
         self._path = path
@@ -49,7 +49,7 @@ class Channel(Generic[T]):
         self._connecting: asyncio.Handle = self._loop.call_soon(self._connect)
 
     def send(self, parts: list[bytes]) -> None:
-        """To a kernel that is gone this does nothing: of its end, others tell."""
+        """To a kernel that is gone this does nothing: its end is reported elsewhere."""
         self._peer.send(parts)
         if self._connected and not self.closed:
             self._write()
@@ -140,13 +140,13 @@ class Channel(Generic[T]):
             self._loop.remove_reader(self._socket)
             self._heavy = self._loop.create_task(self._read_heavy(parts))
         else:
-            self._hear(self._digest(parts))
+            self._receive(self._digest(parts))
         return True
 
     async def _read_heavy(self, parts: list[bytes]) -> None:
         digested = await asyncio.to_thread(self._digest, parts)
         self._heavy = None
-        self._hear(digested)
+        self._receive(digested)
         if not self.closed:
             self._loop.add_reader(self._socket, self._read)
             self._loop.call_soon(self._read)

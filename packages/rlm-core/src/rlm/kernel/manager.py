@@ -125,7 +125,7 @@ class JupyterKernel:
         """The text of a value as IPython shows it, or what went wrong. It runs no cell, and waits for none.
 
         Raises:
-            KernelError: there is no kernel to be had.
+            KernelError: no kernel can be started.
         """
         connection = await self._ready()
         if connection.state is not KernelState.IDLE:
@@ -163,7 +163,7 @@ class JupyterKernel:
         """A kernel that lives.
 
         Raises:
-            KernelError: there is none to be had.
+            KernelError: none can be started.
         """
         while True:
             self.start()

@@ -22,7 +22,7 @@ MARK = "RLM_MARK"
 """The variable that says which kernel or command a process comes from: a random text, and what follows it."""
 
 ENDED = "."
-"""Said to the watcher: rlm ends by itself, and has tidied up."""
+"""Sent to the watcher: rlm ends normally, and has cleaned up."""
 
 _LOOKS = 5  # of the watcher for a process that was being started when rlm was killed, a tenth of a second apart
 _PATIENCE = 2.0  # seconds for killed processes to vanish; one in uninterruptible sleep takes longer

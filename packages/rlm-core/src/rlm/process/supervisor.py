@@ -1,7 +1,7 @@
 """What must not outlive this process, however it ends: a private folder, and processes.
 
-A watcher beside us (`rlm.process.process_tree`) tidies up if we are killed. It hears of process groups as they come
-and go; a process that has left its group is known by a mark in its environment, where there is a /proc that shows it.
+A watcher process (`rlm.process.process_tree`) cleans up if we are killed. We send it the process groups as they come
+and go. A process that has left its group is found by a mark in its environment, where there is a /proc that shows it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Supervisor:
     ) -> None:
         files.remove_tree(self.folder)
         if not self.folder.exists():  # else it is the watcher's to try
-            self.tell(process_tree.ENDED)
+            self.notify(process_tree.ENDED)
         assert self._watcher.stdin is not None
         with suppress(BrokenPipeError):
             self._watcher.stdin.close()
@@ -67,7 +67,7 @@ class Supervisor:
         """For the environment of some processes, as `process_tree.MARK`."""
         return f"{self._mark}-{next(self._numbers)}."  # none begins as another one
 
-    def tell(self, line: str) -> None:
+    def notify(self, line: str) -> None:
         assert self._watcher.stdin is not None
         with suppress(BrokenPipeError, ValueError):  # it was killed; it has been closed
             self._watcher.stdin.write(f"{line}\n".encode())
@@ -92,7 +92,7 @@ class ProcessGroups:
     def adopt(self, group: int) -> None:
         """`group` is the id of the process that leads it."""
         self._running.add(group)
-        self._supervisor.tell(f"+ {group}")
+        self._supervisor.notify(f"+ {group}")
 
     def settle(self, group: int) -> None:
         """Its leader has ended: forget the group, unless something was left behind in it."""
@@ -102,7 +102,7 @@ class ProcessGroups:
         if _exists(os.killpg, group):
             self._left.add(group)
         else:
-            self._supervisor.tell(f"- {group}")
+            self._supervisor.notify(f"- {group}")
 
     def kill(self, group: int, how: signal.Signals = signal.SIGKILL) -> None:
         process_tree.kill_group(group, how)
@@ -114,7 +114,7 @@ class ProcessGroups:
         for group in (*self._running, *left):
             self.kill(group)
         for group in (*self._running, *self._left):
-            self._supervisor.tell(f"- {group}")
+            self._supervisor.notify(f"- {group}")
         self._running.clear()
         self._left.clear()
         if self._used:

@@ -39,7 +39,7 @@ _SECRETS = (
 )
 # Root may write to them by owning them, without any capability; bwrap covers those that it knows of.
 _CONTROLS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
-# They tell of the machine and not of the sandbox; container engines cover them too.
+# They describe the machine and not the sandbox; container engines cover them too.
 _OF_MACHINE = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
 _GUARDED = (".vscode", ".envrc")
 """Where they are missing, empty folders stand in their place, which git does not see. See also `rlm.sandbox.git`."""

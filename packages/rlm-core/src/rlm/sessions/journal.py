@@ -372,7 +372,7 @@ def held(folder: int) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool | None:
-    """Whether a living process writes the journal of this session folder; None where the file system cannot tell."""
+    """Whether a living process writes the journal of this session folder; None where the file system has no locks."""
     try:
         file = files.open_file(folder / NAME)
     except OSError:

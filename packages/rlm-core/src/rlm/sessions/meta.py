@@ -39,7 +39,7 @@ Preview = Annotated[str, only_written(maxLength=PREVIEW, description="one line")
 
 
 class Meta(Struct, frozen=True, tag_field="format", tag=FORMAT):
-    """Times are seconds since 1970. `pid_start` tells the process from a later one with the same number.
+    """Times are seconds since 1970. `pid_start` distinguishes the process from a later one with the same number.
 
     `settings` are those that a resumed run has too. `run` is new with each run; with `journal_bytes` and
     `journal_sha256`, of the journal when it was last synced, it ties a signed meta.json to its journal.
@@ -146,7 +146,7 @@ def read_signed(folder: Path, signer: Signer | None, *, sessions: int | None = N
 
 def write(folder: int, wire: Wire, signer: Signer | None = None) -> None:
     """Replace meta.json in the folder of this descriptor, at once or not at all. Nobody waits for the disk: should the
-    machine lose its power, the journal tells it again.
+    machine lose its power, it is rebuilt from the journal.
 
     Raises:
         SessionError: it could not be written.
@@ -163,11 +163,11 @@ def preview(text: str) -> str:
     return one_line(text, PREVIEW)
 
 
-_PROC = 4_096  # bytes; more than such a file ever holds, which does not tell its size
+_PROC = 4_096  # bytes; more than such a file ever holds. Its size is not known
 
 
 def process_start(pid: int) -> str:
-    """What tells a process from a later one of the same number; empty where /proc does not say."""
+    """What distinguishes a process from a later one of the same number; empty where /proc does not say."""
     try:
         boot = files.read("/proc/sys/kernel/random/boot_id", limit=_PROC).decode()
         # the name, in brackets, may hold blanks and brackets itself; the start is field 22

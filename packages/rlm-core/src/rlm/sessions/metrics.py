@@ -1,4 +1,4 @@
-"""The numbers of a session: a fold of its records, so that meta.json can always be told again from the journal."""
+"""The numbers of a session: a fold of its records, so that meta.json can always be rebuilt from the journal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TREE = (
     "skill_calls_python",
     "skill_calls_shell",
 )
-"""These are also told for the whole tree, as `tree_…`."""
+"""These are also counted for the whole tree, as `tree_…`."""
 
 _BY_NAME = ("tool_calls_", "skill_calls_")
 _TOOL = re.compile(r"[A-Za-z]\w{0,40}", re.ASCII)

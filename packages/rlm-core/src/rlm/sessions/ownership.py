@@ -56,7 +56,7 @@ def _doubt_agent(folder: Path, signer: Signer) -> str:
 
 
 def _goes_with(meta: Meta, lines: bytes, signer: Signer) -> bool:
-    """The last record is of the run that meta.json tells of; or nothing has been written since meta.json was signed."""
+    """The last record is of the run that meta.json names; or nothing has been written since meta.json was signed."""
     if len(lines) < meta.journal_bytes:
         return False
     if signer.made_journal(meta.run, lines):

@@ -1,4 +1,4 @@
-"""What the model is told when a session is resumed: its kernel is fresh, and which names went with the old one."""
+"""The note for the model when a session is resumed: its kernel is fresh, and these names are lost."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _WithoutComprehensions(ast.NodeTransformer):
 
 
 def kernel_note(names: Iterable[str], most: int = 60) -> str:
-    """The message that tells the model that its variables are gone."""
+    """The message for the model: its variables are gone."""
     every = list(names)
     if not every:
         return "This session was resumed. The kernel is fresh: nothing is defined in it."

@@ -66,7 +66,7 @@ class Common:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a run that resumes a session does otherwise; None: as before. `notes` tell the user."""
+    """What differs in a run that resumes a session; None: as before. `notes` are for the user."""
 
     model: str | None = None
     cwd: Path | None = None
@@ -225,7 +225,7 @@ class Session:
         self.start = conversation.state
 
     def child(self, prompt: str, *, model: str | None = None, cwd: Path | None = None) -> Session:
-        """Make the session of a sub-agent inside this one. Its events and this one's are told apart by `agent`.
+        """Make the session of a sub-agent inside this one. `agent` distinguishes its events from those of this one.
 
         Raises:
             SessionError: the folder cannot be made.
@@ -268,7 +268,7 @@ class Session:
                 self.finish(Stop.ERROR, str(error) or type(error).__name__)
         except SessionError:
             if error is None:
-                raise  # else what went wrong first is what the user must hear
+                raise  # else the user must see the first error
 
     def name_after(self, task: str) -> None:
         """Lists show the first task. A session that was made before it was known has none yet."""
@@ -305,7 +305,7 @@ class Session:
         return 1 + len(self._below.by_agent)
 
     def record(self, event: Event) -> None:
-        """Journal an event and tell it to whoever watches.
+        """Journal an event and pass it on to whoever watches.
 
         Raises:
             SessionError: it could not be written down.
@@ -321,16 +321,16 @@ class Session:
         if isinstance(record, Journalled):
             self._keep(record)
         if self._parent or not isinstance(record, ResultRecord):
-            self._tell(record)  # the root's last record says how the whole tree ended, and with which exit code
+            self._notify(record)  # the root's last record says how the whole tree ended, and with which exit code
 
     def _keep(self, record: Journalled) -> None:
         assert self._journal is not None, "the session is finished"
-        self._metrics.add(record)  # first: should the disk refuse it, meta.json may still tell how it ended
+        self._metrics.add(record)  # first: if the disk refuses it, meta.json may still say how it ended
         self._journal.append(record)
         if isinstance(record, ResumeRecord) or getattr(record, "usage", None) is not None:
             self._write_meta()  # the rest can wait until the next reply
 
-    def _tell(self, record: Record) -> None:
+    def _notify(self, record: Record) -> None:
         if self._common.watch is not None:
             self._common.watch(replace(record, agent=self.agent_path))
 
@@ -342,7 +342,7 @@ class Session:
     def _introduce(self) -> None:
         meta, where = self._meta, str(self.folder)
         turns = self._metrics.turns
-        self._tell(SessionRecord(self._now(), self.id, where, meta.model, meta.cwd, meta.version, self.notes, turns))
+        self._notify(SessionRecord(self._now(), self.id, where, meta.model, meta.cwd, meta.version, self.notes, turns))
 
     def _now(self) -> float:
         return round(self._common.clock(), 3)

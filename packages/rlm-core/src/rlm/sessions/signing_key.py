@@ -1,7 +1,7 @@
 """The key with which rlm signs the sessions of this user: random bytes in the user's state folder.
 
-Only the host reads it. It tells the sessions that this user made on this machine from all others, such as those that a
-cloned repository brings along.
+Only the host reads it. With it rlm knows the sessions that this user made on this machine from all others, such as
+those in a cloned repository.
 """
 
 from __future__ import annotations

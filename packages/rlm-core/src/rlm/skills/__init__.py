@@ -1,4 +1,4 @@
-"""Skills as the host sees them: what agents are told of them, and how often they are called."""
+"""Skills as the host sees them: what the prompt says of them, and how often they are called."""
 
 from rlm.skills.call_counts import CALLS, CallLog, called
 from rlm.skills.discovery import Place, Skills, find_skills

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rlm.config.child_env import guest_environment
+from rlm.config.child_env import child_environment
 from rlm.config.environment import state_folder
 from rlm.config.settings import Config
 from rlm.process import files
@@ -52,7 +52,7 @@ class Place:
 
         With a sandbox without PYTHONPATH: its cells could put links there for us to read.
         """
-        environment = guest_environment(config)
+        environment = child_environment(config)
         named = environment.get("PYTHONPATH", "") if not config.sandboxed else ""
         return cls([folder for folder in named.split(os.pathsep) if folder], environment, state_folder())
 

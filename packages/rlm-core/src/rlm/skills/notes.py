@@ -34,7 +34,7 @@ Read = Callable[[Path], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A SKILL.md. `trouble` is what its author should know; one that is not `offered` is not told to agents."""
+    """A SKILL.md. `trouble` is what its author should know; one that is not `offered` is not in the prompt."""
 
     name: str
     description: str

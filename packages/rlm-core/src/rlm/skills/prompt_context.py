@@ -1,4 +1,4 @@
-"""What an agent is told besides its task: the skills that it can use, and what the project says of itself.
+"""What the prompt holds besides the task: the skills, and what the project says of itself.
 
 Files of a project are written by strangers. They are read in bounded parts, a description is one line without control
 characters, and an AGENTS.md that leads out of the project is left alone: what is read here goes to the provider.
@@ -31,10 +31,10 @@ _NOTES = "Instructions; read the file before you do what it is about:"
 
 
 class PromptContext:
-    """Looks once for a whole run: all its agents are told the same, and a thousand of them cost no more than one."""
+    """Looks once for a whole run: all its agents get the same text, and a thousand of them cost no more than one."""
 
     def __init__(self, place: Place | None = None, *, context_files: bool = True) -> None:
-        """`context_files`: whether agents are told what files of the project and of the home say."""
+        """`context_files`: whether the prompt has what files of the project and of the home say."""
         self._place = place or Place()
         self._skills: Skills | None = None
         self._notes = cache(lambda cwd: notes_for(cwd, context_files=context_files))
@@ -88,7 +88,7 @@ def _line(name: str, description: str, path: Path | None) -> str:
 
 
 def project_files(cwd: Path) -> list[Path]:
-    """The AGENTS.md files of which `project_text` tells."""
+    """The AGENTS.md files that `project_text` quotes."""
     folders = project_folders(cwd)
     with reading_beneath(folders[0]) as read:
         return [path for path, _ in _agents_files(folders, read)]

@@ -158,10 +158,10 @@ class Bash:
 
 
 class _OutputPipe:
-    """What a command prints, cleaned and told as it comes."""
+    """What a command prints, cleaned and passed on as it comes."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, emit: Callable[[str], None]) -> None:
+        self._emit = emit
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._cleaner = Cleaner()
         self._read, self._write = os.pipe()
@@ -179,11 +179,11 @@ class _OutputPipe:
             os.close(self._write)
 
     def finish(self) -> None:
-        """The command has ended: tell what is left in the pipe. What comes later is not its output."""
+        """The command has ended: pass on what is left in the pipe. What comes later is not its output."""
         for _ in range(_REST):
             if not self._pump():
                 break
-        self._tell(self._cleaner.write(self._decoder.decode(b"", final=True)) + self._cleaner.close())
+        self._emit(self._cleaner.write(self._decoder.decode(b"", final=True)) + self._cleaner.close())
         self._waste()
 
     def close(self) -> None:
@@ -196,7 +196,7 @@ class _OutputPipe:
         """Whether there was something."""
         block = self._take()
         if block:
-            self._tell(self._cleaner.write(self._decoder.decode(block)))
+            self._emit(self._cleaner.write(self._decoder.decode(block)))
         return bool(block)
 
     def _waste(self) -> None:

@@ -53,10 +53,10 @@ class Edit:
             *words, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={}, cwd="/", start_new_session=True
         )
         try:
-            told, complaint = await process.communicate(json.dumps(arguments).encode())
+            result, complaint = await process.communicate(json.dumps(arguments).encode())
         except BaseException:  # of Python 3.11, a cancelled communicate() leaves stdin open, so the program would wait
             process.kill()
             raise
         if process.returncode == 0:
-            return str(json.loads(told))
+            return str(json.loads(result))
         raise ToolError(complaint.decode(errors="replace").strip() or "The file was not changed.")

@@ -56,7 +56,7 @@ def _flushed(name: str, words: list[str]) -> int:
 
 def _main(name: str, words: list[str]) -> int:
     if not name.isidentifier() or find_spec(name) is None:
-        return _complain(name, f"no skill {name!r} is installed in {sys.prefix}; a command bears its skill's name")
+        return _complain(name, f"no skill {name!r} is installed in {sys.prefix}; a command has the name of its skill")
     run = getattr(import_module(name), "run", None)
     if not callable(run):
         return _complain(
@@ -77,7 +77,7 @@ def _call(name: str, run: Callable[..., Any], words: list[str]) -> int:
         result = _wait_for(run(*args, **kwargs))
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - told as Python tells it, but shorter
+    except Exception as error:  # noqa: BLE001 - printed as Python prints it, but shorter
         _print_traceback(error)
         return FAILED
     print_result(result)

@@ -16,7 +16,7 @@ class Level(StrEnum):
     BROKEN = "broken"
     """The skill could not be installed, imported or called: an installer refuses it."""
     INCOMPLETE = "incomplete"
-    """It works, but the contract is not kept, so a model or a user is told less than it needs."""
+    """It works, but the contract is not kept, so a model or a user gets less information than it needs."""
     ADVICE = "advice"
     """Nothing has to change."""
 

@@ -34,8 +34,10 @@ def try_imports(names: Sequence[str], seconds: float = 30, env: Mapping[str, str
     wrong: dict[str, str] = {}
     for share, process in zip(shares, started, strict=True):
         out, _ = process.communicate()
-        told = dict(map(json.loads, out.splitlines()))
-        wrong |= {name: why for name in share if (why := told.get(name, "its import ended the process that tried it"))}
+        answers = dict(map(json.loads, out.splitlines()))
+        wrong |= {
+            name: why for name in share if (why := answers.get(name, "its import ended the process that tried it"))
+        }
     return wrong
 
 
@@ -73,10 +75,10 @@ def _try(name: str, seconds: float, report: int) -> str:
     os.close(writing)
     _, status = os.waitpid(pid, 0)
     os.set_blocking(reading, False)  # something that the skill has started may hold the other end
-    told = _read(reading)
+    answer = _read(reading)
     os.close(reading)
-    if told:
-        return str(json.loads(told)["wrong"])
+    if answer:
+        return str(json.loads(answer)["wrong"])
     code = os.waitstatus_to_exitcode(status)
     if code == -signal.SIGALRM:
         return f"its import takes more than {seconds:g} s"
@@ -90,7 +92,7 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
-def _import(name: str, seconds: float, told: int) -> NoReturn:
+def _import(name: str, seconds: float, report: int) -> NoReturn:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -98,7 +100,7 @@ def _import(name: str, seconds: float, told: int) -> NoReturn:
         wrong = "" if callable(run) else "it has no function `run`"
     except BaseException as error:  # noqa: BLE001 - SystemExit too: a cell that imports it would end its kernel
         wrong = _in_a_line(error)
-    os.write(told, json.dumps({"wrong": wrong}).encode())
+    os.write(report, json.dumps({"wrong": wrong}).encode())
     os._exit(0)
 
 

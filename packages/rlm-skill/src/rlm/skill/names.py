@@ -1,4 +1,4 @@
-"""Which names a skill may bear.
+"""Which names a skill may have.
 
 One word serves as folder, import, command, part of a distribution's name and variable of the notebook, so it has to
 be fit for all of them, and may not hide what is there already.

@@ -1,4 +1,4 @@
-"""Plain files: what may have been put where one was expected is told by its kind, before it is opened.
+"""Plain files: the kind of a file is checked before it is opened, since something else may be in its place.
 
 A project can bring a pipe, which would wait for ever, or a device. `rlm.process.files` has the rules for all that a
 cell can write, and says so of a kind as this does; this package stands below it, and runs on a bare Python.

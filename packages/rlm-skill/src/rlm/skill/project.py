@@ -100,7 +100,7 @@ def _check_dependencies(file: _File, project: dict[str, Any]) -> Iterator[Findin
 
 
 def _check_contents(file: _File, document: dict[str, Any], name: str) -> Iterator[Finding]:
-    """Two backends have to be told what to ship: by themselves they look for src/rlm_skill_<name>."""
+    """Two backends need to know what to ship: by default they look for src/rlm_skill_<name>."""
     tools = _table(document.get("tool"))
     backend = str(_table(document.get("build-system")).get("build-backend"))
     if backend.startswith("hatchling"):
@@ -116,7 +116,7 @@ def _check_hatch(file: _File, build: dict[str, Any], name: str) -> Iterator[Find
     place = package_folder(file.path.parent, name).relative_to(file.path.parent).as_posix()
     write = f'[tool.hatch.build.targets.wheel] packages = ["{place}"]'
     if not build:
-        yield file.finding(Level.BROKEN, "hatchling is not told what to put into the wheel", write, *_BUILD)
+        yield file.finding(Level.BROKEN, "hatchling does not know what to put into the wheel", write, *_BUILD)
     elif packages is not None and place not in {entry.removeprefix("./").rstrip("/") for entry in _listed(packages)}:
         yield file.finding(Level.BROKEN, f"the wheel would not hold {place}", write, *_BUILD)
     elif f"{name}/SKILL.md" not in _table(wheel.get("force-include")).values():

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from .names import RULE, suggest_name, wrong_with_name
 
 PLACEHOLDER = "myskill"
-"""The name that the template's own skill bears, in file names and contents."""
+"""The name of the template's own skill, in file names and contents."""
 
 _FOR_UV = """
 # For `uv run` in this folder alone: rlm-skill is on no package index, and this is where it lies on this machine.

@@ -1,4 +1,4 @@
-"""A skill's `run` as a value: what it takes, what it gives, and how a model is told of it."""
+"""A skill's `run` as a value: what it takes, what it returns, and how it is described to a model."""
 
 import functools
 import inspect

@@ -18,7 +18,7 @@ def function_schema(signature: Signature) -> dict[str, Any]:
     inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
         (p.name, "validation", _adapter(p.annotation)) for p in named
     ]
-    schemas, definitions = TypeAdapter.json_schemas(inputs)  # one call, so that two types of one name are told apart
+    schemas, definitions = TypeAdapter.json_schemas(inputs)  # one call, so that two types of one name are kept apart
     properties = {p.name: dict(schemas[p.name, "validation"]) for p in named}
     for p in named:
         properties[p.name] |= {"description": p.doc} if p.doc else {}

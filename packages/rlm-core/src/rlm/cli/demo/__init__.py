@@ -67,8 +67,8 @@ def _tests_pass(repository: Path, config: Config) -> bool:
     done = subprocess.run(words, cwd=repository, capture_output=True, text=True, check=False)
     passed = done.returncode == 0
     summary = done.stderr.rstrip().rpartition("\n")[2]
-    told = f"{'green' if passed else 'red'}: {summary} (exit code {done.returncode})"
-    row = Row((Span("  python -m unittest  "), Span(told, Style.GREEN if passed else Style.RED)))
+    result = f"{'green' if passed else 'red'}: {summary} (exit code {done.returncode})"
+    row = Row((Span("  python -m unittest  "), Span(result, Style.GREEN if passed else Style.RED)))
     coloured = config.color.colors(terminal=stderr_is_terminal())
     if not config.quiet:
         say_painted(paint(fit(row, 0), color=coloured))

@@ -23,16 +23,16 @@ _NAMES = {Doing.MODEL: "model", Doing.TOOL: "cells and commands", Doing.WAIT: "w
 def timeline(tree: SessionTree) -> Child:
     """Who did what when, who waited for whom, where the time and the tokens went."""
     agents = [(each, times(each)) for each in tree.walk()]
-    axis = Axis(interval for _, told in agents for interval in told.busy)
+    axis = Axis(interval for _, when in agents for interval in when.busy)
     most = max((each.meta.usage.prompt + each.meta.usage.completion for each, _ in agents), default=0)
-    rows = (_row(each, told, axis, most) for each, told in agents)
+    rows = (_row(each, when, axis, most) for each, when in agents)
     drawn = element("div", _ticks(axis), rows, class_="rows", tabindex=0)
     card = element("div", _legend(agents, axis), drawn, class_="card")
     return element("section", tag("h2", "Time and tokens"), card, id="time")
 
 
 def _legend(agents: list[tuple[SessionTree, Times]], axis: Axis) -> Html:
-    totals = {doing: sum(told.total(doing) for _, told in agents) for doing in Doing}
+    totals = {doing: sum(when.total(doing) for _, when in agents) for doing in Doing}
     usage = sum((each.meta.usage for each, _ in agents), Usage())
     kinds = (
         tag("span", tag("i", class_=f"k-{doing}"), f"{_NAMES[doing]} ", tag("b", seconds(total)))
@@ -48,16 +48,16 @@ def _ticks(axis: Axis) -> Html:
     return tag("div", tag("span"), tag("div", *labels, class_="axis line"), tag("span"), class_="row axes")
 
 
-def _row(tree: SessionTree, told: Times, axis: Axis, most: int) -> Child:
+def _row(tree: SessionTree, when: Times, axis: Axis, most: int) -> Child:
     depth = min(tree.agent.count("/"), DEEPEST)
     task = tree.meta.prompt_preview or tree.folder.name
     dot = tag("span", "●", class_=f"dot {tree.meta.status}")
     name = tag("a", dot, task, href=f"#{tree.agent}", title=f"{tree.agent}: {task}", class_=f"name d{depth}")
     drawn = (_bar(span, tree, axis) for span in spans(tree))
-    bars = element("svg", drawn, **_box(20), role="img", aria_label=_said(told))
+    bars = element("svg", drawn, **_box(20), role="img", aria_label=_durations(when))
     line = element("div", bars, _tokens(tree.meta.usage, most), class_="line")
     usage = tree.meta.usage
-    spent = f"{count(usage.prompt)} / {count(usage.completion)} · {seconds(told.end - told.start)}"
+    spent = f"{count(usage.prompt)} / {count(usage.completion)} · {seconds(when.end - when.start)}"
     return element("div", name, line, tag("span", spent, class_="spent", title="tokens in / out · time"), class_="row")
 
 
@@ -89,5 +89,5 @@ def _pieces(usage: Usage, scale: float) -> Iterator[Html]:
         at += width
 
 
-def _said(told: Times) -> str:
-    return ", ".join(f"{_NAMES[doing]} {seconds(told.total(doing))}" for doing in Doing)
+def _durations(when: Times) -> str:
+    return ", ".join(f"{_NAMES[doing]} {seconds(when.total(doing))}" for doing in Doing)
