@@ -1,19 +1,20 @@
-"""What git needs in the sandbox, and what it must not get: computed once, before the first cell.
+"""Which files of a git repository a cell may change: computed once, before the first cell.
 
-In a repository, a cell may change what a commit changes: objects, refs, the index. It may not change what makes git run
-programs or look elsewhere. Sources: gitrepository-layout(5), git-config(1), githooks(5), git-worktree(1).
+A cell may change what a commit changes: objects, refs, the index. It may not change files that make git run programs,
+or that make git use another repository. Sources: gitrepository-layout(5), git-config(1), githooks(5), git-worktree(1).
 
 | file or folder | in the sandbox |
 |---|---|
 | `config`, `hooks` | read-only |
-| `config.worktree`, `commondir` | read-only; where they are missing, with content that changes nothing |
-| `modules`, `worktrees` | read-only, but for the repositories of submodules and worktrees that lie in the project |
+| `config.worktree`, `commondir` | read-only. If one is missing, a file that changes nothing takes its place |
+| `modules`, `worktrees` | read-only, except for the repositories of submodules and worktrees that lie in the project |
 | files that the configuration includes, `core.hooksPath`, scripts that it names | read-only |
 | `remotes`, `branches`, links, an unfinished rebase | inspected at the end of the run; see `rlm.sandbox.repositories` |
 | `info/attributes`, `info/grafts`, `objects/info/alternates`, `shallow` | writable: they run nothing |
 
-The `.git` of a worktree or a submodule is a file that names a repository elsewhere. That one is writable in the same
-way, if it names this folder too: a `.git` that comes with a project could name any folder of the user.
+In a worktree or a submodule, `.git` is a file that names a repository elsewhere. A cell may change that repository by
+the same rules, but only if the repository names this folder, too. Otherwise a project could bring a `.git` file that
+names any folder of the user.
 """
 
 from __future__ import annotations
@@ -32,29 +33,29 @@ from rlm.process.programs import find_program, helper_environment
 from rlm.sandbox.git_config import read_settings
 
 _HARMLESS = {"commondir": b".\n", "config.worktree": b"", "config": b""}
-"""What these may hold without any effect. git does not accept an empty `commondir`."""
+"""Contents that have no effect. git does not accept an empty `commondir`."""
 _LEFT = ("commondir", "config.worktree")
-"""Those of a run that was killed are still there. Nobody else writes such files."""
+"""A run that was killed leaves these. Nobody else writes such files."""
 _FOLDERS = ("hooks", "modules", "worktrees")
 _OF_MAIN_WORKTREE = ("HEAD", "index", "rebase-merge", "rebase-apply", "sequencer")
 _READ = ("HEAD", "config", "objects", "refs", "packed-refs", "logs", "info", "shallow", "hooks")
-_MOST = 8  # submodules and worktrees in the project: each costs some mounts, so some milliseconds for each agent
+_MOST = 8  # submodules and worktrees in the project: each needs some mounts, which cost each agent some milliseconds
 _LARGEST = 1_000_000
 _PATIENCE = 5.0  # seconds that git has to list its configuration
 
 
 @dataclass(frozen=True, slots=True)
 class GitAccess:
-    """Paths for the policy of the sandbox, absolute.
+    """What git may and may not change. Paths are absolute.
 
     Args:
-        writable: folders outside of the working directory, or below something `guarded`.
-        readable: outside of the working directory, perhaps in a folder that is hidden.
-        guarded: read-only, and there.
-        barred: folders that are missing and cannot be made.
-        fixed: files that are missing, with the content that they have during the run; read-only.
-        hooks: folders where git looks for hooks in any repository, relative to it, since the user set it so.
-        note: why git cannot do everything, in one sentence; for the user and the model.
+        writable: folders outside the working directory, or below a `guarded` one.
+        readable: paths outside the working directory, perhaps in a hidden folder.
+        guarded: paths that exist, and are read-only.
+        barred: folders that do not exist, and cannot be created.
+        fixed: files that do not exist. During the run they do, read-only, with this content.
+        hooks: folders where git looks for hooks in each repository, relative to it. The user has configured them.
+        note: one sentence on what git cannot do here, for the user and the model.
     """
 
     writable: tuple[Path, ...] = ()
@@ -78,7 +79,7 @@ class GitAccess:
 
 
 def git_access(cwd: Path, hidden: Iterable[Path], environment: Mapping[str, str]) -> GitAccess:
-    """What git needs for work in `cwd`, a path without links. No folder that holds one of `hidden` is opened."""
+    """What git may change for work in `cwd`, a path without links. Folders that contain one of `hidden` stay closed."""
     pointer = cwd / ".git"
     access = _named_by_config(cwd, environment)
     if pointer.is_dir():
@@ -91,7 +92,7 @@ def git_access(cwd: Path, hidden: Iterable[Path], environment: Mapping[str, str]
 
 
 def _protect(repository: Path, folders: Iterable[str] = _FOLDERS, names: Iterable[str] = _HARMLESS) -> GitAccess:
-    """Read-only what makes git run something or look elsewhere, and not to be made where it is missing."""
+    """Protect the files that make git run a program or use another repository: they cannot be changed or created."""
     folders, names = list(folders), list(names)
     fixed = [name for name in names if name in _HARMLESS and _is_harmless(repository / name)]
     guarded = [name for name in (*folders, *names) if name not in fixed and os.path.lexists(repository / name)]
@@ -103,7 +104,7 @@ def _protect(repository: Path, folders: Iterable[str] = _FOLDERS, names: Iterabl
 
 
 def _is_harmless(path: Path) -> bool:
-    """Whether it is missing, or was left by a run that was killed."""
+    """Whether the file is missing, or was left by a run that was killed."""
     if not os.path.lexists(path):
         return True
     with suppress(OSError):
@@ -115,7 +116,7 @@ def _is_harmless(path: Path) -> bool:
 
 
 def _nested(repository: Path, cwd: Path) -> GitAccess:
-    """Their repositories lie in the one of the project, in folders that are read-only."""
+    """The repositories of submodules and worktrees. They lie in that of the project, in read-only folders."""
     modules = [path for path in _repositories(repository / "modules") if _worktree_of(path) and _is_within(path, cwd)]
     worktrees = [path for path in _folders(repository / "worktrees") if _is_within(path, cwd)]
     access = GitAccess()
@@ -139,13 +140,13 @@ def _existing(repository: Path, names: Iterable[str]) -> list[str]:
 
 
 def _is_within(repository: Path, cwd: Path) -> bool:
-    """Whether it belongs to a folder in the project that names it."""
+    """Whether the repository belongs to a folder in the project, and that folder names the repository."""
     tree = _worktree_of(repository)
     return tree is not None and tree != cwd and tree.is_relative_to(cwd) and _target(tree / ".git") == repository
 
 
 def _repositories(folder: Path) -> Iterator[Path]:
-    """The name of a submodule may have slashes in it."""
+    """All repositories in a folder, at any depth: the name of a submodule may contain slashes."""
     for path in _folders(folder):
         if _is_repository(path):
             yield path
@@ -200,7 +201,7 @@ def _mistrust(repository: Path, common: Path, cwd: Path) -> str:
 
 
 def _target(pointer: Path) -> Path | None:
-    """The repository that a `.git` file names."""
+    """The repository that a `.git` file names; None if it names none."""
     text = _text(pointer)
     return _real(pointer.parent / text.removeprefix("gitdir:").strip()) if text.startswith("gitdir:") else None
 
@@ -213,7 +214,7 @@ def _common(repository: Path) -> Path | None:
 
 
 def _worktree_of(repository: Path) -> Path | None:
-    """The folder that this repository names as its own: a worktree's in `gitdir`, a submodule's in `core.worktree`."""
+    """The folder that a repository names as its own: in `gitdir` for a worktree, in `core.worktree` for a submodule."""
     if os.path.lexists(repository / "commondir") and (text := _text(repository / "gitdir").strip()):
         pointer = repository / text
         return _real(pointer.parent) if pointer.name == ".git" else None
@@ -223,7 +224,7 @@ def _worktree_of(repository: Path) -> Path | None:
 
 
 def _is_repository(path: Path) -> bool:
-    """Without links: what they lead to would be opened too."""
+    """Whether it is a repository without links. If there were links, a cell could change what they lead to."""
     kinds = {"HEAD": stat.S_ISREG, "objects": stat.S_ISDIR, "refs": stat.S_ISDIR}
     with suppress(OSError):
         return all(is_kind((path / name).lstat().st_mode) for name, is_kind in kinds.items())
@@ -255,7 +256,7 @@ _RUN_FOR_A_DRIVER = {
 
 
 def _named_by_config(cwd: Path, environment: Mapping[str, str]) -> GitAccess:
-    """Files of the project that are part of git's configuration, or that git runs because of it."""
+    """Files of the project that git reads as configuration, or runs because of its configuration."""
     access = GitAccess()
     for origin, name, value in _settings(cwd, environment):
         section, _, rest = name.partition(".")
@@ -273,7 +274,7 @@ def _named_by_config(cwd: Path, environment: Mapping[str, str]) -> GitAccess:
 
 
 def _programs(cwd: Path, command: str) -> Iterator[Path]:
-    """Plain files that a command may run, also those that are missing; none that git puts in, such as %f."""
+    """Plain files that a command may run, also missing ones. Placeholders such as %f are left out."""
     with suppress(ValueError):
         for word in shlex.split(command.removeprefix("!")):
             path = cwd / word
@@ -282,7 +283,7 @@ def _programs(cwd: Path, command: str) -> Iterator[Path]:
 
 
 def _keep(path: Path, cwd: Path, *, is_folder: bool = False) -> GitAccess:
-    """As it is, below the working directory: what is there, and what is missing."""
+    """Keep a path of the project as it is: it cannot be changed; if it is missing, it cannot be created."""
     path = Path(os.path.normpath(path))
     if path == cwd or not path.is_relative_to(cwd):
         return GitAccess()
@@ -294,7 +295,7 @@ def _keep(path: Path, cwd: Path, *, is_folder: bool = False) -> GitAccess:
 
 
 def _settings(cwd: Path, environment: Mapping[str, str]) -> Iterator[tuple[Path, str, str]]:
-    """The whole configuration, that of the user included: the file, the name and the value of each. It runs nothing."""
+    """The whole configuration, also that of the user: file, name and value of each setting. This runs nothing else."""
     git = find_program("git", environment.get("PATH", os.defpath), [cwd])
     if git is None:
         return

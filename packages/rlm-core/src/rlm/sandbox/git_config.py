@@ -1,9 +1,9 @@
-"""A reader of git's configuration files that knows only what is harmless.
+"""Reads configuration files of git. Only what is known to be harmless is accepted; everything else is a risk.
 
-git has hundreds of settings. Many of them run programs or make git look elsewhere, and each version adds some. So the
-table below lists the harmless ones, from git-config(1); everything else is a risk. The same holds for the syntax:
-`git init`, `git clone` and `git config` write simple lines, and any other line is a risk. So it does not matter where
-this reader and git's own would differ.
+git has hundreds of settings. Many of them run programs or make git use other files, and each version of git adds some.
+So the table below lists the harmless ones, from git-config(1). The same holds for the syntax: `git init`, `git clone`
+and `git config` write simple lines, and any other line is a risk. So it does not matter where this reader differs from
+git's own.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _VALUES = {
 
 @dataclass(frozen=True, slots=True)
 class GitSetting:
-    """`name` as git writes it, `core.bare` or `branch.main.merge`; empty for a line that is not understood."""
+    """`name` as git writes it, such as `core.bare` or `branch.main.merge`; empty for a line of unknown syntax."""
 
     name: str
     value: str
@@ -96,7 +96,7 @@ def read_settings(data: bytes) -> Iterator[GitSetting]:
 
 
 def risks(data: bytes, is_inside: Callable[[str], bool]) -> Iterator[GitSetting]:
-    """What in a file may run a program or make git look elsewhere. `is_inside` judges the value of core.worktree."""
+    """Settings that may run a program or make git use other files. `is_inside` judges the value of core.worktree."""
     for setting in read_settings(data):
         if not _is_harmless(setting) or (setting.name == "core.worktree" and not is_inside(setting.value)):
             yield setting

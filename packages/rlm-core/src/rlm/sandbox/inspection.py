@@ -1,7 +1,7 @@
-"""What a run has done to repositories in the project: reported at its end, and made harmless.
+"""Finds what a run has changed in the repositories of the project, reports it at the end, and makes it harmless.
 
-The rules of `rlm.sandbox.git` protect the repository of the working directory. All others are compared: what is found
-after the last cell and was not there before the first is a risk. Its file is moved aside.
+The rules of `rlm.sandbox.git` protect the repository of the working directory. All other repositories are compared: a
+risk that is there after the last cell, and was not there before the first, is new. Its file is moved aside.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Inspection:
     """Begun before the first cell, ended after the last one.
 
     Args:
-        cwd: the working directory; paths are shown from here.
-        folders: all that cells can write to.
-        skip: what lies in them and cells cannot write to.
-        hooks: where git looks for hooks in any repository.
+        cwd: the working directory. Paths are shown relative to it.
+        folders: the folders that cells can write to.
+        skip: paths in them that cells cannot write to.
+        hooks: folders where git looks for hooks in each repository.
     """
 
     cwd: Path
@@ -45,7 +45,7 @@ class Inspection:
     hooks: tuple[str, ...]
     before: Survey
     left: tuple[str, ...] = ()
-    """What an earlier run left, that was killed before it could report."""
+    """Reports on an earlier run that was killed before it could report."""
 
     @classmethod
     def begin(cls, cwd: Path, git: GitAccess, skip: Iterable[Path]) -> Inspection:
@@ -54,7 +54,7 @@ class Inspection:
         return cls(cwd, folders, skipped, git.hooks, survey(folders, skipped, git.hooks))
 
     def end(self, *, keep: bool) -> list[str]:
-        """What is new, in a sentence for each repository. Unless they are to be kept, risky files are moved aside."""
+        """One sentence for each repository with new risks. Their files are moved aside, unless `keep`."""
         after = survey(self.folders, self.skip, self.hooks)
         new = sorted(after.risks - self.before.risks, key=lambda risk: (risk.repository, risk.file, risk.effect))
         report = [
@@ -96,7 +96,7 @@ class Inspection:
 
 @contextmanager
 def open_inspection(cwd: Path, git: GitAccess, home: Path, state: Path | None, *, keep: bool) -> Iterator[Inspection]:
-    """The inspection of one run. A file in `state`, outside of the project, holds what was found until it has ended."""
+    """The inspection of one run. A file in `state`, outside the project, keeps what was found until the run has ended."""
     with _record(state, f"repositories-{hashlib.sha256(os.fsencode(cwd)).hexdigest()[:16]}.json") as record:
         inspection = Inspection.begin(cwd, git, [home])
         left: list[str] = []
@@ -114,7 +114,7 @@ def open_inspection(cwd: Path, git: GitAccess, home: Path, state: Path | None, *
 
 @contextmanager
 def _record(state: Path | None, name: str) -> Iterator[int | None]:
-    """The file of this run, locked. None if another run in this folder has it, or it cannot be made."""
+    """The file of this run, locked. None if another run in this folder has locked it, or it cannot be made."""
     with ExitStack() as stack:
         try:
             if state is None:
@@ -134,7 +134,7 @@ def _record(state: Path | None, name: str) -> Iterator[int | None]:
 
 
 def _read_risks(record: int) -> set[Risk] | None:
-    """What was there before a run that was killed; None if there was none."""
+    """The risks that a killed run had found at its start; None if no run was killed."""
     with suppress(ValueError, TypeError):
         return {Risk(*map(str, risk)) for risk in json.loads(os.pread(record, os.fstat(record).st_size, 0))}
     return None

@@ -1,7 +1,8 @@
-"""What stands in the project while a run lasts, where nothing was: only what is there can be covered.
+"""Placeholders for what does not exist in the project, while a run lasts: bwrap can cover only what exists.
 
-Empty folders, whose mode says what they are; and files with content that changes nothing. So what a killed run has left
-is removed by the next run, and of two runs in one folder the last removes it: each holds a shared lock meanwhile.
+They are empty folders, and files with content that changes nothing. The mode of the folders marks them as placeholders.
+So the next run can remove those of a run that was killed. Of two runs in one folder, the last one removes them: each
+holds a shared lock meanwhile.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from pathlib import Path
 from rlm.process import files
 
 _MODE = 0o1555
-"""With the sticky bit, without a right to write: nobody else makes such a folder."""
+"""Sticky, and not writable: nobody else makes a folder with this mode."""
 _LARGEST = 1_000_000  # bytes of a file that is read
 
 
 @contextmanager
 def placeholders(folders: Iterable[Path], contents: Iterable[tuple[Path, bytes]]) -> Iterator[None]:
-    """Make what is missing of these. What is there stays, unless a killed run has left it."""
+    """Make those that do not exist. What exists stays, unless a killed run has left it."""
     with ExitStack() as stack:
         for path in folders:
             with suppress(OSError):  # where this user cannot write, no cell can
@@ -53,7 +54,7 @@ def _folder(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _held(parent: int, name: str) -> Iterator[int | None]:
-    """A placeholder, shared with other runs; None if it is something else."""
+    """The descriptor of a placeholder, locked together with other runs; None if it is something else."""
     if os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode != stat.S_IFDIR | _MODE:
         yield None
         return
@@ -70,7 +71,7 @@ def _held(parent: int, name: str) -> Iterator[int | None]:
 
 @contextmanager
 def _files(contents: list[tuple[Path, bytes]]) -> Iterator[None]:
-    """The lock is that of the folder which they are in."""
+    """Placeholder files. The lock is that of the folder that contains them."""
     with ExitStack() as opened:
         folders: dict[Path, int] = {}
         for parent in {path.parent for path, _ in contents}:

@@ -1,13 +1,16 @@
-"""What the sandboxes of a run are made of: which parts of the file system are in them, and how. See bwrap(1).
+"""Which parts of the file system the sandboxes of a run contain, and how they are mounted. See bwrap(1).
 
-The world is read-only, but for the working directory and the agent's runtime folder. Places that hold others' secrets
-and sockets are empty: a socket with a path stays reachable through a read-only mount, so /run and /tmp are hidden and
-not only protected. What in the project could act on its user later (hooks, settings of an editor) cannot be changed.
+Everything is read-only except the working directory and the runtime folder of the agent. Folders that hold secrets and
+sockets of others are empty. Read-only is not enough for them: a program can connect to a socket through a read-only
+mount, so /run and /tmp are hidden. Files of the project that could run programs of its user later (hooks, editor
+settings) cannot be changed.
 
-The policy is computed once, before the first cell, and holds all that it needs of the host as descriptors. A
-sub-agent's sandbox is made from the same value, whatever has become of the project by then. Below the working
-directory, each place where something is mounted is a mount in every sandbox of the run, and so is each folder on the
-way: nobody in a sandbox can rename or remove a mount, so no cell can put a link where the next sandbox is mounted.
+The policy is computed once, before the first cell. It holds all that it needs of the host as descriptors. The sandbox
+of a sub-agent is made from the same value, even if the project has changed since then.
+
+Below the working directory, each path with a mount is a mount in every sandbox of the run, and so are the folders above
+it. A process in a sandbox cannot rename or remove a mount. So no cell can put a link where the next sandbox will mount
+something.
 """
 
 from __future__ import annotations
@@ -42,8 +45,8 @@ _CONTROLS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
 # They describe the machine and not the sandbox; container engines cover them too.
 _OF_MACHINE = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
 _GUARDED = (".vscode", ".envrc")
-"""Where they are missing, empty folders stand in their place, which git does not see. See also `rlm.sandbox.git`."""
-# In a home: programs that the user has installed there, and nothing that is the user's own.
+"""If one is missing, an empty folder takes its place. git ignores empty folders. See also `rlm.sandbox.git`."""
+# In a home: programs that the user has installed there. They hold none of the user's own data.
 _TOOLCHAINS = (
     *(".pyenv", ".rbenv", ".nodenv", ".asdf", ".nvm", ".volta", ".bun", ".deno", ".rustup", ".sdkman", ".ghcup"),
     *("miniconda3", "miniforge3", "anaconda3", "go/bin", ".local/pipx", ".local/lib"),
@@ -52,7 +55,7 @@ _TOOLCHAINS = (
 
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup")
 _EMPTY = ("--perms", "0555", "--size", "4096")
-"""A tmpfs of one page: to make it read-only, bwrap would read the table of all mounts once more."""
+"""A tmpfs of one page. To make it read-only instead, bwrap would read the table of all mounts once more."""
 _RESOLVER = Path("/etc/resolv.conf")
 _INSTALLERS = {
     "apt-get": "apt-get install bubblewrap",
@@ -68,16 +71,16 @@ class SandboxPolicy:
     """The sandboxes of all agents of a run.
 
     Args:
-        cwd: the folder that can be written, with all that is in it but what is read-only in `layers`.
-        git: what git needs, and what it must not get.
-        bwrap: a descriptor of the program, as `held_program` gives it.
-        groups: what kills a sandbox that is being made when we are killed.
-        system: arguments of bwrap for all that does not depend on the project.
-        readable: seen in hidden places.
-        layers: the working directory and what is in it that differs, the outer first; whether it can be written.
-        memory: bytes that a process may have, and a temporary folder may hold.
-        file_size: bytes that may be written to one file.
-        system_calls: the filter for them.
+        cwd: the working directory. It is writable, except for what `layers` makes read-only.
+        git: what git may and may not change.
+        bwrap: a descriptor of the program, from `held_program`.
+        groups: kills a sandbox that is being made if we are killed.
+        system: arguments of bwrap that do not depend on the project.
+        readable: what is shown in hidden folders.
+        layers: the working directory, and the paths in it with other rights, the outer first. True: it is writable.
+        memory: bytes for each process, and for each temporary folder.
+        file_size: bytes for each file.
+        system_calls: the filter of system calls.
     """
 
     cwd: Path
@@ -94,9 +97,9 @@ class SandboxPolicy:
     def arguments(
         self, run_dir: Source, shown: Iterable[Source] = (), within: Iterable[Source] = ()
     ) -> tuple[list[str], list[int]]:
-        """For bwrap, and the descriptors that it needs. `run_dir` is the agent's own, with what is seen `within` it.
+        """The arguments of bwrap, and the descriptors that it needs.
 
-        This agent alone sees what is `shown`.
+        `run_dir` is the folder of the agent, and `within` is mounted in it. Only this agent sees what is `shown`.
         """
         mounts = [
             *((source, False) for source in (*self.readable, *shown)),
@@ -110,14 +113,14 @@ class SandboxPolicy:
         return arguments, [source.descriptor for source, _ in mounts]
 
     def environment(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Of what runs in the sandbox. It is that of who enters too, outside: no library may come from the project."""
+        """The environment in the sandbox. A process has it before it enters, so it must load no library of the project."""
         known = environment.get("LD_LIBRARY_PATH", "").split(os.pathsep)
         kept = [folder for folder in known if folder.startswith("/") and resolve_outside(Path(folder), self.cwd)]
         rest = {name: value for name, value in environment.items() if name != "LD_LIBRARY_PATH"}
         return rest | {SANDBOXED: "1"} | ({"LD_LIBRARY_PATH": os.pathsep.join(kept)} if kept else {})
 
     def sees(self, path: Path) -> bool:
-        """Whether an absolute path is in the project: it is seen as the project is, and not shown besides."""
+        """Whether an absolute path is in the project: then the sandbox shows it with the project."""
         return path.is_relative_to(self.cwd)
 
 
@@ -135,11 +138,11 @@ def open_policy(
     private: Iterable[Path] = (),
     shown: Iterable[Path] = (),
 ) -> Iterator[SandboxPolicy]:
-    """The policy for a run in `cwd`, whose sessions are kept in `sessions` and whose sockets are in `runtime`.
+    """The policy for a run in `cwd`. Its sessions are kept in `sessions`, and its sockets in `runtime`.
 
-    `environment` is that of what runs in the sandbox: where the user's home and commands are. `groups` owns its
-    processes. `private` are folders of the host alone, wherever they are. What is `shown` can be read though it lies in
-    a hidden place.
+    `environment` is that of the programs in the sandbox. It says where the user's home and commands are. `groups` owns
+    the processes. The sandbox never shows the folders in `private`. It always shows the paths in `shown`, also those in
+    hidden folders.
 
     Raises:
         ConfigError: there is no sandbox here, or this folder cannot be protected.
@@ -184,7 +187,7 @@ def _bwrap(environment: Mapping[str, str], avoid: Iterable[Path]) -> Path:
 
 
 def _homes(environment: Mapping[str, str]) -> list[Path]:
-    """The user's, by the environment and by the system."""
+    """The user's homes: that of the environment, and that of the system."""
     homes = [Path(environment["HOME"])] if environment.get("HOME") else []
     with suppress(KeyError):  # a user that the system does not know
         homes.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
@@ -192,12 +195,12 @@ def _homes(environment: Mapping[str, str]) -> list[Path]:
 
 
 def _hidden(homes: Iterable[Path]) -> list[Path]:
-    """The folders where users, services and other programs keep what is theirs; one that holds another comes first."""
+    """The folders of users, services and other programs. A folder comes before those that it contains."""
     return sorted({place.resolve() for place in (*map(Path, _PLACES), *homes) if place.is_dir()} - {Path("/")})
 
 
 def _seen_empty(hidden: Iterable[Path], runtime: Path) -> list[Path]:
-    """Each is a mount. The runtime folder needs none where it lies in another; a home must be there to be one."""
+    """The folders that are mounted empty. The runtime folder needs no mount of its own inside another one."""
     places = list(hidden)
     within = any(_inside(runtime, place) for place in places)
     return [place for place in places if place != runtime or not within]
@@ -211,10 +214,10 @@ def _check(cwd: Path, hidden: Iterable[Path]) -> None:
 
 
 def _project(cwd: Path, sessions: Path, git: GitAccess) -> GitAccess:
-    """With what else acts on the user later. A link cannot be covered, only what it leads to."""
+    """Adds other files that could run programs later. bwrap cannot cover a link, only the file that it leads to."""
     paths = [cwd / name for name in _GUARDED]
     there = [path for path in paths if os.path.lexists(path)]
-    # of our own Python, what lies in the project: the host goes on to import from it
+    # our own Python, if it lies in the project: the host still imports from it
     guarded = [*git.guarded, *there, *(path for path in (sessions, *_python()) if _inside(path, cwd))]
     for path in (cwd / ".git", *guarded):
         if path.is_symlink():
@@ -226,7 +229,7 @@ def _project(cwd: Path, sessions: Path, git: GitAccess) -> GitAccess:
 
 @contextmanager
 def _folder(path: Path) -> Iterator[None]:
-    """It must be there to be covered. One that stays empty goes again; a file in its place is for others to tell."""
+    """Make the folder, since only what exists can be covered. It is removed again if it stays empty."""
     made = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
     with suppress(OSError):
         os.close(files.open_folder(path, make=True))
@@ -245,7 +248,7 @@ def _system(hidden: Iterable[Path], memory: int, *, net: bool) -> tuple[str, ...
     named = [Path(text) for text in (*_SECRETS, *_OF_MACHINE)]
     with suppress(OSError):
         named += Path("/etc/ssh").glob("ssh_host_*_key")
-    # Nobody has more rights in a sandbox than outside, and each mount takes bwrap a fifth of a millisecond.
+    # What this user cannot read needs no mount: no cell has more rights than this user. A mount costs 0.2 ms.
     secrets = [path for path in named if os.access(path, os.R_OK) or os.access(path, os.X_OK)]
     return (
         *_NAMESPACES,
@@ -261,7 +264,7 @@ def _system(hidden: Iterable[Path], memory: int, *, net: bool) -> tuple[str, ...
 
 
 def _python() -> list[Path]:
-    """The folders that our Python is in, and imports from."""
+    """The folders that contain our Python, and those that it imports from."""
     said = [sys.prefix, sys.base_prefix, *sys.path]
     return sorted({place for text in said if text for place in (Path(text), Path(text).resolve()) if place.is_dir()})
 
@@ -269,7 +272,7 @@ def _python() -> list[Path]:
 def _readable(
     cwd: Path, hidden: Iterable[Path], homes: Iterable[Path], named: Iterable[Path], project: GitAccess, *, net: bool
 ) -> dict[Path, Path]:
-    """What is needed although it lies in a hidden place (our Python, the user's programs, skills), and where it is."""
+    """Paths in hidden folders that a cell needs (our Python, the user's programs, skills), each with its real path."""
     of_user = (home / name for home in homes for name in (*_TOOLCHAINS, ".agents/skills"))
     resolver = [_RESOLVER.resolve()] if net else []
     found: dict[Path, Path] = {}
@@ -284,12 +287,12 @@ def _readable(
 
 
 def _is_seen(path: Path, real: Path, found: Mapping[Path, Path]) -> bool:
-    """Whether a folder above shows it too."""
+    """Whether a folder above it is shown already."""
     return any(above in found and found[above] / path.relative_to(above) == real for above in path.parents)
 
 
 def _layers(cwd: Path, project: GitAccess) -> dict[Path, bool]:
-    """What can be written in the project, and what not. See the module."""
+    """The mounts in the project. True: it is writable. The module says why folders above are mounts, too."""
     kept = (*project.guarded, *project.barred, *(path for path, _ in project.fixed))
     wanted = dict.fromkeys((cwd, *project.writable), True)
     wanted |= dict.fromkeys(filter(os.path.lexists, kept), False)

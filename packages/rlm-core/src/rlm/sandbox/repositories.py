@@ -1,9 +1,10 @@
-"""Repositories in a folder: where they are, and what in them could run programs when the user calls git there.
+"""Finds the repositories in a folder, and what in them could run programs when the user calls git there.
 
-A cell can make a repository, or change one that lies deeper than the working directory. git obeys it at the next
-`git status`. So the host looks before the first cell and after the last one (`rlm.sandbox.inspection`).
+A cell can make a repository, or change one below the working directory. git obeys it at the next `git status`. So the
+host searches before the first cell and after the last one (`rlm.sandbox.inspection`).
 
-The search follows no link. It goes from descriptor to descriptor, and ends after a bounded number of entries.
+The search follows no link. It opens each folder from the descriptor of the folder above, and stops after a fixed number
+of entries.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rlm.process import files
 from rlm.sandbox.git_config import read_settings, risks
 
 REJECTED = ".rejected"
-"""The end of the name of a file that was moved aside."""
+"""The suffix of a file that was moved aside."""
 _MOST_ENTRIES = 300_000
 _MOST_FILES = 1_000  # in a folder of a repository that should have few
 _DEEPEST = 100
@@ -30,7 +31,7 @@ _LARGEST = 1_000_000  # bytes of a file that is read
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """A file in a repository, and what it makes git do. `state` differs if the file was replaced."""
+    """A file in a repository, and its effect on git. `state` changes if the file is replaced."""
 
     repository: str
     file: str
@@ -46,11 +47,11 @@ class Survey:
     configs: dict[str, bytes] = field(default_factory=dict)
     """The content of each configuration file."""
     unsearched: set[str] = field(default_factory=set)
-    """Folders that could not be read; the first one, if there was too much."""
+    """Folders that could not be read. If there were too many entries, it contains the first folder."""
 
 
 def survey(folders: Iterable[Path], skip: Iterable[Path] = (), hooks: Iterable[str] = ()) -> Survey:
-    """Look at all repositories below the folders, but not in those to `skip`. git looks for hooks in `hooks` too."""
+    """Inspect all repositories below the folders, except in `skip`. git looks for hooks in `hooks`, too."""
     search = _Search(tuple(folders), frozenset(skip), tuple(hooks))
     for folder in search.folders:
         with suppress(OSError):
@@ -70,7 +71,7 @@ class _Search:
         self._pointers: list[tuple[Path, str]] = []
 
     def visit(self, folder: int, path: Path, depth: int) -> None:
-        """Look at one folder, whose descriptor is closed then, and at all below it."""
+        """Inspect one folder and everything below it. Closes the descriptor."""
         try:
             names = {
                 entry.name: entry.is_dir(follow_symlinks=False) for entry in islice(os.scandir(folder), self._left)
@@ -86,7 +87,7 @@ class _Search:
             os.close(folder)
 
     def check_pointers(self) -> None:
-        """A `.git` that is a file names a repository. It may name one that has been looked at, and no other."""
+        """A `.git` file names a repository. It is a risk unless that repository has been inspected."""
         for path, target in self._pointers:
             if Path(os.path.normpath(path.parent / target)) not in self._repositories:
                 self._add(path, f"leads git to {target}")
@@ -136,7 +137,7 @@ class _Search:
 
 
 def _is_repository(path: Path, names: Iterable[str]) -> bool:
-    """As git decides, gitrepository-layout(5); and whatever is called `.git`, since `git init` completes it."""
+    """As git decides, gitrepository-layout(5). A folder named `.git` counts too, since `git init` completes it."""
     there = set(names)
     return path.name == ".git" or ("HEAD" in there and ("commondir" in there or {"objects", "refs"} <= there))
 
@@ -150,7 +151,7 @@ _EXECUTES = re.compile(r"^\s*(?:exec|x)\b.*", re.MULTILINE)
 _STRATEGY = re.compile(r"\s*[a-z-]*\s*")  # `git merge-NAME` is run, also with a slash in the name
 _QUOTED = re.compile(r"(?:\s*'[^']*')*\s*")  # older versions give it to a shell
 _WRITTEN = ("", "logs", "refs", "info", "rebase-merge", "rebase-apply", "sequencer", "rr-cache", "objects", "hooks")
-"""git writes to files in these."""
+"""Folders in which git writes files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ class _Repository:
             yield self._risk(file, str(setting))
 
     def _common_folder(self) -> Iterator[Risk]:
-        """`.` changes nothing. A worktree has its repository two levels above; git-worktree(1)."""
+        """The value `.` changes nothing. The repository of a worktree is two levels above; git-worktree(1)."""
         allowed = (".", "../..") if self.path.parent.name == "worktrees" else (".",)
         try:
             text = self._read("commondir").decode(errors="surrogateescape").strip()
@@ -209,7 +210,7 @@ class _Repository:
             yield self._risk("commondir", f"the configuration of {text}")
 
     def _unfinished(self) -> Iterator[Risk]:
-        """What `git rebase --continue` and its like go on with."""
+        """Files that `git rebase --continue` and similar commands use."""
         for file in _TODO:
             if found := _EXECUTES.search(self._text(file)):
                 yield self._risk(file, f"an unfinished rebase with {found[0].strip()!r}")
@@ -222,7 +223,7 @@ class _Repository:
             yield self._risk("BISECT_NAMES", "the paths that it bisects")
 
     def _links(self, folder: str) -> Iterator[Risk]:
-        """git writes to its files by name, also through a link that leads out of the repository."""
+        """Links out of the repository. git would write through them."""
         for name, about in _entries(self.folder, folder):
             if stat.S_ISLNK(about.st_mode):
                 path = f"{folder}/{name}".lstrip("/")
@@ -242,7 +243,7 @@ def _hooks(repository: int, path: Path, folder: str) -> Iterator[Risk]:
 
 
 def _entries(repository: int, name: str) -> Iterator[tuple[str, os.stat_result]]:
-    """What is in a folder of the repository, if it is a folder."""
+    """The entries of a folder of the repository; none if it is not a folder."""
     try:
         folder = files.open_folder(name or ".", dir_fd=repository)
     except OSError:
@@ -256,14 +257,14 @@ def _entries(repository: int, name: str) -> Iterator[tuple[str, os.stat_result]]
 
 
 def _target(folder: int, name: str) -> str:
-    """What a link leads to; empty if it is none."""
+    """The target of a link; empty if it is not a link."""
     with suppress(OSError):
         return files.link_text(folder, name) or ""
     return ""
 
 
 def _state(about: os.stat_result) -> str:
-    """No cell can set these times."""
+    """Changes with each replacement: no cell can set the inode number and this time."""
     return f"{about.st_ino} {about.st_ctime_ns}"
 
 
@@ -277,7 +278,7 @@ _HARMLESS_HGRC = re.compile(rb"(?:[ \t]*(?:[#;][^\n]*)?\n|\[paths\][ \t]*\n|\w+ 
 
 
 def _other_system(folder: int, path: Path) -> Iterator[Risk]:
-    """All that is configured there; it is not judged, only compared."""
+    """Configuration files of other systems. Their contents are not judged; every change is a risk."""
     for name in _OTHER_SYSTEMS[path.name]:
         try:
             about = os.stat(f"{path.name}/{name}", dir_fd=folder, follow_symlinks=False)

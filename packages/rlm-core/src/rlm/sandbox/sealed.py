@@ -1,8 +1,8 @@
-"""Programs that are started from a sealed copy in memory, so that a sandbox leads to no file of the host.
+"""Starts programs from a sealed copy in memory, so that a sandbox leads to no file of the host.
 
-A process that enters a sandbox keeps its executable, on a mount that is not in the sandbox: `/proc/PID/exe` opens it.
-What is read-only in the sandbox is not read-only there: a cell could change the mode of the user's Python, or wait
-until it can be written (CVE-2019-5736). The copy is nobody's file, and cannot be changed.
+A process that enters a sandbox keeps its executable. `/proc/PID/exe` opens it through a mount outside the sandbox,
+where it is not read-only. So a cell could change the mode of the user's Python, or wait until it can write to it
+(CVE-2019-5736). A sealed copy is no file of the host, and nobody can change it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What a sandbox shows of the host, as descriptors that are opened before the first cell.
+"""The files and folders of the host that a sandbox shows, as descriptors that are opened before the first cell.
 
-A cell can change what a path in the project leads to, from one sandbox to the next. A descriptor leads to what it was
-opened for. bwrap looks up where that is now, mounts it, and ends if it mounted something else (CVE-2024-42472).
+Between two sandboxes a cell can change where a path in the project leads. A descriptor always leads to what it was
+opened for. bwrap looks up the present path of the descriptor, mounts it, and ends if it has mounted something else
+(CVE-2024-42472).
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ _MOST_LINKS = 40  # as Linux has it, path_resolution(7)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file or folder, and the path where it is seen in the sandbox."""
+    """A file or folder of the host, and its path in the sandbox."""
 
     descriptor: int
     target: Path
 
 
 class Sources(ExitStack):
-    """Opens sources, and closes them when it is left."""
+    """Opens sources, and closes them at exit."""
 
     def open(self, path: Path, target: Path | None = None) -> Source:
         """`path` is absolute, without links. It is only mounted, so it need not be readable.
@@ -49,9 +50,9 @@ class Sources(ExitStack):
 
 
 def resolve_outside(path: Path, project: Path) -> Path | None:
-    """Where an absolute path leads, links followed; None if the way touches the project, where a cell made the links.
+    """The real path of an absolute path; None if resolving it passes through the project, where cells can make links.
 
-    Both what this run shows and what it takes on must not depend on links that an earlier run has left.
+    So links that an earlier run has left cannot change what this run shows.
     """
     names, here, links = deque(path.parts[1:]), Path("/"), 0
     while names and links <= _MOST_LINKS:
