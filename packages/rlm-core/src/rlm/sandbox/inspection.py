@@ -96,7 +96,7 @@ class Inspection:
 
 @contextmanager
 def open_inspection(cwd: Path, git: GitAccess, home: Path, state: Path | None, *, keep: bool) -> Iterator[Inspection]:
-    """The inspection of one run. A file in `state`, outside the project, keeps what was found until the run has ended."""
+    """The inspection of one run. A file in `state`, outside the project, keeps what was found until the end."""
     with _record(state, f"repositories-{hashlib.sha256(os.fsencode(cwd)).hexdigest()[:16]}.json") as record:
         inspection = Inspection.begin(cwd, git, [home])
         left: list[str] = []

@@ -113,7 +113,7 @@ class SandboxPolicy:
         return arguments, [source.descriptor for source, _ in mounts]
 
     def environment(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """The environment in the sandbox. A process has it before it enters, so it must load no library of the project."""
+        """The environment in the sandbox. A process has it before it enters: it must load no library of the project."""
         known = environment.get("LD_LIBRARY_PATH", "").split(os.pathsep)
         kept = [folder for folder in known if folder.startswith("/") and resolve_outside(Path(folder), self.cwd)]
         rest = {name: value for name, value in environment.items() if name != "LD_LIBRARY_PATH"}
