@@ -88,7 +88,7 @@ def _annotation(parameter: Parameter) -> Any:
 def _rule(annotation: Any, default: Any) -> PrimitiveConstructorSpec[Any]:
     if not _is_words(annotation):
         return _json_rule(annotation)
-    wanted = annotation
+    wanted: Any = annotation
     if default is None and get_origin(annotation) in _UNIONS:  # who leaves the flag out means None
         wanted = Union[tuple(member for member in get_args(annotation) if member is not NoneType)]  # noqa: UP007
     rule = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(wanted, set()))
@@ -132,12 +132,13 @@ def _is_record(annotation: Any) -> bool:
         return False
     if not (dataclasses.is_dataclass(annotation) or is_typeddict(annotation) or hasattr(annotation, "model_fields")):
         return False
-    if hasattr(annotation, "model_fields"):  # pydantic's: a model's type hints hold its inner workings too
-        types = [field.annotation for field in annotation.model_fields.values()]
+    fields: Any = getattr(annotation, "model_fields", None)
+    if fields is not None:  # pydantic's: a model's type hints hold its inner workings too
+        types = [field.annotation for field in fields.values()]
     else:
         types = list(get_type_hints(annotation, include_extras=True).values())
-    fields = map(_bare, types)
-    return all(_is_words(field) or _is_record(field) for field in fields if get_origin(field) is not ClassVar)
+    bare = [_bare(each) for each in types]
+    return all(_is_words(each) or _is_record(each) for each in bare if get_origin(each) is not ClassVar)
 
 
 def _is_words(annotation: Any) -> bool:
