@@ -46,6 +46,11 @@ class Terminal:
     def press(self, *keys: str) -> None:
         self._run("send-keys", *keys)
 
+    def paste(self, file: Path) -> None:
+        """As a person pastes, where the program asks for the marks of a paste."""
+        self._run("load-buffer", "-b", "paste", str(file))
+        self._run("paste-buffer", "-p", "-b", "paste")
+
     def resize(self, columns: int, lines: int) -> None:
         self._run("resize-window", "-x", str(columns), "-y", str(lines))
 

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rlm.core.messages import Usage
 from rlm.present.humanize import many, seconds
 from rlm.present.live import lines
 from rlm.present.live.frame import frame
 from rlm.present.live.row import Row, fit, paint, wrap
-from rlm.present.live.tree import ROOT, AgentTree, fold
+from rlm.present.live.tree import ROOT, AgentNow, AgentTree, fold
 from rlm.present.markdown import render_markdown
 from rlm.repl.blocks import BlockReader
 from rlm.repl.folding import HEAD, Folded, Output
@@ -137,7 +136,7 @@ class ReplScreen:
     def begin_turn(self) -> None:
         """The numbers of the agent count from here on."""
         if root := self.tree.agents.get(ROOT):
-            now = replace(root, since=time.monotonic(), turns=(), usage=Usage(), problem="", recent="")
+            now = AgentNow(ROOT, since=time.monotonic(), children=root.children)
             self.tree = AgentTree({**self.tree.agents, ROOT: now})
 
     def end_turn(self) -> None:

@@ -1,0 +1,256 @@
+"""The interactive prompt on a real terminal, as a person uses it: few plays, each of which shows many things."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rlm_testkit import law
+from rlm_testkit.cli import COMMAND, Done, Rlm, Session
+from rlm_testkit.leftovers import nothing_left
+from rlm_testkit.scripted import Answer, Request, Scripted, call, hang, text
+from rlm_testkit.tmux import Terminal
+from rlm_testkit.waiting import until
+
+Make = Callable[[Scripted], Rlm]
+Open = Callable[..., Terminal]
+
+ENTER, TAB = "Enter", "Tab"
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Open]:
+    """Opens a terminal in which `rlm WORDS` runs, and waits for the prompt."""
+    opened: list[Terminal] = []
+
+    def open_(rlm: Rlm, *words: str, sign: str = "›", size: tuple[int, int] = (110, 40), **env: str) -> Terminal:
+        # tmux sets TERM itself
+        command = ["env", f"TERM={env.pop('TERM', 'screen-256color')}", str(COMMAND), *map(shlex.quote, words)]
+        opened.append(Terminal(tmp_path / f"tmux{len(opened)}", size, command, rlm.cwd, rlm.env(**env)))
+        opened[-1].see(sign)
+        return opened[-1]
+
+    yield open_
+    for each in opened:
+        each.close()
+
+
+def say(screen: Terminal, line: str, *seen: str) -> list[str]:
+    """Enter a line, and wait for what comes of it."""
+    screen.press("-l", line)
+    screen.press(ENTER)
+    return screen.see(*seen)
+
+
+def task(request: Request) -> str:
+    """What the user said last."""
+    return request.last.rpartition("\n\n")[2]
+
+
+def only_session(made: Rlm) -> Session:
+    return Done(0, "", "", made.cwd).session
+
+
+def test_a_notebook_that_the_user_and_the_agent_share(rlm: Make, terminal: Open) -> None:
+    """Each prefix, what the model hears of it, completion, the Python prompt, mentions, edits, and the way out."""
+
+    def script(request: Request) -> Answer:
+        match task(request):
+            case "double it":
+                return call("ipython", code="x = x * 2\nprint('doubled', x)")
+            case "show me markdown":
+                return text("# Title\n\nSome **bold** text.\n\n```python\ny = 1\n```\n\nThe end.").slowly(0.01)
+            case words:
+                return text(f"Heard: {words[:40]}")
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        (made.cwd / "data.csv").write_text("a,b\n1,2\n")
+        screen = terminal(made)
+        say(screen, ">x = 21", "you ▏ x = 21", "✓")
+        say(screen, "!echo from the shell", "from the shell", "✓")
+        say(screen, ">>secret = 1", "you ▏ secret = 1")
+        say(screen, "double it", "ipython ▏ x = x * 2", "        ▏ print('doubled', x)", "doubled 42", "2 turns")
+        first = server.requests[0].last
+        assert "```python\nx = 21\n```" in first
+        assert "from the shell" in first
+        assert "secret" not in first
+        say(screen, "show me markdown", "Title", "Some bold text.", "y = 1", "The end.")
+        screen.press("-l", "/und")
+        screen.press(TAB)
+        screen.see("› /undo")
+        screen.press("C-u")
+        screen.press("-l", "read @da")
+        screen.press(TAB)
+        screen.see("› read @data.csv")
+        say(screen, " and $`x + 1`", "read @data.csv and", "Heard: <variable")
+        assert '<file path="data.csv">\na,b\n1,2\n\n</file>' in server.requests[-1].last
+        assert '<variable name="x + 1">\n43\n</variable>' in server.requests[-1].last
+        screen.press("C-o")
+        screen.see("In [")
+        say(screen, "for i in range(2):")
+        say(screen, "print('i is', i)")
+        screen.press(ENTER)
+        screen.see("i is 0", "i is 1")
+        screen.press("-l", "x.bit_le")
+        screen.press(TAB)
+        screen.see("x.bit_length")
+        screen.press("C-c", "C-o")
+        say(screen, "x?", "Type:", "int")
+        say(screen, "/nonsense", "There is no command /nonsense")
+        say(screen, "/hide 1", "The model no longer sees turn 1.")
+        say(screen, "/usage", "4 turns")
+        say(screen, "/tree", "root  done  4 turns")
+        say(screen, "/undo", "left the conversation", "› read @data.csv and $`x + 1`")
+        screen.press("C-u")
+        say(screen, "and now?", "Heard: and now?")
+        assert "doubled" not in str(server.requests[-1].messages)
+        assert "data.csv" not in str(server.requests[-1].messages)
+        screen.press("C-d")
+        seen = screen.see("over 0")
+    session = only_session(made)
+    assert f"rlm resume {session.meta['session_id'][:4]}" in seen[-2]
+    law.check(session, server)
+    assert "done" == session.meta["status"]
+    assert "user_cell" in {record["type"] for record in session.records}
+    nothing_left(made, besides=("tmux: server", "sh", "bash", "dash", "cat"))
+
+
+def test_while_the_agent_works(rlm: Make, terminal: Open) -> None:
+    """Words in between, the queue, outputs that fold, Ctrl-C at each stage, and a terminal that changes its size."""
+    counting = "import time\nfor i in range(10_000): print('line', i)\nprint('counted', flush=True)\ntime.sleep(600)"
+    stubborn = (
+        "import time\nprint('begun', flush=True)\nwhile True:\n    try: time.sleep(600)\n    except BaseException: pass"
+    )
+
+    def script(request: Request) -> Answer:
+        match task(request):
+            case "count":
+                return call("ipython", code=counting)
+            case "be stubborn":
+                return call("ipython", code=stubborn)
+            case "work a little":
+                return call(
+                    "ipython",
+                    code=f"import time\nwhile not __import__('os').path.exists({str(go)!r}): time.sleep(0.01)",
+                )
+            case "say nothing":
+                return hang()
+            case words:
+                return text(f"Heard: {words[:40]}")
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        go = made.cwd / "go"
+        screen = terminal(made)
+        say(screen, "work a little", "ipython ▏ import time")
+        say(screen, "hurry up", "› hurry up  after the current cell")
+        screen.press("-l", "and then this")
+        screen.press("M-Enter")
+        screen.see("› and then this  after this turn", "1 queued")
+        go.touch()
+        screen.see("Heard: hurry up", "Heard: and then this")
+        say(screen, ">kept = 1", "you ▏ kept = 1")
+        say(screen, "count", "line 19", "    counted")  # at the bottom, where it does not stay
+        say(screen, "put this back", "after the current cell")
+        screen.press("C-c")
+        screen.see("interrupted", "lines, Alt-1 opens them below", "› put this back")
+        screen.press("C-u")
+        screen.resize(70, 30)
+        screen.press("M-1")
+        screen.see("│ line 9999")
+        say(screen, "say nothing", "thinking")
+        server.wait(lambda s: task(s.requests[-1]) == "say nothing")
+        screen.press("C-c")
+        screen.see("interrupted; the session goes on")
+        say(screen, ">kept + 1", "  2")
+        say(screen, "be stubborn", "begun")
+        screen.press("C-c")
+        screen.press("C-c")
+        screen.see("kernel restarted: cancelled and ignored the interrupt", "lost: ")
+        say(screen, ">kept", "NameError")
+        say(screen, "are you there?", "Heard: are you there?")
+        screen.press("C-d")
+        screen.see("over 0")
+    session = only_session(made)
+    law.check(session, server, failed=1)
+    nothing_left(made, besides=("tmux: server", "sh", "bash", "dash", "cat"))
+
+
+def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal: Open, tmp_path: Path) -> None:
+    """Also: what is typed before the prompt is there, hostile text, wide characters, the bell, SIGKILL."""
+    cut_off = "This text breaks off in the middle of a sentence, and the connection with it."
+    broken = [replace(text(cut_off), ending="half")]
+
+    def script(request: Request) -> Answer:
+        match task(request):
+            case "break off" if broken:
+                return broken.pop()
+            case "three cells":
+                return call("ipython", code="print('the first')")
+            case words if words.endswith("no, use the second"):
+                return call("ipython", code="print('to be edited')")
+            case "print hostile text":
+                return text("a\x1b[2Jb \x1b]0;owned\x07漢字 " * 3)
+            case words if words.startswith("line "):
+                return text(f"A paste of {request.last.count('line ')} lines")
+            case words if "edited by hand" in words:
+                return text("All is done.")
+            case words:
+                return text(f"Heard: {words[-40:]}")
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        screen = terminal(made, "--confirm", sign="asks before each cell")
+        say(screen, "three cells", "ipython ▏ print('the first')", "Run this?")
+        say(screen, "what?", "y: run it")
+        screen.press("C-u")
+        say(screen, "n no, use the second", "✗", "print('to be edited')", "Run this?")
+        say(screen, "e", "› print('to be edited')")
+        screen.press("C-u")
+        say(screen, "print('edited', 'by', 'hand')", "edited by hand", "All is done.")
+        assert "The user did not allow it" not in str(server.requests[1].messages[:-1])
+        assert "the user did not allow it: no, use the second" in server.requests[1].last
+        assert "[The user changed the arguments before it ran: " in server.requests[2].last
+        say(screen, "break off", "retry in", "Heard: break off")
+        say(screen, "print hostile text", "ab 漢字 ab 漢字")
+        paste = tmp_path / "paste"
+        paste.write_text("".join(f"line {number} of the paste{' ' * 40}\n" for number in range(3_000)) + "the end")
+        screen.paste(paste)
+        screen.see("› [3001 lines]")
+        screen.press(ENTER)
+        screen.see("… 2981 more lines", "A paste of 3000 lines")
+        session = only_session(made)
+        os.kill(session.meta["pid"], signal.SIGKILL)
+        screen.see("over 137")
+        again = terminal(made, "resume", session.meta["session_id"])
+        again.see("… 2981 more lines", "A paste of 3000 lines", "Resumed.")
+        again.press("C-u")
+        say(again, "go on", "Heard: go on")
+        again.press("C-d")
+        again.see("over 0")
+    law.check(session, server, failed=1)
+    nothing_left(made, besides=("tmux: server", "sh", "bash", "dash", "cat"))
+
+
+def test_what_is_wrong_at_the_start_is_told_at_the_prompt(rlm: Make, terminal: Open) -> None:
+    """And what was typed before the prompt was there is not lost. A dumb terminal gets lines."""
+    with Scripted(lambda request: text(f"Heard: {task(request)}")) as server:
+        made = rlm(server)
+        screen = terminal(made, RLM_MAX_TURNS="many")
+        screen.see("error: RLM_MAX_TURNS='many' is not allowed")
+        say(screen, "hello", "not connected: /help", "› hello")
+        screen.press("C-u")
+        say(screen, "/quit", "over 0")
+        dumb = terminal(made, sign=">", TERM="dumb")
+        say(dumb, "hello", "Heard: hello")
+        say(dumb, ">1+1", "  2")
+        dumb.press("C-d")
+        seen = dumb.see("over 0")
+        assert not [line for line in seen if "\x1b" in line]
+        until(lambda: len(server.requests) == 1, lambda: server.requests)
