@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from rlm.core.events import Event, OutputReceived, UserCellRan, UserCellStarted, UserOutputReceived
 from rlm.core.messages import Kind, User
@@ -22,24 +23,29 @@ class UserChannel:
         self.kernel: Kernel | None = None
         """The agent's own; None if it has none."""
         self._hear = hear
-        self._said: list[str] = []
+        self._said: list[tuple[str, Sequence[str]]] = []
         self._notes: list[str] = []
 
-    def say(self, text: str) -> None:
-        """The model hears it with its next request; with no task under way, with the next task's second request."""
-        self._said.append(text)
+    def say(self, text: str, notes: Sequence[str] = ()) -> None:
+        """The model hears it with its next request; the `notes` come before it, and are no words of the user."""
+        self._said.append((text, notes))
 
     def take_said(self) -> list[str]:
         """What has been said and was not delivered; nobody gets it any more."""
         said, self._said = self._said, []
-        return said
+        return [text for text, _ in said]
 
     def interjections(self) -> list[User]:
         """The same as messages, for the loop."""
-        return [User(text) for text in self.take_said()]
+        said, self._said = self._said, []
+        return [user for text, notes in said for user in (*(User(note, Kind.NOTE) for note in notes), User(text))]
+
+    def note(self, text: str) -> None:
+        """The model reads it before the next task."""
+        self._notes.append(text)
 
     def take_notes(self) -> list[User]:
-        """What the model hears of the user's cells with the next task."""
+        """The same as messages, for the next task."""
         notes, self._notes = self._notes, []
         return [User(note, Kind.NOTE) for note in notes]
 
@@ -59,18 +65,16 @@ class UserChannel:
         try:
             execution = await self.kernel.execute(code, _NO_LIMIT, self._hear_output)
         except asyncio.CancelledError:
-            self._note(code, _INTERRUPTED, ok=False, told=told)
+            self._end_cell(code, _INTERRUPTED, ok=False, told=told)
             raise
-        self._note(code, execution.text, ok=execution.ok, told=told)
+        self._end_cell(code, execution.text, ok=execution.ok, told=told)
 
     def _hear_output(self, event: Event) -> None:
         if isinstance(event, OutputReceived):
             self._hear(UserOutputReceived(event.text))
 
-    def _note(self, code: str, output: str, *, ok: bool, told: bool) -> None:
+    def _end_cell(self, code: str, output: str, *, ok: bool, told: bool) -> None:
         self._hear(UserCellRan(code, output, ok, told))
         if told:
             shown = clip(output, _MOST_TOLD).rstrip()
-            self._notes.append(
-                f"The user ran this cell in your kernel:\n```python\n{code}\n```\nOutput:\n```\n{shown}\n```"
-            )
+            self.note(f"The user ran this cell in your kernel:\n```python\n{code}\n```\nOutput:\n```\n{shown}\n```")

@@ -159,7 +159,7 @@ class Repl:
             self.queue.append(text)
             self.screen.echo(text, "after this turn")
         elif self.agent is not None:
-            self.agent.user.say(text)
+            self.agent.user.say(text, [attachment.block() for attachment in attachments(text, self.opening.cwd)])
             self.screen.echo(text, "after the current cell")
 
     def begin_turn(self, text: str) -> None:
@@ -174,7 +174,8 @@ class Repl:
                 self.prompt.recall(text)
                 return
             self.screen.begin_turn()
-            self._tell_end(await agent.ask(await self._with_attachments(text, agent)), time.monotonic() - began)
+            await self._attach(text, agent)
+            self._tell_end(await agent.ask(text), time.monotonic() - began)
         except Exception as error:  # noqa: BLE001 - whatever it is, the prompt stays
             self.screen.end_turn()
             self._report(error)
@@ -239,12 +240,13 @@ class Repl:
         except RlmError as error:
             self._report(error)
 
-    async def _with_attachments(self, text: str, agent: AgentRunner) -> str:
-        blocks = [attachment.block() for attachment in attachments(text, self.opening.cwd)]
+    async def _attach(self, text: str, agent: AgentRunner) -> None:
+        """What a message names goes before it."""
+        for attachment in attachments(text, self.opening.cwd):
+            agent.user.note(attachment.block())
         for expression in variables(text):
             value = await agent.kernel.evaluate(expression) if agent.kernel else "[there is no kernel]"
-            blocks.append(f'<variable name="{expression}">\n{value}\n</variable>')
-        return "\n\n".join([text, *blocks])
+            agent.user.note(f'<variable name="{expression}">\n{value}\n</variable>')
 
     def _report(self, error: Exception) -> None:
         known = isinstance(error, RlmError | OSError)
