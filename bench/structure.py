@@ -1,6 +1,7 @@
 """Count how easy rlm's code is to enter: `python -m bench.structure [--turn] [--peers FOLDER ...]`.
 
-Of rlm's packages, and of each package of others that is named, without tests:
+Of rlm's packages, and of each package of others that is named, without tests and without the project that `rlm demo`
+unpacks:
 
 * private helpers used once: functions whose name begins with one underscore and is read once in their package, in
   percent of all functions (methods included);
@@ -99,7 +100,8 @@ HEAD = (
 
 
 def read_modules(folders: Sequence[Path]) -> list[Module]:
-    paths = [path for folder in folders for path in sorted(folder.rglob("*.py")) if "tests" not in path.parts]
+    left_out = {"tests", "repository"}  # the latter is the project of `rlm demo`
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.py")) if not left_out & {*path.parts}]
     texts = [(path, path.read_text(encoding="utf-8")) for path in paths]
     return [Module(path, text, ast.parse(text)) for path, text in texts]
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rlm.present.describe import first_line
-from rlm.present.humanize import count, seconds
-from rlm.present.live.labels import short
+from rlm.present.humanize import count, seconds, short
 from rlm.present.live.row import Row, fit, measure, paint
 from rlm.present.outcomes import last_line
 from rlm.text.styled import Span, Style, clip, columns, wrap

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from rlm.kernel import JupyterKernel
-from rlm.kernel.inspection import LONGEST, Completion, completion_of, value_of
+from rlm.kernel.render import LONGEST, Completion, completion_of, value_of
 from rlm_testkit.kernel_bench import Bench, OpenKernel
 
 SOME = "class Frame:\n    columns = ['a', 'b']\nframe = Frame()\nframes = 3\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from rlm.core.history import History
-from rlm.tools.confirm import Approval, ConfirmingTool
+from rlm.tools.decorators import Approval, ConfirmingTool
 from rlm_testkit.fakes import FakeTool
 
 

@@ -78,7 +78,7 @@ def _serve(line: CommandLine, cwd: Path, spec: AgentSpec | None, text: str, type
 def _say_how_to_go_on(repl: Repl, directory: str | None) -> None:
     if repl.run is None or repl.run.session is None:
         return
-    from rlm.cli.resume_words import resume_words
+    from rlm.cli.reporter import resume_words
 
     if words := resume_words(repl.run.session, repl.run.agent.config, directory):
         say(f"rlm resume {words}")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import shutil
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
-from rlm.cli.answer import put_answer
 from rlm.cli.output import AnswerFile, ends_with_a_result, open_output, put_record
 from rlm.cli.own_process import close_to_others, ending_orphans
-from rlm.cli.resume_words import resume_words
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
-from rlm.cli.streams import stderr, stderr_is_terminal, stdout_is_terminal
+from rlm.cli.streams import put, put_painted, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config.environment import is_ci, is_dumb_terminal, unknown_variables
+from rlm.config.readers import ColorChoice
 from rlm.config.settings import Config, flag, recording_of
+from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.core.budget import Stop
 from rlm.core.task import RunResult
@@ -21,10 +25,15 @@ from rlm.errors import AgentError, RlmError
 from rlm.host.host import Host
 from rlm.host.spec import AgentSpec
 from rlm.present.live import Screen, open_screen
+from rlm.present.live.writer import WIDEST
+from rlm.present.markdown import render_markdown
+from rlm.process import files
 from rlm.process.limits import check_limits
 from rlm.sessions import Session
+from rlm.sessions.find import sessions_home
 from rlm.sessions.metrics import no_result
 from rlm.sessions.records import DeltaRecord, Record, RunEndRecord, SessionRecord, WritingRecord
+from rlm.sessions.store import session_names
 
 
 def run(spec: AgentSpec, directory: str | None = None) -> int:
@@ -192,3 +201,59 @@ def resume_command(id: str, stop: str, config: Config) -> str:
 def _shown(model: str) -> str:
     """Of a recording, the name of its file alone."""
     return path.name if (path := recording_of(model)) else model
+
+
+def put_answer(answer: str, config: Config) -> None:
+    """
+    Raises:
+        RlmError, BrokenPipeError: as `put`.
+    """
+    answer = answer.rstrip("\n")
+    if config.plain or not stdout_is_terminal():
+        put(answer)
+        return
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    shown = render_markdown(answer, width, color=config.color is not ColorChoice.NEVER)
+    log = stderr_is_terminal() and not config.quiet
+    put_painted(f"\n{shown}\n" if log else shown)
+
+
+# ---- the line that goes on with the session
+
+
+def resume_words(session: Session, config: Config, directory: str | None) -> str:
+    """The id of the session, and the flags without which it is not found; empty if it has been removed.
+
+    `directory` is the working directory as `-C` names it, where the shell is in another one.
+    """
+    id = _prefix(session)
+    return " ".join([id, *map(shlex.quote, _flags(session, config, directory))]) if id else ""
+
+
+def _flags(session: Session, config: Config, directory: str | None) -> Iterator[str]:
+    if directory is not None:
+        yield from ("-C", directory)
+    there, home = files.resolve(directory or Path.cwd()), session.folder.parent.parent
+    # a variable may have been set for this one command, and may not
+    if any(files.resolve(sessions_home(each, there)) != home for each in (Config(), _without_flags())):
+        yield from ("--home", str(home))
+    if config.recording is not None and recording_of(_without_flags().model) is None:
+        yield from ("--model", _without_flags().model)  # the recording has been played to its end
+
+
+def _without_flags() -> Config:
+    """What a command has that is given no flag; a variable that is not allowed may not have been read before."""
+    try:
+        return read_config({})
+    except RlmError:
+        return Config()
+
+
+def _prefix(session: Session) -> str:
+    """As few digits of its id as tell it from the other sessions, but four; none if it has been removed."""
+    ids = session_names(session.folder.parent)
+    if session.id not in ids:
+        return ""
+    others = [id for id in ids if id != session.id]
+    prefixes = (session.id[:length] for length in range(4, len(session.id)))
+    return next((own for own in prefixes if not any(id.startswith(own) for id in others)), session.id)

@@ -26,8 +26,7 @@ from rlm.sandbox import Sandbox, SandboxPolicy, open_policy
 from rlm.sessions.signing_key import key_folders
 from rlm.text.bounded import Quota
 from rlm.tools.bash import Bash
-from rlm.tools.confirm import CONFIRMED, Approve, ConfirmingTool
-from rlm.tools.decorators import RedactingTool, TurnsLeft
+from rlm.tools.decorators import CONFIRMED, Approve, ConfirmingTool, RedactingTool, TurnsLeft
 from rlm.tools.edit import Edit
 from rlm.tools.ipython import IPython
 from rlm.tools.summarize import Summarize

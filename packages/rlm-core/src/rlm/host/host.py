@@ -35,7 +35,7 @@ from rlm.sessions.metrics import no_result
 from rlm.sessions.records import Record, wire
 from rlm.skills import Place, PromptContext
 from rlm.text.bounded import Quota
-from rlm.tools.confirm import Approve
+from rlm.tools.decorators import Approve
 
 _FILES = 16_384  # open at once
 

@@ -19,7 +19,7 @@ from rlm.process.supervisor import Supervisor
 from rlm.sandbox import Inspection, SandboxPolicy
 from rlm.skills import PromptContext
 from rlm.text.bounded import Quota
-from rlm.tools.confirm import Approve
+from rlm.tools.decorators import Approve
 
 
 @dataclass(frozen=True, slots=True)

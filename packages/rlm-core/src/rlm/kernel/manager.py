@@ -15,9 +15,9 @@ from rlm.errors import KernelError
 from rlm.kernel.cell import RunningCell
 from rlm.kernel.clock import Clock
 from rlm.kernel.connection import KernelConnection
-from rlm.kernel.inspection import Completion, completion_of, value_of
 from rlm.kernel.launch import KernelSpec
 from rlm.kernel.output import CellOutput
+from rlm.kernel.render import Completion, completion_of, value_of
 from rlm.kernel.server import KernelServer
 from rlm.kernel.state import KernelState
 from rlm.text.bounded import BoundedOutput

@@ -1,8 +1,9 @@
-"""Numbers and times, short and for people."""
+"""Numbers, times, and what a run does: in short words for people."""
 
 from __future__ import annotations
 
 from rlm.core.messages import Usage
+from rlm.sessions.records import DisplayRecord, WritingRecord
 
 
 def count(number: int) -> str:
@@ -53,3 +54,33 @@ def tokens(usage: Usage, *, cached: bool = False) -> str:
     about = "~" if usage.estimated else ""
     aside = f" ({count(usage.cached)} cached)" if cached and usage.cached else ""
     return f"{about}{count(usage.prompt)} in{aside} / {about}{count(usage.completion)} out"
+
+
+_CHARACTERS = 4
+"""Of a token, about."""
+
+
+def spent(turns: int, usage: Usage | None = None) -> str:
+    """Turns, and tokens if they are given, in columns that are empty before the first turn."""
+    worked = f"{turns:>4} {'turn' if turns == 1 else 'turns':<5}" if turns else " " * 10
+    if usage is None:
+        return worked
+    return worked + f"{tokens(usage) if turns else '':>19}"
+
+
+def short(path: str) -> str:
+    """`root/sub-1a2b3c4d/sub-5e6f7a8b` as `1a2b/5e6f`."""
+    names = path.split("/")[1:]
+    return "/".join(name.removeprefix("sub-")[:4] for name in names)
+
+
+def writing(record: WritingRecord) -> str:
+    """`reasoning · ~312 tokens`, `writing cell · 41 lines`."""
+    if record.what == "reasoning":
+        return f"reasoning · ~{count(-(-record.characters // _CHARACTERS))} tokens"
+    return f"writing cell · {many(record.lines, 'line')}"
+
+
+def sign(record: DisplayRecord) -> str:
+    """That a cell shows something."""
+    return f"→ {record.picture}" if record.picture else f"table {record.rows} × {record.columns}"

@@ -9,13 +9,13 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
 from rlm.core.adaptation import Adaptation
-from rlm.core.events import Retried, Waiting
+from rlm.core.events import Delta, Retried, Waiting, Writing
 from rlm.core.messages import Message, Reply, Schema, Wire
 from rlm.core.ports import Sink, ToolChoice
 from rlm.providers.connection import Connection
 from rlm.providers.errors import HTTPError, Retry, RetryDecision, TransportError, judge
+from rlm.providers.normalize import strip_surrogates
 from rlm.providers.ports import Attempt, Piece, Provider
-from rlm.providers.progress import Progress
 from rlm.text.redact import Redactor
 
 FEW = 3
@@ -237,3 +237,36 @@ def backoff(failures: int, policy: RetryPolicy) -> float:
     else:
         seconds = min(max(seconds, 4 * policy.first_pause), LONGEST)
     return seconds * (0.75 + random.random() / 4)  # noqa: S311 - not a secret
+
+
+# ---- what whoever watches sees while a message comes: its text piece by piece, and the size of the rest
+
+PERIOD = 0.2
+"""Seconds between two reports of what is no text."""
+
+
+class Progress:
+    """Of one message, perhaps in several tries."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._reported = float("-inf")
+        self._sizes = {"reasoning": 0, "call": 0}
+        self._lines = 0
+        self._end = ""  # half of an escape sequence
+
+    def add(self, piece: Piece) -> None:
+        if piece.text:
+            self._sink(Delta(strip_surrogates(piece.text)))
+        if piece.reasoning:
+            self._grow("reasoning", len(piece.reasoning))
+        if piece.arguments:
+            self._lines += (self._end + piece.arguments).count("\\n")
+            self._end = "\\" if piece.arguments.endswith("\\") else ""
+            self._grow("call", len(piece.arguments))
+
+    def _grow(self, what: str, size: int) -> None:
+        self._sizes[what] += size
+        if (now := time.monotonic()) >= self._reported + PERIOD:
+            self._reported = now
+            self._sink(Writing(what, self._sizes[what], 1 + self._lines if what == "call" else 0))

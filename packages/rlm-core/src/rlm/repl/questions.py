@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from rlm.tools.confirm import Approval
+from rlm.tools.decorators import Approval
 
 HELP = "y: run it · n, and perhaps a reason: do not · e: edit it · a: run it and all that come"
 
@@ -41,7 +41,7 @@ class Questions:
         return self.open and self._editing != ""
 
     async def ask(self, tool: str, arguments: dict[str, Any]) -> Approval:
-        """`rlm.tools.confirm.Approve`, for all agents of a run."""
+        """`rlm.tools.decorators.Approve`, for all agents of a run."""
         async with self._turn:
             if self._always:
                 return Approval(ok=True)

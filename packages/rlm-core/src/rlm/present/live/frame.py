@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from rlm.present.describe import first_line
-from rlm.present.humanize import many, seconds
-from rlm.present.live.labels import short, spent
+from rlm.present.humanize import many, seconds, short, spent
 from rlm.present.live.row import Row, clean
 from rlm.present.live.tree import ROOT, AgentNow, AgentState, AgentTree
 from rlm.text.styled import Span, Style, columns, pad, wrap

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from rlm.core.messages import Usage
 from rlm.present.describe import LONGEST, describe, first_line, stop_label
-from rlm.present.humanize import cost, many, seconds, tokens
-from rlm.present.live.labels import short, spent
+from rlm.present.humanize import cost, many, seconds, short, spent, tokens
 from rlm.present.live.row import Row, clean
 from rlm.present.live.tree import ROOT, AgentNow, AgentState, AgentTree, stop_state
 from rlm.present.live.verbose import code_rows, output_rows

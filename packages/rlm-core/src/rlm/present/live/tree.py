@@ -10,7 +10,7 @@ from typing import Any
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
 from rlm.present.describe import first_line
-from rlm.present.live.labels import sign, writing
+from rlm.present.humanize import sign, writing
 from rlm.present.outcomes import CallOutcome, call_outcome
 from rlm.present.titles import title
 from rlm.sessions.records import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from rlm.present.live.labels import short
+from rlm.present.humanize import short
 from rlm.present.live.row import Row
 from rlm.present.live.tree import AgentNow
 from rlm.sessions.records import CellStartRecord
