@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import machine, sessions, table, trees, turns, waiting
+from bench import caching, machine, sessions, table, trees, turns, waiting
 from bench.harness import Bench, RunFailedError
 from bench.measures import Results, Scenario, perform
 
@@ -20,6 +20,7 @@ def main() -> None:
         *turns.scenarios(),
         *trees.scenarios(given.quick),
         *waiting.scenarios(given.quick),
+        *caching.scenarios(),
         *sessions.scenarios(given.quick),
     )
     known = {scenario.name: scenario for scenario in every}

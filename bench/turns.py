@@ -21,7 +21,7 @@ Read = Callable[[Served], Sample]
 
 
 def scenarios() -> list[Scenario]:
-    return [_help(), _start(), _second(), _fifty(), _many(), _memory(), _print(), _boxed()]
+    return [_help(), _start(), _start_responses(), _second(), _fifty(), _many(), _memory(), _print(), _boxed()]
 
 
 def _help() -> Scenario:
@@ -48,6 +48,20 @@ def _start() -> Scenario:
             "exit": Measure("that only reply to exit, the kernel still starting", "ms"),
         },
         _against(always(DONE), read, "std", "httpx", "post", "sdk", kernel=False),
+        full=9,
+        quick=3,
+    )
+
+
+def _start_responses() -> Scenario:
+    return Scenario(
+        "start-responses",
+        {"first": Measure("process start to first request, by the Responses API", "ms", 450)},
+        {
+            RLM: lambda bench: {"first": runs.rlm(bench, always(DONE), {"api": "responses"}).to_first},
+            "rlm, chat": lambda bench: {"first": runs.rlm(bench, always(DONE), {"api": "chat"}).to_first},
+            "post": lambda bench: {"first": runs.floor(bench, "post", always(DONE), kernel=False).to_first},
+        },
         full=9,
         quick=3,
     )

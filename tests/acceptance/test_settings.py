@@ -235,6 +235,34 @@ FEW_AT_ONCE = Scenario(
     {"max_concurrent_agents": Effect("1", last_words, {"together"}, {"together", "alone"})},
     words=("--max-depth", "1"),
 )
+FAN_OUT = "import asyncio\nlen(await asyncio.gather(*(rlm.run(str(n), tools=()) for n in range(5))))"
+
+
+def first_ahead(given: bool) -> Script:
+    """Children are answered when all have asked, or three if the others wait for an answer to those. They are told
+    whether that was before they asked."""
+    asked: list[Request] = []
+    answered: list[bool] = []
+
+    def enough(piece: bytes) -> bool:
+        if len(asked) >= (5 if given else 3):
+            answered.append(True)
+        return bool(answered)
+
+    def script(request: Request) -> Answer:
+        if request.depth == 0:
+            return text("done") if request.turn else call("ipython", code=FAN_OUT)
+        asked.append(request)
+        return replace(text("after" if answered else "before"), gate=enough)
+
+    return script
+
+
+AHEAD = Scenario(
+    first_ahead,
+    {"no_cache_wait": Effect("on", last_words, {"before", "after"}, {"before"})},
+    words=("--max-depth", "1", "--append-to-system-prompt", "Be careful. " * 400),
+)
 SHOW = f"""\
 print(globals().get('context'))
 try: await rlm.run('below', tools=())

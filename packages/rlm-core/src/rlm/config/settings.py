@@ -176,6 +176,12 @@ class Config:
     checkpoint: bool = setting(
         "save the kernel's variables after each cell; resume restores them", switch, default=False, bare=True
     )
+    no_cache_wait: bool = setting(
+        "start all sub-agents of a fan-out at once; else most wait up to 2 s for the provider to cache what they share",
+        switch,
+        default=False,
+        bare=True,
+    )
     no_context_files: bool = setting(
         "leave AGENTS.md, and the .agents/skills of the project and the home, out of the system prompt",
         switch,

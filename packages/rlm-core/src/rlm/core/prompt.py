@@ -6,7 +6,7 @@ one run begin alike, and a provider that has read the root's prompt knows the be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _OPENING = "You are rlm, an agent that works on a task until it is done, without asking back."
 
@@ -79,10 +79,15 @@ def system_prompt(facts: Facts) -> str:
         facts.project,
         facts.append,
         _RECURSION if ipython and facts.recursion else "",
-        _CONTEXT.format(context=facts.context) if facts.context else "",
         schema_prompt(facts.schema) if facts.schema else "",
+        _CONTEXT.format(context=facts.context) if facts.context else "",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def shared_prompt(facts: Facts) -> str:
+    """What it begins with, up to what agents of one run differ in."""
+    return system_prompt(replace(facts, recursion=False, schema="", context=""))
 
 
 def schema_prompt(schema: str) -> str:

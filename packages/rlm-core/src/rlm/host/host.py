@@ -23,6 +23,7 @@ from rlm.core.exit_codes import INTERRUPTED, of_error, of_stop
 from rlm.core.task import NOT_GIVEN, RunResult, check_task
 from rlm.errors import ConfigError, RlmError
 from rlm.host.answers import AnswerSchema
+from rlm.host.cache_warmup import CacheWarmup
 from rlm.host.factories import MEGABYTE, ModelFactory
 from rlm.host.recorded import GivenSettings
 from rlm.host.resume import GO_ON, resumed_spec, session_id
@@ -295,6 +296,7 @@ class Host:
             prompt_context=prompt_context,
             shell=shell_program(),
             quota=Quota(most, most),
+            warmup=CacheWarmup(enabled=not config.no_cache_wait),
             stream=stream,
         )
 

@@ -21,10 +21,10 @@ from rlm.config.sources import override
 from rlm.core.agent import Agent, AgentResult
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import Both, Compact, LastTurns
-from rlm.core.events import Event, Failed, Replied, RequestStarted, Stopped, ToolReturned
+from rlm.core.events import Delta, Event, Failed, Replied, RequestStarted, Stopped, ToolReturned
 from rlm.core.messages import Kind, System, User
 from rlm.core.ports import Context, Model
-from rlm.core.prompt import Facts, schema_prompt, system_prompt
+from rlm.core.prompt import Facts, schema_prompt, shared_prompt, system_prompt
 from rlm.core.task import RunResult
 from rlm.core.toolbox import Toolbox
 from rlm.errors import AgentError, ConfigError
@@ -69,6 +69,8 @@ class AgentRunner:
         self._calls: CallLog | None = None
         self._tools = Toolbox([])
         self._agent: Agent | None = None
+        self._beginning = ""
+        """Of its requests, as far as other agents of the run may have the same; see `CacheWarmup`."""
         self._stopped: Stopped | None = None
         self._kernel_start: asyncio.TimerHandle | None = None
         self.user = UserChannel(self._hear)
@@ -115,6 +117,7 @@ class AgentRunner:
             self.session.name_after(task)
             self._agent = self._new_agent()
             opening = await self._opening()
+            await self._context.warmup.wait(self._beginning)
         else:
             opening = []
         self._turns.begin(self._agent.state.spent)
@@ -306,11 +309,13 @@ class AgentRunner:
             notes = await resume_notes(self._spec, self.session, self._kernel, self._hear)
             schema = [User(schema_prompt(self._schema_text()), Kind.NOTE)] if self._spec.schema else []
             return [*notes, *schema]
-        text = self._spec.system_prompt
-        if text is None:
-            text = system_prompt(self._facts())
+        text = shared = self._spec.system_prompt
+        if text is None or shared is None:
+            facts = self._facts()
+            text, shared = system_prompt(facts), shared_prompt(facts)
         elif self._spec.schema is not None:
             text = f"{text}\n\n{schema_prompt(self._schema_text())}"
+        self._beginning = f"{self._spec.config.model}\n{json.dumps(self._tools.schemas())}\n{shared}"
         return [System(text)]
 
     def _schema_text(self) -> str:
@@ -344,7 +349,10 @@ class AgentRunner:
                 self._stopped = event
             case RequestStarted():
                 self._start_kernel_meanwhile()
+            case Delta():
+                self._context.warmup.replied(self._beginning)
             case Replied(reply):
+                self._context.warmup.replied(self._beginning)
                 self._start_no_kernel()
                 self._context.limits.spend(reply.usage)
         if isinstance(event, (ToolReturned, Stopped)):

@@ -12,6 +12,7 @@ from rlm.broker.server import HostCapacity
 from rlm.config.settings import Config
 from rlm.config.sources import override, read_folder
 from rlm.host.answers import AnswerSchema
+from rlm.host.cache_warmup import CacheWarmup
 from rlm.host.factories import ModelFactory
 from rlm.kernel import KernelServer
 from rlm.process import files
@@ -85,6 +86,7 @@ class RunContext:
     """For commands. Found before any cell has run."""
     quota: Quota
     """What the outputs of all agents may take on disk."""
+    warmup: CacheWarmup
     stream: bool = False
     """Somebody watches the model's text."""
     approve: Approve | None = None

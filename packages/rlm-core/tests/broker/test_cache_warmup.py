@@ -1,0 +1,40 @@
+"""Who waits for the provider's cache, and until when."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rlm.host.cache_warmup import FEW, LEAST, CacheWarmup
+
+LONG, OTHER = "a" * LEAST, "b" * LEAST
+
+
+async def waiting(warmup: CacheWarmup, beginning: str, agents: int) -> list[asyncio.Task[None]]:
+    """Those of so many agents that wait."""
+    tasks = [asyncio.ensure_future(warmup.wait(beginning)) for _ in range(agents)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return [task for task in tasks if not task.done()]
+
+
+async def test_all_but_the_first_few_wait_until_a_reply_to_the_same_beginning_begins() -> None:
+    warmup = CacheWarmup(enabled=True)
+    late = await waiting(warmup, LONG, FEW + 2)
+    assert 2 == len(late)
+    warmup.replied(OTHER)
+    assert [] == await waiting(warmup, OTHER, FEW), "others have their own first"
+    assert not any(task.done() for task in late)
+    warmup.replied(LONG)
+    await asyncio.gather(*late)
+    assert [] == await waiting(warmup, LONG, 20), "it is known from then on"
+
+
+async def test_nobody_waits_for_what_no_provider_caches_or_where_it_is_off() -> None:
+    assert [] == await waiting(CacheWarmup(enabled=True), LONG[1:], 20)
+    assert [] == await waiting(CacheWarmup(enabled=False), LONG, 20)
+
+
+async def test_a_reply_that_does_not_come_is_not_waited_for_long() -> None:
+    warmup = CacheWarmup(enabled=True, longest=0.2)
+    await asyncio.gather(*(warmup.wait(LONG) for _ in range(FEW + 1)))
+    assert [] == await waiting(warmup, LONG, 20)
