@@ -318,8 +318,21 @@ def test_a_file_beside_a_task_is_a_block_in_it(rlm: Make, tmp_path: Path) -> Non
     (tmp_path / "data.txt").write_text("line 1\nline 2\n")
     with Scripted(text("ok")) as server, (tmp_path / "data.txt").open() as data:
         made = rlm(server)
-        subprocess.run([COMMAND, "count"], stdin=data, env=made.env(), cwd=made.cwd, capture_output=True, check=True)
+        done = subprocess.run(
+            [COMMAND, "count"], stdin=data, env=made.env(), cwd=made.cwd, capture_output=True, check=True
+        )
     assert "count\n\n<stdin>\nline 1\nline 2\n</stdin>" == server.requests[0].task
+    assert b"\nstdin: 2 lines, 13 bytes\n" in done.stderr
+
+
+@pytest.mark.parametrize("how", [(), ("--sandbox",)])
+def test_much_beside_a_task_is_the_variable_context(rlm: Make, how: tuple[str, ...]) -> None:
+    with Scripted(call("ipython", code="len(context), context[:6]"), text("ok")) as server:
+        done = rlm(server)(*how, "count", stdin="line\n" * 50_000)
+    assert "count" == server.requests[0].task.split("\n")[0]
+    assert "<stdin>" not in server.requests[0].task
+    assert "(249999, 'line\\nl')" in server.requests[1].last
+    assert "\nstdin: 50000 lines, 250 kB, in the variable `context`\n" in done.err
 
 
 def test_a_pipe_that_stays_silent_is_said_and_left(rlm: Make) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rlm.cli.arguments import CommandLine
 from rlm.cli.cwd import working_directory
 from rlm.cli.output import ends_with_a_result
-from rlm.cli.stdin import prompt_is_meant, read_task
+from rlm.cli.stdin import Task, prompt_is_meant, read_task, stdin_as_context
 from rlm.cli.streams import put, say
 from rlm.config.environment import broker_address
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.version import VERSION
+
+if TYPE_CHECKING:
+    from rlm.broker.payload import ContextPayload
 
 SHORT_HELP = """\
 usage: rlm [flags] "task"
@@ -37,9 +42,17 @@ def run(line: CommandLine) -> int:
     if (address := broker_address()) is not None:
         from rlm.cli import nested
 
-        return nested.run(task, line.settings, config, address)
+        return nested.run(str(task), line.settings, config, address)
     from rlm.cli import reporter
     from rlm.host.spec import AgentSpec, context_file
 
-    spec = AgentSpec(task, config, cwd, context_file(config.context))
-    return reporter.run(spec, line.options.get("directory"))
+    with stdin_as_context(task, config) as context:
+        text = str(task) if context is None else task.given
+        spec = AgentSpec(text, config, cwd, context or context_file(config.context))
+        return reporter.run(spec, line.options.get("directory"), _notes(task, context))
+
+
+def _notes(task: Task, context: ContextPayload | None) -> list[str]:
+    """What a user should know of stdin. In a shell's `while read` loop it is what the loop was to read."""
+    where = ", in the variable `context`" if context else ""
+    return [f"{task.read}{where}"] if task.read else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -36,21 +36,22 @@ from rlm.sessions.records import DeltaRecord, Record, RunEndRecord, SessionRecor
 from rlm.sessions.store import session_names
 
 
-def run(spec: AgentSpec, directory: str | None = None) -> int:
+def run(spec: AgentSpec, directory: str | None = None, notes: Sequence[str] = ()) -> int:
     """Run the order, print what comes of it, return the exit code.
 
-    `directory` is the working directory as `-C` names it, where the user's shell is in another one.
+    `directory` is the working directory as `-C` names it, where the user's shell is in another one. `notes` are told
+    below the header.
 
     Raises:
         RlmError: it failed, and everything that can be said of it has been printed.
     """
     try:
-        return _run(spec, directory)
+        return _run(spec, directory, notes)
     except Interrupted as interrupted:
         return interrupted.code
 
 
-def _run(spec: AgentSpec, directory: str | None) -> int:
+def _run(spec: AgentSpec, directory: str | None, notes: Sequence[str]) -> int:
     config = spec.config
     close_to_others(debug=config.debug)
     broken = config.json and stdout_is_terminal()  # lines of JSON would break a tree on the same terminal
@@ -63,15 +64,23 @@ def _run(spec: AgentSpec, directory: str | None) -> int:
         screen = stack.enter_context(
             open_screen(stderr(), quiet=config.quiet, color=config.color, live=live, verbose=config.verbose)
         )
-        return RunReporter(config, screen, output, directory).run(spec)
+        return RunReporter(config, screen, output, directory, notes).run(spec)
 
 
 class RunReporter:
     """Watches one run, and shows its progress and its end in each form that was asked for."""
 
-    def __init__(self, config: Config, screen: Screen, output: AnswerFile, directory: str | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        screen: Screen,
+        output: AnswerFile,
+        directory: str | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
         self._config = config
         self._directory = directory
+        self._notes = notes
         self._screen = screen
         self._output = output
         self._session: Session | None = None
@@ -144,7 +153,7 @@ class RunReporter:
             self._screen.note(
                 f"{name} is no setting and has no effect" + (f": did you mean {nearest}?" if nearest else ".")
             )
-        for note in session.notes:
+        for note in (*session.notes, *self._notes):
             self._screen.note(note)
 
     def _close(self, code: int, error: str = "") -> int:

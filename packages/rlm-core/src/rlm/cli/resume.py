@@ -57,7 +57,7 @@ def _spec(line: CommandLine) -> AgentSpec:
     if spec.earlier is not None and spec.earlier.doubt:
         say(warning(spec.earlier, spec))
     task = read_task(more, line.text) if more is not None or line.text is not None else None
-    return replace(spec, task=task or spec.task)
+    return replace(spec, task=str(task) if task else spec.task)
 
 
 def _id_and_text(line: CommandLine) -> tuple[str | None, str | None]:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 import select
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rlm.cli.arguments import CommandLine
 from rlm.cli.streams import at_terminal, say
 from rlm.config.environment import broker_address, is_ci
+from rlm.config.settings import Config
 from rlm.errors import ConfigError
+from rlm.present.humanize import many
 from rlm.text.encodings import decode_as_written
+
+if TYPE_CHECKING:
+    from rlm.broker.payload import ContextPayload
 
 PATIENCE = 3.0
 """Seconds until a pipe's first byte must be there when there is a task already."""
@@ -25,7 +34,28 @@ def prompt_is_meant(line: CommandLine) -> bool:
     return at_terminal() and not is_ci() and broker_address() is None and not wants_answer
 
 
-def read_task(given: str | None, verbatim: str | None = None) -> str | None:
+LARGE = 100_000
+"""Bytes beside a task that go into the prompt. What is longer goes into the variable `context`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """`given` is the task, `beside` what stdin held besides; `read` says what was read from there."""
+
+    given: str
+    beside: str = ""
+    read: str = ""
+
+    @property
+    def is_large(self) -> bool:
+        return len(self.beside) > LARGE or len(self.beside.encode()) > LARGE
+
+    def __str__(self) -> str:
+        """The whole of it, for the prompt."""
+        return f"{self.given}\n\n<stdin>\n{self.beside}\n</stdin>" if self.beside else self.given
+
+
+def read_task(given: str | None, verbatim: str | None = None) -> Task | None:
     """The whole task, or None when there is nobody to ask. `verbatim` is what stands behind `--`; in it `-` is a task.
 
     Raises:
@@ -35,9 +65,31 @@ def read_task(given: str | None, verbatim: str | None = None) -> str | None:
         given = verbatim
     elif given is None or given == "-":
         text = _read_all() if given == "-" or _kind() in ("file", "pipe") else None
-        return None if text is None else _not_empty(text, "stdin")
-    block = _beside(_not_empty(given, "the command line"))
-    return f"{given}\n\n<stdin>\n{block}\n</stdin>" if block else given
+        return None if text is None else Task(_not_empty(text, "stdin"), read=_amount(text))
+    beside = _beside(_not_empty(given, "the command line"))
+    return Task(given, beside, _amount(beside) if beside else "")
+
+
+@contextmanager
+def stdin_as_context(task: Task, config: Config) -> Iterator[ContextPayload | None]:
+    """What is too large for the prompt, as a file for the kernel. None if it goes into the prompt."""
+    if not task.is_large or config.context is not None or "ipython" not in config.tools:
+        yield None
+        return
+    from rlm.host.spec import context_file
+    from rlm.process import files
+    from rlm.process.supervisor import Supervisor
+
+    with Supervisor() as private:
+        path = private.folder / "stdin"
+        files.write_new(path, task.beside.encode(errors="replace"))
+        yield context_file(path)
+
+
+def _amount(text: str) -> str:
+    """`stdin: 49 lines, 2 kB`"""
+    size, lines = len(text.encode(errors="replace")), len(text.splitlines())
+    return f"stdin: {many(lines, 'line')}, {f'{-(-size // 1000):,} kB' if size >= 1000 else many(size, 'byte')}"
 
 
 def _not_empty(text: str, where: str) -> str:
