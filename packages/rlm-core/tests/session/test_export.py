@@ -23,7 +23,7 @@ from rlm.present.export.timing import IDLE, Axis, Doing, merged, times
 from rlm.sessions import Session
 from rlm.sessions.store import SessionTree, read_tree
 from rlm_testkit.journals import cell, conversations, ending, opening, reply, turn
-from rlm_testkit.sample import hostile_sample, sample
+from rlm_testkit.sample import QUEUED, hostile_sample, sample
 
 
 @pytest.fixture(scope="module")
@@ -284,8 +284,8 @@ def test_the_time_of_an_agent_is_divided_into_model_cells_and_waiting(tree: Sess
     assert told.total(Doing.MODEL) == pytest.approx(2 + 2 + 4 + 2 + 2)
     assert told.total(Doing.TOOL) == pytest.approx(4 * 0.4, abs=0.2)
     assert told.total(Doing.WAIT) == pytest.approx(
-        [*tree.children[2].records()][-1].ts - next(iter(tree.children[0].records())).ts
-    )
+        [*tree.children[2].records()][-1].ts - next(iter(tree.children[0].records())).ts + QUEUED, abs=0.01
+    ), "those in the queue are waited for, too"
     assert told.end - told.start == pytest.approx(tree.meta.metrics["duration"], abs=0.1)
 
 

@@ -160,15 +160,20 @@ def sample(home: Path, clock: Clock | None = None, task: str = "Is the slope in 
     return session.folder
 
 
+QUEUED = 0.3
+"""Seconds."""
+
+
 def _fan_out(player: Player, session: Session) -> None:
-    """Three children at once; one of them has a child of its own."""
+    """Three children at once, which are in the queue first; one of them has a child of its own."""
     (call,) = player.ask(session, reply("Three readers see more than one.", cell(FAN_OUT), prompt=4_000))
     player.play(session, CallStarted(call))
     children = []
+    player.wait(QUEUED)
     for part in ("intro", "data", "methods"):
         task = f"Check the {part} for wrong numbers."
         child = session.child(task, model="test-model-small")
-        player.play(session, ChildStarted(child.folder.name, task))
+        player.play(session, ChildStarted(child.folder.name, task, QUEUED))
         player.play(child, *opening(task))
         children.append(child)
         player.wait(0.05)

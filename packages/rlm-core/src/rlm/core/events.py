@@ -171,10 +171,14 @@ class KernelResumed:
 
 @dataclass(frozen=True, slots=True)
 class ChildStarted:
-    """A sub-agent started; `folder` is the name of its session folder inside its parent's."""
+    """A sub-agent started; `folder` is the name of its session folder inside its parent's.
+
+    Before, it was in the queue for `queued` seconds.
+    """
 
     folder: str
     prompt: str
+    queued: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

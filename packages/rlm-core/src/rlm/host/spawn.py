@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -54,6 +55,7 @@ class CellRequests:
         spec = self._spec_of(request)
         number = self.context.limits.admit(self.depth + 1)  # what is no request has cost the tree no agent
         spec = replace(spec, number=number, context=self._payload(request))
+        asked = time.monotonic()
         async with AsyncExitStack() as stack:
             if self.kernel is not None:
                 stack.enter_context(self.kernel.waiting())  # the clock of the cell stands still in the queue, too
@@ -61,11 +63,11 @@ class CellRequests:
                 stack.callback(files.remove, spec.context.path)  # its kernel has had it by then
             # those in the queue have no folder yet
             slot = await stack.enter_async_context(self.slot.child(lambda queued: self.sink(Queued(queued))))
-            return hand_over(await self._run_child(spec, slot), self._folder)
+            return hand_over(await self._run_child(spec, slot, round(time.monotonic() - asked, 3)), self._folder)
 
-    async def _run_child(self, spec: AgentSpec, slot: Slot) -> RunResult:
+    async def _run_child(self, spec: AgentSpec, slot: Slot, queued: float) -> RunResult:
         session = self.session.child(spec.task, model=spec.config.model, cwd=spec.cwd)
-        self.sink(ChildStarted(session.folder.name, spec.task))
+        self.sink(ChildStarted(session.folder.name, spec.task, queued))
         error = ""
         try:
             async with self.new_child(spec, session, slot) as child:

@@ -166,8 +166,8 @@ class RecordEncoder:
             case events.ParametersChanged(model, tools, params, api):
                 wrapped = tuple({"type": "function", "function": schema} for schema in tools)  # as a request has them
                 return records.RequestRecord(*self._next(), model, wrapped, params, "" if api == CHAT else api)
-            case events.ChildStarted(folder, prompt):
-                return records.AgentStartRecord(*self._next(), folder, prompt)
+            case events.ChildStarted(folder, prompt, queued):
+                return records.AgentStartRecord(*self._next(), folder, prompt, queued)
             case events.Answered(answer):
                 return records.AnswerRecord(*self._next(), answer)
             case events.ChildEnded(folder, stop, turns, usage, error):
@@ -333,7 +333,7 @@ def _decoded(record: Journalled) -> Event | None:
         case records.AnswerRecord():
             return events.Answered(record.answer)
         case records.AgentStartRecord():
-            return events.ChildStarted(record.folder, record.prompt)
+            return events.ChildStarted(record.folder, record.prompt, record.queued)
         case records.AgentEndRecord():
             return events.ChildEnded(record.folder, Stop(record.stop), record.turns, record.usage.usage, record.error)
         case records.ResultRecord():

@@ -176,6 +176,7 @@ class AgentStartRecord(Journalled, frozen=True, tag="agent_start"):
 
     folder: Folder
     prompt: str
+    queued: Annotated[Seconds, Meta(description="that it has waited for a slot before")] = 0.0
 
 
 class AgentEndRecord(Journalled, frozen=True, tag="agent_end"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ CODE = ("code", "command")
 class TranscriptCall:
     """A tool call. `answer` is the id of its result's record, None where none was journalled, as is `ok`.
 
-    Times are seconds; `children` are the folder names of the sub-agents that it started.
+    Times are seconds; `children` are the folder names of the sub-agents that it started, and each was `queued` so long.
     """
 
     id: str
@@ -40,6 +40,7 @@ class TranscriptCall:
     started: float | None = None
     ended: float | None = None
     children: tuple[str, ...] = ()
+    queued: tuple[float, ...] = ()
 
     @property
     def given(self) -> dict[str, Any]:
@@ -112,7 +113,7 @@ class _OpenTurn:
         self.behind: list[Item] = []
         self._turn = turn
         self._calls = list(turn.calls)
-        self._children: list[list[str]] = [[] for _ in turn.calls]
+        self._children: list[list[AgentStartRecord]] = [[] for _ in turn.calls]
         self._waiting: dict[str, deque[int]] = {}
         for place, call in enumerate(turn.calls):
             self._waiting.setdefault(call.id, deque()).append(place)
@@ -132,18 +133,23 @@ class _OpenTurn:
                 ended=record.ts,
             )
 
-    def start_child(self, folder: str) -> None:
+    def start_child(self, record: AgentStartRecord) -> None:
         """Calls run in order: the first without a result is the one that runs. A task may outlive its cell, too."""
         while self._running < len(self._calls) - 1 and self._calls[self._running].ok is not None:
             self._running += 1
         if self._children:
-            self._children[self._running].append(folder)
+            self._children[self._running].append(record)
 
     def closed(self) -> Iterator[Item]:
         """The turn with all that is known now, and what came after it."""
         pairs = zip(self._calls, self._children, strict=True)
-        yield replace(self._turn, calls=tuple(replace(call, children=tuple(names)) for call, names in pairs))
+        yield replace(self._turn, calls=tuple(_with_children(call, children) for call, children in pairs))
         yield from self.behind
+
+
+def _with_children(call: TranscriptCall, children: Sequence[AgentStartRecord]) -> TranscriptCall:
+    names, queued = (each.folder for each in children), (each.queued for each in children)
+    return replace(call, children=tuple(names), queued=tuple(queued))
 
 
 def build(records: Iterable[Journalled]) -> Iterator[Item]:
@@ -178,7 +184,7 @@ def _is_form(record: Journalled) -> bool:
 
 def _go_on(turn: _OpenTurn, record: Journalled) -> None:
     if isinstance(record, AgentStartRecord):
-        turn.start_child(record.folder)
+        turn.start_child(record)
     elif isinstance(record, MessageRecord) and record.role == "tool":
         turn.answer(record)
     elif (item := _item(record)) is not None:

@@ -102,7 +102,12 @@ def _call(call: TranscriptCall, turn: Turn, tree: SessionTree) -> Iterable[TimeS
 def _waits(call: TranscriptCall, tree: SessionTree) -> list[Interval]:
     assert call.started is not None
     assert call.ended is not None
-    lives = (life for name in call.children if (child := tree.child(name)) and (life := _life(child)))
+    children = zip(call.children, call.queued, strict=True)
+    lives = (
+        (life[0] - queued, life[1])  # it waits from when it asks
+        for name, queued in children
+        if (child := tree.child(name)) and (life := _life(child))
+    )
     clipped = ((max(start, call.started), min(end, call.ended)) for start, end in lives)
     return merged((start, end) for start, end in clipped if start < end)
 
