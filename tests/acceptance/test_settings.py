@@ -124,7 +124,7 @@ WORKING = Scenario(
     scripted(bash("printf %0200d 7"), bash("sleep 1"), *[bash("echo again")] * 3, text("the answer")),
     {
         "system_prompt_path": Effect("prompt.txt", lambda run: run.system == "Only this.", usual=False, changed=True),
-        "verbose": switched(lambda run: "│ printf" in run.done.err),
+        "verbose": switched(lambda run: "│" in run.done.err),
         "color": Effect("always", lambda run: "\x1b[" in run.done.err, usual=False, changed=True),
         "max_output": Effect("100", lambda run: "[… " in run.done.session.results[0], usual=False, changed=True),
         "exec_timeout": Effect(

@@ -57,16 +57,22 @@ def test_a_run_as_its_user_sees_it(rlm: Make, terminal: Open) -> None:
 
 
 def test_the_live_tree_shows_what_runs_and_ctrl_c_ends_it(rlm: Make, terminal: Open) -> None:
-    cell = "import asyncio\nawait asyncio.gather(*(rlm.run(f'child {n}') for n in range(2)))"
+    """One of the children is in the queue. What is typed meanwhile tears no row, and is there when the run has ended."""
+    cell = "import asyncio\nawait asyncio.gather(*(rlm.run(f'child {n}') for n in range(3)))"
 
     def script(request: Request) -> Answer:
         return call("ipython", code="import time\ntime.sleep(1000)" if request.depth else cell)
 
     with Scripted(script) as server:
         made = rlm(server)
-        screen = terminal(made, "go", RLM_MAX_DEPTH="1")
-        screen.see("waiting for 2 agents", "child 0", "child 1", "ipython  time.sleep")
+        screen = terminal(made, "go", RLM_MAX_DEPTH="1", RLM_MAX_CONCURRENT_AGENTS="2")
+        screen.see("0 of 3 done, 2 running, 1 queued", "├", "└", "ipython  time.sleep")
         server.wait(lambda s: len(s.requests) == 3)
+        screen.press("ahead")
+        screen.press("Enter")
+        frame = screen.lines()
+        assert not [line for line in frame if "ahead" in line]
+        assert 1 == sum("1 queued" in line for line in frame)
         screen.press("C-c")
         seen = screen.see("over 130")
         screen.press("typed")
@@ -76,7 +82,7 @@ def test_the_live_tree_shows_what_runs_and_ctrl_c_ends_it(rlm: Make, terminal: O
     nothing_left_but_the_terminal(made)
     assert seen[-2].startswith("interrupted · 3 turns · 3 agents")
     assert seen[-2].endswith(f"rlm resume {session.meta['session_id'][:4]}")
-    assert not [line for line in seen if "waiting for" in line or "├" in line or "Traceback" in line]
+    assert not [line for line in seen if "ignored" in line or "queued" in line or "├" in line or "Traceback" in line]
     assert ["cancelled"] * 3 == [each.meta["status"] for each in (session, *session.children)]
 
 

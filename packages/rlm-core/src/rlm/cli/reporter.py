@@ -165,6 +165,8 @@ class RunReporter:
             if end.status == "limit" and end.error:  # the provider's words, where they were the reason
                 rest.callback(self._screen.note, end.error)
             rest.callback(self._print, end.with_exit(code, error))
+            if end.answer and end.stop_reason != Stop.DONE:
+                rest.callback(self._screen.note, "What follows is no whole answer, but what there is of it:")
             if end.answer:
                 self._output.write(f"{end.answer}\n")
         return code

@@ -1,7 +1,8 @@
 """Puts rows on a stream from a thread of its own, so that a terminal that stands still holds nobody up.
 
 On a terminal the last lines are a frame that is painted over; what is said scrolls away above it. Nothing is switched
-on that would have to be switched off: a run that is killed leaves a few lines of text and no broken terminal.
+on that would have to be switched off, but for the echo of what is typed (see `echo`): a run that is killed leaves a few
+lines of text and no broken terminal.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TextIO
 
+from rlm.present.live.echo import Echo
 from rlm.present.live.row import Row, fit, measure, paint, wrap
 from rlm.process import files
 
@@ -47,6 +49,7 @@ class Writer:
         self._shown: list[str] = []  # the frame as it stands on the screen
         self._extent: list[int] = []  # and the columns of each of its rows
         self._terminal = not stream.closed and stream.isatty()
+        self._echo = Echo(_descriptor(stream) if live else None)
         self._broken = False
         self._rows: deque[Row] = deque(maxlen=BACKLOG)
         self._asked = self._painted = 0  # how often something changed, and how much of that is on the screen
@@ -67,6 +70,7 @@ class Writer:
             self._changed.notify_all()
         self._hurry.set()
         self._thread.join(PATIENCE)
+        self._echo.release()
 
     def say(self, row: Row) -> None:
         self._rows.append(row)
@@ -118,6 +122,8 @@ class Writer:
         # A row that fills the last column leaves the cursor between two lines: one column stays free.
         rows = [fit(row, width - 1, crop=True) for row in frame(time.monotonic(), width - 1, height)]
         shown = [paint(row, color=self._color) for row in rows]
+        if shown:
+            self._echo.hold()
         if lines or shown != self._shown:
             self._write(self._back(width, wipe=bool(lines) or len(shown) < len(self._shown)) + _joined(lines, shown))
         self._shown, self._extent = shown, [measure(row.spans) for row in rows]
