@@ -255,12 +255,12 @@ def test_export_of_what_is_not_there_is_an_error(rlm: Make) -> None:
     assert 2 == made("export", "-o", "no/such/folder/x.html").code
 
 
-def test_ls_shows_every_column_on_a_terminal_of_80_columns(rlm: Make) -> None:
+def test_ls_shows_all_but_the_folder_on_a_terminal_of_80_columns(rlm: Make) -> None:
     with Scripted(text("one")) as server:
         made = rlm(server)
         done = made("a task with more words than there is room for on a line that also has a folder")
     head, row = made("ls", COLUMNS="80").out.splitlines()
-    assert ["id", "age", "status", "turns", "agents", "tokens", "folder", "task"] == head.split()
+    assert ["id", "age", "status", "turns", "agents", "tokens", "time", "task"] == head.split()
     assert row.startswith(f"{done.session.folder.name}  now  done")
     assert ["1", "1", "110"] == row.split()[3:6]
     assert len(row) <= 80

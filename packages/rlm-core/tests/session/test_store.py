@@ -8,14 +8,20 @@ import os
 from pathlib import Path
 
 import pytest
+from pygments.token import Name
+from rlm.core.budget import Spent, Stop
+from rlm.core.events import ChildStarted, Event, Replied, Stopped
 from rlm.errors import SessionError
+from rlm.present.brief import has_failed, show_brief
+from rlm.present.export.markup import code as markup_code
 from rlm.present.follow import Follower
 from rlm.present.show import listed_wire, show_list, show_tree
 from rlm.sessions import Session, journal
 from rlm.sessions.find import find
 from rlm.sessions.store import list_sessions, read_tree
+from rlm.text.cell_lexer import CellLexer
 from rlm.text.styled import Canvas
-from rlm_testkit.journals import KEY, cell, ending, opening, turn
+from rlm_testkit.journals import KEY, cell, ending, opening, reply, turn
 from rlm_testkit.sample import Clock, hostile_sample, sample
 
 
@@ -110,7 +116,7 @@ def test_the_list_says_what_matters_in_one_line_each(tmp_path: Path) -> None:
     canvas, file = lines()
     show_list(list_sessions(tmp_path / "home", KEY), canvas, now=1_760_000_000 + 7_500)
     head, line = file.getvalue().splitlines()
-    assert head.split() == ["id", "age", "status", "turns", "agents", "tokens", "folder", "task"]
+    assert head.split() == ["id", "age", "status", "turns", "agents", "tokens", "time", "folder", "task"]
     assert line.split()[:7] == [folder.name, "2", "h", "done", "5", "5", "31k"]
     assert line.rstrip().endswith("Is the slope in the paper right?")
 
@@ -214,3 +220,80 @@ def test_a_running_session_can_be_followed(tmp_path: Path) -> None:
     places = [shown.index(text) for text in ("the task", "turn 1", "first = 1", "11", "from the child", "turn 2", "22")]
     assert places == sorted(places)
     assert f"{child.folder.name} from the child" in shown
+
+
+def play(session: Session, *events: Event) -> None:
+    for event in events:
+        session.record(event)
+
+
+def test_what_is_the_same_in_every_row_gives_way_to_the_task(tmp_path: Path) -> None:
+    for number in range(3):
+        with new(tmp_path, f"a task with more words than fit into sixty columns {number}") as session:
+            play(session, *opening("task"), *turn("", *[(cell("x"), "1")] * number), *ending("done"))
+    canvas, file = lines(60)
+    show_list(list_sessions(tmp_path, KEY), canvas)
+    head, *rows = file.getvalue().splitlines()
+    assert not {"folder", "agents", "status"} & set(head.split())
+    assert all("a task with more words than" in row and len(row) <= 60 for row in rows)
+    canvas, file = lines(200)
+    show_list(list_sessions(tmp_path, KEY), canvas)
+    assert {"folder", "agents", "status", "time"} < set(file.getvalue().splitlines()[0].split())
+
+
+def test_long_code_goes_on_behind_a_sign_and_nothing_of_it_is_lost(tmp_path: Path) -> None:
+    code = "run('tail -60 ' + " + " + ".join(f"'part{n}'" for n in range(20)) + ")\nshort = 1"
+    with new(tmp_path) as session:
+        play(session, *opening("task"), *turn("", (cell(code), "1")))
+    for width in (30, 60, 400):
+        canvas, file = lines(width)
+        show_tree(read_tree(session.folder), canvas)
+        shown = [line.removeprefix("│ ") for line in file.getvalue().splitlines() if line.startswith("│")]
+        assert len([line for line in shown if not line.startswith("↪ ")]) == 2, "a line that is none of the code's"
+        assert "".join("".join(shown).replace("↪ ", "").split()) == "".join(code.split())
+        assert max(map(len, shown)) <= width - 2
+
+
+def test_what_failed_is_shown_alone_and_each_agent_in_a_line(tmp_path: Path) -> None:
+    tasks = ("root task", "good child", "bad child")
+    with new(tmp_path) as session:
+        play(session, *opening(tasks[0]), *turn("", (cell("fine()"), "fine")), Replied(reply("", cell("fan_out()"))))
+        for task, stop, error in ((tasks[1], Stop.DONE, ""), (tasks[2], Stop.ERROR, "what went wrong")):
+            with session.child(task) as child:
+                play(session, ChildStarted(child.folder.name, task))
+                play(child, *opening(task), Stopped(stop, "", Spent(1), error))
+        play(session, *ending("done"))
+    tree = read_tree(session.folder)
+    canvas, file = lines()
+    show_tree(tree, canvas, failed=True)
+    assert all(text in file.getvalue() for text in ("fan_out", "what went wrong"))
+    assert not any(text in file.getvalue() for text in ("fine()", *tasks[:2]))
+    for failed, told in ((False, ("the task", *tasks[1:])), (True, tasks[2:])):
+        canvas, file = lines()
+        assert show_brief(tree, canvas, failed=failed) == len(told)
+        rows = file.getvalue().splitlines()
+        assert all(any(task in row for row in rows) for task in told)
+    assert "what went wrong" in rows[0]
+    assert has_failed(tree)
+    assert [has_failed(child) for child in tree.children] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("code", "no_python"),
+    [
+        ("!ls -la | head\n%time x = 5\nfiles = !ls *.py\nout = %sql select 1", 4),
+        ("obj?\n?obj.name\nobj??", 3),
+        ("x = 5 % 3\nif a != b: pass\ns = '''\n!no\n%no\n'''\ny = (a\n  % b)", 0),
+        ("%%time\nimport os\nprint(os)", 1),
+        ("%%bash\nfor i in 1 2; do echo $i; done", 2),
+        ("%%html\n<b>!</b>", 1),
+        ("%matplotlib inline\n!pip install 'a b'\n!'ls'\n!{command}\n!./run.sh", 5),
+    ],
+)
+def test_commands_and_magics_are_no_errors_in_the_painting(code: str, no_python: int) -> None:
+    tokens = list(CellLexer(stripnl=False, ensurenl=False).get_tokens(code))
+    assert "".join(text for _, text in tokens) == code
+    assert not [text for token, text in tokens if "Error" in str(token)]
+    own = [text for token, text in tokens if token is Name.Builtin and text not in ("print", "import")]
+    assert len(own) == no_python
+    assert 'class="err"' not in markup_code(code, "python")

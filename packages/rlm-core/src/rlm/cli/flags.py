@@ -58,6 +58,7 @@ _EVERY = (
 )
 """Flags that mean something to each command, as `--debug` does."""
 
+_AGENT = Flag("agent", "one agent and what is below it, as `1a2b` or `root/sub-…`", "ID", long="--agent")
 _YES = Flag("yes", "do not ask", short="y", long="--yes")
 
 RUN = Command(
@@ -75,7 +76,10 @@ COMMANDS = {
         "[ID]",
         (
             Flag("follow", "go on until the session ends", short="f", long="--follow"),
-            Flag("whole", "outputs are not cut", long="--whole"),
+            Flag("whole", "outputs are not cut; in a pipe nothing is", long="--whole"),
+            Flag("brief", "one line for each agent", long="--brief"),
+            Flag("failed", "only what failed", long="--failed"),
+            _AGENT,
         ),
         ("home", "color"),
         most=1,
@@ -86,7 +90,7 @@ COMMANDS = {
         "[ID …]",
         (
             Flag("format", "the form", "FORM", long="--format", choices=("html", "ipynb", "chat", "atif")),
-            Flag("agent", "one agent alone, as `root/sub-…`", "PATH", long="--agent"),
+            _AGENT,
             Flag(
                 "arguments",
                 "with --format chat: objects, as chat templates want them (the default), or text, as the API has them",

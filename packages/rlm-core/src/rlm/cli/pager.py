@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -26,7 +27,7 @@ _BUFFER = 1 << 16
 def paged(config: Config) -> Iterator[Canvas]:
     """stdout as a canvas; on a terminal, through the user's pager if the text is longer than the screen."""
     height = shutil.get_terminal_size().lines if stdout_is_terminal() else None
-    with suppress(_PagerLeftError), PagedOutput(config, height) as output:
+    with suppress(_PagerLeftError), PagedOutput(config, height, whole=True) as output:
         yield output.canvas
 
 
@@ -35,11 +36,15 @@ class _PagerLeftError(Exception):
 
 
 class PagedOutput:
-    """Collects lines, and passes them on to stdout when they are many, or to a pager from where they are `height`."""
+    """Collects lines, and passes them on to stdout when they are many, or to a pager from where they are `height`.
 
-    def __init__(self, config: Config, height: int | None = None) -> None:
+    `whole`: where stdout is no terminal, no line is too long.
+    """
+
+    def __init__(self, config: Config, height: int | None = None, *, whole: bool = False) -> None:
         color = config.color.colors(terminal=stdout_is_terminal())
-        self.canvas = Canvas(self._write, shutil.get_terminal_size().columns, color)
+        width = sys.maxsize if whole and not stdout_is_terminal() else shutil.get_terminal_size().columns
+        self.canvas = Canvas(self._write, width, color)
         self._height = height
         self._held: list[str] = []
         self._size = 0

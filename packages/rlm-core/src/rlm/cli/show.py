@@ -7,11 +7,12 @@ from pathlib import Path
 
 from rlm.cli.arguments import CommandLine
 from rlm.cli.pager import PagedOutput, paged
-from rlm.cli.streams import say
+from rlm.cli.streams import say, stdout_is_terminal
 from rlm.config.environment import state_folder
 from rlm.config.settings import Config
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
+from rlm.present.brief import has_failed, show_brief
 from rlm.present.export import part
 from rlm.present.follow import Follower
 from rlm.present.show import show_tree
@@ -35,17 +36,26 @@ def run(line: CommandLine) -> int:
     folder = found.folder
     if (listed := listed_session(folder, key)) and listed.foreign:
         say(f"rlm: Session {folder.name} is foreign: you have not made it on this machine.")
+    whole = "whole" in line.options or not stdout_is_terminal()
     if "follow" in line.options:
-        return _follow(found.own_folder, config)
+        return _follow(found.own_folder, config, whole=whole)
+    tree = part(part(read_tree(folder), found.agent), line.options.get("agent"))
+    failed = "failed" in line.options
+    if failed and not has_failed(tree):
+        say("Nothing failed.")
+        return exit_codes.DONE
     with paged(config) as canvas:
-        show_tree(part(read_tree(folder), found.agent), canvas, whole="whole" in line.options)
+        if "brief" in line.options:
+            show_brief(tree, canvas, failed=failed)
+        else:
+            show_tree(tree, canvas, whole=whole, failed=failed)
     return exit_codes.DONE
 
 
-def _follow(folder: Path, config: Config) -> int:
+def _follow(folder: Path, config: Config, *, whole: bool) -> int:
     """What happens, as it happens, until the session ends."""
-    with PagedOutput(config) as output:
-        follower = Follower(folder, output.canvas)
+    with PagedOutput(config, whole=True) as output:
+        follower = Follower(folder, output.canvas, whole=whole)
         running = True
         while follower.show_new() or running:
             output.flush()

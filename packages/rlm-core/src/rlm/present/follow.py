@@ -23,10 +23,11 @@ BATCH = 64_000
 class Follower:
     """Prints the records of a session and of all below it as their journals grow."""
 
-    def __init__(self, folder: Path, canvas: Canvas) -> None:
+    def __init__(self, folder: Path, canvas: Canvas, *, whole: bool = False) -> None:
+        """`whole`: outputs are not cut."""
         self._root = folder
         self._canvas = canvas
-        self._shown = Shown(LINES, color=canvas.color)
+        self._shown = Shown(None if whole else LINES, color=canvas.color)
         self._read: Counter[Path] = Counter()  # bytes
         self._turns: defaultdict[Path, list[int]] = defaultdict(list)
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import chain
 
 from rlm.core.messages import Wire
+from rlm.present.brief import has_failed
 from rlm.present.describe import UNREADABLE, USER_CELL, describe, prompt_size, speaker, status_style, turn_name
 from rlm.present.humanize import ago, cost, count, many, seconds, tokens
-from rlm.sessions.meta import Meta
+from rlm.sessions.meta import RUNNING, Meta
 from rlm.sessions.records import Record, ResultRecord, UserCellRecord
 from rlm.sessions.store import Listed, SessionTree
 from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build, user_call
@@ -42,12 +43,14 @@ def listed_line(listed: Listed, now: float | None = None) -> str:
     return "  ".join(row[title].text for title in ("id", "age", "status", "task"))
 
 
-_COLUMNS = ("id", "age", "status", "turns", "agents", "tokens", "cost", "folder", "task")
-_TO_THE_RIGHT = ("turns", "agents", "tokens", "cost")
+_COLUMNS = ("id", "age", "status", "turns", "agents", "tokens", "cost", "time", "folder", "task")
+_TO_THE_RIGHT = ("turns", "agents", "tokens", "cost", "time")
 _GAP = "  "
 _LEAST = 16
 """Columns for the task. What is the first to go where the terminal is too narrow for that:"""
-_FIRST_TO_GO = ("folder", "agents", "tokens", "cost", "turns")
+_FIRST_TO_GO = ("folder", "agents", "tokens", "cost", "turns", "time")
+_SAME = (*_FIRST_TO_GO, "status")
+"""What goes before that, where it is the same in every row."""
 
 
 def show_list(sessions: Sequence[Listed], canvas: Canvas, now: float | None = None) -> None:
@@ -57,19 +60,29 @@ def show_list(sessions: Sequence[Listed], canvas: Canvas, now: float | None = No
     rows = [titles, *(_row(listed, now) for listed in sessions)]
     priced = any(listed.meta.tree_usage.cost is not None for listed in sessions)  # where nothing is, it need not say so
     shown = [title for title in _COLUMNS if priced or title != "cost"]
-    widths = _fitted({title: max(columns(row[title].text) for row in rows) for title in shown}, canvas.width)
+    same = [title for title in _SAME if title in shown and len(rows) > 2 and _is_same(rows, title)]
+    widths = _fitted({title: max(columns(row[title].text) for row in rows) for title in shown}, same, canvas.width)
     for row in rows:
         canvas.put_line(_cell(row[title], width, title) for title, width in widths.items())
 
 
-def _fitted(widths: dict[str, int], whole: int) -> dict[str, int]:
-    """The columns of the table, no wider than `whole` if that can be."""
+def _is_same(rows: Sequence[dict[str, Span]], title: str) -> bool:
+    """A status is left out only where it is the usual one."""
+    values = {row[title].text for row in rows[1:]}
+    return len(values) == 1 and (title != "status" or values == {"done"})
+
+
+def _fitted(widths: dict[str, int], same: Sequence[str], whole: int) -> dict[str, int]:
+    """The columns of the table, no wider than `whole` if that can be. Half of it, if needed, belongs to the task."""
 
     def left() -> int:
         return whole - sum(widths.values()) - len(_GAP) * len(widths)
 
-    del widths["task"]
+    task = widths.pop("task")
     widths["folder"] = min(widths["folder"], 30, max(_LEAST // 2, (left() + widths["folder"]) // 3))
+    for title in same:
+        if left() < min(task, whole // 2):
+            del widths[title]
     for title in _FIRST_TO_GO:
         if left() < _LEAST:
             widths.pop(title, None)
@@ -92,9 +105,16 @@ def _row(listed: Listed, now: float) -> dict[str, Span]:
         "agents": Span(f"{meta.metrics.get('agents', 1):.0f}"),
         "tokens": Span(count(meta.tree_usage.prompt + meta.tree_usage.completion)),
         "cost": Span(cost(meta.tree_usage)),
+        "time": Span(seconds(_duration(meta, now))),
         "folder": _line(meta.cwd),
         "task": _line(meta.prompt_preview),
     }
+
+
+def _duration(meta: Meta, now: float) -> float:
+    """Seconds; of a run that goes on, until now."""
+    took = meta.metrics.get("duration", 0.0)
+    return took + max(0.0, now - meta.updated_time) if meta.status == RUNNING else took
 
 
 def _status(meta: Meta, *, foreign: bool = False) -> Span:
@@ -109,6 +129,7 @@ def _line(text: str, style: Style = Style.PLAIN) -> Span:
 # ---- rlm show
 
 _NO_EDGE = Span("")
+_GOES_ON = Span("↪ ", Style.DIM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +138,8 @@ class Block:
 
     spans: Sequence[Span]
     edge: Span = _NO_EDGE
+    goes_on: Span | None = None
+    """What stands before the rest of a line that is too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +150,13 @@ class Inset:
     edge: Span
 
 
-def show_tree(tree: SessionTree, canvas: Canvas, *, whole: bool = False) -> None:
-    """The session and all below it, each agent under the call that started it. `whole`: outputs are not cut."""
+def show_tree(tree: SessionTree, canvas: Canvas, *, whole: bool = False, failed: bool = False) -> None:
+    """The session and all below it, each agent under the call that started it.
+
+    `whole`: outputs are not cut. `failed`: what failed alone.
+    """
     canvas.put(_head(tree))
-    draw(Shown(LINES if not whole else None, color=canvas.color).agent(tree), canvas)
+    draw(Shown(LINES if not whole else None, color=canvas.color, failed=failed).agent(tree), canvas)
 
 
 def draw(blocks: Iterable[Block | Inset], canvas: Canvas, edge: Sequence[Span] = ()) -> None:
@@ -144,7 +170,7 @@ def draw(blocks: Iterable[Block | Inset], canvas: Canvas, edge: Sequence[Span] =
         elif isinstance(each, Inset):
             rest.append((iter(each.blocks), (*edges, each.edge)))
         else:
-            canvas.put(each.spans, (*edges, each.edge))
+            canvas.put(each.spans, (*edges, each.edge), each.goes_on)
 
 
 def _head(tree: SessionTree) -> list[Span]:
@@ -159,26 +185,34 @@ def _head(tree: SessionTree) -> list[Span]:
 
 
 class Shown:
-    """How a tree is drawn: outputs are cut to `lines`, or not at all; code is highlighted where there is `color`."""
+    """How a tree is drawn: outputs are cut to `lines`, or not at all; code is highlighted where there is `color`.
 
-    def __init__(self, lines: int | None, *, color: bool) -> None:
+    `failed`: only calls and agents that failed, and what went wrong besides.
+    """
+
+    def __init__(self, lines: int | None, *, color: bool, failed: bool = False) -> None:
         self._lines = lines
         self._color = color
+        self._failed = failed
 
     def agent(self, tree: SessionTree) -> Iterator[Block | Inset]:
         placed: set[str] = set()
         turns: list[int] = []
         records = tree.records()
         for item in build(records):
-            yield from self.item(item, tree, turns)
+            if not self._failed or isinstance(item, Turn) or _is_trouble(item, turns):
+                yield from self.item(item, tree, turns)
             if isinstance(item, Turn):
                 turns += [item.id] if item.number else []
                 placed.update(name for call in item.calls for name in call.children)
         for child in tree.children:
-            if child.folder.name not in placed:
+            if child.folder.name not in placed and self._wants(child):
                 yield self._child(child)
         if not records.whole:
             yield Block([Span(UNREADABLE, Style.RED)])
+
+    def _wants(self, child: SessionTree) -> bool:
+        return not self._failed or has_failed(child)
 
     def item(self, item: Item, tree: SessionTree, turns: Sequence[int]) -> Iterator[Block | Inset]:
         """`turns` are the record ids of those before it."""
@@ -203,19 +237,27 @@ class Shown:
                 yield from described(item, turns)
 
     def _turn(self, turn: Turn, tree: SessionTree) -> Iterator[Block | Inset]:
+        calls = turn.calls
+        if self._failed:
+            calls = tuple(call for call in calls if call.ok is False or any(map(self._wants, _children(call, tree))))
+            if not calls:
+                return
         took = seconds(turn.ended - turn.started) if turn.ended > turn.started else ""
         yield Block([Span(f"\n{turn_name(turn)}", Style.BOLD), Span(f"  {tokens(turn.usage)}  {took}", Style.DIM)])
         if turn.text.strip():
             yield Block([Span(plain(turn.text.strip()))])
-        for call in turn.calls:
+        for call in calls:
             yield from self._call(call, tree)
 
     def _call(self, call: TranscriptCall, tree: SessionTree) -> Iterator[Block | Inset]:
         yield Block(_call_head(call))
-        yield Block(_code(call, color=self._color), Span("│ ", Style.CYAN))
+        yield Block(_code(call, color=self._color), Span("│ ", Style.CYAN), _GOES_ON)
         for name in call.children:
             child = tree.child(name)
-            yield self._child(child) if child else Block([Span(f"  {plain(name)} is gone", Style.DIM)])
+            if child is None:
+                yield Block([Span(f"  {plain(name)} is gone", Style.DIM)])
+            elif self._wants(child):
+                yield self._child(child)
         if call.content.strip():
             style = Style.RED if call.ok is False else Style.PLAIN
             yield self.text(call.content.rstrip(), style, Span("  "))
@@ -228,6 +270,16 @@ class Shown:
         if self._lines is None:
             return Block([Span(plain(text), style)], edge)
         return Block([*_shortened(text, self._lines, style)], edge)
+
+
+def _children(call: TranscriptCall, tree: SessionTree) -> Iterator[SessionTree]:
+    return (child for name in call.children if (child := tree.child(name)))
+
+
+def _is_trouble(item: Item, turns: Sequence[int]) -> bool:
+    """Whether a record that stands for itself says that something went wrong."""
+    said = describe(item, turns) if isinstance(item, Record) else None
+    return said is not None and said.style in (Style.RED, Style.YELLOW)
 
 
 def _shortened(text: str, most: int, style: Style) -> Iterator[Span]:

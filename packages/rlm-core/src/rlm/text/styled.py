@@ -145,13 +145,17 @@ class Canvas:
     width: int = 80
     color: bool = False
 
-    def put(self, spans: Sequence[Span], edges: Sequence[Span] = ()) -> None:
-        """Write a text of any number of lines, each behind the edges."""
-        edge = painted(edges, color=self.color)
+    def put(self, spans: Sequence[Span], edges: Sequence[Span] = (), goes_on: Span | None = None) -> None:
+        """Write a text of any number of lines, each behind the edges; before what goes on of a long line, `goes_on`."""
+        edge, sign = painted(edges, color=self.color), painted([goes_on] if goes_on else [], color=self.color)
         width = max(NARROWEST, self.width - sum(columns(each.text) for each in edges))
         for line in _lines(spans):
-            for piece in _wrapped(line, width):
-                self.write(f"{edge}{painted(piece, color=self.color).rstrip(' ')}\n")
+            if goes_on is None or columns("".join(span.text for span in line).expandtabs()) <= width:
+                pieces = _wrapped(line, width)
+            else:
+                pieces = _wrapped(line, max(NARROWEST, width - columns(goes_on.text)))
+            for number, piece in enumerate(pieces):
+                self.write(f"{edge}{sign if number else ''}{painted(piece, color=self.color).rstrip(' ')}\n")
 
     def put_line(self, spans: Iterable[Span]) -> None:
         """Write one line that fits as it is."""
@@ -217,6 +221,10 @@ def highlighted(code: str, language: str) -> Iterator[tuple[Style, str]]:
 def _lexer(language: str) -> Lexer:
     from pygments.lexers import get_lexer_by_name
 
+    from rlm.text.cell_lexer import CellLexer
+
+    if language == "python":
+        return CellLexer(stripnl=False, ensurenl=False)
     return get_lexer_by_name(language, stripnl=False, ensurenl=False)
 
 

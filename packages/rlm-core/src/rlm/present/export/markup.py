@@ -15,6 +15,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
 
+from rlm.text.cell_lexer import CellLexer
 from rlm.text.terminal import plain
 
 FORMATTED = 200_000
@@ -87,6 +88,8 @@ def code(text: str, language: str) -> Html:
 
 @cache
 def _lexer(language: str) -> Lexer:
+    if language == "python":
+        return CellLexer(stripnl=False, ensurenl=False)
     return get_lexer_by_name(language, stripnl=False, ensurenl=False)
 
 

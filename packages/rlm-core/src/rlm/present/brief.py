@@ -1,0 +1,67 @@
+"""A session in brief: one line for each agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlm.present.describe import first_line, status_style
+from rlm.present.humanize import count, many, seconds
+from rlm.sessions.store import SessionTree
+from rlm.text.styled import Canvas, Span, Style, clip, columns
+from rlm.text.terminal import plain
+
+_GAP = "  "
+_LEAST = 20
+"""Columns for the task."""
+_RIGHT = ("turns", "tokens", "time")
+
+
+def has_failed(tree: SessionTree) -> bool:
+    """Whether the agent, one of its calls or one below it failed."""
+    return any(_failed(each) for each in tree.walk())
+
+
+def _failed(tree: SessionTree) -> bool:
+    return tree.meta.status not in ("done", "running") or tree.meta.metrics.get("failed_calls", 0) > 0
+
+
+def show_brief(tree: SessionTree, canvas: Canvas, *, failed: bool = False) -> int:
+    """A line for each agent, below that of its parent; those alone that `failed`, if wanted. How many lines."""
+    rows = [_row(each) for each in tree.walk() if not failed or _failed(each)]
+    widths = {title: max(columns(row[title].text) for row in rows) for title in rows[0]} if rows else {}
+    for row in rows:
+        canvas.put_line(_cells(row, widths, canvas.width))
+    return len(rows)
+
+
+def _row(tree: SessionTree) -> dict[str, Span]:
+    meta = tree.meta
+    indent = "  " * tree.agent.count("/")
+    status = meta.stop_reason or meta.status if meta.status == "limit" else meta.status
+    failed = int(meta.metrics.get("failed_calls", 0))
+    why = first_line(meta.error) or (f"{many(failed, 'call')} failed" if failed else "")
+    task = " ".join(plain(meta.prompt_preview).split())
+    return {
+        "id": Span(f"{indent}{tree.folder.name}"),
+        "status": Span(plain(status), status_style(meta.status)),
+        "turns": Span(many(meta.turns, "turn")),
+        "tokens": Span(count(meta.usage.prompt + meta.usage.completion), Style.DIM),
+        "time": Span(seconds(meta.metrics.get("duration", 0.0)), Style.DIM),
+        "why": Span(" ".join(plain(why).split()), Style.RED if meta.error else Style.YELLOW),
+        "task": Span(task),
+    }
+
+
+def _cells(row: dict[str, Span], widths: dict[str, int], whole: int) -> Iterator[Span]:
+    """What is left of the line goes to the task; what went wrong stands before it."""
+    left = whole
+    for title in ("id", "status", *_RIGHT):
+        text, blanks = row[title].text, " " * (widths[title] - columns(row[title].text))
+        yield Span((blanks + text if title in _RIGHT else text + blanks) + _GAP, row[title].style)
+        left -= widths[title] + len(_GAP)
+    left = max(left, _LEAST)
+    if why := row["why"].text:
+        why = clip(why, left - _LEAST // 2)
+        yield Span(why + _GAP, row["why"].style)
+        left -= columns(why) + len(_GAP)
+    yield Span(clip(row["task"].text, left))
