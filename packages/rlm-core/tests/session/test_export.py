@@ -12,16 +12,19 @@ import atif
 import nbformat
 import pytest
 from hypothesis import HealthCheck, given, settings
-from rlm.core.events import Dropped, Event, ParametersChanged, Replied, ToolReturned
+from rlm.core.budget import Spent, Stop
+from rlm.core.events import ChildStarted, Dropped, Event, ParametersChanged, Replied, Said, Stopped, ToolReturned
 from rlm.core.history import Summary
-from rlm.core.messages import ToolResult, Wire
+from rlm.core.messages import ToolResult, User, Wire
 from rlm.core.state import replay
 from rlm.errors import SessionError
 from rlm.present.export import Arguments, Format, export, part
 from rlm.present.export.text import sound
 from rlm.present.export.timing import IDLE, Axis, Doing, merged, times
+from rlm.present.show import show_tree
 from rlm.sessions import Session
 from rlm.sessions.store import SessionTree, read_tree
+from rlm.text.styled import Canvas
 from rlm_testkit.journals import cell, conversations, ending, opening, reply, turn
 from rlm_testkit.sample import QUEUED, hostile_sample, sample
 
@@ -38,6 +41,11 @@ def kept(cwd: Path, *events: Event) -> SessionTree:
     return read_tree(session.folder)
 
 
+def play(session: Session, *events: Event) -> None:
+    for event in events:
+        session.record(event)
+
+
 def exported(tree: SessionTree, format: Format, *options: Arguments) -> str:
     return "".join(export(tree, format, *options))
 
@@ -49,12 +57,15 @@ def test_a_notebook_is_valid_and_holds_the_cells_in_order(tree: SessionTree) -> 
     notebook = nbformat.reads(exported(tree, Format.IPYNB), as_version=4)
     nbformat.validate(notebook)
     code = [each for each in notebook.cells if each.cell_type == "code"]
+    setup, *code = code
+    assert "rlm = RecordedAgents(" in setup.source
     assert [each.execution_count for each in code] == [1, 2, 3, 4, 5]
     assert code[0].outputs[0].text == "2.0285714285714285"
     assert (code[1].outputs[0].output_type, code[1].outputs[0].ename) == ("error", "AssertionError")
     assert code[2].outputs[-1].data["image/png"].startswith("iVBOR")
     assert code[3].source == "%%bash\nls -l | head -3"
-    assert "**look**" in notebook.cells[1].source
+    assert "**look**" in notebook.cells[2].source
+    assert [each.metadata.get("tags") for each in code[:2]] == [None, ["raises-exception"]]
 
 
 def test_a_notebook_says_that_it_is_python_so_that_others_make_a_py_file_of_it(tree: SessionTree) -> None:
@@ -99,6 +110,62 @@ def test_a_notebook_runs_again(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     assert (tmp_path / "answer").read_text() == "42\n"
+
+
+USES = """
+results = await asyncio.gather(*(rlm.run(task) for task in ("good", "bad")), return_exceptions=True)
+first, again = results[0], await rlm("good")
+with open("seen", "w") as file:
+    print(first.answer, first.ok, first.usage.prompt, again, context, isinstance(results[1], rlm.AgentError), results[1], file=file)
+"""
+
+
+def test_a_notebook_of_a_run_with_a_context_and_sub_agents_runs(tmp_path: Path) -> None:
+    """They answer as they did in the run: the first, the second, and again the second."""
+    (tmp_path / "data.txt").write_text("the data")
+    with Session.create(
+        tmp_path / "home", model="m", cwd=tmp_path, prompt="t", settings={"context": "data.txt"}
+    ) as session:
+        given = reply("", cell(USES))
+        play(session, *opening("t"), Replied(given))
+        ends = (
+            ("good", Stop.DONE, "one 'answer'", ""),
+            ("good", Stop.DONE, "two", ""),
+            ("bad", Stop.ERROR, "", "no key"),
+        )
+        for task, stop, answer, error in ends:
+            with session.child(task) as child:
+                play(session, ChildStarted(child.folder.name, task))
+                play(child, *opening(task), Stopped(stop, answer, Spent(1), error))
+        play(session, ToolReturned(ToolResult(given.message.calls[0], "")), *ending("42"))
+    file = tmp_path / "again.ipynb"
+    tree = read_tree(session.folder)
+    file.write_text(exported(tree, Format.IPYNB))
+    command: list[str | Path] = [sys.executable, "-m", "IPython", "--no-banner", "--ipython-dir", tmp_path, file]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert (tmp_path / "seen").read_text() == "one 'answer' True 0 two the data True no key\n"
+    assert "no key" in exported(tree, Format.HTML)
+    assert "no key" in exported(part(tree, "root"), Format.IPYNB)
+
+
+def test_an_edit_is_a_diff_and_a_resumed_run_shows_all_its_answers(tmp_path: Path) -> None:
+    change = {"path": "a.py", "old_str": "x = 1\ny = 2\n", "new_str": "x = 1\ny = 3\n"}
+    call = {"id": "c", "type": "function", "function": {"name": "edit", "arguments": json.dumps(change)}}
+    with Session.create(tmp_path / "home", model="m", cwd=tmp_path, prompt="t") as session:
+        play(session, *opening("t"), *turn("", (call, "changed")), *ending("the first answer"))
+        play(session, Said(User("more")), *ending("the second answer"))
+    tree = read_tree(session.folder)
+    page, notebook = exported(tree, Format.HTML), exported(tree, Format.IPYNB)
+    assert '<span class="gd">-y = 2</span>' in page
+    assert '<span class="gi">+y = 3</span>' in page
+    assert "```diff\\n--- a.py\\n+++ a.py\\n x = 1\\n-y = 2\\n+y = 3\\n```" in notebook
+    canvas: list[str] = []
+    show_tree(tree, Canvas(canvas.append))
+    assert ["│  x = 1\n", "│ -y = 2\n", "│ +y = 3\n"] == [line for line in canvas if line.startswith("│")][2:]
+    answers = page[: page.index("Time and tokens")]
+    assert answers.index("the first answer") < answers.index("run 2") < answers.index("the second answer")
+    assert all(name in page for name in ("prompt tokens", "cached ones", "completion tokens"))
 
 
 # ---- training data

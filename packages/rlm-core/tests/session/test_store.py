@@ -19,7 +19,7 @@ from rlm.present.show import listed_wire, show_list, show_tree
 from rlm.sessions import Session, journal
 from rlm.sessions.find import find
 from rlm.sessions.store import list_sessions, read_tree
-from rlm.text.cell_lexer import CellLexer
+from rlm.text.code_tokens import tokens
 from rlm.text.styled import Canvas
 from rlm_testkit.journals import KEY, cell, ending, opening, reply, turn
 from rlm_testkit.sample import Clock, hostile_sample, sample
@@ -291,9 +291,9 @@ def test_what_failed_is_shown_alone_and_each_agent_in_a_line(tmp_path: Path) -> 
     ],
 )
 def test_commands_and_magics_are_no_errors_in_the_painting(code: str, no_python: int) -> None:
-    tokens = list(CellLexer(stripnl=False, ensurenl=False).get_tokens(code))
-    assert "".join(text for _, text in tokens) == code
-    assert not [text for token, text in tokens if "Error" in str(token)]
-    own = [text for token, text in tokens if token is Name.Builtin and text not in ("print", "import")]
+    lexed = list(tokens(code, "python"))
+    assert "".join(text for _, text in lexed) == code
+    assert not [text for token, text in lexed if "Error" in str(token)]
+    own = [text for token, text in lexed if token is Name.Builtin and text not in ("print", "import")]
     assert len(own) == no_python
     assert 'class="err"' not in markup_code(code, "python")

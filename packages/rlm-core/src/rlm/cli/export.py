@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rlm.cli.arguments import CommandLine
+from rlm.cli.opener import open_for_user
 from rlm.cli.output import open_output
-from rlm.cli.streams import put_pieces
+from rlm.cli.streams import put_pieces, say, stdout_is_terminal
 from rlm.config.environment import state_folder
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
@@ -16,8 +17,9 @@ from rlm.errors import ConfigError, SessionError
 from rlm.present.export import Arguments, Format, export, part
 from rlm.sessions.find import FoundAgent, find_agent, sessions_home
 from rlm.sessions.signing_key import key_or_none
-from rlm.sessions.store import list_sessions, read_tree
+from rlm.sessions.store import SessionTree, list_sessions, read_tree
 
+_ENDINGS = {Format.HTML: "html", Format.IPYNB: "ipynb", Format.CHAT: "jsonl", Format.ATIF: "json"}
 _ONE = (Format.HTML, Format.IPYNB, Format.ATIF)
 """Formats of which a file holds one session."""
 
@@ -37,12 +39,27 @@ def run(line: CommandLine) -> int:
     arguments = Arguments(given.get("arguments", Arguments.MAPPING))
     trees = [part(part(read_tree(each.folder), each.agent), given.get("agent")) for each in found]
     pieces = (piece for tree in trees for piece in export(tree, wanted, arguments))
-    if "file" not in given:
+    file = _file(line, wanted, trees)
+    if file is None:
         put_pieces(pieces, json=wanted is not Format.HTML)
         return exit_codes.DONE
-    with open_output(Path(given["file"]).expanduser()) as output:
+    with open_output(file) as output:
         output.write_pieces(pieces)
+    if "file" not in given:
+        say(f"Written to {file}")
+    if "open" in given:
+        open_for_user(file)
     return exit_codes.DONE
+
+
+def _file(line: CommandLine, wanted: Format, trees: Sequence[SessionTree]) -> Path | None:
+    """Where it is written; None: to stdout. A terminal gets no flood: a file with the name of the session is made."""
+    if "file" in line.options:
+        return Path(line.options["file"]).expanduser()
+    if not stdout_is_terminal() and "open" not in line.options:
+        return None
+    name = trees[0].folder.name if len(trees) == 1 else "sessions"
+    return Path(f"rlm-{name}.{_ENDINGS[wanted]}")
 
 
 def _found(home: Path, ids: Sequence[str]) -> Iterator[FoundAgent]:

@@ -75,8 +75,25 @@ def pager(environ: Mapping[str, str] | None = None) -> tuple[list[str], dict[str
     found = program(name, environ)
     if found is None:
         raise ValueError(f"there is no {name}")
+    return [str(found), *words], {"LESS": "FRX", **_without_secrets(environ)}
+
+
+def opener(environ: Mapping[str, str] | None = None) -> tuple[Path, dict[str, str]]:
+    """What opens a file as a double click does, and its environment, which has no credentials.
+
+    Raises:
+        ValueError: there is nothing of that kind.
+    """
+    environ = environment(environ)
+    names = ("open",) if sys.platform == "darwin" else ("xdg-open", "wslview")
+    found = next(filter(None, (program(name, environ) for name in names)), None)
+    if found is None:
+        raise ValueError(f"there is no {names[0]}")
+    return found, _without_secrets(environ)
+
+
+def _without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     path = safe_path(environ.get("PATH", os.defpath), [Path.cwd()])
     kept = {name: value for name, value in environ.items() if not any(word in name for word in SECRET_WORDS)}
     redactor = redactor_of_environment(environ)
-    harmless = {name: value for name, value in kept.items() if not redactor.occurs_in(value)}
-    return [str(found), *words], {"LESS": "FRX", **harmless, "PATH": path}
+    return {name: value for name, value in kept.items() if not redactor.occurs_in(value)} | {"PATH": path}

@@ -13,6 +13,7 @@ from itertools import chain
 from rlm.core.messages import Wire
 from rlm.present.brief import has_failed
 from rlm.present.describe import UNREADABLE, USER_CELL, describe, prompt_size, speaker, status_style, turn_name
+from rlm.present.edits import edit_diff, painted_diff
 from rlm.present.humanize import ago, cost, count, many, seconds, tokens
 from rlm.sessions.meta import RUNNING, Meta
 from rlm.sessions.records import Record, ResultRecord, UserCellRecord
@@ -316,6 +317,8 @@ HIGHLIGHTED = 50_000
 
 
 def _code(call: TranscriptCall, *, color: bool) -> Sequence[Span]:
+    if diff := edit_diff(call):
+        return painted_diff(plain(diff))
     code, language = plain(call.code), LANGUAGES.get(call.tool)
     if not code or language is None:
         return [Span(code or plain(call.arguments))]

@@ -10,12 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
 
 from rlm.text.terminal import plain
-
-if TYPE_CHECKING:
-    from pygments.lexer import Lexer
 
 NARROWEST = 20
 """Columns that a text gets, however many edges stand before it."""
@@ -213,19 +209,10 @@ _STYLES = {
 
 
 def highlighted(code: str, language: str) -> Iterator[tuple[Style, str]]:
-    for token, text in _lexer(language).get_tokens(code):
+    from rlm.text.code_tokens import tokens  # pygments takes a while
+
+    for token, text in tokens(code, language):
         yield _style(token), text
-
-
-@cache
-def _lexer(language: str) -> Lexer:
-    from pygments.lexers import get_lexer_by_name
-
-    from rlm.text.cell_lexer import CellLexer
-
-    if language == "python":
-        return CellLexer(stripnl=False, ensurenl=False)
-    return get_lexer_by_name(language, stripnl=False, ensurenl=False)
 
 
 @cache

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from importlib.resources import files
 
 from rlm.core.messages import Usage
-from rlm.present.describe import UNREADABLE, USER_CELL, describe, prompt_size, speaker, turn_name
+from rlm.present.describe import UNREADABLE, USER_CELL, describe, first_line, prompt_size, speaker, turn_name
+from rlm.present.edits import edit_diff
 from rlm.present.export.markup import Child, Html, code, element, escape, markdown, pieces, tag
 from rlm.present.export.pictures import saved_pictures, split_uri
 from rlm.present.export.timeline import timeline
@@ -43,7 +44,7 @@ def page(tree: SessionTree) -> Iterator[str]:
         tag("title", f"{title} · rlm"),
         tag("style", Html(style)),
     )
-    body = element("body", _header(tree, title), _answer(tree), timeline(tree), _transcript(tree), _footer(tree))
+    body = element("body", _header(tree, title), _answers(tree), timeline(tree), _transcript(tree), _footer(tree))
     whole = element("html", head, body, tag("script", Html(script)), lang="en")
     return pieces(Html("<!doctype html>\n"), whole, "\n")
 
@@ -94,16 +95,23 @@ def _pill(tree: SessionTree) -> Html:
     return tag("span", reason or tree.meta.status, class_=f"pill {tree.meta.status}")
 
 
-def _answer(tree: SessionTree) -> Child:
+def _answers(tree: SessionTree) -> Iterator[Child]:
+    """A session that was resumed has one of each run; the last is unfolded."""
     ends = list(journal.found(tree.folder, ResultRecord))
-    if not ends:
-        return None
-    text, error = ends[-1].answer, ends[-1].error
-    return [
-        tag("h2", "Answer" if ends[-1].status == "done" else "So far"),
-        tag("div", markdown(text) if text.strip() else tag("span", "no text", class_="soft"), class_="card answer md"),
-        tag("p", error, class_="mark error") if error else "",
-    ]
+    for number, end in enumerate(ends, 1):
+        name = "Answer" if end.status == "done" else "So far"
+        if number == len(ends):
+            yield from (tag("h2", name if number == 1 else f"{name}, run {number}"), *_answer(end))
+        else:
+            summary = tag("summary", tag("b", f"{name}, run {number}: "), first_line(end.answer or end.error))
+            yield element("details", summary, _answer(end), class_="think")
+
+
+def _answer(end: ResultRecord) -> Iterator[Child]:
+    text = markdown(end.answer) if end.answer.strip() else tag("span", "no text", class_="soft")
+    yield tag("div", text, class_="card answer md")
+    if end.error:
+        yield tag("p", end.error, class_="mark error")
 
 
 def _footer(tree: SessionTree) -> Html:
@@ -207,6 +215,8 @@ def _call(call: TranscriptCall, tree: SessionTree) -> Child:
 
 
 def _program(call: TranscriptCall) -> Html:
+    if diff := edit_diff(call):
+        return code(f"{clip(diff, OUTPUT, 'the session')}\n", "diff")
     language = _LANGUAGES.get(call.tool, "python")
     program = call.code
     return code(clip(program, OUTPUT, "the session"), language) if program else escape(clip(call.arguments, OUTPUT))
@@ -249,7 +259,9 @@ def _child(child: SessionTree) -> Child:
         _pill(child),
         tag("span", f"{child.folder.name} · {spent} · {took}", class_="meta"),
     )
-    return element("details", summary, element("div", _agent(child), class_="inside"), class_="agent", id=child.agent)
+    why = tag("p", child.meta.error, class_="mark error") if child.meta.error else ""
+    inside = element("div", why, _agent(child), class_="inside")
+    return element("details", summary, inside, class_="agent", id=child.agent)
 
 
 _CLASSES = {Style.RED: "error", Style.GREEN: "done", Style.BOLD_BLUE: "resume"}

@@ -10,12 +10,10 @@ from typing import TypeAlias
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from pygments import highlight
+from pygments import format as formatted
 from pygments.formatters import HtmlFormatter
-from pygments.lexer import Lexer
-from pygments.lexers import get_lexer_by_name
 
-from rlm.text.cell_lexer import CellLexer
+from rlm.text.code_tokens import tokens
 from rlm.text.terminal import plain
 
 FORMATTED = 200_000
@@ -83,14 +81,7 @@ def code(text: str, language: str) -> Html:
     text = plain(text)
     if len(text) > HIGHLIGHTED:
         return escape(text)
-    return Html(highlight(text, _lexer(language), _formatter()).removesuffix("\n"))
-
-
-@cache
-def _lexer(language: str) -> Lexer:
-    if language == "python":
-        return CellLexer(stripnl=False, ensurenl=False)
-    return get_lexer_by_name(language, stripnl=False, ensurenl=False)
+    return Html(formatted(tokens(text, language), _formatter()).removesuffix("\n"))
 
 
 @cache

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
+from rlm.present.edits import edit_diff
+from rlm.present.export.notebook_setup import setup
 from rlm.present.export.pictures import saved_pictures, split_uri
 from rlm.present.export.text import write_object
 from rlm.sessions.records import UserCellRecord
@@ -56,6 +58,8 @@ def _members(tree: SessionTree) -> Iterator[tuple[str, Any]]:
 
 def _cells(tree: SessionTree) -> Iterator[Cell]:
     places, runs = count(), count(1)
+    if code := setup(tree):
+        yield _code(code, []) | {"id": f"cell-{next(places)}", "metadata": {"tags": ["setup"]}}
     for item in build(tree.records()):
         for cell in _item(item, tree):
             number = {"execution_count": next(runs)} if cell["cell_type"] == "code" else {}
@@ -78,22 +82,31 @@ def _item(item: Item, tree: SessionTree) -> Iterator[Cell]:
 def _call(call: TranscriptCall, tree: SessionTree) -> Iterator[Cell]:
     match call.tool:
         case "ipython" if call.code:
-            yield _code(call.code, _outputs(call, tree))
+            yield _run_again(call, call.code, tree)
         case "bash" if call.code:
-            yield _code(f"%%bash\n{call.code}", _outputs(call, tree))
+            yield _run_again(call, f"%%bash\n{call.code}", tree)
+        case "edit" if diff := edit_diff(call):
+            yield _markdown(f"**edit**\n\n{_fenced(diff, 'diff')}\n\n{_fenced(clip(call.content, OUTPUT))}")
         case _:
             yield _markdown(f"**{call.tool}**\n\n{_fenced(call.arguments)}\n\n{_fenced(clip(call.content, OUTPUT))}")
     for name in call.children:
         child = tree.child(name)
         if child:
-            yield _markdown(f"*Sub-agent {name}: {child.meta.prompt_preview}*\n\n{child.meta.answer_preview}")
+            why = f"\n\n**{child.meta.status}**: {child.meta.error}" if child.meta.error else ""
+            yield _markdown(f"*Sub-agent {name}: {child.meta.prompt_preview}*\n\n{child.meta.answer_preview}{why}")
 
 
-def _fenced(text: str) -> str:
+def _run_again(call: TranscriptCall, source: str, tree: SessionTree) -> Cell:
+    """One that failed may fail again: who runs the notebook goes on with the next cell."""
+    failed = {"metadata": {"tags": ["raises-exception"]}} if call.ok is False else {}
+    return _code(source, _outputs(call, tree)) | failed
+
+
+def _fenced(text: str, language: str = "") -> str:
     fence = "```"
     while fence in text:
         fence += "`"
-    return f"{fence}\n{text}\n{fence}"
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _markdown(text: str) -> Cell:

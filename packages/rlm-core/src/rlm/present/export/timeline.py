@@ -19,6 +19,9 @@ TICKS = 5
 
 _NAMES = {Doing.MODEL: "model", Doing.TOOL: "cells and commands", Doing.WAIT: "waiting for sub-agents"}
 
+_TOKENS = {"model": "prompt tokens", "cached": "cached ones", "out": "completion tokens"}
+"""What the bar of tokens is made of, by its colours."""
+
 
 def timeline(tree: SessionTree) -> Child:
     """Who did what when, who waited for whom, where the time and the tokens went."""
@@ -39,8 +42,10 @@ def _legend(agents: list[tuple[SessionTree, Times]], axis: Axis) -> Html:
         for doing, total in totals.items()
     )
     paid = f"{count(usage.prompt)} in, {count(usage.cached)} of them cached; {count(usage.completion)} out"
+    bar = (tag("span", tag("i", class_=f"k-{kind}"), name) for kind, name in _TOKENS.items())
     idle = f"{seconds(axis.left_out)} in which nothing was done are left out" if axis.left_out >= 1 else None
-    return tag("div", *kinds, tag("span", tag("b", paid)), tag("span", idle) if idle else "", class_="legend")
+    left_out = tag("span", idle) if idle else ""
+    return tag("div", *kinds, tag("span", tag("b", paid)), tag("span", "thin bar:"), *bar, left_out, class_="legend")
 
 
 def _ticks(axis: Axis) -> Html:

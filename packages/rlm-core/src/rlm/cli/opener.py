@@ -1,0 +1,38 @@
+"""What a command has written is opened for its user."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from rlm.config.child_env import opener
+from rlm.errors import RlmError
+
+PATIENCE = 10
+"""Seconds: an opener hands the file on and ends."""
+
+
+def open_for_user(file: Path) -> None:
+    """
+    Raises:
+        RlmError: nothing here opens it.
+    """
+    path = file.absolute()
+    try:
+        program, environment = opener()
+        process = subprocess.Popen(
+            [program, path],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise RlmError(f"{path} is written, and nothing here opens it: {error}. Open it yourself.") from None
+    try:
+        code = process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        return  # a browser that was not there before stays
+    if code:
+        raise RlmError(f"{path} is written, and {program.name} does not open it (exit code {code}). Open it yourself.")
