@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,17 @@ def test_all_is_well(rlm: Make) -> None:
     with Scripted(text("never")) as server:
         made = rlm(server)
         done = made("doctor")
+        told = made("doctor", "--json", HTTPS_PROXY="http://me:secret@127.0.0.1:9", NO_PROXY="127.0.0.1")
     assert 0 == done.code
+    by_subject = {line["subject"]: line for line in told.lines}
+    assert all(line["ok"] is True and line["state"] for line in told.lines)
+    assert ("chat", ["scripted"]) == (by_subject["endpoint"]["api"], by_subject["endpoint"]["models"])
+    assert by_subject["versions"]["packages"]["openai"] in done.out
+    assert os.uname().machine == by_subject["platform"]["machine"]
+    assert {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"} == by_subject["network"]["settings"]
+    assert [str(made.cwd)] == by_subject["can write"]["writable"]
+    assert "nothing in" in by_subject["can read"]["state"]
+    assert str(made.folder / "home") in by_subject["can write"]["hidden"]
     assert "✗" not in done.out
     assert "starts and runs a cell" in done.out
     assert not (made.cwd / ".rlm").exists()

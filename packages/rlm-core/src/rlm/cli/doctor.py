@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rlm.cli.arguments import CommandLine
+from rlm.cli.doctor_facts import CheckResult, network, platform_results, sandbox_contents, versions
 from rlm.cli.signals import Interrupted, run_until_signal
-from rlm.cli.streams import put
+from rlm.cli.streams import put, put_json
 from rlm.config.child_env import child_environment
 from rlm.config.credentials import hide_credentials, redactor_of
 from rlm.config.environment import state_folder
@@ -42,20 +44,6 @@ LISTED = 20
 """Models of the endpoint that are named."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """What was looked at, and how it is. `fix` says what to do; empty: it is well, or could be `better`."""
-
-    subject: str
-    state: str
-    fix: str = ""
-    better: bool = False
-
-    def __str__(self) -> str:
-        mark = "✗" if self.fix else "!" if self.better else "✓"
-        return f"{mark} {self.subject:<12} {self.state}" + (f"\n  {'':<12} {self.fix}" if self.fix else "")
-
-
 def run(line: CommandLine) -> int:
     """Look at everything that a run needs, say how it is; 0 when all is well."""
     config = read_config(line.settings)
@@ -67,9 +55,24 @@ def run(line: CommandLine) -> int:
 
 def _all_well(config: Config) -> bool:
     well = True
-    for look in (_limits, _credentials, _endpoint, _kernel, _sessions, _skills, _sandbox):
+    looks = (
+        versions,
+        platform_results,
+        _limits,
+        network,
+        _credentials,
+        _endpoint,
+        _kernel,
+        _sessions,
+        _skills,
+        _sandbox,
+    )
+    for look in looks:
         for finding in look(config):
-            put(plain(hide_credentials(str(finding), config)))
+            if config.json:
+                put_json(hide_credentials(json.dumps(finding.wire()), config))
+            else:
+                put(plain(hide_credentials(str(finding), config)))
             well = well and not finding.fix
     return well
 
@@ -103,7 +106,8 @@ def _endpoint(config: Config) -> Iterator[CheckResult]:
         yield _trouble(error, where, config)
         return
     no_list = f". It has no list of models; {api.path} is there" if models is None else ""
-    yield CheckResult("endpoint", f"{where.url} answers; rlm uses its API {api.name}{no_list}")
+    told = f"{where.url} answers; rlm uses its API {api.name}{no_list}"
+    yield CheckResult("endpoint", told, facts={"api": api.name, "models": list(models or ())})
     yield from _model(config.model, where, models or {})
 
 
@@ -224,7 +228,7 @@ def _sandbox(config: Config) -> Iterator[CheckResult]:
     """One that is not asked for is tried too: so it is known before it is needed."""
     wanted = config.sandboxed
     try:
-        run_until_signal(_try_sandbox(replace(config, sandbox=SandboxMode.BWRAP)))
+        contents = run_until_signal(_try_sandbox(replace(config, sandbox=SandboxMode.BWRAP)))
     except ConfigError as error:
         if wanted:
             yield CheckResult("sandbox", "is unavailable", str(error))
@@ -232,11 +236,14 @@ def _sandbox(config: Config) -> Iterator[CheckResult]:
             yield CheckResult("sandbox", f"off: the model's code runs with your permissions. To have one: {error}")
         return
     yield CheckResult(
-        "sandbox", "bwrap works" if wanted else "off: the model's code runs with your permissions. --sandbox works here"
+        "sandbox",
+        "bwrap works" if wanted else "off: the model's code runs with your permissions. --sandbox works here",
+        facts={"on": wanted},
     )
+    yield from contents
 
 
-async def _try_sandbox(config: Config) -> None:
+async def _try_sandbox(config: Config) -> list[CheckResult]:
     with Supervisor() as supervisor:
-        async with open_sandbox_policy(config, Path.cwd(), supervisor, child_environment(config)):
-            pass
+        async with open_sandbox_policy(config, Path.cwd(), supervisor, child_environment(config)) as policy:
+            return list(sandbox_contents(policy, config)) if policy else []

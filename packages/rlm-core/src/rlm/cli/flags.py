@@ -157,7 +157,7 @@ COMMANDS = {
     ),
     "doctor": Command(
         "what is wrong with this set-up, and how to fix it",
-        settings=("model", "base_url", "home", "sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size"),
+        settings=("json", "model", "base_url", "home", "sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size"),
     ),
     "demo": Command(
         "a recorded model fixes a real small repository: no key, no network",

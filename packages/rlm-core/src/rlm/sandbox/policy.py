@@ -72,6 +72,7 @@ class SandboxPolicy:
 
     Args:
         cwd: the working directory. It is writable, except for what `layers` makes read-only.
+        hidden: folders that are shown empty, except for what is `readable` and the working directory.
         git: what git may and may not change.
         bwrap: a descriptor of the program, from `held_program`.
         groups: kills a sandbox that is being made if we are killed.
@@ -84,6 +85,7 @@ class SandboxPolicy:
     """
 
     cwd: Path
+    hidden: tuple[Path, ...]
     git: GitAccess
     bwrap: int
     groups: ProcessGroups
@@ -164,6 +166,7 @@ def open_policy(
         readable = _readable(cwd, hidden, homes, [*programs, packages_folder(environment), *shown], project, net=net)
         yield SandboxPolicy(
             cwd=cwd,
+            hidden=hidden,
             git=project,
             bwrap=bwrap,
             groups=groups,
