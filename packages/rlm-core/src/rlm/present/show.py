@@ -6,7 +6,7 @@ A line is written as soon as it is known, so that a session of any length is sho
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -40,8 +40,8 @@ def listed_wire(listed: Listed) -> Wire:
 
 def listed_line(listed: Listed, now: float | None = None) -> str:
     """A session in a line, for a message."""
-    row = _row(listed, time.time() if now is None else now)
-    return "  ".join(row[title].text for title in ("id", "age", "status", "task"))
+    table = _table([listed], time.time() if now is None else now)
+    return "  ".join(table[title][0] for title in ("id", "age", "status", "task"))
 
 
 _COLUMNS = ("id", "age", "status", "turns", "agents", "tokens", "cost", "time", "folder", "task")
@@ -56,20 +56,44 @@ _SAME = (*_FIRST_TO_GO, "status")
 
 def show_list(sessions: Sequence[Listed], canvas: Canvas, now: float | None = None) -> None:
     """A table, newest first as they come. What is short is shown whole; the task gets what is left."""
-    now = time.time() if now is None else now
-    titles = {title: Span(title, Style.DIM) for title in _COLUMNS}
-    rows = [titles, *(_row(listed, now) for listed in sessions)]
-    priced = any(listed.meta.tree_usage.cost is not None for listed in sessions)  # where nothing is, it need not say so
+    table = _table(sessions, time.time() if now is None else now)
+    priced = any(table["cost"])  # where nothing is, it need not say so
     shown = [title for title in _COLUMNS if priced or title != "cost"]
-    same = [title for title in _SAME if title in shown and len(rows) > 2 and _is_same(rows, title)]
-    widths = _fitted({title: max(columns(row[title].text) for row in rows) for title in shown}, same, canvas.width)
-    for row in rows:
-        canvas.put_line(_cell(row[title], width, title) for title, width in widths.items())
+    same = [title for title in _SAME if title in shown and len(sessions) > 1 and _is_same(title, table[title])]
+    widest = {title: max(map(columns, (title, *table[title]))) for title in shown}
+    widths = _fitted(widest, same, canvas.width)
+    canvas.put_line([Span(_line({title: title for title in widths}, widths), Style.DIM)])
+    before = {title: widths[title] for title in ("id", "age")}
+    status = {title: widths[title] for title in ("status",) if title in widths}
+    after = {title: width for title, width in widths.items() if title not in (*before, *status)}
+    for number, listed in enumerate(sessions):
+        row = {title: table[title][number] for title in widths}
+        style = status_style(listed.meta.status)
+        canvas.put_line([Span(_line(row, before)), Span(_line(row, status), style), Span(_line(row, after))])
 
 
-def _is_same(rows: Sequence[dict[str, Span]], title: str) -> bool:
+def _table(sessions: Sequence[Listed], now: float) -> dict[str, list[str]]:
+    """The cells, by column. They are text and not spans: there may be thousands of sessions."""
+    metas = [listed.meta for listed in sessions]
+    usages = [meta.tree_usage for meta in metas]
+    folders = {cwd: _clean(cwd) for cwd in {meta.cwd for meta in metas}}
+    return {
+        "id": [listed.name for listed in sessions],
+        "age": [ago(now - meta.updated_time) for meta in metas],
+        "status": [_status(listed.meta, foreign=listed.foreign) for listed in sessions],
+        "turns": [str(meta.turns) for meta in metas],
+        "agents": [f"{meta.metrics.get('agents', 1):.0f}" for meta in metas],
+        "tokens": [count(usage.prompt + usage.completion) for usage in usages],
+        "cost": [cost(usage) for usage in usages],
+        "time": [seconds(_duration(meta, now)) for meta in metas],
+        "folder": [folders[meta.cwd] for meta in metas],
+        "task": [_clean(meta.prompt_preview) for meta in metas],
+    }
+
+
+def _is_same(title: str, texts: Iterable[str]) -> bool:
     """A status is left out only where it is the usual one."""
-    values = {row[title].text for row in rows[1:]}
+    values = set(texts)
     return len(values) == 1 and (title != "status" or values == {"done"})
 
 
@@ -90,26 +114,15 @@ def _fitted(widths: dict[str, int], same: Sequence[str], whole: int) -> dict[str
     return widths | {"task": max(left(), _LEAST)}
 
 
-def _cell(span: Span, width: int, title: str) -> Span:
-    text = clip(span.text, width)
-    blanks = " " * (width - columns(text))
-    return Span((blanks + text if title in _TO_THE_RIGHT else text + blanks) + _GAP, span.style)
+def _line(row: Mapping[str, str], widths: Mapping[str, int]) -> str:
+    return "".join(_cell(row[title], width, title) for title, width in widths.items())
 
 
-def _row(listed: Listed, now: float) -> dict[str, Span]:
-    meta = listed.meta
-    return {
-        "id": Span(listed.folder.name),
-        "age": Span(ago(now - meta.updated_time)),
-        "status": _status(meta, foreign=listed.foreign),
-        "turns": Span(str(meta.turns)),
-        "agents": Span(f"{meta.metrics.get('agents', 1):.0f}"),
-        "tokens": Span(count(meta.tree_usage.prompt + meta.tree_usage.completion)),
-        "cost": Span(cost(meta.tree_usage)),
-        "time": Span(seconds(_duration(meta, now))),
-        "folder": _line(meta.cwd),
-        "task": _line(meta.prompt_preview),
-    }
+def _cell(text: str, width: int, title: str) -> str:
+    if columns(text) > width:
+        text = clip(text, width)
+    width -= columns(text) - len(text)  # where a character takes two columns, or none
+    return (text.rjust(width) if title in _TO_THE_RIGHT else text.ljust(width)) + _GAP
 
 
 def _duration(meta: Meta, now: float) -> float:
@@ -118,13 +131,13 @@ def _duration(meta: Meta, now: float) -> float:
     return took + max(0.0, now - meta.updated_time) if meta.status == RUNNING else took
 
 
-def _status(meta: Meta, *, foreign: bool = False) -> Span:
+def _status(meta: Meta, *, foreign: bool = False) -> str:
     reason = f" ({meta.stop_reason})" if meta.status == "limit" else ""
-    return _line(("foreign, " if foreign else "") + meta.status + reason, status_style(meta.status))
+    return _clean(("foreign, " if foreign else "") + meta.status + reason)
 
 
-def _line(text: str, style: Style = Style.PLAIN) -> Span:
-    return Span(" ".join(plain(text).split()), style)
+def _clean(text: str) -> str:
+    return " ".join(plain(text).split())
 
 
 # ---- rlm show
@@ -180,9 +193,19 @@ def _head(tree: SessionTree) -> list[Span]:
     spent = f"{many(meta.turns, 'turn')} · {agents}{tokens(meta.tree_usage, cached=True)}"
     spent += f" · {price}" if (price := cost(meta.tree_usage)) else ""
     took = seconds(meta.metrics.get("duration", 0.0))
-    first = [Span(tree.folder.name, Style.BOLD), Span("  "), _status(meta), Span("  "), _line(meta.model)]
+    first = [
+        Span(tree.folder.name, Style.BOLD),
+        Span("  "),
+        _painted_status(meta),
+        Span("  "),
+        Span(_clean(meta.model)),
+    ]
     where = [] if meta.depth else [Span("\n"), Span(plain(str(tree.folder)), Style.DIM)]
     return [*first, Span(f"  {spent} · {took}"), *where]
+
+
+def _painted_status(meta: Meta) -> Span:
+    return Span(_status(meta), status_style(meta.status))
 
 
 class Shown:

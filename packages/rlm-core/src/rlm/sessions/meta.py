@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated, Self
@@ -127,20 +128,40 @@ def read(folder: Path) -> Meta:
     return read_signed(folder, None)[0]
 
 
-def read_signed(folder: Path, signer: Signer | None, *, sessions: int | None = None) -> tuple[Meta, bool]:
-    """The same, and whether it has a valid signature. `sessions` is a descriptor of the folder that holds this one.
+def read_signed(folder: Path, signer: Signer | None) -> tuple[Meta, bool]:
+    """The same, and whether it has a valid signature.
 
     Raises:
         SessionError: as `read`.
     """
+    return _checked(folder, lambda: files.read(folder / NAME, limit=LARGEST), signer)
+
+
+def read_listed(name: str, signer: Signer | None, sessions: int) -> tuple[Meta, bool]:
+    """The same for one of thousands. `sessions` is a descriptor of the folder that holds them.
+
+    Raises:
+        SessionError: as `read`.
+    """
+
+    def taken() -> bytes:
+        folder = files.enter(name, sessions)
+        try:
+            return files.read_in(folder, NAME, LARGEST)
+        finally:
+            os.close(folder)
+
+    return _checked(name, taken, signer)
+
+
+def _checked(folder: Path | str, taken: Callable[[], bytes], signer: Signer | None) -> tuple[Meta, bool]:
     try:
-        place = folder if sessions is None else folder.name
-        data = files.read(f"{place}/{NAME}", dir_fd=sessions, limit=LARGEST)
+        data = taken()
         meta = _read(data)
     except (OSError, ValueError, RecursionError):
         raise SessionError(f"{folder} has no {NAME} that can be read.") from None
     if not meta.session_id:
-        raise SessionError(f"{folder / NAME} says nothing of a session.")
+        raise SessionError(f"The {NAME} of {folder} says nothing of a session.")
     return meta, signer is not None and signer.made_meta(data)
 
 

@@ -16,7 +16,7 @@ from rlm.process import files
 from rlm.sessions import journal
 from rlm.sessions import meta as metas
 from rlm.sessions.journal import Reader
-from rlm.sessions.meta import Meta, preview, settled
+from rlm.sessions.meta import RUNNING, Meta, preview, settled
 from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics
 from rlm.sessions.records import AgentStartRecord, Journalled, MessageRecord, RequestRecord
 from rlm.sessions.signature import Signer
@@ -33,9 +33,15 @@ class Listed:
     `foreign`: its meta.json is not signed by this user. What is not foreign here can still have a forged journal.
     """
 
-    folder: Path
+    sessions: Path
+    name: str
     meta: Meta
     foreign: bool = True
+
+    @property
+    def folder(self) -> Path:
+        """Made when it is asked for: a list of thousands needs none."""
+        return self.sessions / self.name
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def list_sessions(home: Path, key: SigningKey | None = None) -> list[Listed]:
     sessions = files.resolve(home) / "sessions"
     names = session_names(sessions)
     with _opened(sessions) if names else nullcontext() as handle:
-        found = [listed for name in names if (listed := listed_session(sessions / name, key, sessions=handle))]
+        found = [listed for name in names if (listed := _listed(sessions, name, key, handle))]
     return sorted(found, key=lambda listed: listed.meta.updated_time, reverse=True)
 
 
@@ -118,13 +124,27 @@ def _opened(folder: Path) -> Iterator[int]:
         os.close(handle)
 
 
-def listed_session(folder: Path, key: SigningKey | None, *, sessions: int | None = None) -> Listed | None:
-    """A session as it is listed; None if there is none. `sessions` is a descriptor of the folder that holds it."""
+def listed_session(folder: Path, key: SigningKey | None) -> Listed | None:
+    """A session as it is listed; None if there is none."""
+    return _listed(folder.parent, folder.name, key, None)
+
+
+def _listed(sessions: Path, name: str, key: SigningKey | None, handle: int | None) -> Listed | None:
+    """`handle` is a descriptor of `sessions`."""
+    signer = Signer(key, name) if key else None
     try:
-        meta, signed = signed_meta_of(folder, Signer(key, folder.name) if key else None, sessions=sessions)
+        if handle is None:
+            meta, signed = metas.read_signed(sessions / name, signer)
+        else:
+            meta, signed = metas.read_listed(name, signer, handle)
     except SessionError:
-        return None  # killed before it had begun
-    return Listed(folder, settled(meta, folder), foreign=not signed)
+        try:
+            meta, signed = _rebuilt(sessions / name, journal.reader(sessions / name)), False
+        except SessionError:
+            return None  # killed before it had begun
+    if meta.status == RUNNING:
+        meta = settled(meta, sessions / name)
+    return Listed(sessions, name, meta, foreign=not signed)
 
 
 def meta_of(folder: Path) -> Meta:
@@ -133,19 +153,10 @@ def meta_of(folder: Path) -> Meta:
     Raises:
         SessionError: the folder holds no session.
     """
-    return signed_meta_of(folder, None)[0]
-
-
-def signed_meta_of(folder: Path, signer: Signer | None, *, sessions: int | None = None) -> tuple[Meta, bool]:
-    """The same, and whether it has a valid signature.
-
-    Raises:
-        SessionError: as `meta_of`.
-    """
     try:
-        return metas.read_signed(folder, signer, sessions=sessions)
+        return metas.read(folder)
     except SessionError:
-        return _rebuilt(folder, journal.reader(folder)), False
+        return _rebuilt(folder, journal.reader(folder))
 
 
 def _rebuilt(folder: Path, records: Iterable[Journalled]) -> Meta:

@@ -59,6 +59,8 @@ def columns(text: str) -> int:
 
 def head(text: str, width: int) -> str:
     """As much of the beginning of a cleaned text as `width` columns hold."""
+    if text.isascii():
+        return text[:width]
     return text if columns(text) <= width else text[: _reach(text, 0, width)]
 
 

@@ -104,6 +104,6 @@ def _run(child: SessionTree) -> dict[str, object]:
         return {"answer": "", "stop": "error", "error": "It did not end.", "turns": child.meta.turns, "usage": None}
     end = ends[-1]
     usage = child.meta.tree_usage
-    return {"answer": end.answer, "stop": end.stop_reason, "error": end.error, "turns": end.turns} | {
-        "usage": _Code(f"SimpleNamespace(prompt={usage.prompt}, completion={usage.completion}, cached={usage.cached})")
-    }
+    counts = f"SimpleNamespace(prompt={usage.prompt}, completion={usage.completion}, cached={usage.cached})"
+    made: dict[str, object] = {"answer": end.answer, "stop": end.stop_reason, "error": end.error, "turns": end.turns}
+    return made | {"usage": _Code(counts)}

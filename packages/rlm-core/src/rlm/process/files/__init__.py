@@ -30,7 +30,7 @@ from rlm.process.files.folders import (
     remove_tree,
     resolve,
 )
-from rlm.process.files.reading import open_any, open_file, read, read_beneath, socket_place
+from rlm.process.files.reading import open_any, open_file, read, read_beneath, read_in, socket_place
 from rlm.process.files.replacement import Replacement
 from rlm.process.files.walk import UnsafePath, link_text
 from rlm.process.files.writing import copy, copy_tree, create, create_pipe, replace, replace_with, write_all, write_new
@@ -52,6 +52,7 @@ __all__ = [
     "open_folder",
     "read",
     "read_beneath",
+    "read_in",
     "remove",
     "remove_tree",
     "replace",
