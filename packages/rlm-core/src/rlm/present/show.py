@@ -57,7 +57,7 @@ _SAME = (*_FIRST_TO_GO, "status")
 def show_list(sessions: Sequence[Listed], canvas: Canvas, now: float | None = None) -> None:
     """A table, newest first as they come. What is short is shown whole; the task gets what is left."""
     table = _table(sessions, time.time() if now is None else now)
-    priced = any(table["cost"])  # where nothing is, it need not say so
+    priced = any(listed.meta.tree_usage.cost is not None for listed in sessions)  # where nothing is, it is not said
     shown = [title for title in _COLUMNS if priced or title != "cost"]
     same = [title for title in _SAME if title in shown and len(sessions) > 1 and _is_same(title, table[title])]
     widest = {title: max(map(columns, (title, *table[title]))) for title in shown}
