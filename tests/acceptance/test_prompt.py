@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
 from rlm_testkit import law
 from rlm_testkit.cli import COMMAND, Done, Rlm, Session
 from rlm_testkit.leftovers import nothing_left
@@ -254,3 +255,42 @@ def test_what_is_wrong_at_the_start_is_told_at_the_prompt(rlm: Make, terminal: O
         seen = dumb.see("over 0")
         assert not [line for line in seen if "\x1b" in line]
         until(lambda: len(server.requests) == 1, lambda: server.requests)
+
+
+def test_a_jupyter_client_works_on_the_kernel_of_a_running_session(rlm: Make, terminal: Open) -> None:
+    """The client is jupyter_client's own, by the connection file that `rlm attach` prints."""
+    with Scripted(lambda request: text(f"Heard: {task(request)}")) as server:
+        made = rlm(server)
+        assert "runs." in made("attach").err
+        screen = terminal(made)
+        say(screen, ">x = 41", "✓")
+        attached = terminal(made, "attach", sign="Ctrl-C ends it.")
+        path = next(line.split()[-1] for line in attached.lines() if "uvx" in line)
+        assert "42" == evaluated(path, "x + 1")
+        attached.press("C-c")
+        attached.see("over 130")
+        assert not Path(path).exists()
+        say(screen, ">x", "[output since the last cell]", "42", "41")
+        screen.press("C-d")
+        screen.see("over 0")
+    ended = made("attach", only_session(made).meta["session_id"])
+    assert (1, True) == (ended.code, "does not run: it is cancelled" in ended.err or "it is done" in ended.err)
+
+
+def evaluated(connection_file: str, code: str) -> str:
+    """As `jupyter console` does: it waits until the kernel answers and its heart beats."""
+    client = BlockingKernelClient(connection_file=connection_file)
+    client.load_connection_file()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    shown: list[str] = []
+    client.execute_interactive(
+        code,
+        timeout=60,
+        allow_stdin=False,
+        output_hook=lambda message: shown.append(message["content"].get("data", {}).get("text/plain", "")),
+    )
+    alive = client.is_alive()
+    client.stop_channels()
+    assert alive
+    return "".join(shown)

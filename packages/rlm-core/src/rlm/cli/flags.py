@@ -148,6 +148,14 @@ COMMANDS = {
         most=1,
         ids=True,
     ),
+    "attach": Command(
+        "a Jupyter console on the kernel of a running session: the one that runs, or the one whose id begins so",
+        "[ID]",
+        (Flag("yes", "also where the session is in a sandbox, which the console is not", long="--yes"),),
+        ("home",),
+        most=1,
+        ids=True,
+    ),
     "skills": Command(
         "list the skills; `new NAME` makes one in a folder of its name, `check DIR …` says what is wrong with one",
         "[new NAME | check DIR …]",

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 from rlm.cli.arguments import CommandLine
+from rlm.cli.running import find_running
 from rlm.cli.streams import say
 from rlm.config.environment import state_folder
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.errors import SessionError
-from rlm.sessions.find import find, sessions_home
+from rlm.sessions.find import sessions_home
 from rlm.sessions.meta import RUNNING, process_start
 from rlm.sessions.signing_key import SigningKey, key_or_none
 from rlm.sessions.store import Listed, list_sessions, listed_session
@@ -29,7 +30,7 @@ def run(line: CommandLine) -> int:
         SessionError: there is no such session, or its process cannot be ended from here.
     """
     home, key = sessions_home(read_config(line.settings), Path.cwd()), key_or_none(state_folder())
-    session = _session(home, line.id, key)
+    session = find_running("stop", home, line.id, key)
     id = session.folder.name
     if session.meta.status != RUNNING:
         say(f"Session {id} does not run: it is {session.meta.status}.")
@@ -41,22 +42,6 @@ def run(line: CommandLine) -> int:
             say(f"Session {id} has ended. To go on with it: rlm resume {id}")
             return exit_codes.DONE
     raise SessionError(f"Session {id} does not end. To end its process at once: kill -9 {session.meta.pid}")
-
-
-def _session(home: Path, wanted: str | None, key: SigningKey | None) -> Listed:
-    """The one that is meant: without an id, the only one that runs."""
-    if wanted is not None:
-        folder = find(home, wanted, key)
-        if (listed := listed_session(folder, key)) is None:
-            raise SessionError(f"Session {folder.name} does not run: it never began.")
-        return listed
-    running = [each for each in list_sessions(home, key) if each.meta.status == RUNNING]
-    if len(running) == 1:
-        return running[0]
-    if not running:
-        raise SessionError(f"No session in {home} runs.")
-    ids = ", ".join(each.folder.name for each in running[:5])
-    raise SessionError(f"{len(running)} sessions run: {ids}. Name the one that is meant: rlm stop ID")
 
 
 def _check(session: Listed, every: list[Listed]) -> None:

@@ -146,6 +146,7 @@ class Run:
                 version=VERSION,
                 settings=settings,
                 key=key,
+                runtime=self._context.supervisor.folder,
             )
         return Session.resume(
             spec.earlier.folder,
@@ -156,6 +157,7 @@ class Run:
             watch=self._watch,
             version=VERSION,
             key=key,
+            runtime=self._context.supervisor.folder,
         )
 
 

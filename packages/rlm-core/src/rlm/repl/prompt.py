@@ -52,6 +52,7 @@ class Prompt:
         self._typed = typed
         self._entered: asyncio.Queue[Entered | None] = asyncio.Queue()
         self._running: asyncio.Task[None] | None = None
+        self._clock: asyncio.Task[None] | None = None
         self._proxy: StdoutProxy | None = None
         lexer = PygmentsLexer(PythonLexer)
         self._session: PromptSession[str] = PromptSession(
@@ -63,7 +64,6 @@ class Prompt:
             complete_while_typing=False,
             lexer=DynamicLexer(lambda: lexer if self.python else None),
             bottom_toolbar=lambda: ANSI(view.toolbar()),
-            refresh_interval=REFRESH,
             key_bindings=key_bindings(self),
             style=_STYLE,
             erase_when_done=True,
@@ -74,6 +74,7 @@ class Prompt:
         """One application for all inputs: if one ended while something is printed, the next would not be drawn."""
         self._proxy = StdoutProxy(raw=True, sleep_between_writes=BATCH)
         self._running = asyncio.create_task(self._run())
+        self._clock = asyncio.create_task(self._tick())
         return self
 
     async def __aexit__(
@@ -81,10 +82,19 @@ class Prompt:
     ) -> None:
         assert self._proxy is not None
         assert self._running is not None
+        assert self._clock is not None
+        self._clock.cancel()
         self._proxy.close()
         if not self._running.done():
             self._session.app.exit(exception=EOFError())
         await asyncio.wait({self._running})
+
+    async def _tick(self) -> None:
+        """Move the clocks, if there are any."""
+        while True:
+            await asyncio.sleep(REFRESH)
+            if self.working:
+                self.refresh()
 
     async def _run(self) -> None:
         try:

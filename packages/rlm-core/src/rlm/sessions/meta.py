@@ -68,6 +68,7 @@ class Meta(Struct, frozen=True, tag_field="format", tag=FORMAT):
     tree_tokens: TokenCounts = field(default=TokenCounts(), name="tree_usage")
     metrics: dict[str, Number] = {}
     settings: dict[str, str] = {}
+    runtime: Annotated[str, only_written(description="the process's private folder, while it runs")] = ""
     run: Annotated[str, only_written(pattern="^[0-9a-f]{16}$")] = ""
     journal_bytes: Whole = 0
     journal_sha256: Annotated[str, only_written(pattern="^([0-9a-f]{64})?$")] = ""

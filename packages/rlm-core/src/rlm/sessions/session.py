@@ -51,11 +51,13 @@ class Common:
     clock: Clock = field(default_factory=steady)
     timer: Clock = time.monotonic
     key: SigningKey | None = None
+    runtime: str = ""
 
     def begun(self, meta: Meta, prompt: str) -> Meta:
         """`meta` of a session that begins with this prompt."""
         start, shown = round(self.clock(), 3), preview(self.redactor.text(prompt))
-        return replace(meta, version=self.version, start_time=start, prompt_preview=shown).begin_run()
+        begun = replace(meta, version=self.version, start_time=start, prompt_preview=shown, runtime=self.runtime)
+        return begun.begin_run()
 
     def signer(self, name: str, parent: Signer | None = None) -> Signer | None:
         """Of a root's folder, or of one in its parent's."""
@@ -117,6 +119,7 @@ class Session:
         timer: Clock = time.monotonic,
         settings: Mapping[str, str] | None = None,
         key: SigningKey | None = None,
+        runtime: Path | None = None,
     ) -> Self:
         """Make a session folder in `home`/sessions. A relative `home` is one in `cwd`.
 
@@ -127,7 +130,7 @@ class Session:
         """
         cwd = cwd.absolute()
         home = Path(os.path.normpath(cwd / home))
-        common = Common(redactor or Redactor(), watch, version, clock or steady(), timer, key)
+        common = Common(redactor or Redactor(), watch, version, clock or steady(), timer, key, str(runtime or ""))
         sessions = open_sessions(home, cwd)
         try:
             name, handle = new_folder(sessions, "", 6)
@@ -153,6 +156,7 @@ class Session:
         version: str = "",
         clock: Clock | None = None,
         key: SigningKey | None = None,
+        runtime: Path | None = None,
     ) -> Self:
         """Open a session again, or a copy of it. What was left open is settled; `start` is what to go on from.
 
@@ -162,7 +166,7 @@ class Session:
             ConfigError: by `key`, this user has not made it.
             SessionError: another process runs it, or its journal is damaged. Nothing has been changed then.
         """
-        common = Common(redactor or Redactor(), watch, version, clock or steady(), key=key)
+        common = Common(redactor or Redactor(), watch, version, clock or steady(), key=key, runtime=str(runtime or ""))
         sessions = open_sessions(folder.parent.parent.absolute(), Path.cwd(), make=False)
         try:
             name = copy(folder, sessions) if fork else folder.name

@@ -1,0 +1,73 @@
+"""`rlm attach [ID]`: a Jupyter console on the kernel of a running session, beside the agent."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+from threading import Event
+
+from rlm.cli.arguments import CommandLine
+from rlm.cli.running import find_running
+from rlm.cli.signals import Interrupted, closing_in_order
+from rlm.cli.streams import say
+from rlm.config.environment import program, state_folder
+from rlm.config.readers import SandboxMode
+from rlm.config.sources import read_config
+from rlm.core import exit_codes
+from rlm.errors import ConfigError, SessionError
+from rlm.kernel.bridge import connection_file
+from rlm.sessions.find import sessions_home
+from rlm.sessions.meta import RUNNING
+from rlm.sessions.signing_key import key_or_none
+from rlm.sessions.store import Listed
+
+CONSOLE = "jupyter-console"
+
+
+def run(line: CommandLine) -> int:
+    """
+    Raises:
+        SessionError: there is no such session, or it does not run.
+        ConfigError: it is in a sandbox, or not this user's.
+        KernelError: it has no kernel now.
+    """
+    home, key = sessions_home(read_config(line.settings), Path.cwd()), key_or_none(state_folder())
+    session = find_running("attach", home, line.id, key)
+    check(session, trusted="yes" in line.options)
+    try:
+        with closing_in_order(), connection_file(Path(session.meta.runtime) / session.folder.name) as path:
+            return _serve(path)
+    except Interrupted as interrupted:
+        return interrupted.code
+
+
+def _serve(path: Path) -> int:
+    console = program(CONSOLE)
+    if console is not None:
+        signal.signal(signal.SIGINT, lambda *_: None)  # it is for the console
+        return subprocess.run([console, "--existing", str(path)], check=False).returncode
+    say(
+        f"{CONSOLE} is not installed. While this runs, any Jupyter client can use the connection file:\n"
+        f"  jupyter console --existing {path}\n  uvx {CONSOLE} --existing {path}\nCtrl-C ends it."
+    )
+    Event().wait()
+    return exit_codes.DONE
+
+
+def check(session: Listed, *, trusted: bool) -> None:
+    """
+    Raises:
+        SessionError: it does not run.
+        ConfigError: what the kernel sends to the console cannot be trusted.
+    """
+    id, mode = session.folder.name, session.meta.settings.get("sandbox", SandboxMode.OFF)
+    if session.meta.status != RUNNING:
+        raise SessionError(f"Session {id} does not run: it is {session.meta.status}. To go on with it: rlm resume {id}")
+    if session.foreign:
+        raise ConfigError(f"Session {id} was not made by you on this machine, so nobody knows what its kernel is.")
+    if mode != SandboxMode.OFF and not trusted:
+        raise ConfigError(
+            f"Session {id} runs in a sandbox. A console that you attach is outside of it, and shows whatever the "
+            f"kernel sends. To do so all the same: rlm attach {id} --yes"
+        )

@@ -1,0 +1,31 @@
+"""Which running session a command means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rlm.errors import SessionError
+from rlm.sessions.find import find
+from rlm.sessions.meta import RUNNING
+from rlm.sessions.signing_key import SigningKey
+from rlm.sessions.store import Listed, list_sessions, listed_session
+
+
+def find_running(command: str, home: Path, wanted: str | None, key: SigningKey | None) -> Listed:
+    """The session with this id, which may have ended; without an id, the only one that runs.
+
+    Raises:
+        SessionError: there is none, or more than one.
+    """
+    if wanted is not None:
+        folder = find(home, wanted, key)
+        if (listed := listed_session(folder, key)) is None:
+            raise SessionError(f"Session {folder.name} does not run: it never began.")
+        return listed
+    running = [each for each in list_sessions(home, key) if each.meta.status == RUNNING]
+    if len(running) == 1:
+        return running[0]
+    if not running:
+        raise SessionError(f"No session in {home} runs.")
+    ids = ", ".join(each.folder.name for each in running[:5])
+    raise SessionError(f"{len(running)} sessions run: {ids}. Name the one that is meant: rlm {command} ID")
