@@ -206,7 +206,11 @@ class Repl:
         self.screen.end_turn()
         stopped = "" if result.ok else f"stopped: {result.stop} · "
         spent = f"{many(result.turns, 'turn')} · {tokens(result.usage)}"
-        self.screen.note(" · ".join(filter(None, (f"{stopped}{seconds(took)}", spent, cost(result.usage)))))
+        self.screen.note(
+            " · ".join(
+                filter(None, (f"{stopped}{seconds(took)}", spent, cost(result.usage) if result.usage.cost else ""))
+            )
+        )
         if result.error:
             self.screen.note(result.error, Style.YELLOW)
 

@@ -19,7 +19,7 @@ def status(agent: AgentRunner, cwd: Path, queued: int) -> str:
         cwd.name or "/",
         _context(prompt, agent.window) if prompt else "",
         tokens(usage, cached=True) if prompt else "",
-        cost(usage),
+        cost(usage) if usage.cost else "",
         f"sandbox {config.sandbox}" + (" with network" if config.sandboxed and config.sandbox_net else ""),
         "asks before each cell" if config.confirm else "",
         f"{queued} queued" if queued else "",
