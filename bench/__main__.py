@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import caching, machine, sessions, table, trees, turns, waiting
+from bench import caching, machine, prompt, sessions, table, trees, turns, waiting
 from bench.harness import Bench, RunFailedError
 from bench.measures import Results, Scenario, perform
 
@@ -17,6 +17,7 @@ from bench.measures import Results, Scenario, perform
 def main() -> None:
     given = _arguments()
     every = (
+        *prompt.scenarios(),
         *turns.scenarios(),
         *trees.scenarios(given.quick),
         *waiting.scenarios(given.quick),

@@ -101,6 +101,12 @@ class Bench:
         self._check(Path(command[0]).name, process.returncode, folder)
         return Ran(began, ended, (folder / "stdout").read_text(errors="replace"))
 
+    def place(self) -> tuple[Path, dict[str, str]]:
+        """A fresh working directory, and the environment of programs that are started elsewhere."""
+        folder = self._root / str(next(self._numbers))
+        folder.mkdir()
+        return folder, self._environment()
+
     def tree(self) -> list[int]:
         """The processes of the program that runs now."""
         return processes.marked(self._mark)
