@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,10 +20,9 @@ from prompt_toolkit.formatted_text import ANSI, AnyFormattedText
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyPress
-from prompt_toolkit.lexers import DynamicLexer, PygmentsLexer
+from prompt_toolkit.lexers import DynamicLexer, Lexer
 from prompt_toolkit.patch_stdout import StdoutProxy
 from prompt_toolkit.styles import Style
-from pygments.lexers.python import PythonLexer
 
 from rlm.repl.history import FileHistory
 from rlm.repl.keys import key_bindings
@@ -54,7 +54,6 @@ class Prompt:
         self._running: asyncio.Task[None] | None = None
         self._clock: asyncio.Task[None] | None = None
         self._proxy: StdoutProxy | None = None
-        lexer = PygmentsLexer(PythonLexer)
         self._session: PromptSession[str] = PromptSession(
             message=self._message,
             multiline=True,
@@ -62,7 +61,7 @@ class Prompt:
             history=FileHistory(history) if history else InMemoryHistory(),
             completer=completer,
             complete_while_typing=False,
-            lexer=DynamicLexer(lambda: lexer if self.python else None),
+            lexer=DynamicLexer(lambda: _python_lexer() if self.python else None),
             bottom_toolbar=lambda: ANSI(view.toolbar()),
             key_bindings=key_bindings(self),
             style=_STYLE,
@@ -163,3 +162,11 @@ class Prompt:
         live = self._view.live()
         sign = f"In [{self._view.number}]: " if self.python else "› "
         return ANSI((f"{live}\n" if live else "") + f"\x1b[1;36m{sign}\x1b[0m")
+
+
+@cache
+def _python_lexer() -> Lexer:
+    from prompt_toolkit.lexers import PygmentsLexer
+    from pygments.lexers.python import PythonLexer
+
+    return PygmentsLexer(PythonLexer)
