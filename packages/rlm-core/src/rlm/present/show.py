@@ -267,7 +267,8 @@ class Shown:
             if not calls:
                 return
         took = seconds(turn.ended - turn.started) if turn.ended > turn.started else ""
-        yield Block([Span(f"\n{turn_name(turn)}", Style.BOLD), Span(f"  {tokens(turn.usage)}  {took}", Style.DIM)])
+        spent = f"  {tokens(turn.usage, cached=True)}  {took}"
+        yield Block([Span(f"\n{turn_name(turn)}", Style.BOLD), Span(spent, Style.DIM)])
         if turn.text.strip():
             yield Block([Span(plain(turn.text.strip()))])
         for call in calls:
