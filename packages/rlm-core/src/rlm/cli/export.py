@@ -68,13 +68,9 @@ def _found(home: Path, ids: Sequence[str]) -> Iterator[FoundAgent]:
         yield find_agent(home, key=key)
     for wanted in ids:
         if any(sign in wanted for sign in "*?["):
-            yield from map(FoundAgent, _matching(home, wanted))
+            found = [each.folder for each in list_sessions(home) if fnmatch.fnmatchcase(each.folder.name, wanted)]
+            if not found:
+                raise SessionError(f"No session matches {wanted}. `rlm ls` lists those that are there.")
+            yield from map(FoundAgent, found)
         else:
             yield find_agent(home, wanted, key)
-
-
-def _matching(home: Path, pattern: str) -> list[Path]:
-    found = [each.folder for each in list_sessions(home) if fnmatch.fnmatchcase(each.folder.name, pattern)]
-    if not found:
-        raise SessionError(f"No session matches {pattern}. `rlm ls` lists those that are there.")
-    return found

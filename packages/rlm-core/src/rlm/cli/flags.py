@@ -197,13 +197,16 @@ def command_flags(command: Command) -> list[Flag]:
 def _setting_flags() -> dict[str, Flag]:
     table = {name: how for name, how in Config.settings().items() if not how.secret}
     return {
-        name: Flag(name, how.meaning, "" if how.bare else _metavar(name, how), how.short, flag(name), setting=how)
+        name: Flag(
+            name,
+            how.meaning,
+            "" if how.bare else _METAVARS.get(name) or "|".join(how.read.names) or "N",
+            how.short,
+            flag(name),
+            setting=how,
+        )
         for name, how in table.items()
     }
-
-
-def _metavar(name: str, how: Setting) -> str:
-    return _METAVARS.get(name) or "|".join(how.read.names) or "N"
 
 
 _METAVARS = {

@@ -60,18 +60,12 @@ def remove(sessions: Iterable[Listed | Path], line: CommandLine) -> None:
         say(told)
     if "dry_run" in line.options:
         return
-    if "yes" not in line.options and _somebody_is_there() and not _agreed(many(len(folders), "session")):
-        say("Nothing was removed.")
-        return
+    somebody_is_there = sys.stdin is not None and sys.stdin.isatty() and stderr_is_terminal()
+    if "yes" not in line.options and somebody_is_there:
+        say(f"Remove {many(len(folders), 'session')} for good? Type y and Enter:")
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            say("Nothing was removed.")
+            return
     for folder in folders:
         remove_session(folder, working_directory())
         put(folder.name)
-
-
-def _somebody_is_there() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty() and stderr_is_terminal()
-
-
-def _agreed(what: str) -> bool:
-    say(f"Remove {what} for good? Type y and Enter:")
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -116,7 +116,9 @@ def is_call(text: str, names: Collection[str]) -> bool:
     if _is_marked(text, names) or _is_labelled(text, names):
         return True
     enveloped = _ENVELOPE.match(text)
-    body = _without_end_tokens(text[enveloped.end() :] if enveloped else _body(text))
+    body = text[enveloped.end() :] if enveloped else _body(text)
+    while _END_TOKEN.fullmatch(body, begin := max(body.rfind("<"), 0)):
+        body = body[:begin].rstrip()
     return _is_fenced(body, names) or _is_object(body, names) or _is_expression(body, names)
 
 
@@ -127,12 +129,6 @@ def _body(text: str) -> str:
     of_tools = text.startswith("```tool_", len(lead))
     announced = (of_tools or _INTENT.search(lead)) and not _EXPLAINS.search(lead)
     return text[len(lead) :] if announced else text
-
-
-def _without_end_tokens(text: str) -> str:
-    while _END_TOKEN.fullmatch(text, begin := max(text.rfind("<"), 0)):
-        text = text[:begin].rstrip()
-    return text
 
 
 def _compiled(pattern: str, names: Collection[str]) -> re.Pattern[str]:
@@ -159,12 +155,11 @@ def _is_labelled(text: str, names: Collection[str]) -> bool:
     if _compiled(_LABELLED, names).search(outside):
         return True
     action = _ACTION.search(outside)
-    return action is not None and _is_object(_first_block(text[action.end() :].strip()), names)
-
-
-def _first_block(text: str) -> str:
-    block = _FENCED.match(text)
-    return block[2] if block else text
+    if action is None:
+        return False
+    arguments = text[action.end() :].strip()
+    block = _FENCED.match(arguments)
+    return _is_object(block[2] if block else arguments, names)
 
 
 def _is_fenced(text: str, names: Collection[str]) -> bool:

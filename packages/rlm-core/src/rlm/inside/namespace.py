@@ -58,11 +58,9 @@ class Namespace:
     def owned(self, names: dict[str, Any]) -> list[str]:
         """The names that would be lost with the kernel. Asked after each cell, so that no identity is met again."""
         self._given = {name: given for name, given in self._given.items() if id(names.get(name)) == given}
-        return sorted(name for name, value in names.items() if not (name.startswith("_") or self._gave(name, value)))
-
-    def _gave(self, name: str, value: Any) -> bool:
-        """A skill leaves its stand-in when it is first used, and is a module then."""
-        return name in self._given or (name in self._offered and isinstance(value, ModuleType))
+        # a skill leaves its stand-in when it is first used, and is a module then
+        skills = {name for name in self._offered if isinstance(names.get(name), ModuleType)}
+        return sorted(name for name in names if not name.startswith("_") and name not in {*self._given, *skills})
 
 
 def _load_file(path: Path) -> str:

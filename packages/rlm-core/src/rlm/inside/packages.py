@@ -128,7 +128,10 @@ def _install(shell: Any, verb: str, rest: str) -> None:
         return
     own = Path(shell.profile_dir.location, "constraints.txt")
     own.parent.mkdir(parents=True, exist_ok=True)
-    own.write_text(_constraints())
+    found = metadata.distributions(path=site.getsitepackages())
+    # what rlm's environment holds; not rlm itself: on an index its names are other people's
+    held = {dist.name: dist.version for dist in found if dist.name and not dist.name.startswith("rlm")}
+    own.write_text("".join(f"{name}=={version}\n" for name, version in sorted(held.items())))
     shell.system(f"{_command(verb)} {verb} {_into(folder)} --constraint {shlex.quote(str(own))}{rest}")
     add_to_path()
     if shell.user_ns.get("_exit_code") == 0:
@@ -166,13 +169,6 @@ def _unwritable(folder: Path) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return "" if os.access(folder, os.W_OK) else "it is read-only"
-
-
-def _constraints() -> str:
-    """What rlm's environment holds. Not rlm itself: on an index its names are other people's."""
-    found = metadata.distributions(path=site.getsitepackages())
-    own = {dist.name: dist.version for dist in found if dist.name and not dist.name.startswith("rlm")}
-    return "".join(f"{name}=={version}\n" for name, version in sorted(own.items()))
 
 
 def _uv() -> str:

@@ -120,7 +120,12 @@ class _Renderer:
 
     def _table(self, node: SyntaxTreeNode, width: int) -> Iterator[Line]:
         rows = [
-            [tuple(self._inline(cell.children[0], _of(cell))) if cell.children else () for cell in row.children]
+            [
+                tuple(self._inline(cell.children[0], Style.BOLD if cell.type == "th" else Style.PLAIN))
+                if cell.children
+                else ()
+                for cell in row.children
+            ]
             for part in node.children
             for row in part.children
         ]
@@ -183,10 +188,6 @@ def _is_inside_a_word(emphasis: SyntaxTreeNode) -> bool:
     """`2*3*4` is a product."""
     before, after = emphasis.previous_sibling, emphasis.next_sibling
     return bool(before and before.content[-1:].isalnum() and after and after.content[:1].isalnum())
-
-
-def _of(cell: SyntaxTreeNode) -> Style:
-    return Style.BOLD if cell.type == "th" else Style.PLAIN
 
 
 def _split(spans: Sequence[Span] | Iterator[Span]) -> Iterator[Line]:

@@ -116,7 +116,11 @@ class ChatAssembler:
         if not isinstance(delta, dict):
             raise TransportError("the stream holds no message", unreadable=True)
         self._finish = choice.get("finish_reason") or self._finish
-        _add_token_data(self._token_data, normalize.token_data(chunk) | normalize.token_data(choice))
+        for name, value in (normalize.token_data(chunk) | normalize.token_data(choice)).items():
+            if _SAID_WHOLE.search(name):
+                self._token_data[name] = value
+            else:
+                merge(self._token_data, {name: value})
         return self._add(delta)
 
     def body(self, *, done: bool = False) -> Wire:
@@ -158,11 +162,6 @@ def _arguments(call: Wire) -> str:
 _SERVED = ("model", "service_tier")
 _SAID_WHOLE = re.compile("prompt|meta_info|sglext")
 """What no piece of a stream has a part of."""
-
-
-def _add_token_data(whole: Wire, piece: Wire) -> None:
-    for name, value in piece.items():
-        merge(whole, {name: value}) if not _SAID_WHOLE.search(name) else whole.update({name: value})
 
 
 class Calls:

@@ -140,7 +140,8 @@ def proxy_for(endpoint: Endpoint, environ: Mapping[str, str]) -> Proxy | None:
         ConfigError: it is none that can be used.
     """
     host, port = endpoint.address
-    if _is_excepted(host, port, environ.get("no_proxy") or environ.get("NO_PROXY") or ""):
+    exceptions = (environ.get("no_proxy") or environ.get("NO_PROXY") or "").lower()
+    if any(_covers(each, host.lower(), port) for each in re.split(r"[\s,]+", exceptions) if each):
         return None
     kind = "https" if endpoint.secure else "http"
     names = (f"{kind}_proxy", f"{kind}_proxy".upper(), "all_proxy", "ALL_PROXY")
@@ -166,10 +167,6 @@ def _of_the_system(kind: str) -> str:
     from urllib.request import getproxies
 
     return getproxies().get(kind, "")
-
-
-def _is_excepted(host: str, port: int, exceptions: str) -> bool:
-    return any(_covers(each, host.lower(), port) for each in re.split(r"[\s,]+", exceptions.lower()) if each)
 
 
 def _covers(exception: str, host: str, port: int) -> bool:

@@ -91,7 +91,8 @@ class PriceList:
 
         Behind the name of a deployment or a router there is another one, and the reply says which.
         """
-        found = await self._find(*filter(None, (_model_of(body), model)))
+        named = body.get("model") if isinstance(body, dict) else None
+        found = await self._find(*(each for each in (named, model) if each and isinstance(each, str)))
         try:
             return usage if found is None else replace(usage, cost=found.cost(body, api, usage, datetime.now(UTC)))
         except Exception:  # noqa: BLE001 - a provider may send any numbers, and no price is worth a reply
@@ -110,11 +111,6 @@ class PriceList:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._needed.wait(), DELAY)
         return await asyncio.to_thread(_load, self._url)
-
-
-def _model_of(body: Any) -> str:
-    name = body.get("model") if isinstance(body, dict) else None
-    return name if isinstance(name, str) else ""
 
 
 def _load(url: str) -> Find:

@@ -164,13 +164,15 @@ def open_policy(
         sources = stack.enter_context(Sources())
         programs = map(Path, filter(None, environment.get("PATH", "").split(os.pathsep)))
         readable = _readable(cwd, hidden, homes, [*programs, packages_folder(environment), *shown], project, net=net)
+        within = any(_inside(runtime.resolve(), place) for place in hidden)
+        empty = [place for place in hidden if place != runtime.resolve() or not within]  # else a mount in a mount
         yield SandboxPolicy(
             cwd=cwd,
             hidden=hidden,
             git=project,
             bwrap=bwrap,
             groups=groups,
-            system=_system(_seen_empty(hidden, runtime.resolve()), memory, net=net),
+            system=_system(empty, memory, net=net),
             readable=tuple(sources.open(real, path) for path, real in readable.items()),
             layers=tuple((sources.open(path), writable) for path, writable in _layers(cwd, project).items()),
             memory=memory,
@@ -200,13 +202,6 @@ def _homes(environment: Mapping[str, str]) -> list[Path]:
 def _hidden(homes: Iterable[Path]) -> list[Path]:
     """The folders of users, services and other programs. A folder comes before those that it contains."""
     return sorted({place.resolve() for place in (*map(Path, _PLACES), *homes) if place.is_dir()} - {Path("/")})
-
-
-def _seen_empty(hidden: Iterable[Path], runtime: Path) -> list[Path]:
-    """The folders that are mounted empty. The runtime folder needs no mount of its own inside another one."""
-    places = list(hidden)
-    within = any(_inside(runtime, place) for place in places)
-    return [place for place in places if place != runtime or not within]
 
 
 def _check(cwd: Path, hidden: Iterable[Path]) -> None:
@@ -282,16 +277,13 @@ def _readable(
     for path in sorted({*_python(), *named, *of_user, *project.readable, *resolver}):
         within = any(_inside(path, place) for place in hidden)
         real = resolve_outside(path, cwd) if within else None
-        if real is None or not os.access(real, os.F_OK) or _is_seen(path, real, found):
+        if real is None or not os.access(real, os.F_OK):
             continue
+        if any(above in found and found[above] / path.relative_to(above) == real for above in path.parents):
+            continue  # a folder above it is shown already
         if not any(place.is_relative_to(each) for place in hidden for each in (path, real)):
             found[path] = real
     return found
-
-
-def _is_seen(path: Path, real: Path, found: Mapping[Path, Path]) -> bool:
-    """Whether a folder above it is shown already."""
-    return any(above in found and found[above] / path.relative_to(above) == real for above in path.parents)
 
 
 def _layers(cwd: Path, project: GitAccess) -> dict[Path, bool]:

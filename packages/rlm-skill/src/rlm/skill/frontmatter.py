@@ -94,7 +94,10 @@ def _scalar(raw: _Raw | None) -> str:
         return ""
     block = _BLOCK.match(raw.head)
     if block:
-        return _block(raw.below, folded=block[1] == ">")
+        filled = [line for line in raw.below if line.strip()]
+        margin = min((len(line) - len(line.lstrip()) for line in filled), default=0)
+        text = "\n".join(line[margin:].rstrip() for line in raw.below).strip("\n")
+        return re.sub(r"(?<!\n)\n(?!\n)", " ", text) if block[1] == ">" else text
     head = _bare(raw.head)
     if head[:1] in ('"', "'"):
         return _quoted("\n".join([head, *(line.strip() for line in raw.below)]))
@@ -128,13 +131,6 @@ def _unescape(match: re.Match[str]) -> str:
         return _ESCAPED.get(code, code)
     point = int(code[1:], 16)
     return chr(point) if point <= sys.maxunicode else match[0]
-
-
-def _block(lines: list[str], *, folded: bool) -> str:
-    filled = [line for line in lines if line.strip()]
-    margin = min((len(line) - len(line.lstrip()) for line in filled), default=0)
-    text = "\n".join(line[margin:].rstrip() for line in lines).strip("\n")
-    return re.sub(r"(?<!\n)\n(?!\n)", " ", text) if folded else text
 
 
 def _map(raw: _Raw | None) -> dict[str, str]:

@@ -11,7 +11,6 @@ from rlm.present.export.pictures import split_uri
 from rlm.present.export.text import moment, read_object, write_object
 from rlm.present.export.token_data import read_token_data
 from rlm.sessions import journal
-from rlm.sessions.meta import Meta
 from rlm.sessions.records import DropRecord, ErrorRecord, KernelRecord, RequestRecord, RetryRecord, type_name
 from rlm.sessions.store import SessionTree
 from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build
@@ -33,13 +32,10 @@ def _members(tree: SessionTree) -> Iterator[tuple[str, Any]]:
     yield "agent", _agent(tree)
     yield "steps", ({"step_id": next(numbers)} | step for item in build(tree.records()) for step in _steps(item, tree))
     yield "final_metrics", _final(meta.usage, next(numbers) - 1, meta.metrics)
-    yield "extra", {"status": meta.status, "stop_reason": meta.stop_reason, "depth": meta.depth} | _caller(meta)
+    caller = {"parent_call_id": meta.parent_call} if meta.parent_call else {}
+    yield "extra", {"status": meta.status, "stop_reason": meta.stop_reason, "depth": meta.depth} | caller
     if tree.children:
         yield "subagent_trajectories", (write_object(_members(child)) for child in tree.children)
-
-
-def _caller(meta: Meta) -> Wire:
-    return {"parent_call_id": meta.parent_call} if meta.parent_call else {}
 
 
 def _agent(tree: SessionTree) -> Wire:

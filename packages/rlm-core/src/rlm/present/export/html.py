@@ -16,7 +16,7 @@ from rlm.present.export.pictures import saved_pictures, split_uri
 from rlm.present.export.timeline import timeline
 from rlm.present.humanize import cost, count, many, seconds, tokens
 from rlm.sessions import journal
-from rlm.sessions.records import Record, ResultRecord, UserCellRecord
+from rlm.sessions.records import ResultRecord, UserCellRecord
 from rlm.sessions.store import SessionTree
 from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build, user_call
 from rlm.text.clip import clip
@@ -34,7 +34,7 @@ def page(tree: SessionTree) -> Iterator[str]:
     """The page, a piece at a time."""
     style = _resource("page.css")
     script = _resource("page.js")
-    title = _title(tree)
+    title = tree.meta.prompt_preview or f"Session {tree.folder.name}"
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -63,10 +63,6 @@ def _policy(style: str, script: str) -> str:
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _title(tree: SessionTree) -> str:
-    return tree.meta.prompt_preview or f"Session {tree.folder.name}"
 
 
 def _header(tree: SessionTree, title: str) -> Html:
@@ -167,7 +163,8 @@ def _item(item: Item, tree: SessionTree, turns: Sequence[int]) -> Child:
                 "article", header, _call(user_call(item), tree), class_="words", id=f"{tree.agent}:{item.id}"
             )
         case _:
-            return _described(item, turns)
+            said = describe(item, turns)
+            return tag("p", str(said), class_=f"mark {_CLASSES.get(said.style, '')}") if said else None
 
 
 def _text(item: TextItem, tree: SessionTree) -> Child:
@@ -186,17 +183,15 @@ def _turn(turn: Turn, tree: SessionTree) -> Child:
     return element(
         "article",
         tag("header", tag("a", turn_name(turn), class_="no", href=f"#{place}"), tag("span", spent, class_="meta")),
-        _thoughts(turn.reasoning) if turn.reasoning.strip() else "",
+        tag("details", tag("summary", "reasoning"), tag("div", markdown(turn.reasoning), class_="md"), class_="think")
+        if turn.reasoning.strip()
+        else "",
         tag("div", markdown(turn.text), class_="md") if turn.text.strip() else "",
         (_call(call, tree) for call in turn.calls),
         class_="turn",
         id=place,
         tabindex=-1,
     )
-
-
-def _thoughts(text: str) -> Html:
-    return tag("details", tag("summary", "reasoning"), tag("div", markdown(text), class_="md"), class_="think")
 
 
 def _call(call: TranscriptCall, tree: SessionTree) -> Child:
@@ -265,8 +260,3 @@ def _child(child: SessionTree) -> Child:
 
 
 _CLASSES = {Style.RED: "error", Style.GREEN: "done", Style.BOLD_BLUE: "resume"}
-
-
-def _described(record: Record, turns: Sequence[int]) -> Child:
-    said = describe(record, turns)
-    return tag("p", str(said), class_=f"mark {_CLASSES.get(said.style, '')}") if said else None

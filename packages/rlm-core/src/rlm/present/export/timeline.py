@@ -59,7 +59,8 @@ def _row(tree: SessionTree, when: Times, axis: Axis, most: int) -> Child:
     dot = tag("span", "●", class_=f"dot {tree.meta.status}")
     name = tag("a", dot, task, href=f"#{tree.agent}", title=f"{tree.agent}: {task}", class_=f"name d{depth}")
     drawn = (_bar(span, tree, axis) for span in spans(tree))
-    bars = element("svg", drawn, **_box(20), role="img", aria_label=_durations(when))
+    durations = ", ".join(f"{_NAMES[doing]} {seconds(when.total(doing))}" for doing in Doing)
+    bars = element("svg", drawn, **_box(20), role="img", aria_label=durations)
     line = element("div", bars, _tokens(tree.meta.usage, most), class_="line")
     usage = tree.meta.usage
     spent = f"{count(usage.prompt)} / {count(usage.completion)} · {seconds(when.end - when.start)}"
@@ -92,7 +93,3 @@ def _pieces(usage: Usage, scale: float) -> Iterator[Html]:
         width = max(0, number) * scale
         yield Html(f'<rect x="{at:.0f}" y="0" width="{width:.0f}" height="3" class="{kind}"></rect>')
         at += width
-
-
-def _durations(when: Times) -> str:
-    return ", ".join(f"{_NAMES[doing]} {seconds(when.total(doing))}" for doing in Doing)

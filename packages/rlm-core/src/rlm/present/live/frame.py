@@ -117,16 +117,13 @@ def _activity(tree: AgentTree, agent: AgentNow, now: float) -> tuple[Span, ...]:
 def _waiting(tree: AgentTree, parent: AgentNow) -> str:
     """`waiting for 3 agents`, or `7 of 30 done, 4 running, 2 waiting, 17 queued`."""
     total = parent.finished + parent.children + parent.queued
-    idle = sum(_is_child(agent, parent) and agent.state is AgentState.WAITING for agent in tree.agents.values())
+    children = (agent for agent in tree.agents.values() if agent.path.rpartition("/")[0] == parent.path)
+    idle = sum(agent.state is AgentState.WAITING for agent in children)
     if total == parent.children and not idle:
         return f"waiting for {many(total, 'agent')}"
     counts = {"running": parent.children - idle, "waiting": idle, "queued": parent.queued}
     parts = [f"{parent.finished} of {total} done", *(f"{number} {name}" for name, number in counts.items() if number)]
     return ", ".join(parts)
-
-
-def _is_child(agent: AgentNow, parent: AgentNow) -> bool:
-    return agent.path.rpartition("/")[0] == parent.path
 
 
 def _numbers(agent: AgentNow, now: float, width: int) -> tuple[Span, ...]:
