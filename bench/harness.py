@@ -77,7 +77,7 @@ class Bench:
         variables: dict[str, str] | None = None,
         watch: Callable[[int], None] | None = None,
     ) -> Ran:
-        """Run to the end. `watch` is told the process id at once.
+        """Run to the end. `watch` gets the process id at once.
 
         Raises:
             RunFailedError: it ends with another code than 0, or takes too long, or leaves a process behind.
@@ -137,8 +137,8 @@ class Bench:
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         if code != 0:
-            told = (folder / "stderr").read_text(errors="replace").strip()[-600:]
-            raise RunFailedError(f"{name}: exit code {code}: {told}")
+            reported = (folder / "stderr").read_text(errors="replace").strip()[-600:]
+            raise RunFailedError(f"{name}: exit code {code}: {reported}")
         if left:
             raise RunFailedError(f"{name}: left {len(left)} processes behind")
 

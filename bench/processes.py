@@ -1,6 +1,6 @@
 """What the system says about the processes of a run. Linux: it reads /proc.
 
-They are told by a variable in their environment, which a fork and a daemon keep, and not by their parents, which they
+They are known by a variable in their environment, which a fork and a daemon keep, and not by their parents, which they
 may lose.
 """
 

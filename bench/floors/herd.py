@@ -37,7 +37,7 @@ WARM = (
 
 
 class Zygote:
-    """Forks a kernel for each connection file that it is told. It has no thread and no socket library in use."""
+    """Forks a kernel for each connection file that it is given. It has no thread and no socket library in use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

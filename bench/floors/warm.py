@@ -29,7 +29,7 @@ Figures = dict[str, float]
 
 
 async def _measure(count: int) -> Figures:
-    seen: dict[str, list[tuple[float, float]]] = {"boxed": [], "bare": []}
+    seen: dict[str, list[tuple[float, float]]] = {"sandboxed": [], "bare": []}
     environment = {name: os.environ[name] for name in ("PATH", "HOME")}
     _make_repository(Path.cwd())
     async with AsyncExitStack() as stack:
@@ -37,7 +37,7 @@ async def _measure(count: int) -> Figures:
         folder, groups = supervisor.folder, stack.enter_context(closing(ProcessGroups(supervisor)))
         policy = stack.enter_context(_policy(folder, environment, groups))
         for number in range(_ROUNDS):
-            for how, chosen in (("boxed", policy), ("bare", None)):
+            for how, chosen in (("sandboxed", policy), ("bare", None)):
                 seen[how].append(await _herd(folder / f"{how}{number}", count, chosen, environment))
     least = {how: [min(figures) for figures in zip(*rounds, strict=True)] for how, rounds in seen.items()}
     return {

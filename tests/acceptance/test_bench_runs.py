@@ -15,15 +15,15 @@ def test_each_scenario_that_is_chosen_gives_its_lines_for_rlm_and_for_each_floor
     command: list[str | Path] = [sys.executable, "-m", "bench", "help", "second", "--rounds", "1", "--json", report]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "| `rlm --help` | **" in done.stdout
-    told = json.loads(report.read_text())
-    assert told["failures"] == {}
-    assert [set(measure["values"]) for measure in told["measures"]] == [
+    reported = json.loads(report.read_text())
+    assert reported["failures"] == {}
+    assert [set(measure["values"]) for measure in reported["measures"]] == [
         {"rlm", "`python -c pass`"},
         {"rlm", "std", "post"},
     ]
 
 
-def test_a_program_that_fails_is_told_and_not_hidden(tmp_path: Path) -> None:
+def test_a_program_that_fails_is_reported_and_not_hidden(tmp_path: Path) -> None:
     broken = tmp_path / "rlm"
     broken.write_text('#!/bin/sh\n[ "$1" = --help ] || { echo "no such luck" >&2; exit 3; }\n')
     broken.chmod(0o700)

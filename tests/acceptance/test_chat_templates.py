@@ -79,8 +79,8 @@ def rendered(template: Template, messages: Sequence[Json], tools: Sequence[Json]
 def knows_tools(template: Template, request: Request) -> bool:
     """By the plainest conversation: a task, two calls (Llama 3 takes one), two results."""
     assert [message["role"] for message in request.messages] == ["system", "user", "assistant", "tool", "tool"]
-    told = rendered(template, request.messages, request.body["tools"])
-    return "refused" not in told and "1 + 1" in told and "result 2" in told
+    reported = rendered(template, request.messages, request.body["tools"])
+    return "refused" not in reported and "1 + 1" in reported and "result 2" in reported
 
 
 def test_what_is_sent_renders_in_every_template_that_knows_tools(rlm: Make, templates: Mapping[str, Template]) -> None:
@@ -89,8 +89,8 @@ def test_what_is_sent_renders_in_every_template_that_knows_tools(rlm: Make, temp
     assert len(know) >= len(templates) / 3
     for name, template in know.items():
         for at, request in enumerate(sent):
-            told = rendered(template, request.messages, request.body["tools"])
-            assert "refused" not in told, (name, at)
+            reported = rendered(template, request.messages, request.body["tools"])
+            assert "refused" not in reported, (name, at)
             wire = json.dumps(request.messages)
-            assert [said for said in SAID if said in wire and said not in told] == [], (name, at)
+            assert [said for said in SAID if said in wire and said not in reported] == [], (name, at)
     assert all(any(said in json.dumps(request.messages) for request in sent) for said in SAID)

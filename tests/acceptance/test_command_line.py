@@ -129,13 +129,13 @@ def test_the_first_word_that_is_no_flag_is_the_command_and_c_its_folder(rlm: Mak
 @pytest.mark.parametrize(
     ("flag", "meant"), [("--max-turn=3", "--max-turns"), ("--sandbx", "--sandbox"), ("--jsn", "--json")]
 )
-def test_a_misspelt_flag_is_told_with_the_one_that_was_meant(alone: Rlm, flag: str, meant: str) -> None:
+def test_a_misspelt_flag_is_reported_with_the_one_that_was_meant(alone: Rlm, flag: str, meant: str) -> None:
     done = alone(flag, "go")
     assert (2, "") == (done.code, done.out)
     assert f"Did you mean {meant}?" in done.err
 
 
-def test_a_variable_that_is_no_setting_is_told_once_and_the_run_goes_on(rlm: Make) -> None:
+def test_a_variable_that_is_no_setting_is_reported_once_and_the_run_goes_on(rlm: Make) -> None:
     with Scripted(text("ok")) as server:
         done = rlm(server)("go", RLM_MAX_TURN="3", RLM_XYZZY="1", RLM_EXTRA_UV_ARGS="-q")
     assert 1 == done.err.count("RLM_MAX_TURN is no setting and has no effect: did you mean RLM_MAX_TURNS?")

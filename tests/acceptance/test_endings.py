@@ -252,14 +252,14 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("code", "answer", "says"), REFUSALS)
-def test_what_will_not_pass_is_told_at_once(rlm: Make, code: int, answer: Answer, says: str) -> None:
+def test_what_will_not_pass_is_reported_at_once(rlm: Make, code: int, answer: Answer, says: str) -> None:
     done, server = play(rlm, always(answer), failed=1)
     assert (code, "", "error", "error") == ending(done)
     assert 1 == len(server.requests)
-    told = [line for line in done.err.splitlines() if line.startswith("rlm: ")]
-    assert 1 == len(told)
-    assert says in told[0]
-    assert told[0].removeprefix("rlm: ") == done.session.records[-1]["error"], "the journal says why, too"
+    reported = [line for line in done.err.splitlines() if line.startswith("rlm: ")]
+    assert 1 == len(reported)
+    assert says in reported[0]
+    assert reported[0].removeprefix("rlm: ") == done.session.records[-1]["error"], "the journal says why, too"
 
 
 def test_a_page_not_found_is_tried_a_few_times(rlm: Make) -> None:

@@ -30,9 +30,9 @@ def test_a_question_over_50_mb_is_answered_by_children_that_read_parts(alone: Rl
     assert f"{late} of {complaints} complaints" in done.out
     children = done.session.children
     assert 8 == len(children)
-    assert complaints == sum(_told(child) for child in children), "what the children's cells really counted"
+    assert complaints == sum(_reported(child) for child in children), "what the children's cells really counted"
     assert all(len(str(messages)) < 20_000 for agent in [done.session, *children] for messages in agent.requests())
 
 
-def _told(child: Session) -> int:
+def _reported(child: Session) -> int:
     return sum(int(line.split()[0]) for line in child.results[0].splitlines() if line.strip())

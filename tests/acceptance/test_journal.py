@@ -221,7 +221,7 @@ def test_records_say_what_happened(rlm: Make) -> None:
     assert ("done", "done", "end", 2) == tuple(result[n] for n in ("status", "stop_reason", "answer", "turns"))
 
 
-def test_the_request_is_told_again_when_it_changes(rlm: Make) -> None:
+def test_the_request_is_reported_again_when_it_changes(rlm: Make) -> None:
     turns = [calls(("ipython", {"code": str(n)}), usage=usage(9_000 * (n == 2) or 100, 1)) for n in range(3)]
     done, _ = play(rlm, *turns, text("a summary"), text("end"), RLM_SUMMARIZE_AT_TOKENS="5000")
     params = [record["params"] for record in done.session.records if record["type"] == "request"]
@@ -269,8 +269,8 @@ def test_meta_says_what_the_session_is_and_how_it_ended(rlm: Make) -> None:
         == meta["usage"]
         == meta["tree_usage"]
     )
-    told = {"turns": 2, "tool_calls": 1, "failed_calls": 1, "cells": 1, "agents": 1, "prompt_tokens": 200}
-    assert told.items() <= meta["metrics"].items()
+    reported = {"turns": 2, "tool_calls": 1, "failed_calls": 1, "cells": 1, "agents": 1, "prompt_tokens": 200}
+    assert reported.items() <= meta["metrics"].items()
 
 
 def test_meta_of_a_child_names_its_parent_and_the_parent_sums_the_tree(rlm: Make) -> None:
@@ -383,8 +383,8 @@ def test_the_system_prompt_is_silent_about_what_is_switched_off(
     rlm: Make, env: dict[str, str], silent: tuple[str, ...]
 ) -> None:
     (prompt,) = prompts(rlm, env)
-    told = re.sub(r"/\S+", "", prompt).lower()  # not the folder's own name
-    assert [] == [word for word in silent if word in told]
+    reported = re.sub(r"/\S+", "", prompt).lower()  # not the folder's own name
+    assert [] == [word for word in silent if word in reported]
 
 
 def test_the_prompt_can_be_added_to_and_replaced(rlm: Make, tmp_path: Path) -> None:

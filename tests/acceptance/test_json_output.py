@@ -87,7 +87,7 @@ def test_the_text_as_it_streams_comes_with_deltas_alone(rlm: Make) -> None:
     assert words == streamed.lines[-1]["answer"] == plain.lines[-1]["answer"]
 
 
-def test_a_partial_answer_is_told_as_one(rlm: Make) -> None:
+def test_a_partial_answer_is_reported_as_one(rlm: Make) -> None:
     with Scripted(calls(("ipython", {"code": "1"}), content="So far.")) as server:
         last = ending(rlm(server)("--json", "go", RLM_MAX_TURNS="1"))
     assert (3, "limit", "max_turns", "So far.") == tuple(
@@ -95,7 +95,7 @@ def test_a_partial_answer_is_told_as_one(rlm: Make) -> None:
     )
 
 
-def test_an_error_of_the_provider_is_told_in_the_last_line(rlm: Make) -> None:
+def test_an_error_of_the_provider_is_reported_in_the_last_line(rlm: Make) -> None:
     with Scripted(error(400, "no such thing")) as server:
         done = rlm(server)("--json", "go")
     last = ending(done)
@@ -118,7 +118,7 @@ def test_an_error_of_the_provider_is_told_in_the_last_line(rlm: Make) -> None:
         (("resume", "--json", "0123456789ab"), {"RLM_BASE_URL": "http://127.0.0.1:9/v1"}, 1),
     ],
 )
-def test_an_error_without_a_session_is_told_in_the_only_line(
+def test_an_error_without_a_session_is_reported_in_the_only_line(
     alone: Rlm, words: tuple[str, ...], env: dict[str, str], code: int
 ) -> None:
     done = alone(*words, **env)

@@ -177,13 +177,13 @@ print("y" * 9_000)
 
 
 def full_disk(place: Place) -> Done:
-    """By what a cell writes. What had been told by then is in the journal."""
+    """By what a cell writes. What had been reported by then is in the journal."""
     place.disks.run(f"mount -t tmpfs -o size=1m tmpfs {place.cwd}")
     place.fix = lambda: place.disks.run(f"rm {place.cwd}/big")
     place.script(call("ipython", code="1"), call("ipython", code=FILL))
     done = place.go("--json")
-    told = [without_agent(record) for record in done.lines if "id" in record]
-    assert place.session().unsigned == told
+    reported = [without_agent(record) for record in done.lines if "id" in record]
+    assert place.session().unsigned == reported
     return done
 
 
@@ -434,7 +434,7 @@ def test_each_fault_is_provoked() -> None:
     assert list(PROVOKE) == [fault.name for fault in MACHINE_FAULTS]
 
 
-def test_a_record_that_was_half_written_is_told_when_it_is_cut(place: Place) -> None:
+def test_a_record_that_was_half_written_is_reported_when_it_is_cut(place: Place) -> None:
     """As a machine leaves it that loses its power."""
     place.script()
     with (place.go().session.folder / "messages.jsonl").open("a") as journal:
@@ -468,7 +468,7 @@ def check_words(fault: MachineFault, done: Done) -> None:
     assert [] == [line for line in lines[:-1] if line.startswith("rlm: ")]
 
 
-def test_too_few_processes_are_told_before_anything_is_begun(place: Place) -> None:
+def test_too_few_processes_are_reported_before_anything_is_begun(place: Place) -> None:
     """Root may have as many processes as there can be, unless it is somebody else in a user namespace."""
     somebody = "unshare --user --map-user=1000 " if os.geteuid() == 0 else ""
     place.script()

@@ -30,7 +30,7 @@ def names(folder: Path) -> set[str]:
 
 
 def seen(server: Scripted) -> str:
-    """All that the provider was told."""
+    """All that was sent to the provider."""
     return "".join(str(request.body) for request in server.requests)
 
 
@@ -119,7 +119,7 @@ def test_the_folder_of_a_sub_agent_is_not_followed_when_it_has_become_a_link(rlm
 
 
 @pytest.mark.parametrize("sandbox", ["bwrap", "off"])
-def test_agents_are_told_nothing_from_outside(rlm: Make, sandbox: str) -> None:
+def test_agents_read_nothing_from_outside(rlm: Make, sandbox: str) -> None:
     """What an earlier run has left in the project."""
     with Scripted(always(text("end"))) as server:
         command = rlm(server)
@@ -212,11 +212,11 @@ def test_commands_on_sessions_do_not_wait_for_pipes(rlm: Make) -> None:
             (folder / name).unlink()
             plant(folder / name)
             for words in (("ls",), ("show",), ("export",), ("resume", "more")):
-                told = command(*words, timeout=60)
-                assert told.code in (0, 1, 2)
-                assert SECRET not in told.out + told.err
-                assert "Traceback" not in told.err
-                assert "bug" not in told.err
+                reported = command(*words, timeout=60)
+                assert reported.code in (0, 1, 2)
+                assert SECRET not in reported.out + reported.err
+                assert "Traceback" not in reported.err
+                assert "bug" not in reported.err
             (folder / name).rmdir() if (folder / name).is_dir() else (folder / name).unlink()
             (folder / name).write_bytes(content)
     assert (home / "secret").read_text() == SECRET

@@ -87,9 +87,9 @@ def test_the_pager_is_not_the_projects_and_gets_no_key(rlm: Make) -> None:
         with PseudoTerminal(with_secrets, "show", lines=10, PAGER=pager) as terminal:
             assert terminal.end() == 0
             assert b"end" in terminal.seen
-    told = (command.folder / "environment").read_text()
-    assert "LANG=C.UTF-8" in told
-    assert KEY not in told
+    reported = (command.folder / "environment").read_text()
+    assert "LANG=C.UTF-8" in reported
+    assert KEY not in reported
     assert not ran.exists(), ran.read_text()
 
 

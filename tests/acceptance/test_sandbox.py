@@ -29,8 +29,8 @@ Make = Callable[[Scripted], Rlm]
 
 
 @pytest.fixture
-def boxed(rlm: Make) -> Make:
-    """The command in a git repository, with a key, and told to use the sandbox."""
+def sandboxed(rlm: Make) -> Make:
+    """The command in a git repository, with a key, which uses the sandbox."""
 
     def make(server: Scripted) -> Rlm:
         bare = rlm(server)
@@ -128,24 +128,24 @@ def outcomes(make: Make, folder: Path, breakouts: list[Breakout], **env: str) ->
 
 
 @pytest.mark.attack("breaking out of the sandbox")
-def test_nobody_breaks_out(boxed: Make, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_nobody_breaks_out(sandboxed: Make, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     record_property("attempts", len(BREAKOUTS))
-    seen = outcomes(boxed, tmp_path, list(BREAKOUTS))
+    seen = outcomes(sandboxed, tmp_path, list(BREAKOUTS))
     assert len(seen) >= 75
     assert [] == [f"{name}: {said}" for name, said in seen.items() if not said.startswith("denied")]
     assert [] == [f"{name}: was not even tried" for name, said in seen.items() if said == "denied ImportError"]
 
 
-def test_without_the_sandbox_the_same_attempts_succeed(boxed: Make, tmp_path: Path) -> None:
+def test_without_the_sandbox_the_same_attempts_succeed(sandboxed: Make, tmp_path: Path) -> None:
     tried = [breakout for breakout in BREAKOUTS if breakout.bare]
-    seen = outcomes(boxed, tmp_path, tried, RLM_SANDBOX="off")
+    seen = outcomes(sandboxed, tmp_path, tried, RLM_SANDBOX="off")
     assert [] == [f"{name}: {said}" for name, said in seen.items() if said != "got it"]
 
 
 # ---- the other tools, sub-agents, and the host's own hands
 
 
-def test_the_other_tools_are_shut_in_too(boxed: Make, tmp_path: Path) -> None:
+def test_the_other_tools_are_confined_too(sandboxed: Make, tmp_path: Path) -> None:
     """Commands run in the box of the kernel; a file is edited where a command could have written it."""
     outside = tmp_path / "outside"
     outside.write_text("one")
@@ -160,7 +160,7 @@ def test_the_other_tools_are_shut_in_too(boxed: Make, tmp_path: Path) -> None:
         call("edit", path=str(outside), old_str="one", new_str="two"),
         text("end"),
     ) as server:  # fmt: skip
-        command = boxed(server)
+        command = sandboxed(server)
         done = command("go", "--tools", "ipython,bash,edit")
     _, listing, fetched, edited, missing, config, other = done.session.results
     assert "cannot access" in listing
@@ -177,7 +177,7 @@ def test_the_other_tools_are_shut_in_too(boxed: Make, tmp_path: Path) -> None:
     assert "one" == outside.read_text()
 
 
-def test_a_child_is_shut_in_the_same_walls_wherever_it_is_sent(boxed: Make, tmp_path: Path) -> None:
+def test_a_child_is_confined_in_the_same_way_wherever_it_is_sent(sandboxed: Make, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
 
@@ -189,7 +189,7 @@ def test_a_child_is_shut_in_the_same_walls_wherever_it_is_sent(boxed: Make, tmp_
         return call("ipython", code=cells[request.turn]) if request.turn < len(cells) else text("end")
 
     with Scripted(script) as server:
-        command = boxed(server)
+        command = sandboxed(server)
         (command.cwd / "sub").mkdir()
         done = command("go", RLM_MAX_DEPTH="1")
     said = [child.results[0] for child in done.session.children]
@@ -275,7 +275,7 @@ print('ended', file=found, flush=True)
 
 
 @pytest.mark.attack("taking over who enters")
-def test_who_enters_cannot_be_opened_before_it_is_as_powerless_as_the_others(boxed: Make) -> None:
+def test_who_enters_cannot_be_opened_before_it_is_as_powerless_as_the_others(sandboxed: Make) -> None:
     spying = f"open('spy.py', 'w').write({SPY!r})\nimport subprocess, sys\nspy = subprocess.Popen([sys.executable, 'spy.py'])"
     with Scripted(
         call("ipython", code=spying),
@@ -283,11 +283,11 @@ def test_who_enters_cannot_be_opened_before_it_is_as_powerless_as_the_others(box
         call("ipython", code="open('stop', 'w').close()\nspy.wait()\nprint(open('found').read())"),
         text("end"),
     ) as server:
-        done = boxed(server)("go", "--tools", "ipython,bash", timeout=120)
+        done = sandboxed(server)("go", "--tools", "ipython,bash", timeout=120)
     assert "ended" == done.session.results[-1].strip()
 
 
-def test_context_and_a_child_s_result_pass_the_walls(boxed: Make, tmp_path: Path) -> None:
+def test_context_and_a_child_s_result_cross_the_sandbox(sandboxed: Make, tmp_path: Path) -> None:
     data = tmp_path / "data.txt"
     data.write_text("0123456789" * 100)
 
@@ -298,7 +298,7 @@ def test_context_and_a_child_s_result_pass_the_walls(boxed: Make, tmp_path: Path
         return call("ipython", code=cells[request.turn]) if request.turn < len(cells) else text("end")
 
     with Scripted(script) as server:
-        done = boxed(server)("go", "--context", str(data), RLM_MAX_DEPTH="1")
+        done = sandboxed(server)("go", "--context", str(data), RLM_MAX_DEPTH="1")
     assert ["1000", "added", "added"] == [said.strip() for said in done.session.results]
     (with_context,) = [child for child in done.session.children if child.meta["prompt_preview"] == "add it"]
     assert "6\n" == with_context.results[0]
@@ -313,7 +313,7 @@ def test_context_and_a_child_s_result_pass_the_walls(boxed: Make, tmp_path: Path
     ],
 )
 def test_the_host_follows_no_link_that_a_cell_has_put_in_a_file_s_place(
-    boxed: Make, tmp_path: Path, plant: str, do: str
+    sandboxed: Make, tmp_path: Path, plant: str, do: str
 ) -> None:
     secret = tmp_path / "secret"
     secret.write_text("say()\n" * 20_000)
@@ -322,15 +322,15 @@ def test_the_host_follows_no_link_that_a_cell_has_put_in_a_file_s_place(
         f"path = os.path.join(base, {plant!r})\nos.path.lexists(path) and os.unlink(path)\n"
         f"os.symlink({str(secret)!r}, path)\n{do}"
     )
-    done, results = run_cells(boxed, [cell, "1"], RLM_CHECKPOINT="1")
+    done, results = run_cells(sandboxed, [cell, "1"], RLM_CHECKPOINT="1")
     assert "say()" not in "".join(results)
     kept = [path.read_bytes() for path in done.session.folder.rglob("*") if path.is_file()]
     assert not any(b"say()\n" in content for content in kept)
 
 
-def test_a_kernel_in_a_sandbox_is_interrupted_dies_and_comes_back_as_any_other(boxed: Make) -> None:
+def test_a_kernel_in_a_sandbox_is_interrupted_dies_and_comes_back_as_any_other(sandboxed: Make) -> None:
     _, (timed_out, kept, died, fresh, broken, back) = run_cells(
-        boxed,
+        sandboxed,
         [
             "x = 5\nimport time\ntime.sleep(60)",
             "x",
@@ -349,10 +349,10 @@ def test_a_kernel_in_a_sandbox_is_interrupted_dies_and_comes_back_as_any_other(b
     assert "42\n" == back
 
 
-def test_nothing_is_left_when_the_run_is_killed(boxed: Make) -> None:
+def test_nothing_is_left_when_the_run_is_killed(sandboxed: Make) -> None:
     cell = "import subprocess\nsubprocess.Popen(['sleep', '3600'], start_new_session=True)\nprint('up')"
     with Scripted(call("ipython", code=cell), hang()) as server:
-        command = boxed(server)
+        command = sandboxed(server)
         process = command.start("go")
         server.wait(lambda server: len(server.requests) == 2)
         below = psutil.Process(process.pid).children(recursive=True)
@@ -363,18 +363,18 @@ def test_nothing_is_left_when_the_run_is_killed(boxed: Make) -> None:
     assert [] == [process for process in below if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_the_project_is_as_it_was_but_for_what_the_run_did(boxed: Make) -> None:
+def test_the_project_is_as_it_was_but_for_what_the_run_did(sandboxed: Make) -> None:
     """What stands where nothing was, so that it can be covered, is gone: also that of a run that was killed."""
     cells = ["open('made', 'w').close()\nopen('.git/commondir', 'w').write('../evil')", "!git status --short"]
     with Scripted(always(hang())) as server:
-        command = boxed(server)
+        command = sandboxed(server)
         process = command.start("go")
         server.wait(lambda server: server.requests)
         process.kill()
         process.communicate()
     assert {".vscode", ".envrc"} < {path.name for path in command.cwd.iterdir()}
     with Scripted(*(call("ipython", code=cell) for cell in cells), text("end")) as server:
-        done = boxed(server)("go")
+        done = sandboxed(server)("go")
     ((denied, status),) = [session.results for session in done.sessions if session.results]
     assert "Read-only file system" in denied
     assert "?? made\n" == status.replace("?? .rlm/\n", "")
@@ -383,7 +383,7 @@ def test_the_project_is_as_it_was_but_for_what_the_run_did(boxed: Make) -> None:
 
 
 def test_links_that_lead_to_the_project_and_to_temporary_files_need_not_be_in_the_box(
-    boxed: Make, tmp_path: Path
+    sandboxed: Make, tmp_path: Path
 ) -> None:
     links = tmp_path / "links"
     links.mkdir()
@@ -391,7 +391,7 @@ def test_links_that_lead_to_the_project_and_to_temporary_files_need_not_be_in_th
     (links / "tmp").symlink_to(tmp_path / "t")
 
     def make(server: Scripted) -> Rlm:
-        command = boxed(server)
+        command = sandboxed(server)
         work = command.cwd
         work.rename(tmp_path / "project")
         work.symlink_to(tmp_path / "project")
@@ -401,9 +401,9 @@ def test_links_that_lead_to_the_project_and_to_temporary_files_need_not_be_in_th
     assert f"{tmp_path / 'project'}\n" == said
 
 
-def test_what_guarded_files_hold_can_be_read(boxed: Make) -> None:
+def test_what_guarded_files_hold_can_be_read(sandboxed: Make) -> None:
     def make(server: Scripted) -> Rlm:
-        command = boxed(server)
+        command = sandboxed(server)
         (command.cwd / ".envrc").write_text("export A=1")
         (command.cwd / ".vscode").mkdir()
         (command.cwd / ".vscode" / "settings.json").write_text("{}")
@@ -443,10 +443,10 @@ WORK = {
 }  # fmt: skip
 
 
-def test_everyday_work_goes_on(boxed: Make) -> None:
+def test_everyday_work_goes_on(sandboxed: Make) -> None:
     cells = [f"ok = None\n{code}\nprint('RESULT', bool(ok))" for code in WORK.values()]
     limits = {"RLM_SANDBOX_MEMORY": "8192", "RLM_SANDBOX_FILE_SIZE": "4096"}
-    _, results = run_cells(boxed, cells, **limits)
+    _, results = run_cells(sandboxed, cells, **limits)
     assert len(WORK) >= 12
     assert {} == {name: said for name, said in zip(WORK, results, strict=True) if not said.endswith("RESULT True\n")}
 
@@ -478,7 +478,7 @@ def test_every_path_that_the_prompt_names_is_there_in_the_box(tmp_path: Path) ->
     }
     with Scripted(text("end")) as server:
         Rlm(repository, given | {"RLM_BASE_URL": server.url})("go")
-        told = sorted(set(PATHS.findall(str(server.requests[0].messages[0]["content"]))))
+        reported = sorted(set(PATHS.findall(str(server.requests[0].messages[0]["content"]))))
     assert {
         str(path)
         for path in (
@@ -488,9 +488,9 @@ def test_every_path_that_the_prompt_names_is_there_in_the_box(tmp_path: Path) ->
             repository / "AGENTS.md",
             repository / ".venv/bin/python",
         )
-    } <= set(told)
+    } <= set(reported)
     cells = [
-        f"import os, added\nadded.V, context, [path for path in {told} if not os.access(path, os.R_OK)]",
+        f"import os, added\nadded.V, context, [path for path in {reported} if not os.access(path, os.R_OK)]",
         f"open('{repository}/.agents/skills/notes/scripts/help').read(), os.path.exists('{home}/.ssh')",
         f"!{repository}/.venv/bin/python -c 'print(6 * 7)'",
     ]
@@ -506,17 +506,17 @@ def write(path: Path, content: str) -> None:
     path.write_text(content)
 
 
-def test_with_sandbox_net_the_network_is_there_and_the_header_says_so(boxed: Make) -> None:
+def test_with_sandbox_net_the_network_is_there_and_the_header_says_so(sandboxed: Make) -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
         cell = f"import socket\nsocket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 5)\nprint('there')"
-        done, (said,) = run_cells(boxed, [cell], "--sandbox-net")
+        done, (said,) = run_cells(sandboxed, [cell], "--sandbox-net")
     assert "there\n" == said
     assert "sandbox bwrap with network" in done.err.splitlines()[0]
 
 
-def test_pip_installs_over_the_network(boxed: Make) -> None:
+def test_pip_installs_over_the_network(sandboxed: Make) -> None:
     """From the index that this machine is set up for, in a venv of the project's own, and for the agent."""
     index = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "UV_INDEX"))}
     cell = (
@@ -525,9 +525,11 @@ def test_pip_installs_over_the_network(boxed: Make) -> None:
     ours = ["%pip install six==1.17.0\nimport six", "import os\nos._exit(1)", "import six\nprint(six.__version__)"]
     removed = "%pip uninstall -y six\nimport importlib.util as u\nu.find_spec('six')"
     limits = {"RLM_SANDBOX_MEMORY": "8192", "RLM_SANDBOX_FILE_SIZE": "4096"}
-    _, (said, told, _, again, gone) = run_cells(boxed, [cell, *ours, removed], "--sandbox-net", **index, **limits)
+    _, (said, reported, _, again, gone) = run_cells(
+        sandboxed, [cell, *ours, removed], "--sandbox-net", **index, **limits
+    )
     assert "1.17.0" in said.splitlines()
-    assert "[for this agent alone: it goes with the sandbox, in /tmp/rlm-packages]" in told
+    assert "[for this agent alone: it goes with the sandbox, in /tmp/rlm-packages]" in reported
     assert "1.17.0\n" == again, "a fresh kernel of the agent has it, too"
     assert "Error" not in gone
 
@@ -563,13 +565,13 @@ esac; done"""
 
 
 @pytest.mark.parametrize(
-    ("does", "told"),
+    ("does", "reported"),
     [
         (REFUSES, "setting up uid map: Permission denied. User namespaces must be allowed"),
         (BEFORE_BIND_FD, "This bubblewrap is too old for the sandbox, which needs its option --bind-fd: take version 0.10"),
     ],
 )  # fmt: skip
-def test_a_bwrap_that_does_not_work_is_told(rlm: Make, tmp_path: Path, does: str, told: str) -> None:
+def test_a_bwrap_that_does_not_work_is_reported(rlm: Make, tmp_path: Path, does: str, reported: str) -> None:
     fake = tmp_path / "bin" / "bwrap"
     fake.parent.mkdir()
     fake.write_text(f"#!/bin/sh\n{does}\n")
@@ -577,13 +579,13 @@ def test_a_bwrap_that_does_not_work_is_told(rlm: Make, tmp_path: Path, does: str
     with Scripted(text("never")) as server:
         done = rlm(server)("--sandbox", "go", PATH=f"{fake.parent}:/usr/bin:/bin")
     assert 2 == done.code
-    assert told in done.err
+    assert reported in done.err
     assert 1 == len(done.err.splitlines())
 
 
-def test_a_folder_that_cannot_be_protected_is_refused(boxed: Make) -> None:
+def test_a_folder_that_cannot_be_protected_is_refused(sandboxed: Make) -> None:
     with Scripted(always(text("never"))) as server:
-        command = boxed(server)
+        command = sandboxed(server)
         (command.cwd / ".vscode").symlink_to("elsewhere")
         linked = command("go")
         home = command("go", HOME=str(command.cwd))
@@ -593,9 +595,9 @@ def test_a_folder_that_cannot_be_protected_is_refused(boxed: Make) -> None:
     assert [] == server.requests
 
 
-def test_a_resumed_session_is_shut_in_as_well(boxed: Make) -> None:
+def test_a_resumed_session_is_confined_as_well(sandboxed: Make) -> None:
     with Scripted(call("ipython", code="x = 42"), text("one"), call("ipython", code="print(x)"), text("two")) as server:
-        command = boxed(server)
+        command = sandboxed(server)
         command("go", "--checkpoint")
         done = command("resume", "go on", "--checkpoint")
     assert "sandbox bwrap" in done.err.splitlines()[0]

@@ -33,7 +33,7 @@ def shell(script: str, cwd: Path, env: dict[str, str]) -> str:
     return done.stdout.decode()
 
 
-def boxed(rlm: Make, folder: Path, cells: list[str], **env: str) -> tuple[list[str], str, str]:
+def sandboxed(rlm: Make, folder: Path, cells: list[str], **env: str) -> tuple[list[str], str, str]:
     """What the cells said, stderr, and the system prompt, of a run in this folder."""
     with Scripted(*(call("bash", command=f"{IDENTITY}\n{cell}") for cell in cells), text("end")) as server:
         command = replace(rlm(server), environment={**rlm(server).environment, "RLM_SANDBOX": "bwrap"})
@@ -83,7 +83,7 @@ def test_everyday_git_works_in_each_layout(rlm: Make, alone: Rlm, layout: str) -
     (home / "main" / "private").touch()
     folder = home / where
     before = shell(UNCHANGED, folder, alone.env())
-    results, err, prompt = boxed(rlm, folder, [f"set -e{EVERYDAY}", CHANGE_IT, "cat ~/main/private"])
+    results, err, prompt = sandboxed(rlm, folder, [f"set -e{EVERYDAY}", CHANGE_IT, "cat ~/main/private"])
     assert "fatal" not in results[0]
     assert "exit code" not in results[0], results[0]
     assert "No such file" in results[2]
@@ -103,7 +103,7 @@ def test_a_run_in_a_project_commits_in_its_submodules_and_worktrees(rlm: Make, a
     ]
     places = [home / "main" / folder for folder in ("sub/lib", "trees/a", "../outside", ".")]
     before = [shell(UNCHANGED, place, alone.env()) for place in places]
-    results, _, _ = boxed(rlm, home / "main", [*cells, "touch .git/worktrees/outside/x .git/modules/x; git status"])
+    results, _, _ = sandboxed(rlm, home / "main", [*cells, "touch .git/worktrees/outside/x .git/modules/x; git status"])
     assert all("inner\n" in said for said in results[:2])
     assert 2 == results[2].count("Read-only file system")
     after = [shell(UNCHANGED, place, alone.env()) for place in places]
@@ -116,7 +116,7 @@ def test_a_worktree_inside_its_bare_repository_can_be_read(rlm: Make, alone: Rlm
     home = Path(alone.env()["HOME"])
     make = "git init -q a; git -C a commit -q --allow-empty -m x; git clone -q --bare a all; cd all"
     shell(f"{make}; git worktree add -q one; git worktree add -q two; touch two/private", home, alone.env())
-    results, err, _ = boxed(rlm, home / "all" / "one", ["git log --format=%s; git status --short", "ls ../two"])
+    results, err, _ = sandboxed(rlm, home / "all" / "one", ["git log --format=%s; git status --short", "ls ../two"])
     assert "x\n" == results[0]
     assert "No such file" in results[1]
     assert "git can read but not commit in the sandbox here" in err
@@ -161,10 +161,10 @@ def test_a_repository_of_another_user_is_not_opened(alone: Rlm) -> None:
     assert "belongs to another user" in access.note
 
 
-def test_why_git_cannot_work_is_told_to_the_user_and_to_the_model(rlm: Make, alone: Rlm) -> None:
+def test_why_git_cannot_work_is_reported_to_the_user_and_to_the_model(rlm: Make, alone: Rlm) -> None:
     home = Path(alone.env()["HOME"])
     shell(HOSTILE["the user's repository"], home, alone.env())
-    _, err, prompt = boxed(rlm, home / "work", ["ls"])
+    _, err, prompt = sandboxed(rlm, home / "work", ["ls"])
     why = f"git cannot work in the sandbox here: .git names {home}/other/.git, which does not name this folder."
     assert 1 == err.count(why)
     assert 1 == prompt.count(why)
@@ -186,7 +186,9 @@ def test_what_the_configuration_names_in_the_project_cannot_be_changed(rlm: Make
     shell(f"git init -q work; cd work; {made}; {set_up}", home, alone.env())
     names = ".husky/_/pre-push .husky/_/new shared absent other tools/fs tools/clean.py tools/merge"
     attack = f"for name in {names}; do echo x > $name; mv new $name; done; mv .husky old; mv tools old; exit 0"
-    results, _, _ = boxed(rlm, home / "work", [f"echo x > new; {attack}", "touch tools/mine .husky/mine; git status"])
+    results, _, _ = sandboxed(
+        rlm, home / "work", [f"echo x > new; {attack}", "touch tools/mine .husky/mine; git status"]
+    )
     assert "fatal" not in results[1]
     assert "x\n" not in shell(f"cat {names} || true; find . -name '*old*'", home / "work", alone.env())
     assert {"clean.py", "fs", "mine"} == {path.name for path in (home / "work" / "tools").iterdir()}

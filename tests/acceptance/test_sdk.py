@@ -68,7 +68,7 @@ def test_a_failed_run_raises_from_the_one_tree_of_errors(alone: Rlm) -> None:
 
 
 def refused(made: Rlm, call: str) -> str:
-    """What a program is told when it calls so."""
+    """What a program reads when it calls so."""
     program = (
         "import asyncio, rlm\n"
         "async def main():\n"
@@ -238,15 +238,15 @@ def test_an_error_carries_the_session_and_its_usage_and_the_last_record_of_a_str
         commands = [made("--json", "--tools", "bash", task).lines[-1] for task in ("key", "model", "later")]
         nowhere = made("--json", "go", RLM_BASE_URL="ftp://nowhere").lines[-1]
     assert "" == done.stderr
-    *told, never = [json.loads(line) for line in done.stdout.splitlines()]
+    *reported, never = [json.loads(line) for line in done.stdout.splitlines()]
     assert nowhere == {**never, "ts": nowhere["ts"]}, "no session"
-    for (name, code, _), streamed, ran in zip(kinds.values(), told[::2], told[1::2], strict=True):
+    for (name, code, _), streamed, ran in zip(kinds.values(), reported[::2], reported[1::2], strict=True):
         kind, words, folder, prompt, last = streamed
         assert (kind, prompt, folder) == (name, 100, last["session_dir"])
         assert (last["type"], last["exit_code"], last["error"]) == ("result", code, words)
         assert [name, words, True, 100] == ran
     same = ("type", "status", "stop_reason", "answer", "usage", "turns", "agents", "agent", "error", "exit_code")
-    for (*_, last), command in zip(told[::2], commands, strict=False):
+    for (*_, last), command in zip(reported[::2], commands, strict=False):
         assert last.keys() == command.keys()
         assert {name: last[name] for name in same} == {name: command[name] for name in same}
 

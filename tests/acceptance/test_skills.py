@@ -124,7 +124,7 @@ def test_a_skill_works_in_children_that_run_at_once(rlm: Make) -> None:
         requests = server.requests
     root = done.session
     assert ["from below\nshell\n"] * 3 == [child.results[0] for child in root.children]
-    assert all("\n- say: " in prompt([request]) for request in requests), "children are told of them too"
+    assert all("\n- say: " in prompt([request]) for request in requests), "children read of them too"
     assert {
         "skill_calls_python": 1,
         "skill_calls_python_say": 1,
@@ -154,8 +154,8 @@ def test_calls_are_counted_by_skill_and_by_way(rlm: Make) -> None:
         "tree_skill_calls_python": 4,
         "tree_skill_calls_shell": 2,
     }
-    told = [(record["python"], record["shell"]) for record in done.session.records if record["type"] == "skills"]
-    assert [({"say": 3}, {"say": 1}), ({}, {"say": 1}), ({"say": 1}, {})] == told
+    reported = [(record["python"], record["shell"]) for record in done.session.records if record["type"] == "skills"]
+    assert [({"say": 3}, {"say": 1}), ({}, {"say": 1}), ({"say": 1}, {})] == reported
 
 
 def test_a_run_that_is_killed_has_counted(rlm: Make) -> None:
@@ -169,8 +169,8 @@ def test_a_run_that_is_killed_has_counted(rlm: Make) -> None:
             process.kill()
             process.communicate()
     (session,) = Done(-9, "", "", command.cwd).sessions
-    told = [(record["python"], record["shell"]) for record in session.records if record["type"] == "skills"]
-    assert [({"say": 1}, {"say": 1})] * 2 == told
+    reported = [(record["python"], record["shell"]) for record in session.records if record["type"] == "skills"]
+    assert [({"say": 1}, {"say": 1})] * 2 == reported
     assert (1, 1) == (counts(session)["skill_calls_python"], counts(session)["skill_calls_shell"]), (
         "as of the last reply"
     )
@@ -212,10 +212,10 @@ def test_the_project_and_its_skills_are_in_the_prompt(rlm: Make, tmp_path: Path)
     write_note(tmp_path, "deploy", "How we deploy.")
     write_note(tmp_path / "home", "mine", "How I like my code.")
     _, requests = play(rlm)
-    told = prompt(requests)
-    assert told.index("Never push on Fridays.") < told.index("Tests run with `make test`.")
-    assert f"\n- deploy: How we deploy. ({tmp_path / '.agents/skills/deploy/SKILL.md'})\n" in told
-    assert "\n- mine: How I like my code. (" in told
+    reported = prompt(requests)
+    assert reported.index("Never push on Fridays.") < reported.index("Tests run with `make test`.")
+    assert f"\n- deploy: How we deploy. ({tmp_path / '.agents/skills/deploy/SKILL.md'})\n" in reported
+    assert "\n- mine: How I like my code. (" in reported
     _, requests = play(rlm, RLM_NO_CONTEXT_FILES="1")
     assert "AGENTS.md" not in prompt(requests)
     assert "SKILL.md)" in prompt(requests), "of what is installed"
@@ -273,12 +273,12 @@ def test_a_skill_that_exists_is_not_touched(alone: Rlm) -> None:
 
 def test_check_says_what_is_wrong_where_and_what_to_write(alone: Rlm) -> None:
     assert 0 == alone("skills", "new", "vowels").code
-    code, out = told(alone("skills", "check", "vowels"))
+    code, out = reported(alone("skills", "check", "vowels"))
     assert (0, "vowels: ok") == (code, out.splitlines()[-1])
     assert "SKILL.md:3: advice: the description is still the template's" in out
     source = alone.cwd / "vowels" / "src" / "vowels" / "vowels.py"
     source.write_text(source.read_text().replace("texts: list[str]", "texts"))
-    code, out = told(alone("skills", "check", "vowels"))
+    code, out = reported(alone("skills", "check", "vowels"))
     assert 1 == code
     assert f"{source}:4: incomplete: the parameter 'texts' has no type; write texts: str" in out
     assert out.endswith("vowels: 1 to fix\n")
@@ -286,7 +286,7 @@ def test_check_says_what_is_wrong_where_and_what_to_write(alone: Rlm) -> None:
 
 def test_check_says_the_worst_of_several_and_no_folder_is_wrong(alone: Rlm) -> None:
     alone("skills", "new", "vowels")
-    code, out = told(alone("skills", "check", "vowels", "nowhere"))
+    code, out = reported(alone("skills", "check", "vowels", "nowhere"))
     assert 1 == code
     assert "vowels: ok\n" in out
     assert "nowhere: broken: there is no such folder" in out
@@ -316,7 +316,7 @@ def test_skills_of_the_project_are_listed_too(alone: Rlm) -> None:
     assert re.search(r"^deploy +- +a SKILL\.md alone: .*\n    How we deploy\.\n    from /.*SKILL\.md$", done.out, re.M)
 
 
-def told(done: Done) -> tuple[int, str]:
+def reported(done: Done) -> tuple[int, str]:
     return done.code, done.out
 
 
@@ -409,7 +409,9 @@ def test_a_hostile_description_stays_one_line_of_the_prompt(installed: Rlm) -> N
     assert line.endswith("mean/SKILL.md)"), "which the wheel brought along"
 
 
-def test_what_is_wrong_is_told_by_the_list_and_the_doctor_alike_and_not_offered(installed: Rlm, place: Path) -> None:
+def test_what_is_wrong_is_reported_by_the_list_and_the_doctor_alike_and_not_offered(
+    installed: Rlm, place: Path
+) -> None:
     """Also where the reason has come since the last run: a skill that worked is tried again when its files change."""
     write_note(installed.cwd, "deploy", "How we deploy.")
     (installed.cwd / ".agents/skills/bad").mkdir()

@@ -83,10 +83,10 @@ def _is_kernel(process: psutil.Process, host: int) -> bool:
 
 def _check_outcomes(root: Session) -> None:
     """What the cell saw of each child is what the child's own folder says."""
-    told = dict(enumerate(json.loads(root.results[0])))
+    reported = dict(enumerate(json.loads(root.results[0])))
     found = {int(child.meta["prompt_preview"].removeprefix("child ")): child.meta for child in root.children}
-    assert (50, len(root.children)) == (len(told), len(found)), "each has a folder of its own"
-    for number, outcome in told.items():
+    assert (50, len(root.children)) == (len(reported), len(found)), "each has a folder of its own"
+    for number, outcome in reported.items():
         if outcome == "CancelledError":
             assert number in CANCELLED
             # It may have ended, well or not, just before its await was cancelled; or it had not begun.

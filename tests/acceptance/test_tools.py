@@ -57,7 +57,7 @@ SHOWN = {
     "a command": ("!echo hi", "hi\n"),
     "a command that fails tells its exit code": ("!echo hi; exit 3", "hi\n[exit code: 3]\n"),
     "a silent command that fails tells its exit code": ("!false", "[exit code: 1]\n"),
-    "an exit code is not told twice": ("1", "1\n"),
+    "an exit code is not reported twice": ("1", "1\n"),
     "a script that fails tells its exit code": ("%%bash\necho a\nfalse || exit 7", "a\n[exit code: 7]\n"),
     "a command has no stdin to wait for": ("!cat; read line; echo over", "over\n"),
     "what a command leaves in the background does not hold it up": ("!sleep 1000 & echo on", "on\n"),
@@ -114,8 +114,8 @@ def test_an_error_shows_its_traceback_and_help_its_page(rlm: Make) -> None:
 
 def test_the_journal_says_which_calls_failed(rlm: Make) -> None:
     done, _ = play(rlm, call("ipython", code="1/0"), call("ipython", code="1"), call("python", code="1"))
-    told = [(record["tool"], record["ok"]) for record in done.session.records if "tool" in record]
-    assert [("ipython", False), ("ipython", True), ("python", False)] == told
+    reported = [(record["tool"], record["ok"]) for record in done.session.records if "tool" in record]
+    assert [("ipython", False), ("ipython", True), ("python", False)] == reported
 
 
 def test_late_output_of_a_thread_is_put_before_the_next_result(rlm: Make, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_timeout_interrupts_and_keeps_kernel_variables_and_what_was_printed(rl
     assert "1 2\n" == kept
 
 
-def test_only_a_cell_that_ignores_the_interrupt_costs_the_kernel_and_lost_names_are_told(rlm: Make) -> None:
+def test_only_a_cell_that_ignores_the_interrupt_costs_the_kernel_and_lost_names_are_reported(rlm: Make) -> None:
     deaf = (
         "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('before')\n"
         "while True:\n    try:\n        time.sleep(1000)\n    except BaseException: pass"
@@ -211,7 +211,7 @@ DEATHS = [
 ]
 
 
-def test_a_kernel_that_dies_is_told_with_the_reason_and_a_fresh_one_is_ready(rlm: Make, tmp_path: Path) -> None:
+def test_a_kernel_that_dies_is_reported_with_the_reason_and_a_fresh_one_is_ready(rlm: Make, tmp_path: Path) -> None:
     """And the cell is never replayed."""
     ran = tmp_path / "ran"
     note = f"open('{ran}', 'a').write('x')\nprint('last words')\n"
@@ -234,7 +234,7 @@ def test_all_that_a_cell_printed_before_its_kernel_died_is_there(rlm: Make) -> N
     assert all(result[len(lines) :].startswith("[the kernel died: ") for result in results)
 
 
-def test_a_kernel_that_dies_between_two_cells_is_told_with_the_next(rlm: Make, tmp_path: Path) -> None:
+def test_a_kernel_that_dies_between_two_cells_is_reported_with_the_next(rlm: Make, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
 
     def script(request: Request) -> Answer:
@@ -248,10 +248,10 @@ def test_a_kernel_that_dies_between_two_cells_is_told_with_the_next(rlm: Make, t
     with Scripted(script) as server:
         done = rlm(server)("go")
     law.check(done.session, server)
-    told = done.session.results[1]
-    assert "the kernel died after the last cell: it was killed by SIGKILL" in told
-    assert "Lost: name, os" in told
-    assert told.endswith("next\n")
+    reported = done.session.results[1]
+    assert "the kernel died after the last cell: it was killed by SIGKILL" in reported
+    assert "Lost: name, os" in reported
+    assert reported.endswith("next\n")
 
 
 def test_a_call_may_take_longer_than_the_default_or_less(rlm: Make) -> None:
@@ -422,7 +422,7 @@ def test_a_wrong_call_gets_a_result_that_says_what_is_right_and_the_run_goes_on(
     assert "'right'\n" == right
 
 
-def test_calls_without_ids_or_with_the_same_are_told_apart(rlm: Make) -> None:
+def test_calls_without_ids_or_with_the_same_are_kept_apart(rlm: Make) -> None:
     twice = [tool_call("ipython", {"code": code}, "same") for code in ("1", "2")]
     nameless = [tool_call("ipython", {"code": code}, None) for code in ("3", "4")]
     turns = [message({"content": None, "tool_calls": each}, "tool_calls") for each in (twice, nameless)]

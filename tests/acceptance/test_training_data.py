@@ -34,7 +34,7 @@ def row(cwd: Path, *events: Event, arguments: Arguments = Arguments.MAPPING) -> 
 
 
 def rendered(template: Template, line: dict[str, Any]) -> str:
-    """`tools` as trl reads them; an exception is told by its name."""
+    """`tools` as trl reads them; an exception is reported by its name."""
     given = {"messages": line["messages"], "tools": json.loads(line["tools"])}
     try:
         return template.render(bos_token="<s>", eos_token="</s>", add_generation_prompt=False, **given)

@@ -9,5 +9,5 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def test_the_page_is_what_the_table_of_settings_says() -> None:
     line = "import generate_configuration as g; print(g.page(), end='')"
-    told = subprocess.run([sys.executable, "-c", line], cwd=DOCS, capture_output=True, text=True, check=True).stdout
-    assert told == (DOCS / "configuration.md").read_text(), "run `just docs`"
+    reported = subprocess.run([sys.executable, "-c", line], cwd=DOCS, capture_output=True, text=True, check=True).stdout
+    assert reported == (DOCS / "configuration.md").read_text(), "run `just docs`"

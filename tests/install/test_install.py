@@ -238,7 +238,7 @@ def test_it_starts_itself_again_under_bash_when_another_shell_began_it(home: Hom
         ([], {"RLM_CHECKOUT_PATH": "/"}, "/ is no checkout of rlm: run install.sh from one, or set RLM_CHECKOUT_PATH"),
     ],
 )
-def test_wrong_usage_is_told_in_a_line_and_changes_nothing(
+def test_wrong_usage_is_reported_in_a_line_and_changes_nothing(
     home: Home, arguments: list[str], variables: dict[str, str], message: str
 ) -> None:
     done = home.knowing(**variables).try_install(*arguments)

@@ -49,5 +49,5 @@ def test_what_every_provider_takes_has_no_problem() -> None:
         ([USER, calls("a", arguments="[1]"), result("a")], "1: arguments that are no JSON object"),
     ],
 )
-def test_what_some_provider_refuses_is_told(messages: list[Json], problem: str) -> None:
-    assert [] != [told for told in problems(messages) if problem in told], problems(messages)
+def test_what_some_provider_refuses_is_reported(messages: list[Json], problem: str) -> None:
+    assert [] != [reported for reported in problems(messages) if problem in reported], problems(messages)

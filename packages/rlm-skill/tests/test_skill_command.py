@@ -374,7 +374,7 @@ def test_a_log_that_cannot_be_written_changes_nothing(bench: Bench, tmp_path: Pa
         assert list(bench.call("plain", "--text", "a", RLM_SKILL_CALLS_LOG=log)) == [0, "a\n", ""]
 
 
-def test_what_a_skill_raises_is_told_with_its_own_frames_alone(bench: Bench) -> None:
+def test_what_a_skill_raises_is_reported_with_its_own_frames_alone(bench: Bench) -> None:
     bench.write(
         "fails",
         "async def run(n: int = 1) -> None:\n    await deeper()\nasync def deeper():\n    raise ValueError('too small')\n",

@@ -115,8 +115,8 @@ BROKEN = {
         "pyproject.toml:6",
         "takes rlm-skill from a place of its own",
     ),
-    "hatchling untold": (in_project(BUILD, ""), "pyproject.toml:11", "hatchling is not told"),
-    "hatchling told wrong": (in_project("src/wordy", "src/other"), "pyproject.toml:15", "would not hold src/wordy"),
+    "hatchling untold": (in_project(BUILD, ""), "pyproject.toml:11", "hatchling is not reported"),
+    "hatchling reported wrong": (in_project("src/wordy", "src/other"), "pyproject.toml:15", "would not hold src/wordy"),
     "uv_build untold": (in_project("hatchling.build", "uv_build"), "pyproject.toml:11", 'module-name = "wordy"'),
 }
 
@@ -377,7 +377,7 @@ def test_what_stands_where_a_file_was_is_not_followed_and_not_waited_for(skill: 
         (skill / part).unlink()
     os.mkfifo(skill / part)
     assert {skill / part} & {finding.path for finding in check_skill(skill) if finding.level is not Level.ADVICE} or (
-        part == "src"  # the package in it is told to be missing
+        part == "src"  # the package in it is reported to be missing
     )
 
 

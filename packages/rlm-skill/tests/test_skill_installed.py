@@ -219,8 +219,8 @@ def test_a_skill_can_be_imported_aside_to_see_whether_it_would_fail() -> None:
 def test_a_skill_is_tried_for_who_ignores_the_end_of_children_too() -> None:
     ignoring = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); from rlm.skill import try_import; "
     program = f"{ignoring}print(try_import('say'), try_import('no_such_skill'))"
-    told = subprocess.check_output([sys.executable, "-c", program], text=True)
-    assert told == "None ModuleNotFoundError: No module named 'no_such_skill'\n"
+    reported = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert reported == "None ModuleNotFoundError: No module named 'no_such_skill'\n"
 
 
 IMPORTS = {
@@ -242,23 +242,25 @@ IMPORTS = {
 }
 
 
-def test_what_an_import_does_is_told_and_harms_neither_the_others_nor_who_asks(place: Place, tmp_path: Path) -> None:
+def test_what_an_import_does_is_reported_and_harms_neither_the_others_nor_who_asks(
+    place: Place, tmp_path: Path
+) -> None:
     """In the environment of wheels: only what is installed is tried."""
     packages = next(place.bin.parent.glob("lib/python*/site-packages"))
     for name, (code, _) in IMPORTS.items():
         (packages / f"{name}.py").write_text(f"{code}\n")
     try:
-        told = place.ask(f"skill.try_imports({[*IMPORTS, 'nowhere']}, 1, {{'NEEDED': '1'}})")
+        reported = place.ask(f"skill.try_imports({[*IMPORTS, 'nowhere']}, 1, {{'NEEDED': '1'}})")
     finally:
         for name in IMPORTS:
             (packages / f"{name}.py").unlink()
-    assert isinstance(told, dict)
-    assert told.pop("nowhere") == "ModuleNotFoundError: No module named 'nowhere'"
-    assert told.pop("mute").endswith("<exception str() failed>")
-    assert told == {name: why for name, (_, why) in IMPORTS.items() if why and name != "mute"}
+    assert isinstance(reported, dict)
+    assert reported.pop("nowhere") == "ModuleNotFoundError: No module named 'nowhere'"
+    assert reported.pop("mute").endswith("<exception str() failed>")
+    assert reported == {name: why for name, (_, why) in IMPORTS.items() if why and name != "mute"}
 
 
-def test_a_skill_file_that_cannot_be_read_is_told(site: Path) -> None:
+def test_a_skill_file_that_cannot_be_read_is_reported(site: Path) -> None:
     install(site, "plain")
     file = site / "plain" / "SKILL.md"
     os.mkfifo(file)

@@ -13,11 +13,11 @@ def test_every_public_name_is_there_under_its_own_name() -> None:
     assert rlm.skill.__all__ == sorted(rlm.skill.__all__, key=lambda name: (not name.isupper(), name))
 
 
-def test_public_names_are_what_type_checkers_are_told() -> None:
-    told = inspect.getsource(rlm.skill).partition("if TYPE_CHECKING:")[2].partition("_HOMES")[0]
+def test_public_names_are_what_type_checkers_read() -> None:
+    reported = inspect.getsource(rlm.skill).partition("if TYPE_CHECKING:")[2].partition("_HOMES")[0]
     names = [
         name.strip()
-        for line in told.splitlines()
+        for line in reported.splitlines()
         if " import " in line
         for name in line.split(" import ")[1].split(",")
     ]

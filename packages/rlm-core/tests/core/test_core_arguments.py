@@ -1,4 +1,4 @@
-"""What the model gets wrong in a call is told to it, with what is right; and the run goes on."""
+"""What the model gets wrong in a call is reported to it, with what is right; and the run goes on."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ IPYTHON = "It takes ipython(code: string, [timeout: number])."
 
 
 async def answer_to(wrong: ToolCall, *tools: FakeTool, finish: str = "") -> str:
-    """What the model is told of a call that must fail, checking that the run goes on."""
+    """What the model reads of a call that must fail, checking that the run goes on."""
     model = ScriptedModel(says("", wrong, finish=finish), says("sorry"))
     agent, _ = open_agent(model, *tools)
     result = await agent.run(SYSTEM, TASK)
-    told = model.seen[1].messages[-1]
-    assert isinstance(told, ToolResult)
-    assert (result.answer, result.stop, told.call, told.ok) == ("sorry", Stop.DONE, wrong, False)
-    return told.content
+    reported = model.seen[1].messages[-1]
+    assert isinstance(reported, ToolResult)
+    assert (result.answer, result.stop, reported.call, reported.ok) == ("sorry", Stop.DONE, wrong, False)
+    return reported.content
 
 
 @pytest.mark.parametrize("written", ["null", "42", "[]", '"s"', "true", '"{\\"code\\": \\"1\\"}"'])
 async def test_arguments_that_are_no_object_are_answered_with_the_usage(written: str) -> None:
     tool = FakeTool()
-    told = await answer_to(raw_call("ipython", written), tool)
-    assert told == f"The arguments of ipython must be one JSON object. {IPYTHON} You wrote: {written}"
+    reported = await answer_to(raw_call("ipython", written), tool)
+    assert reported == f"The arguments of ipython must be one JSON object. {IPYTHON} You wrote: {written}"
     assert tool.calls == []
 
 
@@ -37,9 +37,9 @@ async def test_arguments_that_are_no_object_are_answered_with_the_usage(written:
 )
 async def test_arguments_that_are_no_json_are_answered_with_the_usage(written: str) -> None:
     tool = FakeTool()
-    told = await answer_to(raw_call("ipython", written), tool)
-    assert told.startswith("The arguments of ipython are not JSON (")
-    assert told.partition(f" {IPYTHON} You wrote: ")[2] == clip(written, 300)
+    reported = await answer_to(raw_call("ipython", written), tool)
+    assert reported.startswith("The arguments of ipython are not JSON (")
+    assert reported.partition(f" {IPYTHON} You wrote: ")[2] == clip(written, 300)
     assert tool.calls == []
 
 
@@ -47,9 +47,11 @@ async def test_arguments_that_are_no_json_are_answered_with_the_usage(written: s
 @pytest.mark.parametrize("written", ["", '{"code": "1', '{"code": "1"'])
 async def test_arguments_that_the_length_limit_cut_off_are_answered_with_that(written: str, finish: str) -> None:
     tool = FakeTool()
-    told = await answer_to(raw_call("ipython", written), tool, finish=finish)
-    assert told.startswith("The arguments of ipython are incomplete: your message was cut off at the provider's length")
-    assert told.endswith(f"several calls. {IPYTHON} You wrote: {written}")
+    reported = await answer_to(raw_call("ipython", written), tool, finish=finish)
+    assert reported.startswith(
+        "The arguments of ipython are incomplete: your message was cut off at the provider's length"
+    )
+    assert reported.endswith(f"several calls. {IPYTHON} You wrote: {written}")
     assert tool.calls == []
 
 
@@ -131,8 +133,8 @@ async def test_null_is_an_argument_that_is_not_given() -> None:
 
 
 async def test_an_unknown_tool_is_answered_with_the_tools_there_are() -> None:
-    told = await answer_to(call("python", code="1"), FakeTool("ipython"), FakeTool("bash"))
-    assert told == "There is no tool 'python'. The tools are: ipython, bash."
+    reported = await answer_to(call("python", code="1"), FakeTool("ipython"), FakeTool("bash"))
+    assert reported == "There is no tool 'python'. The tools are: ipython, bash."
 
 
 async def test_a_call_without_any_tools_is_answered_too() -> None:

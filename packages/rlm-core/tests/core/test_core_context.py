@@ -96,8 +96,8 @@ async def test_the_request_for_a_summary_carries_the_same_tools_but_lets_none_be
     assert [(request.tools, request.tool_choice) for request in model.seen] == [
         ((tool.schema(),), choice) for choice in ("auto", "auto", "none", "auto")
     ]
-    told = [event.params for event in events if isinstance(event, ParametersChanged)]
-    assert told == [model.params, model.params | {"tool_choice": "none"}, model.params]
+    reported = [event.params for event in events if isinstance(event, ParametersChanged)]
+    assert reported == [model.params, model.params | {"tool_choice": "none"}, model.params]
 
 
 async def test_without_tools_there_is_no_tool_choice_to_tell() -> None:
@@ -146,7 +146,7 @@ async def test_nothing_is_asked_while_there_is_no_older_turn() -> None:
         says('<tool_call>{"name": "ipython", "arguments": {"code": "1"}}</tool_call>'),
     ],
 )
-async def test_what_is_no_summary_changes_nothing_and_is_told(useless: Reply) -> None:
+async def test_what_is_no_summary_changes_nothing_and_is_reported(useless: Reply) -> None:
     model = ScriptedModel(turn("a"), turn("b"), turn("c", prompt=500), useless, says("end"))
     agent, events = open_agent(model, FakeTool(), context=Compact(at=500, keep=1))
     await agent.run(SYSTEM, TASK)
@@ -198,8 +198,8 @@ async def test_a_fat_result_of_the_newest_turn_is_cut_before_anything_else() -> 
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop) == ("end", Stop.DONE)
     assert model.seen[4].messages[:-3] == model.seen[3].messages[:-3]
-    told = zip(asked.message.calls, ("small", clip(fat, THIN), "last"), strict=True)
-    assert list(model.seen[4].messages[-3:]) == [ToolResult(*each) for each in told]
+    reported = zip(asked.message.calls, ("small", clip(fat, THIN), "last"), strict=True)
+    assert list(model.seen[4].messages[-3:]) == [ToolResult(*each) for each in reported]
     assert dropped(events) == ["shortened"]
 
 
@@ -303,7 +303,7 @@ async def test_an_overflow_with_a_useless_summary_is_a_stop() -> None:
     assert dropped(events) == ["summary_call"]
 
 
-async def test_a_summary_that_is_refused_is_told_and_the_overflow_stays_a_stop() -> None:
+async def test_a_summary_that_is_refused_is_reported_and_the_overflow_stays_a_stop() -> None:
     model = ScriptedModel(turn("a"), turn("b"), TOO_LONG, ModelError("400 Bad Request: no"))
     agent, events = open_agent(model, FakeTool(), context=Compact(keep=1))
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.CONTEXT_LIMIT

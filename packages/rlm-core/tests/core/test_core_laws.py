@@ -192,23 +192,23 @@ conversations = st.builds(play, scripts, summaries, outcomes, wishes, contexts, 
 
 
 def journal(events: Iterable[Event]) -> list[Message]:
-    """The messages in the order they were told, without those that a drop names."""
-    told: list[Message] = []
+    """The messages in the order in which they came, without those that a drop names."""
+    reported: list[Message] = []
     gone: set[int] = set()
     forms: dict[int, Message] = {}
     for event in events:
         match event:
             case Said(message) | ToolReturned(message):
-                told.append(message)
+                reported.append(message)
             case Replied(reply):
-                told.append(reply.message)
+                reported.append(reply.message)
             case Dropped(numbers, left=left, forms=changed):
                 gone.update(set(numbers) - set(left))
                 forms.update(zip(left, changed, strict=True))
             case Adapted(changed=changed, gone=numbers):
                 forms.update(changed)
                 gone.update(numbers)
-    return [forms.get(number, message) for number, message in enumerate(told) if number not in gone]
+    return [forms.get(number, message) for number, message in enumerate(reported) if number not in gone]
 
 
 def in_order(messages: Sequence[Message]) -> bool:
@@ -248,7 +248,7 @@ def test_the_size_of_a_history_is_that_of_its_messages_after_every_event(played:
 
 @law
 @given(conversations)
-def test_each_reply_was_given_to_the_messages_told_and_not_dropped_before_it(played: Played) -> None:
+def test_each_reply_was_given_to_the_messages_reported_and_not_dropped_before_it(played: Played) -> None:
     given = [list(request.sent) for request in played.model.seen if request.answered]
     replied = [n for n, event in enumerate(played.events) if isinstance(event, Replied)]
     assert given == [journal(played.events[:n]) for n in replied]
@@ -269,9 +269,9 @@ def test_every_request_is_one_that_a_model_accepts(played: Played) -> None:
 def test_the_system_prompt_and_every_task_so_far_are_in_every_request(played: Played) -> None:
     asked = [n for n, event in enumerate(played.events) if isinstance(event, RequestStarted)]
     for n, request in zip(asked, played.model.seen, strict=True):
-        told = [event.message for event in played.events[:n] if isinstance(event, Said) and not event.anew]
+        reported = [event.message for event in played.events[:n] if isinstance(event, Said) and not event.anew]
         assert request.messages[0] == SYSTEM
-        tasks = [message for m, message in enumerate(told) if message not in told[:m]]  # some are told anew
+        tasks = [message for m, message in enumerate(reported) if message not in reported[:m]]  # some are reported anew
         assert users(request.messages, Kind.TASK) == users(tasks, Kind.TASK)
 
 

@@ -57,11 +57,11 @@ async def test_several_calls_run_in_order_and_each_gets_its_result() -> None:
     await agent.run(SYSTEM, TASK)
     assert [arguments["code"] for arguments in tool.calls] == ["a", "b", "c"]
     assert [r.call for r in results(model)] == list(asked.message.calls)
-    told = [e for e in events if isinstance(e, CallStarted | ToolReturned | CallEnded)]
-    assert names(told) == ["CallStarted", "ToolReturned", "CallEnded"] * 3
+    reported = [e for e in events if isinstance(e, CallStarted | ToolReturned | CallEnded)]
+    assert names(reported) == ["CallStarted", "ToolReturned", "CallEnded"] * 3
 
 
-async def test_a_failed_tool_is_told_to_the_model_and_the_run_goes_on() -> None:
+async def test_a_failed_tool_is_reported_to_the_model_and_the_run_goes_on() -> None:
     model = ScriptedModel(says("", call(code="a"), call(code="b")), says("done"))
     agent, _ = open_agent(model, FakeTool("ipython", Outcome("Traceback", ok=False)))
     await agent.run(SYSTEM, TASK)
@@ -97,7 +97,7 @@ async def test_pictures_follow_the_results_of_their_turn_in_one_user_message() -
     assert json.dumps(shown.wire()) == json.dumps({"role": "user", "content": parts})
 
 
-async def test_what_requests_carry_is_told_once_while_it_stays_the_same() -> None:
+async def test_what_requests_carry_is_reported_once_while_it_stays_the_same() -> None:
     tool = FakeTool()
     model = ScriptedModel(says("", call(code="a")), says("", call(code="b")), says("done"))
     agent, events = open_agent(model, tool)
@@ -107,7 +107,7 @@ async def test_what_requests_carry_is_told_once_while_it_stays_the_same() -> Non
     ]
 
 
-async def test_what_requests_carry_is_told_again_when_it_changes() -> None:
+async def test_what_requests_carry_is_reported_again_when_it_changes() -> None:
     model = ScriptedModel(says("one"), says("two"))
     agent, events = open_agent(model)
     await agent.run(SYSTEM, TASK)

@@ -27,7 +27,7 @@ from rlm_testkit.fakes import (
 
 
 def ending(events: list[Event]) -> tuple[Stop, str, str]:
-    """How the run ended, checking that it is told once and last."""
+    """How the run ended, checking that it is reported once and last."""
     (stopped,) = (event for event in events if isinstance(event, Stopped))
     assert events[-1] is stopped
     return stopped.stop, stopped.answer, stopped.error
@@ -250,7 +250,7 @@ async def test_an_error_of_a_tool_settles_every_call_and_is_raised(error: BaseEx
 
 
 @pytest.mark.parametrize("error", [CredentialsError("bad key"), ModelUnavailable("down"), ModelError("no such model")])
-async def test_an_error_of_the_model_is_raised_after_the_end_is_told(error: Exception) -> None:
+async def test_an_error_of_the_model_is_raised_after_the_end_is_reported(error: Exception) -> None:
     agent, events = open_agent(ScriptedModel(says("so far", call(code="1")), error), FakeTool())
     with pytest.raises(type(error), match=str(error)):
         await agent.run(SYSTEM, TASK)

@@ -49,13 +49,13 @@ def open_kernel(spec: KernelSpec, zygote: KernelServer) -> OpenKernel:
     count = iter(range(1_000))
 
     @asynccontextmanager
-    async def open_(*, boxed: bool = False, **changes: Any) -> AsyncIterator[Bench]:
+    async def open_(*, sandboxed: bool = False, **changes: Any) -> AsyncIterator[Bench]:
         run_dir = spec.run_dir / str(next(count))
         run_dir.mkdir(mode=0o700)
         mine = replace(spec, **{"run_dir": run_dir, "outputs": run_dir / "outputs"} | changes)
         events: list[Event] = []
         async with AsyncExitStack() as stack:
-            if boxed:
+            if sandboxed:
                 mine = replace(mine, sandbox_handle=(await stack.enter_async_context(open_box(mine))).handle)
             yield Bench(await stack.enter_async_context(JupyterKernel(mine, events.append, zygote)), mine, events)
 

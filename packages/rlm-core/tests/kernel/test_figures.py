@@ -41,8 +41,8 @@ async def test_figures_of_the_real_library_are_pictures(open_kernel: OpenKernel)
             assert all(path.stat().st_size > 1_000 for path in result.pictures)
             assert "UserWarning" not in result.text
         assert (await bench.execute("plt.get_backend()")).text == "'inline'\n"
-        told = await bench.run("%pip uninstall -y matplotlib", 60)
-        assert "matplotlib" in told
+        reported = await bench.run("%pip uninstall -y matplotlib", 60)
+        assert "matplotlib" in reported
         assert "ModuleNotFoundError" in await bench.run(
             "import importlib, sys; del sys.modules['matplotlib']\nimport matplotlib"
         )

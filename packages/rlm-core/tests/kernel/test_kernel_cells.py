@@ -147,7 +147,7 @@ async def test_a_context_file_is_a_text_as_it_lies(open_kernel: OpenKernel, tmp_
         assert await bench.run("context.splitlines()[-1]") == "'\ufffd'\n"
 
 
-async def test_a_context_that_cannot_be_loaded_is_told(open_kernel: OpenKernel, tmp_path: Path) -> None:
+async def test_a_context_that_cannot_be_loaded_is_reported(open_kernel: OpenKernel, tmp_path: Path) -> None:
     (tmp_path / "parcel").write_bytes(b"no pickle")
     async with open_kernel(context=("pickle", tmp_path / "parcel")) as bench:
         seen = await bench.run("context")

@@ -13,13 +13,13 @@ from rlm_testkit.waiting import PATIENCE
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["fake", "real", "boxed"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["fake", "real", "sandboxed"])
 async def bench(request: pytest.FixtureRequest, open_kernel: OpenKernel) -> AsyncIterator[Bench]:
     if request.param == "fake":
         events: list[Event] = []
         yield Bench(FakeKernel(events.append), events=events)
         return
-    async with open_kernel(boxed=request.param == "boxed") as bench:
+    async with open_kernel(sandboxed=request.param == "sandboxed") as bench:
         yield bench
 
 
@@ -40,7 +40,7 @@ async def test_a_cell_that_prints_nothing_says_so(bench: Bench) -> None:
     assert await bench.run("quiet = 1") == "[no output]"
 
 
-async def test_an_error_is_told_and_is_not_ok(bench: Bench) -> None:
+async def test_an_error_is_reported_and_is_not_ok(bench: Bench) -> None:
     result = await bench.execute("print('before')\n1/0")
     assert not result.ok
     assert result.text.startswith("before\n")

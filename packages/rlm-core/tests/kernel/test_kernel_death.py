@@ -1,4 +1,4 @@
-"""What else is told of a kernel that died. How it may die, and how that is told, is in test_kernel_faults.py."""
+"""What else is reported of a kernel that died. How it may die, and how that is reported, is in test_kernel_faults.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def test_quit_without_a_call_ends_it_too(open_kernel: OpenKernel) -> None:
         assert (await bench.run("quit")).startswith("[the cell called exit(), so the kernel ended.")
 
 
-async def test_a_death_between_cells_is_told_by_the_next(open_kernel: OpenKernel) -> None:
+async def test_a_death_between_cells_is_reported_by_the_next(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         assert bench.spec
         await bench.run("import os, threading, time\nprecious = 1")
@@ -39,12 +39,12 @@ async def test_a_death_between_cells_is_told_by_the_next(open_kernel: OpenKernel
 async def test_a_kernel_without_memory_for_its_own_work_ends(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         await bench.run(f"{LITTLE_MEMORY}\nhoard = []")
-        told = []
+        reported = []
         while not bench.restarts:
-            told.append(await bench.run("while True: hoard.append([0] * 10)", 600))
-        assert "MemoryError" in told[0], "there is a reserve, once"
-        assert all("MemoryError" in text or "[the kernel died: " in text for text in told)
-        assert told[-1].endswith("A fresh kernel is ready. Lost: hoard, resource.]")
+            reported.append(await bench.run("while True: hoard.append([0] * 10)", 600))
+        assert "MemoryError" in reported[0], "there is a reserve, once"
+        assert all("MemoryError" in text or "[the kernel died: " in text for text in reported)
+        assert reported[-1].endswith("A fresh kernel is ready. Lost: hoard, resource.]")
 
 
 async def test_a_kernel_that_cannot_read_a_request_ends(open_kernel: OpenKernel) -> None:
@@ -67,7 +67,7 @@ async def test_a_kernel_without_descriptors_ends_at_once(open_kernel: OpenKernel
 
 
 async def test_the_names_of_an_interrupted_cell_are_known(open_kernel: OpenKernel) -> None:
-    """Even if the cell was interrupted when it was over, and its error about to be told."""
+    """Even if the cell was interrupted when it was over, and its error about to be reported."""
     async with open_kernel() as bench:
         code = "class Slow(Exception):\n    def __str__(self):\n        while True: pass\nprint('ready')\nraise Slow"
         assert "interrupted" in (await bench.overrun(code)).text
@@ -108,11 +108,11 @@ async def test_a_hundred_lost_names_are_counted(open_kernel: OpenKernel) -> None
         assert len(bench.restarts[0].lost) == 101
 
 
-async def test_a_death_in_what_is_run_aside_is_told_with_what_was_printed(open_kernel: OpenKernel) -> None:
+async def test_a_death_in_what_is_run_aside_is_reported_with_what_was_printed(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         await bench.run("precious = 1")
-        told = await bench.kernel.execute_internal("import os; print('its last words'); os._exit(9)", 60)
-        assert told == (
+        reported = await bench.kernel.execute_internal("import os; print('its last words'); os._exit(9)", 60)
+        assert reported == (
             "its last words\n[the kernel died: its process exited with code 9. A fresh kernel is ready. Lost: precious.]"
         )
         assert await bench.run("print('goes on')") == "goes on\n"

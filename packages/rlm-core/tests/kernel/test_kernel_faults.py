@@ -14,19 +14,23 @@ from rlm_testkit.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LONG = 600.0  # seconds: the suite's time limit ends a test before, so whatever is told is not told for a timeout
+LONG = (
+    600.0  # seconds: the suite's time limit ends a test before, so whatever is reported is not reported for a timeout
+)
 LOOK = """\
 import os, sys
 print('out'); print('err', file=sys.stderr); os.system('echo C')
 print(globals().get('precious'))"""
 
 
-@pytest.mark.parametrize("boxed", [False, True], ids=["bare", "boxed"])
+@pytest.mark.parametrize("sandboxed", [False, True], ids=["bare", "sandboxed"])
 @pytest.mark.parametrize("fault", [fault for fault in KERNEL_FAULTS if fault.code], ids=lambda fault: fault.name)
-async def test_a_fault_ends_as_the_table_says(open_kernel: OpenKernel, fault: KernelFault, boxed: bool) -> None:
+async def test_a_fault_ends_as_the_table_says(open_kernel: OpenKernel, fault: KernelFault, sandboxed: bool) -> None:
     others = living()
-    ours = 6 if boxed else 1  # the kernel; who stands for it outside, bwrap's three, and the shell that watches them
-    async with open_kernel(boxed=boxed) as bench:
+    ours = (
+        6 if sandboxed else 1
+    )  # the kernel; who stands for it outside, bwrap's three, and the shell that watches them
+    async with open_kernel(sandboxed=sandboxed) as bench:
         await bench.run("precious = 42", LONG)
         result = await (bench.overrun(fault.cell) if fault.hangs else bench.execute(fault.cell, LONG))
         check(fault, result, bench)
@@ -42,7 +46,7 @@ async def test_a_fault_ends_as_the_table_says(open_kernel: OpenKernel, fault: Ke
 
 def check(fault: KernelFault, result: Execution, bench: Bench) -> None:
     assert result.text.startswith("before\n")
-    assert as_told(fault.reads).search(result.text), result.text
+    assert as_reported(fault.reads).search(result.text), result.text
     assert result.ok == fault.ok
     if fault.kernel == FRESH:
         assert result.text.endswith("A fresh kernel is ready. Lost: precious.]")
@@ -53,7 +57,7 @@ def check(fault: KernelFault, result: Execution, bench: Bench) -> None:
         assert not bench.restarts
 
 
-def as_told(reads: str) -> re.Pattern[str]:
+def as_reported(reads: str) -> re.Pattern[str]:
     return re.compile(re.escape(reads).replace("…", ".*"), re.DOTALL)
 
 

@@ -126,7 +126,7 @@ async def test_output_between_cells_comes_before_the_next_result(open_kernel: Op
         assert await bench.run("print('then')") == "then\n"
 
 
-async def test_pieces_are_told_while_the_cell_runs(open_kernel: OpenKernel) -> None:
+async def test_pieces_are_reported_while_the_cell_runs(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         assert bench.spec
         cell = await bench.begin(

@@ -35,10 +35,10 @@ async def test_a_cell_that_prints_faster_than_the_host_reads_is_interrupted_like
     spec: KernelSpec, zygote: KernelServer, tmp_path: Path
 ) -> None:
     """Seconds pass from its end until all that it printed has been read."""
-    told: list[Event] = []
+    reported: list[Event] = []
 
     def slow(event: Event) -> None:
-        told.append(event)
+        reported.append(event)
         time.sleep(0.05)
 
     mine = replace(spec, run_dir=spec.run_dir / "slow", outputs=tmp_path, max_output=1_000)
@@ -48,7 +48,7 @@ async def test_a_cell_that_prints_faster_than_the_host_reads_is_interrupted_like
         seen = await kernel.execute("while True: print('y' * 1_000)", 0.5)
         assert seen.text.endswith(KEPT)
         assert (await kernel.execute("precious", 30)).text == "42\n"
-    assert not [event for event in told if isinstance(event, KernelRestarted)]
+    assert not [event for event in reported if isinstance(event, KernelRestarted)]
 
 
 async def test_waiting_stops_the_clock(shared: Bench) -> None:

@@ -208,25 +208,25 @@ async def test_what_pip_installs_is_there_now_and_in_later_kernels_and_shadows_n
         for name, module in (("rlmtestpackage", "rlmtestpackage"), ("ipython", "IPython")):
             wheel(bench.spec.run_dir, name, module)
         pip = f"%pip install --user --no-index --find-links {bench.spec.run_dir}"
-        told = await bench.run(f"{pip} rlmtestpackage")
+        reported = await bench.run(f"{pip} rlmtestpackage")
         folder = f"{bench.spec.env['HOME']}/.local/share/rlm/packages/{sys.version_info[0]}.{sys.version_info[1]}"
-        assert f"[for rlm's kernels, this one and later ones, in {folder}]" in told
+        assert f"[for rlm's kernels, this one and later ones, in {folder}]" in reported
         assert await bench.run("import rlmtestpackage; rlmtestpackage.V") == "7\n"
         assert "[exit code: " in await bench.run(f"{pip} ipython==1.0")
         assert "rlmtestpackage" in await bench.run("%pip list")
         assert "1\n" == (await bench.run("%pip list 2>/dev/null | grep -c rlmtest"))
-        told = await bench.run("%pip show ipython rlmtestpackage")
+        reported = await bench.run("%pip show ipython rlmtestpackage")
         assert ["Name: ipython", "Name: rlmtestpackage"] == re.findall(
-            "(?m)^Name: .*", told.replace("IPython", "ipython")
+            "(?m)^Name: .*", reported.replace("IPython", "ipython")
         )
-        assert "ound" not in told
-        assert "exit code" not in told
+        assert "ound" not in reported
+        assert "exit code" not in reported
         assert (
             await bench.run("%pip show no-such-package  # it's not")
             == "Package(s) not found: no-such-package\n[exit code: 1]\n"
         )
-        told = await bench.run("%pip -q show rlmtestpackage no-such-package")
-        assert told.endswith("Package(s) not found: no-such-package\n[exit code: 1]\n")
+        reported = await bench.run("%pip -q show rlmtestpackage no-such-package")
+        assert reported.endswith("Package(s) not found: no-such-package\n[exit code: 1]\n")
         await bench.run(f"import os; os.environ['PATH'] += {os.pathsep + str(UV.parent)!r}")  # pip has no tree
         assert "ipykernel" in await bench.run("%pip tree")
         assert sys.prefix in await bench.run("%pip check")

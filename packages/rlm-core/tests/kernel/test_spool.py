@@ -211,14 +211,14 @@ def test_what_is_kept_obeys_a_limit_for_each_file_and_one_for_all(tmp_path: Path
 
 def test_pictures_and_long_tracebacks_obey_the_same_limits(tmp_path: Path) -> None:
     quota = Quota(each=800, total=1_500)
-    told = []
+    reported = []
     with CellOutput(UNLIMITED, tmp_path, "cell-1", quota=quota) as printout:
         for size in (900, 800, 600, 200):
-            told.append(printout.save(Picture(b"p" * size, "png"), tmp_path))
+            reported.append(printout.save(Picture(b"p" * size, "png"), tmp_path))
         printout.error("line\n" * 300)
         shown = printout.text()
-    assert "not saved: a file may hold 800 bytes" == told[0]
-    assert "not saved: all outputs together may hold 1,500 bytes" == told[3]
+    assert "not saved: a file may hold 800 bytes" == reported[0]
+    assert "not saved: all outputs together may hold 1,500 bytes" == reported[3]
     assert [600, 800] == sorted(path.stat().st_size for path in tmp_path.iterdir())
     assert "not saved: " in shown
     assert 1_400 == quota.used

@@ -20,18 +20,18 @@ texts = st.one_of(
 
 
 @given(st.lists(texts, max_size=8), st.integers(0, 8))
-def test_what_was_not_received_is_told(written: list[str], received: int) -> None:
+def test_what_was_not_received_is_reported(written: list[str], received: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "words"
         words = CrashBuffer(str(path))
         for text in written:
             words.add(text)
-        told = unsent(path, sum(map(length, written[:received])))
+        reported = unsent(path, sum(map(length, written[:received])))
     rest = "".join(written[received:])
     if length(rest) <= RING:
-        assert told == rest
+        assert reported == rest
     else:
-        note, newest = told.removeprefix("\n").split("\n", 1)
+        note, newest = reported.removeprefix("\n").split("\n", 1)
         assert note == f"[… {length(rest) - RING:,} bytes were lost …]"
         assert newest == rest.encode()[-RING:].decode(errors="replace")
 

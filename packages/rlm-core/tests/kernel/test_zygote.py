@@ -151,10 +151,10 @@ async def test_a_killed_zygote_takes_its_kernels_along_and_is_replaced(spec: Ker
         *others, victim = eval((await kernel.execute("p.pid, os.getpid(), os.getppid()", 30)).text)
         os.kill(victim, signal.SIGKILL)
         await until(lambda: not alive(victim) and not any(map(alive, others)))
-        assert "False\n" == await told_of_its_death(kernel, "'precious' in globals()")
+        assert "False\n" == await after_its_death(kernel, "'precious' in globals()")
 
 
-async def told_of_its_death(kernel: JupyterKernel, code: str) -> str:
+async def after_its_death(kernel: JupyterKernel, code: str) -> str:
     """What the second cell says. The first tells of the death: before its own output, or as its end if it was sooner."""
     first, second = [(await kernel.execute(code, 30)).text for _ in range(2)]
     assert "it was killed together with the process that starts kernels" in first
@@ -184,7 +184,7 @@ async def test_a_box_whose_end_has_begun_is_not_entered_any_more(spec: KernelSpe
 async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_box(
     spec: KernelSpec, tmp_path: Path
 ) -> None:
-    run_dir = spec.run_dir / "boxed"
+    run_dir = spec.run_dir / "sandboxed"
     run_dir.mkdir()
     mine = KernelSpec(spec.cwd, {"PATH": os.defpath}, run_dir, tmp_path / "outputs")
     others = set(psutil.Process().children())
@@ -198,11 +198,11 @@ async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_
             assert 2 == len(below), "the kernel, and who stands for it outside"
             victim.kill()
             await until(lambda: not any(alive(process.pid) for process in below))
-            assert "42\n" == await told_of_its_death(kernel, "6 * 7")
+            assert "42\n" == await after_its_death(kernel, "6 * 7")
         assert handle == await box.handle()
 
 
-async def test_random_killing_is_survived_and_told(spec: KernelSpec, tmp_path: Path) -> None:
+async def test_random_killing_is_survived_and_reported(spec: KernelSpec, tmp_path: Path) -> None:
     mark = f"stress-{os.getpid()}"
     chance = random.Random(1)
 
@@ -211,12 +211,12 @@ async def test_random_killing_is_survived_and_told(spec: KernelSpec, tmp_path: P
         run_dir.mkdir()
         mine = KernelSpec(spec.cwd, {"PATH": os.defpath, "LEAK": mark}, run_dir, tmp_path / "outputs")
         async with JupyterKernel(mine, lambda event: None, zygote) as kernel:
-            return [await told(kernel) for _ in range(4)]
+            return [await reported(kernel) for _ in range(4)]
 
-    async def told(kernel: JupyterKernel) -> str:
+    async def reported(kernel: JupyterKernel) -> str:
         try:
             return (await kernel.execute("!sleep 0.2\nprint('fine')", 60)).text
-        except KernelError as error:  # hit twice while it started: told, too
+        except KernelError as error:  # hit twice while it started: reported, too
             return f"the kernel died: {error}"
 
     others = set(psutil.Process().children())  # what other tests of this process share

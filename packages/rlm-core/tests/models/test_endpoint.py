@@ -136,10 +136,10 @@ def test_a_url_that_only_looks_odd_is_taken(url: str) -> None:
     Endpoint(url).check()
 
 
-def test_what_the_http_client_alone_refuses_is_told_by_its_variable_too() -> None:
+def test_what_the_http_client_alone_refuses_is_reported_by_its_variable_too() -> None:
     assert "The base URL http://☃.net/v1 cannot be used: the HTTP client takes it" in asked("http://☃.net/v1")
-    told = asked("http://api.example.invalid/v1", all_proxy="http://user:word-1@☃.net")
-    assert told.startswith("The URL of the proxy, all_proxy, cannot be used: the HTTP client takes it for no URL.")
+    reported = asked("http://api.example.invalid/v1", all_proxy="http://user:word-1@☃.net")
+    assert reported.startswith("The URL of the proxy, all_proxy, cannot be used: the HTTP client takes it for no URL.")
 
 
 def test_a_query_belongs_to_each_request() -> None:
@@ -205,27 +205,27 @@ def test_a_proxy_of_no_known_kind_is_refused_by_its_variable(scheme: str) -> Non
 
 def test_a_proxy_that_refuses_is_named_and_not_the_server() -> None:
     port = closed_port()
-    told = asked("http://api.example.invalid/v1", HTTP_PROXY=f"http://user:secret@127.0.0.1:{port}")
-    assert told.startswith(f"connection refused by the proxy 127.0.0.1:{port}")
-    assert told.endswith("Is the proxy running? Check HTTP_PROXY.\n")
-    assert "secret" not in told
-    told = asked("https://api.example.invalid/v1", https_proxy="http://no-such-proxy.invalid:1")
-    assert told.startswith("the name of the proxy no-such-proxy.invalid:1 cannot be resolved")
-    assert told.endswith("Is the proxy running? Check https_proxy.\n")
+    reported = asked("http://api.example.invalid/v1", HTTP_PROXY=f"http://user:secret@127.0.0.1:{port}")
+    assert reported.startswith(f"connection refused by the proxy 127.0.0.1:{port}")
+    assert reported.endswith("Is the proxy running? Check HTTP_PROXY.\n")
+    assert "secret" not in reported
+    reported = asked("https://api.example.invalid/v1", https_proxy="http://no-such-proxy.invalid:1")
+    assert reported.startswith("the name of the proxy no-such-proxy.invalid:1 cannot be resolved")
+    assert reported.endswith("Is the proxy running? Check https_proxy.\n")
     with Scripted(always(error(502, "no way"))) as proxy:
-        told = asked("https://api.example.invalid/v1", ALL_PROXY=proxy.url)
-    assert told.startswith(f"the proxy {proxy.url.split('/')[2]} refuses to connect (")
-    assert told.endswith("Check ALL_PROXY, or name the server in NO_PROXY.\n")
+        reported = asked("https://api.example.invalid/v1", ALL_PROXY=proxy.url)
+    assert reported.startswith(f"the proxy {proxy.url.split('/')[2]} refuses to connect (")
+    assert reported.endswith("Check ALL_PROXY, or name the server in NO_PROXY.\n")
 
 
-def test_a_proxy_that_wants_a_password_is_told_as_such() -> None:
+def test_a_proxy_that_wants_a_password_is_reported_as_such() -> None:
     with Scripted(always(error(407, "who are you?"))) as proxy:
-        told = asked("http://api.example.invalid/v1", http_proxy=proxy.url)
-    assert told.startswith("407 Proxy Authentication Required: who are you?. Set user and password")
+        reported = asked("http://api.example.invalid/v1", http_proxy=proxy.url)
+    assert reported.startswith("407 Proxy Authentication Required: who are you?. Set user and password")
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR"])
-def test_certificates_that_are_missing_or_none_are_told_by_their_variable(name: str, tmp_path: Path) -> None:
+def test_certificates_that_are_missing_or_none_are_reported_by_their_variable(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{name}=/no/such.pem: there is no such file"):
         tls_context(NAMED, {name: "/no/such.pem"})
     broken = tmp_path / "broken.pem"
@@ -235,7 +235,7 @@ def test_certificates_that_are_missing_or_none_are_told_by_their_variable(name: 
     assert isinstance(tls_context(HERE, {name: "/no/such.pem"}), ssl.SSLContext)
 
 
-def test_http_spoken_to_https_and_the_reverse_are_told_as_such() -> None:
+def test_http_spoken_to_https_and_the_reverse_are_reported_as_such() -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(Path(scripted.__file__).with_name("untrusted.pem"))
     with Scripted(always(text("hi")), tls=tls) as server:
@@ -246,7 +246,7 @@ def test_http_spoken_to_https_and_the_reverse_are_told_as_such() -> None:
         plain.shutdown()
 
 
-def test_a_redirect_that_loses_the_request_is_told_with_its_target() -> None:
+def test_a_redirect_that_loses_the_request_is_reported_with_its_target() -> None:
     moved = scripted.Answer(status=301, headers={"Location": "/v2/"})
     with Scripted(lambda request: moved if request.path.startswith("/v1") else error(405, "GET?")) as server:
         assert asked(server.url) == "the server redirects to /v2/. Set RLM_BASE_URL so.\n"

@@ -46,7 +46,7 @@ class AtOnce:
 
 
 class Agents:
-    """Many agents of one host, and what they were told."""
+    """Many agents of one host, and what they read."""
 
     def __init__(self, client: OpenAIClient) -> None:
         self.client = client

@@ -53,7 +53,7 @@ def quick(url: str, fault: Fault | None = None, *, budget: float = PATIENCE) -> 
     return OpenAIClient(Endpoint(url, "sk-very-secret"), 0, budget=budget, read_timeout=wait, first_pause=0.02)
 
 
-def as_told(sees: str) -> re.Pattern[str]:
+def as_reported(sees: str) -> re.Pattern[str]:
     """A number stands in place of each `…`."""
     return re.compile(re.escape(sees).replace("…", r"\d+(\.\d)?").replace("HOST", r"[\w.:-]+") + r"\Z")
 
@@ -73,7 +73,7 @@ async def test_a_fault_that_stays_ends_as_the_table_says(fault: Fault, streamed:
         async with quick(url, fault, budget=0.3 if fault.retried in (BRIEFLY, BUDGET) else PATIENCE) as client:
             agent = ends(client, events, stream=streamed)
             if fault.code in CODES.values():
-                with pytest.raises(RlmError, match=as_told(fault.sees)) as caught:
+                with pytest.raises(RlmError, match=as_reported(fault.sees)) as caught:
                     await agent.run(System("s"), User("task"))
                 assert CODES[caught.type] == fault.code
             else:
@@ -169,7 +169,7 @@ async def test_calls_are_repaired_and_the_provider_gets_them_back_repaired(answe
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_a_certificate_that_nobody_trusts_is_told_at_once(streamed: bool) -> None:
+async def test_a_certificate_that_nobody_trusts_is_reported_at_once(streamed: bool) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(Path(scripted.__file__).with_name("untrusted.pem"))
     with Scripted(always(text("hi")), tls=tls) as server:

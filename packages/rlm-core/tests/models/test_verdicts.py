@@ -161,8 +161,8 @@ def test_what_passes_is_tried_again(status: int, words: str) -> None:
 def test_what_a_chat_template_refuses_once_it_refuses_always(status: int, words: str) -> None:
     verdict = judge(HTTPError(status, words))
     assert (verdict.error, verdict.retry, verdict.hint) == (ModelError, Retry.NEVER, "")
-    told = words if words[0] != "{" else verdict.reason.partition(": ")[2][:40]
-    assert told[:40] in verdict.reason
+    reported = words if words[0] != "{" else verdict.reason.partition(": ")[2][:40]
+    assert reported[:40] in verdict.reason
     assert judge(inside({"message": words, "type": "server_error"})).retry is Retry.NEVER  # in a stream with 200
 
 
@@ -192,7 +192,7 @@ def test_the_model_is_named_only_where_it_is_the_reason(words: str) -> None:
         (404, '{"error": {"message": "The API deployment for this resource does not exist."}}'),
     ],
 )
-def test_an_unknown_model_is_told_at_once(status: int, words: str) -> None:
+def test_an_unknown_model_is_reported_at_once(status: int, words: str) -> None:
     verdict = judge(HTTPError(status, words))
     assert (verdict.error, verdict.retry) == (ModelError, Retry.NEVER)
     assert "RLM_MODEL" in verdict.hint
@@ -258,7 +258,7 @@ def test_an_error_within_a_reply_is_judged_as_one_outside(error: object, expecte
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "reported"),
     [
         ('{"error": {"message": "why"}}', "why"),
         ('[{"error": {"message": "why"}}]', "why"),
@@ -272,8 +272,8 @@ def test_an_error_within_a_reply_is_judged_as_one_outside(error: object, expecte
         ("x" * 1000, "x" * 300 + "…"),
     ],
 )
-def test_the_providers_own_words_are_found(body: str, told: str) -> None:
-    assert judge(HTTPError(418, body)).reason == f"418 I'm a Teapot: {told}"
+def test_the_providers_own_words_are_found(body: str, reported: str) -> None:
+    assert judge(HTTPError(418, body)).reason == f"418 I'm a Teapot: {reported}"
 
 
 def test_an_unknown_status_is_a_number() -> None:

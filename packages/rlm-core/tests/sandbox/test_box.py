@@ -42,6 +42,6 @@ def test_nothing_is_left_of_a_host_that_is_killed_at_any_moment_of_a_start(tmp_p
 def test_a_run_that_is_cancelled_at_any_await_ends_and_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, cancelled_run.__file__, str(tmp_path)], capture_output=True, check=False)
     assert 0 == done.returncode, done.stderr.decode()
-    told = json.loads(done.stdout)
-    assert told["awaits"] >= 10
-    assert [] == told["faults"]
+    reported = json.loads(done.stdout)
+    assert reported["awaits"] >= 10
+    assert [] == reported["faults"]

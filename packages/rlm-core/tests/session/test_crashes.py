@@ -56,7 +56,7 @@ for number in range(10**6):
 """
 
 
-def test_killed_for_real_while_it_writes_it_keeps_every_record_that_it_told(tmp_path: Path) -> None:
+def test_killed_for_real_while_it_writes_it_keeps_every_record_that_it_reported(tmp_path: Path) -> None:
     rounds = random.Random(7)
     for number in range(6):
         cwd = tmp_path / str(number)
@@ -66,11 +66,11 @@ def test_killed_for_real_while_it_writes_it_keeps_every_record_that_it_told(tmp_
             [sys.executable, "-c", WRITE, cwd], stdout=subprocess.PIPE, text=True, env=environment
         ) as writer:
             assert writer.stdout is not None
-            told = [int(line) for line in itertools.islice(writer.stdout, rounds.randint(5, 40))]
+            reported = [int(line) for line in itertools.islice(writer.stdout, rounds.randint(5, 40))]
             writer.kill()
-            told += [int(line) for line in writer.stdout.read().splitlines()]
+            reported += [int(line) for line in writer.stdout.read().splitlines()]
         reading = journal.read(session_folder(cwd / "home"))
-        assert len(told) <= len(reading.records) <= len(told) + 1
+        assert len(reported) <= len(reading.records) <= len(reported) + 1
         assert reading.damaged == ()
         (listed,) = list_sessions(cwd / "home")
         assert listed.meta.status == "lost"
@@ -89,7 +89,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("forever", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
-def test_a_disk_that_fails_at_any_call_is_told_and_costs_no_record(
+def test_a_disk_that_fails_at_any_call_is_reported_and_costs_no_record(
     tmp_path: Path, disk: Path, error: int, forever: bool
 ) -> None:
     done = subprocess.run(

@@ -189,16 +189,16 @@ def test_so_it_is_in_any_conversation(tmp_path_factory: pytest.TempPathFactory, 
 
 
 def check_segments(cwd: Path, events: list[Event]) -> None:
-    told = [json.loads(line) for line in exported(kept(cwd, *events), Format.CHAT, Arguments.TEXT).splitlines()]
+    reported = [json.loads(line) for line in exported(kept(cwd, *events), Format.CHAT, Arguments.TEXT).splitlines()]
     replied = [n for n, event in enumerate(events) if isinstance(event, Replied)]
     requests = [[message.wire() for message in replay(events[:n]).history.messages] for n in replied]
     answers = [event.reply.message.wire() for event in events if isinstance(event, Replied)]
-    saw = [without_weights(line["messages"][: each["index"]]) for line in told for each in line["completions"]]
-    said = [line["messages"][each["index"]] for line in told for each in line["completions"]]
+    saw = [without_weights(line["messages"][: each["index"]]) for line in reported for each in line["completions"]]
+    said = [line["messages"][each["index"]] for line in reported for each in line["completions"]]
     assert saw == json.loads(json.dumps(sound(requests)))
     assert without_weights(said) == json.loads(json.dumps(sound(answers)))
     assert {message["weight"] for message in said} <= {1}
-    assert all(line["completions"][-1]["index"] == len(line["messages"]) - 1 for line in told)
+    assert all(line["completions"][-1]["index"] == len(line["messages"]) - 1 for line in reported)
 
 
 def without_weights(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -240,10 +240,10 @@ def test_arguments_that_are_no_object_for_every_reader_are_kept_as_text_and_not_
     calls = [(call_with('{"code": "1"}'), "1"), (call_with(given), "no JSON")]
     tree = kept(tmp_path, *opening("t"), *turn("", *calls), *ending("end"))
     (line,) = lines(tree)
-    told = [message for message in line["messages"] if message["role"] == "assistant"]
-    arguments = [call["function"]["arguments"] for call in told[0]["tool_calls"]]
+    reported = [message for message in line["messages"] if message["role"] == "assistant"]
+    arguments = [call["function"]["arguments"] for call in reported[0]["tool_calls"]]
     assert arguments == [{"code": "1"}, {"arguments": given}]
-    assert [message["weight"] for message in told] == [0, 1]
+    assert [message["weight"] for message in reported] == [0, 1]
     for format in Format:
         exported(tree, format).encode()
     trajectory = atif.Trajectory.model_validate_json(exported(tree, Format.ATIF))
@@ -253,8 +253,8 @@ def test_arguments_that_are_no_object_for_every_reader_are_kept_as_text_and_not_
 
 def test_what_was_said_in_an_earlier_segment_is_not_trained_on_again(tmp_path: Path) -> None:
     whole = [*opening("t"), *turn("a", (cell("1"), "1")), Dropped((1,), "context"), *ending("b")]
-    told = [[message.get("weight") for message in line["messages"]] for line in lines(kept(tmp_path, *whole))]
-    assert told == [[None, None, 1], [None, 0, None, 1]]
+    reported = [[message.get("weight") for message in line["messages"]] for line in lines(kept(tmp_path, *whole))]
+    assert reported == [[None, None, 1], [None, 0, None, 1]]
 
 
 def test_a_drop_begins_a_new_segment_and_a_shortened_result_does_not(tmp_path: Path) -> None:
@@ -347,13 +347,13 @@ def test_every_format_is_text_that_can_be_written(tmp_path: Path, format: Format
 
 
 def test_the_time_of_an_agent_is_divided_into_model_cells_and_waiting(tree: SessionTree) -> None:
-    told = times(tree)
-    assert told.total(Doing.MODEL) == pytest.approx(2 + 2 + 4 + 2 + 2)
-    assert told.total(Doing.TOOL) == pytest.approx(4 * 0.4, abs=0.2)
-    assert told.total(Doing.WAIT) == pytest.approx(
+    reported = times(tree)
+    assert reported.total(Doing.MODEL) == pytest.approx(2 + 2 + 4 + 2 + 2)
+    assert reported.total(Doing.TOOL) == pytest.approx(4 * 0.4, abs=0.2)
+    assert reported.total(Doing.WAIT) == pytest.approx(
         [*tree.children[2].records()][-1].ts - next(iter(tree.children[0].records())).ts + QUEUED, abs=0.01
     ), "those in the queue are waited for, too"
-    assert told.end - told.start == pytest.approx(tree.meta.metrics["duration"], abs=0.1)
+    assert reported.end - reported.start == pytest.approx(tree.meta.metrics["duration"], abs=0.1)
 
 
 def test_idle_time_between_two_runs_is_shortened() -> None:

@@ -125,7 +125,7 @@ def test_readable_text_stays_readable() -> None:
     assert "snow ☃".encode() in line_of(RECORD)
 
 
-def test_a_torn_line_is_told_from_damage_in_the_middle() -> None:
+def test_a_torn_line_is_distinguished_from_damage_in_the_middle() -> None:
     good = line_of(record(0))
     assert parse(good + b'{"type"') == Reading((record(0),), len(good), 7)
     assert parse(good + b"\x00" * 20 + b"\n") == Reading((record(0),), len(good), 21)

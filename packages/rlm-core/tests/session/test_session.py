@@ -194,8 +194,8 @@ def test_the_journal_and_who_watches_get_the_same_records(tmp_path: Path) -> Non
     ]
     for agent, folder in ((("root"), session.folder), (child.agent_path, child.folder)):
         kept = [replace(record, agent=agent) for record in journal.read(folder).records]
-        told = [record for record in seen if record.agent == agent and isinstance(record, Journalled)]
-        assert told == (
+        reported = [record for record in seen if record.agent == agent and isinstance(record, Journalled)]
+        assert reported == (
             kept if agent != "root" else kept[:-1]
         )  # the root's result is said by `result`, at the very end
     assert isinstance(kept[-1], ResultRecord)

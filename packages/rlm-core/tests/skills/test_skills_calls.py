@@ -94,8 +94,8 @@ def test_counts_add_up_in_the_metrics_and_in_those_of_the_tree() -> None:
         assert isinstance(record, Journalled)
         tally.add(record)
     below = SubtreeMetrics(counts=Counter({"skill_calls_python": 10, "skill_calls_python_say": 10}))
-    told = {name: number for name, number in tally.metrics(below, 0).items() if "skill" in name}
-    assert told == {
+    reported = {name: number for name, number in tally.metrics(below, 0).items() if "skill" in name}
+    assert reported == {
         "skill_calls_python": 7,
         "skill_calls_python_say": 3,
         "skill_calls_python_web": 4,
@@ -107,5 +107,5 @@ def test_counts_add_up_in_the_metrics_and_in_those_of_the_tree() -> None:
 
 
 def test_metrics_say_zero_where_nothing_was_called() -> None:
-    told = SessionMetrics().metrics(SubtreeMetrics(), 0)
-    assert 0 == told["skill_calls_python"] == told["skill_calls_shell"]
+    reported = SessionMetrics().metrics(SubtreeMetrics(), 0)
+    assert 0 == reported["skill_calls_python"] == reported["skill_calls_shell"]

@@ -39,9 +39,9 @@ def test_an_at_sign_behind_the_host_is_no_credential(url: str) -> None:
     assert not has_credentials(url)
     environ = {"PATH": url, "OPENAI_BASE_URL": url, "PIP_INDEX_URL": f"{url} {url}"}
     assert environ["OPENAI_BASE_URL"] == child_environment(read_config({}, environ), environ)["OPENAI_BASE_URL"]
-    boxed = child_environment(read_config({"sandbox": "bwrap"}, environ), environ)
-    assert environ["PIP_INDEX_URL"] == boxed["PIP_INDEX_URL"]
-    assert boxed["PATH"].startswith(url)
+    sandboxed = child_environment(read_config({"sandbox": "bwrap"}, environ), environ)
+    assert environ["PIP_INDEX_URL"] == sandboxed["PIP_INDEX_URL"]
+    assert sandboxed["PATH"].startswith(url)
 
 
 @pytest.mark.parametrize("url", SOME)

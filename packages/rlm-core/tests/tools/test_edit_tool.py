@@ -41,7 +41,7 @@ def test_places_that_overlap_are_two(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "old", "new", "told"),
+    ("path", "old", "new", "reported"),
     [
         ("file", "nowhere", "x", "does not occur in file"),
         ("file", "", "x", "is empty"),
@@ -55,12 +55,12 @@ def test_places_that_overlap_are_two(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is_changed(
-    tmp_path: Path, path: str, old: str, new: str, told: str
+    tmp_path: Path, path: str, old: str, new: str, reported: str
 ) -> None:
     file = write(tmp_path, b"one\n")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(ToolError, match=told):
+    with pytest.raises(ToolError, match=reported):
         edit(tmp_path, path, old, new)
     assert file.read_bytes() == b"one\n"
     assert {item.name for item in tmp_path.iterdir()} == {"file", "pipe", "loop"}
@@ -110,15 +110,15 @@ def test_a_file_keeps_its_encoding(tmp_path: Path, codec: str, head: str) -> Non
     odd = "é" if codec == "latin-1" else "表"  # whose second byte in Shift-JIS is a backslash
     text = f"{head}one\r\ntwo {odd}\r\nthree\r\n" + ("ਊ\r\n" if "utf" in codec else "")
     path = write(tmp_path, text.encode(codec))
-    told = edit(tmp_path, "file", f"two {odd}\n", f"2 {odd}{odd}\nzwei\n")
+    reported = edit(tmp_path, "file", f"two {odd}\n", f"2 {odd}{odd}\nzwei\n")
     assert path.read_bytes() == text.replace(f"two {odd}", f"2 {odd}{odd}\r\nzwei").encode(codec)
     line = 2 + head.count("\n")
-    assert told.endswith(f" is now:\n{line}\t2 {odd}{odd}\n{line + 1}\tzwei")
-    assert (codec in told) == (codec != "utf-8")
+    assert reported.endswith(f" is now:\n{line}\t2 {odd}{odd}\n{line + 1}\tzwei")
+    assert (codec in reported) == (codec != "utf-8")
 
 
 @pytest.mark.parametrize(
-    ("content", "old", "new", "told"),
+    ("content", "old", "new", "reported"),
     [
         (b"caf\xe9 = 1\n", "= 1", "= ä", "file is not UTF-8 and does not say which encoding it has"),
         (b"caf\xe9 = 1\n", "café", "cafe", "does not occur in file.*is not UTF-8"),
@@ -127,9 +127,9 @@ def test_a_file_keeps_its_encoding(tmp_path: Path, codec: str, head: str) -> Non
         (b"\xff\xfeo\xd8\n\0", "é", "x", "is not UTF-8"),
     ],
 )
-def test_no_mixture_of_encodings_is_written(tmp_path: Path, content: bytes, old: str, new: str, told: str) -> None:
+def test_no_mixture_of_encodings_is_written(tmp_path: Path, content: bytes, old: str, new: str, reported: str) -> None:
     path = write(tmp_path, content)
-    with pytest.raises(ToolError, match=told):
+    with pytest.raises(ToolError, match=reported):
         edit(tmp_path, "file", old, new)
     assert path.read_bytes() == content
 

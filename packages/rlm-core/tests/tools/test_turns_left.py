@@ -12,7 +12,7 @@ from rlm_testkit.kernel_bench import FakeKernel
 
 
 @pytest.mark.parametrize(
-    ("turns", "told"),
+    ("turns", "reported"),
     [
         (26, ""),
         (27, "[turns left: 3]"),
@@ -21,18 +21,18 @@ from rlm_testkit.kernel_bench import FakeKernel
         (30, ""),
     ],
 )
-async def test_the_last_turns_are_counted(turns: int, told: str) -> None:
+async def test_the_last_turns_are_counted(turns: int, reported: str) -> None:
     tool = TurnsLeft(IPython(FakeKernel(lambda event: None), 300), limit(30))
-    assert (await tool.run({"code": "6 * 7"}, history(turns))).content == f"42\n{told}"
+    assert (await tool.run({"code": "6 * 7"}, history(turns))).content == f"42\n{reported}"
     assert tool.name == "ipython"
     assert tool.schema()["name"] == "ipython"
 
 
-@pytest.mark.parametrize(("allowed", "turns", "told"), [(3, 2, False), (4, 3, True), (8, 5, False), (8, 6, True)])
-async def test_of_a_short_run_the_last_quarter_counts(allowed: int, turns: int, told: bool) -> None:
+@pytest.mark.parametrize(("allowed", "turns", "reported"), [(3, 2, False), (4, 3, True), (8, 5, False), (8, 6, True)])
+async def test_of_a_short_run_the_last_quarter_counts(allowed: int, turns: int, reported: bool) -> None:
     """It goes on with ten turns of an earlier one."""
     tool = TurnsLeft(IPython(FakeKernel(lambda event: None), 300), limit(allowed, earlier=10))
-    assert ("turns left" in (await tool.run({"code": "1"}, history(10 + turns))).content) == told
+    assert ("turns left" in (await tool.run({"code": "1"}, history(10 + turns))).content) == reported
 
 
 def limit(turns: int, earlier: int = 0) -> TurnLimit:

@@ -65,7 +65,7 @@ def check_resumes(home: Path, torn: bool) -> None:
     """The real loop goes on with the only session: nothing is lost, the request is sound, the journal tells it."""
     before = journal.read(session_folder(home)).records
     session = Session.resume(session_folder(home), key=KEY)
-    assert any("half written" in note for note in session.notes) == torn, "a cut must be told, and nothing else"
+    assert any("half written" in note for note in session.notes) == torn, "a cut must be reported, and nothing else"
     model = ScriptedModel(says("went on"))
     agent = Agent(
         model=model,

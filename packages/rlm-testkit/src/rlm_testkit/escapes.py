@@ -33,8 +33,8 @@ def shown(data: bytes, *, colours: bool = False, live: bool = False) -> str:
     while at < len(stream):
         token = tokens.match(stream, at)
         assert token, f"a terminal obeys this: {stream[at : at + 60]!r}, after {stream[max(0, at - 200) : at]!r}"
-        told = token.groupdict()
-        pieces.append(told["text"] or told.get("coloured") or "\n")
+        reported = token.groupdict()
+        pieces.append(reported["text"] or reported.get("coloured") or "\n")
         at = token.end()
     return "".join(pieces)
 

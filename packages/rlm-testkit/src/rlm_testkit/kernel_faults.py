@@ -122,7 +122,7 @@ DEATHS = [
     ends("`get_event_loop().stop()`", "asyncio.get_event_loop().stop()", "the cell stopped the kernel's event loop"),
     proved(
         "death between two cells",
-        "test_kernel_death.py::test_a_death_between_cells_is_told_by_the_next",
+        "test_kernel_death.py::test_a_death_between_cells_is_reported_by_the_next",
         "the next result tells it first, with what was printed until then",
         FRESH,
     ),

@@ -36,9 +36,9 @@ async def main(folder: Path) -> None:
     spec = KernelSpec(folder, env, folder, folder / "outputs", max_output=20_000)
     async with JupyterKernel(spec, lambda event: None) as kernel:
         while line := await asyncio.to_thread(sys.stdin.readline):
-            told = json.loads(line)
+            reported = json.loads(line)
             answer: object = None
-            match told:
+            match reported:
                 case ["run", code, timeout]:
                     answer = (await kernel.execute(code, timeout)).text
                 case ["stalled run", code, seconds]:

@@ -30,7 +30,7 @@ def processes(rlm: Rlm, besides: Collection[str] = ()) -> list[psutil.Process]:
 
 
 def _belongs(process: psutil.Process, rlm: Rlm) -> bool:
-    """They inherit its home, or are told its folder. The command itself lets nobody but root read its environment."""
+    """They inherit its home, or get its folder. The command itself lets nobody but root read its environment."""
     try:
         if process.environ().get("HOME") == rlm.env()["HOME"]:
             return True
