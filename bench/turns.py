@@ -21,7 +21,7 @@ Read = Callable[[Served], Sample]
 
 
 def scenarios() -> list[Scenario]:
-    return [_help(), _start(), _start_responses(), _second(), _fifty(), _many(), _memory(), _print(), _boxed()]
+    return [_help(), _start(), _start_responses(), _second(), _fifty(), _many(), _memory(), _print(), _sandboxed()]
 
 
 def _help() -> Scenario:
@@ -155,27 +155,27 @@ def _print() -> Scenario:
     )
 
 
-def _boxed() -> Scenario:
+def _sandboxed() -> Scenario:
     """Both in one process and in turns, so that what else the machine does meets both."""
     seen: dict[str, float] = {}
 
-    def boxed(bench: Bench) -> Sample:
+    def sandboxed(bench: Bench) -> Sample:
         seen.update(runs.figures(bench, "warm", 10))
-        added = {f"added {name}": seen[f"boxed {name}"] - seen[f"bare {name}"] for name in ("start", "cpu")}
-        return {"start": seen["boxed start"], "cpu": seen["boxed cpu"], **added}
+        added = {f"added {name}": seen[f"sandboxed {name}"] - seen[f"bare {name}"] for name in ("start", "cpu")}
+        return {"start": seen["sandboxed start"], "cpu": seen["sandboxed cpu"], **added}
 
     def bare(_: Bench) -> Sample:
         return {"start": seen["bare start"], "cpu": seen["bare cpu"]}
 
     return Scenario(
-        "boxed",
+        "sandboxed",
         {
             "start": Measure("a warm kernel in a sandbox, box included, to its first reply; least", "ms"),
             "added start": Measure("what the sandbox adds to that", "ms", 20),
             "cpu": Measure("the processor's time for one, from start to end", "ms"),
             "added cpu": Measure("what the sandbox adds to that", "ms", 20),
         },
-        {RLM: boxed, "the same without": bare},
+        {RLM: sandboxed, "the same without": bare},
         full=3,
         quick=1,
     )

@@ -1,4 +1,4 @@
-"""Writes the tables in faults.md from the lists that the tests prove: faults.py and its kin in packages/rlm-testkit/src/rlm_testkit."""
+"""Writes the tables in faults.md from the lists that the tests prove: faults.py and the other fault lists in packages/rlm-testkit/src/rlm_testkit."""
 
 from __future__ import annotations
 

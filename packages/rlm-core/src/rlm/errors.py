@@ -9,7 +9,7 @@
     + ContentFiltered    the provider's content filter refuses the conversation
     + MessagesRefused    the provider refuses the form of the messages; it may take another
     + ModelUnavailable   the provider failed for now; the same request may work later
-  x ToolError            told to the model, never fatal
+  x ToolError            the model reads it; never fatal
     + UnknownTool
     + BadArguments
   x KernelError          a kernel could not be started
@@ -79,7 +79,7 @@ class ModelUnavailable(ModelError):
 
 
 class ToolError(RlmError):
-    """Told to the model, which can do better."""
+    """A result for the model, which can do better."""
 
 
 class UnknownTool(ToolError):

@@ -55,9 +55,9 @@ def remove(sessions: Iterable[Listed | Path], line: CommandLine) -> None:
     """
     folders = {}
     for each in sessions:
-        folder, told = (each, each.name) if isinstance(each, Path) else (each.folder, listed_line(each))
-        folders[folder] = told
-        say(told)
+        folder, shown = (each, each.name) if isinstance(each, Path) else (each.folder, listed_line(each))
+        folders[folder] = shown
+        say(shown)
     if "dry_run" in line.options:
         return
     somebody_is_there = sys.stdin is not None and sys.stdin.isatty() and stderr_is_terminal()

@@ -1,4 +1,4 @@
-"""The one owner of an agent's state: what happens is folded into it first, and told to the sink then."""
+"""The one owner of an agent's state: what happens is folded into it first, then passed to the sink."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class ParametersChanged:
-    """What requests carry besides messages; told when it changes."""
+    """What requests carry besides messages; emitted when it changes."""
 
     model: str
     tools: tuple[Schema, ...] = ()
@@ -122,7 +122,7 @@ class KernelRestarted:
 
 @dataclass(frozen=True, slots=True)
 class SkillsCalled:
-    """How often skills were called since this was last told, by name: from cells, and as commands."""
+    """How often skills were called since the last such event, by name: from cells, and as commands."""
 
     python: dict[str, int] = field(default_factory=dict)
     shell: dict[str, int] = field(default_factory=dict)

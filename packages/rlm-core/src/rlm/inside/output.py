@@ -1,8 +1,8 @@
 """Everything that a kernel publishes, in the order in which it came about.
 
 Python's prints, to stdout or stderr, what C code and child processes write to descriptors 1 and 2, and ipykernel's own
-messages (a cell begins, shows something, ends) go onto one tape. A thread publishes it. Whoever prints faster than the
-host reads waits, so nothing is lost and nothing piles up.
+messages (a cell begins, shows something, ends) go into one sequence. A thread publishes it. A cell that prints faster
+than the host reads has to wait, so nothing is lost and nothing piles up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rlm.process import files
 
 PIECE = 65_536
 """Characters of one message at most."""
-_FULL = 4 * PIECE  # characters on the tape at which the printer waits
+_FULL = 4 * PIECE  # characters in the sequence at which the printer waits
 _LARGEST = 128 << 20  # bytes of a message; twice as much, and the host hangs up
 _MESSAGE = "message"
 _PAUSE = 0.05  # seconds between two messages, unless someone flushes
@@ -166,7 +166,7 @@ class _StreamPipe:
             os.dup2(self._begin, descriptor)
 
     def read(self) -> str:
-        """What is there, at most 64 KiB; empty if there is nothing. Under the tape's lock."""
+        """What is there, at most 64 KiB; empty if there is nothing. Under the lock of the multiplexer."""
         return self._decoder.decode(os.read(self._end, PIECE)) if self.now.poll(0) else ""
 
     def wait(self) -> None:

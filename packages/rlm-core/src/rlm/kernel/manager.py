@@ -225,7 +225,7 @@ class JupyterKernel:
 
     async def _interrupt(self, connection: KernelConnection, cell: RunningCell) -> None:
         for patience in _LADDER:
-            if await _heeded(connection, cell, patience):
+            if await _ends_when_interrupted(connection, cell, patience):
                 await connection.sweep(cell)
                 return
 
@@ -233,7 +233,7 @@ class JupyterKernel:
         """The run is cancelled. A second cancellation finds no more patience."""
         try:
             await _begun(cell, _HASTY)
-            await _heeded(connection, cell, _HASTY)
+            await _ends_when_interrupted(connection, cell, _HASTY)
             await connection.sweep(cell)
         finally:
             self._account(connection, cell, "cancelled")
@@ -257,7 +257,7 @@ async def _begun(cell: RunningCell, patience: float) -> None:
     await asyncio.wait({cell.begun, cell.over}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _heeded(connection: KernelConnection, cell: RunningCell, patience: float) -> bool:
+async def _ends_when_interrupted(connection: KernelConnection, cell: RunningCell, patience: float) -> bool:
     """Interrupt a cell; whether it ended. One that has replied has, however long it takes to read what it printed."""
     signs: set[asyncio.Future[Any]] = {cell.over, cell.replied}
     connection.interrupt()

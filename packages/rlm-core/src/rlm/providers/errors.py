@@ -105,8 +105,8 @@ def judge(fault: HTTPError | TransportError) -> RetryDecision:
 
 
 def _judge_refusal(fault: HTTPError) -> RetryDecision:
-    told = provider_words(fault.text)
-    reason = f"{status_line(fault.status)}: {told}" if told else status_line(fault.status)
+    words = provider_words(fault.text)
+    reason = f"{status_line(fault.status)}: {words}" if words else status_line(fault.status)
     error, retry, hint = _sentence(fault.status, fault.text)
     if fault.hint and error is ModelError:
         return RetryDecision(reason, error, hint=fault.hint)

@@ -70,7 +70,7 @@ class Screen:
         sandbox: str = "off",
         recorded: bool = False,
     ) -> None:
-        """What runs, where, with which hands, and how far it is boxed in. `recorded`: no model is asked."""
+        """What runs, where, with which tools, and in which sandbox. `recorded`: no model is asked."""
         self._say(
             lines.header(
                 model=model,

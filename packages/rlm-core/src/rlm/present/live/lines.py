@@ -118,7 +118,7 @@ def _notice(agent: AgentNow, record: Record) -> list[Row]:
 
 
 def header(*, model: str, cwd: str, tools: Sequence[str], session_id: str, sandbox: str, recorded: bool) -> Row:
-    """What runs, where, with which hands, and how far it is boxed in."""
+    """What runs, where, with which tools, and in which sandbox."""
     model_part = (Span(model), Span(" (recorded)", Style.YELLOW)) if recorded else (Span(model),)
     rest = [
         f"sandbox {sandbox}",
