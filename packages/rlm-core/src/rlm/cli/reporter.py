@@ -14,7 +14,7 @@ from rlm.cli.output import AnswerFile, ends_with_a_result, open_output, put_reco
 from rlm.cli.own_process import close_to_others, ending_orphans
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put, put_painted, stderr, stderr_is_terminal, stdout_is_terminal
-from rlm.config.environment import is_ci, is_dumb_terminal, unknown_variables
+from rlm.config.environment import is_ci, is_dumb_terminal, program, state_folder, unknown_variables
 from rlm.config.readers import ColorChoice
 from rlm.config.settings import Config, flag, recording_of
 from rlm.config.sources import read_config
@@ -29,6 +29,7 @@ from rlm.present.live.writer import WIDEST
 from rlm.present.markdown import render_markdown
 from rlm.process import files
 from rlm.process.limits import check_limits
+from rlm.process.working_tree import WorkingTree
 from rlm.sessions import Session
 from rlm.sessions.find import sessions_home
 from rlm.sessions.metrics import no_result
@@ -84,6 +85,7 @@ class RunReporter:
         self._screen = screen
         self._output = output
         self._session: Session | None = None
+        self._tree: WorkingTree | None = None
         self._task: asyncio.Task[Any] | None = None
         self._unheard: Exception | None = None  # why nobody gets the lines of JSON any more
 
@@ -104,6 +106,7 @@ class RunReporter:
 
     async def _work(self, spec: AgentSpec) -> RunResult:
         self._task = asyncio.current_task()
+        self._tree = WorkingTree.find(spec.cwd, program("git"))
         async with Host(self._config) as host:
             run = await host.new_run(spec, watch=self._hear, stream=self._watched())
             try:
@@ -182,6 +185,11 @@ class RunReporter:
         if session is None:
             return
         stop = end.stop_reason or ""
+        worked = session.meta.metrics.get("tree_tool_calls")
+        if self._tree is not None and worked and not self._config.quiet:
+            there, home = Path(session.meta.cwd), session.folder.parent.parent
+            if changed := self._tree.changes(there, state_folder(), skip=home):
+                self._screen.note(f"changed: {changed}")
         self._screen.footer(
             turns=int(session.meta.metrics.get("tree_turns", session.meta.turns)),
             agents=session.agents,
