@@ -142,8 +142,10 @@ def test_while_the_agent_works(rlm: Make, terminal: Open) -> None:
                 )
             case "say nothing":
                 return hang()
+            case "sleep long":
+                return call("ipython", code="import time\ntime.sleep(601)")
             case words:
-                return text(f"Heard: {words[:40]}")
+                return text(f"Heard: {words.strip()[-40:]}")
 
     with Scripted(script) as server:
         made = rlm(server)
@@ -169,7 +171,9 @@ def test_while_the_agent_works(rlm: Make, terminal: Open) -> None:
         server.wait(lambda s: task(s.requests[-1]) == "say nothing")
         screen.press("C-c")
         screen.see("interrupted; the session goes on")
-        say(screen, ">kept + 1", "  2")
+        say(screen, ">kept + 1", "you ▏ kept + 1", "  2\n✓")
+        say(screen, "sleep long", "▏ time.sleep(601)", "ipython  time.sleep(601)")
+        say(screen, "/kernel interrupt", "KeyboardInterrupt", "Heard: ")
         say(screen, "be stubborn", "begun")
         screen.press("C-c")
         screen.press("C-c")

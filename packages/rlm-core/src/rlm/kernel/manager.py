@@ -104,6 +104,11 @@ class JupyterKernel:
     def waiting(self) -> AbstractContextManager[None]:
         return self._clock.held()
 
+    def interrupt(self) -> None:
+        """Interrupt the cell that runs, as Ctrl-C does in a notebook: whoever runs it gets what came of it."""
+        if (connection := self._up()) is not None:
+            connection.interrupt()
+
     @property
     def names(self) -> tuple[str, ...]:
         """Of the variables that cells have made; none while no kernel is up."""

@@ -154,7 +154,7 @@ async def _kernel(repl: Repl, what: str) -> None:
         repl.interrupt()
         await kernel.restart("the user asked for it")
     elif what == "interrupt":
-        repl.interrupt()
+        kernel.interrupt()
     else:
         raise ConfigError("/kernel restart throws the variables away; /kernel interrupt stops the cell.")
 

@@ -66,7 +66,7 @@ class ReplScreen:
         rows = lines.told(self.tree, record, now)
         self.tree = fold(self.tree, record, now)
         if (record.agent or ROOT) == ROOT and (self._show_text(record) or self._show_cell(record)):
-            return
+            return  # the rows say in short what has been printed
         for row in rows:
             self.print(row)
 

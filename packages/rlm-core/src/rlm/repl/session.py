@@ -87,6 +87,7 @@ class Repl:
         self._opener: asyncio.Task[Run | None] | None = None
         self._turn: asyncio.Task[None] | None = None
         self._cells: asyncio.Task[None] | None = None
+        self._job: asyncio.Task[None] | None = None
         self._closing = False
         self._lent = False
         self.prompt = new_terminal(self)
@@ -116,11 +117,11 @@ class Repl:
 
     @property
     def working(self) -> bool:
-        return _runs(self._turn) or _runs(self._cells)
+        return _runs(self._turn) or _runs(self._cells) or _runs(self._job)
 
     def interrupt(self) -> None:
         """The first ends the turn in order. The next one kills a kernel that does not heed it."""
-        for task in (self._turn, self._cells):
+        for task in (self._turn, self._cells, self._job):
             if task is not None and not task.done() and not self._lent:
                 task.cancel()
 
@@ -239,6 +240,16 @@ class Repl:
         if command is None:
             self.screen.note(f"There is no command /{name}. /help lists them.", Style.RED)
             return
+        self._job = asyncio.create_task(self._run_command(command, argument))
+        await asyncio.wait({self._job})  # Ctrl-C cancels it, and not this
+        if not self._job.cancelled():
+            self._job.result()
+
+    async def _run_command(self, command: PromptCommand, argument: str) -> None:
+        """
+        Raises:
+            Quit: the person leaves.
+        """
         try:
             await command.run(self, argument)
         except RlmError as error:
@@ -301,7 +312,7 @@ class Repl:
         Raises:
             ConfigError: it works.
         """
-        if self.working:
+        if _runs(self._turn) or _runs(self._cells):
             raise ConfigError("The agent works. Ctrl-C stops it.")
 
     async def switch(self, make_spec: Callable[[], AgentSpec]) -> None:
@@ -366,7 +377,9 @@ class Repl:
 
     async def _close(self) -> None:
         self._closing = True
-        tasks = [task for task in (self._turn, self._cells, self._opener) if task is not None and not task.done()]
+        tasks = [
+            task for task in (self._turn, self._cells, self._job, self._opener) if task is not None and not task.done()
+        ]
         for task in tasks:
             task.cancel()
         if tasks:
