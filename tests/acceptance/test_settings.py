@@ -18,7 +18,20 @@ from rlm.config.settings import Config, flag, variable
 from rlm_testkit.cli import BY_RESPONSES, Done, Json, Rlm
 from rlm_testkit.pseudoterminal import PseudoTerminal
 from rlm_testkit.sample import PICTURE
-from rlm_testkit.scripted import Answer, Request, Script, Scripted, always, call, calls, error, in_order, text, usage
+from rlm_testkit.scripted import (
+    Answer,
+    Request,
+    Script,
+    Scripted,
+    always,
+    by_turn,
+    call,
+    calls,
+    error,
+    in_order,
+    text,
+    usage,
+)
 
 PATH = "responses" if BY_RESPONSES else "chat/completions"
 OTHER_API = "chat" if BY_RESPONSES else "responses"
@@ -307,8 +320,8 @@ LOOSENED = Scenario(
 )
 OF_THE_PROMPT = {"bell"}
 """tests/acceptance/test_prompt.py shows their effect."""
-ON_A_TERMINAL = {"plain": ("on", b"forty-**two**", b"forty-\x1b[1mtwo")}
-"""Settings that have an effect on a terminal alone: a value, and what is seen with it and without it."""
+ON_A_TERMINAL = {"plain": ("on", b"forty-**two**", b"forty-\x1b[1mtwo"), "pictures": ("off", b"ipython", b"\x1b_Ga=T,")}
+"""Settings that have an effect on a terminal alone: a value, and what is seen with it, and only without it."""
 SCENARIOS = {name: value for name, value in globals().items() if isinstance(value, Scenario)}
 
 
@@ -347,17 +360,16 @@ def spelt(name: str, value: str) -> list[str]:
     return [flag(name)] if Config.settings()[name].bare else [flag(name), value]
 
 
-@pytest.mark.parametrize("name", ON_A_TERMINAL)
-def test_settings_of_the_terminal(name: str, tmp_path: Path) -> None:
-    value, changed, usual = ON_A_TERMINAL[name]
-    forms: list[tuple[list[str], dict[str, Any], bytes]] = [
-        ([], {}, usual),
-        (spelt(name, value), {}, changed),
-        ([], {variable(name): value}, changed),
-    ]
-    with Scripted(always(text("forty-**two**"))) as server:
-        made = Rlm(tmp_path, {"OPENAI_BASE_URL": server.url})
-        for words, env, expected in forms:
+def test_settings_of_the_terminal_have_their_effect_there(tmp_path: Path) -> None:
+    show = f"from IPython.display import Image\nImage({PICTURE!r}, format='png')"
+    given = {name: value for name, (value, _, _) in ON_A_TERMINAL.items()}
+    flags = [word for name, value in given.items() for word in spelt(name, value)]
+    variables: dict[str, Any] = {variable(name): value for name, value in given.items()}
+    with Scripted(by_turn(call("ipython", code=show), text("forty-**two**"))) as server:
+        made = Rlm(tmp_path, {"OPENAI_BASE_URL": server.url, "TERM": "xterm-kitty"})
+        for words, env, changed in (([], {}, False), (flags, {}, True), ([], variables, True)):
             with PseudoTerminal(made, *words, "go", **env) as screen:
                 screen.end()
-            assert expected in screen.seen
+            for _, with_it, without in ON_A_TERMINAL.values():
+                assert changed == (without not in screen.seen)
+                assert with_it in screen.seen or not changed

@@ -172,7 +172,7 @@ COMMANDS = {
         settings=(
             *("sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size", "keep_repositories"),
             *("max_turns", "exec_timeout", "timeout", "max_output", "checkpoint"),
-            *("output", "json", "deltas", "quiet", "verbose", "color", "plain", "limit_ok"),
+            *("output", "json", "deltas", "quiet", "verbose", "color", "pictures", "plain", "limit_ok"),
         ),
     ),
     "completion": Command(
@@ -222,6 +222,7 @@ _METAVARS = {
     "context": "FILE",
     "output": "FILE",
     "color": "WHEN",
+    "pictures": "auto|off",
 }
 _SETTINGS = _setting_flags()
 SPELLINGS = {

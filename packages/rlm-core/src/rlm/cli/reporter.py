@@ -14,8 +14,8 @@ from rlm.cli.output import AnswerFile, ends_with_a_result, open_output, put_reco
 from rlm.cli.own_process import close_to_others, ending_orphans
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put, put_painted, stderr, stderr_is_terminal, stdout_is_terminal
-from rlm.config.environment import is_ci, is_dumb_terminal, program, state_folder, unknown_variables
-from rlm.config.readers import ColorChoice
+from rlm.config.environment import is_ci, is_dumb_terminal, picture_protocol, program, state_folder, unknown_variables
+from rlm.config.readers import ColorChoice, PictureChoice
 from rlm.config.settings import Config, flag, recording_of
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
@@ -62,8 +62,16 @@ def _run(spec: AgentSpec, directory: str | None, notes: Sequence[str]) -> int:
             check_limits()
             output = stack.enter_context(open_output(config.output))
             stack.enter_context(ending_orphans())
+        pictures = picture_protocol() if live and config.pictures is PictureChoice.AUTO else None
         screen = stack.enter_context(
-            open_screen(stderr(), quiet=config.quiet, color=config.color, live=live, verbose=config.verbose)
+            open_screen(
+                stderr(),
+                quiet=config.quiet,
+                color=config.color,
+                live=live,
+                verbose=config.verbose,
+                pictures=pictures,
+            )
         )
         return RunReporter(config, screen, output, directory, notes).run(spec)
 

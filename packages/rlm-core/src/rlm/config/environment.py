@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 
 from rlm.config.settings import Config, variable
@@ -47,6 +48,29 @@ def is_dumb_terminal(environ: Mapping[str, str] | None = None) -> bool:
 def is_ci(environ: Mapping[str, str] | None = None) -> bool:
     """Whether what is printed goes to the log of a CI service: some give their jobs a terminal that nobody sees."""
     return environment(environ).get("CI", "").lower() not in ("", "0", "false", "no")
+
+
+class PictureProtocol(StrEnum):
+    KITTY = "kitty"
+    ITERM2 = "iterm2"
+
+
+_PROTOCOLS = (
+    ("TERM", ("xterm-kitty", "xterm-ghostty"), PictureProtocol.KITTY),
+    ("TERM_PROGRAM", ("ghostty",), PictureProtocol.KITTY),
+    ("TERM_PROGRAM", ("iTerm.app", "WezTerm", "mintty"), PictureProtocol.ITERM2),
+    ("LC_TERMINAL", ("iTerm2",), PictureProtocol.ITERM2),  # also over ssh
+)
+"""What terminals say of themselves. One that says nothing of the kind may print what it does not know."""
+
+
+def picture_protocol(environ: Mapping[str, str] | None = None) -> PictureProtocol | None:
+    """How the terminal shows pictures; None if it is not known to, or something stands between."""
+    environ = environment(environ)
+    multiplexed = "TMUX" in environ or "STY" in environ or environ.get("TERM", "").startswith(("tmux", "screen"))
+    if multiplexed or is_dumb_terminal(environ):
+        return None
+    return next((found for name, values, found in _PROTOCOLS if environ.get(name) in values), None)
 
 
 def state_folder(environ: Mapping[str, str] | None = None) -> Path | None:

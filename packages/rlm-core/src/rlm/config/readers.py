@@ -44,6 +44,13 @@ class Streaming(StrEnum):
     OFF = "off"
 
 
+class PictureChoice(StrEnum):
+    """Whether pictures that cells show are shown on a terminal. `auto`: where it is known to show them."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
 class ColorChoice(StrEnum):
     """Whether what goes to a terminal has colours. `auto`: where it goes to one indeed."""
 

@@ -14,6 +14,7 @@ from rlm.config.readers import (
     TOOLS,
     ApiChoice,
     ColorChoice,
+    PictureChoice,
     SandboxMode,
     Streaming,
     ValueKind,
@@ -206,6 +207,12 @@ class Config:
         "auto, always or never; NO_COLOR and TERM=dumb are honoured",
         member_of(ColorChoice),
         default=ColorChoice.AUTO,
+        resumed=False,
+    )
+    pictures: PictureChoice = setting(
+        "auto: pictures that cells show are shown on terminals that can (kitty, Ghostty, iTerm2, WezTerm, mintty); off",
+        member_of(PictureChoice),
+        default=PictureChoice.AUTO,
         resumed=False,
     )
     plain: bool = setting(

@@ -68,7 +68,8 @@ class ReplScreen:
         if (record.agent or ROOT) == ROOT and (self._show_text(record) or self._show_cell(record)):
             return  # the rows say in short what has been printed
         for row in rows:
-            self.print(row)
+            if not row.picture:
+                self.print(row)
 
     def _show_text(self, record: Record) -> bool:
         """What the agent says is printed as it comes. Whether the record is such."""

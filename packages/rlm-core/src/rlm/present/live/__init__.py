@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
+from rlm.config.environment import PictureProtocol
 from rlm.config.readers import ColorChoice
 from rlm.core.messages import Usage
 from rlm.present.live import lines
@@ -114,6 +115,7 @@ def open_screen(
     live: bool = True,
     silence: float = SILENCE,
     verbose: bool = False,
+    pictures: PictureProtocol | None = None,
 ) -> Iterator[Screen]:
     """The screen on `stream`, for one run. What moves is gone when it is left, and all is written.
 
@@ -124,9 +126,10 @@ def open_screen(
         live: False for lines alone on a terminal too, for something else writes to it meanwhile.
         silence: seconds after which a line says that an agent still waits.
         verbose: the code and the output of each call, too.
+        pictures: how the terminal shows them, if it does.
     """
     stream = StringIO() if stream is None else stream
     terminal = not stream.closed and stream.isatty()
     live = live and terminal and not quiet
-    with Writer(stream, color=color.colors(terminal=terminal), live=live, width=width) as writer:
+    with Writer(stream, color=color.colors(terminal=terminal), live=live, width=width, pictures=pictures) as writer:
         yield Screen(writer, quiet=quiet, live=live, silence=silence, verbose=verbose)

@@ -41,7 +41,7 @@ def told(tree: AgentTree, record: Record, now: float, *, verbose: bool = False) 
         case CellStartRecord() if verbose:
             return code_rows(agent, record)
         case CellEndRecord():
-            return [] if quiet else [*(output_rows(agent) if verbose else ()), *_cell(agent, record)]
+            return [] if quiet else [*(output_rows(agent) if verbose else ()), *_cell(agent, record, tree.cwd)]
         case MessageRecord(role="assistant"):
             return [] if quiet else _narration(agent, record)
         case AgentEndRecord():
@@ -56,15 +56,16 @@ def _name(path: str) -> tuple[Span, ...]:
     return (Span(f"  {short(path)}", Style.CYAN),) if short(path) else ()
 
 
-def _cell(agent: AgentNow, record: CellEndRecord) -> list[Row]:
+def _cell(agent: AgentNow, record: CellEndRecord, cwd: str) -> list[Row]:
     outcome = agent.outcome if agent.outcome.failure or record.ok else CallOutcome("error")
     what = (Span(f"  [{len(agent.turns)}] {record.tool}  ", Style.DIM), Span(agent.cell))
     style = Style.RED if outcome.is_error else Style.YELLOW
     problem = (Span(outcome.problem, style),) if outcome.problem else ()
     tail = (_mark(outcome), _took(record.duration))
     row = Row((*_name(agent.path), *what), tail, most=PROBLEM, below=problem)
-    signs = Row((Span("      "), Span(" · ".join(agent.signs))))
-    return [row, signs] if agent.signs else [row]
+    signs = " · ".join(agent.signs).replace(f"→ {cwd}/", "→ ") if cwd else " · ".join(agent.signs)
+    pictures = [Row((), picture=path) for path in agent.pictures]
+    return [row, Row((Span("      "), Span(signs))), *pictures] if signs else [row]
 
 
 def _mark(outcome: CallOutcome) -> Span:

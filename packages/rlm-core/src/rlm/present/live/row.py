@@ -14,13 +14,14 @@ class Row:
     """`tail` stands at the right edge, and `spans` give way to it. A row without a tail is as long as it is.
 
     `most`: on a terminal it may take so many lines; 0 is any number. `below` stands behind `spans` where all of it fits
-    there, else in lines of its own.
+    there, else in lines of its own. `picture` is the path of one that is shown below, where the terminal can.
     """
 
     spans: tuple[Span, ...]
     tail: tuple[Span, ...] = ()
     most: int = 0
     below: tuple[Span, ...] = ()
+    picture: str = ""
 
 
 SPACES = str.maketrans("\n\t\r", "   ")

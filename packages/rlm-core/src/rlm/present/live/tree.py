@@ -80,6 +80,8 @@ class AgentNow:
     outcome: CallOutcome = field(default_factory=CallOutcome)
     signs: tuple[str, ...] = ()
     """Of what the running call shows: pictures, tables."""
+    pictures: tuple[str, ...] = ()
+    """Their paths."""
     writing: str = ""
     """What the model writes besides text, and how much of it."""
     changed: float = 0.0
@@ -111,6 +113,7 @@ class AgentTree:
     ended: Mapping[AgentState, int] = field(default_factory=dict)
     started: int = 0
     """Sub-agents so far."""
+    cwd: str = ""
 
     def agent(self, path: str) -> AgentNow:
         """As it is known; a stranger has done nothing yet."""
@@ -133,6 +136,8 @@ def fold(tree: AgentTree, record: Record, now: float) -> AgentTree:
             return AgentTree()
         case DeltaRecord() | CellOutputRecord() if path != ROOT:
             return tree
+        case SessionRecord(cwd=cwd):
+            return replace(_put(tree, _after(_known(tree, path, now), record, now)), cwd=cwd)
         case _:
             return _put(tree, _after(_known(tree, path, now), record, now))
 
@@ -195,7 +200,8 @@ def _worked(agent: AgentNow, record: Record, now: float) -> AgentNow:
         case QueuedRecord(agents=queued):
             return replace(agent, queued=queued)
         case DisplayRecord():
-            return replace(agent, signs=(*agent.signs, sign(record)))
+            pictures = (*agent.pictures, record.picture) if record.picture else agent.pictures
+            return replace(agent, signs=(*agent.signs, sign(record)), pictures=pictures)
         case CellEndRecord():
             return replace(
                 agent, doing=AgentState.THINKING, tool="", cell="", problem="", recent="", output="", changed=now

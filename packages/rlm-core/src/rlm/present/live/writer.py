@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TextIO
 
+from rlm.config.environment import PictureProtocol
 from rlm.present.live.echo import Echo
+from rlm.present.live.pictures import draw
 from rlm.present.live.row import Row, fit, measure, paint, wrap
 from rlm.process import files
 
@@ -39,12 +41,21 @@ WIDEST = 120
 class Writer:
     """The one owner of the stream while it is entered."""
 
-    def __init__(self, stream: TextIO, *, color: bool, live: bool = False, width: int | None = None) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        color: bool,
+        live: bool = False,
+        width: int | None = None,
+        pictures: PictureProtocol | None = None,
+    ) -> None:
         """`live` is for a terminal; without it there are only lines. `width`: instead of the stream's own."""
         self._stream = stream
         self._color = color
         self._width = width
         self._live = live
+        self._pictures = pictures
         self._frame: Frame = _nothing
         self._shown: list[str] = []  # the frame as it stands on the screen
         self._extent: list[int] = []  # and the columns of each of its rows
@@ -118,7 +129,7 @@ class Writer:
     def _paint(self, frame: Frame) -> None:
         width, height = self._size()
         said = [self._rows.popleft() for _ in range(len(self._rows))]
-        lines = [paint(line, color=self._color) for row in said for line in self._laid_out(row, min(width - 1, WIDEST))]
+        lines = [text for row in said for text in self._texts(row, min(width - 1, WIDEST))]
         # A row that fills the last column leaves the cursor between two lines: one column stays free.
         rows = [fit(row, width - 1, crop=True) for row in frame(time.monotonic(), width - 1, height)]
         shown = [paint(row, color=self._color) for row in rows]
@@ -127,6 +138,11 @@ class Writer:
         if lines or shown != self._shown:
             self._write(self._back(width, wipe=bool(lines) or len(shown) < len(self._shown)) + _joined(lines, shown))
         self._shown, self._extent = shown, [measure(row.spans) for row in rows]
+
+    def _texts(self, row: Row, width: int) -> list[str]:
+        if not row.picture:
+            return [paint(line, color=self._color) for line in self._laid_out(row, width)]
+        return list(filter(None, [draw(row.picture, self._pictures, width)])) if self._pictures else []
 
     def _laid_out(self, row: Row, width: int) -> list[Row]:
         """Where there is no terminal, a line that somebody may look for stays one."""

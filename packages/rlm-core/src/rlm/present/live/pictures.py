@@ -1,0 +1,53 @@
+"""Pictures on terminals that can show them. Which one it is, the environment says: no terminal is asked.
+
+Specifications: https://sw.kovidgoyal.net/kitty/graphics-protocol/ and https://iterm2.com/documentation-images.html.
+Inside tmux and screen there are none, since they pass on neither.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from rlm.config.environment import PictureProtocol
+from rlm.process import files
+
+LARGEST = 4 << 20
+"""Bytes of a picture that is shown."""
+WIDEST = 72
+"""Columns."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_COLUMN = 10  # pixels: where the terminal's are wider or narrower, the picture is scaled
+_CHUNK = 4096  # of the kitty protocol
+
+
+def draw(path: str, protocol: PictureProtocol, width: int) -> str:
+    """What shows a PNG on a terminal of `width` columns; empty if it cannot be shown.
+
+    The data is coded, so nothing in it reaches the terminal as a command.
+    """
+    try:
+        data = files.read(Path(path), limit=LARGEST)
+    except OSError:
+        return ""
+    if len(data) < 24 or not data.startswith(_PNG):
+        return ""
+    (pixels,) = struct.unpack(">I", data[16:20])
+    columns = max(1, min(-(-pixels // _COLUMN), WIDEST, width - 2))
+    coded = base64.b64encode(data).decode()
+    return "".join(_kitty(coded, columns)) if protocol is PictureProtocol.KITTY else _iterm2(coded, columns)
+
+
+def _kitty(coded: str, columns: int) -> Iterator[str]:
+    """`q=2`: the terminal answers nothing, which would be taken for what the user types."""
+    pieces = [coded[start : start + _CHUNK] for start in range(0, len(coded), _CHUNK)]
+    for number, piece in enumerate(pieces):
+        first = f"a=T,f=100,q=2,c={columns}," if number == 0 else "q=2,"
+        yield f"\x1b_G{first}m={int(number < len(pieces) - 1)};{piece}\x1b\\"
+
+
+def _iterm2(coded: str, columns: int) -> str:
+    return f"\x1b]1337;File=inline=1;width={columns};preserveAspectRatio=1:{coded}\x07"
