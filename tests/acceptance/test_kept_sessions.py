@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rlm.sessions import Session
 from rlm_testkit.cli import Rlm
+from rlm_testkit.escapes import shown
 from rlm_testkit.journals import KEY, ending, opening
 from rlm_testkit.pseudoterminal import PseudoTerminal
 from rlm_testkit.sample import Clock, sample
@@ -188,3 +189,31 @@ def test_a_running_session_is_stopped_in_order_and_not_removed(rlm: Make) -> Non
         assert "does not run: it is cancelled" in made("stop", id).err
         assert "went on\n" == made("-C", "sub", "resume", id).out
         assert [id] == made("rm", id).out.split()
+
+
+# ---- export
+
+
+def test_export_on_a_terminal_writes_a_file_and_can_open_it(user: Rlm, tmp_path: Path) -> None:
+    (id,) = kept(user, 1)
+    with PseudoTerminal(user, "export", "--format", "chat") as terminal:
+        assert 0 == terminal.end()
+    assert f"Written to rlm-{id}.jsonl" == shown(bytes(terminal.seen)).strip()
+    assert user("export", "--format", "chat").out == (user.cwd / f"rlm-{id}.jsonl").read_text()
+    programs = tmp_path / "programs"
+    programs.mkdir(mode=0o755)
+    for name in ("xdg-open", "open"):
+        (programs / name).write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\nenv >> {tmp_path}/opened\n')
+        (programs / name).chmod(0o755)
+    path = f"{programs}:{user.env()['PATH']}"
+    done = user("export", "--open", PATH=path, RLM_API_KEY="sk-secret-secret", RLM_BASE_URL="http://127.0.0.1:9")
+    assert (0, "") == (done.code, done.out)
+    opened = (tmp_path / "opened").read_text()
+    assert f"{user.cwd}/rlm-{id}.html" == opened.splitlines()[0]
+    assert "sk-secret" not in opened
+    assert "<!doctype html>" in (user.cwd / f"rlm-{id}.html").read_text()
+    (programs / "xdg-open").write_text("#!/bin/sh\nexit 3\n")
+    (programs / "open").write_text("#!/bin/sh\nexit 3\n")
+    refused = user("export", "--open", "-o", "page.html", PATH=path)
+    assert (1, True) == (refused.code, "does not open it (exit code 3)" in refused.err)
+    assert (user.cwd / "page.html").exists()

@@ -12,7 +12,7 @@ from pygments.token import Name
 from rlm.core.budget import Spent, Stop
 from rlm.core.events import ChildStarted, Event, Replied, Stopped
 from rlm.errors import SessionError
-from rlm.present.brief import has_failed, show_brief
+from rlm.present.brief import failed_agents, show_brief
 from rlm.present.export.markup import code as markup_code
 from rlm.present.follow import Follower
 from rlm.present.show import listed_wire, show_list, show_tree
@@ -264,18 +264,30 @@ def test_what_failed_is_shown_alone_and_each_agent_in_a_line(tmp_path: Path) -> 
                 play(child, *opening(task), Stopped(stop, "", Spent(1), error))
         play(session, *ending("done"))
     tree = read_tree(session.folder)
+    failed = failed_agents(tree)
+    assert [each.meta.prompt_preview for each in tree.walk() if each.agent in failed] == [tasks[2]]
     canvas, file = lines()
-    show_tree(tree, canvas, failed=True)
+    show_tree(tree, canvas, failed=failed)
     assert all(text in file.getvalue() for text in ("fan_out", "what went wrong"))
     assert not any(text in file.getvalue() for text in ("fine()", *tasks[:2]))
-    for failed, told in ((False, ("the task", *tasks[1:])), (True, tasks[2:])):
+    for wanted, told in ((None, ("the task", *tasks[1:])), (failed, tasks[2:])):
         canvas, file = lines()
-        assert show_brief(tree, canvas, failed=failed) == len(told)
+        assert show_brief(tree, canvas, failed=wanted) == len(told)
         rows = file.getvalue().splitlines()
         assert all(any(task in row for row in rows) for task in told)
     assert "what went wrong" in rows[0]
-    assert has_failed(tree)
-    assert [has_failed(child) for child in tree.children] == [False, True]
+
+
+def test_a_command_that_failed_in_a_cell_that_did_not_is_marked_and_counts(tmp_path: Path) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("t"), *turn("", (cell("!false"), "no such thing\n[exit code: 1]")))
+        play(session, *turn("", (cell("fine()"), "1")), *ending("done"))
+    tree = read_tree(session.folder)
+    assert failed_agents(tree) == {"root"}
+    canvas, file = lines()
+    show_tree(tree, canvas, failed=failed_agents(tree))
+    assert "exit 1 ipython" in file.getvalue()
+    assert "fine()" not in file.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from rlm.config.environment import state_folder
 from rlm.config.settings import Config
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
-from rlm.present.brief import has_failed, show_brief
+from rlm.present.brief import failed_agents, show_brief
 from rlm.present.export import part
 from rlm.present.follow import Follower
 from rlm.present.show import show_tree
@@ -40,8 +40,8 @@ def run(line: CommandLine) -> int:
     if "follow" in line.options:
         return _follow(found.own_folder, config, whole=whole)
     tree = part(part(read_tree(folder), found.agent), line.options.get("agent"))
-    failed = "failed" in line.options
-    if failed and not has_failed(tree):
+    failed = failed_agents(tree) if "failed" in line.options else None
+    if failed is not None and not failed:
         say("Nothing failed.")
         return exit_codes.DONE
     with paged(config) as canvas:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from rlm.present.describe import first_line, status_style
 from rlm.present.humanize import count, many, seconds
+from rlm.present.outcomes import call_outcome
+from rlm.sessions import journal
+from rlm.sessions.records import MessageRecord
 from rlm.sessions.store import SessionTree
 from rlm.text.styled import Canvas, Span, Style, clip, columns
 from rlm.text.terminal import plain
@@ -16,18 +19,21 @@ _LEAST = 20
 _RIGHT = ("turns", "tokens", "time")
 
 
-def has_failed(tree: SessionTree) -> bool:
-    """Whether the agent, one of its calls or one below it failed."""
-    return any(_failed(each) for each in tree.walk())
+def failed_agents(tree: SessionTree) -> frozenset[str]:
+    """The agents that failed, or one of whose calls did, or a command or a test in one."""
+    return frozenset(each.agent for each in tree.walk() if _failed(each))
 
 
 def _failed(tree: SessionTree) -> bool:
-    return tree.meta.status not in ("done", "running") or tree.meta.metrics.get("failed_calls", 0) > 0
+    if tree.meta.status not in ("done", "running") or tree.meta.metrics.get("failed_calls", 0) > 0:
+        return True
+    results = (record for record in journal.found(tree.folder, MessageRecord) if record.role == "tool")
+    return any(call_outcome(str(record.message["content"]), ok=record.ok is not False).failure for record in results)
 
 
-def show_brief(tree: SessionTree, canvas: Canvas, *, failed: bool = False) -> int:
-    """A line for each agent, below that of its parent; those alone that `failed`, if wanted. How many lines."""
-    rows = [_row(each) for each in tree.walk() if not failed or _failed(each)]
+def show_brief(tree: SessionTree, canvas: Canvas, *, failed: Collection[str] | None = None) -> int:
+    """A line for each agent, below that of its parent; of those alone that `failed`, if wanted. How many lines."""
+    rows = [_row(each) for each in tree.walk() if failed is None or each.agent in failed]
     widths = {title: max(columns(row[title].text) for row in rows) for title in rows[0]} if rows else {}
     for row in rows:
         canvas.put_line(_cells(row, widths, canvas.width))

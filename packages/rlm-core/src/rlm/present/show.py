@@ -6,15 +6,15 @@ A line is written as soon as it is known, so that a session of any length is sho
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from rlm.core.messages import Wire
-from rlm.present.brief import has_failed
 from rlm.present.describe import UNREADABLE, USER_CELL, describe, prompt_size, speaker, status_style, turn_name
 from rlm.present.edits import edit_diff, painted_diff
 from rlm.present.humanize import ago, cost, count, many, seconds, tokens
+from rlm.present.outcomes import call_outcome
 from rlm.sessions.meta import RUNNING, Meta
 from rlm.sessions.records import Record, ResultRecord, UserCellRecord
 from rlm.sessions.store import Listed, SessionTree
@@ -164,10 +164,10 @@ class Inset:
     edge: Span
 
 
-def show_tree(tree: SessionTree, canvas: Canvas, *, whole: bool = False, failed: bool = False) -> None:
+def show_tree(tree: SessionTree, canvas: Canvas, *, whole: bool = False, failed: Collection[str] | None = None) -> None:
     """The session and all below it, each agent under the call that started it.
 
-    `whole`: outputs are not cut. `failed`: what failed alone.
+    `whole`: outputs are not cut. `failed`: of these agents, what failed alone.
     """
     canvas.put(_head(tree))
     draw(Shown(LINES if not whole else None, color=canvas.color, failed=failed).agent(tree), canvas)
@@ -211,20 +211,20 @@ def _painted_status(meta: Meta) -> Span:
 class Shown:
     """How a tree is drawn: outputs are cut to `lines`, or not at all; code is highlighted where there is `color`.
 
-    `failed`: only calls and agents that failed, and what went wrong besides.
+    `failed`: only calls and agents that failed, of these and those above them, and what went wrong besides.
     """
 
-    def __init__(self, lines: int | None, *, color: bool, failed: bool = False) -> None:
+    def __init__(self, lines: int | None, *, color: bool, failed: Collection[str] | None = None) -> None:
         self._lines = lines
         self._color = color
-        self._failed = failed
+        self._failed = None if failed is None else {above for agent in failed for above in _with_parents(agent)}
 
     def agent(self, tree: SessionTree) -> Iterator[Block | Inset]:
         placed: set[str] = set()
         turns: list[int] = []
         records = tree.records()
         for item in build(records):
-            if not self._failed or isinstance(item, Turn) or _is_trouble(item, turns):
+            if self._failed is None or isinstance(item, Turn) or _is_trouble(item, turns):
                 yield from self.item(item, tree, turns)
             if isinstance(item, Turn):
                 turns += [item.id] if item.number else []
@@ -236,7 +236,7 @@ class Shown:
             yield Block([Span(UNREADABLE, Style.RED)])
 
     def _wants(self, child: SessionTree) -> bool:
-        return not self._failed or has_failed(child)
+        return self._failed is None or child.agent in self._failed
 
     def item(self, item: Item, tree: SessionTree, turns: Sequence[int]) -> Iterator[Block | Inset]:
         """`turns` are the record ids of those before it."""
@@ -262,8 +262,8 @@ class Shown:
 
     def _turn(self, turn: Turn, tree: SessionTree) -> Iterator[Block | Inset]:
         calls = turn.calls
-        if self._failed:
-            calls = tuple(call for call in calls if call.ok is False or any(map(self._wants, _children(call, tree))))
+        if self._failed is not None:
+            calls = tuple(call for call in calls if _failure(call) or any(map(self._wants, _children(call, tree))))
             if not calls:
                 return
         took = seconds(turn.ended - turn.started) if turn.ended > turn.started else ""
@@ -295,6 +295,11 @@ class Shown:
         if self._lines is None:
             return Block([Span(plain(text), style)], edge)
         return Block([*_shortened(text, self._lines, style)], edge)
+
+
+def _with_parents(agent: str) -> Iterator[str]:
+    names = agent.split("/")
+    yield from ("/".join(names[:length]) for length in range(1, len(names) + 1))
 
 
 def _children(call: TranscriptCall, tree: SessionTree) -> Iterator[SessionTree]:
@@ -330,8 +335,17 @@ def _all_lines(lines: list[str], style: Style) -> Iterator[Span]:
         yield Span(plain(line[-LONGEST // 2 :]), style)
 
 
+def _failure(call: TranscriptCall) -> str:
+    """What failed of it: the call, or a command or test that it ran; empty if nothing did."""
+    return "" if call.ok is None else call_outcome(call.content, ok=call.ok).failure
+
+
 def _call_head(call: TranscriptCall) -> list[Span]:
-    sign = {True: Span("✓", Style.GREEN), False: Span("✗", Style.RED), None: Span("…", Style.DIM)}[call.ok]
+    failure = _failure(call)
+    if call.ok and failure:
+        sign = Span(failure, Style.YELLOW)
+    else:
+        sign = {True: Span("✓", Style.GREEN), False: Span("✗", Style.RED), None: Span("…", Style.DIM)}[call.ok]
     took = seconds(call.ended - call.started) if call.ended is not None and call.started is not None else ""
     return [sign, Span(f" {plain(call.tool)}", Style.CYAN), Span(f"  {took}", Style.DIM)]
 
