@@ -14,8 +14,9 @@ from rlm.text.styled import Canvas, Span, Style, clip, columns
 from rlm.text.terminal import plain
 
 _GAP = "  "
-_LEAST = 20
-"""Columns for the task."""
+_LEAST = 32
+"""Columns for the task, and what went wrong."""
+_FIRST_TO_GO = ("tokens", "turns", "time")
 _RIGHT = ("turns", "tokens", "time")
 
 
@@ -35,9 +36,19 @@ def show_brief(tree: SessionTree, canvas: Canvas, *, failed: Collection[str] | N
     """A line for each agent, below that of its parent; of those alone that `failed`, if wanted. How many lines."""
     rows = [_row(each) for each in tree.walk() if failed is None or each.agent in failed]
     widths = {title: max(columns(row[title].text) for row in rows) for title in rows[0]} if rows else {}
+    shown = _fitting(widths, canvas.width)
     for row in rows:
-        canvas.put_line(_cells(row, widths, canvas.width))
+        canvas.put_line(_cells(row, shown, canvas.width))
     return len(rows)
+
+
+def _fitting(widths: dict[str, int], whole: int) -> dict[str, int]:
+    """The columns before the task: the first of `_FIRST_TO_GO` go where it would have no room."""
+    shown = {title: width for title, width in widths.items() if title not in ("why", "task")}
+    for title in _FIRST_TO_GO:
+        if shown and whole - sum(shown.values()) - len(_GAP) * len(shown) < _LEAST:
+            del shown[title]
+    return shown
 
 
 def _row(tree: SessionTree) -> dict[str, Span]:
@@ -61,13 +72,12 @@ def _row(tree: SessionTree) -> dict[str, Span]:
 def _cells(row: dict[str, Span], widths: dict[str, int], whole: int) -> Iterator[Span]:
     """What is left of the line goes to the task; what went wrong stands before it."""
     left = whole
-    for title in ("id", "status", *_RIGHT):
-        text, blanks = row[title].text, " " * (widths[title] - columns(row[title].text))
+    for title, width in widths.items():
+        text, blanks = row[title].text, " " * (width - columns(row[title].text))
         yield Span((blanks + text if title in _RIGHT else text + blanks) + _GAP, row[title].style)
-        left -= widths[title] + len(_GAP)
-    left = max(left, _LEAST)
+        left -= width + len(_GAP)
     if why := row["why"].text:
-        why = clip(why, left - _LEAST // 2)
+        why = clip(why, max(left // 2, left - columns(row["task"].text) - len(_GAP)))
         yield Span(why + _GAP, row["why"].style)
         left -= columns(why) + len(_GAP)
-    yield Span(clip(row["task"].text, left))
+    yield Span(clip(row["task"].text, max(left, 0)))

@@ -62,7 +62,7 @@ def show_list(sessions: Sequence[Listed], canvas: Canvas, now: float | None = No
     same = [title for title in _SAME if title in shown and len(sessions) > 1 and _is_same(title, table[title])]
     widest = {title: max(map(columns, (title, *table[title]))) for title in shown}
     widths = _fitted(widest, same, canvas.width)
-    canvas.put_line([Span(_line({title: title for title in widths}, widths), Style.DIM)])
+    canvas.put_line([Span(_line({title: title for title in widths}, widths).rstrip(), Style.DIM)])
     before = {title: widths[title] for title in ("id", "age")}
     status = {title: widths[title] for title in ("status",) if title in widths}
     after = {title: width for title, width in widths.items() if title not in (*before, *status)}
@@ -111,7 +111,7 @@ def _fitted(widths: dict[str, int], same: Sequence[str], whole: int) -> dict[str
     for title in _FIRST_TO_GO:
         if left() < _LEAST:
             widths.pop(title, None)
-    return widths | {"task": max(left(), _LEAST)}
+    return widths | {"task": max(left(), _LEAST // 2)}
 
 
 def _line(row: Mapping[str, str], widths: Mapping[str, int]) -> str:
@@ -132,8 +132,9 @@ def _duration(meta: Meta, now: float) -> float:
 
 
 def _status(meta: Meta, *, foreign: bool = False) -> str:
-    reason = f" ({meta.stop_reason})" if meta.status == "limit" else ""
-    return _clean(("foreign, " if foreign else "") + meta.status + reason)
+    """What stopped it, where that was a limit."""
+    status = meta.stop_reason or meta.status if meta.status == "limit" else meta.status
+    return _clean(("foreign, " if foreign else "") + status)
 
 
 def _clean(text: str) -> str:
