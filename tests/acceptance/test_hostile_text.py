@@ -356,7 +356,7 @@ def test_a_session_that_is_resumed(rlm: Make, tmp_path: Path) -> None:
         kept = json.loads(meta.read_text()) | {"model": WHOLE, "settings": {"append_to_system_prompt": WHOLE}}
         meta.write_text(json.dumps(kept))
         made = replace(made, environment={"RLM_BASE_URL": server.url})  # no model: that of the session
-        told = shown(seen(made, "resume", session.folder.name, "--trust"), live=True)
+        told = shown(seen(made, "resume", session.folder.name, "--trust", "more"), live=True)
         meta.write_text(json.dumps(kept | {"cwd": ARGUMENT}))
         gone = shown(seen(made, "resume", session.folder.name, "--trust"))
     assert_all_arrived(told)
