@@ -29,6 +29,7 @@ EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
     events.ToolReturned: message("tool"),
     events.Dropped: record("drop"),
     events.Adapted: record("adapt"),
+    events.ModelCalled: record("model_call", messages=[{"role": "user", "content": "what?"}]),
     events.Answered: record("answer", answer='[1, "a"]'),
     events.Stopped: record("result"),
     events.ParametersChanged: record("request"),
@@ -60,6 +61,7 @@ EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
 CELL = """\
 import asyncio
 await say('hello')
+await rlm.llm('what?')
 await asyncio.gather(*(rlm.run(task, tools=()) for task in ("one", "other")))
 from IPython.display import HTML
 HTML("<table><tr><td>1</td></tr><tr><td>2</td></tr></table>")"""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
-    from rlm.api import answer, run, run_sync, stream
+    from rlm.api import answer, llm, map, run, run_sync, stream
     from rlm.core.budget import Stop
     from rlm.core.messages import Usage
     from rlm.core.task import RunResult
@@ -43,6 +43,8 @@ __all__ = [
     "Stop",
     "Usage",
     "answer",
+    "llm",
+    "map",
     "rlm",
     "run",
     "run_sync",
@@ -54,6 +56,8 @@ _HOMES = {
     "RunResult": "rlm.core.task",
     "Usage": "rlm.core.messages",
     "answer": "rlm.api",
+    "llm": "rlm.api",
+    "map": "rlm.api",
     "run": "rlm.api",
     "run_sync": "rlm.api",
     "Host": "rlm.host.host",
@@ -90,6 +94,8 @@ if TYPE_CHECKING:
 
         __call__ = staticmethod(run)
         answer = staticmethod(answer)
+        llm = staticmethod(llm)
+        map = staticmethod(map)
         run = staticmethod(run)
         run_sync = staticmethod(run_sync)
         stream = staticmethod(stream)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from rlm.config.environment import broker_address
+from rlm.core.budget import Stop
 from rlm.core.task import NOT_GIVEN, RunResult, check_task
 from rlm.errors import AgentError, RlmError
 
 if TYPE_CHECKING:
     from rlm.config.sources import FilePath, HostSettings
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 async def run(
@@ -147,6 +152,86 @@ async def _ask_parent(
     return kind.typed(result) if kind else result
 
 
+async def llm(
+    prompt: str,
+    *,
+    model: str | None = None,
+    schema: object = None,
+    system: str | None = None,
+    images: Sequence[str | os.PathLike[str] | bytes] = (),
+) -> Any:
+    """In a cell: one model call, with no kernel and no conversation. Cancelling it gives the request up.
+
+    Args:
+        prompt: the user message, word for word.
+        model: instead of that of the agent's sub-agents.
+        schema: what the answer must be, as of `run`.
+        system: a system message; without one there is none.
+        images: URLs, files, or the bytes of PNG, JPEG, GIF or WebP pictures.
+
+    Returns:
+        The text of the answer; with `schema` a value of that type.
+
+    Raises:
+        AgentError: there is no answer, or none that fits.
+    """
+    address = _broker("rlm.llm", "rlm.run(task, tools=())")
+    from rlm.broker.answers import AnswerType
+    from rlm.broker.client import ask_model
+    from rlm.broker.payload import picture_url
+    from rlm.broker.protocol import LlmRequest
+
+    kind = None if schema is None else AnswerType.of(schema)
+    path, token = address
+    urls = tuple(picture_url(image) for image in images)
+    text = json.dumps(kind.schema) if kind else ""
+    answer = await ask_model(path, LlmRequest(token, check_task(prompt), model or "", system or "", text, urls))
+    return kind.typed(RunResult(answer, Stop.DONE)).value if kind else answer
+
+
+async def map(
+    work: str | Callable[[T], Awaitable[R]],
+    items: Iterable[T],
+    *,
+    limit: int = 32,
+    retries: int = 0,
+    return_exceptions: bool = False,
+) -> list[Any]:
+    """Work on each item, at most `limit` at once. What comes is in the order of the items.
+
+    Args:
+        work: an async function of one item, or the task of a sub-agent that finds the item as `context`.
+        items: any number.
+        limit: of items at once.
+        retries: how often an item is tried again after an exception.
+        return_exceptions: an exception takes the place of its item's result. Otherwise the first one cancels the rest.
+
+    Returns:
+        What the function returned for each item; for a task the result of each sub-agent.
+    """
+    from rlm.inside.fanout import each
+
+    if isinstance(work, str):
+        task = check_task(work)
+
+        async def run_on(item: T) -> RunResult:
+            return await run(task, context=item)
+
+        return await each(run_on, list(items), limit=limit, retries=retries, keep=return_exceptions)
+    return await each(work, list(items), limit=limit, retries=retries, keep=return_exceptions)
+
+
+def _broker(what: str, instead: str) -> tuple[str, str]:
+    """Where the host of this cell listens.
+
+    Raises:
+        AgentError: this is no cell of rlm.
+    """
+    if (address := broker_address()) is None:
+        raise AgentError(f"{what} is for the cells of an agent, and this is none: use {instead}")
+    return address
+
+
 def answer(value: object) -> None:
     """In a cell: end the run with `value` as the agent's answer, once the cell has ended.
 
@@ -158,8 +243,7 @@ def answer(value: object) -> None:
         AgentError: it does not fit, is too long, or this is no cell of rlm.
         ConfigError: it cannot be pickled.
     """
-    if (address := broker_address()) is None:
-        raise AgentError("rlm.answer is for cells, and here is no agent whose answer it could be")
+    address = _broker("rlm.answer", "what the program has")
     from rlm.broker.answers import pack_answer
     from rlm.broker.client import tell
     from rlm.broker.protocol import AnswerRequest

@@ -16,6 +16,7 @@ from rlm.broker.protocol import (
     AnswerRequest,
     CancelRequest,
     ContextFile,
+    LlmRequest,
     Request,
     RunRequest,
     parse_request,
@@ -108,6 +109,7 @@ async def test_any_other_option_is_refused_by_its_name(tmp_path: Path, name: str
 RUN = {"version": 1, "verb": "run", "token": "", "task": ""}
 CONTEXT = {"name": "x", "kind": "file", "about": ""}
 ANSWER = {"version": 1, "verb": "answer", "token": ""}
+LLM = {"version": 1, "verb": "llm", "token": "", "prompt": ""}
 FILE = {"name": "x", "kind": "json", "about": ""}
 ANEW = "If rlm was installed anew while the run went on, start a new run"
 
@@ -118,9 +120,9 @@ ANEW = "If rlm was installed anew while the run went on, start a new run"
         ({}, f"it has version None of the protocol, and the host of this run speaks 1. {ANEW}"),
         (RUN | {"version": 2}, f"it has version 2 of the protocol, and the host of this run speaks 1. {ANEW}"),
         (RUN | {"version": True}, f"it has version True of the protocol, and the host of this run speaks 1. {ANEW}"),
-        ({"version": 1}, "unknown verb 'None'; there are run, answer, cancel"),
-        (RUN | {"verb": "budget"}, "unknown verb 'budget'; there are run, answer, cancel"),
-        (RUN | {"verb": ["run"]}, "unknown verb \"['run']\"; there are run, answer, cancel"),
+        ({"version": 1}, "unknown verb 'None'; there are run, answer, llm, cancel"),
+        (RUN | {"verb": "budget"}, "unknown verb 'budget'; there are run, answer, llm, cancel"),
+        (RUN | {"verb": ["run"]}, "unknown verb \"['run']\"; there are run, answer, llm, cancel"),
         (RUN | {"depth": 1}, "unknown field of run 'depth'; there are token, task, options, context, schema"),
         ({"version": 1, "verb": "cancel", "id": 7}, "unknown field of cancel 'id'; it has none"),
         ({"version": 1, "verb": "run", "token": ""}, "'task' is no text"),
@@ -134,6 +136,10 @@ ANEW = "If rlm was installed anew while the run went on, start a new run"
         (ANSWER | {"file": FILE | {"kind": "file"}}, "unknown kind 'file' of file; there are json, pickle"),
         (ANSWER | {"task": ""}, "unknown field of answer 'task'; there are token, file"),
         (ANSWER, "'name' is no text"),
+        (LLM | {"images": "x"}, "'images' is no list"),
+        (LLM | {"images": ["file:///etc/passwd"]}, "'file:///etc/passwd' is no URL of a picture"),
+        (LLM | {"prompt": None}, "'prompt' is no text"),
+        (LLM | {"tools": ""}, "unknown field of llm 'tools'; there are token, prompt, model, system, schema, images"),
         (RUN | {"schema": {}}, "'schema' is no text"),
         (RUN | {"context": CONTEXT | {"name": "../x"}}, "'../x' is not the name of a file"),
     ],
@@ -149,6 +155,8 @@ def test_what_is_not_known_is_refused_with_what_would_be_right(sent: object, rea
         RunRequest("token", "task \n é 😀"),
         RunRequest("", "", {"model": "m", "tools": ""}, ContextFile("context-1", "file", "a text")),
         RunRequest("", "", schema='{"type": "object"}'),
+        LlmRequest("token", "prompt", "m", "system", "{}", ("data:image/png;base64,", "https://x/y.png")),
+        LlmRequest("token", "prompt"),
         AnswerRequest("token", AnswerFile("answer-1", "pickle", "a set")),
         CancelRequest(),
     ],

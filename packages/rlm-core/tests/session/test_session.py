@@ -233,7 +233,7 @@ def test_meta_json_counts_what_happened(tmp_path: Path) -> None:
     assert all(type(value) in (int, float) for value in metrics.values())
     counted = {
         "turns": 3, "tool_calls": 4, "tool_calls_ipython": 2, "tool_calls_bash": 1, "tool_calls_other": 1,
-        "failed_calls": 1, "cells": 2, "kernel_restarts": 1, "retries": 1, "compactions": 1, "dropped_messages": 2,
+        "failed_calls": 1, "cells": 2, "kernel_restarts": 1, "model_calls": 0, "retries": 1, "compactions": 1, "dropped_messages": 2,
         "errors": 0, "prompt_tokens": 3_000, "completion_tokens": 150, "cached_tokens": 1_500, "reasoning_tokens": 0,
         "tree_turns": 5, "tree_tool_calls": 5, "tree_cells": 3, "tree_prompt_tokens": 5_000,
         "agents": 3, "depth": 0, "max_depth": 2,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from rlm.broker.protocol import AnswerRequest, RunRequest
+from rlm.broker.protocol import AnswerRequest, LlmRequest, RunRequest
 from rlm.core.adaptation import Adaptation
 from rlm.core.agent import Agent
 from rlm.core.budget import Spent, Stop, TurnLimit
@@ -211,6 +211,9 @@ class Runs:
 
     async def run(self, request: RunRequest) -> RunResult:
         return await self._run(request)
+
+    async def llm(self, request: LlmRequest) -> str:
+        raise AgentError(f"nobody asks {request.model}")
 
     async def answer(self, request: AnswerRequest) -> None:
         raise AgentError(f"nobody asked for {request.file}")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 
-from rlm.broker.protocol import AnswerRequest, CancelRequest, RunRequest, accepted, parse_answer
+from rlm.broker.protocol import AnswerRequest, CancelRequest, LlmRequest, RunRequest, accepted, parse_answer
 from rlm.core.task import RunResult
 from rlm.errors import AgentError
 
@@ -14,11 +14,24 @@ _ANSWER = 64 << 20  # bytes of the longest answer
 
 
 async def ask(path: str, request: RunRequest) -> RunResult:
-    """Send the request and wait. Cancelling this cancels the child.
+    """Have a sub-agent run, and wait. Cancelling this cancels it.
 
     Raises:
-        AgentError: the child failed or was refused, or the host is gone.
+        AgentError: it failed or was refused, or the host is gone.
     """
+    return parse_answer(await _exchange(path, request))
+
+
+async def ask_model(path: str, request: LlmRequest) -> str:
+    """Have a model asked, and wait. Cancelling this gives the request up.
+
+    Raises:
+        AgentError: it failed or was refused, or the host is gone.
+    """
+    return str(accepted(await _exchange(path, request))["text"])
+
+
+async def _exchange(path: str, request: RunRequest | LlmRequest) -> bytes:
     line = request.line()
     try:
         reader, writer = await _connect(path)
@@ -28,7 +41,7 @@ async def ask(path: str, request: RunRequest) -> RunResult:
         writer.write(line)
         with contextlib.suppress(ConnectionError):  # it was refused before all of it was there: the answer says why
             await writer.drain()
-        return parse_answer(await reader.readline())
+        return await reader.readline()
     except OSError as error:
         raise AgentError(f"the host of this kernel has gone: {error}") from error
     except asyncio.CancelledError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import reprlib
 import secrets
@@ -78,3 +79,24 @@ def _length(obj: Any) -> str:
         return f", {len(obj):,} long"
     except Exception:  # noqa: BLE001 - it has no length; an array without dimensions only seems to have one
         return ""
+
+
+_PICTURES = {b"\x89PNG": "png", b"\xff\xd8": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
+
+
+def picture_url(picture: str | os.PathLike[str] | bytes) -> str:
+    """A URL as it is; a file, or its bytes, as a `data:` URL.
+
+    Raises:
+        ConfigError: it is no picture that models take, or cannot be read.
+    """
+    if isinstance(picture, str) and picture.startswith(("data:image/", "https://", "http://")):
+        return picture
+    try:
+        data = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"The picture {picture!s} cannot be read: {error.strerror}.") from None
+    kind = next((kind for start, kind in _PICTURES.items() if data.startswith(start)), None)
+    if kind is None:
+        raise ConfigError("A picture must be PNG, JPEG, GIF or WebP.")
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -38,7 +38,7 @@ Kind = Literal["pickle", "file"]
 _KINDS: dict[str, Kind] = {"pickle": "pickle", "file": "file"}
 AnswerKind = Literal["json", "pickle"]
 _ANSWER_KINDS: dict[str, AnswerKind] = {"json": "json", "pickle": "pickle"}
-_LONG = ("task", "system_prompt", "schema")
+_LONG = ("task", "system_prompt", "schema", "prompt", "system", "image")
 """The texts that only the length of the line limits."""
 _SHORT = 8_192
 """Characters of any other text: a path has at most 4,096 bytes."""
@@ -51,6 +51,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Verb(StrEnum):
     RUN = "run"
     ANSWER = "answer"
+    LLM = "llm"
     CANCEL = "cancel"
 
 
@@ -81,10 +82,7 @@ class RunRequest:
         """
         fields: dict[str, Any] = {"token": self.token, "task": self.task, "options": dict(self.options)}
         fields |= {"context": asdict(self.context)} if self.context else {}
-        line = _line(Verb.RUN, fields | ({"schema": self.schema} if self.schema else {}))
-        if len(line) > LINE:
-            raise AgentError(too_long(len(line)))
-        return line
+        return _within_limit(_line(Verb.RUN, fields | ({"schema": self.schema} if self.schema else {})))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +107,26 @@ class AnswerRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class LlmRequest:
+    """One model call. An empty `model` is that of the agent's sub-agents; `schema` is JSON, of the answer."""
+
+    token: str
+    prompt: str
+    model: str = ""
+    system: str = ""
+    schema: str = ""
+    images: tuple[str, ...] = ()
+    """URLs."""
+
+    def line(self) -> bytes:
+        """
+        Raises:
+            AgentError: it is longer than the host takes.
+        """
+        return _within_limit(_line(Verb.LLM, asdict(self)))
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequest:
     """End the run of this connection."""
 
@@ -116,13 +134,19 @@ class CancelRequest:
         return _line(Verb.CANCEL, {})
 
 
-Request = RunRequest | AnswerRequest | CancelRequest
+Request = RunRequest | AnswerRequest | LlmRequest | CancelRequest
 
 
 def _line(verb: Verb, fields: Mapping[str, Any]) -> bytes:
     """In UTF-8, which holds no half of a character (a lone surrogate): `\ufffd` stands for it."""
     text = json.dumps({"version": VERSION, "verb": verb, **fields}, ensure_ascii=False)
     return join_surrogates(text).encode() + b"\n"
+
+
+def _within_limit(line: bytes) -> bytes:
+    if len(line) > LINE:
+        raise AgentError(too_long(len(line)))
+    return line
 
 
 def too_long(size: int) -> str:
@@ -157,6 +181,8 @@ def _request(sent: dict[str, Any]) -> Request:
         return _run_request(sent)
     if verb == Verb.ANSWER:
         return _answer_request(sent)
+    if verb == Verb.LLM:
+        return _llm_request(sent)
     if verb == Verb.CANCEL:
         _only(sent, (), "field of cancel")
         return CancelRequest()
@@ -177,6 +203,19 @@ def _answer_request(sent: Mapping[str, Any]) -> AnswerRequest:
     _only(sent, ("token", "file"), "field of answer")
     texts = _texts({"token": sent.get("token")})
     return AnswerRequest(texts["token"], AnswerFile(*_file(sent, "file", _ANSWER_KINDS)))
+
+
+def _llm_request(sent: Mapping[str, Any]) -> LlmRequest:
+    names = ("token", "prompt", "model", "system", "schema")
+    _only(sent, (*names, "images"), "field of llm")
+    images = sent.get("images", [])
+    if not isinstance(images, list):
+        raise ValueError("'images' is no list")
+    urls = tuple(_texts({"image": image})["image"] for image in images)
+    if foreign := [url for url in urls if not url.startswith(("data:image/", "https://", "http://"))]:
+        raise ValueError(f"{foreign[0][:_NAME]!r} is no URL of a picture")
+    texts = _texts({name: sent.get(name, "" if name != "prompt" else None) for name in names})
+    return LlmRequest(**texts, images=urls)
 
 
 _K = TypeVar("_K", bound=str)
@@ -227,6 +266,10 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
 
 def accepted_line() -> bytes:
     return json.dumps({"type": "accepted", "version": VERSION}).encode() + b"\n"
+
+
+def text_line(text: str) -> bytes:
+    return json.dumps({"type": "text", "version": VERSION, "text": text}).encode() + b"\n"
 
 
 def result_line(result: RunResult) -> bytes:

@@ -24,12 +24,14 @@ from rlm.broker.protocol import (
     LINE,
     AnswerRequest,
     CancelRequest,
+    LlmRequest,
     Request,
     RunRequest,
     accepted_line,
     error_line,
     parse_request,
     result_line,
+    text_line,
     too_long,
 )
 from rlm.core.budget import Stop
@@ -43,6 +45,10 @@ class CellCalls(Protocol):
 
     async def run(self, request: RunRequest) -> RunResult:
         """Run a child of the agent."""
+        ...
+
+    async def llm(self, request: LlmRequest) -> str:
+        """Ask a model."""
         ...
 
     async def answer(self, request: AnswerRequest) -> None:
@@ -197,7 +203,9 @@ class Broker:
         except Exception as error:  # noqa: BLE001 - a cell that asks must get an answer, and the host lives on
             return error_line(f"the host could not do it: {type(error).__name__}: {error}")
 
-    async def _done(self, request: RunRequest | AnswerRequest) -> bytes:
+    async def _done(self, request: RunRequest | AnswerRequest | LlmRequest) -> bytes:
+        if isinstance(request, LlmRequest):
+            return text_line(await self._cell_calls.llm(request))
         if isinstance(request, AnswerRequest):
             await self._cell_calls.answer(request)
             return accepted_line()

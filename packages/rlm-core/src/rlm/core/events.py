@@ -170,6 +170,15 @@ class KernelResumed:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCalled:
+    """A cell asked a model, with `rlm.llm`. `sent` are all messages of the request: it has no conversation."""
+
+    requested: ParametersChanged
+    sent: tuple[Message, ...]
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
 class ChildStarted:
     """A sub-agent started; `folder` is the name of its session folder inside its parent's.
 
@@ -293,6 +302,7 @@ Event = (
     | SkillsCalled
     | UserCellRan
     | Checkpointed
+    | ModelCalled
     | ChildStarted
     | ChildEnded
     | RequestStarted

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlm.broker.answers import AnswerType
 from rlm.broker.protocol import AnswerFile, AnswerRequest
+from rlm.core.budget import Stop
 from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema
 from rlm.core.ports import Tool
@@ -73,6 +74,11 @@ class AnswerSchema:
             return cls(json.loads(text))
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"The JSON Schema for the answer is no JSON: {error}.") from None
+
+    @property
+    def text(self) -> str:
+        """For a prompt."""
+        return json.dumps(self.schema, ensure_ascii=False)
 
     def check(self, value: object) -> None:
         """
@@ -247,6 +253,11 @@ def hand_over(result: RunResult, folder: Path) -> RunResult:
     with os.fdopen(files.create(folder / name), "w", encoding="utf-8") as file:
         file.write(text)
     return replace(result, answer="", value=AnswerFile(name, "json"))
+
+
+def no_fit(problem: str) -> AgentError:
+    """Raised where the model has not corrected its answer."""
+    return AgentError(f"the answer does not fit the schema: {problem}", Stop.SCHEMA)
 
 
 def response_format(schema: AnswerSchema) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack, closing
@@ -28,7 +27,7 @@ from rlm.core.prompt import Facts, schema_prompt, shared_prompt, system_prompt
 from rlm.core.task import RunResult
 from rlm.core.toolbox import Toolbox
 from rlm.errors import AgentError, ConfigError
-from rlm.host.answers import AnswerBox
+from rlm.host.answers import AnswerBox, no_fit
 from rlm.host.factories import ToolEnvironment, open_tools
 from rlm.host.resumed_kernel import resume_notes
 from rlm.host.spawn import CellRequests
@@ -185,7 +184,7 @@ class AgentRunner:
             AgentError: after all corrections the answer does not fit the schema.
         """
         if result.stop is Stop.SCHEMA:
-            raise AgentError(f"the answer does not fit the schema: {result.words}", Stop.SCHEMA)
+            raise no_fit(result.words)
         session, given, schema = self.session, self._answers.taken, self._spec.schema
         value = None
         if given is not None:
@@ -307,19 +306,20 @@ class AgentRunner:
         """What comes before the first task: the system prompt, or when resumed what has become of the kernel."""
         if self.session.start.history.entries:
             notes = await resume_notes(self._spec, self.session, self._kernel, self._hear)
-            schema = [User(schema_prompt(self._schema_text()), Kind.NOTE)] if self._spec.schema else []
+            schema = [User(schema_prompt(self._spec.schema.text), Kind.NOTE)] if self._spec.schema else []
             return [*notes, *schema]
         text = shared = self._spec.system_prompt
         if text is None or shared is None:
             facts = self._facts()
             text, shared = system_prompt(facts), shared_prompt(facts)
         elif self._spec.schema is not None:
+<<<<<<< HEAD
             text = f"{text}\n\n{schema_prompt(self._schema_text())}"
         self._beginning = f"{self._spec.config.model}\n{json.dumps(self._tools.schemas())}\n{shared}"
+=======
+            text = f"{text}\n\n{schema_prompt(self._spec.schema.text)}"
+>>>>>>> 35a3ac2 (rlm.llm asks a model from a cell without an agent; rlm.map works on many items at once)
         return [System(text)]
-
-    def _schema_text(self) -> str:
-        return json.dumps(self._spec.schema.schema, ensure_ascii=False) if self._spec.schema else ""
 
     def _facts(self) -> Facts:
         config, payload, context = self._spec.config, self._spec.context, self._context
@@ -338,7 +338,7 @@ class AgentRunner:
             skills=context.prompt_context.skills_text(cwd, config.tools),
             project=context.prompt_context.project_text(cwd) if config.tools else "",
             append=config.append_to_system_prompt or "",
-            schema=self._schema_text(),
+            schema=self._spec.schema.text if self._spec.schema else "",
         )
 
     # ---- what happens

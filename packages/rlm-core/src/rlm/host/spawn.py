@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlm.broker.limits import Slot
 from rlm.broker.payload import ContextPayload
-from rlm.broker.protocol import AnswerRequest, RunRequest
+from rlm.broker.protocol import AnswerRequest, LlmRequest, RunRequest
 from rlm.core.budget import Stop
 from rlm.core.events import ChildEnded, ChildStarted, Queued
 from rlm.core.ports import Kernel, Sink
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
 from rlm.host.answers import AnswerBox, AnswerSchema, adopt, hand_over
+from rlm.host.model_call import call_model
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.process import files
 from rlm.sessions import Session
@@ -45,6 +46,16 @@ class CellRequests:
     async def answer(self, request: AnswerRequest) -> None:
         """Take the answer of the agent itself."""
         await self.answers.give(request)
+
+    async def llm(self, request: LlmRequest) -> str:
+        """Ask a model for a cell. It is no agent, and takes no slot.
+
+        Raises:
+            AgentError: there is no answer.
+        """
+        spec = self._spec_of(RunRequest("", request.prompt, {"model": request.model} if request.model else {}))
+        with self.kernel.waiting() if self.kernel else nullcontext():
+            return await call_model(self.context, spec, self.depth, request, self.sink)
 
     async def run(self, request: RunRequest) -> RunResult:
         """Run a child for a cell that asks. Nothing of what a cell says is trusted.

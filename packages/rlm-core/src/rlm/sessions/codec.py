@@ -10,7 +10,43 @@ from typing import Any
 from rlm.core import events
 from rlm.core.adaptation import Adaptation, short_id
 from rlm.core.budget import Spent, Stop
+<<<<<<< HEAD
 from rlm.core.events import Event
+=======
+from rlm.core.events import (
+    Adapted,
+    Answered,
+    CallEnded,
+    CallStarted,
+    Checkpointed,
+    ChildEnded,
+    ChildStarted,
+    Delta,
+    Displayed,
+    Dropped,
+    Event,
+    Failed,
+    KernelRestarted,
+    KernelResumed,
+    ModelCalled,
+    OutputReceived,
+    ParametersChanged,
+    Queued,
+    Replied,
+    RequestStarted,
+    Rerun,
+    Retried,
+    Said,
+    SkillsCalled,
+    Stopped,
+    ToolReturned,
+    UserCellRan,
+    UserCellStarted,
+    UserOutputReceived,
+    Waiting,
+    Writing,
+)
+>>>>>>> 35a3ac2 (rlm.llm asks a model from a cell without an agent; rlm.map works on many items at once)
 from rlm.core.history import Summary
 from rlm.core.messages import (
     CHAT,
@@ -21,13 +57,52 @@ from rlm.core.messages import (
     ToolCall,
     ToolResult,
     User,
+    Wire,
     assistant,
     items_of,
     joined_to,
 )
 from rlm.errors import SessionError
+<<<<<<< HEAD
 from rlm.sessions import records
 from rlm.sessions.records import Content, JoinedText, Journalled, Record, TokenCounts
+=======
+from rlm.sessions.records import (
+    AdaptRecord,
+    AgentEndRecord,
+    AgentStartRecord,
+    AnswerRecord,
+    CellEndRecord,
+    CellOutputRecord,
+    CellStartRecord,
+    CheckpointRecord,
+    Content,
+    DeltaRecord,
+    DisplayRecord,
+    DropRecord,
+    ErrorRecord,
+    JoinedText,
+    Journalled,
+    KernelRecord,
+    KernelResumedRecord,
+    MessageRecord,
+    ModelCallRecord,
+    QueuedRecord,
+    Record,
+    RequestRecord,
+    RerunRecord,
+    ResultRecord,
+    ResumeRecord,
+    RetryRecord,
+    SkillsRecord,
+    TokenCounts,
+    UserCellRecord,
+    UserCellStartRecord,
+    UserOutputRecord,
+    WaitingRecord,
+    WritingRecord,
+)
+>>>>>>> 35a3ac2 (rlm.llm asks a model from a cell without an agent; rlm.map works on many items at once)
 
 Clock = Callable[[], float]
 """Seconds."""
@@ -65,7 +140,7 @@ class RecordEncoder:
 
     def encode(self, event: Event) -> Record | None:
         """The record of `event`; None for what leaves no trace."""
-        encoders = (self._conversation, self._of_run, self._trouble, self._of_kernel, self._watched)
+        encoders = (self._conversation, self._of_run, self._trouble, self._of_cells, self._of_kernel, self._watched)
         return next((record for encode in encoders if (record := encode(event)) is not None), None)
 
     def resumed(self, pid: int, forked_from: str = "") -> records.ResumeRecord:
@@ -165,6 +240,7 @@ class RecordEncoder:
         match event:
             case events.ParametersChanged(model, tools, params, api):
                 wrapped = tuple({"type": "function", "function": schema} for schema in tools)  # as a request has them
+<<<<<<< HEAD
                 return records.RequestRecord(*self._next(), model, wrapped, params, "" if api == CHAT else api)
             case events.ChildStarted(folder, prompt, queued):
                 return records.AgentStartRecord(*self._next(), folder, prompt, queued)
@@ -173,10 +249,33 @@ class RecordEncoder:
             case events.ChildEnded(folder, stop, turns, usage, error):
                 return records.AgentEndRecord(*self._next(), folder, str(stop), turns, TokenCounts.of(usage), error)
             case events.Stopped(stop, answer, spent, error):
+=======
+                return RequestRecord(*self._next(), model, wrapped, params, "" if api == CHAT else api)
+            case ChildStarted(folder, prompt):
+                return AgentStartRecord(*self._next(), folder, prompt)
+            case ChildEnded(folder, stop, turns, usage, error):
+                return AgentEndRecord(*self._next(), folder, str(stop), turns, TokenCounts.of(usage), error)
+            case Stopped(stop, answer, spent, error):
+>>>>>>> 35a3ac2 (rlm.llm asks a model from a cell without an agent; rlm.map works on many items at once)
                 tokens = TokenCounts.of(spent.usage)
                 return records.ResultRecord(*self._next(), stop.status, str(stop), answer, spent.turns, tokens, error)
             case _:
                 return None
+
+    def _model_called(self, event: ModelCalled) -> ModelCallRecord:
+        requested, reply = event.requested, event.reply
+        return ModelCallRecord(
+            *self._next(),
+            requested.model,
+            requested.params,
+            tuple(message.wire() for message in event.sent),
+            reply.message.wire(),
+            TokenCounts.of(reply.usage),
+            reply.finish,
+            api="" if requested.api == CHAT else requested.api,
+            items=reply.message.items,
+            token_data=reply.token_data,
+        )
 
     def _trouble(self, event: Event) -> Record | None:
         match event:
@@ -186,6 +285,15 @@ class RecordEncoder:
                 return records.ErrorRecord(*self._next(), reason)
             case events.KernelRestarted(why, lost):
                 return records.KernelRecord(*self._next(), why, lost)
+            case _:
+                return None
+
+    def _of_cells(self, event: Event) -> Record | None:
+        match event:
+            case ModelCalled():
+                return self._model_called(event)
+            case Answered(answer):
+                return AnswerRecord(*self._next(), answer)
             case _:
                 return None
 
@@ -329,6 +437,7 @@ def _decoded(record: Journalled) -> Event | None:
     match record:
         case records.RequestRecord():
             schemas = tuple(tool["function"] for tool in record.tools)
+<<<<<<< HEAD
             return events.ParametersChanged(record.model, schemas, record.params, record.api or CHAT)
         case records.AnswerRecord():
             return events.Answered(record.answer)
@@ -337,6 +446,14 @@ def _decoded(record: Journalled) -> Event | None:
         case records.AgentEndRecord():
             return events.ChildEnded(record.folder, Stop(record.stop), record.turns, record.usage.usage, record.error)
         case records.ResultRecord():
+=======
+            return ParametersChanged(record.model, schemas, record.params, record.api or CHAT)
+        case AgentStartRecord():
+            return ChildStarted(record.folder, record.prompt)
+        case AgentEndRecord():
+            return ChildEnded(record.folder, Stop(record.stop), record.turns, record.usage.usage, record.error)
+        case ResultRecord():
+>>>>>>> 35a3ac2 (rlm.llm asks a model from a cell without an agent; rlm.map works on many items at once)
             spent = Spent(record.turns, record.usage.usage)
             return events.Stopped(Stop(record.stop_reason), record.answer, spent, record.error)
         case _:
@@ -355,6 +472,16 @@ def _decoded_trouble(record: Journalled) -> Event | None:
             return None
 
 
+def _decoded_of_cells(record: Journalled) -> Event | None:
+    match record:
+        case AnswerRecord():
+            return Answered(record.answer)
+        case ModelCallRecord():
+            return _model_called(record)
+        case _:
+            return None
+
+
 def _decoded_of_kernel(record: Journalled) -> Event | None:
     match record:
         case records.RerunRecord() | records.KernelResumedRecord():
@@ -366,7 +493,7 @@ def _decoded_of_kernel(record: Journalled) -> Event | None:
         case records.UserCellRecord():
             return events.UserCellRan(record.code, record.content, record.ok, record.told)
         case _:
-            return None
+            return _decoded_of_cells(record)
 
 
 def _decoded_of_resume(record: records.RerunRecord | records.KernelResumedRecord) -> Event:
@@ -389,3 +516,21 @@ def decode(journal: Iterable[Journalled]) -> Iterator[Event]:
             raise SessionError(f"Line {line} of the journal: {error}") from None
         if event is not None:
             yield event
+
+
+def _model_called(record: ModelCallRecord) -> ModelCalled:
+    requested = ParametersChanged(record.model, (), record.params, record.api or CHAT)
+    sent = tuple(map(_sent, record.messages))
+    message = assistant(record.message, None, record.items)
+    return ModelCalled(requested, sent, Reply(message, record.usage.usage, record.finish_reason, record.token_data))
+
+
+def _sent(message: Wire) -> Message:
+    """A message of a request without tools."""
+    match message["role"]:
+        case "system":
+            return System(message["content"])
+        case "user":
+            return User(message["content"])
+        case _:
+            return assistant(message)

@@ -18,6 +18,7 @@ from rlm.sessions.records import (
     Journalled,
     KernelRecord,
     MessageRecord,
+    ModelCallRecord,
     ResultRecord,
     ResumeRecord,
     RetryRecord,
@@ -32,12 +33,14 @@ TREE = (
     "failed_calls",
     "cells",
     "kernel_restarts",
+    "model_calls",
     "retries",
     "skill_calls_python",
     "skill_calls_shell",
 )
 """These are also counted for the whole tree, as `tree_…`."""
 
+_COUNTED = {RetryRecord: "retries", ErrorRecord: "errors", KernelRecord: "kernel_restarts"}
 _BY_NAME = ("tool_calls_", "skill_calls_")
 _TOOL = re.compile(r"[A-Za-z]\w{0,40}", re.ASCII)
 
@@ -79,15 +82,14 @@ class SessionMetrics:
         match record:
             case MessageRecord():
                 self._message(record)
+            case ModelCallRecord():
+                self.counts["model_calls"] += 1
+                self.usage += record.usage.usage
             case DropRecord():
                 self.counts["dropped_messages"] += len(record.ids) if record.reason != "joined" else 0
                 self.counts["compactions"] += record.reason == "compaction"
-            case RetryRecord():
-                self.counts["retries"] += 1
-            case ErrorRecord():
-                self.counts["errors"] += 1
-            case KernelRecord():
-                self.counts["kernel_restarts"] += 1
+            case RetryRecord() | ErrorRecord() | KernelRecord():
+                self.counts[_COUNTED[type(record)]] += 1
             case SkillsRecord():
                 self._skills(record)
             case ResultRecord():

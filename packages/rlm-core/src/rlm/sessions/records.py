@@ -171,6 +171,20 @@ class AnswerRecord(Journalled, frozen=True, tag="answer"):
     answer: str
 
 
+class ModelCallRecord(Journalled, frozen=True, tag="model_call"):
+    """a cell asked a model with `rlm.llm`: one request and its reply"""
+
+    model: str
+    params: Wire
+    messages: Annotated[tuple[Wire, ...], Meta(description="all of the request")]
+    message: Wire
+    usage: TokenCounts
+    finish_reason: str
+    api: Annotated[str, Meta(description="if it is not `chat`"), only_written(const="responses")] = ""
+    items: tuple[Wire, ...] = ()
+    token_data: Wire = {}
+
+
 class AgentStartRecord(Journalled, frozen=True, tag="agent_start"):
     """a cell calls a sub-agent"""
 
@@ -392,6 +406,7 @@ JournalRecord = (
     | AdaptRecord
     | DropRecord
     | AnswerRecord
+    | ModelCallRecord
     | AgentStartRecord
     | AgentEndRecord
     | RetryRecord
