@@ -11,38 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 from rlm.core import events
 from rlm.core.budget import Spent, Stop
-<<<<<<< HEAD
 from rlm.core.events import Event
-=======
-from rlm.core.events import (
-    Answered,
-    CallEnded,
-    CallStarted,
-    Checkpointed,
-    ChildEnded,
-    ChildStarted,
-    Delta,
-    Dropped,
-    Event,
-    Failed,
-    KernelRestarted,
-    ModelCalled,
-    OutputReceived,
-    ParametersChanged,
-    Replied,
-    RequestStarted,
-    Rerun,
-    Retried,
-    Said,
-    SkillsCalled,
-    Stopped,
-    ToolReturned,
-    UserCellRan,
-    UserCellStarted,
-    UserOutputReceived,
-    Waiting,
-)
->>>>>>> 35a3ac2 (rlm.llm asks a model from a cell without an agent; rlm.map works on many items at once)
 from rlm.core.history import Summary
 from rlm.core.messages import (
     Assistant,
@@ -90,9 +59,8 @@ said = st.one_of(
     st.builds(events.Said, st.builds(System, texts)),
     st.builds(events.Said, st.builds(User, texts | parts, st.sampled_from(Kind))),
 )
-asked = st.builds(ParametersChanged, texts, st.just(()), extra)
+asked = st.builds(events.ParametersChanged, texts, st.just(()), extra)
 noted = st.one_of(
-<<<<<<< HEAD
     st.builds(events.ParametersChanged, texts, st.just(({"name": "f"},)), extra),
     st.builds(events.Retried, texts, st.integers(1, 9), st.floats(0, 60)),
     st.builds(events.Failed, texts),
@@ -103,6 +71,7 @@ noted = st.one_of(
     st.builds(events.UserOutputReceived, texts),
     st.builds(events.Checkpointed, st.just("0" * 64), st.sampled_from(["off", "bwrap"])),
     st.builds(events.Answered, texts),
+    st.builds(events.ModelCalled, asked, st.tuples(st.builds(User, texts)), replies),
     st.builds(events.Rerun, texts, st.booleans(), texts),
     st.builds(events.ChildStarted, st.just("sub-12345678"), texts),
     st.builds(events.ChildEnded, st.just("sub-12345678"), st.sampled_from(Stop), st.integers(0, 9), usages, texts),
@@ -110,26 +79,6 @@ noted = st.one_of(
     st.builds(events.Delta, texts),
     st.builds(events.Waiting, texts, st.floats(0, 60)),
     st.builds(events.OutputReceived, texts),
-=======
-    st.builds(ParametersChanged, texts, st.just(({"name": "f"},)), extra),
-    st.builds(Retried, texts, st.integers(1, 9), st.floats(0, 60)),
-    st.builds(Failed, texts),
-    st.builds(KernelRestarted, texts, st.lists(texts, max_size=2).map(tuple)),
-    st.builds(SkillsCalled, *[st.dictionaries(st.sampled_from(["say", "web"]), st.integers(1, 9))] * 2),
-    st.builds(UserCellRan, texts, texts, st.booleans(), st.booleans()),
-    st.builds(UserCellStarted, texts),
-    st.builds(UserOutputReceived, texts),
-    st.builds(Checkpointed, st.just("0" * 64), st.sampled_from(["off", "bwrap"])),
-    st.builds(Answered, texts),
-    st.builds(ModelCalled, asked, st.tuples(st.builds(User, texts)), replies),
-    st.builds(Rerun, texts, st.booleans(), texts),
-    st.builds(ChildStarted, st.just("sub-12345678"), texts),
-    st.builds(ChildEnded, st.just("sub-12345678"), st.sampled_from(Stop), st.integers(0, 9), usages, texts),
-    st.builds(Stopped, st.sampled_from(Stop), texts, st.builds(Spent, st.integers(0, 9), usages), texts),
-    st.builds(Delta, texts),
-    st.builds(Waiting, texts, st.floats(0, 60)),
-    st.builds(OutputReceived, texts),
->>>>>>> 35a3ac2 (rlm.llm asks a model from a cell without an agent; rlm.map works on many items at once)
 )
 
 

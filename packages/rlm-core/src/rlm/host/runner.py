@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack, closing
@@ -313,12 +314,8 @@ class AgentRunner:
             facts = self._facts()
             text, shared = system_prompt(facts), shared_prompt(facts)
         elif self._spec.schema is not None:
-<<<<<<< HEAD
-            text = f"{text}\n\n{schema_prompt(self._schema_text())}"
-        self._beginning = f"{self._spec.config.model}\n{json.dumps(self._tools.schemas())}\n{shared}"
-=======
             text = f"{text}\n\n{schema_prompt(self._spec.schema.text)}"
->>>>>>> 35a3ac2 (rlm.llm asks a model from a cell without an agent; rlm.map works on many items at once)
+        self._beginning = f"{self._spec.config.model}\n{json.dumps(self._tools.schemas())}\n{shared}"
         return [System(text)]
 
     def _facts(self) -> Facts:

@@ -10,43 +10,7 @@ from typing import Any
 from rlm.core import events
 from rlm.core.adaptation import Adaptation, short_id
 from rlm.core.budget import Spent, Stop
-<<<<<<< HEAD
 from rlm.core.events import Event
-=======
-from rlm.core.events import (
-    Adapted,
-    Answered,
-    CallEnded,
-    CallStarted,
-    Checkpointed,
-    ChildEnded,
-    ChildStarted,
-    Delta,
-    Displayed,
-    Dropped,
-    Event,
-    Failed,
-    KernelRestarted,
-    KernelResumed,
-    ModelCalled,
-    OutputReceived,
-    ParametersChanged,
-    Queued,
-    Replied,
-    RequestStarted,
-    Rerun,
-    Retried,
-    Said,
-    SkillsCalled,
-    Stopped,
-    ToolReturned,
-    UserCellRan,
-    UserCellStarted,
-    UserOutputReceived,
-    Waiting,
-    Writing,
-)
->>>>>>> 35a3ac2 (rlm.llm asks a model from a cell without an agent; rlm.map works on many items at once)
 from rlm.core.history import Summary
 from rlm.core.messages import (
     CHAT,
@@ -63,46 +27,8 @@ from rlm.core.messages import (
     joined_to,
 )
 from rlm.errors import SessionError
-<<<<<<< HEAD
 from rlm.sessions import records
 from rlm.sessions.records import Content, JoinedText, Journalled, Record, TokenCounts
-=======
-from rlm.sessions.records import (
-    AdaptRecord,
-    AgentEndRecord,
-    AgentStartRecord,
-    AnswerRecord,
-    CellEndRecord,
-    CellOutputRecord,
-    CellStartRecord,
-    CheckpointRecord,
-    Content,
-    DeltaRecord,
-    DisplayRecord,
-    DropRecord,
-    ErrorRecord,
-    JoinedText,
-    Journalled,
-    KernelRecord,
-    KernelResumedRecord,
-    MessageRecord,
-    ModelCallRecord,
-    QueuedRecord,
-    Record,
-    RequestRecord,
-    RerunRecord,
-    ResultRecord,
-    ResumeRecord,
-    RetryRecord,
-    SkillsRecord,
-    TokenCounts,
-    UserCellRecord,
-    UserCellStartRecord,
-    UserOutputRecord,
-    WaitingRecord,
-    WritingRecord,
-)
->>>>>>> 35a3ac2 (rlm.llm asks a model from a cell without an agent; rlm.map works on many items at once)
 
 Clock = Callable[[], float]
 """Seconds."""
@@ -240,31 +166,20 @@ class RecordEncoder:
         match event:
             case events.ParametersChanged(model, tools, params, api):
                 wrapped = tuple({"type": "function", "function": schema} for schema in tools)  # as a request has them
-<<<<<<< HEAD
                 return records.RequestRecord(*self._next(), model, wrapped, params, "" if api == CHAT else api)
             case events.ChildStarted(folder, prompt, queued):
                 return records.AgentStartRecord(*self._next(), folder, prompt, queued)
-            case events.Answered(answer):
-                return records.AnswerRecord(*self._next(), answer)
             case events.ChildEnded(folder, stop, turns, usage, error):
                 return records.AgentEndRecord(*self._next(), folder, str(stop), turns, TokenCounts.of(usage), error)
             case events.Stopped(stop, answer, spent, error):
-=======
-                return RequestRecord(*self._next(), model, wrapped, params, "" if api == CHAT else api)
-            case ChildStarted(folder, prompt):
-                return AgentStartRecord(*self._next(), folder, prompt)
-            case ChildEnded(folder, stop, turns, usage, error):
-                return AgentEndRecord(*self._next(), folder, str(stop), turns, TokenCounts.of(usage), error)
-            case Stopped(stop, answer, spent, error):
->>>>>>> 35a3ac2 (rlm.llm asks a model from a cell without an agent; rlm.map works on many items at once)
                 tokens = TokenCounts.of(spent.usage)
                 return records.ResultRecord(*self._next(), stop.status, str(stop), answer, spent.turns, tokens, error)
             case _:
                 return None
 
-    def _model_called(self, event: ModelCalled) -> ModelCallRecord:
+    def _model_called(self, event: events.ModelCalled) -> records.ModelCallRecord:
         requested, reply = event.requested, event.reply
-        return ModelCallRecord(
+        return records.ModelCallRecord(
             *self._next(),
             requested.model,
             requested.params,
@@ -290,10 +205,10 @@ class RecordEncoder:
 
     def _of_cells(self, event: Event) -> Record | None:
         match event:
-            case ModelCalled():
+            case events.ModelCalled():
                 return self._model_called(event)
-            case Answered(answer):
-                return AnswerRecord(*self._next(), answer)
+            case events.Answered(answer):
+                return records.AnswerRecord(*self._next(), answer)
             case _:
                 return None
 
@@ -437,23 +352,12 @@ def _decoded(record: Journalled) -> Event | None:
     match record:
         case records.RequestRecord():
             schemas = tuple(tool["function"] for tool in record.tools)
-<<<<<<< HEAD
             return events.ParametersChanged(record.model, schemas, record.params, record.api or CHAT)
-        case records.AnswerRecord():
-            return events.Answered(record.answer)
         case records.AgentStartRecord():
             return events.ChildStarted(record.folder, record.prompt, record.queued)
         case records.AgentEndRecord():
             return events.ChildEnded(record.folder, Stop(record.stop), record.turns, record.usage.usage, record.error)
         case records.ResultRecord():
-=======
-            return ParametersChanged(record.model, schemas, record.params, record.api or CHAT)
-        case AgentStartRecord():
-            return ChildStarted(record.folder, record.prompt)
-        case AgentEndRecord():
-            return ChildEnded(record.folder, Stop(record.stop), record.turns, record.usage.usage, record.error)
-        case ResultRecord():
->>>>>>> 35a3ac2 (rlm.llm asks a model from a cell without an agent; rlm.map works on many items at once)
             spent = Spent(record.turns, record.usage.usage)
             return events.Stopped(Stop(record.stop_reason), record.answer, spent, record.error)
         case _:
@@ -474,9 +378,9 @@ def _decoded_trouble(record: Journalled) -> Event | None:
 
 def _decoded_of_cells(record: Journalled) -> Event | None:
     match record:
-        case AnswerRecord():
-            return Answered(record.answer)
-        case ModelCallRecord():
+        case records.AnswerRecord():
+            return events.Answered(record.answer)
+        case records.ModelCallRecord():
             return _model_called(record)
         case _:
             return None
@@ -518,11 +422,13 @@ def decode(journal: Iterable[Journalled]) -> Iterator[Event]:
             yield event
 
 
-def _model_called(record: ModelCallRecord) -> ModelCalled:
-    requested = ParametersChanged(record.model, (), record.params, record.api or CHAT)
+def _model_called(record: records.ModelCallRecord) -> events.ModelCalled:
+    requested = events.ParametersChanged(record.model, (), record.params, record.api or CHAT)
     sent = tuple(map(_sent, record.messages))
     message = assistant(record.message, None, record.items)
-    return ModelCalled(requested, sent, Reply(message, record.usage.usage, record.finish_reason, record.token_data))
+    return events.ModelCalled(
+        requested, sent, Reply(message, record.usage.usage, record.finish_reason, record.token_data)
+    )
 
 
 def _sent(message: Wire) -> Message:
