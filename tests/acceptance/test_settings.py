@@ -319,7 +319,7 @@ LOOSENED = Scenario(
     words=("--tools", "bash", "--sandbox", "bwrap"),
 )
 OF_THE_PROMPT = {"bell"}
-"""tests/acceptance/test_prompt.py shows their effect."""
+"""packages/rlm-core/tests/repl shows their effect."""
 ON_A_TERMINAL = {"plain": ("on", b"forty-**two**", b"forty-\x1b[1mtwo"), "pictures": ("off", b"ipython", b"\x1b_Ga=T,")}
 """Settings that have an effect on a terminal alone: a value, and what is seen with it, and only without it."""
 SCENARIOS = {name: value for name, value in globals().items() if isinstance(value, Scenario)}

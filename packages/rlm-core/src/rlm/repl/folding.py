@@ -44,6 +44,11 @@ class Output:
         return "".join(f"{line}\n" for line in shown)
 
     @property
+    def begun(self) -> bool:
+        """Whether anything has come."""
+        return bool(self._line or self._lines or self._dropped)
+
+    @property
     def folds(self) -> bool:
         """Whether what comes now is counted, and not printed."""
         return self._printed >= HEAD or self._dropped > 0

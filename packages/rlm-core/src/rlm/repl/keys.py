@@ -8,8 +8,9 @@ from functools import partial
 from typing import Protocol
 
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.filters import Condition
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.filters import Condition, is_searching
+from prompt_toolkit.key_binding import ConditionalKeyBindings, KeyBindings, KeyPressEvent
+from prompt_toolkit.key_binding.key_bindings import KeyBindingsBase
 from prompt_toolkit.keys import Keys
 
 LONG_PASTE = 8
@@ -68,13 +69,14 @@ class Pastes:
         return text
 
 
-def key_bindings(actions: Actions) -> KeyBindings:
+def key_bindings(actions: Actions) -> KeyBindingsBase:
+    """They do not apply while the history is searched, which has keys of its own."""
     keys, pastes = KeyBindings(), Pastes()
     working = Condition(lambda: actions.working)
     _bind_sending(keys, actions, pastes, working)
     _bind_editing(keys, actions, pastes)
     _bind_actions(keys, actions, working)
-    return keys
+    return ConditionalKeyBindings(keys, ~is_searching)
 
 
 def _bind_sending(keys: KeyBindings, actions: Actions, pastes: Pastes, working: Condition) -> None:

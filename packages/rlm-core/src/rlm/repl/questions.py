@@ -66,14 +66,14 @@ class Questions:
     def _meaning(self, text: str) -> Approval | None:
         word, _, rest = text.partition(" ")
         match word.lower():
-            case "y" | "yes":
+            case "y" | "yes" if not rest:
                 return Approval(ok=True)
-            case "a" | "always":
+            case "a" | "always" if not rest:
                 self._always = True
                 return Approval(ok=True)
             case "n" | "no":
                 return Approval(ok=False, reason=rest.strip())
-            case "e" | "edit":
+            case "e" | "edit" if not rest:
                 self._editing = next((name for name in _EDITED if isinstance(self._arguments.get(name), str)), "")
                 if self._editing:
                     self._edit(self._arguments[self._editing])

@@ -190,7 +190,8 @@ class ReplScreen:
         rows = self._frame(width, height) if working else []
         if _USER in self._outputs:
             took = seconds(time.monotonic() - self._user_since)
-            rows.append(Row((Span("    your cell runs  ", Style.DIM), Span(took, Style.DIM))))
+            state = "waits for the agent's" if _AGENT in self._outputs and not self._outputs[_USER].begun else "runs"
+            rows.append(Row((Span(f"    your cell {state}  {took}", Style.DIM),)))
         return "\n".join(paint(fit(row, width - 1, crop=True), color=self.color) for row in rows)
 
     def _frame(self, width: int, height: int) -> list[Row]:

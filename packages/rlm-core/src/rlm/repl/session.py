@@ -18,7 +18,7 @@ from rlm.repl.inputs import Cell, Command, Task, read_input
 from rlm.repl.mentions import attachments, variables
 from rlm.repl.questions import HELP, Questions
 from rlm.repl.screen import ReplScreen
-from rlm.repl.status import status
+from rlm.repl.status import rings, status
 from rlm.repl.terminal import Entered, Terminal
 from rlm.sessions.records import Record
 from rlm.text.styled import Style
@@ -32,9 +32,6 @@ if TYPE_CHECKING:  # what an agent needs is imported when the prompt is there
     from rlm.kernel import JupyterKernel
 
 _RLM = (sys.executable, "-P", "-m", "rlm_entry")
-
-LONG_TURN = 10.0
-"""Seconds of a turn after which its end rings the bell."""
 
 
 class Quit(Exception):
@@ -269,7 +266,7 @@ class Repl:
         self.screen.note(f"error: {hide_credentials(said)}", Style.RED)
 
     def _ring(self, took: float) -> None:
-        if took >= LONG_TURN and self.agent is not None and self.agent.config.bell:
+        if self.agent is not None and rings(self.agent.config, took):
             self.prompt.bell()
 
     # ---- what is open

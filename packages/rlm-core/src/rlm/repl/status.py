@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlm.config.settings import recording_of
+from rlm.config.settings import Config, recording_of
 from rlm.present.humanize import cost, count, tokens
 
 if TYPE_CHECKING:
     from rlm.host.runner import AgentRunner
+
+
+LONG_TURN = 10.0
+"""Seconds of a turn after which its end rings the bell."""
+
+
+def rings(config: Config, took: float) -> bool:
+    """Whether the end of a turn of `took` seconds is told by a bell."""
+    return config.bell and took >= LONG_TURN
 
 
 def status(agent: AgentRunner, cwd: Path, queued: int) -> str:

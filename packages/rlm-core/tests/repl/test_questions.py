@@ -1,0 +1,70 @@
+"""`--confirm`: one question at a time; and when the bell rings."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from rlm.config.settings import Config
+from rlm.repl.questions import Questions
+from rlm.repl.status import LONG_TURN, rings
+from rlm.tools.decorators import Approval
+
+CALL: dict[str, Any] = {"code": "1", "timeout": 3}
+
+
+async def asked(questions: Questions, arguments: dict[str, Any] | None = None) -> asyncio.Task[Approval]:
+    task = asyncio.create_task(questions.ask("ipython", arguments or CALL))
+    await asyncio.sleep(0)
+    assert questions.open
+    return task
+
+
+async def test_each_answer() -> None:
+    put: list[str] = []
+    questions = Questions(lambda tool, arguments: None, put.append)
+    for text, approval in [
+        ("y", Approval(ok=True)),
+        (" YES ", Approval(ok=True)),
+        ("n", Approval(ok=False)),
+        ("no  use uv ", Approval(ok=False, reason="use uv")),
+    ]:
+        task = await asked(questions)
+        assert questions.answer(text)
+        assert await task == approval
+        assert not questions.open
+    task = await asked(questions)
+    for text in ("", "what?", "yes, but", "nope", "always look"):
+        assert not questions.answer(text), "it is none"
+    assert questions.answer("y")
+    assert (await task).ok
+    task = await asked(questions)
+    assert questions.answer("e")
+    assert (put, questions.editing) == (["1"], True)
+    assert questions.answer("2\n3")
+    assert await task == Approval(ok=True, arguments={"code": "2\n3", "timeout": 3})
+    task = await asked(questions, {"path": "a"})
+    assert not questions.answer("e"), "there is nothing to edit"
+    assert questions.answer("a")
+    assert (await task).ok
+    assert (await questions.ask("bash", {})).ok, "for good"
+
+
+async def test_one_question_at_a_time_and_a_call_that_is_cancelled_asks_no_more() -> None:
+    shown: list[str] = []
+    questions = Questions(lambda tool, arguments: shown.append(tool), lambda text: None)
+    first = await asked(questions)
+    second = asyncio.create_task(questions.ask("bash", {}))
+    await asyncio.sleep(0)
+    assert shown == ["ipython"]
+    first.cancel()
+    await asyncio.wait({first})
+    await asyncio.sleep(0)
+    assert shown == ["ipython", "bash"]
+    assert questions.answer("n")
+    assert not (await second).ok
+
+
+def test_the_bell_rings_after_a_long_turn_unless_it_is_switched_off() -> None:
+    assert [rings(Config(), took) for took in (0.0, LONG_TURN)] == [False, True]
+    assert not rings(Config(bell=False), LONG_TURN)
