@@ -60,10 +60,10 @@ def remove(sessions: Iterable[Listed | Path], line: CommandLine) -> None:
         say(shown)
     if "dry_run" in line.options:
         return
-    somebody_is_there = sys.stdin is not None and sys.stdin.isatty() and stderr_is_terminal()
-    if "yes" not in line.options and somebody_is_there:
+    stdin = sys.stdin if sys.stdin is not None and sys.stdin.isatty() and stderr_is_terminal() else None
+    if "yes" not in line.options and stdin is not None:
         say(f"Remove {many(len(folders), 'session')} for good? Type y and Enter:")
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        if stdin.readline().strip().lower() not in ("y", "yes"):
             say("Nothing was removed.")
             return
     for folder in folders:
