@@ -185,7 +185,7 @@ def test_a_running_session_is_stopped_in_order_and_not_removed(rlm: Make) -> Non
         stopped = made("-C", "sub", "stop")
         _, err = process.communicate(timeout=60)
         assert (0, 143) == (stopped.code, process.returncode), stopped.err
-        assert "stopped: cancelled" in err.decode()
+        assert "interrupted · 1 turn" in err.decode()
         assert "does not run: it is cancelled" in made("stop", id).err
         assert "went on\n" == made("-C", "sub", "resume", id).out
         assert [id] == made("rm", id).out.split()
