@@ -38,7 +38,7 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CommandSpec:
     """What a command takes: flags of its own, settings (all that have a flag, or those named), and `most` words."""
 
     about: str
@@ -61,7 +61,7 @@ _EVERY = (
 _AGENT = Flag("agent", "one agent and what is below it, as `1a2b` or `root/sub-…`", "ID", long="--agent")
 _YES = Flag("yes", "do not ask", short="y", long="--yes")
 
-RUN = Command(
+RUN = CommandSpec(
     "a coding agent with one main tool: a persistent IPython kernel",
     '[flags] "task"',
     (Flag("version", "print the version", long="--version"),),
@@ -70,8 +70,8 @@ RUN = Command(
 """What is meant where the first word is no command."""
 
 COMMANDS = {
-    "ls": Command("list the sessions, newest first", settings=("home", "json", "color")),
-    "show": Command(
+    "ls": CommandSpec("list the sessions, newest first", settings=("home", "json", "color")),
+    "show": CommandSpec(
         "read a session or sub-agent as a tree: the newest session, or the one whose id begins so",
         "[ID]",
         (
@@ -85,7 +85,7 @@ COMMANDS = {
         most=1,
         ids=True,
     ),
-    "export": Command(
+    "export": CommandSpec(
         "sessions as html, ipynb, chat or atif: the newest, or those whose ids are given (a glob is one, too)",
         "[ID …]",
         (
@@ -111,7 +111,7 @@ COMMANDS = {
         most=10_000,
         ids=True,
     ),
-    "resume": Command(
+    "resume": CommandSpec(
         "go on with a session: the newest, or the one whose id begins so",
         '[ID] ["more"]',
         (
@@ -123,7 +123,7 @@ COMMANDS = {
         most=2,
         ids=True,
     ),
-    "rm": Command(
+    "rm": CommandSpec(
         "remove sessions for good, with all that their runs have kept",
         "ID …",
         (_YES,),
@@ -131,7 +131,7 @@ COMMANDS = {
         most=10_000,
         ids=True,
     ),
-    "prune": Command(
+    "prune": CommandSpec(
         "remove your sessions that have not been used for long; a running one stays",
         "--older-than AGE",
         (
@@ -141,14 +141,14 @@ COMMANDS = {
         ),
         ("home",),
     ),
-    "stop": Command(
+    "stop": CommandSpec(
         "end a running session in order, as Ctrl-C does: the one that runs, or the one whose id begins so",
         "[ID]",
         settings=("home",),
         most=1,
         ids=True,
     ),
-    "attach": Command(
+    "attach": CommandSpec(
         "a Jupyter console on the kernel of a running session: the one that runs, or the one whose id begins so",
         "[ID]",
         (Flag("yes", "also where the session is in a sandbox, which the console is not", long="--yes"),),
@@ -156,18 +156,18 @@ COMMANDS = {
         most=1,
         ids=True,
     ),
-    "skills": Command(
+    "skills": CommandSpec(
         "list the skills; `new NAME` makes one in a folder of its name, `check DIR …` says what is wrong with one",
         "[new NAME | check DIR …]",
         settings=("sandbox",),
         most=10_000,
         words=("new", "check"),
     ),
-    "doctor": Command(
+    "doctor": CommandSpec(
         "what is wrong with this set-up, and how to fix it",
         settings=("json", "model", "base_url", "home", "sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size"),
     ),
-    "demo": Command(
+    "demo": CommandSpec(
         "a recorded model fixes a real small repository: no key, no network",
         settings=(
             *("sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size", "keep_repositories"),
@@ -175,19 +175,19 @@ COMMANDS = {
             *("output", "json", "deltas", "quiet", "verbose", "color", "pictures", "plain", "limit_ok"),
         ),
     ),
-    "completion": Command(
+    "completion": CommandSpec(
         "a script by which a shell completes commands, flags and session ids",
         "bash | zsh | fish",
         settings=("home",),
         most=1,
         words=("bash", "zsh", "fish"),
     ),
-    "help": Command("what a command takes", "[COMMAND]", settings=(), most=1),
+    "help": CommandSpec("what a command takes", "[COMMAND]", settings=(), most=1),
 }
 """What the first word may be, exactly; anything else is a task."""
 
 
-def command_flags(command: Command) -> list[Flag]:
+def command_flags(command: CommandSpec) -> list[Flag]:
     """All flags that it takes: those of settings last."""
     named = command.settings
     settings = [each for name, each in _SETTINGS.items() if named is None or name in named or name == "debug"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rlm.cli.arguments import CommandLine
 from rlm.cli.cwd import working_directory
 from rlm.cli.output import ends_with_a_result
-from rlm.cli.stdin import Task, prompt_is_meant, read_task, stdin_as_context
+from rlm.cli.stdin import GivenTask, prompt_is_meant, read_task, stdin_as_context
 from rlm.cli.streams import put, say
 from rlm.config.environment import broker_address
 from rlm.config.sources import read_config
@@ -52,7 +52,7 @@ def run(line: CommandLine) -> int:
         return reporter.run(spec, line.options.get("directory"), _notes(task, context))
 
 
-def _notes(task: Task, context: ContextPayload | None) -> list[str]:
+def _notes(task: GivenTask, context: ContextPayload | None) -> list[str]:
     """What a user should know of stdin. In a shell's `while read` loop it is what the loop was to read."""
     where = ", in the variable `context`" if context else ""
     return [f"{task.read}{where}"] if task.read else []

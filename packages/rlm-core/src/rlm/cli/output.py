@@ -30,7 +30,7 @@ def ends_with_a_result(wanted: bool) -> Iterator[None]:
         raise
 
 
-class AnswerFile:
+class OutputFile:
     """Where `-o` led when the command began. Without `-o` nothing is written."""
 
     def __init__(self, path: Path | None, target: files.Replacement | None) -> None:
@@ -59,14 +59,14 @@ class AnswerFile:
 
 
 @contextmanager
-def open_output(path: Path | None) -> Iterator[AnswerFile]:
+def open_output(path: Path | None) -> Iterator[OutputFile]:
     """Before anything is done for it, see that it can be written, and hold its place: a cell cannot lead it elsewhere.
 
     Raises:
         ConfigError: it cannot.
     """
     if path is None:
-        yield AnswerFile(None, None)
+        yield OutputFile(None, None)
         return
     try:
         # links on the way are the user's; one with this very name may be left by an earlier run
@@ -76,7 +76,7 @@ def open_output(path: Path | None) -> Iterator[AnswerFile]:
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {_REASONS.get(type(error), error.strerror)}.") from None
     with target:
-        yield AnswerFile(path, target)
+        yield OutputFile(path, target)
 
 
 _REASONS = {FileNotFoundError: "there is no such folder", NotADirectoryError: "there is no such folder"}

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from rlm.cli.output import AnswerFile, ends_with_a_result, open_output, put_record
+from rlm.cli.output import OutputFile, ends_with_a_result, open_output, put_record
 from rlm.cli.own_process import close_to_others, ending_orphans
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put, put_painted, stderr, stderr_is_terminal, stdout_is_terminal
@@ -83,7 +83,7 @@ class RunReporter:
         self,
         config: Config,
         screen: Screen,
-        output: AnswerFile,
+        output: OutputFile,
         directory: str | None = None,
         notes: Sequence[str] = (),
     ) -> None:

@@ -13,7 +13,7 @@ from rlm.errors import ConfigError
 from rlm.skill import InstalledSkill, ScaffoldError, scaffold
 from rlm.skill.check import main as check
 from rlm.skill.scaffolding import source_of_ours
-from rlm.skills import Note, Place, find_skills, notes_for, one_line
+from rlm.skills import Place, find_skills, notes_for, one_line
 
 _TESTS = "uv run pytest"
 _TESTS_WITHOUT_OURS = "uv venv && uv pip install CHECKOUT_OF_RLM/packages/rlm-skill -e . pytest && .venv/bin/pytest"
@@ -43,7 +43,9 @@ def _list(config: Config) -> int:
     for skill in skills.installed:
         _print_skill(skill, tried=skill.name not in skills.untried)
     for note in notes:
-        _print_note(note)
+        good = "a SKILL.md alone: agents read it when they need it"
+        state = f"{'' if note.offered else 'broken: '}{note.trouble}" if note.trouble else good
+        _print((note.name, "-", state), note.description, note.path)
     return exit_codes.DONE
 
 
@@ -53,12 +55,6 @@ def _print_skill(skill: InstalledSkill, *, tried: bool) -> None:
     _print((skill.name, skill.version, state), skill.description, skill.origin)
     if skill.unread:
         put(f"    SKILL.md: {one_line(skill.unread)}")
-
-
-def _print_note(note: Note) -> None:
-    good = "a SKILL.md alone: agents read it when they need it"
-    state = f"{'' if note.offered else 'broken: '}{note.trouble}" if note.trouble else good
-    _print((note.name, "-", state), note.description, note.path)
 
 
 def _print(head: tuple[str, str, str], description: str, origin: str | Path) -> None:

@@ -39,7 +39,7 @@ LARGE = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class GivenTask:
     """`given` is the task, `beside` what stdin held besides; `read` says what was read from there."""
 
     given: str
@@ -55,7 +55,7 @@ class Task:
         return f"{self.given}\n\n<stdin>\n{self.beside}\n</stdin>" if self.beside else self.given
 
 
-def read_task(given: str | None, verbatim: str | None = None) -> Task | None:
+def read_task(given: str | None, verbatim: str | None = None) -> GivenTask | None:
     """The whole task, or None when there is nobody to ask. `verbatim` is what stands behind `--`; in it `-` is a task.
 
     Raises:
@@ -65,13 +65,13 @@ def read_task(given: str | None, verbatim: str | None = None) -> Task | None:
         given = verbatim
     elif given is None or given == "-":
         text = _read_all() if given == "-" or _kind() in ("file", "pipe") else None
-        return None if text is None else Task(_not_empty(text, "stdin"), read=_amount(text))
+        return None if text is None else GivenTask(_not_empty(text, "stdin"), read=_amount(text))
     beside = _beside(_not_empty(given, "the command line"))
-    return Task(given, beside, _amount(beside) if beside else "")
+    return GivenTask(given, beside, _amount(beside) if beside else "")
 
 
 @contextmanager
-def stdin_as_context(task: Task, config: Config) -> Iterator[ContextPayload | None]:
+def stdin_as_context(task: GivenTask, config: Config) -> Iterator[ContextPayload | None]:
     """What is too large for the prompt, as a file for the kernel. None if it goes into the prompt."""
     if not task.is_large or config.context is not None or "ipython" not in config.tools:
         yield None

@@ -82,7 +82,10 @@ class ZygoteProcess:
             self._selector = selector
             while self._turn():
                 pass
-        self._kill_all()
+        for child in self._children.values():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+        process_tree.kill_until_gone(partial(process_tree.below, os.getpid()), self._wait)
 
     def _turn(self) -> bool:
         ready = {key.fileobj for key, _ in self._selector.select()}
@@ -229,12 +232,6 @@ class ZygoteProcess:
                 for child in self._children.values():
                     if child.pid == found[0]:
                         child.status = found[1]
-
-    def _kill_all(self) -> None:
-        for child in self._children.values():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.pid, signal.SIGKILL)
-        process_tree.kill_until_gone(partial(process_tree.below, os.getpid()), self._wait)
 
 
 def _redirect(log: int) -> None:

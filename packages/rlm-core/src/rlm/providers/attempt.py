@@ -12,7 +12,7 @@ from rlm.errors import MessagesRefused
 from rlm.providers.connection import Connection
 from rlm.providers.errors import HTTPError, TransportError, judge
 from rlm.providers.learned import Learned, refused_parameter, refuses_form, refuses_usage
-from rlm.providers.ports import API, Heard, Prompt
+from rlm.providers.ports import API, Heard, ModelPrompt
 from rlm.providers.prices import PriceList
 from rlm.version import VERSION
 
@@ -24,7 +24,7 @@ class ModelRequest:
         self,
         connection: Connection,
         api: API,
-        prompt: Prompt,
+        prompt: ModelPrompt,
         learned: Learned,
         heard: Heard,
         *,

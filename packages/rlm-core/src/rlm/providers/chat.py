@@ -12,7 +12,7 @@ from rlm.core.messages import CHAT, Reply, Wire, assistant
 from rlm.providers import normalize
 from rlm.providers.errors import HTTPError, TransportError, error_in, inside
 from rlm.providers.learned import wanted_adaptation
-from rlm.providers.ports import Piece, Prompt
+from rlm.providers.ports import ModelPrompt, Piece
 
 RESPONSES_NEEDED = "The model needs the Responses API: set RLM_API=responses (or --api responses)."
 _NAMES_RESPONSES = re.compile(r"/responses\b|\bresponses (api|endpoint)\b|\bnot a chat model\b")
@@ -27,7 +27,7 @@ class ChatAPI:
     name = CHAT
     path = "/chat/completions"
 
-    def body(self, prompt: Prompt) -> Wire:
+    def body(self, prompt: ModelPrompt) -> Wire:
         messages = [message.wire() for message in prompt.messages]
         body = (prompt.params or {}) | {"model": prompt.model, "messages": messages}
         if prompt.tools:
@@ -42,7 +42,7 @@ class ChatAPI:
     def assembler(self) -> ChatAssembler:
         return ChatAssembler()
 
-    def adaptation(self, fault: HTTPError, prompt: Prompt) -> Adaptation | None:
+    def adaptation(self, fault: HTTPError, prompt: ModelPrompt) -> Adaptation | None:
         return wanted_adaptation(fault, self.body(prompt))
 
     def hint(self, fault: HTTPError) -> str:

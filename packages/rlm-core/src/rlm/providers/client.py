@@ -17,7 +17,7 @@ from rlm.providers.connection import Connection
 from rlm.providers.endpoint import Endpoint
 from rlm.providers.errors import HTTPError, TransportError, is_unknown_model
 from rlm.providers.learned import Learned
-from rlm.providers.ports import API, Attempt, Heard, Prompt
+from rlm.providers.ports import API, Attempt, Heard, ModelPrompt
 from rlm.providers.prices import PriceList
 from rlm.providers.responses import ResponsesAPI
 from rlm.providers.retrying import Retrying, RetryPolicy
@@ -129,7 +129,7 @@ class EndpointModel:
         request = ModelRequest(
             self._client.connection,
             self._client.api,
-            Prompt(self.name, messages, tools, tool_choice, self.params),
+            ModelPrompt(self.name, messages, tools, tool_choice, self.params),
             self._client.learned(self.name),
             heard,
             prices=self._client.prices,

@@ -176,18 +176,12 @@ def _covers(exception: str, host: str, port: int) -> bool:
     exception = exception.rpartition("://")[2]
     if _is_within(host, exception):
         return True
-    name, wanted = _with_port(exception)
+    found = re.fullmatch(r"\[(.*)\](?::(\d+))?|([^:]*)(?::(\d+))?", exception)
+    name, wanted = (found[1] or found[3] or "", found[2] or found[4] or "") if found else (exception, "")
     if wanted not in ("", str(port)):
         return False
     name = name.removeprefix("*").removeprefix(".")
     return name != "" and (_is_within(host, name) or host == name or host.endswith(f".{name}"))
-
-
-def _with_port(text: str) -> tuple[str, str]:
-    found = re.fullmatch(r"\[(.*)\](?::(\d+))?|([^:]*)(?::(\d+))?", text)
-    if found is None:
-        return text, ""
-    return found[1] or found[3] or "", found[2] or found[4] or ""
 
 
 def _is_within(host: str, network: str) -> bool:

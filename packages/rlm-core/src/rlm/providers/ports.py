@@ -26,7 +26,7 @@ Heard = Callable[[Piece | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class ModelPrompt:
     """What a model is asked, in the terms of the chat format."""
 
     model: str
@@ -78,7 +78,7 @@ class API(Protocol):
         """Below the base URL."""
         ...
 
-    def body(self, prompt: Prompt) -> Wire:
+    def body(self, prompt: ModelPrompt) -> Wire:
         """The request, of which the reply comes whole."""
         ...
 
@@ -88,7 +88,7 @@ class API(Protocol):
 
     def assembler(self) -> Assembler: ...
 
-    def adaptation(self, fault: HTTPError, prompt: Prompt) -> Adaptation | None:
+    def adaptation(self, fault: HTTPError, prompt: ModelPrompt) -> Adaptation | None:
         """The form in which the messages of a refused request may be taken."""
         ...
 

@@ -18,7 +18,7 @@ from rlm.providers import normalize
 from rlm.providers.chat import ChatAPI
 from rlm.providers.errors import HTTPError, TransportError, error_in, inside
 from rlm.providers.learned import wanted_adaptation
-from rlm.providers.ports import Piece, Prompt
+from rlm.providers.ports import ModelPrompt, Piece
 
 CHAT_NEEDED = "The server does not answer this by its Responses API: set RLM_API=chat (or --api chat)."
 _NAMES_CHAT = re.compile(
@@ -40,7 +40,7 @@ class ResponsesAPI:
     name = "responses"
     path = "/responses"
 
-    def body(self, prompt: Prompt) -> Wire:
+    def body(self, prompt: ModelPrompt) -> Wire:
         instructions, items = to_input((message.wire(), items_of(message)) for message in prompt.messages)
         body = to_params(prompt.params or {}) | {"model": prompt.model, "input": items}
         if instructions is not None:
@@ -58,7 +58,7 @@ class ResponsesAPI:
     def assembler(self) -> ResponsesAssembler:
         return ResponsesAssembler()
 
-    def adaptation(self, fault: HTTPError, prompt: Prompt) -> Adaptation | None:
+    def adaptation(self, fault: HTTPError, prompt: ModelPrompt) -> Adaptation | None:
         text = fault.text.lower()
         if fault.status in (400, 404, 422) and any(map(items_of, prompt.messages)):
             plain = all(adapt(message, [Adaptation.PLAIN_FIELDS]) == message for message in prompt.messages)
@@ -147,7 +147,10 @@ def to_params(params: Wire) -> Wire:
         body = {"max_output_tokens": limit} | body
     if (effort := params.get("reasoning_effort")) is not None:
         body["reasoning"] = {"effort": effort} | (params.get("reasoning") or {})
-    text = {"format": _format(params.get("response_format")), "verbosity": params.get("verbosity")}
+    wanted = params.get("response_format")
+    if isinstance(wanted, dict) and isinstance(wanted.get("json_schema"), dict):
+        wanted = {"type": "json_schema", **wanted["json_schema"]}  # its members lie one level higher here
+    text = {"format": wanted, "verbosity": params.get("verbosity")}
     if text := {name: value for name, value in text.items() if value is not None}:
         body["text"] = text | (params.get("text") or {})
     choice = params.get("tool_choice")
@@ -161,13 +164,6 @@ def to_params(params: Wire) -> Wire:
 _TRANSLATED = frozenset(
     {"max_completion_tokens", "max_tokens", "reasoning_effort", "response_format", "verbosity", "logprobs"}
 )
-
-
-def _format(wanted: Any) -> Any:
-    """The members of a JSON schema lie one level higher."""
-    if isinstance(wanted, dict) and isinstance(wanted.get("json_schema"), dict):
-        return {"type": "json_schema", **wanted["json_schema"]}
-    return wanted
 
 
 # ---- what is received

@@ -44,7 +44,7 @@ def breakdown(error: BaseException, host: str, proxy: Proxy | None = None) -> Tr
             else f"Check {_variable(proxy)}, or name the server in NO_PROXY."
         )
         return TransportError(f"{peer} refuses to connect ({why})", lasting=True, hint=hint)
-    if _speaks_tls(root):
+    if "\x15\x03" in str(root) or "\\x15\\x03" in str(root):  # a TLS alert in place of an HTTP status line
         hint = f"Set {_variable(proxy)} to an https:// URL."
         return TransportError(f"{peer} speaks https, not http", lasting=True, hint=hint)
     if "TooManyRedirects" in names:
@@ -88,12 +88,6 @@ def _unanswered(chain: Sequence[BaseException], names: set[str], peer: str, prox
         return TransportError(BROKE_OFF)
     why = one_line(str(root), QUOTED) or type(root).__name__
     return TransportError(f"no connection to {peer} ({why})", unreached=True, hint=hint)
-
-
-def _speaks_tls(error: BaseException) -> bool:
-    """A TLS alert in place of an HTTP status line."""
-    text = str(error)
-    return "\x15\x03" in text or "\\x15\\x03" in text
 
 
 def _tls_breakdown(error: ssl.SSLError, host: str, variable: str) -> TransportError:

@@ -100,7 +100,12 @@ def open_inspection(cwd: Path, git: GitAccess, home: Path, state: Path | None, *
     with _record(state, f"repositories-{hashlib.sha256(os.fsencode(cwd)).hexdigest()[:16]}.json") as record:
         inspection = Inspection.begin(cwd, git, [home])
         left: list[str] = []
-        if record is not None and (risks := _read_risks(record)) is not None:
+        risks: set[Risk] | None = None
+        with suppress(ValueError, TypeError):  # there is no such text, as no run was killed
+            if record is not None:
+                text = os.pread(record, os.fstat(record).st_size, 0)
+                risks = {Risk(*map(str, risk)) for risk in json.loads(text)}
+        if risks is not None:
             earlier = replace(inspection.before, risks=risks, configs={})
             left = replace(inspection, before=earlier).end(keep=keep)
             inspection = Inspection.begin(cwd, git, [home])
@@ -131,13 +136,6 @@ def _record(state: Path | None, name: str) -> Iterator[int | None]:
             yield None
             return
         yield file
-
-
-def _read_risks(record: int) -> set[Risk] | None:
-    """The risks that a killed run had found at its start; None if no run was killed."""
-    with suppress(ValueError, TypeError):
-        return {Risk(*map(str, risk)) for risk in json.loads(os.pread(record, os.fstat(record).st_size, 0))}
-    return None
 
 
 def _set_aside(path: Path) -> Path:

@@ -19,7 +19,7 @@ import os
 import pwd
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,15 +164,13 @@ def open_policy(
         sources = stack.enter_context(Sources())
         programs = map(Path, filter(None, environment.get("PATH", "").split(os.pathsep)))
         readable = _readable(cwd, hidden, homes, [*programs, packages_folder(environment), *shown], project, net=net)
-        within = any(_inside(runtime.resolve(), place) for place in hidden)
-        empty = [place for place in hidden if place != runtime.resolve() or not within]  # else a mount in a mount
         yield SandboxPolicy(
             cwd=cwd,
             hidden=hidden,
             git=project,
             bwrap=bwrap,
             groups=groups,
-            system=_system(empty, memory, net=net),
+            system=_system(_seen_empty(hidden, runtime.resolve()), memory, net=net),
             readable=tuple(sources.open(real, path) for path, real in readable.items()),
             layers=tuple((sources.open(path), writable) for path, writable in _layers(cwd, project).items()),
             memory=memory,
@@ -202,6 +200,12 @@ def _homes(environment: Mapping[str, str]) -> list[Path]:
 def _hidden(homes: Iterable[Path]) -> list[Path]:
     """The folders of users, services and other programs. A folder comes before those that it contains."""
     return sorted({place.resolve() for place in (*map(Path, _PLACES), *homes) if place.is_dir()} - {Path("/")})
+
+
+def _seen_empty(hidden: Sequence[Path], runtime: Path) -> list[Path]:
+    """The folders that are mounted empty. The runtime folder needs no mount of its own inside another one."""
+    within = any(_inside(runtime, place) for place in hidden)
+    return [place for place in hidden if place != runtime or not within]
 
 
 def _check(cwd: Path, hidden: Iterable[Path]) -> None:

@@ -85,17 +85,14 @@ def _failing(skills: Sequence[InstalledSkill], place: Place, *, afresh: bool) ->
         return {}
     if path is not None:
         with suppress(OSError):  # then all are tried again
-            _remember(path, {name: seen[name] for name in seen if name not in wrong})
+            # the first to keep something there makes the folder, in which a run keeps its key, too
+            folder = files.open_folder(files.resolve(path.parent), make=True)
+            try:
+                imported = {name: seen[name] for name in seen if name not in wrong}
+                files.replace(path.name, json.dumps(imported).encode(), dir_fd=folder)
+            finally:
+                os.close(folder)
     return wrong
-
-
-def _remember(path: Path, imported: Mapping[str, object]) -> None:
-    """The first to keep something there makes the folder, in which a run keeps its key, too."""
-    folder = files.open_folder(files.resolve(path.parent), make=True)
-    try:
-        files.replace(path.name, json.dumps(imported).encode(), dir_fd=folder)
-    finally:
-        os.close(folder)
 
 
 def _remembered(path: Path | None) -> dict[str, object]:

@@ -16,7 +16,6 @@ Then findings that do not keep a skill from working go to stderr, and the exit s
 import argparse
 import importlib.util
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 if not __package__:
@@ -60,20 +59,15 @@ def _lines(folder: Path, findings: tuple[Finding, ...]) -> int:
         if finding not in refusing:
             print(finding, file=sys.stderr)
     if refusing:
-        reason = " | ".join(_reasons(folder, refusing))
-        print("refused", printable(str(folder)), reason, sep="\t")
+        here = printable(str(folder))  # which stands on the line already
+        reason = " | ".join(str(finding).removeprefix(f"{here}/").removeprefix(f"{here}: ") for finding in refusing)
+        print("refused", here, reason, sep="\t")
         return 1
     if is_instructions(folder):
         print("instructions", folder.name, folder, sep="\t")
     else:
         print("ok", skill_name(folder), folder, sep="\t")
     return 0
-
-
-def _reasons(folder: Path, findings: list[Finding]) -> Iterator[str]:
-    """Say where within the folder, which stands on the line already."""
-    for finding in findings:
-        yield str(finding).removeprefix(f"{printable(str(folder))}/").removeprefix(f"{printable(str(folder))}: ")
 
 
 if __name__ == "__main__":

@@ -85,8 +85,7 @@ def normalised(distribution: str) -> str:
 
 def printable(text: str) -> str:
     """Escape everything that could steer a terminal or break a line of output."""
-    return "".join(c if _is_harmless(c) else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
-def _is_harmless(character: str) -> bool:
-    return unicodedata.category(character) not in {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
+    harmful = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
+    return "".join(
+        c.encode("unicode_escape", "surrogatepass").decode() if unicodedata.category(c) in harmful else c for c in text
+    )

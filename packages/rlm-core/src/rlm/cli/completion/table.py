@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlm.cli.flags import COMMANDS, RUN, SPELLINGS, Command, Flag, command_flags
+from rlm.cli.flags import COMMANDS, RUN, SPELLINGS, CommandSpec, Flag, command_flags
 
 WHERE = ("-C", "--home")
 """Flags that say where the sessions are: they are handed on to `rlm completion ids`."""
 
 
-def commands() -> Iterator[tuple[str, Command]]:
+def commands() -> Iterator[tuple[str, CommandSpec]]:
     """The run, whose name is empty, and all that have one."""
     yield "", RUN
     yield from COMMANDS.items()

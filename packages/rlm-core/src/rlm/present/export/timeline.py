@@ -29,7 +29,9 @@ def timeline(tree: SessionTree) -> Child:
     axis = Axis(interval for _, when in agents for interval in when.busy)
     most = max((each.meta.usage.prompt + each.meta.usage.completion for each, _ in agents), default=0)
     rows = (_row(each, when, axis, most) for each, when in agents)
-    drawn = element("div", _ticks(axis), rows, class_="rows", tabindex=0)
+    labels = (tag("span", seconds(axis.length * n / (TICKS - 1)) if n else "0") for n in range(TICKS))
+    ticks = tag("div", tag("span"), tag("div", *labels, class_="axis line"), tag("span"), class_="row axes")
+    drawn = element("div", ticks, rows, class_="rows", tabindex=0)
     card = element("div", _legend(agents, axis), drawn, class_="card")
     return element("section", tag("h2", "Time and tokens"), card, id="time")
 
@@ -46,11 +48,6 @@ def _legend(agents: list[tuple[SessionTree, Times]], axis: Axis) -> Html:
     idle = f"{seconds(axis.left_out)} in which nothing was done are left out" if axis.left_out >= 1 else None
     left_out = tag("span", idle) if idle else ""
     return tag("div", *kinds, tag("span", tag("b", paid)), tag("span", "thin bar:"), *bar, left_out, class_="legend")
-
-
-def _ticks(axis: Axis) -> Html:
-    labels = (tag("span", seconds(axis.length * n / (TICKS - 1)) if n else "0") for n in range(TICKS))
-    return tag("div", tag("span"), tag("div", *labels, class_="axis line"), tag("span"), class_="row axes")
 
 
 def _row(tree: SessionTree, when: Times, axis: Axis, most: int) -> Child:
