@@ -263,13 +263,17 @@ def test_what_is_wrong_at_the_start_is_told_at_the_prompt(rlm: Make, terminal: O
         say(screen, "hello", "not connected: /help", "› hello")
         screen.press("C-u")
         say(screen, "/quit", "over 0")
+        early = terminal(made, sign="")
+        say(early, "typed early", "Heard: typed early")
+        early.press("C-d")
+        early.see("over 0")
         dumb = terminal(made, sign=">", TERM="dumb")
         say(dumb, "hello", "Heard: hello")
         say(dumb, ">1+1", "  2")
         dumb.press("C-d")
         seen = dumb.see("over 0")
         assert not [line for line in seen if "\x1b" in line]
-        until(lambda: len(server.requests) == 1, lambda: server.requests)
+        until(lambda: len(server.requests) == 2, lambda: server.requests)
 
 
 def test_a_jupyter_client_works_on_the_kernel_of_a_running_session(rlm: Make, terminal: Open) -> None:
