@@ -62,8 +62,8 @@ _AGENT = Flag("agent", "one agent and what is below it, as `1a2b` or `root/sub-â
 _YES = Flag("yes", "do not ask", short="y", long="--yes")
 
 RUN = CommandSpec(
-    "a coding agent with one main tool: a persistent IPython kernel",
-    '[flags] "task"',
+    "a coding agent with one main tool: a persistent IPython kernel; without a task, at a terminal, a prompt",
+    '[flags] ["task"]',
     (Flag("version", "print the version", long="--version"),),
     most=1,
 )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SHORT_HELP = """\
 usage: rlm [flags] "task"
+       rlm                 at a terminal: a prompt that you and the agent share
        rlm demo            see it work, with no key and no network
        rlm --help          all flags and commands"""
 
