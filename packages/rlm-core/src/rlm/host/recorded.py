@@ -97,18 +97,13 @@ def check_named(id: str, recorded: Texts, given: GivenSettings, cwd: Path) -> No
             continue
         if REDACTED in text:
             raise ConfigError(f"Session {id} had a secret in {flag(name)}, which is not recorded. Name it again.")
-        path = _path(name, text)
+        recording = recording_of(text) if name == "model" else None
+        path = str(recording) if recording else text if name in _PATHS else None
         if path is not None and not _inside(path, cwd):
             raise ConfigError(
                 f"Session {id} used {flag(name)} {text}, which is not in {cwd}. "
                 f"Name it again to use it: rlm resume {id} {flag(name)} {text}"
             )
-
-
-def _path(name: str, text: str) -> str | None:
-    if name == "model":
-        return str(path) if (path := recording_of(text)) else None
-    return text if name in _PATHS else None
 
 
 def _inside(path: str, cwd: Path) -> bool:

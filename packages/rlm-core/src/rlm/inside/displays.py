@@ -79,7 +79,11 @@ class Widgets:
         widget = _living().get(name)
         if widget is None:
             return False
-        self._shown[name] = _behind_proxies(widget)
+        # what it refers to weakly, such as tqdm's row its bar: the garbage collector takes it when it likes
+        self._shown[name] = []
+        with suppress(ReferenceError):  # it is gone already
+            proxies = (value for value in vars(widget).values() if isinstance(value, weakref.ProxyTypes))
+            self._shown[name].extend(value.__repr__.__self__ for value in proxies)
         return True
 
     def forget(self) -> None:
@@ -98,14 +102,6 @@ def _text(widget: object) -> str:
     with suppress(Exception):  # the __repr__ may be the user's, and fail
         return repr(widget)
     return f"<{type(widget).__name__}>"
-
-
-def _behind_proxies(widget: object) -> list[object]:
-    """What it refers to weakly, such as tqdm's row its bar: the garbage collector takes it when it likes."""
-    kept: list[object] = []
-    with suppress(ReferenceError):  # it is gone already
-        kept.extend(value.__repr__.__self__ for value in vars(widget).values() if isinstance(value, weakref.ProxyTypes))
-    return kept
 
 
 def _living() -> dict[str, Any]:

@@ -110,7 +110,9 @@ class RlmKernel(IPythonKernel):
             if self._interrupted_early:
                 raise KeyboardInterrupt
             self.namespace.before_cell(code, self.shell.user_ns)
-            reply = _brief(await super().do_execute(code, *args, **options))
+            reply: dict[str, Any] = await super().do_execute(code, *args, **options)
+            if "traceback" in reply:  # iopub has had it already, and it may be megabytes
+                reply |= {"traceback": [], "evalue": reply["evalue"][:1000]}
             self.shell.display_pub.publish_widgets()
             return reply
         except KeyboardInterrupt:  # in what is done around a cell: the text of its error may hang
@@ -183,13 +185,6 @@ class _OutOfMemoryHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info and record.exc_info[0] is MemoryError:
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _brief(reply: dict[str, Any]) -> dict[str, Any]:
-    """iopub has had the traceback already, which may be megabytes."""
-    if "traceback" in reply:
-        reply |= {"traceback": [], "evalue": reply["evalue"][:1000]}
-    return reply
 
 
 def _no_debugger(*_: object, **__: object) -> None:

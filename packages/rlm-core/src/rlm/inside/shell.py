@@ -177,14 +177,13 @@ class Shell(ZMQInteractiveShell):
 
     def _run(self, command: str) -> None:
         """Its output goes where that of the cell goes, which may be a `%%capture`."""
-        self._ended(commands.run(command, *map(self._redirected, ("stdout", "stderr"))))
+        ours = (self.kernel._stdout, self.kernel._stderr)
+        redirected = (
+            each if each not in ours and hasattr(each, "write") else None for each in (sys.stdout, sys.stderr)
+        )
+        self._ended(commands.run(command, *redirected))
         if packages.installs_elsewhere(command):
             print(packages.ELSEWHERE)
-
-    def _redirected(self, name: str) -> Any:
-        stream = getattr(sys, name)
-        ours = (self.kernel._stdout, self.kernel._stderr)
-        return stream if stream not in ours and hasattr(stream, "write") else None
 
     def _ended(self, code: int) -> None:
         self.user_ns["_exit_code"] = code

@@ -16,7 +16,7 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -31,7 +31,10 @@ def find_program(name: str, path: str, avoid: Iterable[Path]) -> Path | None:
     A name with a slash in it is a path, which must be absolute. No cell may have run.
     """
     barred = _barred(avoid)
-    return next((found for found in _candidates(name, path) if _may_start(found, barred)), None)
+    above, _, last = name.rpartition("/")
+    folders = [above] if above else path.split(os.pathsep)
+    candidates = (Path(os.path.realpath(folder), last) for folder in folders if folder.startswith("/"))
+    return next((found for found in candidates if _may_start(found, barred)), None)
 
 
 def safe_path(path: str, avoid: Iterable[Path]) -> str:
@@ -54,13 +57,6 @@ def know_processor() -> None:
 def helper_environment(**more: str) -> dict[str, str]:
     """The environment of programs that help the host: nothing of ours, since it holds credentials."""
     return {"PATH": os.defpath} | more
-
-
-def _candidates(name: str, path: str) -> Iterator[Path]:
-    above, _, last = name.rpartition("/")
-    for folder in [above] if above else path.split(os.pathsep):
-        if folder.startswith("/"):
-            yield Path(os.path.realpath(folder), last)
 
 
 def _may_start(program: Path, barred: list[Path]) -> bool:

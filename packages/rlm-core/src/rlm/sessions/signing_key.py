@@ -83,21 +83,15 @@ def _read_or_make(folder: int) -> bytes:
         return _read(folder)
     draft = f"{NAME}.{secrets.token_hex(8)}"
     files.write_new(draft, secrets.token_bytes(_SIZE), dir_fd=folder)
-    try:
-        _publish(draft, folder)
-    finally:
-        files.remove(draft, dir_fd=folder)
-    return _read(folder)
-
-
-def _publish(draft: str, folder: int) -> None:
-    """Give the draft its name, unless another process was quicker: then its key is the one."""
-    try:
+    try:  # unless another process was quicker: then its key is the one
         os.link(draft, NAME, src_dir_fd=folder, dst_dir_fd=folder)
     except FileExistsError:
         pass
     except OSError:  # a file system without hard links
         os.rename(draft, NAME, src_dir_fd=folder, dst_dir_fd=folder)
+    finally:
+        files.remove(draft, dir_fd=folder)
+    return _read(folder)
 
 
 def _read(folder: int) -> bytes:

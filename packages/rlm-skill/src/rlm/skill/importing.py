@@ -99,18 +99,14 @@ def _import(name: str, seconds: float, report: int) -> NoReturn:
         run = getattr(import_module(name), "run", None)
         wrong = "" if callable(run) else "it has no function `run`"
     except BaseException as error:  # noqa: BLE001 - SystemExit too: a cell that imports it would end its kernel
-        wrong = _in_a_line(error)
+        try:
+            lines = format_exception_only(error)
+        except Exception:  # noqa: BLE001 - the text of an exception is code of the skill's
+            lines = []
+        text = " ".join(" ".join(lines[-1:]).split()) or type(error).__name__
+        wrong = text.encode("ascii", "backslashreplace").decode()[: _LONGEST // 2]
     os.write(report, json.dumps({"wrong": wrong}).encode())
     os._exit(0)
-
-
-def _in_a_line(error: BaseException) -> str:
-    try:
-        lines = format_exception_only(error)
-    except Exception:  # noqa: BLE001 - the text of an exception is code of the skill's
-        lines = []
-    text = " ".join(" ".join(lines[-1:]).split()) or type(error).__name__
-    return text.encode("ascii", "backslashreplace").decode()[: _LONGEST // 2]
 
 
 if __name__ == "__main__":

@@ -97,7 +97,9 @@ def _found(path: Sequence[str] | None) -> dict[str, Path]:
 
 
 def _installed_skill(name: str, folder: Path, path: Sequence[str] | None) -> InstalledSkill:
-    headers = _headers(_read(folder / "METADATA"))
+    # the one-line headers; importlib.metadata would import the email package for them
+    pairs = [line.partition(":") for line in _read(folder / "METADATA").partition("\n\n")[0].splitlines()]
+    headers = {key.strip().lower(): value.strip() for key, _, value in reversed(pairs)}
     package = _package(name, path)
     origin = _origin(_read(folder / "direct_url.json"))
     skill_file = _skill_file(package, origin)
@@ -119,12 +121,6 @@ def _read(path: Path) -> str:
         return read_plain(path, LARGEST).decode(errors="replace")
     except OSError:
         return ""
-
-
-def _headers(metadata: str) -> dict[str, str]:
-    """Read the one-line headers; importlib.metadata would import the email package for it."""
-    pairs = [line.partition(":") for line in metadata.partition("\n\n")[0].splitlines()]
-    return {key.strip().lower(): value.strip() for key, _, value in reversed(pairs)}
 
 
 def _package(name: str, path: Sequence[str] | None) -> Path | None:

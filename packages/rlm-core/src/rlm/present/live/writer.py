@@ -113,7 +113,9 @@ class Writer:
         closing = False
         while not closing:
             with self._changed:
-                self._changed.wait_for(self._must_paint, TICK if self._shown else None)
+                self._changed.wait_for(
+                    lambda: self._closing or self._asked > self._painted, TICK if self._shown else None
+                )
                 closing, goal = self._closing, self._asked
             self._paint(_nothing if closing else self._frame)
             with self._changed:
@@ -122,9 +124,6 @@ class Writer:
             if self._live and not closing:
                 self._hurry.wait(PERIOD)
                 self._hurry.clear()
-
-    def _must_paint(self) -> bool:
-        return self._closing or self._asked > self._painted
 
     def _paint(self, frame: Frame) -> None:
         width, height = self._size()
