@@ -149,6 +149,24 @@ def test_a_notebook_of_a_run_with_a_context_and_sub_agents_runs(tmp_path: Path) 
     assert "no key" in exported(part(tree, "root"), Format.IPYNB)
 
 
+def test_a_table_keeps_its_html_in_a_notebook(tmp_path: Path) -> None:
+    """It stands where its text stood, once for each time; a file that is no table is passed over."""
+    table, html = "   a\n0  1", "<table><tr><td>1</td></tr></table>"
+    with Session.create(tmp_path / "home", model="m", cwd=tmp_path, prompt="t") as session:
+        bundle = json.dumps({"text/plain": table, "text/html": html})
+        for name, text in (("cell-1-table.json", bundle), ("cell-1-table-2.json", "{}"), ("x-table.json", "[[[")):
+            (session.outputs / name).write_text(text)
+        runs = [(cell("x"), f"before\n{table}\nafter\n{table}"), (cell("y"), f"not {table}"), (cell("z"), table)]
+        play(session, *opening("t"), *turn("", *runs), *ending("42"))
+    notebook = nbformat.reads(exported(read_tree(session.folder), Format.IPYNB), as_version=4)
+    nbformat.validate(notebook)
+    outputs = [[each.get("text") or each.data for each in c.outputs] for c in notebook.cells if c.cell_type == "code"]
+    shown = {"text/plain": table, "text/html": html}
+    assert [["before\n", shown, "after\n", shown], [f"not {table}"], [shown]] == [
+        [each if isinstance(each, str) else dict(each) for each in every] for every in outputs
+    ]
+
+
 def test_an_edit_is_a_diff_and_a_resumed_run_shows_all_its_answers(tmp_path: Path) -> None:
     change = {"path": "a.py", "old_str": "x = 1\ny = 2\n", "new_str": "x = 1\ny = 3\n"}
     call = {"id": "c", "type": "function", "function": {"name": "edit", "arguments": json.dumps(change)}}

@@ -50,8 +50,11 @@ def slim(data: dict[str, Any]) -> dict[str, Any]:
     wanted = {kind: value for kind, value in data.items() if _WANTED.fullmatch(kind)}
     if _NO_TEXT.fullmatch(str(wanted.get("text/plain", "<an object>"))):
         wanted |= _readable(data, wanted)
-    if size := table_size(str(data.get("text/html", ""))):
+    html = str(data.get("text/html", ""))
+    if size := table_size(html):
         wanted[TABLE] = size
+        if len(html) <= _LARGE:  # kept for exports; the model reads the text
+            wanted["text/html"] = html
     for kind, value in list(wanted.items()):
         if isinstance(value, str) and kind.startswith("text/") and len(value) > _LARGE:
             del wanted[kind]

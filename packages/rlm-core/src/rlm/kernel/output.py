@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -109,11 +110,18 @@ class CellOutput:
             self.pictures.append(saved)
         elif display.table and len(self.tables) < PICTURES and not display.again:
             self.tables.append(display.table)
+            if display.html:
+                self._keep_table(display)
         if display.again:
             self._forget(self._again.get(display.id, ("", ""))[1])
             self._again[display.id] = (text, saved)
         elif text:
             self.line(text)
+
+    def _keep_table(self, display: Display) -> None:
+        """Its HTML, in a file that exports find by its text."""
+        bundle = json.dumps({"text/plain": display.text, "text/html": display.html})
+        _save(bundle.encode(), self._folder, f"{self.name}-table.json", self._quota)
 
     def error(self, traceback: str) -> None:
         """A traceback. Of a long one head and tail, and the whole in a file."""

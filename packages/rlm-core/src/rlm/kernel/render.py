@@ -33,6 +33,8 @@ class Display:
     picture: Picture | None = None
     table: tuple[int, int] | None = None
     """Rows and columns."""
+    html: str = ""
+    """Of the table."""
     id: str = ""
     again: bool = False
 
@@ -55,7 +57,8 @@ def display(message: Message) -> Display:
         text = next((_text(data[kind]) for kind in _TEXTS if data.get(kind)), text)
     shown = _text(_object(message.content.get("transient")).get("display_id"))
     again = message.kind == "update_display_data"
-    return Display(text, _picture(data), _table(data.get("application/vnd.rlm.table")), shown[:_ID], again)
+    table = _table(data.get("application/vnd.rlm.table"))
+    return Display(text, _picture(data), table, _text(data.get("text/html")) if table else "", shown[:_ID], again)
 
 
 def _picture(data: Object) -> Picture | None:

@@ -10,6 +10,7 @@ from typing import Any
 from rlm.present.edits import edit_diff
 from rlm.present.export.notebook_setup import setup
 from rlm.present.export.pictures import saved_pictures, split_uri
+from rlm.present.export.tables import with_tables
 from rlm.present.export.text import write_object
 from rlm.sessions.records import UserCellRecord
 from rlm.sessions.store import SessionTree
@@ -119,12 +120,19 @@ def _code(source: str, outputs: list[Cell]) -> Cell:
 
 def _outputs(call: TranscriptCall, tree: SessionTree) -> list[Cell]:
     text = clip(_said_by_the_cell(call.content, tree), OUTPUT)
-    shown: list[Cell] = [{"output_type": "stream", "name": "stdout", "text": text}] if text.strip() else []
+    shown = [_shown(piece, html) for piece, html in with_tables(text, tree.folder) if piece.strip()]
     if call.ok is False:
         last = text.rstrip().rpartition("\n")[2]
         name, _, value = last.partition(": ")
         shown = [{"output_type": "error", "ename": name[:100], "evalue": value, "traceback": text.split("\n")}]
     return [*shown, *(_display(uri) for _, uri in saved_pictures(call.content, tree.folder))]
+
+
+def _shown(text: str, html: str) -> Cell:
+    if not html:
+        return {"output_type": "stream", "name": "stdout", "text": text}
+    data = {"text/plain": text, "text/html": html}
+    return {"output_type": "display_data", "metadata": {}, "data": data}
 
 
 def _said_by_the_cell(content: str, tree: SessionTree) -> str:
