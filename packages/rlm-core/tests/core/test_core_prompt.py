@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import product, takewhile
 
 import pytest
-from rlm.core.prompt import Facts, system_prompt
+from rlm.core.prompt import Facts, schema_prompt, shared_prompt, system_prompt
 
 ALL = Facts(
     cwd="/home/somebody/a/project/of/some/depth",
@@ -58,6 +58,8 @@ def test_agents_of_one_run_begin_alike_and_differ_at_the_end_alone() -> None:
     child = replace(root, recursion=False, context="int, 3")
     shared = beginning(system_prompt(root), system_prompt(child))
     assert shared.rstrip().endswith("APPEND")
+    assert schema_prompt("{}") in system_prompt(replace(child, schema="{}"))
+    assert shared_prompt(root) == shared_prompt(replace(child, schema="{}")) == shared.rstrip()
     sibling = system_prompt(replace(child, context="int, 4"))
     assert len(beginning(system_prompt(child), sibling)) > len(sibling) - 50
     elsewhere = system_prompt(replace(child, cwd="/elsewhere", python=""))
