@@ -36,11 +36,11 @@ def demo() -> str:
     return done.stdout
 
 
-def draw(text: str) -> str:
+def draw(text: str, command: str) -> str:
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
-    console.print(Text.from_ansi(f"$ rlm demo\n{text}"), soft_wrap=False)
-    return _FETCHED.sub("", console.export_svg(title="rlm demo", theme=MONOKAI))
+    console.print(Text.from_ansi(f"$ {command}\n{text}"), soft_wrap=False)
+    return _FETCHED.sub("", console.export_svg(title=command, theme=MONOKAI))
 
 
 if __name__ == "__main__":
-    PICTURE.write_text(draw(demo()))
+    PICTURE.write_text(draw(demo(), "rlm demo"))

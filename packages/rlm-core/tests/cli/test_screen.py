@@ -62,7 +62,7 @@ class Run:
     def _take(self, record: Record) -> None:
         rows = told(self.tree, record, self.now, verbose=self.verbose)
         self.tree = fold(self.tree, record, self.now)
-        self.lines += [paint(line, color=False) for row in rows for line in wrap(row, 90)]
+        self.lines += [paint(line, color=False) for row in rows if not row.picture for line in wrap(row, 90)]
 
     def later(self, seconds: float) -> None:
         self.now += seconds
@@ -323,9 +323,13 @@ def test_header_and_footer_hold_what_matters() -> None:
     bottom = footer(
         turns=12, agents=3, usage=Usage(84_321, 6_012, 71_000), resume="rlm resume 7f3a", duration=41.2, stop="done"
     )
-    assert paint(fit(bottom, 20), color=False) == (
+    assert [paint(row, color=False) for row in wrap(bottom, 100)] == [
         "12 turns · 3 agents · 84k in (71k cached) / 6k out · 41 s · rlm resume 7f3a"
-    )
+    ]
+    assert [paint(row, color=False) for row in wrap(bottom, 60)] == [
+        "12 turns · 3 agents · 84k in (71k cached) / 6k out · 41 s",
+        "  rlm resume 7f3a",
+    ], "a command stays in one line"
 
 
 def test_a_footer_says_why_it_stopped_and_that_tokens_are_estimated() -> None:

@@ -177,7 +177,7 @@ class RunReporter:
                 rest.callback(self._screen.note, end.error)
             rest.callback(self._print, end.with_exit(code, error))
             if end.answer and end.stop_reason != Stop.DONE:
-                rest.callback(self._screen.note, "What follows is no whole answer, but what there is of it:")
+                rest.callback(self._screen.note, "Partial answer:")
             if end.answer:
                 self._output.write(f"{end.answer}\n")
         return code

@@ -143,6 +143,6 @@ def footer(
         Span(tokens(usage, cached=True)),
         *([Span(seconds(duration))] if duration is not None else []),
         *([Span(cost(usage))] if usage.cost else []),
-        *([Span(resume)] if resume else []),
     ]
-    return Row(tuple(span for part in parts for span in (_DOT, part))[1:])
+    spans = tuple(span for part in parts for span in (_DOT, part))[1:]
+    return Row(spans, below=(Span(resume),) if resume else (), gap=_DOT)  # a command stays in one line

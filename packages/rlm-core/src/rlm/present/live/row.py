@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from rlm.text.styled import Span, clip, columns, painted, wrap_words
 from rlm.text.terminal import plain
 
+_GAP = Span("  ")
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -21,6 +23,8 @@ class Row:
     tail: tuple[Span, ...] = ()
     most: int = 0
     below: tuple[Span, ...] = ()
+    gap: Span = _GAP
+    """Between `spans` and `below`, where they stand in one line."""
     picture: str = ""
 
 
@@ -62,10 +66,11 @@ def wrap(row: Row, width: int) -> list[Row]:
 
 
 def _with_below(row: Row, width: int) -> list[Row]:
-    spans, gap = (*row.spans, Span("  "), *row.below), 2
-    if sum(columns(clean(span.text)) for span in (*spans, *row.tail)) + gap <= width:
+    spans = (*row.spans, row.gap, *row.below)
+    if sum(columns(clean(span.text)) for span in (*spans, *row.tail)) + 2 * bool(row.tail) <= width:
         return [fit(Row(spans, row.tail), width)]
-    return [fit(Row(row.spans, row.tail), width), *wrap(Row((Span(" " * _INDENT), *row.below), most=row.most), width)]
+    indent = Span(" " * (_INDENT if row.tail else 2))
+    return [*wrap(Row(row.spans, row.tail), width), *wrap(Row((indent, *row.below), most=row.most), width)]
 
 
 _INDENT = 6

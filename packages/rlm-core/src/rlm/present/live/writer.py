@@ -147,6 +147,7 @@ class Writer:
         """Where there is no terminal, a line that somebody may look for stays one."""
         if row.tail or self._width or self._terminal:
             return wrap(row, width)
+        row = Row((*row.spans, row.gap, *row.below), most=row.most) if row.below else row
         return [fit(row, width * row.most, crop=True) if row.most else fit(row, width)]
 
     def _back(self, width: int, *, wipe: bool) -> str:
