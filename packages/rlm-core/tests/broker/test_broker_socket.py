@@ -276,3 +276,28 @@ def test_a_file_is_told_by_its_size_and_head(tmp_path: Path) -> None:
     path.write_bytes(b"\xff head" + b"x" * 5000)
     assert "5,006 bytes of big.txt" in from_file(path).about
     assert "file" == from_file(path).kind
+
+
+async def test_a_child_that_its_cell_gave_up_is_not_cancelled_again_while_it_ends(tmp_path: Path) -> None:
+    """Its kernel would be killed as one that ignores interrupts."""
+    began, ending, ended, go = (asyncio.Event() for _ in range(4))
+
+    async def work(request: RunRequest) -> RunResult:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await go.wait()
+            ended.set()
+        raise AssertionError
+
+    async with asyncio.timeout(PATIENCE):
+        async with Broker(tmp_path, Runs(work)) as broker:
+            path, token = split(broker)
+            call = asyncio.create_task(ask(path, RunRequest(token, "task")))
+            await began.wait()
+            call.cancel()
+            await ending.wait()
+            asyncio.get_running_loop().call_later(0.01, go.set)  # by then the broker closes
+        assert ended.is_set()

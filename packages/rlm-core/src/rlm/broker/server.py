@@ -13,7 +13,7 @@ import resource
 import secrets
 import socket
 import stat
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -117,6 +117,8 @@ class Broker:
         self._cell_calls = calls
         self._capacity = AgentCapacity(capacity or HostCapacity())
         self._calls: set[asyncio.Task[None]] = set()
+        self._given_up: set[asyncio.Task[None]] = set()
+        """Calls that a cell has given up and that are ending: a second cancellation would leave them no time to."""
         self._listener: socket.socket | None = None
         self._listening: asyncio.Task[None] | None = None
 
@@ -134,7 +136,7 @@ class Broker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         tasks = {*self._calls, *([self._listening] if self._listening else [])}
-        for task in tasks:
+        for task in tasks - self._given_up:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._listener is not None:
@@ -161,6 +163,7 @@ class Broker:
         """Here, for a task that is cancelled before it begins closes nothing itself."""
         connection.close()
         self._calls.discard(call)
+        self._given_up.discard(call)
 
     async def _answer(self, connection: socket.socket) -> None:
         """The cell may have gone, or we close: then nobody wants the answer."""
@@ -170,6 +173,9 @@ class Broker:
                 await loop.sock_sendall(connection, await self._line_for(connection, place))
                 if place.unread:
                     await _discard(connection)
+
+    def _give_up(self) -> None:
+        self._given_up |= self._calls & {asyncio.current_task()}
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[_Place]:
@@ -193,7 +199,7 @@ class Broker:
                 raise AgentError("this token is not this agent's")
             async with self._slot():
                 place.leave()
-                return await _unless_cancelled(connection, rest, self._done(request))
+                return await _unless_cancelled(connection, rest, self._done(request), self._give_up)
         except AgentError as error:
             return error_line(str(error), error.stop)
         except (RlmError, ValueError) as error:
@@ -311,8 +317,10 @@ async def _discard(connection: socket.socket) -> None:
                 pass
 
 
-async def _unless_cancelled(connection: socket.socket, begun: bytes, work: Awaitable[bytes]) -> bytes:
-    """Do the work, but give it up when the other end says so, or closes.
+async def _unless_cancelled(
+    connection: socket.socket, begun: bytes, work: Awaitable[bytes], on_end: Callable[[], None]
+) -> bytes:
+    """Do the work, but give it up when the other end says so, or closes. `on_end` is called before that is waited for.
 
     Raises:
         AgentError: it was cancelled, or something else was said.
@@ -324,6 +332,7 @@ async def _unless_cancelled(connection: socket.socket, begun: bytes, work: Await
         await asyncio.wait({child, cancel}, return_when=asyncio.FIRST_COMPLETED)
         return child.result() if child.done() else cancel.result()
     finally:
+        on_end()
         cancel.cancel()
         child.cancel()
         await asyncio.gather(child, cancel, return_exceptions=True)
