@@ -241,6 +241,7 @@ def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal
         screen.see("› [3001 lines]")
         screen.press(ENTER)
         screen.see("… 2981 more lines", "A paste of 3000 lines")
+        say(screen, ">left = 1", "you ▏ left = 1", "✓")
         session = only_session(made)
         os.kill(session.meta["pid"], signal.SIGKILL)
         screen.see("over 137")
@@ -248,6 +249,8 @@ def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal
         again.see("… 2981 more lines", "A paste of 3000 lines", "Resumed.")
         again.press("C-u")
         say(again, "go on", "Heard: go on")
+        assert "ran this cell in your kernel:\n```python\nleft = 1\n" in server.requests[-1].last
+        assert "This session was resumed" in server.requests[-1].last
         again.press("C-d")
         again.see("over 0")
     law.check(session, server, failed=1)
@@ -260,7 +263,8 @@ def test_what_is_wrong_at_the_start_is_told_at_the_prompt(rlm: Make, terminal: O
         made = rlm(server)
         screen = terminal(made, RLM_MAX_TURNS="many")
         screen.see("error: RLM_MAX_TURNS='many' is not allowed")
-        say(screen, "hello", "not connected: /help", "› hello")
+        say(screen, "hello", "not connected: /help")
+        until(lambda: "\n".join(screen.lines()).count("› hello") == 2, screen.lines)  # it comes back into the input
         screen.press("C-u")
         say(screen, "/quit", "over 0")
         early = terminal(made, sign="")

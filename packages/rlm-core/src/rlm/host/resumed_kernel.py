@@ -14,20 +14,23 @@ from rlm.core.messages import Kind, System, User
 from rlm.core.ports import Kernel, Sink
 from rlm.host.checkpoint import VARIABLES, refusal, restore
 from rlm.host.spec import AgentSpec
+from rlm.host.user import cell_note
 from rlm.sessions import Session
 from rlm.sessions.journal import read
 from rlm.sessions.records import Journalled
-from rlm.sessions.resume import cells, kernel_note, names_gone
+from rlm.sessions.resume import cells, kernel_note, names_gone, untold_cells
 from rlm.sessions.transcript import TranscriptCall
 
 
 async def resume_notes(spec: AgentSpec, session: Session, kernel: Kernel | None, sink: Sink) -> list[System | User]:
-    """One message, or none if there is nothing to say. As far as variables can be brought back, they are."""
+    """The user's cells that it has not heard of, and what has changed. Variables are brought back if they can be."""
+    untold = untold_cells(read(session.folder).records)
     moved = spec.earlier.moved_from if spec.earlier else ""
     notes = [f"The working directory is {spec.cwd} now; it was {moved}."] if moved else []
     if kernel is not None:
         notes.append(await _kernel_note(spec, session, kernel, sink))
-    return [User(" ".join(notes), Kind.NOTE)] if notes else []
+    notes = [" ".join(notes)] if notes else []
+    return [User(note, Kind.NOTE) for note in (*(cell_note(cell.code, cell.content) for cell in untold), *notes)]
 
 
 async def _kernel_note(spec: AgentSpec, session: Session, kernel: Kernel, sink: Sink) -> str:

@@ -76,5 +76,10 @@ class UserChannel:
     def _end_cell(self, code: str, output: str, *, ok: bool, told: bool) -> None:
         self._hear(UserCellRan(code, output, ok, told))
         if told:
-            shown = clip(output, _MOST_TOLD).rstrip()
-            self.note(f"The user ran this cell in your kernel:\n```python\n{code}\n```\nOutput:\n```\n{shown}\n```")
+            self.note(cell_note(code, output))
+
+
+def cell_note(code: str, output: str) -> str:
+    """How the model hears of a cell that the user ran."""
+    shown = clip(output, _MOST_TOLD).rstrip()
+    return f"The user ran this cell in your kernel:\n```python\n{code}\n```\nOutput:\n```\n{shown}\n```"

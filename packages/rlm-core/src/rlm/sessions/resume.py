@@ -7,7 +7,7 @@ import re
 import symtable
 from collections.abc import Iterable, Sequence
 
-from rlm.sessions.records import Journalled, KernelRecord, UserCellRecord
+from rlm.sessions.records import Journalled, KernelRecord, MessageRecord, ResumeRecord, UserCellRecord
 from rlm.sessions.transcript import TranscriptCall, Turn, build, user_call
 
 _SHELL = re.compile(r"(?m)^(\s*)[%!].*$")
@@ -28,6 +28,21 @@ def cells(records: Iterable[Journalled]) -> list[TranscriptCall]:
         elif isinstance(item, UserCellRecord):
             ran.append(user_call(item))
     return ran
+
+
+def untold_cells(records: Iterable[Journalled]) -> list[UserCellRecord]:
+    """The user's cells of earlier runs that the model should have heard of with a task that never came."""
+    untold: list[UserCellRecord] = []
+    of_earlier_runs: list[UserCellRecord] = []
+    for record in records:
+        match record:
+            case ResumeRecord():
+                of_earlier_runs = list(untold)
+            case MessageRecord(message={"role": "user"}, kind="", anew=False):
+                untold.clear()
+            case UserCellRecord(told=True):
+                untold.append(record)
+    return of_earlier_runs
 
 
 def names_gone(records: Sequence[Journalled]) -> list[str]:
