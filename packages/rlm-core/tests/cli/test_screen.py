@@ -478,3 +478,14 @@ def test_verbose_shows_code_and_the_end_of_the_output(run: Run) -> None:
     assert run.lines[3] == "      … the beginning is in `rlm show`"
     assert run.lines[-2] == "      line 199"
     assert len(run.lines) == 5 + OUTPUT
+
+
+def test_a_retry_without_a_pause_does_not_say_0_ms(run: Run) -> None:
+    run(Retried("503 overloaded", 1, 0.0))
+    assert run.lines == ["  retry at once: 503 overloaded"]
+    assert "0 ms: " not in run.shown()[0]
+
+
+def test_ends_are_said_in_words(run: Run) -> None:
+    run.end(run.start("sub-1a2b3c4d", "Count"), Stop.CANCELLED)
+    assert run.lines[0].split()[:3] == ["1a2b", "Count", "interrupted"]
