@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
 from rlm.config.environment import PictureProtocol, picture_protocol
 from rlm.present.live.pictures import draw
+from rlm.present.live.sixel import sixels
 from rlm_testkit.sample import PICTURE
 
 KITTY, ITERM2 = PictureProtocol.KITTY, PictureProtocol.ITERM2
@@ -23,6 +26,7 @@ KITTY, ITERM2 = PictureProtocol.KITTY, PictureProtocol.ITERM2
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}, ITERM2),
         ({"TERM": "xterm-256color", "LC_TERMINAL": "iTerm2"}, ITERM2),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, ITERM2),
+        ({"TERM": "foot"}, PictureProtocol.SIXEL),
         ({"TERM": "xterm-256color"}, None),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "Apple_Terminal"}, None),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "vscode"}, None),
@@ -59,3 +63,63 @@ def test_what_is_no_picture_any_more_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
     for name in ("text.png", "link.png", "none.png"):
         assert draw(str(tmp_path / name), KITTY, 80) == ""
+
+
+def png(kind: int, channels: int, filters: list[int], rows: list[bytes]) -> bytes:
+    """Rows of 8 bits, each written with a filter."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    before, data = bytes(len(rows[0])), b""
+    for kind_of_filter, row in zip(filters, rows, strict=True):
+        coded = bytearray()
+        for at, value in enumerate(row):
+            left, corner = (row[at - channels], before[at - channels]) if at >= channels else (0, 0)
+            up = before[at]
+            near = min((left, up, corner), key=lambda each, guess=left + up - corner: abs(guess - each))
+            coded.append((value - (0, left, up, (left + up) // 2, near)[kind_of_filter]) & 255)
+        before, data = row, data + bytes([kind_of_filter]) + coded
+    head = struct.pack(">IIBBBBB", len(rows[0]) // channels, len(rows), 8, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def seen(coded: str) -> list[list[tuple[int, ...]]]:
+    """What a terminal makes of sixels: the percentages of each pixel."""
+    found = re.fullmatch(r'\x1bPq"1;1;(\d+);(\d+)(.*)\x1b\\', coded)
+    assert found
+    width, height = int(found[1]), int(found[2])
+    palette = {int(c): tuple(map(int, rgb.split(";"))) for c, rgb in re.findall(r"#(\d+);2;(\d+;\d+;\d+)", found[3])}
+    body = re.sub(r"#\d+;2;\d+;\d+;\d+", "", found[3])
+    pixels: list[list[tuple[int, ...]]] = [[()] * width for _ in range(height)]
+    for band, line in enumerate(body.split("-")):
+        for colour, runs in re.findall(r"#(\d+)([^#]*)", line):
+            at = 0
+            for count, sign in re.findall(r"(?:!(\d+))?([?-~])", runs):
+                for column in range(at, at + int(count or 1)):
+                    for bit in range(6):
+                        if ord(sign) - 63 >> bit & 1:
+                            pixels[6 * band + bit][column] = palette[int(colour)]
+                at += int(count or 1)
+    return pixels
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_sixels_show_the_colours_of_the_picture(kind: int, channels: int) -> None:
+    values = [
+        bytes(
+            (37 * (row + column) % 6 * 51 if (at < 3 and channels > 2) or at == 0 else 255)
+            for column in range(9)
+            for at in range(channels)
+        )
+        for row in range(8)
+    ]
+    shown = seen(sixels(png(kind, channels, [0, 1, 2, 3, 4, 4, 3, 1], values)))
+    expected = [[(37 * (row + column) % 6 * 20,) * 3 for column in range(9)] for row in range(8)]
+    assert shown == expected
+
+
+def test_what_is_not_decoded_is_no_picture() -> None:
+    whole = png(2, 3, [0], [b"abcdef"])
+    for broken in (whole[:20], whole[:40], whole[:-20], png(3, 1, [0], [b"a"]), b"", whole.replace(b"IDAT", b"IDAX")):
+        assert sixels(broken) in ("", sixels(whole))

@@ -53,12 +53,14 @@ def is_ci(environ: Mapping[str, str] | None = None) -> bool:
 class PictureProtocol(StrEnum):
     KITTY = "kitty"
     ITERM2 = "iterm2"
+    SIXEL = "sixel"
 
 
 _PROTOCOLS = (
     ("TERM", ("xterm-kitty", "xterm-ghostty"), PictureProtocol.KITTY),
     ("TERM_PROGRAM", ("ghostty",), PictureProtocol.KITTY),
     ("TERM_PROGRAM", ("iTerm.app", "WezTerm", "mintty"), PictureProtocol.ITERM2),
+    ("TERM", ("foot", "foot-extra", "mlterm", "contour", "xterm-sixel"), PictureProtocol.SIXEL),
     ("LC_TERMINAL", ("iTerm2",), PictureProtocol.ITERM2),  # also over ssh
 )
 """What terminals say of themselves. One that says nothing of the kind may print what it does not know."""

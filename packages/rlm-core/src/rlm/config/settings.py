@@ -210,7 +210,7 @@ class Config:
         resumed=False,
     )
     pictures: PictureChoice = setting(
-        "auto: pictures that cells show are shown on terminals that can (kitty, Ghostty, iTerm2, WezTerm, mintty); off",
+        "auto: terminals that can (kitty, Ghostty, iTerm2, WezTerm, mintty, foot) show the pictures of cells; off",
         member_of(PictureChoice),
         default=PictureChoice.AUTO,
         resumed=False,

@@ -1,6 +1,7 @@
 """Pictures on terminals that can show them. Which one it is, the environment says: no terminal is asked.
 
-Specifications: https://sw.kovidgoyal.net/kitty/graphics-protocol/ and https://iterm2.com/documentation-images.html.
+Specifications: https://sw.kovidgoyal.net/kitty/graphics-protocol/, https://iterm2.com/documentation-images.html, and
+for sixels see `sixel`.
 Inside tmux and screen there are none, since they pass on neither.
 """
 
@@ -12,12 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rlm.config.environment import PictureProtocol
+from rlm.present.live.sixel import sixels
 from rlm.process import files
 
 LARGEST = 4 << 20
 """Bytes of a picture that is shown."""
 WIDEST = 72
 """Columns."""
+
+NARROWEST = 480
+"""Pixels of a terminal that shows sixels: they are not scaled."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _COLUMN = 10  # pixels: where the terminal's are wider or narrower, the picture is scaled
@@ -35,6 +40,8 @@ def draw(path: str, protocol: PictureProtocol, width: int) -> str:
         return ""
     if len(data) < 24 or not data.startswith(_PNG):
         return ""
+    if protocol is PictureProtocol.SIXEL:
+        return sixels(data) if width * _COLUMN >= NARROWEST else ""
     (pixels,) = struct.unpack(">I", data[16:20])
     columns = max(1, min(-(-pixels // _COLUMN), WIDEST, width - 2))
     coded = base64.b64encode(data).decode()
