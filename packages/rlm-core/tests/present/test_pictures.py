@@ -77,7 +77,8 @@ def png(kind: int, channels: int, filters: list[int], rows: list[bytes]) -> byte
         for at, value in enumerate(row):
             left, corner = (row[at - channels], before[at - channels]) if at >= channels else (0, 0)
             up = before[at]
-            near = min((left, up, corner), key=lambda each, guess=left + up - corner: abs(guess - each))
+            guess = left + up - corner
+            near = min((abs(guess - each), order, each) for order, each in enumerate((left, up, corner)))[2]
             coded.append((value - (0, left, up, (left + up) // 2, near)[kind_of_filter]) & 255)
         before, data = row, data + bytes([kind_of_filter]) + coded
     head = struct.pack(">IIBBBBB", len(rows[0]) // channels, len(rows), 8, kind, 0, 0, 0)
