@@ -261,7 +261,8 @@ def test_what_the_provider_refuses_the_run_with(rlm: Make, env: dict[str, str]) 
 def test_the_name_of_the_model(rlm: Make) -> None:
     with Scripted(text("end")) as server:
         told = shown(seen(rlm(server), "go", RLM_MODEL=ARGUMENT), live=True)
-    assert_all_arrived(told, ARGUMENT.split("\n«"))
+    told = "".join(words(told).split())  # the line goes on in others, where it has wide characters without blanks, too
+    assert [] == [each for each in ARGUMENT.split("\n«") if "".join(words(plain(each)).split()) not in told]
 
 
 def folders(strings: Sequence[str]) -> Path:
