@@ -63,10 +63,10 @@ def test_without_a_task_on_a_terminal_a_short_help_and_2(alone: Rlm) -> None:
     assert b"usage: rlm" in done.stderr
 
 
-@pytest.mark.parametrize("task", ["ls", "demo", "--fix", "-q is broken", "--help", "--", "-", "a -- b", "resume 12ab"])
+@pytest.mark.parametrize("task", ["ls", "--", "-q is broken", "resume 12ab"])
 def test_after_two_dashes_all_is_the_task(rlm: Make, task: str) -> None:
     with Scripted(text("ok")) as server:
-        assert 0 == rlm(server)("--max-turns", "3", "--", task).code
+        assert 0 == rlm(server)("--max-turns", "3", "--tools", "", "--", task).code
     assert task == server.requests[0].task
 
 

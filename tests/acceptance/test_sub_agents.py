@@ -40,24 +40,23 @@ def run(make: Make, *cells: str, child: Script = says, depth: str = "1", **env: 
         return make(server)("go", RLM_MAX_DEPTH=depth, **env), server
 
 
-@pytest.mark.parametrize(
-    "cell",
-    [
-        "print((await rlm.run('a')).answer)",
-        "print((await rlm('a')).answer)",
-        "import asyncio\nprint(asyncio.run(rlm.run('a')).answer)",
-        "r, = await asyncio.gather(rlm.run('a'))\nprint(r.answer)",
-        "import asyncio\nasync def main():\n    return await asyncio.gather(rlm.run('a'))\nprint(asyncio.run(main())[0].answer)",
-        "import asyncio, threading\nout = []\n"
-        "t = threading.Thread(target=lambda: out.append(asyncio.run(rlm.run('a'))))\nt.start(); t.join()\nprint(out[0].answer)",
-        "!rlm a",
-        "import rlm as other\nprint((await other.run('a')).answer)",
-    ],
-)
-def test_every_form_of_the_call_works_in_a_cell(rlm: Make, cell: str) -> None:
-    done, _ = run(rlm, cell)
-    assert "did a" == done.session.results[0].strip()
-    assert 1 == len(done.session.children)
+FORMS = [
+    "print((await rlm.run('a')).answer)",
+    "print((await rlm('a')).answer)",
+    "import asyncio\nprint(asyncio.run(rlm.run('a')).answer)",
+    "r, = await asyncio.gather(rlm.run('a'))\nprint(r.answer)",
+    "import asyncio\nasync def main():\n    return await asyncio.gather(rlm.run('a'))\nprint(asyncio.run(main())[0].answer)",
+    "import asyncio, threading\nout = []\n"
+    "t = threading.Thread(target=lambda: out.append(asyncio.run(rlm.run('a'))))\nt.start(); t.join()\nprint(out[0].answer)",
+    "!rlm a",
+    "import rlm as other\nprint((await other.run('a')).answer)",
+]
+
+
+def test_every_form_of_the_call_works_in_a_cell(rlm: Make) -> None:
+    done, _ = run(rlm, *FORMS)
+    assert ["did a"] * len(FORMS) == [result.strip() for result in done.session.results]
+    assert len(FORMS) == len(done.session.children)
 
 
 def test_a_child_knows_only_its_task_word_for_word(rlm: Make) -> None:
@@ -113,29 +112,27 @@ def test_a_failing_child_raises_and_the_parent_goes_on(rlm: Make) -> None:
     assert "error" == done.session.children[0].meta["status"]
 
 
-@pytest.mark.parametrize(
-    ("argument", "reason"),
-    [
-        ("cwd='nowhere'", "/inner/nowhere' is not allowed: it takes a folder that exists"),
-        ("timeout='soon'", "timeout='soon' is not allowed: it takes a number of seconds above 0"),
-        ("timeout=-1", "timeout='-1' is not allowed"),
-        ("timeout=float('nan')", "timeout='nan' is not allowed"),
-        ("tools='python'", "tools='python' is not allowed"),
-        ("max_turns=0", "max_turns='0' is not allowed"),
-    ],
-)
-def test_a_bad_argument_is_refused_with_the_reason_and_the_parent_goes_on(
-    rlm: Make, argument: str, reason: str
-) -> None:
-    cell = (
-        "import os\nos.mkdir('inner'); os.chdir('inner')\n"
+BAD_ARGUMENTS = {
+    "cwd='nowhere'": "/inner/nowhere' is not allowed: it takes a folder that exists",
+    "timeout='soon'": "timeout='soon' is not allowed: it takes a number of seconds above 0",
+    "timeout=-1": "timeout='-1' is not allowed",
+    "timeout=float('nan')": "timeout='nan' is not allowed",
+    "tools='python'": "tools='python' is not allowed",
+    "max_turns=0": "max_turns='0' is not allowed",
+}
+
+
+def test_a_bad_argument_is_refused_with_the_reason_and_the_parent_goes_on(rlm: Make) -> None:
+    cells = [
         f"try:\n    await rlm.run('a', {argument})\nexcept rlm.AgentError as error:\n    print(error.stop, error)"
-    )
-    done, server = run(rlm, cell)
-    assert done.session.results[0].startswith("error ")
-    assert reason in done.session.results[0]
+        for argument in BAD_ARGUMENTS
+    ]
+    done, server = run(rlm, "import os\nos.mkdir('inner'); os.chdir('inner')", *cells)
+    for result, reason in zip(done.session.results[1:], BAD_ARGUMENTS.values(), strict=True):
+        assert result.startswith("error ")
+        assert reason in result
     assert (0, "end\n", []) == (done.code, done.out, done.session.children)
-    assert [0, 0] == [request.depth for request in server.requests]
+    assert {0} == {request.depth for request in server.requests}
 
 
 def test_a_child_has_no_more_turns_than_its_parent_and_may_choose_no_recording(rlm: Make) -> None:

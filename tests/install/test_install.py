@@ -88,25 +88,29 @@ def test_changed_added_and_removed_skills_are_followed_and_so_is_the_checkout(
     assert not (home.packages / "six.py").exists()
 
 
-def test_installing_twice_gives_the_same_as_once(home: Home, skills: Skills) -> None:
+def test_installing_again_gives_the_same_also_where_the_environment_was_removed_and_uninstalling_removes_it(
+    home: Home, skills: Skills
+) -> None:
     skills.write("greet")
     home = home.knowing(RLM_SKILLS_DIR=skills.path, PATH=f"{home.bin}:{home.env['PATH']}")
     first = home.install()
     names = [set(part) for part in home.state]
-    second = home.install()
-    assert [set(part) for part in home.state] == names
-    assert second.err == first.err
-    assert second.last == "rlm: now run:  rlm demo"
-    assert "PATH" not in second.err
-
-
-def test_an_environment_that_was_removed_by_hand_is_made_again(home: Home, skills: Skills) -> None:
-    skills.write("greet")
-    home = home.knowing(RLM_SKILLS_DIR=skills.path)
-    home.install()
     shutil.rmtree(home.tool)
-    home.install()
+    second = home.install("--demo")
+    assert [set(part) for part in home.state] == names
+    assert "rlm: installed rlm" in first.err
+    assert "rlm: installed rlm" in second.err
+    assert "recorded" in second.out + second.err, "the demo runs right after the installation"
+    assert "export PATH" not in second.err
     assert home.call("greet") == "hello\n"
+    (home.bin / "other").write_text("mine")
+    (home.tools / "ruff").mkdir()
+    (home.path / ".rlm/sessions").mkdir(parents=True)
+    home.install("--uninstall")
+    assert home.commands == {"other"}
+    assert [path.name for path in home.tools.iterdir() if path.is_dir()] == ["ruff"]
+    assert (home.path / ".rlm/sessions").exists()
+    home.install("--uninstall")
 
 
 def test_what_uv_installed_by_itself_is_ours_to_replace_though_the_folders_have_two_names(
@@ -119,14 +123,6 @@ def test_what_uv_installed_by_itself_is_ours_to_replace_though_the_folders_have_
     home.install()
     assert home.commands == {"rlm"}
     assert home.call("rlm", "--version")
-
-
-def test_another_rlm_that_comes_first_on_the_path_is_named(home: Home, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other/rlm").write_text("#!/bin/sh\n")
-    (tmp_path / "other/rlm").chmod(0o755)
-    done = home.knowing(PATH=f"{tmp_path}/other:{home.bin}:{home.env['PATH']}").install()
-    assert f"another rlm comes first on your PATH: {tmp_path}/other/rlm" in done.err
 
 
 def test_paths_may_hold_blanks_and_every_other_awkward_character(
@@ -145,79 +141,66 @@ def test_paths_may_hold_blanks_and_every_other_awkward_character(
     assert home.call("rlm", "--version")
 
 
-def test_commands_go_to_local_bin_though_the_data_home_lies_elsewhere(home: Home, tmp_path: Path) -> None:
+def test_places_and_python_can_be_chosen_and_words_are_handed_on_to_uv(home: Home, tmp_path: Path) -> None:
     home = home.knowing(XDG_DATA_HOME=tmp_path / "elsewhere/data")
-    home.install()
-    assert home.commands == {"rlm"}
+    marker = tmp_path / "evaluated"
+    home.knowing(RLM_EXTRA_UV_ARGS=f"--with\n tabulate   --no-sources-package $(touch${{IFS}}{marker})").try_install()
+    assert not marker.exists(), "words are not evaluated"
+    home.knowing(RLM_EXTRA_UV_ARGS="--with\n tabulate").install()
+    assert home.commands == {"rlm"}, "in ~/.local/bin, though the data home lies elsewhere"
+    assert list(home.packages.glob("tabulate-*"))
     assert (tmp_path / "elsewhere/data/uv/tools/rlm/uv-receipt.toml").exists()
     assert not (home.path / ".local/share").exists()
     assert not (tmp_path / "elsewhere/bin").exists()
-
-
-def test_places_and_python_can_be_chosen(home: Home, tmp_path: Path) -> None:
+    home.knowing(UV_TOOL_BIN_DIR=tmp_path / "b").install()
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["rlm"]
+    assert home.commands == set(), "commands follow a folder that changes"
     python = Path(sys.executable).resolve()
-    home = home.knowing(UV_TOOL_DIR=tmp_path / "t", UV_TOOL_BIN_DIR=tmp_path / "b", RLM_TOOL_PYTHON=python)
+    home = home.knowing(UV_TOOL_DIR=tmp_path / "t", UV_TOOL_BIN_DIR=tmp_path / "b2", RLM_TOOL_PYTHON=python)
     home.install()
     assert home.call("rlm", "--version")
     assert (tmp_path / "t/rlm/bin/python").resolve() == python
-    assert not (home.path / ".local").exists()
 
 
-def test_commands_follow_a_bin_dir_that_changes(home: Home, tmp_path: Path) -> None:
-    home.install()
-    home.knowing(UV_TOOL_BIN_DIR=tmp_path / "b").install()
-    assert [path.name for path in (tmp_path / "b").iterdir()] == ["rlm"]
-    assert home.commands == set()
-
-
-def test_words_for_uv_are_handed_on_as_words(home: Home, tmp_path: Path) -> None:
-    marker = tmp_path / "evaluated"
-    home.knowing(RLM_EXTRA_UV_ARGS=f"--with\n tabulate   --no-sources-package $(touch${{IFS}}{marker})").try_install()
-    assert not marker.exists()
-    home.knowing(RLM_EXTRA_UV_ARGS="--with\n tabulate").install()
-    assert list(home.packages.glob("tabulate-*"))
-
-
-def test_neither_an_active_environment_nor_the_checkouts_own_is_used_or_touched(
-    home: Home, copy_checkout: Callable[[str], Path], listing: Callable[[Path], Files]
+def test_nothing_of_where_the_user_is_has_a_say_and_nothing_there_is_touched(
+    home: Home,
+    skills: Skills,
+    copy_checkout: Callable[[str], Path],
+    listing: Callable[[Path], Files],
+    tmp_path: Path,
 ) -> None:
-    checkout = copy_checkout("mine")
+    """In a git worktree with an environment, which is active, from a project's folder, behind another rlm on PATH."""
+    checkout, project, other = (tmp_path / name for name in ("tree", "project", "other"))
+    git = ["git", "-C", str(copy_checkout("mine")), "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    for words in ("init -q", "add .", "commit -qm x", f"worktree add -q {checkout}"):
+        subprocess.run([*git, *words.split()], check=True, capture_output=True)
+    assert (checkout / ".git").is_file()
     assert home.run("uv", "venv", "--python", Path(sys.executable).resolve(), checkout / ".venv").code == 0
-    before = listing(checkout)
-    inside = home.knowing(
-        PATH=f"{checkout}/.venv/bin:{home.env['PATH']}",
-        VIRTUAL_ENV=checkout / ".venv",
-        UV_PROJECT_ENVIRONMENT=checkout / ".venv",
-        RLM_CHECKOUT_PATH=checkout,
-    )
-    inside.install(cwd=checkout)
-    assert listing(checkout) == before
-    assert ".venv" not in (home.tool / "pyvenv.cfg").read_text() + (home.tool / "uv-receipt.toml").read_text()
-
-
-def test_the_project_that_the_user_is_in_has_no_say(home: Home, skills: Skills, tmp_path: Path) -> None:
-    skills.write("greet")
-    project = tmp_path / "project"
-    project.mkdir()
+    for folder in (project, other):
+        folder.mkdir()
     (project / "uv.toml").write_text("[[[")
     (project / "pyproject.toml").write_text("[[[")
     (project / ".python-version").write_text("2.7")
     (project / "hatchling.py").write_text("raise SystemExit('hijacked')")
+    (other / "rlm").write_text("#!/bin/sh\n")
+    (other / "rlm").chmod(0o755)
+    skills.write("greet")
+    before = [listing(folder) for folder in (checkout, project)]
     there = home.knowing(
-        PYTHONPATH=project, UV_PROJECT="/no/such", UV_WORKING_DIRECTORY="/no/such", RLM_SKILLS_DIR="../skills"
+        PATH=f"{checkout}/.venv/bin:{other}:{home.bin}:{home.env['PATH']}",
+        VIRTUAL_ENV=checkout / ".venv",
+        UV_PROJECT_ENVIRONMENT=checkout / ".venv",
+        RLM_CHECKOUT_PATH=checkout,
+        PYTHONPATH=project,
+        UV_PROJECT="/no/such",
+        UV_WORKING_DIRECTORY="/no/such",
+        RLM_SKILLS_DIR="../skills",
     )
-    there.install(cwd=project)
+    done = there.install(cwd=project)
+    assert f"another rlm comes first on your PATH: {other}/rlm" in done.err
     assert home.call("greet") == "hello\n"
-
-
-def test_a_git_worktree_is_a_checkout_too(home: Home, copy_checkout: Callable[[str], Path], tmp_path: Path) -> None:
-    checkout = copy_checkout("mine")
-    git = ["git", "-C", str(checkout), "-c", "user.name=t", "-c", "user.email=t@example.com"]
-    for words in ("init -q", "add .", "commit -qm x", f"worktree add -q {tmp_path}/tree"):
-        subprocess.run([*git, *words.split()], check=True, capture_output=True)
-    assert (tmp_path / "tree/.git").is_file()
-    type(home)(home.path, tmp_path / "tree", home.env).install()
-    assert home.call("rlm", "--version")
+    assert [listing(folder) for folder in (checkout, project)] == before
+    assert ".venv" not in (home.tool / "pyvenv.cfg").read_text() + (home.tool / "uv-receipt.toml").read_text()
 
 
 def test_it_starts_itself_again_under_bash_when_another_shell_began_it(home: Home) -> None:
@@ -244,26 +227,6 @@ def test_wrong_usage_is_reported_in_a_line_and_changes_nothing(
     done = home.knowing(**variables).try_install(*arguments)
     assert (done.code, done.err) == (2, f"rlm: {message}\n")
     assert home.commands == set()
-
-
-def test_uninstalling_removes_what_is_ours_and_nothing_else(home: Home, skills: Skills) -> None:
-    skills.write("greet")
-    home = home.knowing(RLM_SKILLS_DIR=skills.path)
-    home.install()
-    (home.bin / "other").write_text("mine")
-    (home.tools / "ruff").mkdir()
-    (home.path / ".rlm/sessions").mkdir(parents=True)
-    home.install("--uninstall")
-    assert home.commands == {"other"}
-    assert [path.name for path in home.tools.iterdir() if path.is_dir()] == ["ruff"]
-    assert (home.path / ".rlm/sessions").exists()
-    home.install("--uninstall")
-
-
-def test_the_demo_runs_right_after_the_installation(home: Home) -> None:
-    done = home.install("--demo")
-    assert "rlm: installed rlm" in done.err
-    assert "recorded" in done.out + done.err
 
 
 def test_the_test_command_sets_the_development_environment_up_and_hands_arguments_to_pytest(

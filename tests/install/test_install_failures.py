@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -35,21 +36,21 @@ def crash_at_start(checkout: Path) -> None:
     (checkout / "packages/rlm-core/src/rlm/cli/main.py").write_text("import no_such_module_of_rlm\n")
 
 
-@pytest.mark.parametrize("spoil", [unknown_dependency, failing_build, crash_at_start])
 def test_a_checkout_that_does_not_install_leaves_the_previous_installation_whole(
-    home: Home, skills: Skills, copy_checkout: Callable[[str], Path], spoil: Callable[[Path], None]
+    home: Home, skills: Skills, copy_checkout: Callable[[str], Path]
 ) -> None:
     skills.write("greet")
     home = home.knowing(RLM_SKILLS_DIR=skills.path)
     home.install()
     before = home.state
-    broken = copy_checkout("broken")
-    spoil(broken)
-    done = home.knowing(RLM_CHECKOUT_PATH=broken).try_install()
-    assert done.code == 1
-    assert done.last == "rlm: nothing changed: rlm does not install"
-    assert "no_such" in done.err.replace("-", "_") or "hatchling.nothing" in done.err
-    assert home.state == before
+    for spoil in (unknown_dependency, failing_build, crash_at_start):
+        broken = copy_checkout(spoil.__name__)
+        spoil(broken)
+        done = home.knowing(RLM_CHECKOUT_PATH=broken).try_install()
+        assert done.code == 1
+        assert done.last == "rlm: nothing changed: rlm does not install"
+        assert "no_such" in done.err.replace("-", "_") or "hatchling.nothing" in done.err
+        assert home.state == before
     assert home.call("rlm", "--version")
     assert home.call("greet") == "hello\n"
 
@@ -79,11 +80,14 @@ def main():
 def ending(home: Home, copy_checkout: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Home]:
     """Gives a home whose checkout starts once, in the rehearsal, and comes to this end at its second start."""
 
+    numbers = itertools.count()
+
     def spoil(end: str) -> Home:
-        checkout = copy_checkout("ending")
+        number = next(numbers)
+        checkout, starts = copy_checkout(f"ending-{number}"), tmp_path / f"starts-{number}"
         (checkout / "packages/rlm-core/src/rlm/cli/main.py").write_text(SECOND_START.replace("END", end))
-        (tmp_path / "starts").mkdir()
-        return home.knowing(RLM_CHECKOUT_PATH=checkout, STARTS=tmp_path / "starts")
+        starts.mkdir()
+        return home.knowing(RLM_CHECKOUT_PATH=checkout, STARTS=starts)
 
     return spoil
 
@@ -117,8 +121,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def test_a_failure_after_a_rehearsal_that_worked_puts_the_previous_installation_back(
-    home: Home, skills: Skills, ending: Callable[[str], Home]
+def test_what_goes_wrong_after_a_rehearsal_that_worked_puts_the_previous_installation_back(
+    home: Home, skills: Skills, ending: Callable[[str], Home], copy_checkout: Callable[[str], Path]
 ) -> None:
     skills.write("greet")
     home.knowing(RLM_SKILLS_DIR=skills.path).install()
@@ -128,29 +132,11 @@ def test_a_failure_after_a_rehearsal_that_worked_puts_the_previous_installation_
     assert "second start" in done.err
     assert done.last.endswith("what was there before is back")
     assert home.state == before
-    assert home.call("greet") == "hello\n"
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_in_the_middle_puts_the_previous_installation_back_at_once(
-    home: Home, skills: Skills, ending: Callable[[str], Home], number: signal.Signals, code: int
-) -> None:
-    skills.write("greet")
-    home.knowing(RLM_SKILLS_DIR=skills.path).install()
-    before = home.state
-    with in_the_middle(ending("time.sleep(600)")) as process:
-        process.send_signal(number)
-        assert process.wait(30) == code
-    assert home.state == before
-    assert home.call("greet") == "hello\n"
-
-
-def test_what_a_killed_installation_left_is_repaired_by_the_next_one_even_if_that_fails(
-    home: Home, skills: Skills, ending: Callable[[str], Home], copy_checkout: Callable[[str], Path]
-) -> None:
-    skills.write("greet")
-    home.knowing(RLM_SKILLS_DIR=skills.path).install()
-    before = home.state
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        with in_the_middle(ending("time.sleep(600)")) as process:
+            process.send_signal(number)
+            assert process.wait(30) == code
+        assert home.state == before, "a signal puts it back at once"
     with in_the_middle(ending("time.sleep(600)")) as process:
         kill_group(process.pid)
         process.wait(30)
@@ -158,7 +144,7 @@ def test_what_a_killed_installation_left_is_repaired_by_the_next_one_even_if_tha
     broken = copy_checkout("broken")
     unknown_dependency(broken)
     assert home.knowing(RLM_CHECKOUT_PATH=broken).try_install().code == 1
-    assert home.state == before
+    assert home.state == before, "the next installation repairs what a killed one left, even if it fails itself"
     assert home.call("greet") == "hello\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -179,41 +180,23 @@ def test_bad_skills_are_named_with_a_reason_and_left_out_and_good_ones_installed
     assert not list(skills.path.parent.rglob("evaluated"))
 
 
-@pytest.mark.parametrize(
-    ("spoil", "variable", "words"),
-    [(bad_toml, "0", ["--strict"]), (unknown_dependency, "1", [])],
-    ids=["by the check", "by the rehearsal"],
-)
-def test_strict_changes_nothing_when_a_skill_is_refused(
-    home: Home, skills: Skills, spoil: Callable[[Skills], None], variable: str, words: list[str]
+def test_strict_changes_nothing_when_a_skill_is_refused_nor_is_anything_changed_where_a_file_is_not_ours(
+    home: Home, skills: Skills
 ) -> None:
     skills.write("greet")
-    home = home.knowing(RLM_SKILLS_DIR=skills.path, RLM_SKILLS_STRICT=variable)
-    home.install(*words)
+    home = home.knowing(RLM_SKILLS_DIR=skills.path)
+    home.install("--strict")
     before = home.state
-    spoil(skills)
-    done = home.try_install(*words)
-    assert done.code == 1
-    assert done.last == "rlm: nothing changed: --strict (RLM_SKILLS_STRICT=1) allows no refused skill"
+    bad_toml(skills)
+    by_the_check = home.try_install("--strict")
+    shutil.rmtree(skills.path)
+    skills.write("greet")
+    unknown_dependency(skills)
+    by_the_rehearsal = home.knowing(RLM_SKILLS_STRICT="1").try_install()
+    for done in (by_the_check, by_the_rehearsal):
+        assert done.code == 1
+        assert done.last == "rlm: nothing changed: --strict (RLM_SKILLS_STRICT=1) allows no refused skill"
     assert home.state == before
-
-
-def test_a_skill_may_bear_the_name_of_a_member_of_the_workspace(home: Home, skills: Skills) -> None:
-    skills.write("say", says="mine")
-    home.knowing(RLM_SKILLS_DIR=skills.path).install()
-    assert home.call("say") == "mine\n"
-
-
-def test_of_two_folders_that_hold_a_skill_of_one_name_the_second_is_refused(home: Home, skills: Skills) -> None:
-    skills.write("greet", says="second").rename(skills.path / "rlm-skill-greet")
-    skills.write("greet", says="first")
-    done = home.knowing(RLM_SKILLS_DIR=skills.path).install_but_for_some_skills()
-    assert "rlm: skill rlm-skill-greet refused: another folder holds a skill of that name" in done.err
-    assert home.call("greet") == "first\n"
-
-
-def test_a_file_that_is_not_ours_in_place_of_rlm_stops_it_and_is_kept(home: Home) -> None:
-    home.install()
     (home.bin / "rlm").unlink()
     (home.bin / "rlm").write_text("mine")
     before = home.state
@@ -223,11 +206,17 @@ def test_a_file_that_is_not_ours_in_place_of_rlm_stops_it_and_is_kept(home: Home
     assert home.state == before
 
 
-def test_a_file_that_is_not_ours_in_place_of_a_skill_costs_that_skill(home: Home, skills: Skills) -> None:
-    skills.write("greet")
+def test_a_name_that_is_taken_costs_the_skill_that_comes_second(home: Home, skills: Skills) -> None:
+    skills.write("say", says="mine")
+    skills.write("greet", says="second").rename(skills.path / "rlm-skill-greet")
+    skills.write("greet", says="first")
+    skills.write("taken")
     home.bin.mkdir(parents=True)
-    (home.bin / "greet").symlink_to("/somewhere/else")
+    (home.bin / "taken").symlink_to("/somewhere/else")
     done = home.knowing(RLM_SKILLS_DIR=skills.path).install_but_for_some_skills()
-    assert f"skill greet refused: {home.bin}/greet is there already and is not ours" in done.err
-    assert (home.bin / "greet").readlink() == Path("/somewhere/else")
+    assert home.call("say") == "mine\n", "a skill may bear the name of a member of the workspace"
+    assert "rlm: skill rlm-skill-greet refused: another folder holds a skill of that name" in done.err
+    assert home.call("greet") == "first\n"
+    assert f"skill taken refused: {home.bin}/taken is there already and is not ours" in done.err
+    assert (home.bin / "taken").readlink() == Path("/somewhere/else")
     assert home.call("rlm", "--version")
