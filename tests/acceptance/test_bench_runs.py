@@ -37,4 +37,4 @@ def test_an_unknown_scenario_is_refused_with_the_names_of_the_known() -> None:
         [sys.executable, "-m", "bench", "nothing"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "There are: help, start," in done.stderr
+    assert "There are: prompt, help, start," in done.stderr

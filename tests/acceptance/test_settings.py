@@ -191,6 +191,14 @@ SLOW = Scenario(
 )
 
 
+TYPED = Scenario(
+    lambda given: always(text("```\n42\n```")),
+    {"schema": Effect("schema.json", lambda run: run.done.out.strip(), "```\n42\n```", "42")},
+    words=("--tools", ""),
+    files={"schema.json": '{"type": "integer"}'},
+)
+
+
 COMPACTING = Scenario(
     compacting,
     {"summarize_at_tokens": Effect("4000", lambda run: "drop" in run.types, usual=False, changed=True)},
@@ -216,7 +224,14 @@ def children(run: Run) -> int:
 
 
 FEW_AGENTS = Scenario(
-    below(TWO_CHILDREN), {"max_agents": Effect("2", children, usual=2, changed=1)}, words=("--max-depth", "1")
+    below(TWO_CHILDREN),
+    {
+        "max_agents": Effect("2", children, usual=2, changed=1),
+        "subagent_model": Effect(
+            "small", lambda run: {child.meta["model"] for child in run.done.session.children}, {"gpt-4o"}, {"small"}
+        ),
+    },
+    words=("--max-depth", "1"),
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
 from rlm_testkit.cli import Done, Rlm
 from rlm_testkit.leftovers import processes
 from rlm_testkit.scripted import Answer, Request, Script, Scripted, call, text

@@ -91,11 +91,11 @@ def load_answer(result: RunResult, folder: Path) -> RunResult:
         return result
     path = folder / result.value.name
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file:  # by path: in the kernel's own folder
             if result.value.kind == "pickle":
                 return replace(result, value=pickle.load(file))  # noqa: S301 - made by a sub-agent's kernel, for this one
             text = file.read().decode()
     finally:
-        path.unlink()
+        path.unlink()  # by path: so is this
     value = json.loads(text)
     return replace(result, value=value, answer=value if isinstance(value, str) else text)

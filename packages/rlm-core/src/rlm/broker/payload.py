@@ -93,7 +93,7 @@ def picture_url(picture: str | os.PathLike[str] | bytes) -> str:
     if isinstance(picture, str) and picture.startswith(("data:image/", "https://", "http://")):
         return picture
     try:
-        data = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
+        data = picture if isinstance(picture, bytes) else Path(picture).read_bytes()  # by path: a cell reads it
     except OSError as error:
         raise ConfigError(f"The picture {picture!s} cannot be read: {error.strerror}.") from None
     kind = next((kind for start, kind in _PICTURES.items() if data.startswith(start)), None)

@@ -245,7 +245,7 @@ def hand_over(result: RunResult, folder: Path) -> RunResult:
     """A sub-agent's result for its parent's kernel: a pickle, and what is long, goes by a file in `folder`."""
     name = f"answer-{token_hex(8)}"
     if isinstance(result.value, Path):
-        result.value.rename(folder / name)
+        result.value.rename(folder / name)  # by path: in our private folder
         return replace(result, value=AnswerFile(name, "pickle"))
     if len(result.answer) <= _IN_LINE:
         return result
