@@ -115,7 +115,7 @@ BROKEN = {
         "pyproject.toml:6",
         "takes rlm-skill from a place of its own",
     ),
-    "hatchling untold": (in_project(BUILD, ""), "pyproject.toml:11", "hatchling is not reported"),
+    "hatchling untold": (in_project(BUILD, ""), "pyproject.toml:11", "hatchling does not know"),
     "hatchling reported wrong": (in_project("src/wordy", "src/other"), "pyproject.toml:15", "would not hold src/wordy"),
     "uv_build untold": (in_project("hatchling.build", "uv_build"), "pyproject.toml:11", 'module-name = "wordy"'),
 }

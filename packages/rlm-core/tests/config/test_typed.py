@@ -22,6 +22,7 @@ OF_THE_COMMAND = {
     "debug",
     "confirm",
     "bell",
+    "pictures",
     "plain",
     "verbose",
 }
