@@ -36,7 +36,7 @@ from rlm.present.live.lines import MANY, TOLD_RETRIES, footer, header, told
 from rlm.present.live.row import fit, measure, paint, wrap
 from rlm.present.live.tree import AgentNow, AgentState, AgentTree, fold
 from rlm.present.live.verbose import OUTPUT
-from rlm.sessions.codec import RecordEncoder
+from rlm.sessions.encoder import RecordEncoder
 from rlm.sessions.records import Record
 
 USAGE = Usage(prompt=1200, completion=80, cached=900)

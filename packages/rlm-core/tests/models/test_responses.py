@@ -18,7 +18,8 @@ from rlm.providers.errors import Fault, HTTPError, TransportError, judge
 from rlm.providers.ports import Piece
 from rlm.providers.responses import ResponsesAPI, ResponsesAssembler, from_output, to_input, to_params
 from rlm.providers.retrying import Retrying
-from rlm.sessions.codec import RecordDecoder, RecordEncoder
+from rlm.sessions.decoder import RecordDecoder
+from rlm.sessions.encoder import RecordEncoder
 from rlm.sessions.journal import parse
 from rlm.sessions.lines import line_of
 from rlm.sessions.records import Journalled

@@ -32,7 +32,8 @@ from rlm.core.history import Summary
 from rlm.core.messages import Kind, Message, ToolResult, Usage, User, Wire
 from rlm.core.state import replay
 from rlm.errors import SessionError
-from rlm.sessions.codec import RecordDecoder, RecordEncoder, decode
+from rlm.sessions.decoder import RecordDecoder, decode
+from rlm.sessions.encoder import RecordEncoder
 from rlm.sessions.journal import parse
 from rlm.sessions.records import (
     CellOutputRecord,

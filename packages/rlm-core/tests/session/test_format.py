@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from rlm.core.events import Event, Replied
 from rlm.core.state import replay
 from rlm.sessions import Session
-from rlm.sessions.codec import RecordEncoder
+from rlm.sessions.encoder import RecordEncoder
 from rlm.sessions.records import Record, wire
 from rlm.sessions.store import read_tree
 from rlm_testkit.journals import KEY, conversations, encoded, opening, written

@@ -19,7 +19,7 @@ from rlm.core.toolbox import Toolbox
 from rlm.errors import SessionError
 from rlm.sessions import Changes, Session, journal
 from rlm.sessions import meta as metas
-from rlm.sessions.codec import decode
+from rlm.sessions.decoder import decode
 from rlm.sessions.meta import read as read_meta
 from rlm.sessions.records import AgentEndRecord, Journalled, ResumeRecord
 from rlm.sessions.resume import assigned, cells, kernel_note, names_gone

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from rlm.core.events import SkillsCalled
-from rlm.sessions.codec import RecordEncoder
+from rlm.sessions.encoder import RecordEncoder
 from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics
 from rlm.sessions.records import Journalled
 from rlm.skills import CallLog, called

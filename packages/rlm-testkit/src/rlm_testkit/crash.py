@@ -15,7 +15,7 @@ from rlm.core.messages import Kind, ToolResult, User
 from rlm.core.state import replay
 from rlm.core.toolbox import Toolbox
 from rlm.sessions import Session, journal
-from rlm.sessions.codec import decode
+from rlm.sessions.decoder import decode
 from rlm.sessions.journal import parse
 from rlm.sessions.store import list_sessions
 

@@ -27,7 +27,7 @@ from rlm.core.messages import (
     assistant,
 )
 from rlm.core.state import ConversationState
-from rlm.sessions.codec import RecordEncoder
+from rlm.sessions.encoder import RecordEncoder
 from rlm.sessions.lines import line_of
 from rlm.sessions.records import Journalled
 from rlm.sessions.signing_key import SigningKey

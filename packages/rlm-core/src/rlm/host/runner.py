@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import replace
@@ -24,19 +23,19 @@ from rlm.core.context import Both, Compact, LastTurns
 from rlm.core.events import Delta, Event, Failed, Replied, RequestStarted, Stopped, ToolReturned
 from rlm.core.messages import Kind, System, User
 from rlm.core.ports import Context, Model
-from rlm.core.prompt import Facts, schema_prompt, shared_prompt, system_prompt
+from rlm.core.prompt import schema_prompt, shared_prompt, system_prompt
 from rlm.core.task import RunResult
 from rlm.core.toolbox import Toolbox
 from rlm.errors import AgentError, ConfigError
 from rlm.host.answers import AnswerBox, no_fit
 from rlm.host.factories import ToolEnvironment, open_tools
+from rlm.host.facts import facts_of
 from rlm.host.resumed_kernel import resume_notes
 from rlm.host.spawn import CellRequests
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.host.user import UserChannel
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.process import files
-from rlm.process.interpreter import project_python
 from rlm.sandbox import Sandbox
 from rlm.sessions import Session
 from rlm.skills import CALLS, CallLog, called
@@ -311,32 +310,12 @@ class AgentRunner:
             return [*notes, *schema]
         text = shared = self._spec.system_prompt
         if text is None or shared is None:
-            facts = self._facts()
+            facts = facts_of(self._spec, self._context, self._depth)
             text, shared = system_prompt(facts), shared_prompt(facts)
         elif self._spec.schema is not None:
             text = f"{text}\n\n{schema_prompt(self._spec.schema.text)}"
         self._beginning = f"{self._spec.config.model}\n{json.dumps(self._tools.schemas())}\n{shared}"
         return [System(text)]
-
-    def _facts(self) -> Facts:
-        config, payload, context = self._spec.config, self._spec.context, self._context
-        policy = context.policy
-        cwd = policy.cwd if policy else self._spec.cwd  # what a cell in a sandbox may have made is not for us to read
-        return Facts(
-            cwd=str(self._spec.cwd),
-            tools=config.tools,
-            recursion=context.limits.can_recurse(self._depth),
-            context=payload.about if payload else "",
-            version=f"{sys.version_info.major}.{sys.version_info.minor}",
-            python=project_python(cwd, context.environment),
-            sandbox=policy is not None and bool(config.tools),
-            network=config.sandbox_net,
-            git=policy.git.note if policy and config.tools else "",
-            skills=context.prompt_context.skills_text(cwd, config.tools),
-            project=context.prompt_context.project_text(cwd) if config.tools else "",
-            append=config.append_to_system_prompt or "",
-            schema=self._spec.schema.text if self._spec.schema else "",
-        )
 
     # ---- what happens
 

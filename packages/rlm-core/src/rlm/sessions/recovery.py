@@ -19,7 +19,7 @@ from rlm.errors import SessionError
 from rlm.process import files
 from rlm.process.files import copy_tree
 from rlm.sessions import meta as metas
-from rlm.sessions.codec import decode
+from rlm.sessions.decoder import decode
 from rlm.sessions.folder import new_folder
 from rlm.sessions.journal import Journal, reader, whole_lines
 from rlm.sessions.meta import Meta

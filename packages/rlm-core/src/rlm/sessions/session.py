@@ -23,7 +23,7 @@ from rlm.errors import ConfigError, SessionError
 from rlm.process import files
 from rlm.sessions import meta as metas
 from rlm.sessions import store
-from rlm.sessions.codec import Clock, RecordEncoder, steady
+from rlm.sessions.encoder import Clock, RecordEncoder, steady
 from rlm.sessions.folder import cannot_be_made, enter, new_folder, open_sessions
 from rlm.sessions.journal import Journal
 from rlm.sessions.meta import Meta, preview

@@ -1,32 +1,23 @@
-"""Events to records and back."""
+"""Events to records."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from rlm.core import events
-from rlm.core.adaptation import Adaptation, short_id
-from rlm.core.budget import Spent, Stop
 from rlm.core.events import Event
-from rlm.core.history import Summary
 from rlm.core.messages import (
     CHAT,
     Kind,
     Message,
     Reply,
-    System,
     ToolCall,
     ToolResult,
     User,
-    Wire,
-    assistant,
     items_of,
     joined_to,
 )
-from rlm.errors import SessionError
 from rlm.sessions import records
 from rlm.sessions.records import Content, JoinedText, Journalled, Record, TokenCounts
 
@@ -277,166 +268,3 @@ def _joined(message: Message) -> tuple[Content | None, tuple[JoinedText, ...]]:
     """What a message says itself and what was joined to it; neither, where nothing was."""
     joined = tuple(JoinedText(user.content, _kind(user)) for user in joined_to(message))
     return (message.content if joined and isinstance(message, User | ToolResult) else None), joined
-
-
-class RecordDecoder:
-    """Records back to events. The law: `replay` of them equals `replay` of the events that were encoded."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[int, int] = {}
-        self._calls: dict[str, ToolCall] = {}
-
-    def decode(self, record: Journalled) -> Event | None:
-        """The event of a record; None for a type that has none.
-
-        Raises:
-            SessionError: it does not go with the records before it.
-        """
-        try:
-            match record:
-                case records.MessageRecord():
-                    return self._message(record)
-                case records.DropRecord():
-                    return self._drop(record)
-                case records.AdaptRecord():
-                    return self._adapt(record)
-                case _:
-                    return _decoded(record)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SessionError(f"Record {record.id} of the journal cannot be understood: {error!r}.") from None
-
-    def _message(self, record: records.MessageRecord) -> Event:
-        self._numbers[record.id] = len(self._numbers)
-        joined = tuple(User(text.content, Kind(text.kind or Kind.TASK)) for text in record.joined)
-        match record.role:
-            case "system":
-                return events.Said(System(record.message["content"]))
-            case "user":
-                return events.Said(User(_own_content(record), Kind(record.kind or Kind.TASK), joined), record.anew)
-            case "assistant":
-                return self._replied(record)
-            case _:
-                call = self._calls[record.message["tool_call_id"]]
-                return events.ToolReturned(ToolResult(call, _own_content(record), bool(record.ok), joined), record.anew)
-
-    def _replied(self, record: records.MessageRecord) -> events.Replied:
-        message = assistant(record.message, record.written, record.items)
-        if not record.aside:  # what an aside asks for is never answered, and its ids may be those of a turn
-            self._calls.update((call.id, call) for call in message.calls)
-        usage = (record.usage or TokenCounts()).usage
-        return events.Replied(Reply(message, usage, record.finish_reason or "", record.token_data), record.aside)
-
-    def _drop(self, record: records.DropRecord) -> events.Dropped:
-        left = tuple(self._numbers[id] for id in record.left)
-        numbers = (*(self._numbers[id] for id in record.ids), *left)
-        summary = None
-        if record.summary is not None and record.turns is not None:
-            summary = Summary(*record.turns, record.summary)
-        return events.Dropped(numbers, record.reason, summary, left)
-
-    def _adapt(self, record: records.AdaptRecord) -> events.Adapted:
-        adaptations = tuple(map(Adaptation, record.adaptations))
-        if Adaptation.SHORT_IDS in adaptations:
-            renamed = [replace(call, id=short_id(call.id)) for call in self._calls.values()]
-            self._calls.update((call.id, call) for call in renamed)
-        return events.Adapted(adaptations)
-
-
-def _own_content(record: records.MessageRecord) -> Any:
-    """What a message says, without what was joined to it."""
-    return record.message["content"] if record.content is None else record.content
-
-
-def _decoded(record: Journalled) -> Event | None:
-    """What needs none of the records before it."""
-    match record:
-        case records.RequestRecord():
-            schemas = tuple(tool["function"] for tool in record.tools)
-            return events.ParametersChanged(record.model, schemas, record.params, record.api or CHAT)
-        case records.AgentStartRecord():
-            return events.ChildStarted(record.folder, record.prompt, record.queued)
-        case records.AgentEndRecord():
-            return events.ChildEnded(record.folder, Stop(record.stop), record.turns, record.usage.usage, record.error)
-        case records.ResultRecord():
-            spent = Spent(record.turns, record.usage.usage)
-            return events.Stopped(Stop(record.stop_reason), record.answer, spent, record.error)
-        case _:
-            return _decoded_trouble(record) or _decoded_of_kernel(record)
-
-
-def _decoded_trouble(record: Journalled) -> Event | None:
-    match record:
-        case records.RetryRecord():
-            return events.Retried(record.reason, record.attempt, record.wait)
-        case records.ErrorRecord():
-            return events.Failed(record.reason)
-        case records.KernelRecord():
-            return events.KernelRestarted(record.why, record.lost)
-        case _:
-            return None
-
-
-def _decoded_of_cells(record: Journalled) -> Event | None:
-    match record:
-        case records.AnswerRecord():
-            return events.Answered(record.answer)
-        case records.ModelCallRecord():
-            return _model_called(record)
-        case _:
-            return None
-
-
-def _decoded_of_kernel(record: Journalled) -> Event | None:
-    match record:
-        case records.RerunRecord() | records.KernelResumedRecord():
-            return _decoded_of_resume(record)
-        case records.CheckpointRecord():
-            return events.Checkpointed(record.sha256, record.sandbox)
-        case records.SkillsRecord():
-            return events.SkillsCalled(record.python, record.shell)
-        case records.UserCellRecord():
-            return events.UserCellRan(record.code, record.content, record.ok, record.told)
-        case _:
-            return _decoded_of_cells(record)
-
-
-def _decoded_of_resume(record: records.RerunRecord | records.KernelResumedRecord) -> Event:
-    if isinstance(record, records.RerunRecord):
-        return events.Rerun(record.call_id, record.same, record.content or "")
-    return events.KernelResumed(record.gone, record.restored, record.rerun, record.differing)
-
-
-def decode(journal: Iterable[Journalled]) -> Iterator[Event]:
-    """The events of a whole journal, in order.
-
-    Raises:
-        SessionError: a record cannot follow those before it; with its line.
-    """
-    decoder = RecordDecoder()
-    for line, record in enumerate(journal, 1):
-        try:
-            event = decoder.decode(record)
-        except SessionError as error:
-            raise SessionError(f"Line {line} of the journal: {error}") from None
-        if event is not None:
-            yield event
-
-
-def _model_called(record: records.ModelCallRecord) -> events.ModelCalled:
-    requested = events.ParametersChanged(record.model, (), record.params, record.api or CHAT)
-    sent = tuple(map(_sent, record.messages))
-    message = assistant(record.message, None, record.items)
-    return events.ModelCalled(
-        requested, sent, Reply(message, record.usage.usage, record.finish_reason, record.token_data)
-    )
-
-
-def _sent(message: Wire) -> Message:
-    """A message of a request without tools."""
-    match message["role"]:
-        case "system":
-            return System(message["content"])
-        case "user":
-            return User(message["content"])
-        case _:
-            return assistant(message)

@@ -1,0 +1,30 @@
+"""What the system prompt of an agent says of where and how it works."""
+
+from __future__ import annotations
+
+import sys
+
+from rlm.core.prompt import Facts
+from rlm.host.spec import AgentSpec, RunContext
+from rlm.process.interpreter import project_python
+
+
+def facts_of(spec: AgentSpec, context: RunContext, depth: int) -> Facts:
+    config, payload = spec.config, spec.context
+    policy = context.policy
+    cwd = policy.cwd if policy else spec.cwd  # what a cell in a sandbox may have made is not for us to read
+    return Facts(
+        cwd=str(spec.cwd),
+        tools=config.tools,
+        recursion=context.limits.can_recurse(depth),
+        context=payload.about if payload else "",
+        version=f"{sys.version_info.major}.{sys.version_info.minor}",
+        python=project_python(cwd, context.environment),
+        sandbox=policy is not None and bool(config.tools),
+        network=config.sandbox_net,
+        git=policy.git.note if policy and config.tools else "",
+        skills=context.prompt_context.skills_text(cwd, config.tools),
+        project=context.prompt_context.project_text(cwd) if config.tools else "",
+        append=config.append_to_system_prompt or "",
+        schema=spec.schema.text if spec.schema else "",
+    )
