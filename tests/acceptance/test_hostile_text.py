@@ -317,19 +317,21 @@ def test_a_session_in_colours(kept: Rlm) -> None:
     assert_all_arrived(shown(told, colours=True))
 
 
-@pytest.mark.parametrize("format", ["chat", "atif", "ipynb"])
-def test_an_export_that_is_json_keeps_its_value(kept: Rlm, format: str) -> None:
+@pytest.mark.parametrize(
+    ("format", "ending"), [("chat", "jsonl"), ("atif", "json"), ("ipynb", "ipynb"), ("html", "html")]
+)
+def test_an_export_at_a_terminal_goes_to_a_file_of_which_the_name_is_said(kept: Rlm, format: str, ending: str) -> None:
     told = shown(seen(kept, "export", "--format", format))
-    assert kept("export", "--format", format, "-o", "file").code == 0
-    whole = kept.cwd.joinpath("file").read_text()
-    values = [json.loads(part) for part in (told.splitlines() if format == "chat" else [told])]
-    assert values == [json.loads(part) for part in (whole.splitlines() if format == "chat" else [whole])]
-
-
-def test_an_export_as_a_page(kept: Rlm) -> None:
-    told = shown(seen(kept, "export", "--format", "html"))
-    assert_marks_arrived(told)
-    assert_marks_arrived(told, END)
+    [file] = kept.cwd.glob(f"rlm-*.{ending}")
+    assert told.split() == ["Written", "to", file.name]
+    written = file.read_text()
+    if format == "html":
+        assert_marks_arrived(written)
+        assert_marks_arrived(written, END)
+    else:
+        piped = kept("export", "--format", format).out
+        parts = [text.splitlines() if format == "chat" else [text] for text in (written, piped)]
+        assert [json.loads(part) for part in parts[0]] == [json.loads(part) for part in parts[1]]
 
 
 def test_the_list_of_sessions(tmp_path: Path) -> None:
