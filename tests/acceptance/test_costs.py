@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rlm_testkit.cli import Rlm
-from rlm_testkit.scripted import Answer, Request, Scripted, call, text
+from rlm_testkit.scripted import Answer, Request, Scripted, always, call, text
 
 Make = Callable[[Scripted], Rlm]
 
@@ -62,3 +62,19 @@ def test_what_has_no_known_price_is_unpriced(tmp_path: Path) -> None:
     assert "unpriced" in rlm("show", meta["session_id"]).out
     assert "unpriced" in rlm("export", meta["session_id"], "--format", "html").out
     assert "$" not in done.err + rlm("ls").out
+
+
+def test_a_run_stops_when_its_dollars_are_spent_and_a_cell_sees_what_is_left(tmp_path: Path) -> None:
+    look = call(
+        "ipython", code="import rlm; b = rlm.budget(); print(b.cost_left, b.spent.cost, b.agents_left, b.depth_left)"
+    )
+    with Scripted(always(look)) as server:
+        rlm = of_azure(server, tmp_path)
+        done = rlm("go", RLM_MODEL="gpt-4o", RLM_MAX_COST=str(1.5 * ONE))
+        refused = rlm("go", RLM_MAX_COST="1")
+    assert (done.code, done.session.meta["stop_reason"], len(server.requests)) == (3, "cost_budget", 2), done.err
+    left, spent, *rest = done.session.results[0].split()
+    assert pytest.approx([0.5 * ONE, ONE]) == [float(left), float(spent)]
+    assert rest == ["999", "1"]
+    assert refused.code == 2
+    assert "prod has none at this endpoint" in refused.err

@@ -191,6 +191,16 @@ SLOW = Scenario(
 )
 
 
+UNPRICED = Scenario(
+    lambda given: always(text("the answer")),
+    {"max_cost": Effect("1", lambda run: run.done.code, 0, 2)},
+    words=("--tools", ""),
+)
+COUNTING = Scenario(  # each answer has 60 new tokens of the prompt, and ten of the completion
+    scripted(bash("echo one"), bash("echo two"), text("the answer")),
+    {"max_total_tokens": Effect("100", lambda run: len(run.server.requests), 3, 2)},
+    words=("--tools", "bash"),
+)
 TYPED = Scenario(
     lambda given: always(text("```\n42\n```")),
     {"schema": Effect("schema.json", lambda run: run.done.out.strip(), "```\n42\n```", "42")},

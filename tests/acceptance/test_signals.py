@@ -91,7 +91,7 @@ def test_a_signal_ends_the_run_in_order(rlm: Make, temporary: Path, number: sign
     assert ("cancelled", "cancelled") == (done.session.meta["status"], done.session.meta["stop_reason"])
     assert "Let me look." == done.lines[-1]["answer"]
     assert f"rlm resume {done.session.meta['session_id'][:4]}" in done.err.splitlines()[-1]
-    assert "stopped: cancelled" in done.err.splitlines()[-1]
+    assert "interrupted" in done.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("cell", [AWAITING, DEAF, COMMANDS], ids=["awaiting", "deaf", "commands"])

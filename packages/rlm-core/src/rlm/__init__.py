@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
-    from rlm.api import answer, llm, map, run, run_sync, stream
-    from rlm.core.budget import Stop
+    from rlm.api import answer, budget, llm, map, run, run_sync, stream
+    from rlm.core.budget import Budget, Stop
     from rlm.core.messages import Usage
     from rlm.core.task import RunResult
     from rlm.errors import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentError",
+    "Budget",
     "ConfigError",
     "CredentialsError",
     "Host",
@@ -43,6 +44,7 @@ __all__ = [
     "Stop",
     "Usage",
     "answer",
+    "budget",
     "llm",
     "map",
     "rlm",
@@ -52,10 +54,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Budget": "rlm.core.budget",
     "Stop": "rlm.core.budget",
     "RunResult": "rlm.core.task",
     "Usage": "rlm.core.messages",
     "answer": "rlm.api",
+    "budget": "rlm.api",
     "llm": "rlm.api",
     "map": "rlm.api",
     "run": "rlm.api",
@@ -94,12 +98,14 @@ if TYPE_CHECKING:
 
         __call__ = staticmethod(run)
         answer = staticmethod(answer)
+        budget = staticmethod(budget)
         llm = staticmethod(llm)
         map = staticmethod(map)
         run = staticmethod(run)
         run_sync = staticmethod(run_sync)
         stream = staticmethod(stream)
         AgentError = AgentError
+        Budget = Budget
         ConfigError = ConfigError
         CredentialsError = CredentialsError
         Host = Host

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from rlm.config.environment import broker_address
-from rlm.core.budget import Stop
+from rlm.core.budget import Budget, Stop
 from rlm.core.task import NOT_GIVEN, RunResult, check_task
 from rlm.errors import AgentError, RlmError
 
@@ -246,7 +246,20 @@ def answer(value: object) -> None:
     address = _broker("rlm.answer", "what the program has")
     from rlm.broker.answers import pack_answer
     from rlm.broker.client import tell
-    from rlm.broker.protocol import AnswerRequest
+    from rlm.broker.protocol import AnswerRequest, accepted
 
     path, token = address
-    tell(path, AnswerRequest(token, pack_answer(value, Path(path).parent)))
+    accepted(tell(path, AnswerRequest(token, pack_answer(value, Path(path).parent))))
+
+
+def budget() -> Budget:
+    """In a cell: what the whole tree has spent, and what is left of its limits.
+
+    Raises:
+        AgentError: this is no cell of rlm.
+    """
+    path, token = _broker("rlm.budget", "the usage of a result")
+    from rlm.broker.client import tell
+    from rlm.broker.protocol import BudgetRequest, parse_budget
+
+    return parse_budget(tell(path, BudgetRequest(token)))

@@ -13,8 +13,16 @@ from rlm.errors import AgentError
 from rlm_testkit.waiting import PATIENCE
 
 
-def ledger(*, tokens: int = 0, agents: int = 9, depth: int = 1, working: int = 1) -> TreeLimits:
-    return TreeLimits(tokens=tokens, agents=agents, depth=depth, working=working)
+def ledger(
+    *,
+    tokens: int = 0,
+    agents: int = 9,
+    depth: int = 1,
+    working: int = 1,
+    total_tokens: int = 0,
+    cost: float | None = None,
+) -> TreeLimits:
+    return TreeLimits(tokens=tokens, agents=agents, depth=depth, working=working, total_tokens=total_tokens, cost=cost)
 
 
 def test_depth_counts_levels_below_the_root() -> None:
@@ -49,6 +57,39 @@ def test_tokens_are_those_of_the_whole_tree_and_0_is_no_limit() -> None:
     free.spend(Usage(completion=10**9))
     assert not free.exhausted
     assert Stop.MAX_TURNS == AgentLimits(TurnLimit(3), free).reached(Spent(turns=3))
+
+
+def test_new_tokens_are_those_that_no_cache_held() -> None:
+    tree = ledger(total_tokens=100)
+    tree.spend(Usage(prompt=1000, completion=9, cached=910))
+    assert tree.exhausted is None
+    tree.spend(Usage(completion=1))
+    assert Stop.TOKEN_BUDGET == tree.exhausted
+
+
+def test_dollars_are_a_limit_and_what_has_no_price_may_have_cost_anything() -> None:
+    tree = ledger(cost=1.0)
+    assert tree.exhausted is None
+    tree.spend(Usage(prompt=10, cost=0.9))
+    assert tree.exhausted is None
+    tree.spend(Usage(prompt=10, cost=0.2))
+    assert Stop.COST_BUDGET == tree.exhausted
+    unpriced = ledger(cost=1.0)
+    unpriced.spend(Usage(prompt=1))
+    assert Stop.COST_BUDGET == unpriced.exhausted
+
+
+def test_a_budget_says_what_is_left_of_each_limit() -> None:
+    tree = ledger(tokens=10, total_tokens=100, cost=1.0, agents=5, depth=2)
+    tree.carry_on(1, Usage(prompt=50, completion=4, cached=20, cost=0.25))
+    left = tree.budget(1, 7.5)
+    assert (left.completion_left, left.tokens_left, left.cost_left) == (6, 66, 0.75)
+    assert (left.agents_left, left.depth_left, left.seconds_left) == (4, 1, 7.5)
+    tree.spend(Usage(prompt=500, completion=400, cost=9.0))
+    left = tree.budget(2, None)
+    assert (left.completion_left, left.tokens_left, left.cost_left, left.depth_left) == (0, 0, 0, 0)
+    free = ledger().budget(0, None)
+    assert (free.completion_left, free.tokens_left, free.cost_left) == (None, None, None)
 
 
 async def works(slot: AbstractAsyncContextManager[Slot], seen: list[str], name: str) -> None:

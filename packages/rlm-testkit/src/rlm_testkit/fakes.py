@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from rlm.broker.protocol import AnswerRequest, LlmRequest, RunRequest
 from rlm.core.adaptation import Adaptation
 from rlm.core.agent import Agent
-from rlm.core.budget import Spent, Stop, TurnLimit
+from rlm.core.budget import Budget, Spent, Stop, TurnLimit
 from rlm.core.context import Compact
 from rlm.core.events import Event
 from rlm.core.history import History
@@ -211,6 +211,9 @@ class Runs:
 
     async def run(self, request: RunRequest) -> RunResult:
         return await self._run(request)
+
+    def budget(self) -> Budget:
+        return Budget(Usage(), None, None, None, 0, 0, None)
 
     async def llm(self, request: LlmRequest) -> str:
         raise AgentError(f"nobody asks {request.model}")

@@ -24,7 +24,7 @@ class MachineFault:
 
 
 RESUME = "… · rlm resume …"
-CANCELLED = f"stopped: cancelled{RESUME}"
+CANCELLED = f"interrupted{RESUME}"
 
 
 def ends(name: str, code: int) -> MachineFault:

@@ -6,7 +6,15 @@ import asyncio
 import contextlib
 import socket
 
-from rlm.broker.protocol import AnswerRequest, CancelRequest, LlmRequest, RunRequest, accepted, parse_answer
+from rlm.broker.protocol import (
+    AnswerRequest,
+    BudgetRequest,
+    CancelRequest,
+    LlmRequest,
+    RunRequest,
+    accepted,
+    parse_answer,
+)
 from rlm.core.task import RunResult
 from rlm.errors import AgentError
 
@@ -51,21 +59,20 @@ async def _exchange(path: str, request: RunRequest | LlmRequest) -> bytes:
         writer.close()
 
 
-def tell(path: str, request: AnswerRequest) -> None:
-    """Send the request and wait until it is done; without an event loop, as a cell may have none.
+def tell(path: str, request: AnswerRequest | BudgetRequest) -> bytes:
+    """Send the request and wait for the line that answers it; without an event loop, as a cell may have none.
 
     Raises:
-        AgentError: it was refused, or the host is gone.
+        AgentError: the host is gone.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(path)
             connection.sendall(request.line())
             with connection.makefile("rb") as reader:
-                line = reader.readline()
+                return reader.readline()
         except OSError as error:
             raise AgentError(f"the host of this kernel does not answer: {error}") from error
-    accepted(line)
 
 
 async def _connect(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

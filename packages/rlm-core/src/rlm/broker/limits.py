@@ -7,19 +7,31 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from rlm.core.budget import Spent, Stop, TurnLimit
+from rlm.core.budget import Budget, Spent, Stop, TurnLimit
 from rlm.core.messages import Usage
 from rlm.core.slots import Slots
 from rlm.errors import AgentError
 
 
 class TreeLimits:
-    """What the tree may spend and has spent: completion tokens, agents, depth, and agents at work at once."""
+    """What the tree may spend and has spent: tokens, dollars, agents, depth, and agents at work at once."""
 
-    def __init__(self, *, tokens: int, agents: int, depth: int, working: int) -> None:
+    def __init__(
+        self,
+        *,
+        tokens: int,
+        agents: int,
+        depth: int,
+        working: int,
+        total_tokens: int = 0,
+        cost: float | None = None,
+    ) -> None:
+        """`tokens` are those of completions, `total_tokens` all that no cache held; 0 is no limit. `cost`: dollars."""
         self.agents = 0
-        self.completion = 0
+        self.spent = Usage()
         self._tokens = tokens
+        self._total_tokens = total_tokens
+        self._cost = cost
         self._max_agents = agents
         self._depth = depth
         self._slots = Slots(working)
@@ -48,11 +60,32 @@ class TreeLimits:
         return depth < self._depth
 
     def spend(self, usage: Usage) -> None:
-        self.completion += usage.completion
+        self.spent += usage
 
     @property
-    def exhausted(self) -> bool:
-        return 0 < self._tokens <= self.completion
+    def exhausted(self) -> Stop | None:
+        """Which limit is reached. What has no known price may have cost anything."""
+        if (
+            self._cost is not None
+            and not self.spent.empty
+            and (self.spent.cost is None or self.spent.cost >= self._cost)
+        ):
+            return Stop.COST_BUDGET
+        tokens = 0 < self._tokens <= self.spent.completion
+        return Stop.TOKEN_BUDGET if tokens or 0 < self._total_tokens <= self.spent.new_tokens else None
+
+    def budget(self, depth: int, seconds_left: float | None) -> Budget:
+        """As an agent at `depth` has it."""
+        spent = self.spent
+        return Budget(
+            spent,
+            max(0, self._tokens - spent.completion) if self._tokens else None,
+            max(0, self._total_tokens - spent.new_tokens) if self._total_tokens else None,
+            None if self._cost is None else max(0.0, self._cost - (spent.cost or 0.0)),
+            max(0, self._max_agents - self.agents),
+            max(0, self._depth - depth),
+            seconds_left,
+        )
 
     def new_slot(self) -> Slot:
         """The slot of the root."""
@@ -67,7 +100,7 @@ class AgentLimits:
     tree: TreeLimits
 
     def reached(self, spent: Spent) -> Stop | None:
-        return Stop.TOKEN_BUDGET if self.tree.exhausted else self.turns.reached(spent)
+        return self.tree.exhausted or self.turns.reached(spent)
 
 
 class Slot:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from rlm.core.budget import Stop
+from rlm.core.budget import Budget, Stop
 from rlm.core.messages import Usage
 from rlm.core.task import RunResult
 from rlm.errors import AgentError
@@ -52,6 +52,7 @@ class Verb(StrEnum):
     RUN = "run"
     ANSWER = "answer"
     LLM = "llm"
+    BUDGET = "budget"
     CANCEL = "cancel"
 
 
@@ -127,6 +128,16 @@ class LlmRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetRequest:
+    """Say what the tree has spent, and what is left."""
+
+    token: str
+
+    def line(self) -> bytes:
+        return _line(Verb.BUDGET, asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequest:
     """End the run of this connection."""
 
@@ -134,7 +145,7 @@ class CancelRequest:
         return _line(Verb.CANCEL, {})
 
 
-Request = RunRequest | AnswerRequest | LlmRequest | CancelRequest
+Request = RunRequest | AnswerRequest | LlmRequest | BudgetRequest | CancelRequest
 
 
 def _line(verb: Verb, fields: Mapping[str, Any]) -> bytes:
@@ -183,6 +194,9 @@ def _request(sent: dict[str, Any]) -> Request:
         return _answer_request(sent)
     if verb == Verb.LLM:
         return _llm_request(sent)
+    if verb == Verb.BUDGET:
+        _only(sent, ("token",), "field of budget")
+        return BudgetRequest(**_texts({"token": sent.get("token")}))
     if verb == Verb.CANCEL:
         _only(sent, (), "field of cancel")
         return CancelRequest()
@@ -266,6 +280,21 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
 
 def accepted_line() -> bytes:
     return json.dumps({"type": "accepted", "version": VERSION}).encode() + b"\n"
+
+
+def budget_line(budget: Budget) -> bytes:
+    return json.dumps({"type": "budget", "version": VERSION, **asdict(budget)}).encode() + b"\n"
+
+
+def parse_budget(line: bytes) -> Budget:
+    """Read what the host sent.
+
+    Raises:
+        AgentError: it refused, or is gone.
+    """
+    sent = accepted(line)
+    spent = Usage(**sent["spent"])
+    return Budget(spent, **{each.name: sent[each.name] for each in fields(Budget) if each.name != "spent"})
 
 
 def text_line(text: str) -> bytes:

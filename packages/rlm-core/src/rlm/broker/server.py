@@ -23,18 +23,20 @@ from typing import NoReturn, Protocol
 from rlm.broker.protocol import (
     LINE,
     AnswerRequest,
+    BudgetRequest,
     CancelRequest,
     LlmRequest,
     Request,
     RunRequest,
     accepted_line,
+    budget_line,
     error_line,
     parse_request,
     result_line,
     text_line,
     too_long,
 )
-from rlm.core.budget import Stop
+from rlm.core.budget import Budget, Stop
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
 from rlm.process import files
@@ -49,6 +51,10 @@ class CellCalls(Protocol):
 
     async def llm(self, request: LlmRequest) -> str:
         """Ask a model."""
+        ...
+
+    def budget(self) -> Budget:
+        """What is left of the limits."""
         ...
 
     async def answer(self, request: AnswerRequest) -> None:
@@ -209,13 +215,17 @@ class Broker:
         except Exception as error:  # noqa: BLE001 - a cell that asks must get an answer, and the host lives on
             return error_line(f"the host could not do it: {type(error).__name__}: {error}")
 
-    async def _done(self, request: RunRequest | AnswerRequest | LlmRequest) -> bytes:
-        if isinstance(request, LlmRequest):
-            return text_line(await self._cell_calls.llm(request))
-        if isinstance(request, AnswerRequest):
-            await self._cell_calls.answer(request)
-            return accepted_line()
-        return result_line(await self._cell_calls.run(request))
+    async def _done(self, request: RunRequest | AnswerRequest | LlmRequest | BudgetRequest) -> bytes:
+        match request:
+            case RunRequest():
+                return result_line(await self._cell_calls.run(request))
+            case LlmRequest():
+                return text_line(await self._cell_calls.llm(request))
+            case BudgetRequest():
+                return budget_line(self._cell_calls.budget())
+            case AnswerRequest():
+                await self._cell_calls.answer(request)
+                return accepted_line()
 
     async def _request(self, connection: socket.socket) -> tuple[Request, bytes]:
         """The request, and what has come after it.

@@ -165,6 +165,10 @@ seconds = ValueKind(
     "a number of seconds above 0", float, lambda value: float(_only((int, float), lambda n: 0 < n < math.inf)(value))
 )
 
+dollars = ValueKind(
+    "a number of US dollars above 0", float, lambda value: float(_only((int, float), lambda n: 0 < n < math.inf)(value))
+)
+
 switch = ValueKind("on or off", lambda text: _SWITCH.get(text.lower()), _only(bool))
 
 

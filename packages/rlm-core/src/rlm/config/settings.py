@@ -21,6 +21,7 @@ from rlm.config.readers import (
     any_text,
     api_key,
     at_least,
+    dollars,
     existing_file,
     folder,
     json_object,
@@ -117,6 +118,14 @@ class Config:
         default=None,
     )
     max_tokens: int = setting("completion tokens for the whole tree; 0: no limit", at_least(0), default=0)
+    max_total_tokens: int = setting(
+        "new tokens for the whole tree: completions, and of prompts what no cache held; 0: no limit",
+        at_least(0),
+        default=0,
+    )
+    max_cost: float | None = setting(
+        "US dollars for the whole tree, by published prices; a model without one is refused", dollars, default=None
+    )
     summarize_at_tokens: int | None = setting(
         "compact the conversation when a prompt reaches it; unset: at 80 % of the context window, if that is known",
         at_least(1),

@@ -156,6 +156,8 @@ class RunSettings(TypedDict, total=False):
     max_output: int | None
     max_turns_in_context: int | None
     max_tokens: int | None
+    max_total_tokens: int | None
+    max_cost: float | None
     summarize_at_tokens: int | None
     max_agents: int | None
     max_concurrent_agents: int | None

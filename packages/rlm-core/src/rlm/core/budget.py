@@ -14,6 +14,7 @@ class Stop(StrEnum):
     DONE = "done"
     MAX_TURNS = "max_turns"
     TOKEN_BUDGET = "token_budget"  # noqa: S105 - a stop reason, not a password
+    COST_BUDGET = "cost_budget"
     AGENT_BUDGET = "agent_budget"
     TIMEOUT = "timeout"
     CONTEXT_LIMIT = "context_limit"
@@ -67,3 +68,20 @@ class TurnLimit:
 
     def reached(self, spent: Spent) -> Stop | None:
         return Stop.MAX_TURNS if spent.turns >= self.last else None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a tree has spent, and what is left of each limit; None: there is no such limit.
+
+    `spent` is of all agents, in tokens and US dollars. `agents_left` are agents that may still be started, `depth_left`
+    levels of sub-agents below the one that asks, `seconds_left` until its task is over.
+    """
+
+    spent: Usage
+    completion_left: int | None
+    tokens_left: int | None
+    cost_left: float | None
+    agents_left: int
+    depth_left: int
+    seconds_left: float | None

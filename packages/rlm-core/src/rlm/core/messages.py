@@ -87,6 +87,11 @@ class Usage:
         )
 
     @property
+    def new_tokens(self) -> int:
+        """What the provider computes: the completion, and of the prompt what no cache held."""
+        return max(0, self.prompt - self.cached) + self.completion
+
+    @property
     def empty(self) -> bool:
         """Whether nothing was asked."""
         return not (self.prompt or self.completion)

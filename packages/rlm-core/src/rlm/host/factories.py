@@ -65,7 +65,7 @@ class ModelFactory:
 
         Raises:
             CredentialsError: it needs a provider, and there is no key and no endpoint.
-            ConfigError: the recording cannot be read.
+            ConfigError: the recording cannot be read, or `max_cost` is set and there is no price.
         """
         if config.recording:
             self._recording(config.recording)
@@ -74,6 +74,16 @@ class ModelFactory:
         elif self._client is None:
             client = OpenAIClient(self._endpoint(), self._config.sdk_max_retries, api=self._config.api)
             self._client = await self._stack.enter_async_context(client)
+        if config.max_cost is not None:
+            await self._check_prices(config)
+
+    async def _check_prices(self, config: Config) -> None:
+        for model in filter(None, (config.model, config.subagent_model)):
+            if config.recording or self._client is None or not await self._client.prices.knows(model):
+                raise ConfigError(
+                    f"RLM_MAX_COST is for models with a published price, and {model} has none at this endpoint. "
+                    "Set RLM_MAX_TOTAL_TOKENS; or install the extra rlm-core[prices], if it is missing."
+                )
 
     def model(
         self,

@@ -284,6 +284,8 @@ class Host:
         return RunContext(
             limits=TreeLimits(
                 tokens=config.max_tokens,
+                total_tokens=config.max_total_tokens,
+                cost=config.max_cost,
                 agents=config.max_agents,
                 depth=config.max_depth,
                 working=config.max_concurrent_agents,

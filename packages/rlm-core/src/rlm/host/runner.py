@@ -63,6 +63,7 @@ class AgentRunner:
         self._slot = slot or context.limits.new_slot()
         self._depth = depth
         self._stack = AsyncExitStack()
+        self._time_limit: asyncio.Timeout | None = None
         self._turns = TurnLimit(spec.config.max_turns)
         self._kernel: JupyterKernel | None = None
         self._calls: CallLog | None = None
@@ -101,7 +102,7 @@ class AgentRunner:
         timeout = timeout or self._spec.config.timeout
         async with self._slot:
             self._journal_stop()
-            limit = asyncio.timeout(timeout)
+            limit = self._time_limit = asyncio.timeout(timeout)
             try:
                 async with limit:
                     return self._result(await self._work(task))
@@ -170,6 +171,10 @@ class AgentRunner:
         if self._agent is not None:
             self._agent.use_model(self._new_model(config))
 
+    def _seconds_left(self) -> float | None:
+        end = self._time_limit.when() if self._time_limit else None
+        return None if end is None else max(0.0, end - asyncio.get_running_loop().time())
+
     def _timed_out(self, reason: str) -> AgentError:
         """A root has reached a limit then. A sub-agent was cancelled by its parent, which sets the time."""
         if self._depth:
@@ -210,7 +215,15 @@ class AgentRunner:
         answers = self._answers = AnswerBox(folder, private, self._spec.schema, pickles=self._depth > 0)
         stack.callback(answers.discard)
         requests = CellRequests(
-            context, self._spec, self.session, self._slot, self._depth, self._hear, self._new_child, answers
+            context,
+            self._spec,
+            self.session,
+            self._slot,
+            self._depth,
+            self._hear,
+            self._new_child,
+            answers,
+            self._seconds_left,
         )
         broker = await stack.enter_async_context(Broker(folder, requests, context.capacity))
         self._calls = stack.enter_context(closing(CallLog(folder / "skill-calls")))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rlm.broker.limits import Slot
 from rlm.broker.payload import ContextPayload
 from rlm.broker.protocol import AnswerRequest, LlmRequest, RunRequest
-from rlm.core.budget import Stop
+from rlm.core.budget import Budget, Stop
 from rlm.core.events import ChildEnded, ChildStarted, Queued
 from rlm.core.ports import Kernel, Sink
 from rlm.core.task import RunResult
@@ -41,11 +41,16 @@ class CellRequests:
     sink: Sink
     new_child: NewChild
     answers: AnswerBox
+    seconds_left: Callable[[], float | None]
+    """Of the agent's task."""
     kernel: Kernel | None = None
 
     async def answer(self, request: AnswerRequest) -> None:
         """Take the answer of the agent itself."""
         await self.answers.give(request)
+
+    def budget(self) -> Budget:
+        return self.context.limits.budget(self.depth, self.seconds_left())
 
     async def llm(self, request: LlmRequest) -> str:
         """Ask a model for a cell. It is no agent, and takes no slot.

@@ -81,6 +81,10 @@ class PriceList:
             self._loading.cancel()
             await asyncio.gather(self._loading, return_exceptions=True)
 
+    async def knows(self, model: str) -> bool:
+        """Whether there is a price for the model."""
+        return await self._find(model) is not None
+
     async def window(self, model: str) -> int | None:
         """Tokens of the model's context; None: not known."""
         found = await self._find(model)
