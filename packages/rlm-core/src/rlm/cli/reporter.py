@@ -260,12 +260,20 @@ def resume_words(session: Session, config: Config, directory: str | None) -> str
 def _flags(session: Session, config: Config, directory: str | None) -> Iterator[str]:
     if directory is not None:
         yield from ("-C", directory)
-    there, home = files.resolve(directory or Path.cwd()), session.folder.parent.parent
+    there, home = files.resolve(directory or _here(session)), session.folder.parent.parent
     # a variable may have been set for this one command, and may not
     if any(files.resolve(sessions_home(each, there)) != home for each in (Config(), _without_flags())):
         yield from ("--home", str(home))
     if config.recording is not None and recording_of(_without_flags().model) is None:
         yield from ("--model", _without_flags().model)  # the recording has been played to its end
+
+
+def _here(session: Session) -> Path:
+    """Where the user's shell is. A cell may have removed the folder."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path(session.meta.cwd)
 
 
 def _without_flags() -> Config:
