@@ -173,7 +173,7 @@ PRINTING = """
 import json, time, urllib.request
 for number, page in enumerate(json.load(open("pages.json"))):
     print(page, flush=True)
-    while urllib.request.urlopen(f"{URL}/shown/{number}").read() != b"True":
+    while urllib.request.urlopen(f"{URL}/shown/{number}", b"{}").read() != b"True":
         time.sleep(0.01)
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -123,11 +124,12 @@ def test_ctrl_c_ends_a_command_and_what_it_started(rlm: Make, temporary: Path) -
 def test_ctrl_c_cancels_the_children(rlm: Make, temporary: Path) -> None:
     """Each in a cell of its own, and their parent in one that waits for them. Of the queue, see test_ledger."""
     cell = "import asyncio\nawait asyncio.gather(*(rlm.run(str(n)) for n in range(20)))"
+    numbers = itertools.count()  # which of the twenty come first is not said
 
     def script(request: Request) -> Answer:
-        return call(
-            "ipython", code=f"print('in {request.task}', flush=True)\nwhile True: pass" if request.depth else cell
-        )
+        if not request.depth:
+            return call("ipython", code=cell)
+        return call("ipython", code=f"print('in {next(numbers)}', flush=True)\nwhile True: pass")
 
     with Scripted(script) as server:
         made = rlm(server)
