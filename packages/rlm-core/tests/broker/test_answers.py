@@ -129,8 +129,10 @@ async def test_an_answer_that_does_not_fit_the_schema_is_refused_with_where_and_
 ) -> None:
     agent, host = folders
     box = AnswerBox(agent, host, AnswerSchema(POINT), pickles=True)
-    with pytest.raises(AgentError, match=r'asked for: \$\.x: "a" is not of type "integer"; \$\.tags\[1\]: 3 is not'):
+    with pytest.raises(AgentError) as raised:
         await box.give(AnswerRequest("", pack_answer({"x": "a", "tags": ["", 3]}, agent)))
+    problems = str(raised.value).removeprefix("this is not the answer that was asked for: ").split("; ")
+    assert {'$.x: "a" is not of type "integer"', '$.tags[1]: 3 is not of type "string"'} == set(problems)
     await box.give(AnswerRequest("", pack_answer({"x": 1}, agent)))
     assert (box.take().text, json.loads(box.taken.text if box.taken else "")) == ('{"x": 1}', {"x": 1})
 

@@ -92,6 +92,11 @@ def test_the_size_of_a_message_is_what_it_says() -> None:
     assert size(User([picture, picture])) == 2_000
 
 
+def test_new_tokens_are_what_no_cache_held() -> None:
+    assert 13 == Usage(prompt=10, completion=5, cached=2).new_tokens
+    assert 5 == Usage(prompt=1, completion=5, cached=2).new_tokens, "a provider may count anything"
+
+
 def test_usage_adds_up_and_stays_estimated() -> None:
     assert Usage(1, 2, 3, 4) + Usage(10, 20, 30, 40) == Usage(11, 22, 33, 44)
     assert (Usage(estimated=True) + Usage()).estimated
