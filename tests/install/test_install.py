@@ -96,12 +96,11 @@ def test_installing_again_gives_the_same_also_where_the_environment_was_removed_
     first = home.install()
     names = [set(part) for part in home.state]
     shutil.rmtree(home.tool)
-    second = home.install("--demo")
+    second = home.install()
     assert [set(part) for part in home.state] == names
-    assert "rlm: installed rlm" in first.err
-    assert "rlm: installed rlm" in second.err
-    assert "recorded" in second.out + second.err, "the demo runs right after the installation"
-    assert "export PATH" not in second.err
+    assert second.err == first.err
+    assert second.last == "rlm: now run:  rlm demo"
+    assert "PATH" not in second.err
     assert home.call("greet") == "hello\n"
     (home.bin / "other").write_text("mine")
     (home.tools / "ruff").mkdir()
@@ -120,7 +119,9 @@ def test_what_uv_installed_by_itself_is_ours_to_replace_though_the_folders_have_
     (home.path / ".local").symlink_to(tmp_path / "elsewhere")
     by_uv = home.run("uv", "tool", "install", home.checkout)
     assert by_uv.code == 0, by_uv.err
-    home.install()
+    done = home.install("--demo")
+    assert "rlm: installed rlm" in done.err
+    assert "recorded" in done.out + done.err, "the demo runs right after the installation"
     assert home.commands == {"rlm"}
     assert home.call("rlm", "--version")
 
@@ -156,8 +157,10 @@ def test_places_and_python_can_be_chosen_and_words_are_handed_on_to_uv(home: Hom
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["rlm"]
     assert home.commands == set(), "commands follow a folder that changes"
     python = Path(sys.executable).resolve()
+    (home.path / ".local").rename(tmp_path / "away")
     home = home.knowing(UV_TOOL_DIR=tmp_path / "t", UV_TOOL_BIN_DIR=tmp_path / "b2", RLM_TOOL_PYTHON=python)
     home.install()
+    assert not (home.path / ".local").exists()
     assert home.call("rlm", "--version")
     assert (tmp_path / "t/rlm/bin/python").resolve() == python
 
