@@ -96,3 +96,10 @@ def test_the_command_prints_json_alone_that_fits_the_schema(rlm: Make, tmp_path:
         done = run("--schema", str(schema), "go")
         assert (done.code, len(done.sessions)) == (2, 1), "nothing was begun"
         assert "The JSON Schema for the answer is none" in done.err
+
+
+def test_an_answer_of_any_length_is_printed_whole(rlm: Make) -> None:
+    with Scripted(call("ipython", code="rlm.answer(list(range(300_000)))")) as server:
+        done = rlm(server)("go")
+    assert (done.code, json.loads(done.out)) == (0, list(range(300_000)))
+    assert done.session.records[-1]["answer"] == done.out.strip()

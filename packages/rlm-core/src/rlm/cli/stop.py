@@ -20,7 +20,7 @@ from rlm.sessions.signing_key import SigningKey, key_or_none
 from rlm.sessions.store import Listed, list_sessions, listed_session
 
 GRACE = 10.0
-"""Seconds in which a run closes in order, before it is told again, which skips its grace periods."""
+"""Seconds in which a run closes in order, before it gets a second signal, which skips its grace periods."""
 _PAUSE = 0.05
 
 

@@ -150,7 +150,7 @@ class Agent(Conversation):
         return bool(said)
 
     def _judge(self, text: str) -> Stop | None:
-        """Whether the run ends with this text, or the model is told why not."""
+        """Whether the run ends with this text, or the model reads why not."""
         if self.is_call(text):
             self._remind()
             return None

@@ -16,19 +16,19 @@ from rlm.broker.answers import AnswerType
 from rlm.broker.protocol import AnswerFile, AnswerRequest
 from rlm.core.budget import Stop
 from rlm.core.history import History
-from rlm.core.messages import Outcome, Schema
+from rlm.core.messages import Outcome
 from rlm.core.ports import Tool
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, ConfigError
 from rlm.process import files
 from rlm.text.clip import clip
+from rlm.tools.decorators import ToolAround
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError
 
 LARGEST = 100 << 20
 """Bytes of the longest answer."""
-_IN_JOURNAL = 1 << 20  # characters of an answer; of a longer one the head and the tail
 _IN_LINE = 1 << 20  # characters of an answer that goes to a kernel over the socket
 _PROBLEMS, _PROBLEM = 5, 300
 _FAILED = "[the cell failed after `rlm.answer`, so the answer was not taken]"
@@ -137,11 +137,6 @@ class CellAnswer:
     value: Any
     pickle: Path | None = None
 
-    @property
-    def short(self) -> str:
-        """As the journal has it."""
-        return clip(self.text, _IN_JOURNAL)
-
 
 class AnswerBox:
     """Takes the answer that a cell gives, and keeps it until the agent has ended with it."""
@@ -216,26 +211,19 @@ def adopt(folder: Path, name: str, private: Path, what: str) -> Path:
     return path
 
 
-class AnswerTool:
+class AnswerTool(ToolAround):
     """A tool whose cells may give the answer. A cell that fails gives none."""
 
     def __init__(self, tool: Tool, box: AnswerBox) -> None:
-        self._tool = tool
+        super().__init__(tool)
         self._box = box
-
-    @property
-    def name(self) -> str:
-        return self._tool.name
-
-    def schema(self) -> Schema:
-        return self._tool.schema()
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
         outcome = await self._tool.run(arguments, history)
         if not self._box.given:
             return outcome
         if outcome.ok:
-            return replace(outcome, answer=self._box.take().short)
+            return replace(outcome, answer=self._box.take().text)
         self._box.discard()
         break_ = "" if outcome.content.endswith("\n") else "\n"
         return replace(outcome, content=f"{outcome.content}{break_}{_FAILED}")

@@ -192,12 +192,12 @@ class AgentRunner:
             raise no_fit(result.words)
         session, given, schema = self.session, self._answers.taken, self._spec.schema
         value = None
-        if given is not None:
+        if given is not None and given.text == result.answer:  # the user may have said more since
             value = given.value if given.pickle is None else given.pickle
         elif schema is not None and result.stop is Stop.DONE:
             value = schema.parse(result.answer)
         return RunResult(
-            given.text if given is not None else result.answer,
+            result.answer,
             result.stop,
             session.meta.tree_usage,
             result.spent.turns,

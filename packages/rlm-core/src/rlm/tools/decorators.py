@@ -16,16 +16,11 @@ from rlm.text.redact import Redactor
 _FEW = 3
 
 
-class TurnsLeft:
-    """Says near the limit of turns how many are left: in a result and not in the prompt, which is cached.
+class ToolAround:
+    """A tool that the model sees as the one inside."""
 
-    Of a short task only the last quarter is near its end, so that three turns need no hint.
-    """
-
-    def __init__(self, tool: Tool, limit: TurnLimit) -> None:
+    def __init__(self, tool: Tool) -> None:
         self._tool = tool
-        self._limit = limit
-        self._few = min(_FEW, limit.turns // 4)
 
     @property
     def name(self) -> str:
@@ -33,6 +28,18 @@ class TurnsLeft:
 
     def schema(self) -> Schema:
         return self._tool.schema()
+
+
+class TurnsLeft(ToolAround):
+    """Says near the limit of turns how many are left: in a result and not in the prompt, which is cached.
+
+    Of a short task only the last quarter is near its end, so that three turns need no hint.
+    """
+
+    def __init__(self, tool: Tool, limit: TurnLimit) -> None:
+        super().__init__(tool)
+        self._limit = limit
+        self._few = min(_FEW, limit.turns // 4)
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
         outcome = await self._tool.run(arguments, history)
@@ -44,19 +51,12 @@ class TurnsLeft:
         return replace(outcome, content=f"{outcome.content}{break_}[turns left: {left}{hint}]")
 
 
-class RedactingTool:
+class RedactingTool(ToolAround):
     """A tool whose results never hold the key, so that neither the model nor the journal does."""
 
     def __init__(self, tool: Tool, redactor: Redactor) -> None:
-        self._tool = tool
+        super().__init__(tool)
         self._redactor = redactor
-
-    @property
-    def name(self) -> str:
-        return self._tool.name
-
-    def schema(self) -> Schema:
-        return self._tool.schema()
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
         outcome = await self._tool.run(arguments, history)
@@ -82,19 +82,12 @@ Approve = Callable[[str, dict[str, Any]], Awaitable[Approval]]
 """Asks about a tool's name and arguments. Cancelling it withdraws the question."""
 
 
-class ConfirmingTool:
+class ConfirmingTool(ToolAround):
     """Asks a person before each call of a tool."""
 
     def __init__(self, tool: Tool, approve: Approve) -> None:
-        self._tool = tool
+        super().__init__(tool)
         self._approve = approve
-
-    @property
-    def name(self) -> str:
-        return self._tool.name
-
-    def schema(self) -> Schema:
-        return self._tool.schema()
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
         approval = await self._approve(self.name, arguments)
