@@ -1,0 +1,94 @@
+"""JSON lines that a user has written: each is checked, and what is wrong is said with the number of its line."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import msgspec
+
+from rlm.errors import ConfigError
+
+T = TypeVar("T", bound=msgspec.Struct)
+MARK = b"\xef\xbb\xbf"
+"""Some editors write it at the beginning of a file."""
+
+
+def read_objects(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The object of each line that is not empty, with the number of the line. `name` is the file's.
+
+    Raises:
+        ConfigError: a line is no JSON object; names it.
+    """
+    for number, line in enumerate(data.removeprefix(MARK).split(b"\n"), 1):
+        if line.strip():
+            yield number, _object(line, f"{name}, line {number}")
+
+
+def read_typed(value: dict[str, Any], kind: type[T], where: str) -> T:
+    """`value` as a struct, whose fields are checked. `where` begins the message.
+
+    Raises:
+        ConfigError: a field is unknown, missing, or of another type; names it.
+    """
+    known = [field.encode_name for field in msgspec.structs.fields(kind)]
+    if unknown := [field for field in value if field not in known]:
+        near = difflib.get_close_matches(unknown[0], known, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+        raise ConfigError(f"{where}: there is no field {unknown[0]!r}. {hint}")
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {_words(str(error))}") from None
+
+
+def unique(ids: Iterator[tuple[str, str]]) -> None:
+    """See that no id comes twice; each is given with where it stands.
+
+    Raises:
+        ConfigError: one does.
+    """
+    seen: dict[str, str] = {}
+    for id, where in ids:
+        if id in seen:
+            raise ConfigError(f"{where}: the id {id!r} is taken: {seen[id]} has it too.")
+        seen[id] = where
+
+
+def _object(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line.decode(), object_pairs_hook=_once, parse_constant=_refuse)
+        if b"\\u" in line:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{where}: this is not UTF-8.") from None
+    except UnicodeEncodeError:
+        raise ConfigError(f"{where}: half a character (\\ud800 to \\udfff) is no text.") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: this is nested too deeply.") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{where}: this is not JSON: {error.msg} at column {error.colno}.") from None
+    except ValueError as error:
+        raise ConfigError(f"{where}: this is not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: this is not a JSON object.")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("it has a name twice")
+    return made
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"there is no {constant}")
+
+
+def _words(problem: str) -> str:
+    """``Expected `str`, got `int` - at `$.prompt` ``: the field first."""
+    what, found, path = problem.rpartition(" - at `$.")
+    return f"{path.removesuffix('`')}: {what}." if found else f"{problem}."
