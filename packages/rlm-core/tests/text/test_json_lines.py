@@ -16,6 +16,11 @@ class Line(msgspec.Struct):
     max_turns: int | None = None
 
 
+def read_all(data: bytes) -> list[Line]:
+    lines = read_objects(data, "tasks.jsonl")
+    return [read_typed(value, Line, f"tasks.jsonl, line {number}") for number, value in lines]
+
+
 def test_empty_lines_are_counted_and_a_mark_at_the_beginning_is_none_of_the_file() -> None:
     data = '\ufeff{"prompt": "ä"}\r\n\n  \n{"prompt": "b"}'.encode()
     assert list(read_objects(data, "f")) == [(1, {"prompt": "ä"}), (4, {"prompt": "b"})]
@@ -42,8 +47,7 @@ def test_empty_lines_are_counted_and_a_mark_at_the_beginning_is_none_of_the_file
 )
 def test_a_line_that_is_wrong_is_named(line: bytes, words: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        for number, value in read_objects(b'{"prompt": "first"}\n' + line, "tasks.jsonl"):
-            read_typed(value, Line, f"tasks.jsonl, line {number}")
+        read_all(b'{"prompt": "first"}\n' + line)
     assert str(refused.value).startswith("tasks.jsonl, line 2: ")
     assert words in str(refused.value)
 
