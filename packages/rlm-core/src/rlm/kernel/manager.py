@@ -23,7 +23,7 @@ from rlm.kernel.state import KernelState
 from rlm.text.bounded import BoundedOutput
 
 _LADDER = (2.0, 3.0)  # seconds that a cell has after the first and the second interrupt, before its kernel is killed
-_HASTY = 2.0  # the same when the run is cancelled
+_HASTY = 3.0  # the same when the run is cancelled
 _READING = 60.0  # seconds to read what a cell that has replied had printed; a hostile kernel would never come to an end
 _SLOW = 5.0  # seconds that a busy machine may take to begin a cell, before its time runs
 _ASIDE = 2.0  # seconds that an answer beside the cells may take
@@ -237,7 +237,7 @@ class JupyterKernel:
     async def _abandon(self, connection: KernelConnection, cell: RunningCell) -> None:
         """The run is cancelled. A second cancellation finds no more patience."""
         try:
-            await _begun(cell, _HASTY)
+            await _begun(cell, _SLOW)
             await _ends_when_interrupted(connection, cell, _HASTY)
             await connection.sweep(cell)
         finally:
