@@ -210,5 +210,5 @@ def _existing_folder(value: str | os.PathLike[str]) -> Path:
 
 
 folder = ValueKind("a folder", str, _path)
-existing_file = ValueKind("a file that exists", str, _existing_file)
+existing_file = ValueKind("a plain file that exists", str, _existing_file)
 existing_folder = ValueKind("a folder that exists", str, _existing_folder)
