@@ -82,6 +82,8 @@ class History:
 
     def adapted(self, adaptations: Collection[Adaptation]) -> History:
         """The same conversation in another form. Numbers stay."""
+        if not adaptations:
+            return self
         entries = tuple(replace(entry, message=adapt(entry.message, adaptations)) for entry in self.entries)
         if Adaptation.NEWEST_SUMMARY in adaptations:
             entries = _newest_summary(entries)

@@ -77,13 +77,15 @@ class Usage:
     cost: float | None = None
 
     def __add__(self, other: Usage) -> Usage:
+        paid = [usage for usage in (self, other) if usage.cost is not None or usage.prompt or usage.completion]
+        costs = [usage.cost for usage in paid if usage.cost is not None]
         return Usage(
             self.prompt + other.prompt,
             self.completion + other.completion,
             self.cached + other.cached,
             self.reasoning + other.reasoning,
             self.estimated or other.estimated,
-            _cost(self, other),
+            round(sum(costs), _COST_DIGITS) if costs and len(costs) == len(paid) else None,
         )
 
     @property
@@ -99,13 +101,6 @@ class Usage:
 
 _COST_DIGITS = 10
 """After the point, of dollars: a token costs 1e-8 at the least. Without, sums would end in a float's rounding."""
-
-
-def _cost(*usages: Usage) -> float | None:
-    """Of all of them. What is empty costs nothing."""
-    costs = [usage.cost for usage in usages if usage.cost is not None or not usage.empty]
-    known = [cost for cost in costs if cost is not None]
-    return round(sum(known), _COST_DIGITS) if known and len(known) == len(costs) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,16 +244,11 @@ def joined_to(message: Message) -> tuple[User, ...]:
 
 def size(message: Message) -> int:
     """Characters of a message, roughly what it costs."""
-    return _own_size(message) + sum(map(_own_size, joined_to(message)))
-
-
-def _own_size(message: Message) -> int:
     match message:
         case System(text):
             return len(text)
-        case User(content):
-            return len(content) if isinstance(content, str) else 1_000 * len(content)
         case Assistant(text, calls):
             return len(text) + sum(len(call.name) + len(call.arguments) for call in calls)
-        case _:
-            return len(message.content)
+        case User(content) | ToolResult(content=content):
+            own = len(content) if isinstance(content, str) else 1_000 * len(content)
+            return own + sum(map(size, message.joined))

@@ -46,6 +46,7 @@ class Channel(Generic[T]):
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(0)
         self._connected = False
+        self.closed = False
         self._connecting: asyncio.Handle = self._loop.call_soon(self._connect)
 
     def send(self, parts: list[bytes]) -> None:
@@ -62,6 +63,7 @@ class Channel(Generic[T]):
     def close(self) -> None:
         self._connecting.cancel()
         if not self.closed:
+            self.closed = True
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
             self._socket.close()
@@ -73,10 +75,6 @@ class Channel(Generic[T]):
         if not self.closed:
             self.close()
             self._lose()
-
-    @property
-    def closed(self) -> bool:
-        return self._socket.fileno() < 0
 
     def _connect(self) -> None:
         try:

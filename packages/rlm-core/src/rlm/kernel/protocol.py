@@ -61,7 +61,7 @@ class MessageCodec:
             signature, *frames = parts[start : start + 5]
             if len(frames) != 4 or not hmac.compare_digest(signature, self._sign(frames)):
                 return None
-            header, parent, metadata, content = map(_object, frames)
+            header, parent, metadata, content = _objects(frames)
             return Message(str(header.get("msg_type")), str(parent.get("msg_id")), content, metadata)
         except (ValueError, RecursionError):
             return None
@@ -73,12 +73,14 @@ class MessageCodec:
         return mac.hexdigest().encode()
 
 
-def _object(frame: bytes) -> Object:
+def _objects(frames: list[bytes]) -> list[Object]:
     """A kernel has the key, and may write anything: what would take much more memory than its length is refused.
 
     Raises:
-        ValueError: it is no JSON, or such.
+        ValueError: one is no JSON, or such.
     """
-    large = len(frame) > _BETWEEN
-    value = strict_json.loads(frame, strings=_STRINGS, between=_BETWEEN) if large else json.loads(frame)
-    return value if isinstance(value, dict) else {}
+    values = [
+        strict_json.loads(frame, strings=_STRINGS, between=_BETWEEN) if len(frame) > _BETWEEN else json.loads(frame)
+        for frame in frames
+    ]
+    return [value if isinstance(value, dict) else {} for value in values]

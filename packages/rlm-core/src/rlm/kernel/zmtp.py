@@ -6,6 +6,8 @@ has a limit, and a peer that sends a larger one is left. There is no socket in t
 
 from __future__ import annotations
 
+from collections import deque
+
 LARGEST = 256 << 20
 """Bytes of a message."""
 MOST_PARTS = 1_000
@@ -32,7 +34,8 @@ class Peer:
             self._later += _frame(_SUBSCRIBE_TO_ALL, 0)
         self._greeted = False
         self._held = bytearray()
-        self._parts: list[bytes] = []
+        self._complete: deque[list[bytes]] = deque()
+        self._parts: list[bytes] = []  # of a message that is not complete
         self._size = 0
         self._commands = 0
 
@@ -52,21 +55,9 @@ class Peer:
         Raises:
             ConnectionError: this is not ZMTP, or a message that is too large.
         """
-        if not self._greeted and not self._greet():
-            return None
-        while (frame := self._next_frame()) is not None:
-            flags, body = frame
-            if flags & _COMMAND:
-                self._commands += 1  # READY is the only one that libzmq sends to us
-                if self._commands > MOST_COMMANDS:
-                    raise ConnectionError("too many commands")
-                continue
-            self._size += len(body)
-            self._parts.append(body)
-            if not flags & _MORE:
-                parts, self._parts, self._size = self._parts, [], 0
-                return parts
-        return None
+        if not self._complete and (self._greeted or self._greet()):
+            self._take_frames()
+        return self._complete.popleft() if self._complete else None
 
     def _greet(self) -> bool:
         if len(self._held) < len(_GREETING):
@@ -78,22 +69,34 @@ class Peer:
         self.outgoing += self._later
         return True
 
-    def _next_frame(self) -> tuple[int, bytes] | None:
-        if len(self._held) < 2:
-            return None
-        flags = self._held[0]
-        start = 9 if flags & _LONG else 2
-        if len(self._held) < start:
-            return None
-        end = start + int.from_bytes(self._held[1:start], "big")
-        if self._size + end - start > LARGEST or len(self._parts) >= MOST_PARTS:
-            raise ConnectionError("a message that is too large")
-        if len(self._held) < end:
-            return None
-        with memoryview(self._held) as held:
-            body = bytes(held[start:end])
-        del self._held[:end]
-        return flags, body
+    def _take_frames(self) -> None:
+        """All that have come whole."""
+        held, start = self._held, 0
+        while len(held) >= start + 2:
+            flags = held[start]
+            begin = start + (9 if flags & _LONG else 2)
+            if len(held) < begin:
+                break
+            size = int.from_bytes(held[start + 1 : begin], "big")
+            if self._size + size > LARGEST or len(self._parts) >= MOST_PARTS:
+                raise ConnectionError("a message that is too large")
+            if len(held) < begin + size:
+                break
+            start = begin + size
+            self._take(flags, bytes(memoryview(held)[begin:start]))
+        del held[:start]
+
+    def _take(self, flags: int, body: bytes) -> None:
+        if flags & _COMMAND:
+            self._commands += 1  # READY is the only one that libzmq sends to us
+            if self._commands > MOST_COMMANDS:
+                raise ConnectionError("too many commands")
+            return
+        self._size += len(body)
+        self._parts.append(body)
+        if not flags & _MORE:
+            self._complete.append(self._parts)
+            self._parts, self._size = [], 0
 
 
 def _frame(body: bytes, flags: int) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable
+from functools import singledispatchmethod
 
 from rlm.core import events
 from rlm.core.events import Event
@@ -11,7 +13,6 @@ from rlm.core.messages import (
     CHAT,
     Kind,
     Message,
-    Reply,
     ToolCall,
     ToolResult,
     User,
@@ -57,8 +58,12 @@ class RecordEncoder:
 
     def encode(self, event: Event) -> Record | None:
         """The record of `event`; None for what leaves no trace."""
-        encoders = (self._conversation, self._of_run, self._trouble, self._of_cells, self._of_kernel, self._watched)
-        return next((record for encode in encoders if (record := encode(event)) is not None), None)
+        kind = type(event)
+        if kind in _JOURNALLED_AS_IT_IS:
+            return _JOURNALLED_AS_IT_IS[kind](*self._next(), *_fields(event))
+        if kind in _WATCHED_AS_IT_IS:
+            return _WATCHED_AS_IT_IS[kind](self._now(), *_fields(event))
+        return self._record_of(event)
 
     def resumed(self, pid: int, forked_from: str = "") -> records.ResumeRecord:
         return records.ResumeRecord(*self._next(), pid, forked_from)
@@ -80,63 +85,44 @@ class RecordEncoder:
     def _now(self) -> float:
         return round(self._clock(), 3)
 
-    def _conversation(self, event: Event) -> Record | None:
-        match event:
-            case events.Said(message, anew):
-                kind = _kind(message) if isinstance(message, User) else ""
-                own, joined = _joined(message)
-                return records.MessageRecord(
-                    *self._next_message(), message.wire(), kind=kind, content=own, joined=joined, anew=anew
-                )
-            case events.Replied(reply, aside):
-                return self._replied(reply, aside)
-            case events.ToolReturned(result, anew):
-                return self._answered(result, anew)
-            case events.Dropped():
-                return self._dropped(event)
-            case events.Adapted():
-                return self._adapted(event)
-            case _:
-                return None
+    def _since(self, started: float | None) -> float | None:
+        return None if started is None else round(self._timer() - started, 3)
 
-    def _dropped(self, event: events.Dropped) -> records.DropRecord:
-        ids = tuple(self._ids[number] for number in event.numbers if number not in event.left)
-        left = {self._ids[number]: form.wire() for number, form in zip(event.left, event.forms, strict=True)}
-        summary = event.summary
-        return records.DropRecord(
-            *self._next(),
-            ids,
-            event.reason,
-            summary=None if summary is None else summary.text,
-            turns=None if summary is None else (summary.first, summary.last),
-            left=left,
+    @singledispatchmethod
+    def _record_of(self, _event: Event) -> Record | None:
+        """Of an event whose record says more, or less, than its fields."""
+        return None
+
+    # ---- the conversation
+
+    @_record_of.register(events.Said)
+    def _(self, said: events.Said) -> Record:
+        message = said.message
+        kind = _kind(message) if isinstance(message, User) else ""
+        own, joined = _joined(message)
+        return records.MessageRecord(
+            *self._next_message(), message.wire(), kind=kind, content=own, joined=joined, anew=said.anew
         )
 
-    def _adapted(self, event: events.Adapted) -> records.AdaptRecord:
-        changed = {self._ids[number]: message for number, message in event.changed}
-        return records.AdaptRecord(
-            *self._next(),
-            tuple(map(str, event.adaptations)),
-            {id: message.wire() for id, message in changed.items()},
-            tuple(self._ids[number] for number in event.gone),
-            {id: list(items) for id, message in changed.items() if (items := items_of(message))},
-        )
-
-    def _replied(self, reply: Reply, aside: bool) -> records.MessageRecord:
+    @_record_of.register(events.Replied)
+    def _(self, replied: events.Replied) -> Record:
         started, self._asked = self._asked, None
+        reply = replied.reply
         return records.MessageRecord(
             *self._next_message(),
             reply.message.wire(),
             usage=TokenCounts.of(reply.usage),
             finish_reason=reply.finish,
             duration=self._since(started),
-            aside=aside,
+            aside=replied.aside,
             written=reply.message.written,
             items=reply.message.items,
             token_data=reply.token_data,
         )
 
-    def _answered(self, result: ToolResult, anew: bool) -> records.MessageRecord:
+    @_record_of.register(events.ToolReturned)
+    def _(self, returned: events.ToolReturned) -> Record:
+        result = returned.result
         started = self._call[1] if self._call and self._call[0] == result.call else None
         own, joined = _joined(result)
         return records.MessageRecord(
@@ -147,34 +133,50 @@ class RecordEncoder:
             duration=self._since(started),
             content=own,
             joined=joined,
-            anew=anew,
+            anew=returned.anew,
         )
 
-    def _since(self, started: float | None) -> float | None:
-        return None if started is None else round(self._timer() - started, 3)
+    @_record_of.register(events.Dropped)
+    def _(self, dropped: events.Dropped) -> Record:
+        ids = tuple(self._ids[number] for number in dropped.numbers if number not in dropped.left)
+        left = {self._ids[number]: form.wire() for number, form in zip(dropped.left, dropped.forms, strict=True)}
+        summary = dropped.summary
+        return records.DropRecord(
+            *self._next(),
+            ids,
+            dropped.reason,
+            summary=None if summary is None else summary.text,
+            turns=None if summary is None else (summary.first, summary.last),
+            left=left,
+        )
 
-    def _of_run(self, event: Event) -> Record | None:
-        match event:
-            case events.ParametersChanged(model, tools, params, api):
-                wrapped = tuple({"type": "function", "function": schema} for schema in tools)  # as a request has them
-                return records.RequestRecord(*self._next(), model, wrapped, params, "" if api == CHAT else api)
-            case events.ChildStarted(folder, prompt, queued):
-                return records.AgentStartRecord(*self._next(), folder, prompt, queued)
-            case events.ChildEnded(folder, stop, turns, usage, error):
-                return records.AgentEndRecord(*self._next(), folder, str(stop), turns, TokenCounts.of(usage), error)
-            case events.Stopped(stop, answer, spent, error):
-                tokens = TokenCounts.of(spent.usage)
-                return records.ResultRecord(*self._next(), stop.status, str(stop), answer, spent.turns, tokens, error)
-            case _:
-                return None
+    @_record_of.register(events.Adapted)
+    def _(self, adapted: events.Adapted) -> Record:
+        changed = {self._ids[number]: message for number, message in adapted.changed}
+        return records.AdaptRecord(
+            *self._next(),
+            tuple(map(str, adapted.adaptations)),
+            {id: message.wire() for id, message in changed.items()},
+            tuple(self._ids[number] for number in adapted.gone),
+            {id: list(items) for id, message in changed.items() if (items := items_of(message))},
+        )
 
-    def _model_called(self, event: events.ModelCalled) -> records.ModelCallRecord:
-        requested, reply = event.requested, event.reply
+    # ---- the run and what goes wrong in it
+
+    @_record_of.register(events.ParametersChanged)
+    def _(self, changed: events.ParametersChanged) -> Record:
+        tools = tuple({"type": "function", "function": schema} for schema in changed.tools)  # as a request has them
+        api = "" if changed.api == CHAT else changed.api
+        return records.RequestRecord(*self._next(), changed.model, tools, changed.params, api)
+
+    @_record_of.register(events.ModelCalled)
+    def _(self, called: events.ModelCalled) -> Record:
+        requested, reply = called.requested, called.reply
         return records.ModelCallRecord(
             *self._next(),
             requested.model,
             requested.params,
-            tuple(message.wire() for message in event.sent),
+            tuple(message.wire() for message in called.sent),
             reply.message.wire(),
             TokenCounts.of(reply.usage),
             reply.finish,
@@ -183,81 +185,74 @@ class RecordEncoder:
             token_data=reply.token_data,
         )
 
-    def _trouble(self, event: Event) -> Record | None:
-        match event:
-            case events.Retried(reason, attempt, wait):
-                return records.RetryRecord(*self._next(), reason, attempt, wait)
-            case events.Failed(reason):
-                return records.ErrorRecord(*self._next(), reason)
-            case events.KernelRestarted(why, lost):
-                return records.KernelRecord(*self._next(), why, lost)
-            case _:
-                return None
+    @_record_of.register(events.ChildEnded)
+    def _(self, ended: events.ChildEnded) -> Record:
+        tokens = TokenCounts.of(ended.usage)
+        return records.AgentEndRecord(*self._next(), ended.folder, str(ended.stop), ended.turns, tokens, ended.error)
 
-    def _of_cells(self, event: Event) -> Record | None:
-        match event:
-            case events.ModelCalled():
-                return self._model_called(event)
-            case events.Answered(answer):
-                return records.AnswerRecord(*self._next(), answer)
-            case _:
-                return None
+    @_record_of.register(events.Stopped)
+    def _(self, stopped: events.Stopped) -> Record:
+        stop, spent = stopped.stop, stopped.spent
+        tokens = TokenCounts.of(spent.usage)
+        return records.ResultRecord(
+            *self._next(), stop.status, str(stop), stopped.answer, spent.turns, tokens, stopped.error
+        )
 
-    def _of_kernel(self, event: Event) -> Record | None:
-        match event:
-            case events.Rerun(call, same, content):
-                return records.RerunRecord(*self._next(), call, same, None if same else content)
-            case events.KernelResumed(gone, restored, rerun, differing):
-                return records.KernelResumedRecord(*self._next(), gone, restored, rerun, differing)
-            case events.Checkpointed(sha256, sandbox):
-                return records.CheckpointRecord(*self._next(), sha256, sandbox)
-            case events.SkillsCalled(python, shell):
-                return records.SkillsRecord(*self._next(), python, shell)
-            case events.UserCellRan(code, content, ok, told):
-                return records.UserCellRecord(*self._next(), code, content, ok, told)
-            case _:
-                return None
+    @_record_of.register(events.Rerun)
+    def _(self, rerun: events.Rerun) -> Record:
+        return records.RerunRecord(*self._next(), rerun.call_id, rerun.same, None if rerun.same else rerun.content)
 
-    def _watched(self, event: Event) -> Record | None:
-        match event:
-            case events.RequestStarted():
-                self._asked = self._timer()
-            case events.Delta(text):
-                return records.DeltaRecord(self._now(), text)
-            case events.Writing(what, characters, lines):
-                return records.WritingRecord(self._now(), what, characters, lines)
-            case events.Queued(agents):
-                return records.QueuedRecord(self._now(), agents)
-            case events.Waiting(reason, left):
-                return records.WaitingRecord(self._now(), reason, left)
-            case _:
-                return self._watched_cell(event)
-        return None
+    # ---- what whoever watches sees of a request and of a call
 
-    def _watched_cell(self, event: Event) -> Record | None:
-        match event:
-            case events.UserCellStarted(code):
-                return records.UserCellStartRecord(self._now(), code)
-            case events.UserOutputReceived(text):
-                return records.UserOutputRecord(self._now(), text)
-            case events.CallStarted(call):
-                self._call = (call, self._timer())
-                return records.CellStartRecord(self._now(), call.id, call.name, call.arguments)
-            case events.CallEnded(result):
-                started, self._call = self._call, None
-                call, duration = result.call, self._since(started[1] if started else None)
-                return records.CellEndRecord(self._now(), call.id, call.name, result.ok, duration)
-            case _:
-                return self._watched_output(event)
+    @_record_of.register(events.RequestStarted)
+    def _(self, _started: events.RequestStarted) -> None:
+        self._asked = self._timer()
 
-    def _watched_output(self, event: Event) -> Record | None:
-        match event:
-            case events.OutputReceived(text):
-                return records.CellOutputRecord(self._now(), self.running_call, text)
-            case events.Displayed(picture, rows, columns):
-                return records.DisplayRecord(self._now(), self.running_call, picture, rows, columns)
-            case _:
-                return None
+    @_record_of.register(events.CallStarted)
+    def _(self, started: events.CallStarted) -> Record:
+        call = started.call
+        self._call = (call, self._timer())
+        return records.CellStartRecord(self._now(), call.id, call.name, call.arguments)
+
+    @_record_of.register(events.CallEnded)
+    def _(self, ended: events.CallEnded) -> Record:
+        started, self._call = self._call, None
+        call, duration = ended.result.call, self._since(started[1] if started else None)
+        return records.CellEndRecord(self._now(), call.id, call.name, ended.result.ok, duration)
+
+    @_record_of.register(events.OutputReceived)
+    def _(self, received: events.OutputReceived) -> Record:
+        return records.CellOutputRecord(self._now(), self.running_call, received.text)
+
+    @_record_of.register(events.Displayed)
+    def _(self, shown: events.Displayed) -> Record:
+        return records.DisplayRecord(self._now(), self.running_call, shown.picture, shown.rows, shown.columns)
+
+
+_JOURNALLED_AS_IT_IS: dict[type[Event], Callable[..., Record]] = {
+    events.Answered: records.AnswerRecord,
+    events.Retried: records.RetryRecord,
+    events.Failed: records.ErrorRecord,
+    events.KernelRestarted: records.KernelRecord,
+    events.KernelResumed: records.KernelResumedRecord,
+    events.Checkpointed: records.CheckpointRecord,
+    events.SkillsCalled: records.SkillsRecord,
+    events.UserCellRan: records.UserCellRecord,
+    events.ChildStarted: records.AgentStartRecord,
+}
+_WATCHED_AS_IT_IS: dict[type[Event], Callable[..., Record]] = {
+    events.Delta: records.DeltaRecord,
+    events.Writing: records.WritingRecord,
+    events.Queued: records.QueuedRecord,
+    events.Waiting: records.WaitingRecord,
+    events.UserCellStarted: records.UserCellStartRecord,
+    events.UserOutputReceived: records.UserOutputRecord,
+}
+"""The fields of these events are those of their records, in this order."""
+
+
+def _fields(event: Event) -> tuple[object, ...]:
+    return tuple(getattr(event, field.name) for field in dataclasses.fields(event))
 
 
 def _kind(user: User) -> str:
