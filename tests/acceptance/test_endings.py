@@ -56,20 +56,36 @@ def test_a_message_without_calls_is_the_answer(rlm: Make) -> None:
 @pytest.mark.parametrize(
     ("limit", "stop"), [({"RLM_MAX_TURNS": "1"}, "max_turns"), ({"RLM_MAX_TOKENS": "10"}, "token_budget")]
 )
-def test_at_a_limit_the_newest_text_is_the_partial_answer_and_every_call_has_its_result(
+def test_at_a_limit_one_last_request_asks_for_the_answer_and_every_call_has_its_result(
     rlm: Make, limit: dict[str, str], stop: str
 ) -> None:
     turn = calls(("ipython", {"code": "1"}), ("ipython", {"code": "2"}), content="Let me look.")
-    done, server = play(rlm, turn, text("never"), failed=0, **limit)
-    assert (3, "Let me look.\n", "limit", stop) == ending(done)
-    assert ["1\n", "2\n"] == done.session.results
-    assert 1 == len(server.requests)
+    done, server = play(rlm, turn, text("about one"), failed=0, **limit)
+    assert (3, "about one\n", "limit", stop) == ending(done)
+    assert "1\n" == done.session.results[0]
+    first, last = server.requests
+    assert (first.body["tools"], "none") == (last.body["tools"], last.body["tool_choice"])
+    assert f"You have reached a limit of this run ({stop})" in last.last
+    assert f"limit reached: {stop}; the model is asked for its answer" in done.err
     assert f"stopped: {stop}" in done.err
 
 
-def test_at_a_limit_without_any_text_nothing_is_printed(rlm: Make) -> None:
-    done, _ = play(rlm, call("ipython", code="1"), RLM_MAX_TURNS="1")
-    assert (3, "", "limit", "max_turns") == ending(done)
+@pytest.mark.parametrize("last", [call("ipython", code="2"), error(400, "no more"), None])
+def test_without_a_last_answer_the_newest_text_is_the_partial_one(rlm: Make, last: Answer | None) -> None:
+    turn = calls(("ipython", {"code": "1"}), content="Let me look.")
+    env = {} if last else {"RLM_NO_FINAL_ANSWER": "1"}
+    failed = last is not None and last.status == 400
+    done, server = play(rlm, turn, last or text("never"), failed=failed, RLM_MAX_TURNS="1", **env)
+    assert (3, "Let me look.\n", "limit", "max_turns") == ending(done)
+    assert (2 if last else 1) == len(server.requests)
+    assert failed == ("could not be asked for its answer at the limit: 400 Bad Request: no more" in done.err)
+
+
+def test_when_the_time_is_nearly_over_the_cell_is_interrupted_and_the_answer_asked_for(rlm: Make) -> None:
+    done, server = play(rlm, call("bash", command="sleep 600"), text("about one"), RLM_TIMEOUT="6", RLM_TOOLS="bash")
+    assert (3, "about one\n", "limit", "timeout") == ending(done)
+    assert "the time of this run is over" in server.requests[1].last
+    assert "--timeout 12" in done.err
 
 
 def test_a_text_cut_off_at_the_length_limit_is_asked_to_go_on(rlm: Make) -> None:
@@ -79,16 +95,19 @@ def test_a_text_cut_off_at_the_length_limit_is_asked_to_go_on(rlm: Make) -> None
 
 
 @pytest.mark.parametrize("limit", [{"RLM_MAX_TURNS": "2"}, {"RLM_MAX_TOKENS": "20"}])
-def test_a_text_cut_off_with_no_room_left_is_a_partial_answer(rlm: Make, limit: dict[str, str]) -> None:
-    done, server = play(rlm, text("one, ", "length"), text("two", "length"), text("never"), failed=0, **limit)
-    assert (3, "one, two\n", "limit", "length") == ending(done)
-    assert 2 == len(server.requests)
+def test_a_text_cut_off_with_no_room_left_is_brought_to_its_end(rlm: Make, limit: dict[str, str]) -> None:
+    done, server = play(
+        rlm, text("one, ", "length"), text("two, ", "length"), text("three", "length"), failed=0, **limit
+    )
+    assert (3, "one, two, three\n", "limit", "length") == ending(done)
+    assert "come to the end of your answer" in server.requests[2].last
     assert "stopped: length" in done.err
 
 
 def test_nothing_cut_off_at_the_length_limit_ends_the_run(rlm: Make) -> None:
-    done, _ = play(rlm, calls(("ipython", {"code": "1"}), content="So far."), text("", "length"))
-    assert (3, "So far.\n", "limit", "length") == ending(done)
+    turn = calls(("ipython", {"code": "1"}), content="So far.")
+    done, _ = play(rlm, turn, text("", "length"), text("what I have"))
+    assert (3, "what I have\n", "limit", "length") == ending(done)
 
 
 def test_a_filtered_text_is_no_answer(rlm: Make) -> None:

@@ -35,6 +35,7 @@ EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
     events.ParametersChanged: record("request"),
     events.Retried: record("retry"),
     events.Failed: record("error"),
+    events.LimitReached: record("limit", stop_reason="max_turns"),
     events.KernelRestarted: record("kernel"),
     events.Rerun: record("rerun"),
     events.KernelResumed: record("kernel_resumed", rerun=2),
@@ -87,7 +88,7 @@ def script() -> Script:
     root = in_order(*TURNS, *AGAIN)
 
     def answer(request: Request) -> Answer:
-        if request.body.get("tool_choice") == "none":
+        if request.body.get("tool_choice") == "none" and "limit of this run" not in request.last:
             return error(400, "There is no summary to be had.")
         return text("done") if request.depth else root(request)
 
@@ -112,11 +113,11 @@ def emitted(folder: Path) -> list[Json]:
     with Scripted(script()) as server, Scripted(error(429, "slow down", retry_after="26")) as busy:
         patient = Rlm(folder / "busy", {"RLM_BASE_URL": busy.url}).start("go", "--json")
         command = Rlm(folder, {"RLM_BASE_URL": server.url, "RLM_JSON": "1", "RLM_DELTAS": "1"})
-        first = command("go", "--checkpoint", "--max-depth", "1", "--max-concurrent-agents", "1")
+        first = command("go", "--checkpoint", "--max-depth", "1", "--max-concurrent-agents", "1", "--max-turns", "3")
         second = command("resume", "--replay", "--summarize-at-tokens", "50", "go on")
         waited = lines_until_waiting(patient)
         shared = python(command, USER_CELL).stdout.splitlines()
-    assert (0, 0) == (first.code, second.code), first.err + second.err
+    assert (3, 0) == (first.code, second.code), first.err + second.err
     return [*first.lines, *second.lines, *second.session.records, *waited, *map(json.loads, shared)]
 
 

@@ -143,7 +143,7 @@ WORKING = Scenario(
         "exec_timeout": Effect(
             "0.2", lambda run: "timed out" in run.done.session.results[1], usual=False, changed=True
         ),
-        "max_turns": Effect("4", lambda run: len(run.server.requests), 6, 4),
+        "max_turns": Effect("4", lambda run: len(run.server.requests), 6, 5),
         "max_turns_in_context": Effect("2", lambda run: run.server.requests[3].turn, 3, 2),
     },
     words=("--tools", "bash"),
@@ -152,7 +152,7 @@ WORKING = Scenario(
 SPENDING = Scenario(  # each answer has ten completion tokens
     scripted(*[calls(("bash", {"command": "echo again"}), content="again")] * 3, text("the answer")),
     {
-        "max_tokens": Effect("20", lambda run: len(run.server.requests), 4, 2),
+        "max_tokens": Effect("20", lambda run: len(run.server.requests), 4, 3),
         "deltas": switched(lambda run: any(line["type"] == "delta" for line in run.done.lines)),
         "quiet": switched(lambda run: not run.done.err),
     },
@@ -164,6 +164,7 @@ ENDING = Scenario(
         "api": Effect(OTHER_API, lambda run: run.first.by_responses, usual=BY_RESPONSES, changed=not BY_RESPONSES),
         "stream": Effect("on", lambda run: run.first.streamed, usual=False, changed=True),
         "limit_ok": Effect("on", lambda run: run.done.code, 3, 0),
+        "no_final_answer": Effect("on", lambda run: len(run.server.requests), 3, 2),
         "sandbox": Effect("bwrap", lambda run: (run.done.cwd / "../home/outside").exists(), usual=True, changed=False),
         # the first pause of rlm's own backoff is longer than the SDK's
         "sdk_max_retries": Effect(
@@ -197,8 +198,8 @@ UNPRICED = Scenario(
     words=("--tools", ""),
 )
 COUNTING = Scenario(  # each answer has 60 new tokens of the prompt, and ten of the completion
-    scripted(bash("echo one"), bash("echo two"), text("the answer")),
-    {"max_total_tokens": Effect("100", lambda run: len(run.server.requests), 3, 2)},
+    scripted(*[bash("echo one")] * 3, text("the answer")),
+    {"max_total_tokens": Effect("100", lambda run: len(run.server.requests), 4, 3)},
     words=("--tools", "bash"),
 )
 TYPED = Scenario(

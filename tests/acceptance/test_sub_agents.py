@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rlm_testkit.cli import Done, Rlm
 from rlm_testkit.leftovers import processes
-from rlm_testkit.scripted import Answer, Request, Script, Scripted, call, text
+from rlm_testkit.scripted import Answer, Request, Script, Scripted, call, error, text
 
 Make = Callable[[Scripted], Rlm]
 
@@ -56,6 +56,36 @@ def test_every_form_of_the_call_works_in_a_cell(rlm: Make) -> None:
     done, _ = run(rlm, *FORMS)
     assert ["did a"] * len(FORMS) == [result.strip() for result in done.session.results]
     assert len(FORMS) == len(done.session.children)
+
+
+HANDLES = [
+    "import asyncio\ndid, boom, slow, left = (asyncio.create_task(rlm.run(t)) for t in ('a', 'boom', 'slow', 'left'))",
+    "many = asyncio.create_task(rlm.map('m', [1, 2], limit=1))\nwhile not (did.done() and boom.done() and many.done()):\n"
+    "    await asyncio.sleep(0.01)\nprint((await did).answer, len(await many), slow.done())",
+    "print(slow.cancel())\ntry:\n    await slow\nexcept asyncio.CancelledError:\n    print(slow.cancelled())\n"
+    "try:\n    await boom\nexcept rlm.AgentError as error:\n    print('raised', error)",
+]
+
+
+def test_tasks_of_asyncio_are_handles_that_outlive_their_cell_and_end_with_their_agent(rlm: Make) -> None:
+    def child(request: Request) -> Answer:
+        if request.task == "boom":
+            return error(400, "no such thing")
+        return says(request).after(600 if request.task in ("slow", "left") else 0)
+
+    done, _ = run(rlm, *HANDLES, child=child)
+    begun, later, last = done.session.results
+    assert "[no output]" == begun
+    assert "did a 2 False" in later.splitlines()
+    assert "[sub-agent 'a' of an earlier cell has ended, done: did a]" in later.splitlines()
+    assert (
+        "[sub-agent 'boom' of an earlier cell has ended, failed: 400 Bad Request: no such thing.]" in later.splitlines()
+    )
+    assert "'m'" not in later, "its own cell waits for it"
+    assert ["True", "True", "raised 400 Bad Request: no such thing."] == last.split("\n")[:3]
+    stops = {each.meta["prompt_preview"]: each.meta["stop_reason"] for each in done.session.children}
+    assert {"a": "done", "boom": "error", "slow": "cancelled", "left": "cancelled", "m": "done"} == stops
+    assert (0, "end\n") == (done.code, done.out)
 
 
 def test_a_child_knows_only_its_task_word_for_word(rlm: Make) -> None:
@@ -143,7 +173,7 @@ def test_a_child_has_no_more_turns_than_its_parent_and_may_choose_no_recording(r
         "try:\n    await rlm.run('c', model='replay:/dev/zero')\nexcept rlm.AgentError as error:\n    print(error)"
     )
     done, _ = run(rlm, cell, child=child, RLM_MAX_TURNS="3")
-    assert "3 2\nno cell may choose a recording: the host would read it" == done.session.results[0].strip()
+    assert "4 3\nno cell may choose a recording: the host would read it" == done.session.results[0].strip()
 
 
 BAD_REQUESTS = """

@@ -139,6 +139,7 @@ async def _ask_parent(
     from rlm.broker.client import ask
     from rlm.broker.payload import pack
     from rlm.broker.protocol import ContextFile, RunRequest
+    from rlm.inside.late_results import late_results
 
     path, token = address
     folder = Path(path).parent
@@ -148,8 +149,11 @@ async def _ask_parent(
         payload = pack(context, folder)
         file = ContextFile(payload.path.name, payload.kind, payload.about)
     request = RunRequest(token, task, options, file, json.dumps(kind.schema) if kind else "")
-    result = load_answer(await ask(path, request), folder)
-    return kind.typed(result) if kind else result
+    with late_results.telling(task) as ended:
+        result = load_answer(await ask(path, request), folder)
+        result = kind.typed(result) if kind else result
+        ended(result)
+    return result
 
 
 async def llm(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import pytest
 from rlm.broker.limits import AgentLimits, Slot, TreeLimits
@@ -21,8 +22,17 @@ def ledger(
     working: int = 1,
     total_tokens: int = 0,
     cost: float | None = None,
+    last_request: bool = False,
 ) -> TreeLimits:
-    return TreeLimits(tokens=tokens, agents=agents, depth=depth, working=working, total_tokens=total_tokens, cost=cost)
+    return TreeLimits(
+        tokens=tokens,
+        agents=agents,
+        depth=depth,
+        working=working,
+        total_tokens=total_tokens,
+        cost=cost,
+        last_request=last_request,
+    )
 
 
 def test_depth_counts_levels_below_the_root() -> None:
@@ -77,6 +87,33 @@ def test_dollars_are_a_limit_and_what_has_no_price_may_have_cost_anything() -> N
     unpriced = ledger(cost=1.0)
     unpriced.spend(Usage(prompt=1))
     assert Stop.COST_BUDGET == unpriced.exhausted
+
+
+@pytest.mark.parametrize(
+    ("limit", "small", "dear"),
+    [
+        ({"tokens": 1_000}, Usage(completion=40), Usage(completion=900)),
+        ({"total_tokens": 1_000}, Usage(prompt=130, cached=100, completion=10), Usage(prompt=900)),
+        ({"cost": 10.0}, Usage(prompt=1, cost=0.4), Usage(prompt=1, cost=9.0)),
+    ],
+)
+def test_a_part_of_each_limit_is_kept_for_the_last_request_a_tenth_or_twice_the_dearest(
+    limit: dict[str, Any], small: Usage, dear: Usage
+) -> None:
+    cheap, plain, one = ledger(**limit, last_request=True), ledger(**limit), ledger(**limit, last_request=True)
+    for _ in range(22):
+        cheap.spend(small)
+        plain.spend(small)
+    assert (cheap.exhausted, plain.exhausted) == (None, None), "88 of 100, of which 8 are kept"
+    cheap.spend(small)
+    plain.spend(small)
+    assert cheap.exhausted in (Stop.TOKEN_BUDGET, Stop.COST_BUDGET)
+    assert plain.exhausted is None
+    one.spend(dear)
+    assert one.exhausted == cheap.exhausted, "90 of 100: no more than a tenth is kept"
+    earlier = ledger(**limit, last_request=True)
+    earlier.carry_on(1, dear)
+    assert earlier.exhausted is None, "all of an earlier run is no request"
 
 
 def test_a_budget_says_what_is_left_of_each_limit() -> None:

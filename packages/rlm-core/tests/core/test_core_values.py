@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rlm.core.budget import Spent, Stop
 from rlm.core.history import History, Summary
-from rlm.core.messages import Assistant, Ending, Kind, System, ToolResult, Usage, User, assistant, ending, size
+from rlm.core.messages import Assistant, Ending, Kind, Outcome, System, ToolResult, Usage, User, assistant, ending, size
 from rlm.errors import AgentError, ContextTooLong, ModelError, RlmError
 from rlm.text.clip import clip, join, one_line
 from rlm_testkit.fakes import SYSTEM, TASK, call, says
@@ -199,3 +199,12 @@ def test_what_is_clipped_keeps_its_head_and_its_tail(text: str, limit: int) -> N
 )
 def test_a_text_on_one_line_shows_where_it_is_cut(text: str, line: str) -> None:
     assert one_line(text, 10) == line
+
+
+def test_a_line_that_a_result_gets_stands_by_itself() -> None:
+    assert [Outcome(content).with_line("[more]").content for content in ("1", "1\n", "")] == [
+        "1\n[more]",
+        "1\n[more]",
+        "[more]",
+    ]
+    assert Outcome("1").with_line("") == Outcome("1")

@@ -17,6 +17,7 @@ from rlm.core.events import (
     Event,
     Failed,
     KernelRestarted,
+    LimitReached,
     OutputReceived,
     ParametersChanged,
     Replied,
@@ -48,7 +49,7 @@ from rlm.sessions.records import (
 from rlm_testkit.journals import answer, cell, conversations, encoded, ending, opening, reply, turn, written
 
 JOURNALLED = (
-    ParametersChanged, Retried, Failed, KernelRestarted, SkillsCalled, UserCellRan, ChildStarted, ChildEnded, Said, ToolReturned, Dropped,
+    ParametersChanged, Retried, Failed, LimitReached, KernelRestarted, SkillsCalled, UserCellRan, ChildStarted, ChildEnded, Said, ToolReturned, Dropped,
 )  # fmt: skip
 
 

@@ -177,8 +177,9 @@ def open_agent(
     context: Context | None = None,
     limits: Limits | None = None,
     state: ConversationState | None = None,
+    **others: Any,
 ) -> tuple[Agent, list[Event]]:
-    """An agent, and the list that its events go to."""
+    """An agent, and the list that its events go to. `others` as of `Agent`."""
     events: list[Event] = []
     agent = Agent(
         model=model,
@@ -187,6 +188,7 @@ def open_agent(
         limits=limits or TurnLimit(),
         sink=events.append,
         state=state,
+        **others,
     )
     return agent, events
 

@@ -12,6 +12,11 @@ from rlm.core.messages import Usage
 from rlm.core.slots import Slots
 from rlm.errors import AgentError
 
+_KEPT = 10
+"""The part of each limit, at most, that is kept for the last request: a tenth."""
+_DEAREST = 2
+"""And no more than so often what the dearest request so far took."""
+
 
 class TreeLimits:
     """What the tree may spend and has spent: tokens, dollars, agents, depth, and agents at work at once."""
@@ -25,10 +30,16 @@ class TreeLimits:
         working: int,
         total_tokens: int = 0,
         cost: float | None = None,
+        last_request: bool = False,
     ) -> None:
-        """`tokens` are those of completions, `total_tokens` all that no cache held; 0 is no limit. `cost`: dollars."""
+        """`tokens` are those of completions, `total_tokens` all that no cache held; 0 is no limit. `cost`: dollars.
+
+        With `last_request` the tree stops a little before its limits, so that its root can be asked for the answer.
+        """
         self.agents = 0
         self.spent = Usage()
+        self._last_request = last_request
+        self._dearest = (0.0, 0.0, 0.0)  # completion tokens, new tokens and dollars of a request
         self._tokens = tokens
         self._total_tokens = total_tokens
         self._cost = cost
@@ -53,26 +64,37 @@ class TreeLimits:
     def carry_on(self, agents: int, usage: Usage) -> None:
         """Count what the tree has had already: its root, and what an earlier run of it spent."""
         self.agents += agents
-        self.spend(usage)
+        self.spent += usage
 
     def can_recurse(self, depth: int) -> bool:
         """Whether an agent at `depth` may have children."""
         return depth < self._depth
 
     def spend(self, usage: Usage) -> None:
+        """Of one request."""
         self.spent += usage
+        sizes = (usage.completion, usage.new_tokens, usage.cost or 0.0)
+        completion, new, cost = map(max, self._dearest, sizes)
+        self._dearest = (completion, new, cost)
 
     @property
     def exhausted(self) -> Stop | None:
         """Which limit is reached. What has no known price may have cost anything."""
+        spent = self.spent
+        completion, new, cost = self._dearest
         if (
             self._cost is not None
-            and not self.spent.empty
-            and (self.spent.cost is None or self.spent.cost >= self._cost)
+            and not spent.empty
+            and (spent.cost is None or spent.cost >= self._for_work(self._cost, cost))
         ):
             return Stop.COST_BUDGET
-        tokens = 0 < self._tokens <= self.spent.completion
-        return Stop.TOKEN_BUDGET if tokens or 0 < self._total_tokens <= self.spent.new_tokens else None
+        tokens = self._tokens and spent.completion >= self._for_work(self._tokens, completion)
+        total = self._total_tokens and spent.new_tokens >= self._for_work(self._total_tokens, new)
+        return Stop.TOKEN_BUDGET if tokens or total else None
+
+    def _for_work(self, limit: float, dearest: float) -> float:
+        """What of a limit may be spent before the last request."""
+        return limit - min(limit / _KEPT, _DEAREST * dearest) if self._last_request else limit
 
     def budget(self, depth: int, seconds_left: float | None) -> Budget:
         """As an agent at `depth` has it."""

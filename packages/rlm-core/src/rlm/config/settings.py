@@ -97,7 +97,7 @@ class Config:
         default=Streaming.AUTO,
         resumed=False,
     )
-    max_turns: int = setting("model calls per agent", at_least(1), default=30)
+    max_turns: int = setting("model calls per agent, but for the last one at a limit", at_least(1), default=30)
     max_depth: int = setting("levels of sub-agents below the root", at_least(0), default=0)
     exec_timeout: float = setting(
         "seconds per cell or command, not counting time spent waiting for sub-agents",
@@ -185,6 +185,12 @@ class Config:
     )
     checkpoint: bool = setting(
         "save the kernel's variables after each cell; resume restores them", switch, default=False, bare=True
+    )
+    no_final_answer: bool = setting(
+        "do not ask the model once more, without tools, for its answer at a limit of turns, tokens, cost or time",
+        switch,
+        default=False,
+        bare=True,
     )
     no_cache_wait: bool = setting(
         "start all sub-agents of a fan-out at once; else most wait up to 2 s for the provider to cache what they share",

@@ -173,6 +173,7 @@ class RunSettings(TypedDict, total=False):
     sandbox_file_size: int | None
     keep_repositories: bool | None
     checkpoint: bool | None
+    no_final_answer: bool | None
     no_cache_wait: bool | None
     no_context_files: bool | None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from rlm.core.adaptation import Adaptation, adapt
@@ -14,6 +14,7 @@ from rlm.core.events import (
     CallEnded,
     CallStarted,
     Failed,
+    LimitReached,
     ParametersChanged,
     Replied,
     RequestStarted,
@@ -24,7 +25,7 @@ from rlm.core.ports import AnswerCheck, Context, Limits, Model, Sink, ToolChoice
 from rlm.core.state import ConversationState
 from rlm.core.textcall import is_call
 from rlm.core.toolbox import Toolbox
-from rlm.errors import ContentFiltered, ContextTooLong, MessagesRefused, ModelError
+from rlm.errors import ContentFiltered, ContextTooLong, MessagesRefused, ModelError, RlmError
 
 REMINDER = (
     "You wrote a tool call as text, so nothing was run. To call a tool, use the function calling of the API: a tool "
@@ -40,6 +41,14 @@ NOT_RUN = "Not run: the answer was given before."
 _CORRECTIONS = 4
 """How often the model may correct an answer that is not what was asked for."""
 GO_ON = "Your message was cut off at the length limit. Go on exactly where it stopped."
+LAST = (
+    "You have reached a limit of this run ({stop}). This is your last message, and no tool can be called. Answer now, "
+    "in the form that was asked for, with what you have; where there is room for it, say what is missing."
+)
+LAST_PART = "{go_on} It is the last message of this run ({stop}), so come to the end of your answer."
+TIME_IS_OVER = "Interrupted, or not run: the time of this run is over."
+NO_MORE_CALLS = "Not run: a limit of this run was reached."
+NOT_ASKED = "The model could not be asked for its answer at the limit: {error}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,8 @@ class AgentResult:
     stop: Stop
     spent: Spent
     words: str = ""
+    concluded: bool = False
+    """It stopped at a limit, and the answer is what the model gave when it was asked for it."""
 
 
 class Agent(Conversation):
@@ -66,8 +77,14 @@ class Agent(Conversation):
         state: ConversationState | None = None,
         interjections: Callable[[], Sequence[User]] = tuple,
         check: AnswerCheck = str,
+        asks_at: Collection[Stop] = (),
+        deadline: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """`interjections` gives what the user has said while the agent worked, once."""
+        """`interjections` gives what the user has said while the agent worked, once.
+
+        Where one of `asks_at` stops it, one last request asks for the answer with what there is. From `deadline` on, by
+        the clock of the event loop, no tool works, and there is no other request than that.
+        """
         super().__init__(sink, state)
         self._interjections = interjections
         self._model = model
@@ -75,11 +92,14 @@ class Agent(Conversation):
         self._context = context
         self._limits = limits
         self._check = check
+        self._asks_at = asks_at
+        self._deadline = deadline
         self._corrections = 0
         self._requested: ParametersChanged | None = None
         self._words = ""
         self._finish = ""
         self._reminded = False
+        self._concluded = False
 
     async def run(self, *opening: System | User) -> AgentResult:
         """Say `opening`, then work until the model answers or a limit is reached.
@@ -94,6 +114,7 @@ class Agent(Conversation):
             for message in opening:
                 self.tell(message)
             self._words, self._reminded, self._corrections = "", False, 0
+            self._concluded = False
             stop = await self._work()
             self.close(stop, self._words)
         except asyncio.CancelledError:
@@ -102,12 +123,15 @@ class Agent(Conversation):
         except BaseException as error:
             self.close(Stop.ERROR, str(error) or type(error).__name__)
             raise
-        return AgentResult(self.state.answer, stop, self.state.spent, self._words)
+        return AgentResult(self.state.answer, stop, self.state.spent, self._words, self._concluded)
 
     async def _work(self) -> Stop:
         self._finish = ""
         try:
+            begun = self.state.spent.turns
             stop = await self._turns()
+            if stop in self._asks_at and self.state.spent.turns > begun:
+                await self._ask_for_answer(stop)
         except ContextTooLong as error:
             self._words = str(error)
             return Stop.CONTEXT_LIMIT
@@ -122,7 +146,7 @@ class Agent(Conversation):
         return stop
 
     async def _turns(self) -> Stop:
-        while (stop := self._limits.reached(self.state.spent)) is None:
+        while (stop := self._reached()) is None:
             self._hear_user()
             if self.state.cut:
                 self.tell(User(GO_ON, Kind.NOTE))
@@ -132,6 +156,30 @@ class Agent(Conversation):
             if (stop := await self._end(reply)) is not None:
                 break
         return stop
+
+    def _reached(self) -> Stop | None:
+        deadline = self._deadline()
+        over = deadline is not None and asyncio.get_running_loop().time() >= deadline
+        return Stop.TIMEOUT if over else self._limits.reached(self.state.spent)
+
+    async def _ask_for_answer(self, stop: Stop) -> None:
+        """One request without tools. Whatever comes of it, the run ends at its limit."""
+        before, cut = self.state.answer, self.state.cut
+        self.emit(LimitReached(stop))
+        self._drop_empty()
+        self.tell(User(LAST_PART.format(go_on=GO_ON, stop=stop) if cut else LAST.format(stop=stop), Kind.NOTE))
+        try:
+            reply = await self._ask("none")
+        except RlmError as error:
+            self.report(NOT_ASKED.format(error=error))
+            return
+        for call in reply.message.calls:
+            self.emit(ToolReturned(ToolResult(call, NO_MORE_CALLS, ok=False)))
+        text = reply.message.text
+        if self.is_call(text):
+            self.emit(Answered(before))
+        else:
+            self._concluded = text.strip() != "" and not reply.message.calls
 
     async def _end(self, reply: Reply) -> Stop | None:
         """Do what the reply asks for. Whether the run ends with it: not with an answer, if the user has said more."""
@@ -189,11 +237,17 @@ class Agent(Conversation):
         self._reminded = True
         self.tell(User(REMINDER, Kind.NOTE))
 
-    async def _ask(self) -> Reply:
+    def _drop_empty(self) -> None:
+        """The newest message, if it held nothing but thoughts: strict providers do not take it back."""
+        newest = self.state.history.entries[-1]
+        if isinstance(newest.message, Assistant) and not (newest.message.text.strip() or newest.message.calls):
+            self.drop((newest.number,), "empty")
+
+    async def _ask(self, tool_choice: ToolChoice = "auto") -> Reply:
         """One turn's request; made shorter and asked again while the provider finds it too long."""
         while True:
             try:
-                return await self._request("auto")
+                return await self._request(tool_choice)
             except ContextTooLong:
                 if not await self._context.shrink(self):
                     raise
@@ -276,13 +330,23 @@ class Agent(Conversation):
 
     async def _call(self, call: ToolCall, cut_off: bool) -> Outcome:
         self.emit(CallStarted(call))
-        outcome = await self._tools.run(call, self.state.history, cut_off=cut_off)
+        outcome = await self._run_tool(call, cut_off)
         result = ToolResult(call, outcome.content, outcome.ok)
         self.emit(ToolReturned(result))
         self.emit(CallEnded(result))
         if outcome.forget is not None:
             self.forget(outcome.forget)  # at once: the next call shall count what is left
         return outcome
+
+    async def _run_tool(self, call: ToolCall, cut_off: bool) -> Outcome:
+        time_limit = asyncio.timeout_at(self._deadline())
+        try:
+            async with time_limit:
+                return await self._tools.run(call, self.state.history, cut_off=cut_off)
+        except TimeoutError:
+            if not time_limit.expired():
+                raise  # the tool's own
+            return Outcome(TIME_IS_OVER, ok=False)
 
 
 def verdict(reply: Reply) -> Stop | None:

@@ -113,6 +113,13 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitReached:
+    """The agent may not go on, and is asked for its answer: the last request of the run."""
+
+    stop: Stop
+
+
+@dataclass(frozen=True, slots=True)
 class KernelRestarted:
     """A fresh kernel took the place of one that was lost, `lost` being the names that went with it."""
 
@@ -296,6 +303,7 @@ Event = (
     | ParametersChanged
     | Retried
     | Failed
+    | LimitReached
     | KernelRestarted
     | Rerun
     | KernelResumed

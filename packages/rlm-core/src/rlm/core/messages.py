@@ -219,6 +219,11 @@ class Outcome:
     forget: Forget | None = None
     answer: str | None = None
 
+    def with_line(self, line: str) -> Outcome:
+        """The same with one more line, if there is one to be told."""
+        break_ = "" if self.content.endswith("\n") or not self.content else "\n"
+        return replace(self, content=f"{self.content}{break_}{line}") if line else self
+
 
 def assistant(received: Wire, written: Wire | None = None, items: Iterable[Wire] = ()) -> Assistant:
     """Read a chat message. It must already be sound: see `rlm.providers.normalize`."""

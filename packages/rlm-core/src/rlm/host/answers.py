@@ -225,8 +225,7 @@ class AnswerTool(ToolAround):
         if outcome.ok:
             return replace(outcome, answer=self._box.take().text)
         self._box.discard()
-        break_ = "" if outcome.content.endswith("\n") else "\n"
-        return replace(outcome, content=f"{outcome.content}{break_}{_FAILED}")
+        return outcome.with_line(_FAILED)
 
 
 def hand_over(result: RunResult, folder: Path) -> RunResult:

@@ -289,6 +289,7 @@ class Host:
                 agents=config.max_agents,
                 depth=config.max_depth,
                 working=config.max_concurrent_agents,
+                last_request=not config.no_final_answer,
             ),
             capacity=self._capacity,
             models=self._models,

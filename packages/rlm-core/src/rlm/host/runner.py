@@ -45,6 +45,9 @@ _CONTEXT = "context"
 _SHARING = 8
 """Agents of a run that share a cache key: they begin alike, but OpenAI spreads what has one key and more than about 15
 requests in a minute over machines that know nothing of each other."""
+_ASKED_AT = frozenset({Stop.MAX_TURNS, Stop.TIMEOUT, Stop.LENGTH})
+_ROOT_ASKED_AT = _ASKED_AT | {Stop.TOKEN_BUDGET, Stop.COST_BUDGET}
+"""At which limits an agent is asked for its answer. Of what the tree may spend, enough for one such request is kept."""
 _SLOW = 1.0  # seconds without a reply, after which a sub-agent's kernel is started
 
 
@@ -64,6 +67,8 @@ class AgentRunner:
         self._depth = depth
         self._stack = AsyncExitStack()
         self._time_limit: asyncio.Timeout | None = None
+        self._work_until: float | None = None
+        """By the clock of the event loop. What is left of the task's time then is for the last request."""
         self._turns = TurnLimit(spec.config.max_turns)
         self._kernel: JupyterKernel | None = None
         self._calls: CallLog | None = None
@@ -96,16 +101,22 @@ class AgentRunner:
         Cancelling it keeps the agent.
 
         Raises:
-            AgentError: the time is over.
+            AgentError: the time is over, and the model gave no answer when it was asked for it.
             RlmError: what the agent could not survive.
         """
         timeout = timeout or self._spec.config.timeout
         async with self._slot:
             self._journal_stop()
             limit = self._time_limit = asyncio.timeout(timeout)
+            self._work_until = None
+            if timeout is not None and not self._spec.config.no_final_answer:
+                self._work_until = asyncio.get_running_loop().time() + timeout - _kept_time(timeout)
             try:
                 async with limit:
-                    return self._result(await self._work(task))
+                    result = await self._work(task)
+                if result.stop is Stop.TIMEOUT and not result.concluded:
+                    raise self._timed_out(f"timed out after {timeout:g} s")
+                return self._result(result)
             except TimeoutError:
                 if not limit.expired():
                     raise  # somebody else's
@@ -296,6 +307,8 @@ class AgentRunner:
             state=self.session.start,
             interjections=self.user.interjections,
             check=self._spec.schema.find if self._spec.schema else str,
+            asks_at=() if config.no_final_answer else _ASKED_AT if self._depth else _ROOT_ASKED_AT,
+            deadline=lambda: self._work_until,
         )
 
     def _new_model(self, config: Config) -> Model:
@@ -388,6 +401,11 @@ class AgentRunner:
         if self._depth == 0 and self._context.inspection is not None:
             for problem in self._context.inspection.end(keep=self._spec.config.keep_repositories):
                 self.session.record(Failed(problem))
+
+
+def _kept_time(timeout: float) -> float:
+    """Seconds that are kept for the last request: a tenth, from five (of a short time: a quarter) to sixty."""
+    return min(60.0, max(timeout / 10, min(5.0, timeout / 4)))
 
 
 def _context(config: Config, window: Callable[[], int | None]) -> Context:

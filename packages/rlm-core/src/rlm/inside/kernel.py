@@ -44,6 +44,7 @@ from rlm.inside.jupyter import (
     ZMQStream,
     json_default,
 )
+from rlm.inside.late_results import late_results
 from rlm.inside.launch import KernelLaunch, make_unattended, python_path
 from rlm.inside.namespace import Namespace
 from rlm.inside.output import OutputMultiplexer, Stream
@@ -110,10 +111,12 @@ class RlmKernel(IPythonKernel):
             if self._interrupted_early:
                 raise KeyboardInterrupt
             self.namespace.before_cell(code, self.shell.user_ns)
-            reply: dict[str, Any] = await super().do_execute(code, *args, **options)
+            with late_results.cell():
+                reply: dict[str, Any] = await super().do_execute(code, *args, **options)
             if "traceback" in reply:  # iopub has had it already, and it may be megabytes
                 reply |= {"traceback": [], "evalue": reply["evalue"][:1000]}
             self.shell.display_pub.publish_widgets()
+            self._tell_late_results()
             return reply
         except KeyboardInterrupt:  # in what is done around a cell: the text of its error may hang
             return {"status": "error"}
@@ -130,6 +133,11 @@ class RlmKernel(IPythonKernel):
             if self.loop.stopped:
                 self.ending = "the cell stopped the kernel's event loop"
             self.fix()
+
+    def _tell_late_results(self) -> None:
+        if told := late_results.take():
+            with self.own_streams():
+                print(told)
 
     @contextmanager
     def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> Iterator[None]:

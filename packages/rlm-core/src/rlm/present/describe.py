@@ -13,6 +13,7 @@ from rlm.sessions.records import (
     ErrorRecord,
     KernelRecord,
     KernelResumedRecord,
+    LimitRecord,
     Record,
     RerunRecord,
     ResultRecord,
@@ -83,7 +84,7 @@ def describe(record: Record, turns: Sequence[int] = (), *, names: int | None = N
         case DropRecord():
             return _drop(record, turns)
         case _:
-            return _minor(record)
+            return _end(record)
 
 
 def _fresh_kernel(record: KernelRecord | KernelResumedRecord, names: int | None) -> Description:
@@ -112,6 +113,12 @@ def _resumed_kernel(record: KernelResumedRecord, most: int | None) -> str:
     if not record.gone:
         return "no variable was defined"
     return f"gone: {_listed(record.gone, most)}; `--replay` runs the cells again"
+
+
+def _end(record: Record) -> Description | None:
+    if isinstance(record, LimitRecord):
+        return Description("limit reached", record.stop_reason, "; the model is asked for its answer")
+    return _minor(record)
 
 
 def _minor(record: Record) -> Description | None:

@@ -119,6 +119,8 @@ def _decoded_trouble(record: Journalled) -> Event | None:
             return events.Retried(record.reason, record.attempt, record.wait)
         case records.ErrorRecord():
             return events.Failed(record.reason)
+        case records.LimitRecord():
+            return events.LimitReached(Stop(record.stop_reason))
         case records.KernelRecord():
             return events.KernelRestarted(record.why, record.lost)
         case _:

@@ -198,6 +198,10 @@ class RecordEncoder:
             *self._next(), stop.status, str(stop), stopped.answer, spent.turns, tokens, stopped.error
         )
 
+    @_record_of.register(events.LimitReached)
+    def _(self, reached: events.LimitReached) -> Record:
+        return records.LimitRecord(*self._next(), str(reached.stop))
+
     @_record_of.register(events.Rerun)
     def _(self, rerun: events.Rerun) -> Record:
         return records.RerunRecord(*self._next(), rerun.call_id, rerun.same, None if rerun.same else rerun.content)

@@ -217,6 +217,12 @@ class ErrorRecord(Journalled, frozen=True, tag="error"):
     reason: str
 
 
+class LimitRecord(Journalled, frozen=True, tag="limit"):
+    """the agent may not go on, and is asked for its answer with the last request of the run"""
+
+    stop_reason: Reason
+
+
 class KernelRecord(Journalled, frozen=True, tag="kernel"):
     """a fresh kernel took the place of one that was lost"""
 
@@ -411,6 +417,7 @@ JournalRecord = (
     | AgentEndRecord
     | RetryRecord
     | ErrorRecord
+    | LimitRecord
     | KernelRecord
     | SkillsRecord
     | UserCellRecord

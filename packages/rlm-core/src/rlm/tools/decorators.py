@@ -46,9 +46,8 @@ class TurnsLeft(ToolAround):
         left = self._limit.last - history.turns
         if not 1 <= left <= self._few:
             return outcome
-        break_ = "" if outcome.content.endswith("\n") else "\n"
         hint = "; answer with what you have" if left == 1 else ""
-        return replace(outcome, content=f"{outcome.content}{break_}[turns left: {left}{hint}]")
+        return outcome.with_line(f"[turns left: {left}{hint}]")
 
 
 class RedactingTool(ToolAround):
