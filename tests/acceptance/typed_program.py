@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import rlm as module
-from rlm import Host, RunResult, rlm
+from rlm import Host, RunResult, TaskResult, rlm
 
 
 async def short_forms(names: Sequence[str]) -> None:
@@ -19,6 +19,13 @@ async def short_forms(names: Sequence[str]) -> None:
         assert_type(record, dict[str, Any])
     await rlm("task", max_turn=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await rlm("task", max_turns="3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def batches() -> None:
+    async for result in rlm.batch(["a", {"id": 1, "prompt": "b"}], concurrency=4, executor="here", max_turns=3):
+        assert_type(result, TaskResult)
+        assert_type(result.reward, float | None)
+    rlm.batch(["a"], max_turn=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def hosts() -> str:

@@ -16,6 +16,8 @@ __path__ = __import__("pkgutil").extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
     from rlm.api import answer, budget, llm, map, run, run_sync, stream
+    from rlm.batches.api import batch
+    from rlm.batches.results import TaskResult
     from rlm.core.budget import Budget, Stop
     from rlm.core.messages import Usage
     from rlm.core.task import RunResult
@@ -42,8 +44,10 @@ __all__ = [
     "RunResult",
     "SessionError",
     "Stop",
+    "TaskResult",
     "Usage",
     "answer",
+    "batch",
     "budget",
     "llm",
     "map",
@@ -56,6 +60,8 @@ __all__ = [
 _HOMES = {
     "Budget": "rlm.core.budget",
     "Stop": "rlm.core.budget",
+    "TaskResult": "rlm.batches.results",
+    "batch": "rlm.batches.api",
     "RunResult": "rlm.core.task",
     "Usage": "rlm.core.messages",
     "answer": "rlm.api",
@@ -98,6 +104,7 @@ if TYPE_CHECKING:
 
         __call__ = staticmethod(run)
         answer = staticmethod(answer)
+        batch = staticmethod(batch)
         budget = staticmethod(budget)
         llm = staticmethod(llm)
         map = staticmethod(map)
@@ -115,6 +122,7 @@ if TYPE_CHECKING:
         RunResult = RunResult
         SessionError = SessionError
         Stop = Stop
+        TaskResult = TaskResult
         Usage = Usage
 
     rlm = _Rlm()

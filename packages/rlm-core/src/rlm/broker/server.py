@@ -144,11 +144,13 @@ class Broker:
         tasks = {*self._calls, *([self._listening] if self._listening else [])}
         for task in tasks - self._given_up:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._listener is not None:
-            self._listener.close()
-        with contextlib.suppress(OSError):  # a cell may have put a folder in its place
-            files.remove(self._path)
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:  # also where we are cancelled meanwhile
+            if self._listener is not None:
+                self._listener.close()
+            with contextlib.suppress(OSError):  # a cell may have put a folder in its place
+                files.remove(self._path)
 
     async def _listen(self, listener: socket.socket) -> None:
         """Take no more connections than are read: the others wait where they cost nothing."""

@@ -12,9 +12,6 @@ from rlm.cli.flags import COMMANDS, RUN, SPELLINGS, Flag, command_flags
 from rlm.config.environment import is_on
 from rlm.errors import ConfigError
 
-LATER = ("batch",)
-"""Words that are kept for commands to come."""
-
 _NEAR = 0.78  # of difflib: `lst` is near to `ls`, `slow` is not near to `show`
 _NUMBER = re.compile(r"-(\d+|\d*\.\d+)")
 
@@ -81,11 +78,19 @@ def read_arguments(argv: Sequence[str]) -> CommandLine:
     line = CommandLine(
         name,
         {each.name: text for each, text in given if each.setting},
-        {each.name: text for each, text in given if not each.setting},
+        _options(given),
         tuple(words),
         tuple(argv[end + 1 :]) if end < len(argv) else None,
     )
     return replace(line, problem=_problem(line, tokens, own))
+
+
+def _options(given: Sequence[tuple[Flag, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each, text in given:
+        if not each.setting:
+            found[each.name] = f"{found[each.name]},{text}" if each.many and each.name in found else text
+    return found
 
 
 def _tokens(words: Sequence[str]) -> Iterator[_Token]:
@@ -157,12 +162,10 @@ def _problem(line: CommandLine, tokens: Sequence[_Token], own: Collection[str]) 
 def _no_task(line: CommandLine) -> str:
     """What is wrong with words that are no command."""
     words = line.words
-    if words and line.rest is None and not any(map(str.isspace, words[0])):
-        if words[0] in LATER:
-            return f"`rlm {words[0]}` is not in this version. To give it as a task: rlm -- {words[0]}"
-        if near := _near_command(words[0]):
-            meant, task = " ".join((near, *words[1:])), " ".join(words)
-            return f"`{words[0]}` is no command: did you mean `rlm {meant}`? As a task: `rlm -- {task}`"
+    one = words and line.rest is None and not any(map(str.isspace, words[0]))
+    if one and (near := _near_command(words[0])):
+        meant, task = " ".join((near, *words[1:])), " ".join(words)
+        return f"`{words[0]}` is no command: did you mean `rlm {meant}`? As a task: `rlm -- {task}`"
     if len(words) + bool(line.rest) > 1:
         return f'There must be one task, in quotes: rlm "{" ".join(line.all_words)}"'
     return ""

@@ -18,6 +18,8 @@ class Flag:
     short: str = ""
     long: str = ""
     choices: tuple[str, ...] = ()
+    many: bool = False
+    """It may be given again: what it says is joined by commas."""
     setting: Setting | None = None
 
     @property
@@ -122,6 +124,68 @@ COMMANDS = {
         ),
         most=2,
         ids=True,
+    ),
+    "batch": CommandSpec(
+        "many tasks from a file, at once; DIR gets their results and sessions, and can be gone on with",
+        "TASKS -o DIR | --resume DIR",
+        (
+            Flag("out", "the folder of the batch", "DIR", short="o", long="--output"),
+            Flag("resume", "go on with a batch: what is missing and what failed with an error", "DIR", long="--resume"),
+            Flag("jobs", "tasks at once (default 16)", "N", short="j", long="--jobs"),
+            Flag("rollouts", "how often each task is done (default 1)", "N", long="--rollouts"),
+            Flag("limit", "only the first N tasks of the file", "N", long="--limit"),
+            Flag("shard", "the k-th of n parts of the tasks, from 1/n to n/n", "K/N", long="--shard"),
+            Flag(
+                "retry_failed",
+                "go on with DIR, and do again also what a limit stopped and what was not verified",
+                long="--retry-failed",
+            ),
+            Flag(
+                "map",
+                "columns of a CSV or Parquet file: prompt=COLUMN; may be repeated",
+                "PAIRS",
+                long="--map",
+                many=True,
+            ),
+            Flag("setup", "a command before each task that names none", "COMMAND", long="--setup"),
+            Flag(
+                "verify",
+                "a command after each task that names none: its exit code is the reward",
+                "COMMAND",
+                long="--verify",
+            ),
+            Flag(
+                "workdir_from",
+                "each task works in a copy of this folder, a git worktree if it is a repository",
+                "DIR",
+                long="--workdir-from",
+            ),
+            Flag("discard_workdirs", "remove each copy after its task", long="--discard-workdirs"),
+            Flag("atif", "a trajectory.json in each session", long="--atif"),
+            Flag("executor", "where tasks are worked on", "WHERE", long="--executor", choices=("here", "ray")),
+            Flag(
+                "address",
+                "with --executor ray: the cluster; without it one is started here",
+                "ADDRESS",
+                long="--address",
+            ),
+        ),
+        (
+            *("model", "subagent_model", "base_url", "api", "stream", "sdk_max_retries", "model_params"),
+            *("max_turns", "max_depth", "exec_timeout", "timeout", "max_output", "max_turns_in_context"),
+            *(
+                "max_tokens",
+                "max_total_tokens",
+                "max_cost",
+                "summarize_at_tokens",
+                "max_agents",
+                "max_concurrent_agents",
+            ),
+            *("append_to_system_prompt", "system_prompt_path", "tools", "images", "checkpoint", "context", "schema"),
+            *("sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size", "keep_repositories"),
+            *("no_cache_wait", "no_context_files", "json", "quiet", "verbose", "color", "limit_ok"),
+        ),
+        most=1,
     ),
     "rm": CommandSpec(
         "remove sessions for good, with all that their runs have kept",

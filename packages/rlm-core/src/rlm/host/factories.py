@@ -39,6 +39,11 @@ NO_KEY = (
 )
 
 
+def has_endpoint(config: Config) -> bool:
+    """Whether a model can be asked with these settings, as far as they say."""
+    return config.recording is not None or config.api_key is not None or config.base_url is not None
+
+
 class ModelFactory:
     """Gives each agent its model. Owns one client, and one reading of each recording, for all runs of a host.
 
@@ -69,7 +74,7 @@ class ModelFactory:
         """
         if config.recording:
             self._recording(config.recording)
-        elif self._config.api_key is None and self._config.base_url is None:
+        elif not has_endpoint(self._config):
             raise CredentialsError(NO_KEY)
         elif self._client is None:
             client = OpenAIClient(self._endpoint(), self._config.sdk_max_retries, api=self._config.api)

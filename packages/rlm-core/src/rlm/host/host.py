@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
@@ -34,11 +35,12 @@ from rlm.process.supervisor import Supervisor
 from rlm.sessions import Session
 from rlm.sessions.metrics import no_result
 from rlm.sessions.records import Record, wire
-from rlm.skills import Place, PromptContext
+from rlm.skills import Place, PromptContext, Skills, find_skills
 from rlm.text.bounded import Quota
 from rlm.tools.decorators import Approve
 
 _FILES = 16_384  # open at once
+_KNOWN = 60.0  # seconds that a host does not look for skills again
 
 
 class Host:
@@ -60,6 +62,8 @@ class Host:
         self._models = ModelFactory(config)
         self._capacity = HostCapacity()
         self._kernels: dict[bool, KernelServer] = {}
+        self._skills: dict[tuple[str, ...], tuple[float, Skills]] = {}
+        self._looking = asyncio.Lock()
         self._supervisor: Supervisor | None = None
         self._stack = AsyncExitStack()
 
@@ -86,13 +90,29 @@ class Host:
         assert self._supervisor is not None, "use it as a context manager"
         return self._supervisor
 
+    async def check(self, config: Config) -> None:
+        """See that there is a model for runs with these settings.
+
+        Raises:
+            CredentialsError: there is no key and no endpoint.
+            ConfigError: there is none.
+        """
+        await self._models.check(config)
+
     async def new_run(
-        self, spec: AgentSpec, *, watch: Watch | None = None, stream: bool = False, approve: Approve | None = None
+        self,
+        spec: AgentSpec,
+        *,
+        watch: Watch | None = None,
+        stream: bool = False,
+        ahead: bool = True,
+        approve: Approve | None = None,
     ) -> Run:
         """A run, to be entered.
 
         Args:
             stream: somebody watches the model's text.
+            ahead: kernels are started while the model works. Without it they take no memory before their first cell.
             approve: asks the user before each cell, command and edit, if `confirm` is set.
 
         Raises:
@@ -100,8 +120,15 @@ class Host:
         """
         if spec.config.confirm and approve is None:
             raise ConfigError("--confirm asks at the prompt: start `rlm` without a task.")
-        context = await self._new_context(spec.config, stream=stream)
-        return Run(replace(context, approve=approve if spec.config.confirm else None), spec, watch)
+        context = await self._new_context(spec.config)
+        context = replace(
+            context,
+            stream=stream,
+            ahead=ahead,
+            approve=approve if spec.config.confirm else None,
+            environment={**context.environment, **spec.environment},
+        )
+        return Run(context, spec, watch)
 
     @asynccontextmanager
     async def open(
@@ -275,11 +302,10 @@ class Host:
     def _payload(self, context: object) -> ContextPayload | None:
         return None if context is NOT_GIVEN else pack(context, self.supervisor.folder)
 
-    async def _new_context(self, config: Config, *, stream: bool) -> RunContext:
+    async def _new_context(self, config: Config) -> RunContext:
         await self._models.check(config)
-        prompt_context = PromptContext(Place.of(config), context_files=not config.no_context_files)
-        if {"ipython", "bash"} & set(config.tools):
-            await asyncio.to_thread(prompt_context.look)
+        place = Place.of(config)
+        skills = await self._find_skills(place) if {"ipython", "bash"} & set(config.tools) else None
         most = config.sandbox_file_size * MEGABYTE
         return RunContext(
             limits=TreeLimits(
@@ -296,12 +322,24 @@ class Host:
             kernels=await self._kernel_server(sealed=config.sandboxed),
             supervisor=self.supervisor,
             environment=child_environment(config),
-            prompt_context=prompt_context,
+            prompt_context=PromptContext(place, context_files=not config.no_context_files, skills=skills),
             shell=shell_program(),
             quota=Quota(most, most),
             warmup=CacheWarmup(enabled=not config.no_cache_wait),
-            stream=stream,
         )
+
+    async def _find_skills(self, place: Place) -> Skills:
+        """In a thread, and once for runs that begin in the same minute: it takes a while, and some skills are broken.
+
+        One at a time, also since CPython 3.11 does not parse modules well in several threads (SystemError).
+        """
+        async with self._looking:
+            where, now = tuple(place.python_path), time.monotonic()
+            since, skills = self._skills.get(where, (0.0, None))
+            if skills is None or now > since + _KNOWN:
+                skills = await asyncio.to_thread(find_skills, place)
+                self._skills[where] = now, skills
+            return skills
 
     async def _kernel_server(self, *, sealed: bool) -> KernelServer:
         """One for all runs in sandboxes, and one for those without: each starts its process with its first kernel."""

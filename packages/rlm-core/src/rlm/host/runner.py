@@ -364,9 +364,11 @@ class AgentRunner:
 
     def _start_kernel_meanwhile(self) -> None:
         """It is up when the reply comes. A child may never need one, so only where the model leaves time for it."""
-        if self._kernel is not None and self._depth == 0:
+        if self._kernel is None or not self._context.ahead:
+            return
+        if self._depth == 0:
             self._kernel.start()
-        elif self._kernel is not None:
+        else:
             self._start_no_kernel()
             self._kernel_start = asyncio.get_running_loop().call_later(_SLOW, self._kernel.start)
 

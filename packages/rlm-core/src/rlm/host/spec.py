@@ -54,6 +54,8 @@ class AgentSpec:
     number: int = 0
     """How many agents the run had before it."""
     schema: AnswerSchema | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of kernels and commands, of all agents of the run."""
 
     def but(self, task: str, options: Mapping[str, str]) -> AgentSpec:
         """A new `task`, as this one but for the arguments of a call of `rlm.run`.
@@ -89,6 +91,8 @@ class RunContext:
     warmup: CacheWarmup
     stream: bool = False
     """Somebody watches the model's text."""
+    ahead: bool = True
+    """The root's kernel is started while its first request is under way."""
     approve: Approve | None = None
     """Asks the user before each cell, command and edit."""
     policy: SandboxPolicy | None = None

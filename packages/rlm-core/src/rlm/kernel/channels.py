@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 _NOT_YET = (FileNotFoundError, ConnectionRefusedError, BlockingIOError)
 """The socket is not there yet, does not listen yet, or has no room for one more connection."""
-_RETRY = 0.005  # seconds between attempts to connect: the kernel is still starting
+_RETRY, _RETRY_SHARE = 0.005, 8  # seconds between attempts to connect: the kernel is still starting
+"""At least, and a share of the time that it has taken: many that start at once must not be asked too often."""
 _BLOCK = 1 << 18  # bytes that are read at once; what is not read waits in the kernel
 _HEAVY = 1 << 20  # bytes that are not read on the event loop
 _SHARE = 0.005  # seconds of the event loop for one socket at a time
@@ -47,6 +48,7 @@ class Channel(Generic[T]):
         self._socket.settimeout(0)
         self._connected = False
         self.closed = False
+        self._began = self._loop.time()
         self._connecting: asyncio.Handle = self._loop.call_soon(self._connect)
 
     def send(self, parts: list[bytes]) -> None:
@@ -81,7 +83,8 @@ class Channel(Generic[T]):
             with ExitStack() as opened:  # what has the name; a link could lead to any socket of the user
                 self._socket.connect(files.socket_place(self._path, opened))
         except _NOT_YET:
-            self._connecting = self._loop.call_later(_RETRY, self._connect)
+            pause = max(_RETRY, (self._loop.time() - self._began) / _RETRY_SHARE)
+            self._connecting = self._loop.call_later(pause, self._connect)
         except OSError:
             self._end()
         else:

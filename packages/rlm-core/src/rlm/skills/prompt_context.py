@@ -33,10 +33,13 @@ _NOTES = "Instructions; read the file before you do what it is about:"
 class PromptContext:
     """Looks once for a whole run: all its agents get the same text, and a thousand of them cost no more than one."""
 
-    def __init__(self, place: Place | None = None, *, context_files: bool = True) -> None:
-        """`context_files`: whether the prompt has what files of the project and of the home say."""
+    def __init__(self, place: Place | None = None, *, context_files: bool = True, skills: Skills | None = None) -> None:
+        """`context_files`: whether the prompt has what files of the project and of the home say.
+
+        `skills`: where somebody has looked for them already.
+        """
         self._place = place or Place()
-        self._skills: Skills | None = None
+        self._skills = skills
         self._notes = cache(lambda cwd: notes_for(cwd, context_files=context_files))
         self._project_text = cache(project_text)
         self._context_files = context_files

@@ -80,15 +80,24 @@ class Bash:
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:  # noqa: ARG002 - the port's signature
         limit = seconds(self.name, arguments, self._timeout)
+        code, text = await self.execute(arguments["command"], limit)
+        note = _note(code, limit)
+        parts = (text.removesuffix("\n") if note else text, note)
+        return Outcome("\n".join(filter(None, parts)) or "[no output]", ok=code == 0)
+
+    async def execute(self, command: str, limit: float) -> tuple[int | None, str]:
+        """The exit code, None after `limit` seconds, and what the command printed.
+
+        Raises:
+            ToolError: it cannot be started.
+        """
         with BoundedOutput(self._limit, self._outputs, "bash.txt", self._quota) as spool:
             pipe = _OutputPipe(lambda text: self._take(text, spool))
             try:
-                note, ok = await self._execute(arguments["command"], limit, pipe)
+                code = await self._execute(command, limit, pipe)
             finally:
                 self._leave(pipe)
-            text = spool.text()
-        parts = (text.removesuffix("\n") if note else text, note)
-        return Outcome("\n".join(filter(None, parts)) or "[no output]", ok)
+            return code, spool.text()
 
     def close(self) -> None:
         """Kill what was left behind."""
@@ -102,8 +111,7 @@ class Bash:
             spool.write(text)
             self._sink(OutputReceived(text))
 
-    async def _execute(self, command: str, seconds: float, pipe: _OutputPipe) -> tuple[str, bool]:
-        """What is to be said about the end of it, and whether it is good."""
+    async def _execute(self, command: str, seconds: float, pipe: _OutputPipe) -> int | None:
         process = await self._start(command, pipe)
         self._groups.adopt(process.pid)
         try:
@@ -111,15 +119,14 @@ class Bash:
                 code = await process.wait()
         except TimeoutError:
             await self._end(process)
-            return f"[timed out after {seconds:g} s: the command and what it started were killed]", False
+            return None
         except BaseException:
             self._groups.kill(process.pid)
             await process.wait()
             raise
         finally:
             self._groups.settle(process.pid)
-        # a shell gives 128 and the signal's number
-        return (f"[exit code: {code if code > 0 else 128 - code}]", False) if code else ("", True)
+        return code if code >= 0 else 128 - code  # as a shell has it for a signal
 
     async def _start(self, command: str, pipe: _OutputPipe) -> Process:
         try:
@@ -155,6 +162,13 @@ class Bash:
         """Take what is there. If somebody still holds the other end, go on emptying it, so that it does not block."""
         pipe.finish()
         self._pipes = [pipe for pipe in (*self._pipes, pipe) if pipe.open]
+
+
+def _note(code: int | None, limit: float) -> str:
+    """What is to be said about the end of a command; empty if it is good."""
+    if code is None:
+        return f"[timed out after {limit:g} s: the command and what it started were killed]"
+    return f"[exit code: {code}]" if code else ""
 
 
 class _OutputPipe:

@@ -33,7 +33,17 @@ from rlm.process.files.folders import (
 from rlm.process.files.reading import open_any, open_file, read, read_beneath, read_in, socket_place
 from rlm.process.files.replacement import Replacement
 from rlm.process.files.walk import UnsafePath, link_text
-from rlm.process.files.writing import copy, copy_tree, create, create_pipe, replace, replace_with, write_all, write_new
+from rlm.process.files.writing import (
+    copy,
+    copy_tree,
+    copy_working_tree,
+    create,
+    create_pipe,
+    replace,
+    replace_with,
+    write_all,
+    write_new,
+)
 
 __all__ = [
     "Replacement",
@@ -41,6 +51,7 @@ __all__ = [
     "change_to",
     "copy",
     "copy_tree",
+    "copy_working_tree",
     "create",
     "create_pipe",
     "enter",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import shutil
 import stat
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -142,3 +143,28 @@ def _copy_entry(name: str, old: int, new: int) -> bool:
                 copy(source, target)
         return stat.S_ISDIR(kind)
     return False
+
+
+def copy_working_tree(source: StrPath, target: StrPath, without: StrPath) -> None:
+    """Copy a folder of the user's, whose path has no links, to a new one: with links as links, modes and times.
+
+    `without` is left out, a folder that may be in it, and what is neither a file, a folder nor a link.
+
+    Raises:
+        OSError: something cannot be read or written.
+    """
+    left_out = Path(without)
+
+    def unwanted(folder: str, names: list[str]) -> list[str]:
+        return [name for name in names if Path(folder, name) == left_out or not _is_copied(Path(folder, name))]
+
+    try:
+        shutil.copytree(source, target, symlinks=True, ignore=unwanted)
+    except shutil.Error as error:  # of many files
+        path, _, reason = error.args[0][0]
+        raise OSError(errno.EIO, str(reason), str(path)) from None
+
+
+def _is_copied(path: Path) -> bool:
+    kind = path.lstat().st_mode
+    return stat.S_ISREG(kind) or stat.S_ISDIR(kind) or stat.S_ISLNK(kind)

@@ -1,0 +1,144 @@
+"""`rlm.batch`: many tasks from a program."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Unpack
+
+from rlm.batches.batch import Batch, new_config
+from rlm.batches.executors import Executor, executor_for
+from rlm.batches.folder import BatchFolder, create, exists
+from rlm.batches.results import TaskResult, read_results
+from rlm.batches.tasks import BatchTask, Job, check_one, check_tasks, jobs_of, read_tasks
+from rlm.batches.work import BatchSettings
+from rlm.config.environment import broker_address
+from rlm.config.settings import Config
+from rlm.config.sources import FilePath, HostSettings, read_config
+from rlm.errors import AgentError, ConfigError
+from rlm.text.json_lines import read_typed
+
+Tasks = FilePath | Iterable[str | Mapping[str, Any] | BatchTask]
+ExecutorName = Literal["here", "ray"]
+
+
+async def batch(
+    tasks: Tasks,
+    *,
+    concurrency: int = 16,
+    executor: ExecutorName | Executor = "here",
+    output: FilePath | None = None,
+    rollouts: int = 1,
+    cwd: FilePath | None = None,
+    **settings: Unpack[HostSettings],
+) -> AsyncIterator[TaskResult]:
+    """Run an agent on each task, and give each result as it ends. Leaving the loop early cancels what still runs.
+
+    Args:
+        tasks: a file as of `rlm batch`; or prompts, or tasks as dicts with the fields of docs/batch.md. They are taken
+            as there is room for them, so an iterable may be long; one without an id has its number.
+        concurrency: how many run at once.
+        executor: `here`, in this process; `ray`, on a Ray cluster; or an object of your own.
+        output: a folder for results and sessions, as `rlm batch -o` makes it. If it holds a batch of the same tasks,
+            that one goes on, and the results that it has come first.
+        rollouts: how often each task is done.
+        cwd: where tasks work that name no folder.
+        settings: those of docs/configuration.md by name; a task can name others.
+
+    Raises:
+        ConfigError: a task is not allowed; with a file or `output`, before anything runs.
+        RlmError: nothing can be worked on. What is the fault of one task is its result: look at `ok` and `error`.
+    """
+    if broker_address() is not None:
+        raise AgentError("rlm.batch is for programs; in a cell use rlm.map")
+    config = read_config({}, named=settings)
+    place = Path.cwd() / (cwd or "")
+    request = _Request(tasks, config, place, executor, concurrency, rollouts)
+    results = _without_folder(request) if output is None else _in_folder(request, Path.cwd() / output)
+    async with aclosing(results):
+        async for result in results:
+            yield result
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    tasks: Tasks
+    config: Config
+    cwd: Path
+    executor: ExecutorName | Executor
+    concurrency: int
+    rollouts: int
+
+    def executor_on(self, settings: BatchSettings) -> Executor:
+        return executor_for(self.executor, settings, self.concurrency)
+
+
+async def _without_folder(request: _Request) -> AsyncGenerator[TaskResult]:
+    tasks, config, cwd = request.tasks, request.config, request.cwd
+    checked = iter(_all(request)) if isinstance(tasks, str | os.PathLike) else _each(tasks, config, cwd)
+    executor = request.executor_on(BatchSettings(config, cwd))
+    async with aclosing(executor.run(jobs_of(checked, request.rollouts), _ignore)) as results:
+        async for result in results:
+            yield result
+
+
+async def _in_folder(request: _Request, path: Path) -> AsyncGenerator[TaskResult]:
+    wanted = _all(request)
+    if not exists(path):
+        name = str(request.tasks) if isinstance(request.tasks, str | os.PathLike) else ""
+        how = {"rollouts": request.rollouts, "concurrency": request.concurrency}
+        create(path, new_config(request.config, request.cwd, name, **how), wanted)
+    with BatchFolder(path) as folder:
+        if [task.line() for task in folder.tasks()] != [task.line() for task in wanted]:
+            raise ConfigError(f"{path} holds a batch of other tasks. Name another folder.")
+        batch = Batch(folder, request.config)
+        for result in read_results(path / "results.jsonl"):
+            if result.status != "error":
+                yield result
+        executor = request.executor_on(batch.settings())
+        async with aclosing(batch.run(executor, Unwatched())) as results:
+            async for result in results:
+                yield result
+
+
+class Unwatched:
+    """Progress that nobody sees."""
+
+    def begin(self, kept: list[TaskResult], expected: int) -> None: ...
+    def started(self, job: Job) -> None: ...
+    def ended(self, result: TaskResult) -> None: ...
+
+
+def _all(request: _Request) -> list[BatchTask]:
+    tasks, config, cwd = request.tasks, request.config, request.cwd
+    if isinstance(tasks, str | os.PathLike):
+        path = Path(tasks)
+        return check_tasks(read_tasks(path, {}), config, path.name, cwd, copied=False)
+    return check_tasks(_numbered(tasks), config, "The list", cwd, copied=False)
+
+
+def _each(tasks: Iterable[str | Mapping[str, Any] | BatchTask], config: Config, cwd: Path) -> Iterator[BatchTask]:
+    for where, task in _numbered(tasks):
+        check_one(where, task, config, cwd, copied=False)
+        yield task
+
+
+def _numbered(tasks: Iterable[str | Mapping[str, Any] | BatchTask]) -> Iterator[tuple[str, BatchTask]]:
+    for number, given in enumerate(tasks, 1):
+        where = f"task {number}"
+        match given:
+            case BatchTask():
+                yield where, given
+            case str():
+                yield where, BatchTask(id=number, prompt=given)
+            case Mapping():
+                yield where, read_typed({"id": number, **given}, BatchTask, where)
+            case _:
+                raise ConfigError(f"{where} is a {type(given).__name__}. It must be a prompt or a dict.")
+
+
+def _ignore(_job: Job) -> None:
+    """Nobody watches."""

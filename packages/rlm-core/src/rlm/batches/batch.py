@@ -1,0 +1,128 @@
+"""A batch in its folder: what is left to do, done, and written down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from rlm.batches.executors import Executor
+from rlm.batches.folder import BatchConfig, BatchFolder
+from rlm.batches.recovery import ended_session
+from rlm.batches.results import TaskResult
+from rlm.batches.tasks import Job, jobs_of
+from rlm.batches.work import BatchSettings
+from rlm.batches.workdirs import Workdirs
+from rlm.config.environment import state_folder
+from rlm.config.settings import Config
+from rlm.config.sources import recorded_settings
+from rlm.errors import ConfigError
+from rlm.process import files
+from rlm.sessions.signing_key import key_or_none
+
+
+class Progress(Protocol):
+    """Watches a batch."""
+
+    def begin(self, kept: list[TaskResult], expected: int) -> None: ...
+    def started(self, job: Job) -> None: ...
+    def ended(self, result: TaskResult) -> None: ...
+
+
+class Batch:
+    """Owns the run of a batch. `summary` says what it came to, once `run` has ended."""
+
+    def __init__(self, folder: BatchFolder, config: Config, *, retry_failed: bool = False) -> None:
+        """
+        Args:
+            folder: is open.
+            config: the settings of this run.
+            retry_failed: what ended at a limit, and what was not verified, is done again too.
+        """
+        self.summary: dict[str, Any] = {}
+        self._folder = folder
+        self._config = replace(config, home=files.resolve(folder.path))
+        self._retry_failed = retry_failed
+
+    def settings(self) -> BatchSettings:
+        """For an executor.
+
+        Raises:
+            ConfigError: the folder that is copied for each task is gone.
+        """
+        given = self._folder.config
+        workdirs = None
+        if given.workdir_from is not None:
+            source = _existing(given.workdir_from)
+            home = self._config.home
+            workdirs = Workdirs(source, home / "work", keep=not given.discard_workdirs)
+        return BatchSettings(
+            self._config,
+            _existing(given.cwd),
+            workdirs,
+            given.atif,
+            given.setup,
+            given.verify,
+            self._folder.began,
+        )
+
+    async def run(self, executor: Executor, progress: Progress) -> AsyncGenerator[TaskResult]:
+        """Do what is left, and give each result when it is on the disk. Those that are kept do not come again.
+
+        Raises:
+            RlmError: nothing can be worked on, or results cannot be written.
+        """
+        began = time.monotonic()
+        rollouts, tasks = self._folder.config.rollouts, self._folder.tasks()
+        expected = len(tasks) * rollouts
+        kept = self._folder.keep(self._is_good)
+        progress.begin(kept, expected)
+        done = {result.key for result in kept}
+        missing = (job for job in jobs_of(tasks, rollouts) if job.key not in done)
+        file = self._folder.open_results()
+        results = executor.run(self._with_sessions(missing), progress.started)
+        try:
+            async with aclosing(results):
+                async for result in results:
+                    file.append(result)
+                    progress.ended(result)
+                    yield result
+        finally:
+            self.summary = self._folder.write_summary(expected, time.monotonic() - began)
+
+    def _is_good(self, result: TaskResult) -> bool:
+        if self._retry_failed:
+            return result.ok and result.passed
+        return result.status != "error"
+
+    def _with_sessions(self, jobs: Iterator[Job]) -> Iterator[Job]:
+        """Each with the session that an earlier run has finished for it, and has not got to its result."""
+        if self._retry_failed or not (known := self._folder.sessions()):
+            yield from jobs
+            return
+        key = key_or_none(state_folder())
+        for job in jobs:
+            id = known.get(job.key)
+            session = ended_session(self._config.home, id, key) if id else None
+            yield replace(job, session=session) if session else job
+
+
+def new_config(config: Config, cwd: Path, tasks: str, **how: Any) -> BatchConfig:
+    """What is recorded of a new batch."""
+    return BatchConfig(settings=recorded_settings(config), cwd=str(files.resolve(cwd)), tasks=tasks, **how)
+
+
+def _existing(folder: str) -> Path:
+    try:
+        path = files.resolve(folder)
+    except OSError:
+        path = Path(folder)
+    if not path.is_dir():
+        raise ConfigError(f"The batch needs the folder {folder}, which is gone.")
+    return path
+
+
+ExecutorOf = Callable[[BatchSettings, int], Executor]

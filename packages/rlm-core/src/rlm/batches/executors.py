@@ -1,0 +1,92 @@
+"""Where tasks are worked on. `HereExecutor` does it in this process; `rlm.batches.ray_executor` on a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from rlm.batches.results import TaskResult
+from rlm.batches.tasks import Job
+from rlm.batches.work import BatchSettings, TaskWorker
+from rlm.errors import ConfigError
+from rlm.host.host import Host
+
+Started = Callable[[Job], None]
+
+
+class Executor(Protocol):
+    """Works on jobs and gives each result as it comes. Closing the generator cancels what still runs.
+
+    Jobs are taken from the iterable as there is room for them, so it may be long, and slow.
+    """
+
+    def run(self, jobs: Iterable[Job], started: Started) -> AsyncGenerator[TaskResult]:
+        """
+        Raises:
+            RlmError: nothing can be worked on. What is the fault of one task is its result.
+        """
+        ...
+
+
+class HereExecutor:
+    """All tasks on one host: one event loop, one process that forks kernels, one limit of requests."""
+
+    def __init__(self, settings: BatchSettings, concurrency: int) -> None:
+        self._settings = settings
+        self._concurrency = concurrency
+
+    async def run(self, jobs: Iterable[Job], started: Started) -> AsyncGenerator[TaskResult]:
+        config = self._settings.config
+        async with Host(config) as host:
+            await host.check(config)
+            worker = TaskWorker(host, self._settings)
+
+            async def work(job: Job) -> TaskResult:
+                started(job)
+                return await worker.work(job)
+
+            async with aclosing(at_once(work, iter(jobs), self._concurrency)) as results:
+                async for result in results:
+                    yield result
+
+
+async def at_once(
+    work: Callable[[Job], Coroutine[Any, Any, TaskResult]], jobs: Iterator[Job], most: int
+) -> AsyncGenerator[TaskResult]:
+    """The results of `work`, at most so many at once, as they come. The first exception ends all."""
+    running: set[asyncio.Task[TaskResult]] = set()
+    ended: asyncio.Queue[asyncio.Task[TaskResult]] = asyncio.Queue()
+    try:
+        while True:
+            while len(running) < most and (job := next(jobs, None)) is not None:
+                task = asyncio.create_task(work(job))
+                task.add_done_callback(ended.put_nowait)
+                running.add(task)
+            if not running:
+                return
+            done = await ended.get()
+            running.discard(done)
+            yield done.result()
+    finally:
+        for each in running:
+            if not each.cancelling():  # what ends already keeps the time that it needs
+                each.cancel()
+        if running:
+            await asyncio.wait(running)
+
+
+def executor_for(wanted: str | Executor, settings: BatchSettings, concurrency: int, address: str = "") -> Executor:  # noqa: ARG001
+    """By its name. `address` is that of a Ray cluster; empty: one is started here.
+
+    Raises:
+        ConfigError: there is none of this name, or it is not installed.
+    """
+    if concurrency < 1:
+        raise ConfigError(f"{concurrency} tasks at once are not allowed: it takes a whole number, at least 1.")
+    if not isinstance(wanted, str):
+        return wanted
+    if wanted == "here":
+        return HereExecutor(settings, concurrency)
+    raise ConfigError(f"There is no executor {wanted!r}. There are: here, ray.")

@@ -1,0 +1,167 @@
+"""How far a batch is: a bar on a terminal, a line a minute elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+
+from rlm.batches.results import TaskResult
+from rlm.batches.tasks import Job
+from rlm.core.messages import Usage
+from rlm.present import humanize
+from rlm.present.live.row import Row
+from rlm.present.live.writer import Writer
+from rlm.text.clip import one_line
+from rlm.text.styled import Span, Style
+
+PERIOD = 60.0
+"""Seconds between two lines where there is no terminal."""
+_NAMED = 20  # failures that are told; the others are in the results
+_LONGEST = 200  # characters of an error
+_BAR = 30  # columns, where there is room
+_RUNNING = 12  # tasks that are shown at once
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """What the progress tells. Times are `time.monotonic()`."""
+
+    expected: int = 0
+    kept: int = 0
+    """Results of earlier runs."""
+    done: int = 0
+    failed: int = 0
+    """Ended in this run without an answer."""
+    usage: Usage = field(default_factory=Usage)
+    began: float = 0.0
+    running: dict[tuple[str, int], float] = field(default_factory=dict)
+    """Since when."""
+
+    @property
+    def ended(self) -> int:
+        return self.done + self.failed
+
+    def after(self, result: TaskResult) -> BatchState:
+        self.running.pop(result.key, None)
+        return replace(
+            self,
+            done=self.done + result.ok,
+            failed=self.failed + (not result.ok),
+            usage=self.usage + result.usage.usage,
+        )
+
+    def words(self, now: float) -> list[str]:
+        """`412 of 1,000 done`, `9 failed`, `16 running`, `31 a minute`, `19m 04s left`, cost, tokens."""
+        seconds = max(now - self.began, 0.001)
+        left = self.expected - self.kept - self.ended
+        rate = self.ended / seconds
+        return list(
+            filter(
+                None,
+                [
+                    f"{self.kept + self.done:,} of {self.expected:,} done",
+                    f"{self.failed:,} failed" * bool(self.failed),
+                    f"{len(self.running):,} running" * bool(self.running),
+                    f"{60 * rate:.3g} a minute" * bool(self.ended),
+                    f"{humanize.seconds(left / rate)} left" if self.ended and left else "",
+                    humanize.cost(self.usage) * (self.usage.cost is not None),
+                    humanize.tokens(self.usage) * bool(self.ended),
+                ],
+            )
+        )
+
+
+class BatchProgress:
+    """Shows it by a `Writer`, which it does not own."""
+
+    def __init__(
+        self, writer: Writer, *, live: bool, quiet: bool, verbose: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._writer = writer
+        self._live = live and not quiet
+        self._quiet = quiet
+        self._verbose = verbose
+        self._clock = clock
+        self._told = 0
+        self.state = BatchState()
+
+    def begin(self, kept: Sequence[TaskResult], expected: int) -> None:
+        failed = sum(not result.ok for result in kept)
+        self.state = BatchState(expected, len(kept) - failed, failed=0, began=self._clock())
+        self.state = replace(self.state, expected=expected - failed)
+        self._show()
+
+    def started(self, job: Job) -> None:
+        self.state.running[job.key] = self._clock()
+
+    def ended(self, result: TaskResult) -> None:
+        self.state = self.state.after(result)
+        if not result.ok:
+            self._tell(result)
+        self._show()
+
+    def note(self, text: str) -> None:
+        if not self._quiet:
+            self._writer.say(Row((Span(text, Style.DIM),)))
+
+    @asynccontextmanager
+    async def ticking(self) -> AsyncIterator[None]:
+        """While entered, a line comes each minute, if there is no bar."""
+        ticks = asyncio.ensure_future(self._tick()) if not self._live else None
+        try:
+            yield
+        finally:
+            if ticks is not None:
+                ticks.cancel()
+                with suppress(asyncio.CancelledError):
+                    await ticks
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(PERIOD)
+            self.note(" · ".join(self.state.words(self._clock())))
+            if self._verbose:
+                for row in self._running(self._clock(), _RUNNING):
+                    self._writer.say(row)
+
+    def _tell(self, result: TaskResult) -> None:
+        self._told += 1
+        if self._quiet or self._told > _NAMED + 1:
+            return
+        if self._told > _NAMED:
+            self.note("… what else fails is in results.jsonl")
+            return
+        what = result.error or f"stopped by a limit: {result.stop_reason}"
+        rollout = f" ({result.rollout})" if result.rollout else ""
+        self._writer.say(Row((Span("✗ ", Style.RED), Span(f"{result.id}{rollout}: {one_line(what, _LONGEST)}"))))
+
+    # ---- the bar
+
+    def _show(self) -> None:
+        if self._live:
+            self._writer.show(self._frame)
+
+    def _frame(self, now: float, width: int, height: int) -> list[Row]:
+        state, columns = self.state, min(_BAR, width // 5)
+        share = (state.kept + state.ended) / max(1, state.expected)
+        full = round(columns * min(1.0, share))
+        bar = (Span("━" * full, Style.GREEN), Span("━" * (columns - full), Style.DIM), Span(f" {share:4.0%}  "))
+        rows = self._running(now, min(_RUNNING, height - 3)) if self._verbose else []
+        return [*rows, Row((*bar, Span(" · ".join(state.words(now)))))]
+
+    def _running(self, now: float, most: int) -> list[Row]:
+        """Those that run longest."""
+        running = sorted(self.state.running.copy().items(), key=lambda item: item[1])
+        rows = [
+            Row(
+                (
+                    Span(f"  {id}{f' ({rollout})' if rollout else ''}"),
+                    Span(f"  {humanize.seconds(now - since)}", Style.DIM),
+                )
+            )
+            for (id, rollout), since in running[:most]
+        ]
+        return [*rows, Row((Span(f"  and {len(running) - most:,} more", Style.DIM),))] if len(running) > most else rows

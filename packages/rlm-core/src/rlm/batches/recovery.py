@@ -1,0 +1,66 @@
+"""Of a batch that was killed: a task whose agent had ended, and whose result had not been written yet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rlm.batches.results import TaskResult
+from rlm.batches.tasks import Job
+from rlm.errors import SessionError
+from rlm.sessions import journal
+from rlm.sessions.metrics import SessionMetrics
+from rlm.sessions.records import AnswerRecord
+from rlm.sessions.signing_key import SigningKey
+from rlm.sessions.store import listed_session
+
+_ENDED = ("done", "limit")
+
+
+def ended_session(home: Path, id: str, key: SigningKey | None) -> Path | None:
+    """The folder of a session of this user's that has ended by itself; None if it has not."""
+    found = listed_session(home / "sessions" / id, key)
+    if found is None or found.meta.status not in _ENDED or (key is not None and found.foreign):
+        return None
+    return found.folder
+
+
+def result_of(job: Job, folder: Path) -> TaskResult | None:
+    """The result that the session has come to; None if it cannot be read."""
+    metrics, given = SessionMetrics(), None
+    try:
+        for record in journal.reader(folder):
+            metrics.add(record)
+            given = record.answer if isinstance(record, AnswerRecord) else given
+    except SessionError:
+        return None
+    found = listed_session(folder, None)
+    if found is None or metrics.status not in _ENDED:
+        return None
+    meta = found.meta
+    typed = job.task.schema is not None or given == metrics.answer
+    return TaskResult(
+        id=job.task.id,
+        rollout=job.rollout,
+        status=metrics.status,
+        stop_reason=metrics.stop_reason,
+        answer=metrics.answer,
+        value=_value(metrics.answer) if typed and metrics.status == "done" else None,
+        usage=meta.tree_tokens,
+        cost=meta.tree_tokens.usage.cost,
+        turns=metrics.turns,
+        agents=int(meta.metrics.get("agents", 1)),
+        duration=metrics.duration,
+        session_dir=str(folder),
+        error=metrics.error,
+        metadata=job.task.metadata,
+    )
+
+
+def _value(answer: str) -> Any:
+    """What a cell gave, or what fits a schema: JSON, or a text as it is."""
+    try:
+        return json.loads(answer)
+    except ValueError:
+        return answer

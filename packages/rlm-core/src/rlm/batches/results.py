@@ -1,0 +1,123 @@
+"""What becomes of each task, and the file that holds it: one line for each rollout, written as it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from rlm.errors import SessionError
+from rlm.process import files
+from rlm.sessions.records import TokenCounts
+
+NAME = "results.jsonl"
+
+
+class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One rollout of a task. `usage` (tokens), `cost` (US dollars) and `agents` are of its whole tree.
+
+    `reward` and `verify` are None where nothing was verified; `duration` (seconds) has set-up and verification in it.
+    """
+
+    id: str | int
+    rollout: int
+    status: str
+    """done, limit or error."""
+    stop_reason: str | None
+    answer: str = ""
+    value: Any = None
+    reward: float | None = None
+    verify: str | None = None
+    """The last line that the command `verify` has printed."""
+    usage: TokenCounts = msgspec.field(default_factory=TokenCounts)
+    cost: float | None = None
+    turns: int = 0
+    agents: int = 0
+    duration: float = 0.0
+    session_dir: str | None = None
+    error: str = ""
+    metadata: Any = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return str(self.id), self.rollout
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer, whatever its reward."""
+        return self.status == "done"
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is right, as far as anybody has looked."""
+        return self.ok if self.reward is None else self.reward >= 1
+
+    def line(self) -> bytes:
+        return json.dumps(msgspec.to_builtins(self), ensure_ascii=False).encode(errors="replace") + b"\n"
+
+
+Finished = Callable[[TaskResult], bool]
+
+
+class ResultsFile:
+    """Owns DIR/results.jsonl. A line is on the disk when `append` returns."""
+
+    def __init__(self, folder: int) -> None:
+        """`folder` is a descriptor.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        try:
+            self._file = files.open_file(NAME, os.O_WRONLY | os.O_APPEND, dir_fd=folder)
+        except FileNotFoundError:
+            self._file = files.create(NAME, os.O_WRONLY | os.O_APPEND, dir_fd=folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        os.close(self._file)
+
+    def append(self, result: TaskResult) -> None:
+        """
+        Raises:
+            SessionError: the disk does not take it.
+        """
+        try:
+            files.write_all(self._file, result.line())
+            _sync(self._file)
+        except OSError as error:
+            raise SessionError(f"{NAME} cannot be written: {error.strerror}.") from None
+
+
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has the second only
+
+
+def read_results(path: Path) -> Iterator[TaskResult]:
+    """Those of a file, without a line that a killed writer has left half."""
+    try:
+        data = files.read(path)
+    except FileNotFoundError:
+        return
+    for line in data.split(b"\n"):
+        try:
+            yield msgspec.convert(json.loads(line), TaskResult)
+        except (ValueError, msgspec.ValidationError):
+            continue
+
+
+def keep(folder: int, path: Path, good: Finished) -> list[TaskResult]:
+    """Leave only the good results in the file, each rollout once; and give them.
+
+    Raises:
+        OSError: it cannot be written; the file is as it was.
+    """
+    kept = {result.key: result for result in read_results(path) if good(result)}
+    files.replace(NAME, b"".join(result.line() for result in kept.values()), dir_fd=folder)
+    return list(kept.values())

@@ -1,0 +1,230 @@
+"""One task on a host: working copy, set-up, agent, verification. Every end is a result."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from msgspec.structs import replace as with_fields
+
+from rlm.batches.recovery import result_of
+from rlm.batches.results import TaskResult
+from rlm.batches.tasks import BatchTask, Job
+from rlm.batches.workdirs import Workdirs
+from rlm.broker.payload import ContextPayload, pack
+from rlm.config.child_env import child_environment
+from rlm.config.credentials import redactor_of
+from rlm.config.environment import shell_program
+from rlm.config.settings import Config
+from rlm.core.task import RunResult
+from rlm.errors import AgentError, CredentialsError, RlmError
+from rlm.host.answers import AnswerSchema
+from rlm.host.factories import open_sandbox_policy
+from rlm.host.host import Host
+from rlm.host.spec import AgentSpec, context_file
+from rlm.process import files
+from rlm.process.supervisor import ProcessGroups
+from rlm.sandbox import Sandbox
+from rlm.sessions import Session
+from rlm.text.clip import clip
+from rlm.tools.bash import Bash
+
+_LAST_LINE = 1_000  # characters
+_OUTPUT = 100_000  # characters of what a command prints that are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSettings:
+    """What all tasks of a batch have in common."""
+
+    config: Config
+    cwd: Path
+    """Where tasks work that name no folder."""
+    workdirs: Workdirs | None = None
+    atif: bool = False
+    setup: str | None = None
+    verify: str | None = None
+    began: Callable[[Job, Session], None] = field(default=lambda _job, _session: None)
+    """Is told which session is whose."""
+
+
+class TaskWorker:
+    """Works on tasks, many at once."""
+
+    def __init__(self, host: Host, settings: BatchSettings) -> None:
+        self._host = host
+        self._settings = settings
+
+    async def work(self, job: Job) -> TaskResult:
+        """
+        Raises:
+            CredentialsError: no task can be worked on.
+        """
+        began = time.monotonic()
+        ended = result_of(job, job.session) if job.session else None
+        if ended is None or not self._has_folder(job):
+            job, ended = replace(job, session=None), None
+        try:
+            async with self._folder(job) as cwd:
+                result = await self._verified(job, ended, cwd) if ended else await self._work_in(job, cwd)
+        except CredentialsError:
+            raise
+        except (RlmError, OSError) as error:
+            result = failed(job, str(error))
+        return with_fields(result, duration=round(result.duration * bool(ended) + time.monotonic() - began, 3))
+
+    def _has_folder(self, job: Job) -> bool:
+        """Whether what the agent of an earlier run has worked on is there to be verified."""
+        return self._settings.workdirs is None or self._settings.workdirs.has(job)
+
+    @asynccontextmanager
+    async def _folder(self, job: Job) -> AsyncIterator[Path]:
+        if self._settings.workdirs is None:
+            yield self._settings.cwd / (job.task.cwd or "")
+            return
+        async with self._settings.workdirs.copy_for(job) as copy:
+            yield copy / (job.task.cwd or "")
+
+    async def _work_in(self, job: Job, cwd: Path) -> TaskResult:
+        task, config = job.task, job.task.settings(self._settings.config)
+        if setup := task.setup or self._settings.setup:
+            code, last = await self._command(setup, config, cwd, task.env or {})
+            if code != 0:
+                return failed(job, f"setup: {_end(code, config)}{f': {last}' if last else ''}")
+        return await self._verified(job, await self._run_agent(job, config, cwd), cwd)
+
+    async def _verified(self, job: Job, result: TaskResult, cwd: Path) -> TaskResult:
+        task, config = job.task, job.task.settings(self._settings.config)
+        verify = task.verify or self._settings.verify
+        if verify and result.status != "error":
+            code, last = await self._command(verify, config, cwd, task.env or {}, confined=config.sandboxed)
+            result = with_fields(result, reward=float(code == 0), verify=last or _end(code, config))
+        return result
+
+    # ---- the agent
+
+    async def _run_agent(self, job: Job, config: Config, cwd: Path) -> TaskResult:
+        """
+        Raises:
+            RlmError: it could not begin.
+        """
+        async with AsyncExitStack() as stack:
+            spec = self._spec(job.task, config, cwd, stack)
+            run = await self._host.new_run(spec, ahead=False)
+            answer: RunResult | None = None
+            error = ""
+            try:
+                async with run:
+                    assert run.session is not None, "it has been opened"
+                    self._settings.began(job, run.session)
+                    answer = await run.ask(spec.task)
+            except CredentialsError:
+                raise
+            except RlmError as failure:
+                if run.session is None:
+                    raise
+                error = "" if isinstance(failure, AgentError) and failure.stop == "timeout" else str(failure)
+        assert run.session is not None, "else it has been raised"
+        if self._settings.atif:
+            await asyncio.to_thread(_write_trajectory, run.session.folder)
+        return self._result(job, run.session, answer, error)
+
+    def _spec(self, task: BatchTask, config: Config, cwd: Path, stack: AsyncExitStack) -> AgentSpec:
+        return AgentSpec(
+            task.prompt,
+            config,
+            cwd,
+            self._context(task.context, config, stack),
+            task.system_prompt,
+            schema=None if task.schema is None else AnswerSchema(task.schema),
+            environment=task.env or {},
+        )
+
+    def _context(self, value: Any, config: Config, stack: AsyncExitStack) -> ContextPayload | None:
+        if value is None:
+            return context_file(config.context)
+        payload = pack(value, self._host.supervisor.folder)
+        stack.callback(files.remove, payload.path)
+        return payload
+
+    def _result(self, job: Job, session: Session, answer: RunResult | None, error: str) -> TaskResult:
+        end = session.result()
+        return TaskResult(
+            id=job.task.id,
+            rollout=job.rollout,
+            status="error" if error else end.status,
+            stop_reason=end.stop_reason,
+            answer=end.answer,
+            value=redactor_of(self._settings.config).value(answer.value) if answer else None,
+            usage=end.usage,
+            cost=session.tree_usage.cost,
+            turns=end.turns,
+            agents=end.agents,
+            session_dir=str(session.folder),
+            error=error or end.error,
+            metadata=job.task.metadata,
+        )
+
+    # ---- commands
+
+    async def _command(
+        self, command: str, config: Config, cwd: Path, env: Mapping[str, str], *, confined: bool = False
+    ) -> tuple[int | None, str]:
+        """The exit code of a shell command, None if it took too long, and the last line that it has printed.
+
+        What is run before the agent is the user's own. What is run afterwards may run what the agent has written: so
+        it is `confined` as the agent was, in a sandbox of its own.
+        """
+        supervisor, environment = self._host.supervisor, {**child_environment(config), **env}
+        async with AsyncExitStack() as stack:
+            folder = supervisor.folder / f"command-{token_hex(8)}"
+            files.make_folder(folder)
+            stack.callback(files.remove_tree, folder)
+            sandbox = None
+            if confined:
+                policy = await stack.enter_async_context(open_sandbox_policy(config, cwd, supervisor, environment))
+                assert policy is not None, "one was asked for"
+                environment = policy.environment(environment)
+                sandbox = await stack.enter_async_context(Sandbox(policy, folder))
+            shell = Bash(
+                cwd if sandbox else files.resolve(cwd), environment, folder, config.exec_timeout, _OUTPUT, _ignore,
+                sandbox.command if sandbox else None, groups=ProcessGroups(supervisor), shell=shell_program(),
+            )  # fmt: skip
+            with closing(shell):
+                code, output = await shell.execute(command, config.exec_timeout)
+        text = redactor_of(config).text(output).rstrip()
+        return code, clip(text.rpartition("\n")[2].strip(), _LAST_LINE)
+
+
+def failed(job: Job, reason: str) -> TaskResult:
+    """Of a task that has not come to a session."""
+    return TaskResult(
+        id=job.task.id,
+        rollout=job.rollout,
+        status="error",
+        stop_reason="error",
+        error=reason,
+        metadata=job.task.metadata,
+    )
+
+
+def _end(code: int | None, config: Config) -> str:
+    return f"exit code {code}" if code is not None else f"timed out after {config.exec_timeout:g} s"
+
+
+def _ignore(_event: object) -> None:
+    """Nobody watches a command."""
+
+
+def _write_trajectory(folder: Path) -> None:
+    from rlm.present.export import Format, export
+    from rlm.sessions.store import read_tree
+
+    text = "".join(export(read_tree(folder), Format.ATIF))
+    files.replace(folder / "trajectory.json", text.encode())

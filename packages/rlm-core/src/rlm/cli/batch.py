@@ -1,0 +1,234 @@
+"""`rlm batch TASKS -o DIR`, `rlm batch --resume DIR`: many tasks."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from contextlib import ExitStack, aclosing
+from io import StringIO
+from pathlib import Path
+
+import msgspec
+
+from rlm.batches.batch import Batch, new_config
+from rlm.batches.executors import executor_for
+from rlm.batches.folder import CONCURRENCY, BatchFolder, create, exists, read_config_file
+from rlm.batches.progress import BatchProgress
+from rlm.batches.tasks import check_tasks, part_of, read_tasks
+from rlm.cli.arguments import CommandLine
+from rlm.cli.cwd import working_directory
+from rlm.cli.own_process import close_to_others, ending_orphans
+from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
+from rlm.cli.streams import put_json, say, stderr, stderr_is_terminal, stdout_is_terminal
+from rlm.config.environment import broker_address, is_ci, is_dumb_terminal, unknown_variables
+from rlm.config.settings import Config
+from rlm.config.sources import read_config
+from rlm.core import exit_codes
+from rlm.errors import ConfigError
+from rlm.host.recorded import GivenSettings, resumed_config
+from rlm.present import humanize
+from rlm.present.live.writer import Writer
+from rlm.process import files
+from rlm.process.limits import check_limits
+
+_SHARD = re.compile(r"(\d+)/(\d+)")
+_USAGE = "Name a file of tasks and a folder for the results: rlm batch TASKS.jsonl -o DIR; or: rlm batch --resume DIR."
+
+
+def run(line: CommandLine) -> int:
+    """
+    Raises:
+        RlmError: nothing can be worked on.
+    """
+    if broker_address() is not None:
+        raise ConfigError("`rlm batch` is for a shell. In a cell use rlm.map.")
+    path, config = _prepare(line)
+    close_to_others(debug=config.debug)
+    try:
+        with closing_in_order(), ExitStack() as stack:
+            check_limits()
+            stack.enter_context(ending_orphans())
+            folder = stack.enter_context(BatchFolder(path))
+            return _Command(line, folder, config, stack).run()
+    except Interrupted as interrupted:
+        return interrupted.code
+
+
+def _prepare(line: CommandLine) -> tuple[Path, Config]:
+    """The folder of the batch, which is there then, and the settings of this run.
+
+    Raises:
+        ConfigError: what is given is not allowed. Nothing has been made then.
+    """
+    given, options = GivenSettings(line.settings), line.options
+    resumed = options.get("resume")
+    again = "retry_failed" in options and resumed is None and exists(Path(options.get("out", "")))
+    if resumed is None and not again:
+        return _new(line)
+    if resumed is not None and (line.all_words or "out" in options):
+        raise ConfigError("--resume DIR needs no other word: the folder knows its tasks.")
+    fixed = _FIXED & options.keys()
+    if fixed and not again:
+        raise ConfigError(f"A batch that goes on keeps its --{min(fixed).replace('_', '-')}.")
+    path = files.resolve(Path(resumed or options["out"]).expanduser())
+    if not exists(path):
+        raise ConfigError(f"{path} holds no batch: there is no config.json in it.")
+    return path, resumed_config(read_config_file(path).settings, given)
+
+
+_FIXED = {"rollouts", "limit", "shard", "map", "workdir_from", "setup", "verify", "atif"}
+"""What belongs to a batch from its beginning."""
+
+
+def _new(line: CommandLine) -> tuple[Path, Config]:
+    options = line.options
+    if len(line.all_words) != 1 or "out" not in options:
+        raise ConfigError(_USAGE)
+    tasks, out = Path(line.all_words[0]).expanduser(), files.resolve(Path(options["out"]).expanduser())
+    if exists(out):
+        raise ConfigError(f"{out} holds a batch. To go on with it: rlm batch --resume {shlex.quote(options['out'])}")
+    config, cwd = read_config(line.settings), working_directory()
+    source = _source(options)
+    found = read_tasks(tasks, _columns(options.get("map", "")))
+    checked = check_tasks(found, config, tasks.name, source or cwd, copied=source is not None)
+    shard = _shard(options.get("shard", "1/1"))
+    chosen = part_of(checked, _number(options, "limit"), shard)
+    if not chosen:
+        raise ConfigError(f"--shard {options['shard']} has no task: there are {len(checked)}.")
+    made = new_config(
+        config,
+        cwd,
+        str(tasks),
+        rollouts=_number(options, "rollouts") or 1,
+        concurrency=_number(options, "jobs") or CONCURRENCY,
+        limit=_number(options, "limit"),
+        shard=options.get("shard"),
+        workdir_from=str(source) if source else None,
+        discard_workdirs="discard_workdirs" in options,
+        setup=options.get("setup"),
+        verify=options.get("verify"),
+        atif="atif" in options,
+        executor=options.get("executor", "here"),
+    )
+    create(out, made, chosen)
+    return out, config
+
+
+class _Command:
+    """One run of a batch, as the command line shows it."""
+
+    def __init__(self, line: CommandLine, folder: BatchFolder, config: Config, stack: ExitStack) -> None:
+        self._options = line.options
+        self._folder = folder
+        self._config = config
+        terminal = stderr_is_terminal()
+        broken = config.json and stdout_is_terminal()
+        live = terminal and not (config.quiet or broken or is_dumb_terminal() or is_ci())
+        colored = config.color.colors(terminal=terminal)
+        self._writer = stack.enter_context(Writer(stderr() or StringIO(), color=colored, live=live))
+        self._progress = BatchProgress(self._writer, live=live, quiet=config.quiet, verbose=config.verbose)
+        retry = "retry_failed" in line.options
+        self._batch = Batch(folder, config, retry_failed=retry)
+
+    def run(self) -> int:
+        """
+        Raises:
+            RlmError: nothing can be worked on; what is done is kept.
+        """
+        for name, nearest in unknown_variables().items():
+            hint = f": did you mean {nearest}?" if nearest else "."
+            self._progress.note(f"{name} is no setting and has no effect{hint}")
+        try:
+            run_until_signal(self._work())
+        except Interrupted as interrupted:
+            self._end()
+            say_how = f"rlm: interrupted. To go on: {self._resume()}"
+            say(say_how)
+            return interrupted.code
+        except BaseException:
+            self._end()
+            say(f"rlm: what is done is kept. To go on: {self._resume()}")
+            raise
+        return self._end()
+
+    async def _work(self) -> None:
+        options, made = self._options, self._folder.config
+        concurrency = _number(options, "jobs") or made.concurrency
+        wanted = options.get("executor", made.executor)
+        executor = executor_for(wanted, self._batch.settings(), concurrency, options.get("address", ""))
+        async with self._progress.ticking(), aclosing(self._batch.run(executor, self._progress)) as results:
+            async for result in results:
+                if self._config.json:
+                    put_json(json.dumps(msgspec.to_builtins(result), ensure_ascii=False))
+
+    def _end(self) -> int:
+        """Say what it came to. 0 if all is done."""
+        made = self._batch.summary
+        self._writer.__exit__(None, None, None)
+        if not made:
+            return exit_codes.FAILED
+        if not self._config.quiet:
+            say(_words(made, self._folder.path))
+        failed = made["error"] + made["missing"] + (0 if self._config.limit_ok else made["limit"])
+        return exit_codes.FAILED if failed else exit_codes.DONE
+
+    def _resume(self) -> str:
+        return f"rlm batch --resume {shlex.quote(str(self._folder.path))}"
+
+
+def _words(made: Mapping[str, object], path: Path) -> str:
+    parts = [f"{made['done']:,} of {made['rollouts']:,} done"]
+    for name, said in (("limit", "stopped by a limit"), ("error", "failed"), ("missing", "missing")):
+        if made[name]:
+            parts.append(f"{made[name]:,} {said}")
+    if made["reward"]:
+        chances = made["pass_at_k"]
+        assert isinstance(chances, dict)
+        parts.append(", ".join(f"pass@{k} {value:.3g}" for k, value in chances.items()))
+    cost, duration = made["cost"], made["duration"]
+    if isinstance(cost, dict):
+        parts.append(f"${cost['total']:,.2f}")
+    if isinstance(duration, dict):
+        parts.append("time p50 {p50}, p95 {p95}".format(**{k: humanize.seconds(v) for k, v in duration.items()}))
+    return f"{' · '.join(parts)} · {path}"
+
+
+# ---- what flags say
+
+
+def _number(options: Mapping[str, str], name: str) -> int | None:
+    text = options.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise ConfigError(f"--{name}={text!r} is not allowed: it takes a whole number, at least 1.")
+    return int(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    found = _SHARD.fullmatch(text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise ConfigError(f"--shard={text!r} is not allowed: it takes k/n, such as 1/8 to 8/8.")
+    return int(found[1]), int(found[2])
+
+
+def _columns(text: str) -> dict[str, str]:
+    columns = {}
+    for pair in filter(None, text.split(",")):
+        field, given, column = pair.partition("=")
+        if not (field and given and column):
+            raise ConfigError(f"--map={pair!r} is not allowed: it takes FIELD=COLUMN, such as prompt=question.")
+        columns[field] = column
+    return columns
+
+
+def _source(options: Mapping[str, str]) -> Path | None:
+    text = options.get("workdir_from")
+    if text is None:
+        return None
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise ConfigError(f"--workdir-from={text!r} is not allowed: it takes a folder that exists.")
+    return files.resolve(path)

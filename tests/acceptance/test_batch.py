@@ -1,0 +1,327 @@
+"""`rlm batch`: many tasks, each done once, whatever happens to the batch meanwhile."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rlm_testkit.cli import Rlm, python
+from rlm_testkit.scripted import Answer, Request, Scripted, call, error, text
+from rlm_testkit.tmux import Terminal
+from rlm_testkit.waiting import until
+
+Json = dict[str, Any]
+Make = Callable[[Scripted], Rlm]
+KEY = "sk-batch-0123456789abcdef"
+
+
+def write(folder: Path, *tasks: Json) -> None:
+    (folder / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
+
+
+def results(folder: Path) -> dict[tuple[Any, int], Json]:
+    """By task and rollout; each is there once."""
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    found = {(line["id"], line["rollout"]): line for line in lines}
+    assert len(found) == len(lines)
+    return found
+
+
+def git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+LOOK = """
+import os, pathlib
+pathlib.Path("new.txt").write_text("made here")
+print(os.environ["COLOUR"], context["of"], pathlib.Path("set-up").exists(), pathlib.Path.cwd().name)
+"""
+
+
+def everything(request: Request) -> Answer:
+    cells = {
+        "look": LOOK,
+        "give": "import rlm\nrlm.answer([1, 2])",
+        "never": "1",
+    }
+    task = request.task.partition(" ")[0]
+    if task == "never":
+        return call("ipython", code="1") if request.body.get("tool_choice") != "none" else text("so far")
+    if task in cells and request.turn == 0:
+        return call("ipython", code=cells[task])
+    return text('{"n": 5}' if task == "typed" else f"{request.body['model']}: {request.last.strip()}")
+
+
+TASKS: tuple[Json, ...] = (
+    {
+        "id": "a/1",
+        "prompt": "look around",
+        "context": {"of": "the task"},
+        "env": {"COLOUR": "green"},
+        "setup": "echo $COLOUR > set-up",
+        "verify": "grep -q made new.txt && test -f tracked.txt && echo said; echo $COLOUR",
+        "model": "other",
+        "metadata": {"from": "here"},
+    },
+    {"id": 2, "prompt": "typed", "schema": {"type": "object", "required": ["n"]}, "tools": [], "verify": "exit 3"},
+    {"id": "give", "prompt": "give", "system_prompt": "Be brief."},
+    {"id": "limit", "prompt": "never", "max_turns": 2},
+    {"id": "unready", "prompt": "unready", "setup": "echo not; echo ready; exit 7"},
+)
+
+
+def test_tasks_with_all_that_they_can_have(rlm: Make, tmp_path: Path) -> None:
+    with Scripted(everything, strict=False) as server:
+        command = rlm(server)
+        project, out = command.cwd / "project", command.cwd / "out"
+        project.mkdir()
+        (project / "tracked.txt").write_text("x")
+        git(project, "init", "-q")
+        git(project, "add", ".")
+        git(project, "commit", "-qm", "first")
+        write(command.cwd, *TASKS)
+        words = (
+            "batch",
+            "tasks.jsonl",
+            "-o",
+            "out",
+            "-j",
+            "3",
+            "--rollouts",
+            "2",
+            "--workdir-from",
+            "project",
+            "--atif",
+        )
+        done = command(*words, "--max-turns", "9", RLM_API_KEY=KEY)
+        assert done.code == 1, done.err
+        found = results(out)
+        summary = json.loads((out / "summary.json").read_text())
+        requests = list(server.requests)
+    assert sorted(found, key=str) == sorted(((task["id"], n) for task in TASKS for n in (0, 1)), key=str)
+
+    looked = found["a/1", 1]
+    assert looked["answer"].startswith("other: green the task True task-")
+    assert (looked["status"], looked["reward"], looked["verify"]) == ("done", 1.0, "green")
+    assert looked["metadata"] == {"from": "here"}
+    assert (looked["turns"], looked["agents"], looked["usage"]["prompt_tokens"]) == (2, 1, 200)
+    assert looked["duration"] > 0
+    assert looked["cost"] is None
+    session = Path(looked["session_dir"])
+    assert session.parent == out / "sessions"
+    assert json.loads((session / "meta.json").read_text())["metrics"]["turns"] == 2
+    assert json.loads((session / "trajectory.json").read_text())["schema_version"].startswith("ATIF")
+
+    typed = found[2, 0]
+    assert (typed["value"], typed["reward"], typed["verify"]) == ({"n": 5}, 0.0, "exit code 3")
+    assert found["give", 0]["value"] == [1, 2]
+    assert (found["limit", 0]["status"], found["limit", 0]["stop_reason"]) == ("limit", "max_turns")
+    assert (found["unready", 0]["status"], found["unready", 0]["error"]) == ("error", "setup: exit code 7: ready")
+
+    assert not any(request.task == "unready" for request in requests)
+    assert next(r for r in requests if r.task == "give").messages[0]["content"] == "Be brief."
+    assert not any("tools" in request.body for request in requests if request.task == "typed")
+    assert git(project, "status", "--porcelain") == ""
+    assert sorted(path.name for path in (out / "work" / Path("limit-0")).iterdir()) == [".git", "tracked.txt"]
+
+    assert (summary["rollouts"], summary["done"], summary["limit"], summary["error"]) == (10, 6, 2, 2)
+    assert summary["pass_at_k"] == {"1": 0.4, "2": 0.4}  # the look and the gift, of five
+    assert summary["reward"]["mean"] == 0.5
+    assert set(summary["duration"]) >= {"p50", "p95", "p99"}
+    config = json.loads((out / "config.json").read_text())
+    assert config["settings"]["max_turns"] == "9"
+    assert not any(KEY.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert done.out == ""
+    assert "✗ unready: setup: exit code 7: ready" in done.err
+    assert "6 of 10 done · 2 stopped by a limit · 2 failed" in done.err
+
+
+REFUSED = """
+import json, sys
+from rlm.cli.main import run
+for words in json.loads(sys.stdin.read()):
+    print("code", run(["batch", *words]), file=sys.stderr)
+"""
+
+
+def test_what_is_not_allowed_makes_nothing(alone: Rlm) -> None:
+    write(alone.cwd, {"id": 1, "prompt": "a"})
+    (alone.cwd / "twice.jsonl").write_text('{"id": 1, "prompt": "a"}\n' * 2)
+    given: tuple[tuple[tuple[str, ...], int, str], ...] = (
+        (("tasks.jsonl",), 2, "Name a file of tasks and a folder"),
+        (("tasks.jsonl", "-o", "out", "-j", "0"), 2, "--jobs='0' is not allowed"),
+        (("tasks.jsonl", "-o", "out", "--shard", "0/2"), 2, "it takes k/n"),
+        (("tasks.jsonl", "-o", "out", "--shard", "2/2"), 2, "--shard 2/2 has no task"),
+        (("tasks.jsonl", "-o", "out", "--workdir-from", "none"), 2, "it takes a folder that exists"),
+        (("tasks.jsonl", "-o", "out", "--map", "prompt=a", "--map", "b"), 2, "--map='b' is not allowed"),
+        (("tasks.jsonl", "-o", "out", "--max-turns", "0"), 2, "--max-turns='0' is not allowed"),
+        (("tasks.jsonl", "-o", "out", "--executor", "moon"), 2, "takes one of here, ray"),
+        (("tasks.jsonl", "-o", "tasks.jsonl/out"), 2, "cannot be written"),
+        (("twice.jsonl", "-o", "out"), 2, "twice.jsonl, line 2: the id '1' is taken"),
+        (("--resume", "out"), 2, "holds no batch"),
+        (("--resume", "out", "tasks.jsonl"), 2, "--resume DIR needs no other word"),
+        (("--resume", "out", "--rollouts", "2"), 2, "keeps its --rollouts"),
+    )
+    words = json.dumps([words for words, _, _ in given])
+    program = REFUSED.replace("sys.stdin.read()", repr(words))
+    said = python(alone, program, RLM_BASE_URL="http://127.0.0.1:1/v1").stderr.splitlines()
+    lines = iter(said)
+    for words_, code, reason in given:
+        assert reason in next(lines), (words_, said)
+        assert next(lines) == f"code {code}"
+    assert alone("batch", "tasks.jsonl", "-o", "out").code == 4
+    assert not (alone.cwd / "out").exists()
+
+
+class Slow:
+    """Answers the first tasks at once, but for the one that is refused; others wait until it is open."""
+
+    def __init__(self, quick: int, refused: str = "") -> None:
+        self.asked: Counter[str] = Counter()
+        self.refused = refused
+        self.quick = quick
+        self.open = False
+
+    def __call__(self, request: Request) -> Answer:
+        self.asked[request.task] += 1
+        if request.task == self.refused and not self.open:
+            return error(400, "not yet")
+        if len(self.asked) <= self.quick or self.open:
+            return text(f"answer {request.task}")
+        return text(f"answer {request.task}").after(60)
+
+
+def test_a_batch_that_is_killed_goes_on_and_does_nothing_twice(rlm: Make, tmp_path: Path) -> None:
+    slow = Slow(quick=6, refused="task 0")
+    with Scripted(slow, strict=False) as server:
+        command = rlm(server)
+        out = command.cwd / "out"
+        # the last one is killed while it is verified: its agent has ended
+        waits = "test -f go || { touch waiting; sleep 60; }"
+        tasks = [{"id": n, "prompt": f"task {n}"} for n in range(12)]
+        write(command.cwd, {"id": "v", "prompt": "task v", "verify": waits}, *tasks)
+        with command.start("batch", "tasks.jsonl", "-o", "out", "-j", "4") as running:
+            until(
+                lambda: (
+                    (command.cwd / "waiting").exists() and out.joinpath("results.jsonl").read_bytes().count(b"\n") == 5
+                )
+            )
+            until(lambda: len(slow.asked) == 9)
+            busy = command("batch", "--resume", "out")
+            assert (busy.code, "Another process works on the batch" in busy.err) == (1, True)
+            running.send_signal(signal.SIGKILL)
+        with (out / "results.jsonl").open("ab") as file:
+            file.write(b'{"id": 11, "rollout": 0, "status": "do')  # as a write that is killed leaves it
+        assert b"not yet" in (out / "results.jsonl").read_bytes()
+        before, slow.open = slow.asked.copy(), True
+        (command.cwd / "go").touch()
+        done = command("batch", "--resume", "out")
+        assert done.code == 0, done.err
+        found = results(out)
+        assert len(found) == 13
+        assert all(
+            line["status"] == "done" and line["answer"] == f"answer task {id}" for (id, _), line in found.items()
+        )
+        assert found["v", 0]["reward"] == 1.0
+        again = {task for task in slow.asked if slow.asked[task] > before[task] > 0}
+        in_flight = set(list(before)[6:])
+        assert again == in_flight | {"task 0"}  # what was not finished, and what had failed
+        assert slow.asked["task v"] == 1
+        assert "8 of 13 done" not in done.err
+
+        asked = slow.asked.copy()
+        assert command("batch", "--resume", "out").code == 0
+        assert command("batch", "tasks.jsonl", "-o", "out").code == 2
+        assert slow.asked == asked
+        assert results(out) == found
+
+
+def test_ctrl_c_ends_a_batch_in_order_and_says_how_to_go_on(rlm: Make, tmp_path: Path) -> None:
+    slow = Slow(quick=2)
+    with Scripted(slow, strict=False) as server:
+        command = rlm(server)
+        write(command.cwd, *({"id": n, "prompt": f"task {n}"} for n in range(5)))
+        terminal = Terminal(
+            tmp_path / "tmux",
+            (110, 20),
+            [str(command.command), "batch", "tasks.jsonl", "-o", "out", "-j", "2", "-v"],
+            command.cwd,
+            command.env(),
+        )
+        try:
+            screen = terminal.see("2 of 5 done", "2 running", "40%", "200 in / 20 out")
+            assert any(line.startswith(("  2  ", "  3  ")) for line in screen)
+            terminal.press("C-c")
+            screen = terminal.see("over 130")
+        finally:
+            terminal.close()
+        said = "\n".join(screen)
+        assert "2 of 2 done · 3 missing" in said
+        assert "rlm: interrupted. To go on: rlm batch --resume" in said
+        slow.open = True
+        done = command("batch", "--resume", "out", "--json")
+        assert done.code == 0
+        assert sorted(line["id"] for line in done.lines) == [2, 3, 4]
+        assert sorted(id for id, _ in results(command.cwd / "out")) == [0, 1, 2, 3, 4]
+
+
+def test_what_failed_is_tried_again_where_that_is_asked(rlm: Make) -> None:
+    with Scripted(lambda request: text("an answer"), strict=False) as server:
+        command = rlm(server)
+        write(command.cwd, {"id": 1, "prompt": "a", "verify": "test -f good"}, {"id": 2, "prompt": "b"})
+        words = ("batch", "tasks.jsonl", "-o", "out", "--retry-failed")
+        assert command(*words).code == 0
+        assert results(command.cwd / "out")[1, 0]["reward"] == 0.0
+        (command.cwd / "good").touch()
+        assert command("batch", "--resume", "out").code == 0
+        assert results(command.cwd / "out")[1, 0]["reward"] == 0.0
+        assert command(*words).code == 0
+        assert results(command.cwd / "out")[1, 0]["reward"] == 1.0
+        assert [request.task for request in server.requests] in (["a", "b", "a"], ["b", "a", "a"])
+
+
+PROGRAM = """
+import asyncio, itertools, rlm
+
+async def main():
+    found = [result async for result in rlm.batch(["one", {"id": "x", "prompt": "two", "max_turns": 3}], concurrency=2)]
+    print(sorted((str(r.id), r.answer, r.ok) for r in found))
+    endless = (f"task {n}" for n in itertools.count())
+    async for result in rlm.batch(endless, concurrency=3):
+        print(result.ok)
+        break
+    async for result in rlm.batch(["a", "b"], output="out"):
+        print(result.answer)
+    async for result in rlm.batch(["a", "b"], output="out"):
+        print(result.answer)
+    for wrong in ({"prompt": ""}, 5):
+        try:
+            async for _ in rlm.batch([wrong]):
+                print("never")
+        except rlm.ConfigError as error:
+            print(error)
+
+asyncio.run(main())
+"""
+
+
+def test_a_program_gets_results_as_they_come(rlm: Make) -> None:
+    with Scripted(lambda request: text("an answer"), strict=False) as server:
+        command = rlm(server)
+        done = python(command, PROGRAM, **command.environment)
+        assert done.stderr == ""
+        assert done.stdout.splitlines() == [
+            "[('1', 'an answer', True), ('x', 'an answer', True)]",
+            "True",
+            *["an answer"] * 4,
+            "task 1: The task is empty.",
+            "task 1 is a int. It must be a prompt or a dict.",
+        ]
+        assert 5 <= len(server.requests) <= 2 + 4 + 2
+    assert (command.cwd / "out" / "sessions").is_dir()
