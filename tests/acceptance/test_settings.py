@@ -316,6 +316,7 @@ NOTEBOOK = Scenario(
             "data.txt", lambda run: "42 lines" in str(run.done.session.results), usual=False, changed=True
         ),
         "images": switched(lambda run: "image_url" in str(run.server.requests[-1].messages)),
+        "mcp": Effect('{"x": {"command": "true"}}', lambda run: "MCP servers" in run.system, usual=False, changed=True),
         "checkpoint": switched(lambda run: (run.done.session.folder / "variables.pickle").exists()),
     },
     files={"data.txt": "42 lines"},

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         AgentError,
         ConfigError,
         CredentialsError,
+        McpError,
         ModelError,
         ModelUnavailable,
         RlmError,
@@ -38,6 +39,7 @@ __all__ = [
     "ConfigError",
     "CredentialsError",
     "Host",
+    "McpError",
     "ModelError",
     "ModelUnavailable",
     "RlmError",
@@ -116,6 +118,7 @@ if TYPE_CHECKING:
         ConfigError = ConfigError
         CredentialsError = CredentialsError
         Host = Host
+        McpError = McpError
         ModelError = ModelError
         ModelUnavailable = ModelUnavailable
         RlmError = RlmError

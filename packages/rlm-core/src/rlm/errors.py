@@ -14,6 +14,7 @@
     + BadArguments
   x KernelError          a kernel could not be started
   x AgentError           a sub-agent failed or was refused
+  x McpError             an MCP server cannot be reached, or its tool failed
 
 `rlm.core.exit_codes` maps each to one exit code. An error never travels as an answer.
 """
@@ -100,3 +101,7 @@ class AgentError(RlmError):
     def __init__(self, reason: str, stop: str = "error") -> None:
         super().__init__(reason)
         self.stop = stop
+
+
+class McpError(RlmError):
+    """An MCP server cannot be reached, or its tool answered with an error."""

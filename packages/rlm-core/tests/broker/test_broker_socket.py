@@ -8,13 +8,14 @@ import re
 from pathlib import Path
 
 import pytest
-from rlm.broker.client import ask
+from rlm.broker.client import ask, call_tool
 from rlm.broker.payload import describe, from_file, pack
 from rlm.broker.protocol import (
     OPTIONS,
     AnswerFile,
     AnswerRequest,
     BudgetRequest,
+    CallRequest,
     CancelRequest,
     ContextFile,
     LlmRequest,
@@ -93,7 +94,7 @@ async def test_garbage_is_answered_with_an_error_and_the_host_lives_on(tmp_path:
 
 
 def test_a_cell_may_set_what_is_its_childs_alone() -> None:
-    assert {"model", "tools", "max_turns", "cwd", "system_prompt", "timeout"} == set(OPTIONS)
+    assert {"model", "tools", "max_turns", "cwd", "system_prompt", "timeout", "mcp"} == set(OPTIONS)
 
 
 @pytest.mark.parametrize("name", sorted({*Config.settings(), "depth", "token", ""} - set(OPTIONS)))
@@ -107,6 +108,7 @@ async def test_any_other_option_is_refused_by_its_name(tmp_path: Path, name: str
         assert ("error", f"unknown argument {name!r}") == (told["type"], told["reason"].split(";")[0])
 
 
+CALL = {"version": 1, "verb": "call", "token": "", "server": "s", "tool": "t"}
 RUN = {"version": 1, "verb": "run", "token": "", "task": ""}
 CONTEXT = {"name": "x", "kind": "file", "about": ""}
 ANSWER = {"version": 1, "verb": "answer", "token": ""}
@@ -121,9 +123,9 @@ ANEW = "If rlm was installed anew while the run went on, start a new run"
         ({}, f"it has version None of the protocol, and the host of this run speaks 1. {ANEW}"),
         (RUN | {"version": 2}, f"it has version 2 of the protocol, and the host of this run speaks 1. {ANEW}"),
         (RUN | {"version": True}, f"it has version True of the protocol, and the host of this run speaks 1. {ANEW}"),
-        ({"version": 1}, "unknown verb 'None'; there are run, answer, llm, budget, cancel"),
-        (RUN | {"verb": "fork"}, "unknown verb 'fork'; there are run, answer, llm, budget, cancel"),
-        (RUN | {"verb": ["run"]}, "unknown verb \"['run']\"; there are run, answer, llm, budget, cancel"),
+        ({"version": 1}, "unknown verb 'None'; there are run, answer, llm, budget, tools, call, cancel"),
+        (RUN | {"verb": "fork"}, "unknown verb 'fork'; there are run, answer, llm, budget, tools, call, cancel"),
+        (RUN | {"verb": ["run"]}, "unknown verb \"['run']\"; there are run, answer, llm, budget, tools, call, cancel"),
         (RUN | {"depth": 1}, "unknown field of run 'depth'; there are token, task, options, context, schema"),
         ({"version": 1, "verb": "cancel", "id": 7}, "unknown field of cancel 'id'; it has none"),
         ({"version": 1, "verb": "run", "token": ""}, "'task' is no text"),
@@ -142,6 +144,9 @@ ANEW = "If rlm was installed anew while the run went on, start a new run"
         (LLM | {"prompt": None}, "'prompt' is no text"),
         (LLM | {"tools": ""}, "unknown field of llm 'tools'; there are token, prompt, model, system, schema, images"),
         (RUN | {"schema": {}}, "'schema' is no text"),
+        (CALL, "'arguments' is no text"),
+        (CALL | {"server": None}, "'server' is no text"),
+        (CALL | {"headers": {}}, "unknown field of call 'headers'; there are token, server, tool, arguments"),
         (RUN | {"context": CONTEXT | {"name": "../x"}}, "'../x' is not the name of a file"),
     ],
 )
@@ -303,3 +308,23 @@ async def test_a_child_that_its_cell_gave_up_is_not_cancelled_again_while_it_end
             await ending.wait()
             asyncio.get_running_loop().call_later(0.01, go.set)  # by then the broker closes
         assert ended.is_set()
+
+
+async def test_how_far_a_call_is_comes_before_its_result_and_never_waits_for_the_cell(tmp_path: Path) -> None:
+    heard: list[float] = []
+    async with Broker(tmp_path, Runs(answers)) as broker:
+        path, token = split(broker)
+        request = CallRequest(token, "server", "tool", json.dumps({"numbers": list(range(1000))}))
+        result = await call_tool(path, request, lambda done, total, message: heard.append(done))
+    assert ({"numbers": list(range(1000))}, 9_999) == (result, heard[-1]), "of the rest, the newest"
+    assert sorted(heard) == heard
+
+
+@pytest.mark.parametrize(
+    "arguments", ["", "[]", "null", "[" * 9_000, '{"a": NaN}', '{"a": 1, "a": 2}', f"[{'[],' * (1 << 20)}]"]
+)
+async def test_arguments_of_a_tool_that_are_no_object_are_refused(tmp_path: Path, arguments: str) -> None:
+    async with Broker(tmp_path, Runs(answers)) as broker:
+        path, token = split(broker)
+        with pytest.raises(AgentError):
+            await call_tool(path, CallRequest(token, "server", "tool", arguments), lambda *_: None)

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from rlm.broker.protocol import AnswerRequest, LlmRequest, RunRequest
+from rlm.broker.protocol import AnswerRequest, CallRequest, LlmRequest, RunRequest, ToolsRequest
+from rlm.broker.server import OnProgress
 from rlm.core.adaptation import Adaptation
 from rlm.core.agent import Agent
 from rlm.core.budget import Budget, Spent, Stop, TurnLimit
@@ -222,3 +223,14 @@ class Runs:
 
     async def answer(self, request: AnswerRequest) -> None:
         raise AgentError(f"nobody asked for {request.file}")
+
+    async def tools(self, request: ToolsRequest) -> tuple[str, Sequence[dict[str, Any]]]:
+        raise AgentError(f"there is no {request.server}")
+
+    async def call(self, request: CallRequest, on_progress: OnProgress) -> dict[str, Any]:
+        """More progress than a socket holds, then the arguments."""
+        for step in range(10_000):
+            on_progress(step, 10_000, "of the way " * 20)
+            if not step % 100:
+                await asyncio.sleep(0)
+        return request.values()

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
+from typing import Any
 
 from rlm.broker.protocol import (
+    ANSWER,
     AnswerRequest,
     BudgetRequest,
+    CallRequest,
     CancelRequest,
     LlmRequest,
     RunRequest,
+    ToolsRequest,
     accepted,
     parse_answer,
+    parse_progress,
 )
 from rlm.core.task import RunResult
 from rlm.errors import AgentError
-
-_ANSWER = 64 << 20  # bytes of the longest answer
 
 
 async def ask(path: str, request: RunRequest) -> RunResult:
@@ -39,7 +43,23 @@ async def ask_model(path: str, request: LlmRequest) -> str:
     return str(accepted(await _exchange(path, request))["text"])
 
 
-async def _exchange(path: str, request: RunRequest | LlmRequest) -> bytes:
+async def call_tool(
+    path: str, request: CallRequest, on_progress: Callable[[float, float | None, str], None]
+) -> dict[str, Any]:
+    """Have a tool of an MCP server called, and wait. Cancelling this cancels it.
+
+    Raises:
+        AgentError: it failed or was refused, or the host is gone.
+    """
+    result: dict[str, Any] = accepted(await _exchange(path, request, on_progress))["result"]
+    return result
+
+
+async def _exchange(
+    path: str,
+    request: RunRequest | LlmRequest | CallRequest,
+    on_progress: Callable[[float, float | None, str], None] = lambda *_: None,
+) -> bytes:
     line = request.line()
     try:
         reader, writer = await _connect(path)
@@ -49,7 +69,9 @@ async def _exchange(path: str, request: RunRequest | LlmRequest) -> bytes:
         writer.write(line)
         with contextlib.suppress(ConnectionError):  # it was refused before all of it was there: the answer says why
             await writer.drain()
-        return await reader.readline()
+        while (progress := parse_progress(answer := await reader.readline())) is not None:
+            on_progress(*progress)
+        return answer
     except OSError as error:
         raise AgentError(f"the host of this kernel has gone: {error}") from error
     except asyncio.CancelledError:
@@ -59,7 +81,7 @@ async def _exchange(path: str, request: RunRequest | LlmRequest) -> bytes:
         writer.close()
 
 
-def tell(path: str, request: AnswerRequest | BudgetRequest) -> bytes:
+def tell(path: str, request: AnswerRequest | BudgetRequest | ToolsRequest) -> bytes:
     """Send the request and wait for the line that answers it; without an event loop, as a cell may have none.
 
     Raises:
@@ -82,7 +104,7 @@ async def _connect(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
     try:
         while not _connected(end, path):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
-        return await asyncio.open_unix_connection(sock=end, limit=_ANSWER)
+        return await asyncio.open_unix_connection(sock=end, limit=ANSWER)
     except BaseException:
         end.close()
         raise

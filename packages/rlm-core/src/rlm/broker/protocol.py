@@ -1,8 +1,8 @@
 """What goes over the socket between a cell and its host: JSON objects, one a line.
 
 A connection is one call. Its first line is a request with a version, a verb and the agent's token; the host answers
-with one line, a `result` or an `error`. While a `run` goes on, the cell may send the line `cancel`; closing the
-connection cancels it as well, and then nobody reads an answer.
+with one line, a `result` or an `error`; before it, lines of `progress` may come for a `call`. While a `run` goes on,
+the cell may send the line `cancel`; closing the connection cancels it as well, and then nobody reads an answer.
 
 The host trusts nothing in here, checks all of it and never unpickles. A verb, a version or a field that it does not
 know is refused, with what it would take. The form of an `error` is the same in all versions.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -28,22 +28,27 @@ from rlm.text.encodings import join_surrogates
 LINE = 16 << 20
 """Bytes of the longest request: more than any model reads, and data goes by file."""
 
+ANSWER = 64 << 20
+"""Bytes of the longest answer."""
+
 VERSION = 1
 """A kernel imports its end when a cell first needs it: an rlm that was installed meanwhile may differ from its host."""
 
-OPTIONS = ("model", "tools", "max_turns", "cwd", "system_prompt", "timeout")
+OPTIONS = ("model", "tools", "max_turns", "cwd", "system_prompt", "timeout", "mcp")
 """Settings of a sub-agent that a cell may choose. They are sent as texts, and read as those of a flag are."""
 
 Kind = Literal["pickle", "file"]
 _KINDS: dict[str, Kind] = {"pickle": "pickle", "file": "file"}
 AnswerKind = Literal["json", "pickle"]
 _ANSWER_KINDS: dict[str, AnswerKind] = {"json": "json", "pickle": "pickle"}
-_LONG = ("task", "system_prompt", "schema", "prompt", "system", "image")
+_LONG = ("task", "system_prompt", "schema", "prompt", "system", "image", "arguments")
 """The texts that only the length of the line limits."""
 _SHORT = 8_192
 """Characters of any other text: a path has at most 4,096 bytes."""
 _STRINGS, _BETWEEN = 64, 4_096  # a request has about 30 strings
+_ARGUMENTS, _BETWEEN_ARGUMENTS = 200_000, 2 << 20  # of a tool: a table of numbers is a text of so many bytes
 _QUOTED = 4_000  # characters of a reason
+_PROGRESS = 200  # characters of what is said of it
 _NAME = 80  # characters of a name that is not known
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -53,6 +58,8 @@ class Verb(StrEnum):
     ANSWER = "answer"
     LLM = "llm"
     BUDGET = "budget"
+    TOOLS = "tools"
+    CALL = "call"
     CANCEL = "cancel"
 
 
@@ -138,6 +145,45 @@ class BudgetRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolsRequest:
+    """Say which tools an MCP server has."""
+
+    token: str
+    server: str
+
+    def line(self) -> bytes:
+        return _line(Verb.TOOLS, asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """Call a tool of an MCP server. `arguments`: a JSON object, as text."""
+
+    token: str
+    server: str
+    tool: str
+    arguments: str = "{}"
+
+    def line(self) -> bytes:
+        """
+        Raises:
+            AgentError: it is longer than the host takes.
+        """
+        return _within_limit(_line(Verb.CALL, asdict(self)))
+
+    def values(self) -> dict[str, Any]:
+        """The arguments.
+
+        Raises:
+            ValueError: they are no JSON object, or more than the host takes.
+        """
+        values = strict_json.loads(self.arguments.encode(), strings=_ARGUMENTS, between=_BETWEEN_ARGUMENTS)
+        if not isinstance(values, dict):
+            raise ValueError("the arguments are no object")
+        return values
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequest:
     """End the run of this connection."""
 
@@ -145,7 +191,7 @@ class CancelRequest:
         return _line(Verb.CANCEL, {})
 
 
-Request = RunRequest | AnswerRequest | LlmRequest | BudgetRequest | CancelRequest
+Request = RunRequest | AnswerRequest | LlmRequest | BudgetRequest | ToolsRequest | CallRequest | CancelRequest
 
 
 def _line(verb: Verb, fields: Mapping[str, Any]) -> bytes:
@@ -197,6 +243,11 @@ def _request(sent: dict[str, Any]) -> Request:
     if verb == Verb.BUDGET:
         _only(sent, ("token",), "field of budget")
         return BudgetRequest(**_texts({"token": sent.get("token")}))
+    if verb in (Verb.TOOLS, Verb.CALL):
+        kind = ToolsRequest if verb == Verb.TOOLS else CallRequest
+        names = tuple(each.name for each in fields(kind))
+        _only(sent, names, f"field of {verb}")
+        return kind(**_texts({name: sent.get(name) for name in names}))
     if verb == Verb.CANCEL:
         _only(sent, (), "field of cancel")
         return CancelRequest()
@@ -299,6 +350,35 @@ def parse_budget(line: bytes) -> Budget:
 
 def text_line(text: str) -> bytes:
     return json.dumps({"type": "text", "version": VERSION, "text": text}).encode() + b"\n"
+
+
+def tools_line(instructions: str, tools: Sequence[Mapping[str, Any]]) -> bytes:
+    fields = {"type": "tools", "version": VERSION, "instructions": instructions, "tools": list(tools)}
+    return _answer_line(fields, "list of tools")
+
+
+def called_line(result: Mapping[str, Any]) -> bytes:
+    return _answer_line({"type": "called", "version": VERSION, "result": dict(result)}, "result")
+
+
+def _answer_line(fields: Mapping[str, Any], what: str) -> bytes:
+    line = json.dumps(fields).encode() + b"\n"
+    if len(line) > ANSWER:
+        raise AgentError(f"the {what} has {len(line):,} bytes, and a kernel takes {ANSWER:,}")
+    return line
+
+
+def progress_line(done: float, total: float | None, message: str) -> bytes:
+    fields = {"type": "progress", "version": VERSION, "done": done, "total": total, "message": message[:_PROGRESS]}
+    return json.dumps(fields).encode() + b"\n"
+
+
+def parse_progress(line: bytes) -> tuple[float, float | None, str] | None:
+    """How far a call is; None if the line is the answer."""
+    if not line.startswith(b'{"type": "progress"'):
+        return None
+    sent = json.loads(line)
+    return sent["done"], sent["total"], sent["message"]
 
 
 def result_line(result: RunResult) -> bytes:

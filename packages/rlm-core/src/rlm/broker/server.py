@@ -13,33 +13,41 @@ import resource
 import secrets
 import socket
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from rlm.broker.protocol import (
     LINE,
     AnswerRequest,
     BudgetRequest,
+    CallRequest,
     CancelRequest,
     LlmRequest,
     Request,
     RunRequest,
+    ToolsRequest,
     accepted_line,
     budget_line,
+    called_line,
     error_line,
     parse_request,
+    progress_line,
     result_line,
     text_line,
     too_long,
+    tools_line,
 )
 from rlm.core.budget import Budget, Stop
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
 from rlm.process import files
+
+OnProgress = Callable[[float, float | None, str], None]
+"""Hears how far a call is, of how much, and what is said of it. It never waits for the cell."""
 
 
 class CellCalls(Protocol):
@@ -59,6 +67,14 @@ class CellCalls(Protocol):
 
     async def answer(self, request: AnswerRequest) -> None:
         """Take the answer of the agent."""
+        ...
+
+    async def tools(self, request: ToolsRequest) -> tuple[str, Sequence[dict[str, Any]]]:
+        """What an MCP server says of itself, and its tools."""
+        ...
+
+    async def call(self, request: CallRequest, on_progress: OnProgress) -> dict[str, Any]:
+        """Call a tool of an MCP server."""
         ...
 
 
@@ -207,7 +223,7 @@ class Broker:
                 raise AgentError("this token is not this agent's")
             async with self._slot():
                 place.leave()
-                return await _unless_cancelled(connection, rest, self._done(request), self._give_up)
+                return await _unless_cancelled(connection, rest, self._done(request, connection), self._give_up)
         except AgentError as error:
             return error_line(str(error), error.stop)
         except (RlmError, ValueError) as error:
@@ -217,7 +233,11 @@ class Broker:
         except Exception as error:  # noqa: BLE001 - a cell that asks must get an answer, and the host lives on
             return error_line(f"the host could not do it: {type(error).__name__}: {error}")
 
-    async def _done(self, request: RunRequest | AnswerRequest | LlmRequest | BudgetRequest) -> bytes:
+    async def _done(
+        self,
+        request: RunRequest | AnswerRequest | LlmRequest | BudgetRequest | ToolsRequest | CallRequest,
+        connection: socket.socket,
+    ) -> bytes:
         match request:
             case RunRequest():
                 return result_line(await self._cell_calls.run(request))
@@ -228,6 +248,12 @@ class Broker:
             case AnswerRequest():
                 await self._cell_calls.answer(request)
                 return accepted_line()
+            case ToolsRequest():
+                return tools_line(*await self._cell_calls.tools(request))
+            case CallRequest():
+                async with _ProgressLines(connection) as lines:
+                    result = await self._cell_calls.call(request, lines.add)
+                return called_line(result)
 
     async def _request(self, connection: socket.socket) -> tuple[Request, bytes]:
         """The request, and what has come after it.
@@ -279,6 +305,46 @@ class _Place:
         if not self.left:
             self.left = True
             self._places.release()
+
+
+class _ProgressLines:
+    """Sends how far a call is. Of what comes while a line is being sent, the newest is kept."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._newest: bytes | None = None
+        self._changed = asyncio.Event()
+        self._ended = False
+        self._sending: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> _ProgressLines:
+        self._sending = asyncio.create_task(self._send())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """A line that has been begun is sent whole, for the answer follows; if nobody wants that, nothing is."""
+        assert self._sending is not None
+        self._ended = True
+        self._changed.set()
+        if isinstance(error, asyncio.CancelledError):
+            self._sending.cancel()
+        await asyncio.wait({self._sending})
+
+    def add(self, done: float, total: float | None, message: str) -> None:
+        self._newest = progress_line(done, total, message)
+        self._changed.set()
+
+    async def _send(self) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):  # the cell has gone, which others see
+            while not self._ended:
+                await self._changed.wait()
+                self._changed.clear()
+                line, self._newest = self._newest, None
+                if line is not None:
+                    await loop.sock_sendall(self._connection, line)
 
 
 def _listen(path: Path) -> socket.socket:

@@ -283,6 +283,7 @@ _METAVARS = {
     "tools": "LIST",
     "home": "DIR",
     "model_params": "JSON",
+    "mcp": "FILE|JSON",
     "context": "FILE",
     "output": "FILE",
     "color": "WHEN",

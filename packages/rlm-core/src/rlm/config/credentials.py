@@ -35,8 +35,8 @@ def take_environment() -> None:
 
 
 def redactor_of(config: Config) -> Redactor:
-    """Takes the key in use out of what is written anywhere."""
-    return Redactor([config.api_key] if config.api_key else [])
+    """Takes the key in use, and what MCP servers are given to know us by, out of what is written anywhere."""
+    return Redactor([*([config.api_key] if config.api_key else []), *config.mcp.secrets])
 
 
 def redactor_of_environment(environ: Mapping[str, str] | None = None) -> Redactor:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from rlm.config import mcp_servers
 from rlm.process.files import resolve
 
 TOOLS = ("ipython", "summarize", "bash", "edit")
@@ -115,7 +116,7 @@ class ValueKind:
     def _or_says(self, step: Callable[[Any], Any], value: object) -> Any:
         try:
             return step(value)
-        except Refused:
+        except (Refused, mcp_servers.McpConfigError):
             raise
         except (TypeError, ValueError):
             raise ValueError(self.says) from None
@@ -185,6 +186,9 @@ tool_names = ValueKind(f"a comma-separated subset of {', '.join(TOOLS)}", str, _
 json_object = ValueKind(
     'a JSON object, such as {"temperature": 0}', json.loads, lambda value: dict(_only(Mapping)(value))
 )
+
+
+mcp = ValueKind(mcp_servers.SAYS, mcp_servers.read_text, mcp_servers.check_value)
 
 
 def _path(value: str | os.PathLike[str]) -> Path:

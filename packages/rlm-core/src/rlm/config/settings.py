@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from rlm.config.mcp_servers import McpServers
 from rlm.config.readers import (
     RECORDED,
     TOOLS,
@@ -25,6 +26,7 @@ from rlm.config.readers import (
     existing_file,
     folder,
     json_object,
+    mcp,
     member_of,
     seconds,
     stripped_text,
@@ -48,6 +50,8 @@ class Setting:
     """What the flag means where no value follows."""
     secret: bool = False
     """There is no flag, for everybody on the machine can read a command line."""
+    hidden: bool = False
+    """It may hold secrets: an error does not show it."""
     keeps_empty: bool = False
     """An empty value is a value, and not the same as unset."""
     resumed: bool = True
@@ -182,6 +186,13 @@ class Config:
     context: Path | None = setting("file that the kernel gets as `context`", existing_file, default=None)
     schema: Path | None = setting(
         "file with a JSON Schema: the answer is JSON that fits it", existing_file, default=None
+    )
+    mcp: McpServers = setting(
+        "file, or JSON, that names MCP servers in the `mcpServers` form; their tools are functions in the kernel",
+        mcp,
+        default=McpServers(),
+        shown="—",
+        hidden=True,
     )
     checkpoint: bool = setting(
         "save the kernel's variables after each cell; resume restores them", switch, default=False, bare=True

@@ -6,9 +6,11 @@ import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from rlm.config import mcp_servers
 from rlm.config.environment import environment, is_dumb_terminal
 from rlm.config.readers import ColorChoice, existing_folder, seconds
 from rlm.config.settings import Config, Setting, flag, variable
@@ -38,8 +40,8 @@ def read_config(
     for name, how in Config.settings().items():
         source, text = _chosen(name, how, flags, environ, recorded or {})
         if text is not None and (text.strip() or how.keeps_empty):
-            values[name] = _read(source, how.read, text, secret=how.secret)
-    values |= _checked(named or {})
+            values[name] = _read(source, partial(_value, how.read, environ=environ, source=source), text, how)
+    values |= _checked(named or {}, environ)
     return Config(**_with_credentials(values, environ), given=frozenset(values))
 
 
@@ -85,17 +87,17 @@ def with_values(config: Config, named: Mapping[str, object]) -> Config:
     Raises:
         ConfigError: as `read_config`.
     """
-    values = _checked(named)
+    values = _checked(named, environment(None))
     return replace(config, **values, given=config.given | values.keys())
 
 
-def _checked(named: Mapping[str, object]) -> dict[str, Any]:
+def _checked(named: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, Any]:
     table = Config.settings()
     if unknown := [name for name in named if name not in table]:
         near = difflib.get_close_matches(unknown[0], table, 1)
         raise ConfigError(f"{unknown[0]} is no setting." + (f" Did you mean {near[0]}?" if near else ""))
     return {
-        name: _read(name, table[name].read.value, value, secret=table[name].secret)
+        name: _read(name, partial(_value, table[name].read.value, environ=environ), value, table[name])
         for name, value in named.items()
         if value is not None
     }
@@ -119,14 +121,23 @@ def read_folder(name: str, path: str | os.PathLike[str]) -> Path:
     return Path(_read(name, existing_folder.value, path))
 
 
-def _read(source: str, read: Callable[[Any], Any], text: object, *, secret: bool = False) -> Any:
+def _read(source: str, read: Callable[[Any], Any], text: object, how: Setting | None = None) -> Any:
     try:
         return read(text)
     except ValueError as error:
-        if secret:
-            raise CredentialsError(f"{source} is not allowed: it takes {error}.") from None
+        if how is not None and (how.secret or how.hidden):
+            kind = CredentialsError if how.secret else ConfigError
+            raise kind(f"{source} is not allowed: it takes {error}.") from None
         shown = str(text) if isinstance(text, os.PathLike) else text
         raise ConfigError(f"{source}={shown!r} is not allowed: it takes {error}.") from None
+
+
+def _value(read: Callable[[Any], Any], value: object, *, environ: Mapping[str, str], source: str = "") -> Any:
+    """What `read` makes of a value, with the variables that it names."""
+    if source == variable("mcp") and isinstance(value, str):
+        mcp_servers.check_whole_path(value)
+    read_value = read(value)
+    return read_value.expanded(environ) if isinstance(read_value, mcp_servers.McpServers) else read_value
 
 
 def _with_credentials(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -135,7 +146,7 @@ def _with_credentials(values: dict[str, Any], environ: Mapping[str, str]) -> dic
         return values
     table, pair = Config.settings(), {"api_key": "OPENAI_API_KEY", "base_url": "OPENAI_BASE_URL"}
     return values | {
-        field: _read(name, table[field].read, text, secret=table[field].secret)
+        field: _read(name, table[field].read, text, table[field])
         for field, name in pair.items()
         if (text := environ.get(name)) and text.strip()
     }
@@ -172,6 +183,7 @@ class RunSettings(TypedDict, total=False):
     sandbox_memory: int | None
     sandbox_file_size: int | None
     keep_repositories: bool | None
+    mcp: FilePath | Mapping[str, Any] | mcp_servers.McpServers | None
     checkpoint: bool | None
     no_final_answer: bool | None
     no_cache_wait: bool | None

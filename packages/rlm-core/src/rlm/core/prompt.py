@@ -57,6 +57,8 @@ class Facts:
     git: str = ""
     """What git cannot do in the sandbox, as a sentence; empty: nothing to say."""
     skills: str = ""
+    mcp: str = ""
+    """Which MCP servers the kernel has."""
     project: str = ""
     """What the project's AGENTS.md say."""
     append: str = ""
@@ -76,6 +78,7 @@ def system_prompt(facts: Facts) -> str:
         _CLOSING if facts.tools else "",
         _PLACE.format(cwd=facts.cwd, python=f"; the project's Python is `{facts.python}`" if facts.python else ""),
         facts.skills,
+        facts.mcp,
         facts.project,
         facts.append,
         _RECURSION if ipython and facts.recursion else "",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
+from rlm.config.child_env import child_environment
 from rlm.config.credentials import redactor_of
 from rlm.config.environment import state_folder
-from rlm.config.readers import Streaming
+from rlm.config.readers import SandboxMode, Streaming
 from rlm.config.settings import Config
 from rlm.core.budget import TurnLimit
 from rlm.core.ports import Kernel, Model, SandboxedCommand, Sink, Tool
@@ -30,6 +31,9 @@ from rlm.tools.decorators import CONFIRMED, Approve, ConfirmingTool, RedactingTo
 from rlm.tools.edit import Edit
 from rlm.tools.ipython import IPython
 from rlm.tools.summarize import Summarize
+
+if TYPE_CHECKING:
+    from rlm.mcp import McpClients
 
 MEGABYTE = 1_000_000
 
@@ -128,6 +132,18 @@ class ModelFactory:
         if path not in self._recordings:
             self._recordings[path] = Recording.load(path)
         return self._recordings[path]
+
+
+def mcp_clients(config: Config, cwd: Path, supervisor: Supervisor, skills: Collection[str]) -> McpClients | None:
+    """Those of a run, to be entered; None if it has no MCP servers, or no kernel that could call them."""
+    if not config.mcp or "ipython" not in config.tools:
+        return None
+    from rlm.mcp import McpClients, Surroundings, named  # most runs have none
+
+    # what is harmless in a sandbox is what a server gets that is told nothing else
+    environment = child_environment(replace(config, sandbox=SandboxMode.BWRAP))
+    surroundings = Surroundings(cwd, environment, supervisor, config.sandboxed)
+    return McpClients(config.mcp, named(config.mcp.names, skills), surroundings)
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from rlm.config.sources import check_timeout, recorded_settings
 from rlm.core.task import RunResult, check_task
 from rlm.errors import ConfigError, RlmError
 from rlm.host.answers import AnswerSchema
-from rlm.host.factories import open_sandbox_policy
+from rlm.host.factories import mcp_clients, open_sandbox_policy
 from rlm.host.runner import AgentRunner
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.process import files
@@ -59,6 +59,8 @@ class Run:
             context, spec = await self._confine(stack)
             spec = replace(spec, system_prompt=_system_prompt(spec), schema=_schema(spec))
             self.session = self._open_session(spec, key)
+            servers = mcp_clients(spec.config, spec.cwd, context.supervisor, context.prompt_context.names)
+            context = replace(context, mcp=servers)
             context.limits.carry_on(self.session.agents, self.session.tree_usage)
             with self._naming_session():
                 self._root = await stack.enter_async_context(AgentRunner(context, spec, self.session))

@@ -239,6 +239,8 @@ class AgentRunner:
         broker = await stack.enter_async_context(Broker(folder, requests, context.capacity))
         self._calls = stack.enter_context(closing(CallLog(folder / "skill-calls")))
         environment = context.environment | {BROKER: broker.address, CALLS: str(self._calls.path)}
+        if self._depth == 0 and context.mcp is not None:
+            await stack.enter_async_context(context.mcp.reporting(lambda line: self.session.record(Failed(line))))
         sandbox = await stack.enter_async_context(self._new_sandbox(folder)) if context.policy else None
         if "ipython" in self._spec.config.tools:
             self._kernel = await stack.enter_async_context(self._new_kernel(folder, environment, sandbox))
@@ -273,6 +275,7 @@ class AgentRunner:
             context=(payload.kind, folder / _CONTEXT if sandbox else payload.path) if payload else None,
             sandbox_handle=sandbox.handle if sandbox else None,
             quota=self._context.quota,
+            servers=self._context.mcp.names.only(self._spec.config.mcp.names).variables if self._context.mcp else (),
         )
         return JupyterKernel(spec, self._hear, self._context.kernels)
 
@@ -351,6 +354,8 @@ class AgentRunner:
                 self._stopped = event
             case RequestStarted():
                 self._start_kernel_meanwhile()
+                if self._context.mcp is not None:
+                    self._context.mcp.proceed()
             case Delta():
                 self._context.warmup.replied(self._beginning)
             case Replied(reply):

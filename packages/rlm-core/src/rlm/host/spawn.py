@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlm.broker.limits import Slot
 from rlm.broker.payload import ContextPayload
-from rlm.broker.protocol import AnswerRequest, LlmRequest, RunRequest
+from rlm.broker.protocol import AnswerRequest, CallRequest, LlmRequest, RunRequest, ToolsRequest
+from rlm.broker.server import OnProgress
 from rlm.core.budget import Budget, Stop
 from rlm.core.events import ChildEnded, ChildStarted, Queued
 from rlm.core.ports import Kernel, Sink
@@ -25,6 +26,7 @@ from rlm.sessions import Session
 
 if TYPE_CHECKING:
     from rlm.host.runner import AgentRunner
+    from rlm.mcp import McpClients
 
 NewChild = Callable[[AgentSpec, Session, Slot], "AgentRunner"]
 
@@ -51,6 +53,30 @@ class CellRequests:
 
     def budget(self) -> Budget:
         return self.context.limits.budget(self.depth, self.seconds_left())
+
+    async def tools(self, request: ToolsRequest) -> tuple[str, Sequence[dict[str, Any]]]:
+        """Of an MCP server of this agent: what it says of itself, and its tools.
+
+        Raises:
+            RlmError: there is no such server, or it cannot be reached.
+        """
+        found = await self._mcp(request.server).tools(request.server)
+        return found.instructions, found.tools
+
+    async def call(self, request: CallRequest, on_progress: OnProgress) -> dict[str, Any]:
+        """Call a tool of an MCP server. It is the cell that works meanwhile, so its clock goes on.
+
+        Raises:
+            RlmError: there is no such server, it cannot be reached, or it answered with an error.
+        """
+        return await self._mcp(request.server).call(request.server, request.tool, request.values(), on_progress)
+
+    def _mcp(self, server: str) -> McpClients:
+        names = self.spec.config.mcp.names
+        if self.context.mcp is None or server not in names:
+            there = f"there are {', '.join(names)}" if names else "it has none"
+            raise AgentError(f"this agent has no MCP server {server[:80]!r}; {there}")
+        return self.context.mcp
 
     async def llm(self, request: LlmRequest) -> str:
         """Ask a model for a cell. It is no agent, and takes no slot.

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlm.broker.limits import TreeLimits
 from rlm.broker.payload import ContextPayload, from_file
 from rlm.broker.server import HostCapacity
+from rlm.config.mcp_servers import McpConfigError, McpServers
 from rlm.config.settings import Config
 from rlm.config.sources import override, read_folder
+from rlm.errors import ConfigError
 from rlm.host.answers import AnswerSchema
 from rlm.host.cache_warmup import CacheWarmup
 from rlm.host.factories import ModelFactory
@@ -21,6 +24,9 @@ from rlm.sandbox import Inspection, SandboxPolicy
 from rlm.skills import PromptContext
 from rlm.text.bounded import Quota
 from rlm.tools.decorators import Approve
+
+if TYPE_CHECKING:
+    from rlm.mcp import McpClients
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +73,18 @@ class AgentSpec:
         # links are followed once: who starts something in it refuses those that have come since
         cwd = files.resolve(read_folder("cwd", str(self.cwd / rest.pop("cwd")))) if "cwd" in rest else self.cwd
         prompt = rest.pop("system_prompt", self.system_prompt)
-        config = override(replace(self.config, timeout=None), rest)
+        servers = _chosen(self.config.mcp, rest.pop("mcp", None))  # none that the parent has not
+        config = override(replace(self.config, timeout=None, mcp=servers), rest)
         return AgentSpec(task, config, cwd, system_prompt=prompt)
+
+
+def _chosen(servers: McpServers, names: str | None) -> McpServers:
+    if names is None:
+        return servers
+    try:
+        return servers.only([name.strip() for name in names.split(",") if name.strip()])
+    except McpConfigError as error:
+        raise ConfigError(f"mcp={names!r} is not allowed: it takes {error}.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +115,8 @@ class RunContext:
     """Of the sandbox, if there is one."""
     inspection: Inspection | None = None
     """Of the repositories that its cells may change."""
+    mcp: McpClients | None = None
+    """Of its MCP servers, if it has some. The root agent opens them, so that its journal says what becomes of them."""
 
 
 def context_file(path: Path | None) -> ContextPayload | None:

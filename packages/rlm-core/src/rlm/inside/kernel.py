@@ -274,6 +274,7 @@ async def _serve(kernel: RlmKernel, launch: KernelLaunch) -> None:
     iopub.recv()  # the host subscribes; what is published before is lost
     _connect(kernel, IOPubThread(iopub), CrashBuffer(launch.crash))
     kernel.namespace.set_context(launch.context)
+    kernel.namespace.set_servers(launch.servers)
     kernel.namespace.prepare(kernel.shell.user_ns)
     kernel.start()
     await asyncio.Event().wait()

@@ -19,7 +19,8 @@ from rlm.process.unattended import unattended
 class KernelLaunch:
     """Endpoints in zmq's notation. `crash` is the path of the `CrashBuffer`.
 
-    `context` is what the name `context` shall hold: `pickle` or `file`, and a path.
+    `context` is what the name `context` shall hold: `pickle` or `file`, and a path. `servers` are MCP servers, each
+    with the name that shall hold it.
     """
 
     shell: str
@@ -27,6 +28,7 @@ class KernelLaunch:
     key: bytes
     crash: str
     context: tuple[str, str] | None = None
+    servers: tuple[tuple[str, str], ...] = ()
 
 
 def read_launch(path: str) -> KernelLaunch:
@@ -39,6 +41,7 @@ def read_launch(path: str) -> KernelLaunch:
         key=content["key"].encode(),
         crash=f"{content['ip']}.crash",
         context=(context[0], context[1]) if context else None,
+        servers=tuple((server, variable) for server, variable in content["rlm"]["servers"]),
     )
 
 

@@ -26,6 +26,7 @@ class Namespace:
     def __init__(self) -> None:
         self._context: tuple[str, str] | None = None
         self._context_due = False
+        self._servers: dict[str, Any] = {}
         self._offered: set[str] = set()
         # by identity, which keeps nothing alive: what a cell binds to such a name is the user's, and is not given
         self._given: dict[str, int] = {}
@@ -34,10 +35,16 @@ class Namespace:
     def set_context(self, context: tuple[str, str] | None) -> None:
         self._context = context
 
+    def set_servers(self, servers: tuple[tuple[str, str], ...]) -> None:
+        if servers:
+            from rlm.inside.mcp_servers import namespace  # most kernels have none
+
+            self._servers = namespace(servers)
+
     def prepare(self, names: dict[str, Any]) -> None:
         """Put what a cell may use into `names`. Called at the start, and after a reset."""
         self._context_due = self._context is not None
-        names |= {"asyncio": asyncio, "rlm": rlm}
+        names |= {"asyncio": asyncio, "rlm": rlm, **self._servers}
         self._offered = {*self._skills, *installed_names(python_path())}
         # a call in a cell is logged with brackets, one of the skill's command without: the host counts both
         preload(self._offered, names, lambda skill: log_call(f"{skill}()"))

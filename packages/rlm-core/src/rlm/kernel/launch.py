@@ -31,6 +31,7 @@ class KernelSpec:
         quota: what outputs may take on disk.
         max_output: characters of a result, None for no limit.
         context: what cells get under the name `context`: an object's pickle, or a text file. Loaded when first used.
+        servers: MCP servers, each with the variable that stands for it.
         program: what to run instead of forking the kernel from a warm process; the path of its launch file is appended.
         sandbox_handle: asks for the handle of a sandbox, as `rlm.inside.enter_sandbox` takes it; None: there is none.
     """
@@ -44,6 +45,7 @@ class KernelSpec:
     context: tuple[Literal["pickle", "file"], Path] | None = None
     program: tuple[str, ...] = ()
     sandbox_handle: Callable[[], Awaitable[str]] | None = None
+    servers: tuple[tuple[str, str], ...] = ()
 
 
 class KernelFiles:
@@ -72,7 +74,10 @@ class KernelFiles:
             "iopub_port": 2,
             "key": key,
             "signature_scheme": "hmac-sha256",
-            "rlm": {"context": [context[0], str(context[1].absolute())] if context else None},
+            "rlm": {
+                "context": [context[0], str(context[1].absolute())] if context else None,
+                "servers": spec.servers,
+            },
         }
         try:
             files.write_new(self.launch, json.dumps(content).encode())

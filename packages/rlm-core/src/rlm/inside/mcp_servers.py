@@ -1,0 +1,256 @@
+"""MCP servers in a cell: each is an object with async functions, `mcp` knows them all. The servers are in the host.
+
+Which tools a server has is asked when a cell first needs to know, so that a kernel starts as fast as without.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from inspect import Signature
+from types import ModuleType
+from typing import Any
+
+from rlm.config.environment import broker_address
+from rlm.errors import AgentError, McpError
+from rlm.inside.mcp_results import dumps, value_of
+from rlm.inside.mcp_signatures import signature_of
+from rlm.text.clip import one_line
+
+Tool = Callable[..., Awaitable[Any]]
+_LINE = 160  # characters of a tool in a list
+_PAUSE = 0.2  # seconds between two lines of progress
+
+
+def namespace(servers: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """What a kernel gets: a variable for each server, and `mcp`."""
+    made = {server: Server(server, variable) for server, variable in servers}
+    return {**{each.__name__: each for each in made.values()}, "mcp": Servers(made)}
+
+
+class Server(ModuleType):
+    """The tools of one MCP server. A module, as far as `help` and completion are concerned."""
+
+    def __init__(self, server: str, variable: str) -> None:
+        super().__init__(variable)
+        self._server = server
+        self._functions: dict[str, Tool] | None = None
+        self._by_tool: dict[str, Tool] = {}
+        self._instructions = ""
+
+    @property
+    def __all__(self) -> list[str]:
+        return sorted(self._loaded())
+
+    def __dir__(self) -> list[str]:
+        return [*self.__all__, "__doc__", "__name__"]
+
+    def __getattr__(self, name: str) -> Any:
+        """What the server has now: a name that is not known may be new."""
+        __tracebackhide__ = True  # IPython leaves such frames out
+        if name.startswith("_"):  # IPython and pydoc ask for many such
+            raise AttributeError(name)
+        known = self._functions is not None
+        if name not in self._loaded() and known:
+            self._load()
+        if name in self._loaded():
+            return self._loaded()[name]
+        near = difflib.get_close_matches(name, self._loaded(), 3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"`dir({self.__name__})` lists them."
+        raise AttributeError(f"the MCP server {self._server} has no tool {name!r}: {hint}")
+
+    def __getitem__(self, tool: str) -> Tool:
+        """By the name that the server gives it."""
+        self._loaded()
+        if tool not in self._by_tool:
+            raise KeyError(f"the MCP server {self._server} has no tool {tool!r}")
+        return self._by_tool[tool]
+
+    def __repr__(self) -> str:
+        count = "" if self._functions is None else f", {len(self._functions)} tools"
+        return f"<MCP server {self._server}{count}: mcp.search({self._server!r}) lists its tools>"
+
+    def _loaded(self) -> dict[str, Tool]:
+        __tracebackhide__ = True
+        if self._functions is None:
+            self._load()
+        assert self._functions is not None
+        return self._functions
+
+    def _load(self) -> None:
+        __tracebackhide__ = True
+        listed = _tools_of(self._server)
+        self._instructions = listed["instructions"]
+        functions = {tool["python_name"]: _function(self._server, self.__name__, tool) for tool in listed["tools"]}
+        self._by_tool = {tool["name"]: functions[tool["python_name"]] for tool in listed["tools"]}
+        self._functions = functions
+
+    def _described(self) -> str:
+        self._loaded()
+        return self._instructions or f"The tools of the MCP server {self._server}."
+
+
+def _doc_of(server: Server) -> str:
+    try:
+        return server._described()
+    except McpError as error:
+        return str(error)
+
+
+Server.__doc__ = property(_doc_of)  # type: ignore[assignment] # as of a module, which has one of its own
+
+
+class Servers(ModuleType):
+    """`mcp`."""
+
+    __all__ = ("search",)
+
+    def __init__(self, servers: dict[str, Server]) -> None:
+        super().__init__("mcp", f"The MCP servers {', '.join(servers)}. `mcp.search(words)` finds their tools.")
+        self._servers = servers
+        self.search = self._search
+        self.search.__func__.__name__ = "search"  # type: ignore[attr-defined]
+
+    def __getitem__(self, server: str) -> Server:
+        """By the name that the configuration gives it."""
+        return self._servers[server]
+
+    def __repr__(self) -> str:
+        return f"<MCP servers: {', '.join(self._servers)}>"
+
+    def _search(self, words: str = "", limit: int = 20) -> Found:
+        """Tools whose server, name or description has the words, the best first; without words all of them.
+
+        The result is a list of functions; shown, it is one line for each.
+        """
+        wanted = re.findall(r"[^\W_]+", words.casefold())
+        found: list[tuple[int, Tool]] = []
+        problems = []
+        for server in self._servers.values():
+            try:
+                tools = server._loaded().values()
+            except McpError as error:
+                problems.append(str(error))
+                continue
+            found += [(score, tool) for tool in tools if (score := _score(wanted, server._server, tool)) or not wanted]
+        found.sort(key=lambda each: -each[0])
+        return Found([tool for _, tool in found[:limit]], len(found), problems)
+
+
+class Found(list[Tool]):
+    """Tools, of so many that were found. `problems` are of servers that could not be asked."""
+
+    def __init__(self, tools: list[Tool], total: int, problems: list[str]) -> None:
+        super().__init__(tools)
+        self.total = total
+        self.problems = problems
+
+    def __repr__(self) -> str:
+        lines = [_line(tool) for tool in self]
+        more = [f"… and {self.total - len(self)} more: name more words, or a limit"] if self.total > len(self) else []
+        return "\n".join([*lines, *more, *self.problems]) or "no tool has these words"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002 - IPython's protocol
+        printer.text(repr(self))
+
+
+def _score(wanted: list[str], server: str, tool: Tool) -> int:
+    """A word in the name counts more than one in the description; all of them more than many times one."""
+    name = f"{server} {tool.__name__}".casefold()
+    text = (tool.__doc__ or "").casefold()
+    points = [4 if word in name else 1 if word in text else 0 for word in wanted]
+    return sum(points) + (10 if points and all(points) else 0)
+
+
+def _line(tool: Tool) -> str:
+    about = one_line((tool.__doc__ or "").partition("\n\n")[0], _LINE)
+    return f"{tool.__qualname__}{_signature_of(tool)}" + (f"  # {about}" if about else "")
+
+
+def _signature_of(tool: Tool) -> Signature:
+    return tool.__signature__  # type: ignore[attr-defined,no-any-return]
+
+
+# ---- asking the host
+
+
+def _address() -> tuple[str, str]:
+    if (address := broker_address()) is None:
+        raise McpError("MCP servers are for the cells of an agent, and this is none")
+    return address
+
+
+def _tools_of(server: str) -> dict[str, Any]:
+    """
+    Raises:
+        McpError: the server cannot be reached.
+    """
+    from rlm.broker.client import tell
+    from rlm.broker.protocol import ToolsRequest, accepted
+
+    __tracebackhide__ = True
+    path, token = _address()
+    try:
+        return accepted(tell(path, ToolsRequest(token, server)))
+    except AgentError as error:
+        raise McpError(str(error)) from None
+
+
+def _function(server: str, variable: str, tool: dict[str, Any]) -> Tool:
+    described = signature_of(tool)
+    name = tool["python_name"]
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        try:
+            arguments = dumps(described.arguments(args, kwargs))
+        except TypeError as error:
+            raise TypeError(f"{variable}.{name}: {error}; it is {name}{described.signature}") from None
+        result = await _call(server, tool["name"], arguments, f"{variable}.{name}")
+        return value_of(result, tool.get("outputSchema"))
+
+    call.__name__, call.__qualname__, call.__module__ = name, f"{variable}.{name}", variable
+    call.__doc__ = described.doc
+    call.__signature__ = described.signature  # type: ignore[attr-defined]
+    return call
+
+
+async def _call(server: str, tool: str, arguments: str, title: str) -> dict[str, Any]:
+    from rlm.broker.client import call_tool
+    from rlm.broker.protocol import CallRequest
+
+    __tracebackhide__ = True
+    path, token = _address()
+    progress = _Progress(title)
+    try:
+        return await call_tool(path, CallRequest(token, server, tool, arguments), progress.show)
+    except AgentError as error:
+        raise McpError(str(error)) from None
+    finally:
+        progress.close()
+
+
+class _Progress:
+    """A line that is written over itself: a notebook and the model see the last one alone."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._next = 0.0
+        self._newest = ""
+
+    def show(self, done: float, total: float | None, message: str) -> None:
+        self._newest = f"{self._title}: {done:g}" + (f" of {total:g}" if total else "") + f" {message}".rstrip()
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _PAUSE
+            self._print("")
+
+    def close(self) -> None:
+        if self._newest:
+            self._print("\n")
+
+    def _print(self, end: str) -> None:
+        sys.stdout.write(f"\r{one_line(self._newest, _LINE)}{end}")
+        sys.stdout.flush()

@@ -1,0 +1,250 @@
+"""One server of a run: connected in the background, used by the cells of all agents, connected anew when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from rlm.errors import McpError, RlmError
+from rlm.mcp import package
+from rlm.mcp.names import tool_names
+from rlm.mcp.package import HttpPlace, McpSession, OnProgress, Transport, Wire
+from rlm.mcp.stdio import ServerProcess
+
+START = 60.0
+"""Seconds until a server must have said which tools it has; some install themselves first."""
+AGAIN = 10.0
+"""Seconds after a failed attempt, before another one is made for a cell that asks."""
+_TOOLS, _PAGES = 10_000, 200
+_SOON = 2.0  # seconds, for the reason why a connection was closed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How a server is reached: it is a program of ours, or has a URL."""
+
+    transport: Transport
+    process: ServerProcess | None = None
+    http: HttpPlace | None = None
+
+
+OpenPlace = Callable[[AsyncExitStack], Awaitable[Place]]
+"""Starts a program, or prepares a URL; the stack closes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTools:
+    """What a kernel gets of a server: `tools` are as the server lists them, each with its `python_name`."""
+
+    instructions: str = ""
+    tools: tuple[Wire, ...] = ()
+
+
+@dataclass(slots=True)
+class _Connection:
+    """One connection, from the first attempt to its end."""
+
+    ready: asyncio.Future[McpSession]
+    began: float = field(default_factory=time.monotonic)
+    listed: ServerTools = field(default_factory=ServerTools)
+    stale: bool = False
+    """The server has said that its tools are others now."""
+    leave: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    reason: str = ""
+    place: Place | None = None
+
+
+class McpClient:
+    """Owns the connection to one server. `report` tells the user, a line for each thing once."""
+
+    def __init__(
+        self,
+        name: str,
+        open_place: OpenPlace,
+        needed: asyncio.Event,
+        report: Callable[[str], None],
+        start: float = START,
+    ) -> None:
+        """Until it is `needed`, a program is started, but not spoken to. `start`: seconds until it must be ready."""
+        self._needed = needed
+        self.name = name
+        self._open_place = open_place
+        self._report = report
+        self._start = start
+        self._told: set[str] = set()
+        self._connection: _Connection | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def connect(self) -> _Connection:
+        """Begin to connect."""
+        self._connection = connection = _Connection(asyncio.get_running_loop().create_future())
+        connection.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # nobody need ask
+        task = asyncio.create_task(self._live(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return connection
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            self._connection.leave.set()
+        for task in self._tasks:
+            if not (self._connection and self._connection.ready.done()):
+                task.cancel()  # it waits for a server that we need no more
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def tools(self) -> ServerTools:
+        """
+        Raises:
+            McpError: the server cannot be reached.
+        """
+        connection, session = await self._connected()
+        if connection.stale:
+            connection.stale = False
+            connection.listed = await self._while_it_lives(connection, self._list(session))
+        return connection.listed
+
+    async def call(self, tool: str, arguments: Wire, on_progress: OnProgress) -> Wire:
+        """The result of a tool, in the words of the specification. Cancelling it cancels the tool.
+
+        Raises:
+            McpError: the server cannot be reached, has ended, or answered with an error.
+        """
+        connection, session = await self._connected()
+        return await self._while_it_lives(connection, session.call(tool, arguments, on_progress))
+
+    async def _connected(self) -> tuple[_Connection, McpSession]:
+        connection = self._connection
+        if connection is None or (connection.ended.is_set() and self._may_try(connection)):
+            connection = self.connect()
+        return connection, await asyncio.shield(connection.ready)
+
+    def _may_try(self, connection: _Connection) -> bool:
+        """A server that was ready is started again at once; one that never was, not for each call."""
+        return connection.ready.exception() is None or time.monotonic() - connection.began > AGAIN
+
+    async def _while_it_lives(self, connection: _Connection, work: Coroutine[Any, Any, T]) -> T:
+        """
+        Raises:
+            McpError: the work failed, or the connection has ended before.
+        """
+        task, ended = asyncio.ensure_future(work), asyncio.ensure_future(connection.ended.wait())
+        try:
+            await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise self._error(connection.reason)
+            if task.exception() is not None:
+                await asyncio.wait({ended}, timeout=_SOON if _is_closed(task.exception()) else 0)
+            if task.exception() is not None and ended.done():
+                raise self._error(connection.reason)
+            return task.result()
+        except (RlmError, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the package's, of which there are many
+            raise self._error(self._words(error, connection.place)) from None
+        finally:
+            task.cancel()
+            ended.cancel()
+            await asyncio.gather(task, ended, return_exceptions=True)
+
+    def _error(self, reason: str) -> McpError:
+        return McpError(f"{self.name}: {reason}")
+
+    # ---- from the start of a server to its end
+
+    async def _live(self, connection: _Connection) -> None:
+        """A task of its own, since the package must be left by the task that entered it."""
+        try:
+            async with AsyncExitStack() as stack:
+                place = connection.place = await self._open_place(stack)
+                await _first(self._needed, connection.leave)
+                async with asyncio.timeout(self._start):
+                    session = await self._open_session(stack, place, connection)
+                    connection.listed = await self._list(session)
+                connection.ready.set_result(session)
+                await _first(connection.leave, *([place.process.ended] if place.process else []))
+                if place.process is not None and not connection.leave.is_set():
+                    connection.reason = await place.process.why()
+        except TimeoutError:
+            connection.reason = f"it was not ready after {self._start:g} s"
+        except RlmError as error:
+            connection.reason = str(error)
+        except Exception as error:  # noqa: BLE001 - the package's groups of anything: the run goes on without it
+            connection.reason = await self._why(error, connection.place)
+        finally:
+            self._end(connection)
+
+    async def _open_session(self, stack: AsyncExitStack, place: Place, connection: _Connection) -> McpSession:
+        await package.load()
+
+        def on_change() -> None:
+            connection.stale = True
+
+        return await stack.enter_async_context(package.open_session(place.transport, on_change))
+
+    async def _list(self, session: McpSession) -> ServerTools:
+        """All pages, as far as they go: a server may go on for ever."""
+        tools: list[Wire] = []
+        cursor: str | None = None
+        for _ in range(_PAGES):
+            page, cursor = await session.tools(cursor)
+            tools += page
+            if cursor is None or len(tools) >= _TOOLS:
+                break
+        if len(tools) >= _TOOLS or cursor is not None:
+            self._tell(f"it lists more than {len(tools):,} tools, and no more are taken")
+        return ServerTools(session.instructions, tuple(self._named(tools[:_TOOLS])))
+
+    def _named(self, tools: list[Wire]) -> list[Wire]:
+        by_name = {str(tool["name"]): tool for tool in reversed(tools)}
+        if len(by_name) < len(tools):
+            self._tell("it lists tools twice; the first of a name counts")
+        named = list(tool_names(str(tool["name"]) for tool in tools))
+        plain = dict(each for tool in by_name for each in tool_names([tool]))
+        if renamed := [f"{tool} is `{name}`" for tool, name in named if plain[tool] != name]:
+            self._tell(f"functions of its tools would have the same name: {', '.join(renamed[:5])}")
+        return [by_name[tool] | {"python_name": name} for tool, name in named]
+
+    async def _why(self, error: BaseException, place: Place | None) -> str:
+        if place is not None and place.process is not None and place.process.ended.is_set():
+            return await place.process.why()
+        return self._words(error, place)
+
+    def _words(self, error: BaseException, place: Place | None) -> str:
+        status = place.http.status if place is not None and place.http is not None else None
+        if status == 401:
+            return f"it wants to know who you are (HTTP 401): `rlm mcp login {self.name}` logs in"
+        return package.reason_of(error) if status is None else f"it answers with HTTP {status}"
+
+    def _end(self, connection: _Connection) -> None:
+        was_ready = connection.ready.done()
+        if not was_ready:
+            connection.ready.set_exception(self._error(connection.reason or "it was closed"))
+        connection.ended.set()
+        if connection.reason and not connection.leave.is_set():
+            self._tell(f"{connection.reason}{'. The next call connects again' if was_ready else ''}")
+
+    def _tell(self, problem: str) -> None:
+        if problem not in self._told:
+            self._told.add(problem)
+            self._report(f"MCP server {self.name}: {problem}.")
+
+
+def _is_closed(error: BaseException | None) -> bool:
+    return error is not None and "connection closed" in str(error).lower()
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)

@@ -1,0 +1,154 @@
+"""All MCP servers of a run. Its agents share them: a server is started once, whoever calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rlm.config.environment import program
+from rlm.config.mcp_servers import HttpServer, McpServer, McpServers, StdioServer
+from rlm.errors import McpError
+from rlm.mcp import package
+from rlm.mcp.client import START, McpClient, Place, ServerTools
+from rlm.mcp.names import ServerNames
+from rlm.mcp.package import OnProgress, Wire
+from rlm.mcp.stdio import ServerProcess
+from rlm.process import files
+from rlm.process.programs import find_program
+from rlm.process.supervisor import Supervisor
+from rlm.text.redact import Redactor
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Of servers that are programs."""
+
+    cwd: Path
+    """Of the run."""
+    environment: Mapping[str, str]
+    """Without credentials; what a server's own part of the configuration names is added."""
+    supervisor: Supervisor
+    sandboxed: bool
+    """Cells may write in `cwd`, and a server is outside of their sandbox."""
+
+
+class McpClients:
+    """Owns the connections to the servers of a run, while it is entered."""
+
+    def __init__(
+        self, servers: McpServers, names: ServerNames, surroundings: Surroundings, start: float = START
+    ) -> None:
+        """`start`: seconds that each server has to become ready."""
+        self.names = names
+        self._surroundings = surroundings
+        self._redactor = Redactor(servers.secrets)
+        self._needed = asyncio.Event()
+        self._report: Callable[[str], None] = lambda _: None
+        self._clients = {
+            each.name: McpClient(each.name, partial(self._open, each), self._needed, self._tell, start)
+            for each in servers.servers
+        }
+
+    def reporting(self, report: Callable[[str], None]) -> Self:
+        """`report` hears what the user should know, in lines."""
+        self._report = report
+        return self
+
+    async def __aenter__(self) -> Self:
+        """Start them, so that no cell has run before. Who needs one waits for it; nobody else does."""
+        for sentence in self.names.renamed:
+            self._tell(sentence)
+        for client in self._clients.values():
+            client.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.gather(*(client.close() for client in self._clients.values()))
+
+    def proceed(self) -> None:
+        """Connect to them: there is time for the import of the package, which takes half a second and more."""
+        self._needed.set()
+
+    async def tools(self, server: str) -> ServerTools:
+        """
+        Raises:
+            McpError: it cannot be reached.
+        """
+        self.proceed()
+        try:
+            return await self._clients[server].tools()
+        except McpError as error:
+            raise McpError(self._redactor.text(str(error))) from None
+
+    async def call(self, server: str, tool: str, arguments: Wire, on_progress: OnProgress) -> Wire:
+        """The result of a tool, without the secrets by which its server knows us.
+
+        Raises:
+            McpError: it cannot be reached, or answered with an error.
+        """
+        self.proceed()
+        try:
+            result: Wire = self._redactor.value(await self._clients[server].call(tool, arguments, on_progress))
+            return result
+        except McpError as error:
+            raise McpError(self._redactor.text(str(error))) from None
+
+    def _tell(self, line: str) -> None:
+        self._report(self._redactor.text(line))
+
+    async def _open(self, server: McpServer, stack: AsyncExitStack) -> Place:
+        if isinstance(server, HttpServer):
+            http = package.HttpPlace(server.url, server.headers, sse=server.sse)
+            return Place(http.transport(), http=http)
+        process = await _start(server, self._surroundings)
+        stack.push_async_callback(process.close)
+        return Place(process.transport(), process)
+
+
+async def _start(server: StdioServer, surroundings: Surroundings) -> ServerProcess:
+    found, folder = _program(server, surroundings), _folder(server, surroundings)
+    environment = {**surroundings.environment, **server.env}
+    try:
+        with files.folder_for_child(folder) as cwd:
+            return await ServerProcess.start(found, server, Path(cwd), environment, surroundings.supervisor)
+    except OSError as error:
+        raise McpError(f"its folder {folder} cannot be used: {error.strerror or error}") from None
+
+
+def _folder(server: StdioServer, surroundings: Surroundings) -> Path:
+    """Where it works. Many programs import what lies there, and cells in a sandbox may write in that of the run."""
+    if not server.cwd:
+        return surroundings.supervisor.folder if surroundings.sandboxed else surroundings.cwd
+    return files.resolve(surroundings.cwd / Path(server.cwd).expanduser())
+
+
+def _program(server: StdioServer, surroundings: Surroundings) -> Path:
+    """
+    Raises:
+        McpError: there is none, or a cell in a sandbox could change it.
+    """
+    if os.sep not in server.command:
+        found = program(server.command)
+        if found is None:
+            raise McpError(
+                f"there is no program {server.command} on PATH, outside of the working directory: give its path"
+            )
+        return found
+    path = Path(os.path.normpath(surroundings.cwd / Path(server.command).expanduser()))
+    if surroundings.sandboxed:
+        safe = find_program(str(path), "", [surroundings.cwd])
+        if safe is None:
+            raise McpError(f"{path} is no program outside of what cells in the sandbox can write")
+        return safe
+    if not (path.is_file() and os.access(path, os.X_OK)):
+        raise McpError(f"{path} is no program")
+    return path

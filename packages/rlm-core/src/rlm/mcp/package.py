@@ -1,0 +1,236 @@
+"""The package `mcp`, in its majors 1 and 2: all that rlm knows of them is here.
+
+A tool and a result leave as the JSON that the specification describes, which is the same in both. Version 2 asks a
+server by the stateless protocol of 2026-07-28 first, and falls back by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+from rlm.errors import ConfigError
+from rlm.version import VERSION
+
+MISSING = "MCP servers need the package `mcp` beside rlm: ./install.sh --with mcp"
+_LOGGERS = ("mcp", "client", "httpx", "httpx2", "httpcore", "httpcore2")  # they would write to the terminal
+
+OnProgress = Callable[[float, float | None, str], None]
+"""How far it is, of how much if that is known, and what is said of it."""
+Transport = AbstractAsyncContextManager[Any]
+"""What the package makes of a place where a server is: a stream of messages to read, and one to write."""
+Wire = dict[str, Any]
+
+
+class McpSession(Protocol):
+    """A connection to one server that is ready."""
+
+    instructions: str
+
+    async def tools(self, cursor: str | None) -> tuple[list[Wire], str | None]:
+        """A page of the server's tools, and where the next one begins."""
+        ...
+
+    async def call(self, tool: str, arguments: Wire, on_progress: OnProgress) -> Wire:
+        """The result of a tool. Cancelling it tells the server.
+
+        Raises:
+            Exception: whatever went wrong; `reason_of` has words for it.
+        """
+        ...
+
+
+async def load() -> None:
+    """Import it, in a thread, for it takes half a second and more.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        await asyncio.to_thread(_import)
+    except ImportError as error:
+        raise ConfigError(MISSING if error.name == "mcp" else f"The package `mcp` cannot be used: {error}.") from None
+
+
+def _import() -> None:
+    import mcp
+    import mcp.client.streamable_http  # noqa: F401
+
+
+def _is_second() -> bool:
+    import mcp
+
+    return hasattr(mcp, "Client")
+
+
+def _types() -> Any:
+    """Its models, for which the two majors have different types."""
+    from mcp import types
+
+    return types
+
+
+@asynccontextmanager
+async def open_session(transport: Transport, on_change: Callable[[], None]) -> AsyncIterator[McpSession]:
+    """`on_change` is called when the server says that its tools are others now."""
+
+    async def hear(message: Any) -> None:
+        if "ToolListChanged" in type(getattr(message, "root", message)).__name__:
+            on_change()
+
+    if _is_second():
+        async with _second_client(transport, hear) as client:
+            yield _SecondSession(client)
+        return
+    from mcp import ClientSession
+
+    async with transport as streams:
+        info = _types().Implementation(name="rlm", version=VERSION)
+        async with ClientSession(streams[0], streams[1], client_info=info, message_handler=hear) as session:
+            begun = await session.initialize()
+            yield _FirstSession(session, begun.instructions or "")
+
+
+def _second_client(transport: Transport, hear: Callable[[Any], Awaitable[None]]) -> AbstractAsyncContextManager[Any]:
+    import mcp
+
+    client: Any = vars(mcp)["Client"]
+    info = mcp.Implementation(name="rlm", version=VERSION)
+    made: AbstractAsyncContextManager[Any] = client(transport, client_info=info, message_handler=hear, cache=None)
+    return made
+
+
+class _FirstSession:
+    def __init__(self, session: Any, instructions: str) -> None:
+        self.instructions = instructions
+        self._session = session
+
+    async def tools(self, cursor: str | None) -> tuple[list[Wire], str | None]:
+        params = _types().PaginatedRequestParams(cursor=cursor) if cursor else None
+        page = await self._session.list_tools(params=params)
+        return [_wire(tool) for tool in page.tools], page.nextCursor
+
+    async def call(self, tool: str, arguments: Wire, on_progress: OnProgress) -> Wire:
+        number = getattr(self._session, "_request_id", None)  # of the request that is made next, before anything else
+        try:
+            return _wire(await self._session.call_tool(tool, arguments, progress_callback=_listener(on_progress)))
+        except asyncio.CancelledError:
+            if number is not None:
+                await asyncio.shield(asyncio.ensure_future(self._cancel(number)))
+            raise
+
+    async def _cancel(self, number: int) -> None:
+        """Version 1 only stops to listen; the specification wants the server to be told."""
+        types = _types()
+        params = types.CancelledNotificationParams(requestId=number, reason="the cell was interrupted")
+        note = types.ClientNotification(types.CancelledNotification(method="notifications/cancelled", params=params))
+        try:
+            async with asyncio.timeout(1):
+                await self._session.send_notification(note)
+        except Exception as error:  # noqa: BLE001 - it has gone, then there is nothing to cancel
+            logging.getLogger(__name__).debug("not cancelled: %s", error)
+
+
+class _SecondSession:
+    def __init__(self, client: Any) -> None:
+        self.instructions = client.instructions or ""
+        self._client = client
+
+    async def tools(self, cursor: str | None) -> tuple[list[Wire], str | None]:
+        page = await self._client.list_tools(cursor=cursor)
+        return [_wire(tool) for tool in page.tools], page.next_cursor
+
+    async def call(self, tool: str, arguments: Wire, on_progress: OnProgress) -> Wire:
+        return _wire(await self._client.call_tool(tool, arguments, progress_callback=_listener(on_progress)))
+
+
+def _wire(model: Any) -> Wire:
+    wire: Wire = model.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return wire
+
+
+def _listener(on_progress: OnProgress) -> Callable[[float, float | None, str | None], Awaitable[None]]:
+    async def hear(done: float, total: float | None, message: str | None) -> None:
+        on_progress(done, total, message or "")
+
+    return hear
+
+
+# ---- places where servers are
+
+
+class HttpPlace:
+    """A URL. `status` is what a message was last refused with, for the package does not tell."""
+
+    def __init__(self, url: str, headers: Mapping[str, str], *, sse: bool, auth: Any = None) -> None:
+        """`auth` is a handler of the HTTP library that the package uses."""
+        self.status: int | None = None
+        self._url = url
+        self._headers = dict(headers)
+        self._sse = sse
+        self._auth = auth
+
+    @asynccontextmanager
+    async def transport(self) -> AsyncIterator[Any]:
+        from mcp.client.sse import sse_client
+        from mcp.client.streamable_http import streamable_http_client
+
+        if self._sse:
+            async with sse_client(self._url, httpx_client_factory=self._client, headers=self._headers) as streams:
+                yield streams
+            return
+        async with (
+            self._client(self._headers) as client,
+            streamable_http_client(self._url, http_client=client) as streams,
+        ):
+            yield streams[0], streams[1]
+
+    def _client(self, headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
+        from mcp.shared._httpx_utils import create_mcp_http_client
+
+        client: Any = create_mcp_http_client(headers=headers, timeout=timeout, auth=auth or self._auth)
+        client.event_hooks["response"].append(self._note)
+        return client
+
+    async def _note(self, response: Any) -> None:
+        """Of messages alone: many servers have no stream of events of their own."""
+        if response.request.method == "POST" or self._sse:
+            self.status = response.status_code if response.status_code >= 400 else None
+
+
+def parse_message(line: bytes) -> Any:
+    """A line as a message for the package.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from mcp.shared.message import SessionMessage
+
+    if _is_second():
+        return SessionMessage(_types().jsonrpc_message_adapter.validate_json(line))
+    return SessionMessage(_types().JSONRPCMessage.model_validate_json(line))
+
+
+def message_line(message: Any) -> bytes:
+    """A message of the package as a line."""
+    without = {"exclude_unset": True} if _is_second() else {"exclude_none": True}
+    text: str = message.message.model_dump_json(by_alias=True, **without)
+    return text.encode() + b"\n"
+
+
+# ---- what went wrong
+
+
+def reason_of(error: BaseException) -> str:
+    """In a line: the package wraps errors in groups, and says little of some."""
+    if isinstance(error, BaseExceptionGroup):
+        return reason_of(error.exceptions[0])
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    said = getattr(getattr(error, "error", None), "message", None) or str(error) or type(error).__name__
+    return str(said).strip().splitlines()[0] if str(said).strip() else type(error).__name__

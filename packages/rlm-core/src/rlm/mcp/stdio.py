@@ -1,0 +1,155 @@
+"""A server that is a program: its process, and the streams that the package `mcp` reads and writes.
+
+The package can start one, too. But then nobody would know its process, bound its lines and its log, or kill it if this
+process is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+from typing import Any
+
+from rlm.config.mcp_servers import StdioServer
+from rlm.errors import McpError
+from rlm.mcp.package import Transport, message_line, parse_message
+from rlm.process.pipes import BoundedLog
+from rlm.process.supervisor import ProcessGroups, Supervisor
+from rlm.text.clip import one_line
+
+_LINE = 64 << 20  # bytes of a message
+_GRACE = 1.0  # seconds, for a server whose stdin is closed, and again for one that is asked to end
+_WORDS = 300  # characters of its log in a message
+
+
+class ServerProcess:
+    """Owns a running program. Its log is read, and kept in part."""
+
+    def __init__(self, process: Process, log: BoundedLog, groups: ProcessGroups) -> None:
+        self._process = process
+        self._log = log
+        self._groups = groups
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(log, self._drain)
+        self.ended = asyncio.Event()
+        """Nothing more comes from it."""
+        self._closed = False
+        self.junk = ""
+        """What it last printed that is no message."""
+
+    @classmethod
+    async def start(
+        cls, program: Path, server: StdioServer, cwd: Path, environment: Mapping[str, str], supervisor: Supervisor
+    ) -> ServerProcess:
+        """
+        Raises:
+            McpError: it cannot be started.
+        """
+        groups, log = ProcessGroups(supervisor), BoundedLog()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                program,
+                *server.args,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=log.end,
+                cwd=cwd,
+                env={**environment, **groups.environment()},
+                limit=_LINE,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            log.close()
+            raise McpError(f"{server.command} could not be started: {error}") from None
+        finally:
+            log.close_end()
+        groups.adopt(process.pid)
+        return cls(process, log, groups)
+
+    def transport(self) -> Transport:
+        return _streams(self)
+
+    async def read(self) -> Any:
+        """The next message; None when there are no more."""
+        assert self._process.stdout is not None
+        while True:
+            try:
+                line = await self._process.stdout.readline()
+            except ValueError:
+                line, self.junk = b"", f"a message of more than {_LINE:,} bytes"
+            if not line:
+                self.ended.set()
+                return None
+            try:
+                message = parse_message(line)
+                self.junk = ""
+                return message
+            except ValueError:
+                self.junk = line[:_WORDS].decode(errors="replace")  # many print greetings there
+
+    async def write(self, message: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(message_line(message))
+        await self._process.stdin.drain()
+
+    async def why(self) -> str:
+        """How it has ended and what it said last, in a line."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE):
+                await self._process.wait()
+        if not self._closed:
+            self._drain()
+        code = self._process.returncode
+        ended = "it goes on, but closed its output" if code is None else f"it ended with status {code}"
+        words = [line for line in [*self.junk.splitlines(), *self._log.text().splitlines()] if line.strip()]
+        return f"{ended}: {one_line(words[-1], _WORDS)}" if words else ended
+
+    async def close(self) -> None:
+        """Close its stdin, as the specification says, and wait; then ask it to end; then kill what is left of it."""
+        with closing(self._groups):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            for how in (None, signal.SIGTERM, signal.SIGKILL):
+                if how is not None:
+                    self._groups.kill(self._process.pid, how)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_GRACE):
+                        await self._process.wait()
+                        break
+            self._groups.settle(self._process.pid)
+        self._drain()
+        self._closed = True
+        self._loop.remove_reader(self._log)
+        self._log.close()
+
+    def _drain(self) -> None:
+        if not self._log.drain():
+            self._loop.remove_reader(self._log)
+
+
+@asynccontextmanager
+async def _streams(process: ServerProcess) -> AsyncIterator[Any]:
+    import anyio
+
+    incoming, read = anyio.create_memory_object_stream[Any](0)
+    write, outgoing = anyio.create_memory_object_stream[Any](0)
+
+    async def pump_in() -> None:
+        async with incoming:
+            while (message := await process.read()) is not None:
+                await incoming.send(message)
+
+    async def pump_out() -> None:
+        with suppress(OSError):  # it has gone, which `pump_in` sees
+            async for message in outgoing:
+                await process.write(message)
+
+    async with read, write, outgoing, anyio.create_task_group() as group:
+        group.start_soon(pump_in)
+        group.start_soon(pump_out)
+        yield read, write
+        group.cancel_scope.cancel()
