@@ -43,6 +43,7 @@ EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
     events.Checkpointed: record("checkpoint"),
     events.ChildStarted: record("agent_start"),
     events.ChildEnded: record("agent_end"),
+    events.Replayed: record("replayed", prompt="one"),
     # no record of its own: it begins the time that the model takes
     events.RequestStarted: lambda record: message("assistant")(record) and "duration" in record,
     events.Delta: record("delta"),

@@ -147,7 +147,7 @@ async def _ask_parent(
     file = None
     if context is not NOT_GIVEN:
         payload = pack(context, folder)
-        file = ContextFile(payload.path.name, payload.kind, payload.about)
+        file = ContextFile(payload.path.name, payload.kind, payload.about, payload.digest)
     request = RunRequest(token, task, options, file, json.dumps(kind.schema) if kind else "")
     with late_results.telling(task) as ended:
         result = load_answer(await ask(path, request), folder)

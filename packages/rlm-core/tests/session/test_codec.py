@@ -20,6 +20,7 @@ from rlm.core.events import (
     LimitReached,
     OutputReceived,
     ParametersChanged,
+    Replayed,
     Replied,
     RequestStarted,
     Retried,
@@ -49,7 +50,7 @@ from rlm.sessions.records import (
 from rlm_testkit.journals import answer, cell, conversations, encoded, ending, opening, reply, turn, written
 
 JOURNALLED = (
-    ParametersChanged, Retried, Failed, LimitReached, KernelRestarted, SkillsCalled, UserCellRan, ChildStarted, ChildEnded, Said, ToolReturned, Dropped,
+    ParametersChanged, Retried, Failed, LimitReached, KernelRestarted, SkillsCalled, UserCellRan, ChildStarted, ChildEnded, Replayed, Said, ToolReturned, Dropped,
 )  # fmt: skip
 
 

@@ -60,6 +60,9 @@ said = st.one_of(
     st.builds(events.Said, st.builds(User, texts | parts, st.sampled_from(Kind))),
 )
 asked = st.builds(events.ParametersChanged, texts, st.just(()), extra)
+keys = st.builds(events.CallKey, st.just("0" * 32), st.integers(0, 9))
+kept = st.builds(events.KeptValue, st.sampled_from(["", "text", "json", "pickle"]))
+effects = st.builds(events.Effects, st.lists(texts, max_size=2).map(tuple), st.booleans())
 noted = st.one_of(
     st.builds(events.ParametersChanged, texts, st.just(({"name": "f"},)), extra),
     st.builds(events.Retried, texts, st.integers(1, 9), st.floats(0, 60)),
@@ -71,10 +74,20 @@ noted = st.one_of(
     st.builds(events.UserOutputReceived, texts),
     st.builds(events.Checkpointed, st.just("0" * 64), st.sampled_from(["off", "bwrap"])),
     st.builds(events.Answered, texts),
-    st.builds(events.ModelCalled, asked, st.tuples(st.builds(User, texts)), replies),
+    st.builds(events.ModelCalled, asked, st.tuples(st.builds(User, texts)), replies, keys),
     st.builds(events.Rerun, texts, st.booleans(), texts),
-    st.builds(events.ChildStarted, st.just("sub-12345678"), texts),
-    st.builds(events.ChildEnded, st.just("sub-12345678"), st.sampled_from(Stop), st.integers(0, 9), usages, texts),
+    st.builds(events.ChildStarted, st.just("sub-12345678"), texts, st.floats(0, 9), keys),
+    st.builds(
+        events.ChildEnded,
+        st.just("sub-12345678"),
+        st.sampled_from(Stop),
+        st.integers(0, 9),
+        usages,
+        texts,
+        kept,
+        effects,
+    ),
+    st.builds(events.Replayed, keys, st.sampled_from(["", "root/sub-12345678"]), texts, effects),
     st.builds(events.Stopped, st.sampled_from(Stop), texts, st.builds(Spent, st.integers(0, 9), usages), texts),
     st.builds(events.Delta, texts),
     st.builds(events.Waiting, texts, st.floats(0, 60)),

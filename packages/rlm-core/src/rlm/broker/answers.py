@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from rlm.core.budget import Stop
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, ConfigError
 from rlm.process import files
+from rlm.process.shared_objects import load
 from rlm.text.encodings import join_surrogates
 
 
@@ -91,10 +91,9 @@ def load_answer(result: RunResult, folder: Path) -> RunResult:
         return result
     path = folder / result.value.name
     try:
-        with path.open("rb") as file:  # by path: in the kernel's own folder
-            if result.value.kind == "pickle":
-                return replace(result, value=pickle.load(file))  # noqa: S301 - made by a sub-agent's kernel, for this one
-            text = file.read().decode()
+        if result.value.kind == "pickle":
+            return replace(result, value=load(path))  # made by a sub-agent's kernel, for this one
+        text = path.read_text(encoding="utf-8")  # by path: in the kernel's own folder
     finally:
         path.unlink()  # by path: so is this
     value = json.loads(text)

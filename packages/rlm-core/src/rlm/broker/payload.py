@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import reprlib
 import secrets
@@ -13,6 +14,7 @@ from typing import Any
 from rlm.broker.protocol import Kind
 from rlm.errors import ConfigError
 from rlm.process import files
+from rlm.process.shared_objects import dump
 from rlm.text.encodings import SAMPLE, likely_encoding_of_start
 
 HEAD = 200
@@ -30,6 +32,8 @@ class ContextPayload:
     path: Path
     about: str
     kind: Kind = "pickle"
+    digest: str = ""
+    """Of the content, by which a later run knows it again."""
 
 
 def pack(obj: object, folder: Path) -> ContextPayload:
@@ -38,13 +42,10 @@ def pack(obj: object, folder: Path) -> ContextPayload:
     Raises:
         ConfigError: it cannot be pickled, or there is no room for it.
     """
-    import cloudpickle  # here, for a cell that passes no object shall not pay for it
-
     path = folder / f"context-{secrets.token_hex(8)}"
     try:
         with os.fdopen(files.create(path), "wb") as file:
-            cloudpickle.dump(obj, file)
-        return ContextPayload(path, describe(obj))
+            return ContextPayload(path, describe(obj), digest=dump(obj, file))
     except Exception as error:  # an object may raise what it likes while it is pickled
         files.remove(path)
         why = str(error) or type(error).__name__
@@ -65,7 +66,9 @@ def copy_to(path: Path, folder: Path) -> ContextPayload:
     copy = folder / f"context-{secrets.token_hex(8)}"
     with os.fdopen(files.open_file(path), "rb") as source, os.fdopen(files.create(copy), "wb") as target:
         files.copy(source.fileno(), target.fileno())
-    return replace(from_file(path), path=copy)
+    with os.fdopen(files.open_file(copy), "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return replace(from_file(path), path=copy, digest=digest)
 
 
 def describe(obj: Any) -> str:

@@ -71,6 +71,8 @@ class ContextFile:
     kind: Kind = "pickle"
     about: str = ""
     """One line for the prompt."""
+    digest: str = ""
+    """Of the content, by which a later run knows the call again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +262,14 @@ def _run_request(sent: Mapping[str, Any]) -> RunRequest:
     if unknown := [name for name in options if name not in OPTIONS]:
         raise AgentError(f"unknown argument {unknown[0][:_NAME]!r}; there are {', '.join(OPTIONS)} and context")
     texts = _texts({"token": sent.get("token"), "task": sent.get("task"), "schema": sent.get("schema", "")})
-    context = ContextFile(*_file(sent, "context", _KINDS)) if "context" in sent else None
+    context = _context(sent) if "context" in sent else None
     return RunRequest(texts["token"], texts["task"], _texts(options), context, texts["schema"])
+
+
+def _context(sent: Mapping[str, Any]) -> ContextFile:
+    fields = dict(_object(sent, "context"))
+    digest = _texts({"digest": fields.pop("digest", "")})["digest"]
+    return ContextFile(*_file({"context": fields}, "context", _KINDS), digest)
 
 
 def _answer_request(sent: Mapping[str, Any]) -> AnswerRequest:
@@ -393,6 +401,7 @@ def result_line(result: RunResult) -> bytes:
         "session_dir": str(result.session_dir),
         "usage": asdict(result.usage),
         "value": asdict(result.value) if isinstance(result.value, AnswerFile) else value,
+        "replayed": result.replayed,
     }
     return json.dumps(fields).encode() + b"\n"
 
@@ -417,7 +426,8 @@ def parse_answer(line: bytes) -> RunResult:
         case dict():
             value = AnswerFile(**value)
     usage, folder = Usage(**sent["usage"]), Path(sent["session_dir"])
-    return RunResult(answer, Stop(sent["stop"]), usage, sent["turns"], folder, value=value)
+    stop, turns, replayed = Stop(sent["stop"]), sent["turns"], sent["replayed"]
+    return RunResult(answer, stop, usage, turns, folder, value=value, replayed=replayed)
 
 
 def accepted(line: bytes) -> dict[str, Any]:

@@ -119,6 +119,7 @@ COMMANDS = {
         (
             Flag("fork", "go on with a copy; the old session stays as it is", long="--fork"),
             Flag("replay", "run its cells again, and show where results differ", long="--replay"),
+            Flag("rerun_agents", "run sub-agents again, also those that have a recorded result", long="--rerun-agents"),
             Flag("here", "work in this folder, where the session worked in another", long="--here"),
             Flag("trust", "go on with a session that you have not made here yourself", long="--trust"),
         ),

@@ -36,7 +36,8 @@ def run(task: str, given: Mapping[str, str], config: Config, address: tuple[str,
     request = RunRequest(token, task, options | {"cwd": str(Path.cwd())})
     if config.context is not None:
         payload = copy_to(config.context, Path(path).parent)
-        request = replace(request, context=ContextFile(payload.path.name, payload.kind, payload.about))
+        file = ContextFile(payload.path.name, payload.kind, payload.about, payload.digest)
+        request = replace(request, context=file)
     if config.schema is not None:
         request = replace(request, schema=decode(files.read(config.schema)))
     result = load_answer(asyncio.run(ask(path, request)), Path(path).parent)

@@ -20,9 +20,10 @@ from rlm.host.checkpoint import VARIABLES
 from rlm.host.recorded import GivenSettings
 from rlm.host.resume import GO_ON, resumed_spec
 from rlm.host.spec import AgentSpec, ResumeOptions
-from rlm.sessions.journal import read
+from rlm.sessions.journal import found, read
+from rlm.sessions.records import AgentEndRecord
 from rlm.sessions.resume import cells
-from rlm.sessions.store import meta_of
+from rlm.sessions.store import meta_of, read_tree
 
 _ID = re.compile(r"[0-9a-f]{4,12}")
 
@@ -53,6 +54,7 @@ def _spec(line: CommandLine) -> AgentSpec:
         fork="fork" in line.options,
         replay="replay" in line.options,
         trust="trust" in line.options,
+        rerun_agents="rerun_agents" in line.options,
     )
     if spec.earlier is not None and spec.earlier.doubt:
         say(warning(spec.earlier, spec))
@@ -89,7 +91,16 @@ def _effects(earlier: ResumeOptions, spec: AgentSpec) -> Iterator[str]:
         yield f"its conversation goes to the model {config.model}, which acts on it"
     if brought := [f"{flag(name)} {text}" for name, text in earlier.recorded.items() if name != "model"]:
         yield f"brings settings: {', '.join(brought)}"
+    if pickles := _pickles(earlier):
+        yield f"may load the recorded values of {pickles} of its sub-agents, pickles, which can run any code"
     if earlier.rerun:
         yield f"runs its {len(cells(read(earlier.folder).records))} recorded cells again (--replay)"
     elif (earlier.folder / VARIABLES).exists():
         yield f"loads {VARIABLES}, which can run any code"
+
+
+def _pickles(earlier: ResumeOptions) -> int:
+    if earlier.rerun_agents:
+        return 0
+    ends = (end for agent in read_tree(earlier.folder).walk() for end in found(agent.folder, AgentEndRecord))
+    return sum(end.value == "pickle" for end in ends)

@@ -177,12 +177,21 @@ class KernelResumed:
 
 
 @dataclass(frozen=True, slots=True)
+class CallKey:
+    """By which a later run knows a call of a cell again: a digest of all that it asks, and which equal call it is."""
+
+    digest: str = ""
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCalled:
     """A cell asked a model, with `rlm.llm`. `sent` are all messages of the request: it has no conversation."""
 
     requested: ParametersChanged
     sent: tuple[Message, ...]
     reply: Reply
+    key: CallKey = CallKey()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +204,27 @@ class ChildStarted:
     folder: str
     prompt: str
     queued: float = 0.0
+    key: CallKey = CallKey()
+
+
+@dataclass(frozen=True, slots=True)
+class KeptValue:
+    """What the value of a sub-agent's result is: empty, `text` or `json` (its answer), or `pickle`.
+
+    A pickle was kept in its session folder, by this digest, from a kernel in this sandbox (`off`: in none).
+    """
+
+    kind: str = ""
+    sha256: str = ""
+    sandbox: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """Files that an agent and those below it have changed, as far as it is known, and whether they ran commands."""
+
+    files: tuple[str, ...] = ()
+    commands: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +236,22 @@ class ChildEnded:
     turns: int = 0
     usage: Usage = field(default_factory=Usage)
     error: str = ""
+    value: KeptValue = KeptValue()
+    effects: Effects = Effects()
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A call of a cell was not run: it got what it came to in an earlier run.
+
+    `agent` is the path in the tree of the sub-agent whose result that is, and `prompt` its task; both are empty for
+    a model call. Its `effects` were those of the earlier run.
+    """
+
+    key: CallKey
+    agent: str = ""
+    prompt: str = ""
+    effects: Effects = Effects()
 
 
 # ---- watched
@@ -313,6 +359,7 @@ Event = (
     | ModelCalled
     | ChildStarted
     | ChildEnded
+    | Replayed
     | RequestStarted
     | Delta
     | Writing

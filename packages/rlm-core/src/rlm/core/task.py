@@ -41,6 +41,8 @@ class RunResult:
     error: str = ""
     """The provider's words, where they were the reason to stop."""
     value: Any = None
+    replayed: bool = False
+    """It is what an earlier run has recorded: the session was resumed, and the same call came again."""
 
     @property
     def ok(self) -> bool:

@@ -19,6 +19,7 @@ from rlm.core.ports import Kernel, Model, SandboxedCommand, Sink, Tool
 from rlm.errors import ConfigError, CredentialsError, KernelError
 from rlm.host.answers import AnswerBox, AnswerSchema, AnswerTool, response_format
 from rlm.host.checkpoint import VARIABLES, CheckpointingTool
+from rlm.host.replay import ReplayNote, Replays
 from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.providers.client import OpenAIClient
 from rlm.providers.endpoint import Endpoint
@@ -197,6 +198,7 @@ class ToolEnvironment:
     turns: TurnLimit
     supervisor: Supervisor
     answers: AnswerBox
+    replays: Replays
     sandboxed: SandboxedCommand | None = None
     quota: Quota | None = None
     approve: Approve | None = None
@@ -208,7 +210,7 @@ def open_tools(config: Config, place: ToolEnvironment, stack: ExitStack) -> list
     made: dict[str, Callable[[], Tool]] = {
         "ipython": lambda: _ipython(config, place),
         "summarize": lambda: Summarize(place.kernel),
-        "bash": lambda: stack.enter_context(closing(_bash(config, place))),
+        "bash": lambda: ReplayNote(stack.enter_context(closing(_bash(config, place))), place.replays),
         "edit": lambda: Edit(place.cwd, place.sandboxed),
     }
     redactor = redactor_of(config)
@@ -239,4 +241,4 @@ def _ipython(config: Config, place: ToolEnvironment) -> Tool:
     if config.checkpoint:
         draft, path = place.run_dir / VARIABLES, place.outputs.parent / VARIABLES
         tool = CheckpointingTool(tool, place.kernel, draft, path, place.sink, config.sandbox)
-    return AnswerTool(tool, place.answers)
+    return ReplayNote(AnswerTool(tool, place.answers), place.replays)

@@ -138,6 +138,7 @@ class Host:
         id: str | None = None,
         fork: bool = False,
         replay: bool = False,
+        rerun_agents: bool = False,
         trust: bool = False,
         context: object = NOT_GIVEN,
         cwd: FilePath | None = None,
@@ -156,6 +157,7 @@ class Host:
             id: the same by its id, or by as many of the first digits as no other session in `home` has.
             fork: go on with a copy; the session stays as it is.
             replay: run the cells of the session again first, so that its variables exist.
+            rerun_agents: run sub-agents and model calls again, also those that have a recorded result.
             trust: go on with a session that this user has not made on this machine.
             context: any picklable object; the agent finds it in its kernel as `context`.
             cwd: its working directory; if it is not given the present one, or the session's, which must be in that.
@@ -168,12 +170,13 @@ class Host:
         """
         wanted = session if session is not None else id
         if wanted is None:
-            if fork or replay or trust:
-                raise ConfigError("fork, replay and trust are for a session to go on with: name it.")
+            if fork or replay or rerun_agents or trust:
+                raise ConfigError("fork, replay, rerun_agents and trust are for a session to go on with: name it.")
             spec = self._spec("", settings, context=context, cwd=cwd, system_prompt=system_prompt, schema=schema)
         else:
             given = {**self._named, **settings}
-            spec = await self._resumed(wanted, given, cwd, fork=fork, replay=replay, trust=trust)
+            how = {"fork": fork, "replay": replay, "rerun_agents": rerun_agents, "trust": trust}
+            spec = await self._resumed(wanted, given, cwd, **how)
             payload = self._payload(context) or spec.context
             spec = replace(spec, context=payload, system_prompt=system_prompt, schema=_schema(schema))
         as_json = None if watch is None else lambda record: watch(wire(record))
@@ -209,6 +212,7 @@ class Host:
         *,
         fork: bool = False,
         replay: bool = False,
+        rerun_agents: bool = False,
         trust: bool = False,
         context: object = NOT_GIVEN,
         cwd: FilePath | None = None,
@@ -222,7 +226,14 @@ class Host:
         """
         check_task(task)
         async with self.open(
-            session=session, fork=fork, replay=replay, trust=trust, context=context, cwd=cwd, **settings
+            session=session,
+            fork=fork,
+            replay=replay,
+            rerun_agents=rerun_agents,
+            trust=trust,
+            context=context,
+            cwd=cwd,
+            **settings,
         ) as run:
             return await run.ask(task)
 

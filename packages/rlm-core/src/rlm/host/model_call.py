@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rlm.broker.limits import AgentLimits
 from rlm.broker.protocol import LlmRequest
 from rlm.core.adaptation import Adaptation
-from rlm.core.agent import Agent
+from rlm.core.agent import Agent, AgentResult
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import Compact
-from rlm.core.events import Event, ModelCalled, ParametersChanged
-from rlm.core.messages import Message, Reply, Schema, System, User, Wire
-from rlm.core.ports import Model, Sink, ToolChoice
+from rlm.core.events import CallKey, Event, ModelCalled, ParametersChanged
+from rlm.core.messages import CHAT, Message, Reply, Schema, System, User, Wire
+from rlm.core.ports import Limits, Model, Sink, ToolChoice
 from rlm.core.prompt import schema_prompt
 from rlm.core.toolbox import Toolbox
-from rlm.errors import AgentError
+from rlm.errors import AgentError, ModelError, RlmError
 from rlm.host.answers import AnswerSchema, no_fit
 from rlm.host.spec import AgentSpec, RunContext
 
@@ -23,7 +24,9 @@ _REQUESTS = 30
 """At most: the first, corrections, and those after a reply that was cut off."""
 
 
-async def call_model(context: RunContext, spec: AgentSpec, depth: int, request: LlmRequest, sink: Sink) -> str:
+async def call_model(
+    context: RunContext, spec: AgentSpec, depth: int, request: LlmRequest, sink: Sink, *, key: CallKey
+) -> str:
     """The answer to what a cell of an agent at `depth` asks. `spec` has the model.
 
     Raises:
@@ -32,20 +35,37 @@ async def call_model(context: RunContext, spec: AgentSpec, depth: int, request: 
     """
     schema = AnswerSchema.from_text(request.schema) if request.schema else None
     model = context.models.model(spec.config, request.prompt, depth + 1, sink, stream=False, schema=schema)
-    agent = Agent(
-        model=_JournalledModel(model, context, sink),
-        tools=Toolbox(),
-        context=Compact(None),
-        limits=AgentLimits(TurnLimit(_REQUESTS), context.limits),
-        sink=_nothing,
-        check=schema.find if schema else str,
-    )
-    result = await agent.run(*_messages(request, schema))
+    limits = AgentLimits(TurnLimit(_REQUESTS), context.limits)
+    result = await _asked(_JournalledModel(model, context, sink, key), limits, request, schema)
     if result.stop is Stop.SCHEMA:
         raise no_fit(result.words)
     if result.stop is not Stop.DONE:
         raise AgentError(result.words or f"the model call was stopped: {result.stop}", result.stop)
     return result.answer
+
+
+async def recorded_answer(request: LlmRequest, replies: Sequence[Reply]) -> str | None:
+    """What a call came to that got these replies; None if it did not come to an answer."""
+    if not replies:
+        return None
+    schema = AnswerSchema.from_text(request.schema) if request.schema else None
+    try:
+        result = await _asked(_RecordedModel(replies), TurnLimit(_REQUESTS), request, schema)
+    except RlmError:
+        return None
+    return result.answer if result.stop is Stop.DONE else None
+
+
+async def _asked(model: Model, limits: Limits, request: LlmRequest, schema: AnswerSchema | None) -> AgentResult:
+    agent = Agent(
+        model=model,
+        tools=Toolbox(),
+        context=Compact(None),
+        limits=limits,
+        sink=_nothing,
+        check=schema.find if schema else str,
+    )
+    return await agent.run(*_messages(request, schema))
 
 
 def _messages(request: LlmRequest, schema: AnswerSchema | None) -> list[System | User]:
@@ -64,10 +84,11 @@ def _nothing(_: Event) -> None:
 class _JournalledModel:
     """A model of which each request is an event of the agent that asks."""
 
-    def __init__(self, model: Model, context: RunContext, sink: Sink) -> None:
+    def __init__(self, model: Model, context: RunContext, sink: Sink, key: CallKey) -> None:
         self._model = model
         self._context = context
         self._sink = sink
+        self._key = key
 
     @property
     def name(self) -> str:
@@ -91,5 +112,31 @@ class _JournalledModel:
         reply = await self._model.complete(messages, tools, tool_choice)
         self._context.limits.spend(reply.usage)
         requested = ParametersChanged(self.name, (), self.params, self.api)
-        self._sink(ModelCalled(requested, tuple(messages), reply))
+        self._sink(ModelCalled(requested, tuple(messages), reply, self._key))
+        return reply
+
+
+class _RecordedModel:
+    """Gives recorded replies, in order."""
+
+    name = ""
+    api = CHAT
+    params: ClassVar[Wire] = {}
+    adaptations: ClassVar[frozenset[Adaptation]] = frozenset()
+
+    def __init__(self, replies: Sequence[Reply]) -> None:
+        self._replies = iter(replies)
+
+    async def complete(
+        self,
+        messages: Sequence[Message],  # noqa: ARG002 - a model's signature
+        tools: Sequence[Schema],  # noqa: ARG002
+        tool_choice: ToolChoice = "auto",  # noqa: ARG002
+    ) -> Reply:
+        """
+        Raises:
+            ModelError: there are no more.
+        """
+        if (reply := next(self._replies, None)) is None:
+            raise ModelError("no more was recorded")
         return reply

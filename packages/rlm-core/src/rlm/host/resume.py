@@ -33,6 +33,7 @@ def resumed_spec(
     fork: bool = False,
     replay: bool = False,
     trust: bool = False,
+    rerun_agents: bool = False,
 ) -> AgentSpec:
     """What goes on with a session, found by its id or by the first digits of it; the user's newest, if none is wanted.
 
@@ -58,7 +59,7 @@ def resumed_spec(
     moved = meta.cwd if meta.cwd != str(place) else ""
     where = f"it worked in {moved} before" if moved else f"it works in {place}" if place != present else ""
     note = _note(meta, differences(recorded, config, given), where)
-    earlier = ResumeOptions(folder, fork, replay, why, recorded, (note,), moved)
+    earlier = ResumeOptions(folder, fork, replay, rerun_agents, why, recorded, (note,), moved)
     return AgentSpec(GO_ON, config, place, context_file(config.context), earlier=earlier)
 
 

@@ -6,7 +6,7 @@ Saved variables are loaded. With `--replay` the recorded cells run again, and th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from rlm.core.events import Failed, KernelResumed, Rerun
@@ -22,13 +22,18 @@ from rlm.sessions.resume import cells, kernel_note, names_gone, untold_cells
 from rlm.sessions.transcript import TranscriptCall
 
 
-async def resume_notes(spec: AgentSpec, session: Session, kernel: Kernel | None, sink: Sink) -> list[System | User]:
-    """The user's cells that it has not heard of, and what has changed. Variables are brought back if they can be."""
+async def resume_notes(
+    spec: AgentSpec, session: Session, kernel: Kernel | None, sink: Sink, replayed: Callable[[], str]
+) -> list[System | User]:
+    """The user's cells that it has not heard of, and what has changed. Variables are brought back if they can be.
+
+    `replayed` says which calls of cells that run again were given their recorded results.
+    """
     untold = untold_cells(read(session.folder).records)
     moved = spec.earlier.moved_from if spec.earlier else ""
     notes = [f"The working directory is {spec.cwd} now; it was {moved}."] if moved else []
     if kernel is not None:
-        notes.append(await _kernel_note(spec, session, kernel, sink))
+        notes += filter(None, [await _kernel_note(spec, session, kernel, sink), replayed()])
     notes = [" ".join(notes)] if notes else []
     return [User(note, Kind.NOTE) for note in (*(cell_note(cell.code, cell.content) for cell in untold), *notes)]
 

@@ -20,7 +20,7 @@ from rlm.config.sources import override
 from rlm.core.agent import Agent, AgentResult
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import Both, Compact, LastTurns
-from rlm.core.events import Delta, Event, Failed, Replied, RequestStarted, Stopped, ToolReturned
+from rlm.core.events import Delta, Effects, Event, Failed, Replied, RequestStarted, Stopped, ToolReturned
 from rlm.core.messages import Kind, System, User
 from rlm.core.ports import Context, Model
 from rlm.core.prompt import schema_prompt, shared_prompt, system_prompt
@@ -28,8 +28,10 @@ from rlm.core.task import RunResult
 from rlm.core.toolbox import Toolbox
 from rlm.errors import AgentError, ConfigError
 from rlm.host.answers import AnswerBox, no_fit
+from rlm.host.effects import EffectLog
 from rlm.host.factories import ToolEnvironment, open_tools
 from rlm.host.facts import facts_of
+from rlm.host.replay import Replays
 from rlm.host.resumed_kernel import resume_notes
 from rlm.host.spawn import CellRequests
 from rlm.host.spec import AgentSpec, RunContext
@@ -38,6 +40,7 @@ from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.process import files
 from rlm.sandbox import Sandbox
 from rlm.sessions import Session
+from rlm.sessions.earlier_calls import EarlierCalls
 from rlm.skills import CALLS, CallLog, called
 
 _CONTEXT = "context"
@@ -80,6 +83,10 @@ class AgentRunner:
         self._kernel_start: asyncio.TimerHandle | None = None
         self.user = UserChannel(self._hear)
         self._task = ""  # the first, by which a recording knows its part
+        self._effects = EffectLog(context.supervisor.folder / session.id, spec.cwd)
+        self._replays = Replays(
+            session.root, spec.config.sandbox, self._hear, anew=spec.earlier is not None and spec.earlier.rerun_agents
+        )
 
     async def __aenter__(self) -> Self:
         async with self._stack as stack:
@@ -140,6 +147,11 @@ class AgentRunner:
     @property
     def kernel(self) -> JupyterKernel | None:
         return self._kernel
+
+    @property
+    def effects(self) -> Effects:
+        """Files that it and those below it have changed; complete when it is closed."""
+        return self._effects.effects
 
     @property
     def config(self) -> Config:
@@ -223,6 +235,7 @@ class AgentRunner:
         context = self._context
         folder = self._new_folder(stack)
         private = context.supervisor.folder
+        stack.callback(self._effects.look)
         answers = self._answers = AnswerBox(folder, private, self._spec.schema, pickles=self._depth > 0)
         stack.callback(answers.discard)
         requests = CellRequests(
@@ -235,6 +248,8 @@ class AgentRunner:
             self._new_child,
             answers,
             self._seconds_left,
+            self._replays,
+            self._effects,
         )
         broker = await stack.enter_async_context(Broker(folder, requests, context.capacity))
         self._calls = stack.enter_context(closing(CallLog(folder / "skill-calls")))
@@ -296,6 +311,7 @@ class AgentRunner:
             quota=self._context.quota,
             approve=self._context.approve,
             answers=self._answers,
+            replays=self._replays,
         )
         return Toolbox(open_tools(self._spec.config, place, stack))
 
@@ -334,9 +350,15 @@ class AgentRunner:
     async def _opening(self) -> list[System | User]:
         """What comes before the first task: the system prompt, or when resumed what has become of the kernel."""
         if self.session.start.history.entries:
-            notes = await resume_notes(self._spec, self.session, self._kernel, self._hear)
+            replay = self._spec.earlier is not None and self._spec.earlier.rerun
+            itself = [self.session.agent_path]
+            self._replays.begin(itself, EarlierCalls.as_made if replay else EarlierCalls.left_open)
+            notes = await resume_notes(self._spec, self.session, self._kernel, self._hear, self._replays.note)
+            self._replays.begin(itself, EarlierCalls.left_open)  # what those cells have called is recorded now
             schema = [User(schema_prompt(self._spec.schema.text), Kind.NOTE)] if self._spec.schema else []
             return [*notes, *schema]
+        if self._spec.attempts:
+            self._replays.begin(self._spec.attempts, EarlierCalls.from_the_start)
         text = shared = self._spec.system_prompt
         if text is None or shared is None:
             facts = facts_of(self._spec, self._context, self._depth)
@@ -362,6 +384,8 @@ class AgentRunner:
                 self._context.warmup.replied(self._beginning)
                 self._start_no_kernel()
                 self._context.limits.spend(reply.usage)
+        if isinstance(event, ToolReturned):
+            self._effects.returned(event.result)
         if isinstance(event, (ToolReturned, Stopped)):
             self._count_calls()
         if not isinstance(event, Stopped):

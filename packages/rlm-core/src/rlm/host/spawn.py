@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext
@@ -14,12 +15,14 @@ from rlm.broker.payload import ContextPayload
 from rlm.broker.protocol import AnswerRequest, CallRequest, LlmRequest, RunRequest, ToolsRequest
 from rlm.broker.server import OnProgress
 from rlm.core.budget import Budget, Stop
-from rlm.core.events import ChildEnded, ChildStarted, Queued
+from rlm.core.events import CallKey, ChildEnded, ChildStarted, KeptValue, Queued, Replayed
 from rlm.core.ports import Kernel, Sink
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
 from rlm.host.answers import AnswerBox, AnswerSchema, adopt, hand_over
-from rlm.host.model_call import call_model
+from rlm.host.effects import EffectLog
+from rlm.host.model_call import call_model, recorded_answer
+from rlm.host.replay import Replays, keep, llm_digest, run_digest
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.process import files
 from rlm.sessions import Session
@@ -45,6 +48,8 @@ class CellRequests:
     answers: AnswerBox
     seconds_left: Callable[[], float | None]
     """Of the agent's task."""
+    replays: Replays
+    effects: EffectLog
     kernel: Kernel | None = None
 
     async def answer(self, request: AnswerRequest) -> None:
@@ -85,8 +90,13 @@ class CellRequests:
             AgentError: there is no answer.
         """
         spec = self._spec_of(RunRequest("", request.prompt, {"model": request.model} if request.model else {}))
+        key = self.replays.next_key(llm_digest(request))
         with self.kernel.waiting() if self.kernel else nullcontext():
-            return await call_model(self.context, spec, self.depth, request, self.sink)
+            recorded = await recorded_answer(request, self.replays.replies(key))
+            if recorded is not None:
+                self.replays.give(Replayed(key))
+                return recorded
+            return await call_model(self.context, spec, self.depth, request, self.sink, key=key)
 
     async def run(self, request: RunRequest) -> RunResult:
         """Run a child for a cell that asks. Nothing of what a cell says is trusted.
@@ -95,32 +105,41 @@ class CellRequests:
             AgentError: it failed, or is refused.
         """
         spec = self._spec_of(request)
-        number = self.context.limits.admit(self.depth + 1)  # what is no request has cost the tree no agent
-        spec = replace(spec, number=number, context=self._payload(request))
-        asked = time.monotonic()
+        key = self.replays.next_key(run_digest(request))
         async with AsyncExitStack() as stack:
             if self.kernel is not None:
                 stack.enter_context(self.kernel.waiting())  # the clock of the cell stands still in the queue, too
-            if spec.context is not None:
-                stack.callback(files.remove, spec.context.path)  # its kernel has had it by then
+            context = self._payload(request)
+            if context is not None:
+                stack.callback(files.remove, context.path)  # its kernel has had it by then
+            if (recorded := await self.replays.result(key, self._folder)) is not None:
+                return hand_over(recorded, self._folder)
+            number = self.context.limits.admit(self.depth + 1)  # what is no request has cost the tree no agent
+            spec = replace(spec, number=number, context=context, attempts=self.replays.attempts(key))
+            asked = time.monotonic()
             # those in the queue have no folder yet
             slot = await stack.enter_async_context(self.slot.child(lambda queued: self.sink(Queued(queued))))
-            return hand_over(await self._run_child(spec, slot, round(time.monotonic() - asked, 3)), self._folder)
+            result = await self._run_child(spec, slot, key, round(time.monotonic() - asked, 3))
+            return hand_over(result, self._folder)
 
-    async def _run_child(self, spec: AgentSpec, slot: Slot, queued: float) -> RunResult:
+    async def _run_child(self, spec: AgentSpec, slot: Slot, key: CallKey, queued: float) -> RunResult:
         session = self.session.child(spec.task, model=spec.config.model, cwd=spec.cwd)
-        self.sink(ChildStarted(session.folder.name, spec.task, queued))
-        error = ""
+        self.sink(ChildStarted(session.folder.name, spec.task, queued, key))
+        child = self.new_child(spec, session, slot)
+        error, value = "", KeptValue()
         try:
-            async with self.new_child(spec, session, slot) as child:
-                return await child.ask(spec.task)
+            async with child:
+                result = await child.ask(spec.task)
+                value = await asyncio.to_thread(keep, result, session.folder, self.replays.sandbox)
+                return result
         except RlmError as raised:
             error = str(raised)
             raise
         finally:
-            meta = session.meta
+            meta, effects = session.meta, child.effects
             stop = Stop(meta.stop_reason or Stop.ERROR)
-            self.sink(ChildEnded(session.folder.name, stop, meta.turns, meta.tree_usage, error))
+            self.effects.add(effects)
+            self.sink(ChildEnded(session.folder.name, stop, meta.turns, meta.tree_usage, error, value, effects))
 
     @property
     def _folder(self) -> Path:

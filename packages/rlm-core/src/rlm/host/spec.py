@@ -37,6 +37,8 @@ class ResumeOptions:
     fork: bool = False
     rerun: bool = False
     """Run its cells again first, so that its variables exist."""
+    rerun_agents: bool = False
+    """Give no call of a sub-agent or a model its recorded result."""
     doubt: str = ""
     """Why it is not known to be the user's own, who takes it over all the same; empty if it is."""
     recorded: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +64,8 @@ class AgentSpec:
     schema: AnswerSchema | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables of kernels and commands, of all agents of the run."""
+    attempts: tuple[str, ...] = ()
+    """Agents (paths in the tree) that have begun the same task in earlier runs, and did not finish it."""
 
     def but(self, task: str, options: Mapping[str, str]) -> AgentSpec:
         """A new `task`, as this one but for the arguments of a call of `rlm.run`.

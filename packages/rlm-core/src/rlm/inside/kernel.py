@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from contextvars import copy_context
 from functools import partial
+from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ import zmq
 
 from rlm.inside import loops
 from rlm.inside.displays import show_inline
+from rlm.inside.effects import EffectNotes
 from rlm.inside.emergencies import CrashBuffer, EmergencyMemory
 from rlm.inside.jupyter import (
     CachingCompiler,
@@ -273,6 +275,7 @@ async def _serve(kernel: RlmKernel, launch: KernelLaunch) -> None:
     iopub.bind(launch.iopub)
     iopub.recv()  # the host subscribes; what is published before is lost
     _connect(kernel, IOPubThread(iopub), CrashBuffer(launch.crash))
+    EffectNotes(Path(launch.crash).parent).install()
     kernel.namespace.set_context(launch.context)
     kernel.namespace.set_servers(launch.servers)
     kernel.namespace.prepare(kernel.shell.user_ns)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 import re
 import sys
 from collections.abc import Callable
@@ -78,8 +77,9 @@ def _load_file(path: Path) -> str:
 
 
 def _load_pickle(path: Path) -> Any:
-    with path.open("rb") as file:
-        return pickle.load(file)  # noqa: S301 - made by the parent's kernel, loaded in the child's, never in the host
+    from rlm.process.shared_objects import load  # here, for most kernels have no context
+
+    return load(path)
 
 
 _LOADERS: dict[str, Callable[[Path], Any]] = {"file": _load_file, "pickle": _load_pickle}

@@ -236,6 +236,7 @@ def _start(
     Of `arguments`, those after the first are descriptors that kernels get.
     """
     env = {name: value for name, value in env.items() if not name.startswith(("PYTHON", "RLM_"))}
+    env["PYTHONHASHSEED"] = "0"  # of kernels, not of their programs: a set is in the same order when cells run again
     with ExitStack() as stack:
         copies = [stack.enter_context(sealed_copy(Path(sys.executable).resolve()))] if sealed else []
         return subprocess.Popen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlm.present.humanize import count, many, seconds
+from rlm.present.humanize import count, many, seconds, short
 from rlm.sessions.records import (
     AgentStartRecord,
     AnswerRecord,
@@ -15,6 +15,7 @@ from rlm.sessions.records import (
     KernelResumedRecord,
     LimitRecord,
     Record,
+    ReplayedRecord,
     RerunRecord,
     ResultRecord,
     ResumeRecord,
@@ -26,6 +27,7 @@ from rlm.text.styled import Style
 
 SHORTEST = 0.05
 """Seconds. A pause that is shorter is none, to whoever watches."""
+_FILES = 5  # that are named
 UNREADABLE = "Some of this journal cannot be read."
 USER_CELL = "the user ran a cell"
 
@@ -72,19 +74,33 @@ def describe(record: Record, turns: Sequence[int] = (), *, names: int | None = N
         names: of a long list of names so many.
     """
     match record:
-        case RetryRecord():
-            wait = "at once" if record.wait < SHORTEST else f"in {seconds(record.wait)}"
-            return Description(f"retry {wait}", record.reason)
-        case WaitingRecord():
-            return Description(f"still waiting, {seconds(record.left)} at most", record.reason)
+        case RetryRecord() | WaitingRecord():
+            return _pause(record)
         case ErrorRecord():
             return Description("error", record.reason, style=Style.RED)
         case KernelRecord() | KernelResumedRecord():
             return _fresh_kernel(record, names)
         case DropRecord():
             return _drop(record, turns)
+        case ReplayedRecord() if record.recorded:
+            return _replayed(record)
         case _:
             return _end(record)
+
+
+def _pause(record: RetryRecord | WaitingRecord) -> Description:
+    if isinstance(record, WaitingRecord):
+        return Description(f"still waiting, {seconds(record.left)} at most", record.reason)
+    wait = "at once" if record.wait < SHORTEST else f"in {seconds(record.wait)}"
+    return Description(f"retry {wait}", record.reason)
+
+
+def _replayed(record: ReplayedRecord) -> Description:
+    """A sub-agent's result that was given again. `rlm show` has the name of the sub-agent."""
+    did = [f"changed {_listed(record.changed, _FILES)}"] * bool(record.changed) + ["ran commands"] * record.commands
+    effects = f"; without its effects: it {' and '.join(did)}" if did else ""
+    label = f"replayed, not run again: {short(record.recorded)}"
+    return Description(label, first_line(record.prompt), effects, Style.YELLOW if did else Style.DIM)
 
 
 def _fresh_kernel(record: KernelRecord | KernelResumedRecord, names: int | None) -> Description:

@@ -9,7 +9,7 @@ from typing import Any
 from rlm.core import events
 from rlm.core.adaptation import Adaptation, short_id
 from rlm.core.budget import Spent, Stop
-from rlm.core.events import Event
+from rlm.core.events import CallKey, Event
 from rlm.core.history import Summary
 from rlm.core.messages import (
     CHAT,
@@ -102,15 +102,31 @@ def _decoded(record: Journalled) -> Event | None:
         case records.RequestRecord():
             schemas = tuple(tool["function"] for tool in record.tools)
             return events.ParametersChanged(record.model, schemas, record.params, record.api or CHAT)
-        case records.AgentStartRecord():
-            return events.ChildStarted(record.folder, record.prompt, record.queued)
-        case records.AgentEndRecord():
-            return events.ChildEnded(record.folder, Stop(record.stop), record.turns, record.usage.usage, record.error)
         case records.ResultRecord():
             spent = Spent(record.turns, record.usage.usage)
             return events.Stopped(Stop(record.stop_reason), record.answer, spent, record.error)
         case _:
-            return _decoded_trouble(record) or _decoded_of_kernel(record)
+            return _decoded_of_children(record) or _decoded_trouble(record) or _decoded_of_kernel(record)
+
+
+def _decoded_of_children(record: Journalled) -> Event | None:
+    match record:
+        case records.AgentStartRecord():
+            return events.ChildStarted(record.folder, record.prompt, record.queued, _key(record))
+        case records.AgentEndRecord():
+            value = events.KeptValue(record.value, record.sha256, record.sandbox)
+            effects = events.Effects(record.changed, record.commands)
+            stop, usage = Stop(record.stop), record.usage.usage
+            return events.ChildEnded(record.folder, stop, record.turns, usage, record.error, value, effects)
+        case records.ReplayedRecord():
+            effects = events.Effects(record.changed, record.commands)
+            return events.Replayed(_key(record), record.recorded, record.prompt, effects)
+        case _:
+            return None
+
+
+def _key(record: records.AgentStartRecord | records.ReplayedRecord | records.ModelCallRecord) -> CallKey:
+    return CallKey(record.call, record.position)
 
 
 def _decoded_trouble(record: Journalled) -> Event | None:
@@ -132,7 +148,7 @@ def _decoded_of_cells(record: Journalled) -> Event | None:
         case records.AnswerRecord():
             return events.Answered(record.answer)
         case records.ModelCallRecord():
-            return _model_called(record)
+            return decode_model_call(record)
         case _:
             return None
 
@@ -173,13 +189,13 @@ def decode(journal: Iterable[Journalled]) -> Iterator[Event]:
             yield event
 
 
-def _model_called(record: records.ModelCallRecord) -> events.ModelCalled:
+def decode_model_call(record: records.ModelCallRecord) -> events.ModelCalled:
+    """It needs none of the records before it."""
     requested = events.ParametersChanged(record.model, (), record.params, record.api or CHAT)
     sent = tuple(map(_sent, record.messages))
     message = assistant(record.message, None, record.items)
-    return events.ModelCalled(
-        requested, sent, Reply(message, record.usage.usage, record.finish_reason, record.token_data)
-    )
+    reply = Reply(message, record.usage.usage, record.finish_reason, record.token_data)
+    return events.ModelCalled(requested, sent, reply, _key(record))
 
 
 def _sent(message: Wire) -> Message:

@@ -183,12 +183,46 @@ class RecordEncoder:
             api="" if requested.api == CHAT else requested.api,
             items=reply.message.items,
             token_data=reply.token_data,
+            call=called.key.digest,
+            position=called.key.position,
+        )
+
+    @_record_of.register(events.ChildStarted)
+    def _(self, started: events.ChildStarted) -> Record:
+        key = started.key
+        return records.AgentStartRecord(
+            *self._next(), started.folder, started.prompt, started.queued, key.digest, key.position
         )
 
     @_record_of.register(events.ChildEnded)
     def _(self, ended: events.ChildEnded) -> Record:
-        tokens = TokenCounts.of(ended.usage)
-        return records.AgentEndRecord(*self._next(), ended.folder, str(ended.stop), ended.turns, tokens, ended.error)
+        tokens, value, effects = TokenCounts.of(ended.usage), ended.value, ended.effects
+        return records.AgentEndRecord(
+            *self._next(),
+            ended.folder,
+            str(ended.stop),
+            ended.turns,
+            tokens,
+            ended.error,
+            value.kind,
+            value.sha256,
+            value.sandbox,
+            effects.files,
+            effects.commands,
+        )
+
+    @_record_of.register(events.Replayed)
+    def _(self, replayed: events.Replayed) -> Record:
+        key, effects = replayed.key, replayed.effects
+        return records.ReplayedRecord(
+            *self._next(),
+            key.digest,
+            key.position,
+            replayed.agent,
+            replayed.prompt,
+            effects.files,
+            effects.commands,
+        )
 
     @_record_of.register(events.Stopped)
     def _(self, stopped: events.Stopped) -> Record:
@@ -242,7 +276,6 @@ _JOURNALLED_AS_IT_IS: dict[type[Event], Callable[..., Record]] = {
     events.Checkpointed: records.CheckpointRecord,
     events.SkillsCalled: records.SkillsRecord,
     events.UserCellRan: records.UserCellRecord,
-    events.ChildStarted: records.AgentStartRecord,
 }
 _WATCHED_AS_IT_IS: dict[type[Event], Callable[..., Record]] = {
     events.Delta: records.DeltaRecord,

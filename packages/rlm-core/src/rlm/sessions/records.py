@@ -34,6 +34,12 @@ Folder = Annotated[str, only_written(pattern="^sub-[0-9a-f]{8}$")]
 SessionId = Annotated[str, only_written(pattern="^[0-9a-f]{12}$")]
 Reason = Annotated[str, only_written(enum=[str(stop) for stop in Stop])]
 Status = Annotated[str, only_written(enum=["running", "done", "limit", "error", "cancelled"])]
+AgentPath = Annotated[str, only_written(pattern="^root(/sub-[0-9a-f]{8})*$")]
+Digest = Annotated[str, only_written(pattern="^[0-9a-f]{64}$")]
+CallDigest = Annotated[
+    str, Meta(description="digest of all that the call asks for"), only_written(pattern="^[0-9a-f]{32}$")
+]
+Position = Annotated[Whole, Meta(description="among the agent's equal calls, from 0")]
 AdaptationName = Annotated[str, only_written(enum=[str(adaptation) for adaptation in Adaptation])]
 Content = str | list[Wire]
 
@@ -62,7 +68,7 @@ class TokenCounts(Struct, frozen=True):
 class Record(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
     """Any record. What has its default is not written."""
 
-    agent: Annotated[str, Meta(description="only in `--json`"), only_written(pattern="^root(/sub-[0-9a-f]{8})*$")] = ""
+    agent: Annotated[AgentPath, Meta(description="only in `--json`")] = ""
 
     def redacted(self, redactor: Redactor) -> Self:
         """The same without keys in any of its texts."""
@@ -183,6 +189,8 @@ class ModelCallRecord(Journalled, frozen=True, tag="model_call"):
     api: Annotated[str, Meta(description="if it is not `chat`"), only_written(const="responses")] = ""
     items: tuple[Wire, ...] = ()
     token_data: Wire = {}
+    call: CallDigest = ""
+    position: Position = 0
 
 
 class AgentStartRecord(Journalled, frozen=True, tag="agent_start"):
@@ -191,6 +199,8 @@ class AgentStartRecord(Journalled, frozen=True, tag="agent_start"):
     folder: Folder
     prompt: str
     queued: Annotated[Seconds, Meta(description="that it has waited for a slot before")] = 0.0
+    call: CallDigest = ""
+    position: Position = 0
 
 
 class AgentEndRecord(Journalled, frozen=True, tag="agent_end"):
@@ -201,6 +211,26 @@ class AgentEndRecord(Journalled, frozen=True, tag="agent_end"):
     turns: Whole
     usage: Annotated[TokenCounts, Meta(description="of its subtree")]
     error: str = ""
+    value: Annotated[
+        str,
+        Meta(description="what its value is: the answer as it is or as JSON, or `answer.pickle` in its folder"),
+        only_written(enum=["text", "json", "pickle"]),
+    ] = ""
+    sha256: Annotated[Digest, Meta(description="of the pickle")] = ""
+    sandbox: Annotated[str, Meta(description="in which the pickle was made"), only_written(enum=["off", "bwrap"])] = ""
+    changed: Annotated[tuple[str, ...], Meta(description="files that it and those below it changed, where known")] = ()
+    commands: Annotated[bool, Meta(description="they ran commands, which may have changed more")] = False
+
+
+class ReplayedRecord(Journalled, frozen=True, tag="replayed"):
+    """a cell called again what it had called in an earlier run, and got the recorded result"""
+
+    call: CallDigest
+    position: Position
+    recorded: Annotated[AgentPath, Meta(description="the sub-agent whose result it is; none of a model call")] = ""
+    prompt: Annotated[str, Meta(description="its task")] = ""
+    changed: Annotated[tuple[str, ...], Meta(description="files that it changed then")] = ()
+    commands: Annotated[bool, Meta(description="it ran commands then")] = False
 
 
 class RetryRecord(Journalled, frozen=True, tag="retry"):
@@ -249,7 +279,7 @@ class UserCellRecord(Journalled, frozen=True, tag="user_cell"):
 class CheckpointRecord(Journalled, frozen=True, tag="checkpoint"):
     """the kernel's variables were saved to `variables.pickle`, in this sandbox (`off`: in none)"""
 
-    sha256: Annotated[str, only_written(pattern="^[0-9a-f]{64}$")]
+    sha256: Digest
     sandbox: Annotated[str, only_written(enum=["off", "bwrap"])]
 
 
@@ -415,6 +445,7 @@ JournalRecord = (
     | ModelCallRecord
     | AgentStartRecord
     | AgentEndRecord
+    | ReplayedRecord
     | RetryRecord
     | ErrorRecord
     | LimitRecord

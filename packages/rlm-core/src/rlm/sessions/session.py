@@ -289,6 +289,11 @@ class Session:
         return self._parent.tree_id if self._parent else self.id
 
     @property
+    def root(self) -> Path:
+        """The folder of the tree's root."""
+        return self._parent.root if self._parent else self.folder
+
+    @property
     def outputs(self) -> Path:
         """Where whole outputs and pictures are kept."""
         return self.folder / "outputs"

@@ -35,6 +35,7 @@ from rlm.process.files.replacement import Replacement
 from rlm.process.files.walk import UnsafePath, link_text
 from rlm.process.files.writing import (
     copy,
+    copy_hashed,
     copy_tree,
     copy_working_tree,
     create,
@@ -50,6 +51,7 @@ __all__ = [
     "UnsafePath",
     "change_to",
     "copy",
+    "copy_hashed",
     "copy_tree",
     "copy_working_tree",
     "create",

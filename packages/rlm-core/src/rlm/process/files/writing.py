@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import select
 import shutil
@@ -103,6 +104,28 @@ def copy(source: int, target: int) -> None:
     while left and (piece := os.read(source, min(left, _PIECE))):
         write_all(target, piece)
         left -= len(piece)
+
+
+def copy_hashed(source: StrPath, target: StrPath, most: int) -> str:
+    """Copy a file to a new one, or in place of what has its name; the SHA-256 of it, in hex.
+
+    Raises:
+        OSError: it cannot be read or written, or has more than `most` bytes. What was begun is gone then.
+    """
+    digest = hashlib.sha256()
+    with ExitStack() as opened:
+        old = open_file(source)
+        opened.callback(os.close, old)
+        if os.fstat(old).st_size > most:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(source))
+
+        def fill(file: int) -> None:
+            while piece := os.read(old, _PIECE):
+                digest.update(piece)
+                write_all(file, piece)
+
+        _replace(target, None, fill)
+    return digest.hexdigest()
 
 
 def copy_tree(source: int, target: int, wanted: Callable[[Path], bool]) -> None:

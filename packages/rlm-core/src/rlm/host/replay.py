@@ -1,0 +1,222 @@
+"""Nothing finished is paid twice: in a resumed run, a call that was made before gets its recorded result.
+
+`sessions/earlier_calls.py` says which calls there were; here they become results. A call that did not finish runs anew,
+and its sub-agents that did finish are given their recorded results in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from rlm.broker.protocol import AnswerFile, LlmRequest, RunRequest
+from rlm.core.budget import Stop
+from rlm.core.events import CallKey, Effects, KeptValue, Replayed
+from rlm.core.history import History
+from rlm.core.messages import Outcome, Reply
+from rlm.core.ports import Sink, Tool
+from rlm.core.task import RunResult
+from rlm.errors import SessionError
+from rlm.process import files
+from rlm.sessions import journal
+from rlm.sessions.decoder import decode_model_call
+from rlm.sessions.earlier_calls import EarlierCall, EarlierCalls
+from rlm.sessions.records import AgentEndRecord, ResultRecord
+from rlm.sessions.store import CHILD
+from rlm.text.clip import one_line
+from rlm.tools.decorators import ToolAround
+
+ANSWER = "answer.pickle"
+"""In the session folder of a sub-agent whose value is no text."""
+_LARGEST = 1 << 30  # bytes of a pickle that is kept
+_NAMED = 5  # sub-agents that a note names
+_TASK = 60  # characters of a task in a note
+
+
+def run_digest(request: RunRequest) -> str:
+    """Of all that a call of `rlm.run` asks for."""
+    context = [request.context.kind, request.context.digest] if request.context else None
+    return _digest("run", request.task, sorted(request.options.items()), request.schema, context)
+
+
+def llm_digest(request: LlmRequest) -> str:
+    return _digest("llm", request.prompt, request.model, request.system, request.schema, request.images)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+Order = Callable[[EarlierCalls, str], Sequence[int]]
+
+
+class Replays:
+    """The recorded results for the calls of one agent's cells."""
+
+    def __init__(self, session_root: Path, sandbox: str, sink: Sink, *, anew: bool = False) -> None:
+        """`session_root` is the folder of the tree's root. `anew`: calls are known again, and run all the same."""
+        self._root = session_root
+        self.sandbox = sandbox
+        self._sink = sink
+        self._anew = anew
+        self._earlier = EarlierCalls()
+        self._order: Order = EarlierCalls.left_open
+        self._made: Counter[str] = Counter()
+        self._given: list[Replayed] = []
+
+    def begin(self, agents: Sequence[str], order: Order) -> None:
+        """From here on calls are taken for those of these agents: of the agent itself, or earlier attempts at its task.
+
+        `order` says which of the recorded ones come again.
+        """
+        self._order = order
+        self._earlier, self._made = EarlierCalls(), Counter()
+        for agent in agents:
+            with suppress(SessionError):  # what is gone cannot be given
+                self._earlier.add(agent, journal.reader(self._folder(agent)))
+
+    def next_key(self, digest: str) -> CallKey:
+        """Which of the equal calls this one is."""
+        number = self._made[digest]
+        self._made[digest] += 1
+        again = self._order(self._earlier, digest)
+        if number < len(again):
+            return CallKey(digest, again[number])
+        return CallKey(digest, self._earlier.positions(digest) + number - len(again))
+
+    def attempts(self, key: CallKey) -> tuple[str, ...]:
+        """Earlier sub-agents that did not finish with this call."""
+        call = self._find(key)
+        return tuple(call.unfinished) if call else ()
+
+    def replies(self, key: CallKey) -> list[Reply]:
+        """To the requests of a model call, in order."""
+        call = self._find(key)
+        return [decode_model_call(record).reply for record in call.replies] if call else []
+
+    async def result(self, key: CallKey, folder: Path) -> RunResult | None:
+        """Of a sub-agent that finished with this call; a pickle goes into `folder`. None: there is none to give."""
+        call = self._find(key)
+        if call is None or call.finished is None:
+            return None
+        agent, end = call.finished
+        try:
+            result = await asyncio.to_thread(self._read, agent, end, folder)
+        except (SessionError, OSError, ValueError):
+            return None
+        self.give(Replayed(key, agent, call.task, Effects(end.changed, end.commands)))
+        return result
+
+    def _find(self, key: CallKey) -> EarlierCall | None:
+        return None if self._anew else self._earlier.find(key)
+
+    def give(self, replayed: Replayed) -> None:
+        """Tell it."""
+        self._sink(replayed)
+        self._given.append(replayed)
+
+    def _folder(self, agent: str) -> Path:
+        """
+        Raises:
+            SessionError: no agent has this path, whatever a journal says.
+        """
+        names = agent.split("/")[1:]
+        if not all(map(CHILD.fullmatch, names)):
+            raise SessionError(f"{agent} is no agent")
+        return self._root.joinpath(*names)
+
+    def _read(self, agent: str, end: AgentEndRecord, folder: Path) -> RunResult:
+        """
+        Raises:
+            SessionError, OSError, ValueError: it cannot be given.
+        """
+        where = self._folder(agent)
+        *_, last = [None, *journal.found(where, ResultRecord)]
+        if last is None or last.stop_reason != Stop.DONE:
+            raise SessionError(f"{agent} has no answer")
+        answer = last.answer
+        value: Any = None
+        match end.value:
+            case "text":
+                value = answer
+            case "json":
+                value = json.loads(answer)
+            case "pickle":
+                value = self._pickle(where / ANSWER, end, folder)
+        return RunResult(answer, Stop.DONE, end.usage.usage, end.turns, where, value=value, replayed=True)
+
+    def _pickle(self, kept: Path, end: AgentEndRecord, folder: Path) -> AnswerFile:
+        """Loading it runs code that a kernel wrote: it must be what was recorded, and from no sandbox into none."""
+        if end.sandbox != "off" and self.sandbox == "off":
+            raise SessionError(f"{kept} was made in a sandbox")
+        path = folder / f"answer-{token_hex(8)}"
+        if files.copy_hashed(kept, path, _LARGEST) != end.sha256:
+            files.remove(path)
+            raise SessionError(f"{kept} is not the one that was recorded")
+        return AnswerFile(path.name, "pickle")
+
+    def note(self) -> str:
+        """What was given since it was last asked, for the model; empty if nothing was."""
+        given, self._given = self._given, []
+        agents = [replayed for replayed in given if replayed.agent]
+        calls = len(given) - len(agents)
+        counted = [f"sub-agents: {len(agents)}"] * bool(agents) + [f"model calls: {calls}"] * bool(calls)
+        if not counted:
+            return ""
+        said = [
+            f"Replayed, not run: an earlier run made the same calls and recorded the results ({', '.join(counted)})."
+        ]
+        changed = [_not_repeated(replayed) for replayed in agents if replayed.effects != Effects()]
+        said += changed[:_NAMED]
+        said += [f"So did {len(changed) - _NAMED} more."] * (len(changed) > _NAMED)
+        said += ["A call with another task runs anew."]
+        return f"[{' '.join(said)}]"
+
+
+def _not_repeated(replayed: Replayed) -> str:
+    files, task = replayed.effects.files, one_line(replayed.prompt, _TASK)
+    named = ", ".join(files[:_NAMED]) + (" and more" if len(files) > _NAMED else "")
+    did = [f"changed {named}"] * bool(named) + ["ran commands"] * replayed.effects.commands
+    return f"Without its effects: the sub-agent {task!r} {' and '.join(did)} then, which was not done again."
+
+
+class ReplayNote(ToolAround):
+    """A tool whose cells may be given recorded results: says so in their result."""
+
+    def __init__(self, tool: Tool, replays: Replays) -> None:
+        super().__init__(tool)
+        self._replays = replays
+
+    async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
+        outcome = await self._tool.run(arguments, history)
+        note = self._replays.note()
+        if not note:
+            return outcome
+        break_ = "" if outcome.content.endswith("\n") else "\n"
+        return replace(outcome, content=f"{outcome.content}{break_}{note}")
+
+
+def keep(result: RunResult, folder: Path, sandbox: str) -> KeptValue:
+    """Note what the value of a sub-agent's result is, and keep a copy of its pickle in its session folder.
+
+    A pickle that cannot be kept is none that could be given again: the sub-agent would run anew.
+    """
+    match result.value:
+        case Path():
+            with suppress(OSError):
+                return KeptValue("pickle", files.copy_hashed(result.value, folder / ANSWER, _LARGEST), sandbox)
+            return KeptValue("pickle")
+        case str():
+            return KeptValue("text")
+        case None:
+            return KeptValue()
+        case _:
+            return KeptValue("json")

@@ -1,0 +1,198 @@
+"""Objects as files of which kernels share the memory: a pickle, and behind it the buffers that it refers to.
+
+With protocol 5 of pickle (PEP 574) the data of arrays, frames and tables are buffers beside the pickle. They lie behind
+it in the same file, each at the beginning of a page, so that whoever loads the object maps them and copies nothing. The
+mapping is private: what a kernel changes in it is its own. Large `bytes` go the same way, as `MappedBytes`.
+
+    pickle | buffers … | index: JSON, [[place, size], …] | size of the index, 8 bytes | _MARK
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import pickle
+import re
+import sys
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from types import CodeType
+from typing import Any, BinaryIO, ClassVar
+
+_MARK = b"rlm-buffers-1\r\n\0"
+_NUMBER = 8  # bytes of the index's size
+_SMALL = 1 << 16  # bytes of a buffer that stays in the pickle
+_LARGE = 1 << 20  # of bytes that are mapped, and of a buffer that is hashed and written at the same time
+_LOOKED_AT = 10_000  # values of a container
+_CELL = re.compile("<ipython-input-|ipykernel_")
+
+
+def dump(obj: Any, file: BinaryIO) -> str:
+    """Write `obj`; the digest of its content, which is the same if the same cells make the same object elsewhere."""
+    hashed = _HashingFile(file)
+    pickler = new_pickler(obj, hashed)
+    pickler.dump(obj)
+    index = [[_append(buffer, file, hashed) for buffer in buffers] for buffers in (pickler.buffers, pickler.large)]
+    text = json.dumps(index).encode()
+    file.write(text + len(text).to_bytes(_NUMBER, "little") + _MARK)
+    return hashed.digest.hexdigest()
+
+
+def _append(buffer: memoryview, file: BinaryIO, hashed: _HashingFile) -> tuple[int, int]:
+    file.write(bytes(-file.tell() % mmap.ALLOCATIONGRANULARITY))
+    place = file.tell()
+    hashed.write_buffer(buffer)
+    return place, buffer.nbytes
+
+
+def load(path: Path) -> Any:
+    """The object in a file. What it holds of buffers is mapped; the file may be removed."""
+    with path.open("rb") as file:  # by path: in the kernel's own folder
+        buffers, large = _index(file)
+        file.seek(0)
+        if not (buffers or large):
+            return pickle.load(file)  # noqa: S301 - made by a kernel of this run, loaded in another, never in the host
+        memory = memoryview(_mapped(file.fileno()))
+        return _Unpickler(file, [memory[place : place + size] for place, size in buffers], large).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: BinaryIO, buffers: Iterable[memoryview], large: Sequence[tuple[int, int]]) -> None:
+        super().__init__(file, buffers=buffers)
+        self._file = file.fileno()
+        self._large = large
+
+    def persistent_load(self, number: Any) -> MappedBytes:
+        place, size = self._large[number]
+        return MappedBytes(self._file, size, access=mmap.ACCESS_READ, offset=place)
+
+
+def _index(file: BinaryIO) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Where the buffers are, and where the `bytes`."""
+    end = len(_MARK) + _NUMBER
+    file.seek(-end, os.SEEK_END)
+    size = int.from_bytes(file.read(_NUMBER), "little")
+    file.seek(-end - size, os.SEEK_END)
+    buffers, large = json.loads(file.read(size))
+    return buffers, large
+
+
+def _mapped(file: int) -> mmap.mmap:
+    """Copied on write; for reading alone where the system does not allow so much memory that could be written to."""
+    try:
+        return mmap.mmap(file, 0, access=mmap.ACCESS_COPY)
+    except OSError:
+        return mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+
+
+class _HashingFile:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.digest.update(_without_ids(bytes(data)) if len(data) <= 2 * _SMALL else data)
+        return self._file.write(data)
+
+    def write_buffer(self, buffer: memoryview) -> None:
+        """Hashing takes as long as writing, and both let other threads run."""
+        if buffer.nbytes < _LARGE:
+            self.digest.update(buffer)
+            self._file.write(buffer)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            hashing = pool.submit(self.digest.update, buffer)
+            self._file.write(buffer)
+            hashing.result()
+
+
+def _without_ids(data: bytes) -> bytes:
+    """cloudpickle gives each class of a cell a random id."""
+    ids = getattr(sys.modules["cloudpickle.cloudpickle"], "_DYNAMIC_CLASS_TRACKER_BY_CLASS", {})
+    for id in list(ids.values()):
+        data = data.replace(id.encode(), b"class")
+    return data
+
+
+def _values(obj: Any) -> Iterator[Any]:
+    """An object, and what a container holds."""
+    yield obj
+    if isinstance(obj, dict | list | tuple):
+        yield from islice(obj.values() if isinstance(obj, dict) else obj, _LOOKED_AT)
+
+
+def new_pickler(obj: Any, file: _HashingFile) -> Any:
+    """cloudpickle's, which hands buffers over; `buffers` and `large` are what is to be written behind it."""
+    import cloudpickle  # here, for a cell that passes no object shall not pay for it
+
+    of_code = cloudpickle.Pickler.dispatch_table[CodeType]
+
+    def reduce_code(code: CodeType) -> Any:
+        """IPython numbers the file of a cell."""
+        return of_code(code.replace(co_filename="<cell>") if _CELL.search(code.co_filename) else code)
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+        dispatch_table: ClassVar[Any] = ChainMap({CodeType: reduce_code}, cloudpickle.Pickler.dispatch_table)
+
+        def __init__(self) -> None:
+            super().__init__(file, protocol=5, buffer_callback=self._keeps)
+            self.buffers: list[memoryview] = []
+            self.large: list[memoryview] = []
+
+        def _keeps(self, buffer: pickle.PickleBuffer) -> bool:
+            """Whether it stays in the pickle."""
+            try:
+                raw = buffer.raw()
+            except BufferError:  # it is not contiguous
+                return True
+            if raw.nbytes >= _SMALL:
+                self.buffers.append(raw)
+            return raw.nbytes < _SMALL
+
+    class LargeBytesPickler(Pickler):
+        """It is asked of each object, which takes time."""
+
+        def persistent_id(self, value: Any) -> int | None:
+            if id(value) not in large:
+                return None
+            self.large.append(memoryview(value))
+            return len(self.large) - 1
+
+    large = {id(value) for value in _values(obj) if isinstance(value, _BYTES) and len(value) >= _LARGE}
+    return LargeBytesPickler() if large else Pickler()
+
+
+class MappedBytes(mmap.mmap):
+    """Large `bytes` in memory that kernels share. What is taken of them is `bytes`."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(memoryview(self))
+
+    def __contains__(self, part: object) -> bool:
+        return part in memoryview(self) if isinstance(part, int) else self.find(part) >= 0  # type: ignore[arg-type]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, bytes | bytearray | mmap.mmap) and len(self) == len(other) and self[:] == other[:]
+
+    def __hash__(self) -> int:
+        return hash(self[:])
+
+    def __repr__(self) -> str:
+        return f"MappedBytes({self[:40]!r} …, {len(self):,} long)"
+
+    def __getattr__(self, name: str) -> Any:
+        """All else that `bytes` can do, on a copy."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self[:], name)
+
+    def __reduce__(self) -> Any:
+        return bytes, (self[:],)
+
+
+_BYTES = (bytes, MappedBytes)

@@ -1,0 +1,149 @@
+"""What the cells of an agent called in earlier runs, and what came of it: a fold of the journals of those runs.
+
+A call is known by its digest and by its position among equal calls. It is open if the model has never acted on what
+came of it: it was made by the last cells of a run, which were cut off, failed, or have a sub-agent that did not finish.
+In a run that resumes the session, equal calls are taken for the open ones, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from rlm.core.budget import Stop
+from rlm.core.events import CallKey
+from rlm.sessions.records import (
+    AgentEndRecord,
+    AgentStartRecord,
+    Journalled,
+    MessageRecord,
+    ModelCallRecord,
+    ReplayedRecord,
+    ResumeRecord,
+)
+
+
+@dataclass(slots=True)
+class EarlierCall:
+    """One call. Sub-agents are paths in the tree (`root/sub-1a2b3c4d`)."""
+
+    cell: str = ""
+    """That made it last."""
+    task: str = ""
+    finished: tuple[str, AgentEndRecord] | None = None
+    """The newest sub-agent that ended with an answer, and its end."""
+    unfinished: list[str] = field(default_factory=list)
+    """Sub-agents that did not."""
+    replies: list[ModelCallRecord] = field(default_factory=list)
+    """All requests of a model call, in order."""
+
+
+class EarlierCalls:
+    """Reads journals with `add`; the rest says what was called."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, dict[int, EarlierCall]] = {}
+        self._by_folder: dict[str, EarlierCall] = {}
+        self._made: dict[str, list[int]] = {}  # positions by digest, as cells made the calls, some of them again
+        self._cells: list[str] = []  # of the newest turn
+        self._ended_with = ""  # the cell that the run before ended with, until this run has a turn
+        self._unanswered: list[tuple[str, str]] = []  # of these: the id of the call, and our name
+        self._last: set[str] = set()  # cells that runs ended with
+        self._well: set[str] = set()  # cells whose result is fine
+        self._incomplete: set[str] = set()  # cells of which a sub-agent did not finish
+
+    def add(self, agent: str, records: Iterable[Journalled]) -> None:
+        """The journal of the agent with this path; of several attempts at one task, in order."""
+        for record in records:
+            match record:
+                case MessageRecord(role="assistant", aside=False):
+                    self._turn(agent, record)
+                case MessageRecord(role="tool"):
+                    self._answered(record)
+                case AgentStartRecord() | ModelCallRecord() | ReplayedRecord() if record.call:
+                    self._called(agent, record)
+                case AgentEndRecord():
+                    self._ended(agent, record)
+                case ResumeRecord():
+                    self._end_run()
+        self._end_run()
+
+    def find(self, key: CallKey) -> EarlierCall | None:
+        return self._calls.get(key.digest, {}).get(key.position)
+
+    def positions(self, digest: str) -> int:
+        """How many equal calls there were."""
+        return max(self._calls.get(digest, {}), default=-1) + 1
+
+    def from_the_start(self, digest: str) -> Sequence[int]:
+        """The positions of equal calls for an agent that begins its task anew."""
+        return range(self.positions(digest))
+
+    def as_made(self, digest: str) -> Sequence[int]:
+        """The same for an agent whose cells are run again, in order."""
+        return self._made.get(digest, [])
+
+    def left_open(self, digest: str) -> Sequence[int]:
+        """The same for an agent that goes on."""
+        calls = self._calls.get(digest, {})
+        return sorted(position for position, call in calls.items() if self._is_open(call.cell))
+
+    def _is_open(self, cell: str) -> bool:
+        return cell in self._last and (cell not in self._well or cell in self._incomplete)
+
+    def _turn(self, agent: str, record: MessageRecord) -> None:
+        ids = [call["id"] for call in record.message.get("tool_calls") or ()]
+        self._unanswered = [(id, f"{agent} {record.id}.{number}") for number, id in enumerate(ids)]
+        self._ended_with = ""
+        self._cells = [cell for _, cell in self._unanswered]
+
+    def _answered(self, record: MessageRecord) -> None:
+        """Calls run in order, and ids may be alike."""
+        for place, (id, cell) in enumerate(self._unanswered):
+            if id == record.message["tool_call_id"]:
+                del self._unanswered[place]
+                if record.ok:
+                    self._well.add(cell)
+                return
+
+    def _called(self, agent: str, record: AgentStartRecord | ModelCallRecord | ReplayedRecord) -> None:
+        calls = self._calls.setdefault(record.call, {})
+        known = record.position in calls
+        call = calls.setdefault(record.position, EarlierCall())
+        if isinstance(record, ModelCallRecord) and _goes_on(call.replies, record):
+            call.replies.append(record)
+            return
+        if self._unanswered:
+            call.cell = self._unanswered[0][1]
+        elif not known:  # a recorded cell is run again, most likely that which was cut off
+            call.cell = self._ended_with
+        if self._unanswered or not known:
+            self._made.setdefault(record.call, []).append(record.position)
+        match record:
+            case AgentStartRecord():
+                self._by_folder[f"{agent}/{record.folder}"] = call
+                call.task = record.prompt
+                call.unfinished.append(f"{agent}/{record.folder}")
+            case ModelCallRecord():
+                call.replies = [record]
+
+    def _ended(self, agent: str, record: AgentEndRecord) -> None:
+        path = f"{agent}/{record.folder}"
+        call = self._by_folder.pop(path, None)
+        if call is None:
+            return
+        if record.stop == Stop.DONE:
+            call.finished = (path, record)
+            call.unfinished.remove(path)
+        else:
+            self._incomplete.add(call.cell)
+
+    def _end_run(self) -> None:
+        self._last |= set(self._cells)
+        self._ended_with = self._unanswered[0][1] if self._unanswered else self._cells[-1] if self._cells else ""
+        self._cells, self._unanswered = [], []
+
+
+def _goes_on(replies: Sequence[ModelCallRecord], record: ModelCallRecord) -> bool:
+    """Whether a request corrects those before it: it holds more than the first one, or else the model is asked anew."""
+    return bool(replies) and len(record.messages) > len(replies[0].messages)
