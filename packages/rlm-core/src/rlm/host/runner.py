@@ -374,6 +374,11 @@ class AgentRunner:
         match event:
             case Stopped():
                 self._stopped = event
+                self._count_calls()
+                return
+            case ToolReturned(result):
+                self._effects.returned(result)
+                self._count_calls()
             case RequestStarted():
                 self._start_kernel_meanwhile()
                 if self._context.mcp is not None:
@@ -384,12 +389,7 @@ class AgentRunner:
                 self._context.warmup.replied(self._beginning)
                 self._start_no_kernel()
                 self._context.limits.spend(reply.usage)
-        if isinstance(event, ToolReturned):
-            self._effects.returned(event.result)
-        if isinstance(event, (ToolReturned, Stopped)):
-            self._count_calls()
-        if not isinstance(event, Stopped):
-            self.session.record(event)
+        self.session.record(event)
 
     def _start_kernel_meanwhile(self) -> None:
         """It is up when the reply comes. A child may never need one, so only where the model leaves time for it."""
