@@ -49,6 +49,7 @@ EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
     events.Delta: record("delta"),
     events.Writing: record("writing", what="call"),
     events.Queued: record("queued", agents=1),
+    events.Throttled: record("throttled", waits=True),
     events.Displayed: record("display", rows=2, columns=1),
     events.Waiting: record("waiting"),
     events.CallStarted: record("cell_start"),
@@ -75,11 +76,18 @@ TURNS = [
     call("summarize", num_turns=1, summary="hello was said"),
     text("the answer"),
 ]
-USER_CELL = """\
+PROGRAM = """\
 import asyncio, json, rlm
+show = lambda record: print(json.dumps(record))
 async def main():
-    async with rlm.Host() as host, host.open(home="other", watch=lambda record: print(json.dumps(record))) as run:
+    refused = asyncio.Event()
+    hears = lambda record: record["type"] == "retry" and refused.set()
+    async with rlm.Host(home="other") as host, host.open(watch=show) as run, host.open(watch=hears) as other:
         await run.agent.user.run_cell("print(1)", told=True)
+        first = asyncio.create_task(other.ask("be refused"))
+        await refused.wait()
+        await run.ask("wait until it may be asked again")
+        await first
 asyncio.run(main())"""
 AGAIN = [call("ipython", code="rlm.answer([1, 'a'])")]
 
@@ -87,11 +95,14 @@ AGAIN = [call("ipython", code="rlm.answer([1, 'a'])")]
 def script() -> Script:
     """A provider that takes short ids alone, and makes no summary."""
     root = in_order(*TURNS, *AGAIN)
+    refused = in_order(error(429, "slow down", retry_after="2"), text("done"))
 
     def answer(request: Request) -> Answer:
         if request.body.get("tool_choice") == "none" and "limit of this run" not in request.last:
             return error(400, "There is no summary to be had.")
-        return text("done") if request.depth else root(request)
+        if request.task == "be refused":
+            return refused(request)
+        return text("done") if request.depth or request.task.startswith("wait") else root(request)
 
     return answer
 
@@ -110,14 +121,14 @@ def documented_types() -> set[str]:
 
 
 def emitted(folder: Path) -> list[Json]:
-    """Of a run with all sorts of trouble, of one that resumes it, of one that has to wait for long, and of a user's cell."""
+    """Of a run with all sorts of trouble, of one that resumes it, of one that has to wait for long, of a user's cell, and of one that is refused."""
     with Scripted(script()) as server, Scripted(error(429, "slow down", retry_after="26")) as busy:
         patient = Rlm(folder / "busy", {"RLM_BASE_URL": busy.url}).start("go", "--json")
         command = Rlm(folder, {"RLM_BASE_URL": server.url, "RLM_JSON": "1", "RLM_DELTAS": "1"})
         first = command("go", "--checkpoint", "--max-depth", "1", "--max-concurrent-agents", "1", "--max-turns", "3")
         second = command("resume", "--replay", "--summarize-at-tokens", "50", "go on")
         waited = lines_until_waiting(patient)
-        shared = python(command, USER_CELL).stdout.splitlines()
+        shared = python(command, PROGRAM).stdout.splitlines()
     assert (3, 0) == (first.code, second.code), first.err + second.err
     return [*first.lines, *second.lines, *second.session.records, *waited, *map(json.loads, shared)]
 

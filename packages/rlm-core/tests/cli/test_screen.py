@@ -25,6 +25,7 @@ from rlm.core.events import (
     Retried,
     Said,
     Stopped,
+    Throttled,
     ToolReturned,
     Waiting,
     Writing,
@@ -443,6 +444,10 @@ def test_what_the_model_writes_is_counted(run: Run) -> None:
     run.later(3)
     assert "writing cell · 41 lines · 3.0 s" in run.shown()[0]
     run.reply()
+    assert "thinking" in run.shown()[0]
+    run(Throttled(waits=True))
+    assert "the provider takes no more at once" in run.shown()[0]
+    run(Throttled(waits=False))
     assert "thinking" in run.shown()[0]
 
 

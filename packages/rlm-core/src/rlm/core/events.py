@@ -288,6 +288,13 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
+class Throttled:
+    """A request waits for its turn, as the provider takes no more at once; or, `waits` is false, it is sent."""
+
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Displayed:
     """The running call shows a picture (its path), or a table."""
 
@@ -364,6 +371,7 @@ Event = (
     | Delta
     | Writing
     | Queued
+    | Throttled
     | Displayed
     | Waiting
     | CallStarted

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from rlm.core.events import Failed
+from rlm.core.events import Failed, Throttled
 from rlm.core.ports import Sink
 from rlm.core.slots import Rank, Slots
 from rlm.providers.error_body import status_line
@@ -84,7 +84,7 @@ class RequestLimiter:
         All requests wait as long as one of them was asked to wait, up to `longest` seconds. A fault passes through.
         """
         asked = time.monotonic()
-        await self._enter((min(depth, 1), 0))
+        await self._enter((min(depth, 1), 0), sink)
         cuts = self._window.cuts
         try:
             yield time.monotonic() - asked
@@ -96,13 +96,18 @@ class RequestLimiter:
             self._slots.resize(self._window.size)
             self._slots.release()
 
-    async def _enter(self, rank: Rank) -> None:
+    async def _enter(self, rank: Rank, sink: Sink) -> None:
+        waits = self._closed_until > time.monotonic() or self._slots.taken >= self._slots.size
+        if waits:
+            sink(Throttled(waits=True))
         while True:
             await asyncio.sleep(self._closed_until - time.monotonic())
             await self._slots.acquire(rank)
             if self._closed_until <= time.monotonic():
-                return
+                break
             self._slots.release()  # somebody was refused in the meantime
+        if waits:
+            sink(Throttled(waits=False))
 
     def _learn(self, fault: HTTPError | TransportError, cuts: int, sink: Sink, longest: float) -> None:
         decision = judge(fault)

@@ -281,6 +281,7 @@ _WATCHED_AS_IT_IS: dict[type[Event], Callable[..., Record]] = {
     events.Delta: records.DeltaRecord,
     events.Writing: records.WritingRecord,
     events.Queued: records.QueuedRecord,
+    events.Throttled: records.ThrottledRecord,
     events.Waiting: records.WaitingRecord,
     events.UserCellStarted: records.UserCellStartRecord,
     events.UserOutputReceived: records.UserOutputRecord,

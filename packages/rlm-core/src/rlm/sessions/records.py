@@ -399,6 +399,12 @@ class QueuedRecord(Watched, frozen=True, tag="queued"):
     agents: Whole
 
 
+class ThrottledRecord(Watched, frozen=True, tag="throttled"):
+    """its request waits for its turn, as the provider takes no more at once; or is sent"""
+
+    waits: bool
+
+
 class DisplayRecord(Watched, frozen=True, tag="display"):
     """a cell shows a picture or a table"""
 
@@ -468,6 +474,7 @@ WatchedRecord = (
     | DeltaRecord
     | WritingRecord
     | QueuedRecord
+    | ThrottledRecord
     | DisplayRecord
     | WaitingRecord
     | RunEndRecord

@@ -28,6 +28,7 @@ from rlm.sessions.records import (
     RetryRecord,
     RunEndRecord,
     SessionRecord,
+    ThrottledRecord,
     WritingRecord,
 )
 
@@ -35,6 +36,8 @@ ROOT = "root"
 
 EARLIER = -1
 """In place of the id of a turn that an earlier run of the session took."""
+
+THROTTLED = "waits: the provider takes no more at once"
 
 _RECENT = 2_000
 """Characters of what arrives that are kept to be shown."""
@@ -179,6 +182,8 @@ def _after(agent: AgentNow, record: Record, now: float) -> AgentNow:
             )
         case DeltaRecord() | WritingRecord():
             return _wrote(agent, record)
+        case ThrottledRecord(waits=waits):
+            return replace(agent, doing=AgentState.THINKING, writing=THROTTLED if waits else "", changed=now)
         case _:
             return _worked(agent, record, now)
 
