@@ -25,7 +25,21 @@ from rlm.providers.client import OpenAIClient
 from rlm.providers.endpoint import Endpoint
 from rlm.providers.retrying import Retrying, RetryPolicy, Silence, backoff, later
 from rlm.version import VERSION
-from rlm_testkit.scripted import Answer, Request, Script, Scripted, always, calls, error, half, hang, reset, stall, text
+from rlm_testkit.scripted import (
+    Answer,
+    Request,
+    Script,
+    Scripted,
+    always,
+    calls,
+    error,
+    half,
+    hang,
+    html,
+    reset,
+    stall,
+    text,
+)
 
 BASH = {"name": "bash", "description": "d", "parameters": {"type": "object", "properties": {}}}
 
@@ -59,7 +73,7 @@ async def asking(
     depth: int = 0,
     params: dict[str, Any] | None = None,
     api: str = "auto",
-    **waits: float,
+    **waits: Any,
 ) -> AsyncIterator[Asked]:
     events: list[Event] = []
     waits = {"budget": 30, "first_pause": 0.02} | waits
@@ -697,3 +711,21 @@ async def test_many_agents_share_one_client_and_its_connections() -> None:
                 assert {reply.message.text for reply in replies} == {"hi"}
     assert len(server.requests) == 100
     assert server.seen["connected"] <= 50
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_reply_that_was_lost_is_asked_for_again_as_it_was_where_the_server_has_kept_it(streamed: bool) -> None:
+    """A proxy that keeps the reply for a key of a request takes no other body with that key."""
+    kept: dict[str, dict[str, Any]] = {}
+
+    def script(request: Request) -> Answer:
+        body = kept.setdefault(request.headers["idempotency-key"], request.wire)
+        if body != request.wire:
+            return error(400, "Idempotency-Key was reused with a different request")
+        return html(200, "Bad Gateway") if len(server.requests) == 1 else text("the one")
+
+    with Scripted(script) as server:
+        async with asking(server.url, stream=streamed) as ask:
+            assert (await ask()).message.text == "the one"
+    assert [streamed, not streamed, streamed] == [request.streamed for request in server.requests]
+    assert 1 == len({request.headers["idempotency-key"] for request in server.requests})

@@ -66,7 +66,10 @@ _YES = Flag("yes", "do not ask", short="y", long="--yes")
 RUN = CommandSpec(
     "a coding agent with one main tool: a persistent IPython kernel; without a task, at a terminal, a prompt",
     '[flags] ["task"]',
-    (Flag("version", "print the version", long="--version"),),
+    (
+        Flag("version", "print the version", long="--version"),
+        Flag("acp", "the same as `rlm acp`", long="--acp"),
+    ),
     most=1,
 )
 """What is meant where the first word is no command."""
@@ -220,6 +223,10 @@ COMMANDS = {
         ("home",),
         most=1,
         ids=True,
+    ),
+    "acp": CommandSpec(
+        "an agent for editors and trainers: the Agent Client Protocol on stdin and stdout; also `rlm --acp`",
+        flags=(Flag("doctor", "say what is wrong with this set-up, as `rlm doctor` does", long="--doctor"),),
     ),
     "skills": CommandSpec(
         "list the skills; `new NAME` makes one in a folder of its name, `check DIR …` says what is wrong with one",

@@ -75,7 +75,8 @@ def _dispatch(line: CommandLine) -> int:
         line.check()
         change_directory(line.options.get("directory"))
         working_directory()
-    command = import_module(f"rlm.cli.{line.command or 'oneshot'}")
+    name = "acp" if "acp" in line.options else line.command or "oneshot"
+    command = import_module(f"rlm.cli.{name}")
     return int(command.run(line))
 
 

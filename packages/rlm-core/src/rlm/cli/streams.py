@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from rlm.errors import RlmError
@@ -107,6 +108,22 @@ def keep_open() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest that is free: this one
+
+
+@contextmanager
+def taken_by_protocol() -> Iterator[tuple[int, int]]:
+    """The descriptors of stdin and stdout, for a protocol alone. Whoever prints meanwhile prints to stderr.
+
+    Programs that we start do not inherit them. Their owner closes them.
+    """
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    read, write = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    yield read, write
 
 
 def flush() -> None:

@@ -245,7 +245,7 @@ class Config:
         "print the answer as the model wrote it, on a terminal too", switch, default=False, bare=True, resumed=False
     )
     confirm: bool = setting(
-        "at the interactive prompt: ask before each cell, command and edit",
+        "at the interactive prompt and in an editor (rlm acp): ask before each cell, command and edit",
         switch,
         default=False,
         bare=True,

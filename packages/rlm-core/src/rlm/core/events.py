@@ -273,11 +273,15 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """What the model writes besides text: its `reasoning`, or a `call`. So much of it has come."""
+    """What the model writes besides text: its `reasoning`, or a `call`. So much of it has come.
+
+    `text` is the reasoning that has come since the last such event.
+    """
 
     what: str
     characters: int
     lines: int = 0
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -131,6 +131,13 @@ class User:
         return (replace(self, joined=()), *self.joined)
 
 
+def with_pictures(text: str, pictures: Sequence[str]) -> str | list[Wire]:
+    """What a user says, with pictures as data URLs."""
+    if not pictures:
+        return text
+    return [{"type": "text", "text": text}, *({"type": "image_url", "image_url": {"url": url}} for url in pictures)]
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """`arguments` is what the model wrote, meant to be a JSON object."""
@@ -190,12 +197,14 @@ class Reply:
     """What one model call gave. `finish` is the provider's finish_reason.
 
     `token_data` is what the server says of single tokens, for trainers: their ids, log probabilities and the like.
+    `request_id` is by which the server knows the request, where it was told.
     """
 
     message: Assistant
     usage: Usage = field(default_factory=Usage)
     finish: str = "stop"
     token_data: Wire = field(default_factory=dict)
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +256,11 @@ def joined_to(message: Message) -> tuple[User, ...]:
     return message.joined if isinstance(message, User | ToolResult) else ()
 
 
+def _part_size(part: Wire) -> int:
+    text = part.get("text")
+    return len(text) if isinstance(text, str) else 1_000  # a picture
+
+
 def size(message: Message) -> int:
     """Characters of a message, roughly what it costs."""
     match message:
@@ -255,5 +269,5 @@ def size(message: Message) -> int:
         case Assistant(text, calls):
             return len(text) + sum(len(call.name) + len(call.arguments) for call in calls)
         case User(content) | ToolResult(content=content):
-            own = len(content) if isinstance(content, str) else 1_000 * len(content)
+            own = len(content) if isinstance(content, str) else sum(map(_part_size, content))
             return own + sum(map(size, message.joined))

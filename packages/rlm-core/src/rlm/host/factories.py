@@ -55,9 +55,10 @@ class ModelFactory:
     The client is made when it is first needed: a recorded run never needs it.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, request_ids: bool = False) -> None:
         """The endpoint, its key and API, `stream` and `sdk_max_retries` are those of `config`."""
         self._config = config
+        self._request_ids = request_ids
         self._client: OpenAIClient | None = None
         self._recordings: dict[Path, Recording] = {}
         self._stack = AsyncExitStack()
@@ -82,7 +83,9 @@ class ModelFactory:
         elif not has_endpoint(self._config):
             raise CredentialsError(NO_KEY)
         elif self._client is None:
-            client = OpenAIClient(self._endpoint(), self._config.sdk_max_retries, api=self._config.api)
+            client = OpenAIClient(
+                self._endpoint(), self._config.sdk_max_retries, api=self._config.api, request_ids=self._request_ids
+            )
             self._client = await self._stack.enter_async_context(client)
         if config.max_cost is not None:
             await self._check_prices(config)
@@ -128,6 +131,15 @@ class ModelFactory:
     def window(self, config: Config) -> int | None:
         """Tokens of the model's context; None: they are not known, or not yet."""
         return None if config.recording or self._client is None else self._client.catalog.window(config.model)
+
+    async def names(self) -> list[str]:
+        """Of the models that the endpoint lists; none where it has no list, or there is no endpoint yet."""
+        if self._client is None:
+            return []
+        try:
+            return list(await self._client.catalog.models())
+        except Exception:  # noqa: BLE001 - many servers have no such list
+            return []
 
     def _recording(self, path: Path) -> Recording:
         if path not in self._recordings:

@@ -26,6 +26,6 @@ def facts_of(spec: AgentSpec, context: RunContext, depth: int) -> Facts:
         skills=context.prompt_context.skills_text(cwd, config.tools),
         mcp=context.mcp.names.only(config.mcp.names).prompt if context.mcp and "ipython" in config.tools else "",
         project=context.prompt_context.project_text(cwd) if config.tools else "",
-        append=config.append_to_system_prompt or "",
+        append=context.appends.text(config, depth, leaf=not context.limits.can_recurse(depth)),
         schema=spec.schema.text if spec.schema else "",
     )

@@ -51,15 +51,17 @@ class Host:
     name it.
     """
 
-    def __init__(self, config: Config | None = None, **settings: Unpack[HostSettings]) -> None:
-        """Settings by name win over those of the environment.
+    def __init__(
+        self, config: Config | None = None, *, request_ids: bool = False, **settings: Unpack[HostSettings]
+    ) -> None:
+        """Settings by name win over those of the environment. `request_ids`: see `rlm.providers.attempt.REQUEST_ID`.
 
         Raises:
             ConfigError: one of them is not allowed.
         """
         self.config = config = config or read_config({}, named=settings)
         self._named: dict[str, object] = {**settings}
-        self._models = ModelFactory(config)
+        self._models = ModelFactory(config, request_ids=request_ids)
         self._capacity = HostCapacity()
         self._kernels: dict[bool, KernelServer] = {}
         self._skills: dict[tuple[str, ...], tuple[float, Skills]] = {}
@@ -127,8 +129,13 @@ class Host:
             ahead=ahead,
             approve=approve if spec.config.confirm else None,
             environment={**context.environment, **spec.environment},
+            appends=spec.appends,
         )
         return Run(context, spec, watch)
+
+    async def model_names(self) -> list[str]:
+        """What the endpoint lists; none where it has no list, or no run has needed it yet."""
+        return await self._models.names()
 
     @asynccontextmanager
     async def open(

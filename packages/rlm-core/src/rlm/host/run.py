@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +78,7 @@ class Run:
         assert self._root is not None, "use it as a context manager"
         return self._root
 
-    async def ask(self, task: str, timeout: float | None = None) -> RunResult:
+    async def ask(self, task: str, timeout: float | None = None, pictures: Sequence[str] = ()) -> RunResult:
         """As `AgentRunner.ask`, of the root agent. An error has `session_dir` and `usage`.
 
         Raises:
@@ -87,7 +87,7 @@ class Run:
         """
         assert self._root is not None, "use it as a context manager"
         with self._naming_session():
-            return await self._root.ask(check_task(task), check_timeout(timeout))
+            return await self._root.ask(check_task(task), check_timeout(timeout), pictures)
 
     @contextmanager
     def _naming_session(self) -> Iterator[None]:

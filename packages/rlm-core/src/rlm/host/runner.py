@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,7 @@ from rlm.core.agent import Agent, AgentResult
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import Both, Compact, LastTurns
 from rlm.core.events import Delta, Effects, Event, Failed, Replied, RequestStarted, Stopped, ToolReturned
-from rlm.core.messages import Kind, System, User
+from rlm.core.messages import Kind, System, User, with_pictures
 from rlm.core.ports import Context, Model
 from rlm.core.prompt import schema_prompt, shared_prompt, system_prompt
 from rlm.core.task import RunResult
@@ -102,10 +102,10 @@ class AgentRunner:
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
 
-    async def ask(self, task: str, timeout: float | None = None) -> RunResult:
+    async def ask(self, task: str, timeout: float | None = None, pictures: Sequence[str] = ()) -> RunResult:
         """Work on `task` until the agent stops, for at most `timeout` seconds, or as many as the setting allows.
 
-        Cancelling it keeps the agent.
+        `pictures` are data URLs that belong to the task. Cancelling it keeps the agent.
 
         Raises:
             AgentError: the time is over, and the model gave no answer when it was asked for it.
@@ -120,7 +120,7 @@ class AgentRunner:
                 self._work_until = asyncio.get_running_loop().time() + timeout - _kept_time(timeout)
             try:
                 async with limit:
-                    result = await self._work(task)
+                    result = await self._work(task, pictures)
                 if result.stop is Stop.TIMEOUT and not result.concluded:
                     raise self._timed_out(f"timed out after {timeout:g} s")
                 return self._result(result)
@@ -129,7 +129,7 @@ class AgentRunner:
                     raise  # somebody else's
                 raise self._timed_out(f"timed out after {timeout:g} s") from None
 
-    async def _work(self, task: str) -> AgentResult:
+    async def _work(self, task: str, pictures: Sequence[str]) -> AgentResult:
         if self._agent is None:
             self._task = task
             self.session.name_after(task)
@@ -140,7 +140,7 @@ class AgentRunner:
             opening = []
         self._turns.begin(self._agent.state.spent)
         self._answers.taken = None
-        return await self._agent.run(*opening, *self.user.take_notes(), User(task))
+        return await self._agent.run(*opening, *self.user.take_notes(), User(with_pictures(task, pictures)))
 
     # ---- what a front end may ask, between two tasks
 

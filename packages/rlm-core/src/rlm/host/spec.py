@@ -50,6 +50,25 @@ class ResumeOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptAppends:
+    """What is added to the system prompts of sub-agents in place of what is added to the root's. None: the same.
+
+    A leaf is one that can have no sub-agents; None: as `subagent`.
+    """
+
+    subagent: str | None = None
+    leaf: str | None = None
+
+    def text(self, config: Config, depth: int, *, leaf: bool) -> str:
+        """Of an agent with these settings."""
+        own = config.append_to_system_prompt
+        if depth == 0:
+            return own or ""
+        chain = (self.leaf, self.subagent, own) if leaf else (self.subagent, own)
+        return next((text for text in chain if text is not None), "")
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSpec:
     """The first task of an agent, and how it works."""
 
@@ -66,6 +85,7 @@ class AgentSpec:
     """Variables of kernels and commands, of all agents of the run."""
     attempts: tuple[str, ...] = ()
     """Agents (paths in the tree) that have begun the same task in earlier runs, and did not finish it."""
+    appends: PromptAppends = field(default_factory=PromptAppends)
 
     def but(self, task: str, options: Mapping[str, str]) -> AgentSpec:
         """A new `task`, as this one but for the arguments of a call of `rlm.run`.
@@ -109,6 +129,7 @@ class RunContext:
     quota: Quota
     """What the outputs of all agents may take on disk."""
     warmup: CacheWarmup
+    appends: PromptAppends = field(default_factory=PromptAppends)
     stream: bool = False
     """Somebody watches the model's text."""
     ahead: bool = True

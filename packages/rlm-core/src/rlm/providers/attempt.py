@@ -11,10 +11,13 @@ from rlm.core.messages import Reply, Wire
 from rlm.errors import MessagesRefused
 from rlm.providers.connection import Connection
 from rlm.providers.errors import HTTPError, TransportError, judge
-from rlm.providers.learned import Learned, refused_parameter, refuses_form, refuses_usage
+from rlm.providers.learned import Learned, refused_parameter, refuses_form, refuses_reuse, refuses_usage
 from rlm.providers.ports import API, Heard, ModelPrompt
 from rlm.providers.prices import PriceList
 from rlm.version import VERSION
+
+REQUEST_ID = "X-ACP-Model-Request-ID"
+"""The header by which a trainer that talks ACP knows a request; it takes it out before the provider sees it."""
 
 
 class ModelRequest:
@@ -31,6 +34,7 @@ class ModelRequest:
         prices: PriceList,
         stream: bool,
         depth: int,
+        tell_id: bool = False,
     ) -> None:
         self._connection = connection
         self._api = api
@@ -40,15 +44,19 @@ class ModelRequest:
         self._prices = prices
         self._heard = heard
         self._wanted = stream
-        self._stream = stream if learned.stream is None else learned.stream
+        self._stream = self._first = stream if learned.stream is None else learned.stream
         self._garbled = learned.garbled
         self._switched = False
         self._sent = 0
+        id = f"rlm-{uuid.uuid4()}"  # the same for each try: a proxy can tell a retry from a new turn
+        self._id = id if tell_id else ""
         self._headers = connection.authorization | {
             "X-RLM-Depth": str(depth),
-            "Idempotency-Key": f"rlm-{uuid.uuid4()}",  # the same for each try: a proxy can tell a retry from a new turn
+            "Idempotency-Key": id,
             "User-Agent": f"rlm/{VERSION}",
         }
+        if tell_id:
+            self._headers[REQUEST_ID] = id
 
     async def attempt(self, prompt_size: Callable[[], int]) -> Reply:
         """One try, or a second at once without what the server refused of the first.
@@ -75,12 +83,15 @@ class ModelRequest:
             self._learned.stream, self._learned.garbled = self._stream, self._garbled
         self._learned.remember(reply.message)
         usage = await self._prices.priced(reply.usage, self._prompt.model, body, self._api.name)
-        return replace(reply, usage=usage)
+        return replace(reply, usage=usage, request_id=self._id)
 
     def _concede(self, fault: HTTPError, *, with_usage: bool) -> bool:
         """Whether the request is worth another try without what was refused of its form."""
         if self._stream and with_usage and refuses_usage(fault):
             self._learned.with_usage = False
+            return True
+        if self._stream != self._first and refuses_reuse(fault):  # its reply was lost on the way, and is kept there
+            self._stream = self._first
             return True
         if self._switched or not refuses_form(fault, streamed=self._stream):
             return False

@@ -56,12 +56,15 @@ class OpenAIClient:
         read_timeout: float = READ_TIMEOUT,
         notice: float = NOTICE,
         first_pause: float = 0.5,
+        request_ids: bool = False,
     ) -> None:
         self.connection = Connection(endpoint, read_timeout)
         self.policy = RetryPolicy(budget, first_pause, sdk_max_retries, notice)
         self.api = api_for(endpoint, api)
         self.prices = PriceList(endpoint)
         self.catalog = Catalog(partial(self.connection.get, "/models"), self.prices)
+        self.request_ids = request_ids
+        """Each request tells its id, for a trainer behind the endpoint."""
         self._learned: dict[str, Learned] = {}
 
     async def __aenter__(self) -> Self:
@@ -135,6 +138,7 @@ class EndpointModel:
             prices=self._client.prices,
             stream=self._stream,
             depth=self._depth,
+            tell_id=self._client.request_ids,
         )
         return partial(self._attempt, request, lambda: sum(map(size, messages)))
 

@@ -20,6 +20,8 @@ _NO_STREAM = re.compile(
     r"|\bstream(ing)?\b.{0,80}(\bnot\b|unsupported|false|only|must|required)"
 )
 
+_REUSED = re.compile(r"idempotency.?key\b.{0,80}\b(reused|different|mismatch|already|same|another)\b")
+
 _TOOL_CHOICE = re.compile(r"tool_?choice")
 _IDS = re.compile(
     r"tool[ _]?(call|use)s?(\[\d+\])?[ ._]?id\b.{0,120}(must|match|length|long|pattern|invalid|expected)"
@@ -83,6 +85,11 @@ def refuses_form(fault: HTTPError, *, streamed: bool) -> bool:
     if fault.status in _REFUSED:  # what speaks of streaming is worth one try in the other form
         return (_NO_STREAM if streamed else _STREAMING).search(text) is not None
     return fault.status in _FAILED and _NO_STREAM.search(text) is not None
+
+
+def refuses_reuse(fault: HTTPError) -> bool:
+    """Whether the key of the request stands for another body there: the server has kept that one, and its reply."""
+    return fault.status in (400, 409, 422) and _REUSED.search(fault.text.lower()) is not None
 
 
 def wanted_adaptation(fault: HTTPError, body: Wire) -> Adaptation | None:

@@ -254,12 +254,16 @@ class Progress:
         self._sizes = {"reasoning": 0, "call": 0}
         self._lines = 0
         self._end = ""  # half of an escape sequence
+        self._thoughts = ""  # reasoning that nobody has heard of yet
 
     def add(self, piece: Piece) -> None:
+        if piece.reasoning:
+            self._thoughts += piece.reasoning
+            self._grow("reasoning", len(piece.reasoning))
+        elif self._thoughts:
+            self._report("reasoning")  # before what follows it
         if piece.text:
             self._sink(Delta(strip_surrogates(piece.text)))
-        if piece.reasoning:
-            self._grow("reasoning", len(piece.reasoning))
         if piece.arguments:
             self._lines += (self._end + piece.arguments).count("\\n")
             self._end = "\\" if piece.arguments.endswith("\\") else ""
@@ -267,6 +271,10 @@ class Progress:
 
     def _grow(self, what: str, size: int) -> None:
         self._sizes[what] += size
-        if (now := time.monotonic()) >= self._reported + PERIOD:
-            self._reported = now
-            self._sink(Writing(what, self._sizes[what], 1 + self._lines if what == "call" else 0))
+        if time.monotonic() >= self._reported + PERIOD:
+            self._report(what)
+
+    def _report(self, what: str) -> None:
+        self._reported = time.monotonic()
+        thoughts, self._thoughts = strip_surrogates(self._thoughts), ""
+        self._sink(Writing(what, self._sizes[what], 1 + self._lines if what == "call" else 0, thoughts))

@@ -118,6 +118,7 @@ class RecordEncoder:
             written=reply.message.written,
             items=reply.message.items,
             token_data=reply.token_data,
+            request_id=reply.request_id,
         )
 
     @_record_of.register(events.ToolReturned)
@@ -185,6 +186,7 @@ class RecordEncoder:
             token_data=reply.token_data,
             call=called.key.digest,
             position=called.key.position,
+            request_id=reply.request_id,
         )
 
     @_record_of.register(events.ChildStarted)

@@ -141,6 +141,7 @@ class MessageRecord(Journalled, frozen=True, tag="message"):
     content: Content | None = None
     joined: tuple[JoinedText, ...] = ()
     anew: bool = False
+    request_id: str = ""
 
     @property
     def role(self) -> str:
@@ -191,6 +192,7 @@ class ModelCallRecord(Journalled, frozen=True, tag="model_call"):
     token_data: Wire = {}
     call: CallDigest = ""
     position: Position = 0
+    request_id: str = ""
 
 
 class AgentStartRecord(Journalled, frozen=True, tag="agent_start"):
@@ -391,6 +393,7 @@ class WritingRecord(Watched, frozen=True, tag="writing"):
     what: Annotated[str, only_written(enum=["reasoning", "call"])]
     characters: Whole
     lines: Annotated[Whole, Meta(description="of a call's arguments")] = 0
+    text: Annotated[str, Meta(description="of the reasoning, since the last such record")] = ""
 
 
 class QueuedRecord(Watched, frozen=True, tag="queued"):

@@ -1,0 +1,65 @@
+"""Content blocks and tool calls as the protocol spells them. Pure: JSON objects, which the tests validate."""
+
+from __future__ import annotations
+
+import re
+
+from rlm.core.messages import Wire
+from rlm.present.titles import title
+from rlm.sessions.transcript import TranscriptCall
+
+MOST = 20_000
+"""Characters of an output that an update holds: each update has all of it that is shown."""
+
+_KINDS = {"ipython": "execute", "bash": "execute", "edit": "edit", "summarize": "think"}
+_LANGUAGES = {"ipython": "python", "bash": "bash"}
+
+
+def text_block(text: str) -> Wire:
+    return {"type": "text", "text": text}
+
+
+def text_content(text: str) -> Wire:
+    """As part of a tool call."""
+    return {"type": "content", "content": text_block(text)}
+
+
+def fenced(text: str, language: str = "") -> str:
+    """A Markdown code block that nothing in the text ends."""
+    longest = max(map(len, re.findall(r"`{3,}", text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{text.rstrip(chr(10))}\n{fence}"
+
+
+def kind_of(tool: str) -> str:
+    """The category of a tool call, by which clients choose an icon."""
+    return _KINDS.get(tool, "other")
+
+
+def call_title(call: TranscriptCall) -> str:
+    name = f"edit {call.given['path']}" if call.tool == "edit" and isinstance(call.given.get("path"), str) else ""
+    return name or title(call.tool, call.arguments) or call.tool
+
+
+def asked(call: TranscriptCall, cwd: str) -> list[Wire]:
+    """What a call asks for: its code, or an edit as a diff."""
+    given = call.given
+    if call.tool == "edit" and all(isinstance(given.get(name), str) for name in ("path", "old_str", "new_str")):
+        path = _absolute(given["path"], cwd)
+        return [{"type": "diff", "path": path, "oldText": given["old_str"], "newText": given["new_str"]}]
+    code = call.code
+    return [text_content(fenced(code, _LANGUAGES.get(call.tool, "")))] if code else []
+
+
+def locations(call: TranscriptCall, cwd: str) -> list[Wire]:
+    """The files that it is about."""
+    path = call.given.get("path")
+    return [{"path": _absolute(path, cwd)}] if call.tool == "edit" and isinstance(path, str) else []
+
+
+def output(text: str) -> list[Wire]:
+    return [text_content(fenced(text))] if text.strip() else []
+
+
+def _absolute(path: str, cwd: str) -> str:
+    return path if path.startswith("/") else f"{cwd.rstrip('/')}/{path}"

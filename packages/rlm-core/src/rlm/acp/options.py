@@ -1,0 +1,51 @@
+"""What a client can set in a session: the mode, the model, the sandbox. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rlm.config.readers import SandboxMode
+from rlm.core.messages import Wire
+
+AUTO = "auto"
+CONFIRM = "confirm"
+MODES = {
+    AUTO: ("Auto", "Cells, commands and edits run without asking"),
+    CONFIRM: ("Confirm", "Ask before each cell, command and edit (--confirm)"),
+}
+MODE, MODEL, SANDBOX = "mode", "model", "sandbox"
+_SANDBOXES = {
+    SandboxMode.OFF: ("Off", "What the model runs has your permissions"),
+    SandboxMode.BWRAP: ("bwrap", "What the model runs can write in this folder and /tmp only (Linux)"),
+}
+
+
+def mode_state(mode: str) -> Wire:
+    """The modes, in the form of the older part of the protocol."""
+    modes = [{"id": id, "name": name, "description": about} for id, (name, about) in MODES.items()]
+    return {"currentModeId": mode, "availableModes": modes}
+
+
+def config_options(mode: str, model: str, models: Sequence[str], sandbox: str) -> list[Wire]:
+    names = list(dict.fromkeys([model, *models]))
+    return [
+        _select(MODE, "Mode", mode, ((id, *said) for id, said in MODES.items()), category=MODE),
+        _select(MODEL, "Model", model, ((name, name, "") for name in names), category=MODEL),
+        _select(
+            SANDBOX,
+            "Sandbox",
+            sandbox,
+            ((str(id), *said) for id, said in _SANDBOXES.items()),
+            about="A change takes a fresh kernel: variables are lost",
+        ),
+    ]
+
+
+def _select(
+    id: str, name: str, current: str, options: Iterable[tuple[str, str, str]], *, category: str = "", about: str = ""
+) -> Wire:
+    values = [
+        {"value": value, "name": shown} | ({"description": text} if text else {}) for value, shown, text in options
+    ]
+    more = ({"category": category} if category else {}) | ({"description": about} if about else {})
+    return {"id": id, "name": name, "type": "select", "currentValue": current, "options": values} | more

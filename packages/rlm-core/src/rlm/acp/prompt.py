@@ -1,0 +1,83 @@
+"""What the user sends: content blocks of a prompt, as the task of an agent. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from rlm.core.messages import Wire
+from rlm.errors import ConfigError
+from rlm.text.clip import clip
+
+LONGEST = 200_000
+"""Characters of a resource that go into the task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A task, and the pictures that belong to it, as data URLs."""
+
+    task: str
+    pictures: tuple[str, ...] = ()
+
+
+def read_prompt(blocks: Sequence[Wire]) -> Prompt:
+    """
+    Raises:
+        ConfigError: there is nothing to do in it, or something that rlm cannot take.
+    """
+    text = "".join(_texts(blocks)).strip("\n")
+    pictures = tuple(_picture(block) for block in blocks if block["type"] == "image")
+    if not text.strip() and pictures:
+        text = "Look at this." if len(pictures) == 1 else "Look at these."
+    if not text.strip():
+        raise ConfigError("The prompt is empty.")
+    return Prompt(text, pictures)
+
+
+def _texts(blocks: Sequence[Wire]) -> Iterator[str]:
+    """Text as it stands, for a client cuts a sentence where it mentions a file; the content of files at the end."""
+    for block in blocks:
+        match block["type"]:
+            case "text":
+                yield block["text"]
+            case "resource_link":
+                yield _link(block)
+            case "resource":
+                yield f"`{_path(block['resource']['uri'])}`"
+            case "audio":
+                raise ConfigError("rlm takes no audio. Send text, files and images.")
+    for block in blocks:
+        if block["type"] == "resource":
+            yield f"\n\n{_embedded(block['resource'])}"
+
+
+def _link(block: Wire) -> str:
+    path = _path(block["uri"])
+    return f"`{path}`"
+
+
+def _embedded(resource: Wire) -> str:
+    text = resource.get("text")
+    path = _path(resource["uri"])
+    if not isinstance(text, str):
+        return f'<file path="{path}">\n[A binary file, which is not shown.]\n</file>'
+    return f'<file path="{path}">\n{clip(text, LONGEST, path)}\n</file>'
+
+
+def _path(uri: str) -> str:
+    """A file by its path, with the lines that are meant; anything else by its URI."""
+    parts = urlsplit(uri)
+    if parts.scheme != "file":
+        return uri
+    return unquote(parts.path) + (f"#{parts.fragment}" if parts.fragment else "")
+
+
+def _picture(block: Wire) -> str:
+    data, uri = block.get("data"), block.get("uri")
+    if data:
+        return f"data:{block.get('mimeType') or 'image/png'};base64,{data}"
+    if isinstance(uri, str) and uri.startswith("https://"):
+        return uri
+    raise ConfigError("The image has no data.")

@@ -1,0 +1,323 @@
+"""The records of a run, as they come, to the updates of a session. Pure but for its state.
+
+What sub-agents do are tool calls of their own, whose ids begin with the agent's: `sub-1a2b3c4d/call_7`. Clients that
+know nothing of nesting show them in order; `_meta` names the agent, and the call that it belongs to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from rlm.acp import content
+from rlm.core.messages import Usage, Wire
+from rlm.present.describe import describe, first_line
+from rlm.sessions.records import (
+    AgentEndRecord,
+    AgentStartRecord,
+    AnswerRecord,
+    CellEndRecord,
+    CellOutputRecord,
+    CellStartRecord,
+    DeltaRecord,
+    DisplayRecord,
+    MessageRecord,
+    Record,
+    ResultRecord,
+    RetryRecord,
+    WritingRecord,
+)
+from rlm.sessions.transcript import TranscriptCall
+from rlm.text.clip import join
+
+ROOT = "root"
+_META = "rlm"
+_HALF = content.MOST // 2
+
+
+@dataclass(slots=True)
+class _Output:
+    """What a call has printed: head and tail of it."""
+
+    head: str = ""
+    tail: str = ""
+    missing: int = 0
+
+    def add(self, text: str) -> None:
+        room = _HALF - len(self.head)
+        self.head += text[:room]
+        self.tail += text[room:] if room < len(text) else ""
+        self.missing += max(0, len(self.tail) - _HALF)
+        self.tail = self.tail[-_HALF:]
+
+    def __str__(self) -> str:
+        return join(self.head, self.missing, self.tail) if self.missing else self.head + self.tail
+
+
+@dataclass(slots=True)
+class _RunningCall:
+    id: str
+    call: TranscriptCall
+    output: _Output = field(default_factory=_Output)
+    pictures: list[Wire] = field(default_factory=list)
+    changed: bool = False
+
+
+@dataclass(slots=True)
+class _Message:
+    """What the client has of the message that the root writes."""
+
+    number: int = 0
+    text: str = ""
+    thoughts: str = ""
+    aside: bool = False
+    """It is a summary for a compaction, which is not for the user."""
+
+
+class UpdateStream:
+    """Of one session.
+
+    Args:
+        cwd: what the paths of edits are relative to.
+        picture: the content block of a picture's path; None if there is nothing to show.
+        window: tokens of the model's context, 0 if they are not known; and what the session has cost.
+    """
+
+    def __init__(
+        self,
+        cwd: str,
+        picture: Callable[[str], Wire | None],
+        window: Callable[[], int],
+        cost: Callable[[], float | None],
+        prefix: str,
+    ) -> None:
+        self._cwd = cwd
+        self._picture = picture
+        self._window = window
+        self._cost = cost
+        self._prefix = prefix
+        self._message = _Message()
+        self._calls: dict[tuple[str, str], _RunningCall] = {}
+        self._ids: dict[str, int] = {}
+        self._answers: dict[str, str] = {}
+        """Of sub-agents that are about to end, by their path."""
+
+    def updates(self, record: Record) -> Iterator[Wire]:
+        agent = record.agent or ROOT
+        match record:
+            case CellStartRecord():
+                yield self._start(agent, record)
+            case CellOutputRecord() | DisplayRecord():
+                self._take_output(agent, record)
+            case MessageRecord(role="tool", anew=False):
+                yield from self._end(agent, record)
+            case CellEndRecord():
+                self._calls.pop((agent, record.call_id), None)
+            case _:
+                yield from self._of_agent(agent, record)
+
+    def _of_agent(self, agent: str, record: Record) -> Iterator[Wire]:
+        match record:
+            case AgentStartRecord():
+                yield self._start_agent(agent, record)
+            case AgentEndRecord():
+                yield self._end_agent(agent, record)
+            case ResultRecord() if agent != ROOT:
+                self._answers[agent] = record.answer
+            case _ if agent == ROOT:
+                yield from self._of_root(record)
+
+    def flush(self) -> Iterator[Wire]:
+        """What running calls have printed since the last time."""
+        for running in self._calls.values():
+            if running.changed:
+                running.changed = False
+                shown = [*content.asked(running.call, self._cwd), *content.output(str(running.output))]
+                yield _progress(running.id, status="in_progress", content=[*shown, *running.pictures])
+
+    def running(self, tool: str, arguments: Wire) -> Wire:
+        """The call that is about to run with these arguments, as a permission request names it."""
+        calls = [running for running in self._calls.values() if running.call.tool == tool]
+        same = [running for running in calls if _fits(running.call, arguments)]
+        running = next(reversed(same or calls), _RunningCall("", TranscriptCall("", tool, json.dumps(arguments))))
+        return {
+            "toolCallId": running.id,
+            "title": content.call_title(running.call),
+            "kind": content.kind_of(tool),
+            "status": "pending",
+            "rawInput": arguments,
+            "content": content.asked(running.call, self._cwd),
+        }
+
+    # ---- what the root says
+
+    def _of_root(self, record: Record) -> Iterator[Wire]:
+        match record:
+            case DeltaRecord(text=text) if not self._message.aside:
+                self._message.text += text
+                yield self._chunk("agent_message_chunk", text)
+            case WritingRecord(text=text) if text and not self._message.aside:
+                self._message.thoughts += text
+                yield self._chunk("agent_thought_chunk", text)
+            case MessageRecord(role="user", kind="ask", anew=False):
+                self._message.aside = True
+            case MessageRecord(role="assistant"):
+                yield from self._end_message(record)
+            case AnswerRecord(answer=answer):
+                yield self._chunk("agent_message_chunk", answer)
+                self._next_message()
+            case RetryRecord():
+                yield from self._notice(record)
+                self._next_message()  # what has come of it comes again
+            case _:
+                yield from self._notice(record)
+
+    def _notice(self, record: Record) -> Iterator[Wire]:
+        """The protocol has no messages of the agent's program, so they are among the thoughts."""
+        said = describe(record)
+        if said is not None and not said.minor:
+            yield chunk("agent_thought_chunk", f"[{said}]\n", f"{self._prefix}-notice")
+
+    def _end_message(self, record: MessageRecord) -> Iterator[Wire]:
+        """What has not been streamed of it comes now."""
+        if not record.aside:
+            message, shown = record.message, self._message
+            thoughts = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
+            text = _text(message.get("content")) or _text(message.get("refusal"))
+            if rest := _rest(thoughts, shown.thoughts):
+                yield self._chunk("agent_thought_chunk", rest)
+            if rest := _rest(text, shown.text):
+                yield self._chunk("agent_message_chunk", rest)
+            if record.usage is not None:
+                yield self._usage(record.usage.usage)
+        self._next_message()
+
+    def _usage(self, usage: Usage) -> Wire:
+        used, cost = usage.prompt + usage.completion, self._cost()
+        more = {} if cost is None else {"cost": {"amount": cost, "currency": "USD"}}
+        return {"sessionUpdate": "usage_update", "used": used, "size": self._window()} | more
+
+    def _chunk(self, kind: str, text: str) -> Wire:
+        return chunk(kind, text, f"{self._prefix}-{self._message.number}")
+
+    def _next_message(self) -> None:
+        self._message = _Message(self._message.number + 1)
+
+    # ---- calls
+
+    def _start(self, agent: str, record: CellStartRecord) -> Wire:
+        call = TranscriptCall(record.call_id, record.tool, record.arguments)
+        running = _RunningCall(self._new_id(agent, record.call_id), call)
+        self._calls[agent, record.call_id] = running
+        return _call(running.id, call, self._cwd, status="in_progress") | self._meta(agent)
+
+    def _new_id(self, agent: str, call: str) -> str:
+        """Some models number their calls anew in each message."""
+        id = call if agent == ROOT else f"{_name(agent)}/{call}"
+        self._ids[id] = self._ids.get(id, 0) + 1
+        return id if self._ids[id] == 1 else f"{id}#{self._ids[id]}"
+
+    def _take_output(self, agent: str, record: CellOutputRecord | DisplayRecord) -> None:
+        running = self._calls.get((agent, record.call_id))
+        if running is None:
+            return
+        running.changed = True
+        if isinstance(record, CellOutputRecord):
+            running.output.add(record.text)
+        elif record.picture and (block := self._picture(record.picture)):
+            running.pictures.append({"type": "content", "content": block})
+
+    def _end(self, agent: str, record: MessageRecord) -> Iterator[Wire]:
+        running = self._calls.get((agent, str(record.message["tool_call_id"])))
+        if running is None:
+            return  # it was never begun
+        running.changed = False
+        result = record.message["content"] if record.content is None else record.content
+        yield _ended(running.id, running.call, _text(result), ok=bool(record.ok), cwd=self._cwd, more=running.pictures)
+
+    def _start_agent(self, parent: str, record: AgentStartRecord) -> Wire:
+        agent = f"{parent}/{record.folder}"
+        return agent_call(agent, record.prompt) | self._meta(agent)
+
+    def _end_agent(self, parent: str, record: AgentEndRecord) -> Wire:
+        agent = f"{parent}/{record.folder}"
+        return agent_ended(agent, self._answers.pop(agent, ""), record)
+
+    def _meta(self, agent: str) -> Wire:
+        """Which agent it is of, and the call that this agent belongs to."""
+        if agent == ROOT:
+            return {}
+        parent = agent.rpartition("/")[0]
+        calls = [running.id for (of, _), running in self._calls.items() if of == parent]
+        return {"_meta": {_META: {"agent": agent, "parentToolCallId": calls[-1] if calls else None}}}
+
+
+def agent_call(agent: str, prompt: str) -> Wire:
+    """A sub-agent, as a call that has begun."""
+    return {
+        "sessionUpdate": "tool_call",
+        "toolCallId": _name(agent),
+        "title": f"sub-agent: {first_line(prompt)}",
+        "kind": "think",
+        "status": "in_progress",
+        "rawInput": {"task": prompt},
+        "content": [content.text_content(prompt)],
+    }
+
+
+def agent_ended(agent: str, answer: str, record: AgentEndRecord) -> Wire:
+    ok = record.stop == "done"
+    said = answer or record.error or record.stop
+    return _progress(_name(agent), status="completed" if ok else "failed", content=[content.text_content(said)])
+
+
+def _call(id: str, call: TranscriptCall, cwd: str, *, status: str) -> Wire:
+    started = {
+        "sessionUpdate": "tool_call",
+        "toolCallId": id,
+        "title": content.call_title(call),
+        "kind": content.kind_of(call.tool),
+        "status": status,
+        "rawInput": call.given or {"arguments": call.arguments},
+        "content": content.asked(call, cwd),
+    }
+    places = content.locations(call, cwd)
+    return started | ({"locations": places} if places else {})
+
+
+def _ended(id: str, call: TranscriptCall, result: str, *, ok: bool, cwd: str, more: list[Wire]) -> Wire:
+    shown = _Output()
+    shown.add(result)
+    parts = [*content.asked(call, cwd), *content.output(str(shown)), *more]
+    return _progress(id, status="completed" if ok else "failed", content=parts, rawOutput=str(shown))
+
+
+def ended_call(id: str, call: TranscriptCall, cwd: str) -> Wire:
+    """A call of an earlier run, with its result."""
+    ended = _ended(id, call, call.content, ok=call.ok is True, cwd=cwd, more=[])
+    return _call(id, call, cwd, status="completed") | ended | {"sessionUpdate": "tool_call"}
+
+
+def _progress(id: str, **fields: object) -> Wire:
+    return {"sessionUpdate": "tool_call_update", "toolCallId": id, **fields}
+
+
+def chunk(kind: str, text: str, message: str) -> Wire:
+    return {"sessionUpdate": kind, "content": content.text_block(text), "messageId": message}
+
+
+def _name(agent: str) -> str:
+    return agent.removeprefix(f"{ROOT}/")
+
+
+def _fits(call: TranscriptCall, arguments: Wire) -> bool:
+    return all(call.given.get(name) == value for name, value in arguments.items())
+
+
+def _rest(whole: str, shown: str) -> str:
+    return whole[len(shown) :] if whole.startswith(shown) else "" if shown else whole
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,57 @@
+"""`rlm acp`, also `rlm --acp`: the Agent Client Protocol on stdin and stdout."""
+
+from __future__ import annotations
+
+import logging
+
+from rlm.cli.arguments import CommandLine
+from rlm.cli.own_process import close_to_others, ending_orphans
+from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
+from rlm.cli.streams import at_terminal, say, taken_by_protocol
+from rlm.config.environment import unknown_variables
+from rlm.config.sources import read_config
+from rlm.core import exit_codes
+from rlm.errors import ConfigError
+from rlm.process.limits import check_limits
+
+
+def run(line: CommandLine) -> int:
+    """Serve a client until it closes our stdin.
+
+    Raises:
+        ConfigError: a setting is not allowed, the limits of the system are too low, or stdin and stdout are files.
+    """
+    if "doctor" in line.options:
+        from rlm.cli import doctor
+
+        return doctor.run(line)
+    if line.words or line.rest is not None:
+        raise ConfigError("rlm acp takes no task: its client sends them.")
+    read_config(line.settings)
+    if at_terminal():
+        say("rlm acp waits for a client of the Agent Client Protocol on stdin: it is for editors to start.")
+    close_to_others(debug=line.wants("debug"))
+    check_limits()
+    for name, nearest in unknown_variables().items():
+        _log(f"{name} is no setting and has no effect" + (f": did you mean {nearest}?" if nearest else "."))
+    logging.basicConfig(handlers=[_OneLine()])
+    try:
+        with closing_in_order(), taken_by_protocol() as (read, write), ending_orphans():
+            from rlm.acp.connection import serve
+
+            run_until_signal(serve(read, write, line.settings, _log))
+    except Interrupted as interrupted:
+        return interrupted.code
+    return exit_codes.DONE
+
+
+def _log(text: str) -> None:
+    say(f"rlm: {text}")
+
+
+class _OneLine(logging.Handler):
+    """What the package of the protocol complains of, without a traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        _log(record.getMessage() + (f": {type(error).__name__}: {error}" if error else ""))

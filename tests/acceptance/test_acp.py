@@ -1,0 +1,266 @@
+"""`rlm acp`, spoken to as an editor does: the protocol's own client side, over the pipes of the installed command."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acp import RequestError, image_block, resource_link_block, text_block
+from acp.helpers import embedded_text_resource, resource_block
+from rlm_testkit.acp_client import Talk, talking
+from rlm_testkit.cli import Rlm
+from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, text
+
+Make = Callable[[Scripted], Rlm]
+PIXEL = base64.b64encode(bytes.fromhex("89504e470d0a1a0a")).decode()
+
+
+async def new(talk: Talk, made: Rlm, **meta: Any) -> str:
+    return (await talk.agent.new_session(cwd=str(made.cwd), mcp_servers=[], **meta)).session_id
+
+
+async def ask(talk: Talk, session: str, *said: Any) -> Any:
+    blocks = [text_block(each) if isinstance(each, str) else each for each in said]
+    return await talk.agent.prompt(session_id=session, prompt=blocks)
+
+
+async def test_without_a_key_it_says_what_it_can_and_how_to_get_one(alone: Rlm) -> None:
+    async with talking(alone, answers=()) as talk:
+        said = await talk.raw("initialize", protocolVersion=1, clientCapabilities={"auth": {"terminal": True}})
+        kinds = [method.get("type", "agent") for method in said["authMethods"]]
+        assert (1, ["agent", "env_var", "terminal"]) == (said["protocolVersion"], kinds)
+        can = said["agentCapabilities"]
+        assert can["promptCapabilities"] == {"image": True, "audio": False, "embeddedContext": True}
+        assert {"list", "resume", "close", "delete"} == set(can["sessionCapabilities"])
+        for asking in (talk.raw("authenticate", methodId="api-key"), new(talk, alone)):
+            with pytest.raises(RequestError, match="There is no API key") as refused:
+                await asking
+            assert refused.value.code == -32000
+    assert not (alone.cwd / ".rlm").exists()
+
+
+REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
+    ("session/new", {"cwd": None, "mcpServers": []}, -32602, "cwd"),
+    ("session/new", {"cwd": "relative", "mcpServers": []}, -32602, "absolute"),
+    ("session/new", {"cwd": "/no/such/folder", "mcpServers": []}, -32602, "/no/such/folder"),
+    ("session/prompt", {"sessionId": 7, "prompt": []}, -32602, "sessionId"),
+    ("session/prompt", {"sessionId": "no", "prompt": [{"type": "text", "text": "x"}]}, -32002, "no open session no"),
+    ("session/load", {"sessionId": "../../etc", "cwd": "/", "mcpServers": []}, -32002, "There is no session"),
+    ("session/delete", {"sessionId": "abcdefabcdef"}, -32002, "There is no session"),
+    ("session/close", {"sessionId": "abcdefabcdef"}, -32002, "no open session"),
+    ("session/no_such", {}, -32601, "not found"),
+]
+
+
+async def test_what_is_wrong_is_refused_by_the_codes_of_the_protocol(rlm: Make) -> None:
+    with Scripted(text("fine")) as server:
+        made = rlm(server)
+        async with talking(made) as talk:
+            for method, params, code, reason in REFUSED:
+                with pytest.raises(RequestError, match=reason) as refused:
+                    await talk.raw(method, **params)
+                assert refused.value.code == code, method
+            assert talk.process.stdin is not None
+            talk.process.stdin.write(b'half a line\n42\n[]\n{"method": 7}\n{"jsonrpc":"2.0","method":"$/what"}\n')
+            session = await new(talk, made)
+            for blocks, reason in (([], "empty"), ([{"type": "audio", "data": "", "mimeType": "audio/wav"}], "audio")):
+                with pytest.raises(RequestError, match=reason):
+                    await talk.raw("session/prompt", sessionId=session, prompt=blocks)
+            await talk.agent.cancel(session_id=session)
+            assert "end_turn" == (await ask(talk, session, "hello")).stop_reason
+    errors = [json.loads(line)["error"]["code"] for line in talk.lines if b'"id":null' in line]
+    assert [-32700, -32600, -32600, -32600] == errors
+
+
+LOUD = "import os, subprocess, sys\nos.system('echo from a program')\nsubprocess.run(['echo', 'from another'])\nos.write(1, b'raw\\n'); sys.__stdout__.write('dunder\\n')"
+WAITS = "import time, pathlib\nprint('begun', flush=True)\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)"
+
+
+async def test_a_turn_is_told_as_it_happens(rlm: Make) -> None:
+    """Text, thoughts, a cell with its output while it runs, an edit as a diff, sub-agents as calls of their own."""
+
+    def script(request: Request) -> Answer:
+        if request.depth:
+            return call("ipython", code="6 * 7") if request.turn == 0 else text(f"child says {request.last.strip()}")
+        turns = (
+            calls(("ipython", {"code": WAITS}), content="Let me look.", reasoning_content="First I wait."),
+            call("edit", path="a.txt", old_str="one", new_str="two"),
+            call("ipython", code="r = await rlm.run('small part'); print(r.answer)"),
+            call("ipython", code=LOUD),
+            text("It is 42."),
+        )
+        return turns[request.turn]
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        (made.cwd / "a.txt").write_text("one\n")
+        async with talking(made, RLM_MAX_DEPTH="1", RLM_TOOLS="ipython,edit") as talk:
+            session = await new(talk, made)
+            turn = asyncio.ensure_future(ask(talk, session, "do it"))
+            await talk.editor.until_heard("tool_call_update", "begun")
+            assert not turn.done()
+            (made.cwd / "go").touch()
+            done = await turn
+    editor = talk.editor
+    assert ("end_turn", 770) == (done.stop_reason, done.usage.total_tokens)
+    assert all(json.loads(line)["jsonrpc"] == "2.0" for line in talk.lines)
+    assert {session} == {id for id, _ in editor.heard}
+    assert ("Let me look.It is 42.", "First I wait.") == (editor.text(), editor.text("agent_thought_chunk"))
+    ids = list(dict.fromkeys(chunk["messageId"] for chunk in editor.of("agent_message_chunk")))
+    assert 2 == len(ids)
+    waiting, edit, parent, child, inner, loud = editor.of("tool_call")
+    assert "while not pathlib" in waiting["content"][0]["content"]["text"]
+    assert ("execute", "edit", "think") == (waiting["kind"], edit["kind"], child["kind"])
+    assert [{"type": "diff", "path": str(made.cwd / "a.txt"), "oldText": "one", "newText": "two"}] == edit["content"]
+    assert [{"path": str(made.cwd / "a.txt")}] == edit["locations"]
+    assert inner["toolCallId"].startswith(f"{child['toolCallId']}/")
+    assert parent["toolCallId"] == child["_meta"]["rlm"]["parentToolCallId"]
+    assert ["in_progress", "completed"] == [each["status"] for each in editor.call(child["toolCallId"])]
+    assert "child says 42" in str(editor.call(child["toolCallId"])[-1])
+    assert "from a program" in str(editor.call(loud["toolCallId"])[-1])
+    used = editor.of("usage_update")
+    assert (5, 110) == (len(used), used[-1]["used"])
+    assert "do it" == editor.of("session_info_update")[0]["title"]
+
+
+async def test_a_prompt_holds_files_and_pictures_and_can_be_cancelled_and_steered(rlm: Make) -> None:
+    def script(request: Request) -> Answer:
+        if "linger" in str(request.messages[-1]):
+            return call("ipython", code="x = 1\nprint('lingers', flush=True)\nimport time; time.sleep(600)")
+        return text("seen")
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        async with talking(made) as talk:
+            session = await new(talk, made)
+            resource = resource_block(embedded_text_resource("file:///work/b%20c.py", "b = 1"))
+            link = resource_link_block("a", "file:///work/a.py")
+            await ask(talk, session, "see ", link, " and ", resource, image_block(PIXEL, "image/png"))
+            first, picture = server.requests[-1].messages[-1]["content"]
+            assert 'see `/work/a.py` and `/work/b c.py`\n\n<file path="/work/b c.py">\nb = 1\n</file>' == first["text"]
+            assert f"data:image/png;base64,{PIXEL}" == picture["image_url"]["url"]
+            turn = asyncio.ensure_future(ask(talk, session, "linger"))
+            await talk.editor.until_heard("tool_call_update", "lingers")
+            with pytest.raises(RequestError, match="works on a prompt"):
+                await ask(talk, session, "more")
+            await talk.agent.cancel(session_id=session)
+            assert "cancelled" == (await turn).stop_reason
+            assert "failed" == talk.editor.of("tool_call_update")[-1]["status"]
+            steering = {"sessionId": session, "prompt": [{"type": "text", "text": "now stop"}]}
+            assert "promptRequired" == (await talk.agent.ext_method("session/steering", steering))["outcome"]
+            assert "end_turn" == (await ask(talk, session, "again")).stop_reason
+            talk.editor.heard.clear()
+            turn = asyncio.ensure_future(ask(talk, session, "linger"))
+            await talk.editor.until_heard("tool_call_update", "lingers")
+            assert "accepted" == (await talk.agent.ext_method("session/steering", steering))["outcome"]
+            await talk.agent.cancel(session_id=session)
+            assert "cancelled" == (await turn).stop_reason
+
+
+async def test_modes_ask_and_options_change_model_and_sandbox(rlm: Make) -> None:
+    def script(request: Request) -> Answer:
+        asked = request.messages[-1]["role"] == "user"
+        return (
+            call("ipython", code="import os; print(os.readlink('/proc/self/ns/pid'))") if asked else text(request.last)
+        )
+
+    with Scripted(script, models=("scripted", "other")) as server:
+        made = rlm(server)
+        async with talking(made, answers=("reject_once", "allow_once", "allow_always")) as talk:
+            opened = await talk.agent.new_session(cwd=str(made.cwd), mcp_servers=[])
+            session = opened.session_id
+            assert opened.modes is not None
+            assert ["auto", "confirm"] == [mode.id for mode in opened.modes.available_modes]
+            assert "auto" == opened.modes.current_mode_id
+            await talk.agent.set_session_mode(session_id=session, mode_id="confirm")
+            await ask(talk, session, "one")
+            assert "Not run: the user did not allow it" in talk.editor.text()
+            for _ in range(3):
+                await ask(talk, session, "more")
+            assert 3 == len(talk.editor.asked)
+            asked, told = talk.editor.asked[0], talk.editor.of("tool_call")[0]
+            assert (told["toolCallId"], told["rawInput"]) == (asked["toolCallId"], asked["rawInput"])
+            await talk.editor.until_heard("config_option_update", "'value': 'other'")
+            await talk.agent.set_config_option(session_id=session, config_id="model", value="other")
+            await talk.agent.set_config_option(session_id=session, config_id="mode", value="auto")
+            for config, value in (("mode", "what"), ("what", "x"), ("sandbox", "what")):
+                with pytest.raises(RequestError, match="what"):
+                    await talk.agent.set_config_option(session_id=session, config_id=config, value=value)
+            await ask(talk, session, "after all that was refused")
+            assert "other" == server.requests[-1].body["model"]
+            options = await talk.agent.set_config_option(session_id=session, config_id="sandbox", value="bwrap")
+            assert "bwrap" == options.config_options[2].current_value
+            await ask(talk, session, "boxed")
+            free, boxed = (chunk["content"]["text"].strip() for chunk in talk.editor.of("agent_message_chunk")[-2:])
+            outside = str(Path("/proc/self/ns/pid").readlink())
+            assert (True, False) == (free == outside, boxed == outside)
+            assert "one" == server.requests[-1].task
+            assert "other" == server.requests[-1].body["model"]
+
+
+async def test_sessions_are_listed_loaded_resumed_closed_and_deleted(rlm: Make) -> None:
+    def script(request: Request) -> Answer:
+        asked = request.messages[-1]["role"] == "user"
+        return (
+            call("ipython", code="print('hi')") if asked and request.turn == 0 else text("told", reasoning_content="hm")
+        )
+
+    with Scripted(script) as server:
+        made = rlm(server)
+        async with talking(made) as talk:
+            first, second, empty = [await new(talk, made) for _ in range(3)]
+            await asyncio.gather(ask(talk, first, "first task"), ask(talk, second, "second task"))
+            assert {first, second, empty} >= {id for id, _ in talk.editor.heard}
+            await talk.agent.close_session(session_id=second)
+        async with talking(made) as talk:
+            listed = await talk.agent.list_sessions(cwd=str(made.cwd))
+            assert {first: "first task", second: "second task"} == {s.session_id: s.title for s in listed.sessions}
+            assert {str(made.cwd)} == {s.cwd for s in listed.sessions}
+            await talk.agent.load_session(session_id=first, cwd=str(made.cwd), mcp_servers=[])
+            kinds = [u["sessionUpdate"] for _, u in talk.editor.heard if u["sessionUpdate"] != "config_option_update"]
+            assert ["user_message_chunk", "tool_call", "agent_thought_chunk", "agent_message_chunk"] == kinds
+            (shown,) = talk.editor.of("tool_call")
+            assert "hi" in shown["content"][1]["content"]["text"]
+            await ask(talk, first, "on")
+            assert ["first task", "on"] == [
+                m["content"].rpartition("\n")[2] for m in server.requests[-1].messages if m["role"] == "user"
+            ]
+            talk.editor.heard.clear()
+            await talk.agent.resume_session(session_id=second, cwd=str(made.cwd), mcp_servers=[])
+            assert not talk.editor.of("user_message_chunk")
+            await talk.raw("session/delete", sessionId=second)
+            left = await talk.agent.list_sessions(cwd=str(made.cwd))
+            assert [first] == [s.session_id for s in left.sessions]
+            with pytest.raises(RequestError, match="no open session"):
+                await ask(talk, second, "gone")
+    assert not (made.cwd / ".rlm" / "sessions" / second).exists()
+
+
+async def test_what_the_provider_refuses_is_an_error_and_the_session_goes_on(rlm: Make) -> None:
+    from rlm_testkit.scripted import error, usage
+
+    answers = (error(401, "Incorrect API key"), text("late", usage=usage(9, 4)), text("cut", "content_filter"))
+    with Scripted(*answers) as server:
+        made = rlm(server)
+        async with talking(made) as talk:
+            session = await new(talk, made)
+            with pytest.raises(RequestError, match="Incorrect API key") as refused:
+                await ask(talk, session, "go")
+            assert -32000 == refused.value.code
+            assert {"details": str(refused.value)} == refused.value.data
+            assert "end_turn" == (await ask(talk, session, "go")).stop_reason
+            assert "refusal" == (await ask(talk, session, "go")).stop_reason
+
+
+def test_it_takes_no_task_and_no_files(alone: Rlm, tmp_path: Path) -> None:
+    for words in (["acp", "task"], ["--acp", "task"]):
+        done = alone(*words)
+        assert (2, "") == (done.code, done.out)
+        assert "no task" in done.err or "takes no words" in done.err
+    done = alone("--acp", stdin="")
+    assert (0, "", "") == (done.code, done.out, done.err)
