@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,15 @@ def make_home(command: Rlm) -> Path:
     home = Path(command.env()["HOME"])
     (home / "secret").write_text(SECRET)
     return home
+
+
+def make_device(path: Path) -> None:
+    """One that never ends to be read: the same as /dev/zero."""
+    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))
+
+
+NO_FILES: list[Callable[[Path], object]] = [os.mkfifo, Path.mkdir, *([make_device] if os.geteuid() == 0 else [])]
+"""What may stand in place of a plain file. Only root can make a device."""
 
 
 def names(folder: Path) -> set[str]:
@@ -136,7 +146,7 @@ def test_agents_read_nothing_from_outside(rlm: Make, sandbox: str) -> None:
         os.mkfifo(work / ".agents" / "skills" / "s3" / "SKILL.md")
         assert command("go", "--sandbox", sandbox, OPENAI_API_KEY=KEY).code == 0
         (work / "AGENTS.md").unlink()
-        for plant in (lambda path: path.symlink_to(home / "secret"), os.mkfifo, Path.mkdir):
+        for plant in (lambda path: path.symlink_to(home / "secret"), *NO_FILES):
             plant(work / "AGENTS.md")
             assert command("go", "--sandbox", sandbox, OPENAI_API_KEY=KEY).code == 0
             (work / "AGENTS.md").rmdir() if (work / "AGENTS.md").is_dir() else (work / "AGENTS.md").unlink()
@@ -208,7 +218,7 @@ def test_commands_on_sessions_do_not_wait_for_pipes(rlm: Make) -> None:
     folder = done.session.folder
     for name in ("meta.json", "messages.jsonl"):
         content = (folder / name).read_bytes()
-        for plant in (os.mkfifo, Path.mkdir, lambda path: path.symlink_to(home / "secret")):
+        for plant in (*NO_FILES, lambda path: path.symlink_to(home / "secret")):
             (folder / name).unlink()
             plant(folder / name)
             for words in (("ls",), ("show",), ("export",), ("resume", "more")):
