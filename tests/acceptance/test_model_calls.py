@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import rlm as sdk
@@ -64,7 +66,8 @@ def test_a_cell_asks_models_without_an_agent_and_each_request_is_in_the_journal(
     asked = [request.body for request in server.requests if request.depth == 1 and request.task != "agent"]
     answered = [body for body in asked if body["messages"][-1]["content"] != "refused"]
     sent = [{"model": call["model"], "messages": call["messages"], **call["params"]} for call in calls]
-    assert sorted(map(str, sent)) == sorted(map(str, answered)), "each request can be rebuilt from the journal"
+    as_text = partial(json.dumps, sort_keys=True)
+    assert sorted(map(as_text, sent)) == sorted(map(as_text, answered)), "each request can be rebuilt from the journal"
     assert {body["model"] for body in asked} == {"small", "other"}
     assert done.session.meta["metrics"]["model_calls"] == len(calls)
     turns = 3 * 10 + 10 * len(calls)
