@@ -7,12 +7,12 @@ import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 from rlm.config.environment import broker_address
 from rlm.core.budget import Budget, Stop
 from rlm.core.task import NOT_GIVEN, RunResult, check_task
-from rlm.errors import AgentError, RlmError
+from rlm.errors import AgentError, ConfigError, RlmError
 
 if TYPE_CHECKING:
     from rlm.config.sources import FilePath, HostSettings
@@ -28,6 +28,7 @@ async def run(
     cwd: FilePath | None = None,
     system_prompt: str | None = None,
     schema: object = None,
+    isolation: Literal["worktree"] | None = None,
     **settings: Unpack[HostSettings],
 ) -> RunResult:
     """Run an agent on `task` and wait for its answer. Cancelling this cancels the agent.
@@ -43,6 +44,8 @@ async def run(
         system_prompt: replaces the built-in one.
         schema: what the answer must be: a pydantic model, a dataclass, any type that pydantic's TypeAdapter takes, or a
             JSON Schema. The result's `value` is one, and its `answer` the JSON of it.
+        isolation: in a cell, `worktree` lets the sub-agent work in a git worktree of its own. What it changes there is
+            the `patch` of the result.
         settings: those of docs/configuration.md by name, such as `model`, `max_turns`, `timeout` (seconds), `sandbox`,
             or `tools`, of which `()` makes it one plain model call, without a kernel.
 
@@ -52,8 +55,10 @@ async def run(
     """
     _needs_asyncio()
     if (address := broker_address()) is not None:
-        options = _texts(settings, cwd=cwd, system_prompt=system_prompt)
+        options = _texts(settings, cwd=cwd, system_prompt=system_prompt, isolation=isolation)
         return await _ask_parent(address, check_task(task), options, context, schema)
+    if isolation is not None:
+        raise ConfigError("isolation is for sub-agents: it is an argument of rlm.run in a cell.")
     from rlm.host.host import Host
 
     async with Host(**settings) as host:

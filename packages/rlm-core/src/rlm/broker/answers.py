@@ -87,6 +87,10 @@ def _exact_json(value: object) -> str | None:
 
 def load_answer(result: RunResult, folder: Path) -> RunResult:
     """The result with what the host has put into `folder` of it, which is removed."""
+    if result.patch:
+        path = folder / result.patch
+        result = replace(result, patch=path.read_bytes().decode("utf-8", "surrogateescape"))  # by path: as below
+        path.unlink()  # by path: as below
     if not isinstance(result.value, AnswerFile):
         return result
     path = folder / result.value.name

@@ -34,7 +34,7 @@ ANSWER = 64 << 20
 VERSION = 1
 """A kernel imports its end when a cell first needs it: an rlm that was installed meanwhile may differ from its host."""
 
-OPTIONS = ("model", "tools", "max_turns", "cwd", "system_prompt", "timeout", "mcp")
+OPTIONS = ("model", "tools", "max_turns", "cwd", "system_prompt", "timeout", "mcp", "isolation")
 """Settings of a sub-agent that a cell may choose. They are sent as texts, and read as those of a flag are."""
 
 Kind = Literal["pickle", "file"]
@@ -390,7 +390,10 @@ def parse_progress(line: bytes) -> tuple[float, float | None, str] | None:
 
 
 def result_line(result: RunResult) -> bytes:
-    """`value` says what the value is: null, `text` (the answer itself), `json` (what the answer says), or a file."""
+    """`value` says what the value is: null, `text` (the answer itself), `json` (what the answer says), or a file.
+
+    `patch` is the name of a file, or empty.
+    """
     value = "text" if isinstance(result.value, str) else None if result.value is None else "json"
     fields = {
         "type": "result",
@@ -402,6 +405,7 @@ def result_line(result: RunResult) -> bytes:
         "usage": asdict(result.usage),
         "value": asdict(result.value) if isinstance(result.value, AnswerFile) else value,
         "replayed": result.replayed,
+        "patch": result.patch,
     }
     return json.dumps(fields).encode() + b"\n"
 
@@ -426,8 +430,8 @@ def parse_answer(line: bytes) -> RunResult:
         case dict():
             value = AnswerFile(**value)
     usage, folder = Usage(**sent["usage"]), Path(sent["session_dir"])
-    stop, turns, replayed = Stop(sent["stop"]), sent["turns"], sent["replayed"]
-    return RunResult(answer, stop, usage, turns, folder, value=value, replayed=replayed)
+    stop, turns, replayed, patch = Stop(sent["stop"]), sent["turns"], sent["replayed"], sent["patch"]
+    return RunResult(answer, stop, usage, turns, folder, value=value, replayed=replayed, patch=patch)
 
 
 def accepted(line: bytes) -> dict[str, Any]:

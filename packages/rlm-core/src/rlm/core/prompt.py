@@ -34,6 +34,8 @@ _SUMMARIZE = "When old turns no longer help, drop them with `summarize` and keep
 
 _PLACE = "Your folder is {cwd}{python}."
 
+_ISOLATED = "It is a copy of the repository, for you alone: what you change there is handed back as a patch."
+
 _SCHEMA = "Your answer must be JSON alone, without any other text, that fits this JSON Schema: {schema}"
 
 _CLOSING = "Your message without a tool call ends the run and is your answer: plain, complete, and true."
@@ -54,6 +56,8 @@ class Facts:
     """The command for the project's own Python; empty: it has none that is known."""
     sandbox: bool = False
     network: bool = True
+    isolated: bool = False
+    """Its folder is in a worktree of its own."""
     git: str = ""
     """What git cannot do in the sandbox, as a sentence; empty: nothing to say."""
     skills: str = ""
@@ -77,6 +81,7 @@ def system_prompt(facts: Facts) -> str:
         _SUMMARIZE if "summarize" in facts.tools else "",
         _CLOSING if facts.tools else "",
         _PLACE.format(cwd=facts.cwd, python=f"; the project's Python is `{facts.python}`" if facts.python else ""),
+        _ISOLATED if facts.isolated else "",
         facts.skills,
         facts.mcp,
         facts.project,

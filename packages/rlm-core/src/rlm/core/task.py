@@ -43,6 +43,8 @@ class RunResult:
     value: Any = None
     replayed: bool = False
     """It is what an earlier run has recorded: the session was resumed, and the same call came again."""
+    patch: str = ""
+    """What it has changed in its worktree, for `git apply`. Bytes that are no UTF-8 are as in `os.fsdecode`."""
 
     @property
     def ok(self) -> bool:

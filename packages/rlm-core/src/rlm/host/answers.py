@@ -229,7 +229,11 @@ class AnswerTool(ToolAround):
 
 
 def hand_over(result: RunResult, folder: Path) -> RunResult:
-    """A sub-agent's result for its parent's kernel: a pickle, and what is long, goes by a file in `folder`."""
+    """A sub-agent's result for its parent's kernel: a pickle, a patch, and what is long, goes by a file in `folder`."""
+    if result.patch:
+        patch = f"patch-{token_hex(8)}"
+        files.write_new(folder / patch, result.patch.encode("utf-8", "surrogateescape"))
+        result = replace(result, patch=patch)
     name = f"answer-{token_hex(8)}"
     if isinstance(result.value, Path):
         result.value.rename(folder / name)  # by path: in our private folder

@@ -22,6 +22,7 @@ def facts_of(spec: AgentSpec, context: RunContext, depth: int) -> Facts:
         python=project_python(cwd, context.environment),
         sandbox=policy is not None and bool(config.tools),
         network=config.sandbox_net,
+        isolated=spec.isolated,
         git=policy.git.note if policy and config.tools else "",
         skills=context.prompt_context.skills_text(cwd, config.tools),
         mcp=context.mcp.names.only(config.mcp.names).prompt if context.mcp and "ipython" in config.tools else "",

@@ -17,7 +17,7 @@ from rlm.broker.limits import TreeLimits
 from rlm.broker.payload import ContextPayload, pack
 from rlm.broker.server import HostCapacity
 from rlm.config.child_env import child_environment
-from rlm.config.environment import shell_program
+from rlm.config.environment import program, shell_program
 from rlm.config.settings import Config
 from rlm.config.sources import FilePath, HostSettings, RunSettings, read_config, read_folder, with_values
 from rlm.core.exit_codes import INTERRUPTED, of_error, of_stop
@@ -342,6 +342,7 @@ class Host:
             environment=child_environment(config),
             prompt_context=PromptContext(place, context_files=not config.no_context_files, skills=skills),
             shell=shell_program(),
+            git=program("git"),
             quota=Quota(most, most),
             warmup=CacheWarmup(enabled=not config.no_cache_wait),
         )

@@ -207,8 +207,11 @@ class ReplayNote(ToolAround):
 def keep(result: RunResult, folder: Path, sandbox: str) -> KeptValue:
     """Note what the value of a sub-agent's result is, and keep a copy of its pickle in its session folder.
 
-    A pickle that cannot be kept is none that could be given again: the sub-agent would run anew.
+    A pickle that cannot be kept is none that could be given again: the sub-agent would run anew. So does one that has
+    made a patch, which is not kept.
     """
+    if result.patch:
+        return KeptValue("pickle")
     match result.value:
         case Path():
             with suppress(OSError):

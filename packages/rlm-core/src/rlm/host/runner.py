@@ -31,6 +31,7 @@ from rlm.host.answers import AnswerBox, no_fit
 from rlm.host.effects import EffectLog
 from rlm.host.factories import ToolEnvironment, open_tools
 from rlm.host.facts import facts_of
+from rlm.host.isolation import Worktree, open_worktree
 from rlm.host.replay import Replays
 from rlm.host.resumed_kernel import resume_notes
 from rlm.host.spawn import CellRequests
@@ -73,6 +74,7 @@ class AgentRunner:
         self._work_until: float | None = None
         """By the clock of the event loop. What is left of the task's time then is for the last request."""
         self._turns = TurnLimit(spec.config.max_turns)
+        self._worktree: Worktree | None = None
         self._kernel: JupyterKernel | None = None
         self._calls: CallLog | None = None
         self._tools = Toolbox([])
@@ -123,7 +125,7 @@ class AgentRunner:
                     result = await self._work(task, pictures)
                 if result.stop is Stop.TIMEOUT and not result.concluded:
                     raise self._timed_out(f"timed out after {timeout:g} s")
-                return self._result(result)
+                return await self._with_patch(self._result(result))
             except TimeoutError:
                 if not limit.expired():
                     raise  # somebody else's
@@ -229,6 +231,9 @@ class AgentRunner:
             value,
         )
 
+    async def _with_patch(self, result: RunResult) -> RunResult:
+        return result if self._worktree is None else replace(result, patch=await self._worktree.patch())
+
     # ---- what it works with
 
     async def _open(self, stack: AsyncExitStack) -> None:
@@ -238,6 +243,11 @@ class AgentRunner:
         stack.callback(self._effects.look)
         answers = self._answers = AnswerBox(folder, private, self._spec.schema, pickles=self._depth > 0)
         stack.callback(answers.discard)
+        if self._spec.isolated:
+            self._new_place(stack)
+        sandbox = await stack.enter_async_context(self._new_sandbox(folder)) if context.policy else None
+        if self._spec.isolated:
+            self._worktree = await self._isolate(stack, sandbox)
         requests = CellRequests(
             context,
             self._spec,
@@ -256,7 +266,6 @@ class AgentRunner:
         environment = context.environment | {BROKER: broker.address, CALLS: str(self._calls.path)}
         if self._depth == 0 and context.mcp is not None:
             await stack.enter_async_context(context.mcp.reporting(lambda line: self.session.record(Failed(line))))
-        sandbox = await stack.enter_async_context(self._new_sandbox(folder)) if context.policy else None
         if "ipython" in self._spec.config.tools:
             self._kernel = await stack.enter_async_context(self._new_kernel(folder, environment, sandbox))
             stack.callback(self._start_no_kernel)
@@ -266,18 +275,38 @@ class AgentRunner:
 
     def _new_folder(self, stack: AsyncExitStack) -> Path:
         folder = self._context.supervisor.folder / self.session.id
+        self._make_folder(folder, stack)
+        return folder
+
+    def _make_folder(self, folder: Path, stack: AsyncExitStack) -> None:
         try:
             files.make_folder(folder)
         except OSError as error:
             raise AgentError(f"The runtime folder {folder} cannot be made: {error.strerror}.") from None
         stack.callback(files.remove_tree, folder)
-        return folder
 
     def _new_sandbox(self, folder: Path) -> Sandbox:
-        """In it this agent may read its own session, which results speak of, and its context, wherever they are."""
+        """In it this agent may read its own session, which results speak of, and its context, wherever they are.
+
+        It may write to its worktree, and to those of the agents above it, in one of which it may have been started.
+        """
         assert self._context.policy is not None, "there is one only if it was asked for"
         payload = self._spec.context
-        return Sandbox(self._context.policy, folder, [self.session.folder], {_CONTEXT: payload.path} if payload else {})
+        within = {_CONTEXT: payload.path} if payload else {}
+        return Sandbox(self._context.policy, folder, [self.session.folder], within, self._spec.worktrees)
+
+    def _new_place(self, stack: AsyncExitStack) -> None:
+        """The folder for its worktree: beside those of the agents, so that no cell can change its name."""
+        place = self._context.supervisor.folder / f"worktree-{self.session.id}"
+        self._make_folder(place, stack)
+        self._spec = replace(self._spec, worktrees=(*self._spec.worktrees, place))
+
+    async def _isolate(self, stack: AsyncExitStack, sandbox: Sandbox | None) -> Worktree:
+        place, supervisor = self._spec.worktrees[-1], self._context.supervisor
+        worktree = stack.enter_context(open_worktree(self._context.git, place, supervisor, sandbox))
+        home = files.resolve(self._spec.config.home)
+        self._spec = replace(self._spec, cwd=await worktree.make(self._spec.cwd, home))
+        return worktree
 
     def _new_kernel(self, folder: Path, environment: dict[str, str], sandbox: Sandbox | None) -> JupyterKernel:
         payload = self._spec.context

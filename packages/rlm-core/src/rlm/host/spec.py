@@ -28,6 +28,9 @@ from rlm.tools.decorators import Approve
 if TYPE_CHECKING:
     from rlm.mcp import McpClients
 
+_ISOLATION = "worktree"
+"""The one way in which a sub-agent can be isolated."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResumeOptions:
@@ -86,6 +89,10 @@ class AgentSpec:
     attempts: tuple[str, ...] = ()
     """Agents (paths in the tree) that have begun the same task in earlier runs, and did not finish it."""
     appends: PromptAppends = field(default_factory=PromptAppends)
+    isolated: bool = False
+    """It works in a git worktree of its own, in place of `cwd`."""
+    worktrees: tuple[Path, ...] = ()
+    """The folders of its worktree and of those that agents above it work in."""
 
     def but(self, task: str, options: Mapping[str, str]) -> AgentSpec:
         """A new `task`, as this one but for the arguments of a call of `rlm.run`.
@@ -98,8 +105,15 @@ class AgentSpec:
         cwd = files.resolve(read_folder("cwd", str(self.cwd / rest.pop("cwd")))) if "cwd" in rest else self.cwd
         prompt = rest.pop("system_prompt", self.system_prompt)
         servers = _chosen(self.config.mcp, rest.pop("mcp", None))  # none that the parent has not
+        isolated = _is_isolated(rest.pop("isolation", ""))
         config = override(replace(self.config, timeout=None, mcp=servers), rest)
-        return AgentSpec(task, config, cwd, system_prompt=prompt)
+        return AgentSpec(task, config, cwd, system_prompt=prompt, isolated=isolated, worktrees=self.worktrees)
+
+
+def _is_isolated(isolation: str) -> bool:
+    if isolation not in ("", _ISOLATION):
+        raise ConfigError(f"isolation={isolation!r} is not allowed: it takes {_ISOLATION!r}.")
+    return isolation != ""
 
 
 def _chosen(servers: McpServers, names: str | None) -> McpServers:
@@ -126,6 +140,8 @@ class RunContext:
     prompt_context: PromptContext
     shell: Path
     """For commands. Found before any cell has run."""
+    git: Path | None
+    """As the shell."""
     quota: Quota
     """What the outputs of all agents may take on disk."""
     warmup: CacheWarmup

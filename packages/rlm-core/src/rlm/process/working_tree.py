@@ -24,10 +24,22 @@ PATIENCE = 0.5
 """Seconds that git has in all. Nobody waits longer for a line that is nice to have."""
 NAMED = 3
 """Files that are named."""
-_LARGEST = 64 << 20  # bytes of an index
+LARGEST_INDEX = 64 << 20
+"""Bytes."""
 _EARLIER = 20_000_000  # nanoseconds: file systems tell times by ticks
-_EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # the tree without files, which git knows by itself
+NO_COMMIT = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+"""What stands for HEAD where there is none yet: the tree without files, which git knows by itself."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+OBEYS_NOTHING = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C",
+}
+"""The environment of git, besides that of `helper_environment` and a repository and a home of ours."""
 _REFERENCE = re.compile(r"ref: (refs/[\w./-]+)")
 
 
@@ -106,26 +118,20 @@ def _stand_in(tree: WorkingTree, state: Path) -> Iterator[dict[str, str]]:
         files.write_new(folder / "HEAD", f"{tree.commit}\n".encode())
         for source, name in ((tree.repository, "index"), (tree.common, "info/exclude")):
             with suppress(FileNotFoundError):
-                files.write_new(folder / name, files.read(source / name, limit=_LARGEST))
+                files.write_new(folder / name, files.read(source / name, limit=LARGEST_INDEX))
         yield helper_environment(
             GIT_DIR=str(folder),
             GIT_WORK_TREE=str(tree.top),
             GIT_OBJECT_DIRECTORY=str(tree.common / "objects"),
-            GIT_CONFIG_NOSYSTEM="1",
-            GIT_CONFIG_GLOBAL=os.devnull,
-            GIT_ATTR_NOSYSTEM="1",
-            GIT_OPTIONAL_LOCKS="0",
-            GIT_NO_LAZY_FETCH="1",
-            GIT_TERMINAL_PROMPT="0",
             HOME=str(folder),
-            LC_ALL="C",
+            **OBEYS_NOTHING,
         )
     finally:
         files.remove_tree(folder)
 
 
 def _text(path: Path) -> str:
-    return files.read(path, limit=_LARGEST).decode()
+    return files.read(path, limit=LARGEST_INDEX).decode()
 
 
 def _repository(top: Path) -> Path:
@@ -164,7 +170,7 @@ def _commit(repository: Path, common: Path) -> str:
         for line in _text(common / "packed-refs").splitlines():
             if line.endswith(f" {named[1]}") and _COMMIT.match(line):
                 return line[:40]
-    return _EMPTY  # no commit has been made
+    return NO_COMMIT  # no commit has been made
 
 
 def _counted(numbers: list[str]) -> Iterator[tuple[str, int, int]]:

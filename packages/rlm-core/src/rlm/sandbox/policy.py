@@ -97,21 +97,27 @@ class SandboxPolicy:
     system_calls: bytes
 
     def arguments(
-        self, run_dir: Source, shown: Iterable[Source] = (), within: Iterable[Source] = ()
+        self,
+        run_dir: Source,
+        shown: Iterable[Source] = (),
+        within: Iterable[Source] = (),
+        writable: Iterable[Source] = (),
     ) -> tuple[list[str], list[int]]:
         """The arguments of bwrap, and the descriptors that it needs.
 
-        `run_dir` is the folder of the agent, and `within` is mounted in it. Only this agent sees what is `shown`.
+        `run_dir` is the folder of the agent, and `within` is mounted in it. Only this agent sees what is `shown`, or is
+        `writable` to it.
         """
         mounts = [
             *((source, False) for source in (*self.readable, *shown)),
             (run_dir, True),
+            *((source, True) for source in writable),
             *((source, False) for source in within),
             *self.layers,
         ]
         arguments = list(self.system)
-        for source, writable in mounts:
-            arguments += ["--bind-fd" if writable else "--ro-bind-fd", str(source.descriptor), str(source.target)]
+        for source, may_write in mounts:
+            arguments += ["--bind-fd" if may_write else "--ro-bind-fd", str(source.descriptor), str(source.target)]
         return arguments, [source.descriptor for source, _ in mounts]
 
     def environment(self, environment: Mapping[str, str]) -> dict[str, str]:

@@ -53,22 +53,25 @@ class Sandbox:
         run_dir: Path,
         shown: Iterable[Path] = (),
         files: Mapping[str, Path] = MappingProxyType({}),
+        writable: Iterable[Path] = (),
     ) -> None:
         """
         Args:
             policy: what every sandbox of the run has.
             run_dir: the agent's own folder.
             shown: what this agent may read besides, wherever it is.
+            writable: folders of the host's that this agent may write to besides.
             files: read-only in `run_dir`, by the names that they have there, whatever becomes of where they are now.
         """
         self._policy = policy
         self._run_dir = run_dir
         self._shown = [path for path in shown if not policy.sees(path)]
         self._files = dict(files)
+        self._writable = list(writable)
         self._opened = ExitStack()
         self._making = asyncio.Lock()
         self._life: _BwrapProcess | None = None
-        self._sources: tuple[Source, list[Source], list[Source]]
+        self._sources: tuple[Source, list[Source], list[Source], list[Source]]
 
     async def __aenter__(self) -> Self:
         """
@@ -79,7 +82,8 @@ class Sandbox:
             sources = opened.enter_context(Sources())
             run_dir, *shown = [sources.open(path.resolve(), path) for path in (self._run_dir, *self._shown)]
             within = [sources.open(path.resolve(), self._run_dir / name) for name, path in self._files.items()]
-            self._sources = (run_dir, shown, within)
+            writable = [sources.open(path) for path in self._writable]
+            self._sources = (run_dir, shown, within, writable)
             self._opened = opened.pop_all()
         return self
 
@@ -113,12 +117,13 @@ class Sandbox:
 
     def _mounts(self) -> tuple[list[str], list[int]]:
         """A file that a cell has removed cannot be mounted again. It is missing then: an empty one would be a lie."""
-        run_dir, shown, within = self._sources
+        run_dir, shown, within, writable = self._sources
         gone = [source for source in within if os.fstat(source.descriptor).st_nlink == 0]
         for source in gone:
             with contextlib.suppress(OSError):
                 remove(source.target)
-        return self._policy.arguments(run_dir, shown, [source for source in within if source not in gone])
+        left = [source for source in within if source not in gone]
+        return self._policy.arguments(run_dir, shown, left, writable)
 
     async def _end(self) -> None:
         if self._life is not None:

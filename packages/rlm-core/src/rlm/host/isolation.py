@@ -1,0 +1,82 @@
+"""A sub-agent that works in a git worktree of its own (`isolation="worktree"`)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from rlm.errors import AgentError
+from rlm.process import worktree
+from rlm.process.programs import helper_environment
+from rlm.process.supervisor import ProcessGroups, Supervisor
+from rlm.process.worktree import MakePatch, MakeWorktree
+from rlm.sandbox import Sandbox
+
+_PATIENCE = 600.0  # seconds for a copy, or for a patch
+
+
+class Worktree:
+    """The copy, in a folder of the host's. Nothing of it outlives the agent, or a host that is killed."""
+
+    def __init__(self, git: Path, place: Path, groups: ProcessGroups, sandbox: Sandbox | None) -> None:
+        self._git = str(git)
+        self._place = place
+        self._groups = groups
+        self._sandbox = sandbox
+
+    async def make(self, cwd: Path, skip: Path) -> Path:
+        """The folder in the copy that stands for `cwd`.
+
+        Raises:
+            AgentError: it cannot be made.
+        """
+        wanted = MakeWorktree(self._git, str(self._place), str(cwd), str(skip))
+        return Path(os.fsdecode(await self._run(wanted)))
+
+    async def patch(self) -> str:
+        """What has changed since. Bytes that are no UTF-8 are lone surrogates, as in `os.fsdecode`.
+
+        Raises:
+            AgentError: it cannot be told.
+        """
+        return (await self._run(MakePatch(self._git, str(self._place)))).decode("utf-8", "surrogateescape")
+
+    async def _run(self, wanted: MakeWorktree | MakePatch) -> bytes:
+        words: tuple[str, ...] = (sys.executable, "-P", "-m", worktree.__name__)
+        if self._sandbox is not None:
+            words = await self._sandbox.command(Path("/"), *words)
+        process = await asyncio.create_subprocess_exec(
+            *words, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd="/", start_new_session=True,
+            env=helper_environment() | self._groups.environment(),
+        )  # fmt: skip
+        self._groups.adopt(process.pid)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                result, complaint = await process.communicate(worktree.request(wanted))
+        except TimeoutError:
+            raise AgentError(f"the worktree is not done after {_PATIENCE:g} s") from None
+        finally:
+            if process.returncode is None:
+                self._groups.kill(process.pid)
+                await process.wait()
+            self._groups.settle(process.pid)
+        if process.returncode:
+            raise AgentError(f"isolation='worktree': {complaint.decode(errors='replace').strip()}")
+        return result
+
+
+@contextmanager
+def open_worktree(git: Path | None, place: Path, supervisor: Supervisor, sandbox: Sandbox | None) -> Iterator[Worktree]:
+    """
+    Raises:
+        AgentError: there is no git.
+    """
+    if git is None:
+        raise AgentError("isolation='worktree' needs git, and there is none on PATH")
+    with closing(ProcessGroups(supervisor)) as groups:
+        yield Worktree(git, place, groups, sandbox)
