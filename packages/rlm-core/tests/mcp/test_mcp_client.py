@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from rlm.config.mcp_servers import HttpServer, McpServer, McpServers, StdioServer
@@ -17,6 +20,8 @@ from rlm.errors import McpError
 from rlm.mcp import McpClients, Surroundings, named
 from rlm.process.supervisor import Supervisor
 from rlm_testkit import mcp_program
+from rlm_testkit.scripted import Scripted, text
+from rlm_testkit.scripted import call as call_tool
 from rlm_testkit.waiting import eventually
 
 SECRET = "s3cret-of-the-server"
@@ -34,7 +39,7 @@ async def connected(
     told: list[str] = []
     config = with_values(Config(), {"mcp": McpServers(servers)})
     with Supervisor() as supervisor:
-        surroundings = Surroundings(folder, {"PATH": "/usr/bin"}, supervisor, sandboxed)
+        surroundings = Surroundings(folder, {"PATH": "/usr/bin"}, supervisor, folder / "state", sandboxed)
         clients = McpClients(config.mcp, named(config.mcp.names, ()), surroundings, start)
         async with clients.reporting(told.append):
             yield clients, told
@@ -149,3 +154,69 @@ async def test_in_a_sandbox_no_program_is_started_that_a_cell_could_change(tmp_p
             await clients.tools("inside")
     assert [planted] == list(project.iterdir())
     assert str(project) not in notes.read_text(), "it was not started there, where it would import what lies there"
+
+
+async def test_whoever_logged_in_in_a_browser_is_known_later_and_no_token_gets_out(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from rlm_entry import main; main()", "mcp", "login", "docs"]
+    state = tmp_path / "state"
+    with mcp_program.serving(token=SECRET) as (url, heard):
+        environment = {
+            "HOME": str(tmp_path),
+            "XDG_STATE_HOME": str(state),
+            "RLM_MCP": json.dumps({"docs": {"url": url}}),
+        }
+        login = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment)
+        assert login.stdout is not None
+        assert login.stderr is not None
+        assert b"Go to this page and log in:\n" == await login.stderr.readline()
+        page = (await login.stderr.readline()).decode().strip()
+        said = await asyncio.to_thread(lambda: urlopen(page).read())  # as a browser does: it follows the redirect
+        assert b"You can close this page." in said
+        assert (b"You are logged in to docs: 9 tools.\n", 0) == (await login.stdout.read(), await login.wait())
+        (file,) = (state / "rlm" / "mcp").iterdir()
+        assert 0o600 == file.stat().st_mode & 0o777
+        kept = json.loads(file.read_text())
+        file.write_text(json.dumps(kept | {"expires_at": 1}))
+        del heard[:]
+        async with connected(HttpServer("docs", url), folder=tmp_path) as (clients, told):
+            assert {"result": 3} == await call(clients, "docs", "add", a=1, b=2)
+            assert SECRET not in str(await call(clients, "docs", "anything", token=SECRET))
+        assert [] == told
+        assert all(SECRET in headers["authorization"] for headers in heard), "it was renewed before it was used"
+        assert "again" == json.loads(file.read_text())["tokens"]["scope"]
+
+
+async def test_rlm_is_a_server_itself(tmp_path: Path) -> None:
+    heard: list[str] = []
+    with Scripted(call_tool("ipython", code="6 * 7"), text("It is 42."), text("Still."), text("x").after(60)) as model:
+        offered = StdioServer(
+            "rlm",
+            sys.executable,
+            ("-c", "from rlm_entry import main; main()", "mcp", "--max-turns", "9"),
+            {"HOME": str(tmp_path), "RLM_BASE_URL": model.url, "RLM_MODEL": "scripted"},
+        )
+        async with connected(offered, folder=tmp_path) as (clients, told):
+            assert ["resume", "run", "show"] == sorted(tool["name"] for tool in (await clients.tools("rlm")).tools)
+            ran = await clients.call("rlm", "run", {"task": "What is it?"}, lambda done, _, said: heard.append(said))
+            report = ran["structuredContent"]
+            assert ("It is 42.", True, "done", 2) == tuple(report[name] for name in ("answer", "ok", "stop", "turns"))
+            assert "ipython: 6 * 7" in heard
+            again = await clients.call("rlm", "resume", {"session": report["session"][:6], "task": "Sure?"}, nothing)
+            assert ("Still.", report["session"]) == tuple(
+                again["structuredContent"][name] for name in ("answer", "session")
+            )
+            shown = await clients.call("rlm", "show", {"session": report["session"]}, nothing)
+            assert all(part in shown["content"][0]["text"] for part in ("What is it?", "6 * 7", "Sure?", "Still."))
+            for wrong in (
+                {"task": " "},
+                {"task": "x", "cwd": "/etc"},
+                {"task": "x", "cwd": "../.."},
+                {"task": "x", "max_turns": 0},
+            ):
+                refused = await clients.call("rlm", "run", wrong, nothing)
+                assert refused["isError"]
+                assert len(refused["content"][0]["text"]) > 40, "it says why"
+            limited = await clients.call("rlm", "run", {"task": "x", "timeout": 2}, nothing)
+            assert "timeout" == limited["structuredContent"]["stop"]
+        assert [] == told
+    assert 3 <= len(model.requests) <= 5

@@ -1,7 +1,7 @@
 """A small MCP server, in the standard library alone: it starts at once, and misbehaves on demand.
 
     python mcp_program.py [NOTES] [FAULT…]         on stdin and stdout
-    with serving(headers=…) as (url, requests):    over HTTP
+    with serving(token) as (url, requests):        over HTTP
 
 NOTES is a file that gets a line for each message and for the end. Faults: `silent` answers nothing, `dies` ends before
 it answers, `greets` prints what is no message first, `many` has 500 tools, `twice` lists tools whose names are alike,
@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 Json = dict[str, Any]
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
@@ -179,45 +180,87 @@ def main() -> None:
     note("ended")
 
 
+class _Listener(ThreadingHTTPServer):
+    def __init__(self, token: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.token = token
+        self.small = Server(lambda _: None)
+        self.heard: list[Mapping[str, str]] = []
+        self.base = f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Listener
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/register":
+            self._send(201, {**json.loads(body), "client_id": "rlm-of-the-test"})
+        elif self.path == "/token":
+            again = parse_qs(body.decode())["grant_type"] == ["refresh_token"]
+            tokens = {"access_token": self.server.token, "refresh_token": "r3fresh-token", "token_type": "Bearer"}
+            self._send(200, {**tokens, "expires_in": 3600, "scope": "again" if again else "first"})
+        else:
+            self._message(json.loads(body))
+
+    def _message(self, message: Json) -> None:
+        self.server.heard.append({name.lower(): value for name, value in self.headers.items()})
+        if self.server.token and self.headers.get("Authorization") != f"Bearer {self.server.token}":
+            where = f'Bearer resource_metadata="{self.server.base}/.well-known/oauth-protected-resource"'
+            self._send(401, {}, **{"WWW-Authenticate": where})
+        elif (answer := self.server.small.answer(message, lambda _: None)) is None:
+            self._send(202, None)
+        else:
+            self._send(200, answer)
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        if path == "/authorize":
+            asked = {name: values[0] for name, values in parse_qs(query).items()}
+            self._send(302, {}, Location=f"{asked['redirect_uri']}?code=c0de&state={asked['state']}")
+        elif path.startswith("/.well-known/oauth-protected-resource"):
+            self._send(200, {"resource": f"{self.server.base}/mcp", "authorization_servers": [self.server.base]})
+        elif path == "/.well-known/oauth-authorization-server":
+            ends = {f"{name}_endpoint": f"{self.server.base}/{path}" for name, path in ENDPOINTS}
+            more = {"response_types_supported": ["code"], "code_challenge_methods_supported": ["S256"]}
+            self._send(200, {"issuer": self.server.base, **ends, **more})
+        else:
+            self._send(405, {})
+
+    do_DELETE = do_GET
+
+    def _send(self, status: int, body: Json | None, **headers: str) -> None:
+        content = b"" if body is None else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(content)),
+            **headers,
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @contextmanager
 def serving(token: str = "") -> Iterator[tuple[str, list[Mapping[str, str]]]]:
-    """The same over HTTP: its URL, and the headers of each request. Without the `token` a request is refused."""
-    heard: list[Mapping[str, str]] = []
-    server = Server(lambda _: None)
+    """The same over HTTP: its URL, and the headers of each message. Without the `token` one is refused.
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            heard.append({name.lower(): value for name, value in self.headers.items()})
-            message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if token and self.headers.get("Authorization") != f"Bearer {token}":
-                self._send(401, b"")
-            elif (answer := server.answer(message, lambda _: None)) is None:
-                self._send(202, b"")
-            else:
-                self._send(200, json.dumps(answer).encode())
-
-        def do_GET(self) -> None:
-            self._send(405, b"")
-
-        do_DELETE = do_GET
-
-        def _send(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    The token is had by OAuth, too: whoever is sent to `/authorize` is taken for a user who logs in.
+    """
+    listener = _Listener(token)
     threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{listener.server_port}/mcp", heard
+        yield f"{listener.base}/mcp", listener.heard
     finally:
         listener.shutdown()
         listener.server_close()
+
+
+ENDPOINTS = (("authorization", "authorize"), ("token", "token"), ("registration", "register"))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlm.cli.arguments import CommandLine
 from rlm.cli.doctor_facts import CheckResult, network, platform_results, sandbox_contents, versions
@@ -22,8 +23,8 @@ from rlm.config.readers import SandboxMode
 from rlm.config.settings import Config
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
-from rlm.errors import ConfigError, RlmError, SessionError
-from rlm.host.factories import NO_KEY, open_sandbox_policy
+from rlm.errors import ConfigError, McpError, RlmError, SessionError
+from rlm.host.factories import NO_KEY, mcp_clients, open_sandbox_policy
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.process.limits import check_limits
 from rlm.process.supervisor import Supervisor
@@ -35,6 +36,9 @@ from rlm.sandbox import Sandbox
 from rlm.sessions.signing_key import open_key
 from rlm.skills import Place, find_skills, notes_for, one_line
 from rlm.text.terminal import plain
+
+if TYPE_CHECKING:
+    from rlm.mcp import McpClients
 
 LITTLE = 1_000_000_000
 """Bytes of free disk below which a long run may end badly."""
@@ -63,6 +67,7 @@ def _all_well(config: Config) -> bool:
         _credentials,
         _endpoint,
         _kernel,
+        _mcp_servers,
         _sessions,
         _skills,
         _sandbox,
@@ -178,6 +183,33 @@ async def _cell(config: Config) -> str:
         )
         kernel = await stack.enter_async_context(JupyterKernel(spec, lambda _: None))
         return (await kernel.execute("6 * 7", 60)).text
+
+
+def _mcp_servers(config: Config) -> Iterator[CheckResult]:
+    """Each is started and asked for its tools, all at once."""
+    if config.mcp:
+        for name, found in run_until_signal(_tools_of(config)).items():
+            if isinstance(found, str):
+                yield CheckResult("mcp", f"{name} cannot be used", f"{found}. Change what --mcp or RLM_MCP names.")
+            else:
+                yield CheckResult("mcp", f"{name} has {found} tools", facts={"server": name, "tools": found})
+
+
+async def _tools_of(config: Config) -> dict[str, int | str]:
+    """How many, or why none."""
+
+    async def count(clients: McpClients, server: str) -> int | str:
+        try:
+            return len((await clients.tools(server)).tools)
+        except McpError as error:
+            return str(error).removeprefix(f"{server}: ").rstrip(".")
+
+    with Supervisor() as supervisor:
+        clients = mcp_clients(replace(config, tools=("ipython",)), Path.cwd(), supervisor, ())
+        assert clients is not None, "there are servers"
+        async with clients:
+            found = await asyncio.gather(*(count(clients, name) for name in config.mcp.names))
+            return dict(zip(config.mcp.names, found, strict=True))
 
 
 def _sessions(config: Config) -> Iterator[CheckResult]:

@@ -216,6 +216,12 @@ COMMANDS = {
         most=1,
         ids=True,
     ),
+    "mcp": CommandSpec(
+        "rlm as an MCP server on stdin and stdout (tools run, resume, show); `login NAME` logs in to one that rlm uses",
+        "[login NAME]",
+        most=2,
+        words=("login",),
+    ),
     "attach": CommandSpec(
         "a Jupyter console on the kernel of a running session: the one that runs, or the one whose id begins so",
         "[ID]",
@@ -237,7 +243,17 @@ COMMANDS = {
     ),
     "doctor": CommandSpec(
         "what is wrong with this set-up, and how to fix it",
-        settings=("json", "model", "base_url", "home", "sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size"),
+        settings=(
+            "json",
+            "model",
+            "base_url",
+            "home",
+            "mcp",
+            "sandbox",
+            "sandbox_net",
+            "sandbox_memory",
+            "sandbox_file_size",
+        ),
     ),
     "demo": CommandSpec(
         "a recorded model fixes a real small repository: no key, no network",

@@ -155,7 +155,7 @@ def mcp_clients(config: Config, cwd: Path, supervisor: Supervisor, skills: Colle
 
     # what is harmless in a sandbox is what a server gets that is told nothing else
     environment = child_environment(replace(config, sandbox=SandboxMode.BWRAP))
-    surroundings = Surroundings(cwd, environment, supervisor, config.sandboxed)
+    surroundings = Surroundings(cwd, environment, supervisor, state_folder(), config.sandboxed)
     return McpClients(config.mcp, named(config.mcp.names, skills), surroundings)
 
 

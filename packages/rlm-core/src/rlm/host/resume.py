@@ -53,6 +53,8 @@ def resumed_spec(
     if why and not trust:
         raise ConfigError(not_yours(folder.name, why))
     recorded = {"model": meta.model} | meta.settings
+    if why:  # they are programs, and would run outside of any sandbox
+        recorded.pop("mcp", None)
     place = cwd or _place(folder, meta, present, project)
     check_named(folder.name, recorded, given, place)
     config = replace(resumed_config(recorded, given), home=home)

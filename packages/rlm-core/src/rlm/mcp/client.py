@@ -217,6 +217,8 @@ class McpClient:
         return self._words(error, place)
 
     def _words(self, error: BaseException, place: Place | None) -> str:
+        if package.cause_of(error, (McpError,)):
+            return package.reason_of(error)
         status = place.http.status if place is not None and place.http is not None else None
         if status == 401:
             return f"it wants to know who you are (HTTP 401): `rlm mcp login {self.name}` logs in"

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rlm.config.environment import program
 from rlm.config.mcp_servers import HttpServer, McpServer, McpServers, StdioServer
 from rlm.errors import McpError
-from rlm.mcp import package
+from rlm.mcp import oauth, package
 from rlm.mcp.client import START, McpClient, Place, ServerTools
 from rlm.mcp.names import ServerNames
 from rlm.mcp.package import OnProgress, Wire
@@ -35,6 +35,8 @@ class Surroundings:
     environment: Mapping[str, str]
     """Without credentials; what a server's own part of the configuration names is added."""
     supervisor: Supervisor
+    state: Path | None
+    """The user's, with tokens of earlier logins."""
     sandboxed: bool
     """Cells may write in `cwd`, and a server is outside of their sandbox."""
 
@@ -48,7 +50,8 @@ class McpClients:
         """`start`: seconds that each server has to become ready."""
         self.names = names
         self._surroundings = surroundings
-        self._redactor = Redactor(servers.secrets)
+        self._secrets = servers.secrets
+        self._redactor = Redactor(self._secrets)
         self._needed = asyncio.Event()
         self._report: Callable[[str], None] = lambda _: None
         self._clients = {
@@ -107,11 +110,22 @@ class McpClients:
 
     async def _open(self, server: McpServer, stack: AsyncExitStack) -> Place:
         if isinstance(server, HttpServer):
-            http = package.HttpPlace(server.url, server.headers, sse=server.sse)
+            http = package.HttpPlace(server.url, server.headers, sse=server.sse, auth=partial(self._login, server))
             return Place(http.transport(), http=http)
         process = await _start(server, self._surroundings)
         stack.push_async_callback(process.close)
         return Place(process.transport(), process)
+
+    def _login(self, server: HttpServer) -> Any:
+        """What sends the tokens of an earlier login, if there was one. In a run nobody can be asked to log in."""
+        state = self._surroundings.state
+        if state is None or not oauth.has_tokens(server.url, state):
+            return None
+        return oauth.handler(server.name, server.url, state, self._keep_secret)
+
+    def _keep_secret(self, secret: str) -> None:
+        self._secrets |= {secret}
+        self._redactor = Redactor(self._secrets)
 
 
 async def _start(server: StdioServer, surroundings: Surroundings) -> ServerProcess:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
-from rlm.errors import ConfigError
+from rlm.errors import ConfigError, McpError
 from rlm.version import VERSION
 
 MISSING = "MCP servers need the package `mcp` beside rlm: ./install.sh --with mcp"
@@ -62,7 +62,7 @@ def _import() -> None:
     import mcp.client.streamable_http  # noqa: F401
 
 
-def _is_second() -> bool:
+def is_second() -> bool:
     import mcp
 
     return hasattr(mcp, "Client")
@@ -83,7 +83,7 @@ async def open_session(transport: Transport, on_change: Callable[[], None]) -> A
         if "ToolListChanged" in type(getattr(message, "root", message)).__name__:
             on_change()
 
-    if _is_second():
+    if is_second():
         async with _second_client(transport, hear) as client:
             yield _SecondSession(client)
         return
@@ -167,8 +167,10 @@ def _listener(on_progress: OnProgress) -> Callable[[float, float | None, str | N
 class HttpPlace:
     """A URL. `status` is what a message was last refused with, for the package does not tell."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], *, sse: bool, auth: Any = None) -> None:
-        """`auth` is a handler of the HTTP library that the package uses."""
+    def __init__(
+        self, url: str, headers: Mapping[str, str], *, sse: bool, auth: Callable[[], Any] = lambda: None
+    ) -> None:
+        """`auth` makes a handler for the HTTP library that the package uses."""
         self.status: int | None = None
         self._url = url
         self._headers = dict(headers)
@@ -193,7 +195,7 @@ class HttpPlace:
     def _client(self, headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
         from mcp.shared._httpx_utils import create_mcp_http_client
 
-        client: Any = create_mcp_http_client(headers=headers, timeout=timeout, auth=auth or self._auth)
+        client: Any = create_mcp_http_client(headers=headers, timeout=timeout, auth=auth or self._auth())
         client.event_hooks["response"].append(self._note)
         return client
 
@@ -211,14 +213,14 @@ def parse_message(line: bytes) -> Any:
     """
     from mcp.shared.message import SessionMessage
 
-    if _is_second():
+    if is_second():
         return SessionMessage(_types().jsonrpc_message_adapter.validate_json(line))
     return SessionMessage(_types().JSONRPCMessage.model_validate_json(line))
 
 
 def message_line(message: Any) -> bytes:
     """A message of the package as a line."""
-    without = {"exclude_unset": True} if _is_second() else {"exclude_none": True}
+    without = {"exclude_unset": True} if is_second() else {"exclude_none": True}
     text: str = message.message.model_dump_json(by_alias=True, **without)
     return text.encode() + b"\n"
 
@@ -228,9 +230,19 @@ def message_line(message: Any) -> bytes:
 
 def reason_of(error: BaseException) -> str:
     """In a line: the package wraps errors in groups, and says little of some."""
+    if (ours := cause_of(error, (McpError,))) is not None:
+        return str(ours)
     if isinstance(error, BaseExceptionGroup):
         return reason_of(error.exceptions[0])
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
     said = getattr(getattr(error, "error", None), "message", None) or str(error) or type(error).__name__
     return str(said).strip().splitlines()[0] if str(said).strip() else type(error).__name__
+
+
+def cause_of(error: BaseException, kinds: tuple[type[Exception], ...]) -> BaseException | None:
+    """An error of ours, which the package has put into groups or has wrapped."""
+    if isinstance(error, kinds):
+        return error
+    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else [error.__cause__, error.__context__]
+    return next((found for each in inner if each is not None and (found := cause_of(each, kinds))), None)

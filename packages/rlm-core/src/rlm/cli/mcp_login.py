@@ -1,0 +1,81 @@
+"""`rlm mcp login NAME`: let an MCP server that rlm uses know who the user is, in a browser."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rlm.cli.arguments import CommandLine
+from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
+from rlm.cli.streams import put, say, stdout_is_terminal
+from rlm.config.child_env import opener
+from rlm.config.environment import state_folder
+from rlm.config.mcp_servers import HttpServer
+from rlm.config.sources import read_config
+from rlm.core import exit_codes
+from rlm.errors import ConfigError, McpError
+from rlm.mcp import oauth, package
+
+_USAGE = "`rlm mcp` serves; `rlm mcp login NAME` logs in to a server that --mcp or RLM_MCP names."
+
+
+def login(line: CommandLine, words: Sequence[str]) -> int:
+    """
+    Raises:
+        ConfigError: there is no such server, or the login came to nothing.
+    """
+    if words[0] != "login" or len(words) != 2:
+        raise ConfigError(_USAGE)
+    servers = read_config(line.settings).mcp.servers
+    server = next((each for each in servers if each.name == words[1]), None)
+    if server is None:
+        there = f"There are {', '.join(each.name for each in servers)}." if servers else "None is named: give --mcp."
+        raise ConfigError(f"There is no MCP server {words[1]}. {there}")
+    if not isinstance(server, HttpServer):
+        raise ConfigError(f"{server.name} is a program: what it must know of you goes into its `env`.")
+    state = state_folder()
+    if state is None:
+        raise ConfigError("There is no place for the login: HOME and XDG_STATE_HOME are not set.")
+    try:
+        with closing_in_order():
+            run_until_signal(_login(server, state))
+    except Interrupted as interrupted:
+        return interrupted.code
+    return exit_codes.DONE
+
+
+async def _login(server: HttpServer, state: Path) -> None:
+    await package.load()
+    file = oauth.TokenFile(server.url, state)
+    file.remove()  # who we are there goes with the address that the browser comes back to, which is new
+    async with oauth.CallbackPage() as page:
+        auth = partial(
+            oauth.handler, server.name, server.url, state, lambda _: None, redirect=page.url, show=_show, wait=page.wait
+        )
+        place = package.HttpPlace(server.url, server.headers, sse=server.sse, auth=auth)
+        try:
+            async with package.open_session(place.transport(), lambda: None) as session:
+                tools, _ = await session.tools(None)
+        except Exception as error:  # noqa: BLE001 - the package's, of which there are many
+            raise _refused(server, error, place.status) from None
+    known = "You are logged in to" if file.read() else "No login is needed for"
+    put(f"{known} {server.name}: {len(tools)} tools.")
+
+
+def _refused(server: HttpServer, error: Exception, status: int | None) -> ConfigError:
+    known = package.cause_of(error, (ConfigError, McpError))
+    reason = str(known) if known else f"HTTP {status}" if status else package.reason_of(error)
+    return ConfigError(f"The login to {server.name} came to nothing: {reason.rstrip('.')}.")
+
+
+async def _show(url: str) -> None:
+    say(f"Go to this page and log in:\n{url}")
+    if not stdout_is_terminal():
+        return
+    try:
+        program, environment = opener()
+        await asyncio.create_subprocess_exec(program, url, env=environment, start_new_session=True)
+    except (ValueError, OSError):
+        return  # the person can

@@ -1,0 +1,87 @@
+"""The other way round: functions of ours as tools of an MCP server on stdin and stdout, by either major of `mcp`."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import typing
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+from rlm.config.credentials import hide_credentials
+from rlm.errors import RlmError
+from rlm.mcp import package
+from rlm.mcp.package import OnProgress
+from rlm.version import VERSION
+
+_CONTEXT = "mcp_context"
+
+ToolFunction = Callable[..., Awaitable[Any]]
+"""Its first parameter is an `OnProgress`, the others are the tool's; its docstring describes the tool."""
+
+
+async def serve(name: str, instructions: str, tools: Sequence[ToolFunction]) -> None:
+    """Until stdin ends. stdout carries the protocol and nothing else.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+    await package.load()
+    second = package.is_second()
+    home = "mcp.server.mcpserver" if second else "mcp.server.fastmcp"
+    module, errors = await asyncio.to_thread(lambda: (import_module(home), import_module(f"{home}.exceptions")))
+    version = {"version": VERSION} if second else {}
+    server: Any = vars(module)["MCPServer" if second else "FastMCP"](name, instructions=instructions, **version)
+    for tool in tools:
+        server.add_tool(_with_context(tool, vars(module)["Context"], errors.ToolError), name=tool.__name__)
+    await server.run_stdio_async()
+
+
+def _with_context(tool: ToolFunction, context_type: Any, error_type: Any) -> ToolFunction:
+    """As the package wants it: with a parameter for what it knows of a call, found by its type, and its own error."""
+
+    async def run(**arguments: Any) -> Any:
+        progress = _Progress(arguments.pop(_CONTEXT))
+        sending = asyncio.create_task(progress.send())
+        try:
+            return await tool(progress.add, **arguments)
+        except RlmError as error:
+            raise error_type(hide_credentials(str(error))) from None
+        finally:
+            sending.cancel()
+            await asyncio.wait({sending})
+
+    hints = typing.get_type_hints(tool, include_extras=True)
+    own = list(inspect.signature(tool).parameters.values())[1:]
+    context = inspect.Parameter(_CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=context_type)
+    parameters = [each.replace(annotation=hints[each.name], kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+    run.__name__, run.__doc__ = tool.__name__, inspect.getdoc(tool)
+    run.__annotations__ = {each.name: each.annotation for each in (context, *parameters)} | {"return": hints["return"]}
+    vars(run)["__signature__"] = inspect.Signature([context, *parameters], return_annotation=hints["return"])
+    return run
+
+
+class _Progress:
+    """Of what comes while a notification is being sent, the newest is kept."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._newest: tuple[float, float | None, str] | None = None
+        self._changed = asyncio.Event()
+
+    def add(self, done: float, total: float | None, message: str) -> None:
+        self._newest = (done, total, message)
+        self._changed.set()
+
+    async def send(self) -> None:
+        with suppress(Exception):  # the client is gone, which the server sees
+            while True:
+                await self._changed.wait()
+                self._changed.clear()
+                if self._newest is not None:
+                    await self._context.report_progress(*self._newest)
+
+
+__all__ = ["OnProgress", "ToolFunction", "serve"]
