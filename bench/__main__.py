@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import caching, machine, prompt, sessions, table, trees, turns, waiting
+from bench import caching, machine, prompt, sessions, shared_data, table, trees, turns, waiting
 from bench.harness import Bench, RunFailedError
 from bench.measures import Results, Scenario, perform
 
@@ -22,6 +22,7 @@ def main() -> None:
         *trees.scenarios(given.quick),
         *waiting.scenarios(given.quick),
         *caching.scenarios(),
+        *shared_data.scenarios(given.quick),
         *sessions.scenarios(given.quick),
     )
     known = {scenario.name: scenario for scenario in every}

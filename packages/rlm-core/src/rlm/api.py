@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
@@ -15,6 +16,7 @@ from rlm.core.task import NOT_GIVEN, RunResult, check_task
 from rlm.errors import AgentError, ConfigError, RlmError
 
 if TYPE_CHECKING:
+    from rlm.broker.protocol import ContextFile
     from rlm.config.sources import FilePath, HostSettings
 
 T = TypeVar("T")
@@ -39,7 +41,8 @@ async def run(
 
     Args:
         task: what to do; the agent's user message, word for word.
-        context: any picklable object; the agent finds it in its kernel as `context`.
+        context: any picklable object; the agent finds it in its kernel as `context`. Large data (arrays, frames,
+            tables, bytes) is shared, not copied. A `pathlib.Path` of a file stands for the text in it.
         cwd: its working directory.
         system_prompt: replaces the built-in one.
         schema: what the answer must be: a pydantic model, a dataclass, any type that pydantic's TypeAdapter takes, or a
@@ -142,23 +145,27 @@ async def _ask_parent(
     """A child of the agent whose cell this runs in."""
     from rlm.broker.answers import AnswerType, load_answer
     from rlm.broker.client import ask
-    from rlm.broker.payload import pack
-    from rlm.broker.protocol import ContextFile, RunRequest
+    from rlm.broker.protocol import RunRequest
     from rlm.inside.late_results import late_results
 
     path, token = address
     folder = Path(path).parent
     kind = None if schema is None else AnswerType.of(schema)
-    file = None
-    if context is not NOT_GIVEN:
-        payload = pack(context, folder)
-        file = ContextFile(payload.path.name, payload.kind, payload.about, payload.digest)
-    request = RunRequest(token, task, options, file, json.dumps(kind.schema) if kind else "")
-    with late_results.telling(task) as ended:
+    text = json.dumps(kind.schema) if kind else ""
+    with _handed(context, folder) as file, late_results.telling(task) as ended:
+        request = RunRequest(token, task, options, file, text)
         result = load_answer(await ask(path, request), folder)
         result = kind.typed(result) if kind else result
         ended(result)
     return result
+
+
+def _handed(context: object, folder: Path) -> AbstractContextManager[ContextFile | None]:
+    if context is NOT_GIVEN:
+        return nullcontext()
+    from rlm.broker.contexts import HANDED  # here, for a call without a context shall not pay for it
+
+    return HANDED.file(context, folder)
 
 
 async def llm(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import reprlib
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from rlm.errors import ConfigError
 from rlm.process import files
 from rlm.process.shared_objects import dump
 from rlm.text.encodings import SAMPLE, likely_encoding_of_start
+from rlm.text.lazy_text import LARGEST
 
+LAZY = "slices, len, find, count, iteration by line; str(context) is all of it"
 HEAD = 200
 """Characters of an object that the prompt shows."""
 
@@ -58,17 +59,8 @@ def from_file(path: Path) -> ContextPayload:
         start = file.read(SAMPLE)
         size = os.fstat(file.fileno()).st_size
     text = start.decode(likely_encoding_of_start(start), "replace").removeprefix("\ufeff")
-    return ContextPayload(path, f"str, {size:,} bytes of {path.name}, begins {text[:HEAD]!r}", "file")
-
-
-def copy_to(path: Path, folder: Path) -> ContextPayload:
-    """A copy of a file, for an agent that sees nothing but `folder`."""
-    copy = folder / f"context-{secrets.token_hex(8)}"
-    with os.fdopen(files.open_file(path), "rb") as source, os.fdopen(files.create(copy), "wb") as target:
-        files.copy(source.fileno(), target.fileno())
-    with os.fdopen(files.open_file(copy), "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return replace(from_file(path), path=copy, digest=digest)
+    kind = "str" if size <= LARGEST else f"large text ({LAZY})"
+    return ContextPayload(path, f"{kind}, {size:,} bytes of {path.name}, begins {text[:HEAD]!r}", "file")
 
 
 def describe(obj: Any) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from rlm.broker.answers import load_answer
 from rlm.broker.client import ask
-from rlm.broker.payload import copy_to
-from rlm.broker.protocol import OPTIONS, ContextFile, RunRequest
+from rlm.broker.contexts import HANDED
+from rlm.broker.protocol import OPTIONS, RunRequest
 from rlm.cli.streams import put
 from rlm.config.settings import Config, flag
 from rlm.core import exit_codes
@@ -34,13 +35,11 @@ def run(task: str, given: Mapping[str, str], config: Config, address: tuple[str,
         raise ConfigError(f"{flag(foreign[0])} is the host's to set: this is a sub-agent of a cell.")
     path, token = address
     request = RunRequest(token, task, options | {"cwd": str(Path.cwd())})
-    if config.context is not None:
-        payload = copy_to(config.context, Path(path).parent)
-        file = ContextFile(payload.path.name, payload.kind, payload.about, payload.digest)
-        request = replace(request, context=file)
     if config.schema is not None:
         request = replace(request, schema=decode(files.read(config.schema)))
-    result = load_answer(asyncio.run(ask(path, request)), Path(path).parent)
+    folder = Path(path).parent
+    with nullcontext() if config.context is None else HANDED.file(config.context, folder) as file:
+        result = load_answer(asyncio.run(ask(path, replace(request, context=file))), folder)
     if result.answer:
         put(result.answer)
     return exit_codes.of_stop(result.stop, limit_ok=config.limit_ok)

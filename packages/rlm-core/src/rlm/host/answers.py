@@ -196,15 +196,21 @@ class AnswerBox:
             files.remove(given.pickle)
 
 
-def adopt(folder: Path, name: str, private: Path, what: str) -> Path:
-    """Take a file that a cell has put into its agent's folder over into the host's. No cell can change it then.
+def adopt(folder: Path, name: str, private: Path, what: str, *, keep: bool = False) -> Path:
+    """Take a file that a cell has put into its agent's folder over into the host's, or with `keep` another name of it.
+
+    No cell can put something else in its place then.
 
     Raises:
         AgentError: it is no plain file there.
     """
     path = private / f"{what}-{token_hex(8)}"
+    place = folder / Path(name).name
     try:
-        (folder / Path(name).name).rename(path)  # by path: in our private folder
+        if keep:
+            os.link(place, path, follow_symlinks=False)  # by path: in our private folder
+        else:
+            place.rename(path)  # by path: as above
         os.close(files.open_file(path))  # from here on, no cell can put something else in its place
     except OSError:
         raise AgentError(f"the {what} is not a file in this agent's runtime folder") from None

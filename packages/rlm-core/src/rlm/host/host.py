@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from rlm.broker.limits import TreeLimits
-from rlm.broker.payload import ContextPayload, pack
+from rlm.broker.payload import ContextPayload, from_file, pack
 from rlm.broker.server import HostCapacity
 from rlm.config.child_env import child_environment
 from rlm.config.environment import program, shell_program
@@ -31,6 +31,7 @@ from rlm.host.resume import GO_ON, resumed_spec, session_id
 from rlm.host.run import Run, Watch
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.kernel import KernelServer
+from rlm.process import files
 from rlm.process.supervisor import Supervisor
 from rlm.sessions import Session
 from rlm.sessions.metrics import no_result
@@ -318,6 +319,8 @@ class Host:
         return await asyncio.to_thread(resumed_spec, id, given, Path.cwd(), cwd=place, **how)
 
     def _payload(self, context: object) -> ContextPayload | None:
+        if isinstance(context, Path) and context.is_file():  # by path: the program names it
+            return from_file(files.resolve(context))
         return None if context is NOT_GIVEN else pack(context, self.supervisor.folder)
 
     async def _new_context(self, config: Config) -> RunContext:

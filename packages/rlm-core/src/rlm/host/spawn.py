@@ -169,5 +169,5 @@ class CellRequests:
         """Only a plain file in this agent's own runtime folder may be handed on."""
         if request.context is None:
             return None
-        path = adopt(self._folder, request.context.name, self.context.supervisor.folder, "context")
+        path = adopt(self._folder, request.context.name, self.context.supervisor.folder, "context", keep=True)
         return ContextPayload(path, request.context.about, request.context.kind)

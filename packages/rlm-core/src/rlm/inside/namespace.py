@@ -14,7 +14,7 @@ import rlm
 from rlm.inside.launch import python_path
 from rlm.skill import installed_names, preload
 from rlm.skill.command import log_call
-from rlm.text.encodings import SAMPLE, likely_encoding_of_start
+from rlm.text.lazy_text import read_text
 
 _CONTEXT = re.compile(r"\bcontext\b")
 
@@ -69,17 +69,10 @@ class Namespace:
         return sorted(name for name in names if not name.startswith("_") and name not in {*self._given, *skills})
 
 
-def _load_file(path: Path) -> str:
-    with path.open("rb") as file:
-        encoding = likely_encoding_of_start(file.read(SAMPLE))
-    with path.open(encoding=encoding, errors="replace", newline="") as file:
-        return file.read().removeprefix("\ufeff")
-
-
 def _load_pickle(path: Path) -> Any:
     from rlm.process.shared_objects import load  # here, for most kernels have no context
 
     return load(path)
 
 
-_LOADERS: dict[str, Callable[[Path], Any]] = {"file": _load_file, "pickle": _load_pickle}
+_LOADERS: dict[str, Callable[[Path], Any]] = {"file": read_text, "pickle": _load_pickle}

@@ -10,6 +10,7 @@ mapping is private: what a kernel changes in it is its own. Large `bytes` go the
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import mmap
 import os
@@ -28,6 +29,7 @@ _MARK = b"rlm-buffers-1\r\n\0"
 _NUMBER = 8  # bytes of the index's size
 _SMALL = 1 << 16  # bytes of a buffer that stays in the pickle
 _LARGE = 1 << 20  # of bytes that are mapped, and of a buffer that is hashed and written at the same time
+_SAMPLE, _SAMPLES = 64, 1_000  # bytes, and how many of them
 _LOOKED_AT = 10_000  # values of a container
 _CELL = re.compile("<ipython-input-|ipykernel_")
 
@@ -41,6 +43,23 @@ def dump(obj: Any, file: BinaryIO) -> str:
     text = json.dumps(index).encode()
     file.write(text + len(text).to_bytes(_NUMBER, "little") + _MARK)
     return hashed.digest.hexdigest()
+
+
+def fingerprint(obj: Any) -> str:
+    """The same as long as nobody has changed `obj`, as far as that is seen without reading all of a large buffer."""
+    hashed = _HashingFile(_Nowhere())
+    pickler = new_pickler(obj, hashed)
+    pickler.dump(obj)
+    for buffer in (*pickler.buffers, *pickler.large):
+        step = max(_SAMPLE, buffer.nbytes // _SAMPLES)
+        for place in range(0, buffer.nbytes, step):
+            hashed.write(buffer[place : place + _SAMPLE])
+    return hashed.digest.hexdigest()
+
+
+class _Nowhere(io.RawIOBase):
+    def write(self, data: Any) -> int:
+        return len(data)
 
 
 def _append(buffer: memoryview, file: BinaryIO, hashed: _HashingFile) -> tuple[int, int]:
@@ -91,13 +110,13 @@ def _mapped(file: int) -> mmap.mmap:
 
 
 class _HashingFile:
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO | io.RawIOBase) -> None:
         self._file = file
         self.digest = hashlib.sha256()
 
     def write(self, data: bytes | memoryview) -> int:
         self.digest.update(_without_ids(bytes(data)) if len(data) <= 2 * _SMALL else data)
-        return self._file.write(data)
+        return self._file.write(data) or 0
 
     def write_buffer(self, buffer: memoryview) -> None:
         """Hashing takes as long as writing, and both let other threads run."""
