@@ -20,7 +20,10 @@ def test_all_is_well(rlm: Make) -> None:
     assert 0 == done.code
     by_subject = {line["subject"]: line for line in told.lines}
     assert all(line["ok"] is True and line["state"] for line in told.lines)
-    assert ("responses" if BY_RESPONSES else "chat", ["scripted"]) == (by_subject["endpoint"]["api"], by_subject["endpoint"]["models"])
+    assert ("responses" if BY_RESPONSES else "chat", ["scripted"]) == (
+        by_subject["endpoint"]["api"],
+        by_subject["endpoint"]["models"],
+    )
     assert by_subject["versions"]["packages"]["openai"] in done.out
     assert os.uname().machine == by_subject["platform"]["machine"]
     assert {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"} == by_subject["network"]["settings"]

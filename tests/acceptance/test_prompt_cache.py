@@ -55,7 +55,9 @@ def changes(session: Session) -> Iterator[bool]:
 def answered(server: Scripted, session: Session, depth: int) -> list[Request]:
     """The requests of an agent, each once: a try that failed is sent again as it was."""
     wanted = [json.dumps(messages, sort_keys=True) for messages in session.requests()]
-    by_messages = {json.dumps(request.messages, sort_keys=True): request for request in server.requests if request.depth == depth}
+    by_messages = {
+        json.dumps(request.messages, sort_keys=True): request for request in server.requests if request.depth == depth
+    }
     return [by_messages[each] for each in wanted]
 
 

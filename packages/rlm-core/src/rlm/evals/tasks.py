@@ -1,0 +1,107 @@
+"""Tasks with a known answer, and how well another answer fits it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Literal
+
+import msgspec
+
+from rlm.core.task import check_task
+from rlm.errors import ConfigError
+from rlm.text.json_lines import read_objects, read_typed, unique
+
+Scoring = Literal["exact", "contains", "number", "set"]
+_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_ARRAY = re.compile(r"\[.*\]", re.DOTALL)
+_CLOSE = 1e-6  # of a number, relative
+
+
+class EvalTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One task. `score` says how its answer is judged; without it, by the type of `expected`."""
+
+    prompt: str
+    expected: str | int | float | list[str | int | float]
+    id: str | int | None = None
+    context: str | None = None
+    """What the question is about: in the prompt of a plain call, the variable `context` of an agent."""
+    score: Scoring | None = None
+    size: int | None = None
+    """How long it is, in whatever unit: scores are also told by size."""
+
+    @property
+    def scoring(self) -> Scoring:
+        if self.score is not None:
+            return self.score
+        if isinstance(self.expected, list):
+            return "set"
+        return "exact" if isinstance(self.expected, str) else "number"
+
+
+def read_tasks(data: bytes, name: str) -> list[EvalTask]:
+    """All tasks of a file of JSON lines; one without an id has the number of its line.
+
+    Raises:
+        ConfigError: a line is not allowed; names it.
+    """
+    tasks = [_task(value, number, f"{name}, line {number}") for number, value in read_objects(data, name)]
+    if not tasks:
+        raise ConfigError(f"{name} holds no task.")
+    unique((str(task.id), f"{name}, task {place}") for place, task in enumerate(tasks, 1))
+    return tasks
+
+
+def _task(value: dict[str, object], number: int, where: str) -> EvalTask:
+    task = read_typed(value, EvalTask, where)
+    fits = {"number": int | float, "set": list, "exact": str, "contains": str}[task.scoring]
+    if not isinstance(task.expected, fits):
+        raise ConfigError(f"{where}: `expected` does not go with the score {task.scoring!r}.")
+    try:
+        check_task(task.prompt)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return msgspec.structs.replace(task, id=number if task.id is None else task.id)
+
+
+def score(task: EvalTask, answer: str) -> float:
+    """From 0 to 1."""
+    match task.scoring, task.expected:
+        case "set", list(expected):
+            return _overlap({_plain(str(each)) for each in expected}, {_plain(each) for each in _items(answer)})
+        case "number", int() | float() as number:
+            return float(_is_number(answer, number))
+        case "contains", expected:
+            return float(_plain(str(expected)) in _plain(answer))
+        case _, expected:
+            return float(_plain(answer) == _plain(str(expected)))
+
+
+def _plain(text: str) -> str:
+    """Without what makes no difference: case, blanks, quotes and a point at the end."""
+    return " ".join(text.casefold().split()).strip("\"'`*. ")
+
+
+def _is_number(answer: str, expected: float) -> bool:
+    """Whether the last number in the answer is the expected one."""
+    found = _NUMBER.findall(answer)
+    return bool(found) and abs(float(found[-1].replace(",", "")) - expected) <= _CLOSE * max(1.0, abs(expected))
+
+
+def _items(answer: str) -> list[str]:
+    """Of a JSON array, or one a line, or else between commas."""
+    if array := _ARRAY.search(answer):
+        with suppress(ValueError):
+            return [str(each) for each in json.loads(array[0])]
+    lines = [line.strip(" \t-*•") for line in answer.splitlines() if line.strip()]
+    return lines if len(lines) > 1 else [each for line in lines for each in line.split(",") if each.strip()]
+
+
+def _overlap(expected: Iterable[str], got: Iterable[str]) -> float:
+    """F1: the harmonic mean of what was found of all, and what is right of the found."""
+    wanted, found = set(expected) - {""}, set(got) - {""}
+    if not wanted and not found:
+        return 1.0
+    return 2 * len(wanted & found) / (len(wanted) + len(found))
