@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 from rlm_testkit.cli import Rlm, Session
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "long_file"
+TOP = Path(__file__).parents[2]
+EXAMPLE = TOP / "examples" / "long_file"
+WORKFLOWS = TOP / "examples" / "workflows"
 QUESTION = "What do readers complain about most, and how often? `context` is the log of our help desk."
 
 
@@ -36,3 +39,31 @@ def test_a_question_over_50_mb_is_answered_by_children_that_read_parts(alone: Rl
 
 def _reported(child: Session) -> int:
     return sum(int(line.split()[0]) for line in child.results[0].splitlines() if line.strip())
+
+
+def test_each_way_to_work_with_sub_agents_does_what_its_page_says(alone: Rlm, tmp_path: Path) -> None:
+    shutil.copytree(WORKFLOWS, tmp_path / "workflows")
+    subprocess.run([sys.executable, tmp_path / "workflows/record.py"], check=True)
+    recording = tmp_path / "workflows/turns.jsonl"
+    assert recording.read_text() == (WORKFLOWS / "turns.jsonl").read_text(), "record.py writes what is there"
+    page = (TOP / "docs" / "workflows.md").read_text()
+    cells = list((WORKFLOWS / "cells").glob("*.py"))
+    assert all(f"```python\n{cell.read_text()}```" in page for cell in cells)
+    (alone.cwd / "hello.txt").write_text("hello\n")
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"]):
+        subprocess.run(["git", *words], cwd=alone.cwd, check=True)
+    done = alone("--model", f"replay:{recording}", "--max-depth", "2", "Show each way to work with sub-agents.")
+    assert (0, "Seven ways, each in a cell above.\n") == (done.code, done.out), done.err
+    told = "\n".join(done.session.results)
+    assert len(cells) == len(done.session.results) == 7
+    for line in (
+        "first completed: x = 5\nfirst completed: x = 5",
+        "race: 83 - 1 cancelled",
+        "pipeline: ['2024-05-03\\n2024-06-09', '2024-07-01']",
+        "map-reduce: [('red', 3), ('blue', 2), ('green', 1)]",
+        "judge: dateparse",
+        "shared frame: 499500.0 by",
+        "the parent's tree: clean\nwith the patches:  M hello.txt\n?? LICENSE",
+    ):
+        assert line in told
+    assert (alone.cwd / "hello.txt").read_text() == "HELLO\n"

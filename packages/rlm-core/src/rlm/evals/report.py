@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rlm.evals.compare import Arm, EvalResult
@@ -15,8 +15,8 @@ _NAMED = 5  # tasks that are named
 
 def summary(results: Sequence[EvalResult], arms: Sequence[Arm]) -> dict[str, Any]:
     """By arm: score, cost, tokens and time; scores by size; and what is to be said of recursion."""
-    by_arm = {arm: [each for each in results if each.arm == arm] for arm in arms}
-    found = {arm: _numbers(rows) for arm, rows in by_arm.items() if rows}
+    by_arm: dict[Arm, list[EvalResult]] = {arm: [each for each in results if each.arm == arm] for arm in arms}
+    found: dict[Arm, dict[str, Any]] = {arm: _numbers(rows) for arm, rows in by_arm.items() if rows}
     sizes = sorted({each.size for each in results if each.size is not None})
     by_size = {
         str(size): {arm: _mean(each.score for each in rows if each.size == size) for arm, rows in by_arm.items()}
@@ -40,9 +40,9 @@ def _numbers(rows: Sequence[EvalResult]) -> dict[str, Any]:
     }
 
 
-def verdict(results: Sequence[EvalResult], found: dict[Arm, dict[str, Any]]) -> list[str]:
+def verdict(results: Sequence[EvalResult], found: Mapping[Arm, dict[str, Any]]) -> list[str]:
     """Sentences that compare `rlm` with the best of the others; none if there is nothing to compare."""
-    others = [arm for arm in found if arm != "rlm"]
+    others: list[Arm] = [arm for arm in found if arm != "rlm"]
     if "rlm" not in found or not others:
         return []
     best = max(others, key=lambda arm: (found[arm]["score"], -_price(found[arm])))
