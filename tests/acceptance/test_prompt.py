@@ -242,12 +242,18 @@ def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal
         screen.press(ENTER)
         screen.see("… 2981 more lines", "A paste of 3000 lines")
         say(screen, ">left = 1", "you ▏ left = 1", "✓")
+        say(screen, "/model another", "model: another")
+        say(screen, "/budget many", "error: /budget N: so many new tokens")
+        say(screen, "/budget 2M", "new tokens of the tree", "2,000,000")
         session = only_session(made)
+        kept = session.meta["settings"]
+        assert ("another", "2000000") == (kept["model"], kept["max_total_tokens"]), "for a run that resumes it"
         os.kill(session.meta["pid"], signal.SIGKILL)
         screen.see("over 137")
         again = terminal(made, "resume", session.meta["session_id"])
-        again.see("… 2981 more lines", "A paste of 3000 lines", "Resumed.")
+        again.see("… 2981 more lines", "A paste of 3000 lines", "Resumed with --model scripted (was another); as before: ")
         again.press("C-u")
+        say(again, "/budget", "new tokens of the tree", "2,000,000")
         say(again, "go on", "Heard: go on")
         assert "ran this cell in your kernel:\n```python\nleft = 1\n" in server.requests[-1].last
         assert "This session was resumed" in server.requests[-1].last

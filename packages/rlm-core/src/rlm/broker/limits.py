@@ -61,6 +61,10 @@ class TreeLimits:
         self.agents += 1
         return self.agents - 1
 
+    def change(self, *, total_tokens: int, cost: float | None) -> None:
+        """Other limits, of all that the tree has spent and will spend."""
+        self._total_tokens, self._cost = total_tokens, cost
+
     def carry_on(self, agents: int, usage: Usage) -> None:
         """Count what the tree has had already: its root, and what an earlier run of it spent."""
         self.agents += agents

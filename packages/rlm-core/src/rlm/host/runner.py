@@ -16,7 +16,7 @@ from rlm.broker.limits import AgentLimits, Slot
 from rlm.broker.server import Broker
 from rlm.config.environment import BROKER
 from rlm.config.settings import Config
-from rlm.config.sources import override
+from rlm.config.sources import override, recorded_settings
 from rlm.core.agent import Agent, AgentResult
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import Both, Compact, LastTurns
@@ -40,7 +40,7 @@ from rlm.host.user import UserChannel
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.process import files
 from rlm.sandbox import Sandbox
-from rlm.sessions import Session
+from rlm.sessions import Changes, Session
 from rlm.sessions.earlier_calls import EarlierCalls
 from rlm.skills import CALLS, CallLog, called
 
@@ -75,6 +75,7 @@ class AgentRunner:
         """By the clock of the event loop. What is left of the task's time then is for the last request."""
         self._turns = TurnLimit(spec.config.max_turns)
         self._worktree: Worktree | None = None
+        self._requests: CellRequests | None = None
         self._kernel: JupyterKernel | None = None
         self._calls: CallLog | None = None
         self._tools = Toolbox([])
@@ -191,10 +192,27 @@ class AgentRunner:
         Raises:
             ConfigError: there can be no such model.
         """
-        config = override(self._spec.config, {"model": name})
-        self._spec = replace(self._spec, config=config)
+        self._change(override(self._spec.config, {"model": name}))
         if self._agent is not None:
-            self._agent.use_model(self._new_model(config))
+            self._agent.use_model(self._new_model(self._spec.config))
+
+    async def use_budget(self, total_tokens: int, cost: float | None) -> None:
+        """Other limits of the whole tree: `max_total_tokens` and `max_cost`.
+
+        Raises:
+            ConfigError: the model has no price.
+        """
+        config = replace(self._spec.config, max_total_tokens=total_tokens, max_cost=cost)
+        await self._context.models.check(config)
+        self._context.limits.change(total_tokens=total_tokens, cost=cost)
+        self._change(config)
+
+    def _change(self, config: Config) -> None:
+        """For this agent, for sub-agents from now on, and for a run that resumes the session."""
+        self._spec = replace(self._spec, config=config)
+        if self._requests is not None:
+            self._requests.spec = self._spec
+        self.session.change(Changes(config.model, settings=recorded_settings(config)))
 
     def _seconds_left(self) -> float | None:
         end = self._time_limit.when() if self._time_limit else None
@@ -248,7 +266,7 @@ class AgentRunner:
         sandbox = await stack.enter_async_context(self._new_sandbox(folder)) if context.policy else None
         if self._spec.isolated:
             self._worktree = await self._isolate(stack, sandbox)
-        requests = CellRequests(
+        requests = self._requests = CellRequests(
             context,
             self._spec,
             self.session,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 from rlm.errors import ConfigError
@@ -11,7 +12,11 @@ from rlm.repl.session import PromptCommand, Quit, Repl
 from rlm.text.styled import Style
 
 if TYPE_CHECKING:
+    from rlm.config.settings import Config
     from rlm.host.runner import AgentRunner
+
+_BUDGET = re.compile(r"(\$?)\s*(\d+(?:\.\d+)?)([kKmM]?)")
+_UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
 
 KEYS = """\
   text            for the agent; while it works: said after the current cell
@@ -61,17 +66,37 @@ async def _usage(repl: Repl, _: str) -> None:
     repl.screen.note(" · ".join(parts), Style.PLAIN)
 
 
-async def _budget(repl: Repl, _: str) -> None:
-    config = (await repl.needed()).config
+async def _budget(repl: Repl, argument: str) -> None:
+    agent = await repl.needed()
+    if argument:
+        await agent.use_budget(*_limits(argument, agent.config))
+    config = agent.config
     limits = {
         "turns of a task": config.max_turns,
         "completion tokens of the tree": config.max_tokens or "no limit",
+        "new tokens of the tree": f"{config.max_total_tokens:,}" if config.max_total_tokens else "no limit",
+        "dollars of the tree": "no limit" if config.max_cost is None else f"{config.max_cost:g}",
         "agents": config.max_agents,
         "agents at once": config.max_concurrent_agents,
         "depth": config.max_depth,
         "seconds of a cell": f"{config.exec_timeout:g}",
     }
     repl.screen.note("\n".join(f"  {name:<30} {value}" for name, value in limits.items()), Style.PLAIN)
+
+
+def _limits(argument: str, config: Config) -> tuple[int, float | None]:
+    """New tokens and dollars, of which one is given: `200k`, `1.5M`, `$2`, `off` for both.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if argument == "off":
+        return 0, None
+    found = _BUDGET.fullmatch(argument)
+    number = float(found[2]) * _UNITS[found[3].lower()] if found else 0.0
+    if found is None or number <= 0 or (found[1] and found[3]):
+        raise ConfigError("/budget N: so many new tokens for all of the session, such as 200k; $N: dollars; off: none.")
+    return (config.max_total_tokens, number) if found[1] else (int(number) or 1, config.max_cost)
 
 
 async def _compact(repl: Repl, _: str) -> None:
@@ -175,7 +200,9 @@ COMMANDS = {
     "tools": PromptCommand("tools and skills", _tools),
     "tree": PromptCommand("the agents of this session", _tree),
     "usage": PromptCommand("tokens, turns and agents so far", _usage),
-    "budget": PromptCommand("the limits", _budget),
+    "budget": PromptCommand(
+        "the limits, or another one of tokens or dollars for all of the session", _budget, "[N|$N|off]"
+    ),
     "compact": PromptCommand("have the model summarise the older turns now", _compact),
     "fork": PromptCommand("go on with a copy of this session", _fork),
     "resume": PromptCommand("go on with another session", _resume, "[ID]"),

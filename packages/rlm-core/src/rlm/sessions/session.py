@@ -313,6 +313,11 @@ class Session:
         """How many agents there are in the tree: this one and all below it that have ended."""
         return 1 + len(self._below.by_agent)
 
+    def change(self, changes: Changes) -> None:
+        """Record what differs from here on, for runs that resume it."""
+        self._meta = changes.applied(self._meta)
+        self._write_meta()
+
     def record(self, event: Event) -> None:
         """Journal an event and pass it on to whoever watches.
 
