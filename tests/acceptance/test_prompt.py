@@ -251,7 +251,9 @@ def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal
         os.kill(session.meta["pid"], signal.SIGKILL)
         screen.see("over 137")
         again = terminal(made, "resume", session.meta["session_id"])
-        again.see("… 2981 more lines", "A paste of 3000 lines", "Resumed with --model scripted (was another); as before: ")
+        again.see(
+            "… 2981 more lines", "A paste of 3000 lines", "Resumed with --model scripted (was another); as before: "
+        )
         again.press("C-u")
         say(again, "/budget", "new tokens of the tree", "2,000,000")
         say(again, "go on", "Heard: go on")

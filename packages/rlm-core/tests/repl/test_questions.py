@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from rlm.config.environment import takes_notifications
 from rlm.config.settings import Config
 from rlm.repl.questions import Questions
-from rlm.repl.status import LONG_TURN, rings
+from rlm.repl.status import LONG_TURN, ending, rings
 from rlm.tools.decorators import Approval
 
 CALL: dict[str, Any] = {"code": "1", "timeout": 3}
@@ -68,3 +69,20 @@ async def test_one_question_at_a_time_and_a_call_that_is_cancelled_asks_no_more(
 def test_the_bell_rings_after_a_long_turn_unless_it_is_switched_off() -> None:
     assert [rings(Config(), took) for took in (0.0, LONG_TURN)] == [False, True]
     assert not rings(Config(bell=False), LONG_TURN)
+
+
+def test_a_terminal_that_is_known_to_take_them_gets_a_notification_in_place_of_the_bell() -> None:
+    known = {"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}
+    others = (
+        {},
+        {"TERM": "xterm-256color"},
+        known | {"TMUX": "/tmp/x"},
+        known | {"TERM": "screen"},
+        known | {"TERM": "dumb"},
+    )
+    assert takes_notifications(known)
+    assert not any(map(takes_notifications, others))
+    assert [ending(75.0, notify=False), ending(75.0, notify=True)] == [
+        "\a",
+        "\x1b]9;rlm: the turn has ended after 1m 15s\x1b\\",
+    ]

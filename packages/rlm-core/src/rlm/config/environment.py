@@ -69,10 +69,27 @@ _PROTOCOLS = (
 def picture_protocol(environ: Mapping[str, str] | None = None) -> PictureProtocol | None:
     """How the terminal shows pictures; None if it is not known to, or something stands between."""
     environ = environment(environ)
-    multiplexed = "TMUX" in environ or "STY" in environ or environ.get("TERM", "").startswith(("tmux", "screen"))
-    if multiplexed or is_dumb_terminal(environ):
+    if _is_multiplexed(environ) or is_dumb_terminal(environ):
         return None
     return next((found for name, values, found in _PROTOCOLS if environ.get(name) in values), None)
+
+
+def takes_notifications(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether the terminal is known to show a notification of the desktop (OSC 9), and nothing stands between."""
+    environ = environment(environ)
+    known = any(environ.get(name) in values for name, values in _NOTIFYING)
+    return known and not _is_multiplexed(environ) and not is_dumb_terminal(environ)
+
+
+_NOTIFYING = (
+    ("TERM", ("xterm-kitty", "xterm-ghostty")),
+    ("TERM_PROGRAM", ("ghostty", "iTerm.app", "WezTerm")),
+    ("LC_TERMINAL", ("iTerm2",)),
+)
+
+
+def _is_multiplexed(environ: Mapping[str, str]) -> bool:
+    return "TMUX" in environ or "STY" in environ or environ.get("TERM", "").startswith(("tmux", "screen"))
 
 
 def state_folder(environ: Mapping[str, str] | None = None) -> Path | None:

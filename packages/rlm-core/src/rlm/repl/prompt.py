@@ -138,8 +138,8 @@ class Prompt:
         size = self._session.output.get_size()
         return size.columns, size.rows
 
-    def bell(self) -> None:
-        self._session.output.bell()
+    def ring(self, how: str) -> None:
+        self._session.output.write_raw(how)
         self._session.output.flush()
 
     async def run_program(self, words: Sequence[str]) -> None:

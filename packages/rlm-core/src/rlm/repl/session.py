@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rlm.config.credentials import hide_credentials
+from rlm.config.environment import takes_notifications
 from rlm.errors import ConfigError, RlmError
 from rlm.present.humanize import cost, many, seconds, tokens
 from rlm.repl.inputs import Cell, Command, Task, read_input
 from rlm.repl.mentions import attachments, variables
 from rlm.repl.questions import HELP, Questions
 from rlm.repl.screen import ReplScreen
-from rlm.repl.status import rings, status
+from rlm.repl.status import ending, rings, status
 from rlm.repl.terminal import Entered, Terminal
 from rlm.sessions.records import Record
 from rlm.text.styled import Style
@@ -267,7 +268,7 @@ class Repl:
 
     def _ring(self, took: float) -> None:
         if self.agent is not None and rings(self.agent.config, took):
-            self.prompt.bell()
+            self.prompt.ring(ending(took, notify=takes_notifications()))
 
     # ---- what is open
 

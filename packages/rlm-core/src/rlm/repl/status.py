@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlm.config.settings import Config, recording_of
-from rlm.present.humanize import cost, count, tokens
+from rlm.present.humanize import cost, count, seconds, tokens
 
 if TYPE_CHECKING:
     from rlm.host.runner import AgentRunner
@@ -19,6 +19,11 @@ LONG_TURN = 10.0
 def rings(config: Config, took: float) -> bool:
     """Whether the end of a turn of `took` seconds is told by a bell."""
     return config.bell and took >= LONG_TURN
+
+
+def ending(took: float, *, notify: bool) -> str:
+    """What tells of the end of such a turn: the bell, or where the terminal takes it a notification (OSC 9)."""
+    return f"\x1b]9;rlm: the turn has ended after {seconds(took)}\x1b\\" if notify else "\a"
 
 
 def status(agent: AgentRunner, cwd: Path, queued: int) -> str:

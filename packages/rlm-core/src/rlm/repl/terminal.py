@@ -67,7 +67,9 @@ class Terminal(Protocol):
         """Columns and lines."""
         ...
 
-    def bell(self) -> None: ...
+    def ring(self, how: str) -> None:
+        """Print what a terminal does not show: the bell, or a notification."""
+        ...
 
     async def run_program(self, words: Sequence[str]) -> None:
         """Give the terminal to a program until it ends."""
@@ -124,8 +126,8 @@ class DumbTerminal:
     def size(self) -> tuple[int, int]:
         return os.get_terminal_size()
 
-    def bell(self) -> None:
-        self.put("\a")
+    def ring(self, how: str) -> None:
+        self.put(how)
 
     async def run_program(self, words: Sequence[str]) -> None:
         program = await asyncio.create_subprocess_exec(*words)
