@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,12 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from rlm.acp.mcp_servers import with_servers
 from rlm.acp.options import AUTO, CONFIRM, MODE, MODEL, MODES, SANDBOX
 from rlm.acp.prompt import read_prompt
 from rlm.acp.trainer import Contract, read_contract
 from rlm.config.environment import state_folder
 from rlm.config.settings import Config
-from rlm.config.sources import read_config, read_folder
+from rlm.config.sources import read_config, read_folder, with_values
 from rlm.core.messages import Wire
 from rlm.errors import ConfigError, CredentialsError, SessionError
 from rlm.sessions.signing_key import key_or_none
@@ -82,7 +83,7 @@ class AcpServer:
             "agentCapabilities": {
                 "loadSession": True,
                 "promptCapabilities": {"image": True, "audio": False, "embeddedContext": True},
-                "mcpCapabilities": {"http": False, "sse": False},
+                "mcpCapabilities": {"http": True, "sse": True},
                 "sessionCapabilities": {"list": {}, "resume": {}, "close": {}, "delete": {}},
             },
             "authMethods": auth_methods(terminal=bool(auth and auth.terminal)),
@@ -112,6 +113,7 @@ class AcpServer:
         cwd = _folder(request.cwd)
         contract = read_contract(request.field_meta)
         config = self._config if contract is None else contract.config(self._config)
+        config = _with_servers(config, request.mcp_servers)
         spec = AgentSpec("", config, cwd, context_file(config.context))
         if contract is not None:
             self._tell_ignored(contract)
@@ -124,14 +126,14 @@ class AcpServer:
         from rlm.acp.history import history_updates
         from rlm.sessions.store import read_tree
 
-        session = await self._reopened(request.session_id, request.cwd)
+        session = await self._reopened(request)
         tree = await asyncio.to_thread(read_tree, session.folder)
         for update in history_updates(tree):
             self.client.update(session.id, update)
         return session.options()
 
     async def resume_session(self, request: schema.ResumeSessionRequest) -> Wire:
-        return (await self._reopened(request.session_id, request.cwd)).options()
+        return (await self._reopened(request)).options()
 
     async def list_sessions(self, request: schema.ListSessionsRequest) -> Wire:
         """Those of the user in a folder, the one used last first."""
@@ -242,12 +244,12 @@ class AcpServer:
         if session.models:
             session.tell_options()
 
-    async def _reopened(self, id: str, cwd: str) -> AcpSession:
+    async def _reopened(self, request: schema.LoadSessionRequest | schema.ResumeSessionRequest) -> AcpSession:
+        id = request.session_id
         if id in self._sessions:
             return self._sessions[id]
-        place = _folder(cwd)
-        spec = await asyncio.to_thread(self._resumed, id, place, {})
-        return await self._open(spec)
+        spec = await asyncio.to_thread(self._resumed, id, _folder(request.cwd), {})
+        return await self._open(replace(spec, config=_with_servers(spec.config, request.mcp_servers)))
 
     def _resumed(self, id: str, cwd: Path, values: Mapping[str, object]) -> Any:
         from rlm.host.recorded import GivenSettings
@@ -302,6 +304,13 @@ def auth_methods(*, terminal: bool) -> list[Wire]:
             {"id": "doctor", "name": "Check", "description": check, "type": "terminal", "args": ["--doctor"]}
         )
     return methods
+
+
+def _with_servers(config: Config, servers: Sequence[Any] | None) -> Config:
+    if not servers:
+        return config
+    named = [server.model_dump(mode="json", by_alias=True, exclude_none=True) for server in servers]
+    return with_values(config, {"mcp": with_servers(config.mcp, named)})
 
 
 def _folder(cwd: str) -> Path:

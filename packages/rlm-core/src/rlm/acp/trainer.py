@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rlm.config.harness_variables import known_tools
 from rlm.config.settings import Config
 from rlm.config.sources import with_values
 from rlm.core.budget import Stop
@@ -96,8 +97,6 @@ _POLICY: dict[str, tuple[str, Callable[[Any], object]]] = {
     "summarize_at_tokens": ("summarize_at_tokens", int),
 }
 """What each knob of the policy is here."""
-_BUILT_IN = {"ipython": "ipython", "bash": "bash", "edit": "edit"}
-"""Skills and tools that are built in there, and tools here."""
 _READ = {
     *("session_id", "model", "provider", "policy", "system_prompt_path", "append_to_system_prompt", "kernel_env"),
     *("subagent_append_to_system_prompt", "leaf_append_to_system_prompt", "skills", "builtin_tools"),
@@ -112,12 +111,7 @@ def _tools(given: Wire) -> tuple[str, ...]:
 
 
 def _known(names: object) -> list[str]:
-    return [_BUILT_IN[name] for name in names if name in _BUILT_IN] if isinstance(names, list) else []
-
-
-def skill_tools(names: str) -> list[str]:
-    """The variable RLM_SKILLS of older versions of the contract: built-in skills that are tools here."""
-    return _known([name.strip() for name in names.split(",")])
+    return known_tools(names) if isinstance(names, list) else []
 
 
 def _ignored(given: Wire, policy: Wire) -> Iterator[str]:
@@ -128,7 +122,7 @@ def _ignored(given: Wire, policy: Wire) -> Iterator[str]:
     if policy.get("compaction") is False:
         yield "policy.compaction=false"
     for name in ("skills", "builtin_tools"):
-        unknown = [each for each in given.get(name) or () if each not in _BUILT_IN]
+        unknown = [each for each in given.get(name) or () if each not in _known([each])]
         yield from (f"{name}: {each}" for each in unknown)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
+from rlm.config.harness_variables import NAMES, has_unknown_skill
 from rlm.config.settings import Config, variable
 from rlm.process.programs import SHELL, find_program
 
@@ -132,6 +133,6 @@ _NO_SETTINGS = (
 def unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The variables that look like settings and are none, each with the nearest setting, or an empty text."""
     environ = environment(environ)
-    known = [*map(variable, Config.settings()), *_NO_SETTINGS]
+    known = [*map(variable, Config.settings()), *_NO_SETTINGS, *([] if has_unknown_skill(environ) else NAMES)]
     unknown = sorted(name for name in environ if name.startswith("RLM_") and name not in known)
     return {name: next(iter(difflib.get_close_matches(name, known, 1)), "") for name in unknown}

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypedDict
 
 from rlm.config import mcp_servers
 from rlm.config.environment import environment, is_dumb_terminal
+from rlm.config.harness_variables import with_harness_variables
 from rlm.config.readers import ColorChoice, existing_folder, seconds
 from rlm.config.settings import Config, Setting, flag, variable
 from rlm.errors import ConfigError, CredentialsError
@@ -33,7 +34,7 @@ def read_config(
         ConfigError: naming the flag or variable, its value, and what is allowed.
         CredentialsError: the key cannot be one; it is not shown.
     """
-    environ = environment(environ)
+    environ = with_harness_variables(environment(environ))
     values: dict[str, Any] = (
         {"color": ColorChoice.NEVER} if environ.get("NO_COLOR") or is_dumb_terminal(environ) else {}
     )
