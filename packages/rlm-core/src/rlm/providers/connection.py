@@ -27,7 +27,7 @@ REDIRECTS = 5
 
 _OUR_HEADERS = frozenset(
     {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"}
-    | {"idempotency-key", "transfer-encoding", "user-agent", "x-rlm-depth"}
+    | {"idempotency-key", "x-acp-model-request-id", "transfer-encoding", "user-agent", "x-rlm-depth"}
 )
 _TRANSPORT = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "anyio", "socksio"})
 
