@@ -107,8 +107,10 @@ def evaluation_environment(version: str, folder: Path) -> dict[str, str]:
     config.write_text(
         f'[url "{CHECKOUT}"]\n\tinsteadOf = {HARNESS}nano-rlm.git\n\tinsteadOf = {HARNESS}rlm.git\n[safe]\n\tdirectory = *\n'
     )
-    environment = {
-        "HOME": os.environ["HOME"],
+    ours = {
+        name: value for name, value in os.environ.items() if not name.startswith(("RLM_", "OPENAI_", "VIRTUAL_ENV"))
+    }
+    environment = ours | {
         "PATH": f"{Path(uv).parent}:{os.environ['PATH']}",
         "GIT_CONFIG_GLOBAL": str(config),
         "UPSTREAM_KEY": "sk-of-the-upstream",
