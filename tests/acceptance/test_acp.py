@@ -14,7 +14,7 @@ from acp import RequestError, image_block, resource_link_block, text_block
 from acp.helpers import embedded_text_resource, resource_block
 from rlm_testkit.acp_client import Talk, talking
 from rlm_testkit.cli import Rlm
-from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, text
+from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, half, text
 
 Make = Callable[[Scripted], Rlm]
 PIXEL = base64.b64encode(bytes.fromhex("89504e470d0a1a0a")).decode()
@@ -255,6 +255,95 @@ async def test_what_the_provider_refuses_is_an_error_and_the_session_goes_on(rlm
             assert {"details": str(refused.value)} == refused.value.data
             assert "end_turn" == (await ask(talk, session, "go")).stop_reason
             assert "refusal" == (await ask(talk, session, "go")).stop_reason
+
+
+def contract(server: Scripted, **more: Any) -> dict[str, Any]:
+    """What the package verifiers 0.4 sends with session/new."""
+    policy = {"max_depth": 1, "max_total_tokens": 5000, "allow_git": True, "exec_timeout": 60, "compaction": True}
+    return {
+        "ai.prime.rlm/runtime-v1": {
+            "session_id": "rollout-7",
+            "model": "trained",
+            "provider": {"base_url": server.url, "api_key": "key-of-the-rollout"},
+            "policy": policy,
+            "system_prompt_path": None,
+            "append_to_system_prompt": "For the root.",
+            "subagent_append_to_system_prompt": "For those below.",
+            "leaf_append_to_system_prompt": "For a leaf.",
+            "skills": ["edit", "search"],
+            "kernel_env": {"OF_THE_TASK": "here"},
+            "search_api_key": "key-of-a-search",
+        }
+        | more
+    }
+
+
+SESSION, EDGES = "ai.prime.rlm/session-v1", "ai.prime.acp/semantic-edges-v1"
+
+
+async def test_a_trainer_says_what_a_session_is_and_hears_how_it_stands(rlm: Make) -> None:
+    kept: dict[str, Answer] = {}
+
+    def script(request: Request) -> Answer:
+        """As the package does: the reply of a request is kept; the first one is lost on its way."""
+        id = request.headers["x-acp-model-request-id"]
+        assert id == request.headers["idempotency-key"]
+        if id in kept:
+            return kept[id]
+        if request.depth:
+            kept[id] = text("small")
+        elif request.turn == 0:
+            kept[id] = call("ipython", code="import os; (await rlm.run('part')).answer + os.environ['OF_THE_TASK']")
+        else:
+            kept[id] = text("large", usage={"prompt_tokens": 9000, "completion_tokens": 3})
+        return half(kept[id]) if len(kept) == 1 else kept[id]
+
+    with Scripted(text("never")) as own, Scripted(script) as server:
+        made = rlm(own)
+        async with talking(made) as talk:
+            session = await new(talk, made, **contract(server))
+            done = await ask(talk, session, "go")
+            stands = done.field_meta[SESSION]
+            assert ("rollout-7", "done", 2) == (
+                stands["session_id"],
+                stands["last_stop_reason"],
+                stands["metrics"]["turns"],
+            )
+            assert all(type(value) in (int, float) for value in stands["metrics"].values())
+            asked = list(dict.fromkeys(request.headers["x-acp-model-request-id"] for request in server.requests))
+            first, child, second = asked
+            assert 4 == len(server.requests)  # one of them twice
+            edges = {
+                (e["source_request_id"], e["target_request_id"], e["type"]) for e in done.field_meta[EDGES]["edges"]
+            }
+            assert {
+                (first, child, "subagent_call"),
+                (child, second, "subagent_return"),
+                (first, second, "continuation"),
+            } == edges
+            limited = await ask(talk, session, "more")
+            assert "max_tokens" == limited.stop_reason
+            assert "max_total_tokens" == limited.field_meta[SESSION]["last_stop_reason"]
+            closed = await talk.raw("session/close", sessionId=session)
+            assert "rollout-7" == closed["_meta"][SESSION]["session_id"]
+            for wrong, reason in (
+                ({"session_id": "no id"}, "session_id"),
+                ({"policy": 7}, "policy"),
+                ({"model": 7}, "model"),
+            ):
+                with pytest.raises(RequestError, match=reason):
+                    await new(talk, made, **contract(server, **wrong))
+        told = talk.err.decode()
+    root, below = (next(r for r in server.requests if r.depth == depth) for depth in (0, 1))
+    assert ("trained", "Bearer key-of-the-rollout") == (root.body["model"], root.headers["authorization"])
+    assert {"ipython", "summarize", "edit"} == {tool["function"]["name"] for tool in root.body["tools"]}
+    assert "For the root." in root.messages[0]["content"]
+    assert "For a leaf." in below.messages[0]["content"]
+    assert "For the root." not in below.messages[0]["content"]
+    assert "smallhere" in str(server.requests[-1].messages)
+    assert all(name in told for name in ("allow_git", "search_api_key", "skills: search"))
+    assert "key-of-" not in told
+    assert not own.requests
 
 
 def test_it_takes_no_task_and_no_files(alone: Rlm, tmp_path: Path) -> None:
