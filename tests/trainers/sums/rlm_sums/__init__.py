@@ -18,7 +18,7 @@ class SumsData(vf.TaskData):
 class SumsTask(vf.Task[SumsData]):
     @vf.reward(weight=1.0)
     async def right(self, trace: vf.Trace) -> float:
-        return float(self.data.answer in str(trace.last_message))
+        return float(self.data.answer in str(trace.nodes[-1].message))
 
 
 class SumsConfig(vf.TasksetConfig):
