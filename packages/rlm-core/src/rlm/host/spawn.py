@@ -51,6 +51,7 @@ class CellRequests:
     replays: Replays
     effects: EffectLog
     kernel: Kernel | None = None
+    _newest_model: tuple[str, AgentSpec | None] = ("", None)
 
     async def answer(self, request: AnswerRequest) -> None:
         """Take the answer of the agent itself."""
@@ -89,7 +90,7 @@ class CellRequests:
         Raises:
             AgentError: there is no answer.
         """
-        spec = self._spec_of(RunRequest("", request.prompt, {"model": request.model} if request.model else {}))
+        spec = self._spec_of_model(request.model)
         key = self.replays.next_key(llm_digest(request))
         with self.kernel.waiting() if self.kernel else nullcontext():
             recorded = await recorded_answer(request, self.replays.replies(key))
@@ -145,6 +146,14 @@ class CellRequests:
     def _folder(self) -> Path:
         """Where the agent's cells read and write."""
         return self.context.supervisor.folder / self.session.id
+
+    def _spec_of_model(self, model: str) -> AgentSpec:
+        """For model calls, of which a cell may make thousands. An empty `model` is that of sub-agents."""
+        known, spec = self._newest_model
+        if spec is None or known != model:
+            spec = self._spec_of(RunRequest("", "", {"model": model} if model else {}))
+            self._newest_model = model, spec
+        return spec
 
     def _spec_of(self, request: RunRequest) -> AgentSpec:
         """The parent's settings where the request does not say otherwise.

@@ -29,7 +29,15 @@ from rlm.sessions.journal import Journal
 from rlm.sessions.meta import Meta, preview
 from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics, run_end
 from rlm.sessions.ownership import doubt, not_yours
-from rlm.sessions.records import Journalled, Record, ResultRecord, ResumeRecord, RunEndRecord, SessionRecord
+from rlm.sessions.records import (
+    Journalled,
+    ModelCallRecord,
+    Record,
+    ResultRecord,
+    ResumeRecord,
+    RunEndRecord,
+    SessionRecord,
+)
 from rlm.sessions.recovery import RecoveredSession, adopt, recover
 from rlm.sessions.recovery import fork as copy
 from rlm.sessions.redact import redact_files
@@ -341,6 +349,8 @@ class Session:
         assert self._journal is not None, "the session is finished"
         self._metrics.add(record)  # first: if the disk refuses it, meta.json may still say how it ended
         self._journal.append(record)
+        if isinstance(record, ModelCallRecord):
+            return  # a cell may make thousands
         if isinstance(record, ResumeRecord) or getattr(record, "usage", None) is not None:
             self._write_meta()  # the rest can wait until the next reply
 
