@@ -58,7 +58,8 @@ class HandedContexts:
             handed.users += 1
         try:
             payload = handed.payload
-            yield ContextFile(payload.path.name, payload.kind, payload.about, payload.digest)
+            modules = ",".join(payload.modules)
+            yield ContextFile(payload.path.name, payload.kind, payload.about, payload.digest, modules)
         finally:
             with self._lock:
                 handed.users -= 1

@@ -35,6 +35,8 @@ class ContextPayload:
     kind: Kind = "pickle"
     digest: str = ""
     """Of the content, by which a later run knows it again."""
+    modules: tuple[str, ...] = ()
+    """See `Dumped`."""
 
 
 def pack(obj: object, folder: Path) -> ContextPayload:
@@ -46,7 +48,8 @@ def pack(obj: object, folder: Path) -> ContextPayload:
     path = folder / f"context-{secrets.token_hex(8)}"
     try:
         with os.fdopen(files.create(path), "wb") as file:
-            return ContextPayload(path, describe(obj), digest=dump(obj, file))
+            dumped = dump(obj, file)
+        return ContextPayload(path, describe(obj), digest=dumped.digest, modules=dumped.modules)
     except Exception as error:  # an object may raise what it likes while it is pickled
         files.remove(path)
         why = str(error) or type(error).__name__

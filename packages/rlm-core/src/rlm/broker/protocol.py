@@ -73,6 +73,8 @@ class ContextFile:
     """One line for the prompt."""
     digest: str = ""
     """Of the content, by which a later run knows the call again."""
+    modules: str = ""
+    """That its kernel shall have from the start, with commas. The host knows which there may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +270,8 @@ def _run_request(sent: Mapping[str, Any]) -> RunRequest:
 
 def _context(sent: Mapping[str, Any]) -> ContextFile:
     fields = dict(_object(sent, "context"))
-    digest = _texts({"digest": fields.pop("digest", "")})["digest"]
-    return ContextFile(*_file({"context": fields}, "context", _KINDS), digest)
+    more = _texts({name: fields.pop(name, "") for name in ("digest", "modules")})
+    return ContextFile(*_file({"context": fields}, "context", _KINDS), more["digest"], more["modules"])
 
 
 def _answer_request(sent: Mapping[str, Any]) -> AnswerRequest:

@@ -335,6 +335,7 @@ class AgentRunner:
             outputs=self.session.outputs,
             max_output=self._spec.config.max_output,
             context=(payload.kind, folder / _CONTEXT if sandbox else payload.path) if payload else None,
+            modules=payload.modules if payload else (),
             sandbox_handle=sandbox.handle if sandbox else None,
             quota=self._context.quota,
             servers=self._context.mcp.names.only(self._spec.config.mcp.names).variables if self._context.mcp else (),

@@ -25,6 +25,7 @@ from rlm.host.model_call import call_model, recorded_answer
 from rlm.host.replay import Replays, keep, llm_digest, run_digest
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.process import files
+from rlm.process.shared_objects import PRELOADED
 from rlm.sessions import Session
 
 if TYPE_CHECKING:
@@ -179,4 +180,5 @@ class CellRequests:
         if request.context is None:
             return None
         path = adopt(self._folder, request.context.name, self.context.supervisor.folder, "context", keep=True)
-        return ContextPayload(path, request.context.about, request.context.kind)
+        modules = tuple(name for name in request.context.modules.split(",") if name in PRELOADED)
+        return ContextPayload(path, request.context.about, request.context.kind, modules=modules)

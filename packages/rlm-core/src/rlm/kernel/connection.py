@@ -82,7 +82,9 @@ class KernelConnection:
         try:
             files.write(spec, key)
             sandbox = await spec.sandbox_handle() if spec.sandbox_handle else ""
-            process = await server.launch(LaunchRequest(files.launch, spec.env, spec.cwd, spec.program, sandbox))
+            process = await server.launch(
+                LaunchRequest(files.launch, spec.env, spec.cwd, spec.program, sandbox, spec.modules)
+            )
         except BaseException:
             files.remove()
             raise

@@ -32,6 +32,7 @@ class KernelSpec:
         max_output: characters of a result, None for no limit.
         context: what cells get under the name `context`: an object's pickle, or a text file. Loaded when first used.
         servers: MCP servers, each with the variable that stands for it.
+        modules: what the kernel has imported when it starts, together with others that have it.
         program: what to run instead of forking the kernel from a warm process; the path of its launch file is appended.
         sandbox_handle: asks for the handle of a sandbox, as `rlm.inside.enter_sandbox` takes it; None: there is none.
     """
@@ -43,6 +44,7 @@ class KernelSpec:
     max_output: int | None = None
     quota: Quota | None = None
     context: tuple[Literal["pickle", "file"], Path] | None = None
+    modules: tuple[str, ...] = ()
     program: tuple[str, ...] = ()
     sandbox_handle: Callable[[], Awaitable[str]] | None = None
     servers: tuple[tuple[str, str], ...] = ()

@@ -45,6 +45,8 @@ class LaunchRequest:
     cwd: Path
     program: tuple[str, ...] = ()
     sandbox: str = ""
+    modules: tuple[str, ...] = ()
+    """To be imported before."""
 
 
 @dataclass(slots=True)
@@ -170,6 +172,7 @@ class KernelServer:
             cwd=str(request.cwd),
             program=[*program, str(request.launch)] if program else None,
             sandbox=request.sandbox,
+            modules=request.modules,
         )
         return kernel
 

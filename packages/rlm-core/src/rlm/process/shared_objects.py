@@ -20,6 +20,7 @@ import sys
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import CodeType
@@ -34,15 +35,27 @@ _LOOKED_AT = 10_000  # values of a container
 _CELL = re.compile("<ipython-input-|ipykernel_")
 
 
-def dump(obj: Any, file: BinaryIO) -> str:
-    """Write `obj`; the digest of its content, which is the same if the same cells make the same object elsewhere."""
+PRELOADED = ("numpy", "pandas")
+"""What kernels share the memory of, too, where a large object needs it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dumped:
+    """The `digest` is the same if the same cells make the same object elsewhere. `modules`: of `PRELOADED`."""
+
+    digest: str
+    modules: tuple[str, ...]
+
+
+def dump(obj: Any, file: BinaryIO) -> Dumped:
+    """Write `obj`."""
     hashed = _HashingFile(file)
     pickler = new_pickler(obj, hashed)
     pickler.dump(obj)
     index = [[_append(buffer, file, hashed) for buffer in buffers] for buffers in (pickler.buffers, pickler.large)]
     text = json.dumps(index).encode()
     file.write(text + len(text).to_bytes(_NUMBER, "little") + _MARK)
-    return hashed.digest.hexdigest()
+    return Dumped(hashed.digest.hexdigest(), tuple(sorted(hashed.modules)) if file.tell() >= _LARGE else ())
 
 
 def fingerprint(obj: Any) -> str:
@@ -113,9 +126,15 @@ class _HashingFile:
     def __init__(self, file: BinaryIO | io.RawIOBase) -> None:
         self._file = file
         self.digest = hashlib.sha256()
+        self.modules: set[str] = set()
 
     def write(self, data: bytes | memoryview) -> int:
-        self.digest.update(_without_ids(bytes(data)) if len(data) <= 2 * _SMALL else data)
+        if len(data) <= 2 * _SMALL:
+            data = bytes(data)
+            self.modules |= {name for name in PRELOADED if name.encode() in data}
+            self.digest.update(_without_ids(data))
+        else:
+            self.digest.update(data)
         return self._file.write(data) or 0
 
     def write_buffer(self, buffer: memoryview) -> None:
