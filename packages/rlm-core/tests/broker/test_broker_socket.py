@@ -94,7 +94,7 @@ async def test_garbage_is_answered_with_an_error_and_the_host_lives_on(tmp_path:
 
 
 def test_a_cell_may_set_what_is_its_childs_alone() -> None:
-    assert {"model", "tools", "max_turns", "cwd", "system_prompt", "timeout", "mcp"} == set(OPTIONS)
+    assert {"model", "tools", "max_turns", "cwd", "system_prompt", "timeout", "mcp", "isolation"} == set(OPTIONS)
 
 
 @pytest.mark.parametrize("name", sorted({*Config.settings(), "depth", "token", ""} - set(OPTIONS)))
