@@ -208,3 +208,7 @@ def test_a_line_that_a_result_gets_stands_by_itself() -> None:
         "[more]",
     ]
     assert Outcome("1").with_line("") == Outcome("1")
+
+
+def test_a_usage_of_nothing_is_empty() -> None:
+    assert [Usage().empty, Usage(prompt=1).empty, Usage(completion=1).empty] == [True, False, False]

@@ -73,7 +73,7 @@ def test_the_bell_rings_after_a_long_turn_unless_it_is_switched_off() -> None:
 
 def test_a_terminal_that_is_known_to_take_them_gets_a_notification_in_place_of_the_bell() -> None:
     known = {"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}
-    others = (
+    others: tuple[dict[str, str], ...] = (
         {},
         {"TERM": "xterm-256color"},
         known | {"TMUX": "/tmp/x"},
