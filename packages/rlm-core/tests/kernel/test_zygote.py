@@ -66,6 +66,16 @@ async def test_kernels_are_separate(open_kernel: OpenKernel, tmp_path: Path) -> 
         assert "KeyError" in await one.run("os.environ['WHO']")
 
 
+async def test_a_kernel_has_the_modules_that_it_shall_share_and_the_same_order_of_sets(open_kernel: OpenKernel) -> None:
+    code = "import sys\n'wave' in sys.modules, 'none_such' in sys.modules, hash('a')"
+    async with open_kernel() as plain, open_kernel(modules=("none_such", "wave")) as other:
+        first, second = eval(await plain.run(code)), eval(await other.run(code))
+        assert second[:2] == (True, False)
+        assert first[2] == second[2], "cells that run again see their sets in the same order"
+        random_hash = "import subprocess\nsubprocess.check_output([sys.executable, '-c', 'print(hash(\"a\"))'])"
+        assert await plain.run(random_hash) != await other.run(random_hash), "programs have no fixed seed"
+
+
 async def test_signals_and_collector_are_a_new_process_s(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         assert await bench.run("import signal\nsignal.set_wakeup_fd(-1), signal.getsignal(signal.SIGCHLD)") == (
