@@ -58,6 +58,10 @@ attack *arguments:
 openai2:
     {{ run }} --with 'openai>=2,<3' python -m pytest -n 2 packages/rlm-core/tests/models
 
+# MCP servers again with the older major of the package mcp
+mcp1:
+    {{ run }} --with 'mcp<2' python -m pytest -n 2 packages/rlm-core/tests/mcp
+
 # a part of the acceptance tests again over the Responses API, or what the arguments choose
 [positional-arguments]
 responses *arguments="tests/acceptance/test_journal.py":

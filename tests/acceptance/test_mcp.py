@@ -104,12 +104,24 @@ def test_a_session_that_goes_on_has_its_servers_again_but_no_secrets(rlm: Make, 
         command("--mcp", servers(tmp_path / "notes", "many"), "go")
         resumed = command("resume", "more")
     assert ["2", "3"] == [result.strip() for result in resumed.session.results]
+    assert "MCP servers" not in str(server.requests[2].messages[1:]), "it knows them already"
     prompt = server.requests[0].messages[0]["content"]
     assert "MCP servers are objects in the kernel: small, time_mcp." in prompt
     assert "tool_1" not in prompt, "it costs the same with five tools and with five hundred"
+    secretive = json.dumps({"other": {"command": "true", "env": {"KEY": "a-literal-secret"}}})
     with Scripted(text("done")) as server:
-        command(
-            "--mcp", servers(tmp_path / "notes", KEY="a-literal-secret"), "--tools", "", "go", RLM_BASE_URL=server.url
-        )
-        refused = command("resume", "more")
+        command("resume", "more", "--mcp", secretive, RLM_BASE_URL=server.url)
+    assert "MCP servers are objects in the kernel: other." in str(server.requests[0].messages[1:]), (
+        "of new ones it is told"
+    )
+    refused = command("resume", "more")
     assert (2, True) == (refused.code, "had a secret in --mcp, which is not recorded" in refused.err)
+    with Scripted(call("ipython", code="small"), text("done")) as server:
+        foreign = command(
+            "resume", "--trust", resumed.session.folder.name, "more", HOME=str(tmp_path), RLM_BASE_URL=server.url
+        )
+    assert 0 == foreign.code, foreign.err
+    assert "NameError" in server.requests[-1].last, "the session of somebody else starts no program"
+    looked = command("doctor", "--mcp", servers(tmp_path / "notes"), "--json")
+    found = {line["state"]: line["ok"] for line in looked.lines if line["subject"] == "mcp"}
+    assert {"small has 9 tools": True, "time cannot be used": False} == found

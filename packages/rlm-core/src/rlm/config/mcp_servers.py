@@ -158,6 +158,8 @@ def check_value(value: object) -> McpServers:
 
 
 def _of_json(text: str) -> dict[str, Any]:
+    if REDACTED in text:
+        raise McpConfigError(f"{SAYS}; this one held secrets, which are not recorded: name the servers again")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -25,8 +25,15 @@ def facts_of(spec: AgentSpec, context: RunContext, depth: int) -> Facts:
         isolated=spec.isolated,
         git=policy.git.note if policy and config.tools else "",
         skills=context.prompt_context.skills_text(cwd, config.tools),
-        mcp=context.mcp.names.only(config.mcp.names).prompt if context.mcp and "ipython" in config.tools else "",
+        mcp=mcp_prompt(spec, context),
         project=context.prompt_context.project_text(cwd) if config.tools else "",
         append=context.appends.text(config, depth, leaf=not context.limits.can_recurse(depth)),
         schema=spec.schema.text if spec.schema else "",
     )
+
+
+def mcp_prompt(spec: AgentSpec, context: RunContext) -> str:
+    """Which MCP servers the agent has; empty, if it has none or nothing to call them with."""
+    if context.mcp is None or "ipython" not in spec.config.tools:
+        return ""
+    return context.mcp.names.only(spec.config.mcp.names).prompt

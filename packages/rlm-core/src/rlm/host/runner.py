@@ -30,7 +30,7 @@ from rlm.errors import AgentError, ConfigError
 from rlm.host.answers import AnswerBox, no_fit
 from rlm.host.effects import EffectLog
 from rlm.host.factories import ToolEnvironment, open_tools
-from rlm.host.facts import facts_of
+from rlm.host.facts import facts_of, mcp_prompt
 from rlm.host.isolation import Worktree, open_worktree
 from rlm.host.replay import Replays
 from rlm.host.resumed_kernel import resume_notes
@@ -404,7 +404,7 @@ class AgentRunner:
             notes = await resume_notes(self._spec, self.session, self._kernel, self._hear, self._replays.note)
             self._replays.begin(itself, EarlierCalls.left_open)  # what those cells have called is recorded now
             schema = [User(schema_prompt(self._spec.schema.text), Kind.NOTE)] if self._spec.schema else []
-            return [*notes, *schema]
+            return [*notes, *self._new_servers(), *schema]
         if self._spec.attempts:
             self._replays.begin(self._spec.attempts, EarlierCalls.from_the_start)
         text = shared = self._spec.system_prompt
@@ -415,6 +415,12 @@ class AgentRunner:
             text = f"{text}\n\n{schema_prompt(self._spec.schema.text)}"
         self._beginning = f"{self._spec.config.model}\n{json.dumps(self._tools.schemas())}\n{shared}"
         return [System(text)]
+
+    def _new_servers(self) -> list[User]:
+        """A note of MCP servers that its system prompt does not name."""
+        text = mcp_prompt(self._spec, self._context)
+        known = any(text in str(message.wire()["content"]) for message in self.session.start.history.messages)
+        return [] if known else [User(text, Kind.NOTE)]
 
     # ---- what happens
 
