@@ -7,7 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rlm.core.budget import Spent, Stop
 from rlm.core.history import History, Summary
-from rlm.core.messages import Assistant, Ending, Kind, Outcome, System, ToolResult, Usage, User, assistant, ending, size
+from rlm.core.messages import (
+    Assistant,
+    Ending,
+    Kind,
+    Outcome,
+    System,
+    ToolResult,
+    Usage,
+    User,
+    assistant,
+    ending,
+    size,
+    with_pictures,
+)
 from rlm.errors import AgentError, ContextTooLong, ModelError, RlmError
 from rlm.text.clip import clip, join, one_line
 from rlm_testkit.fakes import SYSTEM, TASK, call, says
@@ -212,3 +225,10 @@ def test_a_line_that_a_result_gets_stands_by_itself() -> None:
 
 def test_a_usage_of_nothing_is_empty() -> None:
     assert [Usage().empty, Usage(prompt=1).empty, Usage(completion=1).empty] == [True, False, False]
+
+
+def test_a_task_with_pictures_is_a_list_of_parts_whose_text_counts_as_text() -> None:
+    assert with_pictures("look", ()) == "look"
+    parts = with_pictures("look" * 100, ["data:image/png;base64,AAAA"])
+    assert [part["type"] for part in parts if isinstance(part, dict)] == ["text", "image_url"]
+    assert size(User(parts)) == 400 + 1_000

@@ -268,6 +268,7 @@ def size(message: Message) -> int:
             return len(text)
         case Assistant(text, calls):
             return len(text) + sum(len(call.name) + len(call.arguments) for call in calls)
-        case User(content) | ToolResult(content=content):
+        case _:
+            content = message.content
             own = len(content) if isinstance(content, str) else sum(map(_part_size, content))
             return own + sum(map(size, message.joined))
