@@ -218,7 +218,8 @@ def test_commands_on_sessions_do_not_wait_for_pipes(rlm: Make) -> None:
     folder = done.session.folder
     for name in ("meta.json", "messages.jsonl"):
         content = (folder / name).read_bytes()
-        for plant in (*NO_FILES, lambda path: path.symlink_to(home / "secret")):
+        plants: list[Callable[[Path], object]] = [*NO_FILES, lambda path: path.symlink_to(home / "secret")]
+        for plant in plants:
             (folder / name).unlink()
             plant(folder / name)
             for words in (("ls",), ("show",), ("export",), ("resume", "more")):

@@ -30,7 +30,8 @@ def named(path: StrPath) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename, error.filename2 = os.fspath(path), None
+        error.filename = os.fspath(path)
+        del error.filename2  # set to None, it would be told
         raise
 
 
