@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from acp import RequestError, image_block, resource_link_block, text_block
 from acp.helpers import embedded_text_resource, resource_block
+from rlm_testkit import mcp_program
 from rlm_testkit.acp_client import Talk, talking
 from rlm_testkit.cli import Rlm
 from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, half, text
@@ -255,6 +257,16 @@ async def test_what_the_provider_refuses_is_an_error_and_the_session_goes_on(rlm
             assert {"details": str(refused.value)} == refused.value.data
             assert "end_turn" == (await ask(talk, session, "go")).stop_reason
             assert "refusal" == (await ask(talk, session, "go")).stop_reason
+
+
+async def test_mcp_servers_that_the_client_names_are_functions_in_the_kernel(rlm: Make) -> None:
+    program = {"name": "sums", "command": sys.executable, "args": [mcp_program.__file__], "env": []}
+    with Scripted(call("ipython", code="await sums.add(a=40, b=2)"), text("done")) as server:
+        made = rlm(server)
+        async with talking(made) as talk:
+            session = (await talk.raw("session/new", cwd=str(made.cwd), mcpServers=[program]))["sessionId"]
+            await ask(talk, session, "go")
+    assert "42" == server.requests[-1].last.strip()
 
 
 def contract(server: Scripted, **more: Any) -> dict[str, Any]:
