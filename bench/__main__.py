@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import caching, machine, prompt, sessions, shared_data, table, trees, turns, waiting
+from bench import batches, caching, machine, prompt, sessions, shared_data, table, trees, turns, waiting
 from bench.harness import Bench, RunFailedError
 from bench.measures import Results, Scenario, perform
 
@@ -24,6 +24,7 @@ def main() -> None:
         *caching.scenarios(),
         *shared_data.scenarios(given.quick),
         *sessions.scenarios(given.quick),
+        *batches.scenarios(given.quick),
     )
     known = {scenario.name: scenario for scenario in every}
     if given.list:

@@ -77,7 +77,7 @@ async def at_once(
             await asyncio.wait(running)
 
 
-def executor_for(wanted: str | Executor, settings: BatchSettings, concurrency: int, address: str = "") -> Executor:  # noqa: ARG001
+def executor_for(wanted: str | Executor, settings: BatchSettings, concurrency: int, address: str = "") -> Executor:
     """By its name. `address` is that of a Ray cluster; empty: one is started here.
 
     Raises:
@@ -89,4 +89,8 @@ def executor_for(wanted: str | Executor, settings: BatchSettings, concurrency: i
         return wanted
     if wanted == "here":
         return HereExecutor(settings, concurrency)
+    if wanted == "ray":
+        from rlm.batches.ray_executor import RayExecutor
+
+        return RayExecutor(settings, concurrency, address)
     raise ConfigError(f"There is no executor {wanted!r}. There are: here, ray.")

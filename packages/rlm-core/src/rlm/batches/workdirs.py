@@ -28,7 +28,7 @@ class Workdirs:
         Raises:
             ConfigError: `source` is a repository, and there is no git.
         """
-        self._source = source
+        self.source = source
         self._folder = folder
         self._keep = keep
         self._one_at_a_time = asyncio.Lock()
@@ -61,9 +61,9 @@ class Workdirs:
             await self._run_git("worktree", "add", "--detach", "--force", str(target))
             return
         try:
-            await asyncio.to_thread(files.copy_working_tree, self._source, target, self._folder.parent)
+            await asyncio.to_thread(files.copy_working_tree, self.source, target, self._folder.parent)
         except OSError as error:
-            raise RlmError(f"{self._source} cannot be copied: {error.filename}: {error.strerror}.") from None
+            raise RlmError(f"{self.source} cannot be copied: {error.filename}: {error.strerror}.") from None
 
     async def _remove(self, target: Path) -> None:
         if not target.is_dir():  # noqa: ASYNC240 - of the user's own disk, as all that a run opens
@@ -76,7 +76,7 @@ class Workdirs:
         """One at a time: two that write to the same repository get in each other's way."""
         async with self._one_at_a_time:
             process = await asyncio.create_subprocess_exec(
-                *(str(self._git), "-C", str(self._source), *_OBEY_NOTHING, *words),
+                *(str(self._git), "-C", str(self.source), *_OBEY_NOTHING, *words),
                 stdin=DEVNULL,
                 stdout=DEVNULL,
                 stderr=PIPE,
@@ -86,4 +86,4 @@ class Workdirs:
             _, said = await process.communicate()
         if process.returncode:
             reason = said.decode(errors="replace").strip().rpartition("\n")[2]
-            raise RlmError(f"git {words[0]} {words[1]} of {self._source}: {reason}.")
+            raise RlmError(f"git {words[0]} {words[1]} of {self.source}: {reason}.")

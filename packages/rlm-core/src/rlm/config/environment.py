@@ -125,9 +125,19 @@ _NO_SETTINGS = (
         "RLM_SKILL_CALLS_LOG",
         "RLM_MARK",
         "RLM_SANDBOXED",
+        "RLM_BATCH_SECRETS",
     ),  # between rlm and what it starts
     *("RLM_SKILLS_DIR", "RLM_CHECKOUT_PATH", "RLM_TOOL_PYTHON", "RLM_EXTRA_UV_ARGS", "RLM_SKILLS_STRICT"),  # install.sh
 )
+
+
+def prepare_ray() -> None:
+    """Before Ray is started: it sends no statistics, and does not upload the working directory if `uv run` started us.
+
+    Who has set these keeps them.
+    """
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ENABLE_UV_RUN_RUNTIME_ENV"):
+        os.environ.setdefault(name, "0")
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:

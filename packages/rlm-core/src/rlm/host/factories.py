@@ -23,6 +23,7 @@ from rlm.host.replay import ReplayNote, Replays
 from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.providers.client import OpenAIClient
 from rlm.providers.endpoint import Endpoint
+from rlm.providers.limiter import Gate
 from rlm.providers.replay import Recording
 from rlm.sandbox import Sandbox, SandboxPolicy, open_policy
 from rlm.sessions.signing_key import key_folders
@@ -55,10 +56,14 @@ class ModelFactory:
     The client is made when it is first needed: a recorded run never needs it.
     """
 
-    def __init__(self, config: Config, *, request_ids: bool = False) -> None:
-        """The endpoint, its key and API, `stream` and `sdk_max_retries` are those of `config`."""
+    def __init__(self, config: Config, *, request_ids: bool = False, gate: Gate | None = None) -> None:
+        """The endpoint, its key and API, `stream` and `sdk_max_retries` are those of `config`.
+
+        `gate`: what requests of other processes pass, too.
+        """
         self._config = config
         self._request_ids = request_ids
+        self._gate = gate
         self._client: OpenAIClient | None = None
         self._recordings: dict[Path, Recording] = {}
         self._stack = AsyncExitStack()
@@ -84,7 +89,11 @@ class ModelFactory:
             raise CredentialsError(NO_KEY)
         elif self._client is None:
             client = OpenAIClient(
-                self._endpoint(), self._config.sdk_max_retries, api=self._config.api, request_ids=self._request_ids
+                self._endpoint(),
+                self._config.sdk_max_retries,
+                api=self._config.api,
+                request_ids=self._request_ids,
+                gate=self._gate,
             )
             self._client = await self._stack.enter_async_context(client)
         if config.max_cost is not None:

@@ -33,6 +33,7 @@ from rlm.host.spec import AgentSpec, RunContext
 from rlm.kernel import KernelServer
 from rlm.process import files
 from rlm.process.supervisor import Supervisor
+from rlm.providers.limiter import Gate
 from rlm.sessions import Session
 from rlm.sessions.metrics import no_result
 from rlm.sessions.records import Record, wire
@@ -53,16 +54,23 @@ class Host:
     """
 
     def __init__(
-        self, config: Config | None = None, *, request_ids: bool = False, **settings: Unpack[HostSettings]
+        self,
+        config: Config | None = None,
+        *,
+        request_ids: bool = False,
+        gate: Gate | None = None,
+        **settings: Unpack[HostSettings],
     ) -> None:
-        """Settings by name win over those of the environment. `request_ids`: see `rlm.providers.attempt.REQUEST_ID`.
+        """Settings by name win over those of the environment.
+
+        `request_ids`: see `rlm.providers.attempt.REQUEST_ID`. `gate`: what requests of other hosts pass, too.
 
         Raises:
             ConfigError: one of them is not allowed.
         """
         self.config = config = config or read_config({}, named=settings)
         self._named: dict[str, object] = {**settings}
-        self._models = ModelFactory(config, request_ids=request_ids)
+        self._models = ModelFactory(config, request_ids=request_ids, gate=gate)
         self._capacity = HostCapacity()
         self._kernels: dict[bool, KernelServer] = {}
         self._skills: dict[tuple[str, ...], tuple[float, Skills]] = {}

@@ -17,6 +17,7 @@ from rlm.providers.connection import Connection
 from rlm.providers.endpoint import Endpoint
 from rlm.providers.errors import HTTPError, TransportError, is_unknown_model
 from rlm.providers.learned import Learned
+from rlm.providers.limiter import Gate
 from rlm.providers.ports import API, Attempt, Heard, ModelPrompt
 from rlm.providers.prices import PriceList
 from rlm.providers.responses import ResponsesAPI
@@ -57,8 +58,9 @@ class OpenAIClient:
         notice: float = NOTICE,
         first_pause: float = 0.5,
         request_ids: bool = False,
+        gate: Gate | None = None,
     ) -> None:
-        self.connection = Connection(endpoint, read_timeout)
+        self.connection = Connection(endpoint, read_timeout, gate)
         self.policy = RetryPolicy(budget, first_pause, sdk_max_retries, notice)
         self.api = api_for(endpoint, api)
         self.prices = PriceList(endpoint)

@@ -14,7 +14,7 @@ from rlm.providers.endpoint import OPENAI_HOST, Endpoint, Proxy, proxy_for, spea
 from rlm.providers.error_body import QUOTED
 from rlm.providers.errors import Fault, HTTPError, TransportError, inside
 from rlm.providers.lean_import import import_openai
-from rlm.providers.limiter import RequestLimiter
+from rlm.providers.limiter import Gate, RequestLimiter
 from rlm.providers.normalize import strip_surrogates
 from rlm.providers.ports import Assembler, Heard
 from rlm.providers.transport_errors import BROKE_OFF, breakdown, refuses_url
@@ -35,11 +35,12 @@ _TRANSPORT = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "anyio", "so
 class Connection:
     """The SDK's client, made when first used. `read_timeout`: seconds without a byte."""
 
-    def __init__(self, endpoint: Endpoint, read_timeout: float) -> None:
+    def __init__(self, endpoint: Endpoint, read_timeout: float, gate: Gate | None = None) -> None:
+        """`gate`: what all requests pass that others send, too."""
         endpoint.check()
         self.endpoint = endpoint
         self.read_timeout = read_timeout
-        self.limiter = RequestLimiter(endpoint.host)
+        self.limiter = RequestLimiter(endpoint.host, gate)
         self.reached = False
         """Whether the server has ever answered."""
         self._proxy: Proxy | None = None

@@ -14,6 +14,8 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 from rlm.core.events import Failed, Throttled
 from rlm.core.ports import Sink
@@ -67,14 +69,71 @@ class Window:
         return True
 
 
-class RequestLimiter:
-    """Lets requests to one endpoint pass. The root's come first."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a request, as far as it matters to others. `after`: all shall wait for so many seconds."""
 
-    def __init__(self, host: str) -> None:
-        self._host = host
+    succeeded: bool = False
+    overloaded: bool = False
+    after: float | None = None
+
+
+class Gate(Protocol):
+    """Lets requests to one endpoint pass."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether who enters now has to wait, as far as it is known here."""
+        ...
+
+    async def enter(self, rank: Rank) -> int:
+        """Wait until one more may be in flight. What is returned is for `leave`."""
+        ...
+
+    async def leave(self, ticket: int, outcome: Outcome) -> int | None:
+        """The request has ended. How many may be in flight from here on, if its outcome has lowered that."""
+        ...
+
+
+class LocalGate:
+    """For the requests of one event loop."""
+
+    def __init__(self) -> None:
         self._window = Window()
         self._slots = Slots(self._window.size)
         self._closed_until = 0.0
+
+    @property
+    def busy(self) -> bool:
+        return self._closed_until > time.monotonic() or self._slots.taken >= self._slots.size
+
+    async def enter(self, rank: Rank) -> int:
+        while True:
+            await asyncio.sleep(self._closed_until - time.monotonic())
+            await self._slots.acquire(rank)
+            if self._closed_until <= time.monotonic():
+                return self._window.cuts
+            self._slots.release()  # somebody was refused in the meantime
+
+    async def leave(self, ticket: int, outcome: Outcome) -> int | None:
+        """Never waits."""
+        if outcome.succeeded:
+            self._window.succeeded()
+        if outcome.after is not None:
+            self._closed_until = max(self._closed_until, time.monotonic() + outcome.after)
+        lowered = outcome.overloaded and self._window.refused(ticket, self._slots.taken)
+        self._slots.resize(self._window.size)
+        self._slots.release()
+        return self._window.size if lowered else None
+
+
+class RequestLimiter:
+    """What the requests of a process pass. The root's come first."""
+
+    def __init__(self, host: str, gate: Gate | None = None) -> None:
+        """`gate`: one that others share, too."""
+        self._host = host
+        self._gate = gate or LocalGate()
         self._told = False
 
     @asynccontextmanager
@@ -84,47 +143,43 @@ class RequestLimiter:
         All requests wait as long as one of them was asked to wait, up to `longest` seconds. A fault passes through.
         """
         asked = time.monotonic()
-        await self._enter((min(depth, 1), 0), sink)
-        cuts = self._window.cuts
+        ticket = await self._enter((min(depth, 1), 0), sink)
+        outcome, why = Outcome(), ""
         try:
             yield time.monotonic() - asked
-            self._window.succeeded()
+            outcome = Outcome(succeeded=True)
         except (HTTPError, TransportError) as fault:
-            self._learn(fault, cuts, sink, longest)
+            outcome, why = outcome_of(fault, longest), _reason(fault)
             raise
         finally:
-            self._slots.resize(self._window.size)
-            self._slots.release()
+            if (size := await self._gate.leave(ticket, outcome)) is not None:
+                self._tell(why, size, sink)
 
-    async def _enter(self, rank: Rank, sink: Sink) -> None:
-        waits = self._closed_until > time.monotonic() or self._slots.taken >= self._slots.size
-        if waits:
-            sink(Throttled(waits=True))
-        while True:
-            await asyncio.sleep(self._closed_until - time.monotonic())
-            await self._slots.acquire(rank)
-            if self._closed_until <= time.monotonic():
-                break
-            self._slots.release()  # somebody was refused in the meantime
-        if waits:
-            sink(Throttled(waits=False))
+    async def _enter(self, rank: Rank, sink: Sink) -> int:
+        if not self._gate.busy:
+            return await self._gate.enter(rank)
+        sink(Throttled(waits=True))
+        ticket = await self._gate.enter(rank)
+        sink(Throttled(waits=False))
+        return ticket
 
-    def _learn(self, fault: HTTPError | TransportError, cuts: int, sink: Sink, longest: float) -> None:
-        decision = judge(fault)
-        if decision.retry is not Retry.BUDGET:
-            return
-        if decision.after is not None and decision.after <= longest:
-            self._closed_until = max(self._closed_until, time.monotonic() + decision.after)
-        if is_overload(fault) and self._window.refused(cuts, self._slots.taken):
-            self._tell(fault, sink)
-
-    def _tell(self, fault: HTTPError | TransportError, sink: Sink) -> None:
+    def _tell(self, why: str, size: int, sink: Sink) -> None:
         if self._told:
             return
         self._told = True
-        why = status_line(fault.status) if isinstance(fault, HTTPError) else "overloaded"
-        size = self._window.size
         sink(Failed(f"{self._host} has too many requests ({why}): {size} at once from here on, more as they succeed."))
+
+
+def _reason(fault: HTTPError | TransportError) -> str:
+    return status_line(fault.status) if isinstance(fault, HTTPError) else "overloaded"
+
+
+def outcome_of(fault: HTTPError | TransportError, longest: float) -> Outcome:
+    decision = judge(fault)
+    if decision.retry is not Retry.BUDGET:
+        return Outcome()
+    after = decision.after if decision.after is not None and decision.after <= longest else None
+    return Outcome(overloaded=is_overload(fault), after=after)
 
 
 def is_overload(fault: HTTPError | TransportError) -> bool:

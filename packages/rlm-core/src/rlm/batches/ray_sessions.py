@@ -1,0 +1,57 @@
+"""Sessions that come from other machines: unpacked into the folder of the batch, and signed as this user's own."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+from pathlib import Path
+from secrets import token_hex
+
+from msgspec.structs import replace
+
+from rlm.config.environment import state_folder
+from rlm.errors import SessionError
+from rlm.process import files
+from rlm.sessions import meta as metas
+from rlm.sessions.journal import whole_lines
+from rlm.sessions.recovery import adopt
+from rlm.sessions.signature import Signer
+from rlm.sessions.signing_key import key_or_none
+from rlm.sessions.store import ID, meta_of
+
+
+def unpack(archive: bytes, home: Path) -> Path:
+    """The folder of the session in `home`/sessions.
+
+    Raises:
+        SessionError: it is none, or cannot be written.
+    """
+    sessions = home / "sessions"
+    os.close(files.open_folder(sessions, make=True))
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+            name = next(iter(tar)).name
+            if not ID.fullmatch(name):
+                raise SessionError(f"A worker sent {name!r} as a session.")
+            files.remove_tree(sessions / name)
+            tar.extractall(sessions, filter="data")  # nothing outside, and no links out of it
+    except (tarfile.TarError, OSError, StopIteration) as error:
+        raise SessionError(f"The session of a worker cannot be unpacked: {error}.") from None
+    _own(sessions / name)
+    return sessions / name
+
+
+def _own(folder: Path) -> None:
+    """What a worker has made for this user, with a key of its own, is this user's."""
+    key = key_or_none(state_folder(), make=True)
+    signer = Signer(key, folder.name) if key else None
+    lines = whole_lines(folder)
+    meta = replace(meta_of(folder), run=token_hex(8))
+    handle = files.open_folder(folder)
+    try:
+        metas.write(handle, meta.vouching(len(lines), hashlib.sha256(lines).hexdigest()).wire(), signer)
+    finally:
+        os.close(handle)
+    adopt(folder, folder.name, signer)

@@ -1,0 +1,130 @@
+"""What runs on a Ray worker: one host, and tasks on it. Sessions go back with the results."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import tarfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from secrets import token_bytes, token_hex
+from typing import Any
+
+from rlm.batches.ray_gate import RayGate
+from rlm.batches.tasks import BatchTask, Job
+from rlm.batches.work import BatchSettings, TaskWorker
+from rlm.batches.workdirs import Workdirs
+from rlm.config.credentials import take_environment
+from rlm.config.environment import taken
+from rlm.config.settings import Config, variable
+from rlm.config.sources import read_config, setting_texts
+from rlm.host.host import Host
+from rlm.process import files
+from rlm.text.json_lines import read_typed
+from rlm.version import VERSION
+
+SECRETS = "RLM_BATCH_SECRETS"
+"""The variable of the runtime environment. Ray writes runtime environments into its logs, so it holds noise without the
+mask, which goes another way."""
+_ENDPOINT = ("api_key", "base_url", "api", "stream", "sdk_max_retries")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker is told: no key and no endpoint."""
+
+    settings: dict[str, str]
+    cwd: str
+    workdir_from: str | None
+    atif: bool
+    setup: str | None
+    verify: str | None
+    mask: bytes
+    version: str = VERSION
+
+    @classmethod
+    def of(cls, given: BatchSettings, mask: bytes) -> WorkerSettings:
+        source = given.workdirs.source if given.workdirs else None
+        texts = setting_texts(given.config)
+        return cls(texts, str(given.cwd), str(source) if source else None, given.atif, given.setup, given.verify, mask)
+
+
+def masked_endpoint(config: Config) -> tuple[str, bytes]:
+    """Key and endpoint as a text that says nothing, and the mask that makes it readable: a one-time pad."""
+    table = Config.settings()
+    texts = {variable(name): table[name].read.text(getattr(config, name)) for name in _ENDPOINT}
+    plain = json.dumps({name: text for name, text in texts.items() if text is not None}).encode()
+    mask = token_bytes(len(plain))
+    return _xor(plain, mask).hex(), mask
+
+
+def _xor(data: bytes, mask: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(data, mask, strict=True))
+
+
+class RayWorker:
+    """The actor. Every method that takes long is a coroutine, so many tasks run at once."""
+
+    def __init__(self, given: WorkerSettings, gate: Any) -> None:
+        self._given = given
+        self._gate = gate
+        self._holder = token_hex(8)
+        self._opening = asyncio.Lock()
+        self._host: Host | None = None
+        self._worker: TaskWorker | None = None
+
+    async def ready(self) -> tuple[str, str]:
+        """Who this is, to the gate, and which version of rlm is here."""
+        return self._holder, VERSION
+
+    async def work(self, line: bytes, rollout: int) -> tuple[bytes, bytes]:
+        """The line of a result, and its session as a tar archive; empty if there is none."""
+        worker = await self._open()
+        job = Job(read_typed(json.loads(line), BatchTask, "task"), rollout)
+        result = await worker.work(job)
+        session = Path(result.session_dir) if result.session_dir else None
+        archive = await asyncio.to_thread(_packed, session) if session else b""
+        return result.line(), archive
+
+    async def close(self) -> None:
+        if self._host is not None:
+            await self._host.__aexit__(None, None, None)
+
+    async def _open(self) -> TaskWorker:
+        async with self._opening:
+            if self._worker is None:
+                config = self._config()
+                self._host = await Host(config, gate=RayGate(self._gate, self._holder)).__aenter__()
+                self._worker = TaskWorker(self._host, self._settings(config, self._host.supervisor.folder))
+            return self._worker
+
+    def _config(self) -> Config:
+        """The endpoint is in no variable of this process: what cells start could read it there."""
+        take_environment()
+        noise = bytes.fromhex(taken.pop(SECRETS))
+        taken.update(json.loads(_xor(noise, self._given.mask)))
+        return read_config(self._given.settings)
+
+    def _settings(self, config: Config, folder: Path) -> BatchSettings:
+        given, home = self._given, folder / "batch"
+        source = given.workdir_from
+        workdirs = Workdirs(files.resolve(source), home / "work", keep=False) if source else None
+        config = replace(config, home=home)
+        return BatchSettings(config, Path(given.cwd), workdirs, given.atif, given.setup, given.verify)
+
+
+def _packed(session: Path) -> bytes:
+    """The archive of a session, which is gone here then."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz", compresslevel=1) as archive:
+        archive.add(session, arcname=session.name, filter=_plain)
+    files.remove_tree(session)
+    return data.getvalue()
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Files and folders alone. Whose they are here means nothing elsewhere."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member if member.isfile() or member.isdir() else None

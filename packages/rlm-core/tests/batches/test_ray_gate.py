@@ -1,0 +1,48 @@
+"""The gate that a cluster shares: what a worker had is given back, however it goes. The actor is a plain object here."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rlm.batches.ray_gate import GateActor
+from rlm.providers.limiter import Outcome
+
+ROOT = (0, 0)
+REFUSED, DONE = Outcome(overloaded=True), Outcome(succeeded=True)
+
+
+async def with_one_free() -> GateActor:
+    """The provider has refused one of two requests: from here on one may be in flight."""
+    gate = GateActor()
+    await gate.enter("a", 1, ROOT)
+    await gate.enter("b", 1, ROOT)
+    assert await gate.leave("a", 1, REFUSED) == 1
+    return gate
+
+
+async def test_what_a_worker_has_is_given_back_when_it_is_lost() -> None:
+    gate = await with_one_free()
+    waiting = asyncio.create_task(gate.enter("a", 2, ROOT))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await gate.forget("b")
+    await waiting
+    await gate.leave("b", 1, DONE)  # comes late, of one who is gone: nothing is given back twice
+    behind = asyncio.create_task(gate.enter("c", 1, ROOT))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not behind.done()
+    await gate.leave("a", 2, DONE)
+    await behind
+
+
+async def test_who_waits_and_gives_up_takes_no_place() -> None:
+    gate = await with_one_free()
+    given_up = asyncio.create_task(gate.enter("a", 2, ROOT))
+    next_one = asyncio.create_task(gate.enter("c", 1, ROOT))
+    await asyncio.sleep(0)
+    await gate.leave("a", 2, Outcome())
+    await asyncio.wait([given_up])
+    assert given_up.cancelled()
+    await gate.leave("b", 1, DONE)
+    await next_one
