@@ -76,8 +76,8 @@ async def asking(
     **waits: Any,
 ) -> AsyncIterator[Asked]:
     events: list[Event] = []
-    waits = {"budget": 30, "first_pause": 0.02} | waits
-    async with OpenAIClient(Endpoint(url, key), retries, api=api, **waits) as client:
+    given: dict[str, Any] = {"budget": 30, "first_pause": 0.02} | waits
+    async with OpenAIClient(Endpoint(url, key), retries, api=api, **given) as client:
         yield Asked(client.model("m", params, depth=depth, sink=events.append, stream=stream), events)
 
 

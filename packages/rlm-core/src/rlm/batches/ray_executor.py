@@ -13,15 +13,13 @@ from typing import Any
 from msgspec.structs import replace as with_fields
 
 from rlm.batches.executors import Started
-from rlm.batches.ray_gate import open_gate
+from rlm.batches.ray_gate import load_ray, open_gate
 from rlm.batches.ray_sessions import unpack
 from rlm.batches.ray_worker import SECRETS, RayWorker, WorkerSettings, masked_endpoint
 from rlm.batches.results import TaskResult
 from rlm.batches.tasks import Job
 from rlm.batches.work import BatchSettings, failed
-from rlm.config.environment import prepare_ray
 from rlm.errors import ConfigError, RlmError
-from rlm.providers.endpoint import Endpoint
 from rlm.text.clip import one_line
 from rlm.text.json_lines import read_typed
 from rlm.version import VERSION
@@ -29,6 +27,7 @@ from rlm.version import VERSION
 TRIES = 4
 """Of a task whose worker is lost."""
 _PAUSE = 0.5  # seconds between two looks at a worker that is being started again
+_LOST = 120.0  # seconds in which a worker that fails again and again is given up
 _PARTING = 10.0  # seconds in which workers close what they have
 _LONGEST = 300  # characters of an error of Ray's
 
@@ -55,11 +54,7 @@ class RayExecutor:
         Raises:
             ConfigError: Ray is not installed.
         """
-        try:
-            import ray
-        except ImportError:
-            raise ConfigError("`--executor ray` needs ray: install rlm with its extra `ray`.") from None
-        self._ray: Any = ray
+        self._ray = load_ray()
         self._settings = settings
         self._concurrency = concurrency
         self._address = address
@@ -96,7 +91,6 @@ class RayExecutor:
         Raises:
             ConfigError: there is no cluster.
         """
-        prepare_ray()
         if self._ray.is_initialized():
             return
         how = {"address": self._address or "local", "log_to_driver": False, "logging_level": "ERROR"}
@@ -110,7 +104,7 @@ class RayExecutor:
     def _start_workers(self) -> list[Any]:
         config = self._settings.config
         noise, mask = masked_endpoint(config)
-        self._gate = open_gate(Endpoint(config.base_url, config.api_key).host)
+        self._gate = open_gate()
         processors = int(self._ray.cluster_resources().get("CPU", 1))
         count = max(1, min(self._concurrency, processors))
         kind = self._ray.remote(RayWorker).options(
@@ -171,9 +165,9 @@ class RayExecutor:
 
         Raises:
             ConfigError: another rlm is installed there.
+            RlmError: it does not start.
         """
-        from ray.exceptions import RayActorError
-
+        lost_since: float | None = None
         while True:
             asked = asyncio.ensure_future(_awaited(worker.ready.remote()))
             while not asked.done():
@@ -183,7 +177,11 @@ class RayExecutor:
                     return None
             try:
                 holder, version = asked.result()
-            except RayActorError:
+            except self._ray.exceptions.RayActorError as error:
+                now = asyncio.get_running_loop().time()
+                lost_since = lost_since or now
+                if error.actor_init_failed or now > lost_since + _LOST:
+                    raise RlmError(f"A Ray worker does not start: {_said(error)}") from None
                 await asyncio.sleep(_PAUSE)
                 continue
             if version != VERSION:
@@ -199,27 +197,25 @@ class RayExecutor:
 
     async def _try(self, worker: Any, job: Job, work: _Work) -> bool:
         """Whether the worker is still there. The result is put, unless the task is to be tried again."""
-        from ray.exceptions import RayActorError, RayError, RayTaskError
-
         call = worker.work.remote(replace(job, session=None).task.line(), job.rollout)
         try:
             line, archive = await _awaited(call)
         except asyncio.CancelledError:
             self._ray.cancel(call)
             raise
-        except RayTaskError as error:
+        except self._ray.exceptions.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, RlmError):
                 raise cause from None  # none of the tasks can be worked on
             await self._results.put(failed(job, _said(error)))
             return True
-        except RayError as error:
+        except self._ray.exceptions.RayError as error:
             work.tries[job.key] += 1
             if work.tries[job.key] < TRIES:
                 work.again.append(job)
             else:
                 await self._results.put(failed(job, f"the worker was lost {TRIES} times: {_said(error)}"))
-            return not isinstance(error, RayActorError)
+            return not isinstance(error, self._ray.exceptions.RayActorError)
         await self._results.put(await asyncio.to_thread(self._received, line, archive))
         return True
 

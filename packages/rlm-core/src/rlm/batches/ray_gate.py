@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections import defaultdict
+from importlib import import_module
 from typing import Any
 
+from rlm.config.environment import prepare_ray
 from rlm.core.slots import Rank
+from rlm.errors import ConfigError
 from rlm.providers.limiter import LocalGate, Outcome
 
-NAMESPACE = "rlm"
-IDLE = 300.0
-"""Seconds without a request, after which the actor ends: batches come and go, and it belongs to none of them."""
+
+def load_ray() -> Any:
+    """The package, which is imported where it is used alone.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    prepare_ray()  # before the import, which reads the environment
+    try:
+        return import_module("ray")
+    except ImportError:
+        raise ConfigError("`--executor ray` needs ray: install rlm with its extra `ray`.") from None
 
 
 class GateActor:
@@ -23,10 +34,8 @@ class GateActor:
         self._gate = LocalGate()
         self._inside: defaultdict[str, dict[int, int]] = defaultdict(dict)
         self._waiting: dict[tuple[str, int], asyncio.Task[int]] = {}
-        self._used = time.monotonic()
 
     async def enter(self, holder: str, number: int, rank: Rank) -> None:
-        self._used = time.monotonic()
         waiting = self._waiting[holder, number] = asyncio.create_task(self._gate.enter(rank))
         try:
             self._inside[holder][number] = await waiting
@@ -35,7 +44,6 @@ class GateActor:
 
     async def leave(self, holder: str, number: int, outcome: Outcome) -> int | None:
         """Also for one that waits no more, or whose holder was forgotten."""
-        self._used = time.monotonic()
         if (waiting := self._waiting.get((holder, number))) is not None:
             waiting.cancel()
             await asyncio.wait([waiting])
@@ -49,17 +57,6 @@ class GateActor:
             await self.leave(holder, number, Outcome())
         del self._inside[holder]
 
-    def _is_used(self) -> bool:
-        return bool(self._waiting) or any(self._inside.values()) or time.monotonic() < self._used + IDLE
-
-    async def run(self) -> None:
-        """Until nobody has asked for long."""
-        while self._waiting or any(self._inside.values()) or time.monotonic() < self._used + IDLE:
-            await asyncio.sleep(IDLE / 10)
-        import ray
-
-        ray.actor.exit_actor()
-
 
 class RayGate:
     """In a worker. If the actor is lost, requests pass: the provider still refuses what is too much."""
@@ -70,12 +67,10 @@ class RayGate:
         self._numbers = itertools.count(1)
 
     async def enter(self, rank: Rank) -> int:
-        from ray.exceptions import RayActorError
-
         number = next(self._numbers)
         try:
             await self._actor.enter.remote(self._holder, number, rank)
-        except RayActorError:
+        except load_ray().exceptions.RayActorError:
             return 0
         except asyncio.CancelledError:
             self._actor.leave.remote(self._holder, number, Outcome())
@@ -84,8 +79,6 @@ class RayGate:
 
     async def leave(self, ticket: int, outcome: Outcome) -> int | None:
         """Waits only where all have something to learn of it."""
-        from ray.exceptions import RayActorError
-
         if not ticket:
             return None
         told = self._actor.leave.remote(self._holder, ticket, outcome)
@@ -93,15 +86,14 @@ class RayGate:
             return None
         try:
             return int(size) if (size := await told) is not None else None
-        except RayActorError:
+        except load_ray().exceptions.RayActorError:
             return None
 
 
-def open_gate(host: str) -> Any:
-    """The actor of an endpoint, for all batches of the cluster; made by the first."""
-    import ray
+def open_gate() -> Any:
+    """The actor, which ends with the batch.
 
-    how = {"name": f"gate of {host}", "namespace": NAMESPACE, "get_if_exists": True, "lifetime": "detached"}
-    actor = ray.remote(GateActor).options(**how, num_cpus=0, max_concurrency=100_000).remote()
-    actor.run.remote()
-    return actor
+    One that has a name and outlives its batch could serve several, but Ray forgets the class of an actor when the job
+    ends that has made it: workers of a later job cannot read its handle then (ray 2.60).
+    """
+    return load_ray().remote(GateActor).options(num_cpus=0, max_concurrency=100_000).remote()
