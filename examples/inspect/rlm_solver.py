@@ -1,6 +1,6 @@
 """A solver for inspect-ai: rlm in the sandbox of the sample, with the model of the evaluation.
 
-    python rlm_solver.py        # with inspect's mock model, and its sandbox `local`, which needs no docker
+python rlm_solver.py        # with inspect's mock model, and its sandbox `local`, which needs no docker
 """
 
 from inspect_ai import Task, eval

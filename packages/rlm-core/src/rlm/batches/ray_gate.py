@@ -66,6 +66,11 @@ class RayGate:
         self._holder = holder
         self._numbers = itertools.count(1)
 
+    @property
+    def busy(self) -> bool:
+        """Not known here."""
+        return False
+
     async def enter(self, rank: Rank) -> int:
         number = next(self._numbers)
         try:

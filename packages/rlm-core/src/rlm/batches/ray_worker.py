@@ -117,7 +117,7 @@ class RayWorker:
 def _packed(session: Path) -> bytes:
     """The archive of a session, which is gone here then."""
     data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w:gz", compresslevel=1) as archive:
+    with tarfile.open(fileobj=data, mode="w:gz", compresslevel=1) as archive:  # by path: in memory
         archive.add(session, arcname=session.name, filter=_plain)
     files.remove_tree(session)
     return data.getvalue()
