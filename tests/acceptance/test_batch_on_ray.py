@@ -66,7 +66,7 @@ class Gated:
             self.asked[number] += 1
             return call(
                 "ipython",
-                code="import os\nprint(sorted(name for name in os.environ if 'RLM' in name or 'KEY' in name))",
+                code="import os\nprint(sorted(name for name in os.environ if 'RLM' in name or 'API' in name))",
             )
         return replace(text(f"{number} {request.last.strip()}"), gate=lambda _: number < self.open)
 
