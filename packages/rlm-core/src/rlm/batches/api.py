@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 from rlm.batches.batch import Batch, new_config
-from rlm.batches.executors import Executor, executor_for
+from rlm.batches.executor_choice import executor_for
+from rlm.batches.executors import Executor
 from rlm.batches.folder import BatchFolder, create, exists
 from rlm.batches.results import TaskResult, read_results
 from rlm.batches.tasks import BatchTask, Job, check_one, check_tasks, jobs_of, read_tasks

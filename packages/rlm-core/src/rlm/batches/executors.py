@@ -10,7 +10,6 @@ from typing import Any, Protocol
 from rlm.batches.results import TaskResult
 from rlm.batches.tasks import Job
 from rlm.batches.work import BatchSettings, TaskWorker
-from rlm.errors import ConfigError
 from rlm.host.host import Host
 
 Started = Callable[[Job], None]
@@ -75,22 +74,3 @@ async def at_once(
                 each.cancel()
         if running:
             await asyncio.wait(running)
-
-
-def executor_for(wanted: str | Executor, settings: BatchSettings, concurrency: int, address: str = "") -> Executor:
-    """By its name. `address` is that of a Ray cluster; empty: one is started here.
-
-    Raises:
-        ConfigError: there is none of this name, or it is not installed.
-    """
-    if concurrency < 1:
-        raise ConfigError(f"{concurrency} tasks at once are not allowed: it takes a whole number, at least 1.")
-    if not isinstance(wanted, str):
-        return wanted
-    if wanted == "here":
-        return HereExecutor(settings, concurrency)
-    if wanted == "ray":
-        from rlm.batches.ray_executor import RayExecutor
-
-        return RayExecutor(settings, concurrency, address)
-    raise ConfigError(f"There is no executor {wanted!r}. There are: here, ray.")

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from rlm.batches.batch import Batch, new_config
-from rlm.batches.executors import executor_for
+from rlm.batches.executor_choice import executor_for
 from rlm.batches.folder import CONCURRENCY, BatchFolder, create, exists, read_config_file
 from rlm.batches.progress import BatchProgress
 from rlm.batches.tasks import check_tasks, part_of, read_tasks

@@ -1,0 +1,26 @@
+"""Which executor is meant by a name."""
+
+from __future__ import annotations
+
+from rlm.batches.executors import Executor, HereExecutor
+from rlm.batches.work import BatchSettings
+from rlm.errors import ConfigError
+
+
+def executor_for(wanted: str | Executor, settings: BatchSettings, concurrency: int, address: str = "") -> Executor:
+    """By its name. `address` is that of a Ray cluster; empty: one is started here.
+
+    Raises:
+        ConfigError: there is none of this name, or it is not installed.
+    """
+    if concurrency < 1:
+        raise ConfigError(f"{concurrency} tasks at once are not allowed: it takes a whole number, at least 1.")
+    if not isinstance(wanted, str):
+        return wanted
+    if wanted == "here":
+        return HereExecutor(settings, concurrency)
+    if wanted == "ray":
+        from rlm.batches.ray_executor import RayExecutor
+
+        return RayExecutor(settings, concurrency, address)
+    raise ConfigError(f"There is no executor {wanted!r}. There are: here, ray.")
