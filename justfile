@@ -67,9 +67,9 @@ mcp1:
 responses *arguments="tests/acceptance/test_journal.py":
     TEST_API=responses {{ run }} pytest -n 4 --dist worksteal "$@"
 
-# evaluations by each published version of the package verifiers; the tests have the newest alone
+# evaluations by each published version of the package verifiers
 trainers:
-    TEST_TRAINERS=all {{ run }} pytest -n 0 tests/trainers
+    {{ run }} pytest -n 0 tests/trainers
 
 # branch coverage of the core by its own tests: 100 % or it fails
 coverage:

@@ -1,7 +1,8 @@
 """Evaluations by the published package verifiers, whose harness `rlm` installs this checkout by its own line.
 
 Two rollouts of each version, each in an environment of its own, against a scripted server. They need a package index:
-where there is none they are skipped. The first reply of each rollout is lost on its way to rlm.
+where there is none they are skipped. The first reply of each rollout is lost on its way to rlm. Each takes a minute and
+a folder in /tmp with a fixed name, so `just trainers` runs them and `pytest` does not.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from rlm_testkit.scripted import Answer, Request, Scripted, call, text
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
-INSTALLED = ("/tmp/vf-rlm", "/tmp/rlm")
-"""Where the harness installs, wherever the home is."""
+INSTALLED = ("/tmp/vf-rlm", "/tmp/vf-rlm-state", "/tmp/rlm")
+"""Where the harness installs, wherever the home is: two such tests cannot run side by side."""
 HARNESS = "https://github.com/PrimeIntellect-ai/"
 Json = dict[str, Any]
 
@@ -35,8 +36,6 @@ VERSIONS = {
                          " --env.agent.harness.version {commit} -n 2"),
 }  # fmt: skip
 """The command, and what is peculiar to each."""
-CHOSEN = VERSIONS if os.environ.get("TEST_TRAINERS") == "all" else ["0.4.0"]
-"""An installation takes a minute: `just trainers` tests all of them."""
 
 
 def script(request: Request) -> Answer:
@@ -56,7 +55,7 @@ def free_places() -> Iterator[None]:
     """Nothing of an earlier installation is there, and nothing stays."""
 
     def clear() -> None:
-        for place in (path for name in INSTALLED for path in Path("/tmp").glob(f"{Path(name).name}*")):
+        for place in INSTALLED:
             shutil.rmtree(place, ignore_errors=True)
 
     clear()
@@ -65,7 +64,7 @@ def free_places() -> Iterator[None]:
 
 
 @pytest.mark.timeout(580)
-@pytest.mark.parametrize("version", CHOSEN)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_an_evaluation_of_two_rollouts_has_rewards_and_metrics(version: str, tmp_path: Path, free_places: None) -> None:
     environment = evaluation_environment(version, tmp_path)
     with Scripted(script) as server:
