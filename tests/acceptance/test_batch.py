@@ -162,6 +162,7 @@ def test_what_is_not_allowed_makes_nothing(alone: Rlm) -> None:
         (("tasks.jsonl", "-o", "out", "--map", "prompt=a", "--map", "b"), 2, "--map='b' is not allowed"),
         (("tasks.jsonl", "-o", "out", "--max-turns", "0"), 2, "--max-turns='0' is not allowed"),
         (("tasks.jsonl", "-o", "out", "--executor", "moon"), 2, "takes one of here, ray"),
+        (("tasks.jsonl", "-o", "out", "--executor", "ray"), 2, "needs ray: install rlm with its extra `ray`"),
         (("tasks.jsonl", "-o", "tasks.jsonl/out"), 2, "cannot be written"),
         (("twice.jsonl", "-o", "out"), 2, "twice.jsonl, line 2: the id '1' is taken"),
         (("--resume", "out"), 2, "holds no batch"),

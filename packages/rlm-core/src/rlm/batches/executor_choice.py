@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from rlm.batches.executors import Executor, HereExecutor
 from rlm.batches.work import BatchSettings
 from rlm.errors import ConfigError
+
+
+def check_executor(wanted: str) -> None:
+    """
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if wanted == "ray" and find_spec("ray") is None:
+        raise ConfigError("`--executor ray` needs ray: install rlm with its extra `ray`.")
 
 
 def executor_for(wanted: str | Executor, settings: BatchSettings, concurrency: int, address: str = "") -> Executor:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from rlm.batches.batch import Batch, new_config
-from rlm.batches.executor_choice import executor_for
+from rlm.batches.executor_choice import check_executor, executor_for
 from rlm.batches.folder import CONCURRENCY, BatchFolder, create, exists, read_config_file
 from rlm.batches.progress import BatchProgress
 from rlm.batches.tasks import check_tasks, part_of, read_tasks
@@ -90,6 +90,7 @@ def _new(line: CommandLine) -> tuple[Path, Config]:
     if exists(out):
         raise ConfigError(f"{out} holds a batch. To go on with it: rlm batch --resume {shlex.quote(options['out'])}")
     config, cwd = read_config(line.settings), working_directory()
+    check_executor(options.get("executor", "here"))
     source = _source(options)
     found = read_tasks(tasks, _columns(options.get("map", "")))
     checked = check_tasks(found, config, tasks.name, source or cwd, copied=source is not None)
