@@ -15,14 +15,14 @@ LONGEST = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class PromptContent:
     """A task, and the pictures that belong to it, as data URLs."""
 
     task: str
     pictures: tuple[str, ...] = ()
 
 
-def read_prompt(blocks: Sequence[Wire]) -> Prompt:
+def read_prompt(blocks: Sequence[Wire]) -> PromptContent:
     """
     Raises:
         ConfigError: there is nothing to do in it, or something that rlm cannot take.
@@ -33,7 +33,7 @@ def read_prompt(blocks: Sequence[Wire]) -> Prompt:
         text = "Look at this." if len(pictures) == 1 else "Look at these."
     if not text.strip():
         raise ConfigError("The prompt is empty.")
-    return Prompt(text, pictures)
+    return PromptContent(text, pictures)
 
 
 def _texts(blocks: Sequence[Wire]) -> Iterator[str]:

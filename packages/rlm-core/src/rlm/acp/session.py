@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from rlm.acp.edges import SemanticEdges
 from rlm.acp.options import AUTO, config_options, mode_state
-from rlm.acp.prompt import Prompt
+from rlm.acp.prompt import PromptContent
 from rlm.acp.trainer import Contract, snapshot
 from rlm.acp.updates import UpdateStream
 from rlm.core.budget import Stop
@@ -162,7 +162,7 @@ class AcpSession:
     def working(self) -> bool:
         return self._turn is not None and not self._turn.done()
 
-    async def prompt(self, prompt: Prompt) -> Wire:
+    async def prompt(self, prompt: PromptContent) -> Wire:
         """Work on it until the agent stops or is cancelled. Returns the response.
 
         Raises:

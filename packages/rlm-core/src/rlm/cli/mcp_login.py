@@ -54,7 +54,7 @@ async def _login(server: HttpServer, state: Path) -> None:
         auth = partial(
             oauth.handler, server.name, server.url, state, lambda _: None, redirect=page.url, show=_show, wait=page.wait
         )
-        place = package.HttpPlace(server.url, server.headers, sse=server.sse, auth=auth)
+        place = package.HttpAccess(server.url, server.headers, sse=server.sse, auth=auth)
         try:
             async with package.open_session(place.transport(), lambda: None) as session:
                 tools, _ = await session.tools(None)

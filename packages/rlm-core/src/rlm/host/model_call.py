@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from rlm.broker.limits import AgentLimits
 from rlm.broker.protocol import LlmRequest
@@ -121,10 +120,10 @@ class _RecordedModel:
 
     name = ""
     api = CHAT
-    params: ClassVar[Wire] = {}
-    adaptations: ClassVar[frozenset[Adaptation]] = frozenset()
 
     def __init__(self, replies: Sequence[Reply]) -> None:
+        self.params: Wire = {}
+        self.adaptations: frozenset[Adaptation] = frozenset()
         self._replies = iter(replies)
 
     async def complete(

@@ -224,7 +224,7 @@ async def _call(server: str, tool: str, arguments: str, title: str) -> dict[str,
 
     __tracebackhide__ = True
     path, token = _address()
-    progress = _Progress(title)
+    progress = _CallProgress(title)
     try:
         return await call_tool(path, CallRequest(token, server, tool, arguments), progress.show)
     except AgentError as error:
@@ -233,7 +233,7 @@ async def _call(server: str, tool: str, arguments: str, title: str) -> dict[str,
         progress.close()
 
 
-class _Progress:
+class _CallProgress:
     """A line that is written over itself: a notebook and the model see the last one alone."""
 
     def __init__(self, title: str) -> None:

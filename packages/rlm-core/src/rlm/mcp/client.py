@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from rlm.errors import McpError, RlmError
 from rlm.mcp import package
 from rlm.mcp.names import tool_names
-from rlm.mcp.package import HttpPlace, McpSession, OnProgress, Transport, Wire
+from rlm.mcp.package import HttpAccess, McpSession, OnProgress, Transport, Wire
 from rlm.mcp.stdio import ServerProcess
 
 START = 60.0
@@ -26,15 +26,15 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServerAccess:
     """How a server is reached: it is a program of ours, or has a URL."""
 
     transport: Transport
     process: ServerProcess | None = None
-    http: HttpPlace | None = None
+    http: HttpAccess | None = None
 
 
-OpenPlace = Callable[[AsyncExitStack], Awaitable[Place]]
+OpenAccess = Callable[[AsyncExitStack], Awaitable[ServerAccess]]
 """Starts a program, or prepares a URL; the stack closes it."""
 
 
@@ -58,7 +58,7 @@ class _Connection:
     leave: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str = ""
-    place: Place | None = None
+    access: ServerAccess | None = None
 
 
 class McpClient:
@@ -67,7 +67,7 @@ class McpClient:
     def __init__(
         self,
         name: str,
-        open_place: OpenPlace,
+        open_access: OpenAccess,
         needed: asyncio.Event,
         report: Callable[[str], None],
         start: float = START,
@@ -75,7 +75,7 @@ class McpClient:
         """Until it is `needed`, a program is started, but not spoken to. `start`: seconds until it must be ready."""
         self._needed = needed
         self.name = name
-        self._open_place = open_place
+        self._open_access = open_access
         self._report = report
         self._start = start
         self._told: set[str] = set()
@@ -147,7 +147,7 @@ class McpClient:
         except (RlmError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001 - the package's, of which there are many
-            raise self._error(self._words(error, connection.place)) from None
+            raise self._error(self._words(error, connection.access)) from None
         finally:
             task.cancel()
             ended.cancel()
@@ -162,31 +162,31 @@ class McpClient:
         """A task of its own, since the package must be left by the task that entered it."""
         try:
             async with AsyncExitStack() as stack:
-                place = connection.place = await self._open_place(stack)
+                access = connection.access = await self._open_access(stack)
                 await _first(self._needed, connection.leave)
                 async with asyncio.timeout(self._start):
-                    session = await self._open_session(stack, place, connection)
+                    session = await self._open_session(stack, access, connection)
                     connection.listed = await self._list(session)
                 connection.ready.set_result(session)
-                await _first(connection.leave, *([place.process.ended] if place.process else []))
-                if place.process is not None and not connection.leave.is_set():
-                    connection.reason = await place.process.why()
+                await _first(connection.leave, *([access.process.ended] if access.process else []))
+                if access.process is not None and not connection.leave.is_set():
+                    connection.reason = await access.process.why()
         except TimeoutError:
             connection.reason = f"it was not ready after {self._start:g} s"
         except RlmError as error:
             connection.reason = str(error)
         except Exception as error:  # noqa: BLE001 - the package's groups of anything: the run goes on without it
-            connection.reason = await self._why(error, connection.place)
+            connection.reason = await self._why(error, connection.access)
         finally:
             self._end(connection)
 
-    async def _open_session(self, stack: AsyncExitStack, place: Place, connection: _Connection) -> McpSession:
+    async def _open_session(self, stack: AsyncExitStack, access: ServerAccess, connection: _Connection) -> McpSession:
         await package.load()
 
         def on_change() -> None:
             connection.stale = True
 
-        return await stack.enter_async_context(package.open_session(place.transport, on_change))
+        return await stack.enter_async_context(package.open_session(access.transport, on_change))
 
     async def _list(self, session: McpSession) -> ServerTools:
         """All pages, as far as they go: a server may go on for ever."""
@@ -211,15 +211,15 @@ class McpClient:
             self._tell(f"functions of its tools would have the same name: {', '.join(renamed[:5])}")
         return [by_name[tool] | {"python_name": name} for tool, name in named]
 
-    async def _why(self, error: BaseException, place: Place | None) -> str:
-        if place is not None and place.process is not None and place.process.ended.is_set():
-            return await place.process.why()
-        return self._words(error, place)
+    async def _why(self, error: BaseException, access: ServerAccess | None) -> str:
+        if access is not None and access.process is not None and access.process.ended.is_set():
+            return await access.process.why()
+        return self._words(error, access)
 
-    def _words(self, error: BaseException, place: Place | None) -> str:
+    def _words(self, error: BaseException, access: ServerAccess | None) -> str:
         if package.cause_of(error, (McpError,)):
             return package.reason_of(error)
-        status = place.http.status if place is not None and place.http is not None else None
+        status = access.http.status if access is not None and access.http is not None else None
         if status == 401:
             return f"it wants to know who you are (HTTP 401): `rlm mcp login {self.name}` logs in"
         return package.reason_of(error) if status is None else f"it answers with HTTP {status}"

@@ -16,7 +16,7 @@ from rlm.config.environment import program
 from rlm.config.mcp_servers import HttpServer, McpServer, McpServers, StdioServer
 from rlm.errors import McpError
 from rlm.mcp import oauth, package
-from rlm.mcp.client import START, McpClient, Place, ServerTools
+from rlm.mcp.client import START, McpClient, ServerAccess, ServerTools
 from rlm.mcp.names import ServerNames
 from rlm.mcp.package import OnProgress, Wire
 from rlm.mcp.stdio import ServerProcess
@@ -108,13 +108,13 @@ class McpClients:
     def _tell(self, line: str) -> None:
         self._report(self._redactor.text(line))
 
-    async def _open(self, server: McpServer, stack: AsyncExitStack) -> Place:
+    async def _open(self, server: McpServer, stack: AsyncExitStack) -> ServerAccess:
         if isinstance(server, HttpServer):
-            http = package.HttpPlace(server.url, server.headers, sse=server.sse, auth=partial(self._login, server))
-            return Place(http.transport(), http=http)
+            http = package.HttpAccess(server.url, server.headers, sse=server.sse, auth=partial(self._login, server))
+            return ServerAccess(http.transport(), http=http)
         process = await _start(server, self._surroundings)
         stack.push_async_callback(process.close)
-        return Place(process.transport(), process)
+        return ServerAccess(process.transport(), process)
 
     def _login(self, server: HttpServer) -> Any:
         """What sends the tokens of an earlier login, if there was one. In a run nobody can be asked to log in."""

@@ -164,7 +164,7 @@ def _listener(on_progress: OnProgress) -> Callable[[float, float | None, str | N
 # ---- places where servers are
 
 
-class HttpPlace:
+class HttpAccess:
     """A URL. `status` is what a message was last refused with, for the package does not tell."""
 
     def __init__(

@@ -43,7 +43,7 @@ def _with_context(tool: ToolFunction, context_type: Any, error_type: Any) -> Too
     """As the package wants it: with a parameter for what it knows of a call, found by its type, and its own error."""
 
     async def run(**arguments: Any) -> Any:
-        progress = _Progress(arguments.pop(_CONTEXT))
+        progress = _ProgressSender(arguments.pop(_CONTEXT))
         sending = asyncio.create_task(progress.send())
         try:
             return await tool(progress.add, **arguments)
@@ -63,7 +63,7 @@ def _with_context(tool: ToolFunction, context_type: Any, error_type: Any) -> Too
     return run
 
 
-class _Progress:
+class _ProgressSender:
     """Of what comes while a notification is being sent, the newest is kept."""
 
     def __init__(self, context: Any) -> None:

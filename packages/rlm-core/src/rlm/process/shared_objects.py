@@ -168,14 +168,15 @@ def new_pickler(obj: Any, file: _HashingFile) -> Any:
     """cloudpickle's, which hands buffers over; `buffers` and `large` are what is to be written behind it."""
     import cloudpickle  # here, for a cell that passes no object shall not pay for it
 
-    of_code = cloudpickle.Pickler.dispatch_table[CodeType]
+    table: Any = cloudpickle.Pickler.dispatch_table
+    of_code = table[CodeType]
 
     def reduce_code(code: CodeType) -> Any:
         """IPython numbers the file of a cell."""
         return of_code(code.replace(co_filename="<cell>") if _CELL.search(code.co_filename) else code)
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-        dispatch_table: ClassVar[Any] = ChainMap({CodeType: reduce_code}, cloudpickle.Pickler.dispatch_table)
+        dispatch_table: ClassVar[Any] = ChainMap({CodeType: reduce_code}, table)
 
         def __init__(self) -> None:
             super().__init__(file, protocol=5, buffer_callback=self._keeps)
