@@ -24,7 +24,7 @@ from rlm.process import files
 from rlm.sessions.signing_key import key_or_none
 
 
-class Progress(Protocol):
+class BatchWatcher(Protocol):
     """Watches a batch."""
 
     def begin(self, kept: list[TaskResult], expected: int) -> None: ...
@@ -69,7 +69,7 @@ class Batch:
             self._folder.began,
         )
 
-    async def run(self, executor: Executor, progress: Progress) -> AsyncGenerator[TaskResult]:
+    async def run(self, executor: Executor, watcher: BatchWatcher) -> AsyncGenerator[TaskResult]:
         """Do what is left, and give each result when it is on the disk. Those that are kept do not come again.
 
         Raises:
@@ -79,16 +79,16 @@ class Batch:
         rollouts, tasks = self._folder.config.rollouts, self._folder.tasks()
         expected = len(tasks) * rollouts
         kept = self._folder.keep(self._is_good)
-        progress.begin(kept, expected)
+        watcher.begin(kept, expected)
         done = {result.key for result in kept}
         missing = (job for job in jobs_of(tasks, rollouts) if job.key not in done)
         file = self._folder.open_results()
-        results = executor.run(self._with_sessions(missing), progress.started)
+        results = executor.run(self._with_sessions(missing), watcher.started)
         try:
             async with aclosing(results):
                 async for result in results:
                     file.append(result)
-                    progress.ended(result)
+                    watcher.ended(result)
                     yield result
         finally:
             self.summary = self._folder.write_summary(expected, time.monotonic() - began)

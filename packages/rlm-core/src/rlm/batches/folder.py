@@ -46,8 +46,6 @@ class BatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     verify: str | None = None
     atif: bool = False
     executor: str = "here"
-    endpoint: str = ""
-    """Its host, so that one can be told that another is asked now."""
     version: str = VERSION
 
 

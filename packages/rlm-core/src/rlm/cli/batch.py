@@ -51,7 +51,7 @@ def run(line: CommandLine) -> int:
             check_limits()
             stack.enter_context(ending_orphans())
             folder = stack.enter_context(BatchFolder(path))
-            return _Command(line, folder, config, stack).run()
+            return _BatchCommand(line, folder, config, stack).run()
     except Interrupted as interrupted:
         return interrupted.code
 
@@ -117,7 +117,7 @@ def _new(line: CommandLine) -> tuple[Path, Config]:
     return out, config
 
 
-class _Command:
+class _BatchCommand:
     """One run of a batch, as the command line shows it."""
 
     def __init__(self, line: CommandLine, folder: BatchFolder, config: Config, stack: ExitStack) -> None:

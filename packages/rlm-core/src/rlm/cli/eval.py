@@ -50,7 +50,7 @@ def run(line: CommandLine) -> int:
     close_to_others(debug=config.debug)
     with closing_in_order(), ending_orphans():
         check_limits()
-        return _Command(compared, options.get("results")).run()
+        return _EvalCommand(compared, options.get("results")).run()
 
 
 def _make(line: CommandLine) -> int:
@@ -64,7 +64,7 @@ def _make(line: CommandLine) -> int:
     return exit_codes.DONE
 
 
-class _Command:
+class _EvalCommand:
     """One comparison, as the command line shows it."""
 
     def __init__(self, compared: Comparison, results: str | None) -> None:
