@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from rlm.batches.ray_gate import GateActor
-from rlm.providers.limiter import Outcome
+from rlm.providers.limiter import RequestOutcome
 
 ROOT = (0, 0)
-REFUSED, DONE = Outcome(overloaded=True), Outcome(succeeded=True)
+REFUSED, DONE = RequestOutcome(overloaded=True), RequestOutcome(succeeded=True)
 
 
 async def with_one_free() -> GateActor:
@@ -41,7 +41,7 @@ async def test_who_waits_and_gives_up_takes_no_place() -> None:
     given_up = asyncio.create_task(gate.enter("a", 2, ROOT))
     next_one = asyncio.create_task(gate.enter("c", 1, ROOT))
     await asyncio.sleep(0)
-    await gate.leave("a", 2, Outcome())
+    await gate.leave("a", 2, RequestOutcome())
     await asyncio.wait([given_up])
     assert given_up.cancelled()
     await gate.leave("b", 1, DONE)

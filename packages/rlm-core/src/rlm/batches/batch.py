@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +123,3 @@ def _existing(folder: str) -> Path:
     if not path.is_dir():
         raise ConfigError(f"The batch needs the folder {folder}, which is gone.")
     return path
-
-
-ExecutorOf = Callable[[BatchSettings, int], Executor]

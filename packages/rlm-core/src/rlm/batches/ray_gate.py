@@ -11,7 +11,7 @@ from typing import Any
 from rlm.config.environment import prepare_ray
 from rlm.core.slots import Rank
 from rlm.errors import ConfigError
-from rlm.providers.limiter import LocalGate, Outcome
+from rlm.providers.limiter import LocalGate, RequestOutcome
 
 
 def load_ray() -> Any:
@@ -42,7 +42,7 @@ class GateActor:
         finally:
             del self._waiting[holder, number]
 
-    async def leave(self, holder: str, number: int, outcome: Outcome) -> int | None:
+    async def leave(self, holder: str, number: int, outcome: RequestOutcome) -> int | None:
         """Also for one that waits no more, or whose holder was forgotten."""
         if (waiting := self._waiting.get((holder, number))) is not None:
             waiting.cancel()
@@ -54,7 +54,7 @@ class GateActor:
         """It is gone."""
         waiting = [number for owner, number in self._waiting if owner == holder]
         for number in (*waiting, *self._inside[holder]):
-            await self.leave(holder, number, Outcome())
+            await self.leave(holder, number, RequestOutcome())
         del self._inside[holder]
 
 
@@ -78,11 +78,11 @@ class RayGate:
         except load_ray().exceptions.RayActorError:
             return 0
         except asyncio.CancelledError:
-            self._actor.leave.remote(self._holder, number, Outcome())
+            self._actor.leave.remote(self._holder, number, RequestOutcome())
             raise
         return number
 
-    async def leave(self, ticket: int, outcome: Outcome) -> int | None:
+    async def leave(self, ticket: int, outcome: RequestOutcome) -> int | None:
         """Waits only where all have something to learn of it."""
         if not ticket:
             return None

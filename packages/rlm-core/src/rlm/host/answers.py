@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlm.broker.answers import AnswerType
 from rlm.broker.protocol import AnswerFile, AnswerRequest
+from rlm.core.agent import AgentResult
 from rlm.core.budget import Stop
 from rlm.core.history import History
 from rlm.core.messages import Outcome
@@ -189,6 +190,13 @@ class AnswerBox:
         assert self.given is not None
         self.taken, self.given = self.given, None
         return self.taken
+
+    def value_of(self, result: AgentResult) -> Any:
+        """The answer as an object: as a cell gave it, unless the user has said more since, or by the schema."""
+        given = self.taken
+        if given is not None and given.text == result.answer:
+            return given.value if given.pickle is None else given.pickle
+        return self._schema.parse(result.answer) if self._schema and result.stop is Stop.DONE else None
 
     def discard(self) -> None:
         given, self.given = self.given, None

@@ -31,6 +31,11 @@ class EffectLog:
         self._files: dict[str, None] = {}
         self._commands = False
 
+    def open(self) -> None:
+        """Make the file that kernels write to. Without it they note nothing."""
+        with suppress(OSError):
+            files.write_new(self._notes, b"")
+
     def returned(self, result: ToolResult) -> None:
         """A call of a tool has ended."""
         if result.call.name == "bash":

@@ -15,7 +15,8 @@ from rlm.config.environment import state_folder
 from rlm.config.readers import SandboxMode, Streaming
 from rlm.config.settings import Config
 from rlm.core.budget import TurnLimit
-from rlm.core.ports import Kernel, Model, SandboxedCommand, Sink, Tool
+from rlm.core.context import Both, Compact, LastTurns
+from rlm.core.ports import Context, Kernel, Model, SandboxedCommand, Sink, Tool
 from rlm.errors import ConfigError, CredentialsError, KernelError
 from rlm.host.answers import AnswerBox, AnswerSchema, AnswerTool, response_format
 from rlm.host.checkpoint import VARIABLES, CheckpointingTool
@@ -263,3 +264,11 @@ def _ipython(config: Config, place: ToolEnvironment) -> Tool:
         draft, path = place.run_dir / VARIABLES, place.outputs.parent / VARIABLES
         tool = CheckpointingTool(tool, place.kernel, draft, path, place.sink, config.sandbox)
     return ReplayNote(AnswerTool(tool, place.answers), place.replays)
+
+
+def context_for(config: Config, window: Callable[[], int | None]) -> Context:
+    """How a conversation is kept within what the model takes."""
+    compact = Compact(config.summarize_at_tokens, window=window)
+    if config.max_turns_in_context is None:
+        return compact
+    return Both(LastTurns(config.max_turns_in_context), compact)

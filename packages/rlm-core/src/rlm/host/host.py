@@ -165,8 +165,7 @@ class Host:
     ) -> AsyncIterator[Run]:
         """An agent with a session and a kernel of its own, to be asked again and again: `await agent.ask("task")`.
 
-        With `session` or `id` it goes on with a session, which keeps its settings where this call, the host and the
-        environment name no others.
+        With `session` or `id` it goes on with one, which keeps its settings where nobody names others now.
 
         Args:
             session: a session to go on with: its folder, such as a result's `session_dir`, or its id.

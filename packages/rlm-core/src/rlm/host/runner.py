@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import replace
 from functools import partial
@@ -19,33 +18,29 @@ from rlm.config.settings import Config
 from rlm.config.sources import override, recorded_settings
 from rlm.core.agent import Agent, AgentResult
 from rlm.core.budget import Stop, TurnLimit
-from rlm.core.context import Both, Compact, LastTurns
 from rlm.core.events import Delta, Effects, Event, Failed, Replied, RequestStarted, Stopped, ToolReturned
-from rlm.core.messages import Kind, System, User, with_pictures
-from rlm.core.ports import Context, Model
-from rlm.core.prompt import schema_prompt, shared_prompt, system_prompt
+from rlm.core.messages import User, with_pictures
+from rlm.core.ports import Model
 from rlm.core.task import RunResult
 from rlm.core.toolbox import Toolbox
 from rlm.errors import AgentError, ConfigError
+from rlm.host.agent_kernel import new_folder, new_kernel, new_sandbox
 from rlm.host.answers import AnswerBox, no_fit
 from rlm.host.effects import EffectLog
-from rlm.host.factories import ToolEnvironment, open_tools
-from rlm.host.facts import facts_of, mcp_prompt
+from rlm.host.factories import ToolEnvironment, context_for, open_tools
 from rlm.host.isolation import Worktree, open_worktree
+from rlm.host.opening import AgentOpening
 from rlm.host.replay import Replays
-from rlm.host.resumed_kernel import resume_notes
 from rlm.host.spawn import CellRequests
 from rlm.host.spec import AgentSpec, RunContext
+from rlm.host.task_time import TaskTime
 from rlm.host.user import UserChannel
-from rlm.kernel import JupyterKernel, KernelSpec
+from rlm.kernel import JupyterKernel
 from rlm.process import files
 from rlm.sandbox import Sandbox
 from rlm.sessions import Changes, Session
-from rlm.sessions.earlier_calls import EarlierCalls
 from rlm.skills import CALLS, CallLog, called
 
-_CONTEXT = "context"
-"""Its name in the runtime folder, in a sandbox."""
 _SHARING = 8
 """Agents of a run that share a cache key: they begin alike, but OpenAI spreads what has one key and more than about 15
 requests in a minute over machines that know nothing of each other."""
@@ -70,9 +65,7 @@ class AgentRunner:
         self._slot = slot or context.limits.new_slot()
         self._depth = depth
         self._stack = AsyncExitStack()
-        self._time_limit: asyncio.Timeout | None = None
-        self._work_until: float | None = None
-        """By the clock of the event loop. What is left of the task's time then is for the last request."""
+        self._time = TaskTime()
         self._turns = TurnLimit(spec.config.max_turns)
         self._worktree: Worktree | None = None
         self._requests: CellRequests | None = None
@@ -80,8 +73,7 @@ class AgentRunner:
         self._calls: CallLog | None = None
         self._tools = Toolbox([])
         self._agent: Agent | None = None
-        self._beginning = ""
-        """Of its requests, as far as other agents of the run may have the same; see `CacheWarmup`."""
+        self._opening: AgentOpening | None = None
         self._stopped: Stopped | None = None
         self._kernel_start: asyncio.TimerHandle | None = None
         self.user = UserChannel(self._hear)
@@ -117,10 +109,7 @@ class AgentRunner:
         timeout = timeout or self._spec.config.timeout
         async with self._slot:
             self._journal_stop()
-            limit = self._time_limit = asyncio.timeout(timeout)
-            self._work_until = None
-            if timeout is not None and not self._spec.config.no_final_answer:
-                self._work_until = asyncio.get_running_loop().time() + timeout - _kept_time(timeout)
+            limit = self._time.begin(timeout, keeps=not self._spec.config.no_final_answer)
             try:
                 async with limit:
                     result = await self._work(task, pictures)
@@ -137,8 +126,9 @@ class AgentRunner:
             self._task = task
             self.session.name_after(task)
             self._agent = self._new_agent()
-            opening = await self._opening()
-            await self._context.warmup.wait(self._beginning)
+            self._opening = AgentOpening(self._spec, self._context, self.session, self._replays, self._depth)
+            opening = await self._opening.messages(self._tools, self._kernel, self._hear)
+            await self._context.warmup.wait(self._opening.beginning)
         else:
             opening = []
         self._turns.begin(self._agent.state.spent)
@@ -214,10 +204,6 @@ class AgentRunner:
             self._requests.spec = self._spec
         self.session.change(Changes(config.model, settings=recorded_settings(config)))
 
-    def _seconds_left(self) -> float | None:
-        end = self._time_limit.when() if self._time_limit else None
-        return None if end is None else max(0.0, end - asyncio.get_running_loop().time())
-
     def _timed_out(self, reason: str) -> AgentError:
         """A root has reached a limit then. A sub-agent was cancelled by its parent, which sets the time."""
         if self._depth:
@@ -233,12 +219,7 @@ class AgentRunner:
         """
         if result.stop is Stop.SCHEMA:
             raise no_fit(result.words)
-        session, given, schema = self.session, self._answers.taken, self._spec.schema
-        value = None
-        if given is not None and given.text == result.answer:  # the user may have said more since
-            value = given.value if given.pickle is None else given.pickle
-        elif schema is not None and result.stop is Stop.DONE:
-            value = schema.parse(result.answer)
+        session = self.session
         return RunResult(
             result.answer,
             result.stop,
@@ -246,7 +227,7 @@ class AgentRunner:
             result.spent.turns,
             session.folder,
             result.words,
-            value,
+            self._answers.value_of(result),
         )
 
     async def _with_patch(self, result: RunResult) -> RunResult:
@@ -256,16 +237,20 @@ class AgentRunner:
 
     async def _open(self, stack: AsyncExitStack) -> None:
         context = self._context
-        folder = self._new_folder(stack)
         private = context.supervisor.folder
+        folder = new_folder(private / self.session.id, stack)
+        self._effects.open()
         stack.callback(self._effects.look)
         answers = self._answers = AnswerBox(folder, private, self._spec.schema, pickles=self._depth > 0)
         stack.callback(answers.discard)
+        if self._spec.isolated:  # beside the folders of agents, so that no cell can change its name
+            place = new_folder(private / f"worktree-{self.session.id}", stack)
+            self._spec = replace(self._spec, worktrees=(*self._spec.worktrees, place))
+        sandbox = new_sandbox(self._spec, context, self.session, folder)
+        if sandbox is not None:
+            await stack.enter_async_context(sandbox)
         if self._spec.isolated:
-            self._new_place(stack)
-        sandbox = await stack.enter_async_context(self._new_sandbox(folder)) if context.policy else None
-        if self._spec.isolated:
-            self._worktree = await self._isolate(stack, sandbox)
+            await self._isolate(stack, sandbox)
         requests = self._requests = CellRequests(
             context,
             self._spec,
@@ -275,7 +260,7 @@ class AgentRunner:
             self._hear,
             self._new_child,
             answers,
-            self._seconds_left,
+            self._time.left,
             self._replays,
             self._effects,
         )
@@ -285,62 +270,20 @@ class AgentRunner:
         if self._depth == 0 and context.mcp is not None:
             await stack.enter_async_context(context.mcp.reporting(lambda line: self.session.record(Failed(line))))
         if "ipython" in self._spec.config.tools:
-            self._kernel = await stack.enter_async_context(self._new_kernel(folder, environment, sandbox))
+            kernel = new_kernel(
+                self._spec, context, self.session, folder, environment=environment, sandbox=sandbox, sink=self._hear
+            )
+            self._kernel = await stack.enter_async_context(kernel)
             stack.callback(self._start_no_kernel)
             requests.kernel = self.user.kernel = self._kernel
         self._tools = self._open_tools(folder, environment, sandbox, stack.enter_context(ExitStack()))
         self._report_repositories()
 
-    def _new_folder(self, stack: AsyncExitStack) -> Path:
-        folder = self._context.supervisor.folder / self.session.id
-        self._make_folder(folder, stack)
-        return folder
-
-    def _make_folder(self, folder: Path, stack: AsyncExitStack) -> None:
-        try:
-            files.make_folder(folder)
-        except OSError as error:
-            raise AgentError(f"The runtime folder {folder} cannot be made: {error.strerror}.") from None
-        stack.callback(files.remove_tree, folder)
-
-    def _new_sandbox(self, folder: Path) -> Sandbox:
-        """In it this agent may read its own session, which results speak of, and its context, wherever they are.
-
-        It may write to its worktree, and to those of the agents above it, in one of which it may have been started.
-        """
-        assert self._context.policy is not None, "there is one only if it was asked for"
-        payload = self._spec.context
-        within = {_CONTEXT: payload.path} if payload else {}
-        return Sandbox(self._context.policy, folder, [self.session.folder], within, self._spec.worktrees)
-
-    def _new_place(self, stack: AsyncExitStack) -> None:
-        """The folder for its worktree: beside those of the agents, so that no cell can change its name."""
-        place = self._context.supervisor.folder / f"worktree-{self.session.id}"
-        self._make_folder(place, stack)
-        self._spec = replace(self._spec, worktrees=(*self._spec.worktrees, place))
-
-    async def _isolate(self, stack: AsyncExitStack, sandbox: Sandbox | None) -> Worktree:
-        place, supervisor = self._spec.worktrees[-1], self._context.supervisor
-        worktree = stack.enter_context(open_worktree(self._context.git, place, supervisor, sandbox))
+    async def _isolate(self, stack: AsyncExitStack, sandbox: Sandbox | None) -> None:
+        place, context = self._spec.worktrees[-1], self._context
+        self._worktree = stack.enter_context(open_worktree(context.git, place, context.supervisor, sandbox))
         home = files.resolve(self._spec.config.home)
-        self._spec = replace(self._spec, cwd=await worktree.make(self._spec.cwd, home))
-        return worktree
-
-    def _new_kernel(self, folder: Path, environment: dict[str, str], sandbox: Sandbox | None) -> JupyterKernel:
-        payload = self._spec.context
-        spec = KernelSpec(
-            cwd=self._spec.cwd,
-            env=environment,
-            run_dir=folder,
-            outputs=self.session.outputs,
-            max_output=self._spec.config.max_output,
-            context=(payload.kind, folder / _CONTEXT if sandbox else payload.path) if payload else None,
-            modules=payload.modules if payload else (),
-            sandbox_handle=sandbox.handle if sandbox else None,
-            quota=self._context.quota,
-            servers=self._context.mcp.names.only(self._spec.config.mcp.names).variables if self._context.mcp else (),
-        )
-        return JupyterKernel(spec, self._hear, self._context.kernels)
+        self._spec = replace(self._spec, cwd=await self._worktree.make(self._spec.cwd, home))
 
     def _open_tools(
         self, folder: Path, environment: dict[str, str], sandbox: Sandbox | None, stack: ExitStack
@@ -368,14 +311,14 @@ class AgentRunner:
         return Agent(
             model=self._new_model(config),
             tools=self._tools,
-            context=_context(config, partial(self._context.models.window, config)),
+            context=context_for(config, partial(self._context.models.window, config)),
             limits=AgentLimits(self._turns, self._context.limits),
             sink=self._hear,
             state=self.session.start,
             interjections=self.user.interjections,
             check=self._spec.schema.find if self._spec.schema else str,
             asks_at=() if config.no_final_answer else _ASKED_AT if self._depth else _ROOT_ASKED_AT,
-            deadline=lambda: self._work_until,
+            deadline=lambda: self._time.work_until,
         )
 
     def _new_model(self, config: Config) -> Model:
@@ -393,35 +336,6 @@ class AgentRunner:
     def _new_child(self, spec: AgentSpec, session: Session, slot: Slot) -> AgentRunner:
         return AgentRunner(self._context, spec, session, slot, self._depth + 1)
 
-    # ---- what the model reads first
-
-    async def _opening(self) -> list[System | User]:
-        """What comes before the first task: the system prompt, or when resumed what has become of the kernel."""
-        if self.session.start.history.entries:
-            replay = self._spec.earlier is not None and self._spec.earlier.rerun
-            itself = [self.session.agent_path]
-            self._replays.begin(itself, EarlierCalls.as_made if replay else EarlierCalls.left_open)
-            notes = await resume_notes(self._spec, self.session, self._kernel, self._hear, self._replays.note)
-            self._replays.begin(itself, EarlierCalls.left_open)  # what those cells have called is recorded now
-            schema = [User(schema_prompt(self._spec.schema.text), Kind.NOTE)] if self._spec.schema else []
-            return [*notes, *self._new_servers(), *schema]
-        if self._spec.attempts:
-            self._replays.begin(self._spec.attempts, EarlierCalls.from_the_start)
-        text = shared = self._spec.system_prompt
-        if text is None or shared is None:
-            facts = facts_of(self._spec, self._context, self._depth)
-            text, shared = system_prompt(facts), shared_prompt(facts)
-        elif self._spec.schema is not None:
-            text = f"{text}\n\n{schema_prompt(self._spec.schema.text)}"
-        self._beginning = f"{self._spec.config.model}\n{json.dumps(self._tools.schemas())}\n{shared}"
-        return [System(text)]
-
-    def _new_servers(self) -> list[User]:
-        """A note of MCP servers that its system prompt does not name."""
-        text = mcp_prompt(self._spec, self._context)
-        known = any(text in str(message.wire()["content"]) for message in self.session.start.history.messages)
-        return [] if known else [User(text, Kind.NOTE)]
-
     # ---- what happens
 
     def _hear(self, event: Event) -> None:
@@ -438,12 +352,16 @@ class AgentRunner:
                 if self._context.mcp is not None:
                     self._context.mcp.proceed()
             case Delta():
-                self._context.warmup.replied(self._beginning)
+                self._tell_warmup()
             case Replied(reply):
-                self._context.warmup.replied(self._beginning)
+                self._tell_warmup()
                 self._start_no_kernel()
                 self._context.limits.spend(reply.usage)
         self.session.record(event)
+
+    def _tell_warmup(self) -> None:
+        if self._opening is not None:
+            self._context.warmup.replied(self._opening.beginning)
 
     def _start_kernel_meanwhile(self) -> None:
         """It is up when the reply comes. A child may never need one, so only where the model leaves time for it."""
@@ -473,12 +391,7 @@ class AgentRunner:
                 self.session.record(counts)
 
     def _report_repositories(self) -> None:
-        """What git cannot do here, and what an earlier run has left."""
-        if self._depth:
-            return
-        note = (self._context.policy.git.note,) if self._context.policy else ()
-        left = self._context.inspection.left if self._context.inspection else ()
-        for problem in filter(None, (*note, *left)):
+        for problem in self._context.repository_notes() if self._depth == 0 else ():
             self.session.record(Failed(problem))
 
     def _inspect_repositories(self) -> None:
@@ -486,15 +399,3 @@ class AgentRunner:
         if self._depth == 0 and self._context.inspection is not None:
             for problem in self._context.inspection.end(keep=self._spec.config.keep_repositories):
                 self.session.record(Failed(problem))
-
-
-def _kept_time(timeout: float) -> float:
-    """Seconds that are kept for the last request: a tenth, from five (of a short time: a quarter) to sixty."""
-    return min(60.0, max(timeout / 10, min(5.0, timeout / 4)))
-
-
-def _context(config: Config, window: Callable[[], int | None]) -> Context:
-    compact = Compact(config.summarize_at_tokens, window=window)
-    if config.max_turns_in_context is None:
-        return compact
-    return Both(LastTurns(config.max_turns_in_context), compact)

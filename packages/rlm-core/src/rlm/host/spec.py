@@ -159,6 +159,11 @@ class RunContext:
     mcp: McpClients | None = None
     """Of its MCP servers, if it has some. The root agent opens them, so that its journal says what becomes of them."""
 
+    def repository_notes(self) -> tuple[str, ...]:
+        """What git cannot do in the sandbox, and what an earlier run has left."""
+        note = self.policy.git.note if self.policy else ""
+        return (*filter(None, [note]), *(self.inspection.left if self.inspection else ()))
+
 
 def context_file(path: Path | None) -> ContextPayload | None:
     """`--context FILE`: by reference, however large."""

@@ -54,7 +54,7 @@ _STARTED = {"subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.sp
 
 
 class EffectNotes:
-    """Appends to the file `NAME` in the kernel's runtime folder."""
+    """Appends to the file `NAME` in the kernel's runtime folder, if the host has made one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)
@@ -96,7 +96,7 @@ class EffectNotes:
             return
         self._noted.add(line)
         with suppress(OSError):
-            file = os.open(os.path.join(self._folder, NAME), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)  # noqa: PTH118
+            file = os.open(os.path.join(self._folder, NAME), os.O_WRONLY | os.O_APPEND)  # noqa: PTH118
             try:
                 os.write(file, os.fsencode(line) + b"\n")
             finally:

@@ -105,10 +105,13 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _index(file: BinaryIO) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Where the buffers are, and where the `bytes`."""
+    """Where the buffers are, and where the `bytes`. A plain pickle has none."""
     end = len(_MARK) + _NUMBER
-    file.seek(-end, os.SEEK_END)
-    size = int.from_bytes(file.read(_NUMBER), "little")
+    file.seek(-min(end, file.seek(0, os.SEEK_END)), os.SEEK_END)
+    tail = file.read()
+    if not tail.endswith(_MARK):
+        return [], []
+    size = int.from_bytes(tail[:_NUMBER], "little")
     file.seek(-end - size, os.SEEK_END)
     buffers, large = json.loads(file.read(size))
     return buffers, large

@@ -70,7 +70,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RequestOutcome:
     """What became of a request, as far as it matters to others. `after`: all shall wait for so many seconds."""
 
     succeeded: bool = False
@@ -90,7 +90,7 @@ class Gate(Protocol):
         """Wait until one more may be in flight. What is returned is for `leave`."""
         ...
 
-    async def leave(self, ticket: int, outcome: Outcome) -> int | None:
+    async def leave(self, ticket: int, outcome: RequestOutcome) -> int | None:
         """The request has ended. How many may be in flight from here on, if its outcome has lowered that."""
         ...
 
@@ -115,7 +115,7 @@ class LocalGate:
                 return self._window.cuts
             self._slots.release()  # somebody was refused in the meantime
 
-    async def leave(self, ticket: int, outcome: Outcome) -> int | None:
+    async def leave(self, ticket: int, outcome: RequestOutcome) -> int | None:
         """Never waits."""
         if outcome.succeeded:
             self._window.succeeded()
@@ -144,10 +144,10 @@ class RequestLimiter:
         """
         asked = time.monotonic()
         ticket = await self._enter((min(depth, 1), 0), sink)
-        outcome, why = Outcome(), ""
+        outcome, why = RequestOutcome(), ""
         try:
             yield time.monotonic() - asked
-            outcome = Outcome(succeeded=True)
+            outcome = RequestOutcome(succeeded=True)
         except (HTTPError, TransportError) as fault:
             outcome, why = outcome_of(fault, longest), _reason(fault)
             raise
@@ -174,12 +174,12 @@ def _reason(fault: HTTPError | TransportError) -> str:
     return status_line(fault.status) if isinstance(fault, HTTPError) else "overloaded"
 
 
-def outcome_of(fault: HTTPError | TransportError, longest: float) -> Outcome:
+def outcome_of(fault: HTTPError | TransportError, longest: float) -> RequestOutcome:
     decision = judge(fault)
     if decision.retry is not Retry.BUDGET:
-        return Outcome()
+        return RequestOutcome()
     after = decision.after if decision.after is not None and decision.after <= longest else None
-    return Outcome(overloaded=is_overload(fault), after=after)
+    return RequestOutcome(overloaded=is_overload(fault), after=after)
 
 
 def is_overload(fault: HTTPError | TransportError) -> bool:

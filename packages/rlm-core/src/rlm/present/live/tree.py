@@ -182,7 +182,7 @@ def _after(agent: AgentNow, record: Record, now: float) -> AgentNow:
             )
         case DeltaRecord() | WritingRecord():
             return _wrote(agent, record)
-        case ThrottledRecord(waits=waits):
+        case ThrottledRecord(waits=waits) if agent.doing is AgentState.THINKING:  # a retry says more
             return replace(agent, doing=AgentState.THINKING, writing=THROTTLED if waits else "", changed=now)
         case _:
             return _worked(agent, record, now)
