@@ -302,7 +302,7 @@ def test_meta_is_true_while_the_run_goes_on(rlm: Make, tmp_path: Path) -> None:
     ("answer", "env", "status"),
     [
         (text("ok"), {}, "done"),
-        (call("ipython", code="1"), {"RLM_MAX_TURNS": "1"}, "limit"),
+        (call("ipython", code="1"), {"RLM_MAX_TURNS": "1", "RLM_NO_FINAL_ANSWER": "1"}, "limit"),
         (error(400, "no"), {}, "error"),
     ],
 )

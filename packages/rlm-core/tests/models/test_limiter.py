@@ -96,8 +96,8 @@ async def test_a_provider_that_has_too_many_is_sent_fewer_and_the_root_comes_fir
         await eventually(lambda: all_agents.are_queued(21, server, 4))
         assert sent == len(server.requests), "while four are in flight, nobody sends a fifth"
         script.may_leave = 4
-        await eventually(lambda: len(server.requests) > sent)
-        assert 0 == server.requests[sent].depth
+        # those that are sent at once may arrive in any order; of the others none may leave before the root has come
+        await eventually(lambda: any(request.depth == 0 for request in server.requests[sent : sent + 4]))
         script.may_leave = 1000
         await asyncio.gather(*all_agents.asked)
     [notice] = all_agents.notices
