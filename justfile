@@ -67,6 +67,10 @@ mcp1:
 responses *arguments="tests/acceptance/test_journal.py":
     TEST_API=responses {{ run }} pytest -n 4 --dist worksteal "$@"
 
+# batches on a real Ray cluster of two nodes; takes two minutes
+ray:
+    {{ run }} pytest -n 0 -m ray tests/acceptance/test_batch_on_ray.py
+
 # evaluations by each published version of the package verifiers
 trainers:
     {{ run }} pytest -n 0 tests/trainers

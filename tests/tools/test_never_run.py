@@ -59,3 +59,9 @@ def test_each_case_of_a_test_counts_by_itself(tmp_path: Path) -> None:
 def test_a_run_that_left_no_report_fails(tmp_path: Path) -> None:
     code, (line,) = never_run(report(tmp_path, "root"), tmp_path / "somebody.xml")
     assert (code, line) == (1, f"no report, as that run did not come to its end: {tmp_path}/somebody.xml")
+
+
+def test_what_could_not_be_installed_is_named_and_does_not_fail(tmp_path: Path) -> None:
+    tests = "import pytest\n\ndef test_of_a_program():\n    pytest.skip('NOT TESTED: there is no index')\n"
+    skipped = "skipped in every run: test_all::test_of_a_program: NOT TESTED: there is no index"
+    assert never_run(report(tmp_path, "root", tests), report(tmp_path, "somebody", tests)) == (0, [skipped])
