@@ -1,7 +1,7 @@
 """Which request to the model came of which: the edges that a trainer asks for, of the whole tree. A fold of records.
 
-An edge is told only when both of its requests have been answered: a trainer refuses an edge to a request that it has
-not seen to its end. Requests have ids only if the provider was told them; see `rlm.providers.attempt`.
+An edge is reported only when both of its requests have been answered: a trainer refuses an edge to a request that it
+has not seen to its end. Requests have ids only if the provider got them; see `rlm.providers.attempt`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +19,7 @@ from rlm.text.styled import Span, Style
 
 PERIOD = 60.0
 """Seconds between two lines where there is no terminal."""
-_NAMED = 20  # failures that are told; the others are in the results
+_NAMED = 20  # failures that are shown; the others are in the results
 _LONGEST = 200  # characters of an error
 _BAR = 30  # columns, where there is room
 _RUNNING = 12  # tasks that are shown at once
@@ -37,17 +37,20 @@ class BatchState:
     """Ended in this run without an answer."""
     usage: Usage = field(default_factory=Usage)
     began: float = 0.0
-    running: dict[tuple[str, int], float] = field(default_factory=dict)
+    running: Mapping[tuple[str, int], float] = field(default_factory=dict)
     """Since when."""
 
     @property
     def ended(self) -> int:
         return self.done + self.failed
 
+    def begun(self, job: Job, now: float) -> BatchState:
+        return replace(self, running={**self.running, job.key: now})
+
     def after(self, result: TaskResult) -> BatchState:
-        self.running.pop(result.key, None)
         return replace(
             self,
+            running={key: since for key, since in self.running.items() if key != result.key},
             done=self.done + result.ok,
             failed=self.failed + (not result.ok),
             usage=self.usage + result.usage.usage,
@@ -95,7 +98,7 @@ class BatchProgress:
         self._show()
 
     def started(self, job: Job) -> None:
-        self.state.running[job.key] = self._clock()
+        self.state = self.state.begun(job, self._clock())
 
     def ended(self, result: TaskResult) -> None:
         self.state = self.state.after(result)
@@ -154,7 +157,7 @@ class BatchProgress:
 
     def _running(self, now: float, most: int) -> list[Row]:
         """Those that run longest."""
-        running = sorted(self.state.running.copy().items(), key=lambda item: item[1])
+        running = sorted(self.state.running.items(), key=lambda item: item[1])
         rows = [
             Row(
                 (

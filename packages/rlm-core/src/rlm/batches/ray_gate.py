@@ -86,11 +86,11 @@ class RayGate:
         """Waits only where all have something to learn of it."""
         if not ticket:
             return None
-        told = self._actor.leave.remote(self._holder, ticket, outcome)
+        size_later = self._actor.leave.remote(self._holder, ticket, outcome)
         if not outcome.overloaded:
             return None
         try:
-            return int(size) if (size := await told) is not None else None
+            return int(size) if (size := await size_later) is not None else None
         except load_ray().exceptions.RayActorError:
             return None
 

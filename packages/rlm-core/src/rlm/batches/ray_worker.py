@@ -32,7 +32,7 @@ _ENDPOINT = ("api_key", "base_url", "api", "stream", "sdk_max_retries")
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker is told: no key and no endpoint."""
+    """What a worker gets: no key and no endpoint."""
 
     settings: dict[str, str]
     cwd: str

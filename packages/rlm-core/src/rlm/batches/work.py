@@ -51,7 +51,7 @@ class BatchSettings:
     setup: str | None = None
     verify: str | None = None
     began: Callable[[Job, Session], None] = field(default=lambda _job, _session: None)
-    """Is told which session is whose."""
+    """Hears which session is whose."""
 
 
 class TaskWorker:

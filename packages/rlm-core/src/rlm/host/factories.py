@@ -163,7 +163,7 @@ def mcp_clients(config: Config, cwd: Path, supervisor: Supervisor, skills: Colle
         return None
     from rlm.mcp import McpClients, Surroundings, named  # most runs have none
 
-    # what is harmless in a sandbox is what a server gets that is told nothing else
+    # what is harmless in a sandbox is what a server gets whose configuration names nothing else
     environment = child_environment(replace(config, sandbox=SandboxMode.BWRAP))
     surroundings = Surroundings(cwd, environment, supervisor, state_folder(), config.sandboxed)
     return McpClients(config.mcp, named(config.mcp.names, skills), surroundings)

@@ -42,7 +42,7 @@ class Worktree:
         """What has changed since. Bytes that are no UTF-8 are lone surrogates, as in `os.fsdecode`.
 
         Raises:
-            AgentError: it cannot be told.
+            AgentError: it cannot be made.
         """
         return (await self._run(MakePatch(self._git, str(self._place)))).decode("utf-8", "surrogateescape")
 

@@ -137,9 +137,9 @@ class RlmKernel(IPythonKernel):
             self.fix()
 
     def _tell_late_results(self) -> None:
-        if told := late_results.take():
+        if ended := late_results.take():
             with self.own_streams():
-                print(told)
+                print(ended)
 
     @contextmanager
     def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> Iterator[None]:

@@ -14,9 +14,9 @@ from rlm.core.task import RunResult
 from rlm.errors import RlmError
 from rlm.text.clip import one_line
 
-_TASK, _RESULT = 60, 200  # characters that are told
-_TOLD = 20
-"""Sub-agents that are told one by one: whoever waits for one has the whole."""
+_TASK, _RESULT = 60, 200  # characters that are shown
+_REPORTED = 20
+"""Sub-agents that are reported one by one: whoever waits for one has the whole."""
 
 _cell: ContextVar[int] = ContextVar("cell", default=0)
 """The number of the cell that something belongs to; 0 outside of a kernel, and in threads of a cell."""
@@ -53,14 +53,14 @@ class LateResults:
     def _add(self, task: str, how: str) -> None:
         begun = _cell.get()
         if begun and not (self._running and begun == self._newest):  # else its cell may wait for it
-            told = f"{one_line(task, _TASK)!r} of an earlier cell has ended, {one_line(how, _RESULT)}"
-            self._lines.append(f"[sub-agent {told}]")
+            ended = f"{one_line(task, _TASK)!r} of an earlier cell has ended, {one_line(how, _RESULT)}"
+            self._lines.append(f"[sub-agent {ended}]")
 
     def take(self) -> str:
-        """What is to be told, a line each; none of it again."""
+        """What is to be reported, a line each; none of it again."""
         lines, self._lines = self._lines, []
-        more = [f"[and {len(lines) - _TOLD} more]"] if len(lines) > _TOLD else []
-        return "\n".join([*lines[:_TOLD], *more])
+        more = [f"[and {len(lines) - _REPORTED} more]"] if len(lines) > _REPORTED else []
+        return "\n".join([*lines[:_REPORTED], *more])
 
 
 late_results = LateResults()

@@ -125,7 +125,7 @@ class _FirstSession:
             raise
 
     async def _cancel(self, number: int) -> None:
-        """Version 1 only stops to listen; the specification wants the server to be told."""
+        """Version 1 only stops to listen; the specification wants a message to the server."""
         types = _types()
         params = types.CancelledNotificationParams(requestId=number, reason="the cell was interrupted")
         note = types.ClientNotification(types.CancelledNotification(method="notifications/cancelled", params=params))

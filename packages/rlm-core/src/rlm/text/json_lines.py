@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from rlm.errors import ConfigError
+from rlm.text import strict_json
 
 T = TypeVar("T", bound=msgspec.Struct)
 MARK = b"\xef\xbb\xbf"
@@ -59,7 +60,7 @@ def unique(ids: Iterator[tuple[str, str]]) -> None:
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(line.decode(), object_pairs_hook=_once, parse_constant=_refuse)
+        value = strict_json.parse(line.decode())
         if b"\\u" in line:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError:
@@ -75,17 +76,6 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: this is not a JSON object.")
     return value
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        raise ValueError("it has a name twice")
-    return made
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"there is no {constant}")
 
 
 def _words(problem: str) -> str:

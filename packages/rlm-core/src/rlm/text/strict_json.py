@@ -18,13 +18,22 @@ def loads(data: bytes, *, strings: int, between: int) -> Any:
     """
     _measure(data, strings, between)
     try:
-        return json.loads(data.decode(), object_pairs_hook=_object, parse_constant=_refuse)
+        return parse(data.decode())
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON: {error.msg} at character {error.pos}") from None
+
+
+def parse(text: str) -> Any:
+    """The value of JSON of any size, without what json.loads takes beyond the format.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON, or nested too deeply.
+    """
+    return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
 
 
 def _measure(data: bytes, strings: int, between: int) -> None:
@@ -43,4 +52,4 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"there is no {constant}")

@@ -31,7 +31,7 @@ def named(path: StrPath) -> Iterator[None]:
         yield
     except OSError as error:
         error.filename = os.fspath(path)
-        del error.filename2  # set to None, it would be told
+        del error.filename2  # None would be in the message
         raise
 
 
