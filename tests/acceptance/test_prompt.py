@@ -23,6 +23,9 @@ Open = Callable[..., Terminal]
 
 ENTER, TAB = "Enter", "Tab"
 
+UNMARKED = b"\x1b[?2004l"
+"""From here on the terminal puts no marks around a paste."""
+
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Open]:
@@ -73,7 +76,7 @@ def test_a_notebook_that_the_user_and_the_agent_share(rlm: Make, terminal: Open)
         made = rlm(server)
         (made.cwd / "data.csv").write_text("a,b\n1,2\n")
         editor = made.folder / "editor"
-        editor.write_text("#!/bin/sh\nprintf 'from the editor' > \"$1\"\n")
+        editor.write_text("#!/bin/sh\nstty -a | grep -q ' icanon' && printf 'from the editor' > \"$1\"\n")
         editor.chmod(0o700)
         screen = terminal(made, EDITOR=str(editor))
         say(screen, ">x = 21", "you ▏ x = 21", "✓")
@@ -133,8 +136,12 @@ def test_a_notebook_that_the_user_and_the_agent_share(rlm: Make, terminal: Open)
     nothing_left(made, besides=("tmux: server", "sh", "bash", "dash", "cat"))
 
 
-def test_while_the_agent_works(rlm: Make, terminal: Open) -> None:
-    """Words in between, the queue, outputs that fold, Ctrl-C at each stage, and a terminal that changes its size."""
+def test_while_the_agent_works(rlm: Make, terminal: Open, tmp_path: Path) -> None:
+    """Words in between, the queue, outputs that fold, Ctrl-C at each stage, and a terminal that changes its size.
+
+    A paste is marked as such from first to last, also one that comes while something is printed.
+    """
+    written = tmp_path / "written"
     counting = "import time\nfor i in range(10_000): print('line', i)\nprint('counted', flush=True)\ntime.sleep(600)"
     stubborn = (
         "import time\nprint('begun', flush=True)\nwhile True:\n    try: time.sleep(600)\n    except BaseException: pass"
@@ -162,6 +169,7 @@ def test_while_the_agent_works(rlm: Make, terminal: Open) -> None:
         made = rlm(server)
         go = made.cwd / "go"
         screen = terminal(made)
+        screen.record(written)
         say(screen, "work a little", "ipython ▏ import time")
         say(screen, "hurry up", "› hurry up  after the current cell")
         screen.press("-l", "and then this")
@@ -191,8 +199,10 @@ def test_while_the_agent_works(rlm: Make, terminal: Open) -> None:
         screen.see("kernel restarted: cancelled and ignored the interrupt", "lost: ")
         say(screen, ">kept", "NameError")
         say(screen, "are you there?", "Heard: are you there?")
+        assert UNMARKED not in written.read_bytes()
         screen.press("C-d")
         screen.see("over 0")
+        until(lambda: written.read_bytes().count(UNMARKED) == 1, written.read_bytes)
     session = only_session(made)
     law.check(session, server, failed=1)
     nothing_left(made, besides=("tmux: server", "sh", "bash", "dash", "cat"))

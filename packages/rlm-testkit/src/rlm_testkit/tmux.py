@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,6 +51,10 @@ class Terminal:
         """As a person pastes, where the program asks for the marks of a paste."""
         self._run("load-buffer", "-b", "paste", str(file))
         self._run("paste-buffer", "-p", "-b", "paste")
+
+    def record(self, file: Path) -> None:
+        """Write what the program writes from now on to a file, escape sequences and all."""
+        self._run("pipe-pane", f"cat > {shlex.quote(str(file))}")
 
     def resize(self, columns: int, lines: int) -> None:
         self._run("resize-window", "-x", str(columns), "-y", str(lines))

@@ -13,6 +13,8 @@ from prompt_toolkit.key_binding import ConditionalKeyBindings, KeyBindings, KeyP
 from prompt_toolkit.key_binding.key_bindings import KeyBindingsBase
 from prompt_toolkit.keys import Keys
 
+from rlm.repl.above import lent
+
 LONG_PASTE = 8
 """Lines of a paste from which on it shows as how many they are."""
 
@@ -115,7 +117,8 @@ def _bind_editing(keys: KeyBindings, actions: Actions, pastes: Pastes) -> None:
     @keys.add("c-g")
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.text = pastes.whole(event.current_buffer.text)
-        event.current_buffer.open_in_editor()
+        with lent():
+            event.current_buffer.open_in_editor()
 
     @keys.add("tab", filter=Condition(lambda: actions.python) & Condition(_at_margin))
     def _(event: KeyPressEvent) -> None:

@@ -21,18 +21,15 @@ from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.lexers import DynamicLexer, Lexer
-from prompt_toolkit.patch_stdout import StdoutProxy
 from prompt_toolkit.styles import Style
 
+from rlm.repl.above import Printer, key_input, lent, prompt_output
 from rlm.repl.history import FileHistory
 from rlm.repl.keys import key_bindings
 from rlm.repl.terminal import Entered, View
 
 REFRESH = 0.25
 """Seconds after which clocks and the spinner move."""
-
-BATCH = 0.05
-"""Seconds in which what is printed is put together: a cell that prints without end leaves room for the keys."""
 
 _STYLE = Style.from_dict({"bottom-toolbar": "noreverse fg:ansibrightblack", "prompt": "bold fg:ansicyan"})
 
@@ -53,7 +50,8 @@ class Prompt:
         self._entered: asyncio.Queue[Entered | None] = asyncio.Queue()
         self._running: asyncio.Task[None] | None = None
         self._clock: asyncio.Task[None] | None = None
-        self._proxy: StdoutProxy | None = None
+        output = prompt_output()
+        self._printer = Printer(output)
         self._session: PromptSession[str] = PromptSession(
             message=self._message,
             multiline=True,
@@ -67,11 +65,12 @@ class Prompt:
             style=_STYLE,
             erase_when_done=True,
             include_default_pygments_style=False,
+            input=key_input(),
+            output=output,
         )
 
     async def __aenter__(self) -> Self:
         """One application for all inputs: if one ended while something is printed, the next would not be drawn."""
-        self._proxy = StdoutProxy(raw=True, sleep_between_writes=BATCH)
         self._running = asyncio.create_task(self._run())
         self._clock = asyncio.create_task(self._tick())
         return self
@@ -79,11 +78,10 @@ class Prompt:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._proxy is not None
         assert self._running is not None
         assert self._clock is not None
         self._clock.cancel()
-        self._proxy.close()
+        await self._printer.settle()
         if not self._running.done():
             self._session.app.exit(exception=EOFError())
         await asyncio.wait({self._running})
@@ -100,6 +98,9 @@ class Prompt:
             with suppress(EOFError):
                 await self._session.prompt_async(pre_run=self._replay, handle_sigint=False)
         finally:
+            with lent():
+                self._session.output.disable_bracketed_paste()
+                self._session.output.flush()
             self._entered.put_nowait(None)
 
     def _replay(self) -> None:
@@ -129,9 +130,7 @@ class Prompt:
 
     def put(self, text: str) -> None:
         """Print a text, escape sequences and all, above the prompt."""
-        assert self._proxy is not None, "use it as a context manager"
-        self._proxy.write(text)
-        self._proxy.flush()
+        self._printer.put(text)
 
     def size(self) -> tuple[int, int]:
         """Columns and lines of the terminal."""
@@ -144,9 +143,10 @@ class Prompt:
 
     async def run_program(self, words: Sequence[str]) -> None:
         """Give the terminal to a program until it ends. Nothing is printed meanwhile."""
-        async with in_terminal():
-            program = await asyncio.create_subprocess_exec(*words)
-            await program.wait()
+        with lent():
+            async with in_terminal():
+                program = await asyncio.create_subprocess_exec(*words)
+                await program.wait()
 
     def refresh(self) -> None:
         """What stands at the bottom has changed."""
