@@ -67,9 +67,9 @@ mcp1:
 responses *arguments="tests/acceptance/test_journal.py":
     TEST_API=responses {{ run }} pytest -n 4 --dist worksteal "$@"
 
-# batches on a real Ray cluster of two nodes; takes two minutes
-ray:
-    {{ run }} pytest -n 0 -m ray tests/acceptance/test_batch_on_ray.py
+# batches on a real Ray cluster of two nodes, by the version of Ray of uv.lock or another; takes two minutes
+ray version="":
+    TEST_RAY={{ version }} {{ run }} pytest -n 0 -m ray tests/acceptance/test_batch_on_ray.py
 
 # evaluations by each published version of the package verifiers
 trainers:

@@ -272,7 +272,7 @@ def test_ctrl_c_ends_a_batch_in_order_and_says_how_to_go_on(rlm: Make, tmp_path:
         assert sorted(id for id, _ in results(command.cwd / "out")) == [0, 1, 2, 3, 4]
 
 
-def test_what_failed_is_tried_again_where_that_is_asked(rlm: Make) -> None:
+def test_what_failed_is_tried_again_and_a_batch_of_others_only_if_it_is_trusted(rlm: Make, tmp_path: Path) -> None:
     with Scripted(lambda request: text("an answer"), strict=False) as server:
         command = rlm(server)
         write(command.cwd, {"id": 1, "prompt": "a", "verify": "test -f good"}, {"id": 2, "prompt": "b"})
@@ -285,6 +285,31 @@ def test_what_failed_is_tried_again_where_that_is_asked(rlm: Make) -> None:
         assert command(*words).code == 0
         assert results(command.cwd / "out")[1, 0]["reward"] == 1.0
         assert [request.task for request in server.requests] in (["a", "b", "a"], ["b", "a", "a"])
+
+        # what somebody else has made, or changed, runs nothing before it is trusted
+        out = command.cwd / "out"
+        tasks, results_ = out / "tasks.jsonl", out / "results.jsonl"
+        results_.write_text("")
+        own = tasks.read_text()
+        tasks.write_text(own.replace("test -f good", "touch pwned"))
+        state = {"XDG_STATE_HOME": str(tmp_path / "stranger")}
+        for given, why in ((("--resume", "out"), {}), "tasks.jsonl is not the one"), ((words[1:], state), "no key"):
+            refused = command("batch", *given[0], **given[1])
+            assert (refused.code, why in refused.err, len(refused.err.splitlines())) == (2, True, 1), refused.err
+        program = "import asyncio, rlm\nasyncio.run(anext(rlm.batch(['a', 'b'], output='out')))"
+        assert "was not made by you" in python(command, program, **command.environment).stderr
+        assert len(server.requests) == 3
+        trusted = command("batch", "--resume", "out", "--trust", "--sandbox-net")
+        told = trusted.err[: trusted.err.index("2 of 2 done")]
+        for word in (f"works in {command.cwd}", "sandbox: off", "2 tasks", "touch pwned", "with your rights"):
+            assert word in told
+        assert (command.cwd / "pwned").exists(), "this is what it had to warn of"
+        assert command("batch", "--resume", "out").code == 0
+        config = out / "config.json"
+        config.write_text(config.read_text().replace('"setup": null', '"setup": "touch pwned"'))
+        assert "config.json is not signed by you" in command("batch", "--resume", "out").err
+        config.unlink()
+        assert "holds results of another batch" in command("batch", "tasks.jsonl", "-o", "out").err
 
 
 PROGRAM = """

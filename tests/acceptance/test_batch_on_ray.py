@@ -29,20 +29,21 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
-    """A Python that has rlm and ray, as uv.lock says."""
+    """A Python that has rlm and ray: as uv.lock says, or the version that TEST_RAY names."""
     made = tmp_path / "environment"
-    command = [str(UV), "sync", "--frozen", "--quiet", "--no-dev", "--extra", "ray", "--python", sys.executable]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | {"UV_PROJECT_ENVIRONMENT": str(made)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    found = made / "bin" / "python"
+    _install("sync", "--frozen", "--no-dev", "--extra", "ray", "--python", sys.executable, into=made)
+    if version := os.environ.get("TEST_RAY"):
+        _install("pip", "install", "--python", str(found), f"ray=={version}", into=made)
+    return found
+
+
+def _install(*words: str, into: Path) -> None:
+    environment = os.environ | {"UV_PROJECT_ENVIRONMENT": str(into)}
+    command = [str(UV), *words, "--quiet"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"RAY IS NOT TESTED: it cannot be installed here: {done.stderr.strip()[-300:]}")
-    return made / "bin" / "python"
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ async def _in_folder(request: _Request, path: Path) -> AsyncGenerator[TaskResult
         how = {"rollouts": request.rollouts, "concurrency": request.concurrency}
         create(path, new_config(request.config, request.cwd, name, **how), wanted)
     with BatchFolder(path) as folder:
-        if [task.line() for task in folder.tasks()] != [task.line() for task in wanted]:
+        if [task.line() for task in folder.tasks] != [task.line() for task in wanted]:
             raise ConfigError(f"{path} holds a batch of other tasks. Name another folder.")
         batch = Batch(folder, request.config)
         for result in read_results(path / "results.jsonl"):

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from rlm.batches.config import BatchConfig
 from rlm.batches.executors import Executor
-from rlm.batches.folder import BatchConfig, BatchFolder
+from rlm.batches.folder import BatchFolder
 from rlm.batches.recovery import ended_session
 from rlm.batches.results import TaskResult
 from rlm.batches.tasks import Job, jobs_of
@@ -76,7 +77,7 @@ class Batch:
             RlmError: nothing can be worked on, or results cannot be written.
         """
         began = time.monotonic()
-        rollouts, tasks = self._folder.config.rollouts, self._folder.tasks()
+        rollouts, tasks = self._folder.config.rollouts, self._folder.tasks
         expected = len(tasks) * rollouts
         kept = self._folder.keep(self._is_good)
         watcher.begin(kept, expected)

@@ -12,41 +12,22 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+from msgspec.structs import replace as with_fields
 
+from rlm.batches import ownership
+from rlm.batches.config import BatchConfig
+from rlm.batches.results import NAME as RESULTS
 from rlm.batches.results import Finished, ResultsFile, TaskResult, keep, read_results
 from rlm.batches.summary import summary
 from rlm.batches.tasks import BatchTask, Job
+from rlm.config.environment import state_folder
 from rlm.errors import ConfigError, SessionError
 from rlm.process import files
 from rlm.sessions import Session
+from rlm.sessions.signing_key import key_or_none
 from rlm.text.json_lines import read_objects, read_typed
-from rlm.version import VERSION
 
 CONFIG, TASKS, STARTED, SUMMARY = "config.json", "tasks.jsonl", "started.jsonl", "summary.json"
-
-
-CONCURRENCY = 16
-"""Tasks at once where nobody says otherwise."""
-
-
-class BatchConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """config.json. No key and no endpoint: those come from the environment alone."""
-
-    settings: dict[str, str]
-    cwd: str
-    tasks: str
-    """The file that they were read from. DIR/tasks.jsonl has those of this batch."""
-    rollouts: int = 1
-    concurrency: int = CONCURRENCY
-    limit: int | None = None
-    shard: str | None = None
-    workdir_from: str | None = None
-    discard_workdirs: bool = False
-    setup: str | None = None
-    verify: str | None = None
-    atif: bool = False
-    executor: str = "here"
-    version: str = VERSION
 
 
 def exists(path: Path) -> bool:
@@ -55,74 +36,104 @@ def exists(path: Path) -> bool:
 
 
 def create(path: Path, config: BatchConfig, tasks: Iterable[BatchTask]) -> None:
-    """Make the folder. config.json is written last: without it there is no batch.
+    """Make the folder, signed by this user. config.json is written last: without it there is no batch.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: it cannot be made, or holds results of another batch.
     """
+    lines = b"".join(task.line() for task in tasks)
+    value = ownership.signed(msgspec.to_builtins(config), lines, key_or_none(state_folder(), make=True))
+    if os.path.lexists(path / RESULTS):
+        raise ConfigError(f"{path} holds results of another batch: there is a {RESULTS} in it. Name another folder.")
     try:
         folder = files.open_folder(path, make=True)
         try:
-            files.replace(TASKS, b"".join(task.line() for task in tasks), dir_fd=folder)
-            files.replace(CONFIG, _json(msgspec.to_builtins(config)), dir_fd=folder)
+            files.replace(TASKS, lines, dir_fd=folder)
+            files.replace(CONFIG, _json(value), dir_fd=folder)
         finally:
             os.close(folder)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
 
 
-def read_config_file(path: Path) -> BatchConfig:
-    """
-    Raises:
-        ConfigError: there is no batch, or not one that this rlm knows.
-    """
-    try:
-        data = files.read(path / CONFIG)
-    except OSError:
-        raise ConfigError(f"{path} holds no batch: there is no {CONFIG} in it.") from None
-    ((_, value),) = read_objects(data.replace(b"\n", b" "), str(path / CONFIG))
-    return read_typed(value, BatchConfig, str(path / CONFIG))
-
-
 class BatchFolder:
     """Owns a folder while a batch runs. `results` is where each result goes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, trust: bool = False) -> None:
         """
         Raises:
-            ConfigError: there is no batch.
+            ConfigError: there is no batch, or one that this user did not make, without `trust`.
             SessionError: another process works on it.
         """
         self.path = path
-        self.config = read_config_file(path)
         with ExitStack() as opened:
-            self._handle = files.open_folder(path)
+            self._handle = self._open()
             opened.callback(os.close, self._handle)
-            lock = files.open_file(CONFIG, dir_fd=self._handle)
-            opened.callback(os.close, lock)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise SessionError(f"Another process works on the batch in {path}.") from None
+            lines = self._read(TASKS)
+            value = self._read_config()
+            self.doubt = ownership.doubt(value, lines, key_or_none(state_folder()))
+            """Why it is not known to be this user's own; empty if it is."""
+            if self.doubt and not trust:
+                raise ConfigError(ownership.not_yours(path, self.doubt))
+            config = read_typed(value, BatchConfig, str(path / CONFIG))
+            if self.doubt:  # programs, which would run outside of any sandbox
+                config = with_fields(config, settings={k: v for k, v in config.settings.items() if k != "mcp"})
+            self.config = config
+            self.tasks = [
+                read_typed(value, BatchTask, f"{path / TASKS}, line {number}")
+                for number, value in read_objects(lines, str(path / TASKS))
+            ]
+            self._lock(opened)
             self._opened = opened.pop_all()
+
+    def _open(self) -> int:
+        try:
+            return files.open_folder(self.path)
+        except OSError as error:
+            raise ConfigError(f"{self.path} holds no batch: {error.strerror}.") from None
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return files.read(name, dir_fd=self._handle)
+        except FileNotFoundError:
+            raise ConfigError(f"{self.path} holds no batch: there is no {name} in it.") from None
+        except OSError as error:
+            raise ConfigError(f"{self.path / name} cannot be read: {error.strerror}.") from None
+
+    def _read_config(self) -> dict[str, Any]:
+        one_line = self._read(CONFIG).replace(b"\n", b" ")
+        for _, value in read_objects(one_line, str(self.path / CONFIG)):
+            return value
+        raise ConfigError(f"{self.path} holds no batch: {CONFIG} is empty.")
+
+    def _lock(self, opened: ExitStack) -> None:
+        lock = files.open_file(CONFIG, dir_fd=self._handle)
+        opened.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SessionError(f"Another process works on the batch in {self.path}.") from None
+
+    def adopt(self) -> None:
+        """Make a batch this user's own, who trusts it as it has been read.
+
+        Raises:
+            SessionError: it cannot be written, or another process was quicker.
+        """
+        lines = b"".join(task.line() for task in self.tasks)
+        value = ownership.signed(msgspec.to_builtins(self.config), lines, key_or_none(state_folder(), make=True))
+        try:
+            files.replace(TASKS, lines, dir_fd=self._handle)
+            files.replace(CONFIG, _json(value), dir_fd=self._handle)
+        except OSError as error:
+            raise SessionError(f"{self.path} cannot be written: {error.strerror}.") from None
+        self._lock(self._opened)  # the file is another one now
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._opened.close()
-
-    def tasks(self) -> list[BatchTask]:
-        """
-        Raises:
-            ConfigError: they cannot be read.
-        """
-        path = self.path / TASKS
-        try:
-            lines = read_objects(files.read(TASKS, dir_fd=self._handle), str(path))
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
-        return [read_typed(value, BatchTask, f"{path}, line {number}") for number, value in lines]
 
     def keep(self, good: Finished) -> list[TaskResult]:
         """The results that are good; all others are gone from the file.
@@ -131,7 +142,7 @@ class BatchFolder:
             SessionError: it cannot be written.
         """
         try:
-            return keep(self._handle, self.path / "results.jsonl", good)
+            return keep(self._handle, self.path / RESULTS, good)
         except OSError as error:
             raise SessionError(f"{self.path}: {error.strerror}.") from None
 
@@ -180,7 +191,7 @@ class BatchFolder:
             SessionError: it cannot be written.
         """
         earlier = self._earlier_wall()
-        made = summary(read_results(self.path / "results.jsonl"), expected, earlier + wall)
+        made = summary(read_results(self.path / RESULTS), expected, earlier + wall)
         try:
             files.replace(SUMMARY, _json(made), dir_fd=self._handle)
         except OSError as error:

@@ -13,15 +13,17 @@ from pathlib import Path
 import msgspec
 
 from rlm.batches.batch import Batch, new_config
+from rlm.batches.config import CONCURRENCY
 from rlm.batches.executor_choice import check_executor, executor_for
-from rlm.batches.folder import CONCURRENCY, BatchFolder, create, exists, read_config_file
+from rlm.batches.folder import BatchFolder, create, exists
+from rlm.batches.ownership import effects
 from rlm.batches.progress import BatchProgress
 from rlm.batches.tasks import check_tasks, part_of, read_tasks
 from rlm.cli.arguments import CommandLine
 from rlm.cli.cwd import working_directory
 from rlm.cli.own_process import close_to_others, ending_orphans
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
-from rlm.cli.streams import put_json, say, stderr, stderr_is_terminal, stdout_is_terminal
+from rlm.cli.streams import put_json, say, say_effects, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config.environment import broker_address, is_ci, is_dumb_terminal, unknown_variables
 from rlm.config.settings import Config
 from rlm.config.sources import read_config
@@ -44,20 +46,20 @@ def run(line: CommandLine) -> int:
     """
     if broker_address() is not None:
         raise ConfigError("`rlm batch` is for a shell. In a cell use rlm.map.")
-    path, config = _prepare(line)
-    close_to_others(debug=config.debug)
-    try:
-        with closing_in_order(), ExitStack() as stack:
-            check_limits()
-            stack.enter_context(ending_orphans())
-            folder = stack.enter_context(BatchFolder(path))
-            return _BatchCommand(line, folder, config, stack).run()
-    except Interrupted as interrupted:
-        return interrupted.code
+    with ExitStack() as opened:
+        folder, config = _prepare(line, opened)
+        close_to_others(debug=config.debug)
+        try:
+            with closing_in_order(), ExitStack() as stack:
+                check_limits()
+                stack.enter_context(ending_orphans())
+                return _BatchCommand(line, folder, config, stack).run()
+        except Interrupted as interrupted:
+            return interrupted.code
 
 
-def _prepare(line: CommandLine) -> tuple[Path, Config]:
-    """The folder of the batch, which is there then, and the settings of this run.
+def _prepare(line: CommandLine, opened: ExitStack) -> tuple[BatchFolder, Config]:
+    """The folder of the batch, and the settings of this run.
 
     Raises:
         ConfigError: what is given is not allowed. Nothing has been made then.
@@ -66,16 +68,21 @@ def _prepare(line: CommandLine) -> tuple[Path, Config]:
     resumed = options.get("resume")
     again = "retry_failed" in options and resumed is None and exists(Path(options.get("out", "")))
     if resumed is None and not again:
-        return _new(line)
+        path, config = _new(line)
+        return opened.enter_context(BatchFolder(path)), config
     if resumed is not None and (line.all_words or "out" in options):
         raise ConfigError("--resume DIR needs no other word: the folder knows its tasks.")
     fixed = _FIXED & options.keys()
     if fixed and not again:
         raise ConfigError(f"A batch that goes on keeps its --{min(fixed).replace('_', '-')}.")
     path = files.resolve(Path(resumed or options["out"]).expanduser())
-    if not exists(path):
-        raise ConfigError(f"{path} holds no batch: there is no config.json in it.")
-    return path, resumed_config(read_config_file(path).settings, given)
+    folder = opened.enter_context(BatchFolder(path, trust="trust" in options))
+    config = resumed_config(folder.config.settings, given)
+    if folder.doubt:
+        head = f"rlm: The batch in {path} was not made by you on this machine: {folder.doubt}. You trust it:"
+        say_effects(head, effects(folder.config, folder.tasks, config))
+        folder.adopt()
+    return folder, config
 
 
 _FIXED = {"rollouts", "limit", "shard", "map", "workdir_from", "setup", "verify", "atif"}

@@ -135,6 +135,7 @@ COMMANDS = {
         (
             Flag("out", "the folder of the batch", "DIR", short="o", long="--output"),
             Flag("resume", "go on with a batch: what is missing and what failed with an error", "DIR", long="--resume"),
+            Flag("trust", "with --resume: a batch that you have not made here yourself", long="--trust"),
             Flag("jobs", "tasks at once (default 16)", "N", short="j", long="--jobs"),
             Flag("rollouts", "how often each task is done (default 1)", "N", long="--rollouts"),
             Flag("limit", "only the first N tasks of the file", "N", long="--limit"),

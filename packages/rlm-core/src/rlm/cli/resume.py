@@ -14,7 +14,7 @@ from rlm.cli.arguments import CommandLine
 from rlm.cli.cwd import working_directory
 from rlm.cli.output import ends_with_a_result
 from rlm.cli.stdin import prompt_is_meant, read_task
-from rlm.cli.streams import say
+from rlm.cli.streams import say_effects
 from rlm.config.settings import flag
 from rlm.host.checkpoint import VARIABLES
 from rlm.host.recorded import GivenSettings
@@ -57,7 +57,8 @@ def _spec(line: CommandLine) -> AgentSpec:
         rerun_agents="rerun_agents" in line.options,
     )
     if spec.earlier is not None and spec.earlier.doubt:
-        say(warning(spec.earlier, spec))
+        why = f"was not made by you on this machine: {spec.earlier.doubt}. You trust it:"
+        say_effects(f"rlm: Session {spec.earlier.folder.name} {why}", _effects(spec.earlier, spec))
     task = read_task(more, line.text) if more is not None or line.text is not None else None
     return replace(spec, task=str(task) if task else spec.task)
 
@@ -72,13 +73,6 @@ def _id_and_text(line: CommandLine) -> tuple[str | None, str | None]:
         case (id,):
             return id, None
     return None, None
-
-
-def warning(earlier: ResumeOptions, spec: AgentSpec) -> str:
-    """Lines that name all of the session that would run or decide what runs."""
-    head = f"rlm: Session {earlier.folder.name} was not made by you on this machine: {earlier.doubt}. You trust it:"
-    lines = (" ".join(line.split()) for line in _effects(earlier, spec))  # a text of it cannot begin a line
-    return "\n".join([head, *(f"  - {line}" for line in lines)])
 
 
 def _effects(earlier: ResumeOptions, spec: AgentSpec) -> Iterator[str]:

@@ -71,6 +71,11 @@ def say(text: str) -> None:
     say_painted(plain(text))
 
 
+def say_effects(head: str, effects: Iterable[str]) -> None:
+    """What somebody else's session or batch would run: a line each, so that no text of theirs can begin one."""
+    say("\n".join([head, *(f"  - {' '.join(effect.split())}" for effect in effects)]))
+
+
 def say_painted(text: str) -> None:
     """As `say` for what `rlm.text.styled.painted` has made."""
     if sys.stderr is not None:  # it was closed when we started

@@ -1,0 +1,88 @@
+"""Whose batch it is. The commands of one that this user did not make on this machine run only if the user says so.
+
+config.json holds the digest of tasks.jsonl, and its field `mac` is a keyed digest of all other fields. The key is that
+of the sessions. A folder may be moved or copied: what it runs stays what its owner has written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from rlm.batches.config import BatchConfig
+from rlm.batches.tasks import BatchTask
+from rlm.config.settings import Config, flag
+from rlm.sessions.signing_key import SigningKey
+from rlm.text.clip import one_line
+
+FIELD, DIGEST = "mac", "tasks_sha256"
+_SHOWN = 10  # commands, or other things of one kind
+_LONGEST = 1_000  # characters of each
+
+
+def signed(value: Mapping[str, Any], tasks: bytes, key: SigningKey | None) -> dict[str, Any]:
+    """The object of config.json with the digest of tasks.jsonl, and the signature if there is a key."""
+    body = {name: field for name, field in value.items() if name != FIELD} | {DIGEST: sha256(tasks).hexdigest()}
+    return body | ({FIELD: _mac(body, key)} if key else {})
+
+
+def doubt(value: Mapping[str, Any], tasks: bytes, key: SigningKey | None) -> str:
+    """Why a batch is not known to be this user's own; empty if it is. `value` is the object of config.json."""
+    if key is None:
+        return "you have no key there that could have signed it"
+    body = {name: field for name, field in value.items() if name != FIELD}
+    if value.get(FIELD) != _mac(body, key):
+        return "its config.json is not signed by you"
+    if value.get(DIGEST) != sha256(tasks).hexdigest():
+        return "its tasks.jsonl is not the one that was signed"
+    return ""
+
+
+def _mac(body: Mapping[str, Any], key: SigningKey) -> str:
+    return key.mac(b"batch", json.dumps(body, sort_keys=True).encode())
+
+
+def not_yours(path: Path, why: str) -> str:
+    """That a batch does not go on, and what to do."""
+    return (
+        f"The batch in {path} was not made by you on this machine: {why}. Its results can be read; "
+        "`rlm batch --resume DIR --trust` says what of it would run, and goes on."
+    )
+
+
+def effects(given: BatchConfig, tasks: list[BatchTask], config: Config) -> Iterator[str]:
+    """All of a batch that would run, or decides what runs: one text each."""
+    policy = config.sandbox if config.sandboxed else "off, so what runs has your rights"
+    yield f"works in {given.cwd}, executor {given.executor}; sandbox: {policy}"
+    models = {config.model, *(task.model for task in tasks if task.model)}
+    yield f"gives {len(tasks):,} tasks to {_some(models)}; a model acts on them, a recording runs its cells"
+    if brought := [f"{flag(name)} {text}" for name, text in given.settings.items() if name != "model"]:
+        yield f"brings settings: {', '.join(brought)}"
+    if given.workdir_from:
+        yield f"copies for each task, or makes a git worktree of: {given.workdir_from}"
+    yield from _each("works in the folder", tasks, lambda task: task.cwd)
+    yield from _each("has the tools", tasks, lambda task: str(task.tools or ""))
+    yield from _each("sets variables for what runs:", tasks, lambda task: str(task.env or ""))
+    yield from _each("runs before a task, with your rights:", tasks, lambda task: task.setup, given.setup)
+    rights = "in a sandbox" if config.sandboxed else "with your rights"
+    yield from _each(f"runs after a task, {rights}:", tasks, lambda task: task.verify, given.verify)
+
+
+def _each(
+    words: str, tasks: Iterable[BatchTask], of: Callable[[BatchTask], str | None], usual: str | None = None
+) -> Iterator[str]:
+    """A line for each different value, but for no more than anybody would read."""
+    found = dict.fromkeys(filter(None, [usual, *map(of, tasks)]))
+    for text in list(found)[:_SHOWN]:
+        yield f"{words} {one_line(text, _LONGEST)}"
+    if len(found) > _SHOWN:
+        yield f"{words} {len(found) - _SHOWN:,} more, which are in tasks.jsonl"
+
+
+def _some(names: Iterable[str]) -> str:
+    shown = sorted(names)
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(one_line(name, _LONGEST) for name in shown[:_SHOWN]) + more
