@@ -82,6 +82,37 @@ async def test_python_and_c_take_turns(shared: Bench) -> None:
     assert await shared.run(code) == "".join(f"p {n}\nc {n}\n" for n in range(500))
 
 
+FAILED_COMMANDS = [
+    ("import asyncio, os, subprocess\nsubprocess.run(['sh', '-c', 'exit 3'], capture_output=True)", 3),
+    ("1", 0),
+    ("subprocess.call('exit 4', shell=True);", 4),
+    ("os.system('exit 5');", 5),
+    ("later = subprocess.Popen(['sh', '-c', 'read x; exit 6'], stdin=subprocess.PIPE)", 0),
+    ("later.communicate();", 6),
+    ("os.popen('exit 7').close();", 7),
+    ("subprocess.getstatusoutput('exit 8')", 8),
+    ("p = await asyncio.create_subprocess_shell('exit 9'); await p.wait()", 9),
+    ("await asyncio.to_thread(subprocess.run, ['sh', '-c', 'exit 10'])", 10),
+    ("os.spawnlp(os.P_WAIT, 'sh', 'sh', '-c', 'exit 11')", 11),
+    ("subprocess.Popen(['sh', '-c', 'kill -9 $$']).wait()", -9),
+    ("def sh(command): return subprocess.run(command, shell=True)", 0),
+    ("sh('exit 12')\nsh('true')", 12),
+    ("sh('true')", 0),
+    # what the cell ends itself
+    ("p = subprocess.Popen(['sleep', '60']); p.terminate(); p.wait()", 0),
+    ("p = subprocess.Popen(['sleep', '60'], start_new_session=True); os.killpg(p.pid, 9); p.wait()", 0),
+    # what a library tries, and what the result says already
+    ("import ctypes.util; ctypes.util.find_library('no such library')", 0),
+    ("import multiprocessing as m; p = m.get_context('fork').Process(target=os._exit, args=(1,)); p.start(); p.join()", 0),
+    ("!false", 0),
+]  # fmt: skip
+
+
+async def test_a_command_that_fails_without_an_error_is_known(shared: Bench) -> None:
+    told = [(code, (await shared.execute(code)).exit_status) for code, _ in FAILED_COMMANDS]
+    assert told == FAILED_COMMANDS
+
+
 async def test_exit_codes_do_not_stick(shared: Bench) -> None:
     await shared.run("!false")
     assert await shared.run("print('fine')") == "fine\n"

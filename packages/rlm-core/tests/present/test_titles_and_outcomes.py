@@ -55,6 +55,8 @@ def test_a_title_is_of_the_argument_that_says_most() -> None:
         ("killed\n[exit code: -9]\n", True, "exit -9", "killed"),
         ("a line with [exit code: 3] in it", True, "", ""),
         ("Traceback\nZeroDivisionError: division by zero\n[context turns: 3/8]", False, "error", "ZeroDivisionError: division by zero"),
+        ("[exit code: 1]\nValueError: wrong\n[turns left: 2]", False, "error", "ValueError: wrong"),
+        ("no such file\n[exit code: 1]\n[turns left: 2]", False, "exit 1", "no such file"),
         ("F.\n== 1 failed, 2 passed in 0.03s ==\n", True, "tests failed", "1 failed, 2 passed in 0.03s"),
         ("2 passed, 1 error in 61.20s (0:01:01)\n", True, "tests failed", "2 passed, 1 error in 61.20s (0:01:01)"),
         ("3 passed in 0.03s\n", True, "", ""),
@@ -73,6 +75,19 @@ def test_a_title_is_of_the_argument_that_says_most() -> None:
 )  # fmt: skip
 def test_an_outcome_is_read_from_the_result(content: str, *, ok: bool, failure: str, problem: str) -> None:
     assert call_outcome(content, ok=ok) == CallOutcome(failure, problem)
+
+
+@pytest.mark.parametrize(
+    ("content", "ok", "failure", "problem"),
+    [
+        ("[no output]", True, "exit 3", ""),
+        ("CompletedProcess(args=['false'], returncode=3)\n", True, "exit 3", "CompletedProcess(args=['false'], returncode=3)"),
+        ("== 1 failed in 0.03s ==\n", True, "tests failed", "1 failed in 0.03s"),
+        ("ValueError: wrong", False, "error", "ValueError: wrong"),
+    ],
+)  # fmt: skip
+def test_a_command_may_fail_without_a_word_in_the_result(content: str, *, ok: bool, failure: str, problem: str) -> None:
+    assert call_outcome(content, ok=ok, exit_status=3) == CallOutcome(failure, problem)
 
 
 def test_the_longest_result_is_read_at_once() -> None:

@@ -13,6 +13,7 @@ from rlm.core.budget import Spent, Stop
 from rlm.core.events import ChildStarted, Event, Replied, Stopped
 from rlm.errors import SessionError
 from rlm.present.brief import failed_agents, show_brief
+from rlm.present.export.html import page
 from rlm.present.export.markup import code as markup_code
 from rlm.present.follow import Follower
 from rlm.present.show import listed_wire, show_list, show_tree
@@ -278,9 +279,12 @@ def test_what_failed_is_shown_alone_and_each_agent_in_a_line(tmp_path: Path) -> 
     assert "what went wrong" in rows[0]
 
 
-def test_a_command_that_failed_in_a_cell_that_did_not_is_marked_and_counts(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "exit_status"), [("no such thing\n[exit code: 1]", 0), ("no such thing", 1)])
+def test_a_command_that_failed_in_a_cell_that_did_not_is_marked_and_counts(
+    tmp_path: Path, content: str, exit_status: int
+) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("t"), *turn("", (cell("!false"), "no such thing\n[exit code: 1]")))
+        play(session, *opening("t"), *turn("", (cell("ran()"), content), exit_status=exit_status))
         play(session, *turn("", (cell("fine()"), "1")), *ending("done"))
     tree = read_tree(session.folder)
     assert failed_agents(tree) == {"root"}
@@ -288,6 +292,9 @@ def test_a_command_that_failed_in_a_cell_that_did_not_is_marked_and_counts(tmp_p
     show_tree(tree, canvas, failed=failed_agents(tree))
     assert "exit 1 ipython" in file.getvalue()
     assert "fine()" not in file.getvalue()
+    exported = "".join(page(tree))
+    assert [exported.count(f'class="cell {state}"') for state in ("warn", "ok", "bad")] == [1, 1, 0]
+    assert '<span class="failure">exit 1</span>' in exported
 
 
 @pytest.mark.parametrize(

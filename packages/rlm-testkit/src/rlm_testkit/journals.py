@@ -101,7 +101,7 @@ def _turn(reply: Reply, aside: bool) -> list[Event]:
 
 turns = st.builds(_turn, replies, st.booleans())
 single: st.SearchStrategy[Event] = st.one_of(said, noted)
-outcomes = st.tuples(texts, st.booleans())
+outcomes = st.tuples(texts, st.booleans(), st.integers(-64, 255))
 chosen = st.lists(st.integers(0, 30), max_size=5, unique=True)
 summaries = st.none() | st.builds(Summary, st.integers(1, 9), st.integers(1, 9), texts)
 steps = st.sampled_from(["say", "reply", "answer", "answer", "drop"])
@@ -136,9 +136,9 @@ def _next(draw: st.DrawFn, step: str, state: ConversationState) -> list[Event]:
 # ---- one in particular
 
 
-def answer(call: ToolCall, content: str, ok: bool = True) -> list[Event]:
+def answer(call: ToolCall, content: str, ok: bool = True, exit_status: int = 0) -> list[Event]:
     """A call that runs and is answered."""
-    result = ToolResult(call, content, ok)
+    result = ToolResult(call, content, ok, exit_status=exit_status)
     return [events.CallStarted(call), events.ToolReturned(result), events.CallEnded(result)]
 
 
@@ -169,11 +169,11 @@ def opening(task: str) -> list[Event]:
     ]
 
 
-def turn(text: str | None, *runs: tuple[Wire, str], ok: bool = True) -> list[Event]:
+def turn(text: str | None, *runs: tuple[Wire, str], ok: bool = True, exit_status: int = 0) -> list[Event]:
     """A reply that asks for calls, and their results."""
     sequence: list[Event] = [events.RequestStarted(), events.Replied(given := reply(text, *(wire for wire, _ in runs)))]
     for call, (_, content) in zip(given.message.calls, runs, strict=True):
-        sequence += answer(call, content, ok)
+        sequence += answer(call, content, ok, exit_status)
     return sequence
 
 

@@ -331,7 +331,7 @@ class Agent(Conversation):
     async def _call(self, call: ToolCall, cut_off: bool) -> Outcome:
         self.emit(CallStarted(call))
         outcome = await self._run_tool(call, cut_off)
-        result = ToolResult(call, outcome.content, outcome.ok)
+        result = ToolResult(call, outcome.content, outcome.ok, exit_status=outcome.exit_status)
         self.emit(ToolReturned(result))
         self.emit(CallEnded(result))
         if outcome.forget is not None:

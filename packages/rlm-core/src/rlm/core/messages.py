@@ -168,12 +168,16 @@ class Assistant:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """`joined` are user messages that follow it directly: many chat templates refuse those behind a tool's."""
+    """`joined` are user messages that follow it directly: many chat templates refuse those behind a tool's.
+
+    `exit_status` is as in `Outcome`, and not sent.
+    """
 
     call: ToolCall
     content: str
     ok: bool = True
     joined: tuple[User, ...] = ()
+    exit_status: int = 0
 
     def wire(self) -> Wire:
         content = _with_joined(self.content, self.joined)
@@ -219,6 +223,7 @@ class Forget:
 class Outcome:
     """What a tool did. `pictures` are data URLs that follow in a message of their own.
 
+    `exit_status` is that of a command which the call ran and of which the content does not say that it failed.
     `answer` is the answer of the agent, which ends with this call; None: it goes on.
     """
 
@@ -227,6 +232,7 @@ class Outcome:
     pictures: tuple[str, ...] = ()
     forget: Forget | None = None
     answer: str | None = None
+    exit_status: int = 0
 
     def with_line(self, line: str) -> Outcome:
         """The same with one more line, if there is one to be told."""

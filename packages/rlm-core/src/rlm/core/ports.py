@@ -84,11 +84,15 @@ class Tool(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What came of a cell: its whole text as the model shall read it, and the pictures it displayed."""
+    """What came of a cell: its whole text as the model shall read it, and the pictures it displayed.
+
+    `exit_status`: of the last command that failed without a word in the text; 0 if none did.
+    """
 
     text: str
     ok: bool = True
     pictures: tuple[Path, ...] = ()
+    exit_status: int = 0
 
 
 class Kernel(Protocol):

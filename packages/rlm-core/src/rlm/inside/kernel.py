@@ -29,6 +29,7 @@ from typing import Any, cast
 import zmq
 
 from rlm.inside import loops
+from rlm.inside.child_statuses import ChildStatuses
 from rlm.inside.displays import show_inline
 from rlm.inside.effects import EffectNotes
 from rlm.inside.emergencies import CrashBuffer, EmergencyMemory
@@ -69,6 +70,7 @@ class RlmKernel(IPythonKernel):
     reserve: EmergencyMemory
     multiplexer: OutputMultiplexer
     loop: loops.KernelLoop
+    statuses: ChildStatuses
     ending = ""
     """Why this kernel is about to end, if a cell has asked for it."""
     _interrupted_early = False
@@ -163,7 +165,8 @@ class RlmKernel(IPythonKernel):
             signal.signal(signal.SIGINT, saved)
 
     def finish_metadata(self, parent: Any, metadata: dict[str, Any], reply_content: Any) -> dict[str, Any]:  # noqa: ARG002
-        return metadata | {"rlm": {"names": self.namespace.owned(self.shell.user_ns), "ending": self.ending}}
+        names = self.namespace.owned(self.shell.user_ns)
+        return metadata | {"rlm": {"names": names, "ending": self.ending, "exit_status": self.statuses.take()}}
 
     def do_shutdown(self, restart: bool) -> dict[str, Any]:
         self.ending = "the cell shut the kernel down"
@@ -224,6 +227,7 @@ def build() -> RlmKernel:
     )
     kernel.namespace = Namespace()
     kernel.reserve = EmergencyMemory()
+    kernel.statuses = ChildStatuses()
     kernel._stdout, kernel._stderr = sys.stdout, sys.stderr
     return kernel
 
@@ -275,7 +279,8 @@ async def _serve(kernel: RlmKernel, launch: KernelLaunch) -> None:
     iopub.bind(launch.iopub)
     iopub.recv()  # the host subscribes; what is published before is lost
     _connect(kernel, IOPubThread(iopub), CrashBuffer(launch.crash))
-    EffectNotes(Path(launch.crash).parent).install()
+    EffectNotes(Path(launch.crash).parent, kernel.statuses).install()
+    kernel.statuses.install()
     kernel.namespace.set_context(launch.context)
     kernel.namespace.set_servers(launch.servers)
     kernel.namespace.prepare(kernel.shell.user_ns)

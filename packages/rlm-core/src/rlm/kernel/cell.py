@@ -15,6 +15,7 @@ from rlm.kernel.output import CellOutput
 from rlm.kernel.protocol import Message
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # that of processes' births, on Linux
+_LARGEST_STATUS = 1_000
 _DISPLAYS = {"display_data", "execute_result", "update_display_data"}
 
 
@@ -42,6 +43,13 @@ class RunningCell:
     @property
     def ok(self) -> bool:
         return self.reply is not None and self.reply.content.get("status") == "ok"
+
+    @property
+    def exit_status(self) -> int:
+        """See `rlm.inside.child_statuses`; 0 where the kernel did not say it."""
+        ours = self.reply.metadata.get("rlm") if self.reply is not None else None
+        status = ours.get("exit_status") if isinstance(ours, dict) else 0
+        return status if type(status) is int and abs(status) < _LARGEST_STATUS else 0
 
     def end(self) -> None:
         if not self.over.done():

@@ -82,7 +82,9 @@ class JupyterKernel:
                 self._report_displays(output)
                 note = trouble or ("[no output]" if len(output) == cell.start else "")
                 break_ = "\n" if note and text and not text.endswith("\n") else ""
-                return Execution(text + break_ + note, cell.ok and not trouble, tuple(output.pictures))
+                return Execution(
+                    text + break_ + note, cell.ok and not trouble, tuple(output.pictures), cell.exit_status
+                )
 
     def _report_displays(self, output: CellOutput) -> None:
         for path in output.pictures:

@@ -29,7 +29,12 @@ def _failed(tree: SessionTree) -> bool:
     if tree.meta.status not in ("done", "running") or tree.meta.metrics.get("failed_calls", 0) > 0:
         return True
     results = (record for record in journal.found(tree.folder, MessageRecord) if record.role == "tool")
-    return any(call_outcome(str(record.message["content"]), ok=record.ok is not False).failure for record in results)
+    return any(_result_failed(record) for record in results)
+
+
+def _result_failed(record: MessageRecord) -> bool:
+    content = str(record.message["content"])
+    return bool(call_outcome(content, ok=record.ok is not False, exit_status=record.exit_status).failure)
 
 
 def show_brief(tree: SessionTree, canvas: Canvas, *, failed: Collection[str] | None = None) -> int:

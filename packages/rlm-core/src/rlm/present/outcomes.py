@@ -6,9 +6,12 @@ import re
 from dataclasses import dataclass
 
 from rlm.present.describe import LONGEST
+from rlm.sessions.transcript import TranscriptCall
 
 _STATUS = re.compile(r"^\[exit code: (-?\d{1,6})\]\s*$", re.M)
-_OF_RLM = re.compile(r"\[(context turns: |exit code: |output since the last cell\]|this cell\])")
+_OF_RLM = re.compile(
+    r"\[(context turns: |turns left: |exit code: |output since the last cell\]|no output\]|this cell\])"
+)
 _SEARCHED = 4_000
 """Characters of the end of a result."""
 
@@ -47,18 +50,23 @@ class CallOutcome:
         return self.failure == "error"
 
 
-def call_outcome(content: str, *, ok: bool) -> CallOutcome:
-    """What became of a call whose result is `content`."""
+def call_outcome(content: str, *, ok: bool, exit_status: int = 0) -> CallOutcome:
+    """What became of a call whose result is `content`. `exit_status`: what the result does not say of a command."""
     end = content[-_SEARCHED:]
     statuses = [found for found in _STATUS.finditer(end) if int(found[1])]
-    if statuses:
+    if statuses and (ok or not last_line(end[statuses[-1].end() :])):  # else the cell raised after that command
         return CallOutcome(f"exit {statuses[-1][1]}", last_line(end[: statuses[-1].start()]))
     if not ok:
         return CallOutcome("error", last_line(end))
     tests = list(_FAILED_TESTS.finditer(end))
     if tests:
         return CallOutcome("tests failed", tests[-1].group().strip(" =\n")[:LONGEST])
-    return CallOutcome()
+    return CallOutcome(f"exit {exit_status}", last_line(end)) if exit_status else CallOutcome()
+
+
+def outcome_of(call: TranscriptCall) -> CallOutcome:
+    """What became of a recorded call; nothing failed of one without a result."""
+    return CallOutcome() if call.ok is None else call_outcome(call.content, ok=call.ok, exit_status=call.exit_status)
 
 
 def last_line(text: str) -> str:

@@ -14,7 +14,7 @@ from rlm.core.messages import Wire
 from rlm.present.describe import UNREADABLE, USER_CELL, describe, prompt_size, speaker, status_style, turn_name
 from rlm.present.edits import edit_diff, painted_diff
 from rlm.present.humanize import ago, cost, count, many, seconds, tokens
-from rlm.present.outcomes import call_outcome
+from rlm.present.outcomes import outcome_of
 from rlm.sessions.meta import RUNNING, Meta
 from rlm.sessions.records import Record, ResultRecord, UserCellRecord
 from rlm.sessions.store import Listed, SessionTree
@@ -264,7 +264,7 @@ class Shown:
     def _turn(self, turn: Turn, tree: SessionTree) -> Iterator[Block | Inset]:
         calls = turn.calls
         if self._failed is not None:
-            calls = tuple(call for call in calls if _failure(call) or any(map(self._wants, _children(call, tree))))
+            calls = tuple(call for call in calls if self._is_wanted(call, tree))
             if not calls:
                 return
         took = seconds(turn.ended - turn.started) if turn.ended > turn.started else ""
@@ -274,6 +274,9 @@ class Shown:
             yield Block([Span(plain(turn.text.strip()))])
         for call in calls:
             yield from self._call(call, tree)
+
+    def _is_wanted(self, call: TranscriptCall, tree: SessionTree) -> bool:
+        return bool(outcome_of(call).failure) or any(map(self._wants, _children(call, tree)))
 
     def _call(self, call: TranscriptCall, tree: SessionTree) -> Iterator[Block | Inset]:
         yield Block(_call_head(call))
@@ -336,15 +339,10 @@ def _all_lines(lines: list[str], style: Style) -> Iterator[Span]:
         yield Span(plain(line[-LONGEST // 2 :]), style)
 
 
-def _failure(call: TranscriptCall) -> str:
-    """What failed of it: the call, or a command or test that it ran; empty if nothing did."""
-    return "" if call.ok is None else call_outcome(call.content, ok=call.ok).failure
-
-
 def _call_head(call: TranscriptCall) -> list[Span]:
-    failure = _failure(call)
-    if call.ok and failure:
-        sign = Span(failure, Style.YELLOW)
+    outcome = outcome_of(call)
+    if outcome.failure and not outcome.is_error:
+        sign = Span(outcome.failure, Style.YELLOW)
     else:
         sign = {True: Span("✓", Style.GREEN), False: Span("✗", Style.RED), None: Span("…", Style.DIM)}[call.ok]
     took = seconds(call.ended - call.started) if call.ended is not None and call.started is not None else ""

@@ -66,7 +66,8 @@ class RecordDecoder:
                 return self._replied(record)
             case _:
                 call = self._calls[record.message["tool_call_id"]]
-                return events.ToolReturned(ToolResult(call, _own_content(record), bool(record.ok), joined), record.anew)
+                result = ToolResult(call, _own_content(record), bool(record.ok), joined, record.exit_status)
+                return events.ToolReturned(result, record.anew)
 
     def _replied(self, record: records.MessageRecord) -> events.Replied:
         message = assistant(record.message, record.written, record.items)

@@ -132,6 +132,7 @@ class RecordEncoder:
             tool=result.call.name,
             ok=result.ok,
             duration=self._since(started),
+            exit_status=result.exit_status,
             content=own,
             joined=joined,
             anew=returned.anew,

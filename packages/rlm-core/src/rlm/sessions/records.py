@@ -41,6 +41,7 @@ CallDigest = Annotated[
 ]
 Position = Annotated[Whole, Meta(description="among the agent's equal calls, from 0")]
 AdaptationName = Annotated[str, only_written(enum=[str(adaptation) for adaptation in Adaptation])]
+ExitStatus = Annotated[int, Meta(ge=-_LARGE, le=_LARGE - 1)]
 Content = str | list[Wire]
 
 
@@ -133,6 +134,7 @@ class MessageRecord(Journalled, frozen=True, tag="message"):
     finish_reason: str | None = None
     tool: str | None = None
     ok: bool | None = None
+    exit_status: Annotated[ExitStatus, Meta(description="of a command that failed unsaid in a result")] = 0
     duration: Seconds | None = None
     aside: bool = False
     written: dict[str, Wire] = {}

@@ -36,6 +36,7 @@ class TranscriptCall:
     arguments: str
     content: str = ""
     ok: bool | None = None
+    exit_status: int = 0
     answer: int | None = None
     started: float | None = None
     ended: float | None = None
@@ -99,7 +100,7 @@ class TextItem:
 def user_call(record: UserCellRecord) -> TranscriptCall:
     """A cell of the user, as a call that has ended."""
     arguments = json.dumps({"code": record.code})
-    return TranscriptCall("", "ipython", arguments, record.content, record.ok, record.id)
+    return TranscriptCall("", "ipython", arguments, record.content, record.ok, answer=record.id)
 
 
 Item = Turn | TextItem | Journalled
@@ -128,6 +129,7 @@ class _OpenTurn:
                 self._calls[place],
                 content=record.message["content"],
                 ok=record.ok,
+                exit_status=record.exit_status,
                 answer=record.id,
                 started=None if record.duration is None else record.ts - record.duration,
                 ended=record.ts,

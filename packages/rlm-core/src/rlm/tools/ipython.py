@@ -62,7 +62,7 @@ class IPython:
             break_ = "" if text.endswith("\n") else "\n"
             kept = min(len(history.live_turns()), self._max_turns)  # the oldest goes before the model reads this
             text = f"{text}{break_}[context turns: {kept}/{self._max_turns}]"
-        return Outcome(text, execution.ok, await self._pictures(execution))
+        return Outcome(text, execution.ok, await self._pictures(execution), exit_status=execution.exit_status)
 
     async def _pictures(self, execution: Execution) -> tuple[str, ...]:
         if not self._images or not execution.pictures:

@@ -15,6 +15,7 @@ from rlm.present.export.markup import Child, Html, code, element, escape, markdo
 from rlm.present.export.pictures import saved_pictures, split_uri
 from rlm.present.export.timeline import timeline
 from rlm.present.humanize import cost, count, many, seconds, tokens
+from rlm.present.outcomes import outcome_of
 from rlm.sessions import journal
 from rlm.sessions.records import ResultRecord, UserCellRecord
 from rlm.sessions.store import SessionTree
@@ -195,12 +196,16 @@ def _turn(turn: Turn, tree: SessionTree) -> Child:
 
 
 def _call(call: TranscriptCall, tree: SessionTree) -> Child:
+    outcome = outcome_of(call)
     state = {True: "ok", False: "bad", None: "open"}[call.ok]
+    if outcome.failure and not outcome.is_error:
+        state = "warn"
+    failure = tag("span", outcome.failure, class_="failure") if state == "warn" else ""
     took = seconds(call.ended - call.started) if call.started is not None and call.ended is not None else ""
     children = (tree.child(name) for name in call.children)
     return element(
         "section",
-        tag("header", tag("b", call.tool), tag("span", took)),
+        tag("header", failure, tag("b", call.tool), tag("span", took)),
         tag("pre", tag("code", _program(call)), class_="code", tabindex=0),
         (_child(child) for child in children if child),
         _output(call),

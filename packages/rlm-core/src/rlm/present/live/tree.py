@@ -228,7 +228,8 @@ def _heard(agent: AgentNow, record: MessageRecord, now: float) -> AgentNow:
             fresh = replace(agent, doing=AgentState.THINKING, problem="", recent="", writing="", changed=now)
             return replace(fresh, turns=turns, usage=usage)
         case "tool" if not record.anew:
-            return replace(agent, outcome=call_outcome(content, ok=bool(record.ok)), output=content)
+            outcome = call_outcome(content, ok=bool(record.ok), exit_status=record.exit_status)
+            return replace(agent, outcome=outcome, output=content)
         case "user" if not agent.task and not record.kind and isinstance(content, str):
             return replace(agent, task=first_line(content))
         case _:

@@ -1,0 +1,107 @@
+"""How the commands ended that a cell ran from Python: `subprocess.run(["pytest"])` fails without an error.
+
+A command of `!` or `%%bash` says so in the cell's output (`rlm.inside.shell`). Of the others only people are told: the
+model reads what its code prints, and the code may have looked at the status.
+
+What a cell starts is counted, and what a function starts that a cell has defined. A library that tries a command knows
+what to do if it fails.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Collection
+from functools import wraps
+from types import FrameType
+from typing import Any
+from weakref import ref
+
+_Process = subprocess.Popen[Any]
+
+EVENTS = frozenset({"subprocess.Popen", "os.kill", "os.killpg"})
+
+_BETWEEN = {"subprocess", "os", "asyncio", "concurrent", "threading"}
+"""Modules of the standard library that start a process for their caller."""
+
+
+class ChildStatuses:
+    """Those of one kernel. Threads may start processes at once, so what is shared changes by atomic operations."""
+
+    def __init__(self) -> None:
+        self._failed = 0
+        self._started: deque[_Process] = deque()
+        self._earlier: list[ref[_Process]] = []
+        """Processes that outlived their cell. A later one may wait for them."""
+        self._signalled: set[int] = set()
+
+    def install(self) -> None:
+        """For the rest of the process. What has no audit event with a status is wrapped."""
+        os.system = self._noting(os.system, lambda status: status, _BETWEEN)
+        for name in ("wait", "waitpid"):  # os.spawnv waits by it; subprocess and asyncio do so for others
+            setattr(os, name, self._noting(getattr(os, name), lambda result: result[1], {"os", "pty"}))
+
+    def take(self) -> int:
+        """The status of the last command that failed since it was asked last; 0 if none did."""
+        self._settle()
+        living = [process for each in self._earlier if (process := each())]
+        for process in living:
+            self._note(process)
+        left = {id(process): process for process in (*living, *self._started) if process.returncode is None}
+        self._earlier = list(map(ref, left.values()))
+        self._started.clear()
+        self._signalled &= {process.pid for process in left.values()}
+        failed, self._failed = self._failed, 0
+        return failed
+
+    def heard(self, event: str, arguments: tuple[Any, ...], frame: FrameType) -> None:
+        """One of `EVENTS`, an audit event of Python that the code of `frame` raises."""
+        if event == "subprocess.Popen":
+            process = frame.f_locals.get("self")  # the event itself does not say which Popen it is
+            if isinstance(process, subprocess.Popen) and _is_of_a_cell(frame, _BETWEEN):
+                self._settle()
+                self._started.append(process)
+        elif arguments[1]:
+            self._signalled.add(abs(arguments[0]))  # the cell ends it itself: that is no failure
+
+    def _settle(self) -> None:
+        """Let go of processes that have ended: they may hold large outputs."""
+        for _ in range(len(self._started)):
+            process = self._started.popleft()
+            if process.returncode is None:
+                self._started.append(process)
+            else:
+                self._note(process)
+
+    def _note(self, process: _Process) -> None:
+        if process.returncode and process.pid not in self._signalled:
+            self._failed = process.returncode
+
+    def _noting(
+        self, function: Callable[..., Any], status_of: Callable[[Any], int], between: Collection[str]
+    ) -> Callable[..., Any]:
+        """`function`, whose result has the status of a child."""
+
+        @wraps(function)
+        def noting(*arguments: Any, **options: Any) -> Any:
+            result = function(*arguments, **options)
+            status = status_of(result)
+            if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+                code = os.waitstatus_to_exitcode(status)
+                if code and _is_of_a_cell(sys._getframe(1), between):
+                    self._failed = code
+            return result
+
+        return noting
+
+
+def _is_of_a_cell(frame: FrameType | None, between: Collection[str]) -> bool:
+    """Whether code of a cell is what calls, perhaps by modules that are `between`."""
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        if module.partition(".")[0] not in between:
+            return module == "__main__"
+        frame = frame.f_back
+    return True  # a thread that does nothing else, such as one of `asyncio.to_thread(subprocess.run, …)`
