@@ -14,6 +14,7 @@ setup:
     {{ uv }} sync --frozen
 
 # everything but the tests
+[parallel]
 check: lint types layers shell lock
 
 # ruff: rules and format; and that the host opens no file by its path
@@ -23,8 +24,15 @@ lint:
     {{ run }} python tests/tools/file_access.py packages/rlm-core/src/rlm
 
 # mypy --strict and pyright
-types:
+[parallel]
+types: mypy pyright
+
+[private]
+mypy:
     {{ run }} mypy
+
+[private]
+pyright:
     {{ run }} pyright
 
 # who may import whom; installed as wheels, as import-linter sees one folder of an editable split package
