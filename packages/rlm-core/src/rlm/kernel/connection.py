@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from rlm.kernel.channels import Channel
 
 _START = 60.0  # seconds for a kernel to come up, on a machine that starts fifty at once
-_GRACE = 2.0  # seconds of silence between the reply to a cell and the end of its output, or the other way round
+_GRACE = 2.0  # seconds for a kernel to end after a connection to it was lost
+_SILENCE = 5.0  # seconds of it between the reply to a cell and the end of its output, or the other way round
 _QUIET = 0.02  # seconds of silence after which a dead kernel has said everything
 _NAMES = 10_000  # names at most that are remembered
 
@@ -229,7 +230,7 @@ class KernelConnection:
             cell.end()
         else:
             self._heard.clear()
-            asyncio.get_running_loop().call_later(_GRACE, self._end_if_silent, cell)
+            asyncio.get_running_loop().call_later(_SILENCE, self._end_if_silent, cell)
 
     def _end_if_silent(self, cell: RunningCell) -> None:
         heard = self._heard.is_set() or self._iopub.busy
