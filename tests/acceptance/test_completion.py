@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from rlm.cli.flags import COMMANDS, RUN, SPELLINGS, command_flags
+from rlm.cli.command_spec import command_flags
+from rlm.cli.flags import COMMANDS, RUN, SPELLINGS
 from rlm.sessions import Session
 from rlm_testkit.cli import COMMAND, Rlm
 from rlm_testkit.journals import KEY

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import resource
 import secrets
 import socket
-import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
+from rlm.broker.connection import DEADLINE, ProgressLines, discard, listen, read_line, unless_cancelled
 from rlm.broker.protocol import (
     LINE,
     AnswerRequest,
@@ -35,13 +34,12 @@ from rlm.broker.protocol import (
     called_line,
     error_line,
     parse_request,
-    progress_line,
     result_line,
     text_line,
     too_long,
     tools_line,
 )
-from rlm.core.budget import Budget, Stop
+from rlm.core.budget import Budget
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
 from rlm.process import files
@@ -91,18 +89,12 @@ HOST_CALLS = 4_096
 
 SHORT = 64 << 10
 """Bytes of a request that are read before it has to wait for one of the few places for long ones."""
-DEADLINE = 10.0
-"""Seconds from the connection to the whole request, not counting time spent waiting for a place."""
 PAUSE = 0.01
 """Seconds that a connection which came to nothing keeps its place: a flood of them is slow."""
 
 _SHARE = 4  # of the descriptors that the system allows, a quarter is for calls
 
-_BACKLOG = 128
-_BLOCK = 64 << 10
-_PARTING = 1.0  # seconds
 _HEAVY = 1 << 20  # bytes that are not parsed on the event loop
-_CANCEL = 1 << 10  # bytes at most of a line that may follow a request
 
 
 class HostCapacity:
@@ -150,7 +142,7 @@ class Broker:
         return f"{self._path}:{self._token}"
 
     async def __aenter__(self) -> Broker:
-        self._listener = _listen(self._path)
+        self._listener = listen(self._path)
         self._listening = asyncio.create_task(self._listen(self._listener))
         return self
 
@@ -196,7 +188,7 @@ class Broker:
             async with self._place() as place:
                 await loop.sock_sendall(connection, await self._line_for(connection, place))
                 if place.unread:
-                    await _discard(connection)
+                    await discard(connection)
 
     def _give_up(self) -> None:
         self._given_up |= self._calls & {asyncio.current_task()}
@@ -223,7 +215,7 @@ class Broker:
                 raise AgentError("this token is not this agent's")
             async with self._slot():
                 place.leave()
-                return await _unless_cancelled(connection, rest, self._done(request, connection), self._give_up)
+                return await unless_cancelled(connection, rest, self._done(request, connection), self._give_up)
         except AgentError as error:
             return error_line(str(error), error.stop)
         except (RlmError, ValueError) as error:
@@ -251,7 +243,7 @@ class Broker:
             case ToolsRequest():
                 return tools_line(*await self._cell_calls.tools(request))
             case CallRequest():
-                async with _ProgressLines(connection) as lines:
+                async with ProgressLines(connection) as lines:
                     result = await self._cell_calls.call(request, lines.add)
                 return called_line(result)
 
@@ -263,10 +255,10 @@ class Broker:
         """
         try:
             async with self._capacity.host.reading:
-                line, rest = await _read_line(connection, b"", SHORT)
+                line, rest = await read_line(connection, b"", SHORT)
             if not line.endswith(b"\n"):
                 async with self._capacity.long, self._capacity.host.long:
-                    line, rest = await _read_line(connection, line, LINE)
+                    line, rest = await read_line(connection, line, LINE)
                 if len(line) >= LINE and not line.endswith(b"\n"):
                     raise AgentError(too_long(len(line)))
         except TimeoutError:
@@ -305,126 +297,3 @@ class _Place:
         if not self.left:
             self.left = True
             self._places.release()
-
-
-class _ProgressLines:
-    """Sends how far a call is. Of what comes while a line is being sent, the newest is kept."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._newest: bytes | None = None
-        self._changed = asyncio.Event()
-        self._ended = False
-        self._sending: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> _ProgressLines:
-        self._sending = asyncio.create_task(self._send())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """A line that has been begun is sent whole, for the answer follows; if nobody wants that, nothing is."""
-        assert self._sending is not None
-        self._ended = True
-        self._changed.set()
-        if isinstance(error, asyncio.CancelledError):
-            self._sending.cancel()
-        await asyncio.wait({self._sending})
-
-    def add(self, done: float, total: float | None, message: str) -> None:
-        self._newest = progress_line(done, total, message)
-        self._changed.set()
-
-    async def _send(self) -> None:
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):  # the cell has gone, which others see
-            while not self._ended:
-                await self._changed.wait()
-                self._changed.clear()
-                line, self._newest = self._newest, None
-                if line is not None:
-                    await loop.sock_sendall(self._connection, line)
-
-
-def _listen(path: Path) -> socket.socket:
-    """
-    Raises:
-        AgentError: something else is in its place.
-    """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        listener.settimeout(0)
-        os.close(files.open_folder(path.parent))  # no link leads to it
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISSOCK(path.lstat().st_mode):
-                files.remove(path)
-        listener.bind(str(path))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise AgentError(f"The socket for sub-agents, {path}, cannot be made: {error.strerror or error}.") from None
-    return listener
-
-
-async def _read_line(connection: socket.socket, begun: bytes, most: int) -> tuple[bytes, bytes]:
-    """Up to a newline, the end, or `most` bytes; and what came after the newline.
-
-    Raises:
-        TimeoutError: it takes too long.
-    """
-    loop = asyncio.get_running_loop()
-    line, rest = bytearray(begun), b""
-    async with asyncio.timeout(DEADLINE):
-        while len(line) < most:
-            block = await loop.sock_recv(connection, min(_BLOCK, most - len(line)))
-            head, newline, rest = block.partition(b"\n")
-            line += head + newline
-            if newline or not block:
-                break
-    return bytes(line), rest
-
-
-async def _discard(connection: socket.socket) -> None:
-    """Let the other end finish: one that still writes when we close would get an error in place of our answer."""
-    loop = asyncio.get_running_loop()
-    connection.shutdown(socket.SHUT_WR)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_PARTING):
-            while await loop.sock_recv(connection, _BLOCK):
-                pass
-
-
-async def _unless_cancelled(
-    connection: socket.socket, begun: bytes, work: Awaitable[bytes], on_end: Callable[[], None]
-) -> bytes:
-    """Do the work, but give it up when the other end says so, or closes. `on_end` is called before that is waited for.
-
-    Raises:
-        AgentError: it was cancelled, or something else was said.
-        ConnectionError: the other end has closed.
-    """
-    child = asyncio.ensure_future(work)
-    cancel = asyncio.ensure_future(_wait_for_cancel(connection, begun))
-    try:
-        await asyncio.wait({child, cancel}, return_when=asyncio.FIRST_COMPLETED)
-        return child.result() if child.done() else cancel.result()
-    finally:
-        on_end()
-        cancel.cancel()
-        child.cancel()
-        await asyncio.gather(child, cancel, return_exceptions=True)
-
-
-async def _wait_for_cancel(connection: socket.socket, begun: bytes) -> NoReturn:
-    """Nothing but `cancel` and the end of the connection may follow a request. `begun` has come already."""
-    loop = asyncio.get_running_loop()
-    line = begun
-    while b"\n" not in line and len(line) < _CANCEL:
-        block = await loop.sock_recv(connection, _CANCEL)
-        if not block:
-            raise ConnectionError("the cell gave it up")
-        line += block
-    if not isinstance(parse_request(line), CancelRequest):
-        raise AgentError("only `cancel` may follow on the connection of a run; another request needs another one")
-    raise AgentError("the cell cancelled it", Stop.CANCELLED)

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from rlm.cli.flags import COMMANDS, RUN, SPELLINGS, Flag, command_flags
+from rlm.cli.command_spec import Flag, command_flags
+from rlm.cli.flags import COMMANDS, RUN, SPELLINGS
 from rlm.config.environment import is_on
 from rlm.errors import ConfigError
 

@@ -2,63 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-
-from rlm.config.settings import Config, Setting, flag
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """One flag. With a `metavar` it takes a value, without one it is on where it is given."""
-
-    name: str
-    about: str
-    metavar: str = ""
-    short: str = ""
-    long: str = ""
-    choices: tuple[str, ...] = ()
-    many: bool = False
-    """It may be given again: what it says is joined by commas."""
-    setting: Setting | None = None
-
-    @property
-    def spellings(self) -> tuple[str, ...]:
-        return tuple(filter(None, (f"-{self.short}" if self.short else "", self.long)))
-
-    @property
-    def values(self) -> tuple[str, ...]:
-        """All that it takes, where they are few."""
-        return self.choices or (self.setting.read.names if self.setting and self.metavar else ())
-
-    def reads(self, text: str) -> bool:
-        """Whether a text is a value of the setting."""
-        try:
-            return self.setting is not None and self.setting.read(text) is not None
-        except ValueError:
-            return False
-
-
-@dataclass(frozen=True, slots=True)
-class CommandSpec:
-    """What a command takes: flags of its own, settings (all that have a flag, or those named), and `most` words."""
-
-    about: str
-    usage: str = ""
-    flags: tuple[Flag, ...] = ()
-    settings: Collection[str] | None = None
-    most: int = 0
-    words: tuple[str, ...] = ()
-    """What the first word may be, where it is not the id of a session."""
-    ids: bool = False
-    """Its words are ids of sessions."""
-
-
-_EVERY = (
-    Flag("help", "say what there is, and end", short="h", long="--help"),
-    Flag("directory", "work in this folder; all other paths are seen from there", "DIR", short="C"),
-)
-"""Flags that mean something to each command, as `--debug` does."""
+from rlm.cli.command_spec import CommandSpec, Flag, command_flags
 
 _AGENT = Flag("agent", "one agent and what is below it, as `1a2b` or `root/sub-…`", "ID", long="--agent")
 _YES = Flag("yes", "do not ask", short="y", long="--yes")
@@ -304,45 +248,6 @@ COMMANDS = {
 """What the first word may be, exactly; anything else is a task."""
 
 
-def command_flags(command: CommandSpec) -> list[Flag]:
-    """All flags that it takes: those of settings last."""
-    named = command.settings
-    settings = [each for name, each in _SETTINGS.items() if named is None or name in named or name == "debug"]
-    return [*_EVERY, *command.flags, *settings]
-
-
-def _setting_flags() -> dict[str, Flag]:
-    table = {name: how for name, how in Config.settings().items() if not how.secret}
-    return {
-        name: Flag(
-            name,
-            how.meaning,
-            "" if how.bare else _METAVARS.get(name) or "|".join(how.read.names) or "N",
-            how.short,
-            flag(name),
-            setting=how,
-        )
-        for name, how in table.items()
-    }
-
-
-_METAVARS = {
-    "model": "NAME",
-    "base_url": "URL",
-    "exec_timeout": "SECONDS",
-    "timeout": "SECONDS",
-    "system_prompt_path": "FILE",
-    "append_to_system_prompt": "TEXT",
-    "tools": "LIST",
-    "home": "DIR",
-    "model_params": "JSON",
-    "mcp": "FILE|JSON",
-    "context": "FILE",
-    "output": "FILE",
-    "color": "WHEN",
-    "pictures": "auto|off",
-}
-_SETTINGS = _setting_flags()
 SPELLINGS = {
     spelling: each
     for command in (RUN, *COMMANDS.values())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from rlm.cli.arguments import CommandLine
-from rlm.cli.flags import COMMANDS, RUN, Flag, command_flags
+from rlm.cli.command_spec import Flag, command_flags
+from rlm.cli.flags import COMMANDS, RUN
 from rlm.cli.streams import put
 from rlm.config.settings import variable
 from rlm.core import exit_codes

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlm.sessions.session import Changes, Session
+    from rlm.sessions.common import Changes
+    from rlm.sessions.session import Session
 
 __all__ = ["Changes", "Session"]
 

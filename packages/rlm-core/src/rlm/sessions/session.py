@@ -6,8 +6,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +22,7 @@ from rlm.errors import ConfigError, SessionError
 from rlm.process import files
 from rlm.sessions import meta as metas
 from rlm.sessions import store
+from rlm.sessions.common import Changes, Common, Watch
 from rlm.sessions.encoder import Clock, RecordEncoder, steady
 from rlm.sessions.folder import cannot_be_made, enter, new_folder, open_sessions
 from rlm.sessions.journal import Journal
@@ -44,48 +44,6 @@ from rlm.sessions.redact import redact_files
 from rlm.sessions.signature import Signer
 from rlm.sessions.signing_key import SigningKey
 from rlm.text.redact import Redactor
-
-Watch = Callable[[Record], None]
-"""Gets each record as it is made. Its `agent` is the path of the agent in the tree."""
-
-
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What all sessions of a tree share."""
-
-    redactor: Redactor = field(default_factory=Redactor)
-    watch: Watch | None = None
-    version: str = ""
-    clock: Clock = field(default_factory=steady)
-    timer: Clock = time.monotonic
-    key: SigningKey | None = None
-    runtime: str = ""
-
-    def begun(self, meta: Meta, prompt: str) -> Meta:
-        """`meta` of a session that begins with this prompt."""
-        start, shown = round(self.clock(), 3), preview(self.redactor.text(prompt))
-        begun = replace(meta, version=self.version, start_time=start, prompt_preview=shown, runtime=self.runtime)
-        return begun.begin_run()
-
-    def signer(self, name: str, parent: Signer | None = None) -> Signer | None:
-        """Of a root's folder, or of one in its parent's."""
-        if parent is not None:
-            return parent.child(name)
-        return Signer(self.key, name) if self.key else None
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What differs in a run that resumes a session; None: as before. `notes` are for the user."""
-
-    model: str | None = None
-    cwd: Path | None = None
-    settings: Mapping[str, str] | None = None
-    notes: tuple[str, ...] = ()
-
-    def applied(self, meta: Meta) -> Meta:
-        meta = replace(meta, model=self.model or meta.model, cwd=str(self.cwd or meta.cwd))
-        return meta if self.settings is None else replace(meta, settings=dict(self.settings))
 
 
 class Session:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from rlm.cli.command_spec import command_flags
 from rlm.cli.completion.table import WHERE, commands, every_flag, spellings, with_value, with_values
-from rlm.cli.flags import COMMANDS, command_flags
+from rlm.cli.flags import COMMANDS
 
 _SCRIPT = """\
 # rlm in bash. In ~/.bashrc: eval "$(rlm completion bash)"

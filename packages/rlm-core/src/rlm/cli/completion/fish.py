@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rlm.cli.command_spec import Flag, command_flags
 from rlm.cli.completion.table import WHERE, about, commands, with_value
-from rlm.cli.flags import COMMANDS, Flag, command_flags
+from rlm.cli.flags import COMMANDS
 
 _HEAD = """\
 # rlm in fish. In ~/.config/fish/config.fish: rlm completion fish | source

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlm.cli.flags import COMMANDS, RUN, SPELLINGS, CommandSpec, Flag, command_flags
+from rlm.cli.command_spec import CommandSpec, Flag, command_flags
+from rlm.cli.flags import COMMANDS, RUN, SPELLINGS
 
 WHERE = ("-C", "--home")
 """Flags that say where the sessions are: they are handed on to `rlm completion ids`."""

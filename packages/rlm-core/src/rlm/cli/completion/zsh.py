@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rlm.cli.command_spec import command_flags
 from rlm.cli.completion.table import WHERE, about, commands, every_flag, spellings, with_value, with_values
-from rlm.cli.flags import COMMANDS, command_flags
+from rlm.cli.flags import COMMANDS
 
 _SCRIPT = """\
 #compdef rlm
