@@ -485,6 +485,14 @@ def test_verbose_shows_code_and_the_end_of_the_output(run: Run) -> None:
     assert len(run.lines) == 5 + OUTPUT
 
 
+def test_a_diff_leaves_a_sign(run: Run) -> None:
+    run.reply()
+    run.cell("!git diff", said="--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n same\n-old\n+new\n")
+    run.cell("print('no diff')", said="- one\n+ two\n")
+    assert [line.strip() for line in run.lines][1] == "diff: 1 file +1 −1"
+    assert len(run.lines) == 3
+
+
 def test_a_retry_without_a_pause_does_not_say_0_ms(run: Run) -> None:
     run(Retried("503 overloaded", 1, 0.0))
     assert run.lines == ["  retry at once: 503 overloaded"]

@@ -40,7 +40,8 @@ def test_a_title_is_the_first_statement_that_says_something(code: str, shown: st
 
 def test_a_title_is_of_the_argument_that_says_most() -> None:
     assert title("bash", json.dumps({"command": "cd src\nset -x\nexport A=1\nmake test"})) == "make test"
-    assert title("edit", json.dumps({"path": "a.py", "old_str": "x", "new_str": "y"})) == "a.py"
+    assert title("edit", json.dumps({"path": "a.py", "old_str": "x", "new_str": "y\nz"})) == "a.py +2 −1"
+    assert title("edit", json.dumps({"path": "a.py", "old_str": "x"})) == "a.py"
     assert title("ipython", '{"code": "1+') == '{"code": "1+'
     assert title("ipython", "[1]") == "[1]"
 

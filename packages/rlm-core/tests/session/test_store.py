@@ -279,6 +279,22 @@ def test_what_failed_is_shown_alone_and_each_agent_in_a_line(tmp_path: Path) -> 
     assert "what went wrong" in rows[0]
 
 
+def test_a_diff_is_coloured_and_counted(tmp_path: Path) -> None:
+    diff = "--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n <b>\n-old\n+new\n"
+    with new(tmp_path) as session:
+        play(session, *opening("t"), *turn("", (cell("!git diff"), f"said\n{diff}- a list\n")), *ending("done"))
+    tree = read_tree(session.folder)
+    for whole in (False, True):
+        file = io.StringIO()
+        show_tree(tree, Canvas(file.write, 80, color=True), whole=whole)
+        assert "  \x1b[31m-old\x1b[0m\n  \x1b[32m+new\x1b[0m\n  - a list\n" in file.getvalue()
+        assert "diff: 1 file +1 −1" in file.getvalue()
+    exported = "".join(page(tree))
+    assert '<span class="removed">-old\n</span><span class="added">+new\n</span><span>- a list\n</span>' in exported
+    assert '<span class="context"> &lt;b&gt;\n</span>' in exported
+    assert "<span>diff: 1 file +1 −1</span>" in exported
+
+
 @pytest.mark.parametrize(("content", "exit_status"), [("no such thing\n[exit code: 1]", 0), ("no such thing", 1)])
 def test_a_command_that_failed_in_a_cell_that_did_not_is_marked_and_counts(
     tmp_path: Path, content: str, exit_status: int

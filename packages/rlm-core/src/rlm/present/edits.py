@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import unified_diff
+from typing import Any
 
 from rlm.sessions.transcript import TranscriptCall
 from rlm.text.styled import Span, Style
@@ -13,9 +14,20 @@ _COMPARED = 20_000
 
 
 def edit_diff(call: TranscriptCall) -> str:
-    """Without line numbers, which nobody knows; empty for a call that is no edit, or has not all arguments."""
-    path, old, new = (call.given.get(name) for name in ("path", "old_str", "new_str"))
-    if call.tool != "edit" or not (isinstance(path, str) and isinstance(old, str) and isinstance(new, str)):
+    """Empty for a call that is no edit, or has not all arguments."""
+    return diff_of(call.given) if call.tool == "edit" else ""
+
+
+def edit_size(given: dict[str, Any]) -> str:
+    """`+4 −1`: the lines that such a call changes."""
+    lines = diff_of(given).split("\n")[2:]
+    return " ".join(f"{sign}{sum(line.startswith(of) for line in lines)}" for sign, of in (("+", "+"), ("−", "-")))
+
+
+def diff_of(given: dict[str, Any]) -> str:
+    """What the arguments of the tool change, without line numbers, which nobody knows. Empty if one is missing."""
+    path, old, new = (given.get(name) for name in ("path", "old_str", "new_str"))
+    if not (isinstance(path, str) and isinstance(old, str) and isinstance(new, str)):
         return ""
     return "\n".join([f"--- {path}", f"+++ {path}", *_changes(old.splitlines(), new.splitlines(), len(old) + len(new))])
 
@@ -31,10 +43,9 @@ def _changes(old: list[str], new: list[str], size: int) -> Iterator[str]:
 
 def painted_diff(diff: str) -> list[Span]:
     lines = diff.split("\n")
-    return [Span(f"{line}\n" if number < len(lines) else line, _style(line)) for number, line in enumerate(lines, 1)]
+    ends = ["\n"] * (len(lines) - 1) + [""]
+    styles = [Style.DIM, Style.DIM, *(_STYLES.get(line[:1], Style.PLAIN) for line in lines[2:])]
+    return [Span(line + end, style) for line, end, style in zip(lines, ends, styles, strict=False)]
 
 
-def _style(line: str) -> Style:
-    if line.startswith(("---", "+++")):
-        return Style.DIM
-    return {"+": Style.GREEN, "-": Style.RED}.get(line[:1], Style.PLAIN)
+_STYLES = {"+": Style.GREEN, "-": Style.RED}

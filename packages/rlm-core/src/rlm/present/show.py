@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 
 from rlm.core.messages import Wire
 from rlm.present.describe import UNREADABLE, USER_CELL, describe, prompt_size, speaker, status_style, turn_name
+from rlm.present.diffs import diff_lines, diff_sign, has_diff, line_style
 from rlm.present.edits import edit_diff, painted_diff
 from rlm.present.humanize import ago, cost, count, many, seconds, tokens
 from rlm.present.outcomes import outcome_of
@@ -296,9 +297,10 @@ class Shown:
 
     def text(self, text: str, style: Style = Style.PLAIN, edge: Span = _NO_EDGE) -> Block:
         """Head and tail of a long text, and of a long line."""
+        styles = [line_style(kind, style) for kind, _ in diff_lines(text)] if has_diff(text) else []
         if self._lines is None:
-            return Block([Span(plain(text), style)], edge)
-        return Block([*_shortened(text, self._lines, style)], edge)
+            return Block(list(_all_lines(text.split("\n"), styles or repeat(style), None)), edge)
+        return Block([*_shortened(text, self._lines, styles, style)], edge)
 
 
 def _with_parents(agent: str) -> Iterator[str]:
@@ -316,21 +318,22 @@ def _is_trouble(item: Item, turns: Sequence[int]) -> bool:
     return said is not None and said.style in (Style.RED, Style.YELLOW)
 
 
-def _shortened(text: str, most: int, style: Style) -> Iterator[Span]:
+def _shortened(text: str, most: int, styles: list[Style], style: Style) -> Iterator[Span]:
+    """`styles` are those of the lines, where they differ."""
     half = most // 2
     missing = text.count("\n") + 1 - most
     if missing <= 0:
-        yield from _all_lines(text.split("\n"), style)
+        yield from _all_lines(text.split("\n"), styles or repeat(style))
         return
-    yield from _all_lines(text.split("\n", half)[:half], style)
+    yield from _all_lines(text.split("\n", half)[:half], styles or repeat(style))
     yield Span(f"\n… {many(missing, 'line')} more …\n", Style.DIM_ITALIC)
-    yield from _all_lines(text.rsplit("\n", half)[-half:], style)
+    yield from _all_lines(text.rsplit("\n", half)[-half:], styles[-half:] or repeat(style))
 
 
-def _all_lines(lines: list[str], style: Style) -> Iterator[Span]:
-    for number, line in enumerate(lines):
+def _all_lines(lines: list[str], styles: Iterable[Style], longest: int | None = LONGEST) -> Iterator[Span]:
+    for number, (line, style) in enumerate(zip(lines, styles, strict=False)):
         before = "\n" if number else ""
-        missing = len(line) - LONGEST
+        missing = 0 if longest is None else len(line) - longest
         if missing <= 0:
             yield Span(before + plain(line), style)
             continue
@@ -346,7 +349,8 @@ def _call_head(call: TranscriptCall) -> list[Span]:
     else:
         sign = {True: Span("✓", Style.GREEN), False: Span("✗", Style.RED), None: Span("…", Style.DIM)}[call.ok]
     took = seconds(call.ended - call.started) if call.ended is not None and call.started is not None else ""
-    return [sign, Span(f" {plain(call.tool)}", Style.CYAN), Span(f"  {took}", Style.DIM)]
+    shows = f"  {said}" if (said := diff_sign(call.content)) else ""
+    return [sign, Span(f" {plain(call.tool)}", Style.CYAN), Span(f"  {took}{shows}", Style.DIM)]
 
 
 HIGHLIGHTED = 50_000

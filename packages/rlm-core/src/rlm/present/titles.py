@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from rlm.present.describe import first_line
+from rlm.present.edits import diff_of, edit_size
 
 _TELLING = ("code", "command", "path", "summary")
 """The argument of a tool that says best what a call does."""
@@ -35,6 +36,8 @@ def title(tool: str, arguments: str) -> str:
         return first_line(arguments)
     if not isinstance(given, dict):
         return first_line(arguments)
+    if tool == "edit" and diff_of(given):
+        return f"{first_line(given['path'])} {edit_size(given)}"
     name = next((name for name in _TELLING if isinstance(given.get(name), str)), "")
     if name not in ("code", "command"):
         return first_line(given.get(name) or arguments)

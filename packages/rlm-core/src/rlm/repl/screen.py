@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rlm.present.diffs import DiffReader, diff_sign, line_style
 from rlm.present.humanize import many, seconds
 from rlm.present.live import lines
 from rlm.present.live.frame import frame
@@ -58,6 +59,8 @@ class ReplScreen:
         self._blocks = BlockReader()
         self._streamed = False
         self._outputs: dict[str, Output] = {}
+        self._diffs: dict[str, DiffReader] = {}
+        """Of each output, what its next line is."""
         self._user_since = 0.0
         self._shown_last = ""
 
@@ -182,7 +185,8 @@ class ReplScreen:
         if text is None:
             self.note(f"There is no folded output {number}.")
         else:
-            self._canvas(lambda canvas: canvas.put([Span(text.rstrip("\n"))], [Span("│ ", Style.DIM)]))
+            spans = _painted(text.rstrip("\n"), DiffReader())
+            self._canvas(lambda canvas: canvas.put(spans, [Span("│ ", Style.DIM)]))
 
     def live(self, *, working: bool) -> str:
         """The agents at work, above them the end of what arrives; below, how long the user's cell runs."""
@@ -224,7 +228,7 @@ class ReplScreen:
         self._begin_cell(_AGENT, tool, _program(arguments))
 
     def _begin_cell(self, whose: str, name: str, code: str) -> None:
-        self._outputs[whose] = Output()
+        self._outputs[whose], self._diffs[whose] = Output(), DiffReader()
         self._show_code(name, code)
 
     def _show_code(self, name: str, code: str) -> None:
@@ -240,25 +244,28 @@ class ReplScreen:
 
     def _print_output(self, whose: str, text: str) -> None:
         if (output := self._outputs.get(whose)) is not None:
-            self._print_lines(output.feed(text))
+            self._print_lines(output.feed(text), self._diffs[whose])
 
     def _end_cell(self, whose: str, ok: bool, duration: float | None, failure: str = "") -> None:
         """`failure`: see `rlm.present.outcomes`."""
-        output = self._outputs.pop(whose, None) or Output()
+        output, reader = self._outputs.pop(whose, None) or Output(), self._diffs.pop(whose, None) or DiffReader()
         rest = output.end()
         if output.hidden:
             number = self.folded.add(output)
-            self.note(f"  … {many(output.hidden, 'line')}, Alt-{number} opens them below")
-        self._print_lines(rest)
+            shows = f" · {said}" if (said := diff_sign(output.whole())) else ""
+            self.note(f"  … {many(output.hidden, 'line')}, Alt-{number} opens them below{shows}")
+            reader = DiffReader()  # where in a diff the last lines are, is not known
+        self._print_lines(rest, reader)
         mark = Span("✓", Style.GREEN) if ok else Span("✗", Style.RED)
         if failure not in ("", "error"):
             mark = Span(failure, Style.YELLOW)
         took = "" if duration is None else f" {seconds(duration)}"
         self._canvas(lambda canvas: canvas.put([mark, Span(took, Style.DIM)]))
 
-    def _print_lines(self, text: str) -> None:
+    def _print_lines(self, text: str, reader: DiffReader) -> None:
         if text:
-            self._canvas(lambda canvas: canvas.put([Span(text.removesuffix("\n"))], [_INDENT]))
+            spans = _painted(text.removesuffix("\n"), reader)
+            self._canvas(lambda canvas: canvas.put(spans, [_INDENT]))
 
     def _canvas(self, draw: Callable[[Canvas], object]) -> None:
         """Print what is drawn at once, so that nothing comes between its lines."""
@@ -266,6 +273,13 @@ class ReplScreen:
         width, _ = self._size()
         draw(Canvas(written.append, width - 1, self.color))
         self._put("".join(written))
+
+
+def _painted(text: str, reader: DiffReader) -> list[Span]:
+    """Whole lines, those of a diff in its colours."""
+    lines = text.split("\n")
+    ends = ["\n"] * (len(lines) - 1) + [""]
+    return [Span(line + end, line_style(reader.read(line))) for line, end in zip(lines, ends, strict=True)]
 
 
 def _program(arguments: dict[str, Any]) -> str:

@@ -7,9 +7,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
+from itertools import groupby
+from operator import itemgetter
 
 from rlm.core.messages import Usage
 from rlm.present.describe import UNREADABLE, USER_CELL, describe, first_line, prompt_size, speaker, turn_name
+from rlm.present.diffs import diff_lines, diff_sign, has_diff
 from rlm.present.edits import edit_diff
 from rlm.present.export.markup import Child, Html, code, element, escape, markdown, pieces, tag
 from rlm.present.export.pictures import saved_pictures, split_uri
@@ -205,7 +208,7 @@ def _call(call: TranscriptCall, tree: SessionTree) -> Child:
     children = (tree.child(name) for name in call.children)
     return element(
         "section",
-        tag("header", failure, tag("b", call.tool), tag("span", took)),
+        tag("header", failure, tag("b", call.tool), tag("span", took), tag("span", diff_sign(call.content))),
         tag("pre", tag("code", _program(call)), class_="code", tabindex=0),
         (_child(child) for child in children if child),
         _output(call),
@@ -226,12 +229,20 @@ def _output(call: TranscriptCall) -> Child:
     text = call.content.rstrip()
     if not text:
         return tag("div", "no result", class_="out soft") if call.ok is None else None
-    shown = tag("pre", clip(text, OUTPUT, "the session"), class_="out", tabindex=0)
+    shown = tag("pre", _with_diffs(clip(text, OUTPUT, "the session")), class_="out", tabindex=0)
     lines = text.count("\n") + 1
     if lines <= SHORT and len(text) <= 100 * SHORT:
         return shown
     summary = f"{many(lines, 'line')}, {count(len(text))} characters"
     return tag("details", tag("summary", summary), shown, class_="more", open=call.ok is False)
+
+
+def _with_diffs(text: str) -> Child:
+    """The diffs in a text are coloured."""
+    if not has_diff(text):
+        return text
+    groups = groupby(diff_lines(text), itemgetter(0))
+    return (tag("span", "".join(f"{line}\n" for _, line in lines), class_=kind or None) for kind, lines in groups)
 
 
 def _pictures(call: TranscriptCall, tree: SessionTree) -> Iterator[Child]:

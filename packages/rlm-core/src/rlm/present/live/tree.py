@@ -10,6 +10,7 @@ from typing import Any
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
 from rlm.present.describe import first_line
+from rlm.present.diffs import diff_sign
 from rlm.present.humanize import sign, writing
 from rlm.present.outcomes import CallOutcome, call_outcome
 from rlm.present.titles import title
@@ -82,7 +83,7 @@ class AgentNow:
     """The result of the call that has just ended, for whoever reads along."""
     outcome: CallOutcome = field(default_factory=CallOutcome)
     signs: tuple[str, ...] = ()
-    """Of what the running call shows: pictures, tables."""
+    """Of what the running call shows: pictures, tables, a diff."""
     pictures: tuple[str, ...] = ()
     """Their paths."""
     writing: str = ""
@@ -229,7 +230,8 @@ def _heard(agent: AgentNow, record: MessageRecord, now: float) -> AgentNow:
             return replace(fresh, turns=turns, usage=usage)
         case "tool" if not record.anew:
             outcome = call_outcome(content, ok=bool(record.ok), exit_status=record.exit_status)
-            return replace(agent, outcome=outcome, output=content)
+            signs = (*agent.signs, said) if (said := diff_sign(content)) else agent.signs
+            return replace(agent, outcome=outcome, output=content, signs=signs)
         case "user" if not agent.task and not record.kind and isinstance(content, str):
             return replace(agent, task=first_line(content))
         case _:

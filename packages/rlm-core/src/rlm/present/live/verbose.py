@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from rlm.present.diffs import DiffReader, line_style
 from rlm.present.humanize import short
 from rlm.present.live.row import Row
 from rlm.present.live.tree import AgentNow
@@ -57,4 +58,7 @@ def output_rows(agent: AgentNow) -> list[Row]:
     lines = agent.output[-LARGEST:].rstrip("\n").split("\n")
     more = len(lines) > OUTPUT or len(agent.output) > LARGEST
     head = [Row((Span("      … the beginning is in `rlm show`", Style.DIM),))] if more else []
-    return [*head, *(Row((Span(f"      {line}", Style.DIM),)) for line in lines[-OUTPUT:])]
+    reader = DiffReader()
+    styles = [line_style(reader.read(line), Style.DIM) for line in lines]
+    shown = zip(lines[-OUTPUT:], styles[-OUTPUT:], strict=True)
+    return [*head, *(Row((Span(f"      {line}", style),)) for line, style in shown)]

@@ -1,0 +1,132 @@
+"""Unified diffs in what calls print: their lines are coloured, and counted.
+
+A hunk says how many lines it has, so nothing is taken for a part of a diff that is none. The format:
+https://www.gnu.org/software/diffutils/manual/html_node/Detailed-Unified.html and git-diff(1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rlm.present.humanize import many
+from rlm.text.styled import Style
+
+
+class DiffLine(StrEnum):
+    """What a line is. The value is its class in the exported page."""
+
+    NONE = ""
+    HEAD = "head"
+    HUNK = "hunk"
+    CONTEXT = "context"
+    ADDED = "added"
+    REMOVED = "removed"
+
+
+_STYLES = {
+    DiffLine.HEAD: Style.DIM,
+    DiffLine.HUNK: Style.CYAN,
+    DiffLine.CONTEXT: Style.PLAIN,
+    DiffLine.ADDED: Style.GREEN,
+    DiffLine.REMOVED: Style.RED,
+}
+
+_HUNK = re.compile(r"@@ -\d{1,9}(?:,(\d{1,9}))? \+\d{1,9}(?:,(\d{1,9}))? @@")
+_HEAD = re.compile(
+    r"index [0-9a-f]|(---|\+\+\+) |(old|new|deleted file|new file) mode \d|(dis)?similarity index \d"
+    r"|(rename|copy) (from|to) |Binary files .* differ$|GIT binary patch$"
+)
+"""What stands between `diff --git` and the hunks."""
+
+
+@dataclass(slots=True)
+class DiffReader:
+    """Reads a text line by line, and counts what the diffs in it change."""
+
+    files: int = 0
+    added: int = 0
+    removed: int = 0
+    _old: int = 0
+    """Lines of the hunk that are still to come, as the file was, and as it is."""
+    _new: int = 0
+    _in_head: bool = False
+    _named: str = ""
+    """The last of the lines that name the files of a hunk."""
+
+    def read(self, line: str) -> DiffLine:
+        if self._old or self._new:
+            if (kind := self._in_hunk(line)) is not DiffLine.NONE:
+                return kind
+            self._old = self._new = 0  # it was cut off
+        if hunk := _HUNK.match(line):
+            return self._begin_hunk(hunk)
+        return self._outside(line)
+
+    def _in_hunk(self, line: str) -> DiffLine:
+        match line[:1]:
+            case "+" if self._new:
+                self._new -= 1
+                self.added += 1
+                return DiffLine.ADDED
+            case "-" if self._old:
+                self._old -= 1
+                self.removed += 1
+                return DiffLine.REMOVED
+            case " " | "" if self._old and self._new:  # some programs strip the blank of an empty line
+                self._old -= 1
+                self._new -= 1
+                return DiffLine.CONTEXT
+            case "\\":  # No newline at end of file
+                return DiffLine.CONTEXT
+            case _:
+                return DiffLine.NONE
+
+    def _begin_hunk(self, hunk: re.Match[str]) -> DiffLine:
+        self._old, self._new = (int(1 if lines is None else lines) for lines in hunk.groups())
+        self.files += self._named == "+++" or not self.files
+        self._in_head, self._named = False, ""
+        return DiffLine.HUNK
+
+    def _outside(self, line: str) -> DiffLine:
+        if line.startswith("diff --git "):
+            self.files += 1
+            self._in_head, self._named = True, ""
+            return DiffLine.HEAD
+        if self._in_head and _HEAD.match(line):
+            return DiffLine.HEAD
+        self._in_head = False
+        self._named = line[:3] if line.startswith("--- ") or (self._named == "---" and line.startswith("+++ ")) else ""
+        return DiffLine.NONE
+
+    def __str__(self) -> str:
+        """`diff: 3 files +10 −4`; empty if there was none."""
+        return f"diff: {many(self.files, 'file')} +{self.added} −{self.removed}" if self.files else ""
+
+
+def diff_sign(text: str) -> str:
+    """`diff: 3 files +10 −4`, of what a call printed; empty if it is no diff."""
+    if not has_diff(text):
+        return ""
+    reader = DiffReader()
+    for line in text.split("\n"):
+        reader.read(line)
+    return str(reader)
+
+
+def has_diff(text: str) -> bool:
+    """Whether it may hold one. Quick, for most texts hold none."""
+    return "@@ -" in text or "diff --git " in text
+
+
+def diff_lines(text: str) -> Iterator[tuple[DiffLine, str]]:
+    """What each line is, and the line."""
+    reader = DiffReader()
+    return ((reader.read(line), line) for line in text.split("\n"))
+
+
+def line_style(kind: DiffLine, other: Style = Style.PLAIN) -> Style:
+    """How a line looks on a terminal; `other`: one that is in no diff."""
+    return _STYLES.get(kind, other)
