@@ -30,14 +30,14 @@ async def tried(call):
 calls = [
     rlm.run("plain"), rlm.run("equal"), rlm.run("equal"), rlm.run("plain", max_turns=7), rlm.run("typed", schema=Point),
     rlm.run("pickled"), rlm.run("json"), rlm.run("text"), rlm.run("data", context={"p": Point(2), "s": {"x", "y", "z"}}),
-    rlm.run("data", context=lambda n: n + 1), rlm.run("writes"), rlm.run("fails"), rlm.run("parent"),
+    rlm.run("data", context=lambda n: n + 1), rlm.run("writes"), rlm.run("patches", isolation="worktree"), rlm.run("fails"), rlm.run("parent"),
     rlm.llm("ask"), rlm.llm("ask"), rlm.llm("count", schema={"type": "integer"}), rlm.llm("refused"),
     rlm.run("hangs"), rlm.llm("ask hangs"),
 ]
 results = await asyncio.gather(*map(tried, calls))
 for r in results:
     if isinstance(r, rlm.RunResult):
-        print(r.answer, repr(r.value), r.ok, r.turns, r.usage.completion, r.replayed)
+        print(r.answer, repr(r.value), r.ok, r.turns, r.usage.completion, r.replayed, *r.patch.splitlines()[-1:])
     else:
         print(repr(r))
 """
@@ -46,6 +46,7 @@ CHILD_CELLS = {
     "json": ["rlm.answer({'a': [1]})"],
     "text": ["rlm.answer('[1]')"],
     "writes": ["open('made.txt', 'w').write('x'); import os; os.mkdir('folder')", "!echo > by-command.txt"],
+    "patches": ["open('in-the-copy.txt', 'w').write('made\\n')", "rlm.answer({3})"],
     "parent": ["print((await asyncio.gather(rlm.run('grandchild'), rlm.run('second hangs')))[0].answer)"],
 }
 
@@ -84,12 +85,17 @@ def ended(folder: Path) -> bool:
     root = [line["type"] for line in map(json.loads, journal.read_text().splitlines(keepends=False)) if line]
     inner = [line for path in journal.parent.glob("sub-*/messages.jsonl") for line in path.read_text().splitlines()]
     return (
-        root.count("agent_end") == 12 and root.count("model_call") == 4 and sum('"agent_end"' in x for x in inner) == 1
+        root.count("agent_end") == 13 and root.count("model_call") == 4 and sum('"agent_end"' in x for x in inner) == 1
     )
 
 
 def killed(run: Rlm) -> Session:
     """A run in the middle of its fan-out, and of that of a sub-agent."""
+    for words in (
+        ["init", "-q"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-mx"],
+    ):
+        subprocess.run(["git", *words], cwd=run.cwd, check=True)
     process: subprocess.Popen[bytes] = run.start("go", RLM_MAX_DEPTH="2")
     try:
         until(lambda: ended(run.cwd))
@@ -118,6 +124,7 @@ tuple, 2 long, begins (1, {2}) (1, {2}) True 1 10 True
 did data None True 1 10 True
 did data None True 1 10 True
 did writes None True 3 30 True
+set, 1 long, begins {3} {3} True 2 20 True +made
 did fails None True 1 10 False
 did parent None True 2 30 False
 'did ask'
@@ -126,7 +133,7 @@ did parent None True 2 30 False
 AgentError('400 Bad Request: no such thing.')
 did hangs None True 1 10 False
 'did ask hangs'
-[Replayed, not run: an earlier run made the same calls and recorded the results (sub-agents: 11, model calls: 3). \
+[Replayed, not run: an earlier run made the same calls and recorded the results (sub-agents: 12, model calls: 3). \
 Without its effects: the sub-agent 'writes' changed made.txt, folder and ran commands then, which was not done again. \
 A call with another task runs anew.]"""
 AGAIN = "r = await rlm.run('pickled'); print(r.value, r.replayed)"
@@ -149,7 +156,7 @@ def test_what_was_finished_is_not_paid_twice(rlm: Make) -> None:
         count, err = asked(session.folder.name, "--fork", "--replay")
         print(err)
         assert count == UNFINISHED | {"refused": 2}
-        assert err.count("replayed, not run again") == 11 + 1 + 14
+        assert err.count("replayed, not run again") == 12 + 1 + 15
 
         count, err = asked(session.folder.name)
         assert count == UNFINISHED
@@ -157,14 +164,19 @@ def test_what_was_finished_is_not_paid_twice(rlm: Make) -> None:
         assert "writes; without its effects: it changed made.txt, folder and ran commands" in err
         replayed = of_type(session, "replayed")
         assert [record["prompt"] for record in replayed if record.get("changed")] == ["writes"]
-        assert len(replayed) == 11 + 3
+        assert len(replayed) == 12 + 3
 
         # the model has seen what came of it: what it calls now is meant to run
-        (pickle,) = session.folder.glob("sub-*/answer.pickle")
-        pickle.write_bytes(b"not what was recorded")
+        pickles = list(session.folder.glob("sub-*/answer.pickle"))
+        (patch,) = session.folder.glob("sub-*/changes.patch")
+        pickled = next(path for path in pickles if path.parent != patch.parent)
+        for path in (pickled, patch):
+            path.write_bytes(b"not what was recorded")
         provider.cells += ["", AGAIN]
         count, _ = asked(session.folder.name, "--replay", "once more")
-        assert count == {"refused": 2, "pickled": 3, "ask hangs": 1}, "the call that was cut off has left no record"
+        assert count == {"refused": 2, "pickled": 3, "patches": 4, "ask hangs": 1}, (
+            "the call that was cut off has left no record"
+        )
         assert session.results[-1] == "(1, {2}) False\n"
 
         count, err = asked(session.folder.name, "--replay", "--rerun-agents", "and again")

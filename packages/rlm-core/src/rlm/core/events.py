@@ -211,12 +211,14 @@ class ChildStarted:
 class KeptValue:
     """What the value of a sub-agent's result is: empty, `text` or `json` (its answer), or `pickle`.
 
-    A pickle was kept in its session folder, by this digest, from a kernel in this sandbox (`off`: in none).
+    A pickle was kept in its session folder, by this digest, from a kernel in this sandbox (`off`: in none). So was the
+    patch of one that worked in a worktree, by the digest `patch`; empty if there is none.
     """
 
     kind: str = ""
     sha256: str = ""
     sandbox: str = ""
+    patch: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ class EffectLog:
     def __init__(self, folder: Path, cwd: Path) -> None:
         """`folder` is the agent's runtime folder."""
         self._notes = folder / NAME
-        self._cwd = str(cwd)
+        self._cwd = self._works_in = str(cwd)
+        self._copy: str | None = None
         self._files: dict[str, None] = {}
         self._commands = False
 
@@ -36,17 +37,21 @@ class EffectLog:
         with suppress(OSError):
             files.write_new(self._notes, b"")
 
+    def isolate(self, copy: Path, cwd: Path) -> None:
+        """It works in the folder `cwd` of this copy. What changes there comes back as a patch, and is no effect."""
+        self._copy, self._works_in = str(copy), str(cwd)
+
     def returned(self, result: ToolResult) -> None:
         """A call of a tool has ended."""
         if result.call.name == "bash":
             self._commands = True
         elif result.call.name == "edit" and result.ok:
             with suppress(ValueError, KeyError, TypeError):
-                self._changed([str(json.loads(result.call.arguments)["path"])])
+                self._changed([str(json.loads(result.call.arguments)["path"])], self._works_in)
 
-    def add(self, below: Effects) -> None:
-        """A sub-agent has ended."""
-        self._changed(below.files)
+    def add(self, below: Effects, cwd: Path) -> None:
+        """A sub-agent that was to work in `cwd` has ended."""
+        self._changed(below.files, str(cwd))
         self._commands |= below.commands
 
     @property
@@ -58,10 +63,14 @@ class EffectLog:
         with suppress(OSError):
             lines = files.read(self._notes, limit=_LONGEST).decode(errors="replace").splitlines()
             self._commands |= COMMAND in lines
-            self._changed(line for line in lines if line != COMMAND)
+            self._changed((line for line in lines if line != COMMAND), self._works_in)
 
-    def _changed(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            if len(self._files) < _MOST:
-                inside = path.startswith(f"{self._cwd}{os.sep}")
-                self._files[os.path.relpath(path, self._cwd) if inside else path] = None
+    def _changed(self, paths: Iterable[str], base: str) -> None:
+        """Relative paths are in the folder `base`."""
+        for path in (os.path.normpath(os.path.join(base, each)) for each in paths):  # noqa: PTH118 - names, no files
+            if len(self._files) < _MOST and not (self._copy and _is_in(path, self._copy)):
+                self._files[os.path.relpath(path, self._cwd) if _is_in(path, self._cwd) else path] = None
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return path.startswith(f"{folder.rstrip(os.sep)}{os.sep}")

@@ -36,7 +36,9 @@ from rlm.tools.decorators import ToolAround
 
 ANSWER = "answer.pickle"
 """In the session folder of a sub-agent whose value is no text."""
-_LARGEST = 1 << 30  # bytes of a pickle that is kept
+PATCH = "changes.patch"
+"""In the session folder of a sub-agent that has changed something in a worktree."""
+_LARGEST = 1 << 30  # bytes of a pickle, or of a patch, that is kept
 _NAMED = 5  # sub-agents that a note names
 _TASK = 60  # characters of a task in a note
 
@@ -142,7 +144,7 @@ class Replays:
         *_, last = [None, *journal.found(where, ResultRecord)]
         if last is None or last.stop_reason != Stop.DONE:
             raise SessionError(f"{agent} has no answer")
-        answer = last.answer
+        answer, patch = last.answer, _patch(where / PATCH, end.patch)
         value: Any = None
         match end.value:
             case "text":
@@ -151,7 +153,7 @@ class Replays:
                 value = json.loads(answer)
             case "pickle":
                 value = self._pickle(where / ANSWER, end, folder)
-        return RunResult(answer, Stop.DONE, end.usage.usage, end.turns, where, value=value, replayed=True)
+        return RunResult(answer, Stop.DONE, end.usage.usage, end.turns, where, value=value, replayed=True, patch=patch)
 
     def _pickle(self, kept: Path, end: AgentEndRecord, folder: Path) -> AnswerFile:
         """Loading it runs code that a kernel wrote: it must be what was recorded, and from no sandbox into none."""
@@ -207,19 +209,43 @@ class ReplayNote(ToolAround):
 def keep(result: RunResult, folder: Path, sandbox: str) -> KeptValue:
     """Note what the value of a sub-agent's result is, and keep a copy of its pickle in its session folder.
 
-    A pickle that cannot be kept is none that could be given again: the sub-agent would run anew. So does one that has
-    made a patch, which is not kept.
+    What cannot be kept cannot be given again: the sub-agent would run anew. So does a pickle without a digest.
     """
-    if result.patch:
+    try:
+        return replace(_kept_value(result.value, folder, sandbox), patch=_keep_patch(result.patch, folder))
+    except OSError:
         return KeptValue("pickle")
-    match result.value:
+
+
+def _kept_value(value: Any, folder: Path, sandbox: str) -> KeptValue:
+    match value:
         case Path():
-            with suppress(OSError):
-                return KeptValue("pickle", files.copy_hashed(result.value, folder / ANSWER, _LARGEST), sandbox)
-            return KeptValue("pickle")
+            return KeptValue("pickle", files.copy_hashed(value, folder / ANSWER, _LARGEST), sandbox)
         case str():
             return KeptValue("text")
         case None:
             return KeptValue()
         case _:
             return KeptValue("json")
+
+
+def _keep_patch(patch: str, folder: Path) -> str:
+    """Its digest; empty if there is no patch."""
+    if not patch:
+        return ""
+    data = patch.encode("utf-8", "surrogateescape")
+    files.replace(folder / PATCH, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _patch(kept: Path, digest: str) -> str:
+    """
+    Raises:
+        SessionError, OSError: it cannot be given.
+    """
+    if not digest:
+        return ""
+    data = files.read(kept, limit=_LARGEST)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise SessionError(f"{kept} is not the one that was recorded")
+    return data.decode("utf-8", "surrogateescape")

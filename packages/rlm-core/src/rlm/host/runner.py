@@ -284,6 +284,7 @@ class AgentRunner:
         self._worktree = stack.enter_context(open_worktree(context.git, place, context.supervisor, sandbox))
         home = files.resolve(self._spec.config.home)
         self._spec = replace(self._spec, cwd=await self._worktree.make(self._spec.cwd, home))
+        self._effects.isolate(place, self._spec.cwd)
 
     def _open_tools(
         self, folder: Path, environment: dict[str, str], sandbox: Sandbox | None, stack: ExitStack

@@ -140,7 +140,7 @@ class CellRequests:
         finally:
             meta, effects = session.meta, child.effects
             stop = Stop(meta.stop_reason or Stop.ERROR)
-            self.effects.add(effects)
+            self.effects.add(effects, spec.cwd)
             self.sink(ChildEnded(session.folder.name, stop, meta.turns, meta.tree_usage, error, value, effects))
 
     @property

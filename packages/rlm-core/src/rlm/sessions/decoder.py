@@ -115,7 +115,7 @@ def _decoded_of_children(record: Journalled) -> Event | None:
         case records.AgentStartRecord():
             return events.ChildStarted(record.folder, record.prompt, record.queued, _key(record))
         case records.AgentEndRecord():
-            value = events.KeptValue(record.value, record.sha256, record.sandbox)
+            value = events.KeptValue(record.value, record.sha256, record.sandbox, record.patch)
             effects = events.Effects(record.changed, record.commands)
             stop, usage = Stop(record.stop), record.usage.usage
             return events.ChildEnded(record.folder, stop, record.turns, usage, record.error, value, effects)

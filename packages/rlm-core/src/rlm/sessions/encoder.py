@@ -212,6 +212,7 @@ class RecordEncoder:
             value.sandbox,
             effects.files,
             effects.commands,
+            value.patch,
         )
 
     @_record_of.register(events.Replayed)

@@ -224,6 +224,7 @@ class AgentEndRecord(Journalled, frozen=True, tag="agent_end"):
     sandbox: Annotated[str, Meta(description="in which the pickle was made"), only_written(enum=["off", "bwrap"])] = ""
     changed: Annotated[tuple[str, ...], Meta(description="files that it and those below it changed, where known")] = ()
     commands: Annotated[bool, Meta(description="they ran commands, which may have changed more")] = False
+    patch: Annotated[Digest, Meta(description="of `changes.patch` in its folder, if it worked in a worktree")] = ""
 
 
 class ReplayedRecord(Journalled, frozen=True, tag="replayed"):
