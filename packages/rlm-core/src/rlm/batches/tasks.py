@@ -22,7 +22,7 @@ from rlm.host.factories import NO_KEY, has_endpoint
 from rlm.process import files
 from rlm.text.json_lines import read_objects, read_typed, unique
 
-_SETTINGS = ("model", "tools", "max_turns", "timeout")
+_SETTINGS = ("model", "tools", "max_turns", "max_depth", "timeout")
 _VARIABLE = re.compile(r"[^=\0]+")
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 
@@ -40,6 +40,7 @@ class BatchTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     system_prompt: str | None = None
     env: dict[str, str] | None = None
     max_turns: int | None = None
+    max_depth: int | None = None
     timeout: float | None = None
     setup: str | None = None
     """A shell command that is run in the working directory first. If it fails, the task has failed."""

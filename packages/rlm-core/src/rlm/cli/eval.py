@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from contextlib import aclosing
 from pathlib import Path
+from secrets import token_hex
 from typing import get_args
 
 import msgspec
 
+from rlm.batches.batch import Batch, new_config
+from rlm.batches.executors import HereExecutor
+from rlm.batches.folder import BatchFolder, exists
+from rlm.batches.results import TaskResult
+from rlm.batches.tasks import Job, check_tasks
 from rlm.cli.arguments import CommandLine
+from rlm.cli.cwd import working_directory
 from rlm.cli.own_process import close_to_others, ending_orphans
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put, put_json, say
@@ -18,12 +27,14 @@ from rlm.config.settings import Config
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.errors import ConfigError
-from rlm.evals.compare import ARMS, Arm, Comparison, EvalResult
+from rlm.evals.compare import ARMS, Arm, EvalResult, Judge, Scoring, arms_of, create_folder, runs_of
 from rlm.evals.forms import generate
 from rlm.evals.report import summary, table
 from rlm.evals.tasks import read_tasks
+from rlm.host.recorded import GivenSettings, resumed_config
 from rlm.process import files
 from rlm.process.limits import check_limits
+from rlm.sessions.folder import open_sessions
 from rlm.text.clip import one_line
 
 _USAGE = (
@@ -39,23 +50,59 @@ def run(line: CommandLine) -> int:
     """
     if broker_address() is not None:
         raise ConfigError("`rlm eval` is for a shell, and not for the cells of an agent.")
-    options = line.options
-    if "make" in options:
+    if "make" in line.options:
         return _make(line)
+    path, config = (_resumed(line), None) if "resume" in line.options else _new(line)
+    with BatchFolder(path) as folder:
+        config = config or resumed_config(folder.config.settings, GivenSettings(line.settings))
+        command = _EvalCommand(folder, config, _jobs(line, folder.config.concurrency))
+        close_to_others(debug=config.debug)
+        try:
+            with closing_in_order(), ending_orphans():
+                check_limits()
+                return command.run()
+        except Interrupted as interrupted:
+            return interrupted.code
+
+
+def _new(line: CommandLine) -> tuple[Path, Config]:
+    """The folder, which is there then, and the settings of this run.
+
+    Raises:
+        ConfigError: what is given is not allowed. Nothing has been made then.
+    """
+    options = line.options
     if len(line.all_words) != 1:
         raise ConfigError(_USAGE)
-    config, path = read_config(line.settings), Path(line.all_words[0]).expanduser()
-    arms, jobs = _arms(options.get("arms")), _number(options.get("jobs"), "jobs", _JOBS)
-    compared = Comparison(config, read_tasks(files.read(files.resolve(path)), path.name), arms, jobs)
-    close_to_others(debug=config.debug)
-    with closing_in_order(), ending_orphans():
-        check_limits()
-        return _EvalCommand(compared, options.get("results")).run()
+    config, tasks, cwd = read_config(line.settings), Path(line.all_words[0]).expanduser(), working_directory()
+    arms, jobs = _arms(options.get("arms")), _jobs(line)
+    out = files.resolve(Path(options["out"]).expanduser()) if "out" in options else None
+    if out is not None and exists(out):
+        raise ConfigError(f"{out} holds results. To go on with them: rlm eval --resume {shlex.quote(options['out'])}")
+    found = read_tasks(files.read(files.resolve(tasks)), tasks.name)
+    runs = runs_of(found, arms, max(1, config.max_depth))
+    check_tasks(((f"task {run.id}", run) for run in runs), config, tasks.name, cwd, copied=False)
+    out = out or _own_folder(config, tasks, cwd)
+    create_folder(out, new_config(config, cwd, str(tasks), concurrency=jobs), found, runs)
+    return out, config
+
+
+def _own_folder(config: Config, tasks: Path, cwd: Path) -> Path:
+    home = files.resolve(config.home)
+    os.close(open_sessions(home, cwd))  # keeps all of it out of version control
+    return home / "evals" / f"{tasks.stem}-{token_hex(4)}"
+
+
+def _resumed(line: CommandLine) -> Path:
+    options = line.options
+    if line.all_words or options.keys() & {"out", "arms"}:
+        raise ConfigError("--resume DIR needs no other word: the folder knows its tasks and arms.")
+    return files.resolve(Path(options["resume"]).expanduser())
 
 
 def _make(line: CommandLine) -> int:
     options = line.options
-    if line.all_words or "results" in options or "arms" in options:
+    if line.all_words or options.keys() & {"out", "resume", "arms"}:
         raise ConfigError(f"--make writes tasks to stdout and compares nothing. {_USAGE}")
     sizes = [_number(size, "size") for size in options.get("size", "1000").split(",")]
     tasks = generate(options["make"], sizes, _number(options.get("count"), "count", _COUNT), _seed(options.get("seed")))
@@ -65,53 +112,78 @@ def _make(line: CommandLine) -> int:
 
 
 class _EvalCommand:
-    """One comparison, as the command line shows it."""
+    """One run of a comparison, as the command line shows it. It watches the batch."""
 
-    def __init__(self, compared: Comparison, results: str | None) -> None:
-        self._compared = compared
-        self._config: Config = compared.config
-        self._path = None if results is None else files.resolve(Path(results).expanduser().parent) / Path(results).name
+    def __init__(self, folder: BatchFolder, config: Config, jobs: int) -> None:
+        self._path = folder.path
+        self._config = config
+        self._jobs = jobs
+        self._judge = Judge.of_folder(folder.path)
+        self._arms = arms_of(folder.tasks)
+        self._batch = Batch(folder, config)
         self._results: list[EvalResult] = []
+        self._expected = 0
 
     def run(self) -> int:
+        """
+        Raises:
+            RlmError: nothing can be worked on; what is done is kept.
+        """
         code = exit_codes.DONE
         try:
             run_until_signal(self._work())
         except Interrupted as interrupted:
             code = interrupted.code
-        finally:
-            self._keep()
+            say(f"rlm: interrupted. To go on: {self._resume()}")
+        except BaseException:
+            say(f"rlm: what is done is kept. To go on: {self._resume()}")
+            raise
         self._end()
         failed = bool(self._results) and all(each.stop == "error" for each in self._results)
         return exit_codes.FAILED if failed and not code else code
 
     async def _work(self) -> None:
-        whole = len(self._compared.tasks) * len(self._compared.arms)
-        async with aclosing(self._compared.run()) as results:
+        executor = Scoring(HereExecutor(self._batch.settings(), self._jobs), self._judge)
+        async with aclosing(self._batch.run(executor, self)) as results:
             async for result in results:
-                self._results.append(result)
-                if self._config.json:
-                    put_json(json.dumps({"type": "result", **msgspec.to_builtins(result)}, ensure_ascii=False))
-                if not self._config.quiet:
-                    error = f"  {one_line(result.error, 100)}" if result.error else ""
-                    said = (
-                        f"{result.id}  {result.arm}  {result.score:.2f}  {result.stop}  {result.seconds:.1f} s{error}"
-                    )
-                    say(f"{len(self._results)} of {whole}  {said}")
+                self._show(self._judge.judge(result))
 
-    def _keep(self) -> None:
-        if self._path is not None:
-            lines = [json.dumps(msgspec.to_builtins(each), ensure_ascii=False) + "\n" for each in self._results]
-            files.replace(self._path, "".join(lines).encode())
+    def begin(self, kept: list[TaskResult], expected: int) -> None:
+        self._expected = expected
+        self._results += map(self._judge.judge, kept)
+        if kept and not self._config.quiet:
+            say(f"{len(kept)} of {expected} are done.")
+
+    def started(self, job: Job) -> None: ...
+
+    def ended(self, result: TaskResult) -> None: ...
+
+    def _show(self, result: EvalResult) -> None:
+        self._results.append(result)
+        if self._config.json:
+            put_json(json.dumps({"type": "result", **msgspec.to_builtins(result)}, ensure_ascii=False))
+        if not self._config.quiet:
+            error = f"  {one_line(result.error, 100)}" if result.error else ""
+            said = f"{result.id}  {result.arm}  {result.score:.2f}  {result.stop}  {result.seconds:.1f} s{error}"
+            say(f"{len(self._results)} of {self._expected}  {said}")
 
     def _end(self) -> None:
         if not self._results:
             return
-        made = summary(self._results, self._compared.arms)
+        made = summary(self._results, self._arms)
         if self._config.json:
             put_json(json.dumps({"type": "summary", **made}, ensure_ascii=False))
         else:
             put("\n".join(table(made)))
+        if not self._config.quiet:
+            say(f"Results and sessions: {self._path}")
+
+    def _resume(self) -> str:
+        return f"rlm eval --resume {shlex.quote(str(self._path))}"
+
+
+def _jobs(line: CommandLine, default: int = _JOBS) -> int:
+    return _number(line.options.get("jobs"), "jobs", default)
 
 
 def _arms(text: str | None) -> list[Arm]:

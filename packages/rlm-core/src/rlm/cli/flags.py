@@ -138,11 +138,18 @@ COMMANDS = {
     ),
     "eval": CommandSpec(
         "does recursion pay? the same tasks by a plain model call, an agent alone, and one with sub-agents",
-        "TASKS.jsonl | --make FORM",
+        "TASKS.jsonl [-o DIR] | --resume DIR | --make FORM",
         (
             Flag("arms", "some of plain, single, rlm (default: all)", "ARMS", long="--arms"),
             Flag("jobs", "runs at once (default 4)", "N", short="j", long="--jobs"),
-            Flag("results", "a line of JSON for each run", "FILE", short="o", long="--output"),
+            Flag(
+                "out",
+                "a new folder for results and sessions (default: one in .rlm/evals)",
+                "DIR",
+                short="o",
+                long="--output",
+            ),
+            Flag("resume", "go on with a comparison: what is missing and what failed", "DIR", long="--resume"),
             Flag(
                 "make",
                 "write synthetic tasks to stdout",

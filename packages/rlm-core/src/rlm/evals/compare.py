@@ -1,21 +1,25 @@
-"""Each task by each arm, on the user's own model."""
+"""Each task by each arm, on the user's own model: a batch whose tasks are the runs, so it can go on as one does."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncGenerator, Sequence
+import json
+import os
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from rlm.config.settings import Config
-from rlm.core.messages import Usage
-from rlm.core.task import NOT_GIVEN
-from rlm.errors import ConfigError, CredentialsError, RlmError
-from rlm.evals.tasks import EvalTask, score
-from rlm.host.host import Host
+from rlm.batches.config import BatchConfig
+from rlm.batches.executors import Executor, Started
+from rlm.batches.folder import create
+from rlm.batches.results import TaskResult
+from rlm.batches.tasks import BatchTask, Job
+from rlm.errors import ConfigError
+from rlm.evals.tasks import EvalTask, read_tasks, score
+from rlm.process import files
 
 Arm = Literal["plain", "single", "rlm"]
 ARMS: dict[Arm, str] = {
@@ -23,6 +27,15 @@ ARMS: dict[Arm, str] = {
     "single": "an agent without sub-agents, the context as a variable",
     "rlm": "an agent that may have sub-agents, the context as a variable",
 }
+EXPECTED = "expected.jsonl"
+"""In the folder of the batch: the tasks with their answers, and without what they are about."""
+
+
+class EvalRun(msgspec.Struct, frozen=True, kw_only=True):
+    """The metadata of a run in the batch: which arm of which task it is."""
+
+    task: str | int
+    arm: Arm
 
 
 class EvalResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,66 +55,106 @@ class EvalResult(msgspec.Struct, frozen=True, kw_only=True):
     session: str
 
 
+def runs_of(tasks: Iterable[EvalTask], arms: Sequence[Arm], depth: int) -> list[BatchTask]:
+    """The runs of all tasks, for a batch. `depth` is that of the arm `rlm`."""
+    return [_run_of(task, arm, depth) for task in tasks for arm in arms]
+
+
+def _run_of(task: EvalTask, arm: Arm, depth: int) -> BatchTask:
+    assert task.id is not None, "a task that was read has one"
+    id, metadata = f"{task.id} {arm}", msgspec.to_builtins(EvalRun(task=task.id, arm=arm))
+    if arm == "plain":
+        text = task.prompt if task.context is None else f"{task.prompt}\n\n{task.context}"
+        return BatchTask(id=id, prompt=text, tools=[], max_depth=0, metadata=metadata)
+    deep = 0 if arm == "single" else depth
+    return BatchTask(id=id, prompt=task.prompt, context=task.context, max_depth=deep, metadata=metadata)
+
+
+def create_folder(path: Path, config: BatchConfig, tasks: Sequence[EvalTask], runs: Iterable[BatchTask]) -> None:
+    """Make the folder of the batch.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    lines = [json.dumps(msgspec.to_builtins(msgspec.structs.replace(task, context=None))) + "\n" for task in tasks]
+    try:
+        os.close(files.open_folder(path, make=True))
+        files.replace(path / EXPECTED, "".join(lines).encode())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+    create(path, config, runs)
+
+
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """What is compared, and on which settings."""
+class Judge:
+    """Knows the right answers."""
 
-    config: Config
-    tasks: Sequence[EvalTask]
-    arms: Sequence[Arm]
-    jobs: int
-    """Runs at once."""
+    tasks: Mapping[str, EvalTask]
+    """By their ids, as texts."""
 
-    async def run(self) -> AsyncGenerator[EvalResult]:
-        """The results as they come. What is the fault of one task is its score 0, with the error.
+    @classmethod
+    def of_folder(cls, path: Path) -> Judge:
+        """
+        Raises:
+            ConfigError: there is no evaluation.
+        """
+        try:
+            tasks = read_tasks(files.read(path / EXPECTED), EXPECTED)
+        except OSError:
+            raise ConfigError(f"{path} holds no evaluation: there is no {EXPECTED} in it.") from None
+        return cls({str(task.id): task for task in tasks})
+
+    def judge(self, result: TaskResult) -> EvalResult:
+        """What failed has the score 0.
 
         Raises:
-            ConfigError, CredentialsError: nothing can be asked.
+            ConfigError: it is of another batch.
         """
-        slots = asyncio.Semaphore(self.jobs)
-        async with Host(self.config) as host:
-            runs = [
-                asyncio.ensure_future(self._one(host, slots, task, arm)) for task in self.tasks for arm in self.arms
-            ]
-            try:
-                for ended in asyncio.as_completed(runs):
-                    yield await ended
-            finally:
-                for each in runs:
-                    each.cancel()
-                await asyncio.gather(*runs, return_exceptions=True)
+        run = _run(result)
+        task, failed = self.tasks.get(str(run.task)), result.status == "error"
+        if task is None:
+            raise ConfigError(f"The task {run.task} is not in {EXPECTED}.")
+        return EvalResult(
+            id=run.task,
+            arm=run.arm,
+            score=0.0 if failed else score(task, result.answer),
+            stop="error" if failed else str(result.stop_reason),
+            seconds=result.duration,
+            tokens=result.usage.usage.new_tokens,
+            cost=result.cost,
+            agents=result.agents,
+            size=task.size,
+            answer=result.answer,
+            error=result.error if failed else "",
+            session=Path(result.session_dir).name if result.session_dir else "",
+        )
 
-    async def _one(self, host: Host, slots: asyncio.Semaphore, task: EvalTask, arm: Arm) -> EvalResult:
-        async with slots:
-            began = time.monotonic()
-            answer, stop, error, usage, session = "", "error", "", Usage(), None
-            try:
-                result = await host.run(**self._call(task, arm))
-                answer, stop, usage, session = result.answer, str(result.stop), result.usage, result.session_dir
-            except (ConfigError, CredentialsError):
-                raise
-            except RlmError as failed:
-                error, usage, session = str(failed), failed.usage or Usage(), failed.session_dir
-            assert task.id is not None
-            return EvalResult(
-                id=task.id,
-                arm=arm,
-                score=score(task, answer),
-                stop=stop,
-                seconds=round(time.monotonic() - began, 3),
-                tokens=usage.new_tokens,
-                cost=usage.cost,
-                agents=sum(1 for _ in session.glob("**/meta.json")) if session else 0,
-                size=task.size,
-                answer=answer,
-                error=error,
-                session=session.name if session else "",
-            )
 
-    def _call(self, task: EvalTask, arm: Arm) -> dict[str, Any]:
-        if arm == "plain":
-            text = task.prompt if task.context is None else f"{task.prompt}\n\n{task.context}"
-            return {"task": text, "tools": (), "max_depth": 0}
-        depth = 0 if arm == "single" else max(1, self.config.max_depth)
-        context = NOT_GIVEN if task.context is None else task.context
-        return {"task": task.prompt, "context": context, "max_depth": depth}
+def _run(run: BatchTask | TaskResult) -> EvalRun:
+    try:
+        return msgspec.convert(run.metadata, EvalRun)
+    except msgspec.ValidationError:
+        raise ConfigError(f"{run.id} is of a batch, and of no evaluation.") from None
+
+
+def arms_of(runs: Iterable[BatchTask]) -> list[Arm]:
+    """Those that are compared, in our order.
+
+    Raises:
+        ConfigError: it is a batch of something else.
+    """
+    found = {_run(run).arm for run in runs}
+    return [arm for arm in ARMS if arm in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """An executor whose results have their scores as rewards."""
+
+    executor: Executor
+    judge: Judge
+
+    async def run(self, jobs: Iterable[Job], started: Started) -> AsyncGenerator[TaskResult]:
+        async with aclosing(self.executor.run(jobs, started)) as results:
+            async for result in results:
+                yield msgspec.structs.replace(result, reward=self.judge.judge(result).score)
