@@ -146,30 +146,42 @@ def test_while_the_agent_works(rlm: Make, terminal: Open, tmp_path: Path) -> Non
     stubborn = (
         "import time\nprint('begun', flush=True)\nwhile True:\n    try: time.sleep(600)\n    except BaseException: pass"
     )
+    cells = {
+        "count": counting,
+        "be stubborn": stubborn,
+        "work a little": "import time, os\nwhile not os.path.exists('go'): time.sleep(0.01)",
+        "sleep long": "import time\ntime.sleep(601)",
+        "ask another": "other = await rlm.run('dig', tools=())\nprint(other.answer, x)",
+    }
 
     def script(request: Request) -> Answer:
         match task(request):
-            case "count":
-                return call("ipython", code=counting)
-            case "be stubborn":
-                return call("ipython", code=stubborn)
-            case "work a little":
-                return call(
-                    "ipython",
-                    code=f"import time\nwhile not __import__('os').path.exists({str(go)!r}): time.sleep(0.01)",
-                )
+            case words if words in cells:
+                return call("ipython", code=cells[words])
             case "say nothing":
                 return hang()
-            case "sleep long":
-                return call("ipython", code="import time\ntime.sleep(601)")
+            case "dig":
+                return replace(text("it found"), gate=lambda _: found.exists())
             case words:
                 return text(f"Heard: {words.strip()[-40:]}")
 
     with Scripted(script) as server:
         made = rlm(server)
-        go = made.cwd / "go"
-        screen = terminal(made)
+        go, found = made.cwd / "go", made.cwd / "found"
+        screen = terminal(made, RLM_MAX_DEPTH="1")
         screen.record(written)
+        say(screen, ">x = 1", "✓")
+        say(screen, "ask another", "ipython ▏ other = await")
+        server.wait(lambda s: task(s.requests[-1]) == "dig")
+        say(screen, ">x + 1", "you ▏ x + 1\n  2\n✓")
+        say(screen, ">while True: pass", "your cell runs")
+        screen.press("C-c")
+        screen.see("KeyboardInterrupt", "✗")
+        say(screen, ">x = 5", "you ▏ x = 5")
+        found.touch()
+        screen.see("it found 5", "Heard: it found 5")
+        say(screen, "what did I do?", "Heard: what did I do?")
+        assert "```python\nx + 1\n```" in server.requests[-1].last
         say(screen, "work a little", "ipython ▏ import time")
         say(screen, "hurry up", "› hurry up  after the current cell")
         screen.press("-l", "and then this")

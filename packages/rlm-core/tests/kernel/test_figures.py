@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from rlm.kernel import JupyterKernel
 from rlm_testkit.found_uv import UV
-from rlm_testkit.kernel_bench import OpenKernel
+from rlm_testkit.kernel_bench import Bench, OpenKernel
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]  # a download of 40 MB
 
+BESIDE = "import asyncio\ngo = asyncio.Event()\nplt.plot([1, 2])\nprint('drawn')\nawait go.wait()\nlen(plt.gca().lines)"
 FIGURES = [
     ("import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nprint('shown')", 1),
     ("plt.plot([2, 1]);", 1),  # at the end of the cell
@@ -41,8 +43,21 @@ async def test_figures_of_the_real_library_are_pictures(open_kernel: OpenKernel)
             assert all(path.stat().st_size > 1_000 for path in result.pictures)
             assert "UserWarning" not in result.text
         assert (await bench.execute("plt.get_backend()")).text == "'inline'\n"
+        await _each_of_two_cells_that_run_has_its_own(bench)
         reported = await bench.run("%pip uninstall -y matplotlib", 60)
         assert "matplotlib" in reported
         assert "ModuleNotFoundError" in await bench.run(
             "import importlib, sys; del sys.modules['matplotlib']\nimport matplotlib"
         )
+
+
+async def _each_of_two_cells_that_run_has_its_own(bench: Bench) -> None:
+    """A figure that a cell of the agent has begun is not shown, closed or drawn into by the user's."""
+    kernel = bench.kernel
+    assert isinstance(kernel, JupyterKernel)
+    agent = await bench.begin(BESIDE)
+    user = await kernel.execute_for_user("plt.plot([3]);", lambda _: None)
+    assert len(user.pictures) == 1, user
+    await kernel.execute_for_user("go.set()", lambda _: None)
+    assert len((await agent).pictures) == 1
+    assert "drawn\n1\n" in (await agent).text, "its lines"

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 from rlm.core.events import Event, OutputReceived, UserCellRan, UserCellStarted, UserOutputReceived
 from rlm.core.messages import Kind, User
-from rlm.core.ports import Kernel, Sink
+from rlm.core.ports import Execution, Sink
 from rlm.errors import ConfigError
 from rlm.text.clip import clip
 
-_NO_LIMIT = 1e9  # seconds that a cell of the user may take
 _MOST_TOLD = 10_000  # characters of its output that the model gets
 _INTERRUPTED = "[interrupted by the user]"
+
+
+class UserKernel(Protocol):
+    async def execute_for_user(self, code: str, sink: Sink) -> Execution:
+        """Run a cell for as long as it takes, between two cells of the agent or while one of them awaits.
+
+        Cancelling interrupts it.
+
+        Raises:
+            KernelError: no kernel can be started at all.
+        """
+        ...
 
 
 class UserChannel:
     """Of one agent. What the user says is kept until the loop takes it."""
 
     def __init__(self, hear: Sink) -> None:
-        self.kernel: Kernel | None = None
+        self.kernel: UserKernel | None = None
         """The agent's own; None if it has none."""
         self._hear = hear
         self._said: list[tuple[str, Sequence[str]]] = []
@@ -50,7 +62,7 @@ class UserChannel:
         return [User(note, Kind.NOTE) for note in notes]
 
     async def run_cell(self, code: str, *, told: bool) -> None:
-        """Run a cell in the agent's kernel, between two cells of the agent. Cancelling interrupts it.
+        """Run a cell in the agent's kernel. Cancelling interrupts it.
 
         Args:
             told: the model hears of it with the next task.
@@ -63,7 +75,7 @@ class UserChannel:
             raise ConfigError("There is no kernel: the tool ipython is switched off (RLM_TOOLS).")
         self._hear(UserCellStarted(code))
         try:
-            execution = await self.kernel.execute(code, _NO_LIMIT, self._hear_output)
+            execution = await self.kernel.execute_for_user(code, self._hear_output)
         except asyncio.CancelledError:
             self._end_cell(code, _INTERRUPTED, ok=False, told=told)
             raise

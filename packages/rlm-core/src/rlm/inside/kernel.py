@@ -30,6 +30,7 @@ import zmq
 
 from rlm.inside import loops
 from rlm.inside.child_statuses import ChildStatuses
+from rlm.inside.concurrent import ConcurrentCells
 from rlm.inside.displays import show_inline
 from rlm.inside.effects import EffectNotes
 from rlm.inside.emergencies import CrashBuffer, EmergencyMemory
@@ -71,6 +72,7 @@ class RlmKernel(IPythonKernel):
     multiplexer: OutputMultiplexer
     loop: loops.KernelLoop
     statuses: ChildStatuses
+    concurrent: ConcurrentCells
     ending = ""
     """Why this kernel is about to end, if a cell has asked for it."""
     _interrupted_early = False
@@ -82,6 +84,8 @@ class RlmKernel(IPythonKernel):
         context = copy_context()  # one for all cells: what a cell sets in a context variable, the next one finds
 
         async def dispatch(frames: list[Any]) -> None:
+            if self.loop.in_cell and self.concurrent.take(frames, context):
+                return
             await asyncio.create_task(self.shell_main(None, frames), context=context)
 
         self.shell_stream.on_recv(dispatch, copy=False)
@@ -132,6 +136,7 @@ class RlmKernel(IPythonKernel):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             if os.getpid() != pid:
                 os._exit(0)  # a child that the cell forked; it must not answer in our place
+            await self.concurrent.finished()
             self.reserve.release()
             self.loop.in_cell = False
             if self.loop.stopped:
@@ -152,6 +157,8 @@ class RlmKernel(IPythonKernel):
         """
 
         def interrupt(_: int, frame: FrameType | None) -> None:
+            if self.concurrent.interrupt(frame):
+                return
             while frame is not None:
                 if frame.f_code is _RUN_CODE:  # the cell is computing
                     raise KeyboardInterrupt
@@ -165,8 +172,9 @@ class RlmKernel(IPythonKernel):
             signal.signal(signal.SIGINT, saved)
 
     def finish_metadata(self, parent: Any, metadata: dict[str, Any], reply_content: Any) -> dict[str, Any]:  # noqa: ARG002
-        names = self.namespace.owned(self.shell.user_ns)
-        return metadata | {"rlm": {"names": names, "ending": self.ending, "exit_status": self.statuses.take()}}
+        cells, names = self.shell.execution_count - 1, self.namespace.owned(self.shell.user_ns)
+        ours = {"names": names, "ending": self.ending, "cells": cells, "exit_status": self.statuses.take()}
+        return metadata | {"rlm": ours}
 
     def do_shutdown(self, restart: bool) -> dict[str, Any]:
         self.ending = "the cell shut the kernel down"
@@ -228,6 +236,7 @@ def build() -> RlmKernel:
     kernel.namespace = Namespace()
     kernel.reserve = EmergencyMemory()
     kernel.statuses = ChildStatuses()
+    kernel.concurrent = ConcurrentCells(kernel)
     kernel._stdout, kernel._stderr = sys.stdout, sys.stderr
     return kernel
 

@@ -14,6 +14,7 @@ import os
 import select
 import threading
 import time
+from contextvars import ContextVar
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -36,19 +37,26 @@ class OutputMultiplexer:
     """
 
     def __init__(self, session: Any, publisher: Any, crash: CrashBuffer) -> None:
-        self.parent: dict[str, Any] = {}
+        self._parent: dict[str, Any] = {}
+        self._parent_here: ContextVar[dict[str, Any] | None] = ContextVar("parent", default=None)
         self.pid = os.getpid()
         self._session = session
         self._publisher = publisher
         self._crash = crash
         self._lock = threading.RLock()
-        self._pieces: list[tuple[str, Any]] = []  # a stream and its text, or _MESSAGE and the frames of one
+        # a stream, its text and the request that prints it; or _MESSAGE and the frames of one
+        self._pieces: list[tuple[str, Any, Any]] = []
         self._length = 0
         self._last = "\n"
         self._scheduled = False
         self._published = 0.0
         self._pipe = _StreamPipe()
         threading.Thread(target=self._watch, name="descriptors", daemon=True).start()
+
+    def set_parent(self, header: dict[str, Any]) -> None:
+        """The request that prints from now on: here, in what begins here, and where none has been set."""
+        self._parent = header
+        self._parent_here.set(header)
 
     def write(self, stream: str, text: str) -> None:
         for start in range(0, len(text), PIECE):
@@ -63,7 +71,7 @@ class OutputMultiplexer:
             return
         with self._lock:
             self._catch_up()
-            self._pieces.append((_MESSAGE, frames))
+            self._pieces.append((_MESSAGE, frames, None))
             self._length += size
         if self._length >= _FULL:
             self.flush()
@@ -110,7 +118,7 @@ class OutputMultiplexer:
                 self._put("stdout", text)
 
     def _put(self, stream: str, text: str) -> None:
-        self._pieces.append((stream, text))
+        self._pieces.append((stream, text, self._parent_here.get() or self._parent))
         self._crash.add(text)
         self._length += len(text)
         self._last = text
@@ -134,15 +142,15 @@ class OutputMultiplexer:
         self._scheduled = False
         with self._lock:
             pieces, self._pieces, self._length = self._pieces, [], 0
-        for kind, run in groupby(pieces, itemgetter(0)):
+        for (kind, parent), run in groupby(pieces, itemgetter(0, 2)):
             if kind == _MESSAGE:
-                for _, frames in run:
+                for _, frames, _ in run:
                     self._publisher.socket.send_multipart(frames)
             else:
                 self._published = time.monotonic()
-                content = {"name": kind, "text": "".join(text for _, text in run)}
+                content = {"name": kind, "text": "".join(text for _, text, _ in run)}
                 topic = b"stream." + kind.encode()
-                self._session.send(self._publisher.socket, "stream", content, parent=self.parent, ident=topic)
+                self._session.send(self._publisher.socket, "stream", content, parent=parent, ident=topic)
 
 
 class _StreamPipe:
@@ -213,7 +221,7 @@ class Stream(io.TextIOBase):
 
     def set_parent(self, parent: dict[str, Any]) -> None:
         """The request that prints from now on; ipykernel calls it."""
-        self._multiplexer.parent = parent.get("header", parent)
+        self._multiplexer.set_parent(parent.get("header", parent))
 
 
 class _Bytes(io.RawIOBase):

@@ -36,6 +36,14 @@ class RunningCell:
     """How long `output` was when the cell began: what came late is in it."""
     idle: bool = False
 
+    def begin(self) -> None:
+        """Its output begins."""
+        if not self.begun.done():
+            self.begun.set_result(None)
+        if not self.internal:
+            self.output.begin()
+            self.start = len(self.output)
+
     @property
     def reply(self) -> Message | None:
         return self.replied.result() if self.replied.done() else None
@@ -72,6 +80,8 @@ class OutputRouter:
         self._new_late = new_late
         self._late = new_late()
         self._printing: RunningCell | None = None
+        self.concurrent: RunningCell | None = None
+        """A cell of the user that runs beside the other one: what it prints bears its name."""
         self.received = 0
         """Bytes of text."""
         self.news = ""
@@ -81,6 +91,10 @@ class OutputRouter:
     def _output(self) -> CellOutput:
         return self._printing.output if self._printing else self._late
 
+    def _output_of(self, message: Message) -> CellOutput:
+        beside = self.concurrent
+        return beside.output if beside is not None and message.parent == beside.request else self._output
+
     def digest(self, message: Message) -> Published:
         """The heavy part, perhaps in a thread."""
         if message.kind not in _DISPLAYS:
@@ -88,34 +102,31 @@ class OutputRouter:
         display = render.display(message)
         if display.picture is None:
             return Published(message, display)
-        return Published(message, display, self._output.save(display.picture, self._pictures))
+        return Published(message, display, self._output_of(message).save(display.picture, self._pictures))
 
     def route(self, published: Published) -> None:
         message, display, saved = published
+        output = self._output_of(message)
         if message.kind == "stream":
             text = render.stream(message)
             self.received += length(text)
-            self._output.write(text)
+            output.write(text)
         elif message.kind == "error":
-            self._output.error(render.error(message))
+            output.error(render.error(message))
         elif message.kind == "clear_output":
-            self._output.clear(wait=bool(message.content.get("wait")))
+            output.clear(wait=bool(message.content.get("wait")))
         elif display is not None:
-            self._output.show(display, saved)
+            output.show(display, saved)
 
     def begin(self, cell: RunningCell) -> None:
         """From now on output is the cell's."""
-        if not cell.begun.done():
-            cell.begun.set_result(None)
-        if cell.internal:
-            return
-        late = self.take_late()
+        late = "" if cell.internal else self.take_late()
         if late:
             cell.output.line(f"[output since the last cell]\n{late}")
             cell.output.line("[this cell]")
-        cell.output.begin()
-        cell.start = len(cell.output)
-        self._printing = cell
+        cell.begin()
+        if not cell.internal:
+            self._printing = cell
 
     def end(self) -> None:
         """From now on output comes late."""

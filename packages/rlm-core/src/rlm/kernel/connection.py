@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ class KernelConnection:
         self._codec = codec
         self._on_death = on_death
         self._heard = asyncio.Event()
-        self._cell: RunningCell | None = None
+        self.cell: RunningCell | None = None
         self._asked: dict[str, asyncio.Future[Object]] = {}
         self._killing: asyncio.Task[None] | None = None
         self._shell: Channel[Message | None] = Channel(
@@ -146,17 +147,35 @@ class KernelConnection:
         future = asyncio.get_running_loop().create_future
         self._note(KernelEvent.CELL_SENT)
         cell = RunningCell(request, output, over=future(), begun=future(), replied=future(), internal=internal)
-        self._cell = cell
+        self.cell = cell
         self.router.news += news
         self._shell.send(parts)
         try:
             yield cell
         finally:
-            self._cell = None
+            self.cell = None
             self.router.end()
             self._note(KernelEvent.CELL_DONE)
 
-    async def request(self, kind: str, content: Object, timeout: float) -> Object:
+    @contextmanager
+    def running_beside(self, code: str, output: CellOutput) -> Iterator[RunningCell]:
+        """Send a cell of the user while one of the agent awaits: see `rlm.inside.concurrent`."""
+        request, parts = self._codec.request("user_execute_request", {"code": code})
+        future = asyncio.get_running_loop().create_future
+        cell = self.router.concurrent = RunningCell(request, output, over=future(), begun=future(), replied=future())
+        self._shell.send(parts)
+        try:
+            yield cell
+        finally:
+            self.router.concurrent = None
+
+    @property
+    def beside(self) -> RunningCell | None:
+        """The user's cell that runs now beside the agent's. An interrupt ends it first."""
+        cell = self.router.concurrent
+        return cell if cell is not None and cell.begun.done() and not cell.replied.done() else None
+
+    async def request(self, kind: str, content: Object, timeout: float | None) -> Object:
         """The reply to a request that is no cell; empty if there is none in time. While a cell runs, none comes."""
         request, parts = self._codec.request(kind, content)
         reply: asyncio.Future[Object] = asyncio.get_running_loop().create_future()
@@ -173,6 +192,10 @@ class KernelConnection:
     def interrupt(self) -> None:
         if self.state is KernelState.BUSY:
             self._process.interrupt()
+
+    async def kill(self) -> None:
+        """As if it ended by itself: whoever waits for its cell hears of it."""
+        await self._process.kill()
 
     async def sweep(self, cell: RunningCell) -> None:
         """Kill what the cell has started."""
@@ -195,31 +218,38 @@ class KernelConnection:
         else:
             self.router.route(published)
 
+    def _cell_of(self, message: Message) -> RunningCell | None:
+        cells = (self.cell, self.router.concurrent)
+        return next((cell for cell in cells if cell is not None and cell.request == message.parent), None)
+
     def _on_status(self, message: Message) -> None:
-        cell = self._cell
-        if cell is None or message.parent != cell.request:
+        cell = self._cell_of(message)
+        if cell is None:
             return
-        if message.content.get("execution_state") == "busy":
-            self.router.begin(cell)
-        elif message.content.get("execution_state") == "idle":
-            self.router.end()
+        state, beside = message.content.get("execution_state"), cell is not self.cell
+        if state == "busy":
+            (cell.begin if beside else partial(self.router.begin, cell))()
+        elif state == "idle":
+            if not beside:
+                self.router.end()
             cell.idle = True
             self._settle(cell)
 
     def _on_reply(self, message: Message | None) -> None:
-        cell = self._cell
-        asked = self._asked.get(message.parent) if message is not None else None
-        if message is not None and asked is not None and not asked.done():
+        if message is None:
+            return
+        asked = self._asked.get(message.parent)
+        if asked is not None and not asked.done():
             asked.set_result(message.content)
-        if message is None or cell is None or message.kind != "execute_reply" or message.parent != cell.request:
+        cell = self._cell_of(message)
+        if cell is None or message.kind != "execute_reply":
             return
         if not cell.replied.done():
             cell.replied.set_result(message)
-        count = message.content.get("execution_count")
-        self.cells = count if type(count) is int else self.cells
         ours = message.metadata.get("rlm")
         if isinstance(ours, dict):
-            names = ours.get("names")
+            count, names = ours.get("cells"), ours.get("names")
+            self.cells = count if type(count) is int else self.cells
             self.names = _texts(names[:_NAMES]) if isinstance(names, list) else ()
             self.ending = "".join(_texts([ours.get("ending")], 500))
         self._settle(cell)
@@ -262,13 +292,13 @@ class KernelConnection:
             await asyncio.sleep(_QUIET)
             if not self._heard.is_set() and not self._iopub.busy:
                 break
-        self.router.add_unsent(unsent(self._files.crash, self.router.received), self._cell)
+        self.router.add_unsent(unsent(self._files.crash, self.router.received), self.cell)
         self.router.end()
         self._note(KernelEvent.DRAINED)
-        if self._cell is None:
+        if self.cell is None:
             self._on_death(self)
         else:
-            self._cell.end()  # whoever waits for it tells how it ended
+            self.cell.end()  # whoever waits for it tells how it ended
 
     @property
     def why_dead(self) -> str:

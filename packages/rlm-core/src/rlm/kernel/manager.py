@@ -14,6 +14,7 @@ from rlm.core.ports import Execution, Sink
 from rlm.errors import KernelError
 from rlm.kernel.cell import RunningCell
 from rlm.kernel.clock import Clock
+from rlm.kernel.concurrent import awaits, run_beside
 from rlm.kernel.connection import KernelConnection
 from rlm.kernel.launch import KernelSpec
 from rlm.kernel.output import CellOutput
@@ -27,6 +28,7 @@ _HASTY = 3.0  # the same when the run is cancelled
 _READING = 60.0  # seconds to read what a cell that has replied had printed; a hostile kernel would never come to an end
 _SLOW = 5.0  # seconds that a busy machine may take to begin a cell, before its time runs
 _ASIDE = 2.0  # seconds that an answer beside the cells may take
+_NO_LIMIT = 1e9  # seconds
 _NAMED = 40  # lost names that are listed
 
 
@@ -85,6 +87,23 @@ class JupyterKernel:
                 return Execution(
                     text + break_ + note, cell.ok and not trouble, tuple(output.pictures), cell.exit_status
                 )
+
+    async def execute_for_user(self, code: str, sink: Sink) -> Execution:
+        """`execute` without a limit of time. While a cell of the agent awaits, it runs beside that one."""
+        while (connection := self._up()) is not None and await awaits(connection):
+            self._cells += 1
+            new_output = partial(self._new_output, f"cell-{self._cells}", sink)
+            with self._clock.held():
+                execution = await run_beside(connection, code, new_output)
+            if execution is not None:
+                return execution
+        return await self.execute(code, _NO_LIMIT, sink)
+
+    @property
+    def runs_beside(self) -> bool:
+        """Whether a cell of the user runs beside one of the agent."""
+        connection = self._up()
+        return connection is not None and connection.beside is not None
 
     def _report_displays(self, output: CellOutput) -> None:
         for path in output.pictures:
@@ -267,6 +286,9 @@ async def _begun(cell: RunningCell, patience: float) -> None:
 async def _ends_when_interrupted(connection: KernelConnection, cell: RunningCell, patience: float) -> bool:
     """Interrupt a cell; whether it ended. One that has replied has, however long it takes to read what it printed."""
     signs: set[asyncio.Future[Any]] = {cell.over, cell.replied}
+    if (beside := connection.beside) is not None:  # the first interrupt ends it
+        connection.interrupt()
+        await asyncio.wait({beside.over}, timeout=patience)
     connection.interrupt()
     await asyncio.wait(signs, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
     if cell.replied.done():

@@ -188,13 +188,18 @@ class ReplScreen:
             spans = _painted(text.rstrip("\n"), DiffReader())
             self._canvas(lambda canvas: canvas.put(spans, [Span("│ ", Style.DIM)]))
 
-    def live(self, *, working: bool) -> str:
-        """The agents at work, above them the end of what arrives; below, how long the user's cell runs."""
+    def live(self, *, working: bool, beside: bool) -> str:
+        """The agents at work, above them the end of what arrives; below, how long the user's cell runs.
+
+        Args:
+            beside: it runs while the agent's cell awaits.
+        """
         width, height = self._size()
         rows = self._frame(width, height) if working else []
         if _USER in self._outputs:
             took = seconds(time.monotonic() - self._user_since)
-            state = "waits for the agent's" if _AGENT in self._outputs and not self._outputs[_USER].begun else "runs"
+            waits = _AGENT in self._outputs and not (beside or self._outputs[_USER].begun)
+            state = "waits for the agent's" if waits else "runs"
             rows.append(Row((Span(f"    your cell {state}  {took}", Style.DIM),)))
         return "\n".join(paint(fit(row, width - 1, crop=True), color=self.color) for row in rows)
 

@@ -118,8 +118,11 @@ class Repl:
         return _runs(self._turn) or _runs(self._cells) or _runs(self._job)
 
     def interrupt(self) -> None:
-        """The first ends the turn in order. The next one kills a kernel that does not heed it."""
-        for task in (self._turn, self._cells, self._job):
+        """The first ends the turn in order. The next one kills a kernel that does not heed it.
+
+        A cell of the user that runs beside the agent's is what a person means: the turn goes on.
+        """
+        for task in (self._cells,) if self._beside else (self._turn, self._cells, self._job):
             if task is not None and not task.done() and not self._lent:
                 task.cancel()
 
@@ -127,12 +130,17 @@ class Repl:
         self.screen.unfold(number)
 
     def live(self) -> str:
-        return self.screen.live(working=_runs(self._turn))
+        return self.screen.live(working=_runs(self._turn), beside=self._beside)
 
     def toolbar(self) -> str:
         if self.agent is None:
             return f"{self.opening.cwd} · {'starting' if _runs(self._opener) else 'not connected: /help'}"
         return status(self.agent, self.opening.cwd, len(self.queue))
+
+    @property
+    def _beside(self) -> bool:
+        """A cell of the user runs beside one of the agent."""
+        return (kernel := self.kernel()) is not None and kernel.runs_beside
 
     # ---- what was entered
 

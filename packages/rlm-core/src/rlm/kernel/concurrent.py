@@ -1,0 +1,71 @@
+"""The host's side of `rlm.inside.concurrent`: a cell of the user, at once while a cell of the agent awaits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from rlm.core.ports import Execution
+from rlm.kernel.cell import RunningCell
+from rlm.kernel.connection import KernelConnection
+from rlm.kernel.output import CellOutput
+
+_INTERRUPTED = 3.0  # seconds that an interrupted cell has, before its kernel is killed
+_ABORTED = "aborted"
+
+
+async def awaits(connection: KernelConnection) -> bool:
+    """Wait until the agent's cell awaits something, or has ended. False: it has."""
+    cell = connection.cell
+    if cell is None or cell.internal:
+        return False
+    await asyncio.wait({cell.begun, cell.over}, return_when=asyncio.FIRST_COMPLETED)
+    awake = asyncio.create_task(connection.request("awake_request", {}, None))
+    signs: set[asyncio.Future[Any]] = {awake, cell.over}
+    try:
+        await asyncio.wait(signs, return_when=asyncio.FIRST_COMPLETED)
+        return awake.done() and connection.cell is cell
+    finally:
+        awake.cancel()
+
+
+async def run_beside(
+    connection: KernelConnection, code: str, new_output: Callable[[], AbstractContextManager[CellOutput]]
+) -> Execution | None:
+    """Run it beside the agent's cell, which awaits. None: that one has ended, and this one is to run as the next.
+
+    Cancelling interrupts it, and never the agent's cell.
+    """
+    with new_output() as output, connection.running_beside(code, output) as cell:
+        dead = asyncio.create_task(connection.dead.wait())
+        signs: set[asyncio.Future[Any]] = {cell.over, dead}
+        try:
+            await asyncio.wait(signs, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await _interrupt(connection, cell)
+            raise
+        finally:
+            dead.cancel()
+        if cell.reply is not None and cell.reply.content.get("status") == _ABORTED:
+            return None
+        return _execution(connection, cell, output)
+
+
+def _execution(connection: KernelConnection, cell: RunningCell, output: CellOutput) -> Execution:
+    text = output.text()
+    note = "" if text else "[no output]"
+    if cell.reply is None:
+        note = f"[the kernel died: {connection.why_dead}]"
+    break_ = "\n" if note and text and not text.endswith("\n") else ""
+    return Execution(text + break_ + note, cell.ok, tuple(output.pictures), cell.exit_status)
+
+
+async def _interrupt(connection: KernelConnection, cell: RunningCell) -> None:
+    """One that has been sent and does not run yet would be interrupted in vain, and the agent's cell instead of it."""
+    await asyncio.wait({cell.begun, cell.over}, timeout=_INTERRUPTED, return_when=asyncio.FIRST_COMPLETED)
+    connection.interrupt()
+    await asyncio.wait({cell.over}, timeout=_INTERRUPTED)
+    if not cell.over.done():
+        await connection.kill()

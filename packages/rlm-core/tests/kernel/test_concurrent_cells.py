@@ -1,0 +1,153 @@
+"""Cells of the user while a cell of the agent awaits: they run at once, and neither knows of the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from rlm.core.events import Event, OutputReceived
+from rlm.core.ports import Execution
+from rlm.kernel import JupyterKernel
+from rlm_testkit.kernel_bench import Bench, OpenKernel
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WAITING = """
+import asyncio, contextlib, io, sys
+go = asyncio.Event()
+print('the agent begins')
+await go.wait()
+print('the agent ends')
+'agent', get_ipython().execution_count
+"""
+
+
+class Person:
+    """Runs cells in a kernel, and hears what they print."""
+
+    def __init__(self, bench: Bench) -> None:
+        assert isinstance(bench.kernel, JupyterKernel)
+        self.kernel = bench.kernel
+        self.heard = ""
+
+    def hear(self, event: Event) -> None:
+        assert isinstance(event, OutputReceived)
+        self.heard += event.text
+
+    async def run(self, code: str) -> Execution:
+        return await self.kernel.execute_for_user(code, self.hear)
+
+    async def text(self, code: str) -> str:
+        return (await self.run(code)).text.strip()
+
+    async def interrupted(self, code: str) -> str:
+        """What a cell had printed that is interrupted as soon as it prints."""
+        self.heard = ""
+        cell = asyncio.create_task(self.run(code))
+        await eventually(lambda: "here" in self.heard and self.kernel.runs_beside)
+        cell.cancel()
+        await asyncio.wait({cell})
+        return self.heard
+
+
+async def eventually(true: Callable[[], bool]) -> None:
+    while not true():
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def waiting(bench: Bench, code: str = WAITING) -> AsyncIterator[tuple[Person, asyncio.Task[Execution]]]:
+    """A cell of the agent that waits until the user says `go.set()`."""
+    cell = await bench.begin(code)
+    yield Person(bench), cell
+    assert not cell.done(), "nothing that the user does ends it"
+    await Person(bench).run("go.set()")
+    await cell
+
+
+async def test_each_gets_what_it_prints_shows_and_returns(shared: Bench) -> None:
+    async with waiting(shared) as (person, agent):
+        assert await person.text("x = 1\nx + 1") == "2"
+        assert await person.text("!echo shell; false") == "shell\n[exit code: 1]"
+        assert await person.text("asyncio.run(asyncio.sleep(0, 'its own loop'))") == "'its own loop'"
+        failed = await person.run("print('so far')\n1/0")
+        assert not failed.ok
+        assert failed.text.startswith("so far")
+        assert "ZeroDivisionError" in failed.text
+        tasks = "async def say(n):\n    await asyncio.sleep(0)\n    print(n)\nawait asyncio.gather(say(1), say(2))"
+        assert (await person.text(tasks)).split("\n")[:2] == ["1", "2"], "its tasks print in its name"
+        assert await person.text("len(") != "", "a syntax error"
+        assert "end the kernel" in await person.text("exit()")
+        assert await person.text("x") == "1", "and did not"
+    assert agent.result().text.split("\n")[:2] == ["the agent begins", "the agent ends"]
+    assert "2" not in agent.result().text.split("agent'")[0]
+
+
+async def test_numbers_go_on_and_each_cell_keeps_its_own(shared: Bench) -> None:
+    before = int(await shared.run("get_ipython().execution_count"))
+    async with waiting(shared) as (person, agent):
+        await person.run("'mine'")
+    assert "('agent', " in agent.result().text
+    assert await shared.run(f"Out[{before}][0], Out[{before + 1}]") == "('agent', 'mine')\n"
+    assert person.kernel.cells == before + 3, "the user's `go.set()` and this question are two more"
+
+
+async def test_an_interrupt_is_for_the_users_cell_as_long_as_it_runs(shared: Bench) -> None:
+    async with waiting(shared) as (person, agent):
+        for code in ("while True: pass", "import time\ntime.sleep(1e6)", "await asyncio.sleep(1e6)", "!sleep 1000000"):
+            await person.interrupted(f"print('here')\n{code}")
+            assert await person.text("'alive'") == "'alive'", code
+    assert agent.result().ok
+
+
+async def test_when_the_agents_cell_is_cancelled_both_end_and_the_kernel_is_kept(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as bench:
+        cell = asyncio.create_task(bench.execute("import asyncio\nprint('x')\nawait asyncio.sleep(1e6)"))
+        await eventually(lambda: "x" in bench.printed)
+        person = Person(bench)
+        mine = asyncio.create_task(person.run("print('here')\nawait asyncio.sleep(1e6)"))
+        await eventually(lambda: "here" in person.heard)
+        cell.cancel()  # as when the run is stopped
+        await asyncio.wait({cell, mine})
+        assert not mine.result().ok
+        assert await bench.run("'alive'") == "'alive'\n"
+        assert not bench.restarts
+
+
+async def test_what_a_cell_sets_for_itself_stays_its_own(shared: Bench) -> None:
+    captured = "import io, contextlib, asyncio\ngo = asyncio.Event()\nprint('begins')\nheld = io.StringIO()\n"
+    captured += "with contextlib.redirect_stdout(held):\n    await go.wait()\n    print('kept')\nheld.getvalue()"
+    async with waiting(shared, captured) as (person, agent):
+        assert await person.text("print('not into the agent\\'s buffer')") == "not into the agent's buffer"
+        mine = (
+            "with contextlib.redirect_stdout(io.StringIO()) as mine:\n    await asyncio.sleep(0.01)\n    print('in')\n"
+        )
+        assert await person.text(f"{mine}mine.getvalue()") == "'in\\n'"
+    assert agent.result().text.split("\n")[1] == "'kept\\n'"
+    assert agent.result().exit_status == 0
+
+
+async def test_a_cell_that_computes_lets_the_users_wait_and_it_can_be_withdrawn(shared: Bench) -> None:
+    cell = await shared.begin("import time\nprint('begins')\nwhile 'stop' not in globals(): time.sleep(0.01)")
+    person = Person(shared)
+    withdrawn, mine = (asyncio.create_task(person.run(code)) for code in ("gone = 1", "2 + 2"))
+    await asyncio.sleep(0)
+    withdrawn.cancel()
+    await asyncio.wait({withdrawn})
+    assert withdrawn.cancelled()
+    assert not mine.done()
+    person.kernel.interrupt()
+    await cell
+    assert (await mine).text == "4\n"
+    assert await shared.run("'gone' in globals()") == "False\n"
+
+
+async def test_the_death_of_the_kernel_is_told_to_both(open_kernel: OpenKernel) -> None:
+    async with open_kernel() as bench:
+        cell = await bench.begin(WAITING)
+        mine = await Person(bench).run("import os\nos._exit(7)")
+        assert "the kernel died" in mine.text
+        assert "the kernel died" in (await cell).text
+        assert await bench.run("1 + 1") == "2\n"
