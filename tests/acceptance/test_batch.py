@@ -280,7 +280,7 @@ def test_what_failed_is_tried_again_and_a_batch_of_others_only_if_it_is_trusted(
         assert command(*words).code == 0
         assert results(command.cwd / "out")[1, 0]["reward"] == 0.0
         (command.cwd / "good").touch()
-        assert command("batch", "--resume", "out").code == 0
+        assert command("batch", "--resume", f"../{command.cwd.name}/out").code == 0
         assert results(command.cwd / "out")[1, 0]["reward"] == 0.0
         assert command(*words).code == 0
         assert results(command.cwd / "out")[1, 0]["reward"] == 1.0
@@ -351,3 +351,32 @@ def test_a_program_gets_results_as_they_come(rlm: Make) -> None:
         ]
         assert 5 <= len(server.requests) <= 2 + 4 + 2
     assert (command.cwd / "out" / "sessions").is_dir()
+
+
+ESCAPES = """
+import pathlib
+for name in ("out/config.json", "out/tasks.jsonl", "out/results.jsonl"):
+    try:
+        pathlib.Path(name).write_text("mine")
+    except OSError:
+        print("denied")
+pathlib.Path("written.sh").write_text("touch out/pwned $HOME/pwned; test ! -e out/pwned && echo $COLOUR")
+"""
+
+
+def test_in_the_sandbox_a_task_is_set_up_and_verified_as_it_is_worked_on(rlm: Make) -> None:
+    """An agent writes neither to the batch, nor a script that reaches more than the agent when it is verified."""
+    script = (call("ipython", code=ESCAPES), text("an answer"))
+    with Scripted(lambda request: script[request.turn], strict=False) as server:
+        command = rlm(server)
+        setup = "echo $COLOUR > set-up; touch out/pwned $HOME/pwned; true"
+        task = {"id": 1, "prompt": "a", "env": {"COLOUR": "green"}, "setup": setup, "verify": "bash written.sh"}
+        write(command.cwd, task)
+        done = command("batch", "tasks.jsonl", "-o", "out", "--sandbox")
+        assert done.code == 0, done.err
+        found = results(command.cwd / "out")[1, 0]
+        told = [message["content"] for request in server.requests for message in request.messages]
+    assert (found["reward"], found["verify"]) == (1.0, "green")
+    assert any("denied\ndenied\ndenied" in str(each) for each in told)
+    assert (command.cwd / "set-up").read_text() == "green\n"
+    assert not list(command.cwd.parent.rglob("pwned"))

@@ -127,6 +127,12 @@ def test_names_that_cannot_be_are_one_error(held: int, name: str) -> None:
             attempt()
 
 
+def test_what_the_user_names_may_lead_upwards(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place / "docs")
+    assert files.resolve("../plain") == place / "plain"
+    assert files.resolve(place / "docs/../new/../file") == place / "file"
+
+
 def test_names_that_are_not_utf8(place: Path, held: int) -> None:
     name = os.fsdecode(b"\xff\xfe name")
     files.write_new(name, b"odd", dir_fd=held)

@@ -103,7 +103,7 @@ class TaskWorker:
         task, config = job.task, job.task.settings(self._settings.config)
         verify = task.verify or self._settings.verify
         if verify and result.status != "error":
-            code, last = await self._command(verify, config, cwd, task.env or {}, confined=config.sandboxed)
+            code, last = await self._command(verify, config, cwd, task.env or {})
             result = with_fields(result, reward=float(code == 0), verify=last or _end(code, config))
         return result
 
@@ -173,13 +173,11 @@ class TaskWorker:
 
     # ---- commands
 
-    async def _command(
-        self, command: str, config: Config, cwd: Path, env: Mapping[str, str], *, confined: bool = False
-    ) -> tuple[int | None, str]:
+    async def _command(self, command: str, config: Config, cwd: Path, env: Mapping[str, str]) -> tuple[int | None, str]:
         """The exit code of a shell command, None if it took too long, and the last line that it has printed.
 
-        What is run before the agent is the user's own. What is run afterwards may run what the agent has written: so
-        it is `confined` as the agent was, in a sandbox of its own.
+        With the sandbox it runs in one, as the agent does: verification may run what this agent has written, and
+        set-up what another has, in a folder that tasks share or by the objects of the repository of a worktree.
         """
         supervisor, environment = self._host.supervisor, {**child_environment(config), **env}
         async with AsyncExitStack() as stack:
@@ -187,9 +185,8 @@ class TaskWorker:
             files.make_folder(folder)
             stack.callback(files.remove_tree, folder)
             sandbox = None
-            if confined:
-                policy = await stack.enter_async_context(open_sandbox_policy(config, cwd, supervisor, environment))
-                assert policy is not None, "one was asked for"
+            policy = await stack.enter_async_context(open_sandbox_policy(config, cwd, supervisor, environment))
+            if policy is not None:
                 environment = policy.environment(environment)
                 sandbox = await stack.enter_async_context(Sandbox(policy, folder))
             shell = Bash(

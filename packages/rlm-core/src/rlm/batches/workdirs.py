@@ -32,6 +32,8 @@ class Workdirs:
         self._folder = folder
         self._keep = keep
         self._one_at_a_time = asyncio.Lock()
+        self._commit = ""
+        """From which all copies are made: an agent may move HEAD's branch."""
         self._git = program("git") if os.path.lexists(source / ".git") else None
         if self._git is None and os.path.lexists(source / ".git"):
             raise ConfigError(f"{source} is a git repository, and there is no git to make worktrees of it.")
@@ -58,7 +60,8 @@ class Workdirs:
     async def _make(self, target: Path) -> None:
         os.close(files.open_folder(self._folder, make=True))
         if self._git is not None:
-            await self._run_git("worktree", "add", "--detach", "--force", str(target))
+            self._commit = self._commit or await self._run_git("rev-parse", "--verify", "HEAD^{commit}")
+            await self._run_git("worktree", "add", "--detach", "--force", str(target), self._commit)
             return
         try:
             await asyncio.to_thread(files.copy_working_tree, self.source, target, self._folder.parent)
@@ -72,18 +75,19 @@ class Workdirs:
         if self._git is not None:
             await self._run_git("worktree", "prune")
 
-    async def _run_git(self, *words: str) -> None:
-        """One at a time: two that write to the same repository get in each other's way."""
+    async def _run_git(self, *words: str) -> str:
+        """What it prints. One at a time: two that write to the same repository get in each other's way."""
         async with self._one_at_a_time:
             process = await asyncio.create_subprocess_exec(
                 *(str(self._git), "-C", str(self.source), *_OBEY_NOTHING, *words),
                 stdin=DEVNULL,
-                stdout=DEVNULL,
+                stdout=PIPE,
                 stderr=PIPE,
                 cwd="/",
                 env=helper_environment(GIT_TERMINAL_PROMPT="0", LC_ALL="C"),
             )
-            _, said = await process.communicate()
+            out, said = await process.communicate()
         if process.returncode:
             reason = said.decode(errors="replace").strip().rpartition("\n")[2]
             raise RlmError(f"git {words[0]} {words[1]} of {self.source}: {reason}.")
+        return out.decode().strip()

@@ -52,7 +52,7 @@ def resolve(path: StrPath) -> Path:
         OSError: the links go in a circle, or no file can have this name.
     """
     with named(path):
-        parts(path)
+        parts(path, up=True)
         try:
             return Path(path).resolve()
         except RuntimeError:  # Python 3.11 and 3.12 say so of a circle
