@@ -106,11 +106,11 @@ async def stream(
     from rlm.sessions.records import wire
 
     try:
-        made = Host(**settings)
+        opened = Host(**settings)
     except RlmError as error:
         yield wire(no_result().with_exit(of_error(error), str(error)))
         raise
-    async with made as host:
+    async with opened as host:
         records = host.stream(task, context=context, cwd=cwd, system_prompt=system_prompt, schema=schema)
         try:
             async for record in records:
@@ -261,11 +261,11 @@ def answer(value: object) -> None:
     """
     address = _broker("rlm.answer", "what the program has")
     from rlm.broker.answers import pack_answer
-    from rlm.broker.client import tell
+    from rlm.broker.client import exchange
     from rlm.broker.protocol import AnswerRequest, accepted
 
     path, token = address
-    accepted(tell(path, AnswerRequest(token, pack_answer(value, Path(path).parent))))
+    accepted(exchange(path, AnswerRequest(token, pack_answer(value, Path(path).parent))))
 
 
 def budget() -> Budget:
@@ -275,7 +275,7 @@ def budget() -> Budget:
         AgentError: this is no cell of rlm.
     """
     path, token = _broker("rlm.budget", "the usage of a result")
-    from rlm.broker.client import tell
+    from rlm.broker.client import exchange
     from rlm.broker.protocol import BudgetRequest, parse_budget
 
-    return parse_budget(tell(path, BudgetRequest(token)))
+    return parse_budget(exchange(path, BudgetRequest(token)))

@@ -129,8 +129,8 @@ async def test_a_second_task_goes_on_in_the_same_conversation() -> None:
 async def test_the_state_is_folded_before_the_sink_hears_of_it() -> None:
     there: list[Message] = []
     conversation = Conversation(lambda _: there.append(conversation.state.history.messages[-1]))
-    conversation.tell(SYSTEM)
-    conversation.tell(TASK)
+    conversation.append(SYSTEM)
+    conversation.append(TASK)
     assert there == [SYSTEM, TASK]
 
 

@@ -31,13 +31,13 @@ class Terminal:
         self._run("new-session", "-d", *place, "-x", columns, "-y", lines, shown)
 
     def _run(self, *arguments: str) -> str:
-        told = subprocess.run(
+        done = subprocess.run(
             [*self._tmux, *arguments], check=True, capture_output=True, timeout=PATIENCE, env=self._env
         )
-        return told.stdout.decode()
+        return done.stdout.decode()
 
-    def lines(self, *how: str) -> list[str]:
-        return self._run("capture-pane", "-p", *how).rstrip("\n").split("\n")
+    def lines(self, *options: str) -> list[str]:
+        return self._run("capture-pane", "-p", *options).rstrip("\n").split("\n")
 
     def see(self, *texts: str) -> list[str]:
         """Wait until all of these are on the screen; what is there then."""

@@ -81,7 +81,7 @@ async def _exchange(
         writer.close()
 
 
-def tell(path: str, request: AnswerRequest | BudgetRequest | ToolsRequest) -> bytes:
+def exchange(path: str, request: AnswerRequest | BudgetRequest | ToolsRequest) -> bytes:
     """Send the request and wait for the line that answers it; without an event loop, as a cell may have none.
 
     Raises:

@@ -75,20 +75,20 @@ def read_arguments(argv: Sequence[str]) -> CommandLine:
     words = [token.text for token in tokens if not token.spelling]
     name = words.pop(0) if words and words[0] in COMMANDS else ""
     own = {spelling: each for each in command_flags(COMMANDS.get(name, RUN)) for spelling in each.spellings}
-    given = [(own[token.spelling], token.text) for token in tokens if token.spelling in own and not token.problem]
+    flags = [(own[token.spelling], token.text) for token in tokens if token.spelling in own and not token.problem]
     line = CommandLine(
         name,
-        {each.name: text for each, text in given if each.setting},
-        _options(given),
+        {each.name: text for each, text in flags if each.setting},
+        _options(flags),
         tuple(words),
         tuple(argv[end + 1 :]) if end < len(argv) else None,
     )
     return replace(line, problem=_problem(line, tokens, own))
 
 
-def _options(given: Sequence[tuple[Flag, str]]) -> dict[str, str]:
+def _options(flags: Sequence[tuple[Flag, str]]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for each, text in given:
+    for each, text in flags:
         if not each.setting:
             found[each.name] = f"{found[each.name]},{text}" if each.many and each.name in found else text
     return found

@@ -69,17 +69,17 @@ def command_flags(command: CommandSpec) -> list[Flag]:
 
 
 def _setting_flags() -> dict[str, Flag]:
-    table = {name: how for name, how in Config.settings().items() if not how.secret}
+    table = {name: setting for name, setting in Config.settings().items() if not setting.secret}
     return {
         name: Flag(
             name,
-            how.meaning,
-            "" if how.bare else _METAVARS.get(name) or "|".join(how.read.names) or "N",
-            how.short,
+            setting.meaning,
+            "" if setting.bare else _METAVARS.get(name) or "|".join(setting.read.names) or "N",
+            setting.short,
             flag(name),
-            setting=how,
+            setting=setting,
         )
-        for name, how in table.items()
+        for name, setting in table.items()
     }
 
 

@@ -111,8 +111,8 @@ def _endpoint(config: Config) -> Iterator[CheckResult]:
         yield _trouble(error, where, config)
         return
     no_list = f". It has no list of models; {api.path} is there" if models is None else ""
-    told = f"{where.url} answers; rlm uses its API {api.name}{no_list}"
-    yield CheckResult("endpoint", told, facts={"api": api.name, "models": list(models or ())})
+    text = f"{where.url} answers; rlm uses its API {api.name}{no_list}"
+    yield CheckResult("endpoint", text, facts={"api": api.name, "models": list(models or ())})
     yield from _model(config.model, where, models or {})
 
 

@@ -52,8 +52,8 @@ def versions(_: Config) -> Iterator[CheckResult]:
     yield CheckResult("rlm", f"{VERSION}, {python} in {sys.prefix}", facts=facts)
     packages = {name: found for name in _PACKAGES if (found := _installed(name))}
     programs = {name: said for name, flag in _PROGRAMS.items() if (said := _said(name, flag))}
-    told = [f"{name} {found}" for name, found in packages.items()] + list(programs.values())
-    yield CheckResult("versions", ", ".join(told), facts={"packages": packages, "programs": programs})
+    parts = [f"{name} {found}" for name, found in packages.items()] + list(programs.values())
+    yield CheckResult("versions", ", ".join(parts), facts={"packages": packages, "programs": programs})
 
 
 def _installed(name: str) -> str | None:
@@ -83,18 +83,18 @@ def _said(name: str, flag: str) -> str:
 
 
 def platform_results(_: Config) -> Iterator[CheckResult]:
-    made = os.uname()
+    system = os.uname()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     facts: dict[str, Any] = {
-        "system": made.sysname,
-        "release": made.release,
-        "machine": made.machine,
+        "system": system.sysname,
+        "release": system.release,
+        "machine": system.machine,
         "distribution": _distribution(),
         "processors": os.cpu_count(),
         "memory": memory,
         "uid": os.getuid(),
     }
-    where = ", ".join(filter(None, [f"{made.sysname} {made.release} {made.machine}", facts["distribution"]]))
+    where = ", ".join(filter(None, [f"{system.sysname} {system.release} {system.machine}", facts["distribution"]]))
     who = "root" if os.getuid() == 0 else f"user {os.getuid()}"
     yield CheckResult(
         "platform", f"{where}; {os.cpu_count()} processors, {memory / 1e9:,.0f} GB; as {who}", facts=facts
@@ -118,8 +118,8 @@ def network(_: Config) -> Iterator[CheckResult]:
                 "network", f"{name} names {path}", "It cannot be read. Name another, or unset it.", facts=facts
             )
             return
-    told = ", ".join(f"{name} {value}" for name, value in settings.items())
-    yield CheckResult("network", told or "no proxy, and the usual certificates", facts=facts)
+    text = ", ".join(f"{name} {value}" for name, value in settings.items())
+    yield CheckResult("network", text or "no proxy, and the usual certificates", facts=facts)
 
 
 def _without_user(name: str, value: str) -> str:

@@ -29,15 +29,15 @@ def run(line: CommandLine) -> int:
     Raises:
         SessionError: there is no such session or agent.
     """
-    given = line.options
+    options = line.options
     found = list(_found(sessions_home(read_config(line.settings), Path.cwd()), line.all_words))
-    wanted = Format(given.get("format", Format.HTML))
+    wanted = Format(options.get("format", Format.HTML))
     if wanted in _ONE and len(found) > 1:
         raise ConfigError(f"A file of format {wanted} holds one session, not {len(found)}. Name one, or take chat.")
-    if "arguments" in given and wanted is not Format.CHAT:
+    if "arguments" in options and wanted is not Format.CHAT:
         raise ConfigError(f"--arguments goes with --format chat, not with {wanted}.")
-    arguments = Arguments(given.get("arguments", Arguments.MAPPING))
-    trees = [part(part(read_tree(each.folder), each.agent), given.get("agent")) for each in found]
+    arguments = Arguments(options.get("arguments", Arguments.MAPPING))
+    trees = [part(part(read_tree(each.folder), each.agent), options.get("agent")) for each in found]
     pieces = (piece for tree in trees for piece in export(tree, wanted, arguments))
     file = _file(line, wanted, trees)
     if file is None:
@@ -45,9 +45,9 @@ def run(line: CommandLine) -> int:
         return exit_codes.DONE
     with open_output(file) as output:
         output.write_pieces(pieces)
-    if "file" not in given:
+    if "file" not in options:
         say(f"Written to {file}")
-    if "open" in given:
+    if "open" in options:
         open_for_user(file)
     return exit_codes.DONE
 

@@ -43,7 +43,7 @@ def show_help(name: str) -> int:
     about = f"{command.about[:1].upper()}{command.about[1:]}."
     if not name:
         about += "\n\ncommands:\n" + "\n".join(f"  rlm {each:<10} {other.about}" for each, other in COMMANDS.items())
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog=f"rlm {name}".rstrip(),
         usage=f"rlm {name} {command.usage}".replace("  ", " ").rstrip(),
         description=about,
@@ -51,14 +51,14 @@ def show_help(name: str) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
-    settings = made.add_argument_group("settings (flag, variable, default)")
+    settings = parser.add_argument_group("settings (flag, variable, default)")
     for each in command_flags(command):
-        target = settings if each.setting else made
+        target = settings if each.setting else parser
         if each.metavar:
             target.add_argument(*each.spellings, metavar=each.metavar, help=_about(each))
         else:
             target.add_argument(*each.spellings, action="store_true", help=_about(each))
-    put(made.format_help().rstrip("\n"))
+    put(parser.format_help().rstrip("\n"))
     return exit_codes.DONE
 
 

@@ -23,14 +23,14 @@ _OWN = ("context", "limit_ok", "schema")
 """Settings that mean something to this command, and are no option of the sub-agent."""
 
 
-def run(task: str, given: Mapping[str, str], config: Config, address: tuple[str, str]) -> int:
+def run(task: str, settings: Mapping[str, str], config: Config, address: tuple[str, str]) -> int:
     """Ask the host that the cell belongs to, print the answer, return the exit code.
 
     Raises:
         AgentError: the child failed or was refused.
         ConfigError: a flag that a sub-agent cannot have.
     """
-    options = {name: text for name, text in given.items() if name not in _OWN}
+    options = {name: text for name, text in settings.items() if name not in _OWN}
     if foreign := [name for name in options if name not in OPTIONS]:
         raise ConfigError(f"{flag(foreign[0])} is the host's to set: this is a sub-agent of a cell.")
     path, token = address

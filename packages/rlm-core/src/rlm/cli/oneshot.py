@@ -48,7 +48,7 @@ def run(line: CommandLine) -> int:
     from rlm.host.spec import AgentSpec, context_file
 
     with stdin_as_context(task, config) as context:
-        text = str(task) if context is None else task.given
+        text = str(task) if context is None else task.prompt
         spec = AgentSpec(text, config, cwd, context or context_file(config.context))
         return reporter.run(spec, line.options.get("directory"), _notes(task, context))
 

@@ -32,8 +32,8 @@ def run(line: CommandLine) -> int:
         case ["check", _, *_] as words:
             return check(["--", *words[1:]])
         case words:
-            given = " ".join(words)
-            raise ConfigError(f"rlm skills takes `new NAME` or `check DIR …`, and not: {given}. Try: rlm skills --help")
+            typed = " ".join(words)
+            raise ConfigError(f"rlm skills takes `new NAME` or `check DIR …`, and not: {typed}. Try: rlm skills --help")
 
 
 def _list(config: Config) -> int:

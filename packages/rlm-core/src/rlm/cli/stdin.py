@@ -40,9 +40,9 @@ LARGE = 100_000
 
 @dataclass(frozen=True, slots=True)
 class GivenTask:
-    """`given` is the task, `beside` what stdin held besides; `read` says what was read from there."""
+    """`prompt` is the task, `beside` what stdin held besides; `read` says what was read from there."""
 
-    given: str
+    prompt: str
     beside: str = ""
     read: str = ""
 
@@ -52,22 +52,22 @@ class GivenTask:
 
     def __str__(self) -> str:
         """The whole of it, for the prompt."""
-        return f"{self.given}\n\n<stdin>\n{self.beside}\n</stdin>" if self.beside else self.given
+        return f"{self.prompt}\n\n<stdin>\n{self.beside}\n</stdin>" if self.beside else self.prompt
 
 
-def read_task(given: str | None, verbatim: str | None = None) -> GivenTask | None:
+def read_task(prompt: str | None, verbatim: str | None = None) -> GivenTask | None:
     """The whole task, or None when there is nobody to ask. `verbatim` is what stands behind `--`; in it `-` is a task.
 
     Raises:
         ConfigError: what should be the task is empty.
     """
     if verbatim is not None:
-        given = verbatim
-    elif given is None or given == "-":
-        text = _read_all() if given == "-" or _kind() in ("file", "pipe") else None
+        prompt = verbatim
+    elif prompt is None or prompt == "-":
+        text = _read_all() if prompt == "-" or _kind() in ("file", "pipe") else None
         return None if text is None else GivenTask(_not_empty(text, "stdin"), read=_amount(text))
-    beside = _beside(_not_empty(given, "the command line"))
-    return GivenTask(given, beside, _amount(beside) if beside else "")
+    beside = _beside(_not_empty(prompt, "the command line"))
+    return GivenTask(prompt, beside, _amount(beside) if beside else "")
 
 
 @contextmanager

@@ -96,9 +96,9 @@ def _is_multiplexed(environ: Mapping[str, str]) -> bool:
 def state_folder(environ: Mapping[str, str] | None = None) -> Path | None:
     """Where programs of this user keep what outlives a run; None where the environment names no home."""
     environ = environment(environ)
-    given, home = Path(environ.get("XDG_STATE_HOME", "")), Path(environ.get("HOME", ""))
-    if given.is_absolute():  # the XDG specification: a relative one is to be ignored
-        return given
+    state, home = Path(environ.get("XDG_STATE_HOME", "")), Path(environ.get("HOME", ""))
+    if state.is_absolute():  # the XDG specification: a relative one is to be ignored
+        return state
     return home / ".local" / "state" if home.is_absolute() else None
 
 

@@ -58,13 +58,13 @@ class Setting:
     """It belongs to the session: a run that resumes it has it too. Not so credentials, the endpoint and the screen."""
 
 
-def setting(meaning: str, read: ValueKind, *, default: Any, **how: Any) -> Any:
-    shown = how.pop("shown", None)
+def setting(meaning: str, read: ValueKind, *, default: Any, **options: Any) -> Any:
+    shown = options.pop("shown", None)
     if shown is None:
         shown = "off" if default is False else "—" if default == {} else read.text(default) or "—"
     return field(
         default_factory=lambda: default,
-        metadata={"setting": Setting(meaning, read, shown, **how)},
+        metadata={"setting": Setting(meaning, read, shown, **options)},
     )
 
 

@@ -38,29 +38,29 @@ def read_config(
     values: dict[str, Any] = (
         {"color": ColorChoice.NEVER} if environ.get("NO_COLOR") or is_dumb_terminal(environ) else {}
     )
-    for name, how in Config.settings().items():
-        source, text = _chosen(name, how, flags, environ, recorded or {})
-        if text is not None and (text.strip() or how.keeps_empty):
-            values[name] = _read(source, partial(_value, how.read, environ=environ, source=source), text, how)
+    for name, entry in Config.settings().items():
+        source, text = _chosen(name, entry, flags, environ, recorded or {})
+        if text is not None and (text.strip() or entry.keeps_empty):
+            values[name] = _read(source, partial(_value, entry.read, environ=environ, source=source), text, entry)
     values |= _checked(named or {}, environ)
     return Config(**_with_credentials(values, environ), given=frozenset(values))
 
 
 def _chosen(
-    name: str, how: Setting, flags: Mapping[str, str], environ: Mapping[str, str], recorded: Mapping[str, str]
+    name: str, entry: Setting, flags: Mapping[str, str], environ: Mapping[str, str], recorded: Mapping[str, str]
 ) -> tuple[str, str | None]:
     """Where a setting comes from, and its text. An empty flag unsets what is recorded; an empty variable is unset."""
     if name in flags:
         return flag(name), flags[name]
     text = environ.get(variable(name))
-    if text is not None and (text.strip() or how.keeps_empty):
+    if text is not None and (text.strip() or entry.keeps_empty):
         return variable(name), text
-    return f"the session's {flag(name)}", recorded.get(name) if how.resumed else None
+    return f"the session's {flag(name)}", recorded.get(name) if entry.resumed else None
 
 
 def setting_texts(config: Config) -> dict[str, str]:
     """The settings that belong to a session and have a value, as texts that `read_config` reads."""
-    texts = {name: how.read.text(getattr(config, name)) for name, how in Config.settings().items() if how.resumed}
+    texts = {name: entry.read.text(getattr(config, name)) for name, entry in Config.settings().items() if entry.resumed}
     return {name: text for name, text in texts.items() if text is not None}
 
 
@@ -122,12 +122,12 @@ def read_folder(name: str, path: str | os.PathLike[str]) -> Path:
     return Path(_read(name, existing_folder.value, path))
 
 
-def _read(source: str, read: Callable[[Any], Any], text: object, how: Setting | None = None) -> Any:
+def _read(source: str, read: Callable[[Any], Any], text: object, entry: Setting | None = None) -> Any:
     try:
         return read(text)
     except ValueError as error:
-        if how is not None and (how.secret or how.hidden):
-            kind = CredentialsError if how.secret else ConfigError
+        if entry is not None and (entry.secret or entry.hidden):
+            kind = CredentialsError if entry.secret else ConfigError
             raise kind(f"{source} is not allowed: it takes {error}.") from None
         shown = str(text) if isinstance(text, os.PathLike) else text
         raise ConfigError(f"{source}={shown!r} is not allowed: it takes {error}.") from None

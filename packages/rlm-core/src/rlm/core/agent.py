@@ -112,7 +112,7 @@ class Agent(Conversation):
         try:
             self.settle()
             for message in opening:
-                self.tell(message)
+                self.append(message)
             self._words, self._reminded, self._corrections = "", False, 0
             self._concluded = False
             stop = await self._work()
@@ -149,7 +149,7 @@ class Agent(Conversation):
         while (stop := self._reached()) is None:
             self._hear_user()
             if self.state.cut:
-                self.tell(User(GO_ON, Kind.NOTE))
+                self.append(User(GO_ON, Kind.NOTE))
             await self._context.fit(self)
             reply = await self._ask()
             self._finish = reply.finish
@@ -167,7 +167,7 @@ class Agent(Conversation):
         before, cut = self.state.answer, self.state.cut
         self.emit(LimitReached(stop))
         self._drop_empty()
-        self.tell(User(LAST_PART.format(go_on=GO_ON, stop=stop) if cut else LAST.format(stop=stop), Kind.NOTE))
+        self.append(User(LAST_PART.format(go_on=GO_ON, stop=stop) if cut else LAST.format(stop=stop), Kind.NOTE))
         try:
             reply = await self._ask("none")
         except RlmError as error:
@@ -194,7 +194,7 @@ class Agent(Conversation):
         """Say what the user has said meanwhile; whether that was anything."""
         said = self._interjections()
         for message in said:
-            self.tell(message)
+            self.append(message)
         return bool(said)
 
     def _judge(self, text: str) -> Stop | None:
@@ -224,7 +224,7 @@ class Agent(Conversation):
             self._words = problem
             return Stop.SCHEMA
         self._corrections += 1
-        self.tell(User(WRONG_ANSWER.format(problem=problem), Kind.NOTE))
+        self.append(User(WRONG_ANSWER.format(problem=problem), Kind.NOTE))
         return None
 
     def _remind(self) -> None:
@@ -235,7 +235,7 @@ class Agent(Conversation):
         if self._reminded:
             raise ModelError(NO_CALLS)
         self._reminded = True
-        self.tell(User(REMINDER, Kind.NOTE))
+        self.append(User(REMINDER, Kind.NOTE))
 
     def _drop_empty(self) -> None:
         """The newest message, if it held nothing but thoughts: strict providers do not take it back."""

@@ -120,7 +120,7 @@ class Compact:
         old = self._old(history)
         summary = await _summary(editor) if old else ""
         if summary:  # said before the rest is dropped: a crash in between loses nothing
-            editor.tell(User(SUMMARY.format(summary), Kind.SUMMARY))
+            editor.append(User(SUMMARY.format(summary), Kind.SUMMARY))
             editor.drop((*history.of_kind(Kind.SUMMARY), *history.in_turns(old)), "compaction")
         return summary != ""
 
@@ -162,7 +162,7 @@ async def _summary(editor: ConversationEditor) -> str:
     Raises:
         ModelError: it is no summary.
     """
-    editor.tell(User(ASK, Kind.ASK))
+    editor.append(User(ASK, Kind.ASK))
     try:
         reply = await editor.side_request()
     finally:

@@ -33,7 +33,7 @@ class Conversation:
         self.state = self.state.after(event)
         self._sink(event)
 
-    def tell(self, message: System | User) -> None:
+    def append(self, message: System | User) -> None:
         self.emit(Said(message))
         *_, before, last = (None, *self.state.history.entries)
         if isinstance(message, User) and before is not None and _takes(before.message, message):
@@ -82,7 +82,7 @@ class Conversation:
     def show(self, pictures: Collection[str]) -> None:
         """Pictures go in a message of their own: to most providers a tool result holds text alone."""
         if pictures:
-            self.tell(User([{"type": "image_url", "image_url": {"url": url}} for url in pictures], Kind.NOTE))
+            self.append(User([{"type": "image_url", "image_url": {"url": url}} for url in pictures], Kind.NOTE))
 
     def shorten(self, number: int, content: str) -> None:
         """Give the tool result `number` of the newest turn another content.

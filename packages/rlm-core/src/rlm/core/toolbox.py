@@ -62,17 +62,17 @@ def arguments(call: ToolCall, schema: Schema, *, cut_off: bool = False) -> dict[
         BadArguments: with what is right.
     """
     try:
-        given = json.loads(call.arguments, parse_constant=_refuse)
+        values = json.loads(call.arguments, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         what = _CUT_OFF if cut_off else f"are not JSON ({error})"
         raise BadArguments(_not_an_object(call, what, schema)) from None
-    if not isinstance(given, dict):
+    if not isinstance(values, dict):
         raise BadArguments(_not_an_object(call, "must be one JSON object", schema))
-    given = _as_meant(given, schema["parameters"])
-    wrong = _wrong(given, schema["parameters"])
+    values = _as_meant(values, schema["parameters"])
+    wrong = _wrong(values, schema["parameters"])
     if wrong:
         raise BadArguments(f"{call.name}: {wrong} {usage(schema)}")
-    return given
+    return values
 
 
 def _refuse(constant: str) -> None:
@@ -84,10 +84,10 @@ def _not_an_object(call: ToolCall, what: str, schema: Schema) -> str:
     return f"The arguments of {call.name} {what}. {usage(schema)} You wrote: {clip(call.arguments, _QUOTED)}"
 
 
-def _as_meant(given: dict[str, Any], parameters: Schema) -> dict[str, Any]:
+def _as_meant(values: dict[str, Any], parameters: Schema) -> dict[str, Any]:
     """Without what is null and need not be given; a number or a truth that is written as a text is one."""
     required, properties = parameters.get("required", ()), parameters["properties"]
-    kept = {name: value for name, value in given.items() if value is not None or name in required}
+    kept = {name: value for name, value in values.items() if value is not None or name in required}
     return {
         name: _value(value, properties[name]["type"]) if name in properties else value for name, value in kept.items()
     }
@@ -113,16 +113,16 @@ def usage(schema: Schema) -> str:
     return f"It takes {schema['name']}({', '.join(parts)})."
 
 
-def _wrong(given: dict[str, Any], parameters: Schema) -> str:
+def _wrong(values: dict[str, Any], parameters: Schema) -> str:
     properties = parameters["properties"]
-    for name in given:
+    for name in values:
         if name not in properties:
             close = difflib.get_close_matches(name, properties, 1)
             return f"unknown argument {name!r}{f', did you mean {close[0]!r}?' if close else '.'}"
     for name in parameters.get("required", ()):
-        if name not in given:
+        if name not in values:
             return f"the argument {name!r} is missing."
-    for name, value in given.items():
+    for name, value in values.items():
         if not _fits(value, properties[name]["type"]):
             return f"{name!r} must be of type {properties[name]['type']}, not {type(value).__name__}."
     return ""

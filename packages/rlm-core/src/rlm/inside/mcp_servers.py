@@ -188,13 +188,13 @@ def _tools_of(server: str) -> dict[str, Any]:
     Raises:
         McpError: the server cannot be reached.
     """
-    from rlm.broker.client import tell
+    from rlm.broker.client import exchange
     from rlm.broker.protocol import ToolsRequest, accepted
 
     __tracebackhide__ = True
     path, token = _address()
     try:
-        return accepted(tell(path, ToolsRequest(token, server)))
+        return accepted(exchange(path, ToolsRequest(token, server)))
     except AgentError as error:
         raise McpError(str(error)) from None
 

@@ -73,9 +73,9 @@ def kill(processes: Iterable[Process]) -> None:
             os.kill(process.pid, signal.SIGKILL)
 
 
-def kill_group(group: int, how: signal.Signals = signal.SIGKILL) -> None:
+def kill_group(group: int, signal_: signal.Signals = signal.SIGKILL) -> None:
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, how)
+        os.killpg(group, signal_)
 
 
 def kill_until_gone(members: Callable[[], Sequence[Process]], reap: Callable[[], object] = lambda: None) -> None:

@@ -104,8 +104,8 @@ class ProcessGroups:
         else:
             self._supervisor.notify(f"- {group}")
 
-    def kill(self, group: int, how: signal.Signals = signal.SIGKILL) -> None:
-        process_tree.kill_group(group, how)
+    def kill(self, group: int, signal_: signal.Signals = signal.SIGKILL) -> None:
+        process_tree.kill_group(group, signal_)
 
     def close(self) -> None:
         """Kill all that is left."""

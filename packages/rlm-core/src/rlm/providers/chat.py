@@ -129,7 +129,7 @@ class ChatAssembler:
         Raises:
             TransportError: the stream ended before the message did.
         """
-        calls = {"tool_calls": self._calls.made} if self._calls.made else {}
+        calls = {"tool_calls": self._calls.calls} if self._calls.calls else {}
         message = self._message | calls
         if not self._begun:
             raise TransportError("the reply holds no choices", unreadable=True)
@@ -165,10 +165,10 @@ _SAID_WHOLE = re.compile("prompt|meta_info|sglext")
 
 
 class Calls:
-    """The tool calls of a message. `made` holds them in the order in which they began."""
+    """The tool calls of a message. `calls` holds them in the order in which they began."""
 
     def __init__(self) -> None:
-        self.made: list[Wire] = []
+        self.calls: list[Wire] = []
         self._places: dict[Any, Wire] = {}
         self._alone: str | None = None  # a name that came alone, behind a whole call of the same name
 
@@ -180,7 +180,7 @@ class Calls:
         call = self._whose(piece, function)
         if call is None:
             call = {}
-            self.made.append(call)
+            self.calls.append(call)
             self._places[_index(piece)] = call
         have = call.get("function", {}).get("arguments")
         if isinstance(have, dict) and isinstance(function.get("arguments"), dict):
@@ -197,11 +197,11 @@ class Calls:
         By its index where that can be, else by its id, else it is the newest.
         """
         index, id_ = _index(piece), piece.get("id")
-        known = [call for call in self.made if id_ and call.get("id") == id_]
+        known = [call for call in self.calls if id_ and call.get("id") == id_]
         if index is not None:
             call = self._places.get(index)
         else:
-            call = known[0] if known else self.made[-1] if self.made else None
+            call = known[0] if known else self.calls[-1] if self.calls else None
         return None if call is None or self._begins_another(index, id_, function, call) else call
 
     def _begins_another(self, index: Any, id_: Any, function: Wire, call: Wire) -> bool:

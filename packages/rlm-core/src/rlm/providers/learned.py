@@ -57,16 +57,16 @@ class Learned:
     garbled: bool = False
     with_usage: bool = True
     adaptations: set[Adaptation] = field(default_factory=set)
-    given: set[str] = field(default_factory=set)
+    items: set[str] = field(default_factory=set)
     """Ids of the items that it gave."""
 
     def remember(self, message: Message) -> None:
-        self.given.update(filter(None, map(_id_of, items_of(message))))
+        self.items.update(filter(None, map(_id_of, items_of(message))))
 
     def gave(self, messages: Sequence[Message]) -> bool:
         """Whether the newest items of a conversation are its own, and not those of an earlier run elsewhere."""
         newest = next(filter(None, map(items_of, reversed(messages))), ())
-        return any(_id_of(item) in self.given for item in newest)
+        return any(_id_of(item) in self.items for item in newest)
 
 
 def _id_of(item: Wire) -> str:

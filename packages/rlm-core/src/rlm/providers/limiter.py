@@ -134,7 +134,7 @@ class RequestLimiter:
         """`gate`: one that others share, too."""
         self._host = host
         self._gate = gate or LocalGate()
-        self._told = False
+        self._reported = False
 
     @asynccontextmanager
     async def request(self, depth: int, sink: Sink, longest: float) -> AsyncIterator[float]:
@@ -153,7 +153,7 @@ class RequestLimiter:
             raise
         finally:
             if (size := await self._gate.leave(ticket, outcome)) is not None:
-                self._tell(why, size, sink)
+                self._report(why, size, sink)
 
     async def _enter(self, rank: Rank, sink: Sink) -> int:
         if not self._gate.busy:
@@ -163,10 +163,10 @@ class RequestLimiter:
         sink(Throttled(waits=False))
         return ticket
 
-    def _tell(self, why: str, size: int, sink: Sink) -> None:
-        if self._told:
+    def _report(self, why: str, size: int, sink: Sink) -> None:
+        if self._reported:
             return
-        self._told = True
+        self._reported = True
         sink(Failed(f"{self._host} has too many requests ({why}): {size} at once from here on, more as they succeed."))
 
 

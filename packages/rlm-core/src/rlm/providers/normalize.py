@@ -47,8 +47,8 @@ def token_data(wire: Wire) -> Wire:
     As it came, so that a trainer finds what its server gave. A number, such as a limit, is nothing of the kind.
     """
     found = {name: each for name, each in wire.items() if _OF_TOKENS.search(name) and isinstance(each, list | dict)}
-    told: Wire = strip_surrogates({name: each for name, each in found.items() if _says_something(each)})
-    return told
+    data: Wire = strip_surrogates({name: each for name, each in found.items() if _says_something(each)})
+    return data
 
 
 def _says_something(value: Any) -> bool:

@@ -155,13 +155,13 @@ def _turns(path: Path) -> Iterator[tuple[str, RecordedTurn]]:
     for number, line in enumerate(lines, 1):
         where = f"{path}, line {number}"
         try:
-            made = json.loads(line) if line.strip() else {}
+            values = json.loads(line) if line.strip() else {}
         except ValueError as error:
             raise ConfigError(f"{where}: not JSON ({error}).") from None
-        if not isinstance(made, dict):
+        if not isinstance(values, dict):
             raise ConfigError(f"{where}: not a JSON object.")
         if line.strip():
-            known = {name: each for name, each in made.items() if name in names and each is not None}
+            known = {name: each for name, each in values.items() if name in names and each is not None}
             yield where, RecordedTurn(**known)
 
 

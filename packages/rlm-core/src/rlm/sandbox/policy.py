@@ -238,13 +238,13 @@ def _project(cwd: Path, sessions: Path, git: GitAccess) -> GitAccess:
 @contextmanager
 def _folder(path: Path) -> Iterator[None]:
     """Make the folder, since only what exists can be covered. It is removed again if it stays empty."""
-    made = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+    missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
     with suppress(OSError):
         os.close(files.open_folder(path, make=True))
     try:
         yield
     finally:
-        for folder in made:
+        for folder in missing:
             with suppress(OSError):
                 folder.rmdir()  # by path: none but an empty one
 

@@ -189,20 +189,20 @@ def _namespaces(column: int) -> list[_Instruction]:
 
 
 def _modes(column: int) -> list[_Instruction]:
-    made: list[_Instruction] = []
+    program: list[_Instruction] = []
     for *numbers, argument in _MODES.values():
-        made += _when(numbers[column], [*_argument(argument), *_refuse_bits(_SET_ID)])
+        program += _when(numbers[column], [*_argument(argument), *_refuse_bits(_SET_ID)])
     for *numbers, flags in _OPENS.values():
         mode = [*_argument(flags + 1), *_refuse_bits(_SET_ID)]
-        made += _when(numbers[column], [*_argument(flags), (_IF_ANY_BIT, 0, len(mode), _MAKES), *mode])
+        program += _when(numbers[column], [*_argument(flags), (_IF_ANY_BIT, 0, len(mode), _MAKES), *mode])
     for *numbers, argument in _NODES.values():
         kind = [(_AND, 0, 0, stat.S_IFMT(0o177777)), *_refuse_if(stat.S_IFCHR), *_refuse_if(stat.S_IFBLK)]
-        made += _when(numbers[column], [*_argument(argument), *_refuse_bits(_SET_ID), *kind])
-    return made
+        program += _when(numbers[column], [*_argument(argument), *_refuse_bits(_SET_ID), *kind])
+    return program
 
 
 def _sockets(column: int) -> list[_Instruction]:
-    made: list[_Instruction] = []
+    program: list[_Instruction] = []
     for numbers in _SOCKETS.values():
         netlink = [*_argument(2), *_only((_NETLINK_ROUTE,), errno.EPROTONOSUPPORT), (_RETURN, 0, 0, _ALLOW)]
         internet = [*_argument(2), *_only(_PROTOCOLS, errno.EPROTONOSUPPORT)]
@@ -211,8 +211,8 @@ def _sockets(column: int) -> list[_Instruction]:
             *((_IF_EQUAL, 0, len(netlink), _AF_NETLINK), *netlink),
             *((_IF_EQUAL, len(internet), 0, socket.AF_UNIX), *internet),
         ]
-        made += _when(numbers[column], block)
-    return made
+        program += _when(numbers[column], block)
+    return program
 
 
 def _shared_memory(column: int, most: int) -> list[_Instruction]:

@@ -44,7 +44,7 @@ class EarlierCalls:
     def __init__(self) -> None:
         self._calls: dict[str, dict[int, EarlierCall]] = {}
         self._by_folder: dict[str, EarlierCall] = {}
-        self._made: dict[str, list[int]] = {}  # positions by digest, as cells made the calls, some of them again
+        self._order: dict[str, list[int]] = {}  # positions by digest, as cells made the calls, some of them again
         self._cells: list[str] = []  # of the newest turn
         self._ended_with = ""  # the cell that the run before ended with, until this run has a turn
         self._unanswered: list[tuple[str, str]] = []  # of these: the id of the call, and our name
@@ -81,7 +81,7 @@ class EarlierCalls:
 
     def as_made(self, digest: str) -> Sequence[int]:
         """The same for an agent whose cells are run again, in order."""
-        return self._made.get(digest, [])
+        return self._order.get(digest, [])
 
     def left_open(self, digest: str) -> Sequence[int]:
         """The same for an agent that goes on."""
@@ -118,7 +118,7 @@ class EarlierCalls:
         elif not known:  # a recorded cell is run again, most likely that which was cut off
             call.cell = self._ended_with
         if self._unanswered or not known:
-            self._made.setdefault(record.call, []).append(record.position)
+            self._order.setdefault(record.call, []).append(record.position)
         match record:
             case AgentStartRecord():
                 self._by_folder[f"{agent}/{record.folder}"] = call

@@ -26,11 +26,11 @@ _DECODER = fast_json.Decoder(JournalRecord)
 
 def line_of(record: Journalled) -> bytes:
     """A record as a line. Readable text as it is; a lone surrogate, which UTF-8 cannot hold, as its escape."""
-    made = wire(record)
+    values = wire(record)
     try:
-        return (json.dumps(made, ensure_ascii=False) + "\n").encode()
+        return (json.dumps(values, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:
-        return (json.dumps(made) + "\n").encode()
+        return (json.dumps(values) + "\n").encode()
 
 
 class NotRecordError(ValueError):
@@ -57,22 +57,22 @@ def read_line(line: bytes) -> Journalled:
 
 def _read_slowly(line: bytes) -> Journalled:
     try:
-        made = json.loads(line)
+        values = json.loads(line)
     except (ValueError, RecursionError):
         raise NotRecordError(mistyped=False) from None
-    if not isinstance(made, dict) or not isinstance(made.get("type"), str) or type(made.get("id")) is not int:
+    if not isinstance(values, dict) or not isinstance(values.get("type"), str) or type(values.get("id")) is not int:
         raise NotRecordError(mistyped=False)
     try:
-        if made["type"] in _TYPES:
-            return _checked(convert(_known(made), JournalRecord, str_keys=True))
-        return convert({"type": "", "id": made["id"], "ts": made.get("ts")}, UnknownRecord)
+        if values["type"] in _TYPES:
+            return _checked(convert(_known(values), JournalRecord, str_keys=True))
+        return convert({"type": "", "id": values["id"], "ts": values.get("ts")}, UnknownRecord)
     except (ValueError, RecursionError):
         raise NotRecordError(mistyped=True) from None
 
 
-def _known(made: Wire) -> Wire:
+def _known(values: Wire) -> Wire:
     """Without names that hold half a character, which msgspec refuses and no field of ours has."""
-    return {name: each for name, each in made.items() if name.isascii()}
+    return {name: each for name, each in values.items() if name.isascii()}
 
 
 # What readers need of the messages and tools inside, which are not converted: they stay as they are.

@@ -84,8 +84,8 @@ class Meta(Struct, frozen=True, tag_field="format", tag=FORMAT):
         return self.tree_tokens.usage
 
     def wire(self) -> Wire:
-        made: Wire = msgspec.to_builtins(self)
-        return made
+        values: Wire = msgspec.to_builtins(self)
+        return values
 
     def begin_run(self) -> Self:
         """As it is when a run of this process begins."""
@@ -110,11 +110,11 @@ def _read(data: bytes) -> Meta:
     try:
         return _DECODER.decode(data)
     except (ValueError, RecursionError):
-        made = json.loads(data)
+        values = json.loads(data)
     known = {}
-    for each in msgspec.structs.fields(Meta) if isinstance(made, dict) else ():
+    for each in msgspec.structs.fields(Meta) if isinstance(values, dict) else ():
         try:
-            known[each.name] = msgspec.convert(made[each.encode_name], each.type)
+            known[each.name] = msgspec.convert(values[each.encode_name], each.type)
         except (KeyError, ValueError):
             continue
     return Meta(**known)

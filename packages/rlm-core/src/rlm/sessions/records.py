@@ -92,8 +92,8 @@ def _redacted(value: Any, redactor: Redactor) -> Any:
 
 def wire(record: Record | TokenCounts) -> Wire:
     """The JSON object of it."""
-    made: Wire = to_builtins(record, str_keys=True)
-    return {name: list(each) if isinstance(each, tuple) else each for name, each in made.items()}
+    values: Wire = to_builtins(record, str_keys=True)
+    return {name: list(each) if isinstance(each, tuple) else each for name, each in values.items()}
 
 
 # ---- journalled

@@ -45,10 +45,10 @@ def _measure(data: bytes, strings: int, between: int) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         raise ValueError("it has a name twice")
-    return made
+    return values
 
 
 def _refuse(constant: str) -> NoReturn:

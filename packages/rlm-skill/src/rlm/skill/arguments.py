@@ -40,9 +40,9 @@ def parse(signature: Signature, words: Sequence[str]) -> Call:
         RepeatedFlagError: If a flag is given twice.
         SystemExit: 0 after `--help` on stdout; 2 after a usage error on stderr.
     """
-    given = [word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")]
+    flags = [word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")]
     for flag in (f"--{p.name.replace('_', '-')}" for p in _named(signature)):
-        if given.count(flag) > 1:
+        if flags.count(flag) > 1:
             raise RepeatedFlagError(f"{flag} is given twice; write several values after one: {flag} A B")
     # Plain text everywhere: no colours, no box drawing. The option is new in tyro 1.0.
     getattr(tyro, "_experimental_options", {}).update(utf8_boxes=False, ansi_codes=False)

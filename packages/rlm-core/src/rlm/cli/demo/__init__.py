@@ -40,8 +40,10 @@ def run(line: CommandLine) -> int:
         raise RlmError("The tests of the demo's repository should fail before it is fixed. Please report this.")
     _say(config, "\nrlm works on it. The model's replies are recorded, all else is real and happens now:\n")
     with as_file(_HERE / "turns.jsonl") as turns:
-        made = read_config({**_SETTINGS, **line.settings} | {"model": f"replay:{turns}", "home": str(folder / ".rlm")})
-        spec = AgentSpec(TASK, made, repository, context_file(made.context))
+        config = read_config(
+            {**_SETTINGS, **line.settings} | {"model": f"replay:{turns}", "home": str(folder / ".rlm")}
+        )
+        spec = AgentSpec(TASK, config, repository, context_file(config.context))
         code = reporter.run(spec, str(repository))
     _say(config, "\nThe same tests again:")
     if code == exit_codes.DONE and not _tests_pass(repository, config):
