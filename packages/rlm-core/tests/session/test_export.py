@@ -19,6 +19,8 @@ from rlm.core.messages import ToolResult, User, Wire
 from rlm.core.state import replay
 from rlm.errors import SessionError
 from rlm.present.export import Arguments, Format, export, part
+from rlm.present.export.markup import pieces
+from rlm.present.export.table_markup import table_markup
 from rlm.present.export.text import sound
 from rlm.present.export.timing import IDLE, Axis, Doing, merged, times
 from rlm.present.show import show_tree
@@ -165,6 +167,49 @@ def test_a_table_keeps_its_html_in_a_notebook(tmp_path: Path) -> None:
     assert [["before\n", shown, "after\n", shown], [f"not {table}"], [shown]] == [
         [each if isinstance(each, str) else dict(each) for each in every] for every in outputs
     ]
+
+
+def test_a_table_is_made_anew_in_the_page(tmp_path: Path) -> None:
+    """As pandas writes one: its style sheet is dropped, its heading, spans and size are kept."""
+    html = (
+        "<div><style scoped>td { color: red }</style><table border=1 class=dataframe><thead><tr style='text-align: right'><th></th>"
+        "<th colspan=2 onclick='pwn()'>a &lt;b&gt;</th></tr></thead><tbody><tr><th>0</th><td>1<td><a href=javascript:pwn()>x</a>"
+        "<script>pwn()</script></td></tr></tbody></table><p>120 rows × 8 columns</p></div>"
+    )
+    with Session.create(tmp_path / "home", model="m", cwd=tmp_path, prompt="t") as session:
+        for number, (text, shown) in enumerate((("   a\n0  1", html), ("no table", "<p>none</p>"))):
+            bundle = json.dumps({"text/plain": text, "text/html": shown})
+            (session.outputs / f"cell-{number}-table.json").write_text(bundle)
+        play(
+            session,
+            *opening("t"),
+            *turn("", (cell("x"), "before\n   a\n0  1\nafter"), (cell("y"), "no table")),
+            *ending("42"),
+        )
+    page = exported(read_tree(session.folder), Format.HTML)
+    assert (
+        '<pre class="out">before</pre><div class="frame" tabindex="0"><table><thead><tr><th></th>'
+        '<th colspan="2">a &lt;b&gt;</th></tr></thead><tbody><tr><th>0</th><td>1</td><td>x</td></tr></tbody></table>'
+        '<p class="soft">120 rows × 8 columns</p></div><pre class="out">after</pre>'
+    ) in page
+    assert '<pre class="out">no table</pre>' in page
+
+
+@pytest.mark.parametrize(
+    ("html", "shown"),
+    [
+        ("<table><tr><td rowspan=99999999999 colspan=-1>a", "<tr><td>a</td></tr>"),
+        ("<table><tr><td>a<table><tr><td>b</table><td>c", "<tr><td>a</td></tr><tr><td>b</td><td>c</td></tr>"),
+        ("<table><td>lost<tr><td>a<br>b</td>", "<tr><td>a\nb</td></tr>"),
+    ],
+)
+def test_a_crooked_table_is_a_sound_one(html: str, shown: str) -> None:
+    assert f"<table><tbody>{shown}</tbody></table>" in "".join(pieces(table_markup(html)))
+
+
+def test_what_is_no_table_or_too_large_is_none() -> None:
+    assert table_markup("<p>text</p>") is None
+    assert table_markup("<table><tr>" + "<td>x" * 20_001) is None
 
 
 def test_an_edit_is_a_diff_and_a_resumed_run_shows_all_its_answers(tmp_path: Path) -> None:

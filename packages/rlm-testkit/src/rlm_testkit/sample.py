@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 import zlib
 from collections.abc import Sequence
@@ -207,13 +208,22 @@ def hostile_sample(home: Path, corpus: Sequence[str] = CORPUS) -> Path:
     with Session.create(home, model=whole, cwd=home.parent, prompt=whole, key=KEY) as session:
         player = Player(Clock())
         player.play(session, *opening(whole))
-        for text in corpus:
+        for number, text in enumerate(corpus):
+            if number % 2:
+                _hostile_table(session, f"{number:03}", text)
             _hostile_turn(player, session, text)
         for text in (whole, "<script>pwn()</script>", '"><img src=x onerror=pwn()>'):
             with session.child(text, model=text) as child:
                 player.play(child, *opening(text), *ending(text))
         player.play(session, Stopped(Stop.ERROR, whole, Spent(), whole))
     return session.folder
+
+
+def _hostile_table(session: Session, name: str, text: str) -> None:
+    """As if a cell had displayed one whose text this is."""
+    html = f"<table><tr {text}><td {text}>{text}</td>{text}<th onclick=pwn() style=color:red>{text}<tr><td>{text}"
+    bundle = json.dumps({"text/plain": text, "text/html": html})
+    (session.outputs / f"cell-{name}-table.json").write_text(bundle)
 
 
 def _hostile_turn(player: Player, session: Session, text: str) -> None:

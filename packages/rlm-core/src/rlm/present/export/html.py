@@ -16,6 +16,8 @@ from rlm.present.diffs import diff_lines, diff_sign, has_diff
 from rlm.present.edits import edit_diff
 from rlm.present.export.markup import Child, Html, code, element, escape, markdown, pieces, tag
 from rlm.present.export.pictures import saved_pictures, split_uri
+from rlm.present.export.table_markup import table_markup
+from rlm.present.export.tables import with_tables
 from rlm.present.export.timeline import timeline
 from rlm.present.humanize import cost, count, many, seconds, tokens
 from rlm.present.outcomes import outcome_of
@@ -172,7 +174,7 @@ def _item(item: Item, tree: SessionTree, turns: Sequence[int]) -> Child:
 
 
 def _text(item: TextItem, tree: SessionTree) -> Child:
-    text = tag("pre", clip(item.text, OUTPUT, "the session"), class_="user", tabindex=0) if item.text else ""
+    text = tag("pre", clip(item.text, OUTPUT, "the session"), class_="user") if item.text else ""
     pictures = (_picture(url, "shown to the model") for url in item.pictures)
     header = tag("header", tag("span", speaker(item), class_="who"))
     return element("article", header, text, pictures, class_="words", id=f"{tree.agent}:{item.id}", tabindex=-1)
@@ -209,9 +211,9 @@ def _call(call: TranscriptCall, tree: SessionTree) -> Child:
     return element(
         "section",
         tag("header", failure, tag("b", call.tool), tag("span", took), tag("span", diff_sign(call.content))),
-        tag("pre", tag("code", _program(call)), class_="code", tabindex=0),
+        tag("pre", tag("code", _program(call)), class_="code"),
         (_child(child) for child in children if child),
-        _output(call),
+        _output(call, tree),
         _pictures(call, tree),
         class_=f"cell {state}",
     )
@@ -225,16 +227,23 @@ def _program(call: TranscriptCall) -> Html:
     return code(clip(program, OUTPUT, "the session"), language) if program else escape(clip(call.arguments, OUTPUT))
 
 
-def _output(call: TranscriptCall) -> Child:
+def _output(call: TranscriptCall, tree: SessionTree) -> Child:
     text = call.content.rstrip()
     if not text:
         return tag("div", "no result", class_="out soft") if call.ok is None else None
-    shown = tag("pre", _with_diffs(clip(text, OUTPUT, "the session")), class_="out", tabindex=0)
+    shown = [_printed(piece, html) for piece, html in with_tables(clip(text, OUTPUT, "the session"), tree.folder)]
     lines = text.count("\n") + 1
     if lines <= SHORT and len(text) <= 100 * SHORT:
         return shown
     summary = f"{many(lines, 'line')}, {count(len(text))} characters"
     return tag("details", tag("summary", summary), shown, class_="more", open=call.ok is False)
+
+
+def _printed(text: str, html: str) -> Child:
+    """A piece of a result; `html` is that of a table."""
+    if not text.strip("\n"):
+        return None
+    return (html and table_markup(html)) or tag("pre", _with_diffs(text.strip("\n")), class_="out")
 
 
 def _with_diffs(text: str) -> Child:

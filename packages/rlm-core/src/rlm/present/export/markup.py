@@ -63,7 +63,9 @@ def tag(name: str, /, *children: Child, **attributes: str | float | bool | None)
 
 def element(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Iterator[Child]:
     """As `tag`, for `pieces`: nothing of it is made before it is written."""
-    written = "".join(_attribute(key, value) for key, value in attributes.items() if value not in (None, False))
+    written = "".join(
+        _attribute(key, value) for key, value in attributes.items() if value is not None and value is not False
+    )
     yield Html(f"<{name}{written}>")
     if name not in _VOID:
         yield children

@@ -16,7 +16,7 @@ MOST = 1_000
 _NAME = re.compile(r"[\w.-]+-table(?:-\d+)?\.json")
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def saved_tables(folder: Path) -> tuple[tuple[str, str], ...]:
     """Text and HTML of each table in the outputs of a session; what cannot be read is passed over."""
     try:
