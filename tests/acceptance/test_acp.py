@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from acp import RequestError, image_block, resource_link_block, text_block
 from acp.helpers import embedded_text_resource, resource_block
-from rlm_testkit import mcp_program
+from rlm_testkit import mcp_program, mcp_web
 from rlm_testkit.acp_client import Talk, talking
 from rlm_testkit.cli import Rlm
 from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, half, text
@@ -51,10 +51,10 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
     ("session/new", {"cwd": "relative", "mcpServers": []}, -32602, "absolute"),
     ("session/new", {"cwd": "/no/such/folder", "mcpServers": []}, -32602, "/no/such/folder"),
     ("session/prompt", {"sessionId": 7, "prompt": []}, -32602, "sessionId"),
-    ("session/prompt", {"sessionId": "no", "prompt": [{"type": "text", "text": "x"}]}, -32002, "no open session no"),
+    ("session/prompt", {"sessionId": "no", "prompt": [{"type": "text", "text": "x"}]}, -32603, "Unknown session no"),
     ("session/load", {"sessionId": "../../etc", "cwd": "/", "mcpServers": []}, -32002, "There is no session"),
     ("session/delete", {"sessionId": "abcdefabcdef"}, -32002, "There is no session"),
-    ("session/close", {"sessionId": "abcdefabcdef"}, -32002, "no open session"),
+    ("session/close", {"sessionId": "abcdefabcdef"}, -32603, "Unknown session"),
     ("session/no_such", {}, -32601, "not found"),
 ]
 
@@ -238,7 +238,7 @@ async def test_sessions_are_listed_loaded_resumed_closed_and_deleted(rlm: Make) 
             await talk.raw("session/delete", sessionId=second)
             left = await talk.agent.list_sessions(cwd=str(made.cwd))
             assert [first] == [s.session_id for s in left.sessions]
-            with pytest.raises(RequestError, match="no open session"):
+            with pytest.raises(RequestError, match="Unknown session"):
                 await ask(talk, second, "gone")
     assert not (made.cwd / ".rlm" / "sessions" / second).exists()
 
@@ -260,13 +260,25 @@ async def test_what_the_provider_refuses_is_an_error_and_the_session_goes_on(rlm
 
 
 async def test_mcp_servers_that_the_client_names_are_functions_in_the_kernel(rlm: Make) -> None:
+    """Over each transport of the protocol; the two over HTTP are of the package mcp itself, and want a header."""
     program = {"name": "sums", "command": sys.executable, "args": [mcp_program.__file__], "env": []}
-    with Scripted(call("ipython", code="await sums.add(a=40, b=2)"), text("done")) as server:
+    cell = "print(await sums.add(a=40, b=2), await web.multiply(a=6, b=8), await old.multiply(a=7, b=9))\nawait bare.multiply(a=1, b=1)"
+    with Scripted(call("ipython", code=cell), text("done")) as server, mcp_web.serving("a-t0ken") as base:
         made = rlm(server)
+        headers = [{"name": "Authorization", "value": "Bearer a-t0ken"}]
+        web = {"type": "http", "name": "web", "url": f"{base}/mcp", "headers": headers}
+        old = {"type": "sse", "name": "old", "url": f"{base}/sse", "headers": headers}
+        bare = {"type": "http", "name": "bare", "url": f"{base}/mcp", "headers": []}
         async with talking(made) as talk:
-            session = (await talk.raw("session/new", cwd=str(made.cwd), mcpServers=[program]))["sessionId"]
+            servers = [program, web, old, bare]
+            session = (await talk.raw("session/new", cwd=str(made.cwd), mcpServers=servers))["sessionId"]
             await ask(talk, session, "go")
-    assert "42" == server.requests[-1].last.strip()
+            heard = talk.editor.text("agent_thought_chunk")
+    result = server.requests[-1].last
+    assert "42 48 63" == result.splitlines()[0]
+    assert "rlm mcp login bare" in result, "it says what to do"
+    assert "MCP server bare" in heard, "the user is told, too"
+    assert "a-t0ken" not in str([request.body for request in server.requests]) + talk.err.decode()
 
 
 def contract(server: Scripted, **more: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The conformance profile acp-core-v1 of the npm client acpx, case by case; and that client itself.
 
-The profile names its cases and its specification says what each demands; their files lie in the client's repository
-and in no package, so the steps here are ours. The model of these sessions does what a prompt says, in a cell, and the
+The files of the cases lie in the client's repository and in no package. The steps here are ours; each does what the case
+of that name does, and checks at least as much. The model of these sessions does what a prompt says, in a cell, and the
 user is asked before (`--confirm`): so what the profile calls a read or a write is one, and can be denied.
 """
 
@@ -24,16 +24,26 @@ Make = Callable[[Scripted], Rlm]
 READ = "print(open('notes.txt').read())"
 WRITE = "open('written.txt', 'w').write('hello'); print('wrote written.txt')"
 SLEEP = "print('sleeping', flush=True); import time; time.sleep(600)"
+NAP = "import time; time.sleep(0.08)"
+LATE = "import asyncio; job = asyncio.create_task(rlm.run('a late tool'))"
+AFTER = """\
+import pathlib, time
+while not pathlib.Path('responded').exists(): time.sleep(0.02)
+print('after the response')"""
 
 
 def obedient(request: Request) -> Answer:
-    """Does what it is told: read, write, sleep; says the rest back."""
+    """Does what it is told; says the rest back."""
     said = request.last
+    if request.depth:
+        return text("late") if request.turn else call("ipython", code=AFTER)
     if request.messages[-1]["role"] == "tool":
         return text("permission denied" if "did not allow" in said else f"done: {said.strip()}")
     task = said.rpartition("\n")[2]
-    code = {"read notes.txt": READ, "write written.txt hello": WRITE, "sleep": SLEEP}.get(task)
-    return call("ipython", code=code) if code else text(f"heard: {said}")
+    return call("ipython", code=CELLS[task]) if task in CELLS else text(f"heard: {said}")
+
+
+CELLS = {"read notes.txt": READ, "write written.txt hello": WRITE, "sleep": SLEEP, "nap": NAP, "late tool": LATE}
 
 
 class Case:
@@ -53,8 +63,8 @@ class Case:
         blocks = [{"type": "text", "text": said}] if isinstance(said, str) else said
         return str((await self.talk.raw("session/prompt", sessionId=self.session, prompt=blocks))["stopReason"])
 
-    async def refused(self, asking: Awaitable[Any]) -> int:
-        with pytest.raises(RequestError) as refused:
+    async def refused(self, asking: Awaitable[Any], reason: str = "") -> int:
+        with pytest.raises(RequestError, match=reason) as refused:
             await asking
         return refused.value.code
 
@@ -93,8 +103,13 @@ async def termination(case: Case) -> None:
 
 
 async def cancel_in_flight(case: Case) -> None:
+    """Once it works, and as soon as it is asked."""
     await case.new()
     assert "cancelled" == await case.cancelled()
+    asked = asyncio.ensure_future(case.prompt("sleep"))
+    await asyncio.sleep(0)
+    await case.talk.agent.cancel(session_id=case.session)
+    assert "cancelled" == await asked
 
 
 async def cancel_idle(case: Case) -> None:
@@ -110,20 +125,22 @@ async def multi_turn(case: Case) -> None:
 
 
 async def invalid_params(case: Case) -> None:
-    assert -32602 == await case.refused(case.talk.raw("session/new", mcpServers=[]))
+    for wrong in ({}, {"cwd": 12345}):
+        assert -32602 == await case.refused(case.talk.raw("session/new", mcpServers=[], **wrong), "cwd")
 
 
 async def invalid_cwd(case: Case) -> None:
-    assert -32602 == await case.refused(case.talk.raw("session/new", cwd=None, mcpServers=[]))
+    assert -32602 == await case.refused(case.talk.raw("session/new", cwd=None, mcpServers=[]), "cwd")
 
 
 async def invalid_session_type(case: Case) -> None:
-    assert -32602 == await case.refused(case.talk.raw("session/prompt", sessionId=42, prompt=[]))
+    said = [{"type": "text", "text": "hello"}]
+    assert -32602 == await case.refused(case.talk.raw("session/prompt", sessionId=12345, prompt=said), "sessionId")
 
 
 async def unknown_session(case: Case) -> None:
     case.session = "missing"
-    assert -32002 == await case.refused(case.prompt("hello"))
+    assert -32603 == await case.refused(case.prompt("hello"), "Unknown session")
 
 
 async def read_denied(case: Case) -> None:
@@ -167,13 +184,15 @@ async def unrecognized(case: Case) -> None:
 async def structured_blocks(case: Case) -> None:
     await case.new()
     link = {"type": "resource_link", "name": "notes", "uri": "file:///work/notes.txt"}
-    assert "end_turn" == await case.prompt([{"type": "text", "text": "see "}, link])
-    assert "heard: see `/work/notes.txt`" == case.said
+    resource = {"type": "resource", "resource": {"uri": "file:///work/sent.txt", "text": "sent along"}}
+    assert "end_turn" == await case.prompt([{"type": "text", "text": "see "}, link, resource])
+    assert case.said.startswith("heard: see `/work/notes.txt``/work/sent.txt`")
+    assert '<file path="/work/sent.txt">\nsent along\n</file>' in case.said
 
 
 async def background(case: Case) -> None:
     await case.new()
-    asked = asyncio.ensure_future(case.prompt("hello"))
+    asked = asyncio.ensure_future(case.prompt("nap", "allow_once"))
     assert "end_turn" == await asked
 
 
@@ -181,6 +200,15 @@ async def followup(case: Case) -> None:
     await case.new()
     assert "cancelled" == await case.cancelled()
     assert ("end_turn", True) == (await case.prompt("go on"), "go on" in case.said)
+
+
+async def post_success_drain(case: Case) -> None:
+    """What a sub-agent does after the response is told as well."""
+    await case.new()
+    assert ("end_turn", "done: [no output]") == (await case.prompt("late tool", "allow_once", "allow_once"), case.said)
+    (case.cwd / "responded").touch()
+    await case.talk.editor.until_heard("tool_call_update", "after the response")
+    assert {case.session} == {id for id, _ in case.talk.editor.heard}
 
 
 PROFILE = {
@@ -204,6 +232,7 @@ PROFILE = {
     "acp.v1.permissions.write.approved": write_approved,
     "acp.v1.session.prompt.background_completion": background,
     "acp.v1.session.cancel.followup_prompt": followup,
+    "acp.v1.session.prompt.post_success_drain": post_success_drain,
 }
 
 
@@ -211,7 +240,7 @@ async def test_all_cases_of_the_profile_pass_on_one_connection(rlm: Make) -> Non
     with Scripted(obedient) as server:
         made = rlm(server)
         (made.cwd / "notes.txt").write_text("of notes")
-        async with talking(made, "--confirm") as talk:
+        async with talking(made, "--confirm", "--max-depth", "1") as talk:
             for id, run in PROFILE.items():
                 talk.editor.heard.clear()
                 try:

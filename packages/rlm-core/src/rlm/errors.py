@@ -3,6 +3,7 @@
 * RlmError
   x ConfigError          a setting or an argument is wrong; the user can fix it
   x SessionError         a session cannot be read, written or resumed
+    + UnknownSession     a client names a session that it has not opened
   x CredentialsError     there is no key, or the provider refuses it
   x ModelError           the provider refused the request, or what came back made no sense
     + ContextTooLong     the conversation is longer than the model takes
@@ -46,6 +47,10 @@ class ConfigError(RlmError):
 
 class SessionError(RlmError):
     """A session cannot be read, written or resumed."""
+
+
+class UnknownSession(SessionError):
+    """A client names a session that it has not opened."""
 
 
 class CredentialsError(RlmError):

@@ -11,14 +11,27 @@ from pydantic import BaseModel, ValidationError
 
 from rlm.config.credentials import hide_credentials
 from rlm.core.messages import Wire
-from rlm.errors import AgentError, ConfigError, CredentialsError, ModelUnavailable, RlmError, SessionError
+from rlm.errors import (
+    AgentError,
+    ConfigError,
+    CredentialsError,
+    ModelUnavailable,
+    RlmError,
+    SessionError,
+    UnknownSession,
+)
 
 if TYPE_CHECKING:
     from rlm.acp.server import AcpServer
 
 INVALID_PARAMS, INTERNAL, NO_KEY, NOT_FOUND = -32602, -32603, -32000, -32002
 """The codes of JSON-RPC and of the protocol."""
-_CODES = ((CredentialsError, NO_KEY), (ConfigError, INVALID_PARAMS), (SessionError, NOT_FOUND))
+_CODES = (
+    (CredentialsError, NO_KEY),
+    (ConfigError, INVALID_PARAMS),
+    (UnknownSession, INTERNAL),  # as agents with the SDKs answer, and as the conformance cases of acpx want it
+    (SessionError, NOT_FOUND),
+)
 _TRANSPORT = "model_transport"
 """The kind of an error that says that the model could not be reached; the package `verifiers` looks for it."""
 

@@ -19,7 +19,7 @@ from rlm.config.environment import state_folder
 from rlm.config.settings import Config
 from rlm.config.sources import read_config, read_folder, with_values
 from rlm.core.messages import Wire
-from rlm.errors import ConfigError, CredentialsError, SessionError
+from rlm.errors import ConfigError, CredentialsError, SessionError, UnknownSession
 from rlm.sessions.signing_key import key_or_none
 from rlm.version import VERSION
 
@@ -277,10 +277,10 @@ class AcpServer:
     def _session(self, id: str) -> AcpSession:
         """
         Raises:
-            SessionError: it is not open.
+            UnknownSession: it is not open.
         """
         if id not in self._sessions:
-            raise SessionError(f"There is no open session {id}.")
+            raise UnknownSession(f"Unknown session {id}: it is not open. Load it, or start a new one.")
         return self._sessions[id]
 
     def _tell_ignored(self, contract: Contract) -> None:

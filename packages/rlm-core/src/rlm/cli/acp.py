@@ -8,7 +8,7 @@ from rlm.cli.arguments import CommandLine
 from rlm.cli.own_process import close_to_others, ending_orphans
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import at_terminal, say, taken_by_protocol
-from rlm.config.environment import unknown_variables
+from rlm.config.environment import without_effect
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.errors import ConfigError
@@ -32,8 +32,8 @@ def run(line: CommandLine) -> int:
         say("rlm acp waits for a client of the Agent Client Protocol on stdin: it is for editors to start.")
     close_to_others(debug=line.wants("debug"))
     check_limits()
-    for name, nearest in unknown_variables().items():
-        _log(f"{name} is no setting and has no effect" + (f": did you mean {nearest}?" if nearest else "."))
+    for warning in without_effect():
+        _log(warning)
     logging.basicConfig(handlers=[_OneLine()])
     try:
         with closing_in_order(), taken_by_protocol() as (read, write), ending_orphans():

@@ -24,7 +24,7 @@ from rlm.cli.cwd import working_directory
 from rlm.cli.own_process import close_to_others, ending_orphans
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put_json, say, say_effects, stderr, stderr_is_terminal, stdout_is_terminal
-from rlm.config.environment import broker_address, is_ci, is_dumb_terminal, unknown_variables
+from rlm.config.environment import broker_address, is_ci, is_dumb_terminal, without_effect
 from rlm.config.settings import Config
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
@@ -145,9 +145,8 @@ class _BatchCommand:
         Raises:
             RlmError: nothing can be worked on; what is done is kept.
         """
-        for name, nearest in unknown_variables().items():
-            hint = f": did you mean {nearest}?" if nearest else "."
-            self._progress.note(f"{name} is no setting and has no effect{hint}")
+        for line in without_effect():
+            self._progress.note(line)
         try:
             run_until_signal(self._work())
         except Interrupted as interrupted:

@@ -16,7 +16,7 @@ from rlm.cli.arguments import CommandLine
 from rlm.cli.own_process import close_to_others, ending_orphans
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put_painted_part, say
-from rlm.config.environment import is_dumb_terminal, state_folder, unknown_variables
+from rlm.config.environment import is_dumb_terminal, state_folder, without_effect
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.process.limits import check_limits
@@ -61,9 +61,7 @@ def _serve(line: CommandLine, cwd: Path, spec: AgentSpec | None, text: str, type
 
         return resumed_spec(wanted, GivenSettings(line.settings), cwd, fork=fork)
 
-    opening = Opening(
-        (lambda: spec) if spec else make_spec, resume_spec, COMMANDS, cwd, tuple(_unknown_variables()), text
-    )
+    opening = Opening((lambda: spec) if spec else make_spec, resume_spec, COMMANDS, cwd, tuple(without_effect()), text)
     repl = Repl(opening, _new_terminal(cwd, typed), color=not is_dumb_terminal())
     signal.signal(signal.SIGINT, lambda *_: repl.interrupt())
     try:
@@ -103,10 +101,3 @@ def _history(cwd: Path) -> Path | None:
     """The file of what was entered before in this folder."""
     state = state_folder()
     return state / "rlm" / "history" / sha256(str(cwd).encode()).hexdigest()[:16] if state else None
-
-
-def _unknown_variables() -> list[str]:
-    return [
-        f"{name} is no setting and has no effect" + (f": did you mean {nearest}?" if nearest else ".")
-        for name, nearest in unknown_variables().items()
-    ]

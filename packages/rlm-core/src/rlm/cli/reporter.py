@@ -14,7 +14,7 @@ from rlm.cli.output import OutputFile, ends_with_a_result, open_output, put_reco
 from rlm.cli.own_process import close_to_others, ending_orphans
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put, put_painted, stderr, stderr_is_terminal, stdout_is_terminal
-from rlm.config.environment import is_ci, is_dumb_terminal, picture_protocol, program, state_folder, unknown_variables
+from rlm.config.environment import is_ci, is_dumb_terminal, picture_protocol, program, state_folder, without_effect
 from rlm.config.readers import ColorChoice, PictureChoice
 from rlm.config.settings import Config, flag, recording_of
 from rlm.config.sources import read_config
@@ -160,11 +160,7 @@ class RunReporter:
             sandbox=config.sandbox + (" with network" if config.sandbox_net and config.sandboxed else ""),
             recorded=config.recording is not None,
         )
-        for name, nearest in unknown_variables().items():
-            self._screen.note(
-                f"{name} is no setting and has no effect" + (f": did you mean {nearest}?" if nearest else ".")
-            )
-        for note in (*session.notes, *self._notes):
+        for note in (*without_effect(), *session.notes, *self._notes):
             self._screen.note(note)
 
     def _close(self, code: int, error: str = "") -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
-from rlm.config.harness_variables import NAMES, has_unknown_skill
+from rlm.config.harness_variables import NAMES, unknown_skills
 from rlm.config.settings import Config, variable
 from rlm.process.programs import SHELL, find_program
 
@@ -140,9 +140,16 @@ def prepare_ray() -> None:
         os.environ.setdefault(name, "0")
 
 
-def unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The variables that look like settings and are none, each with the nearest setting, or an empty text."""
+def without_effect(environ: Mapping[str, str] | None = None) -> list[str]:
+    """A line for each variable that looks like a setting and is none, with the nearest setting if there is one."""
     environ = environment(environ)
-    known = [*map(variable, Config.settings()), *_NO_SETTINGS, *([] if has_unknown_skill(environ) else NAMES)]
+    known = [*map(variable, Config.settings()), *_NO_SETTINGS, *NAMES]
     unknown = sorted(name for name in environ if name.startswith("RLM_") and name not in known)
-    return {name: next(iter(difflib.get_close_matches(name, known, 1)), "") for name in unknown}
+    nearest = {name: next(iter(difflib.get_close_matches(name, known, 1)), "") for name in unknown}
+    lines = [
+        f"{name} is no setting and has no effect" + (f": did you mean {near}?" if near else ".")
+        for name, near in nearest.items()
+    ]
+    if skills := unknown_skills(environ):
+        lines.append(f"RLM_SKILLS names what rlm has no counterpart for: {', '.join(skills)}.")
+    return lines

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 _MCP, _SKILLS = "RLM_MCP_CONFIG", "RLM_SKILLS"
 NAMES = (_MCP, _SKILLS)
+_OUR_MCP = "RLM_MCP"
 _TOOLS = ("ipython", "bash", "edit")
 """Built-in skills there that are tools here, by the same names."""
 _USUAL = ("ipython", "summarize")
@@ -14,11 +15,11 @@ _USUAL = ("ipython", "summarize")
 def with_harness_variables(environ: Mapping[str, str]) -> Mapping[str, str]:
     """The environment with rlm's own variables for those; what is set by its own name wins."""
     more = {}
-    if environ.get(_MCP):
-        more["RLM_MCP"] = environ[_MCP]
-    if tools := known_tools(_names(environ)):
+    if environ.get(_MCP) and not environ.get(_OUR_MCP, "").strip():
+        more[_OUR_MCP] = environ[_MCP]
+    if (tools := known_tools(_names(environ))) and "RLM_TOOLS" not in environ:
         more["RLM_TOOLS"] = ",".join(dict.fromkeys([*_USUAL, *tools]))
-    return {**more, **environ} if more else environ
+    return {**environ, **more} if more else environ
 
 
 def known_tools(skills: Iterable[str]) -> list[str]:
@@ -26,8 +27,14 @@ def known_tools(skills: Iterable[str]) -> list[str]:
     return [name for name in skills if name in _TOOLS]
 
 
-def has_unknown_skill(environ: Mapping[str, str]) -> bool:
-    return any(name not in _TOOLS for name in _names(environ))
+def unknown_skills(environ: Mapping[str, str]) -> list[str]:
+    """Those of the built-in skills that are no tools here."""
+    return [name for name in _names(environ) if name not in _TOOLS]
+
+
+def as_written(name: str, environ: Mapping[str, str]) -> str:
+    """The variable that the user has set, where `with_harness_variables` has made this one of it."""
+    return _MCP if name == _OUR_MCP and not environ.get(name, "").strip() else name
 
 
 def _names(environ: Mapping[str, str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 
 from rlm.config import mcp_servers
 from rlm.config.environment import environment, is_dumb_terminal
-from rlm.config.harness_variables import with_harness_variables
+from rlm.config.harness_variables import as_written, with_harness_variables
 from rlm.config.readers import ColorChoice, existing_folder, seconds
 from rlm.config.settings import Config, Setting, flag, variable
 from rlm.errors import ConfigError, CredentialsError
@@ -34,13 +34,15 @@ def read_config(
         ConfigError: naming the flag or variable, its value, and what is allowed.
         CredentialsError: the key cannot be one; it is not shown.
     """
-    environ = with_harness_variables(environment(environ))
+    own = environment(environ)
+    environ = with_harness_variables(own)
     values: dict[str, Any] = (
         {"color": ColorChoice.NEVER} if environ.get("NO_COLOR") or is_dumb_terminal(environ) else {}
     )
     for name, entry in Config.settings().items():
         source, text = _chosen(name, entry, flags, environ, recorded or {})
         if text is not None and (text.strip() or entry.keeps_empty):
+            source = as_written(source, own)
             values[name] = _read(source, partial(_value, entry.read, environ=environ, source=source), text, entry)
     values |= _checked(named or {}, environ)
     return Config(**_with_credentials(values, environ), given=frozenset(values))
