@@ -9,9 +9,9 @@ import json
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from make_file import lines
+from rlm_testkit.recording import Json, turn, write
 
 QUESTION = "What do readers complain about most, and how often? `context` is the log of our help desk."
 PARTS = 8
@@ -59,15 +59,7 @@ def counts() -> list[Counter[str]]:
     return [Counter(subject(line) for line in part if " wrote: " in line) for part in parts]
 
 
-def turn(task: str, text: str, code: str = "") -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": text}
-    if code:
-        function = {"name": "ipython", "arguments": json.dumps({"code": code})}
-        message["tool_calls"] = [{"id": "call_1", "type": "function", "function": function}]
-    return {"task": task, "message": message, "finish_reason": "tool_calls" if code else "stop"}
-
-
-def turns() -> list[dict[str, Any]]:
+def turns() -> list[Json]:
     """The whole recording."""
     found = counts()
     total = sum(found, Counter())
@@ -87,5 +79,4 @@ def turns() -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    recording = "".join(json.dumps(each) + "\n" for each in turns())
-    Path(__file__).with_name("turns.jsonl").write_text(recording)
+    write(Path(__file__).with_name("turns.jsonl"), turns())

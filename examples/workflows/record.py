@@ -5,14 +5,28 @@ The cells are real and run each time; those of the root are the files in `cells`
 
 from __future__ import annotations
 
-import json
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+
+from rlm_testkit.recording import Json, turn, write
 
 HERE = Path(__file__).parent
 QUESTION = "Show each way to work with sub-agents."
-CELLS = ("first_completed", "race", "pipeline", "map_reduce", "judge", "shared_frame", "worktrees")
-ANSWER = "Seven ways, each in a cell above."
+CELLS = (
+    "typed",
+    "first_completed",
+    "race",
+    "handle_begin",
+    "handle_end",
+    "pipeline",
+    "map_reduce",
+    "judge",
+    "budget",
+    "shared_frame",
+    "shared_data",
+    "worktrees",
+    "answer",
+)
 FOREVER = "import asyncio\nawait asyncio.Event().wait()"
 HALVE = """\
 import asyncio
@@ -25,19 +39,15 @@ rlm.answer(sum(each.value for each in sums))"""
 ADD = "rlm.answer(sum(context[{0}:{1}]))"
 
 
-def turn(task: str, text: str, code: str = "") -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": text}
-    if code:
-        function = {"name": "ipython", "arguments": json.dumps({"code": code})}
-        message["tool_calls"] = [{"id": "call_1", "type": "function", "function": function}]
-    return {"task": task, "message": message, "finish_reason": "tool_calls" if code else "stop"}
-
-
-def turns() -> list[dict[str, Any]]:
+def turns() -> list[Json]:
     """The whole recording: the root, then its sub-agents and model calls."""
     told = [turn(QUESTION, "", (HERE / "cells" / f"{name}.py").read_text()) for name in CELLS]
-    told.append(turn(QUESTION, ANSWER))
+    ishmael = "Which book begins like this? Call me Ishmael."
     told += [
+        turn(ishmael, '{"title": "Moby-Dick"}'),
+        turn(ishmael, '{"title": "Moby-Dick", "year": 1851}'),
+        turn("Proofread the long chapter.", "", "import asyncio\nawait asyncio.sleep(0.2)"),
+        turn("Proofread the long chapter.", "Two commas were missing."),
         turn("Solve 3x + 4 = 19 by algebra.", "x = 5"),
         turn("Solve 3x + 4 = 19 by trying numbers.", "x = 5"),
         turn("Find a divisor of 8051 from below.", "", FOREVER),
@@ -55,8 +65,12 @@ def turns() -> list[dict[str, Any]]:
     told += [turn(f"Name a library for parsing dates, idea {n}.", name) for n, name in enumerate(names, 1)]
     listed = "\n".join(f"{n}: {name}" for n, name in enumerate(names))
     told.append(turn(f"Which name is the clearest? Answer with its number.\n{listed}", "0"))
+    told += [turn(f"Is 8051 a prime number? Opinion {n}.", "false") for n in (1, 2, 3)]
     for (a, b), code in (((0, 1000), HALVE), ((0, 500), ADD), ((500, 1000), ADD)):
         told.append(turn(f"Add up rows {a} to {b} of `context`.", "", code.format(a, b)))
+    for a, b in pairwise(range(0, 13_000_001, 3_250_000)):
+        task = f"Count the POST requests in bytes {a} to {b} of `context`."
+        told.append(turn(task, "", f"rlm.answer(context[{a}:{b}].count(b'POST'))"))
     capitals = "text = open('hello.txt').read()\nopen('hello.txt', 'w').write(text.upper())"
     told.append(turn("Write the greeting in capitals.", "", capitals))
     told.append(turn("Write the greeting in capitals.", "Done."))
@@ -66,4 +80,4 @@ def turns() -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    (HERE / "turns.jsonl").write_text("".join(json.dumps(each) + "\n" for each in turns()))
+    write(HERE / "turns.jsonl", turns())

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from rlm_testkit.cli import Rlm, Session
+from rlm_testkit.waiting import until
 
 TOP = Path(__file__).parents[2]
 EXAMPLE = TOP / "examples" / "long_file"
 WORKFLOWS = TOP / "examples" / "workflows"
+KILLED = TOP / "examples" / "killed_run"
 QUESTION = "What do readers complain about most, and how often? `context` is the log of our help desk."
 
 
@@ -52,11 +56,19 @@ def test_each_way_to_work_with_sub_agents_does_what_its_page_says(alone: Rlm, tm
     (alone.cwd / "hello.txt").write_text("hello\n")
     for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"]):
         subprocess.run(["git", *words], cwd=alone.cwd, check=True)
-    done = alone("--model", f"replay:{recording}", "--max-depth", "2", "Show each way to work with sub-agents.")
-    assert (0, "Seven ways, each in a cell above.\n") == (done.code, done.out), done.err
+    flags = ("--max-depth", "2", "--max-total-tokens", "50000")
+    done = alone("--model", f"replay:{recording}", *flags, "Show each way to work with sub-agents.")
+    patched = ["Write the greeting in capitals.", "Add a file with the licence."]
+    assert done.code == 0, done.err
+    assert json.loads(done.out) == {"sum": 499500.0, "posts": 1_000_000, "patched": patched}
     told = "\n".join(done.session.results)
-    assert len(cells) == len(done.session.results) == 7
+    assert len(cells) == len(done.session.results) == 13
     for line in (
+        "typed: Book(title='Moby-Dick', year=1851) at the second try",
+        "handle: it works\n",
+        "handle: Two commas were missing.\n",
+        "budget: 2 opinions, prime according to 0",
+        "shared data: [250000, 250000, 250000, 250000]",
         "first completed: x = 5\nfirst completed: x = 5",
         "race: 83 - 1 cancelled",
         "pipeline: ['2024-05-03\\n2024-06-09', '2024-07-01']",
@@ -67,3 +79,25 @@ def test_each_way_to_work_with_sub_agents_does_what_its_page_says(alone: Rlm, tm
     ):
         assert line in told
     assert (alone.cwd / "hello.txt").read_text() == "HELLO\n"
+
+
+def test_a_killed_run_goes_on_without_the_sub_agents_that_were_done(alone: Rlm) -> None:
+    shutil.copytree(KILLED, alone.cwd, dirs_exist_ok=True)
+    recorded = (alone.cwd / "turns.jsonl").read_text()
+    subprocess.run([sys.executable, alone.cwd / "record.py"], check=True)
+    assert (alone.cwd / "turns.jsonl").read_text() == recorded, "record.py writes what is there"
+    with alone.start("--model", "replay:turns.jsonl", "--max-depth", "1", "Which supplier is the cheapest?") as running:
+        until(lambda: _ended(alone) == 2)
+        running.send_signal(signal.SIGKILL)
+    (alone.cwd / "offers/west.txt").write_text("6.50\n")
+    done = alone("resume")
+    assert (0, "west, at 6.50\n") == (done.code, done.out), done.err
+    assert done.session.results[-2].startswith(
+        "north 7.9 (replayed)\nsouth 8.2 (replayed)\nwest 6.5 \n[Replayed, not run:"
+    )
+    assert done.err.count("replayed, not run again") == 2
+
+
+def _ended(run: Rlm) -> int:
+    """Sub-agents that are done."""
+    return sum(path.read_text().count('"agent_end"') for path in run.cwd.glob(".rlm/sessions/*/messages.jsonl"))
