@@ -83,6 +83,10 @@ ray version="":
 trainers:
     {{ run }} pytest -n 0 tests/trainers
 
+# toy tasks in the harnesses harbor and inspect-ai, by their published packages, under Python 3.12 or newer (or its path)
+harnesses python="":
+    TEST_PYTHON={{ python }} {{ run }} pytest -n 0 tests/harnesses
+
 # branch coverage of the core by its own tests: 100 % or it fails
 coverage:
     {{ run }} coverage run -m pytest -n 0 packages/rlm-core/tests/core

@@ -263,7 +263,7 @@ def test_ctrl_c_ends_a_batch_in_order_and_says_how_to_go_on(rlm: Make, tmp_path:
         finally:
             terminal.close()
         said = "\n".join(screen)
-        assert "2 of 2 done · 3 missing" in said
+        assert "2 of 5 done · 3 missing" in said
         assert "rlm: interrupted. To go on: rlm batch --resume" in said
         slow.open = True
         done = command("batch", "--resume", "out", "--json")

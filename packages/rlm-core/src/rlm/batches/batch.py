@@ -76,7 +76,7 @@ class Batch:
         Raises:
             RlmError: nothing can be worked on, or results cannot be written.
         """
-        began = time.monotonic()
+        began, ended = time.monotonic(), 0
         rollouts, tasks = self._folder.config.rollouts, self._folder.tasks
         expected = len(tasks) * rollouts
         kept = self._folder.keep(self._is_good)
@@ -89,10 +89,11 @@ class Batch:
             async with aclosing(results):
                 async for result in results:
                     file.append(result)
+                    ended += 1
                     watcher.ended(result)
                     yield result
         finally:
-            self.summary = self._folder.write_summary(expected, time.monotonic() - began)
+            self.summary = self._folder.write_summary(expected, time.monotonic() - began, ended)
 
     def _is_good(self, result: TaskResult) -> bool:
         if self._retry_failed:

@@ -184,26 +184,28 @@ class BatchFolder:
                 continue
         return found
 
-    def write_summary(self, expected: int, wall: float) -> dict[str, Any]:
-        """Of all results, those of earlier runs too; `wall` are the seconds of this run.
+    def write_summary(self, expected: int, wall: float, ended: int) -> dict[str, Any]:
+        """Of all results, those of earlier runs too; `wall` are the seconds of this run, in which so many `ended`.
 
         Raises:
             SessionError: it cannot be written.
         """
-        earlier = self._earlier_wall()
-        made = summary(read_results(self.path / RESULTS), expected, earlier + wall)
+        earlier = self._earlier_summary()
+        rate = 60 * ended / wall if ended else earlier.get("tasks_per_minute")
+        made = summary(read_results(self.path / RESULTS), expected, earlier.get("wall", 0.0) + wall, rate)
         try:
             files.replace(SUMMARY, _json(made), dir_fd=self._handle)
         except OSError as error:
             raise SessionError(f"{self.path / SUMMARY} cannot be written: {error.strerror}.") from None
         return made
 
-    def _earlier_wall(self) -> float:
+    def _earlier_summary(self) -> dict[str, float]:
+        """What of it goes on being true."""
         try:
             value = json.loads(files.read(SUMMARY, dir_fd=self._handle))
-            return float(value["wall"])
+            return {name: float(value[name]) for name in ("wall", "tasks_per_minute") if value[name] is not None}
         except (OSError, ValueError, KeyError, TypeError):
-            return 0.0
+            return {}
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -21,6 +21,7 @@ PERIOD = 60.0
 """Seconds between two lines where there is no terminal."""
 _NAMED = 20  # failures that are shown; the others are in the results
 _LONGEST = 200  # characters of an error
+_ID = 40  # characters of an id in a row, whose time is behind it
 _BAR = 30  # columns, where there is room
 _RUNNING = 12  # tasks that are shown at once
 
@@ -57,7 +58,7 @@ class BatchState:
         )
 
     def words(self, now: float) -> list[str]:
-        """`412 of 1,000 done`, `9 failed`, `16 running`, `31 a minute`, `19m 04s left`, cost, tokens."""
+        """`412 of 1,000 done`, `9 failed`, `16 running`, `19m 04s left`, `31 a minute`, cost, tokens."""
         seconds = max(now - self.began, 0.001)
         left = self.expected - self.kept - self.ended
         rate = self.ended / seconds
@@ -68,8 +69,8 @@ class BatchState:
                     f"{self.kept + self.done:,} of {self.expected:,} done",
                     f"{self.failed:,} failed" * bool(self.failed),
                     f"{len(self.running):,} running" * bool(self.running),
-                    f"{60 * rate:.3g} a minute" * bool(self.ended),
                     f"{humanize.seconds(left / rate)} left" if self.ended and left else "",
+                    f"{60 * rate:.3g} a minute" * bool(self.ended),
                     humanize.cost(self.usage) * (self.usage.cost is not None),
                     humanize.tokens(self.usage) * bool(self.ended),
                 ],
@@ -161,7 +162,7 @@ class BatchProgress:
         rows = [
             Row(
                 (
-                    Span(f"  {id}{f' ({rollout})' if rollout else ''}"),
+                    Span(f"  {one_line(id, _ID)}{f' ({rollout})' if rollout else ''}"),
                     Span(f"  {humanize.seconds(now - since)}", Style.DIM),
                 )
             )

@@ -11,13 +11,14 @@ from rlm.core.messages import Usage
 from rlm.text.statistics import pass_at_k, percentiles
 
 
-def summary(results: Iterable[TaskResult], expected: int, wall: float) -> dict[str, Any]:
+def summary(results: Iterable[TaskResult], expected: int, wall: float, rate: float | None) -> dict[str, Any]:
     """The content of summary.json.
 
     Args:
         results: each rollout once.
         expected: how many rollouts there are; those without a result are `missing`.
-        wall: seconds that the batch has worked, all its runs together.
+        wall: seconds that the batch has worked, all runs together that were not killed.
+        rate: results a minute of the last run that had any.
     """
     statuses: Counter[str] = Counter()
     stops: Counter[str] = Counter()
@@ -55,7 +56,7 @@ def summary(results: Iterable[TaskResult], expected: int, wall: float) -> dict[s
             "reasoning": usage.reasoning,
         },
         "wall": round(wall, 3),
-        "tasks_per_minute": round(60 * count / wall, 2) if wall else None,
+        "tasks_per_minute": None if rate is None else round(rate, 2),
     }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, aclosing
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -185,19 +186,17 @@ class _BatchCommand:
         return f"rlm batch --resume {shlex.quote(str(self._folder.path))}"
 
 
-def _words(made: Mapping[str, object], path: Path) -> str:
-    parts = [f"{made['done']:,} of {made['rollouts']:,} done"]
+def _words(made: Mapping[str, Any], path: Path) -> str:
+    parts = [f"{made['done']:,} of {made['rollouts'] + made['missing']:,} done"]
     for name, said in (("limit", "stopped by a limit"), ("error", "failed"), ("missing", "missing")):
         if made[name]:
             parts.append(f"{made[name]:,} {said}")
     if made["reward"]:
-        chances = made["pass_at_k"]
-        assert isinstance(chances, dict)
-        parts.append(", ".join(f"pass@{k} {value:.3g}" for k, value in chances.items()))
+        parts.append(", ".join(f"pass@{k} {value:.3g}" for k, value in made["pass_at_k"].items()))
     cost, duration = made["cost"], made["duration"]
-    if isinstance(cost, dict):
+    if cost:
         parts.append(f"${cost['total']:,.2f}")
-    if isinstance(duration, dict):
+    if duration:
         parts.append("time p50 {p50}, p95 {p95}".format(**{k: humanize.seconds(v) for k, v in duration.items()}))
     return f"{' · '.join(parts)} · {path}"
 
