@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from rlm_testkit.cli import COMMAND, Rlm
-from rlm_testkit.scripted import Answer, Request, Scripted, call, text
+from rlm_testkit.scripted import Answer, Request, Scripted, call, hang, text
 from rlm_testkit.tmux import Terminal
 
 PAGE = Path(__file__).with_name("interactive.md")
@@ -27,6 +28,8 @@ ANSWERS = {
     "slope 4.20, intercept 48.00": text("Each hour adds **4.2 points**; `fit` has the line."),
     "try all steps": call("ipython", code=FOLDED),
     "wait for the file": call("ipython", code=WAITING),
+    "have the report read": call("ipython", code="read = await rlm.run('Read the report', tools=())"),
+    "Read the report": hang(),
     "clean up": call("ipython", code="import shutil\nshutil.rmtree('data')"),
     "Not run: the user did not allow it: keep the data": text("Then I leave `data` as it is."),
 }
@@ -36,10 +39,20 @@ def script(request: Request) -> Answer:
     return ANSWERS.get(request.last.rpartition("\n\n")[2].strip(), text("Done: the best step is 119."))
 
 
+@dataclass(frozen=True)
+class Play:
+    """What is entered, and what stands there then. `working`: the agent does, and its turn is to be stopped."""
+
+    enter: Callable[[Terminal], None]
+    seen: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+    working: bool = False
+
+
 def shared(screen: Terminal) -> None:
     enter(screen, ">hours, score = [1, 2, 3, 4], [52, 57, 60, 65]", "✓")
     enter(screen, "fit a line", "4.2 points", "2 turns")
-    enter(screen, ">fit.slope * 10", "  4", "✓")
+    enter(screen, ">fit.slope * 10", "  42.0\n✓")
     enter(screen, "try all steps", "Alt-1 opens", "Done: the best step", "4 turns")
 
 
@@ -48,12 +61,24 @@ def steering(screen: Terminal) -> None:
     enter(screen, "stop after ten steps", "after the current cell")
     screen.press("-l", "then write the report")
     screen.press("M-Enter")
-    screen.see("1 queued")
+
+
+def beside(screen: Terminal) -> None:
+    enter(screen, "have the report read", "└ ", "thinking")
+    enter(screen, ">6 * 7", "  42\n✓")
 
 
 def confirm(screen: Terminal) -> None:
     enter(screen, "clean up", "Run this?")
     enter(screen, "n keep the data", "Then I leave", "2 turns")
+
+
+PLAYS = {
+    "shared": Play(shared, ("· 4 turns ·", "400 in (160 cached) / 40 out · sandbox off")),
+    "steering": Play(steering, ("after this turn", "root  ipython", "· 1 queued"), working=True),
+    "beside": Play(beside, ("waiting for 1 agent", "thinking"), ("--max-depth", "1"), working=True),
+    "confirm": Play(confirm, ("· 2 turns ·", "/ 20 out · sandbox off · asks before each cell"), ("--confirm",)),
+}
 
 
 def enter(screen: Terminal, line: str, *seen: str) -> None:
@@ -62,28 +87,36 @@ def enter(screen: Terminal, line: str, *seen: str) -> None:
     screen.see(*seen)
 
 
-def take(play: Callable[[Terminal], None], *flags: str) -> str:
+def take(play: Play) -> str:
     with tempfile.TemporaryDirectory() as made, Scripted(script) as server:
         folder = Path(made)
         rlm = Rlm(folder, {"RLM_BASE_URL": server.url, "RLM_MODEL": "gpt-4o"})
-        screen = Terminal(folder / "tmux", SIZE, [str(COMMAND), *flags], rlm.cwd, rlm.env())
+        screen = Terminal(folder / "tmux", SIZE, [str(COMMAND), *play.flags], rlm.cwd, rlm.env())
         try:
             screen.see("/help says the rest")
-            play(screen)
-            shown = "\n".join(line.rstrip() for line in screen.lines())
+            play.enter(screen)
+            shown = "\n".join(line.rstrip() for line in screen.settled(*play.seen))
+            leave(screen, working=play.working)
         finally:
-            screen.press("C-c")
-            screen.press("C-d")
-            screen.see("over 0")
             screen.close()
     shown = re.sub(r"session [0-9a-f]{12}", "session 7f3ab2c41d90", shown.replace(str(rlm.cwd), "/home/you/work"))
     return re.sub(r"\n{3,}", "\n\n", shown).strip("\n")
 
 
+def leave(screen: Terminal, *, working: bool) -> None:
+    """Ctrl-D leaves only where the input is empty, and what a stopped turn had not heard comes back into it."""
+    if working:
+        screen.press("C-c")
+        screen.see("interrupted; the session goes on")
+    screen.press("C-c")
+    screen.press("C-d")
+    screen.see("over 0")
+
+
 def main() -> None:
     page = PAGE.read_text()
-    for name, flags in {"shared": (), "steering": (), "confirm": ("--confirm",)}.items():
-        screen = f"<!-- screen: {name} -->\n```\n{take(globals()[name], *flags)}\n```\n<!-- end -->"
+    for name, play in PLAYS.items():
+        screen = f"<!-- screen: {name} -->\n```\n{take(play)}\n```\n<!-- end -->"
         page = re.sub(
             rf"<!-- screen: {name} -->\n.*?<!-- end -->", lambda _, screen=screen: screen, page, flags=re.DOTALL
         )

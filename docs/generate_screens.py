@@ -121,7 +121,17 @@ def nested(request: Request) -> Answer:
 
 
 ROWS = "\n".join(f"row_{n} = load(part={n})" for n in range(60))
-slow = by_turn(replace(call("ipython", code=ROWS), pause=0.05, piece=12))
+
+
+def slow() -> Script:
+    """A cell that stops in the middle of its 25th line or so."""
+    pieces: set[bytes] = set()
+
+    def gate(piece: bytes) -> bool:
+        pieces.add(piece)
+        return len(pieces) <= 50
+
+    return by_turn(replace(call("ipython", code=ROWS), pause=0.05, piece=12, gate=gate))
 
 
 data = by_turn(
@@ -166,7 +176,7 @@ SCREENS = {
     "agents": Screen(agents(held=True), seen=("7 of 30",), env=DEEP | {"RLM_MAX_CONCURRENT_AGENTS": "6"}, size=(100, 24)),
     "agents-at-the-end": Screen(agents(held=False), env=DEEP, size=(100, 60)),
     "interrupted-queue": Screen(nested, seen=("leaf", ), env=DEEP | {"RLM_MAX_CONCURRENT_AGENTS": "2"}, keys=("C-c",)),
-    "writing": Screen(slow, seen=("root",), size=(100, 12)),
+    "writing": Screen(slow(), seen=("root",), size=(100, 12)),
     "failing": Screen(failing, size=(80, 30)),
     "data": Screen(data),
     "limit": Screen(fix, ("Sizes of files are wrong.", "--max-turns", "2"), prepare=repository),
@@ -188,14 +198,15 @@ def take(screen: Screen, *how: str, command: Path = COMMAND) -> str:
                 server.wait(lambda s: sum(request.depth == 2 for request in s.requests) >= 2)
             for key in screen.keys:
                 terminal.press(key)
+            ours = command == COMMAND
             if screen.seen == ("root",):
                 server.wait(lambda s: len(s.requests) == 1)
-                terminal.see("writing cell · 2" if command == COMMAND else "thinking")
+                terminal.settled("writing cell · 2" if ours else "thinking")
             elif screen.seen == ("7 of 30",):
                 server.wait(lambda s: len(s.requests) == 1 + 7 + 6)
-                terminal.see("7 of 30" if command == COMMAND else "waiting for")
+                terminal.settled("7 of 30" if ours else "waiting for")
             else:
-                terminal.see("over")
+                terminal.settled("\nover ")
             shown = "\n".join(each.rstrip() for each in terminal.lines(*how))
         finally:
             if "over" not in "\n".join(terminal.lines()):

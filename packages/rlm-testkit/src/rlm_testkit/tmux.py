@@ -44,6 +44,18 @@ class Terminal:
         until(lambda: all(text in "\n".join(self.lines()) for text in texts), lambda: (texts, self.lines()))
         return self.lines()
 
+    def settled(self, *texts: str) -> list[str]:
+        """Wait until all of these are there and nothing moves: a screen that is being drawn is neither old nor new."""
+        before: list[str] = []
+
+        def still() -> bool:
+            nonlocal before
+            earlier, before = before, self.lines()
+            return earlier == before and all(text in "\n".join(before) for text in texts)
+
+        until(still, lambda: (texts, before))
+        return before
+
     def press(self, *keys: str) -> None:
         self._run("send-keys", *keys)
 
