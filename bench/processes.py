@@ -33,6 +33,13 @@ def pss(pid: int) -> float:
     return 0.0  # it has ended meanwhile
 
 
+def parent(pid: int) -> int:
+    """0 if it has ended meanwhile."""
+    with suppress(OSError):
+        return int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
 def descriptors(pid: int) -> int:
     """Open files and sockets."""
     return len(list((PROC / str(pid) / "fd").iterdir()))
