@@ -86,8 +86,14 @@ fix = by_turn(
     calls(("ipython", {"code": LOOK}), content="I read the module first, then I run its tests to see what fails."),
     call("ipython", code=RUN),
     calls(("ipython", {"code": FIX}), content="The limit is 1000 and the divisor 1024. I take 1000 for both."),
+    call("ipython", code="!git diff"),
     call("ipython", code=RUN),
     text(FIXED),
+)
+limit = by_turn(
+    calls(("ipython", {"code": LOOK}), content="I read the module first, then I run its tests to see what fails."),
+    call("ipython", code=RUN),
+    text("The limit is 1000 and the divisor 1024. Nothing is changed yet."),
 )
 
 # ---- many agents, nested ones, ends, data
@@ -149,6 +155,7 @@ data = by_turn(
 failing = by_turn(
     call("ipython", code="!ls no-such-folder"),
     call("ipython", code="%%bash\nset -e\ncd .\nmake all"),
+    call("ipython", code="import subprocess\n\nmade = subprocess.run(['make', 'all'], capture_output=True)"),
     call("ipython", code="import json\njson.loads('{\"broken\": ')"),
     text("Nothing could be built."),
 )
@@ -179,7 +186,7 @@ SCREENS = {
     "writing": Screen(slow(), seen=("root",), size=(100, 12)),
     "failing": Screen(failing, size=(80, 30)),
     "data": Screen(data),
-    "limit": Screen(fix, ("Sizes of files are wrong.", "--max-turns", "2"), prepare=repository),
+    "limit": Screen(limit, ("Sizes of files are wrong.", "--max-turns", "2"), prepare=repository),
     "stdin": Screen(by_turn(text("They are names.")), ("what are these?",), pipe="printf 'anna\\nbert\\ncleo\\n' | "),
     "dumb": Screen(fix, ("Sizes of files are wrong.",), env={"TERM": "dumb"}, prepare=repository),
 }  # fmt: skip

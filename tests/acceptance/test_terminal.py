@@ -56,6 +56,13 @@ def test_a_run_as_its_user_sees_it(rlm: Make, terminal: Open) -> None:
     assert all(request.streamed for request in server.requests), "somebody sees the text as it comes"
 
 
+def test_a_partial_answer_is_marked_above_it(rlm: Make, terminal: Open) -> None:
+    with Scripted(call("ipython", code="1"), text("about one")) as server:
+        seen = terminal(rlm(server), "what is it?", "--max-turns", "1").see("over 3")
+    at = seen.index("Partial answer:")
+    assert seen[at : at + 3] == ["Partial answer:", "", "about one"]
+
+
 def test_the_live_tree_shows_what_runs_and_ctrl_c_ends_it(rlm: Make, terminal: Open) -> None:
     """One of the children is in the queue. What is typed meanwhile tears no row, and is there when the run has ended."""
     cell = "import asyncio\nawait asyncio.gather(*(rlm.run(f'child {n}') for n in range(3)))"

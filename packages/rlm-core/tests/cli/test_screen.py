@@ -475,6 +475,15 @@ def test_of_many_agents_each_gets_one_line(run: Run) -> None:
     assert "no space left" in run.lines[-1], "what went wrong is told all the same"
 
 
+def test_so_it_is_while_most_of_them_are_in_the_queue(run: Run) -> None:
+    path = run.start("sub-00000001", "task")
+    run(Queued(MANY))
+    run.reply(path)
+    run.cell("1/0", path, said="ZeroDivisionError", ok=False)
+    run.end(path)
+    assert len(run.lines) == 1
+
+
 def test_verbose_shows_code_and_the_end_of_the_output(run: Run) -> None:
     run.verbose = True
     run.reply()

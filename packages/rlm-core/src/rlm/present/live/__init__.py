@@ -59,7 +59,7 @@ class Screen:
         if not self._quiet:
             self._writer.show(partial(frame, self._tree))
         if isinstance(record, ResultRecord | RunEndRecord) and (record.agent or ROOT) == ROOT:
-            self._writer.flush()
+            self.flush()
 
     def header(
         self,
@@ -99,6 +99,10 @@ class Screen:
     def note(self, text: str) -> None:
         """One line of rlm's own."""
         self._say(Row((Span(text, Style.DIM),)))
+
+    def flush(self) -> None:
+        """What was said is written, or cannot be."""
+        self._writer.flush()
 
     def _say(self, row: Row, *, error: bool = False) -> None:
         if error or not self._quiet:

@@ -36,7 +36,7 @@ _DOT = Span(" · ", Style.DIM)
 def told(tree: AgentTree, record: Record, now: float, *, verbose: bool = False) -> list[Row]:
     """The lines that `record` is worth; `tree` is as it was before it. `verbose`: code and outputs, too."""
     agent = tree.agent(record.agent or ROOT)
-    quiet = agent.path != ROOT and tree.started > MANY and not verbose
+    quiet = agent.path != ROOT and tree.known > MANY and not verbose
     match record:
         case CellStartRecord() if verbose:
             return code_rows(agent, record)

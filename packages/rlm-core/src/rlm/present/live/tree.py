@@ -119,6 +119,11 @@ class AgentTree:
     """Sub-agents so far."""
     cwd: str = ""
 
+    @property
+    def known(self) -> int:
+        """Sub-agents so far, and those in the queue."""
+        return self.started + sum(agent.queued for agent in self.agents.values())
+
     def agent(self, path: str) -> AgentNow:
         """As it is known; a stranger has done nothing yet."""
         return self.agents.get(path) or AgentNow(path)
