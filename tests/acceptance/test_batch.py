@@ -276,6 +276,9 @@ def test_what_failed_is_tried_again_and_a_batch_of_others_only_if_it_is_trusted(
     with Scripted(lambda request: text("an answer"), strict=False) as server:
         command = rlm(server)
         write(command.cwd, {"id": 1, "prompt": "a", "verify": "test -f good"}, {"id": 2, "prompt": "b"})
+        mine = (command.cwd / "tasks.jsonl").read_text()
+        assert "would be replaced" in command("batch", "tasks.jsonl", "-o", ".", "--limit", "1").err
+        assert (command.cwd / "tasks.jsonl").read_text() == mine
         words = ("batch", "tasks.jsonl", "-o", "out", "--retry-failed")
         assert command(*words).code == 0
         assert results(command.cwd / "out")[1, 0]["reward"] == 0.0

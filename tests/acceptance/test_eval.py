@@ -109,11 +109,13 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(rlm: Make) -> N
     with Scripted() as server:
         command = rlm(server)
         (command.cwd / "t.jsonl").write_text('{"prompt": "?", "expected": 1}\n{"prompt": "?"}\n')
+        (command.cwd / "tasks.jsonl").write_text('{"prompt": "?", "expected": 1}')
         for words, said in (
             (("t.jsonl",), "t.jsonl, line 2: Object missing required field `expected`"),
             (("none.jsonl",), "none.jsonl"),
             ((), "Name a file of tasks"),
             (("t.jsonl", "--arms", "plain,best"), "--arms='best' is not allowed"),
+            (("tasks.jsonl", "-o", "."), "tasks.jsonl is there already and would be replaced"),
             (("--resume", "."), "holds no batch"),
             (("--resume", ".", "t.jsonl"), "--resume DIR needs no other word"),
             (("t.jsonl", "--make", "pairs"), "--make writes tasks to stdout"),
@@ -123,4 +125,5 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(rlm: Make) -> N
             done = command("eval", *words)
             assert (done.code != 0, done.out, said in done.err) == (True, "", True), (words, done.err)
     assert server.requests == []
-    assert [path.name for path in command.cwd.iterdir()] == ["t.jsonl"]
+    assert {path.name for path in command.cwd.iterdir()} == {"t.jsonl", "tasks.jsonl"}
+    assert (command.cwd / "tasks.jsonl").read_text() == '{"prompt": "?", "expected": 1}'

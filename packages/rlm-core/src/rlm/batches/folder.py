@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,25 +35,44 @@ def exists(path: Path) -> bool:
     return (path / CONFIG).is_file()
 
 
-def create(path: Path, config: BatchConfig, tasks: Iterable[BatchTask]) -> None:
+def create(path: Path, config: BatchConfig, tasks: Iterable[BatchTask], beside: Mapping[str, bytes] = {}) -> None:
     """Make the folder, signed by this user. config.json is written last: without it there is no batch.
 
+    Args:
+        beside: more files, by their names.
+
     Raises:
-        ConfigError: it cannot be made, or holds results of another batch.
+        ConfigError: it cannot be made, holds results of another batch, or has other files of these names.
     """
     lines = b"".join(task.line() for task in tasks)
     value = ownership.signed(msgspec.to_builtins(config), lines, key_or_none(state_folder(), make=True))
     if os.path.lexists(path / RESULTS):
         raise ConfigError(f"{path} holds results of another batch: there is a {RESULTS} in it. Name another folder.")
+    written = {**beside, TASKS: lines}
     try:
         folder = files.open_folder(path, make=True)
         try:
-            files.replace(TASKS, lines, dir_fd=folder)
+            for name, data in written.items():
+                _check_free(path / name, data, folder)
+            for name, data in written.items():
+                files.replace(name, data, dir_fd=folder)
             files.replace(CONFIG, _json(value), dir_fd=folder)
         finally:
             os.close(folder)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def _check_free(path: Path, data: bytes, folder: int) -> None:
+    """It may be the user's own. What was written here by a process that was killed is the same.
+
+    Raises:
+        ConfigError: the file is there, and is another one.
+        OSError: it cannot be read.
+    """
+    with suppress(FileNotFoundError):
+        if files.read(path.name, dir_fd=folder) != data:
+            raise ConfigError(f"{path} is there already and would be replaced. Name another folder.")
 
 
 class BatchFolder:

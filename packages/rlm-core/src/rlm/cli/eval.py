@@ -14,7 +14,7 @@ import msgspec
 
 from rlm.batches.batch import Batch, new_config
 from rlm.batches.executors import HereExecutor
-from rlm.batches.folder import BatchFolder, exists
+from rlm.batches.folder import BatchFolder, create, exists
 from rlm.batches.results import TaskResult
 from rlm.batches.tasks import Job, check_tasks
 from rlm.cli.arguments import CommandLine
@@ -27,7 +27,7 @@ from rlm.config.settings import Config
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.errors import ConfigError
-from rlm.evals.compare import ARMS, Arm, EvalResult, Judge, Scoring, arms_of, create_folder, runs_of
+from rlm.evals.compare import ARMS, EXPECTED, Arm, EvalResult, Judge, Scoring, arms_of, runs_of, without_contexts
 from rlm.evals.forms import generate
 from rlm.evals.report import summary, table
 from rlm.evals.tasks import read_tasks
@@ -83,7 +83,8 @@ def _new(line: CommandLine) -> tuple[Path, Config]:
     runs = runs_of(found, arms, max(1, config.max_depth))
     check_tasks(((f"task {run.id}", run) for run in runs), config, tasks.name, cwd, copied=False)
     out = out or _own_folder(config, tasks, cwd)
-    create_folder(out, new_config(config, cwd, str(tasks), concurrency=jobs), found, runs)
+    beside = {EXPECTED: without_contexts(found)}
+    create(out, new_config(config, cwd, str(tasks), concurrency=jobs), runs, beside)
     return out, config
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,9 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from rlm.batches.config import BatchConfig
 from rlm.batches.executors import Executor, Started
-from rlm.batches.folder import create
 from rlm.batches.results import TaskResult
 from rlm.batches.tasks import BatchTask, Job
 from rlm.errors import ConfigError
@@ -70,19 +67,10 @@ def _run_of(task: EvalTask, arm: Arm, depth: int) -> BatchTask:
     return BatchTask(id=id, prompt=task.prompt, context=task.context, max_depth=deep, metadata=metadata)
 
 
-def create_folder(path: Path, config: BatchConfig, tasks: Sequence[EvalTask], runs: Iterable[BatchTask]) -> None:
-    """Make the folder of the batch.
-
-    Raises:
-        ConfigError: it cannot be made.
-    """
-    lines = [json.dumps(msgspec.to_builtins(msgspec.structs.replace(task, context=None))) + "\n" for task in tasks]
-    try:
-        os.close(files.open_folder(path, make=True))
-        files.replace(path / EXPECTED, "".join(lines).encode())
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
-    create(path, config, runs)
+def without_contexts(tasks: Iterable[EvalTask]) -> bytes:
+    """The content of expected.jsonl."""
+    bare = (msgspec.structs.replace(task, context=None) for task in tasks)
+    return "".join(json.dumps(msgspec.to_builtins(task)) + "\n" for task in bare).encode()
 
 
 @dataclass(frozen=True, slots=True)
