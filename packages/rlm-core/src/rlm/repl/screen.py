@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rlm.present.diffs import DiffReader, diff_sign, line_style
+from rlm.present.edits import diff_of, painted_diff
 from rlm.present.humanize import many, seconds
 from rlm.present.live import lines
 from rlm.present.live.frame import frame
@@ -241,11 +242,12 @@ class ReplScreen:
         shown = code.rstrip().split("\n")
         more = len(shown) - MOST_CODE
         text = "\n".join(shown[:MOST_CODE]) + (f"\n… {many(more, 'more line')}" if more > 0 else "")
-        first, *rest = text.split("\n")
-        self._canvas(lambda canvas: canvas.put([Span(first, Style.BLUE)], [Span(f"{name} ▏ ", Style.DIM)]))
+        head, _, below = text.partition("\n")
+        rest = painted_diff(text)[1:] if name == "edit" else [Span(below, Style.BLUE)] * bool(below)
+        self._canvas(lambda canvas: canvas.put([Span(head, Style.BLUE)], [Span(f"{name} ▏ ", Style.DIM)]))
         if rest:
             edge = Span(" " * len(name) + " ▏ ", Style.DIM)
-            self._canvas(lambda canvas: canvas.put([Span("\n".join(rest), Style.BLUE)], [edge]))
+            self._canvas(lambda canvas: canvas.put(rest, [edge]))
 
     def _print_output(self, whose: str, text: str) -> None:
         if (output := self._outputs.get(whose)) is not None:
@@ -288,7 +290,7 @@ def _painted(text: str, reader: DiffReader) -> list[Span]:
 
 
 def _program(arguments: dict[str, Any]) -> str:
-    code = arguments.get("code") or arguments.get("command")
+    code = arguments.get("code") or arguments.get("command") or diff_of(arguments) or None
     return code if isinstance(code, str) else json.dumps(arguments, ensure_ascii=False, indent=1)
 
 

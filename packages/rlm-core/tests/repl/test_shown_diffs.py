@@ -1,0 +1,33 @@
+"""At the prompt, diffs that cells print and what `edit` changes have the colours of a diff."""
+
+from __future__ import annotations
+
+import json
+
+from rlm.repl.folding import HEAD
+from rlm.repl.screen import ReplScreen
+from rlm.sessions.records import CellEndRecord, CellOutputRecord, CellStartRecord
+
+
+def shown(tool: str, arguments: dict[str, str], *printed: str) -> str:
+    put: list[str] = []
+    screen = ReplScreen(put.append, lambda: (80, 24), color=True)
+    screen(CellStartRecord(1.0, "c", tool, json.dumps(arguments)))
+    for text in printed:
+        screen(CellOutputRecord(1.0, "c", text))
+    screen(CellEndRecord(2.0, "c", tool, True, 1.0))
+    return "".join(put)
+
+
+def test_a_diff_is_coloured_as_it_comes_and_counted_where_it_is_folded() -> None:
+    added = "".join(f"+new {number}\n" for number in range(2 * HEAD))
+    seen = shown("bash", {"command": "git diff"}, f"--- a\n+++ b\n@@ -1 +1,{2 * HEAD} @@\n-o", f"ld\n{added}")
+    assert "  \x1b[31m-old\x1b[0m\n  \x1b[32m+new 0\x1b[0m\n" in seen
+    assert f"opens them below · diff: 1 file +{2 * HEAD} −1" in seen
+
+
+def test_what_edit_changes_is_a_diff() -> None:
+    seen = shown("edit", {"path": "a.py", "old_str": "x\ny", "new_str": "x\nz"})
+    edge = "\x1b[2m     ▏ \x1b[0m"
+    assert f"{edge} x\n{edge}\x1b[31m-y\x1b[0m\n{edge}\x1b[32m+z\x1b[0m\n" in seen
+    assert '"path": "a.py"' in shown("edit", {"path": "a.py"})
