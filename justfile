@@ -70,6 +70,11 @@ openai2:
 mcp1:
     {{ run }} --with 'mcp<2' python -m pytest -n 2 packages/rlm-core/tests/mcp
 
+# published MCP servers of PyPI and npm, each major of mcp on both sides
+mcp-servers:
+    {{ run }} pytest -n 0 -s tests/mcp_servers
+    {{ run }} --with 'mcp<2' python -m pytest -n 0 -s tests/mcp_servers
+
 # a part of the acceptance tests again over the Responses API, or what the arguments choose
 [positional-arguments]
 responses *arguments="tests/acceptance/test_journal.py":

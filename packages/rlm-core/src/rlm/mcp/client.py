@@ -222,7 +222,10 @@ class McpClient:
         status = access.http.status if access is not None and access.http is not None else None
         if status == 401:
             return f"it wants to know who you are (HTTP 401): `rlm mcp login {self.name}` logs in"
-        return package.reason_of(error) if status is None else f"it answers with HTTP {status}"
+        if status is not None:
+            return f"it answers with HTTP {status}"
+        reason = package.reason_of(error)
+        return f"no connection with {access.http.host}: {reason}" if access is not None and access.http else reason
 
     def _end(self, connection: _Connection) -> None:
         was_ready = connection.ready.done()
@@ -235,7 +238,7 @@ class McpClient:
     def _tell(self, problem: str) -> None:
         if problem not in self._told:
             self._told.add(problem)
-            self._report(f"MCP server {self.name}: {problem}.")
+            self._report(f"MCP server {self.name}: {problem.rstrip(' .')}.")
 
 
 def _is_closed(error: BaseException | None) -> bool:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from rlm.errors import ConfigError, McpError
 from rlm.version import VERSION
@@ -172,6 +173,7 @@ class HttpAccess:
     ) -> None:
         """`auth` makes a handler for the HTTP library that the package uses."""
         self.status: int | None = None
+        self.host = urlsplit(url).netloc.rpartition("@")[2]
         self._url = url
         self._headers = dict(headers)
         self._sse = sse
