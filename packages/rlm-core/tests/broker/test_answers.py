@@ -121,7 +121,7 @@ async def test_only_a_plain_file_of_the_agents_own_is_taken(folders: tuple[Path,
     }.items():
         with pytest.raises(AgentError, match=reason):
             await box.give(AnswerRequest("", AnswerFile(name)))
-    assert not box.given
+    assert not box.pending
 
 
 async def test_an_answer_that_does_not_fit_the_schema_is_refused_with_where_and_why(

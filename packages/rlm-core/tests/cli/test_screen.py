@@ -33,7 +33,7 @@ from rlm.core.events import (
 from rlm.core.history import Summary
 from rlm.core.messages import Kind, Reply, ToolCall, ToolResult, Usage, User, assistant
 from rlm.present.live.frame import frame
-from rlm.present.live.lines import MANY, TOLD_RETRIES, footer, header, told
+from rlm.present.live.lines import MANY, TOLD_RETRIES, footer, header, rows_of
 from rlm.present.live.row import fit, measure, paint, wrap
 from rlm.present.live.tree import AgentNow, AgentState, AgentTree, fold
 from rlm.present.live.verbose import OUTPUT
@@ -61,7 +61,7 @@ class Run:
                 self._take(replace(record, agent=agent))
 
     def _take(self, record: Record) -> None:
-        rows = told(self.tree, record, self.now, verbose=self.verbose)
+        rows = rows_of(self.tree, record, self.now, verbose=self.verbose)
         self.tree = fold(self.tree, record, self.now)
         self.lines += [paint(line, color=False) for row in rows if not row.picture for line in wrap(row, 90)]
 

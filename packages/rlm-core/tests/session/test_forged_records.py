@@ -16,7 +16,7 @@ import pytest
 from rlm.errors import RlmError
 from rlm.present.export import Format, export
 from rlm.present.follow import Follower
-from rlm.present.live.lines import told
+from rlm.present.live.lines import rows_of
 from rlm.present.live.row import paint, wrap
 from rlm.present.live.tree import AgentTree, fold
 from rlm.present.show import show_list, show_tree
@@ -158,7 +158,7 @@ def page(folder: Path, out: list[str], color: bool) -> None:
 def screen(folder: Path, out: list[str], color: bool) -> None:
     tree = AgentTree()
     for record in reader(folder):
-        rows = told(tree, record, 0.0, verbose=color)
+        rows = rows_of(tree, record, 0.0, verbose=color)
         tree = fold(tree, record, 0.0)
         out.extend(paint(line, color=color) for row in rows for line in wrap(row, 80))
 

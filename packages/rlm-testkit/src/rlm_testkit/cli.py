@@ -134,8 +134,8 @@ class Rlm:
         self, *words: str, stdin: str | bytes | None = None, timeout: float = PATIENCE, **env: str
     ) -> Done:
         """Run `rlm WORDS`; `stdin` is fed through a pipe, None is /dev/null."""
-        given = stdin.encode() if isinstance(stdin, str) else stdin
-        source: dict[str, Any] = {"stdin": subprocess.DEVNULL} if given is None else {"input": given}
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        source: dict[str, Any] = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
         done: subprocess.CompletedProcess[bytes] = subprocess.run(
             [str(self.command), *words],
             cwd=self.cwd,
@@ -160,9 +160,9 @@ class Rlm:
         )
 
 
-def python(made: Rlm, program: str, **env: str) -> subprocess.CompletedProcess[str]:
+def python(rlm: Rlm, program: str, **env: str) -> subprocess.CompletedProcess[str]:
     """A program of one's own, with warnings as errors."""
     command = [sys.executable, "-W", "error", "-c", program]
     return subprocess.run(
-        command, cwd=made.cwd, env=made.env(**env), capture_output=True, text=True, timeout=60, check=False
+        command, cwd=rlm.cwd, env=rlm.env(**env), capture_output=True, text=True, timeout=60, check=False
     )

@@ -26,9 +26,9 @@ from rlm_testkit.journals import KEY, acceptable, answer, cell, ending, opening,
 def eventful(session: Session) -> None:
     """A short session in which everything happens that a journal tells of."""
     events: list[Event] = [*opening("tâche"), *turn("hm", (cell("a"), "1"), (cell("b"), "2"))]
-    given = reply("", cell("fat"))
-    (call,) = given.message.calls
-    events += [Replied(given), ToolReturned(ToolResult(call, "f" * 99)), Dropped((6,), "shortened")]
+    fat = reply("", cell("fat"))
+    (call,) = fat.message.calls
+    events += [Replied(fat), ToolReturned(ToolResult(call, "f" * 99)), Dropped((6,), "shortened")]
     events += [ToolReturned(ToolResult(call, "f")), Dropped((2, 3, 4), "summarize", Summary(1, 1, "notes"))]
     events += [Said(User("summarise", Kind.ASK)), Replied(reply("all"), aside=True), Dropped((8, 9), "summary_call")]
     events += [Said(User("all", Kind.SUMMARY)), Replied(waits := reply("", cell("await rlm.run('part')")))]

@@ -63,10 +63,10 @@ _PIECES = [
 ]
 
 
-def made(number: int) -> list[str]:
+def generated(number: int) -> list[str]:
     """More of them, put together from pieces; the same each time."""
     dice = random.Random(20)
     return ["".join(dice.choices(_PIECES, k=dice.randint(2, 12))) for _ in range(number)]
 
 
-CORPUS = [*TERMINAL, *MARKUP, *made(60)]
+CORPUS = [*TERMINAL, *MARKUP, *generated(60)]

@@ -171,8 +171,11 @@ def opening(task: str) -> list[Event]:
 
 def turn(text: str | None, *runs: tuple[Wire, str], ok: bool = True, exit_status: int = 0) -> list[Event]:
     """A reply that asks for calls, and their results."""
-    sequence: list[Event] = [events.RequestStarted(), events.Replied(given := reply(text, *(wire for wire, _ in runs)))]
-    for call, (_, content) in zip(given.message.calls, runs, strict=True):
+    sequence: list[Event] = [
+        events.RequestStarted(),
+        events.Replied(received := reply(text, *(wire for wire, _ in runs))),
+    ]
+    for call, (_, content) in zip(received.message.calls, runs, strict=True):
         sequence += answer(call, content, ok, exit_status)
     return sequence
 

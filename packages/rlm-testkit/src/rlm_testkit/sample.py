@@ -107,11 +107,11 @@ class Player:
         for event in events:
             session.record(event)
 
-    def ask(self, session: Session, given: Reply, seconds: float = 2.0) -> tuple[ToolCall, ...]:
+    def ask(self, session: Session, received: Reply, seconds: float = 2.0) -> tuple[ToolCall, ...]:
         self.play(session, RequestStarted())
         self.wait(seconds)
-        self.play(session, Replied(given))
-        return given.message.calls
+        self.play(session, Replied(received))
+        return received.message.calls
 
     def run(self, session: Session, call: ToolCall, content: str, seconds: float = 0.4, ok: bool = True) -> None:
         result = ToolResult(call, content, ok)
@@ -149,9 +149,9 @@ def sample(home: Path, clock: Clock | None = None, task: str = "Is the slope in 
             (cell("ls -l | head -3", "bash"), "total 12\n-rw-r--r-- 1 me me 812 data.csv\n"),
         ]
         player.play(
-            session, Replied(given := reply("The plot, and the files.", *(wire for wire, _ in runs), prompt=3_100))
+            session, Replied(received := reply("The plot, and the files.", *(wire for wire, _ in runs), prompt=3_100))
         )
-        for call, (_, content) in zip(given.message.calls, runs, strict=True):
+        for call, (_, content) in zip(received.message.calls, runs, strict=True):
             player.run(session, call, content)
         player.play(session, Said(User([{"type": "image_url", "image_url": {"url": SHOWN}}], Kind.NOTE)))
         _fan_out(player, session)
@@ -227,9 +227,9 @@ def _hostile_table(session: Session, name: str, text: str) -> None:
 
 
 def _hostile_turn(player: Player, session: Session, text: str) -> None:
-    given = reply(text, cell(text), cell(text, text or "x"), cell(text, "bash"), reasoning_content=text)
-    first, second, _ = given.message.calls
-    player.play(session, Replied(given), *answer(first, text))
+    received = reply(text, cell(text), cell(text, text or "x"), cell(text, "bash"), reasoning_content=text)
+    first, second, _ = received.message.calls
+    player.play(session, Replied(received), *answer(first, text))
     player.play(session, ToolReturned(ToolResult(second, f"[picture: {text}outputs/{text}.png]", ok=False)))
     player.play(session, Retried(text, 1, 1.0), Failed(text), KernelRestarted(text, (text,)), Dropped((), text))
     for content in (text, [{"type": "image_url", "image_url": {"url": text}}]):

@@ -153,15 +153,15 @@ def calls(
     *wanted: tuple[str, object], content: str | None = None, usage: Json | None = USAGE, **fields: object
 ) -> Answer:
     """Several tool calls in one message. Arguments that are a string go out as they are."""
-    made = [tool_call(name, arguments) for name, arguments in wanted]
-    return message({"content": content, "tool_calls": made, **fields}, "tool_calls", usage)
+    wire = [tool_call(name, arguments) for name, arguments in wanted]
+    return message({"content": content, "tool_calls": wire, **fields}, "tool_calls", usage)
 
 
 def tool_call(name: str, arguments: object, id: str | None = "") -> Json:
     """One entry of tool_calls. `id`: "" makes a new one, None leaves it out."""
     written = arguments if isinstance(arguments, str) else json.dumps(arguments)
-    made = {"id": id or f"call_{next(_ids)}", "type": "function", "function": {"name": name, "arguments": written}}
-    return made if id is not None else {key: value for key, value in made.items() if key != "id"}
+    wire = {"id": id or f"call_{next(_ids)}", "type": "function", "function": {"name": name, "arguments": written}}
+    return wire if id is not None else {key: value for key, value in wire.items() if key != "id"}
 
 
 def usage(prompt: int | None, completion: int | None, cached: int | None = 0, reasoning: int | None = 0) -> Json:

@@ -37,23 +37,23 @@ def kind_of(tool: str) -> str:
 
 
 def call_title(call: TranscriptCall) -> str:
-    name = f"edit {call.given['path']}" if call.tool == "edit" and isinstance(call.given.get("path"), str) else ""
+    name = f"edit {call.values['path']}" if call.tool == "edit" and isinstance(call.values.get("path"), str) else ""
     return name or title(call.tool, call.arguments) or call.tool
 
 
 def asked(call: TranscriptCall, cwd: str) -> list[Wire]:
     """What a call asks for: its code, or an edit as a diff."""
-    given = call.given
-    if call.tool == "edit" and all(isinstance(given.get(name), str) for name in ("path", "old_str", "new_str")):
-        path = _absolute(given["path"], cwd)
-        return [{"type": "diff", "path": path, "oldText": given["old_str"], "newText": given["new_str"]}]
+    values = call.values
+    if call.tool == "edit" and all(isinstance(values.get(name), str) for name in ("path", "old_str", "new_str")):
+        path = _absolute(values["path"], cwd)
+        return [{"type": "diff", "path": path, "oldText": values["old_str"], "newText": values["new_str"]}]
     code = call.code
     return [text_content(fenced(code, _LANGUAGES.get(call.tool, "")))] if code else []
 
 
 def locations(call: TranscriptCall, cwd: str) -> list[Wire]:
     """The files that it is about."""
-    path = call.given.get("path")
+    path = call.values.get("path")
     return [{"path": _absolute(path, cwd)}] if call.tool == "edit" and isinstance(path, str) else []
 
 

@@ -256,8 +256,8 @@ class AcpServer:
         from rlm.host.resume import resumed_spec
 
         folder = self._folder_of(id, cwd)
-        given = GivenSettings(self._flags, {**values, "home": folder.parent.parent})
-        return resumed_spec(id, given, cwd, cwd=cwd)
+        chosen = GivenSettings(self._flags, {**values, "home": folder.parent.parent})
+        return resumed_spec(id, chosen, cwd, cwd=cwd)
 
     def _folder_of(self, id: str, cwd: Path) -> Path:
         """

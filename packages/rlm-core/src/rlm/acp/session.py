@@ -222,10 +222,10 @@ class AcpSession:
 
     def set_mode(self, mode: str) -> None:
         self.mode, self._allowed = mode, False
-        self.tell({"sessionUpdate": "current_mode_update", "currentModeId": mode})
+        self.send({"sessionUpdate": "current_mode_update", "currentModeId": mode})
 
     def tell_options(self) -> None:
-        self.tell({"sessionUpdate": "config_option_update", "configOptions": self.config_options()})
+        self.send({"sessionUpdate": "config_option_update", "configOptions": self.config_options()})
 
     async def _approve(self, tool: str, arguments: dict[str, Any]) -> Approval:
         """See `rlm.tools.decorators.Approve`. One question at a time."""
@@ -241,7 +241,7 @@ class AcpSession:
 
     # ---- what the client hears
 
-    def tell(self, update: Wire) -> None:
+    def send(self, update: Wire) -> None:
         if self._held is None:
             self._client.update(self._id, update)
         else:
@@ -250,11 +250,11 @@ class AcpSession:
     def _release(self) -> None:
         held, self._held = self._held or (), None
         for update in held:
-            self.tell(update)
+            self.send(update)
 
     def _entitle(self, task: str) -> None:
         if self.run.session is not None and not self.run.session.meta.turns:
-            self.tell({"sessionUpdate": "session_info_update", "title": one_line(task, _TITLE)})
+            self.send({"sessionUpdate": "session_info_update", "title": one_line(task, _TITLE)})
 
     def _hear(self, record: Record) -> None:
         if isinstance(record, SessionRecord):
@@ -262,7 +262,7 @@ class AcpSession:
         assert self._updates is not None, "the first record says which session it is"
         self._edges.add(record)
         for update in self._updates.updates(record):
-            self.tell(update)
+            self.send(update)
         if isinstance(record, CellOutputRecord | DisplayRecord) and self._flushing is None:
             self._flushing = asyncio.get_running_loop().call_later(PERIOD, self._flush)
 
@@ -277,7 +277,7 @@ class AcpSession:
         self._flushing = None
         assert self._updates is not None, "something has been printed"
         for update in self._updates.flush():
-            self.tell(update)
+            self.send(update)
 
     def _window(self) -> int:
         return (self._run.agent.window if self._run is not None else None) or 0

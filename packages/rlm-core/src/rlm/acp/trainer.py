@@ -54,31 +54,33 @@ def read_contract(meta: Mapping[str, Any] | None) -> Contract | None:
     """
     if not meta or meta.get(RUNTIME) is None:
         return None
-    given = _object(RUNTIME, meta[RUNTIME])
-    session = given.get("session_id")
+    runtime = _object(RUNTIME, meta[RUNTIME])
+    session = runtime.get("session_id")
     if not isinstance(session, str) or not _ID.fullmatch(session):
         raise ConfigError(f"{RUNTIME}: session_id must be 1 to 128 letters, digits and . _ : -")
-    policy = _object("policy", given.get("policy") or {})
-    settings = dict(_settings(given, policy))
-    environment = _object("kernel_env", given.get("kernel_env") or {})
+    policy = _object("policy", runtime.get("policy") or {})
+    settings = dict(_settings(runtime, policy))
+    environment = _object("kernel_env", runtime.get("kernel_env") or {})
     return Contract(
         session,
         settings,
-        PromptAppends(_text(given, "subagent_append_to_system_prompt"), _text(given, "leaf_append_to_system_prompt")),
+        PromptAppends(
+            _text(runtime, "subagent_append_to_system_prompt"), _text(runtime, "leaf_append_to_system_prompt")
+        ),
         {name: str(value) for name, value in environment.items()},
-        tuple(_ignored(given, policy)),
+        tuple(_ignored(runtime, policy)),
     )
 
 
-def _settings(given: Wire, policy: Wire) -> Iterator[tuple[str, object]]:
-    provider = _object("provider", given.get("provider") or {})
-    yield "model", _text(given, "model")
+def _settings(runtime: Wire, policy: Wire) -> Iterator[tuple[str, object]]:
+    provider = _object("provider", runtime.get("provider") or {})
+    yield "model", _text(runtime, "model")
     yield "base_url", _text(provider, "base_url")
     yield "api_key", _text(provider, "api_key")
-    yield "append_to_system_prompt", _text(given, "append_to_system_prompt")
-    if path := _text(given, "system_prompt_path"):
+    yield "append_to_system_prompt", _text(runtime, "append_to_system_prompt")
+    if path := _text(runtime, "system_prompt_path"):
         yield "system_prompt_path", Path(path)
-    yield "tools", _tools(given)
+    yield "tools", _tools(runtime)
     yield "max_turns", policy.get("max_total_turns") or _UNLIMITED
     for theirs, (ours, convert) in _POLICY.items():
         if policy.get(theirs) is not None:
@@ -103,26 +105,26 @@ _READ = {
 }
 
 
-def _tools(given: Wire) -> tuple[str, ...]:
+def _tools(runtime: Wire) -> tuple[str, ...]:
     """The default ones, or those that are named; and the built-in skills that are tools here."""
-    named = given.get("builtin_tools")
+    named = runtime.get("builtin_tools")
     tools = ["ipython", "summarize"] if named is None else [*_known(named), "summarize"]
-    return tuple(dict.fromkeys([*tools, *_known(given.get("skills"))]))
+    return tuple(dict.fromkeys([*tools, *_known(runtime.get("skills"))]))
 
 
 def _known(names: object) -> list[str]:
     return known_tools(names) if isinstance(names, list) else []
 
 
-def _ignored(given: Wire, policy: Wire) -> Iterator[str]:
+def _ignored(runtime: Wire, policy: Wire) -> Iterator[str]:
     """By name alone: a value may be a key."""
-    yield from (name for name in given if name not in _READ and given[name] is not None)
+    yield from (name for name in runtime if name not in _READ and runtime[name] is not None)
     known = {*_POLICY, "max_total_turns"}
     yield from (f"policy.{name}" for name, value in policy.items() if name not in known and value not in (None, False))
     if policy.get("compaction") is False:
         yield "policy.compaction=false"
     for name in ("skills", "builtin_tools"):
-        unknown = [each for each in given.get(name) or () if each not in _known([each])]
+        unknown = [each for each in runtime.get(name) or () if each not in _known([each])]
         yield from (f"{name}: {each}" for each in unknown)
 
 
@@ -132,8 +134,8 @@ def _object(name: str, value: object) -> Wire:
     return value
 
 
-def _text(given: Wire, name: str) -> str | None:
-    value = given.get(name)
+def _text(runtime: Wire, name: str) -> str | None:
+    value = runtime.get(name)
     if value is None or value == "":
         return None
     if not isinstance(value, str):

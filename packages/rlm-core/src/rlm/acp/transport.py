@@ -36,10 +36,10 @@ class LineTransport:
         try:
             await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read, "rb", 0))
             # the protocol that asyncio itself gives to the stdin of a subprocess; there is no public one
-            made = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(write, "wb", 0))
+            opened = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(write, "wb", 0))
         except ValueError:
             raise ConfigError("rlm acp talks to a client through pipes, and stdin or stdout is a file.") from None
-        transport, protocol = made
+        transport, protocol = opened
         return cls(reader, asyncio.StreamWriter(transport, protocol, None, loop))
 
     def put(self, message: Wire) -> None:

@@ -279,7 +279,7 @@ def _call(id: str, call: TranscriptCall, cwd: str, *, status: str) -> Wire:
         "title": content.call_title(call),
         "kind": content.kind_of(call.tool),
         "status": status,
-        "rawInput": call.given or {"arguments": call.arguments},
+        "rawInput": call.values or {"arguments": call.arguments},
         "content": content.asked(call, cwd),
     }
     places = content.locations(call, cwd)
@@ -312,7 +312,7 @@ def _name(agent: str) -> str:
 
 
 def _fits(call: TranscriptCall, arguments: Wire) -> bool:
-    return all(call.given.get(name) == value for name, value in arguments.items())
+    return all(call.values.get(name) == value for name, value in arguments.items())
 
 
 def _rest(whole: str, shown: str) -> str:

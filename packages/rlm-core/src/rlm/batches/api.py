@@ -90,8 +90,8 @@ async def _in_folder(request: _Request, path: Path) -> AsyncGenerator[TaskResult
     wanted = _all(request)
     if not exists(path):
         name = str(request.tasks) if isinstance(request.tasks, str | os.PathLike) else ""
-        how = {"rollouts": request.rollouts, "concurrency": request.concurrency}
-        create(path, new_config(request.config, request.cwd, name, **how), wanted)
+        choices = {"rollouts": request.rollouts, "concurrency": request.concurrency}
+        create(path, new_config(request.config, request.cwd, name, **choices), wanted)
     with BatchFolder(path) as folder:
         if [task.line() for task in folder.tasks] != [task.line() for task in wanted]:
             raise ConfigError(f"{path} holds a batch of other tasks. Name another folder.")
@@ -128,17 +128,17 @@ def _each(tasks: Iterable[str | Mapping[str, Any] | BatchTask], config: Config, 
 
 
 def _numbered(tasks: Iterable[str | Mapping[str, Any] | BatchTask]) -> Iterator[tuple[str, BatchTask]]:
-    for number, given in enumerate(tasks, 1):
+    for number, each in enumerate(tasks, 1):
         where = f"task {number}"
-        match given:
+        match each:
             case BatchTask():
-                yield where, given
+                yield where, each
             case str():
-                yield where, BatchTask(id=number, prompt=given)
+                yield where, BatchTask(id=number, prompt=each)
             case Mapping():
-                yield where, read_typed({"id": number, **given}, BatchTask, where)
+                yield where, read_typed({"id": number, **each}, BatchTask, where)
             case _:
-                raise ConfigError(f"{where} is a {type(given).__name__}. It must be a prompt or a dict.")
+                raise ConfigError(f"{where} is a {type(each).__name__}. It must be a prompt or a dict.")
 
 
 def _ignore(_job: Job) -> None:

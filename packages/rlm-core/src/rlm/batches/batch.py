@@ -54,19 +54,19 @@ class Batch:
         Raises:
             ConfigError: the folder that is copied for each task is gone.
         """
-        given = self._folder.config
+        batch = self._folder.config
         workdirs = None
-        if given.workdir_from is not None:
-            source = _existing(given.workdir_from)
+        if batch.workdir_from is not None:
+            source = _existing(batch.workdir_from)
             home = self._config.home
-            workdirs = Workdirs(source, home / "work", keep=not given.discard_workdirs)
+            workdirs = Workdirs(source, home / "work", keep=not batch.discard_workdirs)
         return BatchSettings(
             self._config,
-            _existing(given.cwd),
+            _existing(batch.cwd),
             workdirs,
-            given.atif,
-            given.setup,
-            given.verify,
+            batch.atif,
+            batch.setup,
+            batch.verify,
             self._folder.began,
         )
 
@@ -112,9 +112,9 @@ class Batch:
             yield replace(job, session=session) if session else job
 
 
-def new_config(config: Config, cwd: Path, tasks: str, **how: Any) -> BatchConfig:
+def new_config(config: Config, cwd: Path, tasks: str, **options: Any) -> BatchConfig:
     """What is recorded of a new batch."""
-    return BatchConfig(settings=recorded_settings(config), cwd=str(files.resolve(cwd)), tasks=tasks, **how)
+    return BatchConfig(settings=recorded_settings(config), cwd=str(files.resolve(cwd)), tasks=tasks, **options)
 
 
 def _existing(folder: str) -> Path:

@@ -211,12 +211,12 @@ class BatchFolder:
         """
         earlier = self._earlier_summary()
         rate = 60 * ended / wall if ended else earlier.get("tasks_per_minute")
-        made = summary(read_results(self.path / RESULTS), expected, earlier.get("wall", 0.0) + wall, rate)
+        counts = summary(read_results(self.path / RESULTS), expected, earlier.get("wall", 0.0) + wall, rate)
         try:
-            files.replace(SUMMARY, _json(made), dir_fd=self._handle)
+            files.replace(SUMMARY, _json(counts), dir_fd=self._handle)
         except OSError as error:
             raise SessionError(f"{self.path / SUMMARY} cannot be written: {error.strerror}.") from None
-        return made
+        return counts
 
     def _earlier_summary(self) -> dict[str, float]:
         """What of it goes on being true."""

@@ -109,8 +109,8 @@ class RlmAgent(BaseInstalledAgent):
     def _endpoint(self) -> dict[str, str]:
         """Key and URL by the environment, which Harbor keeps out of its logs."""
         connection = self.model_connection
-        given = {"RLM_API_KEY": connection.api_key, "RLM_BASE_URL": connection.execution_base_url}
-        return {name: value for name, value in given.items() if value}
+        variables = {"RLM_API_KEY": connection.api_key, "RLM_BASE_URL": connection.execution_base_url}
+        return {name: value for name, value in variables.items() if value}
 
 
 def _tree(trajectory: dict[str, Any]) -> list[dict[str, Any]]:

@@ -53,22 +53,22 @@ def not_yours(path: Path, why: str) -> str:
     )
 
 
-def effects(given: BatchConfig, tasks: list[BatchTask], config: Config) -> Iterator[str]:
+def effects(batch: BatchConfig, tasks: list[BatchTask], config: Config) -> Iterator[str]:
     """All of a batch that would run, or decides what runs: one text each."""
     policy = config.sandbox if config.sandboxed else "off, so what runs has your rights"
-    yield f"works in {given.cwd}, executor {given.executor}; sandbox: {policy}"
+    yield f"works in {batch.cwd}, executor {batch.executor}; sandbox: {policy}"
     models = {config.model, *(task.model for task in tasks if task.model)}
     yield f"gives {len(tasks):,} tasks to {_some(models)}; a model acts on them, a recording runs its cells"
-    if brought := [f"{flag(name)} {text}" for name, text in given.settings.items() if name != "model"]:
+    if brought := [f"{flag(name)} {text}" for name, text in batch.settings.items() if name != "model"]:
         yield f"brings settings: {', '.join(brought)}"
-    if given.workdir_from:
-        yield f"copies for each task, or makes a git worktree of: {given.workdir_from}"
+    if batch.workdir_from:
+        yield f"copies for each task, or makes a git worktree of: {batch.workdir_from}"
     yield from _each("works in the folder", tasks, lambda task: task.cwd)
     yield from _each("has the tools", tasks, lambda task: str(task.tools or ""))
     yield from _each("sets variables for what runs:", tasks, lambda task: str(task.env or ""))
-    yield from _each("runs before a task, with your rights:", tasks, lambda task: task.setup, given.setup)
+    yield from _each("runs before a task, with your rights:", tasks, lambda task: task.setup, batch.setup)
     rights = "in a sandbox" if config.sandboxed else "with your rights"
-    yield from _each(f"runs after a task, {rights}:", tasks, lambda task: task.verify, given.verify)
+    yield from _each(f"runs after a task, {rights}:", tasks, lambda task: task.verify, batch.verify)
 
 
 def _each(

@@ -89,7 +89,7 @@ class BatchProgress:
         self._quiet = quiet
         self._verbose = verbose
         self._clock = clock
-        self._told = 0
+        self._reported = 0
         self.state = BatchState()
 
     def begin(self, kept: Sequence[TaskResult], expected: int) -> None:
@@ -104,7 +104,7 @@ class BatchProgress:
     def ended(self, result: TaskResult) -> None:
         self.state = self.state.after(result)
         if not result.ok:
-            self._tell(result)
+            self._report(result)
         self._show()
 
     def note(self, text: str) -> None:
@@ -131,11 +131,11 @@ class BatchProgress:
                 for row in self._running(self._clock(), _RUNNING):
                     self._writer.say(row)
 
-    def _tell(self, result: TaskResult) -> None:
-        self._told += 1
-        if self._quiet or self._told > _NAMED + 1:
+    def _report(self, result: TaskResult) -> None:
+        self._reported += 1
+        if self._quiet or self._reported > _NAMED + 1:
             return
-        if self._told > _NAMED:
+        if self._reported > _NAMED:
             self.note("… what else fails is in results.jsonl")
             return
         what = result.error or f"stopped by a limit: {result.stop_reason}"

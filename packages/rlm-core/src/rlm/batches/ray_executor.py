@@ -93,11 +93,11 @@ class RayExecutor:
         """
         if self._ray.is_initialized():
             return
-        how = {"address": self._address or "local", "log_to_driver": False, "logging_level": "ERROR"}
+        connection = {"address": self._address or "local", "log_to_driver": False, "logging_level": "ERROR"}
         if not self._address:
-            how |= {"include_dashboard": False}
+            connection |= {"include_dashboard": False}
         try:
-            self._ray.init(**how)
+            self._ray.init(**connection)
         except Exception as error:
             raise ConfigError(f"The Ray cluster {self._address or 'here'} is out of reach: {_said(error)}") from error
 
@@ -114,8 +114,8 @@ class RayExecutor:
             scheduling_strategy="SPREAD",
             runtime_env={"env_vars": {SECRETS: noise}},
         )
-        given = WorkerSettings.of(self._settings, mask)
-        return [kind.remote(given, self._gate) for _ in range(count)]
+        shared = WorkerSettings.of(self._settings, mask)
+        return [kind.remote(shared, self._gate) for _ in range(count)]
 
     async def _end(self, workers: list[Any]) -> None:
         closing = [worker.close.remote() for worker in workers]

@@ -44,10 +44,18 @@ class WorkerSettings:
     version: str = VERSION
 
     @classmethod
-    def of(cls, given: BatchSettings, mask: bytes) -> WorkerSettings:
-        source = given.workdirs.source if given.workdirs else None
-        texts = setting_texts(given.config)
-        return cls(texts, str(given.cwd), str(source) if source else None, given.atif, given.setup, given.verify, mask)
+    def of(cls, settings: BatchSettings, mask: bytes) -> WorkerSettings:
+        source = settings.workdirs.source if settings.workdirs else None
+        texts = setting_texts(settings.config)
+        return cls(
+            texts,
+            str(settings.cwd),
+            str(source) if source else None,
+            settings.atif,
+            settings.setup,
+            settings.verify,
+            mask,
+        )
 
 
 def masked_endpoint(config: Config) -> tuple[str, bytes]:
@@ -66,8 +74,8 @@ def _xor(data: bytes, mask: bytes) -> bytes:
 class RayWorker:
     """The actor. Every method that takes long is a coroutine, so many tasks run at once."""
 
-    def __init__(self, given: WorkerSettings, gate: Any) -> None:
-        self._given = given
+    def __init__(self, shared: WorkerSettings, gate: Any) -> None:
+        self._shared = shared
         self._gate = gate
         self._holder = token_hex(8)
         self._opening = asyncio.Lock()
@@ -103,15 +111,15 @@ class RayWorker:
         """The endpoint is in no variable of this process: what cells start could read it there."""
         take_environment()
         noise = bytes.fromhex(taken.pop(SECRETS))
-        taken.update(json.loads(_xor(noise, self._given.mask)))
-        return read_config(self._given.settings)
+        taken.update(json.loads(_xor(noise, self._shared.mask)))
+        return read_config(self._shared.settings)
 
     def _settings(self, config: Config, folder: Path) -> BatchSettings:
-        given, home = self._given, folder / "batch"
-        source = given.workdir_from
+        shared, home = self._shared, folder / "batch"
+        source = shared.workdir_from
         workdirs = Workdirs(files.resolve(source), home / "work", keep=False) if source else None
         config = replace(config, home=home)
-        return BatchSettings(config, Path(given.cwd), workdirs, given.atif, given.setup, given.verify)
+        return BatchSettings(config, Path(shared.cwd), workdirs, shared.atif, shared.setup, shared.verify)
 
 
 def _packed(session: Path) -> bytes:

@@ -28,18 +28,18 @@ def ended_session(home: Path, id: str, key: SigningKey | None) -> Path | None:
 
 def result_of(job: Job, folder: Path) -> TaskResult | None:
     """The result that the session has come to; None if it cannot be read."""
-    metrics, given = SessionMetrics(), None
+    metrics, by_cell = SessionMetrics(), None
     try:
         for record in journal.reader(folder):
             metrics.add(record)
-            given = record.answer if isinstance(record, AnswerRecord) else given
+            by_cell = record.answer if isinstance(record, AnswerRecord) else by_cell
     except SessionError:
         return None
     found = listed_session(folder, None)
     if found is None or metrics.status not in _ENDED:
         return None
     meta = found.meta
-    typed = job.task.schema is not None or given == metrics.answer
+    typed = job.task.schema is not None or by_cell == metrics.answer
     return TaskResult(
         id=job.task.id,
         rollout=job.rollout,

@@ -65,7 +65,7 @@ def _prepare(line: CommandLine, opened: ExitStack) -> tuple[BatchFolder, Config]
     Raises:
         ConfigError: what is given is not allowed. Nothing has been made then.
     """
-    given, options = GivenSettings(line.settings), line.options
+    wanted, options = GivenSettings(line.settings), line.options
     resumed = options.get("resume")
     again = "retry_failed" in options and resumed is None and exists(Path(options.get("out", "")))
     if resumed is None and not again:
@@ -78,7 +78,7 @@ def _prepare(line: CommandLine, opened: ExitStack) -> tuple[BatchFolder, Config]
         raise ConfigError(f"A batch that goes on keeps its --{min(fixed).replace('_', '-')}.")
     path = files.resolve(Path(resumed or options["out"]).expanduser())
     folder = opened.enter_context(BatchFolder(path, trust="trust" in options))
-    config = resumed_config(folder.config.settings, given)
+    config = resumed_config(folder.config.settings, wanted)
     if folder.doubt:
         head = f"rlm: The batch in {path} was not made by you on this machine: {folder.doubt}. You trust it:"
         say_effects(head, effects(folder.config, folder.tasks, config))
@@ -106,7 +106,7 @@ def _new(line: CommandLine) -> tuple[Path, Config]:
     chosen = part_of(checked, _number(options, "limit"), shard)
     if not chosen:
         raise ConfigError(f"--shard {options['shard']} has no task: there are {len(checked)}.")
-    made = new_config(
+    batch = new_config(
         config,
         cwd,
         str(tasks),
@@ -121,7 +121,7 @@ def _new(line: CommandLine) -> tuple[Path, Config]:
         atif="atif" in options,
         executor=options.get("executor", "here"),
     )
-    create(out, made, chosen)
+    create(out, batch, chosen)
     return out, config
 
 
@@ -162,9 +162,9 @@ class _BatchCommand:
         return self._end()
 
     async def _work(self) -> None:
-        options, made = self._options, self._folder.config
-        concurrency = _number(options, "jobs") or made.concurrency
-        wanted = options.get("executor", made.executor)
+        options, batch = self._options, self._folder.config
+        concurrency = _number(options, "jobs") or batch.concurrency
+        wanted = options.get("executor", batch.executor)
         executor = executor_for(wanted, self._batch.settings(), concurrency, options.get("address", ""))
         async with self._progress.ticking(), aclosing(self._batch.run(executor, self._progress)) as results:
             async for result in results:
@@ -173,27 +173,27 @@ class _BatchCommand:
 
     def _end(self) -> int:
         """Say what it came to. 0 if all is done."""
-        made = self._batch.summary
+        counts = self._batch.summary
         self._writer.__exit__(None, None, None)
-        if not made:
+        if not counts:
             return exit_codes.FAILED
         if not self._config.quiet:
-            say(_words(made, self._folder.path))
-        failed = made["error"] + made["missing"] + (0 if self._config.limit_ok else made["limit"])
+            say(_words(counts, self._folder.path))
+        failed = counts["error"] + counts["missing"] + (0 if self._config.limit_ok else counts["limit"])
         return exit_codes.FAILED if failed else exit_codes.DONE
 
     def _resume(self) -> str:
         return f"rlm batch --resume {shlex.quote(str(self._folder.path))}"
 
 
-def _words(made: Mapping[str, Any], path: Path) -> str:
-    parts = [f"{made['done']:,} of {made['rollouts'] + made['missing']:,} done"]
+def _words(counts: Mapping[str, Any], path: Path) -> str:
+    parts = [f"{counts['done']:,} of {counts['rollouts'] + counts['missing']:,} done"]
     for name, said in (("limit", "stopped by a limit"), ("error", "failed"), ("missing", "missing")):
-        if made[name]:
-            parts.append(f"{made[name]:,} {said}")
-    if made["reward"]:
-        parts.append(", ".join(f"pass@{k} {value:.3g}" for k, value in made["pass_at_k"].items()))
-    cost, duration = made["cost"], made["duration"]
+        if counts[name]:
+            parts.append(f"{counts[name]:,} {said}")
+    if counts["reward"]:
+        parts.append(", ".join(f"pass@{k} {value:.3g}" for k, value in counts["pass_at_k"].items()))
+    cost, duration = counts["cost"], counts["duration"]
     if cost:
         parts.append(f"${cost['total']:,.2f}")
     if duration:
@@ -223,8 +223,8 @@ def _shard(text: str) -> tuple[int, int]:
 def _columns(text: str) -> dict[str, str]:
     columns = {}
     for pair in filter(None, text.split(",")):
-        field, given, column = pair.partition("=")
-        if not (field and given and column):
+        field, equals, column = pair.partition("=")
+        if not (field and equals and column):
             raise ConfigError(f"--map={pair!r} is not allowed: it takes FIELD=COLUMN, such as prompt=question.")
         columns[field] = column
     return columns

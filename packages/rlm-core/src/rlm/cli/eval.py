@@ -171,11 +171,11 @@ class _EvalCommand:
     def _end(self) -> None:
         if not self._results:
             return
-        made = summary(self._results, self._arms)
+        totals = summary(self._results, self._arms)
         if self._config.json:
-            put_json(json.dumps({"type": "summary", **made}, ensure_ascii=False))
+            put_json(json.dumps({"type": "summary", **totals}, ensure_ascii=False))
         else:
-            put("\n".join(table(made)))
+            put("\n".join(table(totals)))
         if not self._config.quiet:
             say(f"Results and sessions: {self._path}")
 

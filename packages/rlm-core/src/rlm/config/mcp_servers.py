@@ -174,20 +174,20 @@ def _of_mapping(value: Mapping[str, Any]) -> McpServers:
     table = next((value[name] for name in ("mcpServers", "servers") if name in value), value)
     if not isinstance(table, Mapping) or not all(isinstance(each, Mapping) for each in table.values()):
         raise McpConfigError(f"{SAYS}; there is no object of servers")
-    return McpServers(tuple(_server(name, how) for name, how in table.items() if not how.get("disabled")))
+    return McpServers(tuple(_server(name, entry) for name, entry in table.items() if not entry.get("disabled")))
 
 
-def _server(name: str, how: Mapping[str, Any]) -> McpServer:
+def _server(name: str, entry: Mapping[str, Any]) -> McpServer:
     if not name.strip() or len(name) > 64 or not name.isprintable():
         raise McpConfigError(f"{SAYS}; {name[:64]!r} is no name of a server")
-    url = next((how[key] for key in ("url", "httpUrl", "serverUrl") if how.get(key)), None)
-    if (url is None) == (not how.get("command")):
+    url = next((entry[key] for key in ("url", "httpUrl", "serverUrl") if entry.get(key)), None)
+    if (url is None) == (not entry.get("command")):
         raise McpConfigError(f"{SAYS}; the server {name} has {'neither' if url is None else 'both'} command and url")
     if url is None:
-        command, args = _text(name, "command", how["command"]), _texts(name, "args", how.get("args"))
-        return StdioServer(name, command, args, _table(name, "env", how), _text(name, "cwd", how.get("cwd") or ""))
-    kind = _text(name, "type", how.get("type") or how.get("transport") or "http").lower()
-    return HttpServer(name, _url(name, _text(name, "url", url)), _table(name, "headers", how), sse=kind == "sse")
+        command, args = _text(name, "command", entry["command"]), _texts(name, "args", entry.get("args"))
+        return StdioServer(name, command, args, _table(name, "env", entry), _text(name, "cwd", entry.get("cwd") or ""))
+    kind = _text(name, "type", entry.get("type") or entry.get("transport") or "http").lower()
+    return HttpServer(name, _url(name, _text(name, "url", url)), _table(name, "headers", entry), sse=kind == "sse")
 
 
 def _url(name: str, url: str) -> str:
@@ -208,8 +208,8 @@ def _texts(name: str, what: str, value: object) -> tuple[str, ...]:
     return tuple(_text(name, what, str(each) if type(each) in (int, float) else each) for each in value or ())
 
 
-def _table(name: str, what: str, how: Mapping[str, Any]) -> dict[str, str]:
-    value = how.get(what) or {}
+def _table(name: str, what: str, entry: Mapping[str, Any]) -> dict[str, str]:
+    value = entry.get(what) or {}
     if not isinstance(value, Mapping):
         raise McpConfigError(f"{SAYS}; {what} of {name} is no object")
     texts = {key: str(each) if type(each) in (int, float) else each for key, each in value.items()}

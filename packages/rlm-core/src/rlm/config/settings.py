@@ -260,7 +260,7 @@ class Config:
     )
     limit_ok: bool = setting("a run that a limit stopped exits with 0", switch, default=False, bare=True, resumed=False)
     debug: bool = setting("show tracebacks", switch, default=False, bare=True, resumed=False)
-    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    explicit: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     """The names of the settings that have a value from a flag, a variable or a resumed session."""
 
     @property

@@ -45,7 +45,7 @@ def read_config(
             source = as_written(source, own)
             values[name] = _read(source, partial(_value, entry.read, environ=environ, source=source), text, entry)
     values |= _checked(named or {}, environ)
-    return Config(**_with_credentials(values, environ), given=frozenset(values))
+    return Config(**_with_credentials(values, environ), explicit=frozenset(values))
 
 
 def _chosen(
@@ -70,7 +70,7 @@ def recorded_settings(config: Config) -> dict[str, str]:
     """Those of them that a session records: what was given, and what is not as by default."""
     usual = setting_texts(Config())
     return {
-        name: text for name, text in setting_texts(config).items() if name in config.given or usual.get(name) != text
+        name: text for name, text in setting_texts(config).items() if name in config.explicit or usual.get(name) != text
     }
 
 
@@ -91,7 +91,7 @@ def with_values(config: Config, named: Mapping[str, object]) -> Config:
         ConfigError: as `read_config`.
     """
     values = _checked(named, environment(None))
-    return replace(config, **values, given=config.given | values.keys())
+    return replace(config, **values, explicit=config.explicit | values.keys())
 
 
 def _checked(named: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, Any]:

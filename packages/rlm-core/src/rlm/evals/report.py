@@ -97,15 +97,15 @@ def _mean(values: Iterable[float]) -> float | None:
 # ---- for people
 
 
-def table(made: dict[str, Any]) -> list[str]:
+def table(totals: dict[str, Any]) -> list[str]:
     """Lines of text: the arms, the scores by size, the verdict."""
     head = ("arm", "score", "cost p50", "p95", "time p50", "p95", "agents", "limits", "errors")
-    lines = _aligned([head, *(_row(arm, numbers) for arm, numbers in made["arms"].items())])
-    if made["by_size"]:
-        arms = list(made["arms"])
-        rows = [(f"{int(size):,}", *(_score(of.get(arm)) for arm in arms)) for size, of in made["by_size"].items()]
+    lines = _aligned([head, *(_row(arm, numbers) for arm, numbers in totals["arms"].items())])
+    if totals["by_size"]:
+        arms = list(totals["arms"])
+        rows = [(f"{int(size):,}", *(_score(of.get(arm)) for arm in arms)) for size, of in totals["by_size"].items()]
         lines += ["", *_aligned([("size", *arms), *rows])]
-    return [*lines, *([""] if made["verdict"] else []), *made["verdict"]]
+    return [*lines, *([""] if totals["verdict"] else []), *totals["verdict"]]
 
 
 def _row(arm: str, numbers: dict[str, Any]) -> tuple[str, ...]:

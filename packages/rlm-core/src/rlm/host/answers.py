@@ -148,7 +148,7 @@ class AnswerBox:
         self._private = private
         self._schema = schema
         self._pickles = pickles and schema is None
-        self.given: CellAnswer | None = None
+        self.pending: CellAnswer | None = None
         self.taken: CellAnswer | None = None
         """What the agent has ended with."""
 
@@ -164,11 +164,11 @@ class AnswerBox:
             )
         path = adopt(self._folder, request.file.name, self._private, "answer")
         if request.file.kind == "pickle":
-            given = CellAnswer(request.file.about, None, path)
+            pending = CellAnswer(request.file.about, None, path)
         else:
-            given = await asyncio.to_thread(self._read, path)
+            pending = await asyncio.to_thread(self._read, path)
         self.discard()
-        self.given = given
+        self.pending = pending
 
     def _read(self, path: Path) -> CellAnswer:
         try:
@@ -187,21 +187,21 @@ class AnswerBox:
 
     def take(self) -> CellAnswer:
         """What was given; from here on it is the agent's answer."""
-        assert self.given is not None
-        self.taken, self.given = self.given, None
+        assert self.pending is not None
+        self.taken, self.pending = self.pending, None
         return self.taken
 
     def value_of(self, result: AgentResult) -> Any:
         """The answer as an object: as a cell gave it, unless the user has said more since, or by the schema."""
-        given = self.taken
-        if given is not None and given.text == result.answer:
-            return given.value if given.pickle is None else given.pickle
+        pending = self.taken
+        if pending is not None and pending.text == result.answer:
+            return pending.value if pending.pickle is None else pending.pickle
         return self._schema.parse(result.answer) if self._schema and result.stop is Stop.DONE else None
 
     def discard(self) -> None:
-        given, self.given = self.given, None
-        if given is not None and given.pickle is not None:
-            files.remove(given.pickle)
+        pending, self.pending = self.pending, None
+        if pending is not None and pending.pickle is not None:
+            files.remove(pending.pickle)
 
 
 def adopt(folder: Path, name: str, private: Path, what: str, *, keep: bool = False) -> Path:
@@ -234,7 +234,7 @@ class AnswerTool(ToolAround):
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
         outcome = await self._tool.run(arguments, history)
-        if not self._box.given:
+        if not self._box.pending:
             return outcome
         if outcome.ok:
             return replace(outcome, answer=self._box.take().text)

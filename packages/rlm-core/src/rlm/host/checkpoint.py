@@ -96,15 +96,15 @@ def refusal(path: Path, records: Iterable[Journalled], sandbox: str, *, trusted:
 
     Loading them runs code that a kernel wrote. `records` are those of the session, which are known to be the user's.
     """
-    made = {record.sha256: record.sandbox for record in records if isinstance(record, CheckpointRecord)}
+    sandboxes = {record.sha256: record.sandbox for record in records if isinstance(record, CheckpointRecord)}
     try:
         with os.fdopen(files.open_file(_place(path)), "rb") as saved:
             digest = hashlib.file_digest(saved, "sha256").hexdigest()
     except OSError as error:
         return f"{VARIABLES} cannot be read: {error.strerror}"
-    if digest not in made:
+    if digest not in sandboxes:
         return "" if trusted else f"{VARIABLES} is not the file that this session saved"
-    if made[digest] != "off" and sandbox == "off":
+    if sandboxes[digest] != "off" and sandbox == "off":
         return "they were saved in a sandbox, and this run has none"
     return ""
 

@@ -229,14 +229,14 @@ class ToolEnvironment:
 
 def open_tools(config: Config, place: ToolEnvironment, stack: ExitStack) -> list[Tool]:
     """The tools that are switched on, in the order of the setting; `stack` closes them."""
-    made: dict[str, Callable[[], Tool]] = {
+    makers: dict[str, Callable[[], Tool]] = {
         "ipython": lambda: _ipython(config, place),
         "summarize": lambda: Summarize(place.kernel),
         "bash": lambda: ReplayNote(stack.enter_context(closing(_bash(config, place))), place.replays),
         "edit": lambda: Edit(place.cwd, place.sandboxed),
     }
     redactor = redactor_of(config)
-    opened: list[Tool] = [TurnsLeft(_confirmed(made[name](), place.approve), place.turns) for name in config.tools]
+    opened: list[Tool] = [TurnsLeft(_confirmed(makers[name](), place.approve), place.turns) for name in config.tools]
     return [RedactingTool(tool, redactor) for tool in opened] if redactor.longest else opened
 
 

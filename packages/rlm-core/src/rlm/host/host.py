@@ -189,9 +189,9 @@ class Host:
                 raise ConfigError("fork, replay, rerun_agents and trust are for a session to go on with: name it.")
             spec = self._spec("", settings, context=context, cwd=cwd, system_prompt=system_prompt, schema=schema)
         else:
-            given = {**self._named, **settings}
-            how = {"fork": fork, "replay": replay, "rerun_agents": rerun_agents, "trust": trust}
-            spec = await self._resumed(wanted, given, cwd, **how)
+            values = {**self._named, **settings}
+            options = {"fork": fork, "replay": replay, "rerun_agents": rerun_agents, "trust": trust}
+            spec = await self._resumed(wanted, values, cwd, **options)
             payload = self._payload(context) or spec.context
             spec = replace(spec, context=payload, system_prompt=system_prompt, schema=_schema(schema))
         as_json = None if watch is None else lambda record: watch(wire(record))
@@ -317,13 +317,13 @@ class Host:
         return AgentSpec(task, config, folder, self._payload(context), system_prompt, schema=_schema(schema))
 
     async def _resumed(
-        self, session: FilePath, named: Mapping[str, object], cwd: FilePath | None, **how: bool
+        self, session: FilePath, named: Mapping[str, object], cwd: FilePath | None, **options: bool
     ) -> AgentSpec:
         """In a thread, for it reads all of the session's journals."""
         id, home = session_id(session)
-        given = GivenSettings(values={**named, "home": home} if home else named)
+        chosen = GivenSettings(values={**named, "home": home} if home else named)
         place = None if cwd is None else _folder(cwd)
-        return await asyncio.to_thread(resumed_spec, id, given, Path.cwd(), cwd=place, **how)
+        return await asyncio.to_thread(resumed_spec, id, chosen, Path.cwd(), cwd=place, **options)
 
     def _payload(self, context: object) -> ContextPayload | None:
         if isinstance(context, Path) and context.is_file():  # by path: the program names it

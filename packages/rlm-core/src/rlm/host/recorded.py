@@ -39,14 +39,14 @@ class GivenSettings:
         return read_config(self.flags, recorded=recorded, named=self.values)
 
 
-def resumed_config(recorded: Texts, given: GivenSettings) -> Config:
+def resumed_config(recorded: Texts, chosen: GivenSettings) -> Config:
     """What is given over variables over what is recorded; but no variable lowers the sandbox of the session.
 
     Raises:
         ConfigError: a value is not allowed.
     """
-    config = given.read(recorded)
-    return override(config, {name: text for name, text in _lowered(config, recorded) if name not in given})
+    config = chosen.read(recorded)
+    return override(config, {name: text for name, text in _lowered(config, recorded) if name not in chosen})
 
 
 def _lowered(config: Config, recorded: Texts) -> Iterator[tuple[str, str]]:
@@ -67,13 +67,13 @@ def _lets_out(name: str, text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() else 0
 
 
-def differences(recorded: Texts, config: Config, given: GivenSettings) -> str:
+def differences(recorded: Texts, config: Config, chosen: GivenSettings) -> str:
     """What this run does otherwise than the session did, and what it does as before; empty if nothing is to say."""
     was, now = setting_texts(Config()) | dict(recorded), setting_texts(config)
     names = [name for name in (*now, *(was.keys() - now)) if was.get(name) != now.get(name)]
     changes = [f"{flag(name)} {_shown(now.get(name))} (was {_shown(was.get(name))})" for name in names]
-    meant = given.read()
-    kept = [variable(name) for name, _ in _lowered(meant, recorded) if name in meant.given and name not in given]
+    meant = chosen.read()
+    kept = [variable(name) for name, _ in _lowered(meant, recorded) if name in meant.explicit and name not in chosen]
     if kept:
         changes.append(f"its own sandbox: {', '.join(kept)} cannot lower it, --sandbox off can")
     same = [f"{flag(name)} {_shown(recorded[name])}" for name in now if name in recorded.keys() - {"model", *names}]
@@ -85,15 +85,15 @@ def _shown(text: str | None) -> str:
     return one_line(text, _LONGEST) if text else "none"
 
 
-def check_named(id: str, recorded: Texts, given: GivenSettings, cwd: Path) -> None:
+def check_named(id: str, recorded: Texts, chosen: GivenSettings, cwd: Path) -> None:
     """See that everything is named in this call that a session may not bring along by itself.
 
     Raises:
         ConfigError: a path outside `cwd`, or a text that held a secret, is not.
     """
-    named = given.read().given
+    named = chosen.read().explicit
     for name, text in recorded.items():
-        if name in named or name in given:
+        if name in named or name in chosen:
             continue
         if REDACTED in text:
             raise ConfigError(f"Session {id} had a secret in {flag(name)}, which is not recorded. Name it again.")

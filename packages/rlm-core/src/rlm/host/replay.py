@@ -71,8 +71,8 @@ class Replays:
         self._anew = anew
         self._earlier = EarlierCalls()
         self._order: Order = EarlierCalls.left_open
-        self._made: Counter[str] = Counter()
-        self._given: list[Replayed] = []
+        self._counts: Counter[str] = Counter()
+        self._replayed: list[Replayed] = []
 
     def begin(self, agents: Sequence[str], order: Order) -> None:
         """From here on calls are taken for those of these agents: of the agent itself, or earlier attempts at its task.
@@ -80,15 +80,15 @@ class Replays:
         `order` says which of the recorded ones come again.
         """
         self._order = order
-        self._earlier, self._made = EarlierCalls(), Counter()
+        self._earlier, self._counts = EarlierCalls(), Counter()
         for agent in agents:
             with suppress(SessionError):  # what is gone cannot be given
                 self._earlier.add(agent, journal.reader(self._folder(agent)))
 
     def next_key(self, digest: str) -> CallKey:
         """Which of the equal calls this one is."""
-        number = self._made[digest]
-        self._made[digest] += 1
+        number = self._counts[digest]
+        self._counts[digest] += 1
         again = self._order(self._earlier, digest)
         if number < len(again):
             return CallKey(digest, again[number])
@@ -123,7 +123,7 @@ class Replays:
     def give(self, replayed: Replayed) -> None:
         """Tell it."""
         self._sink(replayed)
-        self._given.append(replayed)
+        self._replayed.append(replayed)
 
     def _folder(self, agent: str) -> Path:
         """
@@ -167,9 +167,9 @@ class Replays:
 
     def note(self) -> str:
         """What was given since it was last asked, for the model; empty if nothing was."""
-        given, self._given = self._given, []
-        agents = [replayed for replayed in given if replayed.agent]
-        calls = len(given) - len(agents)
+        noted, self._replayed = self._replayed, []
+        agents = [replayed for replayed in noted if replayed.agent]
+        calls = len(noted) - len(agents)
         counted = [f"sub-agents: {len(agents)}"] * bool(agents) + [f"model calls: {calls}"] * bool(calls)
         if not counted:
             return ""

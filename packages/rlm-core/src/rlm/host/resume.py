@@ -26,7 +26,7 @@ GO_ON = "Go on with the task."
 
 def resumed_spec(
     wanted: str | None,
-    given: GivenSettings,
+    chosen: GivenSettings,
     present: Path,
     *,
     cwd: Path | None = None,
@@ -45,9 +45,9 @@ def resumed_spec(
         ConfigError: this user has not made it, or it uses what must be named again.
     """
     key = key_or_none(state_folder())
-    read = given.read()
+    read = chosen.read()
     home = sessions_home(read, present)
-    project = present if "home" in read.given else home.parent
+    project = present if "home" in read.explicit else home.parent
     folder = find(home, wanted, key)
     why, meta = doubt(folder, key), meta_of(folder)
     if why and not trust:
@@ -56,11 +56,11 @@ def resumed_spec(
     if why:  # they are programs, and would run outside of any sandbox
         recorded.pop("mcp", None)
     place = cwd or _place(folder, meta, present, project)
-    check_named(folder.name, recorded, given, place)
-    config = replace(resumed_config(recorded, given), home=home)
+    check_named(folder.name, recorded, chosen, place)
+    config = replace(resumed_config(recorded, chosen), home=home)
     moved = meta.cwd if meta.cwd != str(place) else ""
     where = f"it worked in {moved} before" if moved else f"it works in {place}" if place != present else ""
-    note = _note(meta, differences(recorded, config, given), where)
+    note = _note(meta, differences(recorded, config, chosen), where)
     earlier = ResumeOptions(folder, fork, replay, rerun_agents, why, recorded, (note,), moved)
     return AgentSpec(GO_ON, config, place, context_file(config.context), earlier=earlier)
 

@@ -50,10 +50,10 @@ class LateResults:
             self._add(task, f"failed: {error}")
             raise
 
-    def _add(self, task: str, how: str) -> None:
+    def _add(self, task: str, outcome: str) -> None:
         begun = _cell.get()
         if begun and not (self._running and begun == self._newest):  # else its cell may wait for it
-            ended = f"{one_line(task, _TASK)!r} of an earlier cell has ended, {one_line(how, _RESULT)}"
+            ended = f"{one_line(task, _TASK)!r} of an earlier cell has ended, {one_line(outcome, _RESULT)}"
             self._lines.append(f"[sub-agent {ended}]")
 
     def take(self) -> str:

@@ -27,8 +27,8 @@ _PAUSE = 0.2  # seconds between two lines of progress
 
 def namespace(servers: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """What a kernel gets: a variable for each server, and `mcp`."""
-    made = {server: Server(server, variable) for server, variable in servers}
-    return {**{each.__name__: each for each in made.values()}, "mcp": Servers(made)}
+    connected = {server: Server(server, variable) for server, variable in servers}
+    return {**{each.__name__: each for each in connected.values()}, "mcp": Servers(connected)}
 
 
 class Server(ModuleType):

@@ -28,7 +28,7 @@ class Namespace:
         self._servers: dict[str, Any] = {}
         self._offered: set[str] = set()
         # by identity, which keeps nothing alive: what a cell binds to such a name is the user's, and is not given
-        self._given: dict[str, int] = {}
+        self._provided: dict[str, int] = {}
         self._skills = installed_names()  # here, which may be a zygote: looking takes 2 ms, and no kernel does it again
 
     def set_context(self, context: tuple[str, str] | None) -> None:
@@ -47,7 +47,7 @@ class Namespace:
         self._offered = {*self._skills, *installed_names(python_path())}
         # a call in a cell is logged with brackets, one of the skill's command without: the host counts both
         preload(self._offered, names, lambda skill: log_call(f"{skill}()"))
-        self._given = {name: id(value) for name, value in names.items()}
+        self._provided = {name: id(value) for name, value in names.items()}
 
     def before_cell(self, code: str, names: dict[str, Any]) -> None:
         """`context` may be gigabytes: it is loaded when a cell first speaks of it, if no checkpoint brought another."""
@@ -59,14 +59,16 @@ class Namespace:
                 names["context"] = _LOADERS[kind](Path(path))
             except Exception as error:  # noqa: BLE001 - unpickling runs code of the user's classes
                 print(f"`context` could not be loaded: {type(error).__name__}: {error}", file=sys.stderr)
-            self._given["context"] = id(names.get("context"))
+            self._provided["context"] = id(names.get("context"))
 
     def owned(self, names: dict[str, Any]) -> list[str]:
         """The names that would be lost with the kernel. Asked after each cell, so that no identity is met again."""
-        self._given = {name: given for name, given in self._given.items() if id(names.get(name)) == given}
+        self._provided = {
+            name: identity for name, identity in self._provided.items() if id(names.get(name)) == identity
+        }
         # a skill leaves its stand-in when it is first used, and is a module then
         skills = {name for name in self._offered if isinstance(names.get(name), ModuleType)}
-        return sorted(name for name in names if not name.startswith("_") and name not in {*self._given, *skills})
+        return sorted(name for name in names if not name.startswith("_") and name not in {*self._provided, *skills})
 
 
 def _load_pickle(path: Path) -> Any:

@@ -107,10 +107,10 @@ class KernelConnection:
         finally:
             heard.cancel()
         if self.state in {KernelState.STARTING, KernelState.DEAD}:
-            how = "ended at once" if self._process.ended.done() else f"did not come up within {_START:g} s"
+            problem = "ended at once" if self._process.ended.done() else f"did not come up within {_START:g} s"
             await self._process.kill()  # its log comes with its end
             report = crash_report(self._process.log) or server.last_error
-            raise KernelError(f"A kernel could not be started: it {how}. {report}".rstrip())
+            raise KernelError(f"A kernel could not be started: it {problem}. {report}".rstrip())
 
     async def close(self) -> None:
         """Kill the kernel and all that it started, and remove its files."""

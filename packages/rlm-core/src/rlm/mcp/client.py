@@ -78,7 +78,7 @@ class McpClient:
         self._open_access = open_access
         self._report = report
         self._start = start
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._connection: _Connection | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -198,17 +198,17 @@ class McpClient:
             if cursor is None or len(tools) >= _TOOLS:
                 break
         if len(tools) >= _TOOLS or cursor is not None:
-            self._tell(f"it lists more than {len(tools):,} tools, and no more are taken")
+            self._warn(f"it lists more than {len(tools):,} tools, and no more are taken")
         return ServerTools(session.instructions, tuple(self._named(tools[:_TOOLS])))
 
     def _named(self, tools: list[Wire]) -> list[Wire]:
         by_name = {str(tool["name"]): tool for tool in reversed(tools)}
         if len(by_name) < len(tools):
-            self._tell("it lists tools twice; the first of a name counts")
+            self._warn("it lists tools twice; the first of a name counts")
         named = list(tool_names(str(tool["name"]) for tool in tools))
         plain = dict(each for tool in by_name for each in tool_names([tool]))
         if renamed := [f"{tool} is `{name}`" for tool, name in named if plain[tool] != name]:
-            self._tell(f"functions of its tools would have the same name: {', '.join(renamed[:5])}")
+            self._warn(f"functions of its tools would have the same name: {', '.join(renamed[:5])}")
         return [by_name[tool] | {"python_name": name} for tool, name in named]
 
     async def _why(self, error: BaseException, access: ServerAccess | None) -> str:
@@ -233,11 +233,11 @@ class McpClient:
             connection.ready.set_exception(self._error(connection.reason or "it was closed"))
         connection.ended.set()
         if connection.reason and not connection.leave.is_set():
-            self._tell(f"{connection.reason}{'. The next call connects again' if was_ready else ''}")
+            self._warn(f"{connection.reason}{'. The next call connects again' if was_ready else ''}")
 
-    def _tell(self, problem: str) -> None:
-        if problem not in self._told:
-            self._told.add(problem)
+    def _warn(self, problem: str) -> None:
+        if problem not in self._warned:
+            self._warned.add(problem)
             self._report(f"MCP server {self.name}: {problem.rstrip(' .')}.")
 
 

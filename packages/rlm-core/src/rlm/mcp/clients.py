@@ -55,7 +55,7 @@ class McpClients:
         self._needed = asyncio.Event()
         self._report: Callable[[str], None] = lambda _: None
         self._clients = {
-            each.name: McpClient(each.name, partial(self._open, each), self._needed, self._tell, start)
+            each.name: McpClient(each.name, partial(self._open, each), self._needed, self._warn, start)
             for each in servers.servers
         }
 
@@ -67,7 +67,7 @@ class McpClients:
     async def __aenter__(self) -> Self:
         """Start them, so that no cell has run before. Who needs one waits for it; nobody else does."""
         for sentence in self.names.renamed:
-            self._tell(sentence)
+            self._warn(sentence)
         for client in self._clients.values():
             client.connect()
         return self
@@ -105,7 +105,7 @@ class McpClients:
         except McpError as error:
             raise McpError(self._redactor.text(str(error))) from None
 
-    def _tell(self, line: str) -> None:
+    def _warn(self, line: str) -> None:
         self._report(self._redactor.text(line))
 
     async def _open(self, server: McpServer, stack: AsyncExitStack) -> ServerAccess:

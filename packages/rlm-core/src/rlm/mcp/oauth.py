@@ -105,9 +105,9 @@ def handler(
         }
     )
     storage = _Storage(TokenFile(url, state), on_secret)
-    made = OAuthClientProvider(url, metadata, storage, redirect_handler=show or nobody, callback_handler=callback)
-    storage.context = made.context
-    return made
+    provider = OAuthClientProvider(url, metadata, storage, redirect_handler=show or nobody, callback_handler=callback)
+    storage.context = provider.context
+    return provider
 
 
 def _callback_result(brought: dict[str, str]) -> Any:

@@ -102,8 +102,8 @@ def _second_client(transport: Transport, hear: Callable[[Any], Awaitable[None]])
 
     client: Any = vars(mcp)["Client"]
     info = mcp.Implementation(name="rlm", version=VERSION)
-    made: AbstractAsyncContextManager[Any] = client(transport, client_info=info, message_handler=hear, cache=None)
-    return made
+    opened: AbstractAsyncContextManager[Any] = client(transport, client_info=info, message_handler=hear, cache=None)
+    return opened
 
 
 class _FirstSession:

@@ -113,9 +113,9 @@ class ServerProcess:
         with closing(self._groups):
             if self._process.stdin is not None:
                 self._process.stdin.close()
-            for how in (None, signal.SIGTERM, signal.SIGKILL):
-                if how is not None:
-                    self._groups.kill(self._process.pid, how)
+            for signal_ in (None, signal.SIGTERM, signal.SIGKILL):
+                if signal_ is not None:
+                    self._groups.kill(self._process.pid, signal_)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_GRACE):
                         await self._process.wait()

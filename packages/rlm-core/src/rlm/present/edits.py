@@ -15,18 +15,18 @@ _COMPARED = 20_000
 
 def edit_diff(call: TranscriptCall) -> str:
     """Empty for a call that is no edit, or has not all arguments."""
-    return diff_of(call.given) if call.tool == "edit" else ""
+    return diff_of(call.values) if call.tool == "edit" else ""
 
 
-def edit_size(given: dict[str, Any]) -> str:
+def edit_size(arguments: dict[str, Any]) -> str:
     """`+4 −1`: the lines that such a call changes."""
-    lines = diff_of(given).split("\n")[2:]
+    lines = diff_of(arguments).split("\n")[2:]
     return " ".join(f"{sign}{sum(line.startswith(of) for line in lines)}" for sign, of in (("+", "+"), ("−", "-")))
 
 
-def diff_of(given: dict[str, Any]) -> str:
+def diff_of(arguments: dict[str, Any]) -> str:
     """What the arguments of the tool change, without line numbers, which nobody knows. Empty if one is missing."""
-    path, old, new = (given.get(name) for name in ("path", "old_str", "new_str"))
+    path, old, new = (arguments.get(name) for name in ("path", "old_str", "new_str"))
     if not (isinstance(path, str) and isinstance(old, str) and isinstance(new, str)):
         return ""
     return "\n".join([f"--- {path}", f"+++ {path}", *_changes(old.splitlines(), new.splitlines(), len(old) + len(new))])

@@ -31,17 +31,17 @@ _QUOTES = re.compile(r"[rbuRBU]{0,2}(\"\"\"|''')")
 def title(tool: str, arguments: str) -> str:
     """What a call does. The model wrote `arguments`, and may not have written JSON."""
     try:
-        given = json.loads(arguments)
+        values = json.loads(arguments)
     except (ValueError, RecursionError):
         return first_line(arguments)
-    if not isinstance(given, dict):
+    if not isinstance(values, dict):
         return first_line(arguments)
-    if tool == "edit" and diff_of(given):
-        return f"{first_line(given['path'])} {edit_size(given)}"
-    name = next((name for name in _TELLING if isinstance(given.get(name), str)), "")
+    if tool == "edit" and diff_of(values):
+        return f"{first_line(values['path'])} {edit_size(values)}"
+    name = next((name for name in _TELLING if isinstance(values.get(name), str)), "")
     if name not in ("code", "command"):
-        return first_line(given.get(name) or arguments)
-    return code_title(given[name], commands=name == "command" or tool == "bash")
+        return first_line(values.get(name) or arguments)
+    return code_title(values[name], commands=name == "command" or tool == "bash")
 
 
 def code_title(code: str, *, commands: bool = False) -> str:

@@ -65,10 +65,10 @@ class _Git:
             **OBEYS_NOTHING, GIT_DIR=str(place / SHADOW), GIT_WORK_TREE=str(tree), HOME=str(place / SHADOW)
         )
 
-    def __call__(self, *words: str, given: bytes = b"") -> bytes:
+    def __call__(self, *words: str, sent: bytes = b"") -> bytes:
         command = [self._program, *words]
         done = subprocess.run(
-            command, cwd=self._tree, env=self._environment, input=given, capture_output=True, check=False
+            command, cwd=self._tree, env=self._environment, input=sent, capture_output=True, check=False
         )
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip() or f"status {done.returncode}"
@@ -80,7 +80,7 @@ class _Git:
         known = self("diff-files", "--name-only", "-z", "--ignore-submodules=all", "--no-ext-diff")
         new = [path for path in self("ls-files", "-z", "--others", "--exclude-standard").split(b"\0") if path]
         paths = known + b"".join(path + b"\0" for path in new if not path.endswith(b"/"))
-        self("update-index", "-z", "--add", "--remove", "--replace", "--stdin", given=paths)
+        self("update-index", "-z", "--add", "--remove", "--replace", "--stdin", sent=paths)
         return self("write-tree").decode().strip()
 
 
@@ -141,8 +141,8 @@ def patch(wanted: MakePatch) -> bytes:
     """
     place = Path(wanted.place)
     git, base = _Git(wanted.git, place, place / TREE), files.read(place / BASE, limit=100).decode()
-    how = ("-p", "-r", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
-    return git("diff-tree", *how, base, git.snapshot())
+    options = ("-p", "-r", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
+    return git("diff-tree", *options, base, git.snapshot())
 
 
 def main() -> None:

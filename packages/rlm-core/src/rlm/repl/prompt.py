@@ -137,8 +137,8 @@ class Prompt:
         size = self._session.output.get_size()
         return size.columns, size.rows
 
-    def ring(self, how: str) -> None:
-        self._session.output.write_raw(how)
+    def ring(self, sequence: str) -> None:
+        self._session.output.write_raw(sequence)
         self._session.output.flush()
 
     async def run_program(self, words: Sequence[str]) -> None:

@@ -67,7 +67,7 @@ class ReplScreen:
 
     def __call__(self, record: Record) -> None:
         now = time.monotonic()
-        rows = lines.told(self.tree, record, now)
+        rows = lines.rows_of(self.tree, record, now)
         self.tree = fold(self.tree, record, now)
         if (record.agent or ROOT) == ROOT and (self._show_text(record) or self._show_cell(record)):
             return  # the rows say in short what has been printed
@@ -152,13 +152,13 @@ class ReplScreen:
 
     # ---- what a person said, and what rlm says
 
-    def echo(self, text: str, how: str = "") -> None:
+    def echo(self, text: str, when: str = "") -> None:
         """What was sent, as it stays on the screen; of a long text, the beginning."""
         shown = text.split("\n")
         more = f"\n… {many(len(shown) - HEAD, 'more line')}" if len(shown) > HEAD else ""
         text = "\n".join(one_line(line, 400) if len(line) > 400 else line for line in shown[:HEAD])
-        spans = [Span(text, Style.BOLD), Span(more, Style.DIM), Span(f"  {how}" if how else "", Style.DIM)]
-        if not how:
+        spans = [Span(text, Style.BOLD), Span(more, Style.DIM), Span(f"  {when}" if when else "", Style.DIM)]
+        if not when:
             self._put("\n")
         self._canvas(lambda canvas: canvas.put(spans, [Span("› ", Style.CYAN)]))
 

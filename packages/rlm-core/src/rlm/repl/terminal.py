@@ -67,7 +67,7 @@ class Terminal(Protocol):
         """Columns and lines."""
         ...
 
-    def ring(self, how: str) -> None:
+    def ring(self, sequence: str) -> None:
         """Print what a terminal does not show: the bell, or a notification."""
         ...
 
@@ -126,8 +126,8 @@ class DumbTerminal:
     def size(self) -> tuple[int, int]:
         return os.get_terminal_size()
 
-    def ring(self, how: str) -> None:
-        self.put(how)
+    def ring(self, sequence: str) -> None:
+        self.put(sequence)
 
     async def run_program(self, words: Sequence[str]) -> None:
         program = await asyncio.create_subprocess_exec(*words)

@@ -39,7 +39,7 @@ def sessions_home(config: Config, start: Path) -> Path:
     user: others may have put something into a folder that all can write.
     """
     own = start / config.home
-    if "home" in config.given or os.path.lexists(own / "sessions"):
+    if "home" in config.explicit or os.path.lexists(own / "sessions"):
         return own
     return next((above / config.home for above in start.parents if _is_own(above / config.home)), own)
 

@@ -44,19 +44,19 @@ class TranscriptCall:
     queued: tuple[float, ...] = ()
 
     @property
-    def given(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """The arguments as an object; empty where they are none."""
         try:
-            given = json.loads(self.arguments)
+            values = json.loads(self.arguments)
         except (ValueError, RecursionError):
             return {}
-        return given if isinstance(given, dict) else {}
+        return values if isinstance(values, dict) else {}
 
     @property
     def code(self) -> str:
         """The program, where the tool runs one."""
-        given = self.given
-        return next((given[name] for name in CODE if isinstance(given.get(name), str)), "")
+        values = self.values
+        return next((values[name] for name in CODE if isinstance(values.get(name), str)), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,9 +91,9 @@ def _turn(turn: Turn, tree: SessionTree) -> Wire:
 
 
 def _call(call: TranscriptCall) -> Wire:
-    given = read_object(call.arguments) or {}
-    made: Wire = {"tool_call_id": call.id, "function_name": call.tool, "arguments": given}
-    return made if given else made | {"extra": {"arguments": call.arguments}}
+    values = read_object(call.arguments) or {}
+    entry: Wire = {"tool_call_id": call.id, "function_name": call.tool, "arguments": values}
+    return entry if values else entry | {"extra": {"arguments": call.arguments}}
 
 
 def _result(call: TranscriptCall, tree: SessionTree) -> Wire:

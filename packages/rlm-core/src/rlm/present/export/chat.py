@@ -171,6 +171,6 @@ def _written(message: Wire, arguments: Arguments, weight: int) -> Wire:
 def _with_mapping(call: Wire) -> tuple[Wire, bool]:
     """The call with its arguments as an object, and whether they are one; else they are kept as the text they are."""
     text = call["function"]["arguments"]
-    given = read_object(text)
-    mapping = {"arguments": text} if given is None else given
-    return call | {"function": call["function"] | {"arguments": mapping}}, given is not None
+    values = read_object(text)
+    mapping = {"arguments": text} if values is None else values
+    return call | {"function": call["function"] | {"arguments": mapping}}, values is not None

@@ -105,5 +105,5 @@ def _run(child: SessionTree) -> dict[str, object]:
     end = ends[-1]
     usage = child.meta.tree_usage
     counts = f"SimpleNamespace(prompt={usage.prompt}, completion={usage.completion}, cached={usage.cached})"
-    made: dict[str, object] = {"answer": end.answer, "stop": end.stop_reason, "error": end.error, "turns": end.turns}
-    return made | {"usage": _Code(counts)}
+    fields: dict[str, object] = {"answer": end.answer, "stop": end.stop_reason, "error": end.error, "turns": end.turns}
+    return fields | {"usage": _Code(counts)}

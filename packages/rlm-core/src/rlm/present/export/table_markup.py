@@ -75,8 +75,8 @@ class _TableReader(HTMLParser):
             self.rows.append(_Row(self._in_head))
             self._cell = None
         elif tag in ("td", "th") and self.rows:
-            given = dict(attrs)
-            self._cell = _Cell(tag, _span(given.get("colspan")), _span(given.get("rowspan")))
+            attributes = dict(attrs)
+            self._cell = _Cell(tag, _span(attributes.get("colspan")), _span(attributes.get("rowspan")))
             self.rows[-1].cells.append(self._cell)
         elif self._cell is not None and tag in ("br", "div", "p", "li"):
             self._cell.text += "\n"

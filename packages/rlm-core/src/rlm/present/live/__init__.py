@@ -49,7 +49,7 @@ class Screen:
         The last one of the root returns when the live tree is gone: the terminal is then free for the answer.
         """
         now = time.monotonic()
-        rows = lines.told(self._tree, record, now, verbose=self._verbose)
+        rows = lines.rows_of(self._tree, record, now, verbose=self._verbose)
         self._tree = fold(self._tree, record, now)
         waits = isinstance(record, WaitingRecord)  # of many agents that wait, one says so
         if rows and not (waits and (self._live or now < self._said + self._silence)):

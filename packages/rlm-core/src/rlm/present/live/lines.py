@@ -33,7 +33,7 @@ _GOOD = Span("✓ ", Style.GREEN)
 _DOT = Span(" · ", Style.DIM)
 
 
-def told(tree: AgentTree, record: Record, now: float, *, verbose: bool = False) -> list[Row]:
+def rows_of(tree: AgentTree, record: Record, now: float, *, verbose: bool = False) -> list[Row]:
     """The lines that `record` is worth; `tree` is as it was before it. `verbose`: code and outputs, too."""
     agent = tree.agent(record.agent or ROOT)
     quiet = agent.path != ROOT and tree.known > MANY and not verbose

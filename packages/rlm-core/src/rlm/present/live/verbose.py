@@ -28,17 +28,17 @@ def code_rows(agent: AgentNow, record: CellStartRecord) -> list[Row]:
 def _code(record: CellStartRecord) -> tuple[str, str]:
     """The text, and its language."""
     try:
-        given = json.loads(record.arguments)
+        values = json.loads(record.arguments)
     except (ValueError, RecursionError):
-        given = None
-    if not isinstance(given, dict):
+        values = None
+    if not isinstance(values, dict):
         return record.arguments, "text"
-    if isinstance(given.get("code"), str):
-        code = given["code"]
+    if isinstance(values.get("code"), str):
+        code = values["code"]
         return code, "bash" if code.lstrip().startswith(("%%bash", "%%sh", "!")) else "python"
-    if isinstance(given.get("command"), str):
-        return given["command"], "bash"
-    return "\n".join(f"{name}: {value}" for name, value in given.items()), "text"
+    if isinstance(values.get("command"), str):
+        return values["command"], "bash"
+    return "\n".join(f"{name}: {value}" for name, value in values.items()), "text"
 
 
 def _lines(text: str, language: str) -> Iterator[list[Span]]:
