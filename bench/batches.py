@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from bench.processes import descriptors, pss
 from bench.runs import ONE, ONE_CELL
 
 AT_ONCE = 16
+FEW = 20
+"""Tasks at the beginning of a batch, which are not counted where only the later ones are."""
 DELAY = 5.0
 """Seconds that the model takes, where it is waited for."""
 
@@ -21,7 +25,7 @@ DELAY = 5.0
 def scenarios(quick: bool) -> list[Scenario]:
     count = 100 if quick else 1000
     waiting = (1, 10, 100) if quick else (1, 10, 100, 1000)
-    return [_overhead(count), _flat(count), *map(_waiting, waiting)]
+    return [_overhead(count), _flat(count), *map(_waiting, waiting), _on_ray(120 if quick else 320)]
 
 
 def _overhead(count: int) -> Scenario:
@@ -59,6 +63,35 @@ def _waiting(at_once: int) -> Scenario:
         full=1,
         quick=1,
     )
+
+
+def _on_ray(count: int) -> Scenario:
+    """Ray must be installed beside the rlm that is measured: --rlm."""
+    return Scenario(
+        "batch-ray",
+        {
+            "task": Measure(f"a task with a cell, of the last {count - FEW} of {count}, {AT_ONCE} at once", "ms"),
+            "start": Measure("from the command to the first request of such a batch", "s"),
+            "end": Measure("from its last reply to its end", "s"),
+        },
+        {RLM: partial(_phases, count, "ray"), "here": partial(_phases, count, "here")},
+        full=3,
+        quick=1,
+    )
+
+
+def _phases(count: int, executor: str, bench: Bench) -> Sample:
+    began: list[float] = []
+    ended: list[float] = []
+
+    def script(request: Request) -> Answer:
+        (ended if request.turn else began).append(time.monotonic())
+        return ONE_CELL(request)
+
+    with Scripted(script, strict=False) as server:
+        ran = _batch(bench, server, count, AT_ONCE, flags=("--executor", executor))
+    task = (ended[-1] - ended[FEW - 1]) / (count - FEW)
+    return {"task": task, "start": began[0] - ran.began, "end": ran.ended - ended[-1]}
 
 
 def _wall(count: int, bench: Bench) -> Sample:
@@ -100,7 +133,9 @@ def _rates(at_once: int, bench: Bench) -> Sample:
     return {"rate": 60 * count / plain.wall, "cells": 60 * count / cells.wall, "pss": memory.peak}
 
 
-def _batch(bench: Bench, server: Scripted, count: int, at_once: int, host: list[int] | None = None) -> Ran:
+def _batch(
+    bench: Bench, server: Scripted, count: int, at_once: int, host: list[int] | None = None, flags: Sequence[str] = ()
+) -> Ran:
     """
     Raises:
         RunFailedError: a task is not done.
@@ -108,7 +143,7 @@ def _batch(bench: Bench, server: Scripted, count: int, at_once: int, host: list[
     folder, _ = bench.place()
     lines = (json.dumps({"id": number, "prompt": f"task {number}"}) for number in range(count))
     (folder / "tasks.jsonl").write_text("\n".join(lines))
-    words = ["batch", str(folder / "tasks.jsonl"), "-o", str(folder / "out"), "-j", str(at_once)]
+    words = ["batch", str(folder / "tasks.jsonl"), "-o", str(folder / "out"), "-j", str(at_once), *flags]
     given = {"RLM_MODEL": "scripted", "RLM_BASE_URL": server.url}
     ran = bench.run([str(bench.rlm), *words], given, None if host is None else host.append)
     _check(folder / "out", count)
