@@ -80,7 +80,7 @@ def _ask(terminal: Terminal, task: int) -> None:
         terminal.write(f">'mine', {task}\r")
         terminal.until(f"('mine', {task})".encode())
     terminal.write(f"look at the rows, {task}\r")
-    terminal.until(f" {task * 2:,} turns · ".encode())
+    terminal.until(f" {task * 2} turns · ".encode())
 
 
 def _memory(bench: Bench) -> tuple[float, float]:

@@ -107,7 +107,7 @@ class ConcurrentCells:
         shell, parent = kernel.shell, kernel.get_parent("shell")
         number = max(shell.execution_count, self._count)
         self._own = {"stdout": kernel._stdout, "stderr": kernel._stderr, "excepthook": sys.excepthook, "ending": ""}
-        self._own |= {"execution_count": number, "exec_result": None}
+        self._own |= {"execution_count": number, "exec_result": None, "stopped": False}
         self._publish_status("busy", request)
         ok = False
         try:
@@ -152,8 +152,8 @@ class ConcurrentCells:
         else:
             result = shell.run_cell(code, store_history=True)
         shell.display_pub.publish_widgets()
-        if kernel.ending:
-            kernel.ending = ""
+        if kernel.ending or kernel.loop.stopped:
+            kernel.ending, kernel.loop.stopped = "", False
             print("This would end the kernel, in which a cell of the agent runs: /kernel restart does so.")
         return bool(result.success)
 
@@ -193,7 +193,7 @@ class ConcurrentCells:
     def _places(self) -> list[_Place]:
         """What a cell sets for itself, of things that there are once."""
         kernel, shell = self._kernel, self._kernel.shell
-        ours = [(sys, "stdout"), (sys, "stderr"), (sys, "excepthook"), (kernel, "ending")]
+        ours = [(sys, "stdout"), (sys, "stderr"), (sys, "excepthook"), (kernel, "ending"), (kernel.loop, "stopped")]
         ours += [(kernel.statuses, name) for name in ("_failed", "_started", "_earlier")]
         return [*ours, (shell.displayhook, "exec_result"), (shell, "execution_count"), (shell, "widgets")]
 
