@@ -178,10 +178,10 @@ def test_while_the_agent_works(rlm: Make, terminal: Open, tmp_path: Path) -> Non
         screen.press("C-c")
         screen.see("KeyboardInterrupt", "✗")
         say(screen, ">x = 5", "you ▏ x = 5")
+        say(screen, "use it", "› use it  after the current cell")
         found.touch()
-        screen.see("it found 5", "Heard: it found 5")
-        say(screen, "what did I do?", "Heard: what did I do?")
-        assert "```python\nx + 1\n```" in server.requests[-1].last
+        screen.see("it found 5", "Heard: use it", "· 2 turns ·")
+        assert "```python\nx + 1\n```" in str(server.requests[-1].messages[-2:]).replace("\\n", "\n")
         say(screen, "work a little", "ipython ▏ import time")
         say(screen, "hurry up", "› hurry up  after the current cell")
         screen.press("-l", "and then this")

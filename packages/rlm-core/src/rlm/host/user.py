@@ -48,12 +48,16 @@ class UserChannel:
         return [text for text, _ in said]
 
     def interjections(self) -> list[User]:
-        """The same as messages, for the loop."""
+        """The same as messages, for the loop. What the user did before comes with them."""
         said, self._said = self._said, []
-        return [user for text, notes in said for user in (*(User(note, Kind.NOTE) for note in notes), User(text))]
+        noted = self.take_notes() if said else []
+        return [
+            *noted,
+            *(user for text, notes in said for user in (*(User(note, Kind.NOTE) for note in notes), User(text))),
+        ]
 
     def note(self, text: str) -> None:
-        """The model reads it before the next task."""
+        """The model reads it before what the user says next."""
         self._notes.append(text)
 
     def take_notes(self) -> list[User]:
@@ -65,7 +69,7 @@ class UserChannel:
         """Run a cell in the agent's kernel. Cancelling interrupts it.
 
         Args:
-            told: the model hears of it with the next task.
+            told: the model hears of it with what the user says next.
 
         Raises:
             ConfigError: this agent has no kernel.
