@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from rlm.sessions import Session
 
 _CONTEXT = "context"
 """Its name in the runtime folder, in a sandbox."""
+_SLOW = 1.0  # seconds without a reply, after which a sub-agent's kernel is started
 
 
 def new_folder(folder: Path, stack: AsyncExitStack) -> Path:
@@ -67,3 +69,31 @@ def new_kernel(
         servers=context.mcp.names.only(spec.config.mcp.names).variables if context.mcp else (),
     )
     return JupyterKernel(wanted, sink, context.kernels)
+
+
+class EarlyStart:
+    """Starts a kernel while the model works on a reply, so that it is up when the reply comes.
+
+    A sub-agent may never need one: its kernel is started only where the model leaves time for it.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self.kernel: JupyterKernel | None = None
+        """None: there is none, or it is started when a cell needs it."""
+        self._waits = depth > 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """A request leaves."""
+        self.cancel()
+        if self.kernel is None:
+            return
+        if self._waits:
+            self._timer = asyncio.get_running_loop().call_later(_SLOW, self.kernel.start)
+        else:
+            self.kernel.start()
+
+    def cancel(self) -> None:
+        """The reply is there, or nobody needs the kernel any more."""
+        if self._timer is not None:
+            self._timer.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import replace
@@ -24,7 +23,7 @@ from rlm.core.ports import Model
 from rlm.core.task import RunResult
 from rlm.core.toolbox import Toolbox
 from rlm.errors import AgentError, ConfigError
-from rlm.host.agent_kernel import new_folder, new_kernel, new_sandbox
+from rlm.host.agent_kernel import EarlyStart, new_folder, new_kernel, new_sandbox
 from rlm.host.answers import AnswerBox, no_fit
 from rlm.host.effects import EffectLog
 from rlm.host.factories import ToolEnvironment, context_for, open_tools
@@ -47,7 +46,6 @@ requests in a minute over machines that know nothing of each other."""
 _ASKED_AT = frozenset({Stop.MAX_TURNS, Stop.TIMEOUT, Stop.LENGTH})
 _ROOT_ASKED_AT = _ASKED_AT | {Stop.TOKEN_BUDGET, Stop.COST_BUDGET}
 """At which limits an agent is asked for its answer. Of what the tree may spend, enough for one such request is kept."""
-_SLOW = 1.0  # seconds without a reply, after which a sub-agent's kernel is started
 
 
 class AgentRunner:
@@ -75,7 +73,7 @@ class AgentRunner:
         self._agent: Agent | None = None
         self._opening: AgentOpening | None = None
         self._stopped: Stopped | None = None
-        self._kernel_start: asyncio.TimerHandle | None = None
+        self._early_start = EarlyStart(depth)
         self.user = UserChannel(self._hear)
         self._task = ""  # the first, by which a recording knows its part
         self._effects = EffectLog(context.supervisor.folder / session.id, spec.cwd)
@@ -115,7 +113,8 @@ class AgentRunner:
                     result = await self._work(task, pictures)
                 if result.stop is Stop.TIMEOUT and not result.concluded:
                     raise self._timed_out(f"timed out after {timeout:g} s")
-                return await self._with_patch(self._result(result))
+                done = self._result(result)
+                return done if self._worktree is None else replace(done, patch=await self._worktree.patch())
             except TimeoutError:
                 if not limit.expired():
                     raise  # somebody else's
@@ -230,9 +229,6 @@ class AgentRunner:
             self._answers.value_of(result),
         )
 
-    async def _with_patch(self, result: RunResult) -> RunResult:
-        return result if self._worktree is None else replace(result, patch=await self._worktree.patch())
-
     # ---- what it works with
 
     async def _open(self, stack: AsyncExitStack) -> None:
@@ -274,7 +270,8 @@ class AgentRunner:
                 self._spec, context, self.session, folder, environment=environment, sandbox=sandbox, sink=self._hear
             )
             self._kernel = await stack.enter_async_context(kernel)
-            stack.callback(self._start_no_kernel)
+            stack.callback(self._early_start.cancel)
+            self._early_start.kernel = self._kernel if context.ahead else None
             requests.kernel = self.user.kernel = self._kernel
         self._tools = self._open_tools(folder, environment, sandbox, stack.enter_context(ExitStack()))
         self._report_repositories()
@@ -349,34 +346,20 @@ class AgentRunner:
                 self._effects.returned(result)
                 self._count_calls()
             case RequestStarted():
-                self._start_kernel_meanwhile()
+                self._early_start.begin()
                 if self._context.mcp is not None:
                     self._context.mcp.proceed()
             case Delta():
                 self._tell_warmup()
             case Replied(reply):
                 self._tell_warmup()
-                self._start_no_kernel()
+                self._early_start.cancel()
                 self._context.limits.spend(reply.usage)
         self.session.record(event)
 
     def _tell_warmup(self) -> None:
         if self._opening is not None:
             self._context.warmup.replied(self._opening.beginning)
-
-    def _start_kernel_meanwhile(self) -> None:
-        """It is up when the reply comes. A child may never need one, so only where the model leaves time for it."""
-        if self._kernel is None or not self._context.ahead:
-            return
-        if self._depth == 0:
-            self._kernel.start()
-        else:
-            self._start_no_kernel()
-            self._kernel_start = asyncio.get_running_loop().call_later(_SLOW, self._kernel.start)
-
-    def _start_no_kernel(self) -> None:
-        if self._kernel_start is not None:
-            self._kernel_start.cancel()
 
     def _journal_stop(self) -> None:
         """When the next task comes, or all is closed: sub-agents that were left running have ended by then."""
