@@ -66,8 +66,8 @@ def effects(batch: BatchConfig, tasks: list[BatchTask], config: Config) -> Itera
     yield from _each("works in the folder", tasks, lambda task: task.cwd)
     yield from _each("has the tools", tasks, lambda task: str(task.tools or ""))
     yield from _each("sets variables for what runs:", tasks, lambda task: str(task.env or ""))
-    yield from _each("runs before a task, with your rights:", tasks, lambda task: task.setup, batch.setup)
     rights = "in a sandbox" if config.sandboxed else "with your rights"
+    yield from _each(f"runs before a task, {rights}:", tasks, lambda task: task.setup, batch.setup)
     yield from _each(f"runs after a task, {rights}:", tasks, lambda task: task.verify, batch.verify)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from rlm.broker.protocol import OPTIONS
 from rlm.cli.arguments import CommandLine
 from rlm.cli.own_process import close_to_others, ending_orphans
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
-from rlm.config.environment import broker_address, state_folder
+from rlm.cli.streams import say
+from rlm.config.environment import broker_address, state_folder, without_effect
 from rlm.config.settings import Config
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
@@ -58,6 +59,8 @@ def run(line: CommandLine) -> int:
     config = read_config(line.settings)
     close_to_others(debug=config.debug)
     check_limits()
+    for warning in without_effect():
+        say(f"rlm: {warning}")
     try:
         with closing_in_order(), ExitStack() as stack:
             stack.enter_context(ending_orphans())
@@ -142,8 +145,6 @@ class OfferedTools:
         return text.getvalue()
 
     def _limited(self, config: Config, max_turns: int | None) -> Config:
-        from dataclasses import replace
-
         if max_turns is None:
             return config
         if max_turns < 1:

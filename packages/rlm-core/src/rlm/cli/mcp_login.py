@@ -59,14 +59,18 @@ async def _login(server: HttpServer, state: Path) -> None:
             async with package.open_session(place.transport(), lambda: None) as session:
                 tools, _ = await session.tools(None)
         except Exception as error:  # noqa: BLE001 - the package's, of which there are many
-            raise _refused(server, error, place.status) from None
+            raise _refused(server, error, place) from None
     known = "You are logged in to" if file.read() else "No login is needed for"
     put(f"{known} {server.name}: {len(tools)} tools.")
 
 
-def _refused(server: HttpServer, error: Exception, status: int | None) -> ConfigError:
-    known = package.cause_of(error, (ConfigError, McpError))
-    reason = str(known) if known else f"HTTP {status}" if status else package.reason_of(error)
+def _refused(server: HttpServer, error: Exception, access: package.HttpAccess) -> ConfigError:
+    if known := package.cause_of(error, (ConfigError, McpError)):
+        reason = str(known)
+    elif access.status:
+        reason = f"HTTP {access.status}"
+    else:
+        reason = f"no connection with {access.host}: {package.reason_of(error)}"
     return ConfigError(f"The login to {server.name} came to nothing: {reason.rstrip('.')}.")
 
 
