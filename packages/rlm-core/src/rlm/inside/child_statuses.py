@@ -23,8 +23,8 @@ _Process = subprocess.Popen[Any]
 
 EVENTS = frozenset({"subprocess.Popen", "os.kill", "os.killpg"})
 
-_BETWEEN = {"subprocess", "os", "asyncio", "concurrent", "threading"}
-"""Modules of the standard library that start a process for their caller."""
+_BETWEEN = {"subprocess", "os", "asyncio", "concurrent", "threading", "ipykernel"}
+"""Modules that start a process, or the thread of one, for their caller. ipykernel 7.0 wraps the threads."""
 
 
 class ChildStatuses:
