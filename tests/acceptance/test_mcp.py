@@ -125,7 +125,9 @@ def test_a_session_that_goes_on_has_its_servers_again_but_no_secrets(rlm: Make, 
     looked = command("doctor", "--mcp", servers(tmp_path / "notes"), "--json")
     found = {line["state"]: line["ok"] for line in looked.lines if line["subject"] == "mcp"}
     assert {"small has 9 tools": True, "time cannot be used": False} == found
-    refused = command("mcp", "login", "docs", RLM_MCP='{"mcpServers": {"docs": {"url": "http://me:word@127.0.0.1:9/"}}}')
+    refused = command(
+        "mcp", "login", "docs", RLM_MCP='{"mcpServers": {"docs": {"url": "http://me:word@127.0.0.1:9/"}}}'
+    )
     assert 2 == refused.code
     assert "The login to docs came to nothing: no connection with 127.0.0.1:9: " in refused.err
     assert "word" not in refused.err

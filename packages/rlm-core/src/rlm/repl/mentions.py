@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,8 +77,5 @@ def _bytes(cwd: Path, path: Path) -> bytes:
     """Of a file in the working directory, where a cell may have made a link that leads out of it: none is followed."""
     if path.is_absolute() or ".." in path.parts:
         return files.read(files.resolve(path))
-    folder = files.open_folder(cwd)
-    try:
+    with files.opened_folder(cwd) as folder:
         return files.read_beneath(folder, path, root=cwd)
-    finally:
-        os.close(folder)

@@ -139,16 +139,13 @@ def _record(state: Path | None, name: str) -> Iterator[int | None]:
 
 
 def _set_aside(path: Path) -> Path:
-    folder = files.open_folder(path.parent)
-    try:
+    with files.opened_folder(path.parent) as folder:
         new = path.name + REJECTED
         if _exists(folder, new):
             new = f"{path.name}.{secrets.token_hex(4)}{REJECTED}"
         with suppress(OSError):  # a cell may have taken away the right to change the folder
             os.fchmod(folder, stat.S_IMODE(os.fstat(folder).st_mode) | stat.S_IRWXU)
         os.rename(path.name, new, src_dir_fd=folder, dst_dir_fd=folder)
-    finally:
-        os.close(folder)
     return path.with_name(new)
 
 

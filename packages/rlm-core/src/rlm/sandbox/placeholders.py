@@ -37,8 +37,7 @@ def placeholders(folders: Iterable[Path], contents: Iterable[tuple[Path, bytes]]
 
 @contextmanager
 def _folder(path: Path) -> Iterator[None]:
-    parent = files.open_folder(path.parent)
-    try:
+    with files.opened_folder(path.parent) as parent:
         with suppress(FileExistsError):
             os.mkdir(path.name, _MODE, dir_fd=parent)
             os.chmod(path.name, _MODE, dir_fd=parent)  # past the umask
@@ -48,8 +47,6 @@ def _folder(path: Path) -> Iterator[None]:
                 with suppress(OSError):  # another run has it too, or it is not empty and so not ours
                     _lock_alone(folder)
                     os.rmdir(path.name, dir_fd=parent)
-    finally:
-        os.close(parent)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -115,17 +114,8 @@ def _end(folder: Path, meta: Meta, signer: Signer | None) -> None:
     if meta.status == metas.RUNNING:
         stop = Stop.CANCELLED
         meta = replace(meta, status=stop.status, stop_reason=str(stop), end_time=meta.updated_time)
-    with _opened(folder) as handle:
+    with files.opened_folder(folder) as handle:
         metas.write(handle, meta.wire(), signer)
-
-
-@contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    handle = files.open_folder(folder)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
 
 
 def adopt(folder: Path, parent: str, signer: Signer | None) -> None:
@@ -142,7 +132,7 @@ def adopt(folder: Path, parent: str, signer: Signer | None) -> None:
         except SessionError:
             continue  # it was killed before it had begun
         meta = replace(meta, parent=parent, session_id=name.removeprefix("sub-"), run=token_hex(8))
-        with _opened(folder / name) as handle:
+        with files.opened_folder(folder / name) as handle:
             metas.write(handle, meta.vouching(len(lines), hashlib.sha256(lines).hexdigest()).wire(), inner)
 
 
@@ -157,7 +147,7 @@ def fork(folder: Path, sessions: int) -> str:
     name, handle = new_folder(sessions, "", 6)
     try:
         kept = dict(_metas(folder))
-        with _opened(folder) as source:
+        with files.opened_folder(folder) as source:
             copy_tree(source, handle, _Passing({path.relative_to(folder) for path in kept}))
         for path, data in kept.items():
             inner = files.open_folder(path.relative_to(folder), dir_fd=handle)

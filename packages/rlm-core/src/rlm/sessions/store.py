@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -76,7 +76,7 @@ def list_sessions(home: Path, key: SigningKey | None = None) -> list[Listed]:
     """All sessions of `home`, the one used last first. By `key` those are known that this user made."""
     sessions = files.resolve(home) / "sessions"
     names = session_names(sessions)
-    with _opened(sessions) if names else nullcontext() as handle:
+    with files.opened_folder(sessions) if names else nullcontext() as handle:
         found = [listed for name in names if (listed := _listed(sessions, name, key, handle))]
     return sorted(found, key=lambda listed: listed.meta.updated_time, reverse=True)
 
@@ -112,16 +112,6 @@ def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
             return [e.name for e in entries if pattern.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-
-
-@contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    """Once for thousands of sessions in it."""
-    handle = files.open_folder(folder)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
 
 
 def listed_session(folder: Path, key: SigningKey | None) -> Listed | None:

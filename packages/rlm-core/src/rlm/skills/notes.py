@@ -110,11 +110,8 @@ def _trouble(data: bytes, description: str) -> str:
 @contextmanager
 def reading_beneath(project: Path) -> Iterator[Read]:
     """Reads files of a project. Links are followed as long as they stay in it."""
-    folder = files.open_folder(project)
-    try:
+    with files.opened_folder(project) as folder:
         yield lambda path: files.read_beneath(folder, path.relative_to(project), root=project, limit=LARGEST)
-    finally:
-        os.close(folder)
 
 
 def _of_user(path: Path) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlm.cli.command_spec import command_flags
-from rlm.cli.completion.table import WHERE, commands, every_flag, spellings, with_value, with_values
+from rlm.cli.completion.table import commands, shared_fields, with_values
 from rlm.cli.flags import COMMANDS
 
 _SCRIPT = """\
@@ -56,16 +56,12 @@ complete -o default -F _rlm rlm"""
 
 
 def script() -> str:
-    every = every_flag()
     return _SCRIPT.format(
-        where="|".join(WHERE),
-        with_value="|".join(with_value()),
+        **shared_fields(),
         values="\n".join(
             f'        {"|".join(flags)}) COMPREPLY=($(compgen -W "{" ".join(values)}" -- "$current")); return ;;'
             for values, flags in with_values().items()
         ),
-        files="|".join(spellings(every, "FILE")),
-        folders="|".join(spellings(every, "DIR")),
         commands="\n".join(_command(name) for name, _ in commands() if name),
         run=_flags(""),
         names=" ".join(COMMANDS),

@@ -45,6 +45,17 @@ def with_values() -> dict[tuple[str, ...], list[str]]:
     return found
 
 
+def shared_fields() -> dict[str, str]:
+    """What bash and zsh, whose patterns are alike, put into their scripts."""
+    every = every_flag()
+    return {
+        "where": "|".join(WHERE),
+        "with_value": "|".join(with_value()),
+        "files": "|".join(spellings(every, "FILE")),
+        "folders": "|".join(spellings(every, "DIR")),
+    }
+
+
 def about(flag: Flag) -> str:
     """In a few words."""
     return flag.about.partition(";")[0].partition(":")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rlm.cli.command_spec import command_flags
-from rlm.cli.completion.table import WHERE, about, commands, every_flag, spellings, with_value, with_values
+from rlm.cli.completion.table import about, commands, shared_fields, with_values
 from rlm.cli.flags import COMMANDS
 
 _SCRIPT = """\
@@ -66,16 +66,12 @@ fi"""
 
 
 def script() -> str:
-    every = every_flag()
     return _SCRIPT.format(
-        where="|".join(WHERE),
-        with_value="|".join(with_value()),
+        **shared_fields(),
         values="\n".join(
             f"        ({'|'.join(flags)}) compadd -- {' '.join(values)}; return ;;"
             for values, flags in with_values().items()
         ),
-        files="|".join(spellings(every, "FILE")),
-        folders="|".join(spellings(every, "DIR")),
         names=_items((name, command.about) for name, command in COMMANDS.items()),
         commands="\n".join(_command(name) for name in COMMANDS),
         run=_flags(""),

@@ -36,6 +36,16 @@ def open_folder(path: StrPath, *, dir_fd: int | None = None, make: bool = False)
         return step_into(folder, ".", FOLDER)
 
 
+@contextmanager
+def opened_folder(path: StrPath) -> Iterator[int]:
+    """`open_folder`, closed at the end."""
+    folder = open_folder(path)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
 def enter(name: str, folder: int) -> int:
     """A descriptor of a folder that lies directly in another one; in one step, for those who walk large trees.
 
