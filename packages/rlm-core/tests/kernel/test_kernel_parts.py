@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rlm.inside.html_text import table_size
 from rlm.kernel import render
 from rlm.kernel.clock import Clock
 from rlm.kernel.death import how_it_ended
@@ -101,6 +102,22 @@ def test_the_most_telling_text_is_chosen() -> None:
     assert displayed(text_plain="<x.Y at 0x7f>", text_latex="$x$").text == "$x$"
     assert displayed(text_plain="<x.Y object>").text == "<x.Y object>"
     assert displayed(text_markdown=["*a", "b*"]).text == "*ab*"
+
+
+@pytest.mark.parametrize(
+    ("html", "size"),
+    [
+        ("<table><tr><td>1</td></tr><tr><td>2</td></tr></table>", [2, 1]),
+        ("<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>", [1, 2]),
+        ("<table><thead><tr><th>a</th></tr></thead><tr><td>1</td></tr></table>", [1, 1]),
+        ("<table><thead><tr><th></th><th>a</th></tr></thead><tbody><tr><th>0</th><td>1</td></tr></tbody>", [1, 1]),
+        ("<table></table><p>5 rows × 2 columns</p>", [5, 2]),
+        ("<table></table>", [0, 0]),
+        ("<p>none</p>", []),
+    ],
+)
+def test_a_table_says_how_large_it_is(html: str, size: list[int]) -> None:
+    assert size == table_size(html)
 
 
 def test_pictures_are_decoded() -> None:

@@ -17,6 +17,7 @@ _SPACES = re.compile(r"\s+")
 
 TABLE = "application/vnd.rlm.table"
 """With the text of an object that shows itself as a table: its rows and columns."""
+_HEADING = re.compile(r"<th\b")
 _ROWS_AND_COLUMNS = re.compile(r"(\d{1,12}) rows × (\d{1,9}) columns")  # pandas
 _SHAPE = re.compile(r"shape: \((\d{1,12}), (\d{1,9})\)")  # polars
 _SEARCHED = 200_000  # characters
@@ -32,7 +33,8 @@ def table_size(html: str) -> list[int]:
             return [int(said[1]), int(said[2])]
     body = start.partition("<tbody")[2] or start
     first = body.partition("</tr>")[0]  # in a cell of a heading is the index
-    return [body.count("<tr"), first.count("<td")]
+    rows, columns, headings = body.count("<tr"), first.count("<td"), len(_HEADING.findall(first))
+    return [rows, columns] if columns or not headings else [rows - 1, headings]
 
 
 def html_text(html: str) -> str:
