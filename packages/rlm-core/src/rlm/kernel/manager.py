@@ -90,7 +90,10 @@ class JupyterKernel:
 
     async def execute_for_user(self, code: str, sink: Sink) -> Execution:
         """`execute` without a limit of time. While a cell of the agent awaits, it runs beside that one."""
-        while (connection := self._up()) is not None and await awaits(connection):
+        while self._turn.locked():
+            connection = await self._ready()  # the agent's cell, which may have waited for it before us, goes first
+            if not await awaits(connection):
+                break
             self._cells += 1
             new_output = partial(self._new_output, f"cell-{self._cells}", sink)
             with self._clock.held():
