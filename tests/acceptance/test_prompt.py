@@ -310,6 +310,25 @@ def test_what_is_wrong_at_the_start_is_told_at_the_prompt(rlm: Make, terminal: O
         until(lambda: len(server.requests) == 2, lambda: server.requests)
 
 
+def test_a_terminal_that_is_closed_ends_the_prompt_in_order(rlm: Make, tmp_path: Path) -> None:
+    """While something is printed."""
+    code = "import time\nwhile True:\n    print('more')\n    time.sleep(0.01)"
+    with Scripted(lambda _: call("ipython", code=code)) as server:
+        made = rlm(server)
+        said = tmp_path / "said"
+        command = [str(COMMAND), f"2> {shlex.quote(str(said))}"]
+        screen = Terminal(tmp_path / "tmux", (80, 24), command, made.cwd, made.env(TERM="screen-256color"))
+        screen.see("›")
+        say(screen, "go", "more")
+        screen.close()
+        until(lambda: only_session(made).meta["status"] == "cancelled", lambda: only_session(made).meta)
+        until(said.read_text)
+        nothing_left(made)
+    resume, *more = said.read_text().splitlines()
+    assert resume == f"rlm resume {only_session(made).meta['session_id'][:4]}"
+    assert more in ([], ["rlm: stdout cannot be written: Input/output error."]), "what was being printed had no reader"
+
+
 def test_a_jupyter_client_works_on_the_kernel_of_a_running_session(rlm: Make, terminal: Open) -> None:
     """The client is jupyter_client's own, by the connection file that `rlm attach` prints."""
     with Scripted(lambda request: text(f"Heard: {task(request)}")) as server:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 
 from prompt_toolkit.application import in_terminal
@@ -45,7 +45,11 @@ class KeyInput(Vt100Input):
 
 
 class PromptOutput(Vt100_Output):
-    """A terminal that marks pastes."""
+    """A terminal that marks pastes. When it has been closed nothing is written; the signal of that ends the prompt."""
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
 
     def disable_bracketed_paste(self) -> None:
         if _lent.get():

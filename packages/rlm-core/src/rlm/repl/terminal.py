@@ -7,7 +7,7 @@ import codecs
 import os
 import select
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -158,4 +158,5 @@ def keys_kept() -> Iterator[str]:
         waits = bool(select.select([_STDIN], [], [], 0)[0])
         yield os.read(_STDIN, _BLOCK).decode(errors="replace").replace("\n", "\r") if waits else ""
     finally:
-        termios.tcsetattr(_STDIN, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it has been closed
+            termios.tcsetattr(_STDIN, termios.TCSADRAIN, before)
