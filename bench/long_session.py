@@ -56,7 +56,7 @@ class Model:
         )
 
 
-def measure(bench: Bench, turns: int, every: int) -> list[Point]:
+def measure(bench: Bench, turns: int, every: int, minutes: float) -> list[Point]:
     folder, environment = bench.place()
     model, points = Model(), list[Point]()
     settings = {"TERM": "xterm-256color", "RLM_MAX_TURNS_IN_CONTEXT": str(IN_CONTEXT)}
@@ -67,6 +67,7 @@ def measure(bench: Bench, turns: int, every: int) -> list[Point]:
             began = time.monotonic()
             for task in range(1, turns // 2 + 1):
                 _ask(terminal, task)
+                time.sleep(max(0.0, began + minutes * 60 * task * 2 / turns - time.monotonic()))
                 if task * 2 % every == 0:
                     host, kernel = _memory(bench)
                     points.append(Point(task * 2, host, kernel, time.monotonic() - began))
@@ -110,11 +111,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.long_session", description=__doc__)
     parser.add_argument("--turns", type=int, default=2_000, help="model calls, two a task")
     parser.add_argument("--every", type=int, default=100, help="turns between two measurements")
+    parser.add_argument("--minutes", type=float, default=0, help="spread the turns over so long, as a person's are")
     parser.add_argument("--rlm", type=Path, default=Path(sys.executable).parent / "rlm", help="the command to measure")
     given = parser.parse_args()
     print(f"{machine.header(machine.state())}\n\n| turns | host, MiB | kernel, MiB | s |\n|---|---|---|---|")
     with Bench(given.rlm) as bench:
-        points = measure(bench, given.turns, given.every)
+        points = measure(bench, given.turns, given.every, given.minutes)
     print(f"\n{slopes(points)}")
 
 
