@@ -33,9 +33,10 @@ class Toolbox:
 
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
         self._tools = {tool.name: tool for tool in tools}
+        self._schemas = {name: tool.schema() for name, tool in self._tools.items()}  # the prompt holds them: they stay
 
     def schemas(self) -> tuple[Schema, ...]:
-        return tuple(tool.schema() for tool in self._tools.values())
+        return tuple(self._schemas.values())
 
     async def run(self, call: ToolCall, history: History, *, cut_off: bool = False) -> Outcome:
         """Run one call. What the model can fix becomes a failed outcome.
@@ -44,7 +45,7 @@ class Toolbox:
         """
         try:
             tool = self._find(call.name)
-            return await tool.run(arguments(call, tool.schema(), cut_off=cut_off), history)
+            return await tool.run(arguments(call, self._schemas[call.name], cut_off=cut_off), history)
         except ToolError as error:
             return Outcome(str(error), ok=False)
 

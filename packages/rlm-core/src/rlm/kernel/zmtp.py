@@ -83,20 +83,20 @@ class Peer:
             if len(held) < begin + size:
                 break
             start = begin + size
-            self._take(flags, bytes(memoryview(held)[begin:start]))
+            if flags & _COMMAND:
+                self._pass_over_command()
+                continue
+            self._size += size
+            self._parts.append(bytes(memoryview(held)[begin:start]))
+            if not flags & _MORE:
+                self._complete.append(self._parts)
+                self._parts, self._size = [], 0
         del held[:start]
 
-    def _take(self, flags: int, body: bytes) -> None:
-        if flags & _COMMAND:
-            self._commands += 1  # READY is the only one that libzmq sends to us
-            if self._commands > MOST_COMMANDS:
-                raise ConnectionError("too many commands")
-            return
-        self._size += len(body)
-        self._parts.append(body)
-        if not flags & _MORE:
-            self._complete.append(self._parts)
-            self._parts, self._size = [], 0
+    def _pass_over_command(self) -> None:
+        self._commands += 1  # READY is the only one that libzmq sends to us
+        if self._commands > MOST_COMMANDS:
+            raise ConnectionError("too many commands")
 
 
 def _frame(body: bytes, flags: int) -> bytes:
