@@ -363,23 +363,32 @@ for name in ("out/config.json", "out/tasks.jsonl", "out/results.jsonl"):
         pathlib.Path(name).write_text("mine")
     except OSError:
         print("denied")
-pathlib.Path("written.sh").write_text("touch out/pwned $HOME/pwned; test ! -e out/pwned && echo $COLOUR")
+pathlib.Path("written.sh").write_text("touch out/pwned $HOME/pwned; test ! -e out/pwned && $VIRTUAL_ENV/bin/python")
+import subprocess
+print(subprocess.getoutput("$VIRTUAL_ENV/bin/python"))
 """
 
 
 def test_in_the_sandbox_a_task_is_set_up_and_verified_as_it_is_worked_on(rlm: Make) -> None:
-    """An agent writes neither to the batch, nor a script that reaches more than the agent when it is verified."""
+    """An agent writes neither to the batch, nor a script that reaches more than the agent when it is verified.
+
+    Nor less: the environment of the project, which lies in the home, is there for the agent, set-up and verification.
+    """
     script = (call("ipython", code=ESCAPES), text("an answer"))
     with Scripted(lambda request: script[request.turn], strict=False) as server:
         command = rlm(server)
-        setup = "echo $COLOUR > set-up; touch out/pwned $HOME/pwned; true"
+        python = Path(command.env()["HOME"]) / "environment/bin/python"
+        python.parent.mkdir(parents=True)
+        python.write_text("#!/bin/sh\necho $COLOUR and its Python\n")
+        python.chmod(0o755)
+        setup = "$VIRTUAL_ENV/bin/python > set-up; touch out/pwned $HOME/pwned; true"
         task = {"id": 1, "prompt": "a", "env": {"COLOUR": "green"}, "setup": setup, "verify": "bash written.sh"}
         write(command.cwd, task)
-        done = command("batch", "tasks.jsonl", "-o", "out", "--sandbox")
+        done = command("batch", "tasks.jsonl", "-o", "out", "--sandbox", VIRTUAL_ENV=str(python.parents[1]))
         assert done.code == 0, done.err
         found = results(command.cwd / "out")[1, 0]
         told = [message["content"] for request in server.requests for message in request.messages]
-    assert (found["reward"], found["verify"]) == (1.0, "green")
-    assert any("denied\ndenied\ndenied" in str(each) for each in told)
-    assert (command.cwd / "set-up").read_text() == "green\n"
+    assert (found["reward"], found["verify"]) == (1.0, "green and its Python")
+    assert any("denied\ndenied\ndenied\ngreen and its Python" in str(each) for each in told)
+    assert (command.cwd / "set-up").read_text() == "green and its Python\n"
     assert not list(command.cwd.parent.rglob("pwned"))

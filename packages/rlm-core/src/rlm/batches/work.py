@@ -30,7 +30,7 @@ from rlm.host.host import Host
 from rlm.host.spec import AgentSpec, context_file
 from rlm.process import files
 from rlm.process.supervisor import ProcessGroups
-from rlm.sandbox import Sandbox
+from rlm.sandbox import Sandbox, SandboxPolicy
 from rlm.sessions import Session
 from rlm.text.clip import clip
 from rlm.tools.bash import Bash
@@ -103,7 +103,7 @@ class TaskWorker:
         task, config = job.task, job.task.settings(self._settings.config)
         verify = task.verify or self._settings.verify
         if verify and result.status != "error":
-            code, last = await self._command(verify, config, cwd, task.env or {})
+            code, last = await self._command(verify, config, cwd, task.env or {}, result.session_dir)
             result = with_fields(result, reward=float(code == 0), verify=last or _end(code, config))
         return result
 
@@ -173,7 +173,9 @@ class TaskWorker:
 
     # ---- commands
 
-    async def _command(self, command: str, config: Config, cwd: Path, env: Mapping[str, str]) -> tuple[int | None, str]:
+    async def _command(
+        self, command: str, config: Config, cwd: Path, env: Mapping[str, str], session: str | None = None
+    ) -> tuple[int | None, str]:
         """The exit code of a shell command, None if it took too long, and the last line that it has printed.
 
         With the sandbox it runs in one, as the agent does: verification may run what this agent has written, and
@@ -185,10 +187,10 @@ class TaskWorker:
             files.make_folder(folder)
             stack.callback(files.remove_tree, folder)
             sandbox = None
-            policy = await stack.enter_async_context(open_sandbox_policy(config, cwd, supervisor, environment))
-            if policy is not None:
+            if (policy := await stack.enter_async_context(self._policy(config, cwd, environment))) is not None:
                 environment = policy.environment(environment)
-                sandbox = await stack.enter_async_context(Sandbox(policy, folder))
+                shown = [Path(session)] if session else []
+                sandbox = await stack.enter_async_context(Sandbox(policy, folder, shown))
             shell = Bash(
                 cwd if sandbox else files.resolve(cwd), environment, folder, config.exec_timeout, _OUTPUT, _ignore,
                 sandbox.command if sandbox else None, groups=ProcessGroups(supervisor), shell=shell_program(),
@@ -197,6 +199,15 @@ class TaskWorker:
                 code, output = await shell.execute(command, config.exec_timeout)
         text = redactor_of(config).text(output).rstrip()
         return code, clip(text.rpartition("\n")[2].strip(), _LAST_LINE)
+
+    @asynccontextmanager
+    async def _policy(
+        self, config: Config, cwd: Path, environment: Mapping[str, str]
+    ) -> AsyncIterator[SandboxPolicy | None]:
+        """It shows what the agent's own shows."""
+        prompt_context = await self._host.prompt_context(config) if config.sandboxed else None
+        async with open_sandbox_policy(config, cwd, self._host.supervisor, environment, prompt_context) as policy:
+            yield policy
 
 
 def failed(job: Job, reason: str) -> TaskResult:

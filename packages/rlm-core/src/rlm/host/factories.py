@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,8 @@ from rlm.errors import ConfigError, CredentialsError, KernelError
 from rlm.host.answers import AnswerBox, AnswerSchema, AnswerTool, response_format
 from rlm.host.checkpoint import VARIABLES, CheckpointingTool
 from rlm.host.replay import ReplayNote, Replays
+from rlm.process import files
+from rlm.process.interpreter import project_python
 from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.providers.client import OpenAIClient
 from rlm.providers.endpoint import Endpoint
@@ -28,6 +30,7 @@ from rlm.providers.limiter import Gate
 from rlm.providers.replay import Recording
 from rlm.sandbox import Sandbox, SandboxPolicy, open_policy
 from rlm.sessions.signing_key import key_folders
+from rlm.skills import PromptContext
 from rlm.text.bounded import Quota
 from rlm.tools.bash import Bash
 from rlm.tools.decorators import CONFIRMED, Approve, ConfirmingTool, RedactingTool, TurnsLeft
@@ -171,11 +174,15 @@ def mcp_clients(config: Config, cwd: Path, supervisor: Supervisor, skills: Colle
 
 @asynccontextmanager
 async def open_sandbox_policy(
-    config: Config, cwd: Path, supervisor: Supervisor, environment: Mapping[str, str], shown: Iterable[Path] = ()
+    config: Config,
+    cwd: Path,
+    supervisor: Supervisor,
+    environment: Mapping[str, str],
+    prompt_context: PromptContext | None = None,
 ) -> AsyncIterator[SandboxPolicy | None]:
     """The policy of the sandbox for a run in `cwd`, tried; None if none is asked for.
 
-    What is `shown` can be read in it, wherever it lies.
+    What the prompt names, with `prompt_context`, can be read in it, wherever it lies.
 
     Raises:
         ConfigError: it is unavailable here.
@@ -195,7 +202,7 @@ async def open_sandbox_policy(
             memory=config.sandbox_memory * MEGABYTE,
             file_size=config.sandbox_file_size * MEGABYTE,
             private=key_folders(state_folder()),
-            shown=shown,
+            shown=_named_in_prompt(config, files.resolve(cwd), environment, prompt_context) if prompt_context else (),
         ) as policy,
     ):
         try:
@@ -204,6 +211,15 @@ async def open_sandbox_policy(
         except KernelError as error:
             raise ConfigError(str(error)) from None
         yield policy
+
+
+def _named_in_prompt(
+    config: Config, cwd: Path, environment: Mapping[str, str], prompt_context: PromptContext
+) -> list[Path]:
+    """What the prompt names outside of the project: it must exist for a cell in a sandbox, too."""
+    python = project_python(cwd, environment)
+    shown = [Path(cwd, python).parents[1]] if python.endswith("/bin/python") else []
+    return [*shown, *prompt_context.files(cwd)] if config.tools else shown
 
 
 @dataclass(frozen=True, slots=True)

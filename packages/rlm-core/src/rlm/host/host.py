@@ -142,6 +142,12 @@ class Host:
         )
         return Run(context, spec, watch)
 
+    async def prompt_context(self, config: Config) -> PromptContext:
+        """What the prompts of runs with these settings name besides their task."""
+        place = Place.of(config)
+        skills = await self._find_skills(place) if {"ipython", "bash"} & set(config.tools) else None
+        return PromptContext(place, context_files=not config.no_context_files, skills=skills)
+
     async def model_names(self) -> list[str]:
         """What the endpoint lists; none where it has no list, or no run has needed it yet."""
         return await self._models.names()
@@ -332,8 +338,6 @@ class Host:
 
     async def _new_context(self, config: Config) -> RunContext:
         await self._models.check(config)
-        place = Place.of(config)
-        skills = await self._find_skills(place) if {"ipython", "bash"} & set(config.tools) else None
         most = config.sandbox_file_size * MEGABYTE
         return RunContext(
             limits=TreeLimits(
@@ -350,7 +354,7 @@ class Host:
             kernels=await self._kernel_server(sealed=config.sandboxed),
             supervisor=self.supervisor,
             environment=child_environment(config),
-            prompt_context=PromptContext(place, context_files=not config.no_context_files, skills=skills),
+            prompt_context=await self.prompt_context(config),
             shell=shell_program(),
             git=program("git"),
             quota=Quota(most, most),

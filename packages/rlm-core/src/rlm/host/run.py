@@ -23,7 +23,6 @@ from rlm.host.factories import mcp_clients, open_sandbox_policy
 from rlm.host.runner import AgentRunner
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.process import files
-from rlm.process.interpreter import project_python
 from rlm.sandbox import open_inspection
 from rlm.sessions import Changes, Session
 from rlm.sessions.records import Record
@@ -102,7 +101,7 @@ class Run:
         """Make the sandbox policy, if one was asked for, and look at the repositories that cells may change."""
         context, spec, config = self._context, self._spec, self._spec.config
         policy = await stack.enter_async_context(
-            open_sandbox_policy(config, spec.cwd, context.supervisor, context.environment, self._named_in_prompt())
+            open_sandbox_policy(config, spec.cwd, context.supervisor, context.environment, context.prompt_context)
         )
         if policy is None:
             return context, replace(spec, cwd=files.resolve(spec.cwd), context=self._held(stack))
@@ -112,15 +111,6 @@ class Run:
         environment = policy.environment(context.environment)
         context = replace(context, policy=policy, environment=environment, inspection=inspection)
         return context, replace(spec, cwd=policy.cwd)  # a link that leads to it may be hidden
-
-    def _named_in_prompt(self) -> list[Path]:
-        """What the prompt names outside of the project: it must exist for a cell in a sandbox, too."""
-        config, cwd = self._spec.config, files.resolve(self._spec.cwd)
-        if not (config.sandboxed and config.tools):
-            return []
-        python = project_python(cwd, self._context.environment)
-        environment = [Path(cwd, python).parents[1]] if python.endswith("/bin/python") else []
-        return [*environment, *self._context.prompt_context.files(cwd)]
 
     def _held(self, stack: AsyncExitStack) -> ContextPayload | None:
         """A file that the user named, as a descriptor of all kernels: each gets the same one, whatever has its name.
