@@ -1,1 +1,1 @@
-"""The command line. Everything here is a front end: it reads arguments, watches a run, prints."""
+"""The command line. Each module here is a front end: it reads arguments, watches a run and prints."""

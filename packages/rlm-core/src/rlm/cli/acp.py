@@ -50,7 +50,7 @@ def _log(text: str) -> None:
 
 
 class _OneLine(logging.Handler):
-    """What the package of the protocol complains of, without a traceback."""
+    """Log handler that prints complaints of the protocol package as one line, without a traceback."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None

@@ -1,4 +1,4 @@
-"""The command line. It is read once, and what it says is one value, `CommandLine`."""
+"""Reads the command line once, into one value: `CommandLine`."""
 
 from __future__ import annotations
 
@@ -13,55 +13,58 @@ from rlm.cli.flags import COMMANDS, RUN, SPELLINGS
 from rlm.config.environment import is_on
 from rlm.errors import ConfigError
 
-_NEAR = 0.78  # of difflib: `lst` is near to `ls`, `slow` is not near to `show`
+_NEAR = 0.78  # difflib ratio: `lst` is near to `ls`, `slow` is not near to `show`
 _NUMBER = re.compile(r"-(\d+|\d*\.\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """What a command line says. `problem` is what is wrong with it; whoever reports that needs to know its flags."""
+    """The parsed command line.
+
+    `problem` says what is wrong with it. `check` reports it later, when the flags are known.
+    """
 
     command: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """The texts of the flags that are settings, by the setting's name."""
+    """The text of each flag that is a setting, by the setting's name."""
     options: Mapping[str, str] = field(default_factory=dict)
-    """Those of the command's own flags."""
+    """The text of each of the command's own flags, by name."""
     words: tuple[str, ...] = ()
     rest: tuple[str, ...] | None = None
-    """What stands behind `--`, word for word; None if there is no `--`."""
+    """The words after `--`, unchanged; None if there is no `--`."""
     problem: str = ""
 
     @property
     def id(self) -> str | None:
-        """The only word that the command takes, if it is there."""
+        """The first word, for a command that takes only one; None if there is none."""
         return next(iter(self.all_words), None)
 
     @property
     def all_words(self) -> list[str]:
-        """To a command whose words are no task, `--` means only that no flags follow."""
+        """All words. For a command that takes no task, `--` means only that no flags follow."""
         return [*self.words, *(self.rest or ())]
 
     def wants(self, switch: str) -> bool:
-        """Whether a flag or a variable switches it on. Never fails, for it is asked when something else has."""
+        """Whether a flag or a variable turns the switch on. Never fails, because error handling calls it."""
         return is_on(switch, self.settings)
 
     def check(self) -> None:
         """
         Raises:
-            ConfigError: it makes no sense.
+            ConfigError: the command line has a problem.
         """
         if self.problem:
             raise ConfigError(self.problem)
 
     @property
     def text(self) -> str | None:
-        """What stands behind `--` as one text."""
+        """The words after `--` as one text."""
         return " ".join(self.rest) if self.rest else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A word, or a flag with its text; as `spelling` it was written."""
+    """A word, or a flag with its text. `spelling` is the flag as the user wrote it."""
 
     text: str
     spelling: str = ""
@@ -69,7 +72,7 @@ class _Token:
 
 
 def read_arguments(argv: Sequence[str]) -> CommandLine:
-    """The first word that is no flag decides which command it is; behind `--` there are neither flags nor commands."""
+    """Parse the arguments. The first word that is no flag names the command; after `--`, all words are plain text."""
     end = argv.index("--") if "--" in argv else len(argv)
     tokens = list(_tokens(argv[:end]))
     words = [token.text for token in tokens if not token.spelling]
@@ -105,7 +108,10 @@ def _tokens(words: Sequence[str]) -> Iterator[_Token]:
 
 
 def _is_flag(word: str) -> bool:
-    """A text with blanks that begins with a dash is a task or a value, and so is a number below 0."""
+    """Whether a word is a flag.
+
+    A text with blanks that begins with a dash is a task or a value; so is a negative number.
+    """
     if len(word) < 2 or word[0] != "-":
         return False
     return word.partition("=")[0] in SPELLINGS or not (_NUMBER.fullmatch(word) or any(map(str.isspace, word)))
@@ -144,7 +150,7 @@ def _not_chosen(each: Flag, name: str, value: str) -> str:
 
 
 def _problem(line: CommandLine, tokens: Sequence[_Token], own: Collection[str]) -> str:
-    """What is wrong with it; empty if nothing is."""
+    """The problem of a command line; empty if there is none."""
     called = f"rlm {line.command}".rstrip()
     meant = f"`{called}`" if line.command else "a task"
     for token in tokens:
@@ -161,7 +167,7 @@ def _problem(line: CommandLine, tokens: Sequence[_Token], own: Collection[str]) 
 
 
 def _no_task(line: CommandLine) -> str:
-    """What is wrong with words that are no command."""
+    """The problem when the words do not name a command."""
     words = line.words
     one = words and line.rest is None and not any(map(str.isspace, words[0]))
     if one and (near := _near_command(words[0])):
@@ -173,7 +179,7 @@ def _no_task(line: CommandLine) -> str:
 
 
 def _near_command(word: str) -> str:
-    """The command that was probably meant."""
+    """The command that the user probably meant."""
     word = word.lower()
     swapped = [name for name in COMMANDS if sorted(name) == sorted(word)]
     return next(iter([*swapped, *difflib.get_close_matches(word, COMMANDS, 1, _NEAR)]), "")

@@ -1,4 +1,4 @@
-"""`rlm attach [ID]`: a Jupyter console on the kernel of a running session, beside the agent."""
+"""`rlm attach [ID]`: a Jupyter console on the kernel of a running session; the agent keeps using it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ CONSOLE = "jupyter-console"
 def run(line: CommandLine) -> int:
     """
     Raises:
-        SessionError: there is no such session, or it does not run.
-        ConfigError: it is in a sandbox, or not this user's.
-        KernelError: it has no kernel now.
+        SessionError: there is no such session, or it is not running.
+        ConfigError: the session is in a sandbox, or not this user's.
+        KernelError: the session has no kernel now.
     """
     home, key = sessions_home(read_config(line.settings), Path.cwd()), key_or_none(state_folder())
     session = find_running("attach", home, line.id, key)
@@ -45,7 +45,7 @@ def run(line: CommandLine) -> int:
 def _serve(path: Path) -> int:
     console = program(CONSOLE)
     if console is not None:
-        signal.signal(signal.SIGINT, lambda *_: None)  # it is for the console
+        signal.signal(signal.SIGINT, lambda *_: None)  # the console handles Ctrl-C
         return subprocess.run([console, "--existing", str(path)], check=False).returncode
     say(
         f"{CONSOLE} is not installed. While this runs, any Jupyter client can use the connection file:\n"
@@ -58,7 +58,7 @@ def _serve(path: Path) -> int:
 def check(session: Listed, *, trusted: bool) -> None:
     """
     Raises:
-        SessionError: it does not run.
+        SessionError: the session is not running.
         ConfigError: what the kernel sends to the console cannot be trusted.
     """
     id, mode = session.folder.name, session.meta.settings.get("sandbox", SandboxMode.OFF)

@@ -43,7 +43,7 @@ _USAGE = "Name a file of tasks and a folder for the results: rlm batch TASKS.jso
 def run(line: CommandLine) -> int:
     """
     Raises:
-        RlmError: nothing can be worked on.
+        RlmError: no task can be worked on.
     """
     if broker_address() is not None:
         raise ConfigError("`rlm batch` is for a shell. In a cell use rlm.map.")
@@ -60,10 +60,10 @@ def run(line: CommandLine) -> int:
 
 
 def _prepare(line: CommandLine, opened: ExitStack) -> tuple[BatchFolder, Config]:
-    """The folder of the batch, and the settings of this run.
+    """Return the folder of the batch, and the settings of this run.
 
     Raises:
-        ConfigError: what is given is not allowed. Nothing has been made then.
+        ConfigError: an argument is not allowed. Nothing has been created then.
     """
     wanted, options = GivenSettings(line.settings), line.options
     resumed = options.get("resume")
@@ -87,7 +87,7 @@ def _prepare(line: CommandLine, opened: ExitStack) -> tuple[BatchFolder, Config]
 
 
 _FIXED = {"rollouts", "limit", "shard", "map", "workdir_from", "setup", "verify", "atif"}
-"""What belongs to a batch from its beginning."""
+"""Options that are fixed when a batch is created; `--resume` cannot change them."""
 
 
 def _new(line: CommandLine) -> tuple[Path, Config]:
@@ -144,7 +144,7 @@ class _BatchCommand:
     def run(self) -> int:
         """
         Raises:
-            RlmError: nothing can be worked on; what is done is kept.
+            RlmError: no task can be worked on; finished tasks are kept.
         """
         for line in without_effect():
             self._progress.note(line)
@@ -172,7 +172,7 @@ class _BatchCommand:
                     put_json(json.dumps(msgspec.to_builtins(result), ensure_ascii=False))
 
     def _end(self) -> int:
-        """Say what it came to. 0 if all is done."""
+        """Print the outcome. Return 0 if all tasks are done."""
         counts = self._batch.summary
         self._writer.__exit__(None, None, None)
         if not counts:
@@ -201,7 +201,7 @@ def _words(counts: Mapping[str, Any], path: Path) -> str:
     return f"{' · '.join(parts)} · {path}"
 
 
-# ---- what flags say
+# ---- values of flags
 
 
 def _number(options: Mapping[str, str], name: str) -> int | None:

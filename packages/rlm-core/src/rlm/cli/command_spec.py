@@ -1,4 +1,4 @@
-"""What a command may take: flags of its own and of settings, and words."""
+"""What a command accepts: its own flags, flags of settings, and words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rlm.config.settings import Config, Setting, flag
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One flag. With a `metavar` it takes a value, without one it is on where it is given."""
+    """One flag. With a `metavar` it takes a value; without one it is a switch."""
 
     name: str
     about: str
@@ -19,7 +19,7 @@ class Flag:
     long: str = ""
     choices: tuple[str, ...] = ()
     many: bool = False
-    """It may be given again: what it says is joined by commas."""
+    """Whether the flag may be repeated; its values are then joined by commas."""
     setting: Setting | None = None
 
     @property
@@ -28,11 +28,11 @@ class Flag:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """All that it takes, where they are few."""
+        """All values that the flag accepts, if they are few."""
         return self.choices or (self.setting.read.names if self.setting and self.metavar else ())
 
     def reads(self, text: str) -> bool:
-        """Whether a text is a value of the setting."""
+        """Whether a text is a valid value of the setting."""
         try:
             return self.setting is not None and self.setting.read(text) is not None
         except ValueError:
@@ -41,7 +41,10 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class CommandSpec:
-    """What a command takes: flags of its own, settings (all that have a flag, or those named), and `most` words."""
+    """What a command accepts: its own flags, settings, and at most `most` words.
+
+    The settings are all that have a flag, or only those named.
+    """
 
     about: str
     usage: str = ""
@@ -49,20 +52,20 @@ class CommandSpec:
     settings: Collection[str] | None = None
     most: int = 0
     words: tuple[str, ...] = ()
-    """What the first word may be, where it is not the id of a session."""
+    """The allowed first words, if the first word is not the id of a session."""
     ids: bool = False
-    """Its words are ids of sessions."""
+    """Whether the words are ids of sessions."""
 
 
 _EVERY = (
     Flag("help", "say what there is, and end", short="h", long="--help"),
     Flag("directory", "work in this folder; all other paths are seen from there", "DIR", short="C"),
 )
-"""Flags that mean something to each command, as `--debug` does."""
+"""Flags that every command accepts."""
 
 
 def command_flags(command: CommandSpec) -> list[Flag]:
-    """All flags that it takes: those of settings last."""
+    """All flags of a command; flags of settings come last."""
     named = command.settings
     settings = [each for name, each in _SETTINGS.items() if named is None or name in named or name == "debug"]
     return [*_EVERY, *command.flags, *settings]

@@ -1,4 +1,4 @@
-"""Where a command runs."""
+"""The working directory of a command."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def working_directory() -> Path:
 
 
 def change_directory(path: str | None) -> None:
-    """To what `-C` names, if it is there.
+    """Change to the directory that `-C` names, if there is one.
 
     Raises:
-        ConfigError: it cannot be worked in.
+        ConfigError: the directory cannot be used.
     """
     if path is None:
         return

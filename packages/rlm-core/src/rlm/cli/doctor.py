@@ -41,15 +41,15 @@ if TYPE_CHECKING:
     from rlm.mcp import McpClients
 
 LITTLE = 1_000_000_000
-"""Bytes of free disk below which a long run may end badly."""
+"""Free bytes on disk; with less, a long run may fail."""
 _NO_LIST = (404, 405, 501)
 _WANTS_A_POST = (400, 405, 415, 422)
 LISTED = 20
-"""Models of the endpoint that are named."""
+"""Maximum number of the endpoint's models that are named."""
 
 
 def run(line: CommandLine) -> int:
-    """Look at everything that a run needs, say how it is; 0 when all is well."""
+    """Check everything that a run needs, and print the results. Return 0 if all is well."""
     config = read_config(line.settings)
     try:
         return exit_codes.DONE if _all_well(config) else exit_codes.FAILED
@@ -107,7 +107,7 @@ def _endpoint(config: Config) -> Iterator[CheckResult]:
         models = run_until_signal(_models_of(where, config.api))
     except Interrupted:
         raise
-    except Exception as error:  # noqa: BLE001 - the SDK's, httpx's and the network's are all answers here
+    except Exception as error:  # noqa: BLE001 - exceptions of the SDK, httpx and the network are all results here
         yield _trouble(error, where, config)
         return
     no_list = f". It has no list of models; {api.path} is there" if models is None else ""
@@ -140,7 +140,7 @@ def _model(model: str, where: Endpoint, models: dict[str, ModelFacts]) -> Iterat
 
 
 async def _models_of(where: Endpoint, api: str) -> dict[str, ModelFacts] | None:
-    """None: there is no list of them, but there is something where requests go. Asking for it with GET costs nothing.
+    """Return the endpoint's models, or None if it has no list of them but accepts requests. The GET costs nothing.
 
     Raises:
         Exception: whatever went wrong.
@@ -186,7 +186,7 @@ async def _cell(config: Config) -> str:
 
 
 def _mcp_servers(config: Config) -> Iterator[CheckResult]:
-    """Each is started and asked for its tools, all at once."""
+    """Start each MCP server and ask it for its tools, all at once."""
     if config.mcp:
         for name, found in run_until_signal(_tools_of(config)).items():
             if isinstance(found, str):
@@ -196,7 +196,7 @@ def _mcp_servers(config: Config) -> Iterator[CheckResult]:
 
 
 async def _tools_of(config: Config) -> dict[str, int | str]:
-    """How many, or why none."""
+    """For each server the number of its tools, or the reason why there are none."""
 
     async def count(clients: McpClients, server: str) -> int | str:
         try:
@@ -216,7 +216,7 @@ def _sessions(config: Config) -> Iterator[CheckResult]:
     home = config.home.absolute()
     there = next(folder for folder in (home, *home.parents) if folder.exists())
     try:
-        tempfile.TemporaryFile(dir=there).close()  # noqa: TID251 - without a name
+        tempfile.TemporaryFile(dir=there).close()  # noqa: TID251 - the file has no name
     except OSError as error:
         yield CheckResult(
             "sessions", f"{home} cannot be written: {error.strerror}", "Set RLM_HOME to a folder of yours."
@@ -234,7 +234,7 @@ def _sessions(config: Config) -> Iterator[CheckResult]:
 
 
 def _skills(config: Config) -> Iterator[CheckResult]:
-    """As `rlm skills` has them."""
+    """The same skills as `rlm skills` lists."""
     found, notes = find_skills(Place.of(config), afresh=True), notes_for(Path.cwd())
     broken = [skill for skill in found.installed if skill.broken]
     yield CheckResult("skills", f"{len(found.installed)} installed, {len(broken)} broken")
@@ -257,7 +257,7 @@ def _skills(config: Config) -> Iterator[CheckResult]:
 
 
 def _sandbox(config: Config) -> Iterator[CheckResult]:
-    """One that is not asked for is tried too: so it is known before it is needed."""
+    """Check the sandbox even if it is not requested, so that a problem is known before it is needed."""
     wanted = config.sandboxed
     try:
         contents = run_until_signal(_try_sandbox(replace(config, sandbox=SandboxMode.BWRAP)))

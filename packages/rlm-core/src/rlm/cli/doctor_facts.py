@@ -1,4 +1,4 @@
-"""What `rlm doctor` says that is neither right nor wrong: versions, the platform, the network, what a sandbox holds."""
+"""The part of `rlm doctor` that reports facts: versions, the platform, the network, the contents of a sandbox."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ from rlm.version import VERSION
 _PACKAGES = ("openai", "httpx", "httpx2", "ipython", "ipykernel", "pyzmq", "msgspec", "cloudpickle", "mcp", "ray")
 _PROGRAMS = {"bwrap": "--version", "git": "--version", "uv": "--version"}
 _SOME = 6
-"""Paths that are named in a line."""
+"""Maximum number of paths in a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What was looked at, and how it is. `fix` says what to do; empty: it is well, or could be `better`.
+    """One check and its result. `fix` says what to do; it is empty if nothing is wrong.
 
-    `facts` are the same for programs.
+    `better`: nothing is wrong, but an improvement is possible.
+
+    `facts` holds the same result for programs.
     """
 
     subject: str
@@ -64,7 +66,7 @@ def _installed(name: str) -> str | None:
 
 
 def _said(name: str, flag: str) -> str:
-    """The first line of what a program says of its version; empty if it is not here."""
+    """The first line of a program's version output; empty if the program is not installed."""
     found = program(name)
     if found is None:
         return ""
@@ -109,7 +111,7 @@ def _distribution() -> str:
 
 
 def network(_: Config) -> Iterator[CheckResult]:
-    """Proxies and certificates, as the environment names them."""
+    """Report proxies and certificates from the environment."""
     settings = {name: _without_user(name, value) for name, value in network_settings().items() if value}
     facts = {"settings": settings}
     for name, path in settings.items():
@@ -123,7 +125,7 @@ def network(_: Config) -> Iterator[CheckResult]:
 
 
 def _without_user(name: str, value: str) -> str:
-    """A proxy without its user and password."""
+    """Return a proxy URL without its user and password."""
     if not name.upper().endswith("_PROXY") or name.upper() == "NO_PROXY":
         return value
     try:
@@ -135,7 +137,7 @@ def _without_user(name: str, value: str) -> str:
 
 
 def sandbox_contents(policy: SandboxPolicy, config: Config) -> Iterator[CheckResult]:
-    """What a cell in the sandbox can write and read."""
+    """Report what a cell in the sandbox can write and read."""
     writable = [str(source.target) for source, may in policy.layers if may]
     kept = [str(source.target) for source, may in policy.layers if not may]
     hidden = [str(place) for place in policy.hidden]

@@ -1,4 +1,7 @@
-"""`rlm eval TASKS.jsonl`: does recursion pay on these tasks? `rlm eval --make FORM`: tasks of any size."""
+"""`rlm eval TASKS.jsonl`: measure whether recursion pays on these tasks.
+
+`rlm eval --make FORM`: create tasks of any size.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ _JOBS, _COUNT = 4, 5
 def run(line: CommandLine) -> int:
     """
     Raises:
-        RlmError: nothing can be compared.
+        RlmError: no task can be compared.
     """
     if broker_address() is not None:
         raise ConfigError("`rlm eval` is for a shell, and not for the cells of an agent.")
@@ -66,10 +69,10 @@ def run(line: CommandLine) -> int:
 
 
 def _new(line: CommandLine) -> tuple[Path, Config]:
-    """The folder, which is there then, and the settings of this run.
+    """Create the folder; return it and the settings of this run.
 
     Raises:
-        ConfigError: what is given is not allowed. Nothing has been made then.
+        ConfigError: an argument is not allowed. Nothing has been created then.
     """
     options = line.options
     if len(line.all_words) != 1:
@@ -90,7 +93,7 @@ def _new(line: CommandLine) -> tuple[Path, Config]:
 
 def _own_folder(config: Config, tasks: Path, cwd: Path) -> Path:
     home = files.resolve(config.home)
-    os.close(open_sessions(home, cwd))  # keeps all of it out of version control
+    os.close(open_sessions(home, cwd))  # creates the folder with what keeps all of it out of version control
     return home / "evals" / f"{tasks.stem}-{token_hex(4)}"
 
 
@@ -128,7 +131,7 @@ class _EvalCommand:
     def run(self) -> int:
         """
         Raises:
-            RlmError: nothing can be worked on; what is done is kept.
+            RlmError: no task can be worked on; finished tasks are kept.
         """
         code = exit_codes.DONE
         try:

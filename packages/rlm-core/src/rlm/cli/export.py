@@ -21,7 +21,7 @@ from rlm.sessions.store import SessionTree, list_sessions, read_tree
 
 _ENDINGS = {Format.HTML: "html", Format.IPYNB: "ipynb", Format.CHAT: "jsonl", Format.ATIF: "json"}
 _ONE = (Format.HTML, Format.IPYNB, Format.ATIF)
-"""Formats of which a file holds one session."""
+"""Formats whose file holds one session."""
 
 
 def run(line: CommandLine) -> int:
@@ -53,7 +53,10 @@ def run(line: CommandLine) -> int:
 
 
 def _file(line: CommandLine, wanted: Format, trees: Sequence[SessionTree]) -> Path | None:
-    """Where it is written; None: to stdout. A terminal gets no flood: a file with the name of the session is made."""
+    """The output file, or None for stdout.
+
+    At a terminal a file named after the session is created instead of a long output.
+    """
     if "file" in line.options:
         return Path(line.options["file"]).expanduser()
     if not stdout_is_terminal() and "open" not in line.options:

@@ -1,4 +1,4 @@
-"""What each command takes. The reader of the command line and `--help` have it from here."""
+"""The flags of each command. The parser of the command line and `--help` both use this table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUN = CommandSpec(
     ),
     most=1,
 )
-"""What is meant where the first word is no command."""
+"""The command if the first word names none."""
 
 COMMANDS = {
     "ls": CommandSpec("list the sessions, newest first", settings=("home", "json", "color")),
@@ -252,7 +252,7 @@ COMMANDS = {
     ),
     "help": CommandSpec("what a command takes", "[COMMAND]", settings=(), most=1),
 }
-"""What the first word may be, exactly; anything else is a task."""
+"""Commands by name. The first word must match exactly; any other word is a task."""
 
 
 SPELLINGS = {
@@ -261,4 +261,4 @@ SPELLINGS = {
     for each in command_flags(command)
     for spelling in each.spellings
 }
-"""Every flag of every command: so it is known which word is a value before it is known which is the command."""
+"""Every flag of every command. The parser needs it to tell values from words before it knows the command."""

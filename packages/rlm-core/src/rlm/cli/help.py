@@ -1,4 +1,4 @@
-"""`rlm --help`, and that of each command: argparse lays out what the tables of `flags` say."""
+"""`rlm --help` and the help of each command: argparse lays out the tables of `flags`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(line: CommandLine) -> int:
 
 
 def show_help(name: str) -> int:
-    """Print what a command takes; an empty name is a run."""
+    """Print the help of a command; an empty name means a run."""
     command = COMMANDS.get(name, RUN)
     about = f"{command.about[:1].upper()}{command.about[1:]}."
     if not name:

@@ -1,6 +1,6 @@
-"""`rlm` with no task, and `rlm resume` without one: the interactive prompt.
+"""`rlm` without a task, and `rlm resume` without one: the interactive prompt.
 
-The prompt is there before what an agent needs has been imported.
+The prompt appears before the modules that an agent needs are imported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def run(line: CommandLine, cwd: Path, spec: AgentSpec | None = None, text: str = "") -> int:
-    """Serve the prompt until the person leaves. `spec` is of a session to go on with, `text` stands in the input.
+    """Serve the prompt until the user leaves. `spec` is a session to resume; `text` is put into the input line.
 
     Raises:
         ConfigError: the system's limits are too low.
@@ -98,6 +98,6 @@ def _new_terminal(cwd: Path, typed: str) -> Callable[[Repl], Terminal]:
 
 
 def _history(cwd: Path) -> Path | None:
-    """The file of what was entered before in this folder."""
+    """The file with earlier input in this folder."""
     state = state_folder()
     return state / "rlm" / "history" / sha256(str(cwd).encode()).hexdigest()[:16] if state else None

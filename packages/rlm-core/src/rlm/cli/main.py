@@ -1,6 +1,6 @@
-"""`rlm`: which command it is, and what becomes of an error.
+"""`rlm`: choose the command, and report its errors.
 
-Imports late: `rlm --help` must be quick, and Ctrl-C in the middle of an import must be quiet.
+Modules are imported late: `rlm --help` must be quick, and Ctrl-C during an import must print no traceback.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """The console script. All that is ours is closed when `run` returns; Python would tidy for another 50 ms."""
+    """The console script. `run` closes everything of rlm; exiting here skips 50 ms of Python's own cleanup."""
     from rlm.process.signals import end_on_signals, reset_signals
 
-    end_on_signals()  # first: what follows imports for 50 ms and more
+    end_on_signals()  # first: the imports below take 50 ms and more
     reset_signals()
     from rlm.config.credentials import take_environment
 
@@ -51,13 +51,13 @@ def _run(argv: Sequence[str]) -> int:
     except RlmError as error:
         return _report(line, error, str(error))
     except BrokenPipeError:
-        return exit_codes.DONE  # whoever read our stdout has gone
+        return exit_codes.DONE  # the reader of our stdout has closed it
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
         return _report(line, error, f"{what}{error.strerror or error} (RLM_DEBUG=1 shows where)")
-    except SystemExit as said:  # so argparse ends, which the check of skills uses
+    except SystemExit as said:  # argparse ends in this way, and the check of skills uses it
         return int(said.code or 0)
-    except Exception as error:  # noqa: BLE001 - the last resort: nobody shall see a traceback
+    except Exception as error:  # noqa: BLE001 - the last resort: no user may see a traceback
         return _report(line, error, f"This is a bug in rlm: {type(error).__name__}: {error} (RLM_DEBUG=1 shows where)")
 
 
@@ -81,7 +81,7 @@ def _dispatch(line: CommandLine) -> int:
 
 
 def _report(line: CommandLine, error: Exception, message: str) -> int:
-    """One or two lines, never a traceback unless asked for."""
+    """Print an error as one or two lines; a traceback only if the user asked for it."""
     from rlm.cli.streams import say
     from rlm.config.credentials import hide_credentials
     from rlm.core import exit_codes

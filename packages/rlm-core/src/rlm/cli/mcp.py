@@ -1,6 +1,6 @@
 """`rlm mcp`: rlm as an MCP server on stdin and stdout, with the tools `run`, `resume` and `show`.
 
-`rlm mcp login NAME` is for the other direction: it lets a server that rlm uses know who the user is.
+`rlm mcp login NAME` is for the opposite direction: it logs the user in to a server that rlm uses.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _WIDTH = 120
 def run(line: CommandLine) -> int:
     """
     Raises:
-        ConfigError: a cell asks, or a setting is not allowed.
+        ConfigError: a cell started the command, or a setting is not allowed.
     """
     if broker_address() is not None:
         raise ConfigError(f"`rlm mcp` is for a shell. In a cell use rlm.run, with {', '.join(OPTIONS)}.")
@@ -80,7 +80,7 @@ async def _serve(config: Config, flags: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OfferedTools:
-    """What a client can call. Settings are those of the command; a client can only ask for less."""
+    """The tools that a client can call. Their settings are those of the command; a client can only lower the limits."""
 
     host: Host
     config: Config
@@ -166,7 +166,7 @@ class OfferedTools:
 
 
 class _Watcher:
-    """Says what an agent does, with the number of its turns as progress."""
+    """Reports an agent's steps to the client, with the number of its turns as progress."""
 
     def __init__(self, on_progress: OnProgress) -> None:
         self._on_progress = on_progress
@@ -178,7 +178,7 @@ class _Watcher:
                 self._turns += 1
                 self._on_progress(self._turns, None, f"turn {self._turns}")
             case CellStartRecord():
-                # progress must grow with each notification
+                # the protocol requires progress to grow with each notification
                 self._on_progress(self._turns + 0.5, None, f"{record.tool}: {title(record.tool, record.arguments)}")
 
 

@@ -1,4 +1,4 @@
-"""`rlm mcp login NAME`: let an MCP server that rlm uses know who the user is, in a browser."""
+"""`rlm mcp login NAME`: log in to an MCP server that rlm uses, in a browser."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _USAGE = "`rlm mcp` serves; `rlm mcp login NAME` logs in to a server that --mcp 
 def login(line: CommandLine, words: Sequence[str]) -> int:
     """
     Raises:
-        ConfigError: there is no such server, or the login came to nothing.
+        ConfigError: there is no such server, or the login failed.
     """
     if words[0] != "login" or len(words) != 2:
         raise ConfigError(_USAGE)
@@ -49,7 +49,7 @@ def login(line: CommandLine, words: Sequence[str]) -> int:
 async def _login(server: HttpServer, state: Path) -> None:
     await package.load()
     file = oauth.TokenFile(server.url, state)
-    file.remove()  # who we are there goes with the address that the browser comes back to, which is new
+    file.remove()  # the old registration is bound to the old redirect address, and this login uses a new one
     async with oauth.CallbackPage() as page:
         auth = partial(
             oauth.handler, server.name, server.url, state, lambda _: None, redirect=page.url, show=_show, wait=page.wait
@@ -58,7 +58,7 @@ async def _login(server: HttpServer, state: Path) -> None:
         try:
             async with package.open_session(place.transport(), lambda: None) as session:
                 tools, _ = await session.tools(None)
-        except Exception as error:  # noqa: BLE001 - the package's, of which there are many
+        except Exception as error:  # noqa: BLE001 - the package raises many types
             raise _refused(server, error, place) from None
     known = "You are logged in to" if file.read() else "No login is needed for"
     put(f"{known} {server.name}: {len(tools)} tools.")
@@ -82,4 +82,4 @@ async def _show(url: str) -> None:
         program, environment = opener()
         await asyncio.create_subprocess_exec(program, url, env=environment, start_new_session=True)
     except (ValueError, OSError):
-        return  # the person can
+        return  # the user can open the page

@@ -1,4 +1,4 @@
-"""`rlm "task"` where a cell started it: no run of its own, but a child of the cell's agent."""
+"""`rlm "task"` started by a cell: it creates a child of the cell's agent instead of a run of its own."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from rlm.process import files
 from rlm.text.encodings import decode
 
 _OWN = ("context", "limit_ok", "schema")
-"""Settings that mean something to this command, and are no option of the sub-agent."""
+"""Settings that this command uses itself; they are no options of the sub-agent."""
 
 
 def run(task: str, settings: Mapping[str, str], config: Config, address: tuple[str, str]) -> int:
-    """Ask the host that the cell belongs to, print the answer, return the exit code.
+    """Ask the cell's host to run the task, print the answer, return the exit code.
 
     Raises:
         AgentError: the child failed or was refused.
-        ConfigError: a flag that a sub-agent cannot have.
+        ConfigError: a flag is not allowed for a sub-agent.
     """
     options = {name: text for name, text in settings.items() if name not in _OWN}
     if foreign := [name for name in options if name not in OPTIONS]:

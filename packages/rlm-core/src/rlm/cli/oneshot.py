@@ -54,6 +54,6 @@ def run(line: CommandLine) -> int:
 
 
 def _notes(task: GivenTask, context: ContextPayload | None) -> list[str]:
-    """What a user should know of stdin. In a shell's `while read` loop it is what the loop was to read."""
+    """Notes about stdin for the user. In a shell's `while read` loop, rlm reads the input of the loop."""
     where = ", in the variable `context`" if context else ""
     return [f"{task.read}{where}"] if task.read else []

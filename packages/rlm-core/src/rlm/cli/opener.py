@@ -1,4 +1,4 @@
-"""What a command has written is opened for its user."""
+"""Opens a file that a command has written with the user's default program."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from rlm.config.child_env import opener
 from rlm.errors import RlmError
 
 PATIENCE = 10
-"""Seconds: an opener hands the file on and ends."""
+"""Seconds; an opener passes the file on and exits."""
 
 
 def open_for_user(file: Path) -> None:
     """
     Raises:
-        RlmError: nothing here opens it.
+        RlmError: no program here can open the file.
     """
     path = file.absolute()
     try:
@@ -33,6 +33,6 @@ def open_for_user(file: Path) -> None:
     try:
         code = process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
-        return  # a browser that was not there before stays
+        return  # a browser that the opener itself started keeps running
     if code:
         raise RlmError(f"{path} is written, and {program.name} does not open it (exit code {code}). Open it yourself.")

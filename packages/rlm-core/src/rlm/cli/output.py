@@ -1,4 +1,4 @@
-"""Where the answer goes beside the screen: lines of JSON on stdout, and the file that `-o` names."""
+"""Output of the answer besides the screen: lines of JSON on stdout, and the file that `-o` names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def put_record(record: Record) -> None:
 
 @contextmanager
 def ends_with_a_result(wanted: bool) -> Iterator[None]:
-    """For what may fail before a run begins."""
+    """Write a result record if something fails before a run begins."""
     try:
         yield
     except RlmError as error:
@@ -31,7 +31,7 @@ def ends_with_a_result(wanted: bool) -> Iterator[None]:
 
 
 class OutputFile:
-    """Where `-o` led when the command began. Without `-o` nothing is written."""
+    """The file that `-o` names, resolved when the command began. Without `-o` nothing is written."""
 
     def __init__(self, path: Path | None, target: files.Replacement | None) -> None:
         self._path = path
@@ -40,15 +40,15 @@ class OutputFile:
     def write(self, text: str) -> None:
         """
         Raises:
-            RlmError: it could not be written, in spite of all.
+            RlmError: the file cannot be written, although the earlier check passed.
         """
         self.write_pieces([text])
 
     def write_pieces(self, pieces: Iterable[str]) -> None:
-        """Write a text that may be longer than the memory is large.
+        """Write a text that may be larger than memory.
 
         Raises:
-            RlmError: it could not be written, in spite of all.
+            RlmError: the file cannot be written, although the earlier check passed.
         """
         if self._target is None:
             return
@@ -60,16 +60,16 @@ class OutputFile:
 
 @contextmanager
 def open_output(path: Path | None) -> Iterator[OutputFile]:
-    """Before anything is done for it, see that it can be written, and hold its place: a cell cannot lead it elsewhere.
+    """Check before the run that the file can be written, and hold its folder open, so that no cell can redirect it.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the file cannot be written.
     """
     if path is None:
         yield OutputFile(None, None)
         return
     try:
-        # links on the way are the user's; one with this very name may be left by an earlier run
+        # links in the parent path are the user's; an earlier run may have left one with this very name
         target = files.Replacement(files.resolve(path.parent) / path.name)
     except files.UnsafePath as error:
         raise ConfigError(f"{path} cannot be written: it {error.strerror}. Name a plain file.") from None

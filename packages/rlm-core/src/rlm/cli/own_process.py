@@ -1,4 +1,4 @@
-"""What a run does to its own process: it hides its memory from others, and ends what its commands left behind."""
+"""What a run does to its own process: hide its memory from other processes, and kill what its commands leave behind."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rlm.process import process_tree
 
 @contextmanager
 def ending_orphans() -> Iterator[None]:
-    """Kill what is below this process at the end, on Linux: what loses its parent becomes our child.
+    """On exit, kill all processes below this one (Linux): a process that loses its parent becomes our child.
 
-    The command's own, not for a library: it cannot tell the run's processes from others that its program starts. For
+    Only for the command, not for a library: it cannot tell the run's processes from others that its program starts. For
     the same reason nothing is killed if this process had children before (`sleep 9 & exec rlm …`).
     """
     if _has_children():
@@ -25,7 +25,7 @@ def ending_orphans() -> Iterator[None]:
     try:
         yield
     finally:
-        if _has_children():  # which costs less than to look at all processes
+        if _has_children():  # cheaper than a scan of all processes
             process_tree.kill_until_gone(partial(process_tree.below, os.getpid()), _reap)
 
 
@@ -49,10 +49,12 @@ _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 
 def close_to_others(*, debug: bool) -> None:
-    """Our environment and memory hold the credential: no process of this user shall read them, as a cell could.
+    """Stop other processes of this user, such as a cell, from reading our environment and memory.
 
-    PR_SET_DUMPABLE in prctl(2): /proc/PID becomes root's, and no debugger can attach; RLM_DEBUG=1 leaves it open. What
-    we start is not concerned. From root nothing can be kept: there it would only be in the way.
+    Both hold the credential.
+
+    PR_SET_DUMPABLE in prctl(2): /proc/PID belongs to root, and no debugger can attach; RLM_DEBUG=1 disables this.
+    Processes that we start are not affected. Root can read everything anyway, so nothing is done for root.
     """
     if os.geteuid() == 0 or debug:
         return

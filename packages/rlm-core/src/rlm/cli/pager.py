@@ -1,4 +1,4 @@
-"""Long text on a terminal: through a pager when it does not fit, as git does it."""
+"""Long text on a terminal: through a pager if it does not fit on the screen, as git does."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def paged(config: Config) -> Iterator[Canvas]:
 
 
 class _PagerLeftError(Exception):
-    """The user has read enough."""
+    """The user has closed the pager."""
 
 
 class PagedOutput:
-    """Collects lines, and passes them on to stdout when they are many, or to a pager from where they are `height`.
+    """Buffers lines and writes them to stdout, or to a pager from the moment when there are `height` of them.
 
-    `whole`: where stdout is no terminal, no line is too long.
+    `whole`: if stdout is no terminal, lines have no maximum width.
     """
 
     def __init__(self, config: Config, height: int | None = None, *, whole: bool = False) -> None:
@@ -55,7 +55,7 @@ class PagedOutput:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
-            if kind is None or issubclass(kind, SessionError):  # what could be read before it is shown
+            if kind is None or issubclass(kind, SessionError):  # on a SessionError, show what could be read before it
                 self.flush()
         finally:
             if self._pager is not None:
@@ -70,7 +70,7 @@ class PagedOutput:
             self.flush()
 
     def flush(self) -> None:
-        """Pass on what is there."""
+        """Write the buffered lines."""
         text = "".join(self._held)
         self._held.clear()
         self._size = 0
@@ -81,7 +81,7 @@ class PagedOutput:
 
 
 class _Pager:
-    """Ctrl-C is the pager's to heed as long as it is there."""
+    """A running pager. While it runs, only the pager handles Ctrl-C."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -95,7 +95,7 @@ class _Pager:
             raise _PagerLeftError from None
 
     def close(self) -> None:
-        """Wait until the user has read enough."""
+        """Wait until the user closes the pager."""
         try:
             with suppress(BrokenPipeError):
                 self._process.communicate()
@@ -104,11 +104,11 @@ class _Pager:
 
 
 def _started_pager() -> _Pager | None:
-    """None where there is none."""
+    """Start the user's pager; None if there is none."""
     import subprocess
 
     try:
         words, environment = pager()
         return _Pager(subprocess.Popen(words, stdin=subprocess.PIPE, env=environment))
-    except (OSError, ValueError):  # no such program, or quotes that do not end
+    except (OSError, ValueError):  # no such program, or an unclosed quote
         return None

@@ -1,4 +1,4 @@
-"""`rlm prune --older-than AGE`: sessions that have not been used for long are removed."""
+"""`rlm prune --older-than AGE`: remove sessions that have not been used for that long."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 def run(line: CommandLine) -> int:
     """
     Raises:
-        ConfigError: no age is given, or none that can be understood.
+        ConfigError: no age is given, or it cannot be parsed.
         SessionError: a session cannot be removed.
     """
     age = _age(line.options.get("older_than"))
@@ -47,7 +47,7 @@ def run(line: CommandLine) -> int:
 
 
 def _age(text: str | None) -> float:
-    """Seconds."""
+    """Parse an age; return seconds."""
     if text is None:
         raise ConfigError("rlm prune needs an age: rlm prune --older-than 30d (or 2w, 12h, 45m)")
     found = _AGE.fullmatch(text.strip().lower())

@@ -38,13 +38,13 @@ from rlm.sessions.store import session_names
 
 
 def run(spec: AgentSpec, directory: str | None = None, notes: Sequence[str] = ()) -> int:
-    """Run the order, print what comes of it, return the exit code.
+    """Run the agent, print its progress and result, return the exit code.
 
-    `directory` is the working directory as `-C` names it, where the user's shell is in another one. `notes` are told
+    `directory` is the working directory as `-C` names it, if the user's shell is in another one. `notes` are printed
     below the header.
 
     Raises:
-        RlmError: it failed, and everything that can be said of it has been printed.
+        RlmError: the run failed; all details have been printed.
     """
     try:
         return _run(spec, directory, notes)
@@ -77,7 +77,7 @@ def _run(spec: AgentSpec, directory: str | None, notes: Sequence[str]) -> int:
 
 
 class RunReporter:
-    """Watches one run, and shows its progress and its end in each form that was asked for."""
+    """Watches one run, and shows its progress and its end in each requested form."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class RunReporter:
         self._session: Session | None = None
         self._tree: WorkingTree | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._unheard: Exception | None = None  # why nobody gets the lines of JSON any more
+        self._unheard: Exception | None = None  # why the JSON lines have no reader any more
 
     def run(self, spec: AgentSpec) -> int:
         try:
@@ -124,7 +124,7 @@ class RunReporter:
                 self._session = run.session
 
     def _watched(self) -> bool:
-        """Whether somebody sees the model's text as it comes."""
+        """Whether the model's text is shown while it arrives."""
         config = self._config
         return config.deltas if config.json else stderr_is_terminal() and not config.quiet
 
@@ -136,7 +136,7 @@ class RunReporter:
             self._put(record)
 
     def _put(self, record: Record) -> None:
-        """A run that speaks to nobody is ended, in order, as by a signal."""
+        """Write a record. If stdout has no reader, end the run in order, as a signal does."""
         try:
             put_record(record)
         except (BrokenPipeError, RlmError) as error:
@@ -164,16 +164,16 @@ class RunReporter:
             self._screen.note(note)
 
     def _close(self, code: int, error: str = "") -> int:
-        """Say how it ended, in every form."""
+        """Report the end of the run in every requested form."""
         end = self._session.result() if self._session else no_result(exit_codes.stop_of(code))
         self._screen(end)
-        with ExitStack() as rest:  # what goes wrong with one of them keeps nobody from the others
+        with ExitStack() as rest:  # a failure in one of these must not stop the others
             rest.callback(self._footer, end)
-            if end.status == "limit" and end.error:  # the provider's words, where they were the reason
+            if end.status == "limit" and end.error:  # shows the provider's message if it was the reason
                 rest.callback(self._screen.note, end.error)
             rest.callback(self._print, end.with_exit(code, error))
             if end.answer and end.stop_reason != Stop.DONE:
-                rest.callback(self._screen.flush)  # the answer goes to stdout, which waits for nobody
+                rest.callback(self._screen.flush)  # first, because writing the answer to stdout may block
                 rest.callback(self._screen.note, "Partial answer:")
             if end.answer:
                 self._output.write(f"{end.answer}\n")
@@ -211,11 +211,11 @@ _RAISED = {
     Stop.AGENT_BUDGET: "max_agents",
     Stop.TIMEOUT: "timeout",
 }
-"""The setting that a run goes on with where it met a limit."""
+"""For each limit the setting to raise when the run is resumed."""
 
 
 def resume_command(id: str, stop: str, config: Config) -> str:
-    """What goes on with a session: `rlm resume bb49 --max-turns 60`. Empty if there is no id."""
+    """The command that resumes a session: `rlm resume bb49 --max-turns 60`. Empty if there is no id."""
     name = _RAISED.get(Stop(stop)) if stop else None
     limit = getattr(config, name) if name else None
     more = f" {flag(name)} {2 * limit:g}" if name and limit else ""
@@ -223,7 +223,7 @@ def resume_command(id: str, stop: str, config: Config) -> str:
 
 
 def _shown(model: str) -> str:
-    """Of a recording, the name of its file alone."""
+    """The model's name; for a recording, only the name of its file."""
     return path.name if (path := recording_of(model)) else model
 
 
@@ -242,13 +242,13 @@ def put_answer(answer: str, config: Config) -> None:
     put_painted(f"\n{shown}\n" if log else shown)
 
 
-# ---- the line that goes on with the session
+# ---- the command that resumes the session
 
 
 def resume_words(session: Session, config: Config, directory: str | None) -> str:
-    """The id of the session, and the flags without which it is not found; empty if it has been removed.
+    """Return the id of the session, and the flags that are needed to find it; empty if the session was removed.
 
-    `directory` is the working directory as `-C` names it, where the shell is in another one.
+    `directory` is the working directory as `-C` names it, if the shell is in another one.
     """
     id = _prefix(session)
     return " ".join([id, *map(shlex.quote, _flags(session, config, directory))]) if id else ""
@@ -258,15 +258,15 @@ def _flags(session: Session, config: Config, directory: str | None) -> Iterator[
     if directory is not None:
         yield from ("-C", directory)
     there, home = files.resolve(directory or _here(session)), session.folder.parent.parent
-    # a variable may have been set for this one command, and may not
+    # a variable may have been set for this one command only, so both cases are tested
     if any(files.resolve(sessions_home(each, there)) != home for each in (Config(), _without_flags())):
         yield from ("--home", str(home))
     if config.recording is not None and recording_of(_without_flags().model) is None:
-        yield from ("--model", _without_flags().model)  # the recording has been played to its end
+        yield from ("--model", _without_flags().model)  # a played recording cannot be resumed
 
 
 def _here(session: Session) -> Path:
-    """Where the user's shell is. A cell may have removed the folder."""
+    """The working directory of the user's shell. If a cell has removed it, the session's own."""
     try:
         return Path.cwd()
     except FileNotFoundError:
@@ -274,7 +274,10 @@ def _here(session: Session) -> Path:
 
 
 def _without_flags() -> Config:
-    """What a command has that is given no flag; a variable that is not allowed may not have been read before."""
+    """The configuration of a command without flags; the defaults if a variable is invalid.
+
+    An invalid variable may not have been read before.
+    """
     try:
         return read_config({})
     except RlmError:
@@ -282,7 +285,7 @@ def _without_flags() -> Config:
 
 
 def _prefix(session: Session) -> str:
-    """As few digits of its id as tell it from the other sessions, but four; none if it has been removed."""
+    """The shortest unique prefix of the session's id, at least four digits; empty if the session was removed."""
     ids = session_names(session.folder.parent)
     if session.id not in ids:
         return ""

@@ -1,6 +1,6 @@
-"""`rlm resume [ID] ["more"]`: go on with a session, in the folder where it was.
+"""`rlm resume [ID] ["more"]`: continue a session, in its own folder.
 
-With `--trust` it says first what a session would run that this user has not made.
+With `--trust` it first lists what the session would run, if another user created the session.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ID = re.compile(r"[0-9a-f]{4,12}")
 def run(line: CommandLine) -> int:
     """
     Raises:
-        SessionError: there is no such session, or it runs elsewhere.
+        SessionError: there is no such session, or another process is running it.
     """
     with ends_with_a_result(line.wants("json")):
         spec = _spec(line)
@@ -64,7 +64,10 @@ def _spec(line: CommandLine) -> AgentSpec:
 
 
 def _id_and_text(line: CommandLine) -> tuple[str | None, str | None]:
-    """With one word: four to twelve hex digits are an id, anything else is the text; with two, the first is the id."""
+    """Return the id and the text.
+
+    One word is an id if it is four to twelve hex digits; of two words the first is the id.
+    """
     match line.words:
         case (word,) if line.rest is None and not _ID.fullmatch(word):
             return None, word

@@ -1,4 +1,4 @@
-"""`rlm rm ID …`: sessions are removed."""
+"""`rlm rm ID …`: remove sessions."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _SHORTEST = re.compile(r"[0-9a-fA-F]{4,12}")
 def run(line: CommandLine) -> int:
     """
     Raises:
-        ConfigError: no session is named, or not clearly.
-        SessionError: one of them is not there, or runs. Nothing has been removed then.
+        ConfigError: no session is named, or a name is ambiguous.
+        SessionError: one of them does not exist, or is running. Nothing has been removed then.
     """
     if not line.all_words:
         raise ConfigError("rlm rm needs the id of a session. `rlm ls` lists them; to remove old ones: rlm prune --help")
@@ -48,10 +48,10 @@ def _checked(wanted: str) -> str:
 
 
 def remove(sessions: Iterable[Listed | Path], line: CommandLine) -> None:
-    """Remove them; who sits at a terminal is asked before.
+    """Remove sessions; at a terminal, ask the user first.
 
     Raises:
-        SessionError: one cannot be removed.
+        SessionError: a session cannot be removed.
     """
     folders = {}
     for each in sessions:

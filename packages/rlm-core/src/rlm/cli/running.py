@@ -1,4 +1,4 @@
-"""Which running session a command means."""
+"""Finds the running session that a command refers to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rlm.sessions.store import Listed, list_sessions, listed_session
 
 
 def find_running(command: str, home: Path, wanted: str | None, key: SigningKey | None) -> Listed:
-    """The session with this id, which may have ended; without an id, the only one that runs.
+    """Return the session with this id, even if it has ended; without an id, the only running session.
 
     Raises:
         SessionError: there is none, or more than one.

@@ -22,7 +22,7 @@ from rlm.sessions.signing_key import key_or_none
 from rlm.sessions.store import listed_session, meta_of, read_tree
 
 PAUSE = 0.5
-"""Seconds between looks at a session that is followed."""
+"""Seconds between two reads of a session that is followed."""
 
 
 def run(line: CommandLine) -> int:
@@ -53,7 +53,7 @@ def run(line: CommandLine) -> int:
 
 
 def _follow(folder: Path, config: Config, *, whole: bool) -> int:
-    """What happens, as it happens, until the session ends."""
+    """Print events as they happen, until the session ends."""
     with PagedOutput(config, whole=True) as output:
         follower = Follower(folder, output.canvas, whole=whole)
         running = True

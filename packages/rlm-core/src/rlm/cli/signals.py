@@ -1,6 +1,7 @@
-"""What Ctrl-C, SIGTERM and SIGHUP do to a command that has something to close.
+"""Effects of Ctrl-C, SIGTERM and SIGHUP on a command that has resources to close.
 
-Before and after, they end the process at once (`rlm.process.signals`); in between, nothing is left half done.
+Before and after that time, these signals end the process at once (`rlm.process.signals`); during it, everything is
+closed first.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Interrupted(Exception):
 
 @contextmanager
 def closing_in_order() -> Iterator[None]:
-    """What is opened in here is closed: a signal is an exception, as Ctrl-C is in any Python program."""
+    """Raise an exception on a signal in this block, so that everything opened here is closed."""
     for number in _handled_signals():
         signal.signal(number, _interrupt)
     try:
@@ -37,12 +38,12 @@ def closing_in_order() -> Iterator[None]:
 
 
 def run_until_signal(work: Coroutine[Any, Any, T], *, but: Collection[signal.Signals] = ()) -> T:
-    """Run the work on an event loop until it is done or a signal comes, `but` for those that the work heeds itself.
+    """Run the coroutine on an event loop until it is done or a signal arrives; it handles the signals of `but` itself.
 
-    A signal waits while the loop is set up and taken down: none is lost, and none hits a loop that is half there.
+    A signal is held back while the loop is set up and closed: none is lost, and none hits a half-built loop.
 
     Raises:
-        Interrupted: a signal ended it, after everything was closed.
+        Interrupted: a signal ended the coroutine, and everything was closed.
     """
     handled = [number for number in _handled_signals() if number not in but]
     before = {number: signal.getsignal(number) for number in handled}
@@ -56,7 +57,7 @@ def run_until_signal(work: Coroutine[Any, Any, T], *, but: Collection[signal.Sig
 
 
 async def _until_signal(work: Coroutine[Any, Any, T], handled: Iterable[signal.Signals]) -> T:
-    """The first signal ends it in order, the next kills what is slow to end."""
+    """Run the coroutine. The first signal cancels it; the second kills what is slow to end."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
     codes: list[int] = []
@@ -79,7 +80,7 @@ async def _until_signal(work: Coroutine[Any, Any, T], handled: Iterable[signal.S
 
 
 def _handled_signals() -> list[signal.Signals]:
-    """All but those that a program such as nohup makes us ignore."""
+    """The signals to handle: all that are not already ignored (a program such as nohup does that)."""
     return [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
 
 

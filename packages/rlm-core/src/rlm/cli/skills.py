@@ -58,7 +58,7 @@ def _print_skill(skill: InstalledSkill, *, tried: bool) -> None:
 
 
 def _print(head: tuple[str, str, str], description: str, origin: str | Path) -> None:
-    """Each part on one line, whatever is in it: none of it is ours."""
+    """Print each part on one line. None of the text is ours, so it may contain anything."""
     name, version, state = map(one_line, head)
     put(f"{name:<16} {version:<8} {state}")
     for line in filter(None, (description, f"from {origin}")):

@@ -1,4 +1,4 @@
-"""The task: from the command line, from stdin, or both. Never hangs on a stdin that nobody writes to."""
+"""Reads the task from the command line, from stdin, or both. Never hangs on a stdin that nobody writes to."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from rlm.broker.payload import ContextPayload
 
 PATIENCE = 3.0
-"""Seconds until a pipe's first byte must be there when there is a task already."""
+"""Seconds to wait for a pipe's first byte if there is a task already."""
 
 
 _FOR_AN_ANSWER = ("json", "quiet", "output", "deltas", "limit_ok")
 
 
 def prompt_is_meant(line: CommandLine) -> bool:
-    """Whether a command line without a task asks for the prompt: a person is there, and wants no answer alone."""
+    """Whether a command without a task opens the prompt: a user is present, and no flag asks for an answer only."""
     wants_answer = any(name in line.settings or line.wants(name) for name in _FOR_AN_ANSWER)
     return at_terminal() and not is_ci() and broker_address() is None and not wants_answer
 
 
 LARGE = 100_000
-"""Bytes beside a task that go into the prompt. What is longer goes into the variable `context`."""
+"""Maximum bytes of stdin that go into the prompt beside a task. A longer text goes into the variable `context`."""
 
 
 @dataclass(frozen=True, slots=True)
 class GivenTask:
-    """`prompt` is the task, `beside` what stdin held besides; `read` says what was read from there."""
+    """A task. `prompt` is its text, `beside` more text from stdin; `read` describes what was read from stdin."""
 
     prompt: str
     beside: str = ""
@@ -51,15 +51,15 @@ class GivenTask:
         return len(self.beside) > LARGE or len(self.beside.encode()) > LARGE
 
     def __str__(self) -> str:
-        """The whole of it, for the prompt."""
+        """The task and the text from stdin, for the prompt."""
         return f"{self.prompt}\n\n<stdin>\n{self.beside}\n</stdin>" if self.beside else self.prompt
 
 
 def read_task(prompt: str | None, verbatim: str | None = None) -> GivenTask | None:
-    """The whole task, or None when there is nobody to ask. `verbatim` is what stands behind `--`; in it `-` is a task.
+    """Read the task; None if there is no source. `verbatim` is the text after `--`; in it `-` is a task and not stdin.
 
     Raises:
-        ConfigError: what should be the task is empty.
+        ConfigError: the task is empty.
     """
     if verbatim is not None:
         prompt = verbatim
@@ -72,7 +72,7 @@ def read_task(prompt: str | None, verbatim: str | None = None) -> GivenTask | No
 
 @contextmanager
 def stdin_as_context(task: GivenTask, config: Config) -> Iterator[ContextPayload | None]:
-    """What is too large for the prompt, as a file for the kernel. None if it goes into the prompt."""
+    """Provide stdin as a file for the kernel if it is too large for the prompt; otherwise None."""
     if not task.is_large or config.context is not None or "ipython" not in config.tools:
         yield None
         return
@@ -107,7 +107,7 @@ def _beside(_: str) -> str:
 
 
 def _kind() -> str:
-    """file, pipe, or nothing: a terminal, a character device, closed."""
+    """The type of stdin: file, pipe, or nothing (a terminal, a character device, closed)."""
     try:
         mode = os.fstat(0).st_mode
     except OSError:

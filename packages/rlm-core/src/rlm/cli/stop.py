@@ -20,7 +20,7 @@ from rlm.sessions.signing_key import SigningKey, key_or_none
 from rlm.sessions.store import Listed, list_sessions, listed_session
 
 GRACE = 10.0
-"""Seconds in which a run closes in order, before it gets a second signal, which skips its grace periods."""
+"""Seconds that a run has to close in order before a second signal skips its grace periods."""
 _PAUSE = 0.05
 
 
@@ -45,10 +45,10 @@ def run(line: CommandLine) -> int:
 
 
 def _check(session: Listed, every: list[Listed]) -> None:
-    """See that the process is the session's, and runs no other.
+    """Check that the process belongs to the session, and runs no other session.
 
     Raises:
-        SessionError: it is not, or does.
+        SessionError: the process does not belong to the session, or runs another one too.
     """
     meta, id = session.meta, session.folder.name
     if session.foreign or process_start(meta.pid) != meta.pid_start:

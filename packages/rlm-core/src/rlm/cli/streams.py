@@ -1,6 +1,6 @@
-"""stdout and stderr: all that a command says goes through here, but for the live tree, which borrows stderr.
+"""stdout and stderr: all output of a command goes through here, except the live tree, which writes to stderr itself.
 
-What comes from a model, a program or a file passes `plain` here, or has passed it where it was painted.
+Text from a model, a program or a file is cleaned by `plain` here, or was cleaned when it was painted.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ _BLOCK = 1 << 16
 
 
 def put(text: str) -> None:
-    """A text and a newline on stdout: as it is; on a terminal without what would move the cursor or worse.
+    """Print a text and a newline on stdout. At a terminal, remove control sequences; elsewhere the text is unchanged.
 
     Raises:
-        RlmError: stdout cannot be written.
-        BrokenPipeError: nobody reads it any more; what is put from then on goes nowhere.
+        RlmError: writing to stdout fails.
+        BrokenPipeError: stdout has no reader any more; later output is discarded.
     """
     _put(plain(text) if stdout_is_terminal() else text)
 
 
 def put_json(text: str) -> None:
-    """As `put` for JSON: what a terminal would obey is an escape in it, wherever it goes."""
+    """Print JSON, as `put`. Characters that a terminal interprets are always escaped, even if stdout is no terminal."""
     _put(plain_json(text))
 
 
 def put_pieces(pieces: Iterable[str], *, json: bool) -> None:
-    """A text that may be longer than the memory is large, as `put` or `put_json`, but with no newline of its own.
+    """Print a text that may be larger than memory, as `put` or `put_json`, but without a final newline.
 
-    No piece ends in the middle of what a terminal obeys.
+    No piece may end in the middle of a control sequence.
     """
     safe = plain_json if json else plain if stdout_is_terminal() else str
     for block in blocks(map(safe, pieces)):
@@ -44,7 +44,7 @@ def put_pieces(pieces: Iterable[str], *, json: bool) -> None:
 
 
 def blocks(pieces: Iterable[str]) -> Iterator[bytes]:
-    """The pieces in UTF-8, joined to what is worth a call of the system."""
+    """Join the pieces to blocks of UTF-8 that are large enough for one system call each."""
     held: list[str] = []
     size = 0
     for piece in pieces:
@@ -57,7 +57,7 @@ def blocks(pieces: Iterable[str]) -> Iterator[bytes]:
 
 
 def put_painted(text: str) -> None:
-    """As `put` for what `rlm.text.styled.painted` has made: it cleans all of it."""
+    """As `put`, for the result of `rlm.text.styled.painted`, which is already cleaned."""
     _put(text)
 
 
@@ -67,18 +67,18 @@ def put_painted_part(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """A text and a newline on stderr. If it cannot be written, nobody could read an error either."""
+    """Print a text and a newline on stderr. Write errors are ignored: nobody could read a message about them."""
     say_painted(plain(text))
 
 
 def say_effects(head: str, effects: Iterable[str]) -> None:
-    """What somebody else's session or batch would run: a line each, so that no text of theirs can begin one."""
+    """List what another user's session or batch would run, one line each, so that their text cannot start a line."""
     say("\n".join([head, *(f"  - {' '.join(effect.split())}" for effect in effects)]))
 
 
 def say_painted(text: str) -> None:
-    """As `say` for what `rlm.text.styled.painted` has made."""
-    if sys.stderr is not None:  # it was closed when we started
+    """As `say`, for the result of `rlm.text.styled.painted`."""
+    if sys.stderr is not None:  # None: stderr was closed when we started
         try:
             print(text, file=sys.stderr, flush=True)
         except OSError:
@@ -86,7 +86,7 @@ def say_painted(text: str) -> None:
 
 
 def stderr() -> TextIO | None:
-    """For the live tree, which is alone with it as long as it is there."""
+    """Return stderr for the live tree; nothing else writes to it while the tree is shown."""
     return sys.stderr
 
 
@@ -104,22 +104,22 @@ def stderr_is_terminal() -> bool:
 
 
 def keep_open() -> None:
-    """Put the null device where stdin, stdout or stderr is closed: else the next file that is opened takes its place,
+    """Open the null device for stdin, stdout or stderr if it is closed.
 
-    and gets what was meant for it.
+    Otherwise the next file that is opened gets its descriptor, and output meant for the stream.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # open uses the lowest free descriptor, which is this one
 
 
 @contextmanager
 def taken_by_protocol() -> Iterator[tuple[int, int]]:
-    """The descriptors of stdin and stdout, for a protocol alone. Whoever prints meanwhile prints to stderr.
+    """Duplicate the descriptors of stdin and stdout for a protocol. Meanwhile other output goes to stderr.
 
-    Programs that we start do not inherit them. Their owner closes them.
+    Programs that we start do not inherit them. The caller closes them.
     """
     if sys.stdout is not None:
         sys.stdout.flush()
@@ -132,12 +132,12 @@ def taken_by_protocol() -> Iterator[tuple[int, int]]:
 
 
 def flush() -> None:
-    """For what others have printed: `--help`, and the check of skills. Raises what `put` does."""
+    """Flush text that others have printed: `--help`, and the check of skills. Raises the errors of `put`."""
     _write(b"")
 
 
 def _put(text: str) -> None:
-    """In UTF-8, whatever the locale; a lone surrogate must not cost an answer."""
+    """Encode as UTF-8 in any locale; a lone surrogate must not lose an answer."""
     _write(f"{text}\n".encode(errors="replace"))
 
 
@@ -156,5 +156,5 @@ def _write(data: bytes) -> None:
 
 
 def _silence(stream: TextIO) -> None:
-    """What is left in its buffer must not be complained about later."""
+    """Discard what is left in the stream's buffer, so that no error is raised for it later."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

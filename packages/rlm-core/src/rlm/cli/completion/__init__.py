@@ -1,6 +1,7 @@
-"""`rlm completion SHELL`: a script by which a shell completes what a command line may hold, from the one table of it.
+"""`rlm completion SHELL`: print a script that completes rlm's commands, flags and ids in a shell.
 
-The script is made once. Only the ids of sessions are asked for when they are wanted, by `rlm completion ids`.
+The script is generated once from the table of commands. Only session ids are looked up at completion time, by
+`rlm completion ids`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rlm.text.terminal import plain
 
 _SCRIPTS = {"bash": bash.script, "zsh": zsh.script, "fish": fish.script}
 _LISTED = 200
-"""Sessions; a list that is longer helps nobody."""
+"""Maximum number of sessions in the list; a longer list helps nobody."""
 _TASK = 60  # characters
 
 
@@ -43,7 +44,7 @@ def run(line: CommandLine) -> int:
 
 
 def _put_ids(line: CommandLine) -> None:
-    """An id, a tab and a task in each line, the newest first."""
+    """Print an id, a tab and a task in each line, the newest session first."""
     listed = list_sessions(sessions_home(read_config(line.settings), Path.cwd()))[:_LISTED]
     lines = (f"{each.folder.name}\t{plain(one_line(each.meta.prompt_preview, _TASK))}" for each in listed)
     if text := "\n".join(lines):

@@ -1,4 +1,4 @@
-"""The script for bash. It needs nothing but bash 3.2, which macOS has."""
+"""The completion script for bash. It works with bash 3.2, the version that macOS has."""
 
 from __future__ import annotations
 

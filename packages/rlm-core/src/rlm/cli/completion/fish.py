@@ -1,4 +1,4 @@
-"""The script for fish: each flag and command with what it is about, each session with its task."""
+"""The completion script for fish: flags and commands with a description, sessions with their task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be completed, in the order of the table of commands."""
+"""The commands and flags that can be completed, in the order of the table of commands."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from rlm.cli.command_spec import CommandSpec, Flag, command_flags
 from rlm.cli.flags import COMMANDS, RUN, SPELLINGS
 
 WHERE = ("-C", "--home")
-"""Flags that say where the sessions are: they are handed on to `rlm completion ids`."""
+"""Flags that say where the sessions are. The scripts pass them on to `rlm completion ids`."""
 
 
 def commands() -> Iterator[tuple[str, CommandSpec]]:
-    """The run, whose name is empty, and all that have one."""
+    """Yield a plain run, whose name is empty, and all named commands."""
     yield "", RUN
     yield from COMMANDS.items()
 
 
 def takes_value(flag: Flag) -> bool:
-    """Whether the next word belongs to it; after a flag such as `--sandbox` it may, and may not."""
+    """Whether the next word is always the flag's value. After a flag such as `--sandbox` the value is optional."""
     return bool(flag.metavar) and not (flag.setting and flag.setting.alone)
 
 
@@ -27,7 +27,7 @@ def with_value() -> list[str]:
 
 
 def spellings(flags: list[Flag], metavar: str) -> list[str]:
-    """Of the flags whose value is of one sort."""
+    """Spellings of the flags that have this metavar."""
     return list(dict.fromkeys(each for flag in flags if flag.metavar == metavar for each in flag.spellings))
 
 
@@ -36,7 +36,7 @@ def every_flag() -> list[Flag]:
 
 
 def with_values() -> dict[tuple[str, ...], list[str]]:
-    """The spellings of flags by all the values that they take."""
+    """Map each set of allowed values to the spellings of the flags that accept it."""
     found: dict[tuple[str, ...], list[str]] = {}
     for flag in every_flag():
         if flag.values:
@@ -46,7 +46,7 @@ def with_values() -> dict[tuple[str, ...], list[str]]:
 
 
 def shared_fields() -> dict[str, str]:
-    """What bash and zsh, whose patterns are alike, put into their scripts."""
+    """Fields of the bash and zsh scripts, whose patterns are alike."""
     every = every_flag()
     return {
         "where": "|".join(WHERE),
@@ -57,5 +57,5 @@ def shared_fields() -> dict[str, str]:
 
 
 def about(flag: Flag) -> str:
-    """In a few words."""
+    """A short description of a flag."""
     return flag.about.partition(";")[0].partition(":")[0]

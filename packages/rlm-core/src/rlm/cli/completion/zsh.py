@@ -1,4 +1,4 @@
-"""The script for zsh: each flag and command with what it is about, each session with its task."""
+"""The completion script for zsh: flags and commands with a description, sessions with their task."""
 
 from __future__ import annotations
 

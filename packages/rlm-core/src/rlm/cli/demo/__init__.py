@@ -1,7 +1,7 @@
-"""`rlm demo`: the whole of rlm on a real small repository, with a recorded model instead of a provider.
+"""`rlm demo`: all of rlm on a small real repository, with a recorded model instead of a provider.
 
-Everything but the model is real: the loop, the kernels, two sub-agents, the journal, and the repository's own tests,
-whose exit code says red before and green after.
+Everything but the model is real: the loop, the kernels, two sub-agents, the journal, and the repository's own tests.
+Their exit code is red before the run and green after it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HERE = files("rlm.cli.demo")
 
 
 def run(line: CommandLine) -> int:
-    """Unpack the repository, let the recorded model fix it, and say from its tests' exit codes how it went."""
+    """Unpack the repository, let the recorded model fix it, and report the result from the exit codes of its tests."""
     config = read_config(line.settings)
     folder = Path(tempfile.mkdtemp(prefix="rlm-demo-"))  # noqa: TID251 - a new folder
     repository = _unpack(folder / "shelf")
@@ -53,7 +53,7 @@ def run(line: CommandLine) -> int:
 
 
 def _unpack(target: Path) -> Path:
-    """A copy of the repository, under git where there is git, so that the change can be seen."""
+    """Copy the repository and, if git is installed, commit it, so that the change can be shown."""
     with as_file(_HERE / "repository") as source:
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))  # noqa: TID251 - into a new folder
     git = program("git")
