@@ -1,7 +1,7 @@
-"""Lets a Jupyter client of the user's onto a kernel that runs: `rlm attach`.
+"""Connect a Jupyter client of the user to a running kernel, for `rlm attach`.
 
-The kernel has two of the five channels that clients know, and they ask for the others. So the client gets a connection
-file of its own: shell and iopub lead to the kernel, the heartbeat is answered here, and control and stdin are silent.
+The kernel has two of the five channels that clients expect. So the client gets its own connection file: shell and
+iopub lead to the kernel, this process answers the heartbeat, and control and stdin never answer.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _SHELL, _IOPUB, _STDIN, _CONTROL, _HEARTBEAT = 1, 2, 3, 4, 5
 
 @contextmanager
 def connection_file(run_dir: Path) -> Iterator[Path]:
-    """A connection file for the newest kernel of the agent that has this runtime folder.
+    """Create a connection file for the newest kernel of the agent with this runtime folder.
 
     Raises:
-        KernelError: there is none.
+        KernelError: the agent has no kernel.
     """
     launch = _newest(run_dir)
     import zmq
@@ -39,13 +39,13 @@ def connection_file(run_dir: Path) -> Iterator[Path]:
     context = zmq.Context()
     try:
         for channel in (_SHELL, _IOPUB):
-            (folder / f"k-{channel}").symlink_to(f"{launch}-{channel}")  # by path: in a new folder of ours
+            (folder / f"k-{channel}").symlink_to(f"{launch}-{channel}")  # by path: the folder is new and ours
         path = folder / "kernel.json"
         files.write_new(path, json.dumps(_content(launch, folder)).encode())
         heartbeat, *_silent = [_bound(context, folder, each) for each in (_HEARTBEAT, _STDIN, _CONTROL)]
         Thread(target=_echo, args=(heartbeat,), daemon=True).start()
         yield path
-    finally:  # the sockets end with the process: closing them here would race with the thread
+    finally:  # the sockets are closed when the process ends: closing them here would race with the thread
         files.remove_tree(folder)
 
 
@@ -90,6 +90,6 @@ def _bound(context: zmq.Context[zmq.Socket[bytes]], folder: Path, channel: int) 
 def _echo(heartbeat: zmq.Socket[bytes]) -> None:
     import zmq
 
-    with suppress(zmq.ZMQError):  # the end
+    with suppress(zmq.ZMQError):  # the context is being closed
         while True:
             heartbeat.send_multipart(heartbeat.recv_multipart())

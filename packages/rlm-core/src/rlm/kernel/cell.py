@@ -1,4 +1,4 @@
-"""A cell that runs, and which output is whose: the cell's, or what was printed while none ran."""
+"""A running cell, and the router that assigns output to it or to the time when no cell ran."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from rlm.kernel.death import length
 from rlm.kernel.output import CellOutput
 from rlm.kernel.protocol import Message
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # that of processes' births, on Linux
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # on Linux, the clock of process start times
 _LARGEST_STATUS = 1_000
 _DISPLAYS = {"display_data", "execute_result", "update_display_data"}
 
 
 @dataclass(slots=True)
 class RunningCell:
-    """A cell that runs. `over` is done when all of it is here, or its kernel has ended."""
+    """A running cell. `over` is done when its reply and all of its output have arrived, or its kernel has ended."""
 
     request: str
     output: CellOutput
     over: asyncio.Future[None]
     begun: asyncio.Future[None]
     replied: asyncio.Future[Message]
-    """It has ended; what it printed may still be on its way."""
+    """Done when the cell has ended. Some of its output may arrive later."""
     began: float = field(default_factory=lambda: time.clock_gettime(_CLOCK))
     internal: bool = False
-    """Not the model's: what is printed while it runs is output between two cells."""
+    """True for a cell that is not the model's. Output while it runs counts as output between two cells."""
     start: int = 0
-    """How long `output` was when the cell began: what came late is in it."""
+    """The length of `output` when the cell began: late output of earlier cells comes first."""
     idle: bool = False
 
     def begin(self) -> None:
-        """Its output begins."""
+        """Note that the cell's own output begins."""
         if not self.begun.done():
             self.begun.set_result(None)
         if not self.internal:
@@ -54,7 +54,7 @@ class RunningCell:
 
     @property
     def exit_status(self) -> int:
-        """See `rlm.inside.child_statuses`; 0 where the kernel did not say it."""
+        """The exit status that `rlm.inside.child_statuses` reports; 0 if the kernel reported none."""
         ours = self.reply.metadata.get("rlm") if self.reply is not None else None
         status = ours.get("exit_status") if isinstance(ours, dict) else 0
         return status if type(status) is int and abs(status) < _LARGEST_STATUS else 0
@@ -65,7 +65,7 @@ class RunningCell:
 
 
 class Published(NamedTuple):
-    """A message on iopub. `display` and where its picture is, if it shows something."""
+    """A message on iopub. For a display also its content, and the path of its picture."""
 
     message: Message
     display: render.Display | None = None
@@ -73,7 +73,10 @@ class Published(NamedTuple):
 
 
 class OutputRouter:
-    """iopub is in order: what comes between a cell's busy and its idle is the cell's, all else came late."""
+    """Assign each message on iopub to an output.
+
+    iopub is in order: messages between a cell's busy and idle status belong to the cell; all others are late output.
+    """
 
     def __init__(self, pictures: Path, new_late: Callable[[], CellOutput]) -> None:
         self._pictures = pictures
@@ -81,11 +84,11 @@ class OutputRouter:
         self._late = new_late()
         self._printing: RunningCell | None = None
         self.concurrent: RunningCell | None = None
-        """A cell of the user that runs beside the other one: what it prints bears its name."""
+        """A cell of the user that runs beside the agent's cell. Its messages name its request as their parent."""
         self.received = 0
-        """Bytes of text."""
+        """Bytes of text received."""
         self.news = ""
-        """What the next cell's result begins with."""
+        """Text at the beginning of the next cell's result."""
 
     @property
     def _output(self) -> CellOutput:
@@ -96,7 +99,7 @@ class OutputRouter:
         return beside.output if beside is not None and message.parent == beside.request else self._output
 
     def digest(self, message: Message) -> Published:
-        """The heavy part, perhaps in a thread."""
+        """Parse a message and save its picture: the slow part, which can run in a thread."""
         if message.kind not in _DISPLAYS:
             return Published(message)
         display = render.display(message)
@@ -119,7 +122,7 @@ class OutputRouter:
             output.show(display, saved)
 
     def begin(self, cell: RunningCell) -> None:
-        """From now on output is the cell's."""
+        """Assign the output from now on to the cell."""
         late = "" if cell.internal else self.take_late()
         if late:
             cell.output.line(f"[output since the last cell]\n{late}")
@@ -129,11 +132,11 @@ class OutputRouter:
             self._printing = cell
 
     def end(self) -> None:
-        """From now on output comes late."""
+        """Treat the output from now on as late output."""
         self._printing = None
 
     def take_late(self) -> str:
-        """The news, and what was printed while no cell ran."""
+        """Take the news and the output that was printed while no cell ran."""
         late, self.news = self.news, ""
         if len(self._late):
             late += self._late.text()
@@ -142,7 +145,7 @@ class OutputRouter:
         return late
 
     def add_unsent(self, text: str, cell: RunningCell | None) -> None:
-        """What a dead kernel could no longer send. That the cell had begun may be among it."""
+        """Add the output that a dead kernel could not send. The message that the cell had begun may be missing too."""
         if text and self._printing is None and cell is not None and not cell.idle and not cell.over.done():
             self.begin(cell)
         if text:

@@ -1,4 +1,4 @@
-"""The two sockets of a kernel, on asyncio's loop."""
+"""The two sockets of a kernel, on the asyncio event loop."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ __all__ = ["DEALER", "SUB", "Channel"]
 T = TypeVar("T")
 
 _NOT_YET = (FileNotFoundError, ConnectionRefusedError, BlockingIOError)
-"""The socket is not there yet, does not listen yet, or has no room for one more connection."""
-_RETRY, _RETRY_SHARE = 0.005, 8  # seconds between attempts to connect: the kernel is still starting
-"""At least, and a share of the time that it has taken: many that start at once must not be asked too often."""
-_BLOCK = 1 << 18  # bytes that are read at once; what is not read waits in the kernel
-_HEAVY = 1 << 20  # bytes that are not read on the event loop
-_SHARE = 0.005  # seconds of the event loop for one socket at a time
+"""The socket does not exist yet, does not listen yet, or its backlog is full."""
+_RETRY, _RETRY_SHARE = 0.005, 8
+"""The pause between attempts to connect to a starting kernel: minimum seconds, and the divisor of the elapsed time.
+
+The pause grows because many kernels may start at once.
+"""
+_BLOCK = 1 << 18  # bytes per read; unread bytes wait in the system's buffer and in the kernel
+_HEAVY = 1 << 20  # bytes of a message above which it is parsed in a thread
+_SHARE = 0.005  # maximum seconds of the event loop that one socket may use at a time
 
 
 class Channel(Generic[T]):
-    """One socket to a kernel: `digest` parses what arrives, and `receive` gets it, in order.
+    """One socket to a kernel. `digest` parses each message, and `receive` gets the results in order.
 
-    `digest` runs in a thread for heavy messages; reading stops meanwhile. A connection that ends is not made again,
-    since something else could have the name of the kernel's socket by then; `lose` is called.
+    `digest` runs in a thread for large messages; reading stops meanwhile. `lose` is called after a lost connection.
+    The channel does not reconnect, since another process could use the name of the kernel's socket by then.
     """
 
     def __init__(
@@ -52,14 +55,14 @@ class Channel(Generic[T]):
         self._connecting: asyncio.Handle = self._loop.call_soon(self._connect)
 
     def send(self, parts: list[bytes]) -> None:
-        """To a kernel that is gone this does nothing: its end is reported elsewhere."""
+        """Send a message. If the kernel has ended, do nothing: its end is reported elsewhere."""
         self._peer.send(parts)
         if self._connected and not self.closed:
             self._write()
 
     @property
     def busy(self) -> bool:
-        """Something heavy has arrived and is not understood yet."""
+        """True while a large message is being parsed."""
         return self._heavy is not None
 
     def close(self) -> None:
@@ -73,14 +76,14 @@ class Channel(Generic[T]):
             self._heavy.cancel()
 
     def _end(self) -> None:
-        """The connection is lost, or of no use."""
+        """Close a connection that is lost or has failed."""
         if not self.closed:
             self.close()
             self._lose()
 
     def _connect(self) -> None:
         try:
-            with ExitStack() as opened:  # what has the name; a link could lead to any socket of the user
+            with ExitStack() as opened:  # without following a link: it could lead to any socket of the user
                 self._socket.connect(files.socket_place(self._path, opened))
         except _NOT_YET:
             pause = max(_RETRY, (self._loop.time() - self._began) / _RETRY_SHARE)
@@ -93,7 +96,7 @@ class Channel(Generic[T]):
             self._write()
 
     def _write(self) -> None:
-        """What can be sent now. The rest follows when there is room."""
+        """Send what the socket accepts now. The rest follows when the socket is writable again."""
         outgoing = self._peer.outgoing
         try:
             del outgoing[: self._socket.send(outgoing)]
@@ -108,7 +111,7 @@ class Channel(Generic[T]):
             self._loop.remove_writer(self._socket)
 
     def _read(self) -> None:
-        """All that is there, but not for so long that others starve."""
+        """Read all available data, but for `_SHARE` seconds at most, so that other sockets are served."""
         end = self._loop.time() + _SHARE
         try:
             while self._loop.time() < end:
@@ -122,16 +125,16 @@ class Channel(Generic[T]):
         self._loop.call_soon(self._read)
 
     def _step(self) -> bool:
-        """Pass on a message, or receive something. False: there is nothing to do now.
+        """Pass on a message, or receive data. False: there is nothing to do now.
 
         Raises:
-            OSError: there is no connection; or nothing has come.
+            OSError: the connection is lost, or no data is available.
         """
         if self.closed or self._heavy is not None:
             return False
         parts = self._peer.message()
         if parts is None:
-            if self._peer.outgoing:  # the peer has greeted
+            if self._peer.outgoing:  # the peer's greeting has arrived
                 self._write()
             data = self._socket.recv(_BLOCK)
             if not data:

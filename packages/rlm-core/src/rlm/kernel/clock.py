@@ -1,4 +1,4 @@
-"""A time limit that stands still while it is held."""
+"""A time limit that can be paused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Counts the running time of one cell at a time. Holding nests, and may begin before a cell and outlast it."""
+    """Count the running time of one cell at a time, except while the clock is held.
+
+    Calls of `held` can be nested. The clock can be held before a cell starts, and still be held after the cell ends.
+    """
 
     def __init__(self) -> None:
         self._held = 0
@@ -19,7 +22,7 @@ class Clock:
 
     @contextmanager
     def running(self, seconds: float) -> Iterator[asyncio.Future[None]]:
-        """The future is done when `seconds` have run."""
+        """Yield a future that is done when the clock has counted `seconds`."""
         self._left = seconds
         self._expired = asyncio.get_running_loop().create_future()
         self._go()

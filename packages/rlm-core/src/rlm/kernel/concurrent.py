@@ -1,4 +1,4 @@
-"""The host's side of `rlm.inside.concurrent`: a cell of the user, at once while a cell of the agent awaits."""
+"""Run a cell of the user at once while a cell of the agent awaits. The kernel's side is `rlm.inside.concurrent`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rlm.kernel.cell import RunningCell
 from rlm.kernel.connection import KernelConnection
 from rlm.kernel.output import CellOutput
 
-_INTERRUPTED = 3.0  # seconds that an interrupted cell has, before its kernel is killed
+_INTERRUPTED = 3.0  # grace seconds of an interrupted cell; then its kernel is killed
 _ABORTED = "aborted"
 
 
 async def awaits(connection: KernelConnection) -> bool:
-    """Wait until the agent's cell awaits something, or has ended. False: it has."""
+    """Wait until the agent's cell awaits something (True) or has ended (False)."""
     cell = connection.cell
     if cell is None or cell.internal:
         return False
@@ -34,9 +34,10 @@ async def awaits(connection: KernelConnection) -> bool:
 async def run_beside(
     connection: KernelConnection, code: str, new_output: Callable[[], AbstractContextManager[CellOutput]]
 ) -> Execution | None:
-    """Run it beside the agent's cell, which awaits. None: that one has ended, and this one is to run as the next.
+    """Run a cell of the user beside the agent's cell, which awaits.
 
-    Cancelling interrupts it, and never the agent's cell.
+    None: the agent's cell has ended, and the user's cell must run as the next cell. Cancelling this interrupts the
+    user's cell, and never the agent's cell.
     """
     with new_output() as output, connection.running_beside(code, output) as cell:
         dead = asyncio.create_task(connection.dead.wait())
@@ -63,7 +64,7 @@ def _execution(connection: KernelConnection, cell: RunningCell, output: CellOutp
 
 
 async def _interrupt(connection: KernelConnection, cell: RunningCell) -> None:
-    """One that has been sent and does not run yet would be interrupted in vain, and the agent's cell instead of it."""
+    """Interrupt the user's cell after it has begun: an earlier interrupt would hit the agent's cell."""
     await asyncio.wait({cell.begun, cell.over}, timeout=_INTERRUPTED, return_when=asyncio.FIRST_COMPLETED)
     connection.interrupt()
     await asyncio.wait({cell.over}, timeout=_INTERRUPTED)

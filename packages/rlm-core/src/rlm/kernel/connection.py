@@ -1,4 +1,4 @@
-"""One kernel process from start to end: `rlm.kernel.state` says what may happen to it when, and here it does."""
+"""One kernel process from start to end. Its states and transitions are in `rlm.kernel.state`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from rlm.kernel.state import KernelEvent, KernelState, next_state
 if TYPE_CHECKING:
     from rlm.kernel.channels import Channel
 
-_START = 60.0  # seconds for a kernel to come up, on a machine that starts fifty at once
-_GRACE = 2.0  # seconds for a kernel to end after a connection to it was lost
-_SILENCE = 5.0  # seconds of it between the reply to a cell and the end of its output, or the other way round
-_QUIET = 0.02  # seconds of silence after which a dead kernel has said everything
-_NAMES = 10_000  # names at most that are remembered
+_START = 60.0  # timeout in seconds for a kernel to start, on a machine that starts fifty at once
+_GRACE = 2.0  # grace seconds for a kernel to end after a connection to it was lost
+_SILENCE = 5.0  # seconds without a message after which a cell is over: it lacks its reply, or the end of its output
+_QUIET = 0.02  # seconds without a message after which all output of a dead kernel has been read
+_NAMES = 10_000  # maximum names of variables that are kept
 
 
 class KernelConnection:
-    """Made by `open`, must be ended with `close`."""
+    """A running kernel. `open` creates it; the caller must `close` it."""
 
     def __init__(
         self,
@@ -39,17 +39,17 @@ class KernelConnection:
         router: OutputRouter,
         on_death: Callable[[KernelConnection], None],
     ) -> None:
-        from rlm.kernel.channels import DEALER, SUB, Channel  # what no other command of rlm needs
+        from rlm.kernel.channels import DEALER, SUB, Channel  # lazy: other commands of rlm do not need it
 
         self.state = KernelState.STARTING
         self.dead = asyncio.Event()
         self.router = router
         self.names: tuple[str, ...] = ()
-        """Of the variables that cells have made."""
+        """The names of the variables that cells have created."""
         self.cells = 0
         """The number of the newest cell, as IPython counts."""
         self.ending = ""
-        """Why the kernel says that it ends."""
+        """The reason that the kernel gives for its end."""
         self._process = process
         self._files = files
         self._codec = codec
@@ -75,10 +75,10 @@ class KernelConnection:
         new_late: Callable[[], CellOutput],
         on_death: Callable[[KernelConnection], None],
     ) -> KernelConnection:
-        """Start a kernel, and return when cells can be run. `on_death` hears if it ends while no cell runs.
+        """Start a kernel, and return when it can run cells. `on_death` is called if it ends while no cell runs.
 
         Raises:
-            KernelError: it did not come up.
+            KernelError: it did not start.
         """
         files, key = KernelFiles(spec.run_dir, number), token_hex(16)
         try:
@@ -99,7 +99,7 @@ class KernelConnection:
         return connection
 
     async def _come_up(self, server: KernelServer) -> None:
-        """The kernel publishes nothing before we have subscribed; its first message says that it is there."""
+        """Wait for the kernel's first message. It publishes nothing before we have subscribed."""
         heard = asyncio.create_task(self._heard.wait())
         signs: list[asyncio.Future[Any]] = [heard, self._process.ended]
         try:
@@ -108,12 +108,12 @@ class KernelConnection:
             heard.cancel()
         if self.state in {KernelState.STARTING, KernelState.DEAD}:
             problem = "ended at once" if self._process.ended.done() else f"did not come up within {_START:g} s"
-            await self._process.kill()  # its log comes with its end
+            await self._process.kill()  # its log arrives when it has ended
             report = crash_report(self._process.log) or server.last_error
             raise KernelError(f"A kernel could not be started: it {problem}. {report}".rstrip())
 
     async def close(self) -> None:
-        """Kill the kernel and all that it started, and remove its files."""
+        """Kill the kernel and all processes that it started, and remove its files."""
         self._note(KernelEvent.CLOSED)
         self._shell.close()
         self._iopub.close()
@@ -135,7 +135,7 @@ class KernelConnection:
     def running(
         self, code: str, output: CellOutput, *, news: str = "", internal: bool = False
     ) -> Iterator[RunningCell]:
-        """Send a cell, whose output begins with the news. Leave this when its result is complete."""
+        """Send a cell. Its output begins with `news`. Exit the context when the result is complete."""
         content = {
             "code": code,
             "silent": False,
@@ -159,7 +159,7 @@ class KernelConnection:
 
     @contextmanager
     def running_beside(self, code: str, output: CellOutput) -> Iterator[RunningCell]:
-        """Send a cell of the user while one of the agent awaits: see `rlm.inside.concurrent`."""
+        """Send a cell of the user while a cell of the agent awaits: see `rlm.inside.concurrent`."""
         request, parts = self._codec.request("user_execute_request", {"code": code})
         future = asyncio.get_running_loop().create_future
         cell = self.router.concurrent = RunningCell(request, output, over=future(), begun=future(), replied=future())
@@ -171,12 +171,15 @@ class KernelConnection:
 
     @property
     def beside(self) -> RunningCell | None:
-        """The user's cell that runs now beside the agent's. An interrupt ends it first."""
+        """The user's cell that runs now beside the agent's cell. The first interrupt ends the user's cell."""
         cell = self.router.concurrent
         return cell if cell is not None and cell.begun.done() and not cell.replied.done() else None
 
     async def request(self, kind: str, content: Object, timeout: float | None) -> Object:
-        """The reply to a request that is no cell; empty if there is none in time. While a cell runs, none comes."""
+        """Send a request that is not a cell. Return the reply, or an empty object after the timeout.
+
+        While a cell runs, the kernel does not reply.
+        """
         request, parts = self._codec.request(kind, content)
         reply: asyncio.Future[Object] = asyncio.get_running_loop().create_future()
         self._asked[request] = reply
@@ -194,14 +197,14 @@ class KernelConnection:
             self._process.interrupt()
 
     async def kill(self) -> None:
-        """As if it ended by itself: whoever waits for its cell hears of it."""
+        """Kill the kernel as if it had ended by itself: the cell that runs is reported as ended."""
         await self._process.kill()
 
     async def sweep(self, cell: RunningCell) -> None:
-        """Kill what the cell has started."""
-        await self._process.sweep(cell.began - 0.01)  # processes know their birth to a hundredth
+        """Kill the processes that the cell has started."""
+        await self._process.sweep(cell.began - 0.01)  # the start time of a process is exact to 0.01 s
 
-    # ---- what is heard
+    # ---- messages of the kernel
 
     def _digest(self, parts: list[bytes]) -> Published | None:
         message = self._codec.read(parts)
@@ -255,7 +258,7 @@ class KernelConnection:
         self._settle(cell)
 
     def _settle(self, cell: RunningCell) -> None:
-        """Over when both the reply and the idle have come, or one of them and then nothing more."""
+        """End the cell when its reply and its idle status have arrived, or only one of them and then nothing more."""
         if cell.reply is not None and cell.idle:
             cell.end()
         else:
@@ -264,16 +267,16 @@ class KernelConnection:
 
     def _end_if_silent(self, cell: RunningCell) -> None:
         heard = self._heard.is_set() or self._iopub.busy
-        lost = self._shell.closed or self._iopub.closed  # it is about to end, or to be killed
+        lost = self._shell.closed or self._iopub.closed  # the kernel is about to end, or to be killed
         if self.state is KernelState.DEAD or not (heard or lost):
             cell.end()
         elif not cell.over.done():
             self._settle(cell)
 
-    # ---- how it ends
+    # ---- the end of the kernel
 
     def _on_channel_lost(self) -> None:
-        """A kernel that ends is about to do so; another one would run without being heard."""
+        """Kill the kernel if it does not end soon: its output could no longer be read."""
         asyncio.get_running_loop().call_later(_GRACE, self._kill_unheard)
 
     def _kill_unheard(self) -> None:
@@ -286,7 +289,7 @@ class KernelConnection:
             asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
-        """What it printed before it died is still on its way."""
+        """Read the output that a dead kernel printed before it ended."""
         for _ in range(10):
             self._heard.clear()
             await asyncio.sleep(_QUIET)
@@ -298,7 +301,7 @@ class KernelConnection:
         if self.cell is None:
             self._on_death(self)
         else:
-            self.cell.end()  # whoever waits for it tells how it ended
+            self.cell.end()  # the task that waits for the cell reports the kernel's end
 
     @property
     def why_dead(self) -> str:
@@ -307,10 +310,10 @@ class KernelConnection:
         return how_it_ended(self._process.ended.result() if self._process.ended.done() else None)
 
     def report(self) -> str:
-        """What it printed and no cell has shown, and where it crashed. Of one that has ended."""
+        """Return the output that no cell has shown, and where the kernel crashed. For a kernel that has ended."""
         return self.router.take_late() + crash_report(self._process.log)
 
 
 def _texts(values: list[Any], most: int = 200) -> tuple[str, ...]:
-    """Of each text at most so many characters."""
+    """Keep the texts of a list, each with `most` characters at most."""
     return tuple(value[:most] for value in values if isinstance(value, str))

@@ -1,4 +1,4 @@
-"""What is known of a kernel that has ended: why it did, what it had printed, and where it crashed."""
+"""Report on a kernel that has ended: the reason, its unsent output, and where it crashed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from rlm.process import files
 
 _COUNT = 8  # bytes
-_LARGEST = 1 << 20  # bytes; the file is the kernel's, and may hold anything
-_MACHINERY = "IPython/core/interactiveshell.py"  # below it a stack says nothing of the cell
+_LARGEST = 1 << 20  # bytes that are read of the crash file; the kernel can write anything to it
+_MACHINERY = "IPython/core/interactiveshell.py"  # from here on, a stack does not concern the cell
 
 UNHEARD = "it hung up, or it sent a message of more than 256 MiB or 1,000 parts, and was killed"
 
@@ -24,7 +24,7 @@ _SIGNALS: dict[int, str] = {
 
 
 def how_it_ended(status: int | None) -> str:
-    """The status of a process as of waitpid, and what may have been the reason."""
+    """Describe a process status of waitpid, and its likely reason."""
     if status is None:
         return "it was killed together with the process that starts kernels"
     if not os.WIFSIGNALED(status):
@@ -34,20 +34,20 @@ def how_it_ended(status: int | None) -> str:
 
 
 def crash_report(log: str) -> str:
-    """The part of a kernel's log that says why it could not start, or which line of a cell crashed it."""
+    """Return the part of a kernel's log that shows why it could not start, or which line of a cell crashed it."""
     lines = itertools.takewhile(lambda line: _MACHINERY not in line, log.strip().splitlines())
     return "".join(f"{line}\n" for line in lines)
 
 
 def length(text: str) -> int:
-    """Bytes, as the kernel counts them."""
+    """Return the length in bytes, as the kernel counts it."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def unsent(path: Path, received: int) -> str:
-    """What it had printed after the first `received` bytes and could no longer send; of very much, the newest.
+    """Return the output after the first `received` bytes, which the kernel could not send; at most the newest part.
 
-    `rlm.inside.emergencies` writes the file, and says how. A kernel could have put something else in its place.
+    `rlm.inside.emergencies` writes the file and describes its format. A kernel could have replaced the file.
     """
     try:
         with os.fdopen(files.open_file(path), "rb") as file:

@@ -1,6 +1,6 @@
-"""What a kernel is started from, and its files in the runtime folder: what it reads at its start, and its sockets.
+"""The specification of a kernel, and its files in the runtime folder: launch file, sockets and crash file.
 
-`rlm.inside.launch` reads the first. A cell can change all of them, since the folder is the kernel's too.
+`rlm.inside.launch` reads the launch file. A cell can change all of these files, since the kernel can write the folder.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ class KernelSpec:
 
     Args:
         cwd: working directory of cells.
-        env: the complete environment of cells. Holds no credential.
+        env: the complete environment of cells. It contains no credentials.
         run_dir: private folder (0700) for sockets; its path has at most 80 bytes.
-        outputs: folder for pictures and for outputs that are too long; made when needed.
-        quota: what outputs may take on disk.
-        max_output: characters of a result, None for no limit.
-        context: what cells get under the name `context`: an object's pickle, or a text file. Loaded when first used.
-        servers: MCP servers, each with the variable that stands for it.
-        modules: what the kernel has imported when it starts, together with others that have it.
-        program: what to run instead of forking the kernel from a warm process; the path of its launch file is appended.
-        sandbox_handle: asks for the handle of a sandbox, as `rlm.inside.enter_sandbox` takes it; None: there is none.
+        outputs: folder for pictures and for outputs that are too long; created when needed.
+        quota: how much disk space outputs may use.
+        max_output: maximum characters of a result, None for no limit.
+        context: the variable `context` of cells: the pickle of an object, or a text file. Loaded at its first use.
+        servers: MCP servers, each with the name of its variable in the kernel.
+        modules: modules that the zygote imports before it forks the kernel; all later kernels share their memory.
+        program: the command to run instead of a fork of a warm process; the path of the launch file is appended.
+        sandbox_handle: returns the handle of the sandbox, as `rlm.inside.enter_sandbox` takes it; None: no sandbox.
     """
 
     cwd: Path
@@ -51,25 +51,26 @@ class KernelSpec:
 
 
 class KernelFiles:
-    """`launch` is the file that it reads at its start; the other names are made of that one."""
+    """The paths of a kernel's files. The kernel reads `launch` at its start; the other names are derived from it."""
 
     def __init__(self, run_dir: Path, number: int) -> None:
-        # a later one with a part that nobody can guess: the one before may have put things in the place of its files
+        # a later kernel gets a random part: an earlier kernel may have created files under names that it could guess
         self.launch = run_dir / (f"k{number}" if number == 1 else f"k{number}-{token_hex(4)}")
         self.shell, self.iopub = f"{self.launch}-1", f"{self.launch}-2"
         self.crash = self.launch.with_suffix(".crash")
 
     def write(self, spec: KernelSpec, key: str) -> None:
-        """
+        """Write the launch file.
+
         Raises:
-            KernelError: no kernel could be started with these.
+            KernelError: no kernel can be started with this specification.
         """
-        if spec.sandbox_handle is None and not spec.cwd.is_dir():  # what a sandbox has is not ours to look at
+        if spec.sandbox_handle is None and not spec.cwd.is_dir():  # the folders of a sandbox are not visible from here
             raise KernelError(f"A kernel could not be started: its folder {spec.cwd} is gone.")
         if len(os.fsencode(self.launch)) > 90:
             raise KernelError(f"The path of the runtime folder {spec.run_dir} is too long for sockets.")
         context = spec.context
-        content = {  # a Jupyter connection file with a part of our own
+        content = {  # a Jupyter connection file; the key "rlm" is our addition
             "transport": "ipc",
             "ip": str(self.launch),
             "shell_port": 1,
@@ -88,6 +89,6 @@ class KernelFiles:
 
     def remove(self) -> None:
         for path in (self.launch, self.crash, self.shell, self.iopub):
-            with contextlib.suppress(OSError):  # a cell put a folder in its place; it goes with the runtime folder
+            with contextlib.suppress(OSError):  # a cell put a folder there; it is removed with the runtime folder
                 files.remove(path)
         files.remove_tree(f"{self.launch}.d")

@@ -23,17 +23,20 @@ from rlm.kernel.server import KernelServer
 from rlm.kernel.state import KernelState
 from rlm.text.bounded import BoundedOutput
 
-_LADDER = (2.0, 3.0)  # seconds that a cell has after the first and the second interrupt, before its kernel is killed
-_HASTY = 3.0  # the same when the run is cancelled
-_READING = 60.0  # seconds to read what a cell that has replied had printed; a hostile kernel would never come to an end
-_SLOW = 5.0  # seconds that a busy machine may take to begin a cell, before its time runs
-_ASIDE = 2.0  # seconds that an answer beside the cells may take
+_LADDER = (2.0, 3.0)  # grace seconds of a cell after the first and the second interrupt; then its kernel is killed
+_HASTY = 3.0  # grace seconds after the interrupt when the run is cancelled
+_READING = 60.0  # seconds to read the output of a cell that has replied; a hostile kernel could send without end
+_SLOW = 5.0  # seconds to wait for a cell to begin on a busy machine; then its time limit starts anyway
+_ASIDE = 2.0  # timeout in seconds of a request that is not a cell
 _NO_LIMIT = 1e9  # seconds
-_NAMED = 40  # lost names that are listed
+_NAMED = 40  # maximum names of lost variables that are listed
 
 
 class JupyterKernel:
-    """`rlm.core.ports.Kernel`. One cell at a time. Leaving it kills the kernel and all that it started."""
+    """The `rlm.core.ports.Kernel` of an agent. It runs one cell at a time.
+
+    The context manager's exit kills the kernel and all processes that it started.
+    """
 
     def __init__(self, spec: KernelSpec, sink: Sink, server: KernelServer | None = None) -> None:
         self._spec = replace(spec, outputs=spec.outputs.absolute())
@@ -63,10 +66,10 @@ class JupyterKernel:
             if self._discards:
                 await asyncio.wait(self._discards)
 
-    # ---- what others may ask
+    # ---- public methods
 
     def start(self) -> None:
-        """Begin to start, so that it is up when the first cell comes."""
+        """Start a kernel in the background, so that it is ready for the first cell."""
         if self._connection is None:
             self._connection = asyncio.create_task(self._open())
 
@@ -89,9 +92,12 @@ class JupyterKernel:
                 )
 
     async def execute_for_user(self, code: str, sink: Sink) -> Execution:
-        """`execute` without a limit of time. While a cell of the agent awaits, it runs beside that one."""
+        """Run a cell of the user, without a time limit.
+
+        While a cell of the agent awaits something, the user's cell runs beside it.
+        """
         while self._turn.locked():
-            connection = await self._ready()  # the agent's cell, which may have waited for it before us, goes first
+            connection = await self._ready()  # an agent's cell that waits for the kernel too goes first
             if not await awaits(connection):
                 break
             self._cells += 1
@@ -104,7 +110,7 @@ class JupyterKernel:
 
     @property
     def runs_beside(self) -> bool:
-        """Whether a cell of the user runs beside one of the agent."""
+        """True while a cell of the user runs beside a cell of the agent."""
         connection = self._up()
         return connection is not None and connection.beside is not None
 
@@ -122,36 +128,38 @@ class JupyterKernel:
 
     async def restart(self, why: str) -> None:
         async with self._turn:
-            if self._connection is not None:  # else there is nothing to throw away
+            if self._connection is not None:  # else there is no kernel to replace
                 self._replace(await self._ready(), why)
 
     def waiting(self) -> AbstractContextManager[None]:
         return self._clock.held()
 
     def interrupt(self) -> None:
-        """Interrupt the cell that runs, as Ctrl-C does in a notebook: whoever runs it gets what came of it."""
+        """Interrupt the running cell, as Ctrl-C does in a notebook. Its `execute` then returns the result."""
         if (connection := self._up()) is not None:
             connection.interrupt()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the variables that cells have made; none while no kernel is up."""
+        """The names of the variables that cells have created. Empty while no kernel is up."""
         return connection.names if (connection := self._up()) else ()
 
     @property
     def cells(self) -> int:
-        """The number of its newest cell, as IPython counts."""
+        """The number of the kernel's newest cell, as IPython counts. 0 while no kernel is up."""
         return connection.cells if (connection := self._up()) else 0
 
     async def complete(self, code: str, cursor: int) -> Completion:
-        """How the word at `cursor` (characters) may go on. Nothing while a cell runs."""
+        """Return the completions of the word at `cursor` (in characters). None of them while a cell runs."""
         connection = self._up()
         if connection is None or connection.state is not KernelState.IDLE:
             return Completion()
         return completion_of(await connection.request("complete_request", {"code": code, "cursor_pos": cursor}, _ASIDE))
 
     async def evaluate(self, expression: str) -> str:
-        """The text of a value as IPython shows it, or what went wrong. It runs no cell, and waits for none.
+        """Return the value of an expression as text, as IPython shows it, or the error.
+
+        It neither runs a cell nor waits for one.
 
         Raises:
             KernelError: no kernel can be started.
@@ -178,7 +186,7 @@ class JupyterKernel:
     async def _open(self) -> KernelConnection:
         try:
             return await self._try_to_open()
-        except KernelError:  # somebody may have killed it; what is wrong for good is wrong a second time
+        except KernelError:  # something may have killed the kernel; a permanent error occurs again
             return await self._try_to_open()
 
     async def _try_to_open(self) -> KernelConnection:
@@ -189,10 +197,10 @@ class JupyterKernel:
         return await KernelConnection.open(self._spec, self._started, self._server, new_late, on_death)
 
     async def _ready(self) -> KernelConnection:
-        """A kernel that lives.
+        """Return a kernel that is alive, and start one if necessary.
 
         Raises:
-            KernelError: none can be started.
+            KernelError: no kernel can be started.
         """
         while True:
             self.start()
@@ -207,7 +215,10 @@ class JupyterKernel:
             await connection.dead.wait()
 
     def _on_death(self, opening: asyncio.Task[KernelConnection] | None, connection: KernelConnection) -> None:
-        """It ended by itself between two cells: the next result says so. `opening` is the task that has opened it."""
+        """Replace a kernel that ended by itself between two cells; the next result reports it.
+
+        `opening` is the task that opened the kernel.
+        """
         if opening is not self._connection:
             return  # it has been replaced already
         report = connection.report()
@@ -215,7 +226,7 @@ class JupyterKernel:
         self._news += f"{report}[the kernel died after the last cell: {connection.why_dead}. {fresh}]\n"
 
     def _replace(self, connection: KernelConnection, why: str) -> str:
-        """Put a fresh kernel in its place, and say what that costs."""
+        """Start a new kernel in place of this one. Return the sentence that names the lost variables."""
         lost = connection.names
         self._discard_kernel()
         self.start()
@@ -232,14 +243,14 @@ class JupyterKernel:
     # ---- a cell
 
     def _new_output(self, name: str, sink: Sink | None = None) -> CellOutput:
-        """`sink` hears what it holds as it comes."""
+        """Create the output of a cell. `sink` gets the text as it arrives."""
         listener = (lambda text: sink(OutputReceived(text))) if sink else None
         return CellOutput(
             BoundedOutput.limit_for(self._spec.max_output), self._spec.outputs, name, listener, self._spec.quota
         )
 
     async def _see_through(self, connection: KernelConnection, cell: RunningCell, timeout: float) -> str:
-        """Wait until the cell is over. Returns what the model must know of how it ended."""
+        """Wait until the cell is over. Return a note for the model about how it ended, or an empty text."""
         try:
             await _begun(cell, _SLOW)
             with self._clock.running(timeout) as expired:
@@ -259,7 +270,7 @@ class JupyterKernel:
                 return
 
     async def _abandon(self, connection: KernelConnection, cell: RunningCell) -> None:
-        """The run is cancelled. A second cancellation finds no more patience."""
+        """Interrupt the cell of a cancelled run. A second cancellation skips the grace periods."""
         try:
             await _begun(cell, _SLOW)
             await _ends_when_interrupted(connection, cell, _HASTY)
@@ -282,14 +293,17 @@ class JupyterKernel:
 
 
 async def _begun(cell: RunningCell, patience: float) -> None:
-    """Between cells a kernel ignores interrupts."""
+    """Wait until the cell has begun: between cells, a kernel ignores interrupts."""
     await asyncio.wait({cell.begun, cell.over}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _ends_when_interrupted(connection: KernelConnection, cell: RunningCell, patience: float) -> bool:
-    """Interrupt a cell; whether it ended. One that has replied has, however long it takes to read what it printed."""
+    """Interrupt a cell. Return whether it ended.
+
+    A cell that has replied has ended; its output is then read for `_READING` seconds at most.
+    """
     signs: set[asyncio.Future[Any]] = {cell.over, cell.replied}
-    if (beside := connection.beside) is not None:  # the first interrupt ends it
+    if (beside := connection.beside) is not None:  # the first interrupt ends the user's cell
         connection.interrupt()
         await asyncio.wait({beside.over}, timeout=patience)
     connection.interrupt()
@@ -300,7 +314,7 @@ async def _ends_when_interrupted(connection: KernelConnection, cell: RunningCell
 
 
 async def _close(task: asyncio.Task[KernelConnection]) -> None:
-    """End a kernel, or its start."""
+    """End a kernel, or cancel its start."""
     if not task.done():
         task.cancel()
     try:

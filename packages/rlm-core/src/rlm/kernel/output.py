@@ -1,4 +1,4 @@
-"""What a kernel printed and showed: cleaned, bounded, pictures saved."""
+"""The output of a cell: cleaned and bounded text, and saved pictures."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from rlm.text.bounded import BoundedOutput, Cleaner, Quota, create
 Listener = Callable[[str], None]
 
 PICTURES = 100
-"""Saved of one cell: each is a file, and a hostile kernel could show millions."""
+"""Maximum pictures that are saved for one cell: each is a file, and a hostile kernel could show millions."""
 UPDATED = 1_000
-"""Displays of one cell that are shown as they look last; more are shown as they come."""
-_LARGE = 1 << 16  # characters of such a display that are kept until then
+"""Maximum displays of one cell of which only the last state is shown. For more displays, each update is shown."""
+_LARGE = 1 << 16  # maximum characters of such a display that are kept until the end
 
-_MOST = 200  # lines of a traceback that are shown
-_HEAD = 60  # of them
-_WIDEST = 2_000  # characters of a line of source in it
+_MOST = 200  # maximum lines of a traceback that are shown
+_HEAD = 60  # how many of these lines come from the start of the traceback
+_WIDEST = 2_000  # maximum characters of a line of source in a traceback
 
 
 def save(picture: Picture, folder: Path, stem: str, quota: Quota | None = None) -> Path | str:
-    """Where the picture is, or why it is nowhere."""
+    """Save a picture. Return its path, or the reason why it was not saved."""
     return _save(picture.data, folder, f"{stem}.{picture.ending}", quota)
 
 
@@ -45,7 +45,7 @@ def _save(data: bytes, folder: Path, name: str, quota: Quota | None) -> Path | s
 
 
 class CellOutput:
-    """Collects. `listener` gets each finished piece of text."""
+    """Collect the output of a cell. `listener` gets each piece of cleaned text."""
 
     def __init__(
         self, limit: int, folder: Path, name: str, listener: Listener | None = None, quota: Quota | None = None
@@ -56,16 +56,19 @@ class CellOutput:
         self._text = BoundedOutput(limit, folder, f"{name}.txt", quota)
         self._quota = quota
         self._listener = listener
-        self._again: dict[str, tuple[str, Path | str]] = {}  # displays that were updated: what they show last
+        self._again: dict[str, tuple[str, Path | str]] = {}  # updated displays, each with its last text and picture
         self._before = ""
         self._clearing = False
         self.pictures: list[Path] = []
         self.tables: list[tuple[int, int]] = []
-        """Rows and columns of each that was shown."""
+        """Rows and columns of each table that was shown."""
         self._saved = 0
 
     def save(self, picture: Picture, folder: Path) -> Path | str:
-        """Where the picture is, or why it is nowhere. Perhaps in a thread, one at a time."""
+        """Save a picture. Return its path, or the reason why it was not saved.
+
+        It can run in a thread, for one picture at a time.
+        """
         if self._saved >= PICTURES:
             return f"not saved: a cell has {PICTURES} at most"
         self._saved += 1
@@ -86,7 +89,7 @@ class CellOutput:
         return len(self._text)
 
     def begin(self) -> None:
-        """The cell begins: what is there already it cannot clear."""
+        """Mark the start of the cell: the cell cannot clear the output before this point."""
         self._before = self.text() if len(self) else ""
 
     def write(self, text: str) -> None:
@@ -94,7 +97,7 @@ class CellOutput:
         self._pass_on(self._cleaner.write(text))
 
     def line(self, text: str) -> None:
-        """`text` on lines of its own."""
+        """Write `text` on separate lines."""
         self._clear_if_due()
         self._pass_on(self._cleaner.close())
         if len(self._text) and not self._text.ends_line:
@@ -119,12 +122,12 @@ class CellOutput:
             self.line(text)
 
     def _keep_table(self, display: Display) -> None:
-        """Its HTML, in a file that exports find by its text."""
+        """Save the table's HTML in a file. Exports find the file by the text of the table."""
         bundle = json.dumps({"text/plain": display.text, "text/html": display.html})
         _save(bundle.encode(), self._folder, f"{self.name}-table.json", self._quota)
 
     def error(self, traceback: str) -> None:
-        """A traceback. Of a long one head and tail, and the whole in a file."""
+        """Write a traceback. If it is long, write its first and last lines, and save the whole traceback in a file."""
         shown = _shortened(traceback)
         if shown != traceback:
             saved = _save(traceback.encode(errors="replace"), self._folder, f"{self.name}-traceback.txt", self._quota)
@@ -133,13 +136,13 @@ class CellOutput:
             self.line(shown)
 
     def clear(self, *, wait: bool) -> None:
-        """IPython's clear_output. `wait`: when something else comes."""
+        """Do IPython's clear_output. With `wait`, clear only when the next output comes."""
         self._clearing = True
         if not wait:
             self._clear_if_due()
 
     def text(self) -> str:
-        """Everything so far. Of displays that were updated, the last state comes at the end."""
+        """Return all output so far. The last state of each updated display is at the end."""
         for text, _ in self._again.values():
             self.line(text)
         self._again.clear()
@@ -159,7 +162,7 @@ class CellOutput:
         self._text.write(self._before)
 
     def _forget(self, picture: Path | str) -> None:
-        """One that something else was shown in the place of: an animation would leave thousands."""
+        """Remove a picture that a later one has replaced: an animation would leave thousands."""
         if isinstance(picture, Path):
             self.pictures.remove(picture)
             with suppress(OSError):
@@ -173,7 +176,10 @@ class CellOutput:
 
 
 def _shortened(traceback: str) -> str:
-    """Its first and last lines; lines of source (they are indented, numbered or marked) not longer than a paragraph."""
+    """Shorten a traceback to its first and last lines, and truncate its long lines of source.
+
+    Lines of source are indented, numbered or marked.
+    """
     lines = [_cut(line) for line in traceback.split("\n")]
     left_out = len(lines) - _MOST
     if left_out > 1:

@@ -1,6 +1,6 @@
 """Jupyter messages on the wire: signed JSON frames. https://jupyter-client.readthedocs.io/en/stable/messaging.html
 
-Written out here because importing jupyter_client takes 0.35 s and 15 MB, for what is 60 lines on the client's side.
+rlm does not use jupyter_client: its import takes 0.35 s and 15 MB, and the client's side needs only 60 lines.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 from rlm.text import strict_json
 
 _BORDER = b"<IDS|MSG>"
-_STRINGS, _BETWEEN = 100_000, 1 << 20  # strings of a part, and bytes between them: a reply names 10,000 variables
+_STRINGS, _BETWEEN = 100_000, 1 << 20  # limits of a part: strings, and bytes between them (a reply has 10,000 names)
 Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`parent` is the id of the request that it answers. Contents are whatever the kernel chose to write."""
+    """A message of a kernel. `parent` is the id of the request that it answers. The kernel can write any content."""
 
     kind: str
     parent: str
@@ -31,7 +31,7 @@ class Message:
 
 
 class MessageCodec:
-    """Writes requests and reads what comes back. What is not signed with `key` is not read."""
+    """Write requests and read messages. A message that is not signed with `key` is ignored."""
 
     def __init__(self, key: str) -> None:
         self._mac = hmac.new(key.encode(), digestmod=hashlib.sha256)
@@ -39,7 +39,7 @@ class MessageCodec:
         self._count = 0
 
     def request(self, kind: str, content: Object) -> tuple[str, list[bytes]]:
-        """The id of a new request, and its frames."""
+        """Create a request. Return its id and its frames."""
         self._count += 1
         number = f"{self._session}_{self._count}"
         header = {
@@ -50,12 +50,12 @@ class MessageCodec:
             "date": datetime.now(UTC).isoformat(),
             "version": "5.3",
         }
-        # a lone surrogate in the model's code reaches the kernel as JSON's escape, and is its compiler's to judge
+        # JSON escapes a lone surrogate in the model's code; the kernel's compiler then accepts or rejects it
         frames = [json.dumps(part).encode() for part in (header, {}, {}, content)]
         return number, [_BORDER, self._sign(frames), *frames]
 
     def read(self, parts: list[bytes]) -> Message | None:
-        """None if it is no message at all."""
+        """Decode a message. None if the parts are not a valid signed message."""
         try:
             start = parts.index(_BORDER) + 1
             signature, *frames = parts[start : start + 5]
@@ -74,10 +74,12 @@ class MessageCodec:
 
 
 def _objects(frames: list[bytes]) -> list[Object]:
-    """A kernel has the key, and may write anything: what would take much more memory than its length is refused.
+    """Parse the frames, and refuse a frame that would take much more memory than its length.
+
+    A kernel has the key, so even a signed frame can contain anything.
 
     Raises:
-        ValueError: one is no JSON, or such.
+        ValueError: a frame is not JSON, or would take too much memory.
     """
     values = [
         strict_json.loads(frame, strings=_STRINGS, between=_BETWEEN) if len(frame) > _BETWEEN else json.loads(frame)

@@ -1,4 +1,4 @@
-"""Jupyter messages as a model reads them: text and pictures. Pure, and nothing in a message is trusted."""
+"""Convert Jupyter messages to the text and pictures that a model reads. Pure functions; no message is trusted."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from rlm.kernel.protocol import Message, Object
 
 _ENDINGS = {"png": "png", "jpeg": "jpg", "gif": "gif", "webp": "webp", "svg+xml": "svg", "bmp": "bmp", "tiff": "tiff"}
-# Python's repr of an object without one of its own, and IPython's
+# the default repr of Python and of IPython, for an object without its own repr
 _NO_TEXT = re.compile(r"<[\w.<>]+ (object( at 0x[0-9a-f]+)?|at 0x[0-9a-f]+)>")
-_MOST = 10**12  # rows of a table
-_ID = 200  # characters of a display's id
+_MOST = 10**12  # maximum rows, and columns, of a table
+_ID = 200  # maximum characters of a display's id
 _TEXTS = ("text/markdown", "text/latex")
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """`ending` is that of a file name."""
+    """A picture. `ending` is the file name extension."""
 
     data: bytes
     ending: str
@@ -27,14 +27,14 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """What a cell shows; one with an `id` may be shown anew later."""
+    """A display of a cell. A later message can update a display that has an `id`."""
 
     text: str
     picture: Picture | None = None
     table: tuple[int, int] | None = None
     """Rows and columns."""
     html: str = ""
-    """Of the table."""
+    """The HTML of the table."""
     id: str = ""
     again: bool = False
 
@@ -44,7 +44,7 @@ def stream(message: Message) -> str:
 
 
 def error(message: Message) -> str:
-    """The traceback."""
+    """Return the traceback."""
     lines = message.content.get("traceback")
     text = "\n".join(map(_text, lines)) if isinstance(lines, list) else ""
     return f"{text}\n" if text else ""
@@ -74,7 +74,7 @@ def _picture(data: Object) -> Picture | None:
 
 
 def _table(size: Any) -> tuple[int, int] | None:
-    """See `rlm.inside.html_text.table_size`."""
+    """Return the rows and columns that `rlm.inside.html_text.table_size` has sent, or None if they are not valid."""
     if not isinstance(size, list) or len(size) != 2 or not all(type(each) is int for each in size):
         return None
     rows, columns = size
@@ -91,16 +91,16 @@ def _object(value: Any) -> Object:
     return value if isinstance(value, dict) else {}
 
 
-# ---- answers beside the cells: completions and values
+# ---- replies to other requests than cells: completions and values
 
 MOST_MATCHES = 1_000
 LONGEST = 20_000
-"""Characters of a value."""
+"""Maximum characters of a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What may stand in place of the characters from `start` to `end`."""
+    """Texts that can replace the characters from `start` to `end`."""
 
     matches: tuple[str, ...] = ()
     start: int = 0
@@ -108,7 +108,7 @@ class Completion:
 
 
 def completion_of(reply: Object) -> Completion:
-    """Of a complete_reply."""
+    """Read a complete_reply."""
     matches, start, end = reply.get("matches"), reply.get("cursor_start"), reply.get("cursor_end")
     if not isinstance(matches, list) or type(start) is not int or type(end) is not int or start < 0 or end < start:
         return Completion()
@@ -116,7 +116,7 @@ def completion_of(reply: Object) -> Completion:
 
 
 def value_of(reply: Object) -> str:
-    """Of an execute_reply with one expression."""
+    """Read an execute_reply that has one user expression."""
     value = _object(_object(reply.get("user_expressions")).get("value"))
     if value.get("status") == "error":
         return f"{value.get('ename')}: {value.get('evalue')}"[:LONGEST]

@@ -1,7 +1,7 @@
-"""Where kernels come from: one zygote process for all of a run. `rlm.inside.zygote` is its other half.
+"""Start kernels with one zygote process for a whole run. The zygote's side is `rlm.inside.zygote`.
 
-The verbs are those of jupyter_client's `KernelProvisionerBase` (launch, poll, send_signal, kill, cleanup), so that a
-kernel on another machine can be put behind the same seam; its base class is not used, since importing it takes 0.35 s.
+The methods follow jupyter_client's `KernelProvisionerBase` (launch, poll, send_signal, kill, cleanup), so that a kernel
+on another machine can have the same interface. The base class is not used, since its import takes 0.35 s.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from rlm.process.pipes import BoundedLog
 from rlm.process.process_tree import kill_until_gone, marked
 from rlm.sandbox import sealed_copy
 
-# As in this process: paths and commands are handed over as text. (PYTHONUTF8 is the user's, and not for the zygote.)
+# The same mode as this process: paths and commands are passed as text. (The zygote does not get the user's PYTHONUTF8.)
 _UTF8 = ("-X", "utf8") if sys.flags.utf8_mode else ()
-# A fork of a process that uses Apple's frameworks crashes; elsewhere a kernel is forked.
+# A fork of a process that uses Apple's frameworks crashes. On other systems a kernel is forked.
 _PLAIN = (sys.executable, *_UTF8, "-P", "-m", "rlm.inside") if sys.platform == "darwin" else ()
-_UNRESPONSIVE = 30.0  # seconds of silence after which a zygote is killed; to kill what a kernel started takes two
-_CLOSING = 5.0  # seconds until a zygote that was asked to go is killed
+_UNRESPONSIVE = 30.0  # seconds without an answer after which a zygote is killed; killing a kernel's processes takes two
+_CLOSING = 5.0  # seconds until a zygote is killed that was asked to end
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
-    """What to start. `program` instead of a fork; the path of its `launch` file is appended. `sandbox` is a handle."""
+    """A kernel to start. `program` replaces the fork; the path of `launch` is appended to it. `sandbox` is a handle."""
 
     launch: Path
     env: Mapping[str, str]
@@ -46,12 +46,12 @@ class LaunchRequest:
     program: tuple[str, ...] = ()
     sandbox: str = ""
     modules: tuple[str, ...] = ()
-    """To be imported before."""
+    """Modules to import before the fork."""
 
 
 @dataclass(slots=True)
 class KernelProcess:
-    """A kernel's process. `ended` gives its status as of waitpid(2), or None if even that is lost."""
+    """A kernel's process. The result of `ended` is its status from waitpid(2), or None if the status is lost."""
 
     id: int
     zygote: _ZygoteConnection
@@ -59,15 +59,15 @@ class KernelProcess:
     gone: asyncio.Future[None]
     swept: asyncio.Future[None] | None = None
     log: str = ""
-    """The beginning and the end of what it wrote to its log; there when it has ended."""
+    """The beginning and the end of its log; set when it has ended."""
 
     def interrupt(self) -> None:
         self.zygote.send(do="interrupt", id=self.id)
 
     async def sweep(self, since: float) -> None:
-        """Kill what it has started since then (CLOCK_BOOTTIME, seconds).
+        """Kill the processes that the kernel has started since then (CLOCK_BOOTTIME, seconds).
 
-        Returns when that is done, and every interrupt sent before has arrived: neither hits the next cell.
+        Return when they are killed and every earlier interrupt has arrived, so that neither affects the next cell.
         """
         if not self.gone.done():
             self.swept = asyncio.get_running_loop().create_future()
@@ -75,7 +75,7 @@ class KernelProcess:
             await self._wait_for(self.swept)
 
     def resolve(self, *, status: int | None = None, gone: bool = False) -> None:
-        """Note its end, and that nothing of it is left."""
+        """Note the end of the process, and with `gone` that all processes that it started are gone too."""
         if not self.ended.done():
             self.ended.set_result(status)
         if gone and not self.gone.done():
@@ -88,13 +88,13 @@ class KernelProcess:
             self.swept.set_result(None)
 
     async def kill(self) -> None:
-        """Kill it and all that it started, and wait until nothing is left."""
+        """Kill the kernel and all processes that it started, and wait until they are gone."""
         if not self.gone.done():
             self.zygote.send(do="kill", id=self.id)
             await self._wait_for(self.gone)
 
     async def _wait_for(self, done: asyncio.Future[None]) -> None:
-        """Wait for the zygote. Code outside of a sandbox can stop it (SIGSTOP): then it is killed, and all is known."""
+        """Wait for the zygote's answer. If none comes, kill the zygote: unsandboxed code can stop it (SIGSTOP)."""
         await asyncio.wait({done}, timeout=_UNRESPONSIVE)
         if not done.done():
             self.zygote.process.kill()
@@ -103,7 +103,7 @@ class KernelProcess:
 
 @dataclass(slots=True)
 class _ZygoteConnection:
-    """A living zygote and the connection to it."""
+    """A running zygote and the connection to it."""
 
     process: subprocess.Popen[bytes]
     writer: asyncio.StreamWriter
@@ -111,34 +111,34 @@ class _ZygoteConnection:
     listening: asyncio.Task[None] | None = None
     kernels: dict[int, KernelProcess] = field(default_factory=dict)
     over: bool = False
-    """We have hung up, or the zygote is gone."""
+    """True when we have closed the connection, or the zygote has ended."""
 
     def send(self, **what: Any) -> None:
-        """A zygote that is gone gets nothing: its kernels have ended."""
+        """Send a request. If the zygote has ended, do nothing: its kernels have ended too."""
         if not self.writer.is_closing():
             self.writer.write(json.dumps(what).encode() + b"\n")
 
     def drain_stderr(self) -> None:
-        """What the zygote writes to stderr."""
+        """Read what the zygote has written to stderr."""
         if not self.stderr.drain():
             asyncio.get_running_loop().remove_reader(self.stderr)
 
 
 class KernelServer:
-    """Owns the zygote process. It is started by the first launch, and again if somebody killed it.
+    """The owner of the zygote process. The first launch starts the zygote, and the next launch after it was killed.
 
-    Only one that is `sealed` can start kernels in a sandbox: it runs from a copy of Python that no kernel can change.
+    Only a `sealed` zygote can start kernels in a sandbox: it runs from a copy of Python that no kernel can change.
     """
 
     def __init__(self, *, sealed: bool = False, mark: str | None = None) -> None:
-        """What comes from its kernels has this mark, see `Supervisor.new_mark`."""
+        """`mark` identifies all processes of its kernels, see `Supervisor.new_mark`."""
         self._mark = mark or token_hex(8)
         self._sealed = sealed
         self._shared: list[int] = []
         self._zygote: asyncio.Task[_ZygoteConnection] | None = None
         self._count = 0
         self.last_error = ""
-        """What the zygote complained about before it ended by itself."""
+        """The stderr text of a zygote that ended by itself."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -149,7 +149,8 @@ class KernelServer:
         await self.close()
 
     async def launch(self, request: LaunchRequest) -> KernelProcess:
-        """
+        """Start a kernel.
+
         Raises:
             KernelError: the zygote cannot be started.
         """
@@ -177,11 +178,11 @@ class KernelServer:
         return kernel
 
     def share(self, file: int) -> None:
-        """Kernels without a sandbox get this descriptor, to read, under the same number. Before the first launch."""
+        """Give kernels without a sandbox this descriptor to read, under the same number. To be called before `launch`."""
         self._shared.append(file)
 
     async def close(self) -> None:
-        """Everything that it started is killed."""
+        """End the zygote, and kill every process that it started."""
         opened, self._zygote = self._zygote, None
         if opened is not None:
             with contextlib.suppress(KernelError):
@@ -217,7 +218,7 @@ class KernelServer:
         zygote.drain_stderr()
         self.last_error = zygote.stderr.text().strip()
         await _hang_up(zygote)
-        # its kernels died with it; what they had started is ours to find
+        # its kernels ended with it; we must find and kill the processes that they had started
         await asyncio.to_thread(kill_until_gone, partial(marked, self._mark))
 
 
@@ -234,12 +235,12 @@ async def _hang_up(zygote: _ZygoteConnection) -> None:
 def _start(
     end: socket.socket, stderr: BoundedLog, env: Mapping[str, str], arguments: Sequence[str], sealed: bool
 ) -> subprocess.Popen[bytes]:
-    """-P and no PYTHONPATH: neither the working directory nor the user's modules shadow ours. Kernels get both.
+    """Start the zygote. The `arguments` after the first are descriptors that kernels get.
 
-    Of `arguments`, those after the first are descriptors that kernels get.
+    -P and no PYTHONPATH: neither the working directory nor the user's modules shadow ours. Kernels get both.
     """
     env = {name: value for name, value in env.items() if not name.startswith(("PYTHON", "RLM_"))}
-    env["PYTHONHASHSEED"] = "0"  # of kernels, not of their programs: a set is in the same order when cells run again
+    env["PYTHONHASHSEED"] = "0"  # for kernels, not for their programs: sets keep their order when cells run again
     with ExitStack() as stack:
         copies = [stack.enter_context(sealed_copy(Path(sys.executable).resolve()))] if sealed else []
         return subprocess.Popen(
@@ -249,14 +250,14 @@ def _start(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr.end,
-            start_new_session=True,  # Ctrl-C is for the host
+            start_new_session=True,  # only the host receives Ctrl-C
             cwd="/",
             env=_finding_libraries(env) if sealed else env,
         )
 
 
 def _finding_libraries(env: dict[str, str]) -> dict[str, str]:
-    """A copy has no place of its own, from which the loader could find libpython ($ORIGIN in ld.so(8))."""
+    """Add the folder of libpython: a sealed copy has no folder from which the loader finds it ($ORIGIN in ld.so(8))."""
     if not sysconfig.get_config_var("Py_ENABLE_SHARED"):
         return env
     folders = [str(Path(sys.base_prefix) / "lib"), *filter(None, [env.get("LD_LIBRARY_PATH")])]
@@ -266,7 +267,7 @@ def _finding_libraries(env: dict[str, str]) -> dict[str, str]:
 def _note(zygote: _ZygoteConnection, report: dict[str, Any]) -> None:
     kernel = zygote.kernels.get(report["id"])
     if kernel is None:
-        return  # gone already when it was asked to go
+        return  # it had ended before the request to kill it arrived
     if "status" in report:
         kernel.log = report["log"]
         kernel.resolve(status=report["status"])

@@ -1,6 +1,6 @@
-"""The states of a kernel, and which event leads from which state to which.
+"""The states of a kernel and the transitions between them.
 
-Nothing else of the host decides whether a kernel may be asked, interrupted or replaced. There is no I/O in this module.
+Only this module decides whether the host may send a kernel a cell, interrupt it or replace it. It does no I/O.
 docs/architecture.md shows the table; docs/generate_kernel_states.py writes it there.
 """
 
@@ -33,7 +33,7 @@ class KernelEvent(Enum):
 
 
 class ImpossibleEvent(Exception):
-    """An event that cannot be in this state: a bug of rlm."""
+    """An event that cannot occur in this state: a bug of rlm."""
 
 
 _State, _Event = KernelState, KernelEvent
@@ -58,7 +58,7 @@ TRANSITIONS: Mapping[KernelState, Mapping[KernelEvent, KernelState]] = {
     },
     _State.ENDING: {
         _Event.CELL_DONE: _State.ENDING,
-        _Event.EXITED: _State.ENDING,  # it was killed since it was UNHEARD
+        _Event.EXITED: _State.ENDING,  # it was killed because it was UNHEARD
         _Event.DRAINED: _State.DEAD,
         _Event.CLOSED: _State.DEAD,
     },
@@ -69,13 +69,14 @@ TRANSITIONS: Mapping[KernelState, Mapping[KernelEvent, KernelState]] = {
         _Event.CLOSED: _State.DEAD,
     },
 }
-"""An event that a state does not name is impossible in it. There is no way out of DEAD."""
+"""An event that is missing for a state is impossible in that state. DEAD is final."""
 
 
 def next_state(state: KernelState, event: KernelEvent) -> KernelState:
-    """
+    """Return the state that follows an event.
+
     Raises:
-        ImpossibleEvent: the table does not have it.
+        ImpossibleEvent: the table has no such transition.
     """
     try:
         return TRANSITIONS[state][event]

@@ -1,7 +1,7 @@
-"""ZMTP 3.0, the protocol between ZeroMQ's sockets, for one that connects. https://rfc.zeromq.org/spec/23/
+"""ZMTP 3.0, the protocol between ZeroMQ sockets, for the side that connects. https://rfc.zeromq.org/spec/23/
 
-libzmq gives a message away when all its parts are there, and a kernel could send parts without an end. Here a message
-has a limit, and a peer that sends a larger one is left. There is no socket in this module.
+libzmq returns a message only when all its parts have arrived, and a kernel could send parts without end. This module
+limits the size of a message, and raises an error for a larger one. It contains no socket.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 LARGEST = 256 << 20
-"""Bytes of a message."""
+"""Maximum bytes of a message."""
 MOST_PARTS = 1_000
 MOST_COMMANDS = 100
 
@@ -22,20 +22,20 @@ _SUBSCRIBE_TO_ALL = b"\x01"
 
 
 class Peer:
-    """The other end of a connection. `outgoing` is what is to be sent to it now."""
+    """The other end of a connection. `outgoing` holds the bytes to send to it now."""
 
     def __init__(self, kind: bytes) -> None:
-        """`kind` is what we are: DEALER or SUB, which gets all that is published."""
+        """`kind` is the type of our socket: DEALER, or SUB, which receives all published messages."""
         self.outgoing = bytearray(_GREETING)
         ready = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
-        # libzmq wants to see this after its own greeting has been read
+        # libzmq expects this only after we have read its greeting
         self._later = bytearray(_frame(ready, _COMMAND))
         if kind == SUB:
             self._later += _frame(_SUBSCRIBE_TO_ALL, 0)
         self._greeted = False
         self._held = bytearray()
         self._complete: deque[list[bytes]] = deque()
-        self._parts: list[bytes] = []  # of a message that is not complete
+        self._parts: list[bytes] = []  # the parts of an incomplete message
         self._size = 0
         self._commands = 0
 
@@ -46,14 +46,14 @@ class Peer:
         target += _frame(parts[-1], 0)
 
     def feed(self, data: bytes) -> None:
-        """What has come from it."""
+        """Add bytes that the peer has sent."""
         self._held += data
 
     def message(self) -> list[bytes] | None:
-        """The parts of the next message. None: it is not complete.
+        """Return the parts of the next message. None: it is not complete.
 
         Raises:
-            ConnectionError: this is not ZMTP, or a message that is too large.
+            ConnectionError: the data is not ZMTP, or a message is too large.
         """
         if not self._complete and (self._greeted or self._greet()):
             self._take_frames()
@@ -70,7 +70,7 @@ class Peer:
         return True
 
     def _take_frames(self) -> None:
-        """All that have come whole."""
+        """Take all complete frames."""
         held, start = self._held, 0
         while len(held) >= start + 2:
             flags = held[start]
@@ -94,7 +94,7 @@ class Peer:
         del held[:start]
 
     def _pass_over_command(self) -> None:
-        self._commands += 1  # READY is the only one that libzmq sends to us
+        self._commands += 1  # libzmq sends us only READY
         if self._commands > MOST_COMMANDS:
             raise ConnectionError("too many commands")
 
