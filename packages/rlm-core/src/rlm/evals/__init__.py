@@ -1,1 +1,4 @@
-"""Does recursion pay? The same tasks by a plain model call, by an agent alone and by one with sub-agents."""
+"""`rlm eval` measures whether recursion pays.
+
+It runs the same tasks as a plain model call, by an agent alone, and by an agent with sub-agents.
+"""

@@ -1,4 +1,7 @@
-"""Each task by each arm, on the user's own model: a batch whose tasks are the runs, so it can go on as one does."""
+"""Runs each task by each arm, on the user's own model.
+
+The runs are the tasks of a batch, so an evaluation can be resumed as a batch can.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +28,21 @@ ARMS: dict[Arm, str] = {
     "rlm": "an agent that may have sub-agents, the context as a variable",
 }
 EXPECTED = "expected.jsonl"
-"""In the folder of the batch: the tasks with their answers, and without what they are about."""
+"""A file in the folder of the batch: the tasks with their expected answers, without their contexts."""
 
 
 class EvalRun(msgspec.Struct, frozen=True, kw_only=True):
-    """The metadata of a run in the batch: which arm of which task it is."""
+    """The metadata of a run in the batch: its task and its arm."""
 
     task: str | int
     arm: Arm
 
 
 class EvalResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What one arm made of one task. `cost` is in US dollars, where the price is known; `tokens` are new ones."""
+    """The result of one arm for one task.
+
+    `cost` is in US dollars, if the price is known; `tokens` counts new tokens.
+    """
 
     id: str | int
     arm: Arm
@@ -53,7 +59,7 @@ class EvalResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def runs_of(tasks: Iterable[EvalTask], arms: Sequence[Arm], depth: int) -> list[BatchTask]:
-    """The runs of all tasks, for a batch. `depth` is that of the arm `rlm`."""
+    """The runs of all tasks, as tasks of a batch. `depth` is the depth of the arm `rlm`."""
     return [_run_of(task, arm, depth) for task in tasks for arm in arms]
 
 
@@ -75,16 +81,16 @@ def without_contexts(tasks: Iterable[EvalTask]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Knows the right answers."""
+    """Scores results against the expected answers."""
 
     tasks: Mapping[str, EvalTask]
-    """By their ids, as texts."""
+    """The tasks by their ids, as texts."""
 
     @classmethod
     def of_folder(cls, path: Path) -> Judge:
         """
         Raises:
-            ConfigError: there is no evaluation.
+            ConfigError: the folder holds no evaluation.
         """
         try:
             tasks = read_tasks(files.read(path / EXPECTED), EXPECTED)
@@ -93,10 +99,10 @@ class Judge:
         return cls({str(task.id): task for task in tasks})
 
     def judge(self, result: TaskResult) -> EvalResult:
-        """What failed has the score 0.
+        """Score a result; a failed one scores 0.
 
         Raises:
-            ConfigError: it is of another batch.
+            ConfigError: the result belongs to another batch.
         """
         run = _run(result)
         task, failed = self.tasks.get(str(run.task)), result.status == "error"
@@ -126,10 +132,10 @@ def _run(run: BatchTask | TaskResult) -> EvalRun:
 
 
 def arms_of(runs: Iterable[BatchTask]) -> list[Arm]:
-    """Those that are compared, in our order.
+    """The arms that a batch compares, in the order of `ARMS`.
 
     Raises:
-        ConfigError: it is a batch of something else.
+        ConfigError: the batch is no evaluation.
     """
     found = {_run(run).arm for run in runs}
     return [arm for arm in ARMS if arm in found]
@@ -137,7 +143,7 @@ def arms_of(runs: Iterable[BatchTask]) -> list[Arm]:
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """An executor whose results have their scores as rewards."""
+    """An executor that sets the score of each result as its reward."""
 
     executor: Executor
     judge: Judge

@@ -1,7 +1,7 @@
-"""Synthetic tasks of any size, in the forms that are public: a needle, an aggregation, pairs.
+"""Synthetic tasks of any size, in three published forms: a needle, an aggregation, pairs.
 
-The forms grow differently with the size n (lines): of a needle one line matters, of an aggregation all lines, and of
-pairs all pairs of lines. The same seed gives the same tasks. Sources: https://arxiv.org/abs/2404.06654 (needles),
+The work grows differently with the size n (lines): a needle depends on one line, an aggregation on all lines, pairs on
+all pairs of lines. The same seed gives the same tasks. Sources: https://arxiv.org/abs/2404.06654 (needles),
 https://arxiv.org/abs/2511.02817 (aggregation over records), https://arxiv.org/abs/2512.24601 (pairs).
 """
 
@@ -32,11 +32,11 @@ _WORDS = (
 )
 _LABELS = ("animal", "city", "colour", "food", "number", "tool")
 _PER_USER = 8
-"""Records of a user, about."""
+"""Approximate number of records of a user."""
 
 
 def needle(size: int, dice: Random) -> EvalTask:
-    """One line of `size` says what is asked for; some others say nearly the same."""
+    """One line of `size` holds the answer; some others say nearly the same."""
     lines = [_filler(dice) for _ in range(size)]
     names = dice.sample([f"{one} {two}" for one, two in combinations(_WORDS, 2)], min(6, size))
     places = dice.sample(range(size), len(names))
@@ -48,7 +48,7 @@ def needle(size: int, dice: Random) -> EvalTask:
 
 
 def aggregation(size: int, dice: Random) -> EvalTask:
-    """All `size` records have to be looked at, and those that matter counted."""
+    """The agent must read all `size` records and count the matching ones."""
     users, labels = _records(size, dice)
     user, label = dice.choice(users), dice.choice(_LABELS)
     count = sum(each == (user, label) for each in zip(users, labels, strict=True))
@@ -60,7 +60,7 @@ def aggregation(size: int, dice: Random) -> EvalTask:
 
 
 def pairs(size: int, dice: Random) -> EvalTask:
-    """All pairs of users have to be compared."""
+    """The agent must compare all pairs of users."""
     users, labels = _records(size, dice)
     one, two = dice.sample(_LABELS, 2)
     of_one = {user for user, label in zip(users, labels, strict=True) if label == one}
@@ -81,7 +81,7 @@ FORMS: dict[str, Callable[[int, Random], EvalTask]] = {"needle": needle, "aggreg
 
 
 def generate(form: str, sizes: list[int], count: int, seed: int) -> Iterator[EvalTask]:
-    """`count` tasks of each size."""
+    """Yield `count` tasks of each size."""
     for size in sizes:
         for number in range(1, count + 1):
             task = FORMS[form](size, Random(f"{form} {size} {number} {seed}"))  # noqa: S311 - made-up data

@@ -1,4 +1,4 @@
-"""What a comparison came to, for people and for programs."""
+"""The outcome of a comparison, for people and for programs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rlm.present import humanize
 from rlm.text.statistics import percentiles
 
 _PERCENTS = (50, 95)
-_NAMED = 5  # tasks that are named
+_NAMED = 5  # maximum number of tasks that are named
 
 
 def summary(results: Sequence[EvalResult], arms: Sequence[Arm]) -> dict[str, Any]:
-    """By arm: score, cost, tokens and time; scores by size; and what is to be said of recursion."""
+    """By arm: score, cost, tokens and time; scores by size; and the verdict on recursion."""
     by_arm: dict[Arm, list[EvalResult]] = {arm: [each for each in results if each.arm == arm] for arm in arms}
     found: dict[Arm, dict[str, Any]] = {arm: _numbers(rows) for arm, rows in by_arm.items() if rows}
     sizes = sorted({each.size for each in results if each.size is not None})
@@ -41,7 +41,7 @@ def _numbers(rows: Sequence[EvalResult]) -> dict[str, Any]:
 
 
 def verdict(results: Sequence[EvalResult], found: Mapping[Arm, dict[str, Any]]) -> list[str]:
-    """Sentences that compare `rlm` with the best of the others; none if there is nothing to compare."""
+    """Sentences that compare `rlm` with the best of the other arms; empty if there is nothing to compare."""
     others: list[Arm] = [arm for arm in found if arm != "rlm"]
     if "rlm" not in found or not others:
         return []
@@ -81,7 +81,7 @@ def _ratio(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
 
 
 def _by_task(results: Iterable[EvalResult], other: Arm) -> tuple[list[str], list[str]]:
-    """The tasks in which `rlm` was better, and worse."""
+    """The tasks in which `rlm` was better, and those in which it was worse."""
     scores: dict[str, dict[str, float]] = {}
     for each in results:
         scores.setdefault(str(each.id), {})[each.arm] = each.score
@@ -98,7 +98,7 @@ def _mean(values: Iterable[float]) -> float | None:
 
 
 def table(totals: dict[str, Any]) -> list[str]:
-    """Lines of text: the arms, the scores by size, the verdict."""
+    """Format the totals as lines: the arms, the scores by size, the verdict."""
     head = ("arm", "score", "cost p50", "p95", "time p50", "p95", "agents", "limits", "errors")
     lines = _aligned([head, *(_row(arm, numbers) for arm, numbers in totals["arms"].items())])
     if totals["by_size"]:

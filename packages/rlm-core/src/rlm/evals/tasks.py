@@ -1,4 +1,4 @@
-"""Tasks with a known answer, and how well another answer fits it."""
+"""Tasks with a known answer, and functions that score an answer."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from rlm.text.json_lines import read_objects, read_typed, unique
 Scoring = Literal["exact", "contains", "number", "set"]
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _ARRAY = re.compile(r"\[.*\]", re.DOTALL)
-_CLOSE = 1e-6  # of a number, relative
+_CLOSE = 1e-6  # relative error of a number that still counts as equal
 
 
 class EvalTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One task. `score` says how its answer is judged; without it, by the type of `expected`."""
+    """One task. `score` names how its answer is judged; without it the type of `expected` decides."""
 
     prompt: str
     expected: str | int | float | list[str | int | float]
     id: str | int | None = None
     context: str | None = None
-    """What the question is about: in the prompt of a plain call, the variable `context` of an agent."""
+    """The text that the question is about. A plain call gets it in its prompt, an agent as the variable `context`."""
     score: Scoring | None = None
     size: int | None = None
-    """How long it is, in whatever unit: scores are also told by size."""
+    """The length of the task, in any unit; scores are also reported by size."""
 
     @property
     def scoring(self) -> Scoring:
@@ -42,10 +42,10 @@ class EvalTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def read_tasks(data: bytes, name: str) -> list[EvalTask]:
-    """All tasks of a file of JSON lines; one without an id has the number of its line.
+    """Read all tasks of a file of JSON lines. A task without an id gets the number of its line.
 
     Raises:
-        ConfigError: a line is not allowed; names it.
+        ConfigError: a line is invalid; the message names it.
     """
     tasks = [_task(value, number, f"{name}, line {number}") for number, value in read_objects(data, name)]
     if not tasks:
@@ -67,7 +67,7 @@ def _task(value: dict[str, object], number: int, where: str) -> EvalTask:
 
 
 def score(task: EvalTask, answer: str) -> float:
-    """From 0 to 1."""
+    """Return a score from 0 to 1."""
     match task.scoring, task.expected:
         case "set", list(expected):
             return _overlap({_plain(str(each)) for each in expected}, {_plain(each) for each in _items(answer)})
@@ -80,7 +80,7 @@ def score(task: EvalTask, answer: str) -> float:
 
 
 def _plain(text: str) -> str:
-    """Without what makes no difference: case, blanks, quotes and a point at the end."""
+    """Remove differences that do not matter: case, blanks, quotes and a final full stop."""
     return " ".join(text.casefold().split()).strip("\"'`*. ")
 
 
@@ -91,7 +91,7 @@ def _is_number(answer: str, expected: float) -> bool:
 
 
 def _items(answer: str) -> list[str]:
-    """Of a JSON array, or one a line, or else between commas."""
+    """The items of a JSON array, or else the lines, or else the parts between commas."""
     if array := _ARRAY.search(answer):
         with suppress(ValueError):
             return [str(each) for each in json.loads(array[0])]
@@ -100,7 +100,7 @@ def _items(answer: str) -> list[str]:
 
 
 def _overlap(expected: Iterable[str], got: Iterable[str]) -> float:
-    """F1: the harmonic mean of what was found of all, and what is right of the found."""
+    """The F1 score: the harmonic mean of recall and precision."""
     wanted, found = set(expected) - {""}, set(got) - {""}
     if not wanted and not found:
         return 1.0

@@ -1,9 +1,9 @@
-"""Printing above the prompt, while keys and pastes go on coming in.
+"""Prints above the prompt while the user types and pastes.
 
-For each print, and when the size changes, prompt_toolkit gives the terminal away as it does for an editor
-(`in_terminal` in its run_in_terminal.py, `Renderer.reset`): for that moment the terminal echoes the keys itself, cuts
-lines off at 4,095 bytes, and puts no marks around a paste. Of a paste that comes in such a moment each line would be an
-input of its own. So the terminal stays as the prompt needs it, until it is lent to a program.
+For each print, and when the size changes, prompt_toolkit restores the terminal's normal mode, as it does for an editor
+(`in_terminal` in its run_in_terminal.py, `Renderer.reset`): in that mode the terminal echoes keys, truncates lines at
+4,095 bytes, and does not mark pastes. Each line of a paste that arrives then would become a separate input. So the
+terminal stays in the mode of the prompt until it is lent to a program.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.utils import get_bell_environment_variable, get_term_environment_variable
 
 BATCH = 0.05
-"""Seconds in which what is printed is put together: a cell that prints without end leaves room for the keys."""
+"""Seconds for which prints are collected, so that a cell that prints without end leaves time for the keys."""
 
 _lent = ContextVar("_lent", default=False)
-"""Whether a program has the terminal. What a task of asyncio does while another has lent it is not touched by that."""
+"""Whether a program has the terminal. A context variable: other asyncio tasks are not affected."""
 
 
 @contextmanager
 def lent() -> Iterator[None]:
-    """What begins within this, tasks too, gives the terminal away whole."""
+    """Lend the terminal: code and tasks that start in this block may restore its normal mode."""
     before = _lent.set(True)
     try:
         yield
@@ -38,14 +38,14 @@ def lent() -> Iterator[None]:
 
 
 class KeyInput(Vt100Input):
-    """The keys of a terminal, one by one."""
+    """The key input of a terminal, which leaves normal mode off unless the terminal is lent."""
 
     def cooked_mode(self) -> AbstractContextManager[None]:
         return super().cooked_mode() if _lent.get() else nullcontext()
 
 
 class PromptOutput(Vt100_Output):
-    """A terminal that marks pastes. When it has been closed nothing is written; the signal of that ends the prompt."""
+    """A terminal with bracketed paste. Writes to a closed terminal are ignored; its signal ends the prompt."""
 
     def flush(self) -> None:
         with suppress(OSError):
@@ -61,9 +61,9 @@ def key_input() -> KeyInput:
 
 
 def prompt_output() -> Vt100_Output:
-    """As `prompt_toolkit.output.create_output` makes it for a terminal."""
+    """Create the output, as `prompt_toolkit.output.create_output` does for a terminal."""
     return PromptOutput.from_pty(
-        sys.stdout,  # noqa: TID251 - what is printed comes from a canvas or a recap, which are plain
+        sys.stdout,  # noqa: TID251 - the text comes from a canvas or a recap, which clean it
         term=get_term_environment_variable(),
         default_color_depth=ColorDepth.from_env(),
         enable_bell=get_bell_environment_variable(),
@@ -79,13 +79,13 @@ class Printer:
         self._task: asyncio.Task[None] | None = None
 
     def put(self, text: str) -> None:
-        """Print a text, escape sequences and all, at the next moment."""
+        """Print a text, including escape sequences, as soon as possible."""
         self._texts.append(text)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._print())
 
     async def settle(self) -> None:
-        """Wait until all is printed."""
+        """Wait until everything is printed."""
         if self._task is not None:
             await self._task
 

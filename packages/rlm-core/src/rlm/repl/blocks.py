@@ -1,4 +1,4 @@
-"""A text that streams in, cut into finished pieces of Markdown: what is on the screen never changes again. Pure."""
+"""Splits a streamed text into finished blocks of Markdown, so that printed text never changes. Pure."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 
 
 class BlockReader:
-    """Gives each block once it is finished: at a blank line, or at the end of a fence."""
+    """Returns each block when it is finished: at a blank line, or at the end of a fence."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._line = ""
-        self._fence = ""  # that is open
+        self._fence = ""  # the opening fence, while one is open
 
     @property
     def unfinished(self) -> str:
-        """What has come and is in no block yet."""
+        """The received text that is in no finished block yet."""
         return "\n".join([*self._lines, self._line])
 
     def feed(self, text: str) -> list[str]:
-        """Take in a piece, and return the blocks that it finishes."""
+        """Add a piece of text, and return the blocks that it finishes."""
         *lines, rest = (self._line + text).split("\n")
         self._line = rest
         return [block for line in lines if (block := self._take(line))]
 
     def end(self) -> str:
-        """The rest, which nothing follows."""
+        """Return the rest at the end of the text."""
         rest, self._fence = self.unfinished, ""
         self._lines, self._line = [], ""
         return rest.strip("\n")
 
     def _take(self, line: str) -> str:
-        """The block that the line ends, if it ends one."""
+        """Add a line; return the block that it ends, if any."""
         fence = _FENCE.fullmatch(line)
         if self._fence:
             closes = fence is not None and not fence[2].strip() and fence[1].startswith(self._fence)

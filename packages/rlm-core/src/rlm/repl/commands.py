@@ -85,10 +85,10 @@ async def _budget(repl: Repl, argument: str) -> None:
 
 
 def _limits(argument: str, config: Config) -> tuple[int, float | None]:
-    """New tokens and dollars, of which one is given: `200k`, `1.5M`, `$2`, `off` for both.
+    """Parse a limit of new tokens or of dollars: `200k`, `1.5M`, `$2`, or `off` for none.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: the argument has none of these forms.
     """
     if argument == "off":
         return 0, None
@@ -152,7 +152,7 @@ async def _edit(repl: Repl, argument: str) -> None:
 
 
 def _take_back(agent: AgentRunner, nth: int | None = None) -> str:
-    """Drop the `nth` task (from 1; None: the newest) and all that came after it. Returns what it was.
+    """Drop the `nth` task (from 1; None: the newest) and all that came after it. Return its text.
 
     Raises:
         ConfigError: there is no such task.

@@ -1,4 +1,4 @@
-"""Tab at the prompt: commands, `@files`, and names and attributes of the kernel."""
+"""Tab completion at the prompt: commands, `@files`, and names and attributes of the kernel."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ MOST_FILES = 200
 class PromptCompleter(Completer):
     """
     Args:
-        commands: what `/` offers, and what each does.
-        cwd: where `@` looks.
-        kernel: the agent's, once there is one.
+        commands: the commands after `/`, with their descriptions.
+        cwd: the folder of `@` names.
+        kernel: the agent's kernel, once it exists.
         python: whether the prompt is a Python prompt.
     """
 
@@ -44,7 +44,7 @@ class PromptCompleter(Completer):
         self._python = python
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:  # noqa: ARG002
-        """What can be said at once. Only the asynchronous form asks the kernel."""
+        """Completions that need no kernel. Only the asynchronous form asks the kernel."""
         text = document.text_before_cursor
         if _COMMAND.fullmatch(text):
             for name, about in self._commands.items():
@@ -66,7 +66,7 @@ class PromptCompleter(Completer):
             yield Completion(match, found.start - len(code))
 
     def _code(self, document: Document) -> str | None:
-        """What of the text before the cursor is Python."""
+        """The Python code before the cursor; None if there is none."""
         text = document.text_before_cursor
         if variable := _VARIABLE.search(text):
             return variable[1]

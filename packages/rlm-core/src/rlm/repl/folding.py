@@ -1,19 +1,19 @@
-"""Long outputs: the first lines are printed as they come, the rest is counted and can be printed whole. Pure."""
+"""Long outputs: the first lines are printed at once, the rest is counted and can be printed later. Pure."""
 
 from __future__ import annotations
 
 HEAD, TAIL = 20, 3
-"""Lines that are printed of a long output."""
+"""Number of lines that are printed from the start and the end of a long output."""
 
 KEPT = 4_000_000
-"""Characters of an output that can be printed whole; of a longer one, the end."""
+"""Characters of an output that are kept for printing; of a longer one the end is kept."""
 
 MARKS = 9
-"""Outputs that can be printed: Alt and a digit chooses."""
+"""Number of outputs that can be printed: Alt and a digit selects one."""
 
 
 class Output:
-    """The output of one cell. What `feed` and `end` return is to be printed, whole lines."""
+    """The output of one cell. `feed` and `end` return the whole lines to print."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -23,7 +23,7 @@ class Output:
         self._dropped = 0
 
     def feed(self, text: str) -> str:
-        """What is to be printed at once."""
+        """Add text, and return the lines to print at once."""
         *lines, rest = (self._line + text).replace("\r\n", "\n").split("\n")
         self._line = _repainted(rest)[-KEPT:]
         self._keep([_repainted(line) for line in lines])
@@ -34,7 +34,7 @@ class Output:
         return "".join(f"{line}\n" for line in new)
 
     def end(self) -> str:
-        """The last lines, if few have not been printed."""
+        """Return the last lines to print; if only a few are left, these are all of them."""
         if self._line:
             self.feed("\n")
         left = self._count() - self._printed
@@ -45,17 +45,17 @@ class Output:
 
     @property
     def begun(self) -> bool:
-        """Whether anything has come."""
+        """Whether any output has arrived."""
         return bool(self._line or self._lines or self._dropped)
 
     @property
     def folds(self) -> bool:
-        """Whether what comes now is counted, and not printed."""
+        """Whether new output is only counted, and not printed."""
         return self._printed >= HEAD or self._dropped > 0
 
     @property
     def hidden(self) -> int:
-        """Lines that were never printed, but for the last ones."""
+        """Number of lines that were never printed, without the last ones."""
         left = self._count() - self._printed
         return max(0, left - TAIL)
 
@@ -69,7 +69,7 @@ class Output:
     def _keep(self, lines: list[str]) -> None:
         self._lines += lines
         self._size += sum(len(line) for line in lines)
-        if self._size > 2 * KEPT:  # now and then, not with each line
+        if self._size > 2 * KEPT:  # only sometimes, not for each line
             kept = 0
             for count, line in enumerate(reversed(self._lines)):
                 kept += len(line)
@@ -81,14 +81,14 @@ class Output:
 
 
 class Folded:
-    """The long outputs of a session, by number. A new one takes the place of the oldest."""
+    """The long outputs of a session, by number. A new one replaces the oldest."""
 
     def __init__(self) -> None:
         self._outputs: dict[int, Output] = {}
         self._next = 1
 
     def add(self, output: Output) -> int:
-        """Its number."""
+        """Add an output, and return its number."""
         number, self._next = self._next, self._next % MARKS + 1
         self._outputs[number] = output
         return number
@@ -99,5 +99,5 @@ class Folded:
 
 
 def _repainted(line: str) -> str:
-    """What is left of a line that was painted over, as progress bars do."""
+    """The visible rest of a line after overwriting by carriage returns, as progress bars do."""
     return line.rstrip("\r").rpartition("\r")[2]

@@ -1,4 +1,4 @@
-"""What was entered before in this folder."""
+"""The inputs that were entered earlier in this folder."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rlm.process import files
 
 
 class FileHistory(History):
-    """One input a line, as JSON, for its owner alone. A history that cannot be read or written is none."""
+    """A history file: one input per line, as JSON, readable by its owner only. Read and write errors are ignored."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
 
     def load_history_strings(self) -> Iterable[str]:
-        """The newest first."""
+        """Yield the inputs, newest first."""
         with suppress(OSError):
             for line in reversed(files.read(self._path).splitlines()):
                 with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""What a text at the prompt means. Pure."""
+"""Decides what a text at the prompt means. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """For the agent."""
+    """A task for the agent."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Run in the shared kernel, as the person. `told`: the model hears of it with the next message."""
+    """A cell that the user runs in the shared kernel. `told`: the next message to the model reports it."""
 
     code: str
     told: bool = True
@@ -24,7 +24,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`/name argument`."""
+    """A command of the form `/name argument`."""
 
     name: str
     argument: str = ""
@@ -41,11 +41,11 @@ _HELP_BEFORE = re.compile(rf"\?\??%{{0,2}}{_NAME}")
 def read_input(text: str, *, python: bool = False, names: Collection[str] = ()) -> Input | None:
     """
     Args:
-        python: the prompt is a Python prompt: what is not a command is a cell.
-        names: those that the kernel knows. `why?` is a question, `df?` is help if there is a `df`.
+        python: the prompt is a Python prompt: every input that is no command is a cell.
+        names: the names in the kernel. `why?` is a question; `df?` asks for help if `df` exists.
 
     Returns:
-        None for a text that holds nothing.
+        The input; None for an empty text.
     """
     text = text.rstrip()
     if not text.strip():
@@ -59,7 +59,7 @@ def read_input(text: str, *, python: bool = False, names: Collection[str] = ()) 
 
 
 def _cell(text: str, names: Collection[str]) -> Cell | None:
-    """What the prefix says, `None` for a message."""
+    """The cell that the prefix marks; None for a message."""
     for prefix, shell, told in (("!!", "!", False), ("!", "!", True), (">>", "", False), (">", "", True)):
         if text.startswith(prefix):
             code = text.removeprefix(prefix).strip()

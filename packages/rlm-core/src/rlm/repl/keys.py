@@ -1,4 +1,4 @@
-"""The keys of the prompt, besides those of prompt_toolkit itself."""
+"""Key bindings of the prompt, in addition to those of prompt_toolkit."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from prompt_toolkit.keys import Keys
 from rlm.repl.above import lent
 
 LONG_PASTE = 8
-"""Lines of a paste from which on it shows as how many they are."""
+"""Lines of a paste; a paste of at least this many is shown as its line count."""
 
 _INDENT = "    "
 
 
 class Actions(Protocol):
-    """What the keys do. Each returns at once."""
+    """The actions of the keys. Each returns at once."""
 
     python: bool
-    """It is a Python prompt."""
+    """Whether the prompt is a Python prompt."""
 
     @property
     def working(self) -> bool:
-        """Whether a turn or a cell is under way."""
+        """Whether a turn or a cell is running."""
         ...
 
     def send(self, text: str, *, queued: bool = False) -> None:
-        """Enter; `queued`: Alt+Enter while a turn is under way."""
+        """Enter; `queued`: Alt+Enter while a turn is running."""
         ...
 
     def interrupt(self) -> None:
-        """Ctrl-C while something is under way."""
+        """Ctrl-C while a turn or a cell is running."""
         ...
 
     def unfold(self, number: int) -> None:
-        """Alt and a digit: print a long output whole."""
+        """Alt and a digit: print the whole of a long output."""
         ...
 
 
 @dataclass(slots=True)
 class Pastes:
-    """Long pastes, by the words that stand for them in the input."""
+    """Long pastes, by the placeholder that stands for each in the input."""
 
     texts: dict[str, str] = field(default_factory=dict)
 
     def shorten(self, text: str) -> str:
-        """The words for a paste; the text itself if it is short."""
+        """Return the placeholder for a paste; the text itself if it is short."""
         lines = text.count("\n") + 1
         if lines < LONG_PASTE:
             return text
@@ -65,14 +65,14 @@ class Pastes:
         return label
 
     def whole(self, text: str) -> str:
-        """The input with the pastes in it."""
+        """Return the input with its placeholders replaced by the pastes."""
         for label, pasted in self.texts.items():
             text = text.replace(label, pasted)
         return text
 
 
 def key_bindings(actions: Actions) -> KeyBindingsBase:
-    """They do not apply while the history is searched, which has keys of its own."""
+    """Build the key bindings. They are off during a history search, which has its own keys."""
     keys, pastes = KeyBindings(), Pastes()
     working = Condition(lambda: actions.working)
     _bind_sending(keys, actions, pastes, working)
@@ -146,7 +146,7 @@ def _bind_actions(keys: KeyBindings, actions: Actions, working: Condition) -> No
 
 
 def _at_margin() -> bool:
-    """Only blanks stand before the cursor on its line, and there are lines above, or it is the first of a cell."""
+    """Whether only blanks stand before the cursor on its line, and the text before the cursor is not empty."""
     from prompt_toolkit.application import get_app
 
     document = get_app().current_buffer.document
@@ -154,13 +154,13 @@ def _at_margin() -> bool:
 
 
 def _indentation(buffer: Buffer) -> str:
-    """What a new line begins with, besides what the one before it does."""
+    """The extra indentation of a new line, relative to the line above."""
     above = buffer.document.lines[buffer.document.cursor_position_row - 1]
     return _INDENT if above.rstrip().endswith(":") else ""
 
 
 def is_unfinished(buffer: Buffer) -> bool:
-    """Whether Enter begins a new line of Python: within the text, or where more must come."""
+    """Whether Enter adds a new line of Python: inside the text, or if the code is incomplete."""
     document = buffer.document
     if document.text_after_cursor.strip():
         return True
@@ -173,4 +173,4 @@ def is_unfinished(buffer: Buffer) -> bool:
     try:
         return codeop.compile_command(document.text) is None
     except (SyntaxError, ValueError, OverflowError):
-        return False  # IPython says what is wrong, or knows better
+        return False  # let IPython report the error, if it is one

@@ -1,4 +1,4 @@
-"""`@path` in a message: the file goes along."""
+"""`@path` in a message: the named file is attached."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rlm.text.clip import clip
 from rlm.text.encodings import SAMPLE, decode
 
 LONGEST = 100_000
-"""Characters of a file that go into a message."""
+"""Maximum characters of a file in a message."""
 
 MOST_NAMES = 1_000
-"""Names of a folder that do."""
+"""Maximum number of names listed of a folder."""
 
 _MENTION = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|(\S+))')
 _VARIABLE = re.compile(r"\$`([^`\n]+)`")
@@ -23,7 +23,7 @@ _VARIABLE = re.compile(r"\$`([^`\n]+)`")
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """What goes along with a message. `size`: characters of the file."""
+    """A text that is attached to a message. `size`: characters of the file."""
 
     path: Path
     text: str
@@ -34,7 +34,7 @@ class Attachment:
 
 
 def attachments(text: str, cwd: Path) -> Iterator[Attachment]:
-    """The files that a message names, each once, in order. A name of nothing is a word."""
+    """Yield the files that a message names, each once, in order. A name of no file is a plain word."""
     seen: set[Path] = set()
     for found in _MENTION.finditer(text):
         path = _existing(cwd, found[1] or found[2])
@@ -49,7 +49,7 @@ def variables(text: str) -> list[str]:
 
 
 def _existing(cwd: Path, name: str) -> Path | None:
-    """The file or folder; what follows it in a sentence is not part of its name."""
+    """The file or folder with this name; punctuation after the name is not part of it."""
     for candidate in (name, name.rstrip(".,;:!?)]}'\"")):
         path = Path(candidate).expanduser()
         if candidate and (cwd / path).exists():
@@ -58,7 +58,7 @@ def _existing(cwd: Path, name: str) -> Path | None:
 
 
 def _read(cwd: Path, path: Path) -> Attachment:
-    """A folder is its names, a picture or an archive its size. Of a long file head and tail go along."""
+    """Attach the names in a folder, or the size of a picture or an archive; of a long file, its head and tail."""
     whole = cwd / path
     if whole.is_dir():
         names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in whole.iterdir())
@@ -74,7 +74,10 @@ def _read(cwd: Path, path: Path) -> Attachment:
 
 
 def _bytes(cwd: Path, path: Path) -> bytes:
-    """Of a file in the working directory, where a cell may have made a link that leads out of it: none is followed."""
+    """Read a file in the working directory.
+
+    No link is followed, because a cell may have made one that leads outside.
+    """
     if path.is_absolute() or ".." in path.parts:
         return files.read(files.resolve(path))
     with files.opened_folder(cwd) as folder:

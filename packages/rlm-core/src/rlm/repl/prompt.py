@@ -1,6 +1,6 @@
-"""The prompt at the bottom of the terminal: keys, history, completion, and what is printed above it.
+"""The prompt at the bottom of the terminal: keys, history, completion, and the output above it.
 
-Nothing that has scrolled is drawn again: scrollback, selection, tmux and ssh work as in any shell.
+Text that has scrolled is never redrawn: scrollback, selection, tmux and ssh work as in any shell.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from rlm.repl.keys import key_bindings
 from rlm.repl.terminal import Entered, View
 
 REFRESH = 0.25
-"""Seconds after which clocks and the spinner move."""
+"""Seconds between two updates of clocks and spinner."""
 
 _STYLE = Style.from_dict({"bottom-toolbar": "noreverse fg:ansibrightblack", "prompt": "bold fg:ansicyan"})
 
 
 class Prompt:
-    """Owns the input of a terminal, and prints above it. Use it as a context manager."""
+    """Owns the input of a terminal, and prints above the prompt. Use it as a context manager."""
 
     def __init__(self, view: View, completer: Completer, history: Path | None, typed: str = "") -> None:
         """
         Args:
-            history: a file; None keeps none.
-            typed: what was typed before, while the terminal was not ours yet.
+            history: the history file; None keeps no history.
+            typed: keys that the user pressed before the prompt owned the terminal.
         """
         self.python = False
-        """It is a Python prompt."""
+        """Whether the prompt is a Python prompt."""
         self._view = view
         self._typed = typed
         self._entered: asyncio.Queue[Entered | None] = asyncio.Queue()
@@ -70,7 +70,7 @@ class Prompt:
         )
 
     async def __aenter__(self) -> Self:
-        """One application for all inputs: if one ended while something is printed, the next would not be drawn."""
+        """Start one application for all inputs. If one ended during a print, the next would not be drawn."""
         self._running = asyncio.create_task(self._run())
         self._clock = asyncio.create_task(self._tick())
         return self
@@ -87,7 +87,7 @@ class Prompt:
         await asyncio.wait({self._running})
 
     async def _tick(self) -> None:
-        """Move the clocks, if there are any."""
+        """Update the clocks, if any are shown."""
         while True:
             await asyncio.sleep(REFRESH)
             if self.working:
@@ -104,7 +104,7 @@ class Prompt:
             self._entered.put_nowait(None)
 
     def _replay(self) -> None:
-        """Type what was typed before."""
+        """Replay the keys that were typed earlier."""
         typed: list[KeyPress] = []
         Vt100Parser(typed.append).feed_and_flush(self._typed)
         processor = self._session.app.key_processor
@@ -112,7 +112,7 @@ class Prompt:
         processor.process_keys()
 
     async def read(self) -> Entered | None:
-        """The next input; None after Ctrl-D on an empty line."""
+        """Return the next input; None after Ctrl-D on an empty line."""
         return await self._entered.get()
 
     def send(self, text: str, *, queued: bool = False) -> None:
@@ -129,11 +129,11 @@ class Prompt:
         self._view.unfold(number)
 
     def put(self, text: str) -> None:
-        """Print a text, escape sequences and all, above the prompt."""
+        """Print a text, including escape sequences, above the prompt."""
         self._printer.put(text)
 
     def size(self) -> tuple[int, int]:
-        """Columns and lines of the terminal."""
+        """Return the columns and lines of the terminal."""
         size = self._session.output.get_size()
         return size.columns, size.rows
 
@@ -142,18 +142,18 @@ class Prompt:
         self._session.output.flush()
 
     async def run_program(self, words: Sequence[str]) -> None:
-        """Give the terminal to a program until it ends. Nothing is printed meanwhile."""
+        """Run a program in the terminal until it ends. Nothing is printed meanwhile."""
         with lent():
             async with in_terminal():
                 program = await asyncio.create_subprocess_exec(*words)
                 await program.wait()
 
     def refresh(self) -> None:
-        """What stands at the bottom has changed."""
+        """Redraw the lines at the bottom."""
         self._session.app.invalidate()
 
     def recall(self, text: str) -> None:
-        """Put a text into the input, before what is being typed."""
+        """Put a text into the input, before the text that the user is typing."""
         buffer = self._session.default_buffer
         buffer.text = "\n".join(filter(None, [text, buffer.text]))
         buffer.cursor_position = len(buffer.text)

@@ -1,4 +1,4 @@
-"""`--confirm`: one question at a time, and what the person says to it."""
+"""`--confirm`: asks the user about one tool call at a time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rlm.tools.decorators import Approval
 HELP = "y: run it · n, and perhaps a reason: do not · e: edit it · a: run it and all that come"
 
 _EDITED = ("code", "command", "new_str")
-"""The argument of a tool that a person edits."""
+"""The argument of a tool call that the user edits."""
 
 
 class Questions:
     """
     Args:
-        show: shows a call that is asked about.
-        edit: puts a text into the input, to be changed.
+        show: shows the call in question.
+        edit: puts a text into the input for editing.
     """
 
     def __init__(self, show: Callable[[str, dict[str, Any]], None], edit: Callable[[str], None]) -> None:
@@ -41,7 +41,7 @@ class Questions:
         return self.open and self._editing != ""
 
     async def ask(self, tool: str, arguments: dict[str, Any]) -> Approval:
-        """`rlm.tools.decorators.Approve`, for all agents of a run."""
+        """Ask about a call. This is `rlm.tools.decorators.Approve` for all agents of a run."""
         async with self._turn:
             if self._always:
                 return Approval(ok=True)
@@ -54,7 +54,7 @@ class Questions:
                 self._open = None
 
     def answer(self, text: str) -> bool:
-        """Whether the text is an answer."""
+        """Handle an input; return whether it is an answer."""
         approval = self._edited(text) if self._editing and text.strip() else self._meaning(text.strip())
         if approval is not None and self._open is not None and not self._open.done():
             self._open.set_result(approval)

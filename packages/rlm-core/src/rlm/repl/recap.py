@@ -1,4 +1,4 @@
-"""What a session has come to, in a few lines: its last tasks with their answers, and its agents."""
+"""A short summary of a session: its last tasks with their answers, and its agents."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from rlm.sessions.transcript import TextItem, Turn, build
 from rlm.text.clip import one_line
 
 LAST = 2
-"""Tasks that are shown of a session that is resumed."""
+"""Number of tasks that are shown when a session is resumed."""
 
 _TASK = 60  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A task, and the newest text of the agent before the next one."""
+    """A task, and the agent's last text before the next task."""
 
     task: str
     answer: str = ""
 
 
 def last_exchanges(folder: Path) -> list[Exchange]:
-    """Of the session in `folder`, the oldest first."""
+    """The last tasks of the session in `folder`, oldest first."""
     exchanges: list[Exchange] = []
     for item in build(read(folder).records):
         match item:
@@ -39,7 +39,7 @@ def last_exchanges(folder: Path) -> list[Exchange]:
 
 
 def tree_lines(folder: Path) -> list[str]:
-    """One line an agent, parents first."""
+    """One line per agent, parents first."""
     return list(_lines(read_tree(folder), ""))
 
 

@@ -1,4 +1,4 @@
-"""What is printed above the prompt of what happens, and what moves above the input. Texts with escape sequences."""
+"""Formats the events that are printed above the prompt, and the live lines above the input, as texts with escapes."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from rlm.host.runner import AgentRunner
 
 MOST_CODE = 40
-"""Lines of a cell that are shown."""
+"""Maximum lines of a cell that are shown."""
 
 _INDENT = Span("  ")
 _AGENT, _USER = "agent", "user"
 
 
 class ReplScreen:
-    """Listens to the records of a run."""
+    """Prints the records of a run."""
 
     def __init__(self, put: Callable[[str], None], size: Callable[[], tuple[int, int]], *, color: bool) -> None:
         """`put` prints above the prompt; `size` gives columns and lines."""
@@ -56,12 +56,12 @@ class ReplScreen:
         self._size = size
         self.color = color
         self.plain = False
-        """The agent's text is printed as it is."""
+        """Whether the agent's text is printed without Markdown formatting."""
         self._blocks = BlockReader()
         self._streamed = False
         self._outputs: dict[str, Output] = {}
         self._diffs: dict[str, DiffReader] = {}
-        """Of each output, what its next line is."""
+        """The diff state of each output, for its next line."""
         self._user_since = 0.0
         self._shown_last = ""
 
@@ -70,13 +70,13 @@ class ReplScreen:
         rows = lines.rows_of(self.tree, record, now)
         self.tree = fold(self.tree, record, now)
         if (record.agent or ROOT) == ROOT and (self._show_text(record) or self._show_cell(record)):
-            return  # the rows say in short what has been printed
+            return  # the rows would repeat what has been printed
         for row in rows:
             if not row.picture:
                 self.print(row)
 
     def _show_text(self, record: Record) -> bool:
-        """What the agent says is printed as it comes. Whether the record is such."""
+        """Print the agent's text as it arrives. Return whether the record was such text."""
         match record:
             case DeltaRecord(text=text):
                 self._streamed = True
@@ -91,7 +91,7 @@ class ReplScreen:
         return True
 
     def _show_cell(self, record: Record) -> bool:
-        """So are cells, the agent's and the user's."""
+        """Print cells of the agent and of the user. Return whether the record belonged to a cell."""
         match record:
             case CellStartRecord():
                 self._show_call(record.tool, _arguments(record.arguments))
@@ -119,7 +119,7 @@ class ReplScreen:
     # ---- turns
 
     def header(self, agent: AgentRunner, *, resumed: bool) -> None:
-        """What is open now."""
+        """Print the model, folder, tools and session that are open."""
         config, session = agent.config, agent.session
         self.print(
             lines.header(
@@ -139,21 +139,21 @@ class ReplScreen:
             )
 
     def begin_turn(self) -> None:
-        """The numbers of the agent count from here on."""
+        """Reset the counts of the agent for a new turn."""
         if root := self.tree.agents.get(ROOT):
             now = AgentNow(ROOT, since=time.monotonic(), children=root.children)
             self.tree = AgentTree({**self.tree.agents, ROOT: now})
 
     def end_turn(self) -> None:
-        """What came of a text before it was cut off is printed."""
+        """Print unfinished text and output of a turn that was cut off."""
         self._end_text()
         if _AGENT in self._outputs:
             self._end_cell(_AGENT, ok=False, duration=None)
 
-    # ---- what a person said, and what rlm says
+    # ---- messages of the user and of rlm
 
     def echo(self, text: str, when: str = "") -> None:
-        """What was sent, as it stays on the screen; of a long text, the beginning."""
+        """Print a message that the user sent; of a long one, its beginning."""
         shown = text.split("\n")
         more = f"\n… {many(len(shown) - HEAD, 'more line')}" if len(shown) > HEAD else ""
         text = "\n".join(one_line(line, 400) if len(line) > 400 else line for line in shown[:HEAD])
@@ -163,7 +163,7 @@ class ReplScreen:
         self._canvas(lambda canvas: canvas.put(spans, [Span("› ", Style.CYAN)]))
 
     def answer(self, text: str) -> None:
-        """What the agent has said earlier."""
+        """Print an earlier answer of the agent."""
         self._print_markdown([text])
 
     def note(self, text: str, style: Style = Style.DIM) -> None:
@@ -175,9 +175,9 @@ class ReplScreen:
             self._put(paint(line, color=self.color) + "\n")
 
     def question(self, tool: str, arguments: dict[str, Any]) -> None:
-        """A call that waits for the person's word."""
+        """Print a call that waits for the user's approval."""
         code = _program(arguments)
-        if code != self._shown_last:  # of a sub-agent, whose calls are not shown
+        if code != self._shown_last:  # true for a sub-agent, whose calls are not shown
             self._show_code(tool, code)
         self.note(f"Run this? {HELP}", Style.YELLOW)
 
@@ -190,10 +190,10 @@ class ReplScreen:
             self._canvas(lambda canvas: canvas.put(spans, [Span("│ ", Style.DIM)]))
 
     def live(self, *, working: bool, beside: bool) -> str:
-        """The agents at work, above them the end of what arrives; below, how long the user's cell runs.
+        """The live lines: the newest text, the agents at work, and below them the time of the user's cell.
 
         Args:
-            beside: it runs while the agent's cell awaits.
+            beside: the user's cell runs while the agent's cell awaits.
         """
         width, height = self._size()
         rows = self._frame(width, height) if working else []
@@ -212,7 +212,7 @@ class ReplScreen:
         if self._streamed:
             root = replace(root, recent=self._blocks.unfinished)
         elif output is not None and not output.folds:
-            root = replace(root, recent="")  # it stands above already
+            root = replace(root, recent="")  # already printed above
         tree = replace(self.tree, agents={**self.tree.agents, ROOT: root})
         return frame(tree, time.monotonic(), width - 1, height // 2)
 
@@ -254,14 +254,14 @@ class ReplScreen:
             self._print_lines(output.feed(text), self._diffs[whose])
 
     def _end_cell(self, whose: str, ok: bool, duration: float | None, failure: str = "") -> None:
-        """`failure`: see `rlm.present.outcomes`."""
+        """Print the end of a cell. `failure`: see `rlm.present.outcomes`."""
         output, reader = self._outputs.pop(whose, None) or Output(), self._diffs.pop(whose, None) or DiffReader()
         rest = output.end()
         if output.hidden:
             number = self.folded.add(output)
             shows = f" · {said}" if (said := diff_sign(output.whole())) else ""
             self.note(f"  … {many(output.hidden, 'line')}, Alt-{number} opens them below{shows}")
-            reader = DiffReader()  # where in a diff the last lines are, is not known
+            reader = DiffReader()  # the position of the last lines in a diff is unknown
         self._print_lines(rest, reader)
         mark = Span("✓", Style.GREEN) if ok else Span("✗", Style.RED)
         if failure not in ("", "error"):
@@ -275,7 +275,7 @@ class ReplScreen:
             self._canvas(lambda canvas: canvas.put(spans, [_INDENT]))
 
     def _canvas(self, draw: Callable[[Canvas], object]) -> None:
-        """Print what is drawn at once, so that nothing comes between its lines."""
+        """Print a drawing in one call, so that no other text comes between its lines."""
         written: list[str] = []
         width, _ = self._size()
         draw(Canvas(written.append, width - 1, self.color))
@@ -283,7 +283,7 @@ class ReplScreen:
 
 
 def _painted(text: str, reader: DiffReader) -> list[Span]:
-    """Whole lines, those of a diff in its colours."""
+    """Style whole lines; lines of a diff get its colours."""
     lines = text.split("\n")
     ends = ["\n"] * (len(lines) - 1) + [""]
     return [Span(line + end, line_style(reader.read(line))) for line, end in zip(lines, ends, strict=True)]

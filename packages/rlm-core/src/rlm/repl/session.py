@@ -1,4 +1,4 @@
-"""A conversation at the prompt: each input goes to whom it is meant for, and all that was opened is closed in order."""
+"""A conversation at the prompt: sends each input to its receiver, and closes everything in order at the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rlm.repl.terminal import Entered, Terminal
 from rlm.sessions.records import Record
 from rlm.text.styled import Style
 
-if TYPE_CHECKING:  # what an agent needs is imported when the prompt is there
+if TYPE_CHECKING:  # modules that an agent needs are imported after the prompt is shown
     from rlm.core.task import RunResult
     from rlm.host.host import Host
     from rlm.host.run import Run
@@ -36,12 +36,12 @@ _RLM = (sys.executable, "-P", "-m", "rlm_entry")
 
 
 class Quit(Exception):
-    """The person leaves."""
+    """The user leaves the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptCommand:
-    """`/name argument`: what it does for a person, and how."""
+    """A `/name argument` command: its description, and its function."""
 
     about: str
     run: Callable[[Repl, str], Awaitable[None]]
@@ -49,20 +49,21 @@ class PromptCommand:
 
 
 class ResumeSpec(Protocol):
-    """How to go on with a session, the newest or that of an id, or with a copy of it."""
+    """Returns how to resume a session (the newest, or one with an id) or a copy of it."""
 
     def __call__(self, wanted: str | None, *, fork: bool) -> AgentSpec: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What the prompt begins with.
+    """The initial state of the prompt.
 
     Args:
-        make_spec: says what to open; a ConfigError of it is told at the prompt, and it is called again.
-        resume_spec: the same for a session that exists.
-        notes: lines that the person should read first.
-        text: is in the input at the start.
+        make_spec: returns what to open. If it raises a ConfigError, the prompt shows the error and calls it again
+            later.
+        resume_spec: the same for an existing session.
+        notes: lines that the user should read first.
+        text: the initial text of the input.
     """
 
     make_spec: Callable[[], AgentSpec]
@@ -93,7 +94,7 @@ class Repl:
         self._questions = Questions(self.screen.question, self.prompt.recall)
 
     async def serve(self) -> None:
-        """Until the person leaves."""
+        """Serve the prompt until the user leaves."""
         async with self.prompt:
             for note in self.opening.notes:
                 self.screen.note(note, Style.YELLOW)
@@ -107,7 +108,7 @@ class Repl:
             finally:
                 await self._close()
 
-    # ---- what the keys do (rlm.repl.terminal.View)
+    # ---- actions of the keys (rlm.repl.terminal.View)
 
     @property
     def number(self) -> int:
@@ -118,9 +119,9 @@ class Repl:
         return _runs(self._turn) or _runs(self._cells) or _runs(self._job)
 
     def interrupt(self) -> None:
-        """The first ends the turn in order. The next one kills a kernel that does not heed it.
+        """Cancel the turn, cells or command. A second call kills a kernel that ignores the first.
 
-        A cell of the user that runs beside the agent's is what a person means: the turn goes on.
+        If a cell of the user runs beside the agent's cell, only the user's cell is cancelled, and the turn continues.
         """
         for task in (self._cells,) if self._beside else (self._turn, self._cells, self._job):
             if task is not None and not task.done() and not self._lent:
@@ -139,10 +140,10 @@ class Repl:
 
     @property
     def _beside(self) -> bool:
-        """A cell of the user runs beside one of the agent."""
+        """Whether a cell of the user runs beside one of the agent."""
         return (kernel := self.kernel()) is not None and kernel.runs_beside
 
-    # ---- what was entered
+    # ---- handling of inputs
 
     async def _handle(self, entered: Entered) -> None:
         meaning = read_input(entered.text, python=self.prompt.python, names=self._names())
@@ -173,7 +174,7 @@ class Repl:
         self._turn = asyncio.create_task(self._work(text))
 
     async def _work(self, text: str) -> None:
-        """One task, and then what is queued."""
+        """Work on one task, and then on the queue."""
         began = time.monotonic()
         try:
             agent = await self.opened()
@@ -183,7 +184,7 @@ class Repl:
             self.screen.begin_turn()
             await self._attach(text, agent)
             self._tell_end(await agent.ask(text), time.monotonic() - began)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the prompt stays
+        except Exception as error:  # noqa: BLE001 - the prompt must survive every error
             self.screen.end_turn()
             self._report(error)
         except asyncio.CancelledError:
@@ -197,7 +198,7 @@ class Repl:
         self._next()
 
     def _next(self) -> None:
-        """What was said too late for the turn, and what is queued, is the next task."""
+        """Start the next turn with the messages that came too late, or else with the first task of the queue."""
         said = self.agent.user.take_said() if self.agent else []
         if said or self.queue:
             self.begin_turn("\n\n".join(said) if said else self.queue.pop(0))
@@ -222,7 +223,7 @@ class Repl:
             self.screen.note(result.error, Style.YELLOW)
 
     def run_cell(self, code: str, *, told: bool) -> None:
-        """As the user, after the user's cells before."""
+        """Run a cell as the user, after the user's earlier cells."""
         self._cells = asyncio.create_task(self._run_cell(code, told, after=self._cells))
 
     async def _run_cell(self, code: str, told: bool, after: asyncio.Task[None] | None) -> None:
@@ -247,14 +248,14 @@ class Repl:
             self.screen.note(f"There is no command /{name}. /help lists them.", Style.RED)
             return
         self._job = asyncio.create_task(self._run_command(command, argument))
-        await asyncio.wait({self._job})  # Ctrl-C cancels it, and not this
+        await asyncio.wait({self._job})  # Ctrl-C cancels the job, not this wait
         if not self._job.cancelled():
             self._job.result()
 
     async def _run_command(self, command: PromptCommand, argument: str) -> None:
         """
         Raises:
-            Quit: the person leaves.
+            Quit: the user leaves the prompt.
         """
         try:
             await command.run(self, argument)
@@ -262,7 +263,7 @@ class Repl:
             self._report(error)
 
     async def _attach(self, text: str, agent: AgentRunner) -> None:
-        """What a message names goes before it."""
+        """Attach the files and variables that a message names, before the message."""
         for attachment in attachments(text, self.opening.cwd):
             agent.user.note(attachment.block())
         for expression in variables(text):
@@ -278,7 +279,7 @@ class Repl:
         if self.agent is not None and rings(self.agent.config, took):
             self.prompt.ring(ending(took, notify=takes_notifications()))
 
-    # ---- what is open
+    # ---- the open agent
 
     @property
     def agent(self) -> AgentRunner | None:
@@ -288,7 +289,7 @@ class Repl:
         return self.agent.kernel if self.agent else None
 
     async def opened(self) -> AgentRunner | None:
-        """The agent; None where it cannot be opened, which has been told then."""
+        """Return the agent; None if it cannot be opened. The error is then already printed."""
         if self.run is None:
             if self._opener is None or self._opener.done():
                 self._opener = asyncio.create_task(self._open())
@@ -296,9 +297,10 @@ class Repl:
         return self.agent
 
     async def needed(self) -> AgentRunner:
-        """
+        """Return the agent.
+
         Raises:
-            ConfigError: there is none, which has been told in full.
+            ConfigError: there is no agent; the reason is already printed.
         """
         agent = await self.opened()
         if agent is None:
@@ -306,9 +308,10 @@ class Repl:
         return agent
 
     async def idle(self) -> AgentRunner:
-        """
+        """Return the agent if it is idle.
+
         Raises:
-            ConfigError: it works, or there is none.
+            ConfigError: the agent is working, or there is none.
         """
         self.check_idle()
         return await self.needed()
@@ -316,16 +319,16 @@ class Repl:
     def check_idle(self) -> None:
         """
         Raises:
-            ConfigError: it works.
+            ConfigError: the agent is working.
         """
         if _runs(self._turn) or _runs(self._cells):
             raise ConfigError("The agent works. Ctrl-C stops it.")
 
     async def switch(self, make_spec: Callable[[], AgentSpec]) -> None:
-        """Go on with another session. What is open is closed first: a session has one process.
+        """Switch to another session. The open one is closed first, because a session has one process.
 
         Raises:
-            ConfigError: there is no such session; the present one stays open.
+            ConfigError: there is no such session; the current one stays open.
         """
         spec = await asyncio.to_thread(make_spec)
         await self._stack.aclose()
@@ -333,7 +336,7 @@ class Repl:
         await self.opened()
 
     async def command_line(self, *words: str) -> None:
-        """Give the terminal to another command of rlm, for this session."""
+        """Run another command of rlm for this session in the terminal."""
         session = (await self.needed()).session
         home = session.folder.parent.parent
         name, *more = words

@@ -1,4 +1,4 @@
-"""The line at the bottom: with which model, where, how full the context is, what was spent, how confined it is."""
+"""The line at the bottom: the model, the folder, the use of the context, the cost, the sandbox."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 LONG_TURN = 10.0
-"""Seconds of a turn after which its end rings the bell."""
+"""Seconds; a bell rings at the end of a longer turn."""
 
 
 def rings(config: Config, took: float) -> bool:
-    """Whether the end of a turn of `took` seconds is told by a bell."""
+    """Whether a bell rings at the end of a turn of `took` seconds."""
     return config.bell and took >= LONG_TURN
 
 
 def ending(took: float, *, notify: bool) -> str:
-    """What tells of the end of such a turn: the bell, or where the terminal takes it a notification (OSC 9)."""
+    """The sequence for the end of such a turn: the bell, or a notification (OSC 9) if the terminal supports it."""
     return f"\x1b]9;rlm: the turn has ended after {seconds(took)}\x1b\\" if notify else "\a"
 
 

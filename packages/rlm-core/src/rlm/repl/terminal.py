@@ -1,4 +1,4 @@
-"""What the session wants of a terminal; and one that can do nothing but print lines (TERM=dumb)."""
+"""The terminal interface that the session needs, and an implementation that only prints lines (TERM=dumb)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """What was sent. `queued`: after the turn that is under way."""
+    """A sent input. `queued`: it waits until the current turn has ended."""
 
     text: str
     queued: bool = False
 
 
 class View(Protocol):
-    """What stands at the bottom, and what the keys do besides editing."""
+    """The lines at the bottom, and the actions of the keys besides editing."""
 
     @property
     def number(self) -> int:
-        """Of the next cell."""
+        """The number of the next cell."""
         ...
 
     @property
@@ -38,19 +38,19 @@ class View(Protocol):
     def unfold(self, number: int) -> None: ...
 
     def live(self) -> str:
-        """What stands above the input and changes: lines with escape sequences, or nothing."""
+        """The changing lines above the input, with escape sequences; may be empty."""
         ...
 
     def toolbar(self) -> str:
-        """The line below it."""
+        """The line below the input."""
         ...
 
 
 class Terminal(Protocol):
-    """Reads what a person enters, and prints. A context manager."""
+    """Reads the user's input, and prints. A context manager."""
 
     python: bool
-    """It is a Python prompt."""
+    """Whether the prompt is a Python prompt."""
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(
@@ -58,25 +58,25 @@ class Terminal(Protocol):
     ) -> None: ...
 
     async def read(self) -> Entered | None:
-        """The next input; None at its end."""
+        """Return the next input; None at its end."""
         ...
 
     def put(self, text: str) -> None: ...
 
     def size(self) -> tuple[int, int]:
-        """Columns and lines."""
+        """Return the columns and lines of the terminal."""
         ...
 
     def ring(self, sequence: str) -> None:
-        """Print what a terminal does not show: the bell, or a notification."""
+        """Print a sequence that shows no text: the bell, or a notification."""
         ...
 
     async def run_program(self, words: Sequence[str]) -> None:
-        """Give the terminal to a program until it ends."""
+        """Run a program in the terminal until it ends."""
         ...
 
     def refresh(self) -> None:
-        """What stands at the bottom has changed."""
+        """Redraw the lines at the bottom."""
         ...
 
     def recall(self, text: str) -> None:
@@ -85,7 +85,7 @@ class Terminal(Protocol):
 
 
 class DumbTerminal:
-    """Lines alone: nothing is drawn again, nothing stands at the bottom, and the terminal itself edits the input."""
+    """Only prints lines: no redrawing, no lines at the bottom; the terminal itself edits the input."""
 
     python = False
 
@@ -143,9 +143,9 @@ class DumbTerminal:
 
 @contextmanager
 def keys_kept() -> Iterator[str]:
-    """What has been typed so far. What is typed from here on waits as it is, unseen, for whoever reads keys.
+    """Yield the keys typed so far. Keys typed in this block stay unread, without echo, for the next reader.
 
-    A terminal that nobody has set turns Enter into a new line, and shows what is typed at once.
+    In its default mode, a terminal turns Enter into a newline, and echoes keys at once.
     """
     import termios
 
@@ -158,5 +158,5 @@ def keys_kept() -> Iterator[str]:
         waits = bool(select.select([_STDIN], [], [], 0)[0])
         yield os.read(_STDIN, _BLOCK).decode(errors="replace").replace("\n", "\r") if waits else ""
     finally:
-        with suppress(termios.error):  # it has been closed
+        with suppress(termios.error):  # the terminal has been closed
             termios.tcsetattr(_STDIN, termios.TCSADRAIN, before)
