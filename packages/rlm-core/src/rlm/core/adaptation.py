@@ -1,7 +1,7 @@
-"""What a provider may refuse in the messages of a conversation, and the form in which it takes them. Pure.
+"""The changes that a provider may require in the messages of a conversation. Pure functions.
 
-Most of it is avoided before anything is sent. What is left depends on the provider, and is learnt from its refusals:
-another provider made these messages, or an older version of this program. See `Model.adaptations`.
+rlm avoids most refusals before it sends anything. The rest depends on the provider, so rlm learns it from refusals:
+another provider, or an older version of rlm, may have created these messages. See `Model.adaptations`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from rlm.core.messages import Assistant, Message, ToolResult, User, Wire, assist
 
 
 class Adaptation(StrEnum):
-    """How messages are changed where they stand: to what a provider needs, or to what a drop leaves of them."""
+    """One change to messages, applied in place: a provider requires it, or it cleans up after a drop."""
 
     SHORT_IDS = "short_ids"  # Mistral: nine letters and digits
     PLAIN_FIELDS = "plain_fields"  # Groq, Cerebras: no field that the format does not know
-    NO_ITEMS = "no_items"  # Responses: the items of another endpoint, or of another key, cannot be read
+    NO_ITEMS = "no_items"  # Responses: a server cannot read the items of another endpoint, or of another key
     SOUND_CALLS = "sound_calls"  # llama.cpp, vLLM: arguments that are a JSON object, plain names
-    TEXT_CONTENT = "text_content"  # llama.cpp, LM Studio: "" and not null beside calls; others want null, as we send it
-    NO_PICTURES = "no_pictures"  # models that read text alone
+    TEXT_CONTENT = "text_content"  # llama.cpp, LM Studio: "" beside calls; others need null, our default
+    NO_PICTURES = "no_pictures"  # models that read only text
     ROLE_ORDER = "role_order"  # Mistral, Gemini and many templates: no user message after a tool's or a user's
-    JOINED_USERS = "joined_users"  # user messages that a drop left in a row become one
-    NEWEST_SUMMARY = "newest_summary"  # older summaries go
+    JOINED_USERS = "joined_users"  # consecutive user messages, left by a drop, become one
+    NEWEST_SUMMARY = "newest_summary"  # older summaries are removed
     NO_TOOL_CHOICE = "no_tool_choice"  # some vLLM: tool_choice "none" is refused
 
 
@@ -43,7 +43,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
 def call_name(name: str) -> str:
-    """The name of a tool as every provider takes it."""
+    """Return the name of a tool in a form that every provider accepts."""
     if _NAME.fullmatch(name):
         return name
     plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)
@@ -51,7 +51,7 @@ def call_name(name: str) -> str:
 
 
 def call_arguments(arguments: str) -> str:
-    """The arguments of a call as every provider takes them: a JSON object, if need be an empty one."""
+    """Return the arguments of a call in a form that every provider accepts: a JSON object, empty if they are none."""
     try:
         sound = isinstance(json.loads(arguments, parse_constant=_refuse), dict)
     except (ValueError, RecursionError):
@@ -64,12 +64,12 @@ def _refuse(constant: str) -> None:
 
 
 def short_id(id: str) -> str:
-    """Nine letters and digits, always the same for the same id. One that has that form stays."""
+    """Return nine letters and digits, always the same for the same id. An id in that form stays unchanged."""
     return id if re.fullmatch(r"[A-Za-z0-9]{9}", id) else hashlib.sha256(id.encode()).hexdigest()[:9]
 
 
 def adapt(message: Message, adaptations: Iterable[Adaptation]) -> Message:
-    """The message in the form that these ask for. What has it already stays the same object."""
+    """Return the message with these changes. A message that needs no change stays the same object."""
     for adaptation in adaptations:
         change = _CHANGES.get(adaptation)
         message = change(message) if change else message
@@ -94,7 +94,7 @@ def _plain_fields(message: Message) -> Message:
 
 
 def _plain_item(item: Wire) -> Wire:
-    """What one endpoint puts into an item of the Responses API, another (or the same) may refuse."""
+    """Drop the fields that one endpoint adds to an item of the Responses API: another endpoint may refuse them."""
     fields = _ITEM_FIELDS.get(item.get("type", ""), frozenset(item))
     return {name: value for name, value in item.items() if name in fields and value is not None}
 
@@ -124,7 +124,7 @@ def _no_pictures(message: Message) -> Message:
 
 
 def _read_out(content: str | list[Wire]) -> str:
-    """Text in place of parts, with a line for each picture."""
+    """Replace a list of parts by text, with one line for each picture."""
     if isinstance(content, str):
         return content
     return "\n\n".join(str(part.get("text", PICTURE)) for part in content)
@@ -141,7 +141,7 @@ def _sound_call(call: Wire) -> Wire:
 
 
 def _each_call(message: Message, change: Callable[[Wire], Wire], items: Iterable[Wire] = ()) -> Message:
-    """The message with its calls changed. `items` are those that say the same of them."""
+    """Return the message with changed calls. `items` describe the same calls for the Responses API."""
     if not isinstance(message, Assistant) or not message.calls:
         return message
     calls = message.received["tool_calls"]

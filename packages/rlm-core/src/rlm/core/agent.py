@@ -1,4 +1,4 @@
-"""The loop: ask the model, run what it asks for, until it stops asking. Nothing else."""
+"""The agent loop: ask the model, run the calls in its reply, repeat until a reply has no calls."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NO_PICTURES = "The model takes no pictures, or not in this place: each is replac
 WRONG_ANSWER = "This is not the answer that was asked for: {problem}. Answer again."
 NOT_RUN = "Not run: the answer was given before."
 _CORRECTIONS = 4
-"""How often the model may correct an answer that is not what was asked for."""
+"""The model may correct an answer of the wrong form this many times."""
 GO_ON = "Your message was cut off at the length limit. Go on exactly where it stopped."
 LAST = (
     "You have reached a limit of this run ({stop}). This is your last message, and no tool can be called. Answer now, "
@@ -53,14 +53,17 @@ NOT_ASKED = "The model could not be asked for its answer at the limit: {error}"
 
 @dataclass(frozen=True, slots=True)
 class AgentResult:
-    """How a run ended. `answer` is partial unless `stop` is `done`; `words` are the provider's, if they ended it."""
+    """How a run ended. `answer` is partial unless `stop` is `done`.
+
+    `words` is the provider's explanation if the provider ended the run.
+    """
 
     answer: str
     stop: Stop
     spent: Spent
     words: str = ""
     concluded: bool = False
-    """It stopped at a limit, and the answer is what the model gave when it was asked for it."""
+    """The run stopped at a limit, and the model gave this answer when rlm asked for it."""
 
 
 class Agent(Conversation):
@@ -80,10 +83,10 @@ class Agent(Conversation):
         asks_at: Collection[Stop] = (),
         deadline: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """`interjections` gives what the user has said while the agent worked, once.
+        """`interjections` returns the user's messages since its last call; the user may write while the agent works.
 
-        Where one of `asks_at` stops it, one last request asks for the answer with what there is. From `deadline` on, by
-        the clock of the event loop, no tool works, and there is no other request than that.
+        If one of `asks_at` stops the run, one last request asks for the answer. After `deadline` (clock of the event
+        loop) no tool runs, and that last request is the only one.
         """
         super().__init__(sink, state)
         self._interjections = interjections
@@ -102,12 +105,12 @@ class Agent(Conversation):
         self._concluded = False
 
     async def run(self, *opening: System | User) -> AgentResult:
-        """Say `opening`, then work until the model answers or a limit is reached.
+        """Append `opening`, then work until the model answers or a limit is reached.
 
-        A state that a killed run left behind is settled first.
+        If a killed run left open calls, they get results first.
 
         Raises:
-            RlmError: what the run could not survive. The journal is settled first, as it is on cancellation.
+            RlmError: the run cannot continue. The journal is settled first, also on cancellation.
         """
         try:
             self.settle()
@@ -163,7 +166,7 @@ class Agent(Conversation):
         return Stop.TIMEOUT if over else self._limits.reached(self.state.spent)
 
     async def _ask_for_answer(self, stop: Stop) -> None:
-        """One request without tools. Whatever comes of it, the run ends at its limit."""
+        """Send one request without tools. The run ends at its limit, whatever the reply is."""
         before, cut = self.state.answer, self.state.cut
         self.emit(LimitReached(stop))
         self._drop_empty()
@@ -182,7 +185,7 @@ class Agent(Conversation):
             self._concluded = text.strip() != "" and not reply.message.calls
 
     async def _end(self, reply: Reply) -> Stop | None:
-        """Do what the reply asks for. Whether the run ends with it: not with an answer, if the user has said more."""
+        """Process the reply. Return why the run ends, or None if it continues: new user messages keep it running."""
         stop = verdict(reply)
         if stop is Stop.DONE:
             stop = self._judge(reply.message.text)
@@ -191,14 +194,14 @@ class Agent(Conversation):
         return None if stop is Stop.DONE and self._hear_user() else stop
 
     def _hear_user(self) -> bool:
-        """Say what the user has said meanwhile; whether that was anything."""
+        """Append the user's new messages. Return whether there were any."""
         said = self._interjections()
         for message in said:
             self.append(message)
         return bool(said)
 
     def _judge(self, text: str) -> Stop | None:
-        """Whether the run ends with this text, or the model reads why not."""
+        """Decide whether this text ends the run. If it does not, tell the model why."""
         if self.is_call(text):
             self._remind()
             return None
@@ -211,7 +214,7 @@ class Agent(Conversation):
         return Stop.DONE
 
     def _keep_what_fits(self) -> None:
-        """An answer at a limit may be partial, but it is none if it is not what was asked for."""
+        """Keep an answer at a limit, which may be partial, only if it has the required form."""
         try:
             answer = self._check(self.state.answer)
         except ValueError:
@@ -228,9 +231,10 @@ class Agent(Conversation):
         return None
 
     def _remind(self) -> None:
-        """
+        """Tell the model once that a call written as text does not run.
+
         Raises:
-            ModelError: it has been told already.
+            ModelError: the model was reminded before.
         """
         if self._reminded:
             raise ModelError(NO_CALLS)
@@ -238,13 +242,13 @@ class Agent(Conversation):
         self.append(User(REMINDER, Kind.NOTE))
 
     def _drop_empty(self) -> None:
-        """The newest message, if it held nothing but thoughts: strict providers do not take it back."""
+        """Drop the newest message if it contains only reasoning: strict providers refuse to take it back."""
         newest = self.state.history.entries[-1]
         if isinstance(newest.message, Assistant) and not (newest.message.text.strip() or newest.message.calls):
             self.drop((newest.number,), "empty")
 
     async def _ask(self, tool_choice: ToolChoice = "auto") -> Reply:
-        """One turn's request; made shorter and asked again while the provider finds it too long."""
+        """Send one turn's request. While the provider says that it is too long, shorten it and send it again."""
         while True:
             try:
                 return await self._request(tool_choice)
@@ -253,7 +257,7 @@ class Agent(Conversation):
                     raise
 
     async def compact(self) -> bool:
-        """Have the model summarise the older turns now, between two tasks. Whether it did.
+        """Ask the model to summarise the older turns now, between two tasks. Return whether the context got shorter.
 
         Raises:
             RlmError: the model cannot be asked.
@@ -265,11 +269,11 @@ class Agent(Conversation):
             self.settle()
 
     def use_model(self, model: Model) -> None:
-        """From the next request on."""
+        """Use `model` from the next request on."""
         self._model = model
 
     async def side_request(self) -> Reply:
-        """One model call that is no turn. The same tools, for dropping them would change the rendered prompt."""
+        """Make one model call that is no turn, with the same tools: without them the rendered prompt would change."""
         return await self._request("none", aside=True)
 
     def is_call(self, text: str) -> bool:
@@ -280,7 +284,7 @@ class Agent(Conversation):
         self.emit(Failed(problem))
 
     async def _request(self, tool_choice: ToolChoice, *, aside: bool = False) -> Reply:
-        """One request; sent again in another form if that is what the provider wants."""
+        """Send one request. If the provider wants the messages in another form, adapt them and send it again."""
         while True:
             before = self._model.adaptations
             self.adapt(before)
@@ -314,7 +318,7 @@ class Agent(Conversation):
             self.emit(requested)
 
     async def _follow(self, reply: Reply) -> bool:
-        """Do what the reply asks for: run its calls, in order, until one gives the answer. Whether one did."""
+        """Run the calls of the reply in order, until one gives the answer. Return whether one did."""
         cut_off = ending(reply.finish) is Ending.LENGTH
         pictures: list[str] = []
         for number, call in enumerate(reply.message.calls, 1):
@@ -335,7 +339,7 @@ class Agent(Conversation):
         self.emit(ToolReturned(result))
         self.emit(CallEnded(result))
         if outcome.forget is not None:
-            self.forget(outcome.forget)  # at once: the next call shall count what is left
+            self.forget(outcome.forget)  # now, so that the next call counts only the turns that are left
         return outcome
 
     async def _run_tool(self, call: ToolCall, cut_off: bool) -> Outcome:
@@ -345,15 +349,15 @@ class Agent(Conversation):
                 return await self._tools.run(call, self.state.history, cut_off=cut_off)
         except TimeoutError:
             if not time_limit.expired():
-                raise  # the tool's own
+                raise  # the tool raised it itself
             return Outcome(TIME_IS_OVER, ok=False)
 
 
 def verdict(reply: Reply) -> Stop | None:
-    """Whether this reply ends the run. An empty or cut-off text is no answer.
+    """Return why this reply ends the run, or None. An empty or truncated text is no answer.
 
     Raises:
-        ModelError: the message holds nothing at all.
+        ModelError: the message is empty.
     """
     text = reply.message.text.strip()
     if reply.message.calls:

@@ -27,7 +27,7 @@ class Stop(StrEnum):
 
     @property
     def status(self) -> str:
-        """As meta.json says it: done, limit, error or cancelled."""
+        """The status in meta.json: done, limit, error or cancelled."""
         if self is Stop.SCHEMA:
             return "error"
         return str(self) if self in (Stop.DONE, Stop.ERROR, Stop.CANCELLED) else "limit"
@@ -35,7 +35,7 @@ class Stop(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one agent spent. `prompt` tokens were counted for a prompt of `prompt_size` characters."""
+    """What one agent spent. The newest prompt had `prompt` tokens and `prompt_size` characters."""
 
     turns: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -46,24 +46,24 @@ class Spent:
         return Spent(self.turns + 1, self.usage + usage, usage.prompt, prompt_size)
 
     def on_upkeep(self, usage: Usage) -> Spent:
-        """A model call that is no turn, such as a summary."""
+        """Add a model call that is no turn, such as a summary."""
         return replace(self, usage=self.usage + usage)
 
     def estimate(self, size: int) -> int:
-        """Tokens of a prompt of `size` characters, by the last one that was counted; 0 before any was."""
+        """Estimate the tokens of a prompt of `size` characters from the newest counted prompt; 0 if there is none."""
         return round(self.prompt * size / self.prompt_size) if self.prompt_size else 0
 
 
 class TurnLimit:
-    """So many turns for each task of one agent. The limits of the tree are kept where the tree is."""
+    """The maximum number of turns for each task of one agent. `TreeLimits` has the limits of the whole tree."""
 
     def __init__(self, turns: int = 30) -> None:
         self.turns = turns
         self.last = turns
-        """The number of the last turn of the present task."""
+        """The number of the last turn of the current task."""
 
     def begin(self, spent: Spent) -> None:
-        """A task begins when so much has been spent."""
+        """Begin a task. `spent` is what the agent has used so far."""
         self.last = spent.turns + self.turns
 
     def reached(self, spent: Spent) -> Stop | None:
@@ -72,10 +72,10 @@ class TurnLimit:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a tree has spent, and what is left of each limit; None: there is no such limit.
+    """What a tree has spent, and what is left of each limit. None means that there is no such limit.
 
-    `spent` is of all agents, in tokens and US dollars. `agents_left` are agents that may still be started, `depth_left`
-    levels of sub-agents below the one that asks, `seconds_left` until its task is over.
+    `spent` is of all agents, in tokens and US dollars. `agents_left` is the number of agents that may still be started.
+    `depth_left` is the number of levels below the agent that asks, and `seconds_left` the time until its task must end.
     """
 
     spent: Usage

@@ -1,4 +1,4 @@
-"""Ways to keep the conversation within what the model takes."""
+"""Policies that keep the conversation within the model's context window."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SUMMARY = "Your summary of the turns that were dropped:\n\n{}\n\nGo on with the 
 _NOT_COMPACTED = "The conversation was not compacted: {}"
 
 FAT = 20_000
-"""A tool result longer than this (characters) is cut before anything else when the context overflows."""
+"""If the context overflows, a tool result longer than this (characters) is truncated before anything else."""
 SHORT = 2_000
-"""Tokens of a prompt that fits any model."""
+"""A prompt of so many tokens fits any model."""
 THIN = 4_000
-"""What is left of it."""
+"""The characters that are left of a result that was truncated."""
 
 
 class LastTurns:
-    """Keeps the newest `keep` turns; older ones go whole."""
+    """Keeps the newest `keep` turns and drops older turns whole."""
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
@@ -47,9 +47,9 @@ class LastTurns:
 
 
 class Compact:
-    """Lets the model summarise the older turns when the prompt reaches `at` tokens, or the provider says so.
+    """Asks the model to summarise older turns when the prompt reaches `at` tokens or the provider finds it too long.
 
-    Where `at` is None, at 80 % of the `window` (tokens), if that is known. It is not asked for a short prompt.
+    If `at` is None, the threshold is 80 % of `window` (tokens), if that is known. Short prompts do not call `window`.
     """
 
     def __init__(self, at: int | None = None, keep: int = 2, window: Callable[[], int | None] = lambda: None) -> None:
@@ -57,7 +57,7 @@ class Compact:
         self._window = window
         self._keep = keep
         self._not_before = 0
-        self._compacted_in = -1  # the turn of the newest overflow that a summary was made for
+        self._compacted_in = -1  # the turn of the newest overflow for which a summary was requested
 
     async def fit(self, editor: ConversationEditor) -> None:
         tokens = editor.state.prompt_tokens
@@ -67,12 +67,12 @@ class Compact:
         try:
             await self._compact(editor)
         except ContextTooLong:
-            pass  # the turn's own request comes next, and calls for `shrink`
+            pass  # the request of this turn comes next and will call `shrink`
         except ModelUnavailable:
             raise
         except ModelError as error:
             editor.report(_NOT_COMPACTED.format(error))
-        # What is still too much now stays so: wait until there is more to drop.
+        # If the prompt is still too long, compacting again cannot help: wait until it has grown.
         self._not_before = editor.state.prompt_tokens * 11 // 10
 
     def _threshold(self, tokens: int) -> int | None:
@@ -82,9 +82,9 @@ class Compact:
         return window * 4 // 5 if window else None
 
     async def shrink(self, editor: ConversationEditor) -> bool:
-        """First the fat result that did it, for asking for a summary before that overflows again.
+        """Truncate a very long result first, because a request for a summary would overflow again.
 
-        There is one summary for one overflow. If that did not help, the rest of the older turns goes unread.
+        One overflow causes one request for a summary. If that did not help, drop the older turns without a summary.
         """
         if _cut_fat_result(editor):
             return True
@@ -101,7 +101,7 @@ class Compact:
             self._not_before = editor.state.prompt_tokens * 11 // 10
 
     async def _compact_what_fits(self, editor: ConversationEditor) -> bool:
-        """The request for a summary is longer than what did not fit: the oldest turns go unread until it fits."""
+        """Compact. If the request for a summary is too long, drop the oldest turns without a summary until it fits."""
         shorter = False
         while True:
             try:
@@ -119,7 +119,7 @@ class Compact:
         history = editor.state.history
         old = self._old(history)
         summary = await _summary(editor) if old else ""
-        if summary:  # said before the rest is dropped: a crash in between loses nothing
+        if summary:  # append the summary before the drop, so that a crash between the two loses nothing
             editor.append(User(SUMMARY.format(summary), Kind.SUMMARY))
             editor.drop((*history.of_kind(Kind.SUMMARY), *history.in_turns(old)), "compaction")
         return summary != ""
@@ -130,13 +130,13 @@ class Compact:
         return bool(turns)
 
     def _old(self, history: History) -> list[int]:
-        """The turns that may go: all but the newest `keep`, or all but one if there are no more."""
+        """Return the turns that may be dropped: all but the newest `keep`, or all but one if there are no more."""
         turns = history.live_turns()
         return turns[: -self._keep] or turns[:-1]
 
 
 class Both:
-    """One policy after the other."""
+    """Applies one policy after the other."""
 
     def __init__(self, first: Context, second: Context) -> None:
         self._policies = (first, second)
@@ -157,10 +157,10 @@ class Both:
 
 
 async def _summary(editor: ConversationEditor) -> str:
-    """What the model writes when asked. Leaves no trace in the context.
+    """Ask the model for a summary. The request and the reply leave the context again.
 
     Raises:
-        ModelError: it is no summary.
+        ModelError: the reply is no summary.
     """
     editor.append(User(ASK, Kind.ASK))
     try:
@@ -178,7 +178,7 @@ async def _summary(editor: ConversationEditor) -> str:
 
 
 def _cut_fat_result(editor: ConversationEditor) -> bool:
-    """Cut the longest result of the newest turn, if it is fat."""
+    """Truncate the longest result of the newest turn if it is longer than `FAT`. Return whether it was."""
     history = editor.state.history
     newest = (e for e in history.entries if e.turn == history.turns)
     results = ((e.number, e.message.content) for e in newest if isinstance(e.message, ToolResult))

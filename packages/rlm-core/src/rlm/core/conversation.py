@@ -1,4 +1,4 @@
-"""The one owner of an agent's state: what happens is folded into it first, then passed to the sink."""
+"""The one owner of an agent's state: each event is first folded into the state, then passed to the sink."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rlm.core.state import ConversationState
 
 
 class Conversation:
-    """Whoever has the events that it emitted has its state.
+    """One agent's conversation. All of its state can be rebuilt from the events that it emitted.
 
-    Chat templates differ in which message may follow which. Strict ones (Mistral's, Gemini's, many that llama.cpp runs)
-    refuse a user message behind a tool's or another user's. So one that would stand there is joined to the message
-    before it, which has not been sent yet in most cases: it is dropped and said anew. What a drop leaves in a row is
-    joined where it stands, for the order of what the user said matters.
+    Chat templates differ in the order of messages that they accept. Strict ones (Mistral's, Gemini's, many that
+    llama.cpp runs) refuse a user message after a tool's or another user's. So `append` joins such a message to the one
+    before it: that one, mostly not sent yet, is dropped and appended again. If a drop leaves user messages in a
+    row, they are joined in place, because the order of what the user said matters.
     """
 
     def __init__(self, sink: Sink, state: ConversationState | None = None) -> None:
@@ -40,7 +40,7 @@ class Conversation:
             self._say_joined((before, last), before, message.parts)
 
     def drop(self, numbers: Collection[int], reason: str, summary: Summary | None = None) -> None:
-        """Drop messages. What the user said, or a summary, stays where it is if it was joined to one of them."""
+        """Drop messages. A user's message or a summary that was joined to one of them stays in its place."""
         entries = self.state.history.entries
         kept = [user for entry in entries if entry.number not in numbers for user in users_of(entry.message)]
         newer = any(user.kind is Kind.SUMMARY for user in kept)
@@ -55,39 +55,39 @@ class Conversation:
             self.adapt([Adaptation.JOINED_USERS])
 
     def forget(self, wish: Forget) -> None:
-        """Drop the oldest turns for a summary of them; never the newest, which asks for it."""
+        """Replace the oldest turns by a summary, but never the newest turn, which requests it."""
         turns = self.state.history.live_turns()[:-1][: wish.turns]
         if turns:
             summary = Summary(turns[0], turns[-1], wish.summary)
             self.drop(self.state.history.in_turns(turns), "summarize", summary)
 
     def tasks(self) -> list[tuple[int, str]]:
-        """What the user asked for, oldest first: the number of the message, and the text."""
+        """Return the user's tasks, oldest first: the number of the message, and its text."""
         users = ((e.number, e.message.parts) for e in self.state.history.entries if isinstance(e.message, User))
         texts = ((number, [p.content for p in parts if p.kind is Kind.TASK]) for number, parts in users)
         return [(number, "\n\n".join(filter(_is_text, contents))) for number, contents in texts if contents]
 
     def take_back(self, number: int) -> None:
-        """Drop the message `number` and all that came after it, whoever said it."""
+        """Drop the message `number` and all later messages of every role."""
         gone = tuple(entry.number for entry in self.state.history.entries if entry.number >= number)
         self.emit(Dropped(gone, "taken_back"))
 
     def hide(self, turn: int) -> bool:
-        """Drop a turn; whether there is one of that number. What the user said in it stays."""
+        """Drop a turn, but keep what the user said in it. Return whether the turn exists."""
         numbers = self.state.history.in_turns([turn]) if turn != OPENING else ()
         if numbers:
             self.drop(numbers, "hidden")
         return bool(numbers)
 
     def show(self, pictures: Collection[str]) -> None:
-        """Pictures go in a message of their own: to most providers a tool result holds text alone."""
+        """Append pictures as a message of their own: most providers accept only text in a tool result."""
         if pictures:
             self.append(User([{"type": "image_url", "image_url": {"url": url}} for url in pictures], Kind.NOTE))
 
     def shorten(self, number: int, content: str) -> None:
-        """Give the tool result `number` of the newest turn another content.
+        """Replace the content of the tool result `number` of the newest turn.
 
-        What is journalled is never changed: it and what follows it are dropped and said anew.
+        The journal is never changed, so this result and all later messages are dropped and appended again.
         """
         tail = [entry for entry in self.state.history.entries if entry.number >= number]
         self.emit(Dropped(tuple(entry.number for entry in tail), "shortened"))
@@ -106,7 +106,7 @@ class Conversation:
             self._say_anew(message)
 
     def adapt(self, adaptations: Collection[Adaptation]) -> bool:
-        """Bring the messages into another form. Whether that changed any."""
+        """Change the form of the messages. Return whether that changed any."""
         before = self.state.history
         after = before.adapted(adaptations)
         if after == before:
@@ -118,13 +118,13 @@ class Conversation:
         return True
 
     def settle(self) -> None:
-        """Leave nothing open: what `History.settle` does, told as events."""
+        """Close what is open, as `History.settle` does, by emitting events."""
         self.retract()
         for call in self.state.history.unanswered():
             self.emit(ToolReturned(ToolResult(call, UNFINISHED, ok=False)))
 
     def close(self, stop: Stop, error: str = "") -> None:
-        """Leave nothing open, and say how it ended."""
+        """Close what is open, and record how the run ended."""
         self.settle()
         self.emit(Stopped(stop, self.state.answer, self.state.spent, error))
 
@@ -134,7 +134,7 @@ class Conversation:
         self._say_anew(replace(base.message, joined=(*base.message.joined, *users)))
 
     def _say_anew(self, message: Message) -> None:
-        assert not isinstance(message, Assistant)  # what the model said is never said again
+        assert not isinstance(message, Assistant)  # the model's messages are never appended again
         self.emit(ToolReturned(message, anew=True) if isinstance(message, ToolResult) else Said(message, anew=True))
 
 
@@ -143,7 +143,7 @@ def _is_text(content: str | list[Wire]) -> TypeGuard[str]:
 
 
 def _takes(before: Message, message: User) -> bool:
-    """Whether `message` can be joined to the one before it. A picture in a tool result is refused by most."""
+    """Return whether `message` can be joined to the one before it. Most providers refuse a picture in a tool result."""
     return isinstance(before, User) or (isinstance(before, ToolResult) and isinstance(message.content, str))
 
 
@@ -152,5 +152,5 @@ def _users_in_a_row(entries: Iterable[Entry]) -> bool:
 
 
 def _outlasts(message: Message, *, newer_summary: bool) -> bool:
-    """Whether something joined to a message stays when it goes. A summary does not, once there is a newer one."""
+    """Return whether joined user messages stay when their message is dropped: tasks, and the newest summary."""
     return any(user.kind is Kind.TASK or not newer_summary for user in lasting(message))

@@ -1,7 +1,7 @@
-"""What happened: the vocabulary of the journal, of `--json` and of the screen. Frozen, never subclassed.
+"""The events of a run. The journal, `--json` and the screen all use them. Frozen, never subclassed.
 
-The first group is the conversation: `rlm.core.state` folds it. The second is journalled for the reader. The third is
-for those who watch, and gone when it is over.
+The first group is the conversation, which `rlm.core.state` folds. The second group is written to the journal for its
+readers. The third group is only for live observers and is not stored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rlm.core.messages import CHAT, Message, Reply, Schema, System, ToolCall, To
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """The system prompt, the user, or rlm itself. `anew`: said before, and dropped to be said in another form."""
+    """A message of the system prompt, the user, or rlm. `anew`: another form of an earlier, dropped message."""
 
     message: System | User
     anew: bool = False
@@ -26,7 +26,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Replied:
-    """The model. `aside`: the reply is a summary for a compaction and no turn."""
+    """The model replied. `aside`: the reply is a summary for a compaction, and no turn."""
 
     reply: Reply
     aside: bool = False
@@ -34,7 +34,7 @@ class Replied:
 
 @dataclass(frozen=True, slots=True)
 class ToolReturned:
-    """A tool. `anew` as above."""
+    """A tool returned. `anew` as in `Said`."""
 
     result: ToolResult
     anew: bool = False
@@ -44,7 +44,7 @@ class ToolReturned:
 class Dropped:
     """These messages (their numbers in the history) left the context.
 
-    Of those in `left` the users' messages stay that were joined to them; `forms` says to readers what that is.
+    The messages in `left` leave behind the user messages that were joined to them; `forms` shows those to readers.
     """
 
     numbers: tuple[int, ...]
@@ -58,7 +58,7 @@ class Dropped:
 class Adapted:
     """From here on the messages in the context have another form. They keep their numbers.
 
-    `changed` and `gone` say what that makes of them, for readers of the journal.
+    For readers of the journal, `changed` holds the new forms, and `gone` the messages that are removed.
     """
 
     adaptations: tuple[Adaptation, ...]
@@ -68,14 +68,14 @@ class Adapted:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The answer, where it is not the model's text as it stands: a cell gave it, or it is the JSON in that text."""
+    """The answer, if it differs from the model's text: a cell gave it, or it is the JSON inside that text."""
 
     answer: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The last event of a run. `error`: what went wrong, or the provider's words where they caused the stop."""
+    """The last event of a run. `error`: the failure, or the provider's message if that caused the stop."""
 
     stop: Stop
     answer: str
@@ -88,7 +88,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class ParametersChanged:
-    """What requests carry besides messages; emitted when it changes."""
+    """The parameters of requests, without the messages. Emitted when they change."""
 
     model: str
     tools: tuple[Schema, ...] = ()
@@ -107,21 +107,21 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Something went wrong that the run survives."""
+    """A problem that does not end the run."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class LimitReached:
-    """The agent may not go on, and is asked for its answer: the last request of the run."""
+    """The agent reached a limit. The last request of the run asks for its answer."""
 
     stop: Stop
 
 
 @dataclass(frozen=True, slots=True)
 class KernelRestarted:
-    """A fresh kernel took the place of one that was lost, `lost` being the names that went with it."""
+    """A fresh kernel replaced one that was lost. `lost` holds the names of the lost variables."""
 
     why: str
     lost: tuple[str, ...] = ()
@@ -129,7 +129,7 @@ class KernelRestarted:
 
 @dataclass(frozen=True, slots=True)
 class SkillsCalled:
-    """How often skills were called since the last such event, by name: from cells, and as commands."""
+    """How often skills were called since the last such event, by name: from cells (`python`), as commands (`shell`)."""
 
     python: dict[str, int] = field(default_factory=dict)
     shell: dict[str, int] = field(default_factory=dict)
@@ -137,7 +137,7 @@ class SkillsCalled:
 
 @dataclass(frozen=True, slots=True)
 class UserCellRan:
-    """The user ran a cell in the agent's kernel; `content` is what came of it. `told`: the model hears of it."""
+    """The user ran a cell in the agent's kernel; `content` is its result. `told`: the model sees it."""
 
     code: str
     content: str
@@ -147,7 +147,7 @@ class UserCellRan:
 
 @dataclass(frozen=True, slots=True)
 class Checkpointed:
-    """The kernel's variables were saved in this sandbox (`off`: in none). By the digest a later run knows the file."""
+    """The kernel's variables were saved in this sandbox (`off`: none). `sha256` identifies the file in a later run."""
 
     sha256: str
     sandbox: str
@@ -155,7 +155,7 @@ class Checkpointed:
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """A recorded cell was run again after a resume; `content` is what came of it this time."""
+    """A recorded cell was run again after a resume; `content` is its new result."""
 
     call_id: str
     same: bool
@@ -164,10 +164,10 @@ class Rerun:
 
 @dataclass(frozen=True, slots=True)
 class KernelResumed:
-    """A fresh kernel took the place of the one that a resumed session had.
+    """A fresh kernel replaced the kernel of a resumed session.
 
-    `gone` are the variables that went with that one. Instead, saved ones were loaded, of which the kernel said
-    `restored`; or so many cells were `rerun`, of which the results of those numbers (from 1) are `differing`.
+    `gone` are the lost variables. Either saved variables were loaded, and `restored` is what the kernel reports of
+    them; or `rerun` cells were run again, and `differing` holds the numbers (from 1) of those with other results.
     """
 
     gone: tuple[str, ...] = ()
@@ -178,7 +178,7 @@ class KernelResumed:
 
 @dataclass(frozen=True, slots=True)
 class CallKey:
-    """By which a later run knows a call of a cell again: a digest of all that it asks, and which equal call it is."""
+    """Identifies a call of a cell in later runs: a digest of its arguments, and its position among equal calls."""
 
     digest: str = ""
     position: int = 0
@@ -186,7 +186,7 @@ class CallKey:
 
 @dataclass(frozen=True, slots=True)
 class ModelCalled:
-    """A cell asked a model, with `rlm.llm`. `sent` are all messages of the request: it has no conversation."""
+    """A cell asked a model with `rlm.llm`. `sent` holds all messages of the request, which has no conversation."""
 
     requested: ParametersChanged
     sent: tuple[Message, ...]
@@ -198,7 +198,7 @@ class ModelCalled:
 class ChildStarted:
     """A sub-agent started; `folder` is the name of its session folder inside its parent's.
 
-    Before, it was in the queue for `queued` seconds.
+    It waited `queued` seconds for a slot before.
     """
 
     folder: str
@@ -209,10 +209,11 @@ class ChildStarted:
 
 @dataclass(frozen=True, slots=True)
 class KeptValue:
-    """What the value of a sub-agent's result is: empty, `text` or `json` (its answer), or `pickle`.
+    """The kind of value in a sub-agent's result: empty, `text` or `json` (its answer), or `pickle`.
 
-    A pickle was kept in its session folder, by this digest, from a kernel in this sandbox (`off`: in none). So was the
-    patch of one that worked in a worktree, by the digest `patch`; empty if there is none.
+    A pickle is kept in the session folder of the sub-agent: `sha256` is its digest, `sandbox` the sandbox of its kernel
+    (`off`: none). `patch` is the digest of the patch that is kept there if the sub-agent worked in a worktree, else
+    empty.
     """
 
     kind: str = ""
@@ -223,7 +224,7 @@ class KeptValue:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """Files that an agent and those below it have changed, as far as it is known, and whether they ran commands."""
+    """Known files that an agent and its descendants have changed, and whether they ran commands."""
 
     files: tuple[str, ...] = ()
     commands: bool = False
@@ -231,7 +232,7 @@ class Effects:
 
 @dataclass(frozen=True, slots=True)
 class ChildEnded:
-    """A sub-agent ended; `usage` is its whole subtree's."""
+    """A sub-agent ended; `usage` is that of its whole subtree."""
 
     folder: str
     stop: Stop
@@ -244,10 +245,10 @@ class ChildEnded:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A call of a cell was not run: it got what it came to in an earlier run.
+    """A call of a cell was not run: it got its recorded result from an earlier run.
 
-    `agent` is the path in the tree of the sub-agent whose result that is, and `prompt` its task; both are empty for
-    a model call. Its `effects` were those of the earlier run.
+    `agent` is the path in the tree of the sub-agent that gave the result, and `prompt` is its task. Both are empty for
+    a model call. `effects` are those of the earlier run.
     """
 
     key: CallKey
@@ -261,7 +262,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class RequestStarted:
-    """A request leaves for the model."""
+    """A request is sent to the model."""
 
     aside: bool = False
 
@@ -275,9 +276,9 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """What the model writes besides text: its `reasoning`, or a `call`. So much of it has come.
+    """The model writes something other than text: `what` is `reasoning` or `call`, the counts are its size so far.
 
-    `text` is the reasoning that has come since the last such event.
+    `text` is the reasoning since the last such event.
     """
 
     what: str
@@ -288,21 +289,21 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """So many sub-agents of this one wait for a slot."""
+    """This number of sub-agents of the agent wait for a slot."""
 
     agents: int
 
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """A request waits for its turn, as the provider takes no more at once; or, `waits` is false, it is sent."""
+    """A request waits because the provider accepts no more at once; if `waits` is false, the wait is over."""
 
     waits: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Displayed:
-    """The running call shows a picture (its path), or a table."""
+    """The running call displays a picture (`picture` is its path) or a table."""
 
     picture: str = ""
     rows: int = 0
@@ -313,7 +314,7 @@ class Displayed:
 class Waiting:
     """Nothing has come from the model for some time, in a request or between two tries.
 
-    In `left` seconds at most it is tried again, or given up.
+    In at most `left` seconds rlm tries again or gives up.
     """
 
     reason: str
@@ -322,14 +323,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class UserCellStarted:
-    """It may wait for a cell of the agent."""
+    """The user's cell was accepted. It may have to wait for a cell of the agent."""
 
     code: str
 
 
 @dataclass(frozen=True, slots=True)
 class UserOutputReceived:
-    """The user's running cell prints something."""
+    """A piece of output of the user's running cell."""
 
     text: str
 
@@ -341,7 +342,7 @@ class CallStarted:
 
 @dataclass(frozen=True, slots=True)
 class OutputReceived:
-    """A piece of what the running call prints."""
+    """A piece of output of the running call."""
 
     text: str
 

@@ -19,17 +19,20 @@ _STATUS = {"done": DONE, "limit": LIMIT, "error": FAILED, "cancelled": INTERRUPT
 
 
 def of_error(error: Exception) -> int:
-    """The first row that fits; a refused sub-agent counts as the limit that refused it. What is not ours is a bug."""
+    """Return the code of the first row that fits, FAILED for an exception of another library (a bug).
+
+    A refused sub-agent counts as the limit that refused it.
+    """
     if isinstance(error, AgentError):
         return of_stop(Stop(error.stop))
     return next((code for kind, code in _ERRORS if isinstance(error, kind)), FAILED)
 
 
 def of_stop(stop: Stop, *, limit_ok: bool = False) -> int:
-    """`limit_ok`: to whoever asks, an answer at a limit is an answer."""
+    """Return the exit code of a stop. `limit_ok`: the caller accepts an answer at a limit as success."""
     return DONE if limit_ok and stop.status == "limit" else _STATUS[stop.status]
 
 
 def stop_of(code: int) -> Stop:
-    """Why there was not even a session."""
+    """Return the stop of a run that ended before it had a session."""
     return Stop.CANCELLED if code in (INTERRUPTED, TERMINATED, HUNG_UP, UNREAD) else Stop.ERROR

@@ -1,4 +1,4 @@
-"""The conversation as a value. Every edit returns a new one."""
+"""The conversation as an immutable value. Every edit returns a new one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rlm.core.adaptation import Adaptation, adapt
 from rlm.core.messages import Assistant, Kind, Message, ToolCall, ToolResult, User, joined_to, size
 
 OPENING = 0
-"""The turn number of what was said before the first turn, and of what belongs to none."""
+"""The turn number of messages before the first turn, and of messages that belong to no turn."""
 
 UNFINISHED = "Not run, or not to its end: the run was stopped."
-"""The result of a call that has no other."""
+"""The result of a call that has no other result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the model noted of the turns that it dropped."""
+    """The model's summary of the turns that it dropped."""
 
     first: int
     last: int
@@ -39,9 +39,9 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the model sees next. `said` and `turns` count from the session's start, what was dropped included.
+    """The messages that the model sees next. `said` and `turns` also count what was dropped since the session's start.
 
-    `size`: characters of all messages, kept up to date, since counting them anew each turn takes 2 ms at 400 turns.
+    `size` is the number of characters of all messages. It is kept up to date: counting takes 2 ms at 400 turns.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -55,14 +55,14 @@ class History:
         return tuple(entry.message for entry in self.entries)
 
     def add(self, message: Message) -> History:
-        """Say `message`. A turn is an assistant message and what answers it."""
+        """Append `message`. A turn is an assistant message with its tool results and notes."""
         turns = self.turns + isinstance(message, Assistant)
         lasting = isinstance(message, User) and any(part.kind is not Kind.NOTE for part in message.parts)
         turn = OPENING if lasting else turns
         return self._with(Entry(self.said, turn, message), turns)
 
     def add_aside(self, message: Assistant) -> History:
-        """Say an assistant message that is no turn: the reply to a request for a summary."""
+        """Append an assistant message that is no turn: the reply to a request for a summary."""
         return self._with(Entry(self.said, OPENING, message), self.turns)
 
     def _with(self, entry: Entry, turns: int) -> History:
@@ -70,7 +70,7 @@ class History:
         return replace(self, entries=(*self.entries, entry), said=self.said + 1, turns=turns, size=now)
 
     def drop(self, numbers: Collection[int], summary: Summary | None = None, left: Collection[int] = ()) -> History:
-        """Without these messages, but for the lasting user messages in those that are `left`."""
+        """Remove these messages. Messages in `left` leave behind the lasting user messages that were joined to them."""
         gone = frozenset(numbers)
         entries = tuple(
             _users_only(entry) if entry.number in left else entry
@@ -81,7 +81,7 @@ class History:
         return replace(self, entries=entries, summaries=summaries, size=sum(size(entry.message) for entry in entries))
 
     def adapted(self, adaptations: Collection[Adaptation]) -> History:
-        """The same conversation in another form. Numbers stay."""
+        """Return the same conversation in another form. Messages keep their numbers."""
         if not adaptations:
             return self
         entries = tuple(replace(entry, message=adapt(entry.message, adaptations)) for entry in self.entries)
@@ -94,29 +94,29 @@ class History:
         return replace(self, entries=entries, size=sum(size(entry.message) for entry in entries))
 
     def live_turns(self) -> list[int]:
-        """The numbers of the turns in the context, oldest first."""
+        """Return the numbers of the turns in the context, oldest first."""
         return sorted({entry.turn for entry in self.entries} - {OPENING})
 
     def in_turns(self, turns: Collection[int]) -> tuple[int, ...]:
-        """The numbers of the messages of these turns."""
+        """Return the numbers of the messages of these turns."""
         return tuple(entry.number for entry in self.entries if entry.turn in turns)
 
     def of_kind(self, *kinds: Kind) -> tuple[int, ...]:
-        """The numbers of the user messages of these kinds."""
+        """Return the numbers of the user messages of these kinds."""
         return tuple(e.number for e in self.entries if isinstance(e.message, User) and e.message.kind in kinds)
 
     @property
     def summaries_told(self) -> int:
-        """How many summaries by compaction are in the context."""
+        """The number of summaries by compaction in the context."""
         return sum(user.kind is Kind.SUMMARY for entry in self.entries for user in users_of(entry.message))
 
     def asides(self) -> tuple[int, ...]:
-        """The numbers of what a compaction said and has not taken back yet."""
+        """Return the numbers of a compaction's messages that were not taken back yet."""
         replies = (e.number for e in self.entries if e.turn == OPENING and isinstance(e.message, Assistant))
         return (*self.of_kind(Kind.ASK), *replies, *(number for number, _ in self.asked_in()))
 
     def asked_in(self) -> tuple[tuple[int, Message], ...]:
-        """The messages that a request for a summary was joined to, as they were before."""
+        """Return the messages to which a request for a summary was joined, in their form before that."""
         return tuple(
             (e.number, replace(e.message, joined=without_ask(e.message.joined)))
             for e in self.entries
@@ -124,14 +124,14 @@ class History:
         )
 
     def unanswered(self) -> list[ToolCall]:
-        """The calls of the newest turn that have no result. Ids may repeat between turns."""
+        """Return the calls of the newest turn that have no result. Ids may repeat between turns."""
         turn = [entry.message for entry in self.entries if entry.turn == self.turns != OPENING]
         answered = {message.call.id for message in turn if isinstance(message, ToolResult)}
         asked = [call for message in turn if isinstance(message, Assistant) for call in message.calls]
         return [call for call in asked if call.id not in answered]
 
     def settle(self) -> History:
-        """The same conversation in a state that a model accepts: nothing asked and left open."""
+        """Return the conversation in a state that a model accepts, with no open request or call."""
         history = self.drop(self.asides())
         for _, message in self.asked_in():
             history = history.add(message)
@@ -145,12 +145,12 @@ def without_ask(users: Iterable[User]) -> tuple[User, ...]:
 
 
 def users_of(message: Message) -> tuple[User, ...]:
-    """The user messages in a message."""
+    """Return the user messages in a message."""
     return message.parts if isinstance(message, User) else joined_to(message)
 
 
 def lasting(message: Message) -> tuple[User, ...]:
-    """What was joined to a message and outlasts it: what the user said, and summaries."""
+    """Return the user messages, joined to a message, that stay when it is dropped: tasks and summaries."""
     return tuple(user for user in joined_to(message) if user.kind in (Kind.TASK, Kind.SUMMARY))
 
 
@@ -181,7 +181,7 @@ def _with_users(entry: Entry, users: tuple[User, ...]) -> Entry:
 
 
 def _joined(entries: Iterable[Entry], kinds: type[User] | UnionType) -> tuple[Entry, ...]:
-    """No user message behind one of these."""
+    """Join each user message that follows a message of these kinds to that message."""
     kept: list[Entry] = []
     for entry in entries:
         before = kept[-1].message if kept else None

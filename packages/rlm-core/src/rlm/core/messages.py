@@ -1,4 +1,4 @@
-"""What is said between user, model and tools, in OpenAI's chat terms."""
+"""The messages between user, model and tools, in the terms of OpenAI's chat format."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from enum import StrEnum
 from typing import Any
 
 Wire = dict[str, Any]
-"""A message as JSON, the way the chat format spells it."""
+"""A message as JSON, in the chat format."""
 Schema = dict[str, Any]
 """A function as the chat format describes it: name, description, parameters."""
 
 
 CHAT = "chat"
-"""The API of requests unless it is said: Chat Completions. The other is `responses`."""
+"""The default API of requests: Chat Completions. The other one is `responses`."""
 
 
 class Kind(StrEnum):
-    """Who wrote a user message, and what for."""
+    """The author and the purpose of a user message."""
 
-    TASK = "task"  # the user; never dropped
-    NOTE = "note"  # rlm: goes with the turn it follows
+    TASK = "task"  # from the user; never dropped
+    NOTE = "note"  # from rlm; dropped with the turn that it follows
     ASK = "ask"  # rlm asks for a summary
-    SUMMARY = "summary"  # rlm hands over what was dropped
+    SUMMARY = "summary"  # rlm gives the model the summary of what was dropped
 
 
 class Ending(StrEnum):
-    """What a finish reason means. `stop` is any that means nothing worse, calls included."""
+    """The meaning of a finish reason. `stop` is a normal end, with or without calls."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -51,22 +51,24 @@ _ENDINGS = (
         r"error|malformed|unexpected|too_many|insufficient|abort|cancel|overload|fail|rate_limit|time_?out|unavailable",
     ),
 )
-"""What finish reasons hold, of OpenAI, Anthropic, Gemini, Mistral, Cohere, Bedrock, Zhipu, DeepSeek, vLLM and SGLang.
+"""Patterns in finish reasons of OpenAI, Anthropic, Gemini, Mistral, Cohere, Bedrock, Zhipu, DeepSeek, vLLM and SGLang.
 
-One that holds nothing of these means that the model stopped by itself."""
+If none of them matches, the model stopped by itself.
+"""
 
 
 def ending(finish: str) -> Ending:
-    """What a provider's finish_reason means, in whatever case and with whatever prefix it is spelt."""
+    """Return the meaning of a provider's finish_reason, regardless of its case and prefix."""
     word = re.sub(r"(?<=[a-z])(?=[A-Z])|[\s-]+", "_", finish.strip()).lower().rpartition(".")[2]
     return next((end for end, holds in _ENDINGS if re.search(holds, word)), Ending.STOP)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens, and what they cost. `estimated` says that the provider did not count them.
+    """Tokens, and their cost. `estimated`: the provider did not count them.
 
-    `cost` is in US dollars; None: the price of some of them is not known, so a part is never taken for the whole.
+    `cost` is in US dollars. It is None if the price of some tokens is unknown, so that a part never looks like the
+    whole.
     """
 
     prompt: int = 0
@@ -90,17 +92,17 @@ class Usage:
 
     @property
     def new_tokens(self) -> int:
-        """What the provider computes: the completion, and of the prompt what no cache held."""
+        """The tokens that the provider computes: the completion, and the part of the prompt that was not cached."""
         return max(0, self.prompt - self.cached) + self.completion
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was asked."""
+        """Whether no tokens were used."""
         return not (self.prompt or self.completion)
 
 
 _COST_DIGITS = 10
-"""After the point, of dollars: a token costs 1e-8 at the least. Without, sums would end in a float's rounding."""
+"""Decimal places of dollars: a token costs at least 1e-8. Without rounding, sums would show float errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """`content` is text, or a list of parts where pictures go along.
+    """A user message. `content` is text, or a list of parts if it has pictures.
 
     `joined` are user messages that follow it directly: many chat templates refuse two user messages in a row.
     """
@@ -127,12 +129,12 @@ class User:
 
     @property
     def parts(self) -> tuple[User, ...]:
-        """It and what is joined to it, one by one."""
+        """This message and the messages joined to it, one by one."""
         return (replace(self, joined=()), *self.joined)
 
 
 def with_pictures(text: str, pictures: Sequence[str]) -> str | list[Wire]:
-    """What a user says, with pictures as data URLs."""
+    """Return the content of a user message, with pictures as data URLs."""
     if not pictures:
         return text
     return [{"type": "text", "text": text}, *({"type": "image_url", "image_url": {"url": url}} for url in pictures)]
@@ -140,7 +142,7 @@ def with_pictures(text: str, pictures: Sequence[str]) -> str | list[Wire]:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """`arguments` is what the model wrote, meant to be a JSON object."""
+    """A call of a tool. `arguments` is the text that the model wrote; it should be a JSON object."""
 
     id: str
     name: str
@@ -149,11 +151,11 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Assistant:
-    """`received` is the provider's message, unknown fields and all: it is sent back and journalled as it is.
+    """A message of the model. `received` is the provider's message with all fields, sent back and journalled unchanged.
 
-    Where a call in it had to be repaired, `written` holds what the model wrote instead (name and arguments), by the
-    call's id; `calls` are as the model wrote them. `items` are the same message as the Responses API gave it: that one
-    takes them back, and the chat format has no place for all that is in them.
+    If a call in it had to be repaired, `written` holds what the model wrote (name and arguments), by the call's id;
+    `calls` are as the model wrote them. `items` are the same message in the Responses API: that API takes them back,
+    and the chat format cannot hold all of their content.
     """
 
     text: str
@@ -168,9 +170,9 @@ class Assistant:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """`joined` are user messages that follow it directly: many chat templates refuse those behind a tool's.
+    """The result of a call. `joined` are user messages directly after it: many chat templates refuse them there.
 
-    `exit_status` is as in `Outcome`, and not sent.
+    `exit_status` is as in `Outcome`; it is not sent.
     """
 
     call: ToolCall
@@ -185,7 +187,7 @@ class ToolResult:
 
 
 def _with_joined(content: str | list[Wire], joined: tuple[User, ...]) -> str | list[Wire]:
-    """One text, a blank line between the parts; a list of parts where one of them is."""
+    """Return one text with blank lines between the parts, or a list of parts if one of them is a list."""
     contents = [content, *(user.content for user in joined)]
     texts = [each for each in contents if isinstance(each, str)]
     if len(texts) == len(contents):
@@ -198,10 +200,10 @@ Message = System | User | Assistant | ToolResult
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one model call gave. `finish` is the provider's finish_reason.
+    """The result of one model call. `finish` is the provider's finish_reason.
 
-    `token_data` is what the server says of single tokens, for trainers: their ids, log probabilities and the like.
-    `request_id` is by which the server knows the request, where it was told.
+    `token_data` is what the server reports of single tokens, for trainers: ids, log probabilities and so on.
+    `request_id` is the server's id of the request, if the server reports one.
     """
 
     message: Assistant
@@ -213,7 +215,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """A tool's wish: drop the oldest `turns` turns (1 or more, not the calling one) and keep `summary` of them."""
+    """A tool's request: drop the oldest `turns` turns (1 or more, not the calling one) and keep `summary` of them."""
 
     turns: int
     summary: str
@@ -221,10 +223,10 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a tool did. `pictures` are data URLs that follow in a message of their own.
+    """The result of a tool. `pictures` are data URLs; they follow in a message of their own.
 
-    `exit_status` is that of a command which the call ran and of which the content does not say that it failed.
-    `answer` is the answer of the agent, which ends with this call; None: it goes on.
+    `exit_status` is the exit status of a command of the call, if it failed and `content` does not say so. `answer` is
+    the agent's answer, which ends the run with this call. None: the run continues.
     """
 
     content: str
@@ -235,13 +237,13 @@ class Outcome:
     exit_status: int = 0
 
     def with_line(self, line: str) -> Outcome:
-        """The same with one more line, if there is one to be told."""
+        """Return the outcome with one more line; unchanged if `line` is empty."""
         break_ = "" if self.content.endswith("\n") or not self.content else "\n"
         return replace(self, content=f"{self.content}{break_}{line}") if line else self
 
 
 def assistant(received: Wire, written: Wire | None = None, items: Iterable[Wire] = ()) -> Assistant:
-    """Read a chat message. It must already be sound: see `rlm.providers.normalize`."""
+    """Build a message from a valid chat message: see `rlm.providers.normalize`."""
     written = written or {}
     calls = []
     for call in received.get("tool_calls") or ():
@@ -253,12 +255,12 @@ def assistant(received: Wire, written: Wire | None = None, items: Iterable[Wire]
 
 
 def items_of(message: Message) -> tuple[Wire, ...]:
-    """The items of the Responses API that are kept beside a message."""
+    """Return the items of the Responses API that are kept with a message."""
     return message.items if isinstance(message, Assistant) else ()
 
 
 def joined_to(message: Message) -> tuple[User, ...]:
-    """The user messages that were joined to a message."""
+    """Return the user messages that were joined to a message."""
     return message.joined if isinstance(message, User | ToolResult) else ()
 
 
@@ -268,7 +270,7 @@ def _part_size(part: Wire) -> int:
 
 
 def size(message: Message) -> int:
-    """Characters of a message, roughly what it costs."""
+    """Return the number of characters of a message, a rough measure of its cost."""
     match message:
         case System(text):
             return len(text)

@@ -1,4 +1,4 @@
-"""What the loop needs from the outside, each with its contract."""
+"""The interfaces that the loop needs from outside, each with its contract."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from rlm.core.messages import Message, Outcome, Reply, Schema, User, Wire
 from rlm.core.state import ConversationState
 
 Sink = Callable[[Event], None]
-"""Listens. Must be quick, must not raise for what the run can survive, must not call back."""
+"""Receives events. Must be quick, must not call back, must not raise for an error that the run can survive."""
 
 ToolChoice = Literal["auto", "none"]
 
 AnswerCheck = Callable[[str], str]
-"""Gives the answer that is in the model's text. Raises ValueError with what the model must change."""
+"""Extracts the answer from the model's text. Raises ValueError with what the model must change."""
 
 
 class Model(Protocol):
@@ -32,61 +32,61 @@ class Model(Protocol):
 
     @property
     def params(self) -> Wire:
-        """What every request carries besides model, messages and tools."""
+        """The parameters of every request besides model, messages and tools."""
         ...
 
     @property
     def api(self) -> str:
-        """By which API it is asked, as the journal names it."""
+        """The API of the requests, with its name in the journal."""
         ...
 
     @property
     def adaptations(self) -> frozenset[Adaptation]:
-        """What the provider is known to need of the messages. Learnt from its refusals; it only grows."""
+        """The changes to messages that the provider requires, learnt from its refusals. The set only grows."""
         ...
 
     async def complete(
         self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice = "auto"
     ) -> Reply:
-        """One answer, after as many retries as it takes.
+        """Return one reply, after as many retries as it takes.
 
-        The reply's message is sound: call ids are unique, names and arguments are such that any provider accepts them
-        back, with what the model really wrote beside them.
-        Cancelling gives the request up.
+        The message of the reply is valid: call ids are unique, and every provider accepts the names and arguments back.
+        What the model really wrote is kept beside them. Cancellation aborts the request.
 
         Raises:
-            ContextTooLong: the provider says the conversation is too long.
-            MessagesRefused: their form is refused, and it or `adaptations` say in which it may be taken.
+            ContextTooLong: the provider says that the conversation is too long.
+            MessagesRefused: the provider refuses their form. The error or `adaptations` says which form may work.
             CredentialsError: the key is missing or refused.
-            ModelUnavailable: it failed for now, and retrying did not help.
-            ModelError: it refused the request.
+            ModelUnavailable: the provider fails at present, and retries did not help.
+            ModelError: the provider refused the request.
         """
         ...
 
 
 class Tool(Protocol):
-    """One thing that the model can do. Holds no handle on the loop."""
+    """One thing that the model can do. It has no reference to the loop."""
 
     @property
     def name(self) -> str: ...
 
     def schema(self) -> Schema:
-        """The function as the chat format describes it. The same each time: prompts are cached."""
+        """Return the function as the chat format describes it. Always the same, because prompts are cached."""
         ...
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
-        """Do it. `arguments` fit the schema; `history` ends with the message that asks for this call.
+        """Run the call. `arguments` fit the schema; `history` ends with the message that contains this call.
 
-        What the model can fix is a failed outcome or a ToolError. Cancelling stops whatever it started.
+        An error that the model can fix is a failed outcome or a ToolError. Cancellation stops everything the tool
+        started.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What came of a cell: its whole text as the model shall read it, and the pictures it displayed.
+    """The result of a cell: its whole text for the model, and the pictures that it displayed.
 
-    `exit_status`: of the last command that failed without a word in the text; 0 if none did.
+    `exit_status`: of the last command that failed without a message in the text; 0 if none did.
     """
 
     text: str
@@ -99,40 +99,41 @@ class Kernel(Protocol):
     """A persistent Python session."""
 
     async def execute(self, code: str, timeout: float, sink: Sink | None = None) -> Execution:
-        """Run one cell for at most `timeout` seconds, time spent in `waiting` not counted.
+        """Run one cell for at most `timeout` seconds; time spent in `waiting` does not count.
 
-        `sink` hears what it prints, in place of the kernel's own.
+        `sink` receives the output, instead of the kernel's own sink.
 
-        Whatever the code does (loop, die, print without end) this returns within a few seconds of the timeout or of the
-        kernel's death, says what happened, and leaves a kernel that is ready. Cancelling interrupts the cell.
+        Whatever the code does (loop, die, print without end), this returns within a few seconds of the timeout or of
+        the kernel's death. The result says what happened, and the kernel is ready again. Cancellation interrupts the
+        cell.
 
         Raises:
-            KernelError: no kernel can be started at all.
+            KernelError: no kernel can be started.
         """
         ...
 
     async def execute_internal(self, code: str, timeout: float) -> str:
         """Run code that is not the model's, between two of its cells.
 
-        What is printed meanwhile comes before the next cell's result. Returns what the model must know of how it ended:
-        that the kernel died, or had to be interrupted; empty if there is nothing.
+        Output of this code appears before the next cell's result. Return what the model must know about the end: that
+        the kernel died, or had to be interrupted; empty if there is nothing.
         """
         ...
 
     async def restart(self, why: str) -> None:
-        """Throw the variables away."""
+        """Discard the variables."""
         ...
 
     def waiting(self) -> AbstractContextManager[None]:
-        """While entered, the running cell waits for sub-agents and its clock stands still. Nests."""
+        """Return a context in which the running cell waits for sub-agents and its clock stops. It nests."""
         ...
 
 
 class SandboxedCommand(Protocol):
-    """How a tool runs a program in its agent's sandbox."""
+    """Runs a program of a tool in its agent's sandbox."""
 
     async def __call__(self, cwd: Path, *words: str) -> tuple[str, ...]:
-        """The command that runs the command `words` in a sandbox, in the folder `cwd`.
+        """Return the command that runs the command `words` in a sandbox, in the folder `cwd`.
 
         Raises:
             KernelError: the sandbox is unavailable.
@@ -141,13 +142,13 @@ class SandboxedCommand(Protocol):
 
 
 class Limits(Protocol):
-    """Says whether an agent must stop before its next request."""
+    """Decides whether an agent must stop before its next request."""
 
     def reached(self, spent: Spent) -> Stop | None: ...
 
 
 class ConversationEditor(Protocol):
-    """What a context policy may do to the conversation. Every step is an event."""
+    """The changes that a context policy may make to the conversation. Each one emits an event."""
 
     @property
     def state(self) -> ConversationState: ...
@@ -157,7 +158,7 @@ class ConversationEditor(Protocol):
     def drop(self, numbers: Collection[int], reason: str) -> None: ...
 
     def shorten(self, number: int, content: str) -> None:
-        """Give the tool result `number` of the newest turn another content."""
+        """Replace the content of the tool result `number` of the newest turn."""
         ...
 
     def retract(self) -> None:
@@ -165,29 +166,30 @@ class ConversationEditor(Protocol):
         ...
 
     def report(self, problem: str) -> None:
-        """Something went wrong that the run survives."""
+        """Report a problem that the run survives."""
         ...
 
     async def side_request(self) -> Reply:
-        """One model call that is no turn: same tools, none to be used."""
+        """Make one model call that is no turn: with the same tools, of which none may be called."""
         ...
 
     def is_call(self, text: str) -> bool:
-        """Whether a text is a call of a tool, written where it is not seen as one."""
+        """Return whether a text is a call of a tool, written as plain text."""
         ...
 
 
 class Context(Protocol):
-    """Keeps the conversation within what the model takes."""
+    """Keeps the conversation within the model's context window."""
 
     async def fit(self, editor: ConversationEditor, /) -> None:
         """Called before every request."""
         ...
 
     async def shrink(self, editor: ConversationEditor, /) -> bool:
-        """The provider says it is too long. Makes it shorter, or returns False when nothing is left to drop."""
+        """Called when the provider says that the prompt is too long. Shorten it, or return False if nothing can be
+        dropped."""
         ...
 
     async def compact(self, editor: ConversationEditor, /) -> bool:
-        """The user asks for it. Makes it shorter, or returns False when nothing can be dropped."""
+        """Called when the user asks for it. Shorten the conversation, or return False if nothing can be dropped."""
         ...

@@ -1,7 +1,8 @@
 """The system prompt: facts to text. The same facts give the same text, so that providers can cache it.
 
-What all agents of a run are told comes first, then what depends on an agent's folder, depth and context. So agents of
-one run begin alike, and a provider that has read the root's prompt knows the beginning of its sub-agents'.
+First comes the text that all agents of a run share, then the text that depends on an agent's folder, depth and context.
+So the prompts of all agents begin alike, and a provider that has cached the root's prompt has the beginning of the
+sub-agents' prompts too.
 """
 
 from __future__ import annotations
@@ -43,35 +44,35 @@ _CLOSING = "Your message without a tool call ends the run and is your answer: pl
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the prompt depends on. No ids and no times."""
+    """The facts that the prompt depends on. No ids and no times."""
 
     cwd: str
     tools: tuple[str, ...] = ("ipython", "summarize")
     recursion: bool = False
     context: str = ""
-    """Type, size and head of the kernel's `context`, in one line; empty: there is none."""
+    """Type, size and head of the kernel's `context`, in one line; empty if there is none."""
     version: str = ""
-    """Of the kernel's Python, as 3.12."""
+    """The version of the kernel's Python, such as 3.12."""
     python: str = ""
-    """The command for the project's own Python; empty: it has none that is known."""
+    """The command for the project's own Python; empty if none is known."""
     sandbox: bool = False
     network: bool = True
     isolated: bool = False
-    """Its folder is in a worktree of its own."""
+    """The agent's folder is in a worktree of its own."""
     git: str = ""
-    """What git cannot do in the sandbox, as a sentence; empty: nothing to say."""
+    """A sentence about what git cannot do in the sandbox; empty if there is nothing to say."""
     skills: str = ""
     mcp: str = ""
-    """Which MCP servers the kernel has."""
+    """The MCP servers of the kernel."""
     project: str = ""
-    """What the project's AGENTS.md say."""
+    """The text of the project's AGENTS.md files."""
     append: str = ""
     schema: str = ""
-    """JSON Schema of the answer; empty: any text will do."""
+    """JSON Schema of the answer; empty if any text is accepted."""
 
 
 def system_prompt(facts: Facts) -> str:
-    """Only what is switched on is mentioned."""
+    """Return the system prompt. It mentions only features that are on."""
     ipython = "ipython" in facts.tools
     parts = [
         _OPENING,
@@ -94,10 +95,10 @@ def system_prompt(facts: Facts) -> str:
 
 
 def shared_prompt(facts: Facts) -> str:
-    """What it begins with, up to what agents of one run differ in."""
+    """Return the beginning of the system prompt, as far as all agents of one run share it."""
     return system_prompt(replace(facts, recursion=False, schema="", context=""))
 
 
 def schema_prompt(schema: str) -> str:
-    """What the answer must be."""
+    """Return the paragraph that says which form the answer must have."""
     return _SCHEMA.format(schema=schema)

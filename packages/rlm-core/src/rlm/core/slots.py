@@ -7,19 +7,19 @@ import heapq
 import itertools
 
 Rank = tuple[int, int]
-"""The lowest is served first; of equal ones, whoever came first."""
+"""The lowest rank is served first; of equal ranks, the one that came first."""
 
 
 class Slots:
-    """A semaphore with priorities, whose size may change. asyncio's serves whoever came first, and keeps its size.
+    """A semaphore with priorities and a variable size. asyncio's serves in order of arrival and has a fixed size.
 
-    While a slot is free nobody waits.
+    Nobody waits while a slot is free.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.taken = 0
-        """More than `size` for a time, after that was lowered."""
+        """May exceed `size` for a time, after `size` was lowered."""
         self._waiting: list[tuple[Rank, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
 
@@ -27,7 +27,7 @@ class Slots:
         await self.granted(self.request(rank))
 
     def request(self, rank: Rank) -> asyncio.Future[None]:
-        """A place in the queue, to be awaited with `granted`."""
+        """Return a place in the queue, to be awaited with `granted`."""
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (rank, next(self._numbers), granted))
         self._grant()
@@ -37,7 +37,7 @@ class Slots:
         try:
             await request
         except asyncio.CancelledError:
-            if not request.cancelled():  # it was granted in the same moment
+            if not request.cancelled():  # it was granted at the same moment
                 self.release()
             raise
 

@@ -1,4 +1,4 @@
-"""The fold: what the events so far amount to. The loop, resume and export all stand on `ConversationState.after`."""
+"""The fold of all events so far into a state. The loop, resume and export all use `ConversationState.after`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rlm.core.messages import Ending, Kind, Reply, User, ending
 
 @dataclass(frozen=True, slots=True)
 class ConversationState:
-    """`answer` is the model's newest text since the newest task, or the one that was given in another way.
+    """`answer` is the model's newest text since the newest task, or the answer that was given in another way.
 
-    `cut` says that the model stopped in the middle of it.
+    `cut`: the model stopped in the middle of it.
     """
 
     history: History = field(default_factory=History)
@@ -54,7 +54,7 @@ class ConversationState:
 
     @property
     def prompt_tokens(self) -> int:
-        """An estimate of the next prompt; 0 when nothing has been counted yet."""
+        """An estimate of the tokens of the next prompt; 0 if no prompt has been counted yet."""
         return self.spent.estimate(self.history.size)
 
 
@@ -65,7 +65,7 @@ def _reduced(history: History, event: Dropped | Adapted) -> History:
 
 
 def replay(events: Iterable[Event], start: ConversationState | None = None) -> ConversationState:
-    """Fold `events`. The law: this equals the state of the agent that emitted them."""
+    """Fold `events`. Invariant: the result equals the state of the agent that emitted them."""
     state = start or ConversationState()
     for event in events:
         state = state.after(event)

@@ -1,4 +1,4 @@
-"""A task: what a caller passes, and what comes back, to the SDK and to a cell alike."""
+"""A task: the arguments of a caller and the result, the same for the SDK and for a cell."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from rlm.core.messages import Usage
 from rlm.errors import ConfigError
 
 NOT_GIVEN: Any = object()
-"""Stands for an argument that was not passed, where None is a value."""
+"""Marks an argument that was not passed, where None is a value."""
 
 
 def check_task(task: object) -> str:
-    """
+    """Return the task if it is a valid one.
+
     Raises:
         ConfigError: it is no text, or an empty one.
     """
@@ -30,7 +31,8 @@ def check_task(task: object) -> str:
 class RunResult:
     """How an agent ended. `answer` is partial unless `ok`; `usage` (tokens) is that of its whole subtree.
 
-    `value` is what a cell gave to `rlm.answer`, or with `schema` the answer as that type; None, if it is neither.
+    `value` is the value that a cell gave to `rlm.answer`, or with `schema` the answer as that type; None in other
+    cases.
     """
 
     answer: str
@@ -39,12 +41,12 @@ class RunResult:
     turns: int = 0
     session_dir: Path = Path()
     error: str = ""
-    """The provider's words, where they were the reason to stop."""
+    """The provider's message, if that was the reason to stop."""
     value: Any = None
     replayed: bool = False
-    """It is what an earlier run has recorded: the session was resumed, and the same call came again."""
+    """The result was recorded by an earlier run: the session was resumed, and the same call came again."""
     patch: str = ""
-    """What it has changed in its worktree, for `git apply`. Bytes that are no UTF-8 are as in `os.fsdecode`."""
+    """The changes in its worktree, for `git apply`. Bytes that are no UTF-8 are as in `os.fsdecode`."""
 
     @property
     def ok(self) -> bool:

@@ -1,6 +1,6 @@
-"""Tell a tool call that a model wrote as text. Pure.
+"""Detect a tool call that a model wrote as text. Pure functions.
 
-It happens where a server has no parser, or the wrong one, for the form in which its model was trained to call.
+It happens if a server has no parser, or the wrong one, for the call format of its model.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _MARKERS = re.compile(
     re.MULTILINE,
 )
 _PROSE = re.compile(r"(\.\.\.|…|[ ,;:()'\"–—-])+[A-Za-z]+,? [A-Za-z]+\b")
-"""What follows a mark that an answer explains: `<tool_call> is the mark of Qwen`."""
+"""Follows a mark in an answer that explains it: `<tool_call> is the mark of Qwen`."""
 
 _ENVELOPE = re.compile(
     r"[<\[|◁#*]{0,3}((assistant|tools?|functions?|calls?|plugin|json)[ _▁-]?){1,3}[>\]|▷#*:]{0,4}\s*(?=[{\[`])",
     re.IGNORECASE,
 )
-"""What may stand before JSON: `Tool call:` or `<tools>`."""
+"""A prefix of JSON: `Tool call:` or `<tools>`."""
 
 _LABELLED = (
     r"(?i)^[ ]{{0,3}}[*_#-]*[ ]?(Action|(Tool |Function )?Call)( \d)?[*_]*:[*_]*\s*"
@@ -111,7 +111,7 @@ _WRAPPERS = (
 
 
 def is_call(text: str, names: Collection[str]) -> bool:
-    """Whether the text is a call, or holds one, and no answer that speaks of calls. `names` are the tools'."""
+    """Return whether the text is a call, or contains one, and does not only explain calls. `names` are the tools'."""
     text = _THOUGHT.sub("", text).strip()
     if _is_marked(text, names) or _is_labelled(text, names):
         return True
@@ -123,7 +123,7 @@ def is_call(text: str, names: Collection[str]) -> bool:
 
 
 def _body(text: str) -> str:
-    """Without the sentence that announces a call, such as `I will run it.`; an explanation is none."""
+    """Remove a sentence that announces a call, such as `I will run it.`, but not an explanation."""
     begin = _BODY.search(text)
     lead = text[: begin.start()] if begin else ""
     of_tools = text.startswith("```tool_", len(lead))
@@ -136,12 +136,12 @@ def _compiled(pattern: str, names: Collection[str]) -> re.Pattern[str]:
 
 
 def _without_blocks(text: str) -> str:
-    """Newlines instead of the code blocks, so that every other place stays the same."""
+    """Replace the code blocks by newlines, so that all other positions stay the same."""
     return _CODE_BLOCK.sub(lambda block: "\n" * len(block[0]), text)
 
 
 def _is_marked(text: str, names: Collection[str]) -> bool:
-    """One of the known marks at the beginning of a line and outside of a code block, with a tool's name behind it."""
+    """Whether a known mark starts a line outside of code blocks, and the name of a tool follows it."""
     last_name = max((found.end() for found in _compiled(_STRUCTURED, names).finditer(text)), default=0)
     return any(
         not _PROSE.match(text, mark.end()) and (mark.start() == 0 or mark.end() < last_name)
@@ -150,7 +150,7 @@ def _is_marked(text: str, names: Collection[str]) -> bool:
 
 
 def _is_labelled(text: str, names: Collection[str]) -> bool:
-    """`Action: ipython` and `Action Input: …` on lines of their own, outside of a code block."""
+    """Whether `Action: ipython` and `Action Input: …` are on lines of their own, outside of a code block."""
     outside = _without_blocks(text)
     if _compiled(_LABELLED, names).search(outside):
         return True
@@ -163,7 +163,7 @@ def _is_labelled(text: str, names: Collection[str]) -> bool:
 
 
 def _is_fenced(text: str, names: Collection[str]) -> bool:
-    """The whole is code blocks, each of which is a call."""
+    """Whether the whole text is code blocks, and each of them is a call."""
     blocks = _FENCED.findall(text)
     if not blocks or _FENCED.sub("", text).strip():
         return False
@@ -173,7 +173,7 @@ def _is_fenced(text: str, names: Collection[str]) -> bool:
 
 
 def _is_object(text: str, names: Collection[str]) -> bool:
-    """The whole is JSON with names and arguments: an object, a list, or one object behind the other."""
+    """Whether the whole text is JSON with names and arguments: an object, a list, or several objects in a row."""
     try:
         values = list(_values(text.strip()))
     except (ValueError, RecursionError):
@@ -203,7 +203,7 @@ def _python_value(text: str) -> Any:
 
 
 def _calls(value: Any) -> list[Any]:
-    """The calls in what holds them, such as `{"tool_calls": […]}`."""
+    """Return the calls inside a wrapper such as `{"tool_calls": […]}`."""
     if isinstance(value, dict):
         for wrapper in _WRAPPERS:
             if isinstance(value.get(wrapper), list | dict):
@@ -225,5 +225,5 @@ def _names_a_call(value: Any, names: Collection[str]) -> bool:
 
 
 def _is_expression(text: str, names: Collection[str]) -> bool:
-    """`ipython({"code": …})`, `functions.ipython(code=…)` or `ipython {"code": …}`, and nothing else."""
+    """Whether the text is only `ipython({"code": …})`, `functions.ipython(code=…)` or `ipython {"code": …}`."""
     return _compiled(_EXPRESSION, names).match(text) is not None and text.rstrip("]; `\n").endswith((")", "}"))

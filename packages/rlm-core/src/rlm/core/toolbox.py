@@ -1,4 +1,4 @@
-"""The tools of one agent: find one, check the arguments, run it."""
+"""The tools of one agent: find a tool, check the arguments, run it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CUT_OFF = (
     "are incomplete: your message was cut off at the provider's length limit, so nothing was run. Send less at once, "
     "for instance write a long file in several calls"
 )
-_QUOTED = 300  # characters of what the model wrote
+_QUOTED = 300  # characters of the model's text
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -29,17 +29,17 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 class Toolbox:
-    """Tools by name, in the order given."""
+    """Tools by name, in the given order."""
 
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
         self._tools = {tool.name: tool for tool in tools}
-        self._schemas = {name: tool.schema() for name, tool in self._tools.items()}  # the prompt holds them: they stay
+        self._schemas = {name: tool.schema() for name, tool in self._tools.items()}  # fixed: the prompt has them
 
     def schemas(self) -> tuple[Schema, ...]:
         return tuple(self._schemas.values())
 
     async def run(self, call: ToolCall, history: History, *, cut_off: bool = False) -> Outcome:
-        """Run one call. What the model can fix becomes a failed outcome.
+        """Run one call. An error that the model can fix becomes a failed outcome.
 
         `cut_off`: the provider ended the message at its length limit.
         """
@@ -57,10 +57,10 @@ class Toolbox:
 
 
 def arguments(call: ToolCall, schema: Schema, *, cut_off: bool = False) -> dict[str, Any]:
-    """The arguments of a call as an object that fits the tool's schema.
+    """Return the arguments of a call as an object that fits the tool's schema.
 
     Raises:
-        BadArguments: with what is right.
+        BadArguments: the message says what is right.
     """
     try:
         values = json.loads(call.arguments, parse_constant=_refuse)
@@ -81,12 +81,12 @@ def _refuse(constant: str) -> None:
 
 
 def _not_an_object(call: ToolCall, what: str, schema: Schema) -> str:
-    """With what the model wrote: in the conversation stands an empty object, which is all that some providers take."""
+    """Include the model's text. The conversation holds an empty object instead: some providers accept nothing else."""
     return f"The arguments of {call.name} {what}. {usage(schema)} You wrote: {clip(call.arguments, _QUOTED)}"
 
 
 def _as_meant(values: dict[str, Any], parameters: Schema) -> dict[str, Any]:
-    """Without what is null and need not be given; a number or a truth that is written as a text is one."""
+    """Drop optional arguments that are null, and convert numbers and booleans that are written as text."""
     required, properties = parameters.get("required", ()), parameters["properties"]
     kept = {name: value for name, value in values.items() if value is not None or name in required}
     return {
@@ -104,7 +104,7 @@ def _value(value: Any, kind: str) -> Any:
 
 
 def usage(schema: Schema) -> str:
-    """How to call it, in one line."""
+    """Return one line that says how to call the tool."""
     parameters = schema["parameters"]
     required = parameters.get("required", ())
     parts = [

@@ -1,4 +1,4 @@
-"""Where an agent's cells run: its runtime folder, its sandbox, its kernel."""
+"""The runtime folder, the sandbox and the kernel of one agent."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from rlm.sandbox import Sandbox
 from rlm.sessions import Session
 
 _CONTEXT = "context"
-"""Its name in the runtime folder, in a sandbox."""
+"""The name of the context file in the runtime folder, in a sandbox."""
 _SLOW = 1.0  # seconds without a reply, after which a sub-agent's kernel is started
 
 
 def new_folder(folder: Path, stack: AsyncExitStack) -> Path:
-    """Make it; it is gone when the stack closes.
+    """Create a folder that is removed when the stack closes.
 
     Raises:
-        AgentError: it cannot be made.
+        AgentError: it cannot be created.
     """
     try:
         files.make_folder(folder)
@@ -35,9 +35,10 @@ def new_folder(folder: Path, stack: AsyncExitStack) -> Path:
 
 
 def new_sandbox(spec: AgentSpec, context: RunContext, session: Session, folder: Path) -> Sandbox | None:
-    """In it the agent may read its own session, which results speak of, and its context, wherever they are.
+    """Return the agent's sandbox, if the run has a policy.
 
-    It may write to its worktree, and to those of the agents above it, in one of which it may have been started.
+    The agent may read its own session, to which results refer, and its context, wherever they are. It may write to its
+    own worktree and to the worktrees of the agents above it, since it may have been started in one of them.
     """
     if context.policy is None:
         return None
@@ -72,19 +73,19 @@ def new_kernel(
 
 
 class EarlyStart:
-    """Starts a kernel while the model works on a reply, so that it is up when the reply comes.
+    """Starts a kernel while the model works on a reply, so that the kernel is ready when the reply comes.
 
-    A sub-agent may never need one: its kernel is started only where the model leaves time for it.
+    A sub-agent may never need one, so its kernel is started early only if the reply takes more than `_SLOW` seconds.
     """
 
     def __init__(self, depth: int) -> None:
         self.kernel: JupyterKernel | None = None
-        """None: there is none, or it is started when a cell needs it."""
+        """None: the agent has no kernel, or it starts when the first cell needs it."""
         self._waits = depth > 0
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """A request leaves."""
+        """A request is sent."""
         self.cancel()
         if self.kernel is None:
             return
@@ -94,6 +95,6 @@ class EarlyStart:
             self.kernel.start()
 
     def cancel(self) -> None:
-        """The reply is there, or nobody needs the kernel any more."""
+        """The reply has come, or the kernel is no longer needed."""
         if self._timer is not None:
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""What the answer of an agent must be, and the answer that one of its cells gives."""
+"""Answers of agents: the required form, and answers that a cell gives."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from jsonschema_rs import ValidationError
 
 LARGEST = 100 << 20
-"""Bytes of the longest answer."""
-_IN_LINE = 1 << 20  # characters of an answer that goes to a kernel over the socket
+"""The longest answer, in bytes."""
+_IN_LINE = 1 << 20  # characters of an answer that is sent to a kernel over the socket
 _PROBLEMS, _PROBLEM = 5, 300
 _FAILED = "[the cell failed after `rlm.answer`, so the answer was not taken]"
 
 
 class AnswerSchema:
-    """A JSON Schema that an answer must fit. Nothing that it refers to is fetched."""
+    """A JSON Schema that an answer must fit. References to other documents are not fetched."""
 
     def __init__(self, schema: object, parse: Callable[[str], Any] = json.loads) -> None:
-        """`parse` makes the value from JSON that fits, and may find more faults: ValueError.
+        """`parse` creates the value from JSON that fits the schema. It may raise ValueError for further faults.
 
         Raises:
-            ConfigError: it is no JSON Schema.
+            ConfigError: `schema` is no JSON Schema.
         """
-        import jsonschema_rs  # here: most runs have none
+        import jsonschema_rs  # late import: most runs have no schema
 
         if not isinstance(schema, dict | bool):
             raise ConfigError(f"A JSON Schema is an object, not a {type(schema).__name__}.")
@@ -58,18 +58,20 @@ class AnswerSchema:
 
     @classmethod
     def of_type(cls, wanted: object) -> AnswerSchema:
-        """
+        """Create the schema of a type, or take a JSON Schema as it is.
+
         Raises:
-            ConfigError: it is no JSON Schema, and no type that has one.
+            ConfigError: `wanted` is neither a JSON Schema nor a type that has one.
         """
         kind = AnswerType.of(wanted)
         return cls(kind.schema, kind.parse)
 
     @classmethod
     def from_text(cls, text: str | bytes) -> AnswerSchema:
-        """
+        """Read a schema from JSON text.
+
         Raises:
-            ConfigError: it is no JSON, or no JSON Schema.
+            ConfigError: the text is no JSON, or no JSON Schema.
         """
         try:
             return cls(json.loads(text))
@@ -78,23 +80,24 @@ class AnswerSchema:
 
     @property
     def text(self) -> str:
-        """For a prompt."""
+        """The schema as JSON, for a prompt."""
         return json.dumps(self.schema, ensure_ascii=False)
 
     def check(self, value: object) -> None:
-        """
+        """Check a value against the schema.
+
         Raises:
-            ValueError: with where it is wrong, and why.
+            ValueError: the message says where the value is wrong, and why.
         """
         problems = list(map(_problem, islice(self._validator.iter_errors(value), _PROBLEMS)))
         if problems:
             raise ValueError("; ".join(problems))
 
     def find(self, text: str) -> str:
-        """The JSON in the model's text, which may stand in a code block.
+        """Return the JSON in the model's text, with or without a code block.
 
         Raises:
-            ValueError: there is none, or it does not fit.
+            ValueError: the text is no JSON, or the JSON does not fit.
         """
         found = _unfenced(text.strip())
         self.check(_loads(found))
@@ -132,7 +135,7 @@ def _no_json(constant: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class CellAnswer:
-    """What a cell gave: a value that JSON holds and its text, or the file of a pickle that the host never opens."""
+    """A cell's answer: JSON text with its value, or the file of a pickle, which the host never loads."""
 
     text: str
     value: Any
@@ -140,23 +143,23 @@ class CellAnswer:
 
 
 class AnswerBox:
-    """Takes the answer that a cell gives, and keeps it until the agent has ended with it."""
+    """Receives the answer that a cell gives, and keeps it until the agent ends with it."""
 
     def __init__(self, folder: Path, private: Path, schema: AnswerSchema | None, *, pickles: bool) -> None:
-        """`folder` is the agent's, where its cells write; `private` the host's. `pickles`: they may be answers."""
+        """`folder` is the agent's, where cells write; `private` is the host's. `pickles`: an answer may be a pickle."""
         self._folder = folder
         self._private = private
         self._schema = schema
         self._pickles = pickles and schema is None
         self.pending: CellAnswer | None = None
         self.taken: CellAnswer | None = None
-        """What the agent has ended with."""
+        """The answer with which the agent has ended."""
 
     async def give(self, request: AnswerRequest) -> None:
-        """Nothing of what a cell says is trusted.
+        """Store the answer of a cell. The cell is not trusted, so everything is checked.
 
         Raises:
-            AgentError: it is not what was asked for, or too long.
+            AgentError: the answer does not have the required form, or is too long.
         """
         if request.file.kind == "pickle" and not self._pickles:
             raise AgentError(
@@ -186,13 +189,13 @@ class AnswerBox:
         return CellAnswer(value if isinstance(value, str) and not self._schema else raw, value)
 
     def take(self) -> CellAnswer:
-        """What was given; from here on it is the agent's answer."""
+        """Return the stored answer, which becomes the agent's answer."""
         assert self.pending is not None
         self.taken, self.pending = self.pending, None
         return self.taken
 
     def value_of(self, result: AgentResult) -> Any:
-        """The answer as an object: as a cell gave it, unless the user has said more since, or by the schema."""
+        """Return the answer as an object: the value that a cell gave, if this is its answer, or the parsed text."""
         pending = self.taken
         if pending is not None and pending.text == result.answer:
             return pending.value if pending.pickle is None else pending.pickle
@@ -205,12 +208,12 @@ class AnswerBox:
 
 
 def adopt(folder: Path, name: str, private: Path, what: str, *, keep: bool = False) -> Path:
-    """Take a file that a cell has put into its agent's folder over into the host's, or with `keep` another name of it.
+    """Move a cell's file from its agent's folder to the host's; with `keep`, create a hard link to it there.
 
-    No cell can put something else in its place then.
+    After that no cell can replace it.
 
     Raises:
-        AgentError: it is no plain file there.
+        AgentError: it is no plain file in that folder.
     """
     path = private / f"{what}-{token_hex(8)}"
     place = folder / Path(name).name
@@ -219,7 +222,7 @@ def adopt(folder: Path, name: str, private: Path, what: str, *, keep: bool = Fal
             os.link(place, path, follow_symlinks=False)  # by path: in our private folder
         else:
             place.rename(path)  # by path: as above
-        os.close(files.open_file(path))  # from here on, no cell can put something else in its place
+        os.close(files.open_file(path))  # from here on, no cell can replace it
     except OSError:
         raise AgentError(f"the {what} is not a file in this agent's runtime folder") from None
     return path
@@ -243,7 +246,7 @@ class AnswerTool(ToolAround):
 
 
 def hand_over(result: RunResult, folder: Path) -> RunResult:
-    """A sub-agent's result for its parent's kernel: a pickle, a patch, and what is long, goes by a file in `folder`."""
+    """Prepare a sub-agent's result for its parent's kernel: pickles, patches, long answers go to files in `folder`."""
     if result.patch:
         patch = f"patch-{token_hex(8)}"
         files.write_new(folder / patch, result.patch.encode("utf-8", "surrogateescape"))
@@ -261,12 +264,12 @@ def hand_over(result: RunResult, folder: Path) -> RunResult:
 
 
 def no_fit(problem: str) -> AgentError:
-    """Raised where the model has not corrected its answer."""
+    """Return the error for an answer that the model has not corrected."""
     return AgentError(f"the answer does not fit the schema: {problem}", Stop.SCHEMA)
 
 
 def response_format(schema: AnswerSchema) -> dict[str, Any] | None:
-    """What asks OpenAI's API for such an answer; None where it takes no such schema: it wants an object."""
+    """Return the parameter that asks OpenAI's API for such an answer, or None if it is no object."""
     if not isinstance(schema.schema, dict) or schema.schema.get("type") != "object":
         return None
     format = {"name": "answer", "schema": schema.schema, "strict": _is_strict(schema.schema)}
@@ -274,7 +277,7 @@ def response_format(schema: AnswerSchema) -> dict[str, Any] | None:
 
 
 def _is_strict(schema: object) -> bool:
-    """Whether it has the form that OpenAI demands of a schema that the model cannot miss."""
+    """Whether the schema meets OpenAI's conditions for `strict`, with which the model cannot miss the schema."""
     if isinstance(schema, list):
         return all(map(_is_strict, schema))
     if not isinstance(schema, dict):

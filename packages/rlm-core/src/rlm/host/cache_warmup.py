@@ -1,5 +1,6 @@
-"""The first sub-agents of a large fan-out go ahead, so that the others find the beginning of their prompts in the
-provider's cache. It holds for prompts that begin as none before; docs/why.md has what was measured.
+"""Delays most sub-agents of a large fan-out, so that their prompts start with text that is in the provider's cache.
+
+The first few go ahead. This works for prompts that begin with new text; docs/why.md has the measurements.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 LEAST = 4_000
-"""Characters, about 1,000 tokens: providers cache nothing that is shorter."""
+"""Characters, about 1,000 tokens: providers cache nothing shorter."""
 FEW = 3
-"""Agents that are not worth a wait."""
+"""For so few agents a wait is not worth it."""
 LONGEST = 2.0
-"""Seconds. Where a reply does not stream, nobody hears when its prompt has been read."""
+"""Seconds. If a reply does not stream, nothing shows when the provider has read the prompt."""
 
 
 @dataclass(slots=True)
@@ -24,18 +25,19 @@ class _Beginning:
 
 
 class CacheWarmup:
-    """For all agents of a run."""
+    """The cache of the beginnings of prompts, shared by all agents of a run."""
 
     def __init__(self, *, enabled: bool, longest: float = LONGEST) -> None:
-        """`longest`: seconds that an agent waits at most."""
+        """`longest`: the most seconds that an agent waits."""
         self._enabled = enabled
         self._longest = longest
         self._known: dict[int, _Beginning] = {}
 
     async def wait(self, beginning: str) -> None:
-        """To be called before the first request of an agent. Returns when a reply to the same beginning has begun.
+        """Wait until a reply to the same beginning has begun. Call it before the first request of an agent.
 
-        The first few need not wait, and nobody does for long. `beginning`: all that comes before what differs.
+        The first few agents do not wait, and no agent waits for long. `beginning` is the prompt up to its first
+        difference.
         """
         if not self._enabled or len(beginning) < LEAST:
             return
@@ -47,6 +49,6 @@ class CacheWarmup:
                 await asyncio.wait_for(known.read.wait(), known.until - now)
 
     def replied(self, beginning: str) -> None:
-        """A reply to this beginning has begun, so the provider has read it."""
+        """A reply to this beginning has started, so the provider has read it."""
         if (known := self._known.get(hash(beginning))) is not None:
             known.read.set()

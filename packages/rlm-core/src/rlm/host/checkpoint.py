@@ -1,4 +1,4 @@
-"""RLM_CHECKPOINT: the variables of a kernel outlive it. The kernel saves and restores; the host only asks for it."""
+"""RLM_CHECKPOINT: a kernel's variables outlive it. The host only asks; the kernel itself saves and restores."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from rlm.process import files
 from rlm.sessions.records import CheckpointRecord, Journalled
 
 VARIABLES = "variables.pickle"
-"""In the session folder."""
+"""The name of the file in the session folder."""
 
 LARGEST = 256_000_000
-"""Bytes of a checkpoint; a kernel of ours saves less."""
+"""The most bytes of a checkpoint; a kernel of rlm saves less."""
 
 PATIENCE = 60.0
 """Seconds for saving or restoring."""
@@ -32,10 +32,10 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class CheckpointingTool:
-    """The ipython tool, and after each cell a checkpoint.
+    """The ipython tool with a checkpoint after each cell.
 
-    The kernel saves to `draft`, in its runtime folder; the host brings that to `path`, where no kernel in a sandbox may
-    write.
+    The kernel saves to `draft`, in its runtime folder. The host copies that to `path`, where a kernel in a sandbox
+    cannot write.
     """
 
     tool: Tool
@@ -55,7 +55,7 @@ class CheckpointingTool:
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
         outcome = await self.tool.run(arguments, history)
         trouble = await self.kernel.execute_internal(_ask("save", self.draft), PATIENCE)
-        with suppress(OSError):  # the kernel died, the disk is full: the checkpoint before this one stays
+        with suppress(OSError):  # the kernel died or the disk is full: the previous checkpoint stays
             await self._keep()
         if not trouble:
             return outcome
@@ -63,15 +63,15 @@ class CheckpointingTool:
         return replace(outcome, content=f"{outcome.content}{break_}[saving the variables after the cell:]\n{trouble}")
 
     async def _keep(self) -> None:
-        """The digest is journalled first: a kill in between leaves the file before this one, whose digest is, too."""
+        """Journal the digest first: after a kill in between, the previous file stays, and its digest is known."""
         copy = self.path.with_suffix(".new")
         if digest := await asyncio.to_thread(_copy, self.draft, copy):
             self.sink(Checkpointed(digest, self.sandbox))
-            copy.replace(self.path)  # by path: in the session folder, after it was made there
+            copy.replace(self.path)  # by path: in the session folder, after it was created there
 
 
 def _copy(draft: Path, copy: Path) -> str:
-    """Whole and unread; the digest. What is too large to be a checkpoint is left alone."""
+    """Copy the file without parsing it, and return its digest. Skip a file that is too large for a checkpoint."""
     digest, left = hashlib.sha256(), LARGEST
     with os.fdopen(files.open_file(_place(draft)), "rb") as source:
         if os.fstat(source.fileno()).st_size > LARGEST:
@@ -87,14 +87,14 @@ def _copy(draft: Path, copy: Path) -> str:
 
 
 def _place(path: Path) -> Path:
-    """A cell may have put a link in the place of the file; the folder is the host's."""
+    """Resolve the folder only: the folder is the host's, but a cell may have replaced the file by a link."""
     return files.resolve(path.parent) / path.name
 
 
 def refusal(path: Path, records: Iterable[Journalled], sandbox: str, *, trusted: bool) -> str:
-    """Why saved variables are not loaded in a kernel in this sandbox (`off`: in none); empty if they may be.
+    """Return why saved variables must not be loaded in this sandbox (`off`: none); empty if they may be.
 
-    Loading them runs code that a kernel wrote. `records` are those of the session, which are known to be the user's.
+    Loading them runs code that a kernel wrote. `records` are those of the session, known to be the user's.
     """
     sandboxes = {record.sha256: record.sandbox for record in records if isinstance(record, CheckpointRecord)}
     try:
@@ -110,10 +110,10 @@ def refusal(path: Path, records: Iterable[Journalled], sandbox: str, *, trusted:
 
 
 async def restore(kernel: Kernel, path: Path) -> str:
-    """Bring the variables back; what the kernel says of it."""
+    """Restore the variables. Return the kernel's report."""
     return (await kernel.execute(_ask("restore", path), PATIENCE)).text
 
 
 def _ask(verb: str, path: Path) -> str:
-    """A cell that defines no name."""
+    """Return a cell that defines no name."""
     return f"__import__('rlm.inside.checkpoint', fromlist=['checkpoint']).{verb}({str(path)!r})"

@@ -1,7 +1,7 @@
-"""Which files an agent and those below it have changed: what its tools say, and what its kernel notes.
+"""Files that an agent and its descendants have changed, from the calls of its tools and from notes of its kernel.
 
-It is for people and for the model, when a result is given again without its effects. Nothing depends on it, for code in
-a kernel may write what it likes there.
+People and the model see the list when a recorded result is given without its effects. Nothing else may depend on it,
+because code in a kernel can write anything to the notes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from rlm.inside.effects import COMMAND, NAME
 from rlm.process import files
 
 _LONGEST = 256 << 10  # bytes of the kernel's notes that are read
-_MOST = 50  # files that are kept
+_MOST = 50  # files in the list
 
 
 class EffectLog:
-    """What is known so far of one agent."""
+    """The known effects of one agent."""
 
     def __init__(self, folder: Path, cwd: Path) -> None:
         """`folder` is the agent's runtime folder."""
@@ -33,16 +33,16 @@ class EffectLog:
         self._commands = False
 
     def open(self) -> None:
-        """Make the file that kernels write to. Without it they note nothing."""
+        """Create the file that kernels write to. Without it they note nothing."""
         with suppress(OSError):
             files.write_new(self._notes, b"")
 
     def isolate(self, copy: Path, cwd: Path) -> None:
-        """It works in the folder `cwd` of this copy. What changes there comes back as a patch, and is no effect."""
+        """The agent works in the folder `cwd` of this copy, whose changes return as a patch and are not listed."""
         self._copy, self._works_in = str(copy), str(cwd)
 
     def returned(self, result: ToolResult) -> None:
-        """A call of a tool has ended."""
+        """Add the effects of a tool call that has ended."""
         if result.call.name == "bash":
             self._commands = True
         elif result.call.name == "edit" and result.ok:
@@ -50,7 +50,7 @@ class EffectLog:
                 self._changed([str(json.loads(result.call.arguments)["path"])], self._works_in)
 
     def add(self, below: Effects, cwd: Path) -> None:
-        """A sub-agent that was to work in `cwd` has ended."""
+        """Add the effects of a sub-agent that worked for the folder `cwd`."""
         self._changed(below.files, str(cwd))
         self._commands |= below.commands
 
@@ -59,14 +59,14 @@ class EffectLog:
         return Effects(tuple(self._files), self._commands)
 
     def look(self) -> None:
-        """Read what the kernel has noted, before its folder is removed."""
+        """Read the notes of the kernel. Call it before the kernel's folder is removed."""
         with suppress(OSError):
             lines = files.read(self._notes, limit=_LONGEST).decode(errors="replace").splitlines()
             self._commands |= COMMAND in lines
             self._changed((line for line in lines if line != COMMAND), self._works_in)
 
     def _changed(self, paths: Iterable[str], base: str) -> None:
-        """Relative paths are in the folder `base`."""
+        """Add paths; relative ones are in the folder `base`."""
         for path in (os.path.normpath(os.path.join(base, each)) for each in paths):  # noqa: PTH118 - names, no files
             if len(self._files) < _MOST and not (self._copy and _is_in(path, self._copy)):
                 self._files[os.path.relpath(path, self._cwd) if _is_in(path, self._cwd) else path] = None

@@ -1,4 +1,4 @@
-"""What an agent works with, made from the settings: its model, its tools, and its sandbox."""
+"""Creates models, tools and sandboxes for agents from the settings."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ NO_KEY = (
 
 
 def has_endpoint(config: Config) -> bool:
-    """Whether a model can be asked with these settings, as far as they say."""
+    """Whether these settings name a model that can be asked: a recording, an endpoint, or a key."""
     return config.recording is not None or config.api_key is not None or config.base_url is not None
 
 
 class ModelFactory:
-    """Gives each agent its model. Owns one client, and one reading of each recording, for all runs of a host.
+    """Gives each agent its model. Owns one client and one copy of each recording, for all runs of a host.
 
-    The client is made when it is first needed: a recorded run never needs it.
+    The client is created at its first use: a recorded run never needs it.
     """
 
     def __init__(self, config: Config, *, request_ids: bool = False, gate: Gate | None = None) -> None:
-        """The endpoint, its key and API, `stream` and `sdk_max_retries` are those of `config`.
+        """The endpoint, its key and API, `stream` and `sdk_max_retries` come from `config`.
 
-        `gate`: what requests of other processes pass, too.
+        `gate` limits requests together with those of other processes.
         """
         self._config = config
         self._request_ids = request_ids
@@ -81,10 +81,10 @@ class ModelFactory:
         await self._stack.__aexit__(kind, error, trace)
 
     async def check(self, config: Config) -> None:
-        """Load what `config.model` needs, before anything is changed.
+        """Load everything that `config.model` needs, before anything is changed.
 
         Raises:
-            CredentialsError: it needs a provider, and there is no key and no endpoint.
+            CredentialsError: the model needs a provider, and there is neither a key nor an endpoint.
             ConfigError: the recording cannot be read, or `max_cost` is set and there is no price.
         """
         if config.recording:
@@ -122,10 +122,10 @@ class ModelFactory:
         cache_key: str = "",
         schema: AnswerSchema | None = None,
     ) -> Model:
-        """`cache_key`: see `OpenAIClient.model`.
+        """Return the model of one agent. `cache_key`: see `OpenAIClient.model`.
 
         Raises:
-            CredentialsError: as `check`, for a sub-agent whose model is none of its parent's kind.
+            CredentialsError: as in `check`, for a sub-agent with a provider whose parent uses a recording.
         """
         if config.recording:
             return self._recording(config.recording).model(task)
@@ -142,11 +142,11 @@ class ModelFactory:
         return Endpoint(self._config.base_url, self._config.api_key)
 
     def window(self, config: Config) -> int | None:
-        """Tokens of the model's context; None: they are not known, or not yet."""
+        """Return the size of the model's context in tokens; None if it is not known, or not yet."""
         return None if config.recording or self._client is None else self._client.catalog.window(config.model)
 
     async def names(self) -> list[str]:
-        """Of the models that the endpoint lists; none where it has no list, or there is no endpoint yet."""
+        """Return the names of the models that the endpoint lists; empty if it has no list, or is not used yet."""
         if self._client is None:
             return []
         try:
@@ -161,12 +161,12 @@ class ModelFactory:
 
 
 def mcp_clients(config: Config, cwd: Path, supervisor: Supervisor, skills: Collection[str]) -> McpClients | None:
-    """Those of a run, to be entered; None if it has no MCP servers, or no kernel that could call them."""
+    """Return the MCP clients of a run, to be entered; None without MCP servers, or without a kernel."""
     if not config.mcp or "ipython" not in config.tools:
         return None
     from rlm.mcp import McpClients, Surroundings, named  # most runs have none
 
-    # what is harmless in a sandbox is what a server gets whose configuration names nothing else
+    # a server gets only the variables that are harmless in a sandbox, and those that its configuration names
     environment = child_environment(replace(config, sandbox=SandboxMode.BWRAP))
     surroundings = Surroundings(cwd, environment, supervisor, state_folder(), config.sandboxed)
     return McpClients(config.mcp, named(config.mcp.names, skills), surroundings)
@@ -180,12 +180,12 @@ async def open_sandbox_policy(
     environment: Mapping[str, str],
     prompt_context: PromptContext | None = None,
 ) -> AsyncIterator[SandboxPolicy | None]:
-    """The policy of the sandbox for a run in `cwd`, tried; None if none is asked for.
+    """Open and test the policy of the sandbox for a run in `cwd`; None if no sandbox is asked for.
 
-    What the prompt names, with `prompt_context`, can be read in it, wherever it lies.
+    Paths that the prompt names, with `prompt_context`, are readable in it, wherever they are.
 
     Raises:
-        ConfigError: it is unavailable here.
+        ConfigError: the sandbox is unavailable here.
     """
     if not config.sandboxed:
         yield None
@@ -216,7 +216,7 @@ async def open_sandbox_policy(
 def _named_in_prompt(
     config: Config, cwd: Path, environment: Mapping[str, str], prompt_context: PromptContext
 ) -> list[Path]:
-    """What the prompt names outside of the project: it must exist for a cell in a sandbox, too."""
+    """Return the paths outside of the project that the prompt names: a cell in a sandbox must see them too."""
     python = project_python(cwd, environment)
     shown = [Path(cwd, python).parents[1]] if python.endswith("/bin/python") else []
     return [*shown, *prompt_context.files(cwd)] if config.tools else shown
@@ -224,7 +224,7 @@ def _named_in_prompt(
 
 @dataclass(frozen=True, slots=True)
 class ToolEnvironment:
-    """Where the tools of one agent work."""
+    """The environment of the tools of one agent."""
 
     cwd: Path
     environment: Mapping[str, str]
@@ -244,7 +244,7 @@ class ToolEnvironment:
 
 
 def open_tools(config: Config, place: ToolEnvironment, stack: ExitStack) -> list[Tool]:
-    """The tools that are switched on, in the order of the setting; `stack` closes them."""
+    """Return the tools that are on, in the order of the setting; `stack` closes them."""
     makers: dict[str, Callable[[], Tool]] = {
         "ipython": lambda: _ipython(config, place),
         "summarize": lambda: Summarize(place.kernel),
@@ -283,7 +283,7 @@ def _ipython(config: Config, place: ToolEnvironment) -> Tool:
 
 
 def context_for(config: Config, window: Callable[[], int | None]) -> Context:
-    """How a conversation is kept within what the model takes."""
+    """Return the policy that keeps a conversation within the model's context."""
     compact = Compact(config.summarize_at_tokens, window=window)
     if config.max_turns_in_context is None:
         return compact

@@ -1,4 +1,4 @@
-"""What the system prompt of an agent says of where and how it works."""
+"""Facts for the system prompt of an agent: where and how it works."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rlm.process.interpreter import project_python
 def facts_of(spec: AgentSpec, context: RunContext, depth: int) -> Facts:
     config, payload = spec.config, spec.context
     policy = context.policy
-    cwd = policy.cwd if policy else spec.cwd  # what a cell in a sandbox may have made is not for us to read
+    cwd = policy.cwd if policy else spec.cwd  # the host must not read what a cell in a sandbox may have created
     return Facts(
         cwd=str(spec.cwd),
         tools=config.tools,
@@ -33,7 +33,7 @@ def facts_of(spec: AgentSpec, context: RunContext, depth: int) -> Facts:
 
 
 def mcp_prompt(spec: AgentSpec, context: RunContext) -> str:
-    """Which MCP servers the agent has; empty, if it has none or nothing to call them with."""
+    """Return the text about the agent's MCP servers; empty if it has none, or no kernel to call them from."""
     if context.mcp is None or "ipython" not in spec.config.tools:
         return ""
     return context.mcp.names.only(spec.config.mcp.names).prompt

@@ -1,4 +1,4 @@
-"""What all agents of a process share: model clients, kernel servers, a private folder. The composition root."""
+"""The composition root: the parts that all agents of a process share, such as model clients and kernel servers."""
 
 from __future__ import annotations
 
@@ -42,15 +42,14 @@ from rlm.text.bounded import Quota
 from rlm.tools.decorators import Approve
 
 _FILES = 16_384  # open at once
-_KNOWN = 60.0  # seconds that a host does not look for skills again
+_KNOWN = 60.0  # seconds for which a host does not search for skills again
 
 
 class Host:
-    """Owns what runs share, for as long as the process needs agents. It serves many runs at once.
+    """Owns the parts that runs share, and serves many runs at once. It lives as long as the process needs agents.
 
-    Every agent is a task on the host's event loop; a kernel only asks. Use it as a context manager. `base_url`,
-    `api_key` and `sdk_max_retries` are the same for all its runs; every other setting is what a run has that does not
-    name it.
+    Every agent is a task on the host's event loop; kernels only send requests. Use it as a context manager. All runs
+    have the same `base_url`, `api_key` and `sdk_max_retries`. Other settings are defaults, which each run may change.
     """
 
     def __init__(
@@ -61,12 +60,13 @@ class Host:
         gate: Gate | None = None,
         **settings: Unpack[HostSettings],
     ) -> None:
-        """Settings by name win over those of the environment.
+        """Settings by name override those of the environment.
 
-        `request_ids`: see `rlm.providers.attempt.REQUEST_ID`. `gate`: what requests of other hosts pass, too.
+        `request_ids`: see `rlm.providers.attempt.REQUEST_ID`. `gate` limits requests together with those of other
+        hosts.
 
         Raises:
-            ConfigError: one of them is not allowed.
+            ConfigError: a setting is not allowed.
         """
         self.config = config = config or read_config({}, named=settings)
         self._named: dict[str, object] = {**settings}
@@ -79,9 +79,10 @@ class Host:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """
+        """Open the private folder and the model clients.
+
         Raises:
-            ConfigError: there is no place for the private folder.
+            ConfigError: the private folder cannot be created anywhere.
         """
         _allow_many_files()
         async with self._stack as stack:
@@ -97,16 +98,16 @@ class Host:
 
     @property
     def supervisor(self) -> Supervisor:
-        """Private, for sockets and for what goes to a kernel."""
+        """Owner of the private folder, for sockets and for data that goes to kernels."""
         assert self._supervisor is not None, "use it as a context manager"
         return self._supervisor
 
     async def check(self, config: Config) -> None:
-        """See that there is a model for runs with these settings.
+        """Check that there is a model for runs with these settings.
 
         Raises:
             CredentialsError: there is no key and no endpoint.
-            ConfigError: there is none.
+            ConfigError: there is no such model.
         """
         await self._models.check(config)
 
@@ -119,15 +120,15 @@ class Host:
         ahead: bool = True,
         approve: Approve | None = None,
     ) -> Run:
-        """A run, to be entered.
+        """Return a run, to be entered.
 
         Args:
             stream: somebody watches the model's text.
-            ahead: kernels are started while the model works. Without it they take no memory before their first cell.
+            ahead: start kernels while the model works. Without it they take no memory before their first cell.
             approve: asks the user before each cell, command and edit, if `confirm` is set.
 
         Raises:
-            RlmError: what was asked for is unavailable; nothing has been changed then.
+            RlmError: something that the run needs is unavailable; nothing has been changed then.
         """
         if spec.config.confirm and approve is None:
             raise ConfigError("--confirm asks at the prompt: start `rlm` without a task.")
@@ -149,7 +150,7 @@ class Host:
         return PromptContext(place, context_files=not config.no_context_files, skills=skills)
 
     async def model_names(self) -> list[str]:
-        """What the endpoint lists; none where it has no list, or no run has needed it yet."""
+        """Return the models that the endpoint lists; empty if it has no list, or no run has needed it yet."""
         return await self._models.names()
 
     @asynccontextmanager
@@ -169,25 +170,25 @@ class Host:
         watch: Callable[[dict[str, Any]], None] | None = None,
         **settings: Unpack[RunSettings],
     ) -> AsyncIterator[Run]:
-        """An agent with a session and a kernel of its own, to be asked again and again: `await agent.ask("task")`.
+        """Open an agent with its own session and kernel, for any number of tasks: `await agent.ask("task")`.
 
-        With `session` or `id` it goes on with one, which keeps its settings where nobody names others now.
+        With `session` or `id` it continues that session, with the session's settings unless the call names others.
 
         Args:
-            session: a session to go on with: its folder, such as a result's `session_dir`, or its id.
-            id: the same by its id, or by as many of the first digits as no other session in `home` has.
-            fork: go on with a copy; the session stays as it is.
+            session: a session to continue: its folder, such as a result's `session_dir`, or its id.
+            id: the id of a session, or enough of its first digits to be unique in `home`.
+            fork: continue with a copy; the session stays unchanged.
             replay: run the cells of the session again first, so that its variables exist.
             rerun_agents: run sub-agents and model calls again, also those that have a recorded result.
-            trust: go on with a session that this user has not made on this machine.
+            trust: continue a session that this user has not created on this machine.
             context: any picklable object; the agent finds it in its kernel as `context`.
-            cwd: its working directory; if it is not given the present one, or the session's, which must be in that.
+            cwd: its working directory. The default is the current one, or that of the session, which must be inside it.
             system_prompt: replaces the built-in one.
-            schema: what each answer must be, as of `rlm.run`.
-            watch: gets every record of the run; docs/sessions.md has them.
+            schema: the required form of each answer, as in `rlm.run`.
+            watch: gets every record of the run; docs/sessions.md describes them.
 
         Raises:
-            RlmError: what was asked for is unavailable; nothing has been changed then.
+            RlmError: something that the run needs is unavailable; nothing has been changed then.
         """
         wanted = session if session is not None else id
         if wanted is None:
@@ -214,7 +215,7 @@ class Host:
         schema: object = None,
         **settings: Unpack[RunSettings],
     ) -> RunResult:
-        """Run an agent on `task` and wait for its answer. Cancelling this cancels the agent. Arguments as of `open`.
+        """Run an agent on `task` and wait for its answer. Cancellation cancels the agent. Arguments as in `open`.
 
         Raises:
             AgentError: the seconds of `timeout` are over.
@@ -239,11 +240,11 @@ class Host:
         cwd: FilePath | None = None,
         **settings: Unpack[RunSettings],
     ) -> RunResult:
-        """Go on with a session, named by its folder, its id or the first digits of it. Arguments as of `open`.
+        """Continue a session, named by its folder, its id or the first digits of the id. Arguments as in `open`.
 
         Raises:
             AgentError: the seconds of `timeout` are over.
-            RlmError: it failed, or cannot be gone on with.
+            RlmError: it failed, or cannot be continued.
         """
         check_task(task)
         async with self.open(
@@ -290,7 +291,7 @@ class Host:
             await asyncio.wait({running})
 
     async def _run_watched(self, make_spec: Callable[[], AgentSpec], watch: Watch) -> None:
-        """The last record says how it ended, with what the exit code of the command would be."""
+        """Run the agent. The last record says how it ended, with the exit code that the command would have."""
         session: Session | None = None
         code, reason = INTERRUPTED, ""
         try:
@@ -325,7 +326,7 @@ class Host:
     async def _resumed(
         self, session: FilePath, named: Mapping[str, object], cwd: FilePath | None, **options: bool
     ) -> AgentSpec:
-        """In a thread, for it reads all of the session's journals."""
+        """Run in a thread, because it reads all journals of the session."""
         id, home = session_id(session)
         chosen = GivenSettings(values={**named, "home": home} if home else named)
         place = None if cwd is None else _folder(cwd)
@@ -362,9 +363,10 @@ class Host:
         )
 
     async def _find_skills(self, place: Place) -> Skills:
-        """In a thread, and once for runs that begin in the same minute: it takes a while, and some skills are broken.
+        """Find skills in a thread, because it takes time, and once for all runs of a minute. Some skills are broken.
 
-        One at a time, also since CPython 3.11 does not parse modules well in several threads (SystemError).
+        A lock serialises the searches, also because CPython 3.11 fails to parse modules in several threads
+        (SystemError).
         """
         async with self._looking:
             where, now = tuple(place.python_path), time.monotonic()
@@ -375,7 +377,7 @@ class Host:
             return skills
 
     async def _kernel_server(self, *, sealed: bool) -> KernelServer:
-        """One for all runs in sandboxes, and one for those without: each starts its process with its first kernel."""
+        """Return the kernel server for sandboxed runs, or that for other runs. The first kernel starts its process."""
         if sealed not in self._kernels:
             server = KernelServer(sealed=sealed, mark=self.supervisor.new_mark())
             self._kernels[sealed] = await self._stack.enter_async_context(server)
@@ -391,9 +393,9 @@ def _folder(cwd: FilePath) -> Path:
 
 
 def _allow_many_files() -> None:
-    """A thousand sub-agents from one gather are as many sockets, here and in the kernel, which inherits the limit."""
+    """Raise the limit of open files: 1,000 sub-agents need 1,000 sockets, here and in the kernel, which inherits it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
-        with suppress(OSError, ValueError):  # macOS allows fewer than it says
+        with suppress(OSError, ValueError):  # macOS allows fewer than it reports
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

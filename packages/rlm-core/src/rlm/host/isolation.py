@@ -1,4 +1,4 @@
-"""A sub-agent that works in a git worktree of its own (`isolation="worktree"`)."""
+"""A sub-agent that works in its own git worktree (`isolation="worktree"`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PATIENCE = 600.0  # seconds for a copy, or for a patch
 
 
 class Worktree:
-    """The copy, in a folder of the host's. Nothing of it outlives the agent, or a host that is killed."""
+    """A worktree in a folder of the host's. It is removed with the agent, also if the host is killed."""
 
     def __init__(self, git: Path, place: Path, groups: ProcessGroups, sandbox: Sandbox | None) -> None:
         self._git = str(git)
@@ -30,19 +30,19 @@ class Worktree:
         self._sandbox = sandbox
 
     async def make(self, cwd: Path, skip: Path) -> Path:
-        """The folder in the copy that stands for `cwd`.
+        """Create the worktree. Return the folder in it that corresponds to `cwd`.
 
         Raises:
-            AgentError: it cannot be made.
+            AgentError: it cannot be created.
         """
         wanted = MakeWorktree(self._git, str(self._place), str(cwd), str(skip))
         return Path(os.fsdecode(await self._run(wanted)))
 
     async def patch(self) -> str:
-        """What has changed since. Bytes that are no UTF-8 are lone surrogates, as in `os.fsdecode`.
+        """Return the changes since then. Bytes that are no UTF-8 are lone surrogates, as in `os.fsdecode`.
 
         Raises:
-            AgentError: it cannot be made.
+            AgentError: the patch cannot be created.
         """
         return (await self._run(MakePatch(self._git, str(self._place)))).decode("utf-8", "surrogateescape")
 
@@ -72,7 +72,8 @@ class Worktree:
 
 @contextmanager
 def open_worktree(git: Path | None, place: Path, supervisor: Supervisor, sandbox: Sandbox | None) -> Iterator[Worktree]:
-    """
+    """Open a worktree for one agent.
+
     Raises:
         AgentError: there is no git.
     """

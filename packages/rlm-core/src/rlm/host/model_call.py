@@ -1,4 +1,4 @@
-"""One model call for a cell: no kernel, no session of its own. It is journalled in the session of the cell's agent."""
+"""One model call for a cell, without a kernel or a session. The session of the cell's agent has its journal records."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from rlm.host.answers import AnswerSchema, no_fit
 from rlm.host.spec import AgentSpec, RunContext
 
 _REQUESTS = 30
-"""At most: the first, corrections, and those after a reply that was cut off."""
+"""The most requests: the first, corrections, and continuations after a truncated reply."""
 
 
 async def call_model(
     context: RunContext, spec: AgentSpec, depth: int, request: LlmRequest, sink: Sink, *, key: CallKey
 ) -> str:
-    """The answer to what a cell of an agent at `depth` asks. `spec` has the model.
+    """Return the model's answer to a request of a cell of an agent at `depth`. `spec` has the model.
 
     Raises:
-        AgentError: there is none, or none that fits the schema.
+        AgentError: there is no answer, or none that fits the schema.
         RlmError: the model cannot be asked.
     """
     schema = AnswerSchema.from_text(request.schema) if request.schema else None
@@ -44,7 +44,7 @@ async def call_model(
 
 
 async def recorded_answer(request: LlmRequest, replies: Sequence[Reply]) -> str | None:
-    """What a call came to that got these replies; None if it did not come to an answer."""
+    """Return the answer that these recorded replies lead to; None if they lead to none."""
     if not replies:
         return None
     schema = AnswerSchema.from_text(request.schema) if request.schema else None
@@ -77,11 +77,11 @@ def _messages(request: LlmRequest, schema: AnswerSchema | None) -> list[System |
 
 
 def _nothing(_: Event) -> None:
-    """It has no conversation to journal."""
+    """Ignore events: the call has no conversation to journal."""
 
 
 class _JournalledModel:
-    """A model of which each request is an event of the agent that asks."""
+    """A model whose requests are events of the agent that asks."""
 
     def __init__(self, model: Model, context: RunContext, sink: Sink, key: CallKey) -> None:
         self._model = model
@@ -116,7 +116,7 @@ class _JournalledModel:
 
 
 class _RecordedModel:
-    """Gives recorded replies, in order."""
+    """Returns recorded replies, in order."""
 
     name = ""
     api = CHAT
@@ -132,7 +132,8 @@ class _RecordedModel:
         tools: Sequence[Schema],  # noqa: ARG002
         tool_choice: ToolChoice = "auto",  # noqa: ARG002
     ) -> Reply:
-        """
+        """Return the next reply.
+
         Raises:
             ModelError: there are no more.
         """

@@ -1,4 +1,4 @@
-"""What the model reads before the first task."""
+"""The first messages of an agent, before its first task."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rlm.sessions.earlier_calls import EarlierCalls
 
 
 class AgentOpening:
-    """Of one agent, at `depth`."""
+    """The first messages of one agent, at `depth`."""
 
     def __init__(self, spec: AgentSpec, context: RunContext, session: Session, replays: Replays, depth: int) -> None:
         self.beginning = ""
-        """Of its requests, as far as other agents of the run may have the same; see `CacheWarmup`."""
+        """The beginning of its requests that other agents of the run may share; see `CacheWarmup`."""
         self._spec = spec
         self._context = context
         self._session = session
@@ -30,7 +30,7 @@ class AgentOpening:
         self._depth = depth
 
     async def messages(self, tools: Toolbox, kernel: JupyterKernel | None, sink: Sink) -> list[System | User]:
-        """The system prompt, or when resumed what has become of the kernel."""
+        """Return the system prompt, or for a resumed agent notes about its kernel."""
         if self._session.start.history.entries:
             return await self._resumed(kernel, sink)
         if self._spec.attempts:
@@ -45,12 +45,12 @@ class AgentOpening:
         itself = [self._session.agent_path]
         self._replays.begin(itself, EarlierCalls.as_made if replay else EarlierCalls.left_open)
         notes = await resume_notes(spec, self._session, kernel, sink, self._replays.note)
-        self._replays.begin(itself, EarlierCalls.left_open)  # what those cells have called is recorded now
+        self._replays.begin(itself, EarlierCalls.left_open)  # the calls of those cells are now recorded
         schema = [User(schema_prompt(spec.schema.text), Kind.NOTE)] if spec.schema else []
         return [*notes, *self._new_servers(), *schema]
 
     def _prompts(self) -> tuple[str, str]:
-        """The system prompt, and what of it other agents have too."""
+        """Return the system prompt, and the part of it that other agents share."""
         own, schema = self._spec.system_prompt, self._spec.schema
         if own is not None:
             return own if schema is None else f"{own}\n\n{schema_prompt(schema.text)}", own
@@ -58,7 +58,7 @@ class AgentOpening:
         return system_prompt(facts), shared_prompt(facts)
 
     def _new_servers(self) -> list[User]:
-        """A note of MCP servers that its system prompt does not name."""
+        """Return a note of MCP servers that the recorded conversation does not name."""
         text = mcp_prompt(self._spec, self._context)
         known = any(text in str(message.wire()["content"]) for message in self._session.start.history.messages)
         return [] if known else [User(text, Kind.NOTE)]

@@ -1,4 +1,4 @@
-"""What a run that resumes a session takes over from it: its settings, by the rules of docs/sessions.md."""
+"""The settings that a resumed run takes over from its session, by the rules of docs/sessions.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rlm.text.clip import one_line
 from rlm.text.redact import REDACTED
 
 Texts = Mapping[str, str]
-"""Settings by name, as they are written."""
+"""Settings as text, by name."""
 
 _SANDBOX = ("sandbox", "sandbox_net", "sandbox_memory", "sandbox_file_size", "keep_repositories")
 _PATHS = ("system_prompt_path", "context")
@@ -23,7 +23,7 @@ _LONGEST = 60  # characters of a setting in a message
 
 @dataclass(frozen=True, slots=True)
 class GivenSettings:
-    """What the caller names in this call: the texts of flags, or the values of a program."""
+    """The settings that the caller names in this call: the texts of flags, or the values of a program."""
 
     flags: Texts = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
@@ -32,7 +32,8 @@ class GivenSettings:
         return name in self.flags or self.values.get(name) is not None
 
     def read(self, recorded: Texts | None = None) -> Config:
-        """
+        """Build a configuration from these and from `recorded` settings.
+
         Raises:
             ConfigError: a value is not allowed.
         """
@@ -40,7 +41,9 @@ class GivenSettings:
 
 
 def resumed_config(recorded: Texts, chosen: GivenSettings) -> Config:
-    """What is given over variables over what is recorded; but no variable lowers the sandbox of the session.
+    """Merge settings: those in the call override variables, variables override the recorded ones.
+
+    Exception: no variable weakens the sandbox of the session.
 
     Raises:
         ConfigError: a value is not allowed.
@@ -50,7 +53,7 @@ def resumed_config(recorded: Texts, chosen: GivenSettings) -> Config:
 
 
 def _lowered(config: Config, recorded: Texts) -> Iterator[tuple[str, str]]:
-    """The settings of the sandbox that let more out than the session's did, with the session's texts."""
+    """Yield the sandbox settings that are weaker than the session's, with the session's texts."""
     was = setting_texts(Config()) | dict(recorded)
     now = setting_texts(config)
     if was["sandbox"] == "off":
@@ -61,14 +64,14 @@ def _lowered(config: Config, recorded: Texts) -> Iterator[tuple[str, str]]:
 
 
 def _lets_out(name: str, text: str) -> int:
-    """A larger number is a weaker sandbox."""
+    """Rate a setting: a larger number is a weaker sandbox."""
     if name in ("sandbox", "sandbox_net", "keep_repositories"):
         return text == ("off" if name == "sandbox" else "on")
     return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 def differences(recorded: Texts, config: Config, chosen: GivenSettings) -> str:
-    """What this run does otherwise than the session did, and what it does as before; empty if nothing is to say."""
+    """Describe the differences and the explicit settings that stay the same; empty if there is nothing to say."""
     was, now = setting_texts(Config()) | dict(recorded), setting_texts(config)
     names = [name for name in (*now, *(was.keys() - now)) if was.get(name) != now.get(name)]
     changes = [f"{flag(name)} {_shown(now.get(name))} (was {_shown(was.get(name))})" for name in names]
@@ -86,10 +89,10 @@ def _shown(text: str | None) -> str:
 
 
 def check_named(id: str, recorded: Texts, chosen: GivenSettings, cwd: Path) -> None:
-    """See that everything is named in this call that a session may not bring along by itself.
+    """Check that this call names every setting that must not be taken from a session alone.
 
     Raises:
-        ConfigError: a path outside `cwd`, or a text that held a secret, is not.
+        ConfigError: a path outside `cwd`, or a text that contained a secret, is not named.
     """
     named = chosen.read().explicit
     for name, text in recorded.items():

@@ -1,7 +1,7 @@
-"""Nothing finished is paid twice: in a resumed run, a call that was made before gets its recorded result.
+"""Finished work is not paid twice: in a resumed run, a call that was made before gets its recorded result.
 
-`sessions/earlier_calls.py` says which calls there were; here they become results. A call that did not finish runs anew,
-and its sub-agents that did finish are given their recorded results in turn.
+`sessions/earlier_calls.py` finds the recorded calls; this module turns them into results. A call that did not finish
+runs again, and those of its sub-agents that finished get their recorded results.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from rlm.text.clip import one_line
 from rlm.tools.decorators import ToolAround
 
 ANSWER = "answer.pickle"
-"""In the session folder of a sub-agent whose value is no text."""
+"""The pickle in the session folder of a sub-agent whose value is no text."""
 PATCH = "changes.patch"
-"""In the session folder of a sub-agent that has changed something in a worktree."""
-_LARGEST = 1 << 30  # bytes of a pickle, or of a patch, that is kept
+"""The patch in the session folder of a sub-agent that changed files in a worktree."""
+_LARGEST = 1 << 30  # the most bytes of a kept pickle or patch
 _NAMED = 5  # sub-agents that a note names
 _TASK = 60  # characters of a task in a note
 
 
 def run_digest(request: RunRequest) -> str:
-    """Of all that a call of `rlm.run` asks for."""
+    """Return a digest of all arguments of a call of `rlm.run`."""
     context = [request.context.kind, request.context.digest] if request.context else None
     return _digest("run", request.task, sorted(request.options.items()), request.schema, context)
 
@@ -64,7 +64,7 @@ class Replays:
     """The recorded results for the calls of one agent's cells."""
 
     def __init__(self, session_root: Path, sandbox: str, sink: Sink, *, anew: bool = False) -> None:
-        """`session_root` is the folder of the tree's root. `anew`: calls are known again, and run all the same."""
+        """`session_root` is the folder of the tree's root. `anew`: calls are identified, but run all the same."""
         self._root = session_root
         self.sandbox = sandbox
         self._sink = sink
@@ -75,18 +75,18 @@ class Replays:
         self._replayed: list[Replayed] = []
 
     def begin(self, agents: Sequence[str], order: Order) -> None:
-        """From here on calls are taken for those of these agents: of the agent itself, or earlier attempts at its task.
+        """Match new calls with those of these agents: the agent itself, or earlier attempts at its task.
 
-        `order` says which of the recorded ones come again.
+        `order` returns the positions of the recorded calls that come again.
         """
         self._order = order
         self._earlier, self._counts = EarlierCalls(), Counter()
         for agent in agents:
-            with suppress(SessionError):  # what is gone cannot be given
+            with suppress(SessionError):  # an agent whose session is gone has no results
                 self._earlier.add(agent, journal.reader(self._folder(agent)))
 
     def next_key(self, digest: str) -> CallKey:
-        """Which of the equal calls this one is."""
+        """Return the key of this call: its digest, and its position among equal calls."""
         number = self._counts[digest]
         self._counts[digest] += 1
         again = self._order(self._earlier, digest)
@@ -95,17 +95,17 @@ class Replays:
         return CallKey(digest, self._earlier.positions(digest) + number - len(again))
 
     def attempts(self, key: CallKey) -> tuple[str, ...]:
-        """Earlier sub-agents that did not finish with this call."""
+        """Return the earlier sub-agents that did not finish with this call."""
         call = self._find(key)
         return tuple(call.unfinished) if call else ()
 
     def replies(self, key: CallKey) -> list[Reply]:
-        """To the requests of a model call, in order."""
+        """Return the replies to the requests of a model call, in order."""
         call = self._find(key)
         return [decode_model_call(record).reply for record in call.replies] if call else []
 
     async def result(self, key: CallKey, folder: Path) -> RunResult | None:
-        """Of a sub-agent that finished with this call; a pickle goes into `folder`. None: there is none to give."""
+        """Return the result of a sub-agent that finished with this call, or None. A pickle goes into `folder`."""
         call = self._find(key)
         if call is None or call.finished is None:
             return None
@@ -121,14 +121,15 @@ class Replays:
         return None if self._anew else self._earlier.find(key)
 
     def give(self, replayed: Replayed) -> None:
-        """Tell it."""
+        """Record that a result was given."""
         self._sink(replayed)
         self._replayed.append(replayed)
 
     def _folder(self, agent: str) -> Path:
-        """
+        """Return the session folder of an agent.
+
         Raises:
-            SessionError: no agent has this path, whatever a journal says.
+            SessionError: no agent can have this path. Journals are not trusted.
         """
         names = agent.split("/")[1:]
         if not all(map(CHILD.fullmatch, names)):
@@ -136,7 +137,8 @@ class Replays:
         return self._root.joinpath(*names)
 
     def _read(self, agent: str, end: AgentEndRecord, folder: Path) -> RunResult:
-        """
+        """Read the recorded result of an agent.
+
         Raises:
             SessionError, OSError, ValueError: it cannot be given.
         """
@@ -156,7 +158,10 @@ class Replays:
         return RunResult(answer, Stop.DONE, end.usage.usage, end.turns, where, value=value, replayed=True, patch=patch)
 
     def _pickle(self, kept: Path, end: AgentEndRecord, folder: Path) -> AnswerFile:
-        """Loading it runs code that a kernel wrote: it must be what was recorded, and from no sandbox into none."""
+        """Copy a recorded pickle. Loading it runs code from a kernel, so its digest must match.
+
+        A pickle from a sandbox is not given to a kernel without one.
+        """
         if end.sandbox != "off" and self.sandbox == "off":
             raise SessionError(f"{kept} was made in a sandbox")
         path = folder / f"answer-{token_hex(8)}"
@@ -166,7 +171,7 @@ class Replays:
         return AnswerFile(path.name, "pickle")
 
     def note(self) -> str:
-        """What was given since it was last asked, for the model; empty if nothing was."""
+        """Return a note for the model about the results since the last note; empty if there were none."""
         noted, self._replayed = self._replayed, []
         agents = [replayed for replayed in noted if replayed.agent]
         calls = len(noted) - len(agents)
@@ -191,7 +196,7 @@ def _not_repeated(replayed: Replayed) -> str:
 
 
 class ReplayNote(ToolAround):
-    """A tool whose cells may be given recorded results: says so in their result."""
+    """A tool whose cells may get recorded results. It adds a note about them to the cell's result."""
 
     def __init__(self, tool: Tool, replays: Replays) -> None:
         super().__init__(tool)
@@ -207,9 +212,9 @@ class ReplayNote(ToolAround):
 
 
 def keep(result: RunResult, folder: Path, sandbox: str) -> KeptValue:
-    """Note what the value of a sub-agent's result is, and keep a copy of its pickle in its session folder.
+    """Record the kind of a sub-agent's value, and keep a copy of its pickle in its session folder.
 
-    What cannot be kept cannot be given again: the sub-agent would run anew. So does a pickle without a digest.
+    If the copy fails, the value has no digest, and the sub-agent would run again.
     """
     try:
         return replace(_kept_value(result.value, folder, sandbox), patch=_keep_patch(result.patch, folder))
@@ -230,7 +235,7 @@ def _kept_value(value: Any, folder: Path, sandbox: str) -> KeptValue:
 
 
 def _keep_patch(patch: str, folder: Path) -> str:
-    """Its digest; empty if there is no patch."""
+    """Keep the patch. Return its digest; empty if there is no patch."""
     if not patch:
         return ""
     data = patch.encode("utf-8", "surrogateescape")
@@ -239,7 +244,8 @@ def _keep_patch(patch: str, folder: Path) -> str:
 
 
 def _patch(kept: Path, digest: str) -> str:
-    """
+    """Read a kept patch and check its digest.
+
     Raises:
         SessionError, OSError: it cannot be given.
     """

@@ -1,4 +1,4 @@
-"""Go on with a session: which one it is, whose it is, with which settings, and where."""
+"""Resume a session: find it, check its owner, choose its settings and its working directory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rlm.sessions.store import meta_of
 from rlm.text.clip import one_line
 
 GO_ON = "Go on with the task."
-"""What the user says by saying nothing."""
+"""The task if the user gives none."""
 
 
 def resumed_spec(
@@ -35,14 +35,14 @@ def resumed_spec(
     trust: bool = False,
     rerun_agents: bool = False,
 ) -> AgentSpec:
-    """What goes on with a session, found by its id or by the first digits of it; the user's newest, if none is wanted.
+    """Return the spec that continues a session: the one with this id or its first digits, or the user's newest one.
 
-    It works in `cwd`, or else where it worked before, which must be in `present`; or, where its home was found above
-    that, beside its home.
+    It works in `cwd` if given. Else it works where the session worked, which must be in `present`; if the session's
+    home was found in a parent of `present`, it must be in the folder of that home.
 
     Raises:
         SessionError: there is no such session, or its folder is gone.
-        ConfigError: this user has not made it, or it uses what must be named again.
+        ConfigError: another user created it, or it uses a setting that this call must name.
     """
     key = key_or_none(state_folder())
     read = chosen.read()
@@ -53,7 +53,7 @@ def resumed_spec(
     if why and not trust:
         raise ConfigError(not_yours(folder.name, why))
     recorded = {"model": meta.model} | meta.settings
-    if why:  # they are programs, and would run outside of any sandbox
+    if why:  # MCP servers are programs, and would run outside of any sandbox
         recorded.pop("mcp", None)
     place = cwd or _place(folder, meta, present, project)
     check_named(folder.name, recorded, chosen, place)
@@ -66,14 +66,14 @@ def resumed_spec(
 
 
 def _note(meta: Meta, settings: str, where: str) -> str:
-    """One line for the user: which session goes on, and how."""
+    """Return one line for the user: which session continues, and how."""
     said = f"Resumed {'; '.join(filter(None, [settings, where]))}".rstrip()
     turns = f"{meta.turns} turn" if meta.turns == 1 else f"{meta.turns} turns"
     return f"{said}. So far: {turns} on: {one_line(meta.prompt_preview, 60)}"
 
 
 def session_id(session: FilePath) -> tuple[str, Path | None]:
-    """The id of a session that is named by it, or by its folder; then with the home that it lies in.
+    """Return the id of a session that is named by its id or its folder. For a folder, also return its home.
 
     Raises:
         ConfigError: it is neither.
@@ -91,10 +91,10 @@ def session_id(session: FilePath) -> tuple[str, Path | None]:
 
 
 def _place(folder: Path, meta: Meta, present: Path, project: Path) -> Path:
-    """Where it worked, which is the working directory or in it; or in the project whose sessions were found from it.
+    """Return the folder where the session worked. It must be in `project`.
 
     Raises:
-        ConfigError: it is elsewhere; names it.
+        ConfigError: it is elsewhere; the message names it.
         SessionError: it is gone.
     """
     if not meta.cwd:
@@ -113,9 +113,9 @@ def _place(folder: Path, meta: Meta, present: Path, project: Path) -> Path:
 
 
 def _existing(folder: str) -> Path | None:
-    """The real path of a folder, if it is one."""
+    """Return the real path of a folder; None if it is none."""
     try:
         place = resolve(folder)
         return place if place.is_dir() else None
-    except OSError:  # meta.json can hold what is no path
+    except OSError:  # meta.json can contain an invalid path
         return None

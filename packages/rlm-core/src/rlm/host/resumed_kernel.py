@@ -1,6 +1,6 @@
-"""What a resumed agent reads first: where it works now, and what has become of the kernel and its variables.
+"""The first notes for a resumed agent: its working directory, and the state of its kernel and variables.
 
-Saved variables are loaded. With `--replay` the recorded cells run again, and the note says which results differ.
+Saved variables are loaded. With `--replay` the recorded cells run again, and the note lists the results that differ.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from rlm.sessions.transcript import TranscriptCall
 async def resume_notes(
     spec: AgentSpec, session: Session, kernel: Kernel | None, sink: Sink, replayed: Callable[[], str]
 ) -> list[System | User]:
-    """The user's cells that it has not heard of, and what has changed. Variables are brought back if they can be.
+    """Return notes on the user's cells that the model has not seen, and on changes. Restore variables if possible.
 
-    `replayed` says which calls of cells that run again were given their recorded results.
+    `replayed` returns the note about calls, in cells that ran again, that got their recorded results.
     """
     untold = untold_cells(read(session.folder).records)
     moved = spec.earlier.moved_from if spec.earlier else ""
@@ -39,7 +39,7 @@ async def resume_notes(
 
 
 async def _kernel_note(spec: AgentSpec, session: Session, kernel: Kernel, sink: Sink) -> str:
-    """What the model and whoever watches read of it."""
+    """Prepare the kernel. Return the note for the model; an event informs observers."""
     records = read(session.folder).records
     if spec.earlier is not None and spec.earlier.rerun:
         calls = cells(records)
@@ -57,7 +57,7 @@ async def _kernel_note(spec: AgentSpec, session: Session, kernel: Kernel, sink: 
 
 
 def _may_load(spec: AgentSpec, saved: Path, records: Sequence[Journalled], sink: Sink) -> bool:
-    """Whether saved variables are loaded; if not, a record says why."""
+    """Whether saved variables may be loaded. If not, an event records why."""
     if not os.path.lexists(saved):
         return False
     trusted = spec.earlier is not None and spec.earlier.doubt != ""
@@ -68,7 +68,7 @@ def _may_load(spec: AgentSpec, saved: Path, records: Sequence[Journalled], sink:
 
 
 async def rerun(kernel: Kernel, calls: Iterable[TranscriptCall], timeout: float, sink: Sink) -> list[int]:
-    """Run the cells in order, each for at most `timeout` seconds; the numbers (from 1) of those that differ."""
+    """Run the cells in order, each for at most `timeout` seconds. Return the numbers (from 1) of different results."""
     differing = []
     for number, call in enumerate(calls, 1):
         execution = await kernel.execute(call.code, timeout)
@@ -80,7 +80,7 @@ async def rerun(kernel: Kernel, calls: Iterable[TranscriptCall], timeout: float,
 
 
 def rerun_note(differing: list[int]) -> str:
-    """The note for the model."""
+    """Return the note for the model."""
     note = "This session was resumed in a fresh kernel, and its cells were run again, so their variables are there."
     if not differing:
         return note

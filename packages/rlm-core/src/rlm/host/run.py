@@ -31,11 +31,11 @@ from rlm.text.encodings import decode
 from rlm.version import VERSION
 
 Watch = Callable[[Record], None]
-"""Sees every record of every agent of the run, as it is made."""
+"""Receives every record of every agent of the run, as it is created."""
 
 
 class Run:
-    """Owns the root agent of a run and what its sub-agents share. Use it as a context manager.
+    """Owns the root agent of a run and the parts that its sub-agents share. Use it as a context manager.
 
     `session` is the root's, and stays readable after the end.
     """
@@ -49,11 +49,12 @@ class Run:
         self._root: AgentRunner | None = None
 
     async def __aenter__(self) -> Self:
-        """
+        """Open the sandbox policy, the session and the root agent.
+
         Raises:
-            RlmError: what was asked for is unavailable. Nothing has been changed then.
+            RlmError: something that the run needs is unavailable. Nothing has been changed then.
         """
-        key = key_or_none(state_folder(), make=True)  # before the sandbox is made, which hides it
+        key = key_or_none(state_folder(), make=True)  # before the sandbox exists, which hides the key
         async with self._stack as stack:
             context, spec = await self._confine(stack)
             spec = replace(spec, system_prompt=_system_prompt(spec), schema=_schema(spec))
@@ -78,7 +79,7 @@ class Run:
         return self._root
 
     async def ask(self, task: str, timeout: float | None = None, pictures: Sequence[str] = ()) -> RunResult:
-        """As `AgentRunner.ask`, of the root agent. An error has `session_dir` and `usage`.
+        """Ask the root agent, as `AgentRunner.ask` does. An error has `session_dir` and `usage`.
 
         Raises:
             AgentError: the time is over; its `stop` is `timeout`.
@@ -98,7 +99,7 @@ class Run:
             raise
 
     async def _confine(self, stack: AsyncExitStack) -> tuple[RunContext, AgentSpec]:
-        """Make the sandbox policy, if one was asked for, and look at the repositories that cells may change."""
+        """Open the sandbox policy, if one was asked for, and inspect the repositories that cells may change."""
         context, spec, config = self._context, self._spec, self._spec.config
         policy = await stack.enter_async_context(
             open_sandbox_policy(config, spec.cwd, context.supervisor, context.environment, context.prompt_context)
@@ -110,10 +111,10 @@ class Run:
         inspection = await asyncio.to_thread(stack.enter_context, looking)
         environment = policy.environment(context.environment)
         context = replace(context, policy=policy, environment=environment, inspection=inspection)
-        return context, replace(spec, cwd=policy.cwd)  # a link that leads to it may be hidden
+        return context, replace(spec, cwd=policy.cwd)  # in the sandbox, a link that leads to it may be hidden
 
     def _held(self, stack: AsyncExitStack) -> ContextPayload | None:
-        """A file that the user named, as a descriptor of all kernels: each gets the same one, whatever has its name.
+        """Share a file that the user named as a descriptor. All kernels get the same file, even if its name is reused.
 
         In a sandbox it is a mount, which no cell can change.
         """
@@ -154,7 +155,7 @@ class Run:
 
 
 def _system_prompt(spec: AgentSpec) -> str | None:
-    """Read once, before a cell runs. All agents of the run get it, unless their call names another."""
+    """Read the system prompt once, before a cell runs. All agents of the run get it, unless a call names another."""
     path = spec.config.system_prompt_path
     if spec.system_prompt is not None or path is None:
         return spec.system_prompt
@@ -165,7 +166,7 @@ def _system_prompt(spec: AgentSpec) -> str | None:
 
 
 def _schema(spec: AgentSpec) -> AnswerSchema | None:
-    """Of the root alone. Read once, before a cell runs."""
+    """Read the schema of the root's answer once, before a cell runs."""
     path = spec.config.schema
     if spec.schema is not None or path is None:
         return spec.schema

@@ -41,17 +41,20 @@ from rlm.sessions import Changes, Session
 from rlm.skills import CALLS, CallLog, called
 
 _SHARING = 8
-"""Agents of a run that share a cache key: they begin alike, but OpenAI spreads what has one key and more than about 15
-requests in a minute over machines that know nothing of each other."""
+"""The number of agents of a run that share a cache key.
+
+They begin alike, but OpenAI distributes requests with one key over several machines if there are more than about 15 in
+a minute, and these machines do not share a cache.
+"""
 _ASKED_AT = frozenset({Stop.MAX_TURNS, Stop.TIMEOUT, Stop.LENGTH})
 _ROOT_ASKED_AT = _ASKED_AT | {Stop.TOKEN_BUDGET, Stop.COST_BUDGET}
-"""At which limits an agent is asked for its answer. Of what the tree may spend, enough for one such request is kept."""
+"""Limits at which an agent is asked for its answer. The budget of the tree reserves enough for one such request."""
 
 
 class AgentRunner:
-    """Owns what one agent works with: its session, broker, sandbox, kernel and tools. Use it as a context manager.
+    """Owns the parts of one agent: its session, broker, sandbox, kernel and tools. Use it as a context manager.
 
-    `ask` may be called again and again; the conversation and the kernel go on. One task at a time.
+    `ask` may be called any number of times, one task at a time; the conversation and the kernel persist.
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class AgentRunner:
         self._stopped: Stopped | None = None
         self._early_start = EarlyStart(depth)
         self.user = UserChannel(self._hear)
-        self._task = ""  # the first, by which a recording knows its part
+        self._task = ""  # the first task, by which a recording identifies its part
         self._effects = EffectLog(context.supervisor.folder / session.id, spec.cwd)
         self._replays = Replays(
             session.root, spec.config.sandbox, self._hear, anew=spec.earlier is not None and spec.earlier.rerun_agents
@@ -96,13 +99,13 @@ class AgentRunner:
         await self._stack.__aexit__(kind, error, trace)
 
     async def ask(self, task: str, timeout: float | None = None, pictures: Sequence[str] = ()) -> RunResult:
-        """Work on `task` until the agent stops, for at most `timeout` seconds, or as many as the setting allows.
+        """Work on `task` until the agent stops, for at most `timeout` seconds, or the seconds of the setting.
 
-        `pictures` are data URLs that belong to the task. Cancelling it keeps the agent.
+        `pictures` are data URLs that belong to the task. Cancellation keeps the agent.
 
         Raises:
-            AgentError: the time is over, and the model gave no answer when it was asked for it.
-            RlmError: what the agent could not survive.
+            AgentError: the time is over, and the model gave no answer when rlm asked for it.
+            RlmError: the agent cannot continue.
         """
         timeout = timeout or self._spec.config.timeout
         async with self._slot:
@@ -117,7 +120,7 @@ class AgentRunner:
                 return done if self._worktree is None else replace(done, patch=await self._worktree.patch())
             except TimeoutError:
                 if not limit.expired():
-                    raise  # somebody else's
+                    raise  # not our timeout
                 raise self._timed_out(f"timed out after {timeout:g} s") from None
 
     async def _work(self, task: str, pictures: Sequence[str]) -> AgentResult:
@@ -134,7 +137,7 @@ class AgentRunner:
         self._answers.taken = None
         return await self._agent.run(*opening, *self.user.take_notes(), User(with_pictures(task, pictures)))
 
-    # ---- what a front end may ask, between two tasks
+    # ---- for a front end, between two tasks
 
     @property
     def kernel(self) -> JupyterKernel | None:
@@ -142,7 +145,7 @@ class AgentRunner:
 
     @property
     def effects(self) -> Effects:
-        """Files that it and those below it have changed; complete when it is closed."""
+        """Files that the agent and its descendants have changed; complete when it is closed."""
         return self._effects.effects
 
     @property
@@ -151,7 +154,7 @@ class AgentRunner:
 
     @property
     def skills(self) -> tuple[str, ...]:
-        """The names of those that it has."""
+        """The names of its skills."""
         return tuple(self._context.prompt_context.names)
 
     @property
@@ -161,14 +164,14 @@ class AgentRunner:
 
     @property
     def window(self) -> int | None:
-        """Tokens of the model's context; None: they are not known, or not yet."""
+        """The size of the model's context in tokens; None if it is not known, or not yet."""
         return self._context.models.window(self._spec.config)
 
     def conversation(self) -> Agent:
-        """What has been said, to be edited. Each edit is journalled behind the task that has ended.
+        """Return the conversation, to be edited. Each edit is journalled after the last task.
 
         Raises:
-            ConfigError: nothing has been said yet.
+            ConfigError: the conversation is empty.
         """
         if self._agent is None:
             raise ConfigError("Nothing has been said yet.")
@@ -176,17 +179,17 @@ class AgentRunner:
         return self._agent
 
     def use_model(self, name: str) -> None:
-        """From the next request on.
+        """Use this model from the next request on.
 
         Raises:
-            ConfigError: there can be no such model.
+            ConfigError: the name cannot be that of a model.
         """
         self._change(override(self._spec.config, {"model": name}))
         if self._agent is not None:
             self._agent.use_model(self._new_model(self._spec.config))
 
     async def use_budget(self, total_tokens: int, cost: float | None) -> None:
-        """Other limits of the whole tree: `max_total_tokens` and `max_cost`.
+        """Set other limits of the whole tree: `max_total_tokens` and `max_cost`.
 
         Raises:
             ConfigError: the model has no price.
@@ -197,14 +200,14 @@ class AgentRunner:
         self._change(config)
 
     def _change(self, config: Config) -> None:
-        """For this agent, for sub-agents from now on, and for a run that resumes the session."""
+        """Change the settings of this agent, of its future sub-agents, and of a run that resumes the session."""
         self._spec = replace(self._spec, config=config)
         if self._requests is not None:
             self._requests.spec = self._spec
         self.session.change(Changes(config.model, settings=recorded_settings(config)))
 
     def _timed_out(self, reason: str) -> AgentError:
-        """A root has reached a limit then. A sub-agent was cancelled by its parent, which sets the time."""
+        """Return the error for a timeout. A root has reached a limit; a sub-agent was cancelled by its parent."""
         if self._depth:
             return AgentError(reason, Stop.CANCELLED)
         if self._agent is not None:
@@ -212,7 +215,8 @@ class AgentRunner:
         return AgentError(reason, Stop.TIMEOUT)
 
     def _result(self, result: AgentResult) -> RunResult:
-        """
+        """Convert the result of a task.
+
         Raises:
             AgentError: after all corrections the answer does not fit the schema.
         """
@@ -229,7 +233,7 @@ class AgentRunner:
             self._answers.value_of(result),
         )
 
-    # ---- what it works with
+    # ---- the parts of an agent
 
     async def _open(self, stack: AsyncExitStack) -> None:
         context = self._context
@@ -239,7 +243,7 @@ class AgentRunner:
         stack.callback(self._effects.look)
         answers = self._answers = AnswerBox(folder, private, self._spec.schema, pickles=self._depth > 0)
         stack.callback(answers.discard)
-        if self._spec.isolated:  # beside the folders of agents, so that no cell can change its name
+        if self._spec.isolated:  # beside the folders of agents, so that no cell can rename it
             place = new_folder(private / f"worktree-{self.session.id}", stack)
             self._spec = replace(self._spec, worktrees=(*self._spec.worktrees, place))
         sandbox = new_sandbox(self._spec, context, self.session, folder)
@@ -334,7 +338,7 @@ class AgentRunner:
     def _new_child(self, spec: AgentSpec, session: Session, slot: Slot) -> AgentRunner:
         return AgentRunner(self._context, spec, session, slot, self._depth + 1)
 
-    # ---- what happens
+    # ---- events
 
     def _hear(self, event: Event) -> None:
         match event:
@@ -362,13 +366,13 @@ class AgentRunner:
             self._context.warmup.replied(self._opening.beginning)
 
     def _journal_stop(self) -> None:
-        """When the next task comes, or all is closed: sub-agents that were left running have ended by then."""
+        """Journal the stop late, before the next task or on closing: sub-agents that still ran have ended by then."""
         if self._stopped is not None:
             self.session.record(self._stopped)
             self._stopped = None
 
     def _count_calls(self) -> None:
-        """Of skills. After each call of a tool, so that a run that is killed has them too."""
+        """Record the calls of skills. It happens after each tool call, so that a killed run has them too."""
         if self._calls is not None and (news := self._calls.news()):
             counts = called(news, self._context.prompt_context.names)
             if counts is not None:
@@ -379,7 +383,7 @@ class AgentRunner:
             self.session.record(Failed(problem))
 
     def _inspect_repositories(self) -> None:
-        """When all that could change them has ended."""
+        """Inspect the repositories after every process that could change them has ended."""
         if self._depth == 0 and self._context.inspection is not None:
             for problem in self._context.inspection.end(keep=self._spec.config.keep_repositories):
                 self.session.record(Failed(problem))

@@ -1,4 +1,4 @@
-"""Sub-agents: what a cell asks for becomes an agent of the same run."""
+"""Requests of cells: sub-agents of the same run, model calls, MCP tools, the agent's answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NewChild = Callable[[AgentSpec, Session, Slot], "AgentRunner"]
 
 @dataclass(slots=True)
 class CellRequests:
-    """Does what the cells of one agent ask for. What it has is that agent's; a child has it too."""
+    """Handles the requests of one agent's cells. Its settings are those of the agent, and the defaults of a child."""
 
     context: RunContext
     spec: AgentSpec
@@ -48,21 +48,21 @@ class CellRequests:
     new_child: NewChild
     answers: AnswerBox
     seconds_left: Callable[[], float | None]
-    """Of the agent's task."""
+    """The seconds left for the agent's task."""
     replays: Replays
     effects: EffectLog
     kernel: Kernel | None = None
     _newest_model: tuple[str, AgentSpec | None] = ("", None)
 
     async def answer(self, request: AnswerRequest) -> None:
-        """Take the answer of the agent itself."""
+        """Store the answer of the agent itself."""
         await self.answers.give(request)
 
     def budget(self) -> Budget:
         return self.context.limits.budget(self.depth, self.seconds_left())
 
     async def tools(self, request: ToolsRequest) -> tuple[str, Sequence[dict[str, Any]]]:
-        """Of an MCP server of this agent: what it says of itself, and its tools.
+        """Return the instructions and the tools of an MCP server of this agent.
 
         Raises:
             RlmError: there is no such server, or it cannot be reached.
@@ -71,7 +71,7 @@ class CellRequests:
         return found.instructions, found.tools
 
     async def call(self, request: CallRequest, on_progress: OnProgress) -> dict[str, Any]:
-        """Call a tool of an MCP server. It is the cell that works meanwhile, so its clock goes on.
+        """Call a tool of an MCP server. The cell counts as working meanwhile, so its clock does not stop.
 
         Raises:
             RlmError: there is no such server, it cannot be reached, or it answered with an error.
@@ -86,7 +86,7 @@ class CellRequests:
         return self.context.mcp
 
     async def llm(self, request: LlmRequest) -> str:
-        """Ask a model for a cell. It is no agent, and takes no slot.
+        """Ask a model for a cell. The call is no agent, and takes no slot.
 
         Raises:
             AgentError: there is no answer.
@@ -101,7 +101,7 @@ class CellRequests:
             return await call_model(self.context, spec, self.depth, request, self.sink, key=key)
 
     async def run(self, request: RunRequest) -> RunResult:
-        """Run a child for a cell that asks. Nothing of what a cell says is trusted.
+        """Run a child for a cell. The request is not trusted, so everything is checked.
 
         Raises:
             AgentError: it failed, or is refused.
@@ -110,16 +110,16 @@ class CellRequests:
         key = self.replays.next_key(run_digest(request))
         async with AsyncExitStack() as stack:
             if self.kernel is not None:
-                stack.enter_context(self.kernel.waiting())  # the clock of the cell stands still in the queue, too
+                stack.enter_context(self.kernel.waiting())  # the clock of the cell also stops in the queue
             context = self._payload(request)
             if context is not None:
-                stack.callback(files.remove, context.path)  # its kernel has had it by then
+                stack.callback(files.remove, context.path)  # the child's kernel has read it by then
             if (recorded := await self.replays.result(key, self._folder)) is not None:
                 return hand_over(recorded, self._folder)
-            number = self.context.limits.admit(self.depth + 1)  # what is no request has cost the tree no agent
+            number = self.context.limits.admit(self.depth + 1)  # an invalid request does not count as an agent
             spec = replace(spec, number=number, context=context, attempts=self.replays.attempts(key))
             asked = time.monotonic()
-            # those in the queue have no folder yet
+            # children in the queue have no folder yet
             slot = await stack.enter_async_context(self.slot.child(lambda queued: self.sink(Queued(queued))))
             result = await self._run_child(spec, slot, key, round(time.monotonic() - asked, 3))
             return hand_over(result, self._folder)
@@ -145,11 +145,11 @@ class CellRequests:
 
     @property
     def _folder(self) -> Path:
-        """Where the agent's cells read and write."""
+        """The folder in which the agent's cells read and write."""
         return self.context.supervisor.folder / self.session.id
 
     def _spec_of_model(self, model: str) -> AgentSpec:
-        """For model calls, of which a cell may make thousands. An empty `model` is that of sub-agents."""
+        """Return the spec for model calls, cached: a cell may make thousands. Empty `model`: that of sub-agents."""
         known, spec = self._newest_model
         if spec is None or known != model:
             spec = self._spec_of(RunRequest("", "", {"model": model} if model else {}))
@@ -157,7 +157,7 @@ class CellRequests:
         return spec
 
     def _spec_of(self, request: RunRequest) -> AgentSpec:
-        """The parent's settings where the request does not say otherwise.
+        """Return the child's spec: the settings of the parent, changed by the request.
 
         Raises:
             ConfigError: an argument is not allowed.
@@ -172,11 +172,12 @@ class CellRequests:
         if spec.config.model != self.spec.config.model and spec.config.recording:
             raise AgentError("no cell may choose a recording: the host would read it")
         turns = min(spec.config.max_turns, self.spec.config.max_turns)
-        # in a sandbox the host does not look: it would follow a cell's links, and the error would show what is there
+        # in a sandbox the host must not check `cwd`: it would follow a cell's links, and its error would tell what
+        # exists
         return replace(spec, config=replace(spec.config, max_turns=turns), cwd=spec.cwd / cwd)
 
     def _payload(self, request: RunRequest) -> ContextPayload | None:
-        """Only a plain file in this agent's own runtime folder may be handed on."""
+        """Return the context that a cell hands on. It must be a plain file in this agent's own runtime folder."""
         if request.context is None:
             return None
         path = adopt(self._folder, request.context.name, self.context.supervisor.folder, "context", keep=True)

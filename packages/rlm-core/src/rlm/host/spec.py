@@ -1,4 +1,4 @@
-"""What an agent shall do and how, and what all agents of one run share. Values."""
+"""What an agent does and how (`AgentSpec`), and what all agents of one run share (`RunContext`). Values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rlm.mcp import McpClients
 
 _ISOLATION = "worktree"
-"""The one way in which a sub-agent can be isolated."""
+"""The only isolation of a sub-agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +41,29 @@ class ResumeOptions:
     rerun: bool = False
     """Run its cells again first, so that its variables exist."""
     rerun_agents: bool = False
-    """Give no call of a sub-agent or a model its recorded result."""
+    """Run sub-agents and model calls again, also those with a recorded result."""
     doubt: str = ""
-    """Why it is not known to be the user's own, who takes it over all the same; empty if it is."""
+    """Why it may not be the user's own, although the user trusts it; empty if it is."""
     recorded: Mapping[str, str] = field(default_factory=dict)
     """Its settings, as texts by name."""
     notes: tuple[str, ...] = ()
-    """What the user should know of how this run differs."""
+    """Differences of this run that the user should know."""
     moved_from: str = ""
-    """Where it worked, if not where this run does."""
+    """Where the session worked, if this run works elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptAppends:
-    """What is added to the system prompts of sub-agents in place of what is added to the root's. None: the same.
+    """Text for the system prompts of sub-agents, instead of the text for the root's. None: the same text.
 
-    A leaf is one that can have no sub-agents; None: as `subagent`.
+    A leaf is an agent that can have no sub-agents; its default is `subagent`.
     """
 
     subagent: str | None = None
     leaf: str | None = None
 
     def text(self, config: Config, depth: int, *, leaf: bool) -> str:
-        """Of an agent with these settings."""
+        """Return the text for an agent with these settings."""
         own = config.append_to_system_prompt
         if depth == 0:
             return own or ""
@@ -73,7 +73,7 @@ class PromptAppends:
 
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
-    """The first task of an agent, and how it works."""
+    """The first task of an agent, and its settings."""
 
     task: str
     config: Config
@@ -82,29 +82,29 @@ class AgentSpec:
     system_prompt: str | None = None
     earlier: ResumeOptions | None = None
     number: int = 0
-    """How many agents the run had before it."""
+    """The number of agents that the run had before it."""
     schema: AnswerSchema | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables of kernels and commands, of all agents of the run."""
+    """Variables of kernels and commands, for all agents of the run."""
     attempts: tuple[str, ...] = ()
     """Agents (paths in the tree) that have begun the same task in earlier runs, and did not finish it."""
     appends: PromptAppends = field(default_factory=PromptAppends)
     isolated: bool = False
-    """It works in a git worktree of its own, in place of `cwd`."""
+    """It works in its own git worktree, instead of `cwd`."""
     worktrees: tuple[Path, ...] = ()
-    """The folders of its worktree and of those that agents above it work in."""
+    """The folders of its worktree and of the worktrees of the agents above it."""
 
     def but(self, task: str, options: Mapping[str, str]) -> AgentSpec:
-        """A new `task`, as this one but for the arguments of a call of `rlm.run`.
+        """Return the spec of a new `task`: this one, changed by the arguments of a call of `rlm.run`.
 
         Raises:
             ConfigError: an argument is not allowed.
         """
         rest = dict(options)
-        # links are followed once: who starts something in it refuses those that have come since
+        # follow links once; later code that starts a program in it refuses links that were added since
         cwd = files.resolve(read_folder("cwd", str(self.cwd / rest.pop("cwd")))) if "cwd" in rest else self.cwd
         prompt = rest.pop("system_prompt", self.system_prompt)
-        servers = _chosen(self.config.mcp, rest.pop("mcp", None))  # none that the parent has not
+        servers = _chosen(self.config.mcp, rest.pop("mcp", None))  # only servers of the parent
         isolated = _is_isolated(rest.pop("isolation", ""))
         config = override(replace(self.config, timeout=None, mcp=servers), rest)
         return AgentSpec(task, config, cwd, system_prompt=prompt, isolated=isolated, worktrees=self.worktrees)
@@ -134,37 +134,37 @@ class RunContext:
     models: ModelFactory
     kernels: KernelServer
     supervisor: Supervisor
-    """Its folder is private, for sockets and what goes to kernels."""
+    """Owner of the private folder, for sockets and data for kernels."""
     environment: dict[str, str]
-    """Of kernels and commands."""
+    """Variables of kernels and commands."""
     prompt_context: PromptContext
     shell: Path
-    """For commands. Found before any cell has run."""
+    """The shell of commands, found before any cell has run."""
     git: Path | None
-    """As the shell."""
+    """Found at the same time as the shell."""
     quota: Quota
-    """What the outputs of all agents may take on disk."""
+    """The disk space that the outputs of all agents may take."""
     warmup: CacheWarmup
     appends: PromptAppends = field(default_factory=PromptAppends)
     stream: bool = False
     """Somebody watches the model's text."""
     ahead: bool = True
-    """The root's kernel is started while its first request is under way."""
+    """The root's kernel is started while its first request is in flight."""
     approve: Approve | None = None
     """Asks the user before each cell, command and edit."""
     policy: SandboxPolicy | None = None
-    """Of the sandbox, if there is one."""
+    """The policy of the sandbox, if there is one."""
     inspection: Inspection | None = None
-    """Of the repositories that its cells may change."""
+    """Compares the repositories that cells may change before and after the run."""
     mcp: McpClients | None = None
-    """Of its MCP servers, if it has some. The root agent opens them, so that its journal says what becomes of them."""
+    """The MCP clients, if the run has servers. The root agent opens them, so its journal has their failures."""
 
     def repository_notes(self) -> tuple[str, ...]:
-        """What git cannot do in the sandbox, and what an earlier run has left."""
+        """Return notes on what git cannot do in the sandbox, and on what an earlier run has left."""
         note = self.policy.git.note if self.policy else ""
         return (*filter(None, [note]), *(self.inspection.left if self.inspection else ()))
 
 
 def context_file(path: Path | None) -> ContextPayload | None:
-    """`--context FILE`: by reference, however large."""
+    """Return the payload of `--context FILE`: a reference to the file, whatever its size."""
     return None if path is None else from_file(path)

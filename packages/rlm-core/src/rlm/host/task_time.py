@@ -1,4 +1,4 @@
-"""How long an agent may work on a task, and what of it is kept for its last request."""
+"""How long an agent may work on a task, and the time that is reserved for its last request."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 
 
 class TaskTime:
-    """Of one task at a time, by the clock of the event loop."""
+    """The time of one task at a time, by the clock of the event loop."""
 
     def __init__(self) -> None:
         self.work_until: float | None = None
-        """What is left of the task's time then is for the last request."""
+        """The rest of the task's time after this moment is for the last request."""
         self._limit: asyncio.Timeout | None = None
 
     def begin(self, seconds: float | None, *, keeps: bool) -> asyncio.Timeout:
-        """The limit of a task that begins now. `keeps`: a part is kept for the last request."""
+        """Return the limit of a task that begins now. `keeps`: reserve a part for the last request."""
         self._limit = asyncio.timeout(seconds)
         self.work_until = None
         if seconds is not None and keeps:
@@ -22,11 +22,11 @@ class TaskTime:
         return self._limit
 
     def left(self) -> float | None:
-        """Seconds; None: there is no limit."""
+        """Return the seconds left; None if there is no limit."""
         end = self._limit.when() if self._limit else None
         return None if end is None else max(0.0, end - asyncio.get_running_loop().time())
 
 
 def kept_time(timeout: float) -> float:
-    """Seconds that are kept for the last request: a tenth, from five (of a short time: a quarter) to sixty."""
+    """Return the seconds reserved for the last request: a tenth, from five (of a short time: a quarter) to sixty."""
     return min(60.0, max(timeout / 10, min(5.0, timeout / 4)))

@@ -1,4 +1,4 @@
-"""What the user does beside the tasks of an agent: talks to it while it works, and runs cells in its kernel."""
+"""The user's actions beside an agent's tasks: messages while it works, and cells in its kernel."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ _INTERRUPTED = "[interrupted by the user]"
 
 class UserKernel(Protocol):
     async def execute_for_user(self, code: str, sink: Sink) -> Execution:
-        """Run a cell for as long as it takes, between two cells of the agent or while one of them awaits.
+        """Run a cell without a time limit, between two cells of the agent or while one of them awaits.
 
-        Cancelling interrupts it.
+        Cancellation interrupts it.
 
         Raises:
-            KernelError: no kernel can be started at all.
+            KernelError: no kernel can be started.
         """
         ...
 
 
 class UserChannel:
-    """Of one agent. What the user says is kept until the loop takes it."""
+    """The user's channel to one agent. Messages are kept until the loop takes them."""
 
     def __init__(self, hear: Sink) -> None:
         self.kernel: UserKernel | None = None
-        """The agent's own; None if it has none."""
+        """The agent's own kernel; None if it has none."""
         self._hear = hear
         self._said: list[tuple[str, Sequence[str]]] = []
         self._notes: list[str] = []
 
     def say(self, text: str, notes: Sequence[str] = ()) -> None:
-        """The model hears it with its next request; the `notes` come before it, and are no words of the user."""
+        """Send a message with the next request. The `notes` come before it; the user did not write them."""
         self._said.append((text, notes))
 
     def take_said(self) -> list[str]:
-        """What has been said and was not delivered; nobody gets it any more."""
+        """Return and remove the messages that were not delivered."""
         said, self._said = self._said, []
         return [text for text, _ in said]
 
     def interjections(self) -> list[User]:
-        """The same as messages, for the loop. What the user did before comes with them."""
+        """Return and remove the messages for the loop, after notes on what the user did before."""
         said, self._said = self._said, []
         noted = self.take_notes() if said else []
         return [
@@ -57,23 +57,23 @@ class UserChannel:
         ]
 
     def note(self, text: str) -> None:
-        """The model reads it before what the user says next."""
+        """Add a note that the model reads before the user's next message."""
         self._notes.append(text)
 
     def take_notes(self) -> list[User]:
-        """The same as messages, for the next task."""
+        """Return and remove the notes, for the next task."""
         notes, self._notes = self._notes, []
         return [User(note, Kind.NOTE) for note in notes]
 
     async def run_cell(self, code: str, *, told: bool) -> None:
-        """Run a cell in the agent's kernel. Cancelling interrupts it.
+        """Run a cell in the agent's kernel. Cancellation interrupts it.
 
         Args:
-            told: the model hears of it with what the user says next.
+            told: the model learns of it with the user's next message.
 
         Raises:
             ConfigError: this agent has no kernel.
-            KernelError: no kernel can be started at all.
+            KernelError: no kernel can be started.
         """
         if self.kernel is None:
             raise ConfigError("There is no kernel: the tool ipython is switched off (RLM_TOOLS).")
@@ -96,6 +96,6 @@ class UserChannel:
 
 
 def cell_note(code: str, output: str) -> str:
-    """How the model hears of a cell that the user ran."""
+    """Return the text that informs the model of a cell that the user ran."""
     shown = clip(output, _MOST_TOLD).rstrip()
     return f"The user ran this cell in your kernel:\n```python\n{code}\n```\nOutput:\n```\n{shown}\n```"
