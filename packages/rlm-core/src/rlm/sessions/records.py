@@ -107,7 +107,7 @@ class Journalled(Record, frozen=True):
 
 
 class RequestRecord(Journalled, frozen=True, tag="request"):
-    """what requests carry besides messages, whenever it changes"""
+    """the model, the tools or the parameters of requests change; also before the first request"""
 
     model: str
     tools: tuple[Wire, ...]
@@ -123,7 +123,7 @@ class JoinedText(Struct, frozen=True, omit_defaults=True):
 
 
 class MessageRecord(Journalled, frozen=True, tag="message"):
-    """something is said"""
+    """a message is added to the conversation"""
 
     NEEDED: ClassVar = {"system": (), "user": (), "assistant": ("usage", "finish_reason"), "tool": ("tool", "ok")}
     """What stands beside a message of each role."""
@@ -175,7 +175,7 @@ class DropRecord(Journalled, frozen=True, tag="drop"):
 
 
 class AnswerRecord(Journalled, frozen=True, tag="answer"):
-    """the answer, where it is not the model's text as it stands: a cell gave it, or it is the JSON in that text"""
+    """the answer is not exactly the model's text: a cell gave it, or it is the JSON in that text"""
 
     answer: str
 
@@ -208,7 +208,7 @@ class AgentStartRecord(Journalled, frozen=True, tag="agent_start"):
 
 
 class AgentEndRecord(Journalled, frozen=True, tag="agent_end"):
-    """it has ended"""
+    """a sub-agent has ended"""
 
     folder: Folder
     stop: Reason
@@ -228,7 +228,7 @@ class AgentEndRecord(Journalled, frozen=True, tag="agent_end"):
 
 
 class ReplayedRecord(Journalled, frozen=True, tag="replayed"):
-    """a cell called again what it had called in an earlier run, and got the recorded result"""
+    """a cell repeated a call of an earlier run, and got the recorded result"""
 
     call: CallDigest
     position: Position
@@ -247,19 +247,19 @@ class RetryRecord(Journalled, frozen=True, tag="retry"):
 
 
 class ErrorRecord(Journalled, frozen=True, tag="error"):
-    """something went wrong that the run survives"""
+    """an error occurred that does not end the run"""
 
     reason: str
 
 
 class LimitRecord(Journalled, frozen=True, tag="limit"):
-    """the agent may not go on, and is asked for its answer with the last request of the run"""
+    """the agent reached a limit; the last request of the run asks for its answer"""
 
     stop_reason: Reason
 
 
 class KernelRecord(Journalled, frozen=True, tag="kernel"):
-    """a fresh kernel took the place of one that was lost"""
+    """a new kernel replaced a lost one"""
 
     why: str
     lost: Annotated[tuple[str, ...], Meta(description="names")]
@@ -304,7 +304,7 @@ class RerunRecord(Journalled, frozen=True, tag="rerun"):
 
 
 class KernelResumedRecord(Journalled, frozen=True, tag="kernel_resumed"):
-    """a fresh kernel took the place of the one that the resumed session had"""
+    """a new kernel replaced the one of the resumed session"""
 
     gone: Annotated[tuple[str, ...], Meta(description="names")] = ()
     restored: Annotated[str, Meta(description="what the kernel says of saved variables")] = ""
@@ -363,20 +363,20 @@ class UserCellStartRecord(Watched, frozen=True, tag="user_cell_start"):
 
 
 class UserOutputRecord(Watched, frozen=True, tag="user_cell_output"):
-    """it prints something"""
+    """the user's cell prints something"""
 
     text: str
 
 
 class CellOutputRecord(Watched, frozen=True, tag="cell_output"):
-    """it prints something"""
+    """the tool call prints something"""
 
     call_id: str
     text: str
 
 
 class CellEndRecord(Watched, frozen=True, tag="cell_end"):
-    """it has ended"""
+    """the tool call has ended"""
 
     call_id: str
     tool: str
@@ -400,13 +400,13 @@ class WritingRecord(Watched, frozen=True, tag="writing"):
 
 
 class QueuedRecord(Watched, frozen=True, tag="queued"):
-    """so many of its sub-agents wait for a slot"""
+    """this many of its sub-agents wait for a slot"""
 
     agents: Whole
 
 
 class ThrottledRecord(Watched, frozen=True, tag="throttled"):
-    """its request waits for its turn, as the provider takes no more at once; or is sent"""
+    """its request waits because the provider accepts no more at once; or, if `waits` is false, the request is sent"""
 
     waits: bool
 
@@ -421,14 +421,14 @@ class DisplayRecord(Watched, frozen=True, tag="display"):
 
 
 class WaitingRecord(Watched, frozen=True, tag="waiting"):
-    """every 25 seconds in which nothing comes from the model, in a request or in a pause before a retry"""
+    """every 25 seconds without data from the model, during a request or a pause before a retry"""
 
     reason: str
     left: Annotated[Seconds, Meta(description="seconds until that ends, at the latest")]
 
 
 class RunEndRecord(Watched, frozen=True, tag="result"):
-    """the last line, of the root and its whole tree"""
+    """the last line: the result of the root and its whole tree"""
 
     status: Status
     stop_reason: Reason | None
