@@ -15,13 +15,13 @@ from rlm.text.terminal import plain
 
 _GAP = "  "
 _LEAST = 32
-"""Columns for the task, and what went wrong."""
+"""Minimum columns for the task and the reason of a failure."""
 _FIRST_TO_GO = ("tokens", "turns", "time")
 _RIGHT = ("turns", "tokens", "time")
 
 
 def failed_agents(tree: SessionTree) -> frozenset[str]:
-    """The agents that failed, or one of whose calls did, or a command or a test in one."""
+    """The agents that failed, that had a failed call, or whose cell ran a failed command or test."""
     return frozenset(each.agent for each in tree.walk() if _failed(each))
 
 
@@ -38,7 +38,10 @@ def _result_failed(record: MessageRecord) -> bool:
 
 
 def show_brief(tree: SessionTree, canvas: Canvas, *, failed: Collection[str] | None = None) -> int:
-    """A line for each agent, below that of its parent; of those alone that `failed`, if wanted. How many lines."""
+    """Print a line for each agent, below its parent's line; return the number of lines.
+
+    `failed`: only these agents.
+    """
     rows = [_row(each) for each in tree.walk() if failed is None or each.agent in failed]
     widths = {title: max(columns(row[title].text) for row in rows) for title in rows[0]} if rows else {}
     shown = _fitting(widths, canvas.width)
@@ -48,7 +51,10 @@ def show_brief(tree: SessionTree, canvas: Canvas, *, failed: Collection[str] | N
 
 
 def _fitting(widths: dict[str, int], whole: int) -> dict[str, int]:
-    """The columns before the task: the first of `_FIRST_TO_GO` go where it would have no room."""
+    """The columns before the task.
+
+    If the task has too little room, columns of `_FIRST_TO_GO` are removed in that order.
+    """
     shown = {title: width for title, width in widths.items() if title not in ("why", "task")}
     for title in _FIRST_TO_GO:
         if shown and whole - sum(shown.values()) - len(_GAP) * len(shown) < _LEAST:
@@ -75,7 +81,7 @@ def _row(tree: SessionTree) -> dict[str, Span]:
 
 
 def _cells(row: dict[str, Span], widths: dict[str, int], whole: int) -> Iterator[Span]:
-    """What is left of the line goes to the task; what went wrong stands before it."""
+    """The cells of a row. The task gets the rest of the line; the reason of a failure comes before it."""
     left = whole
     for title, width in widths.items():
         text, blanks = row[title].text, " " * (width - columns(row[title].text))

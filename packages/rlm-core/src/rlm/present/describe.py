@@ -1,4 +1,4 @@
-"""How each event is said, in one wording for the screen, `rlm show` and the exported page."""
+"""The wording of each event, shared by the screen, `rlm show` and the exported page."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from rlm.sessions.transcript import TextItem, Turn
 from rlm.text.styled import Style
 
 SHORTEST = 0.05
-"""Seconds. A pause that is shorter is none, to whoever watches."""
-_FILES = 5  # that are named
+"""Seconds. Shorter pauses are not shown to a user who watches."""
+_FILES = 5  # maximum number of files that are named
 UNREADABLE = "Some of this journal cannot be read."
 USER_CELL = "the user ran a cell"
 
@@ -43,9 +43,9 @@ _STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """`label: text`, and `detail` behind it. `text` may be foreign, of any length.
+    """A text of the form `label: text`, followed by `detail`. `text` may be foreign, and of any length.
 
-    `minor`: of interest to who reads a session, not to who watches it.
+    `minor`: of interest when reading a session, not when watching a run.
     """
 
     label: str
@@ -67,11 +67,11 @@ def status_style(status: str) -> Style:
 
 
 def describe(record: Record, turns: Sequence[int] = (), *, names: int | None = None) -> Description | None:
-    """What a record says; None for one that says nothing by itself.
+    """Describe a record; None for a record that has no text of its own.
 
     Args:
         turns: the record ids of the agent's turns so far, in order.
-        names: of a long list of names so many.
+        names: maximum number of names in a list.
     """
     match record:
         case RetryRecord() | WaitingRecord():
@@ -96,7 +96,7 @@ def _pause(record: RetryRecord | WaitingRecord) -> Description:
 
 
 def _replayed(record: ReplayedRecord) -> Description:
-    """A sub-agent's result that was given again. `rlm show` has the name of the sub-agent."""
+    """A sub-agent's recorded result that is returned again. `rlm show` adds the name of the sub-agent."""
     did = [f"changed {_listed(record.changed, _FILES)}"] * bool(record.changed) + ["ran commands"] * record.commands
     effects = f"; without its effects: it {' and '.join(did)}" if did else ""
     label = f"replayed, not run again: {short(record.recorded)}"
@@ -172,7 +172,7 @@ _DROPS = {
     "context_limit": "context too long: {} dropped unread",
     "shortened": "context too long: the newest result was cut",
 }
-"""By the reason. The other drops are housekeeping."""
+"""The text by the reason of a drop. Drops with other reasons are housekeeping."""
 
 
 def _drop(record: DropRecord, turns: Sequence[int]) -> Description:
@@ -182,7 +182,7 @@ def _drop(record: DropRecord, turns: Sequence[int]) -> Description:
 
 
 def _dropped_turns(record: DropRecord, turns: Sequence[int]) -> str:
-    """Those of an earlier run of the session have no number here."""
+    """The dropped turns. Turns of an earlier run of the session have no number here."""
     ids = set(record.ids)
     numbers = record.turns or [number for number, id in enumerate(turns, 1) if id in ids]
     if not numbers:
@@ -190,7 +190,7 @@ def _dropped_turns(record: DropRecord, turns: Sequence[int]) -> str:
     return f"turn {numbers[0]}" if numbers[0] == numbers[-1] else f"turns {numbers[0]}-{numbers[-1]}"
 
 
-# ---- what is said, and by whom
+# ---- messages and their speakers
 
 
 def turn_name(turn: Turn) -> str:
@@ -202,15 +202,15 @@ def speaker(item: TextItem) -> str:
 
 
 def prompt_size(item: TextItem) -> str:
-    """Of a system prompt, which is not shown whole."""
+    """The size of a system prompt, which is not shown whole."""
     return f"system prompt, {count(len(item.text))} characters"
 
 
 LONGEST = 500
-"""Characters of a foreign text that are looked at: no line shows more."""
+"""Maximum characters of a foreign text that are searched; no line shows more."""
 
 
 def first_line(text: str) -> str:
-    """The first line that says something, marked if there are more."""
+    """The first line that is not empty, marked if more lines follow."""
     lines = text.strip()[:LONGEST].splitlines()
     return f"{lines[0]} …" if len(lines) > 1 else "".join(lines)

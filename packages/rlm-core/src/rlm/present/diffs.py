@@ -1,6 +1,6 @@
-"""Unified diffs in what calls print: their lines are coloured, and counted.
+"""Finds unified diffs in the output of calls, to colour and count their lines.
 
-A hunk says how many lines it has, so nothing is taken for a part of a diff that is none. The format:
+The head of a hunk has its number of lines, so other text is not mistaken for a part of a diff. The format:
 https://www.gnu.org/software/diffutils/manual/html_node/Detailed-Unified.html and git-diff(1).
 """
 
@@ -16,7 +16,7 @@ from rlm.text.styled import Style
 
 
 class DiffLine(StrEnum):
-    """What a line is. The value is its class in the exported page."""
+    """The type of a line. The value is its class in the exported page."""
 
     NONE = ""
     HEAD = "head"
@@ -39,28 +39,28 @@ _HEAD = re.compile(
     r"index [0-9a-f]|(---|\+\+\+) |(old|new|deleted file|new file) mode \d|(dis)?similarity index \d"
     r"|(rename|copy) (from|to) |Binary files .* differ$|GIT binary patch$"
 )
-"""What stands between `diff --git` and the hunks."""
+"""Lines that may come between `diff --git` and the hunks."""
 
 
 @dataclass(slots=True)
 class DiffReader:
-    """Reads a text line by line, and counts what the diffs in it change."""
+    """Reads a text line by line, and counts the changes of the diffs in it."""
 
     files: int = 0
     added: int = 0
     removed: int = 0
     _old: int = 0
-    """Lines of the hunk that are still to come, as the file was, and as it is."""
+    """Remaining lines of the hunk: in the old file, and in the new one."""
     _new: int = 0
     _in_head: bool = False
     _named: str = ""
-    """The last of the lines that name the files of a hunk."""
+    """The last line that names a file of the hunk."""
 
     def read(self, line: str) -> DiffLine:
         if self._old or self._new:
             if (kind := self._in_hunk(line)) is not DiffLine.NONE:
                 return kind
-            self._old = self._new = 0  # it was cut off
+            self._old = self._new = 0  # the hunk was truncated
         if hunk := _HUNK.match(line):
             return self._begin_hunk(hunk)
         return self._outside(line)
@@ -107,7 +107,7 @@ class DiffReader:
 
 
 def diff_sign(text: str) -> str:
-    """`diff: 3 files +10 −4`, of what a call printed; empty if it is no diff."""
+    """`diff: 3 files +10 −4`, for the output of a call; empty if it is no diff."""
     if not has_diff(text):
         return ""
     reader = DiffReader()
@@ -117,16 +117,16 @@ def diff_sign(text: str) -> str:
 
 
 def has_diff(text: str) -> bool:
-    """Whether it may hold one. Quick, for most texts hold none."""
+    """Whether a text may contain a diff. Quick, because most texts contain none."""
     return "@@ -" in text or "diff --git " in text
 
 
 def diff_lines(text: str) -> Iterator[tuple[DiffLine, str]]:
-    """What each line is, and the line."""
+    """Yield the type of each line, and the line."""
     reader = DiffReader()
     return ((reader.read(line), line) for line in text.split("\n"))
 
 
 def line_style(kind: DiffLine, other: Style = Style.PLAIN) -> Style:
-    """How a line looks on a terminal; `other`: one that is in no diff."""
+    """The style of a line on a terminal; `other` is the style of a line outside any diff."""
     return _STYLES.get(kind, other)

@@ -1,4 +1,4 @@
-"""What a call of the tool `edit` changes, as a diff."""
+"""The change of a call of the tool `edit`, as a diff."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from rlm.sessions.transcript import TranscriptCall
 from rlm.text.styled import Span, Style
 
 _COMPARED = 20_000
-"""Characters; of longer texts all lines are said to differ, for to compare them is slow."""
+"""Maximum characters to compare; for longer texts all lines count as different, because a comparison is slow."""
 
 
 def edit_diff(call: TranscriptCall) -> str:
-    """Empty for a call that is no edit, or has not all arguments."""
+    """The diff of a call; empty if the call is no edit, or lacks an argument."""
     return diff_of(call.values) if call.tool == "edit" else ""
 
 
 def edit_size(arguments: dict[str, Any]) -> str:
-    """`+4 −1`: the lines that such a call changes."""
+    """`+4 −1`: the number of lines that the call changes."""
     lines = diff_of(arguments).split("\n")[2:]
     return " ".join(f"{sign}{sum(line.startswith(of) for line in lines)}" for sign, of in (("+", "+"), ("−", "-")))
 
 
 def diff_of(arguments: dict[str, Any]) -> str:
-    """What the arguments of the tool change, without line numbers, which nobody knows. Empty if one is missing."""
+    """The change that the arguments describe, without line numbers, which are unknown.
+
+    Empty if an argument is missing.
+    """
     path, old, new = (arguments.get(name) for name in ("path", "old_str", "new_str"))
     if not (isinstance(path, str) and isinstance(old, str) and isinstance(new, str)):
         return ""

@@ -1,4 +1,4 @@
-"""`rlm show -f`: what a running session does, in the order in which it happens."""
+"""`rlm show -f`: print the events of a running session in their order."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from rlm.sessions.transcript import Turn, build
 from rlm.text.styled import Canvas, Span, Style
 
 BATCH = 64_000
-"""Bytes of a journal that are read at once: of each agent so much is in memory, and no file stays open."""
+"""Maximum bytes of a journal per read. Memory holds this much per agent, and no file stays open."""
 
 
 class Follower:
-    """Prints the records of a session and of all below it as their journals grow."""
+    """Prints the records of a session and of all agents below it as their journals grow."""
 
     def __init__(self, folder: Path, canvas: Canvas, *, whole: bool = False) -> None:
-        """`whole`: outputs are not cut."""
+        """`whole`: outputs are not truncated."""
         self._root = folder
         self._canvas = canvas
         self._shown = Shown(None if whole else LINES, color=canvas.color)
-        self._read: Counter[Path] = Counter()  # bytes
+        self._read: Counter[Path] = Counter()  # bytes read of each journal
         self._turns: defaultdict[Path, list[int]] = defaultdict(list)
 
     def show_new(self) -> int:
-        """Print what was journalled since the last call; how many records that were.
+        """Print the records written since the last call; return their number.
 
         Raises:
-            SessionError: the session is gone.
+            SessionError: the session was removed.
         """
         journals = [self._new(folder) for folder in self._grown()]
         shown = 0
@@ -46,7 +46,7 @@ class Follower:
         return shown
 
     def _grown(self) -> Iterator[Path]:
-        """The agents whose journals have more than was read."""
+        """The agents whose journals have unread bytes."""
         rest = [self._root]
         while rest:
             folder = rest.pop()
@@ -60,7 +60,7 @@ class Follower:
             yield from ((folder, record) for record in reading.records)
 
     def _parts(self, folder: Path, record: Journalled) -> Iterator[Block | Inset]:
-        """A record by itself: what follows it is not known yet."""
+        """Format a single record; the records after it are not known yet."""
         turns = self._turns[folder]
         match record:
             case MessageRecord(message={"role": "tool", "content": str(content)}):
@@ -71,5 +71,5 @@ class Follower:
         for item in build([record]):
             if isinstance(item, Turn) and item.number:
                 turns.append(item.id)
-                item = replace(item, number=len(turns))  # noqa: PLW2901 - the same one, counted
+                item = replace(item, number=len(turns))  # noqa: PLW2901 - the same item, with its number
             yield from self._shown.item(item, tree, turns)

@@ -1,4 +1,4 @@
-"""Numbers, times, and what a run does: in short words for people."""
+"""Numbers, times and activities as short texts for people."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def seconds(duration: float) -> str:
 
 
 def ago(duration: float) -> str:
-    """`now`, `5 min`, `3 h`, `12 d`: how long ago something was."""
+    """`now`, `5 min`, `3 h`, `12 d`: the time since something happened."""
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if duration >= size:
             return f"{duration // size:.0f} {unit}"
@@ -40,7 +40,7 @@ def ago(duration: float) -> str:
 
 
 def cost(usage: Usage) -> str:
-    """`$0.31`, `$0.0042`, `unpriced`; empty where nothing was asked."""
+    """`$0.31`, `$0.0042`, `unpriced`; empty if no request was made."""
     if usage.cost is None:
         return "" if usage.empty else "unpriced"
     digits = 2 if usage.cost >= 0.095 or not usage.cost else 4
@@ -57,11 +57,11 @@ def tokens(usage: Usage, *, cached: bool = False) -> str:
 
 
 _CHARACTERS = 4
-"""Of a token, about."""
+"""Approximate characters per token."""
 
 
 def spent(turns: int, usage: Usage | None = None) -> str:
-    """Turns, and tokens if they are given, in columns that are empty before the first turn."""
+    """Turns and, if given, tokens, in columns that are empty before the first turn."""
     worked = f"{turns:>4} {'turn' if turns == 1 else 'turns':<5}" if turns else " " * 10
     if usage is None:
         return worked
@@ -82,5 +82,5 @@ def writing(record: WritingRecord) -> str:
 
 
 def sign(record: DisplayRecord) -> str:
-    """That a cell shows something."""
+    """A note that a cell displays something."""
     return f"→ {record.picture}" if record.picture else f"table {record.rows} × {record.columns}"

@@ -1,7 +1,7 @@
 """Markdown for a terminal, lightly: headings, emphasis, lists, tables and code, wrapped between words.
 
-There are no frames and no backgrounds, and code is neither indented nor wrapped: what is copied from the screen is
-what the model wrote. A word that is wider than the terminal stays whole.
+There are no frames and no backgrounds, and code is neither indented nor wrapped: text copied from the screen equals the
+model's text. A word that is wider than the terminal stays whole.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from markdown_it.tree import SyntaxTreeNode
 
 LONGEST = 200_000
-"""Characters. A longer text is no answer that somebody reads on a screen: it stays as it is."""
+"""Characters. A longer text is not read on a screen, and stays unformatted."""
 
 Line = Sequence[Span]
 
@@ -29,8 +29,8 @@ Line = Sequence[Span]
 def render_markdown(text: str, width: int, *, color: bool) -> str:
     """The lines of `text` for a terminal of `width` columns, without a newline at the end.
 
-    Nothing that a terminal obeys passes but the colours that are added here, if `color`. Without colours, the marks of
-    headings and of code stay.
+    All control sequences are removed; only the colours of this module are added, if `color`. Without colours, the marks
+    of headings and of code stay.
     """
     text = plain(text)
     if len(text) > LONGEST:
@@ -47,12 +47,12 @@ def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
-    return parser.disable("text_join")  # so that escaped characters are still known: see _Renderer._inline
+    return parser.disable("text_join")  # keeps escaped characters recognisable: see _Renderer._inline
 
 
 @dataclass(frozen=True, slots=True)
 class _Renderer:
-    """Each method gives lines that fit into `width` columns where that can be."""
+    """Each method yields lines that fit into `width` columns if possible."""
 
     color: bool
 
@@ -89,7 +89,7 @@ class _Renderer:
                     yield (Span("│ ", Style.DIM), *line)
 
     def _lines(self, node: SyntaxTreeNode, width: int) -> Iterator[Line]:
-        """Of a paragraph: lines stay lines."""
+        """The lines of a paragraph; its line breaks are kept."""
         for line in _split(self._within(node, Style.PLAIN)):
             yield from wrap_words(line, width)
 
@@ -180,18 +180,18 @@ _FORMULAS = (r"\[", r"\]", r"\(", r"\)")
 
 
 def _url(node: SyntaxTreeNode, name: str) -> str:
-    """As the model wrote it: the parser quotes what is not ASCII."""
+    """The URL as the model wrote it: the parser percent-encodes non-ASCII characters."""
     return unquote(str(node.attrs[name]))
 
 
 def _is_inside_a_word(emphasis: SyntaxTreeNode) -> bool:
-    """`2*3*4` is a product."""
+    """Whether the emphasis is inside a word: `2*3*4` is a product."""
     before, after = emphasis.previous_sibling, emphasis.next_sibling
     return bool(before and before.content[-1:].isalnum() and after and after.content[:1].isalnum())
 
 
 def _split(spans: Sequence[Span] | Iterator[Span]) -> Iterator[Line]:
-    """Lines at the newlines in spans."""
+    """Split spans into lines at their newlines."""
     line: list[Span] = []
     for span in spans:
         first, *others = span.text.expandtabs().split("\n")
@@ -202,7 +202,7 @@ def _split(spans: Sequence[Span] | Iterator[Span]) -> Iterator[Line]:
     yield line
 
 
-# ---- tables: cells are wrapped; one that does not fit even so becomes a list
+# ---- tables: cells are wrapped; if a table still does not fit, it becomes a list
 
 
 def _measure(line: Line) -> int:
@@ -210,7 +210,7 @@ def _measure(line: Line) -> int:
 
 
 def _widths(rows: Sequence[Sequence[Line]], room: int) -> list[int] | None:
-    """The columns of a terminal that each column of a table gets; None if they cannot be enough."""
+    """The width of each column of a table; None if the terminal is too narrow."""
     wide = [max(map(_measure, column)) for column in zip(*rows, strict=True)]
     least = [max(_longest_word(cell) for cell in column) for column in zip(*rows, strict=True)]
     if sum(least) > room:
@@ -224,7 +224,7 @@ def _widths(rows: Sequence[Sequence[Line]], room: int) -> list[int] | None:
 
 
 def _longest_word(cell: Line) -> int:
-    """Or all of it, if it is as short as a word: a column of numbers with units is not wrapped."""
+    """The longest word, or the whole cell if it is as short as a word: numbers with units are not wrapped."""
     text = "".join(span.text for span in cell)
     return columns(text) if columns(text) <= 8 else max((columns(word) for word in text.split()), default=0)
 
@@ -240,7 +240,7 @@ def _table_row(row: Sequence[Line], widths: Sequence[int], right: Sequence[bool]
 
 
 def _as_list(rows: Sequence[Sequence[Line]], width: int) -> Iterator[Line]:
-    """A table that is too wide: `heading: cell`, a line each."""
+    """A table that is too wide, as a list: one line `heading: cell` per cell."""
     heads, *records = rows
     for number, record in enumerate(records):
         if number:

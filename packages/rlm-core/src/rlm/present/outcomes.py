@@ -1,4 +1,4 @@
-"""How a call ended, as its result says it: a call can succeed where a command or a test in it has failed."""
+"""The outcome of a call, from its result. A call can succeed although a command or a test in it failed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OF_RLM = re.compile(
     r"\[(context turns: |turns left: |exit code: |output since the last cell\]|no output\]|this cell\])"
 )
 _SEARCHED = 4_000
-"""Characters of the end of a result."""
+"""Characters at the end of a result that are searched."""
 
 _FAILED_TESTS = re.compile(
     r"^(?:"
@@ -36,9 +36,9 @@ _FAILED_TESTS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """`failure` is empty where nothing failed, else what did: `error`, `exit 1`, `tests failed`.
+    """An outcome. `failure` is empty if nothing failed, else `error`, `exit 1` or `tests failed`.
 
-    `problem` is the line of the result that says most about it.
+    `problem` is the most informative line of the result.
     """
 
     failure: str = ""
@@ -46,15 +46,18 @@ class CallOutcome:
 
     @property
     def is_error(self) -> bool:
-        """The call itself failed, and not something that it ran."""
+        """Whether the call itself failed, and not something that it ran."""
         return self.failure == "error"
 
 
 def call_outcome(content: str, *, ok: bool, exit_status: int = 0) -> CallOutcome:
-    """What became of a call whose result is `content`. `exit_status`: what the result does not say of a command."""
+    """The outcome of a call with the result `content`.
+
+    `exit_status`: of a command, if the result does not contain it.
+    """
     end = content[-_SEARCHED:]
     statuses = [found for found in _STATUS.finditer(end) if int(found[1])]
-    if statuses and (ok or not last_line(end[statuses[-1].end() :])):  # else the cell raised after that command
+    if statuses and (ok or not last_line(end[statuses[-1].end() :])):  # otherwise the cell raised after that command
         return CallOutcome(f"exit {statuses[-1][1]}", last_line(end[: statuses[-1].start()]))
     if not ok:
         return CallOutcome("error", last_line(end))
@@ -65,11 +68,11 @@ def call_outcome(content: str, *, ok: bool, exit_status: int = 0) -> CallOutcome
 
 
 def outcome_of(call: TranscriptCall) -> CallOutcome:
-    """What became of a recorded call; nothing failed of one without a result."""
+    """The outcome of a recorded call. A call without a result has no failure."""
     return CallOutcome() if call.ok is None else call_outcome(call.content, ok=call.ok, exit_status=call.exit_status)
 
 
 def last_line(text: str) -> str:
-    """The last line that says something. What rlm adds is not the tool's word."""
+    """The last line that is not empty. Lines that rlm adds are skipped."""
     lines = (line.strip() for line in reversed(text[-4 * LONGEST :].splitlines()))
     return next((line[:LONGEST] for line in lines if line and not _OF_RLM.match(line)), "")

@@ -1,6 +1,6 @@
-"""Sessions in a terminal: `rlm ls` and `rlm show`. Every foreign text passes `rlm.text.terminal.plain` here.
+"""`rlm ls` and `rlm show`: sessions in a terminal. All foreign text is cleaned here by `rlm.text.terminal.plain`.
 
-A line is written as soon as it is known, so that a session of any length is shown in the memory of one turn.
+A line is written as soon as it is known, so a session of any length needs the memory of one turn.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from rlm.text.styled import Canvas, Span, Style, clip, columns, highlighted
 from rlm.text.terminal import plain
 
 LINES = 24
-"""Of an output, unless all of it is asked for."""
+"""Maximum lines of an output, unless the whole is requested."""
 LONGEST = 2_000
-"""Characters of a line of an output, unless all of it is asked for."""
+"""Maximum characters of a line of an output, unless the whole is requested."""
 
 LANGUAGES = {"ipython": "python", "bash": "bash"}
 
@@ -35,12 +35,12 @@ LANGUAGES = {"ipython": "python", "bash": "bash"}
 
 
 def listed_wire(listed: Listed) -> Wire:
-    """A session as `rlm ls --json` prints it: its meta.json with a true status, where it is, and whose."""
+    """A session as `rlm ls --json` prints it: its meta.json with a checked status, its folder and its owner."""
     return listed.meta.wire() | {"folder": str(listed.folder), "foreign": listed.foreign}
 
 
 def listed_line(listed: Listed, now: float | None = None) -> str:
-    """A session in a line, for a message."""
+    """A session as one line, for a message."""
     table = _table([listed], time.time() if now is None else now)
     return "  ".join(table[title][0] for title in ("id", "age", "status", "task"))
 
@@ -49,16 +49,16 @@ _COLUMNS = ("id", "age", "status", "turns", "agents", "tokens", "cost", "time", 
 _TO_THE_RIGHT = ("turns", "agents", "tokens", "cost", "time")
 _GAP = "  "
 _LEAST = 16
-"""Columns for the task. What is the first to go where the terminal is too narrow for that:"""
+"""Minimum columns for the task. On a narrow terminal, the columns below are removed in this order:"""
 _FIRST_TO_GO = ("folder", "agents", "tokens", "cost", "turns", "time")
 _SAME = (*_FIRST_TO_GO, "status")
-"""What goes before that, where it is the same in every row."""
+"""Columns that are removed first, if they have the same value in every row."""
 
 
 def show_list(sessions: Sequence[Listed], canvas: Canvas, now: float | None = None) -> None:
-    """A table, newest first as they come. What is short is shown whole; the task gets what is left."""
+    """Print a table in the given order, newest first. Short columns are shown whole; the task gets the rest."""
     table = _table(sessions, time.time() if now is None else now)
-    priced = any(listed.meta.tree_usage.cost is not None for listed in sessions)  # where nothing is, it is not said
+    priced = any(listed.meta.tree_usage.cost is not None for listed in sessions)  # if no cost is known, no column
     shown = [title for title in _COLUMNS if priced or title != "cost"]
     same = [title for title in _SAME if title in shown and len(sessions) > 1 and _is_same(title, table[title])]
     widest = {title: max(map(columns, (title, *table[title]))) for title in shown}
@@ -74,7 +74,7 @@ def show_list(sessions: Sequence[Listed], canvas: Canvas, now: float | None = No
 
 
 def _table(sessions: Sequence[Listed], now: float) -> dict[str, list[str]]:
-    """The cells, by column. They are text and not spans: there may be thousands of sessions."""
+    """The cells by column, as text and not as spans: there may be thousands of sessions."""
     metas = [listed.meta for listed in sessions]
     usages = [meta.tree_usage for meta in metas]
     folders = {cwd: _clean(cwd) for cwd in {meta.cwd for meta in metas}}
@@ -93,13 +93,13 @@ def _table(sessions: Sequence[Listed], now: float) -> dict[str, list[str]]:
 
 
 def _is_same(title: str, texts: Iterable[str]) -> bool:
-    """A status is left out only where it is the usual one."""
+    """Whether all rows have the same value. For a status, it must also be the usual one."""
     values = set(texts)
     return len(values) == 1 and (title != "status" or values == {"done"})
 
 
 def _fitted(widths: dict[str, int], same: Sequence[str], whole: int) -> dict[str, int]:
-    """The columns of the table, no wider than `whole` if that can be. Half of it, if needed, belongs to the task."""
+    """The widths of the columns, together at most `whole` if possible. If needed, half of it belongs to the task."""
 
     def left() -> int:
         return whole - sum(widths.values()) - len(_GAP) * len(widths)
@@ -122,18 +122,18 @@ def _line(row: Mapping[str, str], widths: Mapping[str, int]) -> str:
 def _cell(text: str, width: int, title: str) -> str:
     if columns(text) > width:
         text = clip(text, width)
-    width -= columns(text) - len(text)  # where a character takes two columns, or none
+    width -= columns(text) - len(text)  # for characters that take two columns, or none
     return (text.rjust(width) if title in _TO_THE_RIGHT else text.ljust(width)) + _GAP
 
 
 def _duration(meta: Meta, now: float) -> float:
-    """Seconds; of a run that goes on, until now."""
+    """The duration in seconds; of a running session, until now."""
     took = meta.metrics.get("duration", 0.0)
     return took + max(0.0, now - meta.updated_time) if meta.status == RUNNING else took
 
 
 def _status(meta: Meta, *, foreign: bool = False) -> str:
-    """What stopped it, where that was a limit."""
+    """The status, or the name of the limit that stopped the session."""
     status = meta.stop_reason or meta.status if meta.status == "limit" else meta.status
     return _clean(("foreign, " if foreign else "") + status)
 
@@ -150,33 +150,33 @@ _GOES_ON = Span("↪ ", Style.DIM)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some lines behind an edge."""
+    """Some lines with an edge on their left."""
 
     spans: Sequence[Span]
     edge: Span = _NO_EDGE
     goes_on: Span | None = None
-    """What stands before the rest of a line that is too long."""
+    """The edge of the continuation of a line that is too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inset:
-    """Blocks, all of them behind an edge."""
+    """Blocks that share one more edge."""
 
     blocks: Iterable[Block | Inset]
     edge: Span
 
 
 def show_tree(tree: SessionTree, canvas: Canvas, *, whole: bool = False, failed: Collection[str] | None = None) -> None:
-    """The session and all below it, each agent under the call that started it.
+    """Print the session and all agents below it, each agent under the call that started it.
 
-    `whole`: outputs are not cut. `failed`: of these agents, what failed alone.
+    `whole`: outputs are not truncated. `failed`: only the failures of these agents.
     """
     canvas.put(_head(tree))
     draw(Shown(LINES if not whole else None, color=canvas.color, failed=failed).agent(tree), canvas)
 
 
 def draw(blocks: Iterable[Block | Inset], canvas: Canvas, edge: Sequence[Span] = ()) -> None:
-    """Write the blocks. Agents are nested as deeply as they called each other, so this keeps a stack of its own."""
+    """Write the blocks. Agents may be nested deeply, so this function uses its own stack instead of recursion."""
     rest = [(iter(blocks), tuple(edge))]
     while rest:
         blocks, edges = rest[-1]
@@ -211,9 +211,9 @@ def _painted_status(meta: Meta) -> Span:
 
 
 class Shown:
-    """How a tree is drawn: outputs are cut to `lines`, or not at all; code is highlighted where there is `color`.
+    """How a tree is drawn: outputs are truncated to `lines` (None: not at all); `color` highlights code.
 
-    `failed`: only calls and agents that failed, of these and those above them, and what went wrong besides.
+    `failed`: show only failed calls, these agents with their ancestors, and other problems.
     """
 
     def __init__(self, lines: int | None, *, color: bool, failed: Collection[str] | None = None) -> None:
@@ -241,12 +241,12 @@ class Shown:
         return self._failed is None or child.agent in self._failed
 
     def item(self, item: Item, tree: SessionTree, turns: Sequence[int]) -> Iterator[Block | Inset]:
-        """`turns` are the record ids of those before it."""
+        """Draw an item. `turns` are the record ids of the turns before it."""
         match item:
             case Turn():
                 yield from self._turn(item, tree)
             case TextItem(kind="system") if tree.meta.depth:
-                pass  # much like its parent's
+                pass  # much like the parent's prompt
             case TextItem(kind="system"):
                 yield Block([Span(f"\n{prompt_size(item)}", Style.DIM)])
             case TextItem():
@@ -258,7 +258,7 @@ class Shown:
                 yield Block([Span(f"\n{USER_CELL}", Style.BOLD_BLUE)])
                 yield from self._call(user_call(item), tree)
             case ResultRecord(error="") if tree.meta.depth:
-                pass  # its head says so
+                pass  # the agent's first line says so
             case _:
                 yield from described(item, turns)
 
@@ -296,7 +296,7 @@ class Shown:
         return Inset(chain([Block(_head(child))], self.agent(child)), Span("  │ ", Style.MAGENTA))
 
     def text(self, text: str, style: Style = Style.PLAIN, edge: Span = _NO_EDGE) -> Block:
-        """Head and tail of a long text, and of a long line."""
+        """The head and tail of a long text, and of each long line."""
         styles = [line_style(kind, style) for kind, _ in diff_lines(text)] if has_diff(text) else []
         if self._lines is None:
             return Block(list(_all_lines(text.split("\n"), styles or repeat(style), None)), edge)
@@ -313,13 +313,13 @@ def _children(call: TranscriptCall, tree: SessionTree) -> Iterator[SessionTree]:
 
 
 def _is_trouble(item: Item, turns: Sequence[int]) -> bool:
-    """Whether a record that stands for itself says that something went wrong."""
+    """Whether a record outside of turns reports a problem."""
     said = describe(item, turns) if isinstance(item, Record) else None
     return said is not None and said.style in (Style.RED, Style.YELLOW)
 
 
 def _shortened(text: str, most: int, styles: list[Style], style: Style) -> Iterator[Span]:
-    """`styles` are those of the lines, where they differ."""
+    """Shorten a text. `styles` are the styles of its lines, if they differ."""
     half = most // 2
     missing = text.count("\n") + 1 - most
     if missing <= 0:
@@ -354,7 +354,7 @@ def _call_head(call: TranscriptCall) -> list[Span]:
 
 
 HIGHLIGHTED = 50_000
-"""Characters of code; longer code is shown as it is, for highlighting is slow."""
+"""Maximum characters of code. Longer code is shown without colours, because highlighting is slow."""
 
 
 def _code(call: TranscriptCall, *, color: bool) -> Sequence[Span]:

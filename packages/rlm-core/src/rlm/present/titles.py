@@ -1,4 +1,4 @@
-"""What a call does, in a line: the first statement or command that says something."""
+"""The title of a call, in one line: its first informative statement or command."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from rlm.present.describe import first_line
 from rlm.present.edits import diff_of, edit_size
 
 _TELLING = ("code", "command", "path", "summary")
-"""The argument of a tool that says best what a call does."""
+"""The argument of a tool that describes a call best."""
 _SEARCHED = 5_000
-"""Characters of code."""
+"""Maximum characters of code that are searched."""
 
 _SHELL = re.compile(r"%%(bash|sh|script|system|!)\b.*|%%!.*")
-"""The rest of the cell is for a shell."""
+"""Magics after which the rest of the cell is for a shell."""
 _DULL = re.compile(
     r"#|@\w|(from|import)\s|(try|else|finally|pass)\s*:?\s*$"
     r"|%(matplotlib|load_ext|reload_ext|autoreload|config|pylab|reset)\b|%%(time|timeit|capture)\b"
     r"|sys\.path\.|os\.chdir\(|warnings\.(filter|simplefilter)|logging\.basicConfig\(|nest_asyncio\.|pd\.set_option\("
     r"|(pd|plt|sns)\.(options|style|rcParams|set_theme)\b"
 )
-"""Preparations: imports, comments, decorators, settings."""
+"""Uninformative lines: imports, comments, decorators, settings."""
 _DULL_COMMAND = re.compile(r"#|set\s+[-+]|(export\s+)?\w+=\S*\s*$|cd\s+\S+\s*$|source\s|\.\s")
 _IMPORT = re.compile(r"(from\s+\S+\s+)?import\s")
 _QUOTES = re.compile(r"[rbuRBU]{0,2}(\"\"\"|''')")
 
 
 def title(tool: str, arguments: str) -> str:
-    """What a call does. The model wrote `arguments`, and may not have written JSON."""
+    """The title of a call. The model wrote `arguments`, which may be invalid JSON."""
     try:
         values = json.loads(arguments)
     except (ValueError, RecursionError):
@@ -45,7 +45,7 @@ def title(tool: str, arguments: str) -> str:
 
 
 def code_title(code: str, *, commands: bool = False) -> str:
-    """The first line that says something, marked if there are more of them."""
+    """The first informative line, marked if more of them follow."""
     code = code[:_SEARCHED]
     first, _, rest = code.lstrip().partition("\n")
     if not commands and _SHELL.match(first):
@@ -63,8 +63,8 @@ def _telling_commands(command: str) -> Iterator[str]:
 
 
 def _telling_statements(code: str) -> Iterator[str]:
-    """Lines are looked at, for a cell need not be Python: it may hold magics and commands, and errors."""
-    end = ""  # of what goes on over several lines and says nothing
+    """The informative lines. The code is not parsed: a cell may contain magics, commands and errors."""
+    end = ""  # end of an uninformative statement that spans several lines
     for line in map(str.strip, code.splitlines()):
         if end:
             end = "" if end in line else end
@@ -78,7 +78,7 @@ def _telling_statements(code: str) -> Iterator[str]:
 
 
 def _behind_import(line: str) -> Iterator[str]:
-    """`import os; os.listdir()`"""
+    """The statement after an import on the same line: `import os; os.listdir()`."""
     for statement in map(str.strip, line.split(";")[1:]):
         if statement and not _DULL.match(statement):
             yield statement

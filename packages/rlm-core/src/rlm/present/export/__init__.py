@@ -27,16 +27,16 @@ _WRITERS = {
 
 
 class Arguments(StrEnum):
-    """How training data writes the arguments of a call."""
+    """How training data represents the arguments of a call."""
 
-    MAPPING = "mapping"  # an object, as chat templates want them
-    TEXT = "text"  # JSON as text, as the API has them
+    MAPPING = "mapping"  # an object, as chat templates need it
+    TEXT = "text"  # JSON text, as the API uses it
 
 
 def export(tree: SessionTree, format: Format, arguments: Arguments = Arguments.MAPPING) -> Iterator[str]:
-    """The session in a format. The text is valid UTF-8.
+    """Export the session in a format, as valid UTF-8 text.
 
-    It comes in pieces, for it may be longer than the memory is large.
+    The text comes in pieces, because it may be larger than memory.
     """
     module, name = _WRITERS[format]
     write = getattr(import_module(f"{__name__}.{module}"), name)
@@ -45,10 +45,12 @@ def export(tree: SessionTree, format: Format, arguments: Arguments = Arguments.M
 
 
 def part(tree: SessionTree, agent: str | None) -> SessionTree:
-    """One agent and what is below it, in any form that `find_agent` takes. Without an agent it is the whole tree.
+    """Return one agent and all agents below it; without an agent, the whole tree.
+
+    `agent`: any form that `find_agent` accepts.
 
     Raises:
-        SessionError: there is none, or more than one.
+        SessionError: there is no such agent, or more than one.
     """
     if agent is None or agent == tree.agent:
         return tree

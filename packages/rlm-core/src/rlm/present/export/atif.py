@@ -1,4 +1,4 @@
-"""A session as a trajectory in the Agent Trajectory Interchange Format, version 1.8, with sub-agents nested in it."""
+"""A session as a trajectory in the Agent Trajectory Interchange Format, version 1.8, with nested sub-agents."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _steps(item: Item, tree: SessionTree) -> Iterator[Wire]:
 
 
 def _text(words: TextItem) -> Wire:
-    """What rlm says in the user's name is told from what the user says by its kind."""
+    """A message in the user's role. Its kind distinguishes messages of rlm from those of the user."""
     step: Wire = {"timestamp": moment(words.ts), "source": "user", "message": words.text}
     pictures = [(parts[0], url) for url in words.pictures if (parts := split_uri(url))]
     if pictures:

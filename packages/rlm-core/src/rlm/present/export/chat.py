@@ -1,13 +1,12 @@
-"""A session as training data: what the model saw, and what it said to it.
+"""A session as training data: the messages that the model saw, and its replies.
 
-One JSON line per segment. A segment is a conversation that only grew: each request in it is the one before, that one's
-reply, and something more. Where messages left the context, or the tools or the model changed, a new segment begins.
+One JSON line per segment. In a segment the conversation only grows: each request is the previous one, its reply, and
+more messages. A new segment begins when messages leave the context, or when the tools or the model change.
 
-`datasets` takes its types from the beginning of the first file, and refuses what differs later. So all columns have
-the same type in each row: what differs in shape between sessions (tools, parameters, what the server says of single
-tokens) is JSON as text, and messages,
-which no type fits, must be seen as JSON from the first row on. That they are if some have a field that others lack,
-and `weight` sees to that.
+`datasets` infers its types from the beginning of the first file, and rejects other types later. So each column has the
+same type in all rows. Values whose shape differs between sessions (tools, parameters, token data of the server) are
+JSON as text. Messages fit no type, so `datasets` must treat them as JSON from the first row on. It does so if some
+messages have a field that others lack; the field `weight` ensures this.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from rlm.sessions.store import SessionTree
 
 @dataclass(slots=True)
 class Segment:
-    """`seen` are the ids of its messages, as far as they are written; `length` is their number."""
+    """A segment. `seen` holds the ids of its messages that are written; `length` is their number."""
 
     request: RequestRecord
     seen: set[int] = field(default_factory=set)
@@ -36,7 +35,7 @@ class Segment:
     usage: Usage = field(default_factory=Usage)
 
     def add(self, record: MessageRecord) -> None:
-        """A completion, for which all that the model saw is written."""
+        """Add a completion, after all messages that the model saw for it are written."""
         usage = record.usage.usage if record.usage else Usage()
         tokens = read_token_data(record.token_data).wire()
         self.completions.append(
@@ -54,23 +53,26 @@ class Segment:
 
 
 def chat(tree: SessionTree, arguments: Arguments = Arguments.MAPPING) -> Iterator[str]:
-    """Every segment of every agent."""
+    """Yield every segment of every agent."""
     for agent in tree.walk():
         with journal.opened(agent.folder) as stream:
             yield from _Writer(agent, stream, arguments).lines()
 
 
 class _Writer:
-    """Writes the segments of one agent while it reads its journal: it holds where a message is, not the message."""
+    """Writes the segments of one agent while it reads its journal.
+
+    It stores positions of messages, not the messages.
+    """
 
     def __init__(self, tree: SessionTree, stream: BinaryIO, arguments: Arguments) -> None:
         self._tree = tree
         self._stream = stream
         self._arguments = arguments
-        self._live: dict[int, int] = {}  # where each message of the context begins, by its id
-        self._forms: dict[int, Wire] = {}  # of messages that are sent in another form than they were said in
+        self._live: dict[int, int] = {}  # the position of each message in the context, by its id
+        self._forms: dict[int, Wire] = {}  # messages that are sent in a changed form, by their id
         self._new: list[int] = []  # ids since the newest completion
-        self._request = RequestRecord(0, 0.0, tree.meta.model, (), {})  # until the journal names one
+        self._request = RequestRecord(0, 0.0, tree.meta.model, (), {})  # until the journal has one
         self._segment: Segment | None = None
         self._number = 0
 
@@ -89,7 +91,7 @@ class _Writer:
         yield from self._end()
 
     def _drop(self, ids: Iterable[int], forms: dict[int, Wire]) -> Iterator[str]:
-        """`forms`: what others are from here on."""
+        """Remove messages from the context. `forms`: the new form of other messages."""
         for id in ids:
             self._live.pop(id, None)
         self._forms |= forms
@@ -112,7 +114,7 @@ class _Writer:
         yield from self._write(self._segment, id, record.message, weight=1)
 
     def _seen(self, segment: Segment) -> Iterator[str]:
-        """What the model saw for the first time."""
+        """Write the messages that are new to the model."""
         for id in self._new:
             if id in self._live:
                 message = self._forms.get(id) or journal.message_at(self._stream, self._live[id]).message
@@ -125,7 +127,10 @@ class _Writer:
         segment.length += 1
 
     def _end(self) -> Iterator[str]:
-        """The rest of the segment's line. All messages that are still there are new to the next."""
+        """Write the rest of the segment's line.
+
+        All messages that are still in the context are new to the next segment.
+        """
         segment, self._segment = self._segment, None
         if segment is None:
             return
@@ -151,12 +156,12 @@ class _Writer:
 
 
 def _usage(usage: Usage) -> Wire:
-    """Without the cost, which not all have."""
+    """The usage without its cost, which not all sessions have."""
     return {"estimated": False} | wire(TokenCounts.of(replace(usage, cost=None)))
 
 
 def _written(message: Wire, arguments: Arguments, weight: int) -> Wire:
-    """The message as a row holds it. `weight` is 0 also for a completion that cannot be said in this form."""
+    """The message as it is in a row. `weight` is 0 also for a completion that this form cannot represent."""
     if message["role"] != "assistant":
         return message
     if arguments is Arguments.TEXT:
@@ -169,7 +174,7 @@ def _written(message: Wire, arguments: Arguments, weight: int) -> Wire:
 
 
 def _with_mapping(call: Wire) -> tuple[Wire, bool]:
-    """The call with its arguments as an object, and whether they are one; else they are kept as the text they are."""
+    """Convert a call's arguments to an object. Return the call, and whether that worked; if not, they stay text."""
     text = call["function"]["arguments"]
     values = read_object(text)
     mapping = {"arguments": text} if values is None else values

@@ -1,4 +1,4 @@
-"""A session as one page: self-contained, offline, and with nothing live in it that a model or a program wrote."""
+"""A session as one page: self-contained, usable offline, without active content from a model or a program."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from rlm.text.clip import clip
 from rlm.text.styled import Style
 
 OUTPUT = 200_000
-"""Characters of a result in the page; the session has the whole."""
+"""Maximum characters of a result in the page; the session holds all of it."""
 SHORT = 40
-"""Lines of a result that are seen without unfolding it."""
+"""Lines of a result that are visible without unfolding it."""
 
 _LANGUAGES = {"ipython": "python", "bash": "bash"}
 
 
 def page(tree: SessionTree) -> Iterator[str]:
-    """The page, a piece at a time."""
+    """Yield the page in pieces."""
     style = _resource("page.css")
     script = _resource("page.js")
     title = tree.meta.prompt_preview or f"Session {tree.folder.name}"
@@ -56,11 +56,11 @@ def page(tree: SessionTree) -> Iterator[str]:
 
 
 def _resource(name: str) -> str:
-    return files("rlm.present.export").joinpath(name).read_text(encoding="utf-8")  # by path: our own
+    return files("rlm.present.export").joinpath(name).read_text(encoding="utf-8")  # our own file
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing but this page's own style and script, and pictures that it holds itself."""
+    """The content security policy: only the page's own style and script, and embedded pictures."""
     return (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -98,7 +98,7 @@ def _pill(tree: SessionTree) -> Html:
 
 
 def _answers(tree: SessionTree) -> Iterator[Child]:
-    """A session that was resumed has one of each run; the last is unfolded."""
+    """The answer of each run of the session; only the last one is unfolded."""
     ends = list(journal.found(tree.folder, ResultRecord))
     for number, end in enumerate(ends, 1):
         name = "Answer" if end.status == "done" else "So far"
@@ -122,7 +122,7 @@ def _footer(tree: SessionTree) -> Html:
     return tag("footer", said, f" with rlm {meta.version}" if meta.version else "", ". This page loads nothing.")
 
 
-# ---- what was said
+# ---- messages
 
 
 def _transcript(tree: SessionTree) -> Child:
@@ -240,14 +240,14 @@ def _output(call: TranscriptCall, tree: SessionTree) -> Child:
 
 
 def _printed(text: str, html: str) -> Child:
-    """A piece of a result; `html` is that of a table."""
+    """A piece of a result; `html` is the HTML of a table."""
     if not text.strip("\n"):
         return None
     return (html and table_markup(html)) or tag("pre", _with_diffs(text.strip("\n")), class_="out")
 
 
 def _with_diffs(text: str) -> Child:
-    """The diffs in a text are coloured."""
+    """A text with its diffs coloured."""
     if not has_diff(text):
         return text
     groups = groupby(diff_lines(text), itemgetter(0))
@@ -262,7 +262,7 @@ def _pictures(call: TranscriptCall, tree: SessionTree) -> Iterator[Child]:
 
 
 def _picture(url: str, name: str) -> Html:
-    """Only what the page can hold itself; a picture from elsewhere is named."""
+    """An embedded picture; a picture that would be loaded from elsewhere is only named."""
     parts = split_uri(url)
     if parts is None:
         return tag("p", f"A picture that is not shown here: {clip(url, 100)}", class_="soft")

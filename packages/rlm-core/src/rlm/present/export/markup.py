@@ -1,4 +1,4 @@
-"""HTML by construction: a string is always text, and only what was made here is markup."""
+"""Builds HTML from values: a string is always text, and only the values created here are markup."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ from rlm.text.code_tokens import tokens
 from rlm.text.terminal import plain
 
 FORMATTED = 200_000
-"""Characters of Markdown; a longer text is shown as it is, for its parts would take a hundred times its memory."""
+"""Maximum characters of Markdown.
+
+A longer text is shown unformatted: its parse tree would need 100 times its memory.
+"""
 HIGHLIGHTED = 50_000
-"""Characters of code; longer code is shown as it is, for highlighting is slow."""
+"""Maximum characters of code. Longer code is shown without colours, because highlighting is slow."""
 
 _FENCES = {"python": "python", "py": "python", "bash": "bash", "sh": "bash", "json": "json", "diff": "diff"}
-"""What a model calls the languages that are highlighted."""
+"""Names of the highlighted languages, as models write them."""
 _VOID = frozenset({"meta", "img", "br", "rect"})
 _NAME = re.compile(r"[a-z][a-z0-9-]*", re.IGNORECASE)
 
 
 class Html(str):
-    """Markup, not to be escaped again."""
+    """Markup that must not be escaped again."""
 
     __slots__ = ()
 
@@ -38,12 +41,12 @@ Child: TypeAlias = "str | Iterable[Child] | None"
 
 
 def escape(text: str) -> Html:
-    """Text as markup; without what a terminal obeys, too, for it would deceive a reader here no less."""
+    """Escape a text, and remove terminal control characters, which would mislead a reader of the page too."""
     return text if isinstance(text, Html) else Html(html.escape(plain(text)))
 
 
 def pieces(*children: Child) -> Iterator[Html]:
-    """Markup, a piece at a time. Children are asked for when it is their turn, however deeply they are nested."""
+    """Yield markup in pieces. Children are evaluated one after the other, at any depth of nesting."""
     rest: list[Iterator[Child]] = [iter(children)]
     while rest:
         for child in rest[-1]:
@@ -57,12 +60,12 @@ def pieces(*children: Child) -> Iterator[Html]:
 
 
 def tag(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Html:
-    """An element. In attribute names a trailing `_` is dropped and others become `-`; None and False leave it out."""
+    """Build an element. In attribute names a trailing `_` is dropped and others become `-`; None and False omit it."""
     return Html("".join(pieces(element(name, *children, **attributes))))
 
 
 def element(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Iterator[Child]:
-    """As `tag`, for `pieces`: nothing of it is made before it is written."""
+    """As `tag`, for `pieces`: each part is created when it is written."""
     written = "".join(
         _attribute(key, value) for key, value in attributes.items() if value is not None and value is not False
     )
@@ -79,7 +82,7 @@ def _attribute(key: str, value: str | float | bool | None) -> str:
 
 
 def code(text: str, language: str) -> Html:
-    """A program with its syntax marked by classes."""
+    """A program whose syntax is marked by classes."""
     text = plain(text)
     if len(text) > HIGHLIGHTED:
         return escape(text)
@@ -92,7 +95,7 @@ def _formatter() -> HtmlFormatter[str]:
 
 
 def markdown(text: str) -> Html:
-    """What a model writes: headings, lists, tables and code. Nothing in it is live: no HTML, no link, no picture."""
+    """Format a model's Markdown: headings, lists, tables and code, but no HTML, links or pictures."""
     if len(text) > FORMATTED:
         return tag("pre", text)
     return Html(_parser().render(plain(text)))
@@ -123,4 +126,4 @@ def _link_close(*_: object) -> str:
 
 
 def _plain_cell(_self: object, tokens: list[Token], place: int, *_: object) -> str:
-    return f"<{tokens[place].tag}>"  # its alignment is an inline style, which the page's policy refuses
+    return f"<{tokens[place].tag}>"  # drops the alignment: it is an inline style, which the page's policy refuses

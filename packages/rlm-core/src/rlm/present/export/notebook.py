@@ -1,4 +1,4 @@
-"""An agent as a notebook: its cells with their results, what it said in between, and what can be run again."""
+"""An agent as a notebook: its cells with their results, its messages, and code that can be run again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build,
 from rlm.text.clip import clip
 
 OUTPUT = 200_000
-"""Characters of a result."""
+"""Maximum characters of a result."""
 
 _NOTES = re.compile(r"\n?\[context turns: \d+/\d+\]\s*\Z|\A\[no output\]\s*(?=\Z|\[context turns: )")
 _PICTURE = re.compile(r"^\[picture: (?:[^\]\n]*/)?([^\]\n/]+)\](?:\n|\Z)", re.MULTILINE)
@@ -36,7 +36,7 @@ _LANGUAGE = {
 
 
 def notebook(tree: SessionTree) -> Iterator[str]:
-    """nbformat 4.5."""
+    """Yield a notebook in nbformat 4.5."""
     yield from write_object(_members(tree), indent=1)
     yield "\n"
 
@@ -98,7 +98,7 @@ def _call(call: TranscriptCall, tree: SessionTree) -> Iterator[Cell]:
 
 
 def _run_again(call: TranscriptCall, source: str, tree: SessionTree) -> Cell:
-    """One that failed may fail again: who runs the notebook goes on with the next cell."""
+    """A cell to run again. A cell that failed may fail again; the notebook then continues with the next cell."""
     failed = {"metadata": {"tags": ["raises-exception"]}} if call.ok is False else {}
     return _code(source, _outputs(call, tree)) | failed
 
@@ -136,7 +136,10 @@ def _shown(text: str, html: str) -> Cell:
 
 
 def _said_by_the_cell(content: str, tree: SessionTree) -> str:
-    """A result without what only the model needs. Pictures follow as such; one that is gone keeps its name."""
+    """A result without the parts that only the model needs.
+
+    Pictures follow separately; a missing one keeps its name.
+    """
     there = {name for name, _ in saved_pictures(content, tree.folder)}
     text = _NOTES.sub("", content.replace(f"{tree.folder}/", ""))
     return _PICTURE.sub(lambda found: "" if found[1] in there else f"[picture: {found[1]}]\n", text).rstrip("\n")

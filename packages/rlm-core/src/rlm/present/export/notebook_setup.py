@@ -1,4 +1,4 @@
-"""The first cell of a notebook: what rlm had put into the kernel before the first cell of the run."""
+"""The first cell of a notebook: the names that rlm defined in the kernel before the first cell of the run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ rlm = RecordedAgents('''
 
 
 class _Code(str):
-    """Is written as it is."""
+    """Code that is written without quotes."""
 
     __slots__ = ()
 
@@ -57,7 +57,7 @@ class _Code(str):
 
 
 def setup(tree: SessionTree) -> str:
-    """The code of it; empty where no cell uses such a name."""
+    """The code of the setup cell; empty if no cell uses one of its names."""
     used = set(_used(tree))
     skills = sorted(
         {name for record in journal.found(tree.folder, SkillsRecord) for name in record.python if name.isidentifier()}
@@ -89,7 +89,7 @@ def _context(tree: SessionTree) -> str:
 
 
 def _runs(tree: SessionTree) -> dict[str, list[dict[str, object]]]:
-    """What each sub-agent came to, by its task, in the order of the calls."""
+    """The results of the sub-agents, by their task, in the order of the calls."""
     runs: dict[str, list[dict[str, object]]] = {}
     for record in journal.found(tree.folder, AgentStartRecord):
         child = tree.child(record.folder)

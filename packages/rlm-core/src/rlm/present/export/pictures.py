@@ -18,7 +18,7 @@ _URI = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,([A-Za-z0-9+/=\s]+
 
 
 def saved_pictures(text: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """Name and URI of the pictures that a result says are in the session's outputs, and that are there."""
+    """Yield the name and URI of each picture that a result names and that exists in the session's outputs."""
     for name in dict.fromkeys(_SAVED.findall(text)):
         try:
             data = files.read(folder / "outputs" / name, limit=LARGEST)
@@ -29,6 +29,6 @@ def saved_pictures(text: str, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def split_uri(uri: str) -> tuple[str, str] | None:
-    """Media type and base64 text of a picture that may be shown; None for anything else."""
+    """Return the media type and base64 text of an allowed picture; None for any other URI."""
     found = _URI.fullmatch(uri)
     return (found[1], "".join(found[2].split())) if found and len(uri) <= 2 * LARGEST else None

@@ -1,6 +1,6 @@
-"""The table of a display's HTML, made anew: rows, cells and their text. No other element or attribute of it is kept.
+"""Rebuilds the table of a display's HTML from rows, cells and text. All other elements and attributes are dropped.
 
-The HTML is what a cell wrote, so nothing of it is copied. What a style sheet or a script does for it is lost.
+A cell wrote the HTML, so nothing of it is copied. The effects of its style sheets and scripts are lost.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from html.parser import HTMLParser
 from rlm.present.export.markup import Child, element, tag
 
 CELLS = 20_000
-"""Of a table with more the page has the text alone."""
+"""Maximum number of cells; a larger table is shown as text only."""
 
 _HIDDEN = frozenset({"script", "style", "head", "title", "template", "svg"})
-_WIDEST = 1_000  # columns or rows that a cell may take
+_WIDEST = 1_000  # maximum columns or rows that a cell may span
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class _Row:
 
 
 def table_markup(html: str) -> Child:
-    """None where there is no table, or one that is too large."""
+    """Rebuild a table; None if there is none, or it is too large."""
     reader = _TableReader()
     reader.feed(html)
     reader.close()
@@ -56,13 +56,13 @@ def _cell(cell: _Cell) -> Child:
 
 
 class _TableReader(HTMLParser):
-    """Forgives what a browser forgives: end tags that are missing. A table in a cell is text of it."""
+    """Accepts missing end tags, as a browser does. A table in a cell becomes text of the cell."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.rows: list[_Row] = []
         self.beside = ""
-        """Text outside of the table, such as how many rows it has."""
+        """Text outside of the table, such as its number of rows."""
         self._in_head = False
         self._cell: _Cell | None = None
         self._hidden = 0

@@ -1,4 +1,4 @@
-"""Tables that cells displayed: their HTML is kept in the session's outputs, and found there by their text."""
+"""Tables that cells displayed. The session's outputs hold their HTML; it is found by the text of the table."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from rlm.process import files
 
 LARGEST = 1_000_000
-"""Bytes of such a file."""
+"""Maximum bytes of such a file."""
 MOST = 1_000
 _NAME = re.compile(r"[\w.-]+-table(?:-\d+)?\.json")
 
 
 @lru_cache(maxsize=8)
 def saved_tables(folder: Path) -> tuple[tuple[str, str], ...]:
-    """Text and HTML of each table in the outputs of a session; what cannot be read is passed over."""
+    """The text and HTML of each table in the outputs of a session. Unreadable files are skipped."""
     try:
         names = sorted(each.name for each in (folder / "outputs").iterdir() if _NAME.fullmatch(each.name))
     except OSError:
@@ -36,7 +36,7 @@ def _read(path: Path) -> tuple[str, str]:
 
 
 def with_tables(text: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """The text in pieces; one that is a table has its HTML, the others have none."""
+    """Split a text into pieces. A piece that is a table comes with its HTML, other pieces with an empty string."""
     rest = text
     while found := _first(rest, folder):
         place, table, html = found
@@ -47,7 +47,7 @@ def with_tables(text: str, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _first(text: str, folder: Path) -> tuple[int, str, str] | None:
-    """Where the first table stands, on lines of its own."""
+    """Find the first table in a text; it must stand on its own lines."""
     lines = f"\n{text}\n"
     places = ((lines.find(f"\n{table}\n"), table, html) for table, html in saved_tables(folder))
     return min((found for found in places if found[0] >= 0), default=None)

@@ -1,4 +1,4 @@
-"""JSON that every reader takes, written piece by piece."""
+"""JSON that every reader accepts, written in pieces."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 
 _HALVES = re.compile("[\ud800-\udfff]")
 _DEEPEST = 100
-"""Levels of a value. Few readers take a thousand, and so deep is nothing but an attack or a mistake."""
+"""Maximum nesting of a value. Few readers accept 1,000 levels, and such depth is an attack or a mistake."""
 
 
 def sound(value: Any, depth: int = 0) -> Any:
-    """The same JSON value without what many readers refuse: halves of characters, NaN, endless nesting."""
+    """Return a JSON value without values that many readers reject: lone surrogates, NaN, too deep nesting."""
     match value:
         case str():
             return _HALVES.sub("\ufffd", value)
@@ -36,12 +36,12 @@ def dump(value: Any, indent: int | None = None) -> str:
 
 
 def dump_ascii(value: Any) -> str:
-    """For a file of lines: many readers take U+0085 and U+2028 for the end of one."""
+    """Dump a value for a file of lines: many readers treat U+0085 and U+2028 as ends of lines."""
     return json.dumps(sound(value))
 
 
 def read_object(text: str) -> dict[str, Any] | None:
-    """The JSON object of this text; None if it is none, or holds what would be another value for other readers."""
+    """Parse a JSON object; None if the text is none, or if other readers would read another value."""
     try:
         value = json.loads(text, parse_constant=_refuse, parse_int=_small)
     except (ValueError, RecursionError, TypeError):
@@ -61,7 +61,10 @@ def _small(digits: str) -> int:
 
 
 def write_object(members: Iterable[tuple[str, Any]], indent: int | None = None) -> Iterator[str]:
-    """A JSON object. Each member is asked for when the ones before it are written; an iterator becomes an array."""
+    """Write a JSON object. Each member is evaluated after the previous ones are written.
+
+    An iterator becomes an array.
+    """
     yield "{"
     for number, (name, value) in enumerate(members):
         yield f"{',' if number else ''}\n{dump(name)}: "
@@ -73,7 +76,7 @@ def write_object(members: Iterable[tuple[str, Any]], indent: int | None = None) 
 
 
 def _array(items: Iterator[Any], indent: int | None) -> Iterator[str]:
-    """An item that is an iterator is JSON already."""
+    """Write an array. Items of an iterator are already JSON."""
     yield "["
     for number, item in enumerate(items):
         yield ",\n" if number else "\n"

@@ -1,4 +1,4 @@
-"""The call tree and the timeline in one: a row per agent, what it did when, and what it spent."""
+"""The call tree and the timeline in one drawing: a row per agent with its activity over time, and its tokens."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from rlm.present.humanize import count, seconds
 from rlm.sessions.store import SessionTree
 
 WIDTH = 10_000
-"""Units of the drawing from left to right."""
+"""Width of the drawing in units."""
 NARROWEST = 12
 DEEPEST = 4
-"""Levels that are indented."""
+"""Maximum number of levels that are indented."""
 TICKS = 5
 
 _NAMES = {Doing.MODEL: "model", Doing.TOOL: "cells and commands", Doing.WAIT: "waiting for sub-agents"}
 
 _TOKENS = {"model": "prompt tokens", "cached": "cached ones", "out": "completion tokens"}
-"""What the bar of tokens is made of, by its colours."""
+"""The parts of the token bar, by their CSS classes."""
 
 
 def timeline(tree: SessionTree) -> Child:
-    """Who did what when, who waited for whom, where the time and the tokens went."""
+    """Draw what each agent did when, who waited for whom, and where time and tokens went."""
     agents = [(each, times(each)) for each in tree.walk()]
     axis = Axis(interval for _, when in agents for interval in when.busy)
     most = max((each.meta.usage.prompt + each.meta.usage.completion for each, _ in agents), default=0)
@@ -78,7 +78,7 @@ def _bar(span: TimeSpan, tree: SessionTree, axis: Axis) -> Html:
 
 
 def _tokens(usage: Usage, most: int) -> Html:
-    """What it was given, cached or not, and what it wrote, against the agent that spent most."""
+    """A bar with the prompt tokens (cached or not) and completion tokens, relative to the agent that spent most."""
     scale = WIDTH / most if most else 0.0
     return tag("svg", *_pieces(usage, scale), **_box(3), class_="tokens", aria_hidden="true")
 

@@ -1,4 +1,4 @@
-"""Where the time of a session went: what each agent did when, and when it waited for others."""
+"""Where the time of a session went: the activity of each agent, and its waits for others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlm.sessions.store import SessionTree
 from rlm.sessions.transcript import TranscriptCall, Turn, build
 
 IDLE = 10.0
-"""Seconds. A longer time in which nobody does anything (between two runs) is drawn as this long."""
+"""Seconds. A longer period in which no agent is active (between two runs) is drawn with this length."""
 
 
 Interval = tuple[float, float]
@@ -27,7 +27,7 @@ class Doing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TimeSpan:
-    """Seconds since 1970. `place` is the id of the turn's record, which says where in the page it is told."""
+    """A span in seconds since 1970. `place` is the id of the turn's record; it names the anchor in the page."""
 
     doing: Doing
     start: float
@@ -42,13 +42,13 @@ class TimeSpan:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """What one agent's spans come to. `busy` is when it did something; idle times of less than IDLE count as busy."""
+    """The spans of one agent. `busy` is when it was active; pauses shorter than IDLE count as busy."""
 
     totals: Mapping[Doing, float]
     busy: Sequence[Interval]
 
     def total(self, doing: Doing) -> float:
-        """Seconds, without those that a cell spent waiting for sub-agents if `doing` is TOOL."""
+        """Seconds of one activity. For TOOL, without the time in which a cell waited for sub-agents."""
         return self.totals.get(doing, 0.0)
 
     @property
@@ -61,7 +61,7 @@ class Times:
 
 
 def spans(tree: SessionTree) -> Iterator[TimeSpan]:
-    """What an agent did, turn by turn."""
+    """Yield the spans of an agent, turn by turn."""
     for item in build(tree.records()):
         if isinstance(item, Turn):
             yield from _turn(item, tree)
@@ -86,7 +86,7 @@ def _turn(turn: Turn, tree: SessionTree) -> Iterable[TimeSpan]:
 
 
 def _call(call: TranscriptCall, turn: Turn, tree: SessionTree) -> Iterable[TimeSpan]:
-    """The call, cut where it waits."""
+    """The spans of a call, split where it waits."""
     if call.started is None or call.ended is None:
         return
     at = call.started
@@ -104,7 +104,7 @@ def _waits(call: TranscriptCall, tree: SessionTree) -> list[Interval]:
     assert call.ended is not None
     children = zip(call.children, call.queued, strict=True)
     lives = (
-        (life[0] - queued, life[1])  # it waits from when it asks
+        (life[0] - queued, life[1])  # the wait begins with the request
         for name, queued in children
         if (child := tree.child(name)) and (life := _life(child))
     )
@@ -118,7 +118,7 @@ def _life(tree: SessionTree) -> Interval | None:
 
 
 def merged(intervals: Iterable[Interval], gap: float = 0.0) -> list[Interval]:
-    """The same time, as few intervals, in order. Those that are no more than `gap` apart become one."""
+    """Merge intervals into as few as possible, in order. Intervals that are at most `gap` apart become one."""
     whole: list[Interval] = []
     for start, end in sorted(intervals):
         if whole and start <= whole[-1][1] + gap:
@@ -129,7 +129,7 @@ def merged(intervals: Iterable[Interval], gap: float = 0.0) -> list[Interval]:
 
 
 class Axis:
-    """Places times on a line from 0 to 1. Long idle times are shortened."""
+    """Maps times to a line from 0 to 1. Long idle periods are shortened."""
 
     def __init__(self, busy: Iterable[Interval]) -> None:
         busy = merged(busy, IDLE)
@@ -137,7 +137,7 @@ class Axis:
         self.length = self._knots[-1][1]
         """Seconds that are drawn."""
         self.left_out = (busy[-1][1] - busy[0][0] if busy else 0.0) - self.length
-        """Seconds that are not."""
+        """Seconds that are left out."""
 
     def place(self, time: float) -> float:
         number = min(bisect_left(self._knots, (time, 0.0), lo=1), len(self._knots) - 1)
@@ -147,7 +147,7 @@ class Axis:
 
 
 def _knots(busy: Sequence[Interval]) -> list[Interval]:
-    """Times and where on the line they are, in seconds; straight in between."""
+    """Pairs of a time and its position on the line, in seconds; positions between them are linear."""
     if not busy:
         return [(0.0, 0.0), (0.0, 0.0)]
     knots, drawn = [(busy[0][0], 0.0)], 0.0

@@ -1,6 +1,6 @@
-"""What a journal holds of the tokens of a reply, in the terms that trainers share: ids, and log probabilities.
+"""The token data of a reply in a journal, in the terms that trainers share: ids, and log probabilities.
 
-Servers spell it differently; docs/sessions.md names the spellings. What is not as it should be is left out.
+Servers use different names; docs/sessions.md lists them. Invalid values are left out.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _ID_AS_TEXT = "token_id:"  # vLLM with return_tokens_as_token_ids
 
 @dataclass(frozen=True, slots=True)
 class TokenData:
-    """Of one reply. Empty: not known. `logprobs` has one for each token of the completion."""
+    """Token data of one reply. Empty: not known. `logprobs` has one value for each token of the completion."""
 
     prompt_ids: list[int]
     completion_ids: list[int]
     logprobs: list[float]
 
     def wire(self) -> Wire:
-        """What is known, named as ATIF names it."""
+        """The known data, with the names of ATIF."""
         named = {
             "prompt_token_ids": self.prompt_ids,
             "completion_token_ids": self.completion_ids,
@@ -35,7 +35,7 @@ class TokenData:
 
 
 def read_token_data(data: Wire) -> TokenData:
-    """`data`: of a record or a turn."""
+    """Read the token data of a record or a turn."""
     meta = _dict(data.get("meta_info"))
     entries = [_dict(entry) for entry in _list(_dict(data.get("logprobs")).get("content"))]
     pairs = [entry for entry in _list(meta.get("output_token_logprobs")) if isinstance(entry, list) and len(entry) > 1]
@@ -62,7 +62,7 @@ def _first(found: Iterable[list[Any]]) -> list[Any]:
 
 
 def _ids(values: Any) -> list[int]:
-    """All of them, or nothing."""
+    """The ids, if all are valid; otherwise none."""
     ids = [value for value in _list(values) if type(value) is int and 0 <= value < 1 << 63]
     return ids if len(ids) == len(_list(values)) else []
 

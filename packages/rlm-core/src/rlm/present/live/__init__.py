@@ -1,6 +1,6 @@
-"""What a user sees on stderr while a run goes on: a line per cell and agent, and on a terminal the live tree.
+"""The output on stderr during a run: a line per cell and agent and, on a terminal, the live tree.
 
-Records are folded into the tree as it looks now (`tree`); `lines` and `frame` say how it reads, `writer` puts it there.
+Records are folded into the current tree (`tree`); `lines` and `frame` format it, `writer` writes it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from rlm.text.styled import Span, Style
 __all__ = ["Screen", "open_screen"]
 
 SILENCE = 4.0
-"""Seconds. An agent waits for 25 before it says so, and whoever watches shall hear something every 30."""
+"""Seconds. An agent reports a wait only after 25 seconds; the user must see something at least every 30."""
 
 
 class Screen:
-    """Shows one run. Every method returns at once, whatever becomes of the stream."""
+    """Shows one run. Every method returns at once, even if the stream blocks or fails."""
 
     def __init__(self, writer: Writer, *, quiet: bool, live: bool, silence: float, verbose: bool = False) -> None:
-        """`live`: what moves says that the run waits. Else a line does, after so many seconds of `silence`."""
+        """`live`: the moving frame shows that the run waits. Otherwise a line shows it after `silence` seconds."""
         self._writer = writer
         self._quiet = quiet
         self._live = live
@@ -44,14 +44,15 @@ class Screen:
         self._tree = AgentTree()
 
     def __call__(self, record: Record) -> None:
-        """Take in a record of any agent of the tree, as `--json` prints it.
+        """Show a record of any agent of the tree; the records are those that `--json` prints.
 
-        The last one of the root returns when the live tree is gone: the terminal is then free for the answer.
+        For the root's last record the call returns after the live tree is removed: the terminal is then free for the
+        answer.
         """
         now = time.monotonic()
         rows = lines.rows_of(self._tree, record, now, verbose=self._verbose)
         self._tree = fold(self._tree, record, now)
-        waits = isinstance(record, WaitingRecord)  # of many agents that wait, one says so
+        waits = isinstance(record, WaitingRecord)  # if many agents wait, one of them is enough
         if rows and not (waits and (self._live or now < self._said + self._silence)):
             self._said = now
             for row in rows:
@@ -71,7 +72,7 @@ class Screen:
         sandbox: str = "off",
         recorded: bool = False,
     ) -> None:
-        """What runs, where, with which tools, and in which sandbox. `recorded`: no model is asked."""
+        """Print the model, folder, tools and sandbox. `recorded`: no model is asked."""
         self._say(
             lines.header(
                 model=model,
@@ -93,15 +94,18 @@ class Screen:
         resume: str = "",
         stop: str = "",
     ) -> None:
-        """What it came to, in the whole tree. `resume` is the command that goes on, empty if none can."""
+        """Print the totals of the whole tree.
+
+        `resume` is the command that resumes the session; empty if there is none.
+        """
         self._say(lines.footer(turns=turns, agents=agents, usage=usage, duration=duration, resume=resume, stop=stop))
 
     def note(self, text: str) -> None:
-        """One line of rlm's own."""
+        """Print one line of rlm itself."""
         self._say(Row((Span(text, Style.DIM),)))
 
     def flush(self) -> None:
-        """What was said is written, or cannot be."""
+        """Wait until all output is written, or cannot be written."""
         self._writer.flush()
 
     def _say(self, row: Row, *, error: bool = False) -> None:
@@ -121,16 +125,16 @@ def open_screen(
     verbose: bool = False,
     pictures: PictureProtocol | None = None,
 ) -> Iterator[Screen]:
-    """The screen on `stream`, for one run. What moves is gone when it is left, and all is written.
+    """Open the screen on `stream` for one run. On exit the frame is removed, and all lines are written.
 
     Args:
-        stream: None, closed or full: nothing is shown.
-        quiet: nothing but errors.
-        width: columns, instead of the terminal's own, or of 100 where there is no terminal.
-        live: False for lines alone on a terminal too, for something else writes to it meanwhile.
+        stream: nothing is shown if it is None, closed or full.
+        quiet: only errors.
+        width: columns; default: the terminal's width, or 100 without a terminal.
+        live: False: only lines on a terminal too, because something else writes to it meanwhile.
         silence: seconds after which a line says that an agent still waits.
-        verbose: the code and the output of each call, too.
-        pictures: how the terminal shows them, if it does.
+        verbose: also show the code and the output of each call.
+        pictures: the terminal's protocol for pictures; None if it has none.
     """
     stream = StringIO() if stream is None else stream
     terminal = not stream.closed and stream.isatty()

@@ -1,7 +1,7 @@
-"""What is typed while the frame is on the screen is not echoed, for it would tear the rows. The next reader gets it.
+"""Disables the echo of typed keys while the frame is shown, because echoed text would break its rows.
 
-A run that is killed cannot switch the echo on again. bash, zsh and fish do so themselves after a program that a signal
-has ended or stopped.
+The next reader gets the typed keys. A killed run cannot restore the echo; bash, zsh and fish restore it after a signal
+has ended or stopped a program.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ import os
 import termios
 from contextlib import suppress
 
-_FLAGS = 3  # where the local modes are in what termios gives
+_FLAGS = 3  # index of the local modes in the result of tcgetattr
 
 
 class Echo:
-    """Of the terminal behind a descriptor, if it controls this process, which is in its foreground."""
+    """The echo of the terminal behind a descriptor, if that terminal controls this process.
+
+    The process must be in the terminal's foreground.
+    """
 
     def __init__(self, terminal: int | None) -> None:
         self._terminal = terminal
         self._held = False
 
     def hold(self) -> None:
-        """Switch it off, also where somebody has switched it on again: a shell does when the run is stopped."""
+        """Disable the echo, also after another program has enabled it: a shell does so when the run is stopped."""
         self._held = self._set(on=False) or self._held
 
     def release(self) -> None:
@@ -30,7 +33,7 @@ class Echo:
             self._held = False
 
     def _set(self, *, on: bool) -> bool:
-        """Whether that changed it."""
+        """Set the echo; return whether this changed it."""
         with suppress(OSError, termios.error):
             if self._terminal is None or os.tcgetpgrp(self._terminal) != os.getpgrp():
                 return False

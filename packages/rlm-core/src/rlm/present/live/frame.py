@@ -1,4 +1,4 @@
-"""The frame at the bottom of a terminal: the agents at work as a tree, above them what arrives. Pure."""
+"""The frame at the bottom of a terminal: the tree of agents at work, above it the newest text. Pure."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from rlm.text.styled import Span, Style, columns, pad, wrap
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 STEPS = 4
-"""Steps of the spinner in a second."""
+"""Steps of the spinner per second."""
 RECENT = 3
-"""Lines of what arrives."""
+"""Lines of the newest text."""
 
 FULL, NARROW = 95, 64
-"""Columns from which on a row tells everything, or more than the activity and the time."""
+"""Minimum columns for a row with all details, and for a row with more than activity and time."""
 
 Families = Mapping[str, Sequence[AgentNow]]
 """The children of each agent."""
 
 
 def frame(tree: AgentTree, now: float, width: int, height: int) -> list[Row]:
-    """At most two thirds of the screen: the rest is for what was said."""
+    """Draw the frame. It takes at most two thirds of the screen; the rest is for lines above it."""
     root = tree.agents.get(ROOT)
     if root is None:
         return []
     most = max(1, height * 2 // 3)
-    room = max(1, most - 1)  # one is for what is not shown
+    room = max(1, most - 1)  # one row is for the count of hidden agents
     recent = _recent(root.recent, width, min(RECENT, room - 1))
     chosen = _chosen(tree, room - len(recent))
     branches = [("", root), *_branches(_families(chosen), ROOT, "")]
@@ -45,11 +45,11 @@ def frame(tree: AgentTree, now: float, width: int, height: int) -> list[Row]:
     return [*recent, *rows, *_rest(tree, len(tree.agents) - len(chosen))][:most]
 
 
-# ---- which agents, and where
+# ---- choice and order of agents
 
 
 def _chosen(tree: AgentTree, room: int) -> list[AgentNow]:
-    """The agents that fit, parents first: those at work before those that wait, each with its ancestors."""
+    """The agents that fit, parents first. Agents at work come before waiting ones, each with its ancestors."""
     chosen = {ROOT}
     for agent in sorted(tree.agents.values(), key=lambda agent: agent.state is AgentState.WAITING):
         lineage = {path for path in _lineage(agent.path) if path in tree.agents} - chosen
@@ -72,7 +72,7 @@ def _families(agents: Sequence[AgentNow]) -> Families:
 
 
 def _branches(families: Families, path: str, indent: str) -> Iterator[tuple[str, AgentNow]]:
-    """The agents below `path`, each with the lines that lead to it."""
+    """Yield the agents below `path`, each with the lines that connect it to its parent."""
     children = families.get(path, ())
     for child in children:
         last = child is children[-1]
@@ -80,7 +80,7 @@ def _branches(families: Families, path: str, indent: str) -> Iterator[tuple[str,
         yield from _branches(families, child.path, indent + ("  " if last else "│ "))
 
 
-# ---- how they look
+# ---- layout of a row
 
 
 def _name(agent: AgentNow) -> str:
@@ -88,14 +88,14 @@ def _name(agent: AgentNow) -> str:
 
 
 def _start(agent: AgentNow, guide: str, left: int, now: float) -> tuple[Span, ...]:
-    """A sign of life at the root, and the place in the tree: `left` columns of it."""
+    """The spinner for the root, or the position in the tree in `left` columns."""
     sign = SPINNER[int(now * STEPS) % len(SPINNER)] if agent.path == ROOT else " "
     name = pad(_name(agent), left - columns(guide))
     return (Span(f"  {sign} ", Style.CYAN), Span(guide, Style.DIM), Span(f"{name}  ", Style.CYAN))
 
 
 def _task(agent: AgentNow, width: int) -> tuple[Span, ...]:
-    """What a child was asked to do. The root's task is what the user has just typed."""
+    """The task of a child. The root's task is not shown: the user has just typed it."""
     room = 28 if width >= FULL else 16
     return () if agent.path == ROOT or width < NARROW else (Span(f"{pad(clean(agent.task), room)}  "),)
 
@@ -127,13 +127,13 @@ def _waiting(tree: AgentTree, parent: AgentNow) -> str:
 
 
 def _numbers(agent: AgentNow, now: float, width: int) -> tuple[Span, ...]:
-    """What fits of turns, tokens and time."""
+    """Turns, tokens and time, as far as they fit."""
     amount = spent(len(agent.turns), agent.usage if width >= FULL else None) if width >= NARROW else ""
     return (Span(f"{amount}{seconds(max(0, now - agent.since)):>9}", Style.DIM),)
 
 
 def _recent(text: str, width: int, lines: int) -> list[Row]:
-    """The last lines of what arrives, wrapped."""
+    """The last lines of the newest text, wrapped."""
     wrapped = [piece for line in text.splitlines()[-lines:] for piece in wrap(clean(line), width - 4)]
     return [Row((Span(f"    {piece}", Style.DIM),)) for piece in wrapped[-lines:]] if lines > 0 else []
 

@@ -1,4 +1,4 @@
-"""The lines that stay: one per cell and per agent, what went wrong, the header and the footer. Pure."""
+"""The permanent lines: one per cell and per agent, problems, the header and the footer. Pure."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from rlm.sessions.records import AgentEndRecord, CellEndRecord, CellStartRecord,
 from rlm.text.styled import Span, Style
 
 TOLD_RETRIES = 2
-"""A provider that is down for minutes gets this many lines a request, and not one per attempt."""
+"""Maximum lines about retries of a request: a provider may be down for minutes."""
 
 LONG_WAIT = 5.0
-"""Seconds. Each pause as long as this is told all the same, so that nobody waits for half a minute in silence."""
+"""Seconds. A pause of at least this length always gets a line: the user must not wait half a minute in silence."""
 
 MANY = 8
 """With more sub-agents than this, each gets one line when it ends, and its cells get none."""
 
 PROBLEM = 2
-"""Lines of what went wrong."""
+"""Maximum lines of a problem."""
 NARRATION = 2
-"""Lines of what the model says before it calls a tool."""
+"""Maximum lines of the model's text before a tool call."""
 
 _SHOWN_NAMES = 8
 _GOOD = Span("✓ ", Style.GREEN)
@@ -34,7 +34,7 @@ _DOT = Span(" · ", Style.DIM)
 
 
 def rows_of(tree: AgentTree, record: Record, now: float, *, verbose: bool = False) -> list[Row]:
-    """The lines that `record` is worth; `tree` is as it was before it. `verbose`: code and outputs, too."""
+    """The lines for `record`; `tree` is the state before it. `verbose`: include code and outputs."""
     agent = tree.agent(record.agent or ROOT)
     quiet = agent.path != ROOT and tree.known > MANY and not verbose
     match record:
@@ -79,7 +79,7 @@ def _took(duration: float | None) -> Span:
 
 
 def _narration(agent: AgentNow, record: MessageRecord) -> list[Row]:
-    """What the model says before it calls a tool."""
+    """The model's text before a tool call."""
     text = str(record.message.get("content") or "").strip()
     if record.aside or not text or not record.message.get("tool_calls"):
         return []
@@ -101,7 +101,7 @@ def _child(tree: AgentTree, parent: AgentNow, record: AgentEndRecord, now: float
 
 
 def _notice(agent: AgentNow, record: Record) -> list[Row]:
-    """What went wrong. Housekeeping is told to nobody."""
+    """A line about a problem. Housekeeping is not shown."""
     said = describe(record, agent.turns, names=_SHOWN_NAMES)
     if said is None or said.minor:
         return []
@@ -119,7 +119,7 @@ def _notice(agent: AgentNow, record: Record) -> list[Row]:
 
 
 def header(*, model: str, cwd: str, tools: Sequence[str], session_id: str, sandbox: str, recorded: bool) -> Row:
-    """What runs, where, with which tools, and in which sandbox."""
+    """The header: model, folder, tools and sandbox."""
     model_part = (Span(model), Span(" (recorded)", Style.YELLOW)) if recorded else (Span(model),)
     rest = [
         f"sandbox {sandbox}",
@@ -134,7 +134,7 @@ def header(*, model: str, cwd: str, tools: Sequence[str], session_id: str, sandb
 def footer(
     *, turns: int, agents: int, usage: Usage, duration: float | None = None, resume: str = "", stop: str = ""
 ) -> Row:
-    """`12 turns · 3 agents · 84k in (71k cached) / 6k out · 41 s · $0.31 · rlm resume 7f3a`, and why it stopped."""
+    """`12 turns · 3 agents · 84k in (71k cached) / 6k out · 41 s · $0.31 · rlm resume 7f3a`; a stop comes first."""
     stopped = [Span(stop_label(stop), Style.YELLOW)] if stop not in ("", "done") else []
     parts = [
         *stopped,
@@ -145,4 +145,4 @@ def footer(
         *([Span(cost(usage))] if usage.cost else []),
     ]
     spans = tuple(span for part in parts for span in (_DOT, part))[1:]
-    return Row(spans, below=(Span(resume),) if resume else (), gap=_DOT)  # a command stays in one line
+    return Row(spans, below=(Span(resume),) if resume else (), gap=_DOT)  # a command stays on one line

@@ -1,8 +1,7 @@
-"""Pictures on terminals that can show them. Which one it is, the environment says: no terminal is asked.
+"""Pictures on terminals that can show them. The environment identifies the terminal; the terminal is not queried.
 
 Specifications: https://sw.kovidgoyal.net/kitty/graphics-protocol/, https://iterm2.com/documentation-images.html, and
-for sixels see `sixel`.
-Inside tmux and screen there are none, since they pass on neither.
+for sixels see `sixel`. Inside tmux and screen no pictures are shown, because these pass on neither protocol.
 """
 
 from __future__ import annotations
@@ -17,22 +16,22 @@ from rlm.present.live.sixel import sixels
 from rlm.process import files
 
 LARGEST = 4 << 20
-"""Bytes of a picture that is shown."""
+"""Maximum bytes of a picture that is shown."""
 WIDEST = 72
-"""Columns."""
+"""Maximum columns of a picture."""
 
 NARROWEST = 480
-"""Pixels of a terminal that shows sixels: they are not scaled."""
+"""Minimum width in pixels of a terminal for sixels, which are not scaled."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_COLUMN = 10  # pixels: where the terminal's are wider or narrower, the picture is scaled
-_CHUNK = 4096  # of the kitty protocol
+_COLUMN = 10  # pixels; the terminal scales the picture if its columns differ
+_CHUNK = 4096  # bytes per chunk of the kitty protocol
 
 
 def draw(path: str, protocol: PictureProtocol, width: int) -> str:
-    """What shows a PNG on a terminal of `width` columns; empty if it cannot be shown.
+    """The sequence that shows a PNG on a terminal of `width` columns; empty if it cannot be shown.
 
-    The data is coded, so nothing in it reaches the terminal as a command.
+    The data is encoded, so none of it can act as a control sequence.
     """
     try:
         data = files.read(Path(path), limit=LARGEST)
@@ -49,7 +48,7 @@ def draw(path: str, protocol: PictureProtocol, width: int) -> str:
 
 
 def _kitty(coded: str, columns: int) -> Iterator[str]:
-    """`q=2`: the terminal answers nothing, which would be taken for what the user types."""
+    """The kitty sequence. `q=2` suppresses the terminal's response, which would be read as typed keys."""
     pieces = [coded[start : start + _CHUNK] for start in range(0, len(coded), _CHUNK)]
     for number, piece in enumerate(pieces):
         first = f"a=T,f=100,q=2,c={columns}," if number == 0 else "q=2,"

@@ -1,4 +1,7 @@
-"""One line of the screen: styled pieces of text, cleaned, fitted to a width and painted. Every text passes here."""
+"""One line of the screen: styled pieces of text, cleaned, fitted to a width and painted.
+
+All text passes through here.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ _GAP = Span("  ")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`tail` stands at the right edge, and `spans` give way to it. A row without a tail is as long as it is.
+    """One line of the screen.
 
-    `most`: on a terminal it may take so many lines; 0 is any number. `below` stands behind `spans` where all of it fits
-    there, else in lines of its own. `picture` is the path of one that is shown below, where the terminal can.
+    `tail` is aligned to the right edge, and `spans` are shortened for it; without a tail there is no limit. `most`:
+    maximum lines on a terminal; 0 means no limit. `below` follows `spans` on the same line if both fit, else on its own
+    lines. `picture` is the path of a picture to show below, if the terminal can.
     """
 
     spans: tuple[Span, ...]
@@ -24,7 +28,7 @@ class Row:
     most: int = 0
     below: tuple[Span, ...] = ()
     gap: Span = _GAP
-    """Between `spans` and `below`, where they stand in one line."""
+    """The gap between `spans` and `below` on one line."""
     picture: str = ""
 
 
@@ -32,12 +36,12 @@ SPACES = str.maketrans("\n\t\r", "   ")
 
 
 def clean(text: str) -> str:
-    """Foreign text as one line that can do nothing to a terminal."""
+    """Convert foreign text to one line without terminal control sequences."""
     return plain(text).translate(SPACES)
 
 
 def fit(row: Row, width: int, *, crop: bool = False) -> Row:
-    """The row cleaned, and no wider than `width` columns if it has a tail, or must be cropped."""
+    """Clean the row. If it has a tail or `crop` is set, limit it to `width` columns."""
     spans = tuple(Span(clean(span.text), span.style) for span in row.spans)
     tail = tuple(Span(clean(span.text), span.style) for span in row.tail)
     if not tail:
@@ -49,7 +53,7 @@ def fit(row: Row, width: int, *, crop: bool = False) -> Row:
 
 
 def wrap(row: Row, width: int) -> list[Row]:
-    """A row as lines of at most `width` columns: one without a tail goes on in the next line, between words."""
+    """Split a row into lines of at most `width` columns. A row without a tail is wrapped between words."""
     if row.below:
         return _with_below(row, width)
     fitted = fit(row, width)
@@ -74,7 +78,7 @@ def _with_below(row: Row, width: int) -> list[Row]:
 
 
 _INDENT = 6
-"""Columns before a line that belongs to the one above it."""
+"""Columns of indentation of a continuation line."""
 
 
 def measure(spans: tuple[Span, ...]) -> int:

@@ -1,4 +1,4 @@
-"""A PNG as sixels, for terminals that show pictures in no other way: 216 colours, made smaller where it is wide.
+"""Converts a PNG to sixels, for terminals without another protocol: 216 colours, scaled down if it is wide.
 
 Sources: PNG specification (W3C), and DEC's description of sixels (VT330/VT340 manual, chapter 14).
 """
@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from itertools import groupby
 
 WIDEST = 480
-"""Pixels. More would take seconds to code."""
-_MOST = 16_000_000  # pixels of a picture that is decoded
+"""Pixels. A wider picture would take seconds to encode."""
+_MOST = 16_000_000  # maximum pixels of a picture that is decoded
 _CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
-_START = 8  # of the first chunk
+_START = 8  # offset of the first chunk
 
 Pixels = list[list[int]]
 """Rows of colours: 36 red + 6 green + blue, each from 0 to 5."""
 
 
 def sixels(png: bytes) -> str:
-    """Empty for what is not decoded here: palettes, 16 bits, interlacing."""
+    """Convert a PNG; empty for unsupported ones: palettes, 16 bits, interlacing."""
     try:
         rows = _rows(png)
     except (ValueError, KeyError, IndexError, struct.error, zlib.error):
@@ -36,7 +36,7 @@ def sixels(png: bytes) -> str:
 
 
 def _band(rows: Pixels) -> str:
-    """Six rows: for each colour, which of the six pixels of each column have it."""
+    """Encode six rows: for each colour, which of the six pixels of each column have it."""
     masks: dict[int, list[int]] = {}
     for bit, row in enumerate(rows):
         for column, colour in enumerate(row):
@@ -87,7 +87,7 @@ def _unfiltered(data: bytes, length: int, channels: int) -> Iterator[bytes]:
 
 
 def _unfilter(kind: int, line: bytearray, above: bytes, channels: int) -> None:
-    """Each byte was written as its difference from its neighbours."""
+    """Undo a PNG filter, which stores each byte as its difference from its neighbours."""
     for at in range(len(line)) if kind else ():
         left, up = (line[at - channels] if at >= channels else 0), above[at]
         if kind == 1:
@@ -107,7 +107,7 @@ def _paeth(left: int, up: int, corner: int) -> int:
 
 
 def _colour(pixel: bytes) -> int:
-    """The nearest of the 216, on white where it is transparent."""
+    """The nearest of the 216 colours; transparent pixels are blended with white."""
     opaque = pixel[-1] if len(pixel) in (2, 4) else 255
     grey = pixel[0] if len(pixel) < 3 else None
     values = [grey] * 3 if grey is not None else list(pixel[:3])

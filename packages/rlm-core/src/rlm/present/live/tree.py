@@ -1,4 +1,4 @@
-"""The tree of agents as it looks now: a fold over the records of a run. Pure; times are handed in."""
+"""The current state of the tree of agents: a fold over the records of a run. Pure; the caller passes the times."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from rlm.sessions.records import (
 ROOT = "root"
 
 EARLIER = -1
-"""In place of the id of a turn that an earlier run of the session took."""
+"""Stands for the id of a turn of an earlier run of the session."""
 
 THROTTLED = "waits: the provider takes no more at once"
 
 _RECENT = 2_000
-"""Characters of what arrives that are kept to be shown."""
+"""Maximum characters of the newest text that are kept."""
 
 
 class AgentState(StrEnum):
-    """What an agent is at. The last four are ends."""
+    """The state of an agent. The last four are final."""
 
     THINKING = "thinking"
     RETRYING = "retrying"
@@ -67,7 +67,7 @@ _ENDS = {
 
 @dataclass(frozen=True, slots=True)
 class AgentNow:
-    """One agent at this moment. `since` is when it started, in the seconds that the fold is given."""
+    """The current state of one agent. `since` is its start time, on the clock of the fold."""
 
     path: str
     task: str = ""
@@ -78,54 +78,54 @@ class AgentNow:
     usage: Usage = field(default_factory=Usage)
     tool: str = ""
     cell: str = ""
-    """What the running call does, in a line."""
+    """A one-line title of the running call."""
     output: str = ""
-    """The result of the call that has just ended, for whoever reads along."""
+    """The result of the call that has just ended, for the verbose output."""
     outcome: CallOutcome = field(default_factory=CallOutcome)
     signs: tuple[str, ...] = ()
-    """Of what the running call shows: pictures, tables, a diff."""
+    """Signs for what the running call displays: pictures, tables, a diff."""
     pictures: tuple[str, ...] = ()
-    """Their paths."""
+    """The paths of the displayed pictures."""
     writing: str = ""
-    """What the model writes besides text, and how much of it."""
+    """What the model writes besides text, and how much."""
     changed: float = 0.0
-    """When it began what it is at."""
+    """The start time of the current activity."""
     problem: str = ""
-    """What the last failed request had to say."""
+    """The message of the last failed request."""
     until: float = 0.0
-    """When the request will be tried again."""
+    """The time of the next retry."""
     children: int = 0
-    """Sub-agents that have begun and not ended."""
+    """Sub-agents that have started and not ended."""
     queued: int = 0
-    """Those that wait for a slot."""
+    """Sub-agents that wait for a slot."""
     finished: int = 0
-    """Those that have ended since the agent's call began."""
+    """Sub-agents that have ended since the agent's call began."""
     recent: str = ""
-    """The end of what arrives: the model's text, or what the running call prints. The root's only."""
+    """The end of the newest text: of the model, or of the running call. Only for the root."""
 
     @property
     def state(self) -> AgentState:
-        """Whoever has children at work waits for them, whatever its cell does besides."""
+        """An agent with active children is WAITING, even if its cell does something else."""
         return AgentState.WAITING if self.children or self.queued else self.doing
 
 
 @dataclass(frozen=True, slots=True)
 class AgentTree:
-    """The agents that have not ended, parents before children, and how many ended how."""
+    """The agents that have not ended, parents before children, and counts of the ended ones by state."""
 
     agents: Mapping[str, AgentNow] = field(default_factory=dict)
     ended: Mapping[AgentState, int] = field(default_factory=dict)
     started: int = 0
-    """Sub-agents so far."""
+    """Number of sub-agents started so far."""
     cwd: str = ""
 
     @property
     def known(self) -> int:
-        """Sub-agents so far, and those in the queue."""
+        """Number of sub-agents started so far, and of those in the queue."""
         return self.started + sum(agent.queued for agent in self.agents.values())
 
     def agent(self, path: str) -> AgentNow:
-        """As it is known; a stranger has done nothing yet."""
+        """The known state of an agent; for an unknown path, an initial state."""
         return self.agents.get(path) or AgentNow(path)
 
 
@@ -152,7 +152,7 @@ def fold(tree: AgentTree, record: Record, now: float) -> AgentTree:
 
 
 def _known(tree: AgentTree, path: str, now: float) -> AgentNow:
-    """An agent that was not heard of starts now."""
+    """The state of an agent; an unknown agent starts now."""
     return tree.agents.get(path) or AgentNow(path, since=now, changed=now)
 
 
@@ -188,7 +188,7 @@ def _after(agent: AgentNow, record: Record, now: float) -> AgentNow:
             )
         case DeltaRecord() | WritingRecord():
             return _wrote(agent, record)
-        case ThrottledRecord(waits=waits) if agent.doing is AgentState.THINKING:  # a retry says more
+        case ThrottledRecord(waits=waits) if agent.doing is AgentState.THINKING:  # a retry is the more precise state
             return replace(agent, doing=AgentState.THINKING, writing=THROTTLED if waits else "", changed=now)
         case _:
             return _worked(agent, record, now)

@@ -1,4 +1,4 @@
-"""What `-v` shows besides: the code of each call, and the end of its output."""
+"""Additional output of `-v`: the code of each call, and the end of its output."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from rlm.sessions.records import CellStartRecord
 from rlm.text.styled import Span, Style, highlighted
 
 OUTPUT = 50
-"""Lines of an output."""
+"""Maximum lines of an output."""
 LARGEST = 20_000
-"""Characters of a code or of an output."""
+"""Maximum characters of code or output."""
 
 
 def code_rows(agent: AgentNow, record: CellStartRecord) -> list[Row]:
-    """What a call is given, line by line."""
+    """The arguments of a call, line by line."""
     name = Span(f"  {short(agent.path)}" if short(agent.path) else "", Style.CYAN)
     head = Row((name, Span(f"  [{len(agent.turns)}] {record.tool}", Style.DIM)))
     return [head, *(Row((Span("    │ ", Style.DIM), *line)) for line in _lines(*_code(record)))]
 
 
 def _code(record: CellStartRecord) -> tuple[str, str]:
-    """The text, and its language."""
+    """The text of a call, and its language."""
     try:
         values = json.loads(record.arguments)
     except (ValueError, RecursionError):
@@ -54,7 +54,7 @@ def _lines(text: str, language: str) -> Iterator[list[Span]]:
 
 
 def output_rows(agent: AgentNow) -> list[Row]:
-    """The end of what a call gave, marked where it is not the whole."""
+    """The end of a call's output, marked if it is truncated."""
     lines = agent.output[-LARGEST:].rstrip("\n").split("\n")
     more = len(lines) > OUTPUT or len(agent.output) > LARGEST
     head = [Row((Span("      … the beginning is in `rlm show`", Style.DIM),))] if more else []

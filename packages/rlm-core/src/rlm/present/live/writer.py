@@ -1,8 +1,7 @@
-"""Puts rows on a stream from a thread of its own, so that a terminal that stands still holds nobody up.
+"""Writes rows to a stream in its own thread, so that a blocked terminal does not block the run.
 
-On a terminal the last lines are a frame that is painted over; what is said scrolls away above it. Nothing is switched
-on that would have to be switched off, but for the echo of what is typed (see `echo`): a run that is killed leaves a few
-lines of text and no broken terminal.
+On a terminal the last lines are a frame that is redrawn in place; permanent lines scroll above it. No terminal mode is
+changed except the echo of typed keys (see `echo`). So a killed run leaves a few lines of text and no broken terminal.
 """
 
 from __future__ import annotations
@@ -22,24 +21,24 @@ from rlm.present.live.row import Row, fit, measure, paint, wrap
 from rlm.process import files
 
 Frame = Callable[[float, int, int], Sequence[Row]]
-"""The rows that a screen shall show at a time (`time.monotonic()`), given its width and height."""
+"""Returns the rows of the frame at a time (`time.monotonic()`), for a width and height."""
 
 PERIOD = 1 / 8
-"""Seconds between two paintings of a frame."""
+"""Minimum seconds between two paintings of a frame."""
 TICK = 1 / 4
-"""Seconds after which a frame is painted anew though nothing happened: clocks go on."""
+"""Seconds after which a frame is redrawn although nothing happened, so that clocks advance."""
 PATIENCE = 1.0
-"""Seconds that whoever waits for the stream gives it."""
+"""Maximum seconds that a caller waits for the stream."""
 BACKLOG = 10_000
-"""Rows that are kept for a stream that does not take them; the oldest go."""
+"""Maximum rows in the queue of a blocked stream; the oldest are dropped."""
 WIDTH, HEIGHT = 100, 24
-"""Columns and lines of a stream that has none."""
+"""Columns and lines that are assumed if the stream has no size."""
 WIDEST = 120
-"""Columns of a line that stays: a right edge further away is hard to follow."""
+"""Maximum columns of a permanent line; longer lines are hard to read."""
 
 
 class Writer:
-    """The one owner of the stream while it is entered."""
+    """The only writer to the stream while it is entered."""
 
     def __init__(
         self,
@@ -50,20 +49,20 @@ class Writer:
         width: int | None = None,
         pictures: PictureProtocol | None = None,
     ) -> None:
-        """`live` is for a terminal; without it there are only lines. `width`: instead of the stream's own."""
+        """`live`: draw a frame, which needs a terminal. `width` replaces the stream's own width."""
         self._stream = stream
         self._color = color
         self._width = width
         self._live = live
         self._pictures = pictures
         self._frame: Frame = _nothing
-        self._shown: list[str] = []  # the frame as it stands on the screen
-        self._extent: list[int] = []  # and the columns of each of its rows
+        self._shown: list[str] = []  # the rows of the frame on the screen
+        self._extent: list[int] = []  # the width in columns of each of these rows
         self._terminal = not stream.closed and stream.isatty()
         self._echo = Echo(_descriptor(stream) if live else None)
         self._broken = False
         self._rows: deque[Row] = deque(maxlen=BACKLOG)
-        self._asked = self._painted = 0  # how often something changed, and how much of that is on the screen
+        self._asked = self._painted = 0  # number of changes, and of those that are on the screen
         self._closing = False
         self._changed = threading.Condition()
         self._hurry = threading.Event()
@@ -88,7 +87,7 @@ class Writer:
         self._touch()
 
     def show(self, frame: Frame) -> None:
-        """From now on this is the frame."""
+        """Set the frame."""
         if self._live:
             self._frame = frame
             self._touch()
@@ -99,7 +98,7 @@ class Writer:
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Wait until everything is on the screen, but not for ever."""
+        """Wait until everything is on the screen, for at most PATIENCE seconds."""
         self._hurry.set()
         with self._changed:
             self._asked += 1
@@ -129,7 +128,7 @@ class Writer:
         width, height = self._size()
         said = [self._rows.popleft() for _ in range(len(self._rows))]
         lines = [text for row in said for text in self._texts(row, min(width - 1, WIDEST))]
-        # A row that fills the last column leaves the cursor between two lines: one column stays free.
+        # A row that fills the last column leaves the cursor between two lines, so one column stays free.
         rows = [fit(row, width - 1, crop=True) for row in frame(time.monotonic(), width - 1, height)]
         shown = [paint(row, color=self._color) for row in rows]
         if shown:
@@ -144,14 +143,14 @@ class Writer:
         return list(filter(None, [draw(row.picture, self._pictures, width)])) if self._pictures else []
 
     def _laid_out(self, row: Row, width: int) -> list[Row]:
-        """Where there is no terminal, a line that somebody may look for stays one."""
+        """Wrap a row. Without a terminal a row stays one line, so that grep finds it."""
         if row.tail or self._width or self._terminal:
             return wrap(row, width)
         row = Row((*row.spans, row.gap, *row.below), most=row.most) if row.below else row
         return [fit(row, width * row.most, crop=True) if row.most else fit(row, width)]
 
     def _back(self, width: int, *, wipe: bool) -> str:
-        """Move to where the frame begins. Its rows may have been wrapped since: a terminal can become narrower."""
+        """Move to the start of the frame. Its rows may have wrapped since, if the terminal became narrower."""
         if not self._extent:
             return ""
         heights = [max(1, -(-extent // width)) for extent in self._extent]
@@ -166,7 +165,7 @@ class Writer:
         return self._width or width or WIDTH, height or HEIGHT
 
     def _write(self, text: str) -> None:
-        """A stream that is closed or full is left alone from then on."""
+        """Write to the stream. After an error, nothing more is written."""
         if self._broken:
             return
         try:
@@ -189,7 +188,7 @@ def _joined(lines: list[str], shown: list[str]) -> str:
 
 
 def _descriptor(stream: TextIO) -> int | None:
-    """Written to directly: a thread that hangs in a buffer would keep the interpreter from ending."""
+    """The descriptor for direct writes: a thread that blocks in a buffer would keep the interpreter from ending."""
     try:
         return stream.fileno()
     except OSError:
