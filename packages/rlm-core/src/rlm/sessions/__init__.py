@@ -1,4 +1,4 @@
-"""Sessions: what an agent did, kept so that it can be read, resumed and exported."""
+"""Sessions: the stored steps of an agent, to be read, resumed and exported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Changes", "Session"]
 
 
 def __getattr__(name: str) -> Any:
-    """Only when it is wanted: `rlm ls` and `rlm show` read sessions, and need no event loop."""
+    """Import on demand: `rlm ls` and `rlm show` read sessions, and need no event loop."""
     if name in __all__:
         from rlm.sessions import session
 

@@ -1,4 +1,4 @@
-"""What the sessions of a tree share, and what may differ in a run that resumes one."""
+"""Settings that the sessions of a tree share, and changes for a run that resumes a session."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rlm.sessions.signing_key import SigningKey
 from rlm.text.redact import Redactor
 
 Watch = Callable[[Record], None]
-"""Gets each record as it is made. Its `agent` is the path of the agent in the tree."""
+"""Receives each record as it is created. Its `agent` is the path of the agent in the tree."""
 
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """What all sessions of a tree share."""
+    """The settings that all sessions of a tree share."""
 
     redactor: Redactor = field(default_factory=Redactor)
     watch: Watch | None = None
@@ -33,13 +33,13 @@ class Common:
     runtime: str = ""
 
     def begun(self, meta: Meta, prompt: str) -> Meta:
-        """`meta` of a session that begins with this prompt."""
+        """Return `meta` for a session that begins with this prompt."""
         start, shown = round(self.clock(), 3), preview(self.redactor.text(prompt))
         begun = replace(meta, version=self.version, start_time=start, prompt_preview=shown, runtime=self.runtime)
         return begun.begin_run()
 
     def signer(self, name: str, parent: Signer | None = None) -> Signer | None:
-        """Of a root's folder, or of one in its parent's."""
+        """Return the signer of a root's folder, or of a folder inside its parent's."""
         if parent is not None:
             return parent.child(name)
         return Signer(self.key, name) if self.key else None
@@ -47,7 +47,7 @@ class Common:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What differs in a run that resumes a session; None: as before. `notes` are for the user."""
+    """The changes for a run that resumes a session; None: unchanged. `notes` are for the user."""
 
     model: str | None = None
     cwd: Path | None = None

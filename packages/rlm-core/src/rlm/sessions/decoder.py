@@ -1,4 +1,4 @@
-"""Records back to events."""
+"""Converts records to events."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from rlm.sessions.records import Journalled, TokenCounts
 
 
 class RecordDecoder:
-    """Records back to events. The law: `replay` of them equals `replay` of the events that were encoded."""
+    """Converts records to events. Invariant: `replay` of them equals `replay` of the encoded events."""
 
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
         self._calls: dict[str, ToolCall] = {}
 
     def decode(self, record: Journalled) -> Event | None:
-        """The event of a record; None for a type that has none.
+        """Return the event of a record; None for a type that has none.
 
         Raises:
-            SessionError: it does not go with the records before it.
+            SessionError: the record does not fit the records before it.
         """
         try:
             match record:
@@ -71,7 +71,7 @@ class RecordDecoder:
 
     def _replied(self, record: records.MessageRecord) -> events.Replied:
         message = assistant(record.message, record.written, record.items)
-        if not record.aside:  # what an aside asks for is never answered, and its ids may be those of a turn
+        if not record.aside:  # calls of an aside are never answered, and their ids may be those of a turn
             self._calls.update((call.id, call) for call in message.calls)
         usage = (record.usage or TokenCounts()).usage
         return events.Replied(Reply(message, usage, record.finish_reason or "", record.token_data), record.aside)
@@ -93,12 +93,12 @@ class RecordDecoder:
 
 
 def _own_content(record: records.MessageRecord) -> Any:
-    """What a message says, without what was joined to it."""
+    """Return the content of a message without the messages that were joined to it."""
     return record.message["content"] if record.content is None else record.content
 
 
 def _decoded(record: Journalled) -> Event | None:
-    """What needs none of the records before it."""
+    """Decode a record that does not depend on earlier records."""
     match record:
         case records.RequestRecord():
             schemas = tuple(tool["function"] for tool in record.tools)
@@ -175,10 +175,10 @@ def _decoded_of_resume(record: records.RerunRecord | records.KernelResumedRecord
 
 
 def decode(journal: Iterable[Journalled]) -> Iterator[Event]:
-    """The events of a whole journal, in order.
+    """Return the events of a whole journal, in order.
 
     Raises:
-        SessionError: a record cannot follow those before it; with its line.
+        SessionError: a record does not fit the records before it; the message has its line.
     """
     decoder = RecordDecoder()
     for line, record in enumerate(journal, 1):
@@ -191,7 +191,7 @@ def decode(journal: Iterable[Journalled]) -> Iterator[Event]:
 
 
 def decode_model_call(record: records.ModelCallRecord) -> events.ModelCalled:
-    """It needs none of the records before it."""
+    """Decode a model call. It does not depend on earlier records."""
     requested = events.ParametersChanged(record.model, (), record.params, record.api or CHAT)
     sent = tuple(map(_sent, record.messages))
     message = assistant(record.message, None, record.items)
@@ -200,7 +200,7 @@ def decode_model_call(record: records.ModelCallRecord) -> events.ModelCalled:
 
 
 def _sent(message: Wire) -> Message:
-    """A message of a request without tools."""
+    """Return a message of a request without tools."""
     match message["role"]:
         case "system":
             return System(message["content"])

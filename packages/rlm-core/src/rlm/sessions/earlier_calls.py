@@ -1,8 +1,8 @@
-"""What the cells of an agent called in earlier runs, and what came of it: a fold of the journals of those runs.
+"""The calls that an agent's cells made in earlier runs, and their results: a fold of the journals of those runs.
 
-A call is known by its digest and by its position among equal calls. It is open if the model has never acted on what
-came of it: it was made by the last cells of a run, which were cut off, failed, or have a sub-agent that did not finish.
-In a run that resumes the session, equal calls are taken for the open ones, in order.
+A call is identified by its digest and its position among equal calls. It is open if the model never acted on its
+result. Open calls were made by the last cells of a run, if these cells were cut off, failed, or have a sub-agent that
+did not finish. In a run that resumes the session, equal calls are matched with the open ones, in order.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ class EarlierCall:
     """One call. Sub-agents are paths in the tree (`root/sub-1a2b3c4d`)."""
 
     cell: str = ""
-    """That made it last."""
+    """The cell that made the call last."""
     task: str = ""
     finished: tuple[str, AgentEndRecord] | None = None
     """The newest sub-agent that ended with an answer, and its end."""
     unfinished: list[str] = field(default_factory=list)
-    """Sub-agents that did not."""
+    """The sub-agents that ended without an answer, or did not end."""
     replies: list[ModelCallRecord] = field(default_factory=list)
     """All requests of a model call, in order."""
 
 
 class EarlierCalls:
-    """Reads journals with `add`; the rest says what was called."""
+    """Reads journals with `add`; the other methods find calls."""
 
     def __init__(self) -> None:
         self._calls: dict[str, dict[int, EarlierCall]] = {}
         self._by_folder: dict[str, EarlierCall] = {}
-        self._order: dict[str, list[int]] = {}  # positions by digest, as cells made the calls, some of them again
+        self._order: dict[str, list[int]] = {}  # positions by digest, in call order, with repetitions
         self._cells: list[str] = []  # of the newest turn
-        self._ended_with = ""  # the cell that the run before ended with, until this run has a turn
-        self._unanswered: list[tuple[str, str]] = []  # of these: the id of the call, and our name
-        self._last: set[str] = set()  # cells that runs ended with
-        self._well: set[str] = set()  # cells whose result is fine
-        self._incomplete: set[str] = set()  # cells of which a sub-agent did not finish
+        self._ended_with = ""  # the last cell of the previous run, until this run has a turn
+        self._unanswered: list[tuple[str, str]] = []  # of the newest turn: the id of the call, and our name of the cell
+        self._last: set[str] = set()  # cells at the end of a run
+        self._well: set[str] = set()  # cells with a successful result
+        self._incomplete: set[str] = set()  # cells with a sub-agent that did not finish
 
     def add(self, agent: str, records: Iterable[Journalled]) -> None:
-        """The journal of the agent with this path; of several attempts at one task, in order."""
+        """Read the journal of the agent with this path. Several attempts at one task are read in order."""
         for record in records:
             match record:
                 case MessageRecord(role="assistant", aside=False):
@@ -72,19 +72,19 @@ class EarlierCalls:
         return self._calls.get(key.digest, {}).get(key.position)
 
     def positions(self, digest: str) -> int:
-        """How many equal calls there were."""
+        """Return the number of equal calls."""
         return max(self._calls.get(digest, {}), default=-1) + 1
 
     def from_the_start(self, digest: str) -> Sequence[int]:
-        """The positions of equal calls for an agent that begins its task anew."""
+        """Return the positions of equal calls for an agent that starts its task again."""
         return range(self.positions(digest))
 
     def as_made(self, digest: str) -> Sequence[int]:
-        """The same for an agent whose cells are run again, in order."""
+        """Return the positions of equal calls for an agent whose cells run again, in order."""
         return self._order.get(digest, [])
 
     def left_open(self, digest: str) -> Sequence[int]:
-        """The same for an agent that goes on."""
+        """Return the positions of equal calls for an agent that continues."""
         calls = self._calls.get(digest, {})
         return sorted(position for position, call in calls.items() if self._is_open(call.cell))
 
@@ -98,7 +98,7 @@ class EarlierCalls:
         self._cells = [cell for _, cell in self._unanswered]
 
     def _answered(self, record: MessageRecord) -> None:
-        """Calls run in order, and ids may be alike."""
+        """Record a result. Calls run in order, and ids may repeat."""
         for place, (id, cell) in enumerate(self._unanswered):
             if id == record.message["tool_call_id"]:
                 del self._unanswered[place]
@@ -115,7 +115,7 @@ class EarlierCalls:
             return
         if self._unanswered:
             call.cell = self._unanswered[0][1]
-        elif not known:  # a recorded cell is run again, most likely that which was cut off
+        elif not known:  # a recorded cell is run again, most likely the one that was cut off
             call.cell = self._ended_with
         if self._unanswered or not known:
             self._order.setdefault(record.call, []).append(record.position)
@@ -145,5 +145,5 @@ class EarlierCalls:
 
 
 def _goes_on(replies: Sequence[ModelCallRecord], record: ModelCallRecord) -> bool:
-    """Whether a request corrects those before it: it holds more than the first one, or else the model is asked anew."""
+    """Whether a request corrects the requests before it: then it has more messages than the first one."""
     return bool(replies) and len(record.messages) > len(replies[0].messages)

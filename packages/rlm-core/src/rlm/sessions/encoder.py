@@ -1,4 +1,4 @@
-"""Events to records."""
+"""Converts events to records."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from rlm.sessions import records
 from rlm.sessions.records import Content, JoinedText, Journalled, Record, TokenCounts
 
 Clock = Callable[[], float]
-"""Seconds."""
+"""Returns seconds."""
 
-_PASSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps, on Linux
+_PASSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # on Linux it also runs while the machine sleeps
 
 
 def steady() -> Clock:
-    """Seconds since 1970: by the system's clock as it stands now, and by what passes from here on.
+    """Return a clock of seconds since 1970 that ignores later changes of the system's clock.
 
-    Somebody may set the system's clock; the times in a session go on as time does.
+    It starts at the system's time. So the times in a session never jump.
     """
     began = time.time() - time.clock_gettime(_PASSED)
     return lambda: began + time.clock_gettime(_PASSED)
 
 
 class RecordEncoder:
-    """The events of one agent, in order, to records. Those of an earlier run of it are given as `earlier`."""
+    """Converts the events of one agent, in order, to records. `earlier` are the records of its earlier runs."""
 
     def __init__(
         self, clock: Clock = time.time, timer: Clock = time.monotonic, earlier: Iterable[Journalled] = ()
     ) -> None:
-        """`clock` dates the records. `timer` measures durations: a clock may jump."""
+        """`clock` dates the records. `timer` measures durations, because a clock may jump."""
         self._clock = clock
         self._timer = timer
         self._ids: list[int] = []
@@ -57,7 +57,7 @@ class RecordEncoder:
                 self._ids.append(record.id)
 
     def encode(self, event: Event) -> Record | None:
-        """The record of `event`; None for what leaves no trace."""
+        """Return the record of `event`; None for an event that is not recorded."""
         kind = type(event)
         if kind in _JOURNALLED_AS_IT_IS:
             return _JOURNALLED_AS_IT_IS[kind](*self._next(), *_fields(event))
@@ -74,7 +74,7 @@ class RecordEncoder:
         return self._call[0].id if self._call else ""
 
     def _next(self) -> tuple[int, float]:
-        """The id and the time of a record that is journalled now."""
+        """Return the id and the time of a record that is journalled now."""
         self._next_id += 1
         return self._next_id - 1, self._now()
 
@@ -90,7 +90,7 @@ class RecordEncoder:
 
     @singledispatchmethod
     def _record_of(self, _event: Event) -> Record | None:
-        """Of an event whose record says more, or less, than its fields."""
+        """Convert an event whose record has other fields than the event."""
         return None
 
     # ---- the conversation
@@ -163,11 +163,11 @@ class RecordEncoder:
             {id: list(items) for id, message in changed.items() if (items := items_of(message))},
         )
 
-    # ---- the run and what goes wrong in it
+    # ---- the run and its problems
 
     @_record_of.register(events.ParametersChanged)
     def _(self, changed: events.ParametersChanged) -> Record:
-        tools = tuple({"type": "function", "function": schema} for schema in changed.tools)  # as a request has them
+        tools = tuple({"type": "function", "function": schema} for schema in changed.tools)  # as in a request
         api = "" if changed.api == CHAT else changed.api
         return records.RequestRecord(*self._next(), changed.model, tools, changed.params, api)
 
@@ -244,7 +244,7 @@ class RecordEncoder:
     def _(self, rerun: events.Rerun) -> Record:
         return records.RerunRecord(*self._next(), rerun.call_id, rerun.same, None if rerun.same else rerun.content)
 
-    # ---- what whoever watches sees of a request and of a call
+    # ---- requests and calls, for observers
 
     @_record_of.register(events.RequestStarted)
     def _(self, _started: events.RequestStarted) -> None:
@@ -290,7 +290,7 @@ _WATCHED_AS_IT_IS: dict[type[Event], Callable[..., Record]] = {
     events.UserCellStarted: records.UserCellStartRecord,
     events.UserOutputReceived: records.UserOutputRecord,
 }
-"""The fields of these events are those of their records, in this order."""
+"""These events have the same fields as their records, in this order."""
 
 
 def _fields(event: Event) -> tuple[object, ...]:
@@ -302,6 +302,6 @@ def _kind(user: User) -> str:
 
 
 def _joined(message: Message) -> tuple[Content | None, tuple[JoinedText, ...]]:
-    """What a message says itself and what was joined to it; neither, where nothing was."""
+    """Return the content of a message and the messages joined to it; None and none if there are none."""
     joined = tuple(JoinedText(user.content, _kind(user)) for user in joined_to(message))
     return (message.content if joined and isinstance(message, User | ToolResult) else None), joined

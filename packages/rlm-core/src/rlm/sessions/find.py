@@ -1,4 +1,4 @@
-"""Which session or agent a user means: by an id, by the first digits of one, or by naming none."""
+"""Finds the session or agent that a user names: by an id, by its first digits, or the newest without a name."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class FoundAgent:
 
 
 def sessions_home(config: Config, start: Path) -> Path:
-    """The folder that has the sessions of a command in `start`: the one that is set, or else the nearest.
+    """Return the folder of the sessions for a command in `start`: the configured one, or the nearest.
 
-    As git looks for `.git`, it is looked for in the folders above, too. There it counts only if it is a folder of this
-    user: others may have put something into a folder that all can write.
+    Like git with `.git`, rlm also searches the parent folders. There a folder counts only if it belongs to this user,
+    because others may have created files in a folder that everybody can write.
     """
     own = start / config.home
     if "home" in config.explicit or os.path.lexists(own / "sessions"):
@@ -53,11 +53,11 @@ def _is_own(home: Path) -> bool:
 
 
 def find(home: Path, wanted: str | None = None, key: SigningKey | None = None) -> Path:
-    """The folder of the session with this id, or the only one whose id begins so; without one, of the user's newest.
+    """Return the folder of the session with this id or unique prefix; without one, of the user's newest session.
 
     Raises:
         SessionError: there is none, or more than one.
-        ConfigError: none of them is the user's own, so one must be named.
+        ConfigError: no session is the user's own, so the user must name one.
     """
     if not wanted:
         return _newest(home, key)
@@ -69,14 +69,15 @@ def find(home: Path, wanted: str | None = None, key: SigningKey | None = None) -
 
 
 def find_agent(home: Path, wanted: str | None = None, key: SigningKey | None = None) -> FoundAgent:
-    """As `find`. What no session's id begins with may be a sub-agent, in any form that is shown: `sub-1a2b3c4d`, the
-    first digits of it, `1a2b/5e6f`, `root/sub-…`, or behind the id of its session, `7f3a/1a2b`.
+    """Find a session or a sub-agent. Sessions come first.
 
-    The first digits of agents are short: they count in the newest session that has such an agent.
+    A sub-agent may be named in any form that is shown: `sub-1a2b3c4d`, its first digits, `1a2b/5e6f`, `root/sub-…`, or
+    after the id of its session, `7f3a/1a2b`. The first digits of agents are short, so they refer to the newest session
+    that has such an agent.
 
     Raises:
-        SessionError: as `find`.
-        ConfigError: as `find`.
+        SessionError: as in `find`.
+        ConfigError: as in `find`.
     """
     if not wanted:
         return FoundAgent(_newest(home, key))
@@ -94,7 +95,7 @@ def find_agent(home: Path, wanted: str | None = None, key: SigningKey | None = N
 
 
 def _places(sessions: Path, ids: Iterable[str], wanted: str) -> dict[str, list[str]]:
-    """The agents that are meant, by session."""
+    """Return the matching agents, by session."""
     id, _, rest = wanted.partition("/")
     places: dict[str, list[str]] = {}
     for each in ids:
@@ -116,7 +117,7 @@ def _in_newest(sessions: Path, places: dict[str, list[str]], key: SigningKey | N
 
 
 def _agents(folder: Path) -> Iterator[str]:
-    """The paths of all sub-agents of a session."""
+    """Yield the paths of all sub-agents of a session."""
     rest = [(ROOT, folder)]
     while rest:
         path, folder = rest.pop()
@@ -126,7 +127,7 @@ def _agents(folder: Path) -> Iterator[str]:
 
 
 def named_agents(agents: Iterable[str], wanted: str) -> list[str]:
-    """Those of the agents (`root/sub-…`) that are meant by a path, the end of one, or the first digits of its parts."""
+    """Return the agents (`root/sub-…`) that match a path, the end of a path, or the first digits of its parts."""
     parts = wanted.lower().split("/")
     whole = parts[0] == ROOT
     if not all(parts):

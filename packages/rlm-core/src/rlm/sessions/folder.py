@@ -1,4 +1,4 @@
-"""Folders that a planted symbolic link cannot lead elsewhere: each step is taken from the one before, by descriptor."""
+"""Opens folders step by step, each by a descriptor of the one before, so that no symbolic link can redirect them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from rlm.errors import SessionError
 from rlm.process import files
 
 IGNORE = b"*\n"
-"""Sessions are not for version control."""
+"""Keeps sessions out of version control."""
 
 
 def open_sessions(home: Path, cwd: Path, *, make: bool = True) -> int:
-    """A descriptor of `home`/sessions, made if it is missing. Both paths are absolute.
+    """Return a descriptor of `home`/sessions, created if missing. Both paths are absolute.
 
-    No link is followed below `cwd`, for others may have put files there; nor below `home`.
+    No link is followed below `cwd` or below `home`, because others may have created files there.
 
     Raises:
-        SessionError: it cannot be opened or made, or a link stands in the way.
+        SessionError: it cannot be opened or created, or a component is a link.
     """
     below = home.is_relative_to(cwd)
     base, steps = (cwd, home.relative_to(cwd).parts) if below else (home, ())
@@ -49,18 +49,18 @@ def _step(folder: int, name: str, make: bool) -> int:
 
 
 def _ignore(folder: int) -> None:
-    """Keep a folder that is new out of version control. One that holds other things is the user's affair."""
+    """Keep a new folder out of version control. A folder with other content is left to the user."""
     if not os.listdir(folder):
-        with suppress(FileExistsError):  # another run was quicker
+        with suppress(FileExistsError):  # another run was faster
             files.write_new(".gitignore", IGNORE, dir_fd=folder)
 
 
 def enter(folder: int, name: str, *, make: bool = False) -> int:
-    """A descriptor of the folder `name` in `folder`; with `make` it is made, for its owner alone, if it is missing.
+    """Return a descriptor of the folder `name` in `folder`. With `make` it is created, for its owner only, if missing.
 
     Raises:
         SessionError: `name` is a symbolic link.
-        OSError: there is no such folder, or it cannot be made.
+        OSError: there is no such folder, or it cannot be created.
     """
     try:
         return files.open_folder(name, dir_fd=folder, make=make)
@@ -71,10 +71,10 @@ def enter(folder: int, name: str, *, make: bool = False) -> int:
 
 
 def new_folder(folder: int, prefix: str, length: int) -> tuple[str, int]:
-    """Make a folder with a random name of `length` bytes in hex in `folder`; its name, and a descriptor of it.
+    """Create a folder in `folder` with a random name of `length` bytes in hex. Return its name and a descriptor.
 
     Raises:
-        SessionError: it cannot be made.
+        SessionError: it cannot be created.
     """
     while True:
         name = prefix + secrets.token_hex(length)
@@ -103,5 +103,5 @@ _ADVICE = {
 
 
 def refused(what: str, error: OSError) -> SessionError:
-    """That something cannot be done to a session, why, and what to do."""
+    """Return an error that says what failed, why, and what to do."""
     return SessionError(f"{what}: {error.strerror}.{_ADVICE.get(error.errno or 0, '')}")

@@ -1,5 +1,7 @@
-"""The append-only file of records: one writer. A line outlives our process when `append` returns, and the machine's
-power when `sync` does."""
+"""The append-only file of records, with one writer.
+
+After `append` a line survives the end of our process; after `sync` it survives a power failure.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,9 @@ Kind = TypeVar("Kind", bound=Journalled)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a journal holds. `sound` bytes of it are whole lines; `torn` ones after them are not.
+    """The content of a journal. The first `sound` bytes are whole lines; the `torn` bytes after them are not.
 
-    `damaged` are the numbers, from 1, of lines before the sound end that are no records, or lack what their type needs.
+    `damaged` has the numbers, from 1, of invalid lines within the sound part: no records, or without required fields.
     """
 
     records: tuple[Journalled, ...]
@@ -43,14 +45,14 @@ class Reading:
 
 
 class Reader:
-    """The records of a journal, one at a time: memory holds one line of it, however long it is.
+    """The records of a journal, one at a time. Memory holds only one line, whatever the size of the journal.
 
-    A line is whole when its newline is there: a writer that was killed leaves half a line. `sound`, `torn` and
-    `damaged` are as in `Reading`, as far as has been read; `place` is where the newest record begins, in bytes.
+    A line is whole if it ends with a newline: a killed writer leaves a partial line. `sound`, `torn` and `damaged` are
+    as in `Reading`, for the part that has been read. `place` is the byte where the newest record begins.
     """
 
     def __init__(self, open: Callable[[], BinaryIO], most: float = inf) -> None:
-        """It ends with the record that reaches `most` bytes."""
+        """Reading ends with the record that reaches `most` bytes."""
         self._open = open
         self._most = most
         self._begin()
@@ -71,7 +73,7 @@ class Reader:
         return not self.torn and not self._damaged
 
     def __iter__(self) -> Iterator[Journalled]:
-        """From the beginning.
+        """Read from the beginning.
 
         Raises:
             SessionError: it cannot be read.
@@ -97,23 +99,23 @@ class Reader:
             self._bad.append(self._number)
             if not error.mistyped:
                 return None
-        self._damaged += self._bad  # what is before a whole line is no torn end
+        self._damaged += self._bad  # invalid lines before a whole line are damage, not a torn end
         self._bad.clear()
         self.sound, self.torn = self.sound + self.torn, 0
         return record
 
     def reading(self) -> Reading:
-        """All of it at once."""
+        """Read all of it at once."""
         return Reading(tuple(self), self.sound, self.torn, self.damaged)
 
 
 def parse(data: bytes) -> Reading:
-    """Read what is whole."""
+    """Read the whole lines."""
     return Reader(lambda: BytesIO(data)).reading()
 
 
 def whole_lines(folder: Path) -> bytes:
-    """The bytes that `read` finds sound; none where there is no journal.
+    """Return the bytes that `read` finds sound; empty if there is no journal.
 
     Raises:
         SessionError: it cannot be read.
@@ -131,7 +133,7 @@ def whole_lines(folder: Path) -> bytes:
 
 
 def _is_object(line: bytes) -> bool:
-    """Whether it is a record, be it one that lacks what its type needs."""
+    """Whether the line is a record, even one without required fields."""
     try:
         read_line(line)
     except NotRecordError as error:
@@ -147,12 +149,12 @@ def _record(line: bytes) -> Journalled | None:
 
 
 def reader(folder: Path) -> Reader:
-    """For the journal of a session folder, which may be running."""
+    """Return a reader of the journal of a session folder, which may be running."""
     return Reader(lambda: opened(folder))
 
 
 def read(folder: Path, start: int = 0, most: float = inf) -> Reading:
-    """The journal of a session folder, which may be running, from byte `start` on: all, or up to about `most` bytes.
+    """Read the journal of a session folder, which may be running, from byte `start`: all, or about `most` bytes.
 
     Raises:
         SessionError: there is none, or it cannot be read.
@@ -161,7 +163,7 @@ def read(folder: Path, start: int = 0, most: float = inf) -> Reading:
 
 
 def size(folder: Path) -> int:
-    """The bytes of the journal of a session folder; 0 if there is none."""
+    """Return the size in bytes of the journal of a session folder; 0 if there is none."""
     try:
         return (folder / NAME).lstat().st_size
     except OSError:
@@ -169,7 +171,7 @@ def size(folder: Path) -> int:
 
 
 def found(folder: Path, kind: type[Kind]) -> Iterator[Kind]:
-    """The records of this type. The other lines are passed over unread, which is much faster.
+    """Yield the records of this type. Other lines are skipped without parsing, which is much faster.
 
     Raises:
         SessionError: there is no journal, or it cannot be read.
@@ -182,7 +184,7 @@ def found(folder: Path, kind: type[Kind]) -> Iterator[Kind]:
 
 
 def ends(folder: Path) -> tuple[Journalled, Journalled] | None:
-    """The first record and the last; None if there is none. What lies between is not read.
+    """Return the first record and the last; None if there is none. The records between them are not read.
 
     Raises:
         SessionError: there is no journal, or it cannot be read.
@@ -192,14 +194,14 @@ def ends(folder: Path) -> tuple[Journalled, Journalled] | None:
         last, size, window = None, stream.seek(0, os.SEEK_END), 1 << 16
         while first is not None and last is None:
             stream.seek(max(0, size - window))
-            lines = stream.readlines()[window < size :]  # the first of them may have lost its beginning
+            lines = stream.readlines()[window < size :]  # the first of them may be partial
             last = next((record for line in reversed(lines) if (record := _record(line))), None)
             window *= 8
     return (first, last) if first and last else None
 
 
 def message_at(stream: BinaryIO, place: int) -> MessageRecord:
-    """The message that begins at this byte of an open journal.
+    """Return the message that begins at this byte of an open journal.
 
     Raises:
         SessionError: there is none.
@@ -212,7 +214,7 @@ def message_at(stream: BinaryIO, place: int) -> MessageRecord:
 
 
 def opened(folder: Path, start: int = 0) -> BinaryIO:
-    """The journal of a session folder, open for reading at byte `start`.
+    """Open the journal of a session folder for reading at byte `start`.
 
     Raises:
         SessionError: there is none, or it cannot be read.
@@ -226,10 +228,10 @@ def opened(folder: Path, start: int = 0) -> BinaryIO:
 
 
 class Journal:
-    """The one writer. Holds the file's lock until it is closed, or its process ends."""
+    """The one writer. It holds the file's lock until it is closed or its process ends."""
 
     def __init__(self, folder: int, *, new: bool = True) -> None:
-        """Make the journal in the folder of this descriptor, or open the one that is there.
+        """Create the journal in the folder of this descriptor, or open the existing one.
 
         Raises:
             BlockingIOError: another process writes to it.
@@ -257,7 +259,7 @@ class Journal:
         self.close()
 
     def read(self) -> Reading:
-        """What an earlier run wrote."""
+        """Read the records of earlier runs."""
 
         def from_the_beginning() -> BinaryIO:
             os.lseek(self._file, 0, os.SEEK_SET)
@@ -266,7 +268,7 @@ class Journal:
         return Reader(from_the_beginning).reading()
 
     def cut(self, size: int) -> None:
-        """Throw away what comes after `size` bytes."""
+        """Truncate the journal to `size` bytes."""
         try:
             os.ftruncate(self._file, size)
             os.fdatasync(self._file)
@@ -275,7 +277,7 @@ class Journal:
         self._size = self._synced = size
 
     def sign(self, signer: Signer, run: str) -> None:
-        """Sign all records from here on, as those of this run."""
+        """Sign all later records, as records of this run."""
         with open(self._file, "rb", closefd=False) as stream:
             stream.seek(0)
             self._signer = RecordSigner(signer, run, hashlib.file_digest(stream, "sha256"))
@@ -283,14 +285,14 @@ class Journal:
 
     @property
     def synced(self) -> tuple[int, str]:
-        """How many bytes the disk has, and their digest in hex; empty if the journal is not signed."""
+        """The number of bytes on disk, and their digest in hex; the digest is empty if the journal is not signed."""
         return self._synced, self._synced_digest
 
     def append(self, record: Journalled) -> None:
         """Write a record.
 
         Raises:
-            SessionError: it could not be written. Nothing of it is left, and no later record is taken.
+            SessionError: it could not be written. Nothing of it is left, and later records are refused.
         """
         if self._broken:
             raise SessionError(self._broken)
@@ -300,16 +302,16 @@ class Journal:
         try:
             files.write_all(self._file, data)
         except OSError as error:
-            with suppress(OSError):  # else half a line stays, and readers know it by its missing newline
+            with suppress(OSError):  # if it fails, a partial line stays, which readers detect by its missing newline
                 os.ftruncate(self._file, self._size)
             self._give_up(error)
         self._size += len(data)
 
     def sync(self) -> None:
-        """Wait until the disk has all records: a few milliseconds, so once for a request and not for each record.
+        """Wait until all records are on disk. It takes milliseconds, so it is done per request, not per record.
 
         Raises:
-            SessionError: it has not. No later record is taken.
+            SessionError: it failed. Later records are refused.
         """
         if self._broken:
             raise SessionError(self._broken)
@@ -324,7 +326,7 @@ class Journal:
             self._synced_digest = self._signer.digest
 
     def _give_up(self, error: OSError) -> NoReturn:
-        """After a failed sync nobody knows what is on disk: a second try that succeeds would prove nothing."""
+        """Refuse later records. After a failed sync the state on disk is unknown, and a second try proves nothing."""
         self._broken = str(refused("The session cannot be written", error))
         raise SessionError(self._broken) from None
 
@@ -335,10 +337,10 @@ class Journal:
 
 
 def _lock(file: int) -> None:
-    """Take the lock. More than one try, for `is_locked` holds it for an instant to see whether it is free.
+    """Take the lock. Try several times, because `is_locked` briefly holds it to check whether it is free.
 
     Raises:
-        BlockingIOError: another has it.
+        BlockingIOError: another process has it.
     """
     for wait in (0.01, 0.02, 0.04, 0.0):
         try:
@@ -348,20 +350,20 @@ def _lock(file: int) -> None:
                 raise
             time.sleep(wait)
         except OSError:
-            return None  # a file system that knows no locks: work without
+            return None  # a file system without locks: work without
     return None
 
 
 @contextmanager
 def held(folder: int) -> Iterator[None]:
-    """Nobody writes the journal in this session folder, a descriptor, until this is left.
+    """Prevent writes to the journal in this session folder (a descriptor) inside the `with` block.
 
     Raises:
-        BlockingIOError: somebody does.
+        BlockingIOError: a process writes it.
     """
     try:
         file = files.open_file(NAME, dir_fd=folder)
-    except OSError:  # there is none: it was killed before it had begun
+    except OSError:  # there is none: the run was killed before it began
         yield
         return
     try:
@@ -372,7 +374,7 @@ def held(folder: int) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool | None:
-    """Whether a living process writes the journal of this session folder; None where the file system has no locks."""
+    """Whether a living process writes the journal of this session folder; None if the file system has no locks."""
     try:
         file = files.open_file(folder / NAME)
     except OSError:

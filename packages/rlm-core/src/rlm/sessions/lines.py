@@ -1,4 +1,4 @@
-"""A record as a line of a journal, and back. A line that readers could not understand is no record."""
+"""Converts a record to a line of a journal, and back. A line that readers could not understand is no record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DECODER = fast_json.Decoder(JournalRecord)
 
 
 def line_of(record: Journalled) -> bytes:
-    """A record as a line. Readable text as it is; a lone surrogate, which UTF-8 cannot hold, as its escape."""
+    """Return a record as a line of readable text, with escapes if it has a lone surrogate (invalid in UTF-8)."""
     values = wire(record)
     try:
         return (json.dumps(values, ensure_ascii=False) + "\n").encode()
@@ -34,7 +34,7 @@ def line_of(record: Journalled) -> bytes:
 
 
 class NotRecordError(ValueError):
-    """A line is no record. `mistyped`: it is an object with a `type` and an `id`, but lacks what its type needs."""
+    """A line is no record. `mistyped`: it is an object with a `type` and an `id`, but without required fields."""
 
     def __init__(self, *, mistyped: bool) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class NotRecordError(ValueError):
 
 
 def read_line(line: bytes) -> Journalled:
-    """The record of a line of a journal. Fields that are unknown are left out.
+    """Return the record of a line of a journal. Unknown fields are dropped.
 
     Raises:
         NotRecordError: it is not whole, or no record.
@@ -51,7 +51,7 @@ def read_line(line: bytes) -> Journalled:
         raise NotRecordError(mistyped=False)
     try:
         return _checked(_DECODER.decode(line))
-    except (ValueError, RecursionError):  # or it holds what only Python's own reader takes: NaN, half a character
+    except (ValueError, RecursionError):  # or it has NaN or a lone surrogate: only Python takes them
         return _read_slowly(line)
 
 
@@ -71,11 +71,11 @@ def _read_slowly(line: bytes) -> Journalled:
 
 
 def _known(values: Wire) -> Wire:
-    """Without names that hold half a character, which msgspec refuses and no field of ours has."""
+    """Drop names with non-ASCII characters: msgspec refuses a lone surrogate, and our fields have ASCII names."""
     return {name: each for name, each in values.items() if name.isascii()}
 
 
-# What readers need of the messages and tools inside, which are not converted: they stay as they are.
+# The parts of inner messages and tools that readers need. They are checked, but stay unconverted.
 
 
 class _Function(Struct):
@@ -125,10 +125,10 @@ _MESSAGES: dict[str, type[Struct]] = {"system": _Said, "user": _Said, "assistant
 
 
 def _checked(record: Journalled) -> Journalled:
-    """The same.
+    """Return the record itself if its JSON content is valid.
 
     Raises:
-        ValidationError: what it holds as JSON is not as all readers need it.
+        ValidationError: the content does not have the form that all readers need.
     """
     if isinstance(record, MessageRecord):
         _check_message(record)

@@ -1,4 +1,4 @@
-"""meta.json: what a session is and how it stands. It can be rebuilt from the journal; it makes listing fast."""
+"""meta.json: the identity and the status of a session. It can be rebuilt from the journal; it makes listing fast."""
 
 from __future__ import annotations
 
@@ -28,22 +28,23 @@ FORMAT = 1
 
 RUNNING = "running"
 LOST = "lost"
-"""Shown for a session that says it is running while its process is gone. Never written."""
+"""Shown for a session whose status is running although its process has ended. Never written."""
 
 PREVIEW = 200
 """Characters."""
 
 LARGEST = 10_000_000
-"""Bytes of a meta.json. rlm writes a few thousand; what is larger was put there to fill our memory."""
+"""The most bytes of a meta.json. rlm writes a few thousand; a larger file may be an attack on our memory."""
 
 Preview = Annotated[str, only_written(maxLength=PREVIEW, description="one line")]
 
 
 class Meta(Struct, frozen=True, tag_field="format", tag=FORMAT):
-    """Times are seconds since 1970. `pid_start` distinguishes the process from a later one with the same number.
+    """The content of meta.json. Times are seconds since 1970.
 
-    `settings` are those that a resumed run has too. `run` is new with each run; with `journal_bytes` and
-    `journal_sha256`, of the journal when it was last synced, it ties a signed meta.json to its journal.
+    `pid_start` distinguishes the process from a later one with the same number. `settings` are those that a resumed run
+    takes over. `run` is new with each run. Together with `journal_bytes` and `journal_sha256` (of the journal at its
+    last sync), it ties a signed meta.json to its journal.
     """
 
     session_id: Annotated[str, only_written(pattern="^([0-9a-f]{12}|[0-9a-f]{8})$")] = ""
@@ -75,12 +76,12 @@ class Meta(Struct, frozen=True, tag_field="format", tag=FORMAT):
 
     @property
     def usage(self) -> Usage:
-        """Its own."""
+        """The usage of this agent."""
         return self.own_tokens.usage
 
     @property
     def tree_usage(self) -> Usage:
-        """With that of all sub-agents that have ended."""
+        """The usage of this agent and all sub-agents that have ended."""
         return self.tree_tokens.usage
 
     def wire(self) -> Wire:
@@ -88,12 +89,12 @@ class Meta(Struct, frozen=True, tag_field="format", tag=FORMAT):
         return values
 
     def begin_run(self) -> Self:
-        """As it is when a run of this process begins."""
+        """Return the meta at the start of a run of this process."""
         pid = os.getpid()
         return replace(self, pid=pid, pid_start=process_start(pid), run=token_hex(8))
 
     def vouching(self, journal_bytes: int, journal_sha256: str) -> Self:
-        """For a journal as it is now."""
+        """Return the meta for the journal as it is now."""
         return replace(self, journal_bytes=journal_bytes, journal_sha256=journal_sha256)
 
 
@@ -101,7 +102,7 @@ _DECODER = msgspec.json.Decoder(Meta)
 
 
 def _read(data: bytes) -> Meta:
-    """What can be understood of it; defaults for the rest, so that other versions can be read.
+    """Read the valid fields; the others get defaults, so that other versions can be read.
 
     Raises:
         ValueError: it is no JSON.
@@ -121,7 +122,7 @@ def _read(data: bytes) -> Meta:
 
 
 def read(folder: Path) -> Meta:
-    """The meta.json of a session folder.
+    """Read the meta.json of a session folder.
 
     Raises:
         SessionError: there is none that can be read.
@@ -130,19 +131,19 @@ def read(folder: Path) -> Meta:
 
 
 def read_signed(folder: Path, signer: Signer | None) -> tuple[Meta, bool]:
-    """The same, and whether it has a valid signature.
+    """Read the meta.json of a session folder. Also return whether it has a valid signature.
 
     Raises:
-        SessionError: as `read`.
+        SessionError: as in `read`.
     """
     return _checked(folder, lambda: files.read(folder / NAME, limit=LARGEST), signer)
 
 
 def read_listed(name: str, signer: Signer | None, sessions: int) -> tuple[Meta, bool]:
-    """The same for one of thousands. `sessions` is a descriptor of the folder that holds them.
+    """Read one meta.json of thousands, as `read_signed` does. `sessions` is a descriptor of their folder.
 
     Raises:
-        SessionError: as `read`.
+        SessionError: as in `read`.
     """
 
     def taken() -> bytes:
@@ -167,8 +168,9 @@ def _checked(folder: Path | str, taken: Callable[[], bytes], signer: Signer | No
 
 
 def write(folder: int, wire: Wire, signer: Signer | None = None) -> None:
-    """Replace meta.json in the folder of this descriptor, at once or not at all. Nobody waits for the disk: should the
-    machine lose its power, it is rebuilt from the journal.
+    """Replace meta.json atomically in the folder of this descriptor.
+
+    It does not wait for the disk: after a power failure, meta.json is rebuilt from the journal.
 
     Raises:
         SessionError: it could not be written.
@@ -181,18 +183,18 @@ def write(folder: int, wire: Wire, signer: Signer | None = None) -> None:
 
 
 def preview(text: str) -> str:
-    """The first words, in one line."""
+    """Return the first words, in one line."""
     return one_line(text, PREVIEW)
 
 
-_PROC = 4_096  # bytes; more than such a file ever holds. Its size is not known
+_PROC = 4_096  # bytes; such a file never has more, and its size is unknown
 
 
 def process_start(pid: int) -> str:
-    """What distinguishes a process from a later one of the same number; empty where /proc does not say."""
+    """Return a text that distinguishes a process from a later one of the same number; empty if /proc has none."""
     try:
         boot = files.read("/proc/sys/kernel/random/boot_id", limit=_PROC).decode()
-        # the name, in brackets, may hold blanks and brackets itself; the start is field 22
+        # the name, in brackets, may contain blanks and brackets itself; the start is field 22
         ticks = files.read(f"/proc/{pid}/stat", limit=_PROC).rpartition(b")")[2].split()[19].decode()
     except (OSError, IndexError):
         return ""
@@ -200,10 +202,10 @@ def process_start(pid: int) -> str:
 
 
 def settled(meta: Meta, folder: Path) -> Meta:
-    """The same with a true status: `lost` where it says that it is running, and no process runs it."""
+    """Return the meta with its true status: `lost` if its status is running, but no process runs it."""
     if meta.status != RUNNING:
         return meta
-    runs = is_locked(folder)  # which is known in another container too
-    if runs is None:  # there are no locks
+    runs = is_locked(folder)  # this also works from another container
+    if runs is None:  # the file system has no locks
         runs = bool(meta.pid_start) and process_start(meta.pid) == meta.pid_start
     return meta if runs else replace(meta, status=LOST)

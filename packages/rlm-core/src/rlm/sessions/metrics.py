@@ -47,7 +47,7 @@ _TOOL = re.compile(r"[A-Za-z]\w{0,40}", re.ASCII)
 
 @dataclass(slots=True)
 class SubtreeMetrics:
-    """What the agents of a subtree came to."""
+    """The totals of the agents of a subtree."""
 
     usage: Usage = field(default_factory=Usage)
     counts: Counter[str] = field(default_factory=Counter)
@@ -102,18 +102,18 @@ class SessionMetrics:
 
     @property
     def duration(self) -> float:
-        """Seconds from first to last record, what lies between two runs not counted."""
+        """Seconds from the first to the last record, without the time between two runs."""
         first, last = self._run or (0.0, 0.0)
         return round(self.earlier + max(0.0, last - first), 3)
 
     def subtree(self, agent: str, depth: int, below: SubtreeMetrics) -> SubtreeMetrics:
-        """This agent with all that is below it."""
+        """Return the numbers of this agent and all agents below it."""
         tree = SubtreeMetrics(self.usage, self.counts.copy(), depth, {agent: self.usage})
         tree.take(below)
         return tree
 
     def updated(self, meta: Meta, below: SubtreeMetrics) -> Meta:
-        """`meta` as it is after these records, with the numbers of all `below`."""
+        """Return `meta` after these records. `below` has the numbers of all agents below."""
         return replace(
             meta,
             status=self.status,
@@ -153,7 +153,7 @@ class SessionMetrics:
                 self.counts.update({f"skill_calls_{way}": count, f"skill_calls_{way}_{name}": count})
 
     def metrics(self, below: SubtreeMetrics, depth: int) -> dict[str, float]:
-        """Flat numbers: this agent's, and the tree's with all `below`."""
+        """Return flat numbers: this agent's, and the tree's with all `below`."""
         names = (*TREE, "compactions", "dropped_messages", "errors")
         own = {name: self.counts[name] for name in names} | _tokens("", self.usage)
         by_name = {name: count for name, count in self.counts.items() if name.startswith(_BY_NAME)}
@@ -181,7 +181,7 @@ def _tokens(prefix: str, usage: Usage) -> dict[str, float]:
 def run_end(
     metrics: SessionMetrics, tree: SubtreeMetrics, ts: float, *, session_id: str | None, session_dir: str | None
 ) -> RunEndRecord:
-    """How a run ended, with the numbers of its whole tree."""
+    """Return the record of the end of a run, with the numbers of its whole tree."""
     return RunEndRecord(
         ts,
         metrics.status,
@@ -200,6 +200,6 @@ def run_end(
 
 
 def no_result(stop: Stop = Stop.ERROR) -> RunEndRecord:
-    """The same where there is not even a session."""
+    """Return the record of the end of a run that has no session."""
     metrics = SessionMetrics(status=stop.status, stop_reason=str(stop))
     return run_end(metrics, SubtreeMetrics(), round(time.time(), 3), session_id=None, session_dir=None)

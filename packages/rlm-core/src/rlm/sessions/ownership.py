@@ -1,4 +1,4 @@
-"""Whose session it is. One that this user did not make on this machine is data: nothing of it is run."""
+"""Checks the owner of a session. Unless this user created it on this machine, it is data: nothing in it is run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rlm.sessions.store import child_names
 
 
 def not_yours(id: str, why: str) -> str:
-    """That a session is not resumed, and what to do."""
+    """Return a message that a session is not resumed, and what the user can do."""
     return (
         f"Session {id} was not made by you on this machine: {why}. It can be read (`rlm show {id}`); "
         f"`rlm resume {id} --trust` says what of it would run, and goes on."
@@ -23,9 +23,9 @@ def not_yours(id: str, why: str) -> str:
 
 
 def doubt(folder: Path, key: SigningKey | None, name: str | None = None) -> str:
-    """What of a session, or of a sub-agent in it, is not known to be this user's own; empty if all is.
+    """Return why a session, or a sub-agent in it, may not be this user's own; empty if all of it is.
 
-    `name` is the name that the folder has been signed under, where that is another. Reads all journals whole.
+    `name` is the name under which the folder was signed, if it differs. It reads all journals whole.
     """
     if key is None:
         return "no session here is signed by you yet"
@@ -39,13 +39,13 @@ def _doubt(folder: Path, signer: Signer) -> str:
 
 
 def _doubt_agent(folder: Path, signer: Signer) -> str:
-    """In this order: a session that runs writes its meta.json before its first record, and its journal only grows."""
+    """Check meta.json first: a running session writes it before its first record, and its journal only grows."""
     begun = journal.size(folder) > 0
     try:
         meta, signed = metas.read_signed(folder, signer)
     except SessionError:
         root = "/" not in signer.place
-        return f"{signer.place} has no {metas.NAME}" if begun or root else ""  # else it was killed before it had begun
+        return f"{signer.place} has no {metas.NAME}" if begun or root else ""  # if not, it was killed before it began
     if not signed:
         return f"the {metas.NAME} of {signer.place} is not signed by you"
     try:
@@ -56,7 +56,7 @@ def _doubt_agent(folder: Path, signer: Signer) -> str:
 
 
 def _goes_with(meta: Meta, lines: bytes, signer: Signer) -> bool:
-    """The last record is of the run that meta.json names; or nothing has been written since meta.json was signed."""
+    """Whether the last record is of the run in meta.json, or the journal is unchanged since meta.json was signed."""
     if len(lines) < meta.journal_bytes:
         return False
     if signer.made_journal(meta.run, lines):

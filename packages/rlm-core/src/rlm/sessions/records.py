@@ -1,7 +1,7 @@
 """The records of the journal and of `rlm --json`, each declared once.
 
-A record is one line: a JSON object whose `type` says which of these types it is. docs/sessions.schema.json and the
-tables in docs/sessions.md are made from them. The messages inside stay JSON as it was sent or received.
+A record is one line: a JSON object whose `type` names one of these types. docs/sessions.schema.json and the tables in
+docs/sessions.md are generated from them. The messages inside stay JSON, exactly as sent or received.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rlm.core.budget import Stop
 from rlm.core.messages import Usage, Wire
 from rlm.text.redact import Redactor
 
-_LARGE = 2**63  # a number beyond is none that a clock or a counter gave, and cannot be shown
+_LARGE = 2**63  # no clock and no counter of ours gives a larger number, and it cannot be displayed
 
 
 def only_written(**schema: Any) -> Meta:
-    """What rlm writes, for the schema alone: a reader takes more, for later versions may write more."""
+    """Constrain what rlm writes, in the schema only: readers accept more, because later versions may write more."""
     return Meta(extra_json_schema=schema)
 
 
@@ -46,7 +46,7 @@ Content = str | list[Wire]
 
 
 class TokenCounts(Struct, frozen=True):
-    """A usage as records and meta.json spell it."""
+    """A usage in the form of records and meta.json."""
 
     prompt: Whole = field(default=0, name="prompt_tokens")
     completion: Whole = field(default=0, name="completion_tokens")
@@ -67,12 +67,12 @@ class TokenCounts(Struct, frozen=True):
 
 
 class Record(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Any record. What has its default is not written."""
+    """Any record. Fields with default values are not written."""
 
     agent: Annotated[AgentPath, Meta(description="only in `--json`")] = ""
 
     def redacted(self, redactor: Redactor) -> Self:
-        """The same without keys in any of its texts."""
+        """Return the record without keys in any of its texts."""
         clean: Self = _redacted(self, redactor) if redactor.longest else self
         return clean
 
@@ -91,7 +91,7 @@ def _redacted(value: Any, redactor: Redactor) -> Any:
 
 
 def wire(record: Record | TokenCounts) -> Wire:
-    """The JSON object of it."""
+    """Return the record as a JSON object."""
     values: Wire = to_builtins(record, str_keys=True)
     return {name: list(each) if isinstance(each, tuple) else each for name, each in values.items()}
 
@@ -126,7 +126,7 @@ class MessageRecord(Journalled, frozen=True, tag="message"):
     """a message is added to the conversation"""
 
     NEEDED: ClassVar = {"system": (), "user": (), "assistant": ("usage", "finish_reason"), "tool": ("tool", "ok")}
-    """What stands beside a message of each role."""
+    """The fields that a message of each role must have."""
 
     message: Wire
     kind: Annotated[str, only_written(enum=["note", "ask", "summary"])] = ""
@@ -156,7 +156,7 @@ class MessageRecord(Journalled, frozen=True, tag="message"):
 
 
 class AdaptRecord(Journalled, frozen=True, tag="adapt"):
-    """messages are sent in another form from here on; see below"""
+    """from here on messages are sent in another form; see below"""
 
     adaptations: tuple[AdaptationName, ...]
     messages: Annotated[dict[Whole, Wire], Meta(description="by id")]
@@ -198,7 +198,7 @@ class ModelCallRecord(Journalled, frozen=True, tag="model_call"):
 
 
 class AgentStartRecord(Journalled, frozen=True, tag="agent_start"):
-    """a cell calls a sub-agent"""
+    """a cell started a sub-agent"""
 
     folder: Folder
     prompt: str
@@ -282,14 +282,14 @@ class UserCellRecord(Journalled, frozen=True, tag="user_cell"):
 
 
 class CheckpointRecord(Journalled, frozen=True, tag="checkpoint"):
-    """the kernel's variables were saved to `variables.pickle`, in this sandbox (`off`: in none)"""
+    """the kernel's variables were saved to `variables.pickle`, in this sandbox (`off`: none)"""
 
     sha256: Digest
     sandbox: Annotated[str, only_written(enum=["off", "bwrap"])]
 
 
 class ResumeRecord(Journalled, frozen=True, tag="resume"):
-    """the session was opened again; what follows is a later run"""
+    """the session was opened again; a later run follows"""
 
     pid: int = 0
     forked_from: SessionId = ""
@@ -331,13 +331,13 @@ class UnknownRecord(Journalled, frozen=True, tag=""):
 
 
 class Watched(Record, frozen=True):
-    """A record for those who watch."""
+    """A record only for observers."""
 
     ts: Number
 
 
 class SessionRecord(Watched, frozen=True, tag="session"):
-    """first"""
+    """the first line"""
 
     session_id: SessionId
     session_dir: str
@@ -391,7 +391,7 @@ class DeltaRecord(Watched, frozen=True, tag="delta"):
 
 
 class WritingRecord(Watched, frozen=True, tag="writing"):
-    """with `--deltas`: how much the model has written besides text, at most five times a second"""
+    """with `--deltas`: the amount that the model has written besides text, at most five times a second"""
 
     what: Annotated[str, only_written(enum=["reasoning", "call"])]
     characters: Whole
@@ -412,7 +412,7 @@ class ThrottledRecord(Watched, frozen=True, tag="throttled"):
 
 
 class DisplayRecord(Watched, frozen=True, tag="display"):
-    """a cell shows a picture or a table"""
+    """a cell displays a picture or a table"""
 
     call_id: str
     picture: Annotated[str, Meta(description="path")] = ""
@@ -444,7 +444,7 @@ class RunEndRecord(Watched, frozen=True, tag="result"):
     exit_code: int | None = None
 
     def with_exit(self, code: int, error: str = "") -> Self:
-        """The same as the command ends: with its exit code, and what it says went wrong."""
+        """Return the record with the exit code of the command and its error."""
         return replace(self, exit_code=code, error=error or self.error)
 
 
@@ -488,5 +488,5 @@ WatchedRecord = (
 
 
 def type_name(kind: type[Record]) -> str:
-    """What stands in the field `type`."""
+    """Return the value of the field `type`."""
     return str(kind.__struct_config__.tag)

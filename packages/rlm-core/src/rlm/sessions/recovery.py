@@ -1,4 +1,4 @@
-"""What an earlier run left: repaired, and with all that was cut off in it marked as ended."""
+"""Repairs a session that an earlier run left, and marks everything that was cut off as ended."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CUT_OFF = "The run that it belonged to was stopped."
 
 @dataclass(frozen=True, slots=True)
 class RecoveredSession:
-    """`below` is what the sub-agents came to, those that were `cut_off` too. `notes` are for the user."""
+    """A repaired session. `below` are the totals of all sub-agents, also `cut_off` ones. `notes` are for the user."""
 
     records: tuple[Journalled, ...]
     state: ConversationState
@@ -43,7 +43,7 @@ class RecoveredSession:
 
 
 def recover(folder: Path, journal: Journal, agent: str, signer: Signer | None = None) -> RecoveredSession:
-    """Read a session that is to go on. Its lock is held, so nobody runs it or any of its sub-agents.
+    """Read a session that is to be continued. Its lock is held, so nobody runs it or any of its sub-agents.
 
     Raises:
         SessionError: it is damaged. Nothing has been changed then.
@@ -71,7 +71,7 @@ def recover(folder: Path, journal: Journal, agent: str, signer: Signer | None = 
 def _open_children(
     records: Iterable[Journalled], folder: Path, agent: str, signer: Signer | None
 ) -> Iterable[ChildEnded]:
-    """The missing ends of the sub-agents that were started and not ended."""
+    """Yield the missing ends of the sub-agents that were started and did not end."""
     started: dict[str, None] = {}
     for record in records:
         if isinstance(record, AgentStartRecord):
@@ -86,7 +86,7 @@ def _open_children(
 
 
 def _settle_children(folder: Path, agent: str, signer: Signer | None) -> SubtreeMetrics:
-    """What the sub-agents came to; those whose meta.json says that they are running are marked as cancelled."""
+    """Return the totals of the sub-agents. Those with the status running in meta.json are marked as cancelled."""
     below = SubtreeMetrics()
     for name in child_names(folder):
         tree, _ = _settle_child(folder / name, f"{agent}/{name}", signer and signer.child(name))
@@ -95,7 +95,7 @@ def _settle_children(folder: Path, agent: str, signer: Signer | None) -> Subtree
 
 
 def _settle_child(folder: Path, agent: str, signer: Signer | None) -> tuple[SubtreeMetrics, int]:
-    """Its subtree and its own turns, by the journals: a meta.json may be older, where the disk was full."""
+    """Return the totals of a subtree and the agent's own turns, from the journals: a meta.json may be outdated."""
     below = _settle_children(folder, agent, signer)
     metrics = SessionMetrics()
     try:
@@ -103,14 +103,14 @@ def _settle_child(folder: Path, agent: str, signer: Signer | None) -> tuple[Subt
         for record in reader(folder):
             metrics.add(record)
     except SessionError:
-        return below, 0  # it was killed before it had begun
+        return below, 0  # it was killed before it began
     if meta.status == metas.RUNNING:
         _end(folder, metrics.updated(meta, below), signer)
     return metrics.subtree(agent, meta.depth, below), metrics.turns
 
 
 def _end(folder: Path, meta: Meta, signer: Signer | None) -> None:
-    """As its journal says it ended; as cancelled, if that says nothing."""
+    """Write the end as the journal has it; cancelled, if it has none."""
     if meta.status == metas.RUNNING:
         stop = Stop.CANCELLED
         meta = replace(meta, status=stop.status, stop_reason=str(stop), end_time=meta.updated_time)
@@ -119,7 +119,7 @@ def _end(folder: Path, meta: Meta, signer: Signer | None) -> None:
 
 
 def adopt(folder: Path, parent: str, signer: Signer | None) -> None:
-    """Make the sub-agents in `folder` those of the session `parent`, and sign what is there of them.
+    """Make `parent` the parent of the sub-agents in `folder`, and sign their files.
 
     Raises:
         SessionError: their meta.json cannot be written.
@@ -130,16 +130,16 @@ def adopt(folder: Path, parent: str, signer: Signer | None) -> None:
         try:
             meta, lines = meta_of(folder / name), whole_lines(folder / name)
         except SessionError:
-            continue  # it was killed before it had begun
+            continue  # it was killed before it began
         meta = replace(meta, parent=parent, session_id=name.removeprefix("sub-"), run=token_hex(8))
         with files.opened_folder(folder / name) as handle:
             metas.write(handle, meta.vouching(len(lines), hashlib.sha256(lines).hexdigest()).wire(), inner)
 
 
 def fork(folder: Path, sessions: int) -> str:
-    """Copy a session to a new id in the folder `sessions`, a descriptor; the id. It may be running.
+    """Copy a session, which may be running, to a new id in the folder `sessions`, a descriptor. Return the id.
 
-    Each meta.json is read before its journal is copied, and goes with any journal that has grown since then.
+    Each meta.json is read before its journal is copied: it is valid for any journal that has grown since then.
 
     Raises:
         SessionError: it cannot be copied.
@@ -164,7 +164,7 @@ def fork(folder: Path, sessions: int) -> str:
 
 
 def _metas(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """Each agent's folder and its meta.json; empty where it is missing."""
+    """Yield each agent's folder and its meta.json, empty if missing."""
     try:
         yield folder, files.read(folder / metas.NAME, limit=metas.LARGEST)
     except OSError:
@@ -175,12 +175,12 @@ def _metas(folder: Path) -> Iterator[tuple[Path, bytes]]:
 
 @dataclass(frozen=True, slots=True)
 class _Passing:
-    """What is not copied: what comes and goes in a running session, and sub-agents that have just begun."""
+    """Selects the files to copy: no temporary files of a running session, no sub-agents that have just begun."""
 
     agents: Collection[Path]
 
     def __call__(self, path: Path) -> bool:
-        """Whether it is copied. All paths are relative to the session."""
+        """Return whether a path is copied. All paths are relative to the session."""
         if path.parent in self.agents and (path.name == metas.NAME or CHILD.fullmatch(path.name)):
             return path in self.agents
         return path.suffix != ".new"

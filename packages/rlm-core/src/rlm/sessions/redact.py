@@ -1,4 +1,4 @@
-"""Take keys out of the files that kernels and commands wrote."""
+"""Removes keys from the files that kernels and commands wrote."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _PIECE = 1 << 20
 
 
 def redact_files(redactor: Redactor, folder: Path) -> None:
-    """Take the keys out of the files in `folder`, however large; a file that holds none is left alone."""
+    """Remove the keys from the files in `folder`, whatever their size; a file without keys stays unchanged."""
     if not redactor.longest:
         return
     with suppress(OSError):
         inside = files.open_folder(folder)
         try:
             for name in sorted(os.listdir(inside)):  # noqa: PTH208 - by descriptor
-                with suppress(OSError):  # a link, a file that has gone, a full disk: the others are cleaned
+                with suppress(OSError):  # a link, a removed file, a full disk: continue with the others
                     _redact_file(name, inside, redactor)
         finally:
             os.close(inside)
@@ -41,7 +41,7 @@ def _redact_file(name: str, folder: int, redactor: Redactor) -> None:
 
 
 def _pieces(file: BinaryIO, redactor: Redactor) -> Iterator[tuple[bool, bytes]]:
-    """The file without keys, in pieces, and whether one was found; a key may lie across a cut."""
+    """Yield the file without keys, in pieces, and whether each had one. A key may span two pieces."""
     keep = redactor.longest - 1
     held = b""
     while piece := file.read(_PIECE):

@@ -1,4 +1,4 @@
-"""Sessions are removed: by descriptor, so that nothing outside the folder of sessions is touched."""
+"""Removes sessions, by descriptor, so that nothing outside the folder of sessions is touched."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rlm.sessions.store import listed_session
 
 
 def remove_session(folder: Path, cwd: Path) -> None:
-    """Remove a session that nobody runs, with all that is in its folder. No link in it is followed.
+    """Remove a session that is not running, with its whole folder. No link in it is followed.
 
     Raises:
-        SessionError: it runs, or something of it cannot be removed.
+        SessionError: it runs, or a part of it cannot be removed.
     """
     sessions = open_sessions(folder.parent.parent, cwd, make=False)
     try:
@@ -31,7 +31,7 @@ def remove_session(folder: Path, cwd: Path) -> None:
 
 
 def _remove(folder: Path, sessions: int) -> None:
-    check_ended(folder)  # where the file system knows no locks, only this tells
+    check_ended(folder)  # the only check on a file system without locks
     handle = enter(sessions, folder.name)
     try:
         with journal.held(handle):
@@ -41,7 +41,8 @@ def _remove(folder: Path, sessions: int) -> None:
 
 
 def check_ended(folder: Path) -> None:
-    """
+    """Check that a session is not running.
+
     Raises:
         SessionError: it runs.
     """

@@ -20,7 +20,7 @@ _HELP = re.compile(r"(?m)^.*\?\s*$")
 
 
 def cells(records: Iterable[Journalled]) -> list[TranscriptCall]:
-    """The cells that ran, the model's and the user's, in order, with their results."""
+    """Return the cells that ran, the model's and the user's, in order, with their results."""
     ran: list[TranscriptCall] = []
     for item in build(records):
         if isinstance(item, Turn):
@@ -31,7 +31,7 @@ def cells(records: Iterable[Journalled]) -> list[TranscriptCall]:
 
 
 def untold_cells(records: Iterable[Journalled]) -> list[UserCellRecord]:
-    """The user's cells of earlier runs that the model should have heard of with a task that never came."""
+    """Return the user's cells of earlier runs that the model has not seen, because no task followed them."""
     untold: list[UserCellRecord] = []
     of_earlier_runs: list[UserCellRecord] = []
     for record in records:
@@ -46,14 +46,14 @@ def untold_cells(records: Iterable[Journalled]) -> list[UserCellRecord]:
 
 
 def names_gone(records: Sequence[Journalled]) -> list[str]:
-    """The names that the cells since the kernel's last restart assigned, in order."""
+    """Return the names that the cells assigned since the kernel's last restart, in order."""
     restart = max((record.id for record in records if isinstance(record, KernelRecord)), default=-1)
     since = (call for call in cells(records) if call.answer is not None and call.answer > restart)
     return list(dict.fromkeys(name for call in since for name in assigned(call.code)))
 
 
 def assigned(code: str) -> list[str]:
-    """The names that a cell binds in the notebook's own namespace; none if it cannot be read."""
+    """Return the names that a cell binds in the notebook's namespace; none if it cannot be parsed."""
     magic = _CELL_MAGIC.match(code)
     if magic and magic[1] not in _RUN_IN_NAMESPACE:
         return []
@@ -69,7 +69,7 @@ def assigned(code: str) -> list[str]:
 
 
 class _WithoutComprehensions(ast.NodeTransformer):
-    """From Python 3.12 on, symtable counts their variables among those of the scope around them (PEP 709)."""
+    """Removes comprehensions: since Python 3.12 symtable counts their variables in the enclosing scope (PEP 709)."""
 
     def _only_its_bindings(self, node: ast.expr) -> ast.expr:
         bindings: list[ast.expr] = [each for each in ast.walk(node) if isinstance(each, ast.NamedExpr)]
@@ -79,7 +79,7 @@ class _WithoutComprehensions(ast.NodeTransformer):
 
 
 def kernel_note(names: Iterable[str], most: int = 60) -> str:
-    """The message for the model: its variables are gone."""
+    """Return the note for the model: its variables are lost."""
     every = list(names)
     if not every:
         return "This session was resumed. The kernel is fresh: nothing is defined in it."

@@ -49,17 +49,17 @@ from rlm.text.redact import Redactor
 class Session:
     """Owns a session folder from `create`, `child` or `resume` until `finish`; use it as a context manager.
 
-    `record` journals an event. All records are on disk before a request leaves, and when it is finished.
+    `record` journals an event. All records are on disk before a request is sent, and at `finish`.
     """
 
     def __init__(self, folder: Path, handle: int, meta: Meta, common: Common, *, parent: Session | None = None) -> None:
-        """Takes over `handle`, a descriptor of `folder`. For `create`, `child` and `resume` alone."""
+        """Take over `handle`, a descriptor of `folder`. Only `create`, `child` and `resume` call this."""
         self.folder = folder
         self.agent_path: str = f"{parent.agent_path}/{folder.name}" if parent else "root"
         self.start = ConversationState()
-        """What the agent starts from: what an earlier run came to."""
+        """The state with which the agent starts: the final state of earlier runs."""
         self.notes: tuple[str, ...] = ()
-        """What the user should know about how this session was resumed; whole sentences."""
+        """Notes for the user about how this session was resumed; whole sentences."""
         self._handle = handle
         self._common = common
         self._parent = parent
@@ -87,12 +87,12 @@ class Session:
         key: SigningKey | None = None,
         runtime: Path | None = None,
     ) -> Self:
-        """Make a session folder in `home`/sessions. A relative `home` is one in `cwd`.
+        """Create a session folder in `home`/sessions. A relative `home` is relative to `cwd`.
 
-        `settings` are recorded for runs that resume it. What is written is signed with `key`.
+        `settings` are recorded for runs that resume it. Its files are signed with `key`.
 
         Raises:
-            SessionError: the folder cannot be made or written; says what to do.
+            SessionError: the folder cannot be created or written; the message says what to do.
         """
         cwd = cwd.absolute()
         home = Path(os.path.normpath(cwd / home))
@@ -124,12 +124,12 @@ class Session:
         key: SigningKey | None = None,
         runtime: Path | None = None,
     ) -> Self:
-        """Open a session again, or a copy of it. What was left open is settled; `start` is what to go on from.
+        """Open a session again, or a copy of it. Open calls are settled; the agent starts with the state `start`.
 
-        With `trust`, whoever made the session, it is the user's own from here on.
+        With `trust` it becomes the user's own session, regardless of who created it.
 
         Raises:
-            ConfigError: by `key`, this user has not made it.
+            ConfigError: this user has not created it, judged by `key`.
             SessionError: another process runs it, or its journal is damaged. Nothing has been changed then.
         """
         common = Common(redactor or Redactor(), watch, version, clock or steady(), key=key, runtime=str(runtime or ""))
@@ -151,7 +151,7 @@ class Session:
         return session
 
     def _reopen(self, origin: str, changes: Changes, *, trust: bool) -> None:
-        """`origin` is the session's name; this may be a copy of it."""
+        """Open the session. `origin` is its name; this may be a copy of it."""
         old = store.meta_of(self.folder)
         try:
             self._journal = Journal(self._handle, new=False)
@@ -171,7 +171,7 @@ class Session:
         self._go_on(recovered)
 
     def _begin_run(self, meta: Meta, origin: str) -> None:
-        """meta.json first: it vouches for the journal as it is. Then the record, which is of the new run."""
+        """Write meta.json first, because it signs the journal as it is. Then write the first record of the new run."""
         assert self._journal is not None, "it has just been opened"
         meta = replace(
             meta, session_id=self.folder.name, parent=None, parent_call="", depth=0, version=self._common.version
@@ -187,7 +187,7 @@ class Session:
             journal.sign(self._signer, self._meta.run)
 
     def _go_on(self, recovered: RecoveredSession) -> None:
-        """Settle what was left open, as events."""
+        """Close open calls and sub-agents, as events."""
         conversation = Conversation(self.record, recovered.state)
         conversation.settle()
         for event in recovered.cut_off:
@@ -195,10 +195,10 @@ class Session:
         self.start = conversation.state
 
     def child(self, prompt: str, *, model: str | None = None, cwd: Path | None = None) -> Session:
-        """Make the session of a sub-agent inside this one. `agent` distinguishes its events from those of this one.
+        """Create the session of a sub-agent inside this one.
 
         Raises:
-            SessionError: the folder cannot be made.
+            SessionError: the folder cannot be created.
         """
         name, handle = new_folder(self._handle, "sub-", 4)
         meta = Meta(
@@ -214,7 +214,7 @@ class Session:
         return child
 
     def _begin(self, above: int) -> None:
-        """What cannot be begun is not left in `above`, the folder that it is in."""
+        """Create the files. If that fails, remove the folder from `above`, its parent folder."""
         try:
             os.mkdir("outputs", 0o700, dir_fd=self._handle)
             self._journal = Journal(self._handle)
@@ -238,10 +238,10 @@ class Session:
                 self.finish(Stop.ERROR, str(error) or type(error).__name__)
         except SessionError:
             if error is None:
-                raise  # else the user must see the first error
+                raise  # if not, the user must see the first error
 
     def name_after(self, task: str) -> None:
-        """Lists show the first task. A session that was made before it was known has none yet."""
+        """Set the first task, which lists show, unless the session was created with one."""
         if not self._meta.prompt_preview:
             self._meta = replace(self._meta, prompt_preview=preview(self._common.redactor.text(task)))
 
@@ -251,7 +251,7 @@ class Session:
 
     @property
     def tree_id(self) -> str:
-        """Of the root's session."""
+        """The id of the root's session."""
         return self._parent.tree_id if self._parent else self.id
 
     @property
@@ -261,34 +261,34 @@ class Session:
 
     @property
     def outputs(self) -> Path:
-        """Where whole outputs and pictures are kept."""
+        """The folder for whole outputs and pictures."""
         return self.folder / "outputs"
 
     @property
     def meta(self) -> Meta:
-        """As meta.json says it, up to the newest record."""
+        """The content of meta.json, up to the newest record."""
         return self._metrics.updated(replace(self._meta, updated_time=self._now()), self._below)
 
     @property
     def tree_usage(self) -> Usage:
-        """Of this agent and of all below it that have ended, in earlier runs too."""
+        """The usage of this agent and of all agents below it that have ended, in earlier runs too."""
         return self._metrics.usage + self._below.usage
 
     @property
     def agents(self) -> int:
-        """How many agents there are in the tree: this one and all below it that have ended."""
+        """The number of agents in the tree: this one and all agents below it that have ended."""
         return 1 + len(self._below.by_agent)
 
     def change(self, changes: Changes) -> None:
-        """Record what differs from here on, for runs that resume it."""
+        """Record changed settings for runs that resume the session."""
         self._meta = changes.applied(self._meta)
         self._write_meta()
 
     def record(self, event: Event) -> None:
-        """Journal an event and pass it on to whoever watches.
+        """Journal an event and pass it on to the observer.
 
         Raises:
-            SessionError: it could not be written down.
+            SessionError: it could not be written.
         """
         record = self._encoder.encode(event)
         if record is not None:
@@ -301,16 +301,16 @@ class Session:
         if isinstance(record, Journalled):
             self._keep(record)
         if self._parent or not isinstance(record, ResultRecord):
-            self._notify(record)  # the root's last record says how the whole tree ended, and with which exit code
+            self._notify(record)  # the root's last record has the result of the whole tree, with the exit code
 
     def _keep(self, record: Journalled) -> None:
         assert self._journal is not None, "the session is finished"
-        self._metrics.add(record)  # first: if the disk refuses it, meta.json may still say how it ended
+        self._metrics.add(record)  # first: if the disk fails, meta.json may still record the end
         self._journal.append(record)
         if isinstance(record, ModelCallRecord):
             return  # a cell may make thousands
         if isinstance(record, ResumeRecord) or getattr(record, "usage", None) is not None:
-            self._write_meta()  # the rest can wait until the next reply
+            self._write_meta()  # other records can wait until the next reply
 
     def _notify(self, record: Record) -> None:
         if self._common.watch is not None:
@@ -330,17 +330,17 @@ class Session:
         return round(self._common.clock(), 3)
 
     def result(self) -> RunEndRecord:
-        """The last line of `--json`, but for the exit code."""
+        """Return the last line of `--json`, without the exit code."""
         return run_end(self._metrics, self._tree(), self._now(), session_id=self.id, session_dir=str(self.folder))
 
     def _tree(self) -> SubtreeMetrics:
         return self._metrics.subtree(self.agent_path, self._meta.depth, self._below)
 
     def finish(self, stop: Stop = Stop.CANCELLED, error: str = "") -> None:
-        """Settle meta.json and let go of the folder. `stop` counts only if no run has said how it ended.
+        """Write the final meta.json and close the folder. `stop` counts only if no run has recorded its end.
 
         Raises:
-            SessionError: it could not be written; the folder is let go of all the same.
+            SessionError: it could not be written; the folder is closed all the same.
         """
         if self._journal is None:
             return
@@ -354,9 +354,9 @@ class Session:
         try:
             if metrics.status == metas.RUNNING:
                 self.record(Stopped(stop, metrics.answer, Spent(metrics.turns, metrics.usage), error))
-            journal.sync()  # before meta.json, which says how much of it the disk has
+            journal.sync()  # before meta.json, which has the synced size
         finally:
-            redact_files(self._common.redactor, self.outputs)  # kernels and commands wrote there, who know of no secret
+            redact_files(self._common.redactor, self.outputs)  # kernels and commands wrote there without redaction
             if self._parent:
                 self._parent._below.take(self._tree())
             self._write_meta()

@@ -1,15 +1,15 @@
-"""Signatures of meta.json and of the journal, by which rlm knows what it wrote itself.
+"""Signatures of meta.json and of the journal, by which rlm recognises its own files.
 
 meta.json and each record are JSON objects whose last field, `mac`, is a keyed digest:
 
-* of meta.json: of all that stands before it;
-* of a record: of all bytes of the journal before it, so the last record vouches for the whole journal. No prefix, no
+* in meta.json: of everything before it; * in a record: of all bytes of the journal before it, so the last record
+authenticates the whole journal. No prefix, no
   line of another session and no other order has the same digest. What a killed process leaves is signed as well.
 
-Both take in where the folder lies in its session, so that a sub-agent's folder is valid in no other place. A record
-takes in the `run` of meta.json, a random text that each run has of its own, so that an old meta.json (with other
-settings) does not go with a newer journal. meta.json says how long the journal was when it was last synced, so a
-journal that was cut short is known as well.
+Both include the position of the folder in its session, so that a sub-agent's folder is valid in no other place. A
+record includes the `run` of meta.json, a random text that is new with each run, so that an old meta.json (with other
+settings) is invalid with a newer journal. meta.json has the length of the journal at its last sync, so a truncated
+journal is detected as well.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LENGTH = len(f', "{FIELD}": "{"0" * 32}"}}')
 
 
 class Hash(Protocol):
-    """What this needs of hashlib's objects."""
+    """The methods of hashlib's objects that this module uses."""
 
     def update(self, data: bytes, /) -> None: ...
     def copy(self) -> Hash: ...
@@ -37,7 +37,7 @@ class Hash(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Signs what one agent's folder holds. `place` is the path of the folder below `sessions`."""
+    """Signs the files in one agent's folder. `place` is the path of the folder below `sessions`."""
 
     key: SigningKey
     place: str
@@ -46,7 +46,7 @@ class Signer:
         return Signer(self.key, f"{self.place}/{name}")
 
     def sign_meta(self, data: bytes) -> bytes:
-        """meta.json with its signature."""
+        """Return meta.json with its signature."""
         return _with(data[:-1], self._meta(data[:-1]))
 
     def made_meta(self, data: bytes) -> bool:
@@ -58,11 +58,11 @@ class Signer:
         return self.key.mac(b"meta", self.place.encode(), body)
 
     def record(self, run: str, digest: bytes) -> str:
-        """The signature of a record; `digest` is that of the journal up to the signature."""
+        """Return the signature of a record; `digest` is that of the journal up to the signature."""
         return self.key.mac(b"journal", self.place.encode(), run.encode(), digest)
 
     def made_journal(self, run: str, lines: bytes) -> bool:
-        """Whether the last of these whole lines, and so all before it, is signed by us in this run."""
+        """Whether we signed the last of these whole lines, and so all lines before it, in this run."""
         body, mac = _split(lines[-_LENGTH - 1 : -1])
         if not mac or body:
             return False
@@ -73,18 +73,18 @@ class RecordSigner:
     """Signs the records of one run, one after the other."""
 
     def __init__(self, signer: Signer, run: str, before: Hash) -> None:
-        """`before` is the hash of all that the journal holds already."""
+        """`before` is the hash of the existing journal."""
         self._signer = signer
         self._run = run
         self._hash = before
 
     @property
     def digest(self) -> str:
-        """Of the journal so far, in hex."""
+        """The digest of the journal so far, in hex."""
         return self._hash.hexdigest()
 
     def sign(self, line: bytes) -> bytes:
-        """A line with its signature. Lines are signed in the order in which they are written, each once."""
+        """Return a line with its signature. Lines must be signed once, in the order in which they are written."""
         body = line.removesuffix(b"}\n")
         self._hash.update(body)
         signed = _with(body, self._signer.record(self._run, self._hash.digest())) + b"\n"
@@ -97,6 +97,6 @@ def _with(body: bytes, mac: str) -> bytes:
 
 
 def _split(data: bytes) -> tuple[bytes, str]:
-    """An object without its signature and its closing brace, and the signature; empty if it has none."""
+    """Return an object without its signature and its closing brace, and the signature; empty if it has none."""
     found = _END.search(data, max(0, len(data) - _LENGTH))
     return (data[: found.start()], found[1].decode()) if found else (data, "")

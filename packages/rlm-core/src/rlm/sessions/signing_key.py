@@ -1,7 +1,7 @@
 """The key with which rlm signs the sessions of this user: random bytes in the user's state folder.
 
-Only the host reads it. With it rlm knows the sessions that this user made on this machine from all others, such as
-those in a cloned repository.
+Only the host reads it. With it rlm distinguishes the sessions that this user created on this machine from all others,
+such as those in a cloned repository.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ class SigningKey:
     secret: bytes = field(repr=False)
 
     def mac(self, *parts: bytes) -> str:
-        """The keyed digest of `parts`, in hex. Only the last part may hold a zero byte, so parts cannot be shifted."""
+        """Return the keyed digest of `parts`, in hex. Only the last may have a zero byte, so parts cannot be
+        shifted."""
         return hmac.digest(self.secret, b"\0".join(parts), "sha256")[:_MAC].hex()
 
 
 def key_folders(state: Path | None) -> list[Path]:
-    """Where the key is kept: what no kernel in a sandbox may see."""
+    """Return the folder of the key, which no kernel in a sandbox may see."""
     return [] if state is None else [state / FOLDER]
 
 
 def open_key(state: Path | None, *, make: bool = False) -> SigningKey:
-    """The key in the folder `state`. With `make`, one is made where there is none.
+    """Return the key in the folder `state`. With `make`, create it if it is missing.
 
     Raises:
-        SessionError: there is none, or somebody else may have made or read it. Says which.
+        SessionError: there is none, or another user may have created or read it. The message says which.
     """
     if state is None:
         raise SessionError("There is no place for a key to sign sessions with: HOME and XDG_STATE_HOME are not set.")
@@ -57,15 +58,15 @@ def open_key(state: Path | None, *, make: bool = False) -> SigningKey:
 
 
 def key_or_none(state: Path | None, *, make: bool = False) -> SigningKey | None:
-    """The same; None where there is none. Sessions are not signed then, and none is known."""
+    """Return the key, or None if there is none. Then sessions are not signed, and none counts as the user's."""
     with suppress(SessionError):
         return open_key(state, make=make)
     return None
 
 
 def _open_folder(path: Path, *, make: bool) -> int:
-    real = files.resolve(path.parent) / path.name  # the user may keep links in a home; this folder is no link
-    if make:  # root with the HOME of somebody else (sudo -E) would leave there what its owner cannot read
+    real = files.resolve(path.parent) / path.name  # the user's home may contain links; this folder must not be one
+    if make:  # root with the HOME of another user (sudo -E) would create files there that their owner cannot read
         base = next(each for each in real.parents if each.exists())
         if os.geteuid() == 0 != base.stat().st_uid:
             raise ValueError(f"{base} belongs to another user")
@@ -83,7 +84,7 @@ def _read_or_make(folder: int) -> bytes:
         return _read(folder)
     draft = f"{NAME}.{secrets.token_hex(8)}"
     files.write_new(draft, secrets.token_bytes(_SIZE), dir_fd=folder)
-    try:  # unless another process was quicker: then its key is the one
+    try:  # if another process was faster, its key is used
         os.link(draft, NAME, src_dir_fd=folder, dst_dir_fd=folder)
     except FileExistsError:
         pass

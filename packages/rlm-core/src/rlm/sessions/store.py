@@ -1,4 +1,4 @@
-"""List and read sessions. Reading never writes, and never fails on a line that is torn."""
+"""Lists and reads sessions. Reading never writes, and never fails on a torn line."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ CHILD = re.compile(r"sub-[0-9a-f]{8}")
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A session as `rlm ls` shows it; its status is a true one.
+    """A session as `rlm ls` shows it, with its true status.
 
-    `foreign`: its meta.json is not signed by this user. What is not foreign here can still have a forged journal.
+    `foreign`: its meta.json is not signed by this user. A session that is not foreign can still have a forged journal.
     """
 
     sessions: Path
@@ -40,13 +40,13 @@ class Listed:
 
     @property
     def folder(self) -> Path:
-        """Made when it is asked for: a list of thousands needs none."""
+        """Created on demand: a list of thousands needs no paths."""
         return self.sessions / self.name
 
 
 @dataclass(frozen=True)
 class SessionTree:
-    """A session and all below it. It holds no records: they are read from the journal whenever they are wanted."""
+    """A session and all sessions below it. It holds no records: they are read from the journal when needed."""
 
     folder: Path
     agent: str
@@ -54,11 +54,11 @@ class SessionTree:
     children: tuple[SessionTree, ...] = ()
 
     def records(self) -> Reader:
-        """Of this agent alone, in order."""
+        """Return a reader of the records of this agent only, in order."""
         return journal.reader(self.folder)
 
     def walk(self) -> Iterator[SessionTree]:
-        """This one and all below it, parents first."""
+        """Yield this session and all below it, parents first."""
         rest: list[SessionTree] = [self]
         while rest:
             yield (tree := rest.pop())
@@ -73,7 +73,7 @@ class SessionTree:
 
 
 def list_sessions(home: Path, key: SigningKey | None = None) -> list[Listed]:
-    """All sessions of `home`, the one used last first. By `key` those are known that this user made."""
+    """Return all sessions of `home`, last used first. `key` shows which ones this user created."""
     sessions = files.resolve(home) / "sessions"
     names = session_names(sessions)
     with files.opened_folder(sessions) if names else nullcontext() as handle:
@@ -82,7 +82,7 @@ def list_sessions(home: Path, key: SigningKey | None = None) -> list[Listed]:
 
 
 def read_tree(folder: Path, agent: str = "root") -> SessionTree:
-    """A session and all below it.
+    """Read a session and all sessions below it.
 
     Raises:
         SessionError: the folder holds no session.
@@ -97,12 +97,12 @@ def read_tree(folder: Path, agent: str = "root") -> SessionTree:
 
 
 def session_names(sessions: Path) -> list[str]:
-    """The folders of sessions in this one; none if it is not there."""
+    """Return the names of the session folders in this folder; none if it does not exist."""
     return _names(sessions, ID)
 
 
 def child_names(folder: Path) -> list[str]:
-    """The folders of sub-agents in a session folder."""
+    """Return the names of the folders of sub-agents in a session folder."""
     return _names(folder, CHILD)
 
 
@@ -115,12 +115,12 @@ def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
 
 
 def listed_session(folder: Path, key: SigningKey | None) -> Listed | None:
-    """A session as it is listed; None if there is none."""
+    """Return a session for a list; None if there is none."""
     return _listed(folder.parent, folder.name, key, None)
 
 
 def _listed(sessions: Path, name: str, key: SigningKey | None, handle: int | None) -> Listed | None:
-    """`handle` is a descriptor of `sessions`."""
+    """Read one session. `handle` is a descriptor of `sessions`."""
     signer = Signer(key, name) if key else None
     try:
         if handle is None:
@@ -131,14 +131,14 @@ def _listed(sessions: Path, name: str, key: SigningKey | None, handle: int | Non
         try:
             meta, signed = _rebuilt(sessions / name, journal.reader(sessions / name)), False
         except SessionError:
-            return None  # killed before it had begun
+            return None  # killed before it began
     if meta.status == RUNNING:
         meta = settled(meta, sessions / name)
     return Listed(sessions, name, meta, foreign=not signed)
 
 
 def meta_of(folder: Path) -> Meta:
-    """meta.json as it is; rebuilt from the journal where it is lost.
+    """Return the meta.json of a folder, rebuilt from the journal if it is lost.
 
     Raises:
         SessionError: the folder holds no session.

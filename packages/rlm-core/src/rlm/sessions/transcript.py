@@ -1,4 +1,4 @@
-"""A journal as a reader wants it: turns with their calls, and each call with its result and its sub-agents."""
+"""A journal in the form that readers need: turns with their calls, and each call with its result and its sub-agents."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from rlm.sessions.records import (
 )
 
 CODE = ("code", "command")
-"""Arguments that hold a program: ipython's and bash's."""
+"""Arguments that contain a program: ipython's and bash's."""
 
 
 @dataclass(frozen=True, slots=True)
 class TranscriptCall:
-    """A tool call. `answer` is the id of its result's record, None where none was journalled, as is `ok`.
+    """A tool call. `answer` is the id of its result's record. It is None, like `ok`, if no result was journalled.
 
-    Times are seconds; `children` are the folder names of the sub-agents that it started, and each was `queued` so long.
+    Times are seconds; `children` are the folder names of the sub-agents that it started, `queued` their waiting times.
     """
 
     id: str
@@ -45,7 +45,7 @@ class TranscriptCall:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The arguments as an object; empty where they are none."""
+        """The arguments as an object; empty if they are no object."""
         try:
             values = json.loads(self.arguments)
         except (ValueError, RecursionError):
@@ -54,7 +54,7 @@ class TranscriptCall:
 
     @property
     def code(self) -> str:
-        """The program, where the tool runs one."""
+        """The program, if the tool runs one."""
         values = self.values
         return next((values[name] for name in CODE if isinstance(values.get(name), str)), "")
 
@@ -92,23 +92,23 @@ class TextItem:
 
     @property
     def pictures(self) -> list[str]:
-        """Their URLs."""
+        """The URLs of the pictures."""
         parts = [] if isinstance(self.content, str) else self.content
         return [part["image_url"]["url"] for part in parts if part.get("type") == "image_url"]
 
 
 def user_call(record: UserCellRecord) -> TranscriptCall:
-    """A cell of the user, as a call that has ended."""
+    """Return a cell of the user as a call that has ended."""
     arguments = json.dumps({"code": record.code})
     return TranscriptCall("", "ipython", arguments, record.content, record.ok, answer=record.id)
 
 
 Item = Turn | TextItem | Journalled
-"""A record stands for itself where a reader wants to see it and it is no message."""
+"""Records are items too, unless they are messages or add to a call."""
 
 
 class _OpenTurn:
-    """The newest turn: its calls are answered by later records, and what comes meanwhile waits behind it."""
+    """The newest turn: later records answer its calls. Other items of that time wait in `behind`."""
 
     def __init__(self, turn: Turn) -> None:
         self.behind: list[Item] = []
@@ -121,7 +121,7 @@ class _OpenTurn:
         self._running = 0
 
     def answer(self, record: MessageRecord) -> None:
-        """The first result counts: a second is the same one, shortened."""
+        """Add a result. Only the first one counts: a second one is the same, shortened."""
         waiting = self._waiting.get(record.message["tool_call_id"])
         if waiting:
             place = waiting.popleft()
@@ -136,14 +136,15 @@ class _OpenTurn:
             )
 
     def start_child(self, record: AgentStartRecord) -> None:
-        """Calls run in order: the first without a result is the one that runs. A task may outlive its cell, too."""
+        """Add a sub-agent to the running call: the first one without a result, or the last one. A task may outlive
+        it."""
         while self._running < len(self._calls) - 1 and self._calls[self._running].ok is not None:
             self._running += 1
         if self._children:
             self._children[self._running].append(record)
 
     def closed(self) -> Iterator[Item]:
-        """The turn with all that is known now, and what came after it."""
+        """Yield the turn with everything that is known now, and then the items after it."""
         pairs = zip(self._calls, self._children, strict=True)
         yield replace(self._turn, calls=tuple(_with_children(call, children) for call, children in pairs))
         yield from self.behind
@@ -155,12 +156,12 @@ def _with_children(call: TranscriptCall, children: Sequence[AgentStartRecord]) -
 
 
 def build(records: Iterable[Journalled]) -> Iterator[Item]:
-    """The items of a journal, in order, each when it is complete. Sub-agents are in the calls that started them."""
+    """Yield the items of a journal, in order, each when it is complete. Calls contain their sub-agents."""
     turns, turn = 0, None
     for record in records:
         if _is_form(record):
             continue
-        if isinstance(record, MessageRecord) and record.is_turn:  # what an aside asks for is never answered
+        if isinstance(record, MessageRecord) and record.is_turn:  # calls of an aside are never answered
             if turn is not None:
                 yield from turn.closed()
             turns += 1
@@ -174,7 +175,7 @@ def build(records: Iterable[Journalled]) -> Iterator[Item]:
 
 
 def _is_form(record: Journalled) -> bool:
-    """Only of what is sent: a message stands where it was said first."""
+    """Whether a record only changes the form of later requests: a message is shown where it first appeared."""
     match record:
         case MessageRecord():
             return record.anew
@@ -194,7 +195,7 @@ def _go_on(turn: _OpenTurn, record: Journalled) -> None:
 
 
 def _item(record: Journalled) -> Item | None:
-    """What a record is by itself; None for one that only says more of a call."""
+    """Return a record as an item; None if it only adds to a call."""
     match record:
         case MessageRecord(message={"role": "assistant"}):
             return _turn(record, 0)
@@ -208,7 +209,7 @@ def _item(record: Journalled) -> Item | None:
 
 
 def _turn(record: MessageRecord, number: int) -> Turn:
-    message, written = record.message, record.written  # what the model wrote, where it was repaired
+    message, written = record.message, record.written  # what the model wrote, if it was repaired
     calls = [(call["id"], written.get(call["id"]) or call["function"]) for call in message.get("tool_calls") or ()]
     return Turn(
         id=record.id,
