@@ -104,6 +104,9 @@ def test_a_notebook_that_the_user_and_the_agent_share(rlm: Make, terminal: Open)
         screen.press(TAB)
         screen.see("› read @data.csv")
         say(screen, " and $`x + 1`", "read @data.csv and", "Heard: read @data.csv")
+        say(screen, "/diff", "fatal: not a git repository", "[exit code: 128]")
+        say(screen, "!!git init -q && git add . && echo 3,4 >>data.csv && touch new", "✓")
+        say(screen, "/diff", "AM data.csv", "?? new", "+3,4", "✓")
         assert '<file path="data.csv">\na,b\n1,2\n\n</file>' in server.requests[-1].last
         assert '<variable name="x + 1">\n43\n</variable>\n\nread' in server.requests[-1].last
         screen.press("C-o")

@@ -168,7 +168,8 @@ def _take_back(agent: AgentRunner, nth: int | None = None) -> str:
 
 
 async def _diff(repl: Repl, _: str) -> None:
-    repl.run_cell("!git --no-pager diff HEAD", told=False)
+    """With new files by their names. Before the first commit there is no HEAD to compare with."""
+    repl.run_cell("!git status --short && git --no-pager diff $(git rev-parse -q --verify HEAD)", told=False)
 
 
 async def _kernel(repl: Repl, what: str) -> None:
