@@ -281,9 +281,12 @@ def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal
         )
         again.press("C-u")
         say(again, "/budget", "new tokens of the tree", "2,000,000")
+        say(again, "/hide 99", "There is no turn 99 in the context.")
+        say(again, "/hide 1", "The model no longer sees turn 1.")
         say(again, "go on", "Heard: go on")
         assert "ran this cell in your kernel:\n```python\nleft = 1\n" in server.requests[-1].last
         assert "This session was resumed" in server.requests[-1].last
+        assert "the first" not in str(server.requests[-1].messages)
         again.press("C-d")
         again.see("over 0")
     law.check(session, server, failed=1)

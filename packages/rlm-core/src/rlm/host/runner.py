@@ -20,6 +20,7 @@ from rlm.core.budget import Stop, TurnLimit
 from rlm.core.events import Delta, Effects, Event, Failed, Replied, RequestStarted, Stopped, ToolReturned
 from rlm.core.messages import User, with_pictures
 from rlm.core.ports import Model
+from rlm.core.state import ConversationState
 from rlm.core.task import RunResult
 from rlm.core.toolbox import Toolbox
 from rlm.errors import AgentError, ConfigError
@@ -124,15 +125,17 @@ class AgentRunner:
                 raise self._timed_out(f"timed out after {timeout:g} s") from None
 
     async def _work(self, task: str, pictures: Sequence[str]) -> AgentResult:
-        if self._agent is None:
+        if self._opening is None:
             self._task = task
             self.session.name_after(task)
-            self._agent = self._new_agent()
+            state = self._agent.state if self._agent else None  # of a resumed session that was edited before this task
+            self._agent = self._new_agent(state)
             self._opening = AgentOpening(self._spec, self._context, self.session, self._replays, self._depth)
             opening = await self._opening.messages(self._tools, self._kernel, self._hear)
             await self._context.warmup.wait(self._opening.beginning)
         else:
             opening = []
+        assert self._agent is not None, "it is made with the opening"
         self._turns.begin(self._agent.state.spent)
         self._answers.taken = None
         return await self._agent.run(*opening, *self.user.take_notes(), User(with_pictures(task, pictures)))
@@ -160,7 +163,7 @@ class AgentRunner:
     @property
     def prompt_tokens(self) -> int:
         """An estimate of the next prompt; 0 before the first reply."""
-        return self._agent.state.prompt_tokens if self._agent else 0
+        return (self._agent.state if self._agent else self.session.start).prompt_tokens
 
     @property
     def window(self) -> int | None:
@@ -173,8 +176,9 @@ class AgentRunner:
         Raises:
             ConfigError: the conversation is empty.
         """
-        if self._agent is None:
+        if self._agent is None and not self.session.start.history.entries:
             raise ConfigError("Nothing has been said yet.")
+        self._agent = self._agent or self._new_agent()
         self._journal_stop()
         return self._agent
 
@@ -308,7 +312,7 @@ class AgentRunner:
         )
         return Toolbox(open_tools(self._spec.config, place, stack))
 
-    def _new_agent(self) -> Agent:
+    def _new_agent(self, state: ConversationState | None = None) -> Agent:
         config = self._spec.config
         return Agent(
             model=self._new_model(config),
@@ -316,7 +320,7 @@ class AgentRunner:
             context=context_for(config, partial(self._context.models.window, config)),
             limits=AgentLimits(self._turns, self._context.limits),
             sink=self._hear,
-            state=self.session.start,
+            state=state or self.session.start,
             interjections=self.user.interjections,
             check=self._spec.schema.find if self._spec.schema else str,
             asks_at=() if config.no_final_answer else _ASKED_AT if self._depth else _ROOT_ASKED_AT,
