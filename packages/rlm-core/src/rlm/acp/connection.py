@@ -1,4 +1,4 @@
-"""The client at the other end of the pipes."""
+"""The connection to the client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ClientConnection:
-    """See `rlm.acp.session.Client`."""
+    """Implements `rlm.acp.session.Client`."""
 
     def __init__(self, transport: LineTransport, handler: MethodHandler) -> None:
         self._transport = transport
@@ -34,13 +34,13 @@ class ClientConnection:
         try:
             answer = await self._connection.send_request("session/request_permission", params)
         except (RequestError, ConnectionError):
-            return None  # it cannot ask: nothing runs unasked
+            return None  # the client cannot ask the user, so the call is not allowed
         outcome = answer.get("outcome") if isinstance(answer, dict) else None
         chosen = outcome.get("optionId") if isinstance(outcome, dict) and outcome.get("outcome") == "selected" else None
         return chosen if isinstance(chosen, str) else None
 
     async def serve(self) -> None:
-        """Until the client closes the pipe. Requests that are still worked on are cancelled then."""
+        """Serve until the client closes the pipe; then cancel the requests that are still running."""
         try:
             await self._connection.main_loop()
         finally:
@@ -48,7 +48,7 @@ class ClientConnection:
 
 
 async def serve(read: int, write: int, flags: Mapping[str, str], log: Callable[[str], None]) -> None:
-    """Be the agent of the client at these descriptors, until it goes. `flags`: texts of settings; `log` takes lines.
+    """Serve the client at these descriptors until it closes them. `flags`: texts of settings; `log` takes lines.
 
     Raises:
         ConfigError: a flag or a variable is not allowed, or the descriptors are files.

@@ -1,4 +1,4 @@
-"""Content blocks and tool calls as the protocol spells them. Pure: JSON objects, which the tests validate."""
+"""Content blocks and tool calls in the form of the protocol. Pure: JSON objects, which the tests validate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rlm.present.titles import title
 from rlm.sessions.transcript import TranscriptCall
 
 MOST = 20_000
-"""Characters of an output that an update holds: each update has all of it that is shown."""
+"""Maximum characters of output in an update. Each update repeats all output that is shown."""
 
 _KINDS = {"ipython": "execute", "bash": "execute", "edit": "edit", "summarize": "think"}
 _LANGUAGES = {"ipython": "python", "bash": "bash"}
@@ -20,19 +20,19 @@ def text_block(text: str) -> Wire:
 
 
 def text_content(text: str) -> Wire:
-    """As part of a tool call."""
+    """A text as part of a tool call."""
     return {"type": "content", "content": text_block(text)}
 
 
 def fenced(text: str, language: str = "") -> str:
-    """A Markdown code block that nothing in the text ends."""
+    """A Markdown code block whose fence is longer than any in the text."""
     longest = max(map(len, re.findall(r"`{3,}", text)), default=2)
     fence = "`" * (longest + 1)
     return f"{fence}{language}\n{text.rstrip(chr(10))}\n{fence}"
 
 
 def kind_of(tool: str) -> str:
-    """The category of a tool call, by which clients choose an icon."""
+    """The category of a tool call, from which clients choose an icon."""
     return _KINDS.get(tool, "other")
 
 
@@ -42,7 +42,7 @@ def call_title(call: TranscriptCall) -> str:
 
 
 def asked(call: TranscriptCall, cwd: str) -> list[Wire]:
-    """What a call asks for: its code, or an edit as a diff."""
+    """The content of a call before it runs: its code, or an edit as a diff."""
     values = call.values
     if call.tool == "edit" and all(isinstance(values.get(name), str) for name in ("path", "old_str", "new_str")):
         path = _absolute(values["path"], cwd)
@@ -52,7 +52,7 @@ def asked(call: TranscriptCall, cwd: str) -> list[Wire]:
 
 
 def locations(call: TranscriptCall, cwd: str) -> list[Wire]:
-    """The files that it is about."""
+    """The files that a call concerns."""
     path = call.values.get("path")
     return [{"path": _absolute(path, cwd)}] if call.tool == "edit" and isinstance(path, str) else []
 

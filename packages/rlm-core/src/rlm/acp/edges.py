@@ -1,7 +1,7 @@
-"""Which request to the model came of which: the edges that a trainer asks for, of the whole tree. A fold of records.
+"""The edges between model requests of the whole tree, as a trainer asks for them: which request led to which.
 
-An edge is reported only when both of its requests have been answered: a trainer refuses an edge to a request that it
-has not seen to its end. Requests have ids only if the provider got them; see `rlm.providers.attempt`.
+A fold of records. An edge is reported only after both of its requests are answered: a trainer rejects an edge to an
+unfinished request. Requests have ids only if the provider received the ids; see `rlm.providers.attempt`.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ CALL, RETURN = "subagent_call", "subagent_return"
 @dataclass(slots=True)
 class _Agent:
     last: str = ""
-    """Its newest turn's request."""
+    """The request of the newest turn."""
     aside: str = ""
-    """Its newest request for a summary."""
+    """The newest request for a summary."""
     compacted: bool = False
     called_by: str = ""
     returned: list[str] = field(default_factory=list)
-    """The last requests of sub-agents that have ended since its newest turn."""
+    """The last requests of sub-agents that have ended since the newest turn."""
 
 
 class SemanticEdges:
-    """Of one session, since it was opened."""
+    """The edges of one session, since it was opened."""
 
     def __init__(self) -> None:
         self._agents: dict[str, _Agent] = {}
@@ -56,7 +56,7 @@ class SemanticEdges:
                     agent.returned.extend(filter(None, [child.last]))
 
     def meta(self) -> Wire:
-        """As the response to a prompt has it: all edges so far. Nothing where no request has an id."""
+        """All edges so far, as part of a response to a prompt. Empty if no request has an id."""
         edges = [
             {"source_request_id": source, "target_request_id": target, "type": kind}
             for source, target, kind in self._edges

@@ -1,4 +1,4 @@
-"""A session that lies there, as the updates that show it to a client which loads it. Pure."""
+"""A stored session, as the updates that show it to a client that loads it. Pure."""
 
 from __future__ import annotations
 

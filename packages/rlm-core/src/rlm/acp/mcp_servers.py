@@ -1,4 +1,4 @@
-"""MCP servers that a client names in a session, as rlm has them."""
+"""Converts MCP servers that a client names in a session to rlm's own form."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from rlm.core.messages import Wire
 
 
 def with_servers(own: McpServers, named: Iterable[Wire]) -> McpServers:
-    """The servers of the settings and those of the client, which win where they have the same name.
+    """Merge the servers of the settings with those of the client. The client's win if names are equal.
 
-    What a client says is taken word for word: its user's variables are in place already.
+    The client's values are used unchanged: the client has already expanded the user's variables.
     """
     theirs = tuple(_servers(named))
     names = [server.name for server in theirs]

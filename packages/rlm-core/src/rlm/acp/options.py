@@ -1,4 +1,4 @@
-"""What a client can set in a session: the mode, the model, the sandbox. Pure."""
+"""The options that a client can set in a session: the mode, the model, the sandbox. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SANDBOXES = {
 
 
 def mode_state(mode: str) -> Wire:
-    """The modes, in the form of the older part of the protocol."""
+    """The modes, in the form of older versions of the protocol."""
     modes = [{"id": id, "name": name, "description": about} for id, (name, about) in MODES.items()]
     return {"currentModeId": mode, "availableModes": modes}
 

@@ -1,4 +1,4 @@
-"""What the user sends: content blocks of a prompt, as the task of an agent. Pure."""
+"""Converts the user's message, the content blocks of a prompt, to the task of an agent. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rlm.errors import ConfigError
 from rlm.text.clip import clip
 
 LONGEST = 200_000
-"""Characters of a resource that go into the task."""
+"""Maximum characters of a resource in the task."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptContent:
-    """A task, and the pictures that belong to it, as data URLs."""
+    """A task, and its pictures as data URLs."""
 
     task: str
     pictures: tuple[str, ...] = ()
@@ -25,7 +25,7 @@ class PromptContent:
 def read_prompt(blocks: Sequence[Wire]) -> PromptContent:
     """
     Raises:
-        ConfigError: there is nothing to do in it, or something that rlm cannot take.
+        ConfigError: the prompt is empty, or contains a type that rlm does not accept.
     """
     text = "".join(_texts(blocks)).strip("\n")
     pictures = tuple(_picture(block) for block in blocks if block["type"] == "image")
@@ -37,7 +37,9 @@ def read_prompt(blocks: Sequence[Wire]) -> PromptContent:
 
 
 def _texts(blocks: Sequence[Wire]) -> Iterator[str]:
-    """Text as it stands, for a client cuts a sentence where it mentions a file; the content of files at the end."""
+    """Yield text unchanged, because a client splits a sentence at the mention of a file; contents of files come
+    last.
+    """
     for block in blocks:
         match block["type"]:
             case "text":
@@ -67,7 +69,7 @@ def _embedded(resource: Wire) -> str:
 
 
 def _path(uri: str) -> str:
-    """A file by its path, with the lines that are meant; anything else by its URI."""
+    """The path of a file with the selected lines; for other resources, the URI."""
     parts = urlsplit(uri)
     if parts.scheme != "file":
         return uri

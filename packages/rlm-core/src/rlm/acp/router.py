@@ -1,4 +1,4 @@
-"""Requests of a client: JSON to the types of the protocol, and errors of rlm to those of JSON-RPC."""
+"""Dispatches a client's requests: converts JSON to the protocol's types, and rlm's errors to JSON-RPC errors."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from rlm.acp.server import AcpServer
 
 INVALID_PARAMS, INTERNAL, NO_KEY, NOT_FOUND = -32602, -32603, -32000, -32002
-"""The codes of JSON-RPC and of the protocol."""
+"""Error codes of JSON-RPC and of the protocol."""
 _CODES = (
     (CredentialsError, NO_KEY),
     (ConfigError, INVALID_PARAMS),
-    (UnknownSession, INTERNAL),  # as agents with the SDKs answer, and as the conformance cases of acpx want it
+    (UnknownSession, INTERNAL),  # as agents on the SDKs answer, and as the conformance cases of acpx expect
     (SessionError, NOT_FOUND),
 )
 _TRANSPORT = "model_transport"
-"""The kind of an error that says that the model could not be reached; the package `verifiers` looks for it."""
+"""The kind of error for an unreachable model; the package `verifiers` looks for it."""
 
 Handler = Callable[[Any], Awaitable[Wire]]
 
 
 class Router:
-    """See `acp.connection.MethodHandler`. What a client announces and we do not know is ignored."""
+    """Implements `acp.connection.MethodHandler`. Unknown notifications of the client are ignored."""
 
     def __init__(self, server: AcpServer) -> None:
         self._server = server
@@ -60,7 +60,7 @@ class Router:
     async def __call__(self, method: str, params: Any, is_notification: bool) -> Any:
         """
         Raises:
-            RequestError: the request is refused, or it failed.
+            RequestError: the request is refused or failed.
         """
         if is_notification:
             if method == "session/cancel" and isinstance(params, dict):
@@ -82,7 +82,7 @@ class Router:
 
 
 def request_error(error: RlmError) -> RequestError:
-    """What the user reads is both the message and the details, for clients show one of them."""
+    """Convert an error. The text is both message and details, because clients show only one of them."""
     code = next((code for kind, code in _CODES if isinstance(error, kind)), INTERNAL)
     said = hide_credentials(str(error))
     data = {"details": said}
@@ -94,6 +94,6 @@ def request_error(error: RlmError) -> RequestError:
 
 
 def _problems(error: ValidationError) -> str:
-    """Without what was sent, which may hold a key."""
+    """Describe validation errors without the sent values, which may contain a key."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found[:5])

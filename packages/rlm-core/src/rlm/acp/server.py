@@ -1,4 +1,4 @@
-"""The agent that a client talks to: what each request of the protocol does. Requests come checked from `router`."""
+"""The agent of a client: implements each request of the protocol. `router` has validated the requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rlm.errors import ConfigError, CredentialsError, SessionError, UnknownSessi
 from rlm.sessions.signing_key import key_or_none
 from rlm.version import VERSION
 
-if TYPE_CHECKING:  # what a session needs is imported with the first one: `initialize` is answered before
+if TYPE_CHECKING:  # modules for a session are imported with the first session, so that `initialize` is answered earlier
     from acp import schema
 
     from rlm.acp.session import AcpSession, Client
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # what a session needs is imported with the first one: `initi
 
 PROTOCOL = 1
 _PAGE = 50
-"""Sessions in one answer."""
+"""Sessions per response."""
 
 _API_KEY = "api-key"
 
@@ -40,7 +40,7 @@ _API_KEY = "api-key"
 class AcpServer:
     """Owns the hosts and the sessions. Use it as a context manager; set `client` before the first session.
 
-    Sessions whose client brings no provider share one host.
+    Sessions share one host unless their client brings its own provider.
     """
 
     client: Client
@@ -58,7 +58,7 @@ class AcpServer:
         self._opening = asyncio.Lock()
         self._sessions: dict[str, AcpSession] = {}
         self._folders: dict[str, Path] = {}
-        """Of sessions that the client may know."""
+        """The folders of sessions that the client may know."""
         self._asking: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -91,10 +91,10 @@ class AcpServer:
         }
 
     async def authenticate(self, request: schema.AuthenticateRequest) -> Wire:
-        """There is nothing to log in to: rlm has a key, or its user gives it one.
+        """Check that rlm has a key. There is no login: the key is configured, or the user provides it.
 
         Raises:
-            CredentialsError: it has none; says what to do.
+            CredentialsError: there is no key; the message says what to do.
             ConfigError: there is no such method.
         """
         if request.method_id not in [method["id"] for method in auth_methods(terminal=True)]:
@@ -122,7 +122,7 @@ class AcpServer:
         return {"sessionId": session.id} | session.options()
 
     async def load_session(self, request: schema.LoadSessionRequest) -> Wire:
-        """What has been said is shown again, as updates, before the response."""
+        """Show the conversation again, as updates, before the response."""
         from rlm.acp.history import history_updates
         from rlm.sessions.store import read_tree
 
@@ -136,7 +136,7 @@ class AcpServer:
         return (await self._reopened(request)).options()
 
     async def list_sessions(self, request: schema.ListSessionsRequest) -> Wire:
-        """Those of the user in a folder, the one used last first."""
+        """The user's sessions in a folder, most recently used first."""
         from rlm.sessions.find import sessions_home
         from rlm.sessions.store import list_sessions
 
@@ -168,7 +168,7 @@ class AcpServer:
         self._folders.pop(request.session_id, None)
         return {}
 
-    # ---- a session
+    # ---- requests of a session
 
     async def prompt(self, request: schema.PromptRequest) -> Wire:
         session = self._session(request.session_id)
@@ -180,7 +180,7 @@ class AcpServer:
             session.cancel()
 
     def steer(self, params: Wire) -> Wire:
-        """A message to an agent that works; an extension that the package `verifiers` knows."""
+        """Send a message to a working agent; an extension that the package `verifiers` knows."""
         session = self._session(str(params.get("sessionId")))
         blocks = params.get("prompt")
         if session.steer(read_prompt(blocks if isinstance(blocks, list) else []).task):
@@ -207,7 +207,7 @@ class AcpServer:
                 raise ConfigError(f"There is no option {request.config_id!r}. There are {MODE}, {MODEL}, {SANDBOX}.")
         return {"configOptions": session.config_options()}
 
-    # ---- how sessions are opened
+    # ---- opening of sessions
 
     def _set_mode(self, session: AcpSession, mode: str) -> None:
         if mode not in MODES:
@@ -239,7 +239,7 @@ class AcpServer:
             return self._hosts[key]
 
     async def _list_models(self, session: AcpSession, host: Host) -> None:
-        """The client hears which models there are when the endpoint has said so."""
+        """Send the list of models to the client when the endpoint has returned it."""
         session.models = await host.model_names()
         if session.models:
             session.tell_options()
@@ -277,7 +277,7 @@ class AcpServer:
     def _session(self, id: str) -> AcpSession:
         """
         Raises:
-            UnknownSession: it is not open.
+            UnknownSession: the session is not open.
         """
         if id not in self._sessions:
             raise UnknownSession(f"Unknown session {id}: it is not open. Load it, or start a new one.")
@@ -289,7 +289,7 @@ class AcpServer:
 
 
 def auth_methods(*, terminal: bool) -> list[Wire]:
-    """How rlm gets a key. The registry of agents wants an `agent` or a `terminal` entry."""
+    """The ways to give rlm a key. The registry of agents requires an `agent` or a `terminal` entry."""
     about = "rlm reads OPENAI_API_KEY, or RLM_BASE_URL and RLM_API_KEY, from its environment"
     methods: list[Wire] = [{"id": _API_KEY, "name": "API key from the environment", "description": about}]
     names = [
@@ -316,7 +316,7 @@ def _with_servers(config: Config, servers: Sequence[Any] | None) -> Config:
 def _folder(cwd: str) -> Path:
     """
     Raises:
-        ConfigError: it is no folder, or not named from the root.
+        ConfigError: the path is no folder, or is not absolute.
     """
     if not Path(cwd).is_absolute():
         raise ConfigError(f"cwd must be an absolute path, and is {cwd!r}.")

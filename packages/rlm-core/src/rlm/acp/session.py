@@ -1,4 +1,4 @@
-"""One session of a client: a run on a host, asked again and again."""
+"""One session of a client: a run on a host that is asked repeatedly."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from rlm.text.clip import one_line
 from rlm.tools.decorators import Approval
 
 PERIOD = 0.2
-"""Seconds between two updates of what a call prints."""
+"""Seconds between two updates of a call's output."""
 _LARGEST = 2_000_000
-"""Bytes of a picture that is sent; of a larger one its path."""
+"""Maximum bytes of a picture that is sent; for a larger one its path is sent."""
 _TITLE = 80  # characters
 
 _STOPS = {
@@ -42,7 +42,7 @@ _STOPS = {
     Stop.CONTENT_FILTER: "refusal",
     Stop.CANCELLED: "cancelled",
 }
-"""In the protocol's words; the limits that are not here are limits of tokens."""
+"""Stop reasons of the protocol. Limits that are missing here are limits of tokens."""
 _ALLOW, _ALWAYS, _REJECT = "allow_once", "allow_always", "reject_once"
 _OPTIONS = (
     {"optionId": _ALLOW, "name": "Allow", "kind": _ALLOW},
@@ -52,14 +52,14 @@ _OPTIONS = (
 
 
 class Client(Protocol):
-    """Whoever watches sessions and is asked."""
+    """The client that watches the sessions and answers questions."""
 
     def update(self, session: str, update: Wire) -> None:
-        """Tell what happens. Does not wait."""
+        """Send an update. Does not wait."""
         ...
 
     async def ask_permission(self, session: str, call: Wire, options: Sequence[Wire]) -> str | None:
-        """The id of the option that the user chose; None if it was withdrawn.
+        """Return the id of the option that the user chose; None if the question was withdrawn.
 
         Raises:
             Exception: the client cannot be asked.
@@ -68,7 +68,7 @@ class Client(Protocol):
 
 
 class AcpSession:
-    """Owns the run, from `open` until `close`."""
+    """Owns the run, from `open` to `close`."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class AcpSession:
         self._allowed = False
         self._flushing: asyncio.TimerHandle | None = None
         self._held: list[Wire] | None = []
-        """Updates that come before the client knows the session."""
+        """Updates from before the client knows the session's id."""
 
     @property
     def id(self) -> str:
@@ -121,7 +121,7 @@ class AcpSession:
     async def open(self, spec: AgentSpec) -> None:
         """
         Raises:
-            RlmError: what was asked for is unavailable.
+            RlmError: a requested feature is unavailable.
         """
         spec = replace(spec, config=replace(spec.config, confirm=True))  # the mode says whether the user is asked
         async with AsyncExitStack() as stack:
@@ -130,7 +130,7 @@ class AcpSession:
             self._stack = stack.pop_all()
 
     async def reopen(self, make_spec: Callable[[], AgentSpec]) -> None:
-        """Close the run, and go on with the session in another."""
+        """Close the run, and continue the session in a new run."""
         self.check_idle()
         if self._contract is not None:
             raise ConfigError("A trainer has set up this session. It cannot be changed.")
@@ -139,7 +139,7 @@ class AcpSession:
         await self.open(spec)
 
     async def close(self) -> Wire:
-        """Cancel what it does, and close its run. Returns what a trainer wants to know."""
+        """Cancel the turn, and close the run. Return the data for a trainer."""
         self.cancel()
         if self._turn is not None:
             await asyncio.wait({self._turn})
@@ -153,7 +153,7 @@ class AcpSession:
     def check_idle(self) -> None:
         """
         Raises:
-            ConfigError: it works.
+            ConfigError: the session is working on a prompt.
         """
         if self.working:
             raise ConfigError("The session works on a prompt. Cancel it first.")
@@ -163,10 +163,10 @@ class AcpSession:
         return self._turn is not None and not self._turn.done()
 
     async def prompt(self, prompt: PromptContent) -> Wire:
-        """Work on it until the agent stops or is cancelled. Returns the response.
+        """Work on a prompt until the agent stops or is cancelled. Return the response.
 
         Raises:
-            RlmError: what the agent could not survive.
+            RlmError: the agent failed.
         """
         self.check_idle()
         self._cancelled = False
@@ -183,7 +183,7 @@ class AcpSession:
     async def _stop(self, turn: asyncio.Task[RunResult]) -> Stop:
         try:
             await asyncio.wait({turn})
-        except asyncio.CancelledError:  # the client has gone
+        except asyncio.CancelledError:  # the client has closed the connection
             turn.cancel()
             await asyncio.wait({turn})
             raise
@@ -205,15 +205,15 @@ class AcpSession:
             self._turn.cancel()
 
     def steer(self, text: str) -> bool:
-        """The agent hears it before its next request; whether there is one."""
+        """Pass a message to the agent before its next request. Return whether an agent is working."""
         if self.working:
             self.run.agent.user.say(text)
         return self.working
 
-    # ---- what the client may set
+    # ---- options of the client
 
     def options(self) -> Wire:
-        """The modes and the options, as responses have them."""
+        """The modes and the options, in the form of a response."""
         return {"modes": mode_state(self.mode), "configOptions": self.config_options()}
 
     def config_options(self) -> list[Wire]:
@@ -228,7 +228,7 @@ class AcpSession:
         self.send({"sessionUpdate": "config_option_update", "configOptions": self.config_options()})
 
     async def _approve(self, tool: str, arguments: dict[str, Any]) -> Approval:
-        """See `rlm.tools.decorators.Approve`. One question at a time."""
+        """Ask the client for approval, one question at a time. See `rlm.tools.decorators.Approve`."""
         if self.mode == AUTO or self._allowed or self._updates is None:
             return Approval(ok=True)
         async with self._asking:
@@ -239,7 +239,7 @@ class AcpSession:
             self._allowed = chosen == _ALWAYS
         return Approval(ok=chosen in (_ALLOW, _ALWAYS))
 
-    # ---- what the client hears
+    # ---- updates to the client
 
     def send(self, update: Wire) -> None:
         if self._held is None:
@@ -287,7 +287,7 @@ class AcpSession:
         return session.tree_usage if session is not None else Usage()
 
     def _meta(self) -> Wire:
-        """For a trainer: how the session stands."""
+        """The state of the session, for a trainer."""
         if self._contract is None or self.run.session is None:
             return {}
         meta = self.run.session.meta
@@ -306,7 +306,7 @@ def _picture(path: str) -> Wire | None:
 
 
 def _usage(usage: Usage) -> Wire:
-    """In the protocol's words: of the whole session."""
+    """The usage of the whole session, in the form of the protocol."""
     return {
         "totalTokens": usage.prompt + usage.completion,
         "inputTokens": usage.prompt,

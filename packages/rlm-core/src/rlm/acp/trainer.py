@@ -1,8 +1,8 @@
 """The contract of the package `verifiers`, harness `rlm`, which trains and evaluates models in agents.
 
-`session/new` has `_meta["ai.prime.rlm/runtime-v1"]`: what a session is to be; each response to a prompt, and to
-`session/close`, has `_meta["ai.prime.rlm/session-v1"]`: how it stands. What rlm has no counterpart for is accepted, and
-told in the log. The facts are those of verifiers 0.4.0, `v1/harnesses/rlm/harness.py`.
+In `session/new`, `_meta["ai.prime.rlm/runtime-v1"]` has the settings of the session. In each response to a prompt and
+to `session/close`, `_meta["ai.prime.rlm/session-v1"]` has its state. Settings without a counterpart in rlm are
+accepted, and reported in the log. Source: verifiers 0.4.0, `v1/harnesses/rlm/harness.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ _UNLIMITED = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What a trainer asks for. `settings` are values by name; `ignored` what rlm has no counterpart for."""
+    """The settings that a trainer requests.
+
+    `settings` are values by name; `ignored` are names without a counterpart in rlm.
+    """
 
     session_id: str
     settings: Mapping[str, object]
@@ -40,17 +43,17 @@ class Contract:
     ignored: tuple[str, ...] = ()
 
     def config(self, config: Config) -> Config:
-        """The settings of the session. A provider that it names comes with its own key, or without one."""
+        """The settings of the session. A provider named by the contract comes with its own key, or has none."""
         if self.settings.get("base_url") is not None:
             config = replace(config, api_key=None)
         return with_values(config, self.settings)
 
 
 def read_contract(meta: Mapping[str, Any] | None) -> Contract | None:
-    """None if the client asks for none.
+    """Read the contract; None if the client sends none.
 
     Raises:
-        ConfigError: what it asks for makes no sense.
+        ConfigError: the contract is invalid.
     """
     if not meta or meta.get(RUNTIME) is None:
         return None
@@ -92,13 +95,13 @@ def _settings(runtime: Wire, policy: Wire) -> Iterator[tuple[str, object]]:
 _POLICY: dict[str, tuple[str, Callable[[Any], object]]] = {
     "max_depth": ("max_depth", int),
     "max_concurrent_subagents": ("max_concurrent_agents", int),
-    "max_subagent_calls": ("max_agents", lambda calls: calls + 1),  # and the root
+    "max_subagent_calls": ("max_agents", lambda calls: calls + 1),  # plus the root
     "exec_timeout": ("exec_timeout", float),
     "max_total_tokens": ("max_total_tokens", int),
     "max_tool_output_bytes": ("max_output", int),
     "summarize_at_tokens": ("summarize_at_tokens", int),
 }
-"""What each knob of the policy is here."""
+"""The setting of rlm for each field of the policy."""
 _READ = {
     *("session_id", "model", "provider", "policy", "system_prompt_path", "append_to_system_prompt", "kernel_env"),
     *("subagent_append_to_system_prompt", "leaf_append_to_system_prompt", "skills", "builtin_tools"),
@@ -106,7 +109,7 @@ _READ = {
 
 
 def _tools(runtime: Wire) -> tuple[str, ...]:
-    """The default ones, or those that are named; and the built-in skills that are tools here."""
+    """The default tools, or the named ones; and built-in skills that are tools in rlm."""
     named = runtime.get("builtin_tools")
     tools = ["ipython", "summarize"] if named is None else [*_known(named), "summarize"]
     return tuple(dict.fromkeys([*tools, *_known(runtime.get("skills"))]))
@@ -117,7 +120,7 @@ def _known(names: object) -> list[str]:
 
 
 def _ignored(runtime: Wire, policy: Wire) -> Iterator[str]:
-    """By name alone: a value may be a key."""
+    """The ignored fields, by name only: a value may be a key."""
     yield from (name for name in runtime if name not in _READ and runtime[name] is not None)
     known = {*_POLICY, "max_total_turns"}
     yield from (f"policy.{name}" for name, value in policy.items() if name not in known and value not in (None, False))
@@ -148,11 +151,11 @@ _STOPS = {
     Stop.TOKEN_BUDGET: "max_total_tokens",
     Stop.CONTEXT_LIMIT: "compaction_failed",
 }
-"""In its words, which it takes for truncations."""
+"""Stop reasons in the contract's terms, which it treats as truncations."""
 
 
 def snapshot(contract: Contract, meta: Meta, stop: Stop | None) -> Wire:
-    """How a session stands. `stop` is why its newest prompt ended; None: there was none yet."""
+    """The state of a session. `stop` is the reason why its newest prompt ended; None: there was no prompt yet."""
     said = None if stop is None else _STOPS.get(stop, str(stop))
     metrics = {name: value for name, value in meta.metrics.items() if isinstance(value, int | float)}
     return {SESSION: {"session_id": contract.session_id, "metrics": metrics, "last_stop_reason": said}}

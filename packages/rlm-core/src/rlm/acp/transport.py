@@ -1,6 +1,6 @@
-"""JSON-RPC messages as lines on two pipes. See `acp._transport.Transport`, the seam of the package.
+"""JSON-RPC messages as lines on two pipes. Implements `acp._transport.Transport`, an interface of the package.
 
-The package's own transport ends with a line that is no JSON object, and says nothing of one that is no JSON.
+The package's own transport stops at a line that is no JSON object, and does not report a line that is no JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rlm.core.messages import Wire
 from rlm.errors import ConfigError
 
 _LONGEST = 256 * 1024 * 1024
-"""Bytes of a line: a prompt may hold pictures."""
+"""Maximum bytes of a line: a prompt may contain pictures."""
 _PARSE_ERROR, _INVALID_REQUEST = -32700, -32600
 
 
@@ -35,7 +35,7 @@ class LineTransport:
         reader = asyncio.StreamReader(_LONGEST)
         try:
             await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read, "rb", 0))
-            # the protocol that asyncio itself gives to the stdin of a subprocess; there is no public one
+            # the class that asyncio uses for the stdin of a subprocess; there is no public one
             opened = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(write, "wb", 0))
         except ValueError:
             raise ConfigError("rlm acp talks to a client through pipes, and stdin or stdout is a file.") from None
@@ -43,7 +43,7 @@ class LineTransport:
         return cls(reader, asyncio.StreamWriter(transport, protocol, None, loop))
 
     def put(self, message: Wire) -> None:
-        """Without waiting until it is out. Messages go out in the order in which they are put."""
+        """Send a message without waiting for the write. Messages are sent in the order of the calls."""
         self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
 
     async def send(self, message: dict[str, Any]) -> None:
@@ -51,7 +51,7 @@ class LineTransport:
         await self._writer.drain()
 
     async def receive(self) -> dict[str, Any] | None:
-        """The next message; None at the end."""
+        """Return the next message; None at the end."""
         while line := await self._line():
             if not line.strip():
                 continue
@@ -71,7 +71,7 @@ class LineTransport:
     async def _line(self) -> bytes:
         try:
             return await self._reader.readline()
-        except (ValueError, ConnectionError):  # longer than the limit; or the client has gone
+        except (ValueError, ConnectionError):  # the line exceeds the limit, or the client has closed the pipe
             return b""
 
     async def _refuse(self, code: int, message: str) -> None:

@@ -1,7 +1,7 @@
-"""The records of a run, as they come, to the updates of a session. Pure but for its state.
+"""Converts the live records of a run to the updates of a session. Pure, apart from its own state.
 
-What sub-agents do are tool calls of their own, whose ids begin with the agent's: `sub-1a2b3c4d/call_7`. Clients that
-know nothing of nesting show them in order; `_meta` names the agent, and the call that it belongs to.
+Calls of sub-agents are separate tool calls, whose ids begin with the agent's: `sub-1a2b3c4d/call_7`. Clients without
+nesting show them in order; `_meta` names the agent, and the call that started it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _HALF = content.MOST // 2
 
 @dataclass(slots=True)
 class _Output:
-    """What a call has printed: head and tail of it."""
+    """The head and tail of a call's output."""
 
     head: str = ""
     tail: str = ""
@@ -66,21 +66,21 @@ class _RunningCall:
 
 @dataclass(slots=True)
 class _Message:
-    """What the client has of the message that the root writes."""
+    """The part of the root's message that the client already has."""
 
     number: int = 0
     text: str = ""
     thoughts: str = ""
     aside: bool = False
-    """It is a summary for a compaction, which is not for the user."""
+    """Whether the message is a summary for a compaction, which the user does not see."""
 
 
 class UpdateStream:
-    """Of one session.
+    """The updates of one session.
 
     Args:
-        cwd: what the paths of edits are relative to.
-        picture: the content block of a picture's path; None if there is nothing to show.
+        cwd: the base of the paths of edits.
+        picture: returns the content block of a picture's path, or None if there is nothing to show.
         window: tokens of the model's context, 0 if they are not known; and what the session has cost.
     """
 
@@ -101,7 +101,7 @@ class UpdateStream:
         self._calls: dict[tuple[str, str], _RunningCall] = {}
         self._ids: dict[str, int] = {}
         self._answers: dict[str, str] = {}
-        """Of sub-agents that are about to end, by their path."""
+        """The answers of sub-agents that are about to end, by their path."""
 
     def updates(self, record: Record) -> Iterator[Wire]:
         agent = record.agent or ROOT
@@ -129,7 +129,7 @@ class UpdateStream:
                 yield from self._of_root(record)
 
     def flush(self) -> Iterator[Wire]:
-        """What running calls have printed since the last time."""
+        """The output of running calls since the last flush."""
         for running in self._calls.values():
             if running.changed:
                 running.changed = False
@@ -137,7 +137,7 @@ class UpdateStream:
                 yield _progress(running.id, status="in_progress", content=[*shown, *running.pictures])
 
     def running(self, tool: str, arguments: Wire) -> Wire:
-        """The call that is about to run with these arguments, as a permission request names it."""
+        """The call that is about to run, for a permission request."""
         calls = [running for running in self._calls.values() if running.call.tool == tool]
         same = [running for running in calls if _fits(running.call, arguments)]
         running = next(reversed(same or calls), _RunningCall("", TranscriptCall("", tool, json.dumps(arguments))))
@@ -150,7 +150,7 @@ class UpdateStream:
             "content": content.asked(running.call, self._cwd),
         }
 
-    # ---- what the root says
+    # ---- messages of the root
 
     def _of_root(self, record: Record) -> Iterator[Wire]:
         match record:
@@ -169,18 +169,18 @@ class UpdateStream:
                 self._next_message()
             case RetryRecord():
                 yield from self._notice(record)
-                self._next_message()  # what has come of it comes again
+                self._next_message()  # the retry repeats the text that has arrived
             case _:
                 yield from self._notice(record)
 
     def _notice(self, record: Record) -> Iterator[Wire]:
-        """The protocol has no messages of the agent's program, so they are among the thoughts."""
+        """A notice of rlm, sent as a thought: the protocol has no messages of the agent's program."""
         said = describe(record)
         if said is not None and not said.minor:
             yield chunk("agent_thought_chunk", f"[{said}]\n", f"{self._prefix}-notice")
 
     def _end_message(self, record: MessageRecord) -> Iterator[Wire]:
-        """What has not been streamed of it comes now."""
+        """Send the part of the message that was not streamed."""
         if not record.aside:
             message, shown = record.message, self._message
             thoughts = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
@@ -213,7 +213,7 @@ class UpdateStream:
         return _call(running.id, call, self._cwd, status="in_progress") | self._meta(agent)
 
     def _new_id(self, agent: str, call: str) -> str:
-        """Some models number their calls anew in each message."""
+        """Return a unique id: some models restart the numbers of their calls in each message."""
         id = call if agent == ROOT else f"{_name(agent)}/{call}"
         self._ids[id] = self._ids.get(id, 0) + 1
         return id if self._ids[id] == 1 else f"{id}#{self._ids[id]}"
@@ -231,7 +231,7 @@ class UpdateStream:
     def _end(self, agent: str, record: MessageRecord) -> Iterator[Wire]:
         running = self._calls.get((agent, str(record.message["tool_call_id"])))
         if running is None:
-            return  # it was never begun
+            return  # the call never started
         running.changed = False
         result = record.message["content"] if record.content is None else record.content
         yield _ended(running.id, running.call, _text(result), ok=bool(record.ok), cwd=self._cwd, more=running.pictures)
@@ -245,7 +245,7 @@ class UpdateStream:
         return agent_ended(agent, self._answers.pop(agent, ""), record)
 
     def _meta(self, agent: str) -> Wire:
-        """Which agent it is of, and the call that this agent belongs to."""
+        """The name of the agent, and the call that started it."""
         if agent == ROOT:
             return {}
         parent = agent.rpartition("/")[0]
@@ -254,7 +254,7 @@ class UpdateStream:
 
 
 def agent_call(agent: str, prompt: str) -> Wire:
-    """A sub-agent, as a call that has begun."""
+    """A sub-agent, as a started call."""
     return {
         "sessionUpdate": "tool_call",
         "toolCallId": _name(agent),

@@ -1,4 +1,7 @@
-"""MCP servers of a run: they live in the host, and cells call their tools. The package `mcp` is imported when used."""
+"""MCP servers of a run.
+
+They belong to the host, and cells call their tools. The package `mcp` is imported when used.
+"""
 
 from rlm.mcp.client import ServerTools
 from rlm.mcp.clients import McpClients, Surroundings

@@ -1,4 +1,4 @@
-"""One server of a run: connected in the background, used by the cells of all agents, connected anew when it dies."""
+"""One MCP server of a run: connected in the background, shared by all agents, and reconnected when it ends."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from rlm.mcp.package import HttpAccess, McpSession, OnProgress, Transport, Wire
 from rlm.mcp.stdio import ServerProcess
 
 START = 60.0
-"""Seconds until a server must have said which tools it has; some install themselves first."""
+"""Seconds until a server must have listed its tools; some servers install themselves first."""
 AGAIN = 10.0
-"""Seconds after a failed attempt, before another one is made for a cell that asks."""
+"""Seconds after a failed attempt before a cell's request starts another one."""
 _TOOLS, _PAGES = 10_000, 200
-_SOON = 2.0  # seconds, for the reason why a connection was closed
+_SOON = 2.0  # seconds to wait for the reason of a closed connection
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAccess:
-    """How a server is reached: it is a program of ours, or has a URL."""
+    """How a server is reached: as our child process, or by a URL."""
 
     transport: Transport
     process: ServerProcess | None = None
@@ -40,7 +40,7 @@ OpenAccess = Callable[[AsyncExitStack], Awaitable[ServerAccess]]
 
 @dataclass(frozen=True, slots=True)
 class ServerTools:
-    """What a kernel gets of a server: `tools` are as the server lists them, each with its `python_name`."""
+    """The data of a server for a kernel: `tools` are as the server lists them, each with its `python_name`."""
 
     instructions: str = ""
     tools: tuple[Wire, ...] = ()
@@ -54,7 +54,7 @@ class _Connection:
     began: float = field(default_factory=time.monotonic)
     listed: ServerTools = field(default_factory=ServerTools)
     stale: bool = False
-    """The server has said that its tools are others now."""
+    """Whether the server has reported that its tools changed."""
     leave: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str = ""
@@ -62,7 +62,7 @@ class _Connection:
 
 
 class McpClient:
-    """Owns the connection to one server. `report` tells the user, a line for each thing once."""
+    """Owns the connection to one server. `report` gets each message for the user once, as one line."""
 
     def __init__(
         self,
@@ -72,7 +72,10 @@ class McpClient:
         report: Callable[[str], None],
         start: float = START,
     ) -> None:
-        """Until it is `needed`, a program is started, but not spoken to. `start`: seconds until it must be ready."""
+        """`needed`: until it is set, a program is started, but gets no message.
+
+        `start`: seconds until it must be ready.
+        """
         self._needed = needed
         self.name = name
         self._open_access = open_access
@@ -83,7 +86,7 @@ class McpClient:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connect(self) -> _Connection:
-        """Begin to connect."""
+        """Start to connect."""
         self._connection = connection = _Connection(asyncio.get_running_loop().create_future())
         connection.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # nobody need ask
         task = asyncio.create_task(self._live(connection))
@@ -96,7 +99,7 @@ class McpClient:
             self._connection.leave.set()
         for task in self._tasks:
             if not (self._connection and self._connection.ready.done()):
-                task.cancel()  # it waits for a server that we need no more
+                task.cancel()  # it waits for a server that is no longer needed
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def tools(self) -> ServerTools:
@@ -111,7 +114,7 @@ class McpClient:
         return connection.listed
 
     async def call(self, tool: str, arguments: Wire, on_progress: OnProgress) -> Wire:
-        """The result of a tool, in the words of the specification. Cancelling it cancels the tool.
+        """Call a tool and return its result, in the form of the specification. Cancelling this cancels the tool.
 
         Raises:
             McpError: the server cannot be reached, has ended, or answered with an error.
@@ -126,13 +129,13 @@ class McpClient:
         return connection, await asyncio.shield(connection.ready)
 
     def _may_try(self, connection: _Connection) -> bool:
-        """A server that was ready is started again at once; one that never was, not for each call."""
+        """Whether to reconnect: at once if the server was ready before, otherwise not for each call."""
         return connection.ready.exception() is None or time.monotonic() - connection.began > AGAIN
 
     async def _while_it_lives(self, connection: _Connection, work: Coroutine[Any, Any, T]) -> T:
         """
         Raises:
-            McpError: the work failed, or the connection has ended before.
+            McpError: the work failed, or the connection ended first.
         """
         task, ended = asyncio.ensure_future(work), asyncio.ensure_future(connection.ended.wait())
         try:
@@ -146,7 +149,7 @@ class McpClient:
             return task.result()
         except (RlmError, asyncio.CancelledError):
             raise
-        except Exception as error:  # noqa: BLE001 - the package's, of which there are many
+        except Exception as error:  # noqa: BLE001 - the package raises many types
             raise self._error(self._words(error, connection.access)) from None
         finally:
             task.cancel()
@@ -159,7 +162,9 @@ class McpClient:
     # ---- from the start of a server to its end
 
     async def _live(self, connection: _Connection) -> None:
-        """A task of its own, since the package must be left by the task that entered it."""
+        """Run the connection in its own task, because the task that enters the package's contexts must also
+        leave them.
+        """
         try:
             async with AsyncExitStack() as stack:
                 access = connection.access = await self._open_access(stack)
@@ -189,7 +194,7 @@ class McpClient:
         return await stack.enter_async_context(package.open_session(access.transport, on_change))
 
     async def _list(self, session: McpSession) -> ServerTools:
-        """All pages, as far as they go: a server may go on for ever."""
+        """Read all pages of tools, up to a limit: a server may return pages without end."""
         tools: list[Wire] = []
         cursor: str | None = None
         for _ in range(_PAGES):

@@ -1,4 +1,4 @@
-"""All MCP servers of a run. Its agents share them: a server is started once, whoever calls it."""
+"""All MCP servers of a run. The agents share them: each server is started once."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from rlm.text.redact import Redactor
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Of servers that are programs."""
+    """The environment of servers that are programs."""
 
     cwd: Path
-    """Of the run."""
+    """The working directory of the run."""
     environment: Mapping[str, str]
-    """Without credentials; what a server's own part of the configuration names is added."""
+    """Variables without credentials; those in a server's own configuration are added."""
     supervisor: Supervisor
     state: Path | None
-    """The user's, with tokens of earlier logins."""
+    """The user's state folder, which has tokens of earlier logins."""
     sandboxed: bool
-    """Cells may write in `cwd`, and a server is outside of their sandbox."""
+    """Whether cells can write in `cwd` from a sandbox; a server runs outside of that sandbox."""
 
 
 class McpClients:
@@ -60,12 +60,12 @@ class McpClients:
         }
 
     def reporting(self, report: Callable[[str], None]) -> Self:
-        """`report` hears what the user should know, in lines."""
+        """Set the function that receives lines for the user."""
         self._report = report
         return self
 
     async def __aenter__(self) -> Self:
-        """Start them, so that no cell has run before. Who needs one waits for it; nobody else does."""
+        """Start the servers before the first cell runs. Only a caller that needs a server waits for it."""
         for sentence in self.names.renamed:
             self._warn(sentence)
         for client in self._clients.values():
@@ -78,13 +78,13 @@ class McpClients:
         await asyncio.gather(*(client.close() for client in self._clients.values()))
 
     def proceed(self) -> None:
-        """Connect to them: there is time for the import of the package, which takes half a second and more."""
+        """Connect to the servers. Called when the import of the package (half a second and more) delays nothing."""
         self._needed.set()
 
     async def tools(self, server: str) -> ServerTools:
         """
         Raises:
-            McpError: it cannot be reached.
+            McpError: the server cannot be reached.
         """
         self.proceed()
         try:
@@ -93,10 +93,10 @@ class McpClients:
             raise McpError(self._redactor.text(str(error))) from None
 
     async def call(self, server: str, tool: str, arguments: Wire, on_progress: OnProgress) -> Wire:
-        """The result of a tool, without the secrets by which its server knows us.
+        """Call a tool and return its result, with the server's credentials redacted.
 
         Raises:
-            McpError: it cannot be reached, or answered with an error.
+            McpError: the server cannot be reached, or answered with an error.
         """
         self.proceed()
         try:
@@ -117,7 +117,7 @@ class McpClients:
         return ServerAccess(process.transport(), process)
 
     def _login(self, server: HttpServer) -> Any:
-        """What sends the tokens of an earlier login, if there was one. In a run nobody can be asked to log in."""
+        """The handler that sends the tokens of an earlier login; None without one. During a run no user can log in."""
         state = self._surroundings.state
         if state is None or not oauth.has_tokens(server.url, state):
             return None
@@ -139,7 +139,10 @@ async def _start(server: StdioServer, surroundings: Surroundings) -> ServerProce
 
 
 def _folder(server: StdioServer, surroundings: Surroundings) -> Path:
-    """Where it works. Many programs import what lies there, and cells in a sandbox may write in that of the run."""
+    """The working directory of a server.
+
+    It is private if cells in a sandbox can write in the run's: many programs import files from their working directory.
+    """
     if not server.cwd:
         return surroundings.supervisor.folder if surroundings.sandboxed else surroundings.cwd
     return files.resolve(surroundings.cwd / Path(server.cwd).expanduser())
@@ -148,7 +151,7 @@ def _folder(server: StdioServer, surroundings: Surroundings) -> Path:
 def _program(server: StdioServer, surroundings: Surroundings) -> Path:
     """
     Raises:
-        McpError: there is none, or a cell in a sandbox could change it.
+        McpError: there is no such program, or a cell in a sandbox could change it.
     """
     if os.sep not in server.command:
         found = program(server.command)

@@ -1,4 +1,4 @@
-"""What MCP servers and their tools are called in the kernel, and what is said of them in the prompt."""
+"""The names of MCP servers and tools in the kernel, and their description in the prompt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from rlm.text.identifiers import PYTHON, identifier
 
 _KERNEL = ("mcp", "context", "In", "Out", "get_ipython", "display")
-"""What the kernel gives to cells, besides modules and skills."""
+"""Names that the kernel defines for cells, besides modules and skills."""
 _MARK = "mcp"
 
 _PROMPT = (
@@ -19,18 +19,18 @@ _PROMPT = (
 
 @dataclass(frozen=True, slots=True)
 class ServerNames:
-    """By a server's name, that of the variable that stands for it."""
+    """The variable of each server, by the server's name."""
 
     variables: tuple[tuple[str, str], ...] = ()
     renamed: tuple[str, ...] = ()
-    """A sentence on each that is called otherwise than itself."""
+    """One sentence for each server whose variable has another name."""
 
     def only(self, servers: Collection[str]) -> ServerNames:
         return replace(self, variables=tuple(each for each in self.variables if each[0] in servers))
 
     @property
     def prompt(self) -> str:
-        """It is as long for five tools as for five hundred."""
+        """The text for the system prompt; its length does not depend on the number of tools."""
         names = [variable for _, variable in self.variables]
         return _PROMPT.format(names=", ".join(names), first=names[0]) if names else ""
 
@@ -50,7 +50,7 @@ def named(servers: Iterable[str], skills: Collection[str]) -> ServerNames:
 
 
 def tool_names(tools: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Each tool with the name of its function. One that is listed twice comes once."""
+    """Each tool with the name of its function. A tool that is listed twice appears once."""
     taken: set[str] = set()
     for tool in dict.fromkeys(tools):
         name = identifier(tool, taken)

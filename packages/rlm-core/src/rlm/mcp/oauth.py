@@ -1,4 +1,4 @@
-"""Logging in to an MCP server: the OAuth client of the package `mcp`, with tokens in a file of the user's (0600)."""
+"""Login to an MCP server: the OAuth client of the package `mcp`, with tokens in a file of the user (0600)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rlm.errors import ConfigError, McpError
 from rlm.process import files
 
 FOLDER = Path("rlm", "mcp")
-"""In the user's state folder."""
+"""Relative to the user's state folder."""
 _LARGEST = 1 << 20
-_PATIENCE = 300.0  # seconds for a person in a browser
+_PATIENCE = 300.0  # seconds for a user in a browser
 _ANSWER = "rlm has what it needs. You can close this page."
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
 _EXPIRY = "expires_at"
 
 
 class TokenFile:
-    """What is known of the user at one server: tokens, who we are there, and where tokens are renewed."""
+    """The stored data of a user at one server: tokens, the client registration, and where tokens are renewed."""
 
     def __init__(self, url: str, state: Path) -> None:
         name = hashlib.sha256(url.encode()).hexdigest()[:32]
@@ -34,7 +34,7 @@ class TokenFile:
         self._url = url
 
     def read(self) -> dict[str, Any]:
-        """Empty, if there is nothing, or nothing that can be trusted."""
+        """Read the file; empty if it is missing or cannot be trusted."""
         with suppress(OSError, ValueError):
             path = files.resolve(self._path.parent) / self._path.name
             if path.stat().st_uid == os.geteuid() and not path.stat().st_mode & 0o077:
@@ -45,7 +45,7 @@ class TokenFile:
     def update(self, **parts: Any) -> None:
         """
         Raises:
-            McpError: it cannot be written.
+            McpError: the file cannot be written.
         """
         try:
             folder = files.open_folder(files.resolve(self._path.parent), make=True)
@@ -76,13 +76,13 @@ def handler(
     show: Callable[[str], Awaitable[None]] | None = None,
     wait: Callable[[], Awaitable[dict[str, str]]] | None = None,
 ) -> Any:
-    """For the HTTP library: it sends the tokens, and renews them.
+    """Create the authentication handler for the HTTP library: it sends the tokens, and renews them.
 
     Args:
-        redirect: where a browser goes at the end.
-        show: gives the user the page to go to; without it nobody is there to log in.
-        wait: for what the browser brings back.
-        on_secret: hears each token.
+        redirect: the address to which the browser is redirected.
+        show: shows the login page's address to the user; without it, no user can log in.
+        wait: waits for the parameters of the redirect.
+        on_secret: is called with each token.
     """
     from mcp.client.auth import OAuthClientProvider
     from mcp.shared.auth import OAuthClientMetadata
@@ -111,7 +111,7 @@ def handler(
 
 
 def _callback_result(brought: dict[str, str]) -> Any:
-    """A pair in version 1 of the package, a value in version 2."""
+    """A pair in version 1 of the package, an object in version 2."""
     from mcp.shared import auth
 
     kind = vars(auth).get("AuthorizationCodeResult")
@@ -121,7 +121,10 @@ def _callback_result(brought: dict[str, str]) -> Any:
 
 
 class _Storage:
-    """As the package wants it. It forgets when a token expires and where it is renewed, so that is kept, too."""
+    """Implements the package's storage interface.
+
+    The package forgets when a token expires and where it is renewed, so these are stored too.
+    """
 
     def __init__(self, file: TokenFile, on_secret: Callable[[str], None]) -> None:
         self.context: Any = None
@@ -174,7 +177,7 @@ def _dump(model: Any) -> dict[str, Any]:
 
 
 class CallbackPage:
-    """Owns a small server on loopback, to which the browser comes back."""
+    """Owns a small server on loopback for the browser's redirect."""
 
     def __init__(self) -> None:
         self._brought: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
@@ -193,7 +196,7 @@ class CallbackPage:
     async def wait(self) -> dict[str, str]:
         """
         Raises:
-            ConfigError: nobody came back, or without a code.
+            ConfigError: no redirect arrived, or it has no code.
         """
         try:
             async with asyncio.timeout(_PATIENCE):

@@ -1,7 +1,7 @@
-"""The package `mcp`, in its majors 1 and 2: all that rlm knows of them is here.
+"""Adapter for the package `mcp`, major versions 1 and 2. All code that depends on a version is here.
 
-A tool and a result leave as the JSON that the specification describes, which is the same in both. Version 2 asks a
-server by the stateless protocol of 2026-07-28 first, and falls back by itself.
+Tools and results are passed on as the JSON of the specification, which is the same in both. Version 2 first tries the
+stateless protocol of 2026-07-28, and falls back by itself.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from rlm.errors import ConfigError, McpError
 from rlm.version import VERSION
 
 MISSING = "MCP servers need the package `mcp` beside rlm: ./install.sh --with mcp"
-_LOGGERS = ("mcp", "client", "httpx", "httpx2", "httpcore", "httpcore2")  # they would write to the terminal
+_LOGGERS = ("mcp", "client", "httpx", "httpx2", "httpcore", "httpcore2")  # their messages would go to the terminal
 
 OnProgress = Callable[[float, float | None, str], None]
-"""How far it is, of how much if that is known, and what is said of it."""
+"""Called with the progress, the total if known, and a message."""
 Transport = AbstractAsyncContextManager[Any]
-"""What the package makes of a place where a server is: a stream of messages to read, and one to write."""
+"""The package's transport to a server: a stream of messages to read, and one to write."""
 Wire = dict[str, Any]
 
 
 class McpSession(Protocol):
-    """A connection to one server that is ready."""
+    """A ready connection to one server."""
 
     instructions: str
 
     async def tools(self, cursor: str | None) -> tuple[list[Wire], str | None]:
-        """A page of the server's tools, and where the next one begins."""
+        """Return a page of the server's tools, and the cursor of the next page."""
         ...
 
     async def call(self, tool: str, arguments: Wire, on_progress: OnProgress) -> Wire:
-        """The result of a tool. Cancelling it tells the server.
+        """Call a tool and return its result. Cancelling this informs the server.
 
         Raises:
-            Exception: whatever went wrong; `reason_of` has words for it.
+            Exception: any error; `reason_of` describes it.
         """
         ...
 
 
 async def load() -> None:
-    """Import it, in a thread, for it takes half a second and more.
+    """Import the package in a thread, because the import takes half a second and more.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: the package is not installed.
     """
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -70,7 +70,7 @@ def is_second() -> bool:
 
 
 def _types() -> Any:
-    """Its models, for which the two majors have different types."""
+    """The package's models; their types differ between the two major versions."""
     from mcp import types
 
     return types
@@ -78,7 +78,7 @@ def _types() -> Any:
 
 @asynccontextmanager
 async def open_session(transport: Transport, on_change: Callable[[], None]) -> AsyncIterator[McpSession]:
-    """`on_change` is called when the server says that its tools are others now."""
+    """Open a session. `on_change` is called when the server reports that its tools changed."""
 
     async def hear(message: Any) -> None:
         if "ToolListChanged" in type(getattr(message, "root", message)).__name__:
@@ -126,14 +126,14 @@ class _FirstSession:
             raise
 
     async def _cancel(self, number: int) -> None:
-        """Version 1 only stops to listen; the specification wants a message to the server."""
+        """Send the cancel message that the specification requires; version 1 only stops listening."""
         types = _types()
         params = types.CancelledNotificationParams(requestId=number, reason="the cell was interrupted")
         note = types.ClientNotification(types.CancelledNotification(method="notifications/cancelled", params=params))
         try:
             async with asyncio.timeout(1):
                 await self._session.send_notification(note)
-        except Exception as error:  # noqa: BLE001 - it has gone, then there is nothing to cancel
+        except Exception as error:  # noqa: BLE001 - the connection has ended, so there is nothing to cancel
             logging.getLogger(__name__).debug("not cancelled: %s", error)
 
 
@@ -162,16 +162,16 @@ def _listener(on_progress: OnProgress) -> Callable[[float, float | None, str | N
     return hear
 
 
-# ---- places where servers are
+# ---- transports to servers
 
 
 class HttpAccess:
-    """A URL. `status` is what a message was last refused with, for the package does not tell."""
+    """A server at a URL. `status` is the HTTP status of the last refused message, which the package does not report."""
 
     def __init__(
         self, url: str, headers: Mapping[str, str], *, sse: bool, auth: Callable[[], Any] = lambda: None
     ) -> None:
-        """`auth` makes a handler for the HTTP library that the package uses."""
+        """`auth` creates an authentication handler for the package's HTTP library."""
         self.status: int | None = None
         self.host = urlsplit(url).netloc.rpartition("@")[2]
         self._url = url
@@ -202,16 +202,16 @@ class HttpAccess:
         return client
 
     async def _note(self, response: Any) -> None:
-        """Of messages alone: many servers have no stream of events of their own."""
+        """Store the status. Only messages count: many servers offer no event stream."""
         if response.request.method == "POST" or self._sse:
             self.status = response.status_code if response.status_code >= 400 else None
 
 
 def parse_message(line: bytes) -> Any:
-    """A line as a message for the package.
+    """Parse a line into a message of the package.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the line is no message.
     """
     from mcp.shared.message import SessionMessage
 
@@ -221,17 +221,17 @@ def parse_message(line: bytes) -> Any:
 
 
 def message_line(message: Any) -> bytes:
-    """A message of the package as a line."""
+    """Format a message of the package as a line."""
     without = {"exclude_unset": True} if is_second() else {"exclude_none": True}
     text: str = message.message.model_dump_json(by_alias=True, **without)
     return text.encode() + b"\n"
 
 
-# ---- what went wrong
+# ---- errors
 
 
 def reason_of(error: BaseException) -> str:
-    """In a line: the package wraps errors in groups, and says little of some."""
+    """Describe an error in one line: the package wraps errors in groups, and gives little detail for some."""
     if (ours := cause_of(error, (McpError,))) is not None:
         return str(ours)
     if isinstance(error, BaseExceptionGroup):
@@ -243,7 +243,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def cause_of(error: BaseException, kinds: tuple[type[Exception], ...]) -> BaseException | None:
-    """An error of ours, which the package has put into groups or has wrapped."""
+    """Find rlm's own error in the groups and wrappers of the package."""
     if isinstance(error, kinds):
         return error
     inner = error.exceptions if isinstance(error, BaseExceptionGroup) else [error.__cause__, error.__context__]

@@ -1,4 +1,4 @@
-"""The other way round: functions of ours as tools of an MCP server on stdin and stdout, by either major of `mcp`."""
+"""Serves functions of rlm as tools of an MCP server on stdin and stdout, with either major version of `mcp`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from rlm.version import VERSION
 _CONTEXT = "mcp_context"
 
 ToolFunction = Callable[..., Awaitable[Any]]
-"""Its first parameter is an `OnProgress`, the others are the tool's; its docstring describes the tool."""
+"""A tool. Its first parameter is an `OnProgress`, the others are the tool's; its docstring describes the tool."""
 
 
 async def serve(name: str, instructions: str, tools: Sequence[ToolFunction]) -> None:
-    """Until stdin ends. stdout carries the protocol and nothing else.
+    """Serve until stdin ends. stdout carries only the protocol.
 
     Raises:
         ConfigError: the package is not installed.
@@ -40,7 +40,7 @@ async def serve(name: str, instructions: str, tools: Sequence[ToolFunction]) -> 
 
 
 def _with_context(tool: ToolFunction, context_type: Any, error_type: Any) -> ToolFunction:
-    """As the package wants it: with a parameter for what it knows of a call, found by its type, and its own error."""
+    """Adapt a tool to the package: add a context parameter, which the package finds by its type, and convert errors."""
 
     async def run(**arguments: Any) -> Any:
         progress = _ProgressSender(arguments.pop(_CONTEXT))
@@ -64,7 +64,7 @@ def _with_context(tool: ToolFunction, context_type: Any, error_type: Any) -> Too
 
 
 class _ProgressSender:
-    """Of what comes while a notification is being sent, the newest is kept."""
+    """Sends progress. If updates arrive while a notification is being sent, only the newest is kept."""
 
     def __init__(self, context: Any) -> None:
         self._context = context
@@ -76,7 +76,7 @@ class _ProgressSender:
         self._changed.set()
 
     async def send(self) -> None:
-        with suppress(Exception):  # the client is gone, which the server sees
+        with suppress(Exception):  # the client has closed the connection, which the server notices
             while True:
                 await self._changed.wait()
                 self._changed.clear()

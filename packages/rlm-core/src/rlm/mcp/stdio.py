@@ -1,7 +1,6 @@
-"""A server that is a program: its process, and the streams that the package `mcp` reads and writes.
+"""An MCP server that is a program: its process, and the streams that the package `mcp` reads and writes.
 
-The package can start one, too. But then nobody would know its process, bound its lines and its log, or kill it if this
-process is killed.
+The package can start a program too. But then rlm could not limit its lines and its log, or kill it when rlm is killed.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from rlm.process.pipes import BoundedLog
 from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.text.clip import one_line
 
-_LINE = 64 << 20  # bytes of a message
-_GRACE = 1.0  # seconds, for a server whose stdin is closed, and again for one that is asked to end
-_WORDS = 300  # characters of its log in a message
+_LINE = 64 << 20  # maximum bytes of a message
+_GRACE = 1.0  # seconds after stdin is closed, and again after SIGTERM
+_WORDS = 300  # maximum characters of the log in an error message
 
 
 class ServerProcess:
-    """Owns a running program. Its log is read, and kept in part."""
+    """Owns a running server program. Its log is read, and partly kept."""
 
     def __init__(self, process: Process, log: BoundedLog, groups: ProcessGroups) -> None:
         self._process = process
@@ -36,10 +35,10 @@ class ServerProcess:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(log, self._drain)
         self.ended = asyncio.Event()
-        """Nothing more comes from it."""
+        """Set when the program sends nothing more."""
         self._closed = False
         self.junk = ""
-        """What it last printed that is no message."""
+        """The last printed line that is no message."""
 
     @classmethod
     async def start(
@@ -47,7 +46,7 @@ class ServerProcess:
     ) -> ServerProcess:
         """
         Raises:
-            McpError: it cannot be started.
+            McpError: the program cannot be started.
         """
         groups, log = ProcessGroups(supervisor), BoundedLog()
         try:
@@ -74,7 +73,7 @@ class ServerProcess:
         return _streams(self)
 
     async def read(self) -> Any:
-        """The next message; None when there are no more."""
+        """Return the next message; None at the end."""
         assert self._process.stdout is not None
         while True:
             try:
@@ -89,7 +88,7 @@ class ServerProcess:
                 self.junk = ""
                 return message
             except ValueError:
-                self.junk = line[:_WORDS].decode(errors="replace")  # many print greetings there
+                self.junk = line[:_WORDS].decode(errors="replace")  # many programs print greetings on stdout
 
     async def write(self, message: Any) -> None:
         assert self._process.stdin is not None
@@ -97,7 +96,7 @@ class ServerProcess:
         await self._process.stdin.drain()
 
     async def why(self) -> str:
-        """How it has ended and what it said last, in a line."""
+        """Describe in one line how the program ended, and its last log line."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_GRACE):
                 await self._process.wait()
@@ -109,7 +108,7 @@ class ServerProcess:
         return f"{ended}: {one_line(words[-1], _WORDS)}" if words else ended
 
     async def close(self) -> None:
-        """Close its stdin, as the specification says, and wait; then ask it to end; then kill what is left of it."""
+        """Stop the program as the specification says: close stdin and wait, then ask it to end, then kill the rest."""
         with closing(self._groups):
             if self._process.stdin is not None:
                 self._process.stdin.close()
@@ -144,7 +143,7 @@ async def _streams(process: ServerProcess) -> AsyncIterator[Any]:
                 await incoming.send(message)
 
     async def pump_out() -> None:
-        with suppress(OSError):  # it has gone, which `pump_in` sees
+        with suppress(OSError):  # the process has ended, which `pump_in` notices
             async for message in outgoing:
                 await process.write(message)
 
