@@ -1,1 +1,1 @@
-"""What runs inside a kernel and beside it: the zygote, the kernel, its streams. The host never imports it."""
+"""Code that runs in a kernel and in the zygote that starts kernels. The host never imports it."""

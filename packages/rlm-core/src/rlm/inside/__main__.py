@@ -1,4 +1,4 @@
-"""`python -P -m rlm.inside ORDER`: a kernel in a process of its own."""
+"""`python -P -m rlm.inside LAUNCH_FILE`: run a kernel in a new process, without a zygote."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Saves the variables of a kernel and brings them back, each by itself: one that cannot be saved costs no other.
+"""Save and restore the variables of a kernel. Each is pickled separately, so one that fails does not affect others.
 
-Runs in the kernel alone: what is saved here is never loaded by the host.
+This runs only in the kernel: the host never loads these pickles.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from IPython import get_ipython
 from rlm.process import files
 
 LIMIT = 200_000_000
-"""Bytes of all variables together; those that do not fit any more are left out."""
+"""Maximum bytes of all variables together; a variable that no longer fits is not saved."""
 
 
 def save(path: str) -> None:
-    """Write what can be pickled of the user's variables to `path` (0600), whole or not at all."""
+    """Write the user's variables that can be pickled to `path` (0600), atomically."""
     shell = get_ipython()
     owned = shell.kernel.namespace.owned(shell.user_ns)
     names = {name: value for name, value in shell.user_ns.items() if name in owned}
     try:
         files.replace(path, pickle.dumps(_pickled(names)))
-    except (OSError, MemoryError) as error:  # it is printed before the next cell's result
+    except (OSError, MemoryError) as error:  # this is printed before the next cell's result
         print(f"[the variables were not saved after the last cell: {type(error).__name__}: {error}]")
 
 
 def _pickled(names: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, str]]:
-    """The pickles, and why some names have none."""
+    """Return the pickles, and for each name without one the reason."""
     kept: dict[str, bytes] = {}
     lost: dict[str, str] = {}
     room = LIMIT
@@ -50,7 +50,7 @@ def _pickled(names: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, str]
 
 
 def restore(path: str) -> None:
-    """Bring back what `save` wrote, and print which names are there and which are not, and why."""
+    """Restore the variables that `save` wrote. Print the restored names, and the others with the reason."""
     names = get_ipython().user_ns
     kept, lost = pickle.loads(Path(path).read_bytes())  # noqa: S301 - written by this session's own kernel
     for name, pickled in kept.items():

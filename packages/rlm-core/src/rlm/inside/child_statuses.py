@@ -1,10 +1,10 @@
-"""How the commands ended that a cell ran from Python: `subprocess.run(["pytest"])` fails without an error.
+"""Record the exit status of commands that a cell runs from Python: `subprocess.run(["pytest"])` fails without an error.
 
-A command of `!` or `%%bash` says so in the cell's output (`rlm.inside.shell`). Of the others only people are told: the
-model reads what its code prints, and the code may have looked at the status.
+For `!` and `%%bash` the cell's output shows the status (`rlm.inside.shell`). The status of other commands is shown to
+users only: the model reads what its code prints, and the code may have checked the status.
 
-What a cell starts is counted, and what a function starts that a cell has defined. A library that tries a command knows
-what to do if it fails.
+Commands count if a cell starts them, or a function that a cell has defined. Commands of a library do not count: it
+handles their failure itself.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ _Process = subprocess.Popen[Any]
 EVENTS = frozenset({"subprocess.Popen", "os.kill", "os.killpg"})
 
 _BETWEEN = {"subprocess", "os", "asyncio", "concurrent", "threading", "ipykernel"}
-"""Modules that start a process, or the thread of one, for their caller. ipykernel 7.0 wraps the threads."""
+"""Modules that start a process, or a thread that does, for their caller. ipykernel 7.0 wraps the threads."""
 
 
 class ChildStatuses:
-    """Those of one kernel. Threads may start processes at once, so what is shared changes by atomic operations."""
+    """The exit statuses of one kernel. Several threads may start processes, so shared state changes only atomically."""
 
     def __init__(self) -> None:
         self._failed = 0
         self._started: deque[_Process] = deque()
         self._earlier: list[ref[_Process]] = []
-        """Processes that outlived their cell. A later one may wait for them."""
+        """Processes that outlived their cell. A later cell may wait for them."""
         self._signalled: set[int] = set()
 
     def install(self) -> None:
-        """For the rest of the process. What has no audit event with a status is wrapped."""
+        """Wrap the functions that return a status, which no audit event has. This cannot be undone."""
         os.system = self._noting(os.system, lambda status: status, _BETWEEN)
-        for name in ("wait", "waitpid"):  # os.spawnv waits by it; subprocess and asyncio do so for others
+        for name in ("wait", "waitpid"):  # os.spawnv uses them; subprocess and asyncio use them for other callers
             setattr(os, name, self._noting(getattr(os, name), lambda result: result[1], {"os", "pty"}))
 
     def take(self) -> int:
-        """The status of the last command that failed since it was asked last; 0 if none did."""
+        """Return the status of the last command that failed since the last call; 0 if none failed."""
         self._settle()
         living = [process for each in self._earlier if (process := each())]
         for process in living:
@@ -57,17 +57,17 @@ class ChildStatuses:
         return failed
 
     def heard(self, event: str, arguments: tuple[Any, ...], frame: FrameType) -> None:
-        """One of `EVENTS`, an audit event of Python that the code of `frame` raises."""
+        """Handle one of `EVENTS`, an audit event that the code of `frame` raises."""
         if event == "subprocess.Popen":
-            process = frame.f_locals.get("self")  # the event itself does not say which Popen it is
+            process = frame.f_locals.get("self")  # the event itself does not contain the Popen object
             if isinstance(process, subprocess.Popen) and _is_of_a_cell(frame, _BETWEEN):
                 self._settle()
                 self._started.append(process)
         elif arguments[1]:
-            self._signalled.add(abs(arguments[0]))  # the cell ends it itself: that is no failure
+            self._signalled.add(abs(arguments[0]))  # the cell ends it itself, so its status is no failure
 
     def _settle(self) -> None:
-        """Let go of processes that have ended: they may hold large outputs."""
+        """Drop references to processes that have ended: they may hold large outputs."""
         for _ in range(len(self._started)):
             process = self._started.popleft()
             if process.returncode is None:
@@ -82,7 +82,7 @@ class ChildStatuses:
     def _noting(
         self, function: Callable[..., Any], status_of: Callable[[Any], int], between: Collection[str]
     ) -> Callable[..., Any]:
-        """`function`, whose result has the status of a child."""
+        """Wrap `function`, whose result contains the status of a child."""
 
         @wraps(function)
         def noting(*arguments: Any, **options: Any) -> Any:
@@ -98,10 +98,10 @@ class ChildStatuses:
 
 
 def _is_of_a_cell(frame: FrameType | None, between: Collection[str]) -> bool:
-    """Whether code of a cell is what calls, perhaps by modules that are `between`."""
+    """Return whether code of a cell makes the call, directly or through modules in `between`."""
     while frame is not None:
         module = str(frame.f_globals.get("__name__"))
         if module.partition(".")[0] not in between:
             return module == "__main__"
         frame = frame.f_back
-    return True  # a thread that does nothing else, such as one of `asyncio.to_thread(subprocess.run, …)`
+    return True  # a thread with no other code, such as one of `asyncio.to_thread(subprocess.run, …)`

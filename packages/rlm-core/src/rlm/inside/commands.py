@@ -1,7 +1,7 @@
-"""`!command` and `%%bash`, not on a pty: no colours, no pager, no question that nobody answers.
+"""Run `!command` and `%%bash` without a pty: no colours, no pager, no questions to a user.
 
-What they print goes where the kernel's descriptors 1 and 2 lead, or to a file if it is to be a value. So a command that
-a script leaves behind holds nobody up, and what it prints later still arrives.
+Output goes to the kernel's descriptors 1 and 2, or to a file if the cell wants it as a value. So a background command
+that a script leaves running blocks nothing, and its later output still arrives.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Protocol
 
-_GRACE = 0.5  # seconds that an interrupted command has to say its last words
+_GRACE = 0.5  # seconds to wait for the end of a command after SIGINT, and after SIGKILL
 
 _File = IO[bytes] | None
 
@@ -27,7 +27,7 @@ class Writable(Protocol):
 def run(command: str, out: Writable | None = None, err: Writable | None = None) -> int:
     """Run a shell command to its end and return its exit code, negative for a signal.
 
-    `out` and `err` get what it prints, at its end, instead of the descriptors 1 and 2.
+    `out` and `err` get the output when the command has ended, instead of the descriptors 1 and 2.
     """
     with _written_to(out) as output:
         if out is not None and err is out:
@@ -37,7 +37,7 @@ def run(command: str, out: Writable | None = None, err: Writable | None = None) 
 
 
 def capture(command: str) -> tuple[str, int]:
-    """What it printed, and its exit code."""
+    """Run a shell command. Return its output and its exit code."""
     with tempfile.TemporaryFile() as output:
         code = _run(command, output, output)
         output.seek(0)
@@ -82,7 +82,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """An interrupt reached us, not the command: it has a process group of its own."""
+    """Interrupt the command, then kill it. It has its own process group, so our interrupt did not reach it."""
     for number in (signal.SIGINT, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)

@@ -1,17 +1,17 @@
-"""A cell of the user that runs while a cell of the agent awaits, such as a sub-agent.
+"""Run a cell of the user while a cell of the agent awaits something, such as a sub-agent.
 
-Jupyter has subshells for this: a thread for each, which ipykernel 7 offers
-(JEP 91, https://jupyter.org/enhancement-proposals/kernel-subshells). They are not used here:
+Jupyter has subshells for this, which ipykernel 7 offers: one thread for each
+(JEP 91, https://jupyter.org/enhancement-proposals/kernel-subshells). rlm does not use them:
 
-- A signal reaches the main thread alone (ipykernel: "Signals only work in main thread, so cannot use
-  _cancel_on_sigint in subshells"). Nobody could end a cell such as `while True: pass`, and Ctrl-C would interrupt the
+- Only the main thread receives signals (ipykernel: "Signals only work in main thread, so cannot use
+  _cancel_on_sigint in subshells"). A cell such as `while True: pass` could not be ended, and Ctrl-C would interrupt the
   agent's cell instead.
-- A thread has a loop of its own. A task, a lock or a client of the agent's loop cannot be awaited in it.
+- A thread has its own event loop. It cannot await a task, a lock or a client of the agent's loop.
 - sys.stdout, IPython's hooks and pyplot's figures belong to the process: two cells would change them at the same time.
 - All requests of all cells would go through one more thread (ipykernel's shell channel thread).
 
-So the cell is a task on the kernel's own loop. It begins when the agent's cell awaits, and ends before the agent's cell
-is answered. A cell that computes without awaiting lets nothing else run, as ever.
+So the user's cell is a task on the kernel's event loop. It begins when the agent's cell awaits, and ends before the
+agent's cell is answered. A cell that computes without awaiting blocks all others.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from rlm.inside.kernel import RlmKernel
 
 AWAKE = "awake_request"
-"""It is answered when the loop runs: a cell of the user can run at once."""
+"""A request that is answered when the event loop runs: then a cell of the user can run at once."""
 EXECUTE = "user_execute_request"
 
 _Place = tuple[Any, str]
 
 
 class ConcurrentCells:
-    """Those of one kernel, one at a time."""
+    """The concurrent cells of one kernel. They run one at a time."""
 
     def __init__(self, kernel: RlmKernel) -> None:
         self._kernel = kernel
@@ -51,11 +51,11 @@ class ConcurrentCells:
         kernel.shell_handlers[EXECUTE] = self._refuse
 
     def take(self, frames: list[Any], context: Context) -> bool:
-        """What comes while a cell of the agent awaits. False: it is not for us."""
+        """Handle a request that comes while a cell of the agent awaits. False: it is not for this class."""
         session = self._kernel.session
         idents, parts = session.feed_identities(frames, copy=False)
         try:
-            request = session.deserialize(parts, copy=False, content=False)  # looks, and counts it as not read
+            request = session.deserialize(parts, copy=False, content=False)  # peek: the message can be read again
             if request["msg_type"] == EXECUTE:
                 request = session.deserialize(parts, copy=False)
         except (ValueError, TypeError, KeyError):
@@ -69,13 +69,13 @@ class ConcurrentCells:
         return True
 
     def interrupt(self, frame: FrameType | None) -> bool:
-        """An interrupt goes to the cell that began last. False: none of the user's runs.
+        """Interrupt the user's cell, which began after the agent's cell. False: no cell of the user runs.
 
         Args:
-            frame: what the signal interrupts.
+            frame: the frame that the signal interrupts.
 
         Raises:
-            KeyboardInterrupt: the user's cell computes.
+            KeyboardInterrupt: the user's cell is computing.
         """
         if self._task is None:
             return False
@@ -87,7 +87,7 @@ class ConcurrentCells:
         return True
 
     async def finished(self) -> None:
-        """The agent's cell ends after those that run beside it; the numbers of all cells go on."""
+        """Wait until no cell runs beside the agent's cell, and continue the count of cells."""
         while self._task is not None:
             signal.signal(signal.SIGINT, self._on_signal)
             await asyncio.wait({self._task})
@@ -99,7 +99,7 @@ class ConcurrentCells:
         self.interrupt(frame)
 
     async def _refuse(self, stream: Any, idents: Any, request: Any) -> None:
-        """The agent's cell has just ended: the host runs the user's as the next one."""
+        """Refuse the cell: the agent's cell has just ended, and the host runs the user's cell as the next one."""
         self._kernel.session.send(stream, "execute_reply", {"status": "aborted"}, request, ident=idents)
 
     async def _run(self, idents: Any, request: Any) -> None:
@@ -112,12 +112,12 @@ class ConcurrentCells:
         ok = False
         try:
             ok = await self._in_turns(self._execute(request["content"]["code"]), request, parent)
-        except (KeyboardInterrupt, asyncio.CancelledError, RecursionError) as error:  # outside of the user's code
+        except (KeyboardInterrupt, asyncio.CancelledError, RecursionError) as error:  # not in the user's code
             with self._computing(request, parent), kernel.own_streams():
                 print(f"{type(error).__name__}: {error}".rstrip(": "))
         finally:
             if os.getpid() != pid:
-                os._exit(0)  # a child that the cell forked
+                os._exit(0)  # this is a child that the cell forked
             self._answer(idents, request, parent, {"status": "ok" if ok else "error"})
             self._own, self._task = {}, None
 
@@ -135,7 +135,7 @@ class ConcurrentCells:
         kernel.session.send(kernel.iopub_socket, "status", {"execution_state": state}, request)
 
     async def _execute(self, code: str) -> bool:
-        """As ipykernel's `do_execute` does, without a task of its own for what awaits."""
+        """Run a cell as ipykernel's `do_execute` does, but without a separate task for a cell that awaits."""
         kernel, shell = self._kernel, self._kernel.shell
         kernel.namespace.before_cell(code, shell.user_ns)
         cell, problem = code, None
@@ -159,7 +159,7 @@ class ConcurrentCells:
 
     @types.coroutine
     def _in_turns(self, cell: Coroutine[Any, Any, bool], request: Any, parent: Any) -> Generator[Any, Any, bool]:
-        """Await `cell`. What it changes of the process is there while it computes, and not while it waits."""
+        """Await `cell`. Its changes to the process are active while it computes, and not while it waits."""
         step: Callable[[Any], Any] = cell.send
         value: Any = None
         while True:
@@ -170,7 +170,7 @@ class ConcurrentCells:
                     return bool(end.value)
             try:
                 step, value = cell.send, (yield waits_for)
-            except BaseException as error:  # noqa: BLE001 - the cell's, which may catch it
+            except BaseException as error:  # noqa: BLE001 - raised in the cell, which may catch it
                 step, value = cell.throw, error
 
     @contextmanager
@@ -191,7 +191,7 @@ class ConcurrentCells:
                 kernel.set_parent([], parent)
 
     def _places(self) -> list[_Place]:
-        """What a cell sets for itself, of things that there are once."""
+        """Return the attributes that exist once in the process and that each cell sets for itself."""
         kernel, shell = self._kernel, self._kernel.shell
         ours = [(sys, "stdout"), (sys, "stderr"), (sys, "excepthook"), (kernel, "ending"), (kernel.loop, "stopped")]
         ours += [(kernel.statuses, name) for name in ("_failed", "_started", "_earlier")]
@@ -208,11 +208,11 @@ _NEW: dict[str, Callable[[], Any]] = {
     "_started": deque,
     "_earlier": list,
 }
-"""What a cell begins with."""
+"""The initial values of these attributes."""
 
 
 def _figures() -> list[_Place]:
-    """Those of pyplot that no cell has shown yet; matplotlib_inline shows all of them when a cell ends."""
+    """Return the attributes that hold unshown pyplot figures; matplotlib_inline shows these when a cell ends."""
     helpers = sys.modules.get("matplotlib._pylab_helpers")
     inline = sys.modules.get("matplotlib_inline.backend_inline")
     figures: list[_Place] = [(helpers.Gcf, "figs")] if helpers else []

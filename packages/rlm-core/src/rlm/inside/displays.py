@@ -1,4 +1,4 @@
-"""What a notebook draws, for a reader of text: figures are pictures, widgets are texts, tracebacks have an end."""
+"""Notebook displays for a reader of text: figures become pictures, widgets become text, tracebacks are truncated."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from rlm.inside.jupyter import AutoFormattedTB, RepeatedFrames
 INLINE = "module://matplotlib_inline.backend_inline"
 
 WITHOUT_WINDOW = ("inline", "agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
-"""What `%matplotlib` can be given here. The others open a window, or need a browser."""
+"""Valid arguments of `%matplotlib` here. All others open a window, or need a browser."""
 
 
 class _MatplotlibFinder(MetaPathFinder):
-    """Finds matplotlib as the others do, and has its backend set when it has been imported.
+    """Find matplotlib with the other finders, and set its backend when it is imported.
 
-    Jupyter says so in the variable MPLBACKEND, which every program that a cell starts inherits; those of other
-    environments have matplotlib and no matplotlib_inline, and fail at the import. So nothing is said in the
-    environment: when a cell imports matplotlib, its backend is set, unless the user's MPLBACKEND names one.
+    Jupyter sets the variable MPLBACKEND, which every program that a cell starts inherits. A program of another
+    environment that has matplotlib, but no matplotlib_inline, then fails at the import. So rlm does not set the
+    variable: it sets the backend when a cell imports matplotlib, unless the user has set MPLBACKEND.
     """
 
     def find_spec(
@@ -47,12 +47,12 @@ class _MatplotlibFinder(MetaPathFinder):
             if not os.environ.get("MPLBACKEND"):
                 module.rcParams["backend"] = INLINE
 
-        setattr(spec.loader, "exec_module", exec_module)  # noqa: B010 - of this one alone
+        setattr(spec.loader, "exec_module", exec_module)  # noqa: B010 - of this loader only
         return spec
 
 
 def show_inline() -> None:
-    """matplotlib's figures come out of the cell that draws them, as in Jupyter."""
+    """Show matplotlib's figures in the output of the cell that draws them, as in Jupyter."""
     sys.meta_path.insert(0, _MatplotlibFinder())
 
 
@@ -63,25 +63,25 @@ _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class Widgets:
-    """Those of ipywidgets that the running cell has displayed, such as the bars of tqdm.notebook.
+    """The ipywidgets that the running cell has displayed, such as the bars of tqdm.notebook.
 
-    In a notebook a widget is drawn anew whenever it changes. Here its first text would stay: 0 % of a bar that is full.
-    So it is shown as the text that it is when the cell ends.
+    A notebook redraws a widget whenever it changes. Here its first text would stay: 0 % for a bar that is complete.
+    So a widget is shown when the cell ends, with its text at that time.
     """
 
     def __init__(self) -> None:
-        self._shown: dict[str, list[object]] = {}  # ids in order, each with what its text needs
+        self._shown: dict[str, list[object]] = {}  # ids in order, each with the objects that its text needs
 
     def keep(self, data: dict[str, Any]) -> bool:
-        """Whether this is the display of a widget, which `texts` will show."""
+        """Return whether this is the display of a widget. If so, keep the widget; `texts` shows it later."""
         view = data.get(_VIEW)
         name = str(view.get("model_id")) if isinstance(view, dict) else ""
         widget = _living().get(name)
         if widget is None:
             return False
-        # what it refers to weakly, such as tqdm's row its bar: the garbage collector takes it when it likes
+        # keep alive what it refers to only weakly, as tqdm's row refers to its bar: it could be collected at any time
         self._shown[name] = []
-        with suppress(ReferenceError):  # it is gone already
+        with suppress(ReferenceError):  # it has been collected already
             proxies = (value for value in vars(widget).values() if isinstance(value, weakref.ProxyTypes))
             self._shown[name].extend(value.__repr__.__self__ for value in proxies)
         return True
@@ -90,7 +90,7 @@ class Widgets:
         self._shown.clear()
 
     def texts(self) -> Iterator[str]:
-        """What they are now, once. A widget that has been closed is gone."""
+        """Yield the current text of each kept widget, once. Closed widgets have none."""
         shown, self._shown = self._shown, {}
         living = _living()
         for name in shown:
@@ -105,7 +105,7 @@ def _text(widget: object) -> str:
 
 
 def _living() -> dict[str, Any]:
-    """All widgets by id. ipywidgets is the user's, and may be of any version."""
+    """Return all widgets by id. ipywidgets is the user's package, and may have any version."""
     module = sys.modules.get("ipywidgets.widgets.widget")
     living = getattr(module, "_instances", None)
     return living if isinstance(living, dict) else {}
@@ -114,11 +114,14 @@ def _living() -> dict[str, Any]:
 # ---- tracebacks
 
 
-_HEAD, _TAIL = 20, 30  # frames of a deep stack that are formatted
+_HEAD, _TAIL = 20, 30  # first and last frames of a deep stack that are formatted
 
 
 class Tracebacks(AutoFormattedTB):
-    """IPython's, but of a deep stack only its two ends: it formats each of a hundred thousand frames, for minutes."""
+    """IPython's tracebacks, with only the two ends of a deep stack.
+
+    IPython itself would format each of a hundred thousand frames, which takes minutes.
+    """
 
     def get_records(self, etb: TracebackType, *rest: Any) -> list[Any]:
         links = _links(etb)
@@ -127,7 +130,7 @@ class Tracebacks(AutoFormattedTB):
         records = [
             super(Tracebacks, self).get_records(_joined(part), *rest) for part in (links[:_HEAD], links[-_TAIL:])
         ]
-        # printed as `[... skipping similar frames: 2,940 of them]`: IPython looks at the type of `sd` alone
+        # printed as `[... skipping similar frames: 2,940 of them]`: IPython checks only the type of `sd`
         count, frame_info = len(links) - _HEAD - _TAIL, type(records[0][0])
         skipped = frame_info(f"{count:,} of them", "", 0, None, None, sd=RepeatedFrames.__new__(RepeatedFrames))
         return [*records[0], skipped, *records[1]]
@@ -142,7 +145,7 @@ def _links(etb: TracebackType | None) -> list[TracebackType]:
 
 
 def _joined(links: list[TracebackType]) -> TracebackType:
-    """A traceback of these alone."""
+    """Return a traceback that consists of these links."""
     joined: TracebackType | None = None
     for link in reversed(links):
         joined = TracebackType(joined, link.tb_frame, link.tb_lasti, link.tb_lineno)

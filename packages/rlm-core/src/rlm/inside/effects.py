@@ -1,7 +1,7 @@
-"""Notes which files the cells of a kernel change, and whether they start programs, for the host (`host/effects.py`).
+"""Note for the host which files the cells of a kernel change, and whether they start programs (`host/effects.py`).
 
-Python tells it by audit events (https://docs.python.org/3/library/audit_events.html), before it is done. What a library
-in C writes by itself is not seen. Each file is noted once.
+The source is Python's audit events (https://docs.python.org/3/library/audit_events.html), which come before the
+operation. Files that a C library writes by itself have no audit event. Each file is noted once.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from rlm.process import files
 
 NAME = "effects"
 COMMAND = "!"
-_MOST = 200  # notes
-_LONGEST = 1_000  # characters of a path
-_OURS = str(Path(files.__file__).parent)  # what rlm itself writes is no effect
+_MOST = 200  # maximum notes
+_LONGEST = 1_000  # maximum characters of a path
+_OURS = str(Path(files.__file__).parent)  # writes by rlm's own code are not effects of a cell
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -35,7 +35,10 @@ def _opened(arguments: Any) -> Iterator[tuple[Any, int]]:
 
 
 def _of(*places: tuple[int, int | None]) -> _Paths:
-    """The arguments at these places: a path, and the descriptor of the folder that it is in."""
+    """Return a function that takes from an event's arguments each path and the descriptor of its folder.
+
+    `places` has the positions of both.
+    """
     return lambda arguments: ((arguments[path], -1 if folder is None else arguments[folder]) for path, folder in places)
 
 
@@ -50,32 +53,32 @@ _CHANGED: dict[str, _Paths] = {
     "os.truncate": _of((0, None)),
     "sqlite3.connect": _of((0, None)),
 }
-"""Of an event's arguments, what it changes."""
+"""For each audit event, a function that takes the changed paths from its arguments."""
 _STARTED = {"subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.spawn", "pty.spawn"}
 
 
 class EffectNotes:
-    """Appends to the file `NAME` in the kernel's runtime folder, if the host has made one."""
+    """Append notes to the file `NAME` in the kernel's runtime folder, if the host has created one."""
 
     def __init__(self, folder: Path, statuses: ChildStatuses) -> None:
         self._statuses = statuses
         self._folder = str(folder)
-        self._cwd = os.getcwd()  # noqa: PTH109 - of the agent, whatever cells change
+        self._cwd = os.getcwd()  # noqa: PTH109 - the agent's, even if cells change theirs later
         self._temporary = tempfile.gettempdir()
         self._noted: set[str] = set()
 
     def install(self) -> None:
-        """For the rest of the process: Python has no way to take it out again."""
+        """Install the audit hook, for the rest of the process: Python cannot remove it."""
         sys.addaudithook(self._heard)
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """The only audit hook: each takes microseconds of every event."""
+        """Handle an audit event. There is only this one hook: each hook takes microseconds of every event."""
         if event in EVENTS:
             self._statuses.heard(event, arguments, sys._getframe(1))
         if event in _STARTED:
             self._note(COMMAND)
         elif event in _CHANGED and not sys._getframe(1).f_code.co_filename.startswith(_OURS):
-            with suppress(Exception):  # it would go to who opens the file
+            with suppress(Exception):  # it would be raised in the code that opens the file
                 for path, folder in _CHANGED[event](arguments):
                     self._changed(path, folder)
 
@@ -88,7 +91,7 @@ class EffectNotes:
             self._note(place)
 
     def _matters(self, place: str) -> bool:
-        """Caches and temporary files are no effects."""
+        """Return whether a path counts as an effect: caches and temporary files do not."""
         if place.startswith((self._folder, "/dev/", "/proc/")) or "__pycache__" in place or "\n" in place:
             return False
         inside = place.startswith(f"{self._cwd}/")

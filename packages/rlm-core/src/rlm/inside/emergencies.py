@@ -1,4 +1,4 @@
-"""For the moments when a kernel dies, or has no memory left."""
+"""Keep the newest output of a kernel that crashes, and memory for a kernel that has none left."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from rlm.process import files
 
-# ---- the newest of what is printed
+# ---- the newest output
 
 
 _COUNT = 8  # bytes
@@ -16,11 +16,11 @@ _RING = 1 << 16  # bytes
 
 
 class CrashBuffer:
-    """The newest of what is printed, in a file that outlives the process. One writer at a time.
+    """The newest printed text, in a file that outlives the process. One writer at a time.
 
-    What was handed to zmq just before a crash may never leave: a thread of zmq's own sends it. The host knows how much
-    text it got, and takes the rest from here. Eight bytes say how many bytes of text there were in all (little-endian);
-    the others are a ring that holds the newest of them.
+    zmq sends messages in its own thread, so the last ones before a crash may be lost. The host knows how much text it
+    received, and reads the rest from this file. The first eight bytes are the number of all bytes of text printed
+    (little-endian); the rest of the file is a ring with the newest text.
     """
 
     def __init__(self, path: str) -> None:
@@ -41,7 +41,7 @@ class CrashBuffer:
         here = len(newest) - rest
         self._file[_COUNT + start : _COUNT + start + here] = newest[:here]
         self._file[_COUNT : _COUNT + rest] = newest[here:]
-        self._file[:_COUNT] = end.to_bytes(_COUNT, "little")  # last: what is counted is there
+        self._file[:_COUNT] = end.to_bytes(_COUNT, "little")  # last, so that all counted bytes are written
         self._count = end
 
 
@@ -53,18 +53,18 @@ _PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 
 class EmergencyMemory:
-    """Memory that a cell cannot get at, so that a kernel whose cell took all there is can still say so, and go on.
+    """Memory that a cell cannot use, so that the kernel can report a MemoryError and continue.
 
-    Where memory is limited (RLIMIT_DATA, RLIMIT_AS), Python raises MemoryError, and whoever catches it needs memory.
-    What the cell took is still held by its variables; without a reserve the kernel could not even read the next cell.
-    It is held while a cell runs. Nobody touches its pages, so it costs addresses and no memory.
+    If memory is limited (RLIMIT_DATA, RLIMIT_AS), Python raises MemoryError, and the handler of the error needs memory.
+    The cell's variables still hold theirs; without a reserve the kernel could not even read the next cell. The reserve
+    is held while a cell runs. Its pages are never touched, so it takes address space and no memory.
     """
 
     def __init__(self) -> None:
         self._held: mmap.mmap | None = None
 
     def hold(self) -> None:
-        """If there is as much: in a kernel that is full already, cells get the little that is left."""
+        """Reserve the memory, if there is enough: in a full kernel, cells get the little that is left."""
         if self._held is None:
             with suppress(OSError, MemoryError):
                 self._held = mmap.mmap(-1, _SIZE, flags=_PRIVATE)

@@ -1,19 +1,19 @@
-"""Enter a sandbox that bwrap has made, and keep nothing that could lead out again. For Linux, from 5.8.
+"""Enter a sandbox that bwrap has created, and keep nothing that could lead out of it. For Linux 5.8 and later.
 
-bwrap starts one program in its sandbox and no second one. But a fork of the warm zygote shall be in it, and each
-command of the bash tool beside that kernel. So they join the sandbox's namespaces, as nsenter(1) does, and then give up
-what bwrap gives up: all capabilities and every way to new ones.
+bwrap starts only one program in its sandbox. But the sandbox must contain a fork of the warm zygote, and beside it each
+command of the bash tool. So these processes join the sandbox's namespaces, as nsenter(1) does, and then give up what
+bwrap gives up: all capabilities, and every way to gain new ones.
 
-What is in the sandbox sees a new process before that has given up anything. Until then the process cannot be traced,
-and nothing of it can be opened through /proc (PR_SET_DUMPABLE, see ptrace(2)): its executable, files and memory are the
-host's. A fork of the zygote keeps its executable, which is a sealed copy for that reason, see `rlm.sandbox.sealed`; a
-program that is started here has one from the sandbox.
+Other processes in the sandbox can see a new process before it has given these up. Until then it cannot be traced, and
+nothing of it can be opened through /proc (PR_SET_DUMPABLE, see ptrace(2)): its executable, files and memory are the
+host's. A fork of the zygote keeps its executable; for that reason this is a sealed copy, see `rlm.sandbox.sealed`. A
+program that this module starts has an executable of the sandbox.
 
 `python -I -S enter_sandbox.py HANDLE CWD PROGRAM ARGUMENT...` runs a program in a sandbox. A handle is
-`PID-NAMESPACE-MEMORY-FILE-FILTER`: the id of any process in the sandbox, the inode of its pid namespace, the bytes that
-a process may have and write to one file, and the filter of system calls (`rlm.sandbox.seccomp`) in hexadecimal digits.
+`PID-NAMESPACE-MEMORY-FILE-FILTER`: the id of any process in the sandbox, the inode of its pid namespace, the maximum
+bytes of a process's memory and of one file, and the filter of system calls (`rlm.sandbox.seccomp`) in hexadecimal.
 
-Run by its path, in a Python of its own, it can import nothing but the standard library.
+It is run by its path, in a separate Python process, and can import only the standard library.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-# No pathlib in here: it takes 10 ms to import, and each command of bash would pay for it.
+# No pathlib: its import takes 10 ms, in each command of the bash tool.
 
 # linux/sched.h, linux/prctl.h, linux/capability.h
 _NEW_USER = 0x1000_0000
@@ -45,34 +45,34 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1,
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _CAPABILITY_VERSION_3 = 0x2008_0522
-_MOST_CAPABILITIES = 64  # that version's masks
+_MOST_CAPABILITIES = 64  # the bits in the masks of that version
 # linux/mount.h
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_RELATIME = 0x1, 0x20, 0x1000, 0x20_0000
 _ST_RELATIME = 0x1000
 _KEPT = 0x2 | 0x4 | 0x8 | 0x400 | 0x800  # nosuid, nodev, noexec, noatime, nodiratime: the same for statvfs(3)
 
 _C = ctypes.CDLL(None, use_errno=True)
-"""The C library. Loaded once: fifty calls that each load it take 5 ms in a new fork."""
+"""The C library, loaded once: if each of fifty calls loads it, that takes 5 ms in a new fork."""
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 MOST_FILES = 1 << 20
 
 
 def enter(handle: str, *, seen: bool = False) -> None:
-    """Go on in the sandbox, as a new process. The one that called stays outside until this one ends, and ends like it.
+    """Continue in the sandbox, as a new process. The calling process stays outside, and ends as the new one ends.
 
-    Of its descriptors only 0, 1 and 2 are left: what of them is a device is opened anew in the sandbox. With `seen` the
-    process is to go on as it is, and can be seen in the sandbox.
+    Only descriptors 0, 1 and 2 stay open; one of them that is a character device becomes the sandbox's /dev/null.
+    `seen`: the new process starts no other program, and other processes in the sandbox can see it.
 
     Raises:
-        OSError: the sandbox is not there any more, or the system is too old.
+        OSError: the sandbox has ended, or the system is too old.
     """
     pid, space, memory, file_size = (int(part) for part in handle.split("-")[:4])
     outside = os.getppid()
     _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
     _join(pid, space)
     _protect_devices()
-    die_with(outside)  # joining has taken that back
+    die_with(outside)  # joining has reset it
     parent_ended, parent_lives = os.pipe()
     child = os.fork()
     if child:
@@ -86,11 +86,11 @@ def enter(handle: str, *, seen: bool = False) -> None:
         resource.setrlimit(kind, (limit, limit))
     _filter(bytes.fromhex(handle.split("-")[4]))
     if seen:
-        _call("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)  # else our own /proc/self would be closed to us
+        _call("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)  # else this process could not open its own /proc/self
 
 
 def die_with(parent: int) -> None:
-    """Be killed when the thread that forked us ends; at once if `parent` is gone already."""
+    """Be killed when the thread that forked this process ends; at once if `parent` has ended already."""
     with suppress(AttributeError):  # not Linux
         _C.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
@@ -98,13 +98,16 @@ def die_with(parent: int) -> None:
 
 
 def _join(pid: int, space: int) -> None:
-    """All namespaces of the process that are not ours: at once, for a nested user namespace has power over none."""
+    """Join all namespaces of a process that differ from ours.
+
+    One call joins all of them, because a nested user namespace has no rights over the others.
+    """
     handle = os.pidfd_open(pid)
     try:
         theirs, ours = _spaces(str(pid)), _spaces("self")
         if theirs["pid"] != space:
             raise ProcessLookupError(3, "the sandbox has ended")
-        signal.pidfd_send_signal(handle, 0)  # it lives: what was read was its own, not that of another with its number
+        signal.pidfd_send_signal(handle, 0)  # it is alive, so its pid was not reused when we read the namespaces
         kinds = [kind for name, kind in _NEW_SPACES.items() if theirs[name] != ours[name]]
         _call("setns", handle, sum(kinds, _NEW_USER))
     finally:
@@ -116,9 +119,9 @@ def _spaces(process: str) -> dict[str, int]:
 
 
 def _stand_for(child: int) -> NoReturn:
-    """What the host sends to us is for the child, and what becomes of the child becomes of us."""
+    """Pass the host's interrupts on to the child, and end as the child ends."""
     signal.signal(signal.SIGINT, lambda *_: os.kill(child, signal.SIGINT))
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to the group, so the child has it
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is sent to the group, so the child receives it
     status = os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -129,13 +132,13 @@ def _stand_for(child: int) -> NoReturn:
 
 
 def _give_up_power() -> None:
-    """Entering has given us all capabilities in the sandbox. See capabilities(7)."""
+    """Give up all capabilities, which entering the sandbox has given to this process. See capabilities(7)."""
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     for capability in range(_MOST_CAPABILITIES):
         try:
             _call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
-        except OSError as error:  # the system's capabilities have no gaps: the number after the last one is EINVAL
+        except OSError as error:  # capabilities are numbered without gaps: the number after the last one gives EINVAL
             if error.errno != errno.EINVAL or capability == 0:
                 raise
             break
@@ -144,7 +147,7 @@ def _give_up_power() -> None:
 
 
 def _be_killed_with(parent_ended: int) -> None:
-    """As `die_with`; but from in here the parent has no number."""
+    """Be killed when the parent ends, as with `die_with`. In the sandbox the parent has no pid, so check a pipe."""
     _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if select.select([parent_ended], [], [], 0)[0]:
         os._exit(1)
@@ -152,9 +155,10 @@ def _be_killed_with(parent_ended: int) -> None:
 
 
 def _protect_devices() -> None:
-    """They are the host's: their owner, root, could change their mode. One that is read-only can be written to still.
+    """Mount the devices read-only. They are the host's, and their owner, root, could change their mode.
 
-    For another user bwrap makes a second user namespace, from which these mounts could not be changed.
+    A program can still write to a device that is mounted read-only. For users other than root, bwrap creates a second
+    user namespace, from which these mounts could not be changed.
     """
     for name in _DEVICES:
         path = f"/dev/{name}"
@@ -174,7 +178,10 @@ def _keep_nothing_open() -> None:
 
 
 def _filter(program: bytes) -> None:
-    """The last thing to do: it refuses some of the above. See seccomp(2); struct sock_fprog in linux/filter.h."""
+    """Install the filter of system calls. It must come last, because it refuses some of the calls above.
+
+    See seccomp(2), and struct sock_fprog in linux/filter.h.
+    """
     instructions = ctypes.create_string_buffer(program, len(program))
     length = ctypes.c_uint64(len(program) // 8)
     address = ctypes.c_uint64(ctypes.addressof(instructions))

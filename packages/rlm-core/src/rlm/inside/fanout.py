@@ -1,4 +1,4 @@
-"""`rlm.map`: many items at once, in a cell, with one line of progress."""
+"""`rlm.map`: work on many items at once in a cell, with one line of progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PAUSE = 0.2  # seconds between two lines of progress
 async def each(
     work: Callable[[T], Awaitable[R]], items: Sequence[T], *, limit: int, retries: int, keep: bool
 ) -> list[R | BaseException]:
-    """Work on each item, at most `limit` at once; `rlm.map` says the rest. `keep`: exceptions are results.
+    """Work on each item, at most `limit` at once. See `rlm.map`. With `keep`, exceptions become results.
 
     Raises:
         ConfigError: a number is too small.
@@ -55,7 +55,7 @@ async def each(
 
 
 class _Progress:
-    """A line that is written over itself: a notebook and the model see the last one alone."""
+    """A line of progress that overwrites itself: a notebook and the model see only its last state."""
 
     def __init__(self, total: int) -> None:
         self._total = total

@@ -1,4 +1,4 @@
-"""HTML as a model reads it: the text, with tables as lines, lists as items, links and pictures by their names."""
+"""Convert HTML to text for a model: tables become lines, lists become items, pictures and media become their names."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ _SPACES = re.compile(r"\s+")
 
 
 TABLE = "application/vnd.rlm.table"
-"""With the text of an object that shows itself as a table: its rows and columns."""
+"""The MIME type that holds the rows and columns of a displayed table, beside its text."""
 _HEADING = re.compile(r"<th\b")
 _ROWS_AND_COLUMNS = re.compile(r"(\d{1,12}) rows × (\d{1,9}) columns")  # pandas
 _SHAPE = re.compile(r"shape: \((\d{1,12}), (\d{1,9})\)")  # polars
-_SEARCHED = 200_000  # characters
+_SEARCHED = 200_000  # characters at the start and at the end that are searched
 
 
 def table_size(html: str) -> list[int]:
-    """How large a table is; empty if it is none. A library that cuts a long one says how long it is."""
+    """Return the rows and columns of a table; empty if it is not a table.
+
+    A library that truncates a long table states its size.
+    """
     start, end = html[:_SEARCHED], html[-_SEARCHED:]
     if "<table" not in start:
         return []
@@ -32,13 +35,13 @@ def table_size(html: str) -> list[int]:
         if said := pattern.search(text):
             return [int(said[1]), int(said[2])]
     body = start.partition("<tbody")[2] or start
-    first = body.partition("</tr>")[0]  # in a cell of a heading is the index
+    first = body.partition("</tr>")[0]  # a heading cell in it holds the index
     rows, columns, headings = body.count("<tr"), first.count("<td"), len(_HEADING.findall(first))
     return [rows, columns] if columns or not headings else [rows - 1, headings]
 
 
 def html_text(html: str) -> str:
-    """Empty if the page holds nothing but what a browser would run or draw."""
+    """Return the text of a page. Empty if it contains only what a browser would run or draw."""
     parser = _Text()
     parser.feed(html)
     parser.close()
@@ -52,7 +55,7 @@ class _Text(HTMLParser):
         self.lines: list[str] = []
         self._line = ""
         self._hidden: list[str] = []
-        self._cells = 0  # of the row so far
+        self._cells = 0  # in the current row so far
         self._exact = 0
 
     def end_line(self) -> None:
@@ -104,7 +107,7 @@ class _Text(HTMLParser):
 
 
 def _embedded(tag: str, attributes: dict[str, str | None]) -> str:
-    """By its name or address; one that is in the page itself has neither."""
+    """Name an embedded element by its text or address. One whose data is in the page has no address."""
     source = attributes.get("src") or ""
     name = attributes.get("alt") or ("" if source.startswith("data:") else source)
     return f"[{tag}: {name}]" if name else f"[{tag}]"

@@ -1,7 +1,7 @@
 """A kernel: ipykernel's, with our shell, on two sockets and two threads.
 
-There is no heartbeat, control or stdin channel: the host watches the process, interrupts it by signal, and nobody
-answers questions. `build` does what can be done before the order comes (a zygote once for all), `serve` the rest.
+It has no heartbeat, control or stdin channel: the host watches the process and interrupts it by signal, and nobody
+answers questions. `build` does the work that needs no launch request (a zygote does it once for all), `serve` the rest.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ from rlm.inside.packages import add_to_path
 from rlm.inside.shell import Profile, Shell, forget_error
 
 _RUN_CODE = ZMQInteractiveShell.run_code.__code__
-_WAITING = 100  # messages that may wait in the kernel for a slow host, and as many in the host
+_WAITING = 100  # messages that may wait in the kernel for a slow host; as many may wait in the host
 
 
 class RlmKernel(IPythonKernel):
     shell_class = Type(Shell)
-    # ipykernel's own names cells like files that do not exist; in tracebacks IPython then skips no similar frames
+    # ipykernel's compiler names cells after files that do not exist; then IPython skips no similar frames in tracebacks
     compiler_class = Type(CachingCompiler)
     debugger_class = Trait(None)
-    _execute_sleep = 0.0  # ipykernel's guard against a race that XPUB_NODROP and one multiplexer do not have
+    _execute_sleep = 0.0  # ipykernel's protection against a race that cannot occur with XPUB_NODROP and one multiplexer
     _supports_kernel_subshells = False
 
     namespace: Namespace
@@ -74,14 +74,14 @@ class RlmKernel(IPythonKernel):
     statuses: ChildStatuses
     concurrent: ConcurrentCells
     ending = ""
-    """Why this kernel is about to end, if a cell has asked for it."""
+    """The reason why this kernel is about to end, if a cell has requested it."""
     _interrupted_early = False
-    """SIGINT came between the `busy` of a cell and its code."""
+    """True if SIGINT came between a cell's `busy` status and its code."""
 
     def start(self) -> None:
-        """Listen. Instead of ipykernel's, which expects all five channels."""
+        """Start to receive requests. ipykernel's version expects all five channels."""
         self.io_loop = IOLoop.current()
-        context = copy_context()  # one for all cells: what a cell sets in a context variable, the next one finds
+        context = copy_context()  # one for all cells: context variables keep their values from cell to cell
 
         async def dispatch(frames: list[Any]) -> None:
             if self.loop.in_cell and self.concurrent.take(frames, context):
@@ -92,9 +92,9 @@ class RlmKernel(IPythonKernel):
         self._publish_status("starting", "shell")
 
     def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
-        """The host may interrupt a cell as soon as it receives `busy`: from then on no interrupt is lost.
+        """Publish a status. From `busy` on, note interrupts, since the host may then interrupt the cell.
 
-        ipykernel listens for SIGINT only later, in `pre_handler_hook`.
+        ipykernel handles SIGINT only later, in `pre_handler_hook`.
         """
         if status == "busy":
             self._interrupted_early = False
@@ -105,7 +105,7 @@ class RlmKernel(IPythonKernel):
         self._interrupted_early = True
 
     def pre_handler_hook(self) -> None:
-        """SIGINT is noted from `busy` on, and raises in `do_execute`."""
+        """Do nothing: SIGINT is noted from `busy` on, and raises in `do_execute`."""
 
     def post_handler_hook(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -121,21 +121,21 @@ class RlmKernel(IPythonKernel):
             self.namespace.before_cell(code, self.shell.user_ns)
             with late_results.cell():
                 reply: dict[str, Any] = await super().do_execute(code, *args, **options)
-            if "traceback" in reply:  # iopub has had it already, and it may be megabytes
+            if "traceback" in reply:  # iopub has sent it already, and it may be megabytes
                 reply |= {"traceback": [], "evalue": reply["evalue"][:1000]}
             self.shell.display_pub.publish_widgets()
             self._tell_late_results()
             return reply
-        except KeyboardInterrupt:  # in what is done around a cell: the text of its error may hang
+        except KeyboardInterrupt:  # in code around the cell: the text of the cell's error may hang
             return {"status": "error"}
-        except RecursionError as error:  # Python's and IPython's compilers walk through expressions by recursion
+        except RecursionError as error:  # the compilers of Python and IPython process expressions recursively
             with self.own_streams():
                 print(f"RecursionError: {error}. The cell holds an expression that is nested too deeply.")
             return {"status": "error"}
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             if os.getpid() != pid:
-                os._exit(0)  # a child that the cell forked; it must not answer in our place
+                os._exit(0)  # this is a child that the cell forked: it must not send the reply
             await self.concurrent.finished()
             self.reserve.release()
             self.loop.in_cell = False
@@ -150,10 +150,10 @@ class RlmKernel(IPythonKernel):
 
     @contextmanager
     def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> Iterator[None]:
-        """A cell with top-level await is interrupted like any other.
+        """Interrupt a cell with top-level await like any other cell.
 
-        ipykernel's own handler never interrupts code that does not await, and does not wake the event loop when it
-        does (https://github.com/ipython/ipykernel/issues/881).
+        ipykernel's own handler never interrupts code that does not await, and for code that awaits it does not wake the
+        event loop (https://github.com/ipython/ipykernel/issues/881).
         """
 
         def interrupt(_: int, frame: FrameType | None) -> None:
@@ -190,18 +190,18 @@ class RlmKernel(IPythonKernel):
 
     @contextmanager
     def own_streams(self) -> Iterator[None]:
-        """For what the kernel says itself: a cell may have closed, replaced or redirected the streams."""
+        """Use the kernel's own streams for its messages: a cell may have closed, replaced or redirected sys.stdout."""
         with redirect_stdout(self._stdout), redirect_stderr(self._stderr):
             yield
 
     def fix(self) -> None:
-        """Undo what a cell may have done to the streams that the next one needs."""
+        """Restore the streams for the next cell, if a cell has changed them."""
         sys.stdout, sys.stderr = self._stdout, self._stderr
         self.multiplexer.fix()
 
 
 class _OutOfMemoryHandler(logging.Handler):
-    """Hears what ipykernel's machinery complains of. If it has no memory for its own work, it would be silent."""
+    """Kill the kernel if ipykernel logs that it has no memory for its own work: it would send no reply."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info and record.exc_info[0] is MemoryError:
@@ -213,11 +213,11 @@ def _no_debugger(*_: object, **__: object) -> None:
 
 
 def build() -> RlmKernel:
-    """A kernel without sockets, threads or a loop, so that the process can still be forked."""
+    """Build a kernel without sockets, threads or an event loop, so that the process can still be forked."""
     config = Config()
     config.HistoryManager.enabled = False  # no sqlite file, no thread
     config.InteractiveShell.colors = "nocolor"
-    config.InteractiveShell.display_page = True  # help is output like any other, not a part of the reply
+    config.InteractiveShell.display_page = True  # help is part of the output, not of the reply
     config.Completer.use_jedi = False
     log = logging.getLogger("ipykernel")
     log.addHandler(_OutOfMemoryHandler())
@@ -225,12 +225,12 @@ def build() -> RlmKernel:
     kernel: RlmKernel = RlmKernel.instance(
         config=config,
         log=log,
-        # in ASCII: a lone surrogate, which a cell may print, has no UTF-8
+        # JSON in ASCII: a cell may print a lone surrogate, which UTF-8 cannot encode
         session=Session(
             key=b"not yet", username="rlm", pack=lambda part: json.dumps(part, default=json_default).encode()
         ),
         profile_dir=Profile(),
-        # ipykernel asks it which thread gets signals
+        # ipykernel reads from it which thread receives signals
         shell_channel_thread=SimpleNamespace(parent_thread=threading.main_thread()),
     )
     kernel.namespace = Namespace()
@@ -242,7 +242,7 @@ def build() -> RlmKernel:
 
 
 def warm(kernel: RlmKernel) -> None:
-    """Do once, silently, what a first cell and a first error do: what they import and cache is there in every fork."""
+    """Run a first cell and a first error silently, so that every fork has what they import and cache."""
     run_cell = partial(ZMQInteractiveShell.run_cell, kernel.shell, silent=True)
     run_cell("pass")
     kernel.shell.display_formatter.format(1)
@@ -252,8 +252,8 @@ def warm(kernel: RlmKernel) -> None:
 
 def serve(kernel: RlmKernel, launch: KernelLaunch, folder: str) -> None:
     """Run until the kernel is asked to end."""
-    faulthandler.enable(os.dup(2), all_threads=False)  # to the log: where it crashed
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it has a handler only while a cell runs
+    faulthandler.enable(os.dup(2), all_threads=False)  # writes to the log where the kernel crashed
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # SIGINT has a handler only while a cell runs
     make_unattended()
     show_inline()
     warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice after sys.exit() would end the kernel
@@ -268,7 +268,7 @@ def serve(kernel: RlmKernel, launch: KernelLaunch, folder: str) -> None:
     sys.path += python_path()
     add_to_path()
     sys.path.append("")  # last, so that the working directory shadows nothing
-    kernel.shell.user_ns["_dh"][:] = [os.getcwd()]  # noqa: PTH109 - for `%cd -`; it was built elsewhere
+    kernel.shell.user_ns["_dh"][:] = [os.getcwd()]  # noqa: PTH109 - for `%cd -`; the zygote has another folder
     with asyncio.Runner(loop_factory=loops.KernelLoop) as runner:
         runner.run(_serve(kernel, launch))
 
@@ -281,12 +281,12 @@ async def _serve(kernel: RlmKernel, launch: KernelLaunch) -> None:
     shell.bind(launch.shell)
     kernel.shell_stream = ZMQStream(shell)
     iopub = context.socket(zmq.XPUB)
-    # ipykernel's drops messages when a reader is slow, the `idle` included; this one waits. XPUB_NODROP in
-    # http://api.zeromq.org/4-3:zmq-setsockopt; measured: without it 20,000 flushed lines lose hundreds
+    # ipykernel's socket drops messages, even `idle`, when the reader is slow; this one waits. See XPUB_NODROP in
+    # http://api.zeromq.org/4-3:zmq-setsockopt. Measured: without it, hundreds of 20,000 flushed lines are lost
     iopub.setsockopt(zmq.XPUB_NODROP, 1)
     iopub.setsockopt(zmq.SNDHWM, _WAITING)
     iopub.bind(launch.iopub)
-    iopub.recv()  # the host subscribes; what is published before is lost
+    iopub.recv()  # wait for the host's subscription: messages before it would be lost
     _connect(kernel, IOPubThread(iopub), CrashBuffer(launch.crash))
     EffectNotes(Path(launch.crash).parent, kernel.statuses).install()
     kernel.statuses.install()
@@ -298,10 +298,10 @@ async def _serve(kernel: RlmKernel, launch: KernelLaunch) -> None:
 
 
 def _connect(kernel: RlmKernel, publisher: Any, crash: CrashBuffer) -> None:
-    """Give a built kernel its outputs."""
+    """Connect a built kernel to its output sockets and streams."""
     publisher.session = kernel.session
     publisher.start()
-    atexit.unregister(publisher.stop)  # it would wait for a thread that may be stuck; the host reads the rest anyway
+    atexit.unregister(publisher.stop)  # it would wait for a thread that may hang; the host reads the rest anyway
     kernel.multiplexer = OutputMultiplexer(kernel.session, publisher, crash)
     kernel.iopub_thread, kernel.iopub_socket = publisher, kernel.multiplexer
     for part in (kernel.shell.displayhook, kernel.shell.display_pub):

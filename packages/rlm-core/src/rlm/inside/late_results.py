@@ -1,7 +1,7 @@
-"""Sub-agents that end after the cell that began them: a line says so at the end of the next cell.
+"""Report sub-agents that end after the cell that started them, in a line at the end of the next cell.
 
-A cell can leave a task of asyncio behind (`job = asyncio.create_task(rlm.run(…))`). A task has the context variables of
-the cell that made it, also where it first runs later.
+A cell can leave an asyncio task running (`job = asyncio.create_task(rlm.run(…))`). A task keeps the context variables
+of the cell that created it, even if it first runs later.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from rlm.core.task import RunResult
 from rlm.errors import RlmError
 from rlm.text.clip import one_line
 
-_TASK, _RESULT = 60, 200  # characters that are shown
+_TASK, _RESULT = 60, 200  # maximum characters that are shown
 _REPORTED = 20
-"""Sub-agents that are reported one by one: whoever waits for one has the whole."""
+"""Maximum sub-agents that are reported one by one: a cell that awaits one gets its whole result."""
 
 _cell: ContextVar[int] = ContextVar("cell", default=0)
-"""The number of the cell that something belongs to; 0 outside of a kernel, and in threads of a cell."""
+"""The number of the cell that this context belongs to; 0 outside a kernel, and in threads of a cell."""
 
 
 class LateResults:
-    """Those of one kernel."""
+    """The late results of one kernel."""
 
     def __init__(self) -> None:
         self._newest = 0
@@ -32,7 +32,7 @@ class LateResults:
 
     @contextmanager
     def cell(self) -> Iterator[None]:
-        """While a cell runs."""
+        """Mark that a cell runs."""
         self._newest += 1
         _cell.set(self._newest)
         self._running = True
@@ -43,7 +43,7 @@ class LateResults:
 
     @contextmanager
     def telling(self, task: str) -> Iterator[Callable[[RunResult], None]]:
-        """Around the work of a sub-agent. What comes of it is to be handed in; whoever cancels it knows of it."""
+        """Wrap the work of a sub-agent. The yielded function takes its result; a cancellation is not reported."""
         try:
             yield lambda result: self._add(task, f"{result.stop}: {result.answer}")
         except RlmError as error:
@@ -52,12 +52,12 @@ class LateResults:
 
     def _add(self, task: str, outcome: str) -> None:
         begun = _cell.get()
-        if begun and not (self._running and begun == self._newest):  # else its cell may wait for it
+        if begun and not (self._running and begun == self._newest):  # else its own cell may be awaiting it
             ended = f"{one_line(task, _TASK)!r} of an earlier cell has ended, {one_line(outcome, _RESULT)}"
             self._lines.append(f"[sub-agent {ended}]")
 
     def take(self) -> str:
-        """What is to be reported, a line each; none of it again."""
+        """Return the lines to report, and forget them."""
         lines, self._lines = self._lines, []
         more = [f"[and {len(lines) - _REPORTED} more]"] if len(lines) > _REPORTED else []
         return "\n".join([*lines[:_REPORTED], *more])

@@ -1,6 +1,6 @@
-"""What a kernel gets when it starts: a Jupyter connection file with a part of our own, and its environment.
+"""The start parameters of a kernel: a Jupyter connection file with an additional part, and the environment.
 
-Inside a kernel, nothing else touches the environment.
+No other module of a kernel changes the environment.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from rlm.process.unattended import unattended
 
 @dataclass(frozen=True, slots=True)
 class KernelLaunch:
-    """Endpoints in zmq's notation. `crash` is the path of the `CrashBuffer`.
+    """The content of a launch file. `shell` and `iopub` are zmq endpoints; `crash` is the path of the `CrashBuffer`.
 
-    `context` is what the name `context` shall hold: `pickle` or `file`, and a path. `servers` are MCP servers, each
-    with the name that shall hold it.
+    `context` is the source of the variable `context`: `pickle` or `file`, and a path. `servers` are MCP servers, each
+    with the name of its variable.
     """
 
     shell: str
@@ -49,14 +49,14 @@ def read_launch(path: str) -> KernelLaunch:
 
 
 def adopt(environment: Mapping[str, str]) -> None:
-    """Become a process that was started with `environment`."""
+    """Replace the environment, as if the process had been started with `environment`."""
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
 
 
 def make_unattended() -> None:
-    """Tell all programs that cells start that nobody watches."""
+    """Set the environment so that the programs of cells expect no user at a terminal."""
     wanted = unattended(os.environ)
     for name in set(os.environ) - set(wanted):
         del os.environ[name]
@@ -64,5 +64,5 @@ def make_unattended() -> None:
 
 
 def python_path() -> list[str]:
-    """The folders that the user adds to Python's search path."""
+    """Return the folders that the user adds to Python's search path."""
     return [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]

@@ -1,8 +1,8 @@
-"""Cells on an event loop that already runs.
+"""Run cells on an event loop that already runs.
 
-A kernel's own loop runs while a cell does, so `asyncio.run` in a cell would refuse. While a cell without top-level
-`await` runs, the running loop is hidden: `asyncio.run`, `Runner` and new loops then work as in a script. Nothing of
-asyncio is patched for that; `asyncio.create_task` alone is, since notebooks start background tasks with it.
+The kernel's loop runs during a cell, so `asyncio.run` in a cell would raise an error. While a cell without top-level
+`await` runs, the running loop is hidden: `asyncio.run`, `Runner` and new loops then work as in a script. Only
+`asyncio.create_task` is patched, since notebooks start background tasks with it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _create_task = asyncio.create_task
 
 
 class KernelLoop(asyncio.SelectorEventLoop):
-    """The loop of a kernel, which a cell can get hold of."""
+    """The event loop of a kernel. A cell can access it."""
 
     in_cell = False
     stopped = False
-    """A cell asked for the end. It comes when the cell has been answered."""
+    """True when a cell has stopped the loop. The kernel ends after the reply to that cell."""
     _aside: asyncio.AbstractEventLoop | None = None
 
     def stop(self) -> None:
@@ -32,7 +32,7 @@ class KernelLoop(asyncio.SelectorEventLoop):
             super().stop()
 
     def run_until_complete(self, future: Any) -> Any:
-        """`get_event_loop().run_until_complete(…)` works in a cell too: on a loop aside, the same one each time."""
+        """Make `get_event_loop().run_until_complete(…)` work in a cell too: on a second loop, always the same one."""
         if not self.is_running() or not inspect.iscoroutine(future):
             return super().run_until_complete(future)
         if self._aside is None:
@@ -42,7 +42,7 @@ class KernelLoop(asyncio.SelectorEventLoop):
 
 @contextmanager
 def loop_hidden() -> Iterator[None]:
-    """As if no loop ran in this thread."""
+    """Hide the loop that runs in this thread."""
     loop = asyncio._get_running_loop()
     if loop is None:  # a cell within a cell
         yield
@@ -53,12 +53,12 @@ def loop_hidden() -> Iterator[None]:
         yield
     finally:
         asyncio._set_running_loop(loop)
-        asyncio.set_event_loop(loop)  # asyncio.run leaves none behind
+        asyncio.set_event_loop(loop)  # asyncio.run has unset it
         _hidden.pop()
 
 
 def create_task(coro: Any, **options: Any) -> asyncio.Task[Any]:
-    """`asyncio.create_task`, that also works in a cell whose loop is hidden: the task runs between cells."""
+    """Create a task, as `asyncio.create_task` does. In a cell without top-level await, the task runs between cells."""
     if _hidden and asyncio._get_running_loop() is None:
         return _hidden[-1].create_task(coro, **options)
     return _create_task(coro, **options)

@@ -1,4 +1,4 @@
-"""What goes to a tool of an MCP server and what comes back, as values of Python."""
+"""Convert the arguments and results of MCP tools between Python values and JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FAILED = "the tool failed, and says nothing more"
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A picture, a sound or a file. A picture has been displayed."""
+    """A picture, a sound or a file. Pictures are displayed when the tool returns them."""
 
     data: bytes = field(repr=False)
     mime_type: str
@@ -27,10 +27,10 @@ class Blob:
 
 
 def dumps(arguments: Mapping[str, Any]) -> str:
-    """As JSON.
+    """Encode arguments as JSON.
 
     Raises:
-        TypeError: something in it is nothing that JSON can hold.
+        TypeError: they contain a value that JSON cannot represent.
     """
     try:
         return json.dumps(arguments, default=_plain, allow_nan=False)
@@ -39,7 +39,7 @@ def dumps(arguments: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What is like a value of JSON: of pydantic, numpy, pandas, pathlib, datetime, sets."""
+    """Convert a set, a dataclass, or a value of pydantic, numpy, pandas, pathlib or datetime to a value for JSON."""
     for method in ("model_dump", "tolist", "isoformat", "__fspath__"):
         if callable(convert := getattr(type(value), method, None)):
             return convert(value)
@@ -51,10 +51,10 @@ def _plain(value: Any) -> Any:
 
 
 def value_of(result: Mapping[str, Any], schema: Any) -> Any:
-    """What a tool returned: its structured value; else its text; else a list of its parts. Pictures are displayed.
+    """Return a tool's structured value; if it has none, its text; else a list of its parts. Display pictures.
 
     Raises:
-        McpError: it says that it failed.
+        McpError: the tool reports an error.
     """
     __tracebackhide__ = True
     blocks = [block for block in result.get("content") or () if isinstance(block, Mapping)]

@@ -1,6 +1,6 @@
-"""MCP servers in a cell: each is an object with async functions, `mcp` knows them all. The servers are in the host.
+"""MCP servers in a cell: each is an object with async functions. `mcp` finds their tools. The servers are in the host.
 
-Which tools a server has is asked when a cell first needs to know, so that a kernel starts as fast as without.
+A kernel asks for a server's tools when a cell first needs them, so that they do not slow down its start.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from rlm.inside.mcp_signatures import signature_of
 from rlm.text.clip import one_line
 
 Tool = Callable[..., Awaitable[Any]]
-_LINE = 160  # characters of a tool in a list
+_LINE = 160  # maximum characters of a tool in a list
 _PAUSE = 0.2  # seconds between two lines of progress
 
 
 def namespace(servers: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """What a kernel gets: a variable for each server, and `mcp`."""
+    """Return the variables of a kernel: one for each server, and `mcp`."""
     connected = {server: Server(server, variable) for server, variable in servers}
     return {**{each.__name__: each for each in connected.values()}, "mcp": Servers(connected)}
 
 
 class Server(ModuleType):
-    """The tools of one MCP server. A module, as far as `help` and completion are concerned."""
+    """The tools of one MCP server. It is a module, so that `help` and completion work."""
 
     def __init__(self, server: str, variable: str) -> None:
         super().__init__(variable)
@@ -49,9 +49,9 @@ class Server(ModuleType):
         return [*self.__all__, "__doc__", "__name__"]
 
     def __getattr__(self, name: str) -> Any:
-        """What the server has now: a name that is not known may be new."""
+        """Return a tool. For an unknown name, ask the server again: the tool may be new."""
         __tracebackhide__ = True  # IPython leaves such frames out
-        if name.startswith("_"):  # IPython and pydoc ask for many such
+        if name.startswith("_"):  # IPython and pydoc ask for many such names
             raise AttributeError(name)
         known = self._functions is not None
         if name not in self._loaded() and known:
@@ -63,7 +63,7 @@ class Server(ModuleType):
         raise AttributeError(f"the MCP server {self._server} has no tool {name!r}: {hint}")
 
     def __getitem__(self, tool: str) -> Tool:
-        """By the name that the server gives it."""
+        """Return a tool by the name that the server gives it."""
         self._loaded()
         if tool not in self._by_tool:
             raise KeyError(f"the MCP server {self._server} has no tool {tool!r}")
@@ -100,11 +100,11 @@ def _doc_of(server: Server) -> str:
         return str(error)
 
 
-Server.__doc__ = property(_doc_of)  # type: ignore[assignment] # as of a module, which has one of its own
+Server.__doc__ = property(_doc_of)  # type: ignore[assignment] # each server has its own text, as a module has
 
 
 class Servers(ModuleType):
-    """`mcp`."""
+    """The variable `mcp`."""
 
     __all__ = ("search",)
 
@@ -115,16 +115,16 @@ class Servers(ModuleType):
         self.search.__func__.__name__ = "search"  # type: ignore[attr-defined]
 
     def __getitem__(self, server: str) -> Server:
-        """By the name that the configuration gives it."""
+        """Return a server by its name in the configuration."""
         return self._servers[server]
 
     def __repr__(self) -> str:
         return f"<MCP servers: {', '.join(self._servers)}>"
 
     def _search(self, words: str = "", limit: int = 20) -> Found:
-        """Tools whose server, name or description has the words, the best first; without words all of them.
+        """Find tools by words in their server, name or description, best match first. Without words, return all tools.
 
-        The result is a list of functions; shown, it is one line for each.
+        Returns a list of functions. Its repr has one line for each tool.
         """
         wanted = re.findall(r"[^\W_]+", words.casefold())
         found: list[tuple[int, Tool]] = []
@@ -141,7 +141,7 @@ class Servers(ModuleType):
 
 
 class Found(list[Tool]):
-    """Tools, of so many that were found. `problems` are of servers that could not be asked."""
+    """The first of `total` tools that were found. `problems` has the errors of servers that could not be asked."""
 
     def __init__(self, tools: list[Tool], total: int, problems: list[str]) -> None:
         super().__init__(tools)
@@ -158,7 +158,7 @@ class Found(list[Tool]):
 
 
 def _score(wanted: list[str], server: str, tool: Tool) -> int:
-    """A word in the name counts more than one in the description; all of them more than many times one."""
+    """Score a tool: a word in its name counts more than one in its description; a match of all words counts most."""
     name = f"{server} {tool.__name__}".casefold()
     text = (tool.__doc__ or "").casefold()
     points = [4 if word in name else 1 if word in text else 0 for word in wanted]
@@ -184,7 +184,8 @@ def _address() -> tuple[str, str]:
 
 
 def _tools_of(server: str) -> dict[str, Any]:
-    """
+    """Ask the host for a server's tools.
+
     Raises:
         McpError: the server cannot be reached.
     """
@@ -234,7 +235,7 @@ async def _call(server: str, tool: str, arguments: str, title: str) -> dict[str,
 
 
 class _CallProgress:
-    """A line that is written over itself: a notebook and the model see the last one alone."""
+    """A line of progress that overwrites itself: a notebook and the model see only its last state."""
 
     def __init__(self, title: str) -> None:
         self._title = title

@@ -1,6 +1,6 @@
-"""The schema of an MCP tool as a signature of Python, with annotations, defaults and a docstring.
+"""Convert the schema of an MCP tool to a Python signature with annotations, defaults and a docstring.
 
-Schemas are written by strangers: what cannot be said in Python is left to the docstring, and nothing raises.
+Schemas come from third parties. The docstring contains what a signature cannot express, and no schema raises an error.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from rlm.text.clip import one_line
 from rlm.text.identifiers import identifier
 
 _TYPES: dict[str, Any] = {"string": str, "integer": int, "number": float, "boolean": bool, "null": None}
-_DEEP = 5  # levels of a type that an annotation shows
-_MANY = 8  # alternatives
-_DESCRIPTION, _SCHEMA = 4_000, 2_000  # characters
+_DEEP = 5  # maximum levels of a type in an annotation
+_MANY = 8  # maximum alternatives
+_DESCRIPTION, _SCHEMA = 4_000, 2_000  # maximum characters
 
 _TELLING = ("properties", "pattern", "minimum", "maximum", "minLength", "maxLength", "format", "additionalProperties")
-"""What of the schema of a parameter no annotation says."""
+"""Keys in the schema of a parameter that an annotation cannot express."""
 
 Schema = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ToolSignature:
-    """`names` are the tool's own, by those of the parameters. `nullable`: those that None is a value for."""
+    """A tool's Python signature. `names` maps parameters to the tool's names; `nullable` are those that accept None."""
 
     signature: Signature
     names: Mapping[str, str]
@@ -35,10 +35,10 @@ class ToolSignature:
     doc: str
 
     def arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """What a call sends: what it names. None for an optional parameter means that it is not given.
+        """Return the arguments to send, by the tool's names. None for an optional, not nullable parameter is not sent.
 
         Raises:
-            TypeError: they do not fit the signature.
+            TypeError: the arguments do not match the signature.
         """
         bound = self.signature.bind(*args, **kwargs).arguments
         more = bound.pop(_MORE, {})
@@ -80,7 +80,7 @@ def signature_of(tool: Schema) -> ToolSignature:
 
 
 def unwrapped(schema: Schema) -> Schema:
-    """The schema of the value, where one that is no object had to be put into one, by the convention of the SDKs."""
+    """Return the schema of the value itself: by convention, SDKs wrap a value that is not an object in an object."""
     properties = _table(schema.get("properties"))
     title = schema.get("title")
     wraps = schema.get("x-fastmcp-wrap-result") or (isinstance(title, str) and title.endswith("Output"))
@@ -88,7 +88,7 @@ def unwrapped(schema: Schema) -> Schema:
 
 
 def _is_plain(schema: Schema) -> bool:
-    """Whether its properties are all there is to say of what it takes."""
+    """Return whether the schema's properties describe all of its arguments."""
     return not any(key in schema for key in ("anyOf", "oneOf", "allOf", "$ref", "patternProperties"))
 
 
@@ -135,7 +135,7 @@ def _union(kinds: list[Any]) -> Any:
 
 
 def _resolved(schema: Schema, root: Schema) -> Schema:
-    """What `#/$defs/…` stands for; nothing is fetched."""
+    """Resolve a reference such as `#/$defs/…`. Nothing is fetched."""
     for _ in range(_DEEP):
         reference = schema.get("$ref")
         if not isinstance(reference, str) or not reference.startswith("#/"):
@@ -171,7 +171,7 @@ def _doc(tool: Schema, names: Mapping[str, str], schema: Schema) -> str:
 
 
 def _about(python: str, name: str, part: Schema, root: Schema) -> str:
-    """One parameter: what it is for, and what its annotation does not say."""
+    """Describe one parameter, with the parts of its schema that its annotation does not show."""
     resolved = _resolved(part, root)
     said = [one_line(str(resolved["description"]), _DESCRIPTION)] if resolved.get("description") else []
     if python != name:
@@ -185,7 +185,7 @@ def _about(python: str, name: str, part: Schema, root: Schema) -> str:
 
 
 def _inner(schema: Schema, root: Schema) -> Schema:
-    """Of an optional value, the value."""
+    """Return the schema of an optional value, without its null alternative."""
     alternatives = schema.get("anyOf")
     if not isinstance(alternatives, list):
         return schema

@@ -1,8 +1,8 @@
-"""Everything that a kernel publishes, in the order in which it came about.
+"""Publish all output and messages of a kernel in their order of creation.
 
-Python's prints, to stdout or stderr, what C code and child processes write to descriptors 1 and 2, and ipykernel's own
-messages (a cell begins, shows something, ends) go into one sequence. A thread publishes it. A cell that prints faster
-than the host reads has to wait, so nothing is lost and nothing piles up.
+One sequence contains Python's prints to stdout and stderr, what C code and child processes write to descriptors 1
+and 2, and ipykernel's messages (a cell begins, displays something, ends). A thread publishes the sequence. A cell that
+prints faster than the host reads has to wait, so no output is lost and the sequence stays short.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from rlm.inside.emergencies import CrashBuffer
 from rlm.process import files
 
 PIECE = 65_536
-"""Characters of one message at most."""
-_FULL = 4 * PIECE  # characters in the sequence at which the printer waits
-_LARGEST = 128 << 20  # bytes of a message; twice as much, and the host hangs up
+"""Maximum characters of one message."""
+_FULL = 4 * PIECE  # characters in the sequence above which a print waits
+_LARGEST = 128 << 20  # maximum bytes of a message; at twice as much the host closes the connection
 _MESSAGE = "message"
-_PAUSE = 0.05  # seconds between two messages, unless someone flushes
+_PAUSE = 0.05  # seconds between two messages, unless the output is flushed
 
 
 class OutputMultiplexer:
-    """`write` from any thread. `publisher` is ipykernel's IOPubThread, whose socket it uses in that thread.
+    """Collect output in one sequence. Any thread may call `write`.
 
-    To ipykernel it is the iopub socket: it has `send_multipart`.
+    `publisher` is ipykernel's IOPubThread; its socket is used only in that thread. ipykernel uses this object as the
+    iopub socket: it has `send_multipart`.
     """
 
     def __init__(self, session: Any, publisher: Any, crash: CrashBuffer) -> None:
@@ -44,7 +45,7 @@ class OutputMultiplexer:
         self._publisher = publisher
         self._crash = crash
         self._lock = threading.RLock()
-        # a stream, its text and the request that prints it; or _MESSAGE and the frames of one
+        # the name of a stream, its text and the request that printed it; or _MESSAGE and the message's frames
         self._pieces: list[tuple[str, Any, Any]] = []
         self._length = 0
         self._last = "\n"
@@ -54,7 +55,7 @@ class OutputMultiplexer:
         threading.Thread(target=self._watch, name="descriptors", daemon=True).start()
 
     def set_parent(self, header: dict[str, Any]) -> None:
-        """The request that prints from now on: here, in what begins here, and where none has been set."""
+        """Set the request that prints from now on: in this context, in tasks started here, and where none is set."""
         self._parent = header
         self._parent_here.set(header)
 
@@ -79,19 +80,19 @@ class OutputMultiplexer:
             self._publisher.schedule(self._publish)
 
     def _add(self, stream: str, text: str) -> None:
-        """Called for every little print, so it is written for speed."""
+        """Add a text to the sequence. Optimised for speed, because every print calls it."""
         with self._lock:
             if self._pipe.now.poll(0):
                 self._catch_up()
             self._put(stream, text)
-        # A line after a silence goes out at once: somebody may be watching.
+        # A line after a pause is published at once: somebody may be watching.
         if self._length >= _FULL or ("\n" in text and time.monotonic() - self._published > _PAUSE):
             self.flush()
         elif not self._scheduled:
             self._schedule()
 
     def flush(self) -> None:
-        """Returns when everything is on its way to the host."""
+        """Publish everything. Return when zmq has it."""
         self._catch_up()
         if threading.current_thread() is self._publisher.thread:
             self._publish()
@@ -102,17 +103,17 @@ class OutputMultiplexer:
             sent.wait()
 
     def fresh_line(self) -> None:
-        """What is printed next begins a line."""
+        """End the current line, so that the next output begins a new line."""
         self._catch_up()
         if not self._last.endswith("\n"):
             self.write("stdout", "\n")
 
     def fix(self) -> None:
-        """A cell may have closed or redirected the descriptors."""
+        """Reconnect the descriptors 1 and 2: a cell may have closed or redirected them."""
         self._pipe.connect()
 
     def _catch_up(self) -> None:
-        """What was written to the descriptors so far comes before what is written next."""
+        """Add the text that was written to the descriptors so far, before any later text."""
         with self._lock:
             while self._length < _FULL and (text := self._pipe.read()):
                 self._put("stdout", text)
@@ -124,7 +125,7 @@ class OutputMultiplexer:
         self._last = text
 
     def _watch(self) -> None:
-        """Keep the pipe from filling up while the main thread is elsewhere."""
+        """Read the pipe in a thread, so that it does not fill up while the main thread is busy."""
         while True:
             self._pipe.wait()
             self._catch_up()
@@ -138,7 +139,7 @@ class OutputMultiplexer:
         self._publisher.schedule(lambda: self._publisher.io_loop.call_later(_PAUSE, self._publish))
 
     def _publish(self) -> None:
-        """In the publisher's thread."""
+        """Send the sequence. Runs in the publisher's thread."""
         self._scheduled = False
         with self._lock:
             pieces, self._pieces, self._length = self._pieces, [], 0
@@ -154,13 +155,13 @@ class OutputMultiplexer:
 
 
 class _StreamPipe:
-    """Descriptors 1 and 2, led into a pipe that we read."""
+    """A pipe that receives what is written to descriptors 1 and 2."""
 
     def __init__(self) -> None:
         self._end, self._begin = os.pipe()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._identity = os.fstat(self._begin)
-        # one for each of the two threads that ask: a poll object serves one at a time
+        # one for each of the two threads: a poll object serves one thread at a time
         self.now, self._later = select.poll(), select.poll()
         for poll in (self.now, self._later):
             poll.register(self._end, select.POLLIN)
@@ -174,7 +175,7 @@ class _StreamPipe:
             os.dup2(self._begin, descriptor)
 
     def read(self) -> str:
-        """What is there, at most 64 KiB; empty if there is nothing. Under the lock of the multiplexer."""
+        """Return the available text, at most 64 KiB, or an empty text. The multiplexer's lock must be held."""
         return self._decoder.decode(os.read(self._end, PIECE)) if self.now.poll(0) else ""
 
     def wait(self) -> None:
@@ -207,11 +208,11 @@ class Stream(io.TextIOBase):
             self._multiplexer.flush()
 
     def close(self) -> None:
-        """A cell that closes its stdout shall not silence the next one."""
+        """Only flush: a cell that closes its stdout must not silence the next cell."""
         self.flush()
 
     def reconfigure(self, **_: Any) -> None:
-        """Scripts ask for line buffering or an encoding; both are as good as they get."""
+        """Do nothing: scripts ask for line buffering or an encoding, and neither can be improved here."""
 
     def fileno(self) -> int:
         return self._descriptor
@@ -220,7 +221,7 @@ class Stream(io.TextIOBase):
         return True
 
     def set_parent(self, parent: dict[str, Any]) -> None:
-        """The request that prints from now on; ipykernel calls it."""
+        """Set the request that prints from now on. ipykernel calls this."""
         self._multiplexer.set_parent(parent.get("header", parent))
 
 

@@ -1,8 +1,8 @@
-"""`%pip`: packages for the kernels.
+"""`%pip`: install packages for the kernels.
 
-rlm's own environment may be read-only, may be replaced at the next update, and must not be broken. So packages go into
-a folder of the user's, which comes after rlm's own on the search path; what rlm has itself is a constraint, so that
-nothing is installed that needs another version of it.
+rlm's own environment may be read-only, the next update may replace it, and it must not be broken. So packages go into a
+folder of the user, which comes after rlm's own on the search path. rlm's own packages are constraints, so pip installs
+nothing that needs other versions of them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ELSEWHERE = "[That is for the shell's Python. This kernel has rlm's own: `%pip i
 
 
 def add_to_path() -> None:
-    """Let cells import from the folders, and do what their .pth files say."""
+    """Let cells import from the package folders, and process the .pth files there."""
     for folder in _folders():
         if folder.is_dir():
             site.addsitedir(str(folder))
@@ -48,18 +48,21 @@ def add_to_path() -> None:
 
 
 def _folders() -> list[Path]:
-    """The one to install into first. In a sandbox the user's is read-only, or would be lost with it."""
+    """Return the package folders, the one to install into first.
+
+    In a sandbox the user's folder is read-only, or would be lost with the sandbox.
+    """
     users = packages_folder(os.environ)
     return [Path(tempfile.gettempdir(), "rlm-packages"), users] if SANDBOXED in os.environ else [users]
 
 
 def installs_elsewhere(command: str) -> bool:
-    """Whether a shell command installs or removes packages of another Python than the kernel's."""
+    """Return whether a shell command installs or removes packages of a Python other than the kernel's."""
     return _SHELL_INSTALL.search(command) is not None and not _PLACED.search(command)
 
 
 def pip(shell: Any, line: str) -> None:
-    """`%pip line`. Places that the line names itself are left alone."""
+    """Run `%pip line`. A line that names a target folder or a Python runs unchanged."""
     found = _VERB.fullmatch(line)
     if found is None or _PLACED.search(line):
         shell.system(f"{_command(line)} {line}")
@@ -78,7 +81,7 @@ def pip(shell: Any, line: str) -> None:
 
 
 def _query(verb: str, rest: str) -> str:
-    """One command that asks each place of packages; what the shell does with the output, it does with all of it."""
+    """Return one shell command that queries each package folder. A pipe or redirection applies to the whole output."""
     behind = _SHELL.search(rest)
     tail = behind[0] if behind else ""
     options = rest.removesuffix(tail)
@@ -94,14 +97,14 @@ def _query(verb: str, rest: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """None where a quote is not closed, of which the shell complains."""
+    """Split a text into words. Empty if a quote is not closed; the shell reports that."""
     with suppress(ValueError):
         return shlex.split(text)
     return []
 
 
 def _show(names: list[str], flags: str) -> str:
-    """Each package where it lies: uv looks into one place at a time, and complains of what lies in another."""
+    """Query each package in its own folder: uv searches one folder at a time, and calls the other packages missing."""
     commands = []
     for folder in (None, *_folders()):
         there = site.getsitepackages() if folder is None else [str(folder)]
@@ -117,7 +120,7 @@ def _show(names: list[str], flags: str) -> str:
 
 
 def _searching(folders: list[Path]) -> str:
-    """pip asks the search path, and has no option for a folder with `show`, `check` and `inspect`."""
+    """Add folders to the search path of pip: its `show`, `check` and `inspect` have no option for a folder."""
     return f"PYTHONPATH={shlex.quote(os.pathsep.join(map(str, folders)))} " if folders and not _uv() else ""
 
 
@@ -129,7 +132,7 @@ def _install(shell: Any, verb: str, rest: str) -> None:
     own = Path(shell.profile_dir.location, "constraints.txt")
     own.parent.mkdir(parents=True, exist_ok=True)
     found = metadata.distributions(path=site.getsitepackages())
-    # what rlm's environment holds; not rlm itself: on an index its names are other people's
+    # the packages of rlm's environment, without rlm itself: on an index its names belong to other people
     held = {dist.name: dist.version for dist in found if dist.name and not dist.name.startswith("rlm")}
     own.write_text("".join(f"{name}=={version}\n" for name, version in sorted(held.items())))
     shell.system(f"{_command(verb)} {verb} {_into(folder)} --constraint {shlex.quote(str(own))}{rest}")
@@ -144,7 +147,7 @@ def _install(shell: Any, verb: str, rest: str) -> None:
 
 
 def _uninstall(words: list[str]) -> None:
-    """pip removes nothing from a folder that is no environment: so what the package says of its files goes."""
+    """Remove the files that a package lists: pip removes nothing from a folder that is not an environment."""
     place = _folders()[0]
     for name in [word for word in words if not word.startswith("-")]:
         found = list(metadata.distributions(path=[str(place)], name=name))
@@ -159,7 +162,7 @@ def _remove(files: list[Path]) -> None:
     for file in files:
         file.unlink(missing_ok=True)
     for folder in sorted({file.parent for file in files}, reverse=True):
-        with suppress(OSError):  # it holds more, such as what was compiled
+        with suppress(OSError):  # it is not empty: it holds compiled files, for example
             folder.rmdir()
 
 
@@ -172,7 +175,7 @@ def _unwritable(folder: Path) -> str:
 
 
 def _uv() -> str:
-    """Where there is no pip: uv, as install.sh finds it. Empty if there is none."""
+    """Return the path of uv if there is no pip, found as install.sh finds it. Empty if pip exists, or uv does not."""
     if find_spec("pip"):
         return ""
     home = Path.home()
@@ -182,10 +185,10 @@ def _uv() -> str:
 
 
 def _command(line: str) -> str:
-    """pip; where there is none, `uv pip`, or the copy of pip that Python brings for new environments."""
+    """Return the command for pip; without pip, `uv pip`, or the copy of pip that Python has for new environments."""
     python = shlex.quote(sys.executable)
     if uv := _uv():
-        # pip trusts the certificates of the system, uv its own by default: proxies of companies need the former
+        # by default pip trusts the system's certificates and uv its own; company proxies need the system's
         of_system = "true" if ssl.get_default_verify_paths().cafile else "false"
         command = f"UV_SYSTEM_CERTS={of_system} {shlex.quote(uv)}"
         return command if line.strip() in {"--version", "-V"} else f"{command} pip"
@@ -194,7 +197,7 @@ def _command(line: str) -> str:
 
 
 def _bundled() -> list[Path]:
-    """What `ensurepip` installs; distributions such as Debian keep it in a folder of their own (PEP 453)."""
+    """Return the wheels that `ensurepip` installs. Some distributions, as Debian, have them elsewhere (PEP 453)."""
     own, theirs = Path(os.__file__).parent / "ensurepip/_bundled", sysconfig.get_config_var("WHEEL_PKG_DIR")
     return [wheel for folder in (own, theirs) if folder for wheel in Path(folder).glob("pip-*.whl")]
 

@@ -1,4 +1,4 @@
-"""The IPython shell of a kernel: what differs from a notebook's, because a model reads it and nobody types into it."""
+"""The IPython shell of a kernel. It differs from a notebook's: a model reads the output, and no user can type."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from rlm.inside.loops import loop_hidden
 from rlm.inside.output import PIECE
 
 _LARGE = 4 * PIECE
-_LONGEST_TRACEBACK = 16 << 20  # characters that are sent as one message
+_LONGEST_TRACEBACK = 16 << 20  # maximum characters that are sent as one message
 _WANTED = re.compile(r"text/(plain|markdown|latex)|image/[\w.+-]+")
-# Python's repr of an object without one of its own, and IPython's
+# the default repr of Python and of IPython, for an object without its own repr
 _NO_TEXT = re.compile(r"<[\w.<>]+ (object( at 0x[0-9a-f]+)?|at 0x[0-9a-f]+)>")
 
 
 class Profile(ProfileDir):
-    """IPython's folder for this kernel alone: the user's own profile is neither read nor made."""
+    """IPython's folder, private to this kernel: the user's profile is neither read nor created."""
 
     @observe("location")
     def _location_changed(self, change: Any) -> None:
-        """Nothing is made before it is used."""
+        """Do nothing: the folder is created only when it is used."""
 
 
 def slim(data: dict[str, Any]) -> dict[str, Any]:
-    """Of the forms of a displayed object, those that a model can read.
+    """Keep the forms of a displayed object that a model can read.
 
-    A very long text is printed instead: prints are sent in pieces that nobody has to hold as a whole.
+    A very long text is printed instead: prints are sent in pieces, so no process holds the whole text in one message.
     """
     wanted = {kind: value for kind, value in data.items() if _WANTED.fullmatch(kind)}
     if _NO_TEXT.fullmatch(str(wanted.get("text/plain", "<an object>"))):
@@ -63,7 +63,7 @@ def slim(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _readable(data: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """The text of an object whose own says nothing, if a form of it has one."""
+    """Return a text from another form of an object, for an object without a useful repr."""
     if len(wanted) > ("text/plain" in wanted):  # Markdown, LaTeX, a picture
         return {"text/plain": ""}
     if text := html_text(str(data.get("text/html", ""))):
@@ -110,42 +110,42 @@ class Shell(ZMQInteractiveShell):
         super().__init__(**options)
 
     def init_ipython_dir(self, ipython_dir: str | None) -> None:
-        """None: see `Profile`."""
+        """Do nothing: see `Profile`."""
 
     def init_environment(self) -> None:
-        """Not IPython's, which asks for colours: see `rlm.inside.launch`."""
+        """Do nothing: IPython's version would ask programs for colours. See `rlm.inside.launch`."""
 
     def init_magics(self) -> None:
         super().init_magics()
         _register_magics(self)
 
     def set_next_input(self, text: str, replace: bool = False) -> None:  # noqa: ARG002 - IPython's signature
-        """What `%load` and `%recall` put into the next cell: nobody sees that one."""
+        """Print the text that `%load` and `%recall` would put into the next cell, which no user sees here."""
         print(text)
 
     @contextlib.contextmanager
     def _tee(self, channel: str) -> Iterator[None]:  # noqa: ARG002 - IPython's signature
-        """IPython would keep a copy of everything that is ever printed."""
+        """Do nothing: IPython would keep a copy of all output."""
         yield
 
     def run_cell(self, *args: Any, **options: Any) -> Any:
-        """A cell without top-level await."""
+        """Run a cell without top-level await."""
         with loop_hidden():
             return super().run_cell(*args, **options)
 
     def reset(self, *args: Any, **options: Any) -> None:
-        """`%reset` takes the user's names, not ours."""
+        """Let `%reset` remove only the user's names: ours are added again."""
         super().reset(*args, **options)
         self.kernel.namespace.prepare(self.user_ns)
 
     def ask_exit(self) -> None:
-        """`exit` and `quit`."""
+        """Handle `exit` and `quit`."""
         self.kernel.ending = "the cell called exit()"
 
     # ---- figures
 
     def enable_gui(self, gui: str | None = None) -> None:
-        """ipykernel's asks IPKernelApp for its kernel, and would run the loop of a toolkit."""
+        """Do nothing: ipykernel's version needs an IPKernelApp, and would run a toolkit's event loop."""
         if gui is not None:
             print(f"%gui {gui} does nothing here: nobody sees a window. Figures of matplotlib are shown inline.")
 
@@ -160,26 +160,26 @@ class Shell(ZMQInteractiveShell):
     # ---- commands
 
     def system(self, cmd: str) -> None:
-        """`!cmd`: returns nothing, so that nothing is displayed."""
+        """Run `!cmd`. It returns nothing, so that IPython displays nothing."""
         self._run(self.var_expand(cmd, depth=1))
 
     system_piped = system
 
     def getoutput(self, cmd: str, split: bool = True, depth: int = 0) -> Any:
-        """`x = !cmd`"""
+        """Run `x = !cmd`."""
         output, code = commands.capture(self.var_expand(cmd, depth=depth + 1))
         self._ended(code)
         return SList(output.splitlines()) if split else LSString(output)
 
     def run_cell_magic(self, magic_name: str, line: str, cell: str) -> Any:
-        """`%%bash` without options runs like `!`. IPython feeds the script through stdin, where its commands eat it."""
+        """Run `%%bash` without options like `!`. IPython passes the script by stdin, which its commands can read."""
         if magic_name in {"bash", "sh"} and not line.strip():
             self._run(cell)
             return None
         return super().run_cell_magic(magic_name, line, cell)
 
     def _run(self, command: str) -> None:
-        """Its output goes where that of the cell goes, which may be a `%%capture`."""
+        """Run a shell command. Its output goes to the cell's output, which may be a `%%capture`."""
         ours = (self.kernel._stdout, self.kernel._stderr)
         redirected = (
             each if each not in ours and hasattr(each, "write") else None for each in (sys.stdout, sys.stderr)
@@ -198,10 +198,10 @@ class Shell(ZMQInteractiveShell):
 
     def init_traceback_handlers(self, custom_exceptions: Any) -> None:
         super().init_traceback_handlers(custom_exceptions)
-        self.InteractiveTB.__class__ = Tracebacks  # it has been made, with arguments that differ between versions
+        self.InteractiveTB.__class__ = Tracebacks  # it exists already, and its arguments differ between versions
 
     def _get_exc_info(self, exc_tuple: Any = None) -> Any:
-        """Sets what `%debug` and `%tb` take. A refused magic has nothing to debug: they keep the error before it."""
+        """Set the error for `%debug` and `%tb`. A refused magic has nothing to debug: they keep the error before it."""
         before = {name: getattr(sys, name) for name in LAST_ERROR if hasattr(sys, name)}
         found = super()._get_exc_info(exc_tuple)
         if issubclass(found[0], UsageError):
@@ -219,15 +219,15 @@ class Shell(ZMQInteractiveShell):
         full = isinstance(sys.exc_info()[1], MemoryError)
         with self.kernel.own_streams():
             super().showsyntaxerror(*args, **options)
-            if full:  # Python 3.11's parser says so of its own stack
+            if full:  # Python 3.11's parser raises MemoryError when its stack is full
                 print("The cell holds an expression that is nested too deeply.")
 
     def get_exception_only(self, exc_tuple: Any = None) -> str:
-        """Said when a traceback is interrupted. IPython's asks for the error's text, which may be what hung."""
+        """The text for an interrupted traceback. IPython would call the error's `str`, which may be what hung."""
         return f"{self._get_exc_info(exc_tuple)[0].__name__}\n"
 
     def _format_exception_for_storage(self, exception: BaseException, *_: Any, **__: Any) -> dict[str, Any]:
-        """For `%notebook`. IPython would make each traceback a second time, and keep it."""
+        """Return no traceback for `%notebook`: IPython would format each traceback a second time, and keep it."""
         return {"ename": type(exception).__name__, "evalue": "", "traceback": []}
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
@@ -246,7 +246,7 @@ def forget_error() -> None:
 
 
 class _Brief:
-    """The text of an exception, of bearable length; the traceback has the whole."""
+    """An exception with at most 1,000 characters of text; the traceback contains the whole text."""
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
@@ -258,7 +258,7 @@ class _Brief:
             return f"<{type(self._error).__name__} without a text>"
 
 
-# ---- magics that differ from a notebook's: `%pip`, and those that cannot work here and say why, in a line
+# ---- magics that differ from a notebook's: `%pip`, and magics that cannot work here and print the reason
 
 _NOBODY = "nobody is there to type"
 _CANNOT = {
@@ -288,7 +288,7 @@ def _refusal(why: str) -> Callable[[str], None]:
 
 
 def _pdb(shell: Any, line: str) -> None:
-    """`%pdb off` is a matter of course."""
+    """Accept `%pdb off`, and refuse `%pdb on`: nobody can use a debugger here."""
     if line.strip().lower() in {"off", "0"}:
         shell.call_pdb = False
     else:
@@ -296,7 +296,7 @@ def _pdb(shell: Any, line: str) -> None:
 
 
 def _uv(shell: Any, line: str) -> None:
-    """`%uv pip …` is `%pip …`; all else is uv's own."""
+    """Run `%uv pip …` as `%pip …`, and everything else with uv itself."""
     first, _, rest = line.strip().partition(" ")
     if first == "pip":
         packages.pip(shell, rest)

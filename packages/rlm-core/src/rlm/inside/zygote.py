@@ -1,17 +1,18 @@
-"""The process that starts kernels, knows when they end, and leaves nothing behind.
+"""The process that starts kernels, reports their end, and kills all processes that they leave.
 
-`python -P -m rlm.inside.zygote FD MARK [SHARED...]`: a socket to the host, one JSON object a line each way. For the
-first kernel it imports IPython and ipykernel and builds a kernel; then it forks for each: no thread and no zmq context
-may exist here.
-Where a fork will not do (macOS) the request names a program to run instead. When the host is gone, however it
-went, the socket ends, and everything below this process is killed.
+`python -P -m rlm.inside.zygote FD MARK [SHARED...]`: FD is a socket to the host, with one JSON object per line each
+way. For the first kernel the zygote imports IPython and ipykernel and builds a kernel; then it forks for each kernel.
+So it must have no thread and no zmq context. On a system where a fork does not work (macOS), the request names a
+program to run instead. When the host ends for any reason, the socket closes, and the zygote kills all processes below
+it.
 
-To us:  {"do": "start", "id", "launch", "env", "cwd", "program": null or [...], "sandbox": "" or a handle}
-        {"do": "interrupt", "id"}              SIGINT
-        {"do": "sweep", "id", "since"}         kill what the kernel started since then (CLOCK_BOOTTIME)
-        {"do": "kill", "id"}                   kill it, and all that it started
-From us: {"id", "status", "log"} when it ended (as of waitpid) and what it wrote to its log, {"id", "gone"} when nothing
-of it is left, {"id", "swept"}
+To us:  {"do": "start", "id", "launch", "env", "cwd", "program": null or [...], "sandbox": "" or a handle, "modules"}
+        {"do": "interrupt", "id"}              send SIGINT
+        {"do": "sweep", "id", "since"}         kill the processes that the kernel started since then (CLOCK_BOOTTIME)
+        {"do": "kill", "id"}                   kill the kernel, and all processes that it started
+From us: {"id", "status", "log"} when a kernel has ended: its status of waitpid, and its log
+        {"id", "gone"} when all processes that it started have ended
+        {"id", "swept"} when a sweep is done
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from rlm.process.signals import reset_signals
 if TYPE_CHECKING:
     from rlm.inside.kernel import RlmKernel
 
-_REST = 16  # blocks of a log that are read when its kernel has ended: as much as a pipe can hold
+_REST = 16  # blocks of a log to read after its kernel has ended: as much as a pipe can hold
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ class Child:
     pid: int
     mark: str
     log: BoundedLog
-    """What it writes to the descriptors 1 and 2 that it was started with."""
+    """The output to the descriptors 1 and 2 that it was started with."""
     sandbox_init: int = 0
     """The first process of its sandbox."""
     status: int | None = None
@@ -75,7 +76,7 @@ class ZygoteProcess:
         }
 
     def run(self) -> None:
-        """Until the host closes the socket."""
+        """Serve requests until the host closes the socket."""
         self._listen_for_children()
         with selectors.DefaultSelector() as selector:
             selector.register(self._host, selectors.EVENT_READ)
@@ -100,14 +101,14 @@ class ZygoteProcess:
         return self._host not in ready or self._read_requests()
 
     def _listen_for_children(self) -> None:
-        """A handler that does nothing: what wakes us is the byte that Python writes to the socket."""
+        """Get a byte on a socket for each SIGCHLD: Python writes it, if the signal has a handler. Ours does nothing."""
         self._wake.settimeout(0)
         self._woken.settimeout(0)
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def _read_requests(self) -> bool:
-        """False: the host is gone."""
+        """Handle the requests that have arrived. False: the host has closed the socket."""
         try:
             data = self._host.recv(1 << 20)
         except ConnectionResetError:
@@ -119,7 +120,7 @@ class ZygoteProcess:
         return bool(data)
 
     def _report(self, **what: Any) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end is noticed where we read
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the next read notices the host's end
             self._host.sendall(json.dumps(what).encode() + b"\n")
 
     # ---- starting
@@ -141,18 +142,18 @@ class ZygoteProcess:
         )
 
     def _be_kernel(self, request: dict[str, Any], zygote: int, log: int) -> None:
-        """In the new process. Does not return."""
+        """Become the kernel, in the new process. Does not return."""
         status = 1
         try:
             enter_sandbox.die_with(zygote)
             _redirect(log)
             self._detach()
             if request["sandbox"]:
-                # what enters a sandbox keeps its executable, which must not be a file of the host
+                # the process keeps its executable in the sandbox, so this must not be a file of the host
                 if not os.readlink("/proc/self/exe").startswith("/memfd:"):  # noqa: PTH115 - pathlib has nothing to add
                     raise PermissionError("this zygote was not started for sandboxes")
                 enter_sandbox.enter(request["sandbox"], seen=True)
-                os.chdir(request["cwd"])  # links lead to what is in the sandbox
+                os.chdir(request["cwd"])  # links can only lead to folders of the sandbox
             else:
                 files.change_to(request["cwd"])
             if request["program"]:
@@ -165,7 +166,7 @@ class ZygoteProcess:
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
-        except BaseException as error:  # noqa: BLE001 - the log is all that can be written
+        except BaseException as error:  # noqa: BLE001 - only the log can report it
             print(f"{type(error).__name__}: {error}", file=sys.__stderr__, flush=True)
         finally:
             with contextlib.suppress(Exception):
@@ -173,7 +174,7 @@ class ZygoteProcess:
             os._exit(status)
 
     def _detach(self) -> None:
-        """From what belongs to the zygote alone."""
+        """Release what belongs only to the zygote."""
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -201,10 +202,10 @@ class ZygoteProcess:
         if child is None:
             self._report(id=request["id"], gone=True)
         elif child.status is None:
-            os.kill(child.pid, signal.SIGKILL)  # the rest follows when it is reaped
+            os.kill(child.pid, signal.SIGKILL)  # `_reap` kills the processes that it started
 
     def _reap(self) -> None:
-        """Of each kernel that ended, say so at once, then kill what it started."""
+        """Report each kernel that has ended at once, then kill the processes that it started."""
         while ended := self._ended():
             for child in ended:
                 self._report(id=child.id, status=child.status, log=self._log_of(child))
@@ -220,15 +221,15 @@ class ZygoteProcess:
         return ended
 
     def _log_of(self, child: Child) -> str:
-        """All of it. What others go on to write there is lost."""
+        """Return the whole log, and close it. What other processes write to it later is lost."""
         child.log.drain(_REST)
-        with contextlib.suppress(KeyError):  # its end came before
+        with contextlib.suppress(KeyError):  # it was unregistered when its end was read
             self._selector.unregister(child.log)
         child.log.close()
         return child.log.text()
 
     def _wait(self) -> None:
-        """Note how kernels ended; of adopted orphans there is nothing to note."""
+        """Note the status of each kernel that has ended. Adopted orphans are only reaped."""
         with contextlib.suppress(ChildProcessError):
             while (found := os.waitpid(-1, os.WNOHANG))[0]:
                 for child in self._children.values():
@@ -237,7 +238,7 @@ class ZygoteProcess:
 
 
 def _redirect(log: int) -> None:
-    """Nothing of the host's terminal or pipes reaches a kernel."""
+    """Replace descriptors 0 to 2, so that a kernel has no terminal or pipe of the host."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(log, 1)
@@ -245,7 +246,7 @@ def _redirect(log: int) -> None:
 
 
 def _close_all_but(kept: list[int]) -> None:
-    """Of the descriptors above those of stdin, stdout and stderr."""
+    """Close all descriptors above 2 except these."""
     first = 3
     for descriptor in sorted(kept):
         os.closerange(first, descriptor)
@@ -254,21 +255,21 @@ def _close_all_but(kept: list[int]) -> None:
 
 
 def _build_kernel() -> RlmKernel:
-    """The kernel that all others are forks of."""
-    gc.disable()  # what is made here stays for ever; looking through it again and again is a third of the start
+    """Build the kernel that all others are forks of."""
+    gc.disable()  # these objects are never freed, and repeated collections would take a third of the start
     from rlm.inside.kernel import build, warm
 
     kernel = build()
     warm(kernel)
-    gc.freeze()  # so that no collection in a fork touches, and so copies, the pages that all share
+    gc.freeze()  # so that no collection in a fork writes to the shared pages, which would copy them
     return kernel
 
 
 def _preload(modules: list[str]) -> None:
-    """What the kernels that follow have in common: the import of pandas takes 50 MB, and a fork of it a few.
+    """Import modules that all later kernels share: the import of pandas takes 50 MB, and a fork of it a few MB.
 
-    Only from where our own Python has its packages, and nothing that leaves a thread: numpy's OpenBLAS ends its threads
-    before a fork (pthread_atfork). What cannot be imported is missing, and the kernel will say so itself.
+    Only from the package folders of our own Python, and only modules that leave no thread: numpy's OpenBLAS ends its
+    threads before a fork (pthread_atfork). A module that cannot be imported is skipped; the kernel reports that itself.
     """
     for name in modules:
         if name not in sys.modules:
@@ -281,12 +282,12 @@ def main() -> None:
     reset_signals()
     host = int(sys.argv[1])
     shared = [int(number) for number in sys.argv[3:]]
-    _close_all_but([host, *shared])  # the copy that we were started from
+    _close_all_but([host, *shared])  # closes the sealed copy that we were started from
     for descriptor in shared:
-        os.set_inheritable(descriptor, False)  # noqa: FBT003 - for kernels, not for what they start
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - for kernels, not for the programs that they start
     process_tree.adopt_orphans()
     ZygoteProcess(socket.socket(fileno=host), sys.argv[2], shared).run()
-    os._exit(0)  # the host waits for our end, and Python would take 30 ms to take IPython apart
+    os._exit(0)  # the host waits for our end, and a normal exit of Python with IPython takes 30 ms
 
 
 if __name__ == "__main__":

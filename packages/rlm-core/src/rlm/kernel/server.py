@@ -178,7 +178,7 @@ class KernelServer:
         return kernel
 
     def share(self, file: int) -> None:
-        """Give kernels without a sandbox this descriptor to read, under the same number. To be called before `launch`."""
+        """Give kernels without a sandbox this descriptor to read, under the same number. Call it before any launch."""
         self._shared.append(file)
 
     async def close(self) -> None:
