@@ -1,1 +1,1 @@
-"""What the host asks of the system: files, folders and programs, each by rules that no cell can bend."""
+"""The host's access to files, folders and programs, by rules that no cell can bypass."""

@@ -1,6 +1,6 @@
-"""Which Python a project has, known by what lies in its folder; and where rlm's kernels have their packages.
+"""Finds the Python of a project by the files in its folder, and the package folder of rlm's kernels.
 
-Nothing of the project is read or run.
+No file of the project is read or run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _RUNNERS = (
 
 
 def project_python(cwd: Path, environment: Mapping[str, str]) -> str:
-    """The command that runs it; empty if the project says nothing of it, and it is whatever `python` is."""
+    """Return the command that runs the project's Python; empty if the project does not define one: use `python`."""
     for folder in (cwd, *cwd.parents):
         if found := _of_folder(folder):
             return found.removeprefix(f"{cwd}/")
@@ -48,7 +48,7 @@ def _there(path: Path) -> bool:
     return True
 
 
-# ---- packages of rlm's kernels: the host shows their folder to sandboxes, `%pip` writes there, kernels import from it
+# ---- packages of rlm's kernels: sandboxes can see their folder, `%pip` writes there, kernels import from it
 
 
 SANDBOXED = "RLM_SANDBOXED"
@@ -56,7 +56,7 @@ SANDBOXED = "RLM_SANDBOXED"
 
 
 def packages_folder(environment: Mapping[str, str]) -> Path:
-    """The user's, for this minor version of Python. Outside rlm's own environment, so that it outlives an update."""
-    home = environment.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+    """Return the user's folder for this minor version of Python, outside rlm's environment: it survives updates."""
+    home = environment.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises if there is none
     data = Path(environment.get("XDG_DATA_HOME") or Path(home, ".local", "share"))
     return data / "rlm" / "packages" / f"{sys.version_info.major}.{sys.version_info.minor}"

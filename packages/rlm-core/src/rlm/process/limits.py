@@ -1,4 +1,4 @@
-"""What the system must allow rlm, looked at before anything is changed: a run that hits a limit ends in odd places."""
+"""Checks the system's limits before anything is changed, because a run that hits one fails in unexpected places."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Need:
     hard: bool = False
 
 
-# A run with a kernel was seen to work with half of these at most, and with a third of the address space.
+# In tests, a run with a kernel worked with at most half of these, and with a third of the address space.
 _NEEDS = (
     _Need(resource.RLIMIT_AS, 1_000_000 << 10, "v", "kB of address space", 1024),
     _Need(resource.RLIMIT_DATA, 256 << 20, "d", "kB of data", 1024),
@@ -38,13 +38,14 @@ _NEEDS = (
 
 PROCESSES = 64
 """Processes and threads: of the host, its helpers, one kernel and its commands."""
-_PLENTY = 10_000  # processes: to count those that run would only take time
+_PLENTY = 10_000  # processes; above this, counting the running ones is not worth the time
 
 
 def check_limits() -> None:
-    """
+    """Check the limits of the system.
+
     Raises:
-        ConfigError: the system allows too little of something.
+        ConfigError: a limit is too low.
     """
     if too_little := next(_too_little(), None):
         raise ConfigError(too_little)
@@ -65,7 +66,7 @@ def _too_little() -> Iterator[str]:
 
 
 def _too_few_processes() -> Iterator[str]:
-    """The system counts all of a user's, and lets root have as many as there can be."""
+    """Check the limit of processes. The system counts all processes of a user, and does not limit root."""
     allowed = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if os.geteuid() == 0 or allowed == resource.RLIM_INFINITY or allowed > _PLENTY:
         return
@@ -77,7 +78,7 @@ def _too_few_processes() -> Iterator[str]:
 
 
 def _threads(process: Path) -> int:
-    """Of a process of this user; proc_pid_status(5)."""
+    """Return the number of threads of a process of this user; proc_pid_status(5)."""
     with suppress(OSError, ValueError, KeyError):
         if process.name.isdecimal():
             text = (process / "status").read_text()  # by path: of the system

@@ -1,6 +1,6 @@
-"""What others write to a pipe, read so that it takes little memory and no disk, however much they write.
+"""Reads output of other programs from a pipe with little memory and no disk, whatever its amount.
 
-Standard library only: the kernel's side uses it too.
+Standard library only: code in the kernel uses it too.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-_BLOCK = 65_536  # bytes: what a pipe holds
+_BLOCK = 65_536  # bytes: the size of a pipe's buffer
 _HEAD, _TAIL = 2_000, 6_000  # bytes of a log that are kept
 
 
 def drain(descriptor: int, take: Callable[[bytes], object], blocks: int = 1) -> bool:
-    """Give `take` what is in the pipe, at most so many blocks. False: nobody can write to it any more."""
+    """Pass the content of the pipe to `take`, at most so many blocks. Return False if no writer is left."""
     for _ in range(blocks):
         try:
             block = os.read(descriptor, _BLOCK)
@@ -26,7 +26,7 @@ def drain(descriptor: int, take: Callable[[bytes], object], blocks: int = 1) -> 
 
 
 class BoundedLog:
-    """The beginning and the end of what is written to `end`, a descriptor for others, once `drain` has read it."""
+    """Keeps the beginning and the end of what others write to the descriptor `end`. `drain` reads it."""
 
     def __init__(self) -> None:
         self._read, self.end = os.pipe()
@@ -35,18 +35,18 @@ class BoundedLog:
         self._length = 0
 
     def fileno(self) -> int:
-        """To wait for."""
+        """The descriptor to wait for."""
         return self._read
 
     def close_end(self) -> None:
-        """Others have it now."""
+        """Close our copy of `end`, after others have inherited it."""
         os.close(self.end)
 
     def close(self) -> None:
         os.close(self._read)
 
     def drain(self, blocks: int = 1) -> bool:
-        """As the function of this name."""
+        """Read from the pipe, as the function `drain` does."""
         return drain(self._read, self._add, blocks)
 
     def text(self) -> str:

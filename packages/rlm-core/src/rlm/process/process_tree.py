@@ -1,11 +1,11 @@
-"""Processes and what they have started, however it tried to get away. For Linux: elsewhere nothing is found.
+"""Processes and their descendants, including those that tried to detach. Linux only: elsewhere nothing is found.
 
 A process that daemonises (setsid, double fork) is adopted by the nearest subreaper above it (prctl(2),
-PR_SET_CHILD_SUBREAPER): it cannot leave the tree below that one. Which kernel or command it comes from is known by its
-session, or by a mark in the environment that it was started with.
+PR_SET_CHILD_SUBREAPER): it cannot leave the tree below that subreaper. Its session, or a mark in its initial
+environment, shows which kernel or command started it.
 
-`python -I -S process_tree.py MARK FOLDER` is the watcher that `rlm.process.supervisor` starts beside rlm's own process,
-to tidy up if that one is killed. It must be there in a few milliseconds, so this imports little.
+`python -I -S process_tree.py MARK FOLDER` is the watcher that `rlm.process.supervisor` starts beside rlm's own process.
+It cleans up if that process is killed. It must be ready in a few milliseconds, so this module imports little.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from contextlib import suppress
 from typing import NamedTuple
 
 MARK = "RLM_MARK"
-"""The variable that says which kernel or command a process comes from: a random text, and what follows it."""
+"""The variable that identifies the kernel or command that started a process: a random text with a suffix."""
 
 ENDED = "."
 """Sent to the watcher: rlm ends normally, and has cleaned up."""
 
-_LOOKS = 5  # of the watcher for a process that was being started when rlm was killed, a tenth of a second apart
+_LOOKS = 5  # rounds of the watcher, 0.1 s apart, for processes that were just starting when rlm was killed
 _PATIENCE = 2.0  # seconds for killed processes to vanish; one in uninterruptible sleep takes longer
 _PR_SET_CHILD_SUBREAPER = 36
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Process(NamedTuple):
-    """`born` is in seconds since the machine's boot (CLOCK_BOOTTIME), to a hundredth."""
+    """One process. `born` is in seconds since the machine's boot (CLOCK_BOOTTIME), to a hundredth."""
 
     pid: int
     parent: int
@@ -41,7 +41,7 @@ class Process(NamedTuple):
 
 
 def adopt_orphans() -> None:
-    """Processes below us whose parent dies become our children."""
+    """Adopt the orphans below us: a process whose parent dies becomes our child."""
     import ctypes
 
     with suppress(AttributeError):  # not Linux
@@ -49,7 +49,7 @@ def adopt_orphans() -> None:
 
 
 def descendants(kernel: int, mark: str, sandbox_init: int = 0) -> list[Process]:
-    """The kernel's descendants, and those that were adopted by this process, or by the first one in its sandbox."""
+    """Return the kernel's descendants, also those adopted by this process or by the first process in its sandbox."""
     table = _table()
     adopters = {os.getpid(), sandbox_init}
     orphans = (process for process in table.values() if process.parent in adopters)
@@ -58,12 +58,12 @@ def descendants(kernel: int, mark: str, sandbox_init: int = 0) -> list[Process]:
 
 
 def below(ancestor: int) -> list[Process]:
-    """All descendants of a process."""
+    """Return all descendants of a process."""
     return _alive_below({ancestor}, _table(), besides=ancestor)
 
 
 def marked(mark: str) -> list[Process]:
-    """Those whose mark begins so, wherever they are in the tree."""
+    """Return the processes whose mark starts with `mark`, anywhere in the tree."""
     return [process for process in _processes() if process.alive and _mark(process).startswith(mark)]
 
 
@@ -79,7 +79,7 @@ def kill_group(group: int, signal_: signal.Signals = signal.SIGKILL) -> None:
 
 
 def kill_until_gone(members: Callable[[], Sequence[Process]], reap: Callable[[], object] = lambda: None) -> None:
-    """Again and again: one that is killed may have started another a moment before."""
+    """Kill repeatedly, because a killed process may have started another one just before."""
     end = time.monotonic() + _PATIENCE
     while (alive := members()) and time.monotonic() < end:
         kill(alive)
@@ -88,7 +88,7 @@ def kill_until_gone(members: Callable[[], Sequence[Process]], reap: Callable[[],
 
 
 def _table() -> dict[int, Process]:
-    """With zombies: one whose other threads have yet to die still has its children."""
+    """Return all processes, also zombies: a zombie with other threads that still run keeps its children."""
     return {process.pid: process for process in _processes()}
 
 
@@ -107,7 +107,7 @@ def _is_below(pid: int, roots: set[int], table: dict[int, Process]) -> bool:
 
 
 def _mark(process: Process) -> str:
-    """Empty if it has none, or is none of our business."""
+    """Return the mark of a process; empty if it has none, or we may not read it."""
     with suppress(OSError):
         for variable in _read(process.pid, "environ").split(b"\0"):
             if variable.startswith(f"{MARK}=".encode()):
@@ -127,7 +127,7 @@ def _processes() -> Iterator[Process]:
 
 
 def _process(pid: int) -> Process:
-    """proc_pid_stat(5); the name, in parentheses, may hold anything."""
+    """Read a process; proc_pid_stat(5). The name, in parentheses, may contain anything."""
     state, *rest = _read(pid, "stat").rpartition(b")")[2].split()
     return Process(pid, int(rest[0]), int(rest[2]), int(rest[18]) / _TICKS, alive=state not in {b"Z", b"X"})
 
@@ -138,7 +138,7 @@ def _read(pid: int, name: str) -> bytes:
 
 
 def _watch(mark: str, folder: str) -> None:
-    """On stdin rlm names process groups, `+ 123` and `- 123`. What is left of them goes when it ends without a word."""
+    """Read process groups from stdin, `+ 123` and `- 123`. If it closes without `ENDED`, kill the remaining ones."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     groups: set[int] = set()
@@ -151,14 +151,14 @@ def _watch(mark: str, folder: str) -> None:
         kill_group(number)
     for _ in range(_LOOKS):
         kill_until_gone(lambda: marked(mark))
-        _remove(folder)  # again and again, too: a process that is being killed may still make a file in it
+        _remove(folder)  # repeatedly: a process that is being killed may still create a file in it
         time.sleep(0.1)
 
 
 def _remove(folder: str) -> None:
     import shutil
 
-    shutil.rmtree(folder, ignore_errors=True)  # by path: it follows no link, and whose folder it was is dead
+    shutil.rmtree(folder, ignore_errors=True)  # by path: it follows no link, and the owner of the folder is dead
 
 
 if __name__ == "__main__":

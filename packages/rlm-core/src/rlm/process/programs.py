@@ -1,13 +1,13 @@
 """Programs that the host starts: found once, before the first cell, and started without credentials.
 
-The folders of PATH are the user's choice, but one of a project can be among them (`.venv/bin`, `node_modules/.bin`),
-and a cell can write there. So a program is taken only from where nobody else can put one:
+The user chooses the folders of PATH, but some may belong to a project (`.venv/bin`, `node_modules/.bin`), and a cell
+can write there. So rlm uses a program only if nobody else can have put it there:
 
-1. the folder on PATH is absolute, and it and the program lie outside of the folders to `avoid` (the working directory,
-   the folder of the sessions), also after links are followed;
+1. the folder on PATH is absolute, and both it and the program are outside of the folders to `avoid` (the working
+   directory, the folder of the sessions), also after links are followed;
 2. it, the program, and every folder above belong to the system or to this user, and others cannot write to them.
 
-What is found is an absolute path. Its last name may be a link, since busybox and the like go by the name.
+The result is an absolute path. Its last name may be a link, because programs such as busybox depend on that name.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from functools import lru_cache
 from pathlib import Path
 
 SHELL = "/bin/sh"
-"""What POSIX systems have there."""
+"""The shell of every POSIX system."""
 
 
 def find_program(name: str, path: str, avoid: Iterable[Path]) -> Path | None:
-    """The first program of this name in the folders of `path` that may be started; None if there is none.
+    """Return the first safe program of this name in the folders of `path`; None if there is none.
 
-    A name with a slash in it is a path, which must be absolute. No cell may have run.
+    A name with a slash is a path, which must be absolute. Call it before any cell runs.
     """
     barred = _barred(avoid)
     above, _, last = name.rpartition("/")
@@ -38,16 +38,16 @@ def find_program(name: str, path: str, avoid: Iterable[Path]) -> Path | None:
 
 
 def safe_path(path: str, avoid: Iterable[Path]) -> str:
-    """The folders of `path` that programs may be started from. Libraries look for programs themselves, by PATH."""
+    """Return the folders of `path` with safe programs, for libraries that search PATH themselves."""
     barred = _barred(avoid)
     folders = dict.fromkeys(os.path.realpath(each) for each in path.split(os.pathsep) if each.startswith("/"))
     return os.pathsep.join(each for each in folders if _may_hold(Path(each), barred)) or os.defpath
 
 
 def know_processor() -> None:
-    """Answer in its place what `platform` asks of `uname -p`, found by PATH, and the SDKs ask of `platform`.
+    """Set the processor of `platform`, so that SDKs that ask for it do not start `uname -p` from PATH.
 
-    The answer is kept where `platform` keeps its own, as functools.cached_property does it.
+    The value is stored where functools.cached_property stores the one of `platform`.
     """
     import platform
 
@@ -55,7 +55,7 @@ def know_processor() -> None:
 
 
 def helper_environment(**more: str) -> dict[str, str]:
-    """The environment of programs that help the host: nothing of ours, since it holds credentials."""
+    """Return the environment of the host's helper programs: nothing of ours, which has credentials."""
     return {"PATH": os.defpath} | more
 
 
@@ -73,7 +73,7 @@ def _may_start(program: Path, barred: list[Path]) -> bool:
 
 
 def _may_hold(folder: Path, barred: list[Path]) -> bool:
-    """Whether what is in a folder, whose path has no links, is from the system or from this user, and no cell's."""
+    """Whether the content of a folder (a path without links) comes from the system or this user, not from a cell."""
     with suppress(OSError, ValueError):
         outside = not any(folder.is_relative_to(each) for each in barred)
         return outside and all(map(_is_ours_alone, (folder, *folder.parents)))
@@ -81,12 +81,12 @@ def _may_hold(folder: Path, barred: list[Path]) -> bool:
 
 
 def _barred(folders: Iterable[Path]) -> list[Path]:
-    """Nothing could be started from `/`; no sandbox is there either."""
+    """Resolve the folders. `/` is ignored: with it no program could be started, and it allows no sandbox either."""
     return [real for folder in folders if (real := Path(os.path.realpath(folder))) != Path("/")]
 
 
 def _is_ours_alone(path: Path) -> bool:
-    """Whether only the system and this user can change it. In a sticky folder each can change only what is theirs."""
+    """Whether only the system and this user can change it. In a sticky folder users can change only their own files."""
     about = path.stat()
     others = about.st_mode & stat.S_IWOTH or (about.st_mode & stat.S_IWGRP and not _is_private(about.st_gid))
     sticky = stat.S_ISDIR(about.st_mode) and about.st_mode & stat.S_ISVTX
@@ -95,13 +95,13 @@ def _is_ours_alone(path: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def _trusted() -> frozenset[int]:
-    """Where user ids are mapped, in a container, the system's files may belong to another number than 0."""
+    """Return the trusted user ids. In a container with mapped ids, the system's files may not belong to 0."""
     return frozenset((0, os.geteuid(), Path("/").stat().st_uid))
 
 
 @lru_cache
 def _is_private(group: int) -> bool:
-    """Root's group, and the group of its own that many systems give to a user."""
+    """Whether it is root's group, or the private group that many systems give to each user."""
     with suppress(KeyError):
         user, about = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
         own = group == user.pw_gid and about.gr_name == user.pw_name

@@ -1,8 +1,8 @@
-"""Objects as files of which kernels share the memory: a pickle, and behind it the buffers that it refers to.
+"""Objects as files whose memory kernels share: a pickle, followed by the buffers that it refers to.
 
-With protocol 5 of pickle (PEP 574) the data of arrays, frames and tables are buffers beside the pickle. They lie behind
-it in the same file, each at the beginning of a page, so that whoever loads the object maps them and copies nothing. The
-mapping is private: what a kernel changes in it is its own. Large `bytes` go the same way, as `MappedBytes`.
+With protocol 5 of pickle (PEP 574) the data of arrays, frames and tables are buffers outside of the pickle. They follow
+it in the same file, each at the start of a page, so that a kernel maps them and copies nothing. The mapping is private:
+changes of a kernel stay its own. Large `bytes` are stored in the same way, as `MappedBytes`.
 
     pickle | buffers … | index: JSON, [[place, size], …] | size of the index, 8 bytes | _MARK
 """
@@ -28,27 +28,30 @@ from typing import Any, BinaryIO, ClassVar
 
 _MARK = b"rlm-buffers-1\r\n\0"
 _NUMBER = 8  # bytes of the index's size
-_SMALL = 1 << 16  # bytes of a buffer that stays in the pickle
-_LARGE = 1 << 20  # of bytes that are mapped, and of a buffer that is hashed and written at the same time
+_SMALL = 1 << 16  # bytes; a smaller buffer stays in the pickle
+_LARGE = 1 << 20  # bytes; `bytes` of this size are mapped, and buffers of this size are hashed and written in parallel
 _SAMPLE, _SAMPLES = 64, 1_000  # bytes, and how many of them
 _LOOKED_AT = 10_000  # values of a container
 _CELL = re.compile("<ipython-input-|ipykernel_")
 
 
 PRELOADED = ("numpy", "pandas")
-"""What kernels share the memory of, too, where a large object needs it."""
+"""Modules whose memory kernels share, too, if a large object needs them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dumped:
-    """The `digest` is the same if the same cells make the same object elsewhere. `modules`: of `PRELOADED`."""
+    """The result of `dump`. `modules` are those of `PRELOADED` that it needs.
+
+    The `digest` is the same if the same cells create the same object elsewhere.
+    """
 
     digest: str
     modules: tuple[str, ...]
 
 
 def dump(obj: Any, file: BinaryIO) -> Dumped:
-    """Write `obj`."""
+    """Write `obj` to a file."""
     hashed = _HashingFile(file)
     pickler = new_pickler(obj, hashed)
     pickler.dump(obj)
@@ -59,7 +62,7 @@ def dump(obj: Any, file: BinaryIO) -> Dumped:
 
 
 def fingerprint(obj: Any) -> str:
-    """The same as long as nobody has changed `obj`, as far as that is seen without reading all of a large buffer."""
+    """Return a digest that changes if `obj` changes. Of large buffers it reads only samples."""
     hashed = _HashingFile(_Nowhere())
     pickler = new_pickler(obj, hashed)
     pickler.dump(obj)
@@ -83,7 +86,7 @@ def _append(buffer: memoryview, file: BinaryIO, hashed: _HashingFile) -> tuple[i
 
 
 def load(path: Path) -> Any:
-    """The object in a file. What it holds of buffers is mapped; the file may be removed."""
+    """Load the object in a file. Its buffers are mapped; the file may then be removed."""
     with path.open("rb") as file:  # by path: in the kernel's own folder
         buffers, large = _index(file)
         file.seek(0)
@@ -105,7 +108,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _index(file: BinaryIO) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Where the buffers are, and where the `bytes`. A plain pickle has none."""
+    """Return the positions of the buffers, and those of the `bytes`. A plain pickle has none."""
     end = len(_MARK) + _NUMBER
     file.seek(-min(end, file.seek(0, os.SEEK_END)), os.SEEK_END)
     tail = file.read()
@@ -118,7 +121,7 @@ def _index(file: BinaryIO) -> tuple[list[tuple[int, int]], list[tuple[int, int]]
 
 
 def _mapped(file: int) -> mmap.mmap:
-    """Copied on write; for reading alone where the system does not allow so much memory that could be written to."""
+    """Map the file copy-on-write, or read-only if the system does not allow so much writable memory."""
     try:
         return mmap.mmap(file, 0, access=mmap.ACCESS_COPY)
     except OSError:
@@ -141,7 +144,7 @@ class _HashingFile:
         return self._file.write(data) or 0
 
     def write_buffer(self, buffer: memoryview) -> None:
-        """Hashing takes as long as writing, and both let other threads run."""
+        """Hash and write in parallel: both take equally long and release the lock of the interpreter."""
         if buffer.nbytes < _LARGE:
             self.digest.update(buffer)
             self._file.write(buffer)
@@ -153,7 +156,7 @@ class _HashingFile:
 
 
 def _without_ids(data: bytes) -> bytes:
-    """cloudpickle gives each class of a cell a random id."""
+    """Replace the random ids that cloudpickle gives to the classes of a cell."""
     ids = getattr(sys.modules["cloudpickle.cloudpickle"], "_DYNAMIC_CLASS_TRACKER_BY_CLASS", {})
     for id in list(ids.values()):
         data = data.replace(id.encode(), b"class")
@@ -161,21 +164,21 @@ def _without_ids(data: bytes) -> bytes:
 
 
 def _values(obj: Any) -> Iterator[Any]:
-    """An object, and what a container holds."""
+    """Yield an object, and the values of a container."""
     yield obj
     if isinstance(obj, dict | list | tuple):
         yield from islice(obj.values() if isinstance(obj, dict) else obj, _LOOKED_AT)
 
 
 def new_pickler(obj: Any, file: _HashingFile) -> Any:
-    """cloudpickle's, which hands buffers over; `buffers` and `large` are what is to be written behind it."""
-    import cloudpickle  # here, for a cell that passes no object shall not pay for it
+    """Return a pickler of cloudpickle that collects `buffers` and `large`, which follow the pickle in the file."""
+    import cloudpickle  # late import: a cell that passes no object does not need it
 
     table: Any = cloudpickle.Pickler.dispatch_table
     of_code = table[CodeType]
 
     def reduce_code(code: CodeType) -> Any:
-        """IPython numbers the file of a cell."""
+        """Use one file name for all cells, because IPython numbers them."""
         return of_code(code.replace(co_filename="<cell>") if _CELL.search(code.co_filename) else code)
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
@@ -187,7 +190,7 @@ def new_pickler(obj: Any, file: _HashingFile) -> Any:
             self.large: list[memoryview] = []
 
         def _keeps(self, buffer: pickle.PickleBuffer) -> bool:
-            """Whether it stays in the pickle."""
+            """Return whether the buffer stays in the pickle."""
             try:
                 raw = buffer.raw()
             except BufferError:  # it is not contiguous
@@ -197,7 +200,7 @@ def new_pickler(obj: Any, file: _HashingFile) -> Any:
             return raw.nbytes < _SMALL
 
     class LargeBytesPickler(Pickler):
-        """It is asked of each object, which takes time."""
+        """Pickles large `bytes` separately. Used only if there are any: `persistent_id` costs time for each object."""
 
         def persistent_id(self, value: Any) -> int | None:
             if id(value) not in large:
@@ -210,7 +213,7 @@ def new_pickler(obj: Any, file: _HashingFile) -> Any:
 
 
 class MappedBytes(mmap.mmap):
-    """Large `bytes` in memory that kernels share. What is taken of them is `bytes`."""
+    """Large `bytes` in memory that kernels share. Slices are `bytes`."""
 
     def __iter__(self) -> Iterator[int]:
         return iter(memoryview(self))
@@ -228,7 +231,7 @@ class MappedBytes(mmap.mmap):
         return f"MappedBytes({self[:40]!r} …, {len(self):,} long)"
 
     def __getattr__(self, name: str) -> Any:
-        """All else that `bytes` can do, on a copy."""
+        """Delegate all other methods of `bytes` to a copy."""
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self[:], name)

@@ -1,4 +1,4 @@
-"""What a process gets from its parent without asking, and cannot work with."""
+"""Signals: how a command ends on them, and the signal settings that a process inherits from its parent."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import signal
 from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What ends a command: the exit code is 128 and the signal's number."""
+"""Signals that end a command: the exit code is 128 plus the signal's number."""
 
 
 def end_on_signals() -> None:
-    """Until something runs that must be closed in order, and again when it is closed: end at once, without a word.
+    """End at once and silently on a signal, before and after the time in which something must be closed in order.
 
-    An exception would not do: raised in an import or a finalizer, it is swallowed, or printed with a traceback.
+    An exception would not work: in an import or a finalizer it is swallowed, or printed with a traceback.
     """
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and the like
@@ -25,10 +25,10 @@ def _end(number: int, _: FrameType | None) -> None:
 
 
 def reset_signals() -> None:
-    """Blocked signals, and an ignored SIGCHLD, survive exec: srun and mpirun start tasks with SIGCHLD blocked.
+    """Unblock all signals and restore SIGCHLD: srun and mpirun start tasks with SIGCHLD blocked.
 
-    With either, the end of a child is never noticed, or its exit code is lost. SIGHUP and SIGINT stay ignored if they
-    are: nohup and `&` mean it.
+    Blocked signals and an ignored SIGCHLD survive exec. With either, the end of a child is not noticed, or its exit
+    code is lost. An ignored SIGHUP or SIGINT stays ignored: nohup and `&` want that.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:

@@ -1,7 +1,7 @@
-"""What must not outlive this process, however it ends: a private folder, and processes.
+"""A private folder and process groups that must not outlive this process, however it ends.
 
-A watcher process (`rlm.process.process_tree`) cleans up if we are killed. We send it the process groups as they come
-and go. A process that has left its group is found by a mark in its environment, where there is a /proc that shows it.
+A watcher process (`rlm.process.process_tree`) cleans up if we are killed. We inform it of new and ended process groups.
+A process that has left its group is found by a mark in its environment, if /proc shows that.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from rlm.process import files, process_tree
 from rlm.process.programs import helper_environment
 
 LONGEST = 50
-"""Bytes of the folder's path: that of a unix socket in it may not be longer than 103 on macOS, 107 on Linux."""
+"""The most bytes of the folder's path: the path of a unix socket in it has at most 103 on macOS, 107 on Linux."""
 
 
 class Supervisor:
-    """Owns the watcher, and `folder`: 0700, with a short path, for sockets and what goes to kernels."""
+    """Owns the watcher and `folder`: mode 0700, with a short path, for sockets and data for kernels."""
 
     def __init__(self) -> None:
-        """
+        """Create the folder and start the watcher.
+
         Raises:
-            ConfigError: there is no place for the folder.
+            ConfigError: the folder cannot be created.
         """
         self._mark = token_hex(8)
         self._numbers = count(1)
@@ -45,7 +46,7 @@ class Supervisor:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env=helper_environment(),  # everybody of this user can read the environment that a process began with
+            env=helper_environment(),  # all processes of this user can read the initial environment of a process
             start_new_session=True,  # a Ctrl-C is for us
         )
 
@@ -56,7 +57,7 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         files.remove_tree(self.folder)
-        if not self.folder.exists():  # else it is the watcher's to try
+        if not self.folder.exists():  # if it does, the watcher tries
             self.notify(process_tree.ENDED)
         assert self._watcher.stdin is not None
         with suppress(BrokenPipeError):
@@ -64,12 +65,12 @@ class Supervisor:
         self._watcher.wait()
 
     def new_mark(self) -> str:
-        """For the environment of some processes, as `process_tree.MARK`."""
-        return f"{self._mark}-{next(self._numbers)}."  # none begins as another one
+        """Return a mark for the environment of some processes, as `process_tree.MARK`."""
+        return f"{self._mark}-{next(self._numbers)}."  # no mark is a prefix of another
 
     def notify(self, line: str) -> None:
         assert self._watcher.stdin is not None
-        with suppress(BrokenPipeError, ValueError):  # it was killed; it has been closed
+        with suppress(BrokenPipeError, ValueError):  # the watcher was killed, or stdin is closed
             self._watcher.stdin.write(f"{line}\n".encode())
             self._watcher.stdin.flush()
 
@@ -85,17 +86,17 @@ class ProcessGroups:
         self._used = False
 
     def environment(self) -> dict[str, str]:
-        """For what is about to be started. From now on it is watched for."""
+        """Return the variables for a process that is about to start. From now on its mark is searched for."""
         self._used = True
         return {process_tree.MARK: self._mark}
 
     def adopt(self, group: int) -> None:
-        """`group` is the id of the process that leads it."""
+        """Add a process group. `group` is the id of its leader."""
         self._running.add(group)
         self._supervisor.notify(f"+ {group}")
 
     def settle(self, group: int) -> None:
-        """Its leader has ended: forget the group, unless something was left behind in it."""
+        """Forget a group whose leader has ended, unless other processes are left in it."""
         self._running.discard(group)
         for left in (group, *self._left):
             _reap(left)
@@ -108,8 +109,8 @@ class ProcessGroups:
         process_tree.kill_group(group, signal_)
 
     def close(self) -> None:
-        """Kill all that is left."""
-        # no process is given the number of a group that lives: if there is one, that group is gone
+        """Kill all remaining processes."""
+        # no process gets the number of a living group: if a process has it, that group is gone
         left = [group for group in self._left if not _exists(os.kill, group)]
         for group in (*self._running, *left):
             self.kill(group)
@@ -122,7 +123,7 @@ class ProcessGroups:
 
 
 def _reap(group: int) -> None:
-    """Of a group whose leader has been waited for. We may have adopted the rest of it, see `rlm.cli.own_process`."""
+    """Reap the rest of a group whose leader has ended. We may have adopted it, see `rlm.cli.own_process`."""
     with suppress(ChildProcessError):
         while os.waitpid(-group, os.WNOHANG)[0]:
             pass
@@ -135,7 +136,7 @@ def _exists(kill: Callable[[int, int], None], number: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's
+        pass  # of another user
     return True
 
 
@@ -148,7 +149,7 @@ def _new_folder() -> Path:
         ) from None
     if len(os.fsencode(folder)) <= LONGEST:
         return folder
-    folder.rmdir()  # by path: none but an empty one
+    folder.rmdir()  # by path: only an empty folder
     try:
         return Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp")).resolve()  # noqa: TID251 - a new folder
     except OSError as error:

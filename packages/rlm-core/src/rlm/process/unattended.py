@@ -1,8 +1,8 @@
-"""The environment of programs that nobody watches: there is no screen, no keyboard and no editor.
+"""The environment of programs that run without a user: there is no screen, no keyboard and no editor.
 
-What would wait for a person fails at once and says so: an editor (git commit, crontab -e), a question (git's, pip's),
-a window that asks for a password. A command that sets its own EDITOR or GIT_EDITOR, or says `git -c core.editor=…`,
-gets that one.
+A program that would wait for a person fails at once with a message: an editor (git commit, crontab -e), a question
+(git's, pip's), a window for a password. A command that sets its own EDITOR or GIT_EDITOR, or says `git -c
+core.editor=…`, gets that editor.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _NO_EDITOR = f"/bin/sh {Path(__file__).with_name('no_editor.sh')}"
-_WITHOUT_PERSON = {":", "true", "/bin/true", "cat"}  # editors that a user may have set for just this purpose
+_WITHOUT_PERSON = {":", "true", "/bin/true", "cat"}  # editors that a user may have set for this purpose
 
 _SET = {
     "TERM": "dumb",  # no colours and no repainting: the model reads text
-    "PYTHONUNBUFFERED": "1",  # what a script printed before it was interrupted is not lost
+    "PYTHONUNBUFFERED": "1",  # keeps the output of a script that is interrupted
     "GIT_TERMINAL_PROMPT": "0",
     "GCM_INTERACTIVE": "never",
     "SSH_ASKPASS_REQUIRE": "never",
@@ -35,17 +35,17 @@ _EDITORS = (
 )
 _UNSET = ("SSH_ASKPASS", "SUDO_ASKPASS", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE")
 _OF_A_KERNEL = ("JPY_", "PYDEVD_", "IPY_INTERRUPT_EVENT")
-"""What Jupyter sets for its kernels: rlm may have been started from one, and its commands are none."""
+"""Prefixes of variables that Jupyter sets for its kernels. rlm may run in one, but its commands do not."""
 
-# git appends `"$@"` to an editor that holds shell syntax: the comment takes it.
+# git appends `"$@"` to an editor with shell syntax: the comment absorbs it.
 _GIT_CONFIG = {
-    "core.editor": r'eval "${VISUAL:-$EDITOR} \"\$1\"" #',  # instead of one that the user's own configuration names
+    "core.editor": r'eval "${VISUAL:-$EDITOR} \"\$1\"" #',  # overrides the one in the user's own configuration
     "sequence.editor": r'eval "$(git var GIT_EDITOR) \"\$1\"" #',
 }
 
 
 def unattended(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` for such programs."""
+    """Return `environment`, changed for programs without a user."""
     kept = {name: value for name, value in environment.items() if not _is_dropped(name, value)}
     return {"EDITOR": _NO_EDITOR} | kept | _SET | _git_config(kept)
 
@@ -53,13 +53,13 @@ def unattended(environment: Mapping[str, str]) -> dict[str, str]:
 def _is_dropped(name: str, value: str) -> bool:
     if name in _EDITORS:
         return value not in _WITHOUT_PERSON
-    if name == "MPLBACKEND":  # a notebook's: other Pythons may not have it
+    if name == "MPLBACKEND":  # a notebook's backend, which other Pythons may not have
         return value.startswith(("module://matplotlib_inline", "module://ipykernel"))
     return name in _UNSET or name.startswith(_OF_A_KERNEL)
 
 
 def _git_config(environment: Mapping[str, str]) -> dict[str, str]:
-    """git-config(1), GIT_CONFIG_COUNT: after what is there already, and below `git -c`."""
+    """Add our settings by GIT_CONFIG_COUNT (git-config(1)): after existing ones; `git -c` still wins."""
     try:
         count = int(environment.get("GIT_CONFIG_COUNT") or 0)
     except ValueError:

@@ -1,8 +1,8 @@
-"""What a run has changed in a repository, as git tells it, without running or obeying anything of that repository.
+"""The changes of a run in a repository, as git reports them, without running or obeying anything of that repository.
 
-git obeys a repository's configuration: `core.fsmonitor`, filters, diff drivers, hooks. So it is given a folder of ours
-as the repository: HEAD, a copy of the index, no configuration, and the objects from where they are. Submodules are left
-out, for git looks at them by a `git status` of its own in there. Sources: git(1), gitrepository-layout(5).
+git obeys a repository's configuration: `core.fsmonitor`, filters, diff drivers, hooks. So git gets a folder of ours as
+the repository: with HEAD, a copy of the index, no configuration, and the objects of the original. Submodules are
+skipped, because git would run its own `git status` inside them. Sources: git(1), gitrepository-layout(5).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from rlm.process import files
 from rlm.process.programs import helper_environment
 
 PATIENCE = 0.5
-"""Seconds that git has in all. Nobody waits longer for a line that is nice to have."""
+"""Seconds for all calls of git. The line is not important enough for a longer wait."""
 NAMED = 3
-"""Files that are named."""
+"""The number of files with names in the line."""
 LARGEST_INDEX = 64 << 20
 """Bytes."""
-_EARLIER = 20_000_000  # nanoseconds: file systems tell times by ticks
+_EARLIER = 20_000_000  # nanoseconds: file systems have coarse times
 NO_COMMIT = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-"""What stands for HEAD where there is none yet: the tree without files, which git knows by itself."""
+"""Replaces HEAD if there is no commit yet: the empty tree, which git knows without objects."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 OBEYS_NOTHING = {
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -45,20 +45,20 @@ _REFERENCE = re.compile(r"ref: (refs/[\w./-]+)")
 
 @dataclass(frozen=True, slots=True)
 class WorkingTree:
-    """As it was when a run began."""
+    """A working tree at the start of a run."""
 
     git: Path
     top: Path
     repository: Path
-    """Where HEAD and the index are."""
+    """The folder of HEAD and the index."""
     common: Path
-    """Where the objects are: of a worktree, another folder."""
+    """The folder of the objects. For a worktree it is another folder."""
     commit: str
     began: int
 
     @classmethod
     def find(cls, cwd: Path, git: Path | None) -> WorkingTree | None:
-        """That of the repository that `cwd` is in; None if there is none, or nothing can be said of it."""
+        """Return the working tree of the repository of `cwd`; None if there is none, or it cannot be read."""
         with suppress(OSError, ValueError):
             cwd = files.resolve(cwd)
             top = next((each for each in (cwd, *cwd.parents) if os.path.lexists(each / ".git")), None)
@@ -69,7 +69,7 @@ class WorkingTree:
         return None
 
     def changes(self, cwd: Path, state: Path | None, skip: Path) -> str:
-        """`src/filesize.py +4 −0, 1 new`, seen from `cwd`; empty if nothing was changed, or git is too slow.
+        """Return `src/filesize.py +4 −0, 1 new`, relative to `cwd`; empty without changes, or if git is too slow.
 
         `state` is a folder that no cell can write to; `skip` is left out.
         """
@@ -97,11 +97,11 @@ class WorkingTree:
         return os.fsdecode(done.stdout).rstrip("\0").split("\0") if done.stdout else []
 
     def _is_of_this_run(self, path: str) -> bool:
-        """By the times that the file system keeps: what was changed before is not told."""
+        """Whether a file was changed since the run began, by its times. Earlier changes are not listed."""
         place = self.top / path
         if path.endswith("/"):  # a repository in this one
             return False
-        while True:  # of what was removed, the nearest folder that is there
+        while True:  # for a removed file, use the nearest existing folder
             with suppress(FileNotFoundError, NotADirectoryError):
                 return os.lstat(place).st_ctime_ns >= self.began - _EARLIER
             place = place.parent
@@ -109,7 +109,7 @@ class WorkingTree:
 
 @contextmanager
 def _stand_in(tree: WorkingTree, state: Path) -> Iterator[dict[str, str]]:
-    """The environment of git with a repository that has nothing to obey."""
+    """Return the environment of git with a repository without configuration."""
     folder = state / "rlm" / f"git-{token_hex(8)}"
     os.close(files.open_folder(folder, make=True))
     try:
@@ -135,7 +135,7 @@ def _text(path: Path) -> str:
 
 
 def _repository(top: Path) -> Path:
-    """That of a worktree is named by a file."""
+    """Return the repository folder. For a worktree, `.git` is a file with its path."""
     pointer = top / ".git"
     if pointer.is_dir():
         return pointer
@@ -143,17 +143,17 @@ def _repository(top: Path) -> Path:
 
 
 def _common(repository: Path) -> Path:
-    """Where the objects and most references are."""
+    """Return the folder of the objects and most references."""
     with suppress(FileNotFoundError):
         return Path(os.path.normpath(repository / _text(repository / "commondir").strip()))
     return repository
 
 
 def _commit(repository: Path, common: Path) -> str:
-    """What HEAD is.
+    """Return the commit of HEAD.
 
     Raises:
-        OSError, ValueError: it cannot be known without git.
+        OSError, ValueError: it cannot be found without git.
     """
     head = _text(repository / "HEAD").strip()
     if _COMMIT.fullmatch(head):
@@ -170,11 +170,11 @@ def _commit(repository: Path, common: Path) -> str:
         for line in _text(common / "packed-refs").splitlines():
             if line.endswith(f" {named[1]}") and _COMMIT.match(line):
                 return line[:40]
-    return NO_COMMIT  # no commit has been made
+    return NO_COMMIT  # there is no commit yet
 
 
 def _counted(numbers: list[str]) -> Iterator[tuple[str, int, int]]:
-    """Paths, with the lines that were added and removed. Of binary files git counts none."""
+    """Yield paths with the numbers of added and removed lines. For binary files git has no numbers."""
     for line in numbers:
         added, removed, path = line.split("\t", 2)
         if (added, removed) != ("0", "0"):

@@ -1,13 +1,14 @@
-"""A copy of a repository for one agent, and what has changed in it as a patch.
+"""A copy of a repository for one agent, and its changes as a patch.
 
-`python -P -m rlm.process.worktree` makes the copy, or the patch: on stdin a request in JSON, on stdout what came of it,
-or on stderr why not. It is a program so that it can run in a sandbox, where it reads no more than a cell can.
+`python -P -m rlm.process.worktree` creates the copy or the patch: it reads a request in JSON from stdin, and writes the
+result to stdout, or the error to stderr. It is a program so that it can run in a sandbox, where it reads no more than a
+cell can.
 
-git obeys a repository's configuration, hooks and filters, so it is never started in that repository: as in
-`working_tree`, it gets a repository of ours, which borrows the objects. The agent gets one of its own too, and not a
-registered worktree: nothing in the original changes, so nothing is left there by a run that is killed. What git would
-do by configuration is not done: files of Git LFS are pointers, submodules are empty folders. Sources: git(1),
-gitrepository-layout(5), git-update-index(1).
+git obeys a repository's configuration, hooks and filters, so it never runs in that repository. As in `working_tree`, it
+gets a repository of ours, which borrows the objects. The agent also gets its own repository, not a registered worktree:
+nothing in the original changes, so a killed run leaves nothing there. Actions that a configuration would cause are not
+done: files of Git LFS are pointers, submodules are empty folders. Sources: git(1), gitrepository-layout(5),
+git-update-index(1).
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ from rlm.process.programs import helper_environment
 from rlm.process.working_tree import LARGEST_INDEX, NO_COMMIT, OBEYS_NOTHING, WorkingTree
 
 TREE, SHADOW, BASE = "tree", "git", "base"
-"""In the folder of a worktree: the copy; the repository that only this program uses; what the copy began as."""
+"""Names in the folder of a worktree: the copy; the repository for this program only; the initial tree of the copy."""
 _CONFIG = b"[core]\n\trepositoryformatversion = 0\n\tbare = false\n"
 
 
 @dataclass(frozen=True, slots=True)
 class MakeWorktree:
-    """Copy the repository that the folder `cwd` is in into the empty folder `place`, but for the folder `skip`.
+    """Copy the repository of the folder `cwd` into the empty folder `place`, without the folder `skip`.
 
-    Committed or not, what is not ignored is in the copy. On stdout: the folder in the copy that stands for `cwd`.
+    The copy has all files that are not ignored, committed or not. On stdout: the folder in the copy that corresponds to
+    `cwd`.
     """
 
     git: str
@@ -44,19 +46,19 @@ class MakeWorktree:
 
 @dataclass(frozen=True, slots=True)
 class MakePatch:
-    """On stdout: what has changed in the copy, for `git apply`. Commits in it make no difference."""
+    """On stdout: the changes in the copy, for `git apply`. Commits in it make no difference."""
 
     git: str
     place: str
 
 
 def request(wanted: MakeWorktree | MakePatch) -> bytes:
-    """For stdin."""
+    """Return the request as bytes for stdin."""
     return json.dumps({"verb": type(wanted).__name__, **asdict(wanted)}).encode()
 
 
 class _Git:
-    """git on the shadow repository, with `tree` as its working tree."""
+    """Runs git on the shadow repository, with `tree` as its working tree."""
 
     def __init__(self, program: str, place: Path, tree: Path) -> None:
         self._program = program
@@ -76,7 +78,7 @@ class _Git:
         return done.stdout
 
     def snapshot(self) -> str:
-        """The tree of all that is not ignored, as the files are now. Repositories in this one are left out."""
+        """Return the tree of all files that are not ignored, in their present state, without nested repositories."""
         known = self("diff-files", "--name-only", "-z", "--ignore-submodules=all", "--no-ext-diff")
         new = [path for path in self("ls-files", "-z", "--others", "--exclude-standard").split(b"\0") if path]
         paths = known + b"".join(path + b"\0" for path in new if not path.endswith(b"/"))
@@ -85,9 +87,10 @@ class _Git:
 
 
 def make(wanted: MakeWorktree) -> str:
-    """
+    """Create the copy.
+
     Raises:
-        OSError, ValueError: it cannot be made.
+        OSError, ValueError: it cannot be created.
     """
     cwd, place = Path(wanted.cwd), Path(wanted.place)
     source = WorkingTree.find(cwd, Path(wanted.git))
@@ -97,7 +100,7 @@ def make(wanted: MakeWorktree) -> str:
     base = _base(source, _Git(wanted.git, place, source.top))
     files.make_folder(place / TREE)
     git = _Git(wanted.git, place, place / TREE)
-    git("read-tree", base)  # anew: entries of a sparse checkout would not be written
+    git("read-tree", base)  # read it again: entries of a sparse checkout would not be written
     git("checkout-index", "--all", "--force", "--index")
     files.write_new(place / BASE, base.encode())
     own = place / TREE / ".git"
@@ -111,7 +114,7 @@ def make(wanted: MakeWorktree) -> str:
 def _base(source: WorkingTree, git: _Git) -> str:
     try:
         return git.snapshot()
-    except ValueError:  # an index that needs files of its repository, as a split one does
+    except ValueError:  # an index that needs other files of its repository, such as a split one
         git("read-tree", "--empty") if source.commit == NO_COMMIT else git("read-tree", source.commit)
         return git.snapshot()
 
@@ -135,9 +138,10 @@ def _make_repository(folder: Path, source: WorkingTree, objects: list[Path], ski
 
 
 def patch(wanted: MakePatch) -> bytes:
-    """
+    """Create the patch.
+
     Raises:
-        OSError, ValueError: it cannot be made.
+        OSError, ValueError: it cannot be created.
     """
     place = Path(wanted.place)
     git, base = _Git(wanted.git, place, place / TREE), files.read(place / BASE, limit=100).decode()

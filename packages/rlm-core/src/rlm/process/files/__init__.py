@@ -1,22 +1,22 @@
-"""The one package that opens files and folders for the host. `walk` is how; the others say what for.
+"""The one package that opens files and folders for the host. `walk` has the rules, the other modules use them.
 
-A cell can change every name in a folder that it can write: it can put a link, a pipe or a device where a file was. So
-the host opens files by these rules, and nowhere else:
+A cell can change every name in a folder that it can write: it can replace a file by a link, a pipe or a device. So the
+host opens files only here, by these rules:
 
 1. No link is followed. A path is walked one component at a time, from the root or from a folder that is held open
    (`dir_fd`), each step from the descriptor of the one before.
-2. What is opened is a plain file or a folder. A link, a pipe, a socket or a device in its place is an `UnsafePath`. It
-   is not opened first, so nothing waits for a pipe and no device notices. Opening never blocks.
+2. Only plain files and folders are opened. A link, a pipe, a socket or a device in their place is an `UnsafePath`. It
+   is not opened first, so nothing waits for a pipe and no device reacts. Opening never blocks.
 3. A file with several names (hard links) is not written to, and not read if it is another user's.
-4. A new file is for its owner alone and never one that exists. An existing file is replaced whole: a new one is written
-   beside it and takes its name. Both happen in a folder that is held open.
-5. Reading ends where the file ended when it was opened, so a file that grows meanwhile does not keep us.
-6. A path that the user names may have links in it. `resolve` follows them once, before the first cell runs; what is
-   used later is the result, by rule 1.
+4. A new file is for its owner only, and its name must not exist yet. An existing file is replaced whole: a new one is
+   written beside it and takes its name. Both happen in a folder that is held open.
+5. Reading stops at the size that the file had when it was opened, so a growing file does not delay us.
+6. A path that the user names may have links in it. `resolve` follows them once, before the first cell runs; later
+   only the result is used, by rule 1.
 7. In a project, links to files of the same project are common (CLAUDE.md -> AGENTS.md). `read_beneath` follows them as
    long as they stay in the folder.
 
-All failures are `OSError`s that name the path. Standard library only, and one module of rlm-skill: the kernel's side
+All failures are `OSError`s that name the path. Standard library only, and one module of rlm-skill: code in the kernel
 uses it too.
 """
 

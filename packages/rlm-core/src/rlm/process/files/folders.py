@@ -1,4 +1,4 @@
-"""Folders: opened, made, walked and removed."""
+"""Folders: opened, created, walked and removed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from rlm.process.files.walk import (
 
 
 def open_folder(path: StrPath, *, dir_fd: int | None = None, make: bool = False) -> int:
-    """A descriptor of a folder. With `make`, folders that are missing are made, for their owner alone.
+    """Return a descriptor of a folder. With `make`, missing folders are created, for their owner only.
 
     Raises:
-        OSError: there is no such folder, or a link stands in the way.
+        OSError: there is no such folder, or a component is a link.
     """
     with named(path):
         names, folder = start_of(path, dir_fd)
@@ -38,7 +38,7 @@ def open_folder(path: StrPath, *, dir_fd: int | None = None, make: bool = False)
 
 @contextmanager
 def opened_folder(path: StrPath) -> Iterator[int]:
-    """`open_folder`, closed at the end."""
+    """Open a folder with `open_folder`, and close it at the end."""
     folder = open_folder(path)
     try:
         yield folder
@@ -47,7 +47,7 @@ def opened_folder(path: StrPath) -> Iterator[int]:
 
 
 def enter(name: str, folder: int) -> int:
-    """A descriptor of a folder that lies directly in another one; in one step, for those who walk large trees.
+    """Return a descriptor of a folder directly inside another one. It takes one step, for walks of large trees.
 
     Raises:
         OSError: there is no such folder, or it is a link.
@@ -56,24 +56,24 @@ def enter(name: str, folder: int) -> int:
 
 
 def resolve(path: StrPath) -> Path:
-    """The absolute path without links of what the user names by `path`; the end of it need not exist.
+    """Return the absolute path, without links, of a path that the user names. Its end need not exist.
 
     Raises:
-        OSError: the links go in a circle, or no file can have this name.
+        OSError: the links form a cycle, or no file can have this name.
     """
     with named(path):
         parts(path, up=True)
         try:
             return Path(path).resolve()
-        except RuntimeError:  # Python 3.11 and 3.12 say so of a circle
+        except RuntimeError:  # Python 3.11 and 3.12 raise this for a cycle
             raise UnsafePath(errno.ELOOP, "is a symbolic link that leads to itself", str(path)) from None
 
 
 def make_folder(path: StrPath) -> None:
-    """A folder that is new, for its owner alone.
+    """Create a folder that does not exist yet, for its owner only.
 
     Raises:
-        OSError: it exists (`FileExistsError`), or cannot be made.
+        OSError: it exists (`FileExistsError`), or cannot be created.
     """
     with parent_of(path, None) as (folder, name):
         os.mkdir(name, 0o700, dir_fd=folder)
@@ -83,7 +83,7 @@ def change_to(path: StrPath) -> None:
     """Make a folder the working directory of this process.
 
     Raises:
-        OSError: there is no such folder, or a link stands in the way.
+        OSError: there is no such folder, or a component is a link.
     """
     with _held_folder(path) as folder:
         os.fchdir(folder)
@@ -91,10 +91,10 @@ def change_to(path: StrPath) -> None:
 
 @contextmanager
 def folder_for_child(path: StrPath) -> Iterator[str]:
-    """A path that a process which is started now can be given as its working directory: no link is on its way.
+    """Yield a path without links that a new process can have as its working directory.
 
     Raises:
-        OSError: as `change_to`.
+        OSError: as in `change_to`.
     """
     with _held_folder(path) as folder:
         yield f"/proc/self/fd/{folder}" if BY_DESCRIPTOR else os.fspath(path)
@@ -102,7 +102,7 @@ def folder_for_child(path: StrPath) -> Iterator[str]:
 
 @contextmanager
 def _held_folder(path: StrPath) -> Iterator[int]:
-    """It need not be readable."""
+    """Hold a folder open. It need not be readable."""
     with named(path):
         names, folder = start_of(path, None)
         for name in names:
@@ -114,7 +114,7 @@ def _held_folder(path: StrPath) -> Iterator[int]:
 
 
 def remove_tree(path: StrPath, *, dir_fd: int | None = None) -> None:
-    """Remove a folder with all that is in it, as far as possible."""
+    """Remove a folder with all its content, as far as possible."""
     with suppress(OSError), parent_of(path, dir_fd) as (folder, name):
         shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
 

@@ -1,4 +1,4 @@
-"""What exists: opened and read, connected to, or held to be mounted."""
+"""Access to existing files: open, read, connect to a socket, hold for a mount."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from rlm.process.files.walk import (
 )
 
 _BLOCK = 1 << 16
-_MOST_LINKS = 40  # as Linux has it, path_resolution(7)
+_MOST_LINKS = 40  # as in Linux, path_resolution(7)
 
 
 def open_file(path: StrPath, flags: int = os.O_RDONLY, *, dir_fd: int | None = None) -> int:
-    """A descriptor of a plain file that exists; for reading, unless `flags` say more.
+    """Return a descriptor of an existing plain file; for reading, unless `flags` say more.
 
     Raises:
-        OSError: there is no such file, or something else has its place.
+        OSError: there is no such file, or it is no plain file.
     """
     with parent_of(path, dir_fd) as (folder, name):
         return open_plain(folder, name, flags, path)
 
 
 def read(path: StrPath, *, dir_fd: int | None = None, start: int = 0, limit: int | None = None) -> bytes:
-    """What a plain file holds from byte `start`. With a `limit` in bytes, a file that holds more is refused.
+    """Return the content of a plain file from byte `start`. With a `limit` in bytes, a larger file is refused.
 
     Raises:
-        OSError: as `open_file`; or it is too large.
+        OSError: as in `open_file`; or it is too large.
     """
     return _take(open_file(path, dir_fd=dir_fd), path, start, limit)
 
 
 def read_in(folder: int, name: str, limit: int) -> bytes:
-    """As `read` for a file that lies directly in a folder, a descriptor; for those who read thousands.
+    """Read a file directly inside a folder (a descriptor), as `read` does; for reading thousands of files.
 
     Raises:
-        OSError: as `read`.
+        OSError: as in `read`.
     """
     file = open_plain(folder, name, os.O_RDONLY, name)
     try:
@@ -79,7 +79,7 @@ def _take(file: int, path: StrPath, start: int, limit: int | None) -> bytes:
 
 
 def _read_up_to(stream: io.FileIO, most: int) -> bytes:
-    """In pieces: room for all that would be allowed costs more than to read a small file."""
+    """Read in blocks: a buffer of the maximum size costs more than reading a small file."""
     pieces, left = [], most
     while left > 0 and (piece := stream.read(min(left, _BLOCK))):
         pieces.append(piece)
@@ -88,12 +88,12 @@ def _read_up_to(stream: io.FileIO, most: int) -> bytes:
 
 
 def read_beneath(folder: int, path: StrPath, *, root: Path | None = None, limit: int | None = None) -> bytes:
-    """What the plain file `path` below `folder` holds, a descriptor. Links are followed while they stay in the folder.
+    """Return the content of the plain file `path` below `folder`, a descriptor. Links may not leave the folder.
 
-    `root` is the path of `folder`: with it, absolute links are followed that lead to somewhere in it.
+    `root` is the path of `folder`: with it, absolute links into the folder are followed too.
 
     Raises:
-        OSError: as `read`; or a link leads out of the folder.
+        OSError: as in `read`; or a link leads out of the folder.
     """
     with _parent_beneath(folder, path, root) as (inner, name):
         return _take(open_plain(inner, name, os.O_RDONLY, path), path, 0, limit)
@@ -101,7 +101,7 @@ def read_beneath(folder: int, path: StrPath, *, root: Path | None = None, limit:
 
 @contextmanager
 def _parent_beneath(folder: int, path: StrPath, root: Path | None) -> Iterator[tuple[int, str]]:
-    """As `parent_of`, links followed: their texts are walked too. `..` leads back to the folder that we came from."""
+    """Act as `parent_of`, but follow links by walking their targets. `..` leads to the folder that we came from."""
     with named(path), contextlib.ExitStack() as opened:
         names, links = deque(parts(path, up=True)), 0
         trail = [folder]
@@ -127,7 +127,7 @@ def _parent_beneath(folder: int, path: StrPath, root: Path | None) -> Iterator[t
 
 
 def _within(target: str, root: Path | None, path: StrPath) -> list[str]:
-    """The components of a link's text, counted from `root` if it is absolute."""
+    """Return the components of a link's target, relative to `root` if it is absolute."""
     if not target.startswith("/"):
         return parts(target, up=True)
     if root is None or not Path(target).is_relative_to(root):
@@ -140,10 +140,10 @@ def _leads_out(path: StrPath) -> UnsafePath:
 
 
 def socket_place(path: StrPath, opened: contextlib.ExitStack) -> str:
-    """Where to connect to a socket of this user: to what has this name now, until `opened` is closed.
+    """Return a path to connect to a socket of this user. It refers to the present socket until `opened` is closed.
 
     Raises:
-        OSError: there is none, or something else has its place.
+        OSError: there is none, or it is no socket.
     """
     with parent_of(path, None) as (folder, name):
         if not BY_DESCRIPTOR:
@@ -161,12 +161,12 @@ def _check_socket(status: os.stat_result, path: StrPath) -> None:
 
 
 def open_any(path: StrPath) -> int:
-    """A descriptor of a file or folder of any kind but a link, which says where it is and no more (O_PATH).
+    """Return a descriptor (O_PATH) of a file or folder of any kind but a link. It gives no access to the content.
 
     It can be mounted, and need not be readable. For Linux.
 
     Raises:
-        OSError: there is none, or a link stands in the way (`UnsafePath` with ELOOP).
+        OSError: there is none, or a component is a link (`UnsafePath` with ELOOP).
     """
     flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
     if not parts(path):

@@ -20,17 +20,18 @@ _NOT_REPLACED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDE
 
 
 class Replacement:
-    """A file that is written later: what happens to its path until then does not matter.
+    """A file that is written later, safe against changes of its path in the meantime.
 
-    Its folder is held open, and itself if it exists. `commit` writes a new file in that folder and gives it the name.
-    Where the folder takes no new files, or does not let the old one go (a file that is mounted), the old one is
-    overwritten in place. So is a device such as /dev/null: only root can make those, and users name them.
+    Its folder is held open, and the file too if it exists. `commit` writes a new file in that folder and gives it the
+    name. If the folder accepts no new files, or the old file cannot be replaced (it is mounted), the old one is
+    overwritten in place. So is a device such as /dev/null: only root can create devices, and users name them.
     """
 
     def __init__(self, path: StrPath) -> None:
-        """
+        """Open the folder and the file.
+
         Raises:
-            OSError: it cannot be written, or something other than a plain file has this name.
+            OSError: it cannot be written, or it is neither a plain file nor a device.
         """
         self._path = path
         with contextlib.ExitStack() as opened:
@@ -48,7 +49,7 @@ class Replacement:
         self._open.close()
 
     def commit(self, data: bytes | Iterable[bytes]) -> None:
-        """Write the file: bytes, or pieces of it, which are asked for one at a time.
+        """Write the file: bytes, or an iterable of pieces, which is read one piece at a time.
 
         Raises:
             OSError: it could not be written.
@@ -81,7 +82,7 @@ class Replacement:
         return old
 
     def _try(self) -> None:
-        """See that the folder takes a file. It does not stay: a cell might find it, and `git add` it."""
+        """Check that the folder accepts a new file, and remove it: a cell might find it, and `git add` it."""
         try:
             with self._draft():
                 pass
@@ -103,13 +104,13 @@ class Replacement:
             except OSError as error:
                 if self._old is None or error.errno not in _NOT_REPLACED:
                     raise
-                os.ftruncate(self._old, 0)  # it does not go; the pieces are used up, but the draft has them
+                os.ftruncate(self._old, 0)  # it cannot be replaced; the pieces are consumed, but the draft has them
                 os.lseek(new, 0, os.SEEK_SET)
                 copy(new, self._old)
 
     @contextmanager
     def _draft(self) -> Iterator[tuple[str, int]]:
-        """A new file, for everybody whom the umask allows; gone afterwards unless it has been renamed."""
+        """Create a file with the permissions of the umask, which is removed at the end unless it was renamed."""
         draft = f".rlm-{secrets.token_hex(8)}.new"
         new = create(draft, dir_fd=self._folder, mode=0o666)
         try:

@@ -1,4 +1,4 @@
-"""One step at a time: from one folder that is held open to the next, and what may be opened in it."""
+"""The steps of a walk: from one open folder to the next, and the checks before a file is opened."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 PASSING = FOLDER | getattr(os, "O_PATH", getattr(os, "O_SEARCH", 0))
 """A folder that is only passed through need not be readable."""
 BY_DESCRIPTOR = hasattr(os, "O_PATH")
-"""Linux: what a descriptor was opened for has a path, in /proc/self/fd."""
+"""Linux: an open descriptor has a path in /proc/self/fd."""
 
 
 class UnsafePath(OSError):
-    """The path is refused by the rules above. `strerror` says why."""
+    """The path is refused by the rules of this package. `strerror` says why."""
 
 
 @contextmanager
 def named(path: StrPath) -> Iterator[None]:
-    """Errors speak of the whole path, not of the component that was looked at."""
+    """Make errors name the whole path, not one component."""
     try:
         yield
     except OSError as error:
@@ -37,7 +37,7 @@ def named(path: StrPath) -> Iterator[None]:
 
 @contextmanager
 def parent_of(path: StrPath, dir_fd: int | None) -> Iterator[tuple[int, str]]:
-    """A descriptor of the folder that holds `path`, and the last name."""
+    """Yield a descriptor of the parent folder of `path`, and the last name."""
     with named(path):
         names, folder = start_of(path, dir_fd)
         if not names:
@@ -65,7 +65,7 @@ def parts(path: StrPath, *, up: bool = False) -> list[str]:
 
 
 def start_of(path: StrPath, dir_fd: int | None) -> tuple[list[str], int]:
-    """The components of a path, and a descriptor of the folder that they start from."""
+    """Return the components of a path, and a descriptor of the folder that they start from."""
     names = parts(path)
     if os.fspath(path).startswith("/"):
         return names, os.open("/", PASSING)
@@ -73,7 +73,7 @@ def start_of(path: StrPath, dir_fd: int | None) -> tuple[list[str], int]:
 
 
 def step_into(folder: int, name: str, flags: int, *, make: bool = False) -> int:
-    """From one folder, whose descriptor is closed, to the next."""
+    """Open the next folder from one folder, whose descriptor is closed."""
     try:
         if make:
             with suppress(FileExistsError):
@@ -90,7 +90,7 @@ def step_into(folder: int, name: str, flags: int, *, make: bool = False) -> int:
 
 
 def link_text(folder: int, name: str) -> str | None:
-    """The text of a symbolic link; None for anything else."""
+    """Return the target of a symbolic link; None for anything else."""
     try:
         return os.readlink(name, dir_fd=folder)
     except OSError as error:
@@ -106,7 +106,7 @@ def _link_or_none(folder: int, name: str) -> str | None:
 
 
 def open_plain(folder: int, name: str, flags: int, path: StrPath) -> int:
-    """Looked at first, since opening a device may do something. Looked at again, since names can change meanwhile."""
+    """Open a plain file. Check before, since opening a device may have effects, and after: names can change."""
     writes = flags & os.O_ACCMODE != os.O_RDONLY
     _check(os.stat(name, dir_fd=folder, follow_symlinks=False), path, writes=writes)
     file = os.open(name, flags | SAFE, dir_fd=folder)

@@ -1,4 +1,4 @@
-"""Files that are made, copied, or replaced whole."""
+"""Files that are created, copied, or replaced whole."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _PIECE = 1 << 20
 
 
 def create(path: StrPath, flags: int = os.O_RDWR, *, dir_fd: int | None = None, mode: int = 0o600) -> int:
-    """A descriptor of a file that is new, to read and write.
+    """Return a descriptor of a new file, for reading and writing.
 
     Raises:
-        OSError: it exists (`FileExistsError`), or cannot be made.
+        OSError: it exists (`FileExistsError`), or cannot be created.
     """
     with parent_of(path, dir_fd) as (folder, name):
         return os.open(name, flags | os.O_CREAT | os.O_EXCL | SAFE, mode, dir_fd=folder)
 
 
 def create_pipe(path: StrPath) -> int:
-    """A descriptor to read a pipe with a name that is new. It never comes to an end, since it could write, too.
+    """Create a named pipe. Return a descriptor to read it: never at end of file, since it is also open for writing.
 
     Raises:
-        OSError: as `create`.
+        OSError: as in `create`.
     """
     with parent_of(path, None) as (folder, name):
-        os.mkfifo(path, 0o600)  # by path: not every macOS can do it in a folder; what is opened is looked at
+        os.mkfifo(path, 0o600)  # by path: not every macOS can do it in a folder; the opened file is checked
         pipe = os.open(name, os.O_RDWR | SAFE, dir_fd=folder)
         if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
             os.close(pipe)
@@ -45,39 +45,39 @@ def create_pipe(path: StrPath) -> int:
 
 
 def write_new(path: StrPath, data: bytes, *, dir_fd: int | None = None) -> None:
-    """Make a file with this content.
+    """Create a file with this content.
 
     Raises:
-        OSError: as `create`; or it cannot be written, and what was begun is gone then.
+        OSError: as in `create`; or it cannot be written, and then the partial file is removed.
     """
     with parent_of(path, dir_fd) as (folder, name):
         _make(name, folder, lambda file: write_all(file, data))
 
 
 def replace(path: StrPath, data: bytes, *, dir_fd: int | None = None) -> None:
-    """Make this the content of a file, which may exist: at once or not at all.
+    """Replace the content of a file atomically. The file need not exist.
 
     Raises:
-        OSError: it could not be written; the file is as it was.
+        OSError: it could not be written; the file is unchanged.
     """
     _replace(path, dir_fd, lambda file: write_all(file, data))
 
 
 def replace_with(path: StrPath, source: int, *, dir_fd: int | None = None) -> None:
-    """As `replace`, with what `source` holds now, a descriptor."""
+    """Replace a file, as `replace` does, by the present content of `source`, a descriptor."""
     _replace(path, dir_fd, lambda file: copy(source, file))
 
 
 def _replace(path: StrPath, dir_fd: int | None, fill: Callable[[int], None]) -> None:
     with parent_of(path, dir_fd) as (folder, name):
         draft = f"{name}.new"
-        remove(draft, dir_fd=folder)  # what a killed writer left
+        remove(draft, dir_fd=folder)  # left by a killed writer
         _make(draft, folder, fill)
         os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def _make(name: str, folder: int, fill: Callable[[int], None]) -> None:
-    """A new file in a folder, whole or not at all."""
+    """Create a file in a folder, whole or not at all."""
     file = create(name, dir_fd=folder)
     try:
         fill(file)
@@ -94,12 +94,12 @@ def write_all(file: int, data: bytes) -> None:
     while rest:
         try:
             rest = rest[os.write(file, rest) :]
-        except BlockingIOError:  # somebody who shares a terminal or pipe with us made it so
+        except BlockingIOError:  # another process with the same terminal or pipe made it non-blocking
             select.select([], [file], [])
 
 
 def copy(source: int, target: int) -> None:
-    """Write to `target` what `source` holds now; both are descriptors."""
+    """Write the present content of `source` to `target`; both are descriptors."""
     left = os.fstat(source).st_size
     while left and (piece := os.read(source, min(left, _PIECE))):
         write_all(target, piece)
@@ -107,10 +107,10 @@ def copy(source: int, target: int) -> None:
 
 
 def copy_hashed(source: StrPath, target: StrPath, most: int) -> str:
-    """Copy a file to a new one, or in place of what has its name; the SHA-256 of it, in hex.
+    """Copy a file to a new one, or replace the old one. Return its SHA-256 in hex.
 
     Raises:
-        OSError: it cannot be read or written, or has more than `most` bytes. What was begun is gone then.
+        OSError: it cannot be read or written, or has more than `most` bytes. Then the partial file is removed.
     """
     digest = hashlib.sha256()
     with ExitStack() as opened:
@@ -129,10 +129,10 @@ def copy_hashed(source: StrPath, target: StrPath, most: int) -> str:
 
 
 def copy_tree(source: int, target: int, wanted: Callable[[Path], bool]) -> None:
-    """Copy plain files and folders from one folder to another, both descriptors. What is gone meanwhile is left out.
+    """Copy plain files and folders from one folder to another, both descriptors. Vanished files are skipped.
 
-    Each folder is opened anew from the top, so that a deep tree does not take a descriptor for each of its levels.
-    `wanted` is asked for each path, which is relative. Copies are for their owner alone, as all that is made.
+    Each folder is opened again from the top, so that a deep tree does not need a descriptor for each level. `wanted` is
+    called with each relative path. Copies are for their owner only, like all new files.
 
     Raises:
         OSError: something cannot be read or written.
@@ -154,7 +154,7 @@ def copy_tree(source: int, target: int, wanted: Callable[[Path], bool]) -> None:
 
 
 def _copy_entry(name: str, old: int, new: int) -> bool:
-    """A plain file. Whether it is a folder instead; all else is left out."""
+    """Copy a plain file. Return whether it is a folder; other kinds are skipped."""
     with suppress(FileNotFoundError):
         kind = os.stat(name, dir_fd=old, follow_symlinks=False).st_mode
         if stat.S_ISREG(kind):
@@ -169,9 +169,9 @@ def _copy_entry(name: str, old: int, new: int) -> bool:
 
 
 def copy_working_tree(source: StrPath, target: StrPath, without: StrPath) -> None:
-    """Copy a folder of the user's, whose path has no links, to a new one: with links as links, modes and times.
+    """Copy a folder of the user's (a path without links) to a new one, with links as links, modes and times.
 
-    `without` is left out, a folder that may be in it, and what is neither a file, a folder nor a link.
+    The folder `without`, which may be in it, is left out, like everything that is no file, folder or link.
 
     Raises:
         OSError: something cannot be read or written.
@@ -183,7 +183,7 @@ def copy_working_tree(source: StrPath, target: StrPath, without: StrPath) -> Non
 
     try:
         shutil.copytree(source, target, symlinks=True, ignore=unwanted)
-    except shutil.Error as error:  # of many files
+    except shutil.Error as error:  # it collects the errors of many files
         path, _, reason = error.args[0][0]
         raise OSError(errno.EIO, str(reason), str(path)) from None
 
