@@ -1,8 +1,8 @@
 """rlm: a coding agent with one main tool, a persistent IPython kernel, from which it can call itself.
 
-`await rlm.run("task")` runs an agent: in a kernel a child of the agent whose cell it is, elsewhere one of its own.
-`async for record in rlm.stream("task")` is the same, watched. `await rlm("task")` is `rlm.run`; with a type checker
-write `from rlm import rlm` for it, which is this module.
+`await rlm.run("task")` runs an agent: in a cell as a child of the cell's agent, elsewhere as a root of its own. `async
+for record in rlm.stream("task")` does the same and yields its records. `await rlm("task")` is `rlm.run`; with a type
+checker write `from rlm import rlm`, which is this module.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-# rlm-skill adds rlm.skill to this package from a distribution of its own.
+# The distribution rlm-skill adds rlm.skill to this package.
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when they are first used: `import rlm` in a cell must cost nothing."""
+    """Import public names at their first use: `import rlm` in a cell must cost nothing."""
     if name not in __all__:
         raise AttributeError(f"module 'rlm' has no attribute {name!r}")
     if name == "rlm":
@@ -102,7 +102,7 @@ sys.modules[__name__].__class__ = _Callable
 if TYPE_CHECKING:
 
     class _Rlm:
-        """This module as type checkers can know it: to them no module can be called."""
+        """This module for type checkers, which do not know that a module can be called."""
 
         __call__ = staticmethod(run)
         answer = staticmethod(answer)

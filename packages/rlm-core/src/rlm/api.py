@@ -1,4 +1,4 @@
-"""The SDK's short forms, and `rlm.run` in a cell."""
+"""The short forms of the SDK, and `rlm.run` in a cell."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ async def run(
     isolation: Literal["worktree"] | None = None,
     **settings: Unpack[HostSettings],
 ) -> RunResult:
-    """Run an agent on `task` and wait for its answer. Cancelling this cancels the agent.
+    """Run an agent on `task` and wait for its answer. Cancellation cancels the agent.
 
-    In a cell it is a child of the cell's agent, and what is not given is as its parent has it. Of the settings it takes
-    `model`, `tools`, `max_turns` and `timeout`. Elsewhere it is a root on a host of its own, and what is not given is
-    as the environment says.
+    In a cell it is a child of the cell's agent: it accepts the settings `model`, `tools`, `max_turns` and `timeout`,
+    and takes all others from its parent. Elsewhere it is a root on a host of its own, and the environment has the
+    defaults.
 
     Args:
         task: what to do; the agent's user message, word for word.
@@ -45,12 +45,12 @@ async def run(
             tables, bytes) is shared, not copied. A `pathlib.Path` of a file stands for the text in it.
         cwd: its working directory.
         system_prompt: replaces the built-in one.
-        schema: what the answer must be: a pydantic model, a dataclass, any type that pydantic's TypeAdapter takes, or a
-            JSON Schema. The result's `value` is one, and its `answer` the JSON of it.
-        isolation: in a cell, `worktree` lets the sub-agent work in a git worktree of its own. What it changes there is
-            the `patch` of the result.
+        schema: the type of the answer: a pydantic model, a dataclass, any type that pydantic's TypeAdapter accepts, or
+            a JSON Schema. The result's `value` has this type, and its `answer` is the JSON of it.
+        isolation: in a cell, `worktree` lets the sub-agent work in its own git worktree. Its changes there are the
+            `patch` of the result.
         settings: those of docs/configuration.md by name, such as `model`, `max_turns`, `timeout` (seconds), `sandbox`,
-            or `tools`, of which `()` makes it one plain model call, without a kernel.
+            or `tools`. `tools=()` makes it one plain model call, without a kernel.
 
     Raises:
         AgentError: in a cell, when the child failed or was refused; elsewhere, when the time is over.
@@ -77,7 +77,7 @@ def run_sync(
     schema: object = None,
     **settings: Unpack[HostSettings],
 ) -> RunResult:
-    """As `run`, for a program without an event loop."""
+    """Run an agent as `run` does, for a program without an event loop."""
     return asyncio.run(run(task, context=context, cwd=cwd, system_prompt=system_prompt, schema=schema, **settings))
 
 
@@ -92,7 +92,8 @@ async def stream(
 ) -> AsyncIterator[dict[str, Any]]:
     """Run an agent as `run` does, and yield the records of its whole tree as they happen.
 
-    The records are those of `rlm --json --deltas`; docs/sessions.md has them. Leaving the loop early cancels the run.
+    The records are those of `rlm --json --deltas`, described in docs/sessions.md. Leaving the loop early cancels the
+    run.
 
     Raises:
         RlmError: the run failed, or could not begin; the last record says so too.
@@ -130,7 +131,7 @@ def _needs_asyncio() -> None:
 
 
 def _texts(settings: Mapping[str, Any], cwd: FilePath | None, **others: object) -> dict[str, str]:
-    """The arguments as a request of a cell has them, without those that are None. `cwd` becomes absolute."""
+    """Return the arguments for a cell's request, without those that are None. `cwd` becomes absolute."""
     texts = {name: _text(value) for name, value in (*settings.items(), *others.items()) if value is not None}
     return texts if cwd is None else texts | {"cwd": str(Path(cwd).absolute())}
 
@@ -142,7 +143,7 @@ def _text(value: object) -> str:
 async def _ask_parent(
     address: tuple[str, str], task: str, options: dict[str, str], context: object, schema: object
 ) -> RunResult:
-    """A child of the agent whose cell this runs in."""
+    """Run a child of the agent that runs this cell."""
     from rlm.broker.answers import AnswerType, load_answer
     from rlm.broker.client import ask
     from rlm.broker.protocol import RunRequest
@@ -163,7 +164,7 @@ async def _ask_parent(
 def _handed(context: object, folder: Path) -> AbstractContextManager[ContextFile | None]:
     if context is NOT_GIVEN:
         return nullcontext()
-    from rlm.broker.contexts import HANDED  # here, for a call without a context shall not pay for it
+    from rlm.broker.contexts import HANDED  # late import: a call without a context does not need it
 
     return HANDED.file(context, folder)
 
@@ -176,13 +177,13 @@ async def llm(
     system: str | None = None,
     images: Sequence[str | os.PathLike[str] | bytes] = (),
 ) -> Any:
-    """In a cell: one model call, with no kernel and no conversation. Cancelling it gives the request up.
+    """Make one model call in a cell, without a kernel or a conversation. Cancellation aborts the request.
 
     Args:
         prompt: the user message, word for word.
-        model: instead of that of the agent's sub-agents.
-        schema: what the answer must be, as of `run`.
-        system: a system message; without one there is none.
+        model: replaces the model of the agent's sub-agents.
+        schema: the type of the answer, as in `run`.
+        system: a system message; the default is none.
         images: URLs, files, or the bytes of PNG, JPEG, GIF or WebP pictures.
 
     Returns:
@@ -213,17 +214,17 @@ async def map(
     retries: int = 0,
     return_exceptions: bool = False,
 ) -> list[Any]:
-    """Work on each item, at most `limit` at once. What comes is in the order of the items.
+    """Work on each item, at most `limit` at once. Return the results in the order of the items.
 
     Args:
         work: an async function of one item, or the task of a sub-agent that finds the item as `context`.
         items: any number.
-        limit: of items at once.
+        limit: the number of items at once.
         retries: how often an item is tried again after an exception.
-        return_exceptions: an exception takes the place of its item's result. Otherwise the first one cancels the rest.
+        return_exceptions: an exception replaces its item's result. Otherwise the first one cancels the rest.
 
     Returns:
-        What the function returned for each item; for a task the result of each sub-agent.
+        The results of the function; for a task, the results of the sub-agents.
     """
     from rlm.inside.fanout import each
 
@@ -238,7 +239,7 @@ async def map(
 
 
 def _broker(what: str, instead: str) -> tuple[str, str]:
-    """Where the host of this cell listens.
+    """Return the address of the host of this cell.
 
     Raises:
         AgentError: this is no cell of rlm.
@@ -249,11 +250,11 @@ def _broker(what: str, instead: str) -> tuple[str, str]:
 
 
 def answer(value: object) -> None:
-    """In a cell: end the run with `value` as the agent's answer, once the cell has ended.
+    """In a cell: end the run with `value` as the agent's answer, after the cell has ended.
 
     Args:
-        value: a text, or anything that JSON can hold; what a sub-agent gives may be any picklable object, and is the
-            `value` of its result. With a schema it must fit that.
+        value: a text, or any value that JSON can represent. In a sub-agent it may be any picklable object, and becomes
+            the `value` of its result. With a schema it must fit that.
 
     Raises:
         AgentError: it does not fit, is too long, or this is no cell of rlm.
@@ -269,7 +270,7 @@ def answer(value: object) -> None:
 
 
 def budget() -> Budget:
-    """In a cell: what the whole tree has spent, and what is left of its limits.
+    """In a cell: return what the whole tree has spent, and what is left of its limits.
 
     Raises:
         AgentError: this is no cell of rlm.

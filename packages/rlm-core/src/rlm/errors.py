@@ -1,14 +1,14 @@
-"""Every error rlm raises on purpose:
+"""Every error that rlm raises on purpose:
 
 * RlmError
   x ConfigError          a setting or an argument is wrong; the user can fix it
   x SessionError         a session cannot be read, written or resumed
     + UnknownSession     a client names a session that it has not opened
   x CredentialsError     there is no key, or the provider refuses it
-  x ModelError           the provider refused the request, or what came back made no sense
-    + ContextTooLong     the conversation is longer than the model takes
+  x ModelError           the provider refused the request, or its reply was invalid
+    + ContextTooLong     the conversation is longer than the model's context
     + ContentFiltered    the provider's content filter refuses the conversation
-    + MessagesRefused    the provider refuses the form of the messages; it may take another
+    + MessagesRefused    the provider refuses the form of the messages; it may accept another
     + ModelUnavailable   the provider failed for now; the same request may work later
   x ToolError            the model reads it; never fatal
     + UnknownTool
@@ -17,7 +17,7 @@
   x AgentError           a sub-agent failed or was refused
   x McpError             an MCP server cannot be reached, or its tool failed
 
-`rlm.core.exit_codes` maps each to one exit code. An error never travels as an answer.
+`rlm.core.exit_codes` maps each to one exit code. An error is never returned as an answer.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
 
 class RlmError(Exception):
-    """Base class: catch this to catch all of rlm.
+    """Base class: catch this to catch all errors of rlm.
 
-    To a program that called `rlm.run`, `session_dir` and `usage` (of the whole tree) say what there was of a run.
+    For a program that called `rlm.run`, `session_dir` and `usage` (of the whole tree) describe the run, if it had
+    begun.
     """
 
     session_dir: Path | None = None
@@ -54,15 +55,15 @@ class UnknownSession(SessionError):
 
 
 class CredentialsError(RlmError):
-    """No key, or a refused one."""
+    """The key is missing or refused."""
 
 
 class ModelError(RlmError):
-    """The provider refused the request, or its reply made no sense."""
+    """The provider refused the request, or its reply was invalid."""
 
 
 class ContextTooLong(ModelError):
-    """The conversation is longer than the model takes."""
+    """The conversation is longer than the model's context."""
 
 
 class ContentFiltered(ModelError):
@@ -70,9 +71,9 @@ class ContentFiltered(ModelError):
 
 
 class MessagesRefused(ModelError):
-    """The provider refuses the form of the messages. Never leaves the loop, if they have another form.
+    """The provider refuses the form of the messages. Never leaves the loop if another form exists.
 
-    `so_far` are adaptations for the messages that there are; those that come need not have that form.
+    `so_far` are changes for the existing messages; later messages need not have that form.
     """
 
     def __init__(self, reason: str, so_far: frozenset[Adaptation] = frozenset()) -> None:
@@ -85,7 +86,7 @@ class ModelUnavailable(ModelError):
 
 
 class ToolError(RlmError):
-    """A result for the model, which can do better."""
+    """An error that is a result for the model, which can correct it."""
 
 
 class UnknownTool(ToolError):

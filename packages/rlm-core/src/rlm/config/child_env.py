@@ -22,10 +22,10 @@ from rlm.text.redact import has_credentials
 
 
 def child_environment(config: Config, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of kernels and commands: ours without credentials; in a sandbox, only harmless variables.
+    """Return the environment of kernels and commands: ours without credentials; in a sandbox, only harmless variables.
 
-    rlm's own settings are left out: a sub-agent gets them from its parent. The folder of our Python holds the commands
-    of skills. It comes last on PATH, so that `python` stays the user's own.
+    rlm's own settings are left out: a sub-agent gets them from its parent. The folder of our Python has the commands of
+    skills. It comes last on PATH, so that `python` stays the user's own.
     """
     environ = environment(environ)
     redactors = (redactor_of(config), redactor_of_environment(environ))
@@ -43,7 +43,7 @@ def child_environment(config: Config, environ: Mapping[str, str] | None = None) 
     return kept | {"PATH": f"{path}{os.pathsep}{Path(sys.executable).parent}"}
 
 
-# Of the user's environment, what enters a sandbox: nothing that is a key, a socket or a session of somebody.
+# The variables of the user's environment that enter a sandbox: no keys, no sockets and no login sessions.
 _HARMLESS = """
     PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM COLUMNS LINES EDITOR PWD CI DEBIAN_FRONTEND
     CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS LD_LIBRARY_PATH LIBRARY_PATH CPATH PKG_CONFIG_PATH MAKEFLAGS
@@ -57,18 +57,18 @@ _HARMLESS_BEGINNINGS = ("LC_", "PYTHON", "PIP_", "UV_", "OMP_", "OPENBLAS_", "MK
 
 
 def _is_harmless(name: str, value: str) -> bool:
-    """A value such as https://user:password@host is not, whatever its name."""
+    """Whether a variable may enter a sandbox. A value such as https://user:password@host may not, whatever its name."""
     known = name in _HARMLESS.split() or name.startswith(_HARMLESS_BEGINNINGS)
     return known and not any(map(has_credentials, value.split())) and not any(word in name for word in SECRET_WORDS)
 
 
 def pager(environ: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str]]:
-    """The words of the user's pager, and its environment, which has no credentials.
+    """Return the command of the user's pager, and its environment without credentials.
 
-    less lets colours through, unless the user says how it is.
+    less gets options that let colours through, unless the user has set LESS.
 
     Raises:
-        ValueError: there is no such program, or the words cannot be parsed.
+        ValueError: there is no such program, or the command cannot be parsed.
     """
     environ = environment(environ)
     name, *words = shlex.split(environ.get("PAGER") or "less") or [""]
@@ -79,10 +79,10 @@ def pager(environ: Mapping[str, str] | None = None) -> tuple[list[str], dict[str
 
 
 def opener(environ: Mapping[str, str] | None = None) -> tuple[Path, dict[str, str]]:
-    """What opens a file as a double click does, and its environment, which has no credentials.
+    """Return the program that opens a file like a double click, and its environment without credentials.
 
     Raises:
-        ValueError: there is nothing of that kind.
+        ValueError: there is no such program.
     """
     environ = environment(environ)
     names = ("open",) if sys.platform == "darwin" else ("xdg-open", "wslview")

@@ -1,4 +1,4 @@
-"""Which credentials the settings and the environment hold, and how they are kept out of texts."""
+"""The credentials in the settings and the environment, and their removal from texts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 def take_environment() -> None:
-    """For a command, first of all: from here on only this module knows the environment that we were started with.
+    """Remove credentials from `os.environ`. A command calls this first; then only this module has the original values.
 
-    What stays, for libraries and for the programs that they start, has no credentials and a PATH without places where a
+    The remaining variables, for libraries and their programs, have no credentials. Their PATH has no folders in which a
     cell could have put a program.
     """
     taken.update(os.environ)
@@ -30,23 +30,23 @@ def take_environment() -> None:
         leads = name.endswith("_BASE_URL") and has_credentials(value)
         if leads or name in KEY_VARIABLES or redactor.occurs_in(value):
             del os.environ[name]
-    with suppress(OSError):  # the working directory has been removed: whoever needs it says so
+    with suppress(OSError):  # the working directory was removed: code that needs it reports that
         os.environ["PATH"] = safe_path(taken.get("PATH", os.defpath), [Path.cwd()])
 
 
 def redactor_of(config: Config) -> Redactor:
-    """Takes the key in use, and what MCP servers are given to know us by, out of what is written anywhere."""
+    """Return a redactor for the key in use and the credentials for MCP servers."""
     return Redactor([*([config.api_key] if config.api_key else []), *config.mcp.secrets])
 
 
 def redactor_of_environment(environ: Mapping[str, str] | None = None) -> Redactor:
-    """Takes every key that the environment holds out of an error, whichever settings it happened with."""
+    """Return a redactor for every key in the environment, for errors, whichever settings are in use."""
     environ = environment(environ)
     return Redactor(key.strip() for name in KEY_VARIABLES if (key := environ.get(name)))
 
 
 def hide_credentials(text: str, config: Config | None = None, environ: Mapping[str, str] | None = None) -> str:
-    """`text` as it may be shown: without the keys of settings, and without what URLs of any variable hide."""
+    """Return `text` for display: without the keys of settings, and without the credentials in URLs of any variable."""
     environ = environment(environ)
     text = redactor_of_environment(environ).text(text)
     urls = [word for value in environ.values() for word in value.split() if "://" in word]
@@ -59,9 +59,10 @@ def hide_credentials(text: str, config: Config | None = None, environ: Mapping[s
 
 
 def leads_to_provider(name: str, value: str) -> bool:
-    """Whether it is a credential by which rlm reaches the provider, in a URL or by its name, if not the key itself.
+    """Whether a variable is a credential for the provider, in a URL or by its name. The key itself is excluded.
 
-    Without the sandbox all others (PIP_INDEX_URL, DATABASE_URL, …) are the user's, and meant for the project.
+    Without the sandbox all other credentials (PIP_INDEX_URL, DATABASE_URL, …) are the user's, and meant for the
+    project.
     """
     if name in BASE_URLS or name.lower() in _PROXIES:
         return has_credentials(value)

@@ -21,33 +21,33 @@ def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
 
 BROKER = "RLM_BROKER"
 
-"""In a kernel: where its host listens, and the token that says which agent asks, as `path:token`."""
+"""In a kernel: the socket of its host, and the token that identifies the agent, as `path:token`."""
 
 
 def broker_address(environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:
-    """Socket path and token, when this process was started by a cell."""
+    """Return the path of the socket and the token, if a cell started this process."""
     text = environment(environ).get(BROKER, "")
     path, found, token = text.rpartition(":")
     return (path, token) if found else None
 
 
 def program(name: str, environ: Mapping[str, str] | None = None) -> Path | None:
-    """The program that PATH has under this name, where no cell could have put it."""
+    """Return the program of this name on PATH, from a folder where no cell can have put it."""
     return find_program(name, environment(environ).get("PATH", os.defpath), [Path.cwd()])
 
 
 def shell_program() -> Path:
-    """bash; where there is none, what every system has."""
+    """Return bash, or the shell of every system if there is no bash."""
     return program("bash") or Path(SHELL)
 
 
 def is_dumb_terminal(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether the terminal knows no escape codes, as far as the environment says so."""
+    """Whether the environment says that the terminal knows no escape codes."""
     return environment(environ).get("TERM", "") in ("", "dumb", "unknown")
 
 
 def is_ci(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether what is printed goes to the log of a CI service: some give their jobs a terminal that nobody sees."""
+    """Whether the output goes to the log of a CI service: some give their jobs a terminal that nobody sees."""
     return environment(environ).get("CI", "").lower() not in ("", "0", "false", "no")
 
 
@@ -64,11 +64,11 @@ _PROTOCOLS = (
     ("TERM", ("foot", "foot-extra", "mlterm", "contour", "xterm-sixel"), PictureProtocol.SIXEL),
     ("LC_TERMINAL", ("iTerm2",), PictureProtocol.ITERM2),  # also over ssh
 )
-"""What terminals say of themselves. One that says nothing of the kind may print what it does not know."""
+"""Variables by which terminals identify themselves. An unidentified terminal may print unknown codes as text."""
 
 
 def picture_protocol(environ: Mapping[str, str] | None = None) -> PictureProtocol | None:
-    """How the terminal shows pictures; None if it is not known to, or something stands between."""
+    """Return how the terminal displays pictures; None if that is unknown, or a multiplexer is in between."""
     environ = environment(environ)
     if _is_multiplexed(environ) or is_dumb_terminal(environ):
         return None
@@ -76,7 +76,7 @@ def picture_protocol(environ: Mapping[str, str] | None = None) -> PictureProtoco
 
 
 def takes_notifications(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether the terminal is known to show a notification of the desktop (OSC 9), and nothing stands between."""
+    """Whether the terminal displays desktop notifications (OSC 9), and no multiplexer is in between."""
     environ = environment(environ)
     known = any(environ.get(name) in values for name, values in _NOTIFYING)
     return known and not _is_multiplexed(environ) and not is_dumb_terminal(environ)
@@ -94,16 +94,16 @@ def _is_multiplexed(environ: Mapping[str, str]) -> bool:
 
 
 def state_folder(environ: Mapping[str, str] | None = None) -> Path | None:
-    """Where programs of this user keep what outlives a run; None where the environment names no home."""
+    """Return the folder for lasting files of this user's programs; None if the environment names no home."""
     environ = environment(environ)
     state, home = Path(environ.get("XDG_STATE_HOME", "")), Path(environ.get("HOME", ""))
-    if state.is_absolute():  # the XDG specification: a relative one is to be ignored
+    if state.is_absolute():  # by the XDG specification a relative one is ignored
         return state
     return home / ".local" / "state" if home.is_absolute() else None
 
 
 def network_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What the environment says of proxies and certificates, by name."""
+    """Return the variables for proxies and certificates, by name."""
     environ = os.environ if environ is None else environ
     return {name: value for name, value in environ.items() if name.upper() in _NETWORK}
 
@@ -114,7 +114,7 @@ _NETWORK = frozenset(
 
 
 def is_on(name: str, flags: Mapping[str, str], environ: Mapping[str, str] | None = None) -> bool:
-    """Whether a flag or a variable switches a setting on. Never fails, for it is asked when the rest cannot be read."""
+    """Whether a flag or a variable switches a setting on. Never fails, also if other settings are invalid."""
     text = environment(environ).get(variable(name), "")
     return name in flags or text.strip().lower() in ("1", "on", "true", "yes")
 
@@ -126,22 +126,22 @@ _NO_SETTINGS = (
         "RLM_MARK",
         "RLM_SANDBOXED",
         "RLM_BATCH_SECRETS",
-    ),  # between rlm and what it starts
+    ),  # between rlm and the programs that it starts
     *("RLM_SKILLS_DIR", "RLM_CHECKOUT_PATH", "RLM_TOOL_PYTHON", "RLM_EXTRA_UV_ARGS", "RLM_SKILLS_STRICT"),  # install.sh
 )
 
 
 def prepare_ray() -> None:
-    """Before Ray is started: it sends no statistics, and does not upload the working directory if `uv run` started us.
+    """Configure Ray before its start: no statistics, and no upload of the working directory under `uv run`.
 
-    Who has set these keeps them.
+    Values that the user has set stay.
     """
     for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ENABLE_UV_RUN_RUNTIME_ENV"):
         os.environ.setdefault(name, "0")
 
 
 def without_effect(environ: Mapping[str, str] | None = None) -> list[str]:
-    """A line for each variable that looks like a setting and is none, with the nearest setting if there is one."""
+    """Return a line for each unknown variable that looks like a setting, with the nearest setting if there is one."""
     environ = environment(environ)
     known = [*map(variable, Config.settings()), *_NO_SETTINGS, *NAMES]
     unknown = sorted(name for name in environ if name.startswith("RLM_") and name not in known)

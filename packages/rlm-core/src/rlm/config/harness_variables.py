@@ -1,4 +1,4 @@
-"""Variables by which harnesses of the package `verifiers` (0.2, 0.3) name what has other names here."""
+"""Variables of harnesses of the package `verifiers` (0.2, 0.3) whose settings have other names here."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _MCP, _SKILLS = "RLM_MCP_CONFIG", "RLM_SKILLS"
 NAMES = (_MCP, _SKILLS)
 _OUR_MCP = "RLM_MCP"
 _TOOLS = ("ipython", "bash", "edit")
-"""Built-in skills there that are tools here, by the same names."""
+"""Built-in skills of these harnesses that are tools here, by the same names."""
 _USUAL = ("ipython", "summarize")
 
 
 def with_harness_variables(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """The environment with rlm's own variables for those; what is set by its own name wins."""
+    """Return the environment with rlm's own variables for these. A variable that is set by its own name wins."""
     more = {}
     if environ.get(_MCP) and not environ.get(_OUR_MCP, "").strip():
         more[_OUR_MCP] = environ[_MCP]
@@ -23,17 +23,17 @@ def with_harness_variables(environ: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def known_tools(skills: Iterable[str]) -> list[str]:
-    """The built-in skills that are tools here."""
+    """Return the built-in skills that are tools here."""
     return [name for name in skills if name in _TOOLS]
 
 
 def unknown_skills(environ: Mapping[str, str]) -> list[str]:
-    """Those of the built-in skills that are no tools here."""
+    """Return the built-in skills that are no tools here."""
     return [name for name in _names(environ) if name not in _TOOLS]
 
 
 def as_written(name: str, environ: Mapping[str, str]) -> str:
-    """The variable that the user has set, where `with_harness_variables` has made this one of it."""
+    """Return the variable that the user has set, if `with_harness_variables` has derived this one from it."""
     return _MCP if name == _OUR_MCP and not environ.get(name, "").strip() else name
 
 

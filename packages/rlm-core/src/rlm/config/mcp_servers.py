@@ -1,10 +1,10 @@
-"""MCP servers, as a file or a JSON text names them: the `mcpServers` form, which most clients read.
+"""MCP servers in a file or a JSON text, in the `mcpServers` form that most clients read.
 
     {"mcpServers": {"github": {"command": "npx", "args": ["-y", "…"], "env": {"GITHUB_TOKEN": "${GITHUB_TOKEN}"}},
                     "docs": {"url": "https://example.org/mcp", "headers": {"Authorization": "Bearer ${DOCS_TOKEN}"}}}}
 
-`${VAR}` and `${VAR:-default}` stand for variables of the environment that rlm was started with. Keys that other clients
-have and rlm does not know are ignored.
+`${VAR}` and `${VAR:-default}` stand for variables of the environment that rlm was started with. Keys of other clients
+that rlm does not know are ignored.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _SECRET_NAME = re.compile("TOKEN|PASS|PWD|SECRET|KEY|CREDENTIAL|AUTH|COOKIE", re
 _HEADER = re.compile(r"^([\w-]+):\s*(\S.*)$")
 _SCHEME = re.compile(r"^(?:Bearer|Basic|Token|Bot|ApiKey)\s+", re.IGNORECASE)
 _OPAQUE = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w.+=-]{20,}")
-"""What looks like a key, whatever its name: no word, path or URL."""
+"""A text that looks like a key, whatever its name: no word, path or URL."""
 
 
 class McpConfigError(ValueError):
-    """What names servers cannot be used, with the reason."""
+    """The configuration of MCP servers is invalid; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class StdioServer:
 
 @dataclass(frozen=True, slots=True)
 class HttpServer:
-    """A server with a URL: streamable HTTP, or `sse`, which came before it."""
+    """A server with a URL: streamable HTTP, or its predecessor `sse`."""
 
     name: str
     url: str = field(repr=False)
@@ -62,13 +62,13 @@ McpServer = StdioServer | HttpServer
 
 @dataclass(frozen=True, slots=True)
 class McpServers:
-    """Those of a run, by name and in order. Values that a program makes are taken as they are, without variables."""
+    """The servers of a run, by name and in order. Values from a program are used as they are, without variables."""
 
     servers: tuple[McpServer, ...] = ()
     secrets: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
-    """What must be in no session, output or kernel."""
+    """Texts that no session, output or kernel may contain."""
     written: tuple[McpServer, ...] = field(default=(), compare=False, repr=False)
-    """As they were written, with variables in them."""
+    """The servers as they were written, with variables."""
 
     def __bool__(self) -> bool:
         return bool(self.servers)
@@ -78,10 +78,10 @@ class McpServers:
         return tuple(server.name for server in self.servers)
 
     def only(self, names: Sequence[str]) -> McpServers:
-        """Of these servers those that are named.
+        """Return the servers with these names.
 
         Raises:
-            McpConfigError: there is none of that name.
+            McpConfigError: there is no server of that name.
         """
         if unknown := [name for name in names if name not in self.names]:
             there = f"there are {', '.join(self.names)}" if self.servers else "this run has none"
@@ -90,7 +90,7 @@ class McpServers:
         return replace(self, servers=chosen, written=tuple(each for each in self.written if each.name in names))
 
     def expanded(self, environ: Mapping[str, str]) -> McpServers:
-        """With the values of variables in their place.
+        """Return the servers with variables replaced by their values.
 
         Raises:
             McpConfigError: a variable is not set, and has no default.
@@ -101,7 +101,7 @@ class McpServers:
         return _with_secrets(self.servers, servers)
 
     def __str__(self) -> str:
-        """For a session: JSON that is read as the same, without secrets. What was one is `[redacted]`."""
+        """Return JSON for a session, which can be read again. Secrets are replaced by `[redacted]`."""
         table = {server.name: _public(server) for server in self.written or self.servers}
         return json.dumps({"mcpServers": table}, ensure_ascii=False) if table else ""
 
@@ -110,7 +110,7 @@ class McpServers:
 
 
 def read_text(text: str) -> dict[str, Any]:
-    """A path, or JSON.
+    """Read a path to a JSON file, or JSON.
 
     Raises:
         McpConfigError: there is no JSON object.
@@ -129,17 +129,17 @@ def read_text(text: str) -> dict[str, Any]:
 
 
 def check_whole_path(text: str) -> None:
-    """A variable holds in every project, and a project may bring a file of any name along.
+    """Refuse a relative path: a variable is the same in every project, and a project may contain a file of any name.
 
     Raises:
-        McpConfigError: it is a path that is seen from the working directory.
+        McpConfigError: the path is relative.
     """
     if not text.lstrip().startswith(("{", "/", "~")):
         raise McpConfigError(f"JSON or a whole path, for `{text.strip()}` is another file in each folder")
 
 
 def check_value(value: object) -> McpServers:
-    """What a program gives: a path, JSON as text or as a mapping, or the servers.
+    """Return the servers for the value of a program: a path, JSON as text or as a mapping, or the servers.
 
     Raises:
         McpConfigError: it names no servers.
@@ -170,7 +170,7 @@ def _of_json(text: str) -> dict[str, Any]:
 
 
 def _of_mapping(value: Mapping[str, Any]) -> McpServers:
-    """`servers` is what one editor calls it; without either name, all of it are servers."""
+    """Read the table of servers. One editor calls it `servers`; without either name, the whole mapping is the table."""
     table = next((value[name] for name in ("mcpServers", "servers") if name in value), value)
     if not isinstance(table, Mapping) or not all(isinstance(each, Mapping) for each in table.values()):
         raise McpConfigError(f"{SAYS}; there is no object of servers")
@@ -220,7 +220,7 @@ def _table(name: str, what: str, entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _changed(server: McpServer, change: Callable[[str], str]) -> McpServer:
-    """Each text of it but its name changed, without the names of variables and headers."""
+    """Return the server with each text changed, except its name and the names of variables and headers."""
     new: dict[str, Any] = {}
     for each in fields(server):
         value = getattr(server, each.name)
@@ -251,7 +251,7 @@ def _expand(text: str, *, environ: Mapping[str, str], server: str) -> str:
 
 
 def _secrets(before: McpServer, after: McpServer) -> Iterator[str]:
-    """All headers, and what by its name, its form or the name of its variable is a secret."""
+    """Yield the secrets: all headers, and values that are secret by their name, their form or their variable's name."""
     if isinstance(after, HttpServer):
         yield from (_SCHEME.sub("", value) for value in after.headers.values())
         yield from credentials_of(after.url)
@@ -267,12 +267,12 @@ def _secrets(before: McpServer, after: McpServer) -> Iterator[str]:
 
 
 def _names_secret(text: str) -> bool:
-    """Whether it names a variable that holds one."""
+    """Whether the text names a variable that holds a secret."""
     return any(_SECRET_NAME.search(found[1]) for found in _VARIABLE.finditer(text))
 
 
 def _public(server: McpServer) -> dict[str, Any]:
-    """A value that names a variable is no secret; any other value of a header or a variable may be one."""
+    """Return the server without secrets. A value that names a variable is public; other values may be secret."""
     if isinstance(server, HttpServer):
         parts: dict[str, Any] = {"type": "sse" if server.sse else "", "headers": _hidden(server.headers)}
         return {"url": without_credentials(server.url)} | {name: part for name, part in parts.items() if part}
@@ -289,7 +289,7 @@ def _hidden(table: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_secret(arg: str, before: str) -> bool:
-    """`--api-key VALUE`, `--api-key=VALUE`, `Authorization: VALUE`."""
+    """Whether it is the value in `--api-key VALUE`, `--api-key=VALUE`, `Authorization: VALUE`."""
     follows = before.startswith("-") and "=" not in before and bool(_SECRET_NAME.search(before))
     assigned = arg.startswith("-") and "=" in arg and bool(_SECRET_NAME.search(arg.partition("=")[0]))
     header = _HEADER.match(arg)

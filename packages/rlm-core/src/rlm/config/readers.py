@@ -1,6 +1,6 @@
-"""Kinds of values: how the text of a setting becomes one, and which values are allowed.
+"""Kinds of values: how the text of a setting is parsed, and which values are allowed.
 
-A kind is called with a text, as flags and variables have it; `check` takes the value that a program gives.
+A kind is called with the text of a flag or variable; `check` takes the value of a program.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from rlm.process.files import resolve
 
 TOOLS = ("ipython", "summarize", "bash", "edit")
 RECORDED = "replay:"
-"""A model's name that begins so is the path of a recording."""
+"""The prefix of a model name that is the path of a recording."""
 
 
 class SandboxMode(StrEnum):
-    """What confines cells and commands."""
+    """The confinement of cells and commands."""
 
     OFF = "off"
     BWRAP = "bwrap"
 
 
 class ApiChoice(StrEnum):
-    """Which API of the endpoint is asked. `auto` leaves it to the endpoint's host."""
+    """The API for requests to the endpoint. `auto`: rlm chooses by the endpoint's host."""
 
     AUTO = "auto"
     CHAT = "chat"
@@ -38,7 +38,7 @@ class ApiChoice(StrEnum):
 
 
 class Streaming(StrEnum):
-    """Whether replies are streamed. `auto`: where somebody watches."""
+    """Whether replies are streamed. `auto`: if somebody watches."""
 
     AUTO = "auto"
     ON = "on"
@@ -46,21 +46,21 @@ class Streaming(StrEnum):
 
 
 class PictureChoice(StrEnum):
-    """Whether pictures that cells show are shown on a terminal. `auto`: where it is known to show them."""
+    """Whether pictures of cells are displayed on a terminal. `auto`: if the terminal is known to support it."""
 
     AUTO = "auto"
     OFF = "off"
 
 
 class ColorChoice(StrEnum):
-    """Whether what goes to a terminal has colours. `auto`: where it goes to one indeed."""
+    """Whether output has colours. `auto`: if it goes to a terminal."""
 
     AUTO = "auto"
     ALWAYS = "always"
     NEVER = "never"
 
     def colors(self, *, terminal: bool) -> bool:
-        """Whether a stream that is a `terminal`, or is none, gets colours."""
+        """Whether a stream gets colours. `terminal`: it is a terminal."""
         return self is ColorChoice.ALWAYS or (self is ColorChoice.AUTO and terminal)
 
 
@@ -69,10 +69,10 @@ _SWITCH = {"1": True, "on": True, "true": True, "yes": True, "0": False, "off": 
 
 @dataclass(frozen=True, slots=True)
 class ValueKind:
-    """`says` what is allowed, `parse` turns a text into a value, and `check` refuses one that is not allowed.
+    """One kind of value: `says` describes the allowed values, `parse` parses a text, `check` refuses invalid values.
 
-    Both raise ValueError; if they say nothing themselves, `says` is the reason. `no_limit` is the text that is read as
-    None, where one is.
+    Both raise ValueError; `says` is the reason unless they give their own. `no_limit` is the text for None, if there is
+    one.
     """
 
     says: str
@@ -80,25 +80,26 @@ class ValueKind:
     check: Callable[[Any], Any]
     no_limit: str | None = None
     names: tuple[str, ...] = ()
-    """All that are allowed, where they are few."""
+    """All allowed values, if they are few."""
 
     def __call__(self, text: str) -> Any:
-        """
+        """Return the value of a text.
+
         Raises:
-            ValueError: saying what is allowed.
+            ValueError: the message says what is allowed.
         """
         return self.value(self._or_says(self.parse, text))
 
     def value(self, value: object) -> Any:
-        """The value that a program gives, as the setting has it.
+        """Return the value of the setting for a value that a program gives.
 
         Raises:
-            ValueError: saying what is allowed.
+            ValueError: the message says what is allowed.
         """
         return self._or_says(self.check, value)
 
     def text(self, value: Any) -> str | None:
-        """A text that is read as this value; None if there is none, as nothing is set."""
+        """Return a text that is read as this value; None if there is none, because nothing is set."""
         match value:
             case None:
                 return self.no_limit
@@ -123,11 +124,11 @@ class ValueKind:
 
 
 class Refused(ValueError):
-    """A value is not allowed, with a reason of its own."""
+    """A value is not allowed. The message has its own reason."""
 
 
 def _only(kind: type | tuple[type, ...], allows: Callable[[Any], bool] = lambda _: True) -> Callable[[Any], Any]:
-    """Values of a type; a bool is no number."""
+    """Return a check for values of a type; a bool is no number."""
 
     def check(value: Any) -> Any:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool) or not allows(value):
@@ -142,7 +143,7 @@ def at_least(least: int) -> ValueKind:
 
 
 def unlimited_or(least: int) -> ValueKind:
-    """-1 in a text, or of a program, is None behind it: no limit."""
+    """Return a kind with -1, in a text or from a program, for None: no limit."""
     check = _only(int, lambda n: n == -1 or n >= least)
     says = f"-1 or a whole number above {least - 1}"
     return ValueKind(says, int, lambda n: None if check(n) == -1 else n, no_limit="-1")
@@ -155,7 +156,7 @@ def member_of(kind: type[StrEnum]) -> ValueKind:
 any_text = ValueKind("a text", str, _only(str))
 stripped_text = ValueKind("a text", str.strip, _only(str))
 
-# Blanks and newlines at its ends come from files and clipboards; what else is no printable ASCII is in no key.
+# Files and clipboards add blanks and newlines at the ends; no key has other characters than printable ASCII.
 api_key = ValueKind(
     "printable ASCII characters alone; copy the key again, without quotes and line breaks",
     str.strip,
@@ -199,14 +200,14 @@ def _existing_file(value: str | os.PathLike[str]) -> Path:
     path = _path(value)
     if not path.is_file():
         raise ValueError
-    return resolve(path)  # once: where it leads is not asked again
+    return resolve(path)  # resolve links once, here
 
 
 def _existing_folder(value: str | os.PathLike[str]) -> Path:
     path = Path(_only((str, os.PathLike))(value))
     try:
         found = path.is_dir()
-    except OSError:  # its name is too long, or it is not ours to look at
+    except OSError:  # its name is too long, or we may not read it
         found = False
     if not found:
         raise ValueError

@@ -1,4 +1,4 @@
-"""Settings: one table. Each is a flag and a variable; flags win.
+"""The table of all settings. Each is a flag and a variable; flags win.
 
 `--help` and docs/configuration.md are generated from it.
 """
@@ -38,7 +38,7 @@ from rlm.config.readers import (
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How one setting is read and explained. `shown` is the default as the documentation says it."""
+    """How one setting is read and explained. `shown` is the default in the documentation."""
 
     meaning: str
     read: ValueKind
@@ -47,15 +47,15 @@ class Setting:
     bare: bool = False
     """The flag takes no value; giving it means on."""
     alone: str = ""
-    """What the flag means where no value follows."""
+    """The value of the flag without a value."""
     secret: bool = False
-    """There is no flag, for everybody on the machine can read a command line."""
+    """There is no flag, because all users of the machine can read command lines."""
     hidden: bool = False
     """It may hold secrets: an error does not show it."""
     keeps_empty: bool = False
     """An empty value is a value, and not the same as unset."""
     resumed: bool = True
-    """It belongs to the session: a run that resumes it has it too. Not so credentials, the endpoint and the screen."""
+    """It belongs to the session, so a resumed run has it too. False for credentials, the endpoint and the screen."""
 
 
 def setting(meaning: str, read: ValueKind, *, default: Any, **options: Any) -> Any:
@@ -70,7 +70,7 @@ def setting(meaning: str, read: ValueKind, *, default: Any, **options: Any) -> A
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a user can set, read and checked."""
+    """All settings of a user, read and checked."""
 
     model: str = setting("model name; replay:FILE plays a recorded session", stripped_text, default="gpt-4o")
     subagent_model: str | None = setting(
@@ -261,7 +261,7 @@ class Config:
     limit_ok: bool = setting("a run that a limit stopped exits with 0", switch, default=False, bare=True, resumed=False)
     debug: bool = setting("show tracebacks", switch, default=False, bare=True, resumed=False)
     explicit: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
-    """The names of the settings that have a value from a flag, a variable or a resumed session."""
+    """The names of the settings with a value from a flag, a variable or a resumed session."""
 
     @property
     def sandboxed(self) -> bool:
@@ -270,17 +270,17 @@ class Config:
 
     @property
     def recording(self) -> Path | None:
-        """What is played in place of a model, if the model's name says so."""
+        """The recording that replaces the model, if the model's name is that of a recording."""
         return recording_of(self.model)
 
     @classmethod
     def settings(cls) -> dict[str, Setting]:
-        """The table, by field name and in order."""
+        """Return the table, by field name and in order."""
         return {each.name: each.metadata["setting"] for each in fields(cls) if "setting" in each.metadata}
 
 
 def recording_of(model: str) -> Path | None:
-    """The recording that a model's name stands for, if it does."""
+    """Return the recording that a model's name refers to; None for a real model."""
     return Path(model.removeprefix(RECORDED)) if model.startswith(RECORDED) else None
 
 

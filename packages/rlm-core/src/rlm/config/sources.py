@@ -1,4 +1,4 @@
-"""Where settings come from: flags, variables, a session that is resumed, and a program, which names their values."""
+"""Builds one configuration from the sources of settings: flags, variables, a resumed session, and a program."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def read_config(
     recorded: Mapping[str, str] | None = None,
     named: Mapping[str, object] | None = None,
 ) -> Config:
-    """Flags over variables over what a resumed session `recorded`, over defaults. Texts are by field name.
+    """Merge flags, variables, settings that a resumed session `recorded`, and defaults: the first source wins.
 
-    Values that a program has `named` win over all of them; None is as if it were not named.
+    Texts are by field name. Values that a program has `named` win over all sources; None counts as not named.
 
     Raises:
-        ConfigError: naming the flag or variable, its value, and what is allowed.
-        CredentialsError: the key cannot be one; it is not shown.
+        ConfigError: the message names the flag or variable, its value, and what is allowed.
+        CredentialsError: the key is invalid; the message does not show it.
     """
     own = environment(environ)
     environ = with_harness_variables(own)
@@ -51,7 +51,8 @@ def read_config(
 def _chosen(
     name: str, entry: Setting, flags: Mapping[str, str], environ: Mapping[str, str], recorded: Mapping[str, str]
 ) -> tuple[str, str | None]:
-    """Where a setting comes from, and its text. An empty flag unsets what is recorded; an empty variable is unset."""
+    """Return the source of a setting, and its text. An empty flag unsets a recorded value, an empty variable
+    nothing."""
     if name in flags:
         return flag(name), flags[name]
     text = environ.get(variable(name))
@@ -61,13 +62,13 @@ def _chosen(
 
 
 def setting_texts(config: Config) -> dict[str, str]:
-    """The settings that belong to a session and have a value, as texts that `read_config` reads."""
+    """Return the settings that belong to a session and have a value, as texts that `read_config` reads."""
     texts = {name: entry.read.text(getattr(config, name)) for name, entry in Config.settings().items() if entry.resumed}
     return {name: text for name, text in texts.items() if text is not None}
 
 
 def recorded_settings(config: Config) -> dict[str, str]:
-    """Those of them that a session records: what was given, and what is not as by default."""
+    """Return the settings that a session records: explicit ones, and those that differ from the default."""
     usual = setting_texts(Config())
     return {
         name: text for name, text in setting_texts(config).items() if name in config.explicit or usual.get(name) != text
@@ -75,20 +76,20 @@ def recorded_settings(config: Config) -> dict[str, str]:
 
 
 def override(config: Config, texts: Mapping[str, str]) -> Config:
-    """The settings of a sub-agent: its parent's, but for these.
+    """Return the settings of a sub-agent: its parent's, changed by these texts.
 
     Raises:
-        ConfigError: as `read_config`.
+        ConfigError: as in `read_config`.
     """
     table = Config.settings()
     return replace(config, **{name: _read(name, table[name].read, text) for name, text in texts.items()})
 
 
 def with_values(config: Config, named: Mapping[str, object]) -> Config:
-    """The settings of a run: its host's, but for these values. None is as if it were not named.
+    """Return the settings of a run: its host's, changed by these values. None counts as not named.
 
     Raises:
-        ConfigError: as `read_config`.
+        ConfigError: as in `read_config`.
     """
     values = _checked(named, environment(None))
     return replace(config, **values, explicit=config.explicit | values.keys())
@@ -107,19 +108,19 @@ def _checked(named: Mapping[str, object], environ: Mapping[str, str]) -> dict[st
 
 
 def check_timeout(value: object) -> float | None:
-    """An argument that is a time, as a program gives it; None is none.
+    """Check a time that a program gives; None means no limit.
 
     Raises:
-        ConfigError: as `read_config`.
+        ConfigError: as in `read_config`.
     """
     return None if value is None else float(_read("timeout", seconds.value, value))
 
 
 def read_folder(name: str, path: str | os.PathLike[str]) -> Path:
-    """An argument that is a folder, and there.
+    """Check that an argument is an existing folder.
 
     Raises:
-        ConfigError: as `read_config`.
+        ConfigError: as in `read_config`.
     """
     return Path(_read(name, existing_folder.value, path))
 
@@ -136,7 +137,7 @@ def _read(source: str, read: Callable[[Any], Any], text: object, entry: Setting 
 
 
 def _value(read: Callable[[Any], Any], value: object, *, environ: Mapping[str, str], source: str = "") -> Any:
-    """What `read` makes of a value, with the variables that it names."""
+    """Read a value, and insert the variables that it names."""
     if source == variable("mcp") and isinstance(value, str):
         mcp_servers.check_whole_path(value)
     read_value = read(value)
@@ -144,7 +145,7 @@ def _value(read: Callable[[Any], Any], value: object, *, environ: Mapping[str, s
 
 
 def _with_credentials(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """RLM_* and OPENAI_* are pairs: a key never goes to the other pair's URL."""
+    """Add credentials of OPENAI_*. RLM_* and OPENAI_* are pairs: a key is never sent to the other pair's URL."""
     if "api_key" in values or "base_url" in values:
         return values
     table, pair = Config.settings(), {"api_key": "OPENAI_API_KEY", "base_url": "OPENAI_BASE_URL"}
@@ -155,11 +156,11 @@ def _with_credentials(values: dict[str, Any], environ: Mapping[str, str]) -> dic
     }
 
 
-# ---- what a program can name, with its types; a test holds them equal to the table
+# ---- settings for programs, with their types; a test compares them with the table
 
 
 class RunSettings(TypedDict, total=False):
-    """Of a run. docs/configuration.md says what each means; None is as if it were not named."""
+    """The settings of a run. docs/configuration.md explains them; None counts as not named."""
 
     model: str | None
     subagent_model: str | None
@@ -194,7 +195,7 @@ class RunSettings(TypedDict, total=False):
 
 
 class HostSettings(RunSettings, total=False):
-    """Of a host: where its models are, and what its runs have if they do not name it."""
+    """The settings of a host: the endpoint of its models, and defaults for its runs."""
 
     base_url: str | None
     api_key: str | None

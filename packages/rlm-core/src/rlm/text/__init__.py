@@ -1,1 +1,1 @@
-"""What is done to text before somebody sees it."""
+"""Processing of text before a user or a model sees it."""

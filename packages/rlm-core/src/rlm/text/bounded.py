@@ -1,4 +1,4 @@
-"""What a program prints, on its way to the model: cleaned of terminal controls, bounded in memory, whole on disk."""
+"""Output of programs for the model: without terminal controls, bounded in memory, stored whole on disk."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from rlm.process import files
 from rlm.text.clip import join
 
 UNLIMITED = 10_000_000
-"""Characters: nobody's context takes more, so even an unlimited output is head and tail above this."""
+"""Characters: no context is larger, so even unlimited output is reduced to head and tail above this."""
 
 _BLOCK = 65_536
-_WIDTH = 8_192  # characters of an unfinished line that stay open to repainting
-_LONGEST = 96  # characters of an escape sequence; what is longer is none
+_WIDTH = 8_192  # characters of an unfinished line that can still be overwritten
+_LONGEST = 96  # characters of an escape sequence; anything longer is none
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _CONTROL_BYTES = bytes([*range(0x09), *range(0x0B, 0x20), 0x7F])
 _SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)(?P<csi>[0-?]{0,64}[ -/]{0,8}[@-~])"
-    # ends with its line at the latest, so that a stray one in binary output costs a line and not the rest
+    # ends with its line at the latest, so that a stray one in binary output removes a line, not the rest
     r"|(?:\x1b[]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?P<open>\Z)?[\x07\x9c]?"
     r"|\x1b[ -/]{0,8}[0-~]?"
     r"|[\ud800-\udfff]"
@@ -36,7 +36,7 @@ _SEQUENCE = re.compile(
 )
 _UNFINISHED = re.compile(r"(?:(?:\x1b\[|\x9b)[ -?]{0,90}|\x1b[ -/]{0,8})\Z")
 _STRING_END = re.compile(r"[\x07\x9c]|(?=[\x1b\n])")
-# Control characters that no text holds after `_SEQUENCE`, lent to the two erasures that matter.
+# Control characters, absent from all text after `_SEQUENCE`, that here stand for the two important erasures.
 _ERASE_REST, _ERASE_LINE = "\x0e", "\x0f"
 _STROKES = "\r\x08\x0e\x0f"
 _STROKE = re.compile(f"([{_STROKES}])")
@@ -44,30 +44,30 @@ _MEANING = {"K": _ERASE_REST, "0K": _ERASE_REST, "2K": _ERASE_LINE, "G": "\r", "
 
 
 class Cleaner:
-    """Takes text in pieces cut anywhere, gives it back as a terminal would finally show it.
+    """Receives text in pieces of any size, and returns it as a terminal would finally display it.
 
-    Time is linear and memory constant, whatever comes. A line is given back when it is finished.
+    Its time is linear and its memory constant for any input. A line is returned when it is finished.
     """
 
     def __init__(self) -> None:
-        self._held = ""  # the beginning of a sequence whose end has not come yet
+        self._held = ""  # the start of an incomplete sequence
         self._in_string = False
         self._line = _OutputLine()
 
     def write(self, text: str) -> str:
-        """The text that can no longer change."""
+        """Add text. Return the text that can no longer change."""
         text = self._skip(self._held + text)
         unfinished = _UNFINISHED.search(text, max(0, len(text) - _LONGEST))
         self._held = unfinished.group() if unfinished else ""
         return self._line.paint(self._clean(text[: len(text) - len(self._held)]))
 
     def close(self) -> str:
-        """The line that was not finished. Half an escape sequence at the end is dropped."""
+        """Return the unfinished line. A partial escape sequence at the end is dropped."""
         self._held, self._in_string = "", False
         return self._line.take()
 
     def _skip(self, text: str) -> str:
-        """What comes after the string (a window title, a picture) that earlier text opened."""
+        """Return the text after the string (a window title, a picture) that earlier text opened."""
         if not self._in_string:
             return text
         end = _STRING_END.search(text)
@@ -75,7 +75,7 @@ class Cleaner:
         return text[end.end() :] if end else ""
 
     def _clean(self, text: str) -> str:
-        # almost all text is plain, and to see that takes a seventh of the time of a search
+        # almost all text is plain, and this check takes a seventh of the time of a search
         is_plain = text.isascii() and len(text.encode().translate(None, _CONTROL_BYTES)) == len(text)
         if not is_plain and _CONTROL.search(text):
             return _SEQUENCE.sub(self._replace, text).replace("\r\n", "\n")
@@ -90,14 +90,14 @@ class Cleaner:
 
 
 class _OutputLine:
-    """The line that is being painted: `\\r` and `\\b` move back, text overwrites."""
+    """The current line: `\\r` and `\\b` move the cursor back, text overwrites."""
 
     def __init__(self) -> None:
         self._cells: list[str] = []
         self._column = 0
 
     def paint(self, text: str) -> str:
-        """Returns what is finished."""
+        """Process text. Return the finished part."""
         if not any(stroke in text for stroke in _STROKES):
             return self._put(text)
         return "".join(self._stroke(part) for part in _STROKE.split(text) if part)
@@ -127,7 +127,7 @@ class _OutputLine:
         return self._write(first) + self.take() + "\n" + rest
 
     def _write(self, text: str) -> str:
-        """Overwrite from the column on. A line longer than any screen gives its beginning away."""
+        """Overwrite from the cursor on. Return the beginning of a line that is longer than any screen."""
         end = self._column + len(text)
         done = ""
         if end > 2 * _WIDTH and end >= len(self._cells):
@@ -148,15 +148,17 @@ class _OutputLine:
 
 @dataclass(slots=True)
 class Quota:
-    """Bytes that outputs may take on disk: `each` file, and all of a run together. The host writes them for a kernel,
-    whose own limits do not hold there."""
+    """Bytes that outputs may take on disk: `each` file, and all files of a run (`total`).
+
+    The host writes outputs for a kernel, so the kernel's own limits do not apply to them.
+    """
 
     each: int
     total: int
     used: int = 0
 
     def take(self, held: int, more: int) -> None:
-        """For a file that holds `held` bytes already.
+        """Reserve `more` bytes for a file that has `held` bytes.
 
         Raises:
             OSError: there is no room for `more`.
@@ -172,9 +174,9 @@ class Quota:
 
 
 class BoundedOutput:
-    """Collects text. What grows over `limit` characters goes to a file as a whole, and shrinks to head and tail here.
+    """Collects text. If it exceeds `limit` characters, the whole goes to a file, and head and tail stay here.
 
-    The file is `folder/name`, or a name beside it if that is taken. The folder is made when it is needed.
+    The file is `folder/name`, or a name beside it if that is taken. The folder is created on demand.
     """
 
     def __init__(self, limit: int, folder: Path, name: str, quota: Quota | None = None) -> None:
@@ -194,7 +196,7 @@ class BoundedOutput:
 
     @staticmethod
     def limit_for(max_output: int | None) -> int:
-        """Characters to keep, None stands for no limit that the user has set."""
+        """Return the number of characters to keep; None means that the user has set no limit."""
         return UNLIMITED if max_output is None else max_output
 
     def __enter__(self) -> Self:
@@ -206,11 +208,11 @@ class BoundedOutput:
         self.close()
 
     def close(self) -> None:
-        """The file stays."""
+        """Close the file, which stays."""
         self._guard(self._close)
 
     def clear(self) -> None:
-        """As if nothing had been written."""
+        """Discard everything that was written."""
         path, self._path = self._path, None
         self._guard(self._close)
         if path is not None:
@@ -224,7 +226,7 @@ class BoundedOutput:
 
     @property
     def path(self) -> Path | None:
-        """Where the whole is, if it did not fit."""
+        """The file with the whole text, if it did not fit."""
         return self._path
 
     @property
@@ -248,7 +250,7 @@ class BoundedOutput:
             self._keep(whole)
 
     def text(self) -> str:
-        """The whole, or head, note and tail."""
+        """Return the whole text, or head, note and tail."""
         if self._whole is not None:
             return self._whole.getvalue()
         if self._file is not None:
@@ -285,7 +287,7 @@ class BoundedOutput:
             file.close()
 
     def _guard(self, act: Callable[[], object]) -> None:
-        """A full disk costs the whole text, not the run."""
+        """Handle a full disk: the run goes on without the file."""
         try:
             act()
         except OSError as error:
@@ -300,7 +302,7 @@ class BoundedOutput:
 
 
 class _Tail:
-    """The last `limit` characters of what was written, in blocks so that many small pieces cost no more than few."""
+    """The last `limit` characters, in blocks, so that many small pieces cost no more than few large ones."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -327,12 +329,12 @@ class _Tail:
 
 
 def create(folder: Path, name: str) -> tuple[Path, int]:
-    """A new private file in `folder`, or beside it if the name is taken: its path, and a descriptor to write to.
+    """Create a private file in `folder`, or beside it if the name is taken. Return its path and a descriptor to write.
 
-    Never through a symlink that a cell may have planted there.
+    No symbolic link that a cell may have created there is followed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     inside = files.open_folder(folder, make=True)
     try:

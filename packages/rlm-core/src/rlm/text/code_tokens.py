@@ -1,4 +1,4 @@
-"""Python as cells have it: with `!commands`, `%magics` and `help?`, which to Python alone are syntax errors."""
+"""Tokens of Python in cells, with `!commands`, `%magics` and `help?`, which are syntax errors in plain Python."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _HELP = re.compile(r"(?m)^[ \t]*(\?{1,2})?[\w.*]+(\?{1,2})?[ \t]*$")
 _CELL_MAGIC = re.compile(r"\s*%%(\w+).*\n?")
 _PYTHON = ("time", "timeit", "capture", "prun")
 _SHELL = ("bash", "sh", "script")
-"""Cell magics by what their body is in; that of the others is left as it is."""
+"""Cell magics by the language of their body. The body of other magics stays unchanged."""
 
 Token = tuple[_TokenType, str]
 
 
 def tokens(text: str, language: str) -> Iterator[Token]:
-    """The tokens of code; `python` is that of cells."""
+    """Yield the tokens of code; `python` means the Python of cells."""
     magic = _CELL_MAGIC.match(text) if language == "python" else None
     if language != "python":
         yield from _lexed(text, language)
@@ -34,7 +34,7 @@ def tokens(text: str, language: str) -> Iterator[Token]:
 
 
 def _python_tokens(text: str) -> Iterator[Token]:
-    """What is no Python is lexed as a comment of the same length, and given back as it was."""
+    """Yield tokens. Parts that are no Python are lexed as comments of the same length, and returned unchanged."""
     place = 0
     for token, piece in _lexed(_masked(text), "python"):
         own = text[place : place + len(piece)]
@@ -52,7 +52,7 @@ def _lexer(language: str) -> Lexer:
 
 
 def _masked(text: str) -> str:
-    """The same with a `#` in place of each sign that begins what is no Python."""
+    """Return the text with `#` instead of each character that starts a part that is no Python."""
     places = [found.start(1) for found in _SHELL_OR_MAGIC.finditer(text)]
     for found in _HELP.finditer(text):
         places += [found.start(group) for group in (1, 2) if found[group]]

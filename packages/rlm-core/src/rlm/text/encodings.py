@@ -1,18 +1,18 @@
-"""Which encoding a text file has. UTF-8 unless the file says otherwise, or cannot be UTF-8."""
+"""Detects the encoding of a text file: UTF-8 unless the file declares another one, or is no valid UTF-8."""
 
 from __future__ import annotations
 
 import codecs
 import re
 
-_MARKS = (  # the longer ones first: UTF-32's begins as UTF-16's does
+_MARKS = (  # the longer ones first: UTF-32's begins like UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 SAMPLE = 1 << 20  # bytes
-_HEAD = 4_096  # bytes in which a file declares its encoding, and that show UTF-16 without a mark
+_HEAD = 4_096  # bytes in which a file declares its encoding, and which show UTF-16 without a mark
 _LONGEST = 4  # bytes of a character
 _FEWEST = 4  # characters that show UTF-16 without a mark
 # PEP 263, vim's modeline, XML and HTML
@@ -20,7 +20,7 @@ _DECLARED = re.compile(rb"(?:coding|charset)\s*[:=]\s*[\"']?([\w.-]+)", re.IGNOR
 
 
 def encoding_of(data: bytes) -> str | None:
-    """The codec that gives exactly these bytes back. None: the file is not UTF-8 and does not say what it is.
+    """Return the codec that reproduces exactly these bytes; None if the file is not UTF-8 and declares no encoding.
 
     A byte order mark stays in the text, as its first character.
     """
@@ -37,22 +37,22 @@ def encoding_of(data: bytes) -> str | None:
 
 
 def decode(data: bytes) -> str:
-    """The text of a file that is only read, with the line ends of this system."""
+    """Return the text of a file that is only read, with the line ends of this system."""
     return decode_as_written(data).replace("\r\n", "\n")
 
 
 def decode_as_written(data: bytes) -> str:
-    """The same with its own line ends."""
+    """Return the text with its own line ends."""
     return data.decode(likely_encoding(data), "replace").removeprefix("\ufeff")
 
 
 def join_surrogates(text: str) -> str:
-    """Halves of a letter that a cut has parted are joined again; one that stays alone becomes `�`."""
+    """Join the halves of a character that were separated by a cut; a half that stays alone becomes `�`."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def likely_encoding(data: bytes) -> str:
-    """Where a file does not say what it is: UTF-8 with some damage, or what Windows would make of it."""
+    """Return a codec also without a declaration: UTF-8 if the bytes are damaged UTF-8, else Windows' cp1252."""
     if codec := encoding_of(data):
         return codec
     text = data.decode("utf-8", "replace")
@@ -61,7 +61,7 @@ def likely_encoding(data: bytes) -> str:
 
 
 def likely_encoding_of_start(data: bytes) -> str:
-    """The same by no more than the first `SAMPLE` bytes of a file: a longer one is cut, perhaps within a character."""
+    """Guess the codec from the first `SAMPLE` bytes of a file. A longer file is cut, perhaps within a character."""
     cuts = range(_LONGEST if len(data) == SAMPLE else 1)
     return next(filter(None, (encoding_of(data[: len(data) - cut]) for cut in cuts)), None) or likely_encoding(data)
 
@@ -74,7 +74,7 @@ def _fits(data: bytes, codec: str) -> bool:
 
 
 def _utf16_without_mark(data: bytes) -> str:
-    """Text with mostly Latin letters has a zero in every other byte. In a few bytes that happens by chance."""
+    """Detect UTF-16: mostly Latin text has a zero in every other byte. In a few bytes that happens by chance."""
     head = data[:_HEAD]
     pairs = len(head) // 2
     for codec, zeros, letters in (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2])):

@@ -1,4 +1,4 @@
-"""Names of others as names of Python."""
+"""Converts names of other systems to names of Python."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from collections.abc import Container
 _LONGEST = 60  # characters
 
 PYTHON = frozenset((*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *sys.stdlib_module_names))
-"""What a variable of this name would hide, or be hidden by: `import time` takes the place of a variable `time`."""
+"""Names that a variable would hide, or that would hide it: `import time` replaces a variable `time`."""
 
 
 def identifier(name: str, taken: Container[str] = (), *, mark: str = "") -> str:
-    """A public name of Python that is not `taken`: `create-issue` is `create_issue`. A keyword gets a `_` behind it.
+    """Return a public Python name that is not `taken`: `create_issue` for `create-issue`. Keywords get a `_` suffix.
 
-    If it is taken, the `mark` comes behind it, and then a number.
+    If the name is taken, it gets the suffix `mark`, and then a number.
     """
     word = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")[:_LONGEST]
     word = word if word[:1].isalpha() else f"n_{word}".rstrip("_")

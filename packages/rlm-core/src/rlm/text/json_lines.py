@@ -1,4 +1,4 @@
-"""JSON lines that a user has written: each is checked, and what is wrong is said with the number of its line."""
+"""Reads JSON lines that a user has written. Each line is checked, and errors have its number."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rlm.text import strict_json
 
 T = TypeVar("T", bound=msgspec.Struct)
 MARK = b"\xef\xbb\xbf"
-"""Some editors write it at the beginning of a file."""
+"""A byte order mark, which some editors write at the beginning of a file."""
 
 
 def read_objects(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The object of each line that is not empty, with the number of the line. `name` is the file's.
+    """Yield the object of each line that is not empty, with the number of the line. `name` is that of the file.
 
     Raises:
-        ConfigError: a line is no JSON object; names it.
+        ConfigError: a line is no JSON object; the message names it.
     """
     for number, line in enumerate(data.removeprefix(MARK).split(b"\n"), 1):
         if line.strip():
@@ -29,10 +29,10 @@ def read_objects(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]
 
 
 def read_typed(value: dict[str, Any], kind: type[T], where: str) -> T:
-    """`value` as a struct, whose fields are checked. `where` begins the message.
+    """Return `value` as a struct with checked fields. `where` begins the message of an error.
 
     Raises:
-        ConfigError: a field is unknown, missing, or of another type; names it.
+        ConfigError: a field is unknown, missing, or of another type; the message names it.
     """
     known = [field.encode_name for field in msgspec.structs.fields(kind)]
     if unknown := [field for field in value if field not in known]:
@@ -46,10 +46,10 @@ def read_typed(value: dict[str, Any], kind: type[T], where: str) -> T:
 
 
 def unique(ids: Iterator[tuple[str, str]]) -> None:
-    """See that no id comes twice; each is given with where it stands.
+    """Check that no id occurs twice; each comes with its position.
 
     Raises:
-        ConfigError: one does.
+        ConfigError: an id occurs twice.
     """
     seen: dict[str, str] = {}
     for id, where in ids:
@@ -79,6 +79,6 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
 
 
 def _words(problem: str) -> str:
-    """``Expected `str`, got `int` - at `$.prompt` ``: the field first."""
+    """Put the field first in ``Expected `str`, got `int` - at `$.prompt` ``."""
     what, found, path = problem.rpartition(" - at `$.")
     return f"{path.removesuffix('`')}: {what}." if found else f"{problem}."

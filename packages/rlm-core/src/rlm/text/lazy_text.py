@@ -1,4 +1,4 @@
-"""A large text file as a text of which only the parts that are asked for are in memory."""
+"""A large text file as a text. Only the parts that are used are in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, overload
 from rlm.text.encodings import SAMPLE, likely_encoding_of_start
 
 LARGEST = 8 << 20
-"""Bytes of a file that is read as a whole."""
+"""The most bytes of a file that is read as a whole."""
 _BLOCK = 1 << 20  # bytes
 _BLOCKS = 8  # that stay in memory
 _LONGEST = 4  # bytes of a character
@@ -22,7 +22,7 @@ _MARK = b"\xef\xbb\xbf"
 
 
 def read_text(path: Path) -> str | LazyText:
-    """The text of a file: whole if it is small, or if its encoding cannot be read in parts."""
+    """Return the text of a file: whole if it is small, or if its encoding cannot be read in parts."""
     with path.open("rb") as file:  # by path: in a kernel
         encoding = likely_encoding_of_start(file.read(SAMPLE)).lower()
         if os.fstat(file.fileno()).st_size > LARGEST and encoding in ("utf-8", *_ONE_BYTE):
@@ -32,14 +32,14 @@ def read_text(path: Path) -> str | LazyText:
 
 
 class LazyText:
-    """Reads like a `str`: slices, `len`, `find`, `index`, `count`, `in`. Iteration gives lines, as a file does.
+    """Reads like a `str`: slices, `len`, `find`, `index`, `count`, `in`. Iteration yields lines, as a file does.
 
-    `str()` of it is the whole, and so is all else that a `str` can do. It is read, and not mapped: a file that is cut
-    short meanwhile would kill the kernel.
+    `str()` and all other methods of `str` load the whole. The file is read, not mapped: if a mapped file were truncated
+    meanwhile, that would kill the kernel.
     """
 
     def __init__(self, path: Path, encoding: str = "utf-8", block: int = _BLOCK) -> None:
-        """It is read in blocks of so many bytes."""
+        """Open a file, to be read in blocks of `block` bytes."""
         self.path = path
         self._size = block
         self._encoding = encoding
@@ -118,14 +118,14 @@ class LazyText:
     def __reduce__(self) -> Any:
         return str, (str(self),)
 
-    # ---- blocks: places in bytes, and where each begins in characters
+    # ---- blocks: their positions in bytes and in characters
 
     def _now(self) -> tuple[int, int]:
         state = os.fstat(self._file)
         return state.st_size, state.st_mtime_ns
 
     def _cuts(self) -> Iterator[int]:
-        """Between characters: in UTF-8, a byte 10xxxxxx goes on with one."""
+        """Yield positions between characters: in UTF-8, a byte 10xxxxxx continues a character."""
         size = self._state[0]
         yield len(_MARK) if os.pread(self._file, len(_MARK), 0) == _MARK and self._encoding == "utf-8" else 0
         for place in range(self._size, size, self._size):
@@ -136,7 +136,8 @@ class LazyText:
         yield size
 
     def _block(self, number: int) -> str:
-        """
+        """Read a block.
+
         Raises:
             OSError: the file was changed.
         """
@@ -147,7 +148,7 @@ class LazyText:
         return data.decode(self._encoding, "replace")
 
     def _characters(self) -> list[int]:
-        """Where the blocks begin, and the end. Counting reads the whole file once."""
+        """Return the positions of the blocks, and the end. Counting reads the whole file once."""
         if not self._starts:
             lengths = (len(self._block(number)) for number in range(len(self._places) - 1))
             self._starts = list(accumulate(lengths, initial=0))
@@ -162,7 +163,7 @@ class LazyText:
         return "".join(parts)
 
     def _found(self, part: str, start: int, end: int | None) -> Iterator[int]:
-        """Where `part` is, from left to right, no two overlapping."""
+        """Yield the positions of `part`, from left to right, without overlaps."""
         start, stop, _ = slice(start, end).indices(len(self)) if start or end is not None else (0, None, 1)
         begins, tail, free = 0, "", start
         for number in range(len(self._places) - 1):

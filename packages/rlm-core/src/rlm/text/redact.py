@@ -1,7 +1,7 @@
-"""Take the provider's key out of text: one rule for tool results, journal, screen, errors, outputs and environments.
+"""Removes keys from text, by one rule for tool results, journal, screen, errors, outputs and environments.
 
-A key of fewer than eight characters, or one of the placeholders that local servers take for a key, is a word: it is
-never searched for, since `test` in a key must not change `3 tests passed`.
+A key with fewer than eight characters, or a common placeholder for a key of local servers, counts as a word. It is not
+searched for: `test` as a key must not change `3 tests passed`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import unquote
 REDACTED = "[redacted]"
 
 SHORTEST = 8
-"""Characters of a key that is searched for."""
+"""Characters: a shorter key is not searched for."""
 
 _LISTED = """
     sk-1234 token-abc123 12345678 123456789 1234567890 sk-12345678 sk-1234567890 password1 password123 test1234 abcd1234
@@ -34,7 +34,7 @@ _WORDS = """
 
 
 def is_placeholder(key: str) -> bool:
-    """Whether `key` is what people write where no key is needed: words (`sk-no-key-required`) and `xxxxxxxx`."""
+    """Whether `key` is a usual text for "no key needed": words (`sk-no-key-required`), or `xxxxxxxx`."""
     words = [word for word in re.split(r"[^a-z0-9]+", key.lower()) if word]
     known = _WORDS.split()
     return (
@@ -49,7 +49,7 @@ def is_secret(key: str) -> bool:
 
 
 _PLAIN = re.compile("[A-Za-z0-9_-]+")
-"""What no error message escapes. Most keys are nothing else, and are found by their letters."""
+"""Characters that no error message escapes. Most keys have only these, and are found literally."""
 
 _PARTS = re.compile(r"[A-Za-z0-9_-]+|(.)\1*", re.DOTALL)
 _BACKSLASH = r"(?:\\|%(?:25){0,3}5[cC])"
@@ -58,21 +58,21 @@ _ERRORS = "surrogateescape"
 
 
 class Redactor:
-    """Knows the keys in use, in every spelling that an error message can give them."""
+    """Removes the keys in use, in every spelling that an error message can contain."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
         keys = list(keys)
         secrets = [key for key in keys if is_secret(key)]
         found = {*secrets, *(spelling for key in secrets for spelling in _in_base64(key.encode(errors=_ERRORS)))}
-        # the longest first: one spelling may begin with another
+        # the longest first: one spelling may be a prefix of another
         ordered = sorted(found, key=len, reverse=True)
         self._words = [spelling for spelling in ordered if spelling in keys or _PLAIN.fullmatch(spelling)]
         self._patterns = [_Pattern(spelling) for spelling in ordered if not _PLAIN.fullmatch(spelling)]
         self.longest = max((*map(len, self._words), *(pattern.longest for pattern in self._patterns), 0))
-        """Bytes of what is replaced, at most. 0: there is nothing to search for."""
+        """The most bytes of a replaced text; 0 if there is nothing to search for."""
 
     def text(self, text: str) -> str:
-        # patterns first: what is plain may be the beginning of what is not
+        # patterns first: a plain key may be the beginning of a pattern
         for pattern in self._patterns:
             text = pattern.sub(text)
         for word in self._words:
@@ -80,14 +80,14 @@ class Redactor:
         return text
 
     def raw(self, data: bytes) -> bytes:
-        # Latin-1 keeps each byte; patterns have the bytes of UTF-8, one by one, among the spellings of a character
+        # Latin-1 keeps each byte; patterns accept the single bytes of UTF-8 as spellings of a character
         return self.text(data.decode("latin-1")).encode("latin-1")
 
     def occurs_in(self, text: str) -> bool:
         return self.text(text) != text
 
     def value(self, value: Any) -> Any:
-        """The same JSON value without keys in it, be they deep inside or names."""
+        """Return the JSON value without keys, at any depth and also in names."""
         if not self.longest:
             return value
         match value:
@@ -102,7 +102,7 @@ class Redactor:
 
 
 class _Pattern:
-    """A spelling with characters that are escaped in many ways, and in several layers, by what quotes them."""
+    """A spelling with characters that are escaped in many ways, in several layers of quoting."""
 
     def __init__(self, spelling: str) -> None:
         self._anchor = max(_PLAIN.findall(spelling), key=len, default="")
@@ -111,24 +111,27 @@ class _Pattern:
         self.longest = len(spelling) * _WIDEST
 
     def sub(self, text: str) -> str:
-        # to look for the part that nobody escapes is many times faster than the pattern
+        # searching for the part that nobody escapes is many times faster than the pattern
         return self._pattern.sub(REDACTED, text) if self._anchor in text else text
 
 
 def _escaped(part: str) -> str:
-    """The pattern of a run of plain characters, or of one other character repeated."""
+    """Return the pattern of a run of plain characters, or of another, repeated character."""
     if _PLAIN.fullmatch(part):
         return part
     character, count = part[0], len(part)
     encoded = "|".join(_encodings(character))
     if character == "\\":
-        # each may be doubled, and the next character may be escaped: all at once, lest every division is tried
+        # each may be doubled, and the next character may be escaped: match all at once, to avoid trying every division
         return rf"(?:\\(?:x5[cC]|u005[cC])?|{encoded}){{{count},{8 * count + 8}}}(?!{_BACKSLASH})"
     return rf"(?:{_BACKSLASH}{{0,8}}(?:{encoded}|{re.escape(character)})){{{count}}}"
 
 
 def _encodings(character: str) -> Iterator[str]:
-    """How URLs, strings of programs, JSON and HTML write a character, in up to four layers; backslashes come before."""
+    """Yield the escapes of a character in URLs, strings of programs, JSON and HTML, in up to four layers.
+
+    Backslashes before them are matched elsewhere.
+    """
     data, code = character.encode(errors=_ERRORS), ord(character)
     utf16 = character.encode("utf-16-be", "surrogatepass").hex()
     units = [utf16[at : at + 4] for at in range(0, len(utf16), 4)]
@@ -145,9 +148,9 @@ def _encodings(character: str) -> Iterator[str]:
 
 
 def _in_base64(key: bytes) -> Iterator[str]:
-    """As part of something longer (`Basic user:key`), of which nothing is known but where in three bytes it begins.
+    """Yield the base64 spellings of a key inside a longer text (`Basic user:key`), for its three possible offsets.
 
-    The characters at both ends hold bits of the neighbours too, and are left out.
+    The characters at both ends also contain bits of the neighbours, and are left out.
     """
     for before in range(3):
         whole = base64.b64encode(bytes(before) + key).decode().rstrip("=")
@@ -167,11 +170,11 @@ _QUERY_NAMES = "key|token|secret|signature|sig|pass|pwd|auth|credential|code"
 _QUERY = re.compile(rf"([?&;][\w.%-]*(?:{_QUERY_NAMES})[\w.%-]*=)([^&;#\s\"'<>]+)", re.IGNORECASE)
 _HOST = re.compile(r"(\[[^\]]*\]|[^:@\[\]]*)(:\d*)?")
 _SHORTEST_PART = 4
-"""Characters of a part that is searched for by itself: a shorter one is also a part of words."""
+"""Characters of a part that is searched for on its own: a shorter one may be part of words."""
 
 
 def without_credentials(text: str) -> str:
-    """The text, with the user and the password of each URL in it replaced, and the keys of its query."""
+    """Return the text with the user, the password and the query keys of each URL in it replaced."""
     return _QUERY.sub(rf"\1{REDACTED}", _USER.sub(rf"\1{REDACTED}@", text))
 
 
@@ -180,14 +183,14 @@ def has_credentials(url: str) -> bool:
 
 
 def credentials_of(url: str) -> set[str]:
-    """The parts of a URL that are nobody's business, as they are spelt and as they are meant.
+    """Return the secret parts of a URL, quoted and unquoted.
 
-    A password may hold what should have been quoted: then an error quotes a part of it.
+    A password may contain characters that should have been quoted: then an error quotes only a part of it.
     """
     parts = set(_parts(url))
     for whole in tuple(parts):
         password = whole.partition(":")[2]
-        parts |= {password, *re.split("[:/@?#]", password)}  # but not the user, who may be called like anything
+        parts |= {password, *re.split("[:/@?#]", password)}  # not the user, which may be any word
     return {part for each in parts for part in (each, unquote(each)) if len(part) >= _SHORTEST_PART}
 
 
@@ -198,10 +201,10 @@ def _parts(url: str) -> Iterator[str]:
 
 
 def _users(rest: str) -> set[str]:
-    """What stands before the host (RFC 3986, 3.2.1); an `@` behind the host belongs to the path or the query.
+    """Return the parts before the host (RFC 3986, 3.2.1); an `@` after the host belongs to the path or the query.
 
-    A password may hold an `@`, `/`, `?` or `#` that should have been quoted: what seems to be the host is none then,
-    or another `@` comes.
+    A password may contain an `@`, `/`, `?` or `#` that should have been quoted. In that case the apparent host is
+    invalid, or another `@` follows.
     """
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
     if _HOST.fullmatch(authority):

@@ -1,4 +1,4 @@
-"""What is said of many numbers, such as the costs of a thousand runs."""
+"""Statistics of many numbers, such as the costs of a thousand runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ PERCENTS = (50, 95, 99)
 
 
 def percentiles(values: Collection[float], percents: Collection[int] = PERCENTS) -> dict[str, float]:
-    """`p50`, `p95`, …: the least value that so many percent do not exceed (nearest rank); empty without values."""
+    """Return `p50`, `p95`, …: the least value that this many percent do not exceed (nearest rank); {} without
+    values."""
     ordered = sorted(values)
     if not ordered:
         return {}
@@ -17,7 +18,7 @@ def percentiles(values: Collection[float], percents: Collection[int] = PERCENTS)
 
 
 def pass_at_k(tries: int, passed: int, k: int) -> float:
-    """How likely it is that one of `k` tries passes, estimated without bias from `passed` of so many `tries`.
+    """Estimate without bias the probability that one of `k` tries passes, if `passed` of `tries` did.
 
     1 - C(n - c, k) / C(n, k): https://arxiv.org/abs/2107.03374, equation 1.
     """

@@ -1,7 +1,7 @@
-"""Read JSON that somebody hostile may have written, in memory and time that its length bounds.
+"""Reads JSON from an untrusted source, with memory and time bounded by its length.
 
-json.loads makes 64 bytes of `[],`, and takes a name twice, NaN, and numbers of any length. What we are sent consists of
-a few texts: so the strings are counted, and all that lies between them is measured, before anything is parsed.
+json.loads needs 64 bytes for `[],`, and accepts duplicate names, NaN, and numbers of any length. Our messages consist
+of a few texts. So this module counts the strings, and measures everything between them, before it parses.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 
 
 def loads(data: bytes, *, strings: int, between: int) -> Any:
-    """The value. At most so many `strings`, names included, and so many bytes `between` them are read.
+    """Return the value. It may have at most so many `strings`, including names, and so many bytes `between` them.
 
     Raises:
-        ValueError: with what is wrong with it, in a few words.
+        ValueError: the message says briefly what is wrong.
     """
     _measure(data, strings, between)
     try:
@@ -28,7 +28,7 @@ def loads(data: bytes, *, strings: int, between: int) -> Any:
 
 
 def parse(text: str) -> Any:
-    """The value of JSON of any size, without what json.loads takes beyond the format.
+    """Return the value of JSON of any size, without the extensions of json.loads.
 
     Raises:
         ValueError, RecursionError: it is no JSON, or nested too deeply.
@@ -37,7 +37,7 @@ def parse(text: str) -> Any:
 
 
 def _measure(data: bytes, strings: int, between: int) -> None:
-    r"""A backslash outside a string is an error that ends the parsing, so `\\` and `\"` need no context here."""
+    r"""Check the limits. A backslash outside a string ends the parsing, so `\\` and `\"` need no context here."""
     bare = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
     quotes = bare.count(b'"')
     if quotes > 2 * strings or sum(map(len, bare.split(b'"')[::2])) > between:

@@ -1,6 +1,6 @@
-"""Styled text in the columns of a terminal: `painted` writes all of it, and nothing passes there that a terminal obeys.
+"""Styled text in the columns of a terminal. `painted` writes all of it and removes every terminal control.
 
-Who needs to know how wide a text from elsewhere is cleans it before, by `rlm.text.terminal.plain`.
+Code that must know the width of a foreign text cleans it first, with `rlm.text.terminal.plain`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from functools import cache, lru_cache
 from rlm.text.terminal import plain
 
 NARROWEST = 20
-"""Columns that a text gets, however many edges stand before it."""
+"""The least number of columns for a text, whatever edges are before it."""
 
 
 class Style(StrEnum):
-    """The value is what the escape sequence says."""
+    """A style. Its value is the parameter of the escape sequence."""
 
     PLAIN = ""
     BOLD = "1"
@@ -42,8 +42,8 @@ class Span:
 
 @lru_cache(maxsize=4096)
 def _columns_of(character: str) -> int:
-    """Rather too many than too few: terminals differ, and a row that is too long breaks the frame."""
-    if character in "\u00ad\ufe0f":  # a soft hyphen is drawn; what the selector follows becomes a wide picture
+    """Return the columns of a character, rather too many: terminals differ, and too long rows break the frame."""
+    if character in "\u00ad\ufe0f":  # a soft hyphen is drawn; the selector makes the character before it a wide picture
         return 1
     if character >= "\U0001f000":
         return 2
@@ -53,26 +53,26 @@ def _columns_of(character: str) -> int:
 
 
 def columns(text: str) -> int:
-    """How many columns a cleaned text takes."""
+    """Return the number of columns of a cleaned text."""
     return len(text) if text.isascii() else sum(map(_columns_of, text))
 
 
 def head(text: str, width: int) -> str:
-    """As much of the beginning of a cleaned text as `width` columns hold."""
+    """Return the beginning of a cleaned text, at most `width` columns."""
     if text.isascii():
         return text[:width]
     return text if columns(text) <= width else text[: _reach(text, 0, width)]
 
 
 def clip(text: str, width: int) -> str:
-    """At most `width` columns of a cleaned text, and a sign where there was more."""
+    """Return at most `width` columns of a cleaned text, with a sign if it was longer."""
     if columns(text) <= width:
         return text
     return f"{head(text, width - 1)}…" if width > 0 else ""
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """A cleaned text in pieces of at most `width` columns (two or more), between words where that can be."""
+    """Split a cleaned text into pieces of at most `width` columns (two or more), between words if possible."""
     pieces, start = [], 0
     reach = _reach_in_ascii if text.isascii() else _reach
     while (end := reach(text, start, width)) < len(text):
@@ -83,7 +83,7 @@ def wrap(text: str, width: int) -> list[str]:
 
 
 def _reach(text: str, start: int, width: int) -> int:
-    """The end of what fits into `width` columns from `start` on. It looks at that alone: a line may have megabytes."""
+    """Return the end of the part that fits into `width` columns. It reads only that part: a line may have megabytes."""
     for end in range(start, len(text)):
         width -= _columns_of(text[end])
         if width < 0:
@@ -96,9 +96,9 @@ def _reach_in_ascii(text: str, start: int, width: int) -> int:
 
 
 def wrap_words(line: Sequence[Span], width: int, *, rest: int = 0) -> Iterator[list[Span]]:
-    """A line in pieces of at most `width` columns, between words alone: one that is wider stays whole.
+    """Split a line into pieces of at most `width` columns, only between words: a wider word stays whole.
 
-    Scripts without blanks are wrapped where their wide characters are. `rest`: columns of all pieces but the first.
+    Scripts without blanks are split at their wide characters. `rest`: columns of all pieces but the first.
     """
     text = "".join(span.text for span in line)
     start = 0
@@ -112,7 +112,7 @@ def wrap_words(line: Sequence[Span], width: int, *, rest: int = 0) -> Iterator[l
 
 
 def _break(text: str, start: int, end: int) -> int:
-    """Where the next piece begins: behind the last blank, or before or behind a wide character, up to `end`."""
+    """Return the start of the next piece: after the last blank, or before or after a wide character, up to `end`."""
     indent = start + len(text[start:]) - len(text[start:].lstrip(" "))
     for at in range(end, indent, -1):
         if text[at] == " ":
@@ -124,27 +124,27 @@ def _break(text: str, start: int, end: int) -> int:
 
 
 def pad(text: str, width: int) -> str:
-    """Exactly `width` columns."""
+    """Return exactly `width` columns."""
     clipped = clip(text, width)
     return clipped + " " * (width - columns(clipped))
 
 
 def painted(spans: Iterable[Span], *, color: bool) -> str:
-    """A line, cleaned, with escape sequences if `color`: of those that reach a terminal, all are made here."""
+    """Return a line, cleaned. With `color` it has escape sequences; no other code sends any to a terminal."""
     cleaned = ((plain(span.text).replace("\n", " "), span.style) for span in spans)
     return "".join(f"\x1b[{style}m{text}\x1b[0m" if color and style and text else text for text, style in cleaned)
 
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """Takes styled text as lines: wrapped to a width, in colour or not."""
+    """Writes styled text as lines: wrapped to a width, in colour or not."""
 
     write: Callable[[str], object]
     width: int = 80
     color: bool = False
 
     def put(self, spans: Sequence[Span], edges: Sequence[Span] = (), goes_on: Span | None = None) -> None:
-        """Write a text of any number of lines, each behind the edges; before what goes on of a long line, `goes_on`."""
+        """Write a text of any number of lines, each after the edges. `goes_on` starts each continuation of a line."""
         edge, sign = painted(edges, color=self.color), painted([goes_on] if goes_on else [], color=self.color)
         width = max(NARROWEST, self.width - sum(columns(each.text) for each in edges))
         for line in _lines(spans):
@@ -156,7 +156,7 @@ class Canvas:
                 self.write(f"{edge}{sign if number else ''}{painted(piece, color=self.color).rstrip(' ')}\n")
 
     def put_line(self, spans: Iterable[Span]) -> None:
-        """Write one line that fits as it is."""
+        """Write one line, which must fit."""
         self.write(painted(spans, color=self.color).rstrip(" ") + "\n")
 
 
@@ -184,7 +184,7 @@ def _wrapped(line: list[Span], width: int) -> Iterator[list[Span]]:
 
 
 def _cut(line: Sequence[Span], start: int, end: int) -> Iterator[Span]:
-    """The spans of the characters from `start` to `end`."""
+    """Yield the spans of the characters from `start` to `end`."""
     place = 0
     for span in line:
         yield Span(span.text[max(0, start - place) : max(0, end - place)], span.style)
@@ -207,11 +207,11 @@ _STYLES = {
     "Operator.Word": Style.MAGENTA,
     "String": Style.YELLOW,
 }
-"""By the names of pygments' tokens; one without a style has that of its kind."""
+"""By the names of pygments' tokens; a token without a style has that of its parent."""
 
 
 def highlighted(code: str, language: str) -> Iterator[tuple[Style, str]]:
-    from rlm.text.code_tokens import tokens  # pygments takes a while
+    from rlm.text.code_tokens import tokens  # pygments is slow to import
 
     for token, text in tokens(code, language):
         yield _style(token), text
@@ -219,6 +219,6 @@ def highlighted(code: str, language: str) -> Iterator[tuple[Style, str]]:
 
 @cache
 def _style(token: tuple[str, ...]) -> Style:
-    """Of the nearest kind above the token, which is a tuple of names."""
+    """Return the style of a token (a tuple of names), or of its nearest parent with a style."""
     kinds = (".".join(token[:length]).removeprefix("Literal.") for length in range(len(token), 0, -1))
     return next((_STYLES[kind] for kind in kinds if kind in _STYLES), Style.PLAIN)

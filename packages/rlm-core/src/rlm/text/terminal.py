@@ -1,4 +1,4 @@
-"""Text for a terminal: what a model, a program or a file says can be read there, and can do nothing there."""
+"""Makes text of a model, a program or a file safe for a terminal: readable, but without any effect there."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _UNKNOWN = "\ufffd"
 _DECEIVING = (
     # Bidirectional embeddings, overrides and isolates: they show code in another order than it runs.
     "\\u202a-\\u202e\\u2066-\\u2069"
-    # Invisible operators, deprecated and annotation marks, tags: hidden text. Half of a character is none.
+    # Invisible operators, deprecated and annotation marks, tags: hidden text. Lone surrogates: no characters.
     "\\u2061-\\u2065\\u206a-\\u206f\\ufff9-\\ufffb\\U000e0000-\\U000e007f\\ud800-\\udfff"
 )
 _BODY = "[^\x00-\x1f\x7f-\x9f]*"
 _HOSTILE = re.compile(
-    # Whole sequences go: colours and cursor moves (CSI), titles, links and pictures (OSC, DCS, SOS, PM, APC).
+    # Whole sequences are removed: colours and cursor moves (CSI), titles, links, pictures (OSC, DCS, SOS, PM, APC).
     r"(?P<sequence>"
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     rf"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]){_BODY}(?:[\x07\x9c]|\x1b\\)"
     r"|\x1b[ -/]*[0-Z\\^-~]"
     r")"
     r"|(?P<break>\r\n?|[\x0b\x0c\u2028\u2029])"
-    # What is left of controls: C0 but tab and newline, DEL, C1.
+    # The remaining controls: C0 except tab and newline, DEL, C1.
     r"|[\x00-\x08\x0e-\x1f\x7f-\x9f]"
     rf"|[{_DECEIVING}]"
 )
@@ -32,17 +32,17 @@ _FLAGS = tuple(
     "\U0001f3f4" + "".join(chr(0xE0000 + ord(letter)) for letter in name) + "\U000e007f"
     for name in ("gbeng", "gbsct", "gbwls")
 )
-"""England, Scotland, Wales: the only flags in use that are spelt with tags."""
+"""England, Scotland, Wales: the only flags in use that are encoded with tags."""
 
 # Joiners and zero-width spaces belong to many scripts and to emoji; between ASCII they only hide something.
 _ZERO_WIDTH = re.compile(r"(?<![^\x00-\x7f])[\u200b-\u200d\u2060\ufeff]+(?![^\x00-\x7f])")
 
 
 def plain(text: str) -> str:
-    """`text` without anything that a terminal obeys or that deceives a reader.
+    """Return `text` without anything that a terminal obeys or that deceives a reader.
 
-    Escape sequences are removed; a stray control character shows as its picture (`␛`); `\\r` becomes a new line, tab
-    and newline stay. What turns the reading direction or hides text shows as `�`. The words of all languages stay.
+    Escape sequences are removed; a stray control character becomes its picture (`␛`); `\\r` becomes a new line, tab and
+    newline stay. Characters that change the reading direction or hide text become `�`. The words of all languages stay.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -52,9 +52,9 @@ def plain(text: str) -> str:
 
 
 def plain_json(text: str) -> str:
-    """JSON text in which what `plain` removes or replaces is spelt as an escape (`\\u009b`): it has the same value.
+    """Return JSON with escapes (`\\u009b`) for all characters that `plain` removes or replaces: its value is the same.
 
-    What JSON itself allows in no string, C0, it has escaped already.
+    C0 needs nothing here, because JSON escapes it in every string.
     """
     if text.isascii() and "\x7f" not in text:
         return text
