@@ -1,4 +1,4 @@
-"""Say what one is told: the fixture of the tests, with a parameter of every kind."""
+"""Say a text: the skill of the tests, with a parameter of every kind."""
 
 from .say import run
 

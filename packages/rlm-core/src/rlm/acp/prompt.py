@@ -37,8 +37,9 @@ def read_prompt(blocks: Sequence[Wire]) -> PromptContent:
 
 
 def _texts(blocks: Sequence[Wire]) -> Iterator[str]:
-    """Yield text unchanged, because a client splits a sentence at the mention of a file; contents of files come
-    last.
+    """Yield text unchanged, then the contents of files.
+
+    Text is not stripped, because a client splits a sentence where it mentions a file.
     """
     for block in blocks:
         match block["type"]:

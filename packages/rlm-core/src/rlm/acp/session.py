@@ -123,7 +123,7 @@ class AcpSession:
         Raises:
             RlmError: a requested feature is unavailable.
         """
-        spec = replace(spec, config=replace(spec.config, confirm=True))  # the mode says whether the user is asked
+        spec = replace(spec, config=replace(spec.config, confirm=True))  # the mode decides whether the user is asked
         async with AsyncExitStack() as stack:
             run = await self._host.new_run(spec, watch=self._hear, stream=True, approve=self._approve)
             self._run = await stack.enter_async_context(run)

@@ -88,7 +88,7 @@ class McpClient:
     def connect(self) -> _Connection:
         """Start to connect."""
         self._connection = connection = _Connection(asyncio.get_running_loop().create_future())
-        connection.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # nobody need ask
+        connection.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # perhaps unawaited
         task = asyncio.create_task(self._live(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -162,9 +162,7 @@ class McpClient:
     # ---- from the start of a server to its end
 
     async def _live(self, connection: _Connection) -> None:
-        """Run the connection in its own task, because the task that enters the package's contexts must also
-        leave them.
-        """
+        """Run the connection in its own task: the task that enters the package's contexts must also leave them."""
         try:
             async with AsyncExitStack() as stack:
                 access = connection.access = await self._open_access(stack)
@@ -180,7 +178,7 @@ class McpClient:
             connection.reason = f"it was not ready after {self._start:g} s"
         except RlmError as error:
             connection.reason = str(error)
-        except Exception as error:  # noqa: BLE001 - the package's groups of anything: the run goes on without it
+        except Exception as error:  # noqa: BLE001 - groups of any exceptions; the run continues
             connection.reason = await self._why(error, connection.access)
         finally:
             self._end(connection)

@@ -117,7 +117,7 @@ class _FirstSession:
         return [_wire(tool) for tool in page.tools], page.nextCursor
 
     async def call(self, tool: str, arguments: Wire, on_progress: OnProgress) -> Wire:
-        number = getattr(self._session, "_request_id", None)  # of the request that is made next, before anything else
+        number = getattr(self._session, "_request_id", None)  # of the request that is sent next
         try:
             return _wire(await self._session.call_tool(tool, arguments, progress_callback=_listener(on_progress)))
         except asyncio.CancelledError:

@@ -1,7 +1,7 @@
-"""What a skill is made of: its command, its signature, its contract, and its place in a notebook.
+"""The parts of a skill: its command, its signature, its contract, and its use in a notebook.
 
-A skill is an installed package `<name>` (distribution `rlm-skill-<name>`) with one `async def run(...)`. Importing
-this module costs next to nothing: each name is loaded from its own module when it is first asked for.
+A skill is an installed package `<name>` (distribution `rlm-skill-<name>`) with one `async def run(...)`. Importing this
+module is cheap: each name is loaded from its own module at its first use.
 """
 
 from importlib import import_module

@@ -1,6 +1,7 @@
-"""Make a command line of a signature, with tyro. Slow to import (tyro takes 70 to 150 ms): only `cli` does.
+"""Build a command line from a signature, with tyro. Slow to import (tyro takes 70 to 150 ms): only `cli` does.
 
-tyro parses single values, lists of them, and dataclasses. What it cannot parse, and every dict, is taken as JSON.
+tyro parses single values, lists of them, and dataclasses. Every dict, and every type that tyro cannot parse, is read as
+JSON.
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class RepeatedFlagError(Exception):
-    """A flag that is given twice, of which tyro would silently keep the last."""
+    """A flag is given twice; tyro would silently keep the last value."""
 
 
 def parse(signature: Signature, words: Sequence[str]) -> Call:
@@ -44,15 +45,15 @@ def parse(signature: Signature, words: Sequence[str]) -> Call:
     for flag in (f"--{p.name.replace('_', '-')}" for p in _named(signature)):
         if flags.count(flag) > 1:
             raise RepeatedFlagError(f"{flag} is given twice; write several values after one: {flag} A B")
-    # Plain text everywhere: no colours, no box drawing. The option is new in tyro 1.0.
+    # No colours or box drawing. The option was added in tyro 1.0.
     getattr(tyro, "_experimental_options", {}).update(utf8_boxes=False, ansi_codes=False)
     return tyro.cli(_collector(signature), prog=signature.name, args=words)
 
 
 def _collector(signature: Signature) -> Callable[..., Call]:
-    """Make a function with the parameters of `run` that only hands its arguments back.
+    """Make a function with the parameters of `run` that only returns its arguments.
 
-    So tyro never calls a skill, and a skill's traceback holds no frame of tyro's.
+    So tyro never calls a skill, and the traceback of a skill has no frames of tyro.
     """
 
     def collect(*args: Any, **kwargs: Any) -> Call:
@@ -61,7 +62,7 @@ def _collector(signature: Signature) -> Callable[..., Call]:
     parameters = [
         inspect.Parameter(p.name, p.kind, default=p.default, annotation=_annotation(p)) for p in _named(signature)
     ]
-    collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what inspect looks for
+    collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # inspect reads this
     collect.__annotations__ = {p.name: p.annotation for p in parameters}
     lines = [f"    {p.name}: {p.doc}" for p in _named(signature) if p.doc]
     collect.__doc__ = "\n".join([signature.doc or signature.name, "", "Args:", *lines]) if lines else signature.doc
@@ -69,15 +70,15 @@ def _collector(signature: Signature) -> Callable[..., Call]:
 
 
 def _named(signature: Signature) -> list[Parameter]:
-    """The parameters that have a flag: `*args` and `**kwargs` have none."""
+    """The parameters that have a flag: all but `*args` and `**kwargs`."""
     return [p for p in signature.parameters if p.named]
 
 
 def _annotation(parameter: Parameter) -> Any:
-    """Choose how tyro shall see a parameter.
+    """Choose the type that tyro gets for a parameter.
 
-    A flag for a bool and the flags of a dataclass are tyro's business. For all else it gets `object` with a rule how
-    to read it: it would import typeguard, 70 ms more, to compare a default with any other type.
+    tyro itself handles a bool and a dataclass. For all other types it gets `object` with a parsing rule: with another
+    type, it would import typeguard (70 ms more) to check the default.
     """
     annotation = _bare(parameter.annotation)
     if annotation is bool or _is_record(annotation):
@@ -89,7 +90,7 @@ def _rule(annotation: Any, default: Any) -> PrimitiveConstructorSpec[Any]:
     if not _is_words(annotation):
         return _json_rule(annotation)
     wanted: Any = annotation
-    if default is None and get_origin(annotation) in _UNIONS:  # who leaves the flag out means None
+    if default is None and get_origin(annotation) in _UNIONS:  # a missing flag means None
         wanted = Union[tuple(member for member in get_args(annotation) if member is not NoneType)]  # noqa: UP007
     rule = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(wanted, set()))
     if not isinstance(rule, PrimitiveConstructorSpec):
@@ -102,7 +103,7 @@ def _rule(annotation: Any, default: Any) -> PrimitiveConstructorSpec[Any]:
 
 
 def _json_rule(annotation: Any) -> PrimitiveConstructorSpec[Any]:
-    """Read one word as JSON for any type that pydantic knows. Imports pydantic only when there is a word to read."""
+    """Read one word as JSON, for any type that pydantic supports. Imports pydantic only if there is a word to read."""
 
     def read(words: list[str]) -> Any:
         from .typed_json import read_json
@@ -119,7 +120,7 @@ def _json_rule(annotation: Any) -> PrimitiveConstructorSpec[Any]:
 
 
 def _bare(annotation: Any) -> Any:
-    """Take off `Annotated`, and the name of a `type X = ...`."""
+    """Remove `Annotated`, and resolve the name of a `type X = ...`."""
     if get_origin(annotation) is Annotated:
         return _bare(get_args(annotation)[0])
     alias = getattr(typing, "TypeAliasType", None)  # Python 3.12
@@ -133,7 +134,7 @@ def _is_record(annotation: Any) -> bool:
     if not (dataclasses.is_dataclass(annotation) or is_typeddict(annotation) or hasattr(annotation, "model_fields")):
         return False
     fields: Any = getattr(annotation, "model_fields", None)
-    if fields is not None:  # pydantic's: a model's type hints hold its inner workings too
+    if fields is not None:  # pydantic: the type hints of a model include internal attributes
         types = [field.annotation for field in fields.values()]
     else:
         types = list(get_type_hints(annotation, include_extras=True).values())

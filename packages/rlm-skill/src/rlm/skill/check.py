@@ -3,14 +3,15 @@
 Also runs by its path on a bare Python 3.11 (`python3 path/to/rlm/skill/check.py DIR...`), so that an installer can
 use it before anything is installed.
 
-Prints each skill's findings. Exit status 0: nothing to fix; 1: something is; 2: usage.
-With `--lines` one line for each skill, fields separated by tabs, without control characters inside:
+Prints each skill's findings. Exit status 0: nothing to fix; 1: something to fix; 2: usage error. With `--lines`, prints
+one line for each skill; fields are separated by tabs and contain no control characters:
 
     ok<TAB>name<TAB>absolute folder
     instructions<TAB>name<TAB>absolute folder        (a SKILL.md and no package)
     refused<TAB>absolute folder<TAB>reason
 
-Then findings that do not keep a skill from working go to stderr, and the exit status is 1 only if one is refused.
+With `--lines`, findings that do not stop a skill from working go to stderr, and the exit status is 1 only if a skill is
+refused.
 """
 
 import argparse
@@ -19,8 +20,8 @@ import sys
 from pathlib import Path
 
 if not __package__:
-    # Run by its path. The folder becomes a package under a name of its own (PEP 366), so that no `rlm` which happens
-    # to be installed is taken for this one.
+    # Run by its path. The folder becomes a package under its own name (PEP 366), so that another installed `rlm` is not
+    # used by mistake.
     _here = Path(__file__).resolve().parent
     __package__ = "rlm_skill_uninstalled"
     _spec = importlib.util.spec_from_file_location(
@@ -59,7 +60,7 @@ def _lines(folder: Path, findings: tuple[Finding, ...]) -> int:
         if finding not in refusing:
             print(finding, file=sys.stderr)
     if refusing:
-        here = printable(str(folder))  # which stands on the line already
+        here = printable(str(folder))  # already printed at the start of the line
         reason = " | ".join(str(finding).removeprefix(f"{here}/").removeprefix(f"{here}: ") for finding in refusing)
         print("refused", here, reason, sep="\t")
         return 1

@@ -14,7 +14,7 @@ from typing import Any
 from .signature import read_signature
 
 CALLS = "RLM_SKILL_CALLS_LOG"
-"""The variable that names the file in which calls are counted; the only one that `rlm.skill` reads."""
+"""The variable that names the file for counting calls; the only variable that `rlm.skill` reads."""
 
 FAILED = 1
 USAGE = 2
@@ -22,9 +22,9 @@ INTERRUPTED = 130
 
 
 def cli() -> int:
-    """Run the skill whose command this is, with the arguments of `sys.argv`.
+    """Run the skill of this command, with the arguments of `sys.argv`.
 
-    The command's own name says which: `websearch` imports `websearch` and calls its `run`.
+    The name of the command selects the skill: `websearch` imports `websearch` and calls its `run`.
 
     Returns:
         Exit status: 0; 1 and a traceback of what `run` raised; 2 after a usage error; 130 after Ctrl-C.
@@ -33,18 +33,18 @@ def cli() -> int:
         return _flushed(Path(sys.argv[0]).name, sys.argv[1:])
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout may have gone away (`websearch … | head`): then end quietly
+    except BrokenPipeError:  # the reader of stdout has closed it (`websearch … | head`): end without a message
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
         if not any(event & select.POLLERR for _, event in poll.poll(0)):
-            raise  # another pipe, and `run` did not see to it
-        # Python flushes once more at exit, and would complain.
+            raise  # another pipe, whose error `run` did not handle
+        # Python flushes again at exit, and would print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 def _flushed(name: str, words: list[str]) -> int:
-    """Write out what was printed, also by `--help`, while a reader that has gone can still be noticed."""
+    """Run the skill, and flush stdout (also after `--help`) while a closed reader can still be detected."""
     try:
         status = _main(name, words)
     except SystemExit:
@@ -77,7 +77,7 @@ def _call(name: str, run: Callable[..., Any], words: list[str]) -> int:
         result = _wait_for(run(*args, **kwargs))
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - printed as Python prints it, but shorter
+    except Exception as error:  # noqa: BLE001 - printed as Python does, but shorter
         _print_traceback(error)
         return FAILED
     print_result(result)
@@ -85,7 +85,7 @@ def _call(name: str, run: Callable[..., Any], words: list[str]) -> int:
 
 
 def _print_traceback(error: Exception) -> None:
-    """Of the skill's own frames: neither this library's nor asyncio's help to find what is wrong."""
+    """Print a traceback without the frames of this library and of asyncio, which do not help to find the error."""
     import traceback
 
     frames = error.__traceback__
@@ -114,13 +114,16 @@ def _complain(name: str, problem: str) -> int:
     return USAGE
 
 
-# ---- what a skill returns
+# ---- the result of a skill
 
 
 def as_json(value: Any) -> str:
-    """Write a value as JSON; what JSON and pydantic do not know becomes its repr, NaN and infinities their names.
+    """Format a value as JSON.
 
-    Bytes are text where all of them in the value are UTF-8, else base64 (RFC 4648, as JSON Schema's contentEncoding).
+    Values that JSON and pydantic do not support become their repr, NaN and infinities their names.
+
+    Bytes become text if all bytes in the value are UTF-8, otherwise base64 (RFC 4648, as JSON Schema's
+    contentEncoding).
     """
     from pydantic_core import PydanticSerializationError, to_json
 
@@ -131,9 +134,9 @@ def as_json(value: Any) -> str:
 
 
 def print_result(value: Any) -> None:
-    """Print a skill's result on stdout: text and bytes as they are, nothing for None, all else as JSON.
+    """Print a skill's result on stdout: text and bytes unchanged, nothing for None, all other values as JSON.
 
-    A newline ends a text, unless it ends with one.
+    A text gets a final newline, unless it ends with one.
     """
     if value is None:
         return
@@ -142,21 +145,21 @@ def print_result(value: Any) -> None:
         sys.stdout.buffer.write(value)
         return
     text = value if isinstance(value, str) else as_json(value)
-    # A lone surrogate or a narrow encoding must not lose a result that was worked for.
+    # A lone surrogate or a narrow encoding must not lose the result.
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure:
         reconfigure(errors="backslashreplace")
     print(text, end="" if text.endswith("\n") else "\n")
 
 
-# ---- how often it is called
+# ---- counting of calls
 
 
 def log_call(name: str) -> None:
     """Append a line with the skill's name to the file that RLM_SKILL_CALLS_LOG names.
 
-    One write with O_APPEND, so commands that run at once do not mix their lines. Unset, unwritable, or a pipe that
-    nobody reads: nothing is counted, and the command goes on.
+    Each line is one write with O_APPEND, so commands that run at the same time do not mix their lines. If the variable
+    is unset, or the file is unwritable or a pipe without a reader, nothing is counted, and the command continues.
     """
     path = os.environ.get(CALLS)
     if not path:

@@ -1,13 +1,13 @@
-"""The contract of a skill, checked on its source: nothing of it is imported or run.
+"""Check the contract of a skill on its source: no code of the skill is imported or run.
 
-    <name>/SKILL.md                 what it is for, with front matter (agentskills.io)
+    <name>/SKILL.md                 its purpose, with front matter (agentskills.io)
     <name>/pyproject.toml           distribution rlm-skill-<name>, one command <name> = "rlm.skill:cli"
     <name>/src/<name>/__init__.py   offers `run`
     <name>/src/<name>/<name>.py     async def run(...), annotated, with a Google docstring
 
-The folder may also be called `rlm-skill-<name>`. One with a SKILL.md and no package holds instructions, which agents
-read. Standard library only, so that an installer can ask before anything is installed (`check.py` beside this file is
-the command).
+The folder may also be called `rlm-skill-<name>`. A folder with a SKILL.md and no package holds instructions, which
+agents read. This module uses only the standard library, so that an installer can run it before anything is installed
+(`check.py` in this folder is the command).
 """
 
 import os
@@ -28,7 +28,7 @@ _LONGEST_DESCRIPTION = 1024  # agentskills.io
 
 
 def skill_name(folder: Path) -> str:
-    """Tell a skill's name from its folder, `<name>` or `rlm-skill-<name>`."""
+    """Derive a skill's name from its folder, `<name>` or `rlm-skill-<name>`."""
     return folder.name.removeprefix(PREFIX)
 
 
@@ -39,9 +39,9 @@ def check_skill(directory: str | os.PathLike[str]) -> tuple[Finding, ...]:
         directory: The folder that holds SKILL.md and pyproject.toml.
 
     Returns:
-        What is wrong, worst first; empty when nothing is. Only `Level.BROKEN` keeps a skill from working.
+        The findings, worst first; empty if there are none. Only `Level.BROKEN` stops a skill from working.
     """
-    folder = Path(directory).absolute()  # not resolved: a link's own name counts
+    folder = Path(directory).absolute()  # not resolved: the name of a link counts
     if not folder.is_dir():
         return (Finding(Level.BROKEN, folder, "there is no such folder", "the folder of one skill"),)
     if is_instructions(folder):
@@ -64,7 +64,7 @@ def check_skill(directory: str | os.PathLike[str]) -> tuple[Finding, ...]:
 
 
 def is_instructions(folder: Path) -> bool:
-    """Whether a folder holds a SKILL.md alone, by the convention of agentskills.io, and is not to be a package."""
+    """Whether a folder holds only a SKILL.md, by the convention of agentskills.io, and is not meant to be a package."""
     name = skill_name(folder)
     of_packages = ("pyproject.toml", "setup.py", "setup.cfg", f"src/{name}", f"{name}/__init__.py")
     return os.path.lexists(folder / "SKILL.md") and not any(os.path.lexists(folder / part) for part in of_packages)
@@ -78,13 +78,13 @@ def _check_instructions(folder: Path) -> list[Finding]:
         return [Finding(Level.BROKEN, path, "this is a link that leads out of the folder", "the file itself")]
     found = _check_skill_file(path, folder.name)
     return [
-        replace(finding, level=Level.BROKEN) if finding.line == 1 else finding  # it cannot be read
+        replace(finding, level=Level.BROKEN) if finding.line == 1 else finding  # the front matter cannot be read
         for finding in found
     ]
 
 
 def _parts(folder: Path, name: str) -> list[Path]:
-    """What is read of a skill."""
+    """The files and folders of a skill that the check reads."""
     package = package_folder(folder, name)
     inside = (package / "__init__.py", package / f"{name}.py")
     return [folder / "SKILL.md", folder / "pyproject.toml", *{folder / "src", package}, *inside]
@@ -94,7 +94,7 @@ def _check_path(folder: Path) -> list[Finding]:
     found = []
     if printable(str(folder)) != str(folder):
         found.append(Finding(Level.BROKEN, folder, "the path holds control characters", "a plain path"))
-    if program := shutil.which(skill_name(folder), path=os.defpath):  # noqa: TID251 - it is named, not started
+    if program := shutil.which(skill_name(folder), path=os.defpath):  # noqa: TID251 - only looked up, not started
         wrong = f"{program} comes first in a shell, so that agents have this skill as a function alone"
         found.append(Finding(Level.ADVICE, folder, wrong, "another name throughout"))
     if "_" in skill_name(folder):

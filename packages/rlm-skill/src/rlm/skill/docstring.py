@@ -1,4 +1,4 @@
-"""Read a Google-style docstring: the words before the sections, and one text per argument."""
+"""Read a Google-style docstring: the text before the sections, and one text per argument."""
 
 import inspect
 import re
@@ -25,7 +25,10 @@ _SECTIONS = _ARGS | {
 
 @dataclass(frozen=True, slots=True)
 class Docstring:
-    """A docstring's parts. `text` is everything before the first section, `args` maps a parameter to its words."""
+    """The parts of a docstring.
+
+    `text` is everything before the first section, `args` maps each parameter to its text.
+    """
 
     text: str = ""
     args: dict[str, str] = field(default_factory=dict)
@@ -37,13 +40,13 @@ class Docstring:
 
 
 def read_docstring(doc: str | None) -> Docstring:
-    """Read a docstring as it stands in the source, or nothing."""
+    """Read a docstring as it is in the source; None gives an empty one."""
     lines = inspect.cleandoc(doc or "").splitlines()
     text: list[str] = []
     args: dict[str, str] = {}
     section = ""
     body: list[str] = []
-    for line in [*lines, "Returns:"]:  # the header at the end closes the last section
+    for line in [*lines, "Returns:"]:  # the added header closes the last section
         header = _SECTION.match(line)
         if header and not header[1] and header[2] in _SECTIONS:
             if section in _ARGS:
@@ -57,7 +60,7 @@ def read_docstring(doc: str | None) -> Docstring:
 
 
 def _entries(body: list[str]) -> dict[str, str]:
-    """Split a section into `name: words`, where deeper lines continue the entry above them."""
+    """Split a section into `name: text`; deeper lines continue the entry above them."""
     filled = [line for line in body if line.strip()]
     if not filled:
         return {}

@@ -1,4 +1,4 @@
-"""What a check of a skill has to say."""
+"""The findings of a check of a skill."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,28 +7,28 @@ from pathlib import Path
 from .names import printable
 from .plain import read_plain
 
-LARGEST = 4_000_000  # bytes: more is no source file, and an installer should not read it
+LARGEST = 4_000_000  # bytes: a larger file is no source file, and an installer should not read it
 
 
 class Level(StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     BROKEN = "broken"
-    """The skill could not be installed, imported or called: an installer refuses it."""
+    """The skill cannot be installed, imported or called: an installer refuses it."""
     INCOMPLETE = "incomplete"
-    """It works, but the contract is not kept, so a model or a user gets less information than it needs."""
+    """The skill works but breaks the contract, so a model or a user gets less information than it needs."""
     ADVICE = "advice"
     """Nothing has to change."""
 
     @property
     def rank(self) -> int:
-        """0 for the worst."""
+        """The rank of the level: 0 is the worst."""
         return list(Level).index(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong with a skill: what, where, and what to write instead."""
+    """One problem of a skill: what is wrong, where, and what to write instead."""
 
     level: Level
     path: Path

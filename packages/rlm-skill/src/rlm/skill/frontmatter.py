@@ -1,7 +1,7 @@
 """Read the front matter of a SKILL.md (https://agentskills.io/specification).
 
-The format is YAML, of which such files use little: plain, quoted and block scalars, one map (metadata), a list now and
-then. This reader takes that much, is lenient about the rest, and needs no YAML library. Unknown keys are passed over.
+The format is YAML, but such files use only a part of it: plain, quoted and block scalars, one map (metadata), sometimes
+a list. This reader supports that part, tolerates the rest, and needs no YAML library. Unknown keys are ignored.
 """
 
 import re
@@ -19,12 +19,12 @@ _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "e": "\x1b", "\n": " "}
 
 
 class FrontMatterError(ValueError):
-    """A SKILL.md that has no front matter, or one that does not end."""
+    """A SKILL.md has no front matter, or its front matter does not end."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrontMatter:
-    """What a SKILL.md says of itself. A field that the file lacks is empty."""
+    """The fields of a SKILL.md. A field that the file lacks is empty."""
 
     name: str = ""
     description: str = ""
@@ -61,7 +61,7 @@ def read_front_matter(text: str) -> FrontMatter:
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """A key's value as written: what stands on its line, and the deeper lines below it."""
+    """A key's value as written: the text on its line, and the deeper lines below it."""
 
     head: str
     below: list[str]
@@ -78,7 +78,7 @@ def _between_fences(text: str) -> list[str]:
 
 
 def _items(lines: list[str]) -> list[tuple[str, str, list[str]]]:
-    """Group lines into (key, value on its line, deeper lines). A line that is neither is passed over."""
+    """Group lines into (key, value on its line, deeper lines). Other lines are skipped."""
     items: list[tuple[str, str, list[str]]] = []
     for line in lines:
         key = _KEY.match(line)
@@ -106,14 +106,14 @@ def _scalar(raw: _Raw | None) -> str:
 
 
 def _bare(text: str) -> str:
-    """Cut a comment off a plain value."""
+    """Remove a comment from a plain value."""
     if text.startswith("#"):
         return ""
     return text if text[:1] in ('"', "'") else re.split(r"[ \t]#", text, maxsplit=1)[0].strip()
 
 
 def _quoted(text: str) -> str:
-    """Read a quoted scalar, which may run over several lines; without an end it is taken as it is."""
+    """Read a quoted scalar, which may span several lines. Without a closing quote, the text is used as it is."""
     quote = text[0]
     pattern = r'"((?:[^"\\]|\\.)*)"' if quote == '"' else r"'((?:[^']|'')*)'"
     match = re.match(pattern, text, re.S)

@@ -1,6 +1,6 @@
-"""Whether skills can be imported. Each is tried in a process of its own: a fork of one that has imported rlm.skill.
+"""Test whether skills can be imported, each in its own process: a fork of one that has imported rlm.skill.
 
-What a skill does when it is imported (print, exit, hang, crash) harms neither the others nor who asks.
+If a skill prints, exits, hangs or crashes during its import, the other skills and the caller are not affected.
 """
 
 import json
@@ -14,11 +14,11 @@ from traceback import format_exception_only
 from typing import NoReturn
 
 _PROGRAM = "from rlm.skill.importing import serve; serve()"
-_LONGEST = 2_000  # bytes of a reason: a pipe takes that much though nobody reads yet
+_LONGEST = 2_000  # maximum bytes of a reason: a pipe holds this much before anybody reads
 
 
 def try_imports(names: Sequence[str], seconds: float = 30, env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Import skills, each in a process of its own.
+    """Import skills, each in its own process.
 
     Args:
         names: Their import names.
@@ -26,7 +26,7 @@ def try_imports(names: Sequence[str], seconds: float = 30, env: Mapping[str, str
         env: The environment to try it in; by default ours.
 
     Returns:
-        Why not, as one line, for each that cannot be imported.
+        The reason, as one line, for each skill that cannot be imported.
     """
     lanes = min(len(names), os.cpu_count() or 1)
     shares = [names[lane::lanes] for lane in range(lanes)]
@@ -50,18 +50,21 @@ def _start(names: Sequence[str], seconds: float, env: Mapping[str, str] | None) 
 
 
 def main() -> None:
-    """`python -I -m rlm.skill.importing NAME...`: a line for each that cannot be imported."""
+    """`python -I -m rlm.skill.importing NAME...`: print a line for each skill that cannot be imported."""
     for name, why in try_imports(sys.argv[1:]).items():
         print(f"the skill {name} cannot be imported: {why}")
 
 
 def serve() -> None:
-    """The program that tries, given seconds and names. Prints pairs in JSON: a name, and why it cannot be imported."""
+    """The test program; it gets the seconds and the names.
+
+    Prints JSON pairs of a name and the reason of its failure.
+    """
     seconds, names = float(sys.argv[1]), sys.argv[2:]
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a parent's SIG_IGN would take the status of our children
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an inherited SIG_IGN would lose the exit status of our children
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     report = os.dup(1)
-    os.dup2(2, 1)  # what skills print
+    os.dup2(2, 1)  # sends the output of skills to stderr
     for name in names:
         os.write(report, json.dumps([name, _try(name, seconds, report)]).encode() + b"\n")
 
@@ -70,11 +73,11 @@ def _try(name: str, seconds: float, report: int) -> str:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.close(report)  # something that the skill starts may outlive us, and who asks waits for the end of this
+        os.close(report)  # the skill's own processes may outlive us, and the caller reads this to its end
         _import(name, seconds, writing)
     os.close(writing)
     _, status = os.waitpid(pid, 0)
-    os.set_blocking(reading, False)  # something that the skill has started may hold the other end
+    os.set_blocking(reading, False)  # a process that the skill has started may still hold the other end
     answer = _read(reading)
     os.close(reading)
     if answer:
@@ -98,10 +101,10 @@ def _import(name: str, seconds: float, report: int) -> NoReturn:
     try:
         run = getattr(import_module(name), "run", None)
         wrong = "" if callable(run) else "it has no function `run`"
-    except BaseException as error:  # noqa: BLE001 - SystemExit too: a cell that imports it would end its kernel
+    except BaseException as error:  # noqa: BLE001 - SystemExit too: it would end the kernel of the importing cell
         try:
             lines = format_exception_only(error)
-        except Exception:  # noqa: BLE001 - the text of an exception is code of the skill's
+        except Exception:  # noqa: BLE001 - the text of an exception comes from the skill's code
             lines = []
         text = " ".join(" ".join(lines[-1:]).split()) or type(error).__name__
         wrong = text.encode("ascii", "backslashreplace").decode()[: _LONGEST // 2]

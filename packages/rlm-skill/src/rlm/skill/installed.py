@@ -1,4 +1,4 @@
-"""Which skills are installed: the distributions `rlm-skill-<name>`, found in one look at each folder of `sys.path`."""
+"""Find the installed skills, the distributions `rlm-skill-<name>`, in one pass over the folders of `sys.path`."""
 
 import json
 import os
@@ -25,17 +25,17 @@ _DIST_INFO = re.compile(r"rlm[-_.]+skill[-_.]+([A-Za-z0-9._]+?)-[^-]+\.dist-info
 
 @dataclass(frozen=True, slots=True)
 class InstalledSkill:
-    """A skill as it is installed.
+    """An installed skill.
 
     Attributes:
         name: Its name: import, command and variable.
         version: Its version.
-        origin: Where it came from: a folder, an address, or "index".
-        description: What it is for, on one line; from SKILL.md, else from the distribution.
-        skill_file: Its SKILL.md, or None if that is not to be found.
+        origin: Its source: a folder, a URL, or "index".
+        description: Its purpose, on one line; from SKILL.md, else from the distribution.
+        skill_file: Its SKILL.md, or None if there is none.
         broken: Why it cannot work, or None.
         unread: Why its SKILL.md cannot be read, or None.
-        package: The folder of its code, or None if it brought none.
+        package: The folder of its code, or None if there is none.
     """
 
     name: str
@@ -54,25 +54,25 @@ class InstalledSkill:
 
 
 def installed_names(path: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Name the skills that can be imported, without reading anything about them.
+    """List the skills that can be imported, without reading their files.
 
     Args:
-        path: The folders to look into; by default `sys.path`.
+        path: The folders to search; by default `sys.path`.
     """
     return tuple(sorted(name for name in _found(path) if wrong_with_name(name) is None))
 
 
 def installed_skills(path: Sequence[str] | None = None) -> tuple[InstalledSkill, ...]:
-    """Describe the installed skills, by name. Reads files, imports nothing, and never fails on account of one skill.
+    """Describe the installed skills, by name. Reads files, imports nothing, and never fails because of one skill.
 
     Args:
-        path: The folders to look into; by default `sys.path`.
+        path: The folders to search; by default `sys.path`.
     """
     return tuple(_installed_skill(name, folder, path) for name, folder in sorted(_found(path).items()))
 
 
 def try_import(name: str, seconds: float = 30) -> str | None:
-    """Import a skill in a process of its own.
+    """Import a skill in its own process.
 
     Args:
         name: Its import name.
@@ -124,8 +124,8 @@ def _read(path: Path) -> str:
 
 
 def _package(name: str, path: Sequence[str] | None) -> Path | None:
-    """Find the package's folder without importing it. A folder without __init__.py is none."""
-    with suppress(ValueError):  # a module that somebody put into sys.modules by hand
+    """Find the package's folder without importing it. A folder without __init__.py does not count."""
+    with suppress(ValueError):  # raised for a module that was put into sys.modules by hand
         spec = find_spec(name) if path is None else PathFinder.find_spec(name, path)
         return Path(spec.origin).parent if spec and spec.origin else None
     return None
@@ -141,7 +141,7 @@ def _origin(direct_url: str) -> str:
 
 
 def _skill_file(package: Path | None, origin: str) -> Path | None:
-    """Find SKILL.md: in the package (as a wheel of the template has it), else where it was installed from."""
+    """Find SKILL.md: in the package (as in a wheel of the template), else in the folder it was installed from."""
     folders = [package] if package else []
     if Path(origin).is_absolute():
         folders.append(Path(origin))
@@ -149,7 +149,7 @@ def _skill_file(package: Path | None, origin: str) -> Path | None:
 
 
 def _front_matter(path: Path | None) -> tuple[FrontMatter, str | None]:
-    """And why it cannot be read."""
+    """Read the front matter; also return the reason if it cannot be read."""
     if path is None:
         return FrontMatter(), None
     try:

@@ -1,8 +1,8 @@
-"""Skills in a notebook: a module that can be called, and that costs nothing until it is used.
+"""Skills in a notebook: callable modules that are imported at their first use.
 
-`preload` puts a stand-in for every skill into the notebook's variables. The first use of one imports the skill, by an
-import hook that makes each skill's module callable, however it is imported. A skill that fails to import fails there
-and then, with its own traceback, and harms nobody else.
+`preload` puts a stand-in for every skill into the notebook's variables. Its first use imports the skill. An import hook
+makes each skill's module callable, regardless of how it is imported. If the import fails, the error is raised at that
+use, with the skill's own traceback; other skills are not affected.
 """
 
 import functools
@@ -17,17 +17,17 @@ from typing import Any
 from weakref import WeakSet
 
 OnCall = Callable[[str], None]
-"""Told a skill's name at every call. Must return at once and must not raise."""
+"""Called with a skill's name at every call. Must return at once and must not raise."""
 
 _COUNTED: WeakSet[Callable[..., Any]] = WeakSet()
 
 
 def preload(names: Iterable[str], namespace: MutableMapping[str, Any], on_call: OnCall | None = None) -> None:
-    """Offer skills in a namespace without importing them.
+    """Put skills into a namespace without importing them.
 
     Afterwards `await websearch(...)`, `websearch.run(...)`, `import websearch`, `from websearch import run`,
     `help(websearch)`, `inspect.signature(websearch)`, `websearch?` and completion work. May be called again, for
-    example after `%reset`: a name that the namespace has already is left alone.
+    example after `%reset`: existing names in the namespace are not changed.
 
     Args:
         names: Import names of installed skills (see `installed_names`).
@@ -43,12 +43,12 @@ def preload(names: Iterable[str], namespace: MutableMapping[str, Any], on_call: 
 
 
 def make_callable(module: ModuleType, on_call: OnCall | None = None) -> None:
-    """Let a skill's module be called as its `run` is. A module without a `run` that can be called is left as it is."""
+    """Make a skill's module callable, as its `run` is. A module without a callable `run` is not changed."""
     run = getattr(module, "run", None)
     if not callable(run):
         return
-    vars(module).setdefault("__all__", ["run"])  # help() shows only this of what is defined in another file
-    counted = inspect.isfunction(run) and run in _COUNTED  # a module that is reloaded has a new one
+    vars(module).setdefault("__all__", ["run"])  # so that help() shows `run`, which is defined in another file
+    counted = inspect.isfunction(run) and run in _COUNTED  # a reloaded module has a new function
     if on_call and not counted:
         vars(module)["run"] = counted_run = _counting(run, module.__name__, on_call)
         _COUNTED.add(counted_run)
@@ -73,7 +73,7 @@ def _counting(run: Callable[..., Any], name: str, on_call: OnCall) -> Callable[.
     return counted
 
 
-# The class of a skill's module. A comment and no docstring, which IPython would show for `websearch?`.
+# The class of a skill's module. This is a comment, because IPython would show a docstring for `websearch?`.
 class SkillModule(ModuleType):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.run(*args, **kwargs)
@@ -86,12 +86,12 @@ class SkillModule(ModuleType):
         return importlib.import_module, (self.__name__,)
 
     def getdoc(self) -> str:
-        """What IPython shows for `websearch?`: the words of `run`, which explain the arguments."""
+        """The text that IPython shows for `websearch?`: the docstring of `run`, which explains the arguments."""
         return inspect.getdoc(self.run) or self.__doc__ or ""
 
 
-# Stands in a namespace for a skill that is not imported yet, and leaves it on first use. It is not in `sys.modules`:
-# code that walks over all modules must not import every skill.
+# Stands in a namespace for a skill that is not imported yet, and is replaced at its first use. It is not in
+# `sys.modules`, because code that walks over all modules must not import every skill.
 class SkillStandIn(ModuleType):
     def __init__(self, name: str, namespace: MutableMapping[str, Any]) -> None:
         super().__init__(name)
@@ -101,7 +101,7 @@ class SkillStandIn(ModuleType):
         __tracebackhide__ = True
         if name in {"__class__", "__dict__", "__name__"}:
             return super().__getattribute__(name)
-        if name.startswith(("_ipython_", "_repr_")):  # a display asks this of everything: not yet a use
+        if name.startswith(("_ipython_", "_repr_")):  # displays look these up on every object: no use yet
             raise AttributeError(name)
         return getattr(_load(self), name)
 
@@ -126,7 +126,7 @@ class SkillStandIn(ModuleType):
 
 
 def _load(stand_in: SkillStandIn) -> Any:
-    """Import the skill and put it in the place of its stand-in. The names of IPython's convention hide our frames."""
+    """Import the skill, and replace its stand-in. `__tracebackhide__`, an IPython convention, hides our frames."""
     __tracebackhide__ = True
     name, namespace = stand_in.__name__, vars(stand_in)["_namespace"]
     try:
@@ -134,7 +134,7 @@ def _load(stand_in: SkillStandIn) -> Any:
     except BaseException as error:
         machinery = (__file__, importlib.__file__, "<frozen importlib")
         trace = error.__traceback__
-        while trace and trace.tb_frame.f_code.co_filename.startswith(machinery):  # the frames above the skill's own
+        while trace and trace.tb_frame.f_code.co_filename.startswith(machinery):  # frames above the skill's own
             trace = trace.tb_next
         error.__traceback__ = trace
         raise
@@ -144,7 +144,7 @@ def _load(stand_in: SkillStandIn) -> Any:
 
 
 class _SkillFinder(MetaPathFinder):
-    """Finds skills as Python itself does, and makes them callable once they are imported."""
+    """Finds skills as Python does, and makes them callable after their import."""
 
     def __init__(self, names: frozenset[str], on_call: OnCall | None) -> None:
         self.names = names
@@ -164,7 +164,7 @@ class _SkillFinder(MetaPathFinder):
 
 
 class _SkillLoader(Loader):
-    """Runs the module by its own loader, which it leaves in its place afterwards."""
+    """Runs the module by its own loader, and restores that loader afterwards."""
 
     def __init__(self, loader: Any, on_call: OnCall | None) -> None:
         self._loader = loader

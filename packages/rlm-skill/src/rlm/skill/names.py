@@ -1,7 +1,7 @@
-"""Which names a skill may have.
+"""The names that a skill may have.
 
-One word serves as folder, import, command, part of a distribution's name and variable of the notebook, so it has to
-be fit for all of them, and may not hide what is there already.
+One word is the folder, import, command, part of the distribution's name, and variable of the notebook. So it must be
+valid for all of them, and must not hide an existing name.
 """
 
 import builtins
@@ -16,11 +16,11 @@ RULE = (
 )
 PREFIX = "rlm-skill-"
 
-# Single underscores are let through: they work as import and command, only agentskills.io has none.
+# Single underscores are allowed: they work in imports and commands, although agentskills.io excludes them.
 _SHAPE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _LONGEST = 64
 
-# Variables of the notebook, and packages that rlm and this library stand on: a skill would hide them.
+# Variables of the notebook, and packages that rlm and this library depend on: a skill would hide them.
 # fmt: off
 _OURS = {
     "rlm", "rlm_core", "rlm_skill", "context", "display", "get_ipython", "cloudpickle", "ipykernel",
@@ -29,7 +29,7 @@ _OURS = {
     "uv", "wheel", "zmq",
 }
 
-# Programs: a skill is a command too, which would hide one of these, or be hidden by it.
+# Programs: a skill is also a command, which would hide one of these, or be hidden by it.
 _PROGRAMS = {
     "awk", "bash", "cat", "chmod", "cp", "curl", "cut", "date", "docker", "du", "echo", "env", "find",
     "gcc", "git", "grep", "head", "kill", "ln", "ls", "make", "mkdir", "mv", "node", "npm", "npx",
@@ -37,7 +37,7 @@ _PROGRAMS = {
     "sudo", "tail", "tar", "tee", "touch", "tr", "uname", "uvx", "wc", "wget", "which", "xargs",
 }
 
-# A shell would run its own, or not understand the line.
+# Builtins and keywords of shells: a shell would run its own, or fail to parse the line.
 _OF_SHELLS = {
     "alias", "bg", "bind", "builtin", "caller", "case", "cd", "command", "compgen", "complete", "coproc", "declare",
     "dirs", "disown", "do", "done", "enable", "esac", "export", "false", "fc", "fg", "fi", "function", "getopts",
@@ -49,7 +49,7 @@ _OF_SHELLS = {
 
 
 def wrong_with_name(name: str) -> str | None:
-    """Say what forbids this name, or None.
+    """Return the reason why this name is not allowed, or None.
 
     Args:
         name: The name alone, without `rlm-skill-`.
@@ -71,7 +71,7 @@ def wrong_with_name(name: str) -> str | None:
 
 
 def suggest_name(name: str) -> str:
-    """Make the nearest name that follows the rule, for a message. "Web-Search 2" gives "websearch2"."""
+    """Suggest the nearest valid name, for a message. "Web-Search 2" gives "websearch2"."""
     bare = re.sub(r"[^a-z0-9]", "", name.lower()).lstrip("0123456789")[:_LONGEST]
     if not bare:
         return "myskill"
@@ -79,12 +79,12 @@ def suggest_name(name: str) -> str:
 
 
 def normalised(distribution: str) -> str:
-    """Spell a distribution's name the way PyPA's name normalisation does: lower case, runs of -_. as one hyphen."""
+    """Normalise a distribution's name by PyPA's rule: lower case, runs of -_. as one hyphen."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def printable(text: str) -> str:
-    """Escape everything that could steer a terminal or break a line of output."""
+    """Escape all characters that could control a terminal or break a line of output."""
     harmful = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
     return "".join(
         c.encode("unicode_escape", "surrogatepass").decode() if unicodedata.category(c) in harmful else c for c in text

@@ -1,7 +1,8 @@
-"""Plain files: the kind of a file is checked before it is opened, since something else may be in its place.
+"""Reads plain files. The type of a file is checked before it is opened, because it may be something else.
 
-A project can bring a pipe, which would wait for ever, or a device. `rlm.process.files` has the rules for all that a
-cell can write, and says so of a kind as this does; this package stands below it, and runs on a bare Python.
+A project may contain a named pipe, which would block for ever, or a device. `rlm.process.files` has the rules for all
+files that a cell can write, and describes file types with the same texts. This package cannot import it, and runs on a
+bare Python.
 """
 
 import os
@@ -20,19 +21,19 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 
 
 def wrong_kind(mode: int) -> str:
-    """What something is that is no plain file; empty if it is one."""
+    """Describe the type of something that is no plain file; empty for a plain file."""
     return next((complaint for is_kind, complaint in _KINDS if is_kind(mode)), "")
 
 
 def read_plain(path: Path, limit: int) -> bytes:
-    """What a plain file holds. Links are followed: installers use them.
+    """Read a plain file. Links are followed, because installers use them.
 
     Raises:
-        OSError: It cannot be read, is larger than `limit` bytes, or no plain file.
+        OSError: The file cannot be read, is larger than `limit` bytes, or is no plain file.
     """
     _check(path.stat(), path, limit)
-    # looked at again, since it may be another by now; opened so that nothing waits
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)  # noqa: TID251 - by these rules
+    # checked again, because the file may have been replaced; opened so that nothing blocks
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)  # noqa: TID251 - by the rules above
     with os.fdopen(file, "rb") as stream:
         _check(os.fstat(file), path, limit)
         return stream.read(limit)

@@ -1,4 +1,4 @@
-"""Check a skill's pyproject.toml: that it installs as rlm-skill-<name>, and brings the one command <name>."""
+"""Check a skill's pyproject.toml: it must install as rlm-skill-<name>, with one command <name>."""
 
 import re
 import tomllib
@@ -40,20 +40,20 @@ def check_project(path: Path, name: str) -> list[Finding]:
 
 
 def package_folder(folder: Path, name: str) -> Path:
-    """Where the package lies in the source tree: in src, or beside pyproject.toml."""
+    """The package's folder in the source tree: in src, or beside pyproject.toml."""
     flat = folder / name
     return flat if (flat / "__init__.py").is_file() and not (folder / "src" / name).exists() else folder / "src" / name
 
 
 class _File:
-    """A file that findings point into."""
+    """A file that findings refer to."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
         self._lines = text.splitlines()
 
     def finding(self, level: Level, wrong: str, write: str, *near: str) -> Finding:
-        """Make a finding at the first line that begins with one of the patterns `near`, the best of them first."""
+        """Make a finding at the first line that begins with one of the patterns `near`, the preferred one first."""
         numbered = list(enumerate(self._lines, 1))
         lines = (number for each in near for number, text in numbered if re.match(rf"\s*{each}", text))
         return Finding(level, self.path, wrong, write, next(lines, None))
@@ -100,7 +100,7 @@ def _check_dependencies(file: _File, project: dict[str, Any]) -> Iterator[Findin
 
 
 def _check_contents(file: _File, document: dict[str, Any], name: str) -> Iterator[Finding]:
-    """Two backends need to know what to ship: by default they look for src/rlm_skill_<name>."""
+    """Check the list of packages that two backends need: by default they look for src/rlm_skill_<name>."""
     tools = _table(document.get("tool"))
     backend = str(_table(document.get("build-system")).get("build-backend"))
     if backend.startswith("hatchling"):

@@ -1,4 +1,4 @@
-"""Make a new skill out of the template."""
+"""Create a new skill from the template."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ _LEFTOVERS = shutil.ignore_patterns("__pycache__", "*.pyc", ".*_cache", ".venv",
 
 
 class ScaffoldError(ValueError):
-    """A new skill that cannot be made, with the reason and what to do."""
+    """A new skill cannot be created; the message has the reason and what to do."""
 
 
 def template_folder() -> Path:
@@ -33,7 +33,7 @@ def template_folder() -> Path:
 
 
 def source_of_ours() -> str:
-    """The address of what rlm-skill was installed from, if it lies on this machine; empty if it does not."""
+    """The address of the source of the installed rlm-skill, if it is on this machine; otherwise empty."""
     with suppress(PackageNotFoundError, ValueError, AttributeError):
         url = str(json.loads(distribution("rlm-skill").read_text("direct_url.json") or "{}").get("url", ""))
         if url.startswith("file:") and Path(unquote(urlsplit(url).path)).exists():
@@ -42,12 +42,12 @@ def source_of_ours() -> str:
 
 
 def scaffold(name: str, target_dir: Path, template_dir: Path | None = None) -> Path:
-    """Make the folder of a new skill, which keeps the contract and passes its own tests.
+    """Create the folder of a new skill, which follows the contract and passes its own tests.
 
     Args:
         name: The skill's name.
-        target_dir: The folder to make it in; the skill becomes `target_dir/name`.
-        template_dir: What to copy; by default the template that comes with this package.
+        target_dir: The parent folder; the skill becomes `target_dir/name`.
+        template_dir: The template; by default the one in this package.
 
     Returns:
         The skill's folder.
@@ -69,11 +69,11 @@ def scaffold(name: str, target_dir: Path, template_dir: Path | None = None) -> P
 
 
 def _copy(template: Path, target: Path, name: str) -> None:
-    """Copy aside first, so that what appears under the name is whole."""
+    """Copy to a temporary folder first, so that the final name only appears when the copy is complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as aside:  # noqa: TID251 - of its own
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as aside:  # noqa: TID251 - a private folder
         draft = Path(shutil.copytree(template, Path(aside) / name, ignore=_LEFTOVERS))  # noqa: TID251 - into a new folder
-        for path in sorted(draft.rglob("*"), reverse=True):  # what a folder holds before the folder
+        for path in sorted(draft.rglob("*"), reverse=True):  # contents of a folder before the folder itself
             if path.is_file():
                 text = path.read_text(encoding="utf-8")
                 path.write_text(text.replace(PLACEHOLDER, name), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A skill's `run` as a value: what it takes, what it returns, and how it is described to a model."""
+"""The signature of a skill's `run` as a value: its parameters, its result, and its description for a model."""
 
 import functools
 import inspect
@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 from .docstring import read_docstring
 
 REQUIRED: Any = inspect.Parameter.empty
-"""The default of a parameter that has none."""
+"""The default of a parameter without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Parameter:
         name: Its name.
         annotation: Its type, resolved; `Any` if `run` states none.
         default: Its default, or `REQUIRED`.
-        doc: Its words in the docstring, on one line; may be empty.
+        doc: Its description in the docstring, on one line; may be empty.
         kind: One of the kinds of `inspect.Parameter`.
     """
 
@@ -32,23 +32,23 @@ class Parameter:
 
     @property
     def required(self) -> bool:
-        """True if a call must give it."""
+        """True if a call must pass it."""
         return self.default is REQUIRED and self.named
 
     @property
     def named(self) -> bool:
-        """True but for `*args` and `**kwargs`, for which a command has no flag."""
+        """True except for `*args` and `**kwargs`, for which a command has no flag."""
         return self.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What one needs to know to call a skill.
+    """The information that is needed to call a skill.
 
     Attributes:
         name: The skill's name.
         parameters: In order.
-        returns: The type of what comes back (of an async `run`, after awaiting); `Any` if `run` states none.
+        returns: The type of the result (for an async `run`, after awaiting); `Any` if `run` states none.
         doc: The docstring without its sections.
         is_async: True for `async def run`.
     """
@@ -74,7 +74,7 @@ def read_signature(run: Callable[..., Any], name: str | None = None) -> Signatur
         name: The skill's name; by default that of the package `run` was defined in.
 
     Raises:
-        NameError: If an annotation names something that is not there at run time.
+        NameError: If an annotation uses a name that does not exist at run time.
     """
     hints = get_type_hints(_function(run), include_extras=True)
     doc = read_docstring(inspect.getdoc(run if inspect.isroutine(run) else _function(run)))
@@ -92,7 +92,7 @@ def read_signature(run: Callable[..., Any], name: str | None = None) -> Signatur
 
 
 def _function(run: Callable[..., Any]) -> Callable[..., Any]:
-    """The function of an object that can be called as one: the hints are there."""
+    """The function of a callable object: it has the type hints."""
     if isinstance(run, functools.partial):
         return _function(run.func)
     return run if inspect.isroutine(run) else type(run).__call__

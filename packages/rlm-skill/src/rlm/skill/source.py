@@ -40,8 +40,8 @@ def check_code(package: Path, name: str) -> list[Finding]:
 def _parse(path: Path) -> tuple[ast.Module, list[Finding]]:
     nothing = ast.Module(body=[], type_ignores=[])
     try:
-        with warnings.catch_warnings(action="ignore"):  # an invalid escape is not ours to report
-            return ast.parse(read_bytes(path)), []  # Python knows which encoding the file declares
+        with warnings.catch_warnings(action="ignore"):  # a warning about an invalid escape does not concern this check
+            return ast.parse(read_bytes(path)), []  # Python detects the file's declared encoding
     except SyntaxError as error:
         wrong = f"this is not valid Python: {error.msg}"
         return nothing, [Finding(Level.BROKEN, path, wrong, "valid Python", line=error.lineno)]
@@ -50,7 +50,7 @@ def _parse(path: Path) -> tuple[ast.Module, list[Finding]]:
 
 
 def _check_home(init: Path, init_tree: ast.Module, module: Path, tree: ast.Module | None) -> list[Finding]:
-    """Find the definition of `run`, which belongs into <name>.py, and check it."""
+    """Find the definition of `run`, which belongs in <name>.py, and check it."""
     home, body = (module, tree.body) if tree else (init, init_tree.body)
     runs = [node for node in body if isinstance(node, _Function) and node.name == "run"]
     found = [] if tree else [Finding(Level.INCOMPLETE, module, "there is no such file", "`run` in this file")]
@@ -64,7 +64,7 @@ def _check_home(init: Path, init_tree: ast.Module, module: Path, tree: ast.Modul
 
 
 def _check_run(path: Path, run: _Function, unimported: set[str]) -> list[Finding]:
-    """`unimported` are the names that only a type checker imports."""
+    """Check `run`. `unimported` are the names that only a type checker imports."""
     spec = run.args
     parameters = [*spec.posonlyargs, *spec.args, *spec.kwonlyargs]
     found = []
@@ -104,7 +104,7 @@ def _check_types(path: Path, run: _Function, parameters: list[ast.arg]) -> Itera
 def _check_annotations(
     path: Path, run: _Function, parameters: list[ast.arg], unimported: set[str]
 ) -> Iterator[Finding]:
-    """What the command line, which evaluates them, cannot do."""
+    """Find annotations that the command line cannot evaluate."""
     annotations = [(parameter.lineno, parameter.annotation) for parameter in parameters]
     for line, annotation in (*annotations, (run.lineno, run.returns)):
         names = set(_names_in(annotation)) if annotation else set()
@@ -117,7 +117,7 @@ def _check_annotations(
 
 
 def _names_in(annotation: ast.expr) -> Iterator[str]:
-    """The names that an annotation uses, the last part of a dotted one too; those in a text as well."""
+    """Yield the names that an annotation uses, including the last part of a dotted name and names inside a string."""
     for node in ast.walk(annotation):
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name):
@@ -136,7 +136,7 @@ def _unimported(body: list[ast.stmt]) -> set[str]:
 
 
 def _own_nodes(run: _Function) -> Iterator[ast.AST]:
-    """What a function's body holds, but for the functions and classes in it."""
+    """Yield the nodes of a function's body, without those of functions and classes inside it."""
     todo: list[ast.AST] = [*run.body]
     while todo:
         node = todo.pop()

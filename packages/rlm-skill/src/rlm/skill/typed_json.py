@@ -1,4 +1,4 @@
-"""What needs pydantic, which takes 70 ms to import: a signature as a model is shown it, and JSON read as a type."""
+"""Functions that need pydantic, whose import takes 70 ms: schemas of signatures, and typed JSON values."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def function_schema(signature: Signature) -> dict[str, Any]:
-    """Make OpenAI's description of a function tool."""
+    """Build OpenAI's description of a function tool."""
     named = [p for p in signature.parameters if p.named]
     inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
         (p.name, "validation", _adapter(p.annotation)) for p in named
     ]
-    schemas, definitions = TypeAdapter.json_schemas(inputs)  # one call, so that two types of one name are kept apart
+    schemas, definitions = TypeAdapter.json_schemas(inputs)  # one call, so types of the same name stay separate
     properties = {p.name: dict(schemas[p.name, "validation"]) for p in named}
     for p in named:
         properties[p.name] |= {"description": p.doc} if p.doc else {}
@@ -38,16 +38,16 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
         adapter = TypeAdapter(annotation)
         adapter.json_schema()
-    except PydanticUserError:  # a type without a JSON form: say nothing about it rather than nothing at all
+    except PydanticUserError:  # a type without a JSON form is described as any value
         return TypeAdapter(Any)
     return adapter
 
 
 def read_json(annotation: Any, text: str) -> Any:
-    """Turn JSON text into a value of a type; of a type that pydantic does not know, into what the JSON says.
+    """Convert JSON text to a value of a type; for a type that pydantic does not support, to a plain JSON value.
 
     Raises:
-        ValueError: If it is no JSON, or not of that type, in one line.
+        ValueError: If the text is no JSON, or not of that type; the message has one line.
     """
     try:
         return _type_adapter(annotation).validate_json(text)
