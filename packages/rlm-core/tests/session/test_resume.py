@@ -13,7 +13,7 @@ from rlm.core.budget import Spent, Stop, TurnLimit
 from rlm.core.context import Compact
 from rlm.core.events import ChildStarted, Dropped, Event, KernelRestarted, Replied, Said, Stopped
 from rlm.core.history import UNFINISHED, Summary
-from rlm.core.messages import Kind, ToolResult, User
+from rlm.core.messages import Kind, ToolResult, Usage, User
 from rlm.core.state import ConversationState, replay
 from rlm.core.toolbox import Toolbox
 from rlm.errors import SessionError
@@ -89,6 +89,27 @@ def test_numbers_go_on_and_do_not_restart_from_zero(tmp_path: Path) -> None:
     assert second.tree_usage.prompt == first.tree_usage.prompt + 1_000
     assert second.metrics["duration"] >= first.metrics["duration"]
     assert (second.start_time, second.session_id) == (first.start_time, first.session_id)
+
+
+@pytest.mark.parametrize("fork", [False, True])
+def test_a_session_that_is_opened_and_left_without_a_word_ended_as_before(tmp_path: Path, fork: bool) -> None:
+    with new(tmp_path) as session:
+        play(session, *opening("task"), *turn("hm"), Stopped(Stop.MAX_TURNS, "the answer", Spent(1, Usage(1_000, 50))))
+    first = read_meta(session.folder)
+    with Session.resume(session.folder, fork=fork, key=KEY) as again:
+        assert read_meta(again.folder).status == metas.RUNNING
+        play(again, Dropped((2,), "hidden"))
+    second = read_meta(again.folder)
+    assert [(meta.status, meta.stop_reason, meta.answer_preview) for meta in (first, second)] == [
+        ("limit", "max_turns", "the answer")
+    ] * 2
+    with Session.resume(again.folder, key=KEY) as asked:
+        play(asked, Said(User("more")))
+    assert read_meta(asked.folder).status == "cancelled"
+    kill(Session.resume(asked.folder, key=KEY))
+    with Session.resume(asked.folder, key=KEY) as killed:
+        pass
+    assert read_meta(killed.folder).status == "cancelled"
 
 
 def test_calls_left_unanswered_get_a_truthful_result(tmp_path: Path) -> None:

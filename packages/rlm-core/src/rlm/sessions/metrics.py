@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from rlm.core.budget import Stop
+from rlm.core.budget import Spent, Stop
+from rlm.core.events import Stopped
 from rlm.core.messages import Usage
 from rlm.sessions.meta import RUNNING, Meta, preview
 from rlm.sessions.records import (
@@ -99,6 +100,13 @@ class SessionMetrics:
     @property
     def turns(self) -> int:
         return self.counts["turns"]
+
+    @property
+    def end(self) -> Stopped | None:
+        """How its last run ended; None if that was killed."""
+        if self.stop_reason is None:
+            return None
+        return Stopped(Stop(self.stop_reason), self.answer, Spent(self.turns, self.usage), self.error)
 
     @property
     def duration(self) -> float:

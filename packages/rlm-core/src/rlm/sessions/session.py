@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from rlm.core.budget import Spent, Stop
 from rlm.core.conversation import Conversation
-from rlm.core.events import Event, RequestStarted, Stopped
+from rlm.core.events import Event, RequestStarted, Said, Stopped
 from rlm.core.messages import Usage
 from rlm.core.state import ConversationState
 from rlm.errors import ConfigError, SessionError
@@ -69,6 +69,8 @@ class Session:
         self._below = SubtreeMetrics()
         self._encoder = RecordEncoder(common.clock, common.timer)
         self._journal: Journal | None = None
+        self._before: Stopped | None = None
+        """How the run before this one ended. It is the end of the session too if nobody says anything more."""
 
     @classmethod
     def create(
@@ -166,9 +168,11 @@ class Session:
             adopt(self.folder, self.folder.name, self._signer)
         self._encoder = RecordEncoder(self._common.clock, self._common.timer, recovered.records)
         self._metrics, self._below = recovered.metrics, recovered.below
+        before = self._metrics.end
         self.notes = (*changes.notes, *recovered.notes)
         self._begin_run(changes.applied(old), origin)
         self._go_on(recovered)
+        self._before = before
 
     def _begin_run(self, meta: Meta, origin: str) -> None:
         """Write meta.json first, because it signs the journal as it is. Then write the first record of the new run."""
@@ -290,6 +294,8 @@ class Session:
         Raises:
             SessionError: it could not be written.
         """
+        if isinstance(event, Said):
+            self._before = None
         record = self._encoder.encode(event)
         if record is not None:
             self._take(record)
@@ -353,7 +359,8 @@ class Session:
         metrics = self._metrics
         try:
             if metrics.status == metas.RUNNING:
-                self.record(Stopped(stop, metrics.answer, Spent(metrics.turns, metrics.usage), error))
+                end = Stopped(stop, metrics.answer, Spent(metrics.turns, metrics.usage), error)
+                self.record(self._before if self._before and stop is Stop.CANCELLED else end)
             journal.sync()  # before meta.json, which has the synced size
         finally:
             redact_files(self._common.redactor, self.outputs)  # kernels and commands wrote there without redaction
