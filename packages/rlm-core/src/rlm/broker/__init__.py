@@ -1,1 +1,1 @@
-"""Sub-agents for the kernel: who may start one, how many, and the socket by which a cell asks."""
+"""Sub-agents and MCP tools for cells: the socket for their requests, its protocol, and the limits of the tree."""

@@ -1,4 +1,4 @@
-"""An answer in a cell: the type that one must have, and how one goes between two kernels by way of the host."""
+"""Answers in cells: the type of an answer, and its transfer between two kernels through the host."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from rlm.text.encodings import join_surrogates
 
 @dataclass(frozen=True, slots=True)
 class AnswerType:
-    """A type as JSON Schema, and what makes a value of it from JSON. `parse` raises ValueError."""
+    """A type as JSON Schema, and the function that parses JSON as this type. `parse` raises ValueError."""
 
     schema: dict[str, Any]
     parse: Callable[[str], Any] = json.loads
 
     @classmethod
     def of(cls, wanted: object) -> AnswerType:
-        """A JSON Schema as a mapping, or any type that pydantic's TypeAdapter takes.
+        """Create it from a JSON Schema (a mapping), or from any type that pydantic's TypeAdapter takes.
 
         Raises:
-            ConfigError: it is neither.
+            ConfigError: `wanted` is neither.
         """
         if isinstance(wanted, Mapping):
             return cls(dict(wanted))
-        from pydantic import PydanticUserError, TypeAdapter  # here, for it takes 100 ms
+        from pydantic import PydanticUserError, TypeAdapter  # lazy: it takes 100 ms
 
         kind: Any = wanted
         try:
@@ -47,10 +47,10 @@ class AnswerType:
             raise ConfigError(f"{wanted!r} is no type that an answer can have: {reason}") from None
 
     def typed(self, result: RunResult) -> RunResult:
-        """The result with its value as this type.
+        """Return the result with its value as this type.
 
         Raises:
-            AgentError: a check of the type itself fails, of which its JSON Schema says nothing.
+            AgentError: a validation of the type fails that its JSON Schema does not contain.
         """
         if not result.ok:
             return result
@@ -61,10 +61,10 @@ class AnswerType:
 
 
 def pack_answer(value: object, folder: Path) -> AnswerFile:
-    """Write `value` into `folder`: as JSON where that gives back the same, else as a pickle.
+    """Write `value` into `folder`: as JSON if the JSON gives back an equal value, else as a pickle.
 
     Raises:
-        ConfigError: it cannot be pickled either, or there is no room for it.
+        ConfigError: it cannot be pickled either, or the disk is full.
     """
     text = _exact_json(value)
     if text is None:
@@ -77,7 +77,7 @@ def pack_answer(value: object, folder: Path) -> AnswerFile:
 
 
 def _exact_json(value: object) -> str | None:
-    """None where JSON would make something else of it: a list of a tuple, a text of a number that is a key."""
+    """Return the value as JSON. None if JSON would change it: a tuple to a list, a key that is a number to a text."""
     try:
         text = join_surrogates(json.dumps(value, ensure_ascii=False, allow_nan=False))
         return text if json.loads(text) == value else None
@@ -86,7 +86,7 @@ def _exact_json(value: object) -> str | None:
 
 
 def load_answer(result: RunResult, folder: Path) -> RunResult:
-    """The result with what the host has put into `folder` of it, which is removed."""
+    """Return the result with its patch and value from the host's files in `folder`, and remove these files."""
     if result.patch:
         path = folder / result.patch
         result = replace(result, patch=path.read_bytes().decode("utf-8", "surrogateescape"))  # by path: as below
@@ -96,9 +96,9 @@ def load_answer(result: RunResult, folder: Path) -> RunResult:
     path = folder / result.value.name
     try:
         if result.value.kind == "pickle":
-            return replace(result, value=load(path))  # made by a sub-agent's kernel, for this one
-        text = path.read_text(encoding="utf-8")  # by path: in the kernel's own folder
+            return replace(result, value=load(path))  # a sub-agent's kernel wrote it for this kernel
+        text = path.read_text(encoding="utf-8")  # by path: the folder is the kernel's own
     finally:
-        path.unlink()  # by path: so is this
+        path.unlink()  # by path: as above
     value = json.loads(text)
     return replace(result, value=value, answer=value if isinstance(value, str) else text)

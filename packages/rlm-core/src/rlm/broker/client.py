@@ -1,4 +1,4 @@
-"""The cell's end: ask the host for a sub-agent. Works from any thread and any event loop."""
+"""The cell's side of the broker: ask the host for sub-agents and other calls. For any thread and event loop."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from rlm.errors import AgentError
 
 
 async def ask(path: str, request: RunRequest) -> RunResult:
-    """Have a sub-agent run, and wait. Cancelling this cancels it.
+    """Run a sub-agent, and wait for its result. Cancelling this cancels the sub-agent.
 
     Raises:
-        AgentError: it failed or was refused, or the host is gone.
+        AgentError: it failed or was refused, or the host has ended.
     """
     return parse_answer(await _exchange(path, request))
 
 
 async def ask_model(path: str, request: LlmRequest) -> str:
-    """Have a model asked, and wait. Cancelling this gives the request up.
+    """Ask a model, and wait for its reply. Cancelling this cancels the request.
 
     Raises:
-        AgentError: it failed or was refused, or the host is gone.
+        AgentError: it failed or was refused, or the host has ended.
     """
     return str(accepted(await _exchange(path, request))["text"])
 
@@ -46,10 +46,10 @@ async def ask_model(path: str, request: LlmRequest) -> str:
 async def call_tool(
     path: str, request: CallRequest, on_progress: Callable[[float, float | None, str], None]
 ) -> dict[str, Any]:
-    """Have a tool of an MCP server called, and wait. Cancelling this cancels it.
+    """Call a tool of an MCP server, and wait for its result. Cancelling this cancels the call.
 
     Raises:
-        AgentError: it failed or was refused, or the host is gone.
+        AgentError: it failed or was refused, or the host has ended.
     """
     result: dict[str, Any] = accepted(await _exchange(path, request, on_progress))["result"]
     return result
@@ -67,7 +67,7 @@ async def _exchange(
         raise AgentError(f"the host of this kernel does not answer: {error}") from error
     try:
         writer.write(line)
-        with contextlib.suppress(ConnectionError):  # it was refused before all of it was there: the answer says why
+        with contextlib.suppress(ConnectionError):  # refused before all of it was sent: the answer gives the reason
             await writer.drain()
         while (progress := parse_progress(answer := await reader.readline())) is not None:
             on_progress(*progress)
@@ -82,10 +82,10 @@ async def _exchange(
 
 
 def exchange(path: str, request: AnswerRequest | BudgetRequest | ToolsRequest) -> bytes:
-    """Send the request and wait for the line that answers it; without an event loop, as a cell may have none.
+    """Send a request and wait for the answer line. It needs no event loop, since a cell may have none.
 
     Raises:
-        AgentError: the host is gone.
+        AgentError: the host has ended.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
@@ -98,11 +98,11 @@ def exchange(path: str, request: AnswerRequest | BudgetRequest | ToolsRequest) -
 
 
 async def _connect(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Wait while too many wait already: connect(2) says EAGAIN then, which asyncio would take for a connection."""
+    """Connect. Retry while the queue is full: connect(2) then gives EAGAIN, which asyncio treats as a connection."""
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     end.settimeout(0)
     try:
-        while not _connected(end, path):  # noqa: ASYNC110 - there is no event for it
+        while not _connected(end, path):  # noqa: ASYNC110 - no event reports it
             await asyncio.sleep(0.01)
         return await asyncio.open_unix_connection(sock=end, limit=ANSWER)
     except BaseException:

@@ -1,4 +1,4 @@
-"""What the host's end does with one connection of a cell: read a line, tell progress, see that it is given up."""
+"""The host's side of one connection of a cell: read a request, send progress, notice that the cell cancels."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from rlm.errors import AgentError
 from rlm.process import files
 
 DEADLINE = 10.0
-"""Seconds from the connection to the whole request, not counting time spent waiting for a place."""
+"""Timeout in seconds for a whole request after the connection, without the time that it waits for its turn."""
 
 _BACKLOG = 128
 _BLOCK = 64 << 10
 _PARTING = 1.0  # seconds
-_CANCEL = 1 << 10  # bytes at most of a line that may follow a request
+_CANCEL = 1 << 10  # maximum bytes of a line that follows a request
 
 
 class ProgressLines:
-    """Sends how far a call is. Of what comes while a line is being sent, the newest is kept."""
+    """Send the progress of a call. While a line is being sent, only the newest further progress is kept."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -43,7 +43,7 @@ class ProgressLines:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """A line that has been begun is sent whole, for the answer follows; if nobody wants that, nothing is."""
+        """Finish sending the current line, because the answer follows. If the call was cancelled, stop at once."""
         assert self._sending is not None
         self._ended = True
         self._changed.set()
@@ -57,7 +57,7 @@ class ProgressLines:
 
     async def _send(self) -> None:
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):  # the cell has gone, which others see
+        with contextlib.suppress(OSError):  # the cell has closed the connection; the reader notices that
             while not self._ended:
                 await self._changed.wait()
                 self._changed.clear()
@@ -67,14 +67,15 @@ class ProgressLines:
 
 
 def listen(path: Path) -> socket.socket:
-    """
+    """Create the listening socket at `path`.
+
     Raises:
-        AgentError: something else is in its place.
+        AgentError: something else has this path.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         listener.settimeout(0)
-        os.close(files.open_folder(path.parent))  # no link leads to it
+        os.close(files.open_folder(path.parent))  # checks that no link leads to the folder
         with contextlib.suppress(FileNotFoundError):
             if stat.S_ISSOCK(path.lstat().st_mode):
                 files.remove(path)
@@ -87,7 +88,7 @@ def listen(path: Path) -> socket.socket:
 
 
 async def read_line(connection: socket.socket, begun: bytes, most: int) -> tuple[bytes, bytes]:
-    """Up to a newline, the end, or `most` bytes; and what came after the newline.
+    """Read up to a newline, the end, or `most` bytes. Return the line, and the data after the newline.
 
     Raises:
         TimeoutError: it takes too long.
@@ -105,7 +106,7 @@ async def read_line(connection: socket.socket, begun: bytes, most: int) -> tuple
 
 
 async def discard(connection: socket.socket) -> None:
-    """Let the other end finish: one that still writes when we close would get an error in place of our answer."""
+    """Read until the cell has finished: if it still writes when we close, it gets an error instead of our answer."""
     loop = asyncio.get_running_loop()
     connection.shutdown(socket.SHUT_WR)
     with contextlib.suppress(TimeoutError):
@@ -117,11 +118,13 @@ async def discard(connection: socket.socket) -> None:
 async def unless_cancelled(
     connection: socket.socket, begun: bytes, work: Awaitable[bytes], on_end: Callable[[], None]
 ) -> bytes:
-    """Do the work, but give it up when the other end says so, or closes. `on_end` is called before that is waited for.
+    """Do the work, but cancel it when the cell sends `cancel` or closes the connection.
+
+    `on_end` is called before the wait for the end of the work.
 
     Raises:
-        AgentError: it was cancelled, or something else was said.
-        ConnectionError: the other end has closed.
+        AgentError: the cell cancelled it, or sent something else.
+        ConnectionError: the cell has closed the connection.
     """
     child = asyncio.ensure_future(work)
     cancel = asyncio.ensure_future(_wait_for_cancel(connection, begun))
@@ -136,7 +139,7 @@ async def unless_cancelled(
 
 
 async def _wait_for_cancel(connection: socket.socket, begun: bytes) -> NoReturn:
-    """Nothing but `cancel` and the end of the connection may follow a request. `begun` has come already."""
+    """Wait for `cancel` or the end of the connection: nothing else may follow a request. `begun` was read before."""
     loop = asyncio.get_running_loop()
     line = begun
     while b"\n" not in line and len(line) < _CANCEL:

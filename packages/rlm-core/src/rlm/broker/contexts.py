@@ -1,7 +1,7 @@
-"""The kernel's end of `context=`: files that hold what is handed on, each once however many sub-agents get it.
+"""The kernel's side of `context=`: each context is written to one file, for any number of sub-agents.
 
-A file stays while a call uses it; the newest one stays after that, for calls that follow. The host gives each sub-agent
-a name of its own for it (a hard link), so what happens here takes nothing from one that runs.
+A file stays while a call uses it; the newest file also stays after that, for later calls. The host gives each sub-agent
+its own name of the file (a hard link), so removing it here does not affect a running sub-agent.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from rlm.process.shared_objects import fingerprint
 from rlm.text.lazy_text import LazyText
 
 _LARGE = 1 << 20
-"""Bytes of a file that is worth a look whether the object is the same as before."""
+"""Bytes of a file above which a later call first checks whether its object is the same as before."""
 
 
 @dataclass(slots=True)
 class _Handed:
-    """A file, and how many calls use it. `source` and `mark`: what it was made of, while that is likely the same."""
+    """A file, and how many calls use it. `source`, `mark`: its object and fingerprint, while likely unchanged."""
 
     payload: ContextPayload
     users: int = 0
@@ -39,7 +39,7 @@ class _Handed:
 
 
 class HandedContexts:
-    """All that a process hands on. `rlm.run` may be called from any thread."""
+    """The contexts that a process passes on. `rlm.run` may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -48,10 +48,10 @@ class HandedContexts:
 
     @contextmanager
     def file(self, context: Any, folder: Path) -> Iterator[ContextFile]:
-        """What a request says of `context`, whose file is in `folder` while this is entered.
+        """Yield the description of `context` for a request. Its file is in `folder` until the exit.
 
         Raises:
-            ConfigError: it cannot be handed on.
+            ConfigError: it cannot be passed on.
         """
         with self._lock:
             handed = self._handed(context, folder)
@@ -76,15 +76,15 @@ class HandedContexts:
             payload = same.payload
         handed = same or _Handed(payload)
         self._files[payload.path] = self._newest = handed
-        if path is None and payload.path.stat().st_size >= _LARGE:  # by path: in the kernel's own folder
+        if path is None and payload.path.stat().st_size >= _LARGE:  # by path: the folder is the kernel's own
             self._remember(handed, context)
         self._drop_unused()
         return handed
 
     def _known(self, context: Any) -> _Handed | None:
-        """That of the same object, until the event loop goes on: then other code may have changed it.
+        """Return the file of the same object, until the event loop runs other code, which may change the object.
 
-        Calls of one gather begin one after the other, and all that lies between them is how they begin.
+        The calls of one gather start one after the other, and no other code runs between their starts.
         """
         handed = next((each for each in self._files.values() if each.source is context), None)
         return handed if handed is not None and handed.mark and handed.mark == fingerprint(context) else None
@@ -110,17 +110,17 @@ HANDED = HandedContexts()
 
 
 def _file_of(context: Any) -> Path | None:
-    """The file that stands for its text: of a path, or of a text that is such a file already."""
+    """Return the file of a context that is a path, or a text that is read from a file; else None."""
     if isinstance(context, LazyText):
         return context.path
     return context if isinstance(context, Path) and not context.is_dir() else None  # by path: a cell names it
 
 
 def link(path: Path, folder: Path) -> ContextPayload:
-    """A file under another name in `folder`; a copy where the system gives it none (another disk, another owner).
+    """Give a file another name in `folder`, as a hard link, or as a copy (on another disk, or of another owner).
 
     Raises:
-        ConfigError: there is no such file, or no room for it.
+        ConfigError: the file does not exist, or the disk is full.
     """
     here = folder / f"context-{secrets.token_hex(8)}"
     try:
@@ -138,7 +138,7 @@ def link(path: Path, folder: Path) -> ContextPayload:
 
 
 def _linked(path: Path, here: Path) -> bool:
-    if path.stat().st_uid != os.geteuid():  # by path: links are resolved; the host would refuse it
+    if path.stat().st_uid != os.geteuid():  # by path: links are resolved. The host would refuse such a file
         return False
     with suppress(OSError):
         os.link(path, here, follow_symlinks=False)  # by path: as above

@@ -1,4 +1,4 @@
-"""The limits of a whole tree. They live in the host, where no cell can reach them."""
+"""The limits of a whole tree. They are in the host process, where no cell can change them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rlm.core.slots import Slots
 from rlm.errors import AgentError
 
 _KEPT = 10
-"""The part of each limit, at most, that is kept for the last request: a tenth."""
+"""At most a tenth of each limit is reserved for the last request."""
 _DEAREST = 2
-"""And no more than so often what the dearest request so far took."""
+"""And at most so many times the cost of the dearest request so far."""
 
 
 class TreeLimits:
-    """What the tree may spend and has spent: tokens, dollars, agents, depth, and agents at work at once."""
+    """What the tree may use and has used: tokens, dollars, agents, depth, and agents that run at once."""
 
     def __init__(
         self,
@@ -32,9 +32,9 @@ class TreeLimits:
         cost: float | None = None,
         last_request: bool = False,
     ) -> None:
-        """`tokens` are those of completions, `total_tokens` all that no cache held; 0 is no limit. `cost`: dollars.
+        """`tokens` limits completion tokens, `total_tokens` all uncached tokens; 0 is no limit. `cost`: dollars.
 
-        With `last_request` the tree stops a little before its limits, so that its root can be asked for the answer.
+        With `last_request`, the tree stops a little before its limits, so that its root can be asked for the answer.
         """
         self.agents = 0
         self.spent = Usage()
@@ -48,7 +48,7 @@ class TreeLimits:
         self._slots = Slots(working)
 
     def admit(self, depth: int) -> int:
-        """Count one more agent, `depth` levels below the root. Returns how many there were before it.
+        """Count one more agent, `depth` levels below the root. Return how many agents there were before it.
 
         Raises:
             AgentError: with `depth_limit` or `agent_budget`.
@@ -62,20 +62,20 @@ class TreeLimits:
         return self.agents - 1
 
     def change(self, *, total_tokens: int, cost: float | None) -> None:
-        """Other limits, of all that the tree has spent and will spend."""
+        """Set new limits. They apply to all past and future use of the tree."""
         self._total_tokens, self._cost = total_tokens, cost
 
     def carry_on(self, agents: int, usage: Usage) -> None:
-        """Count what the tree has had already: its root, and what an earlier run of it spent."""
+        """Count what the tree has used before: its root, and the agents and usage of an earlier run."""
         self.agents += agents
         self.spent += usage
 
     def can_recurse(self, depth: int) -> bool:
-        """Whether an agent at `depth` may have children."""
+        """Return whether an agent at `depth` may have children."""
         return depth < self._depth
 
     def spend(self, usage: Usage) -> None:
-        """Of one request."""
+        """Count the usage of one request."""
         self.spent += usage
         sizes = (usage.completion, usage.new_tokens, usage.cost or 0.0)
         completion, new, cost = map(max, self._dearest, sizes)
@@ -83,7 +83,7 @@ class TreeLimits:
 
     @property
     def exhausted(self) -> Stop | None:
-        """Which limit is reached. What has no known price may have cost anything."""
+        """The limit that is reached, or None. Usage of unknown price reaches any cost limit."""
         spent = self.spent
         completion, new, cost = self._dearest
         if (
@@ -97,11 +97,11 @@ class TreeLimits:
         return Stop.TOKEN_BUDGET if tokens or total else None
 
     def _for_work(self, limit: float, dearest: float) -> float:
-        """What of a limit may be spent before the last request."""
+        """Return the part of a limit that may be used before the last request."""
         return limit - min(limit / _KEPT, _DEAREST * dearest) if self._last_request else limit
 
     def budget(self, depth: int, seconds_left: float | None) -> Budget:
-        """As an agent at `depth` has it."""
+        """Return the remaining budget of an agent at `depth`."""
         spent = self.spent
         return Budget(
             spent,
@@ -114,13 +114,13 @@ class TreeLimits:
         )
 
     def new_slot(self) -> Slot:
-        """The slot of the root."""
+        """Create the slot of the root."""
         return Slot(self._slots)
 
 
 @dataclass(frozen=True, slots=True)
 class AgentLimits:
-    """The limits of one agent: its own turns, and the tokens of the tree."""
+    """The limits of one agent: its own turns, and the limits of the tree."""
 
     turns: TurnLimit
     tree: TreeLimits
@@ -130,11 +130,11 @@ class AgentLimits:
 
 
 class Slot:
-    """One agent's right to work. It is released while the agent waits for sub-agents, so nesting cannot deadlock.
+    """One agent's slot. The agent releases it while it waits for sub-agents, so nesting cannot deadlock.
 
-    An agent that goes on after its sub-agents comes first, then new agents, the deepest first: so nested work is done
-    before more is begun beside it. Whoever comes next is in the queue before a slot is released: a child gets its
-    parent's, a parent its last child's, and nobody comes between them.
+    The queue serves agents that continue after their sub-agents first, then new agents, the deepest first. So nested
+    work is done before other work begins. The next agent is queued before a slot is released: a child gets its parent's
+    slot, a parent gets its last child's slot, and no other agent takes it between them.
     """
 
     def __init__(self, slots: Slots, depth: int = 0, parent: Slot | None = None) -> None:
@@ -145,16 +145,16 @@ class Slot:
         self._entered = 0
         self._children = 0
         self._queued = 0
-        self._request: asyncio.Future[None] | None = None  # to go on
+        self._request: asyncio.Future[None] | None = None  # the place in the queue to continue
         self._owner: asyncio.Task[object] | None = None
         self._cancels = 0
 
     async def __aenter__(self) -> Slot:
-        """It may be entered again inside; the outermost exit releases it."""
+        """Acquire the slot. It may be entered again inside; the outermost exit releases it."""
         if not (self._taken or self._children):
             await self._slots.acquire((0, self._depth))
             self._taken = True
-        if (owner := asyncio.current_task()) is not None:  # it may have survived earlier cancellations
+        if (owner := asyncio.current_task()) is not None:  # count only later cancellations of this task
             self._owner, self._cancels = owner, owner.cancelling()
         self._entered += 1
         return self
@@ -166,15 +166,15 @@ class Slot:
 
     @property
     def cancelled(self) -> bool:
-        """Whether its agent is being cancelled, or one above it: it needs no slot, and its sub-agents get none."""
+        """True if the agent or one above it is being cancelled: it needs no slot, and its sub-agents get none."""
         own = self._owner is not None and self._owner.cancelling() > self._cancels
         return own or (self._parent is not None and self._parent.cancelled)
 
     @asynccontextmanager
     async def child(self, on_queue: Callable[[int], None] = lambda _: None) -> AsyncIterator[Slot]:
-        """The slot of a sub-agent, taken. While entered, this agent waits and has none, unless others wait for it too.
+        """Acquire a slot for a sub-agent. This agent holds no slot until all of its sub-agents have released theirs.
 
-        `on_queue` hears how many of this agent's sub-agents are in the queue, whenever that changes.
+        `on_queue` gets the number of this agent's sub-agents in the queue, whenever it changes.
 
         Raises:
             AgentError: this agent was cancelled while the sub-agent was in the queue.
@@ -219,7 +219,7 @@ class Slot:
     def _go_on(self, _: object) -> None:
         self._request = None
         self._taken = True
-        if self._children or not self._entered:  # one more child was asked for, or the agent has ended
+        if self._children or not self._entered:  # another child was started, or the agent has ended
             self._release()
 
     def _release(self) -> None:

@@ -1,4 +1,4 @@
-"""An object on its way into a sub-agent's kernel: pickled where it is, loaded where it goes, never in between."""
+"""Transfer an object to a sub-agent's kernel. The sender pickles it, the receiver loads it; the host does neither."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rlm.text.lazy_text import LARGEST
 
 LAZY = "slices, len, find, count, iteration by line; str(context) is all of it"
 HEAD = 200
-"""Characters of an object that the prompt shows."""
+"""Maximum characters of an object that the prompt shows."""
 
 
 _SHORT = reprlib.Repr()
@@ -28,13 +28,13 @@ _SHORT.maxlevel, _SHORT.maxother, _SHORT.maxstring, _SHORT.maxlist, _SHORT.maxdi
 
 @dataclass(frozen=True, slots=True)
 class ContextPayload:
-    """`path` is a pickle, or with `kind` `file` a file that is the context itself. `about` is one line on it."""
+    """`path` is a pickle, or, if `kind` is `file`, the context as text. `about` describes the context in one line."""
 
     path: Path
     about: str
     kind: Kind = "pickle"
     digest: str = ""
-    """Of the content, by which a later run knows it again."""
+    """Hash of the content. A later run uses it to recognise the context."""
     modules: tuple[str, ...] = ()
     """See `Dumped`."""
 
@@ -43,21 +43,21 @@ def pack(obj: object, folder: Path) -> ContextPayload:
     """Pickle `obj` into `folder`.
 
     Raises:
-        ConfigError: it cannot be pickled, or there is no room for it.
+        ConfigError: it cannot be pickled, or the disk is full.
     """
     path = folder / f"context-{secrets.token_hex(8)}"
     try:
         with os.fdopen(files.create(path), "wb") as file:
             dumped = dump(obj, file)
         return ContextPayload(path, describe(obj), digest=dumped.digest, modules=dumped.modules)
-    except Exception as error:  # an object may raise what it likes while it is pickled
+    except Exception as error:  # an object may raise any exception while it is pickled
         files.remove(path)
         why = str(error) or type(error).__name__
         raise ConfigError(f"The context cannot be pickled ({why}). Pass plain data, or a file's path.") from error
 
 
 def from_file(path: Path) -> ContextPayload:
-    """A file as it lies, however large."""
+    """Describe a file, of any size, without copying it."""
     with os.fdopen(files.open_file(path), "rb") as file:
         start = file.read(SAMPLE)
         size = os.fstat(file.fileno()).st_size
@@ -67,7 +67,7 @@ def from_file(path: Path) -> ContextPayload:
 
 
 def describe(obj: Any) -> str:
-    """The type of `obj`, its size, and how it begins; quick however large it is."""
+    """Return the type of `obj`, its size, and its beginning. Quick for objects of any size."""
     head = repr(obj[:HEAD]) if isinstance(obj, str | bytes) else _SHORT.repr(obj)[:HEAD]
     return f"{type(obj).__name__}{_length(obj)}, begins {head}"
 
@@ -75,7 +75,7 @@ def describe(obj: Any) -> str:
 def _length(obj: Any) -> str:
     try:
         return f", {len(obj):,} long"
-    except Exception:  # noqa: BLE001 - it has no length; an array without dimensions only seems to have one
+    except Exception:  # noqa: BLE001 - it has no length: an array without dimensions raises here too
         return ""
 
 
@@ -83,10 +83,10 @@ _PICTURES = {b"\x89PNG": "png", b"\xff\xd8": "jpeg", b"GIF8": "gif", b"RIFF": "w
 
 
 def picture_url(picture: str | os.PathLike[str] | bytes) -> str:
-    """A URL as it is; a file, or its bytes, as a `data:` URL.
+    """Return the URL of a picture: a URL unchanged; a file, or its bytes, as a `data:` URL.
 
     Raises:
-        ConfigError: it is no picture that models take, or cannot be read.
+        ConfigError: it is not a picture in a format that models take, or cannot be read.
     """
     if isinstance(picture, str) and picture.startswith(("data:image/", "https://", "http://")):
         return picture

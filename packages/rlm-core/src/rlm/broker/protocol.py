@@ -1,11 +1,11 @@
-"""What goes over the socket between a cell and its host: JSON objects, one a line.
+"""The protocol between a cell and its host: JSON objects over a socket, one per line.
 
-A connection is one call. Its first line is a request with a version, a verb and the agent's token; the host answers
-with one line, a `result` or an `error`; before it, lines of `progress` may come for a `call`. While a `run` goes on,
-the cell may send the line `cancel`; closing the connection cancels it as well, and then nobody reads an answer.
+A connection is one call. The cell sends a request, one line with a version, a verb and the agent's token. The host
+answers with one line, the result or an `error`; for a `call`, lines of `progress` may precede it. During a `run` the
+cell may send the line `cancel`. Closing the connection cancels the run as well, and the cell then gets no answer.
 
-The host trusts nothing in here, checks all of it and never unpickles. A verb, a version or a field that it does not
-know is refused, with what it would take. The form of an `error` is the same in all versions.
+The host does not trust a request: it validates all fields and never unpickles. It refuses an unknown verb, version or
+field, and the error lists the valid ones. The form of an `error` is the same in all versions.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from rlm.text import strict_json
 from rlm.text.encodings import join_surrogates
 
 LINE = 16 << 20
-"""Bytes of the longest request: more than any model reads, and data goes by file."""
+"""Maximum bytes of a request: more than any model reads. Data is passed in files."""
 
 ANSWER = 64 << 20
-"""Bytes of the longest answer."""
+"""Maximum bytes of an answer."""
 
 VERSION = 1
-"""A kernel imports its end when a cell first needs it: an rlm that was installed meanwhile may differ from its host."""
+"""A kernel imports this module when a cell first needs it. If rlm was updated meanwhile, it differs from its host's."""
 
 OPTIONS = ("model", "tools", "max_turns", "cwd", "system_prompt", "timeout", "mcp", "isolation")
-"""Settings of a sub-agent that a cell may choose. They are sent as texts, and read as those of a flag are."""
+"""Settings of a sub-agent that a cell may choose. They are sent as texts, and parsed like the values of flags."""
 
 Kind = Literal["pickle", "file"]
 _KINDS: dict[str, Kind] = {"pickle": "pickle", "file": "file"}
 AnswerKind = Literal["json", "pickle"]
 _ANSWER_KINDS: dict[str, AnswerKind] = {"json": "json", "pickle": "pickle"}
 _LONG = ("task", "system_prompt", "schema", "prompt", "system", "image", "arguments")
-"""The texts that only the length of the line limits."""
+"""Texts that are limited only by the length of the line."""
 _SHORT = 8_192
-"""Characters of any other text: a path has at most 4,096 bytes."""
-_STRINGS, _BETWEEN = 64, 4_096  # a request has about 30 strings
-_ARGUMENTS, _BETWEEN_ARGUMENTS = 200_000, 2 << 20  # of a tool: a table of numbers is a text of so many bytes
-_QUOTED = 4_000  # characters of a reason
-_PROGRESS = 200  # characters of what is said of it
-_NAME = 80  # characters of a name that is not known
+"""Maximum characters of any other text: a path has at most 4,096 bytes."""
+_STRINGS, _BETWEEN = 64, 4_096  # limits of a request: strings (it has about 30), and bytes between them
+_ARGUMENTS, _BETWEEN_ARGUMENTS = 200_000, 2 << 20  # the same for a tool's arguments, which may be a table of numbers
+_QUOTED = 4_000  # maximum characters of an error's reason
+_PROGRESS = 200  # maximum characters of a progress message
+_NAME = 80  # maximum characters of an unknown name in an error
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -65,21 +65,21 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ContextFile:
-    """The file `name` in the agent's runtime folder: a pickle, or with `kind` `file` the context itself."""
+    """The file `name` in the agent's runtime folder. It is a pickle, or, if `kind` is `file`, the context as text."""
 
     name: str
     kind: Kind = "pickle"
     about: str = ""
     """One line for the prompt."""
     digest: str = ""
-    """Of the content, by which a later run knows the call again."""
+    """Hash of the content. A later run uses it to recognise the same call."""
     modules: str = ""
-    """That its kernel shall have from the start, with commas. The host knows which there may be."""
+    """Modules that the sub-agent's kernel imports at its start, separated by commas. The host checks them."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """Run a sub-agent. Of `options`, what is not given is the parent's. `schema`: JSON, of its answer."""
+    """Run a sub-agent. Options that are not set are inherited. `schema` is the JSON Schema of its answer, as text."""
 
     token: str
     task: str
@@ -99,17 +99,17 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFile:
-    """The file `name` in a runtime folder: an answer as JSON, or a pickle of what JSON cannot hold."""
+    """The file `name` in a runtime folder: an answer as JSON, or as a pickle if JSON cannot represent it."""
 
     name: str
     kind: AnswerKind = "json"
     about: str = ""
-    """One line on what a pickle is, for readers who do not open it."""
+    """One line that describes a pickle, for readers who do not open it."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest:
-    """End the run of the cell's agent with this answer, when the cell has ended."""
+    """End the run of the cell's agent with this answer, after the cell has ended."""
 
     token: str
     file: AnswerFile
@@ -120,7 +120,7 @@ class AnswerRequest:
 
 @dataclass(frozen=True, slots=True)
 class LlmRequest:
-    """One model call. An empty `model` is that of the agent's sub-agents; `schema` is JSON, of the answer."""
+    """One model call. An empty `model` means the model of the agent's sub-agents. `schema`: a JSON Schema, as text."""
 
     token: str
     prompt: str
@@ -140,7 +140,7 @@ class LlmRequest:
 
 @dataclass(frozen=True, slots=True)
 class BudgetRequest:
-    """Say what the tree has spent, and what is left."""
+    """Ask how much of its limits the tree has used, and how much is left."""
 
     token: str
 
@@ -150,7 +150,7 @@ class BudgetRequest:
 
 @dataclass(frozen=True, slots=True)
 class ToolsRequest:
-    """Say which tools an MCP server has."""
+    """Ask which tools an MCP server has."""
 
     token: str
     server: str
@@ -176,10 +176,10 @@ class CallRequest:
         return _within_limit(_line(Verb.CALL, asdict(self)))
 
     def values(self) -> dict[str, Any]:
-        """The arguments.
+        """Return the arguments.
 
         Raises:
-            ValueError: they are no JSON object, or more than the host takes.
+            ValueError: they are not a JSON object, or are too large for the host.
         """
         values = strict_json.loads(self.arguments.encode(), strings=_ARGUMENTS, between=_BETWEEN_ARGUMENTS)
         if not isinstance(values, dict):
@@ -199,7 +199,7 @@ Request = RunRequest | AnswerRequest | LlmRequest | BudgetRequest | ToolsRequest
 
 
 def _line(verb: Verb, fields: Mapping[str, Any]) -> bytes:
-    """In UTF-8, which holds no half of a character (a lone surrogate): `\ufffd` stands for it."""
+    """Encode a request in UTF-8. A lone surrogate, which UTF-8 cannot encode, becomes `\ufffd`."""
     text = json.dumps({"version": VERSION, "verb": verb, **fields}, ensure_ascii=False)
     return join_surrogates(text).encode() + b"\n"
 
@@ -217,10 +217,10 @@ def too_long(size: int) -> str:
 
 
 def parse_request(line: bytes) -> Request:
-    """Read what a kernel sent.
+    """Parse a line from a kernel.
 
     Raises:
-        AgentError: it is no request. The reason says what would be one.
+        AgentError: it is not a valid request. The reason names the valid values.
     """
     try:
         sent = strict_json.loads(line, strings=_STRINGS, between=_BETWEEN)
@@ -297,7 +297,7 @@ _K = TypeVar("_K", bound=str)
 
 
 def _file(sent: Mapping[str, Any], field: str, kinds: Mapping[str, _K]) -> tuple[str, _K, str]:
-    """The name, kind and description of a file in the runtime folder."""
+    """Validate the name, kind and description of a file in the runtime folder."""
     names = ("name", "kind", "about")
     fields = _object(sent, field)
     _only(fields, names, f"field of {field}")
@@ -324,9 +324,10 @@ def _only(sent: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """
+    """Convert the values to texts.
+
     Raises:
-        ValueError: one of them is no text and no number, is too long, or holds what no text can.
+        ValueError: a value is neither text nor number, is too long, or contains a lone surrogate.
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -348,10 +349,10 @@ def budget_line(budget: Budget) -> bytes:
 
 
 def parse_budget(line: bytes) -> Budget:
-    """Read what the host sent.
+    """Parse the host's answer to a `BudgetRequest`.
 
     Raises:
-        AgentError: it refused, or is gone.
+        AgentError: the host refused, or has ended.
     """
     sent = accepted(line)
     spent = Usage(**sent["spent"])
@@ -384,7 +385,7 @@ def progress_line(done: float, total: float | None, message: str) -> bytes:
 
 
 def parse_progress(line: bytes) -> tuple[float, float | None, str] | None:
-    """How far a call is; None if the line is the answer."""
+    """Parse the progress of a call: done, total, message. None if the line is the answer."""
     if not line.startswith(b'{"type": "progress"'):
         return None
     sent = json.loads(line)
@@ -392,9 +393,10 @@ def parse_progress(line: bytes) -> tuple[float, float | None, str] | None:
 
 
 def result_line(result: RunResult) -> bytes:
-    """`value` says what the value is: null, `text` (the answer itself), `json` (what the answer says), or a file.
+    """Encode a result.
 
-    `patch` is the name of a file, or empty.
+    `value` is null, `text` (the answer is the value), `json` (the answer is the value as JSON), or a file. `patch` is
+    the name of a file, or empty.
     """
     value = "text" if isinstance(result.value, str) else None if result.value is None else "json"
     fields = {
@@ -417,10 +419,10 @@ def error_line(reason: str, stop: str = Stop.ERROR) -> bytes:
 
 
 def parse_answer(line: bytes) -> RunResult:
-    """Read what the host sent.
+    """Parse the host's answer to a `RunRequest`.
 
     Raises:
-        AgentError: the child failed, was refused, or the host is gone.
+        AgentError: the child failed or was refused, or the host has ended.
     """
     sent = accepted(line)
     answer, value = sent["answer"], sent["value"]
@@ -437,10 +439,10 @@ def parse_answer(line: bytes) -> RunResult:
 
 
 def accepted(line: bytes) -> dict[str, Any]:
-    """What the host sent, if it did what was asked for.
+    """Parse an answer of the host that is not an error.
 
     Raises:
-        AgentError: it refused, or is gone.
+        AgentError: the host refused, or has ended.
     """
     if not line:
         raise AgentError("the host closed the connection", Stop.CANCELLED)

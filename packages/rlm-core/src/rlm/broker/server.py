@@ -1,7 +1,7 @@
-"""The host's end: one socket for each agent, in its private runtime folder.
+"""The host's side of the broker: one socket for each agent, in its private runtime folder.
 
-A kernel may open connections without end, and say nothing or too much on each. Whoever is over a limit waits in the
-socket's own queue, which costs the host nothing, or is refused with a line.
+A kernel may open any number of connections, and send nothing or too much on each. Connections above a limit wait in the
+socket's own queue, which costs the host nothing, or are refused with one line.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ from rlm.errors import AgentError, RlmError
 from rlm.process import files
 
 OnProgress = Callable[[float, float | None, str], None]
-"""Hears how far a call is, of how much, and what is said of it. It never waits for the cell."""
+"""Gets the progress of a call: done, total, and a message. It never waits for the cell."""
 
 
 class CellCalls(Protocol):
-    """What the cells of one agent may ask for. Each raises AgentError where it is refused."""
+    """The calls that cells of one agent may make. Each raises AgentError if it is refused."""
 
     async def run(self, request: RunRequest) -> RunResult:
         """Run a child of the agent."""
@@ -60,7 +60,7 @@ class CellCalls(Protocol):
         ...
 
     def budget(self) -> Budget:
-        """What is left of the limits."""
+        """Return what is left of the limits."""
         ...
 
     async def answer(self, request: AnswerRequest) -> None:
@@ -68,7 +68,7 @@ class CellCalls(Protocol):
         ...
 
     async def tools(self, request: ToolsRequest) -> tuple[str, Sequence[dict[str, Any]]]:
-        """What an MCP server says of itself, and its tools."""
+        """Return the instructions and the tools of an MCP server."""
         ...
 
     async def call(self, request: CallRequest, on_progress: OnProgress) -> dict[str, Any]:
@@ -77,28 +77,28 @@ class CellCalls(Protocol):
 
 
 AGENT_READING = 8
-"""Connections of one agent that are read at once."""
+"""Connections of one agent that are read at the same time."""
 AGENT_CALLS = 2_048
-"""Calls of one agent that run at once; more wait."""
+"""Calls of one agent that run at the same time; more calls wait."""
 HOST_READING = 256
-"""Connections that are read at once in all of the host."""
+"""Connections of all agents of a host that are read at the same time."""
 HOST_LONG = 4
-"""Requests above `SHORT` that are read at once in all of the host."""
+"""Requests above `SHORT`, of all agents of a host, that are read at the same time."""
 HOST_CALLS = 4_096
-"""Calls that run at once in all of the host; more are refused, for to wait could be to wait for oneself."""
+"""Calls of all agents of a host that run at the same time. More are refused: waiting here could deadlock."""
 
 SHORT = 64 << 10
-"""Bytes of a request that are read before it has to wait for one of the few places for long ones."""
+"""Bytes of a request that are read before it must wait for one of the few slots for long requests."""
 PAUSE = 0.01
-"""Seconds that a connection which came to nothing keeps its place: a flood of them is slow."""
+"""Seconds that a connection without a valid request keeps its slot, so that a flood of them is slow."""
 
-_SHARE = 4  # of the descriptors that the system allows, a quarter is for calls
+_SHARE = 4  # calls may use a quarter of the descriptors that the system allows
 
-_HEAVY = 1 << 20  # bytes that are not parsed on the event loop
+_HEAVY = 1 << 20  # bytes of a request above which it is parsed in a thread
 
 
 class HostCapacity:
-    """One for a host, shared by the brokers of all its agents."""
+    """The capacity of a host, shared by the brokers of all its agents."""
 
     def __init__(self) -> None:
         self.reading = asyncio.Semaphore(HOST_READING)
@@ -107,13 +107,13 @@ class HostCapacity:
 
     @cached_property
     def most_calls(self) -> int:
-        """By the limit of open files when it is first asked for: a host raises that limit when it opens."""
+        """The maximum calls, from the limit of open files. Read late: a host raises that limit when it opens."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return HOST_CALLS if soft == resource.RLIM_INFINITY else min(HOST_CALLS, soft // _SHARE)
 
 
 class AgentCapacity:
-    """One agent's part of it."""
+    """One agent's part of the capacity."""
 
     def __init__(self, host: HostCapacity) -> None:
         self.host = host
@@ -123,7 +123,7 @@ class AgentCapacity:
 
 
 class Broker:
-    """Listens for one agent's cells. Leaving it cancels the children that still run."""
+    """Serve the calls of one agent's cells. The context manager's exit cancels the children that still run."""
 
     def __init__(self, folder: Path, calls: CellCalls, capacity: HostCapacity | None = None) -> None:
         self._path = folder / "rlm.sock"
@@ -132,13 +132,13 @@ class Broker:
         self._capacity = AgentCapacity(capacity or HostCapacity())
         self._calls: set[asyncio.Task[None]] = set()
         self._given_up: set[asyncio.Task[None]] = set()
-        """Calls that a cell has given up and that are ending: a second cancellation would leave them no time to."""
+        """Calls that a cell has cancelled and that are ending: a second cancellation would skip their cleanup."""
         self._listener: socket.socket | None = None
         self._listening: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
-        """For the kernel's environment: `path:token`."""
+        """The address for the kernel's environment: `path:token`."""
         return f"{self._path}:{self._token}"
 
     async def __aenter__(self) -> Broker:
@@ -154,20 +154,20 @@ class Broker:
             task.cancel()
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
-        finally:  # also where we are cancelled meanwhile
+        finally:  # even if this task is cancelled meanwhile
             if self._listener is not None:
                 self._listener.close()
             with contextlib.suppress(OSError):  # a cell may have put a folder in its place
                 files.remove(self._path)
 
     async def _listen(self, listener: socket.socket) -> None:
-        """Take no more connections than are read: the others wait where they cost nothing."""
+        """Accept no more connections than are read: the others wait in the socket's queue."""
         loop = asyncio.get_running_loop()
         while True:
             await self._capacity.reading.acquire()
             try:
-                connection, _ = await loop.sock_accept(listener)  # it is non-blocking
-            except OSError:  # no descriptor is left, or no memory: there will be
+                connection, _ = await loop.sock_accept(listener)  # the new socket is non-blocking
+            except OSError:  # no descriptor or no memory is left: try again later
                 self._capacity.reading.release()
                 await asyncio.sleep(1)
                 continue
@@ -176,13 +176,13 @@ class Broker:
             call.add_done_callback(partial(self._ended, connection))
 
     def _ended(self, connection: socket.socket, call: asyncio.Task[None]) -> None:
-        """Here, for a task that is cancelled before it begins closes nothing itself."""
+        """Close the connection. A task that is cancelled before its start cannot do this itself."""
         connection.close()
         self._calls.discard(call)
         self._given_up.discard(call)
 
     async def _answer(self, connection: socket.socket) -> None:
-        """The cell may have gone, or we close: then nobody wants the answer."""
+        """Answer one connection. Errors of the socket are ignored: then nobody waits for the answer."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             async with self._place() as place:
@@ -195,17 +195,17 @@ class Broker:
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[_Place]:
-        """The place among the connections that are read. `_listen` has taken it."""
+        """Hold the slot of a connection that is read. `_listen` has acquired it."""
         place = _Place(self._capacity.reading)
         try:
             yield place
         finally:
-            if not place.left:  # it came to nothing
+            if not place.left:  # it had no valid request
                 await asyncio.sleep(PAUSE)
                 place.leave()
 
     async def _line_for(self, connection: socket.socket, place: _Place) -> bytes:
-        """What to answer, whatever was asked."""
+        """Return the answer to any request."""
         try:
             request, rest = await self._request(connection)
             place.unread = False
@@ -222,7 +222,7 @@ class Broker:
             return error_line(str(error))
         except ConnectionError:
             raise
-        except Exception as error:  # noqa: BLE001 - a cell that asks must get an answer, and the host lives on
+        except Exception as error:  # noqa: BLE001 - the cell must get an answer, and the host must go on
             return error_line(f"the host could not do it: {type(error).__name__}: {error}")
 
     async def _done(
@@ -248,10 +248,10 @@ class Broker:
                 return called_line(result)
 
     async def _request(self, connection: socket.socket) -> tuple[Request, bytes]:
-        """The request, and what has come after it.
+        """Read a request. Return it, and the data after it.
 
         Raises:
-            AgentError: it is none, too long or too late.
+            AgentError: it is not valid, too long or too late.
         """
         try:
             async with self._capacity.host.reading:
@@ -268,10 +268,10 @@ class Broker:
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
-        """One of the calls that run at once.
+        """Count one running call.
 
         Raises:
-            AgentError: all of the host's are taken.
+            AgentError: the host's maximum is reached.
         """
         host = self._capacity.host
         async with self._capacity.calls:
@@ -285,13 +285,13 @@ class Broker:
 
 
 class _Place:
-    """Among the connections that are read; left when the request is there."""
+    """The slot of a connection that is read. It is released when the request is complete."""
 
     def __init__(self, places: asyncio.Semaphore) -> None:
         self._places = places
         self.left = False
         self.unread = True
-        """The other end may still be sending."""
+        """True while the cell may still be sending."""
 
     def leave(self) -> None:
         if not self.left:
