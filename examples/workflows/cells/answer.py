@@ -1,2 +1,2 @@
-# The answer is a value of the kernel, however long: no model writes it out again.
+# The answer is a value from the kernel, however long: the model does not write it out.
 rlm.answer({"sum": whole.value, "posts": sum(each.value for each in counts), "patched": changes})

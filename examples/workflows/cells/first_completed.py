@@ -1,4 +1,4 @@
-# Take each answer as it comes, whichever is first.
+# Process each answer as soon as it arrives.
 import asyncio
 
 tasks = ["Solve 3x + 4 = 19 by algebra.", "Solve 3x + 4 = 19 by trying numbers."]

@@ -1,4 +1,4 @@
-# Several drafts, and a judge that sees them all and says which by its number.
+# A judge reads several drafts and selects one by its number.
 from typing import Literal
 
 drafts = await asyncio.gather(*(rlm.llm(f"Name a library for parsing dates, idea {n}.") for n in (1, 2, 3)))

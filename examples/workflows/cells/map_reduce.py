@@ -1,4 +1,4 @@
-# Sub-agents read the parts and hand back values (rlm.answer); code adds them up, so the numbers pass through no model.
+# Sub-agents read the parts and return values (rlm.answer). Code adds them up, so no model copies the numbers.
 from collections import Counter
 
 parts = ["red red blue", "blue green", "red"]

@@ -1,4 +1,4 @@
-# Each item goes through all steps by itself: none waits for the slowest of the others.
+# Each item goes through all steps independently: none waits for a slower one.
 async def dates_of(note):
     found = await rlm.llm(f"Copy the dates out of this note, one a line: {note}")
     return await rlm.llm(f"Write these dates as YYYY-MM-DD, one a line: {found}")

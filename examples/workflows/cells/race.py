@@ -1,4 +1,4 @@
-# The first answer wins; the others are cancelled, and cost nothing from then on.
+# The first answer wins. The other sub-agents are cancelled and then cost nothing more.
 jobs = [asyncio.create_task(rlm.run(f"Find a divisor of 8051 {how}.")) for how in ("from below", "by Fermat's method")]
 done, late = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
 for job in late:

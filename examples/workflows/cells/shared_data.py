@@ -1,4 +1,4 @@
-# One object for all calls of a gather: its data lie in memory once, and each sub-agent reads its part there.
+# All calls of a gather share one object: its data is in memory once, and each sub-agent reads its part of it.
 log = b"GET /\nPOST /\n" * 1_000_000
 part = len(log) // 4
 tasks = [f"Count the POST requests in bytes {n * part} to {(n + 1) * part} of `context`." for n in range(4)]

@@ -1,4 +1,4 @@
-# Each level halves the rows and hands the same columns on. Large ones lie in memory once for all of them.
+# Each level halves the range of rows and passes on the same column. A large column is in memory once for all agents.
 from array import array
 
 sales = array("d", range(1_000))

@@ -1,4 +1,4 @@
-# The answer is an object of this type. What does not fit is sent back to the model with the reason.
+# The answer is an object of this type. If an answer does not match, rlm sends it back to the model with the reason.
 from dataclasses import dataclass
 
 

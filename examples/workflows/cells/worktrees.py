@@ -1,4 +1,4 @@
-# Each sub-agent changes a copy of the repository. What comes back is a patch, to be read, tested or thrown away.
+# Each sub-agent changes a copy of the repository and returns a patch, which you can read, test or discard.
 import subprocess
 
 changes = ["Write the greeting in capitals.", "Add a file with the licence."]
