@@ -1,1 +1,1 @@
-"""What tests, benchmarks and the documentation share: a scripted provider, fakes, drivers of real programs."""
+"""Shared by tests, benchmarks and the documentation: a scripted provider, fakes, drivers of real programs."""

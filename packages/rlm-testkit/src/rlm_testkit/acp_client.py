@@ -1,4 +1,7 @@
-"""A client of the Agent Client Protocol, by the package's own client side, over real pipes to the installed command."""
+"""A client of the Agent Client Protocol, built on the package's client class.
+
+Real pipes connect it to the installed command.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,19 @@ from rlm_testkit.cli import Rlm
 from rlm_testkit.waiting import eventually
 
 Json = dict[str, Any]
-_LIMIT = 2**26  # bytes of a line
+_LIMIT = 2**26  # maximum bytes of a line
 
 
 @dataclass
 class Editor:
-    """What an editor does and remembers. `answers` are the kinds of options that its user chooses, in order."""
+    """An editor that stores what it receives. `answers` are the types of options that its user chooses, in order."""
 
     answers: list[str] = field(default_factory=list)
     heard: list[tuple[str, Json]] = field(default_factory=list)
     asked: list[Json] = field(default_factory=list)
 
     def on_connect(self, agent: object) -> None:
-        """Of the package's protocol."""
+        """Required by the package's protocol."""
 
     async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
         self.heard.append((session_id, update.model_dump(mode="json", by_alias=True, exclude_none=True)))
@@ -43,14 +46,14 @@ class Editor:
         return RequestPermissionResponse(outcome=AllowedOutcome(outcome="selected", option_id=chosen))
 
     def of(self, kind: str, session: str | None = None) -> list[Json]:
-        """The updates of a kind, in order."""
+        """The updates of one type, in order."""
         return [u for id, u in self.heard if u["sessionUpdate"] == kind and session in (None, id)]
 
     def text(self, kind: str = "agent_message_chunk", session: str | None = None) -> str:
         return "".join(update["content"]["text"] for update in self.of(kind, session))
 
     def call(self, id: str) -> list[Json]:
-        """What was told of a tool call."""
+        """The updates about one tool call."""
         return [u for _, u in self.heard if u.get("toolCallId") == id]
 
     async def until_heard(self, kind: str, containing: str = "") -> None:
@@ -59,7 +62,7 @@ class Editor:
 
 @dataclass
 class Talk:
-    """A connection to `rlm acp`. `lines` are all of its stdout, `err` is its stderr."""
+    """A connection to `rlm acp`. `lines` is all of its stdout, `err` is its stderr."""
 
     agent: ClientSideConnection
     editor: Editor
@@ -68,13 +71,13 @@ class Talk:
     err: bytearray = field(default_factory=bytearray)
 
     async def raw(self, method: str, **params: Any) -> Any:
-        """A request whose parameters nothing checks on our side."""
+        """Send a request whose parameters are not validated on the client's side."""
         return await self.agent._conn.send_request(method, params)
 
 
 @asynccontextmanager
 async def talking(rlm: Rlm, *flags: str, answers: Sequence[str] = (), **env: str) -> AsyncIterator[Talk]:
-    """`rlm acp FLAGS`, initialized; at the end its stdin is closed, and it must end by itself with 0."""
+    """Run `rlm acp FLAGS`, and initialize it. At the end its stdin is closed, and it must exit by itself with 0."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         str(rlm.command), "acp", *flags, cwd=rlm.cwd, env=rlm.env(**env), limit=_LIMIT,
@@ -84,7 +87,7 @@ async def talking(rlm: Rlm, *flags: str, answers: Sequence[str] = (), **env: str
     assert process.stdout is not None
     assert process.stderr is not None
     editor, reader = Editor(list(answers)), asyncio.StreamReader(_LIMIT)
-    client: Any = editor  # it has no more of the protocol than rlm uses
+    client: Any = editor  # it implements only the part of the protocol that rlm uses
     talk = Talk(ClientSideConnection(client, process.stdin, reader, use_unstable_protocol=True), editor, process)
     reading = asyncio.gather(_drain(process.stderr, talk.err), _pass_on(process.stdout, reader, talk.lines))
     try:

@@ -1,7 +1,7 @@
-"""`just attack`: a table of what was tried and what of it was denied.
+"""`just attack`: a table of the attacks that were tried, and of those that were denied.
 
-A test that plays an attacker is marked `attack(KIND)`. It passes if all that it tries is denied; one that tries several
-things records how many: `record_property("attempts", 40)`.
+A test of an attack is marked `attack(KIND)`, and passes if every attempt is denied. A test with several attempts
+records their number: `record_property("attempts", 40)`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Opens sandboxes until it is killed: `python box_host.py FOLDER`. It prints a line when the first is about to begin."""
+"""Opens sandboxes until it is killed: `python box_host.py FOLDER`. It prints a line just before the first one."""
 
 from __future__ import annotations
 

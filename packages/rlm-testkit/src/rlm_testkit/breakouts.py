@@ -1,8 +1,8 @@
-"""Attempts to get out of the sandbox, or to get at what it keeps out.
+"""Attempts to escape from the sandbox, or to reach what it protects.
 
-Each is the code of a cell. It has done what it wants if it sets `got` to something true; an exception or something
-false means that it was denied. In the code stand: SECRET, the provider's key; HOST, the id of rlm's process; PLANTED,
-a file with a secret in the user's home; RECORDING, turns of a model there; TMP, a folder of another program below
+Each is the code of a cell. It succeeds if it sets `got` to a true value; an exception or a false value means that it
+was denied. The code uses these placeholders: SECRET, the provider's key; HOST, the id of rlm's process; PLANTED, a file
+with a secret in the user's home; RECORDING, a file there with turns of a model; TMP, a folder of another program below
 /tmp; PORT, a server of the machine; SPACES, the namespaces of the machine.
 """
 
@@ -13,7 +13,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Breakout:
-    """`bare`: without a sandbox it succeeds, and harms nothing; the tests see to that, so that none is denied for nothing."""
+    """`bare`: without a sandbox the attempt succeeds, and does no harm.
+
+    The tests check this, so no denial is meaningless.
+    """
 
     name: str
     code: str
@@ -66,7 +69,7 @@ for path in glob.glob('/proc/[0-9]*/exe'):
     except OSError: pass
 """
 
-# Looked at by the kernel: with arguments that make no sense, what is not refused fails in another way.
+# For the kernel's filter: with invalid arguments, a call that is not refused fails with another error.
 _SYSTEM_CALLS = f"""{_LIBC}{_NUMBERS}import errno
 calls = {{
     'mount': (165, 40), 'umount2': (166, 39), 'pivot_root': (155, 41), 'open_tree': (428, 428), 'move_mount': (429, 429),
@@ -150,13 +153,13 @@ BREAKOUTS = (
         "find the key in an environment",
         "import glob\ngot = ''\nfor path in glob.glob('/proc/[0-9]*/environ'):\n"
         "    try: got += path * (SECRET.encode() in open(path, 'rb').read())\n    except OSError: pass",
-        bare=False,  # root sees it there, an ordinary user does not
+        bare=False,  # without a sandbox root sees it, an ordinary user does not
     ),
     Breakout(
         "find the key on a command line",
         "import glob\ngot = ''\nfor path in glob.glob('/proc/[0-9]*/cmdline'):\n"
         "    try: got += path * (SECRET.encode() in open(path, 'rb').read())\n    except OSError: pass",
-        bare=False,  # it is never there
+        bare=False,  # it is never on a command line
     ),
     Breakout(
         "find the key in a file that can be reached",
@@ -197,7 +200,7 @@ BREAKOUTS = (
         "uncover the home in a user namespace of our own",
         "import subprocess, os\nhome = os.path.expanduser('~')\ngot = subprocess.run(['unshare', '-Urm', 'sh', '-c', "
         "f'umount -l {home}; cat {PLANTED}'], capture_output=True).returncode == 0",
-        bare=False,  # nothing covers it there
+        bare=False,  # nothing covers the home without a sandbox
     ),
     Breakout("change the root", "import os\nos.chroot('/proc/1/root')\ngot = True", bare=False),
     Breakout(
@@ -218,9 +221,9 @@ BREAKOUTS = (
         "follow a descriptor out",
         "import os, stat\ngot = [f for f in os.listdir('/proc/self/fd') if f != '3' and os.path.isdir(f'/proc/self/fd/{f}') "
         "and not os.path.realpath(f'/proc/self/fd/{f}').startswith('/proc')]",
-        bare=False,  # there are none at all
+        bare=False,  # without a sandbox there are none
     ),
-    Breakout("find a mount of the host behind a magic link", _MAGIC_LINKS, bare=False),  # all are the host's there
+    Breakout("find a mount of the host behind a magic link", _MAGIC_LINKS, bare=False),  # outside all are the host's
     Breakout("find a namespace of the host", "import os, glob\ngot = []\nfor path in glob.glob('/proc/[0-9]*/ns/*'):\n"
         "    try: got += [path] * (os.readlink(path) in SPACES)\n    except OSError: pass"),
     Breakout("change the mode of a program that runs", _EXECUTABLES, bare=False),  # root can
@@ -262,7 +265,7 @@ BREAKOUTS = (
     Breakout("take it as System V memory", f"{_LIBC}number = libc.shmget(0, ctypes.c_size_t(1_200_000_000), 0o1600)\ngot = number >= 0 and libc.shmctl(number, 0, None) == 0"),
     Breakout("take it as a file in memory", "import os\ngot = os.truncate(os.memfd_create('m'), 60_000_000) is None"),
     Breakout("fill the disk with one file", "with open('big', 'wb') as file:\n    got = file.truncate(60_000_000)"),
-    Breakout("choose a recording for the host to read", "got = (await rlm.run('x', model=f'replay:{RECORDING}')).answer == 'recorded'", bare=False),  # refused there too
+    Breakout("choose a recording for the host to read", "got = (await rlm.run('x', model=f'replay:{RECORDING}')).answer == 'recorded'", bare=False),  # refused outside too
     Breakout(
         "have the host read a file as a child's context",
         "import os, asyncio\nfrom rlm.broker.client import ask\nfrom rlm.broker.protocol import ContextFile, RunRequest\n"

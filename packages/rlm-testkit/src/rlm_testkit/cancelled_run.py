@@ -1,8 +1,8 @@
-"""A run in the sandbox that is cancelled at one of its awaits, then at the next, and so on.
+"""Cancels a run in the sandbox at its first await, then a new run at the second, and so on.
 
-`python cancelled_run.py FOLDER` prints a line of JSON: how many awaits a run has, and what became of each run that did
-not end, or left a process. Each await is cancelled alone, and each with one of its neighbours: as a user who presses
-Ctrl-C twice.
+`python cancelled_run.py FOLDER` prints a line of JSON: the number of awaits of a run, and the faults of each run that
+hung or left a process. Each await is cancelled alone, and with one of its neighbours, as if a user pressed Ctrl-C
+twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import rlm
 
-_LONG = 60.0  # seconds: a run that has not ended by then hangs
+_LONG = 60.0  # seconds; a run that takes longer hangs
 _CALL = {"id": "1", "type": "function", "function": {"name": "ipython", "arguments": '{"code": "6 * 7"}'}}
 _TURNS = [
     {"role": "assistant", "content": None, "tool_calls": [_CALL]},
@@ -27,7 +27,7 @@ _TURNS = [
 
 
 class Awaits:
-    """Counts how often any task waits, and cancels one task at the wanted times."""
+    """Counts the awaits of all tasks, and cancels one task at the wanted ones."""
 
     def __init__(self, wanted: Sequence[int]) -> None:
         self.count = 0
@@ -63,12 +63,12 @@ class _Driven:
             self._awaits.note()
             try:
                 yield waited
-            except BaseException as thrown:  # noqa: BLE001 - for the work to handle
+            except BaseException as thrown:  # noqa: BLE001 - the driven coroutine handles it
                 error = thrown
 
 
 async def attempt(folder: Path, *wanted: int) -> tuple[int, dict[str, object]]:
-    """How often it waited, and what is wrong with how it ended."""
+    """Run the task and cancel it at the `wanted` awaits. Return the number of awaits, and the faults of its end."""
     awaits = Awaits(wanted)
     asyncio.get_running_loop().set_task_factory(awaits.new_task)
     awaits.victim = asyncio.ensure_future(rlm.run("go", cwd=folder / "work"))
@@ -76,7 +76,7 @@ async def attempt(folder: Path, *wanted: int) -> tuple[int, dict[str, object]]:
     if not done:
         return awaits.count, {"cancelled at": wanted, "hangs at": [str(frame) for frame in awaits.victim.get_stack()]}
     if not wanted:
-        awaits.victim.result()  # that of the run which nobody cancels
+        awaits.victim.result()  # re-raises an error of the run that is not cancelled
     _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=60)
     return awaits.count, {"cancelled at": wanted, "left": [one.name() for one in alive]} if alive else {}
 

@@ -1,4 +1,4 @@
-"""The chat templates that the package `trl` ships, rendered as transformers does it."""
+"""The chat templates in the package `trl`, rendered as transformers does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ TRL = "trl>=1.16"
 
 
 def shipped(folder: Path) -> dict[str, Template]:
-    """All templates of trl's wheel, by name. What it depends on (torch) is not installed; without an index it fails."""
+    """All templates of trl's wheel, by name.
+
+    Its dependencies (torch) are not installed; without an index this fails.
+    """
     options = ("--quiet", "--no-deps", "--python", sys.executable)
     command: list[str | Path] = [UV, "pip", "install", *options, "--target", folder, TRL]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -32,7 +35,7 @@ def shipped(folder: Path) -> dict[str, Template]:
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks what a model wrote. Here it is only passed through."""
+    """`{% generation %}` marks the model's text. This extension only passes the text through."""
 
     tags = frozenset({"generation"})  # type: ignore[assignment]  # jinja2 says set, and only reads it
 

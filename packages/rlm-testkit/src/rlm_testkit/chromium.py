@@ -1,4 +1,4 @@
-"""A headless Chromium driven through its own pipe: no port, no driver, no package."""
+"""Drives a headless Chromium through its own pipe: no port, no driver, no package."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def installed() -> str | None:
 
 
 class Page:
-    """One open page, and what it did: `messages` of its console, `requests` that it made, `dialogs` that it opened."""
+    """An open page with its events: `messages` of its console, its `requests`, and its `dialogs`."""
 
     def __init__(self, to: int, from_: int) -> None:
         self._to = os.fdopen(to, "wb", buffering=0)
@@ -41,7 +41,7 @@ class Page:
             self.send(f"{domain}.enable")
 
     def send(self, method: str, **params: Any) -> Message:
-        """One command, and its answer; events that come first are kept."""
+        """Send a command and return its answer; events that arrive first are stored."""
         self._number += 1
         command: Message = {"id": self._number, "method": method, "params": params}
         self._to.write(json.dumps(command | ({"sessionId": self._session} if self._session else {})).encode() + b"\0")
@@ -63,7 +63,7 @@ class Page:
         return message
 
     def open(self, url: str) -> None:
-        """Go there, and wait until it is loaded."""
+        """Open a URL, and wait until it is loaded."""
         self._events.clear()
         self.send("Page.navigate", url=url)
         while not self.events("Page.loadEventFired"):
@@ -89,12 +89,12 @@ class Page:
 
     @property
     def messages(self) -> list[Message]:
-        """Whatever the console would show, refusals of the page's policy among them."""
+        """The messages that the console would show, including violations of the page's policy."""
         return self.events("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Audits.issueAdded")
 
     @property
     def requests(self) -> list[str]:
-        """Addresses; pictures that the page holds itself are no requests."""
+        """The requested addresses; embedded pictures make no requests."""
         urls = [event["request"]["url"] for event in self.events("Network.requestWillBeSent")]
         return [url for url in urls if not url.startswith("data:")]
 
@@ -109,10 +109,10 @@ class Page:
 
 @contextmanager
 def open_page() -> Iterator[Page]:
-    """A browser with one page, and nothing of it afterwards."""
+    """Start a browser with one page; remove everything of it at the end."""
     program = installed()
     assert program, "Chromium is not installed"
-    ours, theirs = os.pipe(), os.pipe()  # it reads from 3 and writes to 4
+    ours, theirs = os.pipe(), os.pipe()  # the browser reads from 3 and writes to 4
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [program, *_FLAGS, f"--user-data-dir={profile}"]
         shell = f'exec "$@" 3<&{ours[0]} 4>&{theirs[1]}'
@@ -131,6 +131,6 @@ def open_page() -> Iterator[Page]:
 
 
 def shoot(page: Page, file: Path) -> None:
-    """A picture of what is to be seen."""
+    """Save a screenshot."""
 
     file.write_bytes(base64.b64decode(page.send("Page.captureScreenshot", format="png")["data"]))

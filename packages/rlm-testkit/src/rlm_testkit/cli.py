@@ -1,4 +1,4 @@
-"""Runs the real `rlm` command in a scratch home and reads what it left behind."""
+"""Runs the real `rlm` command in a temporary home, and reads the files that it left."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session folder, read as a stranger would: by its files."""
+    """A session folder, read only through its files, as a foreign program would."""
 
     folder: Path
 
@@ -45,7 +45,7 @@ class Session:
 
     @property
     def results(self) -> list[str]:
-        """What the model got from its tools."""
+        """The results that the model got from its tools."""
         return [message["content"] for message in self.messages if message["role"] == "tool"]
 
     @property
@@ -53,7 +53,7 @@ class Session:
         return [Session(path) for path in sorted(self.folder.glob("sub-*"))]
 
     def requests(self) -> Iterator[list[Json]]:
-        """The messages of each request, rebuilt by the law of docs/sessions.md."""
+        """The messages of each request, rebuilt by the rules of docs/sessions.md."""
         live: dict[int, Json] = {}
         for record in self.records:
             if record["type"] == "drop":
@@ -72,7 +72,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a command ended. `out` and `err` are its whole stdout and stderr."""
+    """The result of a command. `out` and `err` are its complete stdout and stderr."""
 
     code: int
     out: str
@@ -81,7 +81,7 @@ class Done:
 
     @property
     def lines(self) -> list[Json]:
-        """stdout of `--json`."""
+        """The JSON lines of `--json` on stdout."""
         return [json.loads(line) for line in self.out.splitlines()]
 
     @property
@@ -96,7 +96,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Rlm:
-    """The command, in a folder and a home of its own. `environment` holds only what is named here."""
+    """The command, in its own folder and home. `environment` holds only the variables named here."""
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -117,14 +117,14 @@ class Rlm:
         return base | dict(self.environment) | more
 
     def owns_what_is_signed_with(self, secret: bytes) -> None:
-        """Sessions that a test has written itself, with this key, are then this user's own."""
+        """Make `secret` the user's session key, so that sessions signed with it by a test belong to this user."""
         folder = Path(self.env()["HOME"]) / ".local/state/rlm"
         folder.mkdir(mode=0o700, parents=True)
         file = folder / "session-key"
         file.touch(mode=0o600)
         file.write_bytes(secret)
 
-    @overload  # without `timeout`: a dict of variables cannot be taken for one
+    @overload  # without `timeout`, so that a dict of variables cannot match it
     def __call__(self, *words: str, stdin: str | bytes | None = None, **env: str) -> Done: ...
 
     @overload
@@ -148,7 +148,7 @@ class Rlm:
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode(), self.cwd)
 
     def start(self, *words: str, **env: str) -> subprocess.Popen[bytes]:
-        """Start it and leave it running; the caller waits for it."""
+        """Start the command and return at once; the caller waits for its end."""
         return subprocess.Popen(
             [str(self.command), *words],
             cwd=self.cwd,
@@ -161,7 +161,7 @@ class Rlm:
 
 
 def python(rlm: Rlm, program: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """A program of one's own, with warnings as errors."""
+    """Run a Python program, with warnings as errors."""
     command = [sys.executable, "-W", "error", "-c", program]
     return subprocess.run(
         command, cwd=rlm.cwd, env=rlm.env(**env), capture_output=True, text=True, timeout=60, check=False

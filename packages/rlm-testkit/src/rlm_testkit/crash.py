@@ -1,4 +1,4 @@
-"""Kill a session at a byte of its journal, and see whether it goes on."""
+"""Truncate a session's journal at a byte, as a kill does, and check that the session can be resumed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rlm_testkit.journals import KEY, acceptable, answer, cell, ending, opening,
 
 
 def eventful(session: Session) -> None:
-    """A short session in which everything happens that a journal tells of."""
+    """A short session with every event that a journal can contain."""
     events: list[Event] = [*opening("tâche"), *turn("hm", (cell("a"), "1"), (cell("b"), "2"))]
     fat = reply("", cell("fat"))
     (call,) = fat.message.calls
@@ -45,9 +45,9 @@ def eventful(session: Session) -> None:
 
 
 def kill_at(folder: Path, sizes: Iterable[int], running: str) -> int:
-    """Leave each of these many bytes of the journal, as a kill does, and go on with what is left; how often it was done.
+    """Truncate the journal to each of these sizes, as a kill does, and resume the session. Return the number of sizes.
 
-    The session must be a finished one. It is changed. `running` is its meta.json from when it began.
+    The session must be finished; it is changed. `running` is its meta.json from when it began.
     """
     whole = (folder / journal.NAME).read_bytes()
     done = 0
@@ -62,7 +62,10 @@ def kill_at(folder: Path, sizes: Iterable[int], running: str) -> int:
 
 
 def check_resumes(home: Path, torn: bool) -> None:
-    """The real loop goes on with the only session: nothing is lost, the request is sound, the journal tells it."""
+    """Resume the only session with the real loop.
+
+    Check that nothing is lost, and that request and journal are valid.
+    """
     before = journal.read(session_folder(home)).records
     session = Session.resume(session_folder(home), key=KEY)
     assert any("half written" in note for note in session.notes) == torn, "a cut must be reported, and nothing else"

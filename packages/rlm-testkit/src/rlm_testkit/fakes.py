@@ -1,4 +1,4 @@
-"""A model and tools that do as a test says, behind the core's own Protocols, and short ways to write what they say."""
+"""A scripted model and tools behind the core's Protocols, and short functions to write scripts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Stuck:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the model was given, and whether it answered. `messages` are those of `sent`, apart again where joined."""
+    """What the model received, and whether it answered. `messages` are those of `sent`, with joined ones separated."""
 
     messages: tuple[Message, ...]
     sent: tuple[Message, ...]
@@ -63,7 +63,7 @@ class Request:
 
 
 class ScriptedModel:
-    """Uses up its script, a step a request: a reply to give, an exception to raise, or `Stuck`."""
+    """Plays its script, one step per request: a reply, an exception to raise, or `Stuck`."""
 
     name = "scripted"
     api = "chat"
@@ -88,7 +88,7 @@ class ScriptedModel:
 
 
 def apart(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """The same messages, each user message by itself."""
+    """The same messages, with joined user messages separated."""
     return tuple(
         each
         for message in messages
@@ -99,10 +99,10 @@ def apart(messages: Iterable[Message]) -> tuple[Message, ...]:
 
 
 class FakeTool:
-    """Does what its script says, a step a call; then echoes. `calls` holds the arguments that reached it."""
+    """Plays its script, one step per call; afterwards it echoes. `calls` holds the arguments that it received."""
 
     def __init__(self, name: str = "ipython", *script: Outcome | BaseException | Stuck, **types: str) -> None:
-        """`types` are the parameters, `code="string"` unless given; a trailing `_` makes one optional."""
+        """`types` are the parameter types, `code="string"` unless given; a trailing `_` makes one optional."""
         self.name = name
         self.script = list(script)
         self.calls: list[dict[str, Any]] = []
@@ -125,7 +125,7 @@ class FakeTool:
 
 
 class TokenLimit:
-    """Limits that several agents share, as the agents of a tree do: one count of completion tokens."""
+    """Limits that several agents share, as in a tree: one count of completion tokens."""
 
     def __init__(self, tokens: int) -> None:
         self._tokens = tokens
@@ -153,7 +153,7 @@ def call(name: str = "ipython", /, **arguments: object) -> ToolCall:
 
 
 def raw_call(name: str, arguments: str) -> ToolCall:
-    """A call whose arguments are what a model really wrote."""
+    """A call whose arguments are the exact text of a model."""
     return ToolCall(f"call_{next(_ids)}", name, arguments)
 
 
@@ -180,7 +180,7 @@ def open_agent(
     state: ConversationState | None = None,
     **others: Any,
 ) -> tuple[Agent, list[Event]]:
-    """An agent, and the list that its events go to. `others` as of `Agent`."""
+    """An agent, and the list that receives its events. `others` are arguments of `Agent`."""
     events: list[Event] = []
     agent = Agent(
         model=model,
@@ -207,7 +207,7 @@ async def cancel(agent: Agent, stuck: Stuck) -> None:
 
 
 class Runs:
-    """Cells' calls of an agent that runs children, and takes no answer."""
+    """Handles calls from cells of an agent that runs children, and takes no answer."""
 
     def __init__(self, run: Callable[[RunRequest], Awaitable[RunResult]]) -> None:
         self._run = run
@@ -228,7 +228,7 @@ class Runs:
         raise AgentError(f"there is no {request.server}")
 
     async def call(self, request: CallRequest, on_progress: OnProgress) -> dict[str, Any]:
-        """More progress than a socket holds, then the arguments."""
+        """Report more progress than a socket buffer holds, then return the arguments."""
         for step in range(10_000):
             on_progress(step, 10_000, "of the way " * 20)
             if not step % 100:

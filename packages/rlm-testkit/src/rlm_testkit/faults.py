@@ -1,4 +1,7 @@
-"""What providers do wrong, and how a run ends then. docs/faults.md is made from this list, and the tests prove it."""
+"""Faults of providers, and the end of a run after each.
+
+docs/faults.md is generated from this list, and the tests prove it.
+"""
 
 from __future__ import annotations
 
@@ -35,24 +38,24 @@ NO_KEY = " Set or correct RLM_API_KEY (the key for RLM_BASE_URL) or OPENAI_API_K
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`answer` is what the server says for ever, `sees` the last words on the screen, `code` the exit code."""
+    """`answer` is the server's permanent answer, `sees` the last text on the screen, `code` the exit code."""
 
     name: str
     answer: Answer
     retried: Retried
     sees: str
     code: int
-    streamed: bool | None = None  # None: it is the same either way
+    streamed: bool | None = None  # None: the same in both forms
     where: Where = "server"
 
 
 def lasting(name: str, answer: Answer, reason: str, *, streamed: bool | None = None, where: Where = "server") -> Fault:
-    """The provider fails for now."""
+    """A temporary failure of the provider."""
     return Fault(name, answer, BUDGET, reason + GIVEN_UP, 75, streamed, where)
 
 
 def unreached(name: str, reason: str, where: Where) -> Fault:
-    """The server has never answered in this run."""
+    """The server has not answered any request of this run."""
     sees = f"{reason} (… times, for … s). Is the server running? Check RLM_BASE_URL."
     return Fault(name, text(""), BRIEFLY, sees, 75, None, where)
 
@@ -224,7 +227,7 @@ FILTERED: list[tuple[int, str]] = [
     (400, "Content Exists Risk"),
     (422, "blocked by the guardrail"),
 ]
-"""Status and words of a refusal by a content filter."""
+"""Status and message of a refusal by a content filter."""
 
 ENDS = [
     Fault(
@@ -299,7 +302,7 @@ OVERFLOWS: list[tuple[int, str]] = [
     (400, "litellm.ContextWindowExceededError: the model refused it"),
     (429, "Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 40000."),
 ]
-"""Status and words of a conversation that is too long."""
+"""Status and message for a conversation that is too long."""
 
 TOO_LONG = [
     refused(

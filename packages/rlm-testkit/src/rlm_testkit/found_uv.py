@@ -1,4 +1,4 @@
-"""The uv that runs these tests, or that install.sh would take: it need not be on PATH."""
+"""Finds the uv that runs these tests, or that install.sh would use; it need not be on PATH."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a terminal or a browser must not take from anyone: 200 strings and more."""
+"""More than 200 strings that must never reach a terminal or browser unchanged."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _PIECES = [
 
 
 def generated(number: int) -> list[str]:
-    """More of them, put together from pieces; the same each time."""
+    """Additional strings, combined from pieces; the same ones each time."""
     dice = random.Random(20)
     return ["".join(dice.choices(_PIECES, k=dice.randint(2, 12))) for _ in range(number)]
 

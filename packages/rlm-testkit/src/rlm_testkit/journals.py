@@ -1,4 +1,4 @@
-"""Conversations as events: any lawful one, drawn; and short ways to write one down."""
+"""Conversations as events: a Hypothesis strategy for any valid one, and short functions to write one."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from rlm.sessions.signing_key import SigningKey
 KEY = SigningKey(b"the key of the tests, 32 bytes..")
 """Signs the sessions of the tests."""
 
-# ---- any conversation
+# ---- any valid conversation
 
-texts = st.text('ab \n\t\x00\x1b"\\{é☃😀\u2028\x85\ud800', max_size=8)  # what a line of JSON stumbles over
+texts = st.text('ab \n\t\x00\x1b"\\{é☃😀\u2028\x85\ud800', max_size=8)  # characters that may break a line of JSON
 ids = st.sampled_from(["a", "b", "call_1", "call_2"])  # providers repeat them between turns
 usages = st.builds(Usage, *[st.integers(0, 9_999)] * 4, st.booleans())
 parts = st.lists(st.one_of(st.builds(lambda t: {"type": "text", "text": t}, texts)), min_size=1, max_size=2)
@@ -109,7 +109,7 @@ steps = st.sampled_from(["say", "reply", "answer", "answer", "drop"])
 
 @st.composite
 def conversations(draw: st.DrawFn) -> list[Event]:
-    """Events in an order that an agent could have told them."""
+    """Draw events in an order that an agent could have emitted."""
     sequence: list[Event] = []
     state = ConversationState()
     for step in draw(st.lists(steps, max_size=20)):
@@ -133,11 +133,11 @@ def _next(draw: st.DrawFn, step: str, state: ConversationState) -> list[Event]:
     return [draw(single)]
 
 
-# ---- one in particular
+# ---- parts of a specific conversation
 
 
 def answer(call: ToolCall, content: str, ok: bool = True, exit_status: int = 0) -> list[Event]:
-    """A call that runs and is answered."""
+    """The events of a call that runs and gets a result."""
     result = ToolResult(call, content, ok, exit_status=exit_status)
     return [events.CallStarted(call), events.ToolReturned(result), events.CallEnded(result)]
 
@@ -170,7 +170,7 @@ def opening(task: str) -> list[Event]:
 
 
 def turn(text: str | None, *runs: tuple[Wire, str], ok: bool = True, exit_status: int = 0) -> list[Event]:
-    """A reply that asks for calls, and their results."""
+    """The events of a reply with calls, and their results."""
     sequence: list[Event] = [
         events.RequestStarted(),
         events.Replied(received := reply(text, *(wire for wire, _ in runs))),
@@ -189,7 +189,7 @@ def ending(text: str, turns: int = 1) -> list[Event]:
 
 
 def encoded(sequence: Iterable[Event]) -> list[Journalled]:
-    """What a journal of these events holds, before it is written."""
+    """The records of a journal with these events, before they are written."""
     encoder = RecordEncoder()
     return [record for event in sequence if isinstance(record := encoder.encode(event), Journalled)]
 
@@ -200,7 +200,7 @@ def written(sequence: Iterable[Event]) -> bytes:
 
 
 def acceptable(messages: Iterable[Message]) -> bool:
-    """Every call has its result, right after the message that asks for it, and no result stands elsewhere."""
+    """Whether every call has its result directly after its message, and no other results exist."""
     rest = list(messages)
     while rest:
         message = rest.pop(0)

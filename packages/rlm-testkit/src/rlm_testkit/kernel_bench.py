@@ -1,4 +1,4 @@
-"""A kernel on the test bench, and a fake one that keeps the same contract."""
+"""A kernel for tests, and a fake one with the same contract."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rlm_testkit.waiting import PATIENCE
 
 @dataclass
 class Bench:
-    """A kernel, and what it did."""
+    """A kernel, and its events."""
 
     kernel: Kernel
     spec: KernelSpec | None = None
@@ -36,9 +36,9 @@ class Bench:
         return await self.kernel.execute(code, timeout)
 
     async def begin(self, code: str, timeout: float = PATIENCE) -> asyncio.Task[Execution]:
-        """A cell that runs and has printed something: however slow the machine is, the cell has got that far.
+        """Start a cell and return when it has printed something, however slow the machine is.
 
-        Only then does its time begin.
+        Only then does its time limit start.
         """
         printed = len(self.printed)
         with self.kernel.waiting():
@@ -48,7 +48,7 @@ class Bench:
         return cell
 
     async def overrun(self, code: str) -> Execution:
-        """Of a cell that prints something and does not end in time."""
+        """Run a cell that prints something and exceeds its time limit."""
         return await (await self.begin(code, 0.5))
 
     @property
@@ -62,7 +62,7 @@ class Bench:
 
 @contextlib.asynccontextmanager
 async def open_box(spec: KernelSpec) -> AsyncIterator[Sandbox]:
-    """A sandbox for such a kernel."""
+    """Open a sandbox for such a kernel."""
     with (
         Supervisor() as supervisor,
         closing(ProcessGroups(supervisor)) as groups,
@@ -78,7 +78,10 @@ OpenKernel = Callable[..., AbstractAsyncContextManager[Bench]]
 
 
 class FakeKernel:
-    """`rlm.core.ports.Kernel` in this process: no isolation, no interrupts, but quick. For tests of what stands on a kernel."""
+    """`rlm.core.ports.Kernel` in this process: no isolation, no interrupts, but quick.
+
+    For tests of code that uses a kernel.
+    """
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink

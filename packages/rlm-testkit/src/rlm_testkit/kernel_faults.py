@@ -1,4 +1,7 @@
-"""What a cell can do to its kernel, and how it ends. docs/faults.md is made from this list, and the tests prove it."""
+"""Faults that a cell can cause in its kernel, and their outcome.
+
+docs/faults.md is generated from this list, and the tests prove it.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,16 @@ LIVES: Fate = "lives"
 FRESH: Fate = "a fresh one"
 
 KEPT = "[timed out after 0.5 s: interrupted; the kernel and its variables are kept]"
-AFTER = "after"  # printed when the harm is done
+AFTER = "after"  # printed after the fault
 DEAF = "[timed out after 0.5 s and ignored the interrupt, so the kernel was killed."
 LITTLE_MEMORY = "import resource\nresource.setrlimit(resource.RLIMIT_DATA, (500 << 20, 500 << 20))"
 
 
 @dataclass(frozen=True, slots=True)
 class KernelFault:
-    """`reads` is in the result of the cell, with anything for `…`; `ok` is whether it counts as a success.
+    """`reads` is part of the cell's result, with any text for `…`; `ok` is whether the cell counts as a success.
 
-    What no single cell can show has a `test` of its own instead of `code`, and `reads` says what it proves.
+    If a single cell cannot show the fault, `test` names a test instead of `code`, and `reads` says what it proves.
     """
 
     name: str
@@ -28,14 +31,17 @@ class KernelFault:
     kernel: Fate
     reads: str
     kept: bool
-    """The variables of earlier cells are there afterwards."""
+    """Whether the variables of earlier cells still exist afterwards."""
     ok: bool = False
     hangs: bool = False
     test: str = ""
 
     @property
     def cell(self) -> str:
-        """The code, after a word that must not be lost. Code with that word says it when it is ready to be interrupted."""
+        """The code, after a word that must not be lost.
+
+        Code with this word prints it when it is ready to be interrupted.
+        """
         return self.code if "before" in self.code else f"print('before', flush=True)\n{self.code}"
 
 
@@ -48,12 +54,12 @@ def ends(name: str, code: str, how: str) -> KernelFault:
 
 
 def stops(name: str, code: str) -> KernelFault:
-    """It hangs until it is interrupted."""
+    """A cell that hangs until it is interrupted."""
     return KernelFault(name, code, LIVES, KEPT, kept=True, hangs=True)
 
 
 def deaf(name: str, code: str) -> KernelFault:
-    """It hangs, and cannot be interrupted."""
+    """A cell that hangs, and cannot be interrupted."""
     return KernelFault(name, code, FRESH, DEAF, kept=False, hangs=True)
 
 
@@ -259,7 +265,7 @@ CHILDREN = [
     passes(
         "`os.fork`, both go on",
         "import os\nchild = os.fork()\nif child: os.waitpid(child, 0)\nprint('parent' if child else 'child')",
-        "child…parent",  # since Python 3.12 a warning of the parent's may stand between: it has threads
+        "child…parent",  # since Python 3.12 a warning of the parent, which has threads, may come between
     ),
     passes(
         "`os.fork`, the child fails",

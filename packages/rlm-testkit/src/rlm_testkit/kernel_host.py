@@ -1,4 +1,5 @@
-"""A host process of its own, for tests that measure or kill it: runs cells given as JSON lines, answers in kind.
+"""A separate host process, for tests that measure or kill it. It reads cells as JSON lines, and answers with JSON
+lines.
 
 `python kernel_host.py FOLDER`. Commands: ["run", code, timeout], ["stall", seconds], ["rss"], ["peak"].
 """

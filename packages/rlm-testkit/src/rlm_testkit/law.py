@@ -1,4 +1,4 @@
-"""The law of the journal, and what else is true of every session, however it ended."""
+"""Invariants of the journal, and of every session, regardless of how it ended."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from rlm_testkit.cli import Json, Session
 from rlm_testkit.scripted import Request, Scripted
 
 TRANSPORT = ("stream", "stream_options")
-"""What a request carries for the sake of the wire alone."""
+"""Fields of a request that only concern its transport."""
 
 
 def check(session: Session, server: Scripted, *, failed: int = 0) -> None:
-    """All that must hold of a session and those below it.
+    """Check all invariants of a session and of those below it.
 
-    `failed`: how many of the server's requests came to nothing, and so have no assistant message.
+    `failed`: the number of the server's requests that failed, and so have no assistant message.
     """
     rebuilt = list(requests(session))
     tasks = _tasks([session.messages, *(request["messages"] for request in rebuilt)])
@@ -31,7 +31,7 @@ def check(session: Session, server: Scripted, *, failed: int = 0) -> None:
 
 
 def requests(session: Session) -> Iterator[Json]:
-    """Each request that was answered, rebuilt from the journal alone."""
+    """Each answered request, rebuilt from the journal alone."""
     announced: list[Json] = []
     now: Json = {}
     for record in session.records:
@@ -49,7 +49,7 @@ def sent(request: Request) -> Json:
 
 
 def _tasks(conversations: Iterable[list[Json]]) -> list[str]:
-    """The first user message of each: the task, alone or with what was joined to it when the session was resumed."""
+    """The first user message of each: the task, alone or joined with text of a resume."""
     return [next((m["content"] for m in messages if m["role"] == "user"), "") for messages in conversations]
 
 
@@ -65,7 +65,7 @@ def _check_form(session: Session) -> None:
 
 
 def _unanswered(session: Session) -> list[str]:
-    """The ids of calls that the next request would hold without a result."""
+    """The ids of calls that would have no result in the next request."""
     gone = {id for record in session.records if record["type"] == "drop" for id in record["ids"]}
     kept = [record for record in session.records if record["type"] == "message" and record["id"] not in gone]
     messages = [record["message"] for record in kept]

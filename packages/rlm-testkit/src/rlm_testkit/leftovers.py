@@ -1,4 +1,4 @@
-"""What a command leaves behind: processes, and files in its temporary folder."""
+"""Processes and temporary files that a command leaves behind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rlm_testkit.waiting import until
 
 
 def processes(rlm: Rlm, besides: Collection[str] = ()) -> list[psutil.Process]:
-    """This command, and those alive that it started, however deep below it and however detached.
+    """The live processes of this command and all of its descendants, including detached ones.
 
     `besides`: names of programs that do not count.
     """
@@ -30,7 +30,10 @@ def processes(rlm: Rlm, besides: Collection[str] = ()) -> list[psutil.Process]:
 
 
 def _belongs(process: psutil.Process, rlm: Rlm) -> bool:
-    """They inherit its home, or get its folder. The command itself lets nobody but root read its environment."""
+    """Whether a process inherited the command's HOME, or has its folder in its arguments.
+
+    Only root may read the environment of the command itself.
+    """
     try:
         if process.environ().get("HOME") == rlm.env()["HOME"]:
             return True
@@ -41,7 +44,7 @@ def _belongs(process: psutil.Process, rlm: Rlm) -> bool:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for TMPDIR. Its path is short, for a socket's path must be."""
+    """A folder for TMPDIR. Its path is short, because the path of a socket must be short."""
     folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
     try:
         yield folder
@@ -50,10 +53,10 @@ def scratch() -> Iterator[Path]:
 
 
 def nothing_left(rlm: Rlm, temporary: Path | None = None, besides: Collection[str] = ()) -> None:
-    """Wait until no process is left but those of the names `besides`, and no file.
+    """Wait until no process except those named in `besides`, and no file, is left.
 
     Raises:
-        TimeoutError: something is.
+        TimeoutError: something is left.
     """
 
     def left() -> list[object]:

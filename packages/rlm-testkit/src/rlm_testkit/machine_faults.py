@@ -1,4 +1,7 @@
-"""What the machine, and those who use it, do to a run. docs/faults.md is made from this list, and the tests prove it."""
+"""Faults that the machine or its users cause in a run.
+
+docs/faults.md is generated from this list, and the tests prove it.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ Session = Literal["done", "cancelled", "error", "lost", "none"]
 
 @dataclass(frozen=True, slots=True)
 class MachineFault:
-    """`sees` is the last line on stderr, with anything for `…`; `code` the exit code, as a shell tells it.
+    """`sees` is the last line on stderr, with any text for `…`; `code` the exit code, as a shell reports it.
 
-    `session` is its status in `rlm ls` afterwards. If there is one, `rlm resume` goes on with it. `begun`: the provider
-    was asked.
+    `session` is its status in `rlm ls` afterwards; if there is a session, `rlm resume` can continue it. `begun`:
+    whether the provider was asked.
     """
 
     name: str
@@ -28,17 +31,17 @@ CANCELLED = f"interrupted{RESUME}"
 
 
 def ends(name: str, code: int) -> MachineFault:
-    """In order, and at once."""
+    """The run ends in order, and at once."""
     return MachineFault(name, CANCELLED, code, "cancelled")
 
 
 def passes(name: str) -> MachineFault:
-    """Nobody need know."""
+    """The run is not affected."""
     return MachineFault(name, RESUME, 0, "done")
 
 
 def refused(name: str, sees: str, code: int = 1) -> MachineFault:
-    """Before anything is begun."""
+    """The run is refused before it begins."""
     return MachineFault(name, f"rlm: {sees}", code, "none", begun=False)
 
 

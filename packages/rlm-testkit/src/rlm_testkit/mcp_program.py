@@ -1,11 +1,11 @@
-"""A small MCP server, in the standard library alone: it starts at once, and misbehaves on demand.
+"""A small MCP server, with only the standard library: it starts at once, and shows faults on demand.
 
     python mcp_program.py [NOTES] [FAULT…]         on stdin and stdout
     with serving(token) as (url, requests):        over HTTP
 
-NOTES is a file that gets a line for each message and for the end. Faults: `silent` answers nothing, `dies` ends before
-it answers, `greets` prints what is no message first, `many` has 500 tools, `twice` lists tools whose names are alike,
-`endless` has pages without an end.
+NOTES is a file that gets a line for each message and for the end. Faults: `silent` never answers, `dies` exits before
+it answers, `greets` first prints a line that is no message, `many` has 500 tools, `twice` lists tools with similar
+names, `endless` has pages without an end.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ TOOLS: list[Json] = [
 
 
 class Server:
-    """Answers messages; `send` is for what it says by itself."""
+    """Answers messages; `send` is for messages of the server itself."""
 
     def __init__(self, note: Callable[[str], None], faults: frozenset[str] = frozenset()) -> None:
         self._note = note
@@ -156,7 +156,7 @@ def _text(text: str) -> Json:
 
 
 def main() -> None:
-    """Each request has a thread, so that a long one can be cancelled."""
+    """Serve on stdin and stdout. Each request has a thread, so that a long one can be cancelled."""
     notes, faults = sys.argv[1:2], frozenset(sys.argv[2:])
     lock = threading.Lock()
 
@@ -247,9 +247,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(token: str = "") -> Iterator[tuple[str, list[Mapping[str, str]]]]:
-    """The same over HTTP: its URL, and the headers of each message. Without the `token` one is refused.
+    """Serve over HTTP; yield the URL, and the headers of each message. Without the `token` a request is refused.
 
-    The token is had by OAuth, too: whoever is sent to `/authorize` is taken for a user who logs in.
+    OAuth also returns the token: every request of `/authorize` counts as a user who logs in.
     """
     listener = _Listener(token)
     threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()

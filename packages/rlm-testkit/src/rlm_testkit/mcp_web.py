@@ -1,8 +1,8 @@
-"""A server of the package `mcp`, of whichever major is installed, over both kinds of HTTP.
+"""A server of the package `mcp`, in its installed major version, over both HTTP transports.
 
-    with serving(token) as base:      `base`/mcp is streamable HTTP, `base`/sse the older kind
+    with serving(token) as base:      `base`/mcp is streamable HTTP, `base`/sse the older transport
 
-Without the token it refuses. It is a process of its own, for its parts take a second to import.
+Requests without the token are refused. The server is a separate process, because its imports take a second.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def multiply(a: int, b: int) -> int:
 
 
 def _server_class() -> Any:
-    """It has another name in each major."""
+    """The server class, whose name differs between the major versions."""
     module = importlib.import_module("mcp.server")
     return getattr(module, "MCPServer", None) or importlib.import_module("mcp.server.fastmcp").FastMCP
 

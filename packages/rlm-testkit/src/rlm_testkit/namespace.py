@@ -1,4 +1,4 @@
-"""A place with disks of its own: what is mounted in it is seen nowhere else, and is gone with it. No root is needed."""
+"""A mount namespace: its mounts are invisible outside, and end with it. No root is needed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rlm_testkit.cli import Rlm
 
 
 class Namespace:
-    """Lasts from `with` to the end of it."""
+    """A namespace that exists for the duration of a `with` block."""
 
     def __enter__(self) -> Self:
         """
         Raises:
-            RuntimeError: this system lets nobody make one.
+            RuntimeError: this system does not allow user namespaces.
         """
         words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", "echo there; exec cat"]
         self._keeper = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -35,16 +35,16 @@ class Namespace:
         return f"nsenter --target {self._keeper.pid} --user --mount --preserve-credentials --"
 
     def run(self, command: str) -> None:
-        """Run a command of the shell in it."""
+        """Run a shell command in the namespace."""
         done = subprocess.run(
             ["bash", "-c", f"{self._enter} sh -ec {shlex.quote(command)}"], capture_output=True, check=False
         )
         assert done.returncode == 0, done.stderr
 
     def put_in(self, rlm: Rlm) -> Rlm:
-        """The same command, run in here."""
+        """The same command, run in the namespace."""
         inside = rlm.folder / "inside"
-        go = f'cd "$0" && exec {shlex.quote(str(rlm.command))} "$@"'  # another root is another working directory
+        go = f'cd "$0" && exec {shlex.quote(str(rlm.command))} "$@"'  # the new root needs a new chdir
         inside.write_text(f'#!/bin/sh\nexec {self._enter} sh -c {shlex.quote(go)} "$PWD" "$@"\n')
         inside.chmod(0o755)
         return replace(rlm, command=inside)

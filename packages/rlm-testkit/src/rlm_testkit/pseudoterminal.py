@@ -1,4 +1,4 @@
-"""A real pseudo-terminal with a command in it. It hands on every byte, and acts on none."""
+"""A real pseudo-terminal that runs a command. It returns every byte, and interprets none."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from rlm_testkit.waiting import PATIENCE
 
 
 class PseudoTerminal:
-    """Runs `rlm WORDS` with the terminal as its stdin, stdout and stderr, and as the one that controls it."""
+    """Runs `rlm WORDS` with the terminal as its stdin, stdout and stderr, and as its controlling terminal."""
 
     def __init__(
         self, rlm: Rlm, *words: str, columns: int = 4_000, lines: int = 50_000, cwd: Path | None = None, **env: str
     ) -> None:
         self.seen = bytearray()
-        """All that has arrived."""
+        """All output so far."""
         self._ours, theirs = pty.openpty()
-        tty.setraw(theirs)  # else the system turns each newline into two bytes, and a carriage return is hidden
+        tty.setraw(theirs)  # otherwise the terminal converts each newline to two bytes, which hides carriage returns
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self._process = subprocess.Popen(
             ["setsid", "--ctty", str(rlm.command), *words],
@@ -48,22 +48,22 @@ class PseudoTerminal:
         os.close(self._ours)
 
     def end(self) -> int:
-        """Wait until nobody holds the terminal any more; the exit code."""
+        """Wait until all processes have closed the terminal; return the exit code."""
         while self._read():
             pass
         return self._process.wait(PATIENCE)
 
     def _read(self) -> bool:
-        """Take what there is. False: there will be no more."""
+        """Read the available output. False: no more will come."""
         if not select.select([self._ours], [], [], PATIENCE)[0]:
             raise TimeoutError(bytes(self.seen[-2_000:]))
         try:
             data = os.read(self._ours, 65_536)
-        except OSError:  # how Linux says that the other end is closed
+        except OSError:  # Linux reports a closed other end in this way
             return False
         self.seen += data
         return bool(data)
 
     def write(self, data: bytes) -> None:
-        """What somebody types."""
+        """Send typed keys."""
         os.write(self._ours, data)

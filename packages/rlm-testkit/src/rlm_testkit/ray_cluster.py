@@ -1,8 +1,8 @@
-"""A Ray cluster of two nodes on this machine: run by a Python that has ray, told what to do on stdin.
+"""A Ray cluster of two nodes on this machine. It runs in a Python that has ray, and reads commands from stdin.
 
     python ray_cluster.py
 
-The first line on stdout is its address. `remove` takes the second node away; the end of stdin ends the cluster.
+The first line on stdout is its address. `remove` removes the second node; the end of stdin ends the cluster.
 """
 
 import sys

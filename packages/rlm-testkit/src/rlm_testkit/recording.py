@@ -1,4 +1,4 @@
-"""Recordings that are written by hand: the turns that `rlm --model replay:FILE` plays."""
+"""Recordings that are written by hand: turns for `rlm --model replay:FILE`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 
 def turn(task: str, text: str, code: str = "") -> Json:
-    """What a model says to the agent with this task, and the cell that it writes."""
+    """A model's message to the agent with this task, and its cell."""
     message: Json = {"role": "assistant", "content": text}
     if code:
         function = {"name": "ipython", "arguments": json.dumps({"code": code})}

@@ -1,8 +1,10 @@
-"""Repositories that a cell plants: each would run a program when the user calls git, after the run and outside of it.
+"""Repositories that a cell plants.
 
-`plant` is a script that a cell runs in an empty folder of its own, in the project. `use` is what the user does there
-afterwards. An attack has succeeded if the file $MARK is there then. In both scripts: $E, a program that makes it. In
-`plant`: `repository`, which makes one with a commit and a change.
+Each would run a program when the user calls git after the run, outside of the sandbox.
+
+`plant` is a script that a cell runs in an empty folder in the project. `use` is what the user runs there afterwards. An
+attack has succeeded if the file $MARK exists then. In both scripts, $E is a program that creates it. In `plant`,
+`repository` creates a repository with a commit and a change.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ USE = "git status; git diff; git log -1; git add -A; git commit -qm new; git fet
 
 @dataclass(frozen=True, slots=True)
 class RepositoryAttack:
-    """`told`: what the user is told of it. `prepared`: what is there before the run, made by its user."""
+    """`told`: the text about the attack that the user sees. `prepared`: commands of the user before the run."""
 
     name: str
     plant: str
@@ -59,7 +61,7 @@ REPOSITORY_ATTACKS = (
     _config("trailer", "trailer.x.command $E", "echo | git interpret-trailers --trailer x=1"),
     _config("difftool", "difftool.x.cmd $E", "git difftool -y -t x"),
     _config("instruction-format", "rebase.instructionFormat '%s%nexec '$E", "git stash; GIT_SEQUENCE_EDITOR=true git rebase -i --root"),
-    # ways to write them
+    # ways to write these settings
     RepositoryAttack("one-line", 'repository; printf "[core] fsmonitor = $E\\n" >> .git/config', told="fsmonitor"),
     RepositoryAttack("continued", "repository; printf '[core]\\nfsmonitor = \\\\\\n%s\\n' $E >> .git/config", told="the line"),
     RepositoryAttack("upper-case", "repository; printf '[CORE]\\nFSMONITOR=%s\\n' $E >> .git/config", told="core.fsmonitor"),
@@ -67,7 +69,7 @@ REPOSITORY_ATTACKS = (
     RepositoryAttack("half-quoted", "repository; printf '[core]\\nfsmonitor=\"%s\"\"\" # x\\n' $E >> .git/config", told="the line"),
     RepositoryAttack("carriage-return", "repository; printf '[core]\\r\\nfsmonitor=%s\\r\\n' $E >> .git/config", told="core.fsmonitor"),
     RepositoryAttack("after-a-mark", "repository; { printf '\\357\\273\\277'; cat .git/config; " + _FSMONITOR + "; } > c; mv c .git/config", told="fsmonitor"),
-    # other files that hold them, or lead to them
+    # other files that contain them, or refer to them
     RepositoryAttack("include", f"repository; {_FSMONITOR} > c; git config include.path ../c", told="include.path"),
     RepositoryAttack("include-if", f"repository; {_FSMONITOR} > c; git config includeIf.gitdir:/.path $PWD/c", told="includeif"),
     RepositoryAttack("config-worktree", f"repository; git config extensions.worktreeConfig true; {_FSMONITOR} > .git/config.worktree", told="core.fsmonitor"),
@@ -82,7 +84,7 @@ REPOSITORY_ATTACKS = (
     RepositoryAttack("deep", "mkdir -p node_modules/a/b/c/d; cd node_modules/a/b/c/d; repository; git config core.fsmonitor $E", f"cd node_modules/a/b/c/d; {USE}", told="core.fsmonitor"),
     RepositoryAttack("in-git-itself", "repository; repository .git/x; git -C .git/x config core.fsmonitor $E", f"cd .git/x; {USE}", told="core.fsmonitor"),
     RepositoryAttack("not-to-be-changed", "repository; git config core.fsmonitor $E; chmod 500 .git", told="core.fsmonitor"),
-    # programs that git finds by their name
+    # programs that git finds by name
     RepositoryAttack("hook", "repository; cp $E .git/hooks/pre-commit", told="the hook pre-commit"),
     RepositoryAttack("hook-as-a-link", "repository; ln -s $E .git/hooks/post-index-change", told="the hook post-index-change"),
     RepositoryAttack("hooks-as-a-link", "repository; rm -rf .git/hooks; mkdir h; cp $E h/pre-commit; ln -s ../h .git/hooks", told="hooks leads to"),
@@ -97,11 +99,11 @@ REPOSITORY_ATTACKS = (
     RepositoryAttack("index-as-a-link", "repository; link $MARK .git/index", "git add -A", told="index leads to"),
     RepositoryAttack("refs-as-a-link", "repository; rm -r .git/refs/tags; ln -s $(dirname $MARK) .git/refs/tags", "git tag $(basename $MARK)", told="refs/tags leads to"),
     RepositoryAttack("worktree-elsewhere", "repository; git mv f $(basename $MARK); git commit -qm m; git config core.worktree $(dirname $MARK)", "git checkout -f .", told="core.worktree"),
-    # by way of the project's own repository
+    # through the project's own repository
     RepositoryAttack("project-reflog", "cd ..; mkdir -p .git/logs/refs/heads; link $MARK .git/logs/refs/heads/project-reflog", "cd ..; git commit -q --allow-empty -m x; git branch project-reflog", told="leads to"),
     RepositoryAttack("project-submodule", "repository; git config core.fsmonitor $E; cd ..; git add project-submodule", "cd ..; git status", told="core.fsmonitor"),
     RepositoryAttack("project-pointer", "repository; git config core.fsmonitor $E; mv .git ../.git/project-pointer; echo gitdir: ../.git/project-pointer > .git", told="core.fsmonitor"),
-    # what was there before
+    # content from before the run
     RepositoryAttack("config-of-an-old-one", "cd old; git config core.fsmonitor $E", f"cd old; {USE}", "core.fsmonitor", prepared="repository old"),
     RepositoryAttack("hook-of-an-old-one", "cp $E old/.git/hooks/pre-commit", f"cd old; {USE}", "pre-commit", prepared="repository old; echo exit 0 > old/.git/hooks/pre-commit; chmod +x old/.git/hooks/pre-commit"),
     RepositoryAttack("a-folder-renamed", "mv git .git; cp $E evil", told="core.fsmonitor", prepared="repository; mv .git git; git config -f git/config core.fsmonitor ./evil"),

@@ -1,7 +1,7 @@
-"""The Responses API as OpenAI's server speaks it, for a server whose script is written in the terms of the chat API.
+"""The Responses API as OpenAI's server implements it, for a server whose script uses the terms of the chat API.
 
-`refusal` refuses what OpenAI refuses of a client that keeps the conversation itself (`store` is false). It needs no
-memory: an item's id says in which response and at which place it came, and a digest of what it held.
+`refusal` refuses the same requests as OpenAI from a client that stores the conversation itself (`store` is false). It
+is stateless: an item's id contains its response, its position and a digest of its content.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PARAMETERS = frozenset(
         "user",
     ]
 )
-"""Of `POST /v1/responses`, as the openai package lists them."""
+"""The parameters of `POST /v1/responses`, from the openai package."""
 
 _OUTPUT = ("reasoning", "message", "function_call")
 _FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -60,15 +60,15 @@ _FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "function_call": (frozenset({"call_id", "name", "arguments"}), frozenset({"id", "status", "caller", "namespace"})),
     "function_call_output": (frozenset({"call_id", "output"}), frozenset({"id", "status"})),
 }
-"""By type of item: the fields that it must have besides `type`, and those that it may have."""
+"""By type of item: the required fields besides `type`, and the allowed fields."""
 _ISSUED = re.compile(r"(?:rs|msg|fc)_(\w+)_(\d+)_(\w+)")
 
 
-# ---- what a script's answer becomes
+# ---- conversion of a script's answer
 
 
 def response(completion: Json, request: Json) -> Json:
-    """A chat completion as a response. What is no completion stays as it is."""
+    """Convert a chat completion to a response. A body that is no completion is unchanged."""
     choices = completion.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0].get("message"), dict):
         return completion
@@ -109,7 +109,7 @@ def _usage(counted: Json) -> Json:
 
 
 def _output(message: Json, number: str, status: str) -> list[Json]:
-    """First some reasoning, without which what follows is refused."""
+    """The items of a response. The first is reasoning, without which the later items are refused."""
     thoughts = message.get("reasoning_content") or message.get("reasoning") or ""
     summary = [{"type": "summary_text", "text": thoughts}] if isinstance(thoughts, str) and thoughts else []
     items: list[Json] = [
@@ -140,13 +140,13 @@ def _call_item(call: Json, status: str) -> Json:
 
 
 def _issued(item: Json, number: str, place: int, *, again: bool) -> Json:
-    """`again`: a call with the id of another one."""
+    """Add the id. `again`: the call has the same id as another one."""
     prefix = {"reasoning": "rs", "message": "msg", "function_call": "fc"}[item["type"]]
     return {"id": f"{prefix}_{number}_{place}_{'repaired' if again and 'call_id' in item else _digest(item)}", **item}
 
 
 def _digest(item: Json) -> str:
-    """Of what a client must repair before it sends it back, only that there was something."""
+    """A digest of the content. If a client must repair the item before it sends it back, the digest is constant."""
     said = {name: value for name, value in item.items() if name != "id" and value is not None}
     held = json.dumps(said, sort_keys=True, ensure_ascii=False)
     odd = re.search("[\ud800-\udfff]|NaN|Infinity", held) or (item["type"] == "function_call" and not _is_sound(item))
@@ -162,11 +162,11 @@ def _is_sound(item: Json) -> bool:
     return isinstance(arguments, dict) and bool(named) and "call_id" in item
 
 
-# ---- its stream
+# ---- the stream of a response
 
 
 def events(body: Json, piece: int) -> Iterator[Json]:
-    """A response as the events of its stream. What is no response is one piece."""
+    """A response as the events of its stream. A body that is no response is one event."""
     if body.get("object") != "response":
         yield body
         return
@@ -209,11 +209,11 @@ def _cut(value: str, piece: int) -> list[str]:
     return [value[start : start + piece] for start in range(0, len(value), piece)] or [""]
 
 
-# ---- a request in the terms of the chat API
+# ---- conversion of a request to the chat API
 
 
 def chat_body(body: Json) -> Json:
-    """What the request would be by the chat API, so that a test need not know by which it came."""
+    """Convert the request to the chat API, so that a test need not know which API was used."""
     chat = {name: value for name, value in body.items() if name not in _OTHERS}
     if "max_output_tokens" in body:
         chat["max_completion_tokens"] = body["max_output_tokens"]
@@ -277,11 +277,11 @@ def _assistant(items: Sequence[Json]) -> Json:
     return {name: value for name, value in message.items() if value or name == "content"}
 
 
-# ---- what is refused
+# ---- refusals
 
 
 def refusal(body: Json) -> tuple[str, str] | None:
-    """Why OpenAI refuses a request, in its words, and the parameter; None if it takes it."""
+    """OpenAI's error message for a request, and the parameter; None if the request is accepted."""
     return next(_problems(body), None)
 
 
@@ -339,7 +339,7 @@ def _of_easy_message(item: Json, place: str) -> Iterator[str]:
 
 
 def _reasoning_problems(items: Sequence[Json]) -> Iterator[str]:
-    """Reasoning and what it led to stand together."""
+    """Reasoning must stand directly before the items that it led to."""
     for before, item in pairwise(({}, *items, {})):
         if before.get("type") == "reasoning" and item.get("type") not in ("message", "function_call", "reasoning"):
             yield f"Item '{before['id']}' of type 'reasoning' was provided without its required following item."

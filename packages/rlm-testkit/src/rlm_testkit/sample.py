@@ -1,4 +1,4 @@
-"""A session in which much happens, written by the real library at a clock that is set by hand: for show and export."""
+"""A session with many kinds of events, written by the real library with a fake clock: for show and export."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Clock:
 
 
 class Player:
-    """Plays agents at a clock."""
+    """Plays agents with a fake clock."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -132,7 +132,7 @@ class Player:
 
 
 def sample(home: Path, clock: Clock | None = None, task: str = "Is the slope in the paper right?") -> Path:
-    """The folder of a session with five agents."""
+    """Create a session with five agents, and return its folder."""
     clock = clock or Clock()
     player = Player(clock)
     with Session.create(
@@ -166,7 +166,7 @@ QUEUED = 0.3
 
 
 def _fan_out(player: Player, session: Session) -> None:
-    """Three children at once, which are in the queue first; one of them has a child of its own."""
+    """Three children at once, which first wait in the queue; one of them has a child itself."""
     (call,) = player.ask(session, reply("Three readers see more than one.", cell(FAN_OUT), prompt=4_000))
     player.play(session, CallStarted(call))
     children = []
@@ -203,7 +203,7 @@ def _deeper(player: Player, child: Session) -> None:
 
 
 def hostile_sample(home: Path, corpus: Sequence[str] = CORPUS) -> Path:
-    """The folder of a session in which every hostile string stands wherever a string can."""
+    """Create a session with every hostile string in every place for text, and return its folder."""
     whole = "\n\n".join(corpus)
     with Session.create(home, model=whole, cwd=home.parent, prompt=whole, key=KEY) as session:
         player = Player(Clock())
@@ -220,7 +220,7 @@ def hostile_sample(home: Path, corpus: Sequence[str] = CORPUS) -> Path:
 
 
 def _hostile_table(session: Session, name: str, text: str) -> None:
-    """As if a cell had displayed one whose text this is."""
+    """Save a table with this text, as if a cell had displayed it."""
     html = f"<table><tr {text}><td {text}>{text}</td>{text}<th onclick=pwn() style=color:red>{text}<tr><td>{text}"
     bundle = json.dumps({"text/plain": text, "text/html": html})
     (session.outputs / f"cell-{name}-table.json").write_text(bundle)

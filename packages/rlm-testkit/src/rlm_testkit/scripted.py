@@ -1,7 +1,7 @@
-"""A server on loopback that answers from a script, and misbehaves on demand.
+"""A server on loopback that answers from a script, and shows faults on demand.
 
-It has the Chat Completions and the Responses API. A script is the same for both, and so are the requests that a test
-reads: all is in the terms of the chat API. `Request.wire` is what came.
+It has the Chat Completions and the Responses API. Scripts, and the requests that a test reads, use the terms of the
+chat API for both. `Request.wire` is the original request.
 
     with Scripted(call("ipython", code="1+1"), text("2")) as server:
         ...  # base URL: server.url
@@ -46,7 +46,7 @@ _ids = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What came in. Times are `time.monotonic()`, the same clock in every process of this machine."""
+    """A received request. Times are `time.monotonic()`, the same clock in every process of this machine."""
 
     path: str
     headers: Mapping[str, str]  # names in lower case
@@ -57,7 +57,7 @@ class Request:
 
     @property
     def by_responses(self) -> bool:
-        """Whether it came by the Responses API."""
+        """Whether the request used the Responses API."""
         return self.path.partition("?")[0].endswith("/responses")
 
     @property
@@ -74,12 +74,12 @@ class Request:
 
     @property
     def turn(self) -> int:
-        """How many assistant messages came before: the index of the answer in an agent's own script."""
+        """The number of assistant messages in the request: the index of the answer in an agent's own script."""
         return sum(message["role"] == "assistant" for message in self.messages)
 
     @property
     def task(self) -> str:
-        """The text of the first user message: it tells which agent asks."""
+        """The text of the first user message, which identifies the agent."""
         return next((_text(message["content"]) for message in self.messages if message["role"] == "user"), "")
 
     @property
@@ -90,12 +90,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server does with one request.
+    """The server's behaviour for one request.
 
-    `body` as a dict is a completion, sent whole or as server-sent events, as the request asks; bytes go out as they
-    are. `delay` seconds pass before the first byte, `pause` seconds between the pieces of a stream of `piece`
+    `body` as a dict is a completion, sent whole or as server-sent events, as the request asks; bytes are sent
+    unchanged. `delay` seconds pass before the first byte, `pause` seconds between the pieces of a stream of `piece`
     characters each, and after each of them the server waits until `gate(piece)` holds. `ending`: `half` closes the
-    connection in the middle of the body, `reset` answers nothing and resets it, `hang` never goes on after the headers.
+    connection in the middle of the body, `reset` resets it without an answer, `hang` sends nothing after the headers.
     """
 
     body: Json | bytes = b""
@@ -121,13 +121,13 @@ Script = Callable[[Request], Answer]
 
 
 def message(received: Json, finish: str | None = "stop", usage: Json | None = USAGE) -> Answer:
-    """A completion that holds this very message."""
+    """A completion with exactly this message."""
     choice = {"index": 0, "message": {"role": "assistant", **received}, "finish_reason": finish, "logprobs": None}
     return completion([choice], usage=usage)
 
 
 def completion(choices: object, **fields: object) -> Answer:
-    """A completion with these very choices, sound or not. A field that is `...` is left out."""
+    """A completion with exactly these choices, valid or not. A field that is `...` is left out."""
     body = {
         "id": f"chatcmpl-{next(_ids)}",
         "object": "chat.completion",
@@ -140,7 +140,10 @@ def completion(choices: object, **fields: object) -> Answer:
 
 
 def text(content: str | None, finish: str = "stop", usage: Json | None = USAGE, **fields: object) -> Answer:
-    """An assistant message without calls. `fields`: more of the message, such as reasoning_content or refusal."""
+    """An assistant message without calls.
+
+    `fields`: more fields of the message, such as reasoning_content or refusal.
+    """
     return message({"content": content, **fields}, finish, usage)
 
 
@@ -152,20 +155,20 @@ def call(name: str, /, **arguments: object) -> Answer:
 def calls(
     *wanted: tuple[str, object], content: str | None = None, usage: Json | None = USAGE, **fields: object
 ) -> Answer:
-    """Several tool calls in one message. Arguments that are a string go out as they are."""
+    """Several tool calls in one message. Arguments that are a string are sent unchanged."""
     wire = [tool_call(name, arguments) for name, arguments in wanted]
     return message({"content": content, "tool_calls": wire, **fields}, "tool_calls", usage)
 
 
 def tool_call(name: str, arguments: object, id: str | None = "") -> Json:
-    """One entry of tool_calls. `id`: "" makes a new one, None leaves it out."""
+    """One entry of tool_calls. `id`: "" creates a new one, None omits it."""
     written = arguments if isinstance(arguments, str) else json.dumps(arguments)
     wire = {"id": id or f"call_{next(_ids)}", "type": "function", "function": {"name": name, "arguments": written}}
     return wire if id is not None else {key: value for key, value in wire.items() if key != "id"}
 
 
 def usage(prompt: int | None, completion: int | None, cached: int | None = 0, reasoning: int | None = 0) -> Json:
-    """Any part may be None."""
+    """A usage object; any part may be None."""
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -178,7 +181,7 @@ def usage(prompt: int | None, completion: int | None, cached: int | None = 0, re
 
 
 def error(status: int, message: str, code: str | None = None, kind: str = "error", **headers: str) -> Answer:
-    """An error as OpenAI spells it. `retry_after="3"` becomes the header Retry-After."""
+    """An error in OpenAI's format. `retry_after="3"` becomes the header Retry-After."""
     body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
     return Answer(
         json.dumps(body).encode(),
@@ -197,17 +200,17 @@ def reset() -> Answer:
 
 
 def hang(delay: float = 3600.0) -> Answer:
-    """Not a byte for `delay` seconds."""
+    """Send nothing for `delay` seconds."""
     return replace(text("too late"), delay=delay)
 
 
 def half(answer: Answer) -> Answer:
-    """Its body or its stream is cut in the middle."""
+    """The same answer, cut in the middle of its body or stream."""
     return replace(answer, ending="half")
 
 
 def stall(answer: Answer) -> Answer:
-    """The headers and half of the body, then nothing more."""
+    """Send the headers and half of the body, then nothing more."""
     return replace(answer, ending="hang")
 
 
@@ -215,7 +218,7 @@ def stall(answer: Answer) -> Answer:
 
 
 def in_order(*answers: Answer) -> Script:
-    """Each once, by the order in which requests arrive."""
+    """Each answer once, in the order of the requests."""
     rest = iter(answers)
 
     def script(request: Request) -> Answer:
@@ -230,7 +233,10 @@ def always(answer: Answer) -> Script:
 
 
 def by_turn(*answers: Answer) -> Script:
-    """By the number of assistant messages in the request: any number of agents may use it at once."""
+    """Choose the answer by the number of assistant messages in the request.
+
+    So any number of agents can use the script at once.
+    """
 
     def script(request: Request) -> Answer:
         if request.turn < len(answers):
@@ -241,7 +247,7 @@ def by_turn(*answers: Answer) -> Script:
 
 
 def by_task(scripts: Mapping[str, Script | Sequence[Answer]]) -> Script:
-    """By the first user message: its text must hold the key. A list of answers is taken by turn."""
+    """Choose the script whose key is in the first user message. A list of answers is used by turn."""
 
     def script(request: Request) -> Answer:
         for key, chosen in scripts.items():
@@ -256,10 +262,10 @@ def by_task(scripts: Mapping[str, Script | Sequence[Answer]]) -> Script:
 
 
 class Scripted:
-    """The server: a thread of its own with an event loop, from `with` to the end of it.
+    """The server: a separate thread with an event loop, for the duration of a `with` block.
 
-    `models`: what it lists; None: it has no list. `strict`: the end is an error if a request held messages that a
-    strict provider refuses.
+    `models`: the models that it lists; None: it has no list. `strict`: leaving the block is an error if a strict
+    provider would refuse a request's messages.
     """
 
     def __init__(
@@ -284,9 +290,9 @@ class Scripted:
         self._thread = threading.Thread(target=self._run, name="scripted server", daemon=True)
         self.requests: list[Request] = []
         self.refused: list[str] = []
-        """Why requests were refused, unless `strict` is off."""
+        """The reasons of refused requests, unless `strict` is off."""
         self.seen: Counter[str] = Counter()
-        """How often a client `connected`, and how often it `left` before its answer was out."""
+        """How many clients `connected`, and how many `left` before the end of their answer."""
 
     @property
     def url(self) -> str:
@@ -311,7 +317,7 @@ class Scripted:
         """Wait until `condition(server)` holds.
 
         Raises:
-            TimeoutError: it does not.
+            TimeoutError: it does not hold in time.
         """
         until(lambda: condition(self), lambda: f"{len(self.requests)} requests, {dict(self.seen)}")
 
@@ -329,16 +335,16 @@ class Scripted:
         await self._stop.wait()
         for listening in server.sockets:
             self._loop.remove_reader(listening.fileno())
-        await asyncio.sleep(0)  # what was accepted gets its transport: without, or once the server is closed, it leaks
+        await asyncio.sleep(0)  # accepted connections leak unless they get their transport before `close`
         server.close()
         while rest := asyncio.all_tasks() - {asyncio.current_task()}:
             for task in rest:
                 task.cancel()
             await asyncio.wait(rest)
         for writer in self._writers:
-            with suppress(AttributeError):  # Python 3.11.2: a TLS connection that is aborted twice
+            with suppress(AttributeError):  # Python 3.11.2 raises it for a TLS connection that is aborted twice
                 writer.transport.abort()
-        await asyncio.sleep(0)  # and they are closed
+        await asyncio.sleep(0)  # lets them close
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
@@ -350,14 +356,14 @@ class Scripted:
             while await self._exchange(reader, writer):
                 pass
         except asyncio.CancelledError:
-            pass  # the server stops; a cancelled connection task would be reported as an error
+            pass  # the server stops; asyncio would report a cancelled connection task as an error
         except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
             self.seen["left"] += 1
         finally:
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One request and its answer. False: the connection is over."""
+        """Handle one request. False: the connection is closed."""
         request = await _read(reader)
         if request is None:
             return False
@@ -375,7 +381,7 @@ class Scripted:
         return await _send(answer, request, reader, writer)
 
     def _refused(self, request: Request) -> Answer | None:
-        """What OpenAI's server says to a request that it does not take."""
+        """OpenAI's error for an invalid request; None if it is valid."""
         problem = responses.refusal(request.wire) if request.by_responses and self._strict else None
         if problem is None:
             return None
@@ -397,7 +403,7 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
 
 
 async def _wait(seconds: float, reader: asyncio.StreamReader) -> None:
-    """Wait, unless the client leaves."""
+    """Wait; stop early if the client closes the connection."""
     if seconds <= 0:
         return
     with suppress(TimeoutError, asyncio.TimeoutError):
@@ -458,7 +464,7 @@ def _chunked(data: bytes) -> bytes:
 
 
 def chunks(body: Json, piece: int = 20, *, with_usage: bool = True) -> Iterator[Json]:
-    """A completion as the pieces of its stream. What is no completion is one piece."""
+    """A completion as the pieces of its stream. A body that is no completion is one piece."""
     if not body.get("choices"):
         yield body
         return
@@ -474,7 +480,7 @@ def chunks(body: Json, piece: int = 20, *, with_usage: bool = True) -> Iterator[
 
 
 def _token_data(choice: Json) -> tuple[Json, Json]:
-    """What stands beside a message, of its first half and of the rest of it. What is said of the prompt comes whole."""
+    """The data beside a message: of its first half, and of the rest. Data about the prompt is not split."""
     beside = {name: value for name, value in choice.items() if name not in ("index", "message", "finish_reason")}
     lists = {name: value for name, value in beside.items() if isinstance(value, list) and "prompt" not in name}
     content = (beside.get("logprobs") or {}).get("content") or []
@@ -518,7 +524,7 @@ def _models(names: Sequence[str]) -> Answer:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """A closed socket that does not linger sends RST."""
+    """Close the socket with an RST, by disabling linger."""
     raw = writer.get_extra_info("socket")
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

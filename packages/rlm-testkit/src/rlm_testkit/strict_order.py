@@ -1,4 +1,4 @@
-"""What the strictest providers and chat templates refuse in the messages of a request."""
+"""The rules of the strictest providers and chat templates for the messages of a request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 
 def problems(messages: Sequence[Json]) -> list[str]:
-    """Each with the place of the message. None: every provider takes them."""
+    """The violations, each with the index of its message. Empty: every provider accepts the messages."""
     return [
         *_order(messages),
         *_calls(messages),
@@ -28,12 +28,12 @@ def _order(messages: Sequence[Json]) -> Iterator[str]:
         yield "nobody has spoken since the assistant"
     for at, (one, two) in enumerate(pairwise(messages)):
         refused = {"user": ("user", "tool"), "assistant": ("assistant",)}.get(two["role"], ())
-        if one["role"] in refused and not _has_picture(two):  # a tool result cannot hold one
+        if one["role"] in refused and not _has_picture(two):  # a tool result cannot contain a picture
             yield f"{at + 1}: {two['role']} after {one['role']}"
 
 
 def _calls(messages: Sequence[Json]) -> Iterator[str]:
-    """Every call has one answer, between it and whatever comes next."""
+    """Check that every call has one result before the next message of another role."""
     open_calls: list[str] = []
     for at, message in enumerate(messages):
         if message["role"] == "tool":

@@ -1,4 +1,4 @@
-"""A real terminal, and what a user sees on it."""
+"""A real terminal, and its contents as a user sees them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rlm_testkit.waiting import PATIENCE, until
 
 
 class Terminal:
-    """Runs one shell command. When it has ended, `over` and its status stand below what it said."""
+    """Runs one shell command. After its end, `over` and its status are below its output."""
 
     def __init__(
         self,
@@ -40,12 +40,12 @@ class Terminal:
         return self._run("capture-pane", "-p", *options).rstrip("\n").split("\n")
 
     def see(self, *texts: str) -> list[str]:
-        """Wait until all of these are on the screen; what is there then."""
+        """Wait until all of these texts are on the screen; return its lines."""
         until(lambda: all(text in "\n".join(self.lines()) for text in texts), lambda: (texts, self.lines()))
         return self.lines()
 
     def settled(self, *texts: str) -> list[str]:
-        """Wait until all of these are there and nothing moves: a screen that is being drawn is neither old nor new."""
+        """Wait until all of these texts are shown and the screen no longer changes, so that it is completely drawn."""
         before: list[str] = []
 
         def still() -> bool:
@@ -60,12 +60,12 @@ class Terminal:
         self._run("send-keys", *keys)
 
     def paste(self, file: Path) -> None:
-        """As a person pastes, where the program asks for the marks of a paste."""
+        """Paste a file as a user does, with paste marks if the program requests them."""
         self._run("load-buffer", "-b", "paste", str(file))
         self._run("paste-buffer", "-p", "-b", "paste")
 
     def record(self, file: Path) -> None:
-        """Write what the program writes from now on to a file, escape sequences and all."""
+        """Copy the program's output from now on to a file, including escape sequences."""
         self._run("pipe-pane", f"cat > {shlex.quote(str(file))}")
 
     def resize(self, columns: int, lines: int) -> None:

@@ -1,4 +1,4 @@
-"""Wait for a condition, never for a time."""
+"""Functions that wait for a condition, never for a fixed time."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 
 PATIENCE = 120.0
-"""Seconds after which a condition that is polled for is taken to never come true."""
+"""Seconds after which a polled condition counts as failed."""
 
 
 def until(condition: Callable[[], object], otherwise: Callable[[], object] = lambda: "") -> None:
     """Wait until `condition()` holds.
 
     Raises:
-        TimeoutError: it does not; with what `otherwise` tells.
+        TimeoutError: it does not hold in time; the message contains the result of `otherwise`.
     """
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -24,6 +24,6 @@ def until(condition: Callable[[], object], otherwise: Callable[[], object] = lam
 
 
 async def eventually(condition: Callable[[], object]) -> None:
-    """The same on an event loop. The suite's time limit ends it."""
+    """Wait until `condition()` holds, on an event loop. The suite's time limit ends it."""
     while not condition():
         await asyncio.sleep(0.02)

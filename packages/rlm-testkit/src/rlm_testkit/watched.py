@@ -1,4 +1,4 @@
-"""Runs a command as somebody sees it: with a terminal as its stderr, so that the model's text is streamed."""
+"""Runs a command with a terminal as its stderr, so that the model's text is streamed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rlm_testkit.waiting import PATIENCE
 
 
 def watched(rlm: Rlm, *words: str, timeout: float = PATIENCE, **env: str) -> Done:
-    """Run `rlm WORDS`; `err` is all that the terminal got."""
+    """Run `rlm WORDS`; `err` is all output to the terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [str(COMMAND), *words],
@@ -34,7 +34,7 @@ def watched(rlm: Rlm, *words: str, timeout: float = PATIENCE, **env: str) -> Don
 
 
 def _listen(end: int, seen: list[bytes]) -> None:
-    """Until nobody has the other end any more."""
+    """Read until the other end is closed."""
     while True:
         try:
             data = os.read(end, 65_536)
