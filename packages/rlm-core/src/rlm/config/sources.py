@@ -51,8 +51,7 @@ def read_config(
 def _chosen(
     name: str, entry: Setting, flags: Mapping[str, str], environ: Mapping[str, str], recorded: Mapping[str, str]
 ) -> tuple[str, str | None]:
-    """Return the source of a setting, and its text. An empty flag unsets a recorded value, an empty variable
-    nothing."""
+    """Return the source and text of a setting. An empty flag unsets a recorded value; an empty variable is ignored."""
     if name in flags:
         return flag(name), flags[name]
     text = environ.get(variable(name))

@@ -17,7 +17,7 @@ from rlm.core.messages import Assistant, Message, ToolResult, User, Wire, assist
 
 
 class Adaptation(StrEnum):
-    """One change to messages, applied in place: a provider requires it, or it cleans up after a drop."""
+    """One in-place change of messages, required by a provider or after a drop."""
 
     SHORT_IDS = "short_ids"  # Mistral: nine letters and digits
     PLAIN_FIELDS = "plain_fields"  # Groq, Cerebras: no field that the format does not know
@@ -51,7 +51,7 @@ def call_name(name: str) -> str:
 
 
 def call_arguments(arguments: str) -> str:
-    """Return the arguments of a call in a form that every provider accepts: a JSON object, empty if they are none."""
+    """Return the arguments of a call in a form that every provider accepts: `{}` if they are no JSON object."""
     try:
         sound = isinstance(json.loads(arguments, parse_constant=_refuse), dict)
     except (ValueError, RecursionError):

@@ -185,7 +185,7 @@ class Agent(Conversation):
             self._concluded = text.strip() != "" and not reply.message.calls
 
     async def _end(self, reply: Reply) -> Stop | None:
-        """Process the reply. Return why the run ends, or None if it continues: new user messages keep it running."""
+        """Process the reply. Return why the run ends, or None if it continues. New user messages keep it running."""
         stop = verdict(reply)
         if stop is Stop.DONE:
             stop = self._judge(reply.message.text)

@@ -22,7 +22,7 @@ _NOT_COMPACTED = "The conversation was not compacted: {}"
 FAT = 20_000
 """If the context overflows, a tool result longer than this (characters) is truncated before anything else."""
 SHORT = 2_000
-"""A prompt of so many tokens fits any model."""
+"""Every model accepts a prompt of this many tokens."""
 THIN = 4_000
 """The characters that are left of a result that was truncated."""
 

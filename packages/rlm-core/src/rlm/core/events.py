@@ -18,7 +18,7 @@ from rlm.core.messages import CHAT, Message, Reply, Schema, System, ToolCall, To
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A message of the system prompt, the user, or rlm. `anew`: another form of an earlier, dropped message."""
+    """The system prompt, or a message from the user or rlm. `anew`: another form of an earlier, dropped message."""
 
     message: System | User
     anew: bool = False
@@ -224,7 +224,7 @@ class KeptValue:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """Known files that an agent and its descendants have changed, and whether they ran commands."""
+    """Files, as far as known, that an agent and its descendants have changed; whether they ran commands."""
 
     files: tuple[str, ...] = ()
     commands: bool = False

@@ -170,7 +170,7 @@ class ConversationEditor(Protocol):
         ...
 
     async def side_request(self) -> Reply:
-        """Make one model call that is no turn: with the same tools, of which none may be called."""
+        """Make one model call that is no turn. It offers the same tools, but the model should call none."""
         ...
 
     def is_call(self, text: str) -> bool:
@@ -186,8 +186,7 @@ class Context(Protocol):
         ...
 
     async def shrink(self, editor: ConversationEditor, /) -> bool:
-        """Called when the provider says that the prompt is too long. Shorten it, or return False if nothing can be
-        dropped."""
+        """Called when the provider finds the prompt too long. Shorten it, or return False if nothing can be dropped."""
         ...
 
     async def compact(self, editor: ConversationEditor, /) -> bool:

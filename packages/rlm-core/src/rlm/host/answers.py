@@ -269,7 +269,7 @@ def no_fit(problem: str) -> AgentError:
 
 
 def response_format(schema: AnswerSchema) -> dict[str, Any] | None:
-    """Return the parameter that asks OpenAI's API for such an answer, or None if it is no object."""
+    """Return the parameter that asks OpenAI's API for such an answer; None if the schema is not of an object."""
     if not isinstance(schema.schema, dict) or schema.schema.get("type") != "object":
         return None
     format = {"name": "answer", "schema": schema.schema, "strict": _is_strict(schema.schema)}

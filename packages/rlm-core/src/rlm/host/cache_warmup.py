@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 LEAST = 4_000
 """Characters, about 1,000 tokens: providers cache nothing shorter."""
 FEW = 3
-"""For so few agents a wait is not worth it."""
+"""The number of agents that do not wait: for so few it is not worth it."""
 LONGEST = 2.0
 """Seconds. If a reply does not stream, nothing shows when the provider has read the prompt."""
 

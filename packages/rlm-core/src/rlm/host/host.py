@@ -98,7 +98,7 @@ class Host:
 
     @property
     def supervisor(self) -> Supervisor:
-        """Owner of the private folder, for sockets and for data that goes to kernels."""
+        """The owner of the private folder, for sockets and for data that goes to kernels."""
         assert self._supervisor is not None, "use it as a context manager"
         return self._supervisor
 
@@ -144,7 +144,7 @@ class Host:
         return Run(context, spec, watch)
 
     async def prompt_context(self, config: Config) -> PromptContext:
-        """What the prompts of runs with these settings name besides their task."""
+        """Return the skills and context files that the prompts of runs with these settings name."""
         place = Place.of(config)
         skills = await self._find_skills(place) if {"ipython", "bash"} & set(config.tools) else None
         return PromptContext(place, context_files=not config.no_context_files, skills=skills)

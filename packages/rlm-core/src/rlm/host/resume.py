@@ -37,8 +37,8 @@ def resumed_spec(
 ) -> AgentSpec:
     """Return the spec that continues a session: the one with this id or its first digits, or the user's newest one.
 
-    It works in `cwd` if given. Else it works where the session worked, which must be in `present`; if the session's
-    home was found in a parent of `present`, it must be in the folder of that home.
+    It works in `cwd` if given. Else it works where the session worked, which must be in `present`. If the session's
+    home was found above `present`, that folder must be in the parent of the home.
 
     Raises:
         SessionError: there is no such session, or its folder is gone.

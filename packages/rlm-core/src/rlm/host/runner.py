@@ -44,8 +44,8 @@ from rlm.skills import CALLS, CallLog, called
 _SHARING = 8
 """The number of agents of a run that share a cache key.
 
-They begin alike, but OpenAI distributes requests with one key over several machines if there are more than about 15 in
-a minute, and these machines do not share a cache.
+They begin alike. But if one key has more than about 15 requests in a minute, OpenAI distributes them over machines that
+share no cache.
 """
 _ASKED_AT = frozenset({Stop.MAX_TURNS, Stop.TIMEOUT, Stop.LENGTH})
 _ROOT_ASKED_AT = _ASKED_AT | {Stop.TOKEN_BUDGET, Stop.COST_BUDGET}

@@ -134,7 +134,7 @@ class RunContext:
     models: ModelFactory
     kernels: KernelServer
     supervisor: Supervisor
-    """Owner of the private folder, for sockets and data for kernels."""
+    """The owner of the private folder, for sockets and data for kernels."""
     environment: dict[str, str]
     """Variables of kernels and commands."""
     prompt_context: PromptContext
@@ -147,7 +147,7 @@ class RunContext:
     warmup: CacheWarmup
     appends: PromptAppends = field(default_factory=PromptAppends)
     stream: bool = False
-    """Somebody watches the model's text."""
+    """The model's text is streamed to an observer."""
     ahead: bool = True
     """The root's kernel is started while its first request is in flight."""
     approve: Approve | None = None

@@ -3,9 +3,9 @@
 The user chooses the folders of PATH, but some may belong to a project (`.venv/bin`, `node_modules/.bin`), and a cell
 can write there. So rlm uses a program only if nobody else can have put it there:
 
-1. the folder on PATH is absolute, and both it and the program are outside of the folders to `avoid` (the working
-   directory, the folder of the sessions), also after links are followed;
-2. it, the program, and every folder above belong to the system or to this user, and others cannot write to them.
+1. The folder on PATH is absolute. Both it and the program are outside of the folders to `avoid` (the working directory,
+   the folder of the sessions), also after links are followed.
+2. It, the program, and every folder above belong to the system or to this user, and others cannot write to them.
 
 The result is an absolute path. Its last name may be a link, because programs such as busybox depend on that name.
 """

@@ -47,7 +47,7 @@ class Supervisor:
             stderr=subprocess.DEVNULL,
             cwd="/",
             env=helper_environment(),  # all processes of this user can read the initial environment of a process
-            start_new_session=True,  # a Ctrl-C is for us
+            start_new_session=True,  # a Ctrl-C must reach only us
         )
 
     def __enter__(self) -> Self:

@@ -39,7 +39,7 @@ OBEYS_NOTHING = {
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
 }
-"""The environment of git, besides that of `helper_environment` and a repository and a home of ours."""
+"""Variables for git, in addition to `helper_environment` and to a repository and a home of ours."""
 _REFERENCE = re.compile(r"ref: (refs/[\w./-]+)")
 
 

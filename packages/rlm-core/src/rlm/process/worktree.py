@@ -107,7 +107,7 @@ def make(wanted: MakeWorktree) -> str:
     _make_repository(own, source, [place / SHADOW / "objects", source.common / "objects"], Path(wanted.skip))
     files.replace(own / "index", files.read(place / SHADOW / "index", limit=LARGEST_INDEX))
     folder = place / TREE / cwd.relative_to(source.top)
-    os.close(files.open_folder(folder, make=True))  # an ignored one is missing
+    os.close(files.open_folder(folder, make=True))  # ignored folders are not in the copy
     return str(folder)
 
 

@@ -302,6 +302,6 @@ def _kind(user: User) -> str:
 
 
 def _joined(message: Message) -> tuple[Content | None, tuple[JoinedText, ...]]:
-    """Return the content of a message and the messages joined to it; None and none if there are none."""
+    """Return the content of a message and the messages joined to it; None and () if nothing was joined."""
     joined = tuple(JoinedText(user.content, _kind(user)) for user in joined_to(message))
     return (message.content if joined and isinstance(message, User | ToolResult) else None), joined

@@ -175,7 +175,7 @@ def _metas(folder: Path) -> Iterator[tuple[Path, bytes]]:
 
 @dataclass(frozen=True, slots=True)
 class _Passing:
-    """Selects the files to copy: no temporary files of a running session, no sub-agents that have just begun."""
+    """Selects the files to copy: no meta.json (copied separately), temporary files, or sub-agents that just began."""
 
     agents: Collection[Path]
 

@@ -314,7 +314,7 @@ class Session:
         self._metrics.add(record)  # first: if the disk fails, meta.json may still record the end
         self._journal.append(record)
         if isinstance(record, ModelCallRecord):
-            return  # a cell may make thousands
+            return  # a cell may cause thousands
         if isinstance(record, ResumeRecord) or getattr(record, "usage", None) is not None:
             self._write_meta()  # other records can wait until the next reply
 

@@ -7,7 +7,7 @@ authenticates the whole journal. No prefix, no
   line of another session and no other order has the same digest. What a killed process leaves is signed as well.
 
 Both include the position of the folder in its session, so that a sub-agent's folder is valid in no other place. A
-record includes the `run` of meta.json, a random text that is new with each run, so that an old meta.json (with other
+record includes the `run` of meta.json, a random text that is new with each run. So an old meta.json (with other
 settings) is invalid with a newer journal. meta.json has the length of the journal at its last sync, so a truncated
 journal is detected as well.
 """

@@ -28,8 +28,7 @@ class SigningKey:
     secret: bytes = field(repr=False)
 
     def mac(self, *parts: bytes) -> str:
-        """Return the keyed digest of `parts`, in hex. Only the last may have a zero byte, so parts cannot be
-        shifted."""
+        """Return the keyed digest of `parts`, in hex. Only the last may have a zero byte: parts cannot be shifted."""
         return hmac.digest(self.secret, b"\0".join(parts), "sha256")[:_MAC].hex()
 
 

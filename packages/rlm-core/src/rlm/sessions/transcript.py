@@ -136,8 +136,7 @@ class _OpenTurn:
             )
 
     def start_child(self, record: AgentStartRecord) -> None:
-        """Add a sub-agent to the running call: the first one without a result, or the last one. A task may outlive
-        it."""
+        """Add a sub-agent to the running call: the first without a result, or the last one. A task may outlive it."""
         while self._running < len(self._calls) - 1 and self._calls[self._running].ok is not None:
             self._running += 1
         if self._children:

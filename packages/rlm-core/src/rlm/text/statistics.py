@@ -9,8 +9,7 @@ PERCENTS = (50, 95, 99)
 
 
 def percentiles(values: Collection[float], percents: Collection[int] = PERCENTS) -> dict[str, float]:
-    """Return `p50`, `p95`, …: the least value that this many percent do not exceed (nearest rank); {} without
-    values."""
+    """Return `p50`, `p95`, …: the least value that this many percent do not exceed (nearest rank); {} for no values."""
     ordered = sorted(values)
     if not ordered:
         return {}

@@ -3,8 +3,8 @@
 A cell can change every name in a folder that it can write: it can replace a file by a link, a pipe or a device. So the
 host opens files only here, by these rules:
 
-1. No link is followed. A path is walked one component at a time, from the root or from a folder that is held open
-   (`dir_fd`), each step from the descriptor of the one before.
+1. No link is followed. A path is walked one component at a time, each step from the descriptor of the one before. The
+   walk starts at the root or at a folder that is held open (`dir_fd`).
 2. Only plain files and folders are opened. A link, a pipe, a socket or a device in their place is an `UnsafePath`. It
    is not opened first, so nothing waits for a pipe and no device reacts. Opening never blocks.
 3. A file with several names (hard links) is not written to, and not read if it is another user's.

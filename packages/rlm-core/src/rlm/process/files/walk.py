@@ -56,7 +56,7 @@ def parts(path: StrPath, *, up: bool = False) -> list[str]:
     try:
         if b"\0" in os.fsencode(text):
             raise ValueError
-    except ValueError:  # as is a lone surrogate
+    except ValueError:  # also raised for a lone surrogate
         raise UnsafePath(errno.EINVAL, "is a name that no file can have", text) from None
     names = [name for name in text.split("/") if name not in ("", ".")]
     if ".." in names and not up:
