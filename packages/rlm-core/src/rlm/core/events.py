@@ -257,7 +257,7 @@ class Replayed:
     effects: Effects = Effects()
 
 
-# ---- watched
+# ---- for observers, not stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ class AgentRunner:
         if self._opening is None:
             self._task = task
             self.session.name_after(task)
-            state = self._agent.state if self._agent else None  # of a resumed session that was edited before this task
+            state = self._agent.state if self._agent else None  # set if a resumed session was edited before this task
             self._agent = self._new_agent(state)
             self._opening = AgentOpening(self._spec, self._context, self.session, self._replays, self._depth)
             opening = await self._opening.messages(self._tools, self._kernel, self._hear)

@@ -172,8 +172,7 @@ class CellRequests:
         if spec.config.model != self.spec.config.model and spec.config.recording:
             raise AgentError("no cell may choose a recording: the host would read it")
         turns = min(spec.config.max_turns, self.spec.config.max_turns)
-        # in a sandbox the host must not check `cwd`: it would follow a cell's links, and its error would reveal what
-        # exists
+        # in a sandbox the host must not check `cwd`: it would follow a cell's links, and errors would reveal files
         return replace(spec, config=replace(spec.config, max_turns=turns), cwd=spec.cwd / cwd)
 
     def _payload(self, request: RunRequest) -> ContextPayload | None:

@@ -57,7 +57,7 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         files.remove_tree(self.folder)
-        if not self.folder.exists():  # if it does, the watcher tries
+        if not self.folder.exists():  # if it still exists, the watcher tries to remove it
             self.notify(process_tree.ENDED)
         assert self._watcher.stdin is not None
         with suppress(BrokenPipeError):

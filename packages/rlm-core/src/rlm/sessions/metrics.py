@@ -103,7 +103,7 @@ class SessionMetrics:
 
     @property
     def end(self) -> Stopped | None:
-        """How its last run ended; None if that was killed."""
+        """The end of the last run; None if it was killed."""
         if self.stop_reason is None:
             return None
         return Stopped(Stop(self.stop_reason), self.answer, Spent(self.turns, self.usage), self.error)

@@ -70,7 +70,7 @@ class Session:
         self._encoder = RecordEncoder(common.clock, common.timer)
         self._journal: Journal | None = None
         self._before: Stopped | None = None
-        """How the run before this one ended. It is the end of the session too if nobody says anything more."""
+        """The end of the previous run. If this run adds no message, this end is recorded again."""
 
     @classmethod
     def create(
@@ -242,7 +242,7 @@ class Session:
                 self.finish(Stop.ERROR, str(error) or type(error).__name__)
         except SessionError:
             if error is None:
-                raise  # if not, the user must see the first error
+                raise  # otherwise the user must see `error`
 
     def name_after(self, task: str) -> None:
         """Set the first task, which lists show, unless the session was created with one."""
