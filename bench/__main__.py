@@ -44,7 +44,7 @@ def main() -> None:
 def _run(chosen: Sequence[Scenario], rlm: Path, quick: bool, rounds: int | None) -> list[Results]:
     with Bench(rlm) as bench:
         try:
-            bench.run_rlm("--help")  # so that no measured run has to compile our modules or to read them from the disk
+            bench.run_rlm("--help")  # so that no measured run must compile our modules or read them from disk
         except RunFailedError as error:
             sys.exit(f"bench: {error}")
         return [perform(scenario, bench, rounds or (scenario.quick if quick else scenario.full)) for scenario in chosen]

@@ -1,4 +1,4 @@
-"""What a batch costs beside the model calls and kernel executions of its tasks, and what it leaves behind."""
+"""The cost of a batch besides the model calls and kernel executions of its tasks, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from bench.runs import ONE, ONE_CELL
 
 AT_ONCE = 16
 FEW = 20
-"""Tasks at the beginning of a batch, which are not counted where only the later ones are."""
+"""Number of tasks at the start of a batch that are left out of measures of the later tasks."""
 DELAY = 5.0
-"""Seconds that the model takes, where it is waited for."""
+"""Seconds that the model takes in scenarios that wait for it."""
 
 
 def scenarios(quick: bool) -> list[Scenario]:
@@ -66,7 +66,7 @@ def _waiting(at_once: int) -> Scenario:
 
 
 def _on_ray(count: int) -> Scenario:
-    """Ray must be installed beside the rlm that is measured: --rlm."""
+    """A scenario on Ray, which must be installed beside the measured rlm: --rlm."""
     return Scenario(
         "batch-ray",
         {
@@ -105,7 +105,7 @@ def _bare(count: int, bench: Bench) -> Sample:
 
 
 def _growth(count: int, bench: Bench) -> Sample:
-    """What the host has when a tenth of the tasks is done, and when all but the last few are."""
+    """The growth of the host's memory and descriptors from a tenth of the tasks to all but the last few."""
     host: list[int] = []
     seen: list[tuple[float, int]] = []
     looks = {count // 10, count - AT_ONCE}
@@ -138,7 +138,7 @@ def _batch(
 ) -> Ran:
     """
     Raises:
-        RunFailedError: a task is not done.
+        RunFailedError: a task fails.
     """
     folder, _ = bench.place()
     lines = (json.dumps({"id": number, "prompt": f"task {number}"}) for number in range(count))

@@ -1,6 +1,6 @@
-"""Sessions of a size that few runs reach, written at once: `python -m bench.big_sessions KIND HOME`.
+"""Writes sessions of unusual size at once: `python -m bench.big_sessions KIND HOME SIZE`.
 
-They are made of the records that docs/sessions.md specifies, so any reader of sessions can be tried on them.
+They contain the records that docs/sessions.md specifies, so any reader of sessions can be tested with them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Journal:
         self._next += 1
 
     def ask(self, text: str | None, *codes: str) -> list[str]:
-        """A reply with a call for each code; the calls' ids."""
+        """Write a reply with a call for each code; return the calls' ids."""
         self._turns += 1
         ids = [f"call_{self._next}_{place}" for place in range(len(codes))]
         calls = [
@@ -61,13 +61,13 @@ class Journal:
         self.answer(id, content)
 
     def show(self, picture: bytes) -> None:
-        """A picture that the model is shown."""
+        """Write a picture that the model is shown."""
         url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
         part = {"type": "image_url", "image_url": {"url": url}}
         self.write("message", message={"role": "user", "content": [part]}, kind="note")
 
     def child(self, number: int) -> Journal:
-        """A sub-agent that has begun."""
+        """Write the start of a sub-agent."""
         name = f"sub-{number:08x}"
         self.write("agent_start", folder=name, prompt=f"part {number}")
         self._agents += 1
@@ -116,7 +116,7 @@ def megabytes(root: Journal, size: int) -> None:
 
 
 def children(root: Journal, size: int) -> None:
-    """`size` sub-agents of one cell, each with a cell of its own."""
+    """`size` sub-agents of one cell; each runs one cell."""
     (id,) = root.ask("Divide it.", f"await asyncio.gather(*(rlm.run(f'part {{n}}') for n in range({size})))")
     for number in range(size):
         child = root.child(number)
@@ -127,7 +127,7 @@ def children(root: Journal, size: int) -> None:
 
 
 def deep(root: Journal, size: int) -> None:
-    """A chain of `size` sub-agents, each called by the one before."""
+    """A chain of `size` sub-agents; each is called by the previous one."""
     chain = [root]
     for number in range(size):
         chain[-1].ask("One deeper.", "await rlm.run('deeper')")
@@ -163,7 +163,7 @@ KINDS: dict[str, Callable[[Journal, int], None]] = {
 
 
 def write(kind: str, home: Path, size: int) -> Path:
-    """The folder of a session of this kind in `home`."""
+    """Write a session of this type into `home`, and return its folder."""
     root = Journal(home / "sessions" / f"{len(list(home.glob('sessions/*'))):012x}", f"a session: {size} {kind}")
     KINDS[kind](root, size)
     root.end()

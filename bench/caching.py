@@ -1,4 +1,6 @@
-"""A provider with a prefix cache: what a fan-out finds in it, and what it brings that the first sub-agents go ahead."""
+"""A provider with a prefix cache: how much of a fan-out is cached, and what it helps to start the first agents
+earlier.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,13 @@ from bench.measures import RLM, Measure, Sample, Scenario
 
 CHILDREN = 32
 SHARED = 32_000
-"""Characters that all agents are told."""
+"""Characters of the prompt that all agents share."""
 BLOCK = 256
-"""Characters that are cached together, 64 tokens."""
+"""Characters per cache block, 64 tokens."""
 RATE = 20_000
-"""Characters of a prompt that are read in a second, if they are not cached."""
+"""Characters of an uncached prompt that are read per second."""
 SECONDS = 1.0
-"""For the reply."""
+"""Seconds for the reply."""
 
 
 def scenarios() -> list[Scenario]:
@@ -49,9 +51,9 @@ def _scenario(name: str, how: str, options: str, *, serial: bool) -> Scenario:
 
 
 class _Cache:
-    """Answers after the time that the prompt takes, without what is cached of it. `serial`: one prompt after the other.
+    """Answers after the time for the uncached part of the prompt. `serial`: one prompt at a time.
 
-    What is read can be used by requests that come later.
+    Later requests can use what an earlier one has read.
     """
 
     def __init__(self, serial: bool, script: Callable[[Request], Answer]) -> None:
@@ -60,7 +62,7 @@ class _Cache:
         self._script = script
         self._serial = serial
         self._free = 0.0
-        self._known: dict[int, float] = {}  # from when on the prefix that ends with a block is cached
+        self._known: dict[int, float] = {}  # the time from which the prefix up to a block is cached
 
     def __call__(self, request: Request) -> Answer:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Start programs in a scratch place, time them from outside, and leave nothing of them behind."""
+"""Starts programs in a temporary folder, measures them from outside, and removes everything they leave behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from types import TracebackType
 from bench import processes
 
 PATIENCE = 900.0
-"""Seconds after which a run is given up."""
+"""Seconds after which a run is stopped."""
 
 Settings = Mapping[str, str | int]
 
@@ -28,12 +28,12 @@ FLOORS = Path(__file__).parent / "floors"
 
 
 class RunFailedError(Exception):
-    """A program did not do what it was started for. Says what it printed last."""
+    """A program did not do its work. The message has its last output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One run from outside. Times are `time.monotonic()`."""
+    """One run, measured from outside. Times are `time.monotonic()`."""
 
     began: float
     ended: float
@@ -41,12 +41,12 @@ class Ran:
 
     @property
     def wall(self) -> float:
-        """Seconds."""
+        """Duration in seconds."""
         return self.ended - self.began
 
 
 class Bench:
-    """Where all runs of one session take place: one home folder, a fresh working directory each."""
+    """The environment of all runs of one session: one home folder, and a fresh working directory for each run."""
 
     def __init__(self, rlm: Path) -> None:
         self.rlm = rlm
@@ -62,12 +62,12 @@ class Bench:
         shutil.rmtree(self._root, ignore_errors=True)
 
     def run_rlm(self, word: str, settings: Settings | None = None, watch: Callable[[int], None] | None = None) -> Ran:
-        """`rlm WORD`; settings by their names, such as base_url."""
+        """Run `rlm WORD`. Settings are given by name, such as base_url."""
         given = {f"RLM_{name.upper()}": str(value) for name, value in (settings or {}).items()}
         return self.run([str(self.rlm), word], given, watch)
 
     def run_floor(self, program: str, *words: object) -> Ran:
-        """One of the programs in `floors`."""
+        """Run one of the programs in `floors`."""
         command = [sys.executable, str(FLOORS / f"{program}.py"), *map(str, words)]
         return self.run(command, {"PYTHONPATH": str(FLOORS.parents[1])})
 
@@ -77,10 +77,10 @@ class Bench:
         variables: dict[str, str] | None = None,
         watch: Callable[[int], None] | None = None,
     ) -> Ran:
-        """Run to the end. `watch` gets the process id at once.
+        """Run a program to its end. `watch` gets the process id at once.
 
         Raises:
-            RunFailedError: it ends with another code than 0, or takes too long, or leaves a process behind.
+            RunFailedError: the exit code is not 0, or the program takes too long or leaves a process behind.
         """
         folder = self._root / str(next(self._numbers))
         folder.mkdir()
@@ -102,18 +102,21 @@ class Bench:
         return Ran(began, ended, (folder / "stdout").read_text(errors="replace"))
 
     def place(self) -> tuple[Path, dict[str, str]]:
-        """A fresh working directory, and the environment of programs that are started elsewhere."""
+        """A fresh working directory, and the environment for programs that the caller starts."""
         folder = self._root / str(next(self._numbers))
         folder.mkdir()
         return folder, self._environment()
 
     def tree(self) -> list[int]:
-        """The processes of the program that runs now."""
+        """The process ids of the running program and its children."""
         return processes.marked(self._mark)
 
     @contextmanager
     def memory(self, every: float = 0.05) -> Iterator[processes.Sampler]:
-        """Sample the memory of what runs meanwhile. It costs time: do not time the same run."""
+        """Sample the memory of the programs that run meanwhile.
+
+        This costs time, so do not measure the time of the same run.
+        """
         with processes.Sampler(self._mark, every) as sampler:
             yield sampler
 
@@ -123,7 +126,7 @@ class Bench:
         return kept | {name: value, "HOME": str(self._root / "home")}
 
     def _wait(self, process: subprocess.Popen[bytes]) -> float:
-        """Block in the kernel: a wait with a time limit polls, and would be late by up to 50 ms."""
+        """Wait without a time limit: a wait with one polls, and would be late by up to 50 ms."""
         alarm = threading.Timer(PATIENCE, process.kill)
         alarm.start()
         try:

@@ -1,9 +1,9 @@
-"""Does one prompt session stay as small as it was? `python -m bench.long_session --turns 2000`.
+"""Does a prompt session keep its size? `python -m bench.long_session --turns 2000`.
 
-A person at a terminal gives task after task: each is a cell, whose output is folded now and then, and an answer; every
-tenth time the person runs a cell, and every twentieth time the agent's cell fails. The model's context holds the newest
-turns only, so that what grows is rlm itself. It prints the memory (PSS) of host and kernel against the turns,
-and the slope of its second half.
+A user at a terminal gives many tasks. Each is a cell, whose output is sometimes folded, and an answer. In every tenth
+task the user also runs a cell, and in every twentieth the agent's cell fails. The model's context holds only the newest
+turns, so growth comes from rlm itself. The program prints the memory (PSS) of host and kernel against the turns, and
+the slope of the second half.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from bench.harness import Bench
 from bench.prompt import SIGN, Terminal
 
 IN_CONTEXT = 20
-"""Turns that the model sees."""
+"""Number of turns that the model sees."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Memory in MiB."""
+    """Memory in MiB after a number of turns."""
 
     turns: int
     host: float
@@ -37,7 +37,7 @@ class Point:
 
 
 class Model:
-    """Answers each task by a cell and then a text. What it was asked is not kept."""
+    """Answers each task with a cell and then a text. It does not store the requests."""
 
     def __init__(self) -> None:
         self.server = Scripted(self._answer, strict=False)
@@ -76,7 +76,7 @@ def measure(bench: Bench, turns: int, every: int, minutes: float) -> list[Point]
 
 
 def _ask(terminal: Terminal, task: int) -> None:
-    """Give a task, and wait for its end: the line that says how many turns there were."""
+    """Give a task, and wait for its end: the line with the number of turns."""
     if task % 10 == 0:
         terminal.write(f">'mine', {task}\r")
         terminal.until(f"('mine', {task})".encode())
@@ -85,7 +85,7 @@ def _ask(terminal: Terminal, task: int) -> None:
 
 
 def _memory(bench: Bench) -> tuple[float, float]:
-    """Of the host and of the kernel, which the zygote that the host has started has forked."""
+    """The memory of the host, and of the kernel, which the host's zygote has forked."""
     parents = {pid: processes.parent(pid) for pid in bench.tree()}
     hosts = [pid for pid, parent in parents.items() if parent not in parents]
     kernels = [pid for pid, parent in parents.items() if parents.get(parent) in hosts]
@@ -97,7 +97,7 @@ def row(point: Point) -> str:
 
 
 def slopes(points: Sequence[Point]) -> str:
-    """KiB a turn, by least squares."""
+    """The growth in KiB per turn, by least squares."""
     half = points[len(points) // 2 :]
     turns = [float(point.turns) for point in half]
     host, kernel = (

@@ -14,7 +14,7 @@ PACKAGES = ("openai", "httpx2", "httpx", "ipykernel", "jupyter_client", "ipython
 
 
 def state() -> dict[str, str]:
-    """What a reader must know to compare."""
+    """The facts that a reader needs for a comparison."""
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
@@ -28,7 +28,7 @@ def state() -> dict[str, str]:
 
 
 def load() -> str:
-    """Of the last minute: above the number of cores, others work too and the seconds mean little."""
+    """The load of the last minute. Above the number of cores, other processes run too, and the seconds mean little."""
     return f"{os.getloadavg()[0]:.1f}"
 
 
@@ -37,7 +37,7 @@ def header(state: dict[str, str]) -> str:
 
 
 def _sync(times: int = 30) -> float:
-    """Milliseconds until the disk of the temporary folder has 4 KB: rlm waits for it before each request."""
+    """Milliseconds to sync 4 KB to the disk of the temporary folder: rlm does this before each request."""
     took = []
     with tempfile.TemporaryFile(buffering=0) as file:
         for _ in range(times):

@@ -1,4 +1,7 @@
-"""The vocabulary of a benchmark, and how it is run: in turns, so that a drift of the machine meets all alike."""
+"""The terms of a benchmark, and how it runs.
+
+Contenders take turns, so that a drift of the machine affects all equally.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from bench.harness import Bench, RunFailedError
 
 Unit = Literal["s", "ms", "MiB", ""]
 Sample = Mapping[str, float]
-"""Values by the names of measures: seconds, MiB or counts."""
+"""Values by measure: seconds, MiB or counts."""
 
 RLM = "rlm"
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One line of the table. `goal` is in the unit that is shown; times are taken in seconds."""
+    """One line of the table. `goal` is in the displayed unit; times are measured in seconds."""
 
     name: str
     unit: Unit
@@ -41,12 +44,12 @@ class Scenario:
 
 @dataclass(slots=True)
 class Results:
-    """What came of a scenario: values by measure and contender, in the unit that is shown."""
+    """The results of a scenario: values by measure and contender, in the displayed unit."""
 
     scenario: Scenario
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-    """By contender, why it was left out."""
+    """The reason why a contender was left out, by contender."""
 
     def keep(self, contender: str, sample: Sample) -> None:
         for key, value in sample.items():
@@ -55,7 +58,10 @@ class Results:
 
 
 def perform(scenario: Scenario, bench: Bench, rounds: int) -> Results:
-    """Run all contenders in turn, `rounds` times. One that fails is left out from then on, and the table says so."""
+    """Run all contenders in turn, `rounds` times.
+
+    A contender that fails is left out from then on; the table reports it.
+    """
     results = Results(scenario)
     for number in range(rounds):
         for name, run in scenario.contenders.items():

@@ -1,7 +1,7 @@
-"""What the system says about the processes of a run. Linux: it reads /proc.
+"""Facts about the processes of a run, from /proc (Linux).
 
-They are known by a variable in their environment, which a fork and a daemon keep, and not by their parents, which they
-may lose.
+Processes are identified by a variable in their environment, which forks and daemons keep, and not by their parent,
+which may change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PROC = Path("/proc")
 
 
 def marked(mark: str) -> list[int]:
-    """Living processes whose environment holds `NAME=value`."""
+    """The live processes whose environment contains `NAME=value`."""
     found = []
     for folder in PROC.glob("[0-9]*"):
         with suppress(OSError):
@@ -25,28 +25,28 @@ def marked(mark: str) -> list[int]:
 
 
 def pss(pid: int) -> float:
-    """Proportional set size in MiB: shared pages are counted in parts, so that a tree's sum is what it really takes."""
+    """Proportional set size in MiB: shared pages are divided among processes, so the sum of a tree is its real use."""
     with suppress(OSError):
         for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) / 1024
-    return 0.0  # it has ended meanwhile
+    return 0.0  # the process has ended
 
 
 def parent(pid: int) -> int:
-    """0 if it has ended meanwhile."""
+    """The parent's process id; 0 if the process has ended."""
     with suppress(OSError):
         return int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
     return 0
 
 
 def descriptors(pid: int) -> int:
-    """Open files and sockets."""
+    """The number of open files and sockets."""
     return len(list((PROC / str(pid) / "fd").iterdir()))
 
 
 class Sampler:
-    """Remembers the most memory, in MiB, and the most processes that a tree had at once."""
+    """Records the maximum memory (in MiB) and the maximum number of processes of a tree."""
 
     def __init__(self, mark: str, every: float) -> None:
         self._mark = mark

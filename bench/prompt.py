@@ -1,4 +1,4 @@
-"""The interactive prompt: when it appears, and how soon a key is seen while a cell prints without end."""
+"""The interactive prompt: the time until it appears, and until a key is shown while a cell prints without end."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from bench.measures import RLM, Measure, Sample, Scenario
 
 SIGN = "›".encode()
 CURSOR, HERE = b"\x1b[6n", b"\x1b[1;1R"
-"""Where is the cursor? prompt_toolkit asks, and every terminal answers."""
+"""The query for the cursor's position, which prompt_toolkit sends, and a terminal's response."""
 
 KEYS = "¡¢£¥¦§©«¬®°±µ¶·»¿×ØÞßæðø"
-"""Nothing else on the screen holds one of them."""
+"""Characters that appear nowhere else on the screen."""
 LINES = 10_000
-"""A second."""
+"""Lines per second."""
 PRINTING = f">import time\x1b\rwhile True: print('line\\n' * {LINES // 100}, end='', flush=True); time.sleep(0.01)\r"
 PATIENCE = 60.0
 
@@ -92,7 +92,7 @@ class Terminal:
         os.write(self._ours, keys.encode())
 
     def typed(self, key: str) -> float:
-        """Seconds until a key that is pressed now is seen."""
+        """Press a key; return the seconds until it is shown."""
         began = time.monotonic()
         self.write(key)
         self.until(key.encode())
@@ -103,7 +103,7 @@ class Terminal:
     def until(self, wanted: bytes) -> None:
         """
         Raises:
-            RunFailedError: it does not come.
+            RunFailedError: the text does not appear in time.
         """
         seen = b""
         for data in self._read(PATIENCE):

@@ -1,4 +1,4 @@
-"""The runs that scenarios are made of: rlm, or a floor that does the same, against a scripted server."""
+"""The runs of which scenarios consist: rlm, or an equivalent floor, against a scripted server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ ONE_CELL = by_turn(ONE, DONE)
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A run, and what the server saw of it. Times are `time.monotonic()`, which is one clock for all processes."""
+    """A run, and the requests that the server received.
+
+    Times are `time.monotonic()`, the same clock for all processes.
+    """
 
     ran: Ran
     requests: Sequence[Request]
@@ -35,7 +38,7 @@ class Served:
 
     @property
     def turns(self) -> list[float]:
-        """Seconds between one request and the next."""
+        """Seconds between each request and the next."""
         times = [request.at for request in self.requests]
         return [later - earlier for earlier, later in itertools.pairwise(times)]
 
@@ -43,26 +46,26 @@ class Served:
 def rlm(
     bench: Bench, script: Script, settings: Settings | None = None, watch: Callable[[int], None] | None = None
 ) -> Served:
-    """`rlm go`, that must end with the answer of the script.
+    """Run `rlm go`, which must end with the answer of the script.
 
     Raises:
-        RunFailedError: it does not.
+        RunFailedError: it ends in another way.
     """
-    with Scripted(script, strict=False) as server:  # others send what they like
+    with Scripted(script, strict=False) as server:  # not strict: floors may send what a strict provider refuses
         given = {"model": "scripted", "base_url": server.url, "max_turns": 1000, **(settings or {})}
         ran = bench.run_rlm("go", given, watch)
     return _checked(Served(ran, tuple(server.requests)))
 
 
 def floor(bench: Bench, client: str, script: Script, *, kernel: bool = True) -> Served:
-    """The minimal agent with one of its clients."""
-    with Scripted(script, strict=False) as server:  # others send what they like
+    """Run the minimal agent with one of its clients."""
+    with Scripted(script, strict=False) as server:  # not strict: floors may send what a strict provider refuses
         ran = bench.run_floor("agent", server.url, "--client", client, *(["--kernel"] if kernel else []))
     return _checked(Served(ran, tuple(server.requests)))
 
 
 def figures(bench: Bench, program: str, *words: object) -> dict[str, float]:
-    """What a floor measured itself, in seconds."""
+    """The seconds that a floor measured itself."""
     return dict(json.loads(bench.run_floor(program, *words).stdout))
 
 
@@ -82,7 +85,7 @@ def gather(count: int) -> Answer:
 
 
 def fan(count: int, child: Script = ONE_CELL) -> Script:
-    """The root's one cell runs `count` children; the answer is `done` if all came to an end."""
+    """The root's only cell runs `count` children; the answer is `done` if all of them ended."""
 
     def script(request: Request) -> Answer:
         if request.depth:
@@ -95,7 +98,7 @@ def fan(count: int, child: Script = ONE_CELL) -> Script:
 
 
 def done_if(expected: str, request: Request) -> Answer:
-    """The right answer, if the last cell gave what it should."""
+    """The right answer, if the last cell gave the expected result."""
     return DONE if request.last.strip() == expected else text(request.last[-300:])
 
 

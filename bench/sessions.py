@@ -1,4 +1,4 @@
-"""What it costs to read big sessions, against reading the same bytes with `json.loads`."""
+"""The cost of reading big sessions, compared with reading the same bytes with `json.loads`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from rlm.cli.main import run
 run(sys.argv[1:])
 print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
-"""Linux: the most memory that the process had, which the system counts from its start on."""
+"""Linux: the maximum memory of the process since its start, as the system counts it."""
 
 Make = Callable[[Path], object]
 

@@ -1,6 +1,6 @@
-"""What a large `context` costs that many sub-agents get, and what a model call of a cell costs.
+"""The cost of a large `context` for many sub-agents, and of model calls from a cell.
 
-The array is numpy's where the kernels have it (`uv pip install numpy`), or else `bytes`.
+The data is a numpy array if the kernels have numpy (`uv pip install numpy`), otherwise `bytes`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ async def main():
     print(time.perf_counter() - began, len(answers))
 asyncio.run(main())
 """
-"""The floor: the same requests by the SDK's own `post`, which rlm uses, too."""
+"""The floor: the same requests by the SDK's own `post`, which rlm uses too."""
 
 
 def _calls() -> Scenario:
@@ -101,7 +101,7 @@ def _calls() -> Scenario:
 
 
 def _by_rlm(bench: Bench) -> Sample:
-    """By the clock of the cell, whose output is in the second request. A first call has made the connection."""
+    """Measured in the cell, whose output is in the second request. A first call opens the connection."""
     told: list[str] = []
 
     def script(request: Request) -> Answer:
@@ -128,7 +128,7 @@ def _seconds(printed: str) -> float:
 
 
 class _Fan:
-    """A script. All children read their context before one of them ends; then memory is measured."""
+    """A script in which all children read their context before the first one ends; then memory is measured."""
 
     def __init__(self, bench: Bench, size: int, context: str) -> None:
         self._bench = bench
@@ -140,12 +140,12 @@ class _Fan:
 
     @property
     def first(self) -> float:
-        """Seconds from the reply that holds the cell to the first request of a child."""
+        """Seconds from the reply with the cell to the first request of a child."""
         return self.asked[0] - self.replied
 
     @property
     def rest(self) -> float:
-        """Seconds from then to that of the last one."""
+        """Seconds from the first request of a child to the last child's first request."""
         return self.asked[-1] - self.asked[0]
 
     def __call__(self, request: Request) -> Answer:

@@ -1,17 +1,18 @@
 """Count how easy rlm's code is to enter: `python -m bench.structure [--turn] [--peers FOLDER ...]`.
 
-Of rlm's packages, and of each package of others that is named, without tests and without the project that `rlm demo`
-unpacks:
+The counts are for rlm's packages, and for each other package that is named. Tests and the project that `rlm demo`
+unpacks are left out:
 
-* private helpers used once: functions whose name begins with one underscore and is read once in their package, in
-  percent of all functions (methods included);
+* private helpers used once: functions whose name begins with one underscore and occurs once in their package, in
+  percent of all functions (including methods);
 * modules of fewer than 40 lines of code; blank lines, comments, docstrings and `__init__.py` do not count;
 * class names that are given to more than one class;
 * the mean and the longest function, in lines from `def` to the end.
 
-With `--turn`, also what a warm turn with the cell `1+1` runs of rlm in the host's main thread. An agent on an open host
-is asked, against a scripted server; from one request to the next (`Agent._announce`), sys.setprofile counts each call
-of a named function of rlm. A coroutine counts each time that it goes on. The turn with the fewest calls counts.
+With `--turn`, it also counts the functions of rlm that a warm turn with the cell `1+1` runs in the host's main thread.
+An agent on an open host is asked, against a scripted server. From one request to the next (`Agent._announce`),
+sys.setprofile counts each call of a named function of rlm. A coroutine counts each time that it is resumed. The turn
+with the fewest calls is reported.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from rlm_testkit.scripted import Answer, Request, Scripted, call, text
 
 OURS = tuple(Path(__file__).parents[1] / "packages" / name / "src" for name in ("rlm-core", "rlm-skill"))
 FEW = 40
-"""Lines of code of a small module."""
+"""Lines of code; a module with fewer counts as small."""
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
@@ -66,7 +67,7 @@ class Module:
                 yield node.attr
 
     def _docstring_lines(self) -> set[int]:
-        """Those of all texts that stand alone."""
+        """The lines of all strings that are statements."""
         return {
             line
             for node in ast.walk(self.tree)
@@ -100,7 +101,7 @@ HEAD = (
 
 
 def read_modules(folders: Sequence[Path]) -> list[Module]:
-    left_out = {"tests", "repository"}  # the latter is the project of `rlm demo`
+    left_out = {"tests", "repository"}  # `repository` is the project of `rlm demo`
     paths = [path for folder in folders for path in sorted(folder.rglob("*.py")) if not left_out & {*path.parts}]
     texts = [(path, path.read_text(encoding="utf-8")) for path in paths]
     return [Module(path, text, ast.parse(text)) for path, text in texts]
@@ -142,7 +143,7 @@ class TurnCounter:
 
 
 def count_turn() -> Counter[CodeType]:
-    """How often each function was called in a warm turn."""
+    """The number of calls of each function in a warm turn."""
 
     def script(request: Request) -> Answer:
         return text("done") if request.turn == 12 else call("ipython", code="1+1")
@@ -159,7 +160,7 @@ def count_turn() -> Counter[CodeType]:
 
     with Scripted(script) as server, tempfile.TemporaryDirectory() as home:
         counter = asyncio.run(ask(server.url, home))
-    return min(counter.turns[1:11], key=lambda turn: turn.total())  # not the first, which starts the kernel
+    return min(counter.turns[1:11], key=lambda turn: turn.total())  # without the first turn, which starts the kernel
 
 
 def show_turn(turn: Counter[CodeType], *, names: bool) -> None:

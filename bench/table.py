@@ -26,7 +26,7 @@ def markdown(all_results: Sequence[Results]) -> str:
 
 
 def as_json(all_results: Sequence[Results], machine: dict[str, str]) -> dict[str, Any]:
-    """All values, in the units that are shown."""
+    """All values, in the displayed units."""
     return {
         "machine": machine,
         "measures": [
@@ -59,7 +59,7 @@ def _median(measure: Measure, values: Sequence[float]) -> str:
 
 
 def _spread(measure: Measure, values: Sequence[float]) -> str:
-    """The least and the most: with so few runs there are no better quantiles."""
+    """The minimum and the maximum: with so few runs there are no better quantiles."""
     return f"{_number(min(values))} – {_number(max(values), measure.unit)}" if values else ""
 
 
@@ -70,6 +70,6 @@ def _floor(measure: Measure, name: str, values: Sequence[float], ours: Sequence[
 
 
 def _number(value: float, unit: str = "") -> str:
-    """Two or three digits that mean something."""
+    """Two or three significant digits."""
     digits = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 2
     return f"{value:,.{digits}f} {unit}".rstrip()

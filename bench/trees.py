@@ -1,4 +1,4 @@
-"""What sub-agents cost: a whole fan-out, one more child, memory, descriptors."""
+"""The cost of sub-agents: a whole fan-out, one more child, memory, descriptors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.processes import descriptors
 from bench.runs import DONE
 
 MANY, FEW = 32, 8
-"""Children of a fan-out, and of the smaller one that it is compared with to know the cost of one more."""
+"""Numbers of children in a fan-out, and in a smaller one to compute the cost of one more child."""
 
 POSTS = """
 import http.client, json
@@ -26,7 +26,7 @@ def post(_):
 with ThreadPoolExecutor({count}) as pool:
     print(len(list(pool.map(post, range({count})))))
 """
-"""The floor of children that run no cell: as many requests at once."""
+"""The floor for children that run no cell: the same number of requests at once."""
 
 Run = Callable[[Bench], Ran]
 Contender = Callable[[Bench], Sample]
@@ -47,7 +47,7 @@ def _children() -> Scenario:
 
 
 def _by_default() -> Scenario:
-    """As many at once as there are seats for, where nothing else is set."""
+    """The default number of children at once."""
     return Scenario(
         "children-default",
         {"wall": Measure(f"{MANY} children, one cell each, as many at once as by default", "s", 2.5)},
@@ -112,7 +112,7 @@ def _thousand(count: int) -> Scenario:
     )
 
 
-# ---- how they are run
+# ---- runs
 
 
 def _ours(script: Script, bench: Bench, **settings: int) -> Ran:
@@ -150,7 +150,7 @@ def _peak(made: Callable[[int], Run], bench: Bench) -> Sample:
 
 
 def _posts(bench: Bench) -> Ran:
-    """The minimal agent, whose one cell posts for each child."""
+    """Run the minimal agent, whose only cell sends a request for each child."""
 
     def script(request: Request) -> Answer:
         if request.depth:
@@ -163,7 +163,10 @@ def _posts(bench: Bench) -> Ran:
 
 
 def _crowd(count: int, bench: Bench) -> Sample:
-    """Descriptors are counted when kernel and connections are there, after a first few, and again at the end."""
+    """Run a fan-out, and count the host's descriptors twice.
+
+    First after a few children, when kernel and connections exist, and again at the end.
+    """
     host: list[int] = []
     counts: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What one agent costs: start, turns, exit, memory."""
+"""The cost of one agent: start, turns, exit, memory."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _print() -> Scenario:
 
 
 def _sandboxed() -> Scenario:
-    """Both in one process and in turns, so that what else the machine does meets both."""
+    """Both run in one process and in turn, so that other load of the machine affects both."""
     seen: dict[str, float] = {}
 
     def sandboxed(bench: Bench) -> Sample:
@@ -182,7 +182,7 @@ def _sandboxed() -> Scenario:
 
 
 def _against(script: Script, read: Read, *clients: str, kernel: bool = True) -> dict[str, Callable[[Bench], Sample]]:
-    """rlm and the minimal agent with each of the clients."""
+    """rlm, and the minimal agent with each of the clients."""
     floors = {
         client: partial(lambda bench, client: read(runs.floor(bench, client, script, kernel=kernel)), client=client)
         for client in clients

@@ -1,4 +1,4 @@
-"""Sub-agents whose model takes seconds, as models do: what counts is how many of them wait for it at once."""
+"""Sub-agents whose model takes seconds, as real models do: the important number is how many of them wait at once."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from bench.measures import RLM, Measure, Sample, Scenario
 
 CHILDREN, MANY = 40, 200
 CALLS = 2
-"""Of each child: one for its cell, one for its answer."""
+"""Calls per child: one for its cell, one for its answer."""
 AT_ONCE = 32
 """The default of RLM_MAX_CONCURRENT_AGENTS."""
 ALLOWED = 8
-"""Requests at once that the server with a limit takes."""
+"""Maximum number of concurrent requests of the server with a limit."""
 
 
 def scenarios(quick: bool) -> list[Scenario]:
-    """The ideal is a client that makes the same requests and knows how many are best at once."""
+    """The floor `ideal` is a client that makes the same requests and knows the best number of concurrent ones."""
     seconds = 0.5 if quick else 2.0
     many = MANY // 2 if quick else MANY
     return [
@@ -62,7 +62,7 @@ def _slow(children: int, at_once: int, seconds: float, factor: float) -> Scenari
 
 
 def _measure(name: str, children: int, at_once: int, seconds: float, factor: float) -> Measure:
-    """The goal is by the ideal: whole children in waves, each with all its calls."""
+    """The goal is relative to the ideal: whole children in waves, each with all its calls."""
     ideal = -(-children // at_once) * CALLS * seconds
     return Measure(f"{name}, a model of {seconds:g} s, {CALLS} calls each", "s", factor * ideal)
 
@@ -72,7 +72,7 @@ def _after(seconds: float, request: Request) -> Answer:
 
 
 class _Limited:
-    """Refuses what comes while so many are in flight, at once and without a hint, as a gateway does."""
+    """Refuses a request at once, without a Retry-After, while the maximum number is in flight, as a gateway does."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -1,1 +1,1 @@
-"""Minimal programs that do the same work as rlm, each started by its path."""
+"""Minimal programs that do the same work as rlm. Each is started by its path."""

@@ -1,8 +1,8 @@
-"""A minimal agent: post the conversation, run the cell that comes back, again until an answer comes. No more than that.
+"""A minimal agent: it posts the conversation and runs the returned cell until an answer comes, and does nothing else.
 
     python agent.py URL --client std|httpx|post|sdk [--kernel]
 
-`std` is http.client, `httpx` the client below openai's, `post` openai's untyped method, `sdk` its `create`.
+`std` is http.client, `httpx` the client that openai uses, `post` openai's untyped method, `sdk` its `create`.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def std(url: str) -> Post:
 
 def httpx(url: str) -> Post:
     try:
-        import httpx2 as module  # what openai 3 sits on
+        import httpx2 as module  # the client of openai 3
     except ImportError:
-        import httpx as module  # type: ignore[import-not-found,no-redef]  # openai 2; one of the two is there
-    client = module.Client(verify=False)  # a local server: the TLS context would be loaded for nothing
+        import httpx as module  # type: ignore[import-not-found,no-redef]  # openai 2; one of the two exists
+    client = module.Client(verify=False)  # a local server: no need to load the TLS context
     return lambda body: dict(client.post(f"{url}/chat/completions", json=body).json())
 
 
@@ -69,7 +69,7 @@ def sdk(url: str) -> Post:
 
 
 def work(ask: Post, start_kernel: Callable[[], Kernel] | None) -> str:
-    """Work to the answer. The kernel starts while the first request is under way."""
+    """Work until the answer. The kernel starts during the first request."""
     messages: list[Wire] = [{"role": "user", "content": "go"}]
     body = {"model": "scripted", "messages": messages, "tools": [TOOL]}
     first: list[Wire] = []

@@ -1,4 +1,4 @@
-"""A bare asyncio loop that makes the model calls and the kernel executions of many small tasks.
+"""A plain asyncio loop with the model calls and kernel executions of many small tasks.
 
     python batch.py URL COUNT AT_ONCE
 
@@ -18,9 +18,9 @@ def main() -> None:
     url, count, at_once = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     from bench.floors.herd import Zygote
 
-    launch = Zygote().launch  # before there are threads
+    launch = Zygote().launch  # before any thread starts
     asyncio.run(_work(url, count, at_once, launch))
-    os._exit(0)  # without the tidying of contexts and threads: it is no part of the floor
+    os._exit(0)  # skips the cleanup of contexts and threads, which is no part of the floor
 
 
 async def _work(url: str, count: int, at_once: int, launch: Any) -> None:

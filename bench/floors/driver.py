@@ -17,19 +17,19 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 
 Launch = Callable[[str], int]
-"""Start a kernel on a connection file; returns its process id."""
+"""Starts a kernel on a connection file; returns its process id."""
 
 PATIENCE = 120.0
 
 
 def cold(connection_file: str) -> int:
-    """A new Python."""
+    """Start a new Python."""
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", connection_file, "--IPKernelApp.quiet=True"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid
 
 
 class Kernel:
-    """Messages are taken from the sockets as they are: the channels' own methods start an event loop for each."""
+    """Reads messages directly from the sockets: the channels' own methods start an event loop for each message."""
 
     def __init__(self, launch: Launch = cold) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="floor-"))
@@ -42,7 +42,7 @@ class Kernel:
         self._ready = False
 
     def run(self, code: str) -> str:
-        """The text that the cell gives, when its reply and its idle are in."""
+        """Run a cell; return its text after its reply and its idle status have arrived."""
         if not self._ready:
             self._wait()
         request = self._client.execute(code, allow_stdin=False)
@@ -58,7 +58,7 @@ class Kernel:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _wait(self) -> None:
-        """Until iopub says something: it may be unconnected still when the shell answers."""
+        """Wait for the first message on iopub, which may still be unconnected when the shell answers."""
         while not self._ready:
             request = self._client.kernel_info()
             self._shell(request)

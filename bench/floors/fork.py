@@ -1,4 +1,4 @@
-"""A bare fork of a process that has IPython and ipykernel imported: seconds until the child has been and gone.
+"""A plain fork of a process with IPython and ipykernel imported: seconds until the child has started and ended.
 
 python fork.py TIMES
 """
@@ -12,7 +12,7 @@ import sys
 import time
 from statistics import median
 
-import ipykernel.kernelapp  # noqa: F401 - it is what makes the process warm
+import ipykernel.kernelapp  # noqa: F401 - this import makes the process warm
 import IPython  # noqa: F401
 
 

@@ -1,8 +1,8 @@
-"""Many bare ipykernels, one cell each: new processes, or forks of one that has it all imported.
+"""Many plain ipykernels, one cell each: new processes, or forks of one with all imports done.
 
     python herd.py cold|forked COUNT AT_ONCE
 
-With COUNT = AT_ONCE all are alive together at the end.
+With COUNT = AT_ONCE, all of them run at the same time at the end.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ WARM = (
     "faulthandler",
     "cProfile",
 )
-"""What a kernel imports while it starts."""
+"""Modules that a kernel imports at its start."""
 
 
 class Zygote:
-    """Forks a kernel for each connection file that it is given. It has no thread and no socket library in use."""
+    """Forks a kernel for each connection file. It uses no thread and no socket library."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -63,7 +63,7 @@ def _serve(asked: socket.socket) -> None:
         import_module(name)
     from ipykernel.kernelapp import IPKernelApp
 
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel of the system buries the dead
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system reaps the ended children
     gc.freeze()
     lines = asked.makefile("rw")
     for line in lines:
@@ -96,7 +96,7 @@ def main() -> None:
     if at_once == count:
         for kernel in kernels:
             kernel.kill()
-    os._exit(0)  # without the tidying of contexts and threads: it is no part of the floor
+    os._exit(0)  # skips the cleanup of contexts and threads, which is no part of the floor
 
 
 if __name__ == "__main__":

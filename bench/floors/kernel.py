@@ -1,4 +1,4 @@
-"""One bare ipykernel: seconds from the start to the first reply, and per round trip of `1+1`.
+"""One plain ipykernel: seconds from the start to the first reply, and seconds per round trip of `1+1`.
 
 python kernel.py ROUND_TRIPS
 """

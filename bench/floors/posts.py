@@ -1,4 +1,4 @@
-"""What sub-agents ask of the model and nothing else: `CALLS` requests each, one after the other, `WORKERS` at once.
+"""Only the model requests of sub-agents: `CALLS` sequential requests each, `WORKERS` sub-agents at once.
 
 python posts.py URL CHILDREN CALLS WORKERS
 """

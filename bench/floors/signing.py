@@ -1,4 +1,4 @@
-"""The processor's seconds for the signatures of 1,000 records of a small cell: the least of ten times.
+"""CPU seconds to sign 1,000 records of a small cell: the minimum of ten runs.
 
 python signing.py
 """

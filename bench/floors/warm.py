@@ -2,8 +2,8 @@
 
     python warm.py COUNT
 
-Of each: the least seconds from asking for one to its first reply, and the processor's seconds for one, from its start
-to its end. The first is what a quiet machine would take; the second hardly depends on who else works.
+For each: the minimum seconds from the request for a kernel to its first reply, and the CPU seconds of one kernel from
+its start to its end. The first is the time on an idle machine; the second hardly depends on other processes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
 from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.sandbox import Sandbox, SandboxPolicy, open_policy
 
-_ENOUGH = 8_000_000_000  # bytes
+_ENOUGH = 8_000_000_000  # bytes of memory and of files
 _ROUNDS = 4
 
 Figures = dict[str, float]
@@ -53,12 +53,12 @@ def _policy(folder: Path, environment: dict[str, str], groups: ProcessGroups) ->
 
 
 def _make_repository(folder: Path) -> None:
-    """Most projects are one, and a sandbox has ten mounts for it."""
+    """Create a repository, as most projects are: a sandbox has ten mounts for it."""
     subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
 
 
 async def _herd(folder: Path, count: int, policy: SandboxPolicy | None, env: dict[str, str]) -> tuple[float, float]:
-    """`count` kernels, one after the other. The start of the zygote is no kernel's to pay for, so it is taken off."""
+    """Run `count` kernels, one after the other. The CPU time of the zygote's start is subtracted."""
     folder.mkdir(mode=0o700)
     alone = await _spent(folder / "alone", 1, policy, env)
     all_of_them = await _spent(folder / "all", 1 + count, policy, env)
@@ -66,7 +66,7 @@ async def _herd(folder: Path, count: int, policy: SandboxPolicy | None, env: dic
 
 
 async def _spent(folder: Path, count: int, policy: SandboxPolicy | None, env: dict[str, str]) -> tuple[float, float]:
-    """The least seconds until a kernel has replied, and the processor's seconds for all of it."""
+    """The minimum seconds until a kernel has replied, and the CPU seconds of all kernels."""
     folder.mkdir(mode=0o700)
     began = _processor()
     async with KernelServer(sealed=True) as zygote:
@@ -86,7 +86,7 @@ async def _start(zygote: KernelServer, folder: Path, policy: SandboxPolicy | Non
 
 
 def _processor() -> float:
-    """Seconds of this process, and of those below it that have ended."""
+    """CPU seconds of this process, and of its children that have ended."""
     uses = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(use.ru_utime + use.ru_stime for use in uses)
 
