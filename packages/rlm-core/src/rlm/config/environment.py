@@ -37,7 +37,7 @@ def program(name: str, environ: Mapping[str, str] | None = None) -> Path | None:
 
 
 def shell_program() -> Path:
-    """Return bash, or the shell of every system if there is no bash."""
+    """Return bash, or /bin/sh if there is no bash."""
     return program("bash") or Path(SHELL)
 
 

@@ -25,7 +25,7 @@ class _Beginning:
 
 
 class CacheWarmup:
-    """The cache of the beginnings of prompts, shared by all agents of a run."""
+    """Decides which first requests wait for the provider's cache, for all agents of a run."""
 
     def __init__(self, *, enabled: bool, longest: float = LONGEST) -> None:
         """`longest`: the most seconds that an agent waits."""

@@ -39,7 +39,8 @@ class Worktree:
         return Path(os.fsdecode(await self._run(wanted)))
 
     async def patch(self) -> str:
-        """Return the changes since then. Bytes that are no UTF-8 are lone surrogates, as in `os.fsdecode`.
+        """Return the changes since the copy was created. Bytes that are no UTF-8 are lone surrogates, as in
+        `os.fsdecode`.
 
         Raises:
             AgentError: the patch cannot be created.

@@ -27,7 +27,7 @@ async def resume_notes(
 ) -> list[System | User]:
     """Return notes on the user's cells that the model has not seen, and on changes. Restore variables if possible.
 
-    `replayed` returns the note about calls, in cells that ran again, that got their recorded results.
+    `replayed` returns a note on the calls in repeated cells that got their recorded results.
     """
     untold = untold_cells(read(session.folder).records)
     moved = spec.earlier.moved_from if spec.earlier else ""

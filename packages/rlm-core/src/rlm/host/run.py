@@ -114,7 +114,7 @@ class Run:
         return context, replace(spec, cwd=policy.cwd)  # in the sandbox, a link that leads to it may be hidden
 
     def _held(self, stack: AsyncExitStack) -> ContextPayload | None:
-        """Share a file that the user named as a descriptor. All kernels get the same file, even if its name is reused.
+        """Share a file that the user named, by a descriptor. All kernels get the same file, even if its name is reused.
 
         In a sandbox it is a mount, which no cell can change.
         """

@@ -16,7 +16,7 @@ from rlm.core.budget import Stop
 from rlm.core.messages import Usage, Wire
 from rlm.text.redact import Redactor
 
-_LARGE = 2**63  # no clock and no counter of ours gives a larger number, and it cannot be displayed
+_LARGE = 2**63  # no clock or counter of ours gives a larger number, and none can be displayed
 
 
 def only_written(**schema: Any) -> Meta:
