@@ -28,7 +28,7 @@ can read a command line, and it reaches no kernel.
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     rows = []
     for name, how in Config.settings().items():
         flags = "—" if how.secret else ", ".join([*([f"`-{how.short}`"] if how.short else []), f"`{flag(name)}`"])

@@ -17,11 +17,11 @@ PICTURE = Path(__file__).with_name("demo.svg")
 WIDTH = 110
 
 _FETCHED = re.compile(r"@font-face \{.*?\n\s*\}\n", re.DOTALL)
-"""Fonts from elsewhere: a page of ours fetches nothing."""
+"""Fonts from the network, which the picture must not load."""
 
 
 def demo() -> str:
-    """What the demo prints, stdout and stderr in order, with colours."""
+    """Return the output of the demo, stdout and stderr in order, with colours."""
     command = [str(Path(sys.executable).with_name("rlm")), "demo", "--color", "always"]
     kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     done = subprocess.run(

@@ -1,7 +1,7 @@
 """Runs `rlm eval` for docs/eval.md, with a scripted model and real kernels. `just docs` runs it.
 
-The model is no model: a plain call of it counts right as long as there are few lines, and refuses a prompt that is too
-long; its agents count in a cell, and the one with sub-agents hands parts to them. Tokens are characters / 4.
+The model is a script. In a plain call it counts a few lines correctly, and refuses a prompt that is too long. Its
+agents count in a cell; the agent with sub-agents gives parts to them. Tokens are characters / 4.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COMMANDS = (
     ("eval", "--make", "aggregation", "--size", "100,1000,10000", "--count", "5"),
     ("eval", "tasks.jsonl", "-o", "comparison"),
 )
-READS, TAKES = 500, 5_000  # lines that a plain call counts right, and that it takes
+READS, TAKES = 500, 5_000  # maximum lines that a plain call counts correctly, and that it accepts
 COUNT = "rlm.answer(sum(line.endswith(' | {0} | {1}') for line in context.splitlines()))"
 FAN_OUT = """\
 lines = context.splitlines()
@@ -44,7 +44,7 @@ def script(request: Request) -> Answer:
 
 
 def compare() -> str:
-    """What a reader would see."""
+    """Return the commands and their output."""
     with tempfile.TemporaryDirectory() as made, Scripted(script) as server:
         rlm = Rlm(Path(made), {"RLM_BASE_URL": server.url, "RLM_MODEL": "scripted"})
         tasks, compared = COMMANDS

@@ -1,4 +1,4 @@
-"""Writes the tables in faults.md from the lists that the tests prove: faults.py and the other fault lists in packages/rlm-testkit/src/rlm_testkit."""
+"""Writes the tables in faults.md from the fault lists in packages/rlm-testkit/src/rlm_testkit, which the tests check."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def machine_table() -> str:
 
 
 def page() -> str:
-    """The page with its tables made anew."""
+    """Return the page with new tables."""
     text = PAGE.read_text()
     for name, table in (("provider", provider_table()), ("kernel", kernel_table()), ("machine", machine_table())):
         text = _filled(text, name, table)
@@ -59,7 +59,7 @@ def _filled(text: str, name: str, table: str) -> str:
 
 
 def _provider_row(fault: Fault) -> str:
-    words = fault.code not in (0, 3)  # else it is no error
+    words = fault.code not in (0, 3)  # the others are not errors
     sees = f"`{fault.sees.replace('`', '')}`" if words else fault.sees
     return f"| {fault.name} | {fault.retried} | {sees} | {fault.code} |"
 

@@ -41,7 +41,7 @@ def script(request: Request) -> Answer:
 
 @dataclass(frozen=True)
 class Play:
-    """What is entered, and what stands there then. `working`: the agent does, and its turn is to be stopped."""
+    """The input of a screen, and the texts that it must show. `working`: the agent works, and its turn must be stopped."""
 
     enter: Callable[[Terminal], None]
     seen: tuple[str, ...]
@@ -104,7 +104,7 @@ def take(play: Play) -> str:
 
 
 def leave(screen: Terminal, *, working: bool) -> None:
-    """Ctrl-D leaves only where the input is empty, and what a stopped turn had not heard comes back into it."""
+    """Ctrl-D leaves only if the input is empty; undelivered messages of a stopped turn return to the input."""
     if working:
         screen.press("C-c")
         screen.see("interrupted; the session goes on")

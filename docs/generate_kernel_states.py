@@ -27,7 +27,7 @@ def _row(event: KernelEvent) -> str:
 
 
 def page() -> str:
-    """The page with its table made anew."""
+    """Return the page with a new table."""
     before, _, rest = PAGE.read_text().partition(BEGIN)
     return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
 

@@ -1,7 +1,7 @@
 """Takes screens of real runs, with a scripted model, in a real terminal (tmux). `just docs` runs it.
 
 It draws three of them (docs/screen-*.svg). `python docs/generate_screens.py FOLDER COMMAND KIND` writes all of them as
-text, `NAME.KIND.txt`, taken with any `rlm`, such as that of an earlier commit.
+text, `NAME.KIND.txt`. COMMAND can be any `rlm`, such as that of an earlier commit.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ GATHER = "import asyncio\nfound = await asyncio.gather(*(rlm.run(f'Read part {n}
 
 
 def agents(held: bool) -> Script:
-    """Of `held` ones, seven answer, and the others go on."""
+    """With `held`, seven sub-agents answer and the others continue."""
     asked: list[int] = []
 
     def answer(request: Request) -> Answer:
@@ -130,7 +130,7 @@ ROWS = "\n".join(f"row_{n} = load(part={n})" for n in range(60))
 
 
 def slow() -> Script:
-    """A cell that stops in the middle of its 25th line or so."""
+    """A cell that stops at about the middle of its 25th line."""
     pieces: set[bytes] = set()
 
     def gate(piece: bytes) -> bool:
@@ -163,7 +163,7 @@ failing = by_turn(
 
 @dataclass(frozen=True)
 class Screen:
-    """`seen`: texts that are waited for, then the screen is taken. `keys` are pressed before."""
+    """`seen`: the texts to wait for before the screen is taken. `keys` are pressed first."""
 
     script: Callable[[Request], Answer]
     words: tuple[str, ...] = ("go",)
@@ -193,7 +193,7 @@ SCREENS = {
 
 
 def take(screen: Screen, *how: str, command: Path = COMMAND) -> str:
-    """What stands on the terminal. `how`: words for `tmux capture-pane`."""
+    """Return the text on the terminal. `how`: arguments of `tmux capture-pane`."""
     with tempfile.TemporaryDirectory() as made, Scripted(screen.script, strict=False) as server:
         rlm = Rlm(Path(made), {"RLM_BASE_URL": server.url, "RLM_MODEL": "gpt-4o", **screen.env}, command)
         screen.prepare(rlm.cwd)

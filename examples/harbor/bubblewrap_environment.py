@@ -1,6 +1,6 @@
 """A Harbor environment without a container engine: each command runs in bubblewrap, on folders of the trial.
 
-It confines little: the system is read-only, the network is the host's. It is for trying agents, not for strangers' tasks.
+It confines little: the system is read-only, the network is the host's. Use it to try agents, not for untrusted tasks.
 """
 
 import asyncio

@@ -26,7 +26,7 @@ def rlm_solver(*flags: str):
 
 
 def mock() -> Task:
-    """One sample, solved by a cell."""
+    """A task with one sample, which a cell solves."""
     samples = [Sample("What is the sum of 1 to 100?", target="5050")]
     return Task(samples, solver=rlm_solver("--max-turns", "5"), scorer=match(), sandbox="local")
 

@@ -25,7 +25,7 @@ rlm.answer(float(offer.read_text()))"""
 
 
 def turns() -> list[Json]:
-    """The whole recording. A run that is resumed asks from the beginning again."""
+    """Return the whole recording. A resumed run starts from the beginning of it."""
     asked = [turn(QUESTION, "", FAN_OUT), turn(QUESTION, "", ANSWER)]
     return asked + [turn(f"Read the offer of {name}.", "", READ.format(name)) for name in SUPPLIERS]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SIZE = 50_000_000
-"""Bytes, at least."""
+"""Minimum size in bytes."""
 
 _ROUTINE = ("signed in", "opened the catalogue", "renewed a loan", "signed out", "changed a reminder", "paid a fee")
 _COMPLAINTS = {
@@ -24,7 +24,7 @@ _SHARES = ("printer",) * 2 + ("heating",) * 3 + ("reminder",) * 5 + ("noise",) *
 
 
 def lines(seed: int = 7) -> Iterator[str]:
-    """The log, a line at a time."""
+    """Yield the lines of the log."""
     dice = random.Random(seed)
     written = number = 0
     while written < SIZE:

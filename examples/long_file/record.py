@@ -1,6 +1,6 @@
-"""Writes turns.jsonl, the recording that `rlm --model replay:turns.jsonl` plays: what a good model says about the log.
+"""Writes turns.jsonl, the recording that `rlm --model replay:turns.jsonl` plays: the replies of a good model.
 
-The cells are real and run each time. The texts are fixed, so they fit the log of make_file.py and no other.
+The cells are real and run each time. The texts are fixed, so they match only the log of make_file.py.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _WORDS = {"print": "printer", "freezing": "heating", "heat": "heating", "reminde
 
 
 def subject(line: str) -> str:
-    """What a reader of the line would say that it is about."""
+    """Return the subject of a complaint."""
     said = line.partition(" wrote: ")[2]
     return next(name for word, name in _WORDS.items() if word in said)
 
 
 def counts() -> list[Counter[str]]:
-    """The complaints of each part, cut as the root's cell cuts."""
+    """Count the complaints of each part, with the same parts as in the root's cell."""
     text = "".join(lines())
     size = len(text) // PARTS + 1
     cuts = [0, *(text.index("\n", i * size) + 1 for i in range(1, PARTS)), len(text)]
@@ -60,7 +60,7 @@ def counts() -> list[Counter[str]]:
 
 
 def turns() -> list[Json]:
-    """The whole recording."""
+    """Return the whole recording."""
     found = counts()
     total = sum(found, Counter())
     (first, most), *others = total.most_common()

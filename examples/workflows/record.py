@@ -1,4 +1,4 @@
-"""Writes turns.jsonl, the recording that `rlm --model replay:turns.jsonl` plays: what a good model does with sub-agents.
+"""Writes turns.jsonl, the recording that `rlm --model replay:turns.jsonl` plays: the replies of a good model.
 
 The cells are real and run each time; those of the root are the files in `cells`.
 """
@@ -40,7 +40,7 @@ ADD = "rlm.answer(sum(context[{0}:{1}]))"
 
 
 def turns() -> list[Json]:
-    """The whole recording: the root, then its sub-agents and model calls."""
+    """Return the whole recording: the root, then its sub-agents and model calls."""
     told = [turn(QUESTION, "", (HERE / "cells" / f"{name}.py").read_text()) for name in CELLS]
     ishmael = "Which book begins like this? Call me Ishmael."
     told += [
