@@ -1,4 +1,4 @@
-"""One request to a model, whichever its API: in which form each try goes out, and what is learnt from a refusal."""
+"""One request to a model of any API: the form of each try, and what a refusal teaches about the endpoint."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from rlm.providers.prices import PriceList
 from rlm.version import VERSION
 
 REQUEST_ID = "X-ACP-Model-Request-ID"
-"""The header by which a trainer that talks ACP knows a request; it takes it out before the provider sees it."""
+"""The header that identifies a request for an ACP trainer. The trainer removes it before the provider sees it."""
 
 
 class ModelRequest:
-    """Every failure becomes an HTTPError or a TransportError."""
+    """One request to a model. Every failure becomes an HTTPError or a TransportError."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class ModelRequest:
         self._garbled = learned.garbled
         self._switched = False
         self._sent = 0
-        id = f"rlm-{uuid.uuid4()}"  # the same for each try: a proxy can tell a retry from a new turn
+        id = f"rlm-{uuid.uuid4()}"  # the same for each try, so that a proxy can distinguish a retry from a new turn
         self._id = id if tell_id else ""
         self._headers = connection.authorization | {
             "X-RLM-Depth": str(depth),
@@ -59,10 +59,10 @@ class ModelRequest:
             self._headers[REQUEST_ID] = id
 
     async def attempt(self, prompt_size: Callable[[], int]) -> Reply:
-        """One try, or a second at once without what the server refused of the first.
+        """Try once. If the server refuses a part of the form, try again at once without it.
 
         Raises:
-            HTTPError, TransportError: it failed.
+            HTTPError, TransportError: the try failed.
             MessagesRefused: the messages must be adapted first.
         """
         with_usage = self._learned.with_usage
@@ -77,7 +77,7 @@ class ModelRequest:
             return await self.attempt(prompt_size)
         except TransportError as fault:
             self._garbled |= fault.unreadable and self._stream
-            self._stream ^= fault.unreadable  # the next try asks for the other form
+            self._stream ^= fault.unreadable  # the next try requests the other form
             raise
         if self._stream != self._wanted:
             self._learned.stream, self._learned.garbled = self._stream, self._garbled
@@ -86,11 +86,11 @@ class ModelRequest:
         return replace(reply, usage=usage, request_id=self._id)
 
     def _concede(self, fault: HTTPError, *, with_usage: bool) -> bool:
-        """Whether the request is worth another try without what was refused of its form."""
+        """Change the form if the server refused a part of it. Return whether another try is worthwhile."""
         if self._stream and with_usage and refuses_usage(fault):
             self._learned.with_usage = False
             return True
-        if self._stream != self._first and refuses_reuse(fault):  # its reply was lost on the way, and is kept there
+        if self._stream != self._first and refuses_reuse(fault):  # the server has stored a reply that we did not get
             self._stream = self._first
             return True
         if self._switched or not refuses_form(fault, streamed=self._stream):
@@ -105,7 +105,7 @@ class ModelRequest:
             return
         reason = judge(fault).reason
         if adaptation is Adaptation.NO_ITEMS and not self._learned.gave(self._prompt.messages):
-            raise MessagesRefused(reason, frozenset({adaptation}))  # of another endpoint or key: its own are fine
+            raise MessagesRefused(reason, frozenset({adaptation}))  # only items of another endpoint or key are refused
         self._learned.adaptations.add(adaptation)
         raise MessagesRefused(reason)
 
@@ -119,5 +119,5 @@ class ModelRequest:
     def _form(self, *, with_usage: bool) -> Wire:
         if self._stream:
             return self._body | self._api.streamed(with_usage=with_usage)
-        # said only where the server's stream cannot be read: some refuse the parameter, whatever its value
+        # set only if the server's stream cannot be read: some servers refuse the parameter with any value
         return self._body | ({"stream": False} if self._garbled else {})

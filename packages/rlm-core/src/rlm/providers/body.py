@@ -1,4 +1,4 @@
-"""Read the body of a reply, whatever form it has: a completion, or the events of a stream."""
+"""Read the body of a reply in any form: a completion, or the events of a stream."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from rlm.providers.ports import Assembler, Heard
 from rlm.text.clip import one_line
 
 GRACE = 10.0
-"""Seconds that a stream may stay silent after its message has ended, before that counts as its end."""
-_DRAIN = 1.0  # seconds for what follows [DONE], so that the connection can be used again
+"""Seconds without data, after a message has ended, that count as the end of the stream."""
+_DRAIN = 1.0  # seconds to read what follows [DONE], so that the connection can be reused
 
 
 async def read_body(response: Any, assembler: Assembler, heard: Heard) -> Any:
-    """The reply as JSON. Its first bytes tell its form: some send a stream under any Content-Type, or unasked.
+    """Return the reply as JSON. Its first bytes show its form: some servers stream with any Content-Type, or unasked.
 
     Raises:
-        HTTPError, TransportError: there is none in it.
+        HTTPError, TransportError: the body contains no reply.
     """
     chunks = _heard(response.aiter_bytes(), heard)
     start, kind = b"", None
@@ -60,16 +60,16 @@ def _read_whole(body: bytes, encoding: str, assembler: Assembler) -> Any:
         raise TransportError(f"{page} in place of an answer", unreadable=True)
     if not text.strip():
         raise TransportError("the reply is empty", unreadable=True)
-    if encoding in ("br", "zstd"):  # else the HTTP client has unpacked it
+    if encoding in ("br", "zstd"):  # the HTTP client decompresses all others
         raise TransportError(f"the reply is compressed with {encoding}, which nobody asked for", unreadable=True)
     raise TransportError("the reply is cut off, or no JSON", unreadable=True)
 
 
 def _of_lines(text: str, assembler: Assembler) -> Any:
-    """Of a stream that is no stream of server-sent events: one event a line.
+    """Read a stream without server-sent events: one event per line.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not such a stream.
     """
     events = list(sse.payloads(text))
     if not all(map(assembler.takes, events)):
@@ -91,21 +91,21 @@ async def _read_events(chunks: AsyncIterator[bytes], assembler: Assembler, heard
 
 
 def _add(data: str, assembler: Assembler, heard: Heard) -> bool:
-    """Whether that was all."""
+    """Add an event. Return whether it was the last one."""
     if data.strip() == sse.DONE:
         return True
     try:
         for event in sse.payloads(data):
             heard(assembler.add(event))
     except (ValueError, RecursionError):
-        if not assembler.finished:  # else it is what some send behind the end
+        if not assembler.finished:  # some servers send other data after the end
             words = "" if data.lstrip().startswith(("{", "[")) else f" ({one_line(data, QUOTED)})"
             raise TransportError(f"the stream holds something that is no JSON{words}", unreadable=True) from None
     return False
 
 
 async def _until_silent(chunks: AsyncIterator[bytes], finished: Callable[[], bool]) -> AsyncIterator[bytes]:
-    """Some servers keep the connection open when all has been said."""
+    """Yield the chunks until the end, or until silence after it: some servers keep the connection open."""
     while True:
         limit = asyncio.timeout(GRACE if finished() else None)
         try:
@@ -116,12 +116,12 @@ async def _until_silent(chunks: AsyncIterator[bytes], finished: Callable[[], boo
         except TimeoutError:
             if limit.expired():
                 return
-            raise  # the transport's
+            raise  # a timeout of the HTTP client
         yield chunk
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    with suppress(Exception):  # all that matters has been read
+    with suppress(Exception):  # the reply has been read completely
         async with asyncio.timeout(_DRAIN):
             async for _ in chunks:
                 pass

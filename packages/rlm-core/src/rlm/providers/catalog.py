@@ -1,7 +1,7 @@
-"""What is known of an endpoint's models: their names and context windows.
+"""The models of an endpoint: their names and context windows.
 
-First by what the endpoint says in `/models`, then by the published lists (`prices`). Neither is asked before it is
-needed, and never on the way to a request.
+The first source is the endpoint's `/models`, the second the published lists (`prices`). Both are read only when needed,
+and no request waits for them.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from rlm.providers.prices import PriceList
 from rlm.text.clip import one_line
 
 NAMED = 5
-"""Models that a message names."""
+"""Maximum models that a message names."""
 
 _WINDOWS = (
     "context_length",  # OpenRouter, Together, Fireworks; n_ctx and the like below: llama.cpp
     "max_model_len",  # vLLM, SGLang
     "context_window",  # Groq
     "max_context_length",  # Mistral, LM Studio
-    "loaded_context_length",  # LM Studio: what it was loaded with
+    "loaded_context_length",  # LM Studio: the length that the model was loaded with
     "max_input_tokens",  # LiteLLM, Anthropic
     "inputTokenLimit",  # Gemini
     "n_ctx",
     "n_ctx_train",
 )
 _BELOW = ("top_provider", "meta", "limits", "model_info")
-"""Objects of an entry that may hold one of these, too."""
-_LEAST = 512  # tokens: what is less is no window
-_LENGTH = 200  # characters of a name
+"""Objects in an entry that may also contain one of these fields."""
+_LEAST = 512  # tokens: a smaller number is not a context window
+_LENGTH = 200  # maximum characters of a name
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
     name: str
     window: int | None = None
-    """Tokens of the context; None: not known."""
+    """Tokens of the context; None: unknown."""
 
 
 class Catalog:
-    """The models of one endpoint. `ask` gets `/models`; it is called once, or again after it failed."""
+    """The models of one endpoint. `ask` requests `/models`. It is called once, and again only after a failure."""
 
     def __init__(self, ask: Callable[[], Awaitable[Any]], prices: PriceList) -> None:
         self._ask = ask
@@ -55,10 +55,10 @@ class Catalog:
         self._looking: set[asyncio.Task[None]] = set()
 
     async def models(self) -> dict[str, ModelFacts]:
-        """By name, in the endpoint's order.
+        """Return the models by name, in the endpoint's order.
 
         Raises:
-            Exception: whatever `ask` fails with.
+            Exception: the error of `ask`.
         """
         async with self._asking:
             if self._models is None:
@@ -66,7 +66,7 @@ class Catalog:
         return self._models
 
     def window(self, model: str) -> int | None:
-        """Tokens that the model takes; None: it is not known, or not yet. Asking for it begins to find it out."""
+        """Return the model's context window in tokens, None if not (yet) known. The first call starts a look-up."""
         if model not in self._windows:
             self._windows[model] = None
             task = asyncio.ensure_future(self._look_up(model))
@@ -82,14 +82,14 @@ class Catalog:
     async def _look_up(self, model: str) -> None:
         try:
             facts = (await self.models()).get(model)
-        except Exception:  # noqa: BLE001 - many servers have no such list, and a run can do without
+        except Exception:  # noqa: BLE001 - many servers have no such list, and a run does not need it
             facts = None
         window = facts.window if facts else None
         self._windows[model] = window or await self._prices.window(model)
 
 
 def read_models(body: Any) -> Iterator[ModelFacts]:
-    """The models of a reply to GET /models, in any provider's form."""
+    """Read the models in a reply to GET /models, in any provider's form."""
     entries = body.get("data") or body.get("models") if isinstance(body, Mapping) else body  # Together: a bare list
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, Mapping):
@@ -99,14 +99,14 @@ def read_models(body: Any) -> Iterator[ModelFacts]:
 
 
 def _window(entry: Mapping[str, Any]) -> int | None:
-    """The least of what is said: a server may have been started with less than the model was made for."""
+    """Return the smallest window in an entry: a server may run a model with a smaller window than the model has."""
     places = [entry, *(entry[name] for name in _BELOW if isinstance(entry.get(name), Mapping))]
     values = [place.get(name) for place in places for name in _WINDOWS]
     return min((value for value in values if type(value) is int and value >= _LEAST), default=None)
 
 
 def nearest(model: str, names: list[str]) -> list[str]:
-    """The names that may be meant: like it in spelling, then of the same family, then the endpoint's first."""
+    """Return names that the user may have meant: similar names, then names of the same family, then the first ones."""
     near = difflib.get_close_matches(model, names, NAMED, 0.5)
     family = re.split(r"[-:/.]", model.rpartition("/")[2])[0].lower()
     related = [name for name in names if family and family in name.lower()]
@@ -114,7 +114,7 @@ def nearest(model: str, names: list[str]) -> list[str]:
 
 
 def no_such_model(model: str, host: str, names: list[str]) -> str:
-    """What to say and to do about it. `names`: what the endpoint has; not empty."""
+    """Return the error message for an unknown model. `names`: the endpoint's models; not empty."""
     some = [one_line(name, _LENGTH) for name in nearest(model, names)]
     more = ", …" if len(names) > len(some) else ""
     return f"there is no {model} at {host}; it has {', '.join(some)}{more}: set RLM_MODEL"

@@ -18,11 +18,11 @@ RESPONSES_NEEDED = "The model needs the Responses API: set RLM_API=responses (or
 _NAMES_RESPONSES = re.compile(r"/responses\b|\bresponses (api|endpoint)\b|\bnot a chat model\b")
 _REASONING = ("reasoning_content", "reasoning")
 _NAMES = frozenset({"role", "id", "type", "index", "format"})
-"""Strings that some providers repeat in every piece, where others come in pieces."""
+"""Strings that some providers repeat in every piece of a stream; other strings are concatenated."""
 
 
 class ChatAPI:
-    """See `rlm.providers.ports.API`."""
+    """The `rlm.providers.ports.API` of Chat Completions."""
 
     name = CHAT
     path = "/chat/completions"
@@ -53,7 +53,7 @@ class ChatAPI:
 
 
 def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = normalize.new_id) -> Reply:
-    """Read a chat completion; see `API.reply`. `fresh` makes the ids of calls that have none."""
+    """Read a chat completion; see `API.reply`. `fresh` creates ids for calls without one."""
     if not isinstance(body, dict):
         raise TransportError("the reply is no JSON object", unreadable=True)
     if (error := error_in(body)) is not None:
@@ -78,7 +78,7 @@ def _choice(choices: Any) -> Wire:
 
 
 class ChatAssembler:
-    """Takes chunks in order; `body()` is the completion."""
+    """Assemble a completion from chunks in their order. `body()` returns it."""
 
     def __init__(self) -> None:
         self._message: Wire = {}
@@ -86,22 +86,22 @@ class ChatAssembler:
         self._begun = False
         self._finish: Any = None
         self._usage: Any = None
-        self._served: Wire = {}  # by which model, at which tier
+        self._served: Wire = {}  # the model and the tier that served the request
         self._token_data: Wire = {}
 
     @property
     def finished(self) -> bool:
-        """Whether the provider has said how the message ends. Its usage may follow."""
+        """True when the provider has sent the finish reason. The usage may follow."""
         return bool(self._finish)
 
     def takes(self, chunk: Any) -> bool:
         return isinstance(chunk, dict) and '"delta"' in json.dumps(chunk)
 
     def add(self, chunk: Any) -> Piece:
-        """Returns what the chunk adds.
+        """Add a chunk. Return the piece that it adds to the message.
 
         Raises:
-            HTTPError, TransportError: it is none.
+            HTTPError, TransportError: it is an error, or not a valid chunk.
         """
         if not isinstance(chunk, dict):
             raise TransportError("the stream holds something that is no JSON object", unreadable=True)
@@ -124,7 +124,7 @@ class ChatAssembler:
         return self._add(delta)
 
     def body(self, *, done: bool = False) -> Wire:
-        """`done`: the provider said that this was all, which is an end, too.
+        """Return the completion. `done`: the end marker has come, which is an end even without a finish reason.
 
         Raises:
             TransportError: the stream ended before the message did.
@@ -161,16 +161,16 @@ def _arguments(call: Wire) -> str:
 
 _SERVED = ("model", "service_tier")
 _SAID_WHOLE = re.compile("prompt|meta_info|sglext")
-"""What no piece of a stream has a part of."""
+"""Token data with these names is complete in a chunk. Other token data comes in parts."""
 
 
 class Calls:
-    """The tool calls of a message. `calls` holds them in the order in which they began."""
+    """The tool calls of a message. `calls` has them in the order in which they began."""
 
     def __init__(self) -> None:
         self.calls: list[Wire] = []
         self._places: dict[Any, Wire] = {}
-        self._alone: str | None = None  # a name that came alone, behind a whole call of the same name
+        self._alone: str | None = None  # a name that came without arguments, after a complete call of the same name
 
     def add(self, piece: Wire) -> None:
         function = dict(piece["function"]) if isinstance(piece.get("function"), dict) else {}
@@ -192,9 +192,9 @@ class Calls:
         merge(call, rest | {"function": {name: value for name, value in function.items() if name != "name"}})
 
     def _whose(self, piece: Wire, function: Wire) -> Wire | None:
-        """The call that a piece belongs to; None if it begins one.
+        """Return the call that a piece belongs to; None if it begins a new call.
 
-        By its index where that can be, else by its id, else it is the newest.
+        It is found by the index if there is one, else by the id; else it is the newest call.
         """
         index, id_ = _index(piece), piece.get("id")
         known = [call for call in self.calls if id_ and call.get("id") == id_]
@@ -205,9 +205,10 @@ class Calls:
         return None if call is None or self._begins_another(index, id_, function, call) else call
 
     def _begins_another(self, index: Any, id_: Any, function: Wire, call: Wire) -> bool:
-        """Some give every call the index 0, or none; some give every piece of one call another id.
+        """Return whether a piece begins another call than the one that its index or id names.
 
-        A call begins with its name. So a piece with a name begins one where the call so far is whole.
+        Some providers give every call the index 0 or none; some give every piece of one call a different id. A call
+        begins with its name, so a piece with a name begins a new call if the call so far is complete.
         """
         name, other_id = function.get("name"), call.get("id")
         if not name or (id_ and id_ == other_id):
@@ -218,7 +219,7 @@ class Calls:
         if not _is_whole(call):
             return False
         if same_name and not id_ and not function.get("arguments"):
-            self._alone = name  # said once more, or the beginning of another call: what follows tells
+            self._alone = name  # a repeated name, or the beginning of another call: the next piece decides
             return False
         return True
 
@@ -241,12 +242,12 @@ def _is_object(text: Any) -> bool:
 
 
 def _says_again(arguments: Any, have: str) -> bool:
-    """Some repeat all arguments so far in every piece, or once more at the end."""
+    """Return whether a piece repeats all arguments so far: some providers do so in every piece, or once at the end."""
     return isinstance(arguments, str) and have != "" and arguments.startswith(have) and _is_object(arguments)
 
 
 def _merge_name(call: Wire, function: Wire) -> None:
-    """Most send the name once, some in every piece, and a few in pieces."""
+    """Add a piece's name. Most providers send the name once, some in every piece, and a few in parts."""
     name, have = function.get("name"), call.setdefault("function", {}).get("name")
     if isinstance(name, str) and name:
         repeated = not isinstance(have, str) or name.startswith(have)
@@ -254,7 +255,7 @@ def _merge_name(call: Wire, function: Wire) -> None:
 
 
 def merge(whole: Wire, piece: Wire) -> None:
-    """Add a piece of a message: texts are joined, objects merged, lists matched by `index` or else extended."""
+    """Add a piece to a message: join texts, merge objects, match list items by `index`, and append all other items."""
     for name, value in piece.items():
         have = whole.get(name)
         if value is None:
@@ -283,7 +284,7 @@ def _place(item: Any) -> Any:
 
 
 def _copy(value: Any) -> Any:
-    """A chunk is not ours to change."""
+    """Copy a value, because later pieces change it and a chunk must not be changed."""
     if isinstance(value, dict):
         return {name: _copy(part) for name, part in value.items()}
     return [_copy(part) for part in value] if isinstance(value, list) else value

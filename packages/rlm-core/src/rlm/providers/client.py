@@ -1,4 +1,4 @@
-"""Models of one endpoint: what they share, and one agent's model."""
+"""The models of one endpoint: the client that they share, and the model of one agent."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ from rlm.providers.retrying import Retrying, RetryPolicy
 from rlm.text.redact import Redactor
 
 BUDGET = 300.0
-"""Seconds that a failing request is retried."""
+"""Seconds for which a failing request is retried."""
 READ_TIMEOUT = 600.0
-"""Seconds without a byte: models think long."""
+"""Timeout in seconds without a byte: models may think for long."""
 NOTICE = 25.0
-"""Seconds of silence after which whoever watches hears that it is still waited."""
+"""Seconds without data after which a waiting message is shown."""
 
 AUTO = "auto"
 _OURS = frozenset({"stream", "stream_options"})
 
 
 def api_for(endpoint: Endpoint, wanted: str = AUTO) -> API:
-    """Which API of an endpoint is asked. OpenAI's newer models need Responses; most other servers have chat alone."""
+    """Choose the API for an endpoint. OpenAI's newer models need Responses; most other servers have only chat."""
     responses = endpoint.is_openai if wanted == AUTO else wanted == ResponsesAPI.name
     return ResponsesAPI() if responses else ChatAPI()
 
 
 class OpenAIClient:
-    """What all agents of a process share of one endpoint: its connections, closed with the context, and what it takes.
+    """The client of one endpoint, shared by all agents of a process: its connections, and what was learnt about it.
 
-    `budget`, `read_timeout`, `notice` and `first_pause`, the first time between two tries, are seconds.
+    The context manager's exit closes the connections. `budget`, `read_timeout`, `notice` and `first_pause` (the first
+    pause between two tries) are seconds.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class OpenAIClient:
         self.prices = PriceList(endpoint)
         self.catalog = Catalog(partial(self.connection.get, "/models"), self.prices)
         self.request_ids = request_ids
-        """Each request tells its id, for a trainer behind the endpoint."""
+        """If true, each request sends its id, for a trainer behind the endpoint."""
         self._learned: dict[str, Learned] = {}
 
     async def __aenter__(self) -> Self:
@@ -80,15 +81,15 @@ class OpenAIClient:
         await self.connection.close()
 
     async def open(self) -> Any:
-        """See `Connection.open`."""
+        """Open the connection, see `Connection.open`."""
         return await self.connection.open()
 
     def model(
         self, name: str, params: Wire | None = None, *, depth: int, sink: Sink, stream: bool, cache_key: str = ""
     ) -> Retrying:
-        """`params` go into each request; `depth` is the agent's, root 0; `stream`: somebody watches.
+        """Create an agent's model. `params` go into each request. `depth`: root 0. `stream`: a user watches.
 
-        Requests with the same `cache_key` go to the same machines, at OpenAI: others need not know the parameter.
+        OpenAI sends requests with the same `cache_key` to the same machines. Other providers do not get the parameter.
         """
         key = self.connection.endpoint.api_key
         cached = {"prompt_cache_key": cache_key} if cache_key and self.connection.endpoint.is_openai else {}
@@ -96,7 +97,7 @@ class OpenAIClient:
         return Retrying(provider, self.connection, self.policy, sink, Redactor([key] if key else []), depth=depth)
 
     async def unknown_model(self, model: str) -> TransportError | None:
-        """What to say where the endpoint refuses a name that its list does not have, either; None: nothing better."""
+        """Return a better error for a refused model name, if the endpoint's list does not contain it; else None."""
         try:
             names = list(await self.catalog.models())
         except Exception:  # noqa: BLE001 - many servers have no such list
@@ -106,12 +107,12 @@ class OpenAIClient:
         return TransportError(no_such_model(model, self.connection.endpoint.host, names), lasting=True)
 
     def learned(self, model: str) -> Learned:
-        """What is known of a model here, by all agents alike."""
+        """Return what all agents have learnt about a model at this endpoint."""
         return self._learned.setdefault(model, Learned())
 
 
 class EndpointModel:
-    """One agent's model at an endpoint. See `rlm.providers.ports.Provider`."""
+    """One agent's model at an endpoint: a `rlm.providers.ports.Provider`."""
 
     def __init__(self, client: OpenAIClient, name: str, params: Wire, *, depth: int, stream: bool) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""The connections to one endpoint, through the openai SDK (2.x and 3.x), and what their failures mean."""
+"""The connections to one endpoint, through the openai SDK (2.x and 3.x). Their errors are converted to faults."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ _TRANSPORT = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "anyio", "so
 
 
 class Connection:
-    """The SDK's client, made when first used. `read_timeout`: seconds without a byte."""
+    """The SDK's client, created at its first use. `read_timeout`: seconds without a byte."""
 
     def __init__(self, endpoint: Endpoint, read_timeout: float, gate: Gate | None = None) -> None:
-        """`gate`: what all requests pass that others send, too."""
+        """`gate`: a gate that limits these requests together with those of other clients."""
         endpoint.check()
         self.endpoint = endpoint
         self.read_timeout = read_timeout
         self.limiter = RequestLimiter(endpoint.host, gate)
         self.reached = False
-        """Whether the server has ever answered."""
+        """True when the server has answered at least once."""
         self._proxy: Proxy | None = None
         self._sdk: Any = None
         self._opening = asyncio.Lock()
 
     async def open(self) -> Any:
-        """The SDK's client. Loading it takes half a second, which is spent in a thread; call it early.
+        """Return the SDK's client. Call this early: loading the client takes half a second, in a thread.
 
         Raises:
             ConfigError: the environment names a proxy or certificates that cannot be used.
@@ -65,10 +65,10 @@ class Connection:
     async def post(
         self, path: str, body: dict[str, Any], headers: dict[str, Any], heard: Heard, assembler: Assembler
     ) -> Any:
-        """The reply to `body`, as JSON. `assembler` is a new one, for the case that it is streamed.
+        """Send `body` and return the reply as JSON. `assembler` must be new; it is used if the reply is streamed.
 
         Raises:
-            HTTPError, TransportError: there is none.
+            HTTPError, TransportError: there is no reply.
         """
         sdk = await self.open()
         try:
@@ -83,10 +83,10 @@ class Connection:
             raise await self._explained(fault) from fault
 
     async def get(self, path: str) -> Any:
-        """What a GET gives, as JSON, without retries.
+        """Return the JSON of a GET request, without retries.
 
         Raises:
-            HTTPError, TransportError: nothing.
+            HTTPError, TransportError: there is no reply.
         """
         sdk = await self.open()
         options = {"headers": self.authorization, "max_retries": 0, "timeout": GET_TIMEOUT}
@@ -95,7 +95,7 @@ class Connection:
 
     @property
     def authorization(self) -> dict[str, Any]:
-        """Named each time, or the SDK would take a header from OPENAI_CUSTOM_HEADERS."""
+        """The authorization header, set in each request: otherwise the SDK would use one of OPENAI_CUSTOM_HEADERS."""
         key = self.endpoint.api_key
         return {"Authorization": f"Bearer {key}" if key else import_openai().Omit()}
 
@@ -108,7 +108,7 @@ class Connection:
         ours = [] if f"{self.endpoint.url}/".startswith(OPENAI_HOST) else [_only_ours]
         hooks = {"request": ours, "response": [_refuse_redirect]}
         way = {"proxy": self._proxy.url} if self._proxy else {}
-        # what the environment says is read above; the HTTP client alone would fail on parts of it
+        # the environment is read above: the HTTP client would fail on some of its values
         with _owned(self._proxy or self.endpoint):
             http = openai.DefaultAsyncHttpxClient(
                 verify=verify, trust_env=False, event_hooks=hooks, max_redirects=REDIRECTS, **way
@@ -117,14 +117,14 @@ class Connection:
             return openai.AsyncOpenAI(
                 base_url=self.endpoint.url,
                 default_query=self.endpoint.query,
-                api_key=self.endpoint.api_key or "none",  # it wants one; each request says what is sent
-                max_retries=0,  # `Retrying` makes them all, so that there is one backoff and one count
+                api_key=self.endpoint.api_key or "none",  # the SDK requires one; each request sets its own header
+                max_retries=0,  # `Retrying` does all retries, so that there is one backoff and one count
                 timeout=openai.Timeout(self.read_timeout, connect=CONNECT_TIMEOUT),
                 http_client=http,
             )
 
     async def _explained(self, fault: TransportError) -> TransportError:
-        """A server that breaks off plain HTTP may want https."""
+        """Return a better fault if the server closed a plain HTTP connection because it expects https."""
         unclear = fault.reason == BROKE_OFF and not (self.reached or self._proxy or self.endpoint.secure)
         if not unclear or not await speaks_tls(self.endpoint):
             return fault
@@ -134,16 +134,16 @@ class Connection:
 
 
 async def _only_ours(request: Any) -> None:
-    """The SDK adds what OPENAI_ORG_ID, OPENAI_CUSTOM_HEADERS and the like hold: for OpenAI, and nobody else."""
+    """Remove headers that the SDK adds from OPENAI_ORG_ID, OPENAI_CUSTOM_HEADERS and others: only OpenAI gets these."""
     for name in list(request.headers):
         if name not in _OUR_HEADERS and not name.startswith("x-stainless-"):
             del request.headers[name]
 
 
 async def _post(sdk: Any, path: str, body: dict[str, Any], headers: dict[str, Any]) -> Any:
-    """The response with its body unread, as a stream of the SDK's, whose own decoder is not used.
+    """Return the response with its body unread, as a stream of the SDK. The stream's own decoder is not used.
 
-    `chat.completions.create` would walk the whole history in Python: 136 ms at 400 turns, this takes 3.
+    `chat.completions.create` would process the whole history in Python: 136 ms at 400 turns; this takes 3 ms.
     """
 
     async def post(body: dict[str, Any]) -> Any:
@@ -153,12 +153,12 @@ async def _post(sdk: Any, path: str, body: dict[str, Any], headers: dict[str, An
 
     try:
         return await post(body)
-    except ValueError:  # half a letter, or a number that JSON has not
+    except ValueError:  # a lone surrogate, or a number that JSON cannot represent
         return await post(strip_surrogates(body))
 
 
 async def _refuse_redirect(response: Any) -> None:
-    """One that turns a POST into a GET leads nowhere, nor does one to what is no URL. The others are followed."""
+    """Refuse a redirect that turns the POST into a GET, or to an invalid URL. All others are followed."""
     location = response.headers.get("location", "")
     where = shown(one_line(location, QUOTED))
     if response.status_code in (301, 302, 303):
@@ -169,7 +169,7 @@ async def _refuse_redirect(response: Any) -> None:
 
 
 def _target_problem(url: Any, location: str) -> str:
-    """Why a redirect cannot be followed, by our rules or by the HTTP client's."""
+    """Return why a redirect cannot be followed, by our rules or by those of the HTTP client; empty if it can."""
     if why := url_problem(location):
         return why
     try:
@@ -183,7 +183,7 @@ def _target_problem(url: Any, location: str) -> str:
 
 @contextmanager
 def _owned(owner: Endpoint | Proxy) -> Iterator[None]:
-    """Tell whose URL the HTTP client refuses. Its own words may quote a part of a password."""
+    """Name the URL that the HTTP client refuses. The client's own message may quote a part of a password."""
     try:
         yield
     except Exception as error:
@@ -214,5 +214,5 @@ def _fault(error: Exception, host: str, proxy: Proxy | None) -> Fault | None:
             return breakdown(error, host, proxy)
         case openai.APIError():  # an error object in the stream
             return inside(error.body)
-    # while a body is read, the errors of the HTTP client come through as they are
+    # while a body is read, the SDK passes on the HTTP client's exceptions unchanged
     return breakdown(error, host, proxy) if type(error).__module__.partition(".")[0] in _TRANSPORT else None

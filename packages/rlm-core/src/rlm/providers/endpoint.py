@@ -1,4 +1,4 @@
-"""Where the model is, and the way there: its URL, the proxy, the certificates."""
+"""The endpoint of a model: its URL, the proxy and the certificates."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ _SOCKS = (
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`base_url` None: OpenAI. `api_key` None: no key is sent."""
+    """An endpoint. `base_url` None: OpenAI. `api_key` None: no key is sent."""
 
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
-        """Without a query, and without the path of the one request that is made there."""
+        """The base URL without its query, and without the path of a request (such as /chat/completions)."""
         return self._parts._replace(path=self._path, query="", fragment="").geturl()
 
     @property
     def query(self) -> dict[str, str]:
-        """What the URL holds of one, such as Azure's api-version. It belongs to each request."""
+        """The query of the URL, such as Azure's api-version. It goes into each request."""
         return dict(parse_qsl(self._parts.query, keep_blank_values=True))
 
     @property
     def host(self) -> str:
-        """Name and port, without a password that the URL may hold."""
+        """Name and port, without a password in the URL."""
         return self._parts.netloc.rpartition("@")[2]
 
     @property
@@ -62,7 +62,7 @@ class Endpoint:
 
     @property
     def is_openai(self) -> bool:
-        """Whether OpenAI's own API is there: at OpenAI, in one of its regions, or at Azure in OpenAI's form."""
+        """True if the endpoint has OpenAI's own API: OpenAI, one of its regions, or Azure in OpenAI's form."""
         name = (self._parts.hostname or "").rstrip(".")
         if f".{name}".endswith(_OPENAI_DOMAIN):
             return True
@@ -70,7 +70,7 @@ class Endpoint:
 
     @property
     def is_public(self) -> bool:
-        """Whether it has a name that others know, and not an address or a name of this machine or network alone."""
+        """True for a public host name; false for an address, or a name of only this machine or network."""
         name = (self._parts.hostname or "").rstrip(".")
         return "." in name and not name.endswith(_PRIVATE) and not name.rpartition(".")[2].isdigit()
 
@@ -79,9 +79,10 @@ class Endpoint:
         return self._parts.hostname or "", self._parts.port or _PORTS[self._parts.scheme]
 
     def check(self) -> None:
-        """
+        """Validate the base URL.
+
         Raises:
-            ConfigError: the base URL is none.
+            ConfigError: it cannot be used.
         """
         url = (self.base_url or OPENAI).strip()
         if self._parts.scheme not in _PORTS or not self._parts.netloc:
@@ -99,7 +100,7 @@ class Endpoint:
         url = (self.base_url or OPENAI).strip()
         try:
             parts = urlsplit(url)
-        except ValueError:  # its host is none
+        except ValueError:  # its host is not valid
             scheme, _, rest = url.partition("://")
             return SplitResult(scheme.lower(), rest, "", "", "")
         return parts._replace(scheme=parts.scheme.lower())
@@ -115,7 +116,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """`variable` names it in the environment; empty: the system does."""
+    """A proxy. `variable` is the environment variable that names it; empty: the system's settings name it."""
 
     url: str
     variable: str = ""
@@ -128,16 +129,16 @@ class Proxy:
         return f"the proxy {urlsplit(self.url).netloc.rpartition('@')[2]}"
 
     def refused(self, why: str) -> ConfigError:
-        """In words that do not hold the URL: there may be a password in it."""
+        """Return an error that does not contain the URL, because there may be a password in it."""
         name = self.variable or "of the system"
         return ConfigError(f"The URL of the proxy, {name}, cannot be used: {why}. Correct or unset it.")
 
 
 def proxy_for(endpoint: Endpoint, environ: Mapping[str, str]) -> Proxy | None:
-    """The proxy that the environment names for an endpoint.
+    """Return the proxy that the environment names for an endpoint, or None.
 
     Raises:
-        ConfigError: it is none that can be used.
+        ConfigError: it cannot be used.
     """
     host, port = endpoint.address
     exceptions = (environ.get("no_proxy") or environ.get("NO_PROXY") or "").lower()
@@ -162,7 +163,7 @@ def proxy_for(endpoint: Endpoint, environ: Mapping[str, str]) -> Proxy | None:
 
 
 def _of_the_system(kind: str) -> str:
-    if sys.platform != "darwin":  # elsewhere the environment is all there is
+    if sys.platform != "darwin":  # other systems have only the environment
         return ""
     from urllib.request import getproxies
 
@@ -170,7 +171,10 @@ def _of_the_system(kind: str) -> str:
 
 
 def _covers(exception: str, host: str, port: int) -> bool:
-    """`*`, a name (its subdomains too), an address, a network; each but the first also with a port."""
+    """Return whether a NO_PROXY entry covers a host.
+
+    An entry is `*`, a name (which covers its subdomains too), an address or a network; all but `*` may have a port.
+    """
     if exception == "*":
         return True
     exception = exception.rpartition("://")[2]
@@ -195,10 +199,10 @@ def _is_within(host: str, network: str) -> bool:
 
 
 def tls_context(endpoint: Endpoint, environ: Mapping[str, str]) -> ssl.SSLContext | bool:
-    """What httpx takes as `verify`; True for its own certificates.
+    """Return the `verify` argument of httpx; True means its own certificates.
 
-    Reading them takes 25 ms and more, which a server without TLS need not wait for. Without them every certificate is
-    refused, so none is trusted.
+    An endpoint without TLS gets an empty context, because reading the certificates takes 25 ms and more. An empty
+    context refuses every certificate.
 
     Raises:
         ConfigError: the file that the environment names cannot be used.
@@ -224,7 +228,7 @@ def _context_of(name: str, path: Path) -> ssl.SSLContext:
 
 
 async def speaks_tls(endpoint: Endpoint) -> bool:
-    """Whether a server that breaks off plain HTTP wants https. Nothing is sent to it but the beginning of TLS."""
+    """Return whether a server that closes plain HTTP connections expects https. Only a TLS handshake is sent."""
     unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""What the answer to a refused request says: the provider's own words, and when to come back. Pure."""
+"""Read the answer to a refused request: the provider's message, and when to try again. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 from rlm.text.clip import one_line
 
 QUOTED = 301
-"""Characters of somebody else's words in a message of ours, with the mark where they are cut."""
+"""Maximum characters of quoted text in our messages, with the mark where it is truncated."""
 
-_TIMES_OF_DAY = 1e9  # seconds since 1970
+_TIMES_OF_DAY = 1e9  # a larger number is a time in seconds since 1970, and not a duration
 
 
 def message_and_code(text: str) -> list[str]:
-    """The message and the code of an error body."""
+    """Return the message and the code in an error body."""
     try:
         body = json.loads(text)
     except ValueError:
@@ -30,7 +30,7 @@ def message_and_code(text: str) -> list[str]:
 
 
 def web_page(text: str) -> str:
-    """That it is one, and its title; empty if it is none."""
+    """Return "a web page" with its title, if the text is one; else empty."""
     if not text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
         return ""
     title = re.search(r"<title[^>]*>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
@@ -41,7 +41,7 @@ def provider_words(text: str) -> str:
     """The provider's own words."""
     if page := web_page(text):
         return page
-    text = text.strip().removeprefix("data:")  # an error may come as an event
+    text = text.strip().removeprefix("data:")  # an error may come as a server-sent event
     try:
         return one_line(_message(json.loads(text)), QUOTED)
     except ValueError:
@@ -49,7 +49,7 @@ def provider_words(text: str) -> str:
 
 
 def _message(body: Any) -> str:
-    """Providers hide it in many places."""
+    """Find the message, which has a different place with each provider."""
     if isinstance(body, list) and body:
         return _message(body[0])
     if isinstance(body, dict):
@@ -67,7 +67,7 @@ def status_line(status: int) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Retry-After: seconds or a date; OpenAI also has milliseconds."""
+    """Read Retry-After: seconds or a date; OpenAI also sends milliseconds."""
     plain = {name.lower(): value.strip() for name, value in headers.items()}
     try:
         if "retry-after-ms" in plain:
@@ -79,13 +79,13 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _sensible(seconds: float) -> float | None:
-    """Some send the time of day when they mean the seconds until then. What cannot be meant is nothing."""
+    """Return a plausible pause, or None. Some providers send a time of day instead of the seconds until then."""
     seconds = seconds - time.time() if seconds > _TIMES_OF_DAY else seconds
     return max(0.0, seconds) if seconds < _TIMES_OF_DAY else None
 
 
 def _until(date: str, now: str) -> float | None:
-    """By the provider's own clock, if it says how late it is: ours may be wrong."""
+    """Return the seconds until a date, by the provider's clock if it sends the time, since ours may be wrong."""
     if not date:
         return None
     today = parsedate_to_datetime(now).timestamp() if now else time.time()

@@ -1,4 +1,4 @@
-"""How providers and gateways say what is wrong: patterns for the text of an error, in lower case. Pure."""
+"""Patterns for the error texts of providers and gateways, in lower case. Pure data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OVERFLOW = (
 )
 
 OVERFLOW = re.compile("|".join(_OVERFLOW))
-NEVER_FITS = re.compile(r"request too large for")  # a single request over the tokens per minute: never fits
+NEVER_FITS = re.compile(r"request too large for")  # one request is above the limit of tokens per minute
 _MEANS = r"(quota|credits?|balance|funds|allowance|allocation|budget)"
 _IS = r"( (is|are|has|have|been|was|were|already|currently|fully|all|now))*"
 _SPENT = (
@@ -61,7 +61,7 @@ _QUOTA = (
     r"余额不足|欠费|充值|额度(不足|已|用)",
 )
 QUOTA = re.compile("|".join(_QUOTA))
-"""That the account has spent what it may. For text with blanks in place of underscores and hyphens."""
+"""The account has used up its quota. For text in which underscores and hyphens are replaced by blanks."""
 CONTENT_FILTER = re.compile(
     r"content_?(filter|policy)|content (filter|management policy|moderation)|responsibleaipolicy"  # Azure, LiteLLM
     r"|violat(es?|ing|ion).{0,40}(policy|policies)|rejected .{0,20}safety system"  # OpenAI
@@ -74,19 +74,19 @@ PASSING = re.compile(
     r"retrydelay|\bper (second|sec|minute|min|hour)\b|perminute|(/|\ba) ?(second|sec|minute|min|hour)s?\b|\b[rt]p[ms]\b"
     r"|concurren|(requests?|tokens?) per(?! month)"
 )
-"""That the limit is one of speed: Gemini's speaks of billing, too, and Scaleway's of an insufficient quota."""
+"""The limit is a rate limit: Gemini's text also mentions billing, and Scaleway's an insufficient quota."""
 PLACE = re.compile(
     r"(country|countries|region|territory|location|jurisdiction)\b.{0,60}"
     r"\b((un|not )supported|(not |un)available|not allowed|restricted|prohibited|blocked|banned)"
     r"|(not |un)(supported|available|allowed|offered) (in|for|from) (your|this|the) "
     r"(current )?(country|region|territory|location)|unsupported (country|region|location)|geo ?(block|restrict|fenc)"
 )
-"""Where the client is, is the reason. For text with blanks in place of underscores and hyphens."""
+"""The reason is the client's location. For text in which underscores and hyphens are replaced by blanks."""
 FIREWALL = re.compile(
     r"attention required|just a moment|cloudflare|access denied|(been|are) blocked|captcha|incapsula|imperva|akamai"
     r"|web application firewall|request blocked|error code:? ?10\d\d"
 )
-"""On a page in place of the API's words: what stands before the server refuses the client."""
+"""A web page instead of an API error: a firewall before the server refuses the client."""
 BAD_KEY = re.compile(r"(invalid|incorrect|no|missing) api[ _-]?key|api[ _-]?key (is )?(not valid|invalid|missing)")
 UNKNOWN_MODEL = re.compile(
     r"\b(model|deployment)\b[^.;]{0,100}?( not found|\bnot exist|n't exist|\bnot available|\bnot supported$)"
@@ -102,11 +102,11 @@ TEMPLATE = re.compile(
     r"| at row \d+, column \d+|while executing \w+ at line|\b(lexer|parser): (?s:.{0,200})\.\.\."
     r"|\btemplate: [^:\s]*:\d+(:\d+)?: "  # Go's: Ollama
     r"|\(in (<string>|chat|template|[\w.-]*template[\w.-]*):\d+\)"  # minijinja: TGI, mistral.rs
-    # Jinja's own, and what Python says within one: vLLM, SGLang, mlx-lm
+    # errors of Jinja, and of Python within a template: vLLM, SGLang, mlx-lm
     r"|'dict object' has no attribute|'[\w.]+' is undefined|type undefined is not json serializable"
     r"|can only get item pairs from a mapping|no (filter|test) named '|encountered unknown tag '"
     r"|can only concatenate (str|list) \(not",
 )
-"""How servers say that the model's chat template refuses the messages: the same ones it refuses always."""
+"""The model's chat template refuses the messages. It refuses the same messages each time."""
 
 PLAIN_HTTP = re.compile(r"http request (was sent )?to (an )?https (port|server)|requires tls")

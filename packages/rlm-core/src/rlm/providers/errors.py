@@ -1,4 +1,4 @@
-"""What a provider's failure means: one table from status and text to a verdict. Pure. See docs/faults.md."""
+"""Judge the failures of providers: one table from status and text to a decision. Pure functions. See docs/faults.md."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Retry(Enum):
 
 
 class Fault(Exception):
-    """A request that came to nothing."""
+    """A failed request."""
 
 
 class HTTPError(Fault):
@@ -37,14 +37,14 @@ class HTTPError(Fault):
         self.text = text
         self.headers = headers or {}
         self.hint = ""
-        """What to do, where that is known by what the request held."""
+        """What the user can do, if the content of the request shows it."""
 
 
 class TransportError(Fault):
-    """There was no answer, or none that makes sense. `reason` is short.
+    """There was no answer, or no valid one. `reason` is short.
 
-    `unreadable`: there was one, in a form that cannot be read; another form may be. `unreached`: nobody answered.
-    `lasting`: it will be the same next time; `few`: many tries will not help, either; `hint` says what to do then.
+    `unreadable`: the answer has a form that cannot be read; another form may work. `unreached`: nothing answered.
+    `lasting`: a retry cannot help. `few`: many retries will not help. `hint` says what to do then.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class TransportError(Fault):
 
 @dataclass(frozen=True, slots=True)
 class RetryDecision:
-    """`error` is what it becomes when it is not retried, or when retrying did not help; `hint` is what to do then.
+    """What to do about a fault. `error` is raised without a retry, or after the last one; `hint` says what to do then.
 
-    `after` is how many seconds the provider wants to be left alone.
+    `after` is the pause in seconds that the provider asks for.
     """
 
     reason: str
@@ -92,7 +92,7 @@ _PLAN = "Check the plan and the billing of the account."
 
 
 def judge(fault: HTTPError | TransportError) -> RetryDecision:
-    """What to do about it."""
+    """Decide what to do about a fault."""
     if isinstance(fault, HTTPError):
         return _judge_refusal(fault)
     if fault.lasting:
@@ -114,18 +114,18 @@ def _judge_refusal(fault: HTTPError) -> RetryDecision:
 
 
 def _too_long(status: int, text: str) -> bool:
-    # "too many tokens" with 429 is about speed
+    # "too many tokens" with status 429 means a rate limit
     return status == 413 or bool((said.NEVER_FITS if status == 429 else said.OVERFLOW).search(text))
 
 
 def _filtered(status: int, text: str) -> bool:
-    if status not in (400, 403, 422, 451) or "account" in text:  # an account may violate a policy, too
+    if status not in (400, 403, 422, 451) or "account" in text:  # an account may violate a policy too
         return False
     return any(said.CONTENT_FILTER.search(each) for each in message_and_code(text))
 
 
 def _no_money_here(status: int, text: str) -> bool:
-    """Some say with 403 or 401 that a key has spent its budget."""
+    """Some providers use status 403 or 401 for a key that has used up its budget."""
     return status in (401, 403) and _no_money(status, text)
 
 
@@ -150,16 +150,16 @@ def _no_money(status: int, text: str) -> bool:
     return status == 402 or (status in _REFUSING and bool(said.QUOTA.search(words)) and not said.PASSING.search(words))
 
 
-_REFUSING = (400, 401, 403, 412, 429)  # a gateway's 503 may speak of its own budget of retries
+_REFUSING = (400, 401, 403, 412, 429)  # not 503: a gateway may mention its own retry budget
 
 
 def _no_model(status: int, text: str) -> bool:
-    """By the message and the code alone: every other field may speak of models, and of what is invalid."""
+    """Check only the message and the code: all other fields may mention models, and the word invalid."""
     return status in (400, 404, 422) and any(said.UNKNOWN_MODEL.search(each) for each in message_and_code(text))
 
 
 def _refused_by_template(status: int, text: str) -> bool:
-    # 404: mlx-lm, whatever goes wrong; 502: a gateway
+    # 404: mlx-lm, for all errors; 502: a gateway
     return status in (400, 404, 422, 500, 501, 502) and bool(said.TEMPLATE.search(text))
 
 
@@ -189,7 +189,7 @@ _TABLE: tuple[tuple[Callable[[int, str], bool], _Sentence], ...] = (
     (lambda status, _: status == 404, (ModelError, Retry.SOME, _URL)),
     (_passes, (ModelUnavailable, Retry.BUDGET, _LATER)),
 )
-"""The first that fits."""
+"""The first matching row counts."""
 
 
 def _sentence(status: int, text: str) -> _Sentence:
@@ -204,7 +204,7 @@ _STATUS_OF = {
     "vector_store_timeout": "500",
     **dict.fromkeys(("invalid_prompt", "invalid_image", "invalid_image_format", "image_parse_error"), "400"),
 }
-"""OpenAI's codes within a reply, as the statuses that they have elsewhere."""
+"""The HTTP statuses for OpenAI's error codes within a reply."""
 
 
 def is_unknown_model(fault: HTTPError) -> bool:
@@ -212,7 +212,7 @@ def is_unknown_model(fault: HTTPError) -> bool:
 
 
 def error_in(body: Wire) -> Any:
-    """The error that a body or a piece of a stream holds, under whatever name; None if it holds none."""
+    """Return the error in a body or in a piece of a stream, under any name; None if there is none."""
     if body.get("error"):
         return body["error"]
     words = [body.get(name) for name in ("message", "detail", "msg", "error_msg")]
@@ -223,7 +223,7 @@ def error_in(body: Wire) -> Any:
 
 
 def inside(error: Any) -> HTTPError | TransportError:
-    """The fault that an error object within a reply of status 200 stands for."""
+    """Return the fault for an error object within a reply of status 200."""
     wire = error if isinstance(error, dict) else {"message": error}
     code = str(wire.get("code") or wire.get("status") or "")
     code = _STATUS_OF.get(code, code)

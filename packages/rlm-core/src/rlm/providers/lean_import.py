@@ -1,9 +1,9 @@
 """Import openai without the types that a chat request does not need.
 
-`import openai` executes `openai.types`: some 400 modules, most of them pydantic models of other endpoints, which is
-40 % of its time. While it is imported here, the packages below `openai.types` do not execute their `__init__`. Each
-name that one would re-export is imported when it is first asked for, from the module where that file says it lies
-(PEP 562), so whoever uses the types still gets the real ones. Should anything be in the way, it is imported as usual.
+`import openai` executes `openai.types`: some 400 modules, most of them pydantic models of other endpoints, which takes
+40 % of its time. During this import, the packages below `openai.types` do not execute their `__init__`. Each name that
+an `__init__` re-exports is imported at its first use, from the module that the file names (PEP 562), so all users of
+the types get the real ones. If this fails, openai is imported as usual.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _importing = threading.Lock()
 
 
 def import_openai() -> Any:
-    """The module `openai`."""
+    """Import and return the module `openai`."""
     with _importing:
         if "openai" in sys.modules:
             return sys.modules["openai"]
@@ -49,7 +49,7 @@ def _lean() -> Iterator[None]:
 
 
 class _OpenAIFinder(MetaPathFinder):
-    """Finds the packages below `openai.types`, with a loader that is in no hurry."""
+    """Find the packages below `openai.types`, with a loader that imports their names lazily."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -64,7 +64,7 @@ class _OpenAIFinder(MetaPathFinder):
 
 class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing but a way to get at each name later."""
+        """Execute nothing; define a `__getattr__` that imports each name later."""
         names: dict[str, _Origin] = {}
 
         def find(name: str) -> object:
@@ -82,13 +82,13 @@ class _Loader(SourceFileLoader):
         module.__dict__["__getattr__"] = find
 
     def _all(self, module: ModuleType) -> dict[str, _Origin]:
-        """For an `__init__` that does more than re-export."""
+        """Execute an `__init__` that does more than re-export, and return all of its names."""
         super().exec_module(module)
         return {name: (module.__name__, name) for name in vars(module)}
 
 
 def _reexported(source: bytes) -> dict[str, _Origin]:
-    """What an `__init__` imports `from .x import Y as Z`. Nothing if it holds anything else."""
+    """Return what an `__init__` imports with `from .x import Y as Z`. Empty if it contains anything else."""
     docstring = ast.Expr
     names: dict[str, _Origin] = {}
     for node in ast.parse(source).body:

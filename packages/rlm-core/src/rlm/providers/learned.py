@@ -1,4 +1,4 @@
-"""What refusals teach about an endpoint: in which form it takes requests, and in which messages. Pure."""
+"""Learn from refusals which form of requests and messages an endpoint accepts. Pure functions."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ _STANDARD = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 
 @dataclass(slots=True)
 class Learned:
-    """What one model of an endpoint is known to take. `stream` None: whatever is asked for.
+    """What one model of an endpoint is known to accept. `stream` None: both forms.
 
-    `garbled`: what it streams cannot be read.
+    `garbled`: its streams cannot be read.
     """
 
     stream: bool | None = None
@@ -58,13 +58,13 @@ class Learned:
     with_usage: bool = True
     adaptations: set[Adaptation] = field(default_factory=set)
     items: set[str] = field(default_factory=set)
-    """Ids of the items that it gave."""
+    """Ids of the items that this model has produced."""
 
     def remember(self, message: Message) -> None:
         self.items.update(filter(None, map(_id_of, items_of(message))))
 
     def gave(self, messages: Sequence[Message]) -> bool:
-        """Whether the newest items of a conversation are its own, and not those of an earlier run elsewhere."""
+        """Return whether a conversation's newest items are of this model, and not of an earlier run elsewhere."""
         newest = next(filter(None, map(items_of, reversed(messages))), ())
         return any(_id_of(item) in self.items for item in newest)
 
@@ -75,25 +75,25 @@ def _id_of(item: Wire) -> str:
 
 
 def refuses_usage(fault: HTTPError) -> bool:
-    """Whether a stream is refused for asking for its tokens."""
+    """Return whether a stream is refused because it requests the usage."""
     return fault.status in (*_REFUSED, 500, 501) and _NO_USAGE.search(fault.text.lower()) is not None
 
 
 def refuses_form(fault: HTTPError, *, streamed: bool) -> bool:
-    """Whether the request is refused because it asks for a stream, or because it does not."""
+    """Return whether the request is refused because it requests a stream, or because it does not."""
     text = fault.text.lower()
-    if fault.status in _REFUSED:  # what speaks of streaming is worth one try in the other form
+    if fault.status in _REFUSED:  # a text that mentions streaming justifies one try in the other form
         return (_NO_STREAM if streamed else _STREAMING).search(text) is not None
     return fault.status in _FAILED and _NO_STREAM.search(text) is not None
 
 
 def refuses_reuse(fault: HTTPError) -> bool:
-    """Whether the key of the request stands for another body there: the server has kept that one, and its reply."""
+    """Return whether the server has stored another body, and its reply, under the request's idempotency key."""
     return fault.status in (400, 409, 422) and _REUSED.search(fault.text.lower()) is not None
 
 
 def wanted_adaptation(fault: HTTPError, body: Wire) -> Adaptation | None:
-    """The form in which the messages of a refused request may be taken."""
+    """Return the adaptation with which a server may accept the messages of a refused request."""
     text = fault.text.lower()
     if _has_pictures(body) and fault.status in (*_REFUSED, 500) and _PICTURES.search(text):
         return Adaptation.NO_PICTURES
@@ -125,7 +125,7 @@ def _has_pictures(body: Wire) -> bool:
 
 
 def _names_a_field(text: str, body: Wire) -> bool:
-    """Whether the refusal speaks of a field that only some providers know, and does not ask for it."""
+    """Return whether the refusal mentions a field that only some providers know, and does not require it."""
     odd = {name for message in body["messages"] for name in message} - _STANDARD
     calls = [call for message in body["messages"] for call in message.get("tool_calls", ())]
     odd |= {name for call in calls for name in call} - {"id", "type", "function"}
@@ -142,7 +142,7 @@ _INSTEAD = re.compile(r"\buse [`'\"]?(\w+)[`'\"]? instead")
 
 
 def refused_parameter(fault: HTTPError, params: Wire) -> str:
-    """What to do if a request is refused because of one of RLM_MODEL_PARAMS; empty if it is not."""
+    """Return what to do if one of RLM_MODEL_PARAMS is the reason for a refusal; else empty."""
     if fault.status not in (400, 422) or not _REFUSED_VALUE.search(text := fault.text.lower()):
         return ""
     named = [name for name in params if any(_names(text, each) for each in (name, *_OTHER_NAMES.get(name, ())))]
@@ -163,11 +163,11 @@ _OTHER_NAMES = {
     "verbosity": ("text.verbosity",),
     "logprobs": ("message.output_text.logprobs",),
 }
-"""How the Responses API names some parameters of the chat API."""
+"""The names that the Responses API has for some parameters of the chat API."""
 
 
 def _names(text: str, name: str) -> bool:
-    """Short names are words of the language, too, and count in quotes or where a field is named, alone."""
+    """Return whether a text names a parameter. Short names are common words: they count in quotes or as fields."""
     word = re.escape(name.lower())
     alone = (
         rf"\b{word}\b"

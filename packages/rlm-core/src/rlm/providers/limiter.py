@@ -1,9 +1,10 @@
-"""How many requests may be in flight to one endpoint, for all agents and runs of a host.
+"""Limit the requests in flight to one endpoint, for all agents and runs of a host.
 
-There is no limit until the provider says that it has too much. Then the number is halved, once for all requests that
-were in flight, and grows by one after each round of successes: additive increase, multiplicative decrease, as TCP does.
-Two rules keep the losses small where a server takes a fixed number at once. A refusal right after a step up takes back
-that step alone, as all the others were accepted. The next step up then waits for twice as many rounds.
+There is no limit until the provider refuses a request because of overload. Then the limit is halved, once for all
+requests in flight, and grows by one after each round of successes: additive increase, multiplicative decrease, as in
+TCP. Two rules keep the losses small for a server that takes a fixed number of requests. A refusal right after an
+increase only takes back this increase, since all other requests were accepted. The next increase then waits for twice
+as many rounds.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ from rlm.providers.error_body import status_line
 from rlm.providers.errors import HTTPError, Retry, TransportError, judge
 
 MOST_ROUNDS = 32
-"""Rounds of successes between two steps up, at most."""
+"""Maximum rounds of successes between two increases."""
 
 _OVERLOADED = re.compile(
     r"overloaded|over(loaded)? capacity|(no|at|exceed\w*|insufficient|out of) (\w+ )?capacity|too many (\w+ )?requests"
     r"|rate.?limit|throttl|concurren(t|cy)|(server|engine|model|service) is (currently )?busy|queue is full"
 )
-_LOADING = re.compile(r"\bloading\b|starting up|warming up")  # llama.cpp, TGI: nobody has asked for too much
+_LOADING = re.compile(r"\bloading\b|starting up|warming up")  # llama.cpp, TGI: the server is not overloaded
 
 
 class Window:
-    """How many requests may be in flight, by what became of those that were. Pure."""
+    """The limit of requests in flight, computed from the outcomes of earlier requests. Pure."""
 
     def __init__(self) -> None:
         self.size = sys.maxsize
         self.cuts = 0
-        """How often the size was lowered. A request remembers the number that it was sent at."""
+        """How often the size was lowered. A request remembers this number at the time when it was sent."""
         self._successes = 0
-        self._proven = 0  # a whole round succeeded at this size
-        self._rounds = 1  # of successes before the next step up
+        self._proven = 0  # the size at which a whole round has succeeded
+        self._rounds = 1  # rounds of successes before the next increase
 
     def succeeded(self) -> None:
         if not self.cuts:
@@ -54,9 +55,9 @@ class Window:
             self.size += 1
 
     def refused(self, sent_at: int, in_flight: int) -> bool:
-        """Whether that lowers the size.
+        """Note a refusal. Return whether it lowers the size.
 
-        Not so for a request that was sent before the size was lowered last, nor for one that was alone.
+        It does not if the request was sent before the last decrease, or if it was the only one in flight.
         """
         if sent_at != self.cuts or in_flight < 2:
             return False
@@ -71,7 +72,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class RequestOutcome:
-    """What became of a request, as far as it matters to others. `after`: all shall wait for so many seconds."""
+    """The outcome of a request, as far as it affects others. `after`: seconds that all requests must wait."""
 
     succeeded: bool = False
     overloaded: bool = False
@@ -79,24 +80,24 @@ class RequestOutcome:
 
 
 class Gate(Protocol):
-    """Lets requests to one endpoint pass."""
+    """Limits the requests to one endpoint."""
 
     @property
     def busy(self) -> bool:
-        """Whether who enters now has to wait, as far as it is known here."""
+        """True if a request that enters now must wait, as far as known here."""
         ...
 
     async def enter(self, rank: Rank) -> int:
-        """Wait until one more may be in flight. What is returned is for `leave`."""
+        """Wait until one more request may be in flight. Return the ticket for `leave`."""
         ...
 
     async def leave(self, ticket: int, outcome: RequestOutcome) -> int | None:
-        """The request has ended. How many may be in flight from here on, if its outcome has lowered that."""
+        """Note the end of a request. Return the new limit if its outcome has lowered the limit, else None."""
         ...
 
 
 class LocalGate:
-    """For the requests of one event loop."""
+    """The gate for the requests of one event loop."""
 
     def __init__(self) -> None:
         self._window = Window()
@@ -113,10 +114,10 @@ class LocalGate:
             await self._slots.acquire(rank)
             if self._closed_until <= time.monotonic():
                 return self._window.cuts
-            self._slots.release()  # somebody was refused in the meantime
+            self._slots.release()  # another request was refused in the meantime
 
     async def leave(self, ticket: int, outcome: RequestOutcome) -> int | None:
-        """Never waits."""
+        """Note the end of a request; see `Gate.leave`. It never waits."""
         if outcome.succeeded:
             self._window.succeeded()
         if outcome.after is not None:
@@ -128,19 +129,19 @@ class LocalGate:
 
 
 class RequestLimiter:
-    """What the requests of a process pass. The root's come first."""
+    """The limiter of all requests of a process. Requests of the root agent come first."""
 
     def __init__(self, host: str, gate: Gate | None = None) -> None:
-        """`gate`: one that others share, too."""
+        """`gate`: a gate that is shared with others."""
         self._host = host
         self._gate = gate or LocalGate()
         self._reported = False
 
     @asynccontextmanager
     async def request(self, depth: int, sink: Sink, longest: float) -> AsyncIterator[float]:
-        """While entered, a request of an agent at `depth` is in flight. Gives the seconds that it had to wait.
+        """Hold a place for one request of an agent at `depth`. Yield the seconds that it had to wait.
 
-        All requests wait as long as one of them was asked to wait, up to `longest` seconds. A fault passes through.
+        If a provider asks one request to wait, all requests wait, up to `longest` seconds. Faults are re-raised.
         """
         asked = time.monotonic()
         ticket = await self._enter((min(depth, 1), 0), sink)
@@ -183,7 +184,7 @@ def outcome_of(fault: HTTPError | TransportError, longest: float) -> RequestOutc
 
 
 def is_overload(fault: HTTPError | TransportError) -> bool:
-    """Whether fewer requests at once would help."""
+    """Return whether fewer requests at once would help."""
     if isinstance(fault, TransportError):
         return _OVERLOADED.search(fault.reason.lower()) is not None
     text = fault.text.lower()

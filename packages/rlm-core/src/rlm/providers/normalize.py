@@ -1,4 +1,4 @@
-"""Bring what a provider sent into a form that the agent can work with and that any provider accepts back. Pure."""
+"""Normalize replies to a form that the agent can use and that every provider accepts back. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from rlm.providers.errors import TransportError
 from rlm.text.encodings import join_surrogates
 
 _CHARACTERS_PER_TOKEN = 4
-_IMPOSSIBLE = 1e12  # tokens
+_IMPOSSIBLE = 1e12  # tokens: such a count cannot be true
 _EMPTY = "Try again, or try another model."
 _REASONING = frozenset({"thinking", "redacted_thinking", "reasoning"})
 
 
 def new_id() -> str:
-    """Nine letters and digits: the one form of a call id that every provider takes."""
+    """Return nine letters and digits: the only form of a call id that every provider accepts."""
     return uuid.uuid4().hex[:9]
 
 
 def reply(message: Assistant, usage: Usage, finish: str, data: Wire) -> Reply:
-    """`data`: see `token_data`.
+    """Create a reply. `data`: see `token_data`.
 
     Raises:
-        TransportError: the message broke off, or holds nothing.
+        TransportError: the message is incomplete because of an error, or empty.
     """
     if ending(finish) is Ending.ERROR:
         raise TransportError(f"the reply broke off with an error (finish_reason {finish})")
@@ -42,9 +42,10 @@ _OF_TOKENS = re.compile(r"token|logprob|meta_info|sglext|expert|hidden_state")
 
 
 def token_data(wire: Wire) -> Wire:
-    """What an object holds of single tokens: `token_ids`, `prompt_token_ids` (vLLM), `logprobs`, `meta_info` (SGLang).
+    """Return the data of single tokens in an object.
 
-    As it came, so that a trainer finds what its server gave. A number, such as a limit, is nothing of the kind.
+    Such as `token_ids`, `prompt_token_ids` (vLLM), `logprobs`, `meta_info` (SGLang). The data is unchanged, so that a
+    trainer finds what its server sent. Numbers, such as a limit, are not token data.
     """
     found = {name: each for name, each in wire.items() if _OF_TOKENS.search(name) and isinstance(each, list | dict)}
     data: Wire = strip_surrogates({name: each for name, each in found.items() if _says_something(each)})
@@ -52,14 +53,14 @@ def token_data(wire: Wire) -> Wire:
 
 
 def _says_something(value: Any) -> bool:
-    """`{"content": null}` does not."""
+    """Return whether a value contains data. `{"content": null}` does not."""
     return any(map(_says_something, value.values())) if isinstance(value, dict) else value not in (None, [])
 
 
 def message(received: Wire, fresh: Callable[[], str] = new_id) -> tuple[Wire, Wire]:
-    """The message with its unknown fields as they are, and by call what the model wrote where that is repaired.
+    """Return the message, with unknown fields unchanged, and for each repaired call the name and arguments as received.
 
-    A null says nothing, and an empty text is a null.
+    Null values are removed. An empty text becomes null.
     """
     kept = {name: value for name, value in strip_surrogates(received).items() if value is not None}
     kept |= {"role": "assistant", "content": text_of(kept.get("content"))}
@@ -70,7 +71,7 @@ def message(received: Wire, fresh: Callable[[], str] = new_id) -> tuple[Wire, Wi
 
 
 def text_of(content: Any) -> str | None:
-    """Some send a list of parts; the agent reads text, and all take text back."""
+    """Return the content as text. Some providers send a list of parts; all accept text back."""
     if isinstance(content, list):
         content = "".join(filter(None, (text_of(part) for part in content if isinstance(part, str | dict))))
     elif isinstance(content, dict):
@@ -79,7 +80,7 @@ def text_of(content: Any) -> str | None:
 
 
 def _legacy(kept: Wire) -> list[Wire]:
-    """A call as servers sent it before there were several of them."""
+    """Return a call in the old form, `function_call`, which allowed only one."""
     function = kept.get("function_call")
     if not isinstance(function, dict) or not function.get("name"):
         return []
@@ -88,7 +89,7 @@ def _legacy(kept: Wire) -> list[Wire]:
 
 
 def _calls(calls: Any, fresh: Callable[[], str]) -> list[Wire]:
-    """The calls, each with an id of its own. Of an empty list nothing is left: some refuse it."""
+    """Return the calls, each with a unique id. An empty list is left out of the message: some providers refuse it."""
     sound: list[Wire] = []
     for call in calls if isinstance(calls, list) else [calls] if calls else []:
         if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
@@ -115,18 +116,18 @@ def _arguments(arguments: Any) -> str:
 
 
 def _repaired(call: Wire) -> Wire:
-    """As strict providers take it back: they refuse arguments that are no JSON object, and most odd names."""
+    """Repair a call for strict providers: they refuse arguments that are not a JSON object, and most unusual names."""
     function = call["function"]
     sound = {"name": call_name(function["name"]), "arguments": call_arguments(function["arguments"])}
     return {**call, "function": {**function, **sound}}
 
 
 def usage(wire: Any, prompt_size: Callable[[], int], received: Wire) -> Usage:
-    """The tokens. Any part may be missing or null; a count that is missing is estimated, and marked."""
+    """Return the token counts. Any part may be missing or null; a missing count is estimated, and marked as such."""
     wire = wire if isinstance(wire, dict) else {}
     prompt = _first_count(wire, "prompt_tokens", "input_tokens")
     completion = _first_count(wire, "completion_tokens", "output_tokens")
-    if not prompt and not completion:  # no prompt is empty: two zeros are no count
+    if not prompt and not completion:  # a prompt is never empty, so two zeros are not a count
         prompt = completion = None
     counted = prompt is not None and completion is not None
     return Usage(
@@ -139,7 +140,7 @@ def usage(wire: Any, prompt_size: Callable[[], int], received: Wire) -> Usage:
 
 
 def _detail(wire: Wire, name: str, *groups: str) -> int | None:
-    """Where providers count it, or where the journal does."""
+    """Return a count from the field of the providers, or from that of the journal."""
     groups = tuple(f"{group}_tokens_details" for group in groups)
     details = next((details for group in groups if isinstance(details := wire.get(group), dict)), wire)
     return _count(details.get(name))
@@ -150,7 +151,7 @@ def _first_count(wire: Wire, *names: str) -> int | None:
 
 
 def _count(value: Any) -> int | None:
-    """A number, or one written as a text; what cannot be a number of tokens is none."""
+    """Return a number of tokens, which may be sent as text; None if the value cannot be one."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -161,7 +162,7 @@ def _count(value: Any) -> int | None:
 
 
 def strip_surrogates(value: Any) -> Any:
-    """The same JSON without what can be neither printed nor sent: lone surrogates, and numbers that JSON has not."""
+    """Return the same JSON without lone surrogates and non-finite numbers, which cannot be sent."""
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:

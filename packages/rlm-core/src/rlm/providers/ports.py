@@ -1,4 +1,4 @@
-"""What tells one API of model servers from another. A further API is one module that has this."""
+"""The contracts of APIs and providers. A further API of model servers is one module that implements `API`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rlm.providers.errors import HTTPError
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What an event of a stream adds to a message: to its text, its reasoning, the arguments of its calls."""
+    """What one event of a stream adds to a message: text, reasoning, or arguments of calls."""
 
     text: str = ""
     reasoning: str = ""
@@ -22,12 +22,12 @@ class Piece:
 
 
 Heard = Callable[[Piece | None], None]
-"""Called with each piece of a message, and with None for bytes that are no piece of it."""
+"""Called with each piece of a message, and with None for other bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelPrompt:
-    """What a model is asked, in the terms of the chat format."""
+    """The content of a request to a model, in the chat format."""
 
     model: str
     messages: Sequence[Message]
@@ -37,27 +37,27 @@ class ModelPrompt:
 
 
 class Assembler(Protocol):
-    """Puts the events of one streamed reply together."""
+    """Assembles a reply from the events of its stream."""
 
     @property
     def finished(self) -> bool:
-        """Whether the provider has said how the message ends. More may follow, such as its usage."""
+        """True when the provider has sent the end of the message. More may follow, such as its usage."""
         ...
 
     def takes(self, event: Any, /) -> bool:
-        """Whether this is an event of such a stream: some servers send them a line each, not as server-sent events."""
+        """Return whether this is an event of such a stream: some servers send one per line, not server-sent events."""
         ...
 
     def add(self, event: Any, /) -> Piece | None:
-        """Returns what the event adds to the message, None if it is no piece of it. See `Heard`.
+        """Add an event. Return the piece that it adds to the message, None if it adds none. See `Heard`.
 
         Raises:
-            HTTPError, TransportError: it is an error, or no event.
+            HTTPError, TransportError: it is an error, or not a valid event.
         """
         ...
 
     def body(self, *, done: bool = False) -> Wire:
-        """The reply, as it would have come whole. `done`: the stream said that this was all.
+        """Return the reply in the form that it has without streaming. `done`: the stream sent its end marker.
 
         Raises:
             TransportError: the stream ended before the message did.
@@ -66,41 +66,41 @@ class Assembler(Protocol):
 
 
 class API(Protocol):
-    """How one API is asked, and how its answers are read. Pure."""
+    """Builds the requests of one API, and reads its replies. Pure."""
 
     @property
     def name(self) -> str:
-        """As RLM_API has it, and the journal."""
+        """The name in RLM_API and in the journal."""
         ...
 
     @property
     def path(self) -> str:
-        """Below the base URL."""
+        """The path below the base URL."""
         ...
 
     def body(self, prompt: ModelPrompt) -> Wire:
-        """The request, of which the reply comes whole."""
+        """Return the body of a request without streaming."""
         ...
 
     def streamed(self, *, with_usage: bool) -> Wire:
-        """What the body has besides when the reply is to be streamed. `with_usage`: the tokens are asked for."""
+        """Return the additional fields of a request for a stream. `with_usage`: request the token counts."""
         ...
 
     def assembler(self) -> Assembler: ...
 
     def adaptation(self, fault: HTTPError, prompt: ModelPrompt) -> Adaptation | None:
-        """The form in which the messages of a refused request may be taken."""
+        """Return the adaptation with which the server may accept the messages of a refused request."""
         ...
 
     def hint(self, fault: HTTPError) -> str:
-        """Which other API a refusal asks for, if it does."""
+        """Return a hint if the refusal asks for another API; else empty."""
         ...
 
     def reply(self, body: Any, prompt_size: Callable[[], int]) -> Reply:
-        """Read what came. `prompt_size` counts characters; it is called where the provider counts no tokens.
+        """Read a reply. `prompt_size` counts characters; it is called if the provider sends no token counts.
 
         Raises:
-            HTTPError, TransportError: there is no message in it.
+            HTTPError, TransportError: the reply contains no message.
         """
         ...
 
@@ -113,7 +113,7 @@ Raises HTTPError or TransportError if it failed, MessagesRefused if the messages
 
 
 class Provider(Protocol):
-    """One agent's model, which is tried once and gives up. See `rlm.core.ports.Model`, which `Retrying` makes of it."""
+    """One agent's model without retries. `Retrying` adds them, which makes it a `rlm.core.ports.Model`."""
 
     @property
     def name(self) -> str: ...
@@ -130,5 +130,5 @@ class Provider(Protocol):
     def request(
         self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice, heard: Heard
     ) -> Attempt:
-        """One request, to be tried until it succeeds. It learns from each try that fails."""
+        """Prepare one request, to be tried until it succeeds. It learns from each failed try."""
         ...

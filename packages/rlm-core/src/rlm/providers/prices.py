@@ -1,6 +1,6 @@
-"""What providers publish of their models: prices and context windows, by genai-prices (`rlm-core[prices]`), offline.
+"""Prices and context windows that providers publish, from genai-prices (`rlm-core[prices]`), offline.
 
-Models are looked up by the endpoint's URL: a server of another name that has a `gpt-4o` may run anything.
+Models are looked up with the endpoint's URL: a `gpt-4o` on a server of another name may be any model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rlm.core.messages import Usage
 from rlm.providers.endpoint import Endpoint
 
 DELAY = 0.3
-"""Seconds after which the lists are loaded, when a request has left. It takes 0.2 s of a processor."""
+"""Seconds after the start of a request until the lists are loaded, which takes 0.2 s of processor time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,11 @@ class PublishedModel:
 
     @property
     def window(self) -> int | None:
-        """Tokens of its context."""
+        """The context window in tokens."""
         return int(self.model.context_window) if self.model.context_window else None
 
     def cost(self, body: Any, api: str, usage: Usage, at: datetime) -> float | None:
-        """US dollars for a reply; `body` is all that the provider sent. None: there is no price for its tokens."""
+        """Return the cost of a reply in US dollars; None if its tokens have no price. `body` is the whole reply."""
         tier = body.get("service_tier") if isinstance(body, dict) else None
         context = {"service_tier": tier} if isinstance(tier, str) else None
         price = self.model.calc_price(
@@ -43,7 +43,7 @@ class PublishedModel:
         return round(float(price.total_price), 10) if priced else None
 
     def _counted(self, body: Any, api: str, usage: Usage) -> Any:
-        """The tokens as the provider counts them, which may be more kinds than ours; else ours."""
+        """Return the token counts of the provider, which may have more kinds than ours; if there are none, ours."""
         from genai_prices import Usage as Counted
 
         if usage.estimated:
@@ -59,11 +59,11 @@ class PublishedModel:
 
 
 Find = Callable[[str], PublishedModel | None]
-"""By the name of a model."""
+"""Finds a model by its name."""
 
 
 class PriceList:
-    """The lists for one endpoint. They are loaded in a thread, once, and never on the way to a request."""
+    """The lists for one endpoint. They are loaded once, in a thread; no request waits for them."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._url = endpoint.url
@@ -72,7 +72,7 @@ class PriceList:
         self._loading: asyncio.Task[Find] | None = None
 
     def load_soon(self) -> None:
-        """Called when a request leaves: while the model works, there is time."""
+        """Start to load the lists. Called when a request is sent, because there is time while the model works."""
         if self._public and self._loading is None:
             self._loading = asyncio.ensure_future(self._load())
 
@@ -82,28 +82,28 @@ class PriceList:
             await asyncio.gather(self._loading, return_exceptions=True)
 
     async def knows(self, model: str) -> bool:
-        """Whether there is a price for the model."""
+        """Return whether the lists contain the model."""
         return await self._find(model) is not None
 
     async def window(self, model: str) -> int | None:
-        """Tokens of the model's context; None: not known."""
+        """Return the model's context window in tokens; None: unknown."""
         found = await self._find(model)
         return None if found is None else found.window
 
     async def priced(self, usage: Usage, model: str, body: Any, api: str) -> Usage:
-        """The same with its cost, if the price is known of the model that answered, or else of `model`.
+        """Return the usage with its cost, if the price of the model named in the reply, or else of `model`, is known.
 
-        Behind the name of a deployment or a router there is another one, and the reply says which.
+        The name of a deployment or a router stands for another model; the reply names that model.
         """
         named = body.get("model") if isinstance(body, dict) else None
         found = await self._find(*(each for each in (named, model) if each and isinstance(each, str)))
         try:
             return usage if found is None else replace(usage, cost=found.cost(body, api, usage, datetime.now(UTC)))
-        except Exception:  # noqa: BLE001 - a provider may send any numbers, and no price is worth a reply
+        except Exception:  # noqa: BLE001 - a provider may send any numbers, and a missing price must not lose the reply
             return usage
 
     async def _find(self, *names: str) -> PublishedModel | None:
-        """The first of these models that is listed."""
+        """Return the first of these models that is in the lists."""
         self.load_soon()
         if self._loading is None:
             return None
@@ -124,7 +124,7 @@ def _load(url: str) -> Find:
         from genai_prices.data_snapshot import get_snapshot
 
         snapshot = get_snapshot()
-    except Exception:  # noqa: BLE001 - a broken installation of it costs the prices, and not the run
+    except Exception:  # noqa: BLE001 - with a broken genai-prices there are no prices, and the run goes on
         return lambda _: None
 
     def find(model: str) -> PublishedModel | None:

@@ -1,4 +1,4 @@
-"""A recorded model: it says again what a session or a file of turns holds."""
+"""A model that replays a recording: a session, or a file of turns."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ Turns = deque[Reply]
 
 
 class Recording:
-    """The turns of each agent, found by its task, for agents run concurrently. Equal tasks are used in order.
+    """The turns of each agent.
+
+    An agent is found by its task, so agents may run concurrently. Agents with equal tasks are used in order.
 
     Two forms are read:
 
-    * a file of turns, an object a line: `task`, `message`, and if wanted `usage`, `finish_reason`, and `agent` to tell
-      agents of the same task apart;
-    * a session: its folder, or the `messages.jsonl` in it. Sub-agents lie in folders below.
+    * a file of turns, one object per line: `task`, `message`, and optionally `usage`, `finish_reason`, and `agent` to
+      distinguish agents with the same task;
+    * a session: its folder, or the `messages.jsonl` in it. Sub-agents are in folders below.
     """
 
     def __init__(self, name: str, agents: Iterable[tuple[str, Turns]]) -> None:
@@ -43,9 +45,10 @@ class Recording:
 
     @classmethod
     def load(cls, path: Path) -> Recording:
-        """
+        """Read a recording.
+
         Raises:
-            ConfigError: with file and line.
+            ConfigError: it cannot be read. The error names file and line.
         """
         path = _resolved(path)
         path = path / journal.NAME if path.is_dir() else path
@@ -58,10 +61,10 @@ class Recording:
         return ReplayModel(self, task)
 
     def take(self, task: str) -> Turns:
-        """The turns of the next agent with this task. The first to ask is the root, whatever its task is.
+        """Take the turns of the next agent with this task. The first caller is the root, with any task.
 
         Raises:
-            ModelError: there are none.
+            ModelError: the recording has no such agent.
         """
         root, self._root = self._root, None
         for known in (task, root):
@@ -71,7 +74,7 @@ class Recording:
 
 
 class ReplayModel:
-    """One agent of a recording."""
+    """The model of one agent of a recording."""
 
     def __init__(self, recording: Recording, task: str) -> None:
         self._recording = recording
@@ -96,14 +99,14 @@ class ReplayModel:
 
     async def complete(
         self,
-        messages: Sequence[Message],  # noqa: ARG002 - a recording says the same whatever it is asked
+        messages: Sequence[Message],  # noqa: ARG002 - a recording ignores the messages
         tools: Sequence[Schema],  # noqa: ARG002
         tool_choice: ToolChoice = "auto",  # noqa: ARG002
     ) -> Reply:
-        """The next recorded reply, whatever is asked.
+        """Return the next recorded reply, for any messages.
 
         Raises:
-            ModelError: there is none.
+            ModelError: there is no further reply.
         """
         if self._turns is None:
             self._turns = self._recording.take(self._task)
@@ -115,7 +118,7 @@ class ReplayModel:
 
 
 def _resolved(path: Path) -> Path:
-    """Where the path led when it was first asked for."""
+    """Resolve the links in the path."""
     try:
         return files.resolve(path)
     except OSError as error:
@@ -124,7 +127,7 @@ def _resolved(path: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class RecordedTurn:
-    """What a recording holds of a turn, as somebody wrote it: nothing of it is checked yet."""
+    """The data of a turn in a recording, before validation."""
 
     task: object = None
     message: object = None
@@ -146,7 +149,7 @@ def _file(path: Path) -> Iterator[tuple[str, Turns]]:
 
 
 def _turns(path: Path) -> Iterator[tuple[str, RecordedTurn]]:
-    """Each line's place, and what it holds of a turn."""
+    """Yield each line's position and its turn."""
     names = {each.name for each in fields(RecordedTurn)}
     try:
         lines = files.read(path).splitlines()
@@ -166,7 +169,7 @@ def _turns(path: Path) -> Iterator[tuple[str, RecordedTurn]]:
 
 
 def _session(folder: Path) -> Iterator[tuple[str, Turns]]:
-    """This agent and then those below it, in the order they were started. A torn end is left out."""
+    """Yield this agent and then its sub-agents, in the order of their start. An incomplete last line is ignored."""
     try:
         reading = journal.read(folder)
     except SessionError as error:

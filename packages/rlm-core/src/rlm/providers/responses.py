@@ -1,9 +1,9 @@
 """The Responses API, used without state at the provider.
 
-Nothing is stored there (`store` is false), so each request carries the whole conversation, and the model's own output
-items go back as they came and in their order: reasoning is encrypted in them, and the API refuses a call without the
-reasoning before it. The journal keeps a message in the chat format with its items beside it. docs/sessions.md says how
-a request is made of that.
+The provider stores nothing (`store` is false), so each request contains the whole conversation. The model's own output
+items are sent back unchanged and in their order: they contain the encrypted reasoning, and the API refuses a call
+without the reasoning before it. The journal keeps a message in the chat format with its items beside it.
+docs/sessions.md describes how a request is built from both.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ENCRYPTED_REASONING = "reasoning.encrypted_content"
 
 
 class ResponsesAPI:
-    """See `rlm.providers.ports.API`."""
+    """The `rlm.providers.ports.API` of Responses."""
 
     name = "responses"
     path = "/responses"
@@ -46,13 +46,13 @@ class ResponsesAPI:
         if instructions is not None:
             body["instructions"] = instructions
         if prompt.tools:
-            # not strict, as the chat API is by default: a strict schema may have no optional argument
+            # not strict, like the default of the chat API: a strict schema cannot have optional arguments
             body["tools"] = [{"type": "function", **schema, "strict": False} for schema in prompt.tools]
         if prompt.tools and prompt.tool_choice == "none":
             body["tool_choice"] = "none"
         return body
 
-    def streamed(self, *, with_usage: bool) -> Wire:  # noqa: ARG002 - it always comes
+    def streamed(self, *, with_usage: bool) -> Wire:  # noqa: ARG002 - the API always sends the usage
         return {"stream": True}
 
     def assembler(self) -> ResponsesAssembler:
@@ -87,13 +87,13 @@ class ResponsesAPI:
         return normalize.reply(assistant(received, written, items), tokens, _finish(body, received), data)
 
 
-# ---- what is sent
+# ---- requests
 
 
 def to_input(messages: Iterable[tuple[Wire, Sequence[Wire]]]) -> tuple[str | None, list[Wire]]:
-    """`instructions` and `input` of a request. Each message is in the chat format, with its own items if it has any.
+    """Return `instructions` and `input` of a request. Each message is in the chat format, with its items if it has any.
 
-    docs/sessions.md has this function, too, for readers of the journal. A test holds them equal.
+    docs/sessions.md contains this function too, for readers of the journal. A test compares both.
     """
     instructions, items = None, []
     for message, own in messages:
@@ -121,13 +121,13 @@ def _part(part: Wire) -> Wire:
 
 
 def _with_successor(items: Sequence[Wire]) -> list[Wire]:
-    """Without reasoning at the end of a message that was cut off: the API refuses it without what it led to."""
+    """Remove reasoning at the end of an incomplete message: the API refuses reasoning without a following item."""
     last = max((at for at, item in enumerate(items) if item.get("type") != "reasoning"), default=-1)
     return [*items[: last + 1]]
 
 
 def _from_chat(message: Wire) -> list[Wire]:
-    """A message that the chat API gave."""
+    """Convert a message of the chat API."""
     text = message.get("content") or message.get("refusal")
     said = [{"role": "assistant", "content": text}] if text else []
     return [*said, *(_call_item(call) for call in message.get("tool_calls", ()))]
@@ -140,7 +140,7 @@ def _call_item(call: Wire) -> Wire:
 
 
 def to_params(params: Wire) -> Wire:
-    """RLM_MODEL_PARAMS mean the same by both APIs: other names are translated, and what is unknown is passed on."""
+    """Translate RLM_MODEL_PARAMS, which mean the same for both APIs. Unknown parameters are passed on unchanged."""
     body = {name: value for name, value in params.items() if name not in _TRANSLATED}
     limit = params.get("max_completion_tokens", params.get("max_tokens"))
     if limit is not None:
@@ -149,7 +149,7 @@ def to_params(params: Wire) -> Wire:
         body["reasoning"] = {"effort": effort} | (params.get("reasoning") or {})
     wanted = params.get("response_format")
     if isinstance(wanted, dict) and isinstance(wanted.get("json_schema"), dict):
-        wanted = {"type": "json_schema", **wanted["json_schema"]}  # its members lie one level higher here
+        wanted = {"type": "json_schema", **wanted["json_schema"]}  # its members are one level higher in this API
     text = {"format": wanted, "verbosity": params.get("verbosity")}
     if text := {name: value for name, value in text.items() if value is not None}:
         body["text"] = text | (params.get("text") or {})
@@ -166,13 +166,13 @@ _TRANSLATED = frozenset(
 )
 
 
-# ---- what is received
+# ---- replies
 
 
 def from_output(output: Sequence[Wire], fresh: Callable[[], str] = normalize.new_id) -> tuple[Wire, Wire, list[Wire]]:
-    """The message in the chat format, what the model wrote where a call is repaired (see `normalize`), and the items.
+    """Return the message in the chat format, the received text of repaired calls (see `normalize`), and the items.
 
-    The items are as they came, but for the calls that are repaired.
+    The items are unchanged, except for repaired calls.
     """
     items = normalize.strip_surrogates(list(output))
     chat = {
@@ -196,21 +196,21 @@ def _chat_call(item: Wire) -> Wire:
 
 
 def _text(items: Iterable[Wire]) -> str | None:
-    """The answer alone, where the model says which of its messages is that."""
+    """Return only the final answer if the model marks one; else all messages."""
     messages = [item for item in items if item.get("type") == "message"]
     final = [item for item in messages if item.get("phase") == "final_answer"]
     return "\n\n".join(filter(None, (_joined([item], "text") for item in final or messages))) or None
 
 
 def _joined(items: Iterable[Wire], name: str) -> str:
-    """The texts of this name in the parts of messages."""
+    """Join the texts with this name in the parts of messages."""
     contents = (item.get("content") for item in items if item.get("type") == "message")
     parts = [part for content in contents if isinstance(content, list) for part in content]
     return "".join(part[name] for part in parts if isinstance(part, dict) and isinstance(part.get(name), str))
 
 
 def _logprobs(items: Iterable[Wire]) -> list[Wire]:
-    """Of all parts of messages, as the chat API has them."""
+    """Return the logprobs of all parts of messages, in the form of the chat API."""
     contents = (item.get("content") for item in items if item.get("type") == "message")
     parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
     found = (part.get("logprobs") for part in parts)
@@ -218,7 +218,7 @@ def _logprobs(items: Iterable[Wire]) -> list[Wire]:
 
 
 def _reasoning(items: Iterable[Wire]) -> str:
-    """The reasoning where it is open, else its summary."""
+    """Return the reasoning if it is readable, else its summary."""
     found = [item.get("content") or item.get("summary") for item in items if item.get("type") == "reasoning"]
     parts = [part for content in found if isinstance(content, list) for part in content]
     texts = [part.get("text") for part in parts if isinstance(part, dict)]
@@ -226,7 +226,7 @@ def _reasoning(items: Iterable[Wire]) -> str:
 
 
 def _finish(body: Wire, received: Wire) -> str:
-    """A finish reason, as the chat API has it."""
+    """Return the finish reason of the chat API."""
     if body.get("status") != "incomplete":
         return "tool_calls" if "tool_calls" in received else "stop"
     details = body.get("incomplete_details")
@@ -242,7 +242,7 @@ _PIECES = re.compile(r"response\.(reasoning\w*|refusal|function_call_arguments|c
 
 
 def _piece(kind: str, delta: Any) -> Piece | None:
-    """What an event adds besides text."""
+    """Return the piece that an event adds, other than text."""
     if not _PIECES.fullmatch(kind):
         return None
     added = delta if isinstance(delta, str) else ""
@@ -252,12 +252,12 @@ def _piece(kind: str, delta: Any) -> Piece | None:
 
 
 class ResponsesAssembler:
-    """See `rlm.providers.ports.Assembler`. Every item comes whole at its end, and all of them once more at the last."""
+    """The `rlm.providers.ports.Assembler` of Responses. Each item comes whole at its end; the last event has all."""
 
     def __init__(self) -> None:
         self._items: dict[int, Wire] = {}
         self._response: Wire | None = None
-        self._message: Any = None  # which message the last text belongs to
+        self._message: Any = None  # the message that the last text belongs to
 
     @property
     def finished(self) -> bool:
@@ -285,12 +285,12 @@ class ResponsesAssembler:
         response = self._response or ({"status": "completed"} if done and items else None)
         if response is None:
             raise TransportError("the stream broke off", unreadable=True)
-        # some leave the output of the last event empty
+        # some servers leave the output of the last event empty
         output = response.get("output") or []
         return response | {"output": items if len(items) >= len(output) else output}
 
     def _after_other_messages(self, event: Wire) -> str:
-        """What stands between this text and the one before it."""
+        """Return the separator between this text and the text before it."""
         place = (event.get("item_id"), event.get("output_index"))
         another = self._message not in (None, place)
         self._message = place

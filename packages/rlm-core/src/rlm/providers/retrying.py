@@ -1,4 +1,4 @@
-"""Try one request until it succeeds: one budget in seconds, counted from the first failure, and one backoff."""
+"""Retry a request until it succeeds: with one budget in seconds, counted from the first failure, and one backoff."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from rlm.providers.ports import Attempt, Piece, Provider
 from rlm.text.redact import Redactor
 
 FEW = 3
-"""Retries of what is more likely a mistake than a passing fault."""
+"""Retries of a fault that is more likely a mistake than temporary."""
 BRIEF = 10.0
-"""Seconds that a server is waited for that has never answered."""
+"""Seconds of retries for a server that has never answered."""
 LONGEST = 24.0
-"""Seconds between two tries, unless the provider asks for more. Whoever watches hears of each."""
+"""Maximum seconds between two tries, unless the provider asks for more. Each pause is reported."""
 SDK_LONGEST = 8.0
-"""The same for the first tries, which are the SDK's in `RLM_SDK_MAX_RETRIES`."""
+"""The same for the first retries; `RLM_SDK_MAX_RETRIES` is their number."""
 LATEST = 3.0
-"""Seconds that are waited at most beyond what a provider asks for."""
+"""Maximum seconds that are added to the pause that a provider asks for."""
 LONG_PAUSE = 5.0
-"""Seconds."""
+"""Seconds from which a retry's pause counts as reported to the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """`budget`, `first_pause` and `notice` are seconds. `quick`: so many retries come at the pace of the OpenAI SDK.
+    """When to retry. `budget`, `first_pause` and `notice` are seconds. `quick`: retries at the pace of the OpenAI SDK.
 
-    `notice`: nobody who watches is left in silence for longer.
+    `notice`: the maximum time without a report to the user.
     """
 
     budget: float = 300.0
@@ -46,9 +46,9 @@ class RetryPolicy:
 
 
 class Retrying:
-    """A model, made of a provider that is tried once: it asks until there is a reply, or no point in another try.
+    """A `rlm.core.ports.Model` that retries the requests of a provider until there is a reply, or retrying cannot help.
 
-    See `rlm.core.ports.Model`. What a stream gave that broke off comes again after a `Retried`.
+    After a broken stream it reports `Retried`, and the text of the message comes again from its start.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Retrying:
         *,
         depth: int = 0,
     ) -> None:
-        """`depth`: how many levels below the root its agent is."""
+        """`depth`: levels of the agent below the root."""
         self._provider = provider
         self._connection = connection
         self._policy = policy
@@ -93,7 +93,7 @@ class Retrying:
 
 
 class _Tries:
-    """Those of one request. Every failed one is reported, and all are counted."""
+    """The tries of one request. Every failed try is counted and reported."""
 
     def __init__(
         self, connection: Connection, policy: RetryPolicy, sink: Sink, redactor: Redactor, *, depth: int
@@ -109,10 +109,10 @@ class _Tries:
         self._progress = Progress(sink)
 
     async def run(self, attempt: Attempt) -> Reply:
-        """The reply that `attempt` gives in the end.
+        """Call `attempt` until it returns a reply.
 
         Raises:
-            RlmError: there is no point in another try.
+            RlmError: another try cannot help.
         """
         return await self._silence.during(self._try(attempt))
 
@@ -129,7 +129,7 @@ class _Tries:
             self._silence.queued()
             try:
                 async with self._connection.limiter.request(self._depth, self._sink, self._policy.budget) as waited:
-                    self._since += waited  # the budget is for what fails, not for the queue
+                    self._since += waited  # the time in the queue does not count against the budget
                     self._silence.sent()
                     self._silence.expect(self._connection.read_timeout)
                     return await attempt()
@@ -146,12 +146,12 @@ class _Tries:
             raise verdict.error(" ".join(filter(None, (f"{reason.rstrip('.')}{last_words}.", verdict.hint))))
         seconds = max(pause, later(asked))
         self._sink(Retried(reason, self._failures, round(seconds, 3)))
-        self._silence.failed(reason, reported=seconds >= LONG_PAUSE)  # the screen leaves out many short ones
+        self._silence.failed(reason, reported=seconds >= LONG_PAUSE)  # the screen leaves out many short pauses
         self._silence.expect(seconds)
         await asyncio.sleep(seconds)
 
     def _last_words(self, verdict: RetryDecision, passed: float, pause: float) -> str | None:
-        """Why there is no point in another try after a pause; None if there is. `passed`: seconds since the first."""
+        """Return why another try after a pause cannot help, else None. `passed`: seconds since the first failure."""
         brief = verdict.retry is Retry.BRIEFLY and not self._connection.reached
         budget = min(BRIEF, self._policy.budget) if brief else self._policy.budget
         if verdict.retry is Retry.NEVER:
@@ -165,41 +165,41 @@ class _Tries:
 
 
 class Silence:
-    """What is known of one request while nothing comes. `notice`: seconds after which it is reported, each time."""
+    """Report the state of one request while no data comes, each time after `notice` seconds."""
 
     def __init__(self, sink: Sink, notice: float) -> None:
         self._sink = sink
         self._notice = notice
         now = time.monotonic()
-        self._moved = now  # when a piece of the message came, or the request began
+        self._moved = now  # when the last piece of the message came, or the request began
         self._reported = now  # when something was last reported
         self._until = now
         self._problem = ""
         self._state = "no answer"
 
     def expect(self, seconds: float) -> None:
-        """Silence ends in so many seconds at the latest: by the next try, or because it is given up."""
+        """Set the maximum seconds until the next try or the timeout."""
         self._until = time.monotonic() + seconds
 
     def queued(self) -> None:
-        """The request waits for its turn: the provider takes no more at once."""
+        """Note that the request waits for its turn: the provider takes no more requests at once."""
         self._state = "waiting for its turn"
 
     def sent(self) -> None:
         self._state = "no answer"
 
     def moved(self) -> None:
-        """A piece of the message has come."""
+        """Note that a piece of the message has come."""
         self._moved = self._reported = time.monotonic()
 
     def failed(self, problem: str, *, reported: bool) -> None:
-        """A try came to nothing. `reported`: whoever watches knows of it for sure."""
+        """Note a failed try. `reported`: the user has certainly seen a report of it."""
         self._problem = problem
         if reported:
             self._reported = time.monotonic()
 
     async def during(self, work: Coroutine[object, object, Reply]) -> Reply:
-        """Wait for `work`. Cancelling this cancels it."""
+        """Wait for `work`. Cancelling this cancels `work`."""
         working = asyncio.ensure_future(work)
         try:
             while not working.done():
@@ -221,15 +221,15 @@ class Silence:
 
 
 def later(seconds: float) -> float:
-    """Up to a tenth more, and never more than 3 s: all clients that a provider refuses at once ask it at once again."""
+    """Add up to a tenth, at most 3 s: otherwise all clients that a provider refuses together would retry together."""
     return seconds + min(seconds / 10, LATEST) * random.random()  # noqa: S311 - not a secret
 
 
 def backoff(failures: int, policy: RetryPolicy) -> float:
-    """Seconds after so many failures: `first_pause`, doubling.
+    """Return the pause in seconds after so many failures: `first_pause`, doubled each time.
 
-    Up to 8 s while the tries are the SDK's, from four times the first up to 24 s after that. Jittered anew each
-    time, so that many clients do not come at once.
+    It is at most 8 s for the first `quick` retries; after that at least four times `first_pause` and at most 24 s. Each
+    pause has a new jitter, so that many clients do not retry together.
     """
     seconds: float = policy.first_pause * 2 ** min(failures - 1, 20)
     if failures <= policy.quick:
@@ -239,29 +239,29 @@ def backoff(failures: int, policy: RetryPolicy) -> float:
     return seconds * (0.75 + random.random() / 4)  # noqa: S311 - not a secret
 
 
-# ---- what whoever watches sees while a message comes: its text piece by piece, and the size of the rest
+# ---- progress while a message comes: its text piece by piece, and the size of its other parts
 
 PERIOD = 0.2
-"""Seconds between two reports of what is no text."""
+"""Seconds between two reports of parts other than text."""
 
 
 class Progress:
-    """Of one message, perhaps in several tries."""
+    """Report the progress of one message, possibly over several tries."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._reported = float("-inf")
         self._sizes = {"reasoning": 0, "call": 0}
         self._lines = 0
-        self._end = ""  # half of an escape sequence
-        self._thoughts = ""  # reasoning that nobody has heard of yet
+        self._end = ""  # the first half of an escape sequence
+        self._thoughts = ""  # reasoning that is not reported yet
 
     def add(self, piece: Piece) -> None:
         if piece.reasoning:
             self._thoughts += piece.reasoning
             self._grow("reasoning", len(piece.reasoning))
         elif self._thoughts:
-            self._report("reasoning")  # before what follows it
+            self._report("reasoning")  # before the text or call that follows it
         if piece.text:
             self._sink(Delta(strip_surrogates(piece.text)))
         if piece.arguments:

@@ -1,8 +1,8 @@
-"""Server-sent events from bytes that come in any pieces (WHATWG HTML, section 9.2). Pure.
+"""Decode server-sent events from bytes in pieces of any size (WHATWG HTML, section 9.2). Pure.
 
-The SDK has a decoder of its own, but that one fails on events without data, on a byte order mark and on a bare CR.
-In two places this one is laxer than the standard, because providers are: an event that the end of the body cuts short
-of its blank line counts, and a server may forget the blank line between two events.
+The SDK's own decoder fails on events without data, on a byte order mark and on a bare CR. This decoder accepts two
+errors of providers that the standard does not: a last event without its blank line, and a missing blank line between
+two events.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 DONE = "[DONE]"
-"""The data of the event that ends a stream of OpenAI's."""
+"""The data of the event that ends an OpenAI stream."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _PREAMBLE = re.compile(r"\s*(?:(?::[^\r\n]*)?[\r\n]\s*)*")  # blanks, and comments that keep a connection alive
@@ -24,7 +24,7 @@ _DECODER = json.JSONDecoder()
 
 
 class SSEDecoder:
-    """Takes the bytes of a body in order and gives the data of each event that has any."""
+    """Take the bytes of a body in order, and yield the data of each event that has data."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
@@ -34,7 +34,7 @@ class SSEDecoder:
 
     def feed(self, data: bytes, *, final: bool = False) -> Iterator[str]:
         text = self._decoder.decode(data, final)
-        if self._after_cr and text.startswith("\n"):  # a CRLF that was cut in two
+        if self._after_cr and text.startswith("\n"):  # the second half of a CRLF
             text = text[1:]
             self._after_cr = False
         if text:
@@ -47,7 +47,7 @@ class SSEDecoder:
             self._line.append(rest)
 
     def end(self) -> Iterator[str]:
-        """What the end of the body cut short."""
+        """Yield the last event, if its blank line is missing at the end of the body."""
         yield from self.feed(b"\n\n", final=True)
 
     def _take(self, line: str) -> Iterator[str]:
@@ -60,7 +60,7 @@ class SSEDecoder:
 
 
 def payloads(data: str) -> Iterator[Any]:
-    """The JSON of an event: one value, or several where the blank lines between events were forgotten.
+    """Yield the JSON values of an event: one, or several if the blank lines between events are missing.
 
     Raises:
         ValueError: it is not JSON.
@@ -73,7 +73,7 @@ def payloads(data: str) -> Iterator[Any]:
 
 
 def kind_of(start: bytes) -> Literal["events", "whole"] | None:
-    """What a body is by its first bytes, whatever its Content-Type says; None while they are too few to tell."""
+    """Return the form of a body by its first bytes, regardless of its Content-Type; None if they are too few."""
     begins = _begins(start.decode("utf-8-sig", "replace"))
     if _FIELD.match(begins):
         return "events"
@@ -82,15 +82,15 @@ def kind_of(start: bytes) -> Literal["events", "whole"] | None:
 
 
 def _begins(text: str) -> str:
-    """What follows the blanks and comments at the start."""
+    """Return the text after the blanks and comments at its start."""
     return text[_PREAMBLE.match(text).end() :]  # type: ignore[union-attr] # it matches the empty text, too
 
 
 def whole(text: str) -> Any:
-    """The JSON of a body that is no stream. Some send a comment before it, or `data: [DONE]` behind it.
+    """Return the JSON of a body without a stream. Some servers send a comment before it, or `data: [DONE]` after it.
 
     Raises:
-        ValueError: it is not JSON, or there is more.
+        ValueError: it is not JSON, or other data follows.
     """
     text = _begins(text.removeprefix("\ufeff"))
     value, end = _DECODER.raw_decode(text)

@@ -1,4 +1,4 @@
-"""Why there was no answer: from the exceptions of the HTTP client and the system to a fault. Pure."""
+"""Convert exceptions of the HTTP client and the system to a fault that explains why there was no answer. Pure."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ BROKE_OFF = "the connection broke off"
 _CERTIFICATE = "Set SSL_CERT_FILE to a file that holds your authority's certificate."
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 _UNDER_WAY = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
-_BY_PROXY = "ProxyError"  # httpx, httpcore: it answered, and would not connect
+_BY_PROXY = "ProxyError"  # httpx, httpcore: the proxy answered, and refused to connect
 _BROKEN_OFF = frozenset({"ReadError", "WriteError", "RemoteProtocolError", "EndOfStream"})  # httpx, httpcore, anyio
 
 
 def refuses_url(error: Exception) -> bool:
-    """Whether the HTTP client takes a URL for none: httpx or httpx2, whichever the SDK has."""
+    """Return whether the HTTP client (httpx or httpx2, which the SDK chooses) rejects a URL as invalid."""
     return type(error).__name__ == "InvalidURL"
 
 
 def breakdown(error: BaseException, host: str, proxy: Proxy | None = None) -> TransportError:
-    """Why `host` gave no answer. The innermost exception is where the system says what happened."""
+    """Return the fault that explains why `host` gave no answer. The innermost exception has the system's reason."""
     chain = list(_chain(error))
     host = _redirected_to(chain) or host
     peer = str(proxy or host)
     root, names = chain[-1], {type(link).__name__ for link in chain}
     tls = [link for link in chain if isinstance(link, ssl.SSLError) and not isinstance(link, _UNDER_WAY)]
-    if tls:  # through a proxy that speaks http it is the server's
+    if tls:  # behind a proxy that speaks http, it is an error of the server
         way = proxy if proxy and proxy.secure else None
         return _tls_breakdown(tls[-1], str(way or host), _variable(way))
     if _BY_PROXY in names:
@@ -55,18 +55,18 @@ def breakdown(error: BaseException, host: str, proxy: Proxy | None = None) -> Tr
 
 
 def _variable(proxy: Proxy | None) -> str:
-    """What names whom the connection goes to."""
+    """Return the name of the setting that contains the address of the connection."""
     return "RLM_BASE_URL" if proxy is None else proxy.variable or "the system's proxy"
 
 
 def _redirected_to(chain: Sequence[BaseException]) -> str:
-    """The host that failed, if it is not the one that was asked first."""
+    """Return the host that failed, if a redirect led to it; else empty."""
     asked = list(filter(None, map(_asked, chain)))
     return asked[-1] if asked and asked[-1] != asked[0] else ""
 
 
 def _asked(error: BaseException) -> str:
-    """The host of the request that an exception of the HTTP client speaks of, if it does."""
+    """Return the host of the request that an exception of the HTTP client contains; else empty."""
     try:
         host: str = error.request.url.netloc.decode()  # type: ignore[attr-defined]
     except (AttributeError, RuntimeError):

@@ -1,6 +1,6 @@
-"""Why no request can go to a URL: a base URL, a proxy's, or where a server redirects. Pure.
+"""Explain why a URL cannot be used: a base URL, a proxy's URL, or the target of a redirect. Pure.
 
-The HTTP client refuses such URLs, too, but late, and in words that quote a part of the password.
+The HTTP client refuses such URLs too, but late, and its message may quote a part of a password.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SCHEME = re.compile(r"(https?)(:/*|/+)", re.IGNORECASE)
 
 
 def url_problem(url: str) -> str:
-    """What is wrong with a URL, in words that hold nothing of it; empty if a request can go there."""
+    """Return what is wrong with a URL, without quoting it; empty if it can be used."""
     if odd := next((character for character in url if not character.isprintable()), ""):
         return f"it holds an invisible character (U+{ord(odd):04X})"
     try:
@@ -65,22 +65,22 @@ def _port_problem(url: str, netloc: str) -> str:
         sound = False
     if sound:
         return ""
-    if "@" in url and "@" not in netloc:  # the host seems to end within the password
+    if "@" in url and "@" not in netloc:  # an unquoted character in the password seems to end the host
         return _QUOTE
     return "its port is no number from 1 to 65535"
 
 
 def shown(url: str) -> str:
-    """For a message: without invisible characters and what is nobody's business."""
+    """Return a URL for a message, without invisible characters and credentials."""
     text = without_credentials(url)
-    # of a password that is not quoted as it should be; text with invisible characters is no URL at all
+    # the parts of an incorrectly quoted password; a text with invisible characters is not a URL
     for part in sorted(credentials_of(url) if url.isprintable() else (), key=len, reverse=True):
         text = text.replace(part, REDACTED)
     return repr(text)[1:-1]
 
 
 def meant(url: str) -> str:
-    """The base URL that `url` was probably meant to be; empty if that is not clear."""
+    """Return the base URL that the user probably meant with `url`; empty if that is not clear."""
     url = url.strip()
     scheme = _SCHEME.match(url)
     rest = url[scheme.end() :] if scheme else url
