@@ -1,4 +1,4 @@
-"""`rlm.batch`: many tasks from a program."""
+"""`rlm.batch`: run many tasks from a program."""
 
 from __future__ import annotations
 
@@ -36,22 +36,24 @@ async def batch(
     cwd: FilePath | None = None,
     **settings: Unpack[HostSettings],
 ) -> AsyncIterator[TaskResult]:
-    """Run an agent on each task, and give each result as it ends. Leaving the loop early cancels what still runs.
+    """Run an agent on each task, and yield each result when the task ends.
+
+    Leaving the loop early cancels the tasks that still run.
 
     Args:
-        tasks: a file as of `rlm batch`; or prompts, or tasks as dicts with the fields of docs/batch.md. They are taken
-            as there is room for them, so an iterable may be long; one without an id has its number.
-        concurrency: how many run at once.
-        executor: `here`, in this process; `ray`, on a Ray cluster; or an object of your own.
-        output: a folder for results and sessions, as `rlm batch -o` makes it. If it holds a batch of the same tasks,
-            that one goes on, and the results that it has come first.
-        rollouts: how often each task is done.
-        cwd: where tasks work that name no folder.
-        settings: those of docs/configuration.md by name; a task can name others.
+        tasks: a file as for `rlm batch`; or prompts; or tasks as dicts with the fields of docs/batch.md. A task is only
+            taken when a slot is free, so an iterable may be long. A task without an id gets its number.
+        concurrency: how many tasks run at once.
+        executor: `here`, in this process; `ray`, on a Ray cluster; or your own object.
+        output: a folder for results and sessions, as of `rlm batch -o`. If it holds a batch of the same tasks, that
+            batch is resumed, and its existing results are yielded first.
+        rollouts: how often each task runs.
+        cwd: the working directory of tasks that name none.
+        settings: the settings of docs/configuration.md by name; a task can override them.
 
     Raises:
         ConfigError: a task is not allowed; with a file or `output`, before anything runs.
-        RlmError: nothing can be worked on. What is the fault of one task is its result: look at `ok` and `error`.
+        RlmError: no task can be worked on. An error of one task is in its result: see `ok` and `error`.
     """
     if broker_address() is not None:
         raise AgentError("rlm.batch is for programs; in a cell use rlm.map")
@@ -106,7 +108,7 @@ async def _in_folder(request: _Request, path: Path) -> AsyncGenerator[TaskResult
 
 
 class Unwatched:
-    """Progress that nobody sees."""
+    """Progress that is not shown."""
 
     def begin(self, kept: list[TaskResult], expected: int) -> None: ...
     def started(self, job: Job) -> None: ...
@@ -142,4 +144,4 @@ def _numbered(tasks: Iterable[str | Mapping[str, Any] | BatchTask]) -> Iterator[
 
 
 def _ignore(_job: Job) -> None:
-    """Nobody watches."""
+    """Does nothing."""

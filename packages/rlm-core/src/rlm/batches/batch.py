@@ -1,4 +1,4 @@
-"""A batch in its folder: what is left to do, done, and written down."""
+"""Runs the unfinished tasks of a batch's folder, and writes their results."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class BatchWatcher(Protocol):
 
 
 class Batch:
-    """Owns the run of a batch. `summary` says what it came to, once `run` has ended."""
+    """Owns the run of a batch. `summary` is set when `run` has ended."""
 
     def __init__(self, folder: BatchFolder, config: Config, *, retry_failed: bool = False) -> None:
         """
         Args:
-            folder: is open.
+            folder: an open folder.
             config: the settings of this run.
-            retry_failed: what ended at a limit, and what was not verified, is done again too.
+            retry_failed: also run tasks again that ended at a limit or failed verification.
         """
         self.summary: dict[str, Any] = {}
         self._folder = folder
@@ -49,10 +49,10 @@ class Batch:
         self._retry_failed = retry_failed
 
     def settings(self) -> BatchSettings:
-        """For an executor.
+        """The settings for an executor.
 
         Raises:
-            ConfigError: the folder that is copied for each task is gone.
+            ConfigError: the folder that is copied for each task does not exist.
         """
         batch = self._folder.config
         workdirs = None
@@ -71,10 +71,10 @@ class Batch:
         )
 
     async def run(self, executor: Executor, watcher: BatchWatcher) -> AsyncGenerator[TaskResult]:
-        """Do what is left, and give each result when it is on the disk. Those that are kept do not come again.
+        """Run the unfinished tasks, and yield each result when it is on disk. Existing results are not yielded.
 
         Raises:
-            RlmError: nothing can be worked on, or results cannot be written.
+            RlmError: no task can be worked on, or results cannot be written.
         """
         began, ended = time.monotonic(), 0
         rollouts, tasks = self._folder.config.rollouts, self._folder.tasks
@@ -101,7 +101,7 @@ class Batch:
         return result.status != "error"
 
     def _with_sessions(self, jobs: Iterator[Job]) -> Iterator[Job]:
-        """Each with the session that an earlier run has finished for it, and has not got to its result."""
+        """Add to each job the session that an earlier run finished without writing its result."""
         if self._retry_failed or not (known := self._folder.sessions()):
             yield from jobs
             return
@@ -113,7 +113,7 @@ class Batch:
 
 
 def new_config(config: Config, cwd: Path, tasks: str, **options: Any) -> BatchConfig:
-    """What is recorded of a new batch."""
+    """The config.json of a new batch."""
     return BatchConfig(settings=recorded_settings(config), cwd=str(files.resolve(cwd)), tasks=tasks, **options)
 
 

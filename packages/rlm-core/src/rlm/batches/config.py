@@ -1,4 +1,4 @@
-"""What a batch is about: the object of its config.json."""
+"""The object of a batch's config.json."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import msgspec
 from rlm.version import VERSION
 
 CONCURRENCY = 16
-"""Tasks at once where nobody says otherwise."""
+"""Default number of tasks at once."""
 
 
 class BatchConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """config.json. No key and no endpoint: those come from the environment alone."""
+    """config.json. It has no key and no endpoint: these only come from the environment."""
 
     settings: dict[str, str]
     cwd: str
     tasks: str
-    """The file that they were read from. DIR/tasks.jsonl has those of this batch."""
+    """The file from which the tasks were read. DIR/tasks.jsonl has the tasks of this batch."""
     rollouts: int = 1
     concurrency: int = CONCURRENCY
     limit: int | None = None
@@ -30,4 +30,4 @@ class BatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     version: str = VERSION
     tasks_sha256: str = ""
     mac: str = ""
-    """Of all other fields: whose batch it is."""
+    """A MAC of all other fields: it proves whose batch it is."""

@@ -1,4 +1,4 @@
-"""Which executor is meant by a name."""
+"""Chooses an executor by its name."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rlm.errors import ConfigError
 def check_executor(wanted: str) -> None:
     """
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: the executor is not installed.
     """
     if wanted == "ray" and find_spec("ray") is None:
         raise ConfigError("`--executor ray` needs ray: install rlm with its extra `ray`.")
 
 
 def executor_for(wanted: str | Executor, settings: BatchSettings, concurrency: int, address: str = "") -> Executor:
-    """By its name. `address` is that of a Ray cluster; empty: one is started here.
+    """Return the executor with this name. `address` is the address of a Ray cluster; empty: a cluster is started here.
 
     Raises:
-        ConfigError: there is none of this name, or it is not installed.
+        ConfigError: there is no such executor, or it is not installed.
     """
     if concurrency < 1:
         raise ConfigError(f"{concurrency} tasks at once are not allowed: it takes a whole number, at least 1.")

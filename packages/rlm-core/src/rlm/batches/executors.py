@@ -1,4 +1,4 @@
-"""Where tasks are worked on. `HereExecutor` does it in this process; `rlm.batches.ray_executor` on a cluster."""
+"""Executors run tasks: `HereExecutor` in this process, `rlm.batches.ray_executor` on a cluster."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Started = Callable[[Job], None]
 
 
 class Executor(Protocol):
-    """Works on jobs and gives each result as it comes. Closing the generator cancels what still runs.
+    """Runs jobs and yields each result when it is ready. Closing the generator cancels the running jobs.
 
-    Jobs are taken from the iterable as there is room for them, so it may be long, and slow.
+    A job is only taken from the iterable when a slot is free, so the iterable may be long, and slow.
     """
 
     def run(self, jobs: Iterable[Job], started: Started) -> AsyncGenerator[TaskResult]:
         """
         Raises:
-            RlmError: nothing can be worked on. What is the fault of one task is its result.
+            RlmError: no task can be worked on. An error of one task is in its result.
         """
         ...
 
 
 class HereExecutor:
-    """All tasks on one host: one event loop, one process that forks kernels, one limit of requests."""
+    """Runs all tasks on one host: one event loop, one process that forks kernels, one limit of requests."""
 
     def __init__(self, settings: BatchSettings, concurrency: int) -> None:
         self._settings = settings
@@ -54,7 +54,10 @@ class HereExecutor:
 async def at_once(
     work: Callable[[Job], Coroutine[Any, Any, TaskResult]], jobs: Iterator[Job], most: int
 ) -> AsyncGenerator[TaskResult]:
-    """The results of `work`, at most so many at once, as they come. The first exception ends all."""
+    """Yield the results of `work` when they are ready, with at most `most` running at once.
+
+    The first exception ends all.
+    """
     running: set[asyncio.Task[TaskResult]] = set()
     ended: asyncio.Queue[asyncio.Task[TaskResult]] = asyncio.Queue()
     try:
@@ -70,7 +73,7 @@ async def at_once(
             yield done.result()
     finally:
         for each in running:
-            if not each.cancelling():  # what ends already keeps the time that it needs
+            if not each.cancelling():  # a task that is already ending keeps its grace period
                 each.cancel()
         if running:
             await asyncio.wait(running)

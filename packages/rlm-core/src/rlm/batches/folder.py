@@ -1,4 +1,4 @@
-"""The folder of a batch: what it is about, what has come of it, and that nobody else works on it."""
+"""The folder of a batch: its configuration, its results, and a lock against other processes."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ CONFIG, TASKS, STARTED, SUMMARY = "config.json", "tasks.jsonl", "started.jsonl",
 
 
 def exists(path: Path) -> bool:
-    """Whether a batch is there."""
+    """Whether a path holds a batch."""
     return (path / CONFIG).is_file()
 
 
 def create(path: Path, config: BatchConfig, tasks: Iterable[BatchTask], beside: Mapping[str, bytes] = {}) -> None:
-    """Make the folder, signed by this user. config.json is written last: without it there is no batch.
+    """Create the folder, signed by this user. config.json is written last: without it there is no batch.
 
     Args:
         beside: more files, by their names.
 
     Raises:
-        ConfigError: it cannot be made, holds results of another batch, or has other files of these names.
+        ConfigError: the folder cannot be created, holds results of another batch, or has other files with these names.
     """
     lines = b"".join(task.line() for task in tasks)
     value = ownership.signed(msgspec.to_builtins(config), lines, key_or_none(state_folder(), make=True))
@@ -64,11 +64,11 @@ def create(path: Path, config: BatchConfig, tasks: Iterable[BatchTask], beside: 
 
 
 def _check_free(path: Path, data: bytes, folder: int) -> None:
-    """It may be the user's own. What was written here by a process that was killed is the same.
+    """Check that writing `data` would replace nothing else. The same data may exist, if an earlier process was killed.
 
     Raises:
-        ConfigError: the file is there, and is another one.
-        OSError: it cannot be read.
+        ConfigError: the file exists, with other content.
+        OSError: the file cannot be read.
     """
     with suppress(FileNotFoundError):
         if files.read(path.name, dir_fd=folder) != data:
@@ -81,8 +81,8 @@ class BatchFolder:
     def __init__(self, path: Path, *, trust: bool = False) -> None:
         """
         Raises:
-            ConfigError: there is no batch, or one that this user did not make, without `trust`.
-            SessionError: another process works on it.
+            ConfigError: there is no batch; or, without `trust`, this user did not create it.
+            SessionError: another process works on the batch.
         """
         self.path = path
         with ExitStack() as opened:
@@ -91,11 +91,11 @@ class BatchFolder:
             lines = self._read(TASKS)
             value = self._read_config()
             self.doubt = ownership.doubt(value, lines, key_or_none(state_folder()))
-            """Why it is not known to be this user's own; empty if it is."""
+            """The reason why the batch may not be this user's own; empty if it is."""
             if self.doubt and not trust:
                 raise ConfigError(ownership.not_yours(path, self.doubt))
             config = read_typed(value, BatchConfig, str(path / CONFIG))
-            if self.doubt:  # programs, which would run outside of any sandbox
+            if self.doubt:  # MCP servers are programs, and would run outside of any sandbox
                 config = with_fields(config, settings={k: v for k, v in config.settings.items() if k != "mcp"})
             self.config = config
             self.tasks = [
@@ -134,10 +134,10 @@ class BatchFolder:
             raise SessionError(f"Another process works on the batch in {self.path}.") from None
 
     def adopt(self) -> None:
-        """Make a batch this user's own, who trusts it as it has been read.
+        """Sign a batch as this user's own, with the content that was read and that the user trusts.
 
         Raises:
-            SessionError: it cannot be written, or another process was quicker.
+            SessionError: the folder cannot be written, or another process has locked it first.
         """
         lines = b"".join(task.line() for task in self.tasks)
         value = ownership.signed(msgspec.to_builtins(self.config), lines, key_or_none(state_folder(), make=True))
@@ -146,7 +146,7 @@ class BatchFolder:
             files.replace(CONFIG, _json(value), dir_fd=self._handle)
         except OSError as error:
             raise SessionError(f"{self.path} cannot be written: {error.strerror}.") from None
-        self._lock(self._opened)  # the file is another one now
+        self._lock(self._opened)  # the file was replaced
 
     def __enter__(self) -> Self:
         return self
@@ -155,10 +155,10 @@ class BatchFolder:
         self._opened.close()
 
     def keep(self, good: Finished) -> list[TaskResult]:
-        """The results that are good; all others are gone from the file.
+        """Keep only the good results in the file, and return them.
 
         Raises:
-            SessionError: it cannot be written.
+            SessionError: the file cannot be written.
         """
         try:
             return keep(self._handle, self.path / RESULTS, good)
@@ -168,7 +168,7 @@ class BatchFolder:
     def open_results(self) -> ResultsFile:
         """
         Raises:
-            SessionError: it cannot be written.
+            SessionError: the file cannot be written.
         """
         try:
             return self._opened.enter_context(ResultsFile(self._handle))
@@ -176,7 +176,7 @@ class BatchFolder:
             raise SessionError(f"{self.path}: {error.strerror}.") from None
 
     def began(self, job: Job, session: Session) -> None:
-        """Remember which session is whose: a batch that is killed may have it finished, and not its result."""
+        """Record the session of a job: a killed batch may have a finished session without its result."""
         line = {"id": job.task.id, "rollout": job.rollout, "session": session.id}
         flags = os.O_WRONLY | os.O_APPEND
         try:
@@ -189,7 +189,7 @@ class BatchFolder:
             os.close(file)
 
     def sessions(self) -> dict[tuple[str, int], str]:
-        """The newest session of each rollout that has begun."""
+        """The newest session of each rollout that has started."""
         try:
             lines = files.read(STARTED, dir_fd=self._handle).split(b"\n")
         except FileNotFoundError:
@@ -199,15 +199,17 @@ class BatchFolder:
             try:
                 value = json.loads(line)
                 found[str(value["id"]), int(value["rollout"])] = str(value["session"])
-            except (ValueError, KeyError, TypeError):  # half a line
+            except (ValueError, KeyError, TypeError):  # a partial line
                 continue
         return found
 
     def write_summary(self, expected: int, wall: float, ended: int) -> dict[str, Any]:
-        """Of all results, those of earlier runs too; `wall` are the seconds of this run, in which so many `ended`.
+        """Write the summary of all results, including those of earlier runs.
+
+        This run took `wall` seconds; `ended` tasks ended in it.
 
         Raises:
-            SessionError: it cannot be written.
+            SessionError: the file cannot be written.
         """
         earlier = self._earlier_summary()
         rate = 60 * ended / wall if ended else earlier.get("tasks_per_minute")
@@ -219,7 +221,7 @@ class BatchFolder:
         return counts
 
     def _earlier_summary(self) -> dict[str, float]:
-        """What of it goes on being true."""
+        """The values of the earlier summary that are still needed."""
         try:
             value = json.loads(files.read(SUMMARY, dir_fd=self._handle))
             return {name: float(value[name]) for name in ("wall", "tasks_per_minute") if value[name] is not None}

@@ -2,12 +2,12 @@
 
     harbor run -d terminal-bench@2.0 --agent-import-path rlm.batches.harbor:RlmAgent -m openai/gpt-5
 
-Harbor finds the trajectory (ATIF) as `trajectory.json` in the logs of the agent, beside the session. It is imported by
-Harbor alone, whose types it has.
+Harbor finds the trajectory (ATIF) as `trajectory.json` in the logs of the agent, beside the session. Only Harbor
+imports this module, which uses Harbor's types.
 """
 
 # pyright: reportMissingImports=false
-# Harbor brings a hundred packages, which are no part of the development environment.
+# Harbor has a hundred dependencies, which are no part of the development environment.
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RlmAgent(BaseInstalledAgent):
     )
 
     def __init__(self, *args: Any, checkout: str | None = None, **kwargs: Any) -> None:
-        """`checkout`: the folder of a checkout of rlm, which is installed where the environment has no rlm."""
+        """`checkout`: a checkout of rlm, which is installed in environments that have no rlm."""
         super().__init__(*args, **kwargs)
         self._checkout = Path(checkout).expanduser() if checkout else None
 
@@ -58,7 +58,7 @@ class RlmAgent(BaseInstalledAgent):
         return stdout.strip().removeprefix("rlm ")
 
     async def install(self, environment: BaseEnvironment) -> None:
-        """By install.sh of the checkout, if no rlm is there.
+        """Install rlm with install.sh of the checkout, if the environment has no rlm.
 
         Raises:
             ConfigError: there is no rlm, and no checkout.
@@ -78,7 +78,7 @@ class RlmAgent(BaseInstalledAgent):
 
     @with_prompt_template
     async def run(self, instruction: str, environment: BaseEnvironment, context: AgentContext) -> None:  # noqa: ARG002
-        """A limit is no failure: what has been done is verified all the same."""
+        """Run the agent. A limit is no failure: the work so far is still verified."""
         model = f"--model {shlex.quote(self._parsed_model_name)} " if self._parsed_model_name else ""
         home = f"--home {_LOGS}/rlm"
         try:
@@ -92,7 +92,7 @@ class RlmAgent(BaseInstalledAgent):
             await environment.exec(f"{_FIND}rlm export --format atif {home} -o {_LOGS}/trajectory.json")
 
     def populate_context_post_run(self, context: AgentContext) -> None:
-        """From the trajectory, whose sub-agents have their own numbers."""
+        """Read the totals from the trajectory, in which sub-agents have separate numbers."""
         try:
             found = json.loads(files.read(files.resolve(self.logs_dir / "trajectory.json")))
         except (OSError, ValueError):
@@ -107,7 +107,7 @@ class RlmAgent(BaseInstalledAgent):
         context.metadata = {**(context.metadata or {}), "rlm": found["extra"] | {"agents": len(every)}}
 
     def _endpoint(self) -> dict[str, str]:
-        """Key and URL by the environment, which Harbor keeps out of its logs."""
+        """Key and URL as environment variables, which Harbor keeps out of its logs."""
         connection = self.model_connection
         variables = {"RLM_API_KEY": connection.api_key, "RLM_BASE_URL": connection.execution_base_url}
         return {name: value for name, value in variables.items() if value}
@@ -119,7 +119,7 @@ def _tree(trajectory: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pack(checkout: Path, archive: Path) -> None:
-    """The files of a checkout, without what is made from them."""
+    """Archive the source files of a checkout, without generated files."""
 
     def wanted(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         return None if Path(member.name).name in _LEFT_OUT else member

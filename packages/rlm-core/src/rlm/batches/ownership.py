@@ -1,7 +1,7 @@
-"""Whose batch it is. The commands of one that this user did not make on this machine run only if the user says so.
+"""Checks whose batch it is. Commands of a batch that this user did not create on this machine run only with permission.
 
-config.json holds the digest of tasks.jsonl, and its field `mac` is a keyed digest of all other fields. The key is that
-of the sessions. A folder may be moved or copied: what it runs stays what its owner has written.
+config.json holds the digest of tasks.jsonl, and its field `mac` is a keyed digest of all other fields. The key is the
+key of the sessions. The folder may be moved or copied: its commands stay those that its owner wrote.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from rlm.sessions.signing_key import SigningKey
 from rlm.text.clip import one_line
 
 FIELD, DIGEST = "mac", "tasks_sha256"
-_SHOWN = 10  # commands, or other things of one kind
-_LONGEST = 1_000  # characters of each
+_SHOWN = 10  # maximum number of commands, or of other values of one type
+_LONGEST = 1_000  # maximum characters of each
 
 
 def signed(value: Mapping[str, Any], tasks: bytes, key: SigningKey | None) -> dict[str, Any]:
-    """The object of config.json with the digest of tasks.jsonl, and the signature if there is a key."""
+    """The object of config.json with the digest of tasks.jsonl, and with the signature if there is a key."""
     body = {name: field for name, field in value.items() if name != FIELD} | {DIGEST: sha256(tasks).hexdigest()}
     return body | ({FIELD: _mac(body, key)} if key else {})
 
 
 def doubt(value: Mapping[str, Any], tasks: bytes, key: SigningKey | None) -> str:
-    """Why a batch is not known to be this user's own; empty if it is. `value` is the object of config.json."""
+    """The reason why a batch may not be this user's own; empty if it is. `value` is the object of config.json."""
     if key is None:
         return "you have no key there that could have signed it"
     body = {name: field for name, field in value.items() if name != FIELD}
@@ -46,7 +46,7 @@ def _mac(body: Mapping[str, Any], key: SigningKey) -> str:
 
 
 def not_yours(path: Path, why: str) -> str:
-    """That a batch does not go on, and what to do."""
+    """A message that the batch is not resumed, and what the user can do."""
     return (
         f"The batch in {path} was not made by you on this machine: {why}. Its results can be read; "
         "`rlm batch --resume DIR --trust` says what of it would run, and goes on."
@@ -54,7 +54,7 @@ def not_yours(path: Path, why: str) -> str:
 
 
 def effects(batch: BatchConfig, tasks: list[BatchTask], config: Config) -> Iterator[str]:
-    """All of a batch that would run, or decides what runs: one text each."""
+    """Everything in a batch that would run, or decides what runs: one text each."""
     policy = config.sandbox if config.sandboxed else "off, so what runs has your rights"
     yield f"works in {batch.cwd}, executor {batch.executor}; sandbox: {policy}"
     models = {config.model, *(task.model for task in tasks if task.model)}
@@ -74,7 +74,7 @@ def effects(batch: BatchConfig, tasks: list[BatchTask], config: Config) -> Itera
 def _each(
     words: str, tasks: Iterable[BatchTask], of: Callable[[BatchTask], str | None], usual: str | None = None
 ) -> Iterator[str]:
-    """A line for each different value, but for no more than anybody would read."""
+    """A line for each different value, up to a readable number."""
     found = dict.fromkeys(filter(None, [usual, *map(of, tasks)]))
     for text in list(found)[:_SHOWN]:
         yield f"{words} {one_line(text, _LONGEST)}"

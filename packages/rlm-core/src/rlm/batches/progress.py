@@ -1,4 +1,4 @@
-"""How far a batch is: a bar on a terminal, a line a minute elsewhere."""
+"""The progress of a batch: a bar on a terminal, a line per minute elsewhere."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from rlm.text.clip import one_line
 from rlm.text.styled import Span, Style
 
 PERIOD = 60.0
-"""Seconds between two lines where there is no terminal."""
-_NAMED = 20  # failures that are shown; the others are in the results
-_LONGEST = 200  # characters of an error
-_ID = 40  # characters of an id in a row, whose time is behind it
-_BAR = 30  # columns, where there is room
-_RUNNING = 12  # tasks that are shown at once
+"""Seconds between two lines without a terminal."""
+_NAMED = 20  # maximum number of failures that are shown; the results have all of them
+_LONGEST = 200  # maximum characters of an error
+_ID = 40  # maximum characters of an id in a row, so that its time fits
+_BAR = 30  # maximum columns
+_RUNNING = 12  # maximum number of running tasks that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class BatchState:
-    """What the progress tells. Times are `time.monotonic()`."""
+    """The state that the progress shows. Times are `time.monotonic()`."""
 
     expected: int = 0
     kept: int = 0
-    """Results of earlier runs."""
+    """Number of results of earlier runs."""
     done: int = 0
     failed: int = 0
-    """Ended in this run without an answer."""
+    """Number of tasks that ended in this run without an answer."""
     usage: Usage = field(default_factory=Usage)
     began: float = 0.0
     running: Mapping[tuple[str, int], float] = field(default_factory=dict)
-    """Since when."""
+    """The start time of each running task."""
 
     @property
     def ended(self) -> int:
@@ -79,7 +79,7 @@ class BatchState:
 
 
 class BatchProgress:
-    """Shows it by a `Writer`, which it does not own."""
+    """Shows the state with a `Writer`, which it does not own."""
 
     def __init__(
         self, writer: Writer, *, live: bool, quiet: bool, verbose: bool, clock: Callable[[], float] = time.monotonic
@@ -113,7 +113,7 @@ class BatchProgress:
 
     @asynccontextmanager
     async def ticking(self) -> AsyncIterator[None]:
-        """While entered, a line comes each minute, if there is no bar."""
+        """While entered, print a line each minute, unless a bar is shown."""
         ticks = asyncio.ensure_future(self._tick()) if not self._live else None
         try:
             yield
@@ -157,7 +157,7 @@ class BatchProgress:
         return [*rows, Row((*bar, Span(" · ".join(state.words(now)))))]
 
     def _running(self, now: float, most: int) -> list[Row]:
-        """Those that run longest."""
+        """The tasks that have run longest."""
         running = sorted(self.state.running.items(), key=lambda item: item[1])
         rows = [
             Row(

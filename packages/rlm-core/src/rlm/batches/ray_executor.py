@@ -1,4 +1,7 @@
-"""Tasks on the workers of a Ray cluster. A worker that is lost costs the tasks that it had a try, and no result."""
+"""Runs tasks on the workers of a Ray cluster.
+
+If a worker is lost, each of its tasks loses one try, and no result is lost.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +28,20 @@ from rlm.text.json_lines import read_typed
 from rlm.version import VERSION
 
 TRIES = 4
-"""Of a task whose worker is lost."""
-_PAUSE = 0.5  # seconds between two looks at a worker that is being started again
-_LOST = 120.0  # seconds in which a worker that fails again and again is given up
-_PARTING = 10.0  # seconds in which workers close what they have
-_LONGEST = 300  # characters of an error of Ray's
+"""Tries of a task whose worker is lost."""
+_PAUSE = 0.5  # seconds between two checks of a worker that is restarting
+_LOST = 120.0  # seconds after which a worker that fails repeatedly is given up
+_PARTING = 10.0  # seconds that workers have to close
+_LONGEST = 300  # maximum characters of a Ray error
 
 
 @dataclass(slots=True)
 class _Work:
-    """What is left, shared by all slots."""
+    """The remaining jobs, shared by all slots."""
 
     jobs: Iterator[Job]
     again: deque[Job] = field(default_factory=deque)
-    """Those whose worker was lost."""
+    """Jobs whose worker was lost."""
     tries: Counter[tuple[str, int]] = field(default_factory=Counter)
     running: int = 0
 
@@ -47,7 +50,7 @@ class _Work:
 
 
 class RayExecutor:
-    """Owns its workers. The cluster is the one at `address`, or one that is started here and ends with this process."""
+    """Owns its workers. The cluster is at `address`, or it is started here and ends with this process."""
 
     def __init__(self, settings: BatchSettings, concurrency: int, address: str = "") -> None:
         """
@@ -86,7 +89,7 @@ class RayExecutor:
     # ---- the cluster
 
     def _connect(self) -> None:
-        """In a thread: it takes seconds, and must not take our signals over.
+        """Connect to the cluster. Runs in a thread: it takes seconds, and must not install signal handlers.
 
         Raises:
             ConfigError: there is no cluster.
@@ -127,19 +130,19 @@ class RayExecutor:
         if not self._address:
             await asyncio.to_thread(self._ray.shutdown)
 
-    # ---- the work
+    # ---- running of tasks
 
     async def _finish(self, slots: tuple[asyncio.Task[None], ...]) -> None:
-        """Wait for all slots, which end when nothing is left; the first failure ends all."""
+        """Wait for all slots, which end when no job is left. The first failure ends all of them."""
         try:
             await asyncio.gather(*slots)
-        except Exception as error:  # noqa: BLE001 - whoever reads the results raises it
+        except Exception as error:  # noqa: BLE001 - the reader of the results raises it
             await self._results.put(error)
         else:
             await self._results.put(None)
 
     async def _slot(self, worker: Any, work: _Work, started: Started) -> None:
-        """One task after the other on one worker, as long as there are any."""
+        """Run one task after the other on one worker, while there are any."""
         while True:
             holder = await self._holder(worker, work)
             while holder is not None:
@@ -147,7 +150,7 @@ class RayExecutor:
                 if job is None:
                     if not work.running:
                         return
-                    await asyncio.sleep(_PAUSE)  # a task that runs elsewhere may come back
+                    await asyncio.sleep(_PAUSE)  # a task on another worker may return to the queue
                     continue
                 started(job)
                 work.running += 1
@@ -161,11 +164,11 @@ class RayExecutor:
                 return
 
     async def _holder(self, worker: Any, work: _Work) -> str | None:
-        """Wait until the worker is there, and who it is to the gate; None if nothing is left to do meanwhile.
+        """Wait until the worker is ready; return its name for the gate. None if meanwhile no job is left.
 
         Raises:
-            ConfigError: another rlm is installed there.
-            RlmError: it does not start.
+            ConfigError: the worker has another version of rlm.
+            RlmError: the worker does not start.
         """
         lost_since: float | None = None
         while True:
@@ -196,7 +199,10 @@ class RayExecutor:
         return job is None
 
     async def _try(self, worker: Any, job: Job, work: _Work) -> bool:
-        """Whether the worker is still there. The result is put, unless the task is to be tried again."""
+        """Run a job; return whether the worker still exists.
+
+        The result is queued, unless the job must be tried again.
+        """
         call = worker.work.remote(replace(job, session=None).task.line(), job.rollout)
         try:
             line, archive = await _awaited(call)
@@ -206,7 +212,7 @@ class RayExecutor:
         except self._ray.exceptions.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, RlmError):
-                raise cause from None  # none of the tasks can be worked on
+                raise cause from None  # no task can be worked on
             await self._results.put(failed(job, _said(error)))
             return True
         except self._ray.exceptions.RayError as error:

@@ -1,4 +1,7 @@
-"""One limit of requests for all workers of a cluster: an actor holds it, a gate of each worker asks it."""
+"""One limit of requests for all workers of a cluster.
+
+An actor holds the limit; the gate of each worker asks the actor.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from rlm.providers.limiter import LocalGate, RequestOutcome
 
 
 def load_ray() -> Any:
-    """The package, which is imported where it is used alone.
+    """Import the package, only when it is used.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: the package is not installed.
     """
     prepare_ray()  # before the import, which reads the environment
     try:
@@ -28,7 +31,7 @@ def load_ray() -> Any:
 
 
 class GateActor:
-    """In the actor. It knows who has entered, so that what a lost worker had is given back."""
+    """Runs in the actor. It records who has entered, so that slots of a lost worker are released."""
 
     def __init__(self) -> None:
         self._gate = LocalGate()
@@ -43,7 +46,7 @@ class GateActor:
             del self._waiting[holder, number]
 
     async def leave(self, holder: str, number: int, outcome: RequestOutcome) -> int | None:
-        """Also for one that waits no more, or whose holder was forgotten."""
+        """Release a slot. The caller may also be still waiting for one, or be forgotten."""
         if (waiting := self._waiting.get((holder, number))) is not None:
             waiting.cancel()
             await asyncio.wait([waiting])
@@ -51,7 +54,7 @@ class GateActor:
         return None if ticket is None else await self._gate.leave(ticket, outcome)
 
     async def forget(self, holder: str) -> None:
-        """It is gone."""
+        """Release everything of a holder that is gone."""
         waiting = [number for owner, number in self._waiting if owner == holder]
         for number in (*waiting, *self._inside[holder]):
             await self.leave(holder, number, RequestOutcome())
@@ -59,7 +62,7 @@ class GateActor:
 
 
 class RayGate:
-    """In a worker. If the actor is lost, requests pass: the provider still refuses what is too much."""
+    """Runs in a worker. If the actor is lost, requests pass: the provider still refuses too many."""
 
     def __init__(self, actor: Any, holder: str) -> None:
         self._actor = actor
@@ -68,7 +71,7 @@ class RayGate:
 
     @property
     def busy(self) -> bool:
-        """Not known here."""
+        """Always False: a worker does not know."""
         return False
 
     async def enter(self, rank: Rank) -> int:
@@ -83,7 +86,7 @@ class RayGate:
         return number
 
     async def leave(self, ticket: int, outcome: RequestOutcome) -> int | None:
-        """Waits only where all have something to learn of it."""
+        """Release a slot. Wait for the response only if the limit may change."""
         if not ticket:
             return None
         size_later = self._actor.leave.remote(self._holder, ticket, outcome)
@@ -96,9 +99,9 @@ class RayGate:
 
 
 def open_gate() -> Any:
-    """The actor, which ends with the batch.
+    """Start the actor, which ends with the batch.
 
-    One that has a name and outlives its batch could serve several, but Ray forgets the class of an actor when the job
-    ends that has made it: workers of a later job cannot read its handle then (ray 2.60).
+    A named actor could outlive its batch and serve several. But Ray forgets the class of an actor when the job ends
+    that created it, and workers of a later job cannot read its handle then (ray 2.60).
     """
     return load_ray().remote(GateActor).options(num_cpus=0, max_concurrency=100_000).remote()

@@ -1,4 +1,4 @@
-"""Sessions that come from other machines: unpacked into the folder of the batch, and signed as this user's own."""
+"""Sessions from other machines: unpacked into the folder of the batch, and signed as this user's own."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from rlm.sessions.store import ID, meta_of
 
 
 def unpack(archive: bytes, home: Path) -> Path:
-    """The folder of the session in `home`/sessions.
+    """Unpack a session; return its folder in `home`/sessions.
 
     Raises:
-        SessionError: it is none, or cannot be written.
+        SessionError: the archive is no session, or cannot be written.
     """
     sessions = home / "sessions"
     os.close(files.open_folder(sessions, make=True))
     try:
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:  # by path: of bytes in memory
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:  # reads bytes in memory, not a path
             name = next(iter(tar)).name
             if not ID.fullmatch(name):
                 raise SessionError(f"A worker sent {name!r} as a session.")
             files.remove_tree(sessions / name)
-            tar.extractall(sessions, filter="data")  # nothing outside, and no links out of it
+            tar.extractall(sessions, filter="data")  # extracts nothing outside of the folder, and no links out of it
     except (tarfile.TarError, OSError, StopIteration) as error:
         raise SessionError(f"The session of a worker cannot be unpacked: {error}.") from None
     _own(sessions / name)
@@ -44,7 +44,7 @@ def unpack(archive: bytes, home: Path) -> Path:
 
 
 def _own(folder: Path) -> None:
-    """What a worker has made for this user, with a key of its own, is this user's."""
+    """Sign a session again: a worker signed it for this user with its own key."""
     key = key_or_none(state_folder(), make=True)
     signer = Signer(key, folder.name) if key else None
     lines = whole_lines(folder)

@@ -1,4 +1,4 @@
-"""What runs on a Ray worker: one host, and tasks on it. Sessions go back with the results."""
+"""The part that runs on a Ray worker: one host, and tasks on it. Sessions are returned with the results."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ from rlm.text.json_lines import read_typed
 from rlm.version import VERSION
 
 SECRETS = "RLM_BATCH_SECRETS"
-"""The variable of the runtime environment. Ray writes runtime environments into its logs, so it holds noise without the
-mask, which goes another way."""
+"""The variable of the runtime environment with the masked endpoint.
+
+Ray writes runtime environments into its logs, so the value is noise without the mask, which is sent separately.
+"""
 _ENDPOINT = ("api_key", "base_url", "api", "stream", "sdk_max_retries")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker gets: no key and no endpoint."""
+    """The settings of a worker, without key and endpoint."""
 
     settings: dict[str, str]
     cwd: str
@@ -59,7 +61,7 @@ class WorkerSettings:
 
 
 def masked_endpoint(config: Config) -> tuple[str, bytes]:
-    """Key and endpoint as a text that says nothing, and the mask that makes it readable: a one-time pad."""
+    """Key and endpoint, encrypted with a one-time pad; return the text and the mask that decrypts it."""
     table = Config.settings()
     texts = {variable(name): table[name].read.text(getattr(config, name)) for name in _ENDPOINT}
     plain = json.dumps({name: text for name, text in texts.items() if text is not None}).encode()
@@ -72,7 +74,7 @@ def _xor(data: bytes, mask: bytes) -> bytes:
 
 
 class RayWorker:
-    """The actor. Every method that takes long is a coroutine, so many tasks run at once."""
+    """The actor. All long methods are coroutines, so that many tasks run at once."""
 
     def __init__(self, shared: WorkerSettings, gate: Any) -> None:
         self._shared = shared
@@ -83,11 +85,11 @@ class RayWorker:
         self._worker: TaskWorker | None = None
 
     async def ready(self) -> tuple[str, str]:
-        """Who this is, to the gate, and which version of rlm is here."""
+        """The name of this worker for the gate, and its version of rlm."""
         return self._holder, VERSION
 
     async def work(self, line: bytes, rollout: int) -> tuple[bytes, bytes]:
-        """The line of a result, and its session as a tar archive; empty if there is none."""
+        """Run a task. Return the line of its result, and its session as a tar archive (empty if there is none)."""
         worker = await self._open()
         job = Job(read_typed(json.loads(line), BatchTask, "task"), rollout)
         result = await worker.work(job)
@@ -108,7 +110,7 @@ class RayWorker:
             return self._worker
 
     def _config(self) -> Config:
-        """The endpoint is in no variable of this process: what cells start could read it there."""
+        """The configuration. The endpoint is in no variable of this process, where programs of cells could read it."""
         take_environment()
         noise = bytes.fromhex(taken.pop(SECRETS))
         taken.update(json.loads(_xor(noise, self._shared.mask)))
@@ -123,16 +125,16 @@ class RayWorker:
 
 
 def _packed(session: Path) -> bytes:
-    """The archive of a session, which is gone here then."""
+    """Archive a session, and remove it here."""
     data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w:gz", compresslevel=1) as archive:  # by path: in memory
+    with tarfile.open(fileobj=data, mode="w:gz", compresslevel=1) as archive:  # in memory, not a path
         archive.add(session, arcname=session.name, filter=_plain)
     files.remove_tree(session)
     return data.getvalue()
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Files and folders alone. Whose they are here means nothing elsewhere."""
+    """Only files and folders. Their owner here means nothing elsewhere."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member if member.isfile() or member.isdir() else None

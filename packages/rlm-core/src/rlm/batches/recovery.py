@@ -1,4 +1,4 @@
-"""Of a batch that was killed: a task whose agent had ended, and whose result had not been written yet."""
+"""Recovers results of a killed batch: tasks whose agent had ended, but whose result was not written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ENDED = ("done", "limit")
 
 
 def ended_session(home: Path, id: str, key: SigningKey | None) -> Path | None:
-    """The folder of a session of this user's that has ended by itself; None if it has not."""
+    """The folder of this user's session if the session has ended; otherwise None."""
     found = listed_session(home / "sessions" / id, key)
     if found is None or found.meta.status not in _ENDED or (key is not None and found.foreign):
         return None
@@ -27,7 +27,7 @@ def ended_session(home: Path, id: str, key: SigningKey | None) -> Path | None:
 
 
 def result_of(job: Job, folder: Path) -> TaskResult | None:
-    """The result that the session has come to; None if it cannot be read."""
+    """The result of a session; None if it cannot be read."""
     metrics, by_cell = SessionMetrics(), None
     try:
         for record in journal.reader(folder):
@@ -59,7 +59,7 @@ def result_of(job: Job, folder: Path) -> TaskResult | None:
 
 
 def _value(answer: str) -> Any:
-    """What a cell gave, or what fits a schema: JSON, or a text as it is."""
+    """The value of an answer from a cell or a schema: parsed JSON, or else the text itself."""
     try:
         return json.loads(answer)
     except ValueError:

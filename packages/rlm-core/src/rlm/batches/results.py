@@ -1,4 +1,4 @@
-"""What becomes of each task, and the file that holds it: one line for each rollout, written as it ends."""
+"""The result of each task, and the file of results: one line per rollout, written when the rollout ends."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ NAME = "results.jsonl"
 
 
 class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One rollout of a task. `usage` (tokens), `cost` (US dollars) and `agents` are of its whole tree.
+    """One rollout of a task. `usage` (tokens), `cost` (US dollars) and `agents` are those of its whole tree.
 
-    `reward` and `verify` are None where nothing was verified; `duration` (seconds) has set-up and verification in it.
+    `reward` and `verify` are None without a verification; `duration` (seconds) includes set-up and verification.
     """
 
     id: str | int
@@ -33,7 +33,7 @@ class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
     value: Any = None
     reward: float | None = None
     verify: str | None = None
-    """The last line that the command `verify` has printed."""
+    """The last line that the command `verify` printed."""
     usage: TokenCounts = msgspec.field(default_factory=TokenCounts)
     cost: float | None = None
     turns: int = 0
@@ -49,12 +49,12 @@ class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether there is an answer, whatever its reward."""
+        """Whether there is an answer, regardless of its reward."""
         return self.status == "done"
 
     @property
     def passed(self) -> bool:
-        """Whether it is right, as far as anybody has looked."""
+        """Whether the answer is right; without a reward, whether there is one."""
         return self.ok if self.reward is None else self.reward >= 1
 
     def line(self) -> bytes:
@@ -65,13 +65,13 @@ Finished = Callable[[TaskResult], bool]
 
 
 class ResultsFile:
-    """Owns DIR/results.jsonl. A line is on the disk when `append` returns."""
+    """Owns DIR/results.jsonl. A line is on disk when `append` returns."""
 
     def __init__(self, folder: int) -> None:
         """`folder` is a descriptor.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         try:
             self._file = files.open_file(NAME, os.O_WRONLY | os.O_APPEND, dir_fd=folder)
@@ -87,7 +87,7 @@ class ResultsFile:
     def append(self, result: TaskResult) -> None:
         """
         Raises:
-            SessionError: the disk does not take it.
+            SessionError: the result cannot be written.
         """
         try:
             files.write_all(self._file, result.line())
@@ -96,11 +96,11 @@ class ResultsFile:
             raise SessionError(f"{NAME} cannot be written: {error.strerror}.") from None
 
 
-_sync = getattr(os, "fdatasync", os.fsync)  # macOS has the second only
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS only has fsync
 
 
 def read_results(path: Path) -> Iterator[TaskResult]:
-    """Those of a file, without a line that a killed writer has left half."""
+    """Yield the results of a file, without a partial line of a killed writer."""
     try:
         data = files.read(path)
     except FileNotFoundError:
@@ -113,10 +113,10 @@ def read_results(path: Path) -> Iterator[TaskResult]:
 
 
 def keep(folder: int, path: Path, good: Finished) -> list[TaskResult]:
-    """Leave only the good results in the file, each rollout once; and give them.
+    """Keep only the good results in the file, each rollout once; return them.
 
     Raises:
-        OSError: it cannot be written; the file is as it was.
+        OSError: the file cannot be written, and is unchanged.
     """
     kept = {result.key: result for result in read_results(path) if good(result)}
     files.replace(NAME, b"".join(result.line() for result in kept.values()), dir_fd=folder)

@@ -1,4 +1,4 @@
-"""What a batch came to: a fold of its results."""
+"""The totals of a batch: a fold of its results."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def summary(results: Iterable[TaskResult], expected: int, wall: float, rate: flo
     Args:
         results: each rollout once.
         expected: how many rollouts there are; those without a result are `missing`.
-        wall: seconds that the batch has worked, all runs together that were not killed.
-        rate: results a minute of the last run that had any.
+        wall: seconds that the batch has run, in total over all runs that were not killed.
+        rate: results per minute of the last run that had results.
     """
     statuses: Counter[str] = Counter()
     stops: Counter[str] = Counter()
@@ -61,11 +61,11 @@ def summary(results: Iterable[TaskResult], expected: int, wall: float, rate: flo
 
 
 def _pass_at_each_k(tries: Iterable[list[bool]]) -> dict[str, float]:
-    """The mean over the tasks that were tried at least k times, for k = 1, 2, 4, … and the most tries of a task."""
+    """The mean over the tasks with at least k tries, for k = 1, 2, 4, … and for the maximum number of tries."""
     counts = [(len(each), sum(each)) for each in tries]
     most = max((number for number, _ in counts), default=0)
     found = {}
-    powers = [1 << power for power in range(most.bit_length())]  # none is above `most`
+    powers = [1 << power for power in range(most.bit_length())]  # no value is greater than `most`
     for k in sorted({*powers, most} - {0}):
         chances = [pass_at_k(number, passed, k) for number, passed in counts if number >= k]
         found[str(k)] = round(sum(chances) / len(chances), 6)
@@ -73,7 +73,7 @@ def _pass_at_each_k(tries: Iterable[list[bool]]) -> dict[str, float]:
 
 
 def _numbers(values: list[float], *, mean: bool = False, total: bool = False) -> dict[str, float] | None:
-    """None where there are none: a cost that nobody knows is not 0."""
+    """Statistics of the values; None if there are none: an unknown cost is not 0."""
     if not values:
         return None
     found = percentiles(values)

@@ -1,4 +1,4 @@
-"""Tasks in tables: CSV by the standard library, Parquet by pyarrow, which is imported for it alone."""
+"""Tasks in tables: CSV with the standard library, Parquet with pyarrow, which is only imported for Parquet."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from rlm.process import files
 from rlm.text.encodings import decode
 
 Row = tuple[str, dict[str, Any]]
-"""Where it stands, and its fields."""
+"""The position of a row, and its fields."""
 
-_BATCH = 1024  # rows of a Parquet file that are read at once
+_BATCH = 1024  # rows of a Parquet file per read
 _JSON = ("schema", "env", "max_turns", "timeout")
-"""Fields that are written as JSON in a cell of text."""
+"""Fields that a text cell contains as JSON."""
 
 
 def read_table(path: Path, columns: Mapping[str, str], fields: Collection[str]) -> Iterator[Row]:
-    """The fields of each row; an empty cell is none. A row without an id has its number.
+    """Yield the fields of each row; an empty cell is no field. A row without an id gets its number.
 
-    `columns` are those of fields that are called otherwise, by field; other columns have to have the name of one.
+    `columns` maps fields to columns with other names; all other columns must have the name of a field.
 
     Raises:
-        ConfigError: the table cannot be read, or a cell has no value of its field; names its line.
+        ConfigError: the table cannot be read, or a cell has an invalid value; the message names its line.
     """
     if unknown := columns.keys() - set(fields):
         raise ConfigError(f"--map: there is no field {min(unknown)}. There are: {', '.join(fields)}.")
@@ -83,7 +83,7 @@ def _parquet(path: Path) -> tuple[list[str], Iterator[Row]]:
 
 
 def _value(where: str, field: str, value: Any) -> Any:
-    """A cell as the field has it. What Parquet has typed stays as it is."""
+    """The value of a cell for its field. Typed values of Parquet are unchanged."""
     if field not in _JSON or not isinstance(value, str):
         return value
     try:

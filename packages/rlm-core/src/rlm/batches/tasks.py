@@ -1,4 +1,4 @@
-"""Tasks, and the files that hold them. All of a file is checked before anything runs."""
+"""Tasks, and the files that contain them. A whole file is checked before any task runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 
 
 class BatchTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One task. What it does not name is as the batch has it."""
+    """One task. Settings that it does not name are those of the batch."""
 
     id: str | int
     prompt: str
@@ -43,14 +43,14 @@ class BatchTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_depth: int | None = None
     timeout: float | None = None
     setup: str | None = None
-    """A shell command that is run in the working directory first. If it fails, the task has failed."""
+    """A shell command that runs in the working directory first. If it fails, the task fails."""
     verify: str | None = None
-    """A shell command that is run there afterwards: its exit code 0 is the reward 1, any other the reward 0."""
+    """A shell command that runs there afterwards. Exit code 0 is reward 1, any other code reward 0."""
     metadata: Any = None
-    """Goes into the result as it is."""
+    """Copied to the result unchanged."""
 
     def settings(self, config: Config) -> Config:
-        """`config` with what the task names.
+        """`config` with the settings of the task.
 
         Raises:
             ConfigError: a value is not allowed.
@@ -69,7 +69,7 @@ class Job:
     task: BatchTask
     rollout: int = 0
     session: Path | None = None
-    """Of an agent that has ended, in a batch that was killed before its result was written."""
+    """The session of an agent that has ended, if the batch was killed before it wrote the result."""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -77,24 +77,24 @@ class Job:
 
     @property
     def name(self) -> str:
-        """As a folder can be called."""
+        """A name that is valid for a folder."""
         id = str(self.task.id)
         plain = id if _PLAIN.fullmatch(id) else f"task-{sha256(id.encode()).hexdigest()[:16]}"
         return f"{plain}-{self.rollout}"
 
 
 def jobs_of(tasks: Iterable[BatchTask], rollouts: int) -> Iterator[Job]:
-    """The rollouts of a task one after the other."""
+    """Yield all rollouts of one task, then those of the next."""
     return (Job(task, rollout) for task in tasks for rollout in range(rollouts))
 
 
 def read_tasks(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, BatchTask]]:
-    """The tasks of a file, each with where it stands: JSON lines, CSV or Parquet, by the name of the file.
+    """Yield the tasks of a file with their positions. The file's name decides: JSON lines, CSV or Parquet.
 
-    `columns` are those of fields with another name.
+    `columns` maps fields to columns with other names.
 
     Raises:
-        ConfigError: a task is none; names its line, or in a Parquet file its row.
+        ConfigError: a task is invalid; the message names its line, or its row in a Parquet file.
     """
     if path.suffix.lower() in (".csv", ".tsv", ".parquet", ".pq"):
         rows = read_table(path, columns, [field.name for field in msgspec.structs.fields(BatchTask)])
@@ -108,10 +108,10 @@ def read_tasks(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Ba
 def check_tasks(
     tasks: Iterable[tuple[str, BatchTask]], config: Config, name: str, base: Path, *, copied: bool
 ) -> list[BatchTask]:
-    """The tasks, each given with where it stands. See `check_one`.
+    """Check tasks, each with its position, and return them. See `check_one`.
 
     Raises:
-        ConfigError: one is not allowed, two have the same id, or there are none.
+        ConfigError: a task is invalid, two have the same id, or there are none.
     """
     found = list(tasks)
     unique((str(task.id), where) for where, task in found)
@@ -123,10 +123,12 @@ def check_tasks(
 
 
 def check_one(where: str, task: BatchTask, config: Config, base: Path, *, copied: bool) -> None:
-    """`base` is the folder that a relative `cwd` is in; if it is `copied` for each task, there is no other.
+    """Check one task. A relative `cwd` is below `base`.
+
+    If `base` is `copied` for each task, no other folder is allowed.
 
     Raises:
-        ConfigError: a field is not allowed; begins with `where`.
+        ConfigError: a field is not allowed; the message begins with `where`.
         CredentialsError: there is no key and no endpoint.
     """
     try:
@@ -164,6 +166,6 @@ def _read(path: Path) -> bytes:
 
 
 def part_of(tasks: list[BatchTask], limit: int | None, shard: tuple[int, int]) -> list[BatchTask]:
-    """The first `limit` of them; of those every n-th, from the k-th on, for `shard` (k, n)."""
+    """The first `limit` tasks; of these every n-th, from the k-th on, for `shard` (k, n)."""
     number, shards = shard
     return tasks[:limit][number - 1 :: shards]

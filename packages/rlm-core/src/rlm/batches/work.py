@@ -1,4 +1,4 @@
-"""One task on a host: working copy, set-up, agent, verification. Every end is a result."""
+"""Runs one task on a host: working copy, set-up, agent, verification. Every outcome is a result."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ from rlm.sessions import Session
 from rlm.text.clip import clip
 from rlm.tools.bash import Bash
 
-_LAST_LINE = 1_000  # characters
-_OUTPUT = 100_000  # characters of what a command prints that are looked at
+_LAST_LINE = 1_000  # maximum characters
+_OUTPUT = 100_000  # maximum characters of a command's output that are read
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """What all tasks of a batch have in common."""
+    """The settings that all tasks of a batch share."""
 
     config: Config
     cwd: Path
-    """Where tasks work that name no folder."""
+    """The working directory of tasks that name none."""
     workdirs: Workdirs | None = None
     atif: bool = False
     setup: str | None = None
     verify: str | None = None
     began: Callable[[Job, Session], None] = field(default=lambda _job, _session: None)
-    """Hears which session is whose."""
+    """Called with a job and its session when the session starts."""
 
 
 class TaskWorker:
-    """Works on tasks, many at once."""
+    """Runs tasks, many at once."""
 
     def __init__(self, host: Host, settings: BatchSettings) -> None:
         self._host = host
@@ -80,7 +80,7 @@ class TaskWorker:
         return with_fields(result, duration=round(result.duration * bool(ended) + time.monotonic() - began, 3))
 
     def _has_folder(self, job: Job) -> bool:
-        """Whether what the agent of an earlier run has worked on is there to be verified."""
+        """Whether the folder of an earlier run's agent still exists for verification."""
         return self._settings.workdirs is None or self._settings.workdirs.has(job)
 
     @asynccontextmanager
@@ -112,7 +112,7 @@ class TaskWorker:
     async def _run_agent(self, job: Job, config: Config, cwd: Path) -> TaskResult:
         """
         Raises:
-            RlmError: it could not begin.
+            RlmError: the agent could not start.
         """
         async with AsyncExitStack() as stack:
             spec = self._spec(job.task, config, cwd, stack)
@@ -176,10 +176,11 @@ class TaskWorker:
     async def _command(
         self, command: str, config: Config, cwd: Path, env: Mapping[str, str], session: str | None = None
     ) -> tuple[int | None, str]:
-        """The exit code of a shell command, None if it took too long, and the last line that it has printed.
+        """Run a shell command. Return its exit code (None if it took too long) and its last line of output.
 
-        With the sandbox it runs in one, as the agent does: verification may run what this agent has written, and
-        set-up what another has, in a folder that tasks share or by the objects of the repository of a worktree.
+        If the sandbox is on, the command runs in one, as the agent does: verification may run code that this agent
+        wrote. Set-up may run code that another agent wrote, in a shared folder or through the git objects of a
+        worktree's repository.
         """
         supervisor, environment = self._host.supervisor, {**child_environment(config), **env}
         async with AsyncExitStack() as stack:
@@ -204,14 +205,14 @@ class TaskWorker:
     async def _policy(
         self, config: Config, cwd: Path, environment: Mapping[str, str]
     ) -> AsyncIterator[SandboxPolicy | None]:
-        """It shows what the agent's own shows."""
+        """The sandbox policy of a command. It shows the same files as the agent's own policy."""
         prompt_context = await self._host.prompt_context(config) if config.sandboxed else None
         async with open_sandbox_policy(config, cwd, self._host.supervisor, environment, prompt_context) as policy:
             yield policy
 
 
 def failed(job: Job, reason: str) -> TaskResult:
-    """Of a task that has not come to a session."""
+    """The result of a task that has no session."""
     return TaskResult(
         id=job.task.id,
         rollout=job.rollout,
@@ -227,7 +228,7 @@ def _end(code: int | None, config: Config) -> str:
 
 
 def _ignore(_event: object) -> None:
-    """Nobody watches a command."""
+    """Does nothing: the events of a command are not shown."""
 
 
 def _write_trajectory(folder: Path) -> None:

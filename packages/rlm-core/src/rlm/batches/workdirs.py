@@ -1,4 +1,4 @@
-"""A working copy of a folder for each task: a git worktree where the folder is a repository, else a copy."""
+"""A working copy of a folder for each task: a git worktree if the folder is a repository, else a plain copy."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from rlm.errors import ConfigError, RlmError
 from rlm.process import files
 from rlm.process.programs import helper_environment
 
-# The repository's own configuration decides nothing that would run a program.
+# Disables everything in the repository's own configuration that would run a program.
 _OBEY_NOTHING = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0")
 
 
 class Workdirs:
-    """Makes them in `folder`, and removes them afterwards unless they are kept."""
+    """Creates working copies in `folder`, and removes them afterwards unless they are kept."""
 
     def __init__(self, source: Path, folder: Path, *, keep: bool) -> None:
         """`folder` and `source` are absolute, without links.
 
         Raises:
-            ConfigError: `source` is a repository, and there is no git.
+            ConfigError: `source` is a repository, and git is not installed.
         """
         self.source = source
         self._folder = folder
         self._keep = keep
         self._one_at_a_time = asyncio.Lock()
         self._commit = ""
-        """From which all copies are made: an agent may move HEAD's branch."""
+        """The commit of all copies; fixed because an agent may move HEAD's branch."""
         self._git = program("git") if os.path.lexists(source / ".git") else None
         if self._git is None and os.path.lexists(source / ".git"):
             raise ConfigError(f"{source} is a git repository, and there is no git to make worktrees of it.")
@@ -45,12 +45,12 @@ class Workdirs:
     async def copy_for(self, job: Job) -> AsyncIterator[Path]:
         """
         Raises:
-            RlmError: it cannot be made.
+            RlmError: the copy cannot be created.
         """
         target = self._folder / job.name
         try:
             if job.session is None:
-                await self._remove(target)  # what a killed batch has left
+                await self._remove(target)  # left by a killed batch
                 await self._make(target)
             yield target
         finally:
@@ -69,14 +69,14 @@ class Workdirs:
             raise RlmError(f"{self.source} cannot be copied: {error.filename}: {error.strerror}.") from None
 
     async def _remove(self, target: Path) -> None:
-        if not target.is_dir():  # noqa: ASYNC240 - of the user's own disk, as all that a run opens
+        if not target.is_dir():  # noqa: ASYNC240 - on the user's own disk, like all files that a run opens
             return
         await asyncio.to_thread(files.remove_tree, target)
         if self._git is not None:
             await self._run_git("worktree", "prune")
 
     async def _run_git(self, *words: str) -> str:
-        """What it prints. One at a time: two that write to the same repository get in each other's way."""
+        """Run git and return its output. One call at a time: concurrent writes to the same repository conflict."""
         async with self._one_at_a_time:
             process = await asyncio.create_subprocess_exec(
                 *(str(self._git), "-C", str(self.source), *_OBEY_NOTHING, *words),
