@@ -1,28 +1,28 @@
 #!/usr/bin/env bash
 # Installs rlm and this machine's skills as wheels into one uv tool environment. See --help.
 #
-# Everything is installed twice: first into a rehearsal folder, where it must resolve, build, come from this checkout
-# and run; then in its place. The previous environment is moved aside for that second step alone, and moved back if the
-# step fails, is interrupted, or (by the next run) if it was killed.
+# Everything is installed twice. The first time is a rehearsal in a temporary folder: it must resolve, build, come from
+# this checkout, and run. The second time is the real installation. The previous environment is moved aside only for this
+# second step. It is moved back if the step fails or is interrupted; if the step was killed, the next run moves it back.
 
 if [ -z "${BASH_VERSION:-}" ]; then
-    exec bash "$0" "$@" # started by another shell, as `sh install.sh` does on Debian
+    exec bash "$0" "$@" # for a start by another shell, such as `sh install.sh` on Debian
 fi
 set -euo pipefail
 set +o posix
 
 readonly NEEDED_UV=0.11.8 # older ones install workspace members editable
 readonly PYTHON_RANGE='>=3.11,<3.14'
-readonly USUAL_SKILLS='/task/rlm-skills' # unattended installers rewrite this one path: it stands here only
+readonly USUAL_SKILLS='/task/rlm-skills' # unattended installers replace this path, so it occurs only here
 
 UV='' PYTHON='' CHECKOUT='' DATA='' TOOL='' STAGE='' SCRATCH='' CHILD=''
 ACTION=install STRICT='' REFUSED='' FORGET=''
 readonly LEFT_OUT=3
 PYTEST_ARGS=()
-SKILLS=() # names of the good ones; the constraints file knows where they lie
+SKILLS=() # names of the accepted ones; the constraints file has their folders
 INSTRUCTIONS=() # folders with a SKILL.md and no package
-ADDED=() # requirements of --with, of this run
-WITH=()  # and those of earlier runs
+ADDED=() # requirements of --with in this run
+WITH=()  # these, and those of earlier runs
 
 usage() {
     cat <<END
@@ -104,9 +104,9 @@ add_package() {
     esac
 }
 
-# --- words -----------------------------------------------------------------------------------------------------------
+# --- messages --------------------------------------------------------------------------------------------------------
 
-printable() { LC_ALL=C tr -d '\000-\010\013-\037\177'; } # what a skill or uv wrote must not steer the terminal
+printable() { LC_ALL=C tr -d '\000-\010\013-\037\177'; } # text of a skill or uv must not control the terminal
 
 say() { printf 'rlm: %s\n' "$*" | printable >&2; }
 
@@ -125,7 +125,7 @@ fail_with_log() {
     fail "$1"
 }
 
-# --- places ----------------------------------------------------------------------------------------------------------
+# --- folders ---------------------------------------------------------------------------------------------------------
 
 locate() {
     case ${RLM_SKILLS_STRICT:-0} in
@@ -135,7 +135,7 @@ locate() {
     esac
     if [ -z "${HOME:-}" ]; then
         unset HOME
-        HOME=~ # bash then asks the password file
+        HOME=~ # bash then reads the password file
         export HOME
     fi
     DATA=${XDG_DATA_HOME:-$HOME/.local/share}
@@ -145,7 +145,7 @@ locate() {
         fail_usage "$CHECKOUT is no checkout of rlm: run install.sh from one, or set RLM_CHECKOUT_PATH"
 }
 
-# uv would follow XDG_DATA_HOME for the commands too, to a folder that is on nobody's PATH.
+# uv would use XDG_DATA_HOME for the commands too, and put them into a folder that is not on PATH.
 settle_tool_dirs() {
     local tools=${UV_TOOL_DIR:-$DATA/uv/tools} bin=${UV_TOOL_BIN_DIR:-${XDG_BIN_HOME:-$HOME/.local/bin}}
     mkdir -p -- "$tools" "$bin" && [ -w "$tools" ] && [ -w "$bin" ] ||
@@ -156,7 +156,7 @@ settle_tool_dirs() {
     TOOL=$UV_TOOL_DIR/rlm
 }
 
-# What leads uv, or a build that it runs, into the environment or project that the user happens to be in.
+# These variables would make uv, or a build that it runs, use the user's current environment or project.
 forget_other_environments() {
     unset PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT UV_PROJECT_ENVIRONMENT UV_WORKING_DIRECTORY
 }
@@ -185,7 +185,7 @@ new_enough() {
 fetch_uv() {
     local target=${UV_INSTALL_DIR:-$DATA/rlm/uv}
     if [ -e "$target/uv" ]; then
-        target=$DATA/rlm/uv # somebody else's, too old: not ours to replace
+        target=$DATA/rlm/uv # an old uv of somebody else, which we must not replace
     fi
     say "found no uv $NEEDED_UV or newer: fetching one from the Python package index"
     SCRATCH=$(mktemp -d)
@@ -200,8 +200,8 @@ fetch_uv() {
     UV=$target/uv
 }
 
-# With the first Python that can: Debian's has no venv as long as python3-venv is not installed, and the pip of an old one
-# knows neither today's wheels nor its index.
+# Use the first Python that works: Debian's has no venv unless python3-venv is installed, and the pip of an old Python
+# supports neither current wheels nor the current index.
 pip_install_uv() {
     local python
     for python in python3 python3.13 python3.12 python3.11 python3.14 /usr/bin/python3 python; do
@@ -212,7 +212,7 @@ pip_install_uv() {
     return 1
 }
 
-# uv is one native program: the Python that fetches it may be older than the package says.
+# uv is one native program, so the Python that fetches it may be older than the package requires.
 pip_install_uv_with() {
     run "$1" -m venv --clear "$2" &&
         PIP_USER=0 run "$2/bin/python" -m pip install --no-deps --only-binary :all: \
@@ -233,7 +233,7 @@ find_python() {
         fail "$PYTHON is too old: rlm needs Python 3.11 or newer (RLM_TOOL_PYTHON chooses)"
 }
 
-# From the root folder, so that no project's settings or environment are looked at.
+# From the root folder, so that uv reads no project's settings or environment.
 find_interpreter() { (cd / && "$UV" python find --system --no-project "$1"); }
 
 # --- skills ----------------------------------------------------------------------------------------------------------
@@ -268,10 +268,10 @@ list_skill_folders() {
     done
 }
 
-# A line for each folder, without control characters: ok<TAB>NAME<TAB>FOLDER, instructions<TAB>NAME<TAB>FOLDER or
+# Print a line for each folder, without control characters: ok<TAB>NAME<TAB>FOLDER, instructions<TAB>NAME<TAB>FOLDER or
 # refused<TAB>FOLDER<TAB>REASON.
 check_skills() {
-    # Its status also says that one is refused; a crash is noticed by the lines that are missing.
+    # The exit status is ignored: it is 1 for a refused skill too. After a crash, lines are missing.
     "$PYTHON" -I -B "$CHECKOUT/packages/rlm-skill/src/rlm/skill/check.py" --lines "$@" || true
 }
 
@@ -286,7 +286,7 @@ accept() {
     fi
 }
 
-# Links stay links: what they lead to outside of the folder is not copied.
+# Links are copied as links: targets outside of the folder are not copied.
 accept_instructions() {
     if cp -RP -- "$1" "$STAGE/instructions/" 2>"$STAGE/log"; then
         INSTRUCTIONS+=("${1##*/}")
@@ -307,8 +307,8 @@ stop_if_strict() {
     fi
 }
 
-# Each of our names is tied to its folder, as strangers could own these names on an index. A skill outdoes a workspace
-# member of the same name.
+# Bind each of our names to its folder, because somebody else could own these names on an index. A skill takes precedence
+# over a workspace member of the same name.
 write_constraints() {
     local member
     {
@@ -386,7 +386,7 @@ reason() {
     printf '%s' "${text:0:400}"
 }
 
-# place TOOL_DIR BIN_DIR [SKILL...]: what went wrong is in the log.
+# place TOOL_DIR BIN_DIR [SKILL...]: install. The log has the errors.
 place() {
     call_uv "$@" >"$STAGE/log" 2>&1 &&
         add_instructions "$1/rlm/share/rlm" >"$STAGE/log" 2>&1 &&
@@ -394,14 +394,14 @@ place() {
         verify_commands "$@" >"$STAGE/log" 2>&1
 }
 
-# Into the environment, which is replaced as a whole: the instructions, and what --with was given.
+# Put the instructions and the packages of --with into the environment, which is always replaced as a whole.
 add_instructions() {
     mkdir -p -- "$1/skills" &&
         cp -RP -- "$STAGE/instructions/." "$1/skills/" &&
         printf '%s\n' ${WITH[@]+"${WITH[@]}"} >"$1/with"
 }
 
-# What earlier runs were given with --with, unless --with '' drops it, and what this one is.
+# The packages of --with: those of earlier runs, unless --with '' drops them, and those of this run.
 recall_packages() {
     local package
     if [ -z "$FORGET" ] && [ -f "$TOOL/share/rlm/with" ]; then
@@ -421,12 +421,12 @@ add_once() {
 call_uv() {
     local tools=$1 bin=$2 name words=()
     shift 2
-    read -r -d '' -a words <<<"${RLM_EXTRA_UV_ARGS:-}" || true # words, never evaluated
+    read -r -d '' -a words <<<"${RLM_EXTRA_UV_ARGS:-}" || true # split into words, never evaluated
     case " ${words[*]-} " in
         *' --python '* | *' --python='* | *' -p'*) ;;
         *) words+=(--python "$PYTHON") ;;
     esac
-    if [ "$tools" != "$UV_TOOL_DIR" ]; then # a rehearsal builds anew, and what follows takes those builds
+    if [ "$tools" != "$UV_TOOL_DIR" ]; then # a rehearsal builds again; the real installation uses its builds
         while read -r name _; do
             words+=(--reinstall-package "$name")
         done <"$STAGE/constraints.txt"
@@ -441,7 +441,7 @@ call_uv() {
         "$UV" tool install --constraints "$STAGE/constraints.txt" "${words[@]}" "$(requirement rlm)"
 }
 
-# Every distribution under one of our names must have come from the folder that the name is tied to, as a wheel.
+# Every distribution with one of our names must be a wheel from the folder that is bound to the name.
 verify_origins() {
     "$1/bin/python" -I - "$STAGE/constraints.txt" <<'END'
 import json, os, pathlib, re, sys
@@ -467,7 +467,7 @@ if strangers:
 END
 }
 
-# The commands are rlm and one for each skill, no more and no fewer, and rlm starts.
+# The commands must be exactly rlm and one for each skill, and rlm must start.
 verify_commands() {
     local tools=$1 bin=$2
     shift 2
@@ -482,7 +482,7 @@ verify_commands() {
     fi
 }
 
-# --- replacing what is there ----------------------------------------------------------------------------------------
+# --- replacing the previous environment -----------------------------------------------------------------------------
 
 replace() {
     links_into "$TOOL" "$UV_TOOL_BIN_DIR" >"$STAGE/links"
@@ -495,13 +495,13 @@ replace() {
     place "$UV_TOOL_DIR" "$UV_TOOL_BIN_DIR" ${SKILLS[@]+"${SKILLS[@]}"} ||
         fail_with_log "installing failed after a rehearsal that worked; what was there before is back"
     if [ -e "$STAGE/previous" ]; then
-        mv -- "$STAGE/previous" "$STAGE/old" # from here on there is nothing to put back
+        mv -- "$STAGE/previous" "$STAGE/old" # from here on nothing must be restored
     else
         rm -- "$STAGE/none"
     fi
 }
 
-# put_back STAGE: undoes a replacement that did not come to its end; may itself be killed and called again.
+# put_back STAGE: undo an unfinished replacement. This function may be killed and called again.
 put_back() {
     local link
     if [ ! -e "$1/previous" ] && [ ! -e "$1/none" ]; then
@@ -520,11 +520,11 @@ put_back() {
 remove_links() {
     local link
     while IFS= read -r link; do
-        rm -f -- "$link" # it may be listed twice, if its folder has two names
+        rm -f -- "$link" # a link is listed twice if its folder has two names
     done
 }
 
-# links_into ENVIRONMENT BIN_DIR: the commands that lead into it, here or where its receipt says it put them.
+# links_into ENVIRONMENT BIN_DIR: list the links into the environment, in BIN_DIR and at the paths of its receipt.
 links_into() {
     local link
     {
@@ -541,7 +541,7 @@ leads_into() {
     [ -L "$2" ] || return 1
     case $(readlink -- "$2") in
         "$1/bin/"*) ;;
-        *) [ "$2" -ef "$1/bin/${2##*/}" ] ;; # the same place, spelt another way
+        *) [ "$2" -ef "$1/bin/${2##*/}" ] ;; # the same file by another path
     esac
 }
 
@@ -549,7 +549,7 @@ is_foreign() {
     { [ -e "$1" ] || [ -L "$1" ]; } && ! leads_into "$TOOL" "$1"
 }
 
-# Held until this process and its children are gone, however they go.
+# The lock is held until this process and its children end, for whatever reason.
 take_lock() {
     exec 9>>"$UV_TOOL_DIR/.rlm-install.lock"
     if command -v flock >/dev/null && ! flock --nonblock 9; then
@@ -570,7 +570,7 @@ fix_killed_install() {
 
 # --- the end ---------------------------------------------------------------------------------------------------------
 
-# In the background and waited for: a signal is then served at once, not after the child's end.
+# Run the command in the background and wait for it: bash then handles a signal at once, not after the command's end.
 run() {
     local status=0
     "$@" &
@@ -621,7 +621,7 @@ report() {
     fi
 }
 
-# They were built and installed, which says nothing of whether they can be imported.
+# Report skills that were built and installed, but cannot be imported.
 tell_broken_skills() {
     [ ${#SKILLS[@]} -gt 0 ] || return 0
     "$TOOL/bin/python" -I -m rlm.skill.importing "${SKILLS[@]}" 2>/dev/null | while IFS= read -r reason; do

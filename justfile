@@ -1,4 +1,4 @@
-# The one definition of the checks: people, .pre-commit-config.yaml and .ci/run all call these recipes.
+# The only definition of the checks: developers, .pre-commit-config.yaml and .ci/run all call these recipes.
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
@@ -9,15 +9,15 @@ run := uv + " run --no-sync"
 default:
     @just --list --unsorted
 
-# make the development environment, .venv, as uv.lock says
+# create the development environment, .venv, from uv.lock
 setup:
     {{ uv }} sync --frozen
 
-# everything but the tests
+# all checks except the tests
 [parallel]
 check: lint types layers shell lock
 
-# ruff: rules and format; and that the host opens no file by its path
+# ruff: rules and format; and a check that the host opens no file by its path
 lint:
     {{ run }} ruff check
     {{ run }} ruff format --check
@@ -35,73 +35,73 @@ mypy:
 pyright:
     {{ run }} pyright
 
-# who may import whom; installed as wheels, as import-linter sees one folder of an editable split package
+# import rules between folders; installed as wheels, because import-linter sees only one folder of an editable split package
 layers:
     {{ uv }} run --frozen --isolated --no-editable --reinstall-package rlm-core --reinstall-package rlm-skill lint-imports
 
-# shellcheck, of every script in bash
+# shellcheck for every bash script
 shell:
     {{ run }} shellcheck install.sh .ci/run .ci/newcomer
 
-# uv.lock says what the pyproject.toml files say
+# uv.lock must match the pyproject.toml files
 lock:
     {{ uv }} lock --check
 
-# write what ruff can fix by itself
+# let ruff fix what it can
 fix:
     {{ run }} ruff check --fix
     {{ run }} ruff format
 
-# the tests, or those that the arguments choose
+# all tests, or those that the arguments select
 [positional-arguments]
 test *arguments:
     {{ run }} pytest -n 4 --dist worksteal "$@"
 
-# what THREATS.md says, attacked: a table of what was tried and what of it was denied
+# attack the claims of THREATS.md: a table of the attempts, and of those that were denied
 [positional-arguments]
 attack *arguments:
     {{ run }} pytest -n 4 --dist worksteal -m attack "$@"
 
-# the models again with the older major of the OpenAI SDK
+# the tests of models with the older major version of the OpenAI SDK
 openai2:
     {{ run }} --with 'openai>=2,<3' python -m pytest -n 2 packages/rlm-core/tests/models
 
-# MCP servers again with the older major of the package mcp
+# the tests of MCP servers with the older major version of the package mcp
 mcp1:
     {{ run }} --with 'mcp<2' python -m pytest -n 2 packages/rlm-core/tests/mcp
 
-# published MCP servers of PyPI and npm, each major of mcp on both sides
+# published MCP servers of PyPI and npm, with each major version of mcp on both sides
 mcp-servers:
     {{ run }} pytest -n 0 -s tests/mcp_servers
     {{ run }} --with 'mcp<2' python -m pytest -n 0 -s tests/mcp_servers
 
-# a part of the acceptance tests again over the Responses API, or what the arguments choose
+# some acceptance tests, or those that the arguments select, over the Responses API
 [positional-arguments]
 responses *arguments="tests/acceptance/test_journal.py":
     TEST_API=responses {{ run }} pytest -n 4 --dist worksteal "$@"
 
-# batches on a real Ray cluster of two nodes, by the version of Ray of uv.lock or another; takes two minutes
+# batches on a real Ray cluster of two nodes, with uv.lock's or another version of Ray; takes two minutes
 ray version="":
     TEST_RAY={{ version }} {{ run }} pytest -n 0 -m ray tests/acceptance/test_batch_on_ray.py
 
-# evaluations by each published version of the package verifiers
+# evaluations with each published version of the package verifiers
 trainers:
     {{ run }} pytest -n 0 tests/trainers
 
-# toy tasks in the harnesses harbor and inspect-ai, by their published packages, under Python 3.12 or newer (or its path)
+# toy tasks in the published harnesses harbor and inspect-ai, with Python 3.12 or newer (a version or a path)
 harnesses python="":
     TEST_PYTHON={{ python }} {{ run }} pytest -n 0 tests/harnesses
 
-# branch coverage of the core by its own tests: 100 % or it fails
+# branch coverage of the core by its own tests; fails below 100 %
 coverage:
     {{ run }} coverage run -m pytest -n 0 packages/rlm-core/tests/core
     {{ run }} coverage report
 
-# write what the docs hold of the program itself
+# generate the parts of the docs that come from the program
 docs:
     for page in docs/generate_*.py; do {{ run }} python "$page"; done
 
-# the benchmarks: a table of medians and ratios; `just bench --list`
+# the benchmarks: a table of medians and ratios; `just bench --list` lists them
 [positional-arguments]
 bench *arguments:
     {{ run }} python -m bench "$@"
