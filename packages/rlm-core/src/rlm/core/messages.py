@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 Wire = dict[str, Any]
@@ -57,6 +58,7 @@ If none of them matches, the model stopped by itself.
 """
 
 
+@lru_cache(128)
 def ending(finish: str) -> Ending:
     """Return the meaning of a provider's finish_reason, regardless of its case and prefix."""
     word = re.sub(r"(?<=[a-z])(?=[A-Z])|[\s-]+", "_", finish.strip()).lower().rpartition(".")[2]

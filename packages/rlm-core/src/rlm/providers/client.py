@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rlm.core.adaptation import Adaptation
 from rlm.core.messages import Message, Reply, Schema, Wire, size
@@ -80,9 +80,9 @@ class OpenAIClient:
         await self.prices.close()
         await self.connection.close()
 
-    async def open(self) -> Any:
+    async def open(self) -> None:
         """Open the connection, see `Connection.open`."""
-        return await self.connection.open()
+        await self.connection.open()
 
     def model(
         self, name: str, params: Wire | None = None, *, depth: int, sink: Sink, stream: bool, cache_key: str = ""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rlm.config.environment import network_settings
@@ -17,6 +19,7 @@ from rlm.providers.lean_import import import_openai
 from rlm.providers.limiter import Gate, RequestLimiter
 from rlm.providers.normalize import strip_surrogates
 from rlm.providers.ports import Assembler, Heard
+from rlm.providers.sdk_clients import SDKClients
 from rlm.providers.transport_errors import BROKE_OFF, breakdown, refuses_url
 from rlm.providers.url_problems import NO_URL, shown, url_problem
 from rlm.text.clip import one_line
@@ -29,11 +32,13 @@ _OUR_HEADERS = frozenset(
     {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"}
     | {"idempotency-key", "x-acp-model-request-id", "transfer-encoding", "user-agent", "x-rlm-depth"}
 )
+_TO_GET = frozenset({301, 302, 303})
+_REDIRECTS = _TO_GET | {307, 308}
 _TRANSPORT = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "anyio", "socksio"})
 
 
 class Connection:
-    """The SDK's client, created at its first use. `read_timeout`: seconds without a byte."""
+    """The SDK's clients, created at their first use. `read_timeout`: seconds without a byte."""
 
     def __init__(self, endpoint: Endpoint, read_timeout: float, gate: Gate | None = None) -> None:
         """`gate`: a gate that limits these requests together with those of other clients."""
@@ -44,23 +49,23 @@ class Connection:
         self.reached = False
         """True when the server has answered at least once."""
         self._proxy: Proxy | None = None
-        self._sdk: Any = None
+        self._clients: SDKClients | None = None
         self._opening = asyncio.Lock()
 
-    async def open(self) -> Any:
-        """Return the SDK's client. Call this early: loading the client takes half a second, in a thread.
+    async def open(self) -> SDKClients:
+        """Return the SDK's clients. Call this early: loading the SDK takes half a second, in a thread.
 
         Raises:
             ConfigError: the environment names a proxy or certificates that cannot be used.
         """
         async with self._opening:
-            if self._sdk is None:
-                self._sdk = await asyncio.to_thread(self._make)
-        return self._sdk
+            if self._clients is None:
+                self._clients = await asyncio.to_thread(self._make)
+        return self._clients
 
     async def close(self) -> None:
-        if self._sdk is not None:
-            await self._sdk.close()
+        if self._clients is not None:
+            await self._clients.close()
 
     async def post(
         self, path: str, body: dict[str, Any], headers: dict[str, Any], heard: Heard, assembler: Assembler
@@ -70,10 +75,10 @@ class Connection:
         Raises:
             HTTPError, TransportError: there is no reply.
         """
-        sdk = await self.open()
+        clients = self._clients or await self.open()
         try:
             with _faults(self.endpoint.host, self._proxy):
-                async with await _post(sdk, path, body, headers) as stream:
+                async with clients.borrow() as sdk, await _post(sdk, path, body, headers) as stream:
                     self.reached = True
                     return await read_body(stream.response, assembler, heard)
         except HTTPError:
@@ -88,10 +93,11 @@ class Connection:
         Raises:
             HTTPError, TransportError: there is no reply.
         """
-        sdk = await self.open()
+        clients = await self.open()
         options = {"headers": self.authorization, "max_retries": 0, "timeout": GET_TIMEOUT}
         with _faults(self.endpoint.host, self._proxy):
-            return await sdk.get(path, options=options, cast_to=object)
+            async with clients.borrow() as sdk:
+                return await sdk.get(path, options=options, cast_to=object)
 
     @property
     def authorization(self) -> dict[str, Any]:
@@ -99,12 +105,17 @@ class Connection:
         key = self.endpoint.api_key
         return {"Authorization": f"Bearer {key}" if key else import_openai().Omit()}
 
-    def _make(self) -> Any:
+    def _make(self) -> SDKClients:
         environ = network_settings()
         self._proxy = proxy_for(self.endpoint, environ)
         verify = tls_context(self.endpoint, environ)
         openai = import_openai()
         know_processor()
+        if verify is True:
+            verify = _http_library(openai).create_ssl_context(trust_env=False)  # once, for all clients
+        return SDKClients(partial(self._client, openai, verify))
+
+    def _client(self, openai: Any, verify: Any) -> Any:
         ours = [] if f"{self.endpoint.url}/".startswith(OPENAI_HOST) else [_only_ours]
         hooks = {"request": ours, "response": [_refuse_redirect]}
         way = {"proxy": self._proxy.url} if self._proxy else {}
@@ -133,10 +144,16 @@ class Connection:
         )
 
 
+def _http_library(openai: Any) -> Any:
+    """Return the HTTP library of the SDK: httpx, or since version 3.0 httpx2."""
+    return sys.modules[openai.DefaultAsyncHttpxClient.__base__.__module__.partition(".")[0]]
+
+
 async def _only_ours(request: Any) -> None:
     """Remove headers that the SDK adds from OPENAI_ORG_ID, OPENAI_CUSTOM_HEADERS and others: only OpenAI gets these."""
-    for name in list(request.headers):
-        if name not in _OUR_HEADERS and not name.startswith("x-stainless-"):
+    names = {name.lower().decode("latin-1") for name, _ in request.headers.raw}  # as bytes: `headers` decodes each
+    for name in names - _OUR_HEADERS:
+        if not name.startswith("x-stainless-"):
             del request.headers[name]
 
 
@@ -159,11 +176,13 @@ async def _post(sdk: Any, path: str, body: dict[str, Any], headers: dict[str, An
 
 async def _refuse_redirect(response: Any) -> None:
     """Refuse a redirect that turns the POST into a GET, or to an invalid URL. All others are followed."""
+    if response.status_code not in _REDIRECTS:
+        return
     location = response.headers.get("location", "")
     where = shown(one_line(location, QUOTED))
-    if response.status_code in (301, 302, 303):
+    if response.status_code in _TO_GET:
         raise TransportError(f"the server redirects to {where}", lasting=True, hint="Set RLM_BASE_URL so.")
-    if response.status_code in (307, 308) and (why := _target_problem(response.request.url, location)):
+    if why := _target_problem(response.request.url, location):
         hint = "Check RLM_BASE_URL."
         raise TransportError(f"the server redirects to {where}, which cannot be used: {why}", lasting=True, hint=hint)
 

@@ -47,7 +47,9 @@ def token_data(wire: Wire) -> Wire:
     Such as `token_ids`, `prompt_token_ids` (vLLM), `logprobs`, `meta_info` (SGLang). The data is unchanged, so that a
     trainer finds what its server sent. Numbers, such as a limit, are not token data.
     """
-    found = {name: each for name, each in wire.items() if _OF_TOKENS.search(name) and isinstance(each, list | dict)}
+    found = {name: each for name, each in wire.items() if isinstance(each, list | dict) and _OF_TOKENS.search(name)}
+    if not found:
+        return found
     data: Wire = strip_surrogates({name: each for name, each in found.items() if _says_something(each)})
     return data
 

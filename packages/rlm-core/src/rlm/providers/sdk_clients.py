@@ -1,0 +1,63 @@
+"""The SDK's clients for one endpoint. Each has one connection, and one request at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+MOST = 1_000
+"""Requests in flight at once, the SDK's own default. More requests wait."""
+KEPT = 100
+"""Idle clients that are kept."""
+EXPIRY = 5.0
+"""Seconds after which an idle client is closed. The HTTP library would not reuse its connection either."""
+
+
+class SDKClients:
+    """Lends a client to each request: the client that was used last, because its connection is most likely open.
+
+    A single client would have a pool of connections. The HTTP library goes through the whole pool when a request begins
+    and again when it ends, with a system call for each idle connection. With 64 requests in flight that is a fifth of
+    the cost of a request.
+    """
+
+    def __init__(self, new: Callable[[], Any], *, most: int = MOST, kept: int = KEPT, expiry: float = EXPIRY) -> None:
+        """Create the first client at once, so that wrong settings are detected now.
+
+        Raises:
+            ConfigError: raised by `new`.
+        """
+        self._new = new
+        self._kept = kept
+        self._expiry = expiry
+        self._places = asyncio.Semaphore(most)
+        self._free: deque[tuple[float, Any]] = deque([(time.monotonic(), new())])
+        """Idle clients with the time of their last use, oldest first."""
+
+    @asynccontextmanager
+    async def borrow(self) -> AsyncIterator[Any]:
+        """Lend a client for one request."""
+        async with self._places:
+            client = self._free.pop()[1] if self._free else self._new()
+            try:
+                yield client
+            finally:
+                self._free.append((time.monotonic(), client))
+                await self._close_old()
+
+    async def _close_old(self) -> None:
+        """Close surplus and expired clients, but never the newest: the next request uses it."""
+        while len(self._free) > self._kept or (len(self._free) > 1 and self._expired(self._free[0][0])):
+            await self._free.popleft()[1].close()
+
+    def _expired(self, used: float) -> bool:
+        return used + self._expiry < time.monotonic()
+
+    async def close(self) -> None:
+        """Close all idle clients. No request may be in flight."""
+        while self._free:
+            await self._free.popleft()[1].close()
