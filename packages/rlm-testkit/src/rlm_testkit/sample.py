@@ -162,7 +162,7 @@ def sample(home: Path, clock: Clock | None = None, task: str = "Is the slope in 
 
 
 QUEUED = 0.3
-"""Seconds."""
+"""Seconds in the queue."""
 
 
 def _fan_out(player: Player, session: Session) -> None:

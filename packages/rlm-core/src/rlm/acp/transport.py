@@ -29,7 +29,7 @@ class LineTransport:
     async def open(cls, read: int, write: int) -> LineTransport:
         """
         Raises:
-            ConfigError: they are not pipes, sockets or terminals.
+            ConfigError: the descriptors are not pipes, sockets or terminals.
         """
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(_LONGEST)

@@ -11,7 +11,7 @@ from rlm.errors import ConfigError
 def working_directory() -> Path:
     """
     Raises:
-        ConfigError: it has been removed.
+        ConfigError: the directory has been removed.
     """
     try:
         return Path.cwd()

@@ -1,4 +1,4 @@
-"""`rlm doctor`: what is wrong with this set-up, and how to fix it."""
+"""`rlm doctor`: check this set-up, and say how to fix its problems."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from rlm.errors import RlmError
 from rlm.text.terminal import plain, plain_json
 
 _BLOCK = 1 << 16
-"""Characters."""
+"""Characters per write."""
 
 
 def put(text: str) -> None:

@@ -44,7 +44,7 @@ def last_exchanges(folder: Path) -> list[Exchange]:
 def _taken_back(records: Iterable[Journalled]) -> set[int]:
     """Ids of the messages that `/undo`, `/retry` or `/edit` dropped, as they were first journalled.
 
-    A message that is joined to another one is journalled anew, under another id.
+    A message that is joined to another one is journalled again, under another id.
     """
     first: dict[int, set[int]] = {}
     joined, gone = set[int](), set[int]()
