@@ -30,10 +30,13 @@ from rlm_testkit.watched import watched
 Make = Callable[[Scripted], Rlm]
 
 
+LOOK = ("bash", {"command": "echo 1"})
+
+
 def play(rlm: Make, *script: Answer | Script, failed: int = 0, **env: str) -> tuple[Done, Scripted]:
-    """A run, however it ends. Its journal obeys the law, and no traceback is seen."""
+    """A run, however it ends. Its journal obeys the law, and no traceback is seen. It has `bash`: it starts no kernel."""
     with Scripted(*script) as server:
-        done = rlm(server)("go", **env)
+        done = rlm(server)("go", **{"RLM_TOOLS": "bash"} | env)
     law.check(done.session, server, failed=failed)
     assert "Traceback" not in done.err
     return done, server
@@ -48,7 +51,7 @@ def ending(done: Done) -> tuple[int, str, str, str]:
 
 
 def test_a_message_without_calls_is_the_answer(rlm: Make) -> None:
-    done, _ = play(rlm, calls(("ipython", {"code": "1"}), content="Let me look."), text("It is one."))
+    done, _ = play(rlm, calls(LOOK, content="Let me look."), text("It is one."))
     assert (0, "It is one.\n", "done", "done") == ending(done)
     assert "It is one." == done.session.meta["answer_preview"]
 
@@ -59,7 +62,7 @@ def test_a_message_without_calls_is_the_answer(rlm: Make) -> None:
 def test_at_a_limit_one_last_request_asks_for_the_answer_and_every_call_has_its_result(
     rlm: Make, limit: dict[str, str], stop: str
 ) -> None:
-    turn = calls(("ipython", {"code": "1"}), ("ipython", {"code": "2"}), content="Let me look.")
+    turn = calls(LOOK, LOOK, content="Let me look.")
     done, server = play(rlm, turn, text("about one"), failed=0, **limit)
     assert (3, "about one\n", "limit", stop) == ending(done)
     assert "1\n" == done.session.results[0]
@@ -70,9 +73,9 @@ def test_at_a_limit_one_last_request_asks_for_the_answer_and_every_call_has_its_
     assert f"stopped: {stop}" in done.err
 
 
-@pytest.mark.parametrize("last", [call("ipython", code="2"), error(400, "no more"), None])
+@pytest.mark.parametrize("last", [calls(LOOK), error(400, "no more"), None])
 def test_without_a_last_answer_the_newest_text_is_the_partial_one(rlm: Make, last: Answer | None) -> None:
-    turn = calls(("ipython", {"code": "1"}), content="Let me look.")
+    turn = calls(LOOK, content="Let me look.")
     env = {} if last else {"RLM_NO_FINAL_ANSWER": "1"}
     failed = last is not None and last.status == 400
     done, server = play(rlm, turn, last or text("never"), failed=failed, RLM_MAX_TURNS="1", **env)
@@ -82,7 +85,7 @@ def test_without_a_last_answer_the_newest_text_is_the_partial_one(rlm: Make, las
 
 
 def test_when_the_time_is_nearly_over_the_cell_is_interrupted_and_the_answer_asked_for(rlm: Make) -> None:
-    done, server = play(rlm, call("bash", command="sleep 600"), text("about one"), RLM_TIMEOUT="6", RLM_TOOLS="bash")
+    done, server = play(rlm, call("bash", command="sleep 600"), text("about one"), RLM_TIMEOUT="6")
     assert (3, "about one\n", "limit", "timeout") == ending(done)
     assert "the time of this run is over" in server.requests[1].last
     assert "--timeout 12" in done.err
@@ -105,7 +108,7 @@ def test_a_text_cut_off_with_no_room_left_is_brought_to_its_end(rlm: Make, limit
 
 
 def test_nothing_cut_off_at_the_length_limit_ends_the_run(rlm: Make) -> None:
-    turn = calls(("ipython", {"code": "1"}), content="So far.")
+    turn = calls(LOOK, content="So far.")
     done, _ = play(rlm, turn, text("", "length"), text("what I have"))
     assert (3, "what I have\n", "limit", "length") == ending(done)
 
@@ -136,7 +139,7 @@ def test_every_known_wording_of_too_long_has_the_fat_result_cut_and_is_tried_aga
     def script(request: Request) -> Answer:
         if len(request.last) > 20_000:
             return error(*OVERFLOWS[request.turn - 1])
-        return call("ipython", code="print('x' * 50_000)") if request.turn < len(OVERFLOWS) else text("end")
+        return call("bash", command="printf %50000d 0") if request.turn < len(OVERFLOWS) else text("end")
 
     done, server = play(rlm, script, failed=len(OVERFLOWS), RLM_MAX_TURNS="99")
     assert (0, "end\n", "done", "done") == ending(done)
@@ -153,7 +156,7 @@ def test_a_context_that_is_still_too_large_is_compacted(rlm: Make) -> None:
             return error(413, "Request Entity Too Large")
         if request.body.get("tool_choice") == "none":
             return text("made short")
-        return text("end") if "made short" in str(request.messages) else call("ipython", code="print('x' * 6_000)")
+        return text("end") if "made short" in str(request.messages) else call("bash", command="printf %6000d 0")
 
     done, server = play(rlm, script, failed=2)
     assert (0, "end\n", "done", "done") == ending(done)
@@ -168,7 +171,7 @@ def test_a_context_that_cannot_be_made_to_fit_is_a_stop(rlm: Make) -> None:
 
 
 def test_a_result_that_never_fits_is_a_stop_with_the_partial_answer(rlm: Make) -> None:
-    first = calls(("ipython", {"code": "print('x' * 50_000)"}), content="Let me look.")
+    first = calls(("bash", {"command": "printf %50000d 0"}), content="Let me look.")
     done, server = play(rlm, lambda request: error(413, "no") if request.turn else first, failed=2)
     assert (3, "Let me look.\n", "limit", "context_limit") == ending(done)
     assert 3 == len(server.requests), "as it is, and cut: that is all that can be done"
@@ -184,7 +187,7 @@ def compacting(rlm: Make, *rest: Answer, failed: int = 0) -> tuple[Done, Scripte
     """Three turns, the last of which makes the prompt large, and then `rest`."""
     counts = (usage(100, 10), usage(200, 10), LARGE)
     turns = [calls(("ipython", {"code": code}), usage=count) for code, count in zip(CELLS, counts, strict=True)]
-    return play(rlm, *turns, *rest, failed=failed, RLM_SUMMARIZE_AT_TOKENS="4000")
+    return play(rlm, *turns, *rest, failed=failed, RLM_SUMMARIZE_AT_TOKENS="4000", RLM_TOOLS="ipython")
 
 
 def test_compaction_is_announced_and_keeps_what_matters(rlm: Make) -> None:
@@ -249,9 +252,9 @@ def test_what_passes_is_tried_again(rlm: Make, run: Callable[..., Done]) -> None
     passed = 2 * len(faults)
     unreadable = [html(200), completion([]), completion(None)]
     faults += unreadable
-    answers = [answer for fault in faults for answer in (fault, call("ipython", code="1"))]
+    answers = [answer for fault in faults for answer in (fault, calls(LOOK))]
     with Scripted(*answers, text("end")) as server:
-        done = run(rlm(server), "go")
+        done = run(rlm(server), "go", RLM_TOOLS="bash")
     law.check(done.session, server, failed=len(faults))
     wanted, other = run is watched, run is not watched
     expected = [wanted] * passed + [wanted, other] + [other, wanted] * 2 + [other]
@@ -292,7 +295,7 @@ def test_a_provider_that_stays_down_is_tried_for_minutes(rlm: Make) -> None:
     """Its end after 300 s, 75, is tested with a shorter budget beside the models."""
     with Scripted(always(error(503, "Overloaded"))) as server:
         made = rlm(server)
-        process = made.start("go")
+        process = made.start("go", RLM_TOOLS="")
         until(lambda: len(server.requests) > 3)
         process.terminate()
         _, said = process.communicate(timeout=60)
@@ -302,13 +305,13 @@ def test_a_provider_that_stays_down_is_tried_for_minutes(rlm: Make) -> None:
 
 
 def test_an_error_after_some_turns_leaves_the_newest_text(rlm: Make) -> None:
-    done, _ = play(rlm, calls(("ipython", {"code": "1"}), content="Let me look."), error(400, "no"), failed=1)
+    done, _ = play(rlm, calls(LOOK, content="Let me look."), error(400, "no"), failed=1)
     assert (1, "Let me look.\n", "error", "error") == ending(done)
 
 
 def test_a_traceback_is_shown_when_asked_for(rlm: Make) -> None:
     with Scripted(error(400, "no")) as server:
-        done = rlm(server)("go", RLM_DEBUG="1")
+        done = rlm(server)("go", RLM_DEBUG="1", RLM_TOOLS="")
     assert 1 == done.code
     assert "Traceback" in done.err
     assert "rlm: 400 Bad Request: no" in done.err
