@@ -213,7 +213,6 @@ async def test_what_pip_installs_is_there_now_and_in_later_kernels_and_shadows_n
         assert f"[for rlm's kernels, this one and later ones, in {folder}]" in reported
         assert await bench.run("import rlmtestpackage; rlmtestpackage.V") == "7\n"
         assert "[exit code: " in await bench.run(f"{pip} ipython==1.0")
-        assert "rlmtestpackage" in await bench.run("%pip list")
         assert "1\n" == (await bench.run("%pip list 2>/dev/null | grep -c rlmtest"))
         reported = await bench.run("%pip show ipython rlmtestpackage")
         assert ["Name: ipython", "Name: rlmtestpackage"] == re.findall(
@@ -221,11 +220,7 @@ async def test_what_pip_installs_is_there_now_and_in_later_kernels_and_shadows_n
         )
         assert "ound" not in reported
         assert "exit code" not in reported
-        assert (
-            await bench.run("%pip show no-such-package  # it's not")
-            == "Package(s) not found: no-such-package\n[exit code: 1]\n"
-        )
-        reported = await bench.run("%pip -q show rlmtestpackage no-such-package")
+        reported = await bench.run("%pip -q show rlmtestpackage no-such-package  # it's not")
         assert reported.endswith("Package(s) not found: no-such-package\n[exit code: 1]\n")
         await bench.run(f"import os; os.environ['PATH'] += {os.pathsep + str(UV.parent)!r}")  # pip has no tree
         assert "ipykernel" in await bench.run("%pip tree")
