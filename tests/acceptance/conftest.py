@@ -24,6 +24,12 @@ def rlm(tmp_path: Path) -> Callable[[Scripted], Rlm]:
     return lambda server: Rlm(tmp_path, {"RLM_BASE_URL": server.url, "RLM_MODEL": "scripted"})
 
 
+@pytest.fixture
+def plain(tmp_path: Path) -> Callable[[Scripted], Rlm]:
+    """As `rlm`, without tools: a run that needs no kernel starts none, and takes half the time."""
+    return lambda server: Rlm(tmp_path, {"RLM_BASE_URL": server.url, "RLM_MODEL": "scripted", "RLM_TOOLS": ""})
+
+
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
     """The chat templates of real models."""
