@@ -31,7 +31,7 @@ def unpack(archive: bytes, home: Path) -> Path:
     sessions = home / "sessions"
     os.close(files.open_folder(sessions, make=True))
     try:
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:  # reads bytes in memory, not a path
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:  # by path: it reads bytes in memory
             name = next(iter(tar)).name
             if not ID.fullmatch(name):
                 raise SessionError(f"A worker sent {name!r} as a session.")

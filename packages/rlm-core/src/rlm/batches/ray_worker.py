@@ -127,7 +127,7 @@ class RayWorker:
 def _packed(session: Path) -> bytes:
     """Archive a session, and remove it here."""
     data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w:gz", compresslevel=1) as archive:  # in memory, not a path
+    with tarfile.open(fileobj=data, mode="w:gz", compresslevel=1) as archive:  # by path: it writes to memory
         archive.add(session, arcname=session.name, filter=_plain)
     files.remove_tree(session)
     return data.getvalue()

@@ -56,7 +56,7 @@ def page(tree: SessionTree) -> Iterator[str]:
 
 
 def _resource(name: str) -> str:
-    return files("rlm.present.export").joinpath(name).read_text(encoding="utf-8")  # our own file
+    return files("rlm.present.export").joinpath(name).read_text(encoding="utf-8")  # by path: our own
 
 
 def _policy(style: str, script: str) -> str:
