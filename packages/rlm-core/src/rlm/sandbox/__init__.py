@@ -1,4 +1,4 @@
-"""A sandbox for the code of the model, made by bubblewrap (bwrap): what is in it, and the processes that hold it."""
+"""The sandbox for the model's code, created with bubblewrap (bwrap): its policy, its processes, its inspection."""
 
 from rlm.sandbox.inspection import Inspection, open_inspection
 from rlm.sandbox.policy import SandboxPolicy, open_policy

@@ -1,4 +1,4 @@
-"""Which files of a git repository a cell may change: computed once, before the first cell.
+"""Compute which files of a git repository a cell may change, once, before the first cell.
 
 A cell may change what a commit changes: objects, refs, the index. It may not change files that make git run programs,
 or that make git use another repository. Sources: gitrepository-layout(5), git-config(1), githooks(5), git-worktree(1).
@@ -7,13 +7,13 @@ or that make git use another repository. Sources: gitrepository-layout(5), git-c
 |---|---|
 | `config`, `hooks` | read-only |
 | `config.worktree`, `commondir` | read-only. If one is missing, a file that changes nothing takes its place |
-| `modules`, `worktrees` | read-only, except for the repositories of submodules and worktrees that lie in the project |
+| `modules`, `worktrees` | read-only, except for the repositories of submodules and worktrees inside the project |
 | files that the configuration includes, `core.hooksPath`, scripts that it names | read-only |
 | `remotes`, `branches`, links, an unfinished rebase | inspected at the end of the run; see `rlm.sandbox.repositories` |
 | `info/attributes`, `info/grafts`, `objects/info/alternates`, `shallow` | writable: they run nothing |
 
 In a worktree or a submodule, `.git` is a file that names a repository elsewhere. A cell may change that repository by
-the same rules, but only if the repository names this folder, too. Otherwise a project could bring a `.git` file that
+the same rules, but only if the repository also names this folder. Otherwise a project could contain a `.git` file that
 names any folder of the user.
 """
 
@@ -35,27 +35,27 @@ from rlm.sandbox.git_config import read_settings
 _HARMLESS = {"commondir": b".\n", "config.worktree": b"", "config": b""}
 """Contents that have no effect. git does not accept an empty `commondir`."""
 _LEFT = ("commondir", "config.worktree")
-"""A run that was killed leaves these. Nobody else writes such files."""
+"""A run that was killed leaves these. No other program writes such files."""
 _FOLDERS = ("hooks", "modules", "worktrees")
 _OF_MAIN_WORKTREE = ("HEAD", "index", "rebase-merge", "rebase-apply", "sequencer")
 _READ = ("HEAD", "config", "objects", "refs", "packed-refs", "logs", "info", "shallow", "hooks")
-_MOST = 8  # submodules and worktrees in the project: each needs some mounts, which cost each agent some milliseconds
+_MOST = 8  # maximum submodules and worktrees: each needs mounts, which cost each agent some milliseconds
 _LARGEST = 1_000_000
-_PATIENCE = 5.0  # seconds that git has to list its configuration
+_PATIENCE = 5.0  # timeout in seconds for git to list its configuration
 
 
 @dataclass(frozen=True, slots=True)
 class GitAccess:
-    """What git may and may not change. Paths are absolute.
+    """The paths that git may change, and those that it may not. Paths are absolute.
 
     Args:
         writable: folders outside the working directory, or below a `guarded` one.
-        readable: paths outside the working directory, perhaps in a hidden folder.
-        guarded: paths that exist, and are read-only.
-        barred: folders that do not exist, and cannot be created.
-        fixed: files that do not exist. During the run they do, read-only, with this content.
+        readable: paths outside the working directory, which may be in a hidden folder.
+        guarded: existing paths that are read-only.
+        barred: missing folders that cannot be created.
+        fixed: missing files. During the run they exist, read-only, with this content.
         hooks: folders where git looks for hooks in each repository, relative to it. The user has configured them.
-        note: one sentence on what git cannot do here, for the user and the model.
+        note: one sentence about what git cannot do here, for the user and the model.
     """
 
     writable: tuple[Path, ...] = ()
@@ -79,7 +79,7 @@ class GitAccess:
 
 
 def git_access(cwd: Path, hidden: Iterable[Path], environment: Mapping[str, str]) -> GitAccess:
-    """What git may change for work in `cwd`, a path without links. Folders that contain one of `hidden` stay closed."""
+    """Return what git may change in `cwd`, a path without links. Folders that contain one of `hidden` stay closed."""
     pointer = cwd / ".git"
     access = _named_by_config(cwd, environment)
     if pointer.is_dir():
@@ -104,7 +104,7 @@ def _protect(repository: Path, folders: Iterable[str] = _FOLDERS, names: Iterabl
 
 
 def _is_harmless(path: Path) -> bool:
-    """Whether the file is missing, or was left by a run that was killed."""
+    """Return whether the file is missing, or was left by a run that was killed."""
     if not os.path.lexists(path):
         return True
     with suppress(OSError):
@@ -116,7 +116,7 @@ def _is_harmless(path: Path) -> bool:
 
 
 def _nested(repository: Path, cwd: Path) -> GitAccess:
-    """The repositories of submodules and worktrees. They lie in that of the project, in read-only folders."""
+    """Open the repositories of submodules and worktrees. They are in read-only folders of the project's repository."""
     modules = [path for path in _repositories(repository / "modules") if _worktree_of(path) and _is_within(path, cwd)]
     worktrees = [path for path in _folders(repository / "worktrees") if _is_within(path, cwd)]
     access = GitAccess()
@@ -140,13 +140,13 @@ def _existing(repository: Path, names: Iterable[str]) -> list[str]:
 
 
 def _is_within(repository: Path, cwd: Path) -> bool:
-    """Whether the repository belongs to a folder in the project, and that folder names the repository."""
+    """Return whether the repository belongs to a folder in the project, and that folder names the repository."""
     tree = _worktree_of(repository)
     return tree is not None and tree != cwd and tree.is_relative_to(cwd) and _target(tree / ".git") == repository
 
 
 def _repositories(folder: Path) -> Iterator[Path]:
-    """All repositories in a folder, at any depth: the name of a submodule may contain slashes."""
+    """Yield all repositories in a folder, at any depth: the name of a submodule may contain slashes."""
     for path in _folders(folder):
         if _is_repository(path):
             yield path
@@ -161,7 +161,7 @@ def _folders(folder: Path) -> list[Path]:
     return []
 
 
-# ---- a repository that lies elsewhere
+# ---- a repository outside of the working directory
 
 
 def _elsewhere(cwd: Path, hidden: tuple[Path, ...]) -> GitAccess:
@@ -177,7 +177,7 @@ def _elsewhere(cwd: Path, hidden: tuple[Path, ...]) -> GitAccess:
         return _protect(common) + _nested(common, cwd) + own
     if any(place.is_relative_to(common) for place in hidden):
         return GitAccess(note=f"git cannot work in the sandbox here: {common}, its repository, is hidden.")
-    if cwd.is_relative_to(common):  # it holds more than the repository, such as other worktrees or a home
+    if cwd.is_relative_to(common):  # the folder contains more than the repository, such as other worktrees or a home
         parts = [*(common / name for name in _existing(common, _READ)), *([repository] if linked else [])]
         note = f"git can read but not commit in the sandbox here: its repository {common} holds other folders too."
         return GitAccess(readable=tuple(dict.fromkeys(parts)), note=note)
@@ -186,7 +186,7 @@ def _elsewhere(cwd: Path, hidden: tuple[Path, ...]) -> GitAccess:
 
 
 def _mistrust(repository: Path, common: Path, cwd: Path) -> str:
-    """Why this repository may not be opened for `cwd`; empty if it may."""
+    """Return why this repository must not be opened for `cwd`; empty if it may be opened."""
     if not _is_repository(common):
         return "which is no repository"
     if repository == common and repository.is_relative_to(cwd):
@@ -201,7 +201,7 @@ def _mistrust(repository: Path, common: Path, cwd: Path) -> str:
 
 
 def _target(pointer: Path) -> Path | None:
-    """The repository that a `.git` file names; None if it names none."""
+    """Return the repository that a `.git` file names; None if it names none."""
     text = _text(pointer)
     return _real(pointer.parent / text.removeprefix("gitdir:").strip()) if text.startswith("gitdir:") else None
 
@@ -214,7 +214,7 @@ def _common(repository: Path) -> Path | None:
 
 
 def _worktree_of(repository: Path) -> Path | None:
-    """The folder that a repository names as its own: in `gitdir` for a worktree, in `core.worktree` for a submodule."""
+    """Return the folder that a repository names as its own: a worktree in `gitdir`, a submodule in `core.worktree`."""
     if os.path.lexists(repository / "commondir") and (text := _text(repository / "gitdir").strip()):
         pointer = repository / text
         return _real(pointer.parent) if pointer.name == ".git" else None
@@ -224,7 +224,7 @@ def _worktree_of(repository: Path) -> Path | None:
 
 
 def _is_repository(path: Path) -> bool:
-    """Whether it is a repository without links. If there were links, a cell could change what they lead to."""
+    """Return whether it is a repository without links. A cell could change the targets of links."""
     kinds = {"HEAD": stat.S_ISREG, "objects": stat.S_ISDIR, "refs": stat.S_ISDIR}
     with suppress(OSError):
         return all(is_kind((path / name).lstat().st_mode) for name, is_kind in kinds.items())
@@ -243,7 +243,7 @@ def _text(path: Path) -> str:
     return ""
 
 
-# ---- what the configuration names
+# ---- files that the configuration names
 
 _RUN_BY_ITSELF = ("core.fsmonitor", "diff.external", "core.sshcommand", "gpg.program", "core.alternaterefscommand")
 _RUN_FOR_A_DRIVER = {
@@ -256,7 +256,7 @@ _RUN_FOR_A_DRIVER = {
 
 
 def _named_by_config(cwd: Path, environment: Mapping[str, str]) -> GitAccess:
-    """Files of the project that git reads as configuration, or runs because of its configuration."""
+    """Protect files of the project that git reads as configuration, or runs because of its configuration."""
     access = GitAccess()
     for origin, name, value in _settings(cwd, environment):
         section, _, rest = name.partition(".")
@@ -274,7 +274,7 @@ def _named_by_config(cwd: Path, environment: Mapping[str, str]) -> GitAccess:
 
 
 def _programs(cwd: Path, command: str) -> Iterator[Path]:
-    """Plain files that a command may run, also missing ones. Placeholders such as %f are left out."""
+    """Yield plain files that a command may run, also missing ones. Placeholders such as %f are left out."""
     with suppress(ValueError):
         for word in shlex.split(command.removeprefix("!")):
             path = cwd / word
@@ -283,7 +283,7 @@ def _programs(cwd: Path, command: str) -> Iterator[Path]:
 
 
 def _keep(path: Path, cwd: Path, *, is_folder: bool = False) -> GitAccess:
-    """Keep a path of the project as it is: it cannot be changed; if it is missing, it cannot be created."""
+    """Protect a path of the project: it cannot be changed; if it is missing, it cannot be created."""
     path = Path(os.path.normpath(path))
     if path == cwd or not path.is_relative_to(cwd):
         return GitAccess()
@@ -295,7 +295,7 @@ def _keep(path: Path, cwd: Path, *, is_folder: bool = False) -> GitAccess:
 
 
 def _settings(cwd: Path, environment: Mapping[str, str]) -> Iterator[tuple[Path, str, str]]:
-    """The whole configuration, also that of the user: file, name and value of each setting. This runs nothing else."""
+    """Yield file, name and value of each setting, also of the user's configuration. Only git itself is run for this."""
     git = find_program("git", environment.get("PATH", os.defpath), [cwd])
     if git is None:
         return

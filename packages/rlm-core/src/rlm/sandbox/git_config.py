@@ -1,9 +1,9 @@
-"""Reads configuration files of git. Only what is known to be harmless is accepted; everything else is a risk.
+"""Read git configuration files. Only settings that are known to be harmless are accepted; all others are risks.
 
 git has hundreds of settings. Many of them run programs or make git use other files, and each version of git adds some.
-So the table below lists the harmless ones, from git-config(1). The same holds for the syntax: `git init`, `git clone`
-and `git config` write simple lines, and any other line is a risk. So it does not matter where this reader differs from
-git's own.
+So the table below lists the harmless settings, from git-config(1). The same is true for the syntax: `git init`,
+`git clone` and `git config` write simple lines, and any other line is a risk. So differences between this reader and
+git's own do not matter.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _VALUES = {
 
 @dataclass(frozen=True, slots=True)
 class GitSetting:
-    """`name` as git writes it, such as `core.bare` or `branch.main.merge`; empty for a line of unknown syntax."""
+    """A setting. `name` is in git's notation, such as `core.bare` or `branch.main.merge`; empty for unknown syntax."""
 
     name: str
     value: str
@@ -80,7 +80,7 @@ class GitSetting:
 
 
 def read_settings(data: bytes) -> Iterator[GitSetting]:
-    """The settings in a file, in its order."""
+    """Yield the settings in a file, in their order."""
     section = ""
     for raw in data.decode(errors="surrogateescape").split("\n"):
         line = raw.removesuffix("\r")
@@ -96,7 +96,7 @@ def read_settings(data: bytes) -> Iterator[GitSetting]:
 
 
 def risks(data: bytes, is_inside: Callable[[str], bool]) -> Iterator[GitSetting]:
-    """Settings that may run a program or make git use other files. `is_inside` judges the value of core.worktree."""
+    """Yield settings that may run a program or make git use other files. `is_inside` checks a core.worktree."""
     for setting in read_settings(data):
         if not _is_harmless(setting) or (setting.name == "core.worktree" and not is_inside(setting.value)):
             yield setting

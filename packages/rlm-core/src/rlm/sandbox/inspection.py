@@ -1,7 +1,7 @@
-"""Finds what a run has changed in the repositories of the project, reports it at the end, and makes it harmless.
+"""Find what a run has changed in the repositories of the project, report it at the end, and make it harmless.
 
 The rules of `rlm.sandbox.git` protect the repository of the working directory. All other repositories are compared: a
-risk that is there after the last cell, and was not there before the first, is new. Its file is moved aside.
+risk that exists after the last cell, and did not exist before the first, is new. Its file is moved aside.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LONGEST = 100
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """Begun before the first cell, ended after the last one.
+    """The inspection of a run. It begins before the first cell and ends after the last one.
 
     Args:
         cwd: the working directory. Paths are shown relative to it.
@@ -54,7 +54,7 @@ class Inspection:
         return cls(cwd, folders, skipped, git.hooks, survey(folders, skipped, git.hooks))
 
     def end(self, *, keep: bool) -> list[str]:
-        """One sentence for each repository with new risks. Their files are moved aside, unless `keep`."""
+        """Return one sentence for each repository with new risks. Move their files aside, unless `keep`."""
         after = survey(self.folders, self.skip, self.hooks)
         new = sorted(after.risks - self.before.risks, key=lambda risk: (risk.repository, risk.file, risk.effect))
         report = [
@@ -96,12 +96,12 @@ class Inspection:
 
 @contextmanager
 def open_inspection(cwd: Path, git: GitAccess, home: Path, state: Path | None, *, keep: bool) -> Iterator[Inspection]:
-    """The inspection of one run. A file in `state`, outside the project, keeps what was found until the end."""
+    """Inspect during one run. A file in `state`, outside the project, stores the first result until the end."""
     with _record(state, f"repositories-{hashlib.sha256(os.fsencode(cwd)).hexdigest()[:16]}.json") as record:
         inspection = Inspection.begin(cwd, git, [home])
         left: list[str] = []
         risks: set[Risk] | None = None
-        with suppress(ValueError, TypeError):  # there is no such text, as no run was killed
+        with suppress(ValueError, TypeError):  # the file is empty, because no run was killed
             if record is not None:
                 text = os.pread(record, os.fstat(record).st_size, 0)
                 risks = {Risk(*map(str, risk)) for risk in json.loads(text)}
@@ -119,7 +119,7 @@ def open_inspection(cwd: Path, git: GitAccess, home: Path, state: Path | None, *
 
 @contextmanager
 def _record(state: Path | None, name: str) -> Iterator[int | None]:
-    """The file of this run, locked. None if another run in this folder has locked it, or it cannot be made."""
+    """Yield the locked file of this run. None if another run in this folder has locked it, or it cannot be created."""
     with ExitStack() as stack:
         try:
             if state is None:
@@ -143,7 +143,7 @@ def _set_aside(path: Path) -> Path:
         new = path.name + REJECTED
         if _exists(folder, new):
             new = f"{path.name}.{secrets.token_hex(4)}{REJECTED}"
-        with suppress(OSError):  # a cell may have taken away the right to change the folder
+        with suppress(OSError):  # a cell may have removed the permission to change the folder
             os.fchmod(folder, stat.S_IMODE(os.fstat(folder).st_mode) | stat.S_IRWXU)
         os.rename(path.name, new, src_dir_fd=folder, dst_dir_fd=folder)
     return path.with_name(new)

@@ -1,8 +1,8 @@
-"""Placeholders for what does not exist in the project, while a run lasts: bwrap can cover only what exists.
+"""Create placeholders for missing paths of the project during a run: bwrap can only cover paths that exist.
 
-They are empty folders, and files with content that changes nothing. The mode of the folders marks them as placeholders.
-So the next run can remove those of a run that was killed. Of two runs in one folder, the last one removes them: each
-holds a shared lock meanwhile.
+They are empty folders, and files with content that has no effect. The mode of the folders marks them as placeholders,
+so the next run can remove those of a run that was killed. Each run holds a shared lock. If two runs use one folder, the
+last one removes the placeholders.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pathlib import Path
 from rlm.process import files
 
 _MODE = 0o1555
-"""Sticky, and not writable: nobody else makes a folder with this mode."""
+"""Sticky, and not writable: no other program creates a folder with this mode."""
 _LARGEST = 1_000_000  # bytes of a file that is read
 
 
 @contextmanager
 def placeholders(folders: Iterable[Path], contents: Iterable[tuple[Path, bytes]]) -> Iterator[None]:
-    """Make those that do not exist. What exists stays, unless a killed run has left it."""
+    """Create the placeholders for paths that do not exist. Existing paths stay, unless a killed run has left them."""
     with ExitStack() as stack:
         for path in folders:
-            with suppress(OSError):  # where this user cannot write, no cell can
+            with suppress(OSError):  # if this user cannot write here, no cell can
                 stack.enter_context(_folder(path))
         stack.enter_context(_files(list(contents)))
         yield
@@ -40,18 +40,18 @@ def _folder(path: Path) -> Iterator[None]:
     with files.opened_folder(path.parent) as parent:
         with suppress(FileExistsError):
             os.mkdir(path.name, _MODE, dir_fd=parent)
-            os.chmod(path.name, _MODE, dir_fd=parent)  # past the umask
+            os.chmod(path.name, _MODE, dir_fd=parent)  # the umask has changed the mode
         with _held(parent, path.name) as folder:
             yield
             if folder is not None:
-                with suppress(OSError):  # another run has it too, or it is not empty and so not ours
+                with suppress(OSError):  # another run uses it too, or it is not empty and so not ours
                     _lock_alone(folder)
                     os.rmdir(path.name, dir_fd=parent)
 
 
 @contextmanager
 def _held(parent: int, name: str) -> Iterator[int | None]:
-    """The descriptor of a placeholder, locked together with other runs; None if it is something else."""
+    """Yield the descriptor of a placeholder, with a shared lock; None if it is not a placeholder."""
     if os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode != stat.S_IFDIR | _MODE:
         yield None
         return
@@ -68,7 +68,7 @@ def _held(parent: int, name: str) -> Iterator[int | None]:
 
 @contextmanager
 def _files(contents: list[tuple[Path, bytes]]) -> Iterator[None]:
-    """Placeholder files. The lock is that of the folder that contains them."""
+    """Create placeholder files. The lock is on the folder that contains them."""
     with ExitStack() as opened:
         folders: dict[Path, int] = {}
         for parent in {path.parent for path, _ in contents}:
@@ -76,13 +76,13 @@ def _files(contents: list[tuple[Path, bytes]]) -> Iterator[None]:
             opened.callback(os.close, folders[parent])
             _share(folders[parent])
         for path, content in contents:
-            with suppress(OSError):  # it is there, or this user cannot write here, and so no cell can
+            with suppress(OSError):  # it exists, or this user cannot write here, and so no cell can
                 _write(path, content)
         try:
             yield
         finally:
             for path, content in contents:
-                with suppress(OSError):  # another run has it too, or it is something else by now
+                with suppress(OSError):  # another run uses it too, or it was replaced
                     _lock_alone(folders[path.parent])
                     if files.read(path.name, dir_fd=folders[path.parent], limit=_LARGEST) == content:
                         files.remove(path.name, dir_fd=folders[path.parent])
@@ -105,8 +105,9 @@ def _share(descriptor: int) -> None:
 
 
 def _lock_alone(descriptor: int) -> None:
-    """
+    """Lock exclusively.
+
     Raises:
-        OSError: another run shares it.
+        OSError: another run holds a shared lock.
     """
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

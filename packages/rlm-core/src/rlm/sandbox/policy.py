@@ -1,12 +1,12 @@
-"""Which parts of the file system the sandboxes of a run contain, and how they are mounted. See bwrap(1).
+"""The parts of the file system that the sandboxes of a run contain, and how they are mounted. See bwrap(1).
 
-Everything is read-only except the working directory and the runtime folder of the agent. Folders that hold secrets and
-sockets of others are empty. Read-only is not enough for them: a program can connect to a socket through a read-only
-mount, so /run and /tmp are hidden. Files of the project that could run programs of its user later (hooks, editor
-settings) cannot be changed.
+Everything is read-only except the working directory and the agent's runtime folder. Folders with secrets and with
+sockets of other programs are empty. Read-only is not enough for them: a program can connect to a socket through a
+read-only mount, so /run and /tmp are hidden. Files of the project that could later run programs as the user (hooks,
+editor settings) cannot be changed.
 
 The policy is computed once, before the first cell. It holds all that it needs of the host as descriptors. The sandbox
-of a sub-agent is made from the same value, even if the project has changed since then.
+of a sub-agent is created from the same policy, even if the project has changed since then.
 
 Below the working directory, each path with a mount is a mount in every sandbox of the run, and so are the folders above
 it. A process in a sandbox cannot rename or remove a mount. So no cell can put a link where the next sandbox will mount
@@ -40,13 +40,13 @@ _SECRETS = (
     *("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssl/private"),
     *("/sys/kernel/debug", "/sys/kernel/tracing", "/sys/firmware", "/sys/fs/bpf"),
 )
-# Root may write to them by owning them, without any capability; bwrap covers those that it knows of.
+# Root owns them and may write to them, without any capability; bwrap covers those that it knows.
 _CONTROLS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
-# They describe the machine and not the sandbox; container engines cover them too.
+# They describe the machine, and not the sandbox; container engines cover them too.
 _OF_MACHINE = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
 _GUARDED = (".vscode", ".envrc")
 """If one is missing, an empty folder takes its place. git ignores empty folders. See also `rlm.sandbox.git`."""
-# In a home: programs that the user has installed there. They hold none of the user's own data.
+# In a home: programs that the user has installed there. They contain no data of the user.
 _TOOLCHAINS = (
     *(".pyenv", ".rbenv", ".nodenv", ".asdf", ".nvm", ".volta", ".bun", ".deno", ".rustup", ".sdkman", ".ghcup"),
     *("miniconda3", "miniforge3", "anaconda3", "go/bin", ".local/pipx", ".local/lib"),
@@ -55,7 +55,7 @@ _TOOLCHAINS = (
 
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup")
 _EMPTY = ("--perms", "0555", "--size", "4096")
-"""A tmpfs of one page. To make it read-only instead, bwrap would read the table of all mounts once more."""
+"""A tmpfs of one page. For a read-only one, bwrap would have to read the table of all mounts again."""
 _RESOLVER = Path("/etc/resolv.conf")
 _INSTALLERS = {
     "apt-get": "apt-get install bubblewrap",
@@ -72,13 +72,13 @@ class SandboxPolicy:
 
     Args:
         cwd: the working directory. It is writable, except for what `layers` makes read-only.
-        hidden: folders that are shown empty, except for what is `readable` and the working directory.
-        git: what git may and may not change.
+        hidden: folders that are shown empty, except for `readable` paths and the working directory.
+        git: the paths that git may change, and those that it may not.
         bwrap: a descriptor of the program, from `held_program`.
-        groups: kills a sandbox that is being made if we are killed.
+        groups: kills a sandbox that is being created if the host is killed.
         system: arguments of bwrap that do not depend on the project.
-        readable: what is shown in hidden folders.
-        layers: the working directory, and the paths in it with other rights, the outer first. True: it is writable.
+        readable: paths that are shown in hidden folders.
+        layers: the working directory, and the paths in it with other rights, the outer first. True: writable.
         memory: bytes for each process, and for each temporary folder.
         file_size: bytes for each file.
         system_calls: the filter of system calls.
@@ -103,10 +103,9 @@ class SandboxPolicy:
         within: Iterable[Source] = (),
         writable: Iterable[Source] = (),
     ) -> tuple[list[str], list[int]]:
-        """The arguments of bwrap, and the descriptors that it needs.
+        """Return the arguments of bwrap, and the descriptors that it needs.
 
-        `run_dir` is the folder of the agent, and `within` is mounted in it. Only this agent sees what is `shown`, or is
-        `writable` to it.
+        `run_dir` is the agent's folder, and `within` is mounted in it. Only this agent sees `shown` and `writable`.
         """
         mounts = [
             *((source, False) for source in (*self.readable, *shown)),
@@ -121,14 +120,14 @@ class SandboxPolicy:
         return arguments, [source.descriptor for source, _ in mounts]
 
     def environment(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """The environment in the sandbox. A process has it before it enters: it must load no library of the project."""
+        """Return the environment in the sandbox. A process has it before it enters, without project libraries."""
         known = environment.get("LD_LIBRARY_PATH", "").split(os.pathsep)
         kept = [folder for folder in known if folder.startswith("/") and resolve_outside(Path(folder), self.cwd)]
         rest = {name: value for name, value in environment.items() if name != "LD_LIBRARY_PATH"}
         return rest | {SANDBOXED: "1"} | ({"LD_LIBRARY_PATH": os.pathsep.join(kept)} if kept else {})
 
     def sees(self, path: Path) -> bool:
-        """Whether an absolute path is in the project: then the sandbox shows it with the project."""
+        """Return whether an absolute path is in the project: then the sandbox shows it with the project."""
         return path.is_relative_to(self.cwd)
 
 
@@ -146,14 +145,14 @@ def open_policy(
     private: Iterable[Path] = (),
     shown: Iterable[Path] = (),
 ) -> Iterator[SandboxPolicy]:
-    """The policy for a run in `cwd`. Its sessions are kept in `sessions`, and its sockets in `runtime`.
+    """Create the policy for a run in `cwd`. Its sessions are in `sessions`, and its sockets in `runtime`.
 
-    `environment` is that of the programs in the sandbox. It says where the user's home and commands are. `groups` owns
-    the processes. The sandbox never shows the folders in `private`. It always shows the paths in `shown`, also those in
+    `environment` is the environment of programs in the sandbox. It names the user's home and commands. `groups` owns
+    the processes. The sandbox never shows the folders in `private`. It always shows the paths in `shown`, also in
     hidden folders.
 
     Raises:
-        ConfigError: there is no sandbox here, or this folder cannot be protected.
+        ConfigError: a sandbox is unavailable here, or this folder cannot be protected.
     """
     cwd, sessions, homes = files.resolve(cwd), sessions.absolute(), _homes(environment)
     places = {*_hidden(homes), runtime.resolve()}
@@ -196,7 +195,7 @@ def _bwrap(environment: Mapping[str, str], avoid: Iterable[Path]) -> Path:
 
 
 def _homes(environment: Mapping[str, str]) -> list[Path]:
-    """The user's homes: that of the environment, and that of the system."""
+    """Return the user's homes: from the environment, and from the system."""
     homes = [Path(environment["HOME"])] if environment.get("HOME") else []
     with suppress(KeyError):  # a user that the system does not know
         homes.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
@@ -204,12 +203,12 @@ def _homes(environment: Mapping[str, str]) -> list[Path]:
 
 
 def _hidden(homes: Iterable[Path]) -> list[Path]:
-    """The folders of users, services and other programs. A folder comes before those that it contains."""
+    """Return the folders of users, services and other programs. A folder comes before the folders that it contains."""
     return sorted({place.resolve() for place in (*map(Path, _PLACES), *homes) if place.is_dir()} - {Path("/")})
 
 
 def _seen_empty(hidden: Sequence[Path], runtime: Path) -> list[Path]:
-    """The folders that are mounted empty. The runtime folder needs no mount of its own inside another one."""
+    """Return the folders that are mounted empty. The runtime folder needs no separate mount inside another one."""
     within = any(_inside(runtime, place) for place in hidden)
     return [place for place in hidden if place != runtime or not within]
 
@@ -222,10 +221,10 @@ def _check(cwd: Path, hidden: Iterable[Path]) -> None:
 
 
 def _project(cwd: Path, sessions: Path, git: GitAccess) -> GitAccess:
-    """Adds other files that could run programs later. bwrap cannot cover a link, only the file that it leads to."""
+    """Add other files that could run programs later. bwrap cannot cover a link, only its target."""
     paths = [cwd / name for name in _GUARDED]
     there = [path for path in paths if os.path.lexists(path)]
-    # our own Python, if it lies in the project: the host still imports from it
+    # our own Python, if it is in the project: the host still imports from it
     guarded = [*git.guarded, *there, *(path for path in (sessions, *_python()) if _inside(path, cwd))]
     for path in (cwd / ".git", *guarded):
         if path.is_symlink():
@@ -237,7 +236,7 @@ def _project(cwd: Path, sessions: Path, git: GitAccess) -> GitAccess:
 
 @contextmanager
 def _folder(path: Path) -> Iterator[None]:
-    """Make the folder, since only what exists can be covered. It is removed again if it stays empty."""
+    """Create the folder, since only existing paths can be covered. Remove it again if it stays empty."""
     missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
     with suppress(OSError):
         os.close(files.open_folder(path, make=True))
@@ -246,17 +245,17 @@ def _folder(path: Path) -> Iterator[None]:
     finally:
         for folder in missing:
             with suppress(OSError):
-                folder.rmdir()  # by path: none but an empty one
+                folder.rmdir()  # by path: this removes only an empty folder
 
 
-# ---- what is in it
+# ---- the content of a sandbox
 
 
 def _system(hidden: Iterable[Path], memory: int, *, net: bool) -> tuple[str, ...]:
     named = [Path(text) for text in (*_SECRETS, *_OF_MACHINE)]
     with suppress(OSError):
         named += Path("/etc/ssh").glob("ssh_host_*_key")
-    # What this user cannot read needs no mount: no cell has more rights than this user. A mount costs 0.2 ms.
+    # Files that this user cannot read need no mount: no cell has more rights than this user. A mount costs 0.2 ms.
     secrets = [path for path in named if os.access(path, os.R_OK) or os.access(path, os.X_OK)]
     return (
         *_NAMESPACES,
@@ -272,7 +271,7 @@ def _system(hidden: Iterable[Path], memory: int, *, net: bool) -> tuple[str, ...
 
 
 def _python() -> list[Path]:
-    """The folders that contain our Python, and those that it imports from."""
+    """Return the folders that contain our Python, and those that it imports from."""
     said = [sys.prefix, sys.base_prefix, *sys.path]
     return sorted({place for text in said if text for place in (Path(text), Path(text).resolve()) if place.is_dir()})
 
@@ -280,7 +279,7 @@ def _python() -> list[Path]:
 def _readable(
     cwd: Path, hidden: Iterable[Path], homes: Iterable[Path], named: Iterable[Path], project: GitAccess, *, net: bool
 ) -> dict[Path, Path]:
-    """Paths in hidden folders that a cell needs (our Python, the user's programs, skills), each with its real path."""
+    """Return paths in hidden folders that a cell needs, with their real paths: our Python, programs, skills."""
     of_user = (home / name for home in homes for name in (*_TOOLCHAINS, ".agents/skills"))
     resolver = [_RESOLVER.resolve()] if net else []
     found: dict[Path, Path] = {}
@@ -290,14 +289,14 @@ def _readable(
         if real is None or not os.access(real, os.F_OK):
             continue
         if any(above in found and found[above] / path.relative_to(above) == real for above in path.parents):
-            continue  # a folder above it is shown already
+            continue  # a parent folder is shown already
         if not any(place.is_relative_to(each) for place in hidden for each in (path, real)):
             found[path] = real
     return found
 
 
 def _layers(cwd: Path, project: GitAccess) -> dict[Path, bool]:
-    """The mounts in the project. True: it is writable. The module says why folders above are mounts, too."""
+    """Return the mounts in the project. True: writable. The module docstring says why parent folders are mounts too."""
     kept = (*project.guarded, *project.barred, *(path for path, _ in project.fixed))
     wanted = dict.fromkeys((cwd, *project.writable), True)
     wanted |= dict.fromkeys(filter(os.path.lexists, kept), False)

@@ -1,7 +1,7 @@
-"""Finds the repositories in a folder, and what in them could run programs when the user calls git there.
+"""Find the repositories in a folder, and the files in them that could run programs when the user calls git there.
 
-A cell can make a repository, or change one below the working directory. git obeys it at the next `git status`. So the
-host searches before the first cell and after the last one (`rlm.sandbox.inspection`).
+A cell can create a repository, or change one below the working directory. The next `git status` then uses its
+configuration. So the host searches before the first cell and after the last one (`rlm.sandbox.inspection`).
 
 The search follows no link. It opens each folder from the descriptor of the folder above, and stops after a fixed number
 of entries.
@@ -24,8 +24,8 @@ from rlm.sandbox.git_config import read_settings, risks
 REJECTED = ".rejected"
 """The suffix of a file that was moved aside."""
 _MOST_ENTRIES = 300_000
-_MOST_FILES = 1_000  # in a folder of a repository that should have few
-_DEEPEST = 100
+_MOST_FILES = 1_000  # maximum files that are read in a folder of a repository; normally it has few
+_DEEPEST = 100  # maximum levels of folders
 _LARGEST = 1_000_000  # bytes of a file that is read
 
 
@@ -41,7 +41,7 @@ class Risk:
 
 @dataclass(slots=True)
 class Survey:
-    """What is found below some folders. Paths are absolute."""
+    """The result of a search below some folders. Paths are absolute."""
 
     risks: set[Risk] = field(default_factory=set)
     configs: dict[str, bytes] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Survey:
 
 
 def survey(folders: Iterable[Path], skip: Iterable[Path] = (), hooks: Iterable[str] = ()) -> Survey:
-    """Inspect all repositories below the folders, except in `skip`. git looks for hooks in `hooks`, too."""
+    """Inspect all repositories below the folders, except in `skip`. git also looks for hooks in `hooks`."""
     search = _Search(tuple(folders), frozenset(skip), tuple(hooks))
     for folder in search.folders:
         with suppress(OSError):
@@ -87,7 +87,7 @@ class _Search:
             os.close(folder)
 
     def check_pointers(self) -> None:
-        """A `.git` file names a repository. It is a risk unless that repository has been inspected."""
+        """Add `.git` files that name a repository as risks, unless that repository has been inspected."""
         for path, target in self._pointers:
             if Path(os.path.normpath(path.parent / target)) not in self._repositories:
                 self._add(path, f"leads git to {target}")
@@ -137,7 +137,10 @@ class _Search:
 
 
 def _is_repository(path: Path, names: Iterable[str]) -> bool:
-    """As git decides, gitrepository-layout(5). A folder named `.git` counts too, since `git init` completes it."""
+    """Return whether git takes a folder for a repository, see gitrepository-layout(5).
+
+    A folder named `.git` counts too, since `git init` completes it.
+    """
     there = set(names)
     return path.name == ".git" or ("HEAD" in there and ("commondir" in there or {"objects", "refs"} <= there))
 
@@ -148,8 +151,8 @@ _SAMPLE = ".sample"  # git does not run these; githooks(5)
 _REMOTES = ("remotes", "branches")
 _TODO = ("rebase-merge/git-rebase-todo", "sequencer/todo")
 _EXECUTES = re.compile(r"^\s*(?:exec|x)\b.*", re.MULTILINE)
-_STRATEGY = re.compile(r"\s*[a-z-]*\s*")  # `git merge-NAME` is run, also with a slash in the name
-_QUOTED = re.compile(r"(?:\s*'[^']*')*\s*")  # older versions give it to a shell
+_STRATEGY = re.compile(r"\s*[a-z-]*\s*")  # git runs `git merge-NAME`, even if the name contains a slash
+_QUOTED = re.compile(r"(?:\s*'[^']*')*\s*")  # older versions of git pass it to a shell
 _WRITTEN = ("", "logs", "refs", "info", "rebase-merge", "rebase-apply", "sequencer", "rr-cache", "objects", "hooks")
 """Folders in which git writes files."""
 
@@ -198,7 +201,7 @@ class _Repository:
             yield self._risk(file, str(setting))
 
     def _common_folder(self) -> Iterator[Risk]:
-        """The value `.` changes nothing. The repository of a worktree is two levels above; git-worktree(1)."""
+        """Check `commondir`. `.` has no effect. The repository of a worktree is two levels above; git-worktree(1)."""
         allowed = (".", "../..") if self.path.parent.name == "worktrees" else (".",)
         try:
             text = self._read("commondir").decode(errors="surrogateescape").strip()
@@ -210,7 +213,7 @@ class _Repository:
             yield self._risk("commondir", f"the configuration of {text}")
 
     def _unfinished(self) -> Iterator[Risk]:
-        """Files that `git rebase --continue` and similar commands use."""
+        """Check the files that `git rebase --continue` and similar commands use."""
         for file in _TODO:
             if found := _EXECUTES.search(self._text(file)):
                 yield self._risk(file, f"an unfinished rebase with {found[0].strip()!r}")
@@ -223,12 +226,12 @@ class _Repository:
             yield self._risk("BISECT_NAMES", "the paths that it bisects")
 
     def _links(self, folder: str) -> Iterator[Risk]:
-        """Links out of the repository. git would write through them."""
+        """Find links that lead out of the repository. git would write through them."""
         for name, about in _entries(self.folder, folder):
             if stat.S_ISLNK(about.st_mode):
                 path = f"{folder}/{name}".lstrip("/")
                 target = _target(self.folder, path)
-                # older versions make HEAD a link to refs/heads/NAME
+                # in older versions HEAD is a link to refs/heads/NAME
                 stays = bool(target) and not {"", ".."} & set(target.split("/"))
                 if not stays or path in ("hooks", "objects", "refs"):
                     yield self._risk(path, f"{path} leads to {target}")
@@ -243,7 +246,7 @@ def _hooks(repository: int, path: Path, folder: str) -> Iterator[Risk]:
 
 
 def _entries(repository: int, name: str) -> Iterator[tuple[str, os.stat_result]]:
-    """The entries of a folder of the repository; none if it is not a folder."""
+    """Yield the entries of a folder of the repository; none if it is not a folder."""
     try:
         folder = files.open_folder(name or ".", dir_fd=repository)
     except OSError:
@@ -257,14 +260,14 @@ def _entries(repository: int, name: str) -> Iterator[tuple[str, os.stat_result]]
 
 
 def _target(folder: int, name: str) -> str:
-    """The target of a link; empty if it is not a link."""
+    """Return the target of a link; empty if it is not a link."""
     with suppress(OSError):
         return files.link_text(folder, name) or ""
     return ""
 
 
 def _state(about: os.stat_result) -> str:
-    """Changes with each replacement: no cell can set the inode number and this time."""
+    """Return a text that changes with each replacement: no cell can set the inode number and this time."""
     return f"{about.st_ino} {about.st_ctime_ns}"
 
 
@@ -278,7 +281,7 @@ _HARMLESS_HGRC = re.compile(rb"(?:[ \t]*(?:[#;][^\n]*)?\n|\[paths\][ \t]*\n|\w+ 
 
 
 def _other_system(folder: int, path: Path) -> Iterator[Risk]:
-    """Configuration files of other systems. Their contents are not judged; every change is a risk."""
+    """Find configuration files of other systems. Their contents are not checked; every change is a risk."""
     for name in _OTHER_SYSTEMS[path.name]:
         try:
             about = os.stat(f"{path.name}/{name}", dir_fd=folder, follow_symlinks=False)

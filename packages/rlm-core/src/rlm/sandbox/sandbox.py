@@ -1,4 +1,4 @@
-"""One agent's sandbox: the processes that hold it open."""
+"""One agent's sandbox, and the bwrap process that keeps it open."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from rlm.sandbox.policy import SandboxPolicy
 from rlm.sandbox.sources import Source, Sources
 
 _ENTER = Path(__file__).parent.parent / "inside" / "enter_sandbox.py"
-_START = 30.0  # seconds for a sandbox to be made
-_PATIENCE = 5.0  # seconds for killed processes to vanish
+_START = 30.0  # timeout in seconds for a sandbox to start
+_PATIENCE = 5.0  # seconds to wait for the end of killed processes
 _ALLOW = (
     "User namespaces must be allowed: sudo sysctl -w user.max_user_namespaces=10000, and where the system has them "
     "kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0"
@@ -40,11 +40,11 @@ _T = TypeVar("_T")
 
 
 class Sandbox:
-    """Made when first entered, and anew if it broke. Leaving it kills all that is in it, whatever that did.
+    """A sandbox that is created at its first use, and again if it ended. The exit kills all processes in it.
 
-    bwrap is asked to end with its parent, which to the system is the thread that started it: here the event loop's. A
-    bwrap whose other half is killed at its start would wait for that for ever; so all of them are in a group that is
-    watched for as well.
+    bwrap is told to end with its parent. For the system that is the thread that started it: here the thread of the
+    event loop. If the child of a starting bwrap is killed, bwrap would wait for it forever. So each bwrap is also in a
+    process group that the supervisor watches.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class Sandbox:
     ) -> None:
         """
         Args:
-            policy: what every sandbox of the run has.
+            policy: the policy of all sandboxes of the run.
             run_dir: the agent's own folder.
-            shown: what this agent may read besides, wherever it is.
-            writable: folders of the host's that this agent may write to besides.
-            files: read-only in `run_dir`, by the names that they have there, whatever becomes of where they are now.
+            shown: additional paths that this agent may read, anywhere.
+            writable: additional folders of the host that this agent may write to.
+            files: files that are mounted read-only in `run_dir`, by their names there. Their present paths may change.
         """
         self._policy = policy
         self._run_dir = run_dir
@@ -74,9 +74,10 @@ class Sandbox:
         self._sources: tuple[Source, list[Source], list[Source], list[Source]]
 
     async def __aenter__(self) -> Self:
-        """
+        """Open the paths that the sandbox shows.
+
         Raises:
-            ConfigError: what is to be shown is not there, or is a link.
+            ConfigError: one of them does not exist, or is a link.
         """
         with ExitStack() as opened:
             sources = opened.enter_context(Sources())
@@ -94,10 +95,10 @@ class Sandbox:
             await _to_its_end(self._end())
 
     async def handle(self) -> str:
-        """What `rlm.inside.enter_sandbox` needs to enter it.
+        """Return the handle with which `rlm.inside.enter_sandbox` enters it. Create the sandbox if necessary.
 
         Raises:
-            KernelError: it cannot be made here.
+            KernelError: it cannot be created here.
         """
         policy = self._policy
         async with self._making:
@@ -108,15 +109,15 @@ class Sandbox:
         return "-".join(map(str, parts))
 
     async def command(self, cwd: Path, *program: str) -> tuple[str, ...]:
-        """The command that runs `program` in the sandbox, in the folder `cwd`.
+        """Return the command that runs `program` in the sandbox, in the folder `cwd`.
 
         Raises:
-            KernelError: it cannot be made here.
+            KernelError: it cannot be created here.
         """
         return (sys.executable, "-I", "-S", str(_ENTER), await self.handle(), str(cwd), *program)
 
     def _mounts(self) -> tuple[list[str], list[int]]:
-        """A file that a cell has removed cannot be mounted again. It is missing then: an empty one would be a lie."""
+        """Return the arguments of bwrap, without files that a cell has removed: they cannot be mounted again."""
         run_dir, shown, within, writable = self._sources
         gone = [source for source in within if os.fstat(source.descriptor).st_nlink == 0]
         for source in gone:
@@ -132,13 +133,13 @@ class Sandbox:
 
 
 class _BwrapProcess:
-    """A sandbox from start to end. While `_handle` is open, no other namespace gets its number."""
+    """A sandbox from start to end. While the descriptor of its namespace is open, no other namespace gets its inode."""
 
     def __init__(self, process: subprocess.Popen[bytes], policy: SandboxPolicy, pid: int) -> None:
         self._process = process
         self._policy = policy
         self.pid = pid
-        """Of the first process in the sandbox, as the host sees it."""
+        """The id of the first process in the sandbox, in the host's pid namespace."""
         with ExitStack() as opened:
             self._init = os.pidfd_open(pid)
             opened.callback(os.close, self._init)
@@ -149,7 +150,7 @@ class _BwrapProcess:
 
     @classmethod
     async def begin(cls, policy: SandboxPolicy, arguments: list[str], descriptors: list[int]) -> _BwrapProcess:
-        """Whoever cancels us finds nothing left: between the start and the first wait, nothing can."""
+        """Start a sandbox. A cancellation leaves no process: there is no await between the start and the `try`."""
         with _pipe() as (info, write_info), _pipe_with(policy.system_calls) as filtering:
             arguments = ["bwrap", *arguments, "--seccomp", str(filtering), "--sync-fd", str(policy.bwrap)]
             process = _start(policy, [*arguments, "--info-fd", str(write_info)], [*descriptors, filtering, write_info])
@@ -165,29 +166,29 @@ class _BwrapProcess:
 
     @property
     def over(self) -> bool:
-        """A first process that ends gives up its namespaces, then the others are killed, and only then it is gone."""
+        """True if it has ended. Its first process gives up its namespaces, then all others are killed, then it ends."""
         with contextlib.suppress(OSError):
             Path(f"/proc/{self.pid}/ns/mnt").stat()
             return self._wait(0)
         return True
 
     async def end(self) -> None:
-        """Killing the first process of a pid namespace kills all; it is gone when all are. See pid_namespaces(7)."""
+        """Kill the first process, and so all others in its pid namespace. It ends after them. See pid_namespaces(7)."""
         with self._opened:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init, signal.SIGKILL)
             await asyncio.to_thread(self._wait, _PATIENCE)
-            await _kill(self._process, self._policy)  # bwrap ends with what it has started
+            await _kill(self._process, self._policy)  # bwrap itself ends with the sandbox
 
     def _wait(self, seconds: float) -> bool:
-        """Whether its first process, and so all that was in it, has ended. (Not select(2): we may have many files.)"""
+        """Return whether the first process, and so all others, have ended. (Not select(2): many files may be open.)"""
         poll = select.poll()
         poll.register(self._init, select.POLLIN)
         return bool(poll.poll(seconds * 1000))
 
 
 def _start(policy: SandboxPolicy, arguments: list[str], descriptors: list[int]) -> subprocess.Popen[bytes]:
-    """`cat` keeps the sandbox: what it echoes says that all is mounted."""
+    """Start bwrap with `cat`, which keeps the sandbox open. Its echo shows that everything is mounted."""
     try:
         process = subprocess.Popen(
             [*arguments, "--chdir", "/", "--", "cat"], executable=f"/proc/self/fd/{policy.bwrap}",
@@ -201,7 +202,7 @@ def _start(policy: SandboxPolicy, arguments: list[str], descriptors: list[int]) 
 
 
 async def _kill(process: subprocess.Popen[bytes], policy: SandboxPolicy) -> None:
-    """A bwrap, and what it has started; waits for it."""
+    """Kill a bwrap and all processes that it has started, and wait for its end."""
     with process:  # closes the pipes
         policy.groups.kill(process.pid)
         await asyncio.to_thread(process.wait)
@@ -209,7 +210,7 @@ async def _kill(process: subprocess.Popen[bytes], policy: SandboxPolicy) -> None
 
 
 async def _await_ready(process: subprocess.Popen[bytes], info: int) -> int:
-    """The id of the sandbox's first process, when the sandbox is there."""
+    """Wait until the sandbox is ready. Return the id of its first process."""
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
@@ -230,9 +231,9 @@ async def _await_ready(process: subprocess.Popen[bytes], info: int) -> int:
 
 
 def _check_mounts(pid: int, policy: SandboxPolicy) -> None:
-    """Everything of the project must be mounted where the policy says.
+    """Check that everything of the project is mounted where the policy requires it.
 
-    A run that began before there was a `.git` here does not protect it: a cell of that run may put a link there.
+    A run that began before a `.git` existed here does not protect it: a cell of that run may put a link there.
     """
     lines = Path(f"/proc/{pid}/mountinfo").read_bytes().splitlines()  # proc_pid_mountinfo(5), by path: of the system
     mounted = {_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), line.split(b" ")[4]) for line in lines}
@@ -252,7 +253,7 @@ async def _readable(descriptor: int) -> None:
 
 
 async def _to_its_end(work: Awaitable[_T]) -> _T:
-    """Of somebody who is cancelled meanwhile: what was begun is finished first."""
+    """Finish the work even if this task is cancelled meanwhile; raise the cancellation afterwards."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -277,7 +278,7 @@ def _pipe() -> Iterator[tuple[int, int]]:
 
 @contextlib.contextmanager
 def _pipe_with(data: bytes) -> Iterator[int]:
-    """The end to read from. It is less than a pipe can hold."""
+    """Yield the read end of a pipe that contains `data`, which must fit into a pipe."""
     read, write = os.pipe()
     try:
         os.write(write, data)

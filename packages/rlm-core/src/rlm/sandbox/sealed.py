@@ -1,8 +1,8 @@
-"""Starts programs from a sealed copy in memory, so that a sandbox leads to no file of the host.
+"""Start programs from a sealed copy in memory, so that processes in a sandbox give no access to files of the host.
 
 A process that enters a sandbox keeps its executable. `/proc/PID/exe` opens it through a mount outside the sandbox,
 where it is not read-only. So a cell could change the mode of the user's Python, or wait until it can write to it
-(CVE-2019-5736). A sealed copy is no file of the host, and nobody can change it.
+(CVE-2019-5736). A sealed copy is not a file of the host, and no process can change it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pathlib import Path
 
 from rlm.errors import ConfigError
 
-# linux/memfd.h, linux/fcntl.h: newer than Python's modules
-_MFD_EXEC = 0x10  # from Linux 6.3; before, a memory file can always be executed
-_F_SEAL_EXEC = 0x20  # as well: its mode cannot be changed
+# linux/memfd.h, linux/fcntl.h: not yet in Python's modules
+_MFD_EXEC = 0x10  # from Linux 6.3; in older versions, a memory file can always be executed
+_F_SEAL_EXEC = 0x20  # from Linux 6.3: the mode of the file cannot be changed
 
 
 @contextmanager
 def sealed_copy(program: Path) -> Iterator[int]:
-    """A descriptor of a copy, to be started as `/proc/self/fd/N`.
+    """Yield the descriptor of a copy, to be started as `/proc/self/fd/N`.
 
     Raises:
-        ConfigError: the system allows no such programs.
+        ConfigError: the system does not allow programs in memory.
     """
     copy = _memory_file(program.name)
     try:
@@ -48,19 +48,19 @@ def sealed_copy(program: Path) -> Iterator[int]:
 
 @contextmanager
 def held_program(program: Path) -> Iterator[int]:
-    """As `sealed_copy`, but a program that the system must know by its file stays that.
+    """Yield a descriptor as `sealed_copy` does, but of the program's own file if the system recognises it by its file.
 
-    AppArmor lets programs make user namespaces by their path (Ubuntu), older systems by the set-user-id bit. Another
-    user's file cannot be changed from a sandbox in any case.
+    AppArmor allows programs to create user namespaces by their path (Ubuntu), older systems by the set-user-id bit.
+    Another user's file cannot be changed from a sandbox in any case.
 
     Raises:
-        ConfigError: as above.
+        ConfigError: the system does not allow programs in memory.
     """
     about = program.stat()
     restricted = False
     with suppress(OSError):
         switch = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-        restricted = switch.read_text() != "0\n"  # by path: of the system
+        restricted = switch.read_text() != "0\n"  # by path: a file of the system
     known = about.st_mode & stat.S_ISUID or restricted
     if about.st_uid == os.geteuid() or not known:
         with sealed_copy(program) as copy:

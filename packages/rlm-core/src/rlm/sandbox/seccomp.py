@@ -1,13 +1,13 @@
-"""The filter of system calls for all that runs in a sandbox: a program in classic BPF, see seccomp(2) and bpf(4).
+"""The filter of system calls for all processes in a sandbox: a program in classic BPF, see seccomp(2) and bpf(4).
 
-Namespaces hide the host. This keeps a cell from parts of the system's kernel that everyday work does not need: where a
-flaw would be a way out, or where something is not confined by any namespace. Most is a list of what is refused. System
-calls that are newer than this list do not exist in a sandbox, so that it does not age into a gap.
+Namespaces hide the host. This filter blocks parts of the system's kernel that everyday work does not need: parts where
+a flaw could allow an escape, or that no namespace confines. Most of the filter is a list of refused calls. System calls
+that are newer than the list do not exist in a sandbox, so an old list leaves no gap.
 
-What stays, on purpose: ptrace and process_vm_readv. A pid namespace confines them, all processes in it have the same
-filter and no capability, and debuggers and profilers are everyday work.
+ptrace and process_vm_readv are allowed on purpose. A pid namespace confines them, all processes in it have the same
+filter and no capability, and everyday work includes debuggers and profilers.
 
-x86-64 and arm64. The numbers are those of the kernel's own tables, arch/x86/entry/syscalls/syscall_64.tbl and
+For x86-64 and arm64. The numbers are from the kernel's own tables, arch/x86/entry/syscalls/syscall_64.tbl and
 include/uapi/asm-generic/unistd.h; from 424 on, both are the same.
 """
 
@@ -25,11 +25,11 @@ _ARCHITECTURES = {"x86_64": (0xC000_003E, 0), "aarch64": (0xC000_00B7, 1)}
 """By `os.uname().machine`: the number in linux/audit.h, and the column in the tables here."""
 
 _LAST = 466
-"""removexattrat, of Linux 6.13: the newest system call that has been looked at. Above are also those of x32."""
+"""removexattrat, of Linux 6.13: the newest system call that was reviewed. The calls of x32 have higher numbers too."""
 
 # Names to numbers: x86-64 and arm64; -1: this architecture does not have it.
 _REFUSED = {
-    # Mounts: what is hidden would come to light, what is read-only would be writable.
+    # Mounts: they could show hidden files, and make read-only files writable.
     "mount": (165, 40),
     "umount2": (166, 39),
     "pivot_root": (155, 41),
@@ -41,21 +41,21 @@ _REFUSED = {
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
     "fspick": (433, 433),
-    # Namespaces of others. A user namespace of one's own would give all capabilities in it: see `_namespaces`.
+    # Namespaces of other processes. A new user namespace would give all capabilities in it: see `_namespaces`.
     "setns": (308, 268),
-    # Keys of the user: no namespace confines keyrings that were there before.
+    # Keys of the user: no namespace confines keyrings that existed before.
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
-    # Large interfaces with a history of flaws. perf and fanotify also see what others do.
+    # Large interfaces with a history of flaws. perf and fanotify also observe other processes.
     "bpf": (321, 280),
     "userfaultfd": (323, 282),
     "perf_event_open": (298, 241),
     "fanotify_init": (300, 262),
-    # Files by number, past every path that is covered.
+    # Open files by number, which bypasses covered paths.
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
-    # The machine: its log, clock, names, modules, swap, quotas, accounting and end. Root in a container has some of it.
+    # The machine: its log, clock, names, modules, swap, quotas, accounting, shutdown. Root in a container may do some.
     "syslog": (103, 116),
     "settimeofday": (164, 170),
     "clock_settime": (227, 112),
@@ -87,13 +87,13 @@ _REFUSED = {
     "_sysctl": (156, -1),
 }
 _MISSING = {
-    # What has a fallback in every program that uses it, and takes its arguments by pointer, where no filter sees them.
+    # They take their arguments by pointer, which no filter can read, and every program that uses them has a fallback.
     "clone3": (435, 435),
     "openat2": (437, 437),
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
-    # New and unneeded: mounts and security modules.
+    # New calls that are not needed: mounts and security modules.
     "statmount": (457, 457),
     "listmount": (458, 458),
     "lsm_set_self_attr": (460, 460),
@@ -103,7 +103,7 @@ _MISSING = {
 _NEW_NAMESPACES = 0x7E02_0000
 _NEW_TIME = 0x80
 
-# A set-user-id program of root's in the project would give root to whoever starts it after the run.
+# A set-user-id program of root in the project would give root rights to every user who starts it after the run.
 _SET_ID = stat.S_ISUID | stat.S_ISGID
 _MODES = {  # the number of the argument that holds a mode
     "chmod": (90, -1, 1),
@@ -112,15 +112,15 @@ _MODES = {  # the number of the argument that holds a mode
     "fchmodat2": (452, 452, 2),
     "creat": (85, -1, 1),
 }
-_OPENS = {"open": (2, -1, 1), "openat": (257, 56, 2)}  # that of the flags; the mode is the next
-_MAKES = 0o100 | 0o2000_0000  # O_CREAT, O_TMPFILE: else there is no mode
+_OPENS = {"open": (2, -1, 1), "openat": (257, 56, 2)}  # the number of the flags argument; the mode comes next
+_MAKES = 0o100 | 0o2000_0000  # O_CREAT, O_TMPFILE: without them there is no mode
 _NODES = {"mknod": (133, -1, 1), "mknodat": (259, 33, 2)}
 
-# Others (AF_VSOCK, AF_ALG, AF_PACKET, AF_TIPC, AF_BLUETOOTH, ...) reach the host or the machine past the network
-# namespace, or are rarely looked at. Without AF_NETLINK, libzmq aborts.
+# Other families (AF_VSOCK, AF_ALG, AF_PACKET, AF_TIPC, AF_BLUETOOTH, ...) reach the host or the machine around the
+# network namespace, or are rarely reviewed. AF_NETLINK is allowed, because libzmq aborts without it.
 _FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, 16)
 _AF_NETLINK, _NETLINK_ROUTE = 16, 0
-# None named, ICMP, TCP, UDP, ICMPv6. Others (SCTP, DCCP, MPTCP, L2TP) have the kernel load modules.
+# Unspecified, ICMP, TCP, UDP, ICMPv6. Others (SCTP, DCCP, MPTCP, L2TP) make the kernel load modules.
 _PROTOCOLS = (0, 1, 6, 17, 58)
 _SOCKETS = {"socket": (41, 198), "socketpair": (53, 199)}
 
@@ -128,12 +128,12 @@ _SOCKETS = {"socket": (41, 198), "socketpair": (53, 199)}
 _IOCTL = (16, 29)
 _TERMINAL = (0x5412, 0x541C, 0x5423)
 
-# Shared memory is a file without a name, which no limit of a process counts. linux/mman.h
+# Shared memory is a file without a name, which no limit of a process includes. linux/mman.h
 _MMAP, _SHMGET = (9, 222), (29, 194)
 _SHARED, _ANONYMOUS, _MAP_TYPE = 0x01, 0x20, 0x0F
 
 _PERSONALITY = (135, 92)
-# PER_LINUX, PER_LINUX32, UNAME26, both, ADDR_NO_RANDOMIZE (debuggers), and the question which it is
+# PER_LINUX, PER_LINUX32, UNAME26, both, ADDR_NO_RANDOMIZE (debuggers), and the query of the current value
 _PERSONALITIES = (0, 8, 0x2_0000, 0x2_0008, 0x4_0000, 0xFFFF_FFFF)
 
 # linux/bpf_common.h, linux/seccomp.h
@@ -143,20 +143,20 @@ _RETURN = 0x06
 _ALLOW, _ERROR = 0x7FFF_0000, 0x0005_0000
 
 _Instruction = tuple[int, int, int, int]
-"""Code, how many instructions to skip if a test is true, or false, and a number. struct sock_filter."""
+"""The code, the instructions to skip if a test is true, or false, and a number. struct sock_filter."""
 
 
 def compile_filter(machine: str, memory: int) -> bytes:
-    """The filter for this machine, as `struct sock_filter`s. A piece of shared memory has at most `memory` bytes.
+    """Return the filter for a machine, as `struct sock_filter`s. A segment of shared memory has at most `memory` bytes.
 
     Raises:
-        ConfigError: it is one that the filter does not know.
+        ConfigError: the machine's architecture is unknown to the filter.
     """
     if machine not in _ARCHITECTURES:
         raise ConfigError(f"The sandbox knows the system calls of x86-64 and arm64, not of {machine}.")
     architecture, column = _ARCHITECTURES[machine]
     instructions = [
-        (_LOAD, 0, 0, 4),  # seccomp_data.arch: else the numbers mean something else
+        (_LOAD, 0, 0, 4),  # seccomp_data.arch: on another architecture the numbers have other meanings
         (_IF_EQUAL, 1, 0, architecture),
         _refuse(errno.ENOSYS),
         (_LOAD, 0, 0, 0),  # seccomp_data.nr
@@ -216,7 +216,7 @@ def _sockets(column: int) -> list[_Instruction]:
 
 
 def _shared_memory(column: int, most: int) -> list[_Instruction]:
-    """Each piece of it; a memory file obeys the limit of files. What all of them take together is not known here."""
+    """Limit each segment; the limit of files applies to a memory file. The filter cannot know their total."""
     too_large = _refuse_above(1, most, errno.ENOMEM)
     anonymous = [(_AND, 0, 0, _MAP_TYPE | _ANONYMOUS), (_IF_EQUAL, 0, len(too_large), _SHARED | _ANONYMOUS)]
     return [
@@ -225,7 +225,7 @@ def _shared_memory(column: int, most: int) -> list[_Instruction]:
     ]
 
 
-# ---- pieces. Each leaves by returning, or goes on after its end.
+# ---- pieces. Each returns from the filter, or continues after its end.
 
 
 def _refuse(error: int) -> _Instruction:
@@ -241,7 +241,7 @@ def _refuse_bits(bits: int) -> list[_Instruction]:
 
 
 def _refuse_above(place: int, most: int, error: int) -> list[_Instruction]:
-    """Of an argument of 64 bits, on a machine that puts the lower half first."""
+    """Refuse a larger argument of 64 bits, on a little-endian machine."""
     lower, upper = 16 + 8 * place, 20 + 8 * place
     return [
         *((_LOAD, 0, 0, upper), (_IF_GREATER, 3, 0, most >> 32), (_IF_EQUAL, 0, 3, most >> 32)),
@@ -258,12 +258,12 @@ def _only(values: Iterable[int], error: int) -> list[_Instruction]:
 
 
 def _argument(place: int) -> list[_Instruction]:
-    """Its lower half, on a machine that puts that first: what is looked at so is an int to the kernel."""
+    """Load the lower half of an argument, on a little-endian machine: these arguments are ints for the kernel."""
     return [(_LOAD, 0, 0, 16 + 8 * place)]
 
 
 def _when(number: int, block: list[_Instruction]) -> list[_Instruction]:
-    """The block ends by allowing the call, since it has overwritten its number."""
+    """Run the block for one system call. It ends by allowing the call, since the block has overwritten the number."""
     if number < 0:
         return []
     return [(_IF_EQUAL, 0, len(block) + 1, number), *block, (_RETURN, 0, 0, _ALLOW)]

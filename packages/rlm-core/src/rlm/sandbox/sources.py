@@ -1,7 +1,7 @@
 """The files and folders of the host that a sandbox shows, as descriptors that are opened before the first cell.
 
-Between two sandboxes a cell can change where a path in the project leads. A descriptor always leads to what it was
-opened for. bwrap looks up the present path of the descriptor, mounts it, and ends if it has mounted something else
+Between two sandboxes a cell can change the target of a path in the project. A descriptor always refers to the file that
+was opened. bwrap looks up the current path of the descriptor, mounts it, and ends if it has mounted something else
 (CVE-2024-42472).
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from rlm.errors import ConfigError
 from rlm.process import files
 
-_MOST_LINKS = 40  # as Linux has it, path_resolution(7)
+_MOST_LINKS = 40  # the limit of Linux, path_resolution(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class Sources(ExitStack):
     """Opens sources, and closes them at exit."""
 
     def open(self, path: Path, target: Path | None = None) -> Source:
-        """`path` is absolute, without links. It is only mounted, so it need not be readable.
+        """Open a source. `path` is absolute, without links. It is only mounted, so it need not be readable.
 
         Raises:
-            ConfigError: a link is in the way, or it is not there.
+            ConfigError: the path contains a link, or does not exist.
         """
         try:
             descriptor = files.open_any(path)
@@ -50,7 +50,7 @@ class Sources(ExitStack):
 
 
 def resolve_outside(path: Path, project: Path) -> Path | None:
-    """The real path of an absolute path; None if resolving it passes through the project, where cells can make links.
+    """Resolve an absolute path. None if that leads through the project, where cells can create links.
 
     So links that an earlier run has left cannot change what this run shows.
     """
