@@ -1,4 +1,4 @@
-"""Skills as the host sees them: what the prompt says of them, and how often they are called."""
+"""Skills, on the host's side: find them, list them in the prompt, and count their calls."""
 
 from rlm.skills.call_counts import CALLS, CallLog, called
 from rlm.skills.discovery import Place, Skills, find_skills

@@ -1,4 +1,4 @@
-"""How often skills are called. Each call writes a line to a pipe: `say` a command, `say()` a function in a kernel."""
+"""Count the calls of skills. Each call writes a line to a pipe: `say` for a command, `say()` for a function."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from rlm.skill.command import CALLS
 
 __all__ = ["CALLS", "CallLog"]
 
-_PAUSE = 0.01  # seconds between two looks at a pipe that is full again and again
-_REST = 16  # blocks that are read at a look: as much as a pipe can hold
-_LONGEST = 100  # bytes of a line that may be a name
-_DIFFERENT = 1_000  # lines that are counted apart
+_PAUSE = 0.01  # seconds between two reads of a pipe that always has data
+_REST = 16  # blocks per read: as much as a pipe can hold
+_LONGEST = 100  # maximum bytes of a line that can be a name
+_DIFFERENT = 1_000  # maximum different lines that are counted
 
 
 class CallLog:
-    """One agent's pipe for calls, made by the host before a kernel can.
+    """One agent's pipe for calls. The host creates it before a kernel can.
 
-    A pipe, so that calls take no disk, however many they are. Code in a kernel may write anything to it or put
-    something else in its place. So it is read through a descriptor of our own, a bounded part at a time, and nothing is
-    counted but names that are known. A skill does not wait for us (`rlm.skill.command`): of more than 10,000 calls in a
-    hundredth of a second, some may be lost.
+    It is a pipe, so that any number of calls takes no disk space. Code in a kernel may write anything to it, or replace
+    it. So it is read through our own descriptor, a bounded part at a time, and only known names are counted. A skill
+    does not wait for the host (`rlm.skill.command`): of more than 10,000 calls in a hundredth of a second, some may be
+    lost.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,14 +40,14 @@ class CallLog:
         self._later: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
-        """The pipe stays."""
+        """Stop reading. The pipe stays."""
         if self._later is not None:
             self._later.cancel()
         self._loop.remove_reader(self._handle)
         os.close(self._handle)
 
     def news(self) -> Counter[str]:
-        """The lines since the last look."""
+        """Return the lines since the last call."""
         drain(self._handle, self._take, _REST)
         news, self._news = self._news, Counter()
         return news
@@ -59,7 +59,7 @@ class CallLog:
 
     def _take(self, data: bytes) -> None:
         *lines, unfinished = (self._unfinished + data).split(b"\n")
-        self._unfinished = unfinished[: _LONGEST + 1]  # what is longer is no name, however it ends
+        self._unfinished = unfinished[: _LONGEST + 1]  # a longer line cannot be a name
         for line, count in Counter(lines).items():
             name = line.decode(errors="replace")
             if len(line) <= _LONGEST and (name in self._news or len(self._news) < _DIFFERENT):
@@ -67,7 +67,7 @@ class CallLog:
 
 
 def called(news: Counter[str], known: Iterable[str]) -> SkillsCalled | None:
-    """What the lines amount to; None if they name nothing that is known."""
+    """Count the lines that name known skills; None if there are none."""
     names = sorted(known)
     python = {name: count for name in names if (count := news[f"{name}()"])}
     shell = {name: count for name in names if (count := news[name])}

@@ -1,8 +1,8 @@
-"""Which skills there are, and which of them work: one answer for agents, `rlm skills` and `rlm doctor`.
+"""Find the skills, and which of them work: the same result for agents, `rlm skills` and `rlm doctor`.
 
-A skill that cannot be imported is broken. To try it costs as much as the import, which may be much; so what has been
-imported once is not tried again until its files, or the packages beside it, change. One that failed is tried each time:
-the reason may lie in what we do not see.
+A skill that cannot be imported is broken. The test costs as much time as the import. So a skill that was imported once
+is not tested again until its files, or the packages beside it, change. A broken skill is tested each time: the reason
+may be something that rlm does not observe.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rlm.process import files
 from rlm.skill import InstalledSkill, installed_skills, try_imports
 
 SECONDS = 10.0
-"""For the import of a skill. What needs longer keeps a kernel waiting, too."""
+"""Time limit for the import of a skill. A slower import would also delay kernels."""
 
 _REMEMBERED = Path("rlm", "imported-skills.json")
 _LARGEST = 1_000_000
@@ -30,17 +30,17 @@ _LARGEST = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Skills:
-    """By name. A broken one says why."""
+    """The skills, sorted by name. A broken skill has the reason."""
 
     installed: tuple[InstalledSkill, ...] = ()
     untried: frozenset[str] = frozenset()
-    """Those on the user's PYTHONPATH. It may lead into a project, where a cell could have written: so they are read,
-    and imported by kernels alone."""
+    """The skills on the user's PYTHONPATH. It may lead into a project, where a cell could have written. So the host
+    only reads them, and only kernels import them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where skills are looked for, and how they are tried."""
+    """Where skills are searched for, and how they are tested."""
 
     python_path: Sequence[str] = ()
     environment: Mapping[str, str] | None = None
@@ -48,9 +48,9 @@ class Place:
 
     @classmethod
     def of(cls, config: Config) -> Place:
-        """As the kernels of a run with these settings have it.
+        """Create it for the kernels of a run with these settings.
 
-        With a sandbox without PYTHONPATH: its cells could put links there for us to read.
+        With a sandbox, PYTHONPATH is not used: its cells could put links there that the host would read.
         """
         environment = child_environment(config)
         named = environment.get("PYTHONPATH", "") if not config.sandboxed else ""
@@ -58,7 +58,7 @@ class Place:
 
 
 def find_skills(place: Place, *, afresh: bool = False) -> Skills:
-    """Kernels look into PYTHONPATH last, so ours count where names are equal. `afresh`: try all of them."""
+    """Find the skills. Of equal names ours counts, as in kernels, where PYTHONPATH comes last. `afresh`: test all."""
     ours = installed_skills()
     wrong = _failing([skill for skill in ours if not skill.broken], place, afresh=afresh)
     others = {skill.name: skill for skill in installed_skills(place.python_path)}
@@ -70,10 +70,10 @@ def find_skills(place: Place, *, afresh: bool = False) -> Skills:
 
 
 def _failing(skills: Sequence[InstalledSkill], place: Place, *, afresh: bool) -> dict[str, str]:
-    """Why not, for each that cannot be imported."""
+    """Return the reason for each skill that cannot be imported."""
     path = place.state and place.state / _REMEMBERED
     ours = [Path(folder) for folder in sys.path if folder.startswith(sys.prefix)]
-    packages = [sys.version, *map(_state, ours)]  # what an installer changes: folders that we import from
+    packages = [sys.version, *map(_state, ours)]  # the folders that we import from: an installer changes them
     seen = {skill.name: [packages, _files(skill.package)] for skill in skills}
     known = {} if afresh else _remembered(path)
     new = [name for name in seen if known.get(name) != seen[name]]
@@ -81,11 +81,11 @@ def _failing(skills: Sequence[InstalledSkill], place: Place, *, afresh: bool) ->
         return {}
     try:
         wrong = try_imports(new, SECONDS, place.environment)
-    except OSError:  # no process can be started: nothing is known of the skills, and a run has worse troubles
+    except OSError:  # no process can be started: the skills stay untested, and the run has a worse problem
         return {}
     if path is not None:
-        with suppress(OSError):  # then all are tried again
-            # the first to keep something there makes the folder, in which a run keeps its key, too
+        with suppress(OSError):  # then all are tested again
+            # create the folder if necessary; a run also keeps its key there
             folder = files.open_folder(files.resolve(path.parent), make=True)
             try:
                 imported = {name: seen[name] for name in seen if name not in wrong}
@@ -96,7 +96,7 @@ def _failing(skills: Sequence[InstalledSkill], place: Place, *, afresh: bool) ->
 
 
 def _remembered(path: Path | None) -> dict[str, object]:
-    """What was imported, and of which files it was made."""
+    """Return the skills that were imported, each with the state of its files."""
     if path is not None:
         with suppress(OSError, ValueError):
             known = json.loads(files.read(files.resolve(path), limit=_LARGEST))

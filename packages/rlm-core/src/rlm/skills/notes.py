@@ -1,7 +1,7 @@
-"""Skills that are only a SKILL.md, by the convention of agentskills.io: instructions that an agent reads.
+"""Skills that consist of a SKILL.md, by the convention of agentskills.io: instructions that an agent reads.
 
-They lie in the project, in the user's home, and where install.sh puts those of its skills folder. Files of a project
-are written by strangers: they are read in bounded parts, and a description is one line without control characters.
+They are in the project, in the user's home, and where install.sh copies its skills folder. The files of a project are
+not trusted: they are read in bounded parts, and a description is one line without control characters.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from rlm.text.encodings import decode
 from rlm.text.terminal import plain
 
 LONGEST = 1024
-"""Characters of a description that are shown: agentskills.io allows no more."""
+"""Maximum characters of a description that are shown: the limit of agentskills.io."""
 
-_HEAD = 64_000  # characters of a SKILL.md, in which its front matter must end
+_HEAD = 64_000  # the front matter must end within so many characters of a SKILL.md
 LARGEST = 1_000_000
-"""Bytes of an AGENTS.md or SKILL.md; one that is larger is not read."""
+"""Maximum bytes of an AGENTS.md or SKILL.md; a larger file is not read."""
 
 INSTALLED = Path(sys.prefix, "share", "rlm", "skills")
-"""Where install.sh puts those of the skills folder."""
+"""The folder to which install.sh copies its skills folder."""
 
 Read = Callable[[Path], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A SKILL.md. `trouble` is what its author should know; one that is not `offered` is not in the prompt."""
+    """A SKILL.md. `trouble` is a problem for its author to fix. If it is not `offered`, it is not in the prompt."""
 
     name: str
     description: str
@@ -44,14 +44,14 @@ class Note:
 
 
 def one_line(text: str, longest: int = LONGEST) -> str:
-    """`text` on one line, without what could hide or steer, in at most `longest` characters."""
+    """Return `text` on one line, without hidden or control characters, with at most `longest` characters."""
     return clip.one_line(plain(text), longest)
 
 
 def notes_for(cwd: Path, *, context_files: bool = True) -> list[Note]:
-    """By name. Where names are equal the nearest counts: in the project, in the home, installed.
+    """Return the notes, sorted by name. Of equal names the nearest counts: in the project, in the home, installed.
 
-    Without `context_files` those that are installed alone.
+    Without `context_files`, return only those that are installed.
     """
     found: dict[str, Note] = {}
     unreadable: list[Note] = []
@@ -69,7 +69,7 @@ def _all_notes(cwd: Path, *, context_files: bool) -> Iterator[Note]:
         with reading_beneath(folders[0]) as read:
             for folder in reversed(folders):
                 yield from _notes_in(folder / ".agents" / "skills", read)
-        with suppress(RuntimeError):  # a user without a home
+        with suppress(RuntimeError):  # the user has no home
             yield from _notes_in(Path.home() / ".agents" / "skills", _of_user)
     yield from _notes_in(INSTALLED, _of_user)
 
@@ -109,7 +109,7 @@ def _trouble(data: bytes, description: str) -> str:
 
 @contextmanager
 def reading_beneath(project: Path) -> Iterator[Read]:
-    """Reads files of a project. Links are followed as long as they stay in it."""
+    """Yield a function that reads files of a project. Links are followed if they stay in the project."""
     with files.opened_folder(project) as folder:
         yield lambda path: files.read_beneath(folder, path.relative_to(project), root=project, limit=LARGEST)
 
@@ -119,7 +119,7 @@ def _of_user(path: Path) -> bytes:
 
 
 def project_folders(cwd: Path) -> list[Path]:
-    """From the root of the git repository down to `cwd`; `cwd` alone where there is none."""
+    """Return the folders from the root of the git repository down to `cwd`; only `cwd` if there is no repository."""
     cwd = cwd.resolve()
     above = [cwd, *cwd.parents]
     root = next((index for index, folder in enumerate(above) if (folder / ".git").exists()), 0)

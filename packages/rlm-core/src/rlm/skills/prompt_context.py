@@ -1,7 +1,7 @@
-"""What the prompt holds besides the task: the skills, and what the project says of itself.
+"""The parts of the prompt besides the task: the skills, and the AGENTS.md files of the project.
 
-Files of a project are written by strangers. They are read in bounded parts, a description is one line without control
-characters, and an AGENTS.md that leads out of the project is left alone: what is read here goes to the provider.
+The files of a project are not trusted. They are read in bounded parts, and a description is one line without control
+characters. An AGENTS.md that is a link out of the project is not read: this text is sent to the provider.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from rlm.text.encodings import decode
 from rlm.text.terminal import plain
 
 PROJECT_LIMIT = 32_000
-"""Characters of all AGENTS.md together that go into the prompt."""
+"""Maximum characters of all AGENTS.md files together in the prompt."""
 
-_MOST = 100  # skills of a kind that are listed
+_MOST = 100  # maximum skills of one kind that are listed
 
 _FUNCTIONS = (
     "Skills: functions in the kernel (`await NAME(...)`; `help(NAME)` says how) and commands (`NAME --help`). "
@@ -31,13 +31,10 @@ _NOTES = "Instructions; read the file before you do what it is about:"
 
 
 class PromptContext:
-    """Looks once for a whole run: all its agents get the same text, and a thousand of them cost no more than one."""
+    """The prompt context of a run, read once: all agents get the same text, and a thousand cost no more than one."""
 
     def __init__(self, place: Place | None = None, *, context_files: bool = True, skills: Skills | None = None) -> None:
-        """`context_files`: whether the prompt has what files of the project and of the home say.
-
-        `skills`: where somebody has looked for them already.
-        """
+        """`context_files`: use the files of the project and of the home. `skills`: the skills, if already known."""
         self._place = place or Place()
         self._skills = skills
         self._notes = cache(lambda cwd: notes_for(cwd, context_files=context_files))
@@ -45,28 +42,28 @@ class PromptContext:
         self._context_files = context_files
 
     def look(self) -> Skills:
-        """Which skills there are. The first time it may take as long as their imports."""
+        """Return the skills. The first call may take as long as their imports."""
         if self._skills is None:
             self._skills = find_skills(self._place)
         return self._skills
 
     @property
     def names(self) -> frozenset[str]:
-        """Of the skills that are installed."""
+        """The names of the installed skills."""
         return frozenset(skill.name for skill in self.look().installed)
 
     def project_text(self, cwd: Path) -> str:
-        """What the AGENTS.md files say."""
+        """Return the text of the AGENTS.md files."""
         return self._project_text(cwd) if self._context_files else ""
 
     def files(self, cwd: Path) -> list[Path]:
-        """What the prompt names by its path: the files of skills, the folders of notes, and each AGENTS.md."""
+        """Return the paths that the prompt names: the files of skills, the folders of notes, and each AGENTS.md."""
         skills = [skill.skill_file for skill in self.look().installed if skill.skill_file and not skill.broken]
         notes = [note.path.parent for note in self._notes(cwd) if note.offered]
         return [*skills, *notes, *(project_files(cwd) if self._context_files else ())]
 
     def skills_text(self, cwd: Path, tools: Collection[str]) -> str:
-        """The part of the system prompt that lists the skills; empty without a tool that could use one."""
+        """Return the part of the system prompt that lists the skills; empty if no tool can use them."""
         if not {"ipython", "bash"} & set(tools):
             return ""
         title = _FUNCTIONS if "ipython" in tools else _COMMANDS
@@ -91,14 +88,14 @@ def _line(name: str, description: str, path: Path | None) -> str:
 
 
 def project_files(cwd: Path) -> list[Path]:
-    """The AGENTS.md files that `project_text` quotes."""
+    """Return the AGENTS.md files that `project_text` quotes."""
     folders = project_folders(cwd)
     with reading_beneath(folders[0]) as read:
         return [path for path, _ in _agents_files(folders, read)]
 
 
 def project_text(cwd: Path) -> str:
-    """What the AGENTS.md files say, the outermost first. What is too much is cut from the outermost first."""
+    """Return the text of the AGENTS.md files, the outermost first. Text above the limit is cut from the outermost."""
     parts: list[str] = []
     left = PROJECT_LIMIT
     folders = project_folders(cwd)
@@ -110,7 +107,7 @@ def project_text(cwd: Path) -> str:
 
 
 def _agents_files(folders: list[Path], read: Read) -> Iterable[tuple[Path, str]]:
-    """Each with its text, the innermost first."""
+    """Yield each AGENTS.md with its text, the innermost first."""
     for folder in reversed(folders):
         path = folder / "AGENTS.md"
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""bash: one command in a fresh shell."""
+"""The tool `bash`: one command in a fresh shell."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from rlm.process.unattended import unattended
 from rlm.text.bounded import BoundedOutput, Cleaner, Quota
 from rlm.tools.timeouts import seconds
 
-_GRACE = 1.0  # seconds between asking a command to end and killing it
+_GRACE = 1.0  # seconds between SIGTERM and SIGKILL for a command
 _BLOCK = 65_536
 _PAUSE = 0.1  # seconds
-_REST = 16  # blocks: what a pipe can hold when its writer has ended
+_REST = 16  # blocks to read after the end of a command: as much as a pipe can hold
 
 
 class Bash:
-    """Runs `shell -c`, each command in a process group of its own. In a sandbox, `bash` is what is there.
+    """Run commands with `shell -c`, each in its own process group. In a sandbox, the shell is its `bash`.
 
-    `timeout` is the default in seconds, `max_output` in characters (None: no limit); `outputs` keeps what is longer.
-    With `sandboxed` they run in a sandbox. What is left behind in the background goes on until `close()`, or we end.
+    `timeout` is the default in seconds. `max_output` is the maximum of characters (None: no limit); longer output is
+    kept in `outputs`. With `sandboxed`, commands run in a sandbox. Background processes run until `close()`, or until
+    we end.
     """
 
     name = "bash"
@@ -86,7 +87,7 @@ class Bash:
         return Outcome("\n".join(filter(None, parts)) or "[no output]", ok=code == 0)
 
     async def execute(self, command: str, limit: float) -> tuple[int | None, str]:
-        """The exit code, None after `limit` seconds, and what the command printed.
+        """Run a command. Return its exit code, or None after `limit` seconds, and its output.
 
         Raises:
             ToolError: it cannot be started.
@@ -100,7 +101,7 @@ class Bash:
             return code, spool.text()
 
     def close(self) -> None:
-        """Kill what was left behind."""
+        """Kill the background processes."""
         self._groups.close()
         for pipe in self._pipes:
             pipe.close()
@@ -126,11 +127,11 @@ class Bash:
             raise
         finally:
             self._groups.settle(process.pid)
-        return code if code >= 0 else 128 - code  # as a shell has it for a signal
+        return code if code >= 0 else 128 - code  # the convention of shells for a signal
 
     async def _start(self, command: str, pipe: _OutputPipe) -> Process:
         try:
-            # in a sandbox only who has entered it looks at the folder: links there are a cell's
+            # with a sandbox, only a process in it opens the folder: a cell may have put links there
             where = contextlib.nullcontext("/") if self._sandboxed else files.folder_for_child(self._cwd)
             with pipe.writer() as end, where as cwd:
                 words = await self._words(self._shell, "-c", command)
@@ -150,7 +151,7 @@ class Bash:
         return await self._sandboxed(self._cwd, *words) if self._sandboxed else words
 
     async def _end(self, process: Process) -> None:
-        """Ask it to end, so that it can say its last words, then kill the whole group."""
+        """Send SIGTERM, so that the command can print its last output; then kill the whole group."""
         self._groups.kill(process.pid, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GRACE):
@@ -159,20 +160,20 @@ class Bash:
         await process.wait()
 
     def _leave(self, pipe: _OutputPipe) -> None:
-        """Take what is there. If somebody still holds the other end, go on emptying it, so that it does not block."""
+        """Read the rest of the output. If a process still has it open, keep reading, so that it is not blocked."""
         pipe.finish()
         self._pipes = [pipe for pipe in (*self._pipes, pipe) if pipe.open]
 
 
 def _note(code: int | None, limit: float) -> str:
-    """What is to be said about the end of a command; empty if it is good."""
+    """Return a note about the end of a command; empty if it succeeded."""
     if code is None:
         return f"[timed out after {limit:g} s: the command and what it started were killed]"
     return f"[exit code: {code}]" if code else ""
 
 
 class _OutputPipe:
-    """What a command prints, cleaned and passed on as it comes."""
+    """The output of a command, cleaned and passed on as it arrives."""
 
     def __init__(self, emit: Callable[[str], None]) -> None:
         self._emit = emit
@@ -186,14 +187,14 @@ class _OutputPipe:
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[int]:
-        """The end for the command. Ours is closed as soon as it has its own."""
+        """Yield the write end for the command. Our copy is closed when the command has its own."""
         try:
             yield self._write
         finally:
             os.close(self._write)
 
     def finish(self) -> None:
-        """The command has ended: pass on what is left in the pipe. What comes later is not its output."""
+        """Pass on the rest of the pipe after the command has ended. Later output does not belong to it."""
         for _ in range(_REST):
             if not self._pump():
                 break
@@ -207,14 +208,14 @@ class _OutputPipe:
             os.close(self._read)
 
     def _pump(self) -> bool:
-        """Whether there was something."""
+        """Read and pass on a block. Return whether there was one."""
         block = self._take()
         if block:
             self._emit(self._cleaner.write(self._decoder.decode(block)))
         return bool(block)
 
     def _waste(self) -> None:
-        """Empty the pipe for those who still write to it, but not so fast that a flood keeps us busy."""
+        """Read and discard output of background processes, slowly, so that a flood does not keep us busy."""
         if not self.open or self._take() == b"":
             return
         self._loop.remove_reader(self._read)
@@ -225,7 +226,7 @@ class _OutputPipe:
             self._loop.add_reader(self._read, self._waste)
 
     def _take(self) -> bytes | None:
-        """What is there: None if nothing is, empty at the end."""
+        """Read a block. None if no data is available, empty at the end."""
         try:
             block = os.read(self._read, _BLOCK) if self.open else b""
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Tools around another tool, whose result they change."""
+"""Tools that wrap another tool and change its result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FEW = 3
 
 
 class ToolAround:
-    """A tool that the model sees as the one inside."""
+    """A tool around another one, with the same name and schema for the model."""
 
     def __init__(self, tool: Tool) -> None:
         self._tool = tool
@@ -31,9 +31,9 @@ class ToolAround:
 
 
 class TurnsLeft(ToolAround):
-    """Says near the limit of turns how many are left: in a result and not in the prompt, which is cached.
+    """Show near the limit of turns how many are left: in a result, not in the prompt, which is cached.
 
-    Of a short task only the last quarter is near its end, so that three turns need no hint.
+    Of a short task only the last quarter counts as near the limit, so a task of three turns gets no hint.
     """
 
     def __init__(self, tool: Tool, limit: TurnLimit) -> None:
@@ -51,7 +51,7 @@ class TurnsLeft(ToolAround):
 
 
 class RedactingTool(ToolAround):
-    """A tool whose results never hold the key, so that neither the model nor the journal does."""
+    """A tool whose results never contain the key, so that neither the model nor the journal gets it."""
 
     def __init__(self, tool: Tool, redactor: Redactor) -> None:
         super().__init__(tool)
@@ -65,12 +65,12 @@ class RedactingTool(ToolAround):
 # ---- `--confirm`
 
 CONFIRMED = frozenset({"ipython", "bash", "edit"})
-"""The tools that change something."""
+"""The tools that can change something."""
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """What the person says. `arguments`: to be used in place of the model's. `reason`: goes to the model."""
+    """The user's answer. `arguments` replace those of the model. `reason` is sent to the model."""
 
     ok: bool
     arguments: dict[str, Any] | None = None
@@ -78,11 +78,11 @@ class Approval:
 
 
 Approve = Callable[[str, dict[str, Any]], Awaitable[Approval]]
-"""Asks about a tool's name and arguments. Cancelling it withdraws the question."""
+"""Asks the user about a tool call, by its name and arguments. Cancelling withdraws the question."""
 
 
 class ConfirmingTool(ToolAround):
-    """Asks a person before each call of a tool."""
+    """A tool that asks the user before each call."""
 
     def __init__(self, tool: Tool, approve: Approve) -> None:
         super().__init__(tool)

@@ -1,4 +1,4 @@
-"""edit: replace the one place where a text occurs in a file."""
+"""The tool `edit`: replace a text that occurs exactly once in a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rlm.tools import replace
 
 
 class Edit:
-    """`path` is relative to `cwd`. With `sandboxed` it is read and written in a sandbox, which says what may be."""
+    """Edit files. `path` is relative to `cwd`. With `sandboxed`, files are read and written under a sandbox's rules."""
 
     name = "edit"
 
@@ -44,9 +44,10 @@ class Edit:
         return Outcome(await asyncio.to_thread(replace.edit, self._cwd, path, old, new))
 
     async def _run_sandboxed(self, sandboxed: SandboxedCommand, *arguments: str) -> str:
-        """
+        """Edit in a program in the sandbox, and return its result.
+
         Raises:
-            ToolError: nothing was changed.
+            ToolError: the file was not changed.
         """
         words = await sandboxed(self._cwd, sys.executable, "-P", "-m", replace.__name__)
         process = await asyncio.create_subprocess_exec(
@@ -54,7 +55,7 @@ class Edit:
         )
         try:
             result, complaint = await process.communicate(json.dumps(arguments).encode())
-        except BaseException:  # of Python 3.11, a cancelled communicate() leaves stdin open, so the program would wait
+        except BaseException:  # in Python 3.11, a cancelled communicate() leaves stdin open, and the program would wait
             process.kill()
             raise
         if process.returncode == 0:

@@ -13,18 +13,18 @@ from rlm.core.ports import Execution, Kernel
 from rlm.process import files
 from rlm.tools.timeouts import longest, seconds
 
-_LARGEST = 5 << 20  # bytes of a picture that is sent along; providers take little more
+_LARGEST = 5 << 20  # maximum bytes of a picture for the model; providers accept little more
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp"}
 
 
 class IPython:
-    """Runs cells.
+    """Run cells.
 
     Args:
-        kernel: where.
-        timeout: seconds, for calls that do not say.
-        max_turns_in_context: if given, results end with how many turns the context holds, of how many.
-        images: pictures that cells show go along with the result.
+        kernel: the kernel of the agent.
+        timeout: default time limit in seconds.
+        max_turns_in_context: if given, each result ends with the number of turns in the context and this maximum.
+        images: send the pictures that cells show to the model.
     """
 
     name = "ipython"
@@ -60,7 +60,7 @@ class IPython:
         text = execution.text
         if self._max_turns is not None:
             break_ = "" if text.endswith("\n") else "\n"
-            kept = min(len(history.live_turns()), self._max_turns)  # the oldest goes before the model reads this
+            kept = min(len(history.live_turns()), self._max_turns)  # the oldest is dropped before the model reads this
             text = f"{text}{break_}[context turns: {kept}/{self._max_turns}]"
         return Outcome(text, execution.ok, await self._pictures(execution), exit_status=execution.exit_status)
 
@@ -72,7 +72,7 @@ class IPython:
 
 
 def _data_url(path: Path) -> str:
-    """Empty if it is too large, of a kind that providers do not take, or not what the host has saved any more."""
+    """Return a picture as a `data:` URL. Empty if it is too large, of an unsupported type, or no longer readable."""
     kind = _TYPES.get(path.suffix)
     if kind is None:
         return ""

@@ -1,7 +1,7 @@
-"""Replace the one place where a text occurs in a file: all or nothing, and nothing else in it changes.
+"""Replace a text that occurs exactly once in a file. The change is atomic, and nothing else in the file changes.
 
-`python -P -m rlm.tools.replace` does it where a sandbox allows it: on stdin a list in JSON, path, old and new; on
-stdout the result as a text in JSON, or on stderr why nothing was changed.
+`python -P -m rlm.tools.replace` does this inside a sandbox. stdin: path, old and new as a JSON list; stdout: the result
+as a JSON string; stderr: the reason if nothing was changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rlm.errors import ToolError
 from rlm.text.clip import clip
 from rlm.text.encodings import encoding_of
 
-_SHOWN = 4_000  # characters of changed lines in the result: the model wrote them
+_SHOWN = 4_000  # maximum characters of changed lines in the result: the model wrote them and knows them
 _NEWLINE = r"(?:\r\n|(?<!\r)\n)"
 _UNKNOWN = (
     "{} is not UTF-8 and does not say which encoding it has: edit it with Python, open(…, encoding=…), "
@@ -28,7 +28,7 @@ _UNKNOWN = (
 
 
 def edit(cwd: Path, path: str, old: str, new: str) -> str:
-    """Edit the file and show the lines that are new.
+    """Edit the file and return the new lines.
 
     Raises:
         ToolError: nothing was changed.
@@ -45,7 +45,7 @@ def edit(cwd: Path, path: str, old: str, new: str) -> str:
         if codec is None and old.isascii() and not new.isascii():
             raise ToolError(f"{path} was not changed: new_str is not ASCII. {_UNKNOWN.format(path)}")
         _write(real, _encode(before[: found.start(1)] + between + before[found.end(1) :], codec))
-    except (OSError, ValueError, RuntimeError) as error:  # the last: links in a circle
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links
         raise ToolError(f"{path} was not changed: {getattr(error, 'strerror', None) or error}.") from None
     kept = f" ({codec})" if codec not in {None, "utf-8"} else ""
     return f"{path}{kept} is now:\n{_numbered(before, found, between)}"
@@ -54,11 +54,11 @@ def edit(cwd: Path, path: str, old: str, new: str) -> str:
 def _read(path: Path) -> bytes:
     if not stat.S_ISREG(path.stat().st_mode):
         raise ToolError(f"{path} is not a file.")
-    return path.read_bytes()  # by path: the model's, as bash would
+    return path.read_bytes()  # by path: the model names it, as in bash
 
 
 def _encode(text: str, codec: str | None) -> bytes:
-    """In the file's own encoding. Bytes that are no UTF-8 come back as they were."""
+    """Encode in the file's own encoding. Bytes that are not UTF-8 stay unchanged."""
     try:
         return text.encode(codec or "utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
@@ -67,11 +67,11 @@ def _encode(text: str, codec: str | None) -> bytes:
 
 
 def _find(text: str, old: str, path: str, codec: str | None) -> re.Match[str]:
-    """The only place. Line ends match whichever kind they are."""
+    """Return the only occurrence. Line ends of all kinds match each other."""
     if not old:
         raise ToolError("old_str is empty: it must be a text that occurs once.")
     lines = [re.escape(line) for line in old.replace("\r\n", "\n").split("\n")]
-    # looking ahead finds places that overlap
+    # the lookahead finds overlapping occurrences
     places = list(re.finditer(r"(?=(" + _NEWLINE.join(lines) + r"))", text))
     if not places:
         reason = "" if codec or old.isascii() else f" {_UNKNOWN.format(path)}"
@@ -85,7 +85,7 @@ def _find(text: str, old: str, path: str, codec: str | None) -> re.Match[str]:
 
 
 def _newline(text: str, found: re.Match[str]) -> str:
-    """How lines end where the match is, or else in the file."""
+    """Return the line end in the match, or else in the file."""
     end = re.search(_NEWLINE, found.group(1)) or re.search(_NEWLINE, text)
     return end.group() if end else "\n"
 
@@ -95,7 +95,7 @@ def _line(text: str, position: int) -> int:
 
 
 def _numbered(before: str, found: re.Match[str], between: str) -> str:
-    """The whole lines that hold the new text."""
+    """Return the whole lines that contain the new text, numbered."""
     start = before.rfind("\n", 0, found.start(1)) + 1
     stop = before.find("\n", found.end(1))
     rest = before[found.end(1) : len(before) if stop == -1 else stop]
@@ -107,7 +107,7 @@ def _numbered(before: str, found: re.Match[str], between: str) -> str:
 
 
 def _write(path: Path, text: bytes) -> None:
-    """All or nothing, with the file's own mode and owner."""
+    """Write the file atomically, with its own mode and owner."""
     if not os.access(path, os.W_OK):
         raise PermissionError(13, "the file is read-only")
     old = path.stat()

@@ -1,4 +1,4 @@
-"""summarize: the model drops its oldest turns for a summary of them."""
+"""The tool `summarize`: replace the oldest turns of the conversation by a summary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rlm.core.ports import Kernel
 
 
 class Summarize:
-    """With a `kernel`, it can also be restarted."""
+    """Drop old turns. With a `kernel`, the model can also restart it."""
 
     name = "summarize"
 

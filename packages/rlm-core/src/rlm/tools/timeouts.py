@@ -7,13 +7,14 @@ from typing import Any
 from rlm.errors import BadArguments
 
 LONGEST = 600.0
-"""Seconds that a call may ask for, if the default is not more."""
+"""Maximum seconds that a call may request, unless the default is higher."""
 
 
 def seconds(tool: str, arguments: dict[str, Any], default: float) -> float:
-    """
+    """Return the timeout of a call.
+
     Raises:
-        BadArguments: it is no time at all.
+        BadArguments: it is not above 0.
     """
     wanted = arguments.get("timeout")
     if wanted is None:
