@@ -1,5 +1,5 @@
-/* Somebody sets the clock: the time of day is shifted by as many seconds as the file of JUMP_FILE says (8 bytes, a
- * number as this machine writes it), from the moment in which they are written. Preloaded; time that passes passes on. */
+/* A preloaded library that simulates a change of the system clock: it adds the seconds in the file JUMP_FILE (8 bytes,
+ * native byte order) to the time of day, from the moment when they are written. The clock continues to run. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

@@ -173,7 +173,7 @@ class RunReporter:
                 rest.callback(self._screen.note, end.error)
             rest.callback(self._print, end.with_exit(code, error))
             if end.answer and end.stop_reason != Stop.DONE:
-                rest.callback(self._screen.flush)  # first, because writing the answer to stdout may block
+                rest.callback(self._screen.flush)  # stdout does not wait for the screen
                 rest.callback(self._screen.note, "Partial answer:")
             if end.answer:
                 self._output.write(f"{end.answer}\n")

@@ -1,4 +1,4 @@
-"""Adapter for the package `mcp`, major versions 1 and 2. All code that depends on a version is here.
+"""Adapter for the package `mcp`, major versions 1 and 2: all that rlm knows about it is here.
 
 Tools and results are passed on as the JSON of the specification, which is the same in both. Version 2 first tries the
 stateless protocol of 2026-07-28, and falls back by itself.

@@ -1,6 +1,7 @@
 """An MCP server that is a program: its process, and the streams that the package `mcp` reads and writes.
 
-The package can start a program too. But then rlm could not limit its lines and its log, or kill it when rlm is killed.
+The package can start a program too. But then rlm would not know its process, could not limit its lines and its log,
+and could not kill it when rlm is killed.
 """
 
 from __future__ import annotations
