@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from rlm.core.adaptation import PICTURE, Adaptation, adapt, call_arguments, call_name, short_id
 from rlm.core.agent import GO_ON, NO_PICTURES
 from rlm.core.budget import Stop, TurnLimit

@@ -6,9 +6,10 @@ import asyncio
 import itertools
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from msgspec.structs import replace
 from rlm.broker.protocol import AnswerRequest, CallRequest, LlmRequest, RunRequest, ToolsRequest
 from rlm.broker.server import OnProgress
 from rlm.core.adaptation import Adaptation

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from rlm.core.adaptation import Adaptation, adapt
 from rlm.core.budget import Spent, Stop
@@ -51,8 +53,7 @@ NO_MORE_CALLS = "Not run: a limit of this run was reached."
 NOT_ASKED = "The model could not be asked for its answer at the limit: {error}"
 
 
-@dataclass(frozen=True, slots=True)
-class AgentResult:
+class AgentResult(Struct, frozen=True):
     """How a run ended. `answer` is partial unless `stop` is `done`.
 
     `words` is the provider's explanation if the provider ended the run.

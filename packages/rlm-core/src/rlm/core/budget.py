@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from rlm.core.messages import Usage
 
@@ -33,8 +35,7 @@ class Stop(StrEnum):
         return str(self) if self in (Stop.DONE, Stop.ERROR, Stop.CANCELLED) else "limit"
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(Struct, frozen=True):
     """What one agent spent. The newest prompt had `prompt` tokens and `prompt_size` characters."""
 
     turns: int = 0
@@ -70,8 +71,7 @@ class TurnLimit:
         return Stop.MAX_TURNS if spent.turns >= self.last else None
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """What a tree has spent, and what is left of each limit. None means that there is no such limit.
 
     `spent` is of all agents, in tokens and US dollars. `agents_left` is the number of agents that may still be started.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from itertools import pairwise
 from typing import TypeGuard
+
+from msgspec.structs import replace
 
 from rlm.core.adaptation import Adaptation
 from rlm.core.budget import Stop

@@ -6,7 +6,7 @@ readers. The third group is only for live observers and is not stored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from rlm.core.adaptation import Adaptation
 from rlm.core.budget import Spent, Stop
@@ -16,32 +16,28 @@ from rlm.core.messages import CHAT, Message, Reply, Schema, System, ToolCall, To
 # ---- the conversation
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """The system prompt, or a message from the user or rlm. `anew`: another form of an earlier, dropped message."""
 
     message: System | User
     anew: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Replied:
+class Replied(Struct, frozen=True):
     """The model replied. `aside`: the reply is a summary for a compaction, and no turn."""
 
     reply: Reply
     aside: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ToolReturned:
+class ToolReturned(Struct, frozen=True):
     """A tool returned. `anew` as in `Said`."""
 
     result: ToolResult
     anew: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(Struct, frozen=True):
     """These messages (their numbers in the history) left the context.
 
     The messages in `left` leave behind the user messages that were joined to them; `forms` shows those to readers.
@@ -54,8 +50,7 @@ class Dropped:
     forms: tuple[Message, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Adapted:
+class Adapted(Struct, frozen=True):
     """From here on the messages in the context have another form. They keep their numbers.
 
     For readers of the journal, `changed` holds the new forms, and `gone` the messages that are removed.
@@ -66,15 +61,13 @@ class Adapted:
     gone: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """The answer, if it differs from the model's text: a cell gave it, or it is the JSON inside that text."""
 
     answer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(Struct, frozen=True):
     """The last event of a run. `error`: the failure, or the provider's message if that caused the stop."""
 
     stop: Stop
@@ -86,8 +79,7 @@ class Stopped:
 # ---- journalled
 
 
-@dataclass(frozen=True, slots=True)
-class ParametersChanged:
+class ParametersChanged(Struct, frozen=True):
     """The parameters of requests, without the messages. Emitted when they change."""
 
     model: str
@@ -96,8 +88,7 @@ class ParametersChanged:
     api: str = CHAT
 
 
-@dataclass(frozen=True, slots=True)
-class Retried:
+class Retried(Struct, frozen=True):
     """A request failed and is tried again after `wait` seconds."""
 
     reason: str
@@ -105,38 +96,33 @@ class Retried:
     wait: float
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """A problem that does not end the run."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class LimitReached:
+class LimitReached(Struct, frozen=True):
     """The agent reached a limit. The last request of the run asks for its answer."""
 
     stop: Stop
 
 
-@dataclass(frozen=True, slots=True)
-class KernelRestarted:
+class KernelRestarted(Struct, frozen=True):
     """A fresh kernel replaced one that was lost. `lost` holds the names of the lost variables."""
 
     why: str
     lost: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SkillsCalled:
+class SkillsCalled(Struct, frozen=True):
     """How often skills were called since the last such event, by name: from cells (`python`), as commands (`shell`)."""
 
     python: dict[str, int] = field(default_factory=dict)
     shell: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class UserCellRan:
+class UserCellRan(Struct, frozen=True):
     """The user ran a cell in the agent's kernel; `content` is its result. `told`: the model sees it."""
 
     code: str
@@ -145,16 +131,14 @@ class UserCellRan:
     told: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpointed:
+class Checkpointed(Struct, frozen=True):
     """The kernel's variables were saved in this sandbox (`off`: none). `sha256` identifies the file in a later run."""
 
     sha256: str
     sandbox: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rerun:
+class Rerun(Struct, frozen=True):
     """A recorded cell was run again after a resume; `content` is its new result."""
 
     call_id: str
@@ -162,8 +146,7 @@ class Rerun:
     content: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class KernelResumed:
+class KernelResumed(Struct, frozen=True):
     """A fresh kernel replaced the kernel of a resumed session.
 
     `gone` are the lost variables. Either saved variables were loaded, and `restored` is what the kernel reports of
@@ -176,16 +159,14 @@ class KernelResumed:
     differing: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class CallKey:
+class CallKey(Struct, frozen=True):
     """Identifies a call of a cell in later runs: a digest of its arguments, and its position among equal calls."""
 
     digest: str = ""
     position: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ModelCalled:
+class ModelCalled(Struct, frozen=True):
     """A cell asked a model with `rlm.llm`. `sent` holds all messages of the request, which has no conversation."""
 
     requested: ParametersChanged
@@ -194,8 +175,7 @@ class ModelCalled:
     key: CallKey = CallKey()
 
 
-@dataclass(frozen=True, slots=True)
-class ChildStarted:
+class ChildStarted(Struct, frozen=True):
     """A sub-agent started; `folder` is the name of its session folder inside its parent's.
 
     It waited `queued` seconds for a slot before.
@@ -207,8 +187,7 @@ class ChildStarted:
     key: CallKey = CallKey()
 
 
-@dataclass(frozen=True, slots=True)
-class KeptValue:
+class KeptValue(Struct, frozen=True):
     """The kind of value in a sub-agent's result: empty, `text` or `json` (its answer), or `pickle`.
 
     A pickle is kept in the session folder of the sub-agent: `sha256` is its digest, `sandbox` the sandbox of its kernel
@@ -222,16 +201,14 @@ class KeptValue:
     patch: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Effects:
+class Effects(Struct, frozen=True):
     """Files, as far as known, that an agent and its descendants have changed; whether they ran commands."""
 
     files: tuple[str, ...] = ()
     commands: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ChildEnded:
+class ChildEnded(Struct, frozen=True):
     """A sub-agent ended; `usage` is that of its whole subtree."""
 
     folder: str
@@ -243,8 +220,7 @@ class ChildEnded:
     effects: Effects = Effects()
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
+class Replayed(Struct, frozen=True):
     """A call of a cell was not run: it got its recorded result from an earlier run.
 
     `agent` is the path in the tree of the sub-agent that gave the result, and `prompt` is its task. Both are empty for
@@ -260,22 +236,19 @@ class Replayed:
 # ---- for observers, not stored
 
 
-@dataclass(frozen=True, slots=True)
-class RequestStarted:
+class RequestStarted(Struct, frozen=True):
     """A request is sent to the model."""
 
     aside: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(Struct, frozen=True):
     """A piece of the model's text, as it streams."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Writing:
+class Writing(Struct, frozen=True):
     """The model writes something other than text: `what` is `reasoning` or `call`, the counts are its size so far.
 
     `text` is the reasoning since the last such event.
@@ -287,22 +260,19 @@ class Writing:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(Struct, frozen=True):
     """This number of sub-agents of the agent wait for a slot."""
 
     agents: int
 
 
-@dataclass(frozen=True, slots=True)
-class Throttled:
+class Throttled(Struct, frozen=True):
     """A request waits because the provider accepts no more at once; if `waits` is false, the wait is over."""
 
     waits: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Displayed:
+class Displayed(Struct, frozen=True):
     """The running call displays a picture (`picture` is its path) or a table."""
 
     picture: str = ""
@@ -310,8 +280,7 @@ class Displayed:
     columns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """Nothing has come from the model for some time, in a request or between two tries.
 
     In at most `left` seconds rlm tries again or gives up.
@@ -321,34 +290,29 @@ class Waiting:
     left: float
 
 
-@dataclass(frozen=True, slots=True)
-class UserCellStarted:
+class UserCellStarted(Struct, frozen=True):
     """The user's cell was accepted. It may have to wait for a cell of the agent."""
 
     code: str
 
 
-@dataclass(frozen=True, slots=True)
-class UserOutputReceived:
+class UserOutputReceived(Struct, frozen=True):
     """A piece of output of the user's running cell."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class CallStarted:
+class CallStarted(Struct, frozen=True):
     call: ToolCall
 
 
-@dataclass(frozen=True, slots=True)
-class OutputReceived:
+class OutputReceived(Struct, frozen=True):
     """A piece of output of the running call."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class CallEnded:
+class CallEnded(Struct, frozen=True):
     result: ToolResult
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 Wire = dict[str, Any]
 """A message as JSON, in the chat format."""
@@ -107,16 +110,14 @@ _COST_DIGITS = 10
 """Decimal places of dollars: a token costs at least 1e-8. Without rounding, sums would show float errors."""
 
 
-@dataclass(frozen=True, slots=True)
-class System:
+class System(Struct, frozen=True):
     text: str
 
     def wire(self) -> Wire:
         return {"role": "system", "content": self.text}
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Struct, frozen=True):
     """A user message. `content` is text, or a list of parts if it has pictures.
 
     `joined` are user messages that follow it directly: many chat templates refuse two user messages in a row.
@@ -142,8 +143,7 @@ def with_pictures(text: str, pictures: Sequence[str]) -> str | list[Wire]:
     return [{"type": "text", "text": text}, *({"type": "image_url", "image_url": {"url": url}} for url in pictures)]
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(Struct, frozen=True):
     """A call of a tool. `arguments` is the text that the model wrote; it should be a JSON object."""
 
     id: str
@@ -151,8 +151,7 @@ class ToolCall:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class Assistant:
+class Assistant(Struct, frozen=True):
     """A message of the model. `received` is the provider's message with all fields, sent back and journalled unchanged.
 
     If a call in it had to be repaired, `written` holds what the model wrote (name and arguments), by the call's id;
@@ -170,8 +169,7 @@ class Assistant:
         return self.received
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResult:
+class ToolResult(Struct, frozen=True):
     """The result of a call. `joined` are user messages directly after it: many chat templates refuse them there.
 
     `exit_status` is as in `Outcome`; it is not sent.
@@ -200,8 +198,7 @@ def _with_joined(content: str | list[Wire], joined: tuple[User, ...]) -> str | l
 Message = System | User | Assistant | ToolResult
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """The result of one model call. `finish` is the provider's finish_reason.
 
     `token_data` is what the server reports of single tokens, for trainers: ids, log probabilities and so on.
@@ -215,16 +212,14 @@ class Reply:
     request_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(Struct, frozen=True):
     """A tool's request: drop the oldest `turns` turns (1 or more, not the calling one) and keep `summary` of them."""
 
     turns: int
     summary: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """The result of a tool. `pictures` are data URLs; they follow in a message of their own.
 
     `exit_status` is the exit status of a command of the call, if it failed and `content` does not say so. `answer` is

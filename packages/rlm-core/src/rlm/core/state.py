@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from rlm.core.budget import Spent
 from rlm.core.events import Adapted, Answered, Dropped, Event, Replied, Said, ToolReturned
@@ -11,8 +13,7 @@ from rlm.core.history import History
 from rlm.core.messages import Ending, Kind, Reply, User, ending
 
 
-@dataclass(frozen=True, slots=True)
-class ConversationState:
+class ConversationState(Struct, frozen=True):
     """`answer` is the model's newest text since the newest task, or the answer that was given in another way.
 
     `cut`: the model stopped in the middle of it.

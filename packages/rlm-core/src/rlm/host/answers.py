@@ -12,6 +12,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from rlm.broker.answers import AnswerType
 from rlm.broker.protocol import AnswerFile, AnswerRequest
 from rlm.core.agent import AgentResult
@@ -240,7 +242,7 @@ class AnswerTool(ToolAround):
         if not self._box.pending:
             return outcome
         if outcome.ok:
-            return replace(outcome, answer=self._box.take().text)
+            return structs.replace(outcome, answer=self._box.take().text)
         self._box.discard()
         return outcome.with_line(_FAILED)
 

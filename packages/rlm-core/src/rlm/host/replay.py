@@ -17,6 +17,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from msgspec import structs
+
 from rlm.broker.protocol import AnswerFile, LlmRequest, RunRequest
 from rlm.core.budget import Stop
 from rlm.core.events import CallKey, Effects, KeptValue, Replayed
@@ -208,7 +210,7 @@ class ReplayNote(ToolAround):
         if not note:
             return outcome
         break_ = "" if outcome.content.endswith("\n") else "\n"
-        return replace(outcome, content=f"{outcome.content}{break_}{note}")
+        return structs.replace(outcome, content=f"{outcome.content}{break_}{note}")
 
 
 def keep(result: RunResult, folder: Path, sandbox: str) -> KeptValue:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from rlm.core.adaptation import Adaptation
 from rlm.core.messages import Reply, Wire

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable
 from functools import singledispatchmethod
+
+from msgspec.structs import astuple
 
 from rlm.core import events
 from rlm.core.events import Event
@@ -60,9 +61,9 @@ class RecordEncoder:
         """Return the record of `event`; None for an event that is not recorded."""
         kind = type(event)
         if kind in _JOURNALLED_AS_IT_IS:
-            return _JOURNALLED_AS_IT_IS[kind](*self._next(), *_fields(event))
+            return _JOURNALLED_AS_IT_IS[kind](*self._next(), *astuple(event))
         if kind in _WATCHED_AS_IT_IS:
-            return _WATCHED_AS_IT_IS[kind](self._now(), *_fields(event))
+            return _WATCHED_AS_IT_IS[kind](self._now(), *astuple(event))
         return self._record_of(event)
 
     def resumed(self, pid: int, forked_from: str = "") -> records.ResumeRecord:
@@ -291,10 +292,6 @@ _WATCHED_AS_IT_IS: dict[type[Event], Callable[..., Record]] = {
     events.UserOutputReceived: records.UserOutputRecord,
 }
 """These events have the same fields as their records, in this order."""
-
-
-def _fields(event: Event) -> tuple[object, ...]:
-    return tuple(getattr(event, field.name) for field in dataclasses.fields(event))
 
 
 def _kind(user: User) -> str:
