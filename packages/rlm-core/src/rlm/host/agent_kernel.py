@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlm.core.ports import Sink
 from rlm.errors import AgentError
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.process import files
-from rlm.sandbox import Sandbox
 from rlm.sessions import Session
+
+if TYPE_CHECKING:
+    from rlm.sandbox import Sandbox
 
 _CONTEXT = "context"
 """The name of the context file in the runtime folder, in a sandbox."""
@@ -42,6 +45,8 @@ def new_sandbox(spec: AgentSpec, context: RunContext, session: Session, folder: 
     """
     if context.policy is None:
         return None
+    from rlm.sandbox import Sandbox
+
     within = {_CONTEXT: spec.context.path} if spec.context else {}
     return Sandbox(context.policy, folder, [session.folder], within, spec.worktrees)
 

@@ -28,7 +28,6 @@ from rlm.providers.client import OpenAIClient
 from rlm.providers.endpoint import Endpoint
 from rlm.providers.limiter import Gate
 from rlm.providers.replay import Recording
-from rlm.sandbox import Sandbox, SandboxPolicy, open_policy
 from rlm.sessions.signing_key import key_folders
 from rlm.skills import PromptContext
 from rlm.text.bounded import Quota
@@ -40,6 +39,7 @@ from rlm.tools.summarize import Summarize
 
 if TYPE_CHECKING:
     from rlm.mcp import McpClients
+    from rlm.sandbox import SandboxPolicy
 
 MEGABYTE = 1_000_000
 
@@ -190,6 +190,8 @@ async def open_sandbox_policy(
     if not config.sandboxed:
         yield None
         return
+    from rlm.sandbox import Sandbox, open_policy
+
     with (
         closing(ProcessGroups(supervisor)) as groups,
         open_policy(

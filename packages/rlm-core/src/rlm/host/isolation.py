@@ -9,13 +9,16 @@ from asyncio.subprocess import PIPE
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlm.errors import AgentError
 from rlm.process import worktree
 from rlm.process.programs import helper_environment
 from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.process.worktree import MakePatch, MakeWorktree
-from rlm.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from rlm.sandbox import Sandbox
 
 _PATIENCE = 600.0  # seconds for a copy, or for a patch
 

@@ -23,7 +23,6 @@ from rlm.host.factories import mcp_clients, open_sandbox_policy
 from rlm.host.runner import AgentRunner
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.process import files
-from rlm.sandbox import open_inspection
 from rlm.sessions import Changes, Session
 from rlm.sessions.records import Record
 from rlm.sessions.signing_key import SigningKey, key_or_none
@@ -106,6 +105,8 @@ class Run:
         )
         if policy is None:
             return context, replace(spec, cwd=files.resolve(spec.cwd), context=self._held(stack))
+        from rlm.sandbox import open_inspection
+
         home, keep = policy.cwd / config.home, config.keep_repositories
         looking = open_inspection(policy.cwd, policy.git, home, state_folder(), keep=keep)
         inspection = await asyncio.to_thread(stack.enter_context, looking)

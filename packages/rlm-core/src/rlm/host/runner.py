@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rlm.broker.limits import AgentLimits, Slot
 from rlm.broker.server import Broker
@@ -28,7 +28,6 @@ from rlm.host.agent_kernel import EarlyStart, new_folder, new_kernel, new_sandbo
 from rlm.host.answers import AnswerBox, no_fit
 from rlm.host.effects import EffectLog
 from rlm.host.factories import ToolEnvironment, context_for, open_tools
-from rlm.host.isolation import Worktree, open_worktree
 from rlm.host.opening import AgentOpening
 from rlm.host.replay import Replays
 from rlm.host.spawn import CellRequests
@@ -37,9 +36,12 @@ from rlm.host.task_time import TaskTime
 from rlm.host.user import UserChannel
 from rlm.kernel import JupyterKernel
 from rlm.process import files
-from rlm.sandbox import Sandbox
 from rlm.sessions import Changes, Session
 from rlm.skills import CALLS, CallLog, called
+
+if TYPE_CHECKING:
+    from rlm.host.isolation import Worktree
+    from rlm.sandbox import Sandbox
 
 _SHARING = 8
 """The number of agents of a run that share a cache key.
@@ -286,6 +288,8 @@ class AgentRunner:
 
     async def _isolate(self, stack: AsyncExitStack, sandbox: Sandbox | None) -> None:
         place, context = self._spec.worktrees[-1], self._context
+        from rlm.host.isolation import open_worktree
+
         self._worktree = stack.enter_context(open_worktree(context.git, place, context.supervisor, sandbox))
         home = files.resolve(self._spec.config.home)
         self._spec = replace(self._spec, cwd=await self._worktree.make(self._spec.cwd, home))

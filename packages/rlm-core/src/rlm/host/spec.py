@@ -20,13 +20,13 @@ from rlm.host.factories import ModelFactory
 from rlm.kernel import KernelServer
 from rlm.process import files
 from rlm.process.supervisor import Supervisor
-from rlm.sandbox import Inspection, SandboxPolicy
 from rlm.skills import PromptContext
 from rlm.text.bounded import Quota
 from rlm.tools.decorators import Approve
 
 if TYPE_CHECKING:
     from rlm.mcp import McpClients
+    from rlm.sandbox import Inspection, SandboxPolicy
 
 _ISOLATION = "worktree"
 """The only isolation of a sub-agent."""

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,6 @@ from typing import Any, Self
 from rlm.errors import KernelError
 from rlm.process.pipes import BoundedLog
 from rlm.process.process_tree import kill_until_gone, marked
-from rlm.sandbox import sealed_copy
 
 # The same mode as this process: paths and commands are passed as text. (The zygote does not get the user's PYTHONUTF8.)
 _UTF8 = ("-X", "utf8") if sys.flags.utf8_mode else ()
@@ -242,7 +241,7 @@ def _start(
     env = {name: value for name, value in env.items() if not name.startswith(("PYTHON", "RLM_"))}
     env["PYTHONHASHSEED"] = "0"  # for kernels, not for their programs: sets keep their order when cells run again
     with ExitStack() as stack:
-        copies = [stack.enter_context(sealed_copy(Path(sys.executable).resolve()))] if sealed else []
+        copies = [stack.enter_context(_copy_of_python())] if sealed else []
         return subprocess.Popen(
             [sys.executable, *_UTF8, "-P", "-m", "rlm.inside.zygote", str(end.fileno()), *arguments],
             executable=f"/proc/self/fd/{copies[0]}" if sealed else None,
@@ -254,6 +253,12 @@ def _start(
             cwd="/",
             env=_finding_libraries(env) if sealed else env,
         )
+
+
+def _copy_of_python() -> AbstractContextManager[int]:
+    from rlm.sandbox import sealed_copy  # late: a run without a sandbox starts without its modules
+
+    return sealed_copy(Path(sys.executable).resolve())
 
 
 def _finding_libraries(env: dict[str, str]) -> dict[str, str]:
