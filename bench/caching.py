@@ -1,5 +1,5 @@
-"""A provider with a prefix cache: how much of a fan-out is cached, and what it helps to start the first agents
-earlier.
+"""A provider with a prefix cache: how much of a fan-out is cached, and the effect of an earlier start of some
+agents.
 """
 
 from __future__ import annotations
