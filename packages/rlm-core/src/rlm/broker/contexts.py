@@ -113,7 +113,7 @@ def _file_of(context: Any) -> Path | None:
     """Return the file of a context that is a path, or a text that is read from a file; else None."""
     if isinstance(context, LazyText):
         return context.path
-    return context if isinstance(context, Path) and not context.is_dir() else None  # by path: a cell names it
+    return context if isinstance(context, Path) and not context.is_dir() else None  # by path: this runs in a cell
 
 
 def link(path: Path, folder: Path) -> ContextPayload:

@@ -88,9 +88,10 @@ class RunRequest:
     schema: str = ""
 
     def line(self) -> bytes:
-        """
+        """Encode the request as one line.
+
         Raises:
-            AgentError: it is longer than the host takes.
+            AgentError: the line is longer than the host accepts.
         """
         fields: dict[str, Any] = {"token": self.token, "task": self.task, "options": dict(self.options)}
         fields |= {"context": asdict(self.context)} if self.context else {}
@@ -131,9 +132,10 @@ class LlmRequest:
     """URLs."""
 
     def line(self) -> bytes:
-        """
+        """Encode the request as one line.
+
         Raises:
-            AgentError: it is longer than the host takes.
+            AgentError: the line is longer than the host accepts.
         """
         return _within_limit(_line(Verb.LLM, asdict(self)))
 
@@ -169,9 +171,10 @@ class CallRequest:
     arguments: str = "{}"
 
     def line(self) -> bytes:
-        """
+        """Encode the request as one line.
+
         Raises:
-            AgentError: it is longer than the host takes.
+            AgentError: the line is longer than the host accepts.
         """
         return _within_limit(_line(Verb.CALL, asdict(self)))
 

@@ -1,6 +1,6 @@
-"""The parts of ipykernel, IPython and jupyter_client that we build on, imported without what we do not need.
+"""Import the parts of ipykernel, IPython and jupyter_client that rlm uses, without the parts that it does not need.
 
-They are `Any` to type checkers: what these libraries annotate are traits, not the values that one gets from them.
+For type checkers they are `Any`: these libraries annotate traits, and not the values of the attributes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ def _get(module: str, name: str) -> Any:
 
 
 def _import_without_debugger() -> None:
-    """ipykernel.debugger imports debugpy if it can, which costs more than the rest of a kernel's start.
+    """Import ipykernel.debugger without debugpy, whose import costs more than the rest of a kernel's start.
 
-    Let it find none; a cell that wants debugpy still gets it.
+    A cell can still import debugpy.
     """
     if "debugpy" in sys.modules:
         return
-    blocked: dict[str, Any] = {"debugpy": None}  # how Python spells "not to be imported"
+    blocked: dict[str, Any] = {"debugpy": None}  # with None in sys.modules an import fails
     sys.modules.update(blocked)
     try:
         import_module("ipykernel.debugger")

@@ -44,7 +44,7 @@ class KernelLoop(asyncio.SelectorEventLoop):
 def loop_hidden() -> Iterator[None]:
     """Hide the loop that runs in this thread."""
     loop = asyncio._get_running_loop()
-    if loop is None:  # a cell within a cell
+    if loop is None:  # a nested cell: the loop is hidden already
         yield
         return
     _hidden.append(loop)

@@ -131,7 +131,7 @@ def _of_kind(kind: object, schema: Schema, root: Schema, depth: int) -> Any:
 def _union(kinds: list[Any]) -> Any:
     if Any in kinds:
         return Any
-    return Union[tuple(kinds)]  # noqa: UP007 - of values
+    return Union[tuple(kinds)]  # noqa: UP007 - the types are known only at run time
 
 
 def _resolved(schema: Schema, root: Schema) -> Schema:

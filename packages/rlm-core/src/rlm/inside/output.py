@@ -226,7 +226,7 @@ class Stream(io.TextIOBase):
 
 
 class _Bytes(io.RawIOBase):
-    """`sys.stdout.buffer`"""
+    """`sys.stdout.buffer` of a kernel."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

@@ -52,7 +52,7 @@ class Child:
     log: BoundedLog
     """The output to the descriptors 1 and 2 that it was started with."""
     sandbox_init: int = 0
-    """The first process of its sandbox."""
+    """The id of the first process in its sandbox; 0 without a sandbox."""
     status: int | None = None
 
     def descendants(self) -> list[process_tree.Process]:
@@ -181,7 +181,7 @@ class ZygoteProcess:
         self._selector.close()
         for end in (self._host, self._wake, self._woken):
             end.close()
-        _close_all_but(self._shared)  # what a library may have left open
+        _close_all_but(self._shared)  # a library may have left descriptors open
         gc.enable()
 
     # ---- ending

@@ -35,7 +35,7 @@ def connection_file(run_dir: Path) -> Iterator[Path]:
     launch = _newest(run_dir)
     import zmq
 
-    folder = Path(tempfile.mkdtemp(prefix="rlm-"))  # noqa: TID251 - a new folder
+    folder = Path(tempfile.mkdtemp(prefix="rlm-"))  # noqa: TID251 - the folder is new
     context = zmq.Context()
     try:
         for channel in (_SHELL, _IOPUB):

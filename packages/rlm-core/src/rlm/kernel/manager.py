@@ -1,4 +1,4 @@
-"""A persistent Python session for one agent."""
+"""One agent's kernel over its whole life: it runs cells, interrupts them, and replaces a kernel that has ended."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ TRANSITIONS: Mapping[KernelState, Mapping[KernelEvent, KernelState]] = {
     },
     _State.DEAD: {
         _Event.CELL_DONE: _State.DEAD,
-        _Event.EXITED: _State.DEAD,  # it was CLOSED, and that killed it
+        _Event.EXITED: _State.DEAD,  # it was killed because it was CLOSED
         _Event.DRAINED: _State.DEAD,
         _Event.CLOSED: _State.DEAD,
     },

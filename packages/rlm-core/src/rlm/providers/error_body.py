@@ -38,7 +38,7 @@ def web_page(text: str) -> str:
 
 
 def provider_words(text: str) -> str:
-    """The provider's own words."""
+    """Return the provider's message, on one line."""
     if page := web_page(text):
         return page
     text = text.strip().removeprefix("data:")  # an error may come as a server-sent event

@@ -16,7 +16,7 @@ from rlm.providers.error_body import message_and_code, provider_words, retry_aft
 
 
 class Retry(Enum):
-    """Whether the same request may work later."""
+    """How long to retry the same request."""
 
     NEVER = "never"
     SOME = "a few times"

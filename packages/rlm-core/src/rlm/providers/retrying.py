@@ -117,7 +117,7 @@ class _Tries:
         return await self._silence.during(self._try(attempt))
 
     def heard(self, piece: Piece | None) -> None:
-        """See `rlm.providers.ports.Heard`."""
+        """Report a piece of the reply, see `rlm.providers.ports.Heard`."""
         self._silence.expect(self._connection.read_timeout)
         if piece is not None:
             self._silence.moved()
@@ -172,7 +172,7 @@ class Silence:
         self._notice = notice
         now = time.monotonic()
         self._moved = now  # when the last piece of the message came, or the request began
-        self._reported = now  # when something was last reported
+        self._reported = now  # the time of the last report
         self._until = now
         self._problem = ""
         self._state = "no answer"

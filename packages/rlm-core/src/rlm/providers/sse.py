@@ -17,7 +17,7 @@ DONE = "[DONE]"
 """The data of the event that ends an OpenAI stream."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_PREAMBLE = re.compile(r"\s*(?:(?::[^\r\n]*)?[\r\n]\s*)*")  # blanks, and comments that keep a connection alive
+_PREAMBLE = re.compile(r"\s*(?:(?::[^\r\n]*)?[\r\n]\s*)*")  # blanks, and keep-alive comments
 _FIELD = re.compile(r"(data|event|id|retry)\s*:")
 _LONGEST_FIELD = len("event:")
 _DECODER = json.JSONDecoder()

@@ -18,7 +18,7 @@ from rlm.process import files
 
 _MODE = 0o1555
 """Sticky, and not writable: no other program creates a folder with this mode."""
-_LARGEST = 1_000_000  # bytes of a file that is read
+_LARGEST = 1_000_000  # maximum bytes of a file that is read
 
 
 @contextmanager

@@ -45,7 +45,7 @@ _CONTROLS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
 # They describe the machine, and not the sandbox; container engines cover them too.
 _OF_MACHINE = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
 _GUARDED = (".vscode", ".envrc")
-"""If one is missing, an empty folder takes its place. git ignores empty folders. See also `rlm.sandbox.git`."""
+"""A missing one is replaced by an empty folder, which git ignores. See also `rlm.sandbox.git`."""
 # In a home: programs that the user has installed there. They contain no data of the user.
 _TOOLCHAINS = (
     *(".pyenv", ".rbenv", ".nodenv", ".asdf", ".nvm", ".volta", ".bun", ".deno", ".rustup", ".sdkman", ".ghcup"),
@@ -120,7 +120,7 @@ class SandboxPolicy:
         return arguments, [source.descriptor for source, _ in mounts]
 
     def environment(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment in the sandbox. A process has it before it enters, without project libraries."""
+        """Return the environment in the sandbox, without project libraries: a process has it before it enters."""
         known = environment.get("LD_LIBRARY_PATH", "").split(os.pathsep)
         kept = [folder for folder in known if folder.startswith("/") and resolve_outside(Path(folder), self.cwd)]
         rest = {name: value for name, value in environment.items() if name != "LD_LIBRARY_PATH"}

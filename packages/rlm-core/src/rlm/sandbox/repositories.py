@@ -26,7 +26,7 @@ REJECTED = ".rejected"
 _MOST_ENTRIES = 300_000
 _MOST_FILES = 1_000  # maximum files that are read in a folder of a repository; normally it has few
 _DEEPEST = 100  # maximum levels of folders
-_LARGEST = 1_000_000  # bytes of a file that is read
+_LARGEST = 1_000_000  # maximum bytes of a file that is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class _Search:
         self._pointers: list[tuple[Path, str]] = []
 
     def visit(self, folder: int, path: Path, depth: int) -> None:
-        """Inspect one folder and everything below it. Closes the descriptor."""
+        """Inspect one folder and everything below it. Close the descriptor."""
         try:
             names = {
                 entry.name: entry.is_dir(follow_symlinks=False) for entry in islice(os.scandir(folder), self._left)

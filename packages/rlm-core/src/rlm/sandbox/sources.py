@@ -29,7 +29,7 @@ class Source:
 
 
 class Sources(ExitStack):
-    """Opens sources, and closes them at exit."""
+    """Open sources, and close them at the exit."""
 
     def open(self, path: Path, target: Path | None = None) -> Source:
         """Open a source. `path` is absolute, without links. It is only mounted, so it need not be readable.

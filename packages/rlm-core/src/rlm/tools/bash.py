@@ -39,7 +39,7 @@ class Bash:
 
     name = "bash"
 
-    def __init__(  # noqa: PLR0917 - made in one place, from the settings
+    def __init__(  # noqa: PLR0917 - created in one place, from the settings
         self,
         cwd: Path,
         environment: Mapping[str, str],
