@@ -1,7 +1,7 @@
 """A separate host process, for tests that measure or kill it.
 
 `python kernel_host.py FOLDER` reads commands as JSON lines, and answers with JSON lines. Commands: ["run", code,
-timeout], ["stall", seconds], ["rss"], ["peak"].
+timeout], ["stalled run", code, seconds], ["rss"], ["peak"].
 """
 
 from __future__ import annotations
