@@ -102,7 +102,7 @@ class RayExecutor:
         try:
             self._ray.init(**connection)
         except Exception as error:
-            raise ConfigError(f"The Ray cluster {self._address or 'here'} is out of reach: {_said(error)}") from error
+            raise ConfigError(f"The Ray cluster {self._address or 'here'} cannot be reached: {_said(error)}") from error
 
     def _start_workers(self) -> list[Any]:
         config = self._settings.config
@@ -188,7 +188,9 @@ class RayExecutor:
                 await asyncio.sleep(_PAUSE)
                 continue
             if version != VERSION:
-                raise ConfigError(f"The workers have rlm {version}, and this is {VERSION}. Install the same.")
+                raise ConfigError(
+                    f"The workers have rlm {version}; this machine has {VERSION}. Install the same version."
+                )
             return str(holder)
 
     @staticmethod

@@ -58,8 +58,8 @@ class CommandSpec:
 
 
 _EVERY = (
-    Flag("help", "say what there is, and end", short="h", long="--help"),
-    Flag("directory", "work in this folder; all other paths are seen from there", "DIR", short="C"),
+    Flag("help", "show this help", short="h", long="--help"),
+    Flag("directory", "work in this folder; other relative paths start there", "DIR", short="C"),
 )
 """Flags that every command accepts."""
 

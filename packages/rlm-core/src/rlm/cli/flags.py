@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlm.cli.command_spec import CommandSpec, Flag, command_flags
 
-_AGENT = Flag("agent", "one agent and what is below it, as `1a2b` or `root/sub-…`", "ID", long="--agent")
+_AGENT = Flag("agent", "one agent and its sub-agents, such as `1a2b` or `root/sub-…`", "ID", long="--agent")
 _YES = Flag("yes", "do not ask", short="y", long="--yes")
 
 RUN = CommandSpec(
@@ -21,11 +21,11 @@ RUN = CommandSpec(
 COMMANDS = {
     "ls": CommandSpec("list the sessions, newest first", settings=("home", "json", "color")),
     "show": CommandSpec(
-        "read a session or sub-agent as a tree: the newest session, or the one whose id begins so",
+        "read a session or sub-agent as a tree: the newest session, or the one whose id begins with ID",
         "[ID]",
         (
-            Flag("follow", "go on until the session ends", short="f", long="--follow"),
-            Flag("whole", "outputs are not cut; in a pipe nothing is", long="--whole"),
+            Flag("follow", "follow the session until it ends", short="f", long="--follow"),
+            Flag("whole", "do not shorten outputs; in a pipe nothing is shortened", long="--whole"),
             Flag("brief", "one line for each agent", long="--brief"),
             Flag("failed", "only what failed", long="--failed"),
             _AGENT,
@@ -35,58 +35,60 @@ COMMANDS = {
         ids=True,
     ),
     "export": CommandSpec(
-        "sessions as html, ipynb, chat or atif: the newest, or those whose ids are given (a glob is one, too)",
+        "export sessions as html, ipynb, chat or atif: the newest, or those with the given ids (globs are allowed)",
         "[ID …]",
         (
-            Flag("format", "the form", "FORM", long="--format", choices=("html", "ipynb", "chat", "atif")),
+            Flag("format", "the format", "FORMAT", long="--format", choices=("html", "ipynb", "chat", "atif")),
             _AGENT,
             Flag(
                 "arguments",
-                "with --format chat: objects, as chat templates want them (the default), or text, as the API has them",
+                "with --format chat: arguments as objects for chat templates (the default), or as text for the API",
                 "KIND",
                 long="--arguments",
                 choices=("mapping", "text"),
             ),
             Flag(
                 "file",
-                "write to this file; without it to stdout, and on a terminal to rlm-ID.html or the like",
+                "write to this file; default: stdout, or on a terminal a file such as rlm-ID.html",
                 "FILE",
                 short="o",
                 long="--output",
             ),
-            Flag("open", "open what was written, as a double click does", long="--open"),
+            Flag("open", "open the file in the default program", long="--open"),
         ),
         ("home",),
         most=10_000,
         ids=True,
     ),
     "resume": CommandSpec(
-        "go on with a session: the newest, or the one whose id begins so",
+        "continue a session: the newest, or the one whose id begins with ID",
         '[ID] ["more"]',
         (
-            Flag("fork", "go on with a copy; the old session stays as it is", long="--fork"),
-            Flag("replay", "run its cells again, and show where results differ", long="--replay"),
+            Flag("fork", "continue a copy; the old session does not change", long="--fork"),
+            Flag("replay", "run its cells again, and report different results", long="--replay"),
             Flag("rerun_agents", "run sub-agents again, also those that have a recorded result", long="--rerun-agents"),
-            Flag("here", "work in this folder, where the session worked in another", long="--here"),
-            Flag("trust", "go on with a session that you have not made here yourself", long="--trust"),
+            Flag("here", "work in this folder instead of the session's folder", long="--here"),
+            Flag("trust", "continue a session that you did not create on this machine", long="--trust"),
         ),
         most=2,
         ids=True,
     ),
     "batch": CommandSpec(
-        "many tasks from a file, at once; DIR gets their results and sessions, and can be gone on with",
+        "run many tasks from a file at once; results and sessions go to DIR; --resume continues it",
         "TASKS -o DIR | --resume DIR",
         (
             Flag("out", "the folder of the batch", "DIR", short="o", long="--output"),
-            Flag("resume", "go on with a batch: what is missing and what failed with an error", "DIR", long="--resume"),
-            Flag("trust", "with --resume: a batch that you have not made here yourself", long="--trust"),
+            Flag(
+                "resume", "continue a batch: run tasks that are missing or failed with an error", "DIR", long="--resume"
+            ),
+            Flag("trust", "with --resume: a batch that you did not create on this machine", long="--trust"),
             Flag("jobs", "tasks at once (default 16)", "N", short="j", long="--jobs"),
-            Flag("rollouts", "how often each task is done (default 1)", "N", long="--rollouts"),
+            Flag("rollouts", "runs of each task (default 1)", "N", long="--rollouts"),
             Flag("limit", "only the first N tasks of the file", "N", long="--limit"),
             Flag("shard", "the k-th of n parts of the tasks, from 1/n to n/n", "K/N", long="--shard"),
             Flag(
                 "retry_failed",
-                "go on with DIR, and do again also what a limit stopped and what was not verified",
+                "resume DIR; also repeat tasks that a limit stopped or whose reward is 0",
                 long="--retry-failed",
             ),
             Flag(
@@ -96,10 +98,10 @@ COMMANDS = {
                 long="--map",
                 many=True,
             ),
-            Flag("setup", "a command before each task that names none", "COMMAND", long="--setup"),
+            Flag("setup", "a command to run before each task that names none", "COMMAND", long="--setup"),
             Flag(
                 "verify",
-                "a command after each task that names none: its exit code is the reward",
+                "a command to run after each task that names none: exit code 0 is the reward 1, any other 0",
                 "COMMAND",
                 long="--verify",
             ),
@@ -110,11 +112,11 @@ COMMANDS = {
                 long="--workdir-from",
             ),
             Flag("discard_workdirs", "remove each copy after its task", long="--discard-workdirs"),
-            Flag("atif", "a trajectory.json in each session", long="--atif"),
-            Flag("executor", "where tasks are worked on", "WHERE", long="--executor", choices=("here", "ray")),
+            Flag("atif", "write a trajectory.json in each session", long="--atif"),
+            Flag("executor", "where tasks run", "WHERE", long="--executor", choices=("here", "ray")),
             Flag(
                 "address",
-                "with --executor ray: the cluster; without it one is started here",
+                "with --executor ray: the cluster; default: rlm starts one on this machine",
                 "ADDRESS",
                 long="--address",
             ),
@@ -137,7 +139,7 @@ COMMANDS = {
         most=1,
     ),
     "eval": CommandSpec(
-        "does recursion pay? the same tasks by a plain model call, an agent alone, and one with sub-agents",
+        "does recursion pay? run the same tasks as a plain model call, an agent alone, and one with sub-agents",
         "TASKS.jsonl [-o DIR] | --resume DIR | --make FORM",
         (
             Flag("arms", "some of plain, single, rlm (default: all)", "ARMS", long="--arms"),
@@ -149,7 +151,7 @@ COMMANDS = {
                 short="o",
                 long="--output",
             ),
-            Flag("resume", "go on with a comparison: what is missing and what failed", "DIR", long="--resume"),
+            Flag("resume", "continue a comparison: run what is missing or failed", "DIR", long="--resume"),
             Flag(
                 "make",
                 "write synthetic tasks to stdout",
@@ -159,7 +161,7 @@ COMMANDS = {
             ),
             Flag("size", "with --make: lines of data, such as 1000,10000 (default 1000)", "SIZES", long="--size"),
             Flag("count", "with --make: tasks of each size (default 5)", "N", long="--count"),
-            Flag("seed", "with --make: another one gives other tasks (default 0)", "N", long="--seed"),
+            Flag("seed", "with --make: a different seed gives different tasks (default 0)", "N", long="--seed"),
         ),
         (
             *("home", "model", "subagent_model", "base_url", "api", "stream", "sdk_max_retries", "model_params"),
@@ -172,7 +174,7 @@ COMMANDS = {
         most=1,
     ),
     "rm": CommandSpec(
-        "remove sessions for good, with all that their runs have kept",
+        "remove sessions permanently, with all their data",
         "ID …",
         (_YES,),
         ("home",),
@@ -180,49 +182,49 @@ COMMANDS = {
         ids=True,
     ),
     "prune": CommandSpec(
-        "remove your sessions that have not been used for long; a running one stays",
+        "remove your sessions that were not used for the time AGE; running sessions stay",
         "--older-than AGE",
         (
             Flag("older_than", "such as 30d, 2w, 12h or 45m", "AGE", long="--older-than"),
-            Flag("dry_run", "only say which they are", long="--dry-run"),
+            Flag("dry_run", "only list them", long="--dry-run"),
             _YES,
         ),
         ("home",),
     ),
     "stop": CommandSpec(
-        "end a running session in order, as Ctrl-C does: the one that runs, or the one whose id begins so",
+        "stop a running session, as Ctrl-C does: the only one, or the one whose id begins with ID",
         "[ID]",
         settings=("home",),
         most=1,
         ids=True,
     ),
     "mcp": CommandSpec(
-        "rlm as an MCP server on stdin and stdout (tools run, resume, show); `login NAME` logs in to one that rlm uses",
+        "rlm as an MCP server on stdin and stdout (tools run, resume, show); `login NAME` logs in to another server",
         "[login NAME]",
         most=2,
         words=("login",),
     ),
     "attach": CommandSpec(
-        "a Jupyter console on the kernel of a running session: the one that runs, or the one whose id begins so",
+        "a Jupyter console on the kernel of a running session: the only one, or the one whose id begins with ID",
         "[ID]",
-        (Flag("yes", "also where the session is in a sandbox, which the console is not", long="--yes"),),
+        (Flag("yes", "also for a session in a sandbox; the console is outside it", long="--yes"),),
         ("home",),
         most=1,
         ids=True,
     ),
     "acp": CommandSpec(
         "an agent for editors and trainers: the Agent Client Protocol on stdin and stdout; also `rlm --acp`",
-        flags=(Flag("doctor", "say what is wrong with this set-up, as `rlm doctor` does", long="--doctor"),),
+        flags=(Flag("doctor", "check this set-up, as `rlm doctor` does", long="--doctor"),),
     ),
     "skills": CommandSpec(
-        "list the skills; `new NAME` makes one in a folder of its name, `check DIR …` says what is wrong with one",
+        "list the skills; `new NAME` creates one in a new folder NAME, `check DIR …` reports what is wrong with one",
         "[new NAME | check DIR …]",
         settings=("sandbox",),
         most=10_000,
         words=("new", "check"),
     ),
     "doctor": CommandSpec(
-        "what is wrong with this set-up, and how to fix it",
+        "check this set-up, and show how to fix it",
         settings=(
             "json",
             "model",
@@ -244,13 +246,13 @@ COMMANDS = {
         ),
     ),
     "completion": CommandSpec(
-        "a script by which a shell completes commands, flags and session ids",
+        "a script that lets a shell complete commands, flags and session ids",
         "bash | zsh | fish",
         settings=("home",),
         most=1,
         words=("bash", "zsh", "fish"),
     ),
-    "help": CommandSpec("what a command takes", "[COMMAND]", settings=(), most=1),
+    "help": CommandSpec("show the help of a command", "[COMMAND]", settings=(), most=1),
 }
 """Commands by name. The first word must match exactly; any other word is a task."""
 

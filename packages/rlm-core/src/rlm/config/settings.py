@@ -74,7 +74,7 @@ class Config:
 
     model: str = setting("model name; replay:FILE plays a recorded session", stripped_text, default="gpt-4o")
     subagent_model: str | None = setting(
-        "model of sub-agents whose call names none; unset: the parent's", stripped_text, default=None
+        "model of sub-agents, unless their call names one; unset: the parent's", stripped_text, default=None
     )
     api_key: str | None = setting(
         "key for RLM_BASE_URL, or for OpenAI's URL if that is not set",
@@ -90,18 +90,18 @@ class Config:
         resumed=False,
     )
     api: ApiChoice = setting(
-        "which API of the endpoint is asked: auto (responses at OpenAI's own hosts, chat elsewhere), chat or responses",
+        "which API of the endpoint to use: auto (responses at OpenAI's own hosts, chat elsewhere), chat or responses",
         member_of(ApiChoice),
         default=ApiChoice.AUTO,
         resumed=False,
     )
     stream: Streaming = setting(
-        "whether replies are streamed: auto (where somebody watches), on or off",
+        "whether to stream replies: auto (if somebody watches), on or off",
         member_of(Streaming),
         default=Streaming.AUTO,
         resumed=False,
     )
-    max_turns: int = setting("model calls per agent, but for the last one at a limit", at_least(1), default=30)
+    max_turns: int = setting("model calls per agent; the last request at a limit is extra", at_least(1), default=30)
     max_depth: int = setting("levels of sub-agents below the root", at_least(0), default=0)
     exec_timeout: float = setting(
         "seconds per cell or command, not counting time spent waiting for sub-agents",
@@ -111,7 +111,7 @@ class Config:
     )
     timeout: float | None = setting("seconds for the whole run, which then ends as at any limit", seconds, default=None)
     max_output: int | None = setting(
-        "characters of a tool result that the model gets, head and tail; the whole is kept in the session; "
+        "characters of a tool result that the model gets, head and tail; the session keeps the complete output; "
         "-1: no truncation",
         unlimited_or(1),
         default=None,
@@ -123,15 +123,15 @@ class Config:
     )
     max_tokens: int = setting("completion tokens for the whole tree; 0: no limit", at_least(0), default=0)
     max_total_tokens: int = setting(
-        "new tokens for the whole tree: completions, and of prompts what no cache held; 0: no limit",
+        "new tokens for the whole tree: completions, and the uncached part of prompts; 0: no limit",
         at_least(0),
         default=0,
     )
     max_cost: float | None = setting(
-        "US dollars for the whole tree, by published prices; a model without one is refused", dollars, default=None
+        "US dollars for the whole tree, by published prices; a model without a price is refused", dollars, default=None
     )
     summarize_at_tokens: int | None = setting(
-        "compact the conversation when a prompt reaches it; unset: at 80 % of the context window, if that is known",
+        "compact the conversation when a prompt has this many tokens; unset: at 80 % of the context window, if known",
         at_least(1),
         default=None,
     )
@@ -143,7 +143,7 @@ class Config:
     )
     append_to_system_prompt: str | None = setting("text added to the system prompt", any_text, default=None)
     system_prompt_path: Path | None = setting(
-        "file that replaces the system prompt, and wins", existing_file, default=None
+        "file that replaces the system prompt; --append-to-system-prompt is then ignored", existing_file, default=None
     )
     tools: tuple[str, ...] = setting(
         f"comma-separated subset of {', '.join(TOOLS)}; empty: none, which is plain chat",
@@ -154,31 +154,31 @@ class Config:
     )
     home: Path = setting("folder of sessions and data", folder, default=Path(".rlm"), resumed=False)
     sdk_max_retries: int = setting(
-        "a request's first retries, at the OpenAI SDK's pace; those that follow wait longer", at_least(0), default=5
+        "a request's first retries, at the pace of the OpenAI SDK; later retries wait longer", at_least(0), default=5
     )
     model_params: dict[str, Any] = setting(
         "JSON merged into each request (temperature, reasoning_effort, …)", json_object, default={}
     )
-    images: bool = setting("on: pictures that cells display go to the model too", switch, default=False, bare=True)
+    images: bool = setting("also send the pictures that cells display to the model", switch, default=False, bare=True)
     sandbox: SandboxMode = setting(
         "off or bwrap, which confines cells and commands; the flag alone means bwrap",
         member_of(SandboxMode),
         default=SandboxMode.OFF,
         alone="bwrap",
     )
-    sandbox_net: bool = setting("let what is in the sandbox use the network", switch, default=False, bare=True)
+    sandbox_net: bool = setting("allow network access in the sandbox", switch, default=False, bare=True)
     sandbox_memory: int = setting(
-        "megabytes that each process in the sandbox may have, and each of its temporary folders",
+        "megabytes for each process in the sandbox, and for each of its temporary folders",
         at_least(256),
         default=8192,
     )
     sandbox_file_size: int = setting(
-        "megabytes that may be written to one file in the sandbox; `outputs/` of a run takes no more, in or out of it",
+        "megabytes for one file written in the sandbox; also for `outputs/` of a run, with or without a sandbox",
         at_least(1),
         default=4096,
     )
     keep_repositories: bool = setting(
-        "leave repositories that a run in the sandbox made or changed as they are, also what git would run there",
+        "only report repositories that a run in the sandbox changed; do not move aside what git would run there",
         switch,
         default=False,
         bare=True,
@@ -204,7 +204,7 @@ class Config:
         bare=True,
     )
     no_cache_wait: bool = setting(
-        "start all sub-agents of a fan-out at once; else most wait up to 2 s for the provider to cache what they share",
+        "start all sub-agents of a fan-out at once; else most wait up to 2 s until the provider caches what they share",
         switch,
         default=False,
         bare=True,
@@ -216,11 +216,11 @@ class Config:
         bare=True,
     )
     output: Path | None = setting("also write the answer to this file", folder, default=None, short="o", resumed=False)
-    json: bool = setting("one JSON object a line on stdout", switch, default=False, bare=True, resumed=False)
+    json: bool = setting("one JSON object per line on stdout", switch, default=False, bare=True, resumed=False)
     deltas: bool = setting(
         "with --json: also the model's text as it streams", switch, default=False, bare=True, resumed=False
     )
-    quiet: bool = setting("nothing on stderr but errors", switch, default=False, short="q", bare=True, resumed=False)
+    quiet: bool = setting("only errors on stderr", switch, default=False, short="q", bare=True, resumed=False)
     verbose: bool = setting(
         "show the code of each call and the end of its output",
         switch,
@@ -236,7 +236,7 @@ class Config:
         resumed=False,
     )
     pictures: PictureChoice = setting(
-        "auto: terminals that can (kitty, Ghostty, iTerm2, WezTerm, mintty, foot) show the pictures of cells; off",
+        "auto: show pictures of cells in kitty, Ghostty, iTerm2, WezTerm, mintty, mlterm, foot and contour; off",
         member_of(PictureChoice),
         default=PictureChoice.AUTO,
         resumed=False,
@@ -258,7 +258,7 @@ class Config:
         shown="on",
         resumed=False,
     )
-    limit_ok: bool = setting("a run that a limit stopped exits with 0", switch, default=False, bare=True, resumed=False)
+    limit_ok: bool = setting("exit with 0 if a limit stopped the run", switch, default=False, bare=True, resumed=False)
     debug: bool = setting("show tracebacks", switch, default=False, bare=True, resumed=False)
     explicit: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     """The names of the settings with a value from a flag, a variable or a resumed session."""

@@ -14,7 +14,7 @@ class KernelState(Enum):
     STARTING = "its process is being started, and nothing has come from it"
     IDLE = "it is up, and no cell runs"
     BUSY = "a cell was sent to it, and its result is not complete"
-    ENDING = "its process has ended or is being killed, and what it printed is still read"
+    ENDING = "its process has ended or is being killed; its output is still read"
     DEAD = "nothing more comes from it"
 
     @property
@@ -26,10 +26,10 @@ class KernelEvent(Enum):
     UP = "its first message has come"
     CELL_SENT = "a cell is sent to it"
     CELL_DONE = "the result of the cell is complete"
-    UNHEARD = "a connection to it was lost and it lives on, so it is killed"
+    UNHEARD = "its connection is lost but its process runs; it is killed"
     EXITED = "its process has ended"
-    DRAINED = "all that it printed has been read"
-    CLOSED = "the host needs it no more"
+    DRAINED = "all its output has been read"
+    CLOSED = "the host no longer needs it"
 
 
 class ImpossibleEvent(Exception):
