@@ -88,6 +88,7 @@ def _setting_flags() -> dict[str, Flag]:
 
 _METAVARS = {
     "model": "NAME",
+    "subagent_model": "NAME",
     "base_url": "URL",
     "exec_timeout": "SECONDS",
     "timeout": "SECONDS",
@@ -97,9 +98,11 @@ _METAVARS = {
     "home": "DIR",
     "model_params": "JSON",
     "mcp": "FILE|JSON",
+    "max_cost": "DOLLARS",
+    "sandbox_memory": "MEGABYTES",
+    "sandbox_file_size": "MEGABYTES",
     "context": "FILE",
+    "schema": "FILE",
     "output": "FILE",
-    "color": "WHEN",
-    "pictures": "auto|off",
 }
 _SETTINGS = _setting_flags()

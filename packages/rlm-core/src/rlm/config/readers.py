@@ -171,7 +171,7 @@ dollars = ValueKind(
     "a number of US dollars above 0", float, lambda value: float(_only((int, float), lambda n: 0 < n < math.inf)(value))
 )
 
-switch = ValueKind("on or off", lambda text: _SWITCH.get(text.lower()), _only(bool))
+switch = ValueKind("on or off", lambda text: _SWITCH.get(text.lower()), _only(bool), names=("on", "off"))
 
 
 def _tool_names(names: Sequence[str]) -> tuple[str, ...]:
