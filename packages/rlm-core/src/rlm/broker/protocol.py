@@ -32,7 +32,7 @@ ANSWER = 64 << 20
 """Maximum bytes of an answer."""
 
 VERSION = 1
-"""A kernel imports this module when a cell first needs it. If rlm was updated meanwhile, it differs from its host's."""
+"""A kernel imports this module when a cell first needs it. After an update of rlm, it may differ from its host's."""
 
 OPTIONS = ("model", "tools", "max_turns", "cwd", "system_prompt", "timeout", "mcp", "isolation")
 """Settings of a sub-agent that a cell may choose. They are sent as texts, and parsed like the values of flags."""

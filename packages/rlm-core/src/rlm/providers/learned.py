@@ -48,7 +48,7 @@ _STANDARD = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 
 @dataclass(slots=True)
 class Learned:
-    """What one model of an endpoint is known to accept. `stream` None: both forms.
+    """What one model of an endpoint is known to accept. `stream` None: the requested form.
 
     `garbled`: its streams cannot be read.
     """
