@@ -12,12 +12,11 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from msgspec import structs
+from msgspec.structs import replace
 
 from rlm.broker.protocol import AnswerFile, LlmRequest, RunRequest
 from rlm.core.budget import Stop
@@ -210,7 +209,7 @@ class ReplayNote(ToolAround):
         if not note:
             return outcome
         break_ = "" if outcome.content.endswith("\n") else "\n"
-        return structs.replace(outcome, content=f"{outcome.content}{break_}{note}")
+        return replace(outcome, content=f"{outcome.content}{break_}{note}")
 
 
 def keep(result: RunResult, folder: Path, sandbox: str) -> KeptValue:
