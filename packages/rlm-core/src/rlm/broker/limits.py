@@ -15,7 +15,7 @@ from rlm.errors import AgentError
 _KEPT = 10
 """At most a tenth of each limit is reserved for the last request."""
 _DEAREST = 2
-"""And at most so many times the cost of the dearest request so far."""
+"""The reserve is also at most so many times the use of the most expensive request so far."""
 
 
 class TreeLimits:

@@ -36,7 +36,7 @@ class ContextPayload:
     digest: str = ""
     """Hash of the content. A later run uses it to recognise the context."""
     modules: tuple[str, ...] = ()
-    """See `Dumped`."""
+    """The modules that the object needs, see `Dumped`."""
 
 
 def pack(obj: object, folder: Path) -> ContextPayload:

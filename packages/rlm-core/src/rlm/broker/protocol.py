@@ -129,7 +129,7 @@ class LlmRequest:
     system: str = ""
     schema: str = ""
     images: tuple[str, ...] = ()
-    """URLs."""
+    """The URLs of pictures."""
 
     def line(self) -> bytes:
         """Encode the request as one line.

@@ -150,7 +150,7 @@ class JupyterKernel:
         return connection.cells if (connection := self._up()) else 0
 
     async def complete(self, code: str, cursor: int) -> Completion:
-        """Return the completions of the word at `cursor` (in characters). None of them while a cell runs."""
+        """Return the completions of the word at `cursor` (in characters). While a cell runs, there are none."""
         connection = self._up()
         if connection is None or connection.state is not KernelState.IDLE:
             return Completion()

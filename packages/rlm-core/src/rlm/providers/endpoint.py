@@ -1,4 +1,4 @@
-"""The endpoint of a model: its URL, the proxy and the certificates."""
+"""The endpoint of a model, and the connection settings for it: its URL, the proxy and the certificates."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ _OF_TOKENS = re.compile(r"token|logprob|meta_info|sglext|expert|hidden_state")
 def token_data(wire: Wire) -> Wire:
     """Return the data of single tokens in an object.
 
-    Such as `token_ids`, `prompt_token_ids` (vLLM), `logprobs`, `meta_info` (SGLang). The data is unchanged, so that a
+    Examples: `token_ids`, `prompt_token_ids` (vLLM), `logprobs`, `meta_info` (SGLang). The data is unchanged, so that a
     trainer finds what its server sent. Numbers, such as a limit, are not token data.
     """
     found = {name: each for name, each in wire.items() if isinstance(each, list | dict) and _OF_TOKENS.search(name)}

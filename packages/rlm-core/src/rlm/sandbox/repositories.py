@@ -24,7 +24,7 @@ from rlm.sandbox.git_config import read_settings, risks
 REJECTED = ".rejected"
 """The suffix of a file that was moved aside."""
 _MOST_ENTRIES = 300_000
-_MOST_FILES = 1_000  # maximum files that are read in a folder of a repository; normally it has few
+_MOST_FILES = 1_000  # maximum entries that are checked in a folder of a repository; normally it has few
 _DEEPEST = 100  # maximum levels of folders
 _LARGEST = 1_000_000  # maximum bytes of a file that is read
 
