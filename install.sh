@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs rlm and this machine's skills as wheels into one uv tool environment. See --help.
 #
-# Everything is installed twice. The first time is a rehearsal in a temporary folder: it must resolve, build, come from
-# this checkout, and run. The second time is the real installation. The previous environment is moved aside only for this
-# second step. It is moved back if the step fails or is interrupted; if the step was killed, the next run moves it back.
+# Everything is installed into a temporary folder first. This is a rehearsal: it must resolve, build, come from this
+# checkout, and run. Then the environment is moved to its place, where it must run again. The previous environment is moved
+# aside only for this second step. It is moved back if the step fails or is interrupted; if the step was killed, the next
+# run moves it back.
 
 if [ -z "${BASH_VERSION:-}" ]; then
     exec bash "$0" "$@" # for a start by another shell, such as `sh install.sh` on Debian
@@ -15,7 +16,7 @@ readonly NEEDED_UV=0.11.8 # older ones install workspace members editable
 readonly PYTHON_RANGE='>=3.11,<3.14'
 readonly USUAL_SKILLS='/task/rlm-skills' # unattended installers replace this path, so it occurs only here
 
-UV='' PYTHON='' CHECKOUT='' DATA='' TOOL='' STAGE='' SCRATCH='' CHILD=''
+UV='' PYTHON='' CHECKOUT='' DATA='' TOOL='' STAGE='' SCRATCH='' CHILD='' VERSION=''
 ACTION=install STRICT='' REFUSED='' FORGET=''
 readonly LEFT_OUT=3
 PYTEST_ARGS=()
@@ -349,6 +350,7 @@ install() {
     choose_skills
     recall_packages
     write_constraints
+    : >"$STAGE/built"
     say "installing from $CHECKOUT"
     rehearse_all
     stop_if_strict
@@ -357,27 +359,46 @@ install() {
     report
 }
 
+# At the end, the rehearsal folder holds rlm and the skills that remain in SKILLS.
 rehearse_all() {
     local wanted=(${SKILLS[@]+"${SKILLS[@]}"}) name
-    if rehearse ${wanted[@]+"${wanted[@]}"}; then
+    if rehearse; then
         return
     fi
+    SKILLS=()
     if [ ${#wanted[@]} -eq 0 ] || ! rehearse; then
         fail_with_log "nothing changed: rlm does not install${WITH[*]+ (with ${WITH[*]}; --with '' drops these)}"
     fi
-    SKILLS=()
     for name in "${wanted[@]}"; do
-        if rehearse ${SKILLS[@]+"${SKILLS[@]}"} "$name"; then
-            SKILLS+=("$name")
-        else
-            refuse "$name" "it does not install: $(reason)"
-        fi
+        rehearse_skill "$name"
     done
+    [ -e "$STAGE/tools/rlm" ] || rehearse ||
+        fail_with_log "nothing changed: rlm does not install with the skills that did: ${SKILLS[*]}"
 }
 
+rehearse_skill() {
+    local before=(${SKILLS[@]+"${SKILLS[@]}"})
+    SKILLS+=("$1")
+    if ! rehearse; then
+        SKILLS=(${before[@]+"${before[@]}"})
+        refuse "$1" "it does not install: $(reason)"
+    fi
+}
+
+# Install rlm with the skills of SKILLS into the rehearsal folder. The log has the errors. uv updates the environment that
+# the last successful rehearsal left. Its status is 1 if it cannot resolve or build something: then it has changed nothing.
+# After any other failure the environment is removed.
 rehearse() {
-    rm -rf -- "${STAGE:?}/tools" "${STAGE:?}/bin"
-    place "$STAGE/tools" "$STAGE/bin" "$@"
+    local status=0
+    call_uv || status=$?
+    if [ "$status" -eq 0 ] && add_instructions "$STAGE/tools/rlm/share/rlm" &&
+        verify_origins "$STAGE/tools/rlm" && verify_commands "$STAGE/tools/rlm" "$STAGE/bin"; then
+        return
+    fi
+    if [ "$status" -ne 1 ]; then
+        rm -rf -- "${STAGE:?}/tools" "${STAGE:?}/bin"
+    fi
+    return 1
 }
 
 reason() {
@@ -386,20 +407,12 @@ reason() {
     printf '%s' "${text:0:400}"
 }
 
-# place TOOL_DIR BIN_DIR [SKILL...]: install. The log has the errors.
-place() {
-    call_uv "$@" >"$STAGE/log" 2>&1 &&
-        add_instructions "$1/rlm/share/rlm" >"$STAGE/log" 2>&1 &&
-        verify_origins "$1/rlm" >"$STAGE/log" 2>&1 &&
-        verify_commands "$@" >"$STAGE/log" 2>&1
-}
-
 # Put the instructions and the packages of --with into the environment, which is always replaced as a whole.
 add_instructions() {
     mkdir -p -- "$1/skills" &&
         cp -RP -- "$STAGE/instructions/." "$1/skills/" &&
         printf '%s\n' ${WITH[@]+"${WITH[@]}"} >"$1/with"
-}
+} >"$STAGE/log" 2>&1
 
 # The packages of --with: those of earlier runs, unless --with '' drops them, and those of this run.
 recall_packages() {
@@ -419,31 +432,29 @@ add_once() {
 }
 
 call_uv() {
-    local tools=$1 bin=$2 name words=()
-    shift 2
+    local name words=()
     read -r -d '' -a words <<<"${RLM_EXTRA_UV_ARGS:-}" || true # split into words, never evaluated
     case " ${words[*]-} " in
         *' --python '* | *' --python='* | *' -p'*) ;;
         *) words+=(--python "$PYTHON") ;;
     esac
-    if [ "$tools" != "$UV_TOOL_DIR" ]; then # a rehearsal builds again; the real installation uses its builds
-        while read -r name _; do
-            words+=(--reinstall-package "$name")
-        done <"$STAGE/constraints.txt"
-    fi
+    while read -r name _; do # uv does not see that a source has changed, so everything is built once
+        grep -qxF -- "$name" "$STAGE/built" || words+=(--reinstall-package "$name")
+    done <"$STAGE/constraints.txt"
     for name in ${WITH[@]+"${WITH[@]}"}; do
         words+=(--with "$name")
     done
-    for name in "$@"; do
+    for name in ${SKILLS[@]+"${SKILLS[@]}"}; do
         words+=(--with-executables-from "$(requirement "rlm-skill-${name//_/-}")")
     done
-    run env UV_TOOL_DIR="$tools" UV_TOOL_BIN_DIR="$bin" PYTHONDONTWRITEBYTECODE=1 \
+    run env UV_TOOL_DIR="$STAGE/tools" UV_TOOL_BIN_DIR="$STAGE/bin" PYTHONDONTWRITEBYTECODE=1 \
         "$UV" tool install --constraints "$STAGE/constraints.txt" "${words[@]}" "$(requirement rlm)"
-}
+} >"$STAGE/log" 2>&1
 
-# Every distribution with one of our names must be a wheel from the folder that is bound to the name.
+# Every distribution with one of our names must be a wheel from the folder that is bound to the name. The names of those
+# that are go into a list: they are built.
 verify_origins() {
-    "$1/bin/python" -I - "$STAGE/constraints.txt" <<'END'
+    "$1/bin/python" -I -B - "$STAGE/constraints.txt" >"$STAGE/built" 2>"$STAGE/log" <<'END'
 import json, os, pathlib, re, sys
 from importlib.metadata import distributions
 from urllib.parse import unquote, urlsplit
@@ -462,25 +473,25 @@ for found in distributions():
         here = name in tied and "url" in origin and folder(origin["url"]) == folder(tied[name])
         if not here or origin.get("dir_info", {}).get("editable"):
             strangers.append(f"{name} {found.version} (from {origin.get('url', 'a package index')})")
+        else:
+            print(name)
 if strangers:
     sys.exit("rlm: not a wheel of this checkout or of a skill here: " + ", ".join(strangers))
 END
 }
 
-# The commands must be exactly rlm and one for each skill, and rlm must start.
+# verify_commands ENVIRONMENT BIN_DIR: the commands are rlm and one for each skill, no more and no fewer, and rlm starts.
 verify_commands() {
-    local tools=$1 bin=$2
-    shift 2
-    links_into "$tools/rlm" "$bin" >"$STAGE/commands"
-    if [ "$(sed 's:.*/::' "$STAGE/commands" | sort)" != "$(printf '%s\n' rlm "$@" | sort)" ]; then
+    links_into "$1" "$2" >"$STAGE/commands"
+    if [ "$(sed 's:.*/::' "$STAGE/commands" | sort)" != "$(printf '%s\n' rlm ${SKILLS[@]+"${SKILLS[@]}"} | sort)" ]; then
         say "not the commands expected: $(tr '\n' ' ' <"$STAGE/commands")"
         return 1
     fi
-    if ! run "$tools/rlm/bin/python" -I "$tools/rlm/bin/rlm" --version; then
+    if ! run "$2/rlm" --version; then
         say "rlm does not start"
         return 1
     fi
-}
+} >"$STAGE/log" 2>&1
 
 # --- replacing the previous environment -----------------------------------------------------------------------------
 
@@ -492,8 +503,8 @@ replace() {
         : >"$STAGE/none"
     fi
     remove_links <"$STAGE/links"
-    place "$UV_TOOL_DIR" "$UV_TOOL_BIN_DIR" ${SKILLS[@]+"${SKILLS[@]}"} ||
-        fail_with_log "installing failed after a rehearsal that worked; what was there before is back"
+    move_in || fail_with_log "installing failed after a rehearsal that worked; what was there before is back"
+    VERSION=$(tail -n 1 "$STAGE/log")
     if [ -e "$STAGE/previous" ]; then
         mv -- "$STAGE/previous" "$STAGE/old" # from here on nothing must be restored
     else
@@ -501,7 +512,42 @@ replace() {
     fi
 }
 
-# put_back STAGE: undo an unfinished replacement. This function may be killed and called again.
+# A virtual environment can be moved if its path is replaced where it is written: in the first lines of its commands and in
+# uv's receipt. Another `uv tool install` would link ten thousand files again, and could resolve to other versions.
+move_in() {
+    local link
+    mv -- "$STAGE/tools/rlm" "$TOOL" && readdress || return 1
+    while IFS= read -r link; do
+        ln -s -- "$TOOL/bin/${link##*/}" "$UV_TOOL_BIN_DIR/${link##*/}" || return 1
+    done <"$STAGE/commands"
+    verify_commands "$TOOL" "$UV_TOOL_BIN_DIR"
+}
+
+# Only the end of the path changes, and it has no character that a shell or TOML would quote. The folder of the commands is
+# written as a JSON string, which TOML reads, too. Files are replaced, not written, because a file can be a link into uv's
+# cache.
+readdress() {
+    "$TOOL/bin/python" -I -B - "$TOOL" "${STAGE##*/}" "$UV_TOOL_BIN_DIR" >"$STAGE/log" 2>&1 <<'END'
+import json, os, pathlib, re, sys
+
+tool, stage, commands = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+receipt = tool / "uv-receipt.toml"
+for path in [receipt, *(tool / "bin").iterdir()]:
+    old = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+    new = old.replace(f"/{stage}/tools/rlm".encode(), b"/rlm")
+    if path == receipt:
+        folder = re.compile(rf"""install-path = ["'].*?/{re.escape(stage)}/bin/([^/"']+)["']""")
+        written = lambda found: f"install-path = {json.dumps(f'{commands}/{found[1]}', ensure_ascii=False)}"
+        new = folder.sub(written, new.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+    if new != old:
+        fresh = path.with_name(f"{path.name}.new")
+        fresh.write_bytes(new)
+        fresh.chmod(path.stat().st_mode)
+        os.replace(fresh, path)
+END
+}
+
+# put_back STAGE: undoes a replacement that did not come to its end; may itself be killed and called again.
 put_back() {
     local link
     if [ ! -e "$1/previous" ] && [ ! -e "$1/none" ]; then
@@ -603,7 +649,7 @@ clear_stage() {
 
 report() {
     local found command=rlm
-    say "installed $("$TOOL/bin/python" -I "$TOOL/bin/rlm" --version)${SKILLS[*]+ with the skills: ${SKILLS[*]}}"
+    say "installed $VERSION${SKILLS[*]+ with the skills: ${SKILLS[*]}}"
     [ ${#INSTRUCTIONS[@]} -eq 0 ] || say "instructions (a SKILL.md alone): ${INSTRUCTIONS[*]}"
     [ ${#WITH[@]} -eq 0 ] || say "packages for cells: ${WITH[*]}"
     tell_broken_skills

@@ -48,6 +48,9 @@ def test_a_fresh_home_gets_rlm_and_its_skills_as_wheels_from_this_checkout(
     assert listing(home.checkout) == before
     assert not list(home.checkout.rglob("__pycache__"))
     assert not list(home.tools.glob(".rlm-install.*/"))
+    moved = [path for path in home.tool.rglob("*") if path.is_file() and path.suffix not in (".pyc", ".so")]
+    assert not [path for path in moved if b".rlm-install." in path.read_bytes()], "nothing knows where it was rehearsed"
+    assert home.run("uv", "tool", "list").out == "rlm v0.1.0\n- greet\n- rlm\n"
 
 
 def test_changed_added_and_removed_skills_are_followed_and_so_is_the_checkout(

@@ -43,10 +43,15 @@ def test_a_checkout_that_does_not_install_leaves_the_previous_installation_whole
     home = home.knowing(RLM_SKILLS_DIR=skills.path)
     home.install()
     before = home.state
-    for spoil in (unknown_dependency, failing_build, crash_at_start):
+    without_skills = home.knowing(RLM_SKILLS_DIR="")
+    for spoil, tried in (
+        (unknown_dependency, home),
+        (failing_build, without_skills),
+        (crash_at_start, without_skills),
+    ):
         broken = copy_checkout(spoil.__name__)
         spoil(broken)
-        done = home.knowing(RLM_CHECKOUT_PATH=broken).try_install()
+        done = tried.knowing(RLM_CHECKOUT_PATH=broken).try_install()
         assert done.code == 1
         assert done.last == "rlm: nothing changed: rlm does not install"
         assert "no_such" in done.err.replace("-", "_") or "hatchling.nothing" in done.err
@@ -121,11 +126,22 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+def install_twice_at_once(home: Home) -> None:
+    """The two take turns."""
+    command = ["bash", str(home.checkout / "install.sh")]
+    both = [subprocess.Popen(command, env=home.env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum("waiting for another installation" in text for text in said) == 1
+    assert home.commands == {"rlm", "greet"}
+    assert home.call("greet") == "hello\n"
+
+
 def test_what_goes_wrong_after_a_rehearsal_that_worked_puts_the_previous_installation_back(
     home: Home, skills: Skills, ending: Callable[[str], Home], copy_checkout: Callable[[str], Path]
 ) -> None:
     skills.write("greet")
-    home.knowing(RLM_SKILLS_DIR=skills.path).install()
+    install_twice_at_once(home.knowing(RLM_SKILLS_DIR=skills.path))
     before = home.state
     done = ending("raise RuntimeError('second start')").try_install()
     assert done.code == 1
@@ -145,16 +161,4 @@ def test_what_goes_wrong_after_a_rehearsal_that_worked_puts_the_previous_install
     unknown_dependency(broken)
     assert home.knowing(RLM_CHECKOUT_PATH=broken).try_install().code == 1
     assert home.state == before, "the next installation repairs what a killed one left, even if it fails itself"
-    assert home.call("greet") == "hello\n"
-
-
-def test_two_installations_at_once_take_turns(home: Home, skills: Skills) -> None:
-    skills.write("greet")
-    home = home.knowing(RLM_SKILLS_DIR=skills.path)
-    command = ["bash", str(home.checkout / "install.sh")]
-    both = [subprocess.Popen(command, env=home.env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate()[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert sum("waiting for another installation" in text for text in said) == 1
-    assert home.commands == {"rlm", "greet"}
     assert home.call("greet") == "hello\n"

@@ -38,32 +38,17 @@ def strangers(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("variables", [{}, {"UV_NO_SOURCES": "1"}], ids=["plain", "without sources"])
-def test_names_on_an_index_never_replace_ours(
-    home: Home, skills: Skills, strangers: Path, variables: dict[str, str]
+def test_names_on_an_index_never_replace_ours_though_no_sources_are_looked_at(
+    home: Home, skills: Skills, strangers: Path
 ) -> None:
     skills.write("greet")
     links = f"--find-links {strangers}"
     offered = home.run("uv", "tool", "run", *links.split(), "rlm")
     assert offered.out == "stranger\n", offered.err  # so the strangers would be taken if nothing forbade it
-    home.knowing(RLM_SKILLS_DIR=skills.path, RLM_EXTRA_UV_ARGS=links, **variables).install()
+    home.knowing(RLM_SKILLS_DIR=skills.path, RLM_EXTRA_UV_ARGS=links, UV_NO_SOURCES="1").install()
     assert not list(home.packages.glob("*stranger*"))
     assert home.call("rlm", "--version").startswith("rlm ")
     assert home.call("greet") == "hello\n"
-
-
-def test_a_skill_that_needs_a_strangers_package_under_our_name_is_left_out(
-    home: Home, skills: Skills, strangers: Path
-) -> None:
-    skills.write("greet")
-    skills.write("needy", project='dependencies = ["rlm-skill", "rlm-skill-other"]')
-    done = home.knowing(
-        RLM_SKILLS_DIR=skills.path, RLM_EXTRA_UV_ARGS=f"--find-links {strangers}"
-    ).install_but_for_some_skills()
-    assert "rlm: skill needy refused: it does not install: " in done.err
-    assert "rlm-skill-other 99.0" in done.err
-    assert home.commands == {"rlm", "greet"}
-    assert not list(home.packages.glob("*stranger*"))
 
 
 def test_a_requirement_that_brings_a_stranger_fails_the_installation(home: Home, strangers: Path) -> None:
@@ -119,6 +104,19 @@ def failing_build(skills: Skills) -> None:
     project.write_text(project.read_text().replace('["hatchling"]', '["no-such-distribution-of-rlm"]'))
 
 
+def stranger_under_our_name(skills: Skills) -> None:
+    skills.write("needy", project='dependencies = ["rlm-skill", "rlm-skill-other"]')
+
+
+def second_of_its_name(skills: Skills) -> None:
+    skills.write("pair", says="second").rename(skills.path / "rlm-skill-pair")
+    skills.write("pair", says="first")
+
+
+def command_of_somebody_else(skills: Skills) -> None:
+    skills.write("taken")
+
+
 def instructions_without_front_matter(skills: Skills) -> None:
     (skills.path / "plain-text").mkdir()
     (skills.path / "plain-text/SKILL.md").write_text("Do it well.")
@@ -145,6 +143,9 @@ BAD: dict[str, Callable[..., None]] = {
     "painter": name_that_paints,
     "lonely": unknown_dependency,
     "broken": failing_build,
+    "needy": stranger_under_our_name,
+    "rlm-skill-pair": second_of_its_name,
+    "taken": command_of_somebody_else,
     "plain-text": instructions_without_front_matter,
     "leads-out": instructions_that_lead_out,
     "pipe": instructions_of_a_pipe,
@@ -160,21 +161,37 @@ def main() -> None:
 """
 
 
-def test_bad_skills_are_named_with_a_reason_and_left_out_and_good_ones_installed(home: Home, skills: Skills) -> None:
+def test_bad_skills_are_named_with_a_reason_and_left_out_and_good_ones_installed(
+    home: Home, skills: Skills, strangers: Path
+) -> None:
+    """Where an index offers packages of strangers under our names."""
     skills.write("greet")
+    skills.write("say", says="mine")
     zeal = skills.write("zeal", project='dependencies = ["rlm"]', scripts='zeal = "zeal.zeal:main"')
     (zeal / "src/zeal/zeal.py").write_text(OWN_COMMAND)
     for spoil in BAD.values():
         spoil(skills)
     (skills.path / "__pycache__").mkdir()
-    done = home.knowing(RLM_SKILLS_DIR=skills.path).install_but_for_some_skills()
+    home.bin.mkdir(parents=True)
+    (home.bin / "taken").symlink_to("/somewhere/else")
+    done = home.knowing(
+        RLM_SKILLS_DIR=skills.path, RLM_EXTRA_UV_ARGS=f"--find-links {strangers}"
+    ).install_but_for_some_skills()
     refused = [line for line in done.err.splitlines() if " refused: " in line]
     assert len(refused) == len(BAD)
     assert [name for name in BAD if not any(name in line for line in refused)] == []
     assert all(line.partition(" refused: ")[2] for line in refused)
     assert "\x1b" not in done.err
-    assert "with the skills: greet zeal" in done.err
-    assert home.commands == {"rlm", "greet", "zeal"}
+    assert "rlm: skill rlm-skill-pair refused: another folder holds a skill of that name" in done.err
+    assert f"skill taken refused: {home.bin}/taken is there already and is not ours" in done.err
+    assert "rlm: skill needy refused: it does not install: " in done.err
+    assert "rlm-skill-other 99.0" in done.err
+    assert "with the skills: greet pair say zeal" in done.err
+    assert home.commands == {"rlm", "greet", "pair", "say", "zeal", "taken"}
+    assert (home.bin / "taken").readlink() == Path("/somewhere/else")
+    assert not list(home.packages.glob("*stranger*"))
+    assert home.call("pair") == "first\n"
+    assert home.call("say") == "mine\n", "a skill may bear the name of a member of the workspace"
     assert home.call("zeal") == "by its own command\n"
     assert home.call("rlm", "--version").startswith("rlm ")
     assert not list(skills.path.parent.rglob("evaluated"))
@@ -204,19 +221,3 @@ def test_strict_changes_nothing_when_a_skill_is_refused_nor_is_anything_changed_
     assert done.code == 1
     assert done.last.startswith(f"rlm: {home.bin}/rlm is there already and is not ours: ")
     assert home.state == before
-
-
-def test_a_name_that_is_taken_costs_the_skill_that_comes_second(home: Home, skills: Skills) -> None:
-    skills.write("say", says="mine")
-    skills.write("greet", says="second").rename(skills.path / "rlm-skill-greet")
-    skills.write("greet", says="first")
-    skills.write("taken")
-    home.bin.mkdir(parents=True)
-    (home.bin / "taken").symlink_to("/somewhere/else")
-    done = home.knowing(RLM_SKILLS_DIR=skills.path).install_but_for_some_skills()
-    assert home.call("say") == "mine\n", "a skill may bear the name of a member of the workspace"
-    assert "rlm: skill rlm-skill-greet refused: another folder holds a skill of that name" in done.err
-    assert home.call("greet") == "first\n"
-    assert f"skill taken refused: {home.bin}/taken is there already and is not ours" in done.err
-    assert (home.bin / "taken").readlink() == Path("/somewhere/else")
-    assert home.call("rlm", "--version")
