@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from rlm.config.settings import Config, flag, variable
+from rlm.config.settings import Config, Setting, flag, variable
 
 PAGE = Path(__file__).with_name("configuration.md")
 
@@ -12,18 +13,17 @@ _TOP = """\
 # Configuration
 
 Each setting is a flag and a variable; the flag wins. An empty variable counts as unset, except `RLM_TOOLS`. A bad value is
-refused before anything is changed, with exit code 2. This page is generated from `rlm.config.settings` by `just docs`.
+refused before anything is changed, with exit code 2. A flag with the values `on` and `off` takes no value and means on, except `--bell`; the variable also takes
+1, true, yes, 0, false and no. This page is generated from `rlm.config.settings` by `just docs`.
 
-| Flag | Variable | Default | Meaning |
-|---|---|---|---|
+| Flag | Variable | Default | Value | Meaning |
+|---|---|---|---|---|
 """
 
 _BOTTOM = """
 `RLM_API_KEY` and `RLM_BASE_URL` are one pair. If neither is set, `OPENAI_API_KEY` and `OPENAI_BASE_URL` are used. A key is never sent to the
 other pair's URL, and `RLM_BASE_URL` without a key sends none, as local servers want it. A key has no flag, because everybody on the machine
 can read a command line, and it reaches no kernel.
-
-`NO_COLOR` is honoured. `RLM_DEBUG=1` shows tracebacks.
 """
 
 
@@ -32,8 +32,15 @@ def page() -> str:
     rows = []
     for name, how in Config.settings().items():
         flags = "—" if how.secret else ", ".join([*([f"`-{how.short}`"] if how.short else []), f"`{flag(name)}`"])
-        rows.append(f"| {flags} | `{variable(name)}` | {how.shown} | {how.meaning} |\n")
+        rows.append(f"| {flags} | `{variable(name)}` | {how.shown} | {_value(how)} | {how.meaning} |\n")
     return _TOP + "".join(rows) + _BOTTOM
+
+
+def _value(how: Setting) -> str:
+    """Return the allowed values in a few words: the beginning of what an error says."""
+    if how.read.names:
+        return ", ".join(f"`{name}`" for name in how.read.names)
+    return re.split("; |, such as |, as | of ipython", how.read.says)[0]
 
 
 if __name__ == "__main__":

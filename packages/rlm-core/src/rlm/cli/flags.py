@@ -42,7 +42,7 @@ COMMANDS = {
             _AGENT,
             Flag(
                 "arguments",
-                "with --format chat: arguments as objects for chat templates (the default), or as text for the API",
+                "with --format chat, arguments of calls: objects, for chat templates (mapping, the default), or text",
                 "KIND",
                 long="--arguments",
                 choices=("mapping", "text"),
@@ -199,7 +199,7 @@ COMMANDS = {
         ids=True,
     ),
     "mcp": CommandSpec(
-        "rlm as an MCP server on stdin and stdout (tools run, resume, show); `login NAME` logs in to another server",
+        "an MCP server on stdin and stdout (tools run, resume, show); `login NAME` logs in to one that rlm uses",
         "[login NAME]",
         most=2,
         words=("login",),

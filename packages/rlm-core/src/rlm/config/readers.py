@@ -214,6 +214,6 @@ def _existing_folder(value: str | os.PathLike[str]) -> Path:
     return path
 
 
-folder = ValueKind("a folder", str, _path)
+folder = ValueKind("a path", str, _path)
 existing_file = ValueKind("a plain file that exists", str, _existing_file)
 existing_folder = ValueKind("a folder that exists", str, _existing_folder)

@@ -112,7 +112,7 @@ class Config:
     timeout: float | None = setting("seconds for the whole run, which then ends as at any limit", seconds, default=None)
     max_output: int | None = setting(
         "characters of a tool result that the model gets, head and tail; the session keeps the complete output; "
-        "-1: no truncation",
+        "-1: no truncation up to 10,000,000 characters",
         unlimited_or(1),
         default=None,
     )
@@ -188,7 +188,8 @@ class Config:
         "file with a JSON Schema: the answer is JSON that fits it", existing_file, default=None
     )
     mcp: McpServers = setting(
-        "file, or JSON, that names MCP servers in the `mcpServers` form; their tools are functions in the kernel",
+        "file, or JSON, that names MCP servers in the `mcpServers` form; their tools are functions in the kernel; "
+        "the variable takes no relative path",
         mcp,
         default=McpServers(),
         shown="—",

@@ -21,7 +21,7 @@ _UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
 KEYS = """\
   text            for the agent; while it works: said after the current cell
   !cmd  !!cmd     a shell command in the kernel's folder; !! is not told to the model
-  >expr  >>expr   Python in the shared kernel; >> is not told; also %magic, %%cell, obj?
+  >expr  >>expr   Python in the shared kernel; >> is not told; also %magic, %%magic, obj?
   @path           the file goes along with the message
   $`expr`         the value goes along
   Enter           send; Alt+Enter, Ctrl+J: a new line; while the agent works Alt+Enter queues
