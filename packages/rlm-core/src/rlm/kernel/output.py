@@ -18,9 +18,6 @@ Listener = Callable[[str], None]
 
 PICTURES = 100
 """Maximum pictures that are saved for one cell: each is a file, and a hostile kernel could show millions."""
-UPDATED = 1_000
-"""Maximum displays of one cell of which only the last state is shown. For more displays, each update is shown."""
-_LARGE = 1 << 16  # maximum characters of such a display that are kept until the end
 
 _MOST = 200  # maximum lines of a traceback that are shown
 _HEAD = 60  # how many of these lines come from the start of the traceback
