@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,26 @@ import sys
 from rlm.skill import cli
 if __name__ == "__main__":
     sys.exit(cli())
+"""
+
+
+CALLS = """
+import json, os, runpy, sys, tempfile
+import pydantic, tyro, rlm.skill.command
+ended = []
+for script, *words in json.loads(sys.argv[1]):
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        if not (child := os.fork()):
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            sys.argv = [script, *words]
+            runpy.run_path(script, run_name="__main__")
+            os._exit(99)  # not reached: a command exits
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        for file in (out, err):
+            file.seek(0)
+        ended.append((code, out.read().decode(), err.read().decode()))
+print(json.dumps(ended))
 """
 
 
@@ -52,6 +73,20 @@ class Bench:
         with self.start(name, *words, **variables) as process:
             out, err = process.communicate(timeout=60)
         return Ended(process.returncode, out, err)
+
+    def call_each(self, calls: list[tuple[str, list[str]]]) -> "list[Ended]":
+        """Call these skills, each in a fork of one process that has imported what all of them import."""
+        commands = json.dumps([[str(self.path / "bin" / name), *words] for name, words in calls])
+        done = subprocess.run(
+            [sys.executable, "-c", CALLS, commands],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=self.environment(),
+            timeout=60,
+            check=True,
+        )
+        return [Ended(*each) for each in json.loads(done.stdout)]
 
 
 class Ended(NamedTuple):

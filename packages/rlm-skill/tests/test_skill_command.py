@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
-    from tests.conftest import Bench
+    from tests.conftest import Bench, Ended
 
 SAY = Path(sys.executable).with_name("say")
 
@@ -229,36 +229,41 @@ async def run({parameter}) -> Any:
 """
 
 
-@pytest.mark.parametrize(
-    ("parameter", "words", "expected"),
-    [
-        ("value: Any", '{"a": 1}', "{'a': 1}"),
-        ("value: dict[str, Any]", '{"a": [true]}', "{'a': [True]}"),
-        ("value: dict[str, int]", '{"a": 1}', "{'a': 1}"),
-        ("value: list[Model]", '[{"size": 1}]', "[Model(size=1, tags=[])]"),
-        ("value: Model | None = None", '{"size": 1, "tags": ["x"]}', "Model(size=1, tags=['x'])"),
-        ("value: Optional[Model] = None", None, "None"),
-        ("value: list[dict]", '[{"a": 1}, {}]', "[{'a': 1}, {}]"),
-        ("value: list[Typed]", '[{"size": 1}]', "[{'size': 1}]"),
-        ("value: list[list[int]]", "[[1], [2]]", "[[1], [2]]"),
-        ("value: Deep = Deep()", '{"models": [{"size": 1}]}', "Deep(models=[Model(size=1, tags=[])])"),
-        ("value: list", "[1]", "[1]"),
-        ("value", "[1]", "[1]"),
-        ("value: int | None = None", "3", "3"),
-        ("value: int | str", "x", "'x'"),
-        ("value: Literal[1, 2]", "2", "2"),
-        ("value: Annotated[int, 'metres']", "3", "3"),
-        ("value: bool | None = None", "True", "True"),
-        ("value: str = None", None, "None"),
-        ("value: list[str] = []", None, "[]"),
-    ],
-)
-def test_what_is_no_plain_value_or_list_takes_json(
-    bench: Bench, parameter: str, words: str | None, expected: str
-) -> None:
-    bench.write("kinds", KINDS.format(parameter=parameter))
-    code, out, err = bench.call("kinds", *(["--value", words] if words else []))
-    assert (code, out, err) == (0, f"{expected}\n", "")
+TAKES_JSON = [
+    ("value: Any", '{"a": 1}', "{'a': 1}"),
+    ("value: dict[str, Any]", '{"a": [true]}', "{'a': [True]}"),
+    ("value: dict[str, int]", '{"a": 1}', "{'a': 1}"),
+    ("value: list[Model]", '[{"size": 1}]', "[Model(size=1, tags=[])]"),
+    ("value: Model | None = None", '{"size": 1, "tags": ["x"]}', "Model(size=1, tags=['x'])"),
+    ("value: Optional[Model] = None", None, "None"),
+    ("value: list[dict]", '[{"a": 1}, {}]', "[{'a': 1}, {}]"),
+    ("value: list[Typed]", '[{"size": 1}]', "[{'size': 1}]"),
+    ("value: list[list[int]]", "[[1], [2]]", "[[1], [2]]"),
+    ("value: Deep = Deep()", '{"models": [{"size": 1}]}', "Deep(models=[Model(size=1, tags=[])])"),
+    ("value: list", "[1]", "[1]"),
+    ("value", "[1]", "[1]"),
+    ("value: int | None = None", "3", "3"),
+    ("value: int | str", "x", "'x'"),
+    ("value: Literal[1, 2]", "2", "2"),
+    ("value: Annotated[int, 'metres']", "3", "3"),
+    ("value: bool | None = None", "True", "True"),
+    ("value: str = None", None, "None"),
+    ("value: list[str] = []", None, "[]"),
+]
+
+
+def test_what_is_no_plain_value_or_list_takes_json(bench: Bench) -> None:
+    taken = taken_by_kinds(
+        bench, [(parameter, ["--value", words] if words else []) for parameter, words, _ in TAKES_JSON]
+    )
+    assert taken == [(0, f"{expected}\n", "") for _, _, expected in TAKES_JSON]
+
+
+def taken_by_kinds(bench: Bench, calls: list[tuple[str, list[str]]]) -> list[Ended]:
+    """How a skill with each of these parameters ends that is called with these words."""
+    for number, (parameter, _) in enumerate(calls):
+        bench.write(f"kinds{number}", KINDS.format(parameter=parameter))
+    return bench.call_each([(f"kinds{number}", words) for number, (_, words) in enumerate(calls)])
 
 
 def test_help_can_be_made_for_every_type(bench: Bench) -> None:
@@ -271,25 +276,22 @@ def test_help_can_be_made_for_every_type(bench: Bench) -> None:
     assert [flag for flag in flags if flag not in out] == []
 
 
-@pytest.mark.parametrize(
-    ("parameter", "words", "expected"),
-    [
-        ("value: list[str]", ["--value", "a", "b"], "['a', 'b']"),
-        ("value: list[str]", ["--value"], "[]"),
-        ("value: list[int] | None = None", ["--value", "1", "2"], "[1, 2]"),
-        ("value: tuple[int, str]", ["--value", "1", "x"], "(1, 'x')"),
-        ("value: set[int]", ["--value", "1", "1"], "{1}"),
-        ("value: Typed", ["--value.size", "1"], "{'size': 1}"),
-        ("value: Model", ["--value.size", "1", "--value.tags", "a", "b"], "Model(size=1, tags=['a', 'b'])"),
-        ("value: str, /", ["x"], "'x'"),
-        ("value: bool = True", ["--no-value"], "False"),
-    ],
-)
-def test_plain_values_lists_and_records_take_words(
-    bench: Bench, parameter: str, words: list[str], expected: str
-) -> None:
-    bench.write("kinds", KINDS.format(parameter=parameter))
-    assert list(bench.call("kinds", *words)) == [0, f"{expected}\n", ""]
+TAKES_WORDS = [
+    ("value: list[str]", ["--value", "a", "b"], "['a', 'b']"),
+    ("value: list[str]", ["--value"], "[]"),
+    ("value: list[int] | None = None", ["--value", "1", "2"], "[1, 2]"),
+    ("value: tuple[int, str]", ["--value", "1", "x"], "(1, 'x')"),
+    ("value: set[int]", ["--value", "1", "1"], "{1}"),
+    ("value: Typed", ["--value.size", "1"], "{'size': 1}"),
+    ("value: Model", ["--value.size", "1", "--value.tags", "a", "b"], "Model(size=1, tags=['a', 'b'])"),
+    ("value: str, /", ["x"], "'x'"),
+    ("value: bool = True", ["--no-value"], "False"),
+]
+
+
+def test_plain_values_lists_and_records_take_words(bench: Bench) -> None:
+    taken = taken_by_kinds(bench, [(parameter, words) for parameter, words, _ in TAKES_WORDS])
+    assert taken == [(0, f"{expected}\n", "") for _, _, expected in TAKES_WORDS]
 
 
 RESULTS = """
@@ -313,22 +315,23 @@ async def run() -> Any:
 """
 
 
-@pytest.mark.parametrize(
-    ("result", "printed"),
-    [
-        ("'ends with a newline\\n'", "ends with a newline\n"),
-        ("''", "\n"),
-        ("None", ""),
-        ("0", "0\n"),
-        ("False", "false\n"),
-        ("[Model(), Point()]", '[{"size":1},{"x":1}]\n'),
-        ("{'what': Thing()}", '{"what":"<thing>"}\n'),
-        ("'half \\ud83d'", "half \\ud83d\n"),
-    ],
-)
-def test_results_are_printed_as_documented(bench: Bench, result: str, printed: str) -> None:
-    bench.write("results", RESULTS.format(result=result))
-    assert list(bench.call("results")) == [0, printed, ""]
+RESULTS_AS_PRINTED = [
+    ("'ends with a newline\\n'", "ends with a newline\n"),
+    ("''", "\n"),
+    ("None", ""),
+    ("0", "0\n"),
+    ("False", "false\n"),
+    ("[Model(), Point()]", '[{"size":1},{"x":1}]\n'),
+    ("{'what': Thing()}", '{"what":"<thing>"}\n'),
+    ("'half \\ud83d'", "half \\ud83d\n"),
+]
+
+
+def test_results_are_printed_as_documented(bench: Bench) -> None:
+    for number, (result, _) in enumerate(RESULTS_AS_PRINTED):
+        bench.write(f"results{number}", RESULTS.format(result=result))
+    ended = bench.call_each([(f"results{number}", []) for number in range(len(RESULTS_AS_PRINTED))])
+    assert ended == [(0, printed, "") for _, printed in RESULTS_AS_PRINTED]
 
 
 def test_a_sync_run_works_too(bench: Bench) -> None:
