@@ -25,7 +25,7 @@ def rlm(tmp_path: Path) -> Callable[[Scripted], Rlm]:
 
 
 @pytest.fixture
-def plain(tmp_path: Path) -> Callable[[Scripted], Rlm]:
+def without_tools(tmp_path: Path) -> Callable[[Scripted], Rlm]:
     """As `rlm`, without tools: a run that needs no kernel starts none, and takes half the time."""
     return lambda server: Rlm(tmp_path, {"RLM_BASE_URL": server.url, "RLM_MODEL": "scripted", "RLM_TOOLS": ""})
 

@@ -81,12 +81,12 @@ def test_values_come_out_of_kernels_and_answers_have_the_type_that_was_asked_for
     assert all("response_format" not in request.body for request in server.requests), "not every server takes it"
 
 
-def test_the_command_prints_json_alone_that_fits_the_schema(rlm: Make, tmp_path: Path) -> None:
+def test_the_command_prints_json_alone_that_fits_the_schema(without_tools: Make, tmp_path: Path) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text('{"type": "array", "items": {"type": "integer"}}')
     answers = ["Here it is: [1]", "```json\n[1, 2]\n```", "still no", "and", "again", "and", "again"]
     with Scripted(lambda request: text(answers[request.turn])) as server:
-        run = rlm(server)
+        run = without_tools(server)
         done = run("--schema", str(schema), "go")
         assert (done.code, json.loads(done.out)) == (0, [1, 2])
         done = run("--schema", str(schema), "resume", done.session.folder.name)

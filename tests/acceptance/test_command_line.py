@@ -19,12 +19,12 @@ from rlm_testkit.waiting import PATIENCE
 Make = Callable[[Scripted], Rlm]
 
 
-def test_the_task_goes_word_for_word_and_the_answer_with_one_newline_is_all_of_stdout(plain: Make) -> None:
+def test_the_task_goes_word_for_word_and_the_answer_with_one_newline_is_all_of_stdout(without_tools: Make) -> None:
     """The answer also goes to a file; an empty value means unset, and of tools that there are none."""
     task = '  Ünicode, "quotes" and\nlines '
     unset = {"RLM_MAX_TURNS": "", "RLM_MAX_OUTPUT": " ", "RLM_SYSTEM_PROMPT_PATH": ""}
     with Scripted(text("forty-two")) as server:
-        done = plain(server)(
+        done = without_tools(server)(
             "-o", "answer.txt", task, RLM_MODEL_PARAMS='{"temperature": 0.5, "reasoning_effort": "low"}', **unset
         )
     assert (0, "forty-two\n") == (done.code, done.out)
@@ -38,9 +38,11 @@ def test_the_task_goes_word_for_word_and_the_answer_with_one_newline_is_all_of_s
 @pytest.mark.parametrize(
     "words", [("--model", "flagged", "go"), ("go", "--model", "flagged"), ("--model=flagged", "go")]
 )
-def test_flags_stand_before_or_after_the_task_and_win_over_variables(plain: Make, words: tuple[str, ...]) -> None:
+def test_flags_stand_before_or_after_the_task_and_win_over_variables(
+    without_tools: Make, words: tuple[str, ...]
+) -> None:
     with Scripted(text("ok")) as server:
-        assert 0 == plain(server)(*words, RLM_MODEL="variable").code
+        assert 0 == without_tools(server)(*words, RLM_MODEL="variable").code
     (request,) = server.requests
     assert ("flagged", "go") == (request.body["model"], request.messages[-1]["content"])
 
@@ -68,15 +70,15 @@ def test_without_a_task_on_a_terminal_a_short_help_and_2(alone: Rlm) -> None:
 
 
 @pytest.mark.parametrize("task", ["ls", "--", "-q is broken", "resume 12ab"])
-def test_after_two_dashes_all_is_the_task(plain: Make, task: str) -> None:
+def test_after_two_dashes_all_is_the_task(without_tools: Make, task: str) -> None:
     with Scripted(text("ok")) as server:
-        assert 0 == plain(server)("--max-turns", "3", "--tools", "", "--", task).code
+        assert 0 == without_tools(server)("--max-turns", "3", "--tools", "", "--", task).code
     assert task == server.requests[0].task
 
 
-def test_after_two_dashes_a_task_needs_no_quotes(plain: Make) -> None:
+def test_after_two_dashes_a_task_needs_no_quotes(without_tools: Make) -> None:
     with Scripted(text("ok")) as server:
-        assert 0 == plain(server)("--", "fix", "the", "--json", "flag").code
+        assert 0 == without_tools(server)("--", "fix", "the", "--json", "flag").code
     assert "fix the --json flag" == server.requests[0].task
 
 
@@ -110,9 +112,9 @@ def test_what_makes_no_sense_is_refused_with_what_was_meant(alone: Rlm, words: t
     assert not list(done.cwd.iterdir())
 
 
-def test_the_first_word_that_is_no_flag_is_the_command_and_c_its_folder(plain: Make) -> None:
+def test_the_first_word_that_is_no_flag_is_the_command_and_c_its_folder(without_tools: Make) -> None:
     with Scripted(always(text("ok"))) as server:
-        made = plain(server)
+        made = without_tools(server)
         (made.cwd / "inner").mkdir()
         assert 0 == made("-qo", "answer.txt", "hello", "-C", "inner", "--home=mine").code
         session = next((made.cwd / "inner/mine/sessions").glob("[0-9a-f]*"))
@@ -139,9 +141,9 @@ def test_a_misspelt_flag_is_reported_with_the_one_that_was_meant(alone: Rlm, fla
     assert f"Did you mean {meant}?" in done.err
 
 
-def test_a_variable_that_is_no_setting_is_reported_once_and_the_run_goes_on(plain: Make) -> None:
+def test_a_variable_that_is_no_setting_is_reported_once_and_the_run_goes_on(without_tools: Make) -> None:
     with Scripted(text("ok")) as server:
-        done = plain(server)("go", RLM_MAX_TURN="3", RLM_XYZZY="1", RLM_EXTRA_UV_ARGS="-q")
+        done = without_tools(server)("go", RLM_MAX_TURN="3", RLM_XYZZY="1", RLM_EXTRA_UV_ARGS="-q")
     assert 1 == done.err.count("RLM_MAX_TURN is no setting and has no effect: did you mean RLM_MAX_TURNS?")
     assert 1 == done.err.count("RLM_XYZZY is no setting and has no effect.")
     assert "RLM_EXTRA_UV_ARGS" not in done.err
@@ -276,17 +278,17 @@ def test_a_key_is_in_no_environment_file_or_answer_of_a_cell(alone: Rlm) -> None
 # ---- stdin
 
 
-def test_a_task_may_come_from_stdin(plain: Make) -> None:
+def test_a_task_may_come_from_stdin(without_tools: Make) -> None:
     with Scripted(text("ok"), text("ok")) as server:
-        plain(server)(stdin="from a pipe")
-        plain(server)("-", stdin="from a dash")
+        without_tools(server)(stdin="from a pipe")
+        without_tools(server)("-", stdin="from a dash")
     assert ["from a pipe", "from a dash"] == [request.task for request in server.requests]
 
 
-def test_a_file_beside_a_task_is_a_block_in_it(plain: Make, tmp_path: Path) -> None:
+def test_a_file_beside_a_task_is_a_block_in_it(without_tools: Make, tmp_path: Path) -> None:
     (tmp_path / "data.txt").write_text("line 1\nline 2\n")
     with Scripted(text("ok")) as server, (tmp_path / "data.txt").open() as data:
-        made = plain(server)
+        made = without_tools(server)
         done = subprocess.run(
             [COMMAND, "count"], stdin=data, env=made.env(), cwd=made.cwd, capture_output=True, check=True
         )
@@ -304,9 +306,9 @@ def test_much_beside_a_task_is_the_variable_context(rlm: Make, how: tuple[str, .
     assert "\nstdin: 50000 lines, 250 kB, in the variable `context`\n" in done.err
 
 
-def test_a_pipe_that_stays_silent_is_said_and_left(plain: Make) -> None:
+def test_a_pipe_that_stays_silent_is_said_and_left(without_tools: Make) -> None:
     with Scripted(text("ok")) as server:
-        made = plain(server)
+        made = without_tools(server)
         read, write = os.pipe()
         done = subprocess.run(
             [COMMAND, "go"], stdin=read, env=made.env(), cwd=made.cwd, capture_output=True, check=False
@@ -333,17 +335,17 @@ def test_a_task_from_stdin_and_a_context_may_be_in_another_encoding(rlm: Make, e
     assert "begins 'größer" in str(server.requests[0].messages[0]["content"])
 
 
-def test_a_closed_stdin_is_ignored(plain: Make) -> None:
+def test_a_closed_stdin_is_ignored(without_tools: Make) -> None:
     with Scripted(text("ok")) as server:
-        made = plain(server)
+        made = without_tools(server)
         words = ["bash", "-c", f"exec '{COMMAND}' go <&-"]
         done = subprocess.run(words, env=made.env(), cwd=made.cwd, capture_output=True, check=False)
     assert (0, b"ok\n") == (done.returncode, done.stdout)
 
 
-def test_a_character_device_is_ignored(plain: Make) -> None:
+def test_a_character_device_is_ignored(without_tools: Make) -> None:
     with Scripted(text("ok")) as server, Path("/dev/zero").open("rb") as zero:
-        made = plain(server)
+        made = without_tools(server)
         done = subprocess.run(
             [COMMAND, "go"], stdin=zero, env=made.env(), cwd=made.cwd, capture_output=True, check=False
         )
@@ -384,9 +386,9 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_run(rlm: Make) -
     assert [] == server.requests
 
 
-def test_a_broken_pipe_is_quiet(plain: Make) -> None:
+def test_a_broken_pipe_is_quiet(without_tools: Make) -> None:
     with Scripted(text("x" * 200_000)) as server:
-        made = plain(server)
+        made = without_tools(server)
         line = f"'{COMMAND}' -q go | head -c 1; exit ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", line], env=made.env(), cwd=made.cwd, capture_output=True, check=False)
     assert b"" == done.stderr

@@ -89,10 +89,10 @@ def test_the_doctor_closes_what_it_has_opened(rlm: Make, tmp_path: Path, number:
         nothing_left(made, temporary)
 
 
-def test_what_nohup_lets_pass_is_let_pass_from_the_first_moment_on(rlm: Make, tmp_path: Path) -> None:
+def test_what_nohup_lets_pass_is_let_pass_from_the_first_moment_on(without_tools: Make, tmp_path: Path) -> None:
     tmp_path.joinpath("sitecustomize.py").write_text(FINDER)
     with Scripted(text("done")) as server:
-        made = rlm(server)
+        made = without_tools(server)
         env = made.env(PYTHONPATH=str(tmp_path), RLM_TEST_AT="rlm.config", RLM_TEST_SIGNAL=str(int(signal.SIGHUP)))
         done = subprocess.run(
             ["nohup", str(made.command), "go"],

@@ -84,16 +84,16 @@ def test_the_ruler_takes_no_hostile_string_for_one_of_our_sequences() -> None:
 # ---- a run
 
 
-def test_the_answer(rlm: Make) -> None:
+def test_the_answer(without_tools: Make) -> None:
     with Scripted(always(text(WHOLE))) as server:
-        made = rlm(server)
+        made = without_tools(server)
         assert_all_arrived(shown(seen(made, "-q", "--plain", "go")))
         assert_marks_arrived(shown(seen(made, "-q", "go")))
 
 
-def test_lines_of_json_keep_their_value(rlm: Make) -> None:
+def test_lines_of_json_keep_their_value(without_tools: Make) -> None:
     with Scripted(text(WHOLE)) as server:
-        told = shown(seen(rlm(server), "--json", "--deltas", "-q", "go"))
+        told = shown(seen(without_tools(server), "--json", "--deltas", "-q", "go"))
     records = [json.loads(line) for line in told.splitlines()]
     assert "".join(record["text"] for record in records if record["type"] == "delta") == records[-1]["answer"]
     assert records[-1]["answer"] == re.sub("[\ud800-\udfff]", "\ufffd", WHOLE)
@@ -253,16 +253,16 @@ def test_tasks_of_children_and_what_a_provider_has_to_say(rlm: Make) -> None:
 
 
 @pytest.mark.parametrize("env", [{}, {"RLM_DEBUG": "1"}])
-def test_what_the_provider_refuses_the_run_with(rlm: Make, env: dict[str, str]) -> None:
+def test_what_the_provider_refuses_the_run_with(without_tools: Make, env: dict[str, str]) -> None:
     """As much of it as is told."""
     with Scripted(error(400, WHOLE)) as server:
-        told = shown(seen(rlm(server), "-q", "go", **env))
+        told = shown(seen(without_tools(server), "-q", "go", **env))
     assert_marks_arrived(told, BEGIN, range(10))
 
 
-def test_the_name_of_the_model(rlm: Make) -> None:
+def test_the_name_of_the_model(without_tools: Make) -> None:
     with Scripted(text("end")) as server:
-        told = shown(seen(rlm(server), "go", RLM_MODEL=ARGUMENT), live=True)
+        told = shown(seen(without_tools(server), "go", RLM_MODEL=ARGUMENT), live=True)
     told = "".join(words(told).split())  # the line goes on in others, where it has wide characters without blanks, too
     assert [] == [each for each in ARGUMENT.split("\n«") if "".join(words(plain(each)).split()) not in told]
 
@@ -352,10 +352,10 @@ def test_the_list_of_sessions(tmp_path: Path) -> None:
     assert len(CORPUS) == len(shown(seen(made, "ls", "--json")).splitlines())
 
 
-def test_a_session_that_is_resumed(rlm: Make, tmp_path: Path) -> None:
+def test_a_session_that_is_resumed(without_tools: Make, tmp_path: Path) -> None:
     """A stranger may have written it, whom the user trusts."""
     with Scripted(text("first"), text("second")) as server:
-        made = rlm(server)
+        made = without_tools(server)
         session = made("go").session
         meta = session.folder / "meta.json"
         kept = json.loads(meta.read_text()) | {"model": WHOLE, "settings": {"append_to_system_prompt": WHOLE}}

@@ -311,9 +311,9 @@ def test_the_status_says_how_it_ended(rlm: Make, answer: Answer, env: dict[str, 
     assert status == done.session.meta["status"]
 
 
-def test_a_session_that_was_killed_is_shown_as_lost(rlm: Make) -> None:
+def test_a_session_that_was_killed_is_shown_as_lost(without_tools: Make) -> None:
     with Scripted(text("never").after(600)) as server:
-        made = rlm(server)
+        made = without_tools(server)
         process = made.start("go")
         server.wait(lambda s: s.requests)
         running = made("ls", "--json").lines

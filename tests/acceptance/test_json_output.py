@@ -74,11 +74,11 @@ def without(record: Json, name: str) -> Json:
     return {key: value for key, value in record.items() if key != name}
 
 
-def test_the_text_as_it_streams_comes_with_deltas_alone(rlm: Make) -> None:
+def test_the_text_as_it_streams_comes_with_deltas_alone(without_tools: Make) -> None:
     words = "a text that comes in more than one piece, for it is longer than twenty letters"
     with Scripted(text(words), text(words)) as server:
-        plain = rlm(server)("--json", "go")
-        streamed = rlm(server)("--json", "--deltas", "go")
+        plain = without_tools(server)("--json", "go")
+        streamed = without_tools(server)("--json", "--deltas", "go")
     assert [] == [line for line in plain.lines if line["type"] == "delta"]
     deltas = [line["text"] for line in streamed.lines if line["type"] == "delta"]
     assert len(deltas) > 1
@@ -95,9 +95,9 @@ def test_a_partial_answer_is_reported_as_one(rlm: Make) -> None:
     )
 
 
-def test_an_error_of_the_provider_is_reported_in_the_last_line(rlm: Make) -> None:
+def test_an_error_of_the_provider_is_reported_in_the_last_line(without_tools: Make) -> None:
     with Scripted(error(400, "no such thing")) as server:
-        done = rlm(server)("--json", "go")
+        done = without_tools(server)("--json", "go")
     last = ending(done)
     assert (1, "error", "400 Bad Request: no such thing.") == (last["exit_code"], last["status"], last["error"])
     assert done.session.meta["session_id"] == last["session_id"]
@@ -128,9 +128,9 @@ def test_an_error_without_a_session_is_reported_in_the_only_line(
     assert done.err == f"rlm: {last['error']}\n"
 
 
-def test_an_interrupted_run_ends_with_its_result(rlm: Make) -> None:
+def test_an_interrupted_run_ends_with_its_result(without_tools: Make) -> None:
     with Scripted(text("never").after(600)) as server:
-        made = rlm(server)
+        made = without_tools(server)
         process = made.start("--json", "go")
         server.wait(lambda s: s.requests)
         process.send_signal(signal.SIGTERM)
@@ -147,9 +147,9 @@ def test_quiet_leaves_nothing_but_the_answer_and_errors(rlm: Make) -> None:
     assert (1, "", "rlm: 400 Bad Request: no.\n") == (bad.code, bad.out, bad.err)
 
 
-def test_colours_where_they_are_asked_for(rlm: Make) -> None:
+def test_colours_where_they_are_asked_for(without_tools: Make) -> None:
     with Scripted(*[text("ok")] * 3) as server:
-        made = rlm(server)
+        made = without_tools(server)
         always = made("--color", "always", "go")
         never = made("--color", "always", "go", RLM_COLOR="never")
         none = made("go", NO_COLOR="1")

@@ -85,9 +85,9 @@ def test_every_id_that_is_shown_can_be_shown_and_exported(user: Rlm) -> None:
     assert 1 == user("show", "sub-ffffffff").code
 
 
-def test_the_resume_line_of_the_footer_goes_on_from_where_the_user_is(rlm: Make, tmp_path: Path) -> None:
+def test_the_resume_line_of_the_footer_goes_on_from_where_the_user_is(without_tools: Make, tmp_path: Path) -> None:
     with Scripted(lambda request: text(f"answer {len(request.messages)}")) as server:
-        made = rlm(server)
+        made = without_tools(server)
         (made.cwd / "in ner").mkdir()
         runs: Iterable[tuple[tuple[str, ...], dict[str, str]]] = (
             (("go",), {}),

@@ -155,9 +155,9 @@ def test_agents_read_nothing_from_outside(rlm: Make, sandbox: str) -> None:
     assert KEY not in seen(server)
 
 
-def test_an_output_that_is_no_plain_file_is_refused_before_the_run(rlm: Make) -> None:
+def test_an_output_that_is_no_plain_file_is_refused_before_the_run(without_tools: Make) -> None:
     with Scripted(text("never")) as server:
-        command = rlm(server)
+        command = without_tools(server)
         home, work = make_home(command), command.cwd
         (work / "link").symlink_to(home / "secret")
         (work / "broken").symlink_to(home / "new")
@@ -210,9 +210,9 @@ def test_outputs_are_written_and_redacted_nowhere_else(rlm: Make, moved: bool) -
     assert SECRET not in seen(server)
 
 
-def test_commands_on_sessions_do_not_wait_for_pipes(rlm: Make) -> None:
+def test_commands_on_sessions_do_not_wait_for_pipes(without_tools: Make) -> None:
     with Scripted(text("end"), text("end")) as server:
-        command = rlm(server)
+        command = without_tools(server)
         home = make_home(command)
         done = command("go")
     folder = done.session.folder
@@ -233,9 +233,9 @@ def test_commands_on_sessions_do_not_wait_for_pipes(rlm: Make) -> None:
     assert (home / "secret").read_text() == SECRET
 
 
-def test_a_home_behind_a_link_of_the_user_works(rlm: Make) -> None:
+def test_a_home_behind_a_link_of_the_user_works(without_tools: Make) -> None:
     with Scripted(text("one"), text("two")) as server:
-        command = rlm(server)
+        command = without_tools(server)
         (command.folder / "real").mkdir()
         (command.folder / "link").symlink_to("real")
         home = {"RLM_HOME": str(command.folder / "link" / "rlm")}

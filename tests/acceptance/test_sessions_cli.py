@@ -14,9 +14,9 @@ from rlm_testkit.scripted import Answer, Request, Scripted, call, text
 Make = Callable[[Scripted], Rlm]
 
 
-def test_ls_tells_each_session_newest_first(rlm: Make) -> None:
+def test_ls_tells_each_session_newest_first(without_tools: Make) -> None:
     with Scripted(text("one"), text("two")) as server:
-        made = rlm(server)
+        made = without_tools(server)
         made("the first task")
         made("the second task")
     rows = [json.loads(line) for line in made("ls", "--json").out.splitlines()]
@@ -49,9 +49,9 @@ def test_show_tells_a_session_with_its_children_under_their_cell(rlm: Make) -> N
     )
 
 
-def test_a_long_session_goes_through_the_pager_which_lets_colours_through(rlm: Make) -> None:
+def test_a_long_session_goes_through_the_pager_which_lets_colours_through(without_tools: Make) -> None:
     with Scripted(text("line\n" * 30)) as server:
-        made = rlm(server)
+        made = without_tools(server)
         made("go")
     for pager, words in (("sh -c 'echo \"[$LESS]\"; cat'", "[FRX]"), ("no-such-pager", ""), ("'", ""), (" ", "")):
         with PseudoTerminal(made, "show", lines=20, PAGER=pager) as terminal:
@@ -108,9 +108,9 @@ def newest(server: Scripted) -> str:
     return given
 
 
-def test_fork_leaves_the_old_session_as_it_is(rlm: Make) -> None:
+def test_fork_leaves_the_old_session_as_it_is(without_tools: Make) -> None:
     with Scripted(text("one"), text("two")) as server:
-        made = rlm(server)
+        made = without_tools(server)
         old = made("start").session
         before = (old.folder / "messages.jsonl").read_bytes()
         done = made("resume", "--fork", "other")
@@ -118,18 +118,18 @@ def test_fork_leaves_the_old_session_as_it_is(rlm: Make) -> None:
     assert 2 == len(done.sessions)
 
 
-def test_limits_of_the_tree_go_on_where_they_were(rlm: Make) -> None:
+def test_limits_of_the_tree_go_on_where_they_were(without_tools: Make) -> None:
     with Scripted(text("one"), text("two"), text("three")) as server:
-        made = rlm(server)
+        made = without_tools(server)
         made("start")
         done = made("resume", "more", RLM_MAX_TOKENS="10")
     assert 3 == done.code
     assert 1 == len(server.requests), "10 tokens were spent before"
 
 
-def test_a_session_that_runs_elsewhere_is_not_resumed(rlm: Make) -> None:
+def test_a_session_that_runs_elsewhere_is_not_resumed(without_tools: Make) -> None:
     with Scripted(text("late").after(600)) as server:
-        made = rlm(server)
+        made = without_tools(server)
         process = made.start("slow")
         server.wait(lambda s: s.requests)
         done = made("resume")
@@ -244,9 +244,9 @@ def test_export_writes_each_format_to_stdout_or_a_file(rlm: Make) -> None:
     assert json.loads(made("export", "--format", "atif").out)
 
 
-def test_export_of_what_is_not_there_is_an_error(rlm: Make) -> None:
+def test_export_of_what_is_not_there_is_an_error(without_tools: Make) -> None:
     with Scripted(text("a"), text("b")) as server:
-        made = rlm(server)
+        made = without_tools(server)
         made("one")
         made("two")
     assert 1 == made("export", "--format", "chat", "ffff*x").code
@@ -255,9 +255,9 @@ def test_export_of_what_is_not_there_is_an_error(rlm: Make) -> None:
     assert 2 == made("export", "-o", "no/such/folder/x.html").code
 
 
-def test_ls_shows_all_but_the_folder_on_a_terminal_of_80_columns(rlm: Make) -> None:
+def test_ls_shows_all_but_the_folder_on_a_terminal_of_80_columns(without_tools: Make) -> None:
     with Scripted(text("one")) as server:
-        made = rlm(server)
+        made = without_tools(server)
         done = made("a task with more words than there is room for on a line that also has a folder")
     head, row = made("ls", COLUMNS="80").out.splitlines()
     assert ["id", "age", "status", "turns", "agents", "tokens", "time", "task"] == head.split()

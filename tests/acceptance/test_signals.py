@@ -150,9 +150,9 @@ def test_ctrl_c_cancels_the_children(rlm: Make, temporary: Path) -> None:
 @pytest.mark.parametrize(
     "waiting", [text("late").after(600), error(503, "Overloaded"), error(429, "s", retry_after="200")]
 )
-def test_ctrl_c_ends_the_wait_for_the_provider(rlm: Make, temporary: Path, waiting: Answer) -> None:
+def test_ctrl_c_ends_the_wait_for_the_provider(without_tools: Make, temporary: Path, waiting: Answer) -> None:
     with Scripted(lambda _: waiting) as server:
-        made = rlm(server)
+        made = without_tools(server)
         process = start(made, "--json", "go", TMPDIR=str(temporary))
         server.wait(lambda s: s.requests)
         process.send_signal(signal.SIGINT)

@@ -97,10 +97,10 @@ def nothing_left_but_the_terminal(made: Rlm) -> None:
     nothing_left(made, besides=("tmux: server", "sh", "bash", "dash", "cat"))
 
 
-def test_a_text_is_seen_while_it_streams(rlm: Make, terminal: Open) -> None:
+def test_a_text_is_seen_while_it_streams(without_tools: Make, terminal: Open) -> None:
     slow = text("These words come one after the other. " * 3 + "Done.").slowly(0.2)
     with Scripted(slow) as server:
-        screen = terminal(rlm(server), "go")
+        screen = terminal(without_tools(server), "go")
         screen.see("These words come")
         seen = screen.see("over 0", "Done.")
     assert 1 == sum("These words come" in line for line in seen), "the answer replaces what was streamed"

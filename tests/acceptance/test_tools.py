@@ -332,9 +332,10 @@ def test_the_context_holds_so_many_turns_and_results_say_so(rlm: Make) -> None:
 def test_summarize_drops_the_oldest_turns_and_returns_all_summaries(rlm: Make) -> None:
     done, server = play(
         rlm,
-        *(call("ipython", code=f"print('cell {n}')") for n in (1, 2, 3)),
+        *(call("bash", command=f"echo {n}") for n in (1, 2, 3)),
         call("summarize", num_turns=2, summary="the first two"),
         call("summarize", num_turns=2, summary="the third and a summary"),
+        RLM_TOOLS="bash,summarize",
     )
     assert "[turns 1-2] the first two" == done.session.results[3]
     assert "[turns 1-2] the first two\n[turns 3-4] the third and a summary" == done.session.results[4]
@@ -344,14 +345,12 @@ def test_summarize_drops_the_oldest_turns_and_returns_all_summaries(rlm: Make) -
     assert "context compacted: turns 1-2 summarised" in done.err
 
 
-@pytest.mark.parametrize("number", [0, -1, 2, 99])
-def test_a_bad_number_of_turns_drops_nothing(rlm: Make, number: int) -> None:
+def test_a_bad_number_of_turns_drops_nothing(rlm: Make) -> None:
     """The calling turn cannot be dropped."""
-    done, server = play(
-        rlm, call("ipython", code="1"), call("summarize", num_turns=number, summary="s"), RLM_MAX_TURNS="9"
-    )
-    assert "[no-op] num_turns must be 1 to 1; nothing was dropped." == done.session.results[1]
-    assert 6 == len(server.requests[-1].messages)
+    bad = [("summarize", {"num_turns": number, "summary": "s"}) for number in (0, -1, 2, 99)]
+    done, server = play(rlm, call("bash", command="echo 1"), calls(*bad), RLM_TOOLS="bash,summarize")
+    assert ["[no-op] num_turns must be 1 to 1; nothing was dropped."] * 4 == done.session.results[1:]
+    assert 5 + 4 == len(server.requests[-1].messages)
 
 
 def test_summarize_can_restart_the_kernel(rlm: Make) -> None:
@@ -393,11 +392,23 @@ def test_without_ipython_no_kernel_is_started(rlm: Make, tools: str) -> None:
 
 
 def test_several_calls_in_a_turn_run_in_order_and_each_gets_its_result(rlm: Make) -> None:
-    turn = calls(*(("ipython", {"code": f"n = {code}; n"}) for code in ("1", "n + 1", "n + 1")), content="Counting.")
-    done, server = play(rlm, turn)
-    assert ["1\n", "2\n", "3\n"] == done.session.results
+    """Calls without ids, or with the same, are kept apart. A message goes back as it came: with its reasoning, and with
+    no text beside the call.
+    """
+    three = (("ipython", {"code": f"n = {code}; n"}) for code in ("1", "n + 1", "n + 1"))
+    turn = calls(*three, content=None, reasoning_content="hm", vendor={"a": [1]})
+    twice = [tool_call("ipython", {"code": code}, "same") for code in ("4", "5")]
+    nameless = [tool_call("ipython", {"code": code}, None) for code in ("6", "7")]
+    more = [message({"content": None, "tool_calls": each}, "tool_calls") for each in (twice, nameless)]
+    done, server = play(rlm, turn, *more)
+    assert [f"{n}\n" for n in range(1, 8)] == done.session.results
     asked, *answered = server.requests[1].messages[2:]
     assert [wanted["id"] for wanted in asked["tool_calls"]] == [message["tool_call_id"] for message in answered]
+    assert ("hm", None) == (asked["reasoning_content"], asked["content"])
+    if not BY_RESPONSES:  # whose items have no such field; that all of an item goes back is the server's to say
+        assert {"a": [1]} == asked["vendor"]
+    for turn_of_two in [m for m in server.requests[-1].messages if m["role"] == "assistant"][1:]:
+        assert 2 == len({wanted["id"] for wanted in turn_of_two["tool_calls"]})
 
 
 WRONG = [
@@ -420,23 +431,3 @@ def test_a_wrong_call_gets_a_result_that_says_what_is_right_and_the_run_goes_on(
         assert says in result, (name, written)
         assert "The tools are" in result or f"It takes {name}(" in result
     assert "'right'\n" == right
-
-
-def test_calls_without_ids_or_with_the_same_are_kept_apart(rlm: Make) -> None:
-    twice = [tool_call("ipython", {"code": code}, "same") for code in ("1", "2")]
-    nameless = [tool_call("ipython", {"code": code}, None) for code in ("3", "4")]
-    turns = [message({"content": None, "tool_calls": each}, "tool_calls") for each in (twice, nameless)]
-    done, server = play(rlm, *turns)
-    assert ["1\n", "2\n", "3\n", "4\n"] == done.session.results
-    for asked in (m for m in server.requests[-1].messages if m["role"] == "assistant"):
-        assert 2 == len({wanted["id"] for wanted in asked["tool_calls"]})
-
-
-def test_an_assistant_message_goes_back_as_it_came(rlm: Make) -> None:
-    """With its reasoning, and with no text beside the call."""
-    turn = calls(("ipython", {"code": "1"}), content=None, reasoning_content="hm", vendor={"a": [1]})
-    _, server = play(rlm, turn)
-    back = server.requests[1].messages[2]
-    assert ("hm", None) == (back["reasoning_content"], back["content"])
-    if not BY_RESPONSES:  # whose items have no such field; that all of an item goes back is the server's to say
-        assert {"a": [1]} == back["vendor"]
