@@ -1,9 +1,14 @@
-"""Writes the tables in faults.md from the fault lists in packages/rlm-testkit/src/rlm_testkit, which the tests check."""
+"""Writes the tables in faults.md from `rlm.core.exit_codes`, and from the fault lists in packages/rlm-testkit/src/rlm_testkit.
+
+The tests check these lists.
+"""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
+from rlm.core import exit_codes
 from rlm_testkit.faults import FAULTS, FILTERED, OVERFLOWS, Fault
 from rlm_testkit.kernel_faults import AFTER, GROUPS, KernelFault
 from rlm_testkit.machine_faults import GROUPS as OF_THE_MACHINE
@@ -11,6 +16,28 @@ from rlm_testkit.machine_faults import MachineFault
 
 HERE = Path(__file__).parent
 PAGE = HERE / "faults.md"
+
+EXIT_CODES = {
+    exit_codes.DONE: "there is an answer; with `--limit-ok` also a limit; the reader of stdout left early (`rlm … \\| head -c 1`)",
+    exit_codes.FAILED: "the run failed: the provider refuses the request, no kernel can be started, the session, stdout or `-o` "
+    "cannot be written, the answer does not match the schema. `rlm batch`: a task failed, or a limit stopped it. "
+    "`rlm eval`: all runs failed. `rlm doctor`: a check failed",
+    exit_codes.USAGE: "a flag, a setting, a file or a limit of the system is not suitable; there is no task; a foreign session needs `--trust`. Nothing has run",
+    exit_codes.LIMIT: "a limit stopped the run; [sessions.md](sessions.md#metajson) lists the limits (status `limit`)",
+    exit_codes.CREDENTIALS: "there is no key, or the provider refuses it",
+    exit_codes.UNAVAILABLE: "the provider failed temporarily, longer than rlm retries: try again later",
+    exit_codes.HUNG_UP: "SIGHUP ended it: the terminal was closed",
+    exit_codes.INTERRUPTED: "SIGINT ended it (Ctrl-C)",
+    128 + signal.SIGKILL: "SIGKILL ended it; the shell reports this code, not rlm",
+    exit_codes.UNREAD: "the reader of `--json` left",
+    exit_codes.TERMINATED: "SIGTERM ended it (`rlm stop`, `kill`)",
+}
+
+
+def exit_code_table() -> str:
+    return "\n".join(
+        ["| Exit code | Meaning |", "|---|---|", *(f"| {code} | {why} |" for code, why in EXIT_CODES.items())]
+    )
 
 
 def provider_table() -> str:
@@ -46,7 +73,13 @@ def machine_table() -> str:
 def page() -> str:
     """Return the page with new tables."""
     text = PAGE.read_text()
-    for name, table in (("provider", provider_table()), ("kernel", kernel_table()), ("machine", machine_table())):
+    tables = {
+        "exit codes": exit_code_table(),
+        "provider": provider_table(),
+        "kernel": kernel_table(),
+        "machine": machine_table(),
+    }
+    for name, table in tables.items():
         text = _filled(text, name, table)
     return text
 
