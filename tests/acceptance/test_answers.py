@@ -62,7 +62,7 @@ def test_values_come_out_of_kernels_and_answers_have_the_type_that_was_asked_for
         'Found(name=\'n\', lines=[1, 2]) {"name": "n", "lines": [1, 2]} 3',
         "(1, (2, 3)) tuple, 2 long, begins (1, (2, 3)) True",
         "2000000 True",
-        "the answer does not fit the schema: it is no JSON (Expecting value: line 1 column 1 (char 0)); "
+        "the answer does not fit the schema: it is not JSON (Expecting value: line 1 column 1 (char 0)); "
         "write the JSON alone, without any other text schema",
         "[1]",
         "exit 0",
@@ -91,7 +91,7 @@ def test_the_command_prints_json_alone_that_fits_the_schema(without_tools: Make,
         assert (done.code, json.loads(done.out)) == (0, [1, 2])
         done = run("--schema", str(schema), "resume", done.session.folder.name)
         assert (done.code, done.out) == (1, "")
-        assert "the answer does not fit the schema: it is no JSON" in done.err
+        assert "the answer does not fit the schema: it is not JSON" in done.err
         schema.write_text('{"type": "int"}')
         done = run("--schema", str(schema), "go")
         assert (done.code, len(done.sessions)) == (2, 1), "nothing was begun"

@@ -166,8 +166,8 @@ def test_what_is_not_allowed_makes_nothing(alone: Rlm) -> None:
         (("tasks.jsonl", "-o", "tasks.jsonl/out"), 2, "cannot be written"),
         (("twice.jsonl", "-o", "out"), 2, "twice.jsonl, line 2: the id '1' is taken"),
         (("--resume", "out"), 2, "holds no batch"),
-        (("--resume", "out", "tasks.jsonl"), 2, "--resume DIR needs no other word"),
-        (("--resume", "out", "--rollouts", "2"), 2, "keeps its --rollouts"),
+        (("--resume", "out", "tasks.jsonl"), 2, "--resume DIR accepts no other argument"),
+        (("--resume", "out", "--rollouts", "2"), 2, "--rollouts cannot change when a batch is resumed"),
     )
     words = json.dumps([words for words, _, _ in given])
     program = REFUSED.replace("sys.stdin.read()", repr(words))
@@ -264,7 +264,7 @@ def test_ctrl_c_ends_a_batch_in_order_and_says_how_to_go_on(rlm: Make, tmp_path:
             terminal.close()
         said = "\n".join(screen)
         assert "2 of 5 done · 3 missing" in said
-        assert "rlm: interrupted. To go on: rlm batch --resume" in said
+        assert "rlm: interrupted. To continue: rlm batch --resume" in said
         slow.open = True
         done = command("batch", "--resume", "out", "--json")
         assert done.code == 0
@@ -300,11 +300,11 @@ def test_what_failed_is_tried_again_and_a_batch_of_others_only_if_it_is_trusted(
             refused = command("batch", *given[0], **given[1])
             assert (refused.code, why in refused.err, len(refused.err.splitlines())) == (2, True, 1), refused.err
         program = "import asyncio, rlm\nasyncio.run(anext(rlm.batch(['a', 'b'], output='out')))"
-        assert "was not made by you" in python(command, program, **command.environment).stderr
+        assert "You did not create" in python(command, program, **command.environment).stderr
         assert len(server.requests) == 3
         trusted = command("batch", "--resume", "out", "--trust", "--sandbox-net")
         told = trusted.err[: trusted.err.index("2 of 2 done")]
-        for word in (f"works in {command.cwd}", "sandbox: off", "2 tasks", "touch pwned", "with your rights"):
+        for word in (f"works in {command.cwd}", "sandbox: off", "2 tasks", "touch pwned", "with your permissions"):
             assert word in told
         assert (command.cwd / "pwned").exists(), "this is what it had to warn of"
         assert command("batch", "--resume", "out").code == 0

@@ -127,7 +127,7 @@ def test_every_task_ends_once_whatever_is_lost(python: Path, place: Path, tmp_pa
                     until(lambda: running.poll() is not None)
                     assert running.returncode == 130
                     assert running.stderr is not None
-                    assert b"To go on: rlm batch --resume" in running.stderr.read()
+                    assert b"To continue: rlm batch --resume" in running.stderr.read()
                 until(lambda: not workers())
 
                 with rlm.start("batch", "--resume", "out", "--address", address) as running:

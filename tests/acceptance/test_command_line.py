@@ -89,16 +89,16 @@ def test_after_two_dashes_a_task_needs_no_quotes(without_tools: Make) -> None:
         (("exprot",), "did you mean `rlm export`? As a task: `rlm -- exprot`"),
         (("sl",), "did you mean `rlm ls`?"),
         (("--json", "Resum", "7f3a"), "did you mean `rlm resume 7f3a`? As a task: `rlm -- Resum 7f3a`"),
-        (("ls", "--sandbox"), "--sandbox means nothing to `rlm ls`"),
-        (("--max-turns", "3", "show"), "--max-turns means nothing to `rlm show`"),
-        (("go", "--fork"), "--fork means nothing to a task"),
-        (("demo", "--home", "x"), "--home means nothing to `rlm demo`"),
-        (("ls", "more"), "rlm ls takes no words, and not: more"),
-        (("show", "a", "b"), "rlm show takes [ID], and not: a b"),
-        (("resume", "7f3a", "go", "on"), 'resume takes [ID] ["more"], and not: 7f3a go on'),
+        (("ls", "--sandbox"), "--sandbox is not a flag of `rlm ls`"),
+        (("--max-turns", "3", "show"), "--max-turns is not a flag of `rlm show`"),
+        (("go", "--fork"), "--fork is not a flag of a task"),
+        (("demo", "--home", "x"), "--home is not a flag of `rlm demo`"),
+        (("ls", "more"), "rlm ls accepts no words, not: more"),
+        (("show", "a", "b"), "rlm show accepts [ID], not: a b"),
+        (("resume", "7f3a", "go", "on"), 'resume accepts [ID] ["more"], not: 7f3a go on'),
         (("export", "--format", "pdf"), "--format takes one of html, ipynb, chat, atif"),
         (("go", "--max-turns", "--json"), "--max-turns needs a value"),
-        (("go", "--json=on"), "--json takes no value"),
+        (("go", "--json=on"), "--json accepts no value"),
         (("-C", "nowhere", "ls"), "-C nowhere: No such file or directory"),
         (("help", "lst"), "There is no command lst"),
     ],
@@ -144,8 +144,8 @@ def test_a_misspelt_flag_is_reported_with_the_one_that_was_meant(alone: Rlm, fla
 def test_a_variable_that_is_no_setting_is_reported_once_and_the_run_goes_on(without_tools: Make) -> None:
     with Scripted(text("ok")) as server:
         done = without_tools(server)("go", RLM_MAX_TURN="3", RLM_XYZZY="1", RLM_EXTRA_UV_ARGS="-q")
-    assert 1 == done.err.count("RLM_MAX_TURN is no setting and has no effect: did you mean RLM_MAX_TURNS?")
-    assert 1 == done.err.count("RLM_XYZZY is no setting and has no effect.")
+    assert 1 == done.err.count("RLM_MAX_TURN is not a setting and has no effect: did you mean RLM_MAX_TURNS?")
+    assert 1 == done.err.count("RLM_XYZZY is not a setting and has no effect.")
     assert "RLM_EXTRA_UV_ARGS" not in done.err
 
 
@@ -316,7 +316,7 @@ def test_a_pipe_that_stays_silent_is_said_and_left(without_tools: Make) -> None:
         os.close(write)
         os.close(read)
     assert 0 == done.returncode
-    assert b"going on without it" in done.stderr
+    assert b"continuing without it" in done.stderr
     assert "go" == server.requests[0].task
 
 

@@ -117,7 +117,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(rlm: Make) -> N
             (("t.jsonl", "--arms", "plain,best"), "--arms='best' is not allowed"),
             (("tasks.jsonl", "-o", "."), "tasks.jsonl is there already and would be replaced"),
             (("--resume", "."), "holds no batch"),
-            (("--resume", ".", "t.jsonl"), "--resume DIR needs no other word"),
+            (("--resume", ".", "t.jsonl"), "--resume DIR accepts no other argument"),
             (("t.jsonl", "--make", "pairs"), "--make writes tasks to stdout"),
             (("--make", "pairs", "--size", "ten"), "--size='ten' is not allowed"),
             (("--make", "pair"), "pairs"),

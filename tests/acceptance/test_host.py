@@ -171,7 +171,7 @@ def test_a_session_is_gone_on_with_by_its_id_its_folder_or_its_first_digits(rlm:
     assert "42" in [str(m["content"]).strip() for m in server.requests[-2].messages]
     assert all("session=" in line and "is not allowed" in line for line in lines[3:5])
     assert "name it" in lines[5]
-    assert "was not made by you" in lines[6]
+    assert "You did not create" in lines[6]
     assert "There is no session ffffffffffff" in lines[7]
     assert "which is not in this folder" in lines[8]
     assert "`cwd=`" in lines[8]

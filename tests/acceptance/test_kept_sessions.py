@@ -142,7 +142,7 @@ def test_who_sits_at_a_terminal_is_asked(user: Rlm) -> None:
         with PseudoTerminal(user, "rm", id) as terminal:
             terminal.write(typed)
             assert 0 == terminal.end()
-        assert b"Remove 1 session for good?" in terminal.seen
+        assert b"Remove 1 session permanently?" in terminal.seen
         assert left == ids(user)
 
 
@@ -175,7 +175,7 @@ def test_a_running_session_is_stopped_in_order_and_not_removed(rlm: Make) -> Non
         (id,) = ids(made)
         removed, pruned = made("rm", "--yes", id), made("prune", "--older-than", "0d", "--yes")
         assert (1, True) == (removed.code, f"rlm stop {id}" in removed.err)
-        assert (0, "1 session that runs stays.", "") == (pruned.code, pruned.err.splitlines()[0], pruned.out)
+        assert (0, "Not removed: 1 running session.", "") == (pruned.code, pruned.err.splitlines()[0], pruned.out)
         forge = Path(made.cwd / ".rlm/sessions" / id / "meta.json")
         signed = forge.read_text()
         forge.write_text(signed.replace(f'"pid": {process.pid}', '"pid": 1'))
@@ -186,7 +186,7 @@ def test_a_running_session_is_stopped_in_order_and_not_removed(rlm: Make) -> Non
         _, err = process.communicate(timeout=60)
         assert (0, 143) == (stopped.code, process.returncode), stopped.err
         assert "interrupted · 1 turn" in err.decode()
-        assert "does not run: it is cancelled" in made("stop", id).err
+        assert "is not running: it is cancelled" in made("stop", id).err
         assert "went on\n" == made("-C", "sub", "resume", id).out
         assert [id] == made("rm", id).out.split()
 
@@ -215,5 +215,5 @@ def test_export_on_a_terminal_writes_a_file_and_can_open_it(user: Rlm, tmp_path:
     (programs / "xdg-open").write_text("#!/bin/sh\nexit 3\n")
     (programs / "open").write_text("#!/bin/sh\nexit 3\n")
     refused = user("export", "--open", "-o", "page.html", PATH=path)
-    assert (1, True) == (refused.code, "does not open it (exit code 3)" in refused.err)
+    assert (1, True) == (refused.code, "did not open it (exit code 3)" in refused.err)
     assert (user.cwd / "page.html").exists()

@@ -81,7 +81,7 @@ def test_tools_are_functions_in_a_sandbox_without_a_network_and_no_secret_gets_t
     )
     assert children.splitlines()[1].startswith("none: -----"), "no such name"
     assert "no MCP server of this run" not in children
-    assert "'github' is none, there are small, time" in children
+    assert "'github' is not one of them, there are small, time" in children
     assert SECRET not in hidden
     assert mcp_program.__file__ not in hidden, "it is outside of the sandbox"
     assert [] == [
@@ -129,8 +129,8 @@ def test_a_session_that_goes_on_has_its_servers_again_but_no_secrets(rlm: Make, 
         "mcp", "login", "docs", RLM_MCP='{"mcpServers": {"docs": {"url": "http://me:word@127.0.0.1:9/"}}}'
     )
     assert 2 == refused.code
-    assert "The login to docs came to nothing: no connection with 127.0.0.1:9: " in refused.err
+    assert "The login to docs failed: no connection with 127.0.0.1:9: " in refused.err
     assert "word" not in refused.err
     served = command("mcp", RLM_MODELS="one")
     assert (0, "") == (served.code, served.out), served.err
-    assert "RLM_MODELS is no setting" in served.err
+    assert "RLM_MODELS is not a setting" in served.err

@@ -57,7 +57,7 @@ def test_a_cell_asks_models_without_an_agent_and_each_request_is_in_the_journal(
         "AgentError 400 Bad Request: no such thing.",
         "ConfigError The picture none.png cannot be read: No such file or directory.",
         "ConfigError The task is empty.",
-        "AgentError the answer does not fit the schema: it is no JSON (Expecting value: line 1 column 1 (char 0)); "
+        "AgentError the answer does not fit the schema: it is not JSON (Expecting value: line 1 column 1 (char 0)); "
         "write the JSON alone, without any other text",
     ]
     assert second == "re: hello\n", "a task of asyncio outlives its cell"

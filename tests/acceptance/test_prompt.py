@@ -352,7 +352,7 @@ def test_a_jupyter_client_works_on_the_kernel_of_a_running_session(rlm: Make, te
         screen.press("C-d")
         screen.see("over 0")
     ended = made("attach", only_session(made).meta["session_id"])
-    assert (1, True) == (ended.code, "does not run: it is cancelled" in ended.err or "it is done" in ended.err)
+    assert (1, True) == (ended.code, "is not running: it is cancelled" in ended.err or "it is done" in ended.err)
 
 
 def evaluated(connection_file: str, code: str) -> str:

@@ -264,7 +264,7 @@ def test_a_bad_name_is_refused_with_the_rule(alone: Rlm, name: str, why: str) ->
 def test_a_skill_that_exists_is_not_touched(alone: Rlm) -> None:
     (alone.cwd / "vowels").write_text("mine")
     done = alone("skills", "new", "vowels")
-    assert (2, "rlm: No skill was made: vowels exists already; choose another name, or remove it first.\n") == (
+    assert (2, "rlm: No skill was created: vowels exists already; choose another name, or remove it first.\n") == (
         done.code,
         done.err,
     )
@@ -443,7 +443,7 @@ def test_what_is_wrong_is_reported_by_the_list_and_the_doctor_alike_and_not_offe
         assert re.search(rf"^{name} +\S+ +broken: {re.escape(why)}$", listed, re.M), listed
         assert re.search(rf"^✗ {name} +is broken\n +.*{re.escape(why)}$", found, re.M), found
     assert "    SKILL.md: it is not UTF-8\n" in listed
-    assert re.search(r"^✗ moody +is a skill whose SKILL.md .*\n +it is not UTF-8$", found, re.M), found
+    assert re.search(r"^✗ moody +has a SKILL.md .*\n +it is not UTF-8$", found, re.M), found
     assert "✓ skills       4 installed, 2 broken\n" in found
 
 

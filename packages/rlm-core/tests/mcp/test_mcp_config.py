@@ -68,7 +68,7 @@ def test_a_file_is_read_and_a_variable_must_name_it_wholly(tmp_path: Path) -> No
     path.write_text('{"mcpServers": {"a": {"command": "x"}, "off": {"command": "y", "disabled": true}}}')
     assert ("a",) == read_config({}, ENVIRONMENT | {"RLM_MCP": str(path)}).mcp.names
     assert ("a",) == with_values(Config(), {"mcp": path}).mcp.names
-    with pytest.raises(ConfigError, match=r"another file in each folder"):
+    with pytest.raises(ConfigError, match=r"a different file in each folder"):
         read_config({}, ENVIRONMENT | {"RLM_MCP": ".mcp.json"})
 
 

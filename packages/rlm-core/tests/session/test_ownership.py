@@ -60,7 +60,7 @@ def content(folder: Path) -> dict[Path, bytes]:
 def refused(folder: Path, fork: bool = False) -> None:
     """It is refused, and nothing has changed by it."""
     before, there = content(folder), set(folder.parent.iterdir())
-    with pytest.raises(ConfigError, match=f"Session {folder.name} was not made by you on this machine: .*--trust"):
+    with pytest.raises(ConfigError, match=f"You did not create session {folder.name} on this machine: .*--trust"):
         Session.resume(folder, fork=fork, key=KEY)
     assert content(folder) == before
     assert set(folder.parent.iterdir()) == there
@@ -310,7 +310,7 @@ def test_a_torn_end_is_cut_and_no_forgery(tmp_path: Path) -> None:
 def test_without_a_key_sessions_are_written_and_read_all_the_same(tmp_path: Path) -> None:
     folder = finished(tmp_path, None)
     assert "mac" not in json.loads((folder / "meta.json").read_text())
-    with pytest.raises(ConfigError, match="was not made by you"):
+    with pytest.raises(ConfigError, match="You did not create"):
         Session.resume(folder)
     Session.resume(folder, trust=True).finish()
 

@@ -70,7 +70,7 @@ def test_the_newest_is_the_one_used_last(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        ("cccc", r"There is no session cccc in .*sessions. `rlm ls` lists those that are there."),
+        ("cccc", r"There is no session cccc in .*sessions. `rlm ls` lists them."),
         ("aaa", "2 sessions begin with aaa: aaaa00000000, aaab00000000. Give more of the id."),
         ("../..", "is no session id"),
         ("aaaa000000000", "is no session id"),
@@ -86,7 +86,7 @@ def test_what_cannot_be_found_is_said_clearly(tmp_path: Path, wanted: str, said:
 
 
 def test_where_there_is_none_it_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(SessionError, match=r'There is no session in .* yet. `rlm "task"` makes one.'):
+    with pytest.raises(SessionError, match=r'There is no session in .* yet. `rlm "task"` creates one.'):
         find(tmp_path / "nowhere", key=KEY)
     assert list_sessions(tmp_path / "nowhere") == []
 

@@ -48,14 +48,14 @@ def _mac(body: Mapping[str, Any], key: SigningKey) -> str:
 def not_yours(path: Path, why: str) -> str:
     """A message that the batch is not resumed, and what the user can do."""
     return (
-        f"The batch in {path} was not made by you on this machine: {why}. Its results can be read; "
-        "`rlm batch --resume DIR --trust` says what of it would run, and goes on."
+        f"You did not create the batch in {path} on this machine: {why}. Its results can be read; "
+        "`rlm batch --resume DIR --trust` lists what would run, then continues."
     )
 
 
 def effects(batch: BatchConfig, tasks: list[BatchTask], config: Config) -> Iterator[str]:
     """Everything in a batch that would run, or decides what runs: one text each."""
-    policy = config.sandbox if config.sandboxed else "off, so what runs has your rights"
+    policy = config.sandbox if config.sandboxed else "off, so everything runs with your permissions"
     yield f"works in {batch.cwd}, executor {batch.executor}; sandbox: {policy}"
     models = {config.model, *(task.model for task in tasks if task.model)}
     yield f"gives {len(tasks):,} tasks to {_some(models)}; a model acts on them, a recording runs its cells"
@@ -66,7 +66,7 @@ def effects(batch: BatchConfig, tasks: list[BatchTask], config: Config) -> Itera
     yield from _each("works in the folder", tasks, lambda task: task.cwd)
     yield from _each("has the tools", tasks, lambda task: str(task.tools or ""))
     yield from _each("sets variables for what runs:", tasks, lambda task: str(task.env or ""))
-    rights = "in a sandbox" if config.sandboxed else "with your rights"
+    rights = "in a sandbox" if config.sandboxed else "with your permissions"
     yield from _each(f"runs before a task, {rights}:", tasks, lambda task: task.setup, batch.setup)
     yield from _each(f"runs after a task, {rights}:", tasks, lambda task: task.verify, batch.verify)
 

@@ -316,7 +316,7 @@ def _file(sent: Mapping[str, Any], field: str, kinds: Mapping[str, _K]) -> tuple
 def _object(sent: Mapping[str, Any], name: str) -> dict[str, Any]:
     value = sent.get(name, {})
     if not isinstance(value, dict):
-        raise ValueError(f"{name!r} is no object")
+        raise ValueError(f"{name!r} is not an object")
     return value
 
 
@@ -334,7 +334,7 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError(f"{name[:_NAME]!r} is no text")
+            raise ValueError(f"{name[:_NAME]!r} is not a text")
         text = str(value)
         if len(text) > _SHORT and name not in _LONG:
             raise ValueError(f"{name[:_NAME]!r} has {len(text):,} characters, of at most {_SHORT:,}")

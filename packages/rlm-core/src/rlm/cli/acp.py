@@ -26,10 +26,10 @@ def run(line: CommandLine) -> int:
 
         return doctor.run(line)
     if line.words or line.rest is not None:
-        raise ConfigError("rlm acp takes no task: its client sends them.")
+        raise ConfigError("rlm acp accepts no task: its client sends the tasks.")
     read_config(line.settings)
     if at_terminal():
-        say("rlm acp waits for a client of the Agent Client Protocol on stdin: it is for editors to start.")
+        say("rlm acp waits for a client of the Agent Client Protocol on stdin: editors start it.")
     close_to_others(debug=line.wants("debug"))
     check_limits()
     for warning in without_effect():

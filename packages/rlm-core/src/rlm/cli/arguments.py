@@ -131,7 +131,7 @@ def _read_flag(word: str, rest: deque[str]) -> Iterator[_Token]:
         near = difflib.get_close_matches(name, SPELLINGS, 1)
         yield _Token("", name, f"There is no flag {name}." + (f" Did you mean {near[0]}?" if near else ""))
     elif not each.metavar:
-        yield _Token("on", name, f"{name} takes no value." if assigned else "")
+        yield _Token("on", name, f"{name} accepts no value." if assigned else "")
     elif assigned:
         yield _Token(value, name, _not_chosen(each, name, value))
     elif each.setting and each.setting.alone:
@@ -146,7 +146,7 @@ def _read_flag(word: str, rest: deque[str]) -> Iterator[_Token]:
 def _not_chosen(each: Flag, name: str, value: str) -> str:
     if not each.choices or value in each.choices:
         return ""
-    return f"{name} takes one of {', '.join(each.choices)}, and not {value}."
+    return f"{name} takes one of {', '.join(each.choices)}, not {value}."
 
 
 def _problem(line: CommandLine, tokens: Sequence[_Token], own: Collection[str]) -> str:
@@ -155,14 +155,14 @@ def _problem(line: CommandLine, tokens: Sequence[_Token], own: Collection[str]) 
     meant = f"`{called}`" if line.command else "a task"
     for token in tokens:
         if token.problem or (token.spelling and token.spelling not in own):
-            return f"{token.problem or f'{token.spelling} means nothing to {meant}.'} Try: {called} --help"
+            return f"{token.problem or f'{token.spelling} is not a flag of {meant}.'} Try: {called} --help"
     if not line.command:
         return _no_task(line)
     command = COMMANDS[line.command]
     text = line.command == "resume" and line.text is not None
     words = [*line.words, line.text or ""] if text else line.all_words
     if len(words) > command.most:
-        return f"{called} takes {command.usage or 'no words'}, and not: {' '.join(words)}. Try: {called} --help"
+        return f"{called} accepts {command.usage or 'no words'}, not: {' '.join(words)}. Try: {called} --help"
     return ""
 
 
@@ -172,7 +172,7 @@ def _no_task(line: CommandLine) -> str:
     one = words and line.rest is None and not any(map(str.isspace, words[0]))
     if one and (near := _near_command(words[0])):
         meant, task = " ".join((near, *words[1:])), " ".join(words)
-        return f"`{words[0]}` is no command: did you mean `rlm {meant}`? As a task: `rlm -- {task}`"
+        return f"`{words[0]}` is not a command: did you mean `rlm {meant}`? As a task: `rlm -- {task}`"
     if len(words) + bool(line.rest) > 1:
         return f'There must be one task, in quotes: rlm "{" ".join(line.all_words)}"'
     return ""

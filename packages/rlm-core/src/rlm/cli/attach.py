@@ -63,11 +63,11 @@ def check(session: Listed, *, trusted: bool) -> None:
     """
     id, mode = session.folder.name, session.meta.settings.get("sandbox", SandboxMode.OFF)
     if session.meta.status != RUNNING:
-        raise SessionError(f"Session {id} does not run: it is {session.meta.status}. To go on with it: rlm resume {id}")
+        raise SessionError(f"Session {id} is not running: it is {session.meta.status}. To continue it: rlm resume {id}")
     if session.foreign:
-        raise ConfigError(f"Session {id} was not made by you on this machine, so nobody knows what its kernel is.")
+        raise ConfigError(f"You did not create session {id} on this machine, so its kernel cannot be trusted.")
     if mode != SandboxMode.OFF and not trusted:
         raise ConfigError(
-            f"Session {id} runs in a sandbox. A console that you attach is outside of it, and shows whatever the "
-            f"kernel sends. To do so all the same: rlm attach {id} --yes"
+            f"Session {id} runs in a sandbox. A console runs outside the sandbox, and shows whatever the "
+            f"kernel sends. To attach anyway: rlm attach {id} --yes"
         )

@@ -72,16 +72,16 @@ def _prepare(line: CommandLine, opened: ExitStack) -> tuple[BatchFolder, Config]
         path, config = _new(line)
         return opened.enter_context(BatchFolder(path)), config
     if resumed is not None and (line.all_words or "out" in options):
-        raise ConfigError("--resume DIR needs no other word: the folder knows its tasks.")
+        raise ConfigError("--resume DIR accepts no other argument: the folder contains the tasks.")
     fixed = _FIXED & options.keys()
     if fixed and not again:
-        raise ConfigError(f"A batch that goes on keeps its --{min(fixed).replace('_', '-')}.")
+        raise ConfigError(f"--{min(fixed).replace('_', '-')} cannot change when a batch is resumed.")
     path = files.resolve(Path(resumed or options["out"]).expanduser())
     folder = opened.enter_context(BatchFolder(path, trust="trust" in options))
     config = resumed_config(folder.config.settings, wanted)
     if folder.doubt:
-        head = f"rlm: The batch in {path} was not made by you on this machine: {folder.doubt}. You trust it:"
-        say_effects(head, effects(folder.config, folder.tasks, config))
+        why = f"on this machine: {folder.doubt}. Because of --trust, this will run:"
+        say_effects(f"rlm: You did not create the batch in {path} {why}", effects(folder.config, folder.tasks, config))
         folder.adopt()
     return folder, config
 
@@ -96,7 +96,7 @@ def _new(line: CommandLine) -> tuple[Path, Config]:
         raise ConfigError(_USAGE)
     tasks, out = Path(line.all_words[0]).expanduser(), files.resolve(Path(options["out"]).expanduser())
     if exists(out):
-        raise ConfigError(f"{out} holds a batch. To go on with it: rlm batch --resume {shlex.quote(options['out'])}")
+        raise ConfigError(f"{out} contains a batch. To continue it: rlm batch --resume {shlex.quote(options['out'])}")
     config, cwd = read_config(line.settings), working_directory()
     check_executor(options.get("executor", "here"))
     source = _source(options)
@@ -152,12 +152,12 @@ class _BatchCommand:
             run_until_signal(self._work())
         except Interrupted as interrupted:
             self._end()
-            say_how = f"rlm: interrupted. To go on: {self._resume()}"
+            say_how = f"rlm: interrupted. To continue: {self._resume()}"
             say(say_how)
             return interrupted.code
         except BaseException:
             self._end()
-            say(f"rlm: what is done is kept. To go on: {self._resume()}")
+            say(f"rlm: finished runs are kept. To continue: {self._resume()}")
             raise
         return self._end()
 

@@ -242,9 +242,7 @@ def _skills(config: Config) -> Iterator[CheckResult]:
         yield CheckResult(one_line(skill.name), "is broken", one_line(f"{skill.broken}"))
     for skill in found.installed:
         if skill.unread:
-            yield CheckResult(
-                one_line(skill.name), "is a skill whose SKILL.md agents cannot read", one_line(skill.unread)
-            )
+            yield CheckResult(one_line(skill.name), "has a SKILL.md that agents cannot read", one_line(skill.unread))
     if notes:
         wrong = sum(not note.offered for note in notes)
         yield CheckResult("instructions", f"{len(notes)} SKILL.md files, {wrong} broken")
@@ -265,7 +263,7 @@ def _sandbox(config: Config) -> Iterator[CheckResult]:
         if wanted:
             yield CheckResult("sandbox", "is unavailable", str(error))
         else:
-            yield CheckResult("sandbox", f"off: the model's code runs with your permissions. To have one: {error}")
+            yield CheckResult("sandbox", f"off: the model's code runs with your permissions. To enable it: {error}")
         return
     yield CheckResult(
         "sandbox",

@@ -132,7 +132,7 @@ def _without_user(name: str, value: str) -> str:
         parts = urlsplit(value)
         place = f"{parts.hostname}:{parts.port}" if parts.port else f"{parts.hostname}"
     except ValueError:
-        return "is no URL"
+        return "is not a URL"
     return f"{parts.scheme}://{place}" if parts.hostname else "is set"
 
 

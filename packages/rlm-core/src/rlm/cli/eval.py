@@ -41,7 +41,7 @@ from rlm.sessions.folder import open_sessions
 from rlm.text.clip import one_line
 
 _USAGE = (
-    "Name a file of tasks: rlm eval TASKS.jsonl; or make one: rlm eval --make needle --size 1000,10000 > TASKS.jsonl"
+    "Name a file of tasks: rlm eval TASKS.jsonl; or create one: rlm eval --make needle --size 1000,10000 > TASKS.jsonl"
 )
 _JOBS, _COUNT = 4, 5
 
@@ -52,7 +52,7 @@ def run(line: CommandLine) -> int:
         RlmError: no task can be compared.
     """
     if broker_address() is not None:
-        raise ConfigError("`rlm eval` is for a shell, and not for the cells of an agent.")
+        raise ConfigError("`rlm eval` works in a shell, not in the cells of an agent.")
     if "make" in line.options:
         return _make(line)
     path, config = (_resumed(line), None) if "resume" in line.options else _new(line)
@@ -81,7 +81,7 @@ def _new(line: CommandLine) -> tuple[Path, Config]:
     arms, jobs = _arms(options.get("arms")), _jobs(line)
     out = files.resolve(Path(options["out"]).expanduser()) if "out" in options else None
     if out is not None and exists(out):
-        raise ConfigError(f"{out} holds results. To go on with them: rlm eval --resume {shlex.quote(options['out'])}")
+        raise ConfigError(f"{out} contains results. To continue: rlm eval --resume {shlex.quote(options['out'])}")
     found = read_tasks(files.read(files.resolve(tasks)), tasks.name)
     runs = runs_of(found, arms, max(1, config.max_depth))
     check_tasks(((f"task {run.id}", run) for run in runs), config, tasks.name, cwd, copied=False)
@@ -100,7 +100,7 @@ def _own_folder(config: Config, tasks: Path, cwd: Path) -> Path:
 def _resumed(line: CommandLine) -> Path:
     options = line.options
     if line.all_words or options.keys() & {"out", "arms"}:
-        raise ConfigError("--resume DIR needs no other word: the folder knows its tasks and arms.")
+        raise ConfigError("--resume DIR accepts no other argument: the folder contains the tasks and arms.")
     return files.resolve(Path(options["resume"]).expanduser())
 
 
@@ -138,9 +138,9 @@ class _EvalCommand:
             run_until_signal(self._work())
         except Interrupted as interrupted:
             code = interrupted.code
-            say(f"rlm: interrupted. To go on: {self._resume()}")
+            say(f"rlm: interrupted. To continue: {self._resume()}")
         except BaseException:
-            say(f"rlm: what is done is kept. To go on: {self._resume()}")
+            say(f"rlm: finished runs are kept. To continue: {self._resume()}")
             raise
         self._end()
         failed = bool(self._results) and all(each.stop == "error" for each in self._results)

@@ -33,9 +33,9 @@ def run(line: CommandLine) -> int:
     found = list(_found(sessions_home(read_config(line.settings), Path.cwd()), line.all_words))
     wanted = Format(options.get("format", Format.HTML))
     if wanted in _ONE and len(found) > 1:
-        raise ConfigError(f"A file of format {wanted} holds one session, not {len(found)}. Name one, or take chat.")
+        raise ConfigError(f"A file of format {wanted} contains one session, not {len(found)}. Name one, or use chat.")
     if "arguments" in options and wanted is not Format.CHAT:
-        raise ConfigError(f"--arguments goes with --format chat, not with {wanted}.")
+        raise ConfigError(f"--arguments requires --format chat, not {wanted}.")
     arguments = Arguments(options.get("arguments", Arguments.MAPPING))
     trees = [part(part(read_tree(each.folder), each.agent), options.get("agent")) for each in found]
     pieces = (piece for tree in trees for piece in export(tree, wanted, arguments))
@@ -73,7 +73,7 @@ def _found(home: Path, ids: Sequence[str]) -> Iterator[FoundAgent]:
         if any(sign in wanted for sign in "*?["):
             found = [each.folder for each in list_sessions(home) if fnmatch.fnmatchcase(each.folder.name, wanted)]
             if not found:
-                raise SessionError(f"No session matches {wanted}. `rlm ls` lists those that are there.")
+                raise SessionError(f"No session matches {wanted}. `rlm ls` lists them.")
             yield from map(FoundAgent, found)
         else:
             yield find_agent(home, wanted, key)

@@ -18,10 +18,10 @@ examples:
   git diff | rlm "Review this."
   rlm resume 7f3a "And now the docs."
 
-Behind `--` all is the task, word for word: rlm -- ls
+Everything after `--` is the task: rlm -- ls
 
-exit codes: 0 an answer; 1 failed; 2 usage or configuration; 3 a limit stopped it; 4 no or refused credentials;
-75 the provider failed for now; 130 interrupted; 143 terminated; 129 hung up;
+exit codes: 0 an answer; 1 failed; 2 usage or configuration; 3 a limit stopped it; 4 missing or refused credentials;
+75 the provider failed temporarily; 130 interrupted; 143 terminated; 129 hung up;
 141 nobody reads its --json"""
 
 

@@ -29,5 +29,5 @@ def run(line: CommandLine) -> int:
         with PagedOutput(config) as output:
             show_list(sessions, output.canvas)
     else:
-        say(f'There is no session in {home} yet. `rlm "task"` makes one.')
+        say(f'There is no session in {home} yet. `rlm "task"` creates one.')
     return exit_codes.DONE

@@ -39,8 +39,8 @@ from rlm.sessions.store import read_tree
 from rlm.text.styled import Canvas
 
 _INSTRUCTIONS = """\
-rlm is a coding agent with a persistent IPython kernel. `run` gives it a task, `resume` goes on with a session, `show`
-reads one. A run may take minutes; it says how far it is, and cancelling the call ends it."""
+rlm is a coding agent with a persistent IPython kernel. `run` gives it a task, `resume` continues a session, `show`
+reads one. A run may take minutes; it reports its progress, and cancelling the call stops it."""
 _WIDTH = 120
 
 
@@ -105,7 +105,7 @@ class OfferedTools:
         """
         place = (self.folder / cwd).resolve()
         if not place.is_relative_to(self.folder.resolve()) or not place.is_dir():
-            raise ConfigError(f"cwd={cwd!r} is no folder in {self.folder}.")
+            raise ConfigError(f"cwd={cwd!r} is not a folder in {self.folder}.")
         config = self._limited(self.config, max_turns)
         spec = AgentSpec(check_task(task), config, place, context_file(config.context))
         return await self._ask(spec, timeout, on_progress)

@@ -31,13 +31,15 @@ def login(line: CommandLine, words: Sequence[str]) -> int:
     servers = read_config(line.settings).mcp.servers
     server = next((each for each in servers if each.name == words[1]), None)
     if server is None:
-        there = f"There are {', '.join(each.name for each in servers)}." if servers else "None is named: give --mcp."
+        there = (
+            f"There are {', '.join(each.name for each in servers)}." if servers else "No server is named: use --mcp."
+        )
         raise ConfigError(f"There is no MCP server {words[1]}. {there}")
     if not isinstance(server, HttpServer):
-        raise ConfigError(f"{server.name} is a program: what it must know of you goes into its `env`.")
+        raise ConfigError(f"{server.name} is a program: put its credentials into its `env`.")
     state = state_folder()
     if state is None:
-        raise ConfigError("There is no place for the login: HOME and XDG_STATE_HOME are not set.")
+        raise ConfigError("The login cannot be stored: HOME and XDG_STATE_HOME are not set.")
     try:
         with closing_in_order():
             run_until_signal(_login(server, state))
@@ -71,7 +73,7 @@ def _refused(server: HttpServer, error: Exception, access: package.HttpAccess) -
         reason = f"HTTP {access.status}"
     else:
         reason = f"no connection with {access.host}: {package.reason_of(error)}"
-    return ConfigError(f"The login to {server.name} came to nothing: {reason.rstrip('.')}.")
+    return ConfigError(f"The login to {server.name} failed: {reason.rstrip('.')}.")
 
 
 async def _show(url: str) -> None:

@@ -32,7 +32,7 @@ def run(task: str, settings: Mapping[str, str], config: Config, address: tuple[s
     """
     options = {name: text for name, text in settings.items() if name not in _OWN}
     if foreign := [name for name in options if name not in OPTIONS]:
-        raise ConfigError(f"{flag(foreign[0])} is the host's to set: this is a sub-agent of a cell.")
+        raise ConfigError(f"Only the host can set {flag(foreign[0])}: this is a sub-agent of a cell.")
     path, token = address
     request = RunRequest(token, task, options | {"cwd": str(Path.cwd())})
     if config.schema is not None:

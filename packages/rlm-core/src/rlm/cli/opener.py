@@ -29,10 +29,12 @@ def open_for_user(file: Path) -> None:
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        raise RlmError(f"{path} is written, and nothing here opens it: {error}. Open it yourself.") from None
+        raise RlmError(
+            f"{path} is written, but no program can be started to open it: {error}. Open it yourself."
+        ) from None
     try:
         code = process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         return  # a browser that the opener itself started keeps running
     if code:
-        raise RlmError(f"{path} is written, and {program.name} does not open it (exit code {code}). Open it yourself.")
+        raise RlmError(f"{path} is written, but {program.name} did not open it (exit code {code}). Open it yourself.")

@@ -36,9 +36,11 @@ def run(line: CommandLine) -> int:
     ended = [each for each in old if each.meta.status != RUNNING]
     own = [each for each in ended if not each.foreign]
     if foreign := len(ended) - len(own):
-        say(f"{many(foreign, 'session')} not made by you on this machine stays; `rlm rm ID` removes one.")
+        say(
+            f"Not removed: {many(foreign, 'session')} that you did not create on this machine; `rlm rm ID` removes one."
+        )
     if running := len(old) - len(ended):
-        say(f"{many(running, 'session')} that runs stays.")
+        say(f"Not removed: {many(running, 'running session')}.")
     if own:
         remove(own, line)
     else:

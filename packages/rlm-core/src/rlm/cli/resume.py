@@ -57,8 +57,8 @@ def _spec(line: CommandLine) -> AgentSpec:
         rerun_agents="rerun_agents" in line.options,
     )
     if spec.earlier is not None and spec.earlier.doubt:
-        why = f"was not made by you on this machine: {spec.earlier.doubt}. You trust it:"
-        say_effects(f"rlm: Session {spec.earlier.folder.name} {why}", _effects(spec.earlier, spec))
+        why = f"on this machine: {spec.earlier.doubt}. Because of --trust, this will run:"
+        say_effects(f"rlm: You did not create session {spec.earlier.folder.name} {why}", _effects(spec.earlier, spec))
     task = read_task(more, line.text) if more is not None or line.text is not None else None
     return replace(spec, task=str(task) if task else spec.task)
 
@@ -80,7 +80,7 @@ def _id_and_text(line: CommandLine) -> tuple[str | None, str | None]:
 
 def _effects(earlier: ResumeOptions, spec: AgentSpec) -> Iterator[str]:
     config = spec.config
-    policy = "off, so what runs has your rights" if not config.sandboxed else config.sandbox
+    policy = "off, so everything runs with your permissions" if not config.sandboxed else config.sandbox
     yield f"works in {spec.cwd}; sandbox: {policy}"
     if config.recording:
         yield f"runs the cells of a recording: {config.model}"

@@ -43,7 +43,7 @@ def run(line: CommandLine) -> int:
 
 def _checked(wanted: str) -> str:
     if not _SHORTEST.fullmatch(wanted):
-        raise ConfigError(f"{wanted!r} does not name a session to remove: it takes four to twelve digits of its id.")
+        raise ConfigError(f"{wanted!r} does not name a session to remove: give four to twelve digits of its id.")
     return wanted
 
 
@@ -62,7 +62,7 @@ def remove(sessions: Iterable[Listed | Path], line: CommandLine) -> None:
         return
     stdin = sys.stdin if sys.stdin is not None and sys.stdin.isatty() and stderr_is_terminal() else None
     if "yes" not in line.options and stdin is not None:
-        say(f"Remove {many(len(folders), 'session')} for good? Type y and Enter:")
+        say(f"Remove {many(len(folders), 'session')} permanently? Type y and Enter:")
         if stdin.readline().strip().lower() not in ("y", "yes"):
             say("Nothing was removed.")
             return

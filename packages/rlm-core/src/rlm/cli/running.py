@@ -20,12 +20,12 @@ def find_running(command: str, home: Path, wanted: str | None, key: SigningKey |
     if wanted is not None:
         folder = find(home, wanted, key)
         if (listed := listed_session(folder, key)) is None:
-            raise SessionError(f"Session {folder.name} does not run: it never began.")
+            raise SessionError(f"Session {folder.name} is not running: it never started.")
         return listed
     running = [each for each in list_sessions(home, key) if each.meta.status == RUNNING]
     if len(running) == 1:
         return running[0]
     if not running:
-        raise SessionError(f"No session in {home} runs.")
+        raise SessionError(f"No session in {home} is running.")
     ids = ", ".join(each.folder.name for each in running[:5])
-    raise SessionError(f"{len(running)} sessions run: {ids}. Name the one that is meant: rlm {command} ID")
+    raise SessionError(f"{len(running)} sessions are running: {ids}. Name one: rlm {command} ID")

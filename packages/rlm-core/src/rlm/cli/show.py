@@ -35,7 +35,7 @@ def run(line: CommandLine) -> int:
     found = find_agent(sessions_home(config, Path.cwd()), line.id, key)
     folder = found.folder
     if (listed := listed_session(folder, key)) and listed.foreign:
-        say(f"rlm: Session {folder.name} is foreign: you have not made it on this machine.")
+        say(f"rlm: Session {folder.name} is foreign: you did not create it on this machine.")
     whole = "whole" in line.options or not stdout_is_terminal()
     if "follow" in line.options:
         return _follow(found.own_folder, config, whole=whole)

@@ -33,13 +33,13 @@ def run(line: CommandLine) -> int:
             return check(["--", *words[1:]])
         case words:
             typed = " ".join(words)
-            raise ConfigError(f"rlm skills takes `new NAME` or `check DIR …`, and not: {typed}. Try: rlm skills --help")
+            raise ConfigError(f"rlm skills accepts `new NAME` or `check DIR …`, not: {typed}. Try: rlm skills --help")
 
 
 def _list(config: Config) -> int:
     skills, notes = find_skills(Place.of(config), afresh=True), notes_for(Path.cwd())
     if not skills.installed and not notes:
-        say("No skills are installed. `rlm skills new NAME` makes one.")
+        say("No skills are installed. `rlm skills new NAME` creates one.")
     for skill in skills.installed:
         _print_skill(skill, tried=skill.name not in skills.untried)
     for note in notes:
@@ -69,7 +69,7 @@ def _new(name: str) -> int:
     try:
         folder = scaffold(name, Path())
     except ScaffoldError as error:
-        raise ConfigError(f"No skill was made: {error}.") from None
-    put(f"{folder} is a skill that works. Edit src/{name}/{name}.py, then: rlm skills check {folder}")
+        raise ConfigError(f"No skill was created: {error}.") from None
+    put(f"{folder} is a working skill. Edit src/{name}/{name}.py, then: rlm skills check {folder}")
     put(f"Its tests: cd {folder} && {_TESTS if source_of_ours() else _TESTS_WITHOUT_OURS}")
     return exit_codes.DONE

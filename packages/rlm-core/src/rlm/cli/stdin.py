@@ -101,7 +101,7 @@ def _not_empty(text: str, where: str) -> str:
 def _beside(_: str) -> str:
     kind = _kind()
     if kind == "pipe" and not select.select([0], [], [], PATIENCE)[0]:
-        say(f"rlm: nothing came from the pipe on stdin within {PATIENCE:.0f} s; going on without it")
+        say(f"rlm: no data came from the pipe on stdin within {PATIENCE:.0f} s; continuing without it")
         return ""
     return _read_all().rstrip("\n") if kind in ("file", "pipe") else ""
 

@@ -33,15 +33,15 @@ def run(line: CommandLine) -> int:
     session = find_running("stop", home, line.id, key)
     id = session.folder.name
     if session.meta.status != RUNNING:
-        say(f"Session {id} does not run: it is {session.meta.status}.")
+        say(f"Session {id} is not running: it is {session.meta.status}.")
         return exit_codes.DONE
     _check(session, list_sessions(home, key))
     for _ in range(2):
         _ask_to_end(session)
         if _has_ended(session, key):
-            say(f"Session {id} has ended. To go on with it: rlm resume {id}")
+            say(f"Session {id} has ended. To continue it: rlm resume {id}")
             return exit_codes.DONE
-    raise SessionError(f"Session {id} does not end. To end its process at once: kill -9 {session.meta.pid}")
+    raise SessionError(f"Session {id} did not end. To kill its process: kill -9 {session.meta.pid}")
 
 
 def _check(session: Listed, every: list[Listed]) -> None:
@@ -72,7 +72,7 @@ def _ask_to_end(session: Listed) -> None:
     except ProcessLookupError:
         return
     except PermissionError:
-        raise SessionError(f"Session {session.folder.name} runs as another user, who can stop it.") from None
+        raise SessionError(f"Session {session.folder.name} runs as another user. Only that user can stop it.") from None
 
 
 def _has_ended(session: Listed, key: SigningKey | None) -> bool:

@@ -147,9 +147,9 @@ def without_effect(environ: Mapping[str, str] | None = None) -> list[str]:
     unknown = sorted(name for name in environ if name.startswith("RLM_") and name not in known)
     nearest = {name: next(iter(difflib.get_close_matches(name, known, 1)), "") for name in unknown}
     lines = [
-        f"{name} is no setting and has no effect" + (f": did you mean {near}?" if near else ".")
+        f"{name} is not a setting and has no effect" + (f": did you mean {near}?" if near else ".")
         for name, near in nearest.items()
     ]
     if skills := unknown_skills(environ):
-        lines.append(f"RLM_SKILLS names what rlm has no counterpart for: {', '.join(skills)}.")
+        lines.append(f"RLM_SKILLS names skills that rlm does not have: {', '.join(skills)}.")
     return lines

@@ -85,7 +85,7 @@ class McpServers:
         """
         if unknown := [name for name in names if name not in self.names]:
             there = f"there are {', '.join(self.names)}" if self.servers else "this run has none"
-            raise McpConfigError(f"names of MCP servers of this run; {unknown[0]!r} is none, {there}")
+            raise McpConfigError(f"names of MCP servers of this run; {unknown[0]!r} is not one of them, {there}")
         chosen = tuple(server for server in self.servers if server.name in names)
         return replace(self, servers=chosen, written=tuple(each for each in self.written if each.name in names))
 
@@ -135,7 +135,7 @@ def check_whole_path(text: str) -> None:
         McpConfigError: the path is relative.
     """
     if not text.lstrip().startswith(("{", "/", "~")):
-        raise McpConfigError(f"JSON or a whole path, for `{text.strip()}` is another file in each folder")
+        raise McpConfigError(f"JSON or an absolute path, because `{text.strip()}` is a different file in each folder")
 
 
 def check_value(value: object) -> McpServers:
@@ -163,9 +163,9 @@ def _of_json(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise McpConfigError(f"{SAYS}; it is no JSON: {error}") from None
+        raise McpConfigError(f"{SAYS}; it is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise McpConfigError(f"{SAYS}; it is no object")
+        raise McpConfigError(f"{SAYS}; it is not an object")
     return value
 
 
@@ -179,7 +179,7 @@ def _of_mapping(value: Mapping[str, Any]) -> McpServers:
 
 def _server(name: str, entry: Mapping[str, Any]) -> McpServer:
     if not name.strip() or len(name) > 64 or not name.isprintable():
-        raise McpConfigError(f"{SAYS}; {name[:64]!r} is no name of a server")
+        raise McpConfigError(f"{SAYS}; {name[:64]!r} is not a name of a server")
     url = next((entry[key] for key in ("url", "httpUrl", "serverUrl") if entry.get(key)), None)
     if (url is None) == (not entry.get("command")):
         raise McpConfigError(f"{SAYS}; the server {name} has {'neither' if url is None else 'both'} command and url")
@@ -198,20 +198,20 @@ def _url(name: str, url: str) -> str:
 
 def _text(name: str, what: str, value: object) -> str:
     if not isinstance(value, str) or "\0" in value:
-        raise McpConfigError(f"{SAYS}; {what} of {name} is no text")
+        raise McpConfigError(f"{SAYS}; {what} of {name} is not a text")
     return value
 
 
 def _texts(name: str, what: str, value: object) -> tuple[str, ...]:
     if value is not None and not isinstance(value, list | tuple):
-        raise McpConfigError(f"{SAYS}; {what} of {name} is no list")
+        raise McpConfigError(f"{SAYS}; {what} of {name} is not a list")
     return tuple(_text(name, what, str(each) if type(each) in (int, float) else each) for each in value or ())
 
 
 def _table(name: str, what: str, entry: Mapping[str, Any]) -> dict[str, str]:
     value = entry.get(what) or {}
     if not isinstance(value, Mapping):
-        raise McpConfigError(f"{SAYS}; {what} of {name} is no object")
+        raise McpConfigError(f"{SAYS}; {what} of {name} is not an object")
     texts = {key: str(each) if type(each) in (int, float) else each for key, each in value.items()}
     return {_text(name, what, key): _text(name, f"{what}.{key}", each) for key, each in texts.items()}
 

@@ -98,7 +98,7 @@ def _checked(named: Mapping[str, object], environ: Mapping[str, str]) -> dict[st
     table = Config.settings()
     if unknown := [name for name in named if name not in table]:
         near = difflib.get_close_matches(unknown[0], table, 1)
-        raise ConfigError(f"{unknown[0]} is no setting." + (f" Did you mean {near[0]}?" if near else ""))
+        raise ConfigError(f"{unknown[0]} is not a setting." + (f" Did you mean {near[0]}?" if near else ""))
     return {
         name: _read(name, partial(_value, table[name].read.value, environ=environ), value, table[name])
         for name, value in named.items()

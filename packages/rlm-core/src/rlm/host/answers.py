@@ -128,7 +128,7 @@ def _loads(text: str | bytes) -> Any:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"it is no JSON ({error}); write the JSON alone, without any other text") from None
+        raise ValueError(f"it is not JSON ({error}); write the JSON alone, without any other text") from None
 
 
 def _no_json(constant: str) -> Any:

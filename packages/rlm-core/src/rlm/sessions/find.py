@@ -91,7 +91,7 @@ def find_agent(home: Path, wanted: str | None = None, key: SigningKey | None = N
         id, agents = found
         return FoundAgent(sessions / id, _only(agents, wanted, f"agents of session {id}"))
     what = "session" if _PREFIX.fullmatch(wanted) else "agent"
-    raise SessionError(f"There is no {what} {wanted} in {sessions}. `rlm ls` lists those that are there.")
+    raise SessionError(f"There is no {what} {wanted} in {sessions}. `rlm ls` lists them.")
 
 
 def _places(sessions: Path, ids: Iterable[str], wanted: str) -> dict[str, list[str]]:
@@ -162,4 +162,4 @@ def _newest(home: Path, key: SigningKey | None) -> Path:
             f"No session in {home / 'sessions'} was made by you on this machine. "
             f"Name the one that you mean, such as {sessions[0].folder.name}; `rlm ls` lists them."
         )
-    raise SessionError(f'There is no session in {home / "sessions"} yet. `rlm "task"` makes one.')
+    raise SessionError(f'There is no session in {home / "sessions"} yet. `rlm "task"` creates one.')

@@ -17,8 +17,8 @@ from rlm.sessions.store import child_names
 def not_yours(id: str, why: str) -> str:
     """Return a message that a session is not resumed, and what the user can do."""
     return (
-        f"Session {id} was not made by you on this machine: {why}. It can be read (`rlm show {id}`); "
-        f"`rlm resume {id} --trust` says what of it would run, and goes on."
+        f"You did not create session {id} on this machine: {why}. It can be read (`rlm show {id}`); "
+        f"`rlm resume {id} --trust` lists what would run, then continues."
     )
 
 
