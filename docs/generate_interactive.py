@@ -93,7 +93,7 @@ def take(play: Play) -> str:
         rlm = Rlm(folder, {"RLM_BASE_URL": server.url, "RLM_MODEL": "gpt-4o"})
         screen = Terminal(folder / "tmux", SIZE, [str(COMMAND), *play.flags], rlm.cwd, rlm.env())
         try:
-            screen.see("/help says the rest")
+            screen.see("/help lists the rest")
             play.enter(screen)
             shown = "\n".join(line.rstrip() for line in screen.settled(*play.seen))
             leave(screen, working=play.working)
@@ -107,7 +107,7 @@ def leave(screen: Terminal, *, working: bool) -> None:
     """Ctrl-D leaves only if the input is empty; undelivered messages of a stopped turn return to the input."""
     if working:
         screen.press("C-c")
-        screen.see("interrupted; the session goes on")
+        screen.see("interrupted; the session continues")
     screen.press("C-c")
     screen.press("C-d")
     screen.see("over 0")

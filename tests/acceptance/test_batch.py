@@ -165,7 +165,7 @@ def test_what_is_not_allowed_makes_nothing(alone: Rlm) -> None:
         (("tasks.jsonl", "-o", "out", "--executor", "ray"), 2, "needs ray: install rlm with its extra `ray`"),
         (("tasks.jsonl", "-o", "tasks.jsonl/out"), 2, "cannot be written"),
         (("twice.jsonl", "-o", "out"), 2, "twice.jsonl, line 2: the id '1' is taken"),
-        (("--resume", "out"), 2, "holds no batch"),
+        (("--resume", "out"), 2, "does not contain a batch"),
         (("--resume", "out", "tasks.jsonl"), 2, "--resume DIR accepts no other argument"),
         (("--resume", "out", "--rollouts", "2"), 2, "--rollouts cannot change when a batch is resumed"),
     )
@@ -215,7 +215,7 @@ def test_a_batch_that_is_killed_goes_on_and_does_nothing_twice(rlm: Make, tmp_pa
             )
             until(lambda: len(slow.asked) == 9)
             busy = command("batch", "--resume", "out")
-            assert (busy.code, "Another process works on the batch" in busy.err) == (1, True)
+            assert (busy.code, "Another process is running the batch" in busy.err) == (1, True)
             running.send_signal(signal.SIGKILL)
         with (out / "results.jsonl").open("ab") as file:
             file.write(b'{"id": 11, "rollout": 0, "status": "do')  # as a write that is killed leaves it

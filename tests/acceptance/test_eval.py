@@ -91,7 +91,7 @@ def test_arms_are_compared_on_the_same_tasks_and_a_kill_costs_nothing_that_is_do
         ["rlm", "1.00"],
     ]
     assert ["100", "0.00", "1.00", "1.00"] in [line.split() for line in told]
-    assert "Recursion lost, for it gained nothing: 1.00 against 1.00 of single, at" in told[-1]
+    assert "Recursion lost, because it gained nothing: 1.00 against 1.00 of single, at" in told[-1]
     assert ["error", "done"] == sorted({row["stop_reason"] for row in rows}, reverse=True), "a plain call was refused"
     assert "400 Bad Request: no" in next(row["error"] for row in rows if row["status"] == "error")
     *results, last = again.lines
@@ -115,8 +115,8 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(rlm: Make) -> N
             (("none.jsonl",), "none.jsonl"),
             ((), "Name a file of tasks"),
             (("t.jsonl", "--arms", "plain,best"), "--arms='best' is not allowed"),
-            (("tasks.jsonl", "-o", "."), "tasks.jsonl is there already and would be replaced"),
-            (("--resume", "."), "holds no batch"),
+            (("tasks.jsonl", "-o", "."), "tasks.jsonl exists already and would be replaced"),
+            (("--resume", "."), "does not contain a batch"),
             (("--resume", ".", "t.jsonl"), "--resume DIR accepts no other argument"),
             (("t.jsonl", "--make", "pairs"), "--make writes tasks to stdout"),
             (("--make", "pairs", "--size", "ten"), "--size='ten' is not allowed"),

@@ -440,7 +440,7 @@ def test_a_record_that_was_half_written_is_reported_when_it_is_cut(place: Place)
     with (place.go().session.folder / "messages.jsonl").open("a") as journal:
         journal.write('{"type": "mess')
     resumed = place.resume()
-    assert "The last record was half written, and was cut: 14 bytes." in resumed.err
+    assert "The last record was incomplete, and was removed: 14 bytes." in resumed.err
     assert (0, "went on\n") == (resumed.code, resumed.out)
 
 

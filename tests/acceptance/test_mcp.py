@@ -90,8 +90,8 @@ def test_tools_are_functions_in_a_sandbox_without_a_network_and_no_secret_gets_t
     assert SECRET not in str([request.body for request in server.requests])
     told = [record["reason"] for record in done.session.records if record["type"] == "error"]
     assert [
-        "The MCP server time is `time_mcp` in the kernel, for `time` is Python's.",
-        "MCP server time: there is no program no-such-program on PATH, outside of the working directory: give its path.",
+        "The MCP server time is named `time_mcp` in the kernel, because `time` belongs to Python.",
+        "MCP server time: there is no program no-such-program on PATH outside the working directory: give its path.",
         "MCP server small: it ended with status 7. The next call connects again.",
     ] == told
     assert [] == processes(command)

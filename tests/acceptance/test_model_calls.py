@@ -122,5 +122,5 @@ async def test_wrong_numbers_are_refused_and_no_items_are_no_work() -> None:
 async def test_what_is_for_cells_alone_says_what_to_use_elsewhere() -> None:
     with pytest.raises(AgentError, match=r"use rlm\.run\(task, tools=\(\)\)"):
         await sdk.llm("x")
-    with pytest.raises(AgentError, match=r"rlm\.answer is for the cells of an agent"):
+    with pytest.raises(AgentError, match=r"rlm\.answer works only in the cells of an agent"):
         sdk.answer(1)

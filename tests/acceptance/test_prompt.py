@@ -204,7 +204,7 @@ def test_while_the_agent_works(rlm: Make, terminal: Open, tmp_path: Path) -> Non
         say(screen, "say nothing", "thinking")
         server.wait(lambda s: task(s.requests[-1]) == "say nothing")
         screen.press("C-c")
-        screen.see("interrupted; the session goes on")
+        screen.see("interrupted; the session continues")
         say(screen, ">kept + 1", "you ▏ kept + 1", "  2\n✓")
         say(screen, "sleep long", "▏ time.sleep(601)", "ipython  time.sleep(601)")
         say(screen, "/kernel interrupt", "KeyboardInterrupt", "Heard: ")
@@ -268,7 +268,7 @@ def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal
         screen.see("… 2981 more lines", "A paste of 3000 lines")
         say(screen, ">left = 1", "you ▏ left = 1", "✓")
         say(screen, "/model another", "model: another")
-        say(screen, "/budget many", "error: /budget N: so many new tokens")
+        say(screen, "/budget many", "error: /budget N: limit of new tokens")
         say(screen, "/budget 2M", "new tokens of the tree", "2,000,000")
         session = only_session(made)
         kept = session.meta["settings"]

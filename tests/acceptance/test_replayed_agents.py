@@ -161,7 +161,7 @@ def test_what_was_finished_is_not_paid_twice(rlm: Make) -> None:
         count, err = asked(session.folder.name)
         assert count == UNFINISHED
         assert session.results[-1] == RESULTS
-        assert "writes; without its effects: it changed made.txt, folder and ran commands" in err
+        assert "writes; its effects were not repeated: it changed made.txt, folder and ran commands" in err
         replayed = of_type(session, "replayed")
         assert [record["prompt"] for record in replayed if record.get("changed")] == ["writes"]
         assert len(replayed) == 12 + 3

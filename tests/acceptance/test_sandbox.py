@@ -553,7 +553,10 @@ def test_asked_for_and_not_to_be_had_it_fails_before_anything_is_done(rlm: Make,
         assert [] == server.requests
     assert 2 == done.code
     assert "" == done.out
-    assert "rlm: The sandbox needs bubblewrap, which is not here. Install it: apt-get install bubblewrap\n" == done.err
+    assert (
+        "rlm: The sandbox needs bubblewrap, which is not installed. Install it: apt-get install bubblewrap\n"
+        == done.err
+    )
     assert [] == list(command.cwd.iterdir())
 
 
@@ -568,7 +571,7 @@ esac; done"""
     ("does", "reported"),
     [
         (REFUSES, "setting up uid map: Permission denied. User namespaces must be allowed"),
-        (BEFORE_BIND_FD, "This bubblewrap is too old for the sandbox, which needs its option --bind-fd: take version 0.10"),
+        (BEFORE_BIND_FD, "This bubblewrap is too old for the sandbox, which needs its option --bind-fd: install 0.10"),
     ],
 )  # fmt: skip
 def test_a_bwrap_that_does_not_work_is_reported(rlm: Make, tmp_path: Path, does: str, reported: str) -> None:
@@ -591,7 +594,7 @@ def test_a_folder_that_cannot_be_protected_is_refused(sandboxed: Make) -> None:
         home = command("go", HOME=str(command.cwd))
     assert [2, 2] == [linked.code, home.code]
     assert ".vscode, which is a symbolic link" in linked.err
-    assert "others keep things there" in home.err
+    assert "other users or programs keep data there" in home.err
     assert [] == server.requests
 
 

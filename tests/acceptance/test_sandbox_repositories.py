@@ -113,7 +113,7 @@ def test_what_is_kept_or_moved_is_told_in_red_in_json_and_in_the_journal(rlm: Ma
     with Scripted(call("bash", command=plant.replace("sub", "other")), text("end")) as server:
         kept = replace(rlm(server), environment={**command.environment, **rlm(server).environment})
         records = kept("go", "--keep-repositories", "--json", RLM_TOOLS="bash").lines
-    assert [f"{line.replace('sub', 'other')} It is left so."] == [
+    assert [f"{line.replace('sub', 'other')} It was not changed back."] == [
         record["reason"] for record in records if record["type"] == "error"
     ]
     assert "fsmonitor" in (command.cwd / "other" / ".git" / "config").read_text()

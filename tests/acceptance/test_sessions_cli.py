@@ -171,7 +171,7 @@ def test_replay_runs_the_cells_again_and_shows_where_results_differ(rlm: Make) -
     assert 0 == done.code
     assert "fresh kernel; 3 cells run again; other results: 2" in done.err
     assert "  [5] ipython  value" in done.err, "turn numbers go on"
-    assert 1 == done.err.count("now gives something else"), "the process id alone has changed"
+    assert 1 == done.err.count("now has another result"), "the process id alone has changed"
     note = next(m["content"] for m in server.requests[-1].messages if "run again" in str(m["content"]))
     assert ": 2." in note
     assert "5" == done.session.results[-1].strip()

@@ -40,7 +40,7 @@ print(*texts, sep="\\n")
 try:
     await rlm.run("text", context=pathlib.Path("none.txt"))
 except rlm.ConfigError as error:
-    print(str(error).endswith("cannot be handed on: No such file or directory."))
+    print(str(error).endswith("cannot be passed on: No such file or directory."))
 """
 CHILDREN = {
     "frame": """

@@ -275,7 +275,7 @@ def test_check_says_what_is_wrong_where_and_what_to_write(alone: Rlm) -> None:
     assert 0 == alone("skills", "new", "vowels").code
     code, out = reported(alone("skills", "check", "vowels"))
     assert (0, "vowels: ok") == (code, out.splitlines()[-1])
-    assert "SKILL.md:3: advice: the description is still the template's" in out
+    assert "SKILL.md:3: advice: the description is still that of the template" in out
     source = alone.cwd / "vowels" / "src" / "vowels" / "vowels.py"
     source.write_text(source.read_text().replace("texts: list[str]", "texts"))
     code, out = reported(alone("skills", "check", "vowels"))

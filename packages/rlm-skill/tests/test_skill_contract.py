@@ -75,12 +75,12 @@ BROKEN = {
     "type for checkers alone": (
         in_code(HEAD, FOR_CHECKERS.format("Words")),
         "src/wordy/wordy.py:8",
-        "Words is imported under",
+        "Words is imported only under",
     ),
     "the same in quotes": (
         in_code(HEAD, FOR_CHECKERS.format("'list[w.Words] | None'")),
         "src/wordy/wordy.py:8",
-        "Words is imported under",
+        "Words is imported only under",
     ),
     "no project file": (lose("pyproject.toml"), "pyproject.toml", "there is no pyproject.toml"),
     "bad TOML": (in_project("[project]", "[project"), "pyproject.toml:1", "not valid TOML"),
@@ -98,7 +98,7 @@ BROKEN = {
     "script rlm": (
         in_project(SCRIPT, SCRIPT + '\nrlm = "x:y"'),
         "pyproject.toml:10",
-        "the command 'rlm' is not the skill's own",
+        "the command 'rlm' does not belong to the skill",
     ),
     "gui script": (
         in_project(SCRIPT, SCRIPT + '\n[project.gui-scripts]\nuv = "x:y"'),
@@ -113,7 +113,7 @@ BROKEN = {
     "own place for rlm-skill": (
         in_project('"rlm-skill"]', '"rlm-skill @ https://x/y.whl"]'),
         "pyproject.toml:6",
-        "takes rlm-skill from a place of its own",
+        "takes rlm-skill from its own source",
     ),
     "hatchling untold": (in_project(BUILD, ""), "pyproject.toml:11", "hatchling does not know"),
     "hatchling reported wrong": (in_project("src/wordy", "src/other"), "pyproject.toml:15", "would not hold src/wordy"),
@@ -151,13 +151,17 @@ INCOMPLETE = {
 INCOMPLETE["argument gone"] = (
     in_code("longest: bool = False", "longer: bool = False"),
     "src/wordy/wordy.py:4",
-    "explains 'longest', which is no parameter",
+    "explains 'longest', which is not a parameter",
 )
 
 ADVICE = {
     "card left out": (in_project('"SKILL.md" = "wordy/SKILL.md"', ""), "pyproject.toml:15", "does not hold SKILL.md"),
     "long description": (in_card("description: ", "description: " + "x" * 1024), "SKILL.md:2", "characters"),
-    "template's description": (in_card("Say how many words there are. ", ""), "SKILL.md:3", "still the template's"),
+    "template's description": (
+        in_card("Say how many words there are. ", ""),
+        "SKILL.md:3",
+        "still that of the template",
+    ),
     "star args": (
         in_code("longest: bool = False", "longest: bool = False, *texts2: str"),
         "src/wordy/wordy.py:4",

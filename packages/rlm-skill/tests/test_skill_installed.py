@@ -182,7 +182,7 @@ def test_a_command_of_its_own_is_a_command(site: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "code", "script", "reason"),
     [
-        ("plain", None, None, "it brought no package 'plain'"),
+        ("plain", None, None, "it contains no package 'plain'"),
         ("plain", "x = 1", None, "there is no function `run`"),
         ("plain", "async def run(:", None, "this is not valid Python"),
         ("plain", "async def run(): ...", "", "it has no command"),

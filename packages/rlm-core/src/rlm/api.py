@@ -100,7 +100,7 @@ async def stream(
     """
     _needs_asyncio()
     if broker_address() is not None:
-        raise AgentError("rlm.stream is for programs; in a cell use rlm.run")
+        raise AgentError("rlm.stream works only in programs; in a cell use rlm.run")
     from rlm.core.exit_codes import of_error
     from rlm.host.host import Host
     from rlm.sessions.metrics import no_result
@@ -245,7 +245,7 @@ def _broker(what: str, instead: str) -> tuple[str, str]:
         AgentError: this is no cell of rlm.
     """
     if (address := broker_address()) is None:
-        raise AgentError(f"{what} is for the cells of an agent, and this is none: use {instead}")
+        raise AgentError(f"{what} works only in the cells of an agent: use {instead}")
     return address
 
 

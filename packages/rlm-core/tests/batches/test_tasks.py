@@ -86,7 +86,7 @@ def test_a_task_needs_an_id_a_file_a_task_and_a_batch_a_model(tmp_path: Path) ->
     with pytest.raises(ConfigError, match="line 1: Object missing required field `id`"):
         read(file)
     file.write_text("\n")
-    with pytest.raises(ConfigError, match=r"tasks\.jsonl holds no task"):
+    with pytest.raises(ConfigError, match=r"tasks\.jsonl contains no task"):
         read(file)
     file.write_text('{"id": 1, "prompt": "a"}\n')
     with pytest.raises(CredentialsError, match="There is no API key"):
@@ -130,7 +130,7 @@ def test_a_table_is_read_by_its_columns(tmp_path: Path) -> None:
         ("a,b\n1,2\n", {}, "line 2: Object missing required field `prompt`"),
         ("prompt\na\nb,c\n", {}, "line 3: it has more or fewer cells than the first line"),
         ('prompt\na\n"b\n', {}, "line 3: unexpected end of data"),
-        ("prompt,max_turns\na,many\n", {}, "line 2: max_turns must be JSON, and is 'many'"),
+        ("prompt,max_turns\na,many\n", {}, "line 2: max_turns must be JSON, not 'many'"),
         ("prompt,id\na,1\nb,1\n", {}, "line 3: the id '1' is taken"),
     ],
 )
@@ -145,7 +145,7 @@ def test_what_is_wrong_with_a_table_is_said(tmp_path: Path, text: str, columns: 
 def test_what_is_no_parquet_is_refused_and_a_map_is_for_tables(tmp_path: Path) -> None:
     file = tmp_path / "tasks.parquet"
     file.write_text("no parquet")
-    with pytest.raises(ConfigError, match="is no Parquet file"):
+    with pytest.raises(ConfigError, match="is not a Parquet file"):
         read(file)
     file = tmp_path / "tasks.jsonl"
     file.write_text('{"id": 1, "prompt": "a"}\n')

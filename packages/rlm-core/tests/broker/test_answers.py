@@ -167,11 +167,11 @@ def test_what_a_type_checks_beyond_its_schema_is_told_too() -> None:
 @pytest.mark.parametrize(
     ("wanted", "reason"),
     [
-        (object(), "no type that an answer can have"),
-        ("NoSuchType", "no type that an answer can have"),
+        (object(), "not a type that an answer can have"),
+        ("NoSuchType", "not a type that an answer can have"),
         ({"type": "strin"}, "JSON Schema for the answer is none"),
-        ({"$ref": "http://127.0.0.1:1/schema"}, "nothing is fetched"),
-        ({"$ref": "file:///etc/passwd"}, "nothing is fetched"),
+        ({"$ref": "http://127.0.0.1:1/schema"}, "rlm fetches nothing"),
+        ({"$ref": "file:///etc/passwd"}, "rlm fetches nothing"),
         ({"pattern": "("}, "JSON Schema for the answer is none"),
     ],
 )

@@ -164,7 +164,7 @@ async def test_a_long_task_arrives_and_a_longer_one_is_refused_before_it_is_sent
     async with Broker(tmp_path, Runs(works)) as broker:
         path, token = split(broker)
         assert RESULT == await ask(path, RunRequest(token, long))
-        with pytest.raises(AgentError, match="hand data on as `context`"):
+        with pytest.raises(AgentError, match="pass data as `context`"):
             await ask(path, RunRequest(token, "x" * LINE))
     assert [long] == [request.task for request in heard]
 
@@ -326,7 +326,7 @@ async def test_something_in_the_place_of_the_socket_is_told_at_once(
     tmp_path: Path, plant: Callable[[Path], object]
 ) -> None:
     plant(tmp_path / "rlm.sock")
-    with pytest.raises(AgentError, match=r"rlm\.sock, cannot be made: Address already in use"):
+    with pytest.raises(AgentError, match=r"rlm\.sock, cannot be created: Address already in use"):
         async with Broker(tmp_path, Runs(answers)):
             pass
 

@@ -114,7 +114,7 @@ CONTEXT = {"name": "x", "kind": "file", "about": ""}
 ANSWER = {"version": 1, "verb": "answer", "token": ""}
 LLM = {"version": 1, "verb": "llm", "token": "", "prompt": ""}
 FILE = {"name": "x", "kind": "json", "about": ""}
-ANEW = "If rlm was installed anew while the run went on, start a new run"
+ANEW = "If rlm was reinstalled during the run, start a new run"
 
 
 @pytest.mark.parametrize(
@@ -128,24 +128,24 @@ ANEW = "If rlm was installed anew while the run went on, start a new run"
         (RUN | {"verb": ["run"]}, "unknown verb \"['run']\"; there are run, answer, llm, budget, tools, call, cancel"),
         (RUN | {"depth": 1}, "unknown field of run 'depth'; there are token, task, options, context, schema"),
         ({"version": 1, "verb": "cancel", "id": 7}, "unknown field of cancel 'id'; it has none"),
-        ({"version": 1, "verb": "run", "token": ""}, "'task' is no text"),
-        (RUN | {"options": None}, "'options' is no object"),
-        (RUN | {"context": None}, "'context' is no object"),
-        (RUN | {"context": {"name": "x"}}, "'kind' is no text"),
+        ({"version": 1, "verb": "run", "token": ""}, "'task' is not a text"),
+        (RUN | {"options": None}, "'options' is not an object"),
+        (RUN | {"context": None}, "'context' is not an object"),
+        (RUN | {"context": {"name": "x"}}, "'kind' is not a text"),
         (RUN | {"context": CONTEXT | {"x": 1}}, "unknown field of context 'x'; there are name, kind, about"),
         (RUN | {"context": CONTEXT | {"kind": "url"}}, "unknown kind 'url' of context; there are pickle, file"),
         (RUN | {"context": CONTEXT | {"name": ".."}}, "'..' is not the name of a file"),
         (ANSWER | {"file": FILE | {"name": "a/b"}}, "'a/b' is not the name of a file"),
         (ANSWER | {"file": FILE | {"kind": "file"}}, "unknown kind 'file' of file; there are json, pickle"),
         (ANSWER | {"task": ""}, "unknown field of answer 'task'; there are token, file"),
-        (ANSWER, "'name' is no text"),
-        (LLM | {"images": "x"}, "'images' is no list"),
-        (LLM | {"images": ["file:///etc/passwd"]}, "'file:///etc/passwd' is no URL of a picture"),
-        (LLM | {"prompt": None}, "'prompt' is no text"),
+        (ANSWER, "'name' is not a text"),
+        (LLM | {"images": "x"}, "'images' is not a list"),
+        (LLM | {"images": ["file:///etc/passwd"]}, "'file:///etc/passwd' is not the URL of a picture"),
+        (LLM | {"prompt": None}, "'prompt' is not a text"),
         (LLM | {"tools": ""}, "unknown field of llm 'tools'; there are token, prompt, model, system, schema, images"),
-        (RUN | {"schema": {}}, "'schema' is no text"),
-        (CALL, "'arguments' is no text"),
-        (CALL | {"server": None}, "'server' is no text"),
+        (RUN | {"schema": {}}, "'schema' is not a text"),
+        (CALL, "'arguments' is not a text"),
+        (CALL | {"server": None}, "'server' is not a text"),
         (CALL | {"headers": {}}, "unknown field of call 'headers'; there are token, server, tool, arguments"),
         (RUN | {"context": CONTEXT | {"name": "../x"}}, "'../x' is not the name of a file"),
     ],
@@ -207,7 +207,7 @@ async def test_cancel_alone_is_refused(tmp_path: Path) -> None:
     async with asyncio.timeout(PATIENCE), Broker(tmp_path, Runs(answers)) as broker:
         reader, writer = await asyncio.open_unix_connection(split(broker)[0])
         writer.write(CancelRequest().line())
-        assert "this one has none" in json.loads(await reader.readline())["reason"]
+        assert "`cancel` without a run" in json.loads(await reader.readline())["reason"]
         writer.close()
 
 

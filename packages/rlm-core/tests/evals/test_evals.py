@@ -39,11 +39,14 @@ def test_an_answer_is_judged_by_what_is_expected(fields: dict[str, Any], answer:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (b"", "t holds no task"),
+        (b"", "t contains no task"),
         (b'{"prompt": "?", "expected": 1}\n{"prompt": "?"}', "t, line 2: Object missing required field `expected`"),
         (b'\n{"prompt": " ", "expected": 1}', "t, line 2: The task is empty"),
         (b'{"prompt": "?", "expectd": 1}', "t, line 1: there is no field 'expectd'. Did you mean expected"),
-        (b'{"prompt": "?", "expected": 1, "score": "set"}', "t, line 1: `expected` does not go with the score 'set'"),
+        (
+            b'{"prompt": "?", "expected": 1, "score": "set"}',
+            "t, line 1: `expected` cannot be used with the score 'set'",
+        ),
         (b'{"prompt": "?", "expected": 1, "score": "f1"}', "t, line 1: score: Invalid enum value 'f1'"),
         (b'{"prompt": "?", "expected": 1, "id": "a"}\n' * 2, "t, task 2: the id 'a' is taken"),
         (b'{"prompt": "?", "expected": 1, "id": 2}\n{"prompt": "?", "expected": 1}', "t, task 2: the id '2' is taken"),
@@ -103,7 +106,7 @@ def result(
     ("ours", "cost", "said"),
     [
         (1.0, 2.0, "Recursion won: 1.00 against 0.50 of single, at 2.0 times its cost."),
-        (0.5, 2.0, "Recursion lost, for it gained nothing: 0.50 against 0.50 of single, at 2.0 times its cost."),
+        (0.5, 2.0, "Recursion lost, because it gained nothing: 0.50 against 0.50 of single, at 2.0 times its cost."),
         (0.5, 1.0, "Recursion cost no more: 0.50 against 0.50 of single, at 1.0 times its cost."),
         (0.0, 3.0, "Recursion lost: 0.00 against 0.50 of single, at 3.0 times its cost."),
         (0.0, None, "Recursion lost: 0.00 against 0.50 of single, at 1.0 times its tokens."),

@@ -87,7 +87,7 @@ async def test_a_kernel_that_the_host_hung_up_on_is_replaced(open_kernel: OpenKe
     async with open_kernel() as bench:
         await bench.run("precious = 42")
         assert await bench.run(TOO_MUCH) == (
-            "[the kernel died: it hung up, or it sent a message of more than 256 MiB or 1,000 parts, and was killed. "
+            "[the kernel died: it closed its connection, or it sent a message of more than 256 MiB or 1,000 parts, and was killed. "
             "A fresh kernel is ready. Lost: precious.]"
         )
         assert await bench.run("'precious' in globals()") == "False\n"

@@ -173,7 +173,9 @@ def test_a_full_disk_costs_the_whole_but_not_head_and_tail(tmp_path: Path) -> No
             spool.write("x" * 50_000)
         spool.write("the end")
         shown = spool.text()
-    assert shown.startswith("xxxxx\n[… 499,997 characters left out …]\n[the whole could not be kept: File too large]\n")
+    assert shown.startswith(
+        "xxxxx\n[… 499,997 characters left out …]\n[the complete output could not be kept: File too large]\n"
+    )
     assert shown.endswith("e end")
     assert list(tmp_path.iterdir()) == []
 
@@ -203,8 +205,8 @@ def test_what_is_kept_obeys_a_limit_for_each_file_and_one_for_all(tmp_path: Path
             for _ in range(size // 100):
                 spool.write("é" * 50)
         texts.append(spool.text())
-    assert "the whole could not be kept: a file may hold 800 bytes" in texts[1]
-    assert "the whole could not be kept: all outputs together may hold 1,500 bytes" in texts[3]
+    assert "the complete output could not be kept: a file may hold 800 bytes" in texts[1]
+    assert "the complete output could not be kept: all outputs together may hold 1,500 bytes" in texts[3]
     assert [200, 400, 700] == sorted(path.stat().st_size for path in tmp_path.iterdir())
     assert 1_300 == quota.used
 

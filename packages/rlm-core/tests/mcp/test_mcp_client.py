@@ -150,7 +150,7 @@ async def test_in_a_sandbox_no_program_is_started_that_a_cell_could_change(tmp_p
     inside = StdioServer("inside", "./server")
     async with connected(inside, small("a", notes=notes), folder=project, sandboxed=True) as (clients, _):
         assert {"result": 2} == await call(clients, "a", "add", a=1)
-        with pytest.raises(McpError, match="outside of what cells"):
+        with pytest.raises(McpError, match="outside the folders that cells"):
             await clients.tools("inside")
     assert [planted] == list(project.iterdir())
     assert str(project) not in notes.read_text(), "it was not started there, where it would import what lies there"

@@ -79,7 +79,7 @@ async def test_an_unknown_model_is_told_with_the_nearest_that_the_endpoint_has()
             with pytest.raises(ModelError) as told:
                 await client.model("gpt-4o", depth=0, sink=events.append, stream=False).complete([User("hi")], [])
             host = client.connection.endpoint.host
-            assert f"there is no gpt-4o at {host}; it has gpt-6-sol, gpt-6-astra: set RLM_MODEL." == str(told.value)
+            assert f"{host} has no model gpt-4o; it has gpt-6-sol, gpt-6-astra: set RLM_MODEL." == str(told.value)
             with pytest.raises(ModelError, match="does not exist"):  # it is in the list: no access, then
                 await client.model("gpt-6-sol", depth=0, sink=events.append, stream=False).complete([User("hi")], [])
     assert 2 == len(server.requests)

@@ -93,7 +93,7 @@ def test_a_url_that_is_none_is_refused_and_another_suggested_where_that_makes_se
 
 
 UNUSABLE = {
-    "http://127.0.0.1:notaport/v1": "its port is no number from 1 to 65535",
+    "http://127.0.0.1:notaport/v1": "its port is not a number from 1 to 65535",
     "http://a:99999": "its port",
     "http://a:0/v1": "its port",
     "http://a:-1/v1": "its port",
@@ -101,18 +101,18 @@ UNUSABLE = {
     "http://[::1": "the brackets of its host",
     "http://[::1]x:80": "",
     "http://[zz]:80/v1": "the brackets of its host",
-    "http://\u00fcn..c/v1": "its host is no valid name",
-    "http://.../v1": "its host is no valid name",
-    "http://a..b/v1": "its host is no valid name",
-    "http://%zz/v1": "its host is no valid name",
-    f"http://{'a' * 64}/v1": "its host is no valid name",
-    "http://256.1.1.1/v1": "its host is no IPv4 address",
+    "http://\u00fcn..c/v1": "its host is not a valid name",
+    "http://.../v1": "its host is not a valid name",
+    "http://a..b/v1": "its host is not a valid name",
+    "http://%zz/v1": "its host is not a valid name",
+    f"http://{'a' * 64}/v1": "its host is not a valid name",
+    "http://256.1.1.1/v1": "its host is not an IPv4 address",
     "http://exa mple:80/v1": "there is a blank in its host",
     "http://:80/v1": "it has no host",
-    "http://a\x01b/v1": r"it holds an invisible character \(U\+0001\)",
-    "http://a/v1\x7f": r"it holds an invisible character \(U\+007F\)",
-    "http://\u2066a/v1": r"it holds an invisible character \(U\+2066\)",
-    "http://a/v1\udc80": "it holds an invisible character",
+    "http://a\x01b/v1": r"it contains an invisible character \(U\+0001\)",
+    "http://a/v1\x7f": r"it contains an invisible character \(U\+007F\)",
+    "http://\u2066a/v1": r"it contains an invisible character \(U\+2066\)",
+    "http://a/v1\udc80": "it contains an invisible character",
     "http://user:word-1?x@proxy": "must be percent-encoded",
     "http://user:word-1/x@proxy:80": "must be percent-encoded",
     "http://user:word-1[x@proxy": "must be percent-encoded",
@@ -137,9 +137,11 @@ def test_a_url_that_only_looks_odd_is_taken(url: str) -> None:
 
 
 def test_what_the_http_client_alone_refuses_is_reported_by_its_variable_too() -> None:
-    assert "The base URL http://☃.net/v1 cannot be used: the HTTP client takes it" in asked("http://☃.net/v1")
+    assert "The base URL http://☃.net/v1 cannot be used: the HTTP client does not accept it" in asked("http://☃.net/v1")
     reported = asked("http://api.example.invalid/v1", all_proxy="http://user:word-1@☃.net")
-    assert reported.startswith("The URL of the proxy, all_proxy, cannot be used: the HTTP client takes it for no URL.")
+    assert reported.startswith(
+        "The URL of the proxy, all_proxy, cannot be used: the HTTP client does not accept it as a URL."
+    )
 
 
 def test_a_query_belongs_to_each_request() -> None:
@@ -239,14 +241,14 @@ def test_http_spoken_to_https_and_the_reverse_are_reported_as_such() -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(Path(scripted.__file__).with_name("untrusted.pem"))
     with Scripted(always(text("hi")), tls=tls) as server:
-        assert "speaks https, not http. Set RLM_BASE_URL" in asked(server.url.replace("https", "http"))
+        assert "uses https, not http. Set RLM_BASE_URL" in asked(server.url.replace("https", "http"))
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as plain:  # answers 400 to what is no HTTP
         threading.Thread(target=plain.serve_forever, daemon=True).start()
-        assert "speaks http, not https. Set RLM_BASE_URL" in asked(f"https://127.0.0.1:{plain.server_port}/v1")
+        assert "uses http, not https. Set RLM_BASE_URL" in asked(f"https://127.0.0.1:{plain.server_port}/v1")
         plain.shutdown()
 
 
 def test_a_redirect_that_loses_the_request_is_reported_with_its_target() -> None:
     moved = scripted.Answer(status=301, headers={"Location": "/v2/"})
     with Scripted(lambda request: moved if request.path.startswith("/v1") else error(405, "GET?")) as server:
-        assert asked(server.url) == "the server redirects to /v2/. Set RLM_BASE_URL so.\n"
+        assert asked(server.url) == "the server redirects to /v2/. Set RLM_BASE_URL to that URL.\n"

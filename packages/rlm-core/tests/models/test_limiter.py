@@ -166,7 +166,7 @@ def test_without_a_refusal_there_is_no_limit_and_one_alone_teaches_nothing() -> 
         (HTTPError(500, "overloaded_error"), True),
         (HTTPError(502, "Bad gateway"), False),
         (HTTPError(500, "internal error"), False),
-        (TransportError("an error in place of an answer: Overloaded"), True),
+        (TransportError("an error instead of an answer: Overloaded"), True),
         (TransportError("the connection broke off"), False),
     ],
 )

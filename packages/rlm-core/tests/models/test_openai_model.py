@@ -576,8 +576,8 @@ async def test_a_redirect_to_what_is_no_url_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b'{"detail": "Not Found"}', "an error in place of an answer: Not Found"),
-        (b'{"code": 1302, "msg": "slow down"}', "an error in place of an answer: slow down"),
+        (b'{"detail": "Not Found"}', "an error instead of an answer: Not Found"),
+        (b'{"code": 1302, "msg": "slow down"}', "an error instead of an answer: slow down"),
         (b'{"status": 429, "message": "slow down"}', "429 Too Many Requests: slow down"),
         (b'event: error\ndata: {"message": "gone mad", "code": 500}\n\n', "500 Internal Server Error: gone mad"),
     ],

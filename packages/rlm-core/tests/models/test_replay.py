@@ -57,7 +57,7 @@ async def test_the_root_may_have_another_task_and_nobody_else(tmp_path: Path) ->
     assert recording.model("looked at and never asked").params == {}
     assert await says(recording.model("my own words")) == "r"
     assert await says(recording.model("child")) == "c"
-    with pytest.raises(ModelError, match="holds no agent with the task 'a stranger'"):
+    with pytest.raises(ModelError, match="contains no agent with the task 'a stranger'"):
         await says(recording.model("a stranger"))
 
 
@@ -74,9 +74,9 @@ async def test_a_recording_that_is_over_says_so(tmp_path: Path) -> None:
         ("{", "line 2: not JSON"),
         ("[]", "line 2: not a JSON object"),
         ('{"message": {}}', 'line 2: "task" is missing'),
-        ('{"task": 3, "message": {}}', 'line 2: "task" is missing, or no text'),
+        ('{"task": 3, "message": {}}', 'line 2: "task" is missing or not a text'),
         ('{"task": "a"}', 'line 2: "message" is missing'),
-        ('{"task": "a", "message": {"tool_calls": [3]}}', "line 2: the reply holds a tool call"),
+        ('{"task": "a", "message": {"tool_calls": [3]}}', "line 2: the reply contains a tool call"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, told: str) -> None:
@@ -89,7 +89,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, told: str) -> None:
 def test_a_file_that_is_not_there_or_empty_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         Recording.load(tmp_path / "nothing")
-    with pytest.raises(ConfigError, match="holds no turns"):
+    with pytest.raises(ConfigError, match="contains no turns"):
         Recording.load(write(tmp_path / "empty"))
     (tmp_path / "binary").write_bytes(b"\xff\xfe\n")
     with pytest.raises(ConfigError, match="line 1: not JSON"):
@@ -158,7 +158,7 @@ async def test_a_session_is_said_again_summaries_and_children_included(session: 
 def test_a_damaged_session_is_named(session: Path) -> None:
     lines = (session / "messages.jsonl").read_text().splitlines(keepends=True)
     (session / "messages.jsonl").write_text("".join([lines[0], "{}\n", *lines[1:]]))
-    with pytest.raises(ConfigError, match=r"messages\.jsonl, line 2: no record of a session"):
+    with pytest.raises(ConfigError, match=r"messages\.jsonl, line 2: not a record of a session"):
         Recording.load(session)
     (session / "messages.jsonl").unlink()
     with pytest.raises(ConfigError, match="The recording cannot be read"):

@@ -192,7 +192,7 @@ REFUSED = [
     ("temperature", "Unsupported value: 'temperature' does not support 0.5 with this model. Only the default (1)", "temp"),
     ("temperature", "`temperature` is deprecated for this model.", "temperature"),
     ("max_tokens", "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' "
-     "instead.", "write max_completion_tokens in place of max_tokens"),
+     "instead.", "write max_completion_tokens instead of max_tokens"),
     ("max_tokens", "Invalid 'max_output_tokens': integer below minimum value. Expected a value >= 16.", "max_tokens"),
     ("seed", "Unknown parameter: 'seed'.", "seed"),
     ("reasoning_effort", "Unsupported value: 'minimal' is not supported with the 'gpt-6-sol' model. Supported values "

@@ -162,5 +162,5 @@ except Exception as error:
     assert done.returncode == 0, done.stderr
     kind, said, status, several, torn = done.stdout.strip().split("|")
     assert (kind, several, torn) == ("SessionError", "True", "0")
-    assert said == "The session cannot be written: No space left on device. Make room on the disk and resume it."
+    assert said == "The session cannot be written: No space left on device. Free disk space and resume it."
     assert status in ("error", "lost")

@@ -303,7 +303,7 @@ def test_a_torn_end_is_cut_and_no_forgery(tmp_path: Path) -> None:
     file = session.folder / journal.NAME
     os.truncate(file, file.stat().st_size - 5)
     with Session.resume(session.folder, key=KEY) as again:
-        assert "half written" in again.notes[0]
+        assert "was incomplete" in again.notes[0]
     Session.resume(session.folder, key=KEY).finish()
 
 

@@ -147,7 +147,7 @@ def test_a_session_that_is_moved_aside_is_not_written_through_what_takes_its_pla
 def test_a_home_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for home in (tmp_path / "file", "file", "file/home", "/proc/home"):
-        with pytest.raises(SessionError, match=r"cannot be kept in .*: .*\. Set RLM_HOME to a folder that you can"):
+        with pytest.raises(SessionError, match=r"cannot be stored in .*: .*\. Set RLM_HOME to a folder that you can"):
             new(tmp_path, home)
 
 
@@ -168,7 +168,7 @@ except Exception as error:
     tmp_path.chmod(0o555)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(
-        f"SessionError Sessions cannot be kept in {tmp_path}/.rlm: Permission denied. Set RLM"
+        f"SessionError Sessions cannot be stored in {tmp_path}/.rlm: Permission denied. Set RLM"
     )
 
 

@@ -72,11 +72,11 @@ def test_the_newest_is_the_one_used_last(tmp_path: Path) -> None:
     [
         ("cccc", r"There is no session cccc in .*sessions. `rlm ls` lists them."),
         ("aaa", "2 sessions begin with aaa: aaaa00000000, aaab00000000. Give more of the id."),
-        ("../..", "is no session id"),
-        ("aaaa000000000", "is no session id"),
+        ("../..", "is not a session id"),
+        ("aaaa000000000", "is not a session id"),
         ("sub-aaaa", "There is no agent sub-aaaa in"),
-        ("aaaa/", "is no session id"),
-        ("root", "is no session id"),
+        ("aaaa/", "is not a session id"),
+        ("root", "is not a session id"),
     ],
 )
 def test_what_cannot_be_found_is_said_clearly(tmp_path: Path, wanted: str, said: str) -> None:

@@ -159,9 +159,9 @@ def test_a_note_that_cannot_be_read_harms_no_other_and_says_why(repository: Path
         assert f"\n- {name}" not in offered
     assert reported == {
         "good": "",
-        "binary": "it is not UTF-8, so its letters may be read as others",
+        "binary": "it is not UTF-8, so its letters may be wrong",
         "mute": "it has no description, so agents cannot know what it is for",
-        "wordy": "its description has 1,025 characters, of which agents are shown 1,024",
+        "wordy": "its description has 1,025 characters, of which agents see 1,024",
     }
     for name in reported:
         assert f"\n- {name}" in offered

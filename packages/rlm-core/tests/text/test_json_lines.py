@@ -35,7 +35,7 @@ def test_empty_lines_are_counted_and_a_mark_at_the_beginning_is_none_of_the_file
         (b"null", "not a JSON object"),
         (b'{"prompt": NaN}', "not JSON: there is no NaN"),
         (b'{"prompt": "a", "prompt": "b"}', "not JSON: it has a name twice"),
-        (b'{"prompt": "\\ud800"}', "half a character"),
+        (b'{"prompt": "\\ud800"}', "a lone surrogate"),
         (b'{"prompt": "\xff"}', "not UTF-8"),
         (b'{"prompt":' + b"[" * 100_000, "nested too deeply"),
         (b'{"promt": "a"}', "no field 'promt'. Did you mean prompt?"),

@@ -158,7 +158,7 @@ PASSING = [
     lasting(
         "body cut in half, its length unknown",
         Answer(b'{"choices": [{"message"', headers={"Content-Type": "application/json"}),
-        "the reply is cut off, or no JSON",
+        "the reply is cut off, or not JSON",
     ),
     lasting("stream cut in half", half(text("x" * 500)), "the connection broke off", streamed=True),
     lasting(
@@ -173,21 +173,21 @@ PASSING = [
     lasting(
         "stream that holds no JSON",
         Answer(b'data: {"choices": [{\n\n', headers={"Content-Type": "text/event-stream"}),
-        "the stream holds something that is no JSON",
+        "the stream contains something that is not JSON",
         streamed=True,
     ),
     lasting("a server that hangs (noticed after 600 s)", hang(), "no answer in time"),
     lasting("a server that hangs in its answer (noticed after 600 s)", stall(text("x" * 99)), "no answer in time"),
-    lasting("HTML with 200", html(), "a web page (It works) in place of an answer"),
-    lasting("`choices` null", completion(None), "the reply holds no choices", streamed=False),
-    lasting("`choices` empty", completion([]), "the reply holds no choices", streamed=False),
-    lasting("`choices` null or empty, streamed", completion([]), "the reply holds no choices", streamed=True),
-    lasting("a choice without a message", Answer(b'{"choices": [{"index": 0}]}'), "the reply holds no message"),
-    lasting("an answer that is no object", Answer(b"[]"), "the reply is no JSON object"),
+    lasting("HTML with 200", html(), "a web page (It works) instead of an answer"),
+    lasting("`choices` null", completion(None), "the reply contains no choices", streamed=False),
+    lasting("`choices` empty", completion([]), "the reply contains no choices", streamed=False),
+    lasting("`choices` null or empty, streamed", completion([]), "the reply contains no choices", streamed=True),
+    lasting("a choice without a message", Answer(b'{"choices": [{"index": 0}]}'), "the reply contains no message"),
+    lasting("an answer that is no object", Answer(b"[]"), "the reply is not a JSON object"),
     lasting(
         "an error object with 200",
         completion(..., error={"message": "upstream failed"}),
-        "an error in place of an answer: upstream failed",
+        "an error instead of an answer: upstream failed",
     ),
     lasting(
         "an error object with 200 that names a status",

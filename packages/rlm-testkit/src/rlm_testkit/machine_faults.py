@@ -63,16 +63,16 @@ SIGNALS = [
 NO_SPACE = "No space left on device"
 UNWRITABLE = f"rlm: stdout cannot be written: {NO_SPACE}."
 ELSEWHERE = "Set RLM_HOME to a folder that you can write to."
-READ_ONLY = f"Sessions cannot be kept in …: Read-only file system. {ELSEWHERE}"
+READ_ONLY = f"Sessions cannot be stored in …: Read-only file system. {ELSEWHERE}"
 
 DISKS = [
     MachineFault(
         "the disk of the session is full",
-        f"rlm: The session cannot be written: {NO_SPACE}. Make room on the disk and resume it.",
+        f"rlm: The session cannot be written: {NO_SPACE}. Free disk space and resume it.",
         1,
         "lost",
     ),
-    refused("it was full before", f"Sessions cannot be kept in …: {NO_SPACE}. {ELSEWHERE}"),
+    refused("it was full before", f"Sessions cannot be stored in …: {NO_SPACE}. {ELSEWHERE}"),
     MachineFault("stdout leads to a full disk", UNWRITABLE, 1, "done"),
     MachineFault("stdout leads to a full disk, with `--json`", UNWRITABLE, 1, "cancelled", begun=False),
     MachineFault("stderr leads to a full disk", "", 0, "done"),
@@ -89,7 +89,7 @@ FOLDERS = [
     refused("the working directory is gone", "The working directory is gone. Change to one that exists.", 2),
     MachineFault(
         "a cell removes the working directory, and the session in it",
-        "rlm: The session cannot be written: No such file or directory. Somebody has removed its folder.",
+        "rlm: The session cannot be written: No such file or directory. Its folder was removed.",
         1,
         "none",
     ),
@@ -105,13 +105,13 @@ FOLDERS = [
     passes("a read-only `TMPDIR`: `/tmp` is used"),
     refused(
         "no folder for temporary files anywhere",
-        "No temporary folder can be made: No usable temporary directory found in …. "
+        "No temporary folder can be created: No usable temporary directory found in …. "
         "Set TMPDIR to a folder that you can write to.",
         2,
     ),
     refused(
         "a long `TMPDIR`, and `/tmp` is read-only",
-        "No temporary folder can be made: … is too long for sockets, which may have 50 bytes, and /tmp: "
+        "No temporary folder can be created: … is too long for sockets, which may have 50 bytes, and /tmp: "
         "Read-only file system. Set TMPDIR to a shorter one.",
         2,
     ),

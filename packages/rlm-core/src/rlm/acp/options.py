@@ -15,8 +15,8 @@ MODES = {
 }
 MODE, MODEL, SANDBOX = "mode", "model", "sandbox"
 _SANDBOXES = {
-    SandboxMode.OFF: ("Off", "What the model runs has your permissions"),
-    SandboxMode.BWRAP: ("bwrap", "What the model runs can write in this folder and /tmp only (Linux)"),
+    SandboxMode.OFF: ("Off", "The model's code has your permissions"),
+    SandboxMode.BWRAP: ("bwrap", "The model's code can write only to this folder and /tmp (Linux)"),
 }
 
 
@@ -36,7 +36,7 @@ def config_options(mode: str, model: str, models: Sequence[str], sandbox: str) -
             "Sandbox",
             sandbox,
             ((str(id), *said) for id, said in _SANDBOXES.items()),
-            about="A change takes a fresh kernel: variables are lost",
+            about="A change starts a fresh kernel: variables are lost",
         ),
     ]
 

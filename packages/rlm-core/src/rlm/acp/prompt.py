@@ -50,7 +50,7 @@ def _texts(blocks: Sequence[Wire]) -> Iterator[str]:
             case "resource":
                 yield f"`{_path(block['resource']['uri'])}`"
             case "audio":
-                raise ConfigError("rlm takes no audio. Send text, files and images.")
+                raise ConfigError("rlm accepts no audio. Send text, files and images.")
     for block in blocks:
         if block["type"] == "resource":
             yield f"\n\n{_embedded(block['resource'])}"

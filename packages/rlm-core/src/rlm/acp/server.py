@@ -98,7 +98,7 @@ class AcpServer:
             ConfigError: there is no such method.
         """
         if request.method_id not in [method["id"] for method in auth_methods(terminal=True)]:
-            raise ConfigError(f"There is no method {request.method_id!r} to authenticate by.")
+            raise ConfigError(f"Unknown authentication method {request.method_id!r}.")
         if self._config.api_key is None and self._config.base_url is None and not self._config.recording:
             from rlm.host.factories import NO_KEY
 
@@ -285,7 +285,7 @@ class AcpServer:
 
     def _tell_ignored(self, contract: Contract) -> None:
         if contract.ignored:
-            self._log(f"rlm has no counterpart for: {', '.join(contract.ignored)}. It goes on without.")
+            self._log(f"rlm does not support {', '.join(contract.ignored)}; it has no effect.")
 
 
 def auth_methods(*, terminal: bool) -> list[Wire]:
@@ -299,7 +299,7 @@ def auth_methods(*, terminal: bool) -> list[Wire]:
     ]
     methods.append({"id": "environment", "name": "Set an API key", "type": "env_var", "vars": names})
     if terminal:
-        check = "rlm doctor: what is wrong with this set-up, and how to fix it"
+        check = "rlm doctor: check this set-up, and show how to fix it"
         methods.append(
             {"id": "doctor", "name": "Check", "description": check, "type": "terminal", "args": ["--doctor"]}
         )
@@ -319,7 +319,7 @@ def _folder(cwd: str) -> Path:
         ConfigError: the path is no folder, or is not absolute.
     """
     if not Path(cwd).is_absolute():
-        raise ConfigError(f"cwd must be an absolute path, and is {cwd!r}.")
+        raise ConfigError(f"cwd must be an absolute path, not {cwd!r}.")
     return read_folder("cwd", cwd)
 
 

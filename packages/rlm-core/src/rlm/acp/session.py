@@ -133,7 +133,7 @@ class AcpSession:
         """Close the run, and continue the session in a new run."""
         self.check_idle()
         if self._contract is not None:
-            raise ConfigError("A trainer has set up this session. It cannot be changed.")
+            raise ConfigError("A trainer configured this session. It cannot be changed.")
         spec = await asyncio.to_thread(make_spec)
         await self._stack.aclose()
         await self.open(spec)

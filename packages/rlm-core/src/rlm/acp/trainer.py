@@ -133,7 +133,7 @@ def _ignored(runtime: Wire, policy: Wire) -> Iterator[str]:
 
 def _object(name: str, value: object) -> Wire:
     if not isinstance(value, dict):
-        raise ConfigError(f"{name} must be an object, and is {json.dumps(value)[:60]}.")
+        raise ConfigError(f"{name} must be an object, not {json.dumps(value)[:60]}.")
     return value
 
 

@@ -62,7 +62,7 @@ class LineTransport:
                 continue
             if isinstance(message, dict) and isinstance(message.get("method", ""), str):
                 return message
-            await self._refuse(_INVALID_REQUEST, "Invalid request: the line is no JSON-RPC message.")
+            await self._refuse(_INVALID_REQUEST, "Invalid request: the line is not a JSON-RPC message.")
         return None
 
     async def close(self) -> None:

@@ -56,7 +56,7 @@ async def batch(
         RlmError: no task can be worked on. An error of one task is in its result: see `ok` and `error`.
     """
     if broker_address() is not None:
-        raise AgentError("rlm.batch is for programs; in a cell use rlm.map")
+        raise AgentError("rlm.batch works only in programs; in a cell use rlm.map")
     config = read_config({}, named=settings)
     place = Path.cwd() / (cwd or "")
     request = _Request(tasks, config, place, executor, concurrency, rollouts)
@@ -96,7 +96,7 @@ async def _in_folder(request: _Request, path: Path) -> AsyncGenerator[TaskResult
         create(path, new_config(request.config, request.cwd, name, **choices), wanted)
     with BatchFolder(path) as folder:
         if [task.line() for task in folder.tasks] != [task.line() for task in wanted]:
-            raise ConfigError(f"{path} holds a batch of other tasks. Name another folder.")
+            raise ConfigError(f"{path} contains a batch of other tasks. Name another folder.")
         batch = Batch(folder, request.config)
         for result in read_results(path / "results.jsonl"):
             if result.status != "error":

@@ -123,5 +123,5 @@ def _existing(folder: str) -> Path:
     except OSError:
         path = Path(folder)
     if not path.is_dir():
-        raise ConfigError(f"The batch needs the folder {folder}, which is gone.")
+        raise ConfigError(f"The batch needs the folder {folder}, which no longer exists.")
     return path

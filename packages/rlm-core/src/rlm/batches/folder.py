@@ -47,7 +47,7 @@ def create(path: Path, config: BatchConfig, tasks: Iterable[BatchTask], beside: 
     lines = b"".join(task.line() for task in tasks)
     value = ownership.signed(msgspec.to_builtins(config), lines, key_or_none(state_folder(), make=True))
     if os.path.lexists(path / RESULTS):
-        raise ConfigError(f"{path} holds results of another batch: there is a {RESULTS} in it. Name another folder.")
+        raise ConfigError(f"{path} contains results of another batch: there is a {RESULTS} in it. Name another folder.")
     written = {**beside, TASKS: lines}
     try:
         folder = files.open_folder(path, make=True)
@@ -72,7 +72,7 @@ def _check_free(path: Path, data: bytes, folder: int) -> None:
     """
     with suppress(FileNotFoundError):
         if files.read(path.name, dir_fd=folder) != data:
-            raise ConfigError(f"{path} is there already and would be replaced. Name another folder.")
+            raise ConfigError(f"{path} exists already and would be replaced. Name another folder.")
 
 
 class BatchFolder:
@@ -109,13 +109,13 @@ class BatchFolder:
         try:
             return files.open_folder(self.path)
         except OSError as error:
-            raise ConfigError(f"{self.path} holds no batch: {error.strerror}.") from None
+            raise ConfigError(f"{self.path} does not contain a batch: {error.strerror}.") from None
 
     def _read(self, name: str) -> bytes:
         try:
             return files.read(name, dir_fd=self._handle)
         except FileNotFoundError:
-            raise ConfigError(f"{self.path} holds no batch: there is no {name} in it.") from None
+            raise ConfigError(f"{self.path} does not contain a batch: there is no {name} in it.") from None
         except OSError as error:
             raise ConfigError(f"{self.path / name} cannot be read: {error.strerror}.") from None
 
@@ -123,7 +123,7 @@ class BatchFolder:
         one_line = self._read(CONFIG).replace(b"\n", b" ")
         for _, value in read_objects(one_line, str(self.path / CONFIG)):
             return value
-        raise ConfigError(f"{self.path} holds no batch: {CONFIG} is empty.")
+        raise ConfigError(f"{self.path} does not contain a batch: {CONFIG} is empty.")
 
     def _lock(self, opened: ExitStack) -> None:
         lock = files.open_file(CONFIG, dir_fd=self._handle)
@@ -131,7 +131,7 @@ class BatchFolder:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SessionError(f"Another process works on the batch in {self.path}.") from None
+            raise SessionError(f"Another process is running the batch in {self.path}.") from None
 
     def adopt(self) -> None:
         """Sign a batch as this user's own, with the content that was read and that the user trusts.

@@ -32,7 +32,7 @@ def signed(value: Mapping[str, Any], tasks: bytes, key: SigningKey | None) -> di
 def doubt(value: Mapping[str, Any], tasks: bytes, key: SigningKey | None) -> str:
     """The reason why a batch may not be this user's own; empty if it is. `value` is the object of config.json."""
     if key is None:
-        return "you have no key there that could have signed it"
+        return "you have no key that could have signed it"
     body = {name: field for name, field in value.items() if name != FIELD}
     if value.get(FIELD) != _mac(body, key):
         return "its config.json is not signed by you"
@@ -58,11 +58,11 @@ def effects(batch: BatchConfig, tasks: list[BatchTask], config: Config) -> Itera
     policy = config.sandbox if config.sandboxed else "off, so everything runs with your permissions"
     yield f"works in {batch.cwd}, executor {batch.executor}; sandbox: {policy}"
     models = {config.model, *(task.model for task in tasks if task.model)}
-    yield f"gives {len(tasks):,} tasks to {_some(models)}; a model acts on them, a recording runs its cells"
+    yield f"gives {len(tasks):,} tasks to {_some(models)}; a model acts on them; a recording runs its cells"
     if brought := [f"{flag(name)} {text}" for name, text in batch.settings.items() if name != "model"]:
         yield f"brings settings: {', '.join(brought)}"
     if batch.workdir_from:
-        yield f"copies for each task, or makes a git worktree of: {batch.workdir_from}"
+        yield f"copies for each task, or creates a git worktree of: {batch.workdir_from}"
     yield from _each("works in the folder", tasks, lambda task: task.cwd)
     yield from _each("has the tools", tasks, lambda task: str(task.tools or ""))
     yield from _each("sets variables for what runs:", tasks, lambda task: str(task.env or ""))

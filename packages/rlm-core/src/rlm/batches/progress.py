@@ -136,7 +136,7 @@ class BatchProgress:
         if self._quiet or self._reported > _NAMED + 1:
             return
         if self._reported > _NAMED:
-            self.note("… what else fails is in results.jsonl")
+            self.note("… other failures are in results.jsonl")
             return
         what = result.error or f"stopped by a limit: {result.stop_reason}"
         rollout = f" ({result.rollout})" if result.rollout else ""

@@ -76,7 +76,7 @@ def _parquet(path: Path) -> tuple[list[str], Iterator[Row]]:
     try:
         table = ParquetFile(io.BytesIO(_read(path)))
     except ArrowException as error:
-        raise ConfigError(f"{path.name} is no Parquet file: {error}") from None
+        raise ConfigError(f"{path.name} is not a Parquet file: {error}") from None
     batches: Iterable[Any] = table.iter_batches(batch_size=_BATCH)
     rows = (row for batch in batches for row in batch.to_pylist())
     return list(table.schema_arrow.names), ((f"{path.name}, row {number}", row) for number, row in enumerate(rows, 1))
@@ -89,7 +89,7 @@ def _value(where: str, field: str, value: Any) -> Any:
     try:
         return json.loads(value)
     except ValueError:
-        raise ConfigError(f"{where}: {field} must be JSON, and is {value[:60]!r}.") from None
+        raise ConfigError(f"{where}: {field} must be JSON, not {value[:60]!r}.") from None
 
 
 def _read(path: Path) -> bytes:

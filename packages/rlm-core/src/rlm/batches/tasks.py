@@ -118,7 +118,7 @@ def check_tasks(
     for where, task in found:
         check_one(where, task, config, base, copied=copied)
     if not found:
-        raise ConfigError(f"{name} holds no task.")
+        raise ConfigError(f"{name} contains no task.")
     return [task for _, task in found]
 
 
@@ -155,7 +155,7 @@ def _check_environment(env: Mapping[str, str]) -> None:
         if not _VARIABLE.fullmatch(name) or "\0" in value:
             raise ConfigError(f"env: {name!r} cannot be a variable with this value.")
         if name.startswith("RLM_"):
-            raise ConfigError(f"env: {name} is rlm's own, and kernels get none of those.")
+            raise ConfigError(f"env: {name} belongs to rlm; kernels get no such variables.")
 
 
 def _read(path: Path) -> bytes:

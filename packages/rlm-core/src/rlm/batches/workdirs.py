@@ -36,7 +36,7 @@ class Workdirs:
         """The commit of all copies; fixed because an agent may move HEAD's branch."""
         self._git = program("git") if os.path.lexists(source / ".git") else None
         if self._git is None and os.path.lexists(source / ".git"):
-            raise ConfigError(f"{source} is a git repository, and there is no git to make worktrees of it.")
+            raise ConfigError(f"{source} is a git repository, but there is no git to create worktrees of it.")
 
     def has(self, job: Job) -> bool:
         return (self._folder / job.name).is_dir()

@@ -44,7 +44,7 @@ class AnswerType:
             return cls(adapter.json_schema(), adapter.validate_json)
         except (PydanticUserError, TypeError, ValueError, NameError) as error:
             reason = str(error).splitlines()[0]
-            raise ConfigError(f"{wanted!r} is no type that an answer can have: {reason}") from None
+            raise ConfigError(f"{wanted!r} is not a type that an answer can have: {reason}") from None
 
     def typed(self, result: RunResult) -> RunResult:
         """Return the result with its value as this type.

@@ -83,7 +83,7 @@ def listen(path: Path) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise AgentError(f"The socket for sub-agents, {path}, cannot be made: {error.strerror or error}.") from None
+        raise AgentError(f"The socket for sub-agents, {path}, cannot be created: {error.strerror or error}.") from None
     return listener
 
 
@@ -145,8 +145,8 @@ async def _wait_for_cancel(connection: socket.socket, begun: bytes) -> NoReturn:
     while b"\n" not in line and len(line) < _CANCEL:
         block = await loop.sock_recv(connection, _CANCEL)
         if not block:
-            raise ConnectionError("the cell gave it up")
+            raise ConnectionError("the cell abandoned it")
         line += block
     if not isinstance(parse_request(line), CancelRequest):
-        raise AgentError("only `cancel` may follow on the connection of a run; another request needs another one")
+        raise AgentError("only `cancel` may follow on the connection of a run; use another connection for a request")
     raise AgentError("the cell cancelled it", Stop.CANCELLED)

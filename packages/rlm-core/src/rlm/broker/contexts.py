@@ -133,7 +133,7 @@ def link(path: Path, folder: Path) -> ContextPayload:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         files.remove(here)
-        raise ConfigError(f"The context {path} cannot be handed on: {error.strerror or error}.") from None
+        raise ConfigError(f"The context {path} cannot be passed on: {error.strerror or error}.") from None
     return replace(payload, path=here, digest=digest)
 
 

@@ -186,7 +186,7 @@ class CallRequest:
         """
         values = strict_json.loads(self.arguments.encode(), strings=_ARGUMENTS, between=_BETWEEN_ARGUMENTS)
         if not isinstance(values, dict):
-            raise ValueError("the arguments are no object")
+            raise ValueError("the arguments are not an object")
         return values
 
 
@@ -214,9 +214,7 @@ def _within_limit(line: bytes) -> bytes:
 
 
 def too_long(size: int) -> str:
-    return (
-        f"the request has {size:,} bytes, and the host takes {LINE:,}: hand data on as `context`, which goes by a file"
-    )
+    return f"the request has {size:,} bytes; the limit is {LINE:,}: pass data as `context`, which uses a file"
 
 
 def parse_request(line: bytes) -> Request:
@@ -228,7 +226,7 @@ def parse_request(line: bytes) -> Request:
     try:
         sent = strict_json.loads(line, strings=_STRINGS, between=_BETWEEN)
         if not isinstance(sent, dict):
-            raise ValueError("it is no object")
+            raise ValueError("it is not an object")
         return _request(sent)
     except ValueError as error:
         raise AgentError(f"the request is refused: {error}") from None
@@ -239,7 +237,7 @@ def _request(sent: dict[str, Any]) -> Request:
     if type(version) is not int or version != VERSION:
         raise ValueError(
             f"it has version {str(version)[:_NAME]} of the protocol, and the host of this run speaks {VERSION}. "
-            "If rlm was installed anew while the run went on, start a new run"
+            "If rlm was reinstalled during the run, start a new run"
         )
     if verb == Verb.RUN:
         return _run_request(sent)
@@ -288,10 +286,10 @@ def _llm_request(sent: Mapping[str, Any]) -> LlmRequest:
     _only(sent, (*names, "images"), "field of llm")
     images = sent.get("images", [])
     if not isinstance(images, list):
-        raise ValueError("'images' is no list")
+        raise ValueError("'images' is not a list")
     urls = tuple(_texts({"image": image})["image"] for image in images)
     if foreign := [url for url in urls if not url.startswith(("data:image/", "https://", "http://"))]:
-        raise ValueError(f"{foreign[0][:_NAME]!r} is no URL of a picture")
+        raise ValueError(f"{foreign[0][:_NAME]!r} is not the URL of a picture")
     texts = _texts({name: sent.get(name, "" if name != "prompt" else None) for name in names})
     return LlmRequest(**texts, images=urls)
 
@@ -339,7 +337,7 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
         if len(text) > _SHORT and name not in _LONG:
             raise ValueError(f"{name[:_NAME]!r} has {len(text):,} characters, of at most {_SHORT:,}")
         if _SURROGATE.search(text):
-            raise ValueError(f"{name[:_NAME]!r} holds half a character (a lone surrogate), which has no UTF-8")
+            raise ValueError(f"{name[:_NAME]!r} contains a lone surrogate, which is not valid text")
     return {name: str(value) for name, value in values.items()}
 
 
@@ -378,7 +376,7 @@ def called_line(result: Mapping[str, Any]) -> bytes:
 def _answer_line(fields: Mapping[str, Any], what: str) -> bytes:
     line = json.dumps(fields).encode() + b"\n"
     if len(line) > ANSWER:
-        raise AgentError(f"the {what} has {len(line):,} bytes, and a kernel takes {ANSWER:,}")
+        raise AgentError(f"the {what} has {len(line):,} bytes; the limit of a kernel is {ANSWER:,}")
     return line
 
 

@@ -210,9 +210,9 @@ class Broker:
             request, rest = await self._request(connection)
             place.unread = False
             if isinstance(request, CancelRequest):
-                raise AgentError("`cancel` ends the run of its own connection, and this one has none")
+                raise AgentError("`cancel` without a run on this connection")
             if not secrets.compare_digest(request.token.encode(), self._token.encode()):
-                raise AgentError("this token is not this agent's")
+                raise AgentError("this token does not belong to this agent")
             async with self._slot():
                 place.leave()
                 return await unless_cancelled(connection, rest, self._done(request, connection), self._give_up)
@@ -223,7 +223,7 @@ class Broker:
         except ConnectionError:
             raise
         except Exception as error:  # noqa: BLE001 - the cell must get an answer, and the host must go on
-            return error_line(f"the host could not do it: {type(error).__name__}: {error}")
+            return error_line(f"the host failed: {type(error).__name__}: {error}")
 
     async def _done(
         self,
@@ -276,7 +276,7 @@ class Broker:
         host = self._capacity.host
         async with self._capacity.calls:
             if host.calls >= host.most_calls:
-                raise AgentError(f"{host.calls:,} calls run at once, and the host takes no more: ask for fewer at once")
+                raise AgentError(f"{host.calls:,} calls run at once, the limit of the host: start fewer at once")
             host.calls += 1
             try:
                 yield

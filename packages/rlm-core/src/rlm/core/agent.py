@@ -34,10 +34,10 @@ REMINDER = (
     "call beside your message, with the tool's name and its arguments. If this was your answer, give it in other words."
 )
 NO_CALLS = (
-    "The model writes its tool calls as text, also after it was told. Start its server with a parser for them "
-    "(vLLM: --enable-auto-tool-choice --tool-call-parser; llama.cpp: --jinja), or take another model."
+    "The model writes its tool calls as text, even after a reminder. Start its server with a parser for them "
+    "(vLLM: --enable-auto-tool-choice --tool-call-parser; llama.cpp: --jinja), or use another model."
 )
-NO_PICTURES = "The model takes no pictures, or not in this place: each is replaced by a line of text."
+NO_PICTURES = "The model accepts no pictures, or not in this position: each is replaced by a line of text."
 WRONG_ANSWER = "This is not the answer that was asked for: {problem}. Answer again."
 NOT_RUN = "Not run: the answer was given before."
 _CORRECTIONS = 4

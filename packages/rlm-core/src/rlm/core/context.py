@@ -171,7 +171,7 @@ async def _summary(editor: ConversationEditor) -> str:
     if ending(reply.finish) is not Ending.STOP:
         raise ModelError(f"the provider ended the summary: {reply.finish}")
     if reply.message.calls or editor.is_call(text):
-        raise ModelError("the model called a tool in place of a summary")
+        raise ModelError("the model called a tool instead of writing a summary")
     if not text:
         raise ModelError("the summary is empty")
     return text

@@ -95,7 +95,7 @@ class Judge:
         try:
             tasks = read_tasks(files.read(path / EXPECTED), EXPECTED)
         except OSError:
-            raise ConfigError(f"{path} holds no evaluation: there is no {EXPECTED} in it.") from None
+            raise ConfigError(f"{path} does not contain an evaluation: there is no {EXPECTED} in it.") from None
         return cls({str(task.id): task for task in tasks})
 
     def judge(self, result: TaskResult) -> EvalResult:
@@ -128,7 +128,7 @@ def _run(run: BatchTask | TaskResult) -> EvalRun:
     try:
         return msgspec.convert(run.metadata, EvalRun)
     except msgspec.ValidationError:
-        raise ConfigError(f"{run.id} is of a batch, and of no evaluation.") from None
+        raise ConfigError(f"{run.id} belongs to a batch, not to an evaluation.") from None
 
 
 def arms_of(runs: Iterable[BatchTask]) -> list[Arm]:

@@ -66,7 +66,7 @@ def _outcome(ours: dict[str, Any], theirs: dict[str, Any], best: Arm) -> str:
         return f"Recursion won: {at}."
     if ours["score"] == theirs["score"]:
         dearer = _price(ours) > _price(theirs)
-        return f"Recursion lost, for it gained nothing: {at}." if dearer else f"Recursion cost no more: {at}."
+        return f"Recursion lost, because it gained nothing: {at}." if dearer else f"Recursion cost no more: {at}."
     return f"Recursion lost: {at}."
 
 

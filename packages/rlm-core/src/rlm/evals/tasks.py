@@ -49,7 +49,7 @@ def read_tasks(data: bytes, name: str) -> list[EvalTask]:
     """
     tasks = [_task(value, number, f"{name}, line {number}") for number, value in read_objects(data, name)]
     if not tasks:
-        raise ConfigError(f"{name} holds no task.")
+        raise ConfigError(f"{name} contains no task.")
     unique((str(task.id), f"{name}, task {place}") for place, task in enumerate(tasks, 1))
     return tasks
 
@@ -58,7 +58,7 @@ def _task(value: dict[str, object], number: int, where: str) -> EvalTask:
     task = read_typed(value, EvalTask, where)
     fits = {"number": int | float, "set": list, "exact": str, "contains": str}[task.scoring]
     if not isinstance(task.expected, fits):
-        raise ConfigError(f"{where}: `expected` does not go with the score {task.scoring!r}.")
+        raise ConfigError(f"{where}: `expected` cannot be used with the score {task.scoring!r}.")
     try:
         check_task(task.prompt)
     except ConfigError as error:

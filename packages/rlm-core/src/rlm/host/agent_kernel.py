@@ -32,7 +32,7 @@ def new_folder(folder: Path, stack: AsyncExitStack) -> Path:
     try:
         files.make_folder(folder)
     except OSError as error:
-        raise AgentError(f"The runtime folder {folder} cannot be made: {error.strerror}.") from None
+        raise AgentError(f"The runtime folder {folder} cannot be created: {error.strerror}.") from None
     stack.callback(files.remove_tree, folder)
     return folder
 

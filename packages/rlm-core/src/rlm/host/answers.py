@@ -56,7 +56,7 @@ class AnswerSchema:
             self._validator = jsonschema_rs.validator_for(schema, retriever=_not_fetched)
         except (ValueError, jsonschema_rs.ReferencingError) as error:
             reason = clip(str(error).splitlines()[0], _PROBLEM)
-            raise ConfigError(f"The JSON Schema for the answer is none: {reason}") from None
+            raise ConfigError(f"The JSON Schema for the answer is invalid: {reason}") from None
 
     @classmethod
     def of_type(cls, wanted: object) -> AnswerSchema:
@@ -78,7 +78,7 @@ class AnswerSchema:
         try:
             return cls(json.loads(text))
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"The JSON Schema for the answer is no JSON: {error}.") from None
+            raise ConfigError(f"The JSON Schema for the answer is not JSON: {error}.") from None
 
     @property
     def text(self) -> str:
@@ -108,7 +108,7 @@ class AnswerSchema:
 
 
 def _not_fetched(uri: str) -> Any:
-    raise ValueError(f"{uri} is not in the schema, and nothing is fetched")
+    raise ValueError(f"{uri} is not in the schema, and rlm fetches nothing")
 
 
 def _problem(error: ValidationError) -> str:

@@ -193,7 +193,7 @@ class Host:
         wanted = session if session is not None else id
         if wanted is None:
             if fork or replay or rerun_agents or trust:
-                raise ConfigError("fork, replay, rerun_agents and trust are for a session to go on with: name it.")
+                raise ConfigError("fork, replay, rerun_agents and trust need a session to continue: name it.")
             spec = self._spec("", settings, context=context, cwd=cwd, system_prompt=system_prompt, schema=schema)
         else:
             values = {**self._named, **settings}

@@ -99,14 +99,14 @@ def _place(folder: Path, meta: Meta, present: Path, project: Path) -> Path:
     """
     if not meta.cwd:
         return present
-    here_instead = f"`rlm resume {folder.name} --here` (in a program: `cwd=`) goes on in {present}"
+    here_instead = f"`rlm resume {folder.name} --here` (in a program: `cwd=`) continues in {present}"
     place = _existing(meta.cwd)
     if place is None:
-        raise SessionError(f"Session {folder.name} worked in {meta.cwd}, which is gone. {here_instead}.")
+        raise SessionError(f"Session {folder.name} worked in {meta.cwd}, which no longer exists. {here_instead}.")
     if not place.is_relative_to(project):
         home = shlex.quote(str(folder.parent.parent))
         raise ConfigError(
-            f"Session {folder.name} worked in {place}, which is not in this folder. {here_instead}; to go on there: "
+            f"Session {folder.name} worked in {place}, which is not in this folder. {here_instead}; to continue there: "
             f"cd {shlex.quote(str(place))} && rlm resume {folder.name} --home {home}"
         )
     return place

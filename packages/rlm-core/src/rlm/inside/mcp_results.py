@@ -11,7 +11,7 @@ from typing import Any
 from rlm.errors import McpError
 from rlm.inside.mcp_signatures import unwrapped
 
-_FAILED = "the tool failed, and says nothing more"
+_FAILED = "the tool failed without a message"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def dumps(arguments: Mapping[str, Any]) -> str:
     try:
         return json.dumps(arguments, default=_plain, allow_nan=False)
     except (ValueError, RecursionError) as error:
-        raise TypeError(f"the arguments cannot be JSON: {error}") from None
+        raise TypeError(f"the arguments cannot be converted to JSON: {error}") from None
 
 
 def _plain(value: Any) -> Any:
@@ -47,7 +47,7 @@ def _plain(value: Any) -> Any:
         return asdict(value)
     if isinstance(value, set | frozenset):
         return list(value)
-    raise TypeError(f"{type(value).__name__} is nothing that JSON can hold")
+    raise TypeError(f"{type(value).__name__} cannot be converted to JSON")
 
 
 def value_of(result: Mapping[str, Any], schema: Any) -> Any:

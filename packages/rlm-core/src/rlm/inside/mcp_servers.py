@@ -150,8 +150,8 @@ class Found(list[Tool]):
 
     def __repr__(self) -> str:
         lines = [_line(tool) for tool in self]
-        more = [f"… and {self.total - len(self)} more: name more words, or a limit"] if self.total > len(self) else []
-        return "\n".join([*lines, *more, *self.problems]) or "no tool has these words"
+        more = [f"… and {self.total - len(self)} more: use more words, or a limit"] if self.total > len(self) else []
+        return "\n".join([*lines, *more, *self.problems]) or "no tool matches these words"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002 - IPython's protocol
         printer.text(repr(self))
@@ -179,7 +179,7 @@ def _signature_of(tool: Tool) -> Signature:
 
 def _address() -> tuple[str, str]:
     if (address := broker_address()) is None:
-        raise McpError("MCP servers are for the cells of an agent, and this is none")
+        raise McpError("MCP servers work only in the cells of an agent")
     return address
 
 

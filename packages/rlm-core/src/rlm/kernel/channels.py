@@ -138,7 +138,7 @@ class Channel(Generic[T]):
                 self._write()
             data = self._socket.recv(_BLOCK)
             if not data:
-                raise ConnectionError("the kernel hung up")
+                raise ConnectionError("the kernel closed its connection")
             self._peer.feed(data)
         elif sum(map(len, parts)) > _HEAVY:
             self._loop.remove_reader(self._socket)

@@ -66,7 +66,7 @@ class KernelFiles:
             KernelError: no kernel can be started with this specification.
         """
         if spec.sandbox_handle is None and not spec.cwd.is_dir():  # with a sandbox, only its processes check folders
-            raise KernelError(f"A kernel could not be started: its folder {spec.cwd} is gone.")
+            raise KernelError(f"A kernel could not be started: its folder {spec.cwd} no longer exists.")
         if len(os.fsencode(self.launch)) > 90:
             raise KernelError(f"The path of the runtime folder {spec.run_dir} is too long for sockets.")
         context = spec.context

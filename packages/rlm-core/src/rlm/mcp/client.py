@@ -201,17 +201,17 @@ class McpClient:
             if cursor is None or len(tools) >= _TOOLS:
                 break
         if len(tools) >= _TOOLS or cursor is not None:
-            self._warn(f"it lists more than {len(tools):,} tools, and no more are taken")
+            self._warn(f"it lists more than {len(tools):,} tools; rlm ignores the others")
         return ServerTools(session.instructions, tuple(self._named(tools[:_TOOLS])))
 
     def _named(self, tools: list[Wire]) -> list[Wire]:
         by_name = {str(tool["name"]): tool for tool in reversed(tools)}
         if len(by_name) < len(tools):
-            self._warn("it lists tools twice; the first of a name counts")
+            self._warn("it lists tools twice; rlm uses the first of each name")
         named = list(tool_names(str(tool["name"]) for tool in tools))
         plain = dict(each for tool in by_name for each in tool_names([tool]))
         if renamed := [f"{tool} is `{name}`" for tool, name in named if plain[tool] != name]:
-            self._warn(f"functions of its tools would have the same name: {', '.join(renamed[:5])}")
+            self._warn(f"functions of its tools had the same name and were renamed: {', '.join(renamed[:5])}")
         return [by_name[tool] | {"python_name": name} for tool, name in named]
 
     async def _why(self, error: BaseException, access: ServerAccess | None) -> str:
@@ -224,7 +224,7 @@ class McpClient:
             return package.reason_of(error)
         status = access.http.status if access is not None and access.http is not None else None
         if status == 401:
-            return f"it wants to know who you are (HTTP 401): `rlm mcp login {self.name}` logs in"
+            return f"it requires a login (HTTP 401): `rlm mcp login {self.name}` logs in"
         if status is not None:
             return f"it answers with HTTP {status}"
         reason = package.reason_of(error)

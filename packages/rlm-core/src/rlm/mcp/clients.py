@@ -156,16 +156,14 @@ def _program(server: StdioServer, surroundings: Surroundings) -> Path:
     if os.sep not in server.command:
         found = program(server.command)
         if found is None:
-            raise McpError(
-                f"there is no program {server.command} on PATH, outside of the working directory: give its path"
-            )
+            raise McpError(f"there is no program {server.command} on PATH outside the working directory: give its path")
         return found
     path = Path(os.path.normpath(surroundings.cwd / Path(server.command).expanduser()))
     if surroundings.sandboxed:
         safe = find_program(str(path), "", [surroundings.cwd])
         if safe is None:
-            raise McpError(f"{path} is no program outside of what cells in the sandbox can write")
+            raise McpError(f"{path} is not a program outside the folders that cells in the sandbox can write")
         return safe
     if not (path.is_file() and os.access(path, os.X_OK)):
-        raise McpError(f"{path} is no program")
+        raise McpError(f"{path} is not a program")
     return path

@@ -36,14 +36,16 @@ class ServerNames:
 
 
 def named(servers: Iterable[str], skills: Collection[str]) -> ServerNames:
-    taken: dict[str, str] = dict.fromkeys(skills, "a skill") | dict.fromkeys(_KERNEL, "the kernel's")
+    taken: dict[str, str] = dict.fromkeys(skills, "a skill") | dict.fromkeys(_KERNEL, "the kernel")
     variables, renamed = [], []
     for server in servers:
         hidden = PYTHON | taken.keys()
         variable = identifier(server, hidden, mark=_MARK)
         if (plain := identifier(server)) != variable:
-            whose = taken.get(plain, "Python's")
-            renamed.append(f"The MCP server {server} is `{variable}` in the kernel, for `{plain}` is {whose}.")
+            whose = taken.get(plain, "Python")
+            renamed.append(
+                f"The MCP server {server} is named `{variable}` in the kernel, because `{plain}` belongs to {whose}."
+            )
         taken[variable] = f"the server {server}"
         variables.append((server, variable))
     return ServerNames(tuple(variables), tuple(renamed))

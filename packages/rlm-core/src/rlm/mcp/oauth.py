@@ -20,7 +20,7 @@ FOLDER = Path("rlm", "mcp")
 """Relative to the user's state folder."""
 _LARGEST = 1 << 20
 _PATIENCE = 300.0  # seconds for a user in a browser
-_ANSWER = "rlm has what it needs. You can close this page."
+_ANSWER = "The login is complete. You can close this page."
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
 _EXPIRY = "expires_at"
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from rlm.errors import ConfigError, McpError
 from rlm.version import VERSION
 
-MISSING = "MCP servers need the package `mcp` beside rlm: ./install.sh --with mcp"
+MISSING = "MCP servers need the package `mcp`: ./install.sh --with mcp"
 _LOGGERS = ("mcp", "client", "httpx", "httpx2", "httpcore", "httpcore2")  # their messages would go to the terminal
 
 OnProgress = Callable[[float, float | None, str], None]

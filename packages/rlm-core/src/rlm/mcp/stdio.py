@@ -104,7 +104,7 @@ class ServerProcess:
         if not self._closed:
             self._drain()
         code = self._process.returncode
-        ended = "it goes on, but closed its output" if code is None else f"it ended with status {code}"
+        ended = "it still runs, but closed its output" if code is None else f"it ended with status {code}"
         words = [line for line in [*self.junk.splitlines(), *self._log.text().splitlines()] if line.strip()]
         return f"{ended}: {one_line(words[-1], _WORDS)}" if words else ended
 

@@ -90,7 +90,7 @@ def describe(record: Record, turns: Sequence[int] = (), *, names: int | None = N
 
 def _pause(record: RetryRecord | WaitingRecord) -> Description:
     if isinstance(record, WaitingRecord):
-        return Description(f"still waiting, {seconds(record.left)} at most", record.reason)
+        return Description(f"still waiting, at most {seconds(record.left)}", record.reason)
     wait = "at once" if record.wait < SHORTEST else f"in {seconds(record.wait)}"
     return Description(f"retry {wait}", record.reason)
 
@@ -98,7 +98,7 @@ def _pause(record: RetryRecord | WaitingRecord) -> Description:
 def _replayed(record: ReplayedRecord) -> Description:
     """A sub-agent's recorded result that is returned again. `rlm show` adds the name of the sub-agent."""
     did = [f"changed {_listed(record.changed, _FILES)}"] * bool(record.changed) + ["ran commands"] * record.commands
-    effects = f"; without its effects: it {' and '.join(did)}" if did else ""
+    effects = f"; its effects were not repeated: it {' and '.join(did)}" if did else ""
     label = f"replayed, not run again: {short(record.recorded)}"
     return Description(label, first_line(record.prompt), effects, Style.YELLOW if did else Style.DIM)
 
@@ -162,8 +162,8 @@ def stop_label(stop: str) -> str:
 
 def _rerun(record: RerunRecord) -> Description:
     if record.same:
-        return Description("a recorded cell gives the same again", style=Style.DIM, minor=True)
-    return Description("a recorded cell now gives something else", first_line(record.content or ""))
+        return Description("a recorded cell has the same result again", style=Style.DIM, minor=True)
+    return Description("a recorded cell now has another result", first_line(record.content or ""))
 
 
 _DROPS = {

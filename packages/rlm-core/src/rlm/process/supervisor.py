@@ -145,7 +145,7 @@ def _new_folder() -> Path:
         folder = Path(tempfile.mkdtemp(prefix="rlm-")).resolve()  # a sandbox may not have the link that leads to it  # noqa: TID251 - a new folder
     except OSError as error:
         raise ConfigError(
-            f"No temporary folder can be made: {error.strerror}. Set TMPDIR to a folder that you can write to."
+            f"No temporary folder can be created: {error.strerror}. Set TMPDIR to a folder that you can write to."
         ) from None
     if len(os.fsencode(folder)) <= LONGEST:
         return folder
@@ -154,6 +154,6 @@ def _new_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix="rlm-", dir="/tmp")).resolve()  # noqa: TID251 - a new folder
     except OSError as error:
         raise ConfigError(
-            f"No temporary folder can be made: {folder.parent} is too long for sockets, which may have {LONGEST} "
+            f"No temporary folder can be created: {folder.parent} is too long for sockets, which may have {LONGEST} "
             f"bytes, and /tmp: {error.strerror}. Set TMPDIR to a shorter one."
         ) from None

@@ -57,12 +57,12 @@ def _read_whole(body: bytes, encoding: str, assembler: Assembler) -> Any:
     with suppress(ValueError, RecursionError):
         return _of_lines(text, assembler)
     if page := web_page(text):
-        raise TransportError(f"{page} in place of an answer", unreadable=True)
+        raise TransportError(f"{page} instead of an answer", unreadable=True)
     if not text.strip():
         raise TransportError("the reply is empty", unreadable=True)
     if encoding in ("br", "zstd"):  # the HTTP client decompresses all others
-        raise TransportError(f"the reply is compressed with {encoding}, which nobody asked for", unreadable=True)
-    raise TransportError("the reply is cut off, or no JSON", unreadable=True)
+        raise TransportError(f"the reply is compressed with {encoding}, which was not requested", unreadable=True)
+    raise TransportError("the reply is cut off, or not JSON", unreadable=True)
 
 
 def _of_lines(text: str, assembler: Assembler) -> Any:
@@ -73,7 +73,7 @@ def _of_lines(text: str, assembler: Assembler) -> Any:
     """
     events = list(sse.payloads(text))
     if not all(map(assembler.takes, events)):
-        raise ValueError("these are no events of a stream")
+        raise ValueError("these are not events of a stream")
     for event in events:
         assembler.add(event)
     return assembler.body()
@@ -100,7 +100,7 @@ def _add(data: str, assembler: Assembler, heard: Heard) -> bool:
     except (ValueError, RecursionError):
         if not assembler.finished:  # some servers send other data after the end
             words = "" if data.lstrip().startswith(("{", "[")) else f" ({one_line(data, QUOTED)})"
-            raise TransportError(f"the stream holds something that is no JSON{words}", unreadable=True) from None
+            raise TransportError(f"the stream contains something that is not JSON{words}", unreadable=True) from None
     return False
 
 

@@ -117,4 +117,4 @@ def no_such_model(model: str, host: str, names: list[str]) -> str:
     """Return the error message for an unknown model. `names`: the endpoint's models; not empty."""
     some = [one_line(name, _LENGTH) for name in nearest(model, names)]
     more = ", …" if len(names) > len(some) else ""
-    return f"there is no {model} at {host}; it has {', '.join(some)}{more}: set RLM_MODEL"
+    return f"{host} has no model {model}; it has {', '.join(some)}{more}: set RLM_MODEL"

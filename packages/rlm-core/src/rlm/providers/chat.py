@@ -55,7 +55,7 @@ class ChatAPI:
 def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = normalize.new_id) -> Reply:
     """Read a chat completion; see `API.reply`. `fresh` creates ids for calls without one."""
     if not isinstance(body, dict):
-        raise TransportError("the reply is no JSON object", unreadable=True)
+        raise TransportError("the reply is not a JSON object", unreadable=True)
     if (error := error_in(body)) is not None:
         raise inside(error)
     choice = _choice(body.get("choices"))
@@ -68,9 +68,9 @@ def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = 
 
 def _choice(choices: Any) -> Wire:
     if not isinstance(choices, list) or not choices:
-        raise TransportError("the reply holds no choices", unreadable=True)
+        raise TransportError("the reply contains no choices", unreadable=True)
     if not isinstance(choices[0], dict) or not isinstance(choices[0].get("message"), dict):
-        raise TransportError("the reply holds no message", unreadable=True)
+        raise TransportError("the reply contains no message", unreadable=True)
     return choices[0]
 
 
@@ -104,7 +104,7 @@ class ChatAssembler:
             HTTPError, TransportError: it is an error, or not a valid chunk.
         """
         if not isinstance(chunk, dict):
-            raise TransportError("the stream holds something that is no JSON object", unreadable=True)
+            raise TransportError("the stream contains something that is not a JSON object", unreadable=True)
         if (error := error_in(chunk)) is not None:
             raise inside(error)
         self._usage = chunk.get("usage") or self._usage
@@ -114,7 +114,7 @@ class ChatAssembler:
         self._begun = self._begun or choice != {}
         delta = choice.get("delta") or choice.get("message") or {} if isinstance(choice, dict) else None
         if not isinstance(delta, dict):
-            raise TransportError("the stream holds no message", unreadable=True)
+            raise TransportError("the stream contains no message", unreadable=True)
         self._finish = choice.get("finish_reason") or self._finish
         for name, value in (normalize.token_data(chunk) | normalize.token_data(choice)).items():
             if _SAID_WHOLE.search(name):
@@ -132,7 +132,7 @@ class ChatAssembler:
         calls = {"tool_calls": self._calls.calls} if self._calls.calls else {}
         message = self._message | calls
         if not self._begun:
-            raise TransportError("the reply holds no choices", unreadable=True)
+            raise TransportError("the reply contains no choices", unreadable=True)
         if not self._finish and not (done and (message.keys() - {"role"})):
             raise TransportError("the stream broke off", unreadable=True)
         choice = {"message": message, "finish_reason": self._finish}
@@ -143,7 +143,7 @@ class ChatAssembler:
         arguments = ""
         for piece in calls if isinstance(calls, list | tuple) else (calls,):
             if not isinstance(piece, dict):
-                raise TransportError("the stream holds a tool call that is none", unreadable=True)
+                raise TransportError("the stream contains an invalid tool call", unreadable=True)
             self._calls.add(piece)
             arguments += _arguments(piece)
         text = normalize.text_of(delta.get("content")) or ""

@@ -140,7 +140,7 @@ class Connection:
         if not unclear or not await speaks_tls(self.endpoint):
             return fault
         return TransportError(
-            f"{self.endpoint.host} speaks https, not http", lasting=True, hint="Set RLM_BASE_URL to an https:// URL."
+            f"{self.endpoint.host} uses https, not http", lasting=True, hint="Set RLM_BASE_URL to an https:// URL."
         )
 
 
@@ -181,7 +181,7 @@ async def _refuse_redirect(response: Any) -> None:
     location = response.headers.get("location", "")
     where = shown(one_line(location, QUOTED))
     if response.status_code in _TO_GET:
-        raise TransportError(f"the server redirects to {where}", lasting=True, hint="Set RLM_BASE_URL so.")
+        raise TransportError(f"the server redirects to {where}", lasting=True, hint="Set RLM_BASE_URL to that URL.")
     if why := _target_problem(response.request.url, location):
         hint = "Check RLM_BASE_URL."
         raise TransportError(f"the server redirects to {where}, which cannot be used: {why}", lasting=True, hint=hint)

@@ -176,7 +176,7 @@ _REST: _Sentence = (ModelError, Retry.NEVER, "")
 _TABLE: tuple[tuple[Callable[[int, str], bool], _Sentence], ...] = (
     (_too_long, (ContextTooLong, Retry.NEVER, "")),
     (_filtered, (ContentFiltered, Retry.NEVER, "")),
-    (_wants_tls, (ModelError, Retry.NEVER, "The server speaks https: set RLM_BASE_URL so.")),
+    (_wants_tls, (ModelError, Retry.NEVER, "The server uses https: set RLM_BASE_URL to an https:// URL.")),
     (_refused_by_template, (ModelError, Retry.NEVER, "")),
     (lambda status, _: status == 407, (ModelError, Retry.NEVER, PROXY)),
     (_no_money_here, (ModelError, Retry.NEVER, _PLAN)),
@@ -233,4 +233,4 @@ def inside(error: Any) -> HTTPError | TransportError:
     lasting = "invalid_request" in str(wire.get("type")) or _refused_by_template(400, text.lower())
     if lasting or _sentence(400, text) != _REST:
         return HTTPError(400, text)
-    return TransportError(f"an error in place of an answer: {provider_words(text)}")
+    return TransportError(f"an error instead of an answer: {provider_words(text)}")

@@ -151,7 +151,7 @@ def refused_parameter(fault: HTTPError, params: Wire) -> str:
     name = max(named, key=len)
     instead = _INSTEAD.search(text)
     if instead and instead[1] != name:
-        return f"In RLM_MODEL_PARAMS, write {instead[1]} in place of {name}."
+        return f"In RLM_MODEL_PARAMS, write {instead[1]} instead of {name}."
     return f"Remove or change {name} in RLM_MODEL_PARAMS."
 
 

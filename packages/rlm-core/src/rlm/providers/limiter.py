@@ -168,7 +168,7 @@ class RequestLimiter:
         if self._reported:
             return
         self._reported = True
-        sink(Failed(f"{self._host} has too many requests ({why}): {size} at once from here on, more as they succeed."))
+        sink(Failed(f"{self._host} has too many requests ({why}): {size} at once from now on, more as they succeed."))
 
 
 def _reason(fault: HTTPError | TransportError) -> str:

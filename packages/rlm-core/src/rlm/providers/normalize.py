@@ -95,7 +95,7 @@ def _calls(calls: Any, fresh: Callable[[], str]) -> list[Wire]:
     sound: list[Wire] = []
     for call in calls if isinstance(calls, list) else [calls] if calls else []:
         if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
-            raise TransportError("the reply holds a tool call without a function", unreadable=True)
+            raise TransportError("the reply contains a tool call without a function", unreadable=True)
         taken = {other["id"] for other in sound}
         sound.append(_call(call, taken, fresh))
     return sound

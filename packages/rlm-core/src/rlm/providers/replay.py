@@ -54,7 +54,7 @@ class Recording:
         path = path / journal.NAME if path.is_dir() else path
         agents = list(_session(path.parent) if path.name == journal.NAME else _file(path))
         if not agents:
-            raise ConfigError(f"{path} holds no turns to replay.")
+            raise ConfigError(f"{path} contains no turns to replay.")
         return cls(path.parent.name if path.name == journal.NAME else path.name, agents)
 
     def model(self, task: str) -> ReplayModel:
@@ -70,7 +70,7 @@ class Recording:
         for known in (task, root):
             if known is not None and self._agents.get(known):
                 return self._agents[known].popleft()
-        raise ModelError(f"The recording {self.name} holds no agent with the task {task[:80]!r}.")
+        raise ModelError(f"The recording {self.name} contains no agent with the task {task[:80]!r}.")
 
 
 class ReplayModel:
@@ -142,7 +142,7 @@ def _file(path: Path) -> Iterator[tuple[str, Turns]]:
     agents: dict[tuple[str, str], Turns] = defaultdict(deque)
     for where, turn in _turns(path):
         if not isinstance(turn.task, str):
-            raise ConfigError(f'{where}: "task" is missing, or no text.')
+            raise ConfigError(f'{where}: "task" is missing or not a text.')
         agents[turn.task, str(turn.agent)].append(_reply(turn, where))
     for (task, _), turns in agents.items():
         yield task, turns
@@ -175,7 +175,7 @@ def _session(folder: Path) -> Iterator[tuple[str, Turns]]:
     except SessionError as error:
         raise ConfigError(f"The recording cannot be read. {error}") from None
     if reading.damaged:
-        raise ConfigError(f"{folder / journal.NAME}, line {reading.damaged[0]}: no record of a session.")
+        raise ConfigError(f"{folder / journal.NAME}, line {reading.damaged[0]}: not a record of a session.")
     said = [record for record in reading.records if isinstance(record, MessageRecord)]
     tasks = [_text(record.message["content"]) for record in said if record.role == "user"]
     turns = deque(
@@ -201,7 +201,7 @@ def _turn(record: MessageRecord) -> RecordedTurn:
 
 def _reply(turn: RecordedTurn, where: str) -> Reply:
     if not isinstance(turn.message, dict):
-        raise ConfigError(f'{where}: "message" is missing, or no object.')
+        raise ConfigError(f'{where}: "message" is missing or not an object.')
     try:
         received, repaired = message(turn.message)
     except TransportError as fault:

@@ -20,7 +20,7 @@ from rlm.providers.errors import HTTPError, TransportError, error_in, inside
 from rlm.providers.learned import wanted_adaptation
 from rlm.providers.ports import ModelPrompt, Piece
 
-CHAT_NEEDED = "The server does not answer this by its Responses API: set RLM_API=chat (or --api chat)."
+CHAT_NEEDED = "The server does not support this in its Responses API: set RLM_API=chat (or --api chat)."
 _NAMES_CHAT = re.compile(
     r"chat[/ .]completions|not supported (in|with|by|on) the (v1/)?responses\b|cannot be used with the responses api"
 )
@@ -73,14 +73,14 @@ class ResponsesAPI:
 
     def reply(self, body: Any, prompt_size: Callable[[], int]) -> Reply:
         if not isinstance(body, dict):
-            raise TransportError("the reply is no JSON object", unreadable=True)
+            raise TransportError("the reply is not a JSON object", unreadable=True)
         if (error := error_in(body)) is not None:
             raise inside(error)
         if body.get("status") in ("failed", "cancelled"):
-            raise TransportError(f"the reply is {body['status']}, and nobody says why")
+            raise TransportError(f"the reply is {body['status']}, without a reason")
         output = body.get("output")
         if not isinstance(output, list) or not all(isinstance(item, dict) for item in output):
-            raise TransportError("the reply holds no output", unreadable=True)
+            raise TransportError("the reply contains no output", unreadable=True)
         received, written, items = from_output(output)
         tokens = normalize.usage(body.get("usage"), prompt_size, received)
         data = normalize.token_data(body | {"logprobs": {"content": _logprobs(items)}})
@@ -268,7 +268,7 @@ class ResponsesAssembler:
 
     def add(self, event: Any) -> Piece | None:
         if not isinstance(event, dict):
-            raise TransportError("the stream holds something that is no JSON object", unreadable=True)
+            raise TransportError("the stream contains something that is not a JSON object", unreadable=True)
         kind, response = str(event.get("type")), event.get("response")
         if kind == "error" or event.get("error"):
             raise inside(event.get("error") or event)

@@ -14,7 +14,7 @@ from rlm.text.clip import one_line
 
 BROKE_OFF = "the connection broke off"
 
-_CERTIFICATE = "Set SSL_CERT_FILE to a file that holds your authority's certificate."
+_CERTIFICATE = "Set SSL_CERT_FILE to a file that contains your authority's certificate."
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 _UNDER_WAY = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _BY_PROXY = "ProxyError"  # httpx, httpcore: the proxy answered, and refused to connect
@@ -46,7 +46,7 @@ def breakdown(error: BaseException, host: str, proxy: Proxy | None = None) -> Tr
         return TransportError(f"{peer} refuses to connect ({why})", lasting=True, hint=hint)
     if "\x15\x03" in str(root) or "\\x15\\x03" in str(root):  # a TLS alert in place of an HTTP status line
         hint = f"Set {_variable(proxy)} to an https:// URL."
-        return TransportError(f"{peer} speaks https, not http", lasting=True, hint=hint)
+        return TransportError(f"{peer} uses https, not http", lasting=True, hint=hint)
     if "TooManyRedirects" in names:
         return TransportError(f"{host} redirects again and again", lasting=True, hint="Check RLM_BASE_URL.")
     if "DecodingError" in names:
@@ -95,7 +95,7 @@ def _tls_breakdown(error: ssl.SSLError, host: str, variable: str) -> TransportEr
         why = f"the certificate of {host} is not trusted ({error.verify_message})"
         return TransportError(why, lasting=True, hint=_CERTIFICATE)
     if error.reason in _NO_TLS:
-        return TransportError(f"{host} speaks http, not https", lasting=True, hint=f"Set {variable} to an http:// URL.")
+        return TransportError(f"{host} uses http, not https", lasting=True, hint=f"Set {variable} to an http:// URL.")
     return TransportError(f"no TLS connection to {host} ({one_line(error.reason or str(error), QUOTED)})")
 
 

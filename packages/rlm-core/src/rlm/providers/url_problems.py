@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from rlm.text.redact import REDACTED, credentials_of, has_credentials, without_credentials
 
-NO_URL = "the HTTP client takes it for no URL"
+NO_URL = "the HTTP client does not accept it as a URL"
 
-_BRACKETS = "the brackets of its host hold no IPv6 address"
+_BRACKETS = "the brackets of its host do not contain an IPv6 address"
 _QUOTE = "in its user and password, the characters / ? # [ ] must be percent-encoded"
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
 _LIKE_IPV4 = re.compile(r"\d+(\.\d+){3}")
@@ -23,12 +23,12 @@ _SCHEME = re.compile(r"(https?)(:/*|/+)", re.IGNORECASE)
 def url_problem(url: str) -> str:
     """Return what is wrong with a URL, without quoting it; empty if it can be used."""
     if odd := next((character for character in url if not character.isprintable()), ""):
-        return f"it holds an invisible character (U+{ord(odd):04X})"
+        return f"it contains an invisible character (U+{ord(odd):04X})"
     try:
         netloc = urlsplit(url).netloc
     except ValueError:
         brackets = _QUOTE if "@" in url else _BRACKETS
-        return brackets if "[" in url or "]" in url else "its host is no valid name"
+        return brackets if "[" in url or "]" in url else "its host is not a valid name"
     return _host_problem(netloc.rpartition("@")[2]) or _port_problem(url, netloc) if netloc else ""
 
 
@@ -40,14 +40,14 @@ def _host_problem(netloc: str) -> str:
     if not host:
         return "it has no host"
     if _LIKE_IPV4.fullmatch(host):
-        return "" if _is_address(ipaddress.IPv4Address, host) else "its host is no IPv4 address"
+        return "" if _is_address(ipaddress.IPv4Address, host) else "its host is not an IPv4 address"
     if " " in host:
         return "there is a blank in its host"
     try:
         sound = _HOST.fullmatch(host.encode("idna").decode())
     except UnicodeError:
         sound = None
-    return "" if sound else "its host is no valid name"
+    return "" if sound else "its host is not a valid name"
 
 
 def _is_address(kind: type[ipaddress.IPv4Address | ipaddress.IPv6Address], text: str) -> bool:
@@ -67,7 +67,7 @@ def _port_problem(url: str, netloc: str) -> str:
         return ""
     if "@" in url and "@" not in netloc:  # an unquoted character in the password seems to end the host
         return _QUOTE
-    return "its port is no number from 1 to 65535"
+    return "its port is not a number from 1 to 65535"
 
 
 def shown(url: str) -> str:

@@ -19,17 +19,17 @@ _BUDGET = re.compile(r"(\$?)\s*(\d+(?:\.\d+)?)([kKmM]?)")
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
 
 KEYS = """\
-  text            for the agent; while it works: said after the current cell
-  !cmd  !!cmd     a shell command in the kernel's folder; !! is not told to the model
-  >expr  >>expr   Python in the shared kernel; >> is not told; also %magic, %%magic, obj?
-  @path           the file goes along with the message
-  $`expr`         the value goes along
+  text            for the agent; while it works: sent after the current cell
+  !cmd  !!cmd     a shell command in the kernel's folder; !! is hidden from the model
+  >expr  >>expr   Python in the shared kernel; >> is hidden from the model; also %magic, %%magic, obj?
+  @path           include the file in the message
+  $`expr`         include the value in the message
   Enter           send; Alt+Enter, Ctrl+J: a new line; while the agent works Alt+Enter queues
-  Ctrl+O          Python prompt on and off
+  Ctrl+O          turn the Python prompt on or off
   Ctrl+G          edit in $EDITOR
   Ctrl+R          search the history; Tab completes
   Alt+1 … Alt+9   print a folded output whole
-  Ctrl+C          stop the turn; again: kill a kernel that does not heed it
+  Ctrl+C          stop the turn; again: kill a kernel that ignores it
   Ctrl+D          leave"""
 
 
@@ -95,7 +95,9 @@ def _limits(argument: str, config: Config) -> tuple[int, float | None]:
     found = _BUDGET.fullmatch(argument)
     number = float(found[2]) * _UNITS[found[3].lower()] if found else 0.0
     if found is None or number <= 0 or (found[1] and found[3]):
-        raise ConfigError("/budget N: so many new tokens for all of the session, such as 200k; $N: dollars; off: none.")
+        raise ConfigError(
+            "/budget N: limit of new tokens for the whole session, such as 200k; $N: dollars; off: no limit."
+        )
     return (config.max_total_tokens, number) if found[1] else (int(number) or 1, config.max_cost)
 
 
@@ -134,7 +136,7 @@ async def _retry(repl: Repl, _: str) -> None:
 
 async def _undo(repl: Repl, _: str) -> None:
     text = _take_back(await repl.idle())
-    repl.screen.note("The newest task and what came of it left the conversation. Files and variables stay.")
+    repl.screen.note("The newest task and its results left the conversation. Files and variables stay.")
     repl.prompt.recall(text)
 
 
@@ -182,7 +184,7 @@ async def _kernel(repl: Repl, what: str) -> None:
     elif what == "interrupt":
         kernel.interrupt()
     else:
-        raise ConfigError("/kernel restart throws the variables away; /kernel interrupt stops the cell.")
+        raise ConfigError("/kernel restart deletes the variables; /kernel interrupt stops the cell.")
 
 
 async def _quit(_repl: Repl, _: str) -> None:
@@ -196,24 +198,24 @@ def _number(text: str, usage: str) -> int:
 
 
 COMMANDS = {
-    "help": PromptCommand("this list", _help),
-    "model": PromptCommand("which model, or another one from the next request on", _model, "[NAME]"),
-    "tools": PromptCommand("tools and skills", _tools),
-    "tree": PromptCommand("the agents of this session", _tree),
-    "usage": PromptCommand("tokens, turns and agents so far", _usage),
+    "help": PromptCommand("show this list", _help),
+    "model": PromptCommand("show the model, or use another one from the next request on", _model, "[NAME]"),
+    "tools": PromptCommand("show tools and skills", _tools),
+    "tree": PromptCommand("show the agents of this session", _tree),
+    "usage": PromptCommand("show tokens, turns and agents so far", _usage),
     "budget": PromptCommand(
-        "the limits, or another one of tokens or dollars for all of the session", _budget, "[N|$N|off]"
+        "show the limits, or set one of tokens or dollars for the whole session", _budget, "[N|$N|off]"
     ),
     "compact": PromptCommand("have the model summarise the older turns now", _compact),
-    "fork": PromptCommand("go on with a copy of this session", _fork),
-    "resume": PromptCommand("go on with another session", _resume, "[ID]"),
+    "fork": PromptCommand("continue with a copy of this session", _fork),
+    "resume": PromptCommand("continue another session", _resume, "[ID]"),
     "export": PromptCommand("write this session to a file: html, ipynb, chat or atif", _export, "[FORMAT] [FILE]"),
     "show": PromptCommand("read this session", _show),
-    "retry": PromptCommand("take the newest task back and ask again", _retry),
-    "undo": PromptCommand("take the newest task back, and edit it", _undo),
-    "hide": PromptCommand("the model no longer sees turn N", _hide, "N"),
+    "retry": PromptCommand("remove the newest task and ask it again", _retry),
+    "undo": PromptCommand("remove the newest task, and edit it", _undo),
+    "hide": PromptCommand("hide turn N from the model", _hide, "N"),
     "edit": PromptCommand("go back to the Nth task, and edit it", _edit, "[N]"),
-    "diff": PromptCommand("what changed in the working tree", _diff),
+    "diff": PromptCommand("show what changed in the working tree", _diff),
     "kernel": PromptCommand("restart or interrupt the kernel", _kernel, "restart|interrupt"),
     "quit": PromptCommand("leave", _quit),
 }

@@ -60,7 +60,7 @@ class Output:
         return max(0, left - TAIL)
 
     def whole(self) -> str:
-        gone = f"[… {self._dropped:,} lines are not kept …]\n" if self._dropped else ""
+        gone = f"[… {self._dropped:,} lines were dropped …]\n" if self._dropped else ""
         return gone + "".join(f"{line}\n" for line in self._lines)
 
     def _count(self) -> int:

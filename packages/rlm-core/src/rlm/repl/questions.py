@@ -8,7 +8,7 @@ from typing import Any
 
 from rlm.tools.decorators import Approval
 
-HELP = "y: run it · n, and perhaps a reason: do not · e: edit it · a: run it and all that come"
+HELP = "y: run it · n, with an optional reason: do not · e: edit it · a: run it and all later ones"
 
 _EDITED = ("code", "command", "new_str")
 """The argument of a tool call that the user edits."""

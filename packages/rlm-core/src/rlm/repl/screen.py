@@ -135,7 +135,7 @@ class ReplScreen:
             self.note(note, Style.YELLOW)
         if not resumed:
             self.note(
-                "Text goes to the agent, >expr and !cmd to the kernel that you share with it; /help says the rest."
+                "Text goes to the agent, >expr and !cmd to the kernel that you share with it; /help lists the rest."
             )
 
     def begin_turn(self) -> None:

@@ -208,7 +208,7 @@ class Repl:
         left = [*(self.agent.user.take_said() if self.agent else ()), *self.queue]
         self.queue.clear()
         self.prompt.recall("\n".join(left))
-        self.screen.note("interrupted; the session goes on with your next message", Style.YELLOW)
+        self.screen.note("interrupted; the session continues with your next message", Style.YELLOW)
 
     def _tell_end(self, result: RunResult, took: float) -> None:
         self.screen.end_turn()
@@ -322,7 +322,7 @@ class Repl:
             ConfigError: the agent is working.
         """
         if _runs(self._turn) or _runs(self._cells):
-            raise ConfigError("The agent works. Ctrl-C stops it.")
+            raise ConfigError("The agent is working. Ctrl-C stops it.")
 
     async def switch(self, make_spec: Callable[[], AgentSpec]) -> None:
         """Switch to another session. The open one is closed first, because a session has one process.

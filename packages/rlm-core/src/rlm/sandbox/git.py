@@ -168,7 +168,7 @@ def _elsewhere(cwd: Path, hidden: tuple[Path, ...]) -> GitAccess:
     repository = _target(cwd / ".git")
     common = _common(repository) if repository else None
     if repository is None or common is None:
-        return GitAccess(note="git does not work here: .git names no repository.")
+        return GitAccess(note="git does not work here: .git does not name a repository.")
     linked = repository != common
     if wrong := _mistrust(repository, common, cwd):
         return GitAccess(note=f"git cannot work in the sandbox here: .git names {repository}, {wrong}.")
@@ -179,7 +179,7 @@ def _elsewhere(cwd: Path, hidden: tuple[Path, ...]) -> GitAccess:
         return GitAccess(note=f"git cannot work in the sandbox here: {common}, its repository, is hidden.")
     if cwd.is_relative_to(common):  # the folder contains more than the repository, such as other worktrees or a home
         parts = [*(common / name for name in _existing(common, _READ)), *([repository] if linked else [])]
-        note = f"git can read but not commit in the sandbox here: its repository {common} holds other folders too."
+        note = f"git can read but not commit in the sandbox here: its repository {common} contains other folders too."
         return GitAccess(readable=tuple(dict.fromkeys(parts)), note=note)
     main = GitAccess(guarded=tuple(common / name for name in _existing(common, _OF_MAIN_WORKTREE if linked else ())))
     return GitAccess(writable=(common,)) + _protect(common) + main + own + _nested(common, cwd)
@@ -188,13 +188,13 @@ def _elsewhere(cwd: Path, hidden: tuple[Path, ...]) -> GitAccess:
 def _mistrust(repository: Path, common: Path, cwd: Path) -> str:
     """Return why this repository must not be opened for `cwd`; empty if it may be opened."""
     if not _is_repository(common):
-        return "which is no repository"
+        return "which is not a repository"
     if repository == common and repository.is_relative_to(cwd):
         return ""  # nothing is opened
     if {repository.stat().st_uid, common.stat().st_uid} != {os.geteuid()}:
         return "which belongs to another user"
     if repository != common and repository.parent != common / "worktrees":
-        return f"which names the repository {common}, of which it is no worktree"
+        return f"which names the repository {common}, but is not one of its worktrees"
     if _worktree_of(repository) != cwd:
         return "which does not name this folder"
     return ""

@@ -62,10 +62,10 @@ class Inspection:
             for repository, risks in groupby(new, key=lambda risk: risk.repository)
         ]
         if len(report) > _MOST_SHOWN:
-            report[_MOST_SHOWN:] = [f"{len(report) - _MOST_SHOWN} more repositories would do the like."]
+            report[_MOST_SHOWN:] = [f"{len(report) - _MOST_SHOWN} more repositories have such files."]
         if left := after.unsearched - (self.before.unsearched - {str(self.cwd)}):
             report.append(
-                f"{self._short(Path(min(left)))} was not searched for repositories that this run made: there is too "
+                f"{self._short(Path(min(left)))} was not searched for repositories that this run created: there is too "
                 "much, or it cannot be read. Look before you use git in new folders."
             )
         return report
@@ -74,7 +74,7 @@ class Inspection:
         effects = [one_line(risk.effect, _LONGEST) for risk in risks]
         if len(effects) > _MOST_EFFECTS:
             effects[_MOST_EFFECTS:] = [f"{len(effects) - _MOST_EFFECTS} more"]
-        done = "It is left so." if keep else " ".join(self._move_aside(sorted({risk.file for risk in risks})))
+        done = "It was not changed back." if keep else " ".join(self._move_aside(sorted({risk.file for risk in risks})))
         return f"git in {self._short(repository)}, changed by this run, would obey: {'; '.join(effects)}. {done}"
 
     def _move_aside(self, paths: list[str]) -> Iterator[str]:

@@ -189,7 +189,7 @@ def _bwrap(environment: Mapping[str, str], avoid: Iterable[Path]) -> Path:
     if found is None:
         known = (command for name, command in _INSTALLERS.items() if shutil.which(name, path=os.defpath))
         raise ConfigError(
-            f"The sandbox needs bubblewrap, which is not here. Install it: {next(known, _INSTALLERS['apt-get'])}"
+            f"The sandbox needs bubblewrap, which is not installed. Install it: {next(known, _INSTALLERS['apt-get'])}"
         )
     return found
 
@@ -216,7 +216,7 @@ def _seen_empty(hidden: Sequence[Path], runtime: Path) -> list[Path]:
 def _check(cwd: Path, hidden: Iterable[Path]) -> None:
     for place in hidden:
         if place.is_relative_to(cwd):
-            what = "others keep things there" if place == cwd else f"it holds {place}"
+            what = "other users or programs keep data there" if place == cwd else f"it contains {place}"
             raise ConfigError(f"The sandbox cannot protect {cwd}: {what}. Run rlm in a project's folder.")
 
 
@@ -228,9 +228,7 @@ def _project(cwd: Path, sessions: Path, git: GitAccess) -> GitAccess:
     guarded = [*git.guarded, *there, *(path for path in (sessions, *_python()) if _inside(path, cwd))]
     for path in (cwd / ".git", *guarded):
         if path.is_symlink():
-            raise ConfigError(
-                f"The sandbox cannot protect {path}, which is a symbolic link. Put its target in its place."
-            )
+            raise ConfigError(f"The sandbox cannot protect {path}, which is a symbolic link. Replace it by its target.")
     return replace(git, guarded=tuple(guarded), barred=(*git.barred, *(path for path in paths if path not in there)))
 
 

@@ -27,11 +27,11 @@ _ENTER = Path(__file__).parent.parent / "inside" / "enter_sandbox.py"
 _START = 30.0  # timeout in seconds for a sandbox to start
 _PATIENCE = 5.0  # seconds to wait for the end of killed processes
 _ALLOW = (
-    "User namespaces must be allowed: sudo sysctl -w user.max_user_namespaces=10000, and where the system has them "
+    "User namespaces must be allowed: sudo sysctl -w user.max_user_namespaces=10000, and, if the system has them, "
     "kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0"
 )
 _TOO_OLD = (
-    "This bubblewrap is too old for the sandbox, which needs its option --bind-fd: take version 0.10 or newer, or your "
+    "This bubblewrap is too old for the sandbox, which needs its option --bind-fd: install 0.10 or newer, or your "
     "distribution's update for CVE-2024-42472"
 )
 
@@ -161,7 +161,7 @@ class _BwrapProcess:
             except BaseException as error:
                 await _to_its_end(_kill(process, policy))
                 if isinstance(error, OSError):
-                    raise KernelError(f"The sandbox cannot be entered: {error}. It takes Linux 5.8 or newer.") from None
+                    raise KernelError(f"The sandbox cannot be entered: {error}. It needs Linux 5.8 or newer.") from None
                 raise
 
     @property
@@ -220,7 +220,7 @@ async def _await_ready(process: subprocess.Popen[bytes], info: int) -> int:
         async with asyncio.timeout(_START):
             await _readable(process.stdout.fileno())
     except TimeoutError:
-        raise KernelError(f"The sandbox could not be made within {_START:g} s.") from None
+        raise KernelError(f"The sandbox could not be created within {_START:g} s.") from None
     if process.stdout.read(1) != b"\n":
         lines = os.read(process.stderr.fileno(), 4096).decode(errors="replace").strip().splitlines()
         said = (lines or ["bwrap ended"])[0][:300]
@@ -239,7 +239,7 @@ def _check_mounts(pid: int, policy: SandboxPolicy) -> None:
     mounted = {_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), line.split(b" ")[4]) for line in lines}
     for source, _ in policy.layers:
         if os.fsencode(source.target) not in mounted:
-            raise KernelError(f"The sandbox cannot be made: {source.target} is not what it was when the run began.")
+            raise KernelError(f"The sandbox cannot be created: {source.target} was replaced during the run.")
 
 
 async def _readable(descriptor: int) -> None:

@@ -153,7 +153,7 @@ def compile_filter(machine: str, memory: int) -> bytes:
         ConfigError: the machine's architecture is unknown to the filter.
     """
     if machine not in _ARCHITECTURES:
-        raise ConfigError(f"The sandbox knows the system calls of x86-64 and arm64, not of {machine}.")
+        raise ConfigError(f"The sandbox supports the system calls of x86-64 and arm64, not of {machine}.")
     architecture, column = _ARCHITECTURES[machine]
     instructions = [
         (_LOAD, 0, 0, 4),  # seccomp_data.arch: on another architecture the numbers have other meanings

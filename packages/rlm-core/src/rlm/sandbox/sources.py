@@ -42,7 +42,7 @@ class Sources(ExitStack):
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise ConfigError(
-                    f"The sandbox cannot protect {path}, which is a symbolic link. Put its target in its place."
+                    f"The sandbox cannot protect {path}, which is a symbolic link. Replace it by its target."
                 ) from None
             raise ConfigError(f"The sandbox cannot show {path}: {error.strerror}.") from None
         self.callback(os.close, descriptor)

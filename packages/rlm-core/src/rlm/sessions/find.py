@@ -83,7 +83,7 @@ def find_agent(home: Path, wanted: str | None = None, key: SigningKey | None = N
         return FoundAgent(_newest(home, key))
     sessions, wanted = files.resolve(home) / "sessions", wanted.lower()
     if not _AGENT.fullmatch(wanted) and not _PREFIX.fullmatch(wanted):
-        raise SessionError(f"{wanted!r} is no session id: an id is up to twelve hex digits. `rlm ls` lists them.")
+        raise SessionError(f"{wanted!r} is not a session id: an id is up to twelve hex digits. `rlm ls` lists them.")
     ids = session_names(sessions)
     if _PREFIX.fullmatch(wanted) and (named := [id for id in ids if id.startswith(wanted)]):
         return FoundAgent(sessions / _only(named, wanted, "sessions"))
@@ -159,7 +159,7 @@ def _newest(home: Path, key: SigningKey | None) -> Path:
         return own.folder
     if sessions:
         raise ConfigError(
-            f"No session in {home / 'sessions'} was made by you on this machine. "
-            f"Name the one that you mean, such as {sessions[0].folder.name}; `rlm ls` lists them."
+            f"You created no session in {home / 'sessions'} on this machine. "
+            f"Name one, such as {sessions[0].folder.name}; `rlm ls` lists them."
         )
     raise SessionError(f'There is no session in {home / "sessions"} yet. `rlm "task"` creates one.')

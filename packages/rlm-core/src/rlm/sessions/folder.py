@@ -37,7 +37,7 @@ def open_sessions(home: Path, cwd: Path, *, make: bool = True) -> int:
         return folder
     except OSError as error:
         raise SessionError(
-            f"Sessions cannot be kept in {home}: {error.strerror}. Set RLM_HOME to a folder that you can write to."
+            f"Sessions cannot be stored in {home}: {error.strerror}. Set RLM_HOME to a folder that you can write to."
         ) from None
 
 
@@ -88,15 +88,15 @@ def new_folder(folder: int, prefix: str, length: int) -> tuple[str, int]:
 
 
 def cannot_be_made(error: OSError) -> SessionError:
-    return SessionError(f"No session can be made: {error.strerror}. Set RLM_HOME to a folder that you can write to.")
+    return SessionError(f"No session can be created: {error.strerror}. Set RLM_HOME to a folder that you can write to.")
 
 
-_ROOM = " Make room on the disk and resume it."
+_ROOM = " Free disk space and resume it."
 _ADVICE = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
     errno.EFBIG: " Allow larger files (ulimit -f) and resume it.",
-    errno.ENOENT: " Somebody has removed its folder.",
+    errno.ENOENT: " Its folder was removed.",
     errno.EROFS: " Make its folder writable.",
     errno.EACCES: " Make its folder writable.",
 }

@@ -163,7 +163,7 @@ def _checked(folder: Path | str, taken: Callable[[], bytes], signer: Signer | No
     except (OSError, ValueError, RecursionError):
         raise SessionError(f"{folder} has no {NAME} that can be read.") from None
     if not meta.session_id:
-        raise SessionError(f"The {NAME} of {folder} says nothing of a session.")
+        raise SessionError(f"The {NAME} of {folder} does not describe a session.")
     return meta, signer is not None and signer.made_meta(data)
 
 

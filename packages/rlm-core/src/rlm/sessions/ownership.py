@@ -28,7 +28,7 @@ def doubt(folder: Path, key: SigningKey | None, name: str | None = None) -> str:
     `name` is the name under which the folder was signed, if it differs. It reads all journals whole.
     """
     if key is None:
-        return "no session here is signed by you yet"
+        return "you have not signed a session on this machine yet"
     return _doubt(folder, Signer(key, name or folder.name))
 
 

@@ -276,9 +276,9 @@ class UserCellRecord(Journalled, frozen=True, tag="user_cell"):
     """the user ran a cell in the agent's kernel"""
 
     code: str
-    content: Annotated[str, Meta(description="what came of it")]
+    content: Annotated[str, Meta(description="its result")]
     ok: bool
-    told: Annotated[bool, Meta(description="the model hears of it with the next task")]
+    told: Annotated[bool, Meta(description="the model sees it with the user's next message")]
 
 
 class CheckpointRecord(Journalled, frozen=True, tag="checkpoint"):

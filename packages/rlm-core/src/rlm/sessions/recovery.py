@@ -52,7 +52,7 @@ def recover(folder: Path, journal: Journal, agent: str, signer: Signer | None = 
     if reading.damaged:
         raise SessionError(
             f"Line {reading.damaged[0]} of the journal of session {folder.name} is damaged: it can be read "
-            "(`rlm show`), not resumed."
+            "(`rlm show`), but not resumed."
         )
     metrics = SessionMetrics()
     for record in reading.records:
@@ -61,7 +61,7 @@ def recover(folder: Path, journal: Journal, agent: str, signer: Signer | None = 
     if reading.torn:
         journal.cut(reading.sound)
     cut_off = tuple(_open_children(reading.records, folder, agent, signer))
-    notes = [f"The last record was half written, and was cut: {reading.torn} bytes."] if reading.torn else []
+    notes = [f"The last record was incomplete, and was removed: {reading.torn} bytes."] if reading.torn else []
     if cut_off:
         notes.append(f"Sub-agents that were cut off: {len(cut_off)}.")
     below = _settle_children(folder, agent, signer)

@@ -52,4 +52,4 @@ def check_ended(folder: Path) -> None:
 
 
 def still_runs(id: str) -> SessionError:
-    return SessionError(f"Session {id} is running, and is not removed. `rlm stop {id}` ends it.")
+    return SessionError(f"Session {id} is running, so it is not removed. `rlm stop {id}` ends it.")

@@ -44,7 +44,7 @@ def open_key(state: Path | None, *, make: bool = False) -> SigningKey:
         SessionError: there is none, or another user may have created or read it. The message says which.
     """
     if state is None:
-        raise SessionError("There is no place for a key to sign sessions with: HOME and XDG_STATE_HOME are not set.")
+        raise SessionError("The key that signs sessions cannot be stored: HOME and XDG_STATE_HOME are not set.")
     path = state / FOLDER / NAME
     try:
         folder = _open_folder(path.parent, make=make)
@@ -53,7 +53,7 @@ def open_key(state: Path | None, *, make: bool = False) -> SigningKey:
         finally:
             os.close(folder)
     except (OSError, ValueError) as error:
-        raise SessionError(f"The key to sign sessions with, {path}: {getattr(error, 'strerror', error)}.") from None
+        raise SessionError(f"The key that signs sessions, {path}: {getattr(error, 'strerror', error)}.") from None
 
 
 def key_or_none(state: Path | None, *, make: bool = False) -> SigningKey | None:
@@ -102,7 +102,7 @@ def _read(folder: int) -> bytes:
     finally:
         os.close(file)
     if len(secret) != _SIZE:
-        raise ValueError("is damaged. Remove it: a new one is made, and earlier sessions need `resume --trust`")
+        raise ValueError("is damaged. Remove it: rlm creates a new one, and earlier sessions need `resume --trust`")
     return secret
 
 
@@ -111,4 +111,4 @@ def _check(handle: int, forbidden: int) -> None:
     if status.st_uid != os.geteuid():
         raise ValueError("belongs to another user")
     if status.st_mode & forbidden:
-        raise ValueError("is open to other users. Remove it, or take their rights away (chmod go-rwx)")
+        raise ValueError("is accessible to other users. Remove it, or change its mode (chmod go-rwx)")

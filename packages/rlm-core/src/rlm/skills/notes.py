@@ -100,11 +100,11 @@ def _trouble(data: bytes, description: str) -> str:
     if not description:
         return "it has no description, so agents cannot know what it is for"
     if len(description) > LONGEST:
-        return f"its description has {len(description):,} characters, of which agents are shown {LONGEST:,}"
+        return f"its description has {len(description):,} characters, of which agents see {LONGEST:,}"
     with suppress(UnicodeDecodeError):
         data.decode()
         return ""
-    return "it is not UTF-8, so its letters may be read as others"
+    return "it is not UTF-8, so its letters may be wrong"
 
 
 @contextmanager

@@ -257,7 +257,7 @@ class BoundedOutput:
             self._guard(self._file.flush)
         tail = self._tail.text()
         if self._trouble:
-            tail = f"[the whole could not be kept: {self._trouble}]\n{tail}"
+            tail = f"[the complete output could not be kept: {self._trouble}]\n{tail}"
         return join(self._head, self._length - self._limit, tail, str(self._path or ""))
 
     def _open(self) -> None:

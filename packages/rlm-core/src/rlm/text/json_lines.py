@@ -54,7 +54,7 @@ def unique(ids: Iterator[tuple[str, str]]) -> None:
     seen: dict[str, str] = {}
     for id, where in ids:
         if id in seen:
-            raise ConfigError(f"{where}: the id {id!r} is taken: {seen[id]} has it too.")
+            raise ConfigError(f"{where}: the id {id!r} occurs twice: {seen[id]} has it too.")
         seen[id] = where
 
 
@@ -66,7 +66,7 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"{where}: this is not UTF-8.") from None
     except UnicodeEncodeError:
-        raise ConfigError(f"{where}: half a character (\\ud800 to \\udfff) is no text.") from None
+        raise ConfigError(f"{where}: a lone surrogate (\\ud800 to \\udfff) is not valid text.") from None
     except RecursionError:
         raise ConfigError(f"{where}: this is nested too deeply.") from None
     except json.JSONDecodeError as error:

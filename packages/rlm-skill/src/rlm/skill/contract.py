@@ -52,7 +52,7 @@ def check_skill(directory: str | os.PathLike[str]) -> tuple[Finding, ...]:
         write = f"a name such as {suggest_name(name)!r} for folder, package and command: {RULE}"
         return (Finding(Level.BROKEN, folder, f"the name {name!r} {wrong}", write),)
     if links := [path for path in _parts(folder, name) if path.is_symlink()]:
-        wrong, write = "this is a symbolic link, which is not followed here", "what it leads to in its place"
+        wrong, write = "this is a symbolic link, which is not followed here", "its target in its place"
         return tuple(Finding(Level.BROKEN, path, wrong, write) for path in links)
     findings = [
         *_check_path(folder),
@@ -95,11 +95,11 @@ def _check_path(folder: Path) -> list[Finding]:
     if printable(str(folder)) != str(folder):
         found.append(Finding(Level.BROKEN, folder, "the path holds control characters", "a plain path"))
     if program := shutil.which(skill_name(folder), path=os.defpath):  # noqa: TID251 - only looked up, not started
-        wrong = f"{program} comes first in a shell, so that agents have this skill as a function alone"
-        found.append(Finding(Level.ADVICE, folder, wrong, "another name throughout"))
+        wrong = f"{program} comes first in a shell, so agents have this skill only as a function"
+        found.append(Finding(Level.ADVICE, folder, wrong, "another name everywhere"))
     if "_" in skill_name(folder):
         wrong = "agentskills.io allows no underscore in a name, so other agents will not load this SKILL.md"
-        found.append(Finding(Level.ADVICE, folder, wrong, f"{suggest_name(folder.name)!r} throughout"))
+        found.append(Finding(Level.ADVICE, folder, wrong, f"{suggest_name(folder.name)!r} everywhere"))
     return found
 
 
@@ -119,10 +119,10 @@ def _check_skill_file(path: Path, name: str) -> list[Finding]:
         wrong = "the front matter has no description"
         found.append(Finding(Level.INCOMPLETE, path, wrong, "description: what it does, when to use it", line=2))
     elif front.description == _template_description(name):
-        wrong = "the description is still the template's, and says nothing of this skill"
+        wrong = "the description is still that of the template, and does not describe this skill"
         found.append(Finding(Level.ADVICE, path, wrong, "what it does, when to use it", line=3))
     elif len(front.description) > _LONGEST_DESCRIPTION:
-        wrong = f"the description has {len(front.description)} characters, of which agents are shown fewer"
+        wrong = f"the description has {len(front.description)} characters, of which agents see fewer"
         found.append(Finding(Level.ADVICE, path, wrong, f"at most {_LONGEST_DESCRIPTION}", line=2))
     return found
 

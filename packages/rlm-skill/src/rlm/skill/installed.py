@@ -167,7 +167,7 @@ def _reasons(name: str, entry_points: str, package: Path | None) -> Iterator[str
     if wrong:
         yield f"the name {name!r} {wrong}"
     if package is None:
-        yield f"it brought no package {name!r}: build it from a folder with src/{name}/__init__.py"
+        yield f"it contains no package {name!r}: build it from a folder with src/{name}/__init__.py"
         return
     if not re.search(rf"^{name}\s*=\s*\S", entry_points, re.M):
         yield f'it has no command: [project.scripts] {name} = "{TARGET}"'

@@ -12,7 +12,7 @@ import unicodedata
 
 RULE = (
     "a skill's name is a lower-case letter, then lower-case letters and digits ([a-z][a-z0-9]*, at most 64), "
-    "and no Python keyword, builtin or standard-library module, and no name that rlm or the shell needs"
+    "but not a Python keyword, builtin or standard-library module, or a name that rlm or the shell needs"
 )
 PREFIX = "rlm-skill-"
 

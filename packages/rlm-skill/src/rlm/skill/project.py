@@ -73,16 +73,16 @@ def _check_scripts(file: _File, project: dict[str, Any], name: str) -> Iterator[
     write = f'[project.scripts] with the one line {name} = "{TARGET}"'
     scripts = {**_table(project.get("scripts")), **_table(project.get("gui-scripts"))}
     if {"scripts", "gui-scripts", "entry-points"} & {*_listed(project.get("dynamic"))}:
-        wrong = "the commands are made when the package is built, so they cannot be checked"
+        wrong = "the commands are created when the package is built, so they cannot be checked"
         yield file.finding(Level.BROKEN, wrong, write, r"dynamic\s*=")
     if name not in scripts:
         wrong = f"there is no command {name!r}"
         yield file.finding(Level.BROKEN, wrong, write, r"\[project\.scripts\]", _PROJECT)
     elif scripts[name] != TARGET:
-        wrong = f"the command {name!r} runs {scripts[name]!r}, so its flags and its count of calls are its own affair"
+        wrong = f"the command {name!r} runs {scripts[name]!r}, so rlm does not control its flags or count its calls"
         yield file.finding(Level.ADVICE, wrong, write, _key(name))
     for other in sorted(scripts.keys() - {name}):
-        wrong = f"the command {other!r} is not the skill's own, and may replace another's"
+        wrong = f"the command {other!r} does not belong to the skill, and may replace another one"
         yield file.finding(Level.BROKEN, wrong, write, _key(other))
 
 
@@ -95,7 +95,7 @@ def _check_dependencies(file: _File, project: dict[str, Any]) -> Iterator[Findin
         yield file.finding(level, wrong, 'dependencies = ["rlm-skill"]', *near)
     for own in sorted(_OWN & dependencies.keys()):
         if "@" in dependencies[own]:
-            wrong = f"it takes {own} from a place of its own, which conflicts with the one that is installed"
+            wrong = f"it takes {own} from its own source, which conflicts with the installed one"
             yield file.finding(Level.BROKEN, wrong, f'"{own}"', *near)
 
 
@@ -121,7 +121,7 @@ def _check_hatch(file: _File, build: dict[str, Any], name: str) -> Iterator[Find
         yield file.finding(Level.BROKEN, f"the wheel would not hold {place}", write, *_BUILD)
     elif f"{name}/SKILL.md" not in _table(wheel.get("force-include")).values():
         write = f'[tool.hatch.build.targets.wheel.force-include] "SKILL.md" = "{name}/SKILL.md"'
-        wrong = "the wheel does not hold SKILL.md, so it is read from the source folder as long as that is there"
+        wrong = "the wheel does not hold SKILL.md, so it is read from the source folder while that exists"
         yield file.finding(Level.ADVICE, wrong, write, *_BUILD)
 
 

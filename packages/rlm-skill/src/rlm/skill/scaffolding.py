@@ -14,7 +14,7 @@ PLACEHOLDER = "myskill"
 """The name of the template's own skill, in file names and contents."""
 
 _FOR_UV = """
-# For `uv run` in this folder alone: rlm-skill is on no package index, and this is where it lies on this machine.
+# For `uv run` in this folder alone: rlm-skill is on no package index; this is its place on this machine.
 [tool.uv]
 constraint-dependencies = ["rlm-skill @ {source}"]
 """
@@ -64,7 +64,7 @@ def scaffold(name: str, target_dir: Path, template_dir: Path | None = None) -> P
     try:
         _copy(template_dir or template_folder(), target, name)
     except OSError as error:
-        raise ScaffoldError(f"{target} cannot be made: {error}") from error
+        raise ScaffoldError(f"{target} cannot be created: {error}") from error
     return target
 
 

@@ -57,7 +57,7 @@ def _check_home(init: Path, init_tree: ast.Module, module: Path, tree: ast.Modul
     if runs:
         return [*found, *_check_run(home, runs[-1], _unimported(body))]
     if {"run", "*"} & set(_bound_names(body)):
-        wrong = "`run` is defined elsewhere, where this check does not look"
+        wrong = "`run` is defined elsewhere, which this check does not read"
         return [*found, Finding(Level.INCOMPLETE, home, wrong, "async def run(...) in this file", line=1)]
     write = 'async def run(query: str) -> str: """What it does."""'
     return [*found, Finding(Level.BROKEN, home, "there is no function `run`", write, line=1)]
@@ -109,10 +109,10 @@ def _check_annotations(
     for line, annotation in (*annotations, (run.lineno, run.returns)):
         names = set(_names_in(annotation)) if annotation else set()
         for name in sorted(names & unimported):
-            wrong = f"{name} is imported under TYPE_CHECKING alone, so the command fails to read the annotation"
-            yield Finding(Level.BROKEN, path, wrong, f"the import of {name} outside of that `if`", line=line)
+            wrong = f"{name} is imported only under TYPE_CHECKING, so the command fails to read the annotation"
+            yield Finding(Level.BROKEN, path, wrong, f"the import of {name} outside that `if`", line=line)
         if "Callable" in names and annotation is not run.returns:
-            wrong = "a function cannot be given on a command line"
+            wrong = "a function cannot be passed on a command line"
             yield Finding(Level.INCOMPLETE, path, wrong, "a parameter of data: a name, a pattern, a path", line=line)
 
 
@@ -158,7 +158,7 @@ def _check_docs(path: Path, run: _Function, parameters: list[ast.arg]) -> Iterat
             write = f"{parameter.arg}: what it is, under `Args:`"
             yield Finding(Level.INCOMPLETE, path, wrong, write, line=parameter.lineno)
     for stale in sorted(documented.keys() - {parameter.arg for parameter in parameters}):
-        wrong = f"the docstring explains {stale!r}, which is no parameter"
+        wrong = f"the docstring explains {stale!r}, which is not a parameter"
         yield Finding(Level.INCOMPLETE, path, wrong, "the parameters as they are", line=run.lineno)
 
 

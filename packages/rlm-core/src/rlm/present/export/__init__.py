@@ -58,5 +58,5 @@ def part(tree: SessionTree, agent: str | None) -> SessionTree:
     named = named_agents(trees, agent)
     if len(named) != 1:
         what = "no agent" if not named else "more than one agent"
-        raise SessionError(f"There is {what} {agent} in session {tree.folder.name}. `rlm show` names them all.")
+        raise SessionError(f"There is {what} {agent} in session {tree.folder.name}. `rlm show` lists them all.")
     return trees[named[0]]

@@ -118,7 +118,7 @@ def _answer(end: ResultRecord) -> Iterator[Child]:
 
 def _footer(tree: SessionTree) -> Html:
     meta = tree.meta
-    said = f"Made from {tree.folder.name}, which ran in {meta.cwd}"
+    said = f"Created from {tree.folder.name}, which ran in {meta.cwd}"
     return tag("footer", said, f" with rlm {meta.version}" if meta.version else "", ". This page loads nothing.")
 
 

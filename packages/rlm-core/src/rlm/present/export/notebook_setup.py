@@ -26,7 +26,7 @@ class Result(SimpleNamespace):
 
 
 class RecordedAgents:
-    """The sub-agents of the run answer as they did then. To ask a model instead: import rlm"""
+    """The sub-agents of the run answer as recorded. To ask a model instead: import rlm"""
 
     AgentError = AgentError
 

@@ -45,7 +45,7 @@ def _legend(agents: list[tuple[SessionTree, Times]], axis: Axis) -> Html:
     )
     paid = f"{count(usage.prompt)} in, {count(usage.cached)} of them cached; {count(usage.completion)} out"
     bar = (tag("span", tag("i", class_=f"k-{kind}"), name) for kind, name in _TOKENS.items())
-    idle = f"{seconds(axis.left_out)} in which nothing was done are left out" if axis.left_out >= 1 else None
+    idle = f"{seconds(axis.left_out)} without activity are left out" if axis.left_out >= 1 else None
     left_out = tag("span", idle) if idle else ""
     return tag("div", *kinds, tag("span", tag("b", paid)), tag("span", "thin bar:"), *bar, left_out, class_="legend")
 

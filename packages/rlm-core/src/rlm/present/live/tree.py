@@ -38,7 +38,7 @@ ROOT = "root"
 EARLIER = -1
 """Stands for the id of a turn of an earlier run of the session."""
 
-THROTTLED = "waits: the provider takes no more at once"
+THROTTLED = "waits: the provider limits concurrent requests"
 
 _RECENT = 2_000
 """Maximum characters of the newest text that are kept."""
