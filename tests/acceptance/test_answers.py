@@ -95,7 +95,7 @@ def test_the_command_prints_json_alone_that_fits_the_schema(without_tools: Make,
         schema.write_text('{"type": "int"}')
         done = run("--schema", str(schema), "go")
         assert (done.code, len(done.sessions)) == (2, 1), "nothing was begun"
-        assert "The JSON Schema for the answer is none" in done.err
+        assert "The JSON Schema for the answer is invalid" in done.err
 
 
 def test_an_answer_of_any_length_is_printed_whole(rlm: Make) -> None:

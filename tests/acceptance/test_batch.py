@@ -164,7 +164,7 @@ def test_what_is_not_allowed_makes_nothing(alone: Rlm) -> None:
         (("tasks.jsonl", "-o", "out", "--executor", "moon"), 2, "takes one of here, ray"),
         (("tasks.jsonl", "-o", "out", "--executor", "ray"), 2, "needs ray: install rlm with its extra `ray`"),
         (("tasks.jsonl", "-o", "tasks.jsonl/out"), 2, "cannot be written"),
-        (("twice.jsonl", "-o", "out"), 2, "twice.jsonl, line 2: the id '1' is taken"),
+        (("twice.jsonl", "-o", "out"), 2, "twice.jsonl, line 2: the id '1' occurs twice"),
         (("--resume", "out"), 2, "does not contain a batch"),
         (("--resume", "out", "tasks.jsonl"), 2, "--resume DIR accepts no other argument"),
         (("--resume", "out", "--rollouts", "2"), 2, "--rollouts cannot change when a batch is resumed"),

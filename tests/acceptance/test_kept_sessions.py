@@ -158,7 +158,7 @@ def test_prune_removes_what_is_old_and_this_users_own(user: Rlm) -> None:
     assert {new, old, older, strange} == set(ids(user))
     assert [older] == user("prune", "--older-than", "30d").out.split()
     assert {new, old, strange} == set(ids(user))
-    assert "1 session not made by you" in user("prune", "--older-than", "2w", "--yes").err
+    assert "1 session that you did not create" in user("prune", "--older-than", "2w", "--yes").err
     assert {new, strange} == set(ids(user))
     assert "No session" in user("prune", "--older-than", "5h").err
 

@@ -49,7 +49,7 @@ def test_a_task_may_have_all_fields_and_keeps_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"id": "first"}, "the id 'first' is taken: tasks.jsonl, line 1 has it too"),
+        ({"id": "first"}, "the id 'first' occurs twice: tasks.jsonl, line 1 has it too"),
         ({"prompt": " "}, "The task is empty"),
         ({"max_turns": 0}, "max_turns=0 is not allowed"),
         ({"max_turns": True}, "max_turns: Expected `int | null`, got `bool`"),
@@ -57,13 +57,13 @@ def test_a_task_may_have_all_fields_and_keeps_them(tmp_path: Path) -> None:
         ({"tools": "ipython,hammer"}, "'hammer' is none of them"),
         ({"tools": ["hammer"]}, "'hammer' is none of them"),
         ({"cwd": "nowhere"}, "nowhere' is not allowed: it takes a folder that exists"),
-        ({"schema": {"type": "no such type"}}, "The JSON Schema for the answer is none"),
+        ({"schema": {"type": "no such type"}}, "The JSON Schema for the answer is invalid"),
         ({"schema": "text"}, "schema: Expected"),
         ({"env": {"A": 1}}, "Expected `str`, got `int`"),
         ({"env": {"A=B": "1"}}, "'A=B' cannot be a variable"),
         ({"env": {"": "1"}}, "'' cannot be a variable"),
         ({"env": {"A": "\0"}}, "'A' cannot be a variable"),
-        ({"env": {"RLM_BROKER": "x"}}, "RLM_BROKER is rlm's own"),
+        ({"env": {"RLM_BROKER": "x"}}, "RLM_BROKER belongs to rlm"),
         ({"setup": ["true"]}, "setup: Expected `str | null`, got `array`"),
         ({"verfy": "true"}, "no field 'verfy'. Did you mean verify?"),
         ({"id": None}, "id: Expected `int | str`, got `null`"),
@@ -131,7 +131,7 @@ def test_a_table_is_read_by_its_columns(tmp_path: Path) -> None:
         ("prompt\na\nb,c\n", {}, "line 3: it has more or fewer cells than the first line"),
         ('prompt\na\n"b\n', {}, "line 3: unexpected end of data"),
         ("prompt,max_turns\na,many\n", {}, "line 2: max_turns must be JSON, not 'many'"),
-        ("prompt,id\na,1\nb,1\n", {}, "line 3: the id '1' is taken"),
+        ("prompt,id\na,1\nb,1\n", {}, "line 3: the id '1' occurs twice"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said(tmp_path: Path, text: str, columns: dict[str, str], words: str) -> None:

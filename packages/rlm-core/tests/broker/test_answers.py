@@ -169,10 +169,10 @@ def test_what_a_type_checks_beyond_its_schema_is_told_too() -> None:
     [
         (object(), "not a type that an answer can have"),
         ("NoSuchType", "not a type that an answer can have"),
-        ({"type": "strin"}, "JSON Schema for the answer is none"),
+        ({"type": "strin"}, "JSON Schema for the answer is invalid"),
         ({"$ref": "http://127.0.0.1:1/schema"}, "rlm fetches nothing"),
         ({"$ref": "file:///etc/passwd"}, "rlm fetches nothing"),
-        ({"pattern": "("}, "JSON Schema for the answer is none"),
+        ({"pattern": "("}, "JSON Schema for the answer is invalid"),
     ],
 )
 def test_what_is_no_schema_is_refused_before_anything_begins(wanted: object, reason: str) -> None:

@@ -54,7 +54,7 @@ def test_a_line_that_is_wrong_is_named(line: bytes, words: str) -> None:
 
 def test_an_id_that_comes_twice_is_refused_with_both_places() -> None:
     unique(iter([("a", "line 1"), ("b", "line 2")]))
-    with pytest.raises(ConfigError, match="line 3: the id 'a' is taken: line 1 has it too"):
+    with pytest.raises(ConfigError, match="line 3: the id 'a' occurs twice: line 1 has it too"):
         unique(iter([("a", "line 1"), ("b", "line 2"), ("a", "line 3")]))
 
 
