@@ -82,10 +82,12 @@ class Place:
         self.rlm = replace(self.rlm, environment={**self.rlm.environment, **env})
 
     def resume(self) -> Done:
+        """Go on, without a kernel: no cell runs."""
         self._over = True
         self.fix()
         signed = (self.rlm.folder / "home" / ".local" / "state" / "rlm" / "session-key").exists()
-        return self.rlm("resume") if signed else self.rlm("resume", self.session().folder.name, "go on", "--trust")
+        words = [] if signed else [self.session().folder.name, "go on", "--trust"]
+        return self.rlm("resume", "--tools", "", *words)
 
     def go(self, *flags: str) -> Done:
         return self.rlm(*flags, "go")
