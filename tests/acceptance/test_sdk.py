@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-import pytest
 from rlm_testkit.cli import Rlm, python
 from rlm_testkit.scripted import Scripted, by_task, call, error, hang, text
 
@@ -26,7 +25,7 @@ def test_a_program_runs_an_agent_and_gets_its_result(rlm: Make) -> None:
 
 def test_a_program_watches_the_records_as_they_happen(rlm: Make) -> None:
     program = (
-        "import asyncio, json, rlm\n"
+        "import asyncio, rlm\n"
         "async def main():\n"
         "    async for record in rlm.stream('go', tools=('ipython',)):\n"
         "        print(json.dumps(record))\n"
@@ -67,44 +66,44 @@ def test_a_failed_run_raises_from_the_one_tree_of_errors(alone: Rlm) -> None:
     assert "CredentialsError\n" == python(alone, program).stdout
 
 
-def refused(made: Rlm, call: str) -> str:
+def refused(made: Rlm, *given: str) -> list[str]:
     """What a program reads when it calls so."""
-    program = (
-        "import asyncio, rlm\n"
-        "async def main():\n"
-        f"    async for _ in rlm.stream({call}): pass\n"
-        f"for one in (main, lambda: rlm.run({call})):\n"
-        "    try:\n        asyncio.run(one())\n"
-        "    except rlm.ConfigError as error:\n        print(error)"
-    )
+    program = "import asyncio, rlm\n"
+    for words in given:
+        program += (
+            "async def main():\n"
+            f"    async for _ in rlm.stream({words}): pass\n"
+            f"for one in (main, lambda: rlm.run({words})):\n"
+            "    try:\n        asyncio.run(one())\n"
+            "    except rlm.ConfigError as error:\n        print(error)\n"
+        )
     done = python(made, program)
-    ran, streamed = done.stdout.splitlines()
-    assert (ran, "") == (streamed, done.stderr)
-    return ran
+    said = done.stdout.splitlines()
+    assert (said[::2], "") == (said[1::2], done.stderr)
+    return said[::2]
 
 
-@pytest.mark.parametrize(
-    ("argument", "reason"),
-    [
-        ("tools=('python',)", "tools=('python',) is not allowed"),
-        ("tools='python'", "tools='python' is not allowed"),
-        ("max_turns=0", "max_turns=0 is not allowed: it takes a whole number, at least 1"),
-        ("timeout='soon'", "timeout='soon' is not allowed: it takes a number of seconds above 0"),
-        ("timeout=0", "timeout=0 is not allowed"),
-        ("timeout=-1", "timeout=-1 is not allowed"),
-        ("timeout=float('nan')", "timeout=nan is not allowed"),
-        ("cwd='nowhere'", "work/nowhere' is not allowed: it takes a folder that exists"),
-        ("cwd='a-file'", "work/a-file' is not allowed: it takes a folder that exists"),
-        ("cwd='x' * 10_000", "xxx' is not allowed: it takes a folder that exists"),
-    ],
-)
-def test_a_bad_argument_is_refused_with_what_is_allowed_and_no_agent_starts(
-    rlm: Make, argument: str, reason: str
-) -> None:
+BAD_ARGUMENTS = [
+    ("tools=('python',)", "tools=('python',) is not allowed"),
+    ("tools='python'", "tools='python' is not allowed"),
+    ("max_turns=0", "max_turns=0 is not allowed: it takes a whole number, at least 1"),
+    ("timeout='soon'", "timeout='soon' is not allowed: it takes a number of seconds above 0"),
+    ("timeout=0", "timeout=0 is not allowed"),
+    ("timeout=-1", "timeout=-1 is not allowed"),
+    ("timeout=float('nan')", "timeout=nan is not allowed"),
+    ("cwd='nowhere'", "work/nowhere' is not allowed: it takes a folder that exists"),
+    ("cwd='a-file'", "work/a-file' is not allowed: it takes a folder that exists"),
+    ("cwd='x' * 10_000", "xxx' is not allowed: it takes a folder that exists"),
+]
+
+
+def test_a_bad_argument_is_refused_with_what_is_allowed_and_no_agent_starts(rlm: Make) -> None:
     with Scripted(text("never")) as server:
         made = rlm(server)
         (made.cwd / "a-file").touch()
-        assert reason in refused(made, f"'go', {argument}")
+        said = refused(made, *(f"'go', {argument}" for argument, _ in BAD_ARGUMENTS))
+    assert len(BAD_ARGUMENTS) == len(said)
+    assert [] == [reason for (_, reason), line in zip(BAD_ARGUMENTS, said, strict=True) if reason not in line]
     assert [] == server.requests
     assert not (made.cwd / ".rlm").exists()
 
