@@ -94,13 +94,13 @@ def test_a_stalled_host_loses_nothing(host: Host) -> None:
 @pytest.mark.parametrize(
     ("code", "size"),
     [
-        ("for _ in range(10_000): print('x' * 99_999)", 1_000_000_000),
+        ("for _ in range(3_000): print('x' * 99_999)", 300_000_000),
         ("print('x' * 150_000_000)", 150_000_001),
         ("'x' * 150_000_000", 150_000_003),
         ("import os\nos.system('head -c 150000000 /dev/zero | tr \"\\\\0\" x');", 150_000_000),
     ],
 )
-def test_a_gigabyte_costs_the_host_less_than_sixty_megabytes(host: Host, code: str, size: int) -> None:
+def test_hundreds_of_megabytes_cost_the_host_less_than_sixty(host: Host, code: str, size: int) -> None:
     host.ask("run", "1", 30)
     before = host.ask("rss")
     seen = host.ask("run", code, 600)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ import psutil
 from rlm_testkit import box_host, cancelled_run
 from rlm_testkit.waiting import until
 
-MOMENTS = 60
+MOMENTS = 30
 
 
 def with_word(word: str) -> list[psutil.Process]:
@@ -27,14 +26,13 @@ def with_word(word: str) -> list[psutil.Process]:
 
 
 def test_nothing_is_left_of_a_host_that_is_killed_at_any_moment_of_a_start(tmp_path: Path) -> None:
-    chance = random.Random(9)
     (tmp_path / "work").mkdir()
     (tmp_path / "run").mkdir()
-    for _ in range(MOMENTS):
+    for moment in range(MOMENTS):
         with subprocess.Popen([sys.executable, box_host.__file__, str(tmp_path)], stdout=subprocess.PIPE) as host:
             assert host.stdout is not None
             assert b"ready\n" == host.stdout.readline()
-            time.sleep(chance.uniform(0, 0.1))  # the moment, not a wait
+            time.sleep(0.1 * moment / MOMENTS)  # the moment, not a wait
             host.kill()
     until(lambda: not with_word(str(tmp_path)), lambda: str(with_word(str(tmp_path))))
 

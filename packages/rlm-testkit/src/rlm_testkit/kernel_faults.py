@@ -314,8 +314,8 @@ OUTPUT = [
         "all of them",
     ),
     proved(
-        "1 GB of output",
-        "test_kernel_host.py::test_a_gigabyte_costs_the_host_less_than_sixty_megabytes",
+        "300 MB of output",
+        "test_kernel_host.py::test_hundreds_of_megabytes_cost_the_host_less_than_sixty",
         "head and tail, and where the whole is; the host grows by less than 60 MB",
     ),
     proved(
