@@ -144,11 +144,11 @@ def test_agents_read_nothing_from_outside(rlm: Make, sandbox: str) -> None:
         os.mkfifo(work / ".agents" / "skills" / "pipe")
         (work / ".agents" / "skills" / "s3").mkdir()
         os.mkfifo(work / ".agents" / "skills" / "s3" / "SKILL.md")
-        assert command("go", "--sandbox", sandbox, OPENAI_API_KEY=KEY).code == 0
+        assert command("go", "--sandbox", sandbox, "--tools", "bash", OPENAI_API_KEY=KEY).code == 0
         (work / "AGENTS.md").unlink()
         for plant in (lambda path: path.symlink_to(home / "secret"), *NO_FILES):
             plant(work / "AGENTS.md")
-            assert command("go", "--sandbox", sandbox, OPENAI_API_KEY=KEY).code == 0
+            assert command("go", "--sandbox", sandbox, "--tools", "bash", OPENAI_API_KEY=KEY).code == 0
             (work / "AGENTS.md").rmdir() if (work / "AGENTS.md").is_dir() else (work / "AGENTS.md").unlink()
     assert "inner rules" in str(server.requests[0].body)
     assert SECRET not in seen(server)

@@ -537,9 +537,9 @@ def test_pip_installs_over_the_network(sandboxed: Make) -> None:
 # ---- what is said, and what is refused
 
 
-def test_the_header_says_which_level_is_on(rlm: Make) -> None:
+def test_the_header_says_which_level_is_on(without_tools: Make) -> None:
     with Scripted(always(text("a"))) as server:
-        command = rlm(server)
+        command = without_tools(server)
         heads = [
             command(*flags).err.splitlines()[0] for flags in (("go",), ("--sandbox", "go"), ("--sandbox=off", "go"))
         ]
