@@ -15,30 +15,30 @@ from bench.measures import Results, Scenario, perform
 
 
 def main() -> None:
-    given = _arguments()
+    options = _arguments()
     every = (
         *prompt.scenarios(),
         *turns.scenarios(),
-        *trees.scenarios(given.quick),
-        *waiting.scenarios(given.quick),
+        *trees.scenarios(options.quick),
+        *waiting.scenarios(options.quick),
         *caching.scenarios(),
-        *shared_data.scenarios(given.quick),
-        *sessions.scenarios(given.quick),
-        *batches.scenarios(given.quick),
+        *shared_data.scenarios(options.quick),
+        *sessions.scenarios(options.quick),
+        *batches.scenarios(options.quick),
     )
     known = {scenario.name: scenario for scenario in every}
-    if given.list:
+    if options.list:
         print("\n".join(known))
         return
-    if unknown := [name for name in given.scenario if name not in known]:
+    if unknown := [name for name in options.scenario if name not in known]:
         sys.exit(f"bench: there is no scenario {unknown[0]!r}. There are: {', '.join(known)}")
-    chosen = [known[name] for name in given.scenario or known]
+    chosen = [known[name] for name in options.scenario or known]
     before, began = machine.state(), time.monotonic()
-    results = _run(chosen, given.rlm, given.quick, given.rounds)
+    results = _run(chosen, options.rlm, options.quick, options.rounds)
     print(f"{machine.header(before)} → {machine.load()} · {time.monotonic() - began:.0f} s\n")
     print(table.markdown(results))
-    if given.json is not None:
-        given.json.write_text(json.dumps(table.as_json(results, before), indent=1) + "\n")
+    if options.json is not None:
+        options.json.write_text(json.dumps(table.as_json(results, before), indent=1) + "\n")
 
 
 def _run(chosen: Sequence[Scenario], rlm: Path, quick: bool, rounds: int | None) -> list[Results]:

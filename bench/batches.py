@@ -144,8 +144,8 @@ def _batch(
     lines = (json.dumps({"id": number, "prompt": f"task {number}"}) for number in range(count))
     (folder / "tasks.jsonl").write_text("\n".join(lines))
     words = ["batch", str(folder / "tasks.jsonl"), "-o", str(folder / "out"), "-j", str(at_once), *flags]
-    given = {"RLM_MODEL": "scripted", "RLM_BASE_URL": server.url}
-    ran = bench.run([str(bench.rlm), *words], given, None if host is None else host.append)
+    variables = {"RLM_MODEL": "scripted", "RLM_BASE_URL": server.url}
+    ran = bench.run([str(bench.rlm), *words], variables, None if host is None else host.append)
     _check(folder / "out", count)
     return ran
 

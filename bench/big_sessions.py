@@ -192,11 +192,11 @@ def main() -> None:
     parser.add_argument("kind", choices=[*KINDS, "sessions"])
     parser.add_argument("home", type=Path, help="a folder for RLM_HOME; made if it is missing")
     parser.add_argument("size", type=int)
-    given = parser.parse_args()
-    if given.kind == "sessions":
-        write_many(given.home, given.size)
+    options = parser.parse_args()
+    if options.kind == "sessions":
+        write_many(options.home, options.size)
     else:
-        print(write(given.kind, given.home, given.size))
+        print(write(options.kind, options.home, options.size))
 
 
 if __name__ == "__main__":

@@ -34,11 +34,11 @@ def scenarios() -> list[Scenario]:
     ]
 
 
-def _scenario(name: str, how: str, options: str, *, serial: bool) -> Scenario:
+def _scenario(name: str, label: str, options: str, *, serial: bool) -> Scenario:
     return Scenario(
         f"cache-{name}",
         {
-            "wall": Measure(f"{CHILDREN} children {how}, a model of {SECONDS:g} s, two calls each", "s"),
+            "wall": Measure(f"{CHILDREN} children {label}, a model of {SECONDS:g} s, two calls each", "s"),
             "missed": Measure("of the characters of their prompts, % that are not cached", ""),
         },
         {

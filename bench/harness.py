@@ -63,8 +63,8 @@ class Bench:
 
     def run_rlm(self, word: str, settings: Settings | None = None, watch: Callable[[int], None] | None = None) -> Ran:
         """Run `rlm WORD`. Settings are given by name, such as base_url."""
-        given = {f"RLM_{name.upper()}": str(value) for name, value in (settings or {}).items()}
-        return self.run([str(self.rlm), word], given, watch)
+        variables = {f"RLM_{name.upper()}": str(value) for name, value in (settings or {}).items()}
+        return self.run([str(self.rlm), word], variables, watch)
 
     def run_floor(self, program: str, *words: object) -> Ran:
         """Run one of the programs in `floors`."""

@@ -113,10 +113,10 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=100, help="turns between two measurements")
     parser.add_argument("--minutes", type=float, default=0, help="spread the turns over so long, as a person's are")
     parser.add_argument("--rlm", type=Path, default=Path(sys.executable).parent / "rlm", help="the command to measure")
-    given = parser.parse_args()
+    options = parser.parse_args()
     print(f"{machine.header(machine.state())}\n\n| turns | host, MiB | kernel, MiB | s |\n|---|---|---|---|")
-    with Bench(given.rlm) as bench:
-        points = measure(bench, given.turns, given.every, given.minutes)
+    with Bench(options.rlm) as bench:
+        points = measure(bench, options.turns, options.every, options.minutes)
     print(f"\n{slopes(points)}")
 
 

@@ -52,8 +52,8 @@ def rlm(
         RunFailedError: it ends in another way.
     """
     with Scripted(script, strict=False) as server:  # not strict: floors may send what a strict provider refuses
-        given = {"model": "scripted", "base_url": server.url, "max_turns": 1000, **(settings or {})}
-        ran = bench.run_rlm("go", given, watch)
+        values = {"model": "scripted", "base_url": server.url, "max_turns": 1000, **(settings or {})}
+        ran = bench.run_rlm("go", values, watch)
     return _checked(Served(ran, tuple(server.requests)))
 
 

@@ -102,17 +102,17 @@ def _calls() -> Scenario:
 
 def _by_rlm(bench: Bench) -> Sample:
     """Measured in the cell, whose output is in the second request. A first call opens the connection."""
-    told: list[str] = []
+    results: list[str] = []
 
     def script(request: Request) -> Answer:
         if request.depth:
             return text("answer")
-        told.append(request.last)
+        results.append(request.last)
         cells = ["await rlm.llm('warm')", LLM.format(calls=CALLS, at_once=AT_ONCE)]
         return call("ipython", code=cells[request.turn]) if request.turn < 2 else text("done")
 
     runs.rlm(bench, script)
-    return {"wall": _seconds(told[-1])}
+    return {"wall": _seconds(results[-1])}
 
 
 def _by_sdk(bench: Bench) -> Sample:

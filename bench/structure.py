@@ -175,17 +175,17 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", default=[], type=Path, metavar="FOLDER", help="packages to compare with")
     parser.add_argument("--turn", action="store_true", help="also count what a warm turn runs")
     parser.add_argument("--names", action="store_true", help="also print what was counted")
-    given = parser.parse_args()
+    options = parser.parse_args()
     print(HEAD)
-    for name, folders in (("rlm", list(OURS)), *((folder.name, [folder]) for folder in given.peers)):
+    for name, folders in (("rlm", list(OURS)), *((folder.name, [folder]) for folder in options.peers)):
         modules = read_modules(folders)
         figures = count(modules)
         print(figures.row(name))
-        if given.names:
+        if options.names:
             print("classes:", *figures.shared_class_names)
             print("small:", *(f"{m.path.parent.name}/{m.path.name}" for m in modules if m.lines_of_code < FEW))
-    if given.turn:
-        show_turn(count_turn(), names=given.names)
+    if options.turn:
+        show_turn(count_turn(), names=options.names)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def _children() -> Scenario:
     return Scenario(
         "children",
         {"wall": Measure(f"{MANY} children at once, one cell each, whole run", "s", 2.5)},
-        {RLM: partial(_wall, _all_at_once(MANY))} | _herds(lambda how: partial(_wall, _herd(how, MANY))),
+        {RLM: partial(_wall, _all_at_once(MANY))} | _herds(lambda start: partial(_wall, _herd(start, MANY))),
         full=5,
         quick=1,
     )
@@ -78,7 +78,7 @@ def _one_more() -> Scenario:
         "child",
         {"wall": Measure(f"one more child with a cell: the slope from {FEW} to {MANY}", "ms", 60)},
         {RLM: partial(_slope, _all_at_once)}
-        | _herds(lambda how: partial(_slope, partial(_herd, how)))
+        | _herds(lambda start: partial(_slope, partial(_herd, start)))
         | {"bare fork": forks},
         full=3,
         quick=1,
@@ -123,28 +123,28 @@ def _all_at_once(count: int) -> Run:
     return partial(_ours, runs.fan(count), max_concurrent_agents=count + 1)
 
 
-def _herd(how: str, count: int, at_once: int | None = None) -> Run:
-    return lambda bench: bench.run_floor("herd", how, count, at_once or count)
+def _herd(start: str, count: int, at_once: int | None = None) -> Run:
+    return lambda bench: bench.run_floor("herd", start, count, at_once or count)
 
 
-def _herds(made: Callable[[str], Contender]) -> dict[str, Contender]:
-    return {f"{how} ipykernels": made(how) for how in ("forked", "cold")}
+def _herds(make: Callable[[str], Contender]) -> dict[str, Contender]:
+    return {f"{start} ipykernels": make(start) for start in ("forked", "cold")}
 
 
 def _wall(run: Run, bench: Bench) -> Sample:
     return {"wall": run(bench).wall}
 
 
-def _slope(made: Callable[[int], Run], bench: Bench) -> Sample:
-    few, many = made(FEW)(bench).wall, made(MANY)(bench).wall
+def _slope(make: Callable[[int], Run], bench: Bench) -> Sample:
+    few, many = make(FEW)(bench).wall, make(MANY)(bench).wall
     return {"wall": (many - few) / (MANY - FEW)}
 
 
-def _peak(made: Callable[[int], Run], bench: Bench) -> Sample:
+def _peak(make: Callable[[int], Run], bench: Bench) -> Sample:
     peaks = []
     for count in (FEW, MANY):
         with bench.memory() as memory:
-            made(count)(bench)
+            make(count)(bench)
         peaks.append(memory.peak)
     return {"pss": peaks[1], "one": (peaks[1] - peaks[0]) / (MANY - FEW)}
 

@@ -47,11 +47,11 @@ def scenarios(quick: bool) -> list[Scenario]:
 
 
 def _slow(children: int, at_once: int, seconds: float, factor: float) -> Scenario:
-    how = "by default" if at_once == AT_ONCE else "all at once"
+    label = "by default" if at_once == AT_ONCE else "all at once"
     settings = {} if at_once == AT_ONCE else {"max_concurrent_agents": at_once + 1}
     return Scenario(
         f"waiting-{children}" + ("" if settings == {} else "-at-once"),
-        {"wall": _measure(f"{children} children, {how}", children, at_once, seconds, factor)},
+        {"wall": _measure(f"{children} children, {label}", children, at_once, seconds, factor)},
         {
             RLM: lambda bench: _ours(children, partial(_after, seconds), bench, **settings),
             "ideal": partial(_posts, children, at_once, seconds),

@@ -30,17 +30,21 @@ can read a command line, and it reaches no kernel.
 def page() -> str:
     """Return the whole page."""
     rows = []
-    for name, how in Config.settings().items():
-        flags = "—" if how.secret else ", ".join([*([f"`-{how.short}`"] if how.short else []), f"`{flag(name)}`"])
-        rows.append(f"| {flags} | `{variable(name)}` | {how.shown} | {_value(how)} | {how.meaning} |\n")
+    for name, setting in Config.settings().items():
+        flags = (
+            "—"
+            if setting.secret
+            else ", ".join([*([f"`-{setting.short}`"] if setting.short else []), f"`{flag(name)}`"])
+        )
+        rows.append(f"| {flags} | `{variable(name)}` | {setting.shown} | {_value(setting)} | {setting.meaning} |\n")
     return _TOP + "".join(rows) + _BOTTOM
 
 
-def _value(how: Setting) -> str:
+def _value(setting: Setting) -> str:
     """Return the allowed values in a few words: the beginning of what an error says."""
-    if how.read.names:
-        return ", ".join(f"`{name}`" for name in how.read.names)
-    return re.split("; |, such as |, as | of ipython", how.read.says)[0]
+    if setting.read.names:
+        return ", ".join(f"`{name}`" for name in setting.read.names)
+    return re.split("; |, such as |, as | of ipython", setting.read.says)[0]
 
 
 if __name__ == "__main__":

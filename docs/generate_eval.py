@@ -45,8 +45,8 @@ def script(request: Request) -> Answer:
 
 def compare() -> str:
     """Return the commands and their output."""
-    with tempfile.TemporaryDirectory() as made, Scripted(script) as server:
-        rlm = Rlm(Path(made), {"RLM_BASE_URL": server.url, "RLM_MODEL": "scripted"})
+    with tempfile.TemporaryDirectory() as temporary, Scripted(script) as server:
+        rlm = Rlm(Path(temporary), {"RLM_BASE_URL": server.url, "RLM_MODEL": "scripted"})
         tasks, compared = COMMANDS
         (rlm.cwd / "tasks.jsonl").write_text(rlm(*tasks).out)
         shown = rlm(*compared)

@@ -88,8 +88,8 @@ def enter(screen: Terminal, line: str, *seen: str) -> None:
 
 
 def take(play: Play) -> str:
-    with tempfile.TemporaryDirectory() as made, Scripted(script) as server:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory() as temporary, Scripted(script) as server:
+        folder = Path(temporary)
         rlm = Rlm(folder, {"RLM_BASE_URL": server.url, "RLM_MODEL": "gpt-4o"})
         screen = Terminal(folder / "tmux", SIZE, [str(COMMAND), *play.flags], rlm.cwd, rlm.env())
         try:

@@ -192,13 +192,13 @@ SCREENS = {
 }  # fmt: skip
 
 
-def take(screen: Screen, *how: str, command: Path = COMMAND) -> str:
-    """Return the text on the terminal. `how`: arguments of `tmux capture-pane`."""
-    with tempfile.TemporaryDirectory() as made, Scripted(screen.script, strict=False) as server:
-        rlm = Rlm(Path(made), {"RLM_BASE_URL": server.url, "RLM_MODEL": "gpt-4o", **screen.env}, command)
+def take(screen: Screen, *options: str, command: Path = COMMAND) -> str:
+    """Return the text on the terminal. `options`: arguments of `tmux capture-pane`."""
+    with tempfile.TemporaryDirectory() as temporary, Scripted(screen.script, strict=False) as server:
+        rlm = Rlm(Path(temporary), {"RLM_BASE_URL": server.url, "RLM_MODEL": "gpt-4o", **screen.env}, command)
         screen.prepare(rlm.cwd)
         line = [f"{screen.pipe}{shlex.quote(str(command))}", *map(shlex.quote, screen.words)]
-        terminal = Terminal(Path(made) / "tmux", screen.size, line, rlm.cwd, rlm.env())
+        terminal = Terminal(Path(temporary) / "tmux", screen.size, line, rlm.cwd, rlm.env())
         try:
             if screen.keys:
                 terminal.see("2 waiting, 4 queued") if command == COMMAND else terminal.see("waiting for 2 agents")
@@ -214,7 +214,7 @@ def take(screen: Screen, *how: str, command: Path = COMMAND) -> str:
                 terminal.settled("7 of 30" if ours else "waiting for")
             else:
                 terminal.settled("\nover ")
-            shown = "\n".join(each.rstrip() for each in terminal.lines(*how))
+            shown = "\n".join(each.rstrip() for each in terminal.lines(*options))
         finally:
             if "over" not in "\n".join(terminal.lines()):
                 terminal.press("C-c")

@@ -91,33 +91,39 @@ _LATER = ("parent_call", "settings", "run", "journal_bytes", "journal_sha256")
 def schema() -> str:
     """Return the whole file."""
     _, parts = msgspec.json.schema_components([*JOURNALLED, *WATCHED, Meta, JoinedText], ref_template="#/$defs/{name}")
-    made = {
+    definitions = {
         _name(kind): _clean(parts[kind.__name__]) for kind in (*JOURNALLED, *WATCHED, TokenCounts, JoinedText, Meta)
     }
-    for name, part in made.items():
+    for name, part in definitions.items():
         if name != "meta":
             _never_null(part)
-    made["message"] |= _message_rules()
-    made["message"]["properties"]["message"] = {
+    definitions["message"] |= _message_rules()
+    definitions["message"]["properties"]["message"] = {
         "type": "object",
         "required": ["role"],
         "properties": {"role": {"enum": list(MessageRecord.NEEDED)}},
     }
-    made["drop"]["dependentRequired"] = {"summary": ["turns"], "turns": ["summary"]}
-    made["usage"]["required"] = [name for name in made["usage"]["properties"] if name not in ("estimated", "cost")]
-    made["meta"]["required"] = [name for name in made["meta"]["properties"] if name not in _LATER]
-    made["meta"]["properties"]["mac"] = _MAC | {"description": "The last field: of all bytes of this file before it."}
-    agent = made["error"]["properties"]["agent"]
+    definitions["drop"]["dependentRequired"] = {"summary": ["turns"], "turns": ["summary"]}
+    definitions["usage"]["required"] = [
+        name for name in definitions["usage"]["properties"] if name not in ("estimated", "cost")
+    ]
+    definitions["meta"]["required"] = [name for name in definitions["meta"]["properties"] if name not in _LATER]
+    definitions["meta"]["properties"]["mac"] = _MAC | {
+        "description": "The last field: of all bytes of this file before it."
+    }
+    agent = definitions["error"]["properties"]["agent"]
     for kind in (*JOURNALLED, *WATCHED):
         for name in ("id", "ts", "agent", "type"):
-            made[_name(kind)]["properties"].pop(name, None)
-        made[_name(kind)]["required"] = [name for name in made[_name(kind)]["required"] if name not in ("ts", "type")]
+            definitions[_name(kind)]["properties"].pop(name, None)
+        definitions[_name(kind)]["required"] = [
+            name for name in definitions[_name(kind)]["required"] if name not in ("ts", "type")
+        ]
     whole = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rlm sessions, format 1",
         "description": "A record is a line of messages.jsonl, or of `rlm --json`. Readers pass over types and fields that they do not know.",
         "$ref": "#/$defs/record",
-        "$defs": {"record": _record(), "agent": agent} | made,
+        "$defs": {"record": _record(), "agent": agent} | definitions,
     }
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 

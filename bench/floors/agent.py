@@ -101,9 +101,9 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--client", choices=("std", "httpx", "post", "sdk"), default="std")
     parser.add_argument("--kernel", action="store_true")
-    given = parser.parse_args()
+    options = parser.parse_args()
     clients = {"std": std, "httpx": httpx, "post": post, "sdk": sdk}
-    sys.stdout.write(work(clients[given.client](given.url), _kernel if given.kernel else None) + "\n")
+    sys.stdout.write(work(clients[options.client](options.url), _kernel if options.kernel else None) + "\n")
 
 
 if __name__ == "__main__":

@@ -80,8 +80,8 @@ def _serve(asked: socket.socket) -> None:
 
 
 def main() -> None:
-    how, count, at_once = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    forked = Zygote().launch if how == "forked" else None
+    start, count, at_once = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    forked = Zygote().launch if start == "forked" else None
     from bench.floors.driver import Kernel, cold
 
     def one(launch: Launch) -> Kernel:

@@ -37,12 +37,12 @@ async def _measure(count: int) -> Figures:
         folder, groups = supervisor.folder, stack.enter_context(closing(ProcessGroups(supervisor)))
         policy = stack.enter_context(_policy(folder, environment, groups))
         for number in range(_ROUNDS):
-            for how, chosen in (("sandboxed", policy), ("bare", None)):
-                seen[how].append(await _herd(folder / f"{how}{number}", count, chosen, environment))
-    least = {how: [min(figures) for figures in zip(*rounds, strict=True)] for how, rounds in seen.items()}
+            for kind, chosen in (("sandboxed", policy), ("bare", None)):
+                seen[kind].append(await _herd(folder / f"{kind}{number}", count, chosen, environment))
+    least = {kind: [min(figures) for figures in zip(*rounds, strict=True)] for kind, rounds in seen.items()}
     return {
-        f"{how} {name}": value
-        for how, pair in least.items()
+        f"{kind} {name}": value
+        for kind, pair in least.items()
         for name, value in zip(("start", "cpu"), pair, strict=True)
     }
 
@@ -78,8 +78,10 @@ async def _start(zygote: KernelServer, folder: Path, policy: SandboxPolicy | Non
     folder.mkdir(mode=0o700)
     began = time.monotonic()
     async with AsyncExitStack() as stack:
-        box = await stack.enter_async_context(Sandbox(policy, folder)) if policy else None
-        spec = KernelSpec(Path.cwd(), env, folder, folder / "outputs", sandbox_handle=box.handle if box else None)
+        sandbox = await stack.enter_async_context(Sandbox(policy, folder)) if policy else None
+        spec = KernelSpec(
+            Path.cwd(), env, folder, folder / "outputs", sandbox_handle=sandbox.handle if sandbox else None
+        )
         kernel = await stack.enter_async_context(JupyterKernel(spec, lambda _: None, zygote))
         await kernel.execute("1+1", 60)
         return time.monotonic() - began

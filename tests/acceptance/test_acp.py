@@ -22,8 +22,8 @@ Make = Callable[[Scripted], Rlm]
 PIXEL = base64.b64encode(bytes.fromhex("89504e470d0a1a0a")).decode()
 
 
-async def new(talk: Talk, made: Rlm, **meta: Any) -> str:
-    return (await talk.agent.new_session(cwd=str(made.cwd), mcp_servers=[], **meta)).session_id
+async def new(talk: Talk, command: Rlm, **meta: Any) -> str:
+    return (await talk.agent.new_session(cwd=str(command.cwd), mcp_servers=[], **meta)).session_id
 
 
 async def ask(talk: Talk, session: str, *said: Any) -> Any:
@@ -61,15 +61,15 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
 
 async def test_what_is_wrong_is_refused_by_the_codes_of_the_protocol(rlm: Make) -> None:
     with Scripted(text("fine")) as server:
-        made = rlm(server)
-        async with talking(made) as talk:
+        command = rlm(server)
+        async with talking(command) as talk:
             for method, params, code, reason in REFUSED:
                 with pytest.raises(RequestError, match=reason) as refused:
                     await talk.raw(method, **params)
                 assert refused.value.code == code, method
             assert talk.process.stdin is not None
             talk.process.stdin.write(b'half a line\n42\n[]\n{"method": 7}\n{"jsonrpc":"2.0","method":"$/what"}\n')
-            session = await new(talk, made)
+            session = await new(talk, command)
             for blocks, reason in (([], "empty"), ([{"type": "audio", "data": "", "mimeType": "audio/wav"}], "audio")):
                 with pytest.raises(RequestError, match=reason):
                     await talk.raw("session/prompt", sessionId=session, prompt=blocks)
@@ -99,14 +99,14 @@ async def test_a_turn_is_told_as_it_happens(rlm: Make) -> None:
         return turns[request.turn]
 
     with Scripted(script) as server:
-        made = rlm(server)
-        (made.cwd / "a.txt").write_text("one\n")
-        async with talking(made, RLM_MAX_DEPTH="1", RLM_TOOLS="ipython,edit") as talk:
-            session = await new(talk, made)
+        command = rlm(server)
+        (command.cwd / "a.txt").write_text("one\n")
+        async with talking(command, RLM_MAX_DEPTH="1", RLM_TOOLS="ipython,edit") as talk:
+            session = await new(talk, command)
             turn = asyncio.ensure_future(ask(talk, session, "do it"))
             await talk.editor.until_heard("tool_call_update", "begun")
             assert not turn.done()
-            (made.cwd / "go").touch()
+            (command.cwd / "go").touch()
             done = await turn
     editor = talk.editor
     assert ("end_turn", 770) == (done.stop_reason, done.usage.total_tokens)
@@ -118,8 +118,8 @@ async def test_a_turn_is_told_as_it_happens(rlm: Make) -> None:
     waiting, edit, parent, child, inner, loud = editor.of("tool_call")
     assert "while not pathlib" in waiting["content"][0]["content"]["text"]
     assert ("execute", "edit", "think") == (waiting["kind"], edit["kind"], child["kind"])
-    assert [{"type": "diff", "path": str(made.cwd / "a.txt"), "oldText": "one", "newText": "two"}] == edit["content"]
-    assert [{"path": str(made.cwd / "a.txt")}] == edit["locations"]
+    assert [{"type": "diff", "path": str(command.cwd / "a.txt"), "oldText": "one", "newText": "two"}] == edit["content"]
+    assert [{"path": str(command.cwd / "a.txt")}] == edit["locations"]
     assert inner["toolCallId"].startswith(f"{child['toolCallId']}/")
     assert parent["toolCallId"] == child["_meta"]["rlm"]["parentToolCallId"]
     assert ["in_progress", "completed"] == [each["status"] for each in editor.call(child["toolCallId"])]
@@ -137,9 +137,9 @@ async def test_a_prompt_holds_files_and_pictures_and_can_be_cancelled_and_steere
         return text("seen")
 
     with Scripted(script) as server:
-        made = rlm(server)
-        async with talking(made) as talk:
-            session = await new(talk, made)
+        command = rlm(server)
+        async with talking(command) as talk:
+            session = await new(talk, command)
             resource = resource_block(embedded_text_resource("file:///work/b%20c.py", "b = 1"))
             link = resource_link_block("a", "file:///work/a.py")
             await ask(talk, session, "see ", link, " and ", resource, image_block(PIXEL, "image/png"))
@@ -172,9 +172,9 @@ async def test_modes_ask_and_options_change_model_and_sandbox(rlm: Make) -> None
         )
 
     with Scripted(script, models=("scripted", "other")) as server:
-        made = rlm(server)
-        async with talking(made, answers=("reject_once", "allow_once", "allow_always")) as talk:
-            opened = await talk.agent.new_session(cwd=str(made.cwd), mcp_servers=[])
+        command = rlm(server)
+        async with talking(command, answers=("reject_once", "allow_once", "allow_always")) as talk:
+            opened = await talk.agent.new_session(cwd=str(command.cwd), mcp_servers=[])
             session = opened.session_id
             assert opened.modes is not None
             assert ["auto", "confirm"] == [mode.id for mode in opened.modes.available_modes]
@@ -185,8 +185,8 @@ async def test_modes_ask_and_options_change_model_and_sandbox(rlm: Make) -> None
             for _ in range(3):
                 await ask(talk, session, "more")
             assert 3 == len(talk.editor.asked)
-            asked, told = talk.editor.asked[0], talk.editor.of("tool_call")[0]
-            assert (told["toolCallId"], told["rawInput"]) == (asked["toolCallId"], asked["rawInput"])
+            asked, reported = talk.editor.asked[0], talk.editor.of("tool_call")[0]
+            assert (reported["toolCallId"], reported["rawInput"]) == (asked["toolCallId"], asked["rawInput"])
             await talk.editor.until_heard("config_option_update", "'value': 'other'")
             await talk.agent.set_config_option(session_id=session, config_id="model", value="other")
             await talk.agent.set_config_option(session_id=session, config_id="mode", value="auto")
@@ -213,17 +213,17 @@ async def test_sessions_are_listed_loaded_resumed_closed_and_deleted(rlm: Make) 
         )
 
     with Scripted(script) as server:
-        made = rlm(server)
-        async with talking(made) as talk:
-            first, second, empty = [await new(talk, made) for _ in range(3)]
+        command = rlm(server)
+        async with talking(command) as talk:
+            first, second, empty = [await new(talk, command) for _ in range(3)]
             await asyncio.gather(ask(talk, first, "first task"), ask(talk, second, "second task"))
             assert {first, second, empty} >= {id for id, _ in talk.editor.heard}
             await talk.agent.close_session(session_id=second)
-        async with talking(made) as talk:
-            listed = await talk.agent.list_sessions(cwd=str(made.cwd))
+        async with talking(command) as talk:
+            listed = await talk.agent.list_sessions(cwd=str(command.cwd))
             assert {first: "first task", second: "second task"} == {s.session_id: s.title for s in listed.sessions}
-            assert {str(made.cwd)} == {s.cwd for s in listed.sessions}
-            await talk.agent.load_session(session_id=first, cwd=str(made.cwd), mcp_servers=[])
+            assert {str(command.cwd)} == {s.cwd for s in listed.sessions}
+            await talk.agent.load_session(session_id=first, cwd=str(command.cwd), mcp_servers=[])
             kinds = [u["sessionUpdate"] for _, u in talk.editor.heard if u["sessionUpdate"] != "config_option_update"]
             assert ["user_message_chunk", "tool_call", "agent_thought_chunk", "agent_message_chunk"] == kinds
             (shown,) = talk.editor.of("tool_call")
@@ -233,14 +233,14 @@ async def test_sessions_are_listed_loaded_resumed_closed_and_deleted(rlm: Make) 
                 m["content"].rpartition("\n")[2] for m in server.requests[-1].messages if m["role"] == "user"
             ]
             talk.editor.heard.clear()
-            await talk.agent.resume_session(session_id=second, cwd=str(made.cwd), mcp_servers=[])
+            await talk.agent.resume_session(session_id=second, cwd=str(command.cwd), mcp_servers=[])
             assert not talk.editor.of("user_message_chunk")
             await talk.raw("session/delete", sessionId=second)
-            left = await talk.agent.list_sessions(cwd=str(made.cwd))
+            left = await talk.agent.list_sessions(cwd=str(command.cwd))
             assert [first] == [s.session_id for s in left.sessions]
             with pytest.raises(RequestError, match="Unknown session"):
                 await ask(talk, second, "gone")
-    assert not (made.cwd / ".rlm" / "sessions" / second).exists()
+    assert not (command.cwd / ".rlm" / "sessions" / second).exists()
 
 
 async def test_what_the_provider_refuses_is_an_error_and_the_session_goes_on(rlm: Make) -> None:
@@ -248,9 +248,9 @@ async def test_what_the_provider_refuses_is_an_error_and_the_session_goes_on(rlm
 
     answers = (error(401, "Incorrect API key"), text("late", usage=usage(9, 4)), text("cut", "content_filter"))
     with Scripted(*answers) as server:
-        made = rlm(server)
-        async with talking(made) as talk:
-            session = await new(talk, made)
+        command = rlm(server)
+        async with talking(command) as talk:
+            session = await new(talk, command)
             with pytest.raises(RequestError, match="Incorrect API key") as refused:
                 await ask(talk, session, "go")
             assert -32000 == refused.value.code
@@ -264,14 +264,14 @@ async def test_mcp_servers_that_the_client_names_are_functions_in_the_kernel(rlm
     program = {"name": "sums", "command": sys.executable, "args": [mcp_program.__file__], "env": []}
     cell = "print(await sums.add(a=40, b=2), await web.multiply(a=6, b=8), await old.multiply(a=7, b=9))\nawait bare.multiply(a=1, b=1)"
     with Scripted(call("ipython", code=cell), text("done")) as server, mcp_web.serving("a-t0ken") as base:
-        made = rlm(server)
+        command = rlm(server)
         headers = [{"name": "Authorization", "value": "Bearer a-t0ken"}]
         web = {"type": "http", "name": "web", "url": f"{base}/mcp", "headers": headers}
         old = {"type": "sse", "name": "old", "url": f"{base}/sse", "headers": headers}
         bare = {"type": "http", "name": "bare", "url": f"{base}/mcp", "headers": []}
-        async with talking(made) as talk:
+        async with talking(command) as talk:
             servers = [program, web, old, bare]
-            session = (await talk.raw("session/new", cwd=str(made.cwd), mcpServers=servers))["sessionId"]
+            session = (await talk.raw("session/new", cwd=str(command.cwd), mcpServers=servers))["sessionId"]
             await ask(talk, session, "go")
             heard = talk.editor.text("agent_thought_chunk")
     result = server.requests[-1].last
@@ -323,9 +323,9 @@ async def test_a_trainer_says_what_a_session_is_and_hears_how_it_stands(rlm: Mak
         return half(kept[id]) if len(kept) == 1 else kept[id]
 
     with Scripted(text("never")) as own, Scripted(script) as server:
-        made = rlm(own)
-        async with talking(made) as talk:
-            session = await new(talk, made, **contract(server))
+        command = rlm(own)
+        async with talking(command) as talk:
+            session = await new(talk, command, **contract(server))
             done = await ask(talk, session, "go")
             stands = done.field_meta[SESSION]
             assert ("rollout-7", "done", 2) == (
@@ -356,8 +356,8 @@ async def test_a_trainer_says_what_a_session_is_and_hears_how_it_stands(rlm: Mak
                 ({"model": 7}, "model"),
             ):
                 with pytest.raises(RequestError, match=reason):
-                    await new(talk, made, **contract(server, **wrong))
-        told = talk.err.decode()
+                    await new(talk, command, **contract(server, **wrong))
+        stderr = talk.err.decode()
     root, below = (next(r for r in server.requests if r.depth == depth) for depth in (0, 1))
     assert ("trained", "Bearer key-of-the-rollout") == (root.body["model"], root.headers["authorization"])
     assert {"ipython", "summarize", "edit"} == {tool["function"]["name"] for tool in root.body["tools"]}
@@ -365,8 +365,8 @@ async def test_a_trainer_says_what_a_session_is_and_hears_how_it_stands(rlm: Mak
     assert "For a leaf." in below.messages[0]["content"]
     assert "For the root." not in below.messages[0]["content"]
     assert "smallhere" in str(server.requests[-1].messages)
-    assert all(name in told for name in ("allow_git", "search_api_key", "skills: search"))
-    assert "key-of-" not in told
+    assert all(name in stderr for name in ("allow_git", "search_api_key", "skills: search"))
+    assert "key-of-" not in stderr
     assert not own.requests
 
 

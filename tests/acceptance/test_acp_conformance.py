@@ -238,13 +238,13 @@ PROFILE = {
 
 async def test_all_cases_of_the_profile_pass_on_one_connection(rlm: Make) -> None:
     with Scripted(obedient) as server:
-        made = rlm(server)
-        (made.cwd / "notes.txt").write_text("of notes")
-        async with talking(made, "--confirm", "--max-depth", "1") as talk:
+        command = rlm(server)
+        (command.cwd / "notes.txt").write_text("of notes")
+        async with talking(command, "--confirm", "--max-depth", "1") as talk:
             for id, run in PROFILE.items():
                 talk.editor.heard.clear()
                 try:
-                    await run(Case(talk, made.cwd))
+                    await run(Case(talk, command.cwd))
                 except Exception as error:
                     raise AssertionError(f"{id} fails") from error
 
@@ -281,13 +281,19 @@ def installed(folder: Path) -> list[str]:
 def test_the_client_acpx_runs_a_prompt_and_goes_on_with_a_session(rlm: Make) -> None:
     acpx = installed(Path.home() / ".cache/rlm-tests")
     with Scripted(obedient) as server:
-        made = rlm(server)
-        (made.cwd / "notes.txt").write_text("of notes")
+        rlm_command = rlm(server)
+        (rlm_command.cwd / "notes.txt").write_text("of notes")
 
         def run(*words: str) -> str:
-            command = [*acpx, "--agent", f"{made.command} acp --confirm", "--approve-all", *words]
+            command = [*acpx, "--agent", f"{rlm_command.command} acp --confirm", "--approve-all", *words]
             done = subprocess.run(
-                command, cwd=made.cwd, env=made.env(), capture_output=True, text=True, timeout=120, check=False
+                command,
+                cwd=rlm_command.cwd,
+                env=rlm_command.env(),
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
             )
             assert done.returncode == 0, done.stdout + done.stderr
             return done.stdout
@@ -296,4 +302,4 @@ def test_the_client_acpx_runs_a_prompt_and_goes_on_with_a_session(rlm: Make) -> 
         session = run("sessions", "new").strip()
         assert "[done] end_turn" in run("prompt", "write written.txt hello")
         assert session in run("sessions", "list")
-    assert "hello" == (made.cwd / "written.txt").read_text()
+    assert "hello" == (rlm_command.cwd / "written.txt").read_text()

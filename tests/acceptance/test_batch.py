@@ -153,7 +153,7 @@ for words in json.loads(sys.stdin.read()):
 def test_what_is_not_allowed_makes_nothing(alone: Rlm) -> None:
     write(alone.cwd, {"id": 1, "prompt": "a"})
     (alone.cwd / "twice.jsonl").write_text('{"id": 1, "prompt": "a"}\n' * 2)
-    given: tuple[tuple[tuple[str, ...], int, str], ...] = (
+    cases: tuple[tuple[tuple[str, ...], int, str], ...] = (
         (("tasks.jsonl",), 2, "Name a file of tasks and a folder"),
         (("tasks.jsonl", "-o", "out", "-j", "0"), 2, "--jobs='0' is not allowed"),
         (("tasks.jsonl", "-o", "out", "--shard", "0/2"), 2, "it takes k/n"),
@@ -169,11 +169,11 @@ def test_what_is_not_allowed_makes_nothing(alone: Rlm) -> None:
         (("--resume", "out", "tasks.jsonl"), 2, "--resume DIR accepts no other argument"),
         (("--resume", "out", "--rollouts", "2"), 2, "--rollouts cannot change when a batch is resumed"),
     )
-    words = json.dumps([words for words, _, _ in given])
+    words = json.dumps([words for words, _, _ in cases])
     program = REFUSED.replace("sys.stdin.read()", repr(words))
     said = python(alone, program, RLM_BASE_URL="http://127.0.0.1:1/v1").stderr.splitlines()
     lines = iter(said)
-    for words_, code, reason in given:
+    for words_, code, reason in cases:
         assert reason in next(lines), (words_, said)
         assert next(lines) == f"code {code}"
     assert alone("batch", "tasks.jsonl", "-o", "out").code == 4
@@ -296,16 +296,16 @@ def test_what_failed_is_tried_again_and_a_batch_of_others_only_if_it_is_trusted(
         own = tasks.read_text()
         tasks.write_text(own.replace("test -f good", "touch pwned"))
         state = {"XDG_STATE_HOME": str(tmp_path / "stranger")}
-        for given, why in ((("--resume", "out"), {}), "tasks.jsonl is not the one"), ((words[1:], state), "no key"):
-            refused = command("batch", *given[0], **given[1])
+        for arguments, why in ((("--resume", "out"), {}), "tasks.jsonl is not the one"), ((words[1:], state), "no key"):
+            refused = command("batch", *arguments[0], **arguments[1])
             assert (refused.code, why in refused.err, len(refused.err.splitlines())) == (2, True, 1), refused.err
         program = "import asyncio, rlm\nasyncio.run(anext(rlm.batch(['a', 'b'], output='out')))"
         assert "You did not create" in python(command, program, **command.environment).stderr
         assert len(server.requests) == 3
         trusted = command("batch", "--resume", "out", "--trust", "--sandbox-net")
-        told = trusted.err[: trusted.err.index("2 of 2 done")]
+        notice = trusted.err[: trusted.err.index("2 of 2 done")]
         for word in (f"works in {command.cwd}", "sandbox: off", "2 tasks", "touch pwned", "with your permissions"):
-            assert word in told
+            assert word in notice
         assert (command.cwd / "pwned").exists(), "this is what it had to warn of"
         assert command("batch", "--resume", "out").code == 0
         config = out / "config.json"
@@ -387,8 +387,8 @@ def test_in_the_sandbox_a_task_is_set_up_and_verified_as_it_is_worked_on(rlm: Ma
         done = command("batch", "tasks.jsonl", "-o", "out", "--sandbox", VIRTUAL_ENV=str(python.parents[1]))
         assert done.code == 0, done.err
         found = results(command.cwd / "out")[1, 0]
-        told = [message["content"] for request in server.requests for message in request.messages]
+        contents = [message["content"] for request in server.requests for message in request.messages]
     assert (found["reward"], found["verify"]) == (1.0, "green and its Python")
-    assert any("denied\ndenied\ndenied\ngreen and its Python" in str(each) for each in told)
+    assert any("denied\ndenied\ndenied\ngreen and its Python" in str(each) for each in contents)
     assert (command.cwd / "set-up").read_text() == "green and its Python\n"
     assert not list(command.cwd.parent.rglob("pwned"))

@@ -30,11 +30,11 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
     """A Python that has rlm and ray: as uv.lock says, or the version that TEST_RAY names."""
-    made = tmp_path / "environment"
-    found = made / "bin" / "python"
-    _install("sync", "--frozen", "--no-dev", "--extra", "ray", "--python", sys.executable, into=made)
+    environment = tmp_path / "environment"
+    found = environment / "bin" / "python"
+    _install("sync", "--frozen", "--no-dev", "--extra", "ray", "--python", sys.executable, into=environment)
     if version := os.environ.get("TEST_RAY"):
-        _install("pip", "install", "--python", str(found), f"ray=={version}", into=made)
+        _install("pip", "install", "--python", str(found), f"ray=={version}", into=environment)
     return found
 
 
@@ -94,8 +94,8 @@ def test_every_task_ends_once_whatever_is_lost(python: Path, place: Path, tmp_pa
     ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_TMPDIR": str(place)}
     gated = Gated()
     with Scripted(gated, strict=False) as server:
-        given = {"RLM_BASE_URL": server.url, "RLM_MODEL": "scripted", "RLM_API_KEY": KEY}
-        rlm = replace(Rlm(tmp_path, given | ray), command=python.with_name("rlm"))
+        variables = {"RLM_BASE_URL": server.url, "RLM_MODEL": "scripted", "RLM_API_KEY": KEY}
+        rlm = replace(Rlm(tmp_path, variables | ray), command=python.with_name("rlm"))
         lines = (json.dumps({"id": n, "prompt": f"task {n}", "verify": "true"}) for n in range(8))
         (rlm.cwd / "tasks.jsonl").write_text("\n".join(lines))
         out = rlm.cwd / "out"

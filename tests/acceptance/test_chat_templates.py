@@ -47,30 +47,30 @@ SECOND = call("ipython", code="6"), text("end")
 def requests(rlm: Make) -> list[Request]:
     """With all kinds of messages that rlm makes."""
     with Scripted(*FIRST, *SECOND) as server:
-        made = rlm(server)
-        assert made("the task", RLM_IMAGES="on").code == 0
-        assert made("resume", "the new task", RLM_IMAGES="on").code == 0
+        command = rlm(server)
+        assert command("the task", RLM_IMAGES="on").code == 0
+        assert command("resume", "the new task", RLM_IMAGES="on").code == 0
         assert len(server.requests) == len(FIRST) + len(SECOND)
     return server.requests
 
 
 def served(messages: Sequence[Json], *, pictures: bool) -> list[Json]:
     """As servers prepare them for a template: no null, calls with objects, and text alone where it knows no pictures."""
-    made = copy.deepcopy(list(messages))
-    for message in made:
+    copies = copy.deepcopy(list(messages))
+    for message in copies:
         for each in message.get("tool_calls", ()):
             each["function"]["arguments"] = json.loads(each["function"]["arguments"])
         message["content"] = message["content"] or ""
         if isinstance(message["content"], list) and not pictures:
             message["content"] = "\n".join(part.get("text", "<image>") for part in message["content"])
-    return made
+    return copies
 
 
 def rendered(template: Template, messages: Sequence[Json], tools: Sequence[Json]) -> str:
     for pictures in (True, False):
         try:
-            given = {"messages": served(messages, pictures=pictures), "tools": tools}
-            return template.render(bos_token="<s>", eos_token="</s>", add_generation_prompt=True, **given)
+            values = {"messages": served(messages, pictures=pictures), "tools": tools}
+            return template.render(bos_token="<s>", eos_token="</s>", add_generation_prompt=True, **values)
         except (TemplateError, TypeError) as refused:
             why = refused
     return f"refused: {why}"

@@ -114,22 +114,22 @@ def test_what_makes_no_sense_is_refused_with_what_was_meant(alone: Rlm, words: t
 
 def test_the_first_word_that_is_no_flag_is_the_command_and_c_its_folder(without_tools: Make) -> None:
     with Scripted(always(text("ok"))) as server:
-        made = without_tools(server)
-        (made.cwd / "inner").mkdir()
-        assert 0 == made("-qo", "answer.txt", "hello", "-C", "inner", "--home=mine").code
-        session = next((made.cwd / "inner/mine/sessions").glob("[0-9a-f]*"))
-        written = (made.cwd / "inner/answer.txt", {"RLM_OUTPUT": "inner/answer.txt"})
+        command = without_tools(server)
+        (command.cwd / "inner").mkdir()
+        assert 0 == command("-qo", "answer.txt", "hello", "-C", "inner", "--home=mine").code
+        session = next((command.cwd / "inner/mine/sessions").glob("[0-9a-f]*"))
+        written = (command.cwd / "inner/answer.txt", {"RLM_OUTPUT": "inner/answer.txt"})
         assert "ok\n" == written[0].read_text()
-        assert session.name == made("--home", "inner/mine", "ls", "--json").lines[0]["session_id"]
-        exported = made("--home", "inner/mine", "export", "--format", "chat", "--", session.name[:8], **written[1])
+        assert session.name == command("--home", "inner/mine", "ls", "--json").lines[0]["session_id"]
+        exported = command("--home", "inner/mine", "export", "--format", "chat", "--", session.name[:8], **written[1])
         assert (0, "hello") == (exported.code, exported.lines[0]["messages"][1]["content"])
         assert "ok\n" == written[0].read_text(), "the answer's file is not that of an export"
-        assert 0 == made("-C", "inner", "resume", "-q", session.name, "--home", "mine", "--", "--fork", "-").code
-        assert made("help", "show").out == made("show", "-h").out != made("-h").out
+        assert 0 == command("-C", "inner", "resume", "-q", session.name, "--home", "mine", "--", "--fork", "-").code
+        assert command("help", "show").out == command("show", "-h").out != command("-h").out
     assert ["hello", "--fork -"] == [
         str(request.messages[-1]["content"]).splitlines()[-1] for request in server.requests
     ]
-    assert str(made.cwd / "inner") in str(server.requests[0].messages[0]["content"])
+    assert str(command.cwd / "inner") in str(server.requests[0].messages[0]["content"])
 
 
 @pytest.mark.parametrize(
@@ -176,14 +176,15 @@ def test_cells_and_commands_have_what_the_caller_has_set(rlm: Make) -> None:
     """umask, priority, an environment of 500 kB with bytes that are no text; and nothing of a caller without stdin or stderr."""
     command = 'umask; nice; printf %s "$ODD" | od -An -tx1; echo ${#BIG4}; echo err >&2'
     with Scripted(call("bash", command=command), call("ipython", code=f"!{command}"), text("ok")) as server:
-        made = rlm(server)
+        rlm_command = rlm(server)
         big = {f"BIG{n}": "x" * 100_000 for n in range(5)}
         env = {
-            os.fsencode(name): os.fsencode(value) for name, value in made.env(**big, RLM_TOOLS="bash,ipython").items()
+            os.fsencode(name): os.fsencode(value)
+            for name, value in rlm_command.env(**big, RLM_TOOLS="bash,ipython").items()
         }
         words = ["bash", "-c", 'umask 027; exec nice -n 7 "$0" go 0<&- 2>&-', str(COMMAND)]
-        subprocess.run(words, cwd=made.cwd, env={**env, b"ODD": b"\xff\xe9"}, stdout=subprocess.PIPE, check=True)
-    (folder,) = (made.cwd / ".rlm/sessions").glob("[0-9a-f]*")
+        subprocess.run(words, cwd=rlm_command.cwd, env={**env, b"ODD": b"\xff\xe9"}, stdout=subprocess.PIPE, check=True)
+    (folder,) = (rlm_command.cwd / ".rlm/sessions").glob("[0-9a-f]*")
     priority = os.getpriority(os.PRIO_PROCESS, 0) + 7
     assert [f"0027\n{min(priority, 19)}\n ff e9\n100000\nerr\n"] * 2 == Session(folder).results
 
@@ -288,18 +289,18 @@ def test_a_task_may_come_from_stdin(without_tools: Make) -> None:
 def test_a_file_beside_a_task_is_a_block_in_it(without_tools: Make, tmp_path: Path) -> None:
     (tmp_path / "data.txt").write_text("line 1\nline 2\n")
     with Scripted(text("ok")) as server, (tmp_path / "data.txt").open() as data:
-        made = without_tools(server)
+        command = without_tools(server)
         done = subprocess.run(
-            [COMMAND, "count"], stdin=data, env=made.env(), cwd=made.cwd, capture_output=True, check=True
+            [COMMAND, "count"], stdin=data, env=command.env(), cwd=command.cwd, capture_output=True, check=True
         )
     assert "count\n\n<stdin>\nline 1\nline 2\n</stdin>" == server.requests[0].task
     assert b"\nstdin: 2 lines, 13 bytes\n" in done.stderr
 
 
-@pytest.mark.parametrize("how", [(), ("--sandbox",)])
-def test_much_beside_a_task_is_the_variable_context(rlm: Make, how: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("options", [(), ("--sandbox",)])
+def test_much_beside_a_task_is_the_variable_context(rlm: Make, options: tuple[str, ...]) -> None:
     with Scripted(call("ipython", code="len(context), context[:6]"), text("ok")) as server:
-        done = rlm(server)(*how, "count", stdin="line\n" * 50_000)
+        done = rlm(server)(*options, "count", stdin="line\n" * 50_000)
     assert "count" == server.requests[0].task.split("\n")[0]
     assert "<stdin>" not in server.requests[0].task
     assert "(249999, 'line\\nl')" in server.requests[1].last
@@ -308,10 +309,10 @@ def test_much_beside_a_task_is_the_variable_context(rlm: Make, how: tuple[str, .
 
 def test_a_pipe_that_stays_silent_is_said_and_left(without_tools: Make) -> None:
     with Scripted(text("ok")) as server:
-        made = without_tools(server)
+        command = without_tools(server)
         read, write = os.pipe()
         done = subprocess.run(
-            [COMMAND, "go"], stdin=read, env=made.env(), cwd=made.cwd, capture_output=True, check=False
+            [COMMAND, "go"], stdin=read, env=command.env(), cwd=command.cwd, capture_output=True, check=False
         )
         os.close(write)
         os.close(read)
@@ -327,9 +328,9 @@ ENCODINGS = ["utf-16-be", "latin-1"]  # the others: test_encodings.py
 def test_a_task_from_stdin_and_a_context_may_be_in_another_encoding(rlm: Make, encoding: str) -> None:
     task = "Zähle die Wörter.\r\nGrüße"
     with Scripted(call("ipython", code="context"), text("ok")) as server:
-        made = rlm(server)
-        (made.cwd / "data.txt").write_bytes("größer\r\n".encode(encoding))
-        done = made("--context", "data.txt", stdin=task.encode(encoding))
+        command = rlm(server)
+        (command.cwd / "data.txt").write_bytes("größer\r\n".encode(encoding))
+        done = command("--context", "data.txt", stdin=task.encode(encoding))
     assert (0, task) == (done.code, server.requests[0].task)
     assert ["'größer\\r\\n'\n"] == done.session.results
     assert "begins 'größer" in str(server.requests[0].messages[0]["content"])
@@ -337,17 +338,17 @@ def test_a_task_from_stdin_and_a_context_may_be_in_another_encoding(rlm: Make, e
 
 def test_a_closed_stdin_is_ignored(without_tools: Make) -> None:
     with Scripted(text("ok")) as server:
-        made = without_tools(server)
+        command = without_tools(server)
         words = ["bash", "-c", f"exec '{COMMAND}' go <&-"]
-        done = subprocess.run(words, env=made.env(), cwd=made.cwd, capture_output=True, check=False)
+        done = subprocess.run(words, env=command.env(), cwd=command.cwd, capture_output=True, check=False)
     assert (0, b"ok\n") == (done.returncode, done.stdout)
 
 
 def test_a_character_device_is_ignored(without_tools: Make) -> None:
     with Scripted(text("ok")) as server, Path("/dev/zero").open("rb") as zero:
-        made = without_tools(server)
+        command = without_tools(server)
         done = subprocess.run(
-            [COMMAND, "go"], stdin=zero, env=made.env(), cwd=made.cwd, capture_output=True, check=False
+            [COMMAND, "go"], stdin=zero, env=command.env(), cwd=command.cwd, capture_output=True, check=False
         )
     assert 0 == done.returncode
 
@@ -388,9 +389,11 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_run(rlm: Make) -
 
 def test_a_broken_pipe_is_quiet(without_tools: Make) -> None:
     with Scripted(text("x" * 200_000)) as server:
-        made = without_tools(server)
+        command = without_tools(server)
         line = f"'{COMMAND}' -q go | head -c 1; exit ${{PIPESTATUS[0]}}"
-        done = subprocess.run(["bash", "-c", line], env=made.env(), cwd=made.cwd, capture_output=True, check=False)
+        done = subprocess.run(
+            ["bash", "-c", line], env=command.env(), cwd=command.cwd, capture_output=True, check=False
+        )
     assert b"" == done.stderr
     assert b"x" == done.stdout
 
@@ -400,11 +403,11 @@ def test_the_working_directory_cannot_shadow_our_modules(rlm: Make) -> None:
     with Scripted(
         call("ipython", code="import asyncio, json, mine\nprint(mine.value)\njson.dumps(1)"), text("ok")
     ) as server:
-        made = rlm(server)
+        command = rlm(server)
         for name in names:
-            (made.cwd / f"{name}.py").write_text("raise SystemExit('shadowed')")
-        (made.cwd / "mine.py").write_text("value = 'my own'")
-        done = made("go")
+            (command.cwd / f"{name}.py").write_text("raise SystemExit('shadowed')")
+        (command.cwd / "mine.py").write_text("value = 'my own'")
+        done = command("go")
     assert 0 == done.code
     assert "'1'" in done.session.results[0]
     assert "my own" in done.session.results[0]
@@ -412,9 +415,9 @@ def test_the_working_directory_cannot_shadow_our_modules(rlm: Make) -> None:
 
 def test_a_home_that_cannot_be_written_is_said_with_the_way_out(rlm: Make) -> None:
     with Scripted(text("never")) as server:
-        made = rlm(server)
-        (made.cwd / ".rlm").write_text("a file where the folder should be")
-        done = made("go")
+        command = rlm(server)
+        (command.cwd / ".rlm").write_text("a file where the folder should be")
+        done = command("go")
     assert done.code in (1, 2)
     assert "RLM_HOME" in done.err
     assert [] == server.requests

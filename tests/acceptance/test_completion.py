@@ -89,8 +89,8 @@ def test_a_shell_completes_commands_flags_values_and_ids(alone: Rlm, shell: str,
         f"rlm resume --home link {elsewhere[:6]}": elsewhere,
         "rlm -C li": "link",
     }
-    for line, told in zip(expected, COMPLETE[shell](alone, list(expected), tmp_path), strict=True):
-        assert expected[line] in told, (line, told)
+    for line, offered in zip(expected, COMPLETE[shell](alone, list(expected), tmp_path), strict=True):
+        assert expected[line] in offered, (line, offered)
 
 
 def test_each_script_has_every_command_and_flag(alone: Rlm) -> None:

@@ -44,11 +44,11 @@ def test_a_cost_is_told_wherever_the_tokens_are(tmp_path: Path) -> None:
     assert pytest.approx(2 * ONE) == meta["usage"]["cost"] == meta["metrics"]["cost"]
     assert pytest.approx(3 * ONE) == meta["tree_usage"]["cost"] == meta["metrics"]["tree_cost"] == end["usage"]["cost"]
     assert pytest.approx(ONE) == child.meta["usage"]["cost"] == float(done.session.results[0])
-    told = "$0.0009"
-    assert told in done.err.splitlines()[-1]
-    assert told in rlm("ls").out
-    assert told in rlm("show", meta["session_id"]).out
-    assert told in rlm("export", meta["session_id"], "--format", "html").out
+    cost = "$0.0009"
+    assert cost in done.err.splitlines()[-1]
+    assert cost in rlm("ls").out
+    assert cost in rlm("show", meta["session_id"]).out
+    assert cost in rlm("export", meta["session_id"], "--format", "html").out
     assert f'"total_cost_usd": {meta["usage"]["cost"]}' in rlm("export", meta["session_id"], "--format", "atif").out
 
 

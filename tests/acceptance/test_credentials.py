@@ -25,8 +25,8 @@ pytestmark = pytest.mark.attack("getting at the key")
 def running(make: Make, *answers: Answer, **env: str) -> Iterator[tuple[psutil.Process, Scripted]]:
     """A run that waits for its last reply."""
     with Scripted(*answers, hang()) as server:
-        made = make(server)
-        process = replace(made, environment={**made.environment, "RLM_API_KEY": KEY, **env}).start("go")
+        command = make(server)
+        process = replace(command, environment={**command.environment, "RLM_API_KEY": KEY, **env}).start("go")
         try:
             server.wait(lambda server: len(server.requests) == len(answers) + 1)
             yield psutil.Process(process.pid), server
@@ -75,8 +75,8 @@ def test_a_child_and_its_commands_do_not_have_it_either(rlm: Make) -> None:
         return call("ipython", code=code) if request.turn == 0 else text("end")
 
     with Scripted(script) as server:
-        made = rlm(server)
-        command = replace(made, environment={**made.environment, "RLM_API_KEY": KEY, "OTHER": f"x{KEY}x"})
+        plain = rlm(server)
+        command = replace(plain, environment={**plain.environment, "RLM_API_KEY": KEY, "OTHER": f"x{KEY}x"})
         done = command("go", RLM_MAX_DEPTH="1")
     (child,) = done.session.children
     assert "HOME" in child.results[0]

@@ -14,12 +14,12 @@ Make = Callable[[Scripted], Rlm]
 
 def test_all_is_well(rlm: Make) -> None:
     with Scripted(text("never")) as server:
-        made = rlm(server)
-        done = made("doctor")
-        told = made("doctor", "--json", HTTPS_PROXY="http://me:secret@127.0.0.1:9", NO_PROXY="127.0.0.1")
+        command = rlm(server)
+        done = command("doctor")
+        report = command("doctor", "--json", HTTPS_PROXY="http://me:secret@127.0.0.1:9", NO_PROXY="127.0.0.1")
     assert 0 == done.code
-    by_subject = {line["subject"]: line for line in told.lines}
-    assert all(line["ok"] is True and line["state"] for line in told.lines)
+    by_subject = {line["subject"]: line for line in report.lines}
+    assert all(line["ok"] is True and line["state"] for line in report.lines)
     assert ("responses" if BY_RESPONSES else "chat", ["scripted"]) == (
         by_subject["endpoint"]["api"],
         by_subject["endpoint"]["models"],
@@ -27,12 +27,12 @@ def test_all_is_well(rlm: Make) -> None:
     assert by_subject["versions"]["packages"]["openai"] in done.out
     assert os.uname().machine == by_subject["platform"]["machine"]
     assert {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"} == by_subject["network"]["settings"]
-    assert [str(made.cwd)] == by_subject["can write"]["writable"]
+    assert [str(command.cwd)] == by_subject["can write"]["writable"]
     assert "nothing in" in by_subject["can read"]["state"]
-    assert str(made.folder / "home") in by_subject["can write"]["hidden"]
+    assert str(command.folder / "home") in by_subject["can write"]["hidden"]
     assert "✗" not in done.out
     assert "starts and runs a cell" in done.out
-    assert not (made.cwd / ".rlm").exists()
+    assert not (command.cwd / ".rlm").exists()
 
 
 def test_each_thing_that_is_wrong_is_said_with_what_to_do(alone: Rlm) -> None:
@@ -52,9 +52,9 @@ def test_an_endpoint_that_does_not_answer_is_named_without_the_key(alone: Rlm) -
 
 def test_an_endpoint_without_a_list_of_models_is_looked_at_without_a_paid_request(rlm: Make) -> None:
     with Scripted(text("never"), models=None) as server:
-        made = rlm(server)
-        done = made("doctor", RLM_API="chat")
-        wrong = made("doctor", RLM_BASE_URL=server.url.removesuffix("/v1"))
+        command = rlm(server)
+        done = command("doctor", RLM_API="chat")
+        wrong = command("doctor", RLM_BASE_URL=server.url.removesuffix("/v1"))
     assert [] == server.requests
     assert [0, 1] == [done.code, wrong.code]
     there = f"{server.url} answers; rlm uses its API chat. It has no list of models; /chat/completions is there\n"
@@ -90,8 +90,8 @@ WHOLE = "import os\nprint(dict(os.environ), open(f'/proc/{os.getppid()}/environ'
 def test_no_credential_by_which_rlm_reaches_the_provider_reaches_a_kernel(rlm: Make) -> None:
     """What the project needs does: an index, a database."""
     with Scripted(call("ipython", code=WHOLE), text("end")) as server:
-        made = rlm(server)
-        given = SECRETS | {
+        command = rlm(server)
+        variables = SECRETS | {
             "RLM_BASE_URL": f"{server.url}".replace("://", "://user:pass-of-base@"),
             "OPENAI_BASE_URL": "https://user:pass-of-openai@host/v1",
             "OPENAI_ADMIN_KEY": "pass-of-admin",
@@ -105,7 +105,7 @@ def test_no_credential_by_which_rlm_reaches_the_provider_reaches_a_kernel(rlm: M
             "PIP_INDEX_URL": "https://me:word-of-index@localhost/simple",
             "UV_INDEX_PRIVATE": "",
         }
-        (seen,) = made("go", **given).session.results
+        (seen,) = command("go", **variables).session.results
     assert [] == [secret for secret in HIDDEN if secret in seen]
     for kept in ("word-of-database", "word-of-index", "an-organization"):
         assert kept in seen
@@ -121,27 +121,27 @@ def test_a_model_that_the_endpoint_does_not_have_is_named(rlm: Make) -> None:
 
 def test_a_sandbox_is_tried_though_it_is_off(rlm: Make) -> None:
     with Scripted(text("never")) as server:
-        made = rlm(server)
-        done = made("doctor")
+        command = rlm(server)
+        done = command("doctor")
     assert "✓ sandbox      off: the model's code runs with your permissions. --sandbox works here\n" in done.out
-    assert [] == list(made.cwd.iterdir())
+    assert [] == list(command.cwd.iterdir())
 
 
 def test_the_sandbox_that_is_on_is_tried_and_its_kernel_too(rlm: Make) -> None:
     with Scripted(text("never")) as server:
-        made = rlm(server)
-        done = made("doctor", "--sandbox")
+        command = rlm(server)
+        done = command("doctor", "--sandbox")
     assert 0 == done.code
     assert "✓ kernel       starts and runs a cell\n" in done.out
     assert "✓ sandbox      bwrap works\n" in done.out
-    assert [] == list(made.cwd.iterdir())
+    assert [] == list(command.cwd.iterdir())
 
 
 def test_a_sandbox_that_is_not_to_be_had_is_told_with_the_command_that_installs_it(rlm: Make, tmp_path: Path) -> None:
     with Scripted(text("never")) as server:
-        made = rlm(server)
-        on = made("doctor", RLM_SANDBOX="bwrap", PATH=str(tmp_path))
-        off = made("doctor", PATH=str(tmp_path))
+        command = rlm(server)
+        on = command("doctor", RLM_SANDBOX="bwrap", PATH=str(tmp_path))
+        off = command("doctor", PATH=str(tmp_path))
     assert [1, 0] == [on.code, off.code]
     assert "✗ sandbox      is unavailable\n" in on.out
     assert "Install it: apt-get install bubblewrap\n" in on.out

@@ -64,16 +64,16 @@ def test_a_signal_at_any_point_of_the_start_ends_it_without_a_trace(rlm: Make, t
         scratch() as temporary,
     ):
         for number, code in SIGNALS:
-            made = rlm(server)
+            command = rlm(server)
             env = {"PYTHONPATH": str(tmp_path), "RLM_TEST_AT": point, "RLM_TEST_SIGNAL": str(int(number))}
-            process = made.start("go", **env, TMPDIR=str(temporary))
+            process = command.start("go", **env, TMPDIR=str(temporary))
             out, err = process.communicate(timeout=60)
             assert code == process.returncode, err
             assert b"" == out
             assert b"Traceback" not in err
             assert b"Exception ignored" not in err
-            nothing_left(made, temporary)
-            for row in made("ls", "--json").lines:
+            nothing_left(command, temporary)
+            for row in command("ls", "--json").lines:
                 assert row["status"] in {"cancelled"}
 
 
@@ -81,22 +81,22 @@ def test_a_signal_at_any_point_of_the_start_ends_it_without_a_trace(rlm: Make, t
 def test_the_doctor_closes_what_it_has_opened(rlm: Make, tmp_path: Path, number: signal.Signals, code: int) -> None:
     tmp_path.joinpath("sitecustomize.py").write_text(FINDER)
     with Scripted(text("never"), models=["scripted"]) as server, scratch() as temporary:
-        made = rlm(server)
+        command = rlm(server)
         env = {"PYTHONPATH": str(tmp_path), "RLM_TEST_AT": "rlm.kernel.channels", "RLM_TEST_SIGNAL": str(int(number))}
-        process = made.start("doctor", **env, TMPDIR=str(temporary))
+        process = command.start("doctor", **env, TMPDIR=str(temporary))
         _, err = process.communicate(timeout=60)
         assert (code, b"") == (process.returncode, err)
-        nothing_left(made, temporary)
+        nothing_left(command, temporary)
 
 
 def test_what_nohup_lets_pass_is_let_pass_from_the_first_moment_on(without_tools: Make, tmp_path: Path) -> None:
     tmp_path.joinpath("sitecustomize.py").write_text(FINDER)
     with Scripted(text("done")) as server:
-        made = without_tools(server)
-        env = made.env(PYTHONPATH=str(tmp_path), RLM_TEST_AT="rlm.config", RLM_TEST_SIGNAL=str(int(signal.SIGHUP)))
+        command = without_tools(server)
+        env = command.env(PYTHONPATH=str(tmp_path), RLM_TEST_AT="rlm.config", RLM_TEST_SIGNAL=str(int(signal.SIGHUP)))
         done = subprocess.run(
-            ["nohup", str(made.command), "go"],
-            cwd=made.cwd,
+            ["nohup", str(command.command), "go"],
+            cwd=command.cwd,
             env=env,
             stdin=subprocess.DEVNULL,
             capture_output=True,

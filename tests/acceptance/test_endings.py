@@ -294,8 +294,8 @@ def test_a_page_not_found_is_tried_a_few_times(rlm: Make) -> None:
 def test_a_provider_that_stays_down_is_tried_for_minutes(rlm: Make) -> None:
     """Its end after 300 s, 75, is tested with a shorter budget beside the models."""
     with Scripted(always(error(503, "Overloaded"))) as server:
-        made = rlm(server)
-        process = made.start("go", RLM_TOOLS="")
+        command = rlm(server)
+        process = command.start("go", RLM_TOOLS="")
         until(lambda: len(server.requests) > 3)
         process.terminate()
         _, said = process.communicate(timeout=60)

@@ -54,9 +54,9 @@ def test_arms_are_compared_on_the_same_tasks_and_a_kill_costs_nothing_that_is_do
     provider = Provider()
     with Scripted(provider) as server:
         command = rlm(server)
-        made = command("eval", "--make", "needle", "--size", "60,100", "--count", "1")
-        (command.cwd / "t.jsonl").write_text(made.out)
-        provider.short = made.lines[0]["prompt"]
+        generated = command("eval", "--make", "needle", "--size", "60,100", "--count", "1")
+        (command.cwd / "t.jsonl").write_text(generated.out)
+        provider.short = generated.lines[0]["prompt"]
         out = command.cwd / "out"
         with command.start("eval", "t.jsonl", "-o", "out", "-j", "2") as running:
             until(lambda: len(lines(out / "results.jsonl")) == 3 and provider.hanging <= provider.asked.keys())
@@ -68,7 +68,9 @@ def test_arms_are_compared_on_the_same_tasks_and_a_kill_costs_nothing_that_is_do
         again = command("eval", "--resume", "out", "--json", "-q")
         shown = command("eval", "t.jsonl", "--arms", "single", "--json", "-q")
         refused = command("eval", "t.jsonl", "-o", "out")
-    assert (0, 0, 0, 0, 2) == tuple(each.code for each in (made, done, again, shown, refused)), done.err + shown.err
+    assert (0, 0, 0, 0, 2) == tuple(each.code for each in (generated, done, again, shown, refused)), (
+        done.err + shown.err
+    )
     assert once == {"plain 60": 1, "single 60": 1, "rlm 60": 2, "plain 100": 2, "single 100": 2, "rlm 100": 1}
     assert provider.asked - once == {"plain 100": 1, "single 60": 1, "single 100": 1}, "what failed, and another run"
     assert "2 of 6 are done." in done.err
@@ -83,15 +85,15 @@ def test_arms_are_compared_on_the_same_tasks_and_a_kill_costs_nothing_that_is_do
         "needle-100-1 rlm": (1, 2),
     }
     assert "6 of 6" in done.err
-    told = done.out.splitlines()
-    assert [line.split()[:2] for line in told[:4]] == [
+    table = done.out.splitlines()
+    assert [line.split()[:2] for line in table[:4]] == [
         ["arm", "score"],
         ["plain", "0.00"],
         ["single", "1.00"],
         ["rlm", "1.00"],
     ]
-    assert ["100", "0.00", "1.00", "1.00"] in [line.split() for line in told]
-    assert "Recursion lost, because it gained nothing: 1.00 against 1.00 of single, at" in told[-1]
+    assert ["100", "0.00", "1.00", "1.00"] in [line.split() for line in table]
+    assert "Recursion lost, because it gained nothing: 1.00 against 1.00 of single, at" in table[-1]
     assert ["error", "done"] == sorted({row["stop_reason"] for row in rows}, reverse=True), "a plain call was refused"
     assert "400 Bad Request: no" in next(row["error"] for row in rows if row["status"] == "error")
     *results, last = again.lines

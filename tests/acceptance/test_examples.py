@@ -61,7 +61,7 @@ def test_each_way_to_work_with_sub_agents_does_what_its_page_says(alone: Rlm, tm
     patched = ["Write the greeting in capitals.", "Add a file with the licence."]
     assert done.code == 0, done.err
     assert json.loads(done.out) == {"sum": 499500.0, "posts": 1_000_000, "patched": patched}
-    told = "\n".join(done.session.results)
+    printed = "\n".join(done.session.results)
     assert len(cells) == len(done.session.results) == 13
     for line in (
         "typed: Book(title='Moby-Dick', year=1851) at the second try",
@@ -77,7 +77,7 @@ def test_each_way_to_work_with_sub_agents_does_what_its_page_says(alone: Rlm, tm
         "shared frame: 499500.0 by",
         "the parent's tree: clean\nwith the patches:  M hello.txt\n?? LICENSE",
     ):
-        assert line in told
+        assert line in printed
     assert (alone.cwd / "hello.txt").read_text() == "HELLO\n"
 
 

@@ -37,7 +37,7 @@ def recording(folder: Path, *cells: str, name: str = "turns.jsonl") -> str:
     return f"replay:{name}"
 
 
-def made(rlm: Rlm, *flags: str, cells: tuple[str, ...] = (), **env: str) -> Done:
+def run_once(rlm: Rlm, *flags: str, cells: tuple[str, ...] = (), **env: str) -> Done:
     """A session; without cells it has no kernel, and is quick."""
     tools = () if cells else ("--tools", "")
     done = rlm("--model", recording(rlm.cwd, *cells), *tools, *flags, "go", **env)
@@ -54,7 +54,7 @@ def forge(folder: Path, **fields: object) -> None:
 def cloned(tmp_path: Path) -> tuple[Rlm, str]:
     """A user in a repository that brings a session along, and the session's id. It runs code in three ways."""
     stranger, user = Rlm(tmp_path / "stranger"), Rlm(tmp_path / "user")
-    folder = made(stranger, cells=(EVIL,)).session.folder
+    folder = run_once(stranger, cells=(EVIL,)).session.folder
     (stranger.cwd / "pwned").unlink()
     (folder / "variables.pickle").write_bytes(pickle.dumps(({"x": pickle.dumps(Payload())}, {})))
     forge(folder, cwd=str(user.cwd), start_time=9e9, updated_time=9e9, end_time=9e9)
@@ -89,7 +89,7 @@ def test_a_session_in_a_cloned_repository_runs_nothing(cloned: tuple[Rlm, str]) 
 
 def test_beside_ones_own_a_newer_foreign_session_is_marked_and_passed_over(cloned: tuple[Rlm, str]) -> None:
     rlm, foreign = cloned
-    own = next(each for each in made(rlm).sessions if each.folder.name != foreign)
+    own = next(each for each in run_once(rlm).sessions if each.folder.name != foreign)
     rows = {line.split()[0]: line for line in rlm("ls").out.splitlines()}
     assert "foreign" in rows[foreign]
     assert "foreign" not in rows[own.folder.name]
@@ -103,9 +103,9 @@ def test_trust_says_first_what_would_run_and_makes_it_ones_own(cloned: tuple[Rlm
     rlm, id = cloned
     done = rlm("resume", id, "--replay", "--trust", "more")
     assert done.code == 0, done.err
-    told = done.err[: done.err.index("sandbox off")]
+    notice = done.err[: done.err.index("sandbox off")]
     for word in (str(rlm.cwd), "sandbox: off", "replay:turns.jsonl", "1 recorded cells", "--replay"):
-        assert word in told
+        assert word in notice
     assert (rlm.cwd / "pwned").exists(), "this is what it had to warn of"
     assert rlm("resume", id, "more").code == 0
 
@@ -149,7 +149,7 @@ def test_planted_sessions_of_odd_shapes_are_passed_over(alone: Rlm) -> None:
     odd |= {"usage": {"prompt_tokens": "x"}, "metrics": {"agents": "y"}, "tree_usage": [], "depth": True, "cwd": 3}
     (sessions / ("5" * 12) / "meta.json").write_text(json.dumps(odd))
     assert alone("ls").out.count("foreign") == 1
-    done = made(alone)
+    done = run_once(alone)
     assert "rlm resume" in done.err
     assert alone("resume", "more").code == 0
 
@@ -158,7 +158,7 @@ def test_planted_sessions_of_odd_shapes_are_passed_over(alone: Rlm) -> None:
 
 
 def test_variables_that_another_has_put_there_are_not_loaded(alone: Rlm) -> None:
-    saved = made(alone, cells=("x = 5",), RLM_CHECKPOINT="1").session.folder / "variables.pickle"
+    saved = run_once(alone, cells=("x = 5",), RLM_CHECKPOINT="1").session.folder / "variables.pickle"
     assert "not restored" not in alone("resume", "more").err
     saved.write_bytes(pickle.dumps(({"x": pickle.dumps(Payload())}, {})))
     done = alone("resume", "more")
@@ -170,7 +170,7 @@ def test_variables_that_another_has_put_there_are_not_loaded(alone: Rlm) -> None
 
 
 def test_what_a_sandbox_has_saved_is_loaded_in_a_sandbox_only(alone: Rlm) -> None:
-    made(alone, "--sandbox", cells=("x = 5",), RLM_CHECKPOINT="1")
+    run_once(alone, "--sandbox", cells=("x = 5",), RLM_CHECKPOINT="1")
     boxed = alone("resume", "more")
     assert "x." in next(m["content"] for m in boxed.session.messages if "Restored: " in str(m["content"]))
     bare = alone("resume", "--sandbox", "off", "more")
@@ -187,7 +187,9 @@ def test_no_cell_in_a_sandbox_sees_the_key_to_sign_sessions_with(alone: Rlm) -> 
     places = [state, *([Path("/opt") / state.name] if os.access("/opt", os.W_OK) else [])]  # the other is not hidden
     for place in places:
         try:
-            done = made(alone, "--sandbox", cells=(look.replace(str(state), str(place)),), XDG_STATE_HOME=str(place))
+            done = run_once(
+                alone, "--sandbox", cells=(look.replace(str(state), str(place)),), XDG_STATE_HOME=str(place)
+            )
             assert (place / "rlm" / "session-key").exists()
             assert "True" not in done.sessions[-1].results[-1]
         finally:
@@ -199,26 +201,27 @@ def test_no_cell_in_a_sandbox_sees_the_key_to_sign_sessions_with(alone: Rlm) -> 
 
 
 def test_the_settings_of_a_run_come_back_and_what_differs_is_told(alone: Rlm) -> None:
-    done = made(alone, "--max-turns", "7", "--max-depth", "1", RLM_EXEC_TIMEOUT="9", RLM_API_KEY="sk-secret-secret")
+    done = run_once(alone, "--max-turns", "7", "--max-depth", "1", RLM_EXEC_TIMEOUT="9", RLM_API_KEY="sk-secret-secret")
     settings = done.session.meta["settings"]
     assert (settings["max_turns"], settings["max_depth"], settings["exec_timeout"]) == ("7", "1", "9")
     assert "sk-secret" not in (done.session.folder / "meta.json").read_text()
     again = alone("resume", "more")
-    (told,) = (line for line in again.err.splitlines() if line.startswith("Resumed"))
+    (notice,) = (line for line in again.err.splitlines() if line.startswith("Resumed"))
     assert (
-        "Resumed as before: --max-turns 7, --max-depth 1, --exec-timeout 9, --tools none. So far: 1 turn on: go" == told
+        "Resumed as before: --max-turns 7, --max-depth 1, --exec-timeout 9, --tools none. So far: 1 turn on: go"
+        == notice
     )
     assert again.session.meta["settings"] == settings
     other = alone("resume", "--max-turns", "70", "more", RLM_MAX_DEPTH="3", RLM_QUIET="", RLM_OUTPUT="")
-    (told,) = (line for line in other.err.splitlines() if line.startswith("Resumed"))
-    assert told.startswith(
+    (notice,) = (line for line in other.err.splitlines() if line.startswith("Resumed"))
+    assert notice.startswith(
         "Resumed with --max-turns 70 (was 7), --max-depth 3 (was 1); as before: --exec-timeout 9, --tools none."
     )
     assert other.session.meta["settings"] == settings | {"max_turns": "70", "max_depth": "3"}
 
 
 def test_no_variable_lowers_the_sandbox_of_a_session(alone: Rlm) -> None:
-    made(alone, "--sandbox", "--sandbox-memory", "2048")
+    run_once(alone, "--sandbox", "--sandbox-memory", "2048")
     for variables in ({"RLM_SANDBOX": "off"}, {"RLM_SANDBOX_NET": "1"}, {"RLM_SANDBOX_MEMORY": "4096"}):
         done = alone("resume", "more", **variables)
         assert "sandbox bwrap ·" in done.err
@@ -234,7 +237,7 @@ def test_no_variable_lowers_the_sandbox_of_a_session(alone: Rlm) -> None:
 def test_what_lies_outside_the_working_directory_must_be_named_again(alone: Rlm) -> None:
     outside = alone.folder / "data.txt"
     outside.write_text("data")
-    id = made(alone, "--context", str(outside)).session.folder.name
+    id = run_once(alone, "--context", str(outside)).session.folder.name
     refused = alone("resume", id, "more")
     assert refused.code == 2
     assert f"rlm resume {id} --context {outside}" in refused.err
@@ -245,7 +248,7 @@ def test_what_lies_outside_the_working_directory_must_be_named_again(alone: Rlm)
 
 def test_a_link_that_took_the_place_of_a_file_leads_nowhere(alone: Rlm) -> None:
     (alone.cwd / "data.txt").write_text("data")
-    id = made(alone, "--context", "data.txt").session.folder.name
+    id = run_once(alone, "--context", "data.txt").session.folder.name
     (alone.cwd / "data.txt").unlink()
     (alone.cwd / "data.txt").symlink_to("/etc/passwd")
     assert "Name it again" in alone("resume", id, "more").err
@@ -253,7 +256,7 @@ def test_a_link_that_took_the_place_of_a_file_leads_nowhere(alone: Rlm) -> None:
 
 def test_a_session_of_another_folder_says_how_to_go_on(alone: Rlm) -> None:
     home = str(alone.cwd / ".rlm")
-    made(alone)
+    run_once(alone)
     moved = Rlm(alone.folder / "moved", {**alone.environment, "HOME": str(alone.folder / "home")})
     shutil.copy(alone.cwd / "turns.jsonl", moved.cwd)
     elsewhere = moved("resume", "--home", home, "more")
@@ -270,6 +273,6 @@ def test_a_session_of_another_folder_says_how_to_go_on(alone: Rlm) -> None:
 
 def test_without_a_home_sessions_are_not_signed_and_need_trust(alone: Rlm) -> None:
     bare = Rlm(alone.folder, {"HOME": ""})
-    id = made(bare).session.folder.name
+    id = run_once(bare).session.folder.name
     assert bare("resume", id, "more").code == 2
     assert bare("resume", id, "--trust", "more").code == 0

@@ -25,12 +25,12 @@ def test_an_agent_is_asked_again_on_the_same_kernel(rlm: Make) -> None:
     )
     turns = (call("ipython", code="x = 41"), text("one"), call("ipython", code="x + 1"), text("two"))
     with Scripted(*turns) as server:
-        made = rlm(server)
-        done = python(made, program)
+        command = rlm(server)
+        done = python(command, program)
     assert ("one\ntwo 4\nfirst\n", "") == (done.stdout, done.stderr)
     assert "42" == server.requests[-1].last.strip()
     assert ["first", "second"] == [m["content"] for m in server.requests[-1].messages if m["role"] == "user"]
-    records = [json.loads(line) for line in next(made.cwd.rglob("messages.jsonl")).read_text().splitlines()]
+    records = [json.loads(line) for line in next(command.cwd.rglob("messages.jsonl")).read_text().splitlines()]
     assert ["result", "result"] == [r["type"] for r in records if r["type"] == "result"]
 
 
@@ -105,13 +105,13 @@ def test_what_is_not_allowed_is_refused_by_its_name_before_anything_is_changed(r
         "        print(error)\n"
     )
     with Scripted(text("never")) as server:
-        made = rlm(server)
-        done = python(made, program)
+        command = rlm(server)
+        done = python(command, program)
     lines = done.stdout.splitlines()
     assert (5, "") == (len(lines), done.stderr)
     assert lines[0] == "max_turns=0 is not allowed: it takes a whole number, at least 1."
     assert "Did you mean max_turns?" in lines[3]
-    assert not list(made.cwd.iterdir())
+    assert not list(command.cwd.iterdir())
 
 
 RESUMES = """
@@ -161,8 +161,8 @@ def test_a_session_is_gone_on_with_by_its_id_its_folder_or_its_first_digits(rlm:
         return text(f"did {tasks[-1]}")
 
     with Scripted(script) as server:
-        made = rlm(server)
-        done = python(made, RESUMES)
+        command = rlm(server)
+        done = python(command, RESUMES)
     lines = done.stdout.splitlines()
     assert ("", 10) == (done.stderr, len(lines))
     kept = "('7', '1', 'ipython')"
@@ -176,4 +176,4 @@ def test_a_session_is_gone_on_with_by_its_id_its_folder_or_its_first_digits(rlm:
     assert "which is not in this folder" in lines[8]
     assert "`cwd=`" in lines[8]
     assert "did sixth" == lines[9]
-    assert 2 == len([path for path in (made.cwd / ".rlm/sessions").iterdir() if (path / "meta.json").exists()])
+    assert 2 == len([path for path in (command.cwd / ".rlm/sessions").iterdir() if (path / "meta.json").exists()])

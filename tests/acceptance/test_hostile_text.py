@@ -50,15 +50,15 @@ def seen(rlm: Rlm, *words: str, **env: Any) -> bytes:
     return bytes(terminal.seen)
 
 
-def assert_all_arrived(told: str, strings: Sequence[str] = MARKED) -> None:
+def assert_all_arrived(output: str, strings: Sequence[str] = MARKED) -> None:
     """The whole of each of these strings that is harmless."""
-    told = words(told)
-    assert [] == [string for string in strings if words(plain(string)) not in told]
+    output = words(output)
+    assert [] == [string for string in strings if words(plain(string)) not in output]
 
 
-def assert_marks_arrived(told: str, form: str = BEGIN, numbers: Iterable[int] = range(len(CORPUS))) -> None:
+def assert_marks_arrived(output: str, form: str = BEGIN, numbers: Iterable[int] = range(len(CORPUS))) -> None:
     """A mark of each string: a path may clip it, or show it as a programmer writes it."""
-    assert [] == [number for number in numbers if form.format(number) not in told]
+    assert [] == [number for number in numbers if form.format(number) not in output]
 
 
 # ---- the ruler
@@ -86,15 +86,15 @@ def test_the_ruler_takes_no_hostile_string_for_one_of_our_sequences() -> None:
 
 def test_the_answer(without_tools: Make) -> None:
     with Scripted(always(text(WHOLE))) as server:
-        made = without_tools(server)
-        assert_all_arrived(shown(seen(made, "-q", "--plain", "go")))
-        assert_marks_arrived(shown(seen(made, "-q", "go")))
+        command = without_tools(server)
+        assert_all_arrived(shown(seen(command, "-q", "--plain", "go")))
+        assert_marks_arrived(shown(seen(command, "-q", "go")))
 
 
 def test_lines_of_json_keep_their_value(without_tools: Make) -> None:
     with Scripted(text(WHOLE)) as server:
-        told = shown(seen(without_tools(server), "--json", "--deltas", "-q", "go"))
-    records = [json.loads(line) for line in told.splitlines()]
+        output = shown(seen(without_tools(server), "--json", "--deltas", "-q", "go"))
+    records = [json.loads(line) for line in output.splitlines()]
     assert "".join(record["text"] for record in records if record["type"] == "delta") == records[-1]["answer"]
     assert records[-1]["answer"] == re.sub("[\ud800-\udfff]", "\ufffd", WHOLE)
 
@@ -164,9 +164,9 @@ def test_what_the_model_says_while_it_speaks(rlm: Make) -> None:
         return replace(said, piece=len(content), gate=lambda piece: b"ends]" not in piece or watched.has_shown(number))
 
     with Scripted(script) as server:
-        told = watched.run(rlm(server), RLM_MAX_TURNS=str(len(PAGES)), RLM_NO_FINAL_ANSWER="1")
-    assert_marks_arrived(told, END)
-    assert_marks_arrived(told, BEGIN, SEEN_FROM_ITS_BEGINNING)
+        output = watched.run(rlm(server), RLM_MAX_TURNS=str(len(PAGES)), RLM_NO_FINAL_ANSWER="1")
+    assert_marks_arrived(output, END)
+    assert_marks_arrived(output, BEGIN, SEEN_FROM_ITS_BEGINNING)
 
 
 PRINTING = """
@@ -188,12 +188,12 @@ def test_what_a_cell_prints_while_it_runs(rlm: Make) -> None:
         return text("end") if request.turn else call("ipython", code=f"URL = {server.url!r}{PRINTING}")
 
     with Scripted(script) as server:
-        made = rlm(server)
+        command = rlm(server)
         pages = [f"{page(numbers)}\n{over(number)}" for number, numbers in enumerate(PAGES)]
-        made.cwd.joinpath("pages.json").write_text(json.dumps(pages))
-        told = watched.run(made)
-    assert_marks_arrived(told, END, {number for number, string in enumerate(CORPUS) if not OPENS.search(string)})
-    assert_marks_arrived(told, BEGIN, SEEN_FROM_ITS_BEGINNING - {n for n, s in enumerate(CORPUS) if PAINTS.search(s)})
+        command.cwd.joinpath("pages.json").write_text(json.dumps(pages))
+        output = watched.run(command)
+    assert_marks_arrived(output, END, {number for number, string in enumerate(CORPUS) if not OPENS.search(string)})
+    assert_marks_arrived(output, BEGIN, SEEN_FROM_ITS_BEGINNING - {n for n, s in enumerate(CORPUS) if PAINTS.search(s)})
 
 
 # ---- lines that stay
@@ -205,10 +205,10 @@ def test_the_code_of_cells_and_the_errors_that_they_end_with(rlm: Make) -> None:
     errors = [f"raise ValueError('''{string}''')" for string in MARKED]
     turn = calls(*(("ipython", {"code": code}) for code in (*cells, *errors)))
     with Scripted(turn, text("end")) as server:
-        told = shown(seen(rlm(server), "go"), live=True)
-    assert_marks_arrived(told, "'''«{:03}»")
-    assert_marks_arrived(told, "raise ValueError('''«{:03}»")
-    assert_all_arrived(told, [first_line(string) for string in cells if len(string) < 80 and "\0" not in string])
+        output = shown(seen(rlm(server), "go"), live=True)
+    assert_marks_arrived(output, "'''«{:03}»")
+    assert_marks_arrived(output, "raise ValueError('''«{:03}»")
+    assert_all_arrived(output, [first_line(string) for string in cells if len(string) < 80 and "\0" not in string])
 
 
 def first_line(string: str) -> str:
@@ -217,8 +217,8 @@ def first_line(string: str) -> str:
 
 def test_names_of_tools_that_a_model_makes_up(rlm: Make) -> None:
     with Scripted(calls(*((string, {}) for string in MARKED)), text("end")) as server:
-        told = shown(seen(rlm(server), "go"), live=True)
-    assert_all_arrived(told, [string for string in MARKED if len(string) < 80])
+        output = shown(seen(rlm(server), "go"), live=True)
+    assert_all_arrived(output, [string for string in MARKED if len(string) < 80])
 
 
 FAN_OUT = """
@@ -242,29 +242,31 @@ def test_tasks_of_children_and_what_a_provider_has_to_say(rlm: Make) -> None:
         return error(503, request.task)
 
     with Scripted(script) as server:
-        made = rlm(server)
-        made.cwd.joinpath("tasks.json").write_text(json.dumps(tasks))
+        command = rlm(server)
+        command.cwd.joinpath("tasks.json").write_text(json.dumps(tasks))
         env = {"RLM_MAX_DEPTH": "1", "RLM_MAX_CONCURRENT_AGENTS": "100"}
-        told = shown(seen(made, "go", columns=500, lines=30, **env), live=True)
+        output = shown(seen(command, "go", columns=500, lines=30, **env), live=True)
     # of so many agents a retry is shown in the live row alone, which is painted anew: most of them are seen
-    seen_of_retries = [task for task in tasks if words(plain(f"503 Service Unavailable: {task}")) in words(told)]
+    seen_of_retries = [task for task in tasks if words(plain(f"503 Service Unavailable: {task}")) in words(output)]
     assert len(seen_of_retries) > len(tasks) / 2
-    assert_marks_arrived(told, "400 Bad Request: «{:03}»", range(0, len(CORPUS), 3))
+    assert_marks_arrived(output, "400 Bad Request: «{:03}»", range(0, len(CORPUS), 3))
 
 
 @pytest.mark.parametrize("env", [{}, {"RLM_DEBUG": "1"}])
 def test_what_the_provider_refuses_the_run_with(without_tools: Make, env: dict[str, str]) -> None:
     """As much of it as is told."""
     with Scripted(error(400, WHOLE)) as server:
-        told = shown(seen(without_tools(server), "-q", "go", **env))
-    assert_marks_arrived(told, BEGIN, range(10))
+        output = shown(seen(without_tools(server), "-q", "go", **env))
+    assert_marks_arrived(output, BEGIN, range(10))
 
 
 def test_the_name_of_the_model(without_tools: Make) -> None:
     with Scripted(text("end")) as server:
-        told = shown(seen(without_tools(server), "go", RLM_MODEL=ARGUMENT), live=True)
-    told = "".join(words(told).split())  # the line goes on in others, where it has wide characters without blanks, too
-    assert [] == [each for each in ARGUMENT.split("\n«") if "".join(words(plain(each)).split()) not in told]
+        output = shown(seen(without_tools(server), "go", RLM_MODEL=ARGUMENT), live=True)
+    output = "".join(
+        words(output).split()
+    )  # the line goes on in others, where it has wide characters without blanks, too
+    assert [] == [each for each in ARGUMENT.split("\n«") if "".join(words(plain(each)).split()) not in output]
 
 
 def folders(strings: Sequence[str]) -> Path:
@@ -281,12 +283,12 @@ def folders(strings: Sequence[str]) -> Path:
 def test_the_folder_that_it_works_in(rlm: Make) -> None:
     """Its path holds 4,096 bytes at most."""
     with Scripted(lambda _: text("end")) as server:
-        made = rlm(server)
+        command = rlm(server)
         for start in range(0, len(CORPUS), 90):
-            cwd = made.cwd / folders(MARKED[start : start + 90])
+            cwd = command.cwd / folders(MARKED[start : start + 90])
             cwd.mkdir(parents=True)
-            told = shown(seen(made, "go", cwd=cwd, RLM_TOOLS=""), live=True)
-            assert_marks_arrived(told, BEGIN, range(start, min(start + 90, len(CORPUS))))
+            output = shown(seen(command, "go", cwd=cwd, RLM_TOOLS=""), live=True)
+            assert_marks_arrived(output, BEGIN, range(start, min(start + 90, len(CORPUS))))
 
 
 # ---- what is on disk
@@ -295,37 +297,37 @@ def test_the_folder_that_it_works_in(rlm: Make) -> None:
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Rlm:
     """A home with a session in which the strings stand wherever a string can."""
-    made = Rlm(tmp_path_factory.mktemp("kept"))
-    hostile_sample(made.cwd / ".rlm", MARKED)
-    made.owns_what_is_signed_with(KEY.secret)
-    return made
+    command = Rlm(tmp_path_factory.mktemp("kept"))
+    hostile_sample(command.cwd / ".rlm", MARKED)
+    command.owns_what_is_signed_with(KEY.secret)
+    return command
 
 
-@pytest.mark.parametrize("how", [{}, {"lines": 50}], ids=["at once", "through a pager"])
-def test_a_session_that_is_shown(kept: Rlm, how: dict[str, Any]) -> None:
-    assert_all_arrived(shown(seen(kept, "show", "--whole", **how)))
+@pytest.mark.parametrize("options", [{}, {"lines": 50}], ids=["at once", "through a pager"])
+def test_a_session_that_is_shown(kept: Rlm, options: dict[str, Any]) -> None:
+    assert_all_arrived(shown(seen(kept, "show", "--whole", **options)))
 
 
 def test_a_session_that_is_followed(kept: Rlm) -> None:
-    told = shown(seen(kept, "show", "-f"))
-    assert_all_arrived(told, [string for string in MARKED if "\n" not in plain(string)])
-    assert_marks_arrived(told)
-    assert_marks_arrived(told, END)
+    output = shown(seen(kept, "show", "-f"))
+    assert_all_arrived(output, [string for string in MARKED if "\n" not in plain(string)])
+    assert_marks_arrived(output)
+    assert_marks_arrived(output, END)
 
 
 def test_a_session_in_colours(kept: Rlm) -> None:
     """Code is coloured by its words: pieces of a string stand between sequences of ours."""
-    told = seen(kept, "show", "--whole", NO_COLOR="")
-    assert_all_arrived(shown(told, colours=True))
+    output = seen(kept, "show", "--whole", NO_COLOR="")
+    assert_all_arrived(shown(output, colours=True))
 
 
 @pytest.mark.parametrize(
     ("format", "ending"), [("chat", "jsonl"), ("atif", "json"), ("ipynb", "ipynb"), ("html", "html")]
 )
 def test_an_export_at_a_terminal_goes_to_a_file_of_which_the_name_is_said(kept: Rlm, format: str, ending: str) -> None:
-    told = shown(seen(kept, "export", "--format", format))
+    output = shown(seen(kept, "export", "--format", format))
     [file] = kept.cwd.glob(f"rlm-*.{ending}")
-    assert told.split() == ["Written", "to", file.name]
+    assert output.split() == ["Written", "to", file.name]
     written = file.read_text()
     if format == "html":
         assert_marks_arrived(written)
@@ -338,34 +340,34 @@ def test_an_export_at_a_terminal_goes_to_a_file_of_which_the_name_is_said(kept: 
 
 def test_the_list_of_sessions(tmp_path: Path) -> None:
     """What stands in meta.json may be a stranger's, too: rlm works in their folders."""
-    made = Rlm(tmp_path)
+    command = Rlm(tmp_path)
     for string in MARKED:
-        with Session.create(made.cwd / ".rlm", model="m", cwd=made.cwd, prompt=f"task {string}") as session:
+        with Session.create(command.cwd / ".rlm", model="m", cwd=command.cwd, prompt=f"task {string}") as session:
             pass
         meta = session.folder / "meta.json"
         meta.write_text(
             json.dumps(json.loads(meta.read_text()) | {"cwd": string, "status": "limit", "stop_reason": string})
         )
-    told = shown(seen(made, "ls"))
-    assert_all_arrived(told, MARKED)
-    assert_all_arrived(told, [f"task {words(string)}" for string in MARKED])
-    assert len(CORPUS) == len(shown(seen(made, "ls", "--json")).splitlines())
+    output = shown(seen(command, "ls"))
+    assert_all_arrived(output, MARKED)
+    assert_all_arrived(output, [f"task {words(string)}" for string in MARKED])
+    assert len(CORPUS) == len(shown(seen(command, "ls", "--json")).splitlines())
 
 
 def test_a_session_that_is_resumed(without_tools: Make, tmp_path: Path) -> None:
     """A stranger may have written it, whom the user trusts."""
     with Scripted(text("first"), text("second")) as server:
-        made = without_tools(server)
-        session = made("go").session
+        command = without_tools(server)
+        session = command("go").session
         meta = session.folder / "meta.json"
         kept = json.loads(meta.read_text()) | {"model": WHOLE, "settings": {"append_to_system_prompt": WHOLE}}
         meta.write_text(json.dumps(kept))
-        made = replace(made, environment={"RLM_BASE_URL": server.url})  # no model: that of the session
-        told = shown(seen(made, "resume", session.folder.name, "--trust", "more"), live=True)
+        command = replace(command, environment={"RLM_BASE_URL": server.url})  # no model: that of the session
+        output = shown(seen(command, "resume", session.folder.name, "--trust", "more"), live=True)
         meta.write_text(json.dumps(kept | {"cwd": ARGUMENT}))
-        gone = shown(seen(made, "resume", session.folder.name, "--trust"))
-    assert_all_arrived(told)
-    assert "second" in told
+        gone = shown(seen(command, "resume", session.folder.name, "--trust"))
+    assert_all_arrived(output)
+    assert "second" in output
     assert "which is gone" in gone
     assert_marks_arrived(gone)
 
@@ -402,16 +404,16 @@ REFUSED = [
 @pytest.mark.parametrize("command", REFUSED, ids=lambda command: " ".join(command).split("«")[0])
 def test_what_is_refused_is_named(rlm: Make, command: tuple[str, ...]) -> None:
     with Scripted(text("never")) as server:
-        told = shown(seen(rlm(server), *command, RLM_TOOLS=""), live="--home" in command or "--model" in command)
-    assert_marks_arrived(told)
-    assert_marks_arrived(told, END)
+        output = shown(seen(rlm(server), *command, RLM_TOOLS=""), live="--home" in command or "--model" in command)
+    assert_marks_arrived(output)
+    assert_marks_arrived(output, END)
 
 
 def test_a_variable_that_is_refused_is_named(alone: Rlm) -> None:
     """A base URL goes to the SDK, whose words its refusal is told in."""
     for name in ("RLM_TOOLS", "RLM_SANDBOX", "RLM_BASE_URL"):
-        told = shown(seen(alone, "go", **{name: ARGUMENT}), live=True)
-        assert_marks_arrived(told)
+        output = shown(seen(alone, "go", **{name: ARGUMENT}), live=True)
+        assert_marks_arrived(output)
 
 
 def skill(folder: Path, name: str, strings: Sequence[str]) -> None:
@@ -441,26 +443,26 @@ def test_what_skills_say_of_themselves(alone: Rlm, tmp_path: Path) -> None:
     for number, string in enumerate(MARKED):
         folder = alone.cwd / ".agents" / "skills" / str(number)
         folder.mkdir(parents=True)
-        told = json.dumps(string)  # as YAML may spell it
-        folder.joinpath("SKILL.md").write_text(f'---\nname: "{number}"\ndescription: {told}\n---\n')
+        quoted = json.dumps(string)  # as YAML may spell it
+        folder.joinpath("SKILL.md").write_text(f'---\nname: "{number}"\ndescription: {quoted}\n---\n')
     starts = range(0, len(CORPUS), 12)
     for start in starts:
         skill(tmp_path / "site", f"skill{start}", MARKED[start : start + 12])
-    told = shown(seen(replace(alone, command=installed_with(tmp_path / "site", tmp_path / "rlm")), "skills"))
-    assert_marks_arrived(told, "    from «{:03}»", starts)
-    assert_marks_arrived(told, "    «{:03}»")
-    assert_marks_arrived(told, END)
+    output = shown(seen(replace(alone, command=installed_with(tmp_path / "site", tmp_path / "rlm")), "skills"))
+    assert_marks_arrived(output, "    from «{:03}»", starts)
+    assert_marks_arrived(output, "    «{:03}»")
+    assert_marks_arrived(output, END)
 
 
 def test_what_the_doctor_finds(rlm: Make) -> None:
     with Scripted(text("never"), models=[WHOLE]) as server:
-        made = rlm(server)
-        told = [
-            shown(seen(made, "doctor", RLM_MODEL="another")),
-            shown(seen(made, "doctor", RLM_MODEL=ARGUMENT)),
-            shown(seen(made, "doctor", RLM_BASE_URL=ARGUMENT)),
+        command = rlm(server)
+        outputs = [
+            shown(seen(command, "doctor", RLM_MODEL="another")),
+            shown(seen(command, "doctor", RLM_MODEL=ARGUMENT)),
+            shown(seen(command, "doctor", RLM_BASE_URL=ARGUMENT)),
         ]
-    for each in told[:2]:
+    for each in outputs[:2]:
         assert_marks_arrived(each)
         assert_marks_arrived(each, END)
-    assert_marks_arrived(told[2], BEGIN, [0])  # of a URL that is none, the beginning is told
+    assert_marks_arrived(outputs[2], BEGIN, [0])  # of a URL that is none, the beginning is told

@@ -109,9 +109,9 @@ def test_the_result_is_the_last_record_also_when_children_are_left_running(rlm: 
 
 def test_the_law_holds_across_a_resume(rlm: Make) -> None:
     with Scripted(call("ipython", code="x = 1"), text("first"), call("ipython", code="2"), text("second")) as server:
-        made = rlm(server)
-        made("go")
-        done = made("resume", "and now?")
+        command = rlm(server)
+        command("go")
+        done = command("resume", "and now?")
     assert "second\n" == done.out
     law.check(done.session, server)
     go, more = [m["content"] for m in server.requests[-1].messages if m["role"] == "user"]
@@ -124,8 +124,8 @@ def test_the_law_holds_across_a_resume(rlm: Make) -> None:
 def test_the_law_holds_for_a_run_that_was_cancelled(rlm: Make, when: str) -> None:
     turn = calls(("ipython", {"code": "print('in it', flush=True)\nwhile True: pass"}), ("ipython", {"code": "2"}))
     with Scripted(call("ipython", code="1"), turn if when == "a cell runs" else text("late").after(600)) as server:
-        made = rlm(server)
-        process = made.start("--json", "go")
+        command = rlm(server)
+        process = command.start("--json", "go")
         assert process.stdout is not None
         while b"in it" not in (line := process.stdout.readline()):
             if when == "the model thinks" and b'"ok": true' in line:
@@ -134,7 +134,7 @@ def test_the_law_holds_for_a_run_that_was_cancelled(rlm: Make, when: str) -> Non
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert 130 == process.returncode
-    done = Done(130, out.decode(), err.decode(), made.cwd)
+    done = Done(130, out.decode(), err.decode(), command.cwd)
     law.check(done.session, server, failed=when == "the model thinks")
     assert ("cancelled", "cancelled") == (done.session.meta["status"], done.session.meta["stop_reason"])
     if when == "a cell runs":
@@ -150,9 +150,9 @@ def test_a_streamed_run_leaves_the_same_journal(rlm: Make) -> None:
         text("end", usage=usage(None, 5)),
     )
     with Scripted(*answers, *answers) as server:
-        made = rlm(server)
-        whole = made("go").session
-        streamed = watched(made, "go")
+        command = rlm(server)
+        whole = command("go").session
+        streamed = watched(command, "go")
     (other,) = [session for session in streamed.sessions if session.folder != whole.folder]
     assert [False] * 4 + [True] * 4 == [request.streamed for request in server.requests]
     assert "cut end\n" == streamed.out
@@ -313,13 +313,13 @@ def test_the_status_says_how_it_ended(rlm: Make, answer: Answer, env: dict[str, 
 
 def test_a_session_that_was_killed_is_shown_as_lost(without_tools: Make) -> None:
     with Scripted(text("never").after(600)) as server:
-        made = without_tools(server)
-        process = made.start("go")
+        command = without_tools(server)
+        process = command.start("go")
         server.wait(lambda s: s.requests)
-        running = made("ls", "--json").lines
+        running = command("ls", "--json").lines
         process.kill()
         process.communicate(timeout=60)
-        lost = made("ls", "--json").lines
+        lost = command("ls", "--json").lines
     assert (["running"], ["lost"]) == ([row["status"] for row in running], [row["status"] for row in lost])
 
 
@@ -356,9 +356,9 @@ def test_a_link_that_a_cell_planted_leads_no_write_outside(rlm: Make, tmp_path: 
 def prompts(rlm: Make, *environments: dict[str, str]) -> list[str]:
     """The system prompts of runs in the same folder."""
     with Scripted(*[text("ok")] * len(environments)) as server:
-        made = rlm(server)
+        command = rlm(server)
         for env in environments:
-            assert 0 == made("go", **env).code
+            assert 0 == command("go", **env).code
     return [request.messages[0]["content"] for request in server.requests]
 
 

@@ -130,12 +130,12 @@ def test_an_error_without_a_session_is_reported_in_the_only_line(
 
 def test_an_interrupted_run_ends_with_its_result(without_tools: Make) -> None:
     with Scripted(text("never").after(600)) as server:
-        made = without_tools(server)
-        process = made.start("--json", "go")
+        command = without_tools(server)
+        process = command.start("--json", "go")
         server.wait(lambda s: s.requests)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
-    last = ending(Done(process.returncode, out.decode(), err.decode(), made.cwd))
+    last = ending(Done(process.returncode, out.decode(), err.decode(), command.cwd))
     assert (143, "cancelled", "cancelled") == (last["exit_code"], last["status"], last["stop_reason"])
 
 
@@ -149,10 +149,10 @@ def test_quiet_leaves_nothing_but_the_answer_and_errors(rlm: Make) -> None:
 
 def test_colours_where_they_are_asked_for(without_tools: Make) -> None:
     with Scripted(*[text("ok")] * 3) as server:
-        made = without_tools(server)
-        always = made("--color", "always", "go")
-        never = made("--color", "always", "go", RLM_COLOR="never")
-        none = made("go", NO_COLOR="1")
+        command = without_tools(server)
+        always = command("--color", "always", "go")
+        never = command("--color", "always", "go", RLM_COLOR="never")
+        none = command("go", NO_COLOR="1")
     assert "\x1b[" in always.err
     assert "\x1b[" in never.err, "the flag wins"
     assert "\x1b" not in none.err

@@ -76,8 +76,8 @@ def test_every_id_that_is_shown_can_be_shown_and_exported(user: Rlm) -> None:
     deep = next(folder.glob("sub-*/sub-*"))
     outer, inner = deep.parent.name, deep.name
     forms = (inner, inner[4:8], f"{outer[4:8]}/{inner[4:8]}", f"root/{outer}/{inner}", f"{session[:5]}/{outer}/{inner}")
-    told = [user("show", form) for form in (*forms, deep.name.upper())]
-    assert {inner} == {each.out.split()[0] for each in told}, told
+    results = [user("show", form) for form in (*forms, deep.name.upper())]
+    assert {inner} == {each.out.split()[0] for each in results}, results
     exported = user("export", "--format", "chat", f"{outer[4:8]}/{inner[4:8]}")
     assert {f"root/{outer}/{inner}"} == {line["agent"] for line in exported.lines}
     assert f"{inner[4:]} is a sub-agent of session {session}" in user("rm", inner[4:]).err
@@ -87,8 +87,8 @@ def test_every_id_that_is_shown_can_be_shown_and_exported(user: Rlm) -> None:
 
 def test_the_resume_line_of_the_footer_goes_on_from_where_the_user_is(without_tools: Make, tmp_path: Path) -> None:
     with Scripted(lambda request: text(f"answer {len(request.messages)}")) as server:
-        made = without_tools(server)
-        (made.cwd / "in ner").mkdir()
+        rlm_command = without_tools(server)
+        (rlm_command.cwd / "in ner").mkdir()
         runs: Iterable[tuple[tuple[str, ...], dict[str, str]]] = (
             (("go",), {}),
             (("-C", "in ner", "go"), {}),
@@ -98,9 +98,9 @@ def test_the_resume_line_of_the_footer_goes_on_from_where_the_user_is(without_to
             (("demo",), {"TMPDIR": str(tmp_path)}),
         )
         for words, env in runs:
-            line = made(*words, **env).err
+            line = rlm_command(*words, **env).err
             (command,) = [part for part in line.replace("\n", " · ").split(" · ") if part.startswith("rlm resume")]
-            done = made(*shlex.split(command)[1:], "and more")
+            done = rlm_command(*shlex.split(command)[1:], "and more")
             assert 0 == done.code, (command, done.err)
             assert "and more" in server.requests[-1].last
             assert "Resumed" in done.err
@@ -168,27 +168,27 @@ def test_a_running_session_is_stopped_in_order_and_not_removed(rlm: Make) -> Non
         return text("went on") if request.turn else call("ipython", code="import time; time.sleep(600)")
 
     with Scripted(script) as server:
-        made = rlm(server)
-        assert "No session in" in made("stop").err
-        process = made.start("slow")
+        command = rlm(server)
+        assert "No session in" in command("stop").err
+        process = command.start("slow")
         server.wait(lambda s: s.requests)
-        (id,) = ids(made)
-        removed, pruned = made("rm", "--yes", id), made("prune", "--older-than", "0d", "--yes")
+        (id,) = ids(command)
+        removed, pruned = command("rm", "--yes", id), command("prune", "--older-than", "0d", "--yes")
         assert (1, True) == (removed.code, f"rlm stop {id}" in removed.err)
         assert (0, "Not removed: 1 running session.", "") == (pruned.code, pruned.err.splitlines()[0], pruned.out)
-        forge = Path(made.cwd / ".rlm/sessions" / id / "meta.json")
+        forge = Path(command.cwd / ".rlm/sessions" / id / "meta.json")
         signed = forge.read_text()
         forge.write_text(signed.replace(f'"pid": {process.pid}', '"pid": 1'))
-        assert "cannot be reached" in made("stop", id).err
+        assert "cannot be reached" in command("stop", id).err
         forge.write_text(signed)
-        (made.cwd / "sub").mkdir()
-        stopped = made("-C", "sub", "stop")
+        (command.cwd / "sub").mkdir()
+        stopped = command("-C", "sub", "stop")
         _, err = process.communicate(timeout=60)
         assert (0, 143) == (stopped.code, process.returncode), stopped.err
         assert "interrupted · 1 turn" in err.decode()
-        assert "is not running: it is cancelled" in made("stop", id).err
-        assert "went on\n" == made("-C", "sub", "resume", id).out
-        assert [id] == made("rm", id).out.split()
+        assert "is not running: it is cancelled" in command("stop", id).err
+        assert "went on\n" == command("-C", "sub", "resume", id).out
+        assert [id] == command("rm", id).out.split()
 
 
 # ---- export

@@ -260,11 +260,11 @@ def cwd_removed(*more: Answer, home: str = "") -> Callable[[Place], Done]:
     return provoke
 
 
-def temporary(name: str, *, made: bool = False, read_only: bool = False) -> Callable[[Place], Done]:
+def temporary(name: str, *, create: bool = False, read_only: bool = False) -> Callable[[Place], Done]:
     def provoke(place: Place) -> Done:
         folder = place.rlm.folder / name
         place.set(TMPDIR=str(folder))
-        if made or read_only:
+        if create or read_only:
             folder.mkdir()
         if read_only:
             place.make_read_only(folder)
@@ -414,7 +414,7 @@ PROVOKE: dict[str, Callable[[Place], Done]] = {
     "a cell removes the working directory, and its kernel dies": cwd_removed(
         call("ipython", code="os._exit(1)"), call("ipython", code="1"), home="elsewhere"
     ),
-    "a long `TMPDIR`: `/tmp` is used": temporary("long" * 50, made=True),
+    "a long `TMPDIR`: `/tmp` is used": temporary("long" * 50, create=True),
     "no such `TMPDIR`: `/tmp` is used": temporary("missing"),
     "a read-only `TMPDIR`: `/tmp` is used": temporary("locked", read_only=True),
     "no folder for temporary files anywhere": nothing_temporary,

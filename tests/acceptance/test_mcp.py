@@ -88,12 +88,12 @@ def test_tools_are_functions_in_a_sandbox_without_a_network_and_no_secret_gets_t
         path for path in (tmp_path / "work").rglob("*") if path.is_file() and SECRET in path.read_text("latin-1")
     ]
     assert SECRET not in str([request.body for request in server.requests])
-    told = [record["reason"] for record in done.session.records if record["type"] == "error"]
+    reasons = [record["reason"] for record in done.session.records if record["type"] == "error"]
     assert [
         "The MCP server time is named `time_mcp` in the kernel, because `time` belongs to Python.",
         "MCP server time: there is no program no-such-program on PATH outside the working directory: give its path.",
         "MCP server small: it ended with status 7. The next call connects again.",
-    ] == told
+    ] == reasons
     assert [] == processes(command)
 
 

@@ -56,8 +56,8 @@ def task(request: Request) -> str:
     return request.last.rpartition("\n\n")[2]
 
 
-def only_session(made: Rlm) -> Session:
-    return Done(0, "", "", made.cwd).session
+def only_session(command: Rlm) -> Session:
+    return Done(0, "", "", command.cwd).session
 
 
 def test_a_notebook_that_the_user_and_the_agent_share(rlm: Make, terminal: Open) -> None:
@@ -73,12 +73,12 @@ def test_a_notebook_that_the_user_and_the_agent_share(rlm: Make, terminal: Open)
                 return text(f"Heard: {words}")
 
     with Scripted(script) as server:
-        made = rlm(server)
-        (made.cwd / "data.csv").write_text("a,b\n1,2\n")
-        editor = made.folder / "editor"
+        command = rlm(server)
+        (command.cwd / "data.csv").write_text("a,b\n1,2\n")
+        editor = command.folder / "editor"
         editor.write_text("#!/bin/sh\nstty -a | grep -q ' icanon' && printf 'from the editor' > \"$1\"\n")
         editor.chmod(0o700)
-        screen = terminal(made, EDITOR=str(editor))
+        screen = terminal(command, EDITOR=str(editor))
         say(screen, ">x = 21", "you ▏ x = 21", "✓")
         say(screen, "!echo from the shell", "from the shell", "✓")
         say(screen, ">>secret = 1", "you ▏ secret = 1")
@@ -131,12 +131,12 @@ def test_a_notebook_that_the_user_and_the_agent_share(rlm: Make, terminal: Open)
         assert "data.csv" not in str(server.requests[-1].messages)
         screen.press("C-d")
         seen = screen.see("over 0")
-    session = only_session(made)
+    session = only_session(command)
     assert f"rlm resume {session.meta['session_id'][:4]}" in seen[-2]
     law.check(session, server)
     assert "done" == session.meta["status"]
     assert "user_cell" in {record["type"] for record in session.records}
-    nothing_left(made, besides=("tmux: server", "sh", "bash", "dash", "cat"))
+    nothing_left(command, besides=("tmux: server", "sh", "bash", "dash", "cat"))
 
 
 def test_while_the_agent_works(rlm: Make, terminal: Open, tmp_path: Path) -> None:
@@ -169,9 +169,9 @@ def test_while_the_agent_works(rlm: Make, terminal: Open, tmp_path: Path) -> Non
                 return text(f"Heard: {words.strip()[-40:]}")
 
     with Scripted(script) as server:
-        made = rlm(server)
-        go, found = made.cwd / "go", made.cwd / "found"
-        screen = terminal(made, RLM_MAX_DEPTH="1")
+        command = rlm(server)
+        go, found = command.cwd / "go", command.cwd / "found"
+        screen = terminal(command, RLM_MAX_DEPTH="1")
         screen.record(written)
         say(screen, ">x = 1", "✓")
         say(screen, "ask another", "ipython ▏ other = await")
@@ -218,9 +218,9 @@ def test_while_the_agent_works(rlm: Make, terminal: Open, tmp_path: Path) -> Non
         screen.press("C-d")
         screen.see("over 0")
         until(lambda: written.read_bytes().count(UNMARKED) == 1, written.read_bytes)
-    session = only_session(made)
+    session = only_session(command)
     law.check(session, server, failed=1)
-    nothing_left(made, besides=("tmux: server", "sh", "bash", "dash", "cat"))
+    nothing_left(command, besides=("tmux: server", "sh", "bash", "dash", "cat"))
 
 
 def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal: Open, tmp_path: Path) -> None:
@@ -246,8 +246,8 @@ def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal
                 return text(f"Heard: {words[-40:]}")
 
     with Scripted(script) as server:
-        made = rlm(server)
-        screen = terminal(made, "--confirm", sign="asks before each cell")
+        command = rlm(server)
+        screen = terminal(command, "--confirm", sign="asks before each cell")
         say(screen, "three cells", "ipython ▏ print('the first')", "Run this?")
         say(screen, "what?", "y: run it")
         screen.press("C-u")
@@ -270,12 +270,12 @@ def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal
         say(screen, "/model another", "model: another")
         say(screen, "/budget many", "error: /budget N: limit of new tokens")
         say(screen, "/budget 2M", "new tokens of the tree", "2,000,000")
-        session = only_session(made)
+        session = only_session(command)
         kept = session.meta["settings"]
         assert ("another", "2000000") == (kept["model"], kept["max_total_tokens"]), "for a run that resumes it"
         os.kill(session.meta["pid"], signal.SIGKILL)
         screen.see("over 137")
-        again = terminal(made, "resume", session.meta["session_id"])
+        again = terminal(command, "resume", session.meta["session_id"])
         again.see(
             "… 2981 more lines", "A paste of 3000 lines", "Resumed with --model scripted (was another); as before: "
         )
@@ -290,24 +290,24 @@ def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal
         again.press("C-d")
         again.see("over 0")
     law.check(session, server, failed=1)
-    nothing_left(made, besides=("tmux: server", "sh", "bash", "dash", "cat"))
+    nothing_left(command, besides=("tmux: server", "sh", "bash", "dash", "cat"))
 
 
 def test_what_is_wrong_at_the_start_is_told_at_the_prompt(rlm: Make, terminal: Open) -> None:
     """And what was typed before the prompt was there is not lost. A dumb terminal gets lines."""
     with Scripted(lambda request: text(f"Heard: {task(request)}")) as server:
-        made = rlm(server)
-        screen = terminal(made, RLM_MAX_TURNS="many")
+        command = rlm(server)
+        screen = terminal(command, RLM_MAX_TURNS="many")
         screen.see("error: RLM_MAX_TURNS='many' is not allowed")
         say(screen, "hello", "not connected: /help")
         until(lambda: "\n".join(screen.lines()).count("› hello") == 2, screen.lines)  # it comes back into the input
         screen.press("C-u")
         say(screen, "/quit", "over 0")
-        early = terminal(made, sign="")
+        early = terminal(command, sign="")
         say(early, "typed early", "Heard: typed early")
         early.press("C-d")
         early.see("over 0")
-        dumb = terminal(made, sign=">", TERM="dumb")
+        dumb = terminal(command, sign=">", TERM="dumb")
         say(dumb, "hello", "Heard: hello")
         say(dumb, ">1+1", "  2")
         dumb.press("C-d")
@@ -320,29 +320,31 @@ def test_a_terminal_that_is_closed_ends_the_prompt_in_order(rlm: Make, tmp_path:
     """While something is printed."""
     code = "import time\nwhile True:\n    print('more')\n    time.sleep(0.01)"
     with Scripted(lambda _: call("ipython", code=code)) as server:
-        made = rlm(server)
+        rlm_command = rlm(server)
         said = tmp_path / "said"
         command = [str(COMMAND), f"2> {shlex.quote(str(said))}"]
-        screen = Terminal(tmp_path / "tmux", (80, 24), command, made.cwd, made.env(TERM="screen-256color"))
+        screen = Terminal(
+            tmp_path / "tmux", (80, 24), command, rlm_command.cwd, rlm_command.env(TERM="screen-256color")
+        )
         screen.see("›")
         say(screen, "go", "more")
         screen.close()
-        until(lambda: only_session(made).meta["status"] == "cancelled", lambda: only_session(made).meta)
+        until(lambda: only_session(rlm_command).meta["status"] == "cancelled", lambda: only_session(rlm_command).meta)
         until(said.read_text)
-        nothing_left(made)
+        nothing_left(rlm_command)
     resume, *more = said.read_text().splitlines()
-    assert resume == f"rlm resume {only_session(made).meta['session_id'][:4]}"
+    assert resume == f"rlm resume {only_session(rlm_command).meta['session_id'][:4]}"
     assert more in ([], ["rlm: stdout cannot be written: Input/output error."]), "what was being printed had no reader"
 
 
 def test_a_jupyter_client_works_on_the_kernel_of_a_running_session(rlm: Make, terminal: Open) -> None:
     """The client is jupyter_client's own, by the connection file that `rlm attach` prints."""
     with Scripted(lambda request: text(f"Heard: {task(request)}")) as server:
-        made = rlm(server)
-        assert "runs." in made("attach").err
-        screen = terminal(made)
+        command = rlm(server)
+        assert "runs." in command("attach").err
+        screen = terminal(command)
         say(screen, ">x = 41", "✓")
-        attached = terminal(made, "attach", sign="Ctrl-C ends it.")
+        attached = terminal(command, "attach", sign="Ctrl-C ends it.")
         path = next(line.split()[-1] for line in attached.lines() if "uvx" in line)
         assert "42" == evaluated(path, "x + 1")
         attached.press("C-c")
@@ -351,7 +353,7 @@ def test_a_jupyter_client_works_on_the_kernel_of_a_running_session(rlm: Make, te
         say(screen, ">x", "[output since the last cell]", "42", "41")
         screen.press("C-d")
         screen.see("over 0")
-    ended = made("attach", only_session(made).meta["session_id"])
+    ended = command("attach", only_session(command).meta["session_id"])
     assert (1, True) == (ended.code, "is not running: it is cancelled" in ended.err or "it is done" in ended.err)
 
 

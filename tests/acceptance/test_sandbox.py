@@ -469,7 +469,7 @@ def test_every_path_that_the_prompt_names_is_there_in_the_box(tmp_path: Path) ->
     (repository / ".venv/bin/python").symlink_to(sys.executable)
     write(data / f"rlm/packages/{sys.version_info[0]}.{sys.version_info[1]}/added.py", "V = 7")
     write(home / "context.txt", "data")
-    given = {
+    variables = {
         "HOME": str(home),
         "XDG_DATA_HOME": str(data),
         "RLM_SANDBOX": "bwrap",
@@ -477,7 +477,7 @@ def test_every_path_that_the_prompt_names_is_there_in_the_box(tmp_path: Path) ->
         "RLM_MODEL": "scripted",
     }
     with Scripted(text("end")) as server:
-        Rlm(repository, given | {"RLM_BASE_URL": server.url})("go")
+        Rlm(repository, variables | {"RLM_BASE_URL": server.url})("go")
         reported = sorted(set(PATHS.findall(str(server.requests[0].messages[0]["content"]))))
     assert {
         str(path)
@@ -495,7 +495,7 @@ def test_every_path_that_the_prompt_names_is_there_in_the_box(tmp_path: Path) ->
         f"!{repository}/.venv/bin/python -c 'print(6 * 7)'",
     ]
     with Scripted(*(call("ipython", code=code) for code in cells), text("end")) as server:
-        done = Rlm(repository, given | {"RLM_BASE_URL": server.url})("go")
+        done = Rlm(repository, variables | {"RLM_BASE_URL": server.url})("go")
     assert ["(7, 'data', [])\n", "('help', False)\n", "42\n"] == max(
         done.sessions, key=lambda each: len(each.results)
     ).results

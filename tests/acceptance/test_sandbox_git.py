@@ -177,13 +177,13 @@ def test_what_the_configuration_names_in_the_project_cannot_be_changed(rlm: Make
     """Of the repository and of the user; what is there, and what is not."""
     home = Path(alone.env()["HOME"])
     (home / ".gitconfig").write_text('[core]\nattributesFile = ~/x\n[merge "m"]\ndriver = ./tools/merge %A\n')
-    made = "mkdir -p .husky/_ tools; touch .husky/_/pre-push shared tools/fs; chmod +x tools/fs"
+    preparation = "mkdir -p .husky/_ tools; touch .husky/_/pre-push shared tools/fs; chmod +x tools/fs"
     set_up = (
         "git config core.hooksPath .husky/_; git config include.path ../shared; git config core.fsmonitor tools/fs; "
         "git config --add include.path ../absent; git config 'includeIf.onbranch:x.path' ../other; "
         "git config filter.f.clean 'python tools/clean.py %f'; touch tools/clean.py"
     )
-    shell(f"git init -q work; cd work; {made}; {set_up}", home, alone.env())
+    shell(f"git init -q work; cd work; {preparation}; {set_up}", home, alone.env())
     names = ".husky/_/pre-push .husky/_/new shared absent other tools/fs tools/clean.py tools/merge"
     attack = f"for name in {names}; do echo x > $name; mv new $name; done; mv .husky old; mv tools old; exit 0"
     results, _, _ = sandboxed(

@@ -57,14 +57,14 @@ def test_git_runs_nothing_that_a_cell_has_planted(
     command, done = run(rlm, [plant], before=f"git init -q; {prepare}")
     outside(command, command.cwd, (script(attack, marks, attack.use) for attack in REPOSITORY_ATTACKS))
     assert [] == [mark.name for mark in marks.iterdir()]
-    told = [line for line in errors(done) if "changed by this run" in line]
+    warnings = [line for line in errors(done) if "changed by this run" in line]
     untold = [
-        (attack.name, [line for line in told if attack.name in line])
+        (attack.name, [line for line in warnings if attack.name in line])
         for attack in REPOSITORY_ATTACKS
-        if not any(attack.name in line and attack.told in line for line in told)
+        if not any(attack.name in line and attack.reported in line for line in warnings)
     ]
     assert [] == untold
-    assert all("Moved aside: " in line and "could not" not in line for line in told)
+    assert all("Moved aside: " in line and "could not" not in line for line in warnings)
 
 
 def test_without_the_sandbox_the_same_attacks_succeed(alone: Rlm, tmp_path: Path) -> None:
@@ -130,9 +130,9 @@ def test_an_old_configuration_comes_back(rlm: Make) -> None:
 def test_what_could_not_be_searched_is_told(rlm: Make) -> None:
     deep = "/".join(["d"] * 110)
     _, done = run(rlm, [f"mkdir -p {deep}; git init -q {deep}"], before="mkdir -p big/$(seq -s / 110)")
-    (told,) = errors(done)
-    assert told.startswith("d/d/d")
-    assert "was not searched for repositories" in told
+    (error,) = errors(done)
+    assert error.startswith("d/d/d")
+    assert "was not searched for repositories" in error
 
 
 def test_what_a_killed_run_has_left_is_told_by_the_next(rlm: Make) -> None:
@@ -145,9 +145,9 @@ def test_what_a_killed_run_has_left_is_told_by_the_next(rlm: Make) -> None:
         process.communicate()
     with Scripted(text("one"), text("two")) as server:
         command = replace(rlm(server), environment={**rlm(server).environment, "RLM_SANDBOX": "bwrap"})
-        told = [command("again").err for _ in range(2)]
+        outputs = [command("again").err for _ in range(2)]
     line = "git in sub/.git, changed by this run, would obey: core.fsmonitor=./x"
-    assert [1, 0] == [err.count(line) for err in told]
+    assert [1, 0] == [err.count(line) for err in outputs]
     assert (command.cwd / "sub" / ".git" / "config.rejected").exists()
     assert {".gitignore", "sessions"} == {path.name for path in (command.cwd / ".rlm").iterdir()}
     assert [] == list(Path(command.env()["HOME"]).rglob("repositories-*"))
@@ -180,12 +180,12 @@ def test_other_files_that_are_obeyed_are_found(alone: Rlm, file: str) -> None:
     outside(alone, alone.cwd, ["git init -q"])
     inspection = Inspection.begin(alone.cwd, git_access(alone.cwd, [], alone.env()), [])
     assert "" == outside(alone, alone.cwd, [FOUND[file]])
-    told = inspection.end(keep=False)
+    findings = inspection.end(keep=False)
     if " of " in file:
-        assert [] == told
+        assert [] == findings
     else:
-        assert "Moved aside: r/" in told[0]
-        assert f"{file.strip().removeprefix('../')}.rejected." in told[0]
+        assert "Moved aside: r/" in findings[0]
+        assert f"{file.strip().removeprefix('../')}.rejected." in findings[0]
     assert inspection.before.risks == survey([alone.cwd]).risks
 
 

@@ -50,10 +50,10 @@ def test_leaving_the_stream_cancels_the_run(rlm: Make) -> None:
         "asyncio.run(main())"
     )
     with Scripted(text("late").after(60)) as server:
-        made = rlm(server)
-        done = python(made, program)
+        command = rlm(server)
+        done = python(command, program)
     assert (0, "") == (done.returncode, done.stderr)
-    session = next((made.cwd / ".rlm" / "sessions").glob("[0-9a-f]*"))
+    session = next((command.cwd / ".rlm" / "sessions").glob("[0-9a-f]*"))
     assert "cancelled" == json.loads((session / "meta.json").read_text())["status"]
 
 
@@ -66,10 +66,10 @@ def test_a_failed_run_raises_from_the_one_tree_of_errors(alone: Rlm) -> None:
     assert "CredentialsError\n" == python(alone, program).stdout
 
 
-def refused(made: Rlm, *given: str) -> list[str]:
+def refused(command: Rlm, *arguments: str) -> list[str]:
     """What a program reads when it calls so."""
     program = "import asyncio, rlm\n"
-    for words in given:
+    for words in arguments:
         program += (
             "async def main():\n"
             f"    async for _ in rlm.stream({words}): pass\n"
@@ -77,7 +77,7 @@ def refused(made: Rlm, *given: str) -> list[str]:
             "    try:\n        asyncio.run(one())\n"
             "    except rlm.ConfigError as error:\n        print(error)\n"
         )
-    done = python(made, program)
+    done = python(command, program)
     said = done.stdout.splitlines()
     assert (said[::2], "") == (said[1::2], done.stderr)
     return said[::2]
@@ -99,23 +99,23 @@ BAD_ARGUMENTS = [
 
 def test_a_bad_argument_is_refused_with_what_is_allowed_and_no_agent_starts(rlm: Make) -> None:
     with Scripted(text("never")) as server:
-        made = rlm(server)
-        (made.cwd / "a-file").touch()
-        said = refused(made, *(f"'go', {argument}" for argument, _ in BAD_ARGUMENTS))
+        command = rlm(server)
+        (command.cwd / "a-file").touch()
+        said = refused(command, *(f"'go', {argument}" for argument, _ in BAD_ARGUMENTS))
     assert len(BAD_ARGUMENTS) == len(said)
     assert [] == [reason for (_, reason), line in zip(BAD_ARGUMENTS, said, strict=True) if reason not in line]
     assert [] == server.requests
-    assert not (made.cwd / ".rlm").exists()
+    assert not (command.cwd / ".rlm").exists()
 
 
 def test_none_is_an_argument_that_is_not_given(rlm: Make) -> None:
-    given = "model=None, tools=None, max_turns=None, cwd=None, system_prompt=None, timeout=None"
+    arguments = "model=None, tools=None, max_turns=None, cwd=None, system_prompt=None, timeout=None"
     program = (
         "import asyncio, rlm\n"
         "async def main():\n"
-        f"    async for record in rlm.stream('go', {given}): pass\n"
+        f"    async for record in rlm.stream('go', {arguments}): pass\n"
         "    print(record['answer'])\n"
-        f"asyncio.run(main())\nprint(asyncio.run(rlm.run('go', {given})).answer)"
+        f"asyncio.run(main())\nprint(asyncio.run(rlm.run('go', {arguments})).answer)"
     )
     with Scripted(text("one"), text("two")) as server:
         done = python(rlm(server), program)
@@ -138,9 +138,9 @@ def test_a_relative_cwd_is_relative_to_the_programs(rlm: Make) -> None:
         "print(asyncio.run(rlm.run('go', cwd='deep')).answer)"
     )
     with Scripted(call("ipython", code="import os\nprint(os.getcwd())"), text("done")) as server:
-        made = rlm(server)
-        assert "done\n" == python(made, program).stdout
-    assert str((made.cwd / "inner" / "deep").resolve()) == server.requests[1].last.strip()
+        command = rlm(server)
+        assert "done\n" == python(command, program).stdout
+    assert str((command.cwd / "inner" / "deep").resolve()) == server.requests[1].last.strip()
 
 
 PICKLED = """
@@ -232,10 +232,10 @@ def test_an_error_carries_the_session_and_its_usage_and_the_last_record_of_a_str
         "hang": ("AgentError", 3, hang()),
     }
     with Scripted(by_task({task: [work, answer] for task, (_, _, answer) in kinds.items()})) as server:
-        made = rlm(server)
-        done = python(made, FAILED)
-        commands = [made("--json", "--tools", "bash", task).lines[-1] for task in ("key", "model", "later")]
-        nowhere = made("--json", "go", RLM_BASE_URL="ftp://nowhere").lines[-1]
+        rlm_command = rlm(server)
+        done = python(rlm_command, FAILED)
+        commands = [rlm_command("--json", "--tools", "bash", task).lines[-1] for task in ("key", "model", "later")]
+        nowhere = rlm_command("--json", "go", RLM_BASE_URL="ftp://nowhere").lines[-1]
     assert "" == done.stderr
     *reported, never = [json.loads(line) for line in done.stdout.splitlines()]
     assert nowhere == {**never, "ts": nowhere["ts"]}, "no session"

@@ -16,13 +16,13 @@ Make = Callable[[Scripted], Rlm]
 
 def test_ls_tells_each_session_newest_first(without_tools: Make) -> None:
     with Scripted(text("one"), text("two")) as server:
-        made = without_tools(server)
-        made("the first task")
-        made("the second task")
-    rows = [json.loads(line) for line in made("ls", "--json").out.splitlines()]
+        command = without_tools(server)
+        command("the first task")
+        command("the second task")
+    rows = [json.loads(line) for line in command("ls", "--json").out.splitlines()]
     assert ["the second task", "the first task"] == [row["prompt_preview"] for row in rows]
     assert {"done"} == {row["status"] for row in rows}
-    listed = made("ls").out
+    listed = command("ls").out
     assert listed.index("second") < listed.index("first")
 
 
@@ -41,9 +41,9 @@ def test_show_tells_a_session_with_its_children_under_their_cell(rlm: Make) -> N
         )
 
     with Scripted(script) as server:
-        made = rlm(server)
-        done = made("go", RLM_MAX_DEPTH="1")
-    shown = made("show", done.session.folder.name[:5]).out
+        command = rlm(server)
+        done = command("go", RLM_MAX_DEPTH="1")
+    shown = command("show", done.session.folder.name[:5]).out
     assert (
         shown.index("rlm.run") < shown.index("the child task") < shown.index("the child's answer") < shown.index("end")
     )
@@ -51,14 +51,14 @@ def test_show_tells_a_session_with_its_children_under_their_cell(rlm: Make) -> N
 
 def test_a_long_session_goes_through_the_pager_which_lets_colours_through(without_tools: Make) -> None:
     with Scripted(text("line\n" * 30)) as server:
-        made = without_tools(server)
-        made("go")
+        command = without_tools(server)
+        command("go")
     for pager, words in (("sh -c 'echo \"[$LESS]\"; cat'", "[FRX]"), ("no-such-pager", ""), ("'", ""), (" ", "")):
-        with PseudoTerminal(made, "show", lines=20, PAGER=pager) as terminal:
+        with PseudoTerminal(command, "show", lines=20, PAGER=pager) as terminal:
             assert terminal.end() == 0
-        told = shown(bytes(terminal.seen), colours=True)
-        assert told.count("line") == 30
-        assert told.startswith(words)
+        output = shown(bytes(terminal.seen), colours=True)
+        assert output.count("line") == 30
+        assert output.startswith(words)
 
 
 def test_an_id_that_is_not_there_is_an_error_that_says_what_to_do(alone: Rlm) -> None:
@@ -69,9 +69,9 @@ def test_an_id_that_is_not_there_is_an_error_that_says_what_to_do(alone: Rlm) ->
 
 def test_resume_goes_on_exactly_and_says_that_the_kernel_is_fresh(rlm: Make) -> None:
     with Scripted(call("ipython", code="value = 5"), text("first"), text("second")) as server:
-        made = rlm(server)
-        made("start")
-        done = made("resume", "and now?")
+        command = rlm(server)
+        command("start")
+        done = command("resume", "and now?")
     assert "second\n" == done.out
     before, after = server.requests[1].messages, server.requests[2].messages
     assert before == after[: len(before)]
@@ -83,56 +83,56 @@ def test_resume_goes_on_exactly_and_says_that_the_kernel_is_fresh(rlm: Make) -> 
     assert "value" in note
     assert 1 == len(done.sessions)
     assert "fresh kernel; gone: value; `--replay` runs the cells again" in done.err
-    assert "fresh kernel; gone: value" in made("show").out
+    assert "fresh kernel; gone: value" in command("show").out
 
 
 def test_resume_by_id_by_text_and_with_both(rlm: Make) -> None:
     with Scripted(*[text(str(n)) for n in range(6)]) as server:
-        made = rlm(server)
-        first = made("one").session.folder.name
-        made("two")
-        made("resume", first[:6])
+        command = rlm(server)
+        first = command("one").session.folder.name
+        command("two")
+        command("resume", first[:6])
         assert "Go on with the task." == newest(server)
         assert "one" == server.requests[-1].messages[1]["content"]
-        made("resume", "more text")
+        command("resume", "more text")
         assert "more text" == newest(server)
-        made("resume", first[:6], "both")
+        command("resume", first[:6], "both")
         assert "both" == newest(server)
-    assert 1 == made("resume", "ffff0000").code
+    assert 1 == command("resume", "ffff0000").code
 
 
 def newest(server: Scripted) -> str:
     """What a resumed session was given, without the note on the kernel that stands before it."""
-    note, given = server.requests[-1].last.split("\n\n")
+    note, task = server.requests[-1].last.split("\n\n")
     assert note.startswith("This session was resumed. The kernel is fresh")
-    return given
+    return task
 
 
 def test_fork_leaves_the_old_session_as_it_is(without_tools: Make) -> None:
     with Scripted(text("one"), text("two")) as server:
-        made = without_tools(server)
-        old = made("start").session
+        command = without_tools(server)
+        old = command("start").session
         before = (old.folder / "messages.jsonl").read_bytes()
-        done = made("resume", "--fork", "other")
+        done = command("resume", "--fork", "other")
     assert before == (old.folder / "messages.jsonl").read_bytes()
     assert 2 == len(done.sessions)
 
 
 def test_limits_of_the_tree_go_on_where_they_were(without_tools: Make) -> None:
     with Scripted(text("one"), text("two"), text("three")) as server:
-        made = without_tools(server)
-        made("start")
-        done = made("resume", "more", RLM_MAX_TOKENS="10")
+        command = without_tools(server)
+        command("start")
+        done = command("resume", "more", RLM_MAX_TOKENS="10")
     assert 3 == done.code
     assert 1 == len(server.requests), "10 tokens were spent before"
 
 
 def test_a_session_that_runs_elsewhere_is_not_resumed(without_tools: Make) -> None:
     with Scripted(text("late").after(600)) as server:
-        made = without_tools(server)
-        process = made.start("slow")
+        command = without_tools(server)
+        process = command.start("slow")
         server.wait(lambda s: s.requests)
-        done = made("resume")
+        done = command("resume")
         process.terminate()
         process.communicate(timeout=60)
     assert 1 == done.code
@@ -141,15 +141,15 @@ def test_a_session_that_runs_elsewhere_is_not_resumed(without_tools: Make) -> No
 
 def test_a_killed_run_is_lost_and_can_be_resumed(rlm: Make) -> None:
     with Scripted(call("ipython", code="import time\ntime.sleep(60)"), text("went on")) as server:
-        made = rlm(server)
-        process = made.start("go")
+        command = rlm(server)
+        process = command.start("go")
         server.wait(lambda s: s.requests)
-        journal = next((made.cwd / ".rlm").rglob("messages.jsonl"))
+        journal = next((command.cwd / ".rlm").rglob("messages.jsonl"))
         server.wait(lambda _: "tool_calls" in journal.read_text())
         process.kill()
         process.communicate(timeout=60)
-        assert "lost" == json.loads(made("ls", "--json").out)["status"]
-        done = made("resume")
+        assert "lost" == json.loads(command("ls", "--json").out)["status"]
+        done = command("resume")
     assert (0, "went on\n") == (done.code, done.out)
     roles = [message["role"] for message in server.requests[-1].messages]
     assert "tool" == roles[roles.index("assistant") + 1]
@@ -165,9 +165,9 @@ def test_replay_runs_the_cells_again_and_shows_where_results_differ(rlm: Make) -
         text("end"),
     ]
     with Scripted(*script) as server:
-        made = rlm(server)
-        made("start")
-        done = made("resume", "--replay", "and now?")
+        command = rlm(server)
+        command("start")
+        done = command("resume", "--replay", "and now?")
     assert 0 == done.code
     assert "fresh kernel; 3 cells run again; other results: 2" in done.err
     assert "  [5] ipython  value" in done.err, "turn numbers go on"
@@ -188,14 +188,14 @@ def test_a_checkpoint_brings_the_variables_back_and_says_which_could_not_be_save
     script = [*(call("ipython", code=cell) for cell in cells), text("first")]
     script.append(call("ipython", code="print(value, double(4), collections, context)"))
     with Scripted(*script, text("end")) as server:
-        made = rlm(server)
-        (made.cwd / "data.txt").write_text("data")
-        made("start", RLM_CHECKPOINT="1", RLM_CONTEXT="data.txt")
-        done = made("resume", "and now?", RLM_CHECKPOINT="1")
+        command = rlm(server)
+        (command.cwd / "data.txt").write_text("data")
+        command("start", RLM_CHECKPOINT="1", RLM_CONTEXT="data.txt")
+        done = command("resume", "and now?", RLM_CHECKPOINT="1")
     note = next(m["content"] for m in server.requests[-1].messages if "Restored" in str(m["content"]))
-    told = re.search(r"Restored: (.*?)\. Not restored: (.*?)\.(?: |\n|$)", " ".join(note.split()))
-    assert told is not None, note
-    kept, lost = told.groups()
+    match = re.search(r"Restored: (.*?)\. Not restored: (.*?)\.(?: |\n|$)", " ".join(note.split()))
+    assert match is not None, note
+    kept, lost = match.groups()
     assert {"collections", "context", "double", "n", "threading", "value"} == set(kept.split(", "))
     assert f"fresh kernel; Restored: {kept}." in done.err
     assert lost.startswith("lock (TypeError")
@@ -228,38 +228,41 @@ def test_a_kernel_that_dies_while_it_saves_is_told_and_nothing_printed_meanwhile
 
 def test_export_writes_each_format_to_stdout_or_a_file(rlm: Make) -> None:
     with Scripted(call("ipython", code="print('in the cell')"), text("the answer")) as server:
-        made = rlm(server)
-        made("start")
-    assert "in the cell" in made("export").out
-    notebook = json.loads(made("export", "--format", "ipynb").out)
+        command = rlm(server)
+        command("start")
+    assert "in the cell" in command("export").out
+    notebook = json.loads(command("export", "--format", "ipynb").out)
     assert any("in the cell" in "".join(cell["source"]) for cell in notebook["cells"])
     (line,) = (
-        made("export", "--format", "chat", "-o", "chat.jsonl", "*").cwd.joinpath("chat.jsonl").read_text().splitlines()
+        command("export", "--format", "chat", "-o", "chat.jsonl", "*")
+        .cwd.joinpath("chat.jsonl")
+        .read_text()
+        .splitlines()
     )
     (asked,) = (m["tool_calls"][0]["function"] for m in json.loads(line)["messages"] if m.get("tool_calls"))
     assert {"code": "print('in the cell')"} == asked["arguments"], "as chat templates want it"
-    verbatim = json.loads(made("export", "--format", "chat", "--arguments", "text").out)["messages"]
+    verbatim = json.loads(command("export", "--format", "chat", "--arguments", "text").out)["messages"]
     received = [{name: value for name, value in m.items() if name != "weight"} for m in verbatim]
     assert server.requests[-1].messages == received[:-1]
-    assert json.loads(made("export", "--format", "atif").out)
+    assert json.loads(command("export", "--format", "atif").out)
 
 
 def test_export_of_what_is_not_there_is_an_error(without_tools: Make) -> None:
     with Scripted(text("a"), text("b")) as server:
-        made = without_tools(server)
-        made("one")
-        made("two")
-    assert 1 == made("export", "--format", "chat", "ffff*x").code
-    assert 1 == made("export", "--agent", "root/sub-00000000").code
-    assert 2 == made("export", "*").code
-    assert 2 == made("export", "-o", "no/such/folder/x.html").code
+        command = without_tools(server)
+        command("one")
+        command("two")
+    assert 1 == command("export", "--format", "chat", "ffff*x").code
+    assert 1 == command("export", "--agent", "root/sub-00000000").code
+    assert 2 == command("export", "*").code
+    assert 2 == command("export", "-o", "no/such/folder/x.html").code
 
 
 def test_ls_shows_all_but_the_folder_on_a_terminal_of_80_columns(without_tools: Make) -> None:
     with Scripted(text("one")) as server:
-        made = without_tools(server)
-        done = made("a task with more words than there is room for on a line that also has a folder")
-    head, row = made("ls", COLUMNS="80").out.splitlines()
+        command = without_tools(server)
+        done = command("a task with more words than there is room for on a line that also has a folder")
+    head, row = command("ls", COLUMNS="80").out.splitlines()
     assert ["id", "age", "status", "turns", "agents", "tokens", "time", "task"] == head.split()
     assert row.startswith(f"{done.session.folder.name}  now  done")
     assert ["1", "1", "110"] == row.split()[3:6]

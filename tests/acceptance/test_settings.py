@@ -85,7 +85,7 @@ class Scenario:
 
 
 def scripted(*answers: Answer) -> Callable[[bool], Script]:
-    return lambda given: in_order(*answers)
+    return lambda is_set: in_order(*answers)
 
 
 def bash(command: str) -> Answer:
@@ -105,7 +105,7 @@ def written(path: str) -> Callable[[Run], str]:
 
 
 ASKING = Scenario(
-    lambda given: always(text("the answer")),
+    lambda is_set: always(text("the answer")),
     {
         "model": Effect("another", lambda run: run.first.body["model"], "gpt-4o", "another"),
         "api_key": Effect(
@@ -126,7 +126,7 @@ ASKING = Scenario(
     files={"AGENTS.md": "Mind the gap."},
 )
 FAILING = Scenario(
-    lambda given: always(text("never asked for")),
+    lambda is_set: always(text("never asked for")),
     {
         "debug": switched(lambda run: "Traceback (most recent call last)" in run.done.err),
         "confirm": switched(lambda run: "--confirm asks at the prompt" in run.done.err),
@@ -175,14 +175,14 @@ ENDING = Scenario(
 )
 
 
-def compacting(given: bool) -> Script:
+def compacting(is_set: bool) -> Script:
     large = calls(("bash", {"command": "echo large"}), usage=usage(5_000, 10))
     turns = in_order(bash("echo one"), bash("echo two"), large, text("the answer"))
     return lambda request: text("a summary") if request.body.get("tool_choice") == "none" else turns(request)
 
 
 SLOW = Scenario(
-    lambda given: in_order(text("half of it", finish="length"), text("and the rest").after(60 if given else 0)),
+    lambda is_set: in_order(text("half of it", finish="length"), text("and the rest").after(60 if is_set else 0)),
     {
         "timeout": Effect(
             "5", lambda run: (run.done.code, run.done.out.strip()), (0, "half of itand the rest"), (3, "half of it")
@@ -193,7 +193,7 @@ SLOW = Scenario(
 
 
 UNPRICED = Scenario(
-    lambda given: always(text("the answer")),
+    lambda is_set: always(text("the answer")),
     {"max_cost": Effect("1", lambda run: run.done.code, 0, 2)},
     words=("--tools", ""),
 )
@@ -203,7 +203,7 @@ COUNTING = Scenario(  # each answer has 60 new tokens of the prompt, and ten of 
     words=("--tools", "bash"),
 )
 TYPED = Scenario(
-    lambda given: always(text("```\n42\n```")),
+    lambda is_set: always(text("```\n42\n```")),
     {"schema": Effect("schema.json", lambda run: run.done.out.strip(), "```\n42\n```", "42")},
     words=("--tools", ""),
     files={"schema.json": '{"type": "integer"}'},
@@ -227,7 +227,7 @@ def below(cell: str) -> Callable[[bool], Script]:
     def script(request: Request) -> Answer:
         return call("ipython", code=cell) if request.depth == request.turn == 0 else text("done")
 
-    return lambda given: script
+    return lambda is_set: script
 
 
 def children(run: Run) -> int:
@@ -246,13 +246,13 @@ FEW_AGENTS = Scenario(
 )
 
 
-def side_by_side(given: bool) -> Script:
+def side_by_side(is_set: bool) -> Script:
     """The first child is answered when the other has asked, too; where that must not be, after a while."""
     asked: list[Request] = []
     alone: list[bool] = []
 
     def both_or_late(piece: bytes) -> bool:
-        if given and len(asked) == 1 and time.monotonic() > asked[0].at + 0.5:
+        if is_set and len(asked) == 1 and time.monotonic() > asked[0].at + 0.5:
             alone.append(True)
         return len(asked) == 2 or bool(alone)
 
@@ -277,14 +277,14 @@ FEW_AT_ONCE = Scenario(
 FAN_OUT = "import asyncio\nlen(await asyncio.gather(*(rlm.run(str(n), tools=()) for n in range(5))))"
 
 
-def first_ahead(given: bool) -> Script:
+def first_ahead(is_set: bool) -> Script:
     """Children are answered when all have asked, or three if the others wait for an answer to those. They are told
     whether that was before they asked."""
     asked: list[Request] = []
     answered: list[bool] = []
 
     def enough(piece: bytes) -> bool:
-        if len(asked) >= (5 if given else 3):
+        if len(asked) >= (5 if is_set else 3):
             answered.append(True)
         return bool(answered)
 
@@ -389,13 +389,13 @@ def spelt(name: str, value: str) -> list[str]:
 
 def test_settings_of_the_terminal_have_their_effect_there(tmp_path: Path) -> None:
     show = f"from IPython.display import Image\nImage({PICTURE!r}, format='png')"
-    given = {name: value for name, (value, _, _) in ON_A_TERMINAL.items()}
-    flags = [word for name, value in given.items() for word in spelt(name, value)]
-    variables: dict[str, Any] = {variable(name): value for name, value in given.items()}
+    values = {name: value for name, (value, _, _) in ON_A_TERMINAL.items()}
+    flags = [word for name, value in values.items() for word in spelt(name, value)]
+    variables: dict[str, Any] = {variable(name): value for name, value in values.items()}
     with Scripted(by_turn(call("ipython", code=show), text("forty-**two**"))) as server:
-        made = Rlm(tmp_path, {"OPENAI_BASE_URL": server.url, "TERM": "xterm-kitty"})
+        command = Rlm(tmp_path, {"OPENAI_BASE_URL": server.url, "TERM": "xterm-kitty"})
         for words, env, changed in (([], {}, False), (flags, {}, True), ([], variables, True)):
-            with PseudoTerminal(made, *words, "go", **env) as screen:
+            with PseudoTerminal(command, *words, "go", **env) as screen:
                 screen.end()
             for _, with_it, without in ON_A_TERMINAL.values():
                 assert changed == (without not in screen.seen)

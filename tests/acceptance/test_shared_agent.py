@@ -65,8 +65,8 @@ asyncio.run(main())
 def test_the_user_and_the_agent_share_a_kernel_and_a_conversation(rlm: Make) -> None:
     turns = (call("ipython", code="x + 1"), call("ipython", code="never"), text("one"), text("two"), text("three"))
     with Scripted(*turns) as server:
-        made = rlm(server)
-        done = python(made, PROGRAM)
+        command = rlm(server)
+        done = python(command, PROGRAM)
     assert ("", 5) == (done.stderr, len(server.requests)), done.stderr
     assert done.stdout.splitlines() == [
         "--confirm asks at the prompt: start `rlm` without a task.",
@@ -86,7 +86,7 @@ def test_the_user_and_the_agent_share_a_kernel_and_a_conversation(rlm: Make) -> 
     assert "quick" in str(fourth.messages), "what the user said is not"
     assert (fourth.body["model"], fourth.last) == ("other", "second")
     assert fifth.messages == [*fourth.messages[:-1], {"role": "user", "content": "third"}]
-    session = made("ls").session
+    session = command("ls").session
     law.check(session, server)
     cells = [record for record in session.records if record["type"] == "user_cell"]
     assert [(cell["code"].split(";")[0], cell["ok"], cell["told"]) for cell in cells] == [
@@ -94,8 +94,8 @@ def test_the_user_and_the_agent_share_a_kernel_and_a_conversation(rlm: Make) -> 
         ("secret = 1", True, False),
         ("import time", False, True),
     ]
-    shown = made("show").out
+    shown = command("show").out
     assert "the user ran a cell" in shown
-    notebook = json.loads(made("export", "--format", "ipynb").out)
+    notebook = json.loads(command("export", "--format", "ipynb").out)
     marked = [cell["source"] for cell in notebook["cells"] if cell["metadata"].get("tags") == ["user"]]
     assert len(cells) == len(marked)

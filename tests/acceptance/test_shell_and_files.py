@@ -19,11 +19,11 @@ Make = Callable[[Scripted], Rlm]
 def play(rlm: Make, name: str, *wanted: dict[str, Any], **env: str) -> Done:
     """A run with this tool alone, a turn for each of these calls, that ends well and leaves no process."""
     with Scripted(*(call(name, **arguments) for arguments in wanted), text("end")) as server:
-        made = rlm(server)
-        done = made("go", RLM_TOOLS=name, **env)
+        command = rlm(server)
+        done = command("go", RLM_TOOLS=name, **env)
     assert (0, "end\n") == (done.code, done.out), done.err
     law.check(done.session, server)
-    nothing_left(made)
+    nothing_left(command)
     return done
 
 

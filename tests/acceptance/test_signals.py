@@ -40,12 +40,12 @@ def temporary() -> Iterator[Path]:
         yield folder
 
 
-def start(made: Rlm, *words: str, **env: str) -> subprocess.Popen[bytes]:
+def start(command: Rlm, *words: str, **env: str) -> subprocess.Popen[bytes]:
     """Start it with signals as a shell has them: whoever started these tests may have had some ignored."""
     return subprocess.Popen(
         ["env", "--default-signal=INT,HUP", str(COMMAND), *words],
-        cwd=made.cwd,
-        env=made.env(**env),
+        cwd=command.cwd,
+        env=command.env(**env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -65,10 +65,10 @@ def records_until(process: subprocess.Popen[bytes], *wanted: str) -> list[Json]:
     return seen
 
 
-def end(process: subprocess.Popen[bytes], made: Rlm) -> Done:
+def end(process: subprocess.Popen[bytes], command: Rlm) -> Done:
     out, err = process.communicate(timeout=60)
     assert b"Traceback" not in err
-    return Done(process.returncode, out.decode(), err.decode(), made.cwd)
+    return Done(process.returncode, out.decode(), err.decode(), command.cwd)
 
 
 # ---- in the middle of something
@@ -81,12 +81,12 @@ def test_a_signal_ends_the_run_in_order(rlm: Make, temporary: Path, number: sign
     """Cell interrupted, journal closed, the resume line printed, and nothing left."""
     turn = calls(("ipython", {"code": BUSY}), ("ipython", {"code": "2"}), content="Let me look.")
     with Scripted(turn) as server:
-        made = rlm(server)
-        process = start(made, "--json", "go", TMPDIR=str(temporary))
+        command = rlm(server)
+        process = start(command, "--json", "go", TMPDIR=str(temporary))
         records_until(process, "in it")
         process.send_signal(number)
-        done = end(process, made)
-    nothing_left(made, temporary)
+        done = end(process, command)
+    nothing_left(command, temporary)
     law.check(done.session, server)
     assert code == done.code == done.lines[-1]["exit_code"]
     assert ("cancelled", "cancelled") == (done.session.meta["status"], done.session.meta["stop_reason"])
@@ -98,12 +98,12 @@ def test_a_signal_ends_the_run_in_order(rlm: Make, temporary: Path, number: sign
 @pytest.mark.parametrize("cell", [AWAITING, DEAF, COMMANDS], ids=["awaiting", "deaf", "commands"])
 def test_ctrl_c_ends_any_cell(rlm: Make, temporary: Path, cell: str) -> None:
     with Scripted(call("ipython", code=cell)) as server:
-        made = rlm(server)
-        process = start(made, "--json", "go", TMPDIR=str(temporary))
+        command = rlm(server)
+        process = start(command, "--json", "go", TMPDIR=str(temporary))
         records_until(process, "in it")
         process.send_signal(signal.SIGINT)
-        done = end(process, made)
-    nothing_left(made, temporary)
+        done = end(process, command)
+    nothing_left(command, temporary)
     law.check(done.session, server)
     assert (130, "cancelled") == (done.code, done.session.meta["status"])
 
@@ -111,18 +111,18 @@ def test_ctrl_c_ends_any_cell(rlm: Make, temporary: Path, cell: str) -> None:
 def test_ctrl_c_ends_a_command_and_what_it_started(rlm: Make, temporary: Path) -> None:
     command = "trap '' INT TERM HUP; (setsid sleep 1000; sleep 1000) & echo in it; sleep 1000"
     with Scripted(call("bash", command=command)) as server:
-        made = rlm(server)
-        process = start(made, "--json", "go", TMPDIR=str(temporary), RLM_TOOLS="bash")
+        rlm_command = rlm(server)
+        process = start(rlm_command, "--json", "go", TMPDIR=str(temporary), RLM_TOOLS="bash")
         records_until(process, "in it")
         process.send_signal(signal.SIGINT)
-        done = end(process, made)
-    nothing_left(made, temporary)
+        done = end(process, rlm_command)
+    nothing_left(rlm_command, temporary)
     law.check(done.session, server)
     assert 130 == done.code
 
 
 def test_ctrl_c_cancels_the_children(rlm: Make, temporary: Path) -> None:
-    """Each in a cell of its own, and their parent in one that waits for them. Of the queue, see test_ledger."""
+    """Each in a cell of its own, and their parent in one that waits for them. Of the queue, see test_tree_limits."""
     cell = "import asyncio\nawait asyncio.gather(*(rlm.run(str(n)) for n in range(20)))"
     numbers = itertools.count()  # which of the twenty come first is not said
 
@@ -132,13 +132,13 @@ def test_ctrl_c_cancels_the_children(rlm: Make, temporary: Path) -> None:
         return call("ipython", code=f"print('in {next(numbers)}', flush=True)\nwhile True: pass")
 
     with Scripted(script) as server:
-        made = rlm(server)
+        command = rlm(server)
         limits = {"RLM_MAX_DEPTH": "1", "RLM_MAX_CONCURRENT_AGENTS": "3"}
-        process = start(made, "--json", "go", TMPDIR=str(temporary), **limits)
+        process = start(command, "--json", "go", TMPDIR=str(temporary), **limits)
         records_until(process, "in 0", "in 1", "in 2")
         process.send_signal(signal.SIGINT)
-        done = end(process, made)
-    nothing_left(made, temporary)
+        done = end(process, command)
+    nothing_left(command, temporary)
     law.check(done.session, server)
     assert (130, 4) == (done.code, done.lines[-1]["agents"])
     assert ["cancelled"] * 3 == [child.meta["status"] for child in done.session.children]
@@ -152,13 +152,13 @@ def test_ctrl_c_cancels_the_children(rlm: Make, temporary: Path) -> None:
 )
 def test_ctrl_c_ends_the_wait_for_the_provider(without_tools: Make, temporary: Path, waiting: Answer) -> None:
     with Scripted(lambda _: waiting) as server:
-        made = without_tools(server)
-        process = start(made, "--json", "go", TMPDIR=str(temporary))
+        command = without_tools(server)
+        process = start(command, "--json", "go", TMPDIR=str(temporary))
         server.wait(lambda s: s.requests)
         process.send_signal(signal.SIGINT)
-        done = end(process, made)
+        done = end(process, command)
         failed = len(server.requests)
-    nothing_left(made, temporary)
+    nothing_left(command, temporary)
     law.check(done.session, server, failed=failed)
     assert (130, "cancelled") == (done.code, done.session.meta["status"])
 
@@ -169,13 +169,13 @@ def test_whoever_presses_many_times_gets_an_orderly_end_too(
     rlm: Make, temporary: Path, number: signal.Signals, code: int, cell: str
 ) -> None:
     with Scripted(call("ipython", code=cell)) as server:
-        made = rlm(server)
-        process = start(made, "--json", "go", TMPDIR=str(temporary))
+        command = rlm(server)
+        process = start(command, "--json", "go", TMPDIR=str(temporary))
         records_until(process, "in it")
         for _ in range(3):
             process.send_signal(number)
-        done = end(process, made)
-    nothing_left(made, temporary)
+        done = end(process, command)
+    nothing_left(command, temporary)
     law.check(done.session, server)
     assert (code, "cancelled") == (done.code, done.session.meta["status"])
     assert "rlm resume" in done.err
@@ -186,18 +186,18 @@ def test_a_run_that_nobody_may_hang_up_goes_on(rlm: Make) -> None:
     with Scripted(
         call("ipython", code="print('in it', flush=True)\nimport time\ntime.sleep(1)"), text("end")
     ) as server:
-        made = rlm(server)
+        command = rlm(server)
         process = subprocess.Popen(
             ["bash", "-c", f"trap '' HUP; exec '{COMMAND}' --json go"],
-            cwd=made.cwd,
-            env=made.env(),
+            cwd=command.cwd,
+            env=command.env(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         records_until(process, "in it")
         process.send_signal(signal.SIGHUP)
-        done = end(process, made)
+        done = end(process, command)
     assert (0, "end") == (done.code, done.lines[-1]["answer"])
 
 
@@ -214,14 +214,14 @@ def test_a_killed_command_leaves_no_kernel_no_child_and_no_folder(rlm: Make, tem
         )
 
     with Scripted(script) as server:
-        made = rlm(server)
-        process = start(made, "--json", "go", TMPDIR=str(temporary), RLM_MAX_DEPTH="1")
+        command = rlm(server)
+        process = start(command, "--json", "go", TMPDIR=str(temporary), RLM_MAX_DEPTH="1")
         records_until(process, "in 0", "in 1")
-        assert len(processes(made)) >= 6, "the host, the zygote, three kernels, two daemons"
+        assert len(processes(command)) >= 6, "the host, the zygote, three kernels, two daemons"
         process.kill()
         process.communicate(timeout=60)
-    nothing_left(made, temporary)
-    for session in (only(made), *only(made).children):
+    nothing_left(command, temporary)
+    for session in (only(command), *only(command).children):
         assert "running" == session.meta["status"]
         assert all(line for line in (session.folder / "messages.jsonl").read_text().splitlines())
 
@@ -229,16 +229,16 @@ def test_a_killed_command_leaves_no_kernel_no_child_and_no_folder(rlm: Make, tem
 def test_a_killed_command_leaves_no_command_of_bash(rlm: Make, temporary: Path) -> None:
     command = "trap '' INT TERM HUP; (setsid sleep 1000; sleep 1000) & echo in it; sleep 1000"
     with Scripted(call("bash", command=command)) as server:
-        made = rlm(server)
-        process = start(made, "--json", "go", TMPDIR=str(temporary), RLM_TOOLS="bash")
+        rlm_command = rlm(server)
+        process = start(rlm_command, "--json", "go", TMPDIR=str(temporary), RLM_TOOLS="bash")
         records_until(process, "in it")
         process.kill()
         process.communicate(timeout=60)
-    nothing_left(made, temporary)
+    nothing_left(rlm_command, temporary)
 
 
-def only(made: Rlm) -> Session:
-    return Done(0, "", "", made.cwd).session
+def only(command: Rlm) -> Session:
+    return Done(0, "", "", command.cwd).session
 
 
 # ---- after any other end
@@ -259,10 +259,10 @@ HIDDEN = [
 """Commands that leave a process in a session of its own, with an empty environment. Its words name the run's folder."""
 
 
-@pytest.mark.parametrize("how", ENDS)
-def test_nothing_is_left_after(rlm: Make, temporary: Path, how: str) -> None:
+@pytest.mark.parametrize("ending", ENDS)
+def test_nothing_is_left_after(rlm: Make, temporary: Path, ending: str) -> None:
     """Not even the daemons that cells and commands have started."""
-    answer, code = ENDS[how]
+    answer, code = ENDS[ending]
     daemon = "\n".join(["setsid sleep 1000 >/dev/null 2>&1 & (sleep 1000 &) ; echo on", *HIDDEN])
     hidden = f"import subprocess\nsubprocess.run({daemon!r}, shell=True, env={{}}, start_new_session=True)"
     there: list[str] = []
@@ -270,15 +270,15 @@ def test_nothing_is_left_after(rlm: Make, temporary: Path, how: str) -> None:
     def script(request: Request) -> Answer:
         if request.turn == 3:
             there.extend(
-                process.cmdline()[-1] for process in processes(made) if "sleep 1000; : " in process.cmdline()[-1]
+                process.cmdline()[-1] for process in processes(command) if "sleep 1000; : " in process.cmdline()[-1]
             )
         turns = [call("ipython", code=DAEMON), call("ipython", code=hidden), call("bash", command=daemon), answer]
         return turns[request.turn]
 
     with Scripted(script) as server:
-        made = rlm(server)
-        done = made("go", TMPDIR=str(temporary), RLM_TOOLS="ipython,bash")
-    nothing_left(made, temporary)
+        command = rlm(server)
+        done = command("go", TMPDIR=str(temporary), RLM_TOOLS="ipython,bash")
+    nothing_left(command, temporary)
     assert code == done.code
     assert 8 <= len(there), "they go on between cells"
 
@@ -292,12 +292,12 @@ def test_what_a_command_has_left_running_is_no_zombie_once_it_has_ended(rlm: Mak
         commands = ["sleep 0.1 & echo $! > pid", until_it_is_over]
         if request.turn < len(commands):
             return call("bash", command=commands[request.turn])
-        there.append(psutil.pid_exists(int((made.cwd / "pid").read_text())))
+        there.append(psutil.pid_exists(int((command.cwd / "pid").read_text())))
         return text("end")
 
     with Scripted(script) as server:
-        made = rlm(server)
-        done = made("go", RLM_TOOLS="bash")
+        command = rlm(server)
+        done = command("go", RLM_TOOLS="bash")
     assert done.session.results[1].startswith("it is over")
     assert there == [False]
 
@@ -311,10 +311,10 @@ def test_kernels_and_children_inherit_no_stream_of_ours(rlm: Make) -> None:
         "!ls -l /proc/self/fd"
     )
     with Scripted(call("ipython", code=cell), call("bash", command="ls -l /proc/self/fd"), text("end")) as server:
-        made = rlm(server)
-        process = start(made, "--json", "go", RLM_TOOLS="ipython,bash")
+        rlm_command = rlm(server)
+        process = start(rlm_command, "--json", "go", RLM_TOOLS="ipython,bash")
         ours = [f"pipe:[{os.fstat(end.fileno()).st_ino}]" for end in (process.stdout, process.stderr) if end]
-        done = end(process, made)
+        done = end(process, rlm_command)
     kernel, command = done.session.results
     assert "/dev/null" in kernel
     assert "/dev/null" in command
@@ -330,14 +330,14 @@ def test_three_hundred_megabytes_printed_cost_the_host_less_than_sixty(rlm: Make
     peaks: list[int] = []
 
     def script(request: Request) -> Answer:
-        host = next(p for p in processes(made) if p.ppid() == os.getpid())
+        host = next(p for p in processes(command) if p.ppid() == os.getpid())
         peaks.append(peak(host))
         cells = ["print('warm')", "for _ in range(300): print('x' * 1_000_000)"]
         return call("ipython", code=cells[request.turn]) if request.turn < 2 else text("end")
 
     with Scripted(script) as server:
-        made = rlm(server)
-        done = made("go", RLM_MAX_OUTPUT="10000")
+        command = rlm(server)
+        done = command("go", RLM_MAX_OUTPUT="10000")
     assert 0 == done.code
     assert 300_000_300 == (done.session.folder / "outputs" / "cell-2.txt").stat().st_size
     assert len(done.session.results[1]) < 11_000

@@ -346,8 +346,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write_skills(folder: Path) -> None:
     for name in SKILLS:
-        made = Rlm(folder)("skills", "new", name)
-        assert 0 == made.code, made.err
+        done = Rlm(folder)("skills", "new", name)
+        assert 0 == done.code, done.err
     work = folder / "work"
     with (work / "fragile" / "src" / "fragile" / "fragile.py").open("a") as file:
         file.write(BROKEN)

@@ -40,15 +40,15 @@ def script(request: Request) -> Answer:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_run_ends_with_a_true_account(rlm: Callable[[Scripted], Rlm], seed: int) -> None:
     with Scripted(script) as server, ThreadPoolExecutor(1) as pool:
-        made = rlm(server)
-        process = made.start("--json", "go", RLM_MAX_DEPTH="1")
+        command = rlm(server)
+        process = command.start("--json", "go", RLM_MAX_DEPTH="1")
         end = pool.submit(process.communicate, timeout=2 * PATIENCE)
         killed = _kill_kernels(process.pid, random.Random(seed), 12, end.done)
         out, err = end.result()
     assert killed
     assert 0 == process.returncode, err.decode()
     last = json.loads(out.splitlines()[-1])
-    root = Session(made.cwd / ".rlm" / "sessions" / last["session_id"])
+    root = Session(command.cwd / ".rlm" / "sessions" / last["session_id"])
     _check_outcomes(root)
     ended = {record["folder"]: record["stop"] for record in root.records if record["type"] == "agent_end"}
     assert {child.folder.name: child.meta["stop_reason"] for child in root.children} == ended

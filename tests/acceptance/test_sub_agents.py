@@ -352,9 +352,9 @@ def test_children_that_are_left_running_end_with_their_parent(rlm: Make) -> None
 
 def test_a_context_file_of_the_command_line_is_in_the_kernel(rlm: Make) -> None:
     with Scripted(call("ipython", code="print(len(context), context[-4:])"), text("ok")) as server:
-        made = rlm(server)
-        (made.cwd / "big.txt").write_text("x" * 3_000_000 + "end\n")
-        done = made("--context", "big.txt", "go")
+        command = rlm(server)
+        (command.cwd / "big.txt").write_text("x" * 3_000_000 + "end\n")
+        done = command("--context", "big.txt", "go")
     assert "3000004 end" == done.session.results[0].strip()
     assert len(server.requests[0].messages[0]["content"]) < 3_000
 
@@ -393,11 +393,11 @@ def test_a_child_without_a_cell_has_no_kernel(rlm: Make) -> None:
     seen: list[list[str]] = []
 
     def child(request: Request) -> Answer:
-        seen.append([" ".join(process.cmdline()) for process in processes(made)])
+        seen.append([" ".join(process.cmdline()) for process in processes(rlm_command)])
         return text("answered")
 
     with Scripted(tree(["await rlm.run('a')"], child)) as server:
-        made = rlm(server)
-        assert 0 == made("go", RLM_MAX_DEPTH="1").code
+        rlm_command = rlm(server)
+        assert 0 == rlm_command("go", RLM_MAX_DEPTH="1").code
     (commands,) = seen
     assert 2 == sum("rlm.inside" in command for command in commands), "the zygote and the root's kernel alone"

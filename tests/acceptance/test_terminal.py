@@ -39,9 +39,9 @@ def test_a_run_as_its_user_sees_it(rlm: Make, terminal: Open) -> None:
     with Scripted(
         calls(("ipython", {"code": hostile})), call("ipython", code="1/0"), text("for\x1b[2Jty-**two**")
     ) as server:
-        made = rlm(server)
-        seen = terminal(made, "what is it?").see("over 0")
-    session = Done(0, "", "", made.cwd).session
+        command = rlm(server)
+        seen = terminal(command, "what is it?").see("over 0")
+    session = Done(0, "", "", command.cwd).session
     law.check(session, server)
     id = session.meta["session_id"]
     assert seen[0].startswith(f"rlm · scripted · sandbox off · ipython, summarize · session {id} ·")
@@ -71,8 +71,8 @@ def test_the_live_tree_shows_what_runs_and_ctrl_c_ends_it(rlm: Make, terminal: O
         return call("ipython", code="import time\ntime.sleep(1000)" if request.depth else cell)
 
     with Scripted(script) as server:
-        made = rlm(server)
-        screen = terminal(made, "go", RLM_MAX_DEPTH="1", RLM_MAX_CONCURRENT_AGENTS="2")
+        command = rlm(server)
+        screen = terminal(command, "go", RLM_MAX_DEPTH="1", RLM_MAX_CONCURRENT_AGENTS="2")
         screen.see("0 of 3 done, 2 running, 1 queued", "├", "└", "ipython  time.sleep")
         server.wait(lambda s: len(s.requests) == 3)
         screen.press("ahead")
@@ -84,17 +84,17 @@ def test_the_live_tree_shows_what_runs_and_ctrl_c_ends_it(rlm: Make, terminal: O
         seen = screen.see("over 130")
         screen.press("typed")
         screen.see("typed")
-    session = Done(130, "", "", made.cwd).session
+    session = Done(130, "", "", command.cwd).session
     law.check(session, server)
-    nothing_left_but_the_terminal(made)
+    nothing_left_but_the_terminal(command)
     assert seen[-2].startswith("interrupted · 3 turns · 3 agents")
     assert seen[-2].endswith(f"rlm resume {session.meta['session_id'][:4]}")
     assert not [line for line in seen if "ignored" in line or "queued" in line or "├" in line or "Traceback" in line]
     assert ["cancelled"] * 3 == [each.meta["status"] for each in (session, *session.children)]
 
 
-def nothing_left_but_the_terminal(made: Rlm) -> None:
-    nothing_left(made, besides=("tmux: server", "sh", "bash", "dash", "cat"))
+def nothing_left_but_the_terminal(command: Rlm) -> None:
+    nothing_left(command, besides=("tmux: server", "sh", "bash", "dash", "cat"))
 
 
 def test_a_text_is_seen_while_it_streams(without_tools: Make, terminal: Open) -> None:

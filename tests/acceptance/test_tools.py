@@ -381,12 +381,12 @@ def test_without_ipython_no_kernel_is_started(rlm: Make, tools: str) -> None:
     seen: list[list[str]] = []
 
     def script(request: Request) -> Answer:
-        seen.append([" ".join(process.cmdline()) for process in processes(made)])
+        seen.append([" ".join(process.cmdline()) for process in processes(rlm_command)])
         return text("end") if request.turn else call("bash", command="true")
 
     with Scripted(script) as server:
-        made = rlm(server)
-        assert 0 == made("go", RLM_TOOLS=tools).code
+        rlm_command = rlm(server)
+        assert 0 == rlm_command("go", RLM_TOOLS=tools).code
     assert 2 == len(seen)
     assert not [command for commands in seen for command in commands if "rlm.inside" in command]
 

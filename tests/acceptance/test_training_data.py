@@ -35,9 +35,9 @@ def row(cwd: Path, *events: Event, arguments: Arguments = Arguments.MAPPING) -> 
 
 def rendered(template: Template, line: dict[str, Any]) -> str:
     """`tools` as trl reads them; an exception is reported by its name."""
-    given = {"messages": line["messages"], "tools": json.loads(line["tools"])}
+    values = {"messages": line["messages"], "tools": json.loads(line["tools"])}
     try:
-        return template.render(bos_token="<s>", eos_token="</s>", add_generation_prompt=False, **given)
+        return template.render(bos_token="<s>", eos_token="</s>", add_generation_prompt=False, **values)
     except Exception as error:  # noqa: BLE001 - whatever a template does is the answer
         return f"raised {type(error).__name__}"
 
@@ -51,16 +51,16 @@ def test_objects_render_in_all_templates_that_render_calls_and_text_in_few(
     templates: dict[str, Template], tmp_path: Path
 ) -> None:
     whole = (*opening("the task"), *turn(None, (cell(CODE), "the result")), *ending("the answer"))
-    made = {each: row(tmp_path, *whole, arguments=each) for each in Arguments}
+    rows = {each: row(tmp_path, *whole, arguments=each) for each in Arguments}
     good = {
-        each: {name for name, one in templates.items() if shows_the_call(rendered(one, made[each]))} for each in made
+        each: {name for name, one in templates.items() if shows_the_call(rendered(one, rows[each]))} for each in rows
     }
     # for models whose templates know calls only as text there is `--arguments text`
     assert good[Arguments.TEXT] - good[Arguments.MAPPING] <= {"deepseekv3"}
     assert len(good[Arguments.MAPPING]) > 2 * len(good[Arguments.TEXT])
     assert set(FAMILIES_WITH_TOOLS) <= good[Arguments.MAPPING]
     for name in FAMILIES_WITH_TOOLS:
-        text = rendered(templates[name], made[Arguments.MAPPING])
+        text = rendered(templates[name], rows[Arguments.MAPPING])
         assert all(part in text for part in ("the task", "the result", "the answer", "ipython")), name
         assert "None" not in text, name
 
@@ -70,11 +70,11 @@ def test_parallel_calls_reasoning_and_a_missing_system_prompt_render_too(
     templates: dict[str, Template], tmp_path: Path, name: str
 ) -> None:
     """Llama's and gpt-oss's own templates take one call at a time."""
-    given = reply(
+    response = reply(
         None, cell(CODE), cell("second()"), cell("cut(") | {"function": {"name": "ipython", "arguments": '{"co'}}
     )
-    results = [ToolReturned(ToolResult(call, f"result {n}")) for n, call in enumerate(given.message.calls)]
-    whole = [Said(User("the task")), ParametersChanged("m", ()), Replied(given), *results, *ending("the answer")]
+    results = [ToolReturned(ToolResult(call, f"result {n}")) for n, call in enumerate(response.message.calls)]
+    whole = [Said(User("the task")), ParametersChanged("m", ()), Replied(response), *results, *ending("the answer")]
     text = rendered(templates[name], row(tmp_path, *whole))
     assert all(part in text for part in ("second()", '{"co' if '{"co' in text else '{\\"co', "result 2", "the answer"))
     assert shows_the_call(text)

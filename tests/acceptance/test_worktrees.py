@@ -62,10 +62,10 @@ def test_what_children_and_theirs_change_in_worktrees_comes_back_as_patches(rlm:
         git(work, "commit", "-qm", "one")
         (work / "a.txt").write_text("one\ndirty\n")
         done = command("go", "--sandbox", sandbox, "--max-depth", "2")
-    told = done.session.results[0].splitlines()
-    assert told[0] == " M a.txt | True | did one", "the parent's tree is as it was: " + done.err
-    assert "isolation='vm' is not allowed" in told[1]
-    assert "/ is in no git repository" in told[2]
+    lines = done.session.results[0].splitlines()
+    assert lines[0] == " M a.txt | True | did one", "the parent's tree is as it was: " + done.err
+    assert "isolation='vm' is not allowed" in lines[1]
+    assert "/ is in no git repository" in lines[2]
     assert (work / "a.txt").read_text() == "one\ndirty\nchild\n"
     assert not (work / "gone").exists()
     assert (work / "sub/by a sub-agent in the same copy").exists()

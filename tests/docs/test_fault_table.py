@@ -15,8 +15,8 @@ DOCS = ROOT / "docs"
 
 
 def test_the_fault_tables_in_the_docs_are_those_that_the_tests_prove() -> None:
-    made = runpy.run_path(str(DOCS / "generate_faults.py"))["page"]()
-    assert (DOCS / "faults.md").read_text() == made, "run: python docs/generate_faults.py"
+    page = runpy.run_path(str(DOCS / "generate_faults.py"))["page"]()
+    assert (DOCS / "faults.md").read_text() == page, "run: python docs/generate_faults.py"
 
 
 @pytest.mark.parametrize("test", [fault.test for fault in KERNEL_FAULTS if fault.test])

@@ -7,5 +7,5 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_table_of_kernel_states_in_the_docs_is_the_program_s() -> None:
-    made = runpy.run_path(str(DOCS / "generate_kernel_states.py"))["page"]()
-    assert (DOCS / "architecture.md").read_text() == made, "run: just docs"
+    page = runpy.run_path(str(DOCS / "generate_kernel_states.py"))["page"]()
+    assert (DOCS / "architecture.md").read_text() == page, "run: just docs"

@@ -13,9 +13,9 @@ DOCS = ROOT / "docs"
 
 
 def test_the_schema_and_the_page_are_as_the_types_are() -> None:
-    made = runpy.run_path(str(DOCS / "generate_sessions.py"))
-    assert (DOCS / "sessions.schema.json").read_text() == made["schema"](), "run: just docs"
-    assert (DOCS / "sessions.md").read_text() == made["page"](), "run: just docs"
+    generator = runpy.run_path(str(DOCS / "generate_sessions.py"))
+    assert (DOCS / "sessions.schema.json").read_text() == generator["schema"](), "run: just docs"
+    assert (DOCS / "sessions.md").read_text() == generator["page"](), "run: just docs"
 
 
 def test_the_page_explains_each_reason_to_drop_messages_and_each_adaptation() -> None:

@@ -32,14 +32,16 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     python = os.environ.get("TEST_PYTHON") or (sys.executable if sys.version_info >= (3, 12) else "3.12")
     folder = tmp_path_factory.mktemp("harnesses")
     venv = folder / "venv"
-    given = {name: value for name, value in os.environ.items() if not name.startswith(("RLM_", "OPENAI_", "VIRTUAL"))}
-    given |= {"UV_PROJECT_ENVIRONMENT": str(venv), "HOME": str(folder), "UV_CACHE_DIR": _cache()}
-    install(given, "sync", "--frozen", "--no-dev", "--python", python)
-    install(given, "pip", "install", "--python", str(venv / "bin/python"), *PACKAGES)
+    variables = {
+        name: value for name, value in os.environ.items() if not name.startswith(("RLM_", "OPENAI_", "VIRTUAL"))
+    }
+    variables |= {"UV_PROJECT_ENVIRONMENT": str(venv), "HOME": str(folder), "UV_CACHE_DIR": _cache()}
+    install(variables, "sync", "--frozen", "--no-dev", "--python", python)
+    install(variables, "pip", "install", "--python", str(venv / "bin/python"), *PACKAGES)
     # harbor brings litellm, which holds the table of tokens that inspect would load from the network
     (tables,) = venv.glob("lib/python*/site-packages/litellm/litellm_core_utils/tokenizers")
-    return given | {
-        "PATH": f"{venv}/bin:{given['PATH']}",
+    return variables | {
+        "PATH": f"{venv}/bin:{variables['PATH']}",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "TIKTOKEN_CACHE_DIR": str(tables),
     }

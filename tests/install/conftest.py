@@ -214,7 +214,7 @@ def skills(tmp_path: Path) -> Skills:
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A scratch folder that every user can enter, as pytest's own are for one user."""
-    made = Path(output_of("mktemp", "-d"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    folder = Path(output_of("mktemp", "-d"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)

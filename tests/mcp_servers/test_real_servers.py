@@ -47,9 +47,9 @@ def results(servers: dict[str, Any], cells: list[str], folder: Path) -> list[str
         return call("ipython", code=cells[request.turn]) if request.turn < len(cells) else text("done")
 
     with Scripted(script) as server:
-        made = rlm.run_sync("go", cwd=folder, mcp={"mcpServers": servers}, base_url=server.url, model="scripted")
-    assert made.ok
-    return Session(made.session_dir).results
+        result = rlm.run_sync("go", cwd=folder, mcp={"mcpServers": servers}, base_url=server.url, model="scripted")
+    assert result.ok
+    return Session(result.session_dir).results
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ PICTURE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url"
 
 
 def calls(*ids: str, arguments: str = "{}") -> Json:
-    made = [{"id": id, "type": "function", "function": {"name": "bash", "arguments": arguments}} for id in ids]
-    return {"role": "assistant", "content": None, "tool_calls": made}
+    tool_calls = [{"id": id, "type": "function", "function": {"name": "bash", "arguments": arguments}} for id in ids]
+    return {"role": "assistant", "content": None, "tool_calls": tool_calls}
 
 
 def result(id: str) -> Json:

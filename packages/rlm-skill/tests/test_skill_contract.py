@@ -14,9 +14,9 @@ PACKAGES = Path(__file__).parents[2]
 
 @pytest.fixture
 def skill(tmp_path: Path) -> Path:
-    made = scaffold("wordy", tmp_path)
-    change(made / "SKILL.md", "description: Count", "description: Say how many words there are. Count")
-    return made
+    folder = scaffold("wordy", tmp_path)
+    change(folder / "SKILL.md", "description: Count", "description: Say how many words there are. Count")
+    return folder
 
 
 def change(path: Path, old: str, new: str) -> None:

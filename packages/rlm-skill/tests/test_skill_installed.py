@@ -81,8 +81,8 @@ def test_a_new_skill_passes_its_own_tests_at_once(place: Place) -> None:
 
 
 def test_the_wheel_holds_the_template(place: Place, tmp_path: Path) -> None:
-    made = place.ask(f"skill.scaffold('another', __import__('pathlib').Path({str(tmp_path)!r}))")
-    assert made == str(tmp_path / "another")
+    answer = place.ask(f"skill.scaffold('another', __import__('pathlib').Path({str(tmp_path)!r}))")
+    assert answer == str(tmp_path / "another")
     here = sorted(path.relative_to(tmp_path / "another") for path in (tmp_path / "another").rglob("*"))
     there = sorted(path.relative_to(scaffolded) for scaffolded in [scaffold("another", tmp_path / "b")]
                    for path in scaffolded.rglob("*"))  # fmt: skip
@@ -308,9 +308,9 @@ def test_nothing_of_the_placeholder_is_left_and_leftovers_are_not_copied(tmp_pat
     template = shutil.copytree(template_folder(), tmp_path / "template")
     (template / "src/myskill/__pycache__").mkdir()
     (template / ".pytest_cache").mkdir()
-    made = scaffold("wordy", tmp_path, template)
-    files = [path for path in made.rglob("*") if path.is_file()]
-    assert {path.relative_to(made).as_posix() for path in files} == {
+    folder = scaffold("wordy", tmp_path, template)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.relative_to(folder).as_posix() for path in files} == {
         "SKILL.md",
         "pyproject.toml",
         "src/wordy/__init__.py",
@@ -318,4 +318,4 @@ def test_nothing_of_the_placeholder_is_left_and_leftovers_are_not_copied(tmp_pat
         "tests/test_wordy.py",
     }
     assert not [path for path in files if "myskill" in path.read_text()]
-    assert not list(made.rglob(".*")) + list(made.rglob("__pycache__"))
+    assert not list(folder.rglob(".*")) + list(folder.rglob("__pycache__"))

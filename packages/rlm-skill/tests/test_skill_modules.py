@@ -301,9 +301,9 @@ def kernel() -> Iterator[Kernel]:
     client = manager.blocking_client()
     client.start_channels()
     client.wait_for_ready(timeout=60)
-    made = Kernel(client)
-    made(PREAMBLE)
-    yield made
+    started = Kernel(client)
+    started(PREAMBLE)
+    yield started
     client.stop_channels()
     manager.shutdown_kernel(now=True)
 

@@ -60,15 +60,15 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 )
 async def test_what_json_holds_comes_as_it_was_given(folders: tuple[Path, Path], value: object) -> None:
     agent, host = folders
-    box = AnswerBox(agent, host, None, pickles=False)
-    await box.give(AnswerRequest("", pack_answer(value, agent)))
-    given = box.take()
-    result = hand_over(RunResult(given.text, Stop.DONE, value=given.value), agent)
+    answers = AnswerBox(agent, host, None, pickles=False)
+    await answers.give(AnswerRequest("", pack_answer(value, agent)))
+    taken = answers.take()
+    result = hand_over(RunResult(taken.text, Stop.DONE, value=taken.value), agent)
     line = result_line(result)
     assert len(line) < 2_000_000
     loaded = load_answer(parse_answer(line), agent)
     assert loaded.value == value
-    assert loaded.answer == (value if isinstance(value, str) else given.text)
+    assert loaded.answer == (value if isinstance(value, str) else taken.text)
     assert [*agent.iterdir(), *host.iterdir()] == [], "nothing is left of it"
 
 
@@ -87,9 +87,9 @@ async def test_what_json_does_not_hold_exactly_goes_as_a_pickle_to_a_parent_alon
         await with_schema.give(AnswerRequest("", file))
     child = AnswerBox(agent, host, None, pickles=True)
     await child.give(AnswerRequest("", file))
-    given = child.take()
+    taken = child.take()
     loaded = load_answer(
-        parse_answer(result_line(hand_over(RunResult("", Stop.DONE, value=given.pickle), agent))), agent
+        parse_answer(result_line(hand_over(RunResult("", Stop.DONE, value=taken.pickle), agent))), agent
     )
     assert repr(loaded.value) == repr(value)
     assert [*agent.iterdir(), *host.iterdir()] == []
@@ -97,13 +97,13 @@ async def test_what_json_does_not_hold_exactly_goes_as_a_pickle_to_a_parent_alon
 
 async def test_the_newest_answer_counts_and_what_was_given_before_is_removed(folders: tuple[Path, Path]) -> None:
     agent, host = folders
-    box = AnswerBox(agent, host, None, pickles=True)
-    await box.give(AnswerRequest("", pack_answer({1}, agent)))
-    await box.give(AnswerRequest("", pack_answer({2}, agent)))
+    answers = AnswerBox(agent, host, None, pickles=True)
+    await answers.give(AnswerRequest("", pack_answer({1}, agent)))
+    await answers.give(AnswerRequest("", pack_answer({2}, agent)))
     assert len(list(host.iterdir())) == 1
-    await box.give(AnswerRequest("", pack_answer("text", agent)))
+    await answers.give(AnswerRequest("", pack_answer("text", agent)))
     assert list(host.iterdir()) == []
-    assert box.take().value == "text"
+    assert answers.take().value == "text"
 
 
 async def test_only_a_plain_file_of_the_agents_own_is_taken(folders: tuple[Path, Path]) -> None:
@@ -114,27 +114,27 @@ async def test_only_a_plain_file_of_the_agents_own_is_taken(folders: tuple[Path,
     (agent / "latin").write_bytes(b'"\xe9"')
     (agent / "nan").write_text("NaN")
     (agent / "deep").write_text("[" * 100_000)
-    box = AnswerBox(agent, host, None, pickles=True)
+    answers = AnswerBox(agent, host, None, pickles=True)
     for name, reason in {
         **dict.fromkeys(("folder", "pipe", "link", "none"), "not a file in this agent's runtime folder"),
         **dict.fromkeys(("latin", "nan", "deep"), "not the answer that was asked for"),
     }.items():
         with pytest.raises(AgentError, match=reason):
-            await box.give(AnswerRequest("", AnswerFile(name)))
-    assert not box.pending
+            await answers.give(AnswerRequest("", AnswerFile(name)))
+    assert not answers.pending
 
 
 async def test_an_answer_that_does_not_fit_the_schema_is_refused_with_where_and_why(
     folders: tuple[Path, Path],
 ) -> None:
     agent, host = folders
-    box = AnswerBox(agent, host, AnswerSchema(POINT), pickles=True)
+    answers = AnswerBox(agent, host, AnswerSchema(POINT), pickles=True)
     with pytest.raises(AgentError) as raised:
-        await box.give(AnswerRequest("", pack_answer({"x": "a", "tags": ["", 3]}, agent)))
+        await answers.give(AnswerRequest("", pack_answer({"x": "a", "tags": ["", 3]}, agent)))
     problems = str(raised.value).removeprefix("this is not the answer that was asked for: ").split("; ")
     assert {'$.x: "a" is not of type "integer"', '$.tags[1]: 3 is not of type "string"'} == set(problems)
-    await box.give(AnswerRequest("", pack_answer({"x": 1}, agent)))
-    assert (box.take().text, json.loads(box.taken.text if box.taken else "")) == ('{"x": 1}', {"x": 1})
+    await answers.give(AnswerRequest("", pack_answer({"x": 1}, agent)))
+    assert (answers.take().text, json.loads(answers.taken.text if answers.taken else "")) == ('{"x": 1}', {"x": 1})
 
 
 @pytest.mark.parametrize(
@@ -199,5 +199,5 @@ def test_a_text_that_is_no_schema_is_refused(text: str) -> None:
 def test_openai_is_asked_for_the_schema_and_strictly_where_it_has_the_form_for_that(
     schema: Mapping[str, object] | bool, strict: bool | None
 ) -> None:
-    made = response_format(AnswerSchema(schema))
-    assert (made and made["response_format"]["json_schema"]["strict"]) is strict
+    parameters = response_format(AnswerSchema(schema))
+    assert (parameters and parameters["response_format"]["json_schema"]["strict"]) is strict

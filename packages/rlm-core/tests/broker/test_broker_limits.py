@@ -50,11 +50,11 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def one_line(data: bytes) -> str:
     """The reason of an error that is one line."""
     assert data.count(b"\n") == 1
-    told = json.loads(data)
-    assert "error" == told["type"]
-    assert "\n" not in told["reason"]
-    assert "Traceback" not in told["reason"]
-    return str(told["reason"])
+    reply = json.loads(data)
+    assert "error" == reply["type"]
+    assert "\n" not in reply["reason"]
+    assert "Traceback" not in reply["reason"]
+    return str(reply["reason"])
 
 
 async def sent(path: str, data: bytes) -> bytes:
@@ -173,7 +173,7 @@ async def test_a_long_task_arrives_and_a_longer_one_is_refused_before_it_is_sent
 def flood(path: str, connections: int, data: bytes) -> Iterator[list[socket.socket]]:
     """That many connections, or as many as the host's queue takes, each of which sends `data` as far as it is read."""
     with ExitStack() as stack:
-        made = []
+        ends = []
         for _ in range(connections):
             end = stack.enter_context(socket.socket(socket.AF_UNIX))
             end.settimeout(0)
@@ -181,13 +181,13 @@ def flood(path: str, connections: int, data: bytes) -> Iterator[list[socket.sock
                 end.connect(path)
             except BlockingIOError:
                 break
-            made.append(end)
+            ends.append(end)
         stop = threading.Event()
-        writer = threading.Thread(target=_write, args=(made, data, stop))
+        writer = threading.Thread(target=_write, args=(ends, data, stop))
         writer.start()
         stack.callback(writer.join)
         stack.callback(stop.set)
-        yield made
+        yield ends
 
 
 def _write(ends: list[socket.socket], data: bytes, stop: threading.Event) -> None:
@@ -220,11 +220,11 @@ async def test_many_connections_that_send_without_end_cost_little_and_stop_nobod
 
 def _read_all(ends: list[socket.socket]) -> list[bytes]:
     """They stay non-blocking: the flood still writes to them."""
-    told = []
+    received = []
     for end in ends:
         assert select.select([end], [], [], PATIENCE)[0]
-        told.append(end.recv(100_000))
-    return told
+        received.append(end.recv(100_000))
+    return received
 
 
 async def test_connections_that_say_nothing_or_too_little_are_closed(tmp_path: Path) -> None:
@@ -256,17 +256,17 @@ async def test_twenty_thousand_connections_take_few_descriptors_and_nobody_s_tur
         most = 0
 
         def hammer() -> int:
-            made = 0
-            while made < 20_000 and not stop.is_set():
+            count = 0
+            while count < 20_000 and not stop.is_set():
                 with socket.socket(socket.AF_UNIX) as end:
                     end.settimeout(0)
                     try:
                         end.connect(path)
                         end.send(b'{"version": 1, "verb": "run", "token": "wrong", "task": ""}\n')
-                        made += 1
+                        count += 1
                     except OSError:
                         continue
-            return made
+            return count
 
         hammering = asyncio.get_running_loop().run_in_executor(None, hammer)
         for _ in range(200):

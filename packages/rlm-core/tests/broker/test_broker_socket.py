@@ -103,9 +103,9 @@ async def test_any_other_option_is_refused_by_its_name(tmp_path: Path, name: str
         path, token = split(broker)
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(RunRequest(token, "task", {"model": "m", name: "9"}).line())
-        told = json.loads(await reader.readline())
+        reply = json.loads(await reader.readline())
         writer.close()
-        assert ("error", f"unknown argument {name!r}") == (told["type"], told["reason"].split(";")[0])
+        assert ("error", f"unknown argument {name!r}") == (reply["type"], reply["reason"].split(";")[0])
 
 
 CALL = {"version": 1, "verb": "call", "token": "", "server": "s", "tool": "t"}
@@ -273,9 +273,9 @@ def test_an_object_is_told_by_type_size_and_head(tmp_path: Path) -> None:
     assert "str, 1,000 long, begins 'xxx" in describe("x" * 1000)
     assert describe(list(range(10**6))).startswith("list, 1,000,000 long, begins [0, 1, 2,")
     assert "long" not in describe(3.5)
-    parcel = pack({"a": lambda: 1}, tmp_path)
-    assert parcel.path.stat().st_size > 0
-    assert parcel.about.startswith("dict, 1 long")
+    payload = pack({"a": lambda: 1}, tmp_path)
+    assert payload.path.stat().st_size > 0
+    assert payload.about.startswith("dict, 1 long")
 
 
 def test_a_file_is_told_by_its_size_and_head(tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ def test_each_setting_is_one_of_programs_or_of_the_command() -> None:
 )
 def test_a_value_is_taken_as_it_is(value: dict[str, Any], kept: object) -> None:
     (name,) = value
-    made = getattr(with_values(Config(), value), name)
-    assert (kept, type(kept)) == (made, type(made))
+    stored = getattr(with_values(Config(), value), name)
+    assert (kept, type(kept)) == (stored, type(stored))
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ async def test_arguments_that_the_length_limit_cut_off_are_answered_with_that(wr
 
 
 @pytest.mark.parametrize(
-    ("given", "wrong"),
+    ("arguments", "wrong"),
     [
         ({}, "the argument 'code' is missing."),
         ({"timeout": 3}, "the argument 'code' is missing."),
@@ -70,9 +70,9 @@ async def test_arguments_that_the_length_limit_cut_off_are_answered_with_that(wr
         ({"code": "1", "timeout": True}, "'timeout' must be of type number, not bool."),
     ],
 )
-async def test_wrong_arguments_are_named_with_what_is_right(given: dict[str, object], wrong: str) -> None:
+async def test_wrong_arguments_are_named_with_what_is_right(arguments: dict[str, object], wrong: str) -> None:
     tool = FakeTool()
-    assert await answer_to(call("ipython", **given), tool) == f"ipython: {wrong} {IPYTHON}"
+    assert await answer_to(call("ipython", **arguments), tool) == f"ipython: {wrong} {IPYTHON}"
     assert tool.calls == []
 
 

@@ -101,8 +101,8 @@ async def test_a_second_summary_takes_the_place_of_the_first_wherever_that_stand
     model = ScriptedModel(turn("a"), turn("b", 900), says("one"), turn("c", 9_000), says("two"), says("end"))
     agent, events = open_agent(model, FakeTool(), context=Compact(at=500, keep=2))
     await agent.run(SYSTEM, User("x" * 9_000))
-    told = [user for message in model.seen[-1].messages if isinstance(user := message, User)]
-    assert [user.content for user in told if user.kind is Kind.SUMMARY] == [SUMMARY.format("two")]
+    said = [user for message in model.seen[-1].messages if isinstance(user := message, User)]
+    assert [user.content for user in said if user.kind is Kind.SUMMARY] == [SUMMARY.format("two")]
     assert replay(events) == agent.state
 
 
@@ -193,11 +193,11 @@ def test_ids_get_a_short_form_of_their_own_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "sound"),
+    ("name", "valid"),
     [("bash", "bash"), ("a b", "a_b"), ("3d", "_3d"), ("x" * 99, "x" * 64), ("功能", "__"), ("-x", "_-x")],
 )
-def test_the_names_of_tools_that_there_are_not_get_a_form_that_all_take(name: str, sound: str) -> None:
-    assert call_name(name) == sound
+def test_the_names_of_tools_that_there_are_not_get_a_form_that_all_take(name: str, valid: str) -> None:
+    assert call_name(name) == valid
 
 
 async def test_a_refusal_that_no_other_form_helps_is_final() -> None:
@@ -274,10 +274,10 @@ async def test_the_model_reads_what_it_wrote_where_that_was_repaired() -> None:
     wrong = Reply(assistant(wire, {written.id: {"name": "ipython", "arguments": written.arguments}}))
     agent, _ = open_agent(model := ScriptedModel(wrong, says("end")), FakeTool())
     await agent.run(SYSTEM, TASK)
-    told = model.seen[1].sent[-1]
-    assert isinstance(told, ToolResult)
-    assert told.content.endswith('You wrote: {"code": "1')
-    assert told.call == replace(written)
+    result = model.seen[1].sent[-1]
+    assert isinstance(result, ToolResult)
+    assert result.content.endswith('You wrote: {"code": "1')
+    assert result.call == replace(written)
 
 
 def test_of_summaries_that_are_joined_the_newest_stays_alone() -> None:

@@ -108,13 +108,13 @@ OUTCOMES: list[Callable[[], ToolStep]] = [
 ]
 
 
-def made(makers: Sequence[Callable[[], Step]], least: int, most: int) -> st.SearchStrategy[list[Step]]:
+def lists_of(makers: Sequence[Callable[[], Step]], least: int, most: int) -> st.SearchStrategy[list[Step]]:
     return st.lists(st.sampled_from(makers), min_size=least, max_size=most).map(lambda some: [make() for make in some])
 
 
-scripts = st.lists(made([*TURNS * 5, *ENDS, *[OVERFLOW] * 4, *FAILURES], 3, 12), min_size=3, max_size=3)
-summaries = made([*SUMMARIES, OVERFLOW, OVERFLOW, Stuck], 5, 10)
-outcomes = made(OUTCOMES, 5, 20)
+scripts = st.lists(lists_of([*TURNS * 5, *ENDS, *[OVERFLOW] * 4, *FAILURES], 3, 12), min_size=3, max_size=3)
+summaries = lists_of([*SUMMARIES, OVERFLOW, OVERFLOW, Stuck], 5, 10)
+outcomes = lists_of(OUTCOMES, 5, 20)
 wishes = st.lists(st.builds(lambda oldest: Outcome("forgot", forget=Forget(oldest, "notes")), st.integers(1, 3)))
 compacts = st.builds(Compact, st.sampled_from([None, 1, 500, 2_000]), st.integers(1, 3))
 newest = st.builds(LastTurns, st.integers(2, 4))
@@ -249,9 +249,9 @@ def test_the_size_of_a_history_is_that_of_its_messages_after_every_event(played:
 @law
 @given(conversations)
 def test_each_reply_was_given_to_the_messages_reported_and_not_dropped_before_it(played: Played) -> None:
-    given = [list(request.sent) for request in played.model.seen if request.answered]
+    sent = [list(request.sent) for request in played.model.seen if request.answered]
     replied = [n for n, event in enumerate(played.events) if isinstance(event, Replied)]
-    assert given == [journal(played.events[:n]) for n in replied]
+    assert sent == [journal(played.events[:n]) for n in replied]
 
 
 @law

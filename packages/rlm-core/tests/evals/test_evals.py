@@ -61,14 +61,14 @@ def test_a_file_of_tasks_is_refused_with_the_number_of_the_line(lines: bytes, sa
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("size", [1, 2, 300])
 def test_a_generated_task_has_its_size_and_the_answer_that_its_data_say(form: str, size: int) -> None:
-    made, again = (list(generate(form, [size], 3, 1)) for _ in range(2))
-    assert made == again
-    assert made[0] != made[1]
-    assert made != list(generate(form, [size], 3, 2))
-    for task in made:
+    tasks, again = (list(generate(form, [size], 3, 1)) for _ in range(2))
+    assert tasks == again
+    assert tasks[0] != tasks[1]
+    assert tasks != list(generate(form, [size], 3, 2))
+    for task in tasks:
         assert task.context is not None
         lines = task.context.split("\n")
-        assert (len(lines), task.size, task.id) == (size, size, made[made.index(task)].id)
+        assert (len(lines), task.size, task.id) == (size, size, tasks[tasks.index(task)].id)
         assert task.expected == solved(form, task.prompt, lines)
     assert read_tasks(b'{"prompt": "?", "expected": 1}', "t")
 
@@ -122,16 +122,16 @@ def test_the_summary_has_percentiles_scores_by_size_and_where_recursion_was_wors
     results += [
         result("rlm", str(n), float(n > 1), cost=n / 50, stop="error" if n == 1 else "done") for n in range(1, 21)
     ]
-    made = summary(results, ["single", "rlm"])
-    single, ours = made["arms"]["single"], made["arms"]["rlm"]
+    report = summary(results, ["single", "rlm"])
+    single, ours = report["arms"]["single"], report["arms"]["rlm"]
     assert single["cost"] == {"p50": 0.1, "p95": 0.19, "total": 2.1}
     assert (ours["score"], ours["errors"], ours["limits"]) == (0.95, 1, 0)
-    assert made["by_size"] == {"10": {"single": 1.0, "rlm": 0.95}, "20": {"single": 1.0, "rlm": None}}
-    assert made["verdict"][1:] == [
+    assert report["by_size"] == {"10": {"single": 1.0, "rlm": 0.95}, "20": {"single": 1.0, "rlm": None}}
+    assert report["verdict"][1:] == [
         "Task by task: better than single in 0, worse in 1 of 20 (worse: 1).",
         "Runs that failed have the score 0.",
     ]
-    lines = table(made)
+    lines = table(report)
     assert lines[1].split() == ["single", "1.00", "$0.1000", "$0.1900", "2.0", "s", "2.0", "s", "1", "0", "0"]
     assert "20    1.00    –" in lines
     assert summary(results[:20], ["single"])["verdict"] == []

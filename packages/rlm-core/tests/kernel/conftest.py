@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from rlm.core.events import Event
 from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
-from rlm_testkit.kernel_bench import Bench, OpenKernel, open_box
+from rlm_testkit.kernel_bench import Bench, OpenKernel, open_sandbox
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def open_kernel(spec: KernelSpec, zygote: KernelServer) -> OpenKernel:
         events: list[Event] = []
         async with AsyncExitStack() as stack:
             if sandboxed:
-                mine = replace(mine, sandbox_handle=(await stack.enter_async_context(open_box(mine))).handle)
+                mine = replace(mine, sandbox_handle=(await stack.enter_async_context(open_sandbox(mine))).handle)
             yield Bench(await stack.enter_async_context(JupyterKernel(mine, events.append, zygote)), mine, events)
 
     return open_

@@ -109,8 +109,8 @@ FAILED_COMMANDS = [
 
 
 async def test_a_command_that_fails_without_an_error_is_known(shared: Bench) -> None:
-    told = [(code, (await shared.execute(code)).exit_status) for code, _ in FAILED_COMMANDS]
-    assert told == FAILED_COMMANDS
+    reported = [(code, (await shared.execute(code)).exit_status) for code, _ in FAILED_COMMANDS]
+    assert reported == FAILED_COMMANDS
 
 
 async def test_exit_codes_do_not_stick(shared: Bench) -> None:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from rlm.errors import KernelError
 from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
-from rlm_testkit.kernel_bench import OpenKernel, open_box
+from rlm_testkit.kernel_bench import OpenKernel, open_sandbox
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -175,16 +175,16 @@ async def test_a_box_whose_end_has_begun_is_not_entered_any_more(spec: KernelSpe
     """It takes as long as somebody outside does not ask what became of a process in it."""
     run_dir = spec.run_dir / "ending"
     run_dir.mkdir(mode=0o700)
-    async with open_box(replace(spec, run_dir=run_dir)) as box:
-        handle = await box.handle()
+    async with open_sandbox(replace(spec, run_dir=run_dir)) as sandbox:
+        handle = await sandbox.handle()
         first = psutil.Process(int(handle.partition("-")[0]))
-        outside = await asyncio.create_subprocess_exec(*await box.command(spec.cwd, "sleep", "1000"))
+        outside = await asyncio.create_subprocess_exec(*await sandbox.command(spec.cwd, "sleep", "1000"))
         await until(lambda: "sleep" in map(named, psutil.Process(outside.pid).children()))
         outside.send_signal(signal.SIGSTOP)
         first.children()[0].kill()
         await until(lambda: not Path(f"/proc/{first.pid}/ns/mnt").exists())
         assert alive(first.pid)
-        opening = asyncio.ensure_future(box.handle())
+        opening = asyncio.ensure_future(sandbox.handle())
         await asyncio.sleep(0.1)
         outside.send_signal(signal.SIGCONT)
         assert handle != await opening
@@ -198,10 +198,10 @@ async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_
     run_dir.mkdir()
     mine = KernelSpec(spec.cwd, {"PATH": os.defpath}, run_dir, tmp_path / "outputs")
     others = set(psutil.Process().children())
-    async with open_box(mine) as box, KernelServer(sealed=True) as zygote:
-        handle = await box.handle()
+    async with open_sandbox(mine) as sandbox, KernelServer(sealed=True) as zygote:
+        handle = await sandbox.handle()
         bwraps = set(psutil.Process().children()) - others
-        async with JupyterKernel(replace(mine, sandbox_handle=box.handle), lambda event: None, zygote) as kernel:
+        async with JupyterKernel(replace(mine, sandbox_handle=sandbox.handle), lambda event: None, zygote) as kernel:
             await kernel.execute("1", 30)
             (victim,) = set(psutil.Process().children()) - others - bwraps
             below = victim.children(recursive=True)
@@ -209,7 +209,7 @@ async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_
             victim.kill()
             await until(lambda: not any(alive(process.pid) for process in below))
             assert "42\n" == await after_its_death(kernel, "6 * 7")
-        assert handle == await box.handle()
+        assert handle == await sandbox.handle()
 
 
 async def test_random_killing_is_survived_and_reported(spec: KernelSpec, tmp_path: Path) -> None:

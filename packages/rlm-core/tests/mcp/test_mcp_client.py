@@ -36,13 +36,13 @@ async def connected(
     *servers: McpServer, folder: Path, sandboxed: bool = False, start: float = 60
 ) -> AsyncIterator[tuple[McpClients, list[str]]]:
     """The clients, and what the user is told."""
-    told: list[str] = []
+    reports: list[str] = []
     config = with_values(Config(), {"mcp": McpServers(servers)})
     with Supervisor() as supervisor:
         surroundings = Surroundings(folder, {"PATH": "/usr/bin"}, supervisor, folder / "state", sandboxed)
         clients = McpClients(config.mcp, named(config.mcp.names, ()), surroundings, start)
-        async with clients.reporting(told.append):
-            yield clients, told
+        async with clients.reporting(reports.append):
+            yield clients, reports
 
 
 def nothing(*_: object) -> None:
@@ -56,7 +56,7 @@ async def call(clients: McpClients, server: str, tool: str, **arguments: Any) ->
 
 async def test_a_program_is_called_and_dies_and_is_called_again(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
-    async with connected(small("a", "greets", notes=notes, KEY=SECRET), folder=tmp_path) as (clients, told):
+    async with connected(small("a", "greets", notes=notes, KEY=SECRET), folder=tmp_path) as (clients, reports):
         listed = await clients.tools("a")
         assert "A small server." == listed.instructions
         assert {"add": "add", "create-issue": "create_issue"}.items() <= {
@@ -70,7 +70,7 @@ async def test_a_program_is_called_and_dies_and_is_called_again(tmp_path: Path) 
         assert [{"result": n + 1} for n in range(20)] == await asyncio.gather(
             *(call(clients, "a", "add", a=n) for n in range(20))
         ), "one process for all of them"
-        assert ["MCP server a: it ended with status 7. The next call connects again."] == told
+        assert ["MCP server a: it ended with status 7. The next call connects again."] == reports
     lines = notes.read_text().splitlines()
     assert [f"started in {tmp_path}"] * 2 == [line for line in lines if line.startswith("started")]
     assert "ended" == lines[-1], "it was let end by itself"
@@ -80,7 +80,7 @@ async def test_a_call_says_how_far_it_is_and_the_server_hears_that_it_is_cancell
     notes = tmp_path / "notes"
     heard: list[tuple[float, float | None, str]] = []
     async with connected(small("a", notes=notes), folder=tmp_path) as (clients, _):
-        waiting = asyncio.create_task(clients.call("a", "wait", {}, lambda *how: heard.append(how)))
+        waiting = asyncio.create_task(clients.call("a", "wait", {}, lambda *progress: heard.append(progress)))
         await eventually(lambda: len(heard) == 2)
         assert (2, 4, "waiting") == heard[-1]
         waiting.cancel()
@@ -104,7 +104,7 @@ async def test_what_is_missing_slow_dead_or_lies_is_told_in_a_line_and_the_other
         "dead": lambda line: line.endswith("status 3: no database: giving up."),
         "nobody": lambda line: ": no connection with 127.0.0.1:9: " in line and "s3cret" not in line,
     }
-    async with connected(*servers, folder=tmp_path) as (clients, told):
+    async with connected(*servers, folder=tmp_path) as (clients, reports):
         for server in expected:
             with pytest.raises(McpError, match=f"^{server}: "):
                 await clients.tools(server)
@@ -115,29 +115,29 @@ async def test_what_is_missing_slow_dead_or_lies_is_told_in_a_line_and_the_other
         names = [tool["python_name"] for tool in strange.tools]
         assert len(names) == len(set(names)) < 20, "each of a hundred pages had the same"
         assert {"create_issue", "create_issue_2"} <= set(names)
-    lines = {line.split(":")[0].removeprefix("MCP server "): line for line in told}
+    lines = {line.split(":")[0].removeprefix("MCP server "): line for line in reports}
     assert [] == [server for server, fits in expected.items() if not fits(lines[server])]
-    assert all("\n" not in line and line.endswith(".") and not line.endswith("..") for line in told)
+    assert all("\n" not in line and line.endswith(".") and not line.endswith("..") for line in reports)
 
 
 async def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
-    async with connected(small("mute", "silent"), folder=tmp_path, start=0.5) as (clients, told):
+    async with connected(small("mute", "silent"), folder=tmp_path, start=0.5) as (clients, reports):
         with pytest.raises(McpError, match=r"mute: it was not ready after 0\.5 s"):
             await clients.tools("mute")
         with pytest.raises(McpError, match="not ready"):  # it is not tried again for each call
             await call(clients, "mute", "add", a=1)
-        assert 1 == len(told)
+        assert 1 == len(reports)
 
 
 async def test_over_http_the_headers_are_sent_and_a_refusal_says_what_to_do(tmp_path: Path) -> None:
     with mcp_program.serving(token=SECRET) as (url, heard):
         good = HttpServer("good", url, {"Authorization": f"Bearer {SECRET}"})
-        async with connected(good, HttpServer("stranger", url), folder=tmp_path) as (clients, told):
+        async with connected(good, HttpServer("stranger", url), folder=tmp_path) as (clients, reports):
             assert {"result": 3} == await call(clients, "good", "add", a=1, b=2)
             with pytest.raises(McpError, match="rlm mcp login stranger"):
                 await clients.tools("stranger")
             assert [SECRET] == [SECRET for headers in heard if SECRET in headers.get("authorization", "")][:1]
-            assert 1 == len(told)
+            assert 1 == len(reports)
 
 
 async def test_in_a_sandbox_no_program_is_started_that_a_cell_could_change(tmp_path: Path) -> None:
@@ -178,10 +178,10 @@ async def test_whoever_logged_in_in_a_browser_is_known_later_and_no_token_gets_o
         kept = json.loads(file.read_text())
         file.write_text(json.dumps(kept | {"expires_at": 1}))
         del heard[:]
-        async with connected(HttpServer("docs", url), folder=tmp_path) as (clients, told):
+        async with connected(HttpServer("docs", url), folder=tmp_path) as (clients, reports):
             assert {"result": 3} == await call(clients, "docs", "add", a=1, b=2)
             assert SECRET not in str(await call(clients, "docs", "anything", token=SECRET))
-        assert [] == told
+        assert [] == reports
         assert all(SECRET in headers["authorization"] for headers in heard), "it was renewed before it was used"
         assert "again" == json.loads(file.read_text())["tokens"]["scope"]
 
@@ -195,7 +195,7 @@ async def test_rlm_is_a_server_itself(tmp_path: Path) -> None:
             ("-c", "from rlm_entry import main; main()", "mcp", "--max-turns", "9"),
             {"HOME": str(tmp_path), "RLM_BASE_URL": model.url, "RLM_MODEL": "scripted"},
         )
-        async with connected(offered, folder=tmp_path) as (clients, told):
+        async with connected(offered, folder=tmp_path) as (clients, reports):
             assert ["resume", "run", "show"] == sorted(tool["name"] for tool in (await clients.tools("rlm")).tools)
             ran = await clients.call("rlm", "run", {"task": "What is it?"}, lambda done, _, said: heard.append(said))
             report = ran["structuredContent"]
@@ -218,5 +218,5 @@ async def test_rlm_is_a_server_itself(tmp_path: Path) -> None:
                 assert len(refused["content"][0]["text"]) > 40, "it says why"
             limited = await clients.call("rlm", "run", {"task": "x", "timeout": 2}, nothing)
             assert "timeout" == limited["structuredContent"]["stop"]
-        assert [] == told
+        assert [] == reports
     assert 3 <= len(model.requests) <= 5

@@ -23,7 +23,7 @@ def read(servers: object, **environ: str) -> Config:
 
 
 @pytest.mark.parametrize(
-    ("how", "server"),
+    ("settings", "server"),
     [
         ({"command": "npx", "args": ["-y", "x", 8080]}, StdioServer("a", "npx", ("-y", "x", "8080"))),
         ({"command": "x", "env": {"PORT": 1}, "cwd": "/srv"}, StdioServer("a", "x", env={"PORT": "1"}, cwd="/srv")),
@@ -35,13 +35,13 @@ def read(servers: object, **environ: str) -> Config:
         ({"url": "${env:URL}"}, HttpServer("a", "https://u/")),
     ],
 )
-def test_a_server_is_named_as_other_clients_have_it(how: dict[str, Any], server: object) -> None:
-    for table in ({"mcpServers": {"a": how}}, {"servers": {"a": how}}, {"a": how}):
+def test_a_server_is_named_as_other_clients_have_it(settings: dict[str, Any], server: object) -> None:
+    for table in ({"mcpServers": {"a": settings}}, {"servers": {"a": settings}}, {"a": settings}):
         assert (server,) == read(table, URL="https://u/").mcp.servers
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
         ("{", "not JSON"),
         ('{"mcpServers": []}', "no object of servers"),
@@ -56,10 +56,10 @@ def test_a_server_is_named_as_other_clients_have_it(how: dict[str, Any], server:
         ("/no/such/file", "No such file"),
     ],
 )
-def test_what_names_no_servers_is_refused_without_being_shown(text: str, told: str) -> None:
+def test_what_names_no_servers_is_refused_without_being_shown(text: str, problem: str) -> None:
     with pytest.raises(ConfigError) as refused:
         read_config({"mcp": text}, ENVIRONMENT)
-    assert told in str(refused.value)
+    assert problem in str(refused.value)
     assert "--mcp={" not in str(refused.value)
 
 
@@ -124,9 +124,9 @@ def test_each_server_is_a_name_that_hides_nothing_and_it_is_told_where_that_is_a
         "1password": "n_1password",
         "日本": "n",
     } == dict(names.variables)
-    told = "\n".join(names.renamed)
+    text = "\n".join(names.renamed)
     assert ["`time` is Python's", "`say` is a skill", "`a_b` is the server a-b"] == [
-        part for part in ("`time` is Python's", "`say` is a skill", "`a_b` is the server a-b") if part in told
+        part for part in ("`time` is Python's", "`say` is a skill", "`a_b` is the server a-b") if part in text
     ]
     assert "git" in names.only(["git"]).prompt
     assert "" == names.only([]).prompt

@@ -76,10 +76,10 @@ async def test_an_unknown_model_is_told_with_the_nearest_that_the_endpoint_has()
     refusal = error(404, "The model `gpt-4o` does not exist or you do not have access to it.", "model_not_found")
     with Scripted(always(refusal), models=("gpt-6-sol", "gpt-6-astra")) as server:
         async with OpenAIClient(Endpoint(server.url, "sk-1"), 0) as client:
-            with pytest.raises(ModelError) as told:
+            with pytest.raises(ModelError) as caught:
                 await client.model("gpt-4o", depth=0, sink=events.append, stream=False).complete([User("hi")], [])
             host = client.connection.endpoint.host
-            assert f"{host} has no model gpt-4o; it has gpt-6-sol, gpt-6-astra: set RLM_MODEL." == str(told.value)
+            assert f"{host} has no model gpt-4o; it has gpt-6-sol, gpt-6-astra: set RLM_MODEL." == str(caught.value)
             with pytest.raises(ModelError, match="does not exist"):  # it is in the list: no access, then
                 await client.model("gpt-6-sol", depth=0, sink=events.append, stream=False).complete([User("hi")], [])
     assert 2 == len(server.requests)

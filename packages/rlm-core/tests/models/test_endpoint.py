@@ -47,7 +47,7 @@ def closed_port() -> int:
 
 
 @pytest.mark.parametrize(
-    ("given", "url", "query"),
+    ("written", "url", "query"),
     [
         ("http://h:1/v1", "http://h:1/v1", {}),
         (" http://h:1/v1/ \n", "http://h:1/v1", {}),
@@ -60,14 +60,14 @@ def closed_port() -> int:
         ("https://h/v1#part", "https://h/v1", {}),
     ],
 )
-def test_a_base_url_is_taken_as_meant(given: str, url: str, query: dict[str, str]) -> None:
-    endpoint = Endpoint(given)
+def test_a_base_url_is_taken_as_meant(written: str, url: str, query: dict[str, str]) -> None:
+    endpoint = Endpoint(written)
     endpoint.check()
     assert (endpoint.url, endpoint.query) == (url, query)
 
 
 @pytest.mark.parametrize(
-    ("given", "meant"),
+    ("written", "meant"),
     [
         ("localhost:8000/v1", "http://localhost:8000/v1"),
         ("127.0.0.1:80", "http://127.0.0.1:80"),
@@ -85,9 +85,9 @@ def test_a_base_url_is_taken_as_meant(given: str, url: str, query: dict[str, str
         ("http:/exa mple:80", ""),
     ],
 )
-def test_a_url_that_is_none_is_refused_and_another_suggested_where_that_makes_sense(given: str, meant: str) -> None:
+def test_a_url_that_is_none_is_refused_and_another_suggested_where_that_makes_sense(written: str, meant: str) -> None:
     with pytest.raises(ConfigError, match="must begin with http:// or https://") as caught:
-        Endpoint(given).check()
+        Endpoint(written).check()
     assert str(caught.value).partition(" Did you mean ")[2] == (f"{meant}?" if meant else "")
     assert "word-1" not in str(caught.value)
 

@@ -68,7 +68,7 @@ def counted() -> Any:
     return lambda: f"new{next(numbers)}"
 
 
-def is_sound(wire: dict[str, Any]) -> bool:
+def is_valid(wire: dict[str, Any]) -> bool:
     json.dumps(wire, ensure_ascii=False).encode()
     calls = wire.get("tool_calls", [])
     return (
@@ -86,14 +86,17 @@ def is_sound(wire: dict[str, Any]) -> bool:
 def test_any_body_is_a_sound_reply_or_a_fault(body: Any) -> None:
     before = copy.deepcopy(body)
     try:
-        made = reply(body, characters)
+        normalized = reply(body, characters)
     except Fault:
         return
     finally:
         assert body == before
-    assert is_sound(made.message.received)
-    assert made.finish
-    assert min(made.usage.prompt, made.usage.completion, made.usage.cached, made.usage.reasoning) >= 0
+    assert is_valid(normalized.message.received)
+    assert normalized.finish
+    assert (
+        min(normalized.usage.prompt, normalized.usage.completion, normalized.usage.cached, normalized.usage.reasoning)
+        >= 0
+    )
 
 
 @given(MESSAGES)
@@ -105,9 +108,9 @@ def test_what_is_sound_stays_as_it_is(received: dict[str, Any]) -> None:
 
 @given(MESSAGES)
 def test_unknown_fields_stay(received: dict[str, Any]) -> None:
-    made, _ = message(received)
+    parsed, _ = message(received)
     for name in ("reasoning_content", "reasoning", "extra"):
-        assert made.get(name) == strip_surrogates(received.get(name))
+        assert parsed.get(name) == strip_surrogates(received.get(name))
 
 
 TEXTS = st.text(min_size=1, max_size=40)
@@ -145,8 +148,8 @@ def test_a_stream_cut_anywhere_gives_the_same_reply_as_the_whole(
 ) -> None:
     body = {"choices": [{"message": received, "finish_reason": finish}], "usage": usage}
     assembler = ChatAssembler()
-    told = "".join(assembler.add(chunk).text for chunk in chunks(body, piece))
-    assert told == (received["content"] or "")
+    streamed = "".join(assembler.add(chunk).text for chunk in chunks(body, piece))
+    assert streamed == (received["content"] or "")
     assert outcome(assembler.body()) == outcome(body)
 
 
@@ -186,14 +189,16 @@ def assembled(*pieces: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def test_arguments_that_are_an_object_may_be_repeated_as_they_grow() -> None:
-    pieces = [{"index": 0, "id": "a", "function": {"name": "bash", "arguments": given}} for given in ({}, {"a": "x"})]
+    pieces = [
+        {"index": 0, "id": "a", "function": {"name": "bash", "arguments": arguments}} for arguments in ({}, {"a": "x"})
+    ]
     pieces.append({"index": 0, "function": {"arguments": {"a": "x", "b": "y"}}})
     assert assembled(*pieces) == [("bash", '{"a": "x", "b": "y"}')]
 
 
 def test_one_call_may_come_without_its_list() -> None:
-    made, _ = message({"content": None, "tool_calls": {"id": "a", "function": {"name": "bash", "arguments": "{}"}}})
-    assert [call["function"]["name"] for call in made["tool_calls"]] == ["bash"]
+    parsed, _ = message({"content": None, "tool_calls": {"id": "a", "function": {"name": "bash", "arguments": "{}"}}})
+    assert [call["function"]["name"] for call in parsed["tool_calls"]] == ["bash"]
 
 
 ONE_AND_TWO = [("bash", '{"n": 1}'), ("bash", '{"n": 2}')]
@@ -268,8 +273,8 @@ def test_arguments_that_come_as_an_object_are_told_apart_too() -> None:
 def test_parts_of_a_text_are_told_and_joined() -> None:
     assembler = ChatAssembler()
     deltas = [{"content": [{"type": "text", "text": "one "}]}, {"content": "two"}, {"content": [{"text": " three"}]}]
-    told = "".join(assembler.add({"choices": [{"delta": delta}]}).text for delta in deltas)
-    assert told == reply(assembler.body(done=True), characters).message.text == "one two three"
+    streamed = "".join(assembler.add({"choices": [{"delta": delta}]}).text for delta in deltas)
+    assert streamed == reply(assembler.body(done=True), characters).message.text == "one two three"
 
 
 def test_the_call_of_older_servers_is_a_call() -> None:
@@ -286,10 +291,10 @@ def test_the_call_of_older_servers_is_a_call() -> None:
 )
 def test_what_a_strict_provider_would_refuse_is_sent_back_repaired_and_kept_beside(arguments: str) -> None:
     call = {"id": "a", "function": {"name": "no such tool!", "arguments": arguments}}
-    made = reply({"choices": [{"message": {"tool_calls": [call]}}]}, characters).message
-    assert made.received["tool_calls"][0]["function"] == {"name": "no_such_tool_", "arguments": "{}"}
-    assert made.calls == (ToolCall("a", "no such tool!", arguments),)
-    assert assistant(made.received, made.written) == made
+    repaired = reply({"choices": [{"message": {"tool_calls": [call]}}]}, characters).message
+    assert repaired.received["tool_calls"][0]["function"] == {"name": "no_such_tool_", "arguments": "{}"}
+    assert repaired.calls == (ToolCall("a", "no such tool!", arguments),)
+    assert assistant(repaired.received, repaired.written) == repaired
 
 
 def test_numbers_that_json_has_not_are_not_sent_back() -> None:
@@ -356,6 +361,6 @@ def test_parts_of_a_text_are_one_text() -> None:
 
 def test_ids_that_are_missing_or_taken_are_made() -> None:
     call = {"function": {"name": "bash", "arguments": "{}"}}
-    given = [{**call, "id": id_} for id_ in ("a", "a", "", None, 7, "b")] + [call]
-    made = message({"tool_calls": given}, counted())[0]["tool_calls"]
-    assert [call["id"] for call in made] == ["a", "new0", "new1", "new2", "new3", "b", "new4"]
+    received = [{**call, "id": id_} for id_ in ("a", "a", "", None, 7, "b")] + [call]
+    calls = message({"tool_calls": received}, counted())[0]["tool_calls"]
+    assert [call["id"] for call in calls] == ["a", "new0", "new1", "new2", "new3", "b", "new4"]

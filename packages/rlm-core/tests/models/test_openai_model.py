@@ -59,7 +59,7 @@ class Asked:
         return [event for event in self.events if isinstance(event, Retried)]
 
     @property
-    def told(self) -> str:
+    def streamed(self) -> str:
         return "".join(event.text for event in self.events if isinstance(event, Delta))
 
 
@@ -76,8 +76,8 @@ async def asking(
     **waits: Any,
 ) -> AsyncIterator[Asked]:
     events: list[Event] = []
-    given: dict[str, Any] = {"budget": 30, "first_pause": 0.02} | waits
-    async with OpenAIClient(Endpoint(url, key), retries, api=api, **given) as client:
+    options: dict[str, Any] = {"budget": 30, "first_pause": 0.02} | waits
+    async with OpenAIClient(Endpoint(url, key), retries, api=api, **options) as client:
         yield Asked(client.model("m", params, depth=depth, sink=events.append, stream=stream), events)
 
 
@@ -188,7 +188,7 @@ async def test_a_stream_is_told_as_it_comes_and_gives_the_same_reply() -> None:
         with Scripted(answer) as server:
             async with asking(server.url, stream=stream) as ask:
                 replies.append(await ask(tools=[BASH]))
-                assert ask.told == ("thinking aloud " * 9 if stream else "")
+                assert ask.streamed == ("thinking aloud " * 9 if stream else "")
         assert server.requests[0].streamed == stream
     assert replies[0] == replies[1]
     assert replies[0].usage == Usage(100, 10, 40, 3)
@@ -200,11 +200,11 @@ async def test_text_is_told_before_the_answer_is_complete() -> None:
     with Scripted(answer) as server:
         async with asking(server.url, stream=True) as ask:
             running = asyncio.create_task(ask())
-            while not ask.told:
+            while not ask.streamed:
                 await asyncio.sleep(0.001)
-            assert (ask.told, running.done()) == ("one ", False)
+            assert (ask.streamed, running.done()) == ("one ", False)
             heard.set()
-            assert (await running).message.text == ask.told == "one two three"
+            assert (await running).message.text == ask.streamed == "one two three"
 
 
 async def test_a_stream_that_breaks_off_comes_again_after_the_notice() -> None:
@@ -228,7 +228,7 @@ async def test_a_server_that_refuses_stream_options_is_asked_without() -> None:
     with Scripted(without("stream_options", "Unrecognized argument: stream_options")) as server:
         async with asking(server.url, stream=True) as ask:
             assert (await ask()).usage.estimated
-            assert ask.told == "hi"
+            assert ask.streamed == "hi"
             await ask()
     assert ["stream_options" in request.body for request in server.requests] == [True, False, False]
     assert ask.retries == []
@@ -360,8 +360,8 @@ async def test_when_the_budget_is_spent_the_last_words_count_every_try_and_the_t
         async with asking(server.url, retries=5, budget=900) as ask:
             with pytest.raises(ModelUnavailable, match=r"\(4 times, for [\d.]+ s\)") as caught:
                 await ask()
-    told = float(str(caught.value).rpartition("for ")[2].partition(" s)")[0])
-    assert sum(event.wait for event in ask.retries) - 0.5 <= told <= time.monotonic() - began + 0.5
+    seconds = float(str(caught.value).rpartition("for ")[2].partition(" s)")[0])
+    assert sum(event.wait for event in ask.retries) - 0.5 <= seconds <= time.monotonic() - began + 0.5
     assert [event.attempt for event in ask.retries] == [1, 2, 3]
 
 
@@ -374,32 +374,32 @@ SILENT = {
 }
 
 
-async def told_of_silence(url: str, begun: Callable[[Asked], object]) -> Waiting:
+async def silence_report(url: str, begun: Callable[[Asked], object]) -> Waiting:
     """What comes while nothing else does, once it has `begun`. All but cancelling takes for ever."""
     async with asking(url, stream=True, notice=0.02, read_timeout=600) as ask:
         running = asyncio.create_task(ask())
         while not begun(ask):
             await asyncio.sleep(0.001)
         ask.events.clear()
-        told: list[Waiting] = []
-        while len(told) < 3 or told[-1].reason.startswith("no answer for 0 s"):
+        waits: list[Waiting] = []
+        while len(waits) < 3 or waits[-1].reason.startswith("no answer for 0 s"):
             assert not running.done()
-            told = [event for event in ask.events if isinstance(event, Waiting)]
+            waits = [event for event in ask.events if isinstance(event, Waiting)]
             await asyncio.sleep(0.001)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-    return told[-1]
+    return waits[-1]
 
 
 @pytest.mark.parametrize("answer", SILENT.values(), ids=SILENT)
 async def test_who_waits_is_told_again_and_again(answer: Answer) -> None:
     paused = answer.status == 429
     with Scripted(always(answer)) as server:
-        told = await told_of_silence(server.url, lambda ask: ask.retries if paused else server.requests)
+        waiting = await silence_report(server.url, lambda ask: ask.retries if paused else server.requests)
     failed = ", the last try failed: 429 Too Many Requests: slow down" if paused else ""
-    assert re.fullmatch(rf"no answer for [1-9]\d* s{failed}", told.reason)
-    assert 0 < told.left <= (22 if paused else 600)
+    assert re.fullmatch(rf"no answer for [1-9]\d* s{failed}", waiting.reason)
+    assert 0 < waiting.left <= (22 if paused else 600)
 
 
 async def test_comments_that_keep_a_connection_alive_are_no_answer() -> None:
@@ -417,24 +417,24 @@ async def test_comments_that_keep_a_connection_alive_are_no_answer() -> None:
     pinging, left = asyncio.Event(), asyncio.Event()
     async with await asyncio.start_server(ping, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        assert await told_of_silence(f"http://127.0.0.1:{port}/v1", lambda _: pinging.is_set())
+        assert await silence_report(f"http://127.0.0.1:{port}/v1", lambda _: pinging.is_set())
         await left.wait()
 
 
 async def test_silence_counts_from_the_newest_piece() -> None:
-    told: list[tuple[str, float]] = []
+    reports: list[tuple[str, float]] = []
 
-    async def until_told() -> Reply:
-        while not told:
+    async def until_reported() -> Reply:
+        while not reports:
             await asyncio.sleep(0.001)
         return Reply(assistant({}))
 
-    silence = Silence(lambda event: told.append((str(event), time.monotonic())), 0.02)
+    silence = Silence(lambda event: reports.append((str(event), time.monotonic())), 0.02)
     await asyncio.sleep(1.1)
     moved = time.monotonic()
     silence.moved()
-    await silence.during(until_told())
-    (words, at), *_ = told
+    await silence.during(until_reported())
+    (words, at), *_ = reports
     seconds = re.search(r"no answer for (\d+) s", words)
     assert seconds
     assert int(seconds[1]) <= round(at - moved)
@@ -674,7 +674,7 @@ async def test_cancelling_in_the_middle_of_a_stream_closes_the_connection() -> N
     with Scripted(text("word " * 1000).slowly(0.01)) as server:
         async with asking(server.url, stream=True) as ask:
             running = asyncio.create_task(ask())
-            while not ask.told:
+            while not ask.streamed:
                 await asyncio.sleep(0.001)
             running.cancel()
             with pytest.raises(asyncio.CancelledError):

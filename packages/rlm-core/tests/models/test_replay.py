@@ -69,7 +69,7 @@ async def test_a_recording_that_is_over_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "problem"),
     [
         ("{", "line 2: not JSON"),
         ("[]", "line 2: not a JSON object"),
@@ -79,10 +79,10 @@ async def test_a_recording_that_is_over_says_so(tmp_path: Path) -> None:
         ('{"task": "a", "message": {"tool_calls": [3]}}', "line 2: the reply contains a tool call"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, line: str, told: str) -> None:
+def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
     file = write(tmp_path / "turns.jsonl", turn("a", "x"))
     file.write_text(file.read_text() + line + "\n")
-    with pytest.raises(ConfigError, match=f"turns.jsonl, {told}"):
+    with pytest.raises(ConfigError, match=f"turns.jsonl, {problem}"):
         Recording.load(file)
 
 

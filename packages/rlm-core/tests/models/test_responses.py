@@ -103,8 +103,8 @@ async def test_a_conversation_goes_back_item_for_item(stream: bool) -> None:
     assert reply.message.received.keys() == {"role", "content", "reasoning_content", "tool_calls"}
     assert (reply.finish, reply.usage) == ("tool_calls", Usage(100, 10, 40, 3))
     assert (end.finish, end.message.text, end.message.received["reasoning_content"]) == ("stop", "done", "so")
-    told = "".join(event.text for event in events if isinstance(event, Delta))
-    assert told == ("Let me look.done" if stream else "")
+    streamed = "".join(event.text for event in events if isinstance(event, Delta))
+    assert streamed == ("Let me look.done" if stream else "")
 
 
 def test_pictures_results_and_the_messages_of_the_chat_api_have_their_items() -> None:
@@ -155,7 +155,7 @@ async def test_a_call_that_no_provider_takes_back_is_repaired_in_its_item_too() 
 
 def test_parameters_mean_the_same_by_both_apis() -> None:
     schema = {"name": "n", "schema": {"type": "object"}, "strict": True}
-    given = {
+    parameters = {
         "max_tokens": 7,
         "max_completion_tokens": 8,
         "reasoning_effort": "high",
@@ -169,7 +169,7 @@ def test_parameters_mean_the_same_by_both_apis() -> None:
         "service_tier": "flex",
         "seed": 1,
     }
-    assert to_params(given) == {
+    assert to_params(parameters) == {
         "max_output_tokens": 8,
         "reasoning": {"effort": "high", "summary": "auto"},
         "text": {"format": {"type": "json_schema", **schema}, "verbosity": "low"},
@@ -204,18 +204,18 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "told"), REFUSED, ids=[f"{name}: {words[:30]}" for name, words, _ in REFUSED]
+    ("name", "words", "advice"), REFUSED, ids=[f"{name}: {words[:30]}" for name, words, _ in REFUSED]
 )
 @pytest.mark.parametrize("api", ["chat", "responses"])
-async def test_a_refused_parameter_is_named_with_what_to_do(api: str, name: str, words: str, told: str) -> None:
+async def test_a_refused_parameter_is_named_with_what_to_do(api: str, name: str, words: str, advice: str) -> None:
     refusal = error(400, words, kind="invalid_request_error")
     with Scripted(always(refusal), strict=False) as server:
         async with client(server, api) as opened:
             with pytest.raises(
-                ModelError, match=rf"in RLM_MODEL_PARAMS|In RLM_MODEL_PARAMS.*{re.escape(told)}"
+                ModelError, match=rf"in RLM_MODEL_PARAMS|In RLM_MODEL_PARAMS.*{re.escape(advice)}"
             ) as caught:
                 await model(opened, [], {name: 1, "user": "u"}, stream=False).complete([User("hi")], [])
-    assert told in str(caught.value)
+    assert advice in str(caught.value)
     assert len(server.requests) == 1
 
 
@@ -237,13 +237,13 @@ OTHER = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("api", "status", "words", "told"), OTHER)
+@pytest.mark.parametrize(("api", "status", "words", "advice"), OTHER)
 async def test_a_refusal_that_names_the_other_api_says_which_setting_helps(
-    api: str, status: int, words: str, told: str
+    api: str, status: int, words: str, advice: str
 ) -> None:
     with Scripted(always(error(status, words)), strict=False) as server:
         async with client(server, api) as opened:
-            with pytest.raises(ModelError, match=told):
+            with pytest.raises(ModelError, match=advice):
                 await model(opened, [], {"reasoning_effort": "low"}, stream=True).complete([User("hi")], [])
     assert len(server.requests) == 1
 
@@ -292,17 +292,19 @@ def test_how_a_response_ends(body: dict[str, Any], finish: str, words: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("summary", "content", "told"),
+    ("summary", "content", "expected"),
     [
         ([{"type": "summary_text", "text": "a"}, {"type": "summary_text", "text": "b"}], None, "a\n\nb"),
         ([{"type": "summary_text", "text": "a"}], [{"type": "reasoning_text", "text": "all"}], "all"),
         ([], None, None),
     ],
 )
-def test_reasoning_is_the_open_text_or_the_summary(summary: list[Any], content: list[Any] | None, told: str) -> None:
+def test_reasoning_is_the_open_text_or_the_summary(
+    summary: list[Any], content: list[Any] | None, expected: str
+) -> None:
     thought = {"type": "reasoning", "id": "rs", "summary": summary, "content": content}
     received, _, items = from_output([thought, said("x")])
-    assert received.get("reasoning_content") == told
+    assert received.get("reasoning_content") == expected
     assert items[0] == thought
 
 
@@ -369,8 +371,10 @@ def test_the_items_of_a_stream_are_those_that_came_whole() -> None:
 def test_the_text_of_two_messages_has_a_blank_line_between() -> None:
     assembler = ResponsesAssembler()
     deltas = [("a", "one "), ("a", "more"), ("b", "two")]
-    told = [assembler.add({"type": "response.output_text.delta", "item_id": id, "delta": part}) for id, part in deltas]
-    assert told == [Piece("one "), Piece("more"), Piece("\n\ntwo")]
+    pieces = [
+        assembler.add({"type": "response.output_text.delta", "item_id": id, "delta": part}) for id, part in deltas
+    ]
+    assert pieces == [Piece("one "), Piece("more"), Piece("\n\ntwo")]
     assert assembler.add({"type": "response.reasoning_summary_text.delta", "delta": "hm"}) == Piece(reasoning="hm")
     assert assembler.add({"type": "response.function_call_arguments.delta", "delta": "{"}) == Piece(arguments="{")
     assert assembler.add({"type": "keepalive"}) is None
@@ -463,7 +467,7 @@ async def test_the_reader_of_the_docs_rebuilds_each_request(tmp_path: Path) -> N
             third = await asked.complete(
                 [System("s"), User("hi"), first.message, result, second.message, picture], [BASH]
             )
-            told = Adapted((Adaptation.PLAIN_FIELDS,), ((2, adapt(first.message, [Adaptation.PLAIN_FIELDS])),))
+            adapted = Adapted((Adaptation.PLAIN_FIELDS,), ((2, adapt(first.message, [Adaptation.PLAIN_FIELDS])),))
             plain = adapt(first.message, [Adaptation.PLAIN_FIELDS])
             again: list[Message] = [
                 System("s"),
@@ -479,7 +483,7 @@ async def test_the_reader_of_the_docs_rebuilds_each_request(tmp_path: Path) -> N
     request = ParametersChanged("m", (BASH,), {"reasoning_effort": "low", "max_tokens": 99}, "responses")
     events: list[Event] = [
         *(Said(System("s")), Said(User("hi")), request, Replied(first), ToolReturned(result), Replied(second)),
-        *(Said(picture), Replied(third), told, Said(User("more")), Replied(fourth)),
+        *(Said(picture), Replied(third), adapted, Said(User("more")), Replied(fourth)),
     ]
     encoder, decoder = RecordEncoder(), RecordDecoder()
     records = [record for event in events if isinstance(record := encoder.encode(event), Journalled)]
@@ -503,10 +507,10 @@ def test_the_scripted_server_refuses_what_openai_refuses() -> None:
     thought, call = responses.response(body, {})["output"]
     user = {"role": "user", "content": "hi"}
     output = {"type": "function_call_output", "call_id": call["call_id"], "output": "out"}
-    sound = {"model": "m", "store": False, "include": [responses.ENCRYPTED], "input": [user, thought, call, output]}
+    valid = {"model": "m", "store": False, "include": [responses.ENCRYPTED], "input": [user, thought, call, output]}
 
     def refused(**changed: Any) -> str:
-        return (responses.refusal(sound | changed) or ("", ""))[0]
+        return (responses.refusal(valid | changed) or ("", ""))[0]
 
     assert refused() == ""
     assert "Unknown parameter: 'messages'" in refused(messages=[])

@@ -22,7 +22,7 @@ class Client:
         self.closed = True
 
 
-class Made:
+class ClientFactory:
     def __init__(self) -> None:
         self.clients: list[Client] = []
 
@@ -43,17 +43,17 @@ async def use(clients: SDKClients, count: int) -> list[Any]:
 
 
 async def test_a_request_gets_the_client_that_was_used_last() -> None:
-    made = Made()
-    clients = SDKClients(made)
+    factory = ClientFactory()
+    clients = SDKClients(factory)
     three = await use(clients, 3)
     assert await use(clients, 1) == [three[-1]]
-    assert len(made.clients) == 3
+    assert len(factory.clients) == 3
     await clients.close()
-    assert made.closed == [True] * 3
+    assert factory.closed == [True] * 3
 
 
 async def test_more_than_are_kept_are_closed_and_so_are_old_ones_but_for_the_newest() -> None:
-    kept, old = Made(), Made()
+    kept, old = ClientFactory(), ClientFactory()
     newest = (await use(SDKClients(kept, kept=2), 4))[-1]
     assert sorted(kept.closed) == [False, False, True, True]
     assert not newest.closed
@@ -63,7 +63,7 @@ async def test_more_than_are_kept_are_closed_and_so_are_old_ones_but_for_the_new
 
 
 async def test_only_so_many_are_lent_at_once() -> None:
-    clients = SDKClients(Made(), most=1)
+    clients = SDKClients(ClientFactory(), most=1)
     async with clients.borrow() as first:
         waiting = asyncio.ensure_future(use(clients, 1))
         await asyncio.sleep(0)

@@ -115,7 +115,7 @@ def test_a_path_without_what_a_cell_could_fill(place: Path) -> None:
     (place / "link").symlink_to(inside)
     (place / "open").mkdir()
     (place / "open").chmod(0o777)
-    given = f"{inside}:{place}/link:.::{place}/open:{place}/missing:{place}/first:{place}/second"
-    assert safe_path(given, [place / "project"]) == f"{place}/first:{place}/second"
+    search_path = f"{inside}:{place}/link:.::{place}/open:{place}/missing:{place}/first:{place}/second"
+    assert safe_path(search_path, [place / "project"]) == f"{place}/first:{place}/second"
     assert safe_path(f"{inside}:.", [place / "project"]) == os.defpath
     assert safe_path("/usr/bin", [Path("/")]) == "/usr/bin"

@@ -39,7 +39,7 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def told(tree: WorkingTree | None, cwd: Path, tmp_path: Path) -> str:
+def summary(tree: WorkingTree | None, cwd: Path, tmp_path: Path) -> str:
     assert tree is not None
     return tree.changes(cwd, tmp_path / "state", skip=tree.top / ".rlm")
 
@@ -53,8 +53,8 @@ def test_what_a_run_has_changed_is_told_and_nothing_else(project: Path, tmp_path
     for name in ("new.py", "noise.log", ".rlm/sessions/x", ".rlm2/y"):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("x\n")
-    assert told(tree, project, tmp_path) == "src/a.py +2 −1, gone.txt +0 −2, src/b.py +1 −0, 2 new"
-    assert told(tree, project / "src", tmp_path).startswith("a.py +2 −1, ../gone.txt")
+    assert summary(tree, project, tmp_path) == "src/a.py +2 −1, gone.txt +0 −2, src/b.py +1 −0, 2 new"
+    assert summary(tree, project / "src", tmp_path).startswith("a.py +2 −1, ../gone.txt")
     assert list((tmp_path / "state/rlm").iterdir()) == []
 
 
@@ -85,7 +85,7 @@ def test_nothing_of_a_hostile_repository_is_run_or_obeyed(project: Path, tmp_pat
     (project / ".gitattributes").write_text("* filter=x diff=x\n")
     (project / "src/a.py").write_text("one\n")
     (project / "module/new").write_text("")
-    assert told(tree, project, tmp_path) == "src/a.py +0 −1, 1 new"
+    assert summary(tree, project, tmp_path) == "src/a.py +0 −1, 1 new"
     assert not (tmp_path / "pwned").exists()
     subprocess.run([GIT, "status"], cwd=project, check=False, capture_output=True)
     assert (tmp_path / "pwned").exists(), "git itself obeys it"
@@ -97,17 +97,17 @@ def test_worktrees_and_repositories_without_a_commit(project: Path, tmp_path: Pa
     time.sleep(0.05)
     tree = WorkingTree.find(tmp_path / "other", GIT)
     (tmp_path / "other/src/a.py").write_text("")
-    assert told(tree, tmp_path / "other", tmp_path) == "src/a.py +0 −2"
+    assert summary(tree, tmp_path / "other", tmp_path) == "src/a.py +0 −2"
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     git(fresh, "init", "-q")
     tree = WorkingTree.find(fresh, GIT)
     (fresh / "first.py").write_text("x\n")
-    assert told(tree, fresh, tmp_path) == "1 new"
+    assert summary(tree, fresh, tmp_path) == "1 new"
 
 
 def test_where_there_is_nothing_to_tell_nothing_is_told(project: Path, tmp_path: Path) -> None:
-    assert told(WorkingTree.find(project, GIT), project, tmp_path) == ""
+    assert summary(WorkingTree.find(project, GIT), project, tmp_path) == ""
     assert WorkingTree.find(tmp_path, GIT) is None
     assert WorkingTree.find(project, None) is None
     tree = WorkingTree.find(project, GIT)

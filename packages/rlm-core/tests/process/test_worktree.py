@@ -16,8 +16,8 @@ pytestmark = pytest.mark.skipif(not GIT, reason="there is no git")
 IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
 
 
-def git(folder: Path, *words: str, given: bytes = b"") -> str:
-    done = subprocess.run([GIT, *IDENTITY, *words], cwd=folder, input=given, check=True, capture_output=True)
+def git(folder: Path, *words: str, stdin: bytes = b"") -> str:
+    done = subprocess.run([GIT, *IDENTITY, *words], cwd=folder, input=stdin, check=True, capture_output=True)
     return done.stdout.decode(errors="surrogateescape")
 
 
@@ -44,7 +44,7 @@ def repository(tmp_path: Path) -> Path:
     return top
 
 
-def made(repository: Path, place: Path, cwd: str = ".") -> Path:
+def copied(repository: Path, place: Path, cwd: str = ".") -> Path:
     place.mkdir()
     worktree.make(MakeWorktree(GIT, str(place), str(repository / cwd), str(repository / "home")))
     return place / "tree"
@@ -69,7 +69,7 @@ def test_the_copy_has_what_is_not_ignored_and_the_patch_brings_all_changes_back(
     repository: Path, tmp_path: Path
 ) -> None:
     before = contents(repository)
-    tree = made(repository, tmp_path / "place", "sub")
+    tree = copied(repository, tmp_path / "place", "sub")
     assert {name: each for name, each in before.items() if name.split("/")[0] not in (".git", "ignored", "home")} == {
         name: each for name, each in contents(tree).items() if not name.startswith(".git/")
     }
@@ -95,7 +95,7 @@ def test_the_copy_has_what_is_not_ignored_and_the_patch_brings_all_changes_back(
     (tree / "nested/z").write_text("z")
     made_patch = patch(tmp_path / "place")
     assert contents(repository) == before, "nothing of the original has changed"
-    git(repository, "apply", given=made_patch)
+    git(repository, "apply", stdin=made_patch)
     wanted = {
         name: each for name, each in contents(tree).items() if name.split("/")[0] not in (".git", "ignored", "nested")
     }
@@ -125,13 +125,13 @@ def test_nothing_of_a_hostile_repository_is_run(repository: Path, tmp_path: Path
     git(repository, "config", "core.fsmonitor", f"touch {ran}")
     git(repository, "config", "diff.external", f"touch {ran}")
     (repository / ".gitattributes").write_text("* filter=evil diff=evil merge=evil\n")
-    tree = made(repository, tmp_path / "place")
+    tree = copied(repository, tmp_path / "place")
     (tree / "a.txt").write_text("child\n")
     shutil.rmtree(tree / ".git")  # the agent's own repository is as hostile as the agent
     shutil.copytree(repository / ".git", tree / ".git")
     shutil.copytree(repository / ".git", tree / "sub/.git")
     assert b"+child" in patch(tmp_path / "place")
-    deeper = made(tree, tmp_path / "place2")
+    deeper = copied(tree, tmp_path / "place2")
     (deeper / "a.txt").write_text("grandchild\n")
     assert b"-child\n+grandchild" in patch(tmp_path / "place2")
     assert not ran.exists()
@@ -143,9 +143,9 @@ def test_repositories_of_all_sorts(repository: Path, tmp_path: Path) -> None:
     empty.mkdir()
     git(empty, "init", "-q")
     (empty / "f").write_text("f\n")
-    assert (made(empty, tmp_path / "p1") / "f").read_text() == "f\n"
+    assert (copied(empty, tmp_path / "p1") / "f").read_text() == "f\n"
     git(repository, "worktree", "add", "-q", str(tmp_path / "linked"))
-    assert (made(tmp_path / "linked", tmp_path / "p2") / "a.txt").read_text() == "one\n"
+    assert (copied(tmp_path / "linked", tmp_path / "p2") / "a.txt").read_text() == "one\n"
     git(
         repository,
         "-c",
@@ -158,7 +158,7 @@ def test_repositories_of_all_sorts(repository: Path, tmp_path: Path) -> None:
     )
     git(repository, "commit", "-qm", "a submodule")
     git(repository, "update-index", "--split-index")
-    tree = made(repository, tmp_path / "p3")
+    tree = copied(repository, tmp_path / "p3")
     assert list((tree / "module").iterdir()) == []
     assert patch(tmp_path / "p3") == b""
 
@@ -170,4 +170,4 @@ def test_what_is_no_working_tree_is_refused(tmp_path: Path, bare: bool) -> None:
     if bare:
         git(folder, "init", "-q", "--bare")
     with pytest.raises(ValueError, match="is in no git repository"):
-        made(folder, tmp_path / "place")
+        copied(folder, tmp_path / "place")

@@ -25,9 +25,9 @@ EVENTS = [*opening("task"), *turn("hm", (cell("a = 1"), "x" * 5_000)), *ending("
 
 @dataclass
 class Kept:
-    """What the session said was on disk: the records that it told after it had written them."""
+    """What the session said was on disk: the records that it reported after it had written them."""
 
-    told: list[Record] = field(default_factory=list)
+    reported: list[Record] = field(default_factory=list)
     error: str = ""
 
 
@@ -36,7 +36,7 @@ def keep(home: Path) -> Kept:
     kept = Kept()
     try:
         with Session.create(
-            home, model="m", cwd=home.parent, prompt="task", watch=kept.told.append, key=KEY
+            home, model="m", cwd=home.parent, prompt="task", watch=kept.reported.append, key=KEY
         ) as session:
             for event in EVENTS[:5]:
                 session.record(event)
@@ -53,15 +53,16 @@ def keep(home: Path) -> Kept:
 
 
 def check(home: Path, kept: Kept) -> None:
-    """The disk works again: nothing that was told is missing, and whatever there is can be read and resumed."""
+    """The disk works again: nothing that was reported is missing, and whatever there is can be read and resumed."""
     listed = list_sessions(home)
-    told = [record for record in kept.told if record.agent == "root" and isinstance(record, Journalled)]
-    assert told == [] or listed, "a session that told of records is gone"
+    reported = [record for record in kept.reported if record.agent == "root" and isinstance(record, Journalled)]
+    assert reported == [] or listed, "a session that reported records is gone"
     for each in listed:
         tree = read_tree(each.folder)
         here = [replace(record, agent="root") for record in tree.records()]
-        assert here[: len(told)] == told, "a record that was told is missing"
-        assert len(here) <= len(told) + 2, "a record that was refused is there"  # the root's result is told by nobody
+        assert here[: len(reported)] == reported, "a record that was reported is missing"
+        # The result of the root is not reported.
+        assert len(here) <= len(reported) + 2, "a record that was refused is there"
         assert tree.meta.status in ("done", "error", "lost", "cancelled"), tree.meta.status
         begun = (each.folder / "meta.json").exists()  # else it holds no record either
         with Session.resume(each.folder, key=KEY, trust=not begun) as session:
@@ -83,7 +84,7 @@ def main(library: str, folder: str, errno: str, forever: str) -> None:
             assert not kept.error
             print(json.dumps({"calls": number, "errors": sorted(errors)}))
             return
-        assert kept.error or forever == "0", f"call {number} failed, and nobody was told"
+        assert kept.error or forever == "0", f"call {number} failed, and nobody learned of it"
         errors.add(kept.error)
         check(home, kept)
 

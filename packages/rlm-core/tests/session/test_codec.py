@@ -88,8 +88,8 @@ def test_so_does_every_prefix_of_it(events: list[Event], data: st.DataObject) ->
 @given(conversations())
 def test_what_is_read_is_what_was_told(events: list[Event]) -> None:
     """Except for durations, and what the end of a run says of the prompt's size."""
-    told = [event for event in events if isinstance(event, JOURNALLED)]
-    assert [event for event in read(written(events)) if isinstance(event, JOURNALLED)] == told
+    journalled = [event for event in events if isinstance(event, JOURNALLED)]
+    assert [event for event in read(written(events)) if isinstance(event, JOURNALLED)] == journalled
 
 
 @law
@@ -139,23 +139,23 @@ def test_a_record_says_type_id_and_time_first() -> None:
 
 def test_durations_come_from_the_timer_and_not_from_the_clock() -> None:
     encoder = RecordEncoder(clock=Clock(500.0, 400.0, 300.0, 200.0), timer=Clock(10.0, 12.5, 20.0, 20.25, 20.5))
-    given = reply("", cell("1 + 1"))
-    (call,) = given.message.calls
-    records = [encoder.encode(event) for event in (RequestStarted(), Replied(given), *answer(call, "2"))]
+    response = reply("", cell("1 + 1"))
+    (call,) = response.message.calls
+    records = [encoder.encode(event) for event in (RequestStarted(), Replied(response), *answer(call, "2"))]
     assert [wire(record).get("duration") for record in records if record] == [2.5, None, 0.25, 0.5]
 
 
 def test_a_result_that_is_said_anew_has_no_duration() -> None:
-    given = reply("", cell("1 + 1"))
-    (call,) = given.message.calls
-    records = encoded([Replied(given), *answer(call, "2"), ToolReturned(ToolResult(call, "short"))])
+    response = reply("", cell("1 + 1"))
+    (call,) = response.message.calls
+    records = encoded([Replied(response), *answer(call, "2"), ToolReturned(ToolResult(call, "short"))])
     assert ["duration" in wire(record) for record in records] == [False, True, False]
 
 
 def test_what_is_only_watched_has_no_id() -> None:
     encoder = RecordEncoder()
-    given = reply("", cell("1 + 1"))
-    (call,) = given.message.calls
+    response = reply("", cell("1 + 1"))
+    (call,) = response.message.calls
     watched = [encoder.encode(event) for event in (CallStarted(call), OutputReceived("2"), Delta("so"))]
     assert all(record and "id" not in wire(record) for record in watched)
     assert [record and wire(record)["type"] for record in watched] == ["cell_start", "cell_output", "delta"]
@@ -181,9 +181,9 @@ def test_asides_notes_and_summaries_keep_what_the_fold_needs() -> None:
 
 
 def test_a_provider_s_message_is_journalled_as_received() -> None:
-    given = reply(None, cell("x"), reasoning_content="hm", signature={"z": 1, "a": [None]}, refusal=None)
-    (record,) = encoded([Replied(given)])
-    assert json.dumps(wire(record)["message"]) == json.dumps(given.message.received)
+    response = reply(None, cell("x"), reasoning_content="hm", signature={"z": 1, "a": [None]}, refusal=None)
+    (record,) = encoded([Replied(response)])
+    assert json.dumps(wire(record)["message"]) == json.dumps(response.message.received)
 
 
 def test_estimated_usage_says_so() -> None:

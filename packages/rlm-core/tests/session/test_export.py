@@ -21,7 +21,7 @@ from rlm.errors import SessionError
 from rlm.present.export import Arguments, Format, export, part
 from rlm.present.export.markup import pieces
 from rlm.present.export.table_markup import table_markup
-from rlm.present.export.text import sound
+from rlm.present.export.text import portable
 from rlm.present.export.timing import IDLE, Axis, Doing, merged, times
 from rlm.present.show import show_tree
 from rlm.sessions import Session
@@ -128,8 +128,8 @@ def test_a_notebook_of_a_run_with_a_context_and_sub_agents_runs(tmp_path: Path) 
     with Session.create(
         tmp_path / "home", model="m", cwd=tmp_path, prompt="t", settings={"context": "data.txt"}
     ) as session:
-        given = reply("", cell(USES))
-        play(session, *opening("t"), Replied(given))
+        response = reply("", cell(USES))
+        play(session, *opening("t"), Replied(response))
         ends = (
             ("good", Stop.DONE, "one 'answer'", ""),
             ("good", Stop.DONE, "two", ""),
@@ -139,7 +139,7 @@ def test_a_notebook_of_a_run_with_a_context_and_sub_agents_runs(tmp_path: Path) 
             with session.child(task) as child:
                 play(session, ChildStarted(child.folder.name, task))
                 play(child, *opening(task), Stopped(stop, answer, Spent(1), error))
-        play(session, ToolReturned(ToolResult(given.message.calls[0], "")), *ending("42"))
+        play(session, ToolReturned(ToolResult(response.message.calls[0], "")), *ending("42"))
     file = tmp_path / "again.ipynb"
     tree = read_tree(session.folder)
     file.write_text(exported(tree, Format.IPYNB))
@@ -258,8 +258,8 @@ def check_segments(cwd: Path, events: list[Event]) -> None:
     answers = [event.reply.message.wire() for event in events if isinstance(event, Replied)]
     saw = [without_weights(line["messages"][: each["index"]]) for line in reported for each in line["completions"]]
     said = [line["messages"][each["index"]] for line in reported for each in line["completions"]]
-    assert saw == json.loads(json.dumps(sound(requests)))
-    assert without_weights(said) == json.loads(json.dumps(sound(answers)))
+    assert saw == json.loads(json.dumps(portable(requests)))
+    assert without_weights(said) == json.loads(json.dumps(portable(answers)))
     assert {message["weight"] for message in said} <= {1}
     assert all(line["completions"][-1]["index"] == len(line["messages"]) - 1 for line in reported)
 
@@ -281,31 +281,31 @@ def call_with(arguments: str) -> Wire:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "text",
     ["{}", '{"code": "1", "timeout": null}', '{"a": {"b": [1, {"c": 0.5}]}, "ü": "\\u2028"}', '{"n": 9223372036854775807}'],
 )  # fmt: skip
-def test_arguments_are_an_object_as_the_model_gave_it(tmp_path: Path, given: str) -> None:
-    (line,) = lines(kept(tmp_path, *opening("t"), *turn(None, (call_with(given), "1"))))
+def test_arguments_are_an_object_as_the_model_gave_it(tmp_path: Path, text: str) -> None:
+    (line,) = lines(kept(tmp_path, *opening("t"), *turn(None, (call_with(text), "1"))))
     said = line["messages"][-1]
-    assert said["tool_calls"][0]["function"]["arguments"] == json.loads(given)
+    assert said["tool_calls"][0]["function"]["arguments"] == json.loads(text)
     assert (said["content"], said["weight"]) == ("", 1), "many chat templates join the content to a text"
 
 
 @pytest.mark.parametrize(
-    "given",
+    "text",
     ["", '{"code": "print(1', "[1]", "null", '"x"', '{"n": NaN}', '{"n": -Infinity}', '{"n": 9223372036854775808}',
      '{"s": "\\ud83d"}', '{"deep": ' + "[" * 500 + "]" * 500 + "}", '{"deep": ' + "[" * 99_999, '{"n": ' + "9" * 5_000 + "}"],
     ids=lambda text: text[:20],
 )  # fmt: skip
 def test_arguments_that_are_no_object_for_every_reader_are_kept_as_text_and_not_trained_on(
-    tmp_path: Path, given: str
+    tmp_path: Path, text: str
 ) -> None:
-    calls = [(call_with('{"code": "1"}'), "1"), (call_with(given), "no JSON")]
+    calls = [(call_with('{"code": "1"}'), "1"), (call_with(text), "no JSON")]
     tree = kept(tmp_path, *opening("t"), *turn("", *calls), *ending("end"))
     (line,) = lines(tree)
     reported = [message for message in line["messages"] if message["role"] == "assistant"]
     arguments = [call["function"]["arguments"] for call in reported[0]["tool_calls"]]
-    assert arguments == [{"code": "1"}, {"arguments": given}]
+    assert arguments == [{"code": "1"}, {"arguments": text}]
     assert [message["weight"] for message in reported] == [0, 1]
     for format in Format:
         exported(tree, format).encode()
@@ -321,10 +321,10 @@ def test_what_was_said_in_an_earlier_segment_is_not_trained_on_again(tmp_path: P
 
 
 def test_a_drop_begins_a_new_segment_and_a_shortened_result_does_not(tmp_path: Path) -> None:
-    given = reply("", cell("fat"))
-    (call,) = given.message.calls
+    response = reply("", cell("fat"))
+    (call,) = response.message.calls
     shortened: list[Event] = [
-        Replied(given),
+        Replied(response),
         ToolReturned(ToolResult(call, "fat")),
         Dropped((3,), "shortened"),
         ToolReturned(ToolResult(call, "f")),

@@ -77,10 +77,10 @@ def forged(record: dict[str, Any], path: Path_) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = sample(tmp_path_factory.mktemp("home") / ".rlm")
-    with (made / NAME).open("a") as journal:
+    session = sample(tmp_path_factory.mktemp("home") / ".rlm")
+    with (session / NAME).open("a") as journal:
         journal.writelines(json.dumps(record) + "\n" for record in MORE)
-    return made
+    return session
 
 
 def cases(records: list[dict[str, Any]]) -> Iterator[tuple[int, Path_]]:
@@ -113,13 +113,13 @@ def test_no_text_of_any_record_does_anything_to_a_terminal(folder: Path) -> None
 
 def rounds(tried: list[tuple[int, Path_]]) -> list[list[tuple[int, Path_]]]:
     """The cases, so that each round forges a record once at most."""
-    made: list[list[tuple[int, Path_]]] = []
+    result: list[list[tuple[int, Path_]]] = []
     for number, path in tried:
-        free = next((each for each in made if number not in dict(each)), None)
+        free = next((each for each in result if number not in dict(each)), None)
         if free is None:
-            made.append(free := [])
+            result.append(free := [])
         free.append((number, path))
-    return made
+    return result
 
 
 def look_at(folder: Path, lines: list[str], cases: list[tuple[int, Path_]]) -> bool:

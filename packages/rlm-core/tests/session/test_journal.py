@@ -147,13 +147,13 @@ def test_a_line_that_is_no_record_is_damage(bad: str) -> None:
 def test_no_bytes_at_all_make_reading_fail(data: bytes) -> None:
     reading = parse(line_of(RECORD) + data)
     assert reading.records[0] == RECORD
-    assert reading.sound + reading.torn == len(line_of(RECORD)) + len(data)
+    assert reading.valid + reading.torn == len(line_of(RECORD)) + len(data)
 
 
 def test_what_was_cut_is_never_glued_to_what_follows(handle: int, tmp_path: Path) -> None:
     (tmp_path / journal.NAME).write_bytes(line_of(record(0)) + line_of(record(1))[:-1])  # only the newline is missing
     with Journal(handle, new=False) as writer:
-        writer.cut(writer.read().sound)
+        writer.cut(writer.read().valid)
         writer.append(record(2))
     assert journal.read(tmp_path).records == (record(0), record(2))
 

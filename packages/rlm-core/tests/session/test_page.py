@@ -149,8 +149,8 @@ def test_5000_cells_are_all_there_and_only_what_is_seen_is_laid_out(browser: Pag
         for event in opening("long"):
             session.record(event)
         for number in range(5_000):
-            given = reply(None, cell(f"print({number})"))
-            for event in (Replied(given), *answer(given.message.calls[0], f"{number}\n")):
+            response = reply(None, cell(f"print({number})"))
+            for event in (Replied(response), *answer(response.message.calls[0], f"{number}\n")):
                 session.record(event)
     show(browser, tmp_path, read_tree(session.folder))
     assert browser.eval("document.querySelectorAll('.cell').length") == 5_000

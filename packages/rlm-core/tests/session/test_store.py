@@ -271,11 +271,11 @@ def test_what_failed_is_shown_alone_and_each_agent_in_a_line(tmp_path: Path) -> 
     show_tree(tree, canvas, failed=failed)
     assert all(text in file.getvalue() for text in ("fan_out", "what went wrong"))
     assert not any(text in file.getvalue() for text in ("fine()", *tasks[:2]))
-    for wanted, told in ((None, ("the task", *tasks[1:])), (failed, tasks[2:])):
+    for wanted, shown in ((None, ("the task", *tasks[1:])), (failed, tasks[2:])):
         canvas, file = lines()
-        assert show_brief(tree, canvas, failed=wanted) == len(told)
+        assert show_brief(tree, canvas, failed=wanted) == len(shown)
         rows = file.getvalue().splitlines()
-        assert all(any(task in row for row in rows) for task in told)
+        assert all(any(task in row for row in rows) for task in shown)
     assert "what went wrong" in rows[0]
 
 

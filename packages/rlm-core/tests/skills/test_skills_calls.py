@@ -88,13 +88,13 @@ async def test_a_link_that_waits_in_its_place_is_not_followed(tmp_path: Path) ->
 
 
 def test_counts_add_up_in_the_metrics_and_in_those_of_the_tree() -> None:
-    tally, encoder = SessionMetrics(), RecordEncoder()
+    metrics, encoder = SessionMetrics(), RecordEncoder()
     for event in (SkillsCalled({"say": 2}, {"say": 1}), SkillsCalled({"say": 1, "web": 4}, {})):
         record = encoder.encode(event)
         assert isinstance(record, Journalled)
-        tally.add(record)
+        metrics.add(record)
     below = SubtreeMetrics(counts=Counter({"skill_calls_python": 10, "skill_calls_python_say": 10}))
-    reported = {name: number for name, number in tally.metrics(below, 0).items() if "skill" in name}
+    reported = {name: number for name, number in metrics.metrics(below, 0).items() if "skill" in name}
     assert reported == {
         "skill_calls_python": 7,
         "skill_calls_python_say": 3,

@@ -51,7 +51,7 @@ class Shell:
         return outcome
 
     @property
-    def told(self) -> str:
+    def reported(self) -> str:
         return "".join(event.text for event in self.events if isinstance(event, OutputReceived))
 
 
@@ -113,16 +113,16 @@ async def test_nobody_is_waited_for(shell: Shell) -> None:
 
 async def test_output_is_told_while_the_command_runs(shell: Shell) -> None:
     running = asyncio.create_task(shell.run("echo first; while [ ! -e go ]; do sleep 0.01; done; echo second"))
-    await until(lambda: shell.told == "first\n")
+    await until(lambda: shell.reported == "first\n")
     (shell.folder / "go").touch()
-    assert (await running).content == shell.told == "first\nsecond\n"
+    assert (await running).content == shell.reported == "first\nsecond\n"
 
 
 async def test_bytes_that_are_no_text_and_controls_do_no_harm(shell: Shell) -> None:
     outcome = await shell.run(
         r"printf '\xff|\x1b[31mred\x1b[0m|50%%\r100%%\n'; printf '\xc3'; sleep 0.05; printf '\xa9'"
     )
-    assert outcome.content == shell.told == "100%d|50%\né"
+    assert outcome.content == shell.reported == "100%d|50%\né"
 
 
 async def test_a_long_output_is_cut_and_kept_as_a_whole(tmp_path: Path) -> None:
@@ -151,11 +151,11 @@ async def test_a_command_that_ignores_being_asked_is_killed(shell: Shell) -> Non
 
 async def test_cancelling_kills_the_group(shell: Shell) -> None:
     running = asyncio.create_task(shell.run("sleep 1000 & echo $! $$; wait"))
-    await until(lambda: "\n" in shell.told)
+    await until(lambda: "\n" in shell.reported)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    pids = [int(pid) for pid in shell.told.split()]
+    pids = [int(pid) for pid in shell.reported.split()]
     await until(lambda: not any(lives(pid) for pid in pids))
 
 
@@ -175,7 +175,7 @@ async def test_a_background_flood_neither_blocks_nor_is_part_of_the_result(shell
     written = Path(f"/proc/{int(outcome.content)}/io")
     # more than a pipe holds, so somebody empties it
     await until(lambda: int(written.read_text().split("wchar: ")[1].split()[0]) > 300_000)
-    assert shell.told == outcome.content
+    assert shell.reported == outcome.content
 
 
 async def test_nothing_is_left_when_our_own_process_is_killed(tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ async def test_the_timeout_is_at_most_the_setting_or_ten_minutes(
     setting: float, asked: float | None, granted: float
 ) -> None:
     kernel = Recorder(Execution("x"))
-    given = {"code": "1"} | ({} if asked is None else {"timeout": asked})
-    await IPython(kernel, setting).run(given, history(1))
+    values = {"code": "1"} | ({} if asked is None else {"timeout": asked})
+    await IPython(kernel, setting).run(values, history(1))
     assert kernel.asked == [("1", granted)]
 
 

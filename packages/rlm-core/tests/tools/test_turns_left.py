@@ -36,9 +36,9 @@ async def test_of_a_short_run_the_last_quarter_counts(allowed: int, turns: int, 
 
 
 def limit(turns: int, earlier: int = 0) -> TurnLimit:
-    made = TurnLimit(turns)
-    made.begin(Spent(earlier))
-    return made
+    turn_limit = TurnLimit(turns)
+    turn_limit.begin(Spent(earlier))
+    return turn_limit
 
 
 def history(turns: int) -> History:

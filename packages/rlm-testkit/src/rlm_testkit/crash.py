@@ -48,8 +48,8 @@ def check_torn(whole: bytes) -> None:
     """Whatever byte a kill comes at: the records before it are whole, and the rest is the torn end that resuming cuts."""
     for size in range(len(whole) + 1):
         kept = parse(whole[:size])
-        sound = whole.rfind(b"\n", 0, size) + 1
-        assert (len(kept.records), kept.sound, kept.torn) == (whole.count(b"\n", 0, size), sound, size - sound)
+        valid = whole.rfind(b"\n", 0, size) + 1
+        assert (len(kept.records), kept.valid, kept.torn) == (whole.count(b"\n", 0, size), valid, size - valid)
         assert kept.damaged == ()
 
 

@@ -61,7 +61,7 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def open_box(spec: KernelSpec) -> AsyncIterator[Sandbox]:
+async def open_sandbox(spec: KernelSpec) -> AsyncIterator[Sandbox]:
     """Open a sandbox for such a kernel."""
     with (
         Supervisor() as supervisor,
@@ -70,8 +70,8 @@ async def open_box(spec: KernelSpec) -> AsyncIterator[Sandbox]:
             spec.cwd, spec.run_dir, spec.run_dir, spec.env, groups, net=False, memory=8 * 10**9, file_size=4 * 10**9
         ) as policy,
     ):
-        async with Sandbox(policy, spec.run_dir) as box:
-            yield box
+        async with Sandbox(policy, spec.run_dir) as sandbox:
+            yield sandbox
 
 
 OpenKernel = Callable[..., AbstractAsyncContextManager[Bench]]

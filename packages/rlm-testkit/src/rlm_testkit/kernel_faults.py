@@ -49,8 +49,8 @@ def dies(name: str, code: str, why: str) -> KernelFault:
     return KernelFault(name, code, FRESH, f"[the kernel died: {why}.", kept=False)
 
 
-def ends(name: str, code: str, how: str) -> KernelFault:
-    return KernelFault(name, code, FRESH, f"[{how}, so the kernel ended.", kept=False)
+def ends(name: str, code: str, reason: str) -> KernelFault:
+    return KernelFault(name, code, FRESH, f"[{reason}, so the kernel ended.", kept=False)
 
 
 def stops(name: str, code: str) -> KernelFault:

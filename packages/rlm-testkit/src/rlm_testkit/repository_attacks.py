@@ -27,13 +27,13 @@ class RepositoryAttack:
     name: str
     plant: str
     use: str = USE
-    told: str = ""
+    reported: str = ""
     prepared: str = ""
 
 
 def _config(name: str, setting: str, use: str = USE, more: str = "true") -> RepositoryAttack:
     key = setting.partition(" ")[0]
-    return RepositoryAttack(name, f"repository; {more}; git config {setting}", use, told=key.lower())
+    return RepositoryAttack(name, f"repository; {more}; git config {setting}", use, reported=key.lower())
 
 
 _FSMONITOR = "printf '[core]\\n\\tfsmonitor = %s\\n' $E"
@@ -62,50 +62,50 @@ REPOSITORY_ATTACKS = (
     _config("difftool", "difftool.x.cmd $E", "git difftool -y -t x"),
     _config("instruction-format", "rebase.instructionFormat '%s%nexec '$E", "git stash; GIT_SEQUENCE_EDITOR=true git rebase -i --root"),
     # ways to write these settings
-    RepositoryAttack("one-line", 'repository; printf "[core] fsmonitor = $E\\n" >> .git/config', told="fsmonitor"),
-    RepositoryAttack("continued", "repository; printf '[core]\\nfsmonitor = \\\\\\n%s\\n' $E >> .git/config", told="the line"),
-    RepositoryAttack("upper-case", "repository; printf '[CORE]\\nFSMONITOR=%s\\n' $E >> .git/config", told="core.fsmonitor"),
-    RepositoryAttack("quoted", "repository; printf '[core]\\nfsmonitor=\"%s\"\\n' $E >> .git/config", told="core.fsmonitor"),
-    RepositoryAttack("half-quoted", "repository; printf '[core]\\nfsmonitor=\"%s\"\"\" # x\\n' $E >> .git/config", told="the line"),
-    RepositoryAttack("carriage-return", "repository; printf '[core]\\r\\nfsmonitor=%s\\r\\n' $E >> .git/config", told="core.fsmonitor"),
-    RepositoryAttack("after-a-mark", "repository; { printf '\\357\\273\\277'; cat .git/config; " + _FSMONITOR + "; } > c; mv c .git/config", told="fsmonitor"),
+    RepositoryAttack("one-line", 'repository; printf "[core] fsmonitor = $E\\n" >> .git/config', reported="fsmonitor"),
+    RepositoryAttack("continued", "repository; printf '[core]\\nfsmonitor = \\\\\\n%s\\n' $E >> .git/config", reported="the line"),
+    RepositoryAttack("upper-case", "repository; printf '[CORE]\\nFSMONITOR=%s\\n' $E >> .git/config", reported="core.fsmonitor"),
+    RepositoryAttack("quoted", "repository; printf '[core]\\nfsmonitor=\"%s\"\\n' $E >> .git/config", reported="core.fsmonitor"),
+    RepositoryAttack("half-quoted", "repository; printf '[core]\\nfsmonitor=\"%s\"\"\" # x\\n' $E >> .git/config", reported="the line"),
+    RepositoryAttack("carriage-return", "repository; printf '[core]\\r\\nfsmonitor=%s\\r\\n' $E >> .git/config", reported="core.fsmonitor"),
+    RepositoryAttack("after-a-mark", "repository; { printf '\\357\\273\\277'; cat .git/config; " + _FSMONITOR + "; } > c; mv c .git/config", reported="fsmonitor"),
     # other files that contain them, or refer to them
-    RepositoryAttack("include", f"repository; {_FSMONITOR} > c; git config include.path ../c", told="include.path"),
-    RepositoryAttack("include-if", f"repository; {_FSMONITOR} > c; git config includeIf.gitdir:/.path $PWD/c", told="includeif"),
-    RepositoryAttack("config-worktree", f"repository; git config extensions.worktreeConfig true; {_FSMONITOR} > .git/config.worktree", told="core.fsmonitor"),
-    RepositoryAttack("config-of-a-worktree", f"repository; git config extensions.worktreeConfig true; git worktree add -q w; {_FSMONITOR} > .git/worktrees/w/config.worktree", f"cd w; {USE}", told="core.fsmonitor"),
-    RepositoryAttack("config-as-a-link", f"repository; {{ cat .git/config; {_FSMONITOR}; }} > c; link ../c .git/config", told="config"),
-    RepositoryAttack("common-folder", "repository; git clone -q . c; git -C c config core.fsmonitor $E; echo ../c/.git > .git/commondir", told="c/.git"),
-    RepositoryAttack("git-as-a-link", "repository r; git -C r config core.fsmonitor $E; ln -s r/.git .git", told=".git"),
-    RepositoryAttack("git-as-a-file-into-objects", "repository; repository r; git -C r config core.fsmonitor $E; mv r/.git .git/objects/g; echo gitdir: ../.git/objects/g > r/.git", f"cd r; {USE}", told=".git"),
-    RepositoryAttack("bare", "git init -q --bare b; cd b; git config core.bare false; git config core.worktree .; git config core.fsmonitor $E", "cd b; git status", told="core.fsmonitor"),
-    RepositoryAttack("bare-of-links", "git init -q --bare b; mkdir c; cp b/HEAD c; ln -s ../b/objects ../b/refs c; cd c; printf '[core]\\nrepositoryformatversion=0\\nbare=false\\nworktree=.\\n' > config; " + _FSMONITOR + " >> config", "cd c; git status", told="core.fsmonitor"),
-    RepositoryAttack("before-init", f"mkdir .git; {_FSMONITOR} > .git/config", "git init -q; git status", told="core.fsmonitor"),
-    RepositoryAttack("deep", "mkdir -p node_modules/a/b/c/d; cd node_modules/a/b/c/d; repository; git config core.fsmonitor $E", f"cd node_modules/a/b/c/d; {USE}", told="core.fsmonitor"),
-    RepositoryAttack("in-git-itself", "repository; repository .git/x; git -C .git/x config core.fsmonitor $E", f"cd .git/x; {USE}", told="core.fsmonitor"),
-    RepositoryAttack("not-to-be-changed", "repository; git config core.fsmonitor $E; chmod 500 .git", told="core.fsmonitor"),
+    RepositoryAttack("include", f"repository; {_FSMONITOR} > c; git config include.path ../c", reported="include.path"),
+    RepositoryAttack("include-if", f"repository; {_FSMONITOR} > c; git config includeIf.gitdir:/.path $PWD/c", reported="includeif"),
+    RepositoryAttack("config-worktree", f"repository; git config extensions.worktreeConfig true; {_FSMONITOR} > .git/config.worktree", reported="core.fsmonitor"),
+    RepositoryAttack("config-of-a-worktree", f"repository; git config extensions.worktreeConfig true; git worktree add -q w; {_FSMONITOR} > .git/worktrees/w/config.worktree", f"cd w; {USE}", reported="core.fsmonitor"),
+    RepositoryAttack("config-as-a-link", f"repository; {{ cat .git/config; {_FSMONITOR}; }} > c; link ../c .git/config", reported="config"),
+    RepositoryAttack("common-folder", "repository; git clone -q . c; git -C c config core.fsmonitor $E; echo ../c/.git > .git/commondir", reported="c/.git"),
+    RepositoryAttack("git-as-a-link", "repository r; git -C r config core.fsmonitor $E; ln -s r/.git .git", reported=".git"),
+    RepositoryAttack("git-as-a-file-into-objects", "repository; repository r; git -C r config core.fsmonitor $E; mv r/.git .git/objects/g; echo gitdir: ../.git/objects/g > r/.git", f"cd r; {USE}", reported=".git"),
+    RepositoryAttack("bare", "git init -q --bare b; cd b; git config core.bare false; git config core.worktree .; git config core.fsmonitor $E", "cd b; git status", reported="core.fsmonitor"),
+    RepositoryAttack("bare-of-links", "git init -q --bare b; mkdir c; cp b/HEAD c; ln -s ../b/objects ../b/refs c; cd c; printf '[core]\\nrepositoryformatversion=0\\nbare=false\\nworktree=.\\n' > config; " + _FSMONITOR + " >> config", "cd c; git status", reported="core.fsmonitor"),
+    RepositoryAttack("before-init", f"mkdir .git; {_FSMONITOR} > .git/config", "git init -q; git status", reported="core.fsmonitor"),
+    RepositoryAttack("deep", "mkdir -p node_modules/a/b/c/d; cd node_modules/a/b/c/d; repository; git config core.fsmonitor $E", f"cd node_modules/a/b/c/d; {USE}", reported="core.fsmonitor"),
+    RepositoryAttack("in-git-itself", "repository; repository .git/x; git -C .git/x config core.fsmonitor $E", f"cd .git/x; {USE}", reported="core.fsmonitor"),
+    RepositoryAttack("not-to-be-changed", "repository; git config core.fsmonitor $E; chmod 500 .git", reported="core.fsmonitor"),
     # programs that git finds by name
-    RepositoryAttack("hook", "repository; cp $E .git/hooks/pre-commit", told="the hook pre-commit"),
-    RepositoryAttack("hook-as-a-link", "repository; ln -s $E .git/hooks/post-index-change", told="the hook post-index-change"),
-    RepositoryAttack("hooks-as-a-link", "repository; rm -rf .git/hooks; mkdir h; cp $E h/pre-commit; ln -s ../h .git/hooks", told="hooks leads to"),
-    RepositoryAttack("hook-of-a-remote", "repository; git init -q --bare b; cp $E b/hooks/pre-receive; git remote add origin $PWD/b", "git push origin HEAD:x", told="the hook pre-receive"),
-    RepositoryAttack("hook-of-a-submodule", "repository; git clone -q . m; git init -q; mkdir -p .git/modules; mv m/.git .git/modules/m; echo gitdir: ../.git/modules/m > m/.git; cp $E .git/modules/m/hooks/pre-commit; echo 3 > m/f", f"cd m; {USE}", told="the hook pre-commit"),
-    RepositoryAttack("rebase", "repository; git commit -qam 2; GIT_SEQUENCE_EDITOR=true git rebase -q -i --root -x false; echo exec $E > .git/rebase-merge/git-rebase-todo", "git rebase --continue", told="unfinished rebase"),
-    RepositoryAttack("rebase-short", "repository; git commit -qam 2; GIT_SEQUENCE_EDITOR=true git rebase -q -i --root -x false; echo x $E > .git/rebase-merge/git-rebase-todo", "git rebase --continue", told="unfinished rebase"),
+    RepositoryAttack("hook", "repository; cp $E .git/hooks/pre-commit", reported="the hook pre-commit"),
+    RepositoryAttack("hook-as-a-link", "repository; ln -s $E .git/hooks/post-index-change", reported="the hook post-index-change"),
+    RepositoryAttack("hooks-as-a-link", "repository; rm -rf .git/hooks; mkdir h; cp $E h/pre-commit; ln -s ../h .git/hooks", reported="hooks leads to"),
+    RepositoryAttack("hook-of-a-remote", "repository; git init -q --bare b; cp $E b/hooks/pre-receive; git remote add origin $PWD/b", "git push origin HEAD:x", reported="the hook pre-receive"),
+    RepositoryAttack("hook-of-a-submodule", "repository; git clone -q . m; git init -q; mkdir -p .git/modules; mv m/.git .git/modules/m; echo gitdir: ../.git/modules/m > m/.git; cp $E .git/modules/m/hooks/pre-commit; echo 3 > m/f", f"cd m; {USE}", reported="the hook pre-commit"),
+    RepositoryAttack("rebase", "repository; git commit -qam 2; GIT_SEQUENCE_EDITOR=true git rebase -q -i --root -x false; echo exec $E > .git/rebase-merge/git-rebase-todo", "git rebase --continue", reported="unfinished rebase"),
+    RepositoryAttack("rebase-short", "repository; git commit -qam 2; GIT_SEQUENCE_EDITOR=true git rebase -q -i --root -x false; echo x $E > .git/rebase-merge/git-rebase-todo", "git rebase --continue", reported="unfinished rebase"),
     # files that git writes by name
-    RepositoryAttack("reflog-as-a-link", "repository; link $MARK .git/logs/HEAD", told="logs/HEAD leads to"),
-    RepositoryAttack("reflog-of-a-branch-as-a-link", "repository; link $MARK .git/logs/refs/heads/$(git branch --show-current)", told="leads to"),
-    RepositoryAttack("message-as-a-link", "repository; link $MARK .git/COMMIT_EDITMSG", told="COMMIT_EDITMSG leads to"),
-    RepositoryAttack("index-as-a-link", "repository; link $MARK .git/index", "git add -A", told="index leads to"),
-    RepositoryAttack("refs-as-a-link", "repository; rm -r .git/refs/tags; ln -s $(dirname $MARK) .git/refs/tags", "git tag $(basename $MARK)", told="refs/tags leads to"),
-    RepositoryAttack("worktree-elsewhere", "repository; git mv f $(basename $MARK); git commit -qm m; git config core.worktree $(dirname $MARK)", "git checkout -f .", told="core.worktree"),
+    RepositoryAttack("reflog-as-a-link", "repository; link $MARK .git/logs/HEAD", reported="logs/HEAD leads to"),
+    RepositoryAttack("reflog-of-a-branch-as-a-link", "repository; link $MARK .git/logs/refs/heads/$(git branch --show-current)", reported="leads to"),
+    RepositoryAttack("message-as-a-link", "repository; link $MARK .git/COMMIT_EDITMSG", reported="COMMIT_EDITMSG leads to"),
+    RepositoryAttack("index-as-a-link", "repository; link $MARK .git/index", "git add -A", reported="index leads to"),
+    RepositoryAttack("refs-as-a-link", "repository; rm -r .git/refs/tags; ln -s $(dirname $MARK) .git/refs/tags", "git tag $(basename $MARK)", reported="refs/tags leads to"),
+    RepositoryAttack("worktree-elsewhere", "repository; git mv f $(basename $MARK); git commit -qm m; git config core.worktree $(dirname $MARK)", "git checkout -f .", reported="core.worktree"),
     # through the project's own repository
-    RepositoryAttack("project-reflog", "cd ..; mkdir -p .git/logs/refs/heads; link $MARK .git/logs/refs/heads/project-reflog", "cd ..; git commit -q --allow-empty -m x; git branch project-reflog", told="leads to"),
-    RepositoryAttack("project-submodule", "repository; git config core.fsmonitor $E; cd ..; git add project-submodule", "cd ..; git status", told="core.fsmonitor"),
-    RepositoryAttack("project-pointer", "repository; git config core.fsmonitor $E; mv .git ../.git/project-pointer; echo gitdir: ../.git/project-pointer > .git", told="core.fsmonitor"),
+    RepositoryAttack("project-reflog", "cd ..; mkdir -p .git/logs/refs/heads; link $MARK .git/logs/refs/heads/project-reflog", "cd ..; git commit -q --allow-empty -m x; git branch project-reflog", reported="leads to"),
+    RepositoryAttack("project-submodule", "repository; git config core.fsmonitor $E; cd ..; git add project-submodule", "cd ..; git status", reported="core.fsmonitor"),
+    RepositoryAttack("project-pointer", "repository; git config core.fsmonitor $E; mv .git ../.git/project-pointer; echo gitdir: ../.git/project-pointer > .git", reported="core.fsmonitor"),
     # content from before the run
     RepositoryAttack("config-of-an-old-one", "cd old; git config core.fsmonitor $E", f"cd old; {USE}", "core.fsmonitor", prepared="repository old"),
     RepositoryAttack("hook-of-an-old-one", "cp $E old/.git/hooks/pre-commit", f"cd old; {USE}", "pre-commit", prepared="repository old; echo exit 0 > old/.git/hooks/pre-commit; chmod +x old/.git/hooks/pre-commit"),
-    RepositoryAttack("a-folder-renamed", "mv git .git; cp $E evil", told="core.fsmonitor", prepared="repository; mv .git git; git config -f git/config core.fsmonitor ./evil"),
+    RepositoryAttack("a-folder-renamed", "mv git .git; cp $E evil", reported="core.fsmonitor", prepared="repository; mv .git git; git config -f git/config core.fsmonitor ./evil"),
     RepositoryAttack("a-folder-completed", "mkdir r/refs; cp $E r/evil", "cd r; git status", "core.fsmonitor", prepared="git init -q --bare r; rm -r r/refs; printf '[core]\\nrepositoryformatversion=0\\nbare=false\\nworktree=.\\nfsmonitor=./evil\\n' > r/config"),
 )  # fmt: skip

@@ -54,10 +54,10 @@ def call_name(name: str) -> str:
 def call_arguments(arguments: str) -> str:
     """Return the arguments of a call in a form that every provider accepts: `{}` if they are no JSON object."""
     try:
-        sound = isinstance(json.loads(arguments, parse_constant=_refuse), dict)
+        valid = isinstance(json.loads(arguments, parse_constant=_refuse), dict)
     except (ValueError, RecursionError):
-        sound = False
-    return arguments if sound else "{}"
+        valid = False
+    return arguments if valid else "{}"
 
 
 def _refuse(constant: str) -> None:
@@ -137,8 +137,8 @@ def _sound_calls(message: Message) -> Message:
 
 def _sound_call(call: Wire) -> Wire:
     function = call["function"]
-    sound = {"name": call_name(function["name"]), "arguments": call_arguments(function["arguments"])}
-    return {**call, "function": {**function, **sound}}
+    valid = {"name": call_name(function["name"]), "arguments": call_arguments(function["arguments"])}
+    return {**call, "function": {**function, **valid}}
 
 
 def _each_call(message: Message, change: Callable[[Wire], Wire], items: Iterable[Wire] = ()) -> Message:

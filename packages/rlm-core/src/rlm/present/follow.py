@@ -56,7 +56,7 @@ class Follower:
 
     def _new(self, folder: Path) -> Iterator[tuple[Path, Journalled]]:
         while (reading := journal.read(folder, self._read[folder], BATCH)).records:
-            self._read[folder] += reading.sound
+            self._read[folder] += reading.valid
             yield from ((folder, record) for record in reading.records)
 
     def _parts(self, folder: Path, record: Journalled) -> Iterator[Block | Inset]:

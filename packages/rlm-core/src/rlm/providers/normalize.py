@@ -92,13 +92,13 @@ def _legacy(kept: Wire) -> list[Wire]:
 
 def _calls(calls: Any, fresh: Callable[[], str]) -> list[Wire]:
     """Return the calls, each with a unique id. An empty list is left out of the message: some providers refuse it."""
-    sound: list[Wire] = []
+    valid: list[Wire] = []
     for call in calls if isinstance(calls, list) else [calls] if calls else []:
         if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
             raise TransportError("the reply contains a tool call without a function", unreadable=True)
-        taken = {other["id"] for other in sound}
-        sound.append(_call(call, taken, fresh))
-    return sound
+        taken = {other["id"] for other in valid}
+        valid.append(_call(call, taken, fresh))
+    return valid
 
 
 def _call(call: Wire, taken: set[str], fresh: Callable[[], str]) -> Wire:
@@ -120,8 +120,8 @@ def _arguments(arguments: Any) -> str:
 def _repaired(call: Wire) -> Wire:
     """Repair a call for strict providers: they refuse arguments that are not a JSON object, and most unusual names."""
     function = call["function"]
-    sound = {"name": call_name(function["name"]), "arguments": call_arguments(function["arguments"])}
-    return {**call, "function": {**function, **sound}}
+    valid = {"name": call_name(function["name"]), "arguments": call_arguments(function["arguments"])}
+    return {**call, "function": {**function, **valid}}
 
 
 def usage(wire: Any, prompt_size: Callable[[], int], received: Wire) -> Usage:

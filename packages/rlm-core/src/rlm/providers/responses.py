@@ -182,8 +182,8 @@ def from_output(output: Sequence[Wire], fresh: Callable[[], str] = normalize.new
         "tool_calls": [_chat_call(item) for item in items if _is_call(item)],
     }
     received, written = normalize.message(chat, fresh)
-    sound = iter(received.get("tool_calls", ()))
-    return received, written, [item | _call_item(next(sound)) if _is_call(item) else item for item in items]
+    valid = iter(received.get("tool_calls", ()))
+    return received, written, [item | _call_item(next(valid)) if _is_call(item) else item for item in items]
 
 
 def _is_call(item: Wire) -> bool:

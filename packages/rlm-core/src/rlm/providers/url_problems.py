@@ -44,10 +44,10 @@ def _host_problem(netloc: str) -> str:
     if " " in host:
         return "there is a blank in its host"
     try:
-        sound = _HOST.fullmatch(host.encode("idna").decode())
+        valid = _HOST.fullmatch(host.encode("idna").decode())
     except UnicodeError:
-        sound = None
-    return "" if sound else "its host is not a valid name"
+        valid = None
+    return "" if valid else "its host is not a valid name"
 
 
 def _is_address(kind: type[ipaddress.IPv4Address | ipaddress.IPv6Address], text: str) -> bool:
@@ -60,10 +60,10 @@ def _is_address(kind: type[ipaddress.IPv4Address | ipaddress.IPv6Address], text:
 
 def _port_problem(url: str, netloc: str) -> str:
     try:
-        sound = urlsplit(url).port != 0
+        valid = urlsplit(url).port != 0
     except ValueError:
-        sound = False
-    if sound:
+        valid = False
+    if valid:
         return ""
     if "@" in url and "@" not in netloc:  # an unquoted character in the password seems to end the host
         return _QUOTE

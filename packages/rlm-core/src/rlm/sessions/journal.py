@@ -33,13 +33,13 @@ Kind = TypeVar("Kind", bound=Journalled)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The content of a journal. The first `sound` bytes are whole lines; the `torn` bytes after them are not.
+    """The content of a journal. The first `valid` bytes are whole lines; the `torn` bytes after them are not.
 
-    `damaged` has the numbers, from 1, of invalid lines within the sound part: no records, or without required fields.
+    `damaged` has the numbers, from 1, of invalid lines within the valid part: no records, or without required fields.
     """
 
     records: tuple[Journalled, ...]
-    sound: int = 0
+    valid: int = 0
     torn: int = 0
     damaged: tuple[int, ...] = ()
 
@@ -47,7 +47,7 @@ class Reading:
 class Reader:
     """The records of a journal, one at a time. Memory holds only one line, whatever the size of the journal.
 
-    A line is whole if it ends with a newline: a killed writer leaves a partial line. `sound`, `torn` and `damaged` are
+    A line is whole if it ends with a newline: a killed writer leaves a partial line. `valid`, `torn` and `damaged` are
     as in `Reading`, for the part that has been read. `place` is the byte where the newest record begins.
     """
 
@@ -58,7 +58,7 @@ class Reader:
         self._begin()
 
     def _begin(self) -> None:
-        self.sound = self.torn = self.place = 0
+        self.valid = self.torn = self.place = 0
         self._number = 0
         self._damaged: list[int] = []
         self._bad: list[int] = []
@@ -85,12 +85,12 @@ class Reader:
                 del line  # it may be large
                 if record is not None:
                     yield record
-                if self.sound >= self._most:
+                if self.valid >= self._most:
                     return
 
     def _take(self, line: bytes) -> Journalled | None:
         self._number += 1
-        self.place = self.sound + self.torn
+        self.place = self.valid + self.torn
         self.torn += len(line)
         record = None
         try:
@@ -101,12 +101,12 @@ class Reader:
                 return None
         self._damaged += self._bad  # invalid lines before a whole line are damage, not a torn end
         self._bad.clear()
-        self.sound, self.torn = self.sound + self.torn, 0
+        self.valid, self.torn = self.valid + self.torn, 0
         return record
 
     def reading(self) -> Reading:
         """Read all of it at once."""
-        return Reading(tuple(self), self.sound, self.torn, self.damaged)
+        return Reading(tuple(self), self.valid, self.torn, self.damaged)
 
 
 def parse(data: bytes) -> Reading:
@@ -115,7 +115,7 @@ def parse(data: bytes) -> Reading:
 
 
 def whole_lines(folder: Path) -> bytes:
-    """Return the bytes that `read` finds sound; empty if there is no journal.
+    """Return the bytes that `read` finds valid; empty if there is no journal.
 
     Raises:
         SessionError: it cannot be read.

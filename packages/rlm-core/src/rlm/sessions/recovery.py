@@ -59,7 +59,7 @@ def recover(folder: Path, journal: Journal, agent: str, signer: Signer | None = 
         metrics.add(record)
     state = replay(decode(reading.records))
     if reading.torn:
-        journal.cut(reading.sound)
+        journal.cut(reading.valid)
     cut_off = tuple(_open_children(reading.records, folder, agent, signer))
     notes = [f"The last record was incomplete, and was removed: {reading.torn} bytes."] if reading.torn else []
     if cut_off:

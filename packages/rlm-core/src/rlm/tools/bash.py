@@ -92,13 +92,13 @@ class Bash:
         Raises:
             ToolError: it cannot be started.
         """
-        with BoundedOutput(self._limit, self._outputs, "bash.txt", self._quota) as spool:
-            pipe = _OutputPipe(lambda text: self._take(text, spool))
+        with BoundedOutput(self._limit, self._outputs, "bash.txt", self._quota) as output:
+            pipe = _OutputPipe(lambda text: self._take(text, output))
             try:
                 code = await self._execute(command, limit, pipe)
             finally:
                 self._leave(pipe)
-            return code, spool.text()
+            return code, output.text()
 
     def close(self) -> None:
         """Kill the background processes."""
@@ -107,9 +107,9 @@ class Bash:
             pipe.close()
         self._pipes.clear()
 
-    def _take(self, text: str, spool: BoundedOutput) -> None:
+    def _take(self, text: str, output: BoundedOutput) -> None:
         if text:
-            spool.write(text)
+            output.write(text)
             self._sink(OutputReceived(text))
 
     async def _execute(self, command: str, seconds: float, pipe: _OutputPipe) -> int | None:

@@ -14,7 +14,7 @@ _DEEPEST = 100
 """Maximum nesting of a value. Few readers accept 1,000 levels, and such depth is an attack or a mistake."""
 
 
-def sound(value: Any, depth: int = 0) -> Any:
+def portable(value: Any, depth: int = 0) -> Any:
     """Return a JSON value without values that many readers reject: lone surrogates, NaN, too deep nesting."""
     match value:
         case str():
@@ -24,20 +24,20 @@ def sound(value: Any, depth: int = 0) -> Any:
         case dict() | list() | tuple() if depth > _DEEPEST:
             return "[nested too deeply]"
         case dict():
-            return {sound(key): sound(item, depth + 1) for key, item in value.items()}
+            return {portable(key): portable(item, depth + 1) for key, item in value.items()}
         case list() | tuple():
-            return [sound(item, depth + 1) for item in value]
+            return [portable(item, depth + 1) for item in value]
         case _:
             return value
 
 
 def dump(value: Any, indent: int | None = None) -> str:
-    return json.dumps(sound(value), ensure_ascii=False, indent=indent)
+    return json.dumps(portable(value), ensure_ascii=False, indent=indent)
 
 
 def dump_ascii(value: Any) -> str:
     """Dump a value for a file of lines: many readers treat U+0085 and U+2028 as ends of lines."""
-    return json.dumps(sound(value))
+    return json.dumps(portable(value))
 
 
 def read_object(text: str) -> dict[str, Any] | None:
@@ -46,7 +46,7 @@ def read_object(text: str) -> dict[str, Any] | None:
         value = json.loads(text, parse_constant=_refuse, parse_int=_small)
     except (ValueError, RecursionError, TypeError):
         return None
-    return value if isinstance(value, dict) and sound(value) == value else None
+    return value if isinstance(value, dict) and portable(value) == value else None
 
 
 def _refuse(constant: str) -> NoReturn:

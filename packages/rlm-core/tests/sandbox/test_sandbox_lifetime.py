@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import psutil
-from rlm_testkit import box_host, cancelled_run
+from rlm_testkit import cancelled_run, sandbox_host
 from rlm_testkit.waiting import until
 
 MOMENTS = 30
@@ -29,7 +29,7 @@ def test_nothing_is_left_of_a_host_that_is_killed_at_any_moment_of_a_start(tmp_p
     (tmp_path / "work").mkdir()
     (tmp_path / "run").mkdir()
     for moment in range(MOMENTS):
-        with subprocess.Popen([sys.executable, box_host.__file__, str(tmp_path)], stdout=subprocess.PIPE) as host:
+        with subprocess.Popen([sys.executable, sandbox_host.__file__, str(tmp_path)], stdout=subprocess.PIPE) as host:
             assert host.stdout is not None
             assert b"ready\n" == host.stdout.readline()
             time.sleep(0.1 * moment / MOMENTS)  # the moment, not a wait

@@ -94,23 +94,23 @@ def test_a_hostile_text_takes_time_in_proportion_to_its_length(unit: str) -> Non
 
 
 def test_a_small_output_is_given_whole_and_makes_no_file(tmp_path: Path) -> None:
-    with BoundedOutput(10, tmp_path / "outputs", "cell-1.txt") as spool:
-        spool.write("12345")
-        spool.write("67890")
-        assert spool.text() == "1234567890"
-        assert spool.path is None
+    with BoundedOutput(10, tmp_path / "outputs", "cell-1.txt") as output:
+        output.write("12345")
+        output.write("67890")
+        assert output.text() == "1234567890"
+        assert output.path is None
     assert not (tmp_path / "outputs").exists()
 
 
 def test_a_large_output_is_head_note_and_tail_and_the_whole_is_on_disk(tmp_path: Path) -> None:
     text = "".join(f"line {n}\n" for n in range(10_000))
-    with BoundedOutput(100, tmp_path / "outputs", "cell-1.txt") as spool:
+    with BoundedOutput(100, tmp_path / "outputs", "cell-1.txt") as output:
         for start in range(0, len(text), 7):
-            spool.write(text[start : start + 7])
+            output.write(text[start : start + 7])
         whole = tmp_path / "outputs" / "cell-1.txt"
         note = f"[… {len(text) - 100:,} characters left out; the whole is in {whole} …]"
-        assert spool.text() == f"{text[:50]}\n{note}\n{text[-50:]}"
-        assert spool.path == whole
+        assert output.text() == f"{text[:50]}\n{note}\n{text[-50:]}"
+        assert output.path == whole
         assert whole.read_text() == text
     assert stat.S_IMODE(whole.stat().st_mode) == 0o600
     assert stat.S_IMODE(whole.parent.stat().st_mode) == 0o700
@@ -119,10 +119,10 @@ def test_a_large_output_is_head_note_and_tail_and_the_whole_is_on_disk(tmp_path:
 @given(st.lists(st.text(max_size=40), max_size=30), st.integers(1, 60))
 def test_head_and_tail_are_the_text_s_own(tmp_path_factory: pytest.TempPathFactory, parts: list[str], n: int) -> None:
     text = "".join(parts)
-    with BoundedOutput(n, tmp_path_factory.mktemp("spool"), "out.txt") as spool:
+    with BoundedOutput(n, tmp_path_factory.mktemp("outputs"), "out.txt") as output:
         for part in parts:
-            spool.write(part)
-        shown = spool.text()
+            output.write(part)
+        shown = output.text()
     if len(text) <= n:
         assert shown == text
     else:
@@ -131,17 +131,17 @@ def test_head_and_tail_are_the_text_s_own(tmp_path_factory: pytest.TempPathFacto
 
 
 def test_line_endings_and_odd_characters_reach_the_file_as_they_came(tmp_path: Path) -> None:
-    with BoundedOutput(1, tmp_path, "out.txt") as spool:
-        spool.write("a\r\nb\u2028é\ud800")
-        spool.text()
+    with BoundedOutput(1, tmp_path, "out.txt") as output:
+        output.write("a\r\nb\u2028é\ud800")
+        output.text()
         assert (tmp_path / "out.txt").read_bytes() == "a\r\nb\u2028é?".encode()
 
 
 def test_a_taken_name_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "out.txt").write_text("mine")
-    with BoundedOutput(1, tmp_path, "out.txt") as spool:
-        spool.write("yours")
-        spool.text()
+    with BoundedOutput(1, tmp_path, "out.txt") as output:
+        output.write("yours")
+        output.text()
         assert (tmp_path / "out.txt").read_text() == "mine"
         assert (tmp_path / "out-2.txt").read_text() == "yours"
 
@@ -150,9 +150,9 @@ def test_a_planted_link_leads_nowhere(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (tmp_path / "outputs").symlink_to(outside)
-    with BoundedOutput(4, tmp_path / "outputs", "out.txt") as spool:
-        spool.write("too long for four")
-        assert "could not be kept" in spool.text()
+    with BoundedOutput(4, tmp_path / "outputs", "out.txt") as output:
+        output.write("too long for four")
+        assert "could not be kept" in output.text()
     assert list(outside.iterdir()) == []
 
 
@@ -168,11 +168,11 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def test_a_full_disk_costs_the_whole_but_not_head_and_tail(tmp_path: Path) -> None:
-    with largest_file(100_000), BoundedOutput(10, tmp_path, "out.txt") as spool:
+    with largest_file(100_000), BoundedOutput(10, tmp_path, "out.txt") as output:
         for _ in range(10):
-            spool.write("x" * 50_000)
-        spool.write("the end")
-        shown = spool.text()
+            output.write("x" * 50_000)
+        output.write("the end")
+        shown = output.text()
     assert shown.startswith(
         "xxxxx\n[… 499,997 characters left out …]\n[the complete output could not be kept: File too large]\n"
     )
@@ -183,10 +183,10 @@ def test_a_full_disk_costs_the_whole_but_not_head_and_tail(tmp_path: Path) -> No
 def test_memory_is_bounded_by_the_limit(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
-        with BoundedOutput(1_000_000, tmp_path, "out.txt") as spool:
+        with BoundedOutput(1_000_000, tmp_path, "out.txt") as output:
             for _ in range(300_000):
-                spool.write("a hundred characters " * 5)
-            assert len(spool.text()) < 1_001_000
+                output.write("a hundred characters " * 5)
+            assert len(output.text()) < 1_001_000
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
@@ -201,10 +201,10 @@ def test_what_is_kept_obeys_a_limit_for_each_file_and_one_for_all(tmp_path: Path
     quota = Quota(each=800, total=1_500)
     texts = []
     for size in (400, 900, 700, 500, 200):
-        with BoundedOutput(10, tmp_path, "out.txt", quota) as spool:
+        with BoundedOutput(10, tmp_path, "out.txt", quota) as output:
             for _ in range(size // 100):
-                spool.write("é" * 50)
-        texts.append(spool.text())
+                output.write("é" * 50)
+        texts.append(output.text())
     assert "the complete output could not be kept: a file may hold 800 bytes" in texts[1]
     assert "the complete output could not be kept: all outputs together may hold 1,500 bytes" in texts[3]
     assert [200, 400, 700] == sorted(path.stat().st_size for path in tmp_path.iterdir())

@@ -14,7 +14,7 @@ from rlm.errors import AgentError
 from rlm_testkit.waiting import PATIENCE
 
 
-def ledger(
+def tree_limits(
     *,
     tokens: int = 0,
     agents: int = 9,
@@ -36,7 +36,7 @@ def ledger(
 
 
 def test_depth_counts_levels_below_the_root() -> None:
-    tree = ledger(depth=1)
+    tree = tree_limits(depth=1)
     tree.admit(0)
     tree.admit(1)
     with pytest.raises(AgentError, match="depth limit of 1") as refused:
@@ -46,7 +46,7 @@ def test_depth_counts_levels_below_the_root() -> None:
 
 
 def test_a_refused_agent_does_not_count() -> None:
-    tree = ledger(agents=2)
+    tree = tree_limits(agents=2)
     tree.carry_on(1, Usage())
     with pytest.raises(AgentError):
         tree.admit(5)
@@ -57,20 +57,20 @@ def test_a_refused_agent_does_not_count() -> None:
 
 
 def test_tokens_are_those_of_the_whole_tree_and_0_is_no_limit() -> None:
-    tree = ledger(tokens=10)
+    tree = tree_limits(tokens=10)
     limits = AgentLimits(TurnLimit(3), tree)
     tree.spend(Usage(completion=9))
     assert limits.reached(Spent(turns=1)) is None
     tree.spend(Usage(prompt=1000, completion=1))
     assert Stop.TOKEN_BUDGET == limits.reached(Spent(turns=1))
-    free = ledger(tokens=0)
+    free = tree_limits(tokens=0)
     free.spend(Usage(completion=10**9))
     assert not free.exhausted
     assert Stop.MAX_TURNS == AgentLimits(TurnLimit(3), free).reached(Spent(turns=3))
 
 
 def test_new_tokens_are_those_that_no_cache_held() -> None:
-    tree = ledger(total_tokens=100)
+    tree = tree_limits(total_tokens=100)
     tree.spend(Usage(prompt=1000, completion=9, cached=910))
     assert tree.exhausted is None
     tree.spend(Usage(completion=1))
@@ -78,13 +78,13 @@ def test_new_tokens_are_those_that_no_cache_held() -> None:
 
 
 def test_dollars_are_a_limit_and_what_has_no_price_may_have_cost_anything() -> None:
-    tree = ledger(cost=1.0)
+    tree = tree_limits(cost=1.0)
     assert tree.exhausted is None
     tree.spend(Usage(prompt=10, cost=0.9))
     assert tree.exhausted is None
     tree.spend(Usage(prompt=10, cost=0.2))
     assert Stop.COST_BUDGET == tree.exhausted
-    unpriced = ledger(cost=1.0)
+    unpriced = tree_limits(cost=1.0)
     unpriced.spend(Usage(prompt=1))
     assert Stop.COST_BUDGET == unpriced.exhausted
 
@@ -100,7 +100,11 @@ def test_dollars_are_a_limit_and_what_has_no_price_may_have_cost_anything() -> N
 def test_a_part_of_each_limit_is_kept_for_the_last_request_a_tenth_or_twice_the_dearest(
     limit: dict[str, Any], small: Usage, dear: Usage
 ) -> None:
-    cheap, plain, one = ledger(**limit, last_request=True), ledger(**limit), ledger(**limit, last_request=True)
+    cheap, plain, one = (
+        tree_limits(**limit, last_request=True),
+        tree_limits(**limit),
+        tree_limits(**limit, last_request=True),
+    )
     for _ in range(22):
         cheap.spend(small)
         plain.spend(small)
@@ -111,13 +115,13 @@ def test_a_part_of_each_limit_is_kept_for_the_last_request_a_tenth_or_twice_the_
     assert plain.exhausted is None
     one.spend(dear)
     assert one.exhausted == cheap.exhausted, "90 of 100: no more than a tenth is kept"
-    earlier = ledger(**limit, last_request=True)
+    earlier = tree_limits(**limit, last_request=True)
     earlier.carry_on(1, dear)
     assert earlier.exhausted is None, "all of an earlier run is no request"
 
 
 def test_a_budget_says_what_is_left_of_each_limit() -> None:
-    tree = ledger(tokens=10, total_tokens=100, cost=1.0, agents=5, depth=2)
+    tree = tree_limits(tokens=10, total_tokens=100, cost=1.0, agents=5, depth=2)
     tree.carry_on(1, Usage(prompt=50, completion=4, cached=20, cost=0.25))
     left = tree.budget(1, 7.5)
     assert (left.completion_left, left.tokens_left, left.cost_left) == (6, 66, 0.75)
@@ -125,7 +129,7 @@ def test_a_budget_says_what_is_left_of_each_limit() -> None:
     tree.spend(Usage(prompt=500, completion=400, cost=9.0))
     left = tree.budget(2, None)
     assert (left.completion_left, left.tokens_left, left.cost_left, left.depth_left) == (0, 0, 0, 0)
-    free = ledger().budget(0, None)
+    free = tree_limits().budget(0, None)
     assert (free.completion_left, free.tokens_left, free.cost_left) == (None, None, None)
 
 
@@ -140,7 +144,7 @@ async def settled() -> None:
 
 
 async def test_as_many_work_at_once_as_there_are_slots() -> None:
-    tree = ledger(working=1)
+    tree = tree_limits(working=1)
     seen: list[str] = []
     async with tree.new_slot():
         waiter = asyncio.create_task(works(tree.new_slot(), seen, "second"))
@@ -151,7 +155,7 @@ async def test_as_many_work_at_once_as_there_are_slots() -> None:
 
 
 async def test_one_who_waits_for_a_child_lends_its_slot_and_takes_it_back() -> None:
-    tree = ledger(working=1)
+    tree = tree_limits(working=1)
     seen: list[str] = []
     async with tree.new_slot() as parent:
         await works(parent.child(), seen, "child")
@@ -162,7 +166,7 @@ async def test_one_who_waits_for_a_child_lends_its_slot_and_takes_it_back() -> N
 
 
 async def test_a_child_asked_for_while_the_parent_takes_its_slot_again_does_not_deadlock() -> None:
-    tree = ledger(working=1)
+    tree = tree_limits(working=1)
     seen: list[str] = []
     async with asyncio.timeout(PATIENCE), tree.new_slot() as parent:
         for _ in range(2):
@@ -173,7 +177,7 @@ async def test_a_child_asked_for_while_the_parent_takes_its_slot_again_does_not_
 
 
 async def test_cancelling_one_who_waits_for_a_slot_loses_none() -> None:
-    tree = ledger(working=1)
+    tree = tree_limits(working=1)
     async with tree.new_slot() as parent:
         holding = asyncio.create_task(works(parent.child(), [], "never"))
         holding.cancel()
@@ -187,7 +191,7 @@ async def test_cancelling_one_who_waits_for_a_slot_loses_none() -> None:
 
 
 async def test_nested_work_comes_before_new_siblings() -> None:
-    tree = ledger(working=1)
+    tree = tree_limits(working=1)
     order: list[str] = []
 
     async def nesting(parent: Slot) -> None:
@@ -204,7 +208,7 @@ async def test_nested_work_comes_before_new_siblings() -> None:
 
 
 async def test_a_child_that_waits_is_not_started_when_its_parent_or_one_above_is_cancelled() -> None:
-    tree = ledger(working=1)
+    tree = tree_limits(working=1)
     seen: list[str] = []
     go_on, closing = asyncio.Event(), asyncio.Event()
 
@@ -239,7 +243,7 @@ async def test_a_child_that_waits_is_not_started_when_its_parent_or_one_above_is
 
 async def test_an_agent_that_survived_a_cancellation_has_children_again() -> None:
     """A prompt catches it and asks the same agent again, in the same task."""
-    tree = ledger(working=1)
+    tree = tree_limits(working=1)
     seen: list[str] = []
 
     async def prompt() -> None:

@@ -1,4 +1,4 @@
-"""Opens sandboxes until it is killed: `python box_host.py FOLDER`. It prints a line just before the first one."""
+"""Opens sandboxes until it is killed: `python sandbox_host.py FOLDER`. It prints a line just before the first one."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ async def main(folder: Path) -> None:
     ):
         print("ready", flush=True)
         while True:
-            async with Sandbox(policy, runtime) as box:
-                await box.handle()
+            async with Sandbox(policy, runtime) as sandbox:
+                await sandbox.handle()
 
 
 if __name__ == "__main__":
