@@ -87,7 +87,7 @@ def test_without_a_last_answer_the_newest_text_is_the_partial_one(rlm: Make, las
 def test_when_the_time_is_nearly_over_the_cell_is_interrupted_and_the_answer_asked_for(rlm: Make) -> None:
     done, server = play(rlm, call("bash", command="sleep 600"), text("about one"), RLM_TIMEOUT="6")
     assert (3, "about one\n", "limit", "timeout") == ending(done)
-    assert "the time of this run is over" in server.requests[1].last
+    assert "the time limit of this run has expired" in server.requests[1].last
     assert "--timeout 12" in done.err
 
 
@@ -103,7 +103,7 @@ def test_a_text_cut_off_with_no_room_left_is_brought_to_its_end(rlm: Make, limit
         rlm, text("one, ", "length"), text("two, ", "length"), text("three", "length"), failed=0, **limit
     )
     assert (3, "one, two, three\n", "limit", "length") == ending(done)
-    assert "come to the end of your answer" in server.requests[2].last
+    assert "finish your answer" in server.requests[2].last
     assert "stopped: length" in done.err
 
 

@@ -135,7 +135,7 @@ did hangs None True 1 10 False
 'did ask hangs'
 [Replayed, not run: an earlier run made the same calls and recorded the results (sub-agents: 12, model calls: 3). \
 Without its effects: the sub-agent 'writes' changed made.txt, folder and ran commands then, which was not done again. \
-A call with another task runs anew.]"""
+A call with another task runs normally.]"""
 AGAIN = "r = await rlm.run('pickled'); print(r.value, r.replayed)"
 
 

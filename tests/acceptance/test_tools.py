@@ -109,7 +109,7 @@ def test_an_error_shows_its_traceback_and_help_its_page(rlm: Make) -> None:
     assert error.endswith("ZeroDivisionError: division by zero\n")
     assert "Signature: g(x)\nDocstring: Doubles.\n" in page
     assert "SyntaxError: invalid syntax" in syntax
-    assert "input() cannot work here: nobody is there to answer." in asked, "input fails at once"
+    assert "input() cannot work here: nobody can answer." in asked, "input fails at once"
 
 
 def test_the_journal_says_which_calls_failed(rlm: Make) -> None:

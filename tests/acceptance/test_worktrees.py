@@ -65,7 +65,7 @@ def test_what_children_and_theirs_change_in_worktrees_comes_back_as_patches(rlm:
     lines = done.session.results[0].splitlines()
     assert lines[0] == " M a.txt | True | did one", "the parent's tree is as it was: " + done.err
     assert "isolation='vm' is not allowed" in lines[1]
-    assert "/ is in no git repository" in lines[2]
+    assert "/ is not in a git repository" in lines[2]
     assert (work / "a.txt").read_text() == "one\ndirty\nchild\n"
     assert not (work / "gone").exists()
     assert (work / "sub/by a sub-agent in the same copy").exists()

@@ -48,8 +48,11 @@ def test_an_answer_is_judged_by_what_is_expected(fields: dict[str, Any], answer:
             "t, line 1: `expected` cannot be used with the score 'set'",
         ),
         (b'{"prompt": "?", "expected": 1, "score": "f1"}', "t, line 1: score: Invalid enum value 'f1'"),
-        (b'{"prompt": "?", "expected": 1, "id": "a"}\n' * 2, "t, task 2: the id 'a' is taken"),
-        (b'{"prompt": "?", "expected": 1, "id": 2}\n{"prompt": "?", "expected": 1}', "t, task 2: the id '2' is taken"),
+        (b'{"prompt": "?", "expected": 1, "id": "a"}\n' * 2, "t, task 2: the id 'a' occurs twice"),
+        (
+            b'{"prompt": "?", "expected": 1, "id": 2}\n{"prompt": "?", "expected": 1}',
+            "t, task 2: the id '2' occurs twice",
+        ),
         (b"{", "t, line 1: this is not JSON"),
     ],
 )

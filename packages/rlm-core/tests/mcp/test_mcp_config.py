@@ -125,8 +125,10 @@ def test_each_server_is_a_name_that_hides_nothing_and_it_is_told_where_that_is_a
         "日本": "n",
     } == dict(names.variables)
     text = "\n".join(names.renamed)
-    assert ["`time` is Python's", "`say` is a skill", "`a_b` is the server a-b"] == [
-        part for part in ("`time` is Python's", "`say` is a skill", "`a_b` is the server a-b") if part in text
+    assert ["`time` belongs to Python", "`say` belongs to a skill", "`a_b` belongs to the server a-b"] == [
+        part
+        for part in ("`time` belongs to Python", "`say` belongs to a skill", "`a_b` belongs to the server a-b")
+        if part in text
     ]
     assert "git" in names.only(["git"]).prompt
     assert "" == names.only([]).prompt

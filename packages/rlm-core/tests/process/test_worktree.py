@@ -169,5 +169,5 @@ def test_what_is_no_working_tree_is_refused(tmp_path: Path, bare: bool) -> None:
     folder.mkdir()
     if bare:
         git(folder, "init", "-q", "--bare")
-    with pytest.raises(ValueError, match="is in no git repository"):
+    with pytest.raises(ValueError, match="is not in a git repository"):
         copied(folder, tmp_path / "place")

@@ -45,7 +45,7 @@ def test_places_that_overlap_are_two(tmp_path: Path) -> None:
     [
         ("file", "nowhere", "x", "does not occur in file"),
         ("file", "", "x", "is empty"),
-        ("file", "one", "one", "is what is there already"),
+        ("file", "one", "one", "new_str equals the present text"),
         ("nofile", "a", "b", "nofile was not changed: No such file"),
         (".", "a", "b", "is not a file"),
         ("pipe", "a", "b", "is not a file"),

@@ -203,11 +203,11 @@ QUESTIONS = [
     fails(
         "`input()`",
         "input('name? ')",
-        "input() cannot work here: nobody is there to answer. Put the value in the code.",
+        "input() cannot work here: nobody can answer. Put the value in the code.",
     ),
     fails("`input()` in a thread", "await asyncio.to_thread(input)", "input() cannot work here"),
-    fails("`getpass`", "import getpass\ngetpass.getpass()", "getpass() cannot work here: nobody is there to answer."),
-    fails("`breakpoint()`", "breakpoint()", "breakpoint() cannot work here: nobody is there to type into a debugger."),
+    fails("`getpass`", "import getpass\ngetpass.getpass()", "getpass() cannot work here: nobody can answer."),
+    fails("`breakpoint()`", "breakpoint()", "breakpoint() cannot work here: nobody can type into a debugger."),
     fails("`pdb.set_trace()`", "import pdb\npdb.set_trace()", "input() cannot work here"),
     fails("`pdb.run()`", "import pdb\npdb.run('1 / 0')", "input() cannot work here"),
     fails("`%debug`", "get_ipython().run_cell('1 / 0')\n%debug", "input() cannot work here"),
@@ -222,7 +222,7 @@ QUESTIONS = [
     passes(
         "an editor (`git commit`, `crontab -e`)",
         "!printf '[core]\\neditor = vim\\n' >mine; GIT_CONFIG_GLOBAL=mine git config --global --edit",
-        "There is no editor here: nobody is there to type.",
+        "There is no editor here: nobody can type.",
     ),
     passes("vim itself", "!vim --not-a-term somefile", "[exit code: 1]"),
     passes("a program that opens the terminal", "!echo question >/dev/tty", "No such device or address"),

@@ -86,7 +86,7 @@ DISKS = [
 ]
 
 FOLDERS = [
-    refused("the working directory is gone", "The working directory is gone. Change to one that exists.", 2),
+    refused("the working directory is gone", "The working directory no longer exists. Change to one that exists.", 2),
     MachineFault(
         "a cell removes the working directory, and the session in it",
         "rlm: The session cannot be written: No such file or directory. Its folder was removed.",

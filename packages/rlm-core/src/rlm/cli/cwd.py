@@ -16,7 +16,7 @@ def working_directory() -> Path:
     try:
         return Path.cwd()
     except OSError:
-        raise ConfigError("The working directory is gone. Change to one that exists.") from None
+        raise ConfigError("The working directory no longer exists. Change to one that exists.") from None
 
 
 def change_directory(path: str | None) -> None:

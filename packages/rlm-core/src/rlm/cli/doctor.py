@@ -229,7 +229,7 @@ def _sessions(config: Config) -> Iterator[CheckResult]:
     free = shutil.disk_usage(there).free
     state = f"{home}, {free / 1e9:,.0f} GB free"
     yield CheckResult(
-        "sessions", state, "" if free > LITTLE else "The disk is nearly full: make room, or set RLM_HOME."
+        "sessions", state, "" if free > LITTLE else "The disk is nearly full: free disk space, or set RLM_HOME."
     )
 
 

@@ -151,7 +151,8 @@ def sandbox_contents(policy: SandboxPolicy, config: Config) -> Iterator[CheckRes
     yield CheckResult(
         "can read", f"in the sandbox: everything that you can, but nothing in {_listed(hidden)}{of_those}"
     )
-    yield CheckResult("can reach", f"in the sandbox: {'what you can' if config.sandbox_net else 'no network'}")
+    reached = "everything that you can" if config.sandbox_net else "no network"
+    yield CheckResult("can reach", f"in the sandbox: {reached}")
 
 
 def _listed(paths: list[str]) -> str:

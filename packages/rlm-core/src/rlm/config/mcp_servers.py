@@ -121,7 +121,7 @@ def read_text(text: str) -> dict[str, Any]:
     try:
         return _of_json(files.read(files.resolve(Path(path).expanduser()), limit=_LARGEST).decode())
     except RuntimeError:
-        raise McpConfigError(f"{SAYS}; there is no home for {path}") from None
+        raise McpConfigError(f"{SAYS}; there is no home folder for {path}") from None
     except UnicodeDecodeError:
         raise McpConfigError(f"{SAYS}; {path} is not UTF-8") from None
     except OSError as error:
@@ -159,7 +159,7 @@ def check_value(value: object) -> McpServers:
 
 def _of_json(text: str) -> dict[str, Any]:
     if REDACTED in text:
-        raise McpConfigError(f"{SAYS}; this one held secrets, which are not recorded: name the servers again")
+        raise McpConfigError(f"{SAYS}; this one contained secrets, which are not recorded: name the servers again")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -47,8 +47,8 @@ LAST = (
     "You have reached a limit of this run ({stop}). This is your last message, and no tool can be called. Answer now, "
     "in the form that was asked for, with what you have; where there is room for it, say what is missing."
 )
-LAST_PART = "{go_on} It is the last message of this run ({stop}), so come to the end of your answer."
-TIME_IS_OVER = "Interrupted, or not run: the time of this run is over."
+LAST_PART = "{go_on} It is the last message of this run ({stop}), so finish your answer."
+TIME_IS_OVER = "Interrupted, or not run: the time limit of this run has expired."
 NO_MORE_CALLS = "Not run: a limit of this run was reached."
 NOT_ASKED = "The model could not be asked for its answer at the limit: {error}"
 

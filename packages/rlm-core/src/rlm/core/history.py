@@ -14,7 +14,7 @@ from rlm.core.messages import Assistant, Kind, Message, ToolCall, ToolResult, Us
 OPENING = 0
 """The turn number of messages before the first turn, and of messages that belong to no turn."""
 
-UNFINISHED = "Not run, or not to its end: the run was stopped."
+UNFINISHED = "Not run, or not finished: the run was stopped."
 """The result of a call that has no other result."""
 
 

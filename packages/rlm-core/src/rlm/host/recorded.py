@@ -99,13 +99,13 @@ def check_named(id: str, recorded: Texts, chosen: GivenSettings, cwd: Path) -> N
         if name in named or name in chosen:
             continue
         if REDACTED in text:
-            raise ConfigError(f"Session {id} had a secret in {flag(name)}, which is not recorded. Name it again.")
+            raise ConfigError(f"Session {id} had a secret in {flag(name)}, which is not recorded. Set it again.")
         recording = recording_of(text) if name == "model" else None
         path = str(recording) if recording else text if name in _PATHS else None
         if path is not None and not _inside(path, cwd):
             raise ConfigError(
                 f"Session {id} used {flag(name)} {text}, which is not in {cwd}. "
-                f"Name it again to use it: rlm resume {id} {flag(name)} {text}"
+                f"Set it again to use it: rlm resume {id} {flag(name)} {text}"
             )
 
 

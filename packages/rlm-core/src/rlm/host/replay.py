@@ -134,7 +134,7 @@ class Replays:
         """
         names = agent.split("/")[1:]
         if not all(map(CHILD.fullmatch, names)):
-            raise SessionError(f"{agent} is no agent")
+            raise SessionError(f"{agent} is not an agent")
         return self._root.joinpath(*names)
 
     def _read(self, agent: str, end: AgentEndRecord, folder: Path) -> RunResult:
@@ -164,7 +164,7 @@ class Replays:
         A pickle from a sandbox is not given to a kernel without one.
         """
         if end.sandbox != "off" and self.sandbox == "off":
-            raise SessionError(f"{kept} was made in a sandbox")
+            raise SessionError(f"{kept} was created in a sandbox")
         path = folder / f"answer-{token_hex(8)}"
         if files.copy_hashed(kept, path, _LARGEST) != end.sha256:
             files.remove(path)
@@ -185,7 +185,7 @@ class Replays:
         changed = [_not_repeated(replayed) for replayed in agents if replayed.effects != Effects()]
         said += changed[:_NAMED]
         said += [f"So did {len(changed) - _NAMED} more."] * (len(changed) > _NAMED)
-        said += ["A call with another task runs anew."]
+        said += ["A call with another task runs normally."]
         return f"[{' '.join(said)}]"
 
 

@@ -130,7 +130,7 @@ class RlmKernel(IPythonKernel):
             return {"status": "error"}
         except RecursionError as error:  # the compilers of Python and IPython process expressions recursively
             with self.own_streams():
-                print(f"RecursionError: {error}. The cell holds an expression that is nested too deeply.")
+                print(f"RecursionError: {error}. The cell contains an expression that is nested too deeply.")
             return {"status": "error"}
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -181,12 +181,10 @@ class RlmKernel(IPythonKernel):
         return {"status": "ok", "restart": restart}
 
     def raw_input(self, prompt: str = "") -> str:  # noqa: ARG002 - the builtin's signature
-        raise StdinNotImplementedError(
-            "input() cannot work here: nobody is there to answer. Put the value in the code."
-        )
+        raise StdinNotImplementedError("input() cannot work here: nobody can answer. Put the value in the code.")
 
     def getpass(self, prompt: str = "", stream: object = None, **options: object) -> str:  # noqa: ARG002
-        raise StdinNotImplementedError("getpass() cannot work here: nobody is there to answer.")
+        raise StdinNotImplementedError("getpass() cannot work here: nobody can answer.")
 
     @contextmanager
     def own_streams(self) -> Iterator[None]:
@@ -209,7 +207,7 @@ class _OutOfMemoryHandler(logging.Handler):
 
 
 def _no_debugger(*_: object, **__: object) -> None:
-    raise StdinNotImplementedError("breakpoint() cannot work here: nobody is there to type into a debugger.")
+    raise StdinNotImplementedError("breakpoint() cannot work here: nobody can type into a debugger.")
 
 
 def build() -> RlmKernel:

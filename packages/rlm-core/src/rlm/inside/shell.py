@@ -220,7 +220,7 @@ class Shell(ZMQInteractiveShell):
         with self.kernel.own_streams():
             super().showsyntaxerror(*args, **options)
             if full:  # Python 3.11's parser raises MemoryError when its stack is full
-                print("The cell holds an expression that is nested too deeply.")
+                print("The cell contains an expression that is nested too deeply.")
 
     def get_exception_only(self, exc_tuple: Any = None) -> str:
         """The text for an interrupted traceback. IPython would call the error's `str`, which may be what hung."""

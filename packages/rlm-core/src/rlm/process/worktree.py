@@ -95,7 +95,7 @@ def make(wanted: MakeWorktree) -> str:
     cwd, place = Path(wanted.cwd), Path(wanted.place)
     source = WorkingTree.find(cwd, Path(wanted.git))
     if source is None:
-        raise ValueError(f"{cwd} is in no git repository whose HEAD can be read")
+        raise ValueError(f"{cwd} is not in a git repository with a readable HEAD")
     _make_repository(place / SHADOW, source, [source.common / "objects"], Path(wanted.skip))
     base = _base(source, _Git(wanted.git, place, source.top))
     files.make_folder(place / TREE)

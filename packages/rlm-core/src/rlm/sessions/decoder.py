@@ -53,7 +53,7 @@ class RecordDecoder:
                 case _:
                     return _decoded(record)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SessionError(f"Record {record.id} of the journal cannot be understood: {error!r}.") from None
+            raise SessionError(f"Record {record.id} of the journal is invalid: {error!r}.") from None
 
     def _message(self, record: records.MessageRecord) -> Event:
         self._numbers[record.id] = len(self._numbers)

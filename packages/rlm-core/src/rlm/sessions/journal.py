@@ -209,7 +209,7 @@ def message_at(stream: BinaryIO, place: int) -> MessageRecord:
     stream.seek(place)
     record = _record(stream.readline())
     if not isinstance(record, MessageRecord):
-        raise SessionError("The journal has changed while it was read.")
+        raise SessionError("The journal changed while it was read.")
     return record
 
 

@@ -221,7 +221,9 @@ class AgentEndRecord(Journalled, frozen=True, tag="agent_end"):
         only_written(enum=["text", "json", "pickle"]),
     ] = ""
     sha256: Annotated[Digest, Meta(description="of the pickle")] = ""
-    sandbox: Annotated[str, Meta(description="in which the pickle was made"), only_written(enum=["off", "bwrap"])] = ""
+    sandbox: Annotated[
+        str, Meta(description="in which the pickle was created"), only_written(enum=["off", "bwrap"])
+    ] = ""
     changed: Annotated[tuple[str, ...], Meta(description="files that it and those below it changed, where known")] = ()
     commands: Annotated[bool, Meta(description="they ran commands, which may have changed more")] = False
     patch: Annotated[Digest, Meta(description="of `changes.patch` in its folder, if it worked in a worktree")] = ""

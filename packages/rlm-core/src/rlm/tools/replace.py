@@ -41,7 +41,7 @@ def edit(cwd: Path, path: str, old: str, new: str) -> str:
         found = _find(before, old, path, codec)
         between = new.replace("\r\n", "\n").replace("\n", _newline(before, found))
         if between == found.group(1):
-            raise ToolError(f"{path} was not changed: new_str is what is there already.")
+            raise ToolError(f"{path} was not changed: new_str equals the present text.")
         if codec is None and old.isascii() and not new.isascii():
             raise ToolError(f"{path} was not changed: new_str is not ASCII. {_UNKNOWN.format(path)}")
         _write(real, _encode(before[: found.start(1)] + between + before[found.end(1) :], codec))

@@ -73,7 +73,7 @@ def is_instructions(folder: Path) -> bool:
 def _check_instructions(folder: Path) -> list[Finding]:
     path = folder / "SKILL.md"
     if printable(str(folder)) != str(folder):
-        return [Finding(Level.BROKEN, folder, "the path holds control characters", "a plain path")]
+        return [Finding(Level.BROKEN, folder, "the path contains control characters", "a plain path")]
     if not path.resolve().is_relative_to(folder.resolve()):
         return [Finding(Level.BROKEN, path, "this is a link that leads out of the folder", "the file itself")]
     found = _check_skill_file(path, folder.name)
@@ -93,7 +93,7 @@ def _parts(folder: Path, name: str) -> list[Path]:
 def _check_path(folder: Path) -> list[Finding]:
     found = []
     if printable(str(folder)) != str(folder):
-        found.append(Finding(Level.BROKEN, folder, "the path holds control characters", "a plain path"))
+        found.append(Finding(Level.BROKEN, folder, "the path contains control characters", "a plain path"))
     if program := shutil.which(skill_name(folder), path=os.defpath):  # noqa: TID251 - only looked up, not started
         wrong = f"{program} comes first in a shell, so agents have this skill only as a function"
         found.append(Finding(Level.ADVICE, folder, wrong, "another name everywhere"))

@@ -118,10 +118,10 @@ def _check_hatch(file: _File, build: dict[str, Any], name: str) -> Iterator[Find
     if not build:
         yield file.finding(Level.BROKEN, "hatchling does not know what to put into the wheel", write, *_BUILD)
     elif packages is not None and place not in {entry.removeprefix("./").rstrip("/") for entry in _listed(packages)}:
-        yield file.finding(Level.BROKEN, f"the wheel would not hold {place}", write, *_BUILD)
+        yield file.finding(Level.BROKEN, f"the wheel would not contain {place}", write, *_BUILD)
     elif f"{name}/SKILL.md" not in _table(wheel.get("force-include")).values():
         write = f'[tool.hatch.build.targets.wheel.force-include] "SKILL.md" = "{name}/SKILL.md"'
-        wrong = "the wheel does not hold SKILL.md, so it is read from the source folder while that exists"
+        wrong = "the wheel does not contain SKILL.md, so it is read from the source folder while that exists"
         yield file.finding(Level.ADVICE, wrong, write, *_BUILD)
 
 
