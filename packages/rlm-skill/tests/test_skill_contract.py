@@ -116,7 +116,7 @@ BROKEN = {
         "takes rlm-skill from its own source",
     ),
     "hatchling untold": (in_project(BUILD, ""), "pyproject.toml:11", "hatchling does not know"),
-    "hatchling reported wrong": (in_project("src/wordy", "src/other"), "pyproject.toml:15", "would not hold src/wordy"),
+    "hatchling reported wrong": (in_project("src/wordy", "src/other"), "pyproject.toml:15", "would not contain src/wordy"),
     "uv_build untold": (in_project("hatchling.build", "uv_build"), "pyproject.toml:11", 'module-name = "wordy"'),
 }
 
@@ -155,7 +155,7 @@ INCOMPLETE["argument gone"] = (
 )
 
 ADVICE = {
-    "card left out": (in_project('"SKILL.md" = "wordy/SKILL.md"', ""), "pyproject.toml:15", "does not hold SKILL.md"),
+    "card left out": (in_project('"SKILL.md" = "wordy/SKILL.md"', ""), "pyproject.toml:15", "does not contain SKILL.md"),
     "long description": (in_card("description: ", "description: " + "x" * 1024), "SKILL.md:2", "characters"),
     "template's description": (
         in_card("Say how many words there are. ", ""),
@@ -314,7 +314,7 @@ def test_source_files_may_have_any_encoding_that_python_reads(skill: Path) -> No
 
 def test_a_package_may_lie_beside_its_project_file(skill: Path) -> None:
     (skill / "src/wordy").rename(skill / "wordy")
-    assert ["the wheel would not hold wordy"] == [finding.wrong for finding in check_skill(skill)]
+    assert ["the wheel would not contain wordy"] == [finding.wrong for finding in check_skill(skill)]
     in_project('"src/wordy"', '"wordy"')(skill)
     assert check_skill(skill) == ()
 
