@@ -19,41 +19,86 @@ CHILDREN = 20
 CALLS = 1_000
 AT_ONCE = 64
 
-MAKE = """
+ARRAY = """
 import asyncio
 try:
     import numpy
-    frame = numpy.ones({size} // 8)
+    data = numpy.ones({size} // 8)
 except ImportError:
-    frame = b"1" * {size}
+    data = b"1" * {size}
 """
+COLUMNS = """
+import asyncio, numpy, pyarrow
+rows = {size} // 52
+number = numpy.arange(rows)
+few = number % 1000
+names = pyarrow.array([f"name number {{n}}" for n in range(1000)])
+texts = names.take(pyarrow.array(few)).cast(pyarrow.large_string())
+"""
+FRAME = (
+    COLUMNS
+    + """
+import pandas
+day = (number % 86_400).astype("M8[s]")
+kinds = pandas.Categorical.from_codes(few, names.to_pylist())
+data = pandas.DataFrame({{"number": number, "half": number / 2, "odd": number % 2 == 1, "day": day, "kind": kinds}})
+data["name"] = pandas.arrays.ArrowStringArray(texts)
+del number, few, day, kinds, texts
+"""
+)
+"""Integers, floats, booleans, dates, a category, and texts that Arrow holds."""
+TABLE = (
+    COLUMNS
+    + """
+data = pyarrow.table({{"number": number, "half": number / 2, "name": texts, "few": few}})
+del number, few, texts
+"""
+)
 FAN = "r = await asyncio.gather(*(rlm.run(f'{{n}}'{context}) for n in range({count})))"
-READ = "total = float(context.sum()) if hasattr(context, 'sum') else context.count(b'1'); print(total)"
+READ_ARRAY = "print(float(context.sum()) if hasattr(context, 'sum') else context.count(b'1'))"
+READ_TABLE = """
+def read(buffer):
+    return len(memoryview(buffer).cast("B")[::512].tobytes())
+def read_column(column):
+    return [read(buffer) for chunk in column.chunks for buffer in chunk.buffers() if buffer]
+{}
+"""
+READ_FRAME = READ_TABLE.format("""
+print([read(context[name].to_numpy().view("u1")) for name in ("number", "half", "odd", "day")])
+print(read(context["kind"].array.codes), read_column(context["name"].array.__arrow_array__()))
+""")
+READ_TABLE = READ_TABLE.format("print([read_column(column) for column in context.columns])")
+"""All pages, and nothing is copied."""
 
 
 def scenarios(quick: bool) -> list[Scenario]:
     size = 100_000_000 if quick else 1_000_000_000
-    return [_shared(size), _calls()]
+    return [
+        _shared("shared-context", size, ARRAY, READ_ARRAY),
+        _shared("shared-frame", size, FRAME, READ_FRAME, " of a pandas frame"),
+        _shared("shared-table", size, TABLE, READ_TABLE, " of an Arrow table"),
+        _calls(),
+    ]
 
 
-def _shared(size: int) -> Scenario:
-    megabytes = f"{size // 1_000_000:,} MB"
+def _shared(name: str, size: int, make: str, read: str, of: str = "") -> Scenario:
+    megabytes = f"{size // 1_000_000:,} MB{of}"
     return Scenario(
-        "shared-context",
+        name,
         {
             "pss": Measure(f"{megabytes} to {CHILDREN} children that read all of it: growth of PSS", "MiB", 1240),
             "first": Measure(f"{megabytes} are written once: what the first child starts later than without", "s"),
             "start": Measure(f"{megabytes}: what each of the other children starts later than without", "ms", 100),
         },
-        {RLM: partial(_share, size)},
+        {RLM: partial(_share, make.format(size=size), read)},
         full=1,
         quick=1,
     )
 
 
-def _share(size: int, bench: Bench) -> Sample:
-    fan = _Fan(bench, size, ", context=frame")
-    bare = _Fan(bench, size, "")
+def _share(make: str, read: str, bench: Bench) -> Sample:
+    fan = _Fan(bench, make, read, ", context=data")
+    bare = _Fan(bench, make, "1", "")
     for each in (bare, fan):
         runs.rlm(bench, each, {"max_depth": 1, "max_concurrent_agents": CHILDREN + 1, "no_cache_wait": "on"})
     return {
@@ -130,10 +175,10 @@ def _seconds(printed: str) -> float:
 class _Fan:
     """A script in which all children read their context before the first one ends; then memory is measured."""
 
-    def __init__(self, bench: Bench, size: int, context: str) -> None:
+    def __init__(self, bench: Bench, make: str, read: str, context: str) -> None:
         self._bench = bench
-        self._cells = [MAKE.format(size=size), FAN.format(context=context, count=CHILDREN)]
-        self._reads = bool(context)
+        self._cells = [make, FAN.format(context=context, count=CHILDREN)]
+        self._read_all = read
         self._read = 0
         self.asked: list[float] = []
         self.before = self.most = self.replied = 0.0
@@ -153,7 +198,7 @@ class _Fan:
             return self._root(request)
         if request.turn == 0:
             self.asked.append(request.at)
-            return call("ipython", code=READ if self._reads else "1")
+            return call("ipython", code=self._read_all)
         return self._ended()
 
     def _root(self, request: Request) -> Answer:

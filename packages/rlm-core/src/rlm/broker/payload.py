@@ -14,6 +14,7 @@ from rlm.broker.protocol import Kind
 from rlm.errors import ConfigError
 from rlm.process import files
 from rlm.process.shared_objects import dump
+from rlm.text.clip import one_line
 from rlm.text.encodings import SAMPLE, likely_encoding_of_start
 from rlm.text.lazy_text import LARGEST
 
@@ -68,7 +69,7 @@ def from_file(path: Path) -> ContextPayload:
 
 def describe(obj: Any) -> str:
     """Return the type of `obj`, its size, and its beginning. Quick for objects of any size."""
-    head = repr(obj[:HEAD]) if isinstance(obj, str | bytes) else _SHORT.repr(obj)[:HEAD]
+    head = repr(obj[:HEAD]) if isinstance(obj, str | bytes) else one_line(_SHORT.repr(obj), HEAD)
     return f"{type(obj).__name__}{_length(obj)}, begins {head}"
 
 

@@ -18,9 +18,10 @@ import pickle
 import re
 import sys
 from collections import ChainMap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import CodeType
@@ -35,7 +36,7 @@ _LOOKED_AT = 10_000  # values of a container
 _CELL = re.compile("<ipython-input-|ipykernel_")
 
 
-PRELOADED = ("numpy", "pandas")
+PRELOADED = ("numpy", "pandas", "pyarrow")
 """Modules whose memory kernels share, too, if a large object needs them."""
 
 
@@ -52,6 +53,14 @@ class Dumped:
 
 def dump(obj: Any, file: BinaryIO) -> Dumped:
     """Write `obj` to a file."""
+    try:
+        return _dump(obj, file)
+    finally:
+        if (arrow := sys.modules.get("pyarrow")) is not None:  # pandas copies its columns of texts to pickle them,
+            arrow.default_memory_pool().release_unused()  # and Arrow would keep the memory
+
+
+def _dump(obj: Any, file: BinaryIO) -> Dumped:
     hashed = _HashingFile(file)
     pickler = new_pickler(obj, hashed)
     pickler.dump(obj)
@@ -62,15 +71,51 @@ def dump(obj: Any, file: BinaryIO) -> Dumped:
 
 
 def fingerprint(obj: Any) -> str:
-    """Return a digest that changes if `obj` changes. Of large buffers it reads only samples."""
+    """Return a digest that changes if `obj` changes. Of large arrays, texts and `bytes` it reads only samples."""
     hashed = _HashingFile(_Nowhere())
-    pickler = new_pickler(obj, hashed)
+    pickler = _pickler_class(_part_of)(hashed)
     pickler.dump(obj)
-    for buffer in (*pickler.buffers, *pickler.large):
-        step = max(_SAMPLE, buffer.nbytes // _SAMPLES)
+    step = max(_SAMPLE, sum(buffer.nbytes for buffer in pickler.buffers) // _SAMPLES)
+    for buffer in pickler.buffers:
         for place in range(0, buffer.nbytes, step):
-            hashed.write(buffer[place : place + _SAMPLE])
+            hashed.digest.update(buffer[place : place + _SAMPLE])
     return hashed.digest.hexdigest()
+
+
+def _part_of(value: Any) -> Any:
+    """Return what stands for a large array, text or `bytes`; None for any other value, which is pickled whole."""
+    match value:
+        case str() | bytes() | bytearray() | MappedBytes() if len(value) >= _LARGE:
+            step = len(value) // _SAMPLES
+            return type(value), len(value), [value[place : place + _SAMPLE] for place in range(0, len(value), step)]
+        case _ if _is_array(value) and value.size > 2 * _SAMPLES and not _has_buffer(value):
+            return value.shape, value.flat[:: value.size // _SAMPLES]
+        case _ if type(value).__name__ in ("ArrowExtensionArray", "ArrowStringArray"):
+            return value.__arrow_array__()  # pandas would copy it
+    return None
+
+
+def _is_array(value: Any) -> bool:
+    """Return whether this is an array of numpy, which need not be imported for that."""
+    return type(value).__name__ == "ndarray" and type(value).__module__ == "numpy"
+
+
+def _has_buffer(array: Any) -> bool:
+    """Return whether numpy pickles the data as a buffer. The buffer protocol (PEP 3118) has no dates."""
+    return array.flags.forc and array.dtype.kind not in "mM" and not array.dtype.hasobject
+
+
+def _reduce_array(array: Any) -> Any:
+    """Return how to pickle an array so that its data is a buffer; NotImplemented: as numpy does it."""
+    if array.nbytes < _SMALL or array.dtype.hasobject or _has_buffer(array):
+        return NotImplemented
+    if array.dtype.kind in "mM":
+        return _as_dates, (array.view("i8"), array.dtype)
+    return array.copy().__reduce_ex__(5)
+
+
+def _as_dates(numbers: Any, dtype: Any) -> Any:
+    return numbers.view(dtype)
 
 
 class _Nowhere(io.RawIOBase):
@@ -172,6 +217,16 @@ def _values(obj: Any) -> Iterator[Any]:
 
 def new_pickler(obj: Any, file: _HashingFile) -> Any:
     """Return a pickler of cloudpickle that collects `buffers` and `large`, which follow the pickle in the file."""
+    large = {id(value): value for value in _values(obj) if isinstance(value, _BYTES) and len(value) >= _LARGE}
+    numbers = {key: number for number, key in enumerate(large)}
+    # only if there are any: `persistent_id` costs time for each object
+    pickler = _pickler_class((lambda value: numbers.get(id(value))) if large else None)(file)
+    pickler.large = [memoryview(value) for value in large.values()]
+    return pickler
+
+
+def _pickler_class(persistent_id: Callable[[Any], Any] | None) -> Any:
+    """Return a class of picklers that keep large `buffers` for later."""
     import cloudpickle  # late import: a cell that passes no object does not need it
 
     table: Any = cloudpickle.Pickler.dispatch_table
@@ -184,32 +239,27 @@ def new_pickler(obj: Any, file: _HashingFile) -> Any:
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         dispatch_table: ClassVar[Any] = ChainMap({CodeType: reduce_code}, table)
 
-        def __init__(self) -> None:
-            super().__init__(file, protocol=5, buffer_callback=self._keeps)
+        def __init__(self, file: _HashingFile) -> None:
             self.buffers: list[memoryview] = []
-            self.large: list[memoryview] = []
+            super().__init__(file, protocol=5, buffer_callback=partial(_keep_buffer, self.buffers))
 
-        def _keeps(self, buffer: pickle.PickleBuffer) -> bool:
-            """Return whether the buffer stays in the pickle."""
-            try:
-                raw = buffer.raw()
-            except BufferError:  # it is not contiguous
-                return True
-            if raw.nbytes >= _SMALL:
-                self.buffers.append(raw)
-            return raw.nbytes < _SMALL
+        def reducer_override(self, obj: Any) -> Any:
+            return _reduce_array(obj) if _is_array(obj) else super().reducer_override(obj)
 
-    class LargeBytesPickler(Pickler):
-        """Pickles large `bytes` separately. Used only if there are any: `persistent_id` costs time for each object."""
+    if persistent_id is None:
+        return Pickler
+    return type("PersistentPickler", (Pickler,), {"persistent_id": staticmethod(persistent_id)})
 
-        def persistent_id(self, value: Any) -> int | None:
-            if id(value) not in large:
-                return None
-            self.large.append(memoryview(value))
-            return len(self.large) - 1
 
-    large = {id(value) for value in _values(obj) if isinstance(value, _BYTES) and len(value) >= _LARGE}
-    return LargeBytesPickler() if large else Pickler()
+def _keep_buffer(kept: list[memoryview], buffer: pickle.PickleBuffer) -> bool:
+    """Return whether the buffer stays in the pickle. No method: the pickler would keep itself, and all data, alive."""
+    try:
+        raw = buffer.raw()
+    except BufferError:  # it is not contiguous
+        return True
+    if raw.nbytes >= _SMALL:
+        kept.append(raw)
+    return raw.nbytes < _SMALL
 
 
 class MappedBytes(mmap.mmap):
