@@ -66,24 +66,24 @@ def _timed(name: str, what: str, goal: float, make: Make, *words: str) -> Scenar
 
 
 @contextmanager
-def _made(make: Make) -> Iterator[Path]:
+def _home(make: Make) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="bench-") as home:
         make(Path(home))
         yield Path(home)
 
 
 def _wall(make: Make, words: tuple[str, ...], bench: Bench) -> Sample:
-    with _made(make) as home:
+    with _home(make) as home:
         return {"wall": bench.run([str(bench.rlm), *words, "--home", str(home)]).wall}
 
 
 def _read(make: Make, bench: Bench) -> Sample:
-    with _made(make) as home:
+    with _home(make) as home:
         return {"wall": bench.run([sys.executable, "-c", READ, str(home)]).wall}
 
 
 def _peak(make: Make, bench: Bench) -> Sample:
-    with _made(make) as home:
+    with _home(make) as home:
         page = str(home / "page.html")
         ran = bench.run([sys.executable, "-c", PEAK, "export", "0" * 12, "--home", str(home), "-o", page])
     return {"peak": int(ran.stdout.splitlines()[-1]) / 1024}

@@ -83,7 +83,7 @@ LOUD = "import os, subprocess, sys\nos.system('echo from a program')\nsubprocess
 WAITS = "import time, pathlib\nprint('begun', flush=True)\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)"
 
 
-async def test_a_turn_is_told_as_it_happens(rlm: Make) -> None:
+async def test_a_turn_is_reported_as_it_happens(rlm: Make) -> None:
     """Text, thoughts, a cell with its output while it runs, an edit as a diff, sub-agents as calls of their own."""
 
     def script(request: Request) -> Answer:
@@ -305,7 +305,7 @@ def contract(server: Scripted, **more: Any) -> dict[str, Any]:
 SESSION, EDGES = "ai.prime.rlm/session-v1", "ai.prime.acp/semantic-edges-v1"
 
 
-async def test_a_trainer_says_what_a_session_is_and_hears_how_it_stands(rlm: Make) -> None:
+async def test_a_trainer_says_what_a_session_is_and_reads_its_state(rlm: Make) -> None:
     kept: dict[str, Answer] = {}
 
     def script(request: Request) -> Answer:
@@ -327,13 +327,13 @@ async def test_a_trainer_says_what_a_session_is_and_hears_how_it_stands(rlm: Mak
         async with talking(command) as talk:
             session = await new(talk, command, **contract(server))
             done = await ask(talk, session, "go")
-            stands = done.field_meta[SESSION]
+            state = done.field_meta[SESSION]
             assert ("rollout-7", "done", 2) == (
-                stands["session_id"],
-                stands["last_stop_reason"],
-                stands["metrics"]["turns"],
+                state["session_id"],
+                state["last_stop_reason"],
+                state["metrics"]["turns"],
             )
-            assert all(type(value) in (int, float) for value in stands["metrics"].values())
+            assert all(type(value) in (int, float) for value in state["metrics"].values())
             asked = list(dict.fromkeys(request.headers["x-acp-model-request-id"] for request in server.requests))
             first, child, second = asked
             assert 4 == len(server.requests)  # one of them twice

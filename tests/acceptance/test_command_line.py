@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from rlm_testkit.cli import COMMAND, Rlm, Session
 from rlm_testkit.scripted import Scripted, always, call, text
-from rlm_testkit.waiting import PATIENCE
+from rlm_testkit.waiting import TIMEOUT
 
 Make = Callable[[Scripted], Rlm]
 
@@ -38,7 +38,7 @@ def test_the_task_goes_word_for_word_and_the_answer_with_one_newline_is_all_of_s
 @pytest.mark.parametrize(
     "words", [("--model", "flagged", "go"), ("go", "--model", "flagged"), ("--model=flagged", "go")]
 )
-def test_flags_stand_before_or_after_the_task_and_win_over_variables(
+def test_flags_may_be_before_or_after_the_task_and_win_over_variables(
     without_tools: Make, words: tuple[str, ...]
 ) -> None:
     with Scripted(text("ok")) as server:
@@ -431,9 +431,9 @@ def test_a_refused_connection_is_75_and_retried_with_a_notice(alone: Rlm) -> Non
         began = time.monotonic()
         assert isinstance(process.stderr, io.BufferedReader)
         said = b""
-        while b"retry" not in said.lower() and time.monotonic() - began < PATIENCE:
+        while b"retry" not in said.lower() and time.monotonic() - began < TIMEOUT:
             said += process.stderr.read1(4096)
         process.terminate()
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT)
     assert b"retry" in said.lower()
     assert 143 == process.returncode

@@ -35,7 +35,7 @@ def served_by(model: str) -> Callable[[Request], Answer]:
 CHILD = "import rlm; print((await rlm.run('child')).usage.cost)"
 
 
-def test_a_cost_is_told_wherever_the_tokens_are(tmp_path: Path) -> None:
+def test_a_cost_is_shown_wherever_the_tokens_are(tmp_path: Path) -> None:
     with Scripted(served_by("gpt-4o-2024-08-06")) as server:
         rlm = of_azure(server, tmp_path)
         done = rlm("--json", "go")

@@ -137,7 +137,7 @@ def test_the_sandbox_that_is_on_is_tried_and_its_kernel_too(rlm: Make) -> None:
     assert [] == list(command.cwd.iterdir())
 
 
-def test_a_sandbox_that_is_not_to_be_had_is_told_with_the_command_that_installs_it(rlm: Make, tmp_path: Path) -> None:
+def test_an_unavailable_sandbox_is_reported_with_the_command_that_installs_it(rlm: Make, tmp_path: Path) -> None:
     with Scripted(text("never")) as server:
         command = rlm(server)
         on = command("doctor", RLM_SANDBOX="bwrap", PATH=str(tmp_path))

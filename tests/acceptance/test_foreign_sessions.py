@@ -200,7 +200,7 @@ def test_no_cell_in_a_sandbox_sees_the_key_to_sign_sessions_with(alone: Rlm) -> 
 # ---- resume keeps its walls
 
 
-def test_the_settings_of_a_run_come_back_and_what_differs_is_told(alone: Rlm) -> None:
+def test_the_settings_of_a_run_come_back_and_what_differs_is_reported(alone: Rlm) -> None:
     done = run_once(alone, "--max-turns", "7", "--max-depth", "1", RLM_EXEC_TIMEOUT="9", RLM_API_KEY="sk-secret-secret")
     settings = done.session.meta["settings"]
     assert (settings["max_turns"], settings["max_depth"], settings["exec_timeout"]) == ("7", "1", "9")
@@ -234,7 +234,7 @@ def test_no_variable_lowers_the_sandbox_of_a_session(alone: Rlm) -> None:
     assert "sandbox bwrap ·" in alone("resume", "more", RLM_SANDBOX="bwrap").err
 
 
-def test_what_lies_outside_the_working_directory_must_be_named_again(alone: Rlm) -> None:
+def test_what_is_outside_the_working_directory_must_be_named_again(alone: Rlm) -> None:
     outside = alone.folder / "data.txt"
     outside.write_text("data")
     id = run_once(alone, "--context", str(outside)).session.folder.name

@@ -154,7 +154,7 @@ def over(number: int) -> str:
     return f"[page {number} ends]"
 
 
-def test_what_the_model_says_while_it_speaks(rlm: Make) -> None:
+def test_what_the_model_says_while_it_streams(rlm: Make) -> None:
     watched = Watched()
 
     def script(request: Request) -> Answer:

@@ -136,7 +136,7 @@ def test_rm_removes_what_is_named_and_nothing_else(user: Rlm, tmp_path: Path) ->
     assert (sessions / "aaaa00000000").is_symlink()
 
 
-def test_who_sits_at_a_terminal_is_asked(user: Rlm) -> None:
+def test_a_user_at_a_terminal_is_asked(user: Rlm) -> None:
     (id,) = kept(user, 1)
     for typed, left in ((b"\n", [id]), (b"no\n", [id]), (b"y\n", [])):
         with PseudoTerminal(user, "rm", id) as terminal:

@@ -293,7 +293,7 @@ def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal
     nothing_left(command, besides=("tmux: server", "sh", "bash", "dash", "cat"))
 
 
-def test_what_is_wrong_at_the_start_is_told_at_the_prompt(rlm: Make, terminal: Open) -> None:
+def test_what_is_wrong_at_the_start_is_reported_at_the_prompt(rlm: Make, terminal: Open) -> None:
     """And what was typed before the prompt was there is not lost. A dumb terminal gets lines."""
     with Scripted(lambda request: text(f"Heard: {task(request)}")) as server:
         command = rlm(server)

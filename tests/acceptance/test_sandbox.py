@@ -146,7 +146,7 @@ def test_without_the_sandbox_the_same_attempts_succeed(sandboxed: Make, tmp_path
 
 
 def test_the_other_tools_are_confined_too(sandboxed: Make, tmp_path: Path) -> None:
-    """Commands run in the box of the kernel; a file is edited where a command could have written it."""
+    """Commands run in the sandbox of the kernel; a file is edited where a command could have written it."""
     outside = tmp_path / "outside"
     outside.write_text("one")
     with Scripted(
@@ -382,7 +382,7 @@ def test_the_project_is_as_it_was_but_for_what_the_run_did(sandboxed: Make) -> N
     assert not {"commondir", "config.worktree"} & {path.name for path in (done.cwd / ".git").iterdir()}
 
 
-def test_links_that_lead_to_the_project_and_to_temporary_files_need_not_be_in_the_box(
+def test_links_that_lead_to_the_project_and_to_temporary_files_need_not_be_in_the_sandbox(
     sandboxed: Make, tmp_path: Path
 ) -> None:
     links = tmp_path / "links"
@@ -454,7 +454,7 @@ def test_everyday_work_goes_on(sandboxed: Make) -> None:
 PATHS = re.compile(r"(?:^|[\s(`])(/[^\s()`:;,]+)", re.MULTILINE)
 
 
-def test_every_path_that_the_prompt_names_is_there_in_the_box(tmp_path: Path) -> None:
+def test_every_path_that_the_prompt_names_exists_in_the_sandbox(tmp_path: Path) -> None:
     """In a folder of a repository whose root, and whose Python, lie in a home; with packages that do, too."""
     home, repository, data = tmp_path / "home", tmp_path / "home/repository", tmp_path / "home/data"
     write(repository / ".git", "gitdir: elsewhere\n")
@@ -546,7 +546,7 @@ def test_the_header_says_which_level_is_on(without_tools: Make) -> None:
     assert ["sandbox off", "sandbox bwrap", "sandbox off"] == [head.split(" · ")[2] for head in heads]
 
 
-def test_asked_for_and_not_to_be_had_it_fails_before_anything_is_done(rlm: Make, tmp_path: Path) -> None:
+def test_if_it_is_required_but_unavailable_it_fails_before_anything_is_done(rlm: Make, tmp_path: Path) -> None:
     with Scripted(text("never")) as server:
         command = rlm(server)
         done = command("--sandbox", "go", PATH=str(tmp_path / "empty"))

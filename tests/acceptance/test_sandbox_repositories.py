@@ -103,7 +103,7 @@ def test_repositories_that_run_nothing_stay_as_they_are(rlm: Make) -> None:
     assert ["f", "f", "s", "f", "f", "s", "f", "more"] == said.split()
 
 
-def test_what_is_kept_or_moved_is_told_in_red_in_json_and_in_the_journal(rlm: Make) -> None:
+def test_what_is_kept_or_moved_is_reported_in_red_in_json_and_in_the_journal(rlm: Make) -> None:
     plant = f"{PREAMBLE}\nrepository sub; git -C sub config core.fsmonitor ./x; echo; git -C sub config alias.y '!z'"
     command, moved = run(rlm, [plant], "--color", "always", "-q")
     line = "git in sub/.git, changed by this run, would obey: alias.y=!z; core.fsmonitor=./x."
@@ -127,7 +127,7 @@ def test_an_old_configuration_comes_back(rlm: Make) -> None:
     assert "me\n!ls\n" == kept
 
 
-def test_what_could_not_be_searched_is_told(rlm: Make) -> None:
+def test_what_could_not_be_searched_is_reported(rlm: Make) -> None:
     deep = "/".join(["d"] * 110)
     _, done = run(rlm, [f"mkdir -p {deep}; git init -q {deep}"], before="mkdir -p big/$(seq -s / 110)")
     (error,) = errors(done)
@@ -135,7 +135,7 @@ def test_what_could_not_be_searched_is_told(rlm: Make) -> None:
     assert "was not searched for repositories" in error
 
 
-def test_what_a_killed_run_has_left_is_told_by_the_next(rlm: Make) -> None:
+def test_what_a_killed_run_has_left_is_reported_by_the_next(rlm: Make) -> None:
     plant = f"{PREAMBLE}\nrepository sub; git -C sub config core.fsmonitor ./x"
     with Scripted(call("bash", command=plant), hang()) as server:
         command = replace(rlm(server), environment={**rlm(server).environment, "RLM_SANDBOX": "bwrap"})

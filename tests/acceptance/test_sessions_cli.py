@@ -14,7 +14,7 @@ from rlm_testkit.scripted import Answer, Request, Scripted, call, text
 Make = Callable[[Scripted], Rlm]
 
 
-def test_ls_tells_each_session_newest_first(without_tools: Make) -> None:
+def test_ls_lists_each_session_newest_first(without_tools: Make) -> None:
     with Scripted(text("one"), text("two")) as server:
         command = without_tools(server)
         command("the first task")
@@ -32,7 +32,7 @@ def test_ls_without_sessions_says_how_to_make_one(alone: Rlm) -> None:
     assert 'rlm "task"' in done.err
 
 
-def test_show_tells_a_session_with_its_children_under_their_cell(rlm: Make) -> None:
+def test_show_prints_a_session_with_its_children_under_their_cell(rlm: Make) -> None:
     def script(request: Request) -> Answer:
         if request.depth:
             return text("the child's answer")
@@ -77,8 +77,8 @@ def test_resume_goes_on_exactly_and_says_that_the_kernel_is_fresh(rlm: Make) -> 
     assert before == after[: len(before)]
     answer, resumed = after[len(before) :]
     assert ("assistant", "first") == (answer["role"], answer["content"])
-    note, text_given = resumed["content"].split("\n\n")
-    assert ("user", "and now?") == (resumed["role"], text_given), "one message: strict templates take no two"
+    note, task = resumed["content"].split("\n\n")
+    assert ("user", "and now?") == (resumed["role"], task), "one message: strict templates take no two"
     assert "fresh" in note
     assert "value" in note
     assert 1 == len(done.sessions)
@@ -205,7 +205,7 @@ def test_a_checkpoint_brings_the_variables_back_and_says_which_could_not_be_save
     assert 0o600 == saved.stat().st_mode & 0o777
 
 
-def test_a_kernel_that_dies_while_it_saves_is_told_and_nothing_printed_meanwhile_is_lost(rlm: Make) -> None:
+def test_a_kernel_that_dies_while_it_saves_is_reported_and_nothing_printed_meanwhile_is_lost(rlm: Make) -> None:
     """`__reduce__` runs when the variable is saved."""
     talks = (
         "class Talks:\n    def __reduce__(self): print('while saving'); return (int, ())\nt = Talks()\nprint('cell')"

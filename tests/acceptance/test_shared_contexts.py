@@ -69,7 +69,7 @@ def script(request: Request) -> Answer:
 
 
 @pytest.mark.parametrize("sandbox", ["off", "bwrap"])
-def test_large_data_lies_once_in_a_file_that_sub_agents_map(rlm: Make, sandbox: str) -> None:
+def test_large_data_is_stored_once_in_a_file_that_sub_agents_map(rlm: Make, sandbox: str) -> None:
     with Scripted(script) as server:
         done = rlm(server)("go", RLM_MAX_DEPTH="1", RLM_SANDBOX=sandbox)
     shared, changed, in_bytes, small, large, by_command, missing = done.session.results[0].splitlines()

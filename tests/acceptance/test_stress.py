@@ -13,7 +13,7 @@ import psutil
 import pytest
 from rlm_testkit.cli import Rlm, Session
 from rlm_testkit.scripted import Answer, Request, Scripted, call, text
-from rlm_testkit.waiting import PATIENCE
+from rlm_testkit.waiting import TIMEOUT
 
 CANCELLED = range(0, 50, 7)
 ROOT = f"""\
@@ -42,7 +42,7 @@ def test_every_run_ends_with_a_true_account(rlm: Callable[[Scripted], Rlm], seed
     with Scripted(script) as server, ThreadPoolExecutor(1) as pool:
         command = rlm(server)
         process = command.start("--json", "go", RLM_MAX_DEPTH="1")
-        end = pool.submit(process.communicate, timeout=2 * PATIENCE)
+        end = pool.submit(process.communicate, timeout=2 * TIMEOUT)
         killed = _kill_kernels(process.pid, random.Random(seed), 12, end.done)
         out, err = end.result()
     assert killed

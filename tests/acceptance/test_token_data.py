@@ -29,7 +29,7 @@ def vllm(request: Request) -> Answer:
     return completion([choice | {"finish_reason": "tool_calls" if calls else "stop"}], prompt_token_ids=[1, 2])
 
 
-def test_token_data_reaches_trainers_and_sub_agents_are_told_apart(rlm: Make) -> None:
+def test_token_data_reaches_trainers_and_sub_agents_are_distinguished(rlm: Make) -> None:
     with Scripted(vllm) as server:
         command = rlm(server)
         done = command("go", RLM_API="chat", RLM_STREAM="on", RLM_MAX_DEPTH="1")

@@ -145,7 +145,7 @@ def test_late_output_of_a_thread_is_put_before_the_next_result(rlm: Make, tmp_pa
 # ---- ipython: pictures
 
 
-def test_a_picture_is_saved_and_its_path_given(rlm: Make) -> None:
+def test_a_picture_is_saved_and_its_path_reported(rlm: Make) -> None:
     done, server = play(rlm, call("ipython", code=PICTURE))
     path = Path(done.session.results[0].partition("[picture: ")[2].partition("]")[0])
     assert done.session.folder / "outputs" == path.parent

@@ -245,7 +245,7 @@ def test_the_test_command_sets_the_development_environment_up_and_hands_argument
     assert home.commands == set()
 
 
-def test_each_member_of_the_workspace_lies_in_a_folder_of_its_name(snapshot: Path) -> None:
+def test_each_member_of_the_workspace_is_in_a_folder_of_its_name(snapshot: Path) -> None:
     """The installer ties a name to its folder without reading any pyproject.toml."""
     members = tomllib.loads((snapshot / "uv.lock").read_text())["manifest"]["members"]
     assert {"rlm", *(folder.name for folder in (snapshot / "packages").iterdir())} == set(members)

@@ -87,7 +87,7 @@ def test_the_installer_gets_a_line_for_each_skill(good: Path, bad: Path, incompl
     assert "there is no SKILL.md" in done.stderr
 
 
-def test_several_reasons_stand_on_one_line(bad: Path) -> None:
+def test_several_reasons_are_on_one_line(bad: Path) -> None:
     (bad / "pyproject.toml").write_text("[project\n")
     line = check("--lines", bad).stdout
     assert line.count("\n") == 1

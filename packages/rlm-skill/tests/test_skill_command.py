@@ -266,7 +266,7 @@ def taken_by_kinds(bench: Bench, calls: list[tuple[str, list[str]]]) -> list[End
     return bench.call_each([(f"kinds{number}", words) for number, (_, words) in enumerate(calls)])
 
 
-def test_help_can_be_made_for_every_type(bench: Bench) -> None:
+def test_help_can_be_generated_for_every_type(bench: Bench) -> None:
     types = ["Any", "dict[str, Any]", "list[Model]", "Model | None", "list[dict]", "list[Typed]", "int | None", "Typed"]
     parameters = ", ".join(f"p{number}: {type}" for number, type in enumerate(types))
     bench.write("kinds", KINDS.format(parameter=parameters))

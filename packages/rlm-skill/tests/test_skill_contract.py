@@ -116,7 +116,11 @@ BROKEN = {
         "takes rlm-skill from its own source",
     ),
     "hatchling untold": (in_project(BUILD, ""), "pyproject.toml:11", "hatchling does not know"),
-    "hatchling reported wrong": (in_project("src/wordy", "src/other"), "pyproject.toml:15", "would not contain src/wordy"),
+    "hatchling reported wrong": (
+        in_project("src/wordy", "src/other"),
+        "pyproject.toml:15",
+        "would not contain src/wordy",
+    ),
     "uv_build untold": (in_project("hatchling.build", "uv_build"), "pyproject.toml:11", 'module-name = "wordy"'),
 }
 
@@ -155,7 +159,11 @@ INCOMPLETE["argument gone"] = (
 )
 
 ADVICE = {
-    "card left out": (in_project('"SKILL.md" = "wordy/SKILL.md"', ""), "pyproject.toml:15", "does not contain SKILL.md"),
+    "card left out": (
+        in_project('"SKILL.md" = "wordy/SKILL.md"', ""),
+        "pyproject.toml:15",
+        "does not contain SKILL.md",
+    ),
     "long description": (in_card("description: ", "description: " + "x" * 1024), "SKILL.md:2", "characters"),
     "template's description": (
         in_card("Say how many words there are. ", ""),
@@ -369,7 +377,7 @@ PARTS = ("SKILL.md", "pyproject.toml", "src", "src/wordy", "src/wordy/__init__.p
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_what_stands_where_a_file_was_is_not_followed_and_not_waited_for(skill: Path, part: str) -> None:
+def test_what_replaces_a_file_is_not_followed_and_not_waited_for(skill: Path, part: str) -> None:
     secret = skill.parent / "secret"
     secret.mkdir()
     (skill / part).rename(secret / "moved")

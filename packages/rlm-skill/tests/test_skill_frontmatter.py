@@ -61,7 +61,7 @@ def test_allowed_tools_may_be_words_or_a_list(tools: str) -> None:
     assert read(f"allowed-tools: {tools}").allowed_tools == ("Bash", "Read")
 
 
-def test_metadata_may_stand_in_braces() -> None:
+def test_metadata_may_be_in_braces() -> None:
     assert dict(read("metadata: {author: us, version: '2'}").metadata) == {"author": "us", "version": "2"}
 
 

@@ -140,7 +140,7 @@ def only(site: Path) -> InstalledSkill:
     return skill
 
 
-def test_the_distributions_summary_stands_in_for_a_missing_card(site: Path) -> None:
+def test_the_distributions_summary_replaces_a_missing_card(site: Path) -> None:
     install(site, "plain")
     assert only(site) == InstalledSkill("plain", "1.2", "index", "Does plain", None, None)
 

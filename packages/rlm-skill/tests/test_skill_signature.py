@@ -105,7 +105,7 @@ def test_types_of_ones_own_are_defined_once_in_the_schema() -> None:
     assert {"Line", "Pace", "Voice"} == set(parameters["$defs"])
 
 
-def test_two_types_of_one_name_are_told_apart() -> None:
+def test_two_types_of_one_name_are_distinguished() -> None:
     def colour(values: str) -> Any:
         return enum.Enum("Colour", values, module=f"colours_{values[0]}")
 

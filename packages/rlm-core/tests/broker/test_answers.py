@@ -156,7 +156,7 @@ def test_any_type_that_pydantic_takes_is_a_schema(wanted: object, text: str, val
     assert AnswerType.of(wanted).typed(RunResult("no", Stop.MAX_TURNS)).value is None
 
 
-def test_what_a_type_checks_beyond_its_schema_is_told_too() -> None:
+def test_what_a_type_checks_beyond_its_schema_is_reported_too() -> None:
     with pytest.raises(ValueError, match="it is odd"):
         AnswerSchema.of_type(Even).find('{"n": 1}')
     with pytest.raises(AgentError, match="it is odd") as raised:

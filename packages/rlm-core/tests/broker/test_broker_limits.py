@@ -24,7 +24,7 @@ from rlm.core.messages import Usage
 from rlm.core.task import RunResult
 from rlm.errors import AgentError
 from rlm_testkit.fakes import Runs
-from rlm_testkit.waiting import PATIENCE
+from rlm_testkit.waiting import TIMEOUT
 
 RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
 MEGABYTE = 1 << 20
@@ -205,7 +205,7 @@ async def test_many_connections_that_send_without_end_cost_little_and_stop_nobod
     folders = [tmp_path / name for name in ("hostile", "other")]
     for folder in folders:
         folder.mkdir()
-    async with asyncio.timeout(PATIENCE), Broker(folders[0], Runs(answers), host) as hostile:
+    async with asyncio.timeout(TIMEOUT), Broker(folders[0], Runs(answers), host) as hostile:
         before = psutil.Process().memory_info().rss
         with flood(split(hostile)[0], 60, b"x" * MEGABYTE) as ends:
             assert len(ends) == 60
@@ -222,13 +222,13 @@ def _read_all(ends: list[socket.socket]) -> list[bytes]:
     """They stay non-blocking: the flood still writes to them."""
     received = []
     for end in ends:
-        assert select.select([end], [], [], PATIENCE)[0]
+        assert select.select([end], [], [], TIMEOUT)[0]
         received.append(end.recv(100_000))
     return received
 
 
 async def test_connections_that_say_nothing_or_too_little_are_closed(tmp_path: Path) -> None:
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, Runs(answers)) as broker:
+    async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(answers)) as broker:
         path, token = split(broker)
         silent, begun = [await asyncio.open_unix_connection(path) for _ in range(2)]
         begun[1].write(b'{"token": "')
@@ -247,7 +247,7 @@ async def test_twenty_thousand_connections_take_few_descriptors_and_nobody_s_tur
     host = HostCapacity()
     (tmp_path / "other").mkdir()
     async with (
-        asyncio.timeout(PATIENCE),
+        asyncio.timeout(TIMEOUT),
         Broker(tmp_path, Runs(answers), host) as broker,
         Broker(tmp_path / "other", Runs(answers), host) as other,
     ):
@@ -289,7 +289,7 @@ async def test_calls_beyond_what_the_host_takes_are_refused_with_a_line(tmp_path
         await go_on.wait()
         return RESULT
 
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, Runs(works), host) as broker:
+    async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(works), host) as broker:
         path, token = split(broker)
         calls = [asyncio.create_task(ask(path, RunRequest(token, "task"))) for _ in range(3)]
         while running < 3:
@@ -322,7 +322,7 @@ async def test_whatever_the_host_fails_with_is_one_line(tmp_path: Path, error: E
 
 
 @pytest.mark.parametrize("plant", [Path.mkdir, Path.touch, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
-async def test_something_in_the_place_of_the_socket_is_told_at_once(
+async def test_something_in_the_place_of_the_socket_is_reported_at_once(
     tmp_path: Path, plant: Callable[[Path], object]
 ) -> None:
     plant(tmp_path / "rlm.sock")
@@ -332,7 +332,7 @@ async def test_something_in_the_place_of_the_socket_is_told_at_once(
 
 
 @pytest.mark.parametrize("plant", [Path.mkdir, Path.touch, os.mkfifo])
-async def test_something_that_a_cell_puts_there_later_is_told_to_the_cell_and_stops_nobody(
+async def test_something_that_a_cell_puts_there_later_is_reported_to_the_cell_and_stops_nobody(
     tmp_path: Path, plant: Callable[[Path], object]
 ) -> None:
     async with Broker(tmp_path, Runs(answers)) as broker:

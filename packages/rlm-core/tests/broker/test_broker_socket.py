@@ -30,7 +30,7 @@ from rlm.core.messages import Usage
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, ConfigError
 from rlm_testkit.fakes import Runs
-from rlm_testkit.waiting import PATIENCE
+from rlm_testkit.waiting import TIMEOUT
 
 RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
 
@@ -82,7 +82,7 @@ async def test_a_wrong_token_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", [b"\n", b"null\n", b"42\n", b"[]\n", b'"x"\n', b"{\n", b'{"options": 3}\n', b"\xff\xfe\n", b""]
 )
-async def test_garbage_is_answered_with_an_error_and_the_host_lives_on(tmp_path: Path, line: bytes) -> None:
+async def test_garbage_is_answered_with_an_error_and_the_host_goes_on(tmp_path: Path, line: bytes) -> None:
     async with Broker(tmp_path, Runs(answers)) as broker:
         path, token = split(broker)
         reader, writer = await asyncio.open_unix_connection(path)
@@ -186,7 +186,7 @@ async def test_a_run_is_cancelled_by_what_follows_on_its_connection_and_that_is_
     tmp_path: Path, follows: bytes, reason: str, stop: Stop, at_once: bool
 ) -> None:
     work = EndlessWork()
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, Runs(work)) as broker:
+    async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(work)) as broker:
         path, token = split(broker)
         reader, writer = await asyncio.open_unix_connection(path)
         line = RunRequest(token, "task").line()
@@ -204,7 +204,7 @@ async def test_a_run_is_cancelled_by_what_follows_on_its_connection_and_that_is_
 
 
 async def test_cancel_alone_is_refused(tmp_path: Path) -> None:
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, Runs(answers)) as broker:
+    async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(answers)) as broker:
         reader, writer = await asyncio.open_unix_connection(split(broker)[0])
         writer.write(CancelRequest().line())
         assert "`cancel` without a run" in json.loads(await reader.readline())["reason"]
@@ -228,7 +228,7 @@ async def test_what_the_host_raises_is_the_reason_and_its_stop(tmp_path: Path) -
 
 async def test_cancelling_the_call_cancels_the_child(tmp_path: Path) -> None:
     work = EndlessWork()
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, Runs(work)) as broker:
+    async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(work)) as broker:
         path, token = split(broker)
         call = asyncio.create_task(ask(path, RunRequest(token, "task")))
         await work.began.wait()
@@ -238,7 +238,7 @@ async def test_cancelling_the_call_cancels_the_child(tmp_path: Path) -> None:
 
 async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
     work = EndlessWork()
-    async with asyncio.timeout(PATIENCE), Broker(tmp_path, Runs(work)) as broker:
+    async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(work)) as broker:
         path, token = split(broker)
         _, writer = await asyncio.open_unix_connection(path)
         writer.write(RunRequest(token, "task").line())
@@ -247,7 +247,7 @@ async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
         await work.cancelled.wait()
 
 
-async def test_leaving_the_broker_cancels_what_still_runs_and_tells_the_cell(tmp_path: Path) -> None:
+async def test_leaving_the_broker_cancels_what_still_runs_and_reports_it_to_the_cell(tmp_path: Path) -> None:
     began = asyncio.Event()
 
     async def works(_: RunRequest) -> RunResult:
@@ -255,7 +255,7 @@ async def test_leaving_the_broker_cancels_what_still_runs_and_tells_the_cell(tmp
         await asyncio.Event().wait()
         return RESULT
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         async with Broker(tmp_path, Runs(works)) as broker:
             path, token = split(broker)
             call = asyncio.create_task(ask(path, RunRequest(token, "task")))
@@ -269,7 +269,7 @@ async def test_a_host_that_is_gone_is_an_agent_error(tmp_path: Path) -> None:
         await ask(str(tmp_path / "rlm.sock"), RunRequest("token", "task"))
 
 
-def test_an_object_is_told_by_type_size_and_head(tmp_path: Path) -> None:
+def test_an_object_is_described_by_type_size_and_head(tmp_path: Path) -> None:
     assert "str, 1,000 long, begins 'xxx" in describe("x" * 1000)
     assert describe(list(range(10**6))).startswith("list, 1,000,000 long, begins [0, 1, 2,")
     assert "long" not in describe(3.5)
@@ -278,7 +278,7 @@ def test_an_object_is_told_by_type_size_and_head(tmp_path: Path) -> None:
     assert payload.about.startswith("dict, 1 long")
 
 
-def test_a_file_is_told_by_its_size_and_head(tmp_path: Path) -> None:
+def test_a_file_is_described_by_its_size_and_head(tmp_path: Path) -> None:
     path = tmp_path / "big.txt"
     path.write_bytes(b"\xff head" + b"x" * 5000)
     assert "5,006 bytes of big.txt" in from_file(path).about
@@ -299,7 +299,7 @@ async def test_a_child_that_its_cell_gave_up_is_not_cancelled_again_while_it_end
             ended.set()
         raise AssertionError
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         async with Broker(tmp_path, Runs(work)) as broker:
             path, token = split(broker)
             call = asyncio.create_task(ask(path, RunRequest(token, "task")))

@@ -11,7 +11,7 @@ from rlm.broker.limits import AgentLimits, Slot, TreeLimits
 from rlm.core.budget import Spent, Stop, TurnLimit
 from rlm.core.messages import Usage
 from rlm.errors import AgentError
-from rlm_testkit.waiting import PATIENCE
+from rlm_testkit.waiting import TIMEOUT
 
 
 def tree_limits(
@@ -154,7 +154,7 @@ async def test_as_many_work_at_once_as_there_are_slots() -> None:
     assert ["second"] == seen
 
 
-async def test_one_who_waits_for_a_child_lends_its_slot_and_takes_it_back() -> None:
+async def test_one_who_waits_for_a_child_releases_its_slot_and_acquires_it_again() -> None:
     tree = tree_limits(working=1)
     seen: list[str] = []
     async with tree.new_slot() as parent:
@@ -168,11 +168,11 @@ async def test_one_who_waits_for_a_child_lends_its_slot_and_takes_it_back() -> N
 async def test_a_child_asked_for_while_the_parent_takes_its_slot_again_does_not_deadlock() -> None:
     tree = tree_limits(working=1)
     seen: list[str] = []
-    async with asyncio.timeout(PATIENCE), tree.new_slot() as parent:
+    async with asyncio.timeout(TIMEOUT), tree.new_slot() as parent:
         for _ in range(2):
             await asyncio.gather(*(works(parent.child(), seen, str(n)) for n in range(20)))
     assert 40 == len(seen)
-    async with asyncio.timeout(PATIENCE), tree.new_slot():
+    async with asyncio.timeout(TIMEOUT), tree.new_slot():
         seen.append("no slot was lost")
 
 
@@ -186,7 +186,7 @@ async def test_cancelling_one_who_waits_for_a_slot_loses_none() -> None:
         await settled()
         waiter.cancel()
         await asyncio.gather(waiter, return_exceptions=True)
-    async with asyncio.timeout(PATIENCE), tree.new_slot():
+    async with asyncio.timeout(TIMEOUT), tree.new_slot():
         pass
 
 
@@ -201,7 +201,7 @@ async def test_nested_work_comes_before_new_siblings() -> None:
             await asyncio.gather(works(own.child(), order, "below"), works(own.child(), order, "below"))
             order.append("child again")
 
-    async with asyncio.timeout(PATIENCE), tree.new_slot() as root:
+    async with asyncio.timeout(TIMEOUT), tree.new_slot() as root:
         await asyncio.gather(nesting(root), *(works(root.child(), order, "sibling") for _ in range(2)))
         order.append("root")
     assert ["child", "below", "below", "child again", "sibling", "sibling", "root"] == order
@@ -225,7 +225,7 @@ async def test_a_child_that_waits_is_not_started_when_its_parent_or_one_above_is
             finally:
                 await closing.wait()  # its cell is interrupted
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         slot = tree.new_slot()
         cancelled = asyncio.create_task(parent(slot))
         await settled()

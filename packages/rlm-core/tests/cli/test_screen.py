@@ -224,7 +224,7 @@ def test_a_failed_cell_says_what_went_wrong(run: Run) -> None:
     ]
 
 
-def test_sub_agents_are_told_by_their_short_path(run: Run) -> None:
+def test_sub_agents_are_shown_by_their_short_path(run: Run) -> None:
     run.reply()
     child = run.start("sub-1a2b3c4d", "Summarise the first part\nof the report")
     grandchild = run.start("sub-5e6f7a8b", "Count", parent=child)
@@ -245,7 +245,7 @@ def test_a_child_that_met_a_limit_names_it(run: Run) -> None:
     assert run.lines[0].split() == ["1a2b", "Count", "stopped:", "max_turns", "✗", "0", "ms"]
 
 
-def test_retries_are_told_with_the_wait_but_not_for_ever(run: Run) -> None:
+def test_retries_are_reported_with_the_wait_but_not_for_ever(run: Run) -> None:
     for attempt in range(1, 10):
         run(Retried("503 overloaded\nplease wait", attempt, 0.5 * attempt))
     assert run.lines == ["  retry in 0.5 s: 503 overloaded …", "  retry in 1.0 s, and so on: 503 overloaded …"]
@@ -274,7 +274,7 @@ def test_a_restarted_kernel_says_why_and_what_was_lost(run: Run) -> None:
     ]
 
 
-def test_a_compaction_is_told_with_its_turns_and_housekeeping_is_not(run: Run) -> None:
+def test_a_compaction_is_reported_with_its_turns_and_housekeeping_is_not(run: Run) -> None:
     run(Said(User("the task")))
     for _ in range(4):
         run.reply()
@@ -419,7 +419,7 @@ def test_a_command_and_tests_that_failed_get_no_tick(run: Run) -> None:
     assert "✓" not in "".join(run.lines[:2])
 
 
-def test_a_problem_that_does_not_fit_beside_the_title_stands_below_it(run: Run) -> None:
+def test_a_problem_that_does_not_fit_beside_the_title_is_below_it(run: Run) -> None:
     run.reply()
     run.cell("json.loads(text, object_hook=hook)", said="Traceback\nValueError: " + "it is wrong " * 12, ok=False)
     head, *rest = run.lines

@@ -32,7 +32,7 @@ def test_wrapped_text_is_whole_and_no_piece_is_too_wide(text: str, width: int) -
     assert all(columns(piece) <= width for piece in pieces)
 
 
-def test_the_tail_stands_at_the_right_edge_and_the_text_gives_way() -> None:
+def test_the_tail_is_at_the_right_edge_and_the_text_gives_way() -> None:
     row = Row((Span("some long text"),), (Span("✓"),))
     assert paint(fit(row, 20), color=False) == "some long text     ✓"
     assert paint(fit(row, 12), color=False) == "some lon…  ✓"

@@ -20,7 +20,7 @@ from rlm.config.readers import ColorChoice
 from rlm.core.messages import Usage
 from rlm.present.live import open_screen
 from rlm_testkit.tmux import Terminal
-from rlm_testkit.waiting import PATIENCE, until
+from rlm_testkit.waiting import TIMEOUT, until
 
 # Plays a run in steps. Before each it waits for a file that the test makes, so that nothing is a matter of timing.
 PLAY = """
@@ -210,7 +210,7 @@ def test_a_terminal_gets_moves_and_colours_and_no_mode_is_changed(play: list[str
 
 def test_where_there_is_no_terminal_there_is_no_escape_code(play: list[str], tmp_path: Path) -> None:
     go(tmp_path, *STEPS)
-    done = subprocess.run(play, check=True, capture_output=True, encoding="utf-8", timeout=PATIENCE)
+    done = subprocess.run(play, check=True, capture_output=True, encoding="utf-8", timeout=TIMEOUT)
     assert done.stdout == "42\n"
     assert "\x1b" not in done.stderr
     assert [line.split("  ")[0 if line[0] != " " else 1] for line in done.stderr.splitlines()] == [
@@ -223,7 +223,7 @@ def test_where_there_is_no_terminal_there_is_no_escape_code(play: list[str], tmp
 
 def test_an_agent_that_waits_says_nothing_while_others_do(play: list[str], tmp_path: Path) -> None:
     go(tmp_path, *STEPS)
-    done = subprocess.run([*play, "-s"], check=True, capture_output=True, encoding="utf-8", timeout=PATIENCE)
+    done = subprocess.run([*play, "-s"], check=True, capture_output=True, encoding="utf-8", timeout=TIMEOUT)
     assert "picture could not be saved" in done.stderr
     assert "still waiting" not in done.stderr
 
@@ -292,5 +292,5 @@ def test_whoever_is_stopped_while_the_tree_lives_does_not_hang(play: list[str], 
     while b"waiting for" not in heard:
         heard += os.read(master, 65_536)
     program.send_signal(signal.SIGINT)  # and from here on nobody reads the terminal
-    assert program.wait(PATIENCE) != 0
+    assert program.wait(TIMEOUT) != 0
     os.close(master)

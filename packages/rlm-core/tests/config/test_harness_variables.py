@@ -46,7 +46,9 @@ def test_an_error_names_the_variable_that_was_set(value: str) -> None:
         ("", ("ipython", "summarize"), ""),
     ],
 )
-def test_built_in_skills_are_tools_and_what_is_none_is_told(skills: str, tools: tuple[str, ...], names: str) -> None:
+def test_built_in_skills_are_tools_and_what_is_none_is_reported(
+    skills: str, tools: tuple[str, ...], names: str
+) -> None:
     environ = {"RLM_SKILLS": skills, "RLM_MCP_CONFIG": SERVERS}
     assert tools == read_config({}, environ).tools
     line = f"RLM_SKILLS names skills that rlm does not have: {names}."

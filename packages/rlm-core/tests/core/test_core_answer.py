@@ -41,7 +41,7 @@ async def test_a_call_that_gives_the_answer_ends_the_run_and_those_after_it_are_
     assert (again.answer, agent.state.answer) == ("4", "4"), "the next task has an answer of its own"
 
 
-async def test_the_model_is_told_what_is_wrong_with_its_answer_and_corrects_it() -> None:
+async def test_the_model_learns_what_is_wrong_with_its_answer_and_corrects_it() -> None:
     model = ScriptedModel(says("none"), says("it is 42"))
     agent, events = agent_with(model)
     result = await agent.run(SYSTEM, TASK)
@@ -53,7 +53,7 @@ async def test_the_model_is_told_what_is_wrong_with_its_answer_and_corrects_it()
     assert replay(events) == agent.state
 
 
-async def test_an_answer_that_fits_as_it_stands_is_no_event_of_its_own() -> None:
+async def test_an_answer_that_fits_unchanged_is_no_event_of_its_own() -> None:
     agent, events = agent_with(ScriptedModel(says("42")))
     assert (await agent.run(SYSTEM, TASK)).answer == "42"
     assert not [event for event in events if isinstance(event, Answered)]

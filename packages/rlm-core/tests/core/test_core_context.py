@@ -100,7 +100,7 @@ async def test_the_request_for_a_summary_carries_the_same_tools_but_lets_none_be
     assert reported == [model.params, model.params | {"tool_choice": "none"}, model.params]
 
 
-async def test_without_tools_there_is_no_tool_choice_to_tell() -> None:
+async def test_without_tools_there_is_no_tool_choice_to_send() -> None:
     model = ScriptedModel(says("a", finish="length"), says("b", finish="length", prompt=500), says("s"), says("end"))
     agent, events = open_agent(model, context=Compact(at=500, keep=1))
     await agent.run(SYSTEM, TASK)

@@ -97,7 +97,7 @@ async def test_tasks_that_a_drop_leaves_in_a_row_become_one_in_their_order() -> 
     assert replay(events) == agent.state
 
 
-async def test_a_second_summary_takes_the_place_of_the_first_wherever_that_stands() -> None:
+async def test_a_second_summary_takes_the_place_of_the_first_wherever_that_is() -> None:
     model = ScriptedModel(turn("a"), turn("b", 900), says("one"), turn("c", 9_000), says("two"), says("end"))
     agent, events = open_agent(model, FakeTool(), context=Compact(at=500, keep=2))
     await agent.run(SYSTEM, User("x" * 9_000))
@@ -246,7 +246,7 @@ async def test_a_refused_request_for_a_summary_ends_no_run(at: int | None) -> No
     assert Failed("The conversation was not compacted: 400 Bad Request: no summaries") in events
 
 
-async def test_a_provider_that_is_down_during_a_summary_is_told_as_such() -> None:
+async def test_a_provider_that_is_down_during_a_summary_is_reported_as_such() -> None:
     agent, _ = open_agent(
         ScriptedModel(turn("a"), turn("b", 900), ModelUnavailable("down")),
         FakeTool(),

@@ -58,7 +58,7 @@ async def test_who_has_not_been_asked_anything_has_nothing_to_answer_with() -> N
 
 
 @pytest.mark.parametrize("error", [ModelError("no"), CredentialsError("no"), ContextTooLong("413")])
-async def test_if_it_cannot_be_asked_the_newest_text_stays_and_the_reason_is_told(error: Exception) -> None:
+async def test_if_it_cannot_be_asked_the_newest_text_stays_and_the_reason_is_reported(error: Exception) -> None:
     model = ScriptedModel(says("So far.", call(code="1")), error)
     agent, events = open_agent(model, FakeTool(), limits=TurnLimit(1), asks_at=ALL)
     result = await agent.run(SYSTEM, TASK)

@@ -303,7 +303,7 @@ def test_a_run_killed_anywhere_can_be_resumed(played: Played, data: st.DataObjec
 
 @law
 @given(conversations)
-def test_every_run_tells_its_end_once_and_last_and_is_done_with_a_text_alone(played: Played) -> None:
+def test_every_run_reports_its_end_once_and_last_and_is_done_with_a_text_alone(played: Played) -> None:
     ends = [event for event in played.events if isinstance(event, Stopped)]
     assert len(ends) == 3
     assert played.events[-1] is ends[-1]

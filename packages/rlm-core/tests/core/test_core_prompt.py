@@ -39,7 +39,7 @@ def test_without_a_kernel_there_is_no_word_of_cells_or_recursion() -> None:
     assert "`summarize`" in text
 
 
-def test_plain_chat_is_told_nothing_of_tools() -> None:
+def test_plain_chat_has_no_mention_of_tools() -> None:
     assert "tool call" not in system_prompt(Facts("/x", ()))
 
 

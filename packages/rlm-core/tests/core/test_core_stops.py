@@ -208,7 +208,7 @@ async def test_a_resumed_run_without_a_new_task_goes_on_with_the_cut_off_text() 
 # ---- cancellation and errors
 
 
-async def test_cancelling_a_tool_settles_every_call_and_tells_the_end_last() -> None:
+async def test_cancelling_a_tool_settles_every_call_and_reports_the_end_last() -> None:
     stuck = Stuck()
     asked = says("so far", call(code="1"), call(code="2"), call(code="3"))
     agent, events = open_agent(ScriptedModel(asked), FakeTool("ipython", Outcome("one"), stuck))
@@ -218,7 +218,7 @@ async def test_cancelling_a_tool_settles_every_call_and_tells_the_end_last() -> 
     assert ending(events) == (Stop.CANCELLED, "so far", "")
 
 
-async def test_cancelling_a_request_tells_the_end_last() -> None:
+async def test_cancelling_a_request_reports_the_end_last() -> None:
     stuck = Stuck()
     model = ScriptedModel(says("so far", call(code="1")), stuck)
     agent, events = open_agent(model, FakeTool("ipython", Outcome("one")))

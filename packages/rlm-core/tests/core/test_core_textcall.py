@@ -197,7 +197,7 @@ def test_a_call_is_reported_in_the_form_of_every_family(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ANSWERS)
-def test_an_answer_may_speak_of_calls_and_be_json(text: str) -> None:
+def test_an_answer_may_mention_calls_and_be_json(text: str) -> None:
     assert not is_call(text, ["ipython", "bash"])
 
 

@@ -139,7 +139,7 @@ def test_the_next_prompt_is_estimated_by_the_last_one_counted() -> None:
 # ---- errors
 
 
-def test_a_failed_sub_agent_tells_how_it_stopped() -> None:
+def test_a_failed_sub_agent_says_how_it_stopped() -> None:
     assert AgentError("no").stop == "error"
     assert AgentError("no", "max_turns").stop == "max_turns"
     assert str(AgentError("no", "max_turns")) == "no"
@@ -214,7 +214,7 @@ def test_a_text_on_one_line_shows_where_it_is_cut(text: str, line: str) -> None:
     assert one_line(text, 10) == line
 
 
-def test_a_line_that_a_result_gets_stands_by_itself() -> None:
+def test_a_line_added_to_a_result_is_separate() -> None:
     assert [Outcome(content).with_line("[more]").content for content in ("1", "1\n", "")] == [
         "1\n[more]",
         "1\n[more]",

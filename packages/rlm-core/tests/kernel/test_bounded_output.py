@@ -93,7 +93,7 @@ def test_a_hostile_text_takes_time_in_proportion_to_its_length(unit: str) -> Non
     clean("y" * 8_000, *[unit * 1_000] * 300)
 
 
-def test_a_small_output_is_given_whole_and_makes_no_file(tmp_path: Path) -> None:
+def test_a_small_output_is_returned_whole_and_makes_no_file(tmp_path: Path) -> None:
     with BoundedOutput(10, tmp_path / "outputs", "cell-1.txt") as output:
         output.write("12345")
         output.write("67890")
@@ -214,11 +214,11 @@ def test_what_is_kept_obeys_a_limit_for_each_file_and_one_for_all(tmp_path: Path
 def test_pictures_and_long_tracebacks_obey_the_same_limits(tmp_path: Path) -> None:
     quota = Quota(each=800, total=1_500)
     reported = []
-    with CellOutput(UNLIMITED, tmp_path, "cell-1", quota=quota) as printout:
+    with CellOutput(UNLIMITED, tmp_path, "cell-1", quota=quota) as cell_output:
         for size in (900, 800, 600, 200):
-            reported.append(printout.save(Picture(b"p" * size, "png"), tmp_path))
-        printout.error("line\n" * 300)
-        shown = printout.text()
+            reported.append(cell_output.save(Picture(b"p" * size, "png"), tmp_path))
+        cell_output.error("line\n" * 300)
+        shown = cell_output.text()
     assert "not saved: a file may hold 800 bytes" == reported[0]
     assert "not saved: all outputs together may hold 1,500 bytes" == reported[3]
     assert [600, 800] == sorted(path.stat().st_size for path in tmp_path.iterdir())

@@ -146,7 +146,7 @@ async def test_a_cell_that_computes_lets_the_users_wait_and_it_can_be_withdrawn(
     assert await shared.run("'gone' in globals()") == "False\n"
 
 
-async def test_the_death_of_the_kernel_is_told_to_both(open_kernel: OpenKernel) -> None:
+async def test_the_death_of_the_kernel_is_reported_to_both(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         cell = await bench.begin(WAITING)
         mine = await Person(bench).run("import os\nos._exit(7)")

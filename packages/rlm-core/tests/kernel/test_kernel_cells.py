@@ -76,7 +76,7 @@ async def test_a_cell_within_a_cell_runs(shared: Bench) -> None:
     assert (await shared.run("%%time\n1 + 1")).endswith("2\n")
 
 
-async def test_the_environment_is_the_given_one_made_quiet(open_kernel: OpenKernel) -> None:
+async def test_the_environment_is_the_callers_with_quiet_settings(open_kernel: OpenKernel) -> None:
     async with open_kernel(
         env={"PATH": os.defpath, "MINE": "1", "TERM": "xterm-256color", "TZ": "Asia/Tokyo"}
     ) as bench:
@@ -138,7 +138,7 @@ async def test_a_pickled_context_is_there_when_it_is_spoken_of(open_kernel: Open
         assert await bench.run("context") == "{'rows': [1, 2, 3]}\n"
 
 
-async def test_a_context_file_is_a_text_as_it_lies(open_kernel: OpenKernel, tmp_path: Path) -> None:
+async def test_a_context_file_is_its_text_unchanged(open_kernel: OpenKernel, tmp_path: Path) -> None:
     path = tmp_path / "book.txt"
     path.write_bytes("line é\r\nline 2\n".encode() + b"\xff\n")
     async with open_kernel(context=("file", path)) as bench:

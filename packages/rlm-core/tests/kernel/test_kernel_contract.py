@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from rlm.core.events import Event
 from rlm_testkit.kernel_bench import Bench, FakeKernel, OpenKernel
-from rlm_testkit.waiting import PATIENCE
+from rlm_testkit.waiting import TIMEOUT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -72,7 +72,7 @@ async def test_waiting_nests(bench: Bench) -> None:
 
 
 async def test_what_is_printed_aside_comes_before_the_next_result(bench: Bench) -> None:
-    assert await bench.kernel.execute_internal("print('meanwhile'); of_ours = 1", PATIENCE) == ""
+    assert await bench.kernel.execute_internal("print('meanwhile'); of_ours = 1", TIMEOUT) == ""
     assert await bench.run("print(of_ours)") == "[output since the last cell]\nmeanwhile\n[this cell]\n1\n"
-    assert await bench.kernel.execute_internal("of_ours = 2", PATIENCE) == ""
+    assert await bench.kernel.execute_internal("of_ours = 2", TIMEOUT) == ""
     assert await bench.run("print(of_ours)") == "2\n"

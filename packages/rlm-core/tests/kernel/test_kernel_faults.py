@@ -64,7 +64,7 @@ def as_reported(reads: str) -> re.Pattern[str]:
 def living() -> set[int]:
     """What this process has started, and what that has, and so on; but for the zygote, of which there is always one."""
     below = psutil.Process().children(recursive=True)
-    return {process.pid for process in below if lives(process) and not is_zygote(process)}
+    return {process.pid for process in below if is_alive(process) and not is_zygote(process)}
 
 
 def is_zygote(process: psutil.Process) -> bool:
@@ -75,7 +75,7 @@ def is_zygote(process: psutil.Process) -> bool:
         return False
 
 
-def lives(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

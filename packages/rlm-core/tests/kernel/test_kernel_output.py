@@ -179,7 +179,7 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-async def test_a_picture_is_saved_and_its_path_given(open_kernel: OpenKernel) -> None:
+async def test_a_picture_is_saved_and_its_path_reported(open_kernel: OpenKernel) -> None:
     picture = png(8, 8)
     code = f"""
 from IPython.display import Image, SVG, display

@@ -96,7 +96,7 @@ def displayed(**data: Any) -> render.Display:
     return render.display(Message("display_data", "1", {"data": named}, {}))
 
 
-def test_the_most_telling_text_is_chosen() -> None:
+def test_the_most_informative_text_is_chosen() -> None:
     assert displayed(text_plain="plain", text_html="<b>").text == "plain"
     assert displayed(text_plain="<x.Y object>", text_markdown="**m**", text_html="<b>").text == "**m**"
     assert displayed(text_plain="<x.Y at 0x7f>", text_latex="$x$").text == "$x$"

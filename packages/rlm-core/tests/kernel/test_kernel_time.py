@@ -130,7 +130,7 @@ async def test_cancelling_a_deaf_cell_costs_the_kernel(open_kernel: OpenKernel) 
         assert "NameError" in await bench.run("precious")
 
 
-async def test_a_second_cancellation_has_no_patience(open_kernel: OpenKernel) -> None:
+async def test_a_second_cancellation_skips_the_grace_periods(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         await bench.run("import signal, time")
         cell = await bench.begin("signal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf')\ntime.sleep(60)")

@@ -171,7 +171,7 @@ async def after_its_death(kernel: JupyterKernel, code: str) -> str:
     return second
 
 
-async def test_a_box_whose_end_has_begun_is_not_entered_any_more(spec: KernelSpec) -> None:
+async def test_a_sandbox_that_is_ending_is_not_entered(spec: KernelSpec) -> None:
     """It takes as long as somebody outside does not ask what became of a process in it."""
     run_dir = spec.run_dir / "ending"
     run_dir.mkdir(mode=0o700)
@@ -191,7 +191,7 @@ async def test_a_box_whose_end_has_begun_is_not_entered_any_more(spec: KernelSpe
         assert await outside.wait() == -signal.SIGKILL
 
 
-async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_box(
+async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_sandbox(
     spec: KernelSpec, tmp_path: Path
 ) -> None:
     run_dir = spec.run_dir / "sandboxed"

@@ -89,7 +89,7 @@ async def test_a_call_says_how_far_it_is_and_the_server_hears_that_it_is_cancell
         assert {"result": 2} == await call(clients, "a", "add", a=1)
 
 
-async def test_what_is_missing_slow_dead_or_lies_is_told_in_a_line_and_the_others_work(tmp_path: Path) -> None:
+async def test_what_is_missing_slow_dead_or_wrong_is_reported_in_a_line_and_the_others_work(tmp_path: Path) -> None:
     servers = (
         StdioServer("missing", "no-such-program"),
         StdioServer("elsewhere", "true", cwd="/no/such/folder"),

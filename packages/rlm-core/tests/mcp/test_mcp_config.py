@@ -110,7 +110,7 @@ def test_servers_of_a_program_are_taken_as_they_are() -> None:
     assert ("b",) == with_mapping.mcp.names
 
 
-def test_each_server_is_a_name_that_hides_nothing_and_it_is_told_where_that_is_another() -> None:
+def test_each_server_is_a_name_that_hides_nothing_and_it_is_reported_where_that_is_another() -> None:
     names = named(["git", "time", "print", "say", "a-b", "a.b", "class", "mcp", "1password", "日本"], {"say"})
     assert {
         "git": "git",

@@ -71,7 +71,7 @@ def test_the_nearest_names_come_first() -> None:
     assert ["llama3:8b"] == nearest("llama-3.1", ["llama3:8b"])
 
 
-async def test_an_unknown_model_is_told_with_the_nearest_that_the_endpoint_has() -> None:
+async def test_an_unknown_model_is_reported_with_the_nearest_that_the_endpoint_has() -> None:
     events: list[Event] = []
     refusal = error(404, "The model `gpt-4o` does not exist or you do not have access to it.", "model_not_found")
     with Scripted(always(refusal), models=("gpt-6-sol", "gpt-6-astra")) as server:

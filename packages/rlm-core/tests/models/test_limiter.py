@@ -15,7 +15,7 @@ from rlm.providers.endpoint import Endpoint
 from rlm.providers.errors import HTTPError, TransportError
 from rlm.providers.limiter import Window, is_overload
 from rlm_testkit.scripted import Answer, Request, Script, Scripted, error, text
-from rlm_testkit.waiting import PATIENCE, eventually
+from rlm_testkit.waiting import TIMEOUT, eventually
 
 
 class AtOnce:
@@ -75,8 +75,8 @@ class Agents:
 async def agents(script: Script) -> AsyncIterator[tuple[Agents, Scripted]]:
     with Scripted(script) as server:
         async with (
-            asyncio.timeout(PATIENCE),
-            OpenAIClient(Endpoint(server.url, "sk-1"), 0, budget=PATIENCE, first_pause=0.02, notice=0.1) as client,
+            asyncio.timeout(TIMEOUT),
+            OpenAIClient(Endpoint(server.url, "sk-1"), 0, budget=TIMEOUT, first_pause=0.02, notice=0.1) as client,
         ):
             yield Agents(client), server
 

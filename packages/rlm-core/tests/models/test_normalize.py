@@ -83,7 +83,7 @@ def is_valid(wire: dict[str, Any]) -> bool:
 
 
 @given(ANYTHING | BODIES)
-def test_any_body_is_a_sound_reply_or_a_fault(body: Any) -> None:
+def test_any_body_is_a_valid_reply_or_a_fault(body: Any) -> None:
     before = copy.deepcopy(body)
     try:
         normalized = reply(body, characters)
@@ -100,7 +100,7 @@ def test_any_body_is_a_sound_reply_or_a_fault(body: Any) -> None:
 
 
 @given(MESSAGES)
-def test_what_is_sound_stays_as_it_is(received: dict[str, Any]) -> None:
+def test_what_is_valid_stays_as_it_is(received: dict[str, Any]) -> None:
     once, _ = message(received)
     assert message(once) == (once, {})
     assert assistant(once).received == once
@@ -239,7 +239,7 @@ ONE_AND_TWO = [("bash", '{"n": 1}'), ("bash", '{"n": 2}')]
         ],
     ],
 )
-def test_calls_are_told_apart_however_providers_number_them(pieces: list[tuple[Any, ...]]) -> None:
+def test_calls_are_distinguished_however_providers_number_them(pieces: list[tuple[Any, ...]]) -> None:
     assert assembled(*(call_piece(*piece) for piece in pieces)) == ONE_AND_TWO
 
 
@@ -261,7 +261,7 @@ def test_halves_of_a_letter_find_together() -> None:
     assert reply(assembler.body(), characters).message.text == "😀"
 
 
-def test_arguments_that_come_as_an_object_are_told_apart_too() -> None:
+def test_arguments_that_come_as_an_object_are_distinguished_too() -> None:
     assembler = ChatAssembler()
     for index, number in enumerate((1, 2)):
         piece = {"index": index, "id": "", "function": {"name": "bash", "arguments": {"n": number}}}
@@ -270,7 +270,7 @@ def test_arguments_that_come_as_an_object_are_told_apart_too() -> None:
     assert [(call.name, call.arguments) for call in calls] == ONE_AND_TWO
 
 
-def test_parts_of_a_text_are_told_and_joined() -> None:
+def test_parts_of_a_text_are_reported_and_joined() -> None:
     assembler = ChatAssembler()
     deltas = [{"content": [{"type": "text", "text": "one "}]}, {"content": "two"}, {"content": [{"text": " three"}]}]
     streamed = "".join(assembler.add({"choices": [{"delta": delta}]}).text for delta in deltas)
@@ -359,7 +359,7 @@ def test_parts_of_a_text_are_one_text() -> None:
     assert message({"content": parts})[0]["content"] == "one two"
 
 
-def test_ids_that_are_missing_or_taken_are_made() -> None:
+def test_ids_that_are_missing_or_taken_are_replaced() -> None:
     call = {"function": {"name": "bash", "arguments": "{}"}}
     received = [{**call, "id": id_} for id_ in ("a", "a", "", None, 7, "b")] + [call]
     calls = message({"tool_calls": received}, counted())[0]["tool_calls"]

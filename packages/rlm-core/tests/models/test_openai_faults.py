@@ -22,7 +22,7 @@ from rlm.providers.endpoint import Endpoint
 from rlm_testkit import scripted
 from rlm_testkit.faults import BRIEFLY, BUDGET, CALLS, FAULTS, FILTERED, NO, OVERFLOWS, PASSING, SOME, Fault
 from rlm_testkit.scripted import Answer, Scripted, always, error, in_order, text
-from rlm_testkit.waiting import PATIENCE
+from rlm_testkit.waiting import TIMEOUT
 
 CODES: dict[type[Exception], int] = {CredentialsError: 4, ModelUnavailable: 75, ModelError: 1}
 
@@ -46,10 +46,10 @@ def url_of(fault: Fault) -> Iterator[str]:
             yield server.url
 
 
-def quick(url: str, fault: Fault | None = None, *, budget: float = PATIENCE) -> OpenAIClient:
+def quick(url: str, fault: Fault | None = None, *, budget: float = TIMEOUT) -> OpenAIClient:
     """A client that takes a server for dead after 0.2 s where the fault is that it says nothing, and else is patient."""
     silent = fault is not None and fault.sees.startswith("no answer in time")
-    wait = 0.2 if silent else PATIENCE
+    wait = 0.2 if silent else TIMEOUT
     return OpenAIClient(Endpoint(url, "sk-very-secret"), 0, budget=budget, read_timeout=wait, first_pause=0.02)
 
 
@@ -70,7 +70,7 @@ CASES = [
 async def test_a_fault_that_stays_ends_as_the_table_says(fault: Fault, streamed: bool) -> None:
     events: list[Event] = []
     with url_of(fault) as url:
-        async with quick(url, fault, budget=0.3 if fault.retried in (BRIEFLY, BUDGET) else PATIENCE) as client:
+        async with quick(url, fault, budget=0.3 if fault.retried in (BRIEFLY, BUDGET) else TIMEOUT) as client:
             agent = ends(client, events, stream=streamed)
             if fault.code in CODES.values():
                 with pytest.raises(RlmError, match=as_reported(fault.sees)) as caught:

@@ -169,7 +169,7 @@ async def test_a_text_that_cannot_be_sent_is_repaired() -> None:
     assert server.requests[0].last == "half \ufffd of it"
 
 
-async def test_a_url_that_is_none_is_told_before_anything_is_sent() -> None:
+async def test_a_url_that_is_none_is_reported_before_anything_is_sent() -> None:
     with pytest.raises(ConfigError, match="must begin with http"):
         OpenAIClient(Endpoint("localhost:8000", None))
 
@@ -181,7 +181,7 @@ def test_an_endpoint_never_shows_its_key() -> None:
 # ---- streaming
 
 
-async def test_a_stream_is_told_as_it_comes_and_gives_the_same_reply() -> None:
+async def test_a_stream_is_reported_as_it_comes_and_gives_the_same_reply() -> None:
     answer = calls(("bash", {"a": 1}), ("bash", {"b": "x" * 50}), content="thinking aloud " * 9, reasoning="hm" * 30)
     replies = []
     for stream in (False, True):
@@ -194,7 +194,7 @@ async def test_a_stream_is_told_as_it_comes_and_gives_the_same_reply() -> None:
     assert replies[0].usage == Usage(100, 10, 40, 3)
 
 
-async def test_text_is_told_before_the_answer_is_complete() -> None:
+async def test_text_is_reported_before_the_answer_is_complete() -> None:
     heard = asyncio.Event()
     answer = replace(text("one two three"), piece=4, gate=lambda piece: b"one" not in piece or heard.is_set())
     with Scripted(answer) as server:
@@ -393,7 +393,7 @@ async def silence_report(url: str, begun: Callable[[Asked], object]) -> Waiting:
 
 
 @pytest.mark.parametrize("answer", SILENT.values(), ids=SILENT)
-async def test_who_waits_is_told_again_and_again(answer: Answer) -> None:
+async def test_a_wait_is_reported_again_and_again(answer: Answer) -> None:
     paused = answer.status == 429
     with Scripted(always(answer)) as server:
         waiting = await silence_report(server.url, lambda ask: ask.retries if paused else server.requests)
@@ -524,7 +524,7 @@ def to(status: int, where: str) -> Answer:
     return Answer(status=status, headers={"Location": where})
 
 
-async def test_a_redirect_is_told_or_followed_to_its_end() -> None:
+async def test_a_redirect_is_reported_or_followed_to_its_end() -> None:
     with Scripted(text("hi")) as other, closing(socket.socket()) as nobody:
         nobody.bind(("127.0.0.1", 0))
         gone = f"127.0.0.1:{nobody.getsockname()[1]}"
@@ -559,7 +559,7 @@ UNUSABLE = [
 ]
 
 
-async def test_a_redirect_to_what_is_no_url_is_told_at_once() -> None:
+async def test_a_redirect_to_what_is_no_url_is_reported_at_once() -> None:
     with Scripted(*[to(307 + index % 2, where) for index, where in enumerate(UNUSABLE)]) as server:
         async with asking(server.url) as ask:
             for where in UNUSABLE:
@@ -582,7 +582,7 @@ async def test_a_redirect_to_what_is_no_url_is_told_at_once() -> None:
         (b'event: error\ndata: {"message": "gone mad", "code": 500}\n\n', "500 Internal Server Error: gone mad"),
     ],
 )
-async def test_the_words_of_an_error_that_comes_with_200_are_told(body: bytes, words: str) -> None:
+async def test_the_words_of_an_error_that_comes_with_200_are_reported(body: bytes, words: str) -> None:
     with Scripted(always(Answer(body))) as server:
         async with asking(server.url, budget=0.001) as ask:
             with pytest.raises(ModelUnavailable, match=re.escape(words)):
@@ -690,7 +690,7 @@ async def test_a_stream_that_makes_no_sense_is_left_at_once() -> None:
             await asyncio.to_thread(server.wait, lambda s: s.seen["left"] == 1)
 
 
-async def test_a_key_that_the_provider_repeats_is_not_told() -> None:
+async def test_a_key_that_the_provider_repeats_is_not_shown() -> None:
     with Scripted(error(401, "Incorrect API key: sk-very-secret")) as server:
         async with asking(server.url, "sk-very-secret") as ask:
             with pytest.raises(CredentialsError, match=re.escape("Incorrect API key: [redacted]")):

@@ -43,7 +43,7 @@ async def test_a_reply_is_what_was_recorded(tmp_path: Path) -> None:
     assert recording.model("a").name == "replay:t"
 
 
-async def test_agents_of_the_same_task_are_told_apart_by_name(tmp_path: Path) -> None:
+async def test_agents_of_the_same_task_are_distinguished_by_name(tmp_path: Path) -> None:
     file = write(tmp_path / "t", turn("a", "1", agent="x"), turn("a", "2", agent="y"), turn("a", "1b", agent="x"))
     recording = Recording.load(file)
     first, second = recording.model("a"), recording.model("a")
@@ -86,7 +86,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
         Recording.load(file)
 
 
-def test_a_file_that_is_not_there_or_empty_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_or_empty_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         Recording.load(tmp_path / "nothing")
     with pytest.raises(ConfigError, match="contains no turns"):

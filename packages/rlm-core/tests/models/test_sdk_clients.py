@@ -62,7 +62,7 @@ async def test_more_than_are_kept_are_closed_and_so_are_old_ones_but_for_the_new
     assert not newest.closed
 
 
-async def test_only_so_many_are_lent_at_once() -> None:
+async def test_only_so_many_are_granted_at_once() -> None:
     clients = SDKClients(ClientFactory(), most=1)
     async with clients.borrow() as first:
         waiting = asyncio.ensure_future(use(clients, 1))

@@ -75,7 +75,7 @@ def test_what_is_no_plain_file_is_one_error(place: Path, held: int, kind: str) -
     assert (place.parent / "secret").read_bytes() == SECRET
 
 
-def test_an_error_speaks_of_the_path_and_of_nothing_else(place: Path) -> None:
+def test_an_error_names_the_path_and_nothing_else(place: Path) -> None:
     with pytest.raises(FileNotFoundError) as missing:
         files.read(place / "docs" / "missing")
     assert str(missing.value) == f"[Errno 2] No such file or directory: '{place}/docs/missing'"

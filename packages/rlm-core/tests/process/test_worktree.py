@@ -93,9 +93,9 @@ def test_the_copy_has_what_is_not_ignored_and_the_patch_brings_all_changes_back(
     git(tree, "commit", "-qam", "a commit in the copy")
     git(tree, "init", "-q", "nested")
     (tree / "nested/z").write_text("z")
-    made_patch = patch(tmp_path / "place")
+    changes = patch(tmp_path / "place")
     assert contents(repository) == before, "nothing of the original has changed"
-    git(repository, "apply", stdin=made_patch)
+    git(repository, "apply", stdin=changes)
     wanted = {
         name: each for name, each in contents(tree).items() if name.split("/")[0] not in (".git", "ignored", "nested")
     }

@@ -86,7 +86,7 @@ def test_so_does_every_prefix_of_it(events: list[Event], data: st.DataObject) ->
 
 @law
 @given(conversations())
-def test_what_is_read_is_what_was_told(events: list[Event]) -> None:
+def test_what_is_read_is_what_was_written(events: list[Event]) -> None:
     """Except for durations, and what the end of a run says of the prompt's size."""
     journalled = [event for event in events if isinstance(event, JOURNALLED)]
     assert [event for event in read(written(events)) if isinstance(event, JOURNALLED)] == journalled

@@ -203,7 +203,7 @@ def test_a_table_is_made_anew_in_the_page(tmp_path: Path) -> None:
         ("<table><td>lost<tr><td>a<br>b</td>", "<tr><td>a\nb</td></tr>"),
     ],
 )
-def test_a_crooked_table_is_a_sound_one(html: str, shown: str) -> None:
+def test_a_table_with_uneven_rows_is_completed(html: str, shown: str) -> None:
     assert f"<table><tbody>{shown}</tbody></table>" in "".join(pieces(table_markup(html)))
 
 

@@ -133,7 +133,7 @@ def child_as_root(folder: Path, _: Path) -> Path:
     return children(folder)[0].rename(folder.with_name("0123456789ab"))
 
 
-def child_made_up(folder: Path, _: Path) -> None:
+def forged_child(folder: Path, _: Path) -> None:
     fake = folder / "sub-00000000"
     shutil.copytree(children(folder)[0], fake, ignore=shutil.ignore_patterns("sub-*"))
 
@@ -193,7 +193,7 @@ FORGERIES: dict[str, Forge] = {
     "a sub-agent of another": child_of_another,
     "a sub-agent elsewhere": child_elsewhere,
     "a sub-agent as a root": child_as_root,
-    "a sub-agent made up": child_made_up,
+    "a sub-agent made up": forged_child,
     "a sub-agent without meta.json": child_without_meta,
     "a sub-agent without journal": child_without_journal,
     "meta.json is a link": linked_meta,
@@ -318,7 +318,7 @@ def test_without_a_key_sessions_are_written_and_read_all_the_same(tmp_path: Path
 # ---- the key
 
 
-def test_the_key_is_made_once_for_its_user_alone(tmp_path: Path) -> None:
+def test_the_key_is_created_once_for_its_user_alone(tmp_path: Path) -> None:
     state = tmp_path / "of" / "user"
     key = open_key(state, make=True)
     file = state / "rlm" / "session-key"
@@ -378,7 +378,7 @@ def not_a_folder(state: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [readable, writable_folder, linked, linked_folder, short, piped, not_a_folder])
-def test_a_key_that_another_may_have_made_or_read_is_none(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+def test_a_key_that_another_may_have_created_or_read_is_none(tmp_path: Path, harm: Callable[[Path], None]) -> None:
     open_key(tmp_path, make=True)
     harm(tmp_path)
     for make in (False, True):

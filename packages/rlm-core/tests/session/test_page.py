@@ -69,7 +69,7 @@ def test_the_call_tree_and_the_timeline_show_every_agent(browser: Page, tmp_path
     assert browser.eval(left.format(2)) > browser.eval(left.format(0))
 
 
-def test_each_sub_agent_stands_in_the_cell_that_called_it_and_unfolds(
+def test_each_sub_agent_is_shown_in_the_cell_that_called_it_and_unfolds(
     browser: Page, tmp_path: Path, tree: SessionTree
 ) -> None:
     show(browser, tmp_path, tree)

@@ -15,7 +15,7 @@ SECRET = "sk-very-secret-key"
 
 
 @pytest.mark.parametrize("before", [0, 1, (1 << 20) - 5, (1 << 20) - len(SECRET), 1 << 20, 3_000_000])
-def test_a_secret_is_found_wherever_it_lies(tmp_path: Path, before: int) -> None:
+def test_a_secret_is_found_wherever_it_is(tmp_path: Path, before: int) -> None:
     path = tmp_path / "cell-1.txt"
     path.write_bytes(b"x" * before + SECRET.encode() + b"y" * 100)
     redact_files(Redactor([SECRET]), tmp_path)

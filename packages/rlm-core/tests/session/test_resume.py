@@ -174,7 +174,7 @@ def test_what_sub_agents_spent_is_counted_by_their_journals(tmp_path: Path) -> N
     assert (after.status, after.turns, after.usage.prompt) == ("done", 1, 1_000)
 
 
-def test_a_torn_line_is_cut_and_the_user_is_told(tmp_path: Path) -> None:
+def test_a_torn_line_is_cut_and_the_user_is_informed(tmp_path: Path) -> None:
     session = new(tmp_path)
     play(session, *opening("task"), Said(User("half of this", Kind.NOTE)))
     file = kill(session) / journal.NAME
@@ -199,7 +199,7 @@ def test_damage_in_the_middle_is_named_and_left_as_it_is(tmp_path: Path) -> None
     assert journal.read(session.folder).damaged == (2,)
 
 
-def test_a_lost_meta_json_is_told_again_from_the_journal(tmp_path: Path) -> None:
+def test_a_lost_meta_json_is_rebuilt_from_the_journal(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         play(session, *opening("the task"), *turn("", (cell("a"), "1")), *ending("done", turns=2))
     before = read_meta(session.folder)
@@ -331,7 +331,7 @@ def test_the_names_that_a_cell_binds(code: str, names: list[str]) -> None:
     assert assigned(code) == names
 
 
-def test_names_that_went_with_an_earlier_kernel_are_not_told_again(tmp_path: Path) -> None:
+def test_names_that_went_with_an_earlier_kernel_are_not_reported_again(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         play(session, *opening("task"), *turn("", (cell("old = 1"), "")), KernelRestarted("it died"))
         play(session, *turn("", (cell("new = 1\nold = 2"), ""), (cell("new = 3\nlast = 4"), "")))
@@ -339,7 +339,7 @@ def test_names_that_went_with_an_earlier_kernel_are_not_told_again(tmp_path: Pat
     assert names_gone(records(session.folder)) == ["new", "old", "last"]
 
 
-def test_the_model_is_told_which_names_are_gone() -> None:
+def test_the_model_learns_which_names_are_gone() -> None:
     assert "a, b" in kernel_note(["a", "b"])
     assert "and 40 more" in kernel_note([f"n{i}" for i in range(100)])
     assert "fresh" in kernel_note([])

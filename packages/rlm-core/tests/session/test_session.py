@@ -144,7 +144,7 @@ def test_a_session_that_is_moved_aside_is_not_written_through_what_takes_its_pla
     assert read_meta(session_folder(tmp_path / "moved")).status == "cancelled"
 
 
-def test_a_home_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_created_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for home in (tmp_path / "file", "file", "file/home", "/proc/home"):
         with pytest.raises(SessionError, match=r"cannot be stored in .*: .*\. Set RLM_HOME to a folder that you can"):
@@ -201,7 +201,7 @@ def test_the_journal_and_who_watches_get_the_same_records(tmp_path: Path) -> Non
     assert isinstance(kept[-1], ResultRecord)
 
 
-def test_the_result_tells_of_the_whole_tree(tmp_path: Path) -> None:
+def test_the_result_covers_the_whole_tree(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         play(session, *opening("task"), Replied(reply("", cell("await rlm.run('part')"), prompt=100, completion=1)))
         with session.child("part") as child:

@@ -45,7 +45,7 @@ def test_an_at_sign_behind_the_host_is_no_credential(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", SOME)
-def test_what_stands_before_the_host_is_one_however_it_is_written(url: str) -> None:
+def test_what_precedes_the_host_is_one_however_it_is_written(url: str) -> None:
     assert "word-1" in credentials_of(url), "by itself: an error may quote no more"
     environ = {"PATH": "/bin", "OPENAI_BASE_URL": url, "https_proxy": url, "PIP_INDEX_URL": f"https://gateway {url}"}
     assert {"PATH", "PIP_INDEX_URL"} == set(child_environment(read_config({}, environ), environ))

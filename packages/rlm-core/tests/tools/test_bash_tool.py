@@ -19,7 +19,7 @@ from rlm.core.messages import Outcome
 from rlm.errors import BadArguments, ToolError
 from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.tools.bash import Bash
-from rlm_testkit.waiting import PATIENCE
+from rlm_testkit.waiting import TIMEOUT
 
 BASH = Path(shutil.which("bash") or "/bin/sh")
 
@@ -63,13 +63,13 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that"
         await asyncio.sleep(0.01)
 
 
-def lives(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -106,12 +106,12 @@ async def test_stdin_is_at_its_end(shell: Shell) -> None:
 
 async def test_nobody_is_waited_for(shell: Shell) -> None:
     """A kernel's commands are told the same."""
-    assert "There is no editor here" in (await shell.run("$EDITOR file", timeout=PATIENCE)).content
-    assert (await shell.run("EDITOR=true; $EDITOR file", timeout=PATIENCE)).ok
-    assert "No such device" in (await shell.run("cat </dev/tty", timeout=PATIENCE)).content
+    assert "There is no editor here" in (await shell.run("$EDITOR file", timeout=TIMEOUT)).content
+    assert (await shell.run("EDITOR=true; $EDITOR file", timeout=TIMEOUT)).ok
+    assert "No such device" in (await shell.run("cat </dev/tty", timeout=TIMEOUT)).content
 
 
-async def test_output_is_told_while_the_command_runs(shell: Shell) -> None:
+async def test_output_is_reported_while_the_command_runs(shell: Shell) -> None:
     running = asyncio.create_task(shell.run("echo first; while [ ! -e go ]; do sleep 0.01; done; echo second"))
     await until(lambda: shell.reported == "first\n")
     (shell.folder / "go").touch()
@@ -140,13 +140,13 @@ async def test_a_timeout_keeps_what_was_printed_and_kills_the_whole_group(shell:
     pid, note = outcome.content.split("\n")
     assert re.fullmatch(r"\[timed out after [\d.]+ s: the command and what it started were killed\]", note)
     assert not outcome.ok
-    await until(lambda: not lives(int(pid)))
+    await until(lambda: not is_alive(int(pid)))
 
 
 async def test_a_command_that_ignores_being_asked_is_killed(shell: Shell) -> None:
     outcome = await shell.overrun("trap '' TERM INT; echo $$; while :; do sleep 1000; done")
     pid = int(outcome.content.split("\n")[0])
-    assert not lives(pid)
+    assert not is_alive(pid)
 
 
 async def test_cancelling_kills_the_group(shell: Shell) -> None:
@@ -156,7 +156,7 @@ async def test_cancelling_kills_the_group(shell: Shell) -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     pids = [int(pid) for pid in shell.reported.split()]
-    await until(lambda: not any(lives(pid) for pid in pids))
+    await until(lambda: not any(is_alive(pid) for pid in pids))
 
 
 async def test_what_is_left_in_the_background_holds_nothing_up_and_goes_on_until_the_end(shell: Shell) -> None:
@@ -164,9 +164,9 @@ async def test_what_is_left_in_the_background_holds_nothing_up_and_goes_on_until
     pid = int(next(line for line in outcome.content.split("\n") if line != "noise"))  # which comes first or not
     size = (shell.folder / "beat").stat().st_size
     await until(lambda: (shell.folder / "beat").stat().st_size > size + 20)
-    assert lives(pid)
+    assert is_alive(pid)
     shell.close()
-    await until(lambda: not lives(pid))
+    await until(lambda: not is_alive(pid))
 
 
 async def test_a_background_flood_neither_blocks_nor_is_part_of_the_result(shell: Shell) -> None:
@@ -197,7 +197,7 @@ asyncio.run(main())
     await until(lambda: all(file.exists() and file.read_text().endswith("\n") for file in files))
     ours.send_signal(signal.SIGKILL)
     ours.wait()
-    await until(lambda: not any(lives(int(file.read_text())) for file in files))
+    await until(lambda: not any(is_alive(int(file.read_text())) for file in files))
 
 
 async def test_a_group_that_is_gone_is_forgotten(shell: Shell) -> None:
@@ -222,7 +222,7 @@ def descriptors() -> int:
     ],
     ids=["no such folder", "a zero byte", "a lone surrogate"],
 )
-async def test_what_cannot_be_started_is_told_to_the_model(
+async def test_what_cannot_be_started_is_reported_to_the_model(
     tmp_path: Path, folder: str, command: str, says: str
 ) -> None:
     shell = Shell(tmp_path / folder)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
-from rlm_testkit.waiting import PATIENCE
+from rlm_testkit.waiting import TIMEOUT
 
 BY_RESPONSES = os.environ.get("TEST_API") == "responses"
 """Whether the tests run over the Responses API: `TEST_API=responses pytest tests/acceptance`."""
@@ -131,7 +131,7 @@ class Rlm:
     def __call__(self, *words: str, stdin: str | bytes | None = None, timeout: float, **env: str) -> Done: ...
 
     def __call__(  # type: ignore[misc]  # no variable is called `timeout`
-        self, *words: str, stdin: str | bytes | None = None, timeout: float = PATIENCE, **env: str
+        self, *words: str, stdin: str | bytes | None = None, timeout: float = TIMEOUT, **env: str
     ) -> Done:
         """Run `rlm WORDS`; `stdin` is fed through a pipe, None is /dev/null."""
         data = stdin.encode() if isinstance(stdin, str) else stdin

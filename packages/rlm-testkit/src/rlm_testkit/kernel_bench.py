@@ -18,7 +18,7 @@ from rlm.kernel import KernelSpec
 from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.sandbox import Sandbox, open_policy
 
-from rlm_testkit.waiting import PATIENCE
+from rlm_testkit.waiting import TIMEOUT
 
 
 @dataclass
@@ -29,13 +29,13 @@ class Bench:
     spec: KernelSpec | None = None
     events: list[Event] = field(default_factory=list)
 
-    async def run(self, code: str, timeout: float = PATIENCE) -> str:
+    async def run(self, code: str, timeout: float = TIMEOUT) -> str:
         return (await self.execute(code, timeout)).text
 
-    async def execute(self, code: str, timeout: float = PATIENCE) -> Execution:
+    async def execute(self, code: str, timeout: float = TIMEOUT) -> Execution:
         return await self.kernel.execute(code, timeout)
 
-    async def begin(self, code: str, timeout: float = PATIENCE) -> asyncio.Task[Execution]:
+    async def begin(self, code: str, timeout: float = TIMEOUT) -> asyncio.Task[Execution]:
         """Start a cell and return when it has printed something, however slow the machine is.
 
         Only then does its time limit start.

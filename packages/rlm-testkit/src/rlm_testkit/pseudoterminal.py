@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from rlm_testkit.cli import Rlm
-from rlm_testkit.waiting import PATIENCE
+from rlm_testkit.waiting import TIMEOUT
 
 
 class PseudoTerminal:
@@ -51,11 +51,11 @@ class PseudoTerminal:
         """Wait until all processes have closed the terminal; return the exit code."""
         while self._read():
             pass
-        return self._process.wait(PATIENCE)
+        return self._process.wait(TIMEOUT)
 
     def _read(self) -> bool:
         """Read the available output. False: no more will come."""
-        if not select.select([self._ours], [], [], PATIENCE)[0]:
+        if not select.select([self._ours], [], [], TIMEOUT)[0]:
             raise TimeoutError(bytes(self.seen[-2_000:]))
         try:
             data = os.read(self._ours, 65_536)

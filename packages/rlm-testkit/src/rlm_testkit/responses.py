@@ -149,11 +149,11 @@ def _digest(item: Json) -> str:
     """A digest of the content. If a client must repair the item before it sends it back, the digest is constant."""
     said = {name: value for name, value in item.items() if name != "id" and value is not None}
     held = json.dumps(said, sort_keys=True, ensure_ascii=False)
-    odd = re.search("[\ud800-\udfff]|NaN|Infinity", held) or (item["type"] == "function_call" and not _is_sound(item))
+    odd = re.search("[\ud800-\udfff]|NaN|Infinity", held) or (item["type"] == "function_call" and not _is_valid(item))
     return "repaired" if odd else hashlib.sha256(held.encode()).hexdigest()[:12]
 
 
-def _is_sound(item: Json) -> bool:
+def _is_valid(item: Json) -> bool:
     try:
         arguments = json.loads(item["arguments"])
     except (TypeError, ValueError, RecursionError):

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 from rlm_testkit import responses
 from rlm_testkit.strict_order import problems
-from rlm_testkit.waiting import PATIENCE, until
+from rlm_testkit.waiting import TIMEOUT, until
 
 Json = dict[str, Any]
 Ending = Literal["whole", "half", "reset", "hang"]
@@ -301,12 +301,12 @@ class Scripted:
 
     def __enter__(self) -> Scripted:
         self._thread.start()
-        assert self._ready.wait(PATIENCE), "the server did not start"
+        assert self._ready.wait(TIMEOUT), "the server did not start"
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
         if kind is None and self._strict:
             asked = [request.messages for request in self.requests if request.messages]
             refused = {at: found for at, messages in enumerate(asked) if (found := problems(messages))}

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from rlm_testkit.waiting import PATIENCE, until
+from rlm_testkit.waiting import TIMEOUT, until
 
 
 class Terminal:
@@ -32,7 +32,7 @@ class Terminal:
 
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(
-            [*self._tmux, *arguments], check=True, capture_output=True, timeout=PATIENCE, env=self._env
+            [*self._tmux, *arguments], check=True, capture_output=True, timeout=TIMEOUT, env=self._env
         )
         return done.stdout.decode()
 

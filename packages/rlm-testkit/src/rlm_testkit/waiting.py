@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds after which a polled condition counts as failed."""
 
 
@@ -16,7 +16,7 @@ def until(condition: Callable[[], object], otherwise: Callable[[], object] = lam
     Raises:
         TimeoutError: it does not hold in time; the message contains the result of `otherwise`.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(otherwise())

@@ -8,10 +8,10 @@ import subprocess
 import threading
 
 from rlm_testkit.cli import COMMAND, Done, Rlm
-from rlm_testkit.waiting import PATIENCE
+from rlm_testkit.waiting import TIMEOUT
 
 
-def watched(rlm: Rlm, *words: str, timeout: float = PATIENCE, **env: str) -> Done:
+def watched(rlm: Rlm, *words: str, timeout: float = TIMEOUT, **env: str) -> Done:
     """Run `rlm WORDS`; `err` is all output to the terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

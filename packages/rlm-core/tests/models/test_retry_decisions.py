@@ -84,9 +84,9 @@ def test_retry_after_may_be_a_date_to_come() -> None:
     ],
 )
 def test_a_budget_or_a_quota_that_is_spent_ends_at_once(status: int, words: str) -> None:
-    verdict = judge(HTTPError(status, words))
-    assert (verdict.error, verdict.retry) == (ModelError, Retry.NEVER)
-    assert "billing" in verdict.hint
+    decision = judge(HTTPError(status, words))
+    assert (decision.error, decision.retry) == (ModelError, Retry.NEVER)
+    assert "billing" in decision.hint
 
 
 @pytest.mark.parametrize(
@@ -159,10 +159,10 @@ def test_what_passes_is_tried_again(status: int, words: str) -> None:
     ],
 )
 def test_what_a_chat_template_refuses_once_it_refuses_always(status: int, words: str) -> None:
-    verdict = judge(HTTPError(status, words))
-    assert (verdict.error, verdict.retry, verdict.hint) == (ModelError, Retry.NEVER, "")
-    reported = words if words[0] != "{" else verdict.reason.partition(": ")[2][:40]
-    assert reported[:40] in verdict.reason
+    decision = judge(HTTPError(status, words))
+    assert (decision.error, decision.retry, decision.hint) == (ModelError, Retry.NEVER, "")
+    reported = words if words[0] != "{" else decision.reason.partition(": ")[2][:40]
+    assert reported[:40] in decision.reason
     assert judge(inside({"message": words, "type": "server_error"})).retry is Retry.NEVER  # in a stream with 200
 
 
@@ -193,9 +193,9 @@ def test_the_model_is_named_only_where_it_is_the_reason(words: str) -> None:
     ],
 )
 def test_an_unknown_model_is_reported_at_once(status: int, words: str) -> None:
-    verdict = judge(HTTPError(status, words))
-    assert (verdict.error, verdict.retry) == (ModelError, Retry.NEVER)
-    assert "RLM_MODEL" in verdict.hint
+    decision = judge(HTTPError(status, words))
+    assert (decision.error, decision.retry) == (ModelError, Retry.NEVER)
+    assert "RLM_MODEL" in decision.hint
 
 
 @pytest.mark.parametrize(
@@ -216,10 +216,10 @@ def test_an_unknown_model_is_reported_at_once(status: int, words: str) -> None:
     ],
 )
 def test_a_key_is_asked_for_only_where_it_is_the_reason(status: int, words: str, hint: str) -> None:
-    verdict = judge(HTTPError(status, words))
-    assert verdict.retry is Retry.NEVER
-    assert hint in verdict.hint
-    assert ("RLM_API_KEY" in hint) == ("RLM_API_KEY" in verdict.hint)
+    decision = judge(HTTPError(status, words))
+    assert decision.retry is Retry.NEVER
+    assert hint in decision.hint
+    assert ("RLM_API_KEY" in hint) == ("RLM_API_KEY" in decision.hint)
 
 
 def test_an_account_that_broke_the_rules_is_no_filtered_conversation() -> None:

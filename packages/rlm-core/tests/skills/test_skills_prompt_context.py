@@ -65,31 +65,31 @@ def test_skills_on_the_python_path_are_reported_without_import_and_ours_count_fi
         (package / f"{name}.py").write_text(
             'raise SystemExit("imported")\n\n\nasync def run(text: str) -> str:\n    """Say it."""\n    return text\n'
         )
-    briefing = PromptContext(Place([str(tmp_path)]))
-    assert {"say", "vowels"} <= briefing.names
+    context = PromptContext(Place([str(tmp_path)]))
+    assert {"say", "vowels"} <= context.names
     assert "vowels" not in PromptContext().names
-    lines = briefing.skills_text(tmp_path, BOTH).splitlines()
+    lines = context.skills_text(tmp_path, BOTH).splitlines()
     assert lines[1].startswith("- say: Say a text, to everybody named.")
     assert "- vowels: From the path" in lines
 
 
 def test_without_a_kernel_they_are_commands_and_without_a_shell_nothing(repository: Path) -> None:
     note(repository, "deploy")
-    briefing = PromptContext()
-    assert "commands" in briefing.skills_text(repository, ("bash",))
-    assert "await" not in briefing.skills_text(repository, ("bash", "edit"))
-    assert "await" in briefing.skills_text(repository, ("ipython", "summarize"))
-    assert "" == briefing.skills_text(repository, ("edit", "summarize"))
-    assert "" == briefing.skills_text(repository, ())
+    context = PromptContext()
+    assert "commands" in context.skills_text(repository, ("bash",))
+    assert "await" not in context.skills_text(repository, ("bash", "edit"))
+    assert "await" in context.skills_text(repository, ("ipython", "summarize"))
+    assert "" == context.skills_text(repository, ("edit", "summarize"))
+    assert "" == context.skills_text(repository, ())
 
 
 def test_all_agents_of_a_run_read_the_same(repository: Path) -> None:
     agents(repository, "Be kind.")
-    briefing = PromptContext()
-    before = briefing.skills_text(repository, BOTH), briefing.project_text(repository)
+    context = PromptContext()
+    before = context.skills_text(repository, BOTH), context.project_text(repository)
     agents(repository, "Be unkind.")
     note(repository, "late")
-    assert before == (briefing.skills_text(repository, BOTH), briefing.project_text(repository))
+    assert before == (context.skills_text(repository, BOTH), context.project_text(repository))
     assert before != (PromptContext().skills_text(repository, BOTH), PromptContext().project_text(repository))
 
 
@@ -222,9 +222,9 @@ def test_context_files_are_left_out_all_together(repository: Path, home: Path) -
     for folder in (repository, home):
         note(folder, f"of-{folder.name}")
         agents(folder, "Be kind.")
-    briefing = PromptContext(context_files=False)
-    assert "" == briefing.project_text(repository)
-    assert "of-" not in briefing.skills_text(repository, BOTH)
+    context = PromptContext(context_files=False)
+    assert "" == context.project_text(repository)
+    assert "of-" not in context.skills_text(repository, BOTH)
     assert "of-home" in PromptContext().skills_text(repository, BOTH)
 
 
