@@ -127,18 +127,19 @@ async def main():
         async with slots:
             return await client.post("/chat/completions", body=body, cast_to=ChatCompletion)
     await ask(0)
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     answers = await asyncio.gather(*map(ask, range({calls})))
-    print(time.perf_counter() - began, len(answers))
+    print(time.process_time() - used, time.perf_counter() - began, len(answers))
 asyncio.run(main())
 """
 """The floor: the same requests by the SDK's own `post`, which rlm uses too."""
 
 
 def _calls() -> Scenario:
+    what = f"{CALLS:,} calls of rlm.llm in a cell, {AT_ONCE} at once"
     return Scenario(
         "model-calls",
-        {"wall": Measure(f"{CALLS:,} calls of rlm.llm in a cell, {AT_ONCE} at once", "s")},
+        {"wall": Measure(what, "s"), "processor": Measure(f"{what}: processor time without the server", "s")},
         {RLM: _by_rlm, "sdk post": _by_sdk},
         full=3,
         quick=1,
@@ -148,28 +149,32 @@ def _calls() -> Scenario:
 def _by_rlm(bench: Bench) -> Sample:
     """Measured in the cell, whose output is in the second request. A first call opens the connection."""
     results: list[str] = []
+    used: list[float] = []
 
     def script(request: Request) -> Answer:
         if request.depth:
             return text("answer")
         results.append(request.last)
+        used.append(sum(map(processes.processor_seconds, bench.tree())))
         cells = ["await rlm.llm('warm')", LLM.format(calls=CALLS, at_once=AT_ONCE)]
         return call("ipython", code=cells[request.turn]) if request.turn < 2 else text("done")
 
     runs.rlm(bench, script)
-    return {"wall": _seconds(results[-1])}
+    return {"wall": _seconds(results[-1])[-1], "processor": used[2] - used[1]}
 
 
 def _by_sdk(bench: Bench) -> Sample:
     with Scripted(lambda _: text("answer"), strict=False) as server:
         program = BARE.format(url=server.url, calls=CALLS, at_once=AT_ONCE)
-        return {"wall": _seconds(bench.run([sys.executable, "-c", program]).stdout)}
+        processor, wall = _seconds(bench.run([sys.executable, "-c", program]).stdout)[-2:]
+        return {"wall": wall, "processor": processor}
 
 
-def _seconds(printed: str) -> float:
-    seconds, count = printed.split()[-2:]
+def _seconds(printed: str) -> list[float]:
+    """Return the times in the last line of what was printed."""
+    *seconds, count = printed.strip().splitlines()[-1].split()
     assert int(count) == CALLS
-    return float(seconds)
+    return [float(each) for each in seconds]
 
 
 class _Fan:
