@@ -307,7 +307,7 @@ def test_much_beside_a_task_is_the_variable_context(rlm: Make, options: tuple[st
     assert "\nstdin: 50000 lines, 250 kB, in the variable `context`\n" in done.err
 
 
-def test_a_pipe_that_stays_silent_is_said_and_left(without_tools: Make) -> None:
+def test_a_silent_pipe_is_reported_and_ignored(without_tools: Make) -> None:
     with Scripted(text("ok")) as server:
         command = without_tools(server)
         read, write = os.pipe()
@@ -413,7 +413,7 @@ def test_the_working_directory_cannot_shadow_our_modules(rlm: Make) -> None:
     assert "my own" in done.session.results[0]
 
 
-def test_a_home_that_cannot_be_written_is_said_with_the_way_out(rlm: Make) -> None:
+def test_a_home_that_cannot_be_written_is_reported_with_the_remedy(rlm: Make) -> None:
     with Scripted(text("never")) as server:
         command = rlm(server)
         (command.cwd / ".rlm").write_text("a file where the folder should be")

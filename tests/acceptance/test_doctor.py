@@ -35,7 +35,7 @@ def test_all_is_well(rlm: Make) -> None:
     assert not (command.cwd / ".rlm").exists()
 
 
-def test_each_thing_that_is_wrong_is_said_with_what_to_do(alone: Rlm) -> None:
+def test_each_problem_is_reported_with_what_to_do(alone: Rlm) -> None:
     (alone.cwd / ".rlm").write_text("in the way")
     done = alone("doctor", "--home", "/proc/nowhere")
     assert 1 == done.code

@@ -91,14 +91,14 @@ def test_when_the_time_is_nearly_over_the_cell_is_interrupted_and_the_answer_ask
     assert "--timeout 12" in done.err
 
 
-def test_a_text_cut_off_at_the_length_limit_is_asked_to_go_on(rlm: Make) -> None:
+def test_a_text_cut_off_at_the_length_limit_is_continued(rlm: Make) -> None:
     done, server = play(rlm, text("one, ", "length"), text("two, ", "length"), text("three"))
     assert (0, "one, two, three\n", "done", "done") == ending(done)
     assert "Go on exactly where it stopped" in server.requests[1].last
 
 
 @pytest.mark.parametrize("limit", [{"RLM_MAX_TURNS": "2"}, {"RLM_MAX_TOKENS": "20"}])
-def test_a_text_cut_off_with_no_room_left_is_brought_to_its_end(rlm: Make, limit: dict[str, str]) -> None:
+def test_a_text_cut_off_with_no_room_left_is_completed(rlm: Make, limit: dict[str, str]) -> None:
     done, server = play(
         rlm, text("one, ", "length"), text("two, ", "length"), text("three", "length"), failed=0, **limit
     )
@@ -234,7 +234,7 @@ def test_a_failing_provider_is_tried_again_with_a_notice(rlm: Make) -> None:
 
 
 @pytest.mark.parametrize("run", [Rlm.__call__, watched], ids=["whole", "streamed"])
-def test_what_passes_is_tried_again(rlm: Make, run: Callable[..., Done]) -> None:
+def test_a_temporary_error_is_tried_again(rlm: Make, run: Callable[..., Done]) -> None:
     """One run: before each of its turns the provider fails in another way.
 
     What cannot be read is asked for in the other form, streamed or whole, which is remembered.
@@ -274,7 +274,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("code", "answer", "says"), REFUSALS)
-def test_what_will_not_pass_is_reported_at_once(rlm: Make, code: int, answer: Answer, says: str) -> None:
+def test_a_permanent_error_is_reported_at_once(rlm: Make, code: int, answer: Answer, says: str) -> None:
     done, server = play(rlm, always(answer), failed=1)
     assert (code, "", "error", "error") == ending(done)
     assert 1 == len(server.requests)

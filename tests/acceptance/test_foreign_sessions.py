@@ -124,7 +124,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
-def test_a_planted_place_for_sessions_is_one_clear_error(alone: Rlm, plant: Any) -> None:
+def test_a_planted_folder_for_sessions_is_one_clear_error(alone: Rlm, plant: Any) -> None:
     plant(alone.cwd)
     home = sorted(alone.folder.rglob("home/**/*"))
     for words in (("go",), ("ls",), ("resume",), ("show",), ("export",)):

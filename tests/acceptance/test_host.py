@@ -152,7 +152,7 @@ asyncio.run(main())
 """
 
 
-def test_a_session_is_gone_on_with_by_its_id_its_folder_or_its_first_digits(rlm: Make) -> None:
+def test_a_session_is_continued_by_its_id_its_folder_or_its_first_digits(rlm: Make) -> None:
     def script(request: Request) -> Answer:
         tasks = [str(m["content"]).rpartition("\n")[2] for m in request.messages if m["role"] == "user"]
         asked = request.messages[-1]["role"] == "user"

@@ -70,7 +70,7 @@ def does_something(string: str) -> bool:
     return any(unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") and c not in f"\n\t{joiners}" for c in string)
 
 
-def test_the_ruler_takes_no_hostile_string_for_one_of_our_sequences() -> None:
+def test_no_hostile_string_is_taken_for_one_of_our_sequences() -> None:
     for string in CORPUS:
         data = mark(0, string).encode(errors="replace")
         if does_something(string):
@@ -324,7 +324,7 @@ def test_a_session_in_colours(kept: Rlm) -> None:
 @pytest.mark.parametrize(
     ("format", "ending"), [("chat", "jsonl"), ("atif", "json"), ("ipynb", "ipynb"), ("html", "html")]
 )
-def test_an_export_at_a_terminal_goes_to_a_file_of_which_the_name_is_said(kept: Rlm, format: str, ending: str) -> None:
+def test_an_export_at_a_terminal_goes_to_a_file_and_prints_its_name(kept: Rlm, format: str, ending: str) -> None:
     output = shown(seen(kept, "export", "--format", format))
     [file] = kept.cwd.glob(f"rlm-*.{ending}")
     assert output.split() == ["Written", "to", file.name]

@@ -275,7 +275,7 @@ print('ended', file=found, flush=True)
 
 
 @pytest.mark.attack("taking over who enters")
-def test_who_enters_cannot_be_opened_before_it_is_as_powerless_as_the_others(sandboxed: Make) -> None:
+def test_a_command_that_joins_a_sandbox_cannot_be_opened_before_it_drops_its_privileges(sandboxed: Make) -> None:
     spying = f"open('spy.py', 'w').write({SPY!r})\nimport subprocess, sys\nspy = subprocess.Popen([sys.executable, 'spy.py'])"
     with Scripted(
         call("ipython", code=spying),

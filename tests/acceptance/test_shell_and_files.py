@@ -55,7 +55,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("sentence", COMMANDS)
-def test_a_command_says(said: dict[str, str], sentence: str) -> None:
+def test_each_command_prints_what_the_table_says(said: dict[str, str], sentence: str) -> None:
     assert COMMANDS[sentence][1] == said[sentence]
 
 

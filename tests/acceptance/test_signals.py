@@ -165,7 +165,7 @@ def test_ctrl_c_ends_the_wait_for_the_provider(without_tools: Make, temporary: P
 
 @pytest.mark.parametrize("cell", [BUSY, DEAF], ids=["busy", "deaf"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_whoever_presses_many_times_gets_an_orderly_end_too(
+def test_pressing_many_times_still_ends_the_run_in_order(
     rlm: Make, temporary: Path, number: signal.Signals, code: int, cell: str
 ) -> None:
     with Scripted(call("ipython", code=cell)) as server:

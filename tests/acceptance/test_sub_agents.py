@@ -281,7 +281,7 @@ def test_the_tree_has_one_token_budget(rlm: Make) -> None:
     assert "token_budget" == done.session.meta["stop_reason"]
 
 
-def test_nesting_does_not_deadlock_at_one_agent_at_work(rlm: Make) -> None:
+def test_nesting_does_not_deadlock_with_one_slot(rlm: Make) -> None:
     def child(request: Request) -> Answer:
         if request.depth == 3:
             return text("leaf")

@@ -91,7 +91,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("sentence", SHOWN)
-def test_a_cell_shows(shown: dict[str, str], sentence: str) -> None:
+def test_each_cell_shows_what_the_table_says(shown: dict[str, str], sentence: str) -> None:
     assert SHOWN[sentence][1] == shown[sentence]
 
 

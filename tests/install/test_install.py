@@ -168,7 +168,7 @@ def test_places_and_python_can_be_chosen_and_words_are_handed_on_to_uv(home: Hom
     assert (tmp_path / "t/rlm/bin/python").resolve() == python
 
 
-def test_nothing_of_where_the_user_is_has_a_say_and_nothing_there_is_touched(
+def test_the_working_directory_has_no_influence_and_is_not_changed(
     home: Home,
     skills: Skills,
     copy_checkout: Callable[[str], Path],

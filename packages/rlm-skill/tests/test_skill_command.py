@@ -407,7 +407,7 @@ def test_open_ended_parameters_have_no_flag_and_stay_empty(bench: Bench) -> None
         ("'\\ud800'", "\\ud800\n"),
     ],
 )
-def test_what_json_cannot_say_is_printed_all_the_same(bench: Bench, value: str, printed: str) -> None:
+def test_what_json_cannot_express_is_still_printed(bench: Bench, value: str, printed: str) -> None:
     bench.write("odd", f"async def run() -> object:\n    return {value}\n")
     code, out, err = bench.call("odd")
     assert (code, out, err) == (0, printed, "")

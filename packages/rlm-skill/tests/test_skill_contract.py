@@ -242,7 +242,7 @@ def test_the_folder_may_bear_the_distributions_name(skill: Path) -> None:
     assert check_skill(skill.rename(skill.with_name("rlm-skill-wordy"))) == ()
 
 
-def test_a_link_counts_by_its_own_name(skill: Path, tmp_path: Path) -> None:
+def test_a_link_is_checked_by_its_own_name(skill: Path, tmp_path: Path) -> None:
     (tmp_path / "other").symlink_to(skill)
     assert {f.level for f in check_skill(tmp_path / "other")} >= {Level.BROKEN}
     (tmp_path / "links").mkdir()

@@ -145,7 +145,7 @@ def test_the_distributions_summary_replaces_a_missing_card(site: Path) -> None:
     assert only(site) == InstalledSkill("plain", "1.2", "index", "Does plain", None, None)
 
 
-def test_a_distribution_in_ruins_is_listed_all_the_same(site: Path) -> None:
+def test_a_damaged_distribution_is_still_listed(site: Path) -> None:
     info = site / "rlm_skill_ruin-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_bytes(b"\xff\xfe")
@@ -174,7 +174,7 @@ def test_a_card_is_found_in_the_folder_it_was_installed_from(site: Path, tmp_pat
     assert only(site).description.startswith("Count the words")
 
 
-def test_a_command_of_its_own_is_a_command(site: Path) -> None:
+def test_a_command_of_the_skills_own_is_accepted(site: Path) -> None:
     install(site, "plain", "async def run(): ...", "plain = plain.plain:main")
     assert only(site).state == "ok"
 

@@ -188,7 +188,7 @@ async def test_a_broken_skill_breaks_only_itself_with_its_own_traceback(notebook
     assert await notebook.cell("await finder(['a'])") == "['a'] 3"
 
 
-def test_a_repaired_skill_works_without_starting_anew(notebook: Notebook) -> None:
+def test_a_repaired_skill_works_without_a_restart(notebook: Notebook) -> None:
     notebook.write("broken", "raise RuntimeError('no key')\n")
     notebook.preload("broken")
     with pytest.raises(RuntimeError):
@@ -260,7 +260,7 @@ async def test_a_run_that_is_an_object_is_called_counted_and_has_flags(
     assert tuple(bench.call(name, "--text", "x")) == (0, "xx\n", "")
 
 
-def test_other_imports_are_none_of_the_hooks_business(notebook: Notebook) -> None:
+def test_the_hook_ignores_other_imports(notebook: Notebook) -> None:
     (notebook.path / "ordinary.py").write_text("def run(): pass")
     notebook.preload("finder")
     assert not callable(import_module("ordinary"))

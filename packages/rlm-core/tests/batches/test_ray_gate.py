@@ -36,7 +36,7 @@ async def test_what_a_worker_has_is_given_back_when_it_is_lost() -> None:
     await behind
 
 
-async def test_who_waits_and_gives_up_takes_no_place() -> None:
+async def test_a_waiter_that_gives_up_takes_no_slot() -> None:
     gate = await with_one_free()
     given_up = asyncio.create_task(gate.enter("a", 2, ROOT))
     next_one = asyncio.create_task(gate.enter("c", 1, ROOT))

@@ -69,7 +69,7 @@ def test_a_task_may_have_all_fields_and_keeps_them(tmp_path: Path) -> None:
         ({"id": None}, "id: Expected `int | str`, got `null`"),
     ],
 )
-def test_what_is_wrong_with_a_task_is_said_with_its_line(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
+def test_each_error_in_a_task_is_reported_with_its_line(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
     file = tmp_path / "tasks.jsonl"
     first, second = {"id": "first", "prompt": "a"}, {"id": "second", "prompt": "b"} | fields
     file.write_text(f"{json.dumps(first)}\n\n{json.dumps(second)}\n")
@@ -134,7 +134,7 @@ def test_a_table_is_read_by_its_columns(tmp_path: Path) -> None:
         ("prompt,id\na,1\nb,1\n", {}, "line 3: the id '1' occurs twice"),
     ],
 )
-def test_what_is_wrong_with_a_table_is_said(tmp_path: Path, text: str, columns: dict[str, str], words: str) -> None:
+def test_each_error_in_a_table_is_reported(tmp_path: Path, text: str, columns: dict[str, str], words: str) -> None:
     file = tmp_path / "tasks.csv"
     file.write_text(text)
     with pytest.raises(ConfigError) as refused:

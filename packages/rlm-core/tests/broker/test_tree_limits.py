@@ -143,7 +143,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_as_many_work_at_once_as_there_are_slots() -> None:
+async def test_as_many_agents_run_at_once_as_there_are_slots() -> None:
     tree = tree_limits(working=1)
     seen: list[str] = []
     async with tree.new_slot():
@@ -154,7 +154,7 @@ async def test_as_many_work_at_once_as_there_are_slots() -> None:
     assert ["second"] == seen
 
 
-async def test_one_who_waits_for_a_child_releases_its_slot_and_acquires_it_again() -> None:
+async def test_an_agent_that_waits_for_a_child_releases_its_slot_and_acquires_it_again() -> None:
     tree = tree_limits(working=1)
     seen: list[str] = []
     async with tree.new_slot() as parent:
@@ -176,7 +176,7 @@ async def test_a_child_asked_for_while_the_parent_takes_its_slot_again_does_not_
         seen.append("no slot was lost")
 
 
-async def test_cancelling_one_who_waits_for_a_slot_loses_none() -> None:
+async def test_cancelling_an_agent_that_waits_for_a_slot_loses_no_slot() -> None:
     tree = tree_limits(working=1)
     async with tree.new_slot() as parent:
         holding = asyncio.create_task(works(parent.child(), [], "never"))

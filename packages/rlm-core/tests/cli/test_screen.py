@@ -147,7 +147,7 @@ def test_how_an_agent_ended_is_counted(run: Run, stop: Stop, state: AgentState) 
     assert run.tree.ended == {state: 1}
 
 
-def test_whoever_ends_takes_what_is_below_along(run: Run) -> None:
+def test_an_agent_that_ends_ends_its_sub_agents(run: Run) -> None:
     child = run.start("sub-1a2b3c4d", "one")
     run.start("sub-5e6f7a8b", "two", parent=child)
     run.end(child, Stop.CANCELLED)
@@ -385,7 +385,7 @@ def test_a_tree_of_200_agents_stays_within_the_screen(run: Run, width: int, heig
     assert "waiting for 200 agents" in "".join(run.shown(95, height))
 
 
-def test_whoever_is_not_shown_is_counted_and_whoever_works_is_shown_below_its_parents(run: Run) -> None:
+def test_agents_not_shown_are_counted_and_working_ones_are_shown_below_their_parents(run: Run) -> None:
     parents = [run.start(f"sub-{number:04x}0000", "divide") for number in range(20)]
     for parent in parents:
         run.start("sub-beef0000", "conquer", parent=parent)
@@ -463,7 +463,7 @@ def test_agents_in_the_queue_are_seen_and_nobody_who_waits_counts_as_running(run
     assert "0 of 3 done, 1 running, 1 waiting, 1 queued" in run.shown()[0]
 
 
-def test_of_many_agents_each_gets_one_line(run: Run) -> None:
+def test_each_of_many_agents_gets_one_line(run: Run) -> None:
     paths = [run.start(f"sub-{number:08x}", f"task {number}") for number in range(MANY + 1)]
     for path in paths:
         run.reply(path, said="I begin.")
@@ -475,7 +475,7 @@ def test_of_many_agents_each_gets_one_line(run: Run) -> None:
     assert "no space left" in run.lines[-1], "what went wrong is told all the same"
 
 
-def test_so_it_is_while_most_of_them_are_in_the_queue(run: Run) -> None:
+def test_most_agents_may_be_in_the_queue(run: Run) -> None:
     path = run.start("sub-00000001", "task")
     run(Queued(MANY))
     run.reply(path)
@@ -508,6 +508,6 @@ def test_a_retry_without_a_pause_does_not_say_0_ms(run: Run) -> None:
     assert "0 ms: " not in run.shown()[0]
 
 
-def test_ends_are_said_in_words(run: Run) -> None:
+def test_the_stop_of_a_sub_agent_is_described_in_words(run: Run) -> None:
     run.end(run.start("sub-1a2b3c4d", "Count"), Stop.CANCELLED)
     assert run.lines[0].split()[:3] == ["1a2b", "Count", "interrupted"]

@@ -247,7 +247,7 @@ def test_a_stream_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
         os.close(reader)
 
 
-def test_a_stream_whose_reader_has_gone_is_let_be() -> None:
+def test_a_stream_whose_reader_has_gone_is_ignored() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stream, open_screen(stream, quiet=False, color=ColorChoice.AUTO) as screen:
@@ -276,14 +276,14 @@ def test_colour_can_be_asked_for_and_a_stream_need_not_be_a_file() -> None:
     assert stream.getvalue() == "\x1b[2mone\x1b[0m\n"
 
 
-def test_half_a_character_and_a_poor_encoding_are_survived(tmp_path: Path) -> None:
+def test_partial_characters_and_a_poor_encoding_do_no_harm(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w", encoding="ascii") as stream:
         with open_screen(stream, quiet=False, color=ColorChoice.AUTO) as screen:
             screen.note("one \ud83d two … three")
         assert (tmp_path / "log").read_text() == "one ? two ? three\n"
 
 
-def test_whoever_is_stopped_while_the_tree_lives_does_not_hang(play: list[str], tmp_path: Path) -> None:
+def test_an_agent_stopped_while_the_tree_runs_does_not_hang(play: list[str], tmp_path: Path) -> None:
     go(tmp_path, "cell", "children")
     master, slave = pty.openpty()
     program = subprocess.Popen(play, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave)

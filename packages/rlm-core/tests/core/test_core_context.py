@@ -64,7 +64,7 @@ async def test_pictures_go_with_their_turn_and_a_later_task_stays() -> None:
     assert [m for m in model.seen[-1].messages if not isinstance(m, Assistant | ToolResult)] == [SYSTEM, TASK, more]
 
 
-async def test_an_overflow_is_no_matter_for_the_newest_turns_alone() -> None:
+async def test_an_overflow_does_not_concern_the_newest_turns_alone() -> None:
     agent, _ = open_agent(ScriptedModel(turn("a"), turn("b"), TOO_LONG), FakeTool(), context=LastTurns(2))
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.CONTEXT_LIMIT
 
@@ -332,7 +332,7 @@ async def test_compacting_ahead_of_time_may_overflow_and_the_fat_result_is_cut_t
 # ---- both
 
 
-async def test_of_two_policies_each_keeps_its_word() -> None:
+async def test_two_policies_both_apply() -> None:
     model = ScriptedModel(turn("a"), turn("b"), turn("c"), TOO_LONG, says("the summary"), says("end"))
     agent, events = open_agent(model, FakeTool(), context=Both(LastTurns(2), Compact(keep=1)))
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.DONE
@@ -340,7 +340,7 @@ async def test_of_two_policies_each_keeps_its_word() -> None:
     assert texts(model.seen[-1].messages) == ["c"]
 
 
-async def test_of_two_policies_neither_may_know_a_way_out() -> None:
+async def test_two_policies_that_cannot_shorten_end_the_run() -> None:
     agent, _ = open_agent(ScriptedModel(TOO_LONG), context=Both(LastTurns(2), LastTurns(3)))
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.CONTEXT_LIMIT
 
@@ -378,7 +378,7 @@ async def test_the_turns_of_summaries_are_counted_from_the_start_of_the_session(
     assert texts(model.seen[-1].messages) == ["f", "g"]
 
 
-async def test_two_wishes_in_one_turn_count_what_the_first_left() -> None:
+async def test_the_second_call_in_a_turn_counts_what_the_first_left() -> None:
     tool = FakeTool("summarize", forgetting(1, "a"), forgetting(2, "b and c"), nothing_="string")
     model = ScriptedModel(turn("a"), turn("b"), turn("c"), says("d", call("summarize"), call("summarize")), says("end"))
     agent, _ = open_agent(model, FakeTool(), tool)

@@ -280,7 +280,7 @@ async def test_the_model_reads_what_it_wrote_where_that_was_repaired() -> None:
     assert result.call == replace(written)
 
 
-def test_of_summaries_that_are_joined_the_newest_stays_alone() -> None:
+def test_only_the_newest_of_joined_summaries_stays() -> None:
     first, second, third = (User(SUMMARY.format(number), Kind.SUMMARY) for number in "123")
     asked, ran = says("a", call(code="1")).message, ToolResult(call(code="1"), "1")
     opening = History().add(SYSTEM).add(replace(TASK, joined=(first,)))

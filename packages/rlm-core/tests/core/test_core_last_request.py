@@ -49,7 +49,7 @@ async def test_no_request_follows_where_it_would_meet_the_same_refusal(stop: Sto
     assert (await agent.run(SYSTEM, TASK)).stop is stop
 
 
-async def test_who_has_not_been_asked_anything_has_nothing_to_answer_with() -> None:
+async def test_an_agent_without_a_task_has_no_answer() -> None:
     model = ScriptedModel(says("Let me look.", call(code="1")))
     agent, _ = open_agent(model, FakeTool(), limits=TurnLimit(1))
     await agent.run(SYSTEM, TASK)
@@ -104,7 +104,7 @@ async def test_an_answer_that_is_not_what_was_asked_for_is_none_then_too(text: s
     assert (result.answer, result.stop) == (answer, Stop.MAX_TURNS)
 
 
-async def test_a_text_that_was_cut_off_is_brought_to_its_end() -> None:
+async def test_a_text_that_was_cut_off_is_completed() -> None:
     model = ScriptedModel(says("one, ", finish="length"), says("two"))
     agent, _ = open_agent(model, limits=TurnLimit(1), asks_at=ALL)
     result = await agent.run(SYSTEM, TASK)

@@ -235,7 +235,7 @@ law = settings(  # a busy machine is no failure
 
 @law
 @given(conversations)
-def test_whoever_has_the_events_has_the_state(played: Played) -> None:
+def test_the_events_determine_the_state(played: Played) -> None:
     assert replay(played.events) == played.agent.state
 
 

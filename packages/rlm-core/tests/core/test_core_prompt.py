@@ -32,7 +32,7 @@ def test_only_what_is_on_is_mentioned(recursion: bool, context: str) -> None:
     assert "summarize" not in text
 
 
-def test_without_a_kernel_there_is_no_word_of_cells_or_recursion() -> None:
+def test_without_a_kernel_the_prompt_does_not_mention_cells_or_recursion() -> None:
     text = system_prompt(Facts("/x", ("bash", "edit", "summarize"), recursion=True))
     assert "IPython" not in text
     assert "rlm.run" not in text

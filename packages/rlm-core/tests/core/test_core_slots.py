@@ -49,7 +49,7 @@ async def test_more_slots_are_given_out_at_once_and_fewer_as_they_come_back() ->
     assert [0, 1, 2, 3] == served
 
 
-async def test_a_slot_that_is_granted_to_one_who_is_cancelled_goes_to_the_next() -> None:
+async def test_a_slot_granted_to_a_cancelled_agent_goes_to_the_next() -> None:
     slots, served = Slots(1), list[int]()
     await slots.acquire((0, 0))
     first, second = (asyncio.create_task(take(slots, rank, served)) for rank in (1, 2))

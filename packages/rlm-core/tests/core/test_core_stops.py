@@ -95,7 +95,7 @@ async def test_a_summary_for_a_compaction_is_no_turn_but_its_tokens_count() -> N
 # ---- texts that are no answer
 
 
-async def test_a_cut_off_text_is_gone_on_with_and_the_answer_is_the_parts_joined() -> None:
+async def test_a_cut_off_text_is_continued_and_the_answer_is_the_joined_parts() -> None:
     parts = says("one, ", finish="length"), says("two, ", finish="length"), says("three")
     model = ScriptedModel(*parts)
     agent, events = open_agent(model)
@@ -107,7 +107,7 @@ async def test_a_cut_off_text_is_gone_on_with_and_the_answer_is_the_parts_joined
 
 
 @pytest.mark.parametrize("limits", [TurnLimit(2), TokenLimit(20).of("me")])
-async def test_a_text_that_no_limit_leaves_room_to_go_on_with_is_a_partial_answer(limits: Limits) -> None:
+async def test_a_text_that_no_limit_leaves_room_to_continue_is_a_partial_answer(limits: Limits) -> None:
     model = ScriptedModel(says("one, ", finish="length"), says("two, ", finish="length"))
     agent, events = open_agent(model, limits=limits)
     result = await agent.run(SYSTEM, TASK)
@@ -120,7 +120,7 @@ async def test_a_text_that_no_limit_leaves_room_to_go_on_with_is_a_partial_answe
     ("ends", "stop"),
     [(says("two"), Stop.DONE), (says("two", finish="content_filter"), Stop.CONTENT_FILTER)],
 )
-async def test_what_ends_a_text_that_was_gone_on_with_is_the_stop_reason(ends: Reply, stop: Stop) -> None:
+async def test_what_ends_a_continued_text_is_the_stop_reason(ends: Reply, stop: Stop) -> None:
     agent, _ = open_agent(ScriptedModel(says("one, ", finish="length"), ends), limits=TurnLimit(2))
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop) == ("one, two", stop)
@@ -132,7 +132,7 @@ async def test_a_limit_reached_by_a_call_after_a_cut_off_text_is_the_stop_reason
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.MAX_TURNS
 
 
-async def test_a_cut_off_text_that_the_context_has_no_room_to_go_on_with_says_so() -> None:
+async def test_a_cut_off_text_that_the_context_has_no_room_to_continue_says_so() -> None:
     agent, _ = open_agent(ScriptedModel(says("one, ", finish="length"), ContextTooLong("413")))
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop) == ("one, ", Stop.CONTEXT_LIMIT)
@@ -198,7 +198,7 @@ async def test_a_text_cut_off_at_a_limit_is_not_joined_to_the_answer_to_the_next
     assert (await resumed.run(User("Something else."))).answer == "new"
 
 
-async def test_a_resumed_run_without_a_new_task_goes_on_with_the_cut_off_text() -> None:
+async def test_a_resumed_run_without_a_new_task_continues_the_cut_off_text() -> None:
     agent, _ = open_agent(ScriptedModel(says("one, ", finish="length")), limits=TurnLimit(1))
     await agent.run(SYSTEM, TASK)
     resumed, _ = open_agent(ScriptedModel(says("two")), state=agent.state)

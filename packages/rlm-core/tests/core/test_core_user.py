@@ -45,7 +45,7 @@ async def test_what_the_user_says_meanwhile_follows_the_result_of_the_call_that_
     assert replay(events) == agent.state
 
 
-async def test_what_comes_as_the_model_answers_is_worked_on_too() -> None:
+async def test_a_message_that_comes_with_the_answer_is_worked_on() -> None:
     model = ScriptedModel(says("42"), says("43"))
     agent, _ = hearing([[], [User("Are you sure?")]], model)
     assert (await agent.run(SYSTEM, TASK)).answer == "43"

@@ -115,7 +115,7 @@ def result(
         (0.0, None, "Recursion lost: 0.00 against 0.50 of single, at 1.0 times its tokens."),
     ],
 )
-def test_it_is_said_when_recursion_lost(ours: float, cost: float | None, said: str) -> None:
+def test_the_summary_reports_where_recursion_lost(ours: float, cost: float | None, said: str) -> None:
     results = [result("plain", "a", 0), result("single", "a", 0.5), result("rlm", "a", ours, cost)]
     assert summary(results, ["plain", "single", "rlm"])["verdict"][0] == said
 

@@ -58,7 +58,7 @@ def _busy(text: str) -> bool:
         {"matches": ["a"], "cursor_start": 0.5, "cursor_end": 1},
     ],
 )
-def test_a_completion_that_is_none(reply: dict[str, object]) -> None:
+def test_an_invalid_completion_is_empty(reply: dict[str, object]) -> None:
     assert completion_of(reply) == Completion()
 
 

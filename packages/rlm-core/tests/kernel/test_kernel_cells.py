@@ -124,8 +124,8 @@ async def test_history_and_magics_work(shared: Bench) -> None:
     assert "a_number" in await shared.run("%who")
 
 
-async def test_a_pickled_context_is_there_when_it_is_spoken_of(open_kernel: OpenKernel, tmp_path: Path) -> None:
-    path = tmp_path / "parcel"
+async def test_a_pickled_context_exists_when_it_is_mentioned(open_kernel: OpenKernel, tmp_path: Path) -> None:
+    path = tmp_path / "payload"
     path.write_bytes(pickle.dumps({"rows": [1, 2, 3]}))
     async with open_kernel(context=("pickle", path)) as bench:
         assert await bench.run("'con' 'text' in globals()") == "False\n"
@@ -148,8 +148,8 @@ async def test_a_context_file_is_its_text_unchanged(open_kernel: OpenKernel, tmp
 
 
 async def test_a_context_that_cannot_be_loaded_is_reported(open_kernel: OpenKernel, tmp_path: Path) -> None:
-    (tmp_path / "parcel").write_bytes(b"no pickle")
-    async with open_kernel(context=("pickle", tmp_path / "parcel")) as bench:
+    (tmp_path / "payload").write_bytes(b"no pickle")
+    async with open_kernel(context=("pickle", tmp_path / "payload")) as bench:
         seen = await bench.run("context")
         assert "`context` could not be loaded: UnpicklingError" in seen
         assert "NameError" in seen

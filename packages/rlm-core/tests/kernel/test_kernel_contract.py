@@ -66,7 +66,7 @@ async def test_a_restart_throws_the_names_away_and_is_an_event(bench: Bench) -> 
     assert "doomed" in bench.restarts[-1].lost
 
 
-async def test_waiting_nests(bench: Bench) -> None:
+async def test_waiting_can_be_nested(bench: Bench) -> None:
     with bench.kernel.waiting(), bench.kernel.waiting():
         assert await bench.run("1", 5) == "1\n"
 

@@ -77,7 +77,7 @@ async def test_a_traceback_is_there_without_colours(shared: Bench) -> None:
     assert "\x1b" not in seen
 
 
-async def test_python_and_c_take_turns(shared: Bench) -> None:
+async def test_output_of_python_and_c_keeps_its_order(shared: Bench) -> None:
     code = "import os\nfor n in range(500):\n    print('p', n)\n    _ = os.write(1, b'c %d\\n' % n)"
     assert await shared.run(code) == "".join(f"p {n}\nc {n}\n" for n in range(500))
 

@@ -58,7 +58,7 @@ def test_each_request_has_its_own_number() -> None:
 
 
 @given(st.lists(st.binary(max_size=20) | st.just(b"<IDS|MSG>"), max_size=9))
-def test_garbage_is_no_message(parts: list[bytes]) -> None:
+def test_garbage_is_ignored(parts: list[bytes]) -> None:
     assert MessageCodec("secret").read(parts) is None
 
 
@@ -68,14 +68,14 @@ def test_signed_garbage_raises_nothing(frames: list[bytes]) -> None:
     assert message is None or isinstance(message.content, dict)
 
 
-def test_a_bottomless_message_is_none() -> None:
+def test_a_message_nested_too_deeply_is_ignored() -> None:
     assert MessageCodec("secret").read(signed("secret", *[b"[" * 1_000_000] * 4)) is None
 
 
 @pytest.mark.parametrize(
     "frame", [b"[%s[]]" % (b"[]," * 10**7), b"[%s1]" % (b"1," * 10**7), b'["a"%s]' % (b',""' * 10**7)]
 )
-def test_a_message_that_would_be_blown_up_is_none(frame: bytes) -> None:
+def test_a_message_that_would_expand_too_much_is_ignored(frame: bytes) -> None:
     tracemalloc.start()
     assert MessageCodec("secret").read(signed("secret", b"{}", b"{}", b"{}", frame)) is None
     _, peak = tracemalloc.get_traced_memory()
@@ -138,7 +138,7 @@ def test_pictures_are_decoded() -> None:
         (45, "it was killed by signal 45"),
     ],
 )
-def test_an_end_is_put_in_words(status: int | None, words: str) -> None:
+def test_the_end_of_a_kernel_is_described_in_words(status: int | None, words: str) -> None:
     assert how_it_ended(status) == words
 
 

@@ -49,6 +49,8 @@ def plant_rubbish(path: Path) -> None:
 
 
 @pytest.mark.parametrize("plant", [plant_link, plant_fifo, plant_rubbish, Path.mkdir, lambda path: None])
-def test_whatever_a_cell_plants_in_its_place_is_no_words(tmp_path: Path, plant: Callable[[Path], object]) -> None:
+def test_whatever_a_cell_puts_in_place_of_unsent_output_is_not_reported(
+    tmp_path: Path, plant: Callable[[Path], object]
+) -> None:
     plant(tmp_path / "words")
     assert unsent(tmp_path / "words", 0) == ""

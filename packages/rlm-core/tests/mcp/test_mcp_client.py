@@ -156,7 +156,7 @@ async def test_in_a_sandbox_no_program_is_started_that_a_cell_could_change(tmp_p
     assert str(project) not in notes.read_text(), "it was not started there, where it would import what lies there"
 
 
-async def test_whoever_logged_in_in_a_browser_is_known_later_and_no_token_gets_out(tmp_path: Path) -> None:
+async def test_a_login_in_a_browser_is_remembered_and_no_token_is_exposed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from rlm_entry import main; main()", "mcp", "login", "docs"]
     state = tmp_path / "state"
     with mcp_program.serving(token=SECRET) as (url, heard):

@@ -172,7 +172,7 @@ NAMED = Endpoint("https://api.example.com/v1")
         (NAMED, "other.org api.example.com:443"),
     ],
 )
-def test_what_no_proxy_names_is_reached_without_one(endpoint: Endpoint, exceptions: str) -> None:
+def test_what_no_proxy_names_is_reached_directly(endpoint: Endpoint, exceptions: str) -> None:
     environ = {"ALL_PROXY": "socks5://p:1", "NO_PROXY": exceptions}
     assert proxy_for(endpoint, environ) is None
 
@@ -189,7 +189,7 @@ def test_what_no_proxy_names_is_reached_without_one(endpoint: Endpoint, exceptio
         (NAMED, ",,"),
     ],
 )
-def test_what_it_does_not_name_is_not(endpoint: Endpoint, exceptions: str) -> None:
+def test_what_no_proxy_does_not_name_is_reached_through_the_proxy(endpoint: Endpoint, exceptions: str) -> None:
     environ = {"all_proxy": "http://user:secret@p:1", "NO_PROXY": exceptions}
     assert str(proxy_for(endpoint, environ)) == "the proxy p:1"
 

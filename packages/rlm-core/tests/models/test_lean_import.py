@@ -62,7 +62,7 @@ except ImportError as error:
     assert result_of(LEAN + program) is True
 
 
-def test_nothing_of_it_stays_behind() -> None:
+def test_the_import_hook_is_removed_afterwards() -> None:
     program = (
         "import json; print(json.dumps([type(f).__module__ for f in sys.meta_path if 'rlm' in type(f).__module__]))"
     )
@@ -107,7 +107,7 @@ def test_a_broken_sdk_fails_as_usual(odd_sdk: Path) -> None:
     assert result_of(program, odd_sdk) == "no such luck"
 
 
-def test_it_is_loaded_beside_the_loop_and_not_on_it() -> None:
+def test_the_sdk_is_loaded_in_a_thread_and_not_on_the_loop() -> None:
     program = """
 import asyncio, json, threading
 loaded_by = []

@@ -113,6 +113,6 @@ def test_pictures_are_left_out_where_they_are_refused(status: int, words: str) -
     assert wanted_adaptation(HTTPError(status, words), plain) is None
 
 
-def test_of_two_things_that_a_server_may_mean_pictures_are_given_up_last() -> None:
+def test_where_a_server_may_mean_two_things_pictures_are_dropped_last() -> None:
     shown: Wire = {"messages": [*BODY["messages"], PICTURE]}
     assert wanted_adaptation(HTTPError(400, "'content' must be a string"), shown) is Adaptation.TEXT_CONTENT

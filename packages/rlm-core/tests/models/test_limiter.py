@@ -170,5 +170,5 @@ def test_without_a_refusal_there_is_no_limit_and_one_alone_teaches_nothing() -> 
         (TransportError("the connection broke off"), False),
     ],
 )
-def test_what_means_too_many(fault: HTTPError | TransportError, overload: bool) -> None:
+def test_these_errors_mean_too_many_requests(fault: HTTPError | TransportError, overload: bool) -> None:
     assert overload == is_overload(fault)

@@ -253,7 +253,7 @@ def test_pieces_of_a_listed_field_are_matched_by_index() -> None:
     assert received["reasoning_details"] == [{"type": "reasoning.text", "index": 0, "text": "Let me see"}]
 
 
-def test_halves_of_a_letter_find_together() -> None:
+def test_halves_of_a_character_are_joined() -> None:
     assembler = ChatAssembler()
     for half in ("\ud83d", "\ude00"):
         assembler.add({"choices": [{"delta": {"content": half}}]})

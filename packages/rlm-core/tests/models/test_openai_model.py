@@ -291,13 +291,13 @@ async def test_a_retry_after_is_kept() -> None:
     assert 1 <= ask.retries[0].wait <= 1.1
 
 
-def test_who_waits_as_asked_waits_a_little_longer_and_not_all_alike() -> None:
+def test_a_requested_wait_is_a_little_longer_and_varies() -> None:
     assert len({later(20.0) for _ in range(9)}) > 1
     for asked in (0.0, 0.5, 20.0, 299.0):
         assert asked <= later(asked) <= min(asked * 1.1, asked + 3)
 
 
-async def test_each_wait_is_drawn_anew() -> None:
+async def test_each_wait_is_chosen_at_random() -> None:
     def script(request: Request) -> Answer:
         return error(500, "no") if int(request.headers["x-stainless-retry-count"]) < 3 else text("hi")
 
@@ -440,7 +440,7 @@ async def test_silence_counts_from_the_newest_piece() -> None:
     assert int(seconds[1]) <= round(at - moved)
 
 
-async def test_who_waits_no_more_has_stopped_the_work() -> None:
+async def test_a_caller_that_stops_waiting_stops_the_work() -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def work() -> Reply:

@@ -141,7 +141,7 @@ def session(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["", "messages.jsonl"])
-async def test_a_session_is_said_again_summaries_and_children_included(session: Path, name: str) -> None:
+async def test_a_session_is_replayed_with_summaries_and_children(session: Path, name: str) -> None:
     recording = Recording.load(session / name)
     root = recording.model("root task")
     reply = await root.complete([], [])

@@ -121,7 +121,7 @@ def test_a_budget_or_a_quota_that_is_spent_ends_at_once(status: int, words: str)
         (500, "template of the error page is missing"),
     ],
 )
-def test_what_passes_is_tried_again(status: int, words: str) -> None:
+def test_a_temporary_error_is_tried_again(status: int, words: str) -> None:
     assert judge(HTTPError(status, words)).retry is Retry.BUDGET
 
 

@@ -87,7 +87,9 @@ def test_an_outcome_is_read_from_the_result(content: str, *, ok: bool, failure: 
         ("ValueError: wrong", False, "error", "ValueError: wrong"),
     ],
 )  # fmt: skip
-def test_a_command_may_fail_without_a_word_in_the_result(content: str, *, ok: bool, failure: str, problem: str) -> None:
+def test_a_command_may_fail_without_a_message_in_the_result(
+    content: str, *, ok: bool, failure: str, problem: str
+) -> None:
     assert call_outcome(content, ok=ok, exit_status=3) == CallOutcome(failure, problem)
 
 

@@ -26,7 +26,7 @@ def test_a_lock_file_names_the_runner(tmp_path: Path, file: str, command: str) -
     assert project_python(tmp_path, {"VIRTUAL_ENV": "/nowhere"}) == command
 
 
-def test_else_an_active_environment_that_is_not_ours(tmp_path: Path) -> None:
+def test_otherwise_an_active_environment_that_is_not_ours(tmp_path: Path) -> None:
     (tmp_path / "project" / ".git").mkdir(parents=True)
     (tmp_path / "active" / "bin").mkdir(parents=True)
     (tmp_path / "active" / "bin" / "python").touch()

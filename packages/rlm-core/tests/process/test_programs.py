@@ -37,7 +37,7 @@ def test_the_first_folder_wins(place: Path) -> None:
     assert found(place) == "first/tool"
 
 
-def test_no_folder_of_the_project(place: Path) -> None:
+def test_no_folder_of_the_project_is_used(place: Path) -> None:
     inside = program(place / "project" / ".venv" / "bin" / "tool")
     (place / "link").symlink_to(inside.parent)
     (place / "first" / "tool").symlink_to(inside)
@@ -46,7 +46,7 @@ def test_no_folder_of_the_project(place: Path) -> None:
         assert found(place, f"{folder}:{place}/second") == "second/tool"
 
 
-def test_no_link_that_the_project_holds(place: Path) -> None:
+def test_no_link_in_the_project_is_followed(place: Path) -> None:
     """Where it leads to now is good, and the next cell changes that."""
     (place / "project" / "bin").symlink_to(place / "second")
     assert found(place, f"{place}/project/bin") in ("", "second/tool")
@@ -55,13 +55,13 @@ def test_no_link_that_the_project_holds(place: Path) -> None:
 
 
 @pytest.mark.parametrize("entry", ["", ".", "first", "./first", "../first", "~", "first\0"])
-def test_no_relative_entry(place: Path, entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_relative_entry_of_the_path_is_used(place: Path, entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program(place / "first" / "tool")
     monkeypatch.chdir(place / "first")
     assert found(place, f"{entry}:{place}/second") == "second/tool"
 
 
-def test_nothing_that_others_may_write(place: Path) -> None:
+def test_no_program_that_others_may_write(place: Path) -> None:
     good = program(place / "first" / "tool")
     for path, mode in ((good, 0o777), (good, 0o757), (good.parent, 0o777), (place, 0o777)):
         before = path.stat().st_mode
@@ -73,7 +73,7 @@ def test_nothing_that_others_may_write(place: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_nothing_of_others(place: Path) -> None:
+def test_no_program_that_others_may_change(place: Path) -> None:
     good = program(place / "first" / "tool")
     for path in (good, good.parent):
         os.chown(path, 65533, 65533)
@@ -85,7 +85,7 @@ def test_nothing_of_others(place: Path) -> None:
     assert found(place) == "first/tool"
 
 
-def test_what_is_no_program(place: Path) -> None:
+def test_only_executable_files_are_programs(place: Path) -> None:
     odd = place / "first" / "tool"
     odd.mkdir()
     assert found(place) == "second/tool"
@@ -101,7 +101,7 @@ def test_what_is_no_program(place: Path) -> None:
     assert found(place) == "second/tool"
 
 
-def test_a_path_in_place_of_a_name(place: Path) -> None:
+def test_a_path_is_accepted_instead_of_a_name(place: Path) -> None:
     assert find_program(f"{place}/second/tool", "", []) == place / "second" / "tool"
     assert find_program("second/tool", str(place), []) is None
 

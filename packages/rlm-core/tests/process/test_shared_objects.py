@@ -72,7 +72,7 @@ def test_a_change_of_a_large_object_is_noticed(value: Any, place: Any, other: An
     assert fingerprint([value]) != before
 
 
-def test_of_a_large_array_of_objects_only_a_sample_is_read() -> None:
+def test_only_a_sample_of_a_large_array_of_objects_is_read() -> None:
     """A list is read whole: small changes between two calls are more likely there."""
     counted = [_Counted() for _ in range(MANY)]
     fingerprint({"data": np.array(counted, object)})

@@ -19,7 +19,7 @@ def test_a_short_output_is_printed_whole(count: int, size: int) -> None:
     assert output.hidden == 0
 
 
-def test_of_a_long_output_head_and_tail_are_printed() -> None:
+def test_a_long_output_is_printed_as_head_and_tail() -> None:
     output = Output()
     printed = output.feed(lines(0, 500)) + output.feed("the end")
     assert printed == lines(0, HEAD)

@@ -39,7 +39,7 @@ from rlm.repl.inputs import Cell, Command, Input, Task, read_input
         ("/tmp", Command("tmp")),
     ],
 )
-def test_meaning(text: str, meaning: Input | None) -> None:
+def test_each_input_has_its_meaning(text: str, meaning: Input | None) -> None:
     assert read_input(text, names={"df"}) == meaning
 
 
@@ -47,5 +47,5 @@ def test_meaning(text: str, meaning: Input | None) -> None:
     ("text", "meaning"),
     [("1 + 1", Cell("1 + 1")), ("if x:\n    y\n", Cell("if x:\n    y")), ("/quit", Command("quit")), ("", None)],
 )
-def test_meaning_at_a_python_prompt(text: str, meaning: Input | None) -> None:
+def test_each_input_has_its_meaning_at_a_python_prompt(text: str, meaning: Input | None) -> None:
     assert read_input(text, python=True) == meaning

@@ -32,7 +32,7 @@ def test_files_that_a_message_names(folder: Path, text: str, paths: list[str]) -
     assert [str(each.path) for each in attachments(text, folder)] == paths
 
 
-def test_what_goes_along(folder: Path) -> None:
+def test_mentioned_files_are_attached(folder: Path) -> None:
     blocks = {str(each.path): each.block() for each in attachments("@src/a.py @src @picture.png @long.txt", folder)}
     assert blocks["src/a.py"] == '<file path="src/a.py">\nprint(1)\n\n</file>'
     assert "a.py" in blocks["src"]

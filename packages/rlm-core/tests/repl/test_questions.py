@@ -21,7 +21,7 @@ async def asked(questions: Questions, arguments: dict[str, Any] | None = None) -
     return task
 
 
-async def test_each_answer() -> None:
+async def test_each_answer_to_a_question_has_its_effect() -> None:
     put: list[str] = []
     questions = Questions(lambda tool, arguments: None, put.append)
     for text, approval in [

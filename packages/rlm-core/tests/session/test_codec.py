@@ -79,7 +79,9 @@ def test_the_journal_amounts_to_what_the_events_amount_to(events: list[Event]) -
 
 @law
 @given(conversations(), st.data())
-def test_so_does_every_prefix_of_it(events: list[Event], data: st.DataObject) -> None:
+def test_every_prefix_of_the_journal_amounts_to_the_same_prefix_of_the_events(
+    events: list[Event], data: st.DataObject
+) -> None:
     prefix = events[: data.draw(st.integers(0, len(events)))]
     assert replay(read(written(prefix))) == replay(prefix)
 
@@ -145,7 +147,7 @@ def test_durations_come_from_the_timer_and_not_from_the_clock() -> None:
     assert [wire(record).get("duration") for record in records if record] == [2.5, None, 0.25, 0.5]
 
 
-def test_a_result_that_is_said_anew_has_no_duration() -> None:
+def test_a_result_that_is_replaced_has_no_duration() -> None:
     response = reply("", cell("1 + 1"))
     (call,) = response.message.calls
     records = encoded([Replied(response), *answer(call, "2"), ToolReturned(ToolResult(call, "short"))])

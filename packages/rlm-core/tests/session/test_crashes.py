@@ -137,7 +137,7 @@ def test_the_disk_is_waited_for_once_before_a_request_leaves(tmp_path: Path, dis
     assert done.stdout.split() == ["1", "0"], "a sync; and none where nothing has been said since"
 
 
-def test_a_full_disk_ends_the_run_with_a_clear_word(tmp_path: Path) -> None:
+def test_a_full_disk_ends_the_run_with_a_clear_message(tmp_path: Path) -> None:
     """A real one, of 64 kB."""
     disk = tmp_path / "disk"
     disk.mkdir()

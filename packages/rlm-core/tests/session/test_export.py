@@ -169,7 +169,7 @@ def test_a_table_keeps_its_html_in_a_notebook(tmp_path: Path) -> None:
     ]
 
 
-def test_a_table_is_made_anew_in_the_page(tmp_path: Path) -> None:
+def test_a_table_is_generated_again_in_the_page(tmp_path: Path) -> None:
     """As pandas writes one: its style sheet is dropped, its heading, spans and size are kept."""
     html = (
         "<div><style scoped>td { color: red }</style><table border=1 class=dataframe><thead><tr style='text-align: right'><th></th>"
@@ -247,7 +247,9 @@ def test_each_completion_has_before_it_what_the_model_saw(tmp_path: Path) -> Non
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(conversations())
-def test_so_it_is_in_any_conversation(tmp_path_factory: pytest.TempPathFactory, events: list[Event]) -> None:
+def test_the_segments_of_any_conversation_are_those_requests(
+    tmp_path_factory: pytest.TempPathFactory, events: list[Event]
+) -> None:
     check_segments(tmp_path_factory.mktemp("any"), events)
 
 

@@ -307,7 +307,7 @@ def test_a_torn_end_is_cut_and_no_forgery(tmp_path: Path) -> None:
     Session.resume(session.folder, key=KEY).finish()
 
 
-def test_without_a_key_sessions_are_written_and_read_all_the_same(tmp_path: Path) -> None:
+def test_without_a_key_sessions_are_still_written_and_read(tmp_path: Path) -> None:
     folder = finished(tmp_path, None)
     assert "mac" not in json.loads((folder / "meta.json").read_text())
     with pytest.raises(ConfigError, match="You did not create"):
@@ -386,7 +386,7 @@ def test_a_key_that_another_may_have_created_or_read_is_none(tmp_path: Path, har
             open_key(tmp_path, make=make)
 
 
-def test_where_there_is_no_place_for_a_key_there_is_none(tmp_path: Path) -> None:
+def test_without_a_folder_for_a_key_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="HOME and XDG_STATE_HOME are not set"):
         open_key(None, make=True)
     (tmp_path / "file").touch()

@@ -46,7 +46,7 @@ def texts(browser: Page, selector: str) -> list[str]:
     return found
 
 
-def test_it_loads_without_a_word_in_the_console_and_without_a_request(
+def test_it_loads_without_console_output_and_without_a_request(
     browser: Page, tmp_path: Path, tree: SessionTree
 ) -> None:
     show(browser, tmp_path, tree)
@@ -94,7 +94,7 @@ def test_a_link_to_a_folded_place_unfolds_it(browser: Page, tmp_path: Path, tree
     assert browser.eval(f"document.getElementById({inner!r}).checkVisibility()") is True
 
 
-def test_keys_move_from_turn_to_turn(browser: Page, tmp_path: Path, tree: SessionTree) -> None:
+def test_keys_move_between_turns(browser: Page, tmp_path: Path, tree: SessionTree) -> None:
     show(browser, tmp_path, tree)
     here = "document.activeElement.id"
     places = []

@@ -92,7 +92,7 @@ def test_numbers_go_on_and_do_not_restart_from_zero(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fork", [False, True])
-def test_a_session_that_is_opened_and_left_without_a_word_ended_as_before(tmp_path: Path, fork: bool) -> None:
+def test_a_session_that_is_opened_without_a_task_ended_as_before(tmp_path: Path, fork: bool) -> None:
     with new(tmp_path) as session:
         play(session, *opening("task"), *turn("hm"), Stopped(Stop.MAX_TURNS, "the answer", Spent(1, Usage(1_000, 50))))
     first = read_meta(session.folder)

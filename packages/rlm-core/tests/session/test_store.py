@@ -79,7 +79,7 @@ def test_the_newest_is_the_one_used_last(tmp_path: Path) -> None:
         ("root", "is not a session id"),
     ],
 )
-def test_what_cannot_be_found_is_said_clearly(tmp_path: Path, wanted: str, said: str) -> None:
+def test_what_cannot_be_found_is_reported_clearly(tmp_path: Path, wanted: str, said: str) -> None:
     some(tmp_path, "aaaa00000000", "aaab00000000")
     with pytest.raises(SessionError, match=said):
         find(tmp_path, wanted, key=KEY)

@@ -58,17 +58,17 @@ def test_no_control_remains_of_a_hostile_string(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=60))
-def test_none_remains_of_any_string(text: str) -> None:
+def test_no_control_remains_of_any_string(text: str) -> None:
     assert controls(plain(text)) == []
 
 
 @given(st.lists(st.sampled_from(CORPUS), max_size=6))
-def test_none_is_put_together_from_several(parts: list[str]) -> None:
+def test_no_control_is_formed_by_joining_strings(parts: list[str]) -> None:
     assert controls(plain("".join(parts))) == []
 
 
 @given(st.lists(st.sampled_from(CORPUS), max_size=6))
-def test_what_is_plain_stays_as_it_is(parts: list[str]) -> None:
+def test_plain_text_stays_as_it_is(parts: list[str]) -> None:
     text = plain("".join(parts))
     assert plain(text) == text
 
@@ -80,7 +80,7 @@ def test_the_words_of_all_languages_stay_as_they_are(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["C"]), max_size=60))
-def test_so_does_all_that_is_printed_in_the_world(text: str) -> None:
+def test_all_printable_characters_stay(text: str) -> None:
     assert plain(text) == text.replace("\u2028", "\n").replace("\u2029", "\n")
 
 
@@ -101,7 +101,7 @@ def test_so_does_all_that_is_printed_in_the_world(text: str) -> None:
         ("\ud83d", "�"),
     ],
 )
-def test_what_becomes_of_it(text: str, shown: str) -> None:
+def test_each_control_sequence_is_shown_as_plain_text(text: str, shown: str) -> None:
     assert plain(text) == shown
 
 

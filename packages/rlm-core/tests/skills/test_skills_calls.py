@@ -29,7 +29,7 @@ def write(log: CallLog, text: str | bytes) -> None:
         file.write(text.encode() if isinstance(text, str) else text)
 
 
-async def test_each_look_gives_what_is_new(log: CallLog) -> None:
+async def test_each_read_gives_the_new_calls(log: CallLog) -> None:
     assert Counter() == log.news()
     write(log, "say\nsay()\nsay()\n")
     assert Counter({"say()": 2, "say": 1}) == log.news()
@@ -57,7 +57,7 @@ async def test_a_million_calls_are_counted_and_take_no_disk(log: CallLog) -> Non
     assert Counter({"say()": 1_000_000}) == log.news()
 
 
-async def test_what_is_no_name_is_never_taken_in(log: CallLog) -> None:
+async def test_invalid_names_are_ignored(log: CallLog) -> None:
     junk = b"\xff\x00" * 2_000_000 + b"say\n" + b"".join(b"%d\n" % number for number in range(100_000))
     await asyncio.to_thread(write, log, junk)
     news = log.news()

@@ -111,7 +111,7 @@ def test_a_note_is_reported_with_its_path(repository: Path) -> None:
     assert f"\n- deploy: How we deploy. ({path})" in PromptContext().skills_text(repository, BOTH)
 
 
-def test_notes_above_the_repository_are_none_of_its_business(repository: Path) -> None:
+def test_notes_above_the_repository_are_ignored(repository: Path) -> None:
     note(repository.parent, "stranger")
     assert [] == notes_for(repository)
 

@@ -56,7 +56,7 @@ def test_a_placeholder_is_a_word_like_any_other(word: str) -> None:
         "pass-word-Hq7x",
     ],
 )
-def test_a_key_is_none(key: str) -> None:
+def test_these_words_are_not_taken_for_keys(key: str) -> None:
     assert f"Bearer {REDACTED}!" == Redactor([key]).text(f"Bearer {key}!")
 
 
@@ -112,13 +112,13 @@ def test_a_key_is_found_however_an_error_spells_it(spell: Spell, key: str) -> No
 
 
 @given(KEYS, st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=9), st.booleans())
-def test_in_basic_authorization_too(key: str, user: str, safe: bool) -> None:
+def test_a_key_is_found_in_basic_authorization(key: str, user: str, safe: bool) -> None:
     encode = base64.urlsafe_b64encode if safe else base64.b64encode
     text = f"Basic {encode(f'{user}:{key}'.encode()).decode()} refused"
     assert REDACTED in Redactor([key]).text(text)
 
 
-def test_deep_inside_and_as_a_name() -> None:
+def test_a_key_is_removed_from_nested_values_and_names() -> None:
     key = "sk-proj-a1B2c3D4"
     assert {REDACTED: [{"a": f"x{REDACTED}"}, 1, None]} == Redactor([key]).value({key: [{"a": f"x{key}"}, 1, None]})
 

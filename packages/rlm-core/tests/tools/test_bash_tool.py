@@ -104,7 +104,7 @@ async def test_stdin_is_at_its_end(shell: Shell) -> None:
     assert (await shell.run("cat; echo done")).content == "done\n"
 
 
-async def test_nobody_is_waited_for(shell: Shell) -> None:
+async def test_no_command_waits_for_a_person(shell: Shell) -> None:
     """A kernel's commands are told the same."""
     assert "There is no editor here" in (await shell.run("$EDITOR file", timeout=TIMEOUT)).content
     assert (await shell.run("EDITOR=true; $EDITOR file", timeout=TIMEOUT)).ok

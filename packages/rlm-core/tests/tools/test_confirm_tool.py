@@ -26,7 +26,7 @@ from rlm_testkit.fakes import FakeTool
         (Approval(ok=False, reason="use uv"), [], "Not run: the user did not allow it: use uv", False),
     ],
 )
-async def test_it_does_what_the_user_says(approval: Approval, reached: list[Any], content: str, ok: bool) -> None:
+async def test_a_call_runs_as_the_user_decides(approval: Approval, reached: list[Any], content: str, ok: bool) -> None:
     asked: list[tuple[str, dict[str, Any]]] = []
 
     async def approve(name: str, arguments: dict[str, Any]) -> Approval:

@@ -34,7 +34,7 @@ def test_a_text_that_occurs_often_names_all_its_lines(tmp_path: Path) -> None:
     assert path.read_bytes() == b"x\ny\nx x\n"
 
 
-def test_places_that_overlap_are_two(tmp_path: Path) -> None:
+def test_overlapping_occurrences_count_as_two(tmp_path: Path) -> None:
     write(tmp_path, b"aaa")
     with pytest.raises(ToolError, match="occurs 2 times"):
         edit(tmp_path, "file", "aa", "b")
@@ -54,7 +54,7 @@ def test_places_that_overlap_are_two(tmp_path: Path) -> None:
         ("file", "one", "\ud800", "surrogates"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_nothing_is_changed(
+def test_an_impossible_request_is_reported_and_nothing_is_changed(
     tmp_path: Path, path: str, old: str, new: str, reported: str
 ) -> None:
     file = write(tmp_path, b"one\n")
@@ -134,7 +134,7 @@ def test_no_mixture_of_encodings_is_written(tmp_path: Path, content: bytes, old:
     assert path.read_bytes() == content
 
 
-def test_mode_link_and_place_stay(tmp_path: Path) -> None:
+def test_an_edit_keeps_mode_link_and_location(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     path = write(tmp_path / "real", b"#!/bin/sh\n")
     path.chmod(0o4751)
