@@ -150,6 +150,9 @@ for words in json.loads(sys.stdin.read()):
 """
 
 
+NOWHERE = ("--executor", "ray", "--address")
+
+
 def test_what_is_not_allowed_makes_nothing(alone: Rlm) -> None:
     write(alone.cwd, {"id": 1, "prompt": "a"})
     (alone.cwd / "twice.jsonl").write_text('{"id": 1, "prompt": "a"}\n' * 2)
@@ -163,6 +166,13 @@ def test_what_is_not_allowed_makes_nothing(alone: Rlm) -> None:
         (("tasks.jsonl", "-o", "out", "--max-turns", "0"), 2, "--max-turns='0' is not allowed"),
         (("tasks.jsonl", "-o", "out", "--executor", "moon"), 2, "takes one of here, ray"),
         (("tasks.jsonl", "-o", "out", "--executor", "ray"), 2, "needs ray: install rlm with its extra `ray`"),
+        (
+            ("tasks.jsonl", "-o", "out", *NOWHERE, "127.0.0.1:1"),
+            2,
+            "127.0.0.1:1 cannot be reached: Connection refused.",
+        ),
+        (("tasks.jsonl", "-o", "out", *NOWHERE, "localhost:70000"), 2, "cannot be reached"),
+        (("tasks.jsonl", "-o", "out", *NOWHERE, "ray://127.0.0.1:1"), 2, "Name the cluster itself: HOST:PORT"),
         (("tasks.jsonl", "-o", "tasks.jsonl/out"), 2, "cannot be written"),
         (("twice.jsonl", "-o", "out"), 2, "twice.jsonl, line 2: the id '1' occurs twice"),
         (("--resume", "out"), 2, "does not contain a batch"),

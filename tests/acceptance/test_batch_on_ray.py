@@ -1,4 +1,7 @@
-"""`rlm batch --executor ray` on a real cluster of two nodes: whatever is lost, every task ends once."""
+"""`rlm batch --executor ray` on a real cluster of two nodes: whatever is lost, every task ends once.
+
+One cluster for all of it, for its start takes as long as the rest.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -19,11 +23,13 @@ import pytest
 from rlm_testkit import ray_cluster
 from rlm_testkit.cli import Rlm
 from rlm_testkit.found_uv import UV
-from rlm_testkit.scripted import Answer, Request, Scripted, call, text
+from rlm_testkit.scripted import Answer, Request, Scripted, call, error, text
 from rlm_testkit.waiting import until
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk-ray-0123456789abcdef"
+TOKEN = "0123456789abcdef0123456789abcdef"
+FEWER = b"(429 Too Many Requests): 1 at once"
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
@@ -32,124 +38,249 @@ def python(tmp_path: Path) -> Path:
     """A Python that has rlm and ray: as uv.lock says, or the version that TEST_RAY names."""
     environment = tmp_path / "environment"
     found = environment / "bin" / "python"
-    _install("sync", "--frozen", "--no-dev", "--extra", "ray", "--python", sys.executable, into=environment)
-    if version := os.environ.get("TEST_RAY"):
-        _install("pip", "install", "--python", str(found), f"ray=={version}", into=environment)
+    rlm = ("sync", "--frozen", "--no-dev", "--python", sys.executable)
+    assert not _problem(*rlm, into=environment)
+    problem = _problem(*rlm, "--extra", "ray", into=environment)
+    if not problem and (version := os.environ.get("TEST_RAY")):
+        problem = _problem("pip", "install", "--python", str(found), f"ray=={version}", into=environment)
+    if problem:
+        pytest.skip(f"NOT TESTED on Ray, which cannot be installed here: {problem}")
     return found
 
 
-def _install(*words: str, into: Path) -> None:
+def _problem(*words: str, into: Path) -> str:
+    """Why uv could not install it; empty if it has."""
     environment = os.environ | {"UV_PROJECT_ENVIRONMENT": str(into)}
     command = [str(UV), *words, "--quiet"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"RAY IS NOT TESTED: it cannot be installed here: {done.stderr.strip()[-300:]}")
+    return done.stderr.strip()[-300:] or f"exit code {done.returncode}" if done.returncode else ""
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """For Ray's files: sockets are among them, so its path is short."""
+    """For the files of Ray and of workers: sockets are among them, so its path is short."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
-class Gated:
-    """Tasks are answered by their numbers as far as `open`."""
+@dataclass
+class Model:
+    """Answers tasks by their numbers: in the end, but for those that are `held`. Each tells the kernel that it has."""
 
-    def __init__(self) -> None:
-        self.open = 2
-        self.asked: Counter[int] = Counter()
+    refused: Callable[[], bool]
+    """Whether the limit of requests has heard that a request was refused."""
+    held: set[int] = field(default_factory=lambda: {2, 3})
+    broken: set[int] = field(default_factory=lambda: {4})
+    asked: Counter[int] = field(default_factory=Counter)
+    kernels: list[tuple[int, int]] = field(default_factory=list)
+    """Tasks and the processes of their cells."""
 
     def __call__(self, request: Request) -> Answer:
         number = int(request.task.split()[1])
         if request.turn == 0:
             self.asked[number] += 1
-            return call(
-                "ipython",
-                code="import os\nprint(sorted(name for name in os.environ if 'RLM' in name or 'API' in name))",
-            )
-        return replace(text(f"{number} {request.last.strip()}"), gate=lambda _: number < self.open)
+            return self._begin(number)
+        kernel, answer = request.last.strip().split(" ", 1)
+        self.kernels.append((number, int(kernel)))
+        return replace(text(f"{number} {answer}"), gate=lambda _: number not in self.held)
+
+    def _begin(self, number: int) -> Answer:
+        cell = "print(os.getpid(), sorted(name for name in os.environ if 'RLM' in name or 'API' in name))"
+        answer = call("ipython", code=f"import os\n{cell}")
+        if number in self.broken:
+            return error(400, "this task is broken")
+        if number == 0 and self.asked[0] == 1:  # while that of the other worker is in flight, too
+            return replace(error(429, "too many requests"), gate=lambda _: self.asked[1])
+        return replace(answer, gate=lambda _: self.refused()) if number == 1 else answer
 
 
-def workers() -> list[psutil.Process]:
-    """The processes that work on tasks."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if (process.info["cmdline"] or [""])[0].startswith("ray::RayWorker"):
-            found.append(process)
-    return found
+class Cluster:
+    """The processes of a cluster."""
+
+    def __init__(self, process: subprocess.Popen[str], model: Model) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._input = process.stdin
+        self._process = psutil.Process(process.pid)
+        self._model = model
+        self.address = process.stdout.readline().strip()
+
+    def remove_node(self) -> None:
+        self._input.write("remove\n")
+        self._input.flush()
+
+    def workers(self) -> list[psutil.Process]:
+        return [each for each in self._processes() if _title(each).startswith("ray::RayWorker")]
+
+    def placed(self) -> dict[int, psutil.Process]:
+        """Which worker has which task."""
+        found: dict[int, psutil.Process] = {}
+        workers = self.workers()
+        for number, kernel in self._model.kernels:
+            with suppress(psutil.NoSuchProcess):
+                for worker in set(workers).intersection(psutil.Process(kernel).parents()):
+                    found[number] = worker
+        return found
+
+    def at_work(self) -> list[psutil.Process]:
+        """The workers, and all that they have started."""
+        return [each for worker in self.workers() for each in (worker, *worker.children(recursive=True))]
+
+    def memory(self) -> Iterator[bytes]:
+        """What Ray's own processes hold: the table of the cluster, with the arguments of actors, and the nodes."""
+        for process in self._processes():
+            if Path(_title(process)).name in ("gcs_server", "raylet"):
+                yield from _memory(process.pid)
+
+    def _processes(self) -> list[psutil.Process]:
+        return list(self._process.children(recursive=True))
+
+
+def lives(process: psutil.Process) -> bool:
+    """Who waits for those that a killed worker leaves is not ours to say."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _title(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return (process.cmdline() or [""])[0]
+    return ""
+
+
+def _memory(pid: int) -> Iterator[bytes]:
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            area, rights, *_ = line.split()
+            if rights == "rw-p":
+                start, end = (int(number, 16) for number in area.split("-"))
+                memory.seek(start)
+                with suppress(OSError):  # it is gone since
+                    yield memory.read(end - start)
+
+
+@contextmanager
+def cluster_of_two(python: Path, rlm: Rlm, place: Path, model: Model) -> Iterator[Cluster]:
+    """It asks for a token. Nothing is sent anywhere. Workers are not ended where the machine has little memory, and have
+    their part of it where it is busy."""
+    variables = {
+        "TMPDIR": str(place),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_memory_monitor_refresh_ms": "0",
+        "RAY_worker_niceness": "0",
+    }
+    errors = (place / "cluster-errors").open("wb+")
+    with (
+        errors,
+        subprocess.Popen(
+            [str(python), ray_cluster.__file__],
+            env=rlm.env(**variables),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        cluster = Cluster(process, model)
+        assert cluster.address, (place / "cluster-errors").read_text()[-2000:]
+        try:
+            yield cluster
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
+
+
+@contextmanager
+def started(rlm: Rlm, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Whatever fails meanwhile, it does not outlive this."""
+    with rlm.start(*words) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
 
 
 def results(folder: Path) -> list[int]:
+    """The tasks that are done."""
     path = folder / "results.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return sorted(json.loads(line)["id"] for line in lines)
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return sorted(line["id"] for line in lines if line["status"] == "done")
+
+
+def holding(folder: Path, words: bytes) -> list[Path]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return [path for path in files if words in path.read_bytes()]
 
 
 def test_every_task_ends_once_whatever_is_lost(python: Path, place: Path, tmp_path: Path) -> None:
     token = place / "token"
-    token.write_text("0123456789abcdef0123456789abcdef")
+    token.write_text(TOKEN)
     token.chmod(0o600)
     ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_TMPDIR": str(place)}
-    gated = Gated()
-    with Scripted(gated, strict=False) as server:
+    model = Model(
+        lambda: any(FEWER in path.read_bytes() for path in place.glob("rlm-*/batch/sessions/*/messages.jsonl"))
+    )
+    with Scripted(model, strict=False) as server:
+        nodes = Rlm(tmp_path / "nodes", ray)  # no key, and a home of their own
         variables = {"RLM_BASE_URL": server.url, "RLM_MODEL": "scripted", "RLM_API_KEY": KEY}
-        rlm = replace(Rlm(tmp_path, variables | ray), command=python.with_name("rlm"))
-        lines = (json.dumps({"id": n, "prompt": f"task {n}", "verify": "true"}) for n in range(8))
+        rlm = Rlm(tmp_path, ray | variables, command=python.with_name("rlm"))
+        lines = (json.dumps({"id": n, "prompt": f"task {n}", "verify": "true"}) for n in range(5))
         (rlm.cwd / "tasks.jsonl").write_text("\n".join(lines))
         out = rlm.cwd / "out"
-        with subprocess.Popen(
-            [str(python), ray_cluster.__file__],
-            env=rlm.env(RAY_ENABLE_UV_RUN_RUNTIME_ENV="0"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        ) as cluster:
-            assert cluster.stdin is not None
-            assert cluster.stdout is not None
-            try:
-                address = cluster.stdout.readline().strip()
-                ways = ("--executor", "ray", "--address", address)
-                with rlm.start("batch", "tasks.jsonl", "-o", "out", "-j", "4", *ways) as running:
-                    until(lambda: results(out) == [0, 1] and len(gated.asked) == 6, lambda: (results(out), gated.asked))
-                    assert len(workers()) == 2
-                    workers()[0].kill()
-                    until(lambda: sum(gated.asked[n] for n in range(2, 6)) >= 6)  # the two that it had begin again
-                    gated.open = 3
-                    until(lambda: results(out) == [0, 1, 2])
-                    cluster.stdin.write("remove\n")
-                    cluster.stdin.flush()
-                    gated.open = 7  # the worker that is left has two places, and one of them may have the last task
-                    until(lambda: len(results(out)) == 7, lambda: (results(out), gated.asked))
-                    running.send_signal(signal.SIGINT)
-                    until(lambda: running.poll() is not None)
-                    assert running.returncode == 130
-                    assert running.stderr is not None
-                    assert b"To continue: rlm batch --resume" in running.stderr.read()
-                until(lambda: not workers())
+        with cluster_of_two(python, nodes, place, model) as cluster:
+            where = ("--executor", "ray", "--address", cluster.address)
+            with started(rlm, "batch", "tasks.jsonl", "-o", "out", "-j", "2", *where) as running:
+                # one request of each worker, and the refusal of one lowers the limit of both: see `Model`
+                until(lambda: set(cluster.placed()) == {2, 3}, lambda: (results(out), model.asked))
+                assert results(out) == [0, 1]
+                assert len(set(cluster.placed().values())) == 2
+                lost, worker = cluster.placed().popitem()
+                worker.kill()
+                until(lambda: cluster.placed().get(lost, worker) != worker)
+                assert set(cluster.placed()) == {2, 3}
 
-                with rlm.start("batch", "--resume", "out", "--address", address) as running:
-                    asked = gated.asked[7]
-                    until(lambda: gated.asked[7] > asked)
-                    running.send_signal(signal.SIGKILL)
-                until(lambda: not workers())
+                cluster.remove_node()
+                until(lambda: len(cluster.placed()) == 1)
+                (kept,) = cluster.placed()
+                (lost,) = {2, 3} - {kept}
+                model.held.remove(kept)
+                until(lambda: set(cluster.placed()) == {lost} and results(out) == [0, 1, kept])
+                at_work = cluster.at_work()
+                running.send_signal(signal.SIGKILL)
+            until(lambda: not any(map(lives, at_work)))
+            assert sum(model.asked[n] for n in (2, 3)) == 4
 
-                gated.open = 8
-                done = rlm("batch", "--resume", "out", "--address", address, timeout=300)
-                assert done.code == 0, done.err
-                assert results(out) == list(range(8))
-            finally:
-                cluster.stdin.close()
-                cluster.wait()
+            model.held = {4}
+            model.broken.clear()
+            with started(rlm, "batch", "--resume", "out", "--address", cluster.address) as running:
+                until(lambda: results(out) == [0, 1, 2, 3] and set(cluster.placed()) == {4})
+                assert not any(KEY.encode() in memory for memory in cluster.memory())
+                at_work = cluster.at_work()
+                running.send_signal(signal.SIGINT)
+                running.wait()
+                assert running.returncode == 130
+                assert running.stderr is not None
+                assert b"To continue: rlm batch --resume" in running.stderr.read()
+            until(lambda: not any(map(lives, at_work)))
+
+            token.write_text(TOKEN[::-1])
+            refused = rlm("batch", "tasks.jsonl", "-o", "other", *where, RAY_NUM_REDIS_GET_RETRIES="1")
+            assert refused.code == 2, refused.err
+            assert "refuses the token. Set RAY_AUTH_MODE=token" in refused.err
     for line in map(json.loads, (out / "results.jsonl").read_text().splitlines()):
+        if line["id"] == 4:
+            continue  # failed the first time, and cancelled the second
         assert line["answer"] == f"{line['id']} ['RLM_BROKER', 'RLM_MARK', 'RLM_SKILL_CALLS_LOG']"
         assert line["reward"] == 1.0
         assert Path(line["session_dir"]).parent == out / "sessions"
+    assert holding(out, FEWER)
     listed = rlm("ls", "--home", "out").out
-    assert listed.count(" done ") == 8
+    assert listed.count(" done ") == 4
     assert "foreign" not in listed
-    logs = [path for path in place.rglob("*") if path.is_file()]
-    assert len(logs) > 10
-    assert not [path for path in (*logs, *out.rglob("*")) if path.is_file() and KEY.encode() in path.read_bytes()]
+    assert len(list(place.glob("ray/session_*/logs/*"))) > 10
+    assert not holding(place, KEY.encode())
+    assert not holding(out, KEY.encode())

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import socket
 from importlib.util import find_spec
 
 from rlm.batches.executors import Executor, HereExecutor
 from rlm.batches.work import BatchSettings
 from rlm.errors import ConfigError
 
+_REACHED = 10.0  # seconds for a connection to a cluster
 
-def check_executor(wanted: str) -> None:
+
+def check_executor(wanted: str, address: str = "") -> None:
     """
     Raises:
-        ConfigError: the executor is not installed.
+        ConfigError: it is not installed, or no cluster listens at this address.
     """
-    if wanted == "ray" and find_spec("ray") is None:
+    if wanted != "ray":
+        return
+    _check_address(address)
+    if find_spec("ray") is None:
         raise ConfigError("`--executor ray` needs ray: install rlm with its extra `ray`.")
+
+
+def _check_address(address: str) -> None:
+    """Connect to HOST:PORT once. Ray itself would try for a quarter of an hour."""
+    if "://" in address:
+        raise ConfigError(
+            f"--address {address} is for Ray's client. Name the cluster itself: HOST:PORT, most often 6379."
+        )
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # `auto`, for one
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACHED).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"The Ray cluster {address} cannot be reached: {getattr(error, 'strerror', None) or error}."
+        ) from None
 
 
 def executor_for(wanted: str | Executor, settings: BatchSettings, concurrency: int, address: str = "") -> Executor:
@@ -31,6 +54,7 @@ def executor_for(wanted: str | Executor, settings: BatchSettings, concurrency: i
     if wanted == "here":
         return HereExecutor(settings, concurrency)
     if wanted == "ray":
+        check_executor(wanted, address)
         from rlm.batches.ray_executor import RayExecutor
 
         return RayExecutor(settings, concurrency, address)

@@ -102,7 +102,7 @@ class RayExecutor:
         try:
             self._ray.init(**connection)
         except Exception as error:
-            raise ConfigError(f"The Ray cluster {self._address or 'here'} cannot be reached: {_said(error)}") from error
+            raise ConfigError(f"The Ray cluster {self._address or 'here'} {_why_not(error)}") from error
 
     def _start_workers(self) -> list[Any]:
         config = self._settings.config
@@ -236,6 +236,13 @@ class RayExecutor:
 
 async def _awaited(reference: Any) -> Any:
     return await reference
+
+
+def _why_not(error: Exception) -> str:
+    """Newer versions of Ray say only in the cause that it is the token."""
+    if "AuthenticationError" in f"{type(error)}{error.__cause__}":
+        return "refuses the token. Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the file that has it."
+    return f"cannot be reached: {_said(error)}"
 
 
 def _said(error: Exception) -> str:

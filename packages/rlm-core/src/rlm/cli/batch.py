@@ -98,7 +98,7 @@ def _new(line: CommandLine) -> tuple[Path, Config]:
     if exists(out):
         raise ConfigError(f"{out} contains a batch. To continue it: rlm batch --resume {shlex.quote(options['out'])}")
     config, cwd = read_config(line.settings), working_directory()
-    check_executor(options.get("executor", "here"))
+    check_executor(options.get("executor", "here"), options.get("address", ""))
     source = _source(options)
     found = read_tasks(tasks, _columns(options.get("map", "")))
     checked = check_tasks(found, config, tasks.name, source or cwd, copied=source is not None)

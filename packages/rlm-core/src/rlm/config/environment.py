@@ -138,6 +138,7 @@ def prepare_ray() -> None:
     """
     for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ENABLE_UV_RUN_RUNTIME_ENV"):
         os.environ.setdefault(name, "0")
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "5")  # to connect, instead of 20: a refused token stays refused
 
 
 def without_effect(environ: Mapping[str, str] | None = None) -> list[str]:
