@@ -18,6 +18,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from msgspec import structs
+
 from rlm.core.budget import Budget, Stop
 from rlm.core.messages import Usage
 from rlm.core.task import RunResult
@@ -346,7 +348,8 @@ def accepted_line() -> bytes:
 
 
 def budget_line(budget: Budget) -> bytes:
-    return json.dumps({"type": "budget", "version": VERSION, **asdict(budget)}).encode() + b"\n"
+    values = structs.asdict(budget) | {"spent": asdict(budget.spent)}
+    return json.dumps({"type": "budget", "version": VERSION, **values}).encode() + b"\n"
 
 
 def parse_budget(line: bytes) -> Budget:
@@ -357,7 +360,7 @@ def parse_budget(line: bytes) -> Budget:
     """
     sent = accepted(line)
     spent = Usage(**sent["spent"])
-    return Budget(spent, **{each.name: sent[each.name] for each in fields(Budget) if each.name != "spent"})
+    return Budget(**{name: sent[name] for name in Budget.__struct_fields__} | {"spent": spent})
 
 
 def text_line(text: str) -> bytes:
