@@ -140,7 +140,7 @@ def _batch(
     Raises:
         RunFailedError: a task fails.
     """
-    folder, _ = bench.place()
+    folder, _ = bench.workspace()
     lines = (json.dumps({"id": number, "prompt": f"task {number}"}) for number in range(count))
     (folder / "tasks.jsonl").write_text("\n".join(lines))
     words = ["batch", str(folder / "tasks.jsonl"), "-o", str(folder / "out"), "-j", str(at_once), *flags]

@@ -101,7 +101,7 @@ class Bench:
         self._check(Path(command[0]).name, process.returncode, folder)
         return Ran(began, ended, (folder / "stdout").read_text(errors="replace"))
 
-    def place(self) -> tuple[Path, dict[str, str]]:
+    def workspace(self) -> tuple[Path, dict[str, str]]:
         """A fresh working directory, and the environment for programs that the caller starts."""
         folder = self._root / str(next(self._numbers))
         folder.mkdir()

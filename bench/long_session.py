@@ -57,7 +57,7 @@ class Model:
 
 
 def measure(bench: Bench, turns: int, every: int, minutes: float) -> list[Point]:
-    folder, environment = bench.place()
+    folder, environment = bench.workspace()
     model, points = Model(), list[Point]()
     settings = {"TERM": "xterm-256color", "RLM_MAX_TURNS_IN_CONTEXT": str(IN_CONTEXT)}
     with model.server as server:

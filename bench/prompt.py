@@ -51,7 +51,7 @@ def scenarios() -> list[Scenario]:
 
 
 def _prompt(bench: Bench) -> Sample:
-    folder, environment = bench.place()
+    folder, environment = bench.workspace()
     with Scripted(always(text("never asked"))) as server:
         began = time.monotonic()
         variables = {"RLM_BASE_URL": server.url, "TERM": "xterm-256color"}

@@ -259,8 +259,8 @@ def installed(folder: Path) -> list[str]:
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("NOT TESTED with acpx: there is no npm")
-    place = folder / f"acpx-{ACPX}"
-    program = place / "node_modules/acpx/dist/cli.js"
+    target = folder / f"acpx-{ACPX}"
+    program = target / "node_modules/acpx/dist/cli.js"
     if not program.exists():
         words = (
             "install",
@@ -268,14 +268,14 @@ def installed(folder: Path) -> list[str]:
             "--no-audit",
             "--no-fund",
             "--prefix",
-            str(place),
+            str(target),
             f"node@{NODE}",
             f"acpx@{ACPX}",
         )
         done = subprocess.run([npm, *words], capture_output=True, text=True, timeout=250, check=False)
         if done.returncode:
             pytest.skip(f"NOT TESTED with acpx: npm cannot install it: {done.stderr[-200:]}")
-    return [str(place / "node_modules/node/bin/node"), str(program)]
+    return [str(target / "node_modules/node/bin/node"), str(program)]
 
 
 def test_the_client_acpx_runs_a_prompt_and_goes_on_with_a_session(rlm: Make) -> None:

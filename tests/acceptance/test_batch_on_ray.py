@@ -57,7 +57,7 @@ def _problem(*words: str, into: Path) -> str:
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
+def ray_folder() -> Iterator[Path]:
     """For the files of Ray and of workers: sockets are among them, so its path is short."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     yield folder
@@ -162,17 +162,17 @@ def _memory(pid: int) -> Iterator[bytes]:
 
 
 @contextmanager
-def cluster_of_two(python: Path, rlm: Rlm, place: Path, model: Model) -> Iterator[Cluster]:
+def cluster_of_two(python: Path, rlm: Rlm, ray_folder: Path, model: Model) -> Iterator[Cluster]:
     """It asks for a token. Nothing is sent anywhere. Workers are not ended where the machine has little memory, and have
     their part of it where it is busy."""
     variables = {
-        "TMPDIR": str(place),
+        "TMPDIR": str(ray_folder),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_memory_monitor_refresh_ms": "0",
         "RAY_worker_niceness": "0",
     }
-    errors = (place / "cluster-errors").open("wb+")
+    errors = (ray_folder / "cluster-errors").open("wb+")
     with (
         errors,
         subprocess.Popen(
@@ -185,7 +185,7 @@ def cluster_of_two(python: Path, rlm: Rlm, place: Path, model: Model) -> Iterato
         ) as process,
     ):
         cluster = Cluster(process, model)
-        assert cluster.address, (place / "cluster-errors").read_text()[-2000:]
+        assert cluster.address, (ray_folder / "cluster-errors").read_text()[-2000:]
         try:
             yield cluster
         finally:
@@ -216,13 +216,13 @@ def holding(folder: Path, words: bytes) -> list[Path]:
     return [path for path in files if words in path.read_bytes()]
 
 
-def test_every_task_ends_once_whatever_is_lost(python: Path, place: Path, tmp_path: Path) -> None:
-    token = place / "token"
+def test_every_task_ends_once_whatever_is_lost(python: Path, ray_folder: Path, tmp_path: Path) -> None:
+    token = ray_folder / "token"
     token.write_text(TOKEN)
     token.chmod(0o600)
-    ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_TMPDIR": str(place)}
+    ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_TMPDIR": str(ray_folder)}
     model = Model(
-        lambda: any(FEWER in path.read_bytes() for path in place.glob("rlm-*/batch/sessions/*/messages.jsonl"))
+        lambda: any(FEWER in path.read_bytes() for path in ray_folder.glob("rlm-*/batch/sessions/*/messages.jsonl"))
     )
     with Scripted(model, strict=False) as server:
         nodes = Rlm(tmp_path / "nodes", ray)  # no key, and a home of their own
@@ -231,7 +231,7 @@ def test_every_task_ends_once_whatever_is_lost(python: Path, place: Path, tmp_pa
         lines = (json.dumps({"id": n, "prompt": f"task {n}", "verify": "true"}) for n in range(5))
         (rlm.cwd / "tasks.jsonl").write_text("\n".join(lines))
         out = rlm.cwd / "out"
-        with cluster_of_two(python, nodes, place, model) as cluster:
+        with cluster_of_two(python, nodes, ray_folder, model) as cluster:
             where = ("--executor", "ray", "--address", cluster.address)
             with started(rlm, "batch", "tasks.jsonl", "-o", "out", "-j", "2", *where) as running:
                 # one request of each worker, and the refusal of one lowers the limit of both: see `Model`
@@ -281,6 +281,6 @@ def test_every_task_ends_once_whatever_is_lost(python: Path, place: Path, tmp_pa
     listed = rlm("ls", "--home", "out").out
     assert listed.count(" done ") == 4
     assert "foreign" not in listed
-    assert len(list(place.glob("ray/session_*/logs/*"))) > 10
-    assert not holding(place, KEY.encode())
+    assert len(list(ray_folder.glob("ray/session_*/logs/*"))) > 10
+    assert not holding(ray_folder, KEY.encode())
     assert not holding(out, KEY.encode())

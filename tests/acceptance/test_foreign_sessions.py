@@ -139,8 +139,8 @@ def test_planted_sessions_of_odd_shapes_are_passed_over(alone: Rlm) -> None:
     sessions = alone.cwd / ".rlm" / "sessions"
     for number in range(6):
         (sessions / (f"{number}" * 12)).mkdir(parents=True)
-    for name, place in (("meta.json", "0"), ("messages.jsonl", "1")):
-        os.mkfifo(sessions / (place * 12) / name)
+    for name, digit in (("meta.json", "0"), ("messages.jsonl", "1")):
+        os.mkfifo(sessions / (digit * 12) / name)
     with (sessions / ("2" * 12) / "meta.json").open("wb") as giant:
         os.truncate(giant.fileno(), 1 << 36)
     (sessions / ("3" * 12) / "meta.json").symlink_to("/etc/passwd")
@@ -185,15 +185,15 @@ def test_no_cell_in_a_sandbox_sees_the_key_to_sign_sessions_with(alone: Rlm) -> 
         f"import os; print(os.path.exists({str(state / 'rlm' / 'session-key')!r}), os.listdir({str(state / 'rlm')!r}))"
     )
     places = [state, *([Path("/opt") / state.name] if os.access("/opt", os.W_OK) else [])]  # the other is not hidden
-    for place in places:
+    for state_home in places:
         try:
             done = run_once(
-                alone, "--sandbox", cells=(look.replace(str(state), str(place)),), XDG_STATE_HOME=str(place)
+                alone, "--sandbox", cells=(look.replace(str(state), str(state_home)),), XDG_STATE_HOME=str(state_home)
             )
-            assert (place / "rlm" / "session-key").exists()
+            assert (state_home / "rlm" / "session-key").exists()
             assert "True" not in done.sessions[-1].results[-1]
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(state_home, ignore_errors=True)
             shutil.rmtree(alone.cwd / ".rlm")
 
 

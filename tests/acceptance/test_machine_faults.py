@@ -28,7 +28,7 @@ from rlm_testkit.scripted import Answer, Request, Scripted, call, error, text
 JUMPING = Path(rlm_testkit.__file__).parent / "jumping.c"
 
 
-class Place:
+class Machine:
     """Where a run is, with a provider: it says what the script has, and that it went on when the run is resumed."""
 
     def __init__(self, folder: Path, temporary: Path, stack: ExitStack) -> None:
@@ -126,9 +126,9 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def machine(tmp_path: Path) -> Iterator[Machine]:
     with ExitStack() as stack, scratch() as temporary:
-        yield Place(tmp_path, temporary, stack)
+        yield Machine(tmp_path, temporary, stack)
 
 
 # ---- signals
@@ -139,29 +139,29 @@ DYING = "import os\nprint('in it', flush=True)\nos._exit(3)"
 SHORT = "import time\nprint('in it', flush=True)\ntime.sleep(1)"
 
 
-def sent(*signals: signal.Signals, cell: str = BUSY, under: tuple[str, ...] = ()) -> Callable[[Place], Done]:
-    def provoke(place: Place) -> Done:
-        place.script(call("ipython", code=cell))
-        process = place.start(*under)
+def sent(*signals: signal.Signals, cell: str = BUSY, under: tuple[str, ...] = ()) -> Callable[[Machine], Done]:
+    def provoke(machine: Machine) -> Done:
+        machine.script(call("ipython", code=cell))
+        process = machine.start(*under)
         for number in signals:
             process.send_signal(number)
-        return place.end(process)
+        return machine.end(process)
 
     return provoke
 
 
-def line(line: str, *answers: Answer) -> Callable[[Place], Done]:
-    def provoke(place: Place) -> Done:
-        place.script(*answers)
-        return place.line(line)
+def line(line: str, *answers: Answer) -> Callable[[Machine], Done]:
+    def provoke(machine: Machine) -> Done:
+        machine.script(*answers)
+        return machine.line(line)
 
     return provoke
 
 
-def reader_of_stderr_leaves(place: Place) -> Done:
-    place.script(call("ipython", code="import time\ntime.sleep(0.5)"), text("the answer"))
-    done = place.line("rlm go 2>&1 >answer | head -n 1; exit ${PIPESTATUS[0]}")
-    assert (place.cwd / "answer").read_text() == "the answer\n"
+def reader_of_stderr_leaves(machine: Machine) -> Done:
+    machine.script(call("ipython", code="import time\ntime.sleep(0.5)"), text("the answer"))
+    done = machine.line("rlm go 2>&1 >answer | head -n 1; exit ${PIPESTATUS[0]}")
+    assert (machine.cwd / "answer").read_text() == "the answer\n"
     return done
 
 
@@ -178,14 +178,14 @@ print("y" * 9_000)
 """
 
 
-def full_disk(place: Place) -> Done:
+def full_disk(machine: Machine) -> Done:
     """By what a cell writes. What had been reported by then is in the journal."""
-    place.disks.run(f"mount -t tmpfs -o size=1m tmpfs {place.cwd}")
-    place.fix = lambda: place.disks.run(f"rm {place.cwd}/big")
-    place.script(call("ipython", code="1"), call("ipython", code=FILL))
-    done = place.go("--json")
+    machine.disks.run(f"mount -t tmpfs -o size=1m tmpfs {machine.cwd}")
+    machine.fix = lambda: machine.disks.run(f"rm {machine.cwd}/big")
+    machine.script(call("ipython", code="1"), call("ipython", code=FILL))
+    done = machine.go("--json")
     reported = [without_agent(record) for record in done.lines if "id" in record]
-    assert place.session().unsigned == reported
+    assert machine.session().unsigned == reported
     return done
 
 
@@ -193,49 +193,49 @@ def without_agent(record: Json) -> Json:
     return {name: value for name, value in record.items() if name != "agent"}
 
 
-def full_before(place: Place) -> Done:
-    place.disks.run(f"mount -t tmpfs -o size=64k tmpfs {place.cwd}; cat /dev/zero >{place.cwd}/big || true")
-    place.script()
-    return place.go()
+def full_before(machine: Machine) -> Done:
+    machine.disks.run(f"mount -t tmpfs -o size=64k tmpfs {machine.cwd}; cat /dev/zero >{machine.cwd}/big || true")
+    machine.script()
+    return machine.go()
 
 
-def output_read_only(place: Place) -> Done:
-    folder = place.rlm.folder / "read-only"
+def output_read_only(machine: Machine) -> Done:
+    folder = machine.rlm.folder / "read-only"
     folder.mkdir()
-    place.make_read_only(folder)
-    place.script()
-    return place.go("-o", str(folder / "file"))
+    machine.make_read_only(folder)
+    machine.script()
+    return machine.go("-o", str(folder / "file"))
 
 
-def home_read_only(place: Place) -> Done:
-    folder = place.rlm.folder / "read-only"
+def home_read_only(machine: Machine) -> Done:
+    folder = machine.rlm.folder / "read-only"
     folder.mkdir()
-    place.make_read_only(folder)
-    place.script()
-    place.set(RLM_HOME=str(folder / "home"))
-    return place.go()
+    machine.make_read_only(folder)
+    machine.script()
+    machine.set(RLM_HOME=str(folder / "home"))
+    return machine.go()
 
 
-def cwd_read_only(place: Place) -> Done:
-    place.make_read_only(place.cwd)
-    place.script(call("ipython", code="1"))
-    return place.go()
+def cwd_read_only(machine: Machine) -> Done:
+    machine.make_read_only(machine.cwd)
+    machine.script(call("ipython", code="1"))
+    return machine.go()
 
 
-def cwd_read_only_and_home_elsewhere(place: Place) -> Done:
-    place.set(RLM_HOME=str(place.rlm.folder / "elsewhere"))
-    return cwd_read_only(place)
+def cwd_read_only_and_home_elsewhere(machine: Machine) -> Done:
+    machine.set(RLM_HOME=str(machine.rlm.folder / "elsewhere"))
+    return cwd_read_only(machine)
 
 
-def users_home(read_only: bool) -> Callable[[Place], Done]:
-    def provoke(place: Place) -> Done:
-        home = place.rlm.folder / "nobody"
+def users_home(read_only: bool) -> Callable[[Machine], Done]:
+    def provoke(machine: Machine) -> Done:
+        home = machine.rlm.folder / "nobody"
         if read_only:
             home.mkdir()
-            place.make_read_only(home)
-        place.set(HOME=str(home))
-        place.script(call("ipython", code="1"))
-        return place.go()
+            machine.make_read_only(home)
+        machine.set(HOME=str(home))
+        machine.script(call("ipython", code="1"))
+        return machine.go()
 
     return provoke
 
@@ -245,52 +245,52 @@ def users_home(read_only: bool) -> Callable[[Place], Done]:
 REMOVE = "import os, shutil\nshutil.rmtree(os.getcwd())"
 
 
-def cwd_gone(place: Place) -> Done:
-    place.script()
-    return place.line("mkdir gone; cd gone; rmdir ../gone; rlm go")
+def cwd_gone(machine: Machine) -> Done:
+    machine.script()
+    return machine.line("mkdir gone; cd gone; rmdir ../gone; rlm go")
 
 
-def cwd_removed(*more: Answer, home: str = "") -> Callable[[Place], Done]:
-    def provoke(place: Place) -> Done:
+def cwd_removed(*more: Answer, home: str = "") -> Callable[[Machine], Done]:
+    def provoke(machine: Machine) -> Done:
         if home:
-            place.set(RLM_HOME=str(place.rlm.folder / home))
-        place.script(call("ipython", code=REMOVE), *more)
-        return place.go()
+            machine.set(RLM_HOME=str(machine.rlm.folder / home))
+        machine.script(call("ipython", code=REMOVE), *more)
+        return machine.go()
 
     return provoke
 
 
-def temporary(name: str, *, create: bool = False, read_only: bool = False) -> Callable[[Place], Done]:
-    def provoke(place: Place) -> Done:
-        folder = place.rlm.folder / name
-        place.set(TMPDIR=str(folder))
+def temporary(name: str, *, create: bool = False, read_only: bool = False) -> Callable[[Machine], Done]:
+    def provoke(machine: Machine) -> Done:
+        folder = machine.rlm.folder / name
+        machine.set(TMPDIR=str(folder))
         if create or read_only:
             folder.mkdir()
         if read_only:
-            place.make_read_only(folder)
-        place.script(call("ipython", code="1"))
-        return place.go()
+            machine.make_read_only(folder)
+        machine.script(call("ipython", code="1"))
+        return machine.go()
 
     return provoke
 
 
-def nothing_temporary(place: Place) -> Done:
-    for folder in (Path("/tmp"), Path("/var/tmp"), place.cwd):
-        place.make_read_only(folder)
-    place.set(TMPDIR="")
-    place.script()
-    return place.go()
+def nothing_temporary(machine: Machine) -> Done:
+    for folder in (Path("/tmp"), Path("/var/tmp"), machine.cwd):
+        machine.make_read_only(folder)
+    machine.set(TMPDIR="")
+    machine.script()
+    return machine.go()
 
 
-def long_and_no_other(place: Place) -> Done:
-    folder = place.rlm.folder / ("long" * 50)
+def long_and_no_other(machine: Machine) -> Done:
+    folder = machine.rlm.folder / ("long" * 50)
     folder.mkdir()
-    place.set(TMPDIR=str(folder))
-    place.make_read_only(Path("/tmp"))
-    own = shlex.quote(str(place.rlm.folder))
-    place.disks.run(f"mount --bind {own} {own}; mount -o remount,rw,bind {own}")
-    place.script()
-    return place.go()
+    machine.set(TMPDIR=str(folder))
+    machine.make_read_only(Path("/tmp"))
+    own = shlex.quote(str(machine.rlm.folder))
+    machine.disks.run(f"mount --bind {own} {own}; mount -o remount,rw,bind {own}")
+    machine.script()
+    return machine.go()
 
 
 # ---- limits
@@ -298,20 +298,20 @@ def long_and_no_other(place: Place) -> Done:
 CELL = call("ipython", code="import subprocess\nsubprocess.run(['true'])\n!true")
 
 
-def limited(*limits: str) -> Callable[[Place], Done]:
+def limited(*limits: str) -> Callable[[Machine], Done]:
     return line("".join(f"ulimit {limit}; " for limit in limits) + "rlm go", CELL)
 
 
-def no_proc(place: Place) -> Done:
-    place.disks.run("mount -t tmpfs none /proc")
-    place.script()
-    return place.go()
+def no_proc(machine: Machine) -> Done:
+    machine.disks.run("mount -t tmpfs none /proc")
+    machine.script()
+    return machine.go()
 
 
-def no_shared_memory(place: Place) -> Done:
-    place.make_read_only(Path("/dev/shm"))
-    place.script(CELL)
-    return place.go()
+def no_shared_memory(machine: Machine) -> Done:
+    machine.make_read_only(Path("/dev/shm"))
+    machine.script(CELL)
+    return machine.go()
 
 
 # ---- the clock
@@ -327,9 +327,9 @@ print("it has jumped")
 """
 
 
-def clock_jumps(place: Place) -> Done:
+def clock_jumps(machine: Machine) -> Done:
     """Forward while a cell runs, back while the provider is asked: it wants to be left alone until a date."""
-    jump = place.rlm.folder / "jump"
+    jump = machine.rlm.folder / "jump"
     set_clock(jump, 0)
 
     def busy() -> Answer:
@@ -337,12 +337,12 @@ def clock_jumps(place: Place) -> Done:
         now = time.time()
         return error(503, "busy", retry_after=formatdate(now + 2, usegmt=True), date=formatdate(now, usegmt=True))
 
-    place.failed = 1
-    place.script(call("ipython", code=JUMP), busy, text("end"))
-    place.set(LD_PRELOAD=str(compiled(place.rlm.folder)), JUMP_FILE=str(jump))
-    process = place.start()
+    machine.failed = 1
+    machine.script(call("ipython", code=JUMP), busy, text("end"))
+    machine.set(LD_PRELOAD=str(compiled(machine.rlm.folder)), JUMP_FILE=str(jump))
+    process = machine.start()
     set_clock(jump, YEARS)
-    done = place.end(process)
+    done = machine.end(process)
     check_times(done.session)
     return done
 
@@ -377,7 +377,7 @@ def check_times(session: Session) -> None:
 LARGE = text("x" * 200_000)  # more than a pipe holds
 PRINTING = call("ipython", code="import time\nwhile True:\n    print('x' * 100, flush=True)\n    time.sleep(0.01)")
 
-PROVOKE: dict[str, Callable[[Place], Done]] = {
+PROVOKE: dict[str, Callable[[Machine], Done]] = {
     "SIGINT (Ctrl-C)": sent(signal.SIGINT),
     "SIGINT twice, and a cell that ignores it": sent(signal.SIGINT, signal.SIGINT, cell=DEAF),
     "SIGTERM": sent(signal.SIGTERM),
@@ -436,29 +436,29 @@ def test_each_fault_is_provoked() -> None:
     assert list(PROVOKE) == [fault.name for fault in MACHINE_FAULTS]
 
 
-def test_a_record_that_was_half_written_is_reported_when_it_is_cut(place: Place) -> None:
+def test_a_record_that_was_half_written_is_reported_when_it_is_cut(machine: Machine) -> None:
     """As a machine leaves it that loses its power."""
-    place.script()
-    with (place.go().session.folder / "messages.jsonl").open("a") as journal:
+    machine.script()
+    with (machine.go().session.folder / "messages.jsonl").open("a") as journal:
         journal.write('{"type": "mess')
-    resumed = place.resume()
+    resumed = machine.resume()
     assert "The last record was incomplete, and was removed: 14 bytes." in resumed.err
     assert (0, "went on\n") == (resumed.code, resumed.out)
 
 
 @pytest.mark.parametrize("fault", MACHINE_FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_of_the_machine_ends_as_the_table_says(place: Place, fault: MachineFault) -> None:
-    done = PROVOKE[fault.name](place)
-    nothing_left(place.rlm, place.temporary)
+def test_a_fault_of_the_machine_ends_as_the_table_says(machine: Machine, fault: MachineFault) -> None:
+    done = PROVOKE[fault.name](machine)
+    nothing_left(machine.rlm, machine.temporary)
     check_words(fault, done)
     assert fault.code == done.code
-    assert fault.begun == bool(place.server.requests)
-    statuses = [row["status"] for row in place.rlm("ls", "--json").lines]
+    assert fault.begun == bool(machine.server.requests)
+    statuses = [row["status"] for row in machine.rlm("ls", "--json").lines]
     assert ([] if fault.session == "none" else [fault.session]) == statuses
     if fault.session != "none":
-        resumed = place.resume()
+        resumed = machine.resume()
         assert (0, "went on\n") == (resumed.code, resumed.out), resumed.err
-        law.check(place.session(), place.server, failed=place.failed)
+        law.check(machine.session(), machine.server, failed=machine.failed)
 
 
 def check_words(fault: MachineFault, done: Done) -> None:
@@ -470,12 +470,12 @@ def check_words(fault: MachineFault, done: Done) -> None:
     assert [] == [line for line in lines[:-1] if line.startswith("rlm: ")]
 
 
-def test_too_few_processes_are_reported_before_anything_is_begun(place: Place) -> None:
+def test_too_few_processes_are_reported_before_anything_is_begun(machine: Machine) -> None:
     """Root may have as many processes as there can be, unless it is somebody else in a user namespace."""
     somebody = "unshare --user --map-user=1000 " if os.geteuid() == 0 else ""
-    place.script()
-    done = place.line(f"ulimit -u 40; exec {somebody}rlm go")
+    machine.script()
+    done = machine.line(f"ulimit -u 40; exec {somebody}rlm go")
     assert re.fullmatch(
         r"rlm: The system allows 40 processes, of which \d+ run, and rlm needs 64: ulimit -u\.\n", done.err
     )
-    assert (2, []) == (done.code, place.server.requests)
+    assert (2, []) == (done.code, machine.server.requests)

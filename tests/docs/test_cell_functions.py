@@ -13,7 +13,7 @@ import pytest
 from rlm import api
 from rlm.broker.protocol import OPTIONS
 from rlm.core.task import RunResult
-from rlm.host.user import _MOST_TOLD
+from rlm.host.user import _MOST_REPORTED
 from rlm.repl.commands import COMMANDS
 from rlm.repl.mentions import LONGEST, MOST_NAMES
 
@@ -42,5 +42,5 @@ def test_the_fields_of_a_result_are_a_table() -> None:
 def test_the_page_of_the_prompt_lists_its_commands_and_limits() -> None:
     page = (DOCS / "interactive.md").read_text()
     assert not [name for name in COMMANDS if f"`/{name}" not in page]
-    for limit in (f"{_MOST_TOLD:,} characters", f"{LONGEST:,} characters", f"{MOST_NAMES:,} names"):
+    for limit in (f"{_MOST_REPORTED:,} characters", f"{LONGEST:,} characters", f"{MOST_NAMES:,} names"):
         assert limit in page

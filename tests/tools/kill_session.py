@@ -32,8 +32,8 @@ def long_session(home: Path, turns: int) -> tuple[Path, str]:
 
 
 def main(turns: int = 400, stride: int = 97) -> None:
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place:
-        folder, running = long_session(Path(place) / "home", turns)
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as temporary:
+        folder, running = long_session(Path(temporary) / "home", turns)
         size = (folder / journal.NAME).stat().st_size
         started = time.monotonic()
         done = kill_at(folder, range(0, size + 1, stride), running)

@@ -23,7 +23,7 @@ OLDEST = ["tyro==1.0.0", "pydantic==2.8.0; python_version < '3.13'"]
 
 
 @dataclass(frozen=True)
-class Place:
+class Installation:
     """A virtual environment, and the skill `wordy` that was scaffolded and installed into it."""
 
     bin: Path
@@ -48,7 +48,7 @@ def uv(*words: str | Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     folder = tmp_path_factory.mktemp("place")
     wordy = scaffold("wordy", folder / "skills")
     for source in (PACKAGES / "rlm-skill", PACKAGES / "rlm-skill-say", wordy):
@@ -56,32 +56,32 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     uv("venv", "--python", sys.executable, folder / "venv")
     python = folder / "venv" / "bin" / "python"
     uv("pip", "install", "--python", python, "pytest", *OLDEST, *(folder / "wheels").glob("*.whl"))
-    return Place(python.parent, wordy)
+    return Installation(python.parent, wordy)
 
 
-def test_rlm_skill_alone_is_enough_for_a_command(place: Place) -> None:
-    done = place.run("wordy", "--texts", "one two", "three")
+def test_rlm_skill_alone_is_enough_for_a_command(installation: Installation) -> None:
+    done = installation.run("wordy", "--texts", "one two", "three")
     assert (done.returncode, done.stdout, done.stderr) == (0, '{"one two":2,"three":1}\n', "")
-    done = place.run("say", "--text", "hi", "--lines", '[{"text": "x"}]', "--names", "Ada", "Bob")
+    done = installation.run("say", "--text", "hi", "--lines", '[{"text": "x"}]', "--names", "Ada", "Bob")
     assert (done.returncode, done.stdout, done.stderr) == (0, "Hello Ada!\nHello Bob!\nhi\nx\n", "")
-    assert place.run("python", "-c", "import rlm.core.agent").returncode == 1
+    assert installation.run("python", "-c", "import rlm.core.agent").returncode == 1
 
 
-def test_help_is_plain_ascii_with_the_oldest_tyro(place: Place) -> None:
-    done = place.run("wordy", "--help")
+def test_help_is_plain_ascii_with_the_oldest_tyro(installation: Installation) -> None:
+    done = installation.run("wordy", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii()
     assert "The texts to count the words of." in done.stdout
 
 
-def test_a_new_skill_passes_its_own_tests_at_once(place: Place) -> None:
-    done = place.run("python", "-m", "pytest", "-q", "-W", "error", cwd=place.wordy)
+def test_a_new_skill_passes_its_own_tests_at_once(installation: Installation) -> None:
+    done = installation.run("python", "-m", "pytest", "-q", "-W", "error", cwd=installation.wordy)
     assert done.returncode == 0, done.stdout
     assert "4 passed" in done.stdout
 
 
-def test_the_wheel_holds_the_template(place: Place, tmp_path: Path) -> None:
-    answer = place.ask(f"skill.scaffold('another', __import__('pathlib').Path({str(tmp_path)!r}))")
+def test_the_wheel_holds_the_template(installation: Installation, tmp_path: Path) -> None:
+    answer = installation.ask(f"skill.scaffold('another', __import__('pathlib').Path({str(tmp_path)!r}))")
     assert answer == str(tmp_path / "another")
     here = sorted(path.relative_to(tmp_path / "another") for path in (tmp_path / "another").rglob("*"))
     there = sorted(path.relative_to(scaffolded) for scaffolded in [scaffold("another", tmp_path / "b")]
@@ -89,8 +89,8 @@ def test_the_wheel_holds_the_template(place: Place, tmp_path: Path) -> None:
     assert here == there
 
 
-def test_installed_skills_are_described_without_importing_them(place: Place) -> None:
-    described = place.ask(
+def test_installed_skills_are_described_without_importing_them(installation: Installation) -> None:
+    described = installation.ask(
         "[dataclasses.asdict(s) for s in skill.installed_skills()] + [('say' in __import__('sys').modules)]"
     )
     say, wordy, imported = described
@@ -243,14 +243,14 @@ IMPORTS = {
 
 
 def test_what_an_import_does_is_reported_and_harms_neither_the_others_nor_who_asks(
-    place: Place, tmp_path: Path
+    installation: Installation, tmp_path: Path
 ) -> None:
     """In the environment of wheels: only what is installed is tried."""
-    packages = next(place.bin.parent.glob("lib/python*/site-packages"))
+    packages = next(installation.bin.parent.glob("lib/python*/site-packages"))
     for name, (code, _) in IMPORTS.items():
         (packages / f"{name}.py").write_text(f"{code}\n")
     try:
-        reported = place.ask(f"skill.try_imports({[*IMPORTS, 'nowhere']}, 1, {{'NEEDED': '1'}})")
+        reported = installation.ask(f"skill.try_imports({[*IMPORTS, 'nowhere']}, 1, {{'NEEDED': '1'}})")
     finally:
         for name in IMPORTS:
             (packages / f"{name}.py").unlink()

@@ -33,7 +33,7 @@ from rlm.core.events import (
 from rlm.core.history import Summary
 from rlm.core.messages import Kind, Reply, ToolCall, ToolResult, Usage, User, assistant
 from rlm.present.live.frame import frame
-from rlm.present.live.lines import MANY, TOLD_RETRIES, footer, header, rows_of
+from rlm.present.live.lines import MANY, REPORTED_RETRIES, footer, header, rows_of
 from rlm.present.live.row import fit, measure, paint, wrap
 from rlm.present.live.tree import AgentNow, AgentState, AgentTree, fold
 from rlm.present.live.verbose import OUTPUT
@@ -249,7 +249,7 @@ def test_retries_are_reported_with_the_wait_but_not_for_ever(run: Run) -> None:
     for attempt in range(1, 10):
         run(Retried("503 overloaded\nplease wait", attempt, 0.5 * attempt))
     assert run.lines == ["  retry in 0.5 s: 503 overloaded …", "  retry in 1.0 s, and so on: 503 overloaded …"]
-    assert len(run.lines) == TOLD_RETRIES
+    assert len(run.lines) == REPORTED_RETRIES
 
 
 def test_a_pause_that_is_over_is_a_try(run: Run) -> None:

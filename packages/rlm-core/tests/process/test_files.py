@@ -18,9 +18,9 @@ SECRET = b"outside"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def tree(tmp_path: Path) -> Path:
     """A folder with files in it, and a secret beside it."""
-    folder = tmp_path.resolve() / "place"
+    folder = tmp_path.resolve() / "tree"
     (folder / "docs").mkdir(parents=True)
     (folder / "plain").write_bytes(b"inside")
     (folder / "docs" / "AGENTS.md").write_bytes(b"rules")
@@ -29,8 +29,8 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def held(place: Path) -> Iterator[int]:
-    folder = files.open_folder(place)
+def held(tree: Path) -> Iterator[int]:
+    folder = files.open_folder(tree)
     yield folder
     os.close(folder)
 
@@ -57,28 +57,28 @@ PLANTED: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", PLANTED)
-def test_what_is_no_plain_file_is_one_error(place: Path, held: int, kind: str) -> None:
-    PLANTED[kind](place / "odd")
+def test_what_is_no_plain_file_is_one_error(tree: Path, held: int, kind: str) -> None:
+    PLANTED[kind](tree / "odd")
     with pytest.raises(UnsafePath) as refused:
-        files.read(place / "odd")
-    assert str(place / "odd") in str(refused.value)
+        files.read(tree / "odd")
+    assert str(tree / "odd") in str(refused.value)
     for attempt in (
         lambda: files.read("odd", dir_fd=held, limit=10),
         lambda: files.open_file("odd", os.O_WRONLY, dir_fd=held),
-        lambda: files.Replacement(place / "odd"),
+        lambda: files.Replacement(tree / "odd"),
         lambda: files.create("odd", dir_fd=held),
         lambda: files.write_new("odd", b"x", dir_fd=held),
-        lambda: files.open_folder(place / "odd" / "deeper", make=True) if kind != "folder" else files.read("odd/"),
+        lambda: files.open_folder(tree / "odd" / "deeper", make=True) if kind != "folder" else files.read("odd/"),
     ):
         with pytest.raises(OSError):
             attempt()
-    assert (place.parent / "secret").read_bytes() == SECRET
+    assert (tree.parent / "secret").read_bytes() == SECRET
 
 
-def test_an_error_names_the_path_and_nothing_else(place: Path) -> None:
+def test_an_error_names_the_path_and_nothing_else(tree: Path) -> None:
     with pytest.raises(FileNotFoundError) as missing:
-        files.read(place / "docs" / "missing")
-    assert str(missing.value) == f"[Errno 2] No such file or directory: '{place}/docs/missing'"
+        files.read(tree / "docs" / "missing")
+    assert str(missing.value) == f"[Errno 2] No such file or directory: '{tree}/docs/missing'"
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/dev/tty"])
@@ -94,24 +94,24 @@ def test_proc_magic_links_are_refused() -> None:
         files.read(f"/proc/{os.getpid()}/root/etc/passwd")
 
 
-def test_a_link_in_the_middle_is_refused(place: Path, held: int) -> None:
-    (place / "way").symlink_to("docs")
+def test_a_link_in_the_middle_is_refused(tree: Path, held: int) -> None:
+    (tree / "way").symlink_to("docs")
     for attempt in (
-        lambda: files.read(place / "way" / "AGENTS.md"),
+        lambda: files.read(tree / "way" / "AGENTS.md"),
         lambda: files.read("way/AGENTS.md", dir_fd=held),
         lambda: files.write_new("way/new", b"", dir_fd=held),
         lambda: files.open_folder("way", dir_fd=held),
-        lambda: files.open_folder(place / "way" / "new", make=True),
-        lambda: files.Replacement(place / "way" / "new"),
+        lambda: files.open_folder(tree / "way" / "new", make=True),
+        lambda: files.Replacement(tree / "way" / "new"),
     ):
         with pytest.raises(UnsafePath, match="way is a symbolic link"):
             attempt()
-    assert names(place / "docs") == ["AGENTS.md"]
+    assert names(tree / "docs") == ["AGENTS.md"]
 
 
-def test_a_file_in_the_middle_is_refused(place: Path) -> None:
+def test_a_file_in_the_middle_is_refused(tree: Path) -> None:
     with pytest.raises(NotADirectoryError):
-        files.read(place / "plain" / "below")
+        files.read(tree / "plain" / "below")
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", "n" * 256, "", ".", "..", "docs/../plain"])
@@ -127,37 +127,37 @@ def test_names_that_cannot_be_are_one_error(held: int, name: str) -> None:
             attempt()
 
 
-def test_what_the_user_names_may_lead_upwards(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place / "docs")
-    assert files.resolve("../plain") == place / "plain"
-    assert files.resolve(place / "docs/../new/../file") == place / "file"
+def test_what_the_user_names_may_lead_upwards(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree / "docs")
+    assert files.resolve("../plain") == tree / "plain"
+    assert files.resolve(tree / "docs/../new/../file") == tree / "file"
 
 
-def test_names_that_are_not_utf8(place: Path, held: int) -> None:
+def test_names_that_are_not_utf8(tree: Path, held: int) -> None:
     name = os.fsdecode(b"\xff\xfe name")
     files.write_new(name, b"odd", dir_fd=held)
-    assert files.read(place / name) == b"odd"
+    assert files.read(tree / name) == b"odd"
 
 
-def test_a_hard_link_to_a_file_is_not_written(place: Path, held: int) -> None:
-    os.link(place.parent / "secret", place / "twin")
+def test_a_hard_link_to_a_file_is_not_written(tree: Path, held: int) -> None:
+    os.link(tree.parent / "secret", tree / "twin")
     with pytest.raises(UnsafePath, match="hard link"):
         files.open_file("twin", os.O_WRONLY, dir_fd=held)
     files.replace("twin", b"new", dir_fd=held)
-    assert (place.parent / "secret").read_bytes() == SECRET
+    assert (tree.parent / "secret").read_bytes() == SECRET
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
-def test_a_hard_link_to_a_file_of_another_user_is_not_read(place: Path, held: int) -> None:
-    os.chown(place.parent / "secret", 65533, 65533)
-    os.link(place.parent / "secret", place / "twin")
+def test_a_hard_link_to_a_file_of_another_user_is_not_read(tree: Path, held: int) -> None:
+    os.chown(tree.parent / "secret", 65533, 65533)
+    os.link(tree.parent / "secret", tree / "twin")
     with pytest.raises(UnsafePath, match="hard link"):
         files.read("twin", dir_fd=held)
 
 
-def test_reading_ends_where_the_file_ended(place: Path, held: int) -> None:
+def test_reading_ends_where_the_file_ended(tree: Path, held: int) -> None:
     """A writer that never stops does not keep us, and a file that is too large is refused."""
-    writer = subprocess.Popen(["/bin/sh", "-c", f"while :; do echo more >> '{place}/plain'; done"])
+    writer = subprocess.Popen(["/bin/sh", "-c", f"while :; do echo more >> '{tree}/plain'; done"])
     try:
         for _ in range(50):
             assert files.read("plain", dir_fd=held, start=2).startswith(b"side")
@@ -169,7 +169,7 @@ def test_reading_ends_where_the_file_ended(place: Path, held: int) -> None:
     assert refused.value.errno == errno.EFBIG
 
 
-def test_a_race_for_the_name_leads_nowhere(place: Path, held: int) -> None:
+def test_a_race_for_the_name_leads_nowhere(tree: Path, held: int) -> None:
     """Another process swaps file and folder for links without end."""
     program = (
         "import os, sys\n"
@@ -181,7 +181,7 @@ def test_a_race_for_the_name_leads_nowhere(place: Path, held: int) -> None:
         "  for name, other in (('plain', 'link'), ('dir', 'away')):\n"
         "    os.rename(name, 'old'); os.rename(other, name); os.rename(name, other); os.rename('old', name)\n"
     )
-    swapper = subprocess.Popen([sys.executable, "-S", "-c", program, str(place)], stdout=subprocess.PIPE)
+    swapper = subprocess.Popen([sys.executable, "-S", "-c", program, str(tree)], stdout=subprocess.PIPE)
     assert swapper.stdout is not None
     with swapper.stdout as said:
         assert said.readline() == b"ready\n"
@@ -207,24 +207,24 @@ def test_a_race_for_the_name_leads_nowhere(place: Path, held: int) -> None:
 # ---- links that stay inside
 
 
-def test_links_inside_are_followed(place: Path, held: int) -> None:
-    (place / "AGENTS.md").symlink_to("docs/AGENTS.md")
-    (place / "CLAUDE.md").symlink_to("AGENTS.md")
-    (place / "docs" / "up").symlink_to("../AGENTS.md")
-    (place / "docs2").symlink_to("docs")
-    (place / "absolute").symlink_to(place / "AGENTS.md")
+def test_links_inside_are_followed(tree: Path, held: int) -> None:
+    (tree / "AGENTS.md").symlink_to("docs/AGENTS.md")
+    (tree / "CLAUDE.md").symlink_to("AGENTS.md")
+    (tree / "docs" / "up").symlink_to("../AGENTS.md")
+    (tree / "docs2").symlink_to("docs")
+    (tree / "absolute").symlink_to(tree / "AGENTS.md")
     for path in ("AGENTS.md", "CLAUDE.md", "docs/up", "docs2/AGENTS.md", "docs2/up", "docs/../AGENTS.md"):
         assert files.read_beneath(held, path) == b"rules"
-    assert files.read_beneath(held, "absolute", root=place) == b"rules"
+    assert files.read_beneath(held, "absolute", root=tree) == b"rules"
 
 
 @pytest.mark.parametrize(
     "target", ["../secret", "docs/../../secret", "{}/secret", "/proc/self/environ", "..", "way/secret", "/"]
 )
-def test_links_that_lead_out_are_refused(place: Path, held: int, target: str) -> None:
-    (place / "way").symlink_to("..")
-    (place / "AGENTS.md").symlink_to(target.format(place.parent))
-    for root in (None, place):
+def test_links_that_lead_out_are_refused(tree: Path, held: int, target: str) -> None:
+    (tree / "way").symlink_to("..")
+    (tree / "AGENTS.md").symlink_to(target.format(tree.parent))
+    for root in (None, tree):
         with pytest.raises(UnsafePath, match="leads out"):
             files.read_beneath(held, "AGENTS.md", root=root)
     with pytest.raises(UnsafePath, match="leads out"):
@@ -232,30 +232,30 @@ def test_links_that_lead_out_are_refused(place: Path, held: int, target: str) ->
 
 
 @pytest.mark.parametrize("kind", ["circle", "pipe", "socket", "folder", "link to a device"])
-def test_what_a_link_inside_leads_to_is_checked(place: Path, held: int, kind: str) -> None:
-    PLANTED[kind](place / "odd")
-    (place / "AGENTS.md").symlink_to("odd")
+def test_what_a_link_inside_leads_to_is_checked(tree: Path, held: int, kind: str) -> None:
+    PLANTED[kind](tree / "odd")
+    (tree / "AGENTS.md").symlink_to("odd")
     with pytest.raises(UnsafePath):
         files.read_beneath(held, "AGENTS.md")
 
 
-def test_no_descriptor_is_left_open(place: Path, held: int) -> None:
+def test_no_descriptor_is_left_open(tree: Path, held: int) -> None:
     def count() -> int:
         return len(names(Path("/dev/fd")))
 
     before = count()
-    (place / "AGENTS.md").symlink_to("docs/AGENTS.md")
-    (place / "out").symlink_to("../secret")
-    os.mkfifo(place / "pipe")
-    files.read(place / "plain")
+    (tree / "AGENTS.md").symlink_to("docs/AGENTS.md")
+    (tree / "out").symlink_to("../secret")
+    os.mkfifo(tree / "pipe")
+    files.read(tree / "plain")
     files.replace("plain", b"", dir_fd=held)
     files.read_beneath(held, "AGENTS.md")
-    with files.Replacement(place / "answer") as target:
+    with files.Replacement(tree / "answer") as target:
         target.commit(b"")
     for path in ("out", "pipe", "pipe/below", "out/below", "a\0"):
         for attempt in (files.read, files.create, files.open_folder, files.Replacement):
             with pytest.raises(OSError):
-                attempt(place / path)
+                attempt(tree / path)
         with pytest.raises(OSError):
             files.read_beneath(held, path)
     assert count() == before
@@ -264,36 +264,36 @@ def test_no_descriptor_is_left_open(place: Path, held: int) -> None:
 # ---- writing
 
 
-def test_files_and_folders_are_for_their_owner_alone(place: Path) -> None:
+def test_files_and_folders_are_for_their_owner_alone(tree: Path) -> None:
     umask = os.umask(0)
     try:
-        os.close(files.open_folder(place / "a" / "b", make=True))
-        files.write_new(place / "a" / "new", b"1")
-        files.replace(place / "a" / "other", b"2")
+        os.close(files.open_folder(tree / "a" / "b", make=True))
+        files.write_new(tree / "a" / "new", b"1")
+        files.replace(tree / "a" / "other", b"2")
     finally:
         os.umask(umask)
-    modes = {path.name: path.stat().st_mode & 0o777 for path in place.glob("a/**/*")}
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tree.glob("a/**/*")}
     assert modes == {"b": 0o700, "new": 0o600, "other": 0o600}
 
 
-def test_a_new_file_replaces_none(place: Path) -> None:
+def test_a_new_file_replaces_none(tree: Path) -> None:
     with pytest.raises(FileExistsError):
-        files.write_new(place / "plain", b"")
-    assert files.read(place / "plain") == b"inside"
+        files.write_new(tree / "plain", b"")
+    assert files.read(tree / "plain") == b"inside"
 
 
-def test_copying_goes_by_descriptors(place: Path, held: int) -> None:
-    (place / "large").write_bytes(os.urandom(3_000_000))
+def test_copying_goes_by_descriptors(tree: Path, held: int) -> None:
+    (tree / "large").write_bytes(os.urandom(3_000_000))
     source, target = files.open_file("large", dir_fd=held), files.create("copy", dir_fd=held)
     try:
         files.copy(source, target)
     finally:
         os.close(source)
         os.close(target)
-    assert files.read("copy", dir_fd=held) == (place / "large").read_bytes()
+    assert files.read("copy", dir_fd=held) == (tree / "large").read_bytes()
 
 
-def test_writing_to_a_pipe_that_takes_little(place: Path) -> None:
+def test_writing_to_a_pipe_that_takes_little(tree: Path) -> None:
     end, begin = os.pipe()
     data = os.urandom(1_000_000)
     got = bytearray()
@@ -311,8 +311,8 @@ def test_writing_to_a_pipe_that_takes_little(place: Path) -> None:
 
 
 @pytest.mark.parametrize("before", [None, b"old"])
-def test_a_replacement_is_written_where_the_path_led_first(place: Path, before: bytes | None) -> None:
-    out, elsewhere = place / "out", place.parent / "elsewhere"
+def test_a_replacement_is_written_where_the_path_led_first(tree: Path, before: bytes | None) -> None:
+    out, elsewhere = tree / "out", tree.parent / "elsewhere"
     out.mkdir()
     elsewhere.mkdir()
     if before:
@@ -320,17 +320,17 @@ def test_a_replacement_is_written_where_the_path_led_first(place: Path, before: 
         (out / "answer").chmod(0o640)
     with files.Replacement(out / "answer") as target:
         assert names(out) == (["answer"] if before else [])
-        out.rename(place / "moved")
+        out.rename(tree / "moved")
         out.symlink_to(elsewhere)
-        (place / "moved" / "answer").unlink(missing_ok=True)
-        (place / "moved" / "answer").symlink_to("../../secret")
+        (tree / "moved" / "answer").unlink(missing_ok=True)
+        (tree / "moved" / "answer").symlink_to("../../secret")
         target.commit(b"42")
-    assert (place / "moved" / "answer").read_bytes() == b"42"
+    assert (tree / "moved" / "answer").read_bytes() == b"42"
     assert not names(elsewhere)
-    assert names(place / "moved") == ["answer"]
-    assert (place.parent / "secret").read_bytes() == SECRET
+    assert names(tree / "moved") == ["answer"]
+    assert (tree.parent / "secret").read_bytes() == SECRET
     if before:
-        assert (place / "moved" / "answer").stat().st_mode & 0o777 == 0o640
+        assert (tree / "moved" / "answer").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_device_that_the_user_names_is_written_to() -> None:
@@ -340,103 +340,103 @@ def test_a_device_that_the_user_names_is_written_to() -> None:
         target.commit(b"42")
 
 
-def test_a_replacement_that_is_not_committed_leaves_nothing(place: Path) -> None:
-    with files.Replacement(place / "answer"):
+def test_a_replacement_that_is_not_committed_leaves_nothing(tree: Path) -> None:
+    with files.Replacement(tree / "answer"):
         pass
-    assert names(place) == ["docs", "plain"]
+    assert names(tree) == ["docs", "plain"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_where_the_folder_takes_no_files_the_old_one_is_overwritten(place: Path) -> None:
-    (place / "answer").write_bytes(b"a longer one")
-    place.chmod(0o500)
+def test_where_the_folder_takes_no_files_the_old_one_is_overwritten(tree: Path) -> None:
+    (tree / "answer").write_bytes(b"a longer one")
+    tree.chmod(0o500)
     try:
         with pytest.raises(PermissionError):
-            files.Replacement(place / "new")
-        with files.Replacement(place / "answer") as target:
+            files.Replacement(tree / "new")
+        with files.Replacement(tree / "answer") as target:
             target.commit(b"42")
     finally:
-        place.chmod(0o700)
-    assert (place / "answer").read_bytes() == b"42"
+        tree.chmod(0o700)
+    assert (tree / "answer").read_bytes() == b"42"
 
 
-def test_a_socket_is_connected_to_whatever_becomes_of_its_name(place: Path) -> None:
+def test_a_socket_is_connected_to_whatever_becomes_of_its_name(tree: Path) -> None:
     with contextlib.ExitStack() as opened:
         first, second = (opened.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2))
         for listener, name in ((first, "socket"), (second, "other")):
-            listener.bind(str(place / name))
+            listener.bind(str(tree / name))
             listener.listen()
-        where = files.socket_place(place / "socket", opened)
-        (place / "socket").unlink()
-        (place / "socket").symlink_to("other")
+        where = files.socket_place(tree / "socket", opened)
+        (tree / "socket").unlink()
+        (tree / "socket").symlink_to("other")
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(where)
         first.settimeout(10)
         first.accept()[0].close()
-        os.mkfifo(place / "pipe")
+        os.mkfifo(tree / "pipe")
         for name in ("socket", "plain", "docs", "pipe"):
             with pytest.raises(UnsafePath, match="is not a socket of this user"):
-                files.socket_place(place / name, opened)
-        (place / "way").symlink_to(".")
+                files.socket_place(tree / name, opened)
+        (tree / "way").symlink_to(".")
         with pytest.raises(UnsafePath, match="way is a symbolic link"):
-            files.socket_place(place / "way" / "other", opened)
+            files.socket_place(tree / "way" / "other", opened)
 
 
-def test_a_folder_to_work_in_is_not_reached_through_a_link(place: Path) -> None:
-    (place / "way").symlink_to("docs")
+def test_a_folder_to_work_in_is_not_reached_through_a_link(tree: Path) -> None:
+    (tree / "way").symlink_to("docs")
     program = [sys.executable, "-c", "import os; print(os.getcwd())"]
-    with files.folder_for_child(place / "docs") as where:
-        (place / "docs").rename(place / "moved")
-        (place / "docs").symlink_to(".")
-        assert subprocess.check_output(program, cwd=where).decode() == f"{place / 'moved'}\n"
+    with files.folder_for_child(tree / "docs") as where:
+        (tree / "docs").rename(tree / "moved")
+        (tree / "docs").symlink_to(".")
+        assert subprocess.check_output(program, cwd=where).decode() == f"{tree / 'moved'}\n"
     for use in (files.change_to, lambda path: files.folder_for_child(path).__enter__()):
         with pytest.raises(UnsafePath, match="way is a symbolic link"):
-            use(place / "way")
+            use(tree / "way")
 
 
-def test_a_path_of_the_user_is_followed_once(place: Path) -> None:
-    (place / "way").symlink_to("docs")
-    found = files.resolve(place / "way" / "AGENTS.md")
-    (place / "way").unlink()
-    (place / "way").symlink_to("..")
+def test_a_path_of_the_user_is_followed_once(tree: Path) -> None:
+    (tree / "way").symlink_to("docs")
+    found = files.resolve(tree / "way" / "AGENTS.md")
+    (tree / "way").unlink()
+    (tree / "way").symlink_to("..")
     assert files.read(found) == b"rules"
     for path in ("a\0b", "\ud800"):
         with pytest.raises(UnsafePath, match="no file can have"):
             files.resolve(path)
 
 
-def test_removing_does_not_go_through_links(place: Path, held: int) -> None:
-    (place / "docs" / "out").symlink_to("../..")
-    (place / "way").symlink_to("docs")
+def test_removing_does_not_go_through_links(tree: Path, held: int) -> None:
+    (tree / "docs" / "out").symlink_to("../..")
+    (tree / "way").symlink_to("docs")
     files.remove_tree("way", dir_fd=held)
     files.remove_tree("way/deeper", dir_fd=held)
-    assert (place / "docs" / "AGENTS.md").exists()
+    assert (tree / "docs" / "AGENTS.md").exists()
     files.remove_tree("docs", dir_fd=held)
     files.remove("way", dir_fd=held)
     files.remove("missing", dir_fd=held)
-    assert names(place) == ["plain"]
-    assert (place.parent / "secret").exists()
+    assert names(tree) == ["plain"]
+    assert (tree.parent / "secret").exists()
 
 
 @pytest.mark.parametrize("kind", PLANTED)
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="for Linux")
-def test_what_is_mounted_may_be_anything_but_a_link(place: Path, kind: str) -> None:
+def test_what_is_mounted_may_be_anything_but_a_link(tree: Path, kind: str) -> None:
     """It is held and not opened, so nothing waits for a pipe, and no right to read is needed."""
-    PLANTED[kind](place / "planted")
+    PLANTED[kind](tree / "planted")
     if "link" in kind or kind == "circle":
         with pytest.raises(UnsafePath) as refused:
-            files.open_any(place / "planted")
+            files.open_any(tree / "planted")
         assert refused.value.errno == errno.ELOOP
     else:
-        (place / "planted").chmod(0)
-        descriptor = files.open_any(place / "planted")
-        assert os.fstat(descriptor).st_ino == (place / "planted").stat().st_ino
+        (tree / "planted").chmod(0)
+        descriptor = files.open_any(tree / "planted")
+        assert os.fstat(descriptor).st_ino == (tree / "planted").stat().st_ino
         os.close(descriptor)
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="for Linux")
-def test_no_link_leads_to_what_is_mounted(place: Path) -> None:
-    (place / "way").symlink_to("docs")
+def test_no_link_leads_to_what_is_mounted(tree: Path) -> None:
+    (tree / "way").symlink_to("docs")
     with pytest.raises(UnsafePath) as refused:
-        files.open_any(place / "way" / "AGENTS.md")
+        files.open_any(tree / "way" / "AGENTS.md")
     assert refused.value.errno == errno.ELOOP

@@ -44,14 +44,14 @@ def repository(tmp_path: Path) -> Path:
     return top
 
 
-def copied(repository: Path, place: Path, cwd: str = ".") -> Path:
-    place.mkdir()
-    worktree.make(MakeWorktree(GIT, str(place), str(repository / cwd), str(repository / "home")))
-    return place / "tree"
+def copied(repository: Path, destination: Path, cwd: str = ".") -> Path:
+    destination.mkdir()
+    worktree.make(MakeWorktree(GIT, str(destination), str(repository / cwd), str(repository / "home")))
+    return destination / "tree"
 
 
-def patch(place: Path) -> bytes:
-    return worktree.patch(MakePatch(GIT, str(place)))
+def patch(destination: Path) -> bytes:
+    return worktree.patch(MakePatch(GIT, str(destination)))
 
 
 def contents(top: Path) -> dict[str, tuple[bytes, int]]:

@@ -33,11 +33,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> SessionTree:
     return read_tree(sample(tmp_path_factory.mktemp("page") / "home"))
 
 
-def show(browser: Page, folder: Path, tree: SessionTree, place: str = "") -> None:
+def show(browser: Page, folder: Path, tree: SessionTree, fragment: str = "") -> None:
     file = folder / "page.html"
     file.write_text("".join(export(tree, Format.HTML)), encoding="utf-8")
     browser.open("about:blank")
-    browser.open(f"{file.as_uri()}{place and f'#{place}'}")
+    browser.open(f"{file.as_uri()}{fragment and f'#{fragment}'}")
 
 
 def texts(browser: Page, selector: str) -> list[str]:

@@ -34,8 +34,8 @@ json_values = st.recursive(
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as place:
-        yield sample(Path(place) / "home")
+    with tempfile.TemporaryDirectory() as temporary:
+        yield sample(Path(temporary) / "home")
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -80,8 +80,8 @@ def read_in_every_way(folder: Path) -> None:
 def test_a_record_with_any_field_missing_or_wrong_stops_no_reader(
     folder: Path, data: st.DataObject, wrong: Any, remove: bool
 ) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        copy = Path(place) / "home" / "sessions" / folder.name
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / "home" / "sessions" / folder.name
         shutil.copytree(folder, copy)
         file = data.draw(st.sampled_from(sorted(copy.rglob(journal.NAME))))
         lines = file.read_bytes().splitlines(keepends=True)
@@ -99,8 +99,8 @@ def test_a_record_with_any_field_missing_or_wrong_stops_no_reader(
 def test_a_meta_json_with_any_field_missing_or_wrong_stops_no_reader(
     folder: Path, data: st.DataObject, wrong: Any, remove: bool
 ) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        copy = Path(place) / "home" / "sessions" / folder.name
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / "home" / "sessions" / folder.name
         shutil.copytree(folder, copy)
         file = data.draw(st.sampled_from(sorted(copy.rglob("meta.json"))))
         meta = json.loads(file.read_text())

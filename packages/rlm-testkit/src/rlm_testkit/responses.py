@@ -118,7 +118,7 @@ def _output(message: Json, number: str, status: str) -> list[Json]:
         *(_call_item(call, status) for call in message.get("tool_calls") or ()),
     ]
     ids = [item.get("call_id") for item in items]
-    return [_issued(item, number, place, again=ids.count(ids[place]) > 1) for place, item in enumerate(items)]
+    return [_issued(item, number, position, again=ids.count(ids[position]) > 1) for position, item in enumerate(items)]
 
 
 def _message_items(message: Json, status: str) -> Iterator[Json]:
@@ -139,10 +139,13 @@ def _call_item(call: Json, status: str) -> Json:
     return item | ({"call_id": call["id"]} if call.get("id") else {})
 
 
-def _issued(item: Json, number: str, place: int, *, again: bool) -> Json:
+def _issued(item: Json, number: str, position: int, *, again: bool) -> Json:
     """Add the id. `again`: the call has the same id as another one."""
     prefix = {"reasoning": "rs", "message": "msg", "function_call": "fc"}[item["type"]]
-    return {"id": f"{prefix}_{number}_{place}_{'repaired' if again and 'call_id' in item else _digest(item)}", **item}
+    return {
+        "id": f"{prefix}_{number}_{position}_{'repaired' if again and 'call_id' in item else _digest(item)}",
+        **item,
+    }
 
 
 def _digest(item: Json) -> str:
@@ -173,11 +176,11 @@ def events(body: Json, piece: int) -> Iterator[Json]:
     begun = {**body, "status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
-    for place, item in enumerate(body["output"]):
-        at = {"output_index": place, "item_id": item["id"]}
-        yield {"type": "response.output_item.added", "output_index": place, "item": item | _without_content(item)}
+    for position, item in enumerate(body["output"]):
+        at = {"output_index": position, "item_id": item["id"]}
+        yield {"type": "response.output_item.added", "output_index": position, "item": item | _without_content(item)}
         yield from ({**event, **at} for event in _deltas(item, piece))
-        yield {"type": "response.output_item.done", "output_index": place, "item": item}
+        yield {"type": "response.output_item.done", "output_index": position, "item": item}
     yield {"type": f"response.{body['status']}", "response": body}
 
 
@@ -302,40 +305,40 @@ def _problems(body: Json) -> Iterator[tuple[str, str]]:
     yield from ((why, "input") for why in (*_reasoning_problems(items), *_call_problems(items)))
 
 
-def _of_item(item: Json, place: str) -> Iterator[str]:
+def _of_item(item: Json, path: str) -> Iterator[str]:
     kind = item.get("type", "message")
     if kind == "message" and "id" not in item:
-        yield from _of_easy_message(item, place)
+        yield from _of_easy_message(item, path)
         return
     if kind not in _FIELDS:
-        yield f"Invalid value: '{kind}' at {place}.type."
+        yield f"Invalid value: '{kind}' at {path}.type."
         return
     needed, allowed = _FIELDS[kind]
     if missing := needed - item.keys():
-        yield f"Missing required parameter: '{place}.{min(missing)}'."
+        yield f"Missing required parameter: '{path}.{min(missing)}'."
     if unknown := item.keys() - needed - allowed - {"type"}:
-        yield f"Unknown parameter: '{place}.{min(unknown)}'."
+        yield f"Unknown parameter: '{path}.{min(unknown)}'."
     if kind == "reasoning" and not item.get("encrypted_content"):
         yield f"Item with id '{item['id']}' not found. Items are not persisted when `store` is set to false."
     issued = _ISSUED.fullmatch(item.get("id", ""))
     if issued and issued[3] not in ("repaired", _digest(item)):
-        yield f"The item '{item['id']}' at {place} could not be verified: it is not as it was given."
+        yield f"The item '{item['id']}' at {path} could not be verified: it is not as it was given."
 
 
-def _of_easy_message(item: Json, place: str) -> Iterator[str]:
+def _of_easy_message(item: Json, path: str) -> Iterator[str]:
     if item.get("role") not in ("user", "assistant", "system", "developer") or item.keys() - {
         "type",
         "role",
         "content",
     }:
-        yield f"Invalid value at {place}."
+        yield f"Invalid value at {path}."
     content = item.get("content")
     if not content:
-        yield f"Missing required parameter: '{place}.content'."
+        yield f"Missing required parameter: '{path}.content'."
     for part in content if isinstance(content, list) else ():
         fields = {"input_text": {"type", "text"}, "input_image": {"type", "image_url", "detail"}}.get(part.get("type"))
         if fields is None or part.keys() != fields:
-            yield f"Invalid value in {place}.content."
+            yield f"Invalid value in {path}.content."
 
 
 def _reasoning_problems(items: Sequence[Json]) -> Iterator[str]:

@@ -26,9 +26,9 @@ class Terminal:
         self._env = env
         line = " ".join(command)
         columns, lines = map(str, size)
-        place = ["-c", str(cwd)] if cwd else []
+        options = ["-c", str(cwd)] if cwd else []
         shown = f"trap : INT; PYTHONUTF8=1 {line}; echo over $?; cat"
-        self._run("new-session", "-d", *place, "-x", columns, "-y", lines, shown)
+        self._run("new-session", "-d", *options, "-x", columns, "-y", lines, shown)
 
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(

@@ -12,7 +12,7 @@ from rlm.core.ports import Execution, Sink
 from rlm.errors import ConfigError
 from rlm.text.clip import clip
 
-_MOST_TOLD = 10_000  # characters of its output that the model gets
+_MOST_REPORTED = 10_000  # characters of its output that the model gets
 _INTERRUPTED = "[interrupted by the user]"
 
 
@@ -97,5 +97,5 @@ class UserChannel:
 
 def cell_note(code: str, output: str) -> str:
     """Return the text that informs the model of a cell that the user ran."""
-    shown = clip(output, _MOST_TOLD).rstrip()
+    shown = clip(output, _MOST_REPORTED).rstrip()
     return f"The user ran this cell in your kernel:\n```python\n{code}\n```\nOutput:\n```\n{shown}\n```"

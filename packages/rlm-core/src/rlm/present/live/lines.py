@@ -14,7 +14,7 @@ from rlm.present.outcomes import CallOutcome
 from rlm.sessions.records import AgentEndRecord, CellEndRecord, CellStartRecord, MessageRecord, Record, RetryRecord
 from rlm.text.styled import Span, Style
 
-TOLD_RETRIES = 2
+REPORTED_RETRIES = 2
 """Maximum lines about retries of a request: a provider may be down for minutes."""
 
 LONG_WAIT = 5.0
@@ -106,10 +106,10 @@ def _notice(agent: AgentNow, record: Record) -> list[Row]:
     if said is None or said.minor:
         return []
     head = said.head
-    if isinstance(record, RetryRecord) and record.attempt >= TOLD_RETRIES:
-        if record.attempt > TOLD_RETRIES and record.wait < LONG_WAIT:
+    if isinstance(record, RetryRecord) and record.attempt >= REPORTED_RETRIES:
+        if record.attempt > REPORTED_RETRIES and record.wait < LONG_WAIT:
             return []
-        if record.attempt == TOLD_RETRIES:
+        if record.attempt == REPORTED_RETRIES:
             head = f"{said.label}, and so on: "
     text, detail = Span(first_line(said.text)), Span(said.detail, Style.DIM)
     return [Row((*_name(agent.path), Span("  "), Span(head, said.style), text, detail))]
