@@ -322,7 +322,7 @@ def test_what_failed_is_tried_again_and_a_batch_of_others_only_if_it_is_trusted(
         config.write_text(config.read_text().replace('"setup": null', '"setup": "touch pwned"'))
         assert "config.json is not signed by you" in command("batch", "--resume", "out").err
         config.unlink()
-        assert "holds results of another batch" in command("batch", "tasks.jsonl", "-o", "out").err
+        assert "contains results of another batch" in command("batch", "tasks.jsonl", "-o", "out").err
 
 
 PROGRAM = """

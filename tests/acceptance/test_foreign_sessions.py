@@ -77,7 +77,7 @@ def test_a_session_in_a_cloned_repository_runs_nothing(cloned: tuple[Rlm, str]) 
     ):
         done = rlm(*words)
         assert (done.code, done.out) == (2, ""), words
-        assert "made by you" in done.err
+        assert "You did not create" in done.err
         assert len(done.err.splitlines()) <= 2
     for mine in (("show", id), ("export", id), ("export", "--format", "ipynb", "*"), ("ls",), ("ls", "--json")):
         assert rlm(*mine).code == 0, mine
@@ -251,7 +251,7 @@ def test_a_link_that_took_the_place_of_a_file_leads_nowhere(alone: Rlm) -> None:
     id = run_once(alone, "--context", "data.txt").session.folder.name
     (alone.cwd / "data.txt").unlink()
     (alone.cwd / "data.txt").symlink_to("/etc/passwd")
-    assert "Name it again" in alone("resume", id, "more").err
+    assert "Set it again" in alone("resume", id, "more").err
 
 
 def test_a_session_of_another_folder_says_how_to_go_on(alone: Rlm) -> None:

@@ -368,7 +368,7 @@ def test_a_session_that_is_resumed(without_tools: Make, tmp_path: Path) -> None:
         gone = shown(seen(command, "resume", session.folder.name, "--trust"))
     assert_all_arrived(output)
     assert "second" in output
-    assert "which is gone" in gone
+    assert "which no longer exists" in gone
     assert_marks_arrived(gone)
 
 

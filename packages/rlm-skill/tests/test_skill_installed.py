@@ -297,9 +297,9 @@ def test_a_new_skill_never_overwrites(tmp_path: Path) -> None:
 
 def test_a_new_skill_that_cannot_be_written_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ScaffoldError, match="cannot be made"):
+    with pytest.raises(ScaffoldError, match="cannot be created"):
         scaffold("wordy", tmp_path / "file")
-    with pytest.raises(ScaffoldError, match="cannot be made"):
+    with pytest.raises(ScaffoldError, match="cannot be created"):
         scaffold("wordy", tmp_path / "new", tmp_path / "no template")
     assert list((tmp_path / "new").iterdir()) == []
 

@@ -446,7 +446,7 @@ def test_what_the_model_writes_is_counted(run: Run) -> None:
     run.reply()
     assert "thinking" in run.shown()[0]
     run(Throttled(waits=True))
-    assert "the provider takes no more at once" in run.shown()[0]
+    assert "the provider limits concurrent requests" in run.shown()[0]
     run(Throttled(waits=False))
     assert "thinking" in run.shown()[0]
 
